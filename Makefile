@@ -1,0 +1,63 @@
+# Everything runs in .venv, made here from the hashed lock files. `make demo` and `make test` need nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test test-quick lint format bench up down lock clean conformance-env
+
+help:  ## what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+demo: $(VENV)/.run  ## recorded trades through every layer, in about half a minute
+	$(BIN)/medallion demo
+
+test: $(VENV)/.dev $(VENV)-conformance/.ready  ## the whole test suite
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev  ## ruff, mypy --strict, the import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev  ## rewrite the sources in house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev  ## measure throughput and latency on this machine
+	$(BIN)/python -m bench
+
+up: $(VENV)/.run  ## start the embedded stack in the background
+	$(BIN)/medallion up --detach
+
+down: $(VENV)/.run  ## stop it
+	$(BIN)/medallion down
+
+lock: $(VENV)/.dev  ## pin every dependency again (hashes included)
+	$(BIN)/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements.txt pyproject.toml
+	$(BIN)/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
+	$(BIN)/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements-conformance.txt tests/conformance/requirements.in
+
+clean:  ## remove the virtual environments and the default data folder
+	rm -rf $(VENV) $(VENV)-conformance .medallion
+
+# `python3 -m venv` needs Debian's python3-venv; without it pip may still be there to fill an empty environment.
+$(VENV)/.made:
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install -q pip setuptools; } \
+	  || { echo "Cannot make a virtual environment: install python3-venv (apt install python3-venv), then run make again." >&2; exit 1; }
+	touch $@
+
+$(VENV)/.run: $(VENV)/.made requirements.txt pyproject.toml
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	touch $@
+
+# The real Kafka engine lives only in chdb-core 26.1.0, which cannot share an environment with the engine we run.
+$(VENV)-conformance/.ready: requirements-conformance.txt
+	$(PYTHON) -m venv $(VENV)-conformance || { rm -rf $(VENV)-conformance; $(PYTHON) -m venv --without-pip $(VENV)-conformance && $(PYTHON) -m pip --python $(VENV)-conformance/bin/python install -q pip; }
+	$(VENV)-conformance/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-conformance.txt
+	touch $@

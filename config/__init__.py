@@ -1,0 +1,1 @@
+"""Settings of every service and the symbol registry: what an operator may change without touching code."""

@@ -1,0 +1,1 @@
+"""The numbered SQL migrations and the runner that applies them."""

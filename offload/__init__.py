@@ -1,0 +1,1 @@
+"""Every layer to Iceberg, and back."""

@@ -1,0 +1,1 @@
+"""Exchange messages to raw envelopes, and raw envelopes to Kafka."""

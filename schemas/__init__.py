@@ -1,0 +1,1 @@
+"""The records of every topic and table: one definition each, from which Avro and Arrow schemas derive."""

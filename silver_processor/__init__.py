@@ -1,0 +1,1 @@
+"""Bronze batches to Silver rows, duplicates and dead letters."""
