@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -76,6 +77,18 @@ class Settings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """The settings that `MEDALLION_…` variables of `environment` give, this process's own notwithstanding.
+
+        Variables that no setting knows (such as `MEDALLION_DATA_DIR`) are left to those who read them.
+        """
+        prefix = "MEDALLION_"
+        values = {
+            name.removeprefix(prefix).lower(): value for name, value in environment.items() if name.startswith(prefix)
+        }
+        return cls(**{name: value for name, value in values.items() if name in cls.model_fields})  # type: ignore[arg-type]
 
     @field_validator("exchanges", mode="before")
     @classmethod

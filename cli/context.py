@@ -1,0 +1,108 @@
+"""What every command shares: which stack it speaks to, how it prints, how it fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from clickhouse_driver import Client
+from pydantic import BaseModel, SecretStr
+from rich.console import Console
+from rich.table import Table
+
+from config.settings import Settings
+from deploy.embedded import control
+
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        envvar="MEDALLION_DATA_DIR",
+        help="Folder of the embedded stack; without it the MEDALLION_… endpoints, else the one stack that runs.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output for another program.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without this the command only says what it would do.")]
+
+ENDPOINT_VARIABLES = ("MEDALLION_KAFKA_BOOTSTRAP_SERVERS", "MEDALLION_CLICKHOUSE_HOST")
+
+out = Console()
+err = Console(stderr=True)
+
+
+def load_settings(data_dir: Path | None) -> Settings:
+    """The settings of the stack a command speaks to.
+
+    Raises:
+        StackError: no embedded stack runs and no endpoint is set in the environment.
+        pydantic.ValidationError: a setting is out of range.
+    """
+    if data_dir is None and any(name in os.environ for name in ENDPOINT_VARIABLES):
+        return Settings()
+    return Settings.from_environment(control.find(data_dir).environment)
+
+
+def clickhouse(settings: Settings) -> Client:
+    """A native-protocol client on the pipeline's database."""
+    return Client(
+        host=settings.clickhouse_host,
+        port=settings.clickhouse_port,
+        user=settings.clickhouse_user,
+        password=settings.clickhouse_password.get_secret_value(),
+        database=settings.clickhouse_database,
+    )
+
+
+def print_json(value: object) -> None:
+    """`value` as one JSON document on standard output; times in RFC 3339 UTC, decimals as text."""
+    sys.stdout.buffer.write(orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.buffer.flush()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, Decimal | Path | SecretStr):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="backslashreplace")
+    raise TypeError(f"{type(value).__name__} has no JSON form here: add one to cli.context._plain")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "nothing") -> None:
+    """A table for people; numbers to the right."""
+    rows = list(rows)
+    if not rows:
+        out.print(f"{title}: {empty}")
+        return
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for index, name in enumerate(columns):
+        number = all(isinstance(row[index], int | float | Decimal) for row in rows)
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    out.print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, date):
+        return value.isoformat()
+    return "" if value is None else str(value)

@@ -1,0 +1,100 @@
+"""How far each consumer group is behind its topics, and waiting until none is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from config.settings import Settings
+
+TIMEOUT_S = 10.0
+POLL_S = 0.1
+
+
+class LagError(Exception):
+    """The broker did not answer; the message says what to check."""
+
+
+@dataclass(frozen=True)
+class Lag:
+    """Messages of one partition that its consumer group has not finished with."""
+
+    stage: str
+    topic: str
+    partition: int
+    committed: int
+    high_watermark: int
+
+    @property
+    def messages(self) -> int:
+        """High watermark less committed offset; a group that has committed nothing owes all that is still kept."""
+        return max(0, self.high_watermark - self.committed)
+
+
+def stages(settings: Settings) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """(name, consumer group, topics) of each step, in the order in which a trade meets them."""
+    return (
+        ("raw → bronze", settings.raw_consumer_group, settings.raw_topics),
+        ("bronze → silver", settings.silver_consumer_group, (settings.bronze_topic,)),
+        ("dead letters", settings.dlq_consumer_group, (settings.dlq_topic,)),
+    )
+
+
+def measure(settings: Settings) -> list[Lag]:
+    """The lag of every partition now, upstream stages first.
+
+    A stage commits only after its output is durable downstream. Read in this order, an all-zero answer therefore
+    means that everything published before the call has reached its end.
+
+    Raises:
+        LagError: the broker does not answer.
+    """
+    return [lag for name, group, topics in stages(settings) for lag in _stage(settings, name, group, topics)]
+
+
+def _stage(settings: Settings, name: str, group: str, topics: Iterable[str]) -> list[Lag]:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": settings.kafka_bootstrap_servers,
+            "group.id": group,
+            "enable.auto.commit": False,
+        }
+    )
+    try:
+        known = consumer.list_topics(timeout=TIMEOUT_S).topics
+        partitions = [
+            TopicPartition(topic, partition)
+            for topic in topics
+            if topic in known
+            for partition in known[topic].partitions
+        ]
+        result = []
+        for committed in consumer.committed(partitions, timeout=TIMEOUT_S) if partitions else ():
+            low, high = consumer.get_watermark_offsets(
+                TopicPartition(committed.topic, committed.partition), timeout=TIMEOUT_S
+            )
+            offset = committed.offset if committed.offset >= 0 else low
+            result.append(Lag(name, committed.topic, committed.partition, offset, high))
+        return result
+    except KafkaException as error:
+        raise LagError(
+            f"The broker at {settings.kafka_bootstrap_servers} does not answer ({error.args[0]}): "
+            "is it running? `medallion status` shows the embedded one."
+        ) from error
+    finally:
+        consumer.close()
+
+
+def wait(settings: Settings, timeout_s: float, watch: Callable[[list[Lag]], None]) -> list[Lag]:
+    """Wait until every stage has caught up; the partitions that have not when the time is over (none: drained)."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        lags = measure(settings)
+        watch(lags)
+        behind = [lag for lag in lags if lag.messages]
+        if not behind or time.monotonic() >= deadline:
+            return behind
+        time.sleep(POLL_S)

@@ -1,0 +1,95 @@
+"""`medallion query` and `medallion drain`: the analyst's SQL, and waiting until it sees everything."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import requests
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cli.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
+from cli.lag import Lag, wait
+
+CHUNK_BYTES = 65_536
+
+
+class QueryError(Exception):
+    """ClickHouse refused the statement; the message is its own."""
+
+
+def query(
+    sql: Annotated[str, typer.Argument(help="The statement, or - to read it from standard input.")],
+    output_format: Annotated[
+        str | None,
+        typer.Option("--format", help="A ClickHouse output format: CSVWithNames, JSONEachRow, Parquet …"),
+    ] = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Run SQL against the warehouse and write the answer to standard output, streamed.
+
+    On a terminal the default format is a table, in a pipe tab-separated values.
+    """
+    settings = load_settings(data_dir)
+    text = sys.stdin.read() if sql == "-" else sql
+    chosen = output_format or ("PrettyCompactMonoBlock" if sys.stdout.isatty() else "TabSeparated")
+    try:
+        answer = requests.post(
+            f"http://{settings.clickhouse_host}:{settings.clickhouse_http_port}/",
+            params={"database": settings.clickhouse_database, "default_format": chosen},
+            data=text.encode(),
+            auth=(settings.clickhouse_user, settings.clickhouse_password.get_secret_value()),
+            stream=True,
+            timeout=(10, None),
+        )
+        if answer.status_code != 200:
+            raise QueryError(answer.text.strip())
+        for chunk in answer.iter_content(CHUNK_BYTES):
+            sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+    except requests.ConnectionError as error:
+        raise QueryError(
+            f"ClickHouse at {settings.clickhouse_host}:{settings.clickhouse_http_port} does not answer, or broke off: "
+            f"see `medallion status`. ({error})"
+        ) from error
+
+
+def drain(
+    timeout: Annotated[float, typer.Option(help="Seconds to wait.", min=0)] = 120.0,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Wait until everything published has reached its end: a Silver row, a counted duplicate or a dead letter."""
+    settings = load_settings(data_dir)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[behind]:,} messages behind"),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+    ) as progress:
+        task = progress.add_task("Draining", total=None, behind=0)
+        most = 0
+
+        def watch(lags: list[Lag]) -> None:
+            nonlocal most
+            behind = sum(lag.messages for lag in lags)
+            most = max(most, behind)
+            progress.update(task, total=most or 1, completed=most - behind, behind=behind)
+
+        behind = wait(settings, timeout, watch)
+    if as_json:
+        print_json({"drained": not behind, "behind": behind})
+    if behind:
+        if not as_json:
+            print_table(
+                f"Not drained after {timeout:g} s",
+                ("stage", "topic", "partition", "messages"),
+                [(lag.stage, lag.topic, lag.partition, lag.messages) for lag in behind],
+            )
+        err.print("Something lags: see `medallion status` and the logs of the stage named.")
+        raise typer.Exit(1)
+    if not as_json:
+        err.print("Drained: every published message has reached its end.")

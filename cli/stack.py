@@ -1,0 +1,160 @@
+"""`medallion up`, `down` and `status`."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+
+from cli.context import DataDirOption, JsonOption, err, out, print_json, print_table
+from cli.lag import LagError, measure, wait
+from config.settings import Settings
+from deploy.embedded import control
+from deploy.embedded.layout import StackState
+
+DEFAULT_DATA_DIR = Path(".medallion")
+MB = 1_000_000
+
+
+def up(
+    data_dir: DataDirOption = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return when the stack is healthy and leave it running.")
+    ] = False,
+    native_port: Annotated[
+        int, typer.Option(help="ClickHouse native TCP port; 0: any free one.", min=0, max=65535)
+    ] = 0,
+    http_port: Annotated[int, typer.Option(help="ClickHouse HTTP port; 0: any free one.", min=0, max=65535)] = 0,
+    workers: Annotated[int, typer.Option(help="Silver workers.", min=1, max=16)] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Start the embedded stack: broker, ClickHouse, Silver. All on 127.0.0.1, all from this Python environment."""
+    folder = data_dir or DEFAULT_DATA_DIR
+    with err.status("Starting the stack …") as spinner:
+
+        def watch(state: StackState) -> None:
+            spinner.update("Starting " + ", ".join(f"{service.name}: {service.state}" for service in state.services))
+
+        state = control.start(folder, native_port, http_port, workers, watch)
+    if as_json:
+        print_json(state)
+    else:
+        _print_state(state)
+        out.print(
+            "The in-memory broker keeps about 5 MB a partition and forgets everything when it stops: for demos and tests. "
+            "What ClickHouse and the warehouse hold stays."
+        )
+    if not detach:
+        _hold(folder, state)
+
+
+def _hold(folder: Path, state: StackState) -> None:
+    """Stay in the foreground until Ctrl-C or SIGTERM, then stop the stack."""
+    err.print("Press Ctrl-C to stop it.")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        while psutil.pid_exists(state.supervisor_pid):
+            time.sleep(0.5)
+        err.print(f"The supervisor ended; see {folder / 'logs' / 'supervisor.log'}.")
+        raise typer.Exit(1)
+    except KeyboardInterrupt:
+        control.stop(folder)
+
+
+def down(
+    data_dir: DataDirOption = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds to let messages in flight reach their end first.", min=0)
+    ] = 30.0,
+) -> None:
+    """Stop the embedded stack: let what is in flight reach its end, then end every process."""
+    folder = data_dir or _only_running() or DEFAULT_DATA_DIR
+    state = control.find(folder) if control.is_running(folder) else None
+    behind = 0
+    if state is not None and state.state == "healthy" and timeout > 0:
+        with err.status("Letting messages in flight reach their end …"):
+            behind = _drain(state, timeout)
+    stopped = control.stop(folder)
+    if behind:
+        err.print(f"[red]{behind:,} messages had not reached their end[/red]; the in-memory broker has forgotten them.")
+        raise typer.Exit(1)
+    err.print(f"Stopped the stack on {folder}." if stopped else f"No stack was running on {folder}.")
+
+
+def _drain(state: StackState, timeout: float) -> int:
+    try:
+        lags = wait(Settings.from_environment(state.environment), timeout, lambda _: None)
+    except LagError as error:
+        err.print(f"Cannot tell what is in flight: {error}")
+        return 0
+    return sum(lag.messages for lag in lags)
+
+
+def _only_running() -> Path | None:
+    states = control.running()
+    return states[0].data_dir if len(states) == 1 else None
+
+
+def status(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
+    """Show the processes of the embedded stack, its endpoints and how far each consumer is behind."""
+    state = control.find(data_dir)
+    settings = Settings.from_environment(state.environment)
+    lags = measure(settings)
+    if as_json:
+        print_json(
+            {
+                **state.model_dump(mode="json", exclude={"environment"}),
+                "endpoints": _endpoints(settings),
+                "lag": [
+                    {
+                        "stage": lag.stage,
+                        "topic": lag.topic,
+                        "partition": lag.partition,
+                        "messages": lag.messages,
+                    }
+                    for lag in lags
+                ],
+            }
+        )
+    else:
+        _print_state(state)
+        behind = [lag for lag in lags if lag.messages]
+        print_table(
+            "Behind",
+            ("stage", "topic", "partition", "messages"),
+            [(x.stage, x.topic, x.partition, x.messages) for x in behind],
+        )
+    if state.state != "healthy":
+        raise typer.Exit(1)
+
+
+def _endpoints(settings: Settings) -> dict[str, str]:
+    return {
+        "kafka": settings.kafka_bootstrap_servers,
+        "clickhouse_native": f"{settings.clickhouse_host}:{settings.clickhouse_port}",
+        "clickhouse_http": f"http://{settings.clickhouse_host}:{settings.clickhouse_http_port}",
+        "iceberg_catalog": settings.iceberg_catalog_uri,
+        "iceberg_warehouse": settings.iceberg_warehouse,
+    }
+
+
+def _print_state(state: StackState) -> None:
+    print_table(
+        f"Stack on {state.data_dir}: {state.state} {state.detail}".rstrip(),
+        ("process", "state", "pid", "restarts", "memory MB", "detail"),
+        [(s.name, s.state, str(s.pid or ""), s.restarts, _memory_mb(s.pid), s.detail) for s in state.services],
+    )
+    print_table("Endpoints", ("service", "address"), _endpoints(Settings.from_environment(state.environment)).items())
+
+
+def _memory_mb(pid: int | None) -> int:
+    if pid is None:
+        return 0
+    try:
+        return round(psutil.Process(pid).memory_info().rss / MB)
+    except psutil.NoSuchProcess:
+        return 0

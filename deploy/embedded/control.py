@@ -1,0 +1,226 @@
+"""Start, find and stop embedded stacks from the outside: what `medallion up`, `down` and `status` call."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from deploy.embedded.layout import DataDir, StackError, StackState
+from deploy.embedded.services import LOOPBACK, Ports
+
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 60.0
+POLL_S = 0.05
+
+
+def running_stacks_file() -> Path:
+    """Where `up` notes the folders of stacks, so that later commands need no `--data-dir`."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "medallion" / "stacks"
+
+
+def start(
+    data_dir: Path, native_port: int, http_port: int, workers: int, watch: Callable[[StackState], None]
+) -> StackState:
+    """Start a stack in the background and return when every process of it is healthy.
+
+    Ports of 0 are chosen free. `watch` sees each new state while it starts.
+
+    Raises:
+        StackError: unwritable folder, second start on it, taken port, or a process that does not start.
+    """
+    directory = DataDir(data_dir.absolute())
+    directory.create()
+    if directory.locked():
+        with directory.lock():
+            pass
+    for port in (native_port, http_port):
+        _check_port(port)
+    ports = _choose(native_port, http_port, workers)
+    _remove_survivors(directory)
+    directory.stack_file.unlink(missing_ok=True)
+    supervisor = _spawn_supervisor(directory, ports)
+    try:
+        state = _wait_healthy(directory, supervisor, watch)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            supervisor.terminate()
+        supervisor.wait(STOP_TIMEOUT_S)
+        raise
+    _remember(directory.path)
+    return state
+
+
+def stop(data_dir: Path) -> bool:
+    """Stop the stack on `data_dir`; False when none was running. No process of it is left afterwards.
+
+    Raises:
+        StackError: a process does not end.
+    """
+    directory = DataDir(data_dir.absolute())
+    state = directory.read() if directory.path.exists() else None
+    was_running = directory.path.exists() and directory.locked()
+    if state is not None and was_running:
+        process = _own_process(state.supervisor_pid, "deploy.embedded.supervisor")
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except psutil.TimeoutExpired as error:
+                raise StackError(
+                    f"The supervisor (pid {state.supervisor_pid}) did not stop within {STOP_TIMEOUT_S:.0f} s; "
+                    f"see {directory.logs}, then kill it."
+                ) from error
+    survivors = _remove_survivors(directory)
+    return was_running or survivors > 0
+
+
+def find(data_dir: Path | None) -> StackState:
+    """The running stack on `data_dir`, or the only running one where none is named.
+
+    Raises:
+        StackError: no stack runs there, or several run and none was named.
+    """
+    if data_dir is not None:
+        state = _running(data_dir)
+        if state is None:
+            raise StackError(
+                f"No stack is running on {data_dir}. Start it with `medallion up --data-dir {data_dir} --detach`."
+            )
+        return state
+    states = running()
+    if not states:
+        raise StackError(
+            "No stack is running. Start one with `medallion up --detach`, or set the MEDALLION_… endpoints."
+        )
+    if len(states) > 1:
+        folders = ", ".join(str(state.data_dir) for state in states)
+        raise StackError(f"Several stacks are running ({folders}): choose one with --data-dir.")
+    return states[0]
+
+
+def running() -> list[StackState]:
+    """Every embedded stack of this user that runs now."""
+    return [state for folder in _remembered() if (state := _running(folder)) is not None]
+
+
+def is_running(data_dir: Path) -> bool:
+    """Whether a stack runs on this folder."""
+    return _running(data_dir) is not None
+
+
+def _running(folder: Path) -> StackState | None:
+    directory = DataDir(folder.absolute())
+    return directory.read() if directory.path.exists() and directory.locked() else None
+
+
+def _remembered() -> list[Path]:
+    try:
+        lines = running_stacks_file().read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    return [Path(line) for line in dict.fromkeys(lines) if line]
+
+
+def _remember(folder: Path) -> None:
+    """Best effort: a home that cannot be written only means that `--data-dir` has to be given."""
+    kept = [path for path in _remembered() if path != folder and path.exists()]
+    with contextlib.suppress(OSError):
+        file = running_stacks_file()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        fresh = file.with_suffix(f".{os.getpid()}")
+        fresh.write_text("".join(f"{path}\n" for path in [*kept, folder]), encoding="utf-8")
+        fresh.replace(file)
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            raise StackError(
+                f"Port {port} on {LOOPBACK} cannot be used ({error.strerror}): choose another one, or 0 for any free port."
+            ) from error
+
+
+def _choose(native_port: int, http_port: int, workers: int) -> Ports:
+    """Free ports for those given as 0; all probes stay open until the last is chosen, so that none comes twice."""
+    with contextlib.ExitStack() as probes:
+
+        def free() -> int:
+            probe = probes.enter_context(socket.socket())
+            probe.bind((LOOPBACK, 0))
+            return int(probe.getsockname()[1])
+
+        return Ports(native_port or free(), http_port or free(), tuple(free() for _ in range(workers)))
+
+
+def _spawn_supervisor(directory: DataDir, ports: Ports) -> subprocess.Popen[bytes]:
+    argv = [sys.executable, "-m", "deploy.embedded.supervisor", "--data-dir", str(directory.path)]
+    argv += ["--native-port", str(ports.clickhouse_native), "--http-port", str(ports.clickhouse_http)]
+    for port in ports.metrics:
+        argv += ["--metrics-port", str(port)]
+    with (directory.logs / "supervisor.log").open("ab") as output:
+        return subprocess.Popen(  # noqa: S603 - our own module
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+
+
+def _wait_healthy(
+    directory: DataDir, supervisor: subprocess.Popen[bytes], watch: Callable[[StackState], None]
+) -> StackState:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        state = directory.read()
+        if state is not None:
+            watch(state)
+            if state.state == "healthy":
+                return state
+            if state.state == "failed":
+                raise StackError(state.detail)
+        if supervisor.poll() is not None:
+            raise StackError(
+                f"The supervisor ended with exit code {supervisor.returncode}; see {directory.logs / 'supervisor.log'}."
+            )
+        if time.monotonic() > deadline:
+            raise StackError(f"The stack was not healthy within {START_TIMEOUT_S:.0f} s; see {directory.logs}.")
+        time.sleep(POLL_S)
+
+
+def _own_process(pid: int, marker: str) -> psutil.Process | None:
+    """The process if it is still the one meant: a pid may have been given to another program since."""
+    try:
+        process = psutil.Process(pid)
+        return process if marker in " ".join(process.cmdline()) else None
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return None
+
+
+def _remove_survivors(directory: DataDir) -> int:
+    """Kill processes of an earlier stack on this folder whose supervisor died without stopping them."""
+    state = directory.read() if directory.path.exists() else None
+    if state is None or directory.locked():
+        return 0
+    markers = {"broker": "deploy.embedded.broker", "clickhouse": "deploy.embedded.clickhouse"}
+    found = [
+        process
+        for service in state.services
+        if service.pid is not None
+        and (process := _own_process(service.pid, markers.get(service.name, "silver_processor"))) is not None
+    ]
+    for process in found:
+        process.terminate()
+    _, alive = psutil.wait_procs(found, timeout=STOP_TIMEOUT_S)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
+    return len(found)

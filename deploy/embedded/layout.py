@@ -1,0 +1,154 @@
+"""Where an embedded stack keeps its files, and the state file other commands find it by."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+STACK_FILE = "stack.json"
+
+
+class StackError(Exception):
+    """The embedded stack cannot do what was asked; the message says what to do next."""
+
+
+class ServiceState(BaseModel):
+    """One process of the stack as its supervisor last saw it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    pid: int | None
+    state: Literal["starting", "healthy", "restarting", "stopped", "failed"]
+    restarts: int = 0
+    detail: str = ""
+
+
+class StackState(BaseModel):
+    """What a supervisor publishes of its stack: its processes, and the settings that reach them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    data_dir: Path
+    supervisor_pid: int
+    started_at: datetime
+    state: Literal["starting", "healthy", "degraded", "stopping", "stopped", "failed"]
+    detail: str = ""
+    environment: dict[str, str]
+    services: list[ServiceState]
+
+
+@dataclass(frozen=True)
+class DataDir:
+    """The folder of one embedded stack: ClickHouse's store, the warehouse, logs and state."""
+
+    path: Path
+
+    @property
+    def clickhouse(self) -> Path:
+        """The engine's store."""
+        return self.path / "clickhouse"
+
+    @property
+    def warehouse(self) -> Path:
+        """The Iceberg warehouse."""
+        return self.path / "warehouse"
+
+    @property
+    def catalog_uri(self) -> str:
+        """The SQLite catalog beside the warehouse."""
+        return f"sqlite:///{self.path / 'catalog.db'}"
+
+    @property
+    def logs(self) -> Path:
+        """One log file a process."""
+        return self.path / "logs"
+
+    @property
+    def broker_state(self) -> Path:
+        """Where the broker process writes its address."""
+        return self.path / "broker.address"
+
+    @property
+    def stack_file(self) -> Path:
+        """The state file."""
+        return self.path / STACK_FILE
+
+    def create(self) -> None:
+        """Make the folders.
+
+        Raises:
+            StackError: the folder cannot be made or written.
+        """
+        try:
+            for folder in (self.path, self.clickhouse, self.warehouse, self.logs):
+                folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise StackError(
+                f"Cannot write to the data folder {self.path}: {error.strerror}. "
+                "Choose another one with --data-dir, or change its owner."
+            ) from error
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for one supervisor; the kernel releases it however the process ends.
+
+        Raises:
+            StackError: another supervisor holds it.
+        """
+        descriptor = os.open(self.path / "supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise StackError(
+                f"A stack is already running on {self.path}. "
+                f"See it with `medallion status --data-dir {self.path}`, stop it with `medallion down --data-dir {self.path}`."
+            ) from error
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def locked(self) -> bool:
+        """Whether a supervisor holds the folder now."""
+        if not (self.path / "supervisor.lock").exists():
+            return False
+        try:
+            with self.lock():
+                return False
+        except StackError:
+            return True
+
+    def read(self) -> StackState | None:
+        """The last published state, or None before the first `up`.
+
+        Raises:
+            StackError: the file is damaged.
+        """
+        try:
+            return StackState.model_validate_json(self.stack_file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            raise StackError(
+                f"{self.stack_file} is damaged ({error.error_count()} faults): remove it and run `medallion up` again."
+            ) from error
+
+    def write(self, state: StackState) -> None:
+        """Publish the state: a reader sees the old file or the new, never half of one. Readable by its owner only."""
+        descriptor, name = tempfile.mkstemp(dir=self.path, prefix=".stack-")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(state.model_dump_json(indent=1))
+        Path(name).replace(self.stack_file)

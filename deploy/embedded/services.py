@@ -1,0 +1,103 @@
+"""The processes of the embedded stack: how each is started and when it is ready."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from deploy.embedded.layout import DataDir
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """TCP ports of the stack on the loopback address."""
+
+    clickhouse_native: int
+    clickhouse_http: int
+    metrics: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process: its command line, what it adds to the environment, and the URL that answers 200 when it is ready."""
+
+    name: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    ready_url: str
+
+
+def stack_environment(data_dir: DataDir, ports: Ports, brokers: str, given: Mapping[str, str]) -> dict[str, str]:
+    """The `MEDALLION_…` settings with which every service and command reaches this stack.
+
+    `given` are the caller's own `MEDALLION_…` variables; endpoints are the stack's, whatever they say.
+    """
+    return {
+        **given,
+        "MEDALLION_KAFKA_BOOTSTRAP_SERVERS": brokers,
+        "MEDALLION_CLICKHOUSE_HOST": LOOPBACK,
+        "MEDALLION_CLICKHOUSE_PORT": str(ports.clickhouse_native),
+        "MEDALLION_CLICKHOUSE_HTTP_PORT": str(ports.clickhouse_http),
+        # The node knows the broker's address, which changes with every start; the DDL must not.
+        "MEDALLION_CLICKHOUSE_KAFKA_BROKERS": "embedded",
+        "MEDALLION_ICEBERG_CATALOG_URI": data_dir.catalog_uri,
+        "MEDALLION_ICEBERG_WAREHOUSE": data_dir.warehouse.as_uri(),
+        # The in-memory broker keeps about 5 MB a partition and drops the oldest silently.
+        "MEDALLION_PUBLISH_MAX_UNCONSUMED_BYTES": "2500000",
+    }
+
+
+def clickhouse_service(data_dir: DataDir, ports: Ports, environment: Mapping[str, str]) -> Service:
+    """The ClickHouse node: the engine's store behind native TCP and HTTP, and the stand-in for its Kafka engine."""
+    argv = (
+        sys.executable,
+        "-m",
+        "deploy.embedded.clickhouse",
+        "--path",
+        str(data_dir.clickhouse),
+        "--host",
+        LOOPBACK,
+        "--native-port",
+        str(ports.clickhouse_native),
+        "--http-port",
+        str(ports.clickhouse_http),
+        "--kafka-brokers",
+        environment["MEDALLION_KAFKA_BOOTSTRAP_SERVERS"],
+        "--password-env",
+        "MEDALLION_CLICKHOUSE_PASSWORD",
+    )
+    return Service("clickhouse", argv, environment, f"http://{LOOPBACK}:{ports.clickhouse_http}/ping")
+
+
+def silver_service(index: int, ports: Ports, environment: Mapping[str, str]) -> Service:
+    """One Silver worker, ready once its consumer owns its partitions."""
+    port = ports.metrics[index]
+    return Service(
+        f"silver-{index}",
+        (sys.executable, "-m", "silver_processor"),
+        {**environment, "MEDALLION_METRICS_PORT": str(port)},
+        f"http://{LOOPBACK}:{port}/readyz",
+    )
+
+
+def broker_argv(state_file: Path) -> tuple[str, ...]:
+    """The in-memory broker; it writes its address to `state_file` once it listens."""
+    return (sys.executable, "-m", "deploy.embedded.broker", "--state", str(state_file))
+
+
+async def answers(url: str) -> bool:
+    """Whether `url` answers 200 now."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
+            session.get(url) as response,
+        ):
+            return response.status == 200
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return False

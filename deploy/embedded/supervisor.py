@@ -1,0 +1,313 @@
+"""The supervisor process: starts the stack in order, restarts what dies, stops it in reverse."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import structlog
+from clickhouse_driver import Client
+from confluent_kafka.admin import AdminClient
+from ddl.runner import apply as apply_migrations
+from tenacity import RetryCallState, wait_exponential_jitter
+
+from config.settings import Settings
+from deploy.embedded.layout import DataDir, ServiceState, StackError, StackState
+from deploy.embedded.services import (
+    Ports,
+    Service,
+    answers,
+    broker_argv,
+    clickhouse_service,
+    silver_service,
+    stack_environment,
+)
+
+PR_SET_PDEATHSIG = 1
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+STABLE_AFTER_S = 60.0
+POLL_S = 0.05
+
+log = structlog.get_logger("supervisor")
+_libc = ctypes.CDLL(None, use_errno=True)
+_back_off = wait_exponential_jitter(initial=0.2, max=5.0, jitter=0.2)
+
+
+def _die_with_parent() -> None:
+    """Runs in the child: no process of the stack outlives a supervisor that was killed."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+@dataclass
+class _Child:
+    service: Service
+    process: asyncio.subprocess.Process | None = None
+    state: Literal["starting", "healthy", "restarting", "stopped", "failed"] = "starting"
+    restarts: int = 0
+    failures_in_a_row: int = 0
+    healthy_at: float = 0.0
+    detail: str = ""
+
+
+class Supervisor:
+    """One embedded stack: broker, ClickHouse node and Silver workers on one data folder."""
+
+    def __init__(self, data_dir: DataDir, ports: Ports, given: Mapping[str, str]) -> None:
+        self._dir = data_dir
+        self._ports = ports
+        self._given = dict(given)
+        self._environment: dict[str, str] = {}
+        self._children: dict[str, _Child] = {}
+        self._stop = asyncio.Event()
+        self._started_at = datetime.now(UTC)
+
+    async def run(self) -> int:
+        """Run until SIGTERM or SIGINT; 0 after a clean stop, 1 when the stack could not start."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        try:
+            await self._unless_stopped(self._start_all())
+            while not self._stop.is_set():
+                await self._unless_stopped(self._watch())
+        except StackError as error:
+            await self._stop_all()
+            self._publish("failed", str(error))
+            log.error("stack failed", error=str(error))
+            return 1
+        self._publish("stopping")
+        await self._stop_all()
+        self._publish("stopped")
+        return 0
+
+    async def _unless_stopped(self, work: asyncio.Future[None] | object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        stop = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not task.done():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            return
+        task.result()
+
+    async def _start_all(self) -> None:
+        self._publish("starting")
+        await self._start_broker()
+        node = clickhouse_service(self._dir, self._ports, self._environment)
+        await self._start(node)
+        await asyncio.to_thread(self._prepare_database)
+        for index in range(len(self._ports.metrics)):
+            await self._start(silver_service(index, self._ports, self._environment))
+        self._publish("healthy")
+        log.info("stack healthy", environment=sorted(self._environment))
+
+    async def _start_broker(self) -> None:
+        self._dir.broker_state.unlink(missing_ok=True)
+        service = Service("broker", broker_argv(self._dir.broker_state), dict(self._given), "")
+        child = await self._spawn(service)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._dir.broker_state.exists():
+            self._check_starting(child, deadline)
+            await asyncio.sleep(POLL_S)
+        brokers = self._dir.broker_state.read_text(encoding="utf-8").strip()
+        self._environment = stack_environment(self._dir, self._ports, brokers, self._given)
+        await asyncio.to_thread(self._create_topics, brokers)
+        self._healthy(child)
+
+    async def _start(self, service: Service) -> None:
+        child = await self._spawn(service)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not await answers(service.ready_url):
+            self._check_starting(child, deadline)
+            await asyncio.sleep(POLL_S)
+        self._healthy(child)
+
+    def _check_starting(self, child: _Child, deadline: float) -> None:
+        process = child.process
+        name = child.service.name
+        where = f"Its log: {self._dir.logs / (name + '.log')}"
+        if process is not None and process.returncode is not None:
+            child.state = "failed"
+            raise StackError(
+                f"{name} ended with exit code {process.returncode} while starting: {self._last_line(name)} {where}"
+            )
+        if time.monotonic() > deadline:
+            child.state = "failed"
+            raise StackError(f"{name} was not ready within {START_TIMEOUT_S:.0f} s. {where}")
+
+    def _last_line(self, name: str) -> str:
+        text = (self._dir.logs / f"{name}.log").read_text(encoding="utf-8", errors="replace").strip()
+        return text.splitlines()[-1][-500:] if text else "it printed nothing."
+
+    async def _spawn(self, service: Service) -> _Child:
+        child = self._children.setdefault(service.name, _Child(service))
+        child.service = service
+        child.state = "restarting" if child.restarts else "starting"
+        with (self._dir.logs / f"{service.name}.log").open("ab") as output:
+            child.process = await asyncio.create_subprocess_exec(
+                *service.argv,
+                env={**os.environ, **service.environment, "TZ": "UTC", "PYTHONUNBUFFERED": "1"},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                preexec_fn=_die_with_parent,
+                start_new_session=True,
+            )
+        self._publish("starting")
+        return child
+
+    def _healthy(self, child: _Child) -> None:
+        child.state = "healthy"
+        child.detail = ""
+        child.healthy_at = time.monotonic()
+
+    def _create_topics(self, brokers: str) -> None:
+        """The in-memory broker makes a topic when its metadata is asked for; consumers must not come before."""
+        settings = Settings(kafka_bootstrap_servers=brokers)
+        admin = AdminClient({"bootstrap.servers": brokers})
+        for topic in (*settings.raw_topics, settings.bronze_topic, settings.dlq_topic):
+            admin.list_topics(topic, timeout=10)
+
+    def _prepare_database(self) -> None:
+        settings = Settings.from_environment(self._environment)
+        client = Client(
+            host=settings.clickhouse_host,
+            port=settings.clickhouse_port,
+            user=settings.clickhouse_user,
+            password=settings.clickhouse_password.get_secret_value(),
+        )
+        try:
+            apply_migrations(client, settings)
+        finally:
+            client.disconnect()
+
+    async def _watch(self) -> None:
+        """Wait until a process ends, then bring it back."""
+        waits = {
+            asyncio.ensure_future(child.process.wait()): child
+            for child in self._children.values()
+            if child.process is not None
+        }
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+        for task in done:
+            await self._restart(waits[task])
+
+    async def _restart(self, child: _Child) -> None:
+        name = child.service.name
+        code = child.process.returncode if child.process else None
+        if time.monotonic() - child.healthy_at > STABLE_AFTER_S:
+            child.failures_in_a_row = 0
+        child.failures_in_a_row += 1
+        child.restarts += 1
+        child.state = "restarting"
+        child.detail = f"ended with exit code {code}"
+        self._publish("degraded", f"{name} {child.detail}")
+        log.warning("service ended, restarting", service=name, exit_code=code, restarts=child.restarts)
+        await asyncio.sleep(_delay(child.failures_in_a_row))
+        try:
+            if name == "broker":
+                # A new broker has a new address and has forgotten everything: the others must start over.
+                await self._stop_all()
+                await self._start_all()
+                return
+            await self._start(child.service)
+        except StackError as error:
+            child.detail = str(error)
+            self._publish("degraded", str(error))
+            log.error("restart failed", service=name, error=str(error))
+            return
+        self._publish("healthy")
+
+    async def _stop_all(self) -> None:
+        for child in reversed(list(self._children.values())):
+            process = child.process
+            if process is None:
+                continue
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.terminate()
+                try:
+                    await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+                except TimeoutError:
+                    log.error("service did not stop, killing it", service=child.service.name)
+                    process.kill()
+                    await process.wait()
+            child.process = None
+            if child.state != "failed":
+                child.state = "stopped"
+
+    def _publish(
+        self,
+        state: Literal["starting", "healthy", "degraded", "stopping", "stopped", "failed"],
+        detail: str = "",
+    ) -> None:
+        services = [
+            ServiceState(
+                name=name,
+                pid=child.process.pid if child.process else None,
+                state=child.state,
+                restarts=child.restarts,
+                detail=child.detail,
+            )
+            for name, child in self._children.items()
+        ]
+        self._dir.write(
+            StackState(
+                data_dir=self._dir.path,
+                supervisor_pid=os.getpid(),
+                started_at=self._started_at,
+                state=state,
+                detail=detail,
+                environment=self._environment,
+                services=services,
+            )
+        )
+
+
+def _delay(attempt: int) -> float:
+    """Seconds before restart number `attempt` in a row: exponential with jitter, 5 s at most."""
+    state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
+    state.attempt_number = attempt
+    return float(_back_off(state))
+
+
+def main() -> int:
+    """`python -m deploy.embedded.supervisor`; started by `medallion up`, not by hand."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.embedded.supervisor")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--native-port", type=int, required=True)
+    parser.add_argument("--http-port", type=int, required=True)
+    parser.add_argument("--metrics-port", type=int, action="append", required=True, help="one a Silver worker")
+    arguments = parser.parse_args()
+    structlog.configure(processors=[structlog.processors.TimeStamper(utc=True), structlog.processors.JSONRenderer()])
+    data_dir = DataDir(arguments.data_dir)
+    given = {name: value for name, value in os.environ.items() if name.startswith("MEDALLION_")}
+    ports = Ports(arguments.native_port, arguments.http_port, tuple(arguments.metrics_port))
+    try:
+        with data_dir.lock():
+            return asyncio.run(Supervisor(data_dir, ports, given).run())
+    except StackError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
