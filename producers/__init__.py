@@ -1,1 +1,1 @@
-"""Exchange messages to raw envelopes, and raw envelopes to Kafka."""
+"""From an exchange's WebSocket message (live or recorded) to the raw topic."""

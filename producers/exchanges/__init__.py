@@ -1,0 +1,29 @@
+"""The registry: exchange code to what is particular to that exchange."""
+
+from __future__ import annotations
+
+from producers.exchanges import binance, bybit, coinbase, kraken, okx
+from producers.exchanges.model import Exchange
+
+REGISTRY: dict[str, Exchange] = {
+    exchange.code: exchange for module in (binance, kraken, bybit, okx, coinbase) for exchange in module.EXCHANGES
+}
+
+
+class UnknownExchangeError(LookupError):
+    """There is no module for this exchange code."""
+
+
+def exchange(code: str) -> Exchange:
+    """The exchange of a code.
+
+    Raises:
+        UnknownExchangeError: no module has it; the message lists those that exist.
+    """
+    try:
+        return REGISTRY[code]
+    except KeyError:
+        known = ", ".join(REGISTRY)
+        raise UnknownExchangeError(
+            f"no producer for the exchange {code!r}; use one of {known}, or add a module to producers/exchanges"
+        ) from None

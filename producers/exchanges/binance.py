@@ -1,0 +1,158 @@
+"""Binance spot, USD-M and COIN-M futures: `trade` streams, through the combined and the raw endpoint.
+
+Wire format: developers.binance.com, "WebSocket Streams / Trade Streams"; `T` is the trade time in ms, or in
+µs where the connection asked for `timeUnit=MICROSECOND`, `m` true says that the buyer is the maker.
+USD-M serves `@trade` from the `/public` tier since 2026-04.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Raw
+from msgspec.json import Decoder
+
+from producers.exchanges.model import (
+    ACK,
+    ERROR,
+    UNRECOGNISED,
+    Control,
+    Exchange,
+    Parsed,
+    Trade,
+    Trades,
+    chunks,
+    total,
+)
+from producers.exchanges.tokens import ABSENT, elements, fields, text, token
+
+_SIDE_OF_BUYER_IS_MAKER = {"true": "SELL", "false": "BUY"}
+_STREAMS_A_MESSAGE = 100
+_BOOK_TICKER_KEYS = frozenset(("u", "s", "b", "B", "a", "A"))
+_PARTIAL_DEPTH_KEYS = frozenset(("lastUpdateId", "bids", "asks"))
+_OTHER_EVENTS = frozenset(
+    (
+        "24hrMiniTicker",
+        "24hrTicker",
+        "1hTicker",
+        "4hTicker",
+        "1dTicker",
+        "aggTrade",
+        "assetIndexUpdate",
+        "avgPrice",
+        "bookTicker",
+        "compositeIndex",
+        "continuous_kline",
+        "contractInfo",
+        "depthUpdate",
+        "forceOrder",
+        "indexPriceUpdate",
+        "indexPrice_kline",
+        "kline",
+        "markPriceUpdate",
+        "markPrice_kline",
+        "serverShutdown",
+        "tradingSession",
+    )
+)
+
+
+class _Event(msgspec.Struct, gc=False):
+    e: Raw = ABSENT
+    s: Raw = ABSENT
+    t: Raw = ABSENT
+    p: Raw = ABSENT
+    q: Raw = ABSENT
+    T: Raw = ABSENT
+    m: Raw = ABSENT
+
+
+class _Frame(_Event, gc=False):
+    """Either the event itself (raw endpoint) or its wrapper (combined endpoint)."""
+
+    stream: Raw = ABSENT
+    data: _Event | None = None
+
+
+_frame = Decoder(_Frame)
+
+
+@total
+def parse(frame: bytes) -> Parsed:
+    """One frame of any Binance market stream. Never raises."""
+    payload = frame.decode()
+    try:
+        message = _frame.decode(frame)
+    except msgspec.ValidationError:
+        return _other(frame)
+    event = message.data or message
+    kind = text(event.e)
+    if kind == "trade" or (not kind and message.data and text(message.stream).endswith("@trade")):
+        maker = token(event.m)
+        return Trades(
+            [
+                Trade(
+                    text(event.s),
+                    text(event.t),
+                    text(event.p),
+                    text(event.q),
+                    text(event.T),
+                    _SIDE_OF_BUYER_IS_MAKER.get(maker) or text(event.m),
+                    "",
+                    payload,
+                )
+            ]
+        )
+    if kind in _OTHER_EVENTS:
+        return Control(kind)
+    return _other(frame)
+
+
+def _other(frame: bytes) -> Parsed:
+    if frame.lstrip()[:1] == b"[":
+        return _array(Raw(frame))
+    message = fields(frame)
+    data = message.get("data")
+    if data is not None and "stream" in message:
+        if token(data)[:1] == "[":
+            return _array(data)
+        message = fields(data)
+    keys = message.keys()
+    if "e" not in keys and keys >= _BOOK_TICKER_KEYS:
+        return Control("bookTicker")
+    if keys >= _PARTIAL_DEPTH_KEYS:
+        return Control("depth")
+    if "error" in keys or keys == {"code", "msg"}:
+        return Control(ERROR)
+    return Control(ACK) if keys == {"result", "id"} else UNRECOGNISED
+
+
+def _array(raw: Raw) -> Parsed:
+    """The all-market streams (`!ticker@arr`) send arrays of events of one kind."""
+    kinds = {text(fields(event).get("e", ABSENT)) for event in elements(raw)}
+    kind = kinds.pop() if len(kinds) == 1 else ""
+    return Control(kind) if kind in _OTHER_EVENTS else UNRECOGNISED
+
+
+def subscribe(symbols: Sequence[str]) -> list[str]:
+    """SUBSCRIBE messages of the symbols' trade streams."""
+    return [
+        msgspec.json.encode(
+            {"method": "SUBSCRIBE", "params": [f"{symbol.lower()}@trade" for symbol in chunk], "id": number}
+        ).decode()
+        for number, chunk in enumerate(chunks(symbols, _STREAMS_A_MESSAGE), start=1)
+    ]
+
+
+def _market(code: str, url: str) -> Exchange:
+    # The exchange takes five messages a second (spot) and pings by itself every 20 s to 3 minutes, so silence
+    # on quiet symbols is normal for longer than elsewhere; the client's own protocol pings find dead sockets.
+    return Exchange(code, url, parse, subscribe, idle_timeout_s=300.0, send_interval_s=0.25)
+
+
+EXCHANGES = (
+    _market("binance", "wss://stream.binance.com:9443/stream"),
+    _market("binance_usdm", "wss://fstream.binance.com/public/stream"),
+    _market("binance_coinm", "wss://dstream.binance.com/stream"),
+)

@@ -1,0 +1,112 @@
+"""Coinbase Advanced Trade: channel `market_trades`, events of several trades, newest first.
+
+Wire format: docs.cdp.coinbase.com, "Advanced Trade WebSocket / Market Trades Channel". `side` is the *maker's*,
+so the taker's is the opposite. Data may come before the acknowledgement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Raw
+from msgspec.json import Decoder
+
+from producers.exchanges.model import (
+    ACK,
+    ERROR,
+    HEARTBEAT,
+    NO_TRADES,
+    STATUS,
+    UNRECOGNISED,
+    Control,
+    Exchange,
+    Parsed,
+    Trade,
+    Trades,
+    chunks,
+    total,
+    unreadable_element,
+)
+from producers.exchanges.tokens import ABSENT, elements, text, token
+
+_TAKER_OF_MAKER = {"BUY": "SELL", "SELL": "BUY"}
+_PRODUCTS_A_MESSAGE = 100
+_CHANNELS = {
+    "subscriptions": ACK,
+    "heartbeats": HEARTBEAT,
+    "status": STATUS,
+    **{name: name for name in ("candles", "l2_data", "ticker", "ticker_batch")},
+}
+
+
+class _Frame(msgspec.Struct, gc=False):
+    channel: Raw = ABSENT
+    events: Raw = ABSENT
+    type: Raw = ABSENT
+
+
+class _Event(msgspec.Struct, gc=False):
+    trades: Raw
+
+
+class _Element(msgspec.Struct, gc=False):
+    product_id: Raw = ABSENT
+    trade_id: Raw = ABSENT
+    price: Raw = ABSENT
+    size: Raw = ABSENT
+    time: Raw = ABSENT
+    side: Raw = ABSENT
+
+
+_frame = Decoder(_Frame)
+_event = Decoder(_Event)
+_element = Decoder(_Element)
+
+
+@total
+def parse(frame: bytes) -> Parsed:
+    """One frame of Coinbase's market data feed. Never raises."""
+    frame.decode()
+    message = _frame.decode(frame)
+    channel = text(message.channel)
+    if channel == "market_trades":
+        records = [
+            _trade(element) for event in elements(message.events) for element in elements(_event.decode(event).trades)
+        ]
+        return Trades(records) if records else Control(NO_TRADES)
+    if channel:
+        return Control(_CHANNELS[channel]) if channel in _CHANNELS else UNRECOGNISED
+    return Control(ERROR) if text(message.type) == "error" else UNRECOGNISED
+
+
+def _trade(raw: Raw) -> Trade:
+    payload = token(raw)
+    try:
+        element = _element.decode(raw)
+    except msgspec.ValidationError:
+        return unreadable_element(payload)
+    side = text(element.side)
+    return Trade(
+        text(element.product_id),
+        text(element.trade_id),
+        text(element.price),
+        text(element.size),
+        text(element.time),
+        _TAKER_OF_MAKER.get(side, side),
+        "",
+        payload,
+    )
+
+
+def subscribe(symbols: Sequence[str]) -> list[str]:
+    """Subscribe messages of the products' trades, and of heartbeats, without which a quiet feed is closed."""
+    messages: list[dict[str, object]] = [
+        {"type": "subscribe", "product_ids": list(chunk), "channel": "market_trades"}
+        for chunk in chunks(symbols, _PRODUCTS_A_MESSAGE)
+    ]
+    messages.append({"type": "subscribe", "channel": "heartbeats"})
+    return [msgspec.json.encode(message).decode() for message in messages]
+
+
+EXCHANGES = (Exchange("coinbase", "wss://advanced-trade-ws.coinbase.com", parse, subscribe, idle_timeout_s=30.0),)

@@ -1,0 +1,98 @@
+"""What an exchange module provides, and the three things a frame can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+
+import msgspec
+
+ACK = "ack"
+ERROR = "error"
+HEARTBEAT = "heartbeat"
+PONG = "pong"
+STATUS = "status"
+NO_TRADES = "no_trades"
+
+
+class Trade(msgspec.Struct, frozen=True, gc=False):
+    """One trade in the exchange's own text, digit for digit; "" where the exchange sent nothing.
+
+    `side` is the taker's, `BUY` or `SELL`, or the exchange's text where it is neither. `sequence` is the
+    exchange's order key beside the trade id. `payload` is the message, or its element, verbatim.
+    """
+
+    symbol: str
+    trade_id: str
+    price: str
+    quantity: str
+    timestamp: str
+    side: str
+    sequence: str
+    payload: str
+
+
+class Trades(msgspec.Struct, frozen=True, gc=False):
+    """A frame of at least one trade, in the order of the frame.
+
+    An element that is no JSON object is a record with nothing but its payload.
+    """
+
+    records: list[Trade]
+
+
+class Control(msgspec.Struct, frozen=True, gc=False):
+    """A known message that carries no trade: counted by `kind`, then dropped."""
+
+    kind: str
+
+
+class Unrecognised(msgspec.Struct, frozen=True, gc=False):
+    """Neither a trade nor a known control message: published as it came, so that it ends in the DLQ."""
+
+
+Parsed = Trades | Control | Unrecognised
+UNRECOGNISED = Unrecognised()
+
+
+def unreadable_element(payload: str) -> Trade:
+    """The record of an element of a trade message that is no JSON object."""
+    return Trade("", "", "", "", "", "", "", payload)
+
+
+def total(parse: Callable[[bytes], Parsed]) -> Callable[[bytes], Parsed]:
+    """Make a parser total: bytes that are not UTF-8 or not JSON, and JSON of another shape, are unrecognised."""
+
+    @wraps(parse)
+    def wrapper(frame: bytes) -> Parsed:
+        try:
+            return parse(frame)
+        # msgspec bounds its depth by raising RecursionError, which is a RuntimeError of its own kind here.
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return UNRECOGNISED
+
+    return wrapper
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """All that the connection loop, the replay and the simulator need to know of one exchange and market."""
+
+    code: str
+    url: str
+    parse: Callable[[bytes], Parsed]
+    #: Symbols in the exchange's own spelling to subscribe messages, in chunks that the exchange allows.
+    subscribe: Callable[[Sequence[str]], list[str]]
+    #: Text message that keeps the connection alive; "" where protocol-level pings do.
+    ping: str = ""
+    ping_interval_s: float = 20.0
+    #: Longest silence of a healthy connection: the exchange sends a heartbeat, pong or trade well within it.
+    idle_timeout_s: float = 60.0
+    #: Least time between two messages to the exchange.
+    send_interval_s: float = 0.0
+
+
+def chunks(symbols: Sequence[str], size: int) -> list[Sequence[str]]:
+    """`symbols` in order, at most `size` at a time."""
+    return [symbols[start : start + size] for start in range(0, len(symbols), size)]

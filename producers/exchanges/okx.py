@@ -1,0 +1,146 @@
+"""OKX v5 public feed: channel `trades`, a list of trades a message, ids per instrument.
+
+Wire format: okx.com/docs-v5, "WebSocket / Trades channel" (and `trades-all`, of the same layout). `side` is
+the taker's, `sz` counts contracts on swaps and futures, `ts` is the trade time in ms, as a string.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Raw
+from msgspec.json import Decoder
+
+from producers.exchanges.model import (
+    ACK,
+    ERROR,
+    NO_TRADES,
+    PONG,
+    STATUS,
+    UNRECOGNISED,
+    Control,
+    Exchange,
+    Parsed,
+    Trade,
+    Trades,
+    chunks,
+    total,
+    unreadable_element,
+)
+from producers.exchanges.tokens import ABSENT, elements, text, token
+
+_SIDES = {"buy": "BUY", "sell": "SELL"}
+_CHANNELS_A_MESSAGE = 100
+_TRADE_CHANNELS = frozenset(("trades", "trades-all"))
+_OTHER_CHANNELS = frozenset(
+    (
+        "adl-warning",
+        "bbo-tbt",
+        "books",
+        "books-l2-tbt",
+        "books5",
+        "books50-l2-tbt",
+        "call-auction-details",
+        "estimated-price",
+        "funding-rate",
+        "index-tickers",
+        "instruments",
+        "liquidation-orders",
+        "mark-price",
+        "open-interest",
+        "opt-summary",
+        "option-trades",
+        "price-limit",
+        "public-block-trades",
+        "public-struc-block-trades",
+        "status",
+        "tickers",
+    )
+)
+_CANDLES = ("candle", "index-candle", "mark-price-candle")
+_EVENTS = {
+    "subscribe": ACK,
+    "unsubscribe": ACK,
+    "login": ACK,
+    "error": ERROR,
+    "notice": STATUS,
+    "channel-conn-count": STATUS,
+    "channel-conn-count-error": ERROR,
+}
+
+
+class _Argument(msgspec.Struct, gc=False):
+    channel: Raw = ABSENT
+
+
+class _Frame(msgspec.Struct, gc=False):
+    event: Raw = ABSENT
+    arg: Raw = ABSENT
+    data: Raw = ABSENT
+
+
+class _Element(msgspec.Struct, gc=False):
+    instId: Raw = ABSENT  # noqa: N815  # OKX's spelling
+    tradeId: Raw = ABSENT  # noqa: N815
+    px: Raw = ABSENT
+    sz: Raw = ABSENT
+    ts: Raw = ABSENT
+    side: Raw = ABSENT
+
+
+_frame = Decoder(_Frame)
+_argument = Decoder(_Argument)
+_element = Decoder(_Element)
+
+
+@total
+def parse(frame: bytes) -> Parsed:
+    """One frame of OKX's public feed. Never raises."""
+    frame.decode()
+    if frame == b"pong":
+        return Control(PONG)
+    message = _frame.decode(frame)
+    event = text(message.event)
+    if event:
+        return Control(_EVENTS[event]) if event in _EVENTS else UNRECOGNISED
+    channel = text(_argument.decode(message.arg).channel)
+    if channel in _TRADE_CHANNELS:
+        records = [_trade(element) for element in elements(message.data)]
+        return Trades(records) if records else Control(NO_TRADES)
+    known = channel in _OTHER_CHANNELS or channel.startswith(_CANDLES)
+    return Control(channel) if known else UNRECOGNISED
+
+
+def _trade(raw: Raw) -> Trade:
+    payload = token(raw)
+    try:
+        element = _element.decode(raw)
+    except msgspec.ValidationError:
+        return unreadable_element(payload)
+    side = text(element.side)
+    return Trade(
+        text(element.instId),
+        text(element.tradeId),
+        text(element.px),
+        text(element.sz),
+        text(element.ts),
+        _SIDES.get(side, side),
+        "",
+        payload,
+    )
+
+
+def subscribe(symbols: Sequence[str]) -> list[str]:
+    """Subscribe messages of the instruments' trades."""
+    return [
+        msgspec.json.encode(
+            {"op": "subscribe", "args": [{"channel": "trades", "instId": symbol} for symbol in chunk]}
+        ).decode()
+        for chunk in chunks(symbols, _CHANNELS_A_MESSAGE)
+    ]
+
+
+EXCHANGES = (
+    Exchange("okx", "wss://ws.okx.com:8443/ws/v5/public", parse, subscribe, ping="ping", send_interval_s=0.35),
+)
