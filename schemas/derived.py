@@ -1,0 +1,31 @@
+"""The committed files that are derived from the models, and their content."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from schemas.reasons import documentation
+from schemas.records import BronzeTrade, DeadLetter, DuplicateTrade, RawTrade, SilverTrade
+from schemas.wire import avro_schema
+
+_HERE = Path(__file__).parent
+_FILES: dict[str, type[BaseModel]] = {
+    "raw_trade": RawTrade,
+    "bronze_trade": BronzeTrade,
+    "silver_trade": SilverTrade,
+    "duplicate_trade": DuplicateTrade,
+    "dead_letter": DeadLetter,
+}
+
+
+def derived_files() -> dict[Path, str]:
+    """Path → content of every derived file."""
+    files = {
+        _HERE / f"{name}.avsc": json.dumps(avro_schema(model), indent=2, ensure_ascii=False) + "\n"
+        for name, model in _FILES.items()
+    }
+    files[_HERE.parent / "docs" / "reasons.md"] = documentation()
+    return files

@@ -1,0 +1,154 @@
+"""The records of every topic and of Silver: pydantic models, the one source of their schemas."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.wire import (
+    Amount,
+    Micros,
+    MicrosNumber,
+    Millis,
+    MillisNumber,
+    QuoteAmount,
+    Side,
+    Text,
+    UInt32,
+    UInt64,
+    arrow_schema,
+)
+
+
+class Record(BaseModel):
+    """A record: immutable, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class RawTrade(Record):
+    """Raw envelope: the exchange's own text of each field, digit for digit, and its message verbatim.
+
+    `received_at` in µs since the epoch (UTC); `side` is the taker's.
+    """
+
+    exchange: Text
+    symbol: Text
+    trade_id: Text
+    price: Text
+    quantity: Text
+    timestamp: Text
+    side: Text
+    sequence: Text
+    received_at: MicrosNumber
+    payload: Text
+    payload_encoding: Text = ""
+
+
+class BronzeTrade(Record):
+    """Row of the Bronze topic: one raw message, time normalised, numbers still text, with its coordinates.
+
+    `timestamp`, `received_at`, `ingested_at` in µs, `published_at` in ms since the epoch (UTC).
+    """
+
+    exchange: Text
+    symbol: Text
+    trade_id: Text
+    price_text: Text
+    quantity_text: Text
+    timestamp: Micros
+    timestamp_raw: Text
+    side: Text
+    sequence: Text
+    defect: Text
+    raw_topic: Text
+    raw_partition: UInt32
+    raw_offset: UInt64
+    published_at: Millis
+    received_at: Micros
+    ingested_at: Micros
+
+
+class SilverTrade(Record):
+    """Row of silver_trades: a valid trade under its canonical symbol, exact decimals, with its lineage.
+
+    `price` in quote currency, `quantity` in base currency, `quote_volume` their exact product.
+    """
+
+    exchange: Text
+    symbol: Text
+    trade_id: Text
+    price: Amount
+    quantity: Amount
+    quote_volume: QuoteAmount
+    timestamp: Micros
+    side: Side
+    validated_at: Micros
+    sequence: UInt64
+    exchange_symbol: Text
+    raw_topic: Text
+    raw_partition: UInt32
+    raw_offset: UInt64
+    published_at: Millis
+    received_at: Micros
+    ingested_at: Micros
+    bronze_partition: UInt32
+    bronze_offset: UInt64
+    bronze_published_at: Millis
+    insert_token: Text
+    rules_version: Text
+
+
+class DuplicateTrade(Record):
+    """Row of duplicate_trades: a valid trade that Silver holds already, counted and not stored again."""
+
+    exchange: Text
+    symbol: Text
+    trade_id: Text
+    timestamp: Micros
+    raw_topic: Text
+    raw_partition: UInt32
+    raw_offset: UInt64
+    published_at: Millis
+    bronze_partition: UInt32
+    bronze_offset: UInt64
+    insert_token: Text
+    seen_at: Micros
+
+
+class DeadLetter(Record):
+    """Record of the DLQ topic (JSON): why a raw message is no trade, and where the message is.
+
+    Times are numbers: µs since the epoch (UTC), `published_at` in ms. `payload` is the raw message, at most
+    64 KiB of it; `payload_bytes` its full length; `payload_encoding` is "base64" where it was not UTF-8.
+    """
+
+    reason: Text
+    field: Text
+    value: Text
+    rule: Text
+    limit: Text
+    exchange: Text
+    symbol: Text
+    trade_id: Text
+    price_text: Text
+    quantity_text: Text
+    timestamp_raw: Text
+    side: Text
+    raw_topic: Text
+    raw_partition: UInt32
+    raw_offset: UInt64
+    published_at: MillisNumber
+    received_at: MicrosNumber
+    ingested_at: MicrosNumber
+    rejected_at: MicrosNumber
+    processor_version: Text
+    rules_version: Text
+    payload: Text
+    payload_bytes: UInt64 = 0
+    payload_encoding: Text = ""
+
+
+BRONZE = arrow_schema(BronzeTrade)
+SILVER = arrow_schema(SilverTrade)
+DUPLICATE = arrow_schema(DuplicateTrade)
+DEAD_LETTER = arrow_schema(DeadLetter)
