@@ -1,0 +1,195 @@
+"""The symbol registry: which markets exist, their canonical names and their limits (`config/symbols.yaml`)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, model_validator
+
+LOOKUP = pa.schema(
+    [
+        pa.field(name, pa.string(), nullable=False)
+        for name in ("exchange", "exchange_symbol", "canonical", "base", "quote", "price_max", "quantity_max")
+    ]
+)
+
+
+class RegistryError(ValueError):
+    """The symbols file cannot be used; the message names the file, the entry and what to change."""
+
+
+Asset = Annotated[StrictStr, Field(pattern=r"^[^\s/:-]+$")]
+Limit = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
+
+
+class Entry(BaseModel):
+    """One market of one exchange code. A limit that is absent is the file's default.
+
+    `canonical` is base + quote, upper case; a contract beside another market of the same pair carries a suffix
+    (`BTCUSD-220527`, `UNIUSD-SWAP`). `aliases` are other names the exchange gives to the *same* market.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    canonical: StrictStr
+    base: Asset
+    quote: Asset
+    price_max: Limit | None = None
+    quantity_max: Limit | None = None
+    aliases: tuple[StrictStr, ...] = ()
+
+    @model_validator(mode="after")
+    def _canonical_is_the_pair(self) -> Entry:
+        pair = self.base + self.quote
+        if self.canonical != self.canonical.upper() or (
+            self.canonical != pair and not self.canonical.startswith(f"{pair}-")
+        ):
+            message = f"canonical {self.canonical!r} must be {pair.upper()!r}, or that with a suffix after '-'"
+            raise ValueError(message)
+        return self
+
+
+class Defaults(BaseModel):
+    """Inclusive maxima where an entry names none (ADR-009: 1,000,000 and 100,000); the minimum 0 is exclusive."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    price_max: Limit = Decimal(1_000_000)
+    quantity_max: Limit = Decimal(100_000)
+
+
+class SymbolsFile(BaseModel):
+    """The content of a symbols file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Annotated[int, Field(ge=1, strict=True)]
+    defaults: Defaults = Defaults()
+    exchanges: dict[Annotated[StrictStr, Field(pattern=r"^[a-z0-9_]+$")], dict[StrictStr, Entry]]
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Safe YAML; a key given twice is an error instead of the last one winning in silence."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        if len(mapping) != len(node.value):
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            message = f"key {twice!r} is given twice"
+            raise yaml.constructor.ConstructorError(None, None, message, node.start_mark)
+        return mapping
+
+
+@dataclass(frozen=True, eq=False)
+class SymbolRegistry:
+    """All known markets, looked up by (exchange code, exchange symbol)."""
+
+    content: SymbolsFile
+
+    @classmethod
+    def load(cls, path: Path) -> SymbolRegistry:
+        """Read and check a symbols file.
+
+        Raises:
+            RegistryError: the file is missing, not YAML, breaks the format, or maps two markets of one exchange
+                code to one canonical symbol.
+        """
+        try:
+            document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+        except OSError as error:
+            message = f"{path}: {error.strerror}: set MEDALLION_SYMBOLS_FILE to a readable symbols file"
+            raise RegistryError(message) from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            message = f"{path}: not a valid YAML file: {error}"
+            raise RegistryError(message) from error
+        try:
+            return cls.of(document)
+        except RegistryError as error:
+            message = f"{path}: {error}"
+            raise RegistryError(message) from error
+
+    @classmethod
+    def of(cls, document: object) -> SymbolRegistry:
+        """The registry of a parsed document.
+
+        Raises:
+            RegistryError: as in `load`; the message names each faulty entry.
+        """
+        try:
+            registry = cls(SymbolsFile.model_validate(document))
+        except ValidationError as error:
+            faults = (
+                f"{'.'.join(str(part) for part in fault['loc'] if part != '[key]')}: {fault['msg']}"
+                for fault in error.errors()
+            )
+            raise RegistryError("; ".join(faults)) from error
+        for exchange, symbols in registry.content.exchanges.items():
+            _refuse_collisions(exchange, symbols)
+        return registry
+
+    @property
+    def version(self) -> int:
+        """The file's own version number."""
+        return self.content.version
+
+    @cached_property
+    def rules_version(self) -> str:
+        """`<version>-<hash>`: changes with any entry or limit, not with order, comments or layout."""
+        text = yaml.safe_dump(self.content.model_dump(mode="json"), sort_keys=True, allow_unicode=True)
+        return f"{self.version}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    @property
+    def exchanges(self) -> frozenset[str]:
+        """The known exchange codes."""
+        return frozenset(self.content.exchanges)
+
+    @cached_property
+    def lookup(self) -> pa.Table:
+        """One row an exchange symbol (aliases included), columns as `LOOKUP`; limits as exact decimal text."""
+        defaults = self.content.defaults
+        rows = [
+            (
+                exchange,
+                name,
+                entry.canonical,
+                entry.base,
+                entry.quote,
+                str(entry.price_max or defaults.price_max),
+                str(entry.quantity_max or defaults.quantity_max),
+            )
+            for exchange, symbols in self.content.exchanges.items()
+            for symbol, entry in symbols.items()
+            for name in (symbol, *entry.aliases)
+        ]
+        columns = list(zip(*rows, strict=True)) if rows else [()] * len(LOOKUP)
+        arrays = [pa.array(column, pa.string()) for column in columns]
+        return pa.Table.from_arrays(arrays, schema=LOOKUP)
+
+
+def _refuse_collisions(exchange: str, symbols: dict[str, Entry]) -> None:
+    canonical: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for symbol, entry in symbols.items():
+        other = canonical.setdefault(entry.canonical, symbol)
+        if other != symbol:
+            message = (
+                f"exchanges.{exchange}: {other!r} and {symbol!r} both map to {entry.canonical!r}: "
+                "their trades would mix; give the contract a suffix, or list a second name under `aliases`"
+            )
+            raise RegistryError(message)
+        for name in (symbol, *entry.aliases):
+            if not name.strip():
+                message = f"exchanges.{exchange}: {entry.canonical!r} has an empty exchange symbol"
+                raise RegistryError(message)
+            owner = names.setdefault(name, symbol)
+            if owner != symbol or (symbol, *entry.aliases).count(name) > 1:
+                message = f"exchanges.{exchange}: the name {name!r} is given twice ({owner!r} and {symbol!r})"
+                raise RegistryError(message)
