@@ -1,0 +1,1 @@
+"""The embedded ClickHouse node: the chDB engine behind ClickHouse's two standard interfaces."""

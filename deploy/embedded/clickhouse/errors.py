@@ -1,0 +1,57 @@
+"""Errors of the node, each with the code that a ClickHouse server would give it."""
+
+from __future__ import annotations
+
+import re
+
+SYNTAX_ERROR = 62
+UNKNOWN_TYPE = 50
+NOT_IMPLEMENTED = 48
+UNEXPECTED_PACKET = 101
+UNKNOWN_SETTING = 115
+SESSION_IS_LOCKED = 373
+QUERY_IS_PROHIBITED = 392
+QUERY_WAS_CANCELLED = 394
+AUTHENTICATION_FAILED = 516
+UNCODED = 1001
+
+_CODED = re.compile(r"Code: (\d+)\. (DB::\w*Exception: .*)", re.DOTALL)
+_NAME = re.compile(r"\(([A-Z][A-Z0-9_]+)\)(?: \(version [^)]*\))?\s*$")
+
+
+class NodeStartError(Exception):
+    """The node cannot start; the message says what to do."""
+
+
+class EngineError(Exception):
+    """A statement failed: ClickHouse's error `code` and its `message` (`DB::Exception: …`)."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"Code: {code}. {message}")
+        self.code = code
+        self.message = message
+
+    @property
+    def text(self) -> str:
+        """The message as a server prints it over HTTP."""
+        return f"Code: {self.code}. {self.message}"
+
+
+def engine_error(error: BaseException) -> EngineError:
+    """Find code and message in what chDB raised: `[…: ]Code: 60. DB::Exception: … (UNKNOWN_TABLE)`."""
+    text = str(error)
+    found = _CODED.search(text)
+    if found is None:
+        return EngineError(UNCODED, f"DB::Exception: {text}")
+    return EngineError(int(found[1]), found[2].strip())
+
+
+def refusal(code: int, name: str, reason: str) -> EngineError:
+    """An error of the node's own, in the form of the engine's."""
+    return EngineError(code, f"DB::Exception: {reason} ({name})")
+
+
+def error_name(error: EngineError) -> str:
+    """The error's symbolic name, `UNKNOWN_TABLE`; empty where the message has none."""
+    found = _NAME.search(error.message)
+    return found[1] if found else ""
