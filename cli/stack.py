@@ -45,7 +45,7 @@ def up(
     else:
         _print_state(state)
         out.print(
-            "The in-memory broker keeps about 5 MB a partition and forgets everything when it stops: for demos and tests. "
+            "The in-memory broker keeps about 5 MB a partition and forgets all when it stops: for demos and tests. "
             "What ClickHouse and the warehouse hold stays."
         )
     if not detach:

@@ -1,0 +1,54 @@
+"""A running embedded stack, and the `medallion` command as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+Medallion = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """This process's environment without `MEDALLION_…`, and with a home of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MEDALLION_")}
+    return {**kept, "XDG_STATE_HOME": str(home), "COLUMNS": "200"}
+
+
+@pytest.fixture(scope="session")
+def state_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where stacks of these tests are noted, apart from the user's own."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="session")
+def medallion(state_home: Path) -> Medallion:
+    """Run `medallion …` as a process; `check=False` to look at a failure."""
+
+    def run(*arguments: str | Path, check: bool = True, timeout: float = 180) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", *map(str, arguments)],
+            env=clean_environment(state_home),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"medallion {arguments} → {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    return run
+
+
+@pytest.fixture
+def stack(tmp_path: Path, medallion: Medallion) -> Iterator[Path]:
+    """The data folder of a fresh running stack."""
+    folder = tmp_path / "stack"
+    medallion("up", "--data-dir", folder, "--detach")
+    yield folder
+    medallion("down", "--data-dir", folder, "--timeout", "0", check=False)

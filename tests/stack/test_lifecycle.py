@@ -1,0 +1,118 @@
+"""`up`, `down` and `status`: what an operator relies on when things go right, and when they do not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+
+import psutil
+import pytest
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from tests.stack.conftest import Medallion
+
+pytestmark = pytest.mark.stack
+
+
+def pids(medallion: Medallion, stack: Path) -> dict[str, int]:
+    """The processes of the stack by name, the supervisor too."""
+    state = json.loads(medallion("status", "--data-dir", stack, "--json", check=False).stdout)
+    return {"supervisor": state["supervisor_pid"]} | {service["name"]: service["pid"] for service in state["services"]}
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs (a zombie does not)."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+eventually = retry(
+    retry=retry_if_exception_type(AssertionError), stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True
+)
+
+
+def test_down_leaves_no_process_and_loses_no_row(tmp_path: Path, medallion: Medallion, recordings: Path) -> None:
+    folder = tmp_path / "stack"
+    medallion("up", "--data-dir", folder, "--detach")
+    before = pids(medallion, folder)
+    assert set(before) == {"supervisor", "broker", "clickhouse", "silver-0"}
+    medallion("replay", recordings / "kraken_v2_btcusd.jsonl", "--exchange", "kraken", "--data-dir", folder)
+    medallion("down", "--data-dir", folder)
+    assert [name for name, pid in before.items() if alive(pid)] == []
+
+    medallion("up", "--data-dir", folder, "--detach")
+    count = "SELECT count(), uniqExact(trade_id) FROM silver_trades"
+    assert medallion("query", count, "--data-dir", folder).stdout.split() == ["52", "52"]
+    # The broker's offsets began at 0 again: nothing of the second run may be mistaken for the first.
+    medallion(
+        "replay", recordings / "kraken_v2_btcusdt_reconstructed.jsonl.gz", "--exchange", "kraken", "--data-dir", folder
+    )
+    medallion("drain", "--data-dir", folder)
+    assert medallion("query", count, "--data-dir", folder).stdout.split() == ["452", "452"]
+    medallion("down", "--data-dir", folder)
+
+
+def test_a_second_up_on_the_same_folder_is_refused_and_harms_nothing(stack: Path, medallion: Medallion) -> None:
+    before = pids(medallion, stack)
+    second = medallion("up", "--data-dir", stack, "--detach", check=False)
+    assert second.returncode == 1
+    assert "already running" in second.stderr
+    assert "medallion down" in second.stderr
+    assert pids(medallion, stack) == before
+
+
+def test_a_killed_process_comes_back(stack: Path, medallion: Medallion) -> None:
+    for name in ("silver-0", "clickhouse"):
+        victim = pids(medallion, stack)[name]
+        os.kill(victim, signal.SIGKILL)
+
+        @eventually
+        def back(name: str = name, victim: int = victim) -> None:
+            status = medallion("status", "--data-dir", stack, "--json", check=False)
+            assert status.returncode == 0
+            assert pids(medallion, stack)[name] not in (None, victim)
+
+        back()
+    assert medallion("query", "SELECT 1", "--data-dir", stack).stdout == "1\n"
+
+
+def test_a_killed_supervisor_takes_its_processes_with_it(stack: Path, medallion: Medallion) -> None:
+    before = pids(medallion, stack)
+    os.kill(before["supervisor"], signal.SIGKILL)
+
+    @eventually
+    def gone() -> None:
+        assert [name for name, pid in before.items() if alive(pid)] == []
+
+    gone()
+    assert medallion("status", "--data-dir", stack, check=False).returncode == 1
+    medallion("up", "--data-dir", stack, "--detach")
+
+
+def test_a_taken_port_is_named(tmp_path: Path, medallion: Medallion) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        failed = medallion("up", "--data-dir", tmp_path / "s", "--http-port", str(port), "--detach", check=False)
+    assert failed.returncode == 1
+    assert f"Port {port}" in failed.stderr
+    assert "choose another" in failed.stderr
+
+
+def test_an_unwritable_folder_is_named(tmp_path: Path, medallion: Medallion) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    failed = medallion("up", "--data-dir", tmp_path / "file" / "s", "--detach", check=False)
+    assert failed.returncode == 1
+    assert "Cannot write to the data folder" in failed.stderr
+
+
+def test_commands_without_a_stack_say_how_to_start_one(tmp_path: Path, medallion: Medallion) -> None:
+    failed = medallion("query", "SELECT 1", "--data-dir", tmp_path / "none", check=False)
+    assert failed.returncode == 1
+    assert "medallion up" in failed.stderr
