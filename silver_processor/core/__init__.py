@@ -1,0 +1,1 @@
+"""The rules of Silver: pure functions from Arrow tables to Arrow tables."""

@@ -1,0 +1,132 @@
+"""Decimal text to exact decimals, by column: what the text is, its value, whether it passes a limit."""
+
+from __future__ import annotations
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+AMOUNT = pl.Decimal(38, 18)
+# Digits that Decimal(38, 18) holds before and after the point.
+_WHOLE, _SCALE = 20, 18
+_PLAIN = rf"^[0-9]{{1,{_WHOLE - 1}}}(?:\.[0-9]{{1,{_SCALE}}})?$"
+_GRAMMAR = r"^(?P<sign>[+-]?)(?P<whole>[0-9]+)(?:\.(?P<fraction>[0-9]+))?(?:[eE](?P<exponent>[+-]?[0-9]+))?$"
+# An exponent beyond this many digits outweighs any text a message can hold.
+_EXPONENT_DIGITS = 12
+_PRODUCT_WHOLE = 18
+
+
+def classify(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Judge the column `<name>_text` against the columns `<name>_max…` of `Rules.markets`.
+
+    Returns `<name>` (Decimal(38,18), null unless the text is a valid amount within the limit) and `<name>_fault`
+    (null, or `missing`, `not_a_number`, `not_positive`, `above_limit`, `too_precise`, in that order). Exact: no
+    value passes through a float. A null limit (unknown market) limits nothing.
+    """
+    text = pl.col(f"{name}_text")
+    plain = frame.select(
+        text.str.contains(_PLAIN).alias("plain"),
+        text.alias("text"),
+        pl.col(f"{name}_max").alias("max"),
+    )
+    if plain["plain"].all():
+        return _judge_plain(plain, name)
+    rows = plain.with_columns(frame.select(pl.col(f"^{name}_max_.*$"))).with_row_index("row")
+    simple = rows.filter("plain")
+    parts = [
+        _judge_plain(simple, name).with_columns(simple["row"]),
+        _judge_any(rows.filter(~pl.col("plain")), name),
+    ]
+    return pl.concat(parts, how="vertical").sort("row").drop("row")
+
+
+def _judge_plain(rows: pl.DataFrame, name: str) -> pl.DataFrame:
+    value = rows["text"].cast(AMOUNT)
+    fault = (
+        pl.when(pl.col("value") == 0)
+        .then(pl.lit("not_positive"))
+        .when(pl.col("value") > pl.col("max"))
+        .then(pl.lit("above_limit"))
+    )
+    judged = rows.select(value.alias("value"), "max").with_columns(fault.alias("fault"))
+    return judged.select(
+        pl.when(pl.col("fault").is_null()).then(pl.col("value")).alias(name),
+        pl.col("fault").alias(f"{name}_fault"),
+    )
+
+
+def _judge_any(rows: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Any text: value = 0.<digits> * 10^whole, `digits` without zeros at either end."""
+    parts = rows.with_columns(pl.col("text").str.extract_groups(_GRAMMAR).alias("parts")).unnest("parts")
+    fraction = pl.col("fraction").fill_null("")
+    power = pl.col("exponent").fill_null("0").str.replace(r"^([+-]?)0*([0-9]+)$", "$1$2")
+    size = power.str.strip_chars_start("+-").str.len_bytes()
+    huge = pl.when(power.str.starts_with("-")).then(-(10**_EXPONENT_DIGITS)).otherwise(10**_EXPONENT_DIGITS)
+    exponent = (
+        pl.when(size > _EXPONENT_DIGITS)
+        .then(huge)
+        .otherwise(
+            pl.when(size <= _EXPONENT_DIGITS)
+            .then(power.str.strip_chars_start("+"))
+            .otherwise(pl.lit("0"))
+            .cast(pl.Int64, strict=False)
+        )
+    )
+    split = parts.with_columns(
+        (pl.col("whole") + fraction).str.strip_chars_start("0").alias("led"),
+        (exponent - fraction.str.len_bytes().cast(pl.Int64)).alias("last"),
+    ).with_columns(pl.col("led").str.strip_chars_end("0").alias("digits"))
+    length = pl.col("digits").str.len_bytes().cast(pl.Int64)
+    lowest = pl.col("last") + pl.col("led").str.len_bytes().cast(pl.Int64) - length
+    sized = split.with_columns(lowest.alias("lowest"), (lowest + length).alias("size"))
+    limit, limit_digits = pl.col(f"{name}_max_whole"), pl.col(f"{name}_max_digits")
+    above = (pl.col("size") > limit) | ((pl.col("size") == limit) & (pl.col("digits") > limit_digits))
+    fault = (
+        pl.when(pl.col("text") == "")
+        .then(pl.lit("missing"))
+        .when(pl.col("digits").is_null())
+        .then(pl.lit("not_a_number"))
+        .when((pl.col("digits") == "") | (pl.col("sign") == "-"))
+        .then(pl.lit("not_positive"))
+        .when(above)
+        .then(pl.lit("above_limit"))
+        .when((pl.col("lowest") < -_SCALE) | (pl.col("size") > _WHOLE))
+        .then(pl.lit("too_precise"))
+    )
+    judged = sized.with_columns(fault.alias(f"{name}_fault"))
+    shift = pl.col("lowest").cast(pl.String)
+    plain = pl.when(pl.col(f"{name}_fault").is_null()).then(pl.col("digits") + "e" + shift)
+    value = pl.Series(pc.cast(judged.select(plain).to_series().to_arrow(), pa.decimal128(38, _SCALE)))
+    return judged.select(value.alias(name), f"{name}_fault", "row")
+
+
+def product(price: pa.ChunkedArray, quantity: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The exact product of two Decimal(38,18) columns as Decimal(38,20), null where it needs more digits.
+
+    Null where either factor is null.
+    """
+    short = [_shortened(price, 18), _shortened(quantity, 19)]
+    if all(column is not None for column in short):
+        return pc.multiply(*short)
+    return _wide_product(price, quantity)
+
+
+def _shortened(column: pa.ChunkedArray, precision: int) -> pa.ChunkedArray | None:
+    """The column as Decimal128(precision, 10), or None where a value does not fit: 18 + 19 digits make 38."""
+    try:
+        return column.cast(pa.decimal128(precision, 10))
+    except pa.ArrowInvalid:
+        return None
+
+
+def _wide_product(price: pa.ChunkedArray, quantity: pa.ChunkedArray) -> pa.ChunkedArray:
+    """One factor of a product below 10^18 is below 10^9, so 76 digits hold every product that counts."""
+    larger, smaller = pc.max_element_wise(price, quantity), pc.min_element_wise(price, quantity)
+    fits = pc.less(smaller, pa.scalar(10 ** (_PRODUCT_WHOLE // 2)).cast(pa.decimal128(38, 18)))
+    fits = pc.and_kleene(fits, pc.and_(pc.is_valid(price), pc.is_valid(quantity)))
+    narrow = pc.if_else(fits, smaller, None).cast(pa.decimal256(37, 18))
+    exact = pc.multiply(larger.cast(pa.decimal256(38, 18)), narrow)
+    cut = exact.cast(pa.decimal256(76, 20), safe=False)
+    whole = pc.equal(cut.cast(pa.decimal256(76, 36), safe=False), exact)
+    bound = pc.less(cut, pa.scalar(10**_PRODUCT_WHOLE).cast(pa.decimal256(76, 20)))
+    return pc.if_else(pc.and_(whole, bound), cut, None).cast(pa.decimal128(38, 20))

@@ -1,0 +1,215 @@
+"""Bronze rows to Silver rows and rejects, by column: the rules of ADR-009 with its errata, in a fixed order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import polars as pl
+import pyarrow as pa
+
+from schemas.reasons import MEANINGS, Reason
+from schemas.records import SILVER
+from silver_processor.core.amounts import classify, product
+from silver_processor.core.rules import Rules
+
+# 2009-01-03: Bitcoin's first block; nothing traded before.
+EARLIEST = datetime(2009, 1, 3, tzinfo=UTC)
+LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+VALUE_CHARACTERS = 256
+
+REJECT_COLUMNS = (
+    "reason",
+    "field",
+    "value",
+    "rule",
+    "limit",
+    "exchange",
+    "symbol",
+    "trade_id",
+    "price_text",
+    "quantity_text",
+    "timestamp_raw",
+    "side",
+    "raw_topic",
+    "raw_partition",
+    "raw_offset",
+    "published_at",
+    "received_at",
+    "ingested_at",
+)
+# What `refine` leaves to the caller: which message and insert a row belongs to.
+_STAMPED = {"validated_at", "bronze_partition", "bronze_offset", "bronze_published_at", "insert_token"}
+VALID = pa.schema([field for field in SILVER if field.name not in _STAMPED])
+
+_UNTRUSTED = [Reason.MALFORMED_ENVELOPE, Reason.MESSAGE_TOO_LARGE]
+_BRONZE_DEFECTS = [reason for reason, meaning in MEANINGS.items() if meaning.layer == "bronze"]
+_DIGITS = r"^0*[0-9]{1,20}$"
+
+
+@dataclass(frozen=True, slots=True)
+class Refined:
+    """What became of Bronze rows: each is in exactly one table, in the order it came.
+
+    `valid`: columns `VALID` (Silver's, less those the caller stamps) and any column of the input that is neither
+    Bronze's nor Silver's.
+    `rejects`: columns `REJECT_COLUMNS`.
+    """
+
+    valid: pa.Table
+    rejects: pa.Table
+
+
+def refine(bronze: pa.Table, rules: Rules) -> Refined:
+    """Validate, normalise the symbol and enrich with quote_volume.
+
+    `bronze` has the columns of `schemas.records.BRONZE`, and may have those of `_STAMPED` which then pass through.
+    Price limits and `quote_volume` in quote currency, quantities in base currency; times µs UTC. The result depends
+    on each row alone.
+    """
+    rows = pl.DataFrame(bronze)
+    rows = rows.join(
+        rules.markets,
+        left_on=["exchange", "symbol"],
+        right_on=["exchange", "exchange_symbol"],
+        how="left",
+        maintain_order="left",
+    )
+    rows = rows.with_columns(
+        *classify(rows, "price").get_columns(),
+        *classify(rows, "quantity").get_columns(),
+        pl.col("side").str.to_lowercase().replace_strict({"buy": "BUY", "sell": "SELL"}, default=None).alias("taker"),
+        *_order_key(),
+    )
+    volume = product(rows["price"].to_arrow(), rows["quantity"].to_arrow())
+    rows = rows.with_columns(pl.Series("quote_volume", volume)).with_columns(_reason(rules).alias("reason"))
+    rejected = rows["reason"].is_not_null()
+    if not rejected.any():
+        return Refined(_valid(rows, bronze, rules), _no_rejects(rows))
+    return Refined(_valid(rows.filter(~rejected), bronze, rules), _rejects(rows.filter(rejected)))
+
+
+def _order_key() -> tuple[pl.Expr, pl.Expr]:
+    """Silver's `sequence`: the exchange's, else the trade id where it is a number below 2^64, else 0."""
+    sent, own = pl.col("sequence"), pl.col("trade_id")
+    key = pl.when(sent == "").then(_uint64(own).fill_null(0)).otherwise(_uint64(sent))
+    return key.alias("order_key"), key.is_null().alias("sequence_fault")
+
+
+def _uint64(text: pl.Expr) -> pl.Expr:
+    return pl.when(text.str.contains(_DIGITS)).then(text).cast(pl.UInt64, strict=False)
+
+
+def _reason(rules: Rules) -> pl.Expr:
+    """The first rule that a row breaks, or null."""
+    defect = pl.col("defect")
+    chain = (
+        pl.when(defect.is_in(_UNTRUSTED))
+        .then(defect)
+        .when(pl.col("exchange") == "")
+        .then(pl.lit(Reason.EXCHANGE_MISSING.value))
+        .when(~pl.col("exchange").is_in(rules.exchanges.implode()))
+        .then(pl.lit(Reason.EXCHANGE_UNKNOWN.value))
+        .when(defect.is_in(_BRONZE_DEFECTS))
+        .then(defect)
+        .when(defect != "")
+        .then(pl.lit(Reason.DEFECT_UNKNOWN.value))
+        .when(pl.col("symbol") == "")
+        .then(pl.lit(Reason.SYMBOL_MISSING.value))
+        .when(pl.col("trade_id") == "")
+        .then(pl.lit(Reason.TRADE_ID_MISSING.value))
+        .when(pl.col("canonical").is_null())
+        .then(pl.lit(Reason.SYMBOL_UNMAPPED.value))
+        .when(pl.col("price_fault").is_not_null())
+        .then("price_" + pl.col("price_fault"))
+        .when(pl.col("quantity_fault").is_not_null())
+        .then("quantity_" + pl.col("quantity_fault"))
+        .when(pl.col("quote_volume").is_null())
+        .then(pl.lit(Reason.QUOTE_VOLUME_TOO_PRECISE.value))
+        .when(pl.col("taker").is_null())
+        .then(pl.lit(Reason.SIDE_INVALID.value))
+        .when(~pl.col("timestamp").is_between(EARLIEST, LATEST, closed="left"))
+        .then(pl.lit(Reason.TIMESTAMP_OUT_OF_RANGE.value))
+        .when(pl.col("sequence_fault"))
+        .then(pl.lit(Reason.SEQUENCE_INVALID.value))
+    )
+    return chain.otherwise(pl.lit(None, dtype=pl.String))
+
+
+def _valid(rows: pl.DataFrame, bronze: pa.Table, rules: Rules) -> pa.Table:
+    carried = [name for name in bronze.column_names if name in _STAMPED]
+    silver = rows.select(
+        "exchange",
+        pl.col("canonical").alias("symbol"),
+        "trade_id",
+        "price",
+        "quantity",
+        "quote_volume",
+        "timestamp",
+        pl.col("taker").alias("side"),
+        pl.col("order_key").alias("sequence"),
+        pl.col("symbol").alias("exchange_symbol"),
+        "raw_topic",
+        "raw_partition",
+        "raw_offset",
+        "published_at",
+        "received_at",
+        "ingested_at",
+        pl.lit(rules.version).alias("rules_version"),
+        *carried,
+    )
+    fields = [SILVER.field(name) for name in silver.columns]
+    return silver.to_arrow().cast(pa.schema(fields))
+
+
+def _rejects(rows: pl.DataFrame) -> pa.Table:
+    reason = pl.col("reason")
+    fields = {code.value: meaning.field for code, meaning in MEANINGS.items()}
+    texts = {code.value: meaning.rule for code, meaning in MEANINGS.items()}
+    named = rows.with_columns(reason.replace_strict(fields).alias("field"), reason.replace_strict(texts).alias("rule"))
+    field = pl.col("field")
+    value = (
+        pl.when(field == "exchange")
+        .then(pl.col("exchange"))
+        .when(field == "defect")
+        .then(pl.col("defect"))
+        .when(field == "symbol")
+        .then(pl.col("symbol"))
+        .when(field == "trade_id")
+        .then(pl.col("trade_id"))
+        .when(field == "price_text")
+        .then(pl.col("price_text"))
+        .when(field == "quantity_text")
+        .then(pl.col("quantity_text"))
+        .when(field == "quote_volume")
+        .then(pl.col("price_text") + " * " + pl.col("quantity_text"))
+        .when(field == "side")
+        .then(pl.col("side"))
+        .when(field == "timestamp")
+        .then(pl.col("timestamp_raw"))
+        .when(field == "sequence")
+        .then(pl.col("sequence"))
+        .otherwise(pl.lit(""))
+        .str.slice(0, VALUE_CHARACTERS)
+    )
+    limit = (
+        pl.when(reason == Reason.PRICE_ABOVE_LIMIT)
+        .then(pl.col("price_limit"))
+        .when(reason == Reason.QUANTITY_ABOVE_LIMIT)
+        .then(pl.col("quantity_limit"))
+        .when(reason.str.ends_with("_not_positive"))
+        .then(pl.lit("0"))
+        .when(reason == Reason.QUOTE_VOLUME_TOO_PRECISE)
+        .then(pl.lit("Decimal(38, 20)"))
+        .when(reason.str.ends_with("_too_precise"))
+        .then(pl.lit("Decimal(38, 18)"))
+        .when(reason == Reason.TIMESTAMP_OUT_OF_RANGE)
+        .then(pl.lit(f"{EARLIEST:%Y-%m-%d} {LATEST:%Y-%m-%d}"))
+        .otherwise(pl.lit(""))
+    )
+    return named.with_columns(value.alias("value"), limit.alias("limit")).select(REJECT_COLUMNS).to_arrow()
+
+
+def _no_rejects(rows: pl.DataFrame) -> pa.Table:
+    empty = rows.clear().with_columns(pl.lit("").alias(name) for name in ("field", "rule", "value", "limit"))
+    return empty.select(REJECT_COLUMNS).to_arrow()

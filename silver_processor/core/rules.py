@@ -1,0 +1,61 @@
+"""The registry prepared for column work: one row a market, with limits in comparable form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Context, Decimal
+
+import polars as pl
+
+from config.registry import SymbolRegistry
+
+# Any Decimal(38, 18) value is below this many units of 10^-18.
+_WHOLE_DIGITS = 20
+_SCALE = 18
+_EXACT = Context(prec=100, rounding=ROUND_FLOOR, Emax=10**9, Emin=-(10**9))
+_LARGEST = Decimal(10) ** _WHOLE_DIGITS - Decimal(1).scaleb(-_SCALE, _EXACT)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What `refine` needs of a registry.
+
+    `markets`: `exchange, exchange_symbol, canonical` and for price and quantity the limit as `<name>_limit` (text),
+    `<name>_max` (the largest Decimal(38,18) within it), `<name>_max_whole` (count of digits before the point) and
+    `<name>_max_digits` (its significant digits, no zeros at either end).
+    """
+
+    markets: pl.DataFrame
+    exchanges: pl.Series
+    version: str
+
+    @classmethod
+    def of(cls, registry: SymbolRegistry) -> Rules:
+        """Prepare a registry; costs one pass over its entries."""
+        lookup = registry.lookup.to_pydict()
+        columns: dict[str, pl.Series] = {
+            "exchange": pl.Series(lookup["exchange"], dtype=pl.String),
+            "exchange_symbol": pl.Series(lookup["exchange_symbol"], dtype=pl.String),
+            "canonical": pl.Series(lookup["canonical"], dtype=pl.String),
+        }
+        for name in ("price", "quantity"):
+            limits = [Decimal(text) for text in lookup[f"{name}_max"]]
+            columns[f"{name}_limit"] = pl.Series([f"{limit:f}" for limit in limits], dtype=pl.String)
+            columns[f"{name}_max"] = pl.Series([_within(x) for x in limits], dtype=pl.Decimal(38, _SCALE))
+            columns[f"{name}_max_whole"] = pl.Series([x.adjusted() + 1 for x in limits], dtype=pl.Int64)
+            columns[f"{name}_max_digits"] = pl.Series([_digits(x) for x in limits], dtype=pl.String)
+        return cls(
+            markets=pl.DataFrame(columns),
+            exchanges=pl.Series(sorted(registry.exchanges), dtype=pl.String),
+            version=registry.rules_version,
+        )
+
+
+def _within(limit: Decimal) -> Decimal:
+    if limit >= _LARGEST:
+        return _LARGEST
+    return limit.quantize(Decimal(1).scaleb(-_SCALE), context=_EXACT)
+
+
+def _digits(limit: Decimal) -> str:
+    return "".join(str(digit) for digit in limit.as_tuple().digits).strip("0")
