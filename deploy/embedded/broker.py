@@ -1,0 +1,131 @@
+"""An in-memory Kafka broker in a process of its own: `python -m deploy.embedded.broker --state FILE`.
+
+It is librdkafka's mock cluster, one broker on a free port of 127.0.0.1, run from the library that the confluent-kafka
+wheel brings. FILE gets `host:port` in one atomic step once clients can connect; SIGTERM or SIGINT ends it and removes FILE. What it does and does not do, measured with librdkafka 2.16.0 (tests/kafka_engine/test_broker.py
+holds the ones the pipeline rests on):
+
+- Nothing survives a restart: topics, messages, offsets and group commits live in memory.
+- **A partition keeps about 5 MiB, at most 100,000 produce batches**, whatever was read of it: beyond that its oldest batches
+  are gone, and a consumer that had not read them is reset. Pace by consumer lag (`producers.pacing.Pacer`).
+- The size is that of the batches *as sent*: it stores compressed batches as they are, never recompresses, so producers gain
+  from `compression.type`. 32 MB messages pass (`message.max.bytes` is the producer's own limit, the broker has none).
+- **A batch larger than 5 MiB as sent is lost, and the batch after it as well**, unless it is the partition's first: the eviction
+  moves the start of the log past them, in silence; the producer gets an ordinary acknowledgement. A consumer sees
+  "offset out of range" and is reset. 32 MB that compress below 5 MiB are kept.
+- A topic springs into being when somebody asks for its metadata, with 4 partitions. CreateTopics is not served; `--topic
+  NAME:PARTITIONS` creates one at start with another count.
+- Message timestamps (CreateTime), keys, headers, null values are kept. `auto.offset.reset`, offset commits, consumer groups
+  with rebalances (eager protocols), idempotent and transactional producers work; the first join of a group waits
+  `--rebalance-delay-ms` (0 here, 3,000 in librdkafka).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+from confluent_kafka import cimpl
+
+_RD_KAFKA_PRODUCER = 0
+_ERROR_BYTES = 512
+
+
+class BrokerError(RuntimeError):
+    """The in-memory broker could not be set up."""
+
+
+class InMemoryBroker:
+    """One mock cluster of one broker in this process, alive until `close`.
+
+    Raises:
+        BrokerError: librdkafka refused; the message carries its reason.
+    """
+
+    def __init__(self, topics: dict[str, int] | None = None, rebalance_delay_ms: int = 0) -> None:
+        library = _librdkafka()
+        error = ctypes.create_string_buffer(_ERROR_BYTES)
+        # The cluster needs a client instance to hang from; the instance takes the configuration over.
+        self._library = library
+        self._client = library.rd_kafka_new(_RD_KAFKA_PRODUCER, library.rd_kafka_conf_new(), error, _ERROR_BYTES)
+        if not self._client:
+            raise BrokerError(f"librdkafka made no client: {error.value.decode()}")
+        self._cluster = library.rd_kafka_mock_cluster_new(self._client, 1)
+        if not self._cluster:
+            library.rd_kafka_destroy(self._client)
+            raise BrokerError("librdkafka made no mock cluster: is 127.0.0.1 usable and a port free?")
+        library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, rebalance_delay_ms)
+        for topic, partitions in (topics or {}).items():
+            if library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), partitions, 1) != 0:
+                self.close()
+                raise BrokerError(f"topic {topic!r} with {partitions} partitions was refused: name it once, count from 1")
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """`host:port`, ready for clients."""
+        return str(self._library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode())
+
+    def close(self) -> None:
+        """Stop serving and forget everything."""
+        self._library.rd_kafka_mock_cluster_destroy(self._cluster)
+        self._library.rd_kafka_destroy(self._client)
+
+
+def _librdkafka() -> ctypes.CDLL:
+    """librdkafka as confluent-kafka loaded it: the extension's own dependency tree resolves the symbols."""
+    library = ctypes.CDLL(cimpl.__file__)
+    pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
+    signatures = {
+        "rd_kafka_conf_new": (pointer, []),
+        "rd_kafka_new": (pointer, [number, pointer, text, ctypes.c_size_t]),
+        "rd_kafka_destroy": (None, [pointer]),
+        "rd_kafka_mock_cluster_new": (pointer, [pointer, number]),
+        "rd_kafka_mock_cluster_destroy": (None, [pointer]),
+        "rd_kafka_mock_cluster_bootstraps": (text, [pointer]),
+        "rd_kafka_mock_topic_create": (number, [pointer, text, number, number]),
+        "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, [pointer, ctypes.c_int32]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+def write_state(path: Path, bootstrap_servers: str) -> None:
+    """Publish the address: readers see the whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    draft.write_text(bootstrap_servers)
+    draft.replace(path)
+
+
+def _topic(text: str) -> tuple[str, int]:
+    name, _, partitions = text.rpartition(":")
+    if not name or not partitions.isdigit() or int(partitions) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME:PARTITIONS, e.g. trades:4")
+    return name, int(partitions)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.embedded.broker", description="an in-memory Kafka broker")
+    parser.add_argument("--state", type=Path, required=True, help="file that gets the address, host:port")
+    parser.add_argument("--topic", type=_topic, action="append", default=[], metavar="NAME:PARTITIONS")
+    parser.add_argument("--rebalance-delay-ms", type=int, default=0)
+    options = parser.parse_args(arguments)
+    stop_signals = {signal.SIGTERM, signal.SIGINT}
+    # Blocked before librdkafka starts its threads, so that none of them takes the signal.
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)
+    broker = InMemoryBroker(dict(options.topic), options.rebalance_delay_ms)
+    write_state(options.state, broker.bootstrap_servers)
+    signal.sigwait(stop_signals)
+    options.state.unlink(missing_ok=True)
+    broker.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
