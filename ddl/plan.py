@@ -1,0 +1,160 @@
+"""What `apply` would do and `status` would say: pure, from the files and one look at the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ddl.journal import Entry, Server
+from ddl.statements import Kind, Statement
+
+SameSql = Callable[[str, str], bool]
+
+
+class Action(StrEnum):
+    """How a statement is carried out."""
+
+    CREATE = "create"
+    REPLACE = "replace"
+    MODIFY_QUERY = "modify query"
+    RUN = "run"
+    DROP = "drop"
+
+
+class State(StrEnum):
+    """How an object stands against the files."""
+
+    APPLIED = "applied"
+    PENDING = "pending"
+    DRIFTED = "drifted"
+    MISSING = "missing"
+    UNEXPECTED = "unexpected"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do; `statement` is a journal entry where an object is only dropped."""
+
+    action: Action
+    statement: Statement | Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Of one statement: where it stands, in words, and the step that mends it (None: none, or none is safe)."""
+
+    statement: Statement | Entry
+    state: State
+    detail: str = ""
+    action: Action | None = None
+
+    @property
+    def is_unsafe(self) -> bool:
+        """The server differs and mending it could lose rows: `apply` must refuse."""
+        return self.state is not State.APPLIED and self.action is None
+
+
+def judge(statements: Sequence[Statement], server: Server, same_sql: SameSql) -> list[Verdict]:
+    """A verdict a statement, then one for every object the journal knows and the files no longer name."""
+    consumers = consumer_views(statements)
+    verdicts = [_judge_one(statement, server, same_sql, consumers) for statement in statements]
+    named = {statement.object for statement in statements}
+    seen: set[str] = set()
+    for entry in reversed(server.entries.values()):
+        if entry.object in named | seen | {""} or entry.state == "dropped":
+            continue
+        seen.add(entry.object)
+        verdicts.append(
+            Verdict(entry, State.UNEXPECTED, "no longer in the files; apply drops it", Action.DROP)
+            if entry.kind.is_stateless
+            else Verdict(entry, State.UNEXPECTED, "no longer in the files; drop it in a new migration", None)
+        )
+    return verdicts
+
+
+def consumer_views(statements: Sequence[Statement]) -> set[str]:
+    """The materialized views that read a Kafka table: with none of them, nothing is consumed."""
+    kafka = {statement.object for statement in statements if statement.kind is Kind.KAFKA_TABLE}
+    return {statement.object for statement in statements if statement.source in kafka}
+
+
+def _judge_one(statement: Statement, server: Server, same_sql: SameSql, consumers: set[str]) -> Verdict:
+    entry = server.entries.get(statement.key)
+    if entry is not None and entry.state == "dropped":
+        entry = None
+    if statement.kind in {Kind.ALTER, Kind.DATA}:
+        return _judge_run_once(statement, entry)
+    definition = server.definitions.get(statement.object)
+    if entry is None:
+        return _judge_unrecorded(statement, definition)
+    if entry.state == "started":
+        again = Action.REPLACE if statement.kind.is_stateless else Action.CREATE
+        return Verdict(statement, State.PENDING, "an earlier apply did not finish it", again)
+    if definition is None:
+        return _judge_missing(statement)
+    return _judge_drift(statement, entry, definition, server, same_sql, _mending_action(statement, consumers))
+
+
+def _judge_drift(
+    statement: Statement,
+    entry: Entry,
+    definition: str,
+    server: Server,
+    same_sql: SameSql,
+    mend: Action | None,
+) -> Verdict:
+    if entry.sha256 != statement.sha256:
+        remedy = f"; put {statement.migration}.sql and the settings back, and ALTER in a new migration"
+        detail = "the file or a setting in it changed since it was applied"
+        return Verdict(statement, State.DRIFTED, detail + ("" if mend else remedy), mend)
+    recorded = server.recorded_definition(statement.object)
+    if recorded is not None and not same_sql(recorded, definition):
+        remedy = ": undo that by hand, since only you know why it was done"
+        detail = f"{statement.object} was altered on the server"
+        return Verdict(statement, State.DRIFTED, detail + ("" if mend else remedy), mend)
+    return Verdict(statement, State.APPLIED)
+
+
+def _judge_unrecorded(statement: Statement, definition: str | None) -> Verdict:
+    if definition is None:
+        return Verdict(statement, State.PENDING, "not applied yet", Action.CREATE)
+    return Verdict(
+        statement,
+        State.UNEXPECTED,
+        f"{statement.object} exists but was not made by this runner: rename or drop it, then apply again",
+    )
+
+
+def _judge_missing(statement: Statement) -> Verdict:
+    if statement.kind.is_stateless:
+        return Verdict(statement, State.MISSING, "dropped on the server; apply makes it again", Action.CREATE)
+    return Verdict(
+        statement,
+        State.MISSING,
+        f"table {statement.object} was applied and is gone: restore it from a backup, or, to start with an empty "
+        f"one, delete its row from schema_migrations (statement = '{statement.key}') and apply again",
+    )
+
+
+def _mending_action(statement: Statement, consumers: set[str]) -> Action | None:
+    """How a changed object is brought in line; None for a table, whose rows are at stake.
+
+    A view that something else than Kafka feeds is never dropped: rows inserted meanwhile would pass it by.
+    """
+    if statement.kind is Kind.MATERIALIZED_VIEW and statement.object not in consumers:
+        return Action.MODIFY_QUERY
+    return Action.REPLACE if statement.kind.is_stateless else None
+
+
+def _judge_run_once(statement: Statement, entry: Entry | None) -> Verdict:
+    if entry is None or entry.state == "started":
+        return Verdict(statement, State.PENDING, "not applied yet", Action.RUN)
+    if entry.sha256 != statement.sha256:
+        return Verdict(
+            statement,
+            State.DRIFTED,
+            f"statement {statement.number} of {statement.migration}.sql changed after it ran: put it back, and write "
+            "a new migration for the change",
+        )
+    return Verdict(statement, State.APPLIED)

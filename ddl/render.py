@@ -1,0 +1,94 @@
+"""Migrations with the settings filled in: the exact SQL that will be sent."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from config.settings import Settings
+from ddl.errors import MigrationError
+from ddl.layers import load_layers
+from ddl.statements import Statement, split
+
+MIGRATIONS_FOLDER = Path(__file__).parent
+_JOURNAL_TEMPLATE = "_journal.sql"
+_NUMBERED = re.compile(r"^(?P<number>\d{4})_\w+\.sql$")
+
+
+def render(settings: Settings, folder: Path = MIGRATIONS_FOLDER) -> list[Statement]:
+    """Every statement of every migration, in file order.
+
+    Raises:
+        MigrationError: two files have one number, or a statement is not terminated.
+        jinja2.UndefinedError: a file names a setting that does not exist.
+    """
+    names = _migration_files(folder)
+    environment = _environment(settings, folder)
+    return [
+        statement
+        for name in names
+        for statement in split(name.removesuffix(".sql"), environment.get_template(name).render())
+    ]
+
+
+def render_journal(settings: Settings) -> list[Statement]:
+    """The database and the runner's own table; both idempotent and needed before any migration."""
+    environment = _environment(settings, MIGRATIONS_FOLDER)
+    return split("_journal", environment.get_template(_JOURNAL_TEMPLATE).render())
+
+
+def _migration_files(folder: Path) -> list[str]:
+    by_number: dict[str, str] = {}
+    for path in sorted(folder.glob("*.sql")):
+        numbered = _NUMBERED.match(path.name)
+        if numbered is None:
+            if path.name.startswith("_"):
+                continue
+            raise MigrationError(f"{path}: rename it to NNNN_what_it_does.sql, or _name.sql if it is no migration.")
+        other = by_number.setdefault(numbered["number"], path.name)
+        if other != path.name:
+            raise MigrationError(f"{other} and {path.name} have one number: give the newer file the next free one.")
+    return list(by_number.values())
+
+
+def _environment(settings: Settings, folder: Path) -> Environment:
+    # The output is SQL, not HTML: escaping would break it (hence S701).
+    environment = Environment(  # noqa: S701
+        loader=FileSystemLoader([folder, MIGRATIONS_FOLDER]),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    layers = load_layers()
+    cluster = settings.clickhouse_cluster
+    environment.globals |= {
+        "db": settings.clickhouse_database,
+        "cluster": cluster,
+        "on_cluster": f" ON CLUSTER {cluster}" if cluster else "",
+        "kafka_brokers": _literal_safe(settings.clickhouse_kafka_brokers),
+        "raw_topics": [_literal_safe(topic) for topic in settings.raw_topics],
+        "bronze_topic": _literal_safe(settings.bronze_topic),
+        "dlq_topic": _literal_safe(settings.dlq_topic),
+        "raw_consumer_group": _literal_safe(settings.raw_consumer_group),
+        "dlq_consumer_group": _literal_safe(settings.dlq_consumer_group),
+        "kafka_flush_interval_ms": settings.kafka_flush_interval_ms,
+        "kafka_max_block_rows": settings.kafka_max_block_rows,
+        "bronze_rows_per_message": settings.bronze_rows_per_message,
+        "bronze_shards": settings.bronze_shards,
+        "deduplication_window": settings.deduplication_window,
+        "max_message_bytes": settings.max_message_bytes,
+        "timeframes": layers.timeframes,
+        "retention": layers.all_retention,
+    }
+    environment.globals["sql"] = environment.get_template("_macros.sql").module
+    return environment
+
+
+def _literal_safe(text: str) -> str:
+    """`text`, if it can stand between single quotes as it is: names of topics, groups and hosts can."""
+    if not re.fullmatch(r"[A-Za-z0-9._:,\[\]-]+", text):
+        raise MigrationError(f"Setting value {text!r} is no topic, group or host:port; correct the setting.")
+    return text

@@ -1,0 +1,146 @@
+"""Apply the migrations to a server and say how the server stands against them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from config.settings import Settings
+from ddl.client import Client
+from ddl.errors import DriftError
+from ddl.journal import Entry, Server, is_same_sql, look, prepare, record
+from ddl.plan import Action, State, Step, Verdict, consumer_views, judge
+from ddl.render import render
+from ddl.statements import Kind, Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One thing that `apply` did."""
+
+    migration: str
+    object: str
+    kind: Kind
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStatus:
+    """How one object of the database stands; `detail` says what differs and what to do."""
+
+    object: str
+    kind: Kind
+    migration: str
+    state: State
+    detail: str
+
+
+def apply(client: Client, settings: Settings, statements: Sequence[Statement] | None = None) -> list[Applied]:
+    """Bring the server in line with the files; a second call does nothing and returns [].
+
+    While tables or materialized views change, nothing is consumed from Kafka: the views that read a Kafka table
+    are dropped first and made last, so that no row passes a view that is being changed. A call that was
+    interrupted is completed by the next one.
+
+    Args:
+        statements: what to apply instead of the shipped migrations.
+
+    Raises:
+        DriftError: an applied table differs from its file or is gone; nothing was changed.
+    """
+    wanted = render(settings) if statements is None else list(statements)
+    server = look(client, settings)
+    verdicts = judge(wanted, server, lambda left, right: is_same_sql(client, left, right))
+    findings = [f"{_name(verdict)}: {verdict.detail}." for verdict in verdicts if _forbids(verdict)]
+    if findings:
+        raise DriftError(findings)
+    steps = [Step(verdict.action, verdict.statement) for verdict in verdicts if verdict.action]
+    if not steps:
+        return []
+    prepare(client, settings)
+    consumers = consumer_views(wanted)
+    if any(step.statement.kind not in {Kind.VIEW, Kind.DATA} for step in steps):
+        steps = _paused(steps, wanted, server, consumers, client, settings)
+    return [_take(step, client, settings) for step in steps]
+
+
+def status(client: Client, settings: Settings, statements: Sequence[Statement] | None = None) -> list[ObjectStatus]:
+    """Every object of the files, then what else the database holds. Changes nothing."""
+    wanted = render(settings) if statements is None else list(statements)
+    server = look(client, settings)
+    verdicts = judge(wanted, server, lambda left, right: is_same_sql(client, left, right))
+    by_object: dict[str, Verdict] = {}
+    for verdict in verdicts:
+        key = verdict.statement.object or verdict.statement.key
+        known = by_object.get(key)
+        if known is None or known.state is State.APPLIED:
+            by_object[key] = verdict
+    found = [
+        ObjectStatus(name, v.statement.kind, v.statement.migration, v.state, v.detail)
+        for name, v in by_object.items()
+        if v.state is not State.UNEXPECTED or v.statement.object in server.definitions
+    ]
+    strangers = sorted(server.definitions.keys() - by_object.keys())
+    return found + [
+        ObjectStatus(name, Kind.TABLE, "", State.UNEXPECTED, "not made by the migrations: drop or move it")
+        for name in strangers
+    ]
+
+
+def _forbids(verdict: Verdict) -> bool:
+    """A table that a migration once made and the files forgot is reported by `status`, but harms nothing."""
+    return verdict.is_unsafe and not isinstance(verdict.statement, Entry)
+
+
+def _name(verdict: Verdict) -> str:
+    return verdict.statement.object or verdict.statement.key
+
+
+def _paused(
+    steps: list[Step],
+    wanted: Sequence[Statement],
+    server: Server,
+    consumers: set[str],
+    client: Client,
+    settings: Settings,
+) -> list[Step]:
+    """Stop consumption, and order the steps so that it starts again at the very end."""
+    readers = [statement for statement in wanted if statement.object in consumers]
+    for reader in readers:
+        if reader.object in server.definitions:
+            record(client, settings, reader, "started")
+            _drop(reader, client, settings)
+    others = [step for step in steps if step.statement.object not in consumers]
+    obsolete = [step for step in others if step.action is Action.DROP]
+    changes = [step for step in others if step.action is not Action.DROP]
+    return [*obsolete, *changes, *(Step(Action.CREATE, reader) for reader in readers)]
+
+
+def _take(step: Step, client: Client, settings: Settings) -> Applied:
+    statement = step.statement
+    if isinstance(statement, Entry):
+        _drop(statement, client, settings)
+        record(client, settings, statement, "dropped")
+    else:
+        record(client, settings, statement, "started")
+        if step.action is Action.MODIFY_QUERY:
+            client.execute(
+                f"ALTER TABLE {_qualified(statement, settings)} MODIFY QUERY\n{statement.query}",
+            )
+        else:
+            if step.action is Action.REPLACE:
+                _drop(statement, client, settings)
+            client.execute(statement.sql)
+        record(client, settings, statement, "done")
+    return Applied(statement.migration, statement.object, statement.kind, step.action)
+
+
+def _drop(statement: Statement | Entry, client: Client, settings: Settings) -> None:
+    """Drop a stateless object. SYNC: what is in flight through it has finished when this returns."""
+    what = "TABLE" if statement.kind is Kind.KAFKA_TABLE else "VIEW"
+    client.execute(f"DROP {what} IF EXISTS {_qualified(statement, settings)} SYNC")
+
+
+def _qualified(statement: Statement | Entry, settings: Settings) -> str:
+    cluster = f" ON CLUSTER {settings.clickhouse_cluster}" if settings.clickhouse_cluster else ""
+    return f"{settings.clickhouse_database}.{statement.object}{cluster}"

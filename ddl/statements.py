@@ -1,0 +1,117 @@
+"""What a migration consists of: single SQL statements and what each of them makes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ddl.errors import MigrationError
+
+_HEAD = re.compile(
+    r"""^(?P<verb>CREATE(?:\s+OR\s+REPLACE)?|ALTER)\s+
+        (?P<what>DATABASE|TABLE|MATERIALIZED\s+VIEW|VIEW)\s+
+        (?:IF\s+NOT\s+EXISTS\s+)?
+        (?:`?\w+`?\.)?`?(?P<name>\w+)`?""",
+    re.VERBOSE,
+)
+_KAFKA = re.compile(r"^ENGINE\s*=\s*Kafka\b", re.MULTILINE)
+_COMMENT_LINES = re.compile(r"(?:\s*--[^\n]*\n)*\s*")
+_END = re.compile(r";[ \t]*(?:\n|\Z)")
+_QUERY = re.compile(r"^AS$\n", re.MULTILINE)
+_SOURCE = re.compile(r"^FROM\s+(?:`?\w+`?\.)?`?(?P<name>\w+)`?", re.MULTILINE)
+
+
+class Kind(StrEnum):
+    """What a statement makes; decides what may be done when it changes."""
+
+    DATABASE = "database"
+    TABLE = "table"
+    KAFKA_TABLE = "kafka table"
+    MATERIALIZED_VIEW = "materialized view"
+    VIEW = "view"
+    ALTER = "alter"
+    DATA = "data"
+
+    @property
+    def is_stateless(self) -> bool:
+        """True where the object holds no rows of its own, so that it may be made again in place."""
+        return self in {Kind.KAFKA_TABLE, Kind.MATERIALIZED_VIEW, Kind.VIEW}
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One rendered SQL statement.
+
+    `migration` is the file's name without `.sql`, `number` counts its statements from 1, `object` is the
+    unqualified name of what it creates or alters ("" for data) and `sql` the exact text to be sent.
+    """
+
+    migration: str
+    number: int
+    kind: Kind
+    object: str
+    sql: str
+
+    @property
+    def key(self) -> str:
+        """Identity in the journal. A position would shift when a setting adds a statement before it."""
+        by_object = self.kind not in {Kind.ALTER, Kind.DATA}
+        return f"{self.migration}/{self.object if by_object else self.number}"
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the rendered text."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+    @property
+    def source(self) -> str:
+        """The table that a materialized view reads, "" for anything else."""
+        found = _SOURCE.search(self.sql) if self.kind is Kind.MATERIALIZED_VIEW else None
+        return found["name"] if found else ""
+
+    @property
+    def query(self) -> str:
+        """The SELECT of a materialized view: what follows the line `AS`.
+
+        Raises:
+            MigrationError: the statement has no such line.
+        """
+        parts = _QUERY.split(self.sql, maxsplit=1)
+        if len(parts) != 2:
+            raise MigrationError(
+                f"{self.migration}, statement {self.number}: a view's `AS` must stand on a line of its own, "
+                "so that its query can be changed in place; move it there."
+            )
+        return parts[1]
+
+
+def split(migration: str, text: str) -> list[Statement]:
+    """The statements of a rendered migration. A statement ends with a `;` at the end of a line.
+
+    Raises:
+        MigrationError: text follows the last `;`.
+    """
+    *bodies, rest = _END.split(text)
+    if _COMMENT_LINES.sub("", rest, count=1).strip():
+        raise MigrationError(f"{migration}: the last statement lacks its `;` at the end of the line; add it.")
+    statements: list[Statement] = []
+    for body in bodies:
+        sql = _COMMENT_LINES.sub("", body, count=1).strip()
+        if sql:
+            kind, name = _classify(sql)
+            statements.append(Statement(migration, len(statements) + 1, kind, name, sql))
+    return statements
+
+
+def _classify(sql: str) -> tuple[Kind, str]:
+    head = _HEAD.match(sql)
+    if head is None:
+        return Kind.DATA, ""
+    if head["verb"] == "ALTER":
+        return Kind.ALTER, head["name"]
+    what = " ".join(head["what"].split())
+    if what == "TABLE":
+        return (Kind.KAFKA_TABLE if _KAFKA.search(sql) else Kind.TABLE), head["name"]
+    return {"DATABASE": Kind.DATABASE, "VIEW": Kind.VIEW}.get(what, Kind.MATERIALIZED_VIEW), head["name"]
