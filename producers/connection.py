@@ -1,0 +1,133 @@
+"""One WebSocket connection to an exchange: subscribed, kept alive, watched, its frames one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from producers.exchanges.model import Exchange
+
+_WATCH_S = 0.25
+#: Frames read ahead of the parser; beyond, the socket fills and the exchange notices.
+_READ_AHEAD = (256, 64)
+
+
+class ConnectionLostError(ConnectionError):
+    """The connection ended or was given up; `cause` is one word for metrics."""
+
+    def __init__(self, cause: str, detail: str) -> None:
+        """`detail` says what happened, for the log."""
+        super().__init__(detail)
+        self.cause = cause
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of a connection and of its renewal.
+
+    `idle_s` None: the exchange's own. A connection that lived for `healthy_after_s` and sent something resets
+    the back-off, which grows to `back_off_s` at most.
+    """
+
+    max_frame_bytes: int = 33_554_432
+    open_s: float = 10.0
+    close_s: float = 2.0
+    idle_s: float | None = None
+    back_off_s: float = 30.0
+    healthy_after_s: float = 5.0
+
+
+class Connection:
+    """A connection that is not open yet."""
+
+    def __init__(self, exchange: Exchange, url: str, symbols: Sequence[str], limits: Limits) -> None:
+        """`symbols` in the exchange's own spelling."""
+        self._exchange = exchange
+        self._url = url
+        self._symbols = symbols
+        self._limits = limits
+        self._idle_s = exchange.idle_timeout_s if limits.idle_s is None else limits.idle_s
+        # Since when the next frame is awaited; None while the consumer is busy, which is no silence.
+        self._waiting_since: float | None = None
+        self._silent = False
+
+    @asynccontextmanager
+    async def open(self, stop: asyncio.Event) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """The frames of the open connection; they end when `stop` is set.
+
+        Raises:
+            ConnectionLostError: (from the iterator) closed by the other side, or silent for too long.
+            OSError, websockets.exceptions.WebSocketException: it could not be opened.
+        """
+        socket = await connect(
+            self._url,
+            compression=None,
+            max_size=self._limits.max_frame_bytes,
+            max_queue=_READ_AHEAD,
+            open_timeout=self._limits.open_s,
+            close_timeout=self._limits.close_s,
+            proxy=None if _is_local(self._url) else True,
+        )
+        helpers = [
+            asyncio.ensure_future(self._talk(socket)),
+            asyncio.ensure_future(self._watch(socket)),
+            asyncio.ensure_future(_close_on(stop, socket)),
+        ]
+        try:
+            async with aclosing(self._frames(socket, stop)) as frames:
+                yield frames
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+            await socket.close()
+
+    async def _frames(self, socket: ClientConnection, stop: asyncio.Event) -> AsyncGenerator[bytes]:
+        try:
+            while not stop.is_set():
+                self._waiting_since = time.monotonic()
+                frame = await socket.recv(decode=False)
+                self._waiting_since = None
+                yield frame
+        except ConnectionClosed as error:
+            if stop.is_set():
+                return
+            if self._silent:
+                raise ConnectionLostError("silence", f"no message for {self._idle_s:g} s") from error
+            raise ConnectionLostError("closed", str(error)) from error
+
+    async def _talk(self, socket: ClientConnection) -> None:
+        for message in self._exchange.subscribe(self._symbols):
+            await socket.send(message)
+            await asyncio.sleep(self._exchange.send_interval_s)
+        while self._exchange.ping:
+            await asyncio.sleep(self._exchange.ping_interval_s)
+            await socket.send(self._exchange.ping)
+
+    async def _watch(self, socket: ClientConnection) -> None:
+        """An exchange can go silent while its socket lives and answers protocol pings."""
+        while self._waiting_since is None or time.monotonic() - self._waiting_since < self._idle_s:
+            await asyncio.sleep(min(_WATCH_S, self._idle_s))
+        self._silent = True
+        await socket.close(1001, "silent")
+
+
+async def _close_on(stop: asyncio.Event, socket: ClientConnection) -> None:
+    await stop.wait()
+    await socket.close()
+
+
+def _is_local(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,104 @@
+"""The raw envelope: what one frame becomes on the raw topic (docs/architecture.md, Records)."""
+
+from __future__ import annotations
+
+import base64
+
+import msgspec
+
+from producers.exchanges.model import Parsed, Trade, Trades, Unrecognised
+
+_UTF8 = ""
+_KEY_CHARACTERS = 200
+_FIELD_CHARACTERS = 1_000
+#: One character of a payload takes at most six bytes of JSON; the other fields get what is left.
+_BYTES_A_CHARACTER = 8
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Envelope]
+
+
+class Envelope(msgspec.Struct, omit_defaults=True, gc=False):
+    """One raw message; its JSON has the members in this order and no white space (the SQL's fast path).
+
+    `received_at` in µs since the epoch (UTC). `payload_encoding` is "base64" only where the bytes of the
+    payload are not UTF-8.
+    """
+
+    exchange: str
+    symbol: str
+    trade_id: str
+    price: str
+    quantity: str
+    timestamp: str
+    side: str
+    sequence: str
+    received_at: int
+    payload: str
+    payload_encoding: str = _UTF8
+
+    @property
+    def key(self) -> str:
+        """The Kafka key, `<exchange>:<symbol>`."""
+        return f"{self.exchange}:{self.symbol[:_KEY_CHARACTERS]}"
+
+
+_decoder = msgspec.json.Decoder(Envelope)
+
+
+def envelopes(exchange: str, frame: bytes, parsed: Parsed, received_at: int) -> list[Envelope]:
+    """The raw messages of a frame: one a trade, one for an unrecognised frame, none for a control message.
+
+    `received_at` in µs since the epoch (UTC).
+    """
+    if isinstance(parsed, Trades):
+        return [_of_trade(exchange, trade, received_at) for trade in parsed.records]
+    if isinstance(parsed, Unrecognised):
+        try:
+            payload, encoding = frame.decode(), _UTF8
+        except UnicodeDecodeError:
+            payload, encoding = base64.b64encode(frame).decode("ascii"), "base64"
+        return [Envelope(exchange, "", "", "", "", "", "", "", received_at, payload, encoding)]
+    return []
+
+
+def _of_trade(exchange: str, trade: Trade, received_at: int) -> Envelope:
+    return Envelope(
+        exchange,
+        trade.symbol,
+        trade.trade_id,
+        trade.price,
+        trade.quantity,
+        trade.timestamp,
+        trade.side,
+        trade.sequence,
+        received_at,
+        trade.payload,
+    )
+
+
+def encode(envelope: Envelope) -> bytes:
+    """The Kafka message's value."""
+    return _encoder.encode(envelope)
+
+
+def decode(value: bytes) -> Envelope:
+    """The envelope of a message that `encode` made.
+
+    Raises:
+        msgspec.DecodeError: it is no raw envelope.
+    """
+    return _decoder.decode(value)
+
+
+def shortened(envelope: Envelope, limit: int) -> Envelope:
+    """The envelope with its texts cut so that its message is shorter than `limit` bytes.
+
+    What no broker would take is not lost without a trace: its beginning arrives.
+    """
+    texts = {
+        name: getattr(envelope, name)[:_FIELD_CHARACTERS]
+        for name in ("symbol", "trade_id", "price", "quantity", "timestamp", "side", "sequence")
+    }
+    # base64 is cut at a multiple of four characters, so that it still decodes.
+    characters = max(limit // _BYTES_A_CHARACTER - len(texts) * _FIELD_CHARACTERS, 0) // 4 * 4
+    return msgspec.structs.replace(envelope, payload=envelope.payload[:characters], **texts)

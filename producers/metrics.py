@@ -1,0 +1,24 @@
+"""Prometheus metrics of the producers, by exchange code."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+FRAMES = Counter("medallion_producer_frames_total", "WebSocket messages received", ["exchange"])
+BYTES = Counter("medallion_producer_bytes_total", "Bytes of WebSocket messages received", ["exchange"])
+TRADES = Counter("medallion_producer_trades_total", "Trades handed to the publisher", ["exchange"])
+CONTROL = Counter("medallion_producer_control_total", "Known messages that carry no trade", ["exchange", "kind"])
+UNRECOGNISED = Counter("medallion_producer_unrecognised_total", "Messages published for the DLQ", ["exchange"])
+CONNECTED = Gauge("medallion_producer_connected", "1 while a connection is up", ["exchange"])
+DISCONNECTS = Counter("medallion_producer_disconnects_total", "Connections lost or refused", ["exchange", "cause"])
+BACK_PRESSURE = Counter(
+    "medallion_producer_back_pressure_seconds_total", "Time in which reading stood still for the broker", ["exchange"]
+)
+UNDELIVERED = Gauge("medallion_producer_undelivered", "Messages taken and not yet acknowledged", ["exchange"])
+FAILED = Gauge("medallion_producer_failed", "Messages that the broker did not take", ["exchange"])
+LAG = Histogram(
+    "medallion_producer_lag_seconds",
+    "Exchange's trade time to hand-over to the publisher",
+    ["exchange"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0),
+)

@@ -1,0 +1,252 @@
+"""Raw envelopes to the raw topics: idempotent, all replicas acknowledged, a bounded buffer, no silent loss."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from config.settings import Settings
+from producers.envelope import Envelope, decode, encode, shortened
+from producers.pacing import Pacer
+
+_BUFFER_MESSAGES = 100_000
+_BUFFER_KBYTES = 65_536
+_LINGER_MS = 5
+_POLL_S = 0.1
+# Room for the key and Kafka's own bytes of a message.
+_OVERHEAD = 4_096
+# What a broker with a lower limit than ours is offered instead of a message it called too large.
+_REFUSED_LIMIT = 65_536 * 8
+_log = structlog.get_logger(__name__)
+
+
+class PublishError(RuntimeError):
+    """Messages did not reach the broker."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherStatistics:
+    """Counts since the publisher started; `buffered` messages are not yet acknowledged."""
+
+    accepted: int
+    delivered: int
+    buffered: int
+    failed: int
+    shortened: int
+    bytes: int
+
+
+class Publisher:
+    """A Kafka producer of raw envelopes, keyed `<exchange>:<symbol>`, each to its exchange's raw topic.
+
+    Memory is bounded: when the buffer is full, `offer` takes less and `publish` waits. A message that a
+    broker refuses as too large goes again with its payload cut; it ends in the DLQ.
+    """
+
+    def __init__(self, settings: Settings, *, delivery_timeout_s: float = 300.0) -> None:
+        """Connects in the background.
+
+        Args:
+            settings: bootstrap servers, topic names, the largest message, and the bound of unconsumed bytes.
+            delivery_timeout_s: a message that is not acknowledged after this long has failed; 0 is never.
+        """
+        self._settings = settings
+        self._servers = settings.kafka_bootstrap_servers
+        self._limit = settings.kafka_max_message_bytes
+        self._pacer = (
+            Pacer(self._servers, settings.raw_consumer_group, settings.publish_max_unconsumed_bytes)
+            if settings.publish_max_unconsumed_bytes
+            else None
+        )
+        self._topics: dict[str, str] = {}
+        self._refused: deque[Envelope] = deque()
+        self._accepted = self._failed = self._shortened = self._bytes = 0
+        self._first_failure = ""
+        self._client_error = ""
+        self._producer = Producer(
+            {
+                "bootstrap.servers": self._servers,
+                "client.id": "medallion-producer",
+                "enable.idempotence": True,
+                "acks": "all",
+                "compression.type": "lz4",
+                "linger.ms": _LINGER_MS,
+                "partitioner": "murmur2_random",
+                "message.max.bytes": self._limit,
+                "message.timeout.ms": int(delivery_timeout_s * 1000),
+                "queue.buffering.max.messages": _BUFFER_MESSAGES,
+                "queue.buffering.max.kbytes": max(_BUFFER_KBYTES, 2 * self._limit // 1024),
+                "delivery.report.only.error": self._pacer is None,
+                "log_level": 3,
+                "error_cb": self._on_client_error,
+            }
+        )
+
+    def offer(self, envelopes: Sequence[Envelope]) -> int:
+        """Take as many of the envelopes, from the first on, as the buffer and the bound of unconsumed bytes allow.
+
+        Waits for nothing but an answer of the broker on what was consumed, where there is such a bound.
+
+        Returns:
+            how many were taken.
+
+        Raises:
+            PublishError: an earlier message failed for good, or the producer cannot go on.
+        """
+        self._producer.poll(0)
+        self._raise_failure()
+        self._send_refused()
+        for number, envelope in enumerate(envelopes):
+            if not self._produce(envelope):
+                return number
+        return len(envelopes)
+
+    def publish(self, envelopes: Sequence[Envelope]) -> None:
+        """Take all envelopes, waiting while the buffer is full.
+
+        Raises:
+            PublishError: a message failed for good, or the producer cannot go on.
+        """
+        taken = self.offer(envelopes)
+        while taken < len(envelopes):
+            self.poll(_POLL_S)
+            taken += self.offer(envelopes[taken:])
+
+    def poll(self, timeout_s: float) -> None:
+        """Serve acknowledgements, for at most `timeout_s` or until there is one."""
+        self._producer.poll(timeout_s)
+
+    def flush(self, timeout_s: float = 30.0) -> None:
+        """Wait until everything taken is acknowledged.
+
+        Raises:
+            PublishError: something failed, or is not acknowledged in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._send_refused()
+            waiting = self._producer.flush(max(deadline - time.monotonic(), 0.0)) + len(self._refused)
+            if not waiting or time.monotonic() >= deadline:
+                break
+        self._raise_failure()
+        if waiting:
+            raise PublishError(
+                f"{waiting} of {self._accepted} messages were not acknowledged by {self._servers} within"
+                f" {timeout_s:g} s{self._detail()}; check that the broker runs and can be reached"
+                " (MEDALLION_KAFKA_BOOTSTRAP_SERVERS), then send the same input again: duplicates are harmless"
+            )
+
+    def close(self, timeout_s: float = 30.0) -> None:
+        """Flush, then let go of the connection; what is still not acknowledged is given up.
+
+        Raises:
+            PublishError: something failed, or is not acknowledged in time.
+        """
+        try:
+            self.flush(timeout_s)
+        finally:
+            self._producer.purge()
+            self._producer.poll(0)
+            if self._pacer is not None:
+                self._pacer.close()
+
+    @property
+    def statistics(self) -> PublisherStatistics:
+        """Counts so far."""
+        buffered = len(self._producer) + len(self._refused)
+        delivered = max(self._accepted - self._failed - buffered, 0)
+        return PublisherStatistics(self._accepted, delivered, buffered, self._failed, self._shortened, self._bytes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        try:
+            self.close()
+        except PublishError as lost:
+            # The error in flight is the cause; what was lost because of it is still said.
+            error.add_note(str(lost))
+
+    def _produce(self, envelope: Envelope) -> bool:
+        value = encode(envelope)
+        if len(value) >= self._limit - _OVERHEAD:
+            self._shortened += 1
+            _log.warning("payload cut", exchange=envelope.exchange, bytes=len(value), limit=self._limit)
+            envelope = shortened(envelope, self._limit)
+            value = encode(envelope)
+        key = envelope.key.encode()
+        size = len(key) + len(value)
+        if self._pacer is not None and not self._pacer.try_acquire(size):
+            return False
+        try:
+            self._producer.produce(self._topic(envelope.exchange), value, key, on_delivery=self._on_delivery)
+        except BufferError:
+            if self._pacer is not None:
+                self._pacer.failed(size)
+            return False
+        except KafkaException as error:
+            raise PublishError(
+                f"the producer cannot go on: {error}; restart it and send the same input again"
+            ) from error
+        self._accepted += 1
+        self._bytes += len(value)
+        return True
+
+    def _topic(self, exchange: str) -> str:
+        topic = self._topics.get(exchange)
+        if topic is None:
+            topic = self._topics[exchange] = self._settings.raw_topic(exchange)
+        return topic
+
+    def _send_refused(self) -> None:
+        while self._refused and self._produce(self._refused[0]):
+            self._refused.popleft()
+            self._accepted -= 1  # it was counted when it was first taken
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        if self._pacer is not None:
+            size = len(message.key()) + len(message.value())
+            if error is None:
+                self._pacer.delivered(message.topic(), message.partition(), message.offset(), size)
+            else:
+                self._pacer.failed(size)
+        if error is None:
+            return
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            envelope = shortened(decode(message.value()), _REFUSED_LIMIT)
+            if len(encode(envelope)) < len(message.value()):
+                self._shortened += 1
+                self._refused.append(envelope)
+                _log.warning("payload cut, the broker refused it", topic=message.topic(), bytes=len(message.value()))
+                return
+        self._failed += 1
+        if not self._first_failure:
+            self._first_failure = f"{error.str()} ({message.topic()})"
+            _log.error("message not delivered", topic=message.topic(), error=error.str())
+
+    def _on_client_error(self, error: KafkaError) -> None:
+        self._client_error = error.str()
+        _log.warning("kafka client", error=self._client_error, fatal=error.fatal())
+
+    def _detail(self) -> str:
+        return f" ({self._client_error})" if self._client_error else ""
+
+    def _raise_failure(self) -> None:
+        if self._failed:
+            raise PublishError(
+                f"{self._failed} of {self._accepted} messages were not delivered to {self._servers}; the first:"
+                f" {self._first_failure}{self._detail()}; check the broker and its topics, then send the same"
+                " input again: duplicates are harmless"
+            )

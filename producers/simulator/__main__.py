@@ -1,0 +1,84 @@
+"""`python -m producers.simulator --port P --recording binance=FILE …`: serves until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from producers.exchanges import UnknownExchangeError
+from producers.recording import RecordingError
+from producers.schedule import SpeedError, parse_speed
+from producers.simulator.server import Simulator, SimulatorError
+
+
+def _recording(text: str) -> tuple[str, Path]:
+    code, equals, path = text.partition("=")
+    if not (equals and Path(path).is_file()):
+        raise argparse.ArgumentTypeError(f"{text!r}: give <exchange code>=<existing file>")
+    return code, Path(path)
+
+
+def _speed(text: str) -> float | None:
+    try:
+        return parse_speed(text)
+    except SpeedError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m producers.simulator", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="0: a free one")
+    parser.add_argument("--recording", type=_recording, action="append", required=True, metavar="CODE=FILE")
+    parser.add_argument("--speed", type=_speed, default=1.0, help="times as fast as recorded, or max (default 1)")
+    parser.add_argument("--wait-for-subscribers", action="store_true", help="play only while somebody is subscribed")
+    parser.add_argument("--all-streams", action="store_true", help="send the other streams too, not only trades")
+    parser.add_argument("--state", type=Path, help="file that gets host:port once clients can connect")
+    return parser.parse_args()
+
+
+async def _serve(arguments: argparse.Namespace) -> None:
+    simulator = Simulator(
+        dict(arguments.recording),
+        speed=arguments.speed,
+        wait_for_subscribers=arguments.wait_for_subscribers,
+        all_streams=arguments.all_streams,
+    )
+    port = await simulator.start(arguments.port)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    sys.stdout.write(f"ws://127.0.0.1:{port}/<exchange code>  http://127.0.0.1:{port}/status\n")
+    sys.stdout.flush()
+    if arguments.state is not None:
+        fresh = arguments.state.with_name(arguments.state.name + ".new")
+        fresh.write_text(f"127.0.0.1:{port}", encoding="ascii")
+        fresh.replace(arguments.state)
+    playing = asyncio.ensure_future(simulator.wait())
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([playing, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if playing.done():
+            playing.result()
+        await stopped
+    finally:
+        playing.cancel()
+        await simulator.close()
+        if arguments.state is not None:
+            arguments.state.unlink(missing_ok=True)
+
+
+def main() -> int:
+    """Exit code 1, with what to do next, where it cannot start or a recording cannot be read."""
+    try:
+        asyncio.run(_serve(_arguments()))
+    except (SimulatorError, UnknownExchangeError, RecordingError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

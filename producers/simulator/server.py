@@ -1,0 +1,154 @@
+"""The simulator's server: `/<exchange code>[/…]` is a WebSocket, `/status` is JSON over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from producers.simulator.player import Player, Subscriber
+from producers.simulator.venues import VENUES
+from producers.simulator.venues.model import Answer
+
+_HOST = "127.0.0.1"
+
+
+class SimulatorError(RuntimeError):
+    """The simulator cannot start."""
+
+
+class Simulator:
+    """Recordings by exchange code, each played once on its own timeline."""
+
+    def __init__(
+        self,
+        recordings: Mapping[str, Path],
+        *,
+        speed: float | None = None,
+        wait_for_subscribers: bool = False,
+        all_streams: bool = False,
+    ) -> None:
+        """Nothing is served yet.
+
+        Args:
+            recordings: exchange code to recording.
+            speed: times as fast as recorded, None as fast as the connections take it.
+            wait_for_subscribers: play only while somebody is subscribed.
+            all_streams: send the recording's other streams too, not only trades.
+
+        Raises:
+            UnknownExchangeError: no module for a code.
+        """
+        self._players = {
+            code: Player(code, path, speed=speed, wait_for_subscribers=wait_for_subscribers, all_streams=all_streams)
+            for code, path in recordings.items()
+        }
+        self._server: Server | None = None
+        self._playing: list[asyncio.Task[None]] = []
+
+    async def start(self, port: int = 0) -> int:
+        """Serve on 127.0.0.1 and start to play.
+
+        Returns:
+            the port, a free one for 0.
+
+        Raises:
+            SimulatorError: the port is taken.
+        """
+        try:
+            self._server = await serve(
+                self._connected, _HOST, port, process_request=self._request, compression=None, max_size=1 << 20
+            )
+        except OSError as error:
+            raise SimulatorError(
+                f"port {port}: {error.strerror}; give another one with --port, 0 for a free one"
+            ) from error
+        self._playing = [asyncio.create_task(player.play()) for player in self._players.values()]
+        return int(next(iter(self._server.sockets)).getsockname()[1])
+
+    async def wait(self) -> None:
+        """Until every recording was played; connections stay open.
+
+        Raises:
+            RecordingError: a recording cannot be read.
+        """
+        await asyncio.gather(*self._playing)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for task in self._playing:
+            task.cancel()
+        await asyncio.gather(*self._playing, return_exceptions=True)
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    def status(self) -> dict[str, object]:
+        """What `/status` answers."""
+        exchanges = {code: asdict(player.status) for code, player in self._players.items()}
+        return {"done": all(player.status.done for player in self._players.values()), "exchanges": exchanges}
+
+    def _request(self, connection: ServerConnection, request: Request) -> Response | None:
+        code = _code(request.path)
+        if code == "status":
+            response = connection.respond(HTTPStatus.OK, json.dumps(self.status()) + "\n")
+            del response.headers["Content-Type"]
+            response.headers["Content-Type"] = "application/json"
+            return response
+        if code not in self._players:
+            known = ", ".join(f"/{name}" for name in self._players)
+            return connection.respond(HTTPStatus.NOT_FOUND, f"nothing at {request.path}; there is /status, {known}\n")
+        return None
+
+    async def _connected(self, socket: ServerConnection) -> None:
+        url = urlsplit(socket.request.path if socket.request is not None else "")
+        code = _code(url.path)
+        player = self._players[code]
+        subscriber = Subscriber(socket, VENUES[code]())
+        beating: asyncio.Task[None] | None = None
+        try:
+            await _apply(subscriber, subscriber.venue.open(url.path.removeprefix(f"/{code}"), parse_qs(url.query)))
+            player.subscribers.add(subscriber)
+            beating = asyncio.create_task(_beat(subscriber))
+            async for message in socket:
+                await _apply(subscriber, subscriber.venue.answer(_text(message)))
+        except ConnectionClosed:
+            pass
+        finally:
+            player.subscribers.discard(subscriber)
+            if beating is not None:
+                beating.cancel()
+                await asyncio.gather(beating, return_exceptions=True)
+
+
+def _code(path: str) -> str:
+    return urlsplit(path).path.split("/")[1] if path.startswith("/") else ""
+
+
+def _text(message: str | bytes) -> str:
+    return message if isinstance(message, str) else message.decode(errors="replace")
+
+
+async def _apply(subscriber: Subscriber, answer: Answer) -> None:
+    for reply in answer.replies:
+        await subscriber.socket.send(reply)
+    if answer.subscribed or answer.unsubscribed:
+        subscriber.symbols |= answer.subscribed
+        subscriber.symbols -= answer.unsubscribed
+        subscriber.changed_s = time.monotonic()
+
+
+async def _beat(subscriber: Subscriber) -> None:
+    while subscriber.venue.heartbeat_s:
+        await asyncio.sleep(subscriber.venue.heartbeat_s)
+        if subscriber.symbols and (beat := subscriber.venue.heartbeat()):
+            await subscriber.socket.send(beat)

@@ -1,0 +1,57 @@
+"""Binance: streams in the URL (`/stream?streams=…`, `/ws/<stream>`) or by SUBSCRIBE, acknowledged by id."""
+
+from __future__ import annotations
+
+import msgspec
+
+from producers.simulator.venues.model import Answer, dumps, request, strings
+
+_TRADE = "@trade"
+
+
+class Binance:
+    """One connection to a Binance market stream endpoint, combined or raw."""
+
+    heartbeat_s = 0.0
+
+    def __init__(self) -> None:
+        """Combined until the path says otherwise."""
+        self._raw = False
+
+    def open(self, path: str, query: dict[str, list[str]]) -> Answer:
+        """`streams=a/b` on the combined endpoint, `/ws/a` on the raw one."""
+        self._raw = path == "/ws" or path.startswith("/ws/")
+        streams = path.removeprefix("/ws").strip("/") if self._raw else "/".join(query.get("streams", []))
+        return Answer(subscribed=_symbols(streams.split("/")))
+
+    def answer(self, message: str) -> Answer:
+        """SUBSCRIBE, UNSUBSCRIBE and LIST_SUBSCRIPTIONS; anything else is an error."""
+        asked = request(message)
+        method, number = asked.get("method"), asked.get("id")
+        symbols = _symbols(strings(asked.get("params")))
+        acknowledged = (dumps({"result": None, "id": number}),)
+        if method == "SUBSCRIBE":
+            return Answer(acknowledged, subscribed=symbols)
+        if method == "UNSUBSCRIBE":
+            return Answer(acknowledged, unsubscribed=symbols)
+        error = {"error": {"code": 2, "msg": f"Invalid request: unknown method {method}"}, "id": number}
+        return Answer((dumps(error),))
+
+    def heartbeat(self) -> str:
+        """Binance pings on the protocol's level only."""
+        return ""
+
+    def frame(self, recorded: bytes) -> bytes:
+        """The raw endpoint sends what the combined one wraps, verbatim."""
+        if not self._raw:
+            return recorded
+        try:
+            wrapped = msgspec.json.decode(recorded, type=dict[str, msgspec.Raw])
+        except msgspec.DecodeError:
+            return recorded
+        return bytes(wrapped["data"]) if wrapped.keys() == {"stream", "data"} else recorded
+
+
+def _symbols(streams: object) -> frozenset[str]:
+    names = streams if isinstance(streams, list) else []
+    return frozenset(name.removesuffix(_TRADE).upper() for name in names if name.endswith(_TRADE))

@@ -1,0 +1,46 @@
+"""Bybit v5: `op: subscribe` acknowledged once a message, `op: ping` answered."""
+
+from __future__ import annotations
+
+from producers.simulator.venues.model import Answer, dumps, request, strings
+
+_TOPIC = "publicTrade."
+
+
+class Bybit:
+    """One connection to a public endpoint."""
+
+    heartbeat_s = 0.0
+
+    def open(self, path: str, query: dict[str, list[str]]) -> Answer:  # noqa: ARG002  # nothing in the URL
+        """Nothing is sent on connect."""
+        return Answer()
+
+    def answer(self, message: str) -> Answer:
+        """subscribe, unsubscribe and ping; anything else is an error."""
+        asked = request(message)
+        operation = asked.get("op")
+        reply = {
+            "success": True,
+            "ret_msg": "",
+            "conn_id": "simulator",
+            "req_id": asked.get("req_id", ""),
+            "op": operation,
+        }
+        if operation == "ping":
+            return Answer((dumps(reply | {"ret_msg": "pong"}),))
+        topics = strings(asked.get("args"))
+        symbols = frozenset(topic.removeprefix(_TOPIC) for topic in topics if topic.startswith(_TOPIC))
+        if operation == "subscribe":
+            return Answer((dumps(reply),), subscribed=symbols)
+        if operation == "unsubscribe":
+            return Answer((dumps(reply),), unsubscribed=symbols)
+        return Answer((dumps(reply | {"success": False, "ret_msg": "unknown op"}),))
+
+    def heartbeat(self) -> str:
+        """Bybit answers pings and sends none."""
+        return ""
+
+    def frame(self, recorded: bytes) -> bytes:
+        """Verbatim."""
+        return recorded

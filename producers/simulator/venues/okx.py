@@ -1,0 +1,43 @@
+"""OKX v5: `op: subscribe` acknowledged channel by channel, the text `ping` answered with `pong`."""
+
+from __future__ import annotations
+
+from producers.simulator.venues.model import Answer, dumps, request
+
+_TRADE_CHANNELS = frozenset(("trades", "trades-all"))
+
+
+class Okx:
+    """One connection to the public endpoint."""
+
+    heartbeat_s = 0.0
+
+    def open(self, path: str, query: dict[str, list[str]]) -> Answer:  # noqa: ARG002  # nothing in the URL
+        """Nothing is sent on connect."""
+        return Answer()
+
+    def answer(self, message: str) -> Answer:
+        """subscribe, unsubscribe and the text ping; anything else is an error."""
+        if message == "ping":
+            return Answer(("pong",))
+        asked = request(message)
+        operation, arguments = asked.get("op"), asked.get("args")
+        if operation not in {"subscribe", "unsubscribe"} or not isinstance(arguments, list):
+            error = {"event": "error", "code": "60012", "msg": f"Invalid request: {message}", "connId": "simulator"}
+            return Answer((dumps(error),))
+        channels = [argument for argument in arguments if isinstance(argument, dict)]
+        replies = tuple(dumps({"event": operation, "arg": channel, "connId": "simulator"}) for channel in channels)
+        symbols = frozenset(
+            str(channel.get("instId")) for channel in channels if channel.get("channel") in _TRADE_CHANNELS
+        )
+        if operation == "subscribe":
+            return Answer(replies, subscribed=symbols)
+        return Answer(replies, unsubscribed=symbols)
+
+    def heartbeat(self) -> str:
+        """OKX answers pings and sends none."""
+        return ""
+
+    def frame(self, recorded: bytes) -> bytes:
+        """Verbatim."""
+        return recorded
