@@ -1,0 +1,234 @@
+"""A session on the engine: one connection, one query at a time."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+import orjson
+
+from deploy.embedded.clickhouse.chdb_connection import STREAM_REFUSED, Connection
+from deploy.embedded.clickhouse.errors import EngineError
+from deploy.embedded.clickhouse.pipes import PipeReader
+from deploy.embedded.clickhouse.query_settings import QuerySettings
+from deploy.embedded.clickhouse.quoting import quote_name, quote_string
+from deploy.embedded.clickhouse.statements import Kind, Statement, parse, refuse_harmful, scan
+
+# A setting that names the engine session in system.processes, so that its query can be found and killed. chDB
+# gives queries ids of its own and knows no custom settings; this one means nothing while the query cache is off.
+SESSION_SETTING = "query_cache_tag"
+_COMPUTED = frozenset({"MATERIALIZED", "ALIAS"})
+
+
+class EngineSession:
+    """One engine connection. Queries on it are serialised; `kill` may be called from any thread."""
+
+    def __init__(self, connection: Connection, kill: Callable[[str], None]) -> None:
+        self._connection = connection
+        self._kill = kill
+        self._settings = QuerySettings(connection)
+        self._lock = threading.Lock()  # not re-entrant: a stream may be read from several threads in turn
+        self._id = uuid.uuid4().hex
+        # chDB reads a misspelt keyword as an expression to select; a server calls it a syntax error.
+        connection.query(f"SET {SESSION_SETTING} = '{self._id}', implicit_select = 0")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def execute(
+        self, sql: str, settings: Mapping[str, str] | None = None, params: Mapping[str, str] | None = None
+    ) -> None:
+        """Run a statement whose rows, if any, nobody reads.
+
+        Raises:
+            EngineError: the engine refused or failed.
+        """
+        self.query(sql, "Null", settings, params)
+
+    def query(
+        self,
+        sql: str,
+        output_format: str = "TSV",
+        settings: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Run a statement and return its whole result; for small ones.
+
+        Args:
+            sql: one statement; a FORMAT clause in it wins over `output_format`.
+            output_format: any output format of ClickHouse's.
+            settings: settings of this query only.
+            params: values of `{name:Type}`, each in ClickHouse's escaped text form.
+
+        Raises:
+            EngineError: the engine refused or failed.
+        """
+        refuse_harmful(sql)
+        first = next(scan(sql), None)
+        with self._lock:
+            if first is not None and first.upper == "SET":
+                self._settings.run_set(sql, params)
+                return b""
+            self._settings.apply(settings)
+            return self._connection.query(sql, output_format, params)
+
+    def stream(
+        self,
+        sql: str,
+        output_format: str,
+        settings: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Iterator[bytes]:
+        """Run a reading statement; its result, formatted as one document, in bounded memory.
+
+        Closing the iterator early kills the query. Arguments as for `query`.
+
+        Raises:
+            EngineError: the engine refused or failed, perhaps after part of the result.
+        """
+        statement = parse(sql)
+        if statement.kind is not Kind.READ:
+            yield from filter(None, [self.query(sql, output_format, settings, params)])
+            return
+        yield from self.stream_statement(statement, output_format, settings, params)
+
+    def stream_statement(
+        self,
+        statement: Statement,
+        output_format: str,
+        settings: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Iterator[bytes]:
+        """`stream` for a reading statement that was taken apart already."""
+        refuse_harmful(statement.sql)
+        wanted = statement.output_format or output_format
+        with self._lock, PipeReader() as pipe:
+            self._settings.apply(settings)
+            # chDB's own streaming formats every chunk as a document: JSON, Arrow and headers come out broken.
+            sql = f"{statement.sql}\nINTO OUTFILE '{pipe.path}' TRUNCATE FORMAT {wanted} {statement.suffix}"
+            yield from pipe.run(lambda: self._connection.query(sql, params=params), self.kill)
+
+    def blocks(
+        self, sql: str, settings: Mapping[str, str] | None = None, params: Mapping[str, str] | None = None
+    ) -> Iterator[bytes]:
+        """Run a reading statement; its result as Native blocks, one an item; none where it is empty.
+
+        Closing the iterator early cancels the query. Arguments as for `query`.
+
+        Raises:
+            EngineError: the engine refused or failed, perhaps after part of the result.
+        """
+        refuse_harmful(sql)
+        with self._lock:
+            self._settings.apply(settings)
+            blocks = self._connection.blocks(sql, params)
+            try:
+                first = next(blocks, b"")
+            except EngineError as error:
+                if error.code != STREAM_REFUSED:
+                    raise
+                first = self._connection.query(sql, "Native", params)
+            if first:
+                yield first
+            yield from blocks
+
+    def columns(
+        self, sql: str, settings: Mapping[str, str] | None = None, params: Mapping[str, str] | None = None
+    ) -> list[tuple[str, str]]:
+        """Names and types of the columns that a reading statement returns.
+
+        Raises:
+            EngineError: the engine refused.
+        """
+        statement = parse(sql)
+        if statement.words[0] in {"SELECT", "WITH", "(", "FROM"}:
+            described = f"DESCRIBE TABLE ({statement.sql}\n)"
+            return [(name, kind) for name, kind, *_ in self._rows(described, settings, params)]
+        # SHOW, EXPLAIN and the like cannot stand in a subquery, but cost little to run again.
+        names_and_types = "JSONCompactStringsEachRowWithNamesAndTypes"
+        head = self.query(statement.sql, names_and_types, settings, params).splitlines()[:2]
+        return list(zip(*(orjson.loads(line) for line in head), strict=True))
+
+    def insert_columns(
+        self,
+        statement: Statement,
+        settings: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> list[tuple[str, str]]:
+        """Names and types of the columns that an INSERT expects.
+
+        Raises:
+            EngineError: there is no such table or column.
+        """
+        if statement.columns:
+            listed = statement.columns[1:-1]
+            return self.columns(f"SELECT {listed} FROM {statement.table}", settings, params)  # noqa: S608 - the client's own
+        rows = self._rows(f"DESCRIBE TABLE {statement.table}", settings, params)
+        return [(name, kind) for name, kind, default, *_ in rows if default not in _COMPUTED]
+
+    def insert(
+        self,
+        sql: str,
+        input_format: str,
+        chunks: Iterable[bytes],
+        settings: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> int:
+        """Insert encoded rows in constant memory; the number of rows written, those of views included.
+
+        Atomic per block of `min_insert_block_size_rows`; nothing of the open block is kept if `chunks` raises.
+
+        Args:
+            sql: `INSERT INTO t (columns)`; a trailing VALUES or FORMAT is ignored.
+            input_format: the format of the bytes in `chunks`.
+            chunks: the encoded rows, cut anywhere.
+            settings: settings of this query only.
+            params: values of `{name:Type}`.
+
+        Raises:
+            EngineError: the engine refused or failed.
+        """
+        refuse_harmful(sql)
+        statement = parse(sql)
+        with self._lock:
+            self._settings.apply(settings)
+            for name, value in (params or {}).items():
+                self._connection.query(f"SET param_{quote_name(name)[1:-1]} = {quote_string(value)}")
+            return self._connection.insert(statement.sql, input_format, chunks)
+
+    def temporary_table(self, name: str, columns: Sequence[tuple[str, str]], blocks: Iterable[bytes]) -> None:
+        """Make a temporary table of this session and fill it with Native blocks.
+
+        Raises:
+            EngineError: it exists, or the blocks do not fit.
+        """
+        declared = ", ".join(f"{quote_name(column)} {kind}" for column, kind in columns)
+        self.execute(f"CREATE TEMPORARY TABLE {quote_name(name)} ({declared}) ENGINE = Memory")
+        self.insert(f"INSERT INTO {quote_name(name)}", "Native", blocks)
+
+    def drop_temporary_table(self, name: str) -> None:
+        """Drop a temporary table of this session."""
+        self.execute(f"DROP TEMPORARY TABLE IF EXISTS {quote_name(name)}")
+
+    def kill(self) -> None:
+        """Ask the engine to stop what this session is running; returns at once."""
+        with suppress(EngineError):  # the query has just ended
+            self._kill(self._id)
+
+    def close(self) -> None:
+        """Release the connection and drop its temporary tables."""
+        with self._lock:
+            self._connection.close()
+
+    def _rows(self, sql: str, settings: Mapping[str, str] | None, params: Mapping[str, str] | None) -> list[list[str]]:
+        listed = self.query(sql, "JSONCompactStringsEachRow", settings, params)
+        return [orjson.loads(line) for line in listed.splitlines()]

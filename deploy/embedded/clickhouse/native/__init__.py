@@ -1,0 +1,1 @@
+"""ClickHouse's native protocol, revision 54453: https://clickhouse.com/docs/native-protocol."""

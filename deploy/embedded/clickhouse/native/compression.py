@@ -1,0 +1,69 @@
+"""Compressed frames: CityHash128 of what follows, method, sizes (both with the 9-byte head counted in the first), data.
+
+Format: https://clickhouse.com/docs/native-protocol/basics#compression, checked by clickhouse-driver's own reader.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+
+from backports import zstd
+from clickhouse_cityhash.cityhash import CityHash128  # type: ignore[import-untyped]
+from lz4 import block as lz4  # type: ignore[import-untyped]
+
+from deploy.embedded.clickhouse.errors import refusal
+
+CHECKSUM_BYTES = 16
+FRAME_HEAD_BYTES = 25
+_SIZES = struct.Struct("<BII")
+_MAX_FRAME_BYTES = 1 << 30
+_BLOCK_BYTES = 1 << 20
+_PLAIN, _LZ4, _ZSTD = 0x02, 0x82, 0x90
+_CHECKSUM_DOESNT_MATCH = 40
+_UNKNOWN_COMPRESSION_METHOD = 89
+
+_DECODERS: dict[int, Callable[[bytes, int], bytes]] = {
+    _PLAIN: lambda data, _: data,
+    _LZ4: lambda data, size: lz4.decompress(data, uncompressed_size=size),
+    _ZSTD: lambda data, _: zstd.decompress(data),
+}
+
+
+def frame_length(head: bytes) -> int:
+    """Length of a whole frame, bytes, from its first FRAME_HEAD_BYTES.
+
+    Raises:
+        EngineError: 89 for an unknown method or an absurd size.
+    """
+    method, compressed, plain = _SIZES.unpack_from(head, CHECKSUM_BYTES)
+    if method not in _DECODERS or not _SIZES.size <= compressed <= _MAX_FRAME_BYTES or plain > _MAX_FRAME_BYTES:
+        reason = f"Unknown compression method {method:#x} or frame size {compressed}; use lz4, zstd or none"
+        raise refusal(_UNKNOWN_COMPRESSION_METHOD, "UNKNOWN_COMPRESSION_METHOD", reason)
+    return CHECKSUM_BYTES + int(compressed)
+
+
+def decode_frame(frame: bytes) -> bytes:
+    """The content of one frame.
+
+    Raises:
+        EngineError: 40 where the checksum does not match.
+    """
+    if _checksum(frame[CHECKSUM_BYTES:]) != frame[:CHECKSUM_BYTES]:
+        raise refusal(_CHECKSUM_DOESNT_MATCH, "CHECKSUM_DOESNT_MATCH", "Checksum doesn't match: corrupted data")
+    method, _, size = _SIZES.unpack_from(frame, CHECKSUM_BYTES)
+    return _DECODERS[method](frame[FRAME_HEAD_BYTES:], size)
+
+
+def encode_frames(data: bytes) -> Iterator[bytes]:
+    """LZ4 frames of at most 1 MiB of content each."""
+    for start in range(0, len(data), _BLOCK_BYTES):
+        part = data[start : start + _BLOCK_BYTES]
+        packed = lz4.compress(part, store_size=False)
+        body = _SIZES.pack(_LZ4, _SIZES.size + len(packed), len(part)) + packed
+        yield _checksum(body) + body
+
+
+def _checksum(data: bytes) -> bytes:
+    low_and_high: int = CityHash128(data)
+    return low_and_high.to_bytes(CHECKSUM_BYTES, "little")

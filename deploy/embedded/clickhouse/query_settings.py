@@ -1,0 +1,62 @@
+"""Settings of a single query on a connection that only knows SET."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+import orjson
+
+from deploy.embedded.clickhouse.chdb_connection import Connection
+from deploy.embedded.clickhouse.errors import UNKNOWN_SETTING, EngineError, refusal
+from deploy.embedded.clickhouse.quoting import is_setting_name, quote_string
+
+
+class QuerySettings:
+    """Keeps a connection's settings equal to the client's own SETs plus those of the current query."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._applied: dict[str, str] = {}
+        self._own: dict[str, str] = {}
+
+    def apply(self, settings: Mapping[str, str] | None) -> None:
+        """Make exactly these settings hold for the next query, on top of the client's own.
+
+        Raises:
+            EngineError: 115 for an unknown name, or the engine refused a value; then none of them holds.
+        """
+        wanted = dict(settings or {})
+        if wanted == self._applied:
+            return
+        if unnamed := [name for name in wanted if not is_setting_name(name)]:
+            raise refusal(UNKNOWN_SETTING, "UNKNOWN_SETTING", f"Unknown setting '{unnamed[0]}'")
+        changes = {name: value for name, value in wanted.items() if self._applied.get(name) != value}
+        clauses = [f"{name} = {quote_string(value)}" for name, value in changes.items()]
+        clauses += [f"{name} = {self._original(name)}" for name in self._applied.keys() - wanted.keys()]
+        try:
+            self._connection.query(f"SET {', '.join(clauses)}")
+        except EngineError:
+            self._undo(changes.keys() | self._applied.keys())
+            raise
+        self._applied = wanted
+
+    def run_set(self, sql: str, params: Mapping[str, str] | None) -> None:
+        """Run a SET statement of the client's, and remember what later queries have to come back to.
+
+        Raises:
+            EngineError: the engine refused it.
+        """
+        self.apply(None)
+        self._connection.query(sql, params=params)
+        changed = self._connection.query("SELECT name, value FROM system.settings WHERE changed", "JSONCompactEachRow")
+        self._own = dict(orjson.loads(line) for line in changed.splitlines())
+
+    def _undo(self, names: Iterable[str]) -> None:
+        self._applied = {}
+        for name in names:
+            with suppress(EngineError):  # the very setting that was refused
+                self._connection.query(f"SET {name} = {self._original(name)}")
+
+    def _original(self, name: str) -> str:
+        return quote_string(self._own[name]) if name in self._own else "DEFAULT"

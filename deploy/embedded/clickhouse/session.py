@@ -1,0 +1,114 @@
+"""A client's session: its engine connection, and the statements that others take care of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from deploy.embedded.clickhouse.engine import Engine
+from deploy.embedded.clickhouse.engine_session import EngineSession
+from deploy.embedded.clickhouse.statements import Kind, Statement, StatementHook, refuse_broker_engine
+
+_STATEFUL = frozenset({"SET", "USE"})
+_DEFAULT_INPUT_FORMAT = "Values"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One statement of a client's with what came beside it."""
+
+    statement: Statement
+    settings: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+class Session:
+    """What both interfaces run statements through; one statement at a time."""
+
+    def __init__(self, engine: Engine, hooks: Sequence[StatementHook], database: str = "") -> None:
+        self._hooks = hooks
+        self._engine_session: EngineSession = engine.session(database or "default")
+        self.is_pristine = True
+
+    def command(self, request: Request, output_format: str) -> bytes:
+        """Run a statement that takes no rows from the client; its result, whole and often empty.
+
+        Raises:
+            EngineError: refused or failed.
+        """
+        statement = request.statement
+        if statement.words[0] in _STATEFUL or "TEMPORARY" in statement.words:
+            self.is_pristine = False
+        if statement.needs_hook and self._handled(statement):
+            return b""
+        refuse_broker_engine(statement.broker_engine)
+        return self._engine_session.query(statement.sql, output_format, request.settings, request.params)
+
+    def rows(self, request: Request, output_format: str) -> Iterator[bytes]:
+        """Run a reading statement; its result as one document of its FORMAT or the given one, in bounded memory.
+
+        Raises:
+            EngineError: refused or failed, perhaps after part of the result.
+        """
+        statement = request.statement
+        if statement.needs_hook and self._handled(statement):
+            return
+        yield from self._engine_session.stream_statement(statement, output_format, request.settings, request.params)
+
+    def blocks(self, request: Request) -> Iterator[bytes]:
+        """Run any statement but an INSERT with rows; its result as Native blocks.
+
+        Raises:
+            EngineError: refused or failed, perhaps after part of the result.
+        """
+        statement = request.statement
+        if statement.kind is not Kind.READ:
+            yield from filter(None, [self.command(request, "Native")])
+        elif not (statement.needs_hook and self._handled(statement)):
+            yield from self._engine_session.blocks(
+                f"{statement.sql} {statement.suffix}".rstrip(), request.settings, request.params
+            )
+
+    def columns(self, request: Request) -> list[tuple[str, str]]:
+        """Names and types of what a reading statement returns."""
+        return self._engine_session.columns(request.statement.sql, request.settings, request.params)
+
+    def insert_columns(self, request: Request) -> list[tuple[str, str]]:
+        """Names and types of the columns an INSERT expects.
+
+        Raises:
+            EngineError: there is no such table or column.
+        """
+        return self._engine_session.insert_columns(request.statement, request.settings, request.params)
+
+    def insert(self, request: Request, chunks: Iterable[bytes], input_format: str | None = None) -> int:
+        """Insert what `chunks` brings after the statement's own data; the number of rows written.
+
+        Raises:
+            EngineError: refused or failed.
+        """
+        statement = request.statement
+        wanted = input_format or statement.output_format or _DEFAULT_INPUT_FORMAT
+        return self._engine_session.insert(statement.sql, wanted, chunks, request.settings, request.params)
+
+    def temporary_table(self, name: str, columns: Sequence[tuple[str, str]], blocks: Iterable[bytes]) -> None:
+        """Make a client's external table."""
+        self._engine_session.temporary_table(name, columns, blocks)
+
+    def drop_temporary_table(self, name: str) -> None:
+        """Forget a client's external table."""
+        self._engine_session.drop_temporary_table(name)
+
+    def kill(self) -> None:
+        """Stop what is running; from any thread."""
+        self._engine_session.kill()
+
+    def close(self) -> None:
+        """Release the engine connection."""
+        self._engine_session.close()
+
+    def _handled(self, statement: Statement) -> bool:
+        if not self._hooks:
+            return False
+        database = self._engine_session.query("SELECT currentDatabase()").decode().rstrip("\n")
+        return any(hook.handle(statement.sql, database, self._engine_session.execute) for hook in self._hooks)
