@@ -1,0 +1,127 @@
+"""The Iceberg catalog and the nine tables in it, created where they are missing."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import (
+    NamespaceAlreadyExistsError,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+)
+from pyiceberg.table import Table
+from pyiceberg.utils.config import Config
+from sqlalchemy.exc import IntegrityError, OperationalError
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
+
+from config.settings import Settings
+from offload.errors import WarehouseError
+from offload.tables import TABLES, ColdTable
+
+CATALOG_NAME = "medallion"
+
+
+@retry(
+    retry=retry_if_exception_type((OperationalError, IntegrityError)),
+    stop=stop_after_attempt(5),
+    wait=wait_random(0.05, 0.3),
+    reraise=True,
+)
+def _sql_catalog(properties: dict[str, str]) -> SqlCatalog:
+    """Two processes that create an SQL catalog's own tables at once: one fails, and finds them when it tries again."""
+    return SqlCatalog(CATALOG_NAME, **properties)
+
+
+def open_catalog(settings: Settings) -> Catalog:
+    """The catalog of `settings`: a REST catalog for an `http(s)://` address, else an SQL catalog (SQLite, PostgreSQL).
+
+    Credentials of an object store come from pyiceberg's own configuration (`PYICEBERG_CATALOG__MEDALLION__S3__…`).
+
+    Raises:
+        WarehouseError: the catalog cannot be opened.
+    """
+    uri, warehouse = settings.iceberg_catalog_uri, settings.iceberg_warehouse
+    properties = {"uri": uri, "warehouse": warehouse, "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO"}
+    try:
+        if urlparse(uri).scheme in {"http", "https"}:
+            return load_catalog(CATALOG_NAME, type="rest", **properties)
+        _make_folders(uri, warehouse)
+        properties |= {"pool_pre_ping": "true", **_configured()}
+        return _sql_catalog(properties)
+    except (OSError, OperationalError) as error:
+        message = (
+            f"Cannot open the Iceberg catalog {uri} with warehouse {warehouse}: {error}. Check "
+            "MEDALLION_ICEBERG_CATALOG_URI and MEDALLION_ICEBERG_WAREHOUSE, and that the folders can be written."
+        )
+        raise WarehouseError(message) from error
+
+
+def _configured() -> dict[str, str]:
+    found: Any = Config().get_catalog_config(CATALOG_NAME) or {}
+    return {str(key): str(value) for key, value in found.items() if key not in {"uri", "warehouse", "type"}}
+
+
+def _make_folders(uri: str, warehouse: str) -> None:
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    location = urlparse(warehouse)
+    if location.scheme == "file":
+        Path(location.path).mkdir(parents=True, exist_ok=True)
+
+
+def ensure_tables(catalog: Catalog, namespace: str, tables: tuple[ColdTable, ...] = TABLES) -> dict[str, Table]:
+    """The cold tables by name, created if they are missing; safe with several processes at once.
+
+    Raises:
+        WarehouseError: a table exists with other columns than this version writes.
+    """
+    with suppress(NamespaceAlreadyExistsError):
+        catalog.create_namespace(namespace)
+    return {table.name: _ensure(catalog, namespace, table) for table in tables}
+
+
+def _ensure(catalog: Catalog, namespace: str, cold: ColdTable) -> Table:
+    identifier = f"{namespace}.{cold.name}"
+    try:
+        table = catalog.load_table(identifier)
+    except NoSuchTableError:
+        table = _create(catalog, identifier, cold)
+    found = [(field.name, field.field_type) for field in table.schema().fields]
+    wanted = [(name, kind) for name, kind, _ in cold.columns]
+    if found != wanted:
+        names = sorted({str(column) for column in set(found) ^ set(wanted)})
+        message = f"{identifier} has other columns than this version writes ({', '.join(names)}): migrate it first."
+        raise WarehouseError(message)
+    return table
+
+
+def _create(catalog: Catalog, identifier: str, cold: ColdTable) -> Table:
+    schema = cold.schema
+    properties = {
+        "comment": cold.doc,
+        # ClickHouse's files carry no field ids: without this mapping they commit and cannot be read.
+        "schema.name-mapping.default": schema.name_mapping.model_dump_json(),
+        "write.delete.isolation-level": "serializable",
+        "commit.retry.num-retries": "20",
+        "commit.retry.min-wait-ms": "20",
+        "commit.retry.max-wait-ms": "1000",
+        "write.metadata.delete-after-commit.enabled": "true",
+        "write.metadata.previous-versions-max": "50",
+        "write.metadata.metrics.default": "truncate(16)",
+        **{
+            f"write.metadata.metrics.column.{name}": "counts"
+            for name in ("raw_json", "insert_token")
+            if name in {column[0] for column in cold.columns}
+        },
+    }
+    try:
+        return catalog.create_table(
+            identifier, schema, partition_spec=cold.spec, sort_order=cold.sort_order, properties=properties
+        )
+    except TableAlreadyExistsError:
+        return catalog.load_table(identifier)

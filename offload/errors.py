@@ -1,0 +1,23 @@
+"""What can go wrong in the cold tier; every message says what to do next."""
+
+from __future__ import annotations
+
+
+class OffloadError(RuntimeError):
+    """Base of the cold tier's errors."""
+
+
+class HotStoreError(OffloadError):
+    """ClickHouse refused a statement or could not be reached; nothing was committed for the slice at hand."""
+
+
+class BrokenExportError(OffloadError):
+    """The Parquet stream ended early or does not fit the cold table; the file was removed, run the offload again."""
+
+
+class CommitConflictError(OffloadError):
+    """Another offloader kept replacing the same slices; run again when it has finished."""
+
+
+class WarehouseError(OffloadError):
+    """The catalog or the warehouse cannot be used as configured."""

@@ -1,0 +1,101 @@
+"""ClickHouse as the offload sees it: small results as rows, large ones as a stream of Parquet bytes.
+
+Everything goes over HTTP, so that the same code serves a remote server with a bucket and the embedded node with a
+folder: the server needs no right to write to the warehouse, `file()` (which a server confines to its own folder) is
+not used, and the warehouse's credentials are needed in one place. Measured on two cores, 3 million Silver-like rows:
+`INSERT INTO FUNCTION file()` 3.8 million rows/s, the same Parquet through a pipe and Python 3.8 million rows/s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import clickhouse_connect
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from config.settings import Settings
+from offload.errors import HotStoreError
+
+CHUNK_BYTES = 1 << 20
+Parameters = Mapping[str, str | int]
+
+# Memory of the server: single-threaded writing of small row groups costs 285 MB at any size of window; sorts and
+# groupings beyond the limits go to disk. Bloom filters halve the speed and no reader of ours uses them.
+_EXPORT_SETTINGS: dict[str, Any] = {
+    "output_format_parquet_write_bloom_filter": 0,
+    "output_format_parquet_row_group_size": 250_000,
+    "output_format_parquet_string_as_string": 1,
+    "output_format_parquet_compression_method": "zstd",
+    "max_bytes_before_external_sort": 200_000_000,
+    "max_threads": 2,
+}
+_QUERY_SETTINGS: dict[str, Any] = {"max_bytes_before_external_group_by": 400_000_000}
+
+
+class HotStore(Protocol):
+    """What the offload asks of ClickHouse."""
+
+    def rows(self, sql: str, parameters: Parameters) -> list[dict[str, Any]]:
+        """The whole result of a statement, one mapping a row. Raises HotStoreError."""
+        ...
+
+    @contextmanager
+    def parquet(self, sql: str, parameters: Parameters) -> Iterator[Iterator[bytes]]:
+        """The result as the bytes of one Parquet file, in chunks. Raises HotStoreError.
+
+        An error half-way may show only as a file that ends early: check its footer.
+        """
+        ...
+
+
+class ClickHouseHttp:
+    """`HotStore` over ClickHouse's HTTP interface; one per thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        try:
+            self._client = clickhouse_connect.get_client(
+                host=settings.clickhouse_host,
+                port=settings.clickhouse_http_port,
+                username=settings.clickhouse_user,
+                password=settings.clickhouse_password.get_secret_value(),
+                database=settings.clickhouse_database,
+                compress=False,
+                autogenerate_session_id=False,
+                send_receive_timeout=3600,
+            )
+        except ClickHouseError as error:
+            endpoint = f"{settings.clickhouse_host}:{settings.clickhouse_http_port}"
+            message = (
+                f"No ClickHouse answers over HTTP at {endpoint} ({error}). Start it (`medallion up`) or set "
+                "MEDALLION_CLICKHOUSE_HOST, MEDALLION_CLICKHOUSE_HTTP_PORT and MEDALLION_CLICKHOUSE_PASSWORD."
+            )
+            raise HotStoreError(message) from error
+
+    def rows(self, sql: str, parameters: Parameters) -> list[dict[str, Any]]:
+        try:
+            result = self._client.query(sql, parameters=dict(parameters), settings=_QUERY_SETTINGS)
+        except ClickHouseError as error:
+            raise HotStoreError(_explain(error, sql)) from error
+        return list(result.named_results())
+
+    @contextmanager
+    def parquet(self, sql: str, parameters: Parameters) -> Iterator[Iterator[bytes]]:
+        try:
+            stream = self._client.raw_stream(sql, parameters=dict(parameters), settings=_EXPORT_SETTINGS, fmt="Parquet")
+        except ClickHouseError as error:
+            raise HotStoreError(_explain(error, sql)) from error
+        try:
+            yield iter(lambda: stream.read(CHUNK_BYTES), b"")
+        finally:
+            stream.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+
+def _explain(error: ClickHouseError, sql: str) -> str:
+    about = next((line[3:] for line in sql.splitlines() if line.startswith("-- ")), sql[:80])
+    return f"ClickHouse refused '{about}': {error}. Is the schema up to date (`medallion ddl status`)?"

@@ -1,0 +1,73 @@
+"""The offload: hot rows of every layer to Iceberg, slice by slice, each in one commit that replaces the slice.
+
+Windows go by arrival, so a trade that is late by event time is in the window of the hour it came. A window is exported
+when the hot tier holds more of it than at its last export; so rows that become visible after their hour was offloaded
+are found by the next run, and a run that repeats another does nothing. It is never exported with fewer rows: the hot
+tier forgets, the cold one must not.
+
+Gold is exported by partition (exchange and day or month): the partitions that Silver rows of new windows touched, and
+those that were still open at their last export. A candle that is still open is left out, unless `until_now`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from datetime import datetime
+
+from config.settings import Settings
+from offload.arrival import offload_arrival
+from offload.catalog import ensure_tables, open_catalog
+from offload.gold import offload_gold
+from offload.hot import ClickHouseHttp, HotStore
+from offload.report import OffloadReport, OnProgress, SliceReport
+from offload.slices import GRACE_US, HOUR_US, micros
+from offload.tables import LAYERS, TABLES, Layer
+from offload.task import Task
+from offload.templates import render
+
+
+def run(
+    settings: Settings,
+    *,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    until_now: bool = False,
+    again: bool = False,
+    layers: Collection[Layer] = LAYERS,
+    progress: OnProgress = lambda _: None,
+    hot: HotStore | None = None,
+) -> OffloadReport:
+    """Offload the arrival hours in [start, end) (aware times; cut to whole hours; default: all that is hot).
+
+    `until_now` includes the hour and the candles that are still open, marked as not final. `again` exports slices
+    that the cold tier has already. `hot` replaces the connection that the settings describe.
+
+    Raises:
+        OffloadError: nothing was committed for the slice at hand; what was committed before it stays. Run again.
+        ValueError: a time without a zone.
+    """
+    began = time.monotonic()
+    store: HotStore = hot or ClickHouseHttp(settings)
+    catalog = open_catalog(settings)
+    ensure_tables(catalog, settings.iceberg_namespace)
+    now_us = int(store.rows(render("clock.sql"), {})[0]["now_us"])
+    closed_us = (now_us - GRACE_US) // HOUR_US * HOUR_US
+    latest_us = now_us // HOUR_US * HOUR_US + HOUR_US if until_now else closed_us
+    task = Task(
+        hot=store,
+        catalog=catalog,
+        namespace=settings.iceberg_namespace,
+        from_us=micros(start) // HOUR_US * HOUR_US if start else 0,
+        to_us=min(latest_us, -(-micros(end) // HOUR_US) * HOUR_US) if end else latest_us,
+        now_us=now_us,
+        closed_us=closed_us,
+        until_now=until_now,
+        again=again,
+        progress=progress,
+    )
+    done: list[SliceReport] = []
+    for cold in TABLES:
+        if cold.layer in layers:
+            done += offload_gold(task, cold) if cold.layer == "gold" else offload_arrival(task, cold)
+    return OffloadReport(slices=tuple(done), seconds=time.monotonic() - began)

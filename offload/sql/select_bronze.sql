@@ -1,0 +1,34 @@
+-- cold.bronze_trades: the rows of bronze_trades that arrived in a window, each sorting key once.
+-- The hot table drops a repeated row when parts merge, at a moment nobody knows. LIMIT 1 BY its own sorting key makes
+-- the result the same before and after such a merge, without FINAL, which would read every other window too.
+SELECT
+    toValidUTF8(t.exchange) AS exchange,
+    toValidUTF8(t.symbol) AS symbol,
+    toValidUTF8(t.trade_id) AS trade_id,
+    t.price AS price,
+    t.quantity AS quantity,
+    toDateTime64(t.timestamp, 6, 'UTC') AS timestamp,
+    toValidUTF8(t.side) AS side,
+    toDateTime64(t.ingested_at, 6, 'UTC') AS ingested_at,
+    toValidUTF8(t.price_text) AS price_text,
+    toValidUTF8(t.quantity_text) AS quantity_text,
+    toValidUTF8(t.timestamp_raw) AS timestamp_raw,
+    toValidUTF8(t.sequence) AS sequence,
+    toString(t.defect) AS defect,
+    toString(t.raw_topic) AS raw_topic,
+    toInt64(t.raw_partition) AS raw_partition,
+    toInt64(t.raw_offset) AS raw_offset,
+    toDateTime64(t.published_at, 6, 'UTC') AS published_at,
+    toDateTime64(t.received_at, 6, 'UTC') AS received_at
+FROM
+(
+    SELECT *
+    FROM bronze_trades
+    WHERE ingested_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
+      AND ingested_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
+{% if partition %}
+      AND raw_topic = {key:String}
+{% endif %}
+    ORDER BY ingested_at DESC, raw_topic, raw_partition, raw_offset, published_at
+    LIMIT 1 BY raw_topic, {{ sorting_key }}
+) AS t

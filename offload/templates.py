@@ -1,0 +1,24 @@
+"""The SQL files of the cold tier, rendered: identifiers by Jinja, values as ClickHouse query parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(Path(__file__).with_name("sql")),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    autoescape=False,  # noqa: S701 - SQL, and only constants of ours are rendered
+)
+
+
+def render(name: str, **context: Any) -> str:
+    """The text of `sql/<name>`.
+
+    Raises:
+        jinja2.UndefinedError: the file names something that was not given.
+    """
+    return _ENVIRONMENT.get_template(name).render(**context).strip()
