@@ -91,6 +91,8 @@ def avro_schema(model: type[BaseModel]) -> dict[str, Any]:
         "type": "record",
         "name": model.__name__,
         "namespace": NAMESPACE,
+        # ClickHouse names every record it writes `row`.
+        "aliases": ["row"],
         "doc": (model.__doc__ or "").strip().splitlines()[0],
         "fields": fields,
     }

@@ -1,0 +1,82 @@
+"""Bronze messages (Avro object containers) to Arrow tables."""
+
+from __future__ import annotations
+
+import io
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.records import BRONZE
+
+
+class BronzeUnreadableError(ValueError):
+    """The message is no Avro container with the Bronze columns; it belongs in the dead-letter queue."""
+
+
+_SYNC_BYTES = 16
+# Both are 8 bytes, so the header keeps its length: Avro text fields read as bytes.
+_AS_TEXT, _AS_BYTES = b'"string"', b'"bytes" '
+# Well-formed UTF-8, byte by byte (RFC 3629, section 4).
+_UTF8 = (
+    r"^(?:[\x00-\x7f]|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
+    r"|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})*$"
+)
+# polars panics on some damaged containers.
+_FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError)
+
+
+def decode(message: bytes) -> pa.Table:
+    """A Bronze message as a table with the schema `schemas.records.BRONZE`, rows in the message's order.
+
+    Codecs: null, deflate, snappy. Fields may come as Avro strings or bytes (ClickHouse's default). A text that is not
+    UTF-8 becomes `\\x` and the hexadecimal digits of its bytes, so that the row is judged like any other.
+
+    Raises:
+        BronzeUnreadableError: not such a container, a column missing, or a value outside its column's type.
+    """
+    try:
+        return _conform(pl.read_avro(io.BytesIO(message)))
+    except _FAILURES as error:
+        # Avro strings that are not UTF-8 fail as a whole message: read them as bytes.
+        if "utf" not in str(error).lower():
+            raise _unreadable(error) from error
+    try:
+        return _conform(pl.read_avro(io.BytesIO(_text_as_bytes(message))))
+    except _FAILURES as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: BaseException) -> BronzeUnreadableError:
+    return BronzeUnreadableError(f"{type(error).__name__}: {error}")
+
+
+def _text_as_bytes(message: bytes) -> bytes:
+    """The container with every text field declared as bytes; the header ends with its sync marker, as the file does."""
+    end = message.find(message[-_SYNC_BYTES:])
+    return message[:end].replace(_AS_TEXT, _AS_BYTES) + message[end:]
+
+
+def _conform(frame: pl.DataFrame) -> pa.Table:
+    frame = frame.select(BRONZE.names)
+    binary = [name for name, kind in frame.schema.items() if kind == pl.Binary]
+    if binary:
+        frame = frame.with_columns(_text(frame[name]) for name in binary)
+    if any(series.null_count() for series in frame):
+        raise BronzeUnreadableError("a column has nulls: Bronze columns are not nullable")
+    table = frame.to_arrow()
+    columns = [
+        column.cast(pa.timestamp(column.type.unit, "UTC")) if pa.types.is_timestamp(column.type) else column
+        for column in table.columns
+    ]
+    return pa.table(columns, names=table.column_names).cast(BRONZE)
+
+
+def _text(column: pl.Series) -> pl.Series:
+    # Arrow matches binary columns byte by byte.
+    readable = pl.Series(column.name, pc.match_substring_regex(column.to_arrow(), _UTF8), dtype=pl.Boolean)
+    rows = pl.select(column, readable.alias("readable"))
+    value = pl.col(column.name)
+    text = pl.when("readable").then(value).otherwise(pl.lit(b"")).cast(pl.String)
+    return rows.select(pl.when("readable").then(text).otherwise(pl.lit("\\x") + value.bin.encode("hex"))).to_series()

@@ -1,0 +1,172 @@
+"""The index of trades that Silver holds: which rows of a batch are new, which are duplicates."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+from pyroaring import BitMap64
+
+from silver_processor.digests import DigestSet
+
+Market = tuple[str, str]
+# Rows (exchange, symbol, trade_id, timestamp) → for each, whether Silver holds it.
+InSilver = Callable[[pa.Table], npt.NDArray[np.bool_]]
+
+_IDENTITY = ["exchange", "symbol", "trade_id"]
+_ORDER = ["timestamp", "sequence", "trade_id", "raw_topic", "published_at", "raw_partition", "raw_offset"]
+_NUMBER = r"^(?:0|[1-9][0-9]{0,19})$"
+
+
+class MarketNotLoadedError(LookupError):
+    """A batch has a market whose earlier ids were never loaded: call `load` for `unknown(valid)` first."""
+
+
+@dataclass(slots=True)
+class _Ids:
+    numbers: BitMap64
+    texts: DigestSet
+
+    @property
+    def memory_bytes(self) -> int:
+        size = self.numbers.get_statistics()
+        return (
+            int(size["n_bytes_array_containers"] + size["n_bytes_run_containers"] + size["n_bytes_bitset_containers"])
+            + self.texts.memory_bytes
+        )
+
+
+class SeenTrades:
+    """Which (exchange, canonical symbol, trade_id) Silver holds, by market; loaded when a market is first met.
+
+    Ids that are numbers below 2^64 live in a roaring bitmap each market (consecutive ids cost next to nothing); other
+    ids as 128-bit digests, the latest `texts_per_market` of them: a row older than what was forgotten is asked of
+    Silver through `in_silver`, on the understanding that an exchange sends a trade again with the same time. Beyond
+    `max_bytes` the markets not met for longest are forgotten whole, and loaded again when met.
+    """
+
+    def __init__(self, in_silver: InSilver, max_bytes: int = 512 * 2**20, texts_per_market: int = 1_000_000) -> None:
+        self._in_silver = in_silver
+        self._max_bytes = max_bytes
+        self._texts_per_market = texts_per_market
+        self._markets: OrderedDict[Market, _Ids] = OrderedDict()
+        self._sizes: dict[Market, int] = {}
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of all ids held."""
+        return sum(self._sizes.values())
+
+    def unknown(self, valid: pa.Table) -> list[Market]:
+        """The markets of a batch that must be loaded before `split`, sorted."""
+        markets = pl.DataFrame(valid.select(["exchange", "symbol"])).unique().sort("exchange", "symbol")
+        return [market for market in markets.iter_rows() if market not in self._markets]
+
+    def load(self, markets: Iterable[Market], rows: Iterable[pa.Table]) -> None:
+        """Know `markets` from now on, with the ids in `rows` (columns exchange, symbol, trade_id, timestamp)."""
+        for market in markets:
+            self._markets[market] = _Ids(BitMap64(), DigestSet(self._texts_per_market))
+            self._sizes[market] = 0
+        for table in rows:
+            self.add(table)
+
+    def split(self, valid: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """Fresh rows and duplicates, both in the batch's order; the index itself is not changed.
+
+        Of rows with one identity in the batch the first in (timestamp, sequence, trade_id, raw coordinates) is fresh.
+
+        Raises:
+            MarketNotLoadedError: a market was not loaded.
+        """
+        rows = pl.DataFrame(valid.select([*_IDENTITY, "timestamp"])).with_row_index("row")
+        again = np.zeros(valid.num_rows, dtype=np.bool_)
+        for market, part in _by_market(rows):
+            again[part["row"].to_numpy()] = self._held(market, part)
+        again |= _repeated(valid)
+        if not again.any():
+            return valid, valid.slice(0, 0)
+        mask = pa.array(again)
+        return valid.filter(pa.array(~again)), valid.filter(mask)
+
+    def add(self, table: pa.Table) -> None:
+        """Remember rows that Silver holds now (columns exchange, symbol, trade_id, timestamp).
+
+        Raises:
+            MarketNotLoadedError: a market was not loaded.
+        """
+        for market, part in _by_market(pl.DataFrame(table.select([*_IDENTITY, "timestamp"]))):
+            ids = self._ids(market)
+            numbers, is_number = _numbers(part)
+            ids.numbers |= BitMap64(numbers)
+            ids.numbers.run_optimize()
+            texts = part.filter(~is_number)
+            ids.texts.add(texts["trade_id"], texts["timestamp"].to_physical().to_numpy())
+            self._sizes[market] = ids.memory_bytes
+            self._markets.move_to_end(market)
+
+    def trim(self) -> None:
+        """Forget the markets not met for longest while the index is larger than `max_bytes`; between batches."""
+        while self.memory_bytes > self._max_bytes and len(self._markets) > 1:
+            oldest, _ = self._markets.popitem(last=False)
+            del self._sizes[oldest]
+
+    def forget(self, markets: Iterable[Market] | None = None) -> None:
+        """Forget the markets (all by default): they are loaded again when met."""
+        for market in list(self._markets) if markets is None else markets:
+            self._markets.pop(market, None)
+            self._sizes.pop(market, None)
+
+    def _ids(self, market: Market) -> _Ids:
+        if market not in self._markets:
+            message = f"{market[0]}:{market[1]} is not loaded: call load(unknown(batch), …) before split or add"
+            raise MarketNotLoadedError(message)
+        return self._markets[market]
+
+    def _held(self, market: Market, part: pl.DataFrame) -> npt.NDArray[np.bool_]:
+        ids = self._ids(market)
+        numbers, is_number = _numbers(part)
+        held = np.zeros(part.height, dtype=np.bool_)
+        common = ids.numbers & BitMap64(numbers)
+        number_rows = is_number.to_numpy()
+        if common:
+            held[number_rows] = np.isin(numbers, np.asarray(common.to_array(), dtype=np.uint64))
+        if not number_rows.all():
+            texts = part.filter(~is_number)
+            found = ids.texts.holds(texts["trade_id"])
+            if ids.texts.horizon is not None:
+                doubtful = ~found & (texts["timestamp"].to_physical().to_numpy() <= ids.texts.horizon)
+                if doubtful.any():
+                    asked = texts.filter(pl.Series(doubtful)).select([*_IDENTITY, "timestamp"])
+                    found[doubtful] = self._in_silver(asked.to_arrow())
+            held[~number_rows] = found
+        return held
+
+
+def _by_market(rows: pl.DataFrame) -> Iterator[tuple[Market, pl.DataFrame]]:
+    for (exchange, symbol), part in rows.group_by("exchange", "symbol", maintain_order=True):
+        yield (str(exchange), str(symbol)), part
+
+
+def _numbers(part: pl.DataFrame) -> tuple[npt.NDArray[np.uint64], pl.Series]:
+    """The ids that are the plain text of a number below 2^64, and which rows they are of."""
+    ids = part.select(
+        pl.when(pl.col("trade_id").str.contains(_NUMBER)).then(pl.col("trade_id")).cast(pl.UInt64, strict=False)
+    ).to_series()
+    return ids.drop_nulls().to_numpy(), ids.is_not_null()
+
+
+def _repeated(valid: pa.Table) -> npt.NDArray[np.bool_]:
+    """Rows whose identity an earlier row of the batch has, earlier in the canonical order."""
+    identity = pl.DataFrame(valid.select(_IDENTITY))
+    repeated = np.zeros(valid.num_rows, dtype=np.bool_)
+    again = identity.is_duplicated()
+    if again.any():
+        names = list(dict.fromkeys([*_IDENTITY, *_ORDER]))
+        rows = pl.DataFrame(valid.select(names)).with_row_index("row").filter(again).sort([*_ORDER, "row"])
+        repeated[rows.filter(~pl.struct(_IDENTITY).is_first_distinct())["row"].to_numpy()] = True
+    return repeated
