@@ -1,6 +1,7 @@
 -- The Bronze topic: many rows a message, for the Silver processor.
 
--- Snappy: zstd is unknown to polars.read_avro. String pattern: the default type of a String is Avro `bytes`.
+-- Deflate: every Avro reader has it (polars no zstd, fastavro neither snappy nor zstd by itself), it is a seventh of
+-- the size and takes 0.7 µs a row where snappy takes 0.3. String pattern: the default type of a String is Avro `bytes`.
 CREATE TABLE IF NOT EXISTS {{ db }}.bronze_trades_sink{{ on_cluster }}
 (
     exchange String,
@@ -28,7 +29,7 @@ SETTINGS
     kafka_group_name = '{{ raw_consumer_group }}_sink',
     kafka_format = 'Avro',
     kafka_max_rows_per_message = {{ bronze_rows_per_message }},
-    output_format_avro_codec = 'snappy',
+    output_format_avro_codec = 'deflate',
     output_format_avro_string_column_pattern = '.*',
     output_format_avro_rows_in_file = {{ bronze_rows_per_message }};
 
@@ -56,7 +57,8 @@ SELECT
     bronze.ingested_at AS ingested_at,
     '{{ shard }}' AS _key
 FROM {{ db }}.bronze_trades AS bronze
-{%- if bronze_shards > 1 %}
+{% if bronze_shards > 1 %}
 WHERE cityHash64(bronze.exchange, bronze.symbol) % {{ bronze_shards }} = {{ shard }}
-{%- endif %};
+{% endif %}
+;
 {% endfor %}

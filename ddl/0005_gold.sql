@@ -6,10 +6,10 @@ CREATE TABLE IF NOT EXISTS {{ db }}.{{ frame.state_table }}{{ on_cluster }}
     exchange LowCardinality(String),
     symbol LowCardinality(String),
     window_start DateTime64(0, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
-    open AggregateFunction(argMin, Decimal(38, 18), Tuple(DateTime64(6, 'UTC'), UInt64, String)),
+    open AggregateFunction(argMin, Decimal(38, 18), String),
     high SimpleAggregateFunction(max, Decimal(38, 18)),
     low SimpleAggregateFunction(min, Decimal(38, 18)),
-    close AggregateFunction(argMax, Decimal(38, 18), Tuple(DateTime64(6, 'UTC'), UInt64, String)),
+    close AggregateFunction(argMax, Decimal(38, 18), String),
     volume SimpleAggregateFunction(sum, Decimal(76, 18)),
     quote_volume SimpleAggregateFunction(sum, Decimal(76, 20)),
     trade_count SimpleAggregateFunction(sum, UInt64),
@@ -25,14 +25,16 @@ COMMENT 'Aggregation states of the {{ frame.code }} candles: read {{ frame.view 
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS {{ db }}.{{ frame.materialized_view }}{{ on_cluster }} TO {{ db }}.{{ frame.state_table }}
 AS
+WITH
+    {{ sql.order_key('silver') }} AS order_key
 SELECT
     silver.exchange AS exchange,
     silver.symbol AS symbol,
     {{ frame.window_start_sql }} AS window_start,
-    argMinState(silver.price, (silver.timestamp, silver.sequence, silver.trade_id)) AS open,
+    argMinState(silver.price, order_key) AS open,
     max(silver.price) AS high,
     min(silver.price) AS low,
-    argMaxState(silver.price, (silver.timestamp, silver.sequence, silver.trade_id)) AS close,
+    argMaxState(silver.price, order_key) AS close,
     sum(toDecimal256(silver.quantity, 18)) AS volume,
     sum(toDecimal256(silver.quote_volume, 20)) AS quote_volume,
     count() AS trade_count,

@@ -39,7 +39,9 @@ CREATE TABLE IF NOT EXISTS {{ db }}.dlq_trades_log{{ on_cluster }}
     rejected_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     processor_version LowCardinality(String),
     rules_version LowCardinality(String),
-    payload String CODEC(ZSTD(1)),
+    payload String CODEC(ZSTD(1)) COMMENT 'the raw message, at most its first 64 KiB',
+    payload_bytes UInt64 CODEC(T64, ZSTD(1)) COMMENT 'its full length',
+    payload_encoding LowCardinality(String) COMMENT 'base64 where it was not UTF-8',
     dlq_partition UInt32 CODEC(T64, ZSTD(1)),
     dlq_offset UInt64 CODEC(Delta, ZSTD(1))
 )
@@ -56,7 +58,7 @@ FROM {{ db }}.dlq_trades_log FINAL;
 CREATE MATERIALIZED VIEW IF NOT EXISTS {{ db }}.dlq_trades_mv{{ on_cluster }} TO {{ db }}.dlq_trades_log
 AS
 WITH
-    JSONExtract(queue.raw_data, 'Tuple(reason String, field String, value String, rule String, limit String, exchange String, symbol String, trade_id String, price_text String, quantity_text String, timestamp_raw String, side String, raw_topic String, raw_partition UInt32, raw_offset UInt64, published_at Int64, received_at Int64, ingested_at Int64, rejected_at Int64, processor_version String, rules_version String, payload String)') AS reject
+    JSONExtract(queue.raw_data, 'Tuple(reason String, field String, value String, rule String, limit String, exchange String, symbol String, trade_id String, price_text String, quantity_text String, timestamp_raw String, side String, raw_topic String, raw_partition UInt32, raw_offset UInt64, published_at Int64, received_at Int64, ingested_at Int64, rejected_at Int64, processor_version String, rules_version String, payload String, payload_bytes UInt64, payload_encoding String)') AS reject
 SELECT
     reject.reason AS reason,
     reject.field AS field,
@@ -80,6 +82,8 @@ SELECT
     reject.processor_version AS processor_version,
     reject.rules_version AS rules_version,
     if(reject.reason = '', queue.raw_data, reject.payload) AS payload,
+    if(reject.reason = '', length(queue.raw_data), reject.payload_bytes) AS payload_bytes,
+    reject.payload_encoding AS payload_encoding,
     toUInt32(queue._partition) AS dlq_partition,
     queue._offset AS dlq_offset
 FROM {{ db }}.dlq_trades_queue AS queue;

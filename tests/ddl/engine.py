@@ -78,11 +78,11 @@ class Engine:
         if kafka:
             is_sink = "_key" in kafka[1]
             query = kafka[1] + (") ENGINE = MergeTree ORDER BY tuple()" if is_sink else _VIRTUAL)
-        return [json.loads(line) for line in self._query(query, "JSONCompactEachRow").splitlines()]
+        return [json.loads(line) for line in self.query(query, "JSONCompactEachRow").splitlines()]
 
     def frame(self, query: str) -> pl.DataFrame:
         """The result, strings as bytes and decimals as text where polars has no type for them."""
-        data = self._query(query + " SETTINGS output_format_arrow_string_as_string = 0", "Parquet")
+        data = self.query(query + " SETTINGS output_format_parquet_string_as_string = 0", "Parquet")
         return pl.read_parquet(data) if data else pl.DataFrame()
 
     def insert(self, table: str, frame: pl.DataFrame, settings: str = "") -> None:
@@ -90,13 +90,13 @@ class Engine:
         with tempfile.NamedTemporaryFile(suffix=".arrow") as file:
             frame.write_ipc(file.name, compat_level=pl.CompatLevel.oldest())
             columns = ", ".join(frame.columns)
-            self._query(
+            self.query(
                 f"INSERT INTO {table} ({columns}) SELECT {columns} FROM file('{file.name}', 'Arrow')"
                 f" SETTINGS max_partitions_per_insert_block = 0, max_threads = 1{settings}",
                 "CSV",
             )
 
-    def _query(self, query: str, form: str) -> bytes:
+    def query(self, query: str, form: str) -> bytes:
         self._pipe.send((query, form))
         succeeded, answer = self._pipe.recv()
         if not succeeded:

@@ -1,0 +1,142 @@
+"""The Bronze topic: every raw message once, whole, in the shard of its market, readable as Avro."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import fastavro
+import polars as pl
+import pytest
+
+from config.settings import Settings
+from ddl.render import render
+from schemas.records import BRONZE, DEAD_LETTER, DUPLICATE, SILVER
+from tests.ddl.conftest import make_warehouse
+from tests.ddl.engine import Engine
+from tests.ddl.feed import envelope, publish
+
+
+def columns(engine: Engine, settings: Settings, table: str) -> list[str]:
+    rows = engine.execute(
+        "SELECT name FROM system.columns WHERE database = %(database)s AND table = %(table)s ORDER BY position",
+        {"database": settings.clickhouse_database, "table": table},
+    )
+    return [row[0] for row in rows]
+
+
+def test_tables_have_the_columns_of_their_records(engine: Engine, warehouse: Settings) -> None:
+    assert columns(engine, warehouse, "bronze_trades_sink") == [*BRONZE.names, "_key"]
+    assert columns(engine, warehouse, "silver_trades") == SILVER.names
+    assert columns(engine, warehouse, "duplicate_trades") == DUPLICATE.names
+    assert columns(engine, warehouse, "dlq_trades")[: len(DEAD_LETTER.names)] == DEAD_LETTER.names
+
+
+def test_every_message_goes_out_even_if_bronze_merges_it(engine: Engine) -> None:
+    settings = make_warehouse(engine)
+    publish(engine, settings, [envelope(trade_id="1"), envelope(trade_id="1"), b"", b"", envelope(timestamp="soon")])
+    sent = engine.execute(
+        "SELECT trade_id, defect, raw_offset, _key "
+        f"FROM {settings.clickhouse_database}.bronze_trades_sink ORDER BY raw_offset"
+    )
+    assert sent == [
+        ["1", "", 0, "0"],
+        ["1", "", 1, "0"],
+        ["", "malformed_envelope", 2, "0"],
+        ["", "malformed_envelope", 3, "0"],
+        ["1", "timestamp_invalid", 4, "0"],
+    ]
+
+
+@pytest.mark.parametrize("shards", [2, 7])
+def test_a_market_has_one_shard_and_no_row_is_lost(engine: Engine, shards: int) -> None:
+    settings = make_warehouse(engine, bronze_shards=shards)
+    messages = [
+        envelope(exchange=exchange, symbol=f"S{number % 40}", trade_id=str(number))
+        for number in range(400)
+        for exchange in ("binance", "kraken")
+    ]
+    publish(engine, settings, messages)
+    rows = engine.execute(
+        f"SELECT exchange, symbol, _key, count() FROM {settings.clickhouse_database}.bronze_trades_sink GROUP BY ALL"
+    )
+    assert sorted(row[3] for row in rows) == [10] * 80
+    assert {row[2] for row in rows} == {str(shard) for shard in range(shards)}
+
+
+@pytest.mark.parametrize("reader", ["polars", "fastavro"])
+def test_avro_of_the_sink_reads_as_the_record(engine: Engine, warehouse: Settings, reader: str) -> None:
+    """The format settings are taken from the sink's own CREATE statement."""
+    partition = publish(
+        engine, warehouse, [envelope(symbol='é\x00"', sequence="5"), envelope(payload="x" * 10**7), b""]
+    )
+    sink = next(s for s in render(warehouse) if s.object == "bronze_trades_sink")
+    formats = [line.strip(" ,") for line in sink.sql.splitlines() if line.strip().startswith("output_format")]
+    assert len(formats) == 3
+    data = engine.query(
+        f"SELECT {', '.join(BRONZE.names)} FROM {warehouse.clickhouse_database}.bronze_trades_sink"
+        f" WHERE raw_partition = {partition} ORDER BY raw_offset SETTINGS {', '.join(formats)}",
+        "Avro",
+    )
+    if reader == "polars":
+        frame = pl.read_avro(io.BytesIO(data))
+        assert frame.schema["timestamp"] == pl.Datetime("us", "UTC")
+        assert frame.schema["published_at"] == pl.Datetime("ms", "UTC")
+        rows = frame.with_columns(pl.col(pl.Datetime).to_physical()).to_dicts()
+        assert rows[0]["timestamp"] == 1_723_161_600_123_000
+    else:
+        rows = list(fastavro.reader(io.BytesIO(data)))
+        assert rows[0]["timestamp"].isoformat() == "2024-08-09T00:00:00.123000+00:00"
+    assert [row["defect"] for row in rows] == ["", "message_too_large", "malformed_envelope"]
+    assert (rows[0]["symbol"], rows[0]["sequence"], rows[0]["price_text"]) == ('é\x00"', "5", "60000.10")
+    assert [row["raw_offset"] for row in rows] == [0, 1, 2]
+
+
+DEAD = {
+    "reason": "price_not_positive", "field": "price", "value": "-1", "rule": "price > 0", "limit": "0",
+    "exchange": "binance", "symbol": "BTCUSDT", "trade_id": "1", "price_text": "-1", "quantity_text": "1",
+    "timestamp_raw": "1723161600", "side": "BUY", "raw_topic": "t", "raw_partition": 3, "raw_offset": 2**53 + 1,
+    "published_at": 1_723_161_600_123, "received_at": 1_723_161_600_123_456, "ingested_at": 1_723_161_600_123_457,
+    "rejected_at": 1_723_161_600_123_458, "processor_version": "1", "rules_version": "2", "payload": '{"a": "\\\\"}',
+    "payload_bytes": 9, "payload_encoding": "",
+}  # fmt: skip
+
+
+def reject(engine: Engine, settings: Settings, records: list[bytes]) -> None:
+    engine.insert(
+        f"{settings.clickhouse_database}.dlq_trades_queue",
+        pl.DataFrame({"raw_data": records, "_offset": pl.Series(range(len(records)), dtype=pl.UInt64)}),
+    )
+
+
+def test_a_reject_reads_back_and_counts_once(engine: Engine) -> None:
+    settings = make_warehouse(engine)
+    again = DEAD | {"rejected_at": DEAD["rejected_at"] + 86_400_000_000}  # type: ignore[operator]
+    other = DEAD | {"reason": "quantity_missing"}
+    for batch in ([DEAD], [again, other], [DEAD], [DEAD | {"raw_offset": 7}]):
+        reject(engine, settings, [json.dumps(record).encode() for record in batch])
+    view = f"{settings.clickhouse_database}.dlq_trades"
+    assert engine.execute(f"SELECT reason, count() FROM {view} GROUP BY reason ORDER BY reason") == [
+        ["price_not_positive", 2],
+        ["quantity_missing", 1],
+    ]
+    micros = ", ".join(
+        f"toUnixTimestamp64Micro({name}) AS {name}" for name in ("received_at", "ingested_at", "rejected_at")
+    )
+    (row,) = engine.frame(
+        f"SELECT * REPLACE (toUnixTimestamp64Milli(published_at) AS published_at, {micros}) FROM {view}"
+        f" WHERE raw_offset = {DEAD['raw_offset']} AND reason = 'price_not_positive'"
+    ).to_dicts()
+    read = {name: value.decode() if isinstance(value, bytes) else value for name, value in row.items()}
+    assert {name: read[name] for name in DEAD} == again
+
+
+def test_what_is_no_dlq_record_is_kept_and_stops_nothing(engine: Engine) -> None:
+    settings = make_warehouse(engine)
+    records = [b"", b"\xff", b"\xff", b"[]", b'{"published_at": 1e99, "raw_offset": -1}', json.dumps(DEAD).encode()]
+    reject(engine, settings, records)
+    kept = engine.frame(
+        f"SELECT payload, payload_bytes FROM {settings.clickhouse_database}.dlq_trades ORDER BY dlq_offset"
+    )
+    assert kept["payload"].to_list() == [*records[:-1], b'{"a": "\\\\"}']
+    assert kept["payload_bytes"].to_list()[:-1] == [len(record) for record in records[:-1]]
