@@ -40,11 +40,7 @@ def offload_gold(task: Task, cold: ColdTable) -> list[SliceReport]:
     news = {start: rows for start, rows in windows.items() if task.again or rows > followed.get(hour(start).id, 0)}
     touched = gold_slices(cold, _touched(task, news))
     until_us = NO_END_US if task.until_now else task.closed_us
-    waiting = {
-        parse_gold_id(cold, name)
-        for name, record in ledger.items()
-        if not record.final and record.until_us < min(until_us, task.now_us)
-    }
+    waiting = {parse_gold_id(cold, name) for name, record in ledger.items() if not record.final}
     attempt = new_attempt()
     replacements: list[Replacement] = []
     reports: list[SliceReport] = []
@@ -56,7 +52,8 @@ def offload_gold(task: Task, cold: ColdTable) -> list[SliceReport]:
             final = part.to_us <= task.closed_us
             if known is not None and (measure < known.measure or (measure == known.measure and part not in touched)):
                 outcome: Outcome = "kept" if measure < known.measure else "unchanged"
-                records[part.id] = known.model_copy(update={"until_us": min(until_us, task.now_us), "final": final})
+                if outcome == "unchanged" and (known.until_us, known.final) != (until_us, final):
+                    records[part.id] = known.model_copy(update={"until_us": until_us, "final": final})
                 report = SliceReport(table=cold.name, slice=part.id, outcome=outcome, rows=known.rows, final=final)
                 reports.append(report)
                 continue
@@ -67,7 +64,7 @@ def offload_gold(task: Task, cold: ColdTable) -> list[SliceReport]:
                 attempt=attempt,
                 rows=export.rows,
                 measure=measure,
-                until_us=min(until_us, task.now_us),
+                until_us=until_us,
                 final=final,
             )
             replacements.append(Replacement(export, fresh))

@@ -21,7 +21,7 @@ class SliceRecord(BaseModel):
 
     `attempt` names the files; `rows` are in the cold table; `measure` is what the hot tier held then (rows of the
     window, for Gold the trades in the candles), so that a later look can tell whether more has arrived; `until_us` (µs
-    since the epoch) is the end of the latest candle considered; `final` says that the slice was over.
+    since the epoch) is the end of the latest candle that was taken; `final` says that the slice was over.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

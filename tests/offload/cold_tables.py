@@ -1,0 +1,42 @@
+"""The cold tables as a reader sees them: pyiceberg to polars, and which files are on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlparse
+
+import polars as pl
+from pyiceberg.table import Table
+
+from config.settings import Settings
+from offload.catalog import open_catalog
+from offload.tables import TABLES, ColdTable
+
+
+def load(settings: Settings, cold: ColdTable) -> Table:
+    return open_catalog(settings).load_table(f"{settings.iceberg_namespace}.{cold.name}")
+
+
+def read(settings: Settings, cold: ColdTable) -> pl.DataFrame:
+    frame = pl.from_arrow(load(settings, cold).scan().to_arrow())
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def files_on_disk(settings: Settings) -> set[str]:
+    return {path.as_uri() for path in Path(urlparse(settings.iceberg_warehouse).path).rglob("*.parquet")}
+
+
+def files_referenced(settings: Settings) -> set[str]:
+    """Data files that any snapshot of any cold table names."""
+    found = set()
+    for cold in TABLES:
+        table = load(settings, cold)
+        for snapshot in table.metadata.snapshots:
+            for manifest in snapshot.manifests(table.io):
+                found |= {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)}
+    return found
+
+
+def live_files(settings: Settings, cold: ColdTable) -> list[Path]:
+    return [Path(urlparse(task.file.file_path).path) for task in load(settings, cold).scan().plan_files()]

@@ -1,0 +1,74 @@
+"""A ClickHouse node of its own process for the offload's tests, a fresh database and warehouse for each of them."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+import urllib3
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from config.settings import Settings
+from tests.offload.hot_tables import HotTables
+
+_numbers = count(1)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@retry(
+    retry=retry_if_exception_type(urllib3.exceptions.HTTPError),
+    stop=stop_after_delay(60),
+    wait=wait_fixed(0.1),
+    reraise=True,
+)
+def _wait_for(port: int) -> None:
+    urllib3.request("GET", f"http://127.0.0.1:{port}/ping", retries=False, timeout=2)
+
+
+@pytest.fixture(scope="session")
+def http_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    folder: Path = tmp_path_factory.mktemp("node")
+    native, http = _free_port(), _free_port()
+    command = [sys.executable, "-m", "deploy.embedded.clickhouse", "--path", str(folder / "store")]
+    command += ["--native-port", str(native), "--http-port", str(http)]
+    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as node:
+        try:
+            _wait_for(http)
+            yield http
+        finally:
+            node.terminate()
+            node.wait(30)
+
+
+@pytest.fixture
+def settings(http_port: int, tmp_path: Path) -> Settings:
+    """Settings of an empty database and an empty warehouse."""
+    return Settings(
+        clickhouse_host="127.0.0.1",
+        clickhouse_http_port=http_port,
+        clickhouse_database=f"offload_{next(_numbers)}",
+        iceberg_catalog_uri=f"sqlite:///{tmp_path}/catalog.db",
+        iceberg_warehouse=(tmp_path / "warehouse").as_uri(),
+    )
+
+
+@pytest.fixture
+def hot(settings: Settings, tmp_path: Path) -> HotTables:
+    """The hot tables of `settings`, created by the real migrations and empty."""
+    return HotTables(settings, tmp_path)
+
+
+@pytest.fixture
+def tape(shared_data: Path) -> Path:
+    """15,863 real trades of two symbols, across midnight."""
+    return shared_data / "tape" / "binance_spot_BTCUSDT_ETHUSDT_trades.csv.gz"

@@ -1,0 +1,156 @@
+"""Hot tables filled from recorded trades, and what must be in them by an independent computation in polars."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import clickhouse_connect
+import polars as pl
+
+from config.settings import Settings
+from ddl.render import render
+
+# Arrivals are spread over three hours long past; event times are the recording's own.
+ARRIVAL = datetime(2026, 1, 5, 10, tzinfo=UTC)
+_KAFKA = ("_queue", "_sink", "ENGINE = Kafka")
+
+
+class HotTables:
+    """The database of `settings`; rows go in through Parquet files the engine reads itself."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings = settings
+        self._folder = folder
+        admin = self._connect("system")
+        admin.command(f"CREATE DATABASE {settings.clickhouse_database}")
+        self.client = self._connect(settings.clickhouse_database)
+        for statement in render(settings):
+            if not any(text in statement.sql for text in _KAFKA):
+                self.client.command(statement.sql)
+
+    def _connect(self, database: str) -> clickhouse_connect.driver.Client:
+        return clickhouse_connect.get_client(
+            host=self.settings.clickhouse_host,
+            port=self.settings.clickhouse_http_port,
+            database=database,
+            autogenerate_session_id=False,
+        )
+
+    def insert(self, table: str, frame: pl.DataFrame) -> None:
+        """Insert by column name, in one block."""
+        path = self._folder / f"{table}.parquet"
+        frame.write_parquet(path)
+        columns = ", ".join(frame.columns)
+        self.client.command(
+            f"INSERT INTO {table} ({columns}) SELECT {columns} FROM file('{path}', 'Parquet')"
+            " SETTINGS max_partitions_per_insert_block = 0, max_threads = 1"
+        )
+
+    def count(self, table: str) -> int:
+        return int(str(self.client.command(f"SELECT count() FROM {table}")))
+
+    def load(self, trades: pl.DataFrame) -> None:
+        """Raw (and Bronze by its view) and Silver (and Gold by its views)."""
+        self.insert("trades_raw", raw_rows(trades))
+        self.insert("silver_trades", silver_rows(trades))
+
+
+def read_tape(path: Path, exchange: str = "binance") -> pl.DataFrame:
+    """Recorded trades: symbol; trade_id, price, qty as text; side; time (µs); `arrived` (in three hours); `offset`."""
+    frame = pl.read_csv(path, schema_overrides=dict.fromkeys(("trade_id", "price", "qty", "is_buyer_maker"), pl.String))
+    return frame.with_row_index("offset").select(
+        pl.lit(exchange).alias("exchange"),
+        "symbol",
+        "trade_id",
+        "price",
+        "qty",
+        pl.when(pl.col("is_buyer_maker") == "true").then(pl.lit("SELL")).otherwise(pl.lit("BUY")).alias("side"),
+        (pl.col("trade_time_ms") * 1000).cast(pl.Datetime("us", "UTC")).alias("time"),
+        pl.col("offset").cast(pl.UInt64),
+        (
+            pl.lit(ARRIVAL)
+            + pl.duration(hours=(pl.col("offset") % 3).cast(pl.Int64), microseconds=pl.col("offset").cast(pl.Int64))
+        )
+        .dt.cast_time_unit("us")
+        .alias("arrived"),
+    )
+
+
+def raw_rows(trades: pl.DataFrame) -> pl.DataFrame:
+    """Rows of trades_raw; every message ends in a byte that is not UTF-8."""
+    message = pl.lit('{"trade_id":"') + pl.col("trade_id") + pl.lit('","price":"') + pl.col("price") + pl.lit('"}')
+    return trades.select(
+        "exchange",
+        "symbol",
+        "trade_id",
+        "price",
+        pl.col("qty").alias("quantity"),
+        pl.col("time").dt.epoch("us").cast(pl.String).alias("timestamp_raw"),
+        "side",
+        pl.lit("").alias("sequence"),
+        (message.cast(pl.Binary).bin.encode("hex") + pl.lit("ff")).str.decode("hex").alias("raw_json"),
+        pl.format("market.crypto.trades.{}.raw", "exchange").alias("_topic"),
+        pl.lit(0, pl.UInt32).alias("_partition"),
+        pl.col("offset").alias("_offset"),
+        pl.col("arrived").dt.truncate("1ms").alias("published_at"),
+        pl.col("arrived").alias("received_at"),
+        pl.col("arrived").alias("ingested_at"),
+    )
+
+
+def silver_rows(trades: pl.DataFrame) -> pl.DataFrame:
+    """Rows of silver_trades as a correct Silver processor would write them."""
+    price, quantity = pl.col("price").str.to_decimal(scale=18), pl.col("qty").str.to_decimal(scale=18)
+    ms = pl.col("arrived").dt.truncate("1ms")
+    return trades.select(
+        "exchange",
+        "symbol",
+        "trade_id",
+        price.cast(pl.Decimal(38, 18)).alias("price"),
+        quantity.cast(pl.Decimal(38, 18)).alias("quantity"),
+        quote_volume().alias("quote_volume"),
+        pl.col("time").alias("timestamp"),
+        "side",
+        pl.col("arrived").alias("validated_at"),
+        pl.col("trade_id").cast(pl.UInt64).alias("sequence"),
+        pl.col("symbol").alias("exchange_symbol"),
+        pl.format("market.crypto.trades.{}.raw", "exchange").alias("raw_topic"),
+        pl.lit(0, pl.UInt32).alias("raw_partition"),
+        pl.col("offset").alias("raw_offset"),
+        ms.alias("published_at"),
+        pl.col("arrived").alias("received_at"),
+        pl.col("arrived").alias("ingested_at"),
+        pl.lit(0, pl.UInt32).alias("bronze_partition"),
+        (pl.col("offset") // 1000).alias("bronze_offset"),
+        ms.alias("bronze_published_at"),
+        pl.format("token-{}", pl.col("offset") // 1000).alias("insert_token"),
+        pl.lit("rules-1").alias("rules_version"),
+    )
+
+
+def quote_volume() -> pl.Expr:
+    """price * quantity, exact: both have 8 decimals in these recordings."""
+    price, quantity = pl.col("price").str.to_decimal(scale=8), pl.col("qty").str.to_decimal(scale=8)
+    units = price.cast(pl.Decimal(38, 8)) * quantity.cast(pl.Decimal(38, 8))
+    return units.cast(pl.Decimal(38, 20))
+
+
+def candles(trades: pl.DataFrame, length: timedelta) -> pl.DataFrame:
+    """Candles by polars over the trades: the independent truth of Gold."""
+    rows = silver_rows(trades).sort("timestamp", "sequence", "trade_id")
+    return (
+        rows.group_by(
+            "exchange", "symbol", pl.col("timestamp").dt.truncate(length).alias("window_start"), maintain_order=True
+        )
+        .agg(
+            pl.col("price").first().alias("open"),
+            pl.col("price").max().alias("high"),
+            pl.col("price").min().alias("low"),
+            pl.col("price").last().alias("close"),
+            pl.col("quantity").sum().alias("volume"),
+            pl.col("quote_volume").sum(),
+            pl.len().cast(pl.Int64).alias("trade_count"),
+        )
+        .sort("exchange", "symbol", "window_start")
+    )

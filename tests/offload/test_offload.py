@@ -1,0 +1,214 @@
+"""A cold layer equals its hot layer and the recording, however often and whenever it was offloaded (invariant 7)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+from pyiceberg.expressions import AlwaysTrue
+
+from config.settings import Settings
+from ddl.layers import load_layers
+from offload.errors import BrokenExportError, HotStoreError
+from offload.run import run
+from offload.tables import BY_NAME, TABLES
+from offload.verify import verify
+from tests.offload.cold_tables import files_on_disk, files_referenced, load, read
+from tests.offload.hot_tables import ARRIVAL, HotTables, candles, raw_rows, read_tape, silver_rows
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def trades(tape: Path) -> pl.DataFrame:
+    return read_tape(tape)
+
+
+def _gold_truth(trades: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    return {frame.view: candles(trades, timedelta(seconds=frame.seconds)) for frame in load_layers().timeframes}
+
+
+def _assert_cold_is(settings: Settings, trades: pl.DataFrame) -> None:
+    """Silver and every Gold table, cell by cell, against polars over the trades."""
+    silver = read(settings, BY_NAME["silver_trades"]).with_columns(pl.col("sequence").cast(pl.UInt64))
+    truth = silver_rows(trades).with_columns(pl.col(pl.UInt32, pl.UInt64).exclude("sequence").cast(pl.Int64))
+    columns = truth.columns
+    assert_frame_equal(silver.select(columns).sort("raw_offset"), truth.sort("raw_offset"))
+    for view, expected in _gold_truth(trades).items():
+        found = read(settings, BY_NAME[view]).sort("exchange", "symbol", "window_start")
+        assert_frame_equal(found.select(expected.columns), expected)
+
+
+def test_nine_tables_read_back_equal_to_the_recording(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    hot.load(trades)
+    report = run(settings)
+    assert {part.table for part in report.slices} == {cold.name for cold in TABLES}
+    _assert_cold_is(settings, trades)
+    raw = read(settings, BY_NAME["raw_trades"]).sort("raw_offset")
+    truth = raw_rows(trades).sort("_offset")
+    assert raw["raw_json"].to_list() == truth["raw_json"].to_list()
+    for column in ("exchange", "symbol", "trade_id", "price", "quantity", "timestamp_raw", "side", "ingested_at"):
+        assert raw[column].to_list() == truth[column].to_list(), column
+    bronze = read(settings, BY_NAME["bronze_trades"]).sort("raw_offset")
+    assert bronze["price_text"].to_list() == trades["price"].to_list()
+    assert bronze["timestamp"].to_list() == trades["time"].to_list()
+    checked = verify(settings)
+    assert checked.ok
+    assert {table.table: table.cold_rows for table in checked.tables}["silver_trades"] == trades.height
+    assert files_on_disk(settings) == files_referenced(settings)
+
+
+def test_candles_equal_the_published_ground_truth(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, shared_data: Path
+) -> None:
+    hot.load(trades)
+    run(settings, layers=("gold",))
+    path = shared_data / "expected" / "binance_spot_trades.candles_1m.csv.gz"
+    names = ("open", "high", "low", "close", "volume", "quote_volume")
+    expected = pl.read_csv(path, schema_overrides=dict.fromkeys(names, pl.String)).sort("symbol", "open_time_ms")
+    found = read(settings, BY_NAME["gold_ohlcv_1m"]).sort("symbol", "window_start")
+    assert found["window_start"].dt.epoch("ms").to_list() == expected["open_time_ms"].to_list()
+    for name in names:
+        scale = 20 if name == "quote_volume" else 18
+        assert found[name].to_list() == expected[name].str.to_decimal(scale=scale).to_list(), name
+
+
+def test_a_second_run_does_nothing_and_a_forced_one_replaces(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    hot.load(trades)
+    first = run(settings)
+    snapshots = {cold.name: load(settings, cold).metadata.snapshots for cold in TABLES}
+    second = run(settings)
+    assert all(part.outcome == "unchanged" for part in second.slices)
+    assert {cold.name: load(settings, cold).metadata.snapshots for cold in TABLES} == snapshots
+    third = run(settings, again=True)
+    assert [(part.slice, part.rows) for part in third.slices] == [(part.slice, part.rows) for part in first.slices]
+    assert all(part.outcome == "written" for part in third.slices)
+    _assert_cold_is(settings, trades)
+    assert verify(settings).ok
+    assert files_on_disk(settings) == files_referenced(settings)
+
+
+def test_late_rows_reach_an_hour_that_was_offloaded(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    is_late = pl.col("offset") % 7 == 0
+    hot.load(trades.filter(~is_late))
+    run(settings)
+    # Late in two ways: rows of an old hour that show up afterwards, and old event times in a new hour.
+    late = trades.filter(is_late)
+    reappeared = late.filter(pl.col("offset") % 2 == 0)
+    new_hour = late.filter(pl.col("offset") % 2 == 1).with_columns(pl.col("arrived") + timedelta(hours=5))
+    everything = pl.concat([trades.filter(~is_late), reappeared, new_hour])
+    hot.load(pl.concat([reappeared, new_hour]))
+    run(settings)
+    _assert_cold_is(settings, everything)
+    assert verify(settings).ok
+
+
+def test_only_the_touched_slices_are_written(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    hot.load(trades)
+    run(settings)
+    extra = trades.head(1).with_columns(
+        pl.lit("5").alias("trade_id"), pl.lit(99_999_999, pl.UInt64).alias("offset"), pl.col("arrived") + 9 * HOUR
+    )
+    hot.insert("silver_trades", silver_rows(extra))
+    report = run(settings)
+    written = {(part.table, part.slice) for part in report.slices if part.outcome == "written"}
+    assert {piece for table, piece in written if table == "silver_trades"} == {f"{ARRIVAL + 9 * HOUR:%Y-%m-%dT%H}"}
+    assert {piece for table, piece in written if table == "gold_ohlcv_1m"} == {"binance/2024-08-08"}
+    _assert_cold_is(settings, pl.concat([trades, extra]))
+
+
+def test_the_open_hour_is_exported_only_on_request_and_replaced_later(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    live = trades.with_columns(pl.lit(now).dt.cast_time_unit("us").alias("arrived"))
+    hot.load(live.head(1000))
+    assert run(settings).written("silver_trades") == 0
+    first = run(settings, until_now=True)
+    assert first.written("silver_trades") == 1000
+    assert not any(part.final for part in first.slices if part.table == "silver_trades")
+    hot.load(live.slice(1000, 500))
+    assert run(settings, until_now=True).written("silver_trades") == 1500
+    _assert_cold_is(settings, live.head(1500))
+    assert verify(settings, include_open=True).ok
+    assert verify(settings).tables[2].slices == 0
+
+
+def test_an_open_candle_is_not_exported_as_final(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    # Trades of this very minute, that arrived (as their stamps say) three hours ago: the hour of arrival is closed.
+    open_now = trades.head(20).with_columns(
+        pl.lit(now).dt.cast_time_unit("us").alias("time"),
+        pl.lit(now - 3 * HOUR).dt.cast_time_unit("us").alias("arrived"),
+    )
+    hot.load(open_now)
+    run(settings)
+    assert read(settings, BY_NAME["silver_trades"]).height == 20
+    assert read(settings, BY_NAME["gold_ohlcv_1d"]).height == 0
+    run(settings, until_now=True)
+    assert read(settings, BY_NAME["gold_ohlcv_1d"])["trade_count"].sum() == 20
+
+
+def test_cold_rows_stay_when_hot_ones_are_gone(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    hot.load(trades)
+    run(settings)
+    hot.client.command("ALTER TABLE silver_trades DROP PARTITION 20240808")
+    hot.client.command("ALTER TABLE gold_ohlcv_1m_state DROP PARTITION 20240808")
+    report = run(settings, again=True)
+    kept = {part.table for part in report.slices if part.outcome == "kept"}
+    assert "silver_trades" in kept
+    _assert_cold_is(settings, trades)
+
+
+def test_bronze_is_the_same_before_and_after_merges(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    # Kraken re-sends trades: again in the same hour, and again in a later one, under other coordinates.
+    again = trades.head(300).with_columns(pl.col("offset") + 100_000, pl.col("arrived") + timedelta(seconds=1))
+    later = trades.head(200).with_columns(pl.col("offset") + 200_000, pl.col("arrived") + 6 * HOUR)
+    hot.client.command("SYSTEM STOP MERGES bronze_trades")
+    for part in (trades, again, later):
+        hot.insert("trades_raw", raw_rows(part))
+    report = run(settings)
+    assert report.rows("raw_trades") == trades.height + 500
+    assert report.rows("bronze_trades") == trades.height + 200
+    assert verify(settings, layers=("raw", "bronze")).ok
+    hot.client.command("SYSTEM START MERGES bronze_trades")
+    hot.client.command("OPTIMIZE TABLE bronze_trades FINAL")
+    assert hot.count("bronze_trades") == trades.height
+    merged = verify(settings, layers=("bronze",))
+    assert merged.ok
+    assert merged.tables[0].superseded == 200
+    assert run(settings, layers=("bronze",)).written("bronze_trades") == 0
+
+
+def test_a_sum_that_does_not_fit_fails_loudly_and_leaves_nothing(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    hot.load(trades)
+    before = hot.client.command("SELECT max(window_start) FROM gold_ohlcv_1h_state")
+    hot.client.command(
+        "INSERT INTO gold_ohlcv_1h_state SELECT * REPLACE (toDecimal256('123456789012345678901', 18) AS volume)"
+        f" FROM gold_ohlcv_1h_state WHERE window_start = '{before}' LIMIT 1"
+    )
+    with pytest.raises((HotStoreError, BrokenExportError), match=r"exceeds Decimal\(38,18\)"):
+        run(settings)
+    assert read(settings, BY_NAME["gold_ohlcv_1h"]).height == 0
+    assert files_on_disk(settings) == files_referenced(settings)
+
+
+def test_every_cold_table_has_what_other_engines_need(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    hot.load(trades.head(100))
+    run(settings)
+    for cold in TABLES:
+        table = load(settings, cold)
+        assert table.name_mapping() is not None
+        assert table.scan(row_filter=AlwaysTrue()).count() > 0
+        assert [field.name for field in table.spec().fields] == [
+            f"{cold.partition_time}_{cold.period}",
+            cold.partition_by,
+        ]
+        assert all(field.doc for field in table.schema().fields)
