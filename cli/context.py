@@ -50,14 +50,14 @@ def load_settings(data_dir: Path | None) -> Settings:
     return Settings.from_environment(control.find(data_dir).environment)
 
 
-def clickhouse(settings: Settings) -> Client:
-    """A native-protocol client on the pipeline's database."""
+def clickhouse(settings: Settings, database: str | None = None) -> Client:
+    """A native-protocol client on the pipeline's database, or another one where that need not exist yet."""
     return Client(
         host=settings.clickhouse_host,
         port=settings.clickhouse_port,
         user=settings.clickhouse_user,
         password=settings.clickhouse_password.get_secret_value(),
-        database=settings.clickhouse_database,
+        database=database or settings.clickhouse_database,
     )
 
 

@@ -5,12 +5,22 @@ from __future__ import annotations
 import sys
 
 import typer
+from ccxt import BaseError
+from clickhouse_driver.errors import Error as ClickHouseError
 from pydantic import ValidationError
 
-from cli import query, stack
+from cli import cold, demo, dlq, feed, migrations, query, stack, symbols
 from cli.context import err
 from cli.lag import LagError
+from config.registry import RegistryError
+from config.symbols_build import UnknownSourceError
+from ddl.errors import DriftError, MigrationError
 from deploy.embedded.layout import StackError
+from offload.errors import OffloadError
+from producers.exchanges import UnknownExchangeError
+from producers.publisher import PublishError
+from producers.recording import RecordingError
+from producers.schedule import SpeedError
 
 app = typer.Typer(
     name="medallion",
@@ -23,9 +33,34 @@ app.command()(stack.up)
 app.command()(stack.down)
 app.command()(stack.status)
 app.command()(query.query)
+app.command()(demo.demo)
+app.command()(feed.produce)
+app.command()(feed.replay)
 app.command()(query.drain)
+app.add_typer(migrations.app, name="ddl")
+app.add_typer(dlq.app, name="dlq")
+app.add_typer(cold.offload_app, name="offload")
+app.add_typer(cold.lineage_app, name="lineage")
+app.add_typer(symbols.app, name="symbols")
 
-EXPECTED_ERRORS = (StackError, LagError, query.QueryError)
+EXPECTED_ERRORS = (
+    StackError,
+    LagError,
+    query.QueryError,
+    cold.ProofError,
+    demo.DemoError,
+    DriftError,
+    MigrationError,
+    OffloadError,
+    PublishError,
+    RecordingError,
+    RegistryError,
+    SpeedError,
+    UnknownExchangeError,
+    UnknownSourceError,
+    ClickHouseError,
+    BaseError,
+)
 
 
 def main() -> None:

@@ -1,0 +1,155 @@
+"""`medallion demo`: recorded real trades, served over real WebSockets, through every layer."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from cli import lag
+from cli.cold import offload_with_progress, print_lineage, print_offload
+from cli.context import clickhouse, err, out, print_table
+from cli.dlq import ALL, print_stats
+from cli.statements import rows
+from config.settings import Settings
+from deploy.embedded import control
+from deploy.embedded.layout import STACK_FILE, StackError
+from offload.hot import ClickHouseHttp
+from offload.lineage import count_lineage
+from producers.live import LiveReport
+from producers.live import run as run_live
+from producers.publisher import Publisher
+from producers.replay import replay
+from producers.simulator.server import Simulator
+
+RECORDINGS = Path(__file__).resolve().parents[1] / "tests" / "recordings"
+LIVE = {
+    "binance": ("binance_spot_trades.jsonl.gz", ("BTCUSDT", "ETHUSDT")),
+    "binance_usdm": ("binance_usdm_trades.jsonl.gz", ("BTCUSDT", "ETHUSDT")),
+    "kraken": ("kraken_v2_btcusdt_reconstructed.jsonl.gz", ("BTC/USDT",)),
+    "bybit_linear": ("bybit_v5_linear.jsonl", ("BTCUSDT", "ETHUSDT", "SOLUSDT", "DOGEUSDT")),
+}
+REPLAYED = {"kraken": "kraken_v2_btcusd.jsonl", "binance": "binance_bad_input.jsonl"}
+FEED_TIMEOUT_S = 120.0
+DRAIN_TIMEOUT_S = 120.0
+
+
+class DemoError(Exception):
+    """The demo cannot run, or did not end with the numbers it must; the message says which."""
+
+
+def demo(
+    data_dir: Annotated[Path, typer.Option("--data-dir", help="Emptied first, if it holds an earlier demo.")] = Path(
+        ".medallion/demo"
+    ),
+    recordings: Annotated[Path, typer.Option(help="Folder with the demo's recordings.")] = RECORDINGS,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running for queries afterwards.")] = False,
+) -> None:
+    """Start an empty stack, feed recorded real messages over real WebSockets, show every layer's answer."""
+    missing = [
+        name for name in (*(name for name, _ in LIVE.values()), *REPLAYED.values()) if not (recordings / name).is_file()
+    ]
+    if missing:
+        raise DemoError(f"Not in {recordings}: {', '.join(missing)}. Name the folder with --recordings.")
+    _empty(data_dir)
+    with err.status("Starting broker, ClickHouse and Silver …"):
+        state = control.start(data_dir, 0, 0, 1, lambda _: None)
+    settings = Settings.from_environment(state.environment)
+    try:
+        _feed(settings, recordings)
+        _drain(settings)
+        complete = _show(settings)
+    finally:
+        if not keep:
+            with err.status("Stopping the stack …"):
+                control.stop(data_dir)
+    if not complete:
+        raise DemoError("The counts above do not add up: this is a bug. The logs are in " + str(data_dir / "logs"))
+    if keep:
+        out.print(f'Try: medallion query "SELECT * FROM gold_ohlcv_1m" --data-dir {data_dir}')
+        out.print(f"Stop it with: medallion down --data-dir {data_dir}")
+
+
+def _empty(data_dir: Path) -> None:
+    """Remove an earlier demo's folder; anything else is left alone."""
+    if control.is_running(data_dir):
+        raise DemoError(f"A stack runs on {data_dir}: stop it with `medallion down --data-dir {data_dir}`.")
+    if not data_dir.exists() or not any(data_dir.iterdir()):
+        return
+    if not (data_dir / STACK_FILE).exists() and not (data_dir / "supervisor.lock").exists():
+        raise StackError(f"{data_dir} is not empty and no earlier demo: choose another folder with --data-dir.")
+    shutil.rmtree(data_dir)
+
+
+def _feed(settings: Settings, recordings: Path) -> None:
+    """Live producers against the exchange simulator, then what no exchange sends live: bad input."""
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("trades"),
+        TimeElapsedColumn(),
+        console=err,
+    ) as progress:
+        asyncio.run(_live(settings, recordings, progress))
+    with Publisher(settings) as publisher:
+        for code, name in REPLAYED.items():
+            replay([recordings / name], code, publisher, settings)
+
+
+async def _live(settings: Settings, recordings: Path, progress: Progress) -> None:
+    simulator = Simulator({code: recordings / name for code, (name, _) in LIVE.items()}, wait_for_subscribers=True)
+    port = await simulator.start()
+    played = asyncio.ensure_future(simulator.wait())
+    try:
+        await asyncio.gather(
+            *(_produce(code, symbols, settings, simulator, port, progress) for code, (_, symbols) in LIVE.items())
+        )
+    finally:
+        played.cancel()
+        await asyncio.gather(played, return_exceptions=True)
+        await simulator.close()
+
+
+async def _produce(
+    code: str, symbols: tuple[str, ...], settings: Settings, simulator: Simulator, port: int, progress: Progress
+) -> None:
+    task = progress.add_task(f"{code:>13} live", total=None)
+
+    def finished(report: LiveReport) -> bool:
+        played = simulator.progress(code)
+        progress.update(task, completed=report.trades, total=played.trades_sent)
+        return played.done and report.trades >= played.trades_sent
+
+    report = await run_live(
+        code, symbols, settings, endpoint=f"ws://127.0.0.1:{port}/{code}", until=finished, duration_s=FEED_TIMEOUT_S
+    )
+    if not finished(report):
+        raise DemoError(f"{code}: {report.trades:,} trades arrived of {simulator.progress(code).trades_sent:,} sent")
+
+
+def _drain(settings: Settings) -> None:
+    with err.status("Waiting until every message has reached its end …"):
+        behind = lag.wait(settings, DRAIN_TIMEOUT_S, lambda _: None)
+    if behind:
+        raise DemoError(f"{sum(part.messages for part in behind):,} messages did not reach their end; see the logs.")
+
+
+def _show(settings: Settings) -> bool:
+    """Print what each reader of the pipeline would look at; whether the counts add up."""
+    client = clickhouse(settings)
+    candles = rows(client, "demo_candles", {"per_market": 2})
+    print_table(
+        "Gold: the newest 1-minute candles of each market (gold_ohlcv_1m)",
+        ("exchange", "symbol", "window start", "open", "high", "low", "close", "volume", "trades"),
+        [tuple(candle.values()) for candle in candles],
+    )
+    print_stats(client, ALL)
+    report = offload_with_progress(settings, until_now=True)
+    print_offload(report)
+    return print_lineage(count_lineage(ClickHouseHttp(settings)))

@@ -1,0 +1,76 @@
+"""`medallion produce` and `medallion replay`: live and recorded messages into the raw topics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cli.context import DataDirOption, JsonOption, err, load_settings, out, print_json
+from producers.live import run_until_signal
+from producers.publisher import Publisher
+from producers.replay import ReplayReport
+from producers.replay import replay as replay_files
+from producers.schedule import parse_speed
+from producers.tally import Tally
+
+
+def produce(
+    exchange: Annotated[str, typer.Option(help="Exchange code: binance, binance_usdm, kraken, bybit_linear …")],
+    symbols: Annotated[str, typer.Option(help="Symbols in the exchange's own spelling, separated by commas.")],
+    endpoint: Annotated[str | None, typer.Option(help="Connect here instead of to the exchange.")] = None,
+    duration: Annotated[float | None, typer.Option(help="Stop after this many seconds.", min=0)] = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Publish an exchange's live trades until Ctrl-C or SIGTERM, then flush."""
+    settings = load_settings(data_dir)
+    names = [name.strip() for name in symbols.split(",") if name.strip()]
+    if not names:
+        raise typer.BadParameter("name at least one symbol, for example BTCUSDT", param_hint="--symbols")
+    report = run_until_signal(exchange, names, settings, endpoint=endpoint, duration_s=duration)
+    _print_tally(report, as_json)
+
+
+def replay(
+    files: Annotated[list[Path], typer.Argument(help="Recordings: one verbatim message a line, plain or .gz.")],
+    exchange: Annotated[str, typer.Option(help="Exchange code they were recorded from.")],
+    speed: Annotated[str, typer.Option(help="N times as fast as recorded, or max.")] = "max",
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Publish recorded WebSocket messages through the same parser and publisher as live ones."""
+    settings = load_settings(data_dir)
+    pace = parse_speed(speed)
+    with (
+        Publisher(settings) as publisher,
+        Progress(
+            TextColumn("Replaying"),
+            BarColumn(),
+            TextColumn("{task.fields[published]:,} published"),
+            TimeElapsedColumn(),
+            console=err,
+            transient=True,
+        ) as progress,
+    ):
+        task = progress.add_task("", total=1.0, published=0)
+
+        def watch(report: ReplayReport, fraction: float) -> None:
+            progress.update(task, completed=fraction, published=report.published)
+
+        report = replay_files(files, exchange, publisher, settings, speed=pace, progress=watch)
+    _print_tally(report, as_json)
+
+
+def _print_tally(tally: Tally, as_json: bool) -> None:
+    if as_json:
+        print_json(tally)
+        return
+    rate = tally.published / tally.seconds if tally.seconds else 0.0
+    out.print(
+        f"{tally.frames:,} messages read: {tally.trades:,} trades, {tally.unrecognised:,} unrecognised, "
+        f"{sum(tally.control.values()):,} control. {tally.published:,} published in {tally.seconds:.1f} s "
+        f"({rate:,.0f}/s)."
+    )
