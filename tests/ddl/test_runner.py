@@ -1,0 +1,252 @@
+"""The runner: idempotent, complete after any interruption, refuses what could lose rows, tells what drifted."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from config.settings import Settings
+from ddl.errors import DriftError, MigrationError
+from ddl.layers import load_layers
+from ddl.plan import State
+from ddl.render import render, render_journal
+from ddl.runner import Applied, ObjectStatus, apply, status
+from ddl.statements import Kind, Statement, split
+from tests.ddl.conftest import make_warehouse
+from tests.ddl.engine import Engine, EngineError
+from tests.ddl.feed import envelope, publish
+
+_numbers = count(1)
+
+
+def fresh(**changes: object) -> Settings:
+    return Settings(clickhouse_database=f"runner_{next(_numbers)}", **changes)  # type: ignore[arg-type]
+
+
+def changed(settings: Settings, **changes: object) -> Settings:
+    return settings.model_copy(update=changes)
+
+
+def states(engine: Engine, settings: Settings, extra: list[Statement] | None = None) -> dict[str, State]:
+    statements = None if extra is None else [*render(settings), *extra]
+    return {entry.object: entry.state for entry in status(engine, settings, statements)}
+
+
+def names(applied: list[Applied]) -> list[str]:
+    return [each.object for each in applied]
+
+
+def one(entries: list[ObjectStatus], name: str) -> ObjectStatus:
+    (entry,) = [entry for entry in entries if entry.object == name]
+    return entry
+
+
+def test_apply_makes_every_object_once(engine: Engine) -> None:
+    settings = fresh()
+    assert set(states(engine, settings).values()) == {State.PENDING}
+    applied = apply(engine, settings)
+    assert sorted(names(applied)) == sorted(statement.object for statement in render(settings))
+    assert set(states(engine, settings).values()) == {State.APPLIED}
+    engine.sent.clear()
+    assert apply(engine, settings) == []
+    assert not [sql for sql in engine.sent if not sql.lstrip().startswith("SELECT")]
+
+
+def test_consumption_starts_last(engine: Engine) -> None:
+    """A row that arrived while a view is missing would pass it by."""
+    applied = apply(engine, fresh())
+    assert names(applied)[-2:] == ["trades_raw_mv", "dlq_trades_mv"]
+
+
+def apply_in_pieces(engine: Engine, settings: Settings) -> int:
+    """Cut `apply` off after 1, 2, 3, … changes until it gets through; the number of interruptions."""
+    for interruptions in count():
+        engine.budget = interruptions
+        try:
+            apply(engine, settings)
+        except EngineError as error:
+            assert "refused by the test" in str(error)  # noqa: PT017
+        else:
+            return interruptions
+        finally:
+            engine.budget = None
+    raise AssertionError
+
+
+def test_an_interrupted_apply_is_completed(engine: Engine) -> None:
+    settings = fresh()
+    assert apply_in_pieces(engine, settings) > 8
+    assert set(states(engine, settings).values()) == {State.APPLIED}
+    publish(engine, settings, [envelope()])
+    other = changed(settings, bronze_shards=3, exchanges=("binance",), max_message_bytes=4_000)
+    assert apply_in_pieces(engine, other) > 3
+    assert set(states(engine, other).values()) == {State.APPLIED}
+    publish(engine, other, [envelope(), envelope(payload="x" * 4_000)])
+    assert engine.execute(
+        f"SELECT defect, count() FROM {settings.clickhouse_database}.bronze_trades_sink GROUP BY ALL ORDER BY ALL"
+    ) == [["", 2], ["message_too_large", 1]]
+
+
+def test_a_changed_table_is_refused_and_nothing_is_touched(engine: Engine) -> None:
+    settings = make_warehouse(engine)
+    other = changed(settings, deduplication_window=5_000, exchanges=("binance",))
+    engine.sent.clear()
+    with pytest.raises(
+        DriftError, match=r"silver_trades: the file or a setting in it changed.*ALTER in a new migration"
+    ):
+        apply(engine, other)
+    assert not [sql for sql in engine.sent if not sql.lstrip().startswith("SELECT")]
+    assert one(status(engine, other), "silver_trades").state is State.DRIFTED
+    assert one(status(engine, other), "trades_raw_queue").state is State.DRIFTED
+    assert one(status(engine, other), "trades_raw").state is State.APPLIED
+
+
+def test_a_new_exchange_and_limit_are_taken_over_in_place(engine: Engine) -> None:
+    settings = make_warehouse(engine)
+    publish(engine, settings, [envelope(trade_id="before")])
+    other = changed(settings, exchanges=("binance", "mexc"), max_message_bytes=2_000)
+    applied = apply(engine, other)
+    assert names(applied) == ["trades_raw_queue", "bronze_trades_mv", "trades_raw_mv", "dlq_trades_mv"]
+    publish(engine, other, [envelope(trade_id="after"), envelope(trade_id="long", payload="x" * 2_000)])
+    assert engine.execute(
+        f"SELECT trade_id, defect FROM {settings.clickhouse_database}.bronze_trades_sink ORDER BY trade_id"
+    ) == [["after", ""], ["before", ""], ["long", "message_too_large"]]
+    assert apply(engine, other) == []
+    assert set(states(engine, other).values()) == {State.APPLIED}
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (2, 3)])
+def test_shards_may_grow_and_shrink(engine: Engine, before: int, after: int) -> None:
+    settings = make_warehouse(engine, bronze_shards=before)
+    other = changed(settings, bronze_shards=after)
+    apply(engine, other)
+    publish(engine, other, [envelope(symbol=f"S{number}", trade_id=str(number)) for number in range(50)])
+    table = f"{settings.clickhouse_database}.bronze_trades_sink"
+    assert engine.execute(f"SELECT count(), uniqExact(raw_offset), uniqExact(_key) FROM {table}") == [[50, 50, after]]
+    assert set(states(engine, other).values()) == {State.APPLIED}
+    assert set(states(engine, settings).values()) != {State.APPLIED}
+
+
+def test_while_views_change_nothing_is_consumed(engine: Engine) -> None:
+    settings = make_warehouse(engine)
+    engine.sent.clear()
+    apply(engine, changed(settings, bronze_shards=2))
+    changes = [sql for sql in engine.sent if sql.startswith(("DROP", "CREATE", "ALTER"))]
+    kept = [sql for sql in changes if "schema_migrations" not in sql and "CREATE DATABASE" not in sql]
+    assert [sql.split(".", 1)[1].split()[0] for sql in kept] == [
+        "trades_raw_mv", "dlq_trades_mv",
+        "bronze_trades_sink_mv", "bronze_trades_sink_mv_1",
+        "trades_raw_mv", "dlq_trades_mv",
+    ]  # fmt: skip
+    assert kept[2].startswith("ALTER TABLE")
+
+
+def test_a_dropped_view_is_made_again_and_a_dropped_table_is_not(engine: Engine) -> None:
+    settings = make_warehouse(engine)
+    database = settings.clickhouse_database
+    engine.execute(f"DROP VIEW {database}.gold_ohlcv_1m")
+    assert states(engine, settings)["gold_ohlcv_1m"] is State.MISSING
+    assert names(apply(engine, settings)) == ["gold_ohlcv_1m"]
+    engine.execute(f"DROP TABLE {database}.silver_trades SYNC")
+    with pytest.raises(DriftError, match="silver_trades was applied and is gone: restore it"):
+        apply(engine, settings)
+    assert states(engine, settings)["silver_trades"] is State.MISSING
+
+
+def test_alterations_on_the_server_are_seen(engine: Engine) -> None:
+    settings = make_warehouse(engine)
+    database = settings.clickhouse_database
+    engine.execute(f"ALTER TABLE {database}.trades_raw ADD COLUMN mine String")
+    engine.execute(f"ALTER TABLE {database}.gold_ohlcv_1h_mv MODIFY QUERY SELECT 'x' AS exchange")
+    engine.execute(f"CREATE TABLE {database}.mine (a String) ENGINE = Memory")
+    seen = states(engine, settings)
+    assert {name: state for name, state in seen.items() if state is not State.APPLIED} == {
+        "trades_raw": State.DRIFTED,
+        "gold_ohlcv_1h_mv": State.DRIFTED,
+        "mine": State.UNEXPECTED,
+    }
+    with pytest.raises(DriftError, match="trades_raw was altered on the server: undo that by hand"):
+        apply(engine, settings)
+    engine.execute(f"ALTER TABLE {database}.trades_raw DROP COLUMN mine")
+    assert names(apply(engine, settings))[0] == "gold_ohlcv_1h_mv"
+    assert {name for name, state in states(engine, settings).items() if state is not State.APPLIED} == {"mine"}
+
+
+def test_a_stranger_in_the_way_is_not_taken_over(engine: Engine) -> None:
+    settings = fresh()
+    engine.execute(f"CREATE DATABASE {settings.clickhouse_database} ENGINE = Atomic")
+    engine.execute(f"CREATE TABLE {settings.clickhouse_database}.silver_trades (a String) ENGINE = Memory")
+    with pytest.raises(DriftError, match="silver_trades exists but was not made by this runner"):
+        apply(engine, settings)
+    assert states(engine, settings)["silver_trades"] is State.UNEXPECTED
+
+
+def test_a_later_migration_alters_a_table(engine: Engine) -> None:
+    settings = make_warehouse(engine)
+    database = settings.clickhouse_database
+    text = (
+        f"ALTER TABLE {database}.trades_raw ADD COLUMN IF NOT EXISTS note String DEFAULT 'a;b';\n"
+        f"INSERT INTO {database}.dlq_trades_log (reason) VALUES ('x;\\\\n');\n"
+    )
+    later = split("0099_note", text)
+    assert [statement.kind for statement in later] == [Kind.ALTER, Kind.DATA]
+    assert states(engine, settings, later)["trades_raw"] is State.PENDING
+    assert len(apply(engine, settings, [*render(settings), *later])) == 4
+    assert apply(engine, settings, [*render(settings), *later]) == []
+    assert set(states(engine, settings, later).values()) == {State.APPLIED}
+    edited = split("0099_note", text.replace("'a;b'", "'c'"))
+    with pytest.raises(DriftError, match=r"statement 1 of 0099_note.sql changed after it ran"):
+        apply(engine, settings, [*render(settings), *edited])
+
+
+def test_render_for_a_cluster(engine: Engine) -> None:
+    statements = render_journal(fresh(clickhouse_cluster="prod")) + render(fresh(clickhouse_cluster="prod"))
+    for statement in statements:
+        assert " ON CLUSTER prod" in statement.sql.split("\n")[0], statement.key
+        (formatted,) = engine.execute("SELECT formatQueryOrNull(%(sql)s)", {"sql": statement.sql})[0]
+        assert formatted, statement.key
+        if statement.kind is Kind.TABLE:
+            assert "ENGINE = Replicated" in statement.sql
+        assert "non_replicated" not in statement.sql
+
+
+def test_every_table_of_silver_and_gold_remembers_inserts() -> None:
+    tables = {s.object: s.sql for s in render(fresh(deduplication_window=7_777)) if s.kind is Kind.TABLE}
+    cascade = ["silver_trades", "duplicate_trades", *(frame.state_table for frame in load_layers().timeframes)]
+    for name in cascade:
+        assert "non_replicated_deduplication_window = 7777" in tables[name]
+
+
+def test_nothing_deletes_by_itself_and_retention_is_data(engine: Engine, warehouse: Settings) -> None:
+    assert not [s.key for s in render(warehouse) if " TTL " in s.sql.upper()]
+    rows = engine.execute(f"SELECT table_name, days FROM {warehouse.clickhouse_database}.retention")
+    declared: dict[str, int] = {name: days for name, days in rows}  # noqa: C416
+    assert (declared["trades_raw"], declared["bronze_trades"], declared["silver_trades"]) == (2, 7, 30)
+    tables = engine.execute(
+        "SELECT table, name FROM system.columns WHERE database = %(database)s",
+        {"database": warehouse.clickhouse_database},
+    )
+    for entry in load_layers().all_retention:
+        assert [entry.table, entry.event_time] in tables
+        assert [entry.table, entry.arrival_time] in tables
+
+
+def test_migration_files_must_be_numbered_once(tmp_path: Path) -> None:
+    (tmp_path / "0001_a.sql").write_text("SELECT 1;\n")
+    (tmp_path / "0001_b.sql").write_text("SELECT 1;\n")
+    with pytest.raises(MigrationError, match="next free one"):
+        render(fresh(), tmp_path)
+    (tmp_path / "0001_b.sql").rename(tmp_path / "two.sql")
+    with pytest.raises(MigrationError, match="NNNN_what_it_does"):
+        render(fresh(), tmp_path)
+    (tmp_path / "two.sql").rename(tmp_path / "0002_b.sql")
+    (tmp_path / "0002_b.sql").write_text("SELECT 1;\nSELECT 2")
+    with pytest.raises(MigrationError, match="lacks its `;`"):
+        render(fresh(), tmp_path)
+
+
+def test_a_setting_cannot_break_out_of_its_literal() -> None:
+    with pytest.raises(MigrationError, match="correct the setting"):
+        render(fresh(bronze_topic="x', kafka_format = 'CSV"))
