@@ -54,6 +54,8 @@ class DigestSet:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        # Whole segments are forgotten: small ones keep close to the limit.
+        self._segment = min(_SEGMENT, max(limit // 8, 1))
         self._segments: list[_Segment] = []
         self.horizon: int | None = None
 
@@ -73,7 +75,7 @@ class DigestSet:
         self._segments.append(_Segment(high, low, int(times.max())))
         while len(self._segments) > 1:
             older, newer = self._segments[-2:]
-            if len(older.high) > 2 * len(newer.high) or len(older.high) + len(newer.high) > _SEGMENT:
+            if len(older.high) > 2 * len(newer.high) or len(older.high) + len(newer.high) > self._segment:
                 break
             self._segments[-2:] = [older.merged(newer)]
         while len(self._segments) > 1 and len(self) > self._limit:

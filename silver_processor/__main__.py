@@ -1,0 +1,52 @@
+"""`python -m silver_processor`: run the Silver worker until SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from config.registry import SymbolRegistry
+from config.settings import Settings
+from silver_processor.core.rules import Rules
+from silver_processor.worker import SilverWorker
+
+
+def configure_logging(level: str) -> None:
+    """JSON lines on standard error, also those of libraries."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(logging.getLevelNamesMapping()[level], logging.WARNING))
+
+
+def main() -> None:
+    """Read the settings and the registry, then consume."""
+    settings = Settings()
+    configure_logging(settings.log_level)
+    rules = Rules.of(SymbolRegistry.load(settings.symbols_file))
+    worker = SilverWorker(settings, rules)
+    worker.app.Worker(
+        loglevel=None, quiet=True, redirect_stdouts=False, override_logging=False, blocking_timeout=60.0
+    ).execute_from_commandline()
+
+
+if __name__ == "__main__":
+    main()

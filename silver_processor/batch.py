@@ -1,0 +1,95 @@
+"""Bronze messages of one insert to the rows of Silver, of the duplicates and of the dead-letter queue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from schemas.reasons import MEANINGS, Reason
+from schemas.records import BRONZE, DUPLICATE, SILVER
+from silver_processor.core.refine import REJECT_COLUMNS, VALUE_CHARACTERS, refine
+from silver_processor.core.rules import Rules
+from silver_processor.decode import BronzeUnreadableError, decode
+
+_STAMPS = ("bronze_partition", "bronze_offset", "bronze_published_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A decoded Bronze message: its place, its Kafka time (ms), its rows (`BRONZE`), or why it has none.
+
+    `unreadable` holds the bytes of a message that could not be decoded.
+    """
+
+    partition: int
+    offset: int
+    published_ms: int
+    rows: pa.Table
+    fault: str = ""
+    unreadable: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The rows of one insert before de-duplication: `valid` (schema `SILVER`) and `rejects` (`REJECT_COLUMNS`)."""
+
+    valid: pa.Table
+    rejects: pa.Table
+
+
+def read(partition: int, offset: int, published_ms: int, value: bytes | None) -> Message:
+    """Decode a Bronze message; one that cannot be read becomes a message without rows and with a fault."""
+    try:
+        return Message(partition, offset, published_ms, decode(value or b""))
+    except BronzeUnreadableError as error:
+        return Message(partition, offset, published_ms, BRONZE.empty_table(), str(error), value or b"")
+
+
+def judge(messages: Sequence[Message], topic: str, token: str, rules: Rules, now: datetime) -> Judged:
+    """Refine all rows of the messages; Silver rows carry their message, the insert's token and `now` (UTC)."""
+    rows = pa.concat_tables([_stamped(message) for message in messages]).combine_chunks()
+    refined = refine(rows, rules)
+    valid = refined.valid
+    for field, value in ((SILVER.field("insert_token"), token), (SILVER.field("validated_at"), now)):
+        valid = valid.append_column(field, pa.repeat(pa.scalar(value, field.type), valid.num_rows))
+    unreadable = [_unreadable(message, topic, now) for message in messages if message.fault]
+    rejects = refined.rejects
+    if unreadable:
+        rejects = pa.concat_tables([rejects, pa.Table.from_pylist(unreadable, schema=rejects.schema)])
+    return Judged(valid.select(SILVER.names).cast(SILVER), rejects)
+
+
+def duplicates(again: pa.Table, now: datetime) -> pa.Table:
+    """Rows of duplicate_trades for the Silver rows that were seen before (`now`: UTC)."""
+    seen = again.append_column("seen_at", pa.repeat(pa.scalar(now, DUPLICATE.field("seen_at").type), again.num_rows))
+    return seen.select(DUPLICATE.names).cast(DUPLICATE)
+
+
+def _stamped(message: Message) -> pa.Table:
+    table = message.rows
+    stamps = (message.partition, message.offset, message.published_ms)
+    for name, value in zip(_STAMPS, stamps, strict=True):
+        field = SILVER.field(name)
+        table = table.append_column(field, pa.repeat(pa.scalar(value, field.type), table.num_rows))
+    return table
+
+
+def _unreadable(message: Message, topic: str, now: datetime) -> dict[str, Any]:
+    meaning = MEANINGS[Reason.BRONZE_UNREADABLE]
+    published = datetime.fromtimestamp(message.published_ms / 1000, tz=now.tzinfo)
+    return dict.fromkeys(REJECT_COLUMNS, "") | {
+        "reason": Reason.BRONZE_UNREADABLE.value,
+        "field": meaning.field,
+        "value": message.fault[:VALUE_CHARACTERS],
+        "rule": meaning.rule,
+        "raw_topic": topic,
+        "raw_partition": message.partition,
+        "raw_offset": message.offset,
+        "published_at": published,
+        "received_at": published,
+        "ingested_at": now,
+    }

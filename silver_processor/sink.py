@@ -1,0 +1,105 @@
+"""One insert's worth of Bronze messages made durable: Silver, duplicates, dead letters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from silver_processor.batch import Message, duplicates, judge
+from silver_processor.core.rules import Rules
+from silver_processor.dead_letters import DeadLetterQueue, records
+from silver_processor.patience import Patience, StoppedError
+from silver_processor.seen import SeenTrades
+from silver_processor.store import PAYLOAD_BYTES, Coordinates, Payload, Store
+
+PROCESSOR_VERSION = version("medallion")
+# A raw message can reach Bronze a moment before trades_raw shows it.
+_RAW_LAG_SECONDS = 2.0
+_RAW_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the rows of one insert (`rows` = `fresh` + `again` + rejects), and how long Silver took (s)."""
+
+    rows: int
+    fresh: int
+    again: int
+    reasons: dict[str, int]
+    insert_seconds: float
+
+
+class Sink:
+    """Writes inserts one after the other; a call returns when everything is durable, or raises."""
+
+    def __init__(self, topic: str, rules: Rules, store: Store, letters: DeadLetterQueue, patience: Patience) -> None:
+        self._topic = topic
+        self._rules = rules
+        self._store = store
+        self._letters = letters
+        self._patience = patience
+
+    def write(self, messages: Sequence[Message], token: str, seen: SeenTrades, in_doubt: bool) -> Outcome:
+        """Judge, de-duplicate, insert.
+
+        `in_doubt`: the same token was tried before, so rows under it are not counted as seen: the same block is made
+        again and the server completes it.
+
+        Raises:
+            StoppedError: the worker stops; nothing is acknowledged, the call can be repeated.
+        """
+        if self._patience.stop.is_set():
+            raise StoppedError("stopped between two inserts")
+        now = datetime.now(UTC)
+        judged = judge(messages, self._topic, token, self._rules, now)
+        markets = seen.unknown(judged.valid)
+        for market in markets:
+            seen.load([market], self._store.seen([market], but_token=token if in_doubt else ""))
+        fresh, again = seen.split(judged.valid)
+        self._bury(judged.rejects, messages, now)
+        started = time.perf_counter()
+        if fresh.num_rows:
+            self._store.insert("silver_trades", fresh, token)
+        insert_seconds = time.perf_counter() - started
+        if again.num_rows:
+            # The same raw message delivered again is no duplicate: it is the Silver row.
+            repeats = again.filter(pa.array(~self._store.delivered(again)))
+            if repeats.num_rows:
+                self._store.insert("duplicate_trades", duplicates(repeats, now), token)
+        seen.add(fresh)
+        seen.trim()
+        counts = judged.rejects["reason"].value_counts().to_pylist()
+        reasons = {count["values"]: count["counts"] for count in counts}
+        rows = judged.valid.num_rows + judged.rejects.num_rows
+        return Outcome(rows, fresh.num_rows, again.num_rows, reasons, insert_seconds)
+
+    def _bury(self, rejects: pa.Table, messages: Sequence[Message], now: datetime) -> None:
+        if not rejects.num_rows:
+            return
+        payloads: dict[Coordinates, Payload] = {
+            (self._topic, message.partition, message.offset, message.published_ms): Payload(
+                message.unreadable[:PAYLOAD_BYTES], len(message.unreadable)
+            )
+            for message in messages
+            if message.fault
+        }
+        raw = rejects.filter(pc.not_equal(rejects["raw_topic"], self._topic))
+        if raw.num_rows:
+            payloads |= self._raw_payloads(raw, now)
+        self._letters.send(records(rejects, payloads, now, PROCESSOR_VERSION, self._rules.version))
+
+    def _raw_payloads(self, rejects: pa.Table, now: datetime) -> dict[Coordinates, Payload]:
+        wanted = pl.DataFrame(rejects).select("raw_topic", "raw_partition", "raw_offset", "published_at").n_unique()
+        recent = (now - max(rejects["ingested_at"].to_pylist())).total_seconds() < _RAW_LAG_SECONDS
+        ends = time.monotonic() + (_RAW_LAG_SECONDS if recent else 0)
+        while True:
+            payloads = self._store.payloads(rejects)
+            if len(payloads) >= wanted or time.monotonic() >= ends or self._patience.stop.wait(_RAW_POLL_SECONDS):
+                return payloads
