@@ -1,4 +1,4 @@
-"""`medallion offload run|verify` and `medallion lineage verify`: the cold tier, and the proof that nothing is missing."""
+"""`medallion offload run|verify` and `medallion lineage verify`: the cold tier, and the proof of completeness."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cli.context import DataDirOption, JsonOption, err, load_settings, out, print_json, print_table
+from config.errors import MedallionError
 from config.settings import Settings
 from offload.hot import ClickHouseHttp
 from offload.lineage import LineageCount, count_lineage, find_missing
@@ -31,7 +32,7 @@ FromOption = Annotated[
 ToOption = Annotated[datetime | None, typer.Option("--to", help="Arrival before this hour (UTC).", formats=FORMATS)]
 
 
-class ProofError(Exception):
+class ProofError(MedallionError):
     """A proof did not hold; the message names what differs."""
 
 

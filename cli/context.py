@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +19,7 @@ from pydantic import BaseModel, SecretStr
 from rich.console import Console
 from rich.table import Table
 
+from config.errors import MedallionError
 from config.settings import Settings
 from deploy.embedded import control
 
@@ -50,15 +52,33 @@ def load_settings(data_dir: Path | None) -> Settings:
     return Settings.from_environment(control.find(data_dir).environment)
 
 
-def clickhouse(settings: Settings, database: str | None = None) -> Client:
-    """A native-protocol client on the pipeline's database, or another one where that need not exist yet."""
-    return Client(
+class ServerError(MedallionError):
+    """ClickHouse refused a statement or does not answer."""
+
+
+@contextmanager
+def clickhouse(settings: Settings, database: str | None = None) -> Iterator[Client]:
+    """A native-protocol client on the pipeline's database, or another one where that need not exist yet.
+
+    Raises:
+        ServerError: whatever the client raises inside the `with` block.
+    """
+    client = Client(
         host=settings.clickhouse_host,
         port=settings.clickhouse_port,
         user=settings.clickhouse_user,
         password=settings.clickhouse_password.get_secret_value(),
         database=database or settings.clickhouse_database,
     )
+    address = f"{settings.clickhouse_host}:{settings.clickhouse_port}"
+    try:
+        yield client
+    except (NetworkError, SocketTimeoutError, EOFError) as error:
+        raise ServerError(f"ClickHouse at {address} does not answer: see `medallion status`. ({error})") from error
+    except ClientError as error:
+        raise ServerError(f"ClickHouse at {address}: {error}") from error
+    finally:
+        client.disconnect()
 
 
 def print_json(value: object) -> None:

@@ -15,6 +15,7 @@ from cli.cold import offload_with_progress, print_lineage, print_offload
 from cli.context import clickhouse, err, out, print_table
 from cli.dlq import ALL, print_stats
 from cli.statements import rows
+from config.errors import MedallionError
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import STACK_FILE, StackError
@@ -38,7 +39,7 @@ FEED_TIMEOUT_S = 120.0
 DRAIN_TIMEOUT_S = 120.0
 
 
-class DemoError(Exception):
+class DemoError(MedallionError):
     """The demo cannot run, or did not end with the numbers it must; the message says which."""
 
 
@@ -70,8 +71,8 @@ def demo(
     if not complete:
         raise DemoError("The counts above do not add up: this is a bug. The logs are in " + str(data_dir / "logs"))
     if keep:
-        out.print(f'Try: medallion query "SELECT * FROM gold_ohlcv_1m" --data-dir {data_dir}')
-        out.print(f"Stop it with: medallion down --data-dir {data_dir}")
+        out.print(f"Ask it: medallion query 'SHOW TABLES' --data-dir {data_dir}")
+        out.print(f"Stop it: medallion down --data-dir {data_dir}")
 
 
 def _empty(data_dir: Path) -> None:
@@ -142,14 +143,14 @@ def _drain(settings: Settings) -> None:
 
 def _show(settings: Settings) -> bool:
     """Print what each reader of the pipeline would look at; whether the counts add up."""
-    client = clickhouse(settings)
-    candles = rows(client, "demo_candles", {"per_market": 2})
-    print_table(
-        "Gold: the newest 1-minute candles of each market (gold_ohlcv_1m)",
-        ("exchange", "symbol", "window start", "open", "high", "low", "close", "volume", "trades"),
-        [tuple(candle.values()) for candle in candles],
-    )
-    print_stats(client, ALL)
+    with clickhouse(settings) as client:
+        candles = rows(client, "demo_candles", {"per_market": 2})
+        print_table(
+            "Gold: the newest 1-minute candles of each market (gold_ohlcv_1m)",
+            ("exchange", "symbol", "window start", "open", "high", "low", "close", "volume", "trades"),
+            [tuple(candle.values()) for candle in candles],
+        )
+        print_stats(client, ALL)
     report = offload_with_progress(settings, until_now=True)
     print_offload(report)
     return print_lineage(count_lineage(ClickHouseHttp(settings)))

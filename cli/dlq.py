@@ -49,7 +49,8 @@ def list_records(
         "until": _utc(until),
         "limit": limit,
     }
-    found = rows(clickhouse(load_settings(data_dir)), "dlq_list", parameters)
+    with clickhouse(load_settings(data_dir)) as client:
+        found = rows(client, "dlq_list", parameters)
     if as_json:
         print_json(found)
         return
@@ -85,11 +86,11 @@ def stats(
 ) -> None:
     """Count dead letters by reason."""
     parameters = {"exchange": exchange, "symbol": symbol, "since": _utc(since), "until": _utc(until)}
-    client = clickhouse(load_settings(data_dir))
-    if as_json:
-        print_json(rows(client, "dlq_stats", parameters))
-    else:
-        print_stats(client, parameters)
+    with clickhouse(load_settings(data_dir)) as client:
+        if as_json:
+            print_json(rows(client, "dlq_stats", parameters))
+        else:
+            print_stats(client, parameters)
 
 
 def print_stats(client: Client, parameters: Mapping[str, object]) -> None:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from config.errors import MedallionError
 from config.settings import Settings
 
 TIMEOUT_S = 10.0
 POLL_S = 0.1
 
 
-class LagError(Exception):
+class LagError(MedallionError):
     """The broker did not answer; the message says what to check."""
 
 

@@ -20,7 +20,8 @@ app = typer.Typer(help="The numbered migrations in ddl/: apply, compare, show.",
 def apply(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     """Bring the server in line with the files; a second call does nothing."""
     settings = load_settings(data_dir)
-    applied = runner.apply(clickhouse(settings, database="system"), settings)
+    with clickhouse(settings, database="system") as client:
+        applied = runner.apply(client, settings)
     if as_json:
         print_json(applied)
         return
@@ -32,7 +33,8 @@ def apply(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
 def status(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     """Compare what the server has with what the files say; exit 1 where they differ."""
     settings = load_settings(data_dir)
-    found = runner.status(clickhouse(settings, database="system"), settings)
+    with clickhouse(settings, database="system") as client:
+        found = runner.status(client, settings)
     if as_json:
         print_json(found)
     else:

@@ -11,11 +11,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cli.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
 from cli.lag import Lag, wait
+from config.errors import MedallionError
 
 CHUNK_BYTES = 65_536
 
 
-class QueryError(Exception):
+class QueryError(MedallionError):
     """ClickHouse refused the statement; the message is its own."""
 
 

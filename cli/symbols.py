@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ccxt import BaseError
 
 from cli.context import err
+from config.errors import MedallionError
 from config.symbols_build import SOURCES, build, render
 
 app = typer.Typer(help="The symbol registry.")
+
+
+class MarketListError(MedallionError):
+    """An exchange could not be asked for its markets."""
 
 
 @app.callback()
@@ -27,7 +33,10 @@ def build_symbols(
     """Make a symbols file from the exchanges' market lists (ccxt). Needs a network that reaches them."""
     codes = [code.strip() for code in exchanges.split(",") if code.strip()]
     with err.status("Asking the exchanges …"):
-        text = render(build(codes))
+        try:
+            text = render(build(codes))
+        except BaseError as error:
+            raise MarketListError(f"An exchange gave no market list: is there a network to it? ({error})") from error
     if output is None:
         sys.stdout.write(text)
         return

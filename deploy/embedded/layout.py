@@ -14,10 +14,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from config.errors import MedallionError
+
 STACK_FILE = "stack.json"
 
 
-class StackError(Exception):
+class StackError(MedallionError):
     """The embedded stack cannot do what was asked; the message says what to do next."""
 
 

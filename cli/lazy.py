@@ -1,0 +1,51 @@
+"""Commands that are imported when they are called: `medallion query` need not load the Iceberg libraries."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import typer
+import typer.core
+import typer.main
+
+# Command → where it is: a function is a command, a Typer application a group of them. The order is that of `--help`.
+COMMANDS = {
+    "demo": "cli.demo:demo",
+    "up": "cli.stack:up",
+    "status": "cli.stack:status",
+    "down": "cli.stack:down",
+    "produce": "cli.feed:produce",
+    "replay": "cli.feed:replay",
+    "drain": "cli.query:drain",
+    "query": "cli.query:query",
+    "ddl": "cli.migrations:app",
+    "dlq": "cli.dlq:app",
+    "offload": "cli.cold:offload_app",
+    "lineage": "cli.cold:lineage_app",
+    "symbols": "cli.symbols:app",
+}
+
+
+class LazyGroup(typer.core.TyperGroup):
+    """The top-level group; loads a command's module when the command is looked up."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names in the order of `COMMANDS`."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, or None for a name that is none."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        found = getattr(importlib.import_module(module), attribute)
+        if not isinstance(found, typer.Typer):
+            single = typer.Typer(pretty_exceptions_enable=False)
+            single.command(cmd_name)(found)
+            found = single
+        command = typer.main.get_command(found)
+        command.name = cmd_name
+        return command
