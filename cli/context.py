@@ -15,6 +15,8 @@ from typing import Annotated
 import orjson
 import typer
 from clickhouse_driver import Client
+from clickhouse_driver.errors import Error as ClientError
+from clickhouse_driver.errors import NetworkError, SocketTimeoutError
 from pydantic import BaseModel, SecretStr
 from rich.console import Console
 from rich.table import Table

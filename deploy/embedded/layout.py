@@ -116,7 +116,8 @@ class DataDir:
             os.close(descriptor)
             raise StackError(
                 f"A stack is already running on {self.path}. "
-                f"See it with `medallion status --data-dir {self.path}`, stop it with `medallion down --data-dir {self.path}`."
+                f"See it with `medallion status --data-dir {self.path}`, "
+                f"stop it with `medallion down --data-dir {self.path}`."
             ) from error
         try:
             yield
