@@ -39,8 +39,8 @@ CREATE TABLE IF NOT EXISTS {{ db }}.dlq_trades_log{{ on_cluster }}
     rejected_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     processor_version LowCardinality(String),
     rules_version LowCardinality(String),
-    payload String CODEC(ZSTD(1)) COMMENT 'the raw message, at most its first 64 KiB',
-    payload_bytes UInt64 CODEC(T64, ZSTD(1)) COMMENT 'its full length',
+    payload String COMMENT 'the raw message, at most its first 64 KiB' CODEC(ZSTD(1)),
+    payload_bytes UInt64 COMMENT 'its full length' CODEC(T64, ZSTD(1)),
     payload_encoding LowCardinality(String) COMMENT 'base64 where it was not UTF-8',
     dlq_partition UInt32 CODEC(T64, ZSTD(1)),
     dlq_offset UInt64 CODEC(Delta, ZSTD(1))

@@ -45,8 +45,8 @@ multiIf(
     match({{ text }}, '^[0-9]{1,19}[.][0-9]+$'),
     {{ scaled_to_micros("toUInt64OrZero(extract(" ~ text ~ ", '^[0-9]+'))", fraction) }},
     match({{ text }}, '^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}([.,][0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)?$')
-        AND toString(toDateTime64OrZero({{ clock }}, 0, 'UTC')) = {{ clock }},
-    (toUnixTimestamp64Second(toDateTime64OrZero({{ clock }}, 0, 'UTC'))
+        AND toString(toDateTime64OrZero({{ clock }}, 3, 'UTC')) = concat({{ clock }}, '.000'),
+    (toUnixTimestamp64Second(toDateTime64OrZero({{ clock }}, 3, 'UTC'))
         - if(startsWith({{ zone }}, '-'), -1, 1) * (toUInt8OrZero(substring({{ zone }}, 2, 2)) * 3600
         + if(length({{ zone }}) > 3, toUInt8OrZero(substring({{ zone }}, -2)), 0) * 60)) * 1000000
         + toUInt32OrZero({{ fraction }}),
