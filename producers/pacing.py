@@ -17,9 +17,10 @@ _WAIT_SECONDS = 0.005
 class Pacer:
     """At most `max_bytes` of any partition published and not yet committed by `group`; 0 means no bound.
 
-    The publisher asks with `acquire` before it produces, and reports with `delivered` or `failed` from the producer's
-    delivery callback, once for every message acquired. What is under way counts against every partition, since the
-    partitioner chooses only later. A message larger than the bound goes alone, when everything before it is consumed.
+    The publisher asks with `acquire` before it produces, and from the producer's delivery callback calls `release`, once
+    for every message acquired, and `delivered` where there was no error. What is under way counts against every
+    partition, since the partitioner chooses only later. A message larger than the bound goes alone, when everything
+    before it is consumed. A publisher that may overshoot by what it has under way asks with `admits` instead.
     What other processes, or an earlier life of this one, published is not counted: bound below half of what the broker
     keeps. Safe to use from several threads.
     """
@@ -50,8 +51,8 @@ class Pacer:
         self._refreshed = 0.0
         self.last_error = ""
 
-    def has_room(self, nbytes: int) -> bool:
-        """Whether `nbytes` more may be published now; looks the committed offsets up where they matter."""
+    def admits(self, nbytes: int = 1) -> bool:
+        """Whether `nbytes` more may be published now; looks the committed offsets up where they matter, never waits."""
         with self._lock:
             if self._fits(nbytes):
                 return True
@@ -63,7 +64,7 @@ class Pacer:
     def try_acquire(self, nbytes: int) -> bool:
         """Count `nbytes` as under way if there is room for them; never waits for consumers."""
         with self._lock:
-            if not self.has_room(nbytes):
+            if not self.admits(nbytes):
                 return False
             if self._max_bytes:
                 self._under_way += nbytes
@@ -81,23 +82,22 @@ class Pacer:
                 self._cancelled.wait(_WAIT_SECONDS)
         return True
 
-    def delivered(self, topic: str, partition: int, offset: int, nbytes: int) -> None:
-        """The broker has acknowledged a message that was acquired with `nbytes`."""
+    def delivered(self, topic: str, partition: int, offset: int, size: int) -> None:
+        """A message of `size` bytes is at `offset`."""
         if not self._max_bytes:
             return
         key = (topic, partition)
         with self._lock:
-            self._under_way -= nbytes
             pending = self._unconsumed.setdefault(key, deque())
             if pending and offset <= pending[-1][0]:
                 # A broker that lost its topics counts from 0 again: nothing published before is there to be consumed.
                 pending.clear()
                 self._bytes[key] = 0
-            pending.append((offset, nbytes))
-            self._bytes[key] = self._bytes.get(key, 0) + nbytes
+            pending.append((offset, size))
+            self._bytes[key] = self._bytes.get(key, 0) + size
 
-    def failed(self, nbytes: int) -> None:
-        """A message that was acquired with `nbytes` will not arrive."""
+    def release(self, nbytes: int) -> None:
+        """A message that was acquired with `nbytes` is no longer under way."""
         if self._max_bytes:
             with self._lock:
                 self._under_way -= nbytes

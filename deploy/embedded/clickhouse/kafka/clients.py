@@ -1,0 +1,65 @@
+"""librdkafka configurations of the stand-in's consumers and producers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_LARGEST_RESPONSE = 1_000_000_000
+_SECURITY = {
+    "kafka_client_id": "client.id",
+    "kafka_security_protocol": "security.protocol",
+    "kafka_sasl_mechanism": "sasl.mechanism",
+    "kafka_sasl_username": "sasl.username",
+    "kafka_sasl_password": "sasl.password",
+}
+
+
+def consumer_config(settings: Mapping[str, str], brokers: str | None) -> dict[str, object]:
+    """A consumer that starts a new group at the beginning and commits only when told to, as the engine's does.
+
+    Args:
+        settings: the table's `kafka_…` settings.
+        brokers: replaces `kafka_broker_list`.
+    """
+    return {
+        **_common(settings, brokers),
+        "group.id": settings["kafka_group_name"],
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "allow.auto.create.topics": True,
+        "topic.metadata.refresh.interval.ms": 2_000,
+        # The in-memory broker answers an empty fetch only when this has passed, however early a message comes.
+        "fetch.wait.max.ms": 10,
+        "fetch.queue.backoff.ms": 5,
+        "fetch.error.backoff.ms": 50,
+        "receive.message.max.bytes": _LARGEST_RESPONSE,
+        # After a SIGKILL the group waits this long for the dead member; 6 s is the least that brokers allow by default.
+        "session.timeout.ms": 6_000,
+        "heartbeat.interval.ms": 500,
+        # A block that the engine keeps refusing must not throw the consumer out of its group.
+        "max.poll.interval.ms": 86_400_000,
+    }
+
+
+def producer_config(settings: Mapping[str, str], brokers: str | None) -> dict[str, object]:
+    """A producer that retries until the broker has every message once."""
+    given = {
+        "compression.codec": settings.get("kafka_compression_codec"),
+        "compression.level": settings.get("kafka_compression_level"),
+    }
+    return {
+        **_common(settings, brokers),
+        **{name: value for name, value in given.items() if value},
+        "enable.idempotence": True,
+        "acks": "all",
+        "message.timeout.ms": 0,
+        "message.max.bytes": _LARGEST_RESPONSE,
+        "queue.buffering.max.kbytes": 2_097_151,
+        "linger.ms": 0,
+    }
+
+
+def _common(settings: Mapping[str, str], brokers: str | None) -> dict[str, object]:
+    security = {ours: settings[theirs] for theirs, ours in _SECURITY.items() if settings.get(theirs)}
+    return {"bootstrap.servers": brokers or settings["kafka_broker_list"], "log_level": 3, **security}
