@@ -205,15 +205,14 @@ class EngineSession:
                 self._connection.query(f"SET param_{quote_name(name)[1:-1]} = {quote_string(value)}")
             return self._connection.insert(statement.sql, input_format, chunks)
 
-    def temporary_table(self, name: str, columns: Sequence[tuple[str, str]], blocks: Iterable[bytes]) -> None:
-        """Make a temporary table of this session and fill it with Native blocks.
+    def create_temporary_table(self, name: str, columns: Sequence[tuple[str, str]]) -> None:
+        """Make a temporary table of this session.
 
         Raises:
-            EngineError: it exists, or the blocks do not fit.
+            EngineError: it exists, or a type is unknown.
         """
         declared = ", ".join(f"{quote_name(column)} {kind}" for column, kind in columns)
         self.execute(f"CREATE TEMPORARY TABLE {quote_name(name)} ({declared}) ENGINE = Memory")
-        self.insert(f"INSERT INTO {quote_name(name)}", "Native", blocks)
 
     def drop_temporary_table(self, name: str) -> None:
         """Drop a temporary table of this session."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from deploy.embedded.clickhouse.engine import Engine
+from deploy.embedded.clickhouse.engine import Engine, EngineError
 from deploy.embedded.clickhouse.engine_session import EngineSession
+from deploy.embedded.clickhouse.quoting import quote_name
 from deploy.embedded.clickhouse.statements import Kind, Statement, StatementHook, refuse_broker_engine
 
 _STATEFUL = frozenset({"SET", "USE"})
@@ -26,8 +27,12 @@ class Session:
     """What both interfaces run statements through; one statement at a time."""
 
     def __init__(self, engine: Engine, hooks: Sequence[StatementHook], database: str = "") -> None:
+        self._engine = engine
         self._hooks = hooks
-        self._engine_session: EngineSession = engine.session(database or "default")
+        self._database = database or "default"
+        self._engine_session: EngineSession = engine.session(self._database)
+        self._sibling: EngineSession | None = None
+        self._external_tables: list[str] = []
         self.is_pristine = True
 
     def command(self, request: Request, output_format: str) -> bytes:
@@ -42,7 +47,10 @@ class Session:
         if statement.needs_hook and self._handled(statement):
             return b""
         refuse_broker_engine(statement.broker_engine)
-        return self._engine_session.query(statement.sql, output_format, request.settings, request.params)
+        result = self._engine_session.query(statement.sql, output_format, request.settings, request.params)
+        if statement.words[0] == "USE":
+            self._database = self._engine_session.query("SELECT currentDatabase()", "TSVRaw").decode().rstrip("\n")
+        return result
 
     def rows(self, request: Request, output_format: str) -> Iterator[bytes]:
         """Run a reading statement; its result as one document of its FORMAT or the given one, in bounded memory.
@@ -73,6 +81,19 @@ class Session:
         """Names and types of what a reading statement returns."""
         return self._engine_session.columns(request.statement.sql, request.settings, request.params)
 
+    def columns_meanwhile(self, request: Request) -> list[tuple[str, str]]:
+        """`columns` while the statement itself is still running; empty where it needs temporary tables.
+
+        It asks on a connection of its own: the engine's connections do one thing at a time.
+        """
+        if self._sibling is None:
+            self._sibling = self._engine.session()
+        try:
+            self._sibling.execute(f"USE {quote_name(self._database)}")
+            return self._sibling.columns(request.statement.sql, request.settings, request.params)
+        except EngineError:
+            return []
+
     def insert_columns(self, request: Request) -> list[tuple[str, str]]:
         """Names and types of the columns an INSERT expects.
 
@@ -91,24 +112,33 @@ class Session:
         wanted = input_format or statement.output_format or _DEFAULT_INPUT_FORMAT
         return self._engine_session.insert(statement.sql, wanted, chunks, request.settings, request.params)
 
-    def temporary_table(self, name: str, columns: Sequence[tuple[str, str]], blocks: Iterable[bytes]) -> None:
-        """Make a client's external table."""
-        self._engine_session.temporary_table(name, columns, blocks)
+    def add_external_block(self, name: str, columns: Sequence[tuple[str, str]], block: bytes) -> None:
+        """Put a client's Native block into the external table of that name, for the next statement.
 
-    def drop_temporary_table(self, name: str) -> None:
-        """Forget a client's external table."""
-        self._engine_session.drop_temporary_table(name)
+        Raises:
+            EngineError: the columns differ from an earlier block's, or a temporary table has the name.
+        """
+        if name not in self._external_tables:
+            self._engine_session.create_temporary_table(name, columns)
+            self._external_tables.append(name)
+        self._engine_session.insert(f"INSERT INTO {quote_name(name)}", "Native", [block])
+
+    def drop_external_tables(self) -> None:
+        """Forget the client's external tables."""
+        while self._external_tables:
+            self._engine_session.drop_temporary_table(self._external_tables.pop())
 
     def kill(self) -> None:
         """Stop what is running; from any thread."""
         self._engine_session.kill()
 
     def close(self) -> None:
-        """Release the engine connection."""
+        """Release the engine connections."""
+        if self._sibling is not None:
+            self._sibling.close()
         self._engine_session.close()
 
     def _handled(self, statement: Statement) -> bool:
         if not self._hooks:
             return False
-        database = self._engine_session.query("SELECT currentDatabase()").decode().rstrip("\n")
-        return any(hook.handle(statement.sql, database, self._engine_session.execute) for hook in self._hooks)
+        return any(hook.handle(statement.sql, self._database, self._engine_session.execute) for hook in self._hooks)

@@ -17,6 +17,7 @@ from deploy.embedded.clickhouse.errors import refusal
 CHECKSUM_BYTES = 16
 FRAME_HEAD_BYTES = 25
 _SIZES = struct.Struct("<BII")
+_HALVES = struct.Struct("<QQ")  # the higher half first
 _MAX_FRAME_BYTES = 1 << 30
 _BLOCK_BYTES = 1 << 20
 _PLAIN, _LZ4, _ZSTD = 0x02, 0x82, 0x90
@@ -65,5 +66,5 @@ def encode_frames(data: bytes) -> Iterator[bytes]:
 
 
 def _checksum(data: bytes) -> bytes:
-    low_and_high: int = CityHash128(data)
-    return low_and_high.to_bytes(CHECKSUM_BYTES, "little")
+    value: int = CityHash128(data)
+    return _HALVES.pack(value >> 64, value & 0xFFFF_FFFF_FFFF_FFFF)

@@ -1,0 +1,1 @@
+"""The HTTP interface of ClickHouse: https://clickhouse.com/docs/interfaces/http."""

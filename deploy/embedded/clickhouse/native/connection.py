@@ -1,0 +1,223 @@
+"""One client's conversation over the native protocol."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from itertools import chain
+from typing import TypeVar
+
+from deploy.embedded.clickhouse.access import Access
+from deploy.embedded.clickhouse.errors import (
+    QUERY_WAS_CANCELLED,
+    UNEXPECTED_PACKET,
+    EngineError,
+    refusal,
+)
+from deploy.embedded.clickhouse.native import packets
+from deploy.embedded.clickhouse.native.compression import encode_frames
+from deploy.embedded.clickhouse.native.packets import Client, Query
+from deploy.embedded.clickhouse.native.results import ResultBlocks
+from deploy.embedded.clickhouse.native.skipper import Column, skip_block
+from deploy.embedded.clickhouse.native.source import FrameFeed, Source, SocketFeed
+from deploy.embedded.clickhouse.native.watcher import Watcher
+from deploy.embedded.clickhouse.session import Request, Session
+from deploy.embedded.clickhouse.statements import Kind, parse
+
+T = TypeVar("T")
+
+_OLDEST_REVISION = packets.REVISION
+
+
+class OutOfStepError(Exception):
+    """What the client sends cannot be followed any further; `error` is what it should be told."""
+
+    def __init__(self, error: EngineError) -> None:
+        super().__init__(error.text)
+        self.error = error
+
+
+class ClientConnection:
+    """Serves a connected socket until the client leaves."""
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        access: Access,
+        version: str,
+        setting_names: Callable[[], frozenset[str]],
+        watcher: Watcher,
+    ) -> None:
+        self._socket = connection
+        self._access = access
+        self._version = version
+        self._setting_names = setting_names
+        self._watcher = watcher
+        self._source = Source(SocketFeed(connection))
+        self._is_compressed = False
+        self._frames = self._source
+        self.is_busy = False
+
+    def greet(self, open_session: Callable[[str], Session]) -> Session | None:
+        """Exchange Hellos; None where the client was refused.
+
+        Raises:
+            ClientGoneError: the client left, or does not speak the protocol.
+        """
+        try:
+            if self._source.varint() != Client.HELLO:
+                raise refusal(UNEXPECTED_PACKET, "UNEXPECTED_PACKET_FROM_CLIENT", "Expected the packet Hello")
+            hello = packets.read_hello(self._source)
+            self._access.check(hello.user, hello.password)
+            if hello.revision < _OLDEST_REVISION:
+                reason = f"The client's protocol revision {hello.revision} is older than {_OLDEST_REVISION}: update it"
+                raise refusal(UNEXPECTED_PACKET, "UNEXPECTED_PACKET_FROM_CLIENT", reason)
+            session = open_session(hello.database)
+        except EngineError as error:
+            self._send(packets.exception(error))
+            return None
+        self._send(packets.hello(self._version))
+        return session
+
+    def hang_up(self) -> None:
+        """End the conversation; a running query is killed. From any thread."""
+        with suppress(OSError):  # the client was quicker
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def serve(self, session: Session) -> None:
+        """Answer packets until the client leaves.
+
+        Raises:
+            ClientGoneError: it left.
+        """
+        while True:
+            self._source.discard_read()
+            packet = self._source.varint()
+            self.is_busy = True
+            try:
+                self._handle(packet, session)
+            except OutOfStepError as failure:
+                self._send(packets.exception(failure.error))
+                return
+            finally:
+                self.is_busy = False
+
+    def _handle(self, packet: int, session: Session) -> None:
+        if packet == Client.PING:
+            self._send(packets.PONG)
+        elif packet == Client.QUERY:
+            self._answer(session)
+        elif packet != Client.CANCEL:  # a Cancel is for a query that had just ended
+            raise OutOfStepError(_unexpected(packet))
+
+    def _answer(self, session: Session) -> None:
+        query = self._in_step(lambda: packets.read_query(self._source))
+        self._is_compressed = query.compressed
+        self._frames = Source(FrameFeed(self._source)) if query.compressed else self._source
+        try:
+            self._receive_external_tables(session)
+            request = self._request(query)
+            if request.statement.kind is Kind.INSERT:
+                self._insert(session, request)
+            else:
+                self._select(session, request)
+        except EngineError as error:
+            self._send(packets.exception(error))
+        finally:
+            session.drop_external_tables()
+
+    def _request(self, query: Query) -> Request:
+        settings = {
+            name: value
+            for name, (value, important) in query.settings.items()
+            if important or name in self._setting_names()
+        }
+        return Request(parse(query.sql), settings)
+
+    def _select(self, session: Session, request: Request) -> None:
+        sent = False
+        with self._watcher.watching(self._socket, session.kill) as watch:
+            try:
+                with closing(session.blocks(request)) as blocks:
+                    for first in blocks:
+                        result = ResultBlocks(first, lambda: session.columns_meanwhile(request))
+                        self._send_block(packets.header_block(result.columns))
+                        for block in chain([first], blocks):
+                            self._send_block(result.complete(block))
+                        sent = True
+            except EngineError as error:
+                if not (watch.stopped and error.code == QUERY_WAS_CANCELLED):
+                    raise
+        if not sent and not watch.stopped and request.statement.kind is Kind.READ:
+            self._send_block(packets.header_block(session.columns(request)))
+        self._send(packets.END_OF_STREAM)
+
+    def _insert(self, session: Session, request: Request) -> None:
+        if data := request.statement.data:
+            session.insert(request, [data.rstrip("; \r\n").encode("utf-8", "surrogateescape")])
+            self._send(packets.END_OF_STREAM)
+            return
+        self._send_block(packets.header_block(session.insert_columns(request)))
+        blocks = self._received_blocks()
+        try:
+            session.insert(request, blocks, "Native")
+        except EngineError:
+            for _ in blocks:  # the client reads no answer before it has sent everything
+                pass
+            raise
+        self._send(packets.END_OF_STREAM)
+
+    def _received_blocks(self) -> Iterator[bytes]:
+        while (received := self._receive_block()) is not None:
+            yield received[2]
+
+    def _receive_external_tables(self, session: Session) -> None:
+        """Read the Data packets that follow every query, up to the empty one."""
+        failure: EngineError | None = None
+        while (received := self._receive_block()) is not None:
+            name, columns, block = received
+            try:
+                session.add_external_block(name, [(column.name, column.type_name) for column in columns], block)
+            except EngineError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def _receive_block(self) -> tuple[str, list[Column], bytes] | None:
+        """The next Data packet's table name, columns and block; None for the empty one that ends a series."""
+        self._source.discard_read()
+        packet = self._source.varint()
+        if packet == Client.CANCEL:
+            raise refusal(QUERY_WAS_CANCELLED, "QUERY_WAS_CANCELLED", "Query was cancelled by the client")
+        if packet != Client.DATA:
+            raise OutOfStepError(_unexpected(packet))
+        name = self._source.string()
+        frames = self._frames
+        if frames is not self._source:
+            frames.discard_read()
+        self._in_step(lambda: packets.read_block_info(frames))
+        start = frames.position
+        columns, rows = self._in_step(lambda: skip_block(frames))
+        if not columns and not rows:
+            return None
+        return name, columns, bytes(memoryview(frames.buffer)[start : frames.position])
+
+    @staticmethod
+    def _in_step(read: Callable[[], T]) -> T:
+        try:
+            return read()
+        except EngineError as error:
+            raise OutOfStepError(error) from error
+
+    def _send_block(self, block: bytes) -> None:
+        whole = packets.BLOCK_INFO + block
+        parts = encode_frames(whole) if self._is_compressed else iter([whole])
+        self._send(b"".join(chain([packets.DATA_HEAD], parts)))
+
+    def _send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+
+def _unexpected(packet: int) -> EngineError:
+    return refusal(UNEXPECTED_PACKET, "UNEXPECTED_PACKET_FROM_CLIENT", f"Unexpected packet {packet} from client")

@@ -1,0 +1,92 @@
+"""Accepts native-protocol clients: a thread each."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+
+from deploy.embedded.clickhouse.access import Access
+from deploy.embedded.clickhouse.engine import Engine
+from deploy.embedded.clickhouse.errors import NodeStartError
+from deploy.embedded.clickhouse.native.connection import ClientConnection
+from deploy.embedded.clickhouse.native.watcher import Watcher
+from deploy.embedded.clickhouse.session import Session
+
+_BACKLOG = 128
+_POLL_S = 0.02
+
+
+class NativeServer:
+    """The native port of a node."""
+
+    def __init__(
+        self, engine: Engine, access: Access, open_session: Callable[[str], Session], host: str, port: int
+    ) -> None:
+        """Bind the port.
+
+        Raises:
+            NodeStartError: the port is taken or not permitted.
+        """
+        self._engine = engine
+        self._access = access
+        self._open_session = open_session
+        try:
+            self._listener = socket.create_server((host, port), backlog=_BACKLOG)
+        except OSError as error:
+            reason = f"cannot listen on {host}:{port} (native protocol): {error.strerror}. Choose another port."
+            raise NodeStartError(reason) from error
+        self.port: int = self._listener.getsockname()[1]
+        self._version = engine.version()
+        self._watcher = Watcher()
+        self._lock = threading.Lock()
+        self._clients: set[ClientConnection] = set()
+        self._acceptor = threading.Thread(target=self._accept, name="native-acceptor", daemon=True)
+
+    def start(self) -> None:
+        """Accept clients from now on."""
+        self._acceptor.start()
+
+    def stop(self, grace_s: float) -> None:
+        """Accept no more; let running queries end for `grace_s` seconds, then kill them; end every session."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the acceptor
+        self._listener.close()
+        self._acceptor.join()
+        deadline = time.monotonic() + grace_s
+        while any(client.is_busy for client in self._served()) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        while served := self._served():
+            for client in served:
+                client.hang_up()
+            time.sleep(_POLL_S)
+        self._watcher.close()
+
+    def _served(self) -> list[ClientConnection]:
+        with self._lock:
+            return list(self._clients)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:  # closed by stop()
+                return
+            threading.Thread(target=self._serve, args=(connection,), name="native-client", daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client = ClientConnection(connection, self._access, self._version, self._engine.setting_names, self._watcher)
+        with self._lock:
+            self._clients.add(client)
+        try:
+            with connection, suppress(ConnectionError):  # the client has gone: nobody to tell
+                session = client.greet(self._open_session)
+                if session is not None:
+                    with closing(session):
+                        client.serve(session)
+        finally:
+            with self._lock:
+                self._clients.discard(client)
