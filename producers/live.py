@@ -96,7 +96,7 @@ class LiveProducer:
     def _retrying(self) -> AsyncRetrying:
         return AsyncRetrying(
             retry=retry_if_exception_type((OSError, WebSocketException, ConnectionLostError)),
-            wait=wait_exponential_jitter(initial=0.5, max=self._limits.back_off_s, jitter=1.0),
+            wait=wait_exponential_jitter(multiplier=0.5, max=self._limits.back_off_s, jitter=1.0),
             stop=stop_when_event_set(self._stop),  # type: ignore[arg-type]  # asks only for is_set()
             sleep=self._sleep,
             before_sleep=self._say_retry,

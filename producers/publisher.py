@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ _OVERHEAD = 4_096
 # What a broker with a lower limit than ours is offered instead of a message it called too large.
 _REFUSED_LIMIT = 65_536 * 8
 _log = structlog.get_logger(__name__)
+_client_log = logging.getLogger(f"{__name__}.client")
 
 
 class PublishError(RuntimeError):
@@ -84,9 +86,9 @@ class Publisher:
                 "queue.buffering.max.messages": _BUFFER_MESSAGES,
                 "queue.buffering.max.kbytes": max(_BUFFER_KBYTES, 2 * self._limit // 1024),
                 "delivery.report.only.error": self._pacer is None,
-                "log_level": 3,
                 "error_cb": self._on_client_error,
-            }
+            },
+            logger=_client_log,
         )
 
     def offer(self, envelopes: Sequence[Envelope]) -> int:
@@ -153,7 +155,8 @@ class Publisher:
             self.flush(timeout_s)
         finally:
             self._producer.purge()
-            self._producer.poll(0)
+            self._producer.flush(_POLL_S)
+            self._producer.close()
             if self._pacer is not None:
                 self._pacer.close()
 
@@ -194,7 +197,7 @@ class Publisher:
             self._producer.produce(self._topic(envelope.exchange), value, key, on_delivery=self._on_delivery)
         except BufferError:
             if self._pacer is not None:
-                self._pacer.failed(size)
+                self._pacer.release(size)
             return False
         except KafkaException as error:
             raise PublishError(
@@ -220,8 +223,7 @@ class Publisher:
             size = len(message.key()) + len(message.value())
             if error is None:
                 self._pacer.delivered(message.topic(), message.partition(), message.offset(), size)
-            else:
-                self._pacer.failed(size)
+            self._pacer.release(size)
         if error is None:
             return
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:

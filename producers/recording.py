@@ -7,7 +7,6 @@ Beside `<name>.jsonl[.gz]` there may be `<name>.recv_ns.txt.gz`: the receive tim
 from __future__ import annotations
 
 import gzip
-import io
 import os
 import zlib
 from collections.abc import Iterator
@@ -49,9 +48,7 @@ class Recording:
         self._size = os.fstat(self._file.fileno()).st_size
         compressed = self._file.read(2) == _GZIP_MAGIC
         self._file.seek(0)
-        self._lines: BinaryIO = (
-            io.BufferedReader(gzip.GzipFile(fileobj=self._file), _BUFFER) if compressed else self._file
-        )
+        self._lines: BinaryIO | gzip.GzipFile = gzip.GzipFile(fileobj=self._file) if compressed else self._file
         self._times = _receive_times(path)
 
     @property

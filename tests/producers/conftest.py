@@ -1,0 +1,102 @@
+"""Fixtures of the producers: an in-memory broker, and every recording with its exchange code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+
+from config.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared" / "data"
+_DEADLINE_S = 20.0
+_CODE_OF_MARKET = {
+    ("binance", "spot"): "binance",
+    ("binance", "usdm"): "binance_usdm",
+    ("kraken", "spot"): "kraken",
+    ("bybit", "linear"): "bybit_linear",
+    ("okx", "mixed"): "okx",
+    ("coinbase", "spot"): "coinbase",
+}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A recording, and the folder of its ground truth."""
+
+    name: str
+    code: str
+    path: Path
+    truth: Path
+
+
+def _recorded() -> list[Recorded]:
+    import json
+
+    summary = SHARED / "expected" / "summary.json"
+    if not summary.is_file():
+        return []
+    return [
+        Recorded(
+            name,
+            _CODE_OF_MARKET[one["exchange"], one["market"]],
+            next((SHARED / "ws").glob(f"{name}.jsonl*")),
+            SHARED / "expected",
+        )
+        for name, one in json.loads(summary.read_text()).items()
+    ]
+
+
+RECORDED = _recorded()
+each_recording = pytest.mark.parametrize(
+    "recorded",
+    RECORDED or [pytest.param(None, marks=pytest.mark.skip(reason=f"no recordings at {SHARED}"))],
+    ids=lambda one: one.name if one else "none",
+)
+
+
+@pytest.fixture
+def broker() -> Iterator[str]:
+    """Address of an in-memory broker that lives as long as the test."""
+    cluster = Producer({"test.mock.num.brokers": 1, "log_level": 0})
+    address = next(iter(cluster.list_topics(timeout=10).brokers.values()))
+    yield f"{address.host}:{address.port}"
+    del cluster
+
+
+@pytest.fixture
+def settings(broker: str) -> Settings:
+    """Settings of that broker."""
+    return Settings(kafka_bootstrap_servers=broker)
+
+
+@pytest.fixture
+def consume(broker: str) -> Callable[[str], list[Message]]:
+    """Everything a topic holds, in no order across partitions."""
+
+    def all_of(topic: str) -> list[Message]:
+        consumer = Consumer(
+            {"bootstrap.servers": broker, "group.id": "reader", "fetch.wait.max.ms": 20, "log_level": 0}
+        )
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        ends = {
+            number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10) for number in partitions
+        }
+        assert all(low == 0 for low, _ in ends.values()), "the in-memory broker has dropped messages"
+        expected = sum(high for _, high in ends.values())
+        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        messages: list[Message] = []
+        deadline = time.monotonic() + _DEADLINE_S
+        while len(messages) < expected and time.monotonic() < deadline:
+            messages += consumer.consume(10_000, 0.1)
+        consumer.close()
+        assert len(messages) == expected
+        assert all(message.error() is None for message in messages)
+        return messages
+
+    return all_of

@@ -1,0 +1,260 @@
+"""Invariant: over real WebSockets the live producer publishes every trade that the exchange sent it."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import polars as pl
+import pytest
+from confluent_kafka import Message
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+from websockets.asyncio.server import ServerConnection, serve
+
+from config.settings import Settings
+from producers.connection import Limits
+from producers.live import LiveReport, run
+from producers.publisher import PublishError
+from producers.simulator.server import Simulator
+from tests.producers.conftest import Recorded, each_recording
+
+DEADLINE_S = 30.0
+QUICK = Limits(back_off_s=0.1, healthy_after_s=0.0, close_s=0.5)
+
+
+def truth(recorded: Recorded) -> pl.DataFrame:
+    with gzip.open(recorded.truth / f"{recorded.name}.trades.csv.gz") as file:
+        return pl.read_csv(file.read(), infer_schema=False)
+
+
+def trade(number: int) -> str:
+    return f'{{"e":"trade","s":"BTCUSDT","t":{number},"p":"1.50","q":"2","T":1700000000000,"m":true}}'
+
+
+@each_recording
+def test_every_recording_through_the_simulator_arrives_whole(
+    recorded: Recorded, settings: Settings, consume: Callable[[str], list[Message]]
+) -> None:
+    expected = truth(recorded)
+    total = json.loads((recorded.truth / "summary.json").read_text())[recorded.name]["trade_records"]
+
+    async def main() -> tuple[LiveReport, dict[str, object]]:
+        simulator = Simulator({recorded.code: recorded.path}, wait_for_subscribers=True)
+        port = await simulator.start()
+        report = await run(
+            recorded.code,
+            expected["symbol"].unique().sort().to_list(),
+            settings,
+            endpoint=f"ws://127.0.0.1:{port}/{recorded.code}",
+            until=lambda report: report.trades >= total,
+            duration_s=DEADLINE_S,
+        )
+        await simulator.wait()
+        status = simulator.status()
+        await simulator.close()
+        return report, status
+
+    report, status = asyncio.run(main())
+    assert (report.trades, report.published, report.unrecognised) == (total, total, 0)
+    assert (report.connections, report.disconnects.total(), report.control["error"]) == (1, 0, 0)
+    assert report.control["ack"] >= 1
+    assert status["done"]
+    values = [json.loads(message.value()) for message in consume(settings.raw_topic(recorded.code))]
+    assert len(values) == total
+    got = {(value["symbol"], value["trade_id"], value["price"], value["quantity"], value["side"]) for value in values}
+    assert got == set(expected.select("symbol", "trade_id", "price", "qty", "side").iter_rows())
+
+
+@asynccontextmanager
+async def exchange(behave: Callable[[ServerConnection, int], object]) -> AsyncIterator[str]:
+    """An exchange that does as it is told; told also which connection it is, from 1 on."""
+    count = 0
+
+    async def connected(connection: ServerConnection) -> None:
+        nonlocal count
+        count += 1
+        await behave(connection, count)  # type: ignore[misc]
+
+    async with serve(connected, "127.0.0.1", 0, compression=None) as server:
+        yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+
+
+def test_a_lost_connection_is_replaced_and_subscribed_again(
+    settings: Settings, consume: Callable[[str], list[Message]]
+) -> None:
+    async def behave(connection: ServerConnection, number: int) -> None:
+        assert json.loads(await connection.recv())["params"] == ["btcusdt@trade"]
+        await connection.send(trade(number))
+        if number < 4:
+            await connection.close(1011) if number % 2 else connection.transport.abort()
+        await connection.wait_closed()
+
+    async def main() -> LiveReport:
+        async with exchange(behave) as url:
+            return await run(
+                "binance", ["BTCUSDT"], settings, endpoint=url, limits=QUICK,
+                until=lambda report: report.trades >= 4, duration_s=DEADLINE_S,
+            )  # fmt: skip
+
+    report = asyncio.run(main())
+    assert (report.connections, report.disconnects) == (4, {"closed": 3})
+    ids = [json.loads(message.value())["trade_id"] for message in consume(settings.raw_topic("binance"))]
+    assert sorted(ids) == ["1", "2", "3", "4"]
+
+
+def test_a_silent_connection_is_given_up(settings: Settings) -> None:
+    async def behave(connection: ServerConnection, number: int) -> None:
+        await connection.send(trade(number))
+        await connection.wait_closed()
+
+    async def main() -> LiveReport:
+        limits = Limits(back_off_s=0.1, healthy_after_s=0.0, idle_s=0.3)
+        async with exchange(behave) as url:
+            return await run(
+                "binance", ["BTCUSDT"], settings, endpoint=url, limits=limits,
+                until=lambda report: report.trades >= 2, duration_s=DEADLINE_S,
+            )  # fmt: skip
+
+    report = asyncio.run(main())
+    assert report.trades == 2
+    assert report.disconnects == {"silence": 1}
+
+
+def test_an_exchange_that_is_not_there_is_tried_again_until_it_is(settings: Settings) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+
+    async def send(connection: ServerConnection) -> None:
+        await connection.send(trade(1))
+        await connection.wait_closed()
+
+    async def main() -> LiveReport:
+        reports: list[LiveReport] = []
+
+        def until(report: LiveReport) -> bool:
+            reports.append(report)
+            return report.trades >= 1
+
+        running = asyncio.ensure_future(
+            run("binance", ["X"], settings, endpoint=f"ws://127.0.0.1:{port}", limits=QUICK, until=until)
+        )
+        async with asyncio.timeout(DEADLINE_S):
+            while not (reports and reports[-1].disconnects.total() >= 2):
+                await asyncio.sleep(0.01)
+            async with serve(send, "127.0.0.1", port):
+                return await running
+
+    report = asyncio.run(main())
+    assert (report.connections, report.trades) == (1, 1)
+
+
+def test_bad_frames_are_published_for_the_dlq_and_the_next_trade_goes_through(
+    settings: Settings, consume: Callable[[str], list[Message]]
+) -> None:
+    async def behave(connection: ServerConnection, number: int) -> None:
+        for frame in ("", "{", b"\xff", '{"e":"?"}', "x" * 5_000_000, trade(1)):
+            await connection.send(frame)
+        await connection.wait_closed()
+
+    async def main() -> LiveReport:
+        async with exchange(behave) as url:
+            return await run(
+                "binance", ["X"], settings, endpoint=url, until=lambda report: report.trades >= 1, duration_s=DEADLINE_S
+            )
+
+    report = asyncio.run(main())
+    assert (report.trades, report.unrecognised, report.published, report.disconnects.total()) == (1, 5, 6, 0)
+    assert len(consume(settings.raw_topic("binance"))) == 6
+
+
+def test_a_broker_that_takes_nothing_stops_the_reading_and_is_an_error_at_the_end() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        settings = Settings(kafka_bootstrap_servers=f"127.0.0.1:{free.getsockname()[1]}")
+    sent = 0
+
+    async def behave(connection: ServerConnection, number: int) -> None:
+        nonlocal sent
+        frame = trade(1)[:-1] + ',"pad":"' + "x" * 1_000_000 + '"}'
+        while True:
+            await connection.send(frame)
+            sent += 1
+
+    async def main() -> None:
+        import producers.live
+
+        patch.setattr(producers.live, "_FLUSH_S", 0.3)
+        stop = asyncio.Event()
+        async with exchange(behave) as url:
+            running = asyncio.ensure_future(run("binance", ["X"], settings, endpoint=url, stop=stop, limits=QUICK))
+            async with asyncio.timeout(DEADLINE_S):
+                before = -1
+                while sent == 0 or sent != before:
+                    before = sent
+                    await asyncio.sleep(0.5)
+            stop.set()
+            await running
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(PublishError, match="were not acknowledged"):
+        asyncio.run(main())
+    assert 20 < sent < 1_000
+
+
+def test_sigterm_flushes_and_ends(tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]) -> None:
+    """The producer and the simulator, each a process of its own."""
+    recording = tmp_path / "trades.jsonl"
+    recording.write_text("\n".join(trade(number) for number in range(500)) + "\n")
+    state = tmp_path / "simulator"
+    simulator = subprocess.Popen(
+        [sys.executable, "-m", "producers.simulator", "--recording", f"binance={recording}", "--speed", "max",
+         "--wait-for-subscribers", "--state", state],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    producer: subprocess.Popen[bytes] | None = None
+    again = retry(
+        stop=stop_after_delay(DEADLINE_S),
+        wait=wait_fixed(0.02),
+        retry=retry_if_exception_type((OSError, AssertionError)),
+    )
+    try:
+        address = again(state.read_text)()
+        script = (
+            "from config.settings import Settings; from producers.live import run_until_signal; r = run_until_signal("
+            f"'binance', ['BTCUSDT'], Settings(), endpoint='ws://{address}/binance'); print(r.trades, r.published)"
+        )
+        environment = os.environ | {"MEDALLION_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers}
+        producer = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE)
+
+        def all_sent() -> None:
+            with urllib.request.urlopen(f"http://{address}/status") as answer:
+                status = json.load(answer)
+            assert status["done"]
+            assert status["exchanges"]["binance"]["trades_sent"] == 500
+
+        again(all_sent)()
+        producer.send_signal(signal.SIGTERM)
+        output, _ = producer.communicate(timeout=DEADLINE_S)
+        assert producer.returncode == 0
+        trades, published = map(int, output.split()[-2:])
+        assert trades == published
+        assert len(consume(settings.raw_topic("binance"))) == published > 0
+    finally:
+        for process in (producer, simulator):
+            if process is not None:
+                process.terminate()
+                process.wait(timeout=DEADLINE_S)
+                assert process.stdout is not None
+                process.stdout.close()
+    assert simulator.returncode == 0
+    assert not state.exists()

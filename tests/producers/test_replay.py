@@ -1,0 +1,208 @@
+"""Invariants: every line of a file is one message, whatever it holds; each is published or counted."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import polars as pl
+import pytest
+from confluent_kafka import Message
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.settings import Settings
+from producers.publisher import Publisher
+from producers.recording import Recording, RecordingError
+from producers.replay import replay
+from producers.schedule import LONGEST_PAUSE_S, Schedule, SpeedError, event_time_us, parse_speed
+from tests.producers.conftest import Recorded, each_recording
+
+
+@pytest.fixture
+def publisher(settings: Settings) -> Iterator[Publisher]:
+    with Publisher(settings) as one:
+        yield one
+
+
+def lines_of(path: Path, *, longest: int = 1 << 25) -> list[bytes]:
+    with Recording(path, longest_message=longest) as recording:
+        return list(recording)
+
+
+def trade(number: int, time_ms: int = 1_700_000_000_000) -> str:
+    return f'{{"e":"trade","s":"BTCUSDT","t":{number},"p":"1.50","q":"2","T":{time_ms},"m":true}}'
+
+
+@each_recording
+def test_every_recording_arrives_whole(
+    recorded: Recorded, settings: Settings, publisher: Publisher, consume: Callable[[str], list[Message]]
+) -> None:
+    report = replay([recorded.path], recorded.code, publisher, settings)
+    summary = json.loads((recorded.truth / "summary.json").read_text())[recorded.name]
+    assert report.frames == summary["lines"] == report.trade_frames + report.control.total()
+    assert report.trades == report.published == summary["trade_records"]
+    assert report.unrecognised == 0
+    values = [json.loads(message.value()) for message in consume(settings.raw_topic(recorded.code))]
+    assert {value["exchange"] for value in values} == {recorded.code}
+    got = {(value["symbol"], value["trade_id"], value["price"], value["quantity"], value["side"]) for value in values}
+    with gzip.open(recorded.truth / f"{recorded.name}.trades.csv.gz") as file:
+        truth = pl.read_csv(file.read(), infer_schema=False)
+    assert got == set(truth.select("symbol", "trade_id", "price", "qty", "side").iter_rows())
+    assert len(values) == summary["trade_records"]
+
+
+@given(st.lists(st.binary(max_size=30).filter(lambda line: b"\n" not in line and not line.endswith(b"\r"))), st.data())
+def test_lines_come_back_verbatim(lines: list[bytes], data: st.DataObject) -> None:
+    import tempfile
+
+    end = data.draw(st.sampled_from([b"\n", b"\r\n"]))
+    content = b"".join(line + end for line in lines)
+    if lines and lines[-1] and data.draw(st.booleans()):
+        content = content.removesuffix(end)
+    packed = data.draw(st.booleans())
+    if not packed and content.startswith(b"\x1f\x8b"):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recording"
+        path.write_bytes(gzip.compress(content) if packed else content)
+        assert lines_of(path) == lines
+
+
+def test_a_blank_line_is_an_empty_message_and_the_last_line_end_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\na\r\n\r\n\n")
+    assert lines_of(path) == [b"", b"a", b"", b""]
+    path.write_bytes(b"")
+    assert lines_of(path) == []
+
+
+@pytest.mark.parametrize("length", range(7, 14))
+def test_a_longer_line_is_cut_and_the_next_one_is_whole(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"x" * length + b"\nnext\n")
+    assert lines_of(path, longest=10) == [b"x" * min(length, 10), b"next"]
+
+
+def test_a_damaged_file_says_so_after_what_could_be_read(
+    tmp_path: Path, settings: Settings, publisher: Publisher, consume: Callable[[str], list[Message]]
+) -> None:
+    import os
+
+    path = tmp_path / "a.jsonl.gz"
+    noise = "".join(f'{trade(number)[:-1]},"n":"{os.urandom(20).hex()}"}}\n' for number in range(5_000))
+    whole = gzip.compress(noise.encode())
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RecordingError, match=r"damaged after [0-9,]+ messages .*fetch the file again"):
+        replay([path], "binance", publisher, settings)
+    assert len(consume(settings.raw_topic("binance"))) > 1_000
+
+
+def test_a_missing_file_says_so(tmp_path: Path, settings: Settings, publisher: Publisher) -> None:
+    with pytest.raises(RecordingError, match="give the path of a recording"):
+        replay([tmp_path / "none.jsonl"], "binance", publisher, settings)
+
+
+def test_bad_lines_are_published_unparsed_and_the_next_trade_goes_through(
+    tmp_path: Path, settings: Settings, publisher: Publisher, consume: Callable[[str], list[Message]]
+) -> None:
+    bad = [b"", b"   ", b"{", b"\xff\xfe", b'{"e":"?"}', b"y" * 10_000_000]
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\n".join([*bad, trade(1).encode()]))
+    report = replay([path], "binance", publisher, settings)
+    assert (report.frames, report.unrecognised, report.trades, report.published) == (7, 6, 1, 7)
+    values = [json.loads(message.value()) for message in consume(settings.raw_topic("binance"))]
+    assert sorted(len(value["payload"]) for value in values if not value["trade_id"]) == [0, 1, 3, 4, 9, 10_000_000]
+    assert [value["trade_id"] for value in values if value["trade_id"]] == ["1"]
+
+
+def test_an_exchange_without_a_parser_goes_to_the_dlq_under_its_code(
+    tmp_path: Path, settings: Settings, publisher: Publisher, consume: Callable[[str], list[Message]]
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(trade(1) + "\n" + trade(2) + "\n")
+    report = replay([path], "mtgox", publisher, settings)
+    assert (report.unrecognised, report.trades, report.published) == (2, 0, 2)
+    values = [json.loads(message.value()) for message in consume(settings.raw_topic("mtgox"))]
+    assert {(value["exchange"], value["payload"]) for value in values} == {("mtgox", trade(1)), ("mtgox", trade(2))}
+
+
+def test_recorded_receive_times_are_kept_and_must_fit(
+    tmp_path: Path, settings: Settings, publisher: Publisher, consume: Callable[[str], list[Message]]
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(trade(1) + "\n" + '{"result":null,"id":1}' + "\n" + trade(2) + "\n")
+    times = tmp_path / "a.recv_ns.txt.gz"
+    times.write_bytes(gzip.compress(b"1000001999\n2000000000\n3000003000\n"))
+    replay([path], "binance", publisher, settings)
+    values = [json.loads(message.value()) for message in consume(settings.raw_topic("binance"))]
+    assert {value["trade_id"]: value["received_at"] for value in values} == {"1": 1_000_001, "2": 3_000_003}
+    times.write_bytes(gzip.compress(b"1000001999\n"))
+    with pytest.raises(RecordingError, match=r"message 2; repair or remove"):
+        replay([path], "binance", publisher, settings)
+
+
+def test_without_receive_times_it_is_now(
+    tmp_path: Path, settings: Settings, publisher: Publisher, consume: Callable[[str], list[Message]]
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(trade(1))
+    before = time.time_ns() // 1_000
+    replay([path], "binance", publisher, settings)
+    (message,) = consume(settings.raw_topic("binance"))
+    assert before <= json.loads(message.value())["received_at"] <= time.time_ns() // 1_000
+
+
+def test_speed_keeps_the_distances_of_the_recording(
+    tmp_path: Path, settings: Settings, publisher: Publisher, consume: Callable[[str], list[Message]]
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(trade(number, 1_700_000_000_000 + 1_000 * number) for number in range(4)))
+    seen: list[float] = []
+    report = replay([path], "binance", publisher, settings, speed=10, progress=lambda _report, part: seen.append(part))
+    assert 0.3 <= report.seconds < 2
+    assert seen[-1] == 1.0
+    assert seen == sorted(seen)
+    values = [json.loads(message.value()) for message in consume(settings.raw_topic("binance"))]
+    received = [value["received_at"] for value in sorted(values, key=lambda value: value["trade_id"])]
+    assert all(later - earlier >= 95_000 for earlier, later in pairwise(received))
+
+
+@given(st.lists(st.none() | st.integers(0, 10**15), max_size=30), st.sampled_from([0.5, 1.0, 100.0]))
+def test_the_schedule_never_goes_back_and_never_waits_longer_than_a_pause(
+    times: list[int | None], speed: float
+) -> None:
+    schedule = Schedule(speed, 5.0)
+    due = [5.0, *(schedule.due_s(time) for time in times)]
+    assert all(0 <= later - earlier <= LONGEST_PAUSE_S / speed + 1e-6 for earlier, later in pairwise(due))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1700000000", 1_700_000_000_000_000),
+        ("1700000000123", 1_700_000_000_123_000),
+        ("1700000000123456", 1_700_000_000_123_456),
+        ("1700000000123456789", 1_700_000_000_123_456),
+        ("2023-11-14T22:13:20.123456Z", 1_700_000_000_123_456),
+        ("2023-11-14T22:13:20.123456789Z", 1_700_000_000_123_456),
+        ("2023-11-15T00:13:20+02:00", 1_700_000_000_000_000),
+        ("", None),
+        ("soon", None),
+        ("-1", None),
+        ("0001-01-01T00:00:00+23:59", -62135683140000000),
+    ],
+)
+def test_event_times(text: str, expected: int | None) -> None:
+    assert event_time_us(text) == expected
+
+
+def test_speeds() -> None:
+    assert (parse_speed("max"), parse_speed("2.5")) == (None, 2.5)
+    for text in ("0", "-1", "fast", "nan", "", "inf"):
+        with pytest.raises(SpeedError, match="give a number above 0"):
+            parse_speed(text)
