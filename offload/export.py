@@ -11,7 +11,7 @@ from pyiceberg.io.pyarrow import parquet_file_to_data_file
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
-from offload.errors import BrokenExportError, HotStoreError
+from offload.errors import BrokenExportError, CommitConflictError, HotStoreError
 from offload.hot import HotStore, Parameters
 from offload.slices import Slice
 from offload.tables import ColdTable
@@ -66,6 +66,7 @@ def export_slice(hot: HotStore, table: Table, cold: ColdTable, part: Slice, unti
     Raises:
         HotStoreError: ClickHouse failed.
         BrokenExportError: a file is not what the cold table needs.
+        CommitConflictError: another offloader replaced the slice meanwhile.
     """
     select = render("export.sql", select=select_of(hot, cold, partition=True), sort=cold.sort)
     span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": until_us}
@@ -115,6 +116,9 @@ def _write(hot: HotStore, table: Table, sql: str, parameters: Parameters, path: 
         raise BrokenExportError(f"The Parquet stream for {path} ended early; ClickHouse's last words: …{said}")
     try:
         return parquet_file_to_data_file(table.io, table.metadata, path)
+    except FileNotFoundError as error:
+        # Only the sweep of an offloader that committed this slice meanwhile takes a file away: ours could not commit.
+        raise CommitConflictError(f"{path} was superseded before it was finished: run again.") from error
     except (pa.ArrowException, ValueError) as error:
         message = f"{path} does not fit its cold table: {error}. Does the hot table have this version's columns?"
         raise BrokenExportError(message) from error

@@ -171,7 +171,7 @@ def _cold_source(hot: HotStore, table: Table, cold: ColdTable, part: Slice, sele
     names = [file.file_path.rpartition("/")[2] for file in files_of(table, cold, part)]
     if not names:
         return ""
-    structure = hot.rows(f"DESCRIBE ({select})", span)
+    structure = hot.rows(render("describe.sql", select=select), span)
     types = ", ".join(f"`{row['name']}` {row['type']}" for row in structure).replace("'", "\\'")
     folder = urlparse(slice_folder(table, part))
     if folder.scheme not in {"file", "s3"} or _GLOB_CHARACTERS & set(folder.path):

@@ -50,16 +50,21 @@ def http_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
             node.wait(30)
 
 
-@pytest.fixture
-def settings(http_port: int, tmp_path: Path) -> Settings:
-    """Settings of an empty database and an empty warehouse."""
+def new_settings(http_port: int, folder: Path) -> Settings:
+    """Settings of a database that does not exist yet and of an empty warehouse."""
     return Settings(
         clickhouse_host="127.0.0.1",
         clickhouse_http_port=http_port,
         clickhouse_database=f"offload_{next(_numbers)}",
-        iceberg_catalog_uri=f"sqlite:///{tmp_path}/catalog.db",
-        iceberg_warehouse=(tmp_path / "warehouse").as_uri(),
+        iceberg_catalog_uri=f"sqlite:///{folder}/catalog.db",
+        iceberg_warehouse=(folder / "warehouse").as_uri(),
     )
+
+
+@pytest.fixture
+def settings(http_port: int, tmp_path: Path) -> Settings:
+    """Settings of an empty database and an empty warehouse."""
+    return new_settings(http_port, tmp_path)
 
 
 @pytest.fixture
@@ -68,7 +73,7 @@ def hot(settings: Settings, tmp_path: Path) -> HotTables:
     return HotTables(settings, tmp_path)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tape(shared_data: Path) -> Path:
     """15,863 real trades of two symbols, across midnight."""
     return shared_data / "tape" / "binance_spot_BTCUSDT_ETHUSDT_trades.csv.gz"

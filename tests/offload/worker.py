@@ -3,7 +3,7 @@
 usage: worker.py SETTINGS_JSON POINT MARKER
 Points: `none`; a progress step and table (`exported:silver_trades`); `streaming:gold_ohlcv_1m` (half a file written);
 `before-catalog:raw_trades` and `after-catalog:raw_trades` (just before and after the catalog takes the commit).
-At its point the worker writes the file MARKER and waits to be killed.
+A worker with a point offloads the layer of its table only. At its point it writes MARKER and waits to be killed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from config.settings import Settings
 from offload.hot import ClickHouseHttp, Parameters
 from offload.report import Progress
 from offload.run import run
+from offload.tables import BY_NAME, LAYERS
 
 
 def _stop(marker: Path) -> None:
@@ -75,7 +76,8 @@ def main() -> None:
         if (progress.step, progress.table) == (when, table):
             _stop(marker)
 
-    run(settings, progress=watch, hot=hot)
+    layers = (BY_NAME[table].layer,) if table else LAYERS
+    run(settings, layers=layers, progress=watch, hot=hot)
 
 
 if __name__ == "__main__":

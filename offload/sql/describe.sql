@@ -1,0 +1,5 @@
+-- Column types of a hot SELECT: what the cold files are to be read as.
+DESCRIBE
+(
+{{ select }}
+)

@@ -1,0 +1,115 @@
+"""An offload that is killed, raced or lied to leaves a readable, correct table and no file that nobody owns."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+import pytest
+from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
+
+from config.settings import Settings
+from offload.errors import BrokenExportError
+from offload.hot import ClickHouseHttp, Parameters
+from offload.run import run
+from offload.tables import BY_NAME, TABLES
+from offload.verify import verify
+from tests.offload.cold_tables import files_on_disk, files_referenced, load, read
+from tests.offload.hot_tables import HotTables, read_tape
+
+ROOT = Path(__file__).resolve().parents[2]
+POINTS = (
+    "exporting:silver_trades",
+    "streaming:silver_trades",
+    "streaming:gold_ohlcv_1m",
+    "exported:raw_trades",
+    "exported:gold_ohlcv_1h",
+    "before-catalog:bronze_trades",
+    "before-catalog:gold_ohlcv_1m",
+    "after-catalog:silver_trades",
+    "after-catalog:gold_ohlcv_5m",
+    "committed:raw_trades",
+)
+
+
+@pytest.fixture
+def trades(tape: Path) -> pl.DataFrame:
+    return read_tape(tape).head(3000)
+
+
+def _start(settings: Settings, point: str, marker: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.offload.worker", settings.model_dump_json(), point, str(marker)]
+    return subprocess.Popen(command, cwd=ROOT)
+
+
+@retry(retry=retry_if_result(lambda reached: not reached), stop=stop_after_delay(120), wait=wait_fixed(0.02))
+def _reached(marker: Path, worker: subprocess.Popen[bytes]) -> bool:
+    assert worker.poll() is None, "the worker ended before its point"
+    return marker.exists()
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_killed_offload_leaves_old_or_new_and_the_next_run_completes_it(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, point: str
+) -> None:
+    # A first half is offloaded already, so that the killed run replaces windows and candles.
+    layer = BY_NAME[point.partition(":")[2]].layer
+    hot.load(trades.head(1500))
+    run(settings, layers=(layer,))
+    hot.load(trades.slice(1500))
+    marker = tmp_path / "reached"
+    with _start(settings, point, marker) as worker:
+        _reached(marker, worker)
+        worker.kill()
+    for cold in (cold for cold in TABLES if cold.layer == layer):
+        if layer == "gold":
+            assert read(settings, cold)["trade_count"].sum() in {1500, 3000}
+        else:
+            windows = read(settings, cold).group_by(pl.col(cold.arrival).dt.truncate("1h")).len()
+            assert set(windows["len"]) <= {500, 1000}, "a window that is neither the old nor the new one"
+    run(settings, layers=(layer,))
+    checked = verify(settings, layers=(layer,))
+    assert checked.ok
+    assert layer == "gold" or [table.cold_rows for table in checked.tables] == [3000]
+    assert files_on_disk(settings) == files_referenced(settings)
+
+
+def test_several_offloads_at_once_write_every_row_once(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
+) -> None:
+    hot.load(trades)
+    workers = [_start(settings, "none", tmp_path / "never") for _ in range(3)]
+    assert [worker.wait(240) for worker in workers] == [0, 0, 0]
+    for name in ("raw_trades", "bronze_trades", "silver_trades"):
+        assert read(settings, BY_NAME[name]).height == 3000
+    for cold in TABLES:
+        if cold.layer == "gold":
+            assert read(settings, cold)["trade_count"].sum() == 3000
+    assert verify(settings).ok
+    assert files_on_disk(settings) == files_referenced(settings)
+
+
+class Truncated(ClickHouseHttp):
+    """A server that dies in the middle of every file."""
+
+    @contextmanager
+    def parquet(self, sql: str, parameters: Parameters) -> Iterator[Iterator[bytes]]:
+        with super().parquet(sql, parameters) as chunks:
+            data = b"".join(chunks)
+        yield iter([data[: len(data) // 2], b"Code: 241. DB::Exception: Memory limit exceeded"])
+
+
+def test_a_stream_that_breaks_off_is_refused_and_removed(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    hot.load(trades)
+    with pytest.raises(BrokenExportError, match="Memory limit exceeded"):
+        run(settings, hot=Truncated(settings))
+    assert files_on_disk(settings) == set()
+    assert all(load(settings, cold).current_snapshot() is None for cold in TABLES)
+    run(settings)
+    assert verify(settings).ok

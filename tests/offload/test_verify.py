@@ -1,0 +1,115 @@
+"""`verify` notices any row of a cold file that is not the hot one, and says where."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from config.settings import Settings
+from offload.run import run
+from offload.tables import BY_NAME
+from offload.verify import verify
+from tests.offload.cold_tables import live_files
+from tests.offload.conftest import new_settings
+from tests.offload.hot_tables import HotTables, read_tape
+
+
+@pytest.fixture(scope="module")
+def hot_and_cold(http_port: int, tape: Path, tmp_path_factory: pytest.TempPathFactory) -> HotTables:
+    """3,000 trades, offloaded; a test that damages a file puts it back."""
+    folder = tmp_path_factory.mktemp("verify")
+    hot = HotTables(new_settings(http_port, folder), folder)
+    hot.load(read_tape(tape).head(3000))
+    run(hot.settings)
+    return hot
+
+
+@pytest.fixture(scope="module")
+def offloaded(hot_and_cold: HotTables) -> Settings:
+    return hot_and_cold.settings
+
+
+def _rewrite(path: Path, change: str, column: str) -> pa.Table:
+    """Damage one file in place; returns the damaged row."""
+    table = pq.read_table(path)
+    if change == "drop":
+        pq.write_table(table.slice(1), path)
+    elif change == "repeat":
+        pq.write_table(pa.concat_tables([table, table.slice(0, 1)]), path)
+    elif change == "swap":
+        # The same values in other rows: sums of single columns would not notice.
+        values = table.column(column).combine_chunks()
+        order = pa.array([1, 0, *range(2, len(values))])
+        assert values[0] != values[1]
+        pq.write_table(
+            table.set_column(table.schema.get_field_index(column), table.field(column), values.take(order)), path
+        )
+    else:
+        values = table.column(column).to_pylist()
+        values[0] = _other(values[0])
+        field = table.field(column)
+        pq.write_table(
+            table.set_column(table.schema.get_field_index(column), field, pa.array(values, field.type)), path
+        )
+    return table.slice(0, 1)
+
+
+def _other(value: object) -> object:
+    if isinstance(value, Decimal):
+        return value + Decimal("0.000000000000000001")
+    if isinstance(value, str):
+        return f"{value}x"
+    if value is None:
+        return 0.0
+    assert isinstance(value, int | float)
+    return value + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "column"),
+    [
+        ("raw_trades", "change", "price"),
+        ("raw_trades", "drop", ""),
+        ("bronze_trades", "change", "price"),
+        ("bronze_trades", "change", "price_text"),
+        ("bronze_trades", "repeat", ""),
+        ("silver_trades", "change", "price"),
+        ("silver_trades", "change", "bronze_offset"),
+        ("silver_trades", "swap", "raw_offset"),
+        ("silver_trades", "drop", ""),
+        ("silver_trades", "repeat", ""),
+        ("gold_ohlcv_1m", "change", "close"),
+        ("gold_ohlcv_1d", "change", "volume"),
+    ],
+)
+def test_a_damaged_cold_file_is_found(offloaded: Settings, name: str, change: str, column: str) -> None:
+    layer = BY_NAME[name].layer
+    assert verify(offloaded, layers=(layer,)).ok
+    path = sorted(live_files(offloaded, BY_NAME[name]))[0]
+    intact = path.read_bytes()
+    row = _rewrite(path, change, column)
+    try:
+        report = verify(offloaded, layers=(layer,))
+    finally:
+        path.write_bytes(intact)
+    assert not report.ok
+    differences = [difference for table in report.tables for difference in table.differences]
+    assert [(d.table, d.exchange, d.symbol) for d in differences] == [
+        (name, row["exchange"][0].as_py(), row["symbol"][0].as_py())
+    ]
+    assert differences[0].cold_rows - differences[0].hot_rows == {"drop": -1, "repeat": 1}.get(change, 0)
+
+
+def test_a_hot_row_that_appeared_since_is_a_difference(hot_and_cold: HotTables, tape: Path) -> None:
+    hot_and_cold.load(read_tape(tape).slice(3000, 1))
+    report = verify(hot_and_cold.settings)
+    assert {difference.table for table in report.tables for difference in table.differences} >= {
+        "raw_trades",
+        "bronze_trades",
+        "silver_trades",
+        "gold_ohlcv_1m",
+    }
