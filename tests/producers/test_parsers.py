@@ -174,6 +174,17 @@ def test_hostile_frames_are_unrecognised(code: str, frame: bytes) -> None:
     assert isinstance(parsed, Unrecognised)
 
 
+@each_code
+@pytest.mark.parametrize("place", ["inside", "outside"])
+def test_a_trade_frame_that_is_not_utf8_is_unrecognised(code: str, place: str) -> None:
+    good = element(code, ['"X"', "7", '"1"', '"2"', "1"], next(iter(SIDES[code])))
+    frame = FRAMES[code]([good]).encode()
+    assert isinstance(exchange(code).parse(frame), Trades)
+    broken = frame.replace(b'{"p":"9"', b'{"p":"\xff"') if place == "inside" else b'{"other":"\xff",' + frame[1:]
+    assert broken != frame
+    assert isinstance(exchange(code).parse(broken), Unrecognised)
+
+
 def test_a_10_mb_trade_is_a_trade() -> None:
     text = element("binance", ['"X"', "7", '"1"', '"2"', "1"], "true")[:-1] + ',"pad":"' + "x" * 10_000_000 + '"}'
     assert of(exchange("binance").parse(text.encode()))[0].trade_id == "7"

@@ -104,12 +104,20 @@ def test_order_key_gives_the_expected_open_and_close(recorded: Recorded) -> None
         .sort("us", "sequence", "trade_id")
         .with_columns(minute=pl.col("us") // 60_000_000)
         .group_by("symbol", "minute", maintain_order=True)
-        .agg(open=pl.first("price"), close=pl.last("price"), trades=pl.len())
+        .agg(
+            open=pl.first("price"),
+            close=pl.last("price"),
+            first_trade_id=pl.first("trade_id"),
+            last_trade_id=pl.last("trade_id"),
+            trades=pl.len(),
+        )
         .sort("symbol", "minute")
     )
     candles = truth(recorded, "candles_1m")
     expected = candles.sort("symbol", pl.col("open_time_ms").cast(pl.Int64))
     assert got["symbol"].to_list() == expected["symbol"].to_list()
+    for name in ("first_trade_id", "last_trade_id"):
+        assert got[name].to_list() == expected[name].to_list()
     for name in ("open", "close"):
         assert got[name].cast(pl.Decimal(38, 18)).to_list() == expected[name].cast(pl.Decimal(38, 18)).to_list()
     assert got["trades"].to_list() == [int(count) for count in expected["trade_count"]]

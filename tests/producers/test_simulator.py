@@ -103,7 +103,7 @@ def test_binance_streams_in_the_url_of_the_combined_endpoint(recording: Path) ->
     async def client(port: int, simulator: Simulator) -> None:
         async with connect(f"ws://127.0.0.1:{port}/binance/stream?streams=btcusdt@trade/x@depth") as socket:
             received = await drain(socket, simulator)
-        assert [frame.decode() for frame in received] == [TRADES[0], TRADES[4]]
+        assert [frame.decode() for frame in received] == [TRADES[0], TRADES[4], TRADES[5]]
 
     with_simulator({"binance": recording}, client)
 
@@ -112,7 +112,11 @@ def test_binance_raw_endpoint_sends_what_was_wrapped(recording: Path) -> None:
     async def client(port: int, simulator: Simulator) -> None:
         async with connect(f"ws://127.0.0.1:{port}/binance/ws/ethusdt@trade") as socket:
             received = await drain(socket, simulator)
-        assert [frame.decode() for frame in received] == ['{"e":"trade","s":"ETHUSDT","t":1,"p":"1.50"}', TRADES[4]]
+        assert [frame.decode() for frame in received] == [
+            '{"e":"trade","s":"ETHUSDT","t":1,"p":"1.50"}',
+            TRADES[4],
+            TRADES[5],
+        ]
 
     with_simulator({"binance": recording}, client)
 
@@ -121,7 +125,7 @@ def test_other_streams_come_if_asked_for_recorded_acknowledgements_never(recordi
     async def client(port: int, simulator: Simulator) -> None:
         async with connect(f"ws://127.0.0.1:{port}/binance/stream?streams=btcusdt@trade") as socket:
             received = await drain(socket, simulator)
-        assert [frame.decode() for frame in received] == [TRADES[0], TRADES[1], TRADES[4]]
+        assert [frame.decode() for frame in received] == [TRADES[0], TRADES[1], TRADES[4], TRADES[5]]
 
     with_simulator({"binance": recording}, client, all_streams=True)
 
@@ -149,7 +153,7 @@ def test_status_counts_and_says_what_else_there_is(recording: Path) -> None:
                     "connections": 1,
                     "subscribed": ["BTCUSDT", "ETHUSDT"],
                     "read": 6,
-                    "frames_sent": 3,
+                    "frames_sent": 4,
                     "trades_sent": 2,
                     "done": True,
                 }
