@@ -13,6 +13,8 @@ import pyarrow as pa
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, model_validator
 
+from config.errors import MedallionError
+
 LOOKUP = pa.schema(
     [
         pa.field(name, pa.string(), nullable=False)
@@ -21,7 +23,7 @@ LOOKUP = pa.schema(
 )
 
 
-class RegistryError(ValueError):
+class RegistryError(MedallionError):
     """The symbols file cannot be used; the message names the file, the entry and what to change."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import ccxt
 import yaml
 
+from config.errors import MedallionError
 from config.registry import Defaults, RegistryError, SymbolRegistry
 
 # Exchange code → ccxt class and the ccxt market types that the code's stream carries.
@@ -26,7 +27,7 @@ SOURCES: Mapping[str, tuple[str, frozenset[str]]] = {
 _NAMED_BY_SYMBOL = frozenset({"kraken"})
 
 
-class UnknownSourceError(ValueError):
+class UnknownSourceError(MedallionError):
     """No ccxt source is known for an exchange code: add it to `config.symbols_build.SOURCES`."""
 
 

@@ -22,12 +22,15 @@ from silver_processor.patience import Patience, StoppedError
 from silver_processor.seen import SeenTrades
 from silver_processor.sink import Outcome, Sink
 from silver_processor.store import Store
+from silver_processor.transport import QuickTransport
 
 # Messages, not rows: a message holds thousands of rows, and those that wait are held in memory.
 _MESSAGES_A_TAKE = 64
 _BUFFERED_MESSAGES = 64
 _FETCH_BYTES = 8 * 2**20
 _COMMIT_SECONDS = 0.1
+# How long a killed worker's partitions lie idle.
+_SESSION_SECONDS = 10.0
 
 
 class SilverWorker:
@@ -64,11 +67,14 @@ class SilverWorker:
             broker_commit_every=1_000,
             consumer_auto_offset_reset="earliest",
             consumer_max_fetch_size=_FETCH_BYTES,
+            broker_session_timeout=_SESSION_SECONDS,
+            broker_heartbeat_interval=_SESSION_SECONDS / 4,
             stream_buffer_maxsize=_BUFFERED_MESSAGES,
             # A partition that waits for ClickHouse is no reason to leave the group.
             broker_max_poll_interval=86_400.0,
             stream_recovery_delay=0.0,
         )
+        app.transport = QuickTransport(app.conf.broker_consumer, app)
         topic = app.topic(settings.bronze_topic, value_type=bytes, value_serializer="raw", key_serializer="raw")
         app.agent(topic, name="silver")(self._agent)
         app.on_partitions_assigned.connect(self._on_assigned, weak=False)
