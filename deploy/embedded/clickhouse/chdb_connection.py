@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
 from deploy.embedded.clickhouse.errors import engine_error
@@ -39,7 +39,7 @@ class Connection:
             raise engine_error(error) from error
         return result
 
-    def blocks(self, sql: str, params: Mapping[str, str] | None = None) -> Iterator[bytes]:
+    def blocks(self, sql: str, params: Mapping[str, str] | None = None) -> Generator[bytes, None, None]:
         """Run a statement; its result as Native blocks. Closing the iterator cancels it.
 
         Raises:

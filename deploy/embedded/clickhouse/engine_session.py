@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -87,7 +87,7 @@ class EngineSession:
         output_format: str,
         settings: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         """Run a reading statement; its result, formatted as one document, in bounded memory.
 
         Closing the iterator early kills the query. Arguments as for `query`.
@@ -107,7 +107,7 @@ class EngineSession:
         output_format: str,
         settings: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         """`stream` for a reading statement that was taken apart already."""
         refuse_harmful(statement.sql)
         wanted = statement.output_format or output_format
@@ -119,7 +119,7 @@ class EngineSession:
 
     def blocks(
         self, sql: str, settings: Mapping[str, str] | None = None, params: Mapping[str, str] | None = None
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         """Run a reading statement; its result as Native blocks, one an item; none where it is empty.
 
         Closing the iterator early cancels the query. Arguments as for `query`.

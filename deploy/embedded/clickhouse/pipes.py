@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Self
@@ -35,7 +35,7 @@ class PipeReader:
             if end >= 0:
                 os.close(end)
 
-    def run(self, write: Callable[[], object], kill: Callable[[], None]) -> Iterator[bytes]:
+    def run(self, write: Callable[[], object], kill: Callable[[], None]) -> Generator[bytes, None, None]:
         """Call `write` in a thread and yield what arrives.
 
         Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deploy.embedded.clickhouse.engine import Engine, EngineError
@@ -52,7 +52,17 @@ class Session:
             self._database = self._engine_session.query("SELECT currentDatabase()", "TSVRaw").decode().rstrip("\n")
         return result
 
-    def rows(self, request: Request, output_format: str) -> Iterator[bytes]:
+    def use(self, database: str) -> None:
+        """Make a database the current one; "" leaves it as it is.
+
+        Raises:
+            EngineError: 81 where there is no such database.
+        """
+        if database and database != self._database:
+            self._engine_session.execute(f"USE {quote_name(database)}")
+            self._database = database
+
+    def rows(self, request: Request, output_format: str) -> Generator[bytes, None, None]:
         """Run a reading statement; its result as one document of its FORMAT or the given one, in bounded memory.
 
         Raises:
@@ -63,7 +73,7 @@ class Session:
             return
         yield from self._engine_session.stream_statement(statement, output_format, request.settings, request.params)
 
-    def blocks(self, request: Request) -> Iterator[bytes]:
+    def blocks(self, request: Request) -> Generator[bytes, None, None]:
         """Run any statement but an INSERT with rows; its result as Native blocks.
 
         Raises:

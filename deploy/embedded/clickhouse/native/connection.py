@@ -20,7 +20,7 @@ from deploy.embedded.clickhouse.native.compression import encode_frames
 from deploy.embedded.clickhouse.native.packets import Client, Query
 from deploy.embedded.clickhouse.native.results import ResultBlocks
 from deploy.embedded.clickhouse.native.skipper import Column, skip_block
-from deploy.embedded.clickhouse.native.source import FrameFeed, Source, SocketFeed
+from deploy.embedded.clickhouse.native.source import FrameFeed, SocketFeed, Source
 from deploy.embedded.clickhouse.native.watcher import Watcher
 from deploy.embedded.clickhouse.session import Request, Session
 from deploy.embedded.clickhouse.statements import Kind, parse

@@ -29,9 +29,7 @@ class ResultBlocks:
         self.columns: Sequence[tuple[str, str]] = described or [
             (column.name, column.type_name) for column in _walk(first)
         ]
-        self._zoned = {
-            index: string(kind) for index, (_, kind) in enumerate(described) if kind.startswith("DateTime(")
-        }
+        self._zoned = {index: string(kind) for index, (_, kind) in enumerate(described) if kind.startswith("DateTime(")}
 
     def complete(self, block: bytes) -> bytes:
         """The block with full DateTime types."""

@@ -54,7 +54,8 @@ class NativeServer:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the acceptor
         self._listener.close()
-        self._acceptor.join()
+        if self._acceptor.is_alive():
+            self._acceptor.join()
         deadline = time.monotonic() + grace_s
         while any(client.is_busy for client in self._served()) and time.monotonic() < deadline:
             time.sleep(_POLL_S)

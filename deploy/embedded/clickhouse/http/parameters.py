@@ -1,0 +1,98 @@
+"""What an HTTP request says beside its SQL: account, database, settings, query parameters, session."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from deploy.embedded.clickhouse.errors import NOT_IMPLEMENTED, refusal
+
+_PARAMETER_PREFIX = "param_"
+# Parameters of the interface itself, or settings that only concern it: https://clickhouse.com/docs/interfaces/http.
+_OWN = frozenset(
+    {
+        "add_http_cors_header",
+        "buffer_size",
+        "client_protocol_version",
+        "close_session",
+        "compress",
+        "database",
+        "decompress",
+        "default_format",
+        "enable_http_compression",
+        "http_headers_progress_interval_ms",
+        "password",
+        "query",
+        "query_id",
+        "quota_key",
+        "role",
+        "send_progress_in_http_headers",
+        "session_check",
+        "session_id",
+        "session_timeout",
+        "stacktrace",
+        "user",
+        "wait_end_of_query",
+    }
+)
+_TRUE = frozenset({"1", "true"})
+_DEFAULT_SESSION_TIMEOUT_S = 60
+_MAX_SESSION_TIMEOUT_S = 3600
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """One request's parameters, defaults filled in."""
+
+    user: str
+    password: str
+    database: str
+    query: str
+    query_id: str
+    default_format: str
+    session_id: str
+    session_timeout_s: float
+    settings: dict[str, str]
+    params: dict[str, str]
+
+
+def read_parameters(query: Mapping[str, str], headers: Mapping[str, str]) -> Parameters:
+    """Read the URL's parameters and the headers.
+
+    Raises:
+        EngineError: 48 for ClickHouse's own block compression, which this interface does not speak.
+    """
+    if query.get("compress", "0") in _TRUE or query.get("decompress", "0") in _TRUE:
+        reason = "compress= and decompress= are not supported here; use Content-Encoding (gzip, zstd, lz4)"
+        raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
+    user, password = _account(query, headers)
+    asked = query.get("session_timeout", "")
+    timeout_s = min(int(asked), _MAX_SESSION_TIMEOUT_S) if asked.isdigit() else _DEFAULT_SESSION_TIMEOUT_S
+    return Parameters(
+        user=user,
+        password=password,
+        database=query.get("database") or headers.get("X-ClickHouse-Database", ""),
+        query=query.get("query", ""),
+        query_id=query.get("query_id") or str(uuid.uuid4()),
+        default_format=query.get("default_format") or headers.get("X-ClickHouse-Format", "") or "TabSeparated",
+        session_id=query.get("session_id", ""),
+        session_timeout_s=timeout_s,
+        settings={n: v for n, v in query.items() if n not in _OWN and not n.startswith(_PARAMETER_PREFIX)},
+        params={n.removeprefix(_PARAMETER_PREFIX): v for n, v in query.items() if n.startswith(_PARAMETER_PREFIX)},
+    )
+
+
+def _account(query: Mapping[str, str], headers: Mapping[str, str]) -> tuple[str, str]:
+    if "X-ClickHouse-User" in headers or "X-ClickHouse-Key" in headers:
+        return headers.get("X-ClickHouse-User", "default"), headers.get("X-ClickHouse-Key", "")
+    scheme, _, encoded = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return "", ""
+        return user, password
+    return query.get("user", "default"), query.get("password", "")

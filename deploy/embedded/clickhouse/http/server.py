@@ -1,0 +1,92 @@
+"""The HTTP port of a node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from deploy.embedded.clickhouse.access import Access
+from deploy.embedded.clickhouse.errors import EngineError, NodeStartError
+from deploy.embedded.clickhouse.http.handler import Handler, failure
+from deploy.embedded.clickhouse.http.parameters import read_parameters
+from deploy.embedded.clickhouse.http.sessions import Sessions
+from deploy.embedded.clickhouse.session import Session
+
+_WORKERS = 64
+_MAX_URL_BYTES = 1 << 20
+_READ_BYTES = 1 << 18
+
+Status = Callable[[], Mapping[str, Any]]
+
+
+class HttpServer:
+    """Serves `/` (queries), `/ping` and `/kafka` (the stand-in's state)."""
+
+    def __init__(self, access: Access, open_session: Callable[[str], Session], kafka_status: Status | None) -> None:
+        self._access = access
+        self._kafka_status = kafka_status
+        self._sessions = Sessions(open_session)
+        self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="http-worker")
+        self._handler = Handler(access, self._sessions, self._workers)
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, host: str, port: int, grace_s: float) -> None:
+        """Bind the port and accept clients.
+
+        Args:
+            host: address to listen on.
+            port: port to listen on.
+            grace_s: how long `stop` lets running queries end, seconds.
+
+        Raises:
+            NodeStartError: the port is taken or not permitted.
+        """
+        application = web.Application()
+        application.router.add_get("/ping", _ping)
+        application.router.add_get("/kafka", self._kafka)
+        application.router.add_route("*", "/", self._root)
+        self._runner = web.AppRunner(
+            application,
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=grace_s,
+            max_line_size=_MAX_URL_BYTES,
+            read_bufsize=_READ_BYTES,
+        )
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            reason = f"cannot listen on {host}:{port} (HTTP): {error.strerror}. Choose another port."
+            raise NodeStartError(reason) from error
+
+    async def stop(self) -> None:
+        """Accept no more, let running queries end or kill them, close every session."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+        self._workers.shutdown()
+        self._sessions.close()
+
+    async def _root(self, request: web.Request) -> web.StreamResponse:
+        if request.method in {"GET", "HEAD"} and not request.query_string:
+            return web.Response(text="Ok.\n")
+        return await self._handler.answer(request)
+
+    async def _kafka(self, request: web.Request) -> web.Response:
+        try:
+            parameters = read_parameters(request.query, request.headers)
+            self._access.check(parameters.user, parameters.password)
+        except EngineError as error:
+            return failure(error)
+        if self._kafka_status is None:
+            return web.Response(text="this node has no Kafka tables: start it with --kafka-brokers\n", status=404)
+        return web.Response(body=orjson.dumps(self._kafka_status()), content_type="application/json")
+
+
+async def _ping(_: web.Request) -> web.Response:
+    return web.Response(text="Ok.\n")
