@@ -1,0 +1,1 @@
+"""The deployed stack: configuration of its containers, and the job that prepares its lakehouse."""

@@ -1,0 +1,138 @@
+"""Prometheus, Alertmanager and Grafana: their own checkers, and what those cannot know."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import REGISTRY
+
+import producers.metrics  # noqa: F401 - registers the producers' metrics
+from config.settings import Settings
+from silver_processor.metrics import Metrics
+
+RULES = "deploy/compose/prometheus/rules/medallion.yml"
+UNIT_TESTS = "tests/deploy/alerts.test.yml"
+
+
+def tool(name: str, *arguments: str, root: Path) -> None:
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed (Debian: prometheus, prometheus-alertmanager)")
+    result = subprocess.run([path, *arguments], check=False, cwd=root, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def rules(root: Path) -> list[dict[str, Any]]:
+    groups = yaml.safe_load((root / RULES).read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+@pytest.fixture(scope="module")
+def scraped(root: Path) -> list[dict[str, Any]]:
+    jobs: list[dict[str, Any]] = yaml.safe_load((root / "deploy/compose/prometheus/prometheus.yml").read_text())[
+        "scrape_configs"
+    ]
+    return jobs
+
+
+def test_prometheus_accepts_its_files(root: Path) -> None:
+    tool("promtool", "check", "config", "deploy/compose/prometheus/prometheus.yml", root=root)
+
+
+def test_alertmanager_accepts_its_file(root: Path) -> None:
+    tool("amtool", "check-config", "deploy/compose/alertmanager/alertmanager.yml", root=root)
+
+
+def test_alerts_fire_and_stay_silent(root: Path) -> None:
+    tool("promtool", "test", "rules", UNIT_TESTS, root=root)
+
+
+def test_every_alert_has_a_case_that_fires_and_one_that_does_not(root: Path, rules: list[dict[str, Any]]) -> None:
+    cases = yaml.safe_load((root / UNIT_TESTS).read_text())["tests"]
+    seen = {(case["alertname"], bool(case["exp_alerts"])) for test in cases for case in test.get("alert_rule_test", [])}
+    for alert in (rule["alert"] for rule in rules if "alert" in rule):
+        assert {(alert, True), (alert, False)} <= seen, alert
+
+
+def test_every_alert_says_what_to_do(root: Path, rules: list[dict[str, Any]]) -> None:
+    readme = (root / "deploy/compose/README.md").read_text()
+    anchors = {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in headings(readme)}
+    for rule in rules:
+        if "alert" in rule:
+            assert rule["labels"]["severity"] in {"warning", "critical"}, rule["alert"]
+            file, _, anchor = rule["annotations"]["runbook"].partition("#")
+            assert file == "deploy/compose/README.md"
+            assert anchor in anchors, f"{rule['alert']}: no section {anchor}"
+
+
+def headings(markdown: str) -> list[str]:
+    return [line.lstrip("# ").strip() for line in markdown.splitlines() if line.startswith("#")]
+
+
+def test_rules_use_metrics_that_are_exported(rules: list[dict[str, Any]]) -> None:
+    exported = {
+        sample
+        for registry in (REGISTRY, Metrics().registry)
+        for family in registry.collect()
+        for sample in (family.name, f"{family.name}_total", f"{family.name}_bucket")
+    }
+    used = {name for rule in rules for name in re.findall(r"\bmedallion_\w+", rule["expr"])}
+    assert used
+    assert used <= exported
+
+
+def test_rules_use_the_groups_topics_and_jobs_that_exist(
+    rules: list[dict[str, Any]], scraped: list[dict[str, Any]]
+) -> None:
+    expressions = " ".join(rule["expr"] for rule in rules)
+    settings = Settings()
+    groups = set(re.findall(r'redpanda_group="([^"]+)"', expressions))
+    assert groups == {settings.raw_consumer_group, settings.silver_consumer_group}
+    jobs = {name for pattern in re.findall(r'job[!=]~?"([^"]+)"', expressions) for name in pattern.split("|")}
+    assert jobs <= {job["job_name"] for job in scraped}
+
+
+def test_recorded_series_are_recorded(rules: list[dict[str, Any]]) -> None:
+    recorded = {rule["record"] for rule in rules if "record" in rule}
+    used = {name for rule in rules for name in re.findall(r"\bmedallion:[\w:]+", rule["expr"])}
+    assert used <= recorded
+
+
+def test_prometheus_looks_where_services_listen(scraped: list[dict[str, Any]], services: dict[str, Any]) -> None:
+    """Each of our services with a metrics port is a target at that port, and no target names a service that is not."""
+    targets = set()
+    for job in scraped:
+        for discovery in job.get("dns_sd_configs", []):
+            targets |= {(name, discovery["port"]) for name in discovery["names"]}
+        for static in job.get("static_configs", []):
+            for target in static["targets"]:
+                host, port = target.split(":")
+                targets.add(("prometheus" if host == "127.0.0.1" else host, int(port)))
+    assert {host for host, _ in targets} <= set(services)
+    for name, service in services.items():
+        port = (service.get("environment") or {}).get("MEDALLION_METRICS_PORT")
+        if port:
+            network = service.get("network_mode", "").removeprefix("service:") or name
+            assert (network, int(port)) in targets, name
+            assert service["environment"]["MEDALLION_METRICS_HOST"] == "0.0.0.0"
+
+
+def test_grafana_reads_as_the_analyst(root: Path, services: dict[str, Any]) -> None:
+    found = yaml.safe_load((root / "deploy/compose/grafana/datasources/medallion.yml").read_text())["datasources"]
+    sources = {source["type"]: source for source in found}
+    assert set(sources) == {"prometheus", "grafana-clickhouse-datasource"}
+    clickhouse = sources["grafana-clickhouse-datasource"]
+    assert clickhouse["jsonData"]["username"] == "analyst"
+    variable = clickhouse["secureJsonData"]["password"].removeprefix("$")
+    assert variable in services["grafana"]["environment"]
+    plugin, at, version = services["grafana"]["environment"]["GF_PLUGINS_PREINSTALL_SYNC"].partition("@")
+    assert plugin == clickhouse["type"]
+    assert at
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version)

@@ -1,0 +1,187 @@
+"""server.xml and users.xml, read by the real engine the way the server merges `config.d` and `users.d`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.settings import Settings
+
+PASSWORDS = {
+    "CLICKHOUSE_DDL_PASSWORD": "d1",
+    "CLICKHOUSE_INGEST_PASSWORD": "i2",
+    "CLICKHOUSE_ANALYST_PASSWORD": "a3",
+}
+# What the image ships, as far as our files build on it.
+CONFIG = (
+    "<clickhouse><user_directories><users_xml><path>{0}/users.xml</path></users_xml></user_directories></clickhouse>"
+)
+USERS = """<clickhouse>
+    <profiles><default/></profiles>
+    <users><default>
+        <password/><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota>
+        <access_management>1</access_management>
+    </default></users>
+    <quotas><default><interval><duration>3600</duration></interval></default></quotas>
+</clickhouse>"""
+PROBE = """
+import json, sys
+import chdb
+connection = chdb.connect(sys.argv[1])
+answers = {name: connection.query(sql, "JSONCompact").data() for name, sql in json.load(sys.stdin).items()}
+with open(sys.argv[2], "w") as file:
+    json.dump({name: json.loads(text)["data"] for name, text in answers.items()}, file)
+"""
+QUESTIONS = {
+    "users": "SELECT name, auth_type, host_ip, host_names, default_roles_all FROM system.users",
+    "analyst": "SHOW GRANTS FOR analyst",
+    "ingest": "SHOW GRANTS FOR ingest",
+    "ddl": "SHOW GRANTS FOR ddl",
+    "profile": "SELECT setting_name, value, max FROM system.settings_profile_elements WHERE profile_name = 'analyst'",
+    "profiles": "SELECT user_name, inherit_profile FROM system.settings_profile_elements WHERE user_name IS NOT NULL",
+    "quotas": "SELECT name, apply_to_list FROM system.quotas",
+    "limits": "SELECT quota_name, max_queries, max_read_rows, max_execution_time FROM system.quota_limits",
+    "settings": "SELECT name, value FROM system.settings WHERE changed",
+    "merge_tree": "SELECT name, value FROM system.merge_tree_settings WHERE changed",
+    "server": "SELECT name, value FROM system.server_settings WHERE changed",
+    "known": "SELECT name FROM system.server_settings",
+    "zone": "SELECT timezone()",
+    "parts": "SELECT value FROM system.merge_tree_settings WHERE name = 'parts_to_delay_insert'",
+    "events": "SELECT event FROM system.events SETTINGS system_events_show_zero_values = 1",
+}
+
+
+def ask(root: Path, folder: Path, environment: dict[str, str]) -> dict[str, list[list[Any]]] | None:
+    """The engine's answers, None where it does not start. A process of its own: the engine is one a process."""
+    (folder / "config.d").mkdir(parents=True)
+    (folder / "users.d").mkdir()
+    (folder / "config.xml").write_text(CONFIG.format(folder))
+    (folder / "users.xml").write_text(USERS)
+    shutil.copy(root / "deploy/compose/clickhouse/server.xml", folder / "config.d/medallion.xml")
+    shutil.copy(root / "deploy/compose/clickhouse/users.xml", folder / "users.d/medallion.xml")
+    target, answers = f"{folder}/data?config-file={folder}/config.xml", folder / "answers.json"
+    subprocess.run(
+        [sys.executable, "-c", PROBE, target, str(answers)],
+        check=False,
+        input=json.dumps(QUESTIONS),
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return json.loads(answers.read_text()) if answers.exists() else None
+
+
+@pytest.fixture(scope="module")
+def answers(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[list[Any]]]:
+    found = ask(root, tmp_path_factory.mktemp("clickhouse") / "server", PASSWORDS)
+    assert found is not None, "the engine does not start with these files"
+    return found
+
+
+def test_compose_insists_on_every_password(root: Path, unresolved: dict[str, Any]) -> None:
+    """The server itself takes a missing variable for an empty password, so Compose must not let it come to that."""
+    files = [(root / "deploy/compose/clickhouse" / name).read_text() for name in ("server.xml", "users.xml")]
+    wanted = {name for text in files for name in re.findall(r'from_env="(\w+)"', text)}
+    given = unresolved["services"]["clickhouse"]["environment"]
+    assert wanted == set(PASSWORDS)
+    assert all(given[name].startswith(f"${{{name}:?") for name in wanted)
+
+
+def test_the_user_without_a_password_stays_in_the_container(answers: dict[str, list[list[Any]]]) -> None:
+    hosts = {name: (ip, names) for name, _, ip, names, _ in answers["users"]}
+    assert set(hosts) == {"default", "ddl", "ingest", "analyst"}
+    ip, names = hosts["default"]
+    assert set(ip) <= {"127.0.0.1", "::1"}
+    assert names in ([], ["localhost"])
+    assert ip or names, "no host at all would mean every host"
+
+
+def grants(answers: dict[str, list[list[Any]]], user: str) -> str:
+    return "\n".join(row[0] for row in answers[user])
+
+
+def test_the_analyst_reads_and_nothing_else(answers: dict[str, list[list[Any]]]) -> None:
+    assert grants(answers, "analyst") == "GRANT SELECT ON medallion.* TO analyst"
+    profile = {name: (value, maximum) for name, value, maximum in answers["profile"]}
+    assert profile["readonly"] == ("2", None)
+    for setting in ("max_memory_usage", "max_execution_time", "max_threads"):
+        value, maximum = profile[setting]
+        assert value == maximum is not None, f"{setting} can be raised"
+
+
+def test_the_analyst_has_a_quota(answers: dict[str, list[list[Any]]]) -> None:
+    assert ["analyst", ["analyst"]] in answers["quotas"]
+    limits = {name: rest for name, *rest in answers["limits"]}
+    assert all(limits["analyst"])
+    assert limits["unlimited"] == [None, None, None]
+
+
+def test_services_write_rows_and_only_migrations_create_tables(answers: dict[str, list[list[Any]]]) -> None:
+    ingest, ddl = grants(answers, "ingest"), grants(answers, "ddl")
+    assert "INSERT" in ingest
+    assert not any(word in ingest for word in ("CREATE TABLE", "CREATE VIEW", "DROP TABLE", "CREATE USER", "KAFKA"))
+    for privilege in ("CREATE DATABASE", "CREATE TABLE", "CREATE VIEW", "DROP TABLE", "ALTER TABLE", "ALTER VIEW"):
+        assert privilege in ddl, privilege
+    assert "KAFKA" in ddl
+    for text in (ingest, ddl):
+        assert "GRANT OPTION" not in text
+        assert not any(word in text for word in ("ACCESS MANAGEMENT", "CREATE USER", "IMPERSONATE", "NAMED COLLECTION"))
+
+
+def test_inserts_are_deduplicated_through_the_views(answers: dict[str, list[list[Any]]]) -> None:
+    settings = dict(answers["settings"])
+    assert settings["insert_deduplicate"] == "1"
+    assert settings["deduplicate_blocks_in_dependent_materialized_views"] == "1"
+    assert settings["max_partitions_per_insert_block"] == "0"
+    assert settings.get("async_insert", "0") == "0"
+    assert settings.get("materialized_views_ignore_errors", "0") == "0"
+    merge_tree = dict(answers["merge_tree"])
+    assert merge_tree["non_replicated_deduplication_window"] == str(Settings().deduplication_window)
+    assert merge_tree["fsync_after_insert"] == merge_tree["fsync_part_directory"] == "1"
+
+
+def test_memory_is_capped_below_the_container(answers: dict[str, list[list[Any]]], services: dict[str, Any]) -> None:
+    server = dict(answers["server"])
+    limit = int(services["clickhouse"]["deploy"]["resources"]["limits"]["memory"].removesuffix("M")) * 1024**2
+    caches = sum(int(server[name]) for name in ("mark_cache_size", "index_mark_cache_size", "uncompressed_cache_size"))
+    assert int(server["max_server_memory_usage"]) < 0.85 * limit
+    assert caches < 0.25 * limit
+    assert int(dict(answers["settings"])["max_memory_usage"]) < int(server["max_server_memory_usage"])
+
+
+def test_pool_limits_let_the_server_start(answers: dict[str, list[list[Any]]]) -> None:
+    """The server refuses to start where a threshold exceeds pool size times ratio."""
+    server, merge_tree = dict(answers["server"]), dict(answers["merge_tree"])
+    pool = int(server["background_pool_size"]) * float(server["background_merges_mutations_concurrency_ratio"])
+    thresholds = {name: int(value) for name, value in merge_tree.items() if name.startswith("number_of_free_entries")}
+    assert len(thresholds) == 3
+    assert all(value <= pool for value in thresholds.values())
+
+
+def test_the_server_counts_in_utc(answers: dict[str, list[list[Any]]], root: Path) -> None:
+    """The engine in-process takes the zone from TZ; the server from this element."""
+    assert "<timezone>UTC</timezone>" in (root / "deploy/compose/clickhouse/server.xml").read_text()
+    assert answers["zone"][0][0] in {"UTC", "Etc/UTC"}
+
+
+def test_alerts_name_events_that_the_engine_counts(answers: dict[str, list[list[Any]]], root: Path) -> None:
+    rules = (root / "deploy/compose/prometheus/rules/medallion.yml").read_text()
+    named = set(re.findall(r"ClickHouseProfileEvents_(\w+)", rules))
+    assert named
+    assert named <= {row[0] for row in answers["events"]}
+
+
+def test_the_parts_alert_fires_before_inserts_are_slowed_down(answers: dict[str, list[list[Any]]], root: Path) -> None:
+    rules = (root / "deploy/compose/prometheus/rules/medallion.yml").read_text()
+    threshold = re.search(r"MaxPartCountForPartition > (\d+)", rules)
+    assert threshold is not None
+    assert int(threshold[1]) < int(answers["parts"][0][0])

@@ -1,0 +1,223 @@
+"""What holds for every container of the stack, checked on the files: no Docker engine is needed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deploy.conftest import COMPOSE_FILES, load_compose, variables
+
+# Everything a browser opens; nothing else may be reached from the host.
+USER_INTERFACES = {"redpanda-console", "object-store", "prometheus", "alertmanager", "grafana"}
+# What ADR-009 counts: broker, warehouse, processors, producers.
+PIPELINE = {"redpanda", "clickhouse", "silver-processor", "offload"}
+SECRET = re.compile(r"PASSWORD|SECRET|ACCESS_KEY|ENCRYPTION_KEY")
+UNITS = {"M": 1024**2, "G": 1024**3}
+
+
+def cores(service: dict[str, Any]) -> float:
+    return float(service["deploy"]["resources"]["limits"]["cpus"])
+
+
+def memory(service: dict[str, Any]) -> int:
+    text = service["deploy"]["resources"]["limits"]["memory"]
+    return int(text[:-1]) * UNITS[text[-1]]
+
+
+def is_job(service: dict[str, Any]) -> bool:
+    return bool(service["restart"] == "no")
+
+
+def test_files_follow_the_compose_specification(root: Path, compose_file: dict[str, Any]) -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="the schema is checked with the jsonschema package")
+    schema = json.loads((root / "tests/deploy/compose-spec.json").read_text())
+    # JSON has no sexagesimal numbers or dates: what survives the round trip is what Compose sees.
+    jsonschema.validate(json.loads(json.dumps(compose_file)), schema)
+
+
+@pytest.mark.parametrize("profile", ["core", "observability", "simulator"])
+def test_compose_itself_accepts_them(root: Path, profile: str, tmp_path: Path) -> None:
+    docker = shutil.which("docker")
+    if not docker or subprocess.run([docker, "compose", "version"], check=False, capture_output=True).returncode:
+        pytest.skip("the docker compose plugin is not installed")
+    environment = tmp_path / "env"
+    secrets = {name for file in COMPOSE_FILES for name, how in variables(load_compose(file)).items() if ":?" in how}
+    environment.write_text("".join(f"{name}=s3cret-for-the-test\n" for name in secrets))
+    files = [part for file in COMPOSE_FILES for part in ("-f", file)]
+    command = [docker, "compose", *files, "--env-file", str(environment), "--profile", profile, "config", "--quiet"]
+    result = subprocess.run(command, check=False, cwd=root, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_image_is_pinned(root: Path, compose_file: dict[str, Any]) -> None:
+    version = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
+    seen: dict[str, str] = {}
+    for name, service in compose_file["services"].items():
+        if "image" not in service:
+            continue
+        image, _, digest = service["image"].partition("@")
+        repository, colon, tag = image.rpartition(":")
+        assert colon, f"{name}: {image} has no tag"
+        assert re.search(r"\d+\.\d+|RELEASE\.\d{4}-\d\d-\d\dT", tag), f"{name}: {tag} is no exact version"
+        assert not digest or re.fullmatch(r"sha256:[0-9a-f]{64}", digest), name
+        assert seen.setdefault(repository, tag) == tag, f"{name}: {repository} in two versions"
+        if repository == "medallion":
+            assert tag == version, "the image is tagged with the project's version"
+
+
+def test_every_long_running_service_has_a_health_check_or_a_reason(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        if is_job(service):
+            assert "healthcheck" not in service, f"{name} ends by itself"
+        elif "healthcheck" in service:
+            assert service["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}, name
+            assert {"interval", "timeout", "retries", "start_period"} <= set(service["healthcheck"]), name
+        else:
+            assert len(service["x-no-healthcheck"]) > 30, f"{name}: say why it has no health check"
+
+
+def test_health_checks_ask_the_port_that_the_service_listens_on(ours: dict[str, Any]) -> None:
+    for name, service in ours.items():
+        port = service.get("environment", {}).get("MEDALLION_METRICS_PORT")
+        if port:
+            assert f"127.0.0.1:{port}/" in service["healthcheck"]["test"][-1], name
+
+
+def test_jobs_are_awaited(services: dict[str, Any]) -> None:
+    """`up --wait` takes a container that ended for a failure unless another one waits for its success."""
+    awaited = {
+        needed
+        for service in services.values()
+        for needed, how in service.get("depends_on", {}).items()
+        if how["condition"] == "service_completed_successfully"
+    }
+    jobs = {name for name, service in services.items() if is_job(service)}
+    assert awaited == jobs
+
+
+def test_dependencies_have_conditions_and_run_in_the_same_profiles(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        for needed, how in service.get("depends_on", {}).items():
+            assert set(service["profiles"]) <= set(services[needed]["profiles"]), f"{name} needs {needed}"
+            if how["condition"] == "service_healthy":
+                assert "healthcheck" in services[needed], f"{name} waits for the health of {needed}"
+
+
+def test_restart_policies_and_bounded_logs(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        assert service["restart"] in {"no", "always", "unless-stopped"}, name
+        assert set(service["logging"]["options"]) == {"max-size", "max-file"}, name
+
+
+def test_ports_are_bound_to_the_loopback_address(compose_file: dict[str, Any]) -> None:
+    for name, service in compose_file["services"].items():
+        for port in service.get("ports", []):
+            assert re.match(r"127\.0\.0\.1:", str(port)), f"{name} publishes {port}"
+
+
+def test_only_user_interfaces_are_published(services: dict[str, Any]) -> None:
+    assert {name for name, service in services.items() if service.get("ports")} == USER_INTERFACES
+
+
+def test_secrets_have_no_default(compose_file: dict[str, Any]) -> None:
+    for variable, operators in variables(compose_file).items():
+        if SECRET.search(variable):
+            assert operators == {":?"}, f"{variable} must be ${{{variable}:?…}} wherever it is used"
+    for name, service in compose_file["services"].items():
+        for key, value in (service.get("environment") or {}).items():
+            if SECRET.search(key):
+                assert re.fullmatch(r"\$\{[A-Z_]+:\?[^}]+\}", value), f"{name}: {key} is written out"
+
+
+def test_env_example_lists_every_variable_and_no_secret(root: Path) -> None:
+    lines = (root / ".env.example").read_text().splitlines()
+    listed = {m[1]: m[2] for line in lines if (m := re.fullmatch(r"#?([A-Z_]+)=(.*)", line))}
+    files = [load_compose(name) for name in COMPOSE_FILES]
+    used = {name for file in files for name in variables(file)}
+    assert set(listed) == used | {"COMPOSE_PROFILES"}
+    assert {name for name, value in listed.items() if not value} == {name for name in used if SECRET.search(name)}
+    profiles = {profile for service in files[0]["services"].values() for profile in service["profiles"]}
+    assert set(listed["COMPOSE_PROFILES"].split(",")) <= profiles == {"core", "observability", "simulator"}
+
+
+def test_env_example_repeats_the_defaults(root: Path, unresolved: dict[str, Any]) -> None:
+    """A commented line shows what holds without it."""
+    written = json.dumps(unresolved)
+    for name, value in re.findall(r"^#([A-Z_]+)=(.+)$", (root / ".env.example").read_text(), re.MULTILINE):
+        assert f"${{{name}:-{value}}}" in written, name
+
+
+def test_every_service_is_limited(services: dict[str, Any]) -> None:
+    for service in services.values():
+        assert cores(service) > 0
+        assert memory(service) > 0
+
+
+def test_the_pipeline_fits_the_budget_of_the_adr(root: Path, services: dict[str, Any]) -> None:
+    counted = [service for name, service in services.items() if name in PIPELINE or name.startswith("producer-")]
+    total_cores, total_memory = sum(map(cores, counted)), sum(map(memory, counted))
+    assert total_cores <= 2.5 + 1e-9
+    assert total_memory <= 4.5e9
+    claimed = f"{total_cores:.2f} cores, {total_memory // 1024**2} MiB = {total_memory / 1e9:.2f} GB"
+    assert claimed in (root / "docker-compose.yml").read_text(), f"the comment should say: {claimed}"
+
+
+def test_data_is_in_named_volumes_and_configuration_is_read_only(root: Path, unresolved: dict[str, Any]) -> None:
+    used = set()
+    for name, service in unresolved["services"].items():
+        for volume in service.get("volumes", []):
+            source, target, *mode = volume.split(":")
+            if source.startswith("./"):
+                assert mode == ["ro"], f"{name}: {volume}"
+                assert (root / source).exists(), f"{name}: {source} is missing"
+            else:
+                used.add(source)
+            assert target.startswith("/")
+    assert used == set(unresolved["volumes"])
+
+
+def test_silver_scales(services: dict[str, Any]) -> None:
+    assert not {"container_name", "ports", "network_mode", "hostname"} & set(services["silver-processor"])
+    assert not [name for name, service in services.items() if "container_name" in service]
+
+
+def test_our_containers_are_locked_down(ours: dict[str, Any]) -> None:
+    assert "silver-processor" in ours
+    for name, service in ours.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["init"] is True, name
+        assert not {"privileged", "user", "cap_add"} & set(service), name
+
+
+def test_the_broker_is_durable(services: dict[str, Any]) -> None:
+    """Not the dev-container mode: fsync on, no automatic topics, memory below the container's."""
+    command = services["redpanda"]["command"]
+    assert "--unsafe-bypass-fsync=false" in command
+    assert not [part for part in command if "dev-container" in part or part == "--mode"]
+    given = next(part.partition("=")[2] for part in command if part.startswith("--memory="))
+    assert int(given[:-1]) * UNITS[given[-1]] < memory(services["redpanda"])
+    bootstrap = Path("deploy/compose/redpanda/bootstrap.yaml")
+    assert f"./{bootstrap}:/etc/redpanda/.bootstrap.yaml:ro" in services["redpanda"]["volumes"]
+
+
+def test_the_outside_listener_is_published_where_it_says_it_is(services: dict[str, Any]) -> None:
+    """A client that reaches the listener is sent to the address it advertises."""
+    advertised = next(part for part in services["redpanda"]["command"] if part.startswith("--advertise-kafka-addr="))
+    listeners = dict(part.split("://") for part in advertised.partition("=")[2].split(","))
+    assert listeners["inside"] == services["silver-processor"]["environment"]["MEDALLION_KAFKA_BOOTSTRAP_SERVERS"]
+    host, port = listeners["outside"].split(":")
+    published = load_compose("docker-compose.host-access.yml")["services"]["redpanda"]["ports"]
+    assert published == [f"{host}:{port}:{port}"]
+
+
+def test_overrides_name_services_that_exist(services: dict[str, Any], compose_file: dict[str, Any]) -> None:
+    assert set(compose_file["services"]) <= set(services)

@@ -1,0 +1,115 @@
+"""Rules of the image, checked on the Dockerfile: small, pinned, not root, nothing fetched past the lock."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+Instruction = tuple[str, str]
+
+
+@pytest.fixture(scope="module")
+def instructions(root: Path) -> list[Instruction]:
+    """(name, arguments) with continued lines joined and comments dropped."""
+    text = (root / "deploy/Dockerfile").read_text()
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
+    return [(name.upper(), rest) for name, _, rest in (line.partition(" ") for line in joined.splitlines())]
+
+
+def of(instructions: list[Instruction], name: str) -> list[str]:
+    return [arguments for found, arguments in instructions if found == name]
+
+
+def test_every_stage_starts_from_the_same_pinned_image(instructions: list[Instruction]) -> None:
+    bases = {arguments.partition(" AS ")[0] for arguments in of(instructions, "FROM")}
+    assert len(of(instructions, "FROM")) == 2, "a build stage and a runtime stage"
+    assert len(bases) == 1
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", bases.pop())
+
+
+def test_runs_as_a_numeric_user_that_is_not_root(instructions: list[Instruction]) -> None:
+    names = [name for name, _ in instructions]
+    assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", of(instructions, "USER")[-1])
+    assert names.index("USER") > len(names) - 1 - names[::-1].index("COPY"), "nothing is copied as that user"
+
+
+def test_uses_copy_and_the_exec_form(instructions: list[Instruction]) -> None:
+    assert not of(instructions, "ADD")
+    for name in ("ENTRYPOINT", "CMD"):
+        assert all(arguments.startswith("[") for arguments in of(instructions, name)), name
+
+
+def test_installs_from_the_lock_alone(instructions: list[Instruction]) -> None:
+    runs = " && ".join(of(instructions, "RUN"))
+    installs = re.findall(r"pip (?:install|wheel) [^&]+", runs)
+    assert len(installs) == 3
+    assert all("--require-hashes" in line or "--no-deps" in line for line in installs)
+    assert not re.search(r"\b(curl|wget|apt-get|apk|git)\b|\|\s*(ba)?sh", runs)
+    assert not re.search(r"--(extra-)?index-url|--trusted-host", runs)
+
+
+def test_no_secret_and_no_floating_tag(root: Path, instructions: list[Instruction]) -> None:
+    assert ":latest" not in (root / "deploy/Dockerfile").read_text()
+    for arguments in of(instructions, "ENV") + of(instructions, "ARG"):
+        assert not re.search(r"PASSWORD|SECRET|TOKEN|KEY", arguments)
+
+
+def test_writes_nowhere_but_tmp(instructions: list[Instruction]) -> None:
+    """What a read-only root file system needs: home and working folder on the tmpfs, no byte code written."""
+    runtime = instructions[[name for name, _ in instructions].index("FROM", 1) :]
+    assert of(runtime, "WORKDIR") == ["/tmp"]
+    environment = " ".join(of(runtime, "ENV"))
+    assert "HOME=/tmp" in environment
+    assert "PYTHONDONTWRITEBYTECODE=1" in environment
+    assert not of(runtime, "VOLUME")
+
+
+def kept(root: Path, path: str) -> bool:
+    """Whether `.dockerignore` lets `path` into the build: the last rule that matches it or a folder above decides."""
+    inside = True
+    parts = path.split("/")
+    above = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    for line in (root / ".dockerignore").read_text().splitlines():
+        rule = line.strip().removeprefix("!")
+        if not rule or rule.startswith("#"):
+            continue
+        patterns = [rule, rule.removeprefix("**/")] if rule.startswith("**/") else [rule]
+        names = [*above, *parts] if rule.startswith("**/") else above
+        if any(
+            fnmatch(name, pattern) and ("/" in pattern or "/" not in name) for name in names for pattern in patterns
+        ):
+            inside = line.strip().startswith("!")
+    return inside
+
+
+def test_the_build_sees_the_packages_and_nothing_else(root: Path) -> None:
+    for path in (
+        "pyproject.toml",
+        "requirements.txt",
+        "README.md",
+        "LICENSE",
+        "config/symbols.yaml",
+        "ddl/0001_raw.sql",
+    ):
+        assert kept(root, path), path
+    for package in ("cli", "config", "ddl", "deploy", "offload", "producers", "schemas", "silver_processor"):
+        assert kept(root, f"{package}/__init__.py"), package
+    assert kept(root, "deploy/compose/lakehouse.py")
+    for path in (".env", ".git/config", ".venv/bin/python", "tests/recordings/README.md", ".medallion/catalog.db"):
+        assert not kept(root, path), path
+    for path in ("deploy/compose/clickhouse/users.xml", "ddl/__pycache__/client.cpython-311.pyc", "deploy/.env"):
+        assert not kept(root, path), path
+
+
+def test_hadolint_agrees(root: Path) -> None:
+    hadolint = shutil.which("hadolint")
+    if hadolint is None:
+        pytest.skip("hadolint is not installed")
+    result = subprocess.run([hadolint, "deploy/Dockerfile"], check=False, cwd=root, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout

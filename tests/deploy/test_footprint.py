@@ -1,0 +1,36 @@
+"""A process fits its container: what its program's imports and buffers cost, against the limit in the compose file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+# Pages of files (shared libraries) are left out: the kernel takes them back before it kills anybody.
+PROBE = """
+import importlib, sys
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+with open("/proc/self/status") as status:
+    print(next(line.split()[1] for line in status if line.startswith("RssAnon:")))
+"""
+MIB = 1024**2
+
+
+@pytest.mark.parametrize(
+    ("service", "modules", "grows"),
+    [
+        # The publisher's buffer, full when the broker is away.
+        ("producer-binance", ["cli.main", "cli.feed"], 64 * MIB),
+        ("silver-processor", ["silver_processor.__main__"], 200 * MIB),
+        ("offload", ["cli.main", "cli.cold"], 100 * MIB),
+        ("lakehouse-init", ["deploy.compose.lakehouse"], 50 * MIB),
+    ],
+)
+def test_programs_fit_their_limit(services: dict[str, Any], service: str, modules: list[str], grows: int) -> None:
+    command = [sys.executable, "-c", PROBE, *modules]
+    resident = 1024 * int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    limit = int(services[service]["deploy"]["resources"]["limits"]["memory"].removesuffix("M")) * MIB
+    assert resident + grows < limit, f"{resident / 1e6:.0f} MB at rest, {grows / 1e6:.0f} more, limit {limit / 1e6:.0f}"
