@@ -9,9 +9,11 @@ from pathlib import Path
 
 import aiohttp
 
+from config.settings import Settings
 from deploy.embedded.layout import DataDir
 
 LOOPBACK = "127.0.0.1"
+PASSWORD_VARIABLE = "MEDALLION_CLICKHOUSE_PASSWORD"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def stack_environment(data_dir: DataDir, ports: Ports, brokers: str, given: Mapp
 
 def clickhouse_service(data_dir: DataDir, ports: Ports, environment: Mapping[str, str]) -> Service:
     """The ClickHouse node: the engine's store behind native TCP and HTTP, and the stand-in for its Kafka engine."""
+    settings = Settings.from_environment(environment)
     argv = (
         sys.executable,
         "-m",
@@ -68,9 +71,14 @@ def clickhouse_service(data_dir: DataDir, ports: Ports, environment: Mapping[str
         "--http-port",
         str(ports.clickhouse_http),
         "--kafka-brokers",
-        environment["MEDALLION_KAFKA_BOOTSTRAP_SERVERS"],
-        "--password-env",
-        "MEDALLION_CLICKHOUSE_PASSWORD",
+        settings.kafka_bootstrap_servers,
+        "--kafka-pace-group",
+        settings.silver_consumer_group,
+        "--kafka-max-unconsumed-bytes",
+        str(settings.publish_max_unconsumed_bytes),
+        "--deduplication-window",
+        str(settings.deduplication_window),
+        *(("--password-env", PASSWORD_VARIABLE) if environment.get(PASSWORD_VARIABLE) else ()),
     )
     return Service("clickhouse", argv, environment, f"http://{LOOPBACK}:{ports.clickhouse_http}/ping")
 

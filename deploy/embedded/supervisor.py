@@ -42,7 +42,7 @@ POLL_S = 0.05
 
 log = structlog.get_logger("supervisor")
 _libc = ctypes.CDLL(None, use_errno=True)
-_back_off = wait_exponential_jitter(initial=0.2, max=5.0, jitter=0.2)
+_back_off = wait_exponential_jitter(multiplier=0.2, max=5.0, jitter=0.2)
 
 
 def _die_with_parent() -> None:

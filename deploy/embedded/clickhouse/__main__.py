@@ -31,6 +31,8 @@ def _options() -> Options:
     parser.add_argument("--deduplication-window", type=int, default=Limits.deduplication_window)
     parser.add_argument("--grace-s", type=float, default=10.0, help="how long SIGTERM lets queries end, seconds")
     parser.add_argument("--kafka-brokers", default="", help="host:port,… for tables with ENGINE = Kafka")
+    parser.add_argument("--kafka-pace-group", default="", help="consumer group that the sinks must not outrun")
+    parser.add_argument("--kafka-max-unconsumed-bytes", type=int, default=0, help="by how much at most; 0: no bound")
     given = parser.parse_args()
     if given.password_env and given.password_env not in os.environ:
         raise NodeStartError(f"the environment variable {given.password_env} is not set: put the password in it.")
@@ -43,6 +45,8 @@ def _options() -> Options:
         limits=Limits(given.max_memory_mb, given.deduplication_window),
         grace_s=given.grace_s,
         kafka_brokers=given.kafka_brokers,
+        kafka_pace_group=given.kafka_pace_group,
+        kafka_max_unconsumed_bytes=given.kafka_max_unconsumed_bytes,
     )
 
 

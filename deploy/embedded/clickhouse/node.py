@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
 
 from deploy.embedded.clickhouse import config
 from deploy.embedded.clickhouse.access import Access
 from deploy.embedded.clickhouse.engine import Engine
 from deploy.embedded.clickhouse.errors import NodeStartError
 from deploy.embedded.clickhouse.http.server import HttpServer
+from deploy.embedded.clickhouse.kafka import KafkaTables
 from deploy.embedded.clickhouse.native.server import NativeServer
 from deploy.embedded.clickhouse.session import Session
 from deploy.embedded.clickhouse.statements import StatementHook
 
-_KAFKA_PACKAGE = "deploy.embedded.clickhouse.kafka"
-
-
-class Kafka(StatementHook, Protocol):
-    """What stands in for Kafka tables."""
-
-    def start(self) -> None:
-        """Begin to consume and produce."""
-
-    def stop(self) -> None:
-        """Stop, with nothing acknowledged lost."""
-
-    def status(self) -> Mapping[str, Any]:
-        """The state of every table, ready for JSON."""
-
 
 @dataclass(frozen=True)
 class Options:
-    """How to run a node; `kafka_brokers` "" means no Kafka tables."""
+    """How to run a node.
+
+    `kafka_brokers` "" means no Kafka tables. `kafka_pace_group` and `kafka_max_unconsumed_bytes` bound what their sinks
+    put on a partition beyond what that consumer group has committed (0: no bound).
+    """
 
     path: Path
     host: str
@@ -46,6 +34,8 @@ class Options:
     limits: config.Limits = field(default_factory=config.Limits)
     grace_s: float = 10.0
     kafka_brokers: str = ""
+    kafka_pace_group: str = ""
+    kafka_max_unconsumed_bytes: int = 0
 
 
 class Node:
@@ -66,7 +56,7 @@ class Node:
             reason = f"cannot write to the data folder {path}: {error.strerror}. Name one you may write."
             raise NodeStartError(reason) from error
         self._engine = Engine.open(path / "engine", config=config_file)
-        self._kafka = _kafka(self._engine, path / "kafka", options.kafka_brokers)
+        self._kafka = _kafka(self._engine, options)
         self._hooks: Sequence[StatementHook] = [self._kafka] if self._kafka else []
         self._native: NativeServer | None = None
         self._http = HttpServer(options.access, self._open_session, self._kafka.status if self._kafka else None)
@@ -110,8 +100,12 @@ class Node:
         return Session(self._engine, self._hooks, database)
 
 
-def _kafka(engine: Engine, state_dir: Path, brokers: str) -> Kafka | None:
-    if not brokers:
+def _kafka(engine: Engine, options: Options) -> KafkaTables | None:
+    if not options.kafka_brokers:
         return None
-    tables: Kafka = import_module(_KAFKA_PACKAGE).KafkaTables(engine, state_dir, brokers)
-    return tables
+    return KafkaTables(
+        engine,
+        brokers=options.kafka_brokers,
+        pace_group=options.kafka_pace_group or None,
+        max_unconsumed_bytes=options.kafka_max_unconsumed_bytes,
+    )

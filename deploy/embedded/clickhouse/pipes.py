@@ -11,6 +11,8 @@ from typing import Self
 
 _PIPE_BYTES = 1 << 20
 _KILL_INTERVAL_S = 0.02
+# Kept between results: starting a thread takes as long as a small query. More than there can be readers.
+_WRITERS = ThreadPoolExecutor(max_workers=1024, thread_name_prefix="engine-result")
 
 
 class PipeReader:
@@ -45,18 +47,17 @@ class PipeReader:
         Raises:
             Exception: whatever `write` raised, after the bytes it wrote.
         """
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine-result") as pool:
-            writer = pool.submit(self._write, write)
-            try:
-                while chunk := os.read(self._read_end, _PIPE_BYTES):
-                    yield chunk
-                writer.result()
-            finally:
-                os.close(self._read_end)
-                self._read_end = -1
-                while not wait([writer], timeout=0).done:
-                    kill()
-                    wait([writer], timeout=_KILL_INTERVAL_S)
+        writer = _WRITERS.submit(self._write, write)
+        try:
+            while chunk := os.read(self._read_end, _PIPE_BYTES):
+                yield chunk
+            writer.result()
+        finally:
+            os.close(self._read_end)
+            self._read_end = -1
+            while not wait([writer], timeout=0).done:
+                kill()
+                wait([writer], timeout=_KILL_INTERVAL_S)
 
     def _write(self, write: Callable[[], object]) -> None:
         try:

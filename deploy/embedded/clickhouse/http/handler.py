@@ -135,10 +135,10 @@ class Exchange:
         wanted = self._request.statement.output_format or self._parameters.default_format
         headers = {**self.headers, "X-ClickHouse-Format": wanted, "Content-Type": content_type(wanted)}
         parts = self._result_parts(wanted)
+        part, is_last = await self._in_worker(lambda: next(parts))
+        if is_last:
+            return web.Response(body=part, headers=headers)
         try:
-            part, is_last = await self._in_worker(lambda: next(parts))
-            if is_last:
-                return web.Response(body=part, headers=headers)
             response = web.StreamResponse(headers=headers)
             await response.prepare(request)
             while not is_last:
