@@ -157,9 +157,14 @@ def _compare(hot: HotStore, table: Table, cold: ColdTable, part: Slice, until_us
 
 
 def _sums(hot: HotStore, cold: ColdTable, source: str, span: Parameters) -> Sums:
-    columns = [name for name, _, _ in cold.columns]
-    identity = [name for name in columns if name not in TRANSPORT]
-    sql = render("checksum.sql", source=source, columns=columns, identity=identity, loose=cold.layer == "bronze")
+    sql = render(
+        "checksum.sql",
+        source=source,
+        columns=[name for name, _, _ in cold.columns],
+        optional=cold.optional,
+        transport=TRANSPORT,
+        loose=cold.layer == "bronze",
+    )
     return {
         (row["key_exchange"], row["key_symbol"]): (int(row["row_count"]), int(row["checksum"]))
         for row in hot.rows(sql, span)

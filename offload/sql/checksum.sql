@@ -1,4 +1,13 @@
 -- Rows and an order-independent checksum (modulo 2^64, so that sums of parts add up) by exchange and symbol.
+-- A hash of NULL is NULL and would drop its row from the sum, hence the pair in its place.
+{% macro hash(left_out) -%}
+cityHash64(
+    {%- for column in columns if column not in left_out -%}
+    {{ ', ' if not loop.first }}
+    {%- if column in optional %}isNull({{ column }}), ifNull({{ column }}, 0){% else %}{{ column }}{% endif %}
+    {%- endfor -%}
+)
+{%- endmacro %}
 SELECT
     toString(exchange) AS key_exchange,
     toString(symbol) AS key_symbol,
@@ -11,9 +20,9 @@ FROM
         symbol,
 {% if loose %}
         -- Which of several equal rows a merge keeps is the server's choice: their coordinates do not count.
-        if(defect = '' AND trade_id != '', sipHash64({{ identity | join(', ') }}), sipHash64({{ columns | join(', ') }})) AS row_hash
+        if(defect = '' AND trade_id != '', {{ hash(transport) }}, {{ hash([]) }}) AS row_hash
 {% else %}
-        sipHash64({{ columns | join(', ') }}) AS row_hash
+        {{ hash([]) }} AS row_hash
 {% endif %}
     FROM
     (

@@ -20,4 +20,5 @@ WHERE t.ingested_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
   AND t.ingested_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
 {% if partition %}
   AND t._topic = {key:String}
+ORDER BY t.exchange, t.ingested_at, t._offset
 {% endif %}

@@ -30,4 +30,5 @@ WHERE t.validated_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
   AND t.exchange = {key:String}
   AND t.timestamp >= fromUnixTimestamp64Micro({partition_from_us:Int64}, 'UTC')
   AND t.timestamp < fromUnixTimestamp64Micro({partition_to_us:Int64}, 'UTC')
+ORDER BY t.symbol, t.timestamp, t.trade_id
 {% endif %}

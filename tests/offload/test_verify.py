@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +16,7 @@ from offload.tables import BY_NAME
 from offload.verify import verify
 from tests.offload.cold_tables import live_files
 from tests.offload.conftest import new_settings
-from tests.offload.hot_tables import HotTables, read_tape
+from tests.offload.hot_tables import HotTables, raw_rows, read_tape, silver_rows
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,9 @@ def hot_and_cold(http_port: int, tape: Path, tmp_path_factory: pytest.TempPathFa
     """3,000 trades, offloaded; a test that damages a file puts it back."""
     folder = tmp_path_factory.mktemp("verify")
     hot = HotTables(new_settings(http_port, folder), folder)
-    hot.load(read_tape(tape).head(3000))
+    trades = read_tape(tape).head(3000)
+    hot.insert("silver_trades", silver_rows(trades))
+    hot.insert("trades_raw", raw_rows(_with_unreadable_price(trades)))
     run(hot.settings)
     return hot
 
@@ -31,6 +34,12 @@ def hot_and_cold(http_port: int, tape: Path, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="module")
 def offloaded(hot_and_cold: HotTables) -> Settings:
     return hot_and_cold.settings
+
+
+def _with_unreadable_price(trades: pl.DataFrame) -> pl.DataFrame:
+    """The first trade of each hour has no number for a price, so that Bronze holds NULL."""
+    unreadable = pl.col("offset") < 3
+    return trades.with_columns(pl.when(unreadable).then(pl.lit("n/a")).otherwise(pl.col("price")).alias("price"))
 
 
 def _rewrite(path: Path, change: str, column: str) -> pa.Table:
@@ -102,6 +111,22 @@ def test_a_damaged_cold_file_is_found(offloaded: Settings, name: str, change: st
         (name, row["exchange"][0].as_py(), row["symbol"][0].as_py())
     ]
     assert differences[0].cold_rows - differences[0].hot_rows == {"drop": -1, "repeat": 1}.get(change, 0)
+
+
+def test_a_changed_row_with_a_null_is_found(offloaded: Settings) -> None:
+    """A hash of a row with NULL is NULL: the row must not drop out of the checksum."""
+    path = sorted(live_files(offloaded, BY_NAME["bronze_trades"]))[0]
+    intact = path.read_bytes()
+    table = pq.read_table(path)
+    row = table.column("price").to_pylist().index(None)
+    texts = table.column("quantity_text").to_pylist()
+    texts[row] += "0"
+    index = table.schema.get_field_index("quantity_text")
+    pq.write_table(table.set_column(index, table.field(index), pa.array(texts, table.field(index).type)), path)
+    try:
+        assert not verify(offloaded, layers=("bronze",)).ok
+    finally:
+        path.write_bytes(intact)
 
 
 def test_a_hot_row_that_appeared_since_is_a_difference(hot_and_cold: HotTables, tape: Path) -> None:
