@@ -1,0 +1,223 @@
+"""A worker that dies at any moment, over and over: every trade is in Silver and in Gold exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import fastavro
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.records import SILVER, BronzeTrade
+from schemas.wire import avro_schema
+from silver_processor.journal import Position
+from silver_processor.partition import Partition
+from silver_processor.patience import Patience
+from silver_processor.plan import Range
+from silver_processor.seen import Market, SeenTrades
+from silver_processor.sink import Sink
+from silver_processor.store import Coordinates, Payload
+from tests.silver.bronze import RULES, TRADE
+
+AVRO = fastavro.parse_schema(avro_schema(BronzeTrade))
+TOPIC = "market.crypto.trades.bronze"
+
+
+class KilledError(BaseException):
+    """The process is gone at this point."""
+
+
+@dataclass
+class Fate:
+    """Counts the points at which a process could die, and kills it at the chosen one."""
+
+    left: int
+
+    def point(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise KilledError
+
+
+@dataclass
+class Server:
+    """ClickHouse: de-duplicates by token and table, Silver before Gold, and is not atomic over the two."""
+
+    silver: dict[str, pa.Table] = field(default_factory=dict)
+    gold: dict[str, int] = field(default_factory=dict)
+    duplicates: list[int] = field(default_factory=list)
+    fate: Fate = field(default_factory=lambda: Fate(10**9))
+
+    def insert(self, table: str, rows: pa.Table, token: str) -> None:
+        self.fate.point()
+        if table == "duplicate_trades":
+            self.duplicates += rows["raw_offset"].to_pylist()
+            return
+        if token not in self.silver:
+            self.silver[token] = rows
+        else:
+            assert rows.num_rows == self.silver[token].num_rows, "a retried insert is the same block again"
+        self.fate.point()
+        self.gold.setdefault(token, rows.num_rows)
+        self.fate.point()
+
+    @property
+    def rows(self) -> pa.Table:
+        return pa.concat_tables(self.silver.values()) if self.silver else SILVER.empty_table()
+
+    def seen(self, markets: Sequence[Market], but_token: str = "") -> Iterator[pa.Table]:
+        for token, table in self.silver.items():
+            if token != but_token:
+                mask = [pair in markets for pair in zip(*_pairs(table), strict=True)]
+                yield table.filter(pa.array(mask, pa.bool_()))
+
+    def delivered(self, again: pa.Table) -> npt.NDArray[np.bool_]:
+        held = set(self.rows["raw_offset"].to_pylist())
+        return np.array([offset in held for offset in again["raw_offset"].to_pylist()])
+
+    def payloads(self, _rejects: pa.Table) -> dict[Coordinates, Payload]:
+        return {}
+
+
+def _pairs(table: pa.Table) -> tuple[list[str], list[str]]:
+    return table["exchange"].to_pylist(), table["symbol"].to_pylist()
+
+
+@dataclass
+class Letters:
+    """The dead-letter topic."""
+
+    sent: list[int] = field(default_factory=list)
+
+    def send(self, letters: list[dict[str, Any]]) -> None:
+        self.sent += [letter["raw_offset"] for letter in letters]
+
+
+@dataclass
+class Group:
+    """The consumer group: survives the workers."""
+
+    fate: Fate = field(default_factory=lambda: Fate(10**9))
+    committed: int = -1
+    recorded: Range | None = None
+
+    async def position(self, _partition: int) -> Position | None:
+        return Position(self.committed, self.recorded, 1)
+
+    async def record(self, _partition: int, planned: Range, _generation: int) -> bool:
+        self.fate.point()
+        self.committed, self.recorded = planned.first, planned
+        self.fate.point()
+        return True
+
+
+def message(trades: list[tuple[str, str]], offset: int, first: int) -> Any:
+    rows = [
+        TRADE | {"trade_id": trade_id, "side": side, "raw_offset": first + place}
+        for place, (trade_id, side) in enumerate(trades)
+    ]
+    body = io.BytesIO()
+    fastavro.writer(body, AVRO, rows, codec="deflate")
+    return SimpleNamespace(offset=offset, timestamp=1_723_161_255.342 + offset, value=body.getvalue())
+
+
+async def run(
+    messages: list[Any], deliveries: list[int], group: Group, server: Server, letters: Letters, merge_rows: int
+) -> None:
+    """One life of a worker: `deliveries` are the sizes in which messages reach it, the rest comes at once."""
+    with ThreadPoolExecutor(1) as executor:
+        sink = Sink(TOPIC, RULES, server, letters, Patience(SimpleNamespace(is_set=lambda: False)))  # type: ignore[arg-type]
+        acknowledged: list[int] = []
+
+        def commit(event: Any) -> None:
+            group.fate.point()
+            acknowledged.append(event.message.offset)
+            group.committed, group.recorded = event.message.offset + 1, None
+
+        partition = Partition(
+            TOPIC,
+            0,
+            SeenTrades(lambda _: np.empty(0, np.bool_)),
+            group,
+            sink,
+            merge_rows,
+            executor,
+            commit,
+            lambda _: None,
+        )
+        left = [m for m in messages if m.offset >= group.committed]
+        for size in [*deliveries, len(left)]:
+            for part in left[:size]:
+                await partition.take(SimpleNamespace(message=part))
+            left = left[size:]
+            await partition.process()
+        assert acknowledged == sorted(acknowledged)
+
+
+TRADES = st.lists(
+    st.tuples(st.integers(0, 30).map(str), st.sampled_from(["BUY", "BUY", "SELL", "?"])), min_size=1, max_size=6
+)
+LIVES = st.lists(st.tuples(st.integers(0, 25), st.lists(st.integers(0, 4), max_size=4), st.integers(1, 20)), max_size=6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(TRADES, min_size=1, max_size=8), LIVES)
+def test_effectively_once_whenever_the_worker_dies(
+    contents: list[list[tuple[str, str]]], lives: list[tuple[int, list[int], int]]
+) -> None:
+    """Invariants 1 and 2. Every life has its own merge limit and arrival pattern, so plans differ unless recorded."""
+    starts = [sum(len(part) for part in contents[:place]) for place in range(len(contents))]
+    messages = [message(part, place, first) for place, (part, first) in enumerate(zip(contents, starts, strict=True))]
+    group, server, letters = Group(), Server(), Letters()
+    for deaths, deliveries, merge_rows in lives:
+        group.fate = server.fate = Fate(deaths)
+        try:
+            asyncio.run(run(messages, deliveries, group, server, letters, merge_rows))
+        except KilledError:
+            continue
+    group.fate = server.fate = Fate(10**9)
+    asyncio.run(run(messages, [], group, server, letters, 1000))
+
+    trades = [(offset, *trade) for offset, trade in enumerate(trade for part in contents for trade in part)]
+    valid = [(offset, trade_id) for offset, trade_id, side in trades if side != "?"]
+    stored = server.rows
+    assert sorted(stored["trade_id"].to_pylist()) == sorted({trade_id for _, trade_id in valid})
+    assert server.gold == {token: rows.num_rows for token, rows in server.silver.items()}
+    kept = set(stored["raw_offset"].to_pylist())
+    assert set(server.duplicates) == {offset for offset, _ in valid} - kept
+    assert set(letters.sent) == {offset for offset, _, side in trades if side == "?"}
+    assert group.committed == len(messages)
+
+
+def test_a_group_that_was_reset_to_the_start_changes_nothing() -> None:
+    """Replaying the whole topic under other boundaries: no row twice, no redelivered row counted as a duplicate."""
+    messages = [message([("1", "BUY"), ("2", "BUY")], 0, 0), message([("2", "SELL"), ("3", "BUY")], 1, 2)]
+    group, server, letters = Group(), Server(), Letters()
+    asyncio.run(run(messages, [1, 1], group, server, letters, 1))
+    group.committed = -1
+    asyncio.run(run(messages, [], group, server, letters, 1000))
+    assert sorted(server.rows["trade_id"].to_pylist()) == ["1", "2", "3"]
+    assert sum(server.gold.values()) == 3
+    assert set(server.duplicates) == {2}
+
+
+def test_a_worker_that_lost_its_partition_does_not_insert() -> None:
+    server, letters = Server(), Letters()
+
+    class Fenced(Group):
+        async def record(self, _partition: int, _planned: Range, _generation: int) -> bool:
+            return False
+
+    group = Fenced()
+    asyncio.run(run([message([("1", "BUY")], 0, 0)], [], group, server, letters, 10))
+    assert server.rows.num_rows == 0
+    assert group.committed == -1
