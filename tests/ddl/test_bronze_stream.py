@@ -131,6 +131,16 @@ def test_a_reject_reads_back_and_counts_once(engine: Engine) -> None:
     assert {name: read[name] for name in DEAD} == again
 
 
+def test_a_redelivery_on_another_day_merges_in_storage(engine: Engine) -> None:
+    settings = make_warehouse(engine)
+    for day in range(3):
+        record = DEAD | {"rejected_at": DEAD["rejected_at"] + day * 86_400_000_000}  # type: ignore[operator]
+        reject(engine, settings, [json.dumps(record).encode()])
+    log = f"{settings.clickhouse_database}.dlq_trades_log"
+    engine.execute(f"OPTIMIZE TABLE {log} FINAL")
+    assert engine.execute(f"SELECT count() FROM {log}") == [[1]]
+
+
 def test_what_is_no_dlq_record_is_kept_and_stops_nothing(engine: Engine) -> None:
     settings = make_warehouse(engine)
     records = [b"", b"\xff", b"\xff", b"[]", b'{"published_at": 1e99, "raw_offset": -1}', json.dumps(DEAD).encode()]

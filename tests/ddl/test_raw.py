@@ -14,7 +14,7 @@ from config.settings import Settings
 from tests.ddl.engine import Engine
 from tests.ddl.feed import FIELDS, TOPIC, envelope, publish, raw_rows
 
-SLOW_ENGINE = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+SLOW_ENGINE = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 LAST_MICROS = 7_258_118_400_000_000
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -142,6 +142,26 @@ def test_hostile_messages_pass(engine: Engine, warehouse: Settings, message: byt
     rows = raw_rows(engine, warehouse, partition)
     assert rows["raw_json"].to_list() == [message, envelope()]
     assert rows["price"][1] == b"60000.10"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b'{"price":\x011\x02}',
+        b'{"price":01.5}',
+        b'{"price":1.5x}',
+        b'{"price":.5}',
+        b'{"price":+1}',
+        b'{"price":1.5}{}',
+        b'["binance","BTCUSDT","1","1.5"]',
+        b'"price"',
+        b'\xef\xbb\xbf{"price":1.5}',
+        b'{"price":"\xff"}',
+    ],
+)
+def test_what_is_no_json_object_has_no_fields(engine: Engine, warehouse: Settings, message: bytes) -> None:
+    (row,) = raw_rows(engine, warehouse, publish(engine, warehouse, [message])).to_dicts()
+    assert set(yielded(row).values()) == {""}
 
 
 def test_coordinates_and_times(engine: Engine, warehouse: Settings) -> None:
