@@ -59,9 +59,14 @@ class InMemoryBroker:
             raise BrokerError("librdkafka made no mock cluster: is 127.0.0.1 usable and a port free?")
         library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, rebalance_delay_ms)
         for topic, partitions in (topics or {}).items():
-            if library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), partitions, 1) != 0:
+            created = (
+                partitions > 0 and library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), partitions, 1) == 0
+            )
+            if not created:
                 self.close()
-                raise BrokerError(f"topic {topic!r} with {partitions} partitions was refused: name it once, count from 1")
+                raise BrokerError(
+                    f"topic {topic!r} with {partitions} partitions was refused: name it once, count from 1"
+                )
 
     @property
     def bootstrap_servers(self) -> str:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import pyarrow as pa
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
-from deploy.embedded.clickhouse.engine import quote_name
-
 Partition = tuple[str, int]
 
 
@@ -19,7 +17,7 @@ class Block:
     """Rows of consecutive messages, ready to insert.
 
     Attributes:
-        columns: what the INSERT names, quoted.
+        columns: names of the columns in `data`; the others have their defaults.
         data: the rows as an Arrow stream; empty if no message has a row.
         rows: rows in `data`; an empty message and a tombstone have none, as with the engine's RawBLOB.
         messages: messages by partition.
@@ -27,8 +25,8 @@ class Block:
         next: the offset to go on from by partition, which is what gets committed.
     """
 
-    columns: str
-    data: bytes
+    columns: tuple[str, ...]
+    data: memoryview
     rows: int
     messages: dict[Partition, int]
     first: dict[Partition, int]
@@ -46,9 +44,9 @@ def block(column: str, messages: Sequence[Message]) -> Block:
     offsets = [message.offset() for message in messages]
     last = dict(zip(partitions, offsets, strict=True))
     rows = [message for message in messages if message.value()]
-    names, data = _rows(column, rows) if rows else ([], b"")
+    names, data = _rows(column, rows) if rows else ([], memoryview(b""))
     return Block(
-        columns=", ".join(quote_name(name) for name in names),
+        columns=tuple(names),
         data=data,
         rows=len(rows),
         messages=dict(Counter(partitions)),
@@ -57,7 +55,7 @@ def block(column: str, messages: Sequence[Message]) -> Block:
     )
 
 
-def _rows(column: str, messages: Sequence[Message]) -> tuple[list[str], bytes]:
+def _rows(column: str, messages: Sequence[Message]) -> tuple[list[str], memoryview]:
     stamps = [message.timestamp() for message in messages]
     milliseconds = pa.array([None if kind == TIMESTAMP_NOT_AVAILABLE else at for kind, at in stamps], pa.int64())
     arrays: dict[str, pa.Array] = {
@@ -79,4 +77,4 @@ def _rows(column: str, messages: Sequence[Message]) -> tuple[list[str], bytes]:
     target = pa.BufferOutputStream()
     with pa.ipc.new_stream(target, table.schema) as writer:
         writer.write_table(table)
-    return table.column_names, target.getvalue().to_pybytes()
+    return table.column_names, memoryview(target.getvalue())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from deploy.embedded.clickhouse.engine import EngineSession
+from deploy.embedded.clickhouse.engine_session import EngineSession
 from deploy.embedded.clickhouse.kafka.definition import KafkaTable, Role, parse_kafka_table
 from deploy.embedded.clickhouse.statements import scan
 

@@ -11,9 +11,10 @@ import orjson
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from deploy.embedded.clickhouse.engine import EngineSession, quote_name
+from deploy.embedded.clickhouse.engine_session import EngineSession
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.kafka.catalog import StandIn
+from deploy.embedded.clickhouse.quoting import quote_name
 from producers.pacing import Pacer
 
 _PARTS = """
@@ -191,9 +192,7 @@ class Sink:
             self._finish(part)
 
         part.waiting += 1
-        self._producer.produce(
-            self.stand_in.table.topics[0], data, key=key, timestamp=stamp, on_delivery=on_delivery
-        )
+        self._producer.produce(self.stand_in.table.topics[0], data, key=key, timestamp=stamp, on_delivery=on_delivery)
         return True
 
     def _finish(self, part: _Part) -> None:

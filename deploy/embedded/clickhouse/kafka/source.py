@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from deploy.embedded.clickhouse.engine import EngineSession, quote_name
+from deploy.embedded.clickhouse.engine_session import EngineSession
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.kafka.blocks import Block, Partition, block
 from deploy.embedded.clickhouse.kafka.catalog import StandIn
+from deploy.embedded.clickhouse.kafka.feed import insert_block
 from deploy.embedded.clickhouse.kafka.gate import Gate
 
-INSERT_SETTINGS = {"max_partitions_per_insert_block": "0", "insert_allow_materialized_columns": "1"}
 _DEFAULT_BLOCK_ROWS = 65_536
 _DEFAULT_FLUSH_MS = 7_500
 _MOST_ROWS = 1_000_000  # confluent_kafka's own limit for one consume()
@@ -221,10 +221,7 @@ class Source:
                     if not self._is_fed():
                         raise EngineError(0, "no materialized view reads the table: waiting for one")
                     if made.rows:
-                        table = ".".join(quote_name(part) for part in self.stand_in.name)
-                        self._session.insert(
-                            f"INSERT INTO {table} ({made.columns})", "ArrowStream", [made.data], INSERT_SETTINGS
-                        )
+                        insert_block(self._session, self.stand_in.name, made)
             except EngineError as error:
                 self._counters.failed(error.message)
                 _log.warning("block not inserted, trying again", table=self.stand_in.name, error=error.message)
