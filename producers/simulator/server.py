@@ -15,7 +15,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from producers.simulator.player import Player, Subscriber
+from producers.simulator.player import Player, Status, Subscriber
 from producers.simulator.venues import VENUES
 from producers.simulator.venues.model import Answer
 
@@ -91,6 +91,10 @@ class Simulator:
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
+
+    def progress(self, code: str) -> Status:
+        """How far the recording of an exchange code has been played."""
+        return self._players[code].status
 
     def status(self) -> dict[str, object]:
         """What `/status` answers."""
