@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import subprocess
+import sys
+import urllib.request
 import xml.etree.ElementTree as ET
 import zlib
 from pathlib import Path
@@ -120,6 +123,36 @@ def test_entry_points_exist(ours: dict[str, Any]) -> None:
             program = program[2].rpartition("exec ")[2].split()
         assert program[0] == "medallion", name
         _parse(command_line, program[1:])
+
+
+def test_the_simulator_starts_as_compose_starts_it(root: Path, services: dict[str, Any]) -> None:
+    """Its arguments and its health check, on a free port; its producers connect to paths that it serves."""
+    simulator = services["simulator"]
+    (mount,) = simulator["volumes"]
+    source, target, _ = mount.split(":")
+    arguments = [
+        "--port=0" if argument.startswith("--port=") else argument.replace(target, str(root / source))
+        for argument in simulator["command"]
+    ]
+    process = subprocess.Popen([sys.executable, *simulator["entrypoint"][1:], *arguments], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        status = re.search(r"http://127\.0\.0\.1:\d+/\S+", process.stdout.readline().decode())
+        assert status is not None, "it did not start"
+        checked = re.search(r"http://127\.0\.0\.1:8765(/\w+)", simulator["healthcheck"]["test"][-1])
+        assert checked is not None
+        assert status[0].endswith(checked[1])
+        with urllib.request.urlopen(status[0], timeout=10) as answer:
+            assert answer.status == 200
+    finally:
+        process.terminate()
+        process.wait(30)
+    recorded = {re.split("[=]", argument)[1] for argument in arguments if argument.startswith("--recording=")}
+    simulated = [service["command"] for name, service in services.items() if name.startswith("simulated-")]
+    assert {command[command.index("--exchange") + 1] for command in simulated} == recorded
+    for command in simulated:
+        exchange, endpoint = (command[command.index(option) + 1] for option in ("--exchange", "--endpoint"))
+        assert endpoint == f"ws://127.0.0.1:8765/{exchange}"
 
 
 def _is_package(module: str) -> bool:

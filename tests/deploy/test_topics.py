@@ -96,9 +96,10 @@ def test_a_new_exchange_gets_its_topic_and_the_others_stay(create_topics: Any) -
     assert set(done.topics("create")) == {Settings().raw_topic("okx")}
 
 
-def test_a_topic_is_not_taken_for_another_whose_name_it_begins(create_topics: Any) -> None:
-    done = create_topics(existing=(Settings().raw_topic("binance_usdm"),), MEDALLION_EXCHANGES="binance")
-    assert Settings().raw_topic("binance") in done.topics("create")
+def test_a_topic_is_not_taken_for_another_that_contains_its_name(create_topics: Any) -> None:
+    dlq = Settings().dlq_topic
+    done = create_topics(existing=(f"{dlq}.old", f"old.{dlq}", dlq.replace(".", "-")))
+    assert dlq in done.topics("create")
 
 
 def test_automatic_topics_are_off_before_the_first_topic_exists(create_topics: Any) -> None:
