@@ -11,7 +11,7 @@ from pyiceberg.io.pyarrow import parquet_file_to_data_file
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
-from offload.errors import BrokenExportError, CommitConflictError, HotStoreError
+from offload.errors import BrokenExportError, CommitConflictError
 from offload.hot import HotStore, Parameters
 from offload.slices import Slice
 from offload.tables import ColdTable
@@ -43,21 +43,9 @@ def slice_folder(table: Table, part: Slice) -> str:
     return f"{table.location()}/data/{quote(part.id, safe='/')}"
 
 
-def select_of(hot: HotStore, cold: ColdTable, *, partition: bool) -> str:
-    """The SELECT that turns the hot rows of a slice into rows of `cold`, of one partition or of all.
-
-    Raises:
-        HotStoreError: the hot table is not there.
-    """
-    sorting_key = ""
-    if cold.layer == "bronze":
-        found = hot.rows(render("sorting_key.sql"), {"hot": cold.hot})
-        if not found:
-            raise HotStoreError(f"There is no table {cold.hot} in ClickHouse: run `medallion ddl apply` first.")
-        sorting_key = found[0]["sorting_key"]
-    return render(
-        cold.select, hot=cold.hot, bucket_seconds=cold.bucket_seconds, partition=partition, sorting_key=sorting_key
-    )
+def select_of(cold: ColdTable, *, partition: bool) -> str:
+    """The SELECT that turns the hot rows of a slice into rows of `cold`, of one partition or of all."""
+    return render(cold.select, hot=cold.hot, bucket_seconds=cold.bucket_seconds, partition=partition)
 
 
 def export_slice(hot: HotStore, table: Table, cold: ColdTable, part: Slice, until_us: int, attempt: str) -> Export:
@@ -68,7 +56,7 @@ def export_slice(hot: HotStore, table: Table, cold: ColdTable, part: Slice, unti
         BrokenExportError: a file is not what the cold table needs.
         CommitConflictError: another offloader replaced the slice meanwhile.
     """
-    select = render("export.sql", select=select_of(hot, cold, partition=True), sort=cold.sort)
+    select = render("export.sql", select=select_of(cold, partition=True), sort=cold.sort)
     span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": until_us}
     files: list[DataFile] = []
     paths: list[str] = []

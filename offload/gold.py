@@ -106,6 +106,6 @@ def _touched(task: Task, windows: Mapping[int, int]) -> set[tuple[str, int]]:
 
 def _measure(task: Task, cold: ColdTable, part: Slice, until_us: int) -> int:
     """Trades in the hot candles of a partition; they only grow, unless the hot tier has let go of some."""
-    sql = render("gold_measure.sql", select=select_of(task.hot, cold, partition=True))
+    sql = render("gold_measure.sql", select=select_of(cold, partition=True))
     span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": until_us, "key": part.key}
     return int(task.hot.rows(sql, span)[0]["trades"])

@@ -28,10 +28,14 @@ _EXPORT_SETTINGS: dict[str, Any] = {
     "output_format_parquet_row_group_size": 250_000,
     "output_format_parquet_string_as_string": 1,
     "output_format_parquet_compression_method": "zstd",
-    "max_bytes_before_external_sort": 200_000_000,
+    "max_bytes_before_external_sort": 100_000_000,
     "max_threads": 2,
 }
-_QUERY_SETTINGS: dict[str, Any] = {"max_bytes_before_external_group_by": 400_000_000}
+_QUERY_SETTINGS: dict[str, Any] = {
+    "max_bytes_before_external_group_by": 200_000_000,
+    "max_bytes_before_external_sort": 100_000_000,
+    "max_threads": 2,
+}
 
 
 class HotStore(Protocol):

@@ -146,7 +146,7 @@ def _verify_table(
 
 def _compare(hot: HotStore, table: Table, cold: ColdTable, part: Slice, until_us: int) -> tuple[Sums, Sums, Sums]:
     span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": until_us, "key": part.key}
-    select = select_of(hot, cold, partition=cold.layer == "gold")
+    select = select_of(cold, partition=cold.layer == "gold")
     hot_sums = _sums(hot, cold, select, span)
     files = _cold_source(hot, table, cold, part, select, span)
     cold_sums = _sums(hot, cold, files, span) if files else {}
