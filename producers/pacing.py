@@ -17,7 +17,8 @@ _WAIT_SECONDS = 0.005
 class Pacer:
     """At most `max_bytes` of any partition published and not yet committed by `group`; 0 means no bound.
 
-    The publisher asks with `acquire` before it produces, and from the producer's delivery callback calls `release`, once
+    The publisher asks with `acquire` before it produces, and from the producer's delivery callback calls `release`,
+    once
     for every message acquired, and `delivered` where there was no error. What is under way counts against every
     partition, since the partitioner chooses only later. A message larger than the bound goes alone, when everything
     before it is consumed. A publisher that may overshoot by what it has under way asks with `admits` instead.

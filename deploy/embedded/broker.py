@@ -1,20 +1,26 @@
 """An in-memory Kafka broker in a process of its own: `python -m deploy.embedded.broker --state FILE`.
 
 It is librdkafka's mock cluster, one broker on a free port of 127.0.0.1, run from the library that the confluent-kafka
-wheel brings. FILE gets `host:port` in one atomic step once clients can connect; SIGTERM or SIGINT ends it and removes FILE. What it does and does not do, measured with librdkafka 2.16.0 (tests/kafka_engine/test_broker.py
+wheel brings. FILE gets `host:port` in one atomic step once clients can connect; SIGTERM or SIGINT ends it and removes
+FILE. What it does and does not do, measured with librdkafka 2.16.0 (tests/kafka_engine/test_broker.py
 holds the ones the pipeline rests on):
 
 - Nothing survives a restart: topics, messages, offsets and group commits live in memory.
-- **A partition keeps about 5 MiB, at most 100,000 produce batches**, whatever was read of it: beyond that its oldest batches
+- **A partition keeps about 5 MiB, at most 100,000 produce batches**, whatever was read of it: beyond that its oldest
+  batches
   are gone, and a consumer that had not read them is reset. Pace by consumer lag (`producers.pacing.Pacer`).
-- The size is that of the batches *as sent*: it stores compressed batches as they are, never recompresses, so producers gain
+- The size is that of the batches *as sent*: it stores compressed batches as they are, never recompresses, so
+  producers gain
   from `compression.type`. 32 MB messages pass (`message.max.bytes` is the producer's own limit, the broker has none).
-- **A batch larger than 5 MiB as sent is lost, and the batch after it as well**, unless it is the partition's first: the eviction
+- **A batch larger than 5 MiB as sent is lost, and the batch after it as well**, unless it is the partition's first:
+  the eviction
   moves the start of the log past them, in silence; the producer gets an ordinary acknowledgement. A consumer sees
   "offset out of range" and is reset. 32 MB that compress below 5 MiB are kept.
-- A topic springs into being when somebody asks for its metadata, with 4 partitions. CreateTopics is not served; `--topic
+- A topic springs into being when somebody asks for its metadata, with 4 partitions. CreateTopics is not served;
+  `--topic
   NAME:PARTITIONS` creates one at start with another count.
-- Message timestamps (CreateTime), keys, headers, null values are kept. `auto.offset.reset`, offset commits, consumer groups
+- Message timestamps (CreateTime), keys, headers, null values are kept. `auto.offset.reset`, offset commits, consumer
+  groups
   with rebalances (eager protocols), idempotent and transactional producers work; the first join of a group waits
   `--rebalance-delay-ms` (0 here, 3,000 in librdkafka).
 """

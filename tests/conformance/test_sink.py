@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -19,7 +18,8 @@ pytestmark = pytest.mark.conformance
 
 _TYPES = (
     "s String, l LowCardinality(String), n Nullable(String), u32 UInt32, u64 UInt64, i64 Int64, f Nullable(Float64), "
-    "t3 DateTime64(3, 'UTC'), t6 DateTime64(6, 'UTC'), t0 DateTime('UTC'), e Enum8('BUY' = 1, 'SELL' = 2), d Decimal(38, 18)"
+    "t3 DateTime64(3, 'UTC'), t6 DateTime64(6, 'UTC'), t0 DateTime('UTC'), "
+    "e Enum8('BUY' = 1, 'SELL' = 2), d Decimal(38, 18)"
 )
 _ROWS = (
     "concat('s', toString(number)) AS s, 'lc' AS l, if(number % 2 = 0, NULL, 'x') AS n, toUInt32(number) AS u32, "
@@ -38,13 +38,15 @@ CASES: dict[str, tuple[str, str, str, int]] = {
     ),
     "strings_as_bytes": (
         f"_key String, {_TYPES}",
-        "kafka_max_rows_per_message = 7, output_format_avro_codec = 'deflate', output_format_avro_string_column_pattern = '^s$'",
+        "kafka_max_rows_per_message = 7, output_format_avro_codec = 'deflate', "
+        "output_format_avro_string_column_pattern = '^s$'",
         f"SELECT 'k' AS _key, {_ROWS} FROM numbers(7)",
         1,
     ),
     "rows_in_file": (
         f"_key String, {_TYPES}",
-        "kafka_max_rows_per_message = 8192, output_format_avro_codec = 'snappy', output_format_avro_rows_in_file = 8192, "
+        "kafka_max_rows_per_message = 8192, output_format_avro_codec = 'snappy', "
+        "output_format_avro_rows_in_file = 8192, "
         "output_format_avro_string_column_pattern = '.*'",
         f"SELECT 'k' AS _key, {_ROWS} FROM numbers(20000)",
         3,
@@ -99,8 +101,10 @@ CASES: dict[str, tuple[str, str, str, int]] = {
 def create(name: str, brokers: str, topic: str) -> str:
     columns, settings, _, _ = CASES[name]
     return (
-        f"CREATE TABLE m.{name} ({columns}) ENGINE = Kafka SETTINGS kafka_broker_list = '{brokers}', "
-        f"kafka_topic_list = '{topic}', kafka_group_name = 'g', kafka_format = 'Avro'{', ' if settings else ''}{settings}"
+        f"CREATE TABLE m.{name} ({columns}) ENGINE = Kafka SETTINGS "
+        f"kafka_broker_list = '{brokers}', "
+        f"kafka_topic_list = '{topic}', kafka_group_name = 'g', kafka_format = 'Avro'"
+        f"{', ' if settings else ''}{settings}"
     )
 
 

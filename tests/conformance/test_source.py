@@ -16,7 +16,8 @@ pytestmark = pytest.mark.conformance
 
 TOPICS = ("src_a", "src_b", "src_c")
 COLUMNS = (
-    "hex(raw_data), _topic, hex(_key), _offset, _partition, _timestamp, _timestamp_ms, arrayMap(x -> hex(x), _headers.name), "
+    "hex(raw_data), _topic, hex(_key), _offset, _partition, _timestamp, _timestamp_ms, "
+    "arrayMap(x -> hex(x), _headers.name), "
     "arrayMap(x -> hex(x), _headers.value), toTypeName(_topic), toTypeName(_key), toTypeName(_offset), "
     "toTypeName(_partition), toTypeName(_timestamp), toTypeName(_timestamp_ms), toTypeName(_headers.value)"
 )
@@ -44,7 +45,8 @@ def table(brokers: str, group: str) -> str:
     return (
         "CREATE TABLE m.q (raw_data String) ENGINE = Kafka SETTINGS "
         f"kafka_broker_list = '{brokers}', kafka_topic_list = '{','.join(TOPICS)}', kafka_group_name = '{group}', "
-        "kafka_format = 'RawBLOB', kafka_flush_interval_ms = 500, kafka_max_block_size = 65536"
+        "kafka_format = 'RawBLOB', kafka_flush_interval_ms = 500, kafka_poll_timeout_ms = 2000, "
+        "kafka_commit_on_select = 1"
     )
 
 

@@ -13,7 +13,8 @@ KNOWN = frozenset({"output_format_avro_codec"})
 
 def test_settings_columns_and_prefix_are_found() -> None:
     table = parse_kafka_table(
-        f'-- why\nCREATE TABLE IF NOT EXISTS `d`.t (\n raw String CODEC(ZSTD(1)), `k" x` Map(String, String)\n) ENGINE = Kafka() '
+        f"-- why\nCREATE TABLE IF NOT EXISTS `d`.t (\n "
+        'raw String CODEC(ZSTD(1)), `k" x` Map(String, String)\n) ENGINE = Kafka() '
         f"SETTINGS {SETTINGS}, kafka_max_block_size = 7, output_format_avro_codec = 'it''s \\'null\\''"
     )
     assert table is not None

@@ -29,7 +29,8 @@ class Chain:
             "CREATE TABLE m.q (raw_data String) ENGINE = Kafka SETTINGS kafka_broker_list = 'none:1', "
             f"kafka_topic_list = '{self.raw}', kafka_group_name = '{self.group}', kafka_format = 'RawBLOB', "
             "kafka_flush_interval_ms = 20",
-            "CREATE TABLE m.t (r String, p UInt64, o UInt64, day UInt32, checked UInt8) ENGINE = MergeTree ORDER BY o PARTITION BY day",
+            "CREATE TABLE m.t (r String, p UInt64, o UInt64, day UInt32, checked UInt8) "
+            "ENGINE = MergeTree ORDER BY o PARTITION BY day",
             "CREATE TABLE m.s (r String, _key String) ENGINE = Kafka SETTINGS kafka_broker_list = 'none:1', "
             f"kafka_topic_list = '{self.out}', kafka_group_name = 'sink', kafka_format = 'Avro', "
             "kafka_max_rows_per_message = 100, output_format_avro_codec = 'snappy'",
@@ -88,9 +89,7 @@ def test_nothing_is_lost_when_the_node_is_killed_while_rows_flow(brokers: str, t
     for _ in range(3):
         chain.publish(brokers, sent, sent + 2000)
         sent += 2000
-        wait_until(
-            lambda: node.rows("SELECT count() > 0 FROM m.t") == [[True]] or bool(node.rows("SELECT 1 FROM m.t LIMIT 1"))
-        )
+        node.wait_for("SELECT count() > 0 FROM m.t", [[1]])
         node.kill()
         node = Node(tmp_path, brokers=brokers)
     with node:

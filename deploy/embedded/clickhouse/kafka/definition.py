@@ -110,8 +110,10 @@ class KafkaTable:
     def stand_in(self) -> str:
         """The statement that creates the stand-in; its COMMENT is the original statement.
 
-        A source is a Null table. The engine's virtual columns become MATERIALIZED ones, so that `SELECT *` leaves them out
-        as it does there; whoever feeds the table sets `insert_allow_materialized_columns`. A sink is an outbox: one part an
+        A source is a Null table. The engine's virtual columns become MATERIALIZED ones, so that `SELECT *` leaves
+        them out
+        as it does there; whoever feeds the table sets `insert_allow_materialized_columns`. A sink is an outbox: one
+        part an
         insert, never merged, until it is delivered.
         """
         comment = f"COMMENT {quote_string(self.statement)}"
@@ -162,17 +164,10 @@ def check(table: KafkaTable, known_settings: frozenset[str]) -> None:
     """Refuse what the stand-in does not do, before anything is created.
 
     Raises:
-        EngineError: 36 for a missing or unusable setting, 115 for an unknown one, 48 for a format or mode without a stand-in.
+        EngineError: 36 for a missing or unusable setting, 115 for an unknown one, 48 for a format or mode without a
+            stand-in.
     """
-    for name in _POSITIONAL:
-        if not table.settings.get(name):
-            raise _bad(f"The Kafka engine needs {name}")
-    for name in table.settings:
-        if name not in _HONOURED | _WITHOUT_MEANING:
-            raise refusal(UNKNOWN_SETTING, "UNKNOWN_SETTING", f"Unknown or unsupported Kafka setting '{name}'")
-    for name in table.format_settings:
-        if name not in known_settings:
-            raise refusal(UNKNOWN_SETTING, "UNKNOWN_SETTING", f"Unknown setting '{name}'")
+    _check_names(table, known_settings)
     if table.settings["kafka_format"] not in {role.value for role in Role}:
         reason = (
             f"The embedded node stands in for Kafka tables of RawBLOB (read) and Avro (written), not "
@@ -187,6 +182,18 @@ def check(table: KafkaTable, known_settings: frozenset[str]) -> None:
         raise _bad("A RawBLOB table has exactly one column")
     if table.role is Role.SINK and len(table.topics) != 1:
         raise _bad("A Kafka table that is written to needs exactly one topic")
+
+
+def _check_names(table: KafkaTable, known_settings: frozenset[str]) -> None:
+    for name in _POSITIONAL:
+        if not table.settings.get(name):
+            raise _bad(f"The Kafka engine needs {name}")
+    for name in table.settings:
+        if name not in _HONOURED | _WITHOUT_MEANING:
+            raise refusal(UNKNOWN_SETTING, "UNKNOWN_SETTING", f"Unknown or unsupported Kafka setting '{name}'")
+    for name in table.format_settings:
+        if name not in known_settings:
+            raise refusal(UNKNOWN_SETTING, "UNKNOWN_SETTING", f"Unknown setting '{name}'")
 
 
 def _bad(reason: str) -> Exception:

@@ -22,7 +22,8 @@ _SETTINGS = {
 def insert_block(session: EngineSession, table: tuple[str, str], made: Block) -> None:
     """Insert all rows of a block.
 
-    An INSERT that chDB streams (`send_insert`) answers "ok" when a materialized view threw (26.9): an INSERT … SELECT from a file
+    An INSERT that chDB streams (`send_insert`) answers "ok" when a materialized view threw (26.9): an INSERT … SELECT
+    from a file
     in memory does not.
 
     Raises:

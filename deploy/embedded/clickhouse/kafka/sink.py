@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 import structlog
@@ -26,6 +28,7 @@ _COLUMNS = "SELECT name, type FROM system.columns WHERE database = {database:Str
 _NO_SUCH_PART = 232
 _IDLE_SECONDS = 0.25
 _SERVE_SECONDS = 0.005
+_PARTS_TO_DROP = 16  # so many wait while there is something to send, which is more urgent
 _BACKOFF_SECONDS = 0.5
 _STOP_SECONDS = 10.0
 _log = structlog.get_logger(__name__)
@@ -53,9 +56,12 @@ class _Counters:
 class Sink:
     """The drain of one sink table.
 
-    As the engine's sink: messages of at most `kafka_max_rows_per_message` rows of one insert's block, encoded by the engine's
-    own Avro format, keyed by the `_key` column and stamped by the `_timestamp` column of their last row. A message above
-    `max_message_bytes` is split further. Rows leave the outbox only after the broker acknowledged their whole part: killed at
+    As the engine's sink: messages of at most `kafka_max_rows_per_message` rows of one insert's block, encoded by the
+    engine's
+    own Avro format, keyed by the `_key` column and stamped by the `_timestamp` column of their last row. A message
+    above
+    `max_message_bytes` is split further. Rows leave the outbox only after the broker acknowledged their whole part:
+    killed at
     any moment, a part may be sent again but is never lost.
     """
 
@@ -84,6 +90,7 @@ class Sink:
         self._rounds: deque[tuple[int, set[str]]] = deque()
         self._under_way: dict[str, _Part] = {}
         self._acknowledged: list[str] = []
+        self._label_columns: str | None = None
         self._counters = _Counters()
         self._thread = threading.Thread(target=self._run, name=f"drain {'.'.join(stand_in.name)}", daemon=True)
 
@@ -130,7 +137,8 @@ class Sink:
             self._wake.clear()
             try:
                 self._send_round()
-                self._drop_acknowledged()
+                if not self._wake.is_set() or len(self._acknowledged) >= _PARTS_TO_DROP:
+                    self._drop_acknowledged()
             except (EngineError, KafkaException, BufferError) as error:
                 self._failed(str(error))
                 self._stopping.wait(_BACKOFF_SECONDS)
@@ -229,12 +237,14 @@ class Sink:
 
     def _labels(self, part: str, ends: list[int]) -> dict[int, tuple[bytes | None, int]] | None:
         """Key and timestamp (ms, 0 is now) of the rows before `ends`; None if the part is gone."""
-        types = {str(name): str(kind) for name, kind in self._query(_COLUMNS)}
-        # As the engine: other types than these are ordinary columns.
-        key = "hex(_key)" if types.get("_key") == "String" else "NULL"
-        stamp = "toUnixTimestamp(_timestamp) * 1000" if types.get("_timestamp", "").startswith("DateTime") else "0"
+        if self._label_columns is None:
+            types = {str(name): str(kind) for name, kind in self._query(_COLUMNS)}
+            # As the engine: of other types than these they are ordinary columns.
+            key = "hex(_key)" if types.get("_key") == "String" else "NULL"
+            stamp = "toUnixTimestamp(_timestamp) * 1000" if types.get("_timestamp", "").startswith("DateTime") else "0"
+            self._label_columns = f"{key}, {stamp}"
         answer = self._session.query(
-            f"SELECT _part_offset, {key}, {stamp} FROM {self._table()} "  # noqa: S608
+            f"SELECT _part_offset, {self._label_columns} FROM {self._table()} "  # noqa: S608
             "WHERE _part = {part:String} AND _part_offset IN {rows:Array(UInt64)}",
             "JSONCompactEachRow",
             {"output_format_json_quote_64bit_integers": "0"},
@@ -246,15 +256,24 @@ class Sink:
         return {row: (None if given is None else bytes.fromhex(given), at) for row, given, at in found}
 
     def _drop_acknowledged(self) -> None:
-        while self._acknowledged:
-            try:
-                self._session.execute(f"ALTER TABLE {self._table()} DROP PART '{self._acknowledged[0]}'")
-            except EngineError as error:
-                if error.code != _NO_SUCH_PART:
-                    raise
-            self._acknowledged.pop(0)
+        """All in one statement; one by one where a part was merged away by hand, which refuses the whole."""
+        if not self._acknowledged:
+            return
+        try:
+            self._drop(self._acknowledged)
+        except EngineError as error:
+            if error.code != _NO_SUCH_PART:
+                raise
+            for name in self._acknowledged:
+                with suppress(EngineError):  # what is left is listed, and sent, again
+                    self._drop([name])
+        self._acknowledged.clear()
 
-    def _query(self, sql: str) -> list[list[object]]:
+    def _drop(self, names: list[str]) -> None:
+        parts = ", ".join(f"DROP PART '{name}'" for name in names)
+        self._session.execute(f"ALTER TABLE {self._table()} {parts}")
+
+    def _query(self, sql: str) -> list[list[Any]]:
         database, name = self.stand_in.name
         answer = self._session.query(
             sql,

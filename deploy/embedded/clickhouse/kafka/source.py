@@ -61,7 +61,8 @@ class Source:
     """The consumer of one source table.
 
     One thread consumes and builds the next block while another inserts this one. A block is what arrived within
-    `kafka_flush_interval_ms`, at most `kafka_max_block_size` messages. A block that the engine refuses is tried again, with
+    `kafka_flush_interval_ms`, at most `kafka_max_block_size` messages. A block that the engine refuses is tried
+    again, with
     back-off, until it goes in, as the real engine does; nothing behind it is read meanwhile (`status` shows the error).
     """
 
@@ -114,7 +115,10 @@ class Source:
         self._session.close()
 
     def status(self) -> dict[str, object]:
-        """Counters, and by topic/partition: position, committed, lag, messages, missing (offsets that the broker no longer had)."""
+        """Counters, and by topic/partition: position, committed, lag, messages, missing.
+
+        `missing` counts offsets that the broker no longer had when they were to be read.
+        """
         partitions: dict[str, dict[str, int | None]] = {}
         for partition, position in sorted(self._position.items()):
             committed, high = self._committed.get(partition), self._high.get(partition)
@@ -175,7 +179,7 @@ class Source:
         if len(good) != len(messages):
             for message in messages:
                 error = message.error()
-                if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:
                     self._counters.failed(error.str())
         return good
 
@@ -217,19 +221,25 @@ class Source:
         backoff = _FIRST_BACKOFF
         while True:
             try:
-                with self._gate.passing():
-                    if not self._is_fed():
-                        raise EngineError(0, "no materialized view reads the table: waiting for one")
-                    if made.rows:
-                        insert_block(self._session, self.stand_in.name, made)
+                inserted = self._insert_once(made)
             except EngineError as error:
+                inserted = False
                 self._counters.failed(error.message)
                 _log.warning("block not inserted, trying again", table=self.stand_in.name, error=error.message)
-            else:
+            if inserted:
                 return True
             if self._stopping.wait(backoff):
                 return False
             backoff = min(backoff * 2, _LAST_BACKOFF)
+
+    def _insert_once(self, made: Block) -> bool:
+        with self._gate.passing():
+            if not self._is_fed():
+                self._counters.failed("no materialized view reads the table any more: waiting for one")
+                return False
+            if made.rows:
+                insert_block(self._session, self.stand_in.name, made)
+            return True
 
     def _commit(self, *, asynchronous: bool) -> None:
         """Commit, in order, the offsets of all blocks whose rows have been delivered everywhere."""
@@ -277,7 +287,7 @@ class Source:
             if one.offset >= 0:
                 self._expected[one.topic, one.partition] = self._committed[one.topic, one.partition] = one.offset
 
-    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for one in partitions:
             for known in (self._epochs, self._expected, self._position, self._committed, self._high):
                 known.pop((one.topic, one.partition), None)

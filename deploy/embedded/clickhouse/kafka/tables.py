@@ -19,7 +19,7 @@ from deploy.embedded.clickhouse.kafka.source import Source
 from deploy.embedded.clickhouse.statements import Token, scan
 from producers.pacing import Pacer
 
-_REFRESH_SECONDS = 0.25
+_REFRESH_SECONDS = 0.5
 _DROP_SECONDS = 5.0
 _log = structlog.get_logger(__name__)
 
@@ -27,8 +27,10 @@ _log = structlog.get_logger(__name__)
 class KafkaTables:
     """Every Kafka-engine table of one engine.
 
-    A table of format RawBLOB reads its topics (a source), one of format Avro writes its topic (a sink). The original CREATE
-    statement is the stand-in's COMMENT (`system.tables.comment`): the engine keeps it, renames and drops it with the table,
+    A table of format RawBLOB reads its topics (a source), one of format Avro writes its topic (a sink). The original
+    CREATE
+    statement is the stand-in's COMMENT (`system.tables.comment`): the engine keeps it, renames and drops it with the
+    table,
     and a node that starts again finds all its Kafka tables there.
     """
 
@@ -44,7 +46,8 @@ class KafkaTables:
         """Args:
         engine: the engine, open.
         brokers: `host:port,…` used instead of every table's `kafka_broker_list`.
-        pace_group: the consumer group of the sinks' topics; with `max_unconsumed_bytes`, no partition gets more bytes than
+        pace_group: the consumer group of the sinks' topics; with `max_unconsumed_bytes`, no partition gets more bytes
+            than
             that beyond what the group has committed. The outbox keeps the rest.
         max_unconsumed_bytes: see `pace_group`; 0 is no bound.
         max_message_bytes: sink messages larger than that are split.
@@ -85,8 +88,10 @@ class KafkaTables:
     def handle(self, sql: str, database: str, execute: Callable[[str], None]) -> bool:
         """Run a statement that creates a Kafka table, or changes which tables there are; False for any other.
 
-        While it runs no block flows, so that a view is there for a block or not, never for part of it. What a sink still
-        holds is delivered before it is dropped, if the broker takes it within seconds. `SHOW CREATE TABLE` of a stand-in is left to the
+        While it runs no block flows, so that a view is there for a block or not, never for part of it. What a sink
+        still
+        holds is delivered before it is dropped, if the broker takes it within seconds. `SHOW CREATE TABLE` of a
+        stand-in is left to the
         engine: it shows the stand-in, with the original statement as its COMMENT.
 
         Raises:
