@@ -56,7 +56,7 @@ def export_slice(hot: HotStore, table: Table, cold: ColdTable, part: Slice, unti
         BrokenExportError: a file is not what the cold table needs.
         CommitConflictError: another offloader replaced the slice meanwhile.
     """
-    select = render("export.sql", select=select_of(cold, partition=True), sort=cold.sort)
+    select = select_of(cold, partition=True)
     span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": until_us}
     files: list[DataFile] = []
     paths: list[str] = []

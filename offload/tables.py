@@ -91,7 +91,9 @@ class ColdTable:
 
     @property
     def sort_order(self) -> SortOrder:
-        """The order of the rows in every file."""
+        """The order of the rows in every file. Raw and Silver have the hot table's own,
+        so that a window of any size is read in order instead of sorted.
+        """
         schema = self.schema
         return SortOrder(
             *(

@@ -26,4 +26,5 @@ PREWHERE t.ingested_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
      AND t.ingested_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
 {% if partition %}
      AND t.raw_topic = {key:String}
+ORDER BY t.exchange, t.symbol, t.timestamp, t.trade_id
 {% endif %}

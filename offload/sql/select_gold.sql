@@ -20,3 +20,6 @@ WHERE t.exchange = {key:String}
                   'A candle''s volume exceeds Decimal(38,18): widen cold.{{ hot }} before offloading it')
   AND NOT throwIf(abs(t.quote_volume) >= toDecimal256('1000000000000000000', 20),
                   'A candle''s quote_volume exceeds Decimal(38,20): widen cold.{{ hot }} before offloading it')
+{% if partition %}
+ORDER BY t.symbol, t.window_start
+{% endif %}

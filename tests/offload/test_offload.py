@@ -16,7 +16,7 @@ from offload.errors import BrokenExportError, HotStoreError
 from offload.run import run
 from offload.tables import BY_NAME, TABLES
 from offload.verify import verify
-from tests.offload.cold_tables import files_on_disk, files_referenced, load, read
+from tests.offload.cold_tables import files_on_disk, files_referenced, live_files, load, read
 from tests.offload.hot_tables import ARRIVAL, HotTables, candles, raw_rows, read_tape, silver_rows
 
 HOUR = timedelta(hours=1)
@@ -212,3 +212,6 @@ def test_every_cold_table_has_what_other_engines_need(settings: Settings, hot: H
             cold.partition_by,
         ]
         assert all(field.doc for field in table.schema().fields)
+        for path in live_files(settings, cold):
+            rows = pl.read_parquet(path, columns=list(cold.sort))
+            assert_frame_equal(rows, rows.sort(cold.sort))
