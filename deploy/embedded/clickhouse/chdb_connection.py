@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from deploy.embedded.clickhouse.errors import engine_error
@@ -57,26 +57,19 @@ class Connection:
         finally:
             stream.close()
 
-    def insert(self, sql: str, input_format: str, chunks: Iterable[bytes]) -> int:
-        """Insert encoded rows, cancelled if `chunks` raises; the number of rows written.
+    def insert(self, sql: str) -> int:
+        """Run an INSERT that brings its own data; the number of rows written, those of views included.
+
+        chDB's streaming inserter (`send_insert`) must not be used: it reports success and drops the rows where the
+        table refuses them (constraints, failing views, too many partitions).
 
         Raises:
             EngineError: the engine refused or failed.
         """
         try:
-            inserter: Any = self._chdb.send_insert(sql, input_format)
+            return int(self._chdb.query(sql, "Null").rows_written())
         except RuntimeError as error:
             raise engine_error(error) from error
-        with inserter:
-            for chunk in chunks:
-                try:
-                    inserter.append(chunk)
-                except RuntimeError as error:
-                    raise engine_error(error) from error
-            try:
-                return int(inserter.finish().rows_written)
-            except RuntimeError as error:
-                raise engine_error(error) from error
 
     def close(self) -> None:
         """Disconnect; the last connection of a process stops the engine."""

@@ -92,8 +92,8 @@ class Engine:
         with self._admin_lock:
             self._admin.close()
 
-    def _kill(self, session_id: str) -> None:
-        self._run(f"KILL QUERY WHERE Settings['{SESSION_SETTING}'] = {quote_string(session_id)} ASYNC")
+    def _kill(self, session_id: str) -> bool:
+        return bool(self._run(f"KILL QUERY WHERE Settings['{SESSION_SETTING}'] = {quote_string(session_id)} ASYNC"))
 
     def _run(self, sql: str) -> str:
         with self._admin_lock:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -13,7 +12,7 @@ import orjson
 
 from deploy.embedded.clickhouse.chdb_connection import STREAM_REFUSED, Connection
 from deploy.embedded.clickhouse.errors import EngineError
-from deploy.embedded.clickhouse.pipes import PipeReader
+from deploy.embedded.clickhouse.pipes import PipeReader, PipeWriter
 from deploy.embedded.clickhouse.query_settings import QuerySettings
 from deploy.embedded.clickhouse.quoting import quote_name, quote_string
 from deploy.embedded.clickhouse.statements import Kind, Statement, parse, refuse_harmful, scan
@@ -27,7 +26,7 @@ _COMPUTED = frozenset({"MATERIALIZED", "ALIAS"})
 class EngineSession:
     """One engine connection. Queries on it are serialised; `kill` may be called from any thread."""
 
-    def __init__(self, connection: Connection, kill: Callable[[str], None]) -> None:
+    def __init__(self, connection: Connection, kill: Callable[[str], bool]) -> None:
         self._connection = connection
         self._kill = kill
         self._settings = QuerySettings(connection)
@@ -203,7 +202,9 @@ class EngineSession:
             self._settings.apply(settings)
             for name, value in (params or {}).items():
                 self._connection.query(f"SET param_{quote_name(name)[1:-1]} = {quote_string(value)}")
-            return self._connection.insert(statement.sql, input_format, chunks)
+            pipe = PipeWriter()
+            source = f"FROM INFILE '{pipe.path}' {statement.suffix} FORMAT {input_format}"
+            return pipe.run(lambda: self._connection.insert(f"{statement.sql} {source}"), chunks, self.kill)
 
     def create_temporary_table(self, name: str, columns: Sequence[tuple[str, str]]) -> None:
         """Make a temporary table of this session.
@@ -218,10 +219,12 @@ class EngineSession:
         """Drop a temporary table of this session."""
         self.execute(f"DROP TEMPORARY TABLE IF EXISTS {quote_name(name)}")
 
-    def kill(self) -> None:
-        """Ask the engine to stop what this session is running; returns at once."""
-        with suppress(EngineError):  # the query has just ended
-            self._kill(self._id)
+    def kill(self) -> bool:
+        """Ask the engine to stop what this session is running; returns at once, False where nothing runs (yet)."""
+        try:
+            return self._kill(self._id)
+        except EngineError:  # the query ended in the middle of it
+            return False
 
     def close(self) -> None:
         """Release the connection and drop its temporary tables."""

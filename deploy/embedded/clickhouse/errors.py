@@ -17,6 +17,8 @@ AUTHENTICATION_FAILED = 516
 UNCODED = 1001
 
 _CODED = re.compile(r"Code: (\d+)\. (DB::\w*Exception: .*)", re.DOTALL)
+# Where we made the engine read an insert's rows from.
+_PIPE = re.compile(r": \(in file/uri /proc/self/fd/\d+\)")
 _NAME = re.compile(r"\(([A-Z][A-Z0-9_]+)\)(?: \(version [^)]*\))?\s*$")
 
 
@@ -44,7 +46,7 @@ def engine_error(error: BaseException) -> EngineError:
     found = _CODED.search(text)
     if found is None:
         return EngineError(UNCODED, f"DB::Exception: {text}")
-    return EngineError(int(found[1]), found[2].strip())
+    return EngineError(int(found[1]), _PIPE.sub("", found[2]).strip())
 
 
 def refusal(code: int, name: str, reason: str) -> EngineError:

@@ -1,18 +1,20 @@
-"""A pipe the engine writes a result into while we read it: constant memory, any output format."""
+"""Pipes between the engine and us: results and inserts of any format in constant memory."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 _PIPE_BYTES = 1 << 20
 _KILL_INTERVAL_S = 0.02
-# Kept between results: starting a thread takes as long as a small query. More than there can be readers.
-_WRITERS = ThreadPoolExecutor(max_workers=1024, thread_name_prefix="engine-result")
+# Threads that are in the engine, kept: starting one takes as long as a small query. More than there can be clients.
+_IN_ENGINE = ThreadPoolExecutor(max_workers=1024, thread_name_prefix="in-engine")
+
+T = TypeVar("T")
 
 
 class PipeReader:
@@ -37,7 +39,7 @@ class PipeReader:
             if end >= 0:
                 os.close(end)
 
-    def run(self, write: Callable[[], object], kill: Callable[[], None]) -> Generator[bytes, None, None]:
+    def run(self, write: Callable[[], object], kill: Callable[[], bool]) -> Generator[bytes, None, None]:
         """Call `write` in a thread and yield what arrives.
 
         Args:
@@ -47,7 +49,7 @@ class PipeReader:
         Raises:
             Exception: whatever `write` raised, after the bytes it wrote.
         """
-        writer = _WRITERS.submit(self._write, write)
+        writer = _IN_ENGINE.submit(self._write, write)
         try:
             while chunk := os.read(self._read_end, _PIPE_BYTES):
                 yield chunk
@@ -63,5 +65,62 @@ class PipeReader:
         try:
             write()
         finally:
+            os.close(self._write_end)
+            self._write_end = -1
+
+
+class PipeWriter:
+    """Write what a function reads from `path`."""
+
+    def __init__(self) -> None:
+        self._read_end, self._write_end = os.pipe()
+        fcntl.fcntl(self._write_end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    @property
+    def path(self) -> str:
+        """The file to read; opening it gives another descriptor of the pipe's read end."""
+        return f"/proc/self/fd/{self._read_end}"
+
+    def run(self, read: Callable[[], T], chunks: Iterable[bytes], kill: Callable[[], bool]) -> T:
+        """Call `read` in a thread and write the chunks meanwhile; what `read` returned.
+
+        Args:
+            read: opens `path` and reads it to its end, or fails.
+            chunks: what to write; if it raises, `read` is killed before it can see an end.
+            kill: makes `read` fail; True once it will.
+
+        Raises:
+            Exception: whatever `read` or `chunks` raised.
+        """
+        reader = _IN_ENGINE.submit(self._read, read)
+        try:
+            self._feed(chunks)
+        except BaseException:
+            # The end of the file is what commits an insert: it must not come before the kill has.
+            while not wait([reader], timeout=_KILL_INTERVAL_S).done:
+                if kill():
+                    self._end()
+            raise
+        finally:
+            self._end()
+        return reader.result()
+
+    def _feed(self, chunks: Iterable[bytes]) -> None:
+        for chunk in chunks:
+            left = memoryview(chunk)
+            while left:
+                try:
+                    left = left[os.write(self._write_end, left) :]
+                except BrokenPipeError:  # the reader has failed; its result says how
+                    return
+
+    def _read(self, read: Callable[[], T]) -> T:
+        try:
+            return read()
+        finally:
+            os.close(self._read_end)
+
+    def _end(self) -> None:
+        if self._write_end >= 0:
             os.close(self._write_end)
             self._write_end = -1

@@ -78,7 +78,7 @@ class Statement:
         kind: READ returns rows; INSERT takes rows from the client; COMMAND does neither.
         words: the leading keywords, upper case.
         output_format: FORMAT of a READ or the input format of an INSERT, None where the statement has none.
-        suffix: what follows FORMAT (its SETTINGS).
+        suffix: what follows FORMAT in a READ, or the target of an INSERT: its SETTINGS.
         data: inline rows of an INSERT, as they stand in the text.
         table: the target of an INSERT, as it stands in the text.
         columns: the column list of an INSERT with its parentheses, "" if it has none.
@@ -235,12 +235,13 @@ def _insert(sql: str, tokens: list[Token]) -> Statement:
         end, output_format, data = tokens[-1].start, "Values", sql[tokens[-1].end :]
     elif tokens[-2].upper == "FORMAT":
         end, output_format, data = tokens[-2].start, tokens[-1].text, sql[tokens[-1].end :]
-    table, columns = _insert_target(sql, [token for token in tokens if token.end <= end])
+    table, columns, target_end = _insert_target(sql, [token for token in tokens if token.end <= end])
     return Statement(
-        sql[:end].rstrip(),
+        sql[:target_end],
         Kind.INSERT,
         _leading(tokens),
         output_format,
+        suffix=sql[target_end:end].strip(),
         # One line break belongs to the statement, as on a server; the rest is the data, byte for byte.
         data=data.lstrip(" \t").removeprefix("\r").removeprefix("\n") if data.strip() else "",
         table=table,
@@ -248,19 +249,23 @@ def _insert(sql: str, tokens: list[Token]) -> Statement:
     )
 
 
-def _insert_target(sql: str, tokens: Sequence[Token]) -> tuple[str, str]:
+def _insert_target(sql: str, tokens: Sequence[Token]) -> tuple[str, str, int]:
+    """The table or function, the column list, and where the later of them ends."""
     index = 1
     while index < len(tokens) and tokens[index].upper in {"INTO", "TABLE"}:
         index += 1
     is_function = index < len(tokens) and tokens[index].upper == "FUNCTION"
     first = index + 1 if is_function else index
+    if first >= len(tokens):
+        raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", "Syntax error: INSERT without a table")
     last = _end_of_name(tokens, first)
     if is_function:
         last = _closing(tokens, last)
+    table = sql[tokens[first].start : tokens[last - 1].end]
     if last >= len(tokens) or tokens[last].text != "(":
-        return sql[tokens[first].start : tokens[min(last, len(tokens)) - 1].end], ""
+        return table, "", tokens[last - 1].end
     closing = _closing(tokens, last)
-    return sql[tokens[first].start : tokens[last - 1].end], sql[tokens[last].start : tokens[closing - 1].end]
+    return table, sql[tokens[last].start : tokens[closing - 1].end], tokens[closing - 1].end
 
 
 def _end_of_name(tokens: Sequence[Token], index: int) -> int:
