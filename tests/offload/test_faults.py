@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,13 +13,18 @@ import pytest
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from config.settings import Settings
-from offload.errors import BrokenExportError
+from offload.catalog import ensure_tables, open_catalog
+from offload.commit import Replacement, replace_slices
+from offload.errors import BrokenExportError, CommitConflictError
+from offload.export import export_slice
 from offload.hot import ClickHouseHttp, Parameters
+from offload.ledger import SliceRecord
 from offload.run import run
+from offload.slices import HOUR_US, hour, micros
 from offload.tables import BY_NAME, TABLES
 from offload.verify import verify
 from tests.offload.cold_tables import files_on_disk, files_referenced, load, read
-from tests.offload.hot_tables import HotTables, read_tape
+from tests.offload.hot_tables import ARRIVAL, HotTables, read_tape
 
 ROOT = Path(__file__).resolve().parents[2]
 POINTS = (
@@ -91,6 +96,27 @@ def test_several_offloads_at_once_write_every_row_once(
             assert read(settings, cold)["trade_count"].sum() == 3000
     assert verify(settings).ok
     assert files_on_disk(settings) == files_referenced(settings)
+
+
+def test_two_attempts_at_one_slice_conflict_and_at_two_slices_do_not(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    hot.load(trades)
+    cold, store = BY_NAME["silver_trades"], ClickHouseHttp(settings)
+    ensure_tables(open_catalog(settings), settings.iceberg_namespace)
+
+    def attempt(name: str, hours: int) -> Callable[[], object]:
+        table, part = load(settings, cold), hour(micros(ARRIVAL) + hours * HOUR_US)
+        export = export_slice(store, table, cold, part, part.to_us, name)
+        record = SliceRecord(attempt=name, rows=export.rows, measure=export.rows, until_us=part.to_us, final=True)
+        return lambda: replace_slices(table, cold, name, [Replacement(export, record)], {})
+
+    first, second, other = attempt("first", 0), attempt("second", 0), attempt("other", 1)
+    first()
+    other()
+    with pytest.raises(CommitConflictError):
+        second()
+    assert read(settings, cold).height == 2000
 
 
 class Truncated(ClickHouseHttp):
