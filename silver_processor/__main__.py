@@ -35,6 +35,9 @@ def configure_logging(level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(logging.getLevelNamesMapping()[level], logging.WARNING))
+    # Their news about a server that is away is in our own warnings, once.
+    for chatty in ("urllib3", "clickhouse_connect"):
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
 
 
 def main() -> None:

@@ -1,14 +1,20 @@
-"""Faust's Kafka transport with a short fetch wait: a new Bronze message is seen within milliseconds on any broker."""
+"""Faust's Kafka transport, with fetches that answer at once and a group membership that survives errors."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+import structlog
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
+from mode import Service
 
 # Faust asks the broker to hold a fetch for 1.5 s until data comes. A broker that does not answer early (the in-memory
 # one) would add that to every trade's latency.
 FETCH_WAIT_MS = 20
+_CHECK_SECONDS = 0.5
+_EXIT_UNRECOVERABLE = 70
 
 
 class QuickThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -19,6 +25,28 @@ class QuickThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         # Read when the consumer starts; Faust has no setting for it.
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _consume_group_errors(self) -> None:
+        """Take errors of the group protocol off aiokafka's hands, so that it joins again.
+
+        After one, aiokafka waits until somebody looks at it. `getmany` does; Faust fetches past it and would
+        hang for ever, alive and without partitions.
+        """
+        log = structlog.get_logger()
+        while not self.should_stop:
+            coordinator = getattr(self._consumer, "_coordinator", None)
+            if coordinator is not None:
+                task = getattr(coordinator, "_coordination_task", None)
+                try:
+                    coordinator.check_errors()
+                except KafkaError as error:
+                    log.warning("consumer group error, joining again", error=repr(error))
+                    if task is not None and task.done() and not self.should_stop:
+                        # Nothing is acknowledged that is not durable: a new process takes over.
+                        log.exception("consumer group membership is lost for good, ending the process")
+                        os._exit(_EXIT_UNRECOVERABLE)
+            await self.sleep(_CHECK_SECONDS)
 
 
 class QuickConsumer(driver.Consumer):  # type: ignore[misc]

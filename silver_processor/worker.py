@@ -31,6 +31,7 @@ _FETCH_BYTES = 8 * 2**20
 _COMMIT_SECONDS = 0.1
 # How long a killed worker's partitions lie idle.
 _SESSION_SECONDS = 10.0
+_HEARTBEAT_SECONDS = 1.0
 
 
 class SilverWorker:
@@ -68,7 +69,7 @@ class SilverWorker:
             consumer_auto_offset_reset="earliest",
             consumer_max_fetch_size=_FETCH_BYTES,
             broker_session_timeout=_SESSION_SECONDS,
-            broker_heartbeat_interval=_SESSION_SECONDS / 4,
+            broker_heartbeat_interval=_HEARTBEAT_SECONDS,
             stream_buffer_maxsize=_BUFFERED_MESSAGES,
             # A partition that waits for ClickHouse is no reason to leave the group.
             broker_max_poll_interval=86_400.0,

@@ -1,0 +1,141 @@
+"""The Silver worker as a process, between a real Kafka protocol and a real engine."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import fastavro
+import pytest
+
+from schemas.records import BronzeTrade
+from schemas.wire import avro_schema
+from tests.silver.bronze import TRADE
+from tests.silver.stack import Stack, wait_until
+
+AVRO = fastavro.parse_schema(avro_schema(BronzeTrade))
+BRONZE_TOPIC = "market.crypto.trades.bronze"
+NUMBERS = itertools.count(1)
+# A round costs a session time-out and two rebalances.
+ROUNDS = 1
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("silver")) as started:
+        yield started
+
+
+def trades(symbol: str, count: int, **changes: Any) -> list[dict[str, Any]]:
+    """New trades, in seconds of two days, so that an insert spans partitions of Silver."""
+    moments = (datetime(2024, 8, 8 + place % 2, 23, 54, place % 60, tzinfo=UTC) for place in range(count))
+    return [
+        TRADE | {"symbol": symbol, "trade_id": str(number), "raw_offset": number, "timestamp": moment} | changes
+        for number, moment in zip(NUMBERS, moments, strict=False)
+    ]
+
+
+def message(rows: list[dict[str, Any]]) -> bytes:
+    body = io.BytesIO()
+    fastavro.writer(body, AVRO, rows, codec="deflate")
+    return body.getvalue()
+
+
+def counts(stack: Stack, symbol: str) -> tuple[int, int, int]:
+    """Silver rows, distinct trade ids, and what the candles count."""
+    ((rows, ids),) = stack.select(
+        f"SELECT count(), uniqExact(trade_id) FROM medallion.silver_trades WHERE symbol = '{symbol}'"
+    )
+    ((candles,),) = stack.select(f"SELECT sum(trade_count) FROM medallion.gold_ohlcv_1m WHERE symbol = '{symbol}'")
+    return rows, ids, candles
+
+
+def test_valid_duplicate_reject_and_garbage_each_end_in_their_place(stack: Stack) -> None:
+    """Invariants 1 and 5; SIGTERM then leaves the group in order with everything committed."""
+    worker = stack.start_worker()
+    worker.wait_ready()
+    fresh = trades("BTCUSDT", 100)
+    again = TRADE | {"trade_id": fresh[0]["trade_id"], "raw_offset": next(NUMBERS)}
+    bad = TRADE | {"price_text": "NaN", "raw_offset": next(NUMBERS), "trade_id": "bad"}
+    redelivered = fresh[1]
+    stack.publish(BRONZE_TOPIC, message(fresh))
+    stack.publish(BRONZE_TOPIC, b"garbage")
+    stack.publish(BRONZE_TOPIC, message([again, bad, redelivered]))
+    last = trades("BTCUSDT", 1)
+    stack.publish(BRONZE_TOPIC, message(last))
+    wait_until(lambda: counts(stack, "BTCUSDT") == (101, 101, 101))
+    wait_until(lambda: stack.select("SELECT count() FROM medallion.dlq_trades") == [(2,)])
+    duplicates = stack.select("SELECT raw_offset FROM medallion.duplicate_trades FINAL")
+    assert duplicates == [(again["raw_offset"],)], "a row delivered twice is no duplicate"
+    rejects = stack.select("SELECT reason, value, payload, raw_offset FROM medallion.dlq_trades ORDER BY reason")
+    assert rejects[0][0] == "bronze_unreadable"
+    assert rejects[0][2] == "garbage"
+    assert rejects[1] == ("price_not_a_number", "NaN", "", bad["raw_offset"])
+    metrics = worker.metrics()
+    assert metrics["medallion_silver_valid_total"] == 101
+    assert metrics['medallion_silver_rejects_total{reason="price_not_a_number"}'] == 1
+    assert worker.stop() == 0
+
+
+def test_a_raw_message_comes_out_of_the_dead_letter_queue_byte_for_byte(stack: Stack) -> None:
+    """The whole way: raw topic, trades_raw, Bronze, Silver, dead letter with the payload of the raw message."""
+    worker = stack.start_worker()
+    worker.wait_ready()
+    envelope = {
+        **dict.fromkeys(("symbol", "trade_id", "price", "quantity", "timestamp", "side", "sequence"), ""),
+        "exchange": "binance",
+        "received_at": 1723161255342000,
+        "payload": '{"weird": "ünï\\u0000cödé"}',
+    }
+    raw = json.dumps(envelope, ensure_ascii=False).encode()
+    stack.publish("market.crypto.trades.binance.raw", raw)
+    where = "WHERE reason = 'unrecognised_message'"
+    wait_until(lambda: stack.select(f"SELECT count() FROM medallion.dlq_trades {where}") == [(1,)])
+    ((payload,),) = stack.select(f"SELECT payload FROM medallion.dlq_trades {where}")
+    assert payload.encode() == raw
+    assert worker.stop() == 0
+
+
+def test_two_workers_one_killed_again_and_again(stack: Stack) -> None:
+    """Invariant 2: SIGKILL in the middle of inserts, takeover by the other worker, restart; each trade counts once."""
+    symbols = ("ETHUSDT", "SOLUSDT")
+    steady, doomed = stack.start_worker(), stack.start_worker()
+    steady.wait_ready()
+    doomed.wait_ready()
+    total = dict.fromkeys(symbols, 0)
+    for _ in range(ROUNDS):
+        for _ in range(6):
+            for partition, symbol in enumerate(symbols):
+                stack.publish(BRONZE_TOPIC, message(trades(symbol, 500)), partition)
+                total[symbol] += 500
+        before = {symbol: total[symbol] - 3000 for symbol in symbols}
+        wait_until(lambda before=before: any(counts(stack, s)[0] > before[s] for s in symbols))
+        doomed.kill()
+        doomed = stack.start_worker()
+        doomed.wait_ready()
+    for symbol in symbols:
+        wait_until(lambda symbol=symbol: counts(stack, symbol) == (total[symbol],) * 3)
+    assert steady.stop() == 0
+    assert doomed.stop() == 0
+    ((duplicates,),) = stack.select(
+        "SELECT count() FROM medallion.duplicate_trades FINAL WHERE symbol IN ('ETHUSDT', 'SOLUSDT')"
+    )
+    assert duplicates == 0
+
+
+def test_clickhouse_away_is_waited_for(stack: Stack) -> None:
+    """Nothing is lost or skipped while the server is away; the worker stays in the group and goes on by itself."""
+    worker = stack.start_worker()
+    worker.wait_ready()
+    stack.publish(BRONZE_TOPIC, message(trades("XRPUSDT", 50)))
+    wait_until(lambda: counts(stack, "XRPUSDT") == (50, 50, 50))
+    stack.stop_node()
+    stack.publish(BRONZE_TOPIC, message(trades("XRPUSDT", 50)))
+    stack.publish(BRONZE_TOPIC, message(trades("XRPUSDT", 50)))
+    stack.start_node()
+    wait_until(lambda: counts(stack, "XRPUSDT") == (150, 150, 150))
+    assert worker.stop() == 0
