@@ -21,8 +21,8 @@ from offload.errors import HotStoreError
 CHUNK_BYTES = 1 << 20
 Parameters = Mapping[str, str | int]
 
-# Memory of the server: single-threaded writing of small row groups costs 285 MB at any size of window; sorts and
-# groupings beyond the limits go to disk. Bloom filters halve the speed and no reader of ours uses them.
+# Small row groups, and sorts and groupings that go to disk, keep the server within 1 GiB at 3 million rows a window.
+# Bloom filters halve the speed and no reader of ours uses them.
 _EXPORT_SETTINGS: dict[str, Any] = {
     "output_format_parquet_write_bloom_filter": 0,
     "output_format_parquet_row_group_size": 250_000,
