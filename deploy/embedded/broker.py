@@ -56,7 +56,9 @@ class InMemoryBroker:
         error = ctypes.create_string_buffer(_ERROR_BYTES)
         # The cluster needs a client instance to hang from; the instance takes the configuration over.
         self._library = library
-        self._client = library.rd_kafka_new(_RD_KAFKA_PRODUCER, library.rd_kafka_conf_new(), error, _ERROR_BYTES)
+        configuration = library.rd_kafka_conf_new()
+        library.rd_kafka_conf_set(configuration, b"log_level", b"3", error, _ERROR_BYTES)
+        self._client = library.rd_kafka_new(_RD_KAFKA_PRODUCER, configuration, error, _ERROR_BYTES)
         if not self._client:
             raise BrokerError(f"librdkafka made no client: {error.value.decode()}")
         self._cluster = library.rd_kafka_mock_cluster_new(self._client, 1)
@@ -91,6 +93,7 @@ def _librdkafka() -> ctypes.CDLL:
     pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
     signatures = {
         "rd_kafka_conf_new": (pointer, []),
+        "rd_kafka_conf_set": (number, [pointer, text, text, text, ctypes.c_size_t]),
         "rd_kafka_new": (pointer, [number, pointer, text, ctypes.c_size_t]),
         "rd_kafka_destroy": (None, [pointer]),
         "rd_kafka_mock_cluster_new": (pointer, [pointer, number]),

@@ -1,7 +1,7 @@
 """Runs in .venv-conformance: statements on the engine that has real Kafka tables. JSON in on stdin, JSON out on stdout.
 
 Input: `{"run": [sql], "read": sql or null, "rows": n}`. Statements are run in order; `read` is repeated until `n` rows
-distinct ones came (a direct read of a Kafka table gives what one poll brought, and may give it again). Output: the rows.
+distinct ones came (a direct read gives what one poll brought, and may give it again). Output: the rows.
 """
 
 import json
