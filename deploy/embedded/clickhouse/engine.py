@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 import time
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
 from deploy.embedded.clickhouse import config as configuration
@@ -17,6 +19,7 @@ from deploy.embedded.clickhouse.quoting import quote_name, quote_string
 __all__ = ["Engine", "EngineError", "EngineSession", "quote_name", "quote_string"]
 
 _CONFIG_FILE = "node-config.xml"
+_LOCK_FILE = "node.lock"
 
 
 class Engine:
@@ -25,8 +28,9 @@ class Engine:
     Several sessions run their queries in parallel; the GIL is free while the engine works.
     """
 
-    def __init__(self, connection_string: str) -> None:
+    def __init__(self, connection_string: str, lock: BinaryIO) -> None:
         """Use `Engine.open`."""
+        self._lock = lock
         self._connection_string = connection_string
         self._admin_lock = threading.Lock()
         self._admin = Connection(connection_string)  # the engine lives as long as any connection does
@@ -46,20 +50,25 @@ class Engine:
         path = path.resolve()
         try:
             path.mkdir(parents=True, exist_ok=True)
+            lock = (path / _LOCK_FILE).open("wb")
             if config is None:
                 config = configuration.write(path / _CONFIG_FILE, configuration.Limits())
         except OSError as error:
             raise NodeStartError(f"cannot write to the data folder {path}: {error}. Name one you may write.") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with the process, however it ends
+        except OSError as error:
+            lock.close()
+            raise NodeStartError(
+                f"the data folder {path} is in use by another process: stop that one or name another folder."
+            ) from error
         # The engine takes its time zone from the environment when it loads, not from the configuration.
         os.environ["TZ"] = "UTC"
         time.tzset()
         try:
-            return cls(f"{path}?config-file={quote(str(config.resolve()))}")
+            return cls(f"{path}?config-file={quote(str(config.resolve()))}", lock)
         except EngineError as error:
-            if "lock" in error.message.lower():
-                raise NodeStartError(
-                    f"the data folder {path} is in use by another process: stop that one or name another folder."
-                ) from error
+            lock.close()
             raise NodeStartError(f"the engine cannot open {path}: {error.text}") from error
 
     def session(self, database: str = "default") -> EngineSession:
@@ -91,6 +100,7 @@ class Engine:
         """Stop the engine; every session has to be closed before."""
         with self._admin_lock:
             self._admin.close()
+        self._lock.close()
 
     def _kill(self, session_id: str) -> bool:
         return bool(self._run(f"KILL QUERY WHERE Settings['{SESSION_SETTING}'] = {quote_string(session_id)} ASYNC"))

@@ -36,6 +36,12 @@ class Handler:
         self._access = access
         self._sessions = sessions
         self._workers = workers
+        self._endings: set[asyncio.Task[None]] = set()
+
+    async def finish(self) -> None:
+        """Wait for the end of the queries whose clients have left."""
+        if self._endings:
+            await asyncio.wait(self._endings)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Run the statement of one request."""
@@ -50,7 +56,7 @@ class Handler:
                 raise refusal(READONLY, "READONLY", "Cannot execute query in readonly mode: use POST for a change")
         except EngineError as error:
             return failure(error)
-        exchange = Exchange(self._sessions, self._workers, parameters, statement)
+        exchange = Exchange(self._sessions, self._workers, self._endings, parameters, statement)
         try:
             if statement.kind is Kind.INSERT:
                 return await exchange.insert(data, body)
@@ -97,9 +103,17 @@ async def _statement(parameters: Parameters, body: Body) -> tuple[Statement, byt
 class Exchange:
     """One statement on its way through a worker thread."""
 
-    def __init__(self, sessions: Sessions, workers: Executor, parameters: Parameters, statement: Statement) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        workers: Executor,
+        endings: set[asyncio.Task[None]],
+        parameters: Parameters,
+        statement: Statement,
+    ) -> None:
         self._sessions = sessions
         self._workers = workers
+        self._endings = endings
         self._parameters = parameters
         self._request = Request(statement, parameters.settings, parameters.params)
         self._session: Session | None = None
@@ -188,16 +202,22 @@ class Exchange:
         return await self._in_worker(lend_and_work)
 
     async def _in_worker(self, work: Callable[[], T]) -> T:
-        """Run `work` in a thread; if the client leaves meanwhile, kill its query and wait for the end of it."""
-        loop = asyncio.get_running_loop()
-        running = loop.run_in_executor(self._workers, work)
+        """Run `work` in a thread; if the client leaves meanwhile, see to it that its query ends."""
+        running = asyncio.get_running_loop().run_in_executor(self._workers, work)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            while not running.done():
-                if self._session is not None:
-                    await loop.run_in_executor(None, self._session.kill)
-                await asyncio.wait([running], timeout=_KILL_INTERVAL_S)
-            with suppress(EngineError, ClientError, ConnectionError):  # nobody is left to be told
-                running.result()
+            # A task of its own: a handler may be cancelled more than once.
+            ending = asyncio.create_task(self._end(running))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+            await asyncio.shield(ending)
             raise
+
+    async def _end(self, running: asyncio.Future[T]) -> None:
+        while not running.done():
+            if self._session is not None:
+                await asyncio.to_thread(self._session.kill)
+            await asyncio.wait([running], timeout=_KILL_INTERVAL_S)
+        with suppress(EngineError, ClientError, ConnectionError, asyncio.CancelledError):  # nobody is left to be told
+            running.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -69,7 +70,8 @@ class HttpServer:
         """Accept no more, let running queries end or kill them, close every session."""
         if self._runner is not None:
             await self._runner.cleanup()
-        self._workers.shutdown()
+        await self._handler.finish()
+        await asyncio.to_thread(self._workers.shutdown)
         self._sessions.close()
 
     async def _root(self, request: web.Request) -> web.StreamResponse:

@@ -1,0 +1,127 @@
+"""The node as a process: it keeps what it acknowledged, and says clearly why it does not start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+from clickhouse_driver.errors import Error
+
+from tests.node.conftest import NodeProcess, command, eventually, free_port, start
+
+
+def run_to_end(path: Path, native_port: int, http_port: int, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(path, native_port, http_port, *more),
+        env={**os.environ, "NODE_PASSWORD": "x"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_sigkill_in_the_middle_of_inserts_loses_no_acknowledged_batch(own_node: NodeProcess) -> None:
+    own_node.native().execute("CREATE DATABASE d")
+    own_node.native().execute("CREATE TABLE d.t (batch UInt32, n UInt32) ENGINE = MergeTree ORDER BY batch")
+    acknowledged: list[int] = []
+
+    def insert() -> None:
+        client = own_node.native()
+        try:
+            for batch in range(100_000):
+                client.execute("INSERT INTO d.t VALUES", [(batch, n) for n in range(100)])
+                acknowledged.append(batch)
+        except (Error, EOFError, OSError):
+            return
+
+    writer = threading.Thread(target=insert)
+    writer.start()
+    eventually(lambda: len(acknowledged) >= 50, "fifty batches")
+    own_node.stop(signal.SIGKILL)
+    writer.join(20)
+    again = start(own_node.path)
+    counts = again.native().execute("SELECT batch, count() FROM d.t GROUP BY batch ORDER BY batch")
+    assert again.stop() == 0
+    assert {rows for _, rows in counts} == {100}, "a batch is there whole or not at all"
+    assert set(acknowledged) <= {batch for batch, _ in counts}
+
+
+def test_sigterm_lets_a_running_query_end(own_node: NodeProcess) -> None:
+    answers: list[object] = []
+    client = own_node.native()
+    thread = threading.Thread(target=lambda: answers.append(client.execute("SELECT sleep(1) AS slow, 42")))
+    thread.start()
+    eventually(lambda: own_node.running("AS slow") == 1, "the query started")
+    assert own_node.stop() == 0
+    thread.join(10)
+    assert answers == [[(0, 42)]]
+
+
+def test_sigterm_kills_what_does_not_end(tmp_path: Path) -> None:
+    node = start(tmp_path, "--grace-s", "0.2")
+    sql = "SELECT count() AS endless FROM system.numbers"
+    threading.Thread(target=_expect_failure, args=(node, sql), daemon=True).start()
+    threading.Thread(target=node.curl, args=("-d", sql, node.url), daemon=True).start()
+    eventually(lambda: node.running("AS endless") == 2, "both queries started")
+    assert node.stop() == 0
+
+
+def _expect_failure(node: NodeProcess, sql: str) -> None:
+    with pytest.raises((Error, EOFError, OSError)):
+        node.native().execute(sql)
+
+
+def test_a_second_node_on_the_folder_is_refused(own_node: NodeProcess) -> None:
+    refused = run_to_end(own_node.path, free_port(), free_port())
+    assert refused.returncode == 1
+    assert "in use by another process" in refused.stderr
+    assert own_node.native().execute("SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize("which", ["native", "http"])
+def test_a_taken_port_is_a_clear_error(tmp_path: Path, which: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ports = (port, free_port()) if which == "native" else (free_port(), port)
+        refused = run_to_end(tmp_path, *ports)
+    assert refused.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_an_unusable_folder_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    refused = run_to_end(tmp_path / "file" / "data", free_port(), free_port())
+    assert refused.returncode == 1
+    assert "Name one you may write" in refused.stderr
+
+
+def test_a_path_with_blanks_works(tmp_path: Path) -> None:
+    node = start(tmp_path / "a folder & more")
+    node.native().execute("CREATE DATABASE kept")
+    assert node.stop() == 0
+    again = start(tmp_path / "a folder & more")
+    assert again.native().execute("SELECT count() FROM system.databases WHERE name = 'kept'") == [(1,)]
+    assert again.stop() == 0
+
+
+def test_large_results_and_inserts_take_constant_memory(own_node: NodeProcess) -> None:
+    process = psutil.Process(own_node.process.pid)
+    own_node.curl("-o", "/dev/null", "-d", "SELECT 1", own_node.url)
+    before = process.memory_info().rss
+    answer = own_node.curl(
+        *("-o", "/dev/null", "-w", "%{size_download}"),
+        *("-d", "SELECT number, repeat('x', 200) FROM numbers(2000000) FORMAT JSONCompactEachRow", own_node.url),
+    )
+    assert int(answer.stdout) > 400_000_000
+    rows = own_node.native().execute_iter("SELECT number, repeat('x', 200) FROM numbers(1000000)")
+    assert sum(1 for _ in rows) == 1_000_000
+    grown = (process.memory_info().rss - before) / 1e6
+    assert grown < 200, f"{grown:.0f} MB more after 600 MB of results"
