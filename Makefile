@@ -33,10 +33,12 @@ up: $(VENV)/.run  ## start the embedded stack in the background
 down: $(VENV)/.run  ## stop it
 	$(BIN)/medallion down
 
-lock: $(VENV)/.dev  ## pin every dependency again (hashes included)
-	$(BIN)/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements.txt pyproject.toml
-	$(BIN)/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
-	$(BIN)/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements-conformance.txt tests/conformance/requirements.in
+PIN := $(BIN)/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+lock:  ## pin every dependency again, hashes included (after `make test` has made .venv)
+	$(PIN) -o requirements.txt pyproject.toml
+	$(PIN) --extra embedded -c requirements.txt -o requirements-embedded.txt pyproject.toml
+	$(PIN) --extra embedded --extra dev -c requirements-embedded.txt -o requirements-dev.txt pyproject.toml
+	$(PIN) -o requirements-conformance.txt tests/conformance/requirements.in
 
 clean:  ## remove the virtual environments and the default data folder
 	rm -rf $(VENV) $(VENV)-conformance .medallion
@@ -47,8 +49,8 @@ $(VENV)/.made:
 	  || { echo "Cannot make a virtual environment: install python3-venv (apt install python3-venv), then run make again." >&2; exit 1; }
 	touch $@
 
-$(VENV)/.run: $(VENV)/.made requirements.txt pyproject.toml
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+$(VENV)/.run: $(VENV)/.made requirements-embedded.txt pyproject.toml
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-embedded.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 

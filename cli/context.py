@@ -18,6 +18,7 @@ from clickhouse_driver import Client
 from clickhouse_driver.errors import Error as ClientError
 from clickhouse_driver.errors import NetworkError, SocketTimeoutError
 from pydantic import BaseModel, SecretStr
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -38,7 +39,9 @@ YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without this the 
 
 ENDPOINT_VARIABLES = ("MEDALLION_KAFKA_BOOTSTRAP_SERVERS", "MEDALLION_CLICKHOUSE_HOST")
 
-out = Console()
+# Not on a terminal the width is unknown; 80 columns would fold every table.
+PIPE_WIDTH = 160
+out = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH, highlight=False)
 err = Console(stderr=True)
 
 
@@ -107,10 +110,10 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     if not rows:
         out.print(f"{title}: {empty}")
         return
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD)
     for index, name in enumerate(columns):
         number = all(isinstance(row[index], int | float | Decimal) for row in rows)
-        table.add_column(name, justify="right" if number else "left", overflow="fold")
+        table.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=number)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     out.print(table)

@@ -144,10 +144,10 @@ def _drain(settings: Settings) -> None:
 def _show(settings: Settings) -> bool:
     """Print what each reader of the pipeline would look at; whether the counts add up."""
     with clickhouse(settings) as client:
-        candles = rows(client, "demo_candles", {"per_market": 2})
+        candles = rows(client, "demo_candles", {"per_market": 1})
         print_table(
-            "Gold: the newest 1-minute candles of each market (gold_ohlcv_1m)",
-            ("exchange", "symbol", "window start", "open", "high", "low", "close", "volume", "trades"),
+            "Gold: the newest 1-minute candle of each market (gold_ohlcv_1m)",
+            ("exchange", "symbol", "window start", "open", "high", "low", "close", "volume", "quote volume", "trades"),
             [tuple(candle.values()) for candle in candles],
         )
         print_stats(client, ALL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Self
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
@@ -44,58 +45,74 @@ def stages(settings: Settings) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
     )
 
 
-def measure(settings: Settings) -> list[Lag]:
-    """The lag of every partition now, upstream stages first.
+class LagMeter:
+    """Asks the broker for offsets; a consumer a group, since committed offsets are asked for as a member of it."""
 
-    A stage commits only after its output is durable downstream. Read in this order, an all-zero answer therefore
-    means that everything published before the call has reached its end.
+    def __init__(self, settings: Settings) -> None:
+        self._servers = settings.kafka_bootstrap_servers
+        self._stages = [(name, self._consumer(group), topics) for name, group, topics in stages(settings)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _name, consumer, _topics in self._stages:
+            consumer.close()
+
+    def measure(self) -> list[Lag]:
+        """The lag of every partition now, upstream stages first.
+
+        A stage commits only after its output is durable downstream. Read in this order, an all-zero answer therefore
+        means that everything published before the call has reached its end.
+
+        Raises:
+            LagError: the broker does not answer.
+        """
+        try:
+            return [lag for name, consumer, topics in self._stages for lag in _lags(name, consumer, topics)]
+        except KafkaException as error:
+            raise LagError(
+                f"The broker at {self._servers} does not answer ({error.args[0]}): "
+                "is it running? `medallion status` shows the embedded one."
+            ) from error
+
+    def _consumer(self, group: str) -> Consumer:
+        return Consumer(
+            {
+                "bootstrap.servers": self._servers,
+                "group.id": group,
+                "enable.auto.commit": False,
+                "log_level": 0,
+            }
+        )
+
+
+def _lags(name: str, consumer: Consumer, topics: Iterable[str]) -> list[Lag]:
+    known = consumer.list_topics(timeout=TIMEOUT_S).topics
+    partitions = [
+        TopicPartition(topic, partition) for topic in topics if topic in known for partition in known[topic].partitions
+    ]
+    result = []
+    for committed in consumer.committed(partitions, timeout=TIMEOUT_S) if partitions else ():
+        place = TopicPartition(committed.topic, committed.partition)
+        low, high = consumer.get_watermark_offsets(place, timeout=TIMEOUT_S)
+        offset = committed.offset if committed.offset >= 0 else low
+        result.append(Lag(name, committed.topic, committed.partition, offset, high))
+    return result
+
+
+def wait(settings: Settings, timeout_s: float, watch: Callable[[list[Lag]], None]) -> list[Lag]:
+    """Wait until every stage has caught up; the partitions that have not when the time is over (none: drained).
 
     Raises:
         LagError: the broker does not answer.
     """
-    return [lag for name, group, topics in stages(settings) for lag in _stage(settings, name, group, topics)]
-
-
-def _stage(settings: Settings, name: str, group: str, topics: Iterable[str]) -> list[Lag]:
-    consumer = Consumer(
-        {
-            "bootstrap.servers": settings.kafka_bootstrap_servers,
-            "group.id": group,
-            "enable.auto.commit": False,
-        }
-    )
-    try:
-        known = consumer.list_topics(timeout=TIMEOUT_S).topics
-        partitions = [
-            TopicPartition(topic, partition)
-            for topic in topics
-            if topic in known
-            for partition in known[topic].partitions
-        ]
-        result = []
-        for committed in consumer.committed(partitions, timeout=TIMEOUT_S) if partitions else ():
-            low, high = consumer.get_watermark_offsets(
-                TopicPartition(committed.topic, committed.partition), timeout=TIMEOUT_S
-            )
-            offset = committed.offset if committed.offset >= 0 else low
-            result.append(Lag(name, committed.topic, committed.partition, offset, high))
-        return result
-    except KafkaException as error:
-        raise LagError(
-            f"The broker at {settings.kafka_bootstrap_servers} does not answer ({error.args[0]}): "
-            "is it running? `medallion status` shows the embedded one."
-        ) from error
-    finally:
-        consumer.close()
-
-
-def wait(settings: Settings, timeout_s: float, watch: Callable[[list[Lag]], None]) -> list[Lag]:
-    """Wait until every stage has caught up; the partitions that have not when the time is over (none: drained)."""
     deadline = time.monotonic() + timeout_s
-    while True:
-        lags = measure(settings)
-        watch(lags)
-        behind = [lag for lag in lags if lag.messages]
-        if not behind or time.monotonic() >= deadline:
-            return behind
-        time.sleep(POLL_S)
+    with LagMeter(settings) as meter:
+        while True:
+            lags = meter.measure()
+            watch(lags)
+            behind = [lag for lag in lags if lag.messages]
+            if not behind or time.monotonic() >= deadline:
+                return behind
+            time.sleep(POLL_S)

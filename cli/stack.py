@@ -11,7 +11,7 @@ import psutil
 import typer
 
 from cli.context import DataDirOption, JsonOption, err, out, print_json, print_table
-from cli.lag import LagError, measure, wait
+from cli.lag import LagError, LagMeter, wait
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import StackState
@@ -103,7 +103,8 @@ def status(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     """Show the processes of the embedded stack, its endpoints and how far each consumer is behind."""
     state = control.find(data_dir)
     settings = Settings.from_environment(state.environment)
-    lags = measure(settings)
+    with LagMeter(settings) as meter:
+        lags = meter.measure()
     if as_json:
         print_json(
             {

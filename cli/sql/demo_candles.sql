@@ -1,5 +1,5 @@
 -- The newest candles of every market.
-SELECT exchange, symbol, window_start, open, high, low, close, volume, trade_count
+SELECT exchange, symbol, window_start, open, high, low, close, volume, quote_volume, trade_count
 FROM gold_ohlcv_1m
 ORDER BY exchange, symbol, window_start DESC
 LIMIT %(per_market)s BY exchange, symbol

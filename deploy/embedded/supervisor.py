@@ -19,10 +19,10 @@ from typing import Literal
 import structlog
 from clickhouse_driver import Client
 from confluent_kafka.admin import AdminClient
-from ddl.runner import apply as apply_migrations
 from tenacity import RetryCallState, wait_exponential_jitter
 
 from config.settings import Settings
+from ddl.runner import apply as apply_migrations
 from deploy.embedded.layout import DataDir, ServiceState, StackError, StackState
 from deploy.embedded.services import (
     Ports,
@@ -46,8 +46,11 @@ _back_off = wait_exponential_jitter(multiplier=0.2, max=5.0, jitter=0.2)
 
 
 def _die_with_parent() -> None:
-    """Runs in the child: no process of the stack outlives a supervisor that was killed."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    """Runs in the child: no process of the stack outlives a supervisor that was killed.
+
+    SIGKILL, since with all of them gone at once none has anybody left to say goodbye to; every service survives it.
+    """
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @dataclass
