@@ -169,7 +169,7 @@ TRADES = st.lists(
 LIVES = st.lists(st.tuples(st.integers(0, 25), st.lists(st.integers(0, 4), max_size=4), st.integers(1, 20)), max_size=6)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(TRADES, min_size=1, max_size=8), LIVES)
 def test_effectively_once_whenever_the_worker_dies(
     contents: list[list[tuple[str, str]]], lives: list[tuple[int, list[int], int]]
