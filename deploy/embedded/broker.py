@@ -2,27 +2,22 @@
 
 It is librdkafka's mock cluster, one broker on a free port of 127.0.0.1, run from the library that the confluent-kafka
 wheel brings. FILE gets `host:port` in one atomic step once clients can connect; SIGTERM or SIGINT ends it and removes
-FILE. What it does and does not do, measured with librdkafka 2.16.0 (tests/kafka_engine/test_broker.py
-holds the ones the pipeline rests on):
+FILE. What it does and does not do, measured with librdkafka 2.16.0 (tests/kafka_engine/test_broker.py holds the ones
+that the pipeline rests on):
 
 - Nothing survives a restart: topics, messages, offsets and group commits live in memory.
-- **A partition keeps about 5 MiB, at most 100,000 produce batches**, whatever was read of it: beyond that its oldest
-  batches
-  are gone, and a consumer that had not read them is reset. Pace by consumer lag (`producers.pacing.Pacer`).
-- The size is that of the batches *as sent*: it stores compressed batches as they are, never recompresses, so
-  producers gain
-  from `compression.type`. 32 MB messages pass (`message.max.bytes` is the producer's own limit, the broker has none).
+- **A partition keeps about 5 MiB, at most 100,000 produce batches**, whatever was read of it. Beyond that its oldest
+  batches are gone, and a consumer that had not read them is reset: pace by consumer lag (`producers.pacing.Pacer`).
+- The size is that of the batches *as sent*: compressed ones are stored as they are, so producers gain from
+  `compression.type`. Messages of 32 MB pass (`message.max.bytes` is the producer's own limit, the broker has none).
 - **A batch larger than 5 MiB as sent is lost, and the batch after it as well**, unless it is the partition's first:
-  the eviction
-  moves the start of the log past them, in silence; the producer gets an ordinary acknowledgement. A consumer sees
-  "offset out of range" and is reset. 32 MB that compress below 5 MiB are kept.
+  the eviction moves the start of the log past them, in silence, and the producer gets an ordinary acknowledgement.
 - A topic springs into being when somebody asks for its metadata, with 4 partitions. CreateTopics is not served;
-  `--topic
-  NAME:PARTITIONS` creates one at start with another count.
-- Message timestamps (CreateTime), keys, headers, null values are kept. `auto.offset.reset`, offset commits, consumer
-  groups
-  with rebalances (eager protocols), idempotent and transactional producers work; the first join of a group waits
-  `--rebalance-delay-ms` (0 here, 3,000 in librdkafka).
+  `--topic NAME:PARTITIONS` creates one at start with another count.
+- It answers a fetch that finds nothing only after the consumer's `fetch.wait.max.ms`, however early a message comes.
+- Message timestamps (CreateTime), keys, headers and null values are kept. `auto.offset.reset`, offset commits, consumer
+  groups and idempotent producers work. The first join of a group waits `--rebalance-delay-ms` (librdkafka's own: 3,000);
+  a later rebalance takes the members' `session.timeout.ms` less a second, even if all of them rejoin at once.
 """
 
 from __future__ import annotations
@@ -36,6 +31,7 @@ from pathlib import Path
 
 from confluent_kafka import cimpl
 
+REBALANCE_DELAY_MS = 500
 _RD_KAFKA_PRODUCER = 0
 _ERROR_BYTES = 512
 
@@ -51,7 +47,7 @@ class InMemoryBroker:
         BrokerError: librdkafka refused; the message carries its reason.
     """
 
-    def __init__(self, topics: dict[str, int] | None = None, rebalance_delay_ms: int = 0) -> None:
+    def __init__(self, topics: dict[str, int] | None = None, rebalance_delay_ms: int = REBALANCE_DELAY_MS) -> None:
         library = _librdkafka()
         error = ctypes.create_string_buffer(_ERROR_BYTES)
         # The cluster needs a client instance to hang from; the instance takes the configuration over.
@@ -128,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.embedded.broker", description="an in-memory Kafka broker")
     parser.add_argument("--state", type=Path, required=True, help="file that gets the address, host:port")
     parser.add_argument("--topic", type=_topic, action="append", default=[], metavar="NAME:PARTITIONS")
-    parser.add_argument("--rebalance-delay-ms", type=int, default=0)
+    parser.add_argument("--rebalance-delay-ms", type=int, default=REBALANCE_DELAY_MS)
     options = parser.parse_args(arguments)
     stop_signals = {signal.SIGTERM, signal.SIGINT}
     # Blocked before librdkafka starts its threads, so that none of them takes the signal.

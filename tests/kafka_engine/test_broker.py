@@ -69,3 +69,47 @@ def test_a_batch_above_five_megabytes_is_lost_with_the_next_unless_first(brokers
     for value in (b"first", os.urandom(6_000_000), b"next", b"last"):
         publish(brokers, [{"topic": "lost", "partition": 0, "value": value}])
     assert [message.value() for message in read(brokers, "lost", 1)] == [b"last"]
+
+
+def test_a_second_member_takes_its_share_and_goes_on_from_the_commits(brokers: str) -> None:
+    publish(brokers, ({"topic": "shared", "partition": n % 4, "value": b"x"} for n in range(8)))
+
+    def member() -> Consumer:
+        consumer = Consumer(
+            {
+                "bootstrap.servers": brokers,
+                "group.id": "members",
+                "auto.offset.reset": "earliest",
+                "session.timeout.ms": 6_000,  # a rebalance of this broker takes about as long
+                "heartbeat.interval.ms": 500,
+            }
+        )
+        consumer.subscribe(["shared"])
+        return consumer
+
+    first, second = member(), member()
+    seen: list[tuple[int, int]] = []
+
+    def poll() -> None:
+        for consumer in (first, second):
+            seen.extend((m.partition(), m.offset()) for m in consumer.consume(10, 0.05) if m.error() is None)
+
+    def shared() -> bool:
+        poll()
+        return sorted(len(consumer.assignment()) for consumer in (first, second)) == [2, 2]
+
+    wait_until(shared)
+    wait_until(lambda: poll() or len(set(seen)) == 8)
+    first.close()  # commits
+    second.close()
+    heir = member()
+    publish(brokers, ({"topic": "shared", "partition": n, "value": b"new"} for n in range(4)))
+    found: list[bytes] = []
+
+    def new() -> bool:
+        found.extend(m.value() for m in heir.consume(10, 0.1) if m.error() is None)
+        return len(found) >= 4
+
+    wait_until(new)
+    heir.close()
+    assert found == [b"new"] * 4
