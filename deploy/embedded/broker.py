@@ -15,8 +15,8 @@ that the pipeline rests on):
 - A topic springs into being when somebody asks for its metadata, with 4 partitions. CreateTopics is not served;
   `--topic NAME:PARTITIONS` creates one at start with another count.
 - It answers a fetch that finds nothing only after the consumer's `fetch.wait.max.ms`, however early a message comes.
-- Message timestamps (CreateTime), keys, headers and null values are kept. `auto.offset.reset`, offset commits, consumer
-  groups and idempotent producers work. The first join of a group waits `--rebalance-delay-ms` (librdkafka's own: 3,000);
+- Message timestamps (CreateTime), keys, headers and null values are kept. `auto.offset.reset`, offset commits,
+  consumer groups and idempotent producers work. The first join of a group waits `--rebalance-delay-ms` (librdkafka's own: 3,000);
   a later rebalance takes the members' `session.timeout.ms` less a second, even if all of them rejoin at once.
 """
 
