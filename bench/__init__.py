@@ -1,1 +1,1 @@
-"""Benchmarks: `make bench`."""
+"""Measurements of the pipeline on this machine: `python -m bench`."""

@@ -1,0 +1,20 @@
+"""How long and how often to measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`runs` runs of `seconds` each after `warm_up_s`, over `markets` markets; stages alone: `stage_rows` trades."""
+
+    runs: int
+    seconds: float
+    warm_up_s: float
+    markets: int
+    stage_rows: int
+
+
+FULL = Plan(runs=3, seconds=15.0, warm_up_s=5.0, markets=40, stage_rows=98_304)
+QUICK = Plan(runs=1, seconds=5.0, warm_up_s=2.0, markets=40, stage_rows=32_768)

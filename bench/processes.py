@@ -1,0 +1,102 @@
+"""CPU time and memory of processes over time, sampled beside a run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+_PERIOD_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Of one process over a window: CPU seconds of all its threads, and the most memory it had resident (bytes)."""
+
+    cpu_s: float
+    peak_rss: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    at: float
+    cpu_s: dict[str, float]
+    rss: dict[str, int]
+
+
+class ProcessSampler:
+    """Samples while its `with` block runs. `all_peak_rss` counts pages that processes share once for each."""
+
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
+        self._samples: list[_Sample] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="process sampler", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def usage(self, start: float, end: float) -> dict[str, Usage]:
+        """By process name, between two times (`time.time()`), to the sample.
+
+        Raises:
+            ValueError: fewer than two samples lie between them.
+        """
+        within = self._within(start, end)
+        first, last = within[0], within[-1]
+        return {
+            name: Usage(
+                last.cpu_s[name] - first.cpu_s[name],
+                max(sample.rss[name] for sample in within),
+            )
+            for name in first.cpu_s
+            if name in last.cpu_s
+        }
+
+    def all_peak_rss(self, start: float, end: float, without: Collection[str] = ()) -> int:
+        """The most bytes that all processes but those named had resident together at one moment."""
+        return max(
+            sum(rss for name, rss in sample.rss.items() if name not in without) for sample in self._within(start, end)
+        )
+
+    def seconds(self, start: float, end: float) -> float:
+        """Between the first and the last sample that `usage` of this window takes."""
+        within = self._within(start, end)
+        return within[-1].at - within[0].at
+
+    def _within(self, start: float, end: float) -> list[_Sample]:
+        within = [sample for sample in self._samples if start <= sample.at <= end]
+        if len(within) < 2:
+            raise ValueError(f"a window of {end - start:.2f} s holds fewer than two samples: measure longer")
+        return within
+
+    def _run(self) -> None:
+        while True:
+            self._samples.append(self._sample())
+            if self._stop.wait(_PERIOD_S):
+                return
+
+    def _sample(self) -> _Sample:
+        cpu_s: dict[str, float] = {}
+        rss: dict[str, int] = {}
+        for name, process in self._processes.items():
+            try:
+                with process.oneshot():
+                    times = process.cpu_times()
+                    rss[name] = process.memory_info().rss
+                    cpu_s[name] = times.user + times.system
+            except psutil.NoSuchProcess:
+                continue
+        return _Sample(time.time(), cpu_s, rss)

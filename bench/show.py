@@ -1,0 +1,97 @@
+"""Results as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.latency import RateResult
+from bench.throughput import ThroughputResult
+
+
+def machine(console: Console, found: Mapping[str, Any]) -> None:
+    """One line, and a warning where other work disturbs the measurement."""
+    console.print(
+        f"{found['cpu']}, {found['cores']} cores, {found['memory_gb']} GB, {found['system']}, Python {found['python']},"
+        f" commit {found['commit'] or 'unknown'}{' with changes' if found['uncommitted_changes'] else ''}"
+    )
+    if found["load_average"][0] > found["cores"] / 4:
+        console.print(
+            f"[yellow]Load average {found['load_average'][0]}: other work runs here, so expect worse figures than on a"
+            " quiet machine; only ratios within this run mean something."
+        )
+
+
+def stages(console: Console, figures: Sequence[Mapping[str, Any]]) -> None:
+    """Every stage alone; the slowest is marked."""
+    whole = [one for one in figures if not one["stage"].startswith("the same")]
+    slowest = min(whole, key=lambda one: float(one["trades_per_s"]))
+    table = Table(title="Each stage alone", title_justify="left")
+    for column in (
+        "stage",
+        "trades/s",
+        "slowest … fastest run",
+        "ms a batch",
+        "CPU µs a trade",
+        "times the obvious way",
+    ):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for one in figures:
+        ratio = one["times_baseline"]
+        table.add_row(
+            one["stage"],
+            f"{one['trades_per_s']:,.0f}",
+            f"{one['slowest_trades_per_s']:,.0f} … {one['fastest_trades_per_s']:,.0f}",
+            f"{one['wall_ms']:,.1f}",
+            f"{one['cpu_us_per_trade']:,.1f}",
+            f"{ratio:,.1f}" if ratio else "",
+            style="bold" if one is slowest else "",
+        )
+    console.print(table)
+    cpu = sum(one["cpu_us_per_trade"] for one in whole)
+    console.print(
+        f"The slowest alone: {slowest['stage']}, {slowest['trades_per_s']:,.0f} trades/s. All stages together take"
+        f" {cpu:,.1f} µs of CPU a trade in large batches: {1e6 / cpu:,.0f} trades/s a core."
+    )
+
+
+def throughput(console: Console, result: ThroughputResult) -> None:
+    """The sustained rate and what it takes."""
+    rates = ", ".join(f"{run['trades_per_s']:,.0f}" for run in result.runs)
+    console.print(f"\nSustained raw topic → Gold: [bold]{result.trades_per_s:,.0f} trades/s[/] (runs: {rates})")
+    processes(console, result.runs)
+
+
+def latency(console: Console, result: RateResult) -> None:
+    """Where the time goes at one rate."""
+    runs = result.runs
+    table = Table(title=f"Trade → candle at {result.rate:,.0f} trades/s, ms", title_justify="left")
+    for column in ("layer", "mean", "p50", "p90", "p99", "max"):
+        table.add_column(column, justify="left" if column == "layer" else "right")
+    for stage in result.stages.iter_rows(named=True):
+        figures = [f"{stage[f'{name}_ms']:,.0f}" for name in ("mean", "p50", "p90", "p99", "max")]
+        table.add_row(stage["stage"], *figures, style="bold" if stage["stage"] == "trade → candle" else "")
+    console.print()
+    console.print(table)
+    first = runs[0]
+    console.print(
+        f"reached {first['trades_per_s']:,.0f}/s; generator at most {first['generator_most_behind_ms']:,.0f} ms behind;"
+        f" {first['rows_per_block']:,.0f} trades a block; {first['inserts_per_s']:,.1f} Silver inserts/s;"
+        f" candles looked at every {first['watcher_gap_ms']:,.0f} ms (first run)"
+    )
+    processes(console, runs)
+
+
+def processes(console: Console, runs: Sequence[Mapping[str, Any]]) -> None:
+    """CPU and memory by process, of the first run; `generator` and `watcher` are the measurement's own."""
+    table = Table()
+    for column in ("process", "cores", "CPU µs a trade", "peak memory MiB"):
+        table.add_column(column, justify="left" if column == "process" else "right")
+    for name, one in runs[0]["processes"].items():
+        table.add_row(name, f"{one['cores']:.2f}", f"{one['cpu_us_per_trade']:,.1f}", f"{one['peak_rss_mb']:,.0f}")
+    console.print(table)
+    most = max(run["stack_peak_rss_mb"] for run in runs)
+    console.print(f"The stack's processes together: at most {most:,.0f} MiB resident (shared pages counted for each).")

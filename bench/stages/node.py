@@ -1,0 +1,133 @@
+"""Stages inside the ClickHouse node: raw messages to blocks, blocks to Bronze, Bronze to the Bronze topic."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from clickhouse_driver import Client
+
+from bench.isolated import Lap, lap
+from bench.load import SOURCES
+from bench.stages.material import MaterialError, broker, read_all, trades
+from config.settings import Settings
+from ddl.runner import apply
+from deploy.embedded.clickhouse import config as configuration
+from deploy.embedded.clickhouse.access import Access
+from deploy.embedded.clickhouse.config import Limits
+from deploy.embedded.clickhouse.engine import Engine
+from deploy.embedded.clickhouse.engine_session import EngineSession
+from deploy.embedded.clickhouse.kafka import KafkaTables
+from deploy.embedded.clickhouse.kafka.blocks import Block, block
+from deploy.embedded.clickhouse.kafka.catalog import Name, StandIn, read_catalog
+from deploy.embedded.clickhouse.kafka.clients import producer_config
+from deploy.embedded.clickhouse.kafka.feed import insert_block
+from deploy.embedded.clickhouse.kafka.sink import Sink
+from deploy.embedded.clickhouse.native.server import NativeServer
+from deploy.embedded.clickhouse.session import Session
+from producers.pacing import Pacer
+from producers.publisher import Publisher
+
+_GRACE_S = 5.0
+_DRAIN_S = 60.0
+_POLL_S = 0.001
+_LARGEST_MESSAGE = 4_000_000
+_SMALL_REPETITIONS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStages:
+    """Laps of each stage over `rows` trades, and the Bronze messages of the first repetition."""
+
+    read: list[Lap]
+    cascade: list[Lap]
+    small_cascade: list[Lap]
+    drain: list[Lap]
+    bronze_messages: list[bytes]
+
+
+def node_stages(rows: int, repetitions: int, small_rows: int) -> NodeStages:
+    """Trades through every stage of the node, one stage after the other; small blocks are of `small_rows`."""
+    stages = NodeStages([], [], [], [], [])
+    settings = Settings()
+    topics = [settings.raw_topic(source.exchange) for source in SOURCES]
+    with broker() as (servers, broker_process), _node(settings) as (engine, stand_ins):
+        with Publisher(settings.model_copy(update={"kafka_bootstrap_servers": servers})) as publisher:
+            publisher.publish(trades(rows, 1))
+        source = stand_ins[settings.clickhouse_database, "trades_raw_queue"]
+        outbox = stand_ins[settings.clickhouse_database, "bronze_trades_sink"]
+        session = engine.session()
+        for _ in range(repetitions):
+            blocks: list[Block] = []
+            read = partial(_read, blocks, source, servers, topics, rows)
+            stages.read.append(lap(rows, read, [broker_process]))
+            stages.cascade.append(lap(rows, partial(_insert, session, source, blocks)))
+            sink = _sink(engine, outbox, servers)
+            stages.drain.append(lap(rows, partial(_drained, sink), [broker_process]))
+            sink.stop()
+            if not stages.bronze_messages:
+                sent = read_all(servers, [settings.bronze_topic], int(str(sink.status()["messages"])))
+                stages.bronze_messages.extend(message.value() for message in sent)
+        small: list[Block] = []
+        _read(small, source, servers, topics, small_rows)
+        for _ in range(_SMALL_REPETITIONS):
+            stages.small_cascade.append(lap(small_rows, partial(_insert, session, source, small)))
+        session.close()
+    return stages
+
+
+def _read(blocks: list[Block], source: StandIn, servers: str, topics: Sequence[str], rows: int) -> None:
+    """Consume and make blocks as large as the embedded node's largest."""
+    messages = read_all(servers, topics, rows)
+    column = source.table.column_names[0]
+    most = source.table.number("kafka_max_block_size", rows)
+    blocks += (block(column, messages[start : start + most]) for start in range(0, rows, most))
+
+
+def _insert(session: EngineSession, source: StandIn, blocks: Sequence[Block]) -> None:
+    for one in blocks:
+        insert_block(session, source.name, one)
+
+
+def _sink(engine: Engine, outbox: StandIn, servers: str) -> Sink:
+    config = producer_config(outbox.table.settings, servers)
+    return Sink(outbox, engine.session(), config, lambda serve: Pacer(servers, "", 0, serve=serve), _LARGEST_MESSAGE)
+
+
+def _drained(sink: Sink) -> None:
+    """Start the drain and wait until the broker has acknowledged all that was in the outbox."""
+    is_delivered = sink.flushed()
+    sink.start()
+    deadline = time.monotonic() + _DRAIN_S
+    while not is_delivered():
+        if time.monotonic() > deadline:
+            raise MaterialError(f"the outbox was not drained within {_DRAIN_S:.0f} s: {sink.status()['last_error']}")
+        time.sleep(_POLL_S)
+
+
+@contextmanager
+def _node(settings: Settings) -> Iterator[tuple[Engine, Mapping[Name, StandIn]]]:
+    """The node's engine in this process with the migrations applied, its Kafka tables known and nothing running."""
+    with tempfile.TemporaryDirectory(prefix="medallion-bench-") as folder:
+        path = Path(folder)
+        engine = Engine.open(path / "engine", config=configuration.write(path / "node-config.xml", Limits()))
+        tables = KafkaTables(engine, brokers="not.started:1")
+        server = NativeServer(engine, Access(""), lambda name: Session(engine, [tables], name), "127.0.0.1", 0)
+        server.start()
+        client = Client("127.0.0.1", port=server.port)
+        apply(client, settings)
+        client.disconnect()
+        session = engine.session()
+        stand_ins = {one.name: one for one in read_catalog(session).stand_ins.values()}
+        session.close()
+        try:
+            yield engine, stand_ins
+        finally:
+            server.stop(_GRACE_S)
+            tables.stop()
+            engine.close()

@@ -1,0 +1,64 @@
+"""Producer stages: an exchange's frame to the bytes of a raw message, and those to the broker."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from bench.isolated import Lap, lap
+from bench.stages.material import broker, trades
+from config.settings import Settings
+from producers.envelope import encode, envelopes
+from producers.exchanges import REGISTRY
+from producers.publisher import Publisher
+
+_WINDOW_BYTES = 2_500_000
+
+
+def parse_and_encode(rows: int, repetitions: int) -> list[Lap]:
+    """Frame → parser → envelope → JSON bytes, as the live producer does."""
+    frames = [(one.exchange, one.payload.encode()) for one in trades(rows, 1)]
+
+    def work() -> None:
+        for exchange, frame in frames:
+            for envelope in envelopes(exchange, frame, REGISTRY[exchange].parse(frame), time.time_ns() // 1_000):
+                encode(envelope)
+
+    return [lap(rows, work) for _ in range(repetitions)]
+
+
+def obvious_parse_and_encode(rows: int, repetitions: int) -> list[Lap]:
+    """The baseline: `json.loads`, a dictionary, `json.dumps`."""
+    frames = [(one.exchange, one.payload) for one in trades(rows, 1)]
+
+    def work() -> None:
+        for exchange, frame in frames:
+            trade = json.loads(frame)["data"]
+            json.dumps(
+                {
+                    "exchange": exchange,
+                    "symbol": trade["s"],
+                    "trade_id": str(trade["t"]),
+                    "price": trade["p"],
+                    "quantity": trade["q"],
+                    "timestamp": str(trade["T"]),
+                    "side": "SELL" if trade["m"] else "BUY",
+                    "sequence": "",
+                    "received_at": time.time_ns() // 1_000,
+                    "payload": frame,
+                }
+            ).encode()
+
+    return [lap(rows, work) for _ in range(repetitions)]
+
+
+def publish(rows: int, repetitions: int) -> list[Lap]:
+    """Envelope → acknowledged by the in-memory broker, nobody reading; CPU includes the broker's."""
+    batch = trades(rows, 1)
+    with broker() as (servers, process), Publisher(Settings(kafka_bootstrap_servers=servers)) as publisher:
+
+        def work() -> None:
+            publisher.publish(batch)
+            publisher.flush()
+
+        return [lap(rows, work, [process]) for _ in range(repetitions)]

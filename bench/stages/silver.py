@@ -1,0 +1,110 @@
+"""Silver stages: Bronze messages to columns, columns to judged and de-duplicated rows, those into Silver and Gold."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import count
+from typing import Any
+
+import fastavro
+import psutil
+import pyarrow as pa
+
+from bench.isolated import Lap, lap
+from bench.stack import native_client
+from config.registry import SymbolRegistry
+from config.settings import Settings
+from silver_processor.batch import Message, judge, read
+from silver_processor.core.rules import Rules
+from silver_processor.patience import Patience
+from silver_processor.seen import SeenTrades
+from silver_processor.store import Store
+
+_TOKEN = "bench"
+_SMALL_REPETITIONS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class CoreStages:
+    """Laps of decoding, of judging and de-duplicating, and of the obvious way of both; and the Silver rows made."""
+
+    decode: list[Lap]
+    judge: list[Lap]
+    obvious: list[Lap]
+    silver_rows: pa.Table
+
+
+def core_stages(messages: Sequence[bytes], repetitions: int) -> CoreStages:
+    """Bronze messages → Arrow → rules, quote_volume → fresh rows: the pure part of the Silver processor."""
+    settings = Settings()
+    rules = Rules.of(SymbolRegistry.load(settings.symbols_file))
+    decoded = _decode(messages)
+    rows = sum(message.rows.num_rows for message in decoded)
+    seen = _known(rules, decoded)
+    decode_laps = [lap(rows, lambda: _decode(messages)) for _ in range(repetitions)]
+    judge_laps = [lap(rows, lambda: seen.split(_judged(decoded, rules))) for _ in range(repetitions)]
+    obvious_laps = [lap(rows, lambda: [_obvious(message) for message in messages]) for _ in range(repetitions)]
+    return CoreStages(decode_laps, judge_laps, obvious_laps, _judged(decoded, rules))
+
+
+@dataclass(frozen=True, slots=True)
+class InsertStages:
+    """Laps of an insert of all rows, of a small one, and of the obvious way; CPU includes the node's."""
+
+    whole: list[Lap]
+    small: list[Lap]
+    obvious: list[Lap]
+
+
+def insert_stages(
+    silver_rows: pa.Table, settings: Settings, node_pid: int, repetitions: int, small_rows: int
+) -> InsertStages:
+    """Silver rows into `silver_trades` with its six Gold views, each time under a token of its own."""
+    store = Store(settings, Patience(threading.Event()))
+    node = [psutil.Process(node_pid)]
+    tokens = (f"{_TOKEN}-{number}" for number in count())
+    rows = silver_rows.num_rows
+
+    def insert(table: pa.Table) -> Callable[[], None]:
+        return lambda: store.insert("silver_trades", table, next(tokens))
+
+    few = silver_rows.slice(0, small_rows)
+    whole = [lap(rows, insert(silver_rows), node) for _ in range(repetitions)]
+    small = [lap(few.num_rows, insert(few), node) for _ in range(_SMALL_REPETITIONS)]
+    client = native_client(settings)
+    columns = ", ".join(silver_rows.column_names)
+    records = [tuple(record.values()) for record in silver_rows.to_pylist()]
+    statement = f"INSERT INTO silver_trades ({columns}) VALUES"
+    obvious = [lap(rows, lambda: client.execute(statement, records), node) for _ in range(repetitions)]
+    client.disconnect()
+    return InsertStages(whole, small, obvious)
+
+
+def _decode(messages: Sequence[bytes]) -> list[Message]:
+    return [read(0, offset, 0, value) for offset, value in enumerate(messages)]
+
+
+def _judged(decoded: Sequence[Message], rules: Rules) -> pa.Table:
+    return judge(decoded, "bench", _TOKEN, rules, datetime.now(UTC)).valid
+
+
+def _known(rules: Rules, decoded: Sequence[Message]) -> SeenTrades:
+    """An index that knows the markets and none of the trades."""
+    seen = SeenTrades(lambda _rows: (_ for _ in ()).throw(AssertionError("numeric ids never ask Silver")))
+    seen.load(seen.unknown(_judged(decoded, rules)), [])
+    return seen
+
+
+def _obvious(message: bytes) -> list[dict[str, Any]]:
+    """The baseline: fastavro, one dictionary a row, `decimal` for the product."""
+    fresh = []
+    for row in fastavro.reader(io.BytesIO(message)):
+        price, quantity = Decimal(row["price_text"]), Decimal(row["quantity_text"])
+        if price > 0 and quantity > 0 and row["side"] in {"BUY", "SELL"}:
+            fresh.append({**row, "price": price, "quantity": quantity, "quote_volume": price * quantity})
+    return fresh

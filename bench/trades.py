@@ -1,0 +1,158 @@
+"""An endless stream of unique trades, made from recorded ones by shifting ids and times."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from config.registry import SymbolRegistry
+from producers.envelope import Envelope
+from producers.exchanges import REGISTRY
+from producers.exchanges.model import Trades
+from producers.recording import Recording
+
+_LONGEST_FRAME = 1 << 20
+_MILLISECONDS = 1_000
+# Where a Binance trade frame has what makes it this trade: stream and symbol, id, event and trade time (ms).
+_PLACES = re.compile(r'"stream":"(?P<stream>[^"@]+)@|"s":"(?P<s>[^"]+)"|"t":(?P<t>[0-9]+)|"[ET]":(?P<time>[0-9]+)')
+
+
+class StreamError(RuntimeError):
+    """The recordings give no trades to make a stream of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A recording of Binance trade frames, and the exchange code it was recorded from."""
+
+    exchange: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """A recorded trade given a market; `payload` has `{t}` for the trade id and `{T}` for its time (ms)."""
+
+    exchange: str
+    symbol: str
+    market: int
+    price: str
+    quantity: str
+    side: str
+    payload: str
+
+
+class TradeStream:
+    """Trades that never repeat, dealt out to the markets in turn.
+
+    Each recorded trade keeps its price, quantity and side digit for digit; its symbol is one of `markets` (the
+    recordings have two, which would reach two partitions of four), its id counts up by market from `first_id`, its
+    time is the one asked for.
+    """
+
+    def __init__(self, shapes: Sequence[_Shape], markets: int, first_id: int) -> None:
+        """Use `TradeStream.load`."""
+        self._shapes = shapes
+        self._ids = [first_id] * markets
+        self._next = 0
+
+    @classmethod
+    def load(cls, sources: Sequence[Source], registry: SymbolRegistry, markets: int, first_id: int) -> TradeStream:
+        """Read the recordings.
+
+        Args:
+            sources: recordings of Binance trade frames; each gets its share of the markets.
+            registry: names the markets.
+            markets: how many in all, at least one a source.
+            first_id: of every market.
+
+        Raises:
+            StreamError: a recording has no trades, or an exchange has too few markets.
+            producers.recording.RecordingError: a recording cannot be read.
+        """
+        dealt: list[list[_Shape]] = []
+        counted = 0
+        for number, source in enumerate(sources):
+            share = markets // len(sources) + (number < markets % len(sources))
+            symbols = _symbols(registry, source.exchange)[:share]
+            if len(symbols) < share:
+                raise StreamError(f"{source.exchange} has {len(symbols)} markets in the registry: ask for fewer")
+            dealt.append(_shapes(source, symbols, counted))
+            counted += share
+        if not counted:
+            raise StreamError("no recording: name at least one")
+        # Exchanges in turn, so that every stretch of the stream is of all of them.
+        shapes = [shape for group in zip(*dealt, strict=False) for shape in group]
+        return cls(shapes, counted, first_id)
+
+    def take(self, count: int, at_us: int) -> list[Envelope]:
+        """The next `count` trades, traded and received at `at_us` (µs since the epoch, UTC)."""
+        shapes, ids, first = self._shapes, self._ids, self._next
+        time_ms = str(at_us // _MILLISECONDS)
+        made: list[Envelope] = []
+        for index in range(first, first + count):
+            shape = shapes[index % len(shapes)]
+            ids[shape.market] += 1
+            trade_id = str(ids[shape.market])
+            made.append(
+                Envelope(
+                    shape.exchange,
+                    shape.symbol,
+                    trade_id,
+                    shape.price,
+                    shape.quantity,
+                    time_ms,
+                    shape.side,
+                    "",
+                    at_us,
+                    shape.payload % {"t": trade_id, "T": time_ms},
+                )
+            )
+        self._next = (first + count) % len(shapes)
+        return made
+
+
+def _symbols(registry: SymbolRegistry, exchange: str) -> list[str]:
+    """Every market of the exchange under one of its names, in order."""
+    lookup = registry.lookup.to_pydict()
+    rows = zip(lookup["exchange"], lookup["canonical"], lookup["exchange_symbol"], strict=True)
+    return sorted({canonical: symbol for code, canonical, symbol in rows if code == exchange}.values())
+
+
+def _shapes(source: Source, symbols: Sequence[str], first_market: int) -> list[_Shape]:
+    parse = REGISTRY[source.exchange].parse
+    shapes: list[_Shape] = []
+    with Recording(source.path, longest_message=_LONGEST_FRAME) as recording:
+        for frame in recording:
+            parsed = parse(frame)
+            if not isinstance(parsed, Trades):
+                continue
+            place = len(shapes) % len(symbols)
+            trade = parsed.records[0]
+            payload = _with_places(trade.payload, symbols[place])
+            shapes.append(
+                _Shape(
+                    source.exchange,
+                    symbols[place],
+                    first_market + place,
+                    trade.price,
+                    trade.quantity,
+                    trade.side,
+                    payload,
+                )
+            )
+    if not shapes:
+        raise StreamError(f"{source.path} has no {source.exchange} trades: give a recording of trade frames")
+    return shapes
+
+
+def _with_places(payload: str, symbol: str) -> str:
+    def replace(found: re.Match[str]) -> str:
+        name = found.lastgroup or ""
+        new = {"stream": symbol.lower(), "s": symbol, "t": "%(t)s", "time": "%(T)s"}[name]
+        start, end = found.start(name) - found.start(), found.end(name) - found.start()
+        return found[0][:start] + new + found[0][end:]
+
+    return _PLACES.sub(replace, payload.replace("%", "%%"))

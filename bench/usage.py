@@ -1,0 +1,28 @@
+"""What a run cost, by process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.runs import Run
+
+_MB = 2**20
+# The watcher and the generator are the measurement's own.
+_OWN = ("watcher", "generator")
+
+
+def usage_rows(run: Run, start: float, end: float, trades: int) -> dict[str, Any]:
+    """Cores and µs of CPU a trade, and peak memory (MiB), by process; memory of the stack's processes together."""
+    seconds = run.sampler.seconds(start, end)
+    # Samples do not fall on the window's ends: CPU a second counts, not CPU in all.
+    rate = trades / (end - start)
+    by_process = {
+        name: {
+            "cores": usage.cpu_s / seconds,
+            "cpu_us_per_trade": usage.cpu_s / seconds / rate * 1e6,
+            "peak_rss_mb": usage.peak_rss / _MB,
+        }
+        for name, usage in run.sampler.usage(start, end).items()
+    }
+    stack_mb = run.sampler.all_peak_rss(start, end, without=_OWN) / _MB
+    return {"processes": by_process, "stack_peak_rss_mb": stack_mb}
