@@ -16,8 +16,8 @@ that the pipeline rests on):
   `--topic NAME:PARTITIONS` creates one at start with another count.
 - It answers a fetch that finds nothing only after the consumer's `fetch.wait.max.ms`, however early a message comes.
 - Message timestamps (CreateTime), keys, headers and null values are kept. `auto.offset.reset`, offset commits,
-  consumer groups and idempotent producers work. The first join of a group waits `--rebalance-delay-ms` (librdkafka's own: 3,000);
-  a later rebalance takes the members' `session.timeout.ms` less a second, even if all of them rejoin at once.
+  consumer groups and idempotent producers work. The first join of a group waits `--rebalance-delay-ms` (librdkafka's
+  own: 3,000); a later rebalance takes the members' `session.timeout.ms` less a second, even if all rejoin at once.
 """
 
 from __future__ import annotations

@@ -104,6 +104,7 @@ def test_a_second_member_takes_its_share_and_goes_on_from_the_commits(brokers: s
     for consumer in (first, second):
         done = [TopicPartition("shared", one.partition, 2) for one in consumer.assignment()]
         assert all(one.error is None for one in consumer.commit(offsets=done, asynchronous=False))
+    for consumer in (first, second):
         consumer.close()
     heir = member()
     publish(brokers, ({"topic": "shared", "partition": n, "value": b"new"} for n in range(4)))

@@ -97,6 +97,8 @@ class Source:
         self._committed: dict[Partition, int] = {}
         self._counters = Counters()
         self._high: dict[Partition, int] = {}
+        self._due: dict[Partition, int] = {}
+        self._commit_again = 0.0
         self._pause = threading.Event()  # never set: a clock to wait on
         name = ".".join(stand_in.name)
         self._inserting = threading.Thread(target=self._insert, name=f"insert {name}", daemon=True)
@@ -242,36 +244,38 @@ class Source:
             return True
 
     def _commit(self, *, asynchronous: bool) -> None:
-        """Commit, in order, the offsets of all blocks whose rows have been delivered everywhere."""
-        ready: dict[Partition, int] = {}
+        """Commit, in order, the offsets of all blocks whose rows have been delivered everywhere; again if it failed."""
+        found = False
         while self._uncommitted and all(is_delivered() for is_delivered in self._uncommitted[0].waits):
             done = self._uncommitted.popleft()
-            ready |= {
+            found = True
+            for partition, offset in done.offsets.items():
                 # A partition that went to another consumer meanwhile is that one's to commit.
-                partition: offset
-                for partition, offset in done.offsets.items()
-                if self._epochs.get(partition, done.epoch + 1) <= done.epoch
-            }
-        if not ready:
+                if self._epochs.get(partition, done.epoch + 1) <= done.epoch:
+                    self._due[partition] = offset
+        if not self._due or (asynchronous and not found and time.monotonic() < self._commit_again):
             return
-        offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in ready.items()]
+        offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in self._due.items()]
+        self._due.clear()
         try:
             answer = self._consumer.commit(offsets=offsets, asynchronous=asynchronous)
         except KafkaException as error:
-            self._counters.failed(f"commit: {error}")
+            self._on_commit(error.args[0], offsets)
             return
         if not asynchronous:
             self._on_commit(None, answer)
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        if error is not None:
-            self._counters.failed(f"commit: {error}")
-            return
         for one in partitions:
-            if one.error is not None:
-                self._counters.failed(f"commit of {one.topic}/{one.partition}: {one.error}")
-            else:
-                self._committed[one.topic, one.partition] = one.offset
+            partition = (one.topic, one.partition)
+            failure = error or one.error
+            if failure is None:
+                self._committed[partition] = one.offset
+                continue
+            self._counters.failed(f"commit of {one.topic}/{one.partition}: {failure}")
+            self._commit_again = time.monotonic() + _FIRST_BACKOFF
+            if partition in self._epochs:
+                self._due.setdefault(partition, one.offset)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._epoch += 1
@@ -289,7 +293,7 @@ class Source:
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for one in partitions:
-            for known in (self._epochs, self._expected, self._position, self._committed, self._high):
+            for known in (self._epochs, self._expected, self._position, self._committed, self._high, self._due):
                 known.pop((one.topic, one.partition), None)
 
     def _on_error(self, error: KafkaError) -> None:
