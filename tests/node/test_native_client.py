@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -211,7 +212,7 @@ def test_cancel_and_disconnect_kill_the_query(node: NodeProcess) -> None:
     thread = threading.Thread(target=lambda: _ignore_failure(leaver, "SELECT count() AS to_leave FROM system.numbers"))
     thread.start()
     eventually(lambda: node.running("to_leave") == 1, "the query started")
-    leaver.disconnect()
+    leaver.connection.socket.shutdown(socket.SHUT_RDWR)
     eventually(lambda: node.running("to_leave") == 0, "the abandoned query ended")
     thread.join(10)
 
