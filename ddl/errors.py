@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from config.errors import MedallionError
 
-class MigrationError(Exception):
+
+class MigrationError(MedallionError):
     """A migration file cannot be used as it is."""
 
 
-class DriftError(Exception):
+class DriftError(MedallionError):
     """The server does not hold what the files and settings say, and mending it could lose rows.
 
     Args:

@@ -13,6 +13,7 @@ from typing import Self
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from config.errors import MedallionError
 from config.settings import Settings
 from producers.envelope import Envelope, decode, encode, shortened
 from producers.pacing import Pacer
@@ -29,7 +30,7 @@ _log = structlog.get_logger(__name__)
 _client_log = logging.getLogger(f"{__name__}.client")
 
 
-class PublishError(RuntimeError):
+class PublishError(MedallionError):
     """Messages did not reach the broker."""
 
 

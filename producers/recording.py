@@ -14,12 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from config.errors import MedallionError
+
 _GZIP_MAGIC = b"\x1f\x8b"
 _BUFFER = 1 << 20
 _SUFFIXES = (".gz", ".jsonl")
 
 
-class RecordingError(RuntimeError):
+class RecordingError(MedallionError):
     """A recording cannot be read."""
 
 

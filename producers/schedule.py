@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+from config.errors import MedallionError
 from producers.exchanges.model import Parsed, Trades
 
 #: A recording that was paused for longer than this (in its own time) goes on after this long.
@@ -14,7 +15,7 @@ _UNIX_TIME = re.compile(r"[0-9]{1,20}")
 _SPEED = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
-class SpeedError(ValueError):
+class SpeedError(MedallionError, ValueError):
     """The text names no replay speed."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from config.errors import MedallionError
 from producers.exchanges import binance, bybit, coinbase, kraken, okx
 from producers.exchanges.model import Exchange
 
@@ -10,7 +11,7 @@ REGISTRY: dict[str, Exchange] = {
 }
 
 
-class UnknownExchangeError(LookupError):
+class UnknownExchangeError(MedallionError, LookupError):
     """There is no module for this exchange code."""
 
 

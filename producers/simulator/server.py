@@ -15,6 +15,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from config.errors import MedallionError
 from producers.simulator.player import Player, Status, Subscriber
 from producers.simulator.venues import VENUES
 from producers.simulator.venues.model import Answer
@@ -22,7 +23,7 @@ from producers.simulator.venues.model import Answer
 _HOST = "127.0.0.1"
 
 
-class SimulatorError(RuntimeError):
+class SimulatorError(MedallionError):
     """The simulator cannot start."""
 
 

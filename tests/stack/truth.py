@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def exchange_code(exchange: str, market: str) -> str:
     return CODES.get((exchange, market), exchange)
 
 
+@functools.cache
 def canonical(code: str, symbol: str) -> str:
     """The canonical symbol according to config/symbols.yaml, read here without the product."""
     registry = yaml.safe_load((ROOT / "config" / "symbols.yaml").read_text(encoding="utf-8"))
