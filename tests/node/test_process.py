@@ -129,6 +129,7 @@ def test_results_and_inserts_of_any_length_take_the_same_memory(own_node: NodePr
         assert sum(1 for _ in client.execute_iter(sql + "Native")) == rows
         # The engine gathers a block of this many rows before it writes; a million of these alone are 200 MB.
         url = f"{own_node.url}?query=INSERT%20INTO%20sink%20FORMAT%20TSV&max_insert_block_size=65536"
+        url += "&min_insert_block_size_rows=65536&min_insert_block_size_bytes=0"
         body = (b"1\t" + b"x" * 200 + b"\n") * rows
         assert own_node.curl("--data-binary", "@-", url, data=body).stdout == b""
         return process.memory_info().rss

@@ -6,16 +6,19 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deploy.embedded.clickhouse import config
 from deploy.embedded.clickhouse.access import Access
 from deploy.embedded.clickhouse.engine import Engine
 from deploy.embedded.clickhouse.errors import NodeStartError
 from deploy.embedded.clickhouse.http.server import HttpServer
-from deploy.embedded.clickhouse.kafka import KafkaTables
 from deploy.embedded.clickhouse.native.server import NativeServer
 from deploy.embedded.clickhouse.session import Session
 from deploy.embedded.clickhouse.statements import StatementHook
+
+if TYPE_CHECKING:
+    from deploy.embedded.clickhouse.kafka import KafkaTables
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ class Node:
 def _kafka(engine: Engine, options: Options) -> KafkaTables | None:
     if not options.kafka_brokers:
         return None
+    from deploy.embedded.clickhouse.kafka import KafkaTables  # noqa: PLC0415 - Arrow and Kafka clients are 50 MB
+
     return KafkaTables(
         engine,
         brokers=options.kafka_brokers,
