@@ -50,10 +50,8 @@ class Entry(BaseModel):
     @model_validator(mode="after")
     def _canonical_is_the_pair(self) -> Entry:
         pair = self.base + self.quote
-        if self.canonical != self.canonical.upper() or (
-            self.canonical != pair and not self.canonical.startswith(f"{pair}-")
-        ):
-            message = f"canonical {self.canonical!r} must be {pair.upper()!r}, or that with a suffix after '-'"
+        if self.canonical != self.canonical.upper() or not self.canonical.startswith(pair):
+            message = f"canonical {self.canonical!r} must be {pair.upper()!r}, or that with a suffix"
             raise ValueError(message)
         return self
 
