@@ -16,7 +16,6 @@ from tests.stack import truth
 from tests.stack.conftest import Medallion
 
 pytestmark = pytest.mark.stack
-decimal.getcontext().prec = 100
 
 RECORDINGS = {
     "binance_spot_trades.jsonl.gz": "binance",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import decimal
 import functools
 from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
 import yaml
+
+# Python's default of 28 digits would round a product of two long decimals.
+decimal.getcontext().prec = 100
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMES = {"1m": "1m", "5m": "5m", "15m": "15m", "30m": "30m", "1h": "1h", "1d": "1d"}
