@@ -148,7 +148,8 @@ def _check_port(port: int) -> None:
             probe.bind((LOOPBACK, port))
         except OSError as error:
             raise StackError(
-                f"Port {port} on {LOOPBACK} cannot be used ({error.strerror}): choose another one, or 0 for any free port."
+                f"Port {port} on {LOOPBACK} cannot be used ({error.strerror}): "
+                "choose another one, or 0 for any free port."
             ) from error
 
 

@@ -13,7 +13,7 @@ from config.settings import Settings
 from deploy.embedded.layout import DataDir
 
 LOOPBACK = "127.0.0.1"
-PASSWORD_VARIABLE = "MEDALLION_CLICKHOUSE_PASSWORD"
+PASSWORD_VARIABLE = "MEDALLION_CLICKHOUSE_PASSWORD"  # noqa: S105 - its name
 
 
 @dataclass(frozen=True)
