@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from producers.exchanges.model import Exchange
 
+Opening = Callable[[], AbstractAsyncContextManager[None]]
 _WATCH_S = 0.25
 #: Frames read ahead of the parser; beyond, the socket fills and the exchange notices.
 _READ_AHEAD = (256, 64)
@@ -34,7 +35,10 @@ class Limits:
     """Of a connection and of its renewal.
 
     `idle_s` None: the exchange's own. A connection that lived for `healthy_after_s` and sent something resets
-    the back-off, which grows to `back_off_s` at most.
+    the back-off, which grows to `back_off_s` at most. A connection is replaced `early_s` before the exchange would
+    cut it off at `lifetime_s` (None: the exchange's own). It is ready when every subscription was acknowledged,
+    or when it has brought trades for `ready_s`. After `breaker_failures` failures in a row a venue is left alone
+    for `breaker_open_s`.
     """
 
     max_frame_bytes: int = 33_554_432
@@ -43,13 +47,21 @@ class Limits:
     idle_s: float | None = None
     back_off_s: float = 30.0
     healthy_after_s: float = 5.0
+    lifetime_s: float | None = None
+    early_s: float = 1_800.0
+    ready_s: float = 10.0
+    breaker_failures: int = 5
+    breaker_open_s: float = 30.0
 
 
 class Connection:
     """A connection that is not open yet."""
 
-    def __init__(self, exchange: Exchange, url: str, symbols: Sequence[str], limits: Limits) -> None:
-        """`symbols` in the exchange's own spelling."""
+    def __init__(
+        self, exchange: Exchange, url: str, symbols: Sequence[str], limits: Limits, opening: Opening = nullcontext
+    ) -> None:
+        """`symbols` in the exchange's own spelling; the handshake runs inside of `opening()`."""
+        self._opening = opening
         self._exchange = exchange
         self._url = url
         self._symbols = symbols
@@ -61,21 +73,22 @@ class Connection:
 
     @asynccontextmanager
     async def open(self, stop: asyncio.Event) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """The frames of the open connection; they end when `stop` is set.
+        """The frames of the open connection; when `stop` is set it is closed, and what had arrived still comes.
 
         Raises:
             ConnectionLostError: (from the iterator) closed by the other side, or silent for too long.
             OSError, websockets.exceptions.WebSocketException: it could not be opened.
         """
-        socket = await connect(
-            self._url,
-            compression=None,
-            max_size=self._limits.max_frame_bytes,
-            max_queue=_READ_AHEAD,
-            open_timeout=self._limits.open_s,
-            close_timeout=self._limits.close_s,
-            proxy=None if _is_local(self._url) else True,
-        )
+        async with self._opening():
+            socket = await connect(
+                self._url,
+                compression=None,
+                max_size=self._limits.max_frame_bytes,
+                max_queue=_READ_AHEAD,
+                open_timeout=self._limits.open_s,
+                close_timeout=self._limits.close_s,
+                proxy=None if _is_local(self._url) else True,
+            )
         helpers = [
             asyncio.ensure_future(self._talk(socket)),
             asyncio.ensure_future(self._watch(socket)),
@@ -92,7 +105,7 @@ class Connection:
 
     async def _frames(self, socket: ClientConnection, stop: asyncio.Event) -> AsyncGenerator[bytes]:
         try:
-            while not stop.is_set():
+            while True:
                 self._waiting_since = time.monotonic()
                 frame = await socket.recv(decode=False)
                 self._waiting_since = None

@@ -1,48 +1,32 @@
-"""The live producer: one connection to one exchange, kept up, every frame parsed and published."""
+"""The live producer: one exchange's symbols, kept connected, every frame parsed, published and counted."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import structlog
-from prometheus_client import start_http_server
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception_type,
-    stop_when_event_set,
-    wait_exponential_jitter,
-)
-from websockets.exceptions import WebSocketException
 
 from config.settings import Settings
-from producers import metrics
-from producers.connection import Connection, ConnectionLostError, Limits
+from producers import health, metrics
+from producers.clock import Clock
+from producers.connection import Limits
 from producers.envelope import Envelope, envelopes
 from producers.exchanges import exchange as exchange_of
-from producers.exchanges.model import ERROR, Control, Parsed, Trades
-from producers.publisher import Publisher
+from producers.exchanges.model import ERROR, Control, Parsed, Rate, Trades, chunks
+from producers.guard import OPEN, Guard
+from producers.lane import Lane, LiveReport, Venue
+from producers.publisher import Publisher, PublishError
 from producers.schedule import frame_time_us
-from producers.tally import Tally
+
+__all__ = ["LiveProducer", "LiveReport", "run", "run_until_signal"]
 
 _TICK_S = 0.25
 _POLL_S = 0.1
 _FLUSH_S = 30.0
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class LiveReport(Tally):
-    """What a live producer received and published; `disconnects` by cause."""
-
-    connections: int = 0
-    disconnects: Counter[str] = field(default_factory=Counter)
 
 
 class LiveProducer:
@@ -64,23 +48,31 @@ class LiveProducer:
             symbols: in the exchange's own spelling.
             publisher: stays open.
             endpoint: instead of the exchange's own URL.
-            limits: of the connection.
+            limits: of the connections.
 
         Raises:
             UnknownExchangeError: no module for the code.
         """
         self.report = LiveReport()
         self._exchange = exchange_of(code)
-        self._symbols = symbols
         self._publisher = publisher
-        self._url = endpoint or self._exchange.url
-        self._limits = limits or Limits()
+        limits = limits or Limits()
         self._stop = asyncio.Event()
+        self._give_up_s = float("inf")
+        self._waiting = asyncio.Lock()
         self._log = _log.bind(exchange=code)
         self._frames = metrics.FRAMES.labels(code)
         self._bytes = metrics.BYTES.labels(code)
         self._trades = metrics.TRADES.labels(code)
         self._lag = metrics.LAG.labels(code)
+        self._clock = Clock(code)
+        self.guard = Guard(
+            code, self._exchange.connects, Rate(1, 1.0), failures=limits.breaker_failures, open_s=limits.breaker_open_s
+        )
+        venue = Venue(
+            self._exchange, endpoint or self._exchange.url, limits, self.guard, self.report, self._take, self._resumed
+        )
+        self._lanes = [Lane(venue, chunk) for chunk in chunks(symbols, self._exchange.symbols_a_connection)]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set.
@@ -89,64 +81,69 @@ class LiveProducer:
             PublishError: the publisher cannot go on.
         """
         self._stop = stop
-        while not stop.is_set():
-            # A connection that was healthy ends the loop below, so that the back-off starts small again.
-            await self._retrying()(self._session)
-
-    def _retrying(self) -> AsyncRetrying:
-        return AsyncRetrying(
-            retry=retry_if_exception_type((OSError, WebSocketException, ConnectionLostError)),
-            wait=wait_exponential_jitter(multiplier=0.5, max=self._limits.back_off_s, jitter=1.0),
-            stop=stop_when_event_set(self._stop),  # type: ignore[arg-type]  # asks only for is_set()
-            sleep=self._sleep,
-            before_sleep=self._say_retry,
-            retry_error_callback=lambda _state: None,
-        )
-
-    async def _session(self) -> None:
-        """One connection, from connecting to its end; raises only where it never became healthy."""
-        code = self._exchange.code
-        connection = Connection(self._exchange, self._url, self._symbols, self._limits)
-        started, healthy = time.monotonic(), False
+        lanes = [asyncio.ensure_future(lane.run(stop)) for lane in self._lanes]
         try:
-            async with connection.open(self._stop) as frames:
-                self.report.connections += 1
-                metrics.CONNECTED.labels(code).set(1)
-                async for frame in frames:
-                    healthy = True
-                    await self._take(frame)
-        except (OSError, WebSocketException, ConnectionLostError) as error:
-            cause = error.cause if isinstance(error, ConnectionLostError) else type(error).__name__
-            self.report.disconnects[cause] += 1
-            metrics.DISCONNECTS.labels(code, cause).inc()
-            self._log.warning("connection lost", cause=cause, error=str(error), url=self._url)
-            if not healthy or time.monotonic() - started < self._limits.healthy_after_s:
-                raise
+            await asyncio.wait(lanes, return_when=asyncio.FIRST_EXCEPTION)
         finally:
-            metrics.CONNECTED.labels(code).set(0)
+            stop.set()
+            self._give_up_s = min(self._give_up_s, time.monotonic() + _FLUSH_S)
+            results = await asyncio.gather(*lanes, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
 
-    async def _take(self, frame: bytes) -> None:
+    def troubles(self) -> dict[str, str]:
+        """Why it is not ready, by name; empty: every symbol's trades flow."""
+        found = {}
+        waiting = sum(not lane.ready for lane in self._lanes)
+        if waiting:
+            found["connections"] = f"{waiting} of {len(self._lanes)} are not up or not subscribed yet"
+        for interface, state in self.guard.states.items():
+            if state == OPEN:
+                found[interface] = "the circuit breaker is open after repeated failures"
+        if self._waiting.locked():
+            found["broker"] = "the buffer is full, reading stands still"
+        return found
+
+    def _resumed(self, symbols: Sequence[str]) -> None:
+        self._log.info("connected again", symbols=len(symbols))
+
+    async def _take(self, frame: bytes) -> Parsed:
         received_ns = time.time_ns()
         parsed = self._exchange.parse(frame)
         self._count(frame, parsed, received_ns)
         messages = envelopes(self._exchange.code, frame, parsed, received_ns // 1_000)
         if messages:
-            taken = self._publisher.offer(messages)
-            if taken < len(messages):
-                await self._wait_for_room(messages[taken:])
-            self.report.published += len(messages)
+            await self._publish(messages)
+        return parsed
+
+    async def _publish(self, messages: Sequence[Envelope]) -> None:
+        # Who waits for room was first.
+        taken = 0 if self._waiting.locked() else self._publisher.offer(messages)
+        self.report.published += taken
+        if taken < len(messages):
+            await self._wait_for_room(messages[taken:])
 
     async def _wait_for_room(self, messages: Sequence[Envelope]) -> None:
         """Reading stands still meanwhile, so that the exchange's socket is the only buffer that grows."""
         started = time.monotonic()
-        while messages:
-            await asyncio.to_thread(self._publisher.poll, _POLL_S)
-            messages = messages[await asyncio.to_thread(self._publisher.offer, messages) :]
-            if self._stop.is_set() and time.monotonic() - started > _FLUSH_S:
-                self._log.error("stopped while the broker takes nothing", undelivered=len(messages))
-                self.report.published -= len(messages)
-                break
+        async with self._waiting:
+            while messages:
+                taken = await asyncio.to_thread(self._publisher.offer, messages)
+                self.report.published += taken
+                messages = messages[taken:]
+                if messages and self._stop.is_set() and time.monotonic() > self._deadline():
+                    self._log.error("stopped while the broker takes nothing", undelivered=len(messages))
+                    self.report.undelivered += len(messages)
+                    metrics.UNDELIVERED_AT_END.labels(self._exchange.code).inc(len(messages))
+                    break
+                if messages:
+                    await asyncio.to_thread(self._publisher.poll, _POLL_S)
         metrics.BACK_PRESSURE.labels(self._exchange.code).inc(time.monotonic() - started)
+
+    def _deadline(self) -> float:
+        self._give_up_s = min(self._give_up_s, time.monotonic() + _FLUSH_S)
+        return self._give_up_s
 
     def _count(self, frame: bytes, parsed: Parsed, received_ns: int) -> None:
         self.report.count(frame, parsed)
@@ -156,20 +153,15 @@ class LiveProducer:
             self._trades.inc(len(parsed.records))
             time_us = frame_time_us(parsed)
             if time_us is not None:
-                self._lag.observe(received_ns / 1e9 - time_us / 1e6)
+                lag_s = received_ns / 1e9 - time_us / 1e6
+                self._lag.observe(lag_s)
+                self._clock.observe(lag_s, received_ns / 1e9)
         elif isinstance(parsed, Control):
             metrics.CONTROL.labels(self._exchange.code, parsed.kind).inc()
             if parsed.kind == ERROR:
                 self._log.error("the exchange reports an error", message=frame[:1_000].decode(errors="replace"))
         else:
             metrics.UNRECOGNISED.labels(self._exchange.code).inc()
-
-    async def _sleep(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), seconds)
-
-    def _say_retry(self, state: RetryCallState) -> None:
-        self._log.info("connecting again", attempt=state.attempt_number, wait_s=round(state.upcoming_sleep, 2))
 
 
 async def run(
@@ -186,11 +178,13 @@ async def run(
 ) -> LiveReport:
     """Produce until `stop` is set, `duration_s` is over or `until` holds (asked a few times a second).
 
-    At the end everything taken is flushed.
+    At the end everything taken is flushed. Where settings name a metrics port, `/metrics`, `/healthz` and
+    `/readyz` are served on it.
 
     Raises:
         UnknownExchangeError: no module for the code.
         PublishError: something was not delivered; the message says how much.
+        OSError: the metrics port is taken.
     """
     stop = stop or asyncio.Event()
     started = time.monotonic()
@@ -200,7 +194,15 @@ async def run(
     limits = limits or Limits(max_frame_bytes=settings.kafka_max_message_bytes)
     producer = LiveProducer(exchange, symbols, publisher, endpoint=endpoint, limits=limits)
     loop = asyncio.ensure_future(producer.run(stop))
+    server = None
     try:
+        if settings.metrics_port:
+            server, _ = await health.serve(
+                settings.metrics_host,
+                settings.metrics_port,
+                lambda: {"loop": "the producer has ended"} if loop.done() else {},
+                producer.troubles,
+            )
         while not loop.done():
             await asyncio.wait([loop], timeout=_TICK_S)
             await asyncio.to_thread(publisher.poll, 0)
@@ -214,9 +216,30 @@ async def run(
     finally:
         stop.set()
         await asyncio.gather(loop, return_exceptions=True)
-        await asyncio.to_thread(publisher.close if own else publisher.flush, _FLUSH_S)
+        if server is not None:
+            await server.cleanup()
         producer.report.seconds = time.monotonic() - started
+        await asyncio.to_thread(_end, publisher, own, producer.report)
     return producer.report
+
+
+def _end(publisher: Publisher, own: bool, report: LiveReport) -> None:
+    """Flush, and say what of it is lost."""
+    try:
+        (publisher.close if own else publisher.flush)(_FLUSH_S)
+    except PublishError as error:
+        if report.undelivered:
+            error.add_note(_untaken(report.undelivered))
+        raise
+    if report.undelivered:
+        raise PublishError(_untaken(report.undelivered))
+
+
+def _untaken(count: int) -> str:
+    return (
+        f"{count} messages were read from the exchange and never taken by the full buffer; check the broker, then"
+        " `medallion backfill` the time: duplicates are harmless"
+    )
 
 
 def run_until_signal(
@@ -227,7 +250,7 @@ def run_until_signal(
     endpoint: str | None = None,
     duration_s: float | None = None,
 ) -> LiveReport:
-    """`run` in a process of its own: SIGTERM and SIGINT flush and end it; metrics where settings name a port.
+    """`run` in a process of its own: SIGTERM and SIGINT flush and end it.
 
     Raises:
         as `run`.
@@ -239,6 +262,4 @@ def run_until_signal(
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         return await run(exchange, symbols, settings, endpoint=endpoint, stop=stop, duration_s=duration_s)
 
-    if settings.metrics_port:
-        start_http_server(settings.metrics_port, settings.metrics_host)
     return asyncio.run(main())

@@ -11,11 +11,23 @@ CONTROL = Counter("medallion_producer_control_total", "Known messages that carry
 UNRECOGNISED = Counter("medallion_producer_unrecognised_total", "Messages published for the DLQ", ["exchange"])
 CONNECTED = Gauge("medallion_producer_connected", "1 while a connection is up", ["exchange"])
 DISCONNECTS = Counter("medallion_producer_disconnects_total", "Connections lost or refused", ["exchange", "cause"])
+RENEWALS = Counter("medallion_producer_renewals_total", "Connections replaced before their end of life", ["exchange"])
+BREAKER = Gauge(
+    "medallion_producer_breaker", "1 for the state that the circuit breaker is in", ["exchange", "interface", "state"]
+)
 BACK_PRESSURE = Counter(
     "medallion_producer_back_pressure_seconds_total", "Time in which reading stood still for the broker", ["exchange"]
 )
 UNDELIVERED = Gauge("medallion_producer_undelivered", "Messages taken and not yet acknowledged", ["exchange"])
+UNDELIVERED_AT_END = Counter(
+    "medallion_producer_undelivered_at_end_total", "Messages read that the full buffer never took", ["exchange"]
+)
 FAILED = Gauge("medallion_producer_failed", "Messages that the broker did not take", ["exchange"])
+CLOCK_OFFSET = Gauge(
+    "medallion_producer_clock_offset_seconds",
+    "Least time from trade to receipt in the last minute: latency plus clock offset, so negative where ours is behind",
+    ["exchange"],
+)
 LAG = Histogram(
     "medallion_producer_lag_seconds",
     "Exchange's trade time to hand-over to the publisher",

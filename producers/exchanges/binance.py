@@ -20,6 +20,7 @@ from producers.exchanges.model import (
     Control,
     Exchange,
     Parsed,
+    Rate,
     Trade,
     Trades,
     chunks,
@@ -148,7 +149,18 @@ def subscribe(symbols: Sequence[str]) -> list[str]:
 def _market(code: str, url: str) -> Exchange:
     # The exchange takes five messages a second (spot) and pings by itself every 20 s to 3 minutes, so silence
     # on quiet symbols is normal for longer than elsewhere; the client's own protocol pings find dead sockets.
-    return Exchange(code, url, parse, subscribe, idle_timeout_s=300.0, send_interval_s=0.25)
+    # 300 connections in 5 minutes an IP, 1,024 streams and 24 h a connection.
+    return Exchange(
+        code,
+        url,
+        parse,
+        subscribe,
+        idle_timeout_s=300.0,
+        send_interval_s=0.25,
+        symbols_a_connection=1_000,
+        lifetime_s=86_400.0,
+        connects=Rate(300, 300.0),
+    )
 
 
 EXCHANGES = (

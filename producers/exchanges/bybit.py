@@ -23,6 +23,7 @@ from producers.exchanges.model import (
     Control,
     Exchange,
     Parsed,
+    Rate,
     Trade,
     Trades,
     chunks,
@@ -126,7 +127,8 @@ def subscribe(symbols: Sequence[str]) -> list[str]:
 
 def _market(code: str, category: str) -> Exchange:
     url = f"wss://stream.bybit.com/v5/public/{category}"
-    return Exchange(code, url, parse, subscribe, ping='{"op":"ping"}')
+    # 500 connections in 5 minutes an IP; the topics of one connection may be 21,000 characters long.
+    return Exchange(code, url, parse, subscribe, ping='{"op":"ping"}', connects=Rate(500, 300.0))
 
 
 EXCHANGES = (_market("bybit", "spot"), _market("bybit_linear", "linear"))

@@ -22,6 +22,7 @@ from producers.exchanges.model import (
     Control,
     Exchange,
     Parsed,
+    Rate,
     Trade,
     Trades,
     chunks,
@@ -109,4 +110,14 @@ def subscribe(symbols: Sequence[str]) -> list[str]:
     return [msgspec.json.encode(message).decode() for message in messages]
 
 
-EXCHANGES = (Exchange("coinbase", "wss://advanced-trade-ws.coinbase.com", parse, subscribe, idle_timeout_s=30.0),)
+EXCHANGES = (
+    # 8 connections a second an IP.
+    Exchange(
+        "coinbase",
+        "wss://advanced-trade-ws.coinbase.com",
+        parse,
+        subscribe,
+        idle_timeout_s=30.0,
+        connects=Rate(8, 1.0),
+    ),
+)

@@ -23,6 +23,7 @@ from producers.exchanges.model import (
     Control,
     Exchange,
     Parsed,
+    Rate,
     Trade,
     Trades,
     chunks,
@@ -109,5 +110,15 @@ def subscribe(symbols: Sequence[str]) -> list[str]:
 
 
 EXCHANGES = (
-    Exchange("kraken", "wss://ws.kraken.com/v2", parse, subscribe, ping='{"method":"ping"}', idle_timeout_s=30.0),
+    # About 150 connections in 10 minutes an IP.
+    Exchange(
+        "kraken",
+        "wss://ws.kraken.com/v2",
+        parse,
+        subscribe,
+        ping='{"method":"ping"}',
+        idle_timeout_s=30.0,
+        connects=Rate(150, 600.0),
+        ack_each_symbol=True,
+    ),
 )

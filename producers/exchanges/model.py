@@ -76,6 +76,14 @@ def total(parse: Callable[[bytes], Parsed]) -> Callable[[bytes], Parsed]:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `times` in any `seconds`."""
+
+    times: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """All that the connection loop, the replay and the simulator need to know of one exchange and market."""
 
@@ -91,6 +99,14 @@ class Exchange:
     idle_timeout_s: float = 60.0
     #: Least time between two messages to the exchange.
     send_interval_s: float = 0.0
+    #: Symbols that one connection may carry; more are spread over several.
+    symbols_a_connection: int = 200
+    #: The exchange cuts a connection off at this age; 0: it does not say that it does.
+    lifetime_s: float = 0.0
+    #: New connections that the exchange allows.
+    connects: Rate = Rate(1, 1.0)
+    #: A subscription is acknowledged symbol by symbol instead of message by message.
+    ack_each_symbol: bool = False
 
 
 def chunks(symbols: Sequence[str], size: int) -> list[Sequence[str]]:

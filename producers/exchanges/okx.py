@@ -22,6 +22,7 @@ from producers.exchanges.model import (
     Control,
     Exchange,
     Parsed,
+    Rate,
     Trade,
     Trades,
     chunks,
@@ -142,5 +143,15 @@ def subscribe(symbols: Sequence[str]) -> list[str]:
 
 
 EXCHANGES = (
-    Exchange("okx", "wss://ws.okx.com:8443/ws/v5/public", parse, subscribe, ping="ping", send_interval_s=0.35),
+    # 3 connections a second an IP; 480 requests an hour a connection, hence the interval between two.
+    Exchange(
+        "okx",
+        "wss://ws.okx.com:8443/ws/v5/public",
+        parse,
+        subscribe,
+        ping="ping",
+        send_interval_s=0.35,
+        connects=Rate(3, 1.0),
+        ack_each_symbol=True,
+    ),
 )

@@ -11,8 +11,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -27,6 +26,7 @@ from producers.live import LiveReport, run
 from producers.publisher import PublishError
 from producers.simulator.server import Simulator
 from tests.producers.conftest import Recorded, each_recording
+from tests.producers.exchange import exchange, trade
 
 DEADLINE_S = 30.0
 QUICK = Limits(back_off_s=0.1, healthy_after_s=0.0, close_s=0.5)
@@ -35,10 +35,6 @@ QUICK = Limits(back_off_s=0.1, healthy_after_s=0.0, close_s=0.5)
 def truth(recorded: Recorded) -> pl.DataFrame:
     with gzip.open(recorded.truth / f"{recorded.name}.trades.csv.gz") as file:
         return pl.read_csv(file.read(), infer_schema=False)
-
-
-def trade(number: int) -> str:
-    return f'{{"e":"trade","s":"BTCUSDT","t":{number},"p":"1.50","q":"2","T":1700000000000,"m":true}}'
 
 
 @each_recording
@@ -73,20 +69,6 @@ def test_every_recording_through_the_simulator_arrives_whole(
     assert len(values) == total
     got = {(value["symbol"], value["trade_id"], value["price"], value["quantity"], value["side"]) for value in values}
     assert got == set(expected.select("symbol", "trade_id", "price", "qty", "side").iter_rows())
-
-
-@asynccontextmanager
-async def exchange(behave: Callable[[ServerConnection, int], object]) -> AsyncIterator[str]:
-    """An exchange that does as it is told; told also which connection it is, from 1 on."""
-    count = 0
-
-    async def connected(connection: ServerConnection) -> None:
-        nonlocal count
-        count += 1
-        await behave(connection, count)  # type: ignore[misc]
-
-    async with serve(connected, "127.0.0.1", 0, compression=None) as server:
-        yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
 
 
 def test_a_lost_connection_is_replaced_and_subscribed_again(

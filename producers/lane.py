@@ -1,0 +1,203 @@
+"""One set of symbols kept connected: back-off after a loss, and a new connection before the old one's end of life."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_when_event_set,
+    wait_exponential_jitter,
+)
+from websockets.exceptions import WebSocketException
+
+from producers import metrics
+from producers.connection import Connection, ConnectionLostError, Limits
+from producers.exchanges.model import ACK, Control, Exchange, Parsed, Trades
+from producers.guard import Guard
+from producers.tally import Tally
+
+_log = structlog.get_logger(__name__)
+_FAILURES = (OSError, WebSocketException, ConnectionLostError)
+#: Takes a frame: parses, publishes, and says what it was.
+Take = Callable[[bytes], Awaitable[Parsed]]
+
+
+@dataclass(slots=True)
+class LiveReport(Tally):
+    """What a live producer received and published; `disconnects` by cause, `renewals` were planned.
+
+    `undelivered` messages were read, and not taken by the full buffer before the end.
+    """
+
+    connections: int = 0
+    renewals: int = 0
+    undelivered: int = 0
+    disconnects: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Venue:
+    """What all lanes of a producer share."""
+
+    exchange: Exchange
+    url: str
+    limits: Limits
+    guard: Guard
+    report: LiveReport
+    take: Take
+    #: Told the lane's symbols when a connection that replaces a lost one is ready.
+    resumed: Callable[[Sequence[str]], None]
+
+
+class Lane:
+    """Connected from `run` on, until `stop` is set."""
+
+    def __init__(self, venue: Venue, symbols: Sequence[str]) -> None:
+        """`symbols`: as many as one connection may carry, in the exchange's own spelling."""
+        self._venue = venue
+        self._symbols = symbols
+        self._current: _Worker | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Connected, and every subscription acknowledged."""
+        return self._current is not None and self._current.ready.is_set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set.
+
+        Raises:
+            PublishError: from `take`: the publisher cannot go on.
+        """
+        workers = [self._start()]
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            while not stop.is_set():
+                await asyncio.wait([workers[0].task, stopping], timeout=0.05, return_when=asyncio.FIRST_COMPLETED)
+                if workers[0].task.done():
+                    workers[0].task.result()
+                if len(workers) == 1 and workers[0].is_old:
+                    workers.append(self._start())
+                elif len(workers) == 2 and (workers[1].ready.is_set() or workers[1].task.done()):
+                    old = workers.pop(0)
+                    self._current = workers[0]
+                    await old.retire()
+                    self._venue.report.renewals += 1
+                    metrics.RENEWALS.labels(self._venue.exchange.code).inc()
+        finally:
+            stopping.cancel()
+            await asyncio.gather(*(worker.retire() for worker in workers))
+
+    def _start(self) -> _Worker:
+        worker = _Worker(self._venue, self._symbols)
+        self._current = self._current or worker
+        return worker
+
+
+class _Worker:
+    """A connection and its replacements after losses, until it is retired."""
+
+    def __init__(self, venue: Venue, symbols: Sequence[str]) -> None:
+        self.ready = asyncio.Event()
+        self._venue = venue
+        self._symbols = symbols
+        self._end = asyncio.Event()
+        self._opened_s: float | None = None
+        self._lost = False
+        self._acks = 0
+        limits, exchange = venue.limits, venue.exchange
+        lifetime = exchange.lifetime_s if limits.lifetime_s is None else limits.lifetime_s
+        self._renew_after_s = max(lifetime - limits.early_s, lifetime / 2) if lifetime else float("inf")
+        self._expected = len(symbols) if exchange.ack_each_symbol else len(exchange.subscribe(symbols))
+        self._log = _log.bind(exchange=exchange.code)
+        self.task = asyncio.ensure_future(self._run())
+
+    @property
+    def is_old(self) -> bool:
+        """The exchange is going to cut its connection off soon."""
+        return self._opened_s is not None and time.monotonic() - self._opened_s > self._renew_after_s
+
+    async def retire(self) -> None:
+        """Close the connection; what had arrived is still taken.
+
+        Raises:
+            PublishError: the publisher cannot go on.
+        """
+        self._end.set()
+        if self._opened_s is None:
+            self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.task
+
+    async def _run(self) -> None:
+        while not self._end.is_set():
+            # A connection that was healthy ends the call below, so that the back-off starts small again.
+            await self._retrying()(self._session)
+
+    def _retrying(self) -> AsyncRetrying:
+        return AsyncRetrying(
+            retry=retry_if_exception_type(_FAILURES),
+            wait=wait_exponential_jitter(
+                multiplier=min(0.5, self._venue.limits.back_off_s), max=self._venue.limits.back_off_s, jitter=1.0
+            ),
+            stop=stop_when_event_set(self._end),  # type: ignore[arg-type]  # asks only for is_set()
+            sleep=self._sleep,
+            before_sleep=self._say_retry,
+            retry_error_callback=lambda _state: None,
+        )
+
+    async def _session(self) -> None:
+        """One connection, from connecting to its end; raises only where it never became healthy."""
+        venue = self._venue
+        code, limits = venue.exchange.code, venue.limits
+        connection = Connection(venue.exchange, venue.url, self._symbols, limits, venue.guard.connecting)
+        started, healthy = time.monotonic(), False
+        self._acks = 0
+        try:
+            async with connection.open(self._end) as frames:
+                started = self._opened_s = time.monotonic()
+                venue.report.connections += 1
+                metrics.CONNECTED.labels(code).inc()
+                async for frame in frames:
+                    healthy = True
+                    parsed = await venue.take(frame)
+                    if not self.ready.is_set():
+                        self._watch_ready(parsed)
+        except _FAILURES as error:
+            cause = error.cause if isinstance(error, ConnectionLostError) else type(error).__name__
+            venue.report.disconnects[cause] += 1
+            metrics.DISCONNECTS.labels(code, cause).inc()
+            self._log.warning("connection lost", cause=cause, error=str(error), url=venue.url)
+            self._lost = self._lost or self._opened_s is not None
+            if not healthy or time.monotonic() - started < limits.healthy_after_s:
+                raise
+        finally:
+            if self._opened_s is not None:
+                metrics.CONNECTED.labels(code).dec()
+            self._opened_s = None
+            self.ready.clear()
+
+    def _watch_ready(self, parsed: Parsed) -> None:
+        self._acks += isinstance(parsed, Control) and parsed.kind == ACK
+        age_s = time.monotonic() - (self._opened_s or 0.0)
+        if self._acks >= self._expected or (isinstance(parsed, Trades) and age_s > self._venue.limits.ready_s):
+            self.ready.set()
+            if self._lost:
+                self._lost = False
+                self._venue.resumed(self._symbols)
+
+    async def _sleep(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._end.wait(), seconds)
+
+    def _say_retry(self, state: RetryCallState) -> None:
+        self._log.info("connecting again", attempt=state.attempt_number, wait_s=round(state.upcoming_sleep, 2))

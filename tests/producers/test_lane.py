@@ -1,0 +1,262 @@
+"""Invariants: a planned reconnect misses nothing; a venue is asked no more often than it allows; health is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import aiohttp
+import pytest
+from confluent_kafka import Message, Producer
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from config.settings import Settings
+from producers import publisher as publisher_module
+from producers.connection import Limits
+from producers.exchanges import REGISTRY
+from producers.exchanges.model import Rate
+from producers.guard import CLOSED, HALF_OPEN, OPEN, REST, STREAM, Guard, VenueUnavailableError
+from producers.live import LiveReport, run
+from producers.publisher import PublishError
+from tests.producers.exchange import exchange, trade
+
+DEADLINE_S = 30.0
+QUICK = Limits(back_off_s=0.1, healthy_after_s=0.0, close_s=0.5)
+ACK = '{"result":null,"id":1}'
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def test_the_new_connection_is_subscribed_before_the_old_one_closes_and_nothing_is_missed(
+    settings: Settings, consume: Callable[[str], list[Message]]
+) -> None:
+    """One stream of numbers; each connection gets those sent while it is subscribed, as at an exchange."""
+    subscribers: dict[int, ServerConnection] = {}
+    alone: list[bool] = []
+
+    async def behave(connection: ServerConnection, number: int) -> None:
+        await connection.recv()
+        subscribers[number] = connection
+        await connection.send(ACK)
+        try:
+            await connection.wait_closed()
+        finally:
+            del subscribers[number]
+            alone.append(not subscribers)
+
+    async def feed() -> None:
+        number = 0
+        while True:
+            for connection in [*subscribers.values()]:
+                with contextlib.suppress(ConnectionClosed):
+                    await connection.send(trade(number))
+            number += bool(subscribers)
+            await asyncio.sleep(0.001)
+
+    async def main() -> LiveReport:
+        limits = dataclasses.replace(QUICK, lifetime_s=0.6, early_s=0.3)
+        async with exchange(behave) as url:
+            feeding = asyncio.ensure_future(feed())
+            report = await run(
+                "binance", ["BTCUSDT"], settings, endpoint=url, limits=limits,
+                until=lambda report: report.renewals >= 3, duration_s=DEADLINE_S,
+            )  # fmt: skip
+            feeding.cancel()
+            return report
+
+    report = asyncio.run(main())
+    assert report.renewals >= 3
+    assert report.disconnects.total() == 0
+    assert not any(alone[:3]), "an old connection closed while no new one was subscribed"
+    ids = {int(json.loads(message.value())["trade_id"]) for message in consume(settings.raw_topic("binance"))}
+    assert ids == set(range(max(ids) + 1))
+
+
+def test_more_symbols_than_a_connection_may_carry_take_several(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(REGISTRY, "binance", dataclasses.replace(REGISTRY["binance"], symbols_a_connection=2))
+    asked: list[list[str]] = []
+
+    async def behave(connection: ServerConnection, number: int) -> None:
+        asked.append(json.loads(await connection.recv())["params"])
+        await connection.send(trade(number, asked[-1][0].split("@")[0].upper()))
+        await connection.wait_closed()
+
+    async def main() -> LiveReport:
+        async with exchange(behave) as url:
+            return await run(
+                "binance", ["A", "B", "C", "D", "E"], settings, endpoint=url,
+                until=lambda report: report.trades >= 3, duration_s=DEADLINE_S,
+            )  # fmt: skip
+
+    report = asyncio.run(main())
+    assert report.connections == 3
+    assert sorted(asked) == [["a@trade", "b@trade"], ["c@trade", "d@trade"], ["e@trade"]]
+
+
+def test_the_breaker_opens_after_failures_tries_once_and_closes() -> None:
+    async def fail(guard: Guard) -> None:
+        async with guard.connecting():
+            raise OSError("down")
+
+    async def main() -> None:
+        guard = Guard("x", Rate(100, 1.0), Rate(100, 1.0), failures=3, open_s=0.2)
+        for state in (CLOSED, CLOSED, OPEN):
+            with pytest.raises(OSError, match="down"):
+                await fail(guard)
+            assert guard.states == {STREAM: state, REST: CLOSED}
+        with pytest.raises(VenueUnavailableError, match="left alone"):
+            await fail(guard)
+        await asyncio.sleep(0.25)
+        with pytest.raises(OSError, match="down"):
+            await fail(guard)
+        assert guard.states[STREAM] == OPEN
+        await asyncio.sleep(0.25)
+        async with guard.connecting():
+            assert guard.states[STREAM] == HALF_OPEN
+        assert guard.states[STREAM] == CLOSED
+
+    asyncio.run(main())
+
+
+def test_connects_and_requests_keep_to_the_rate() -> None:
+    async def main() -> float:
+        guard = Guard("x", Rate(2, 0.2), Rate(2, 0.2), failures=3, open_s=1.0)
+        started = time.monotonic()
+        for _ in range(6):
+            async with guard.requesting():
+                pass
+        return time.monotonic() - started
+
+    assert asyncio.run(main()) >= 0.39  # two at once, four more at ten a second
+
+
+def test_an_absent_exchange_is_left_alone_by_the_breaker(settings: Settings) -> None:
+    """Without it, a back-off of 10 ms would try some hundred times a second."""
+
+    async def main() -> LiveReport:
+        limits = dataclasses.replace(QUICK, back_off_s=0.01, breaker_failures=3, breaker_open_s=60.0)
+        return await run(
+            "binance", ["X"], settings, endpoint=f"ws://127.0.0.1:{free_port()}", limits=limits,
+            until=lambda report: report.disconnects["VenueUnavailableError"] >= 1, duration_s=DEADLINE_S,
+        )  # fmt: skip
+
+    report = asyncio.run(main())
+    refused = {cause: count for cause, count in report.disconnects.items() if cause != "VenueUnavailableError"}
+    assert sum(refused.values()) == 3
+
+
+def test_health_and_readiness_and_metrics_are_served(broker: str) -> None:
+    port = free_port()
+    settings = Settings(kafka_bootstrap_servers=broker, metrics_port=port)
+    subscribe = asyncio.Event()
+
+    async def behave(connection: ServerConnection, number: int) -> None:
+        await subscribe.wait()
+        await connection.send(ACK)
+        await connection.send(trade(1))
+        await connection.wait_closed()
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        async with exchange(behave) as url, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+            running = asyncio.ensure_future(run("binance", ["X"], settings, endpoint=url, stop=stop, limits=QUICK))
+
+            async def answer(path: str) -> tuple[int, str]:
+                async with http.get(path) as response:
+                    return response.status, await response.text()
+
+            async with asyncio.timeout(DEADLINE_S):
+                while True:
+                    try:
+                        before = await answer("/readyz")
+                        break
+                    except aiohttp.ClientConnectionError:
+                        await asyncio.sleep(0.02)
+                assert before[0] == 503
+                assert "connections" in json.loads(before[1])["troubles"]
+                assert (await answer("/healthz"))[0] == 200
+                subscribe.set()
+                while (await answer("/readyz"))[0] != 200:
+                    await asyncio.sleep(0.02)
+                shown = (await answer("/metrics"))[1]
+            stop.set()
+            await running
+        for name in ("trades_total", "bytes_total", "lag_seconds_bucket", "breaker", "clock_offset_seconds"):
+            assert f"medallion_producer_{name}" in shown
+
+    asyncio.run(main())
+
+
+@pytest.fixture
+def slow_broker() -> Iterator[str]:
+    """A broker that takes 200 ms to answer."""
+    cluster = Producer({"test.mock.num.brokers": 1, "test.mock.broker.rtt": 200, "log_level": 0})
+    address = next(iter(cluster.list_topics(timeout=10).brokers.values()))
+    yield f"{address.host}:{address.port}"
+    del cluster
+
+
+def test_a_slow_broker_slows_the_reading_and_loses_nothing(slow_broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher_module, "_BUFFER_MESSAGES", 300)
+    sent = 0
+
+    async def behave(connection: ServerConnection, number: int) -> None:
+        nonlocal sent
+        for count in range(3_000):
+            await connection.send(trade(count))
+            sent += 1
+        await connection.wait_closed()
+
+    async def main() -> LiveReport:
+        async with exchange(behave) as url:
+            return await run(
+                "binance", ["X"], Settings(kafka_bootstrap_servers=slow_broker), endpoint=url, limits=QUICK,
+                until=lambda report: report.trades >= 3_000, duration_s=DEADLINE_S,
+            )  # fmt: skip
+
+    started = time.monotonic()
+    report = asyncio.run(main())
+    # `run` raises if anything it took is not acknowledged.
+    assert (report.trades, report.published, report.undelivered) == (3_000, 3_000, 0)
+    assert time.monotonic() - started > 1.0, "the broker was not slow: the test shows nothing"
+
+
+def test_what_the_full_buffer_never_took_is_counted_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    import producers.live
+
+    monkeypatch.setattr(producers.live, "_FLUSH_S", 0.3)
+    monkeypatch.setattr(publisher_module, "_BUFFER_MESSAGES", 50)
+    reports: list[LiveReport] = []
+
+    async def behave(connection: ServerConnection, number: int) -> None:
+        for count in range(200):
+            await connection.send(trade(count))
+        await connection.wait_closed()
+
+    def until(report: LiveReport) -> bool:
+        reports.append(report)
+        return report.frames > 50
+
+    async def main() -> None:
+        settings = Settings(kafka_bootstrap_servers=f"127.0.0.1:{free_port()}")
+        async with exchange(behave) as url:
+            await run("binance", ["X"], settings, endpoint=url, limits=QUICK, until=until, duration_s=DEADLINE_S)
+
+    with pytest.raises(PublishError, match="50 of 50 messages were not acknowledged") as caught:
+        asyncio.run(main())
+    report = reports[-1]
+    assert report.published == 50
+    assert report.undelivered == report.trades - 50 > 0
+    assert any(str(report.undelivered) in note for note in caught.value.__notes__)
