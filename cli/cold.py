@@ -1,10 +1,10 @@
-"""`medallion offload run|verify` and `medallion lineage verify`: the cold tier, and the proof of completeness."""
+"""`medallion offload run|serve|status|gate|verify` and `medallion lineage verify`: the cold tier and its proofs."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -13,14 +13,18 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from cli.context import DataDirOption, JsonOption, err, load_settings, out, print_json, print_table
 from config.errors import MedallionError
 from config.settings import Settings
+from offload.gate import close_gate
 from offload.hot import ClickHouseHttp
 from offload.lineage import LineageCount, count_lineage, find_missing
 from offload.report import OffloadReport
 from offload.report import Progress as Step
 from offload.run import run as run_offload
+from offload.service import OffloadService
+from offload.status import status as cold_status
 from offload.tables import LAYERS, Layer
 from offload.verify import VerifyReport
 from offload.verify import verify as verify_cold
+from silver_processor.__main__ import configure_logging
 
 offload_app = typer.Typer(help="Hot rows to Iceberg.", no_args_is_help=True)
 lineage_app = typer.Typer(help="Where every number came from.")
@@ -45,6 +49,9 @@ def utc(moment: datetime | None) -> datetime | None:
 def offload_run(
     since: FromOption = None,
     until: ToOption = None,
+    hour: Annotated[
+        datetime | None, typer.Option("--hour", help="Only this hour of arrival (UTC).", formats=FORMATS)
+    ] = None,
     layer: Annotated[list[str] | None, typer.Option(help="Only this layer: raw, bronze, silver or gold.")] = None,
     until_now: Annotated[
         bool, typer.Option("--until-now", help="The open hour and open candles too; a later run replaces them.")
@@ -56,6 +63,10 @@ def offload_run(
     """Write every layer's arrival hours to its Iceberg table; what is there already is left as it is."""
     settings = load_settings(data_dir)
     layers = _layers(layer)
+    if hour and (since or until):
+        raise typer.BadParameter("give either --hour or --from and --to", param_hint="--hour")
+    if hour:
+        since, until = hour, hour + timedelta(hours=1)
     report = offload_with_progress(
         settings, start=utc(since), end=utc(until), until_now=until_now, again=again, layers=layers
     )
@@ -70,6 +81,66 @@ def _layers(names: list[str] | None) -> tuple[Layer, ...]:
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}: choose of {', '.join(LAYERS)}", param_hint="--layer")
     return tuple(layer for layer in LAYERS if not names or layer in names)
+
+
+@offload_app.command("status")
+def offload_status(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
+    """Say of each cold table how far it is: last complete slice, rows, files, bytes, and hours that are overdue."""
+    tables = cold_status(load_settings(data_dir))
+    if as_json:
+        print_json(tables)
+        return
+    print_table(
+        "Iceberg",
+        ("cold table", "last complete slice", "rows", "files", "bytes", "hours pending", "lag, s"),
+        [(t.table, t.last_slice, t.rows, t.files, t.bytes, t.pending, round(t.lag_seconds)) for t in tables],
+    )
+
+
+@offload_app.command("gate")
+def offload_gate(
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Drop the partitions that Iceberg confirms; without it only say which.")
+    ] = False,
+    table: Annotated[list[str] | None, typer.Option(help="Only this hot table.")] = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare every expired hot partition with Iceberg, row by row; exit 1 if one is held back, saying why."""
+    report = close_gate(load_settings(data_dir), drop=drop, tables=table or ())
+    if as_json:
+        print_json(report)
+    else:
+        young = sum(verdict.state == "young" for verdict in report.verdicts)
+        print_table(
+            f"Durability gate: {young} hot partitions are younger than their retention",
+            ("hot table", "partition", "state", "rows", "expired", "why"),
+            [
+                (v.table, v.partition, v.state, v.rows, v.expires_at, v.why)
+                for v in report.verdicts
+                if v.state != "young"
+            ],
+            empty="none has expired",
+        )
+    if report.held:
+        raise ProofError("Iceberg does not confirm every expired partition: these stay hot, for the reasons above.")
+
+
+@offload_app.command("serve")
+def offload_serve(
+    minute: Annotated[int, typer.Option(help="Minute of the hour.", min=3, max=59)] = 5,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Let the gate drop expired partitions that Iceberg confirms.")
+    ] = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Offload at once and then every hour, until SIGTERM; metrics and /healthz on MEDALLION_METRICS_PORT."""
+    settings = load_settings(data_dir)
+    configure_logging(settings.log_level)
+    service = OffloadService(settings, minute=minute, drop=drop)
+    service.serve(
+        lambda port: err.print(f"metrics and health: http://{settings.metrics_host}:{port}/metrics, /healthz")
+    )
 
 
 @offload_app.command("verify")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from config.errors import MedallionError
 
-class OffloadError(RuntimeError):
+
+class OffloadError(MedallionError):
     """Base of the cold tier's errors."""
 
 
@@ -21,3 +23,7 @@ class CommitConflictError(OffloadError):
 
 class WarehouseError(OffloadError):
     """The catalog or the warehouse cannot be used as configured."""
+
+
+class StoppedError(OffloadError):
+    """The service was told to stop between two slices; what was committed stays, run again for the rest."""

@@ -43,9 +43,18 @@ def slice_folder(table: Table, part: Slice) -> str:
     return f"{table.location()}/data/{quote(part.id, safe='/')}"
 
 
-def select_of(cold: ColdTable, *, partition: bool) -> str:
-    """The SELECT that turns the hot rows of a slice into rows of `cold`, of one partition or of all."""
-    return render(cold.select, hot=cold.hot, bucket_seconds=cold.bucket_seconds, partition=partition)
+def select_of(cold: ColdTable, *, partition: bool, hot: str = "", event_day: bool = False) -> str:
+    """The SELECT that turns the hot rows of a slice into rows of `cold`, of one partition or of all.
+
+    `hot` names another table (or view) of the hot one's columns; `event_day` adds a span of event time.
+    """
+    return render(
+        cold.select,
+        hot=hot or cold.hot,
+        bucket_seconds=cold.bucket_seconds,
+        partition=partition,
+        event_day=event_day,
+    )
 
 
 def export_slice(hot: HotStore, table: Table, cold: ColdTable, part: Slice, until_us: int, attempt: str) -> Export:

@@ -45,6 +45,10 @@ class HotStore(Protocol):
         """The whole result of a statement, one mapping a row. Raises HotStoreError."""
         ...
 
+    def command(self, sql: str, parameters: Parameters) -> None:
+        """A statement without a result. Raises HotStoreError."""
+        ...
+
     @contextmanager
     def parquet(self, sql: str, parameters: Parameters) -> Iterator[Iterator[bytes]]:
         """The result as the bytes of one Parquet file, in chunks. Raises HotStoreError.
@@ -83,6 +87,12 @@ class ClickHouseHttp:
         except ClickHouseError as error:
             raise HotStoreError(_explain(error, sql)) from error
         return list(result.named_results())
+
+    def command(self, sql: str, parameters: Parameters) -> None:
+        try:
+            self._client.command(sql, parameters=dict(parameters))
+        except ClickHouseError as error:
+            raise HotStoreError(_explain(error, sql)) from error
 
     @contextmanager
     def parquet(self, sql: str, parameters: Parameters) -> Iterator[Iterator[bytes]]:

@@ -85,10 +85,21 @@ def parse_hour_id(slice_id: str) -> Slice:
     return hour(micros(datetime.strptime(slice_id, "%Y-%m-%dT%H").replace(tzinfo=UTC)))
 
 
+def hot_partition(partition_id: str) -> Slice:
+    """The day or month (UTC) of a hot partition, from ClickHouse's id of it: `20261121` or `202611`."""
+    moment = datetime.strptime(partition_id, "%Y%m%d" if len(partition_id) == 8 else "%Y%m").replace(tzinfo=UTC)
+    if len(partition_id) == 8:
+        return Slice(micros(moment), micros(moment) + DAY_US)
+    return Slice(micros(moment), micros(_next_month(moment)))
+
+
+def _next_month(first: datetime) -> datetime:
+    return first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
+
+
 def _partition(table: ColdTable, exchange: str, day_us: int) -> Slice:
     day = instant(day_us)
     if table.period == "day":
         return Slice(day_us, day_us + DAY_US, exchange)
     first = day.replace(day=1)
-    following = first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
-    return Slice(micros(first), micros(following), exchange)
+    return Slice(micros(first), micros(_next_month(first)), exchange)

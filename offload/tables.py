@@ -69,6 +69,11 @@ class ColdTable:
     doc: str = ""
 
     @property
+    def hot_event(self) -> str:
+        """The column by whose day or month the hot table is partitioned."""
+        return "timestamp" if self.layer == "bronze" else self.partition_time
+
+    @property
     def schema(self) -> Schema:
         """The Iceberg schema; field ids follow the order of the columns."""
         fields = (

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
-from urllib.parse import urlparse
 
 from pydantic import BaseModel, ConfigDict
 from pyiceberg.table import Table
@@ -17,21 +16,13 @@ from pyiceberg.table import Table
 from config.settings import Settings
 from offload.catalog import ensure_tables, open_catalog
 from offload.commit import files_of
-from offload.errors import WarehouseError
-from offload.export import select_of, slice_folder
+from offload.compare import MODULUS, Sums, cold_sources, merge_key, sorting_key, sums_of
+from offload.export import select_of
 from offload.hot import ClickHouseHttp, HotStore, Parameters
 from offload.ledger import read_ledger
 from offload.slices import Slice, micros, parse_gold_id, parse_hour_id
 from offload.tables import LAYERS, TABLES, ColdTable, Layer
 from offload.templates import render
-
-MODULUS = 1 << 64
-# Of several equal Bronze rows a merge keeps one, whose coordinates and times of transport may be any of theirs.
-TRANSPORT = frozenset({"raw_topic", "raw_partition", "raw_offset", "published_at", "received_at"})
-_GLOB_CHARACTERS = frozenset("*?{}[]'\\")
-
-Group = tuple[str, str]
-Sums = dict[Group, tuple[int, int]]
 
 
 class Difference(BaseModel):
@@ -147,48 +138,20 @@ def _verify_table(
 def _compare(hot: HotStore, table: Table, cold: ColdTable, part: Slice, until_us: int) -> tuple[Sums, Sums, Sums]:
     span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": until_us, "key": part.key}
     select = select_of(cold, partition=cold.layer == "gold")
-    hot_sums = _sums(hot, cold, select, span)
+    hot_sums = sums_of(hot, cold, select, span)
     files = _cold_source(hot, table, cold, part, select, span)
-    cold_sums = _sums(hot, cold, files, span) if files else {}
+    cold_sums = sums_of(hot, cold, files, span) if files else {}
     moved: Sums = {}
     if cold.layer == "bronze" and files and cold_sums != hot_sums:
-        moved = _sums(hot, cold, _superseded(hot, cold, files), span)
+        moved = sums_of(hot, cold, _superseded(hot, cold, files), span)
     return hot_sums, cold_sums, moved
-
-
-def _sums(hot: HotStore, cold: ColdTable, source: str, span: Parameters) -> Sums:
-    sql = render(
-        "checksum.sql",
-        source=source,
-        columns=[name for name, _, _ in cold.columns],
-        optional=cold.optional,
-        transport=TRANSPORT,
-        loose=cold.layer == "bronze",
-    )
-    return {
-        (row["key_exchange"], row["key_symbol"]): (int(row["row_count"]), int(row["checksum"]))
-        for row in hot.rows(sql, span)
-    }
 
 
 def _cold_source(hot: HotStore, table: Table, cold: ColdTable, part: Slice, select: str, span: Parameters) -> str:
     """SQL that reads the slice's live files, or nothing if there are none."""
-    names = [file.file_path.rpartition("/")[2] for file in files_of(table, cold, part)]
-    if not names:
-        return ""
-    structure = hot.rows(render("describe.sql", select=select), span)
-    types = ", ".join(f"`{row['name']}` {row['type']}" for row in structure).replace("'", "\\'")
-    folder = urlparse(slice_folder(table, part))
-    if folder.scheme not in {"file", "s3"} or _GLOB_CHARACTERS & set(folder.path):
-        message = f"Cannot verify {folder.geturl()}: use a file:// or s3:// warehouse whose path has no *?{{}}[]."
-        raise WarehouseError(message)
-    path = folder.path if folder.scheme == "file" else f"s3://{folder.netloc}{folder.path}"
-    chosen = names[0] if len(names) == 1 else "{" + ",".join(sorted(names)) + "}"
-    return render("cold_files.sql", function=folder.scheme, arguments=f"'{path}/{chosen}', 'Parquet', '{types}'")
+    sources = cold_sources(hot, table, [file.file_path for file in files_of(table, cold, part)], select, span)
+    return "\nUNION ALL\n".join(sources)
 
 
 def _superseded(hot: HotStore, cold: ColdTable, files: str) -> str:
-    sorting_key = hot.rows(render("sorting_key.sql"), {"hot": cold.hot})[0]["sorting_key"]
-    # The key prints published_at, which has ms in the hot table and µs in the cold one.
-    cold_key = sorting_key.replace("published_at", "CAST(published_at, 'DateTime64(3, \\'UTC\\')')")
-    return render("superseded.sql", source=files, sorting_key=sorting_key, cold_key=cold_key)
+    return render("superseded.sql", source=files, sorting_key=sorting_key(hot, cold), cold_key=merge_key(hot, cold))

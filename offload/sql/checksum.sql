@@ -15,9 +15,19 @@ SELECT
     toString(sum(row_hash)) AS checksum
 FROM
 (
+{% if merge_key %}
+    -- Of the rows that merging makes one, the latest: what the hot table keeps.
+    SELECT exchange, symbol, argMax(row_hash, ingested_at) AS row_hash
+    FROM
+    (
+{% endif %}
     SELECT
         exchange,
         symbol,
+{% if merge_key %}
+        ingested_at,
+        sipHash128({{ merge_key }}) AS row_key,
+{% endif %}
 {% if loose %}
         -- Which of several equal rows a merge keeps is the server's choice: their coordinates do not count.
         if(defect = '' AND trade_id != '', {{ hash(transport) }}, {{ hash([]) }}) AS row_hash
@@ -28,6 +38,10 @@ FROM
     (
 {{ source }}
     )
+{% if merge_key %}
+    )
+    GROUP BY exchange, symbol, row_key
+{% endif %}
 )
 GROUP BY key_exchange, key_symbol
 ORDER BY key_exchange, key_symbol

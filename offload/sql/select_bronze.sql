@@ -21,9 +21,13 @@ SELECT
     toInt64(t.raw_offset) AS raw_offset,
     toDateTime64(t.published_at, 6, 'UTC') AS published_at,
     toDateTime64(t.received_at, 6, 'UTC') AS received_at
-FROM bronze_trades AS t FINAL
+FROM {{ hot }} AS t FINAL
 PREWHERE t.ingested_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
      AND t.ingested_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
+{% if event_day %}
+     AND t.timestamp >= fromUnixTimestamp64Micro({event_from_us:Int64}, 'UTC')
+     AND t.timestamp < fromUnixTimestamp64Micro({event_to_us:Int64}, 'UTC')
+{% endif %}
 {% if partition %}
      AND t.raw_topic = {key:String}
 ORDER BY t.exchange, t.symbol, t.timestamp, t.trade_id

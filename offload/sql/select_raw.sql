@@ -15,7 +15,7 @@ SELECT
     toDateTime64(t.published_at, 6, 'UTC') AS published_at,
     toDateTime64(t.received_at, 6, 'UTC') AS received_at,
     toDateTime64(t.ingested_at, 6, 'UTC') AS ingested_at
-FROM trades_raw AS t
+FROM {{ hot }} AS t
 WHERE t.ingested_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
   AND t.ingested_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
 {% if partition %}

@@ -23,9 +23,13 @@ SELECT
     toDateTime64(t.bronze_published_at, 6, 'UTC') AS bronze_published_at,
     t.insert_token AS insert_token,
     toString(t.rules_version) AS rules_version
-FROM silver_trades AS t
+FROM {{ hot }} AS t
 WHERE t.validated_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
   AND t.validated_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
+{% if event_day %}
+  AND t.timestamp >= fromUnixTimestamp64Micro({event_from_us:Int64}, 'UTC')
+  AND t.timestamp < fromUnixTimestamp64Micro({event_to_us:Int64}, 'UTC')
+{% endif %}
 {% if partition %}
   AND t.exchange = {key:String}
   AND t.timestamp >= fromUnixTimestamp64Micro({partition_from_us:Int64}, 'UTC')

@@ -1,0 +1,93 @@
+"""Rows and order-independent checksums of hot SELECTs and of cold files, by one function of one engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlparse
+
+from pyiceberg.table import Table
+
+from offload.errors import WarehouseError
+from offload.hot import HotStore, Parameters
+from offload.tables import ColdTable
+from offload.templates import render
+
+MODULUS = 1 << 64
+# Of several equal Bronze rows a merge keeps one, whose coordinates and times of transport may be any of theirs.
+TRANSPORT = frozenset({"raw_topic", "raw_partition", "raw_offset", "published_at", "received_at"})
+# A server expands a list of names to at most 1,000, and reads at most 256 KiB of SQL.
+FILES_A_QUERY = 500
+_GLOB_CHARACTERS = frozenset("*?{}[],'\\")
+
+Group = tuple[str, str]
+# (exchange, symbol) -> rows, checksum modulo 2^64
+Sums = dict[Group, tuple[int, int]]
+
+
+def sums_of(hot: HotStore, cold: ColdTable, source: str, span: Parameters, merge_key: str = "") -> Sums:
+    """Rows and checksum by (exchange, symbol) of `source`, SQL with the columns of `cold`.
+
+    With `merge_key`, of the rows with one key only the latest counts.
+
+    Raises:
+        HotStoreError: ClickHouse failed.
+    """
+    sql = render(
+        "checksum.sql",
+        source=source,
+        columns=[name for name, _, _ in cold.columns],
+        optional=cold.optional,
+        transport=TRANSPORT,
+        loose=cold.layer == "bronze",
+        merge_key=merge_key,
+    )
+    return {
+        (row["key_exchange"], row["key_symbol"]): (int(row["row_count"]), int(row["checksum"]))
+        for row in hot.rows(sql, span)
+    }
+
+
+def add_sums(into: Sums, more: Sums) -> None:
+    """Add the sums of other rows."""
+    for group, (rows, checksum) in more.items():
+        known = into.get(group, (0, 0))
+        into[group] = known[0] + rows, (known[1] + checksum) % MODULUS
+
+
+def cold_sources(hot: HotStore, table: Table, paths: Sequence[str], select: str, span: Parameters) -> list[str]:
+    """SQL that reads files of `table` with the types of the hot `select`: a query for each `FILES_A_QUERY` of them.
+
+    Raises:
+        WarehouseError: the warehouse is of a kind ClickHouse cannot be pointed to.
+    """
+    if not paths:
+        return []
+    structure = hot.rows(render("describe.sql", select=select), span)
+    types = ", ".join(f"`{row['name']}` {row['type']}" for row in structure).replace("'", "\\'")
+    root = f"{table.location()}/data/"
+    folder = urlparse(root)
+    if folder.scheme not in {"file", "s3"} or any(_GLOB_CHARACTERS & set(path) for path in paths):
+        message = f"ClickHouse cannot read {root}: use a file:// or s3:// warehouse whose path has no *?{{}}[],."
+        raise WarehouseError(message)
+    base = folder.path if folder.scheme == "file" else f"s3://{folder.netloc}{folder.path}"
+    names = sorted(path.removeprefix(root) for path in paths)
+    found = []
+    for some in _pieces(names):
+        chosen = some[0] if len(some) == 1 else "{" + ",".join(some) + "}"
+        arguments = f"'{base}{chosen}', 'Parquet', '{types}'"
+        found.append(render("cold_files.sql", function=folder.scheme, arguments=arguments))
+    return found
+
+
+def sorting_key(hot: HotStore, cold: ColdTable) -> str:
+    """The hot table's sorting key, by which it tells what to merge, as SQL."""
+    return str(hot.rows(render("sorting_key.sql"), {"hot": cold.hot})[0]["sorting_key"])
+
+
+def merge_key(hot: HotStore, cold: ColdTable) -> str:
+    """The same over cold rows: the key prints published_at, which has ms in the hot table and µs in the cold one."""
+    return sorting_key(hot, cold).replace("published_at", "CAST(published_at, 'DateTime64(3, \\'UTC\\')')")
+
+
+def _pieces(names: Sequence[str]) -> list[Sequence[str]]:
+    return [names[start : start + FILES_A_QUERY] for start in range(0, len(names), FILES_A_QUERY)]

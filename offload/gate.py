@@ -1,0 +1,204 @@
+"""The durability gate: an expired hot partition goes only when Iceberg has every one of its rows (invariant 6).
+
+Rows and an order-independent checksum by exchange and symbol of the partition must equal those of the cold table.
+They are compared twice: where the partition is, and, before the drop, in a table of its own to which it was moved
+and into which nothing inserts. A row that arrives between the two comparisons makes them differ and the partition
+goes back; a row that arrives after the move founds the partition anew. A gate that died in between leaves the moved
+partition to the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, LessThan
+from pyiceberg.table import Table
+
+from config.settings import Settings
+from ddl.layers import Retention, load_layers
+from offload.catalog import ensure_tables, open_catalog
+from offload.compare import Sums, add_sums, cold_sources, merge_key, sums_of
+from offload.export import select_of
+from offload.hot import ClickHouseHttp, HotStore
+from offload.lineage import EARLIEST_US, LATEST_US
+from offload.slices import Slice, hot_partition, instant
+from offload.tables import TABLES, ColdTable
+from offload.templates import render
+
+State = Literal["young", "confirmed", "held", "dropped"]
+
+
+class PartitionVerdict(BaseModel):
+    """One hot partition: `young` (not expired), `confirmed` (may go), `dropped`, or `held`, and then `why`.
+
+    `rows`: what a reader of the hot table sees, 0 where a young partition was not counted. `expires_at`: UTC, from the
+    later of event time and arrival of the newest row; unknown (null) where a young partition was not looked into.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    table: str
+    partition: str
+    state: State
+    rows: int
+    expires_at: datetime | None
+    why: str = ""
+
+
+class GateReport(BaseModel):
+    """Every hot partition of every table that has a retention."""
+
+    model_config = ConfigDict(frozen=True)
+
+    verdicts: tuple[PartitionVerdict, ...]
+
+    @property
+    def held(self) -> tuple[PartitionVerdict, ...]:
+        """Partitions that should go and may not."""
+        return tuple(verdict for verdict in self.verdicts if verdict.state == "held")
+
+
+class _Gate:
+    """One look at the hot tables; `now` (aware) in place of the server's clock."""
+
+    def __init__(self, settings: Settings, store: HotStore, now: datetime, *, drop: bool) -> None:
+        self._tables = ensure_tables(open_catalog(settings), settings.iceberg_namespace)
+        self._hot = store
+        self._now = now
+        self._drop = drop
+
+    def judge(self, retention: Retention, cold: ColdTable | None) -> list[PartitionVerdict]:
+        if cold is not None and self._drop:
+            for left in self._partitions(leaving(retention.table)):
+                self._settle(retention.table, cold, left)
+        return [self._judge(retention, cold, partition) for partition in self._partitions(retention.table)]
+
+    def _partitions(self, table: str) -> list[str]:
+        return [row["partition_id"] for row in self._hot.rows(render("hot_partitions.sql"), {"table": table})]
+
+    def _judge(self, retention: Retention, cold: ColdTable | None, partition: str) -> PartitionVerdict:
+        table, kept = retention.table, timedelta(days=retention.days)
+        if instant(hot_partition(partition).from_us) + kept > self._now:
+            return PartitionVerdict(table=table, partition=partition, state="young", rows=0, expires_at=None)
+        sql = render("hot_age.sql", table=table, event=retention.event_time, arrival=retention.arrival_time)
+        row = self._hot.rows(sql, {"partition": partition})[0]
+        expires = instant(max(int(row["event_us"]), int(row["arrival_us"]))) + kept
+        rows = int(row["hot_rows"])
+        if expires > self._now:
+            return PartitionVerdict(table=table, partition=partition, state="young", rows=rows, expires_at=expires)
+        if cold is None:
+            why = f"{table} is not offloaded, so nothing confirms its rows"
+        else:
+            why = self._difference(table, cold, partition, cold.hot)
+            if not why and self._drop:
+                names = {"source": table, "target": leaving(table)}
+                self._hot.command(render("move_partition.sql", **names), {"partition": partition})
+                why = self._settle(table, cold, partition)
+        state: State = "held" if why else "dropped" if self._drop else "confirmed"
+        return PartitionVerdict(table=table, partition=partition, state=state, rows=rows, expires_at=expires, why=why)
+
+    def _settle(self, table: str, cold: ColdTable, partition: str) -> str:
+        """Drop a partition that was moved, or put it back and say why."""
+        view = leaving(cold.hot) if cold.layer == "gold" else leaving(table)
+        why = self._difference(leaving(table), cold, partition, view)
+        if why:
+            names = {"source": leaving(table), "target": table}
+            self._hot.command(render("move_partition.sql", **names), {"partition": partition})
+        else:
+            self._hot.command(render("drop_partition.sql", table=leaving(table)), {"partition": partition})
+        return why
+
+    def _difference(self, table: str, cold: ColdTable, partition: str, source: str) -> str:
+        """How `source`, which shows the partition of the hot `table`, differs from the cold table; "" if not."""
+        part = hot_partition(partition)
+        here, there = self._compare(table, cold, partition, part, source)
+        if here == there:
+            return ""
+        differing = sorted(group for group in here.keys() | there.keys() if here.get(group) != there.get(group))
+        exchange, symbol = differing[0]
+        hot_rows, cold_rows = (sum(rows for rows, _ in sums.values()) for sums in (here, there))
+        named = f"{exchange} {symbol}" + (f" and {len(differing) - 1} more" if len(differing) > 1 else "")
+        if hot_rows != cold_rows:
+            return f"{hot_rows:,} rows are hot, {cold_rows:,} in Iceberg ({named}): `medallion offload run`"
+        return f"values differ from Iceberg's ({named}): see `medallion offload verify`"
+
+    def _compare(self, table: str, cold: ColdTable, partition: str, part: Slice, source: str) -> tuple[Sums, Sums]:
+        key = merge_key(self._hot, cold) if cold.layer == "bronze" else ""
+        hours: list[int] = []
+        keys = [""]
+        if cold.layer == "gold":
+            rows = self._hot.rows(render("hot_exchanges.sql", table=table), {"partition": partition})
+            keys = [row["key"] for row in rows]
+        else:
+            sql = render("hot_hours.sql", table=table, arrival=cold.arrival)
+            hours = [int(row["hour_s"]) for row in self._hot.rows(sql, {"partition": partition})]
+        select = select_of(cold, partition=cold.layer == "gold", hot=source, event_day=cold.hot_event != cold.arrival)
+        here: Sums = {}
+        there: Sums = {}
+        for exchange in keys:
+            span = self._span(cold, part, exchange)
+            add_sums(here, sums_of(self._hot, cold, select, span, key))
+            sources = cold_sources(self._hot, self._tables[cold.name], self._files(cold, part), select, span)
+            # Rows that merge must meet in one query; sums of other rows add up.
+            pieces = ["\nUNION ALL\n".join(sources)] if key and sources else sources
+            for piece in pieces:
+                names = {"event": cold.hot_event, "arrival": cold.arrival, "hours": hours, "key": exchange}
+                add_sums(there, sums_of(self._hot, cold, render("cold_part.sql", source=piece, **names), span, key))
+        return here, there
+
+    def _span(self, cold: ColdTable, part: Slice, exchange: str) -> dict[str, str | int]:
+        by_event = cold.layer in {"bronze", "silver"}
+        return {
+            "from_us": EARLIEST_US if by_event else part.from_us,
+            "to_us": LATEST_US if by_event else part.to_us,
+            "until_us": LATEST_US,
+            "event_from_us": part.from_us,
+            "event_to_us": part.to_us,
+            "key": exchange,
+        }
+
+    def _files(self, cold: ColdTable, part: Slice) -> list[str]:
+        table: Table = self._tables[cold.name]
+        return [task.file.file_path for task in table.scan(row_filter=_between(cold.hot_event, part)).plan_files()]
+
+
+def close_gate(
+    settings: Settings,
+    *,
+    drop: bool = False,
+    tables: Collection[str] = (),
+    now: datetime | None = None,
+    hot: HotStore | None = None,
+) -> GateReport:
+    """Judge every hot partition, or those of `tables`; with `drop`, let go of those that Iceberg confirms.
+
+    `now` (an aware time) stands in for the present.
+
+    Raises:
+        OffloadError: ClickHouse or the warehouse failed; nothing unconfirmed was dropped.
+    """
+    store: HotStore = hot or ClickHouseHttp(settings)
+    gate = _Gate(settings, store, now or datetime.now(UTC), drop=drop)
+    cold_of = {_state_table(cold): cold for cold in TABLES}
+    chosen = [entry for entry in load_layers().all_retention if not tables or entry.table in tables]
+    return GateReport(verdicts=tuple(v for entry in chosen for v in gate.judge(entry, cold_of.get(entry.table))))
+
+
+def leaving(name: str) -> str:
+    """The table or view where partitions of `name` wait for the gate's last look (migration 0008)."""
+    return f"{name}_leaving"
+
+
+def _state_table(cold: ColdTable) -> str:
+    return f"{cold.hot}_state" if cold.layer == "gold" else cold.hot
+
+
+def _between(column: str, part: Slice) -> BooleanExpression:
+    # pyiceberg accepts plain names and values here, which its annotations do not say.
+    return And(
+        GreaterThanOrEqual(column, instant(part.from_us).isoformat()),  # type: ignore[call-arg, arg-type]
+        LessThan(column, instant(part.to_us).isoformat()),  # type: ignore[call-arg, arg-type]
+    )

@@ -1,0 +1,93 @@
+"""Prometheus metrics of the offload service, and the HTTP port that shows them and the service's health."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+
+from offload.report import OffloadReport
+from offload.status import TableStatus
+
+_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
+
+
+class Metrics:
+    """One registry a service."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.runs = Counter("medallion_offload_runs", "Offload runs by outcome", ["outcome"], registry=self.registry)
+        self.seconds = Histogram(
+            "medallion_offload_run_seconds", "Duration of a run", buckets=_SECONDS, registry=self.registry
+        )
+        self.last_success = Gauge(
+            "medallion_offload_last_success_timestamp_seconds", "End of the last good run", registry=self.registry
+        )
+        self.written = self._counter("medallion_offload_written_rows", "Rows written to Iceberg")
+        self.lag = self._gauge("medallion_offload_lag_seconds", "Since the earliest hour not offloaded was over")
+        self.pending = self._gauge("medallion_offload_pending_hours", "Closed hours that are not offloaded")
+        self.rows = self._gauge("medallion_cold_rows", "Rows in the current snapshot")
+        self.files = self._gauge("medallion_cold_files", "Files in the current snapshot")
+        self.bytes = self._gauge("medallion_cold_bytes", "Bytes in the current snapshot")
+        self.held = self._gauge("medallion_gate_held_partitions", "Expired hot partitions not confirmed by Iceberg")
+        self.dropped = self._counter("medallion_gate_dropped_partitions", "Hot partitions dropped")
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, ["table"], registry=self.registry)
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(name, text, ["table"], registry=self.registry)
+
+    def observe_run(self, report: OffloadReport) -> None:
+        """Count what a run wrote."""
+        self.runs.labels("ok").inc()
+        self.seconds.observe(report.seconds)
+        self.last_success.set_to_current_time()
+        for part in report.slices:
+            if part.outcome == "written":
+                self.written.labels(part.table).inc(part.rows)
+
+    def observe_status(self, tables: Iterable[TableStatus]) -> None:
+        """Show how far each table is."""
+        for table in tables:
+            self.lag.labels(table.table).set(table.lag_seconds)
+            self.pending.labels(table.table).set(table.pending)
+            self.rows.labels(table.table).set(table.rows)
+            self.files.labels(table.table).set(table.files)
+            self.bytes.labels(table.table).set(table.bytes)
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the overridden name
+        """Requests of a scraper are no news."""
+
+
+def serve(metrics: Metrics, trouble: Callable[[], str], host: str, port: int) -> WSGIServer:
+    """Serve `/metrics` and `/healthz` in a thread: 200 while `trouble()` is empty, else 503 and what it says.
+
+    Port 0 takes a free one (`server_port`).
+
+    Raises:
+        OSError: the port is taken.
+    """
+    show = make_wsgi_app(metrics.registry)
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["PATH_INFO"] != "/healthz":
+            return show(environ, start_response)
+        fault = trouble()
+        start_response("503 Service Unavailable" if fault else "200 OK", [("Content-Type", "text/plain")])
+        return [f"{fault or 'ok'}\n".encode()]
+
+    server = make_server(host, port, answer, server_class=_Server, handler_class=_Quiet)
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    return server

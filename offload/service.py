@@ -1,0 +1,120 @@
+"""`medallion offload serve`: at five past every hour, and at once when it starts; until SIGTERM.
+
+A run that fails is repeated after five minutes; since a run takes every hour that is not offloaded yet, a catalog
+that was away for a day is caught up with by the first run that reaches it.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, JobExecutionEvent
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
+
+from config.settings import Settings
+from offload.errors import StoppedError
+from offload.gate import GateReport, close_gate
+from offload.hot import ClickHouseHttp
+from offload.metrics import Metrics, serve
+from offload.report import Progress
+from offload.run import run
+from offload.status import status
+
+RETRY_SECONDS = 300.0
+# An hour and a half after a good run the next one is overdue.
+OVERDUE_SECONDS = 5400.0
+
+
+class OffloadService:
+    """The scheduled offload; `minute` past the hour, the gate after each run (dropping only if `drop`)."""
+
+    def __init__(
+        self, settings: Settings, *, minute: int = 5, drop: bool = False, retry_seconds: float = RETRY_SECONDS
+    ) -> None:
+        self.metrics = Metrics()
+        self.stop = threading.Event()
+        self._settings = settings
+        self._drop = drop
+        self._retry_seconds = retry_seconds
+        self._log = structlog.get_logger()
+        self._fault = ""
+        self._last_success = time.monotonic()
+        # Runs that were missed while one was under way count as one, however late.
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        )
+        self._scheduler.add_job(self._cycle, CronTrigger(minute=minute, timezone=UTC), id="hourly")
+        self._scheduler.add_job(self._cycle, id="now")
+        self._scheduler.add_listener(self._ended, EVENT_JOB_ERROR | EVENT_JOB_EXECUTED)
+        self._busy = threading.Lock()
+
+    def trouble(self) -> str:
+        """Why the service is not healthy, or nothing."""
+        if self._fault:
+            return self._fault
+        quiet = time.monotonic() - self._last_success
+        return f"no good run for {quiet:.0f} s" if quiet > OVERDUE_SECONDS else ""
+
+    def serve(self, ready: Callable[[int], None] = lambda _: None) -> None:
+        """Run until SIGTERM, SIGINT or `stop`; a slice under way is finished first. `ready` gets the metrics port.
+
+        Raises:
+            OSError: the metrics port is taken.
+        """
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: self.stop.set())
+        server = serve(self.metrics, self.trouble, self._settings.metrics_host, self._settings.metrics_port)
+        try:
+            self._scheduler.start()
+            ready(server.server_port)
+            self.stop.wait()
+            self._log.info("offload stops after the slice under way")
+            self._scheduler.shutdown(wait=True)
+        finally:
+            server.shutdown()
+            server.server_close()
+
+    def _cycle(self) -> None:
+        with self._busy:
+            store = ClickHouseHttp(self._settings)
+            try:
+                report = run(self._settings, progress=self._watch, hot=store)
+                self.metrics.observe_run(report)
+                self.metrics.observe_status(status(self._settings, store))
+                self._observe_gate(close_gate(self._settings, drop=self._drop, hot=store))
+            finally:
+                store.close()
+        written = sum(part.rows for part in report.slices if part.outcome == "written")
+        self._log.info("offloaded", rows=written, slices=len(report.slices), seconds=round(report.seconds, 3))
+
+    def _watch(self, step: Progress) -> None:
+        if self.stop.is_set() and step.step == "exporting":
+            raise StoppedError("Told to stop.")
+
+    def _observe_gate(self, report: GateReport) -> None:
+        for table in {verdict.table for verdict in report.verdicts}:
+            states = [verdict.state for verdict in report.verdicts if verdict.table == table]
+            self.metrics.held.labels(table).set(states.count("held"))
+            self.metrics.dropped.labels(table).inc(states.count("dropped"))
+
+    def _ended(self, event: JobExecutionEvent) -> None:
+        """The scheduler has caught whatever a run raised: remember it and try again soon."""
+        if event.exception is None:
+            self._fault = ""
+            self._last_success = time.monotonic()
+            return
+        if isinstance(event.exception, StoppedError):
+            return
+        self._fault = f"{type(event.exception).__name__}: {event.exception}"
+        self.metrics.runs.labels("failed").inc()
+        self._log.error("offload failed", error=self._fault, again_in_seconds=self._retry_seconds)
+        if not self.stop.is_set():
+            again = datetime.now(UTC) + timedelta(seconds=self._retry_seconds)
+            self._scheduler.add_job(self._cycle, "date", run_date=again, id="retry", replace_existing=True)

@@ -1,0 +1,2 @@
+-- Drop a partition that Iceberg has, row by row.
+ALTER TABLE {{ table }} DROP PARTITION ID {partition:String}

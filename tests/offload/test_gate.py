@@ -1,0 +1,173 @@
+"""A hot partition goes only when Iceberg has every one of its rows, whatever happens meanwhile (invariant 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from config.settings import Settings
+from ddl.layers import load_layers
+from offload.gate import GateReport, close_gate, leaving
+from offload.hot import ClickHouseHttp, Parameters
+from offload.run import run
+from offload.tables import BY_NAME, TABLES
+from offload.verify import verify
+from tests.offload.cold_tables import live_files, read
+from tests.offload.hot_tables import ARRIVAL, HotTables, read_tape, silver_rows
+
+RETAINED = [
+    entry.table for entry in load_layers().all_retention if entry.table not in {"duplicate_trades", "dlq_trades_log"}
+]
+LATER = datetime(2028, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def trades(tape: Path) -> pl.DataFrame:
+    return read_tape(tape)
+
+
+def _states(report: GateReport) -> dict[str, str]:
+    return {table: " ".join({v.state for v in report.verdicts if v.table == table}) for table in RETAINED}
+
+
+def _hot_rows(hot: HotTables) -> dict[str, int]:
+    return {table: hot.count(table) for table in RETAINED}
+
+
+def test_what_iceberg_has_is_dropped_and_nothing_else_is(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    hot.load(trades)
+    before = _hot_rows(hot)
+    assert _states(close_gate(settings, drop=True, now=LATER)) == dict.fromkeys(RETAINED, "held")
+    assert _hot_rows(hot) == before, "nothing was offloaded, nothing may go"
+    run(settings)
+    cold = {table.name: read(settings, table).height for table in TABLES}
+    assert _states(close_gate(settings, now=LATER)) == dict.fromkeys(RETAINED, "confirmed")
+    assert _hot_rows(hot) == before, "a dry run drops nothing"
+    report = close_gate(settings, drop=True, now=LATER)
+    assert _states(report) == dict.fromkeys(RETAINED, "dropped")
+    assert sum(v.rows for v in report.verdicts if v.table == "silver_trades") == trades.height
+    assert set(_hot_rows(hot).values()) == {0}
+    assert {hot.count(leaving(table)) for table in RETAINED} == {0}
+    run(settings)
+    assert {table.name: read(settings, table).height for table in TABLES} == cold, "the cold tier does not forget"
+
+
+def test_age_counts_from_the_later_of_event_and_arrival(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    hot.load(trades)
+    run(settings)
+    # The trades are of 2024, they arrived in 2026: old by event time, young by arrival.
+    last = trades["arrived"].max()
+    assert isinstance(last, datetime)
+    expiry = last.replace(tzinfo=UTC) + timedelta(days=30)
+    for now, state in ((expiry - timedelta(minutes=1), "young"), (expiry, "confirmed")):
+        report = close_gate(settings, tables=["silver_trades"], now=now)
+        assert {verdict.state for verdict in report.verdicts} == {state}
+
+
+@pytest.mark.parametrize("name", ["raw_trades", "bronze_trades", "silver_trades", "gold_ohlcv_1m", "gold_ohlcv_1d"])
+def test_one_changed_value_in_iceberg_holds_the_partition(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, name: str
+) -> None:
+    hot.load(trades.head(2000))
+    run(settings)
+    cold = BY_NAME[name]
+    table = f"{name}_state" if cold.layer == "gold" else cold.hot
+    path = live_files(settings, cold)[0]
+    rows = pq.read_table(path)
+    column = {"raw": "price", "bronze": "price_text", "silver": "trade_id", "gold": "close"}[cold.layer]
+    values = rows.column(column).to_pylist()
+    values[0] = values[0] + 1 if cold.layer == "gold" else f"{values[0]}0"
+    field = rows.schema.field(column)
+    damaged = rows.set_column(rows.schema.get_field_index(column), field, pa.array(values, field.type))
+    pq.write_table(damaged, path)
+    before = hot.count(table)
+    (held,) = close_gate(settings, drop=True, tables=[table], now=LATER).held
+    assert "values differ" in held.why
+    assert hot.count(table) == before
+
+
+class Meddling(ClickHouseHttp):
+    """Does something to the hot table just before or just after the gate moves a partition."""
+
+    def __init__(self, settings: Settings, when: str, what: Callable[[], None]) -> None:
+        super().__init__(settings)
+        self._when, self._what, self._done = when, what, False
+
+    def command(self, sql: str, parameters: Parameters) -> None:
+        outward = "TO TABLE silver_trades_leaving" in sql and not self._done
+        self._done = self._done or outward
+        if outward and self._when == "before":
+            self._what()
+        super().command(sql, parameters)
+        if outward and self._when == "after":
+            self._what()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_trade_that_arrives_while_the_gate_is_at_work_is_not_lost(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, when: str
+) -> None:
+    hot.load(trades)
+    run(settings)
+    late = trades.head(1).with_columns(
+        pl.lit("7").alias("trade_id"), pl.lit(99_999_999, pl.UInt64).alias("offset"), pl.lit(ARRIVAL).alias("arrived")
+    )
+    late = late.with_columns(pl.col("arrived").dt.cast_time_unit("us") + timedelta(hours=9))
+    store = Meddling(settings, when, lambda: hot.insert("silver_trades", silver_rows(late)))
+    report = close_gate(settings, drop=True, tables=["silver_trades"], now=LATER, hot=store)
+    assert hot.count("silver_trades WHERE trade_id = '7'") == 1
+    assert len(report.held) == (1 if when == "before" else 0)
+    # Once the late trade is in Iceberg, it may go too.
+    run(settings)
+    close_gate(settings, drop=True, tables=["silver_trades"], now=LATER)
+    assert hot.count("silver_trades") == 0
+    assert read(settings, BY_NAME["silver_trades"]).height == trades.height + 1
+
+
+def test_a_gate_that_died_after_the_move_is_finished_by_the_next(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    hot.load(trades)
+
+    class DiedError(Exception):
+        pass
+
+    def die() -> None:
+        raise DiedError
+
+    run(settings)
+    with pytest.raises(DiedError):
+        close_gate(settings, drop=True, tables=["silver_trades"], now=LATER, hot=Meddling(settings, "after", die))
+    moved = hot.count("silver_trades_leaving")
+    assert moved
+    assert hot.count("silver_trades") == trades.height - moved
+    close_gate(settings, drop=True, tables=["silver_trades"], now=LATER)
+    assert hot.count("silver_trades") == hot.count("silver_trades_leaving") == 0
+    assert read(settings, BY_NAME["silver_trades"]).height == trades.height
+
+
+def test_merged_bronze_rows_are_confirmed_by_the_later_window(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    """A message redelivered in a later hour: two cold rows, one hot row after the merge."""
+    hot.load(trades)
+    run(settings)
+    again = trades.with_columns(pl.col("arrived") + timedelta(hours=6))
+    hot.load(again.head(5000))
+    run(settings)
+    hot.client.command("OPTIMIZE TABLE bronze_trades FINAL")
+    assert hot.count("bronze_trades") == trades.height
+    assert read(settings, BY_NAME["bronze_trades"]).height == trades.height + 5000
+    assert verify(settings, layers=("bronze",)).ok
+    close_gate(settings, drop=True, tables=["bronze_trades"], now=LATER)
+    assert hot.count("bronze_trades") == 0
