@@ -2,13 +2,13 @@
 
 Wire format: bybit-exchange.github.io/docs/v5/websocket/public/trade. `S` is the taker's side. Trades are
 ordered by (`T`, `seq`, place in the message): `seq` is shared by the trades of one match and linear ids are
-UUIDs. The envelope's `sequence` is therefore seq * 10,000 + the place in the message (a message holds at most
-1,024 trades), a function of the message alone, so that a re-sent message gets the same order.
+UUIDs. The envelope's `sequence` is therefore seq * 10,000 + the place among the trades of that `seq` (a message
+holds at most 1,024), which REST's list gives as well: there a match that the page's end cut in two is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec import Raw
@@ -30,7 +30,8 @@ from producers.exchanges.model import (
     total,
     unreadable_element,
 )
-from producers.exchanges.tokens import ABSENT, elements, text, token
+from producers.exchanges.rest import Pages, Rest, RestError, Span
+from producers.exchanges.tokens import ABSENT, elements, fields, text, token
 
 PLACES = 10_000
 _SIDES = {"Buy": "BUY", "Sell": "SELL"}
@@ -81,7 +82,7 @@ def parse(frame: bytes) -> Parsed:
     message = _frame.decode(frame)
     topic = text(message.topic).partition(".")[0]
     if topic == "publicTrade":
-        records = [_trade(place, element) for place, element in enumerate(elements(message.data))]
+        records = _ordered(_trade(element) for element in elements(message.data))
         return Trades(records) if records else Control(NO_TRADES)
     if topic:
         return Control(topic) if topic in _OTHER_TOPICS else UNRECOGNISED
@@ -91,7 +92,18 @@ def parse(frame: bytes) -> Parsed:
     return Control(kind) if kind else UNRECOGNISED
 
 
-def _trade(place: int, raw: Raw) -> Trade:
+def _ordered(trades: Iterable[Trade]) -> list[Trade]:
+    """Trades, oldest first, their `sequence` still the exchange's `seq`, with their order keys."""
+    found: list[Trade] = []
+    last, place = "", 0
+    for trade in trades:
+        place = place + 1 if trade.sequence == last else 0
+        last = trade.sequence
+        found.append(msgspec.structs.replace(trade, sequence=_sequence(last, place)))
+    return found
+
+
+def _trade(raw: Raw) -> Trade:
     payload = token(raw)
     try:
         element = _element.decode(raw)
@@ -105,7 +117,7 @@ def _trade(place: int, raw: Raw) -> Trade:
         text(element.v),
         text(element.T),
         _SIDES.get(side, side),
-        _sequence(text(element.seq), place),
+        text(element.seq),
         payload,
     )
 
@@ -125,10 +137,43 @@ def subscribe(symbols: Sequence[str]) -> list[str]:
     ]
 
 
-def _market(code: str, category: str) -> Exchange:
+def _rest_trade(raw: Raw) -> Trade:
+    row = fields(raw)
+    named = (text(row.get(name, ABSENT)) for name in ("symbol", "execId", "price", "size", "time"))
+    side = text(row.get("side", ABSENT))
+    return Trade(*named, _SIDES.get(side, side), text(row.get("seq", ABSENT)), token(raw))
+
+
+def _rest(category: str, page: int) -> Rest:
+    def request(symbol: str, _span: Span) -> str:
+        return f"/v5/market/recent-trade?category={category}&symbol={symbol}&limit={page}"
+
+    def read(_symbol: str, answer: bytes) -> list[Trade]:
+        message = fields(answer)
+        if text(message.get("retCode", ABSENT)) != "0" or "result" not in message:
+            raise RestError(f"Bybit: {answer[:200].decode(errors='replace')}")
+        rows = elements(fields(message["result"]).get("list", Raw(b"[]")))
+        trades = [_rest_trade(row) for row in reversed(rows)]
+        whole = [trade for trade in trades if trade.sequence != trades[0].sequence] if len(trades) >= page else trades
+        return _ordered(whole or trades)
+
+    # 600 calls in 5 seconds an IP; only the newest trades are served.
+    return Rest("https://api.bybit.com", Rate(10, 1.0), Pages.NONE, request, read)
+
+
+def _market(code: str, category: str, page: int) -> Exchange:
     url = f"wss://stream.bybit.com/v5/public/{category}"
     # 500 connections in 5 minutes an IP; the topics of one connection may be 21,000 characters long.
-    return Exchange(code, url, parse, subscribe, ping='{"op":"ping"}', connects=Rate(500, 300.0))
+    return Exchange(
+        code,
+        url,
+        parse,
+        subscribe,
+        ping='{"op":"ping"}',
+        connects=Rate(500, 300.0),
+        ids_of=None,
+        rest=_rest(category, page),
+    )
 
 
-EXCHANGES = (_market("bybit", "spot"), _market("bybit_linear", "linear"))
+EXCHANGES = (_market("bybit", "spot", 60), _market("bybit_linear", "linear", 1_000))

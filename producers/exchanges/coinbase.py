@@ -29,6 +29,7 @@ from producers.exchanges.model import (
     total,
     unreadable_element,
 )
+from producers.exchanges.rest import Pages, Rest, Span
 from producers.exchanges.tokens import ABSENT, elements, text, token
 
 _TAKER_OF_MAKER = {"BUY": "SELL", "SELL": "BUY"}
@@ -110,6 +111,42 @@ def subscribe(symbols: Sequence[str]) -> list[str]:
     return [msgspec.json.encode(message).decode() for message in messages]
 
 
+class _RestTrade(msgspec.Struct, gc=False):
+    trade_id: Raw = ABSENT
+    price: Raw = ABSENT
+    size: Raw = ABSENT
+    time: Raw = ABSENT
+    side: Raw = ABSENT
+
+
+_rest_trade = Decoder(_RestTrade)
+
+
+def _rest_request(symbol: str, span: Span) -> str:
+    return f"/products/{symbol}/trades?after={span.last + 1}&limit=1000"
+
+
+def _rest_parse(symbol: str, answer: bytes) -> list[Trade]:
+    """Coinbase Exchange's list: the same trades and ids as Advanced, which pages by time only."""
+    found = []
+    for raw in reversed(elements(Raw(answer))):
+        trade = _rest_trade.decode(raw)
+        side = text(trade.side).upper()
+        found.append(
+            Trade(
+                symbol,
+                text(trade.trade_id),
+                text(trade.price),
+                text(trade.size),
+                text(trade.time),
+                _TAKER_OF_MAKER.get(side, side),
+                "",
+                token(raw),
+            )
+        )
+    return found
+
+
 EXCHANGES = (
     # 8 connections a second an IP.
     Exchange(
@@ -119,5 +156,7 @@ EXCHANGES = (
         subscribe,
         idle_timeout_s=30.0,
         connects=Rate(8, 1.0),
+        # 10 public calls a second an IP.
+        rest=Rest("https://api.exchange.coinbase.com", Rate(8, 1.0), Pages.BACKWARD, _rest_request, _rest_parse),
     ),
 )

@@ -30,6 +30,7 @@ from producers.exchanges.model import (
     total,
     unreadable_element,
 )
+from producers.exchanges.rest import Pages, Rest, RestError, Span
 from producers.exchanges.tokens import ABSENT, elements, text, token
 
 _SIDES = {"buy": "BUY", "sell": "SELL"}
@@ -109,6 +110,31 @@ def subscribe(symbols: Sequence[str]) -> list[str]:
     ]
 
 
+_Answer = Decoder(dict[str, Raw])
+_REST_SIDES = {"b": "BUY", "s": "SELL"}
+#: What v2 and REST name differently.
+_REST_ASSETS = {"BTC": "XBT", "DOGE": "XDG"}
+
+
+def _rest_request(symbol: str, span: Span) -> str:
+    pair = "".join(_REST_ASSETS.get(asset, asset) for asset in symbol.split("/"))
+    # `since` is exclusive and in ns; trades of one ns are asked for again.
+    return f"/0/public/Trades?pair={pair}&since={max(span.since_us * 1_000 - 1, 0)}&count=1000"
+
+
+def _rest_parse(symbol: str, answer: bytes) -> list[Trade]:
+    message = _Answer.decode(answer)
+    errors = elements(message.get("error", Raw(b"[]")))
+    if errors or "result" not in message:
+        raise RestError(f"Kraken: {[text(error) for error in errors]}")
+    lists = [raw for name, raw in _Answer.decode(message["result"]).items() if name != "last"]
+    found = []
+    for raw in elements(lists[0]) if lists else ():
+        price, quantity, moment, side, _, _, number = (text(part) for part in elements(raw)[:7])
+        found.append(Trade(symbol, number, price, quantity, moment, _REST_SIDES.get(side, side), "", token(raw)))
+    return found
+
+
 EXCHANGES = (
     # About 150 connections in 10 minutes an IP.
     Exchange(
@@ -120,5 +146,7 @@ EXCHANGES = (
         idle_timeout_s=30.0,
         connects=Rate(150, 600.0),
         ack_each_symbol=True,
+        # Public calls: about one a second.
+        rest=Rest("https://api.kraken.com", Rate(1, 1.0), Pages.FORWARD, _rest_request, _rest_parse),
     ),
 )

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from typing import TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    from producers.exchanges.rest import Rest
 
 ACK = "ack"
 ERROR = "error"
@@ -107,6 +111,9 @@ class Exchange:
     connects: Rate = Rate(1, 1.0)
     #: A subscription is acknowledged symbol by symbol instead of message by message.
     ack_each_symbol: bool = False
+    #: Trade ids are numbers without holes, a symbol each; how many of them one trade stands for.
+    ids_of: Callable[[Trade], int] | None = lambda _trade: 1
+    rest: Rest | None = None
 
 
 def chunks(symbols: Sequence[str], size: int) -> list[Sequence[str]]:

@@ -29,7 +29,8 @@ from producers.exchanges.model import (
     total,
     unreadable_element,
 )
-from producers.exchanges.tokens import ABSENT, elements, text, token
+from producers.exchanges.rest import Pages, Rest, RestError, Span
+from producers.exchanges.tokens import ABSENT, elements, fields, text, token
 
 _SIDES = {"buy": "BUY", "sell": "SELL"}
 _CHANNELS_A_MESSAGE = 100
@@ -142,6 +143,30 @@ def subscribe(symbols: Sequence[str]) -> list[str]:
     ]
 
 
+def _ids_of(trade: Trade) -> int:
+    """`count` matches of one taker order at one price are one trade with the last one's id."""
+    count = text(_counted.decode(trade.payload).count)
+    return int(count) if count.isascii() and count.isdigit() else 1
+
+
+class _Counted(msgspec.Struct, gc=False):
+    count: Raw = ABSENT
+
+
+_counted = Decoder(_Counted)
+
+
+def _rest_request(symbol: str, span: Span) -> str:
+    return f"/api/v5/market/history-trades?instId={symbol}&type=1&after={span.last + 1}&limit=100"
+
+
+def _rest_parse(_symbol: str, answer: bytes) -> list[Trade]:
+    message = fields(answer)
+    if text(message.get("code", ABSENT)) != "0" or "data" not in message:
+        raise RestError(f"OKX: {answer[:200].decode(errors='replace')}")
+    return [_trade(element) for element in reversed(elements(message["data"]))]
+
+
 EXCHANGES = (
     # 3 connections a second an IP; 480 requests an hour a connection, hence the interval between two.
     Exchange(
@@ -153,5 +178,8 @@ EXCHANGES = (
         send_interval_s=0.35,
         connects=Rate(3, 1.0),
         ack_each_symbol=True,
+        ids_of=_ids_of,
+        # 20 calls in 2 seconds an IP.
+        rest=Rest("https://www.okx.com", Rate(16, 2.0), Pages.BACKWARD, _rest_request, _rest_parse),
     ),
 )
