@@ -50,15 +50,80 @@ PARTITION BY toYYYYMMDD(published_at)
 ORDER BY (raw_topic, raw_partition, raw_offset, published_at, reason, if(reason = '', (dlq_partition, dlq_offset), (0, 0)))
 COMMENT 'Storage of dlq_trades, which merges deliveries of one reject';
 
+-- With these a record holds the whole Bronze row: it can be judged again when Bronze has let go of it.
+ALTER TABLE {{ db }}.dlq_trades_log{{ on_cluster }}
+    ADD COLUMN IF NOT EXISTS sequence String CODEC(ZSTD(1)) AFTER side,
+    ADD COLUMN IF NOT EXISTS timestamp DateTime64(6, 'UTC') COMMENT 'as Bronze read it' CODEC(Delta, ZSTD(1)) AFTER sequence,
+    ADD COLUMN IF NOT EXISTS defect LowCardinality(String) AFTER timestamp;
+
+-- Written before a message is sent again. That alone resolves nothing: see dlq_resolutions.
+CREATE TABLE IF NOT EXISTS {{ db }}.dlq_replays{{ on_cluster }}
+(
+    raw_topic LowCardinality(String),
+    raw_partition UInt32 CODEC(T64, ZSTD(1)),
+    raw_offset UInt64 CODEC(Delta, ZSTD(1)),
+    published_at DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    exchange LowCardinality(String),
+    symbol LowCardinality(String) COMMENT 'canonical, as Silver will have it',
+    timestamp DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    rules_version LowCardinality(String) COMMENT 'by which it would pass',
+    rejected_at DateTime64(6, 'UTC') COMMENT 'its latest rejection when it was sent' CODEC(Delta, ZSTD(1)),
+    replay_id String CODEC(ZSTD(1)),
+    sent_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    landed LowCardinality(String) COMMENT 'once confirmed: silver or duplicates',
+    is_confirmed UInt8
+)
+ENGINE = {{ sql.merge_tree('Replacing', 'is_confirmed') }}
+PARTITION BY toYYYYMMDD(published_at)
+ORDER BY (raw_topic, raw_partition, raw_offset, published_at)
+COMMENT 'Dead letters that were sent through again, one row a raw message';
+
+-- A dead letter is resolved when it was sent again *and* its raw message is in Silver or among the duplicates. Being
+-- derived, it changes with the very insert of the trade: at no moment is a message in two places, or in none. A
+-- confirmation keeps that true after Silver's partition has gone to Iceberg.
+CREATE OR REPLACE VIEW {{ db }}.dlq_resolutions{{ on_cluster }}
+AS
+WITH
+    (replay.raw_topic, replay.raw_partition, replay.raw_offset, replay.published_at) AS place
+SELECT
+    replay.raw_topic AS raw_topic,
+    replay.raw_partition AS raw_partition,
+    replay.raw_offset AS raw_offset,
+    replay.published_at AS published_at,
+    replay.rules_version AS replay_rules_version,
+    replay.rejected_at AS last_rejected_at,
+    replay.replay_id AS replay_id,
+    replay.sent_at AS sent_at,
+    replay.is_confirmed AS is_confirmed,
+    multiIf(
+        replay.is_confirmed, toString(replay.landed),
+        place IN (
+            SELECT raw_topic, raw_partition, raw_offset, published_at
+            FROM {{ db }}.silver_trades
+            WHERE (exchange, symbol, timestamp) IN (
+                SELECT exchange, symbol, timestamp FROM {{ db }}.dlq_replays FINAL WHERE NOT is_confirmed)
+        ), 'silver',
+        place IN (
+            SELECT raw_topic, raw_partition, raw_offset, published_at
+            FROM {{ db }}.duplicate_trades
+            WHERE (raw_topic, raw_partition, raw_offset, published_at) IN (
+                SELECT raw_topic, raw_partition, raw_offset, published_at FROM {{ db }}.dlq_replays FINAL WHERE NOT is_confirmed)
+        ), 'duplicates',
+        '') AS landed
+FROM {{ db }}.dlq_replays AS replay FINAL;
+
+-- The open dead letters: a resolved one is no place of its message any more.
 CREATE OR REPLACE VIEW {{ db }}.dlq_trades{{ on_cluster }}
 AS
 SELECT *
-FROM {{ db }}.dlq_trades_log FINAL;
+FROM {{ db }}.dlq_trades_log FINAL
+WHERE (raw_topic, raw_partition, raw_offset, published_at) NOT IN (
+    SELECT raw_topic, raw_partition, raw_offset, published_at FROM {{ db }}.dlq_resolutions WHERE landed != '');
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS {{ db }}.dlq_trades_mv{{ on_cluster }} TO {{ db }}.dlq_trades_log
 AS
 WITH
-    JSONExtract(queue.raw_data, 'Tuple(reason String, field String, value String, rule String, limit String, exchange String, symbol String, trade_id String, price_text String, quantity_text String, timestamp_raw String, side String, raw_topic String, raw_partition UInt32, raw_offset UInt64, published_at Int64, received_at Int64, ingested_at Int64, rejected_at Int64, processor_version String, rules_version String, payload String, payload_bytes UInt64, payload_encoding String)') AS reject
+    JSONExtract(queue.raw_data, 'Tuple(reason String, field String, value String, rule String, limit String, exchange String, symbol String, trade_id String, price_text String, quantity_text String, timestamp_raw String, side String, sequence String, timestamp Int64, defect String, raw_topic String, raw_partition UInt32, raw_offset UInt64, published_at Int64, received_at Int64, ingested_at Int64, rejected_at Int64, processor_version String, rules_version String, payload String, payload_bytes UInt64, payload_encoding String)') AS reject
 SELECT
     reject.reason AS reason,
     reject.field AS field,
@@ -72,6 +137,9 @@ SELECT
     reject.quantity_text AS quantity_text,
     reject.timestamp_raw AS timestamp_raw,
     reject.side AS side,
+    reject.sequence AS sequence,
+    {{ sql.micros_or_epoch('reject.timestamp') }} AS timestamp,
+    reject.defect AS defect,
     reject.raw_topic AS raw_topic,
     reject.raw_partition AS raw_partition,
     reject.raw_offset AS raw_offset,

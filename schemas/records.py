@@ -118,8 +118,9 @@ class DuplicateTrade(Record):
 class DeadLetter(Record):
     """Record of the DLQ topic (JSON): why a raw message is no trade, and where the message is.
 
-    Times are numbers: µs since the epoch (UTC), `published_at` in ms. `payload` is the raw message, at most
-    64 KiB of it; `payload_bytes` its full length; `payload_encoding` is "base64" where it was not UTF-8.
+    Times are numbers: µs since the epoch (UTC), `published_at` in ms. With `sequence`, `timestamp` and `defect` it
+    holds the whole Bronze row, so that it can be judged again when Bronze has let go of it. `payload` is the raw
+    message, at most 64 KiB of it; `payload_bytes` its full length; `payload_encoding` is "base64" where it was not UTF-8.
     """
 
     reason: Text
@@ -134,6 +135,9 @@ class DeadLetter(Record):
     quantity_text: Text
     timestamp_raw: Text
     side: Text
+    sequence: Text
+    timestamp: MicrosNumber
+    defect: Text
     raw_topic: Text
     raw_partition: UInt32
     raw_offset: UInt64

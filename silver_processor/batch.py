@@ -86,6 +86,7 @@ def _unreadable(message: Message, topic: str, now: datetime) -> dict[str, Any]:
         "field": meaning.field,
         "value": message.fault[:VALUE_CHARACTERS],
         "rule": meaning.rule,
+        "timestamp": published,
         "raw_topic": topic,
         "raw_partition": message.partition,
         "raw_offset": message.offset,

@@ -20,7 +20,7 @@ from silver_processor.store import Coordinates, Payload
 
 _LONGEST_TEXT = 65_536
 _POLL_SECONDS = 0.1
-_NUMBERS = ("received_at", "ingested_at")
+_NUMBERS = ("timestamp", "received_at", "ingested_at")
 
 
 def records(
