@@ -1,4 +1,4 @@
-"""`medallion offload run|serve|status|gate|verify` and `medallion lineage verify`: the cold tier and its proofs."""
+"""`medallion offload run|serve|status|gate|verify` and `medallion lineage trace|verify`: the cold tier, its proofs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cli.context import DataDirOption, JsonOption, err, load_settings, out, print_json, print_table
+from cli.show_trace import print_candles, print_changes, print_trace
 from config.errors import MedallionError
 from config.settings import Settings
+from ddl.layers import load_layers
 from offload.gate import close_gate
 from offload.hot import ClickHouseHttp
 from offload.lineage import LineageCount, count_lineage, find_missing
@@ -22,6 +24,7 @@ from offload.run import run as run_offload
 from offload.service import OffloadService
 from offload.status import status as cold_status
 from offload.tables import LAYERS, Layer
+from offload.trace import Tracer
 from offload.verify import VerifyReport
 from offload.verify import verify as verify_cold
 from silver_processor.__main__ import configure_logging
@@ -191,6 +194,41 @@ def lineage_verify(
         )
     if not all(count.holds for count in counts):
         raise ProofError("Some raw messages are not in exactly one place.")
+
+
+@lineage_app.command("trace")
+def lineage_trace(
+    exchange: Annotated[str, typer.Option(help="Exchange-and-market code.")],
+    symbol: Annotated[str, typer.Option(help="Canonical symbol, or the exchange's own.")],
+    trade_id: Annotated[str | None, typer.Option(help="The exchange's trade id.")] = None,
+    candle: Annotated[str | None, typer.Option(help="Instead of a trade a candle: 1m, 5m, 15m, 30m, 1h or 1d.")] = None,
+    at: Annotated[datetime | None, typer.Option(help="A time within the candle (UTC).", formats=FORMATS)] = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow one trade or candle through every layer, hot and cold; exit 1 if a value changed on the way."""
+    if (trade_id is None) == (candle is None) or (candle is None) != (at is None):
+        raise typer.BadParameter("give --trade-id, or --candle with --at", param_hint="--trade-id")
+    if candle and candle not in {frame.code for frame in load_layers().timeframes}:
+        raise typer.BadParameter("choose of 1m, 5m, 15m, 30m, 1h, 1d", param_hint="--candle")
+    tracer = Tracer(load_settings(data_dir))
+    if trade_id is not None:
+        trace = tracer.trade(exchange, symbol, trade_id)
+        print_json(trace) if as_json else print_trace(trace)
+        changes = trace.changes
+    else:
+        moment = utc(at)
+        assert candle is not None
+        assert moment is not None
+        found = tracer.candle(candle, exchange, symbol, moment)
+        changes = found.changes
+        if as_json:
+            print_json(found)
+        else:
+            print_candles([found])
+            print_changes(changes)
+    if changes:
+        raise ProofError(f"Changed first in {changes[0].layer}: {changes[0].field}.")
 
 
 def offload_with_progress(

@@ -19,7 +19,7 @@ from config.settings import Settings
 from offload.errors import HotStoreError
 
 CHUNK_BYTES = 1 << 20
-Parameters = Mapping[str, str | int]
+Parameters = Mapping[str, str | int | list[str]]
 
 # Small row groups, and sorts and groupings that go to disk, keep the server within 1 GiB at 3 million rows a window.
 # Bloom filters halve the speed and no reader of ours uses them.

@@ -1,0 +1,128 @@
+"""Where a trade's values changed on their way: each layer's row against the one before it (pure)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Context, Decimal, InvalidOperation
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+Row = Mapping[str, Any]
+_EXACT = Context(prec=200)
+# Integers below these are seconds, milliseconds, microseconds; above, nanoseconds (the rule of Bronze).
+_MAGNITUDES = ((10**11, 1_000_000, 1), (10**14, 1_000, 1), (10**17, 1, 1), (10**30, 1, 1_000))
+
+
+class Change(BaseModel):
+    """A value that a layer has otherwise than the layer before it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    layer: str
+    field: str
+    before: str
+    after: str
+
+
+def payload_to_raw(envelope: str, raw: Row) -> list[Change]:
+    """The message against the columns of trades_raw, and against the exchange's own text in its payload.
+
+    The payload may be any exchange's: a price, quantity and trade id must occur in it as they are, digit for digit.
+    """
+    try:
+        message = json.loads(envelope, parse_float=str, parse_int=str)
+        payload = message["payload"] if isinstance(message, dict) else ""
+        values = _scalars(json.loads(payload, parse_float=str, parse_int=str)) if isinstance(payload, str) else set()
+    except (ValueError, KeyError):
+        return []
+    found = []
+    for name, column in (("trade_id", "trade_id"), ("price", "price"), ("quantity", "quantity")):
+        sent = str(message.get(name, ""))
+        if values and sent and sent not in values:
+            found.append(Change(layer="producer", field=name, before="not in the exchange's payload", after=sent))
+        found += _differ("raw_trades", column, sent, raw[column])
+    for name, column in (("symbol", "symbol"), ("timestamp", "timestamp_raw"), ("side", "side")):
+        found += _differ("raw_trades", column, str(message.get(name, "")), raw[column])
+    return found
+
+
+def raw_to_bronze(raw: Row, bronze: Row) -> list[Change]:
+    """Bronze keeps every text as it is and reads the time."""
+    pairs = (
+        ("price", "price_text"),
+        ("quantity", "quantity_text"),
+        ("timestamp_raw", "timestamp_raw"),
+        ("side", "side"),
+        ("sequence", "sequence"),
+    )
+    found = [change for a, b in pairs for change in _differ("bronze_trades", b, raw[a], bronze[b])]
+    moment = _time(raw["timestamp_raw"])
+    return found + (_differ("bronze_trades", "timestamp", moment, bronze["timestamp"]) if moment else [])
+
+
+def bronze_to_silver(bronze: Row, silver: Row) -> list[Change]:
+    """Silver's numbers are the exact decimals of Bronze's text, quote_volume their exact product."""
+    found = []
+    for text, name in (("price_text", "price"), ("quantity_text", "quantity")):
+        found += _differ("silver_trades", name, _decimal(bronze[text]), _decimal(silver[name]))
+    product = _EXACT.multiply(Decimal(silver["price"]), Decimal(silver["quantity"]))
+    found += _differ("silver_trades", "quote_volume", product, Decimal(silver["quote_volume"]))
+    found += _differ("silver_trades", "side", str(bronze["side"]).upper(), str(silver["side"]))
+    return found + _differ("silver_trades", "timestamp", bronze["timestamp"], silver["timestamp"])
+
+
+def hot_to_cold(layer: str, hot: Row, cold: Row) -> list[Change]:
+    """A cold row has the values of the hot one."""
+    return [
+        change
+        for name in cold.keys() & hot.keys()
+        for change in _differ(f"cold.{layer}", name, _plain(hot[name]), _plain(cold[name]))
+    ]
+
+
+def candle_to_candle(layer: str, before: Row, after: Row) -> list[Change]:
+    """Candles are equal in every number that both have."""
+    names = ("open", "high", "low", "close", "volume", "quote_volume", "trade_count")
+    return [
+        change
+        for name in names
+        for change in _differ(layer, name, Decimal(str(before[name])), Decimal(str(after[name])))
+    ]
+
+
+def _differ(layer: str, field: str, before: object, after: object) -> list[Change]:
+    return [] if before == after else [Change(layer=layer, field=field, before=str(before), after=str(after))]
+
+
+def _plain(value: Any) -> Any:
+    return Decimal(value) if isinstance(value, int) else value
+
+
+def _decimal(value: object) -> object:
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        return str(value)
+
+
+def _time(text: str) -> datetime | None:
+    """µs precision, cut; None where only Bronze's SQL can say."""
+    if not text.isascii() or not text.isdigit():
+        return None
+    number = int(text)
+    times, over = next(((times, over) for limit, times, over in _MAGNITUDES if number < limit), (0, 1))
+    micros = number * times // over
+    if not 0 < micros < 7_258_118_400_000_000:
+        return None
+    return datetime.fromtimestamp(micros // 10**6, UTC).replace(microsecond=micros % 10**6)
+
+
+def _scalars(value: object) -> set[str]:
+    if isinstance(value, dict):
+        return {scalar for part in value.values() for scalar in _scalars(part)}
+    if isinstance(value, list):
+        return {scalar for part in value for scalar in _scalars(part)}
+    return {str(value)}
