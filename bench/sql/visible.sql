@@ -1,11 +1,5 @@
--- What a reader of the candles sees now: the newest Silver insert that counts in every time frame, in µs since the
--- epoch (one insert has one validated_at), and the trades in the daily candles.
-SELECT
-    toUnixTimestamp64Micro(least(
-        (SELECT max(updated_at) FROM gold_ohlcv_1m),
-        (SELECT max(updated_at) FROM gold_ohlcv_5m),
-        (SELECT max(updated_at) FROM gold_ohlcv_15m),
-        (SELECT max(updated_at) FROM gold_ohlcv_30m),
-        (SELECT max(updated_at) FROM gold_ohlcv_1h),
-        (SELECT max(updated_at) FROM gold_ohlcv_1d))) AS newest_us,
-    (SELECT sum(trade_count) FROM gold_ohlcv_1d) AS trades
+-- What a reader of the 1-minute candles sees now: the newest Silver insert that counts (one insert has one
+-- validated_at; µs since the epoch), and the number of trades. From the table under the view, which takes half the CPU.
+-- Of the six time frames 1m and 5m are the last that an insert reaches.
+SELECT toUnixTimestamp64Micro(max(updated_at)) AS newest_us, sum(trade_count) AS trades
+FROM gold_ohlcv_1m_state

@@ -22,10 +22,11 @@ from deploy.embedded.clickhouse.kafka.gate import Gate
 _DEFAULT_BLOCK_ROWS = 65_536
 _DEFAULT_FLUSH_MS = 7_500
 _MOST_ROWS = 1_000_000  # confluent_kafka's own limit for one consume()
-_BLOCKS_AHEAD = 2
+_BLOCKS_AHEAD = 1
 _UNCOMMITTED_BLOCKS = 64
 _IDLE_SECONDS = 0.1
 _SLICE_SECONDS = 0.01
+_BUSY_SLICE_SECONDS = 0.003
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.05, 5.0
 _STOP_SECONDS = 10.0
 _COMMITTED_SECONDS = 5.0
@@ -61,7 +62,8 @@ class Source:
     """The consumer of one source table.
 
     One thread consumes and builds the next block while another inserts this one. A block is what arrived within
-    `kafka_flush_interval_ms`, at most `kafka_max_block_size` messages. A block that the engine refuses is tried
+    `kafka_flush_interval_ms`, or longer while the one before it is being inserted, at most `kafka_max_block_size`
+    messages: small blocks never queue up behind each other. A block that the engine refuses is tried
     again, with
     back-off, until it goes in, as the real engine does; nothing behind it is read meanwhile (`status` shows the error).
     """
@@ -161,14 +163,18 @@ class Source:
         self._consumer.close()
 
     def _next_messages(self) -> list[Message]:
-        """What arrives within the flush interval, at most the rows of a block; commits meanwhile."""
+        """What arrives within the flush interval and until the insert under way is done, at most the rows of a block;
+        commits meanwhile."""
         table = self.stand_in.table
         rows = min(table.number("kafka_max_block_size", _DEFAULT_BLOCK_ROWS), _MOST_ROWS)
         now = time.monotonic()
         deadline = now + table.number("kafka_flush_interval_ms", _DEFAULT_FLUSH_MS) / 1000
         messages: list[Message] = []
-        while len(messages) < rows and now < deadline and not self._stopping.is_set():
-            messages += self._consumer.consume(rows - len(messages), min(deadline - now, _SLICE_SECONDS))
+        while (
+            len(messages) < rows and (now < deadline or self._blocks.unfinished_tasks) and not self._stopping.is_set()
+        ):
+            wait = min(max(deadline - now, _BUSY_SLICE_SECONDS), _SLICE_SECONDS)
+            messages += self._consumer.consume(rows - len(messages), wait)
             self._commit(asynchronous=True)
             now = time.monotonic()
         for partition in self._position.copy():
@@ -211,6 +217,7 @@ class Source:
                 continue
             if not self._insert_until_done(made):
                 return
+            self._blocks.task_done()
             self._counters.rows += made.rows
             self._counters.messages.update(made.messages)
             self._position.update(made.next)
