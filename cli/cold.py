@@ -18,6 +18,7 @@ from ddl.layers import load_layers
 from offload.gate import close_gate
 from offload.hot import ClickHouseHttp
 from offload.lineage import LineageCount, count_lineage, find_missing
+from offload.maintenance import maintain
 from offload.report import OffloadReport
 from offload.report import Progress as Step
 from offload.run import run as run_offload
@@ -127,6 +128,27 @@ def offload_gate(
         )
     if report.held:
         raise ProofError("Iceberg does not confirm every expired partition: these stay hot, for the reasons above.")
+
+
+@offload_app.command("maintain")
+def offload_maintain(
+    expire_days: Annotated[float, typer.Option(help="Expire snapshots older than this; never pinned ones.")] = 7.0,
+    orphan_days: Annotated[float, typer.Option(help="Remove unnamed files older than this.", min=0.1)] = 1.0,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Expire old snapshots and remove the files that no snapshot names; `serve` does it once a day."""
+    done = maintain(
+        load_settings(data_dir), expire_after=timedelta(days=expire_days), orphan_age=timedelta(days=orphan_days)
+    )
+    if as_json:
+        print_json(done)
+        return
+    print_table(
+        "Upkeep",
+        ("cold table", "snapshots expired", "files removed", "bytes removed"),
+        [(upkeep.table, upkeep.expired_snapshots, upkeep.removed_files, upkeep.bytes) for upkeep in done],
+    )
 
 
 @offload_app.command("serve")

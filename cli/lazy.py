@@ -23,6 +23,7 @@ COMMANDS = {
     "dlq": "cli.dlq:app",
     "offload": "cli.cold:offload_app",
     "lineage": "cli.cold:lineage_app",
+    "pin": "cli.pins:app",
     "symbols": "cli.symbols:app",
 }
 

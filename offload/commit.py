@@ -97,19 +97,37 @@ def leftovers(table: Table, parts: Sequence[Slice], attempt: str) -> list[str]:
 
 
 def remove_dead(table: Table, candidates: Sequence[str]) -> list[str]:
-    """Delete the candidates that no snapshot ever named; returns what was deleted.
+    """Delete the candidates that no snapshot names; returns what was deleted.
 
     Safe against a living offloader of the same slice: its files were listed before our commit, so it had loaded the
     table before our commit too, and its own commit can only fail.
     """
     committed = _committed_attempts(table)
     dead = [path for path in candidates if _attempt_of(path) not in committed]
+    if dead:
+        # The snapshot that brought a file may have expired while a pinned one still names the file.
+        named = referenced_files(table)
+        dead = [path for path in dead if path not in named]
     for path in dead:
         try:
             table.io.delete(path)
         except FileNotFoundError:
             continue
     return dead
+
+
+def referenced_files(table: Table) -> set[str]:
+    """The data files that any snapshot of the table reads."""
+    manifests = {
+        manifest.manifest_path: manifest
+        for snapshot in table.metadata.snapshots
+        for manifest in snapshot.manifests(table.io)
+    }
+    return {
+        entry.data_file.file_path
+        for manifest in manifests.values()
+        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)
+    }
 
 
 def _committed_attempts(table: Table) -> set[str]:

@@ -63,19 +63,31 @@ def cold_sources(hot: HotStore, table: Table, paths: Sequence[str], select: str,
     if not paths:
         return []
     structure = hot.rows(render("describe.sql", select=select), span)
-    types = ", ".join(f"`{row['name']}` {row['type']}" for row in structure).replace("'", "\\'")
+    types = ", ".join(f"`{row['name']}` {row['type']}" for row in structure)
+    function = urlparse(table.location()).scheme
+    return [
+        render("cold_files.sql", function=function, arguments=arguments)
+        for arguments in file_arguments(table, paths, types)
+    ]
+
+
+def file_arguments(table: Table, paths: Sequence[str], types: str) -> list[str]:
+    """Arguments of ClickHouse's `file` or `s3` for data files of `table`, `FILES_A_QUERY` a time, with column types.
+
+    Raises:
+        WarehouseError: the warehouse is of a kind ClickHouse cannot be pointed to.
+    """
     root = f"{table.location()}/data/"
     folder = urlparse(root)
     if folder.scheme not in {"file", "s3"} or any(_GLOB_CHARACTERS & set(path) for path in paths):
         message = f"ClickHouse cannot read {root}: use a file:// or s3:// warehouse whose path has no *?{{}}[],."
         raise WarehouseError(message)
     base = folder.path if folder.scheme == "file" else f"s3://{folder.netloc}{folder.path}"
-    names = sorted(path.removeprefix(root) for path in paths)
+    quoted = types.replace("'", "\\'")
     found = []
-    for some in _pieces(names):
+    for some in _pieces(sorted(path.removeprefix(root) for path in paths)):
         chosen = some[0] if len(some) == 1 else "{" + ",".join(some) + "}"
-        arguments = f"'{base}{chosen}', 'Parquet', '{types}'"
-        found.append(render("cold_files.sql", function=folder.scheme, arguments=arguments))
+        found.append(f"'{base}{chosen}', 'Parquet', '{quoted}'")
     return found
 
 

@@ -21,6 +21,7 @@ from config.settings import Settings
 from offload.errors import StoppedError
 from offload.gate import GateReport, close_gate
 from offload.hot import ClickHouseHttp
+from offload.maintenance import maintain
 from offload.metrics import Metrics, serve
 from offload.report import Progress
 from offload.run import run
@@ -51,6 +52,7 @@ class OffloadService:
         )
         self._scheduler.add_job(self._cycle, CronTrigger(minute=minute, timezone=UTC), id="hourly")
         self._scheduler.add_job(self._cycle, id="now")
+        self._scheduler.add_job(self._maintain, CronTrigger(hour=3, minute=35, timezone=UTC), id="daily")
         self._scheduler.add_listener(self._ended, EVENT_JOB_ERROR | EVENT_JOB_EXECUTED)
         self._busy = threading.Lock()
 
@@ -93,6 +95,12 @@ class OffloadService:
                 store.close()
         written = sum(part.rows for part in report.slices if part.outcome == "written")
         self._log.info("offloaded", rows=written, slices=len(report.slices), seconds=round(report.seconds, 3))
+
+    def _maintain(self) -> None:
+        with self._busy:
+            done = maintain(self._settings)
+        removed, expired = sum(part.removed_files for part in done), sum(part.expired_snapshots for part in done)
+        self._log.info("upkeep done", removed_files=removed, expired_snapshots=expired)
 
     def _watch(self, step: Progress) -> None:
         if self.stop.is_set() and step.step == "exporting":

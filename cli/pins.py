@@ -1,0 +1,73 @@
+"""`medallion pin create|list|show|drop`: named, reproducible versions of the cold tables."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from cli.cold import FORMATS, utc
+from cli.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
+from offload.pins import Pin, Pins
+
+app = typer.Typer(help="Named versions of all cold tables, kept for good.", no_args_is_help=True)
+NameArgument = Annotated[str, typer.Argument(help="Lower-case letters, digits and _.")]
+
+
+@app.command("create")
+def create(
+    name: NameArgument,
+    at: Annotated[
+        datetime | None, typer.Option(help="The version of this time (UTC), between two offload runs.", formats=FORMATS)
+    ] = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Pin one consistent version of the nine tables; what it names never expires."""
+    _show(Pins(load_settings(data_dir)).create(name, utc(at)), as_json)
+
+
+@app.command("list")
+def list_pins(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
+    """Show every pin."""
+    pins = Pins(load_settings(data_dir)).all()
+    if as_json:
+        print_json(pins)
+        return
+    rows = [(pin.name, pin.created_at, sum(part.rows for part in pin.tables)) for pin in pins]
+    print_table("Pins", ("name", "created", "rows"), rows, empty="none")
+
+
+@app.command("show")
+def show(
+    name: NameArgument,
+    views: Annotated[
+        bool, typer.Option("--views", help="Make ClickHouse views of it in the database pin_NAME.")
+    ] = False,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the snapshots that a pin names."""
+    pins = Pins(load_settings(data_dir))
+    _show(pins.get(name), as_json)
+    if views:
+        err.print(f"Views of it: {pins.publish(name)}.silver_trades and the other eight.")
+
+
+@app.command("drop")
+def drop(name: NameArgument, data_dir: DataDirOption = None) -> None:
+    """Let go of a pin: its snapshots may expire then."""
+    Pins(load_settings(data_dir)).drop(name)
+    err.print(f"The pin {name} is gone.")
+
+
+def _show(pin: Pin, as_json: bool) -> None:
+    if as_json:
+        print_json(pin)
+        return
+    print_table(
+        f"Pin {pin.name}",
+        ("cold table", "snapshot", "committed", "rows"),
+        [(part.table, str(part.snapshot_id or ""), part.committed_at, part.rows) for part in pin.tables],
+    )

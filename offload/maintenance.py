@@ -1,0 +1,117 @@
+"""Upkeep of the cold tables: snapshots that expire, and files that nothing names any more.
+
+pyiceberg expires snapshots and deletes no file. A file goes when no snapshot that is left reads it and it is older
+than an age that no commit under way can have: an offloader writes its files before its commit names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from pyarrow.fs import FileInfo, FileSelector, FileType
+from pydantic import BaseModel, ConfigDict
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.table import Table
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
+
+from config.settings import Settings
+from offload.catalog import ensure_tables, open_catalog
+from offload.commit import referenced_files
+from offload.errors import WarehouseError
+from offload.tables import TABLES
+
+EXPIRE_AFTER = timedelta(days=7)
+ORPHAN_AGE = timedelta(days=1)
+
+
+class Upkeep(BaseModel):
+    """What was done to one table; `bytes` of the files removed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    table: str
+    expired_snapshots: int
+    removed_files: int
+    bytes: int
+
+
+def maintain(
+    settings: Settings, *, expire_after: timedelta = EXPIRE_AFTER, orphan_age: timedelta = ORPHAN_AGE
+) -> list[Upkeep]:
+    """Expire snapshots older than `expire_after`, except current and pinned ones, then remove unnamed files.
+
+    Raises:
+        OffloadError: the catalog or the warehouse cannot be used.
+    """
+    catalog = open_catalog(settings)
+    ensure_tables(catalog, settings.iceberg_namespace)
+    found = []
+    for cold in TABLES:
+        identifier = f"{settings.iceberg_namespace}.{cold.name}"
+
+        @retry(
+            retry=retry_if_exception_type(CommitFailedException),
+            stop=stop_after_attempt(10),
+            wait=wait_random(0.01, 0.3),
+            reraise=True,
+        )
+        def expire(name: str = identifier) -> int:
+            return _expire(catalog.load_table(name), datetime.now(UTC) - expire_after)
+
+        expired = expire()
+        files = list(_unnamed(catalog.load_table(identifier), datetime.now(UTC) - orphan_age))
+        table = catalog.load_table(identifier)
+        for path, _ in files:
+            table.io.delete(path)
+        found.append(
+            Upkeep(
+                table=cold.name,
+                expired_snapshots=expired,
+                removed_files=len(files),
+                bytes=sum(size for _, size in files),
+            )
+        )
+    return found
+
+
+def _expire(table: Table, before: datetime) -> int:
+    kept = {ref.snapshot_id for ref in table.metadata.refs.values()}
+    old = [
+        snapshot.snapshot_id
+        for snapshot in table.metadata.snapshots
+        if snapshot.snapshot_id not in kept and snapshot.timestamp_ms < before.timestamp() * 1000
+    ]
+    if old:
+        table.maintenance.expire_snapshots().by_ids(old).commit()
+    return len(old)
+
+
+def _unnamed(table: Table, before: datetime) -> Iterable[tuple[str, int]]:
+    """Files under the table's folder that no snapshot and no metadata file kept names, and their sizes."""
+    # The listing comes first: what is written after it is not in it, what is committed after it is not in `named`
+    # but younger than `before`.
+    listed = list(_list(table))
+    named = referenced_files(table) | _metadata_files(table)
+    for path, info in listed:
+        if path not in named and info.mtime is not None and info.mtime < before:
+            yield path, info.size
+
+
+def _metadata_files(table: Table) -> set[str]:
+    kept = {table.metadata_location, *(entry.metadata_file for entry in table.metadata.metadata_log)}
+    for snapshot in table.metadata.snapshots:
+        kept.add(snapshot.manifest_list)
+        kept |= {manifest.manifest_path for manifest in snapshot.manifests(table.io)}
+    return kept | {statistics.statistics_path for statistics in table.metadata.statistics}
+
+
+def _list(table: Table) -> Iterable[tuple[str, FileInfo]]:
+    if not isinstance(table.io, PyArrowFileIO):
+        raise WarehouseError(f"Cannot list {table.location()}: set py-io-impl to pyiceberg.io.pyarrow.PyArrowFileIO.")
+    scheme, netloc, root = PyArrowFileIO.parse_location(table.location())
+    selector = FileSelector(root, recursive=True, allow_not_found=True)
+    for info in table.io.fs_by_scheme(scheme, netloc).get_file_info(selector):
+        if info.type == FileType.File:
+            yield table.location() + info.path.removeprefix(root), info

@@ -1,0 +1,251 @@
+"""Pins: a name for one consistent version of all nine cold tables, kept from expiry and read back byte for byte.
+
+A pin is an Iceberg tag of that name on every table that had a snapshot, and a record of the nine snapshot ids, written
+last, as a property of `raw_trades`: without the record a pin was never finished and does not exist.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from urllib.parse import urlparse
+
+from pydantic import BaseModel, ConfigDict
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.table import Table
+from pyiceberg.table.refs import SnapshotRefType
+from pyiceberg.types import DecimalType, IcebergType
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
+
+from config.settings import Settings
+from offload.catalog import ensure_tables, open_catalog
+from offload.compare import file_arguments
+from offload.errors import OffloadError
+from offload.hot import ClickHouseHttp, HotStore
+from offload.ledger import read_ledger, read_silver_windows
+from offload.tables import BY_NAME, TABLES
+from offload.templates import render
+
+PREFIX = "medallion.pin."
+_NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+_KEEPER = "raw_trades"
+
+
+class PinError(OffloadError):
+    """The pin cannot be made or is not there; the message says why and what to do."""
+
+
+class PinnedTable(BaseModel):
+    """One table of a pin; a table that was empty has no snapshot. Rows as of the snapshot."""
+
+    model_config = ConfigDict(frozen=True)
+
+    table: str
+    snapshot_id: int | None
+    committed_at: datetime | None
+    rows: int
+
+
+class Pin(BaseModel):
+    """A named version of all cold tables; `created_at` in UTC."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    created_at: datetime
+    tables: tuple[PinnedTable, ...]
+
+
+class Pins:
+    """The pins of one catalog.
+
+    Raises (every method):
+        OffloadError: the catalog cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._catalog = open_catalog(settings)
+        ensure_tables(self._catalog, settings.iceberg_namespace)
+
+    def create(self, name: str, at: datetime | None = None) -> Pin:
+        """Pin the present version, or the one of a moment (an aware time) between two offload runs.
+
+        Repeating a creation that broke off finishes it.
+
+        Raises:
+            PinError: the name is taken or no name; Gold does not yet have what Silver has; nothing is as old as `at`.
+        """
+        if not _NAME.match(name):
+            raise PinError(f"{name!r} is no pin name: lower-case letters, digits and _, a letter first, at most 63.")
+        if name in self._records():
+            raise PinError(f"The pin {name} exists: choose another name, or `medallion pin drop {name}` first.")
+        tables = {cold.name: self._load(cold.name) for cold in TABLES}
+        if at is None:
+            _refuse_uneven(tables)
+        chosen = [_pinned(name, table, at) for name, table in tables.items()]
+        if all(part.snapshot_id is None for part in chosen):
+            raise PinError(
+                "There is nothing to pin: no cold table has a snapshot of that time (`medallion offload run`)."
+            )
+        pin = Pin(name=name, created_at=datetime.now(UTC), tables=tuple(chosen))
+        for part in chosen:
+            if part.snapshot_id is not None:
+                self._tag(part.table, name, part.snapshot_id)
+        self._keep({PREFIX + name: pin.model_dump_json()}, ())
+        return pin
+
+    def all(self) -> list[Pin]:
+        """Every pin, oldest first."""
+        return sorted(self._records().values(), key=lambda pin: pin.created_at)
+
+    def get(self, name: str) -> Pin:
+        """One pin.
+
+        Raises:
+            PinError: there is none of that name.
+        """
+        records = self._records()
+        if name not in records:
+            raise PinError(f"There is no pin {name}: `medallion pin list` shows those there are.")
+        return records[name]
+
+    def drop(self, name: str) -> None:
+        """Let go of a pin, also of one that was never finished; its snapshots may then expire.
+
+        Raises:
+            PinError: there is none of that name.
+        """
+        tagged = [cold.name for cold in TABLES if _tagged(self._load(cold.name), name) is not None]
+        if name not in self._records() and not tagged:
+            raise PinError(f"There is no pin {name}: `medallion pin list` shows those there are.")
+        self._keep({}, (PREFIX + name,))
+        for table in tagged:
+            self._untag(table, name)
+
+    def publish(self, name: str, hot: HotStore | None = None) -> str:
+        """Make a ClickHouse database `pin_<name>` of views on exactly the pin's files, and return its name.
+
+        Raises:
+            PinError: there is no such pin.
+        """
+        store: HotStore = hot or ClickHouseHttp(self._settings)
+        pin, database = self.get(name), f"pin_{name}"
+        store.command(render("pin_database.sql", database=database), {})
+        for part in pin.tables:
+            if part.snapshot_id is None:
+                continue
+            table, cold = self._load(part.table), BY_NAME[part.table]
+            types = ", ".join(f"`{name}` {_clickhouse(kind, name in cold.optional)}" for name, kind, _ in cold.columns)
+            paths = [task.file.file_path for task in table.scan(snapshot_id=part.snapshot_id).plan_files()]
+            function = urlparse(table.location()).scheme
+            store.command(
+                render(
+                    "pin_view.sql",
+                    database=database,
+                    table=part.table,
+                    function=function,
+                    sources=file_arguments(table, paths, types),
+                ),
+                {},
+            )
+        return database
+
+    def _load(self, name: str) -> Table:
+        return self._catalog.load_table(f"{self._settings.iceberg_namespace}.{name}")
+
+    def _records(self) -> dict[str, Pin]:
+        properties = self._load(_KEEPER).properties
+        return {
+            key.removeprefix(PREFIX): Pin.model_validate_json(value)
+            for key, value in properties.items()
+            if key.startswith(PREFIX)
+        }
+
+    _again = retry(
+        retry=retry_if_exception_type(CommitFailedException),
+        stop=stop_after_attempt(10),
+        wait=wait_random(0.01, 0.3),
+        reraise=True,
+    )
+
+    @_again
+    def _tag(self, table_name: str, name: str, snapshot_id: int) -> None:
+        table = self._load(table_name)
+        known = _tagged(table, name)
+        if known == snapshot_id:
+            return
+        if known is not None:
+            self._untag(table_name, name)
+            table = self._load(table_name)
+        table.manage_snapshots().create_tag(snapshot_id, name).commit()
+
+    @_again
+    def _untag(self, table_name: str, name: str) -> None:
+        table = self._load(table_name)
+        if _tagged(table, name) is not None:
+            table.manage_snapshots().remove_tag(name).commit()
+
+    @_again
+    def _keep(self, records: Mapping[str, str], gone: tuple[str, ...]) -> None:
+        with self._load(_KEEPER).transaction() as transaction, suppress(KeyError):
+            if records:
+                transaction.set_properties(dict(records))
+            if gone:
+                transaction.remove_properties(*gone)
+
+
+def _tagged(table: Table, name: str) -> int | None:
+    ref = table.metadata.refs.get(name)
+    return ref.snapshot_id if ref and ref.snapshot_ref_type == SnapshotRefType.TAG else None
+
+
+def _pinned(name: str, table: Table, at: datetime | None) -> PinnedTable:
+    snapshot = table.current_snapshot()
+    if at is not None:
+        moment = int(at.timestamp() * 1000)
+        earlier = [entry for entry in table.history() if entry.timestamp_ms <= moment]
+        snapshot = table.snapshot_by_id(earlier[-1].snapshot_id) if earlier else None
+        if earlier and snapshot is None:
+            raise PinError(f"{name}'s snapshot of {at} has expired: pin a later moment.")
+    if snapshot is None:
+        return PinnedTable(table=name, snapshot_id=None, committed_at=None, rows=0)
+    return PinnedTable(
+        table=name,
+        snapshot_id=snapshot.snapshot_id,
+        committed_at=datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC),
+        rows=int(snapshot.summary["total-records"] or 0) if snapshot.summary else 0,
+    )
+
+
+def _refuse_uneven(tables: Mapping[str, Table]) -> None:
+    """Candles that lack trades the pinned Silver has, or the reverse, would be no version of anything."""
+    silver = {name: record.measure for name, record in read_ledger(tables["silver_trades"].properties).items()}
+    for cold in TABLES:
+        if cold.layer != "gold":
+            continue
+        followed = read_silver_windows(tables[cold.name].properties)
+        uneven = sorted(name for name in silver.keys() | followed.keys() if silver.get(name) != followed.get(name))
+        if uneven:
+            raise PinError(
+                f"{cold.name} and silver_trades differ in the hour {uneven[0]}: an offload is under way or broke off. "
+                "Pin when `medallion offload run` has finished."
+            )
+
+
+_CLICKHOUSE = {
+    "string": "String",
+    "binary": "String",
+    "long": "Int64",
+    "double": "Float64",
+    "timestamptz": "DateTime64(6, 'UTC')",
+}
+
+
+def _clickhouse(kind: IcebergType, optional: bool) -> str:
+    if isinstance(kind, DecimalType):
+        return f"Decimal({kind.precision}, {kind.scale})"
+    name = _CLICKHOUSE[str(kind)]
+    return f"Nullable({name})" if optional else name

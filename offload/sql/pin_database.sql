@@ -1,0 +1,2 @@
+-- Where the views of a pin are.
+CREATE DATABASE IF NOT EXISTS {{ database }}

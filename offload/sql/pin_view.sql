@@ -1,0 +1,6 @@
+-- A cold table as a pin has it: exactly the files of its snapshot.
+CREATE OR REPLACE VIEW {{ database }}.{{ table }} AS
+{% for arguments in sources %}
+{{ 'UNION ALL' if not loop.first }}
+SELECT * FROM {{ function }}({{ arguments }})
+{% endfor %}
