@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     max_message_bytes: Annotated[int, Field(ge=1_024)] = 1_048_576
     silver_merge_rows: Annotated[int, Field(ge=1)] = 100_000
     silver_merge_ms: Annotated[int, Field(ge=0)] = 20
+    # How long a killed worker's partitions lie idle; brokers allow no less than 6 s unless told otherwise.
+    silver_session_timeout_ms: Annotated[int, Field(ge=1_000, le=300_000)] = 6_000
 
     # Iceberg
     iceberg_catalog_uri: str = "sqlite:///.medallion/catalog.db"

@@ -29,9 +29,7 @@ _MESSAGES_A_TAKE = 64
 _BUFFERED_MESSAGES = 64
 _FETCH_BYTES = 8 * 2**20
 _COMMIT_SECONDS = 0.1
-# How long a killed worker's partitions lie idle.
-_SESSION_SECONDS = 10.0
-_HEARTBEAT_SECONDS = 1.0
+_HEARTBEATS_A_SESSION = 6
 
 
 class SilverWorker:
@@ -56,6 +54,7 @@ class SilverWorker:
     def _build_app(self) -> Any:
         settings = self._settings
         servers = settings.kafka_bootstrap_servers.split(",")
+        session_seconds = settings.silver_session_timeout_ms / 1000
         app = faust.App(
             settings.silver_consumer_group,
             broker=[f"kafka://{server.strip()}" for server in servers],
@@ -68,8 +67,8 @@ class SilverWorker:
             broker_commit_every=1_000,
             consumer_auto_offset_reset="earliest",
             consumer_max_fetch_size=_FETCH_BYTES,
-            broker_session_timeout=_SESSION_SECONDS,
-            broker_heartbeat_interval=_HEARTBEAT_SECONDS,
+            broker_session_timeout=session_seconds,
+            broker_heartbeat_interval=session_seconds / _HEARTBEATS_A_SESSION,
             stream_buffer_maxsize=_BUFFERED_MESSAGES,
             # A partition that waits for ClickHouse is no reason to leave the group.
             broker_max_poll_interval=86_400.0,
