@@ -14,7 +14,7 @@ from cli.context import DataDirOption, JsonOption, err, out, print_json, print_t
 from cli.lag import LagError, LagMeter, wait
 from config.settings import Settings
 from deploy.embedded import control
-from deploy.embedded.layout import StackState
+from deploy.embedded.layout import BrokerKind, StackState
 
 DEFAULT_DATA_DIR = Path(".medallion")
 MB = 1_000_000
@@ -30,6 +30,16 @@ def up(
     ] = 0,
     http_port: Annotated[int, typer.Option(help="ClickHouse HTTP port; 0: any free one.", min=0, max=65535)] = 0,
     workers: Annotated[int, typer.Option(help="Silver workers.", min=1, max=16)] = 1,
+    broker: Annotated[
+        BrokerKind,
+        typer.Option(
+            help="memory: in-memory, forgets when it stops. kafka: Apache Kafka (needs Java 17; fetched with Maven).",
+        ),
+    ] = "memory",
+    kafka_home: Annotated[
+        Path | None,
+        typer.Option(envvar="KAFKA_HOME", help="An unpacked Apache Kafka 4, instead of fetching one."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Start the embedded stack: broker, ClickHouse, Silver. All on 127.0.0.1, all from this Python environment."""
@@ -39,15 +49,16 @@ def up(
         def watch(state: StackState) -> None:
             spinner.update("Starting " + ", ".join(f"{service.name}: {service.state}" for service in state.services))
 
-        state = control.start(folder, native_port, http_port, workers, watch)
+        state = control.start(folder, native_port, http_port, workers, watch, broker=broker, kafka_home=kafka_home)
     if as_json:
         print_json(state)
     else:
         _print_state(state)
-        out.print(
-            "The in-memory broker keeps about 5 MB a partition and forgets all when it stops: for demos and tests. "
-            "What ClickHouse and the warehouse hold stays."
-        )
+        if state.broker == "memory":
+            out.print(
+                "The in-memory broker keeps about 5 MB a partition and forgets all when it stops: for demos and tests. "
+                "What ClickHouse and the warehouse hold stays."
+            )
     if not detach:
         _hold(folder, state)
 
@@ -80,8 +91,10 @@ def down(
             behind = _drain(state, timeout)
     stopped = control.stop(folder)
     if behind:
-        err.print(f"[red]{behind:,} messages had not reached their end[/red]; the in-memory broker has forgotten them.")
-        raise typer.Exit(1)
+        kept = state is not None and state.broker == "kafka"
+        fate = "Kafka keeps them for the next start." if kept else "the in-memory broker has forgotten them."
+        err.print(f"[red]{behind:,} messages had not reached their end[/red]; {fate}")
+        raise typer.Exit(0 if kept else 1)
     err.print(f"Stopped the stack on {folder}." if stopped else f"No stack was running on {folder}.")
 
 

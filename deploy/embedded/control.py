@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,8 +12,12 @@ from pathlib import Path
 
 import psutil
 
-from deploy.embedded.layout import DataDir, StackError, StackState
-from deploy.embedded.services import LOOPBACK, Ports
+from config.settings import Settings
+from deploy.embedded.kafka import jars, server
+from deploy.embedded.kafka.jars import Kafka
+from deploy.embedded.layout import BrokerKind, DataDir, StackError, StackState
+from deploy.embedded.ports import LOOPBACK, free_ports, is_free
+from deploy.embedded.services import Ports
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
@@ -28,14 +31,23 @@ def running_stacks_file() -> Path:
 
 
 def start(
-    data_dir: Path, native_port: int, http_port: int, workers: int, watch: Callable[[StackState], None]
+    data_dir: Path,
+    native_port: int,
+    http_port: int,
+    workers: int,
+    watch: Callable[[StackState], None],
+    *,
+    broker: BrokerKind = "memory",
+    kafka_home: Path | None = None,
 ) -> StackState:
     """Start a stack in the background and return when every process of it is healthy.
 
-    Ports of 0 are chosen free. `watch` sees each new state while it starts.
+    Ports of 0 are chosen free. `watch` sees each new state while it starts. `kafka_home` is an unpacked Apache Kafka 4
+    for the broker "kafka"; without it `KAFKA_HOME`, else the pinned jars, fetched with Maven once.
 
     Raises:
-        StackError: unwritable folder, second start on it, taken port, or a process that does not start.
+        StackError: unwritable folder, second start on it, taken port, no Java or Kafka, or a process that does not
+            start.
     """
     directory = DataDir(data_dir.absolute())
     directory.create()
@@ -46,8 +58,12 @@ def start(
         _check_port(port)
     ports = _choose(native_port, http_port, workers)
     _remove_survivors(directory)
+    kafka = None
+    if broker == "kafka":
+        kafka = jars.find(kafka_home)
+        server.prepare(directory.kafka, kafka, Settings().kafka_max_message_bytes)
     directory.stack_file.unlink(missing_ok=True)
-    supervisor = _spawn_supervisor(directory, ports)
+    supervisor = _spawn_supervisor(directory, ports, kafka)
     try:
         state = _wait_healthy(directory, supervisor, watch)
     except BaseException:
@@ -142,34 +158,23 @@ def _remember(folder: Path) -> None:
 
 
 def _check_port(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError as error:
-            raise StackError(
-                f"Port {port} on {LOOPBACK} cannot be used ({error.strerror}): "
-                "choose another one, or 0 for any free port."
-            ) from error
+    if not is_free(port):
+        raise StackError(f"Port {port} on {LOOPBACK} cannot be used: choose another one, or 0 for any free port.")
 
 
 def _choose(native_port: int, http_port: int, workers: int) -> Ports:
-    """Free ports for those given as 0; all probes stay open until the last is chosen, so that none comes twice."""
-    with contextlib.ExitStack() as probes:
-
-        def free() -> int:
-            probe = probes.enter_context(socket.socket())
-            probe.bind((LOOPBACK, 0))
-            return int(probe.getsockname()[1])
-
-        return Ports(native_port or free(), http_port or free(), tuple(free() for _ in range(workers)))
+    """Free ports for those given as 0."""
+    native, http, *metrics = free_ports(2 + workers)
+    return Ports(native_port or native, http_port or http, tuple(metrics))
 
 
-def _spawn_supervisor(directory: DataDir, ports: Ports) -> subprocess.Popen[bytes]:
+def _spawn_supervisor(directory: DataDir, ports: Ports, kafka: Kafka | None) -> subprocess.Popen[bytes]:
     argv = [sys.executable, "-m", "deploy.embedded.supervisor", "--data-dir", str(directory.path)]
     argv += ["--native-port", str(ports.clickhouse_native), "--http-port", str(ports.clickhouse_http)]
     for port in ports.metrics:
         argv += ["--metrics-port", str(port)]
+    if kafka is not None:
+        argv += ["--kafka-java", str(kafka.java), "--kafka-libs", str(kafka.libs)]
     with (directory.logs / "supervisor.log").open("ab") as output:
         return subprocess.Popen(  # noqa: S603 - our own module
             argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -211,7 +216,8 @@ def _remove_survivors(directory: DataDir) -> int:
     state = directory.read() if directory.path.exists() else None
     if state is None or directory.locked():
         return 0
-    markers = {"broker": "deploy.embedded.broker", "clickhouse": "deploy.embedded.clickhouse"}
+    broker = str(directory.kafka) if state.broker == "kafka" else "deploy.embedded.broker"
+    markers = {"broker": broker, "clickhouse": "deploy.embedded.clickhouse"}
     found = [
         process
         for service in state.services

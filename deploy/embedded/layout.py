@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from config.errors import MedallionError
 
 STACK_FILE = "stack.json"
+BrokerKind = Literal["memory", "kafka"]
 
 
 class StackError(MedallionError):
@@ -45,6 +46,7 @@ class StackState(BaseModel):
     started_at: datetime
     state: Literal["starting", "healthy", "degraded", "stopping", "stopped", "failed"]
     detail: str = ""
+    broker: BrokerKind = "memory"
     environment: dict[str, str]
     services: list[ServiceState]
 
@@ -59,6 +61,11 @@ class DataDir:
     def clickhouse(self) -> Path:
         """The engine's store."""
         return self.path / "clickhouse"
+
+    @property
+    def kafka(self) -> Path:
+        """The store of Apache Kafka, where that is the broker."""
+        return self.path / "kafka"
 
     @property
     def warehouse(self) -> Path:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 
 from config.settings import Settings
-from deploy.embedded.layout import DataDir
+from deploy.embedded.layout import BrokerKind, DataDir
+from deploy.embedded.ports import LOOPBACK
 
-LOOPBACK = "127.0.0.1"
 PASSWORD_VARIABLE = "MEDALLION_CLICKHOUSE_PASSWORD"  # noqa: S105 - its name
 
 
@@ -27,22 +27,24 @@ class Ports:
 
 @dataclass(frozen=True)
 class Service:
-    """One process: its command line, what it adds to the environment, and the URL that answers 200 when it is ready."""
+    """One process: its command line, what it adds to the environment, and whether it is ready now."""
 
     name: str
     argv: tuple[str, ...]
     environment: Mapping[str, str]
-    ready_url: str
+    ready: Callable[[], Awaitable[bool]]
 
 
-def stack_environment(data_dir: DataDir, ports: Ports, brokers: str, given: Mapping[str, str]) -> dict[str, str]:
+def stack_environment(
+    data_dir: DataDir, ports: Ports, broker: BrokerKind, servers: str, given: Mapping[str, str]
+) -> dict[str, str]:
     """The `MEDALLION_…` settings with which every service and command reaches this stack.
 
     `given` are the caller's own `MEDALLION_…` variables; endpoints are the stack's, whatever they say.
     """
     return {
         **given,
-        "MEDALLION_KAFKA_BOOTSTRAP_SERVERS": brokers,
+        "MEDALLION_KAFKA_BOOTSTRAP_SERVERS": servers,
         "MEDALLION_CLICKHOUSE_HOST": LOOPBACK,
         "MEDALLION_CLICKHOUSE_PORT": str(ports.clickhouse_native),
         "MEDALLION_CLICKHOUSE_HTTP_PORT": str(ports.clickhouse_http),
@@ -51,7 +53,7 @@ def stack_environment(data_dir: DataDir, ports: Ports, brokers: str, given: Mapp
         "MEDALLION_ICEBERG_CATALOG_URI": data_dir.catalog_uri,
         "MEDALLION_ICEBERG_WAREHOUSE": data_dir.warehouse.as_uri(),
         # The in-memory broker keeps about 5 MB a partition and drops the oldest silently.
-        "MEDALLION_PUBLISH_MAX_UNCONSUMED_BYTES": "2500000",
+        "MEDALLION_PUBLISH_MAX_UNCONSUMED_BYTES": "2500000" if broker == "memory" else "0",
     }
 
 
@@ -80,7 +82,7 @@ def clickhouse_service(data_dir: DataDir, ports: Ports, environment: Mapping[str
         str(settings.deduplication_window),
         *(("--password-env", PASSWORD_VARIABLE) if environment.get(PASSWORD_VARIABLE) else ()),
     )
-    return Service("clickhouse", argv, environment, f"http://{LOOPBACK}:{ports.clickhouse_http}/ping")
+    return Service("clickhouse", argv, environment, _answering(f"http://{LOOPBACK}:{ports.clickhouse_http}/ping"))
 
 
 def silver_service(index: int, ports: Ports, environment: Mapping[str, str]) -> Service:
@@ -90,16 +92,29 @@ def silver_service(index: int, ports: Ports, environment: Mapping[str, str]) -> 
         f"silver-{index}",
         (sys.executable, "-m", "silver_processor"),
         {**environment, "MEDALLION_METRICS_PORT": str(port)},
-        f"http://{LOOPBACK}:{port}/readyz",
+        _answering(f"http://{LOOPBACK}:{port}/readyz"),
     )
 
 
-def broker_argv(state_file: Path) -> tuple[str, ...]:
-    """The in-memory broker; it writes its address to `state_file` once it listens."""
-    return (sys.executable, "-m", "deploy.embedded.broker", "--state", str(state_file))
+def broker_service(state_file: Path, environment: Mapping[str, str]) -> Service:
+    """The in-memory broker, ready once it has written its address to `state_file`."""
+
+    async def ready() -> bool:
+        return state_file.exists()
+
+    return Service(
+        "broker",
+        (sys.executable, "-m", "deploy.embedded.broker", "--state", str(state_file)),
+        dict(environment),
+        ready,
+    )
 
 
-async def answers(url: str) -> bool:
+def _answering(url: str) -> Callable[[], Awaitable[bool]]:
+    return lambda: _answers(url)
+
+
+async def _answers(url: str) -> bool:
     """Whether `url` answers 200 now."""
     try:
         async with (

@@ -23,12 +23,13 @@ from tenacity import RetryCallState, wait_exponential_jitter
 
 from config.settings import Settings
 from ddl.runner import apply as apply_migrations
+from deploy.embedded.kafka import server, topics
+from deploy.embedded.kafka.jars import Kafka
 from deploy.embedded.layout import DataDir, ServiceState, StackError, StackState
 from deploy.embedded.services import (
     Ports,
     Service,
-    answers,
-    broker_argv,
+    broker_service,
     clickhouse_service,
     silver_service,
     stack_environment,
@@ -37,12 +38,13 @@ from deploy.embedded.services import (
 PR_SET_PDEATHSIG = 1
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
-STABLE_AFTER_S = 60.0
+STABLE_AFTER_S = 10.0
 POLL_S = 0.05
 
 log = structlog.get_logger("supervisor")
 _libc = ctypes.CDLL(None, use_errno=True)
-_back_off = wait_exponential_jitter(multiplier=0.2, max=5.0, jitter=0.2)
+_LONGEST_BACK_OFF_S = 5.0
+_back_off = wait_exponential_jitter(multiplier=0.2, max=_LONGEST_BACK_OFF_S, jitter=0.2)
 
 
 def _die_with_parent() -> None:
@@ -67,8 +69,10 @@ class _Child:
 class Supervisor:
     """One embedded stack: broker, ClickHouse node and Silver workers on one data folder."""
 
-    def __init__(self, data_dir: DataDir, ports: Ports, given: Mapping[str, str]) -> None:
+    def __init__(self, data_dir: DataDir, ports: Ports, given: Mapping[str, str], kafka: Kafka | None = None) -> None:
+        """`kafka`: run this as the broker, prepared in the data folder; else the in-memory one."""
         self._dir = data_dir
+        self._kafka = kafka
         self._ports = ports
         self._given = dict(given)
         self._environment: dict[str, str] = {}
@@ -84,7 +88,7 @@ class Supervisor:
         try:
             await self._unless_stopped(self._start_all())
             while not self._stop.is_set():
-                await self._unless_stopped(self._watch())
+                await self._unless_stopped(self._keep_all())
         except StackError as error:
             await self._stop_all()
             self._publish("failed", str(error))
@@ -119,22 +123,34 @@ class Supervisor:
         log.info("stack healthy", environment=sorted(self._environment))
 
     async def _start_broker(self) -> None:
+        if self._kafka is not None:
+            await self._start_kafka(self._kafka)
+            return
         self._dir.broker_state.unlink(missing_ok=True)
-        service = Service("broker", broker_argv(self._dir.broker_state), dict(self._given), "")
+        service = broker_service(self._dir.broker_state, self._given)
         child = await self._spawn(service)
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self._dir.broker_state.exists():
-            self._check_starting(child, deadline)
-            await asyncio.sleep(POLL_S)
+        await self._until_ready(child)
         brokers = self._dir.broker_state.read_text(encoding="utf-8").strip()
-        self._environment = stack_environment(self._dir, self._ports, brokers, self._given)
+        self._environment = stack_environment(self._dir, self._ports, "memory", brokers, self._given)
         await asyncio.to_thread(self._create_topics, brokers)
         self._healthy(child)
 
+    async def _start_kafka(self, kafka: Kafka) -> None:
+        servers = server.bootstrap_servers(self._dir.kafka)
+        self._environment = stack_environment(self._dir, self._ports, "kafka", servers, self._given)
+
+        async def ready() -> bool:
+            return await asyncio.to_thread(topics.answers, servers)
+
+        await self._start(Service("broker", server.argv(self._dir.kafka, kafka), dict(self._given), ready))
+        await asyncio.to_thread(topics.create, Settings.from_environment(self._environment))
+
     async def _start(self, service: Service) -> None:
-        child = await self._spawn(service)
+        await self._until_ready(await self._spawn(service))
+
+    async def _until_ready(self, child: _Child) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not await answers(service.ready_url):
+        while not await child.service.ready():
             self._check_starting(child, deadline)
             await asyncio.sleep(POLL_S)
         self._healthy(child)
@@ -149,7 +165,6 @@ class Supervisor:
                 f"{name} ended with exit code {process.returncode} while starting: {self._last_line(name)} {where}"
             )
         if time.monotonic() > deadline:
-            child.state = "failed"
             raise StackError(f"{name} was not ready within {START_TIMEOUT_S:.0f} s. {where}")
 
     def _last_line(self, name: str) -> str:
@@ -198,46 +213,68 @@ class Supervisor:
         finally:
             client.disconnect()
 
-    async def _watch(self) -> None:
-        """Wait until a process ends, then bring it back."""
-        waits = {
-            asyncio.ensure_future(child.process.wait()): child
-            for child in self._children.values()
-            if child.process is not None
-        }
-        try:
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waits:
-                task.cancel()
-        for task in done:
-            await self._restart(waits[task])
+    async def _keep_all(self) -> None:
+        """Bring back what ends, each process on its own: one that waits for another must not delay it.
 
-    async def _restart(self, child: _Child) -> None:
-        name = child.service.name
+        Returns when the in-memory broker had ended and everything was started over: a new one has a new address and
+        has forgotten everything.
+        """
+        keepers = [asyncio.ensure_future(self._keep(child)) for child in self._children.values()]
+        try:
+            done, _ = await asyncio.wait(keepers, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for keeper in keepers:
+                keeper.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
+        for keeper in done:
+            keeper.result()
+        while True:
+            await self._stop_all()
+            try:
+                await self._start_all()
+                return
+            except StackError as error:
+                self._publish("degraded", str(error))
+                log.error("starting over failed", error=str(error))
+                await asyncio.sleep(_LONGEST_BACK_OFF_S)
+
+    async def _keep(self, child: _Child) -> None:
+        """Restart a process whenever it ends; returns when it was one that all the others depend on."""
+        while child.process is not None:
+            await child.process.wait()
+            name = child.service.name
+            self._note_end(child)
+            await asyncio.sleep(_delay(child.failures_in_a_row))
+            if name == "broker" and self._kafka is None:
+                return
+            await self._spawn(child.service)
+            await self._until_ready_again(child)
+
+    def _note_end(self, child: _Child) -> None:
         code = child.process.returncode if child.process else None
-        if time.monotonic() - child.healthy_at > STABLE_AFTER_S:
+        if child.state == "healthy" and time.monotonic() - child.healthy_at > STABLE_AFTER_S:
             child.failures_in_a_row = 0
         child.failures_in_a_row += 1
         child.restarts += 1
         child.state = "restarting"
         child.detail = f"ended with exit code {code}"
+        name = child.service.name
         self._publish("degraded", f"{name} {child.detail}")
         log.warning("service ended, restarting", service=name, exit_code=code, restarts=child.restarts)
-        await asyncio.sleep(_delay(child.failures_in_a_row))
-        try:
-            if name == "broker":
-                # A new broker has a new address and has forgotten everything: the others must start over.
-                await self._stop_all()
-                await self._start_all()
-                return
-            await self._start(child.service)
-        except StackError as error:
-            child.detail = str(error)
-            self._publish("degraded", str(error))
-            log.error("restart failed", service=name, error=str(error))
+
+    async def _until_ready_again(self, child: _Child) -> None:
+        """Returns when it is ready or has ended again; it may wait long for another service that is down."""
+        while child.process is not None and child.process.returncode is None:
+            try:
+                await self._until_ready(child)
+            except StackError as error:
+                child.detail = str(error)
+                self._publish("degraded", str(error))
+                log.error("restart failed", service=child.service.name, error=str(error))
+                continue
+            healthy = all(other.state == "healthy" for other in self._children.values())
+            self._publish("healthy" if healthy else "degraded")
             return
-        self._publish("healthy")
 
     async def _stop_all(self) -> None:
         for child in reversed(list(self._children.values())):
@@ -279,6 +316,7 @@ class Supervisor:
                 started_at=self._started_at,
                 state=state,
                 detail=detail,
+                broker="memory" if self._kafka is None else "kafka",
                 environment=self._environment,
                 services=services,
             )
@@ -299,14 +337,17 @@ def main() -> int:
     parser.add_argument("--native-port", type=int, required=True)
     parser.add_argument("--http-port", type=int, required=True)
     parser.add_argument("--metrics-port", type=int, action="append", required=True, help="one a Silver worker")
+    parser.add_argument("--kafka-java", type=Path, help="run Kafka as the broker, with this java")
+    parser.add_argument("--kafka-libs", type=Path, help="the folder of Kafka's jars")
     arguments = parser.parse_args()
     structlog.configure(processors=[structlog.processors.TimeStamper(utc=True), structlog.processors.JSONRenderer()])
     data_dir = DataDir(arguments.data_dir)
     given = {name: value for name, value in os.environ.items() if name.startswith("MEDALLION_")}
     ports = Ports(arguments.native_port, arguments.http_port, tuple(arguments.metrics_port))
+    kafka = Kafka(arguments.kafka_java, arguments.kafka_libs) if arguments.kafka_java else None
     try:
         with data_dir.lock():
-            return asyncio.run(Supervisor(data_dir, ports, given).run())
+            return asyncio.run(Supervisor(data_dir, ports, given, kafka).run())
     except StackError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+
+from deploy.embedded.kafka import jars
+from deploy.embedded.layout import StackError
 
 Medallion = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -29,10 +32,12 @@ def state_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def medallion(state_home: Path) -> Medallion:
     """Run `medallion …` as a process; `check=False` to look at a failure."""
 
-    def run(*arguments: str | Path, check: bool = True, timeout: float = 180) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str | Path, check: bool = True, timeout: float = 180, settings: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "cli", *map(str, arguments)],
-            env=clean_environment(state_home),
+            env={**clean_environment(state_home), **(settings or {})},
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -43,6 +48,15 @@ def medallion(state_home: Path) -> Medallion:
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def kafka() -> None:
+    """Skips, with the reason, where Apache Kafka cannot be run."""
+    try:
+        jars.find(None)
+    except StackError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture

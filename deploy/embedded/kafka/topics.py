@@ -1,0 +1,58 @@
+"""The pipeline's topics on a broker that keeps them: asked for by name, with partitions and retention."""
+
+from __future__ import annotations
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from config.settings import Settings
+from deploy.embedded.layout import StackError
+
+# As deploy/compose/redpanda/create-topics.sh: partitions by topic kind, and how long and how much is kept of each.
+PARTITIONS = 4
+_HOUR_MS = 3_600_000
+_GIB = 2**30
+_TIMEOUT_S = 30.0
+
+
+def answers(servers: str) -> bool:
+    """Whether the broker answers a request now."""
+    admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    try:
+        return bool(admin.list_topics(timeout=1).brokers)
+    except KafkaException:
+        return False
+
+
+def create(settings: Settings) -> None:
+    """Create what is missing; topics that exist stay as they are.
+
+    Raises:
+        StackError: the broker refused.
+    """
+    topics = [
+        *(_topic(settings, name, PARTITIONS, 48, _GIB) for name in settings.raw_topics),
+        _topic(settings, settings.bronze_topic, PARTITIONS, 48, 2 * _GIB),
+        _topic(settings, settings.dlq_topic, 1, 168, _GIB),
+    ]
+    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers, "log_level": 0})
+    for name, future in admin.create_topics(topics, operation_timeout=_TIMEOUT_S).items():
+        try:
+            future.result(_TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise StackError(f"Kafka refused to create the topic {name}: {error.args[0].str()}") from error
+
+
+def _topic(settings: Settings, name: str, partitions: int, hours: int, partition_bytes: int) -> NewTopic:
+    return NewTopic(
+        name,
+        partitions,
+        1,
+        config={
+            "retention.ms": str(hours * _HOUR_MS),
+            "retention.bytes": str(partition_bytes),
+            "max.message.bytes": str(settings.kafka_max_message_bytes),
+            "cleanup.policy": "delete",
+        },
+    )

@@ -1,0 +1,56 @@
+"""Free TCP ports of the loopback address, for servers that must come back at the same one."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+_LOWEST = 10_000
+_DEFAULT_EPHEMERAL = 32_768
+_TRIES = 1_000
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on `port` now."""
+    with socket.socket() as probe:
+        return _bind(probe, port)
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    """Distinct free ports below the kernel's ephemeral range.
+
+    A client that tries again and again to reach a dead server's port would, within that range, sooner or later be given
+    this very port as its own, connect to itself, and keep the server from coming back.
+
+    Raises:
+        OSError: no port is free.
+    """
+    end = max(_ephemeral_start(), _LOWEST + count * 10)
+    with contextlib.ExitStack() as probes:
+        found: list[int] = []
+        # All probes stay open until the last is chosen, so that none comes twice.
+        for port in random.SystemRandom().sample(range(_LOWEST, end), min(_TRIES, end - _LOWEST)):
+            if len(found) == count:
+                break
+            if _bind(probes.enter_context(socket.socket()), port):
+                found.append(port)
+    if len(found) < count:
+        raise OSError(f"no {count} ports of {LOOPBACK} between {_LOWEST} and {end} are free")
+    return tuple(found)
+
+
+def _bind(probe: socket.socket, port: int) -> bool:
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        probe.bind((LOOPBACK, port))
+    except OSError:
+        return False
+    return True
+
+
+def _ephemeral_start() -> int:
+    file = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    return int(file.read_text(encoding="ascii").split()[0]) if file.exists() else _DEFAULT_EPHEMERAL

@@ -1,0 +1,89 @@
+"""Invariants 2, 3 and 8 under faults: whatever is killed whenever, each trade counts once and every candle is true.
+
+`CHAOS_KILLS` and `CHAOS_SEED` make it longer and repeat a run: `make chaos`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+
+import polars as pl
+import pytest
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from tests.chaos.storm import LONGEST_PAUSE_S, Feed, Storm, chunks
+from tests.stack import truth
+from tests.stack.compare import gold_candles, silver_set, true_set
+from tests.stack.conftest import Medallion
+
+KILLS = int(os.environ.get("CHAOS_KILLS", "12"))
+SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(2**32))
+RECORDINGS = {
+    "binance_spot_trades.jsonl.gz": "binance",
+    "binance_usdm_trades.jsonl.gz": "binance_usdm",
+    "kraken_v2_btcusd.jsonl": "kraken",
+    "kraken_v2_btcusdt_reconstructed.jsonl.gz": "kraken",
+    "bybit_v5_linear.jsonl": "bybit_linear",
+}
+# Two workers share the work only if Bronze is spread over partitions; a killed one must not be waited for long.
+SETTINGS = {"MEDALLION_BRONZE_SHARDS": "4", "MEDALLION_SILVER_SESSION_TIMEOUT_MS": "2000"}
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(240 + 15 * KILLS)]
+
+
+@pytest.mark.parametrize("broker", ["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
+def test_silver_and_every_candle_are_true_after_a_storm(
+    broker: str,
+    tmp_path: Path,
+    medallion: Medallion,
+    shared_data: Path,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+) -> None:
+    if broker == "kafka":
+        request.getfixturevalue("kafka")
+    with capsys.disabled():
+        print(f"\nstorm on {broker}: seed {SEED}, {KILLS} kills …", flush=True)  # noqa: T201
+    folder = tmp_path / "stack"
+    medallion("up", "--broker", broker, "--workers", "2", "--data-dir", folder, "--detach", settings=SETTINGS)
+    try:
+        recordings = {shared_data / "ws" / name: exchange for name, exchange in RECORDINGS.items()}
+        feed = Feed(folder, chunks(recordings, 3 * KILLS, tmp_path), SEED)
+        storm = Storm(folder, SEED)
+        feed.start(KILLS * LONGEST_PAUSE_S / 2)
+        storm.rage(KILLS)
+        feed.finish()
+        _settle(medallion, folder)
+
+        names = [name.split(".")[0] for name in RECORDINGS]
+        expected = pl.concat([truth.trades(shared_data / "expected" / f"{name}.trades.csv.gz") for name in names])
+        silver = silver_set(medallion, folder)
+        assert len(silver) == len(set(silver)), f"seed {SEED}: a trade is in Silver twice"
+        assert set(silver) == true_set(expected), f"seed {SEED}"
+        for frame in truth.FRAMES:
+            assert gold_candles(medallion, folder, frame) == truth.candles(expected, frame), f"seed {SEED}: {frame}"
+        medallion("lineage", "verify", "--data-dir", folder)
+        with capsys.disabled():
+            print(  # noqa: T201
+                f"  {storm.killed.total()} kills {dict(storm.killed)}, {feed.copies} chunks twice: all true", flush=True
+            )
+    finally:
+        medallion("down", "--data-dir", folder, "--timeout", "0", check=False)
+
+
+def _settle(medallion: Medallion, folder: Path) -> None:
+    """Wait until every process is back, then until nothing is in flight."""
+
+    @retry(
+        retry=retry_if_exception_type(AssertionError), stop=stop_after_delay(120), wait=wait_fixed(0.5), reraise=True
+    )
+    def healthy() -> None:
+        status = medallion("status", "--data-dir", folder, "--json", check=False)
+        assert status.returncode == 0, status.stdout + status.stderr
+        assert json.loads(status.stdout)["state"] == "healthy"
+
+    healthy()
+    medallion("drain", "--timeout", "150", "--data-dir", folder)

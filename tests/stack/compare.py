@@ -1,0 +1,65 @@
+"""Silver and Gold as `medallion query` shows them, in the form in which the truth is compared with them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import polars as pl
+
+from tests.stack import truth
+from tests.stack.conftest import Medallion
+
+_SILVER = (
+    "SELECT exchange, symbol, trade_id, price, quantity, side, toUnixTimestamp64Micro(timestamp) AS us "
+    "FROM silver_trades"
+)
+Trade = tuple[str, ...]
+
+
+def rows(medallion: Medallion, stack: Path, sql: str) -> list[dict[str, str]]:
+    """The answer of `medallion query` as a program reads it."""
+    answer = medallion("query", sql, "--format", "CSVWithNames", "--data-dir", stack).stdout
+    return list(csv.DictReader(io.StringIO(answer)))
+
+
+def silver_set(medallion: Medallion, stack: Path) -> list[Trade]:
+    """Every row of Silver: identity and content."""
+    return [
+        (
+            r["exchange"],
+            r["symbol"],
+            r["trade_id"],
+            truth.text(r["price"]),
+            truth.text(r["quantity"]),
+            r["side"],
+            r["us"],
+        )
+        for r in rows(medallion, stack, _SILVER)
+    ]
+
+
+def true_set(expected: pl.DataFrame) -> set[Trade]:
+    """The same of `truth.trades`."""
+    micros = expected["timestamp"].dt.epoch("us").to_list()
+    return {
+        (
+            r["exchange"],
+            r["symbol"],
+            r["trade_id"],
+            truth.text(r["price"]),
+            truth.text(r["quantity"]),
+            r["side"],
+            str(us),
+        )
+        for r, us in zip(expected.iter_rows(named=True), micros, strict=True)
+    }
+
+
+def gold_candles(medallion: Medallion, stack: Path, frame: str) -> dict[tuple[str, str, str], dict[str, str]]:
+    """As `truth.candles`."""
+    return {
+        (r["exchange"], r["symbol"], r["window_start"]): {cell: truth.text(r[cell]) for cell in truth.CELLS}
+        for r in rows(medallion, stack, f"SELECT * FROM gold_ohlcv_{frame}")
+    }
