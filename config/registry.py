@@ -141,10 +141,14 @@ class SymbolRegistry:
         return self.content.version
 
     @cached_property
+    def document(self) -> str:
+        """The content as YAML without comments, in a fixed order; `of` makes the same registry of it."""
+        return yaml.safe_dump(self.content.model_dump(mode="json"), sort_keys=True, allow_unicode=True)
+
+    @cached_property
     def rules_version(self) -> str:
         """`<version>-<hash>`: changes with any entry or limit, not with order, comments or layout."""
-        text = yaml.safe_dump(self.content.model_dump(mode="json"), sort_keys=True, allow_unicode=True)
-        return f"{self.version}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        return f"{self.version}-{hashlib.sha256(self.document.encode()).hexdigest()[:12]}"
 
     @property
     def exchanges(self) -> frozenset[str]:

@@ -7,9 +7,7 @@ import sys
 
 import structlog
 
-from config.registry import SymbolRegistry
 from config.settings import Settings
-from silver_processor.core.rules import Rules
 from silver_processor.worker import SilverWorker
 
 
@@ -41,11 +39,10 @@ def configure_logging(level: str) -> None:
 
 
 def main() -> None:
-    """Read the settings and the registry, then consume."""
+    """Read the settings and the symbols file, then consume."""
     settings = Settings()
     configure_logging(settings.log_level)
-    rules = Rules.of(SymbolRegistry.load(settings.symbols_file))
-    worker = SilverWorker(settings, rules)
+    worker = SilverWorker(settings)
     worker.app.Worker(
         loglevel=None, quiet=True, redirect_stdouts=False, override_logging=False, blocking_timeout=60.0
     ).execute_from_commandline()

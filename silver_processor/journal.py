@@ -2,7 +2,8 @@
 
 The record is the metadata of a commit of the *first* offset. A commit is fenced by the group's generation: whoever
 takes the partition over sees either the range and repeats it under the same token, or the fenced worker has failed to
-record and did not insert. Faust has no interface for commit metadata: this is the one place that reaches into it.
+record and did not insert. The record also names the rules the batch is judged by, so that a repetition makes the same
+rows. Faust has no interface for commit metadata: this is the one place that reaches into it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from silver_processor.plan import Range
+from silver_processor.rulebook import RuleBook
+
+_RULES = ";"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +33,10 @@ class Position:
 class Journal:
     """Reads and records ranges through the worker's own group membership."""
 
-    def __init__(self, app: Any, topic: str) -> None:
+    def __init__(self, app: Any, topic: str, rules: RuleBook) -> None:
         self._app = app
         self._topic = topic
+        self._rules = rules
 
     async def position(self, partition: int) -> Position | None:
         """The group's position, or None where the partition is not this worker's any more.
@@ -49,7 +54,11 @@ class Journal:
             found = (await consumer._coordinator.fetch_committed_offsets([place])).get(place)
             if found is None or found.offset < 0:
                 return Position(-1, None, generation)
-            return Position(found.offset, Range.parse(found.metadata), generation)
+            text, _, rules_version = found.metadata.partition(_RULES)
+            recorded = Range.parse(text)
+            if recorded is not None and rules_version:
+                self._rules.recall(recorded.token(self._topic, partition), rules_version)
+            return Position(found.offset, recorded, generation)
 
         position: Position | None = await thread.call_thread(read)
         return position
@@ -61,13 +70,14 @@ class Journal:
             aiokafka.errors.KafkaError: the broker refused for another reason.
         """
         thread, place = self._app.consumer._thread, TopicPartition(self._topic, partition)
+        rules_version = self._rules.pin(planned.token(self._topic, partition))
 
         async def commit() -> bool:
             consumer = thread._ensure_consumer()
             if consumer._coordinator.generation != generation or place not in consumer.assignment():
                 return False
             try:
-                await consumer.commit({place: OffsetAndMetadata(planned.first, str(planned))})
+                await consumer.commit({place: OffsetAndMetadata(planned.first, f"{planned}{_RULES}{rules_version}")})
             except (CommitFailedError, IllegalStateError):
                 return False
             return True

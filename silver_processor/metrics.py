@@ -37,7 +37,20 @@ class Metrics:
         self.lag = Gauge(
             "medallion_silver_lag_messages", "Bronze messages not processed", ["partition"], registry=self.registry
         )
+        self.rules = Gauge(
+            "medallion_silver_rules", "1: new batches are judged by this version", ["version"], registry=self.registry
+        )
+        self.rules_broken = Gauge(
+            "medallion_silver_rules_broken",
+            "1: the symbols file cannot be used, older rules are in force",
+            registry=self.registry,
+        )
         self.index_bytes = Gauge("medallion_silver_index_bytes", "Memory of the seen ids", registry=self.registry)
+
+    def in_force(self, rules_version: str) -> None:
+        """Show the version that judges new batches."""
+        self.rules.clear()
+        self.rules.labels(rules_version).set(1)
 
     def observe(self, outcome: Outcome) -> None:
         """Count one insert."""

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from silver_processor.batch import Message, duplicates, judge
-from silver_processor.core.rules import Rules
 from silver_processor.dead_letters import DeadLetterQueue, records
 from silver_processor.patience import Patience, StoppedError
+from silver_processor.rulebook import RuleBook
 from silver_processor.seen import SeenTrades
 from silver_processor.store import PAYLOAD_BYTES, Coordinates, Payload, Store
 
@@ -39,7 +39,7 @@ class Outcome:
 class Sink:
     """Writes inserts one after the other; a call returns when everything is durable, or raises."""
 
-    def __init__(self, topic: str, rules: Rules, store: Store, letters: DeadLetterQueue, patience: Patience) -> None:
+    def __init__(self, topic: str, rules: RuleBook, store: Store, letters: DeadLetterQueue, patience: Patience) -> None:
         self._topic = topic
         self._rules = rules
         self._store = store
@@ -58,12 +58,13 @@ class Sink:
         if self._patience.stop.is_set():
             raise StoppedError("stopped between two inserts")
         now = datetime.now(UTC)
-        judged = judge(messages, self._topic, token, self._rules, now)
+        rules = self._rules.judge_by(token)
+        judged = judge(messages, self._topic, token, rules, now)
         markets = seen.unknown(judged.valid)
         for market in markets:
             seen.load([market], self._store.seen([market], but_token=token if in_doubt else ""))
         fresh, again = seen.split(judged.valid)
-        self._bury(judged.rejects, messages, now)
+        self._bury(judged.rejects, messages, now, rules.version)
         started = time.perf_counter()
         if fresh.num_rows:
             self._store.insert("silver_trades", fresh, token)
@@ -80,7 +81,7 @@ class Sink:
         rows = judged.valid.num_rows + judged.rejects.num_rows
         return Outcome(rows, fresh.num_rows, again.num_rows, reasons, insert_seconds)
 
-    def _bury(self, rejects: pa.Table, messages: Sequence[Message], now: datetime) -> None:
+    def _bury(self, rejects: pa.Table, messages: Sequence[Message], now: datetime, rules_version: str) -> None:
         if not rejects.num_rows:
             return
         payloads: dict[Coordinates, Payload] = {
@@ -93,7 +94,7 @@ class Sink:
         raw = rejects.filter(pc.not_equal(rejects["raw_topic"], self._topic))
         if raw.num_rows:
             payloads |= self._raw_payloads(raw, now)
-        self._letters.send(records(rejects, payloads, now, PROCESSOR_VERSION, self._rules.version))
+        self._letters.send(records(rejects, payloads, now, PROCESSOR_VERSION, rules_version))
 
     def _raw_payloads(self, rejects: pa.Table, now: datetime) -> dict[Coordinates, Payload]:
         wanted = pl.DataFrame(rejects).select("raw_topic", "raw_partition", "raw_offset", "published_at").n_unique()

@@ -52,6 +52,7 @@ WHERE ({any_exchange:UInt8} OR exchange IN {exchanges:Array(String)})
   AND _topic = {topic:String} AND _partition = {partition:UInt32} AND _offset IN {offsets:Array(UInt64)}
 LIMIT 1 BY _offset, published_at
 """
+_RULES = "SELECT document FROM rules_versions WHERE rules_version = {version:String} LIMIT 1"
 _LONGEST_EXCHANGE = 64
 
 
@@ -149,6 +150,17 @@ class Store:
                     place = (str(topic), int(str(partition)), row["_offset"], row["published_ms"])
                     found[place] = Payload(row["payload"], row["payload_bytes"])
         return found
+
+    def keep_rules(self, version: str, document: str) -> None:
+        """Keep the content of a rules version; once is enough."""
+        if self.rules_document(version) is None:
+            rows = pa.table({"rules_version": [version], "document": [document]})
+            self.insert("rules_versions", rows, token=version)
+
+    def rules_document(self, version: str) -> str | None:
+        """The content of a rules version, or None where none was kept."""
+        found = self._select(_RULES, {"version": version})["document"].to_pylist()
+        return str(found[0]) if found else None
 
     def _select(self, query: str, parameters: dict[str, Any], *, text: bool = True) -> pa.Table:
         settings = {"output_format_arrow_string_as_string": int(text), "output_format_arrow_compression_method": "none"}

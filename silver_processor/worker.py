@@ -13,12 +13,12 @@ import faust
 import structlog
 
 from config.settings import Settings
-from silver_processor.core.rules import Rules
 from silver_processor.dead_letters import DeadLetterQueue
 from silver_processor.journal import Journal
 from silver_processor.metrics import Metrics, serve
 from silver_processor.partition import Partition
 from silver_processor.patience import Patience, StoppedError
+from silver_processor.rulebook import RuleBook
 from silver_processor.seen import SeenTrades
 from silver_processor.sink import Outcome, Sink
 from silver_processor.store import Store
@@ -30,26 +30,34 @@ _BUFFERED_MESSAGES = 64
 _FETCH_BYTES = 8 * 2**20
 _COMMIT_SECONDS = 0.1
 _HEARTBEATS_A_SESSION = 6
+# An idle worker looks at its symbols file this often, a busy one before every batch.
+_RULES_SECONDS = 1.0
 
 
 class SilverWorker:
-    """Owns the app, the connections and the state of the partitions assigned."""
+    """Owns the app, the connections and the state of the partitions assigned.
 
-    def __init__(self, settings: Settings, rules: Rules) -> None:
+    Raises:
+        RegistryError: the symbols file cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._log = structlog.get_logger()
         self._stop = threading.Event()
         patience = Patience(self._stop)
         self._store = Store(settings, patience)
-        self._sink = Sink(settings.bronze_topic, rules, self._store, DeadLetterQueue(settings, patience), patience)
+        self.metrics = Metrics()
+        self._rules = RuleBook(settings.symbols_file, self._store, self.metrics.rules_broken.set)
+        letters = DeadLetterQueue(settings, patience)
+        self._sink = Sink(settings.bronze_topic, self._rules, self._store, letters, patience)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="silver")
         self._partitions: dict[int, Partition] = {}
         self._seen = SeenTrades(self._store.in_silver)
         self._assigned = False
         self._runner: Any = None
-        self.metrics = Metrics()
         self.app = self._build_app()
-        self._journal = Journal(self.app, settings.bronze_topic)
+        self._journal = Journal(self.app, settings.bronze_topic, self._rules)
 
     def _build_app(self) -> Any:
         settings = self._settings
@@ -81,11 +89,23 @@ class SilverWorker:
         app.on_partitions_revoked.connect(self._on_revoked, weak=False)
         app.on_before_shutdown.connect(self._on_shutdown, weak=False)
         app.task(self._serve)
+        app.timer(interval=_RULES_SECONDS)(self._refresh_rules)
         return app
 
     async def _serve(self) -> None:
         settings = self._settings
         self._runner = await serve(self.metrics, lambda: self._assigned, settings.metrics_host, settings.metrics_port)
+
+    async def _refresh_rules(self, *_: Any) -> None:
+        """On the thread of the inserts, so between two of them."""
+        if self._stop.is_set():
+            return
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._rules.refresh)
+        except StoppedError as stopped:
+            self._log.info("stopped", reason=str(stopped))
+            return
+        self.metrics.in_force(self._rules.current.version)
 
     async def _on_revoked(self, _app: Any, revoked: Any, **_: Any) -> None:
         self._log.info("partitions revoked", partitions=sorted(tp.partition for tp in revoked))
@@ -113,6 +133,7 @@ class SilverWorker:
         within = max(self._settings.silver_merge_ms, 1) / 1000
         async for events in stream.noack().noack_take(_MESSAGES_A_TAKE, within=within):
             try:
+                await self._refresh_rules()
                 for event in events:
                     await self._partition(event.message.partition).take(event)
                 for partition in list(self._partitions.values()):

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from schemas.records import SILVER, BronzeTrade
 from schemas.wire import avro_schema
+from silver_processor.core.rules import Rules
 from silver_processor.journal import Position
 from silver_processor.partition import Partition
 from silver_processor.patience import Patience
@@ -30,6 +31,13 @@ from tests.silver.bronze import RULES, TRADE
 
 AVRO = fastavro.parse_schema(avro_schema(BronzeTrade))
 TOPIC = "market.crypto.trades.bronze"
+
+
+class Unchanging:
+    """A rule book with one version."""
+
+    def judge_by(self, _token: str) -> Rules:
+        return RULES
 
 
 class KilledError(BaseException):
@@ -135,7 +143,7 @@ async def run(
 ) -> None:
     """One life of a worker: `deliveries` are the sizes in which messages reach it, the rest comes at once."""
     with ThreadPoolExecutor(1) as executor:
-        sink = Sink(TOPIC, RULES, server, letters, Patience(SimpleNamespace(is_set=lambda: False)))  # type: ignore[arg-type]
+        sink = Sink(TOPIC, Unchanging(), server, letters, Patience(SimpleNamespace(is_set=lambda: False)))  # type: ignore[arg-type]
         acknowledged: list[int] = []
 
         def commit(event: Any) -> None:
