@@ -47,7 +47,9 @@ def publish(stream: TradeStream, publisher: Publisher, rate: float, seconds: flo
         if rate:
             due = started + published / rate
             if due > now:
-                publisher.poll(due - now)
+                publisher.poll(0)
+                # librdkafka waits whole milliseconds: polling for less would spin.
+                time.sleep(due - now)
                 continue
             most_behind = max(most_behind, now - due)
             count = max(round(rate * _SLICE_S), 1)

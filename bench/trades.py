@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from config.registry import SymbolRegistry
@@ -15,6 +16,8 @@ from producers.recording import Recording
 
 _LONGEST_FRAME = 1 << 20
 _MILLISECONDS = 1_000
+# Recorded trades to make a stream of, from each recording: enough variety, and read in half a second.
+_MOST_SHAPES = 8_192
 # Where a Binance trade frame has what makes it this trade: stream and symbol, id, event and trade time (ms).
 _PLACES = re.compile(r'"stream":"(?P<stream>[^"@]+)@|"s":"(?P<s>[^"]+)"|"t":(?P<t>[0-9]+)|"[ET]":(?P<time>[0-9]+)')
 
@@ -125,7 +128,7 @@ def _shapes(source: Source, symbols: Sequence[str], first_market: int) -> list[_
     parse = REGISTRY[source.exchange].parse
     shapes: list[_Shape] = []
     with Recording(source.path, longest_message=_LONGEST_FRAME) as recording:
-        for frame in recording:
+        for frame in islice(recording, _MOST_SHAPES):
             parsed = parse(frame)
             if not isinstance(parsed, Trades):
                 continue
