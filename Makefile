@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-quick lint format bench up down lock clean conformance-env
+.PHONY: help demo test test-quick chaos lint format bench up down lock clean conformance-env
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -13,6 +13,10 @@ demo: $(VENV)/.run  ## recorded trades through every layer, in about half a minu
 
 test: $(VENV)/.dev $(VENV)-conformance/.ready  ## the whole test suite
 	$(BIN)/python -m pytest
+
+# CHAOS_SEED repeats a storm whose seed a failure named; CHAOS_KILLS and CHAOS_BROKER (memory or kafka) change it.
+chaos: $(VENV)/.dev  ## at least 200 SIGKILLs in one run of the whole stack, then every candle compared (a quarter of an hour or more)
+	CHAOS_KILLS=$${CHAOS_KILLS:-200} $(BIN)/python -m pytest tests/chaos -k "$${CHAOS_BROKER:-kafka}"
 
 lint: $(VENV)/.dev  ## ruff, mypy --strict, the import layers
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ import psutil
 
 from config.settings import Settings
 from deploy.embedded.layout import DataDir, StackState
-from producers.publisher import Publisher
+from producers.publisher import Publisher, PublishError
 from producers.replay import replay
 
 # What one stroke kills, and how often it is drawn; names that the stack does not have are never drawn.
@@ -85,7 +85,7 @@ class Feed:
         self._fresh_pause = 0.0
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
-        self.copies = 0
+        self.copies = self.again = 0
 
     def start(self, seconds: float) -> None:
         """Spread the fresh chunks over about so many seconds."""
@@ -101,19 +101,26 @@ class Feed:
 
     def _run(self) -> None:
         try:
-            with Publisher(self._settings) as publisher:
-                while self._waiting:
-                    fresh = self._waiting.pop(0)
-                    self._publish(publisher, fresh)
-                    self._sent.append(fresh)
-                    if self._random.random() < 0.3:
-                        self._publish(publisher, self._copy(self._random.choice(self._sent)))
-                    self._calm.wait(self._random.uniform(0, 2 * self._fresh_pause))
+            while self._waiting:
+                fresh = self._waiting.pop(0)
+                self._publish(fresh)
+                self._sent.append(fresh)
+                if self._random.random() < 0.3:
+                    self._publish(self._copy(self._random.choice(self._sent)))
+                self._calm.wait(self._random.uniform(0, 2 * self._fresh_pause))
         except BaseException as error:  # noqa: BLE001 - raised again by finish
             self._error = error
 
-    def _publish(self, publisher: Publisher, chunk: Chunk) -> None:
-        replay([chunk.file], chunk.exchange, publisher, self._settings)
+    def _publish(self, chunk: Chunk) -> None:
+        """Until the broker has all of it: as a publisher's error says, the same input is sent again."""
+        while True:
+            try:
+                with Publisher(self._settings) as publisher:
+                    replay([chunk.file], chunk.exchange, publisher, self._settings)
+            except PublishError:
+                self.again += 1
+                continue
+            return
 
     def _copy(self, chunk: Chunk) -> Chunk:
         self.copies += 1
