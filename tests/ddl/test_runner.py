@@ -208,7 +208,7 @@ def test_render_for_a_cluster(engine: Engine) -> None:
         (formatted,) = engine.execute("SELECT formatQueryOrNull(%(sql)s)", {"sql": statement.sql})[0]
         assert formatted, statement.key
         # A twin of another table (`AS db.table`) has that table's engine.
-        if statement.kind is Kind.TABLE and not statement.object.endswith("_leaving"):
+        if statement.kind is Kind.TABLE and not statement.object.endswith(("_leaving", "_staged")):
             assert "ENGINE = Replicated" in statement.sql
         assert "non_replicated" not in statement.sql
 
