@@ -21,6 +21,9 @@ def produce(
     exchange: Annotated[str, typer.Option(help="Exchange code: binance, binance_usdm, kraken, bybit_linear …")],
     symbols: Annotated[str, typer.Option(help="Symbols in the exchange's own spelling, separated by commas.")],
     endpoint: Annotated[str | None, typer.Option(help="Connect here instead of to the exchange.")] = None,
+    rest_endpoint: Annotated[
+        str | None, typer.Option(help="Ask here for missed trades; with --endpoint alone nobody is asked.")
+    ] = None,
     duration: Annotated[float | None, typer.Option(help="Stop after this many seconds.", min=0)] = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
@@ -30,7 +33,9 @@ def produce(
     names = [name.strip() for name in symbols.split(",") if name.strip()]
     if not names:
         raise typer.BadParameter("name at least one symbol, for example BTCUSDT", param_hint="--symbols")
-    report = run_until_signal(exchange, names, settings, endpoint=endpoint, duration_s=duration)
+    report = run_until_signal(
+        exchange, names, settings, endpoint=endpoint, rest_endpoint=rest_endpoint, duration_s=duration
+    )
     _print_tally(report, as_json)
 
 

@@ -39,8 +39,10 @@ class Settings(BaseSettings):
     exchanges: Annotated[tuple[str, ...], NoDecode] = DEFAULT_EXCHANGES
     bronze_topic: str = "market.crypto.trades.bronze"
     dlq_topic: str = "market.crypto.trades.dlq"
+    gaps_topic: str = "market.crypto.producer.gaps"
     raw_consumer_group: str = "clickhouse_raw"
     dlq_consumer_group: str = "clickhouse_dlq"
+    gaps_consumer_group: str = "clickhouse_gaps"
     silver_consumer_group: str = "silver"
     # A broker that keeps little (the in-memory one) must not be outrun: at most this many bytes of a
     # partition published and not yet consumed. 0: no pacing, the broker's retention is the limit.

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from producers.exchanges.model import Exchange
+from producers.exchanges.model import Exchange, Rate
 
 Opening = Callable[[], AbstractAsyncContextManager[None]]
 _WATCH_S = 0.25
@@ -38,7 +38,8 @@ class Limits:
     the back-off, which grows to `back_off_s` at most. A connection is replaced `early_s` before the exchange would
     cut it off at `lifetime_s` (None: the exchange's own). It is ready when every subscription was acknowledged,
     or when it has brought trades for `ready_s`. After `breaker_failures` failures in a row a venue is left alone
-    for `breaker_open_s`.
+    for `breaker_open_s`. A gap is healed over REST from `heal_after_s` on (a late message may fill it before), for at
+    most `heal_for_s`; where ids have no order, REST's newest trades are compared every `audit_s`.
     """
 
     max_frame_bytes: int = 33_554_432
@@ -50,6 +51,10 @@ class Limits:
     lifetime_s: float | None = None
     early_s: float = 1_800.0
     ready_s: float = 10.0
+    requests: Rate | None = None
+    heal_after_s: float = 0.5
+    heal_for_s: float = 3_600.0
+    audit_s: float = 30.0
     breaker_failures: int = 5
     breaker_open_s: float = 30.0
 

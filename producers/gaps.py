@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from producers.exchanges.model import Exchange, Trade
@@ -23,15 +23,23 @@ class Ids:
         self._runs = [(first, last)]
         self.count = last - first + 1
 
+    def has(self, number: int) -> bool:
+        """Whether a number is in."""
+        at = self._at(number)
+        return at >= 0 and number <= self._runs[at][1]
+
     def discard(self, number: int) -> bool:
         """Take a number out; False where it is not in."""
-        at = bisect_right(self._runs, (number, float("inf"))) - 1
-        if at < 0 or number > self._runs[at][1]:
+        if not self.has(number):
             return False
+        at = self._at(number)
         first, last = self._runs[at]
         self._runs[at : at + 1] = [run for run in ((first, number - 1), (number + 1, last)) if run[0] <= run[1]]
         self.count -= 1
         return True
+
+    def _at(self, number: int) -> int:
+        return bisect_right(self._runs, (number, float("inf"))) - 1
 
     @property
     def first(self) -> int:
@@ -117,7 +125,7 @@ class ConsecutiveIds:
             gap = Gap(
                 trade.symbol, str(ids.first), str(ids.last), known.time_us, time_us, ids.count, _now_us(), ids
             )  # fmt: skip
-            known.gaps.append(gap)
+            known.gaps = [*(other for other in known.gaps if other.state == OPEN), gap]
             found.append(gap)
         known.highest, known.time_us = number, time_us
         return found
@@ -137,8 +145,9 @@ class Overlap:
     def __init__(self) -> None:
         """No trade seen yet."""
         self._seen: dict[str, OrderedDict[str, int]] = {}
+        self._broken: dict[str, int] = {}
 
-    def observe(self, trades: Iterable[Trade]) -> list[Gap]:
+    def observe(self, trades: Sequence[Trade]) -> list[Gap]:
         """Trades that are published. Shows no gap by itself."""
         for trade in trades:
             seen = self._seen.setdefault(trade.symbol, OrderedDict())
@@ -147,33 +156,35 @@ class Overlap:
                 seen.popitem(last=False)
         return []
 
-    def compare(self, symbol: str, newest: Sequence[Trade]) -> tuple[list[Trade], Gap | None]:
-        """REST's newest trades, oldest first: those that the stream did not bring, and the gap they make.
+    def interrupted(self, symbol: str) -> None:
+        """The stream broke after the trades seen so far."""
+        if symbol in self._seen:
+            self._broken.setdefault(symbol, max(self._seen[symbol].values()))
 
-        The gap is UNFILLABLE where REST does not reach back to a trade that was seen.
+    def compare(self, symbol: str, newest: Sequence[Trade]) -> tuple[list[Trade], list[Gap]]:
+        """REST's newest trades, oldest first: those that the stream did not bring, and the gaps they show.
+
+        A gap is UNFILLABLE where REST does not reach back to the time at which the stream broke.
         """
         seen = self._seen.get(symbol)
         if not seen or not newest:
-            return [], None
+            return [], []
         oldest_us, newest_us = min(seen.values()), max(seen.values())
         times = [event_time_us(trade.timestamp) or 0 for trade in newest]
+        gaps = []
+        broken_us = self._broken.pop(symbol, None)
+        if broken_us is not None and times[0] > broken_us:
+            gaps.append(Gap(symbol, "", "", broken_us, times[0], 0, _now_us(), state=UNFILLABLE))
         lost = [
-            trade
+            (trade, time_us)
             for trade, time_us in zip(newest, times, strict=True)
             # What is younger than anything seen may still be on its way.
             if trade.trade_id not in seen and oldest_us <= time_us <= newest_us
         ]
-        before = max((time_us for time_us in seen.values() if time_us < times[0]), default=0)
-        reached = any(trade.trade_id in seen for trade in newest) or times[0] <= newest_us
-        if not reached:
-            gap = Gap(symbol, "", newest[0].trade_id, before, times[0], 0, _now_us())
-            gap.state = UNFILLABLE
-            return [trade for trade in newest if trade.trade_id not in seen], gap
-        if not lost:
-            return [], None
-        lost_us = [event_time_us(trade.timestamp) or 0 for trade in lost]
-        first, last = lost[0].trade_id, lost[-1].trade_id
-        return lost, Gap(symbol, first, last, min(lost_us), max(lost_us), len(lost), _now_us())
+        if lost:
+            (first, first_us), (last, last_us) = lost[0], lost[-1]
+            gaps.append(Gap(symbol, first.trade_id, last.trade_id, first_us, last_us, len(lost), _now_us()))
+        return [trade for trade, _ in lost], gaps
 
 
 def _is_number(text: str) -> bool:

@@ -23,6 +23,7 @@ from producers import metrics
 from producers.connection import Connection, ConnectionLostError, Limits
 from producers.exchanges.model import ACK, Control, Exchange, Parsed, Trades
 from producers.guard import Guard
+from producers.healing import GapReport
 from producers.tally import Tally
 
 _log = structlog.get_logger(__name__)
@@ -41,6 +42,7 @@ class LiveReport(Tally):
     connections: int = 0
     renewals: int = 0
     undelivered: int = 0
+    gaps: GapReport = field(default_factory=GapReport)
     disconnects: Counter[str] = field(default_factory=Counter)
 
 
@@ -54,7 +56,8 @@ class Venue:
     guard: Guard
     report: LiveReport
     take: Take
-    #: Told the lane's symbols when a connection that replaces a lost one is ready.
+    #: Told the lane's symbols when their connection was lost, and when the one that replaces it is ready.
+    lost: Callable[[Sequence[str]], None]
     resumed: Callable[[Sequence[str]], None]
 
 
@@ -177,7 +180,9 @@ class _Worker:
             venue.report.disconnects[cause] += 1
             metrics.DISCONNECTS.labels(code, cause).inc()
             self._log.warning("connection lost", cause=cause, error=str(error), url=venue.url)
-            self._lost = self._lost or self._opened_s is not None
+            if self._opened_s is not None:
+                self._lost = True
+                venue.lost(self._symbols)
             if not healthy or time.monotonic() - started < limits.healthy_after_s:
                 raise
         finally:

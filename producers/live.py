@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -15,10 +16,14 @@ from producers.clock import Clock
 from producers.connection import Limits
 from producers.envelope import Envelope, envelopes
 from producers.exchanges import exchange as exchange_of
-from producers.exchanges.model import ERROR, Control, Parsed, Rate, Trades, chunks
+from producers.exchanges.model import ERROR, Control, Parsed, Rate, Trade, Trades, chunks
+from producers.gap_notes import GapNotes
+from producers.gaps import Gap
 from producers.guard import OPEN, Guard
+from producers.healing import Healer
 from producers.lane import Lane, LiveReport, Venue
 from producers.publisher import Publisher, PublishError
+from producers.rest import RestClient
 from producers.schedule import frame_time_us
 
 __all__ = ["LiveProducer", "LiveReport", "run", "run_until_signal"]
@@ -39,7 +44,9 @@ class LiveProducer:
         publisher: Publisher,
         *,
         endpoint: str | None = None,
+        rest_endpoint: str | None = None,
         limits: Limits | None = None,
+        note: Callable[[Gap], None] = lambda _gap: None,
     ) -> None:
         """Nothing is connected yet.
 
@@ -47,8 +54,10 @@ class LiveProducer:
             code: exchange code.
             symbols: in the exchange's own spelling.
             publisher: stays open.
-            endpoint: instead of the exchange's own URL.
+            endpoint: instead of the exchange's own URL; the exchange's own REST interface is then not asked.
+            rest_endpoint: instead of the exchange's own REST interface.
             limits: of the connections.
+            note: told of gaps.
 
         Raises:
             UnknownExchangeError: no module for the code.
@@ -66,11 +75,27 @@ class LiveProducer:
         self._trades = metrics.TRADES.labels(code)
         self._lag = metrics.LAG.labels(code)
         self._clock = Clock(code)
+        rest = self._exchange.rest
         self.guard = Guard(
-            code, self._exchange.connects, Rate(1, 1.0), failures=limits.breaker_failures, open_s=limits.breaker_open_s
+            code,
+            self._exchange.connects,
+            limits.requests or (rest.rate if rest else Rate(1, 1.0)),
+            failures=limits.breaker_failures,
+            open_s=limits.breaker_open_s,
         )
+        asked = rest is not None and (rest_endpoint is not None or endpoint is None)
+        self._client = RestClient(self._exchange, rest, self.guard, rest_endpoint) if rest and asked else None
+        self.healer = Healer(self._exchange, symbols, limits, self._client, self._publish_healed, note)
+        self.report.gaps = self.healer.report
         venue = Venue(
-            self._exchange, endpoint or self._exchange.url, limits, self.guard, self.report, self._take, self._resumed
+            self._exchange,
+            endpoint or self._exchange.url,
+            limits,
+            self.guard,
+            self.report,
+            self._take,
+            self.healer.lost,
+            self.healer.resumed,
         )
         self._lanes = [Lane(venue, chunk) for chunk in chunks(symbols, self._exchange.symbols_a_connection)]
 
@@ -81,13 +106,19 @@ class LiveProducer:
             PublishError: the publisher cannot go on.
         """
         self._stop = stop
+        async with self._client or contextlib.nullcontext():
+            await self._run(stop)
+
+    async def _run(self, stop: asyncio.Event) -> None:
         lanes = [asyncio.ensure_future(lane.run(stop)) for lane in self._lanes]
+        lanes.append(asyncio.ensure_future(self.healer.run(stop)))
         try:
             await asyncio.wait(lanes, return_when=asyncio.FIRST_EXCEPTION)
         finally:
             stop.set()
             self._give_up_s = min(self._give_up_s, time.monotonic() + _FLUSH_S)
             results = await asyncio.gather(*lanes, return_exceptions=True)
+            self.healer.end()
         for result in results:
             if isinstance(result, BaseException):
                 raise result
@@ -105,8 +136,8 @@ class LiveProducer:
             found["broker"] = "the buffer is full, reading stands still"
         return found
 
-    def _resumed(self, symbols: Sequence[str]) -> None:
-        self._log.info("connected again", symbols=len(symbols))
+    async def _publish_healed(self, trades: Sequence[Trade]) -> None:
+        await self._publish(envelopes(self._exchange.code, b"", Trades([*trades]), time.time_ns() // 1_000))
 
     async def _take(self, frame: bytes) -> Parsed:
         received_ns = time.time_ns()
@@ -115,6 +146,8 @@ class LiveProducer:
         messages = envelopes(self._exchange.code, frame, parsed, received_ns // 1_000)
         if messages:
             await self._publish(messages)
+        if isinstance(parsed, Trades):
+            self.healer.observe(parsed.records)
         return parsed
 
     async def _publish(self, messages: Sequence[Envelope]) -> None:
@@ -170,6 +203,7 @@ async def run(
     settings: Settings,
     *,
     endpoint: str | None = None,
+    rest_endpoint: str | None = None,
     stop: asyncio.Event | None = None,
     duration_s: float | None = None,
     until: Callable[[LiveReport], bool] | None = None,
@@ -192,7 +226,15 @@ async def run(
     own = publisher is None
     publisher = publisher or Publisher(settings, delivery_timeout_s=0)
     limits = limits or Limits(max_frame_bytes=settings.kafka_max_message_bytes)
-    producer = LiveProducer(exchange, symbols, publisher, endpoint=endpoint, limits=limits)
+    producer = LiveProducer(
+        exchange,
+        symbols,
+        publisher,
+        endpoint=endpoint,
+        rest_endpoint=rest_endpoint,
+        limits=limits,
+        note=GapNotes(publisher, settings, exchange),
+    )
     loop = asyncio.ensure_future(producer.run(stop))
     server = None
     try:
@@ -248,6 +290,7 @@ def run_until_signal(
     settings: Settings,
     *,
     endpoint: str | None = None,
+    rest_endpoint: str | None = None,
     duration_s: float | None = None,
 ) -> LiveReport:
     """`run` in a process of its own: SIGTERM and SIGINT flush and end it.
@@ -260,6 +303,14 @@ def run_until_signal(
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        return await run(exchange, symbols, settings, endpoint=endpoint, stop=stop, duration_s=duration_s)
+        return await run(
+            exchange,
+            symbols,
+            settings,
+            endpoint=endpoint,
+            rest_endpoint=rest_endpoint,
+            stop=stop,
+            duration_s=duration_s,
+        )
 
     return asyncio.run(main())

@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from config.errors import MedallionError
 from config.settings import Settings
+from producers import metrics
 from producers.envelope import Envelope, decode, encode, shortened
 from producers.pacing import Pacer
 
@@ -121,6 +122,13 @@ class Publisher:
         while taken < len(envelopes):
             self.poll(_POLL_S)
             taken += self.offer(envelopes[taken:])
+
+    def note(self, topic: str, key: bytes, value: bytes) -> None:
+        """Publish something that is about trades and none itself: never waits; its loss is counted and logged."""
+        try:
+            self._producer.produce(topic, value, key, on_delivery=self._on_note)
+        except (BufferError, KafkaException) as error:
+            self._note_lost(topic, str(error))
 
     def poll(self, timeout_s: float) -> None:
         """Serve acknowledgements, for at most `timeout_s` or until there is one."""
@@ -238,6 +246,14 @@ class Publisher:
         if not self._first_failure:
             self._first_failure = f"{error.str()} ({message.topic()})"
             _log.error("message not delivered", topic=message.topic(), error=error.str())
+
+    def _on_note(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._note_lost(message.topic(), error.str())
+
+    def _note_lost(self, topic: str, error: str) -> None:
+        metrics.NOTES_LOST.inc()
+        _log.error("note not delivered", topic=topic, error=error)
 
     def _on_client_error(self, error: KafkaError) -> None:
         self._client_error = error.str()

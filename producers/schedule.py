@@ -35,7 +35,8 @@ def parse_speed(text: str) -> float | None:
 def event_time_us(text: str) -> int | None:
     """An exchange's time stamp in µs since the epoch (UTC); None where the text is none.
 
-    Unix s, ms, µs or ns by magnitude, or ISO 8601. For pacing and lag only: Bronze has its own normaliser.
+    Unix s (also with a fraction), ms, µs or ns by magnitude, or ISO 8601.
+    For pacing, lag and healing only: Bronze has its own normaliser.
     """
     if _UNIX_TIME.fullmatch(text):
         value = int(text)
@@ -44,6 +45,9 @@ def event_time_us(text: str) -> int | None:
         if value < 10**14:
             return value * 1_000
         return value if value < 10**17 else value // 1_000
+    seconds, point, fraction = text.partition(".")
+    if point and _UNIX_TIME.fullmatch(seconds) and _UNIX_TIME.fullmatch(fraction) and len(seconds) < 12:
+        return int(seconds) * 1_000_000 + int(fraction[:6].ljust(6, "0"))
     try:
         moment = datetime.fromisoformat(text)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -139,9 +139,10 @@ def subscribe(symbols: Sequence[str]) -> list[str]:
 
 def _rest_trade(raw: Raw) -> Trade:
     row = fields(raw)
-    named = (text(row.get(name, ABSENT)) for name in ("symbol", "execId", "price", "size", "time"))
-    side = text(row.get("side", ABSENT))
-    return Trade(*named, _SIDES.get(side, side), text(row.get("seq", ABSENT)), token(raw))
+    symbol, number, price, quantity, moment, side, seq = (
+        text(row.get(name, ABSENT)) for name in ("symbol", "execId", "price", "size", "time", "side", "seq")
+    )
+    return Trade(symbol, number, price, quantity, moment, _SIDES.get(side, side), seq, token(raw))
 
 
 def _rest(category: str, page: int) -> Rest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import secrets
 import signal
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from producers.exchanges import UnknownExchangeError
 from producers.recording import RecordingError
 from producers.schedule import SpeedError, parse_speed
+from producers.simulator.faults import Plan
 from producers.simulator.server import Simulator, SimulatorError
 
 
@@ -35,8 +37,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--speed", type=_speed, default=1.0, help="times as fast as recorded, or max (default 1)")
     parser.add_argument("--wait-for-subscribers", action="store_true", help="play only while somebody is subscribed")
     parser.add_argument("--all-streams", action="store_true", help="send the other streams too, not only trades")
+    parser.add_argument("--faults", type=int, metavar="SEED", help="suffer an exchange's faults; 0: a new seed")
+    parser.add_argument("--faults-every", type=int, default=500, metavar="N", help="frames of trades to a fault")
     parser.add_argument("--state", type=Path, help="file that gets host:port once clients can connect")
     return parser.parse_args()
+
+
+def _plan(arguments: argparse.Namespace) -> Plan | None:
+    if arguments.faults is None:
+        return None
+    plan = Plan(arguments.faults or secrets.randbelow(1 << 31) + 1, every=max(arguments.faults_every, 1))
+    sys.stdout.write(f"faults: --faults {plan.seed} --faults-every {plan.every} gives them again\n")
+    return plan
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
@@ -45,6 +57,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
         speed=arguments.speed,
         wait_for_subscribers=arguments.wait_for_subscribers,
         all_streams=arguments.all_streams,
+        plan=_plan(arguments),
     )
     port = await simulator.start(arguments.port)
     stop = asyncio.Event()

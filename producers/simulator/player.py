@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,9 +14,10 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from producers.exchanges import exchange as exchange_of
-from producers.exchanges.model import ACK, ERROR, HEARTBEAT, PONG, STATUS, Control, Parsed, Trades
+from producers.exchanges.model import ACK, ERROR, HEARTBEAT, PONG, STATUS, Control, Parsed, Trade, Trades
 from producers.recording import Recording
 from producers.schedule import Schedule, frame_time_us
+from producers.simulator.faults import Dice, Fault, Plan, newest_first
 from producers.simulator.venues.model import Venue
 
 #: The connection's own talk: the simulator makes its own, the recorded one is not sent.
@@ -21,6 +25,9 @@ _TALK = frozenset((ACK, ERROR, HEARTBEAT, PONG, STATUS))
 #: Clients subscribe in several messages: play only when a connection has asked for nothing new for so long.
 SETTLE_S = 0.5
 _TURN = 64
+_LAST_AGAIN_S = 0.5
+#: Trades of a symbol that REST remembers.
+_OWNED = 20_000
 _LONGEST_MESSAGE = 1 << 25
 
 
@@ -32,6 +39,10 @@ class Subscriber:
     venue: Venue
     symbols: set[str] = field(default_factory=set)
     changed_s: float = 0.0
+    #: Brings nothing more, though it lives.
+    silent: bool = False
+    #: Answers that wait for the next data.
+    late: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -43,14 +54,23 @@ class Status:
     read: int = 0
     frames_sent: int = 0
     trades_sent: int = 0
+    owned: int = 0
+    faults: dict[str, int] = field(default_factory=dict)
     done: bool = False
 
 
 class Player:
-    """Plays the recording once."""
+    """Plays the recording once; with a plan of faults, time does not wait for those that were cut off."""
 
     def __init__(
-        self, code: str, path: Path, *, speed: float | None, wait_for_subscribers: bool, all_streams: bool
+        self,
+        code: str,
+        path: Path,
+        *,
+        speed: float | None,
+        wait_for_subscribers: bool,
+        all_streams: bool,
+        plan: Plan | None = None,
     ) -> None:
         """`speed` None: as fast as the connections take it.
 
@@ -64,6 +84,19 @@ class Player:
         self._wait = wait_for_subscribers
         self._all_streams = all_streams
         self._status = Status()
+        self._code = code
+        self.plan = plan
+        self.dice = Dice(plan) if plan is not None else None
+        self._owned: dict[str, deque[Trade]] = {}
+        self._recent: deque[tuple[bytes, Trades]] = deque(maxlen=plan.resend if plan is not None else 0)
+        self._last: dict[str, tuple[bytes, Trades]] = {}
+        self._skip = 0
+        self._held: list[tuple[bytes, Trades]] = []
+        self._hold = 0
+
+    def owned(self, symbol: str) -> list[Trade]:
+        """What REST serves: the last trades of a symbol, sent or not, oldest first."""
+        return [*self._owned.get(symbol, ())]
 
     @property
     def status(self) -> Status:
@@ -87,13 +120,94 @@ class Player:
                     await asyncio.sleep(0)
                 if not self._wanted(parsed):
                     continue
-                if self._wait:
+                if self._wait and not (self.dice is not None and self._status.owned):
                     await self._listeners()
                 if self._speed is not None:
                     schedule = schedule or Schedule(self._speed, time.monotonic())
                     await asyncio.sleep(max(schedule.due_s(frame_time_us(parsed)) - time.monotonic(), 0.0))
+                if isinstance(parsed, Trades):
+                    self._own(frame, parsed)
+                    if self.dice is not None:
+                        await self._suffer(frame, parsed, self.dice)
+                        continue
                 await self._send(frame, parsed)
+        await self._release()
         self._status.done = True
+
+    async def linger(self) -> None:
+        """For ever: after the end the last frame of each symbol again and again.
+
+        Who was cut off just before would otherwise not learn what it missed before the next trade.
+        """
+        while self.dice is not None:
+            await asyncio.sleep(_LAST_AGAIN_S)
+            for frame, parsed in [*self._last.values()] if self._status.done else ():
+                await self._send(frame, parsed)
+
+    async def resend(self, subscriber: Subscriber) -> None:
+        """The last trades again, to a connection that has just subscribed.
+
+        Raises:
+            ConnectionClosed: it is gone.
+        """
+        for frame, parsed in [*self._recent]:
+            await self._deliver(subscriber, frame, parsed)
+
+    def _own(self, frame: bytes, parsed: Trades) -> None:
+        for trade in parsed.records:
+            self._last[trade.symbol] = frame, parsed
+            owned = self._owned.setdefault(trade.symbol, deque(maxlen=_OWNED))
+            owned.append(trade)
+            self._status.owned += 1
+
+    async def _suffer(self, frame: bytes, parsed: Trades, dice: Dice) -> None:
+        """Send the frame, or what becomes of it."""
+        hit = dice.fault() if not (self._skip or self._hold) else None
+        fault, length = hit or (None, 0)
+        if fault is not None:
+            self._status.faults[fault.name] = self._status.faults.get(fault.name, 0) + 1
+        if fault is Fault.SKIP:
+            self._skip = length
+        if fault is Fault.NEWEST_FIRST:
+            self._hold = length
+        if self._skip:
+            self._skip -= 1
+            return
+        # Lost or not, REST and the next subscription have it.
+        self._recent.append((frame, parsed))
+        if self._hold:
+            self._hold -= 1
+            self._held.append((frame, parsed))
+            if not self._hold:
+                await self._release()
+            return
+        await self._befall(fault)
+        if fault is not Fault.DROP:
+            await self._send(frame[: len(frame) // 2] if fault is Fault.MALFORMED else frame, parsed)
+
+    async def _befall(self, fault: Fault | None) -> None:
+        if fault is Fault.DROP:
+            for subscriber in [*self.subscribers]:
+                subscriber.socket.transport.abort()
+            self.subscribers.clear()
+        elif fault is Fault.SILENCE:
+            for subscriber in self.subscribers:
+                subscriber.silent = True
+        elif fault is Fault.SLOW and self.plan is not None:
+            await asyncio.sleep(self.plan.slow_s)
+        elif fault is Fault.ERROR:
+            await self._say(json.dumps({"error": {"code": 1, "msg": "simulated"}, "success": False, "event": "error"}))
+
+    async def _release(self) -> None:
+        held, self._held = self._held, []
+        for frame, parsed in newest_first(self._code, held):
+            await self._send(frame, parsed)
+
+    async def _say(self, text: str) -> None:
+        for subscriber in [*self.subscribers]:
+            if not subscriber.silent:
+                with contextlib.suppress(ConnectionClosed):
+                    await subscriber.socket.send(text)
 
     def _wanted(self, parsed: Parsed) -> bool:
         if isinstance(parsed, Control):
@@ -112,16 +226,22 @@ class Player:
     async def _send(self, frame: bytes, parsed: Parsed) -> None:
         symbols = {trade.symbol for trade in parsed.records} if isinstance(parsed, Trades) else None
         for subscriber in [*self.subscribers]:
-            if not subscriber.symbols or (symbols is not None and symbols.isdisjoint(subscriber.symbols)):
+            if symbols is not None and symbols.isdisjoint(subscriber.symbols):
                 continue
-            sent = subscriber.venue.frame(frame)
             try:
-                await subscriber.socket.send(sent, text=_is_text(sent))
+                await self._deliver(subscriber, frame, parsed)
             except ConnectionClosed:
                 self.subscribers.discard(subscriber)
-                continue
-            self._status.frames_sent += 1
-            self._status.trades_sent += len(parsed.records) if isinstance(parsed, Trades) else 0
+
+    async def _deliver(self, subscriber: Subscriber, frame: bytes, parsed: Parsed) -> None:
+        if not subscriber.symbols or subscriber.silent:
+            return
+        sent = subscriber.venue.frame(frame)
+        await subscriber.socket.send(sent, text=_is_text(sent))
+        while subscriber.late:
+            await subscriber.socket.send(subscriber.late.pop(0))
+        self._status.frames_sent += 1
+        self._status.trades_sent += len(parsed.records) if isinstance(parsed, Trades) else 0
 
 
 def _is_text(frame: bytes) -> bool:

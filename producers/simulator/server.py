@@ -16,7 +16,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from config.errors import MedallionError
+from producers.simulator.faults import Plan
 from producers.simulator.player import Player, Status, Subscriber
+from producers.simulator.rest import answer as rest_answer
 from producers.simulator.venues import VENUES
 from producers.simulator.venues.model import Answer
 
@@ -37,6 +39,7 @@ class Simulator:
         speed: float | None = None,
         wait_for_subscribers: bool = False,
         all_streams: bool = False,
+        plan: Plan | None = None,
     ) -> None:
         """Nothing is served yet.
 
@@ -45,16 +48,25 @@ class Simulator:
             speed: times as fast as recorded, None as fast as the connections take it.
             wait_for_subscribers: play only while somebody is subscribed.
             all_streams: send the recording's other streams too, not only trades.
+            plan: of faults.
 
         Raises:
             UnknownExchangeError: no module for a code.
         """
         self._players = {
-            code: Player(code, path, speed=speed, wait_for_subscribers=wait_for_subscribers, all_streams=all_streams)
+            code: Player(
+                code,
+                path,
+                speed=speed,
+                wait_for_subscribers=wait_for_subscribers,
+                all_streams=all_streams,
+                plan=plan,
+            )
             for code, path in recordings.items()
         }
         self._server: Server | None = None
         self._playing: list[asyncio.Task[None]] = []
+        self._lingering: list[asyncio.Task[None]] = []
 
     async def start(self, port: int = 0) -> int:
         """Serve on 127.0.0.1 and start to play.
@@ -74,6 +86,7 @@ class Simulator:
                 f"port {port}: {error.strerror}; give another one with --port, 0 for a free one"
             ) from error
         self._playing = [asyncio.create_task(player.play()) for player in self._players.values()]
+        self._lingering = [asyncio.create_task(player.linger()) for player in self._players.values()]
         return int(next(iter(self._server.sockets)).getsockname()[1])
 
     async def wait(self) -> None:
@@ -86,9 +99,10 @@ class Simulator:
 
     async def close(self) -> None:
         """Close all connections."""
-        for task in self._playing:
+        tasks = [*self._playing, *self._lingering]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._playing, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
@@ -112,6 +126,9 @@ class Simulator:
         if code not in self._players:
             known = ", ".join(f"/{name}" for name in self._players)
             return connection.respond(HTTPStatus.NOT_FOUND, f"nothing at {request.path}; there is /status, {known}\n")
+        prefix = f"/{code}/rest/"
+        if request.path.startswith(prefix):
+            return _rest(connection, self._players[code], code, request.path.removeprefix(prefix[:-1]))
         return None
 
     async def _connected(self, socket: ServerConnection) -> None:
@@ -121,11 +138,12 @@ class Simulator:
         subscriber = Subscriber(socket, VENUES[code]())
         beating: asyncio.Task[None] | None = None
         try:
-            await _apply(subscriber, subscriber.venue.open(url.path.removeprefix(f"/{code}"), parse_qs(url.query)))
+            opened = subscriber.venue.open(url.path.removeprefix(f"/{code}"), parse_qs(url.query))
+            await _apply(subscriber, opened, player)
             player.subscribers.add(subscriber)
             beating = asyncio.create_task(_beat(subscriber))
             async for message in socket:
-                await _apply(subscriber, subscriber.venue.answer(_text(message)))
+                await _apply(subscriber, subscriber.venue.answer(_text(message)), player)
         except ConnectionClosed:
             pass
         finally:
@@ -143,17 +161,36 @@ def _text(message: str | bytes) -> str:
     return message if isinstance(message, str) else message.decode(errors="replace")
 
 
-async def _apply(subscriber: Subscriber, answer: Answer) -> None:
-    for reply in answer.replies:
+async def _apply(subscriber: Subscriber, answer: Answer, player: Player) -> None:
+    late = player.plan is not None and player.plan.late_acks and bool(answer.subscribed)
+    if late:
+        subscriber.late.extend(answer.replies)
+    for reply in () if late or subscriber.silent else answer.replies:
         await subscriber.socket.send(reply)
     if answer.subscribed or answer.unsubscribed:
         subscriber.symbols |= answer.subscribed
         subscriber.symbols -= answer.unsubscribed
         subscriber.changed_s = time.monotonic()
+        await player.resend(subscriber)
+
+
+def _rest(connection: ServerConnection, player: Player, code: str, target: str) -> Response:
+    refusal = player.dice.refusal() if player.dice is not None else None
+    if refusal is not None and player.plan is not None:
+        response = connection.respond(refusal, "simulated\n")
+        response.headers["Retry-After"] = str(player.plan.retry_after_s)
+        return response
+    body = rest_answer(code, target, player.owned)
+    if body is None:
+        return connection.respond(HTTPStatus.NOT_FOUND, f"{code} has no {target}\n")
+    response = connection.respond(HTTPStatus.OK, body)
+    del response.headers["Content-Type"]
+    response.headers["Content-Type"] = "application/json"
+    return response
 
 
 async def _beat(subscriber: Subscriber) -> None:
     while subscriber.venue.heartbeat_s:
         await asyncio.sleep(subscriber.venue.heartbeat_s)
-        if subscriber.symbols and (beat := subscriber.venue.heartbeat()):
+        if subscriber.symbols and not subscriber.silent and (beat := subscriber.venue.heartbeat()):
             await subscriber.socket.send(beat)

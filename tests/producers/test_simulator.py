@@ -155,6 +155,8 @@ def test_status_counts_and_says_what_else_there_is(recording: Path) -> None:
                     "read": 6,
                     "frames_sent": 4,
                     "trades_sent": 2,
+                    "owned": 2,
+                    "faults": {},
                     "done": True,
                 }
             },

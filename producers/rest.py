@@ -1,0 +1,121 @@
+"""Trades over REST: within the venue's rate, behind its breaker, patient where the exchange asks for patience."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import msgspec
+import structlog
+
+from producers import metrics
+from producers.exchanges.model import Exchange, Trade
+from producers.exchanges.rest import Pages, Rest, RestError, Span
+from producers.guard import Guard, VenueUnavailableError
+from producers.schedule import event_time_us
+
+_TIMEOUT_S = 20.0
+_TRIES = 5
+_BACK_OFF_S = 0.5
+#: No exchange asks for more patience than this; a header that does is not believed.
+_LONGEST_WAIT_S = 300.0
+_TOO_MANY = (418, 429)  # 418: Binance, to those who went on after 429
+_log = structlog.get_logger(__name__)
+
+#: What may be tried again later.
+FAILURES = (RestError, VenueUnavailableError, aiohttp.ClientError, TimeoutError, msgspec.DecodeError)
+
+
+class _BusyError(RestError):
+    def __init__(self, status: int, wait_s: float) -> None:
+        super().__init__(f"HTTP {status}")
+        self.wait_s = wait_s
+
+
+class RestClient:
+    """Of one exchange code; `async with` opens and closes its connections."""
+
+    def __init__(self, exchange: Exchange, rest: Rest, guard: Guard, base: str | None = None) -> None:
+        """`base` instead of the exchange's own URL."""
+        self._code = exchange.code
+        self._rest = rest
+        self._guard = guard
+        self._base = base or rest.url
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        key = os.environ.get(self._rest.key_variable, "") if self._rest.key_variable else ""
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
+            headers={self._rest.key_header: key} if key else {},
+            trust_env=True,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def pages(self, symbol: str, span: Span) -> AsyncIterator[list[Trade]]:
+        """The span's trades, page by page (each oldest first), with others around them.
+
+        Raises:
+            RestError: the exchange answers something else than trades; aiohttp.ClientError, TimeoutError: it cannot
+                be asked; VenueUnavailableError: it is left alone.
+        """
+        while True:
+            trades = await self._get(symbol, span)
+            yield trades
+            if self._rest.pages is Pages.NONE or not trades:
+                return
+            after = _rest_of(span, trades, self._rest.pages)
+            if after is None or after == span:
+                return
+            span = after
+
+    async def _get(self, symbol: str, span: Span) -> list[Trade]:
+        for attempt in range(_TRIES):
+            try:
+                async with self._guard.requesting():
+                    return self._rest.parse(symbol, await self._body(self._rest.request(symbol, span)))
+            except _BusyError as error:
+                if attempt == _TRIES - 1:
+                    raise
+                wait_s = error.wait_s or _BACK_OFF_S * 2**attempt
+                _log.warning("REST refused", exchange=self._code, error=str(error), wait_s=wait_s)
+                await asyncio.sleep(wait_s)
+        raise AssertionError("unreachable")
+
+    async def _body(self, path: str) -> bytes:
+        assert self._session is not None, "use `async with`"
+        async with self._session.get(self._base + path) as response:
+            metrics.REST_REQUESTS.labels(self._code, str(response.status)).inc()
+            body = await response.read()
+            if response.status in _TOO_MANY or response.status >= 500:
+                raise _BusyError(response.status, _retry_after_s(response.headers.get("Retry-After", "")))
+            if response.status != 200:
+                raise RestError(f"HTTP {response.status} to {path}: {body[:200].decode(errors='replace')}")
+            return body
+
+
+def _rest_of(span: Span, trades: list[Trade], pages: Pages) -> Span | None:
+    """What of the span comes after this page; None: nothing."""
+    ids = [int(trade.trade_id) for trade in trades]
+    if pages is Pages.BACKWARD:
+        return dataclasses.replace(span, last=min(ids) - 1) if min(ids) > span.first else None
+    if max(ids) >= span.last:
+        return None
+    time_us = max(event_time_us(trade.timestamp) or 0 for trade in trades)
+    return Span(max(max(ids) + 1, span.first), span.last, max(time_us, span.since_us))
+
+
+def _retry_after_s(text: str) -> float:
+    """Seconds; 0 where the header is absent or a date (no exchange sends one)."""
+    return min(float(text), _LONGEST_WAIT_S) if text.isascii() and text.isdigit() else 0.0

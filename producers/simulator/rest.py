@@ -1,0 +1,125 @@
+"""The exchanges' REST answers of trades, in their own words, from what the simulator owns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import parse_qs, urlsplit
+
+from producers.exchanges.model import Trade
+from producers.schedule import event_time_us
+from producers.simulator.venues.model import dumps
+
+Query = Mapping[str, list[str]]
+#: Trades of a symbol, oldest first.
+Owned = Callable[[str], Sequence[Trade]]
+_BINANCE_PAGE, _OKX_PAGE, _PAGE = 500, 100, 1_000
+
+
+def answer(code: str, target: str, owned: Owned) -> str | None:
+    """The body of the answer to a path with query; None for an interface that the exchange does not have."""
+    url = urlsplit(target)
+    query = parse_qs(url.query)
+    for exchange, path, make in (
+        ("binance", "/historicalTrades", _binance),
+        ("kraken", "/0/public/Trades", _kraken),
+        ("bybit", "/v5/market/recent-trade", _bybit),
+        ("okx", "/api/v5/market/history-trades", _okx),
+    ):
+        if code.startswith(exchange) and url.path.endswith(path):
+            return make(query, owned)
+    parts = url.path.strip("/").split("/")
+    if code == "coinbase" and len(parts) == 3 and (parts[0], parts[2]) == ("products", "trades"):
+        return _coinbase(parts[1], query, owned)
+    return None
+
+
+def _binance(query: Query, owned: Owned) -> str:
+    first, limit = _number(query, "fromId", 0), min(_number(query, "limit", _BINANCE_PAGE), _PAGE)
+    trades = [trade for trade in owned(query["symbol"][0]) if int(trade.trade_id) >= first][:limit]
+    return dumps(
+        [
+            {
+                "id": int(trade.trade_id),
+                "price": trade.price,
+                "qty": trade.quantity,
+                "quoteQty": "0",
+                "time": int(trade.timestamp),
+                "isBuyerMaker": trade.side == "SELL",
+                "isBestMatch": True,
+            }
+            for trade in trades
+        ]
+    )
+
+
+def _kraken(query: Query, owned: Owned) -> str:
+    pair, since_ns = query["pair"][0], _number(query, "since", 0)
+    symbol = f"{pair[:3].replace('XBT', 'BTC').replace('XDG', 'DOGE')}/{pair[3:]}"
+    rows: list[str] = []
+    last = since_ns
+    for trade in owned(symbol):
+        time_us = event_time_us(trade.timestamp) or 0
+        if time_us * 1_000 > since_ns and len(rows) < _number(query, "count", _PAGE):
+            # A number, with the digits of a clock in s.
+            moment = f"{time_us // 1_000_000}.{time_us % 1_000_000:06d}"
+            side = trade.side[0].lower()
+            rows.append(f'["{trade.price}","{trade.quantity}",{moment},"{side}","m","",{trade.trade_id}]')
+            last = time_us * 1_000
+    return f'{{"error":[],"result":{{"{pair}":[{",".join(rows)}],"last":"{last}"}}}}'
+
+
+def _bybit(query: Query, owned: Owned) -> str:
+    category, symbol = query["category"][0], query["symbol"][0]
+    limit = min(_number(query, "limit", 500), 60 if category == "spot" else _PAGE)
+    rows = [
+        {
+            "execId": trade.trade_id,
+            "symbol": trade.symbol,
+            "price": trade.price,
+            "size": trade.quantity,
+            "side": trade.side.capitalize(),
+            "time": trade.timestamp,
+            "isBlockTrade": False,
+            "seq": str(int(trade.sequence) // 10_000),
+        }
+        for trade in reversed(owned(symbol)[-limit:])
+    ]
+    return dumps({"retCode": 0, "retMsg": "OK", "result": {"category": category, "list": rows}, "retExtInfo": {}})
+
+
+def _okx(query: Query, owned: Owned) -> str:
+    before = _number(query, "after", 1 << 62)
+    older = [trade for trade in owned(query["instId"][0]) if int(trade.trade_id) < before]
+    rows = [
+        {
+            "instId": trade.symbol,
+            "side": trade.side.lower(),
+            "sz": trade.quantity,
+            "px": trade.price,
+            "tradeId": trade.trade_id,
+            "ts": trade.timestamp,
+        }
+        for trade in reversed(older[-min(_number(query, "limit", _OKX_PAGE), _OKX_PAGE) :])
+    ]
+    return dumps({"code": "0", "msg": "", "data": rows})
+
+
+def _coinbase(product: str, query: Query, owned: Owned) -> str:
+    before = _number(query, "after", 1 << 62)
+    older = [trade for trade in owned(product) if int(trade.trade_id) < before]
+    rows = [
+        {
+            "trade_id": int(trade.trade_id),
+            # The maker's.
+            "side": "sell" if trade.side == "BUY" else "buy",
+            "size": trade.quantity,
+            "price": trade.price,
+            "time": trade.timestamp,
+        }
+        for trade in reversed(older[-min(_number(query, "limit", _PAGE), _PAGE) :])
+    ]
+    return dumps(rows)
+
+
+def _number(query: Query, name: str, default: int) -> int:
+    return int(query[name][0]) if name in query else default

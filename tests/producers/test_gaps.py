@@ -1,0 +1,261 @@
+"""Invariants: a hole is seen whatever the order of arrival; what REST has fills it, exactly; faults lose no trade."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Message
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.settings import Settings
+from producers.connection import Limits
+from producers.exchanges import REGISTRY, exchange
+from producers.exchanges.model import Rate, Trade, Trades
+from producers.exchanges.rest import Pages, Span
+from producers.gaps import HEALED, OPEN, UNFILLABLE, ConsecutiveIds, Ids, Overlap
+from producers.live import LiveReport, run
+from producers.rest import _rest_of
+from producers.simulator import synthetic
+from producers.simulator.faults import Fault, Plan
+from producers.simulator.rest import answer
+from producers.simulator.server import Simulator
+
+DEADLINE_S = 25.0
+START_US = 1_760_000_000_000_000
+#: As the simulator's recordings are played much faster than life, so is everything that waits.
+FAST = Limits(
+    back_off_s=0.05, healthy_after_s=0.0, close_s=0.2, idle_s=1.5, heal_after_s=0.05, audit_s=0.3,
+    breaker_open_s=0.3, requests=Rate(100, 1.0),
+)  # fmt: skip
+SYMBOLS = {
+    "binance": ["BTCUSDT", "ETHUSDT"],
+    "binance_usdm": ["BTCUSDT"],
+    "binance_coinm": ["BTCUSD_PERP"],
+    "kraken": ["BTC/USD", "DOGE/EUR"],
+    "bybit": ["BTCUSDT"],
+    "bybit_linear": ["BTCUSDT", "ETHUSDT"],
+    "okx": ["BTC-USDT", "ETH-USDT"],
+    "coinbase": ["BTC-USD", "ETH-USD"],
+}
+
+
+def trade(number: int, symbol: str = "X", count: int | None = None) -> Trade:
+    payload = "{}" if count is None else json.dumps({"count": str(count)})
+    return Trade(symbol, str(number), "1", "1", str(START_US // 1_000 + number), "BUY", "", payload)
+
+
+@given(st.integers(-50, 50), st.integers(0, 60), st.lists(st.integers(-60, 120)))
+def test_ids_are_a_set(first: int, length: int, out: list[int]) -> None:
+    ids, model = Ids(first, first + length), set(range(first, first + length + 1))
+    for number in out:
+        assert ids.discard(number) == (number in model)
+        model.discard(number)
+        assert (ids.count, [n for n in range(-70, 130) if ids.has(n)]) == (len(model), sorted(model))
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, unique=True), st.data())
+def test_what_is_open_is_what_no_message_brought(numbers: list[int], data: st.DataObject) -> None:
+    """In any order, cut into messages in any way: open holes are the ids between the first seen and the highest."""
+    detector, gaps, seen = ConsecutiveIds(exchange("binance")), [], []
+    rest = numbers
+    while rest:
+        size = data.draw(st.integers(1, 4))
+        batch, rest = rest[:size], rest[size:]
+        gaps += detector.observe([trade(number) for number in batch])
+        seen += batch
+    missing = {number for gap in gaps if gap.state == OPEN and gap.ids for number in range(70) if gap.ids.has(number)}
+    assert missing & set(numbers) == set()
+    # The lowest of the first message is where the sequence starts; what is older is nobody's hole.
+    assert missing | set(numbers) >= set(range(numbers[0], max(numbers) + 1))
+    assert all((gap.state == HEALED) == (gap.missing == 0) for gap in gaps)
+
+
+def test_a_trade_that_stands_for_several_makes_no_hole() -> None:
+    detector = ConsecutiveIds(exchange("okx"))
+    assert detector.observe([trade(10, count=1)]) == []
+    assert detector.observe([trade(13, count=3)]) == []
+    (gap,) = detector.observe([trade(18, count=2)])
+    assert (gap.from_id, gap.to_id, gap.found) == ("14", "16", 3)
+    detector.observe([trade(16, count=3)])
+    assert gap.state == HEALED
+
+
+def test_symbols_do_not_mix_and_texts_that_are_no_numbers_are_left_alone() -> None:
+    detector = ConsecutiveIds(exchange("binance"))
+    mixed = [trade(1, "A"), trade(100, "B"), trade(2, "A"), trade(101, "B")]
+    assert detector.observe(mixed) == []
+    assert detector.observe([Trade("A", "", "", "", "", "", "", "{}")]) == []
+    assert [gap.symbol for gap in detector.observe([trade(4, "A"), trade(103, "B")])] == ["A", "B"]
+
+
+def test_overlap_finds_what_the_stream_did_not_bring_and_says_where_rest_does_not_reach() -> None:
+    overlap = Overlap()
+    overlap.observe([trade(number) for number in (1, 2, 3, 7, 8)])
+    lost, (gap,) = overlap.compare("X", [trade(number) for number in range(2, 12)])
+    assert [one.trade_id for one in lost] == ["4", "5", "6"]  # 9 and later may still be on their way
+    assert (gap.found, gap.state) == (3, OPEN)
+    overlap.observe(lost)
+    assert overlap.compare("X", [trade(number) for number in range(2, 9)]) == ([], [])
+    overlap.interrupted("X")
+    overlap.observe([trade(number) for number in (50, 51)])
+    lost, gaps = overlap.compare("X", [trade(number) for number in range(40, 52)])
+    assert [one.trade_id for one in lost] == [str(number) for number in range(40, 50)]
+    assert [(one.state, one.found) for one in gaps] == [(UNFILLABLE, 0), (OPEN, 10)]
+    assert gaps[0].to_us - gaps[0].from_us == (40 - 8) * 1_000
+
+
+@pytest.mark.parametrize("code", REGISTRY)
+def test_rest_serves_the_very_trades_of_the_stream_page_by_page(code: str, tmp_path: Path) -> None:
+    """Every field but the payload, also the order key, whatever interface a trade came from."""
+    path = tmp_path / "a.jsonl"
+    symbol = SYMBOLS[code][0]
+    synthetic.write(path, code, [symbol], seconds=100, rate=30, seed=1, start_us=START_US)
+    known = exchange(code)
+    streamed = []
+    for line in path.read_bytes().splitlines():
+        parsed = known.parse(line)
+        assert isinstance(parsed, Trades)
+        streamed += parsed.records
+    rest = known.rest
+    assert rest is not None
+    if rest.pages is Pages.NONE:
+        wanted = streamed[-60:] if code == "bybit" else streamed[-1_000:]
+        first = last = 0
+    else:
+        wanted = streamed[500:2_500]
+        first, last = int(wanted[0].trade_id), int(wanted[-1].trade_id)
+    span: Span | None = Span(first, last, START_US + 500 * 33_333 - 1_000)
+    got: dict[str, Trade] = {}
+    while span is not None:
+        body = answer(code, rest.request(symbol, span), lambda _symbol: streamed)
+        assert body is not None
+        page = rest.parse(symbol, body.encode())
+        assert [int(one.timestamp) if one.timestamp.isdigit() else one.timestamp for one in page] == sorted(
+            int(one.timestamp) if one.timestamp.isdigit() else one.timestamp for one in page
+        )
+        got |= {one.trade_id: one for one in page}
+        after = _rest_of(span, page, rest.pages) if rest.pages is not Pages.NONE else None
+        assert after != span, "no progress"
+        span = after
+
+    def fields(one: Trade) -> tuple[object, ...]:
+        moment = one.timestamp if code != "kraken" else None  # ISO 8601 there, Unix time here
+        return one.symbol, one.trade_id, one.price, one.quantity, moment, one.side, one.sequence
+
+    assert [fields(got[one.trade_id]) for one in wanted[1:]] == [fields(one) for one in wanted[1:]]
+
+
+def produce(
+    code: str, recording: Path, total: int, settings: Settings, plan: Plan, *, speed: float | None = 100.0
+) -> tuple[LiveReport, dict[str, object], set[tuple[str, str]]]:
+    """Play to the live producer until it has all: its report, the simulator's status, and what it owned."""
+    known = exchange(code)
+    owned = {
+        (one.symbol, one.trade_id)
+        for line in recording.read_bytes().splitlines()
+        if isinstance(parsed := known.parse(line), Trades)
+        for one in parsed.records
+    }
+
+    async def main() -> tuple[LiveReport, dict[str, object]]:
+        simulator = Simulator({code: recording}, speed=speed, wait_for_subscribers=True, plan=plan)
+        port = await simulator.start()
+        quiet = 0
+
+        def until(report: LiveReport) -> bool:
+            # Everything was played, nothing is open, and nothing happened for a while (audits included).
+            nonlocal quiet
+            over = bool(simulator.status()["done"]) and report.gaps.open == 0
+            quiet = quiet + 1 if over else 0
+            return quiet > 10
+
+        report = await run(
+            code, sorted({symbol for symbol, _ in owned}), settings, limits=FAST,
+            endpoint=f"ws://127.0.0.1:{port}/{code}", rest_endpoint=f"http://127.0.0.1:{port}/{code}/rest",
+            until=until, duration_s=DEADLINE_S,
+        )  # fmt: skip
+        status = simulator.status()
+        await simulator.close()
+        return report, status
+
+    report, status = asyncio.run(main())
+    return report, status, owned
+
+
+def published(settings: Settings, code: str, consume: Callable[[str], list[Message]]) -> set[tuple[str, str]]:
+    values = [json.loads(message.value()) for message in consume(settings.raw_topic(code))]
+    return {(value["symbol"], value["trade_id"]) for value in values if value["trade_id"]}
+
+
+@pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
+def test_each_fault_alone_loses_no_trade(
+    fault: Fault, tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]
+) -> None:
+    path = tmp_path / "a.jsonl"
+    count = synthetic.write(path, "binance", SYMBOLS["binance"], seconds=200, rate=10, seed=2, start_us=START_US)
+    plan = Plan(7, every=400, kinds=(fault,), retry_after_s=0, late_acks=False, resend=0, rest=0.0)
+    report, status, owned = produce("binance", path, count, settings, plan)
+    assert status["exchanges"]["binance"]["faults"][fault.name] >= 1  # type: ignore[index]
+    assert published(settings, "binance", consume) == owned
+    assert report.gaps.found == report.gaps.healed
+    if fault in {Fault.DROP, Fault.SILENCE, Fault.SKIP, Fault.MALFORMED}:
+        assert report.gaps.healed > 0, "the fault lost nothing: the test shows nothing"
+
+
+@pytest.mark.parametrize("code", ["binance", "kraken", "bybit_linear", "okx", "coinbase"])
+def test_all_faults_together_lose_no_trade_of_any_exchange(
+    code: str, tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]
+) -> None:
+    path = tmp_path / "a.jsonl"
+    count = synthetic.write(path, code, SYMBOLS[code], seconds=400, rate=10, seed=3, start_us=START_US)
+    plan = Plan(11, every=300, retry_after_s=0)
+    report, status, owned = produce(code, path, count, settings, plan)
+    assert sum(status["exchanges"][code]["faults"].values()) >= 5  # type: ignore[index]
+    assert published(settings, code, consume) == owned
+    assert (report.gaps.open, report.gaps.unfillable) == (0, 0)
+    notes = [json.loads(message.value()) for message in consume(settings.gaps_topic)]
+    last = {}
+    for note in sorted(notes, key=lambda note: note["noted_at"]):
+        last[note["exchange_symbol"], note["detected_at"], note["from_id"]] = note["state"]
+    assert set(last.values()) == {HEALED}
+
+
+def test_faults_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    from producers.simulator.faults import Dice
+
+    def draw(seed: int) -> list[object]:
+        dice = Dice(Plan(seed, every=5))
+        return [(dice.fault(), dice.refusal()) for _ in range(500)]
+
+    assert draw(1) == draw(1) != draw(2)
+
+
+def test_a_hole_that_rest_does_not_fill_is_given_up_and_told(
+    settings: Settings, consume: Callable[[str], list[Message]], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.jsonl"
+    frames = [f'{{"e":"trade","s":"X","t":{n},"p":"1","q":"1","T":{START_US // 1_000 + n},"m":true}}' for n in (1, 5)]
+    path.write_text("\n".join(frames))
+
+    async def main() -> LiveReport:
+        simulator = Simulator({"binance": path}, wait_for_subscribers=True)
+        port = await simulator.start()
+        report = await run(
+            "binance", ["X"], settings, limits=dataclasses.replace(FAST, heal_for_s=0.3),
+            endpoint=f"ws://127.0.0.1:{port}/binance", rest_endpoint=f"http://127.0.0.1:{port}/binance/rest",
+            until=lambda report: report.gaps.unfillable > 0, duration_s=DEADLINE_S,
+        )  # fmt: skip
+        await simulator.close()
+        return report
+
+    report = asyncio.run(main())
+    assert (report.gaps.found, report.gaps.unfillable) == (3, 3)
+    notes = [json.loads(message.value()) for message in consume(settings.gaps_topic)]
+    assert [note["state"] for note in sorted(notes, key=lambda note: note["noted_at"])] == [OPEN, UNFILLABLE]
+    assert {(n["from_id"], n["to_id"], n["ids_missing"], n["ids_open"]) for n in notes} == {("2", "4", 3, 3)}
