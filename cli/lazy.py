@@ -24,6 +24,7 @@ COMMANDS = {
     "offload": "cli.cold:offload_app",
     "lineage": "cli.cold:lineage_app",
     "pin": "cli.pins:app",
+    "rederive": "cli.rederive:rederive",
     "symbols": "cli.symbols:app",
 }
 

@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
-from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, LessThan
 from pyiceberg.table import Table
 
 from config.settings import Settings
@@ -162,7 +161,7 @@ class _Gate:
 
     def _files(self, cold: ColdTable, part: Slice) -> list[str]:
         table: Table = self._tables[cold.name]
-        return [task.file.file_path for task in table.scan(row_filter=_between(cold.hot_event, part)).plan_files()]
+        return [task.file.file_path for task in table.scan(row_filter=part.between(cold.hot_event)).plan_files()]
 
 
 def close_gate(
@@ -194,11 +193,3 @@ def leaving(name: str) -> str:
 
 def _state_table(cold: ColdTable) -> str:
     return f"{cold.hot}_state" if cold.layer == "gold" else cold.hot
-
-
-def _between(column: str, part: Slice) -> BooleanExpression:
-    # pyiceberg accepts plain names and values here, which its annotations do not say.
-    return And(
-        GreaterThanOrEqual(column, instant(part.from_us).isoformat()),  # type: ignore[call-arg, arg-type]
-        LessThan(column, instant(part.to_us).isoformat()),  # type: ignore[call-arg, arg-type]
-    )

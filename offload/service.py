@@ -115,6 +115,8 @@ class OffloadService:
     def _ended(self, event: JobExecutionEvent) -> None:
         """The scheduler has caught whatever a run raised: remember it and try again soon."""
         if event.exception is None:
+            if event.job_id == "daily":
+                return
             self._fault = ""
             self._last_success = time.monotonic()
             return

@@ -37,13 +37,16 @@ class Slice:
 
     def predicate(self, table: ColdTable) -> BooleanExpression:
         """The rows of `table` that belong to the slice."""
-        column = table.arrival or table.partition_time
+        span = self.between(table.arrival or table.partition_time)
+        return And(span, EqualTo("exchange", self.key)) if self.key else span  # type: ignore[call-arg, arg-type]
+
+    def between(self, column: str) -> BooleanExpression:
+        """The rows whose time `column` lies in the span, whatever the key."""
         # pyiceberg accepts plain names and values here, which its annotations do not say.
-        span = And(
+        return And(
             GreaterThanOrEqual(column, instant(self.from_us).isoformat()),  # type: ignore[call-arg, arg-type]
             LessThan(column, instant(self.to_us).isoformat()),  # type: ignore[call-arg, arg-type]
         )
-        return And(span, EqualTo("exchange", self.key)) if self.key else span  # type: ignore[call-arg, arg-type]
 
 
 def instant(us: int) -> datetime:

@@ -1,6 +1,7 @@
--- The partitions a hot table has now, and its parts' rows.
+-- The partitions a hot table has rows in. What was moved or dropped leaves empty parts for a while.
 SELECT partition_id, toInt64(sum(rows)) AS part_rows
 FROM system.parts
 WHERE database = currentDatabase() AND table = {table:String} AND active
 GROUP BY partition_id
+HAVING part_rows > 0
 ORDER BY partition_id

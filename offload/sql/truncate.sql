@@ -1,0 +1,2 @@
+-- Empty a twin table.
+TRUNCATE TABLE {{ table }}

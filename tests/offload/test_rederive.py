@@ -1,0 +1,251 @@
+"""A limit in the registry changes, and Silver and Gold follow in both tiers, by the live rules (scenario 1)."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
+from polars.testing import assert_frame_equal
+
+from config.settings import Settings
+from ddl.layers import load_layers
+from offload.gate import close_gate
+from offload.hot import ClickHouseHttp, Parameters
+from offload.pins import Pins
+from offload.rederive import RederiveError, rederive
+from offload.redo import VALUES
+from offload.run import run
+from offload.tables import BY_NAME, TABLES
+from offload.verify import verify
+from tests.offload.cold_tables import load, read
+from tests.offload.hot_tables import HotTables, candles, raw_rows, read_tape, silver_rows
+from tests.offload.test_gate import LATER
+
+FROM, TO = datetime(2024, 8, 1, tzinfo=UTC), datetime(2024, 8, 20, tzinfo=UTC)
+LOW, HIGH = Decimal("0.05"), Decimal("0.2")
+
+
+@pytest.fixture
+def trades(tape: Path) -> pl.DataFrame:
+    return read_tape(tape)
+
+
+def within(trades: pl.DataFrame, limit: Decimal) -> pl.DataFrame:
+    """What a quantity limit of BTCUSDT lets through."""
+    quantity = pl.col("qty").str.to_decimal(scale=18)
+    return trades.filter((pl.col("symbol") != "BTCUSDT") | (quantity <= pl.lit(limit)))
+
+
+def limited(settings: Settings, folder: Path, limit: Decimal) -> Settings:
+    """The settings with a registry of that limit."""
+    path = folder / f"symbols-{limit}.yaml"
+    path.write_text(
+        "version: 1\ndefaults: {price_max: 1000000, quantity_max: 100000}\nexchanges:\n"
+        "  binance:\n"
+        f"    BTCUSDT: {{canonical: BTCUSDT, base: BTC, quote: USDT, quantity_max: {limit}}}\n"
+        "    ETHUSDT: {canonical: ETHUSDT, base: ETH, quote: USDT}\n"
+        "  binance_usdm:\n"
+        "    BTCUSDT: {canonical: BTCUSDT, base: BTC, quote: USDT}\n"
+        "    ETHUSDT: {canonical: ETHUSDT, base: ETH, quote: USDT}\n"
+    )
+    return settings.model_copy(update={"symbols_file": path})
+
+
+def fill(hot: HotTables, trades: pl.DataFrame, limit: Decimal) -> None:
+    hot.insert("trades_raw", raw_rows(trades))
+    hot.insert("silver_trades", silver_rows(within(trades, limit)))
+
+
+def assert_is(hot: HotTables, settings: Settings, expected: pl.DataFrame) -> None:
+    """Silver's values and Gold in both tiers, against polars over the trades."""
+    key = ["exchange", "symbol", "trade_id"]
+    truth = silver_rows(expected).select(*key, *VALUES).sort(key)
+    cold = read(settings, BY_NAME["silver_trades"]).with_columns(pl.col("sequence").cast(pl.UInt64))
+    assert_frame_equal(cold.select(truth.columns).sort(key), truth)
+    assert hot.count("silver_trades") == expected.height
+    assert hot.count("(SELECT DISTINCT exchange, symbol, trade_id FROM silver_trades)") == expected.height
+    for frame in load_layers().timeframes:
+        made = candles(expected, timedelta(seconds=frame.seconds))
+        order = ["exchange", "symbol", "window_start"]
+        assert_frame_equal(read(settings, BY_NAME[frame.view]).sort(order).select(made.columns), made)
+        assert hot.count(frame.view) == made.height
+        volume = hot.client.query(
+            f"SELECT sum(volume), sum(quote_volume), sum(trade_count) FROM {frame.view}"
+        ).result_rows
+        assert volume == [(made["volume"].sum(), made["quote_volume"].sum(), made["trade_count"].sum())]
+    assert verify(settings).ok
+
+
+@pytest.mark.parametrize(("before", "after"), [(LOW, HIGH), (HIGH, LOW)])
+def test_a_changed_limit_is_followed(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, before: Decimal, after: Decimal
+) -> None:
+    other = read_tape_of(trades, "binance_usdm")
+    fill(hot, trades, before)
+    fill(hot, other, before)
+    run(settings)
+    # Live rows that are not in Iceberg yet: of the same day, in a later hour.
+    live = trades.filter(pl.col("symbol") == "ETHUSDT").head(2)
+    live = live.with_columns(
+        pl.format("9{}", "trade_id").alias("trade_id"),
+        pl.lit(datetime.now(UTC)).dt.cast_time_unit("us").alias("arrived"),
+    )
+    hot.insert("silver_trades", silver_rows(live))
+    Pins(settings).create("before")
+    new = limited(settings, tmp_path, after)
+    gained = within(trades, HIGH).height - within(trades, LOW).height
+    assert gained > 100
+    planned = rederive(new, FROM, TO, exchange="binance", dry_run=True)
+    change = {"added": sum(day.added for day in planned), "removed": sum(day.removed for day in planned)}
+    assert change == {"added": gained if after > before else 0, "removed": gained if after < before else 0}
+    assert {day.altered for day in planned} == {day.unfounded for day in planned} == {0}
+    assert all(count > 0 for day in planned for count in day.candles_altered.values())
+    done = rederive(new, FROM, TO, exchange="binance")
+    assert [day.model_copy(update={"published": ()}) for day in done] == planned
+    assert {table.partition("/")[0] for day in done for table in day.published} == {
+        "silver_trades",
+        *(frame.state_table for frame in load_layers().timeframes),
+    }
+    # The live rows are where they were; from here on they would only blur the comparison.
+    assert hot.count("silver_trades WHERE trade_id LIKE '9%' AND length(trade_id) > 10") == 2
+    hot.client.command("ALTER TABLE silver_trades DELETE WHERE length(trade_id) > 10 SETTINGS mutations_sync = 2")
+    snapshots = {cold.name: load(settings, cold).current_snapshot() for cold in TABLES}
+    again = rederive(new, FROM, TO, exchange="binance")
+    assert {(day.added, day.removed, day.altered) for day in again} == {(0, 0, 0)}
+    assert {cold.name: load(settings, cold).current_snapshot() for cold in TABLES} == snapshots
+    assert_is(hot, settings, pl.concat([within(trades, after), within(other, before)]))
+    old = load(settings, BY_NAME["silver_trades"]).scan().use_ref("before").to_arrow()
+    assert old.num_rows == within(trades, before).height + within(other, before).height
+
+
+def read_tape_of(trades: pl.DataFrame, exchange: str) -> pl.DataFrame:
+    return trades.with_columns(pl.lit(exchange).alias("exchange"))
+
+
+def test_live_rows_wait_for_the_publication_and_are_not_lost(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
+) -> None:
+    """A writer that repeats failed inserts, as the Silver worker does, all the while."""
+    fill(hot, trades, LOW)
+    run(settings)
+    stop, written, refused = threading.Event(), 0, 0
+    lives = HotTables.__new__(HotTables)
+    lives.settings, lives._folder = settings, tmp_path / "live"
+    lives._folder.mkdir()
+    lives.client = lives._connect(settings.clickhouse_database)
+
+    def write() -> None:
+        nonlocal written, refused
+        while not stop.is_set():
+            now = pl.lit(datetime.now(UTC)).dt.cast_time_unit("us")
+            name = pl.lit(f"9{written:012d}")
+            row = trades.filter(pl.col("symbol") == "ETHUSDT").head(1)
+            row = silver_rows(row.with_columns(name.alias("trade_id"), now.alias("arrived")))
+            try:
+                lives.insert("silver_trades", row)
+                written += 1
+            except DatabaseError as error:
+                refused += "publishing" in str(error)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        rederive(limited(settings, tmp_path, HIGH), FROM, TO)
+    finally:
+        stop.set()
+        writer.join()
+    assert refused > 0
+    assert written > 0
+    total = within(trades, HIGH).height + written
+    assert hot.count("silver_trades") == total
+    for frame in load_layers().timeframes:
+        assert int(str(hot.client.command(f"SELECT sum(trade_count) FROM {frame.view}"))) == total
+
+
+class DiedError(Exception):
+    """Stands for a SIGKILL at this statement."""
+
+
+class Dying(ClickHouseHttp):
+    """Dies when it is to send a statement."""
+
+    def __init__(self, settings: Settings, at: str) -> None:
+        super().__init__(settings)
+        self._at, self._dead = at, False
+
+    def command(self, sql: str, parameters: Parameters) -> None:
+        # A dead process sends no more statements either.
+        if self._dead or self._at in sql:
+            self._dead = True
+            raise DiedError
+        super().command(sql, parameters)
+
+
+@pytest.mark.parametrize(
+    "at", ["ADD CONSTRAINT", "silver_trades REPLACE PARTITION", "gold_ohlcv_5m_state REPLACE PARTITION"]
+)
+def test_one_that_died_is_finished_by_the_next(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, at: str
+) -> None:
+    fill(hot, trades, HIGH)
+    run(settings)
+    new = limited(settings, tmp_path, LOW)
+    with pytest.raises(DiedError):
+        rederive(new, FROM, TO, hot=Dying(settings, at))
+    rederive(new, FROM, TO)
+    assert_is(hot, settings, within(trades, LOW))
+
+
+def test_one_that_died_between_iceberg_silver_and_gold_is_finished_by_the_next(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(hot, trades, HIGH)
+    run(settings)
+    new = limited(settings, tmp_path, LOW)
+
+    def die(*_: object) -> None:
+        raise DiedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("offload.rederive.replace_slices", die)
+        with pytest.raises(DiedError):
+            rederive(new, FROM, TO)
+    rederive(new, FROM, TO)
+    assert_is(hot, settings, within(trades, LOW))
+
+
+def test_days_that_only_iceberg_holds_are_re_derived_there(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
+) -> None:
+    fill(hot, trades, HIGH)
+    run(settings)
+    close_gate(settings, drop=True, now=LATER)
+    report = rederive(limited(settings, tmp_path, LOW), FROM, TO)
+    assert {day.published for day in report} == {()}
+    silver = read(settings, BY_NAME["silver_trades"])
+    assert silver.height == within(trades, LOW).height
+    assert read(settings, BY_NAME["gold_ohlcv_1d"])["trade_count"].sum() == silver.height
+    assert hot.count("silver_trades") == 0
+
+
+def test_one_symbol_leaves_the_other_alone(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
+) -> None:
+    fill(hot, trades, HIGH)
+    run(settings)
+    report = rederive(limited(settings, tmp_path, LOW), FROM, TO, symbol="ETHUSDT")
+    assert {day.removed for day in report} == {0}
+    assert_is(hot, settings, within(trades, HIGH))
+    rederive(limited(settings, tmp_path, LOW), FROM, TO, symbol="BTCUSDT")
+    assert_is(hot, settings, within(trades, LOW))
+
+
+def test_today_is_refused(settings: Settings, hot: HotTables) -> None:
+    now = datetime.now(UTC)
+    with pytest.raises(RederiveError, match="Only days that are over"):
+        rederive(settings, now - timedelta(days=1), now)
