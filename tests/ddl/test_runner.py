@@ -57,7 +57,7 @@ def test_apply_makes_every_object_once(engine: Engine) -> None:
 def test_consumption_starts_last(engine: Engine) -> None:
     """A row that arrived while a view is missing would pass it by."""
     applied = apply(engine, fresh())
-    assert names(applied)[-2:] == ["trades_raw_mv", "dlq_trades_mv"]
+    assert names(applied)[-3:] == ["trades_raw_mv", "dlq_trades_mv", "producer_gaps_mv"]
 
 
 def apply_in_pieces(engine: Engine, settings: Settings) -> int:
@@ -108,7 +108,9 @@ def test_a_new_exchange_and_limit_are_taken_over_in_place(engine: Engine) -> Non
     publish(engine, settings, [envelope(trade_id="before")])
     other = changed(settings, exchanges=("binance", "mexc"), max_message_bytes=2_000)
     applied = apply(engine, other)
-    assert names(applied) == ["trades_raw_queue", "bronze_trades_mv", "trades_raw_mv", "dlq_trades_mv"]
+    assert names(applied) == [
+        "trades_raw_queue", "bronze_trades_mv", "trades_raw_mv", "dlq_trades_mv", "producer_gaps_mv",
+    ]  # fmt: skip
     publish(engine, other, [envelope(trade_id="after"), envelope(trade_id="long", payload="x" * 2_000)])
     assert engine.execute(
         f"SELECT trade_id, defect FROM {settings.clickhouse_database}.bronze_trades_sink ORDER BY trade_id"
@@ -136,11 +138,11 @@ def test_while_views_change_nothing_is_consumed(engine: Engine) -> None:
     changes = [sql for sql in engine.sent if sql.startswith(("DROP", "CREATE", "ALTER"))]
     kept = [sql for sql in changes if "schema_migrations" not in sql and "CREATE DATABASE" not in sql]
     assert [sql.split(".", 1)[1].split()[0] for sql in kept] == [
-        "trades_raw_mv", "dlq_trades_mv",
+        "trades_raw_mv", "dlq_trades_mv", "producer_gaps_mv",
         "bronze_trades_sink_mv", "bronze_trades_sink_mv_1",
-        "trades_raw_mv", "dlq_trades_mv",
+        "trades_raw_mv", "dlq_trades_mv", "producer_gaps_mv",
     ]  # fmt: skip
-    assert kept[2].startswith("ALTER TABLE")
+    assert kept[3].startswith("ALTER TABLE")
 
 
 def test_a_dropped_view_is_made_again_and_a_dropped_table_is_not(engine: Engine) -> None:
@@ -193,7 +195,7 @@ def test_a_later_migration_alters_a_table(engine: Engine) -> None:
     later = split("0099_note", text)
     assert [statement.kind for statement in later] == [Kind.ALTER, Kind.DATA]
     assert states(engine, settings, later)["trades_raw"] is State.PENDING
-    assert len(apply(engine, settings, [*render(settings), *later])) == 4
+    assert len(apply(engine, settings, [*render(settings), *later])) == 5
     assert apply(engine, settings, [*render(settings), *later]) == []
     assert set(states(engine, settings, later).values()) == {State.APPLIED}
     edited = split("0099_note", text.replace("'a;b'", "'c'"))
