@@ -1,0 +1,58 @@
+"""A running embedded stack whose symbols file a test may change, and the `medallion` command beside it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stack.conftest import clean_environment
+
+
+@dataclass
+class Running:
+    """A stack on `folder` that judges by `symbols`."""
+
+    folder: Path
+    symbols: Path
+    home: Path
+
+    def run(self, *arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+        """`medallion …`, which must end with `code`."""
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", *map(str, arguments), "--data-dir", str(self.folder)],
+            env={**clean_environment(self.home), "MEDALLION_SYMBOLS_FILE": str(self.symbols)},
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        assert done.returncode == code, f"medallion {arguments} → {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *arguments: str | Path, code: int = 0) -> Any:
+        """The answer of `medallion … --json`."""
+        return json.loads(self.run(*arguments, "--json", code=code).stdout)
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        """The rows of a SELECT."""
+        lines = self.run("query", sql, "--format", "JSONEachRow").stdout.splitlines()
+        return [json.loads(line) for line in lines]
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    """A fresh stack; it judges by a copy of the shipped symbols file."""
+    symbols = tmp_path / "symbols.yaml"
+    shipped = Path(__file__).resolve().parents[2] / "config" / "symbols.yaml"
+    symbols.write_text(shipped.read_text(encoding="utf-8"), encoding="utf-8")
+    stack = Running(tmp_path / "stack", symbols, tmp_path / "home")
+    stack.run("up", "--detach")
+    yield stack
+    stack.run("down", "--timeout", "0")
