@@ -14,16 +14,18 @@ _SECURITY = {
 }
 
 
-def consumer_config(settings: Mapping[str, str], brokers: str | None) -> dict[str, object]:
+def consumer_config(settings: Mapping[str, str], brokers: str | None, instance: str) -> dict[str, object]:
     """A consumer that starts a new group at the beginning and commits only when told to, as the engine's does.
 
     Args:
         settings: the table's `kafka_…` settings.
         brokers: replaces `kafka_broker_list`.
+        instance: the name of this member in its group; the same one after a restart takes its place over at once.
     """
     return {
         **_common(settings, brokers),
         "group.id": settings["kafka_group_name"],
+        "group.instance.id": instance,
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,

@@ -198,7 +198,7 @@ class KafkaTables:
         return Source(
             stand_in,
             session,
-            consumer_config(table.settings, brokers),
+            consumer_config(table.settings, brokers, uuid),
             self._gate,
             lambda: uuid in self._catalog.fed,
             lambda: self._delivery(uuid),
