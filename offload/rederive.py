@@ -29,7 +29,15 @@ from offload.commit import Replacement, replace_slices
 from offload.errors import CommitConflictError, OffloadError
 from offload.export import Export, slice_folder
 from offload.hot import ClickHouseHttp, HotStore
-from offload.ledger import SUMMARY_ATTEMPT, SUMMARY_SLICES, SliceRecord, ledger_properties, read_ledger
+from offload.ledger import (
+    SUMMARY_ATTEMPT,
+    SUMMARY_SLICES,
+    SliceRecord,
+    ledger_properties,
+    read_ledger,
+    read_silver_windows,
+    silver_properties,
+)
 from offload.publish import is_published, publish
 from offload.redo import IDENTITY, Redone, candles, candles_altered, redo
 from offload.slices import DAY_US, GRACE_US, HOUR_US, Slice, gold_slices, hour, instant, micros
@@ -129,12 +137,16 @@ class _Day:
             return None
         report = self._report(before, redone)
         if redone.added.height or redone.removed.height or redone.altered.height:
+            earlier = read_ledger(table.properties)
             table = self._replace_silver(table, before, redone)
+            measures = {name: record.measure for name, record in earlier.items()}
+        else:
+            measures = {}
         if self.symbol:
             redone = self._whole(table, redone)
         for cold in TABLES:
             if cold.layer == "gold":
-                self._replace_gold(cold, redone.rows)
+                self._replace_gold(cold, redone.rows, measures, read_ledger(table.properties))
         tables = {cold.name: self._load(cold) for cold in TABLES}
         if is_published(self.hot, tables, self.part):
             return report
@@ -263,15 +275,33 @@ class _Day:
             raise CommitConflictError(f"An offload changed {self.part.id} meanwhile: {error}. Run again.") from error
         return self._load(_SILVER)
 
-    def _replace_gold(self, cold: ColdTable, silver: pl.DataFrame) -> None:
-        """The candles of the day in their slice, if any of them differs."""
+    def _replace_gold(
+        self, cold: ColdTable, silver: pl.DataFrame, earlier: dict[str, int], windows: dict[str, SliceRecord]
+    ) -> None:
+        """The candles of the day in their slice, if any of them differs.
+
+        `windows` is Silver's ledger, `earlier` its measures before: what Gold had followed then, it has followed now.
+        A measure that fell lowers Gold's, or rows that come late would not be noticed.
+        """
         table = self._load(cold)
+        followed = read_silver_windows(table.properties)
+        moved = {
+            name: record.measure
+            for name, record in windows.items()
+            if name in followed
+            and followed[name] != record.measure
+            and (followed[name] == earlier.get(name) or followed[name] > record.measure)
+        }
+        fresh = {name: record.measure for name, record in windows.items() if earlier and name not in earlier}
+        more = silver_properties({**moved, **fresh}.items())
         (part,) = gold_slices(cold, [(self.part.key, self.part.from_us)])
         known = read_ledger(table.properties).get(part.id)
         found = _read(table, part.predicate(cold))
         in_day = pl.col("window_start").is_between(instant(self.part.from_us), instant(self.part.to_us), closed="left")
         made = candles(silver, cold.bucket_seconds).cast(found.schema).select(found.columns)
         if not candles_altered(found.filter(in_day), made):
+            if more:
+                replace_slices(table, cold, new_attempt(), [], more)
             return
         rows = pl.concat([found.filter(~in_day), made]).sort("symbol", "window_start")
         attempt = new_attempt()
@@ -281,7 +311,7 @@ class _Day:
         trades = int(rows["trade_count"].sum())
         until_us, final = (known.until_us, known.final) if known else (part.to_us, True)
         record = SliceRecord(attempt=attempt, rows=rows.height, measure=trades, until_us=until_us, final=final)
-        replace_slices(table, cold, attempt, [Replacement(Export(part, files), record)], {})
+        replace_slices(table, cold, attempt, [Replacement(Export(part, files), record)], more)
 
 
 def _hours(rows: pl.DataFrame) -> set[int]:

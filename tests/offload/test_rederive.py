@@ -23,7 +23,7 @@ from offload.run import run
 from offload.tables import BY_NAME, TABLES
 from offload.verify import verify
 from tests.offload.cold_tables import load, read
-from tests.offload.hot_tables import HotTables, candles, raw_rows, read_tape, silver_rows
+from tests.offload.hot_tables import ARRIVAL, HotTables, candles, raw_rows, read_tape, silver_rows
 from tests.offload.test_gate import LATER
 
 FROM, TO = datetime(2024, 8, 1, tzinfo=UTC), datetime(2024, 8, 20, tzinfo=UTC)
@@ -119,6 +119,9 @@ def test_a_changed_limit_is_followed(
     assert {(day.added, day.removed, day.altered) for day in again} == {(0, 0, 0)}
     assert {cold.name: load(settings, cold).current_snapshot() for cold in TABLES} == snapshots
     assert_is(hot, settings, pl.concat([within(trades, after), within(other, before)]))
+    # The offload finds nothing to do, and the corrected version can be pinned.
+    assert {part.outcome for part in run(settings, end=ARRIVAL + timedelta(hours=3)).slices} == {"unchanged"}
+    Pins(settings).create("after")
     old = load(settings, BY_NAME["silver_trades"]).scan().use_ref("before").to_arrow()
     assert old.num_rows == within(trades, before).height + within(other, before).height
 
