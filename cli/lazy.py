@@ -17,6 +17,7 @@ COMMANDS = {
     "down": "cli.stack:down",
     "produce": "cli.feed:produce",
     "replay": "cli.feed:replay",
+    "backfill": "cli.backfill:backfill",
     "drain": "cli.query:drain",
     "query": "cli.query:query",
     "ddl": "cli.migrations:app",

@@ -1,0 +1,159 @@
+"""Invariants: a dump gives the very trades of the stream; an interrupted back-fill goes on where it was."""
+
+from __future__ import annotations
+
+import gzip
+import http.server
+import json
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+from confluent_kafka import Message
+from typer.testing import CliRunner
+
+from cli.backfill import backfill as command
+from config.settings import Settings
+from producers.backfill import State, backfill, days
+from producers.dumps import DumpError
+
+ROOT = Path(__file__).resolve().parents[2]
+START, END = datetime(2024, 8, 8, tzinfo=UTC), datetime(2024, 8, 10, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def trades() -> pl.DataFrame:
+    """The trades of the Binance spot recording, which crosses midnight, as columns."""
+    with gzip.open(ROOT / "tests" / "recordings" / "binance_spot_trades.jsonl.gz") as file:
+        rows = [json.loads(line)["data"] for line in file]
+    return pl.DataFrame(rows).select("s", "t", "p", "q", "T", "m")
+
+
+def write_dumps(trades: pl.DataFrame, folder: Path, *, micros: bool = False) -> None:
+    """Binance's tree: one zip a symbol and day."""
+    for row in (
+        trades.with_columns(day=pl.from_epoch("T", time_unit="ms").dt.date(), quote=pl.lit("1.0"))
+        .with_columns(T=pl.col("T") * (1_000 if micros else 1), m=pl.col("m").cast(pl.String).str.to_titlecase())
+        .partition_by("s", "day")
+    ):
+        symbol, day = row["s"][0], row["day"][0]
+        text = row.select("t", "p", "q", "quote", "T", "m", best=pl.lit("True")).write_csv(include_header=False)
+        name = f"{symbol}-trades-{day}"
+        path = folder / "data/spot/daily/trades" / symbol / f"{name}.zip"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(f"{name}.csv", text)
+
+
+def published(settings: Settings, consume: Callable[[str], list[Message]]) -> list[tuple[str, ...]]:
+    values = [json.loads(message.value()) for message in consume(settings.raw_topic("binance"))]
+    return sorted(
+        (v["symbol"], v["trade_id"], v["price"], v["quantity"], v["timestamp"], v["side"]) for v in values
+    )  # fmt: skip
+
+
+def expected(trades: pl.DataFrame, factor: int = 1) -> list[tuple[str, ...]]:
+    sides = {True: "SELL", False: "BUY"}
+    return sorted((s, str(t), p, q, str(T * factor), sides[m]) for s, t, p, q, T, m in trades.iter_rows())
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """The folder `tmp_path` over HTTP."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args, directory=str(tmp_path))  # type: ignore[arg-type]
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as serving:
+        thread = threading.Thread(target=serving.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{serving.server_port}"
+        serving.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("micros", [False, True])
+def test_a_folder_gives_every_trade_of_the_stream(
+    micros: bool, trades: pl.DataFrame, tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]
+) -> None:
+    write_dumps(trades, tmp_path, micros=micros)
+    wanted = days("binance", ["BTCUSDT", "ETHUSDT"], START, END)
+    assert len(wanted) == 4
+    report = backfill(wanted, START, END, settings, State(tmp_path / "state"), source=str(tmp_path))
+    assert (report.days, report.skipped, report.published) == (4, 0, len(trades))
+    assert published(settings, consume) == expected(trades, 1_000 if micros else 1)
+
+
+def test_a_url_within_the_time_asked_for(
+    trades: pl.DataFrame, tmp_path: Path, server: str, settings: Settings, consume: Callable[[str], list[Message]]
+) -> None:
+    write_dumps(trades, tmp_path)
+    start, end = datetime(2024, 8, 8, 23, 56, tzinfo=UTC), datetime(2024, 8, 8, 23, 58, tzinfo=UTC)
+    backfill(days("binance", ["BTCUSDT"], start, end), start, end, settings, State(tmp_path / "s"), source=server)
+    inside = trades.filter(
+        (pl.col("s") == "BTCUSDT") & pl.col("T").is_between(start.timestamp() * 1e3, end.timestamp() * 1e3, "left")
+    )
+    assert len(inside) > 100
+    assert published(settings, consume) == expected(inside)
+
+
+def test_days_that_are_done_are_skipped_and_a_broken_one_is_named(
+    trades: pl.DataFrame, tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]
+) -> None:
+    write_dumps(trades, tmp_path)
+    broken = next(tmp_path.rglob("ETHUSDT-trades-2024-08-08.zip"))
+    whole = broken.read_bytes()
+    broken.write_bytes(b"PK nothing")
+    wanted = days("binance", ["BTCUSDT", "ETHUSDT"], START, END)
+    path = tmp_path / "state"
+    with pytest.raises(DumpError, match=r"binance/ETHUSDT/2024-08-08: .*no zip file"):
+        backfill(wanted, START, END, settings, State(path), source=str(tmp_path), workers=1)
+    done = set(json.loads(path.read_text()))
+    assert [name.split()[0] for name in done] == ["binance/BTCUSDT/2024-08-08"]
+    broken.write_bytes(whole)
+    report = backfill(wanted, START, END, settings, State(path), source=str(tmp_path))
+    assert report.skipped == 1
+    assert published(settings, consume) == expected(trades)
+    assert backfill(wanted, START, END, settings, State(path), source=str(tmp_path)).skipped == 4
+
+
+def test_futures_have_a_header_and_a_file_of_another_market_is_not_taken(
+    tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]
+) -> None:
+    header = "id,price,qty,quote_qty,time,is_buyer_maker\n"
+    for market, price in (("spot", "1.0"), ("futures/um", "2.0")):
+        path = tmp_path / "data" / market / "X-trades-2024-08-08.csv"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"{header}7,{price},3,6,{int(START.timestamp() * 1e3)},true\n")
+    backfill(days("binance_usdm", ["X"], START, START.replace(hour=1)), START, END, settings,
+             State(tmp_path / "s"), source=str(tmp_path))  # fmt: skip
+    (message,) = consume(settings.raw_topic("binance_usdm"))
+    value = json.loads(message.value())
+    assert (value["price"], value["side"]) == ("2.0", "SELL")
+    assert json.loads(value["payload"]).split(",")[1] == "2.0"
+
+
+def test_the_command(trades: pl.DataFrame, tmp_path: Path, broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import typer
+
+    write_dumps(trades, tmp_path)
+    monkeypatch.setenv("MEDALLION_KAFKA_BOOTSTRAP_SERVERS", broker)
+    application = typer.Typer()
+    application.command()(command)
+    arguments = ["--exchange", "binance", "--symbols", "BTCUSDT", "--from", "2024-08-08", "--to", "2024-08-10",
+                 "--source", str(tmp_path), "--state", str(tmp_path / "state"), "--json"]  # fmt: skip
+    done = CliRunner().invoke(application, arguments)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["published"] == len(trades.filter(pl.col("s") == "BTCUSDT"))
+    arguments[arguments.index("binance")] = "kraken"
+    refused = CliRunner().invoke(application, arguments)
+    assert refused.exit_code == 2
+    assert "no dumps" in refused.output
