@@ -197,7 +197,7 @@ class Supervisor:
         """The in-memory broker makes a topic when its metadata is asked for; consumers must not come before."""
         settings = Settings(kafka_bootstrap_servers=brokers)
         admin = AdminClient({"bootstrap.servers": brokers})
-        for topic in (*settings.raw_topics, settings.bronze_topic, settings.dlq_topic):
+        for topic in (*settings.raw_topics, settings.bronze_topic, settings.dlq_topic, settings.gaps_topic):
             admin.list_topics(topic, timeout=10)
 
     def _prepare_database(self) -> None:

@@ -34,6 +34,7 @@ def create(settings: Settings) -> None:
         *(_topic(settings, name, PARTITIONS, 48, _GIB) for name in settings.raw_topics),
         _topic(settings, settings.bronze_topic, PARTITIONS, 48, 2 * _GIB),
         _topic(settings, settings.dlq_topic, 1, 168, _GIB),
+        _topic(settings, settings.gaps_topic, 1, 168, _GIB),
     ]
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers, "log_level": 0})
     for name, future in admin.create_topics(topics, operation_timeout=_TIMEOUT_S).items():
