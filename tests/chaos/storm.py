@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import random
@@ -29,7 +30,7 @@ STROKES = {
     ("broker",): 1,
     ("broker", "clickhouse", "silver-0"): 1,
 }
-LONGEST_PAUSE_S = 4.0
+LONGEST_PAUSE_S = 6.0
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,16 @@ class Chunk:
 
 
 def chunks(recordings: dict[Path, str], count: int, folder: Path) -> list[Chunk]:
-    """All messages of the recordings (path → exchange) in about `count` chunks, each recording in its own order."""
-    found = []
+    """All messages of the recordings (path → exchange) in about `count` chunks, side by side, each in its own order."""
+    found: list[tuple[float, Chunk]] = []
     read = {path: _lines(path) for path in recordings}
     size = max(1, sum(map(len, read.values())) // count)
     for path, exchange in recordings.items():
         for start in range(0, len(read[path]), size):
             lines = tuple(read[path][start : start + size])
-            found.append(_chunk(exchange, folder / f"{path.name}.{start}.jsonl", lines))
-    return found
+            chunk = _chunk(exchange, folder / f"{path.name}.{start}.jsonl", lines)
+            found.append((start / len(read[path]), chunk))
+    return [chunk for _, chunk in sorted(found, key=lambda pair: pair[0])]
 
 
 def _lines(path: Path) -> list[bytes]:
@@ -81,6 +83,7 @@ class Feed:
         }
         self._waiting = [planned[number] for number in sorted(order, key=order.__getitem__)]
         self._sent: list[Chunk] = []
+        self._publisher: Publisher | None = None
         self._calm = threading.Event()
         self._fresh_pause = 0.0
         self._error: BaseException | None = None
@@ -108,17 +111,22 @@ class Feed:
                 if self._random.random() < 0.3:
                     self._publish(self._copy(self._random.choice(self._sent)))
                 self._calm.wait(self._random.uniform(0, 2 * self._fresh_pause))
+            if self._publisher is not None:
+                self._publisher.close()
         except BaseException as error:  # noqa: BLE001 - raised again by finish
             self._error = error
 
     def _publish(self, chunk: Chunk) -> None:
         """Until the broker has all of it: as a publisher's error says, the same input is sent again."""
         while True:
+            self._publisher = self._publisher or Publisher(self._settings)
             try:
-                with Publisher(self._settings) as publisher:
-                    replay([chunk.file], chunk.exchange, publisher, self._settings)
+                replay([chunk.file], chunk.exchange, self._publisher, self._settings)
             except PublishError:
                 self.again += 1
+                with contextlib.suppress(PublishError):
+                    self._publisher.close()
+                self._publisher = None
                 continue
             return
 
