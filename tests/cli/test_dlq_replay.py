@@ -55,8 +55,8 @@ def candles(running: Running) -> dict[tuple[str, str, str], dict[str, str]]:
     }
 
 
-def bronze_messages(running: Running) -> list[dict[str, Any]]:
-    """How far the Bronze topic goes, as the worker's acknowledged place in it."""
+def arrived(running: Running) -> list[dict[str, Any]]:
+    """How many rows Raw and Bronze hold."""
     return running.query("SELECT count() AS n FROM trades_raw UNION ALL SELECT count() FROM bronze_trades")
 
 
@@ -78,7 +78,7 @@ def test_a_market_the_registry_gains_comes_through_once(running: Running, record
     assert dry["changes"] == [{"before": "symbol_unmapped", "after": "symbol_unmapped", "records": missing}]
 
     running.symbols.write_text(whole, encoding="utf-8")
-    before = bronze_messages(running)
+    before = arrived(running)
     dry = running.json("dlq", "replay", "--reason", "symbol_unmapped")
     assert (dry["passing"], dry["sent"]) == (missing, 0)
     assert running.json("dlq", "replay", "--reason", "price_missing")["records"] == 0
@@ -107,7 +107,7 @@ def test_a_market_the_registry_gains_comes_through_once(running: Running, record
         {"symbol": MISSING, "n": missing, "ids": missing},
     ]
     assert candles(running) == truth.candles(trades, "1m")
-    assert bronze_messages(running) == before, "what arrived is not what was repaired"
+    assert arrived(running) == before, "what arrived is not what was repaired"
     proof = running.json("lineage", "verify")
     assert proof["holds"]
     assert sum(count["silver"] for count in proof["counts"]) == trades.height
