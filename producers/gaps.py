@@ -82,7 +82,8 @@ class Gap:
 @dataclass(slots=True)
 class _Sequence:
     highest: int
-    time_us: int
+    #: Of the trade with it, in the exchange's text: read only where there is a gap.
+    moment: str
     gaps: list[Gap] = field(default_factory=list)
 
 
@@ -110,7 +111,7 @@ class ConsecutiveIds:
         number = int(text)
         known = self._symbols.get(trade.symbol)
         if known is None:
-            self._symbols[trade.symbol] = _Sequence(number, event_time_us(trade.timestamp) or 0)
+            self._symbols[trade.symbol] = _Sequence(number, trade.timestamp)
             return []
         if number <= known.highest:
             for gap in known.gaps:
@@ -119,15 +120,14 @@ class ConsecutiveIds:
                 known.gaps = [gap for gap in known.gaps if gap.state == OPEN]
             return []
         found: list[Gap] = []
-        time_us = event_time_us(trade.timestamp) or known.time_us
         if number > known.highest + 1 and (first := number - self._ids_of(trade) + 1) > known.highest + 1:
             ids = Ids(known.highest + 1, first - 1)
-            gap = Gap(
-                trade.symbol, str(ids.first), str(ids.last), known.time_us, time_us, ids.count, _now_us(), ids
-            )  # fmt: skip
+            to_us = event_time_us(trade.timestamp) or 0
+            from_us = event_time_us(known.moment) or to_us
+            gap = Gap(trade.symbol, str(ids.first), str(ids.last), from_us, to_us, ids.count, _now_us(), ids)
             known.gaps = [*(other for other in known.gaps if other.state == OPEN), gap]
             found.append(gap)
-        known.highest, known.time_us = number, time_us
+        known.highest, known.moment = number, trade.timestamp
         return found
 
     def _fill(self, gap: Gap, trade: Trade, number: int) -> None:

@@ -84,7 +84,7 @@ class RestClient:
         for attempt in range(_TRIES):
             try:
                 async with self._guard.requesting():
-                    return self._rest.parse(symbol, await self._body(self._rest.request(symbol, span)))
+                    return self._read(symbol, await self._body(self._rest.request(symbol, span)))
             except _BusyError as error:
                 if attempt == _TRIES - 1:
                     raise
@@ -92,6 +92,17 @@ class RestClient:
                 _log.warning("REST refused", exchange=self._code, error=str(error), wait_s=wait_s)
                 await asyncio.sleep(wait_s)
         raise AssertionError("unreachable")
+
+    def _read(self, symbol: str, body: bytes) -> list[Trade]:
+        try:
+            trades = self._rest.parse(symbol, body)
+            if self._rest.pages is not Pages.NONE:
+                for trade in trades:
+                    int(trade.trade_id)
+        # Whatever shape an answer has, it must not end the producer.
+        except (ValueError, LookupError, TypeError) as error:
+            raise RestError(f"unreadable answer ({error}): {body[:200].decode(errors='replace')}") from error
+        return trades
 
     async def _body(self, path: str) -> bytes:
         assert self._session is not None, "use `async with`"

@@ -7,7 +7,9 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
+import msgspec
 import pytest
 from confluent_kafka import Message
 from hypothesis import given
@@ -17,10 +19,11 @@ from config.settings import Settings
 from producers.connection import Limits
 from producers.exchanges import REGISTRY, exchange
 from producers.exchanges.model import Rate, Trade, Trades
-from producers.exchanges.rest import Pages, Span
+from producers.exchanges.rest import Pages, RestError, Span
 from producers.gaps import HEALED, OPEN, UNFILLABLE, ConsecutiveIds, Ids, Overlap
+from producers.guard import Guard
 from producers.live import LiveReport, run
-from producers.rest import _rest_of
+from producers.rest import RestClient, _rest_of
 from producers.simulator import synthetic
 from producers.simulator.faults import Fault, Plan
 from producers.simulator.rest import answer
@@ -224,6 +227,30 @@ def test_all_faults_together_lose_no_trade_of_any_exchange(
     for note in sorted(notes, key=lambda note: note["noted_at"]):
         last[note["exchange_symbol"], note["detected_at"], note["from_id"]] = note["state"]
     assert set(last.values()) == {HEALED}
+
+
+@pytest.mark.parametrize("code", REGISTRY)
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("", "[]", "{}", "null", "[1]", "[{}]", "\u0663"),
+        '{"error":["EGeneral"]}',
+        '{"code":-1,"msg":"x"}',
+        '{"error":[],"result":{"X":[["1"]],"last":"0"}}',
+        '[{"id":"x","trade_id":"y"}]',
+        '{"retCode":0,"result":{"list":[5]}}',
+        '{"code":"0","data":[{}]}',
+    ],
+)
+def test_no_rest_answer_is_anything_else_than_trades_or_an_error(code: str, body: str) -> None:
+    known = exchange(code)
+    assert known.rest is not None
+    client = RestClient(known, known.rest, cast(Guard, None))
+    try:
+        trades = client._read("X", body.encode())
+    except (RestError, msgspec.DecodeError):
+        return
+    assert all(isinstance(trade, Trade) for trade in trades)
 
 
 def test_faults_are_the_same_for_the_same_seed(tmp_path: Path) -> None:

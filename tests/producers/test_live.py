@@ -69,6 +69,11 @@ def test_every_recording_through_the_simulator_arrives_whole(
     assert len(values) == total
     got = {(value["symbol"], value["trade_id"], value["price"], value["quantity"], value["side"]) for value in values}
     assert got == set(expected.select("symbol", "trade_id", "price", "qty", "side").iter_rows())
+    # The truth is listed in the exchange's order: the order key must give the same, ties included.
+    keys = {(value["symbol"], value["trade_id"]): int(value["sequence"] or value["trade_id"]) for value in values}
+    for _, trades in expected.group_by("symbol", "trade_time_ns", maintain_order=True):
+        order = [keys[one] for one in trades.select("symbol", "trade_id").iter_rows()]
+        assert order == sorted(set(order))
 
 
 def test_a_lost_connection_is_replaced_and_subscribed_again(
