@@ -120,7 +120,7 @@ class DeadLetter(Record):
 
     Times are numbers: µs since the epoch (UTC), `published_at` in ms. With `sequence`, `timestamp` and `defect` it
     holds the whole Bronze row, so that it can be judged again when Bronze has let go of it. `payload` is the raw
-    message, at most 64 KiB of it; `payload_bytes` its full length; `payload_encoding` is "base64" where it was not UTF-8.
+    message, at most 64 KiB of it; `payload_bytes` its full length; `payload_encoding` is "base64" if not UTF-8.
     """
 
     reason: Text

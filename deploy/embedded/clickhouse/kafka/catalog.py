@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -57,7 +58,7 @@ def read_catalog(session: EngineSession) -> Catalog:
         flows.setdefault((database, name), set()).update(zip(view_databases, views, strict=True))
         if engine == "MaterializedView":
             flows[database, name].add(_target(created, database) or (database, f".inner_id.{uuid}"))
-        elif engine in {"Null", "MergeTree"} and (table := parse_kafka_table(comment)) is not None:
+        elif engine in {"Null", "MergeTree"} and (table := _kafka_table(comment)) is not None:
             stand_ins[uuid] = StandIn(uuid, (database, name), table)
     sinks = {one.name: uuid for uuid, one in stand_ins.items() if one.table.role is Role.SINK}
     sources = [one for one in stand_ins.values() if one.table.role is Role.SOURCE]
@@ -67,6 +68,10 @@ def read_catalog(session: EngineSession) -> Catalog:
         frozenset(one.uuid for one in sources if flows.get(one.name)),
         {uuid: frozenset(sinks[name] for name in names if name in sinks) for uuid, names in reached.items()},
     )
+
+
+# The catalog is read again twice a second, while the statements in it hardly ever change.
+_kafka_table = functools.lru_cache(maxsize=1024)(parse_kafka_table)
 
 
 def _reach(start: Name, flows: Mapping[Name, set[Name]]) -> set[Name]:
@@ -80,6 +85,7 @@ def _reach(start: Name, flows: Mapping[Name, set[Name]]) -> set[Name]:
     return reached
 
 
+@functools.lru_cache(maxsize=1024)
 def _target(created: str, database: str) -> Name | None:
     """The table after TO in `CREATE MATERIALIZED VIEW v TO db.t … AS SELECT`."""
     tokens = list(scan(created))
