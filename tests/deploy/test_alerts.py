@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 
 import producers.metrics  # noqa: F401 - registers the producers' metrics
 from config.settings import Settings
+from offload.metrics import Metrics as OffloadMetrics
 from silver_processor.metrics import Metrics
 
 RULES = "deploy/compose/prometheus/rules/medallion.yml"
@@ -79,7 +80,7 @@ def headings(markdown: str) -> list[str]:
 def test_rules_use_metrics_that_are_exported(rules: list[dict[str, Any]]) -> None:
     exported = {
         sample
-        for registry in (REGISTRY, Metrics().registry)
+        for registry in (REGISTRY, Metrics().registry, OffloadMetrics().registry)
         for family in registry.collect()
         for sample in (family.name, f"{family.name}_total", f"{family.name}_bucket")
     }
