@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from cli.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
 from cli.lag import Lag, wait
 from config.errors import MedallionError
+from config.settings import Settings
 
 CHUNK_BYTES = 65_536
 
@@ -26,6 +27,9 @@ def query(
         str | None,
         typer.Option("--format", help="A ClickHouse output format: CSVWithNames, JSONEachRow, Parquet …"),
     ] = None,
+    pin: Annotated[
+        str | None, typer.Option("--pin", help="Ask this pinned dataset version: cold tables, not hot ones.")
+    ] = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Run SQL against the warehouse and write the answer to standard output, streamed.
@@ -33,12 +37,13 @@ def query(
     On a terminal the default format is a table, in a pipe tab-separated values.
     """
     settings = load_settings(data_dir)
+    database = settings.clickhouse_database if pin is None else _pinned(settings, pin)
     text = sys.stdin.read() if sql == "-" else sql
     chosen = output_format or ("PrettyCompactMonoBlock" if sys.stdout.isatty() else "TabSeparated")
     try:
         answer = requests.post(
             f"http://{settings.clickhouse_host}:{settings.clickhouse_http_port}/",
-            params={"database": settings.clickhouse_database, "default_format": chosen},
+            params={"database": database, "default_format": chosen},
             data=text.encode(),
             auth=(settings.clickhouse_user, settings.clickhouse_password.get_secret_value()),
             stream=True,
@@ -54,6 +59,13 @@ def query(
             f"ClickHouse at {settings.clickhouse_host}:{settings.clickhouse_http_port} does not answer, or broke off: "
             f"see `medallion status`. ({error})"
         ) from error
+
+
+def _pinned(settings: Settings, name: str) -> str:
+    """The database whose views read exactly the files of the pin."""
+    from offload.pins import Pins  # noqa: PLC0415 - loading Iceberg takes a second that a plain query need not wait
+
+    return Pins(settings).publish(name)
 
 
 def drain(
