@@ -58,7 +58,7 @@ def create_topics(root: Path, services: dict[str, Any], tmp_path: Path) -> Any:
 
 
 def wanted(settings: Settings) -> set[str]:
-    return {*settings.raw_topics, settings.bronze_topic, settings.dlq_topic}
+    return {*settings.raw_topics, settings.bronze_topic, settings.dlq_topic, settings.gaps_topic}
 
 
 @pytest.mark.parametrize("exchanges", [",".join(Settings().exchanges), "kraken", " binance , kraken,", "a_b"])
@@ -72,10 +72,12 @@ def test_partitions_retention_and_size_are_explicit(create_topics: Any) -> None:
     settings = Settings()
     for topic, options in create_topics().topics("create").items():
         partitions = int(options[options.index("--partitions") + 1])
-        assert partitions == (1 if "dlq" in topic or "unlisted" in topic else 4), topic
+        assert partitions == (
+            4 if topic.startswith("market.crypto.trades.") and not topic.endswith((".dlq", ".unlisted.raw")) else 1
+        ), topic
         given = dict(option.removeprefix("--topic-config=").split("=") for option in options if "=" in option)
         hours = int(given["retention.ms"]) / 3_600_000
-        assert hours == (168 if topic == settings.dlq_topic else 48), topic
+        assert hours == (168 if topic in {settings.dlq_topic, settings.gaps_topic} else 48), topic
         assert int(given["retention.bytes"]) >= 1 << 30, topic
         assert given["max.message.bytes"] == str(settings.kafka_max_message_bytes), topic
         assert given["cleanup.policy"] == "delete", topic
