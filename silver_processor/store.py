@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import clickhouse_connect
@@ -24,35 +25,16 @@ FAILURES: tuple[type[Exception], ...] = (ClickHouseError, HTTPError, OSError)
 PAYLOAD_BYTES = 65_536
 _COORDINATES_A_QUERY = 500
 
-_SEEN = """
-SELECT toString(exchange) AS exchange, toString(symbol) AS symbol, trade_id, timestamp FROM silver_trades
-WHERE exchange = {exchange:String} AND symbol = {symbol:String} AND insert_token != {token:String}
-ORDER BY timestamp
-"""
-_IN_SILVER = """
-SELECT DISTINCT trade_id FROM silver_trades
-WHERE exchange = {exchange:String} AND symbol = {symbol:String}
-  AND timestamp BETWEEN fromUnixTimestamp64Micro({earliest:Int64}, 'UTC')
-    AND fromUnixTimestamp64Micro({latest:Int64}, 'UTC')
-"""
-_DELIVERED = """
-SELECT toString(raw_topic) AS raw_topic, raw_partition, raw_offset, published_at FROM silver_trades
-WHERE exchange = {exchange:String} AND symbol = {symbol:String}
-  AND timestamp BETWEEN fromUnixTimestamp64Micro({earliest:Int64}, 'UTC')
-    AND fromUnixTimestamp64Micro({latest:Int64}, 'UTC')
-  AND raw_offset BETWEEN {first:UInt64} AND {last:UInt64}
-"""
-_PAYLOADS = """
-SELECT _offset, toUnixTimestamp64Milli(published_at) AS published_ms,
-  substring(raw_json, 1, {most:UInt32}) AS payload, length(raw_json) AS payload_bytes
-FROM trades_raw
-WHERE ({any_exchange:UInt8} OR exchange IN {exchanges:Array(String)})
-  AND ingested_at BETWEEN fromUnixTimestamp64Micro({earliest:Int64}, 'UTC')
-    AND fromUnixTimestamp64Micro({latest:Int64}, 'UTC')
-  AND _topic = {topic:String} AND _partition = {partition:UInt32} AND _offset IN {offsets:Array(UInt64)}
-LIMIT 1 BY _offset, published_at
-"""
-_RULES = "SELECT document FROM rules_versions WHERE rules_version = {version:String} LIMIT 1"
+
+def _sql(name: str) -> str:
+    return Path(__file__).with_name("sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+
+
+_SEEN = _sql("seen")
+_IN_SILVER = _sql("in_silver")
+_DELIVERED = _sql("delivered")
+_PAYLOADS = _sql("payloads")
+_RULES = _sql("rules")
 _LONGEST_EXCHANGE = 64
 
 
