@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -98,19 +98,25 @@ def backfill(
                     progress(report)
         state.add(name)
 
-    with ThreadPoolExecutor(workers) as pool:
-        tasks = [pool.submit(run, day) for day in wanted]
+    def run_unless_stopped(day: Day) -> None:
+        """The thread that fails stops the others itself: it would take the next day before anybody else looked."""
+        if stop.is_set():
+            return
         try:
-            wait(tasks, return_when=FIRST_EXCEPTION)
+            run(day)
+        except BaseException:
+            stop.set()
+            raise
+
+    with ThreadPoolExecutor(workers) as pool:
+        tasks = [pool.submit(run_unless_stopped, day) for day in wanted]
+        try:
+            wait(tasks)
         finally:
-            # One that failed, or Ctrl-C: no further day is started.
-            if any(not task.done() or task.exception() is not None for task in tasks):
-                stop.set()
-                for task in tasks:
-                    task.cancel()
-        for task in tasks:
-            if not task.cancelled():
-                task.result()
+            # Ctrl-C, too: days under way end at their next batch, no further one is started.
+            stop.set()
+    for task in tasks:
+        task.result()
     return report
 
 

@@ -68,9 +68,11 @@ def settings(http_port: int, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def hot(settings: Settings, tmp_path: Path) -> HotTables:
+def hot(settings: Settings, tmp_path: Path) -> Iterator[HotTables]:
     """The hot tables of `settings`, created by the real migrations and empty."""
-    return HotTables(settings, tmp_path)
+    tables = HotTables(settings, tmp_path)
+    yield tables
+    tables.drop()
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,10 @@ class HotTables:
             autogenerate_session_id=False,
         )
 
+    def drop(self) -> None:
+        """Give the node its memory back: every table costs some, and each test has sixty of its own."""
+        self._connect("system").command(f"DROP DATABASE {self.settings.clickhouse_database} SYNC")
+
     def insert(self, table: str, frame: pl.DataFrame) -> None:
         """Insert by column name, in one block."""
         path = self._folder / f"{table}.parquet"
