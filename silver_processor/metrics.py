@@ -7,6 +7,7 @@ from collections.abc import Callable
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from silver_processor.latency_histogram import LatencyHistogram
 from silver_processor.sink import Outcome
 
 _ROWS = (1, 10, 100, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000)
@@ -47,6 +48,9 @@ class Metrics:
         )
         self.index_bytes = Gauge("medallion_silver_index_bytes", "Memory of the seen ids", registry=self.registry)
 
+        self.latency = LatencyHistogram()
+        self.registry.register(self.latency)
+
     def in_force(self, rules_version: str) -> None:
         """Show the version that judges new batches."""
         self.rules.clear()
@@ -61,6 +65,7 @@ class Metrics:
             self.rejects.labels(reason).inc(count)
         self.batch_rows.observe(outcome.rows)
         self.insert_seconds.observe(outcome.insert_seconds)
+        self.latency.add(outcome.latencies)
 
 
 async def serve(metrics: Metrics, ready: Callable[[], bool], host: str, port: int) -> web.AppRunner:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from silver_processor.batch import Message, duplicates, judge
+from silver_processor.core.latency import Latency, latencies
 from silver_processor.dead_letters import DeadLetterQueue, records
 from silver_processor.patience import Patience, StoppedError
 from silver_processor.rulebook import RuleBook
@@ -27,13 +28,17 @@ _RAW_POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the rows of one insert (`rows` = `fresh` + `again` + rejects), and how long Silver took (s)."""
+    """What became of the rows of one insert (`rows` = `fresh` + `again` + rejects), and how long Silver took (s).
+
+    `latencies` are those of the fresh rows, up to the moment Silver and Gold showed them.
+    """
 
     rows: int
     fresh: int
     again: int
     reasons: dict[str, int]
     insert_seconds: float
+    latencies: list[Latency] = field(default_factory=list)
 
 
 class Sink:
@@ -69,6 +74,7 @@ class Sink:
         if fresh.num_rows:
             self._store.insert("silver_trades", fresh, token)
         insert_seconds = time.perf_counter() - started
+        visible_us = time.time_ns() // 1000
         if again.num_rows:
             # The same raw message delivered again is no duplicate: it is the Silver row.
             repeats = again.filter(pa.array(~self._store.delivered(again)))
@@ -79,7 +85,8 @@ class Sink:
         counts = judged.rejects["reason"].value_counts().to_pylist()
         reasons = {count["values"]: count["counts"] for count in counts}
         rows = judged.valid.num_rows + judged.rejects.num_rows
-        return Outcome(rows, fresh.num_rows, again.num_rows, reasons, insert_seconds)
+        timings = latencies(fresh, visible_us)
+        return Outcome(rows, fresh.num_rows, again.num_rows, reasons, insert_seconds, timings)
 
     def _bury(self, rejects: pa.Table, messages: Sequence[Message], now: datetime, rules_version: str) -> None:
         if not rejects.num_rows:

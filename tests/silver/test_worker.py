@@ -14,6 +14,7 @@ import pytest
 
 from schemas.records import BronzeTrade
 from schemas.wire import avro_schema
+from silver_processor.core.latency import STAGES
 from tests.silver.bronze import TRADE
 from tests.silver.stack import Stack, wait_until
 
@@ -78,6 +79,15 @@ def test_valid_duplicate_reject_and_garbage_each_end_in_their_place(stack: Stack
     metrics = worker.metrics()
     assert metrics["medallion_silver_valid_total"] == 101
     assert metrics['medallion_silver_rejects_total{reason="price_not_a_number"}'] == 1
+    for stage in STAGES:
+        assert metrics[f'medallion_trade_latency_seconds_count{{exchange="binance",stage="{stage}"}}'] == 101
+    by_row = stack.select("SELECT sum(pipeline_seconds), sum(queue_seconds) FROM medallion.pipeline_latency")
+    (whole, queue), labels = by_row[0], 'exchange="binance",stage='
+    sums = {stage: metrics[f'medallion_trade_latency_seconds_sum{{{labels}"{stage}"}}'] for stage in STAGES}
+    assert sums["queue"] == pytest.approx(queue, rel=1e-12)
+    # What the rows cannot tell is the insert itself.
+    assert sums["pipeline"] == pytest.approx(whole + sums["silver"], rel=1e-12)
+    assert 0 < sums["silver"] < 101 * 30
     assert worker.stop() == 0
 
 
