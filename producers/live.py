@@ -1,200 +1,26 @@
-"""The live producer: one exchange's symbols, kept connected, every frame parsed, published and counted."""
+"""Runs a live producer with its publisher, health and metrics until it is told to stop, then flushes."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import time
 from collections.abc import Callable, Sequence
 
-import structlog
-
 from config.settings import Settings
 from producers import health, metrics
-from producers.clock import Clock
 from producers.connection import Limits
-from producers.envelope import Envelope, envelopes
-from producers.exchanges import exchange as exchange_of
-from producers.exchanges.model import ERROR, Control, Parsed, Rate, Trade, Trades, chunks
 from producers.gap_notes import GapNotes
-from producers.gaps import Gap
-from producers.guard import OPEN, Guard
-from producers.healing import Healer
-from producers.lane import Lane, LiveReport, Venue
+from producers.lane import LiveReport
+from producers.producer import FLUSH_S, LiveProducer
 from producers.publisher import Publisher, PublishError
-from producers.rest import RestClient
-from producers.schedule import frame_time_us
 
 __all__ = ["LiveProducer", "LiveReport", "run", "run_until_signal"]
 
 _TICK_S = 0.25
-_POLL_S = 0.1
-_FLUSH_S = 30.0
-_log = structlog.get_logger(__name__)
-
-
-class LiveProducer:
-    """Connect, subscribe, parse, publish; again after every loss, until `stop` is set."""
-
-    def __init__(
-        self,
-        code: str,
-        symbols: Sequence[str],
-        publisher: Publisher,
-        *,
-        endpoint: str | None = None,
-        rest_endpoint: str | None = None,
-        limits: Limits | None = None,
-        note: Callable[[Gap], None] = lambda _gap: None,
-    ) -> None:
-        """Nothing is connected yet.
-
-        Args:
-            code: exchange code.
-            symbols: in the exchange's own spelling.
-            publisher: stays open.
-            endpoint: instead of the exchange's own URL; the exchange's own REST interface is then not asked.
-            rest_endpoint: instead of the exchange's own REST interface.
-            limits: of the connections.
-            note: told of gaps.
-
-        Raises:
-            UnknownExchangeError: no module for the code.
-        """
-        self.report = LiveReport()
-        self._exchange = exchange_of(code)
-        self._publisher = publisher
-        limits = limits or Limits()
-        self._stop = asyncio.Event()
-        self._give_up_s = float("inf")
-        self._waiting = asyncio.Lock()
-        self._log = _log.bind(exchange=code)
-        self._frames = metrics.FRAMES.labels(code)
-        self._bytes = metrics.BYTES.labels(code)
-        self._trades = metrics.TRADES.labels(code)
-        self._lag = metrics.LAG.labels(code)
-        self._clock = Clock(code)
-        rest = self._exchange.rest
-        self.guard = Guard(
-            code,
-            self._exchange.connects,
-            limits.requests or (rest.rate if rest else Rate(1, 1.0)),
-            failures=limits.breaker_failures,
-            open_s=limits.breaker_open_s,
-        )
-        asked = rest is not None and (rest_endpoint is not None or endpoint is None)
-        self._client = RestClient(self._exchange, rest, self.guard, rest_endpoint) if rest and asked else None
-        self.healer = Healer(self._exchange, symbols, limits, self._client, self._publish_healed, note)
-        self.report.gaps = self.healer.report
-        venue = Venue(
-            self._exchange,
-            endpoint or self._exchange.url,
-            limits,
-            self.guard,
-            self.report,
-            self._take,
-            self.healer.lost,
-            self.healer.resumed,
-        )
-        self._lanes = [Lane(venue, chunk) for chunk in chunks(symbols, self._exchange.symbols_a_connection)]
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set.
-
-        Raises:
-            PublishError: the publisher cannot go on.
-        """
-        self._stop = stop
-        async with self._client or contextlib.nullcontext():
-            await self._run(stop)
-
-    async def _run(self, stop: asyncio.Event) -> None:
-        lanes = [asyncio.ensure_future(lane.run(stop)) for lane in self._lanes]
-        lanes.append(asyncio.ensure_future(self.healer.run(stop)))
-        try:
-            await asyncio.wait(lanes, return_when=asyncio.FIRST_EXCEPTION)
-        finally:
-            stop.set()
-            self._give_up_s = min(self._give_up_s, time.monotonic() + _FLUSH_S)
-            results = await asyncio.gather(*lanes, return_exceptions=True)
-            self.healer.end()
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-
-    def troubles(self) -> dict[str, str]:
-        """Why it is not ready, by name; empty: every symbol's trades flow."""
-        found = {}
-        waiting = sum(not lane.ready for lane in self._lanes)
-        if waiting:
-            found["connections"] = f"{waiting} of {len(self._lanes)} are not up or not subscribed yet"
-        for interface, state in self.guard.states.items():
-            if state == OPEN:
-                found[interface] = "the circuit breaker is open after repeated failures"
-        if self._waiting.locked():
-            found["broker"] = "the buffer is full, reading stands still"
-        return found
-
-    async def _publish_healed(self, trades: Sequence[Trade]) -> None:
-        await self._publish(envelopes(self._exchange.code, b"", Trades([*trades]), time.time_ns() // 1_000))
-
-    async def _take(self, frame: bytes) -> Parsed:
-        received_ns = time.time_ns()
-        parsed = self._exchange.parse(frame)
-        self._count(frame, parsed, received_ns)
-        messages = envelopes(self._exchange.code, frame, parsed, received_ns // 1_000)
-        if messages:
-            await self._publish(messages)
-        if isinstance(parsed, Trades):
-            self.healer.observe(parsed.records)
-        return parsed
-
-    async def _publish(self, messages: Sequence[Envelope]) -> None:
-        # Who waits for room was first.
-        taken = 0 if self._waiting.locked() else self._publisher.offer(messages)
-        self.report.published += taken
-        if taken < len(messages):
-            await self._wait_for_room(messages[taken:])
-
-    async def _wait_for_room(self, messages: Sequence[Envelope]) -> None:
-        """Reading stands still meanwhile, so that the exchange's socket is the only buffer that grows."""
-        started = time.monotonic()
-        async with self._waiting:
-            while messages:
-                taken = await asyncio.to_thread(self._publisher.offer, messages)
-                self.report.published += taken
-                messages = messages[taken:]
-                if messages and self._stop.is_set() and time.monotonic() > self._deadline():
-                    self._log.error("stopped while the broker takes nothing", undelivered=len(messages))
-                    self.report.undelivered += len(messages)
-                    metrics.UNDELIVERED_AT_END.labels(self._exchange.code).inc(len(messages))
-                    break
-                if messages:
-                    await asyncio.to_thread(self._publisher.poll, _POLL_S)
-        metrics.BACK_PRESSURE.labels(self._exchange.code).inc(time.monotonic() - started)
-
-    def _deadline(self) -> float:
-        self._give_up_s = min(self._give_up_s, time.monotonic() + _FLUSH_S)
-        return self._give_up_s
-
-    def _count(self, frame: bytes, parsed: Parsed, received_ns: int) -> None:
-        self.report.count(frame, parsed)
-        self._frames.inc()
-        self._bytes.inc(len(frame))
-        if isinstance(parsed, Trades):
-            self._trades.inc(len(parsed.records))
-            time_us = frame_time_us(parsed)
-            if time_us is not None:
-                lag_s = received_ns / 1e9 - time_us / 1e6
-                self._lag.observe(lag_s)
-                self._clock.observe(lag_s, received_ns / 1e9)
-        elif isinstance(parsed, Control):
-            metrics.CONTROL.labels(self._exchange.code, parsed.kind).inc()
-            if parsed.kind == ERROR:
-                self._log.error("the exchange reports an error", message=frame[:1_000].decode(errors="replace"))
-        else:
-            metrics.UNRECOGNISED.labels(self._exchange.code).inc()
+#: How late an acknowledgement may be noticed.
+_ACKNOWLEDGED_S = 0.01
+_FLUSH_S = FLUSH_S
 
 
 async def run(
@@ -234,8 +60,10 @@ async def run(
         rest_endpoint=rest_endpoint,
         limits=limits,
         note=GapNotes(publisher, settings, exchange),
+        flush_s=_FLUSH_S,
     )
     loop = asyncio.ensure_future(producer.run(stop))
+    serving = asyncio.ensure_future(_serve_acknowledgements(publisher))
     server = None
     try:
         if settings.metrics_port:
@@ -247,7 +75,6 @@ async def run(
             )
         while not loop.done():
             await asyncio.wait([loop], timeout=_TICK_S)
-            await asyncio.to_thread(publisher.poll, 0)
             statistics = publisher.statistics
             metrics.UNDELIVERED.labels(exchange).set(statistics.buffered)
             metrics.FAILED.labels(exchange).set(statistics.failed)
@@ -258,11 +85,20 @@ async def run(
     finally:
         stop.set()
         await asyncio.gather(loop, return_exceptions=True)
+        serving.cancel()
         if server is not None:
             await server.cleanup()
         producer.report.seconds = time.monotonic() - started
         await asyncio.to_thread(_end, publisher, own, producer.report)
     return producer.report
+
+
+async def _serve_acknowledgements(publisher: Publisher) -> None:
+    """Also while the exchange sends nothing."""
+    while True:
+        await asyncio.sleep(_ACKNOWLEDGED_S)
+        # On this thread: in another one each callback would wait its turn at the interpreter.
+        publisher.poll(0)
 
 
 def _end(publisher: Publisher, own: bool, report: LiveReport) -> None:

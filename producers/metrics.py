@@ -37,7 +37,7 @@ CLOCK_OFFSET = Gauge(
 )
 LAG = Histogram(
     "medallion_producer_lag_seconds",
-    "Exchange's trade time to hand-over to the publisher",
+    "Exchange's trade time to the broker's acknowledgement, of each message's latest trade",
     ["exchange"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0),
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -87,16 +88,16 @@ class Publisher:
                 "message.timeout.ms": int(delivery_timeout_s * 1000),
                 "queue.buffering.max.messages": _BUFFER_MESSAGES,
                 "queue.buffering.max.kbytes": max(_BUFFER_KBYTES, 2 * self._limit // 1024),
-                "delivery.report.only.error": self._pacer is None,
                 "error_cb": self._on_client_error,
             },
             logger=_client_log,
         )
 
-    def offer(self, envelopes: Sequence[Envelope]) -> int:
+    def offer(self, envelopes: Sequence[Envelope], acknowledged: Callable[[], None] | None = None) -> int:
         """Take as many of the envelopes, from the first on, as the buffer and the bound of unconsumed bytes allow.
 
-        Waits for nothing but an answer of the broker on what was consumed, where there is such a bound.
+        Waits for nothing but an answer of the broker on what was consumed, where there is such a bound. `acknowledged`
+        is called, from `poll` or another call of this publisher, when the broker has the last of the envelopes.
 
         Returns:
             how many were taken.
@@ -107,8 +108,9 @@ class Publisher:
         self._producer.poll(0)
         self._raise_failure()
         self._send_refused()
+        last = len(envelopes) - 1
         for number, envelope in enumerate(envelopes):
-            if not self._produce(envelope):
+            if not self._produce(envelope, acknowledged if number == last else None):
                 return number
         return len(envelopes)
 
@@ -191,7 +193,7 @@ class Publisher:
             # The error in flight is the cause; what was lost because of it is still said.
             error.add_note(str(lost))
 
-    def _produce(self, envelope: Envelope) -> bool:
+    def _produce(self, envelope: Envelope, acknowledged: Callable[[], None] | None = None) -> bool:
         value = encode(envelope)
         if len(value) >= self._limit - _OVERHEAD:
             self._shortened += 1
@@ -202,8 +204,9 @@ class Publisher:
         size = len(key) + len(value)
         if self._pacer is not None and not self._pacer.try_acquire(size):
             return False
+        report = partial(self._on_delivery, acknowledged=acknowledged) if acknowledged else self._on_delivery
         try:
-            self._producer.produce(self._topic(envelope.exchange), value, key, on_delivery=self._on_delivery)
+            self._producer.produce(self._topic(envelope.exchange), value, key, on_delivery=report)
         except BufferError:
             if self._pacer is not None:
                 self._pacer.release(size)
@@ -227,13 +230,17 @@ class Publisher:
             self._refused.popleft()
             self._accepted -= 1  # it was counted when it was first taken
 
-    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+    def _on_delivery(
+        self, error: KafkaError | None, message: Message, acknowledged: Callable[[], None] | None = None
+    ) -> None:
         if self._pacer is not None:
             size = len(message.key()) + len(message.value())
             if error is None:
                 self._pacer.delivered(message.topic(), message.partition(), message.offset(), size)
             self._pacer.release(size)
         if error is None:
+            if acknowledged is not None:
+                acknowledged()
             return
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             envelope = shortened(decode(message.value()), _REFUSED_LIMIT)

@@ -1,4 +1,4 @@
-"""`python -m producers.simulator --port P --recording binance=FILE …`: serves until SIGTERM or SIGINT."""
+"""`python -m producers.simulator --recording binance=FILE --walk kraken=BTC/USD …`: serves until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from producers.recording import RecordingError
 from producers.schedule import SpeedError, parse_speed
 from producers.simulator.faults import Plan
 from producers.simulator.server import Simulator, SimulatorError
+from producers.simulator.synthetic import Walk
 
 
 def _recording(text: str) -> tuple[str, Path]:
@@ -21,6 +22,13 @@ def _recording(text: str) -> tuple[str, Path]:
     if not (equals and Path(path).is_file()):
         raise argparse.ArgumentTypeError(f"{text!r}: give <exchange code>=<existing file>")
     return code, Path(path)
+
+
+def _walk(text: str) -> tuple[str, list[str]]:
+    code, _, symbols = text.partition("=")
+    if not symbols:
+        raise argparse.ArgumentTypeError(f"{text!r}: give <exchange code>=<symbol>,<symbol>…")
+    return code, symbols.split(",")
 
 
 def _speed(text: str) -> float | None:
@@ -33,14 +41,23 @@ def _speed(text: str) -> float | None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m producers.simulator", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
-    parser.add_argument("--recording", type=_recording, action="append", required=True, metavar="CODE=FILE")
+    parser.add_argument("--recording", type=_recording, action="append", default=[], metavar="CODE=FILE")
+    parser.add_argument(
+        "--walk", type=_walk, action="append", default=[], metavar="CODE=SYMBOLS", help="trades made up, from now on"
+    )
+    parser.add_argument("--walk-rate", type=float, default=20.0, help="its trades a second (default 20)")
+    parser.add_argument("--walk-hours", type=float, default=24.0, help="how long it goes on (default 24)")
+    parser.add_argument("--clock-off", type=float, default=0.0, metavar="S", help="how far its clock is ahead of ours")
     parser.add_argument("--speed", type=_speed, default=1.0, help="times as fast as recorded, or max (default 1)")
     parser.add_argument("--wait-for-subscribers", action="store_true", help="play only while somebody is subscribed")
     parser.add_argument("--all-streams", action="store_true", help="send the other streams too, not only trades")
     parser.add_argument("--faults", type=int, metavar="SEED", help="suffer an exchange's faults; 0: a new seed")
     parser.add_argument("--faults-every", type=int, default=500, metavar="N", help="frames of trades to a fault")
     parser.add_argument("--state", type=Path, help="file that gets host:port once clients can connect")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if not arguments.recording and not arguments.walk:
+        parser.error("name at least one --recording or --walk")
+    return arguments
 
 
 def _plan(arguments: argparse.Namespace) -> Plan | None:
@@ -52,8 +69,13 @@ def _plan(arguments: argparse.Namespace) -> Plan | None:
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
+    seconds = arguments.walk_hours * 3_600
+    sources: dict[str, Path | Walk] = {
+        code: Walk(symbols, seconds, arguments.walk_rate, clock_off_s=arguments.clock_off)
+        for code, symbols in arguments.walk
+    }
     simulator = Simulator(
-        dict(arguments.recording),
+        {**sources, **dict(arguments.recording)},
         speed=arguments.speed,
         wait_for_subscribers=arguments.wait_for_subscribers,
         all_streams=arguments.all_streams,

@@ -7,6 +7,7 @@ import contextlib
 import json
 import time
 from collections import deque
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from producers.exchanges.model import ACK, ERROR, HEARTBEAT, PONG, STATUS, Contr
 from producers.recording import Recording
 from producers.schedule import Schedule, frame_time_us
 from producers.simulator.faults import Dice, Fault, Plan, newest_first
+from producers.simulator.synthetic import Walk
 from producers.simulator.venues.model import Venue
 
 #: The connection's own talk: the simulator makes its own, the recorded one is not sent.
@@ -65,7 +67,7 @@ class Player:
     def __init__(
         self,
         code: str,
-        path: Path,
+        source: Path | Walk,
         *,
         speed: float | None,
         wait_for_subscribers: bool,
@@ -79,7 +81,7 @@ class Player:
         """
         self.subscribers: set[Subscriber] = set()
         self._exchange = exchange_of(code)
-        self._path = path
+        self._source = source
         self._speed = speed
         self._wait = wait_for_subscribers
         self._all_streams = all_streams
@@ -112,27 +114,38 @@ class Player:
             RecordingError: the file cannot be read.
         """
         schedule: Schedule | None = None
-        with Recording(self._path, longest_message=_LONGEST_MESSAGE) as recording:
-            for frame in recording:
-                parsed = self._exchange.parse(frame)
-                self._status.read += 1
-                if self._status.read % _TURN == 0:
-                    await asyncio.sleep(0)
-                if not self._wanted(parsed):
+        async for frame in self._frames():
+            parsed = self._exchange.parse(frame)
+            self._status.read += 1
+            if self._status.read % _TURN == 0:
+                await asyncio.sleep(0)
+            if not self._wanted(parsed):
+                continue
+            if self._wait and not (self.dice is not None and self._status.owned):
+                await self._listeners()
+            if self._speed is not None:
+                schedule = schedule or Schedule(self._speed, time.monotonic())
+                await asyncio.sleep(max(schedule.due_s(frame_time_us(parsed)) - time.monotonic(), 0.0))
+            if isinstance(parsed, Trades):
+                self._own(frame, parsed)
+                if self.dice is not None:
+                    await self._suffer(frame, parsed, self.dice)
                     continue
-                if self._wait and not (self.dice is not None and self._status.owned):
-                    await self._listeners()
-                if self._speed is not None:
-                    schedule = schedule or Schedule(self._speed, time.monotonic())
-                    await asyncio.sleep(max(schedule.due_s(frame_time_us(parsed)) - time.monotonic(), 0.0))
-                if isinstance(parsed, Trades):
-                    self._own(frame, parsed)
-                    if self.dice is not None:
-                        await self._suffer(frame, parsed, self.dice)
-                        continue
-                await self._send(frame, parsed)
+            await self._send(frame, parsed)
         await self._release()
         self._status.done = True
+
+    async def _frames(self) -> AsyncIterator[bytes]:
+        if isinstance(self._source, Walk):
+            if self._wait:
+                # Its trades happen now.
+                await self._listeners()
+            for frame in self._source.frames(self._code):
+                yield frame
+            return
+        with Recording(self._source, longest_message=_LONGEST_MESSAGE) as recording:
+            for frame in recording:
+                yield frame
 
     async def linger(self) -> None:
         """For ever: after the end the last frame of each symbol again and again.

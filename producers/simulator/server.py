@@ -19,6 +19,7 @@ from config.errors import MedallionError
 from producers.simulator.faults import Plan
 from producers.simulator.player import Player, Status, Subscriber
 from producers.simulator.rest import answer as rest_answer
+from producers.simulator.synthetic import Walk
 from producers.simulator.venues import VENUES
 from producers.simulator.venues.model import Answer
 
@@ -34,7 +35,7 @@ class Simulator:
 
     def __init__(
         self,
-        recordings: Mapping[str, Path],
+        recordings: Mapping[str, Path | Walk],
         *,
         speed: float | None = None,
         wait_for_subscribers: bool = False,
@@ -44,7 +45,7 @@ class Simulator:
         """Nothing is served yet.
 
         Args:
-            recordings: exchange code to recording.
+            recordings: exchange code to recording, or to a walk that is made up as it is played.
             speed: times as fast as recorded, None as fast as the connections take it.
             wait_for_subscribers: play only while somebody is subscribed.
             all_streams: send the recording's other streams too, not only trades.
@@ -56,13 +57,13 @@ class Simulator:
         self._players = {
             code: Player(
                 code,
-                path,
+                source,
                 speed=speed,
                 wait_for_subscribers=wait_for_subscribers,
                 all_streams=all_streams,
                 plan=plan,
             )
-            for code, path in recordings.items()
+            for code, source in recordings.items()
         }
         self._server: Server | None = None
         self._playing: list[asyncio.Task[None]] = []

@@ -1,9 +1,11 @@
-"""Recordings that never were: trades of a random walk in the exchanges' own frames, the same for the same seed."""
+"""Frames that never were: trades of a random walk as the exchanges send them, the same for the same seed."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,28 +17,57 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def write(
     path: Path, code: str, symbols: Sequence[str], *, seconds: float, rate: float, seed: int, start_us: int
 ) -> int:
-    """A recording of `rate` trades a second on all symbols together, from `start_us` (µs, UTC) on.
-
-    Trade ids of a symbol are consecutive; Bybit's are not numbers. A clock that is off is a `start_us` that is off.
+    """A recording of what `frames` gives, one a line.
 
     Returns:
         how many trades.
+    """
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for frame in frames(code, symbols, seconds=seconds, rate=rate, seed=seed, start_us=start_us):
+            file.write(frame + "\n")
+            count += 1
+    return count
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Trades that happen from now on, by an exchange's clock that is `clock_off_s` ahead of ours."""
+
+    symbols: Sequence[str]
+    seconds: float = 3_600.0
+    rate: float = 20.0
+    seed: int = 1
+    clock_off_s: float = 0.0
+
+    def frames(self, code: str) -> Iterator[bytes]:
+        """As `frames`; now is when the first one is asked for."""
+        start_us = int((time.time() + self.clock_off_s) * 1_000_000)
+        for frame in frames(
+            code, self.symbols, seconds=self.seconds, rate=self.rate, seed=self.seed, start_us=start_us
+        ):
+            yield frame.encode()
+
+
+def frames(
+    code: str, symbols: Sequence[str], *, seconds: float, rate: float, seed: int, start_us: int
+) -> Iterator[str]:
+    """`rate` trades a second on all symbols together, one a frame, from `start_us` (µs, UTC) on.
+
+    Trade ids of a symbol are consecutive; Bybit's are not numbers.
     """
     dice = random.Random(seed)  # noqa: S311  # reproducible on purpose
     frame = _FRAMES[code.partition("_")[0]]
     ids = {symbol: dice.randrange(10**6, 10**9) for symbol in symbols}
     cents = {symbol: dice.randrange(10_000, 10_000_000) for symbol in symbols}
-    count = int(seconds * rate)
-    with path.open("w", encoding="utf-8") as file:
-        for number in range(count):
-            symbol = dice.choice([*symbols])
-            ids[symbol] += 1
-            cents[symbol] = max(cents[symbol] + dice.randint(-50, 50), 1)
-            price = f"{cents[symbol] // 100}.{cents[symbol] % 100:02d}"
-            quantity = f"0.{dice.randrange(1, 10**6):06d}"
-            time_us = start_us + int(number * 1_000_000 / rate)
-            file.write(frame(symbol, ids[symbol], price, quantity, time_us, dice.random() < 0.5) + "\n")
-    return count
+    for number in range(int(seconds * rate)):
+        symbol = dice.choice([*symbols])
+        ids[symbol] += 1
+        cents[symbol] = max(cents[symbol] + dice.randint(-50, 50), 1)
+        price = f"{cents[symbol] // 100}.{cents[symbol] % 100:02d}"
+        quantity = f"0.{dice.randrange(1, 10**6):06d}"
+        time_us = start_us + int(number * 1_000_000 / rate)
+        yield frame(symbol, ids[symbol], price, quantity, time_us, dice.random() < 0.5)
 
 
 def _binance(symbol: str, number: int, price: str, quantity: str, time_us: int, buy: bool) -> str:
