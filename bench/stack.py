@@ -11,6 +11,7 @@ from typing import Any
 import clickhouse_connect
 from clickhouse_driver import Client
 
+from config.connections import clickhouse_http, clickhouse_native
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import StackState
@@ -46,22 +47,9 @@ def pids_of(state: StackState) -> dict[str, int]:
 
 def native_client(settings: Settings) -> Any:
     """A connection of the native protocol."""
-    return Client(
-        host=settings.clickhouse_host,
-        port=settings.clickhouse_port,
-        user=settings.clickhouse_user,
-        password=settings.clickhouse_password.get_secret_value(),
-        database=settings.clickhouse_database,
-    )
+    return Client(**clickhouse_native(settings), database=settings.clickhouse_database)
 
 
 def http_client(settings: Settings) -> Any:
     """A connection of the HTTP interface."""
-    return clickhouse_connect.get_client(
-        host=settings.clickhouse_host,
-        port=settings.clickhouse_http_port,
-        username=settings.clickhouse_user,
-        password=settings.clickhouse_password.get_secret_value(),
-        database=settings.clickhouse_database,
-        autogenerate_session_id=False,
-    )
+    return clickhouse_connect.get_client(**clickhouse_http(settings))

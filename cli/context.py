@@ -22,6 +22,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from config.connections import clickhouse_native
 from config.errors import MedallionError
 from config.settings import Settings
 from deploy.embedded import control
@@ -68,13 +69,7 @@ def clickhouse(settings: Settings, database: str | None = None) -> Iterator[Clie
     Raises:
         ServerError: whatever the client raises inside the `with` block.
     """
-    client = Client(
-        host=settings.clickhouse_host,
-        port=settings.clickhouse_port,
-        user=settings.clickhouse_user,
-        password=settings.clickhouse_password.get_secret_value(),
-        database=database or settings.clickhouse_database,
-    )
+    client = Client(**clickhouse_native(settings), database=database or settings.clickhouse_database)
     address = f"{settings.clickhouse_host}:{settings.clickhouse_port}"
     try:
         yield client

@@ -9,6 +9,7 @@ from typing import Self
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from config.connections import kafka_client
 from config.errors import MedallionError
 from config.settings import Settings
 
@@ -50,6 +51,7 @@ class LagMeter:
 
     def __init__(self, settings: Settings) -> None:
         self._servers = settings.kafka_bootstrap_servers
+        self._client = kafka_client(settings)
         self._stages = [(name, self._consumer(group), topics) for name, group, topics in stages(settings)]
 
     def __enter__(self) -> Self:
@@ -79,7 +81,7 @@ class LagMeter:
     def _consumer(self, group: str) -> Consumer:
         return Consumer(
             {
-                "bootstrap.servers": self._servers,
+                **self._client,
                 "group.id": group,
                 "enable.auto.commit": False,
                 "log_level": 0,

@@ -35,5 +35,5 @@ def main() -> None:
     except ValidationError as error:
         for fault in error.errors():
             name = "_".join(str(part) for part in fault["loc"]).upper()
-            console.print(f"error: MEDALLION_{name}: {fault['msg']}", style="red")
+            console.print(f"error: {f'MEDALLION_{name}: ' if name else ''}{fault['msg']}", style="red")
         sys.exit(2)

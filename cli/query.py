@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cli.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
 from cli.lag import Lag, wait
+from config.connections import clickhouse_requests
 from config.errors import MedallionError
 from config.settings import Settings
 
@@ -42,10 +43,9 @@ def query(
     chosen = output_format or ("PrettyCompactMonoBlock" if sys.stdout.isatty() else "TabSeparated")
     try:
         answer = requests.post(
-            f"http://{settings.clickhouse_host}:{settings.clickhouse_http_port}/",
+            **clickhouse_requests(settings),
             params={"database": database, "default_format": chosen},
             data=text.encode(),
-            auth=(settings.clickhouse_user, settings.clickhouse_password.get_secret_value()),
             stream=True,
             timeout=(10, None),
         )

@@ -22,6 +22,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cli.context import ServerError
 from cli.statements import text
+from config.connections import clickhouse_http
 from config.settings import Settings
 from schemas.records import BRONZE
 from silver_processor.core.rules import Rules
@@ -65,14 +66,7 @@ class Replayer:
         self._filters = dict(filters)
         self.replay_id = str(uuid.uuid4())
         try:
-            self._client = clickhouse_connect.get_client(
-                host=settings.clickhouse_host,
-                port=settings.clickhouse_http_port,
-                username=settings.clickhouse_user,
-                password=settings.clickhouse_password.get_secret_value(),
-                database=settings.clickhouse_database,
-                autogenerate_session_id=False,
-            )
+            self._client = clickhouse_connect.get_client(**clickhouse_http(settings))
         except (ClickHouseError, OSError) as error:
             raise self._explained(error) from error
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from config.secret_files import read_secrets, secret_names
 
 DEFAULT_SYMBOLS_FILE = Path(__file__).with_name("symbols.yaml")
 DEFAULT_EXCHANGES = (
@@ -22,19 +26,42 @@ DEFAULT_EXCHANGES = (
 )
 RAW_TOPIC = "market.crypto.trades.{exchange}.raw"
 UNLISTED_EXCHANGE = "unlisted"
+_PREFIX = "MEDALLION_"
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """The `…_FILE` variables of this process's environment."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Not asked one by one."""
+        del field
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Secrets by setting."""
+        return dict(read_secrets(secret_names(self.settings_cls.model_fields), os.environ, _PREFIX))
 
 
 class Settings(BaseSettings):
     """Endpoints and limits; the services know these, never whether they run embedded or deployed.
 
+    A secret can be kept in a file instead: `MEDALLION_CLICKHOUSE_PASSWORD_FILE` is its path.
+
     Raises:
         pydantic.ValidationError: a value is missing or out of range; the message names the variable.
+        SecretFileError: a file that should hold a secret cannot be used.
     """
 
-    model_config = SettingsConfigDict(env_prefix="MEDALLION_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
 
     # Kafka API
     kafka_bootstrap_servers: str = "localhost:9092"
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-256"
+    kafka_sasl_username: str = ""
+    kafka_sasl_password: SecretStr = SecretStr("")
+    # Authorities to trust, PEM; None: the system's. The same for every other `…_ca_file`.
+    kafka_ca_file: Path | None = None
     kafka_max_message_bytes: Annotated[int, Field(ge=1_000_000)] = 33_554_432
     exchanges: Annotated[tuple[str, ...], NoDecode] = DEFAULT_EXCHANGES
     bronze_topic: str = "market.crypto.trades.bronze"
@@ -54,6 +81,9 @@ class Settings(BaseSettings):
     clickhouse_http_port: Annotated[int, Field(ge=1, le=65535)] = 8123
     clickhouse_user: str = "default"
     clickhouse_password: SecretStr = SecretStr("")
+    # On both ports, which are then the server's secure ones (9440 and 8443 by its own default).
+    clickhouse_tls: bool = False
+    clickhouse_ca_file: Path | None = None
     clickhouse_database: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "medallion"
     clickhouse_cluster: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]*$")] = ""
     # What the Kafka engine is told; ClickHouse reads the broker at its own address of it.
@@ -76,6 +106,18 @@ class Settings(BaseSettings):
     iceberg_catalog_uri: str = "sqlite:///.medallion/catalog.db"
     iceberg_warehouse: str = "file:///tmp/medallion-warehouse"
     iceberg_namespace: str = "cold"
+    # Of a REST catalog: a token, or `client-id:client-secret` to get one from the OAuth2 server.
+    iceberg_catalog_token: SecretStr = SecretStr("")
+    iceberg_catalog_credential: SecretStr = SecretStr("")
+    iceberg_oauth2_uri: str = ""
+    iceberg_catalog_scope: str = ""
+    iceberg_ca_file: Path | None = None
+    # Of the bucket that an s3:// warehouse is in; "" is what the environment says (AWS_…, instance role).
+    s3_endpoint: str = ""
+    s3_region: str = ""
+    s3_access_key_id: str = ""
+    s3_secret_access_key: SecretStr = SecretStr("")
+    s3_ca_file: Path | None = None
 
     # Observability
     metrics_host: str = "127.0.0.1"
@@ -88,16 +130,57 @@ class Settings(BaseSettings):
 
         Variables that no setting knows (such as `MEDALLION_DATA_DIR`) are left to those who read them.
         """
-        prefix = "MEDALLION_"
-        values = {
-            name.removeprefix(prefix).lower(): value for name, value in environment.items() if name.startswith(prefix)
+        values: dict[str, Any] = {
+            name.removeprefix(_PREFIX).lower(): value for name, value in environment.items() if name.startswith(_PREFIX)
         }
-        return cls(**{name: value for name, value in values.items() if name in cls.model_fields})  # type: ignore[arg-type]
+        secrets = read_secrets(secret_names(cls.model_fields), environment, _PREFIX)
+        return cls(**{name: value for name, value in (values | secrets).items() if name in cls.model_fields})
+
+    @classmethod
+    def variables(cls) -> frozenset[str]:
+        """Every environment variable that is read."""
+        names = {f"{_PREFIX}{name}".upper() for name in cls.model_fields}
+        return frozenset(names | {f"{_PREFIX}{name}_file".upper() for name in secret_names(cls.model_fields)})
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the files that it names."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, _SecretFiles(settings_cls)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.kafka_has_sasl and not (self.kafka_sasl_username and self.kafka_sasl_password.get_secret_value()):
+            message = (
+                f"MEDALLION_KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs "
+                "MEDALLION_KAFKA_SASL_USERNAME and MEDALLION_KAFKA_SASL_PASSWORD (or …_PASSWORD_FILE)"
+            )
+            raise ValueError(message)
+        if self.s3_access_key_id and not self.s3_secret_access_key.get_secret_value():
+            raise ValueError("MEDALLION_S3_ACCESS_KEY_ID needs MEDALLION_S3_SECRET_ACCESS_KEY (or …_FILE)")
+        return self
 
     @field_validator("exchanges", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @property
+    def kafka_has_sasl(self) -> bool:
+        """Whether clients of the broker log in."""
+        return self.kafka_security_protocol.startswith("SASL")
+
+    @property
+    def kafka_has_tls(self) -> bool:
+        """Whether they speak TLS."""
+        return self.kafka_security_protocol.endswith("SSL")
 
     @property
     def raw_topics(self) -> tuple[str, ...]:

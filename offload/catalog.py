@@ -19,8 +19,10 @@ from pyiceberg.utils.config import Config
 from sqlalchemy.exc import IntegrityError, OperationalError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
+from config.connections import iceberg_catalog
 from config.settings import Settings
 from offload.errors import WarehouseError
+from offload.object_store import file_io
 from offload.tables import TABLES, ColdTable
 
 CATALOG_NAME = "medallion"
@@ -40,18 +42,18 @@ def _sql_catalog(properties: dict[str, str]) -> SqlCatalog:
 def open_catalog(settings: Settings) -> Catalog:
     """The catalog of `settings`: a REST catalog for an `http(s)://` address, else an SQL catalog (SQLite, PostgreSQL).
 
-    Credentials of an object store come from pyiceberg's own configuration (`PYICEBERG_CATALOG__MEDALLION__S3__…`).
+    What the settings leave open, pyiceberg's own configuration (`PYICEBERG_CATALOG__MEDALLION__…`) may say.
 
     Raises:
         WarehouseError: the catalog cannot be opened.
     """
     uri, warehouse = settings.iceberg_catalog_uri, settings.iceberg_warehouse
-    properties = {"uri": uri, "warehouse": warehouse, "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO"}
+    properties = {**iceberg_catalog(settings), **file_io(settings)}
     try:
         if urlparse(uri).scheme in {"http", "https"}:
             return load_catalog(CATALOG_NAME, type="rest", **properties)
         _make_folders(uri, warehouse)
-        properties |= {"pool_pre_ping": "true", **_configured()}
+        properties = {"pool_pre_ping": "true", **_configured(), **properties}
         return _sql_catalog(properties)
     except (OSError, OperationalError) as error:
         message = (

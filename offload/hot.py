@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import clickhouse_connect
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from config.connections import clickhouse_http
 from config.settings import Settings
 from offload.errors import HotStoreError
 
@@ -64,14 +65,7 @@ class ClickHouseHttp:
     def __init__(self, settings: Settings) -> None:
         try:
             self._client = clickhouse_connect.get_client(
-                host=settings.clickhouse_host,
-                port=settings.clickhouse_http_port,
-                username=settings.clickhouse_user,
-                password=settings.clickhouse_password.get_secret_value(),
-                database=settings.clickhouse_database,
-                compress=False,
-                autogenerate_session_id=False,
-                send_receive_timeout=3600,
+                **clickhouse_http(settings), compress=False, send_receive_timeout=3600
             )
         except ClickHouseError as error:
             endpoint = f"{settings.clickhouse_host}:{settings.clickhouse_http_port}"

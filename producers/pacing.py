@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
@@ -28,20 +28,20 @@ class Pacer:
 
     def __init__(
         self,
-        bootstrap_servers: str,
+        client: Mapping[str, object],
         group: str,
         max_bytes: int,
         *,
         serve: Callable[[float], object] | None = None,
     ) -> None:
         """Args:
-        bootstrap_servers: the broker.
+        client: librdkafka's properties that reach the broker (`config.connections.kafka_client`).
         group: the consumer group whose committed offsets count as consumed; it need not exist yet.
         max_bytes: keys, values and headers, uncompressed.
         serve: serves delivery callbacks for at most so many seconds (`Producer.poll`), called while `acquire` waits;
             without it another thread has to serve them.
         """
-        self._bootstrap_servers, self._group, self._max_bytes = bootstrap_servers, group, max_bytes
+        self._client, self._group, self._max_bytes = dict(client), group, max_bytes
         self._serve = serve
         self._lock = threading.RLock()
         self._cancelled = threading.Event()
@@ -146,7 +146,7 @@ class Pacer:
             # Never subscribes: reading a group's offsets does not make a member of it.
             self._consumer = Consumer(
                 {
-                    "bootstrap.servers": self._bootstrap_servers,
+                    **self._client,
                     "group.id": self._group,
                     "enable.auto.commit": False,
                 }

@@ -14,6 +14,7 @@ from typing import Self
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from config.connections import kafka_client
 from config.errors import MedallionError
 from config.settings import Settings
 from producers import metrics
@@ -63,10 +64,11 @@ class Publisher:
             delivery_timeout_s: a message that is not acknowledged after this long has failed; 0 is never.
         """
         self._settings = settings
+        client = kafka_client(settings)
         self._servers = settings.kafka_bootstrap_servers
         self._limit = settings.kafka_max_message_bytes
         self._pacer = (
-            Pacer(self._servers, settings.raw_consumer_group, settings.publish_max_unconsumed_bytes)
+            Pacer(client, settings.raw_consumer_group, settings.publish_max_unconsumed_bytes)
             if settings.publish_max_unconsumed_bytes
             else None
         )
@@ -77,7 +79,7 @@ class Publisher:
         self._client_error = ""
         self._producer = Producer(
             {
-                "bootstrap.servers": self._servers,
+                **client,
                 "client.id": "medallion-producer",
                 "enable.idempotence": True,
                 "acks": "all",

@@ -13,6 +13,7 @@ import pyarrow as pa
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from config.connections import kafka_client
 from config.settings import Settings
 from schemas.records import DeadLetter
 from silver_processor.patience import Patience, StoppedError
@@ -72,7 +73,7 @@ class DeadLetterQueue:
         self._failed: list[KafkaError] = []
         self._producer = Producer(
             {
-                "bootstrap.servers": settings.kafka_bootstrap_servers,
+                **kafka_client(settings),
                 "enable.idempotence": True,
                 "acks": "all",
                 "compression.type": "lz4",

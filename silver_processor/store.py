@@ -15,6 +15,7 @@ import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from urllib3.exceptions import HTTPError
 
+from config.connections import clickhouse_http
 from config.settings import Settings
 from silver_processor.patience import Patience
 from silver_processor.plan import MOST_ROWS
@@ -155,15 +156,7 @@ class Store:
 
     def _connection(self) -> Any:
         if self._client is None:
-            settings = self._settings
-            self._client = clickhouse_connect.get_client(
-                host=settings.clickhouse_host,
-                port=settings.clickhouse_http_port,
-                username=settings.clickhouse_user,
-                password=settings.clickhouse_password.get_secret_value(),
-                database=settings.clickhouse_database,
-                autogenerate_session_id=False,
-            )
+            self._client = clickhouse_connect.get_client(**clickhouse_http(self._settings))
         return self._client
 
 

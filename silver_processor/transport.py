@@ -5,16 +5,37 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import faust
 import structlog
 from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from mode import Service
+
+from config.connections import tls_context
+from config.settings import Settings
 
 # Faust asks the broker to hold a fetch for 1.5 s until data comes. A broker that does not answer early (the in-memory
 # one) would add that to every trade's latency.
 FETCH_WAIT_MS = 20
 _CHECK_SECONDS = 0.5
 _EXIT_UNRECOVERABLE = 70
+
+
+def credentials(settings: Settings) -> Any:
+    """Faust's `broker_credentials`; None where the broker wants neither a name nor TLS.
+
+    Raises:
+        OSError: `kafka_ca_file` cannot be read or holds no certificate.
+    """
+    context = tls_context(settings.kafka_ca_file) if settings.kafka_has_tls else None
+    if settings.kafka_has_sasl:
+        return faust.SASLCredentials(
+            username=settings.kafka_sasl_username,
+            password=settings.kafka_sasl_password.get_secret_value(),
+            mechanism=settings.kafka_sasl_mechanism,
+            ssl_context=context,
+        )
+    return None if context is None else faust.SSLCredentials(context)
 
 
 class QuickThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]

@@ -22,7 +22,7 @@ from silver_processor.rulebook import RuleBook
 from silver_processor.seen import SeenTrades
 from silver_processor.sink import Outcome, Sink
 from silver_processor.store import Store
-from silver_processor.transport import QuickTransport
+from silver_processor.transport import QuickTransport, credentials
 
 # Messages, not rows: a message holds thousands of rows, and those that wait are held in memory.
 _MESSAGES_A_TAKE = 64
@@ -66,6 +66,7 @@ class SilverWorker:
         app = faust.App(
             settings.silver_consumer_group,
             broker=[f"kafka://{server.strip()}" for server in servers],
+            broker_credentials=credentials(settings),
             store="memory://",
             datadir=tempfile.mkdtemp(prefix="medallion-silver-"),
             web_enabled=False,

@@ -96,7 +96,8 @@ def _insert(session: EngineSession, source: StandIn, blocks: Sequence[Block]) ->
 
 def _sink(engine: Engine, outbox: StandIn, servers: str) -> Sink:
     config = producer_config(outbox.table.settings, servers)
-    return Sink(outbox, engine.session(), config, lambda serve: Pacer(servers, "", 0, serve=serve), _LARGEST_MESSAGE)
+    client = {"bootstrap.servers": servers}
+    return Sink(outbox, engine.session(), config, lambda serve: Pacer(client, "", 0, serve=serve), _LARGEST_MESSAGE)
 
 
 def _drained(sink: Sink) -> None:

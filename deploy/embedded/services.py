@@ -45,9 +45,11 @@ def stack_environment(
     return {
         **given,
         "MEDALLION_KAFKA_BOOTSTRAP_SERVERS": servers,
+        "MEDALLION_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
         "MEDALLION_CLICKHOUSE_HOST": LOOPBACK,
         "MEDALLION_CLICKHOUSE_PORT": str(ports.clickhouse_native),
         "MEDALLION_CLICKHOUSE_HTTP_PORT": str(ports.clickhouse_http),
+        "MEDALLION_CLICKHOUSE_TLS": "false",
         # The node knows the broker's address, which changes with every start; the DDL must not.
         "MEDALLION_CLICKHOUSE_KAFKA_BROKERS": "embedded",
         "MEDALLION_ICEBERG_CATALOG_URI": data_dir.catalog_uri,
@@ -60,6 +62,9 @@ def stack_environment(
 def clickhouse_service(data_dir: DataDir, ports: Ports, environment: Mapping[str, str]) -> Service:
     """The ClickHouse node: the engine's store behind native TCP and HTTP, and the stand-in for its Kafka engine."""
     settings = Settings.from_environment(environment)
+    password = settings.clickhouse_password.get_secret_value()
+    own = {name: value for name, value in environment.items() if name != f"{PASSWORD_VARIABLE}_FILE"}
+    own |= {PASSWORD_VARIABLE: password} if password else {}
     argv = (
         sys.executable,
         "-m",
@@ -80,9 +85,9 @@ def clickhouse_service(data_dir: DataDir, ports: Ports, environment: Mapping[str
         str(settings.publish_max_unconsumed_bytes),
         "--deduplication-window",
         str(settings.deduplication_window),
-        *(("--password-env", PASSWORD_VARIABLE) if environment.get(PASSWORD_VARIABLE) else ()),
+        *(("--password-env", PASSWORD_VARIABLE) if password else ()),
     )
-    return Service("clickhouse", argv, environment, _answering(f"http://{LOOPBACK}:{ports.clickhouse_http}/ping"))
+    return Service("clickhouse", argv, own, _answering(f"http://{LOOPBACK}:{ports.clickhouse_http}/ping"))
 
 
 def silver_service(index: int, ports: Ports, environment: Mapping[str, str]) -> Service:

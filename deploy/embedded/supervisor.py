@@ -21,6 +21,7 @@ from clickhouse_driver import Client
 from confluent_kafka.admin import AdminClient
 from tenacity import RetryCallState, wait_exponential_jitter
 
+from config.connections import clickhouse_native, kafka_client
 from config.settings import Settings
 from ddl.runner import apply as apply_migrations
 from deploy.embedded.kafka import server, topics
@@ -132,7 +133,7 @@ class Supervisor:
         await self._until_ready(child)
         brokers = self._dir.broker_state.read_text(encoding="utf-8").strip()
         self._environment = stack_environment(self._dir, self._ports, "memory", brokers, self._given)
-        await asyncio.to_thread(self._create_topics, brokers)
+        await asyncio.to_thread(self._create_topics)
         self._healthy(child)
 
     async def _start_kafka(self, kafka: Kafka) -> None:
@@ -140,7 +141,7 @@ class Supervisor:
         self._environment = stack_environment(self._dir, self._ports, "kafka", servers, self._given)
 
         async def ready() -> bool:
-            return await asyncio.to_thread(topics.answers, servers)
+            return await asyncio.to_thread(topics.answers, {"bootstrap.servers": servers})
 
         await self._start(Service("broker", server.argv(self._dir.kafka, kafka), dict(self._given), ready))
         await asyncio.to_thread(topics.create, Settings.from_environment(self._environment))
@@ -193,21 +194,16 @@ class Supervisor:
         child.detail = ""
         child.healthy_at = time.monotonic()
 
-    def _create_topics(self, brokers: str) -> None:
+    def _create_topics(self) -> None:
         """The in-memory broker makes a topic when its metadata is asked for; consumers must not come before."""
-        settings = Settings(kafka_bootstrap_servers=brokers)
-        admin = AdminClient({"bootstrap.servers": brokers})
+        settings = Settings.from_environment(self._environment)
+        admin = AdminClient(kafka_client(settings))
         for topic in (*settings.raw_topics, settings.bronze_topic, settings.dlq_topic, settings.gaps_topic):
             admin.list_topics(topic, timeout=10)
 
     def _prepare_database(self) -> None:
         settings = Settings.from_environment(self._environment)
-        client = Client(
-            host=settings.clickhouse_host,
-            port=settings.clickhouse_port,
-            user=settings.clickhouse_user,
-            password=settings.clickhouse_password.get_secret_value(),
-        )
+        client = Client(**clickhouse_native(settings))
         try:
             apply_migrations(client, settings)
         finally:

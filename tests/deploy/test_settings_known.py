@@ -46,7 +46,7 @@ def no_settings_of_this_shell(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_variable_is_one_that_settings_know(services: dict[str, Any]) -> None:
-    known = {f"MEDALLION_{name.upper()}" for name in Settings.model_fields}
+    known = Settings.variables()
     for name, service in services.items():
         assert set(settings_of(service)) <= known, name
 

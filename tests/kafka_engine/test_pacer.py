@@ -25,7 +25,7 @@ def send(pacer: Pacer, producer: Producer, topic: str, value: bytes, timeout: fl
 
 def test_stops_at_the_bound_and_goes_on_after_a_commit(brokers: str) -> None:
     producer = Producer({"bootstrap.servers": brokers})
-    pacer = Pacer(brokers, "reader", 10_000, serve=producer.poll)
+    pacer = Pacer({"bootstrap.servers": brokers}, "reader", 10_000, serve=producer.poll)
     sent = 0
     while send(pacer, producer, "paced", b"x" * 1000, timeout=0.3):
         sent += 1
@@ -43,7 +43,7 @@ def test_stops_at_the_bound_and_goes_on_after_a_commit(brokers: str) -> None:
 
 def test_a_message_above_the_bound_goes_alone(brokers: str) -> None:
     producer = Producer({"bootstrap.servers": brokers})
-    pacer = Pacer(brokers, "alone", 1_000, serve=producer.poll)
+    pacer = Pacer({"bootstrap.servers": brokers}, "alone", 1_000, serve=producer.poll)
     assert send(pacer, producer, "alone", b"x" * 100)
     assert not send(pacer, producer, "alone", b"x" * 5_000, timeout=0.2)
     producer.flush(10)
@@ -55,7 +55,7 @@ def test_a_message_above_the_bound_goes_alone(brokers: str) -> None:
 
 
 def test_a_broker_that_counts_from_zero_again_has_nothing_unconsumed(brokers: str) -> None:
-    pacer = Pacer(brokers, "reborn", 1_000)
+    pacer = Pacer({"bootstrap.servers": brokers}, "reborn", 1_000)
     pacer.delivered("reborn", 0, 7, 900)
     pacer.delivered("reborn", 0, 0, 100)
     assert pacer.unconsumed() == {("reborn", 0): 100}
@@ -63,7 +63,7 @@ def test_a_broker_that_counts_from_zero_again_has_nothing_unconsumed(brokers: st
 
 
 def test_without_a_bound_nothing_waits_and_nothing_is_kept(brokers: str) -> None:
-    pacer = Pacer(brokers, "unbounded", 0)
+    pacer = Pacer({"bootstrap.servers": brokers}, "unbounded", 0)
     for offset in range(100):
         assert pacer.admits(1 << 40)
         assert pacer.acquire(1 << 40)
@@ -73,7 +73,7 @@ def test_without_a_bound_nothing_waits_and_nothing_is_kept(brokers: str) -> None
 
 
 def test_cancel_ends_a_wait(brokers: str) -> None:
-    pacer = Pacer(brokers, "cancelled", 10)
+    pacer = Pacer({"bootstrap.servers": brokers}, "cancelled", 10)
     pacer.delivered("cancelled", 0, 0, 10)
     answers: list[bool] = []
     waiting = threading.Thread(target=lambda: answers.append(pacer.acquire(10)))

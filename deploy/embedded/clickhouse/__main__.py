@@ -45,9 +45,18 @@ def _options() -> Options:
         limits=Limits(given.max_memory_mb, given.deduplication_window),
         grace_s=given.grace_s,
         kafka_brokers=given.kafka_brokers,
+        kafka_security=_kafka_security() if given.kafka_brokers else {},
         kafka_pace_group=given.kafka_pace_group,
         kafka_max_unconsumed_bytes=given.kafka_max_unconsumed_bytes,
     )
+
+
+def _kafka_security() -> dict[str, object]:
+    """As the `MEDALLION_KAFKA_…` variables say; a deployed server has the like in its `<kafka>` section."""
+    from config.connections import kafka_security  # noqa: PLC0415 - a node without Kafka tables stays smaller
+    from config.settings import Settings  # noqa: PLC0415
+
+    return kafka_security(Settings.from_environment(os.environ))
 
 
 async def _serve(options: Options) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 class Options:
     """How to run a node.
 
-    `kafka_brokers` "" means no Kafka tables. `kafka_pace_group` and `kafka_max_unconsumed_bytes` bound what their sinks
-    put on a partition beyond what that consumer group has committed (0: no bound).
+    `kafka_brokers` "" means no Kafka tables; `kafka_security` are librdkafka's properties for authentication and TLS.
+    `kafka_pace_group` and `kafka_max_unconsumed_bytes` bound what their sinks put on a partition beyond what that
+    consumer group has committed (0: no bound).
     """
 
     path: Path
@@ -37,6 +38,7 @@ class Options:
     limits: config.Limits = field(default_factory=config.Limits)
     grace_s: float = 10.0
     kafka_brokers: str = ""
+    kafka_security: Mapping[str, object] = field(default_factory=dict, repr=False)
     kafka_pace_group: str = ""
     kafka_max_unconsumed_bytes: int = 0
 
@@ -111,6 +113,7 @@ def _kafka(engine: Engine, options: Options) -> KafkaTables | None:
     return KafkaTables(
         engine,
         brokers=options.kafka_brokers,
+        security=options.kafka_security,
         pace_group=options.kafka_pace_group or None,
         max_unconsumed_bytes=options.kafka_max_unconsumed_bytes,
     )

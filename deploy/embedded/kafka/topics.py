@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from config.connections import kafka_client
 from config.settings import Settings
 from deploy.embedded.layout import StackError
 
@@ -15,9 +18,9 @@ _GIB = 2**30
 _TIMEOUT_S = 30.0
 
 
-def answers(servers: str) -> bool:
-    """Whether the broker answers a request now."""
-    admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+def answers(client: Mapping[str, object]) -> bool:
+    """Whether the broker answers a request of this client (`config.connections.kafka_client`) now."""
+    admin = AdminClient({**client, "log_level": 0})
     try:
         return bool(admin.list_topics(timeout=1).brokers)
     except KafkaException:
@@ -36,7 +39,7 @@ def create(settings: Settings) -> None:
         _topic(settings, settings.dlq_topic, 1, 168, _GIB),
         _topic(settings, settings.gaps_topic, 1, 168, _GIB),
     ]
-    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers, "log_level": 0})
+    admin = AdminClient({**kafka_client(settings), "log_level": 0})
     for name, future in admin.create_topics(topics, operation_timeout=_TIMEOUT_S).items():
         try:
             future.result(_TIMEOUT_S)

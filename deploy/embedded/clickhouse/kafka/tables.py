@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -39,6 +39,7 @@ class KafkaTables:
         engine: Engine,
         *,
         brokers: str | None = None,
+        security: Mapping[str, object] | None = None,
         pace_group: str | None = None,
         max_unconsumed_bytes: int = 0,
         max_message_bytes: int = 4_000_000,
@@ -46,13 +47,15 @@ class KafkaTables:
         """Args:
         engine: the engine, open.
         brokers: `host:port,…` used instead of every table's `kafka_broker_list`.
+        security: librdkafka's properties for authentication and TLS, as a server's `<kafka>` section; a table's own
+            settings win.
         pace_group: the consumer group of the sinks' topics; with `max_unconsumed_bytes`, no partition gets more bytes
             than
             that beyond what the group has committed. The outbox keeps the rest.
         max_unconsumed_bytes: see `pace_group`; 0 is no bound.
         max_message_bytes: sink messages larger than that are split.
         """
-        self._engine, self._brokers = engine, brokers
+        self._engine, self._brokers, self._security = engine, brokers, dict(security or {})
         self._pace_group, self._max_unconsumed, self._max_message = pace_group, max_unconsumed_bytes, max_message_bytes
         self._session = engine.session()
         self._gate = Gate()
@@ -187,18 +190,19 @@ class KafkaTables:
         brokers = self._brokers or table.settings["kafka_broker_list"]
         if table.role is Role.SINK:
             bound = self._max_unconsumed if self._pace_group else 0
+            client = {"bootstrap.servers": brokers, **self._security}
             return Sink(
                 stand_in,
                 session,
-                producer_config(table.settings, brokers),
-                lambda serve: Pacer(brokers, self._pace_group or "", bound, serve=serve),
+                {**self._security, **producer_config(table.settings, brokers)},
+                lambda serve: Pacer(client, self._pace_group or "", bound, serve=serve),
                 self._max_message,
             )
         uuid = stand_in.uuid
         return Source(
             stand_in,
             session,
-            consumer_config(table.settings, brokers, uuid),
+            {**self._security, **consumer_config(table.settings, brokers, uuid)},
             self._gate,
             lambda: uuid in self._catalog.fed,
             lambda: self._delivery(uuid),
