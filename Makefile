@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-quick chaos lint format bench up down lock clean conformance-env
+.PHONY: help demo test test-quick chaos lint format bench bench-memory up down lock clean conformance-env
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -28,8 +28,11 @@ format: $(VENV)/.dev  ## rewrite the sources in house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev  ## measure throughput and latency on this machine
+bench: $(VENV)/.dev $(VENV)-bench/.ready  ## measure throughput and latency on this machine
 	$(BIN)/python -m bench
+
+bench-memory: $(VENV)/.dev  ## 50 million trades through a Silver worker, of one symbol and of 500, and its memory (an hour)
+	$(BIN)/python -m bench memory
 
 up: $(VENV)/.run  ## start the embedded stack in the background
 	$(BIN)/medallion up --detach
@@ -43,6 +46,7 @@ lock:  ## pin every dependency again, hashes included (after `make test` has mad
 	$(PIN) --extra embedded -c requirements.txt -o requirements-embedded.txt pyproject.toml
 	$(PIN) --extra embedded --extra dev -c requirements-embedded.txt -o requirements-dev.txt pyproject.toml
 	$(PIN) -o requirements-conformance.txt tests/conformance/requirements.in
+	$(PIN) -o requirements-bench.txt bench/silver/requirements.in
 
 clean:  ## remove the virtual environments and the default data folder
 	rm -rf $(VENV) $(VENV)-conformance .medallion
@@ -66,4 +70,10 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 $(VENV)-conformance/.ready: requirements-conformance.txt
 	$(PYTHON) -m venv $(VENV)-conformance || { rm -rf $(VENV)-conformance; $(PYTHON) -m venv --without-pip $(VENV)-conformance && $(PYTHON) -m pip --python $(VENV)-conformance/bin/python install -q pip; }
 	$(VENV)-conformance/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-conformance.txt
+	touch $@
+
+# Quix Streams wants an older confluent-kafka than ours.
+$(VENV)-bench/.ready: requirements-bench.txt
+	$(PYTHON) -m venv $(VENV)-bench || { rm -rf $(VENV)-bench; $(PYTHON) -m venv --without-pip $(VENV)-bench && $(PYTHON) -m pip --python $(VENV)-bench/bin/python install -q pip; }
+	$(VENV)-bench/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-bench.txt
 	touch $@

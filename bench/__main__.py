@@ -1,4 +1,4 @@
-"""`python -m bench [all|stages|throughput|latency] [--quick]`: measure, show, and keep the result as JSON."""
+"""`python -m bench [all|stages|throughput|latency|silver|memory] [--quick]`: measure, show, keep as JSON."""
 
 from __future__ import annotations
 
@@ -14,20 +14,25 @@ from rich.console import Console
 
 from bench import latency, machine, show, throughput
 from bench.plan import FULL, QUICK, Plan
+from bench.silver import measure as silver
+from bench.silver import memory
+from bench.silver import show as show_silver
 from bench.stack import fresh_stack
 from bench.stages import measure as stages
 
 _RESULTS = Path(__file__).with_name("results")
 _RATES = (1_000.0, 5_000.0, 20_000.0)
-_KINDS = ("stages", "throughput", "latency")
+_KINDS = ("stages", "throughput", "latency", "silver")
 
 
 def main() -> int:
     """Run the chosen measurements."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="?", default="all", choices=("all", *_KINDS))
+    parser.add_argument("what", nargs="?", default="all", choices=("all", *_KINDS, "memory"))
     parser.add_argument("--quick", action="store_true", help="one short run of each, about a minute")
     parser.add_argument("--rate", type=float, action="append", help="trades/s for latency; may be repeated")
+    parser.add_argument("--trades", type=int, default=50_000_000, help="of `memory`, which `all` leaves out")
+    parser.add_argument("--markets", type=int, action="append", help="of `memory`; 1 and 500 unless given")
     given = parser.parse_args()
     plan = QUICK if given.quick else FULL
     chosen = _KINDS if given.what == "all" else (given.what,)
@@ -42,6 +47,14 @@ def main() -> int:
         result["throughput"] = _throughput(console, plan)
     if "latency" in chosen:
         result["latency"] = _latency(console, plan, given.rate or _RATES)
+    if "silver" in chosen:
+        result["silver"] = silver.measure(plan, console.print)
+        show_silver.contest(console, result["silver"])
+    if "memory" in chosen:
+        result["memory"] = [
+            memory.measure(given.trades, markets, console.print) for markets in given.markets or (1, 500)
+        ]
+        show_silver.memory(console, result["memory"])
     result["seconds"] = time.monotonic() - started
     result["load_average_after"] = machine.describe()["load_average"]
     console.print(f"\n{result['seconds']:.0f} s. Kept in {_keep(result)}")

@@ -1,0 +1,70 @@
+"""Latency of a contender at a given rate: Bronze message published → its trades in the candles."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from bench.plan import Plan
+from bench.silver.contest import Contender, delivered
+from bench.silver.feed import BronzeFeed, producer
+from bench.silver.place import Place, PlaceError, wait_until
+from bench.visibility import Watcher
+
+_TIMES = (Path(__file__).parents[1] / "sql" / "silver_times.sql").read_text(encoding="utf-8")
+_US = 1_000_000
+# Behind by more than this after the load has ended: it does not keep up, and latencies mean nothing.
+_CATCH_UP_S = 30.0
+_POLL_S = 0.02
+_WARM_ROWS = 100
+
+
+def measure(place: Place, contender: Contender, feed: BronzeFeed, rate: float, plan: Plan) -> dict[str, Any]:
+    """p50 and p99 (ms) over `plan.seconds` after `plan.warm_up_s`; None where it does not keep up."""
+    place.empty()
+    if contender.topic(place) != place.settings.bronze_topic:
+        place.new_topic(contender.topic(place))
+    sender = producer(place.settings.kafka_bootstrap_servers)
+    argv = contender.argv(place, contender.topic(place))
+    figures: dict[str, Any] = {"contender": contender.name, "rate": rate, "p50_ms": None, "p99_ms": None}
+    with Watcher(place.client()) as watcher, place.process(f"paced-{rate:.0f}", argv) as process:
+        contender.publish(place, sender, feed.take(_WARM_ROWS, time.time_ns() // 1_000))
+        delivered(sender)
+        wait_until(lambda: watcher.trades >= _WARM_ROWS, contender.name, process)
+        start, published = time.time(), 0
+        every = max(round(rate * contender.cadence_s), 1)
+        seconds = plan.warm_up_s + plan.seconds
+        while (now := time.time()) < start + seconds:
+            due = start + published / rate
+            if due > now:
+                sender.poll(0)
+                time.sleep(due - now)
+                continue
+            contender.publish(place, sender, feed.take(every, int(due * _US)))
+            published += every
+        end = time.time()
+        delivered(sender)
+        deadline = time.monotonic() + _CATCH_UP_S
+        while watcher.trades < published + _WARM_ROWS:
+            if process.poll() is not None:
+                raise PlaceError(f"{contender.name} ended with exit code {process.returncode}")
+            if time.monotonic() > deadline:
+                return {**figures, "reached_per_s": (watcher.trades - _WARM_ROWS) / (time.time() - start)}
+            time.sleep(_POLL_S)
+    client = place.client()
+    rows = client.execute(_TIMES, {"start": int((start + plan.warm_up_s) * _US), "end": int(end * _US)})
+    client.disconnect()
+    times = pl.DataFrame(rows, schema={"due": pl.Int64, "validated": pl.Int64}, orient="row").sort("validated")
+    looks = watcher.looks().group_by("newest").agg(pl.col("seen").min()).sort("newest")
+    seen = times.join_asof(looks, left_on="validated", right_on="newest", strategy="forward")
+    took = (seen["seen"] - seen["due"]) / 1_000
+    return {
+        **figures,
+        "p50_ms": took.quantile(0.5, "nearest"),
+        "p99_ms": took.quantile(0.99, "nearest"),
+        "reached_per_s": seen.height / plan.seconds,
+        "inserts_per_s": times["validated"].n_unique() / plan.seconds,
+    }

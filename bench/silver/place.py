@@ -1,0 +1,161 @@
+"""A broker, a ClickHouse node with the migrations, and nothing else: where contenders are measured in turn."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clickhouse_driver import Client
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from config.settings import Settings
+from ddl.runner import apply
+from deploy.embedded.kafka import jars, server, topics
+from deploy.embedded.ports import LOOPBACK, free_ports
+
+TRADES_TOPIC = "bench.trades"
+_START_S = 60.0
+_POLL_S = 0.05
+TOUCHED = ("silver_trades", *(f"gold_ohlcv_{frame}_state" for frame in ("1m", "5m", "15m", "30m", "1h", "1d")))
+
+
+class PlaceError(RuntimeError):
+    """A process of the measurement did not start, or ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Endpoints of the running broker and node, and the environment that leads a process there."""
+
+    folder: Path
+    settings: Settings
+    environment: Mapping[str, str]
+    node_pid: int
+
+    def client(self) -> Any:
+        """A native connection."""
+        return Client(LOOPBACK, self.settings.clickhouse_port, database=self.settings.clickhouse_database)
+
+    def empty(self) -> None:
+        """Forget all of Silver and Gold, with the tokens of their inserts."""
+        client = self.client()
+        for table in TOUCHED:
+            client.execute(f"TRUNCATE TABLE {table}")
+        client.disconnect()
+
+    def new_topic(self, name: str) -> None:
+        """An empty topic of one partition; an older one of this name goes first."""
+        admin = AdminClient({"bootstrap.servers": self.settings.kafka_bootstrap_servers, "log_level": 0})
+        if name in admin.list_topics(timeout=_START_S).topics:
+            admin.delete_topics([name], operation_timeout=_START_S)[name].result(_START_S)
+            wait_until(lambda: name not in admin.list_topics(timeout=_START_S).topics, f"topic {name} to go")
+        config = {"max.message.bytes": str(self.settings.kafka_max_message_bytes)}
+        admin.create_topics([NewTopic(name, 1, 1, config=config)], operation_timeout=_START_S)[name].result(_START_S)
+
+    @contextmanager
+    def process(self, name: str, argv: Sequence[str], **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A process of a contender; stopped at the end, its output is in `<folder>/<name>.log`."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            started = subprocess.Popen(
+                argv, env={**os.environ, **self.environment, **environment}, stdout=log, stderr=log
+            )
+            try:
+                yield started
+            finally:
+                # In order, so that its offsets are committed and the next process starts behind them.
+                _stop(started)
+
+
+@contextmanager
+def open_place(symbols_file: Path | None = None) -> Iterator[Place]:
+    """Apache Kafka (the in-memory broker forgets a backlog), the node with every migration applied.
+
+    Raises:
+        StackError: no Java or Maven.
+        PlaceError: a process does not start.
+    """
+    with tempfile.TemporaryDirectory(prefix="medallion-bench-", ignore_cleanup_errors=True) as name, ExitStack() as end:
+        folder = Path(name)
+        native, http = free_ports(2)
+        servers = _kafka(folder / "kafka", end)
+        values: dict[str, str] = {
+            "kafka_bootstrap_servers": servers,
+            "clickhouse_kafka_brokers": servers,
+            "clickhouse_host": LOOPBACK,
+            "clickhouse_port": str(native),
+            "clickhouse_http_port": str(http),
+        }
+        if symbols_file is not None:
+            values["symbols_file"] = str(symbols_file)
+        environment = {f"MEDALLION_{key.upper()}": value for key, value in values.items()}
+        settings = Settings.from_environment({**os.environ, **environment})
+        topics.create(settings)
+        node = _spawn(
+            end,
+            folder / "node.log",
+            *(sys.executable, "-m", "deploy.embedded.clickhouse", "--path", str(folder / "store")),
+            *("--native-port", str(native), "--http-port", str(http), "--kafka-brokers", servers),
+        )
+        wait_until(lambda: answers(f"http://{LOOPBACK}:{http}/ping"), "the ClickHouse node", node)
+        client = Client(LOOPBACK, native)
+        apply(client, settings)
+        client.disconnect()
+        yield Place(folder, settings, environment, node.pid)
+
+
+def wait_until(condition: Callable[[], bool], what: str, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Poll until it holds.
+
+    Raises:
+        PlaceError: not within a minute, or the process ended.
+    """
+    deadline = time.monotonic() + _START_S
+    while not condition():
+        if process is not None and process.poll() is not None:
+            raise PlaceError(f"{what}: the process ended with exit code {process.returncode}")
+        if time.monotonic() > deadline:
+            raise PlaceError(f"waited {_START_S:.0f} s for {what} in vain: is the machine busy?")
+        time.sleep(_POLL_S)
+
+
+def answers(url: str) -> bool:
+    """Whether it says 200 now."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _kafka(folder: Path, end: ExitStack) -> str:
+    kafka = jars.find(None)
+    servers = server.prepare(folder, kafka, Settings().kafka_max_message_bytes)
+    process = _spawn(end, folder.with_suffix(".log"), *server.argv(folder, kafka))
+    wait_until(lambda: topics.answers(servers), "Kafka", process)
+    return servers
+
+
+def _spawn(end: ExitStack, log: Path, *argv: str) -> subprocess.Popen[bytes]:
+    file = end.enter_context(log.open("ab"))
+    process = subprocess.Popen(argv, stdout=file, stderr=file)
+    end.callback(_stop, process)
+    return process
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,52 @@
+"""Invariant 8: the Silver function and its index of seen trades need no more memory the longer they run.
+
+`make bench-memory` shows the same of a whole worker over 50 million trades.
+"""
+
+from __future__ import annotations
+
+import gc
+from datetime import UTC, datetime
+
+import psutil
+import pytest
+
+from bench.silver.feed import ROWS_A_MESSAGE, BronzeFeed, Market, avro
+from config.registry import SymbolRegistry
+from silver_processor.batch import judge, read
+from silver_processor.core.rules import Rules
+from silver_processor.seen import SeenTrades
+
+_MESSAGES = 60
+_TRADED_US = 1_750_000_000_000_000
+_MIB = 2**20
+
+
+@pytest.mark.parametrize("markets", [1, 500])
+def test_memory_is_flat_over_a_stretch_of_trades(markets: int) -> None:
+    listed = [Market("binance", f"S{number}USDT") for number in range(markets)]
+    symbols = {one.symbol: {"canonical": one.symbol, "base": one.symbol[:-4], "quote": "USDT"} for one in listed}
+    defaults = {"price_max": 1_000_000, "quantity_max": 100_000}
+    rules = Rules.of(SymbolRegistry.of({"version": 1, "defaults": defaults, "exchanges": {"binance": symbols}}))
+    feed = BronzeFeed(listed)
+    seen = SeenTrades(lambda _rows: pytest.fail("numeric ids never ask Silver"))
+
+    def work(messages: int) -> int:
+        """Bytes resident once the messages were judged."""
+        for number in range(messages):
+            message = read(0, number, 0, avro(feed.take(ROWS_A_MESSAGE, _TRADED_US + number * 1_000_000, 1)))
+            valid = judge([message], "bronze", "token", rules, datetime.now(UTC)).valid
+            seen.load(seen.unknown(valid), [])
+            fresh, again = seen.split(valid)
+            assert (fresh.num_rows, again.num_rows) == (ROWS_A_MESSAGE, 0)
+            seen.add(fresh)
+        gc.collect()
+        return psutil.Process().memory_info().rss
+
+    work(_MESSAGES)
+    ids_after_warm_up = seen.memory_bytes
+    middle = work(_MESSAGES)
+    end = work(_MESSAGES)
+    # Consecutive ids are one run each market, however many they are.
+    assert seen.memory_bytes == ids_after_warm_up < 64 * markets
+    assert end - middle < 16 * _MIB
