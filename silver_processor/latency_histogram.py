@@ -14,7 +14,7 @@ from prometheus_client.utils import floatToGoString
 from silver_processor.core.latency import BOUNDS, Latency
 
 NAME = "medallion_trade_latency_seconds"
-_EDGES = [floatToGoString(bound) for bound in (*BOUNDS, float("inf"))]
+_EDGES = [floatToGoString(bound) for bound in (*BOUNDS, float("inf"))]  # type: ignore[no-untyped-call]
 
 
 class LatencyHistogram(Collector):

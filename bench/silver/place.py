@@ -141,7 +141,7 @@ def _kafka(folder: Path, end: ExitStack) -> str:
     kafka = jars.find(None)
     servers = server.prepare(folder, kafka, Settings().kafka_max_message_bytes)
     process = _spawn(end, folder.with_suffix(".log"), *server.argv(folder, kafka))
-    wait_until(lambda: topics.answers(servers), "Kafka", process)
+    wait_until(lambda: topics.answers({"bootstrap.servers": servers}), "Kafka", process)
     return servers
 
 

@@ -17,7 +17,7 @@ from silver_processor.batch import judge, read
 from silver_processor.core.rules import Rules
 from silver_processor.seen import SeenTrades
 
-_MESSAGES = 60
+_MESSAGES = 15
 _TRADED_US = 1_750_000_000_000_000
 _MIB = 2**20
 
