@@ -9,6 +9,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cli.context import DataDirOption, JsonOption, err, load_settings, out, print_json
+from config.markets import read_markets
 from producers.live import run_until_signal
 from producers.publisher import Publisher
 from producers.replay import ReplayReport
@@ -18,11 +19,23 @@ from producers.tally import Tally
 
 
 def produce(
-    exchange: Annotated[str, typer.Option(help="Exchange code: binance, binance_usdm, kraken, bybit_linear …")],
-    symbols: Annotated[str, typer.Option(help="Symbols in the exchange's own spelling, separated by commas.")],
+    exchange: Annotated[
+        str,
+        typer.Option(help="Exchange code: binance, binance_usdm, kraken, bybit_linear …, or any name that ccxt knows."),
+    ],
+    symbols: Annotated[
+        str,
+        typer.Option(help="Symbols in the exchange's own spelling, ccxt's where it reads them; separated by commas."),
+    ],
     endpoint: Annotated[str | None, typer.Option(help="Connect here instead of to the exchange.")] = None,
     rest_endpoint: Annotated[
         str | None, typer.Option(help="Ask here for missed trades; with --endpoint alone nobody is asked.")
+    ] = None,
+    markets: Annotated[
+        Path | None,
+        typer.Option(
+            help="For ccxt: the exchange's markets, as `symbols build --markets` takes them, instead of asking."
+        ),
     ] = None,
     duration: Annotated[float | None, typer.Option(help="Stop after this many seconds.", min=0)] = None,
     data_dir: DataDirOption = None,
@@ -34,7 +47,13 @@ def produce(
     if not names:
         raise typer.BadParameter("name at least one symbol, for example BTCUSDT", param_hint="--symbols")
     report = run_until_signal(
-        exchange, names, settings, endpoint=endpoint, rest_endpoint=rest_endpoint, duration_s=duration
+        exchange,
+        names,
+        settings,
+        endpoint=endpoint,
+        rest_endpoint=rest_endpoint,
+        duration_s=duration,
+        markets=read_markets(markets) if markets is not None else None,
     )
     _print_tally(report, as_json)
 

@@ -14,7 +14,7 @@ from producers.connection import Limits
 from producers.exchanges.model import Exchange, Trade
 from producers.exchanges.rest import Span
 from producers.gaps import HEALED, OPEN, UNFILLABLE, ConsecutiveIds, Gap, Overlap
-from producers.rest import FAILURES, RestClient
+from producers.rest import FAILURES, TradesSource
 
 _TICK_S = 0.05
 _BACK_OFF_S = 60.0
@@ -42,7 +42,7 @@ class Healer:
         exchange: Exchange,
         symbols: Sequence[str],
         limits: Limits,
-        client: RestClient | None,
+        client: TradesSource | None,
         publish: Callable[[Sequence[Trade]], Awaitable[None]],
         note: Callable[[Gap], None],
     ) -> None:
@@ -138,7 +138,7 @@ class Healer:
         except FAILURES as error:
             self._log.warning("gap not healed yet", symbol=gap.symbol, error=str(error) or type(error).__name__)
 
-    async def _audit(self, symbol: str, overlap: Overlap, client: RestClient) -> None:
+    async def _audit(self, symbol: str, overlap: Overlap, client: TradesSource) -> None:
         self._audits[symbol] = time.monotonic() + self._limits.audit_s
         try:
             async for page in client.pages(symbol, Span(0, 0, 0)):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from config.settings import Settings
 from producers import health, metrics
@@ -35,14 +36,19 @@ async def run(
     until: Callable[[LiveReport], bool] | None = None,
     publisher: Publisher | None = None,
     limits: Limits | None = None,
+    markets: Mapping[str, Any] | None = None,
 ) -> LiveReport:
     """Produce until `stop` is set, `duration_s` is over or `until` holds (asked a few times a second).
 
     At the end everything taken is flushed. Where settings name a metrics port, `/metrics`, `/healthz` and
     `/readyz` are served on it.
 
+    `markets`, as ccxt's `load_markets()` gives them, is for exchanges that are reached through ccxt: without it the
+    exchange is asked.
+
     Raises:
-        UnknownExchangeError: no module for the code.
+        UnknownExchangeError: neither a module of ours nor ccxt has the exchange.
+        UnknownSymbolError, MarketsMissingError: of an exchange that is reached through ccxt.
         PublishError: something was not delivered; the message says how much.
         OSError: the metrics port is taken.
     """
@@ -61,6 +67,7 @@ async def run(
         limits=limits,
         note=GapNotes(publisher, settings, exchange),
         flush_s=_FLUSH_S,
+        markets=markets,
     )
     loop = asyncio.ensure_future(producer.run(stop))
     serving = asyncio.ensure_future(_serve_acknowledgements(publisher))
@@ -128,6 +135,7 @@ def run_until_signal(
     endpoint: str | None = None,
     rest_endpoint: str | None = None,
     duration_s: float | None = None,
+    markets: Mapping[str, Any] | None = None,
 ) -> LiveReport:
     """`run` in a process of its own: SIGTERM and SIGINT flush and end it.
 
@@ -147,6 +155,7 @@ def run_until_signal(
             rest_endpoint=rest_endpoint,
             stop=stop,
             duration_s=duration_s,
+            markets=markets,
         )
 
     return asyncio.run(main())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -14,8 +15,8 @@ from producers import metrics
 from producers.clock import Clock
 from producers.connection import Limits
 from producers.envelope import Envelope, envelopes
-from producers.exchanges import exchange as exchange_of
-from producers.exchanges.model import ERROR, Control, Parsed, Rate, Trade, Trades, chunks
+from producers.exchanges import REGISTRY, UnknownExchangeError
+from producers.exchanges.model import ERROR, Control, Exchange, Parsed, Trade, Trades, chunks
 from producers.gaps import Gap
 from producers.guard import OPEN, Guard
 from producers.healing import Healer
@@ -27,6 +28,9 @@ from producers.schedule import frame_time_us
 _POLL_S = 0.1
 FLUSH_S = 30.0
 _log = structlog.get_logger(__name__)
+
+if TYPE_CHECKING:
+    from producers.unified.feed import UnifiedFeed
 
 
 class LiveProducer:
@@ -43,6 +47,7 @@ class LiveProducer:
         limits: Limits | None = None,
         note: Callable[[Gap], None] = lambda _gap: None,
         flush_s: float = FLUSH_S,
+        markets: Mapping[str, Any] | None = None,
     ) -> None:
         """Nothing is connected yet.
 
@@ -55,12 +60,14 @@ class LiveProducer:
             limits: of the connections.
             note: told of gaps.
             flush_s: how long a full buffer is waited for after `stop`.
+            markets: of an exchange that is reached through ccxt, as `load_markets()` gives them.
 
         Raises:
-            UnknownExchangeError: no module for the code.
+            UnknownExchangeError: neither a module of ours nor ccxt has the exchange.
+            MarketsMissingError: nobody may be asked for the markets of an exchange that is reached through ccxt.
         """
         self.report = LiveReport()
-        self._exchange = exchange_of(code)
+        self._exchange = REGISTRY.get(code) or _of_ccxt(code)
         self._publisher = publisher
         self._flush_s = flush_s
         limits = limits or Limits()
@@ -77,14 +84,37 @@ class LiveProducer:
         self.guard = Guard(
             code,
             self._exchange.connects,
-            limits.requests or (rest.rate if rest else Rate(1, 1.0)),
+            limits.requests or (rest.rate if rest else self._exchange.requests),
             failures=limits.breaker_failures,
             open_s=limits.breaker_open_s,
         )
-        asked = rest is not None and (rest_endpoint is not None or endpoint is None)
-        self._client = RestClient(self._exchange, rest, self.guard, rest_endpoint) if rest and asked else None
+        self._lanes: Sequence[Lane | UnifiedFeed]
+        self._client: RestClient | UnifiedFeed | None
+        feed = None
+        if code in REGISTRY:
+            asked = rest is not None and (rest_endpoint is not None or endpoint is None)
+            self._client = RestClient(self._exchange, rest, self.guard, rest_endpoint) if rest and asked else None
+        else:
+            from producers.unified.feed import UnifiedFeed  # noqa: PLC0415  # ccxt takes seconds to load
+
+            feed = UnifiedFeed(
+                self._exchange,
+                symbols,
+                limits,
+                self.guard,
+                self.report,
+                self._accept,
+                endpoint=endpoint,
+                rest_endpoint=rest_endpoint,
+                markets=markets,
+            )
+            self._client = feed if feed.heals else None
         self.healer = Healer(self._exchange, symbols, limits, self._client, self._publish_healed, note)
         self.report.gaps = self.healer.report
+        if feed is not None:
+            feed.lost, feed.resumed = self.healer.lost, self.healer.resumed
+            self._lanes = [feed]
+            return
         venue = Venue(
             self._exchange,
             endpoint or self._exchange.url,
@@ -138,15 +168,18 @@ class LiveProducer:
         await self._publish(envelopes(self._exchange.code, b"", Trades([*trades]), time.time_ns() // 1_000))
 
     async def _take(self, frame: bytes) -> Parsed:
-        received_ns = time.time_ns()
         parsed = self._exchange.parse(frame)
+        await self._accept(frame, parsed)
+        return parsed
+
+    async def _accept(self, frame: bytes, parsed: Parsed) -> None:
+        received_ns = time.time_ns()
         traded_us = self._count(frame, parsed, received_ns)
         messages = envelopes(self._exchange.code, frame, parsed, received_ns // 1_000)
         if messages:
             await self._publish(messages, traded_us)
         if isinstance(parsed, Trades):
             self.healer.observe(parsed.records)
-        return parsed
 
     async def _publish(self, messages: Sequence[Envelope], traded_us: int | None = None) -> None:
         acknowledged = None if traded_us is None else partial(self._acknowledged, traded_us)
@@ -198,3 +231,15 @@ class LiveProducer:
         else:
             metrics.UNRECOGNISED.labels(self._exchange.code).inc()
         return traded_us
+
+
+def _of_ccxt(code: str) -> Exchange:
+    from producers.unified.feed import exchange_named  # noqa: PLC0415  # as above
+
+    exchange = exchange_named(code)
+    if exchange is None:
+        raise UnknownExchangeError(
+            f"no producer for the exchange {code!r}: use one of {', '.join(REGISTRY)}, or a name that ccxt knows"
+            " (`python -c 'import ccxt; print(ccxt.exchanges)'`)"
+        )
+    return exchange

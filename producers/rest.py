@@ -7,7 +7,7 @@ import dataclasses
 import os
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import aiohttp
 import msgspec
@@ -26,6 +26,14 @@ _BACK_OFF_S = 0.5
 _LONGEST_WAIT_S = 300.0
 _TOO_MANY = (418, 429)  # 418: Binance, to those who went on after 429
 _log = structlog.get_logger(__name__)
+
+
+class TradesSource(Protocol):
+    """Whom healing asks."""
+
+    def pages(self, symbol: str, span: Span) -> AsyncIterator[list[Trade]]:
+        """As `RestClient.pages`."""
+
 
 #: What may be tried again later.
 FAILURES = (RestError, VenueUnavailableError, aiohttp.ClientError, TimeoutError, msgspec.DecodeError)

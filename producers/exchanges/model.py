@@ -114,6 +114,8 @@ class Exchange:
     #: Trade ids are numbers without holes, a symbol each; how many of them one trade stands for.
     ids_of: Callable[[Trade], int] | None = lambda _trade: 1
     rest: Rest | None = None
+    #: REST requests that the exchange allows where `rest` does not say it.
+    requests: Rate = Rate(1, 1.0)
 
 
 def chunks(symbols: Sequence[str], size: int) -> list[Sequence[str]]:

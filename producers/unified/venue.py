@@ -1,0 +1,247 @@
+"""A ccxt exchange that tells of every frame, keeps its digits, waits for the publisher, and can be sent elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import ccxt.async_support
+import ccxt.pro
+from ccxt import BaseError
+from ccxt.async_support.base.ws.client import Client
+from ccxt.async_support.base.ws.functions import is_json_encoded_object
+
+from producers.exchanges.model import ERROR, UNRECOGNISED, Control, Parsed, Trade, Trades
+from producers.guard import Guard
+from producers.unified import verbatim
+
+OTHER = "other"
+_SIDES = {"buy": "BUY", "sell": "SELL"}
+_READ_AHEAD = 64
+_ANSWERS = 8
+_LONGEST_TURN_MS = 300_000
+#: ccxt keeps the newest trades of each symbol; nobody looks at them here.
+_KEPT = 10
+#: None: there will be no more.
+Frame = tuple[bytes, Parsed] | None
+
+
+class Told(Protocol):
+    """Whoever wants to know of connections."""
+
+    def opened(self) -> None:
+        """One is open."""
+
+    def closed(self, cause: str, detail: str) -> None:
+        """One was lost or could not be opened: what kind of loss, and in which words."""
+
+
+class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
+    """ccxt's connection; `venue` is set as soon as it is made."""
+
+    venue: Any
+    received_s = 0.0
+
+    def handle_text_or_binary_message(self, data: str | bytes) -> None:
+        """A frame: decoded with its digits, handled by ccxt, and passed on with the trades it brought."""
+        self.received_s = time.monotonic()
+        self.venue.receive(self, data)
+
+    async def receive(self) -> Any:
+        """The next message; not before there is room for it, so that the exchange's socket fills instead."""
+        await self.venue.room()
+        return await self.connection.receive()
+
+    async def create_connection(self, session: Any) -> Any:
+        """Within the rate limit of connects and behind the circuit breaker."""
+        async with self.venue.guard.connecting(), asyncio.timeout(self.venue.open_s):
+            connection = await super().create_connection(session)
+        self.venue.told.opened()
+        return connection
+
+    def on_error(self, error: Exception) -> None:
+        """It could not be opened, or was given up."""
+        self.venue.told.closed(type(error).__name__, str(error))
+        super().on_error(error)
+
+    def on_close(self, code: int) -> None:
+        """The exchange closed it."""
+        self.venue.told.closed("closed", f"code {code}")
+        super().on_close(code)
+
+
+class _Taps(dict[str, Any]):
+    """ccxt's `trades`, symbol → cache: each trade that is put into a cache is told of once."""
+
+    def __init__(self, taken: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__()
+        self._taken = taken
+
+    def __setitem__(self, symbol: str, cache: Any) -> None:
+        known = self.get(symbol)
+        super().__setitem__(symbol, cache)
+        if known is cache:
+            return
+        append = cache.append
+
+        def tapped(trade: dict[str, Any]) -> None:
+            append(trade)
+            self._taken(trade)
+
+        # Some classes fill a cache before they store it.
+        for trade in list(cache):
+            self._taken(trade)
+        cache.append = tapped
+
+
+class VenueMixin:
+    """Before a class of ccxt.pro in the bases of the class that `make` builds."""
+
+    guard: Guard
+    told: Told
+    open_s: float
+
+    def prepare(self, guard: Guard, told: Told, open_s: float) -> None:
+        """After `__init__`, which is ccxt's."""
+        self.guard, self.told, self.open_s = guard, told, open_s
+        self.frames: deque[Frame] = deque()
+        self.arrived = asyncio.Event()
+        self._taken_out = asyncio.Event()
+        self._taken: list[dict[str, Any]] | None = None
+        self._answers: deque[tuple[object, str]] = deque(maxlen=_ANSWERS)
+        self.trades = _Taps(self._take)
+        self.on_json_response = self._decode_answer
+
+    def client(self, url: str) -> Any:
+        """The connection to an URL, ours instead of ccxt's: it offers no other way to exchange its class."""
+        client = super().client(url)  # type: ignore[misc]
+        if not isinstance(client, Socket):
+            client.__class__ = Socket
+            client.venue = self
+            client.received_s = time.monotonic()
+        return client
+
+    def receive(self, socket: Socket, data: str | bytes) -> None:
+        """One frame, whatever it is. Never raises: ccxt would read no further, and say nothing."""
+        frame = data.encode() if isinstance(data, str) else data
+        self._taken = []
+        parsed: Parsed
+        try:
+            text = data.decode() if isinstance(data, bytes) and socket.decompressBinary else data
+            decoded = isinstance(text, str) and is_json_encoded_object(text)
+            message = verbatim.decode(text) if decoded and isinstance(text, str) else text
+            socket.on_message_callback(socket, message)
+            parsed = self._parsed(str(text), message) if self._taken else Control(OTHER)
+        except BaseError:
+            parsed = Control(ERROR)
+        # What a class of ccxt makes of an unforeseen message can be any error.
+        except Exception:  # noqa: BLE001
+            parsed = UNRECOGNISED
+        self._taken = None
+        self.put(frame, parsed)
+
+    def answered(self, trades: Sequence[Mapping[str, Any]]) -> tuple[bytes, list[Trade]]:
+        """The body of the REST answer that the trades are in, b"" if it is not known, and the trades as ours."""
+        wanted = [trade["info"] for trade in trades]
+        for message, body in reversed(self._answers):
+            found = verbatim.slices(body, message, wanted)
+            if found:
+                return body.encode(), [_trade(one, found.get(id(one["info"]))) for one in trades]
+        return b"", [_trade(one, None) for one in trades]
+
+    async def room(self) -> None:
+        """Until the frames read ahead are few."""
+        while len(self.frames) >= _READ_AHEAD:
+            self._taken_out.clear()
+            await self._taken_out.wait()
+
+    async def next_frame(self) -> Frame:
+        """The oldest frame that nobody took yet; None after `end`."""
+        while not self.frames:
+            self.arrived.clear()
+            await self.arrived.wait()
+        self._taken_out.set()
+        return self.frames.popleft()
+
+    def _take(self, trade: dict[str, Any]) -> None:
+        if self._taken is None:
+            # A class that looks something up before it parses has left the frame behind.
+            own = _trade(trade, None)
+            self.put(own.payload.encode(), Trades([own]))
+        else:
+            self._taken.append(trade)
+
+    def _parsed(self, text: str, message: object) -> Trades:
+        taken = self._taken or []
+        found = verbatim.slices(text, message, [trade["info"] for trade in taken])
+        return Trades([_trade(trade, found.get(id(trade["info"]), text)) for trade in taken])
+
+    def put(self, frame: bytes, parsed: Parsed) -> None:
+        """Another frame for `next_frame`."""
+        self.frames.append((frame, parsed))
+        self.arrived.set()
+
+    def end(self) -> None:
+        """There will be no more frames."""
+        self.frames.append(None)
+        self.arrived.set()
+
+    def _decode_answer(self, body: str) -> object:
+        message = verbatim.decode(body)
+        self._answers.append((message, body))
+        return message
+
+
+def _trade(trade: Mapping[str, Any], payload: str | None) -> Trade:
+    """ccxt's trade as ours; `payload` None: what ccxt kept of it, printed again."""
+    side = trade.get("side") or ""
+    number, price, quantity, moment = (trade.get(name) for name in ("id", "price", "amount", "timestamp"))
+    return Trade(
+        str(trade.get("symbol") or ""),
+        "" if number is None else str(number),
+        "" if price is None else str(price),
+        "" if quantity is None else str(quantity),
+        "" if moment is None else str(moment),
+        _SIDES.get(side, side),
+        "",
+        json.dumps(trade.get("info"), separators=(",", ":"), default=str) if payload is None else payload,
+    )
+
+
+def class_of(name: str) -> Any:
+    """Of ccxt.pro, or of ccxt where that has no stream of the exchange; None for a name that ccxt does not know."""
+    return getattr(ccxt.pro, name) if name in ccxt.pro.exchanges else getattr(ccxt.async_support, name, None)
+
+
+def make(
+    name: str, guard: Guard, told: Told, open_s: float, endpoint: str | None = None, rest_endpoint: str | None = None
+) -> Any:
+    """An exchange of ccxt.pro, or of ccxt where it has no stream there; nothing is connected yet.
+
+    A connection that is not open after `open_s` (without the wait for its turn) has failed. `endpoint` and
+    `rest_endpoint` take the place of scheme and host in every URL of their kind.
+    """
+    base = class_of(name)
+    made: Any = type(base.__name__, (VenueMixin, base), {})({"enableRateLimit": True, "number": str})
+    made.options["tradesLimit"] = _KEPT
+    made.urls["api"] = _redirected(made.urls["api"], endpoint, rest_endpoint)
+    made.aiohttp_trust_env = endpoint is None and rest_endpoint is None
+    # Ours ends earlier; waiting for the rate limit is not connecting.
+    made.streaming = {**made.streaming, "connectionTimeout": _LONGEST_TURN_MS}
+    made.prepare(guard, told, open_s)
+    return made
+
+
+def _redirected(node: Any, endpoint: str | None, rest_endpoint: str | None) -> Any:
+    if isinstance(node, dict):
+        return {name: _redirected(child, endpoint, rest_endpoint) for name, child in node.items()}
+    if not isinstance(node, str):
+        return node
+    to = endpoint if node.startswith("ws") else rest_endpoint
+    url = urlsplit(node)
+    return node if to is None else to.rstrip("/") + url.path + (f"?{url.query}" if url.query else "")

@@ -1,0 +1,341 @@
+"""Invariant: through ccxt, too, what is published are the exchange's trades in the exchange's own digits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pytest
+from confluent_kafka import Message
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.asyncio.server import ServerConnection
+
+from config.settings import Settings
+from producers.connection import Limits
+from producers.exchanges import REGISTRY, UnknownExchangeError
+from producers.exchanges.model import Rate
+from producers.live import LiveReport, run
+from producers.schedule import event_time_us
+from producers.simulator.server import Simulator
+from producers.unified import verbatim
+from producers.unified.feed import MarketsMissingError, UnknownSymbolError
+from tests.producers import market_lists
+from tests.producers.conftest import RECORDED, Recorded
+from tests.producers.exchange import exchange
+
+DEADLINE_S = 40.0
+FAST = Limits(
+    back_off_s=0.05, healthy_after_s=0.0, close_s=0.2, heal_after_s=0.05, audit_s=0.3, breaker_open_s=0.3,
+    requests=Rate(100, 1.0),
+)  # fmt: skip
+BINANCE = market_lists.binance(
+    market_lists.binance_spot("BTCUSDT", "BTC", "USDT"), market_lists.binance_spot("ETHUSDT", "ETH", "USDT")
+)
+
+
+@dataclass(frozen=True)
+class Venue:
+    """A ccxt exchange whose protocol the simulator speaks: its name there, its market list, how it writes symbols."""
+
+    name: str
+    simulated: str
+    answers: Mapping[str, object]
+    symbols: Mapping[str, str]
+
+
+VENUES = {
+    "binance": Venue(
+        "binanceus", "binance", {"/api/v3/exchangeInfo": BINANCE}, {"BTCUSDT": "BTC/USDT", "ETHUSDT": "ETH/USDT"}
+    ),
+    "kraken": Venue("kraken", "kraken", market_lists.KRAKEN, {}),
+    "bybit_linear": Venue(
+        "bybit",
+        "bybit_linear",
+        {"/v5/market/instruments-info": market_lists.bybit},
+        {f"{base}USDT": f"{base}/USDT:USDT" for base in ("BTC", "ETH", "SOL", "DOGE")},
+    ),
+    "okx": Venue(
+        "myokx",
+        "okx",
+        {"/api/v5/public/instruments": market_lists.okx},
+        {"BTC-USDT": "BTC/USDT", "UNI-USD-SWAP": "UNI/USD:UNI", "BTC-USD-220527": "BTC/USD:BTC-220527"},
+    ),
+}
+PLAYED = [one for one in RECORDED if one.code in VENUES and one.name != "binance_spot_all_streams"]
+
+
+def truth(recorded: Recorded) -> pl.DataFrame:
+    with gzip.open(recorded.truth / f"{recorded.name}.trades.csv.gz") as file:
+        return pl.read_csv(file.read(), infer_schema=False)
+
+
+def code_of(venue: Venue, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Its code, without the module of ours that it may have."""
+    monkeypatch.delitem(REGISTRY, venue.name, raising=False)
+    return venue.name
+
+
+@pytest.mark.parametrize(
+    "recorded",
+    PLAYED or [pytest.param(None, marks=pytest.mark.skip(reason="no recordings in ../shared/data"))],
+    ids=lambda one: one.name if one else "none",
+)
+def test_a_recording_read_by_ccxt_is_published_digit_for_digit(
+    recorded: Recorded,
+    settings: Settings,
+    consume: Callable[[str], list[Message]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    venue, expected = VENUES[recorded.code], truth(recorded)
+    total = json.loads((recorded.truth / "summary.json").read_text())[recorded.name]["trade_records"]
+    unified = {name: venue.symbols.get(name, name) for name in expected["symbol"].unique().to_list()}
+
+    async def main(rest: str) -> LiveReport:
+        simulator = Simulator({venue.simulated: recorded.path}, wait_for_subscribers=True)
+        port = await simulator.start()
+        report = await run(
+            code_of(venue, monkeypatch), sorted(unified.values()), settings, limits=Limits(),
+            endpoint=f"ws://127.0.0.1:{port}/{venue.simulated}", rest_endpoint=rest,
+            until=lambda report: report.trades >= total, duration_s=DEADLINE_S,
+        )  # fmt: skip
+        await simulator.close()
+        return report
+
+    with market_lists.answering(venue.answers) as rest:
+        report = asyncio.run(main(rest))
+    assert (report.trades, report.unrecognised, report.disconnects.total()) == (total, 0, 0)
+    values = [json.loads(message.value()) for message in consume(settings.raw_topic(venue.name))]
+    assert len(values) == total
+    got = {
+        (value["symbol"], value["trade_id"]): (value["price"], value["quantity"], value["side"], value["timestamp"])
+        for value in values
+    }
+    # ccxt knows ms.
+    assert got == {
+        (unified[row["symbol"]], row["trade_id"]): (
+            row["price"], row["qty"], row["side"], str(int(row["trade_time_ns"]) // 1_000_000)
+        )
+        for row in expected.iter_rows(named=True)
+    }  # fmt: skip
+    frames = recorded_text(recorded)
+    assert all(value["payload"] in frames for value in values), "a payload is not the exchange's own characters"
+    assert all(value["price"] in value["payload"] and value["trade_id"] in value["payload"] for value in values)
+
+
+def recorded_text(recorded: Recorded) -> str:
+    raw = recorded.path.read_bytes()
+    return (gzip.decompress(raw) if recorded.path.suffix == ".gz" else raw).decode()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def containers(value: object) -> Iterator[object]:
+    if isinstance(value, dict | list):
+        yield value
+        for child in value.values() if isinstance(value, dict) else value:
+            yield from containers(child)
+
+
+@given(json_values, st.sampled_from([None, 1]))
+def test_the_slice_of_each_part_is_what_that_part_was_decoded_from(value: object, indent: int | None) -> None:
+    text = json.dumps(value, indent=indent)
+    message = verbatim.decode(text)
+    for part in containers(message):
+        assert verbatim.decode(verbatim.slices(text, message, [part])[id(part)]) == part
+
+
+@pytest.mark.parametrize(
+    "token", ["0.00000024", "1.50", "1E-8", "100000000000000000000000000.10", "12345678901234567890"]
+)
+def test_a_number_keeps_its_characters(token: str) -> None:
+    decoded = verbatim.decode(f'{{"p":{token}}}')
+    assert isinstance(decoded, dict)
+    assert str(decoded["p"]) == token
+
+
+KRAKEN_TRADE = (
+    '{{"symbol":"BTC/USD","side":"buy","price":63000.10,"qty":0.00100000,"ord_type":"limit","trade_id":{number},'
+    '"timestamp":"2026-01-01T00:00:{second:02d}.000000Z"}}'
+)
+
+
+def kraken(*numbers: int) -> str:
+    trades = ",".join(KRAKEN_TRADE.format(number=number, second=number) for number in numbers)
+    return f'{{"channel":"trade","type":"update","data":[{trades}]}}'
+
+
+def kraken_rest(numbers: range) -> Callable[[market_lists.Query], bytes]:
+    def answer(query: market_lists.Query) -> bytes:
+        since = int(query.get("since", "0"))
+        rows = ",".join(
+            f'["63000.10","0.00100000",{1_767_225_600 + number}.0000000,"b","l","",{number}]'
+            for number in numbers
+            if 1_767_225_600 + number >= since
+        )
+        return f'{{"error":[],"result":{{"XXBTZUSD":[{rows}],"last":"1767225600000000000"}}}}'.encode()
+
+    return answer
+
+
+async def talk(connection: ServerConnection, *frames: str | bytes) -> None:
+    """Answers pings and sends the frames once the client has subscribed; ends with the connection."""
+    with contextlib.suppress(Exception):
+        async for message in connection:
+            if json.loads(message).get("method") == "subscribe":
+                for frame in frames:
+                    await connection.send(frame)
+
+
+def run_kraken(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    behave: Callable[[ServerConnection, int], object],
+    until: Callable[[LiveReport], bool],
+    rest: Mapping[str, object] | None = None,
+    limits: Limits = FAST,
+) -> LiveReport:
+    monkeypatch.delitem(REGISTRY, "kraken")
+
+    async def main(rest_url: str) -> LiveReport:
+        async with exchange(behave) as url:  # type: ignore[arg-type]
+            return await run(
+                "kraken", ["BTC/USD"], settings, endpoint=url, rest_endpoint=rest_url, limits=limits, until=until,
+                duration_s=DEADLINE_S,
+            )  # fmt: skip
+
+    with market_lists.answering({**market_lists.KRAKEN, **(rest or {})}) as rest_url:
+        return asyncio.run(main(rest_url))
+
+
+def ids(settings: Settings, consume: Callable[[str], list[Message]]) -> list[int]:
+    values = [json.loads(message.value()) for message in consume(settings.raw_topic("kraken"))]
+    return sorted(int(value["trade_id"]) for value in values if value["trade_id"])
+
+
+def test_a_lost_connection_comes_back_and_rest_brings_what_was_missed(
+    settings: Settings, consume: Callable[[str], list[Message]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def behave(connection: ServerConnection, number: int) -> None:
+        if number == 1:
+            async for message in connection:
+                if json.loads(message).get("method") == "subscribe":
+                    await connection.send(kraken(1, 2))
+                    connection.transport.abort()
+        else:
+            await talk(connection, kraken(8, 9))
+
+    report = run_kraken(
+        settings, monkeypatch, behave, lambda report: report.gaps.healed >= 5,
+        {"/0/public/Trades": kraken_rest(range(1, 10))},
+    )  # fmt: skip
+    assert report.connections == 2
+    assert report.disconnects.total() >= 1
+    assert (report.gaps.found, report.gaps.healed, report.gaps.unfillable) == (5, 5, 0)
+    assert ids(settings, consume) == [*range(1, 10)]
+
+
+def test_rest_that_numbers_trades_otherwise_is_not_believed(
+    settings: Settings, consume: Callable[[str], list[Message]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    def other(query: market_lists.Query) -> bytes:
+        nonlocal asked
+        asked += 1
+        return kraken_rest(range(30, 40))(query)
+
+    report = run_kraken(
+        settings, monkeypatch, lambda connection, _number: talk(connection, kraken(1, 2), kraken(50)),
+        lambda _report: asked >= 2, {"/0/public/Trades": other},
+    )  # fmt: skip
+    assert (report.trades, report.gaps.found) == (3, 0)
+    assert ids(settings, consume) == [1, 2, 50]
+
+
+def test_frames_that_ccxt_cannot_read_go_to_the_dlq_and_the_next_trade_goes_through(
+    settings: Settings, consume: Callable[[str], list[Message]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = ('{"channel":"trade",', '{"channel":"trade","data":[{"symbol":5}]}')
+    report = run_kraken(
+        settings, monkeypatch, lambda connection, _number: talk(connection, *bad, kraken(3)),
+        lambda report: report.trades >= 1,
+    )  # fmt: skip
+    assert (report.trades, report.disconnects.total()) == (1, 0)
+    values = [json.loads(message.value()) for message in consume(settings.raw_topic("kraken"))]
+    assert sorted(value["payload"] for value in values if not value["trade_id"]) == sorted(bad)[: report.unrecognised]
+    assert report.unrecognised >= 1
+
+
+def test_an_exchange_that_goes_silent_is_given_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = run_kraken(
+        settings, monkeypatch, lambda connection, number: talk(connection, kraken(number)),
+        lambda report: report.trades >= 2, limits=Limits(back_off_s=0.05, idle_s=0.5, close_s=0.2),
+    )  # fmt: skip
+    assert report.connections >= 2
+    assert report.disconnects["RequestTimeout"] >= 1
+
+
+def test_an_exchange_without_a_stream_is_asked_again_and_again(
+    settings: Settings, consume: Callable[[str], list[Message]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look sees ten trades of which the last ones are new; none is published twice."""
+    import ccxt.pro
+
+    monkeypatch.setattr(ccxt.pro, "exchanges", [name for name in ccxt.pro.exchanges if name != "kraken"])
+    look = 0
+
+    def newest(query: market_lists.Query) -> bytes:
+        nonlocal look
+        look += 1
+        return kraken_rest(range(look * 4, look * 4 + 10))(query)
+
+    async def nobody(connection: ServerConnection, number: int) -> None:
+        raise AssertionError("nothing to connect to")
+
+    report = run_kraken(settings, monkeypatch, nobody, lambda report: report.trades >= 18, {"/0/public/Trades": newest})
+    published = ids(settings, consume)
+    assert published == [*range(published[0], published[0] + len(published))]
+    assert report.trades == report.published == len(published)
+    values = [json.loads(message.value()) for message in consume(settings.raw_topic("kraken"))]
+    assert {(value["price"], value["quantity"], value["symbol"]) for value in values} == {
+        ("63000.10", "0.00100000", "BTC/USD")
+    }
+    assert all(value["payload"].endswith(f",{value['trade_id']}]") for value in values)
+
+
+def test_what_cannot_be_produced_says_what_to_do(settings: Settings) -> None:
+    def start(code: str, symbol: str, rest: str | None) -> None:
+        asyncio.run(run(code, [symbol], settings, endpoint="ws://127.0.0.1:9", rest_endpoint=rest, limits=FAST))
+
+    with pytest.raises(UnknownExchangeError, match=r"mtgox.*ccxt"):
+        start("mtgox", "X", None)
+    with pytest.raises(MarketsMissingError, match=r"--rest-endpoint.*--markets"):
+        start("binanceus", "BTC/USDT", None)
+    with (
+        market_lists.answering(VENUES["binance"].answers) as rest,
+        pytest.raises(UnknownSymbolError, match=r"'BTCUSDT'.*BTC/USDT"),
+    ):
+        start("binanceus", "BTCUSDT", rest)
+
+
+def test_time_of_the_trade_is_read_as_milliseconds() -> None:
+    assert event_time_us("1767225600123") == 1_767_225_600_123_000
+
+
+def test_recordings_are_there(request: pytest.FixtureRequest) -> None:
+    del request
+    if not Path(__file__).parents[3].joinpath("shared").exists():
+        pytest.skip("no ../shared")
+    assert {one.code for one in PLAYED} == set(VENUES)
