@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from silver_processor.core.latency import BOUNDS, Latency
 
 NAME = "medallion_trade_latency_seconds"
-_EDGES = [floatToGoString(bound) for bound in (*BOUNDS, float("inf"))]  # type: ignore[no-untyped-call]
+_EDGES = [*map(str, BOUNDS), "+Inf"]
 
 
 class LatencyHistogram(Collector):
