@@ -10,6 +10,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cli.context import DataDirOption, JsonOption, err, load_settings, out, print_json
+from config import logs
 from producers import dumps
 from producers.backfill import BackfillReport, State, days
 from producers.backfill import backfill as run_backfill
@@ -30,6 +31,7 @@ def backfill(
 ) -> None:
     """Publish historical trades; run again after an interruption, days that are done are skipped."""
     settings = load_settings(data_dir)
+    logs.configure(settings.log_level, "backfill")
     names = [name.strip() for name in symbols.split(",") if name.strip()]
     if exchange not in dumps.markets():
         raise typer.BadParameter(

@@ -12,6 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cli.context import DataDirOption, JsonOption, err, load_settings, out, print_json, print_table
 from cli.show_trace import print_candles, print_changes, print_trace
+from config import logs
 from config.errors import MedallionError
 from config.settings import Settings
 from ddl.layers import load_layers
@@ -28,7 +29,6 @@ from offload.tables import LAYERS, Layer
 from offload.trace import Tracer
 from offload.verify import VerifyReport
 from offload.verify import verify as verify_cold
-from silver_processor.__main__ import configure_logging
 
 offload_app = typer.Typer(help="Hot rows to Iceberg.", no_args_is_help=True)
 lineage_app = typer.Typer(help="Where every number came from.")
@@ -161,11 +161,9 @@ def offload_serve(
 ) -> None:
     """Offload at once and then every hour, until SIGTERM; metrics and /healthz on MEDALLION_METRICS_PORT."""
     settings = load_settings(data_dir)
-    configure_logging(settings.log_level)
+    logs.configure(settings.log_level, "offload")
     service = OffloadService(settings, minute=minute, drop=drop)
-    service.serve(
-        lambda port: err.print(f"metrics and health: http://{settings.metrics_host}:{port}/metrics, /healthz")
-    )
+    service.serve()
 
 
 @offload_app.command("verify")

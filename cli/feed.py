@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
+import orjson
+import structlog
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cli.context import DataDirOption, JsonOption, err, load_settings, out, print_json
+from config import logs
 from config.markets import read_markets
 from producers.live import run_until_signal
 from producers.publisher import Publisher
@@ -43,6 +47,7 @@ def produce(
 ) -> None:
     """Publish an exchange's live trades until Ctrl-C or SIGTERM, then flush."""
     settings = load_settings(data_dir)
+    logs.configure(settings.log_level, "producer")
     names = [name.strip() for name in symbols.split(",") if name.strip()]
     if not names:
         raise typer.BadParameter("name at least one symbol, for example BTCUSDT", param_hint="--symbols")
@@ -55,6 +60,11 @@ def produce(
         duration_s=duration,
         markets=read_markets(markets) if markets is not None else None,
     )
+    if not as_json and not sys.stdout.isatty():
+        # A service's standard output is its log as well.
+        counts = orjson.loads(orjson.dumps(report))
+        structlog.get_logger(__name__).info("producer ended", exchange=exchange, **counts)
+        return
     _print_tally(report, as_json)
 
 
@@ -67,6 +77,7 @@ def replay(
 ) -> None:
     """Publish recorded WebSocket messages through the same parser and publisher as live ones."""
     settings = load_settings(data_dir)
+    logs.configure(settings.log_level, "replay")
     pace = parse_speed(speed)
     with (
         Publisher(settings) as publisher,

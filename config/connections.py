@@ -6,6 +6,7 @@ pyiceberg's catalog properties. Values hold secrets in plain text: pass them on,
 
 from __future__ import annotations
 
+import logging
 import ssl
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,12 @@ def kafka_security(settings: Settings) -> dict[str, object]:
 
 def kafka_client(settings: Settings) -> dict[str, object]:
     """librdkafka's properties that every producer, consumer and admin client starts from."""
-    return {"bootstrap.servers": settings.kafka_bootstrap_servers, **kafka_security(settings)}
+    return {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        # Without it librdkafka writes lines of its own form to standard error.
+        "logger": logging.getLogger("librdkafka"),
+        **kafka_security(settings),
+    }
 
 
 def clickhouse_native(settings: Settings) -> dict[str, Any]:

@@ -75,6 +75,7 @@ class OffloadService:
         server = serve(self.metrics, self.trouble, self._settings.metrics_host, self._settings.metrics_port)
         try:
             self._scheduler.start()
+            self._log.info("offload serves", host=self._settings.metrics_host, metrics_port=server.server_port)
             ready(server.server_port)
             self.stop.wait()
             self._log.info("offload stops after the slice under way")

@@ -199,7 +199,13 @@ class Publisher:
         value = encode(envelope)
         if len(value) >= self._limit - _OVERHEAD:
             self._shortened += 1
-            _log.warning("payload cut", exchange=envelope.exchange, bytes=len(value), limit=self._limit)
+            _log.warning(
+                "payload cut",
+                exchange=envelope.exchange,
+                symbol=envelope.symbol,
+                bytes=len(value),
+                limit=self._limit,
+            )
             envelope = shortened(envelope, self._limit)
             value = encode(envelope)
         key = envelope.key.encode()
@@ -249,12 +255,12 @@ class Publisher:
             if len(encode(envelope)) < len(message.value()):
                 self._shortened += 1
                 self._refused.append(envelope)
-                _log.warning("payload cut, the broker refused it", topic=message.topic(), bytes=len(message.value()))
+                _log.warning("payload cut, the broker refused it", **_subject(message), bytes=len(message.value()))
                 return
         self._failed += 1
         if not self._first_failure:
             self._first_failure = f"{error.str()} ({message.topic()})"
-            _log.error("message not delivered", topic=message.topic(), error=error.str())
+            _log.error("message not delivered", **_subject(message), error=error.str())
 
     def _on_note(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
@@ -278,3 +284,10 @@ class Publisher:
                 f" {self._first_failure}{self._detail()}; check the broker and its topics, then send the same"
                 " input again: duplicates are harmless"
             )
+
+
+def _subject(message: Message) -> dict[str, object]:
+    """What a log line about a raw message names; its key is `<exchange>:<symbol>`."""
+    exchange, _, symbol = message.key().decode(errors="replace").partition(":")
+    place = {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
+    return {"exchange": exchange, "symbol": symbol, **place}

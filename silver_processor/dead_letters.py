@@ -64,6 +64,23 @@ def _payload(found: Payload | None) -> dict[str, Any]:
     return {"payload": text, "payload_bytes": found.size, "payload_encoding": encoding}
 
 
+def summary(rejects: pa.Table, most: int) -> list[dict[str, Any]]:
+    """The `most` frequent kinds of rejects: reason, market, where the first raw message of its kind is, how many."""
+    kind = {"reason": "reason", "exchange": "exchange", "symbol": "symbol", "raw_topic": "topic"}
+    return (
+        pl.DataFrame(rejects)
+        .group_by([pl.col(column).cast(pl.String).alias(name) for column, name in kind.items()], maintain_order=True)
+        .agg(
+            pl.col("raw_partition").first().alias("partition"),
+            pl.col("raw_offset").first().alias("offset"),
+            pl.len().alias("count"),
+        )
+        .sort("count", descending=True, maintain_order=True)
+        .head(most)
+        .to_dicts()
+    )
+
+
 class DeadLetterQueue:
     """The dead-letter topic; `send` returns when every record is acknowledged by all in-sync replicas."""
 

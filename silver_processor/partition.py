@@ -49,7 +49,7 @@ class Partition:
     merge_rows: int
     executor: Executor
     acknowledge: Callable[[Any], object]
-    observe: Callable[[Outcome], object]
+    observe: Callable[[int, Range, Outcome], object]
     revoked: bool = False
     _position: Position | None = None
     _next: int = -1
@@ -108,7 +108,7 @@ class Partition:
                 self.seen,
                 in_doubt,
             )
-            self.observe(outcome)
+            self.observe(self.number, planned, outcome)
             # Whoever owns the partition now repeats the recorded range under the same token.
             if self.revoked:
                 return

@@ -11,10 +11,11 @@ from importlib.metadata import version
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+import structlog
 
 from silver_processor.batch import Message, duplicates, judge
 from silver_processor.core.latency import Latency, latencies
-from silver_processor.dead_letters import DeadLetterQueue, records
+from silver_processor.dead_letters import DeadLetterQueue, records, summary
 from silver_processor.patience import Patience, StoppedError
 from silver_processor.rulebook import RuleBook
 from silver_processor.seen import SeenTrades
@@ -24,6 +25,9 @@ PROCESSOR_VERSION = version("medallion")
 # A raw message can reach Bronze a moment before trades_raw shows it.
 _RAW_LAG_SECONDS = 2.0
 _RAW_POLL_SECONDS = 0.05
+# Of an insert; the counter of rejects by reason has all of them.
+_LOGGED_GROUPS = 5
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,8 @@ class Sink:
         if raw.num_rows:
             payloads |= self._raw_payloads(raw, now)
         self._letters.send(records(rejects, payloads, now, PROCESSOR_VERSION, rules_version))
+        for group in summary(rejects, _LOGGED_GROUPS):
+            _log.info("dead letters", **group)
 
     def _raw_payloads(self, rejects: pa.Table, now: datetime) -> dict[Coordinates, Payload]:
         wanted = pl.DataFrame(rejects).select("raw_topic", "raw_partition", "raw_offset", "published_at").n_unique()

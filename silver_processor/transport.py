@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -41,6 +42,9 @@ def credentials(settings: Settings) -> Any:
 class QuickThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """The consumer's thread, whose fetches wait at most `FETCH_WAIT_MS`."""
 
+    # Otherwise Faust's news of its services would count as ours.
+    logger = logging.getLogger("faust.transport")
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         # Read when the consumer starts; Faust has no setting for it.
@@ -72,6 +76,8 @@ class QuickThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
 class QuickConsumer(driver.Consumer):  # type: ignore[misc]
     """A consumer that runs in a `QuickThread`."""
+
+    logger = logging.getLogger("faust.transport")
 
     def _new_consumer_thread(self) -> QuickThread:
         return QuickThread(self, loop=self.loop, beacon=self.beacon)

@@ -18,6 +18,7 @@ from silver_processor.journal import Journal
 from silver_processor.metrics import Metrics, serve
 from silver_processor.partition import Partition
 from silver_processor.patience import Patience, StoppedError
+from silver_processor.plan import Range
 from silver_processor.rulebook import RuleBook
 from silver_processor.seen import SeenTrades
 from silver_processor.sink import Outcome, Sink
@@ -109,11 +110,15 @@ class SilverWorker:
         self.metrics.in_force(self._rules.current.version)
 
     async def _on_revoked(self, _app: Any, revoked: Any, **_: Any) -> None:
-        self._log.info("partitions revoked", partitions=sorted(tp.partition for tp in revoked))
+        self._log.info(
+            "partitions revoked", topic=self._settings.bronze_topic, partitions=sorted(tp.partition for tp in revoked)
+        )
         self._reset()
 
     async def _on_assigned(self, _app: Any, assigned: Any, **_: Any) -> None:
-        self._log.info("partitions assigned", partitions=sorted(tp.partition for tp in assigned))
+        self._log.info(
+            "partitions assigned", topic=self._settings.bronze_topic, partitions=sorted(tp.partition for tp in assigned)
+        )
         self._reset()
         self._assigned = True
 
@@ -168,9 +173,19 @@ class SilverWorker:
         event.ack()
         self.metrics.age_seconds.observe(max(time.time() - event.message.timestamp, 0))
 
-    def _observe(self, outcome: Outcome) -> None:
+    def _observe(self, partition: int, planned: Range, outcome: Outcome) -> None:
         self.metrics.observe(outcome)
-        self._log.debug("inserted", rows=outcome.rows, fresh=outcome.fresh, again=outcome.again, **outcome.reasons)
+        self._log.debug(
+            "inserted",
+            topic=self._settings.bronze_topic,
+            partition=partition,
+            offset=planned.first,
+            last_offset=planned.last,
+            rows=outcome.rows,
+            fresh=outcome.fresh,
+            again=outcome.again,
+            reasons=outcome.reasons,
+        )
 
     def _measure(self) -> None:
         self.metrics.index_bytes.set(self._seen.memory_bytes)

@@ -29,11 +29,23 @@ import signal
 import sys
 from pathlib import Path
 
+import structlog
 from confluent_kafka import cimpl
+
+from config import logs
 
 REBALANCE_DELAY_MS = 500
 _RD_KAFKA_PRODUCER = 0
 _ERROR_BYTES = 512
+_log = structlog.get_logger(__name__)
+_LOG_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p)
+
+
+def _log_librdkafka(_client: object, _level: int, facility: bytes, text: bytes) -> None:
+    _log.error("librdkafka", facility=facility.decode(errors="replace"), error=text.decode(errors="replace"))
+
+
+_LOG = _LOG_CALLBACK(_log_librdkafka)  # librdkafka keeps no reference to it
 
 
 class BrokerError(RuntimeError):
@@ -54,6 +66,7 @@ class InMemoryBroker:
         self._library = library
         configuration = library.rd_kafka_conf_new()
         library.rd_kafka_conf_set(configuration, b"log_level", b"3", error, _ERROR_BYTES)
+        library.rd_kafka_conf_set_log_cb(configuration, _LOG)
         self._client = library.rd_kafka_new(_RD_KAFKA_PRODUCER, configuration, error, _ERROR_BYTES)
         if not self._client:
             raise BrokerError(f"librdkafka made no client: {error.value.decode()}")
@@ -90,6 +103,7 @@ def _librdkafka() -> ctypes.CDLL:
     signatures = {
         "rd_kafka_conf_new": (pointer, []),
         "rd_kafka_conf_set": (number, [pointer, text, text, text, ctypes.c_size_t]),
+        "rd_kafka_conf_set_log_cb": (None, [pointer, _LOG_CALLBACK]),
         "rd_kafka_new": (pointer, [number, pointer, text, ctypes.c_size_t]),
         "rd_kafka_destroy": (None, [pointer]),
         "rd_kafka_mock_cluster_new": (pointer, [pointer, number]),
@@ -129,8 +143,10 @@ def main(arguments: list[str] | None = None) -> int:
     stop_signals = {signal.SIGTERM, signal.SIGINT}
     # Blocked before librdkafka starts its threads, so that none of them takes the signal.
     signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)
+    logs.configure("INFO", "broker")
     broker = InMemoryBroker(dict(options.topic), options.rebalance_delay_ms)
     write_state(options.state, broker.bootstrap_servers)
+    _log.info("ready", address=broker.bootstrap_servers)
     signal.sigwait(stop_signals)
     options.state.unlink(missing_ok=True)
     broker.close()

@@ -16,11 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+import orjson
 import structlog
 from clickhouse_driver import Client
 from confluent_kafka.admin import AdminClient
 from tenacity import RetryCallState, wait_exponential_jitter
 
+from config import logs
 from config.connections import clickhouse_native, kafka_client
 from config.settings import Settings
 from ddl.runner import apply as apply_migrations
@@ -42,7 +44,7 @@ STOP_TIMEOUT_S = 20.0
 STABLE_AFTER_S = 10.0
 POLL_S = 0.05
 
-log = structlog.get_logger("supervisor")
+log = structlog.get_logger(__name__)
 _libc = ctypes.CDLL(None, use_errno=True)
 _LONGEST_BACK_OFF_S = 5.0
 _back_off = wait_exponential_jitter(multiplier=0.2, max=_LONGEST_BACK_OFF_S, jitter=0.2)
@@ -170,7 +172,15 @@ class Supervisor:
 
     def _last_line(self, name: str) -> str:
         text = (self._dir.logs / f"{name}.log").read_text(encoding="utf-8", errors="replace").strip()
-        return text.splitlines()[-1][-500:] if text else "it printed nothing."
+        if not text:
+            return "it printed nothing."
+        line = text.splitlines()[-1]
+        try:
+            event = orjson.loads(line)
+            line = str(event.get("error") or event.get("exception") or event["event"])
+        except (orjson.JSONDecodeError, AttributeError, KeyError):
+            pass  # not a line of ours: show it as it is
+        return line[-500:]
 
     async def _spawn(self, service: Service) -> _Child:
         child = self._children.setdefault(service.name, _Child(service))
@@ -336,7 +346,7 @@ def main() -> int:
     parser.add_argument("--kafka-java", type=Path, help="run Kafka as the broker, with this java")
     parser.add_argument("--kafka-libs", type=Path, help="the folder of Kafka's jars")
     arguments = parser.parse_args()
-    structlog.configure(processors=[structlog.processors.TimeStamper(utc=True), structlog.processors.JSONRenderer()])
+    logs.configure("INFO", "supervisor")
     data_dir = DataDir(arguments.data_dir)
     given = {name: value for name, value in os.environ.items() if name.startswith("MEDALLION_")}
     ports = Ports(arguments.native_port, arguments.http_port, tuple(arguments.metrics_port))
@@ -345,7 +355,7 @@ def main() -> int:
         with data_dir.lock():
             return asyncio.run(Supervisor(data_dir, ports, given, kafka).run())
     except StackError as error:
-        sys.stderr.write(f"{error}\n")
+        log.error("not started", error=str(error))
         return 1
 
 

@@ -9,12 +9,17 @@ import signal
 import sys
 from pathlib import Path
 
+import structlog
+
+from config import logs
 from producers.exchanges import UnknownExchangeError
 from producers.recording import RecordingError
 from producers.schedule import SpeedError, parse_speed
 from producers.simulator.faults import Plan
 from producers.simulator.server import Simulator, SimulatorError
 from producers.simulator.synthetic import Walk
+
+_log = structlog.get_logger(__name__)
 
 
 def _recording(text: str) -> tuple[str, Path]:
@@ -64,7 +69,7 @@ def _plan(arguments: argparse.Namespace) -> Plan | None:
     if arguments.faults is None:
         return None
     plan = Plan(arguments.faults or secrets.randbelow(1 << 31) + 1, every=max(arguments.faults_every, 1))
-    sys.stdout.write(f"faults: --faults {plan.seed} --faults-every {plan.every} gives them again\n")
+    _log.info("faults, the same again with these", seed=plan.seed, every=plan.every)
     return plan
 
 
@@ -85,8 +90,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    sys.stdout.write(f"ws://127.0.0.1:{port}/<exchange code>  http://127.0.0.1:{port}/status\n")
-    sys.stdout.flush()
+    _log.info("serving", url=f"ws://127.0.0.1:{port}/<exchange code>", status=f"http://127.0.0.1:{port}/status")
     if arguments.state is not None:
         fresh = arguments.state.with_name(arguments.state.name + ".new")
         fresh.write_text(f"127.0.0.1:{port}", encoding="ascii")
@@ -107,10 +111,12 @@ async def _serve(arguments: argparse.Namespace) -> None:
 
 def main() -> int:
     """Exit code 1, with what to do next, where it cannot start or a recording cannot be read."""
+    arguments = _arguments()
+    logs.configure("INFO", "simulator")
     try:
-        asyncio.run(_serve(_arguments()))
+        asyncio.run(_serve(arguments))
     except (SimulatorError, UnknownExchangeError, RecordingError) as error:
-        sys.stderr.write(f"{error}\n")
+        _log.error("not started", error=str(error))
         return 1
     return 0
 

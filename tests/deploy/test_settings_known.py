@@ -134,10 +134,10 @@ def test_the_simulator_starts_as_compose_starts_it(root: Path, services: dict[st
         "--port=0" if argument.startswith("--port=") else argument.replace(target, str(root / source))
         for argument in simulator["command"]
     ]
-    process = subprocess.Popen([sys.executable, *simulator["entrypoint"][1:], *arguments], stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, *simulator["entrypoint"][1:], *arguments], stderr=subprocess.PIPE)
     try:
-        assert process.stdout is not None
-        status = re.search(r"http://127\.0\.0\.1:\d+/\S+", process.stdout.readline().decode())
+        assert process.stderr is not None
+        status = re.search(r"http://127\.0\.0\.1:\d+/\w+", process.stderr.readline().decode())
         assert status is not None, "it did not start"
         checked = re.search(r"http://127\.0\.0\.1:8765(/\w+)", simulator["healthcheck"]["test"][-1])
         assert checked is not None

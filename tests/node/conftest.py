@@ -41,7 +41,7 @@ class NodeProcess:
     path: Path
     native_port: int
     http_port: int
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
 
     @property
     def url(self) -> str:
@@ -83,13 +83,19 @@ def start(path: Path, *more: str) -> NodeProcess:
     process = subprocess.Popen(
         command(path, native_port, http_port, *more),
         env={**os.environ, "NODE_PASSWORD": PASSWORD, "TZ": "Asia/Tokyo"},
-        stdout=subprocess.PIPE,
-        text=True,
     )
-    assert process.stdout is not None
-    ready = process.stdout.readline()
-    assert ready.startswith("ready"), ready
+    eventually(lambda: process.poll() is not None or _answers(native_port, http_port), "node ready", _START_S)
+    assert process.poll() is None, "the node ended"
     return NodeProcess(path, native_port, http_port, process)
+
+
+def _answers(*ports: int) -> bool:
+    try:
+        for port in ports:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture(scope="session")

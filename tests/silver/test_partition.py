@@ -160,7 +160,7 @@ async def run(
             merge_rows,
             executor,
             commit,
-            lambda _: None,
+            lambda *_: None,
         )
         left = [m for m in messages if m.offset >= group.committed]
         for size in [*deliveries, len(left)]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
 import signal
 import sys
 from pathlib import Path
 
+import structlog
+
+from config import logs
 from deploy.embedded.clickhouse.access import Access
 from deploy.embedded.clickhouse.config import Limits
 from deploy.embedded.clickhouse.errors import NodeStartError
 from deploy.embedded.clickhouse.node import Node, Options
 
 _EXIT_START_FAILED = 1
+_log = structlog.get_logger(__name__)
 # chDB imports these if it can; without them the node needs some 50 MB less. Kafka tables work with Arrow.
 _NOT_NEEDED = ("pyarrow", "pandas", "numpy")
 
@@ -66,21 +69,21 @@ async def _serve(options: Options) -> None:
         loop.add_signal_handler(number, stopping.set)
     node = Node(options)
     await node.start()
-    print(f"ready native={node.native_port} http={options.http_port}", flush=True)  # noqa: T201
+    _log.info("ready", native_port=node.native_port, http_port=options.http_port)
     await stopping.wait()
     await node.stop()
 
 
 def main() -> int:
     """Run a node until SIGTERM; the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure("INFO", "clickhouse")
     try:
         options = _options()
         if not options.kafka_brokers:
             sys.modules.update(dict.fromkeys(_NOT_NEEDED))  # type: ignore[arg-type]
         asyncio.run(_serve(options))
     except NodeStartError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        _log.error("not started", error=str(error))
         return _EXIT_START_FAILED
     return 0
 

@@ -93,6 +93,7 @@ def _java(kafka: Kafka, heap: str) -> tuple[str, ...]:
         "-XX:TieredStopAtLevel=1",
         "-XX:+ExitOnOutOfMemoryError",
         f"-Dlog4j2.configurationFile={_LOG4J}",
+        "-Dlog4j2.statusLoggerLevel=OFF",
         "-cp",
         str(kafka.libs / "*"),
     )

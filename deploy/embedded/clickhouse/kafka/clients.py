@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 _LARGEST_RESPONSE = 1_000_000_000
@@ -64,4 +65,10 @@ def producer_config(settings: Mapping[str, str], brokers: str | None) -> dict[st
 
 def _common(settings: Mapping[str, str], brokers: str | None) -> dict[str, object]:
     security = {ours: settings[theirs] for theirs, ours in _SECURITY.items() if settings.get(theirs)}
-    return {"bootstrap.servers": brokers or settings["kafka_broker_list"], "log_level": 3, **security}
+    return {
+        "bootstrap.servers": brokers or settings["kafka_broker_list"],
+        "log_level": 3,
+        # Without it librdkafka writes lines of its own form to standard error.
+        "logger": logging.getLogger("librdkafka"),
+        **security,
+    }

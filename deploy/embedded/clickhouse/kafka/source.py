@@ -197,7 +197,10 @@ class Source:
             missing = following - first - made.messages[partition]
             if missing > 0:
                 self._counters.missing[partition] += missing
-                _log.error("messages gone before they were read", partition=partition, count=missing, after=first)
+                topic, number = partition
+                _log.error(
+                    "messages gone before they were read", topic=topic, partition=number, offset=first, count=missing
+                )
             self._expected[partition] = following
         while not self._stopping.is_set():
             try:
@@ -234,7 +237,13 @@ class Source:
             except EngineError as error:
                 inserted = False
                 self._counters.failed(error.message)
-                _log.warning("block not inserted, trying again", table=self.stand_in.name, error=error.message)
+                places = [
+                    {"topic": topic, "partition": number, "offset": offset}
+                    for (topic, number), offset in made.first.items()
+                ]
+                _log.warning(
+                    "block not inserted, trying again", table=self.stand_in.name, begins=places, error=error.message
+                )
             if inserted:
                 return True
             if self._stopping.wait(backoff):

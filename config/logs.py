@@ -1,0 +1,84 @@
+"""Logs of every service: one JSON object a line on standard error, readable text where that is a terminal.
+
+Libraries that log through `logging` (Faust, aiokafka, pyiceberg, APScheduler, librdkafka) come out the same way, from
+WARNING on. Every line has `timestamp` (ISO 8601, UTC), `level`, `event`, `logger` and `service`; what an event is about
+is in `exchange`, `symbol`, `topic`, `partition`, `offset`, where they apply.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from types import TracebackType
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+# Whose INFO and DEBUG are ours to show; `__main__` is a service's own module.
+_OURS = ("__main__", "cli", "config", "ddl", "deploy", "offload", "producers", "silver_processor")
+# What they say of a server that is away is in our own warnings, once.
+_CHATTY = ("urllib3", "clickhouse_connect")
+
+
+def configure(level: str, service: str) -> None:
+    """Send every log line of this process, `service`, to standard error; ours from `level` on.
+
+    Exceptions that nobody catches, in any thread, and Python's warnings are log lines too.
+    """
+    threshold = logging.getLevelNamesMapping()[level]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _named(service),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering()],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
+    for name in _OURS:
+        logging.getLogger(name).setLevel(threshold)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _uncaught
+    threading.excepthook = _uncaught_in_thread
+
+
+def _rendering() -> list[Processor]:
+    if sys.stderr.isatty():
+        return [structlog.dev.ConsoleRenderer()]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False, default=str)]
+
+
+def _named(service: str) -> Processor:
+    def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event["service"] = service
+        return event
+
+    return add
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    logging.getLogger("__main__").critical("ended by an exception", exc_info=(kind, error, trace))
+
+
+def _uncaught_in_thread(given: threading.ExceptHookArgs) -> None:
+    if given.exc_value is not None and not issubclass(given.exc_type, SystemExit):
+        logging.getLogger("__main__").critical(
+            "thread ended by an exception", exc_info=(given.exc_type, given.exc_value, given.exc_traceback)
+        )
