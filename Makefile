@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-quick chaos lint format bench bench-memory up down lock clean conformance-env
+.PHONY: help demo test test-quick chaos lint format bench bench-memory env up down lock clean conformance-env
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -18,11 +18,12 @@ test: $(VENV)/.dev $(VENV)-conformance/.ready  ## the whole test suite
 chaos: $(VENV)/.dev  ## at least 200 SIGKILLs in one run of the whole stack, then every candle compared (a quarter of an hour or more)
 	CHAOS_KILLS=$${CHAOS_KILLS:-200} $(BIN)/python -m pytest tests/chaos -k "$${CHAOS_BROKER:-kafka}"
 
-lint: $(VENV)/.dev  ## ruff, mypy --strict, the import layers
+lint: $(VENV)/.dev  ## ruff, mypy --strict, the import layers, known vulnerabilities of the locked packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/audit requirements.txt requirements-dev.txt
 
 format: $(VENV)/.dev  ## rewrite the sources in house style
 	$(BIN)/ruff check --fix .
@@ -33,6 +34,9 @@ bench: $(VENV)/.dev $(VENV)-bench/.ready  ## measure throughput and latency on t
 
 bench-memory: $(VENV)/.dev  ## 50 million trades through a Silver worker, of one symbol and of 500, and its memory (an hour)
 	$(BIN)/python -m bench memory
+
+env:  ## write .env for docker compose, with fresh passwords
+	deploy/compose/make-env.sh
 
 up: $(VENV)/.run  ## start the embedded stack in the background
 	$(BIN)/medallion up --detach

@@ -111,6 +111,7 @@ class Settings(BaseSettings):
     iceberg_catalog_credential: SecretStr = SecretStr("")
     iceberg_oauth2_uri: str = ""
     iceberg_catalog_scope: str = ""
+    # REQUESTS_CA_BUNDLE in the environment wins over it: pyiceberg asks by way of requests.
     iceberg_ca_file: Path | None = None
     # Of the bucket that an s3:// warehouse is in; "" is what the environment says (AWS_…, instance role).
     s3_endpoint: str = ""

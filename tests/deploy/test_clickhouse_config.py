@@ -19,6 +19,7 @@ PASSWORDS = {
     "CLICKHOUSE_DDL_PASSWORD": "d1",
     "CLICKHOUSE_INGEST_PASSWORD": "i2",
     "CLICKHOUSE_ANALYST_PASSWORD": "a3",
+    "KAFKA_CLICKHOUSE_PASSWORD": "k4",
 }
 # What the image ships, as far as our files build on it.
 CONFIG = (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -108,7 +110,7 @@ def test_the_build_sees_the_packages_and_nothing_else(root: Path) -> None:
 
 
 def test_hadolint_agrees(root: Path) -> None:
-    hadolint = shutil.which("hadolint")
+    hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if hadolint is None:
         pytest.skip("hadolint is not installed")
     result = subprocess.run([hadolint, "deploy/Dockerfile"], check=False, cwd=root, capture_output=True, text=True)

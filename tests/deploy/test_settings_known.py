@@ -30,6 +30,13 @@ DIFFERENT = {
     "clickhouse_password": "secret",
     "metrics_host": "Prometheus is another container",
     "metrics_port": "fixed, so that Prometheus finds it",
+    "kafka_security_protocol": "everybody logs in",
+    "kafka_sasl_username": "least privilege",
+    "kafka_sasl_password": "secret",
+    "s3_endpoint": "endpoint",
+    "s3_region": "endpoint",
+    "s3_access_key_id": "secret",
+    "s3_secret_access_key": "secret",
     "bronze_shards": "work for a second Silver worker",
 }
 
@@ -105,6 +112,20 @@ def test_the_server_is_configured_with_what_settings_say(root: Path) -> None:
     assert server.findtext("merge_tree/non_replicated_deduplication_window") == str(defaults.deduplication_window)
     for path in ("kafka/consumer/max_partition_fetch_bytes", "kafka/producer/message_max_bytes"):
         assert server.findtext(path) == str(defaults.kafka_max_message_bytes), path
+
+
+def test_clickhouse_and_the_services_log_in_to_the_broker_alike(root: Path, ours: dict[str, Any]) -> None:
+    """The Kafka engine's login is in the server's file: a table's own settings can be read by any user."""
+    server = ET.parse(root / "deploy/compose/clickhouse/server.xml")
+    silver = Settings.from_environment(settings_of(ours["silver-processor"]))
+    assert server.findtext("kafka/security_protocol", "").upper() == silver.kafka_security_protocol
+    assert server.findtext("kafka/sasl_mechanism") == silver.kafka_sasl_mechanism
+    assert server.findtext("kafka/sasl_username") == "clickhouse"
+    password = server.find("kafka/sasl_password")
+    assert password is not None
+    assert password.attrib == {"from_env": "KAFKA_CLICKHOUSE_PASSWORD"}
+    users = {settings_of(service).get("MEDALLION_KAFKA_SASL_USERNAME") for service in ours.values()}
+    assert users == {None, "producer", "silver"}
 
 
 def test_entry_points_exist(ours: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 : "${MEDALLION_KAFKA_BOOTSTRAP_SERVERS:?}" "${MEDALLION_EXCHANGES:?}" "${MEDALLION_BRONZE_TOPIC:?}"
-: "${MEDALLION_DLQ_TOPIC:?}" "${MEDALLION_GAPS_TOPIC:?}" "${MEDALLION_KAFKA_MAX_MESSAGE_BYTES:?}" "${RAW_PARTITIONS:?}" "${BRONZE_PARTITIONS:?}"
+: "${MEDALLION_DLQ_TOPIC:?}" "${MEDALLION_GAPS_TOPIC:?}" "${MEDALLION_KAFKA_MAX_MESSAGE_BYTES:?}" "${RAW_PARTITIONS:?}" "${BRONZE_PARTITIONS:?}" "${REPLICAS:?}"
 
 readonly HOUR_MS=3600000
 readonly GIB=1073741824
@@ -22,7 +22,7 @@ topic() {
         # Partitions stay as they are: more of them would send a key's next messages elsewhere.
         rpk topic alter-config "$1" "${settings[@]/#/--set=}"
     else
-        rpk topic create "$1" --partitions "$2" --replicas 1 "${settings[@]/#/--topic-config=}"
+        rpk topic create "$1" --partitions "$2" --replicas "$REPLICAS" "${settings[@]/#/--topic-config=}"
     fi
 }
 
