@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from config.errors import MedallionError
 
-#: ccxt's unified symbol to its market structure.
-Markets = Mapping[str, Mapping[str, Any]]
+#: ccxt's market structures, also two of one unified symbol.
+Markets = Sequence[Mapping[str, Any]]
 
 
 class MarketsFileError(MedallionError):
@@ -37,4 +37,4 @@ def read_markets(path: Path) -> Markets:
             f"{path}: not a list of ccxt markets; make one with"
             " `python -c 'import ccxt, json; print(json.dumps(ccxt.kraken().load_markets()))'`"
         )
-    return {str(row["symbol"]): row for row in rows}
+    return rows

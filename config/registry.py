@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import yaml
@@ -29,6 +30,15 @@ class RegistryError(MedallionError):
 
 Asset = Annotated[StrictStr, Field(pattern=r"^[^\s/:-]+$")]
 Limit = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
+#: `linear` and `inverse` are perpetuals settled in quote and base, `quanto` in neither; `…_future` are dated.
+Kind = Literal["spot", "linear", "inverse", "quanto", "linear_future", "inverse_future", "quanto_future"]
+#: `halted`: listed, and not traded when the list was read. `delisted`: on the list no more.
+Status = Literal["active", "halted", "delisted"]
+ACTIVE: Status = "active"
+HALTED: Status = "halted"
+DELISTED: Status = "delisted"
+# What trades are judged by; the other fields describe, and change no rules version.
+_RULES = {"canonical", "base", "quote", "price_max", "quantity_max", "aliases"}
 
 
 class Entry(BaseModel):
@@ -36,6 +46,11 @@ class Entry(BaseModel):
 
     `canonical` is base + quote, upper case; a contract beside another market of the same pair carries a suffix
     (`BTCUSD-220527`, `UNIUSD-SWAP`). `aliases` are other names the exchange gives to the *same* market.
+
+    `tick` and `lot` are the smallest steps of price (quote) and quantity, `quantity_min` and `notional_min` the
+    smallest order in quantity and quote, all as the exchange's market list states them. A delisted market stays, with
+    the (UTC) day on which the list was first seen without it: its trades are still judged, by the same rules. The
+    names of a `pinned` entry are right where the market list says otherwise.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,6 +61,14 @@ class Entry(BaseModel):
     price_max: Limit | None = None
     quantity_max: Limit | None = None
     aliases: tuple[StrictStr, ...] = ()
+    kind: Kind | None = None
+    tick: Limit | None = None
+    lot: Limit | None = None
+    quantity_min: Limit | None = None
+    notional_min: Limit | None = None
+    status: Status = ACTIVE
+    delisted_on: date | None = None
+    pinned: bool = False
 
     @model_validator(mode="after")
     def _canonical_is_the_pair(self) -> Entry:
@@ -142,12 +165,16 @@ class SymbolRegistry:
 
     @cached_property
     def document(self) -> str:
-        """The content as YAML without comments, in a fixed order; `of` makes the same registry of it."""
-        return yaml.safe_dump(self.content.model_dump(mode="json"), sort_keys=True, allow_unicode=True)
+        """The rules as YAML without comments, in a fixed order; `of` makes a registry of the same rules of it."""
+        plain = self.content.model_dump(mode="json")
+        for symbols in plain["exchanges"].values():
+            for name, entry in symbols.items():
+                symbols[name] = {field: value for field, value in entry.items() if field in _RULES}
+        return yaml.safe_dump(plain, sort_keys=True, allow_unicode=True)
 
     @cached_property
     def rules_version(self) -> str:
-        """`<version>-<hash>`: changes with any entry or limit, not with order, comments or layout."""
+        """`<version>-<hash>`: changes with any name or maximum, not with order, comments, layout or description."""
         return f"{self.version}-{hashlib.sha256(self.document.encode()).hexdigest()[:12]}"
 
     @property
@@ -186,7 +213,8 @@ def _refuse_collisions(exchange: str, symbols: dict[str, Entry]) -> None:
         if other != symbol:
             message = (
                 f"exchanges.{exchange}: {other!r} and {symbol!r} both map to {entry.canonical!r}: "
-                "their trades would mix; give the contract a suffix, or list a second name under `aliases`"
+                "their trades would mix; give the contract a suffix, or list a second name under `aliases`; of an"
+                " asset that took over the ticker of a delisted one, give the older its own canonical name and base"
             )
             raise RegistryError(message)
         for name in (symbol, *entry.aliases):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import ccxt
 import yaml
 
 from config.errors import MedallionError
-from config.registry import Defaults, RegistryError, SymbolRegistry
+from config.markets import Markets
+from config.registry import ACTIVE, HALTED, Defaults, RegistryError, SymbolRegistry, SymbolsFile
 
 # Exchange code → ccxt class and the ccxt market types that the code's stream carries.
 SOURCES: Mapping[str, tuple[str, frozenset[str]]] = {
@@ -23,26 +24,35 @@ SOURCES: Mapping[str, tuple[str, frozenset[str]]] = {
     "okx": ("okx", frozenset({"spot", "swap", "future"})),
     "coinbase": ("coinbase", frozenset({"spot"})),
 }
+_ALL_TYPES = frozenset({"spot", "swap", "future"})
 # The name a stream uses, where ccxt's `id` is that of another interface (Kraken: REST `XXBTZUSD`, v2 `BTC/USD`).
 _NAMED_BY_SYMBOL = frozenset({"kraken"})
+# A market that is listed twice is one market.
+_SAME = ("id", "symbol", "baseId", "quoteId", "type")
 
 
 class UnknownSourceError(MedallionError):
-    """No ccxt source is known for an exchange code: add it to `config.symbols_build.SOURCES`."""
+    """Neither one of our exchange codes nor a name that ccxt knows."""
 
 
-def _source(exchange: str) -> tuple[str, frozenset[str]]:
-    if exchange not in SOURCES:
-        message = f"no ccxt source for {exchange!r}: choose of {', '.join(SOURCES)}, or add it to SOURCES"
-        raise UnknownSourceError(message)
-    return SOURCES[exchange]
+def source(exchange: str) -> tuple[str, frozenset[str]]:
+    """The ccxt class of an exchange code, and the types of market that its stream carries.
+
+    Raises:
+        UnknownSourceError: there is none.
+    """
+    if exchange in SOURCES:
+        return SOURCES[exchange]
+    if exchange in ccxt.exchanges:
+        return exchange, _ALL_TYPES
+    message = f"no ccxt source for {exchange!r}: choose of {', '.join(SOURCES)}, or a name that ccxt knows"
+    raise UnknownSourceError(message)
 
 
 def _belongs(exchange: str, market: Mapping[str, Any]) -> bool:
-    _, types = _source(exchange)
     if exchange == "bybit_linear" and not market.get("linear"):
         return False
-    return market.get("type") in types and market.get("active") is not False
+    return market.get("type") in source(exchange)[1]
 
 
 def _suffix(market: Mapping[str, Any], beside_spot: bool) -> str:
@@ -57,64 +67,120 @@ def _settled(market: Mapping[str, Any]) -> str:
     return "" if settle in (str(market["quote"]).upper(), str(market["base"]).upper()) else f"-{settle}"
 
 
-def markets_to_symbols(exchange: str, markets: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Registry entries (exchange symbol → fields of `config.registry.Entry`) of ccxt's `load_markets()`.
+def _kind(market: Mapping[str, Any]) -> str:
+    if market["type"] == "spot":
+        return "spot"
+    settle = market.get("settle") or market["quote"]
+    kind = "linear" if settle == market["quote"] else "inverse" if settle == market["base"] else "quanto"
+    return kind if market["type"] == "swap" else f"{kind}_future"
+
+
+def markets_to_symbols(
+    exchange: str, markets: Mapping[str, Mapping[str, Any]] | Markets, *, halted: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Registry entries (exchange symbol → fields of `config.registry.Entry`) of ccxt's market structures.
 
     Spot, and perpetuals of a code without spot, are base + quote; a perpetual beside spot ends in `-SWAP`, a dated
     contract in `-YYMMDD`, either followed by `-<settle asset>` where that is neither base nor quote. Limits are
-    the market's own maximum order where the exchange states one above the default.
+    the market's own maximum order where the exchange states one above the default. Markets that are not traded are
+    left out, or with `halted` marked so.
 
     Raises:
         UnknownSourceError: the exchange code has no ccxt source.
-        RegistryError: two markets would share one canonical symbol.
+        RegistryError: two markets would share one name, or one canonical symbol.
     """
-    beside_spot = "spot" in _source(exchange)[1]
+    name, types = source(exchange)
+    steps = getattr(ccxt, name)().precisionMode
+    rows = markets.values() if isinstance(markets, Mapping) else markets
     entries: dict[str, dict[str, Any]] = {}
-    for market in sorted(markets.values(), key=lambda market: str(market["symbol"])):
-        if not _belongs(exchange, market):
+    ids: dict[str, Mapping[str, Any]] = {}
+    for market in sorted(rows, key=lambda market: str(market["symbol"])):
+        active = market.get("active") is not False
+        if not _belongs(exchange, market) or not (active or halted):
             continue
         base, quote = str(market["base"]).upper(), str(market["quote"]).upper()
-        name = str(market["symbol"] if exchange in _NAMED_BY_SYMBOL else market["id"])
-        if name in entries:
-            message = f"exchanges.{exchange}: ccxt lists the exchange symbol {name!r} twice"
-            raise RegistryError(message)
-        canonical = base + quote + _suffix(market, beside_spot) + _settled(market)
-        entries[name] = {"canonical": canonical, "base": base, "quote": quote, **_limits(market)}
+        by_symbol = exchange in _NAMED_BY_SYMBOL or exchange not in SOURCES
+        symbol = str(market["symbol"] if by_symbol else market["id"])
+        if symbol in entries and all(market.get(name) == ids[symbol].get(name) for name in _SAME):
+            continue
+        if symbol in entries:
+            raise RegistryError(_twice(exchange, symbol, ids[symbol], market))
+        ids[symbol] = market
+        entries[symbol] = {
+            "canonical": base + quote + _suffix(market, "spot" in types) + _settled(market),
+            "base": base,
+            "quote": quote,
+            **_limits(market),
+            "kind": _kind(market),
+            **_described(market, steps),
+            "status": ACTIVE if active else HALTED,
+        }
     SymbolRegistry.of({"version": 1, "exchanges": {exchange: entries}})
     return entries
 
 
+def _twice(exchange: str, symbol: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    assets = [f"{market['id']!r} of {market.get('baseId')!r}" for market in (one, other)]
+    return (
+        f"exchanges.{exchange}: ccxt lists the exchange symbol {symbol!r} twice, {' and '.join(assets)}: perhaps two"
+        " assets of one ticker, whose trades nobody could tell apart; save the market list, take the one that is not"
+        " wanted out of it, and give it with --markets"
+    )
+
+
+def _number(value: Any) -> Decimal | None:
+    """ccxt's numbers are floats, or texts where it was told so; some lists state 0 for none."""
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() and number > 0 else None
+
+
+def _limit(market: Mapping[str, Any], of: str, end: str) -> Decimal | None:
+    return _number(((market.get("limits") or {}).get(of) or {}).get(end))
+
+
 def _limits(market: Mapping[str, Any]) -> dict[str, Decimal]:
-    stated = market.get("limits") or {}
     found: dict[str, Decimal] = {}
-    for field, key, default in (
+    for field, of, default in (
         ("price_max", "price", Defaults().price_max),
         ("quantity_max", "amount", Defaults().quantity_max),
     ):
-        maximum = (stated.get(key) or {}).get("max")
-        if maximum is not None and Decimal(str(maximum)) > default:
-            found[field] = Decimal(str(maximum))
+        maximum = _limit(market, of, "max")
+        if maximum is not None and maximum > default:
+            found[field] = maximum
     return found
 
 
-def build(exchanges: Iterable[str]) -> dict[str, Any]:
-    """A symbols document of the exchanges' public market lists (network; no keys needed).
-
-    Raises:
-        UnknownSourceError: an exchange code has no ccxt source.
-        RegistryError: two markets of one code would share one canonical symbol.
-        ccxt.BaseError: an exchange cannot be reached or refuses.
-    """
-    return {
-        "version": 1,
-        "exchanges": {
-            exchange: markets_to_symbols(exchange, getattr(ccxt, _source(exchange)[0])().load_markets())
-            for exchange in exchanges
-        },
+def _described(market: Mapping[str, Any], steps: int) -> dict[str, Decimal]:
+    precision = market.get("precision") or {}
+    found = {
+        "tick": _step(precision.get("price"), steps),
+        "lot": _step(precision.get("amount"), steps),
+        "quantity_min": _limit(market, "amount", "min"),
+        "notional_min": _limit(market, "cost", "min"),
     }
+    return {field: value for field, value in found.items() if value is not None}
 
 
-def render(document: Mapping[str, Any]) -> str:
+def _step(precision: Any, steps: int) -> Decimal | None:
+    """The smallest step: stated, or as a count of decimals; some exchanges count significant digits, which is none."""
+    if precision is None or steps not in {ccxt.TICK_SIZE, ccxt.DECIMAL_PLACES}:
+        return None
+    if steps == ccxt.DECIMAL_PLACES:
+        return Decimal(1).scaleb(-int(Decimal(str(precision))))
+    return _number(precision)
+
+
+def render(document: Mapping[str, Any] | SymbolsFile) -> str:
     """A symbols document as YAML text that `SymbolRegistry.load` reads back equal."""
-    plain = SymbolRegistry.of(document).content.model_dump(mode="json", exclude_defaults=True)
-    return yaml.safe_dump({"version": document["version"], **plain}, allow_unicode=True, sort_keys=False, width=200)
+    content = document if isinstance(document, SymbolsFile) else SymbolRegistry.of(document).content
+    plain = content.model_dump(mode="json", exclude_defaults=True)
+    return yaml.safe_dump(
+        {"version": content.version, **plain},
+        allow_unicode=True,
+        sort_keys=False,
+        default_flow_style=None,
+        width=1_000,
+    )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
+from config.markets import Markets
 from config.settings import Settings
 from producers import health, metrics
 from producers.connection import Limits
@@ -36,14 +36,14 @@ async def run(
     until: Callable[[LiveReport], bool] | None = None,
     publisher: Publisher | None = None,
     limits: Limits | None = None,
-    markets: Mapping[str, Any] | None = None,
+    markets: Markets | None = None,
 ) -> LiveReport:
     """Produce until `stop` is set, `duration_s` is over or `until` holds (asked a few times a second).
 
     At the end everything taken is flushed. Where settings name a metrics port, `/metrics`, `/healthz` and
     `/readyz` are served on it.
 
-    `markets`, as ccxt's `load_markets()` gives them, is for exchanges that are reached through ccxt: without it the
+    `markets`, as ccxt's `fetch_markets()` gives them, is for exchanges that are reached through ccxt: without it the
     exchange is asked.
 
     Raises:
@@ -135,7 +135,7 @@ def run_until_signal(
     endpoint: str | None = None,
     rest_endpoint: str | None = None,
     duration_s: float | None = None,
-    markets: Mapping[str, Any] | None = None,
+    markets: Markets | None = None,
 ) -> LiveReport:
     """`run` in a process of its own: SIGTERM and SIGINT flush and end it.
 

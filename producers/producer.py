@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
+from config.markets import Markets
 from producers import metrics
 from producers.clock import Clock
 from producers.connection import Limits
@@ -47,7 +48,7 @@ class LiveProducer:
         limits: Limits | None = None,
         note: Callable[[Gap], None] = lambda _gap: None,
         flush_s: float = FLUSH_S,
-        markets: Mapping[str, Any] | None = None,
+        markets: Markets | None = None,
     ) -> None:
         """Nothing is connected yet.
 
@@ -60,7 +61,7 @@ class LiveProducer:
             limits: of the connections.
             note: told of gaps.
             flush_s: how long a full buffer is waited for after `stop`.
-            markets: of an exchange that is reached through ccxt, as `load_markets()` gives them.
+            markets: of an exchange that is reached through ccxt, as `fetch_markets()` gives them.
 
         Raises:
             UnknownExchangeError: neither a module of ours nor ccxt has the exchange.

@@ -6,15 +6,16 @@ import asyncio
 import contextlib
 import difflib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import ccxt
 import structlog
 from tenacity import AsyncRetrying, stop_when_event_set, wait_exponential_jitter
 
 from config.errors import MedallionError
+from config.markets import Markets
 from producers import metrics
 from producers.connection import Limits
 from producers.exchanges.model import NO_TRADES, UNRECOGNISED, Control, Exchange, Parsed, Rate, Trade, Trades
@@ -72,7 +73,7 @@ class UnifiedFeed:
         *,
         endpoint: str | None = None,
         rest_endpoint: str | None = None,
-        markets: Mapping[str, Any] | None = None,
+        markets: Markets | None = None,
     ) -> None:
         """Nothing is connected yet.
 
@@ -85,7 +86,7 @@ class UnifiedFeed:
             take: takes each frame.
             endpoint: instead of the exchange's WebSocket hosts; its REST hosts are then not asked.
             rest_endpoint: instead of its REST hosts.
-            markets: as ccxt's `load_markets()` gives them; None: the exchange is asked.
+            markets: as ccxt's `fetch_markets()` gives them; None: the exchange is asked.
 
         Raises:
             MarketsMissingError: neither markets nor anybody to ask for them.
@@ -164,7 +165,7 @@ class UnifiedFeed:
     async def _load(self) -> None:
         try:
             if self._markets is not None:
-                self._venue.set_markets({**self._markets})
+                self._venue.set_markets([*self._markets])
             else:
                 async with self._guard.requesting():
                     await self._venue.load_markets()

@@ -1,0 +1,137 @@
+"""A symbols document brought up to date with the exchanges' market lists. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from config.markets import Markets
+from config.registry import ACTIVE, DELISTED, HALTED, Entry, RegistryError, SymbolRegistry, SymbolsFile
+from config.symbols_build import markets_to_symbols
+
+NEW, CHANGED = "new", "changed"
+#: A list that lacks more than this share of an exchange's markets, and at least so many, is not believed.
+_MOST_GONE, _FEW_GONE = 0.5, 10
+_KEPT = ("canonical", "base", "quote", "aliases", "pinned")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Of one market: `what` is new, changed, delisted or halted; `fields` hold before and after."""
+
+    exchange: str
+    symbol: str
+    canonical: str
+    what: str
+    fields: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+
+
+def update(
+    before: SymbolsFile, lists: Mapping[str, Markets], today: date, *, many_delisted: bool = False
+) -> tuple[SymbolsFile, list[Change]]:
+    """The document with the markets of the `lists` (exchange code → market list), and what that changes.
+
+    Names (canonical, base, quote, aliases) that the document has stay; a maximum is only ever raised; a market that is
+    on the list no more is marked delisted, `today` (UTC). Exchanges without a list stay as they are.
+
+    Raises:
+        UnknownSourceError: an exchange code has no ccxt source.
+        RegistryError: two markets would share a name; a ticker seems to stand for another asset than it did; or more
+            markets are gone than `many_delisted` allows. The message names each.
+    """
+    exchanges = dict(before.exchanges)
+    changes: list[Change] = []
+    faults: list[str] = []
+    for exchange, markets in lists.items():
+        listed = {
+            symbol: Entry.model_validate(entry)
+            for symbol, entry in markets_to_symbols(exchange, markets, halted=True).items()
+        }
+        known = exchanges.get(exchange, {})
+        faults += _reused(exchange, known, listed)
+        merged, found = _merge(exchange, known, listed, today)
+        gone = sum(change.what == DELISTED for change in found)
+        trading = sum(entry.status != DELISTED for entry in known.values())
+        if gone >= _FEW_GONE and gone > trading * _MOST_GONE and not many_delisted:
+            faults.append(
+                f"exchanges.{exchange}: the list lacks {gone} of {trading} markets; if that is so, --many-delisted"
+            )
+        exchanges[exchange] = merged
+        changes += found
+    if faults:
+        raise RegistryError("; ".join(faults))
+    after = before.model_copy(update={"exchanges": exchanges})
+    # Checked as a whole: a new market may take the canonical name of an older one.
+    return SymbolRegistry.of(after.model_dump()).content, changes
+
+
+def _reused(exchange: str, known: Mapping[str, Entry], listed: Mapping[str, Entry]) -> list[str]:
+    """Tickers that may have been given to another asset."""
+    faults = []
+    for symbol, now in listed.items():
+        then = known.get(symbol)
+        if then is None or then.pinned:
+            continue
+        if then.status == DELISTED and now.status == ACTIVE:
+            faults.append(
+                f"exchanges.{exchange}: {symbol!r}, delisted on {then.delisted_on}, is listed again: if it is the same"
+                " asset, take `status` and `delisted_on` from its entry; if another one took over the ticker, take the"
+                " entry out, or give it the new asset's names and `pinned: true`"
+            )
+        elif (then.base, then.quote) != (now.base, now.quote):
+            faults.append(
+                f"exchanges.{exchange}: {symbol!r} is {then.base}/{then.quote} in the file and {now.base}/{now.quote}"
+                " on the list: if the file is right, mark the entry `pinned: true`; if the ticker was given to another"
+                " asset, take the entry out"
+            )
+    return faults
+
+
+def _merge(
+    exchange: str, known: Mapping[str, Entry], listed: Mapping[str, Entry], today: date
+) -> tuple[dict[str, Entry], list[Change]]:
+    merged: dict[str, Entry] = {}
+    changes: list[Change] = []
+    names = {name for entry in known.values() for name in entry.aliases}
+
+    def note(symbol: str, entry: Entry, what: str, then: Entry | None = None) -> None:
+        fields = _differences(then, entry) if then is not None else {}
+        changes.append(Change(exchange, symbol, entry.canonical, what, fields))
+
+    for symbol, then in known.items():
+        now = listed.get(symbol)
+        if now is None:
+            gone = {"status": DELISTED, "delisted_on": today}
+            merged[symbol] = then if then.status == DELISTED else then.model_copy(update=gone)
+            if then.status != DELISTED:
+                note(symbol, merged[symbol], DELISTED, then)
+            continue
+        merged[symbol] = _described_anew(then, now)
+        if merged[symbol] != then:
+            what = HALTED if now.status == HALTED and then.status == ACTIVE else CHANGED
+            note(symbol, merged[symbol], what, then)
+    for symbol, now in listed.items():
+        if symbol not in known and symbol not in names and now.status == ACTIVE:
+            merged[symbol] = now
+            note(symbol, now, NEW)
+    return merged, changes
+
+
+def _described_anew(then: Entry, now: Entry) -> Entry:
+    kept: dict[str, Any] = {name: getattr(then, name) for name in _KEPT}
+    if then.status == DELISTED and now.status == HALTED:
+        kept |= {"status": DELISTED, "delisted_on": then.delisted_on}
+    for name in ("price_max", "quantity_max"):
+        stated = [limit for limit in (getattr(then, name), getattr(now, name)) if limit is not None]
+        kept[name] = max(stated, default=None)
+    # What the list does not state any more stays as it was.
+    described = {name: getattr(then, name) for name in ("tick", "lot", "quantity_min", "notional_min")}
+    missing = {name: value for name, value in described.items() if getattr(now, name) is None}
+    return now.model_copy(update={**missing, **kept})
+
+
+def _differences(then: Entry, now: Entry) -> dict[str, tuple[Any, Any]]:
+    before, after = then.model_dump(mode="json"), now.model_dump(mode="json")
+    return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
