@@ -98,7 +98,11 @@ class Settings(BaseSettings):
     symbols_file: Path = DEFAULT_SYMBOLS_FILE
     max_message_bytes: Annotated[int, Field(ge=1_024)] = 1_048_576
     silver_merge_rows: Annotated[int, Field(ge=1)] = 100_000
-    silver_merge_ms: Annotated[int, Field(ge=0)] = 20
+    # Few parts against low latency (silver_processor/pace.py): an insert of fewer rows than this is small, small ones
+    # start no closer to the insert before than the gap, and no message waits longer than the last for its insert.
+    silver_small_rows: Annotated[int, Field(ge=1)] = 250
+    silver_small_gap_ms: Annotated[int, Field(ge=0)] = 500
+    silver_longest_wait_ms: Annotated[int, Field(ge=0)] = 1_000
     # How long a killed worker's partitions lie idle; brokers allow no less than 6 s unless told otherwise.
     silver_session_timeout_ms: Annotated[int, Field(ge=1_000, le=300_000)] = 6_000
 

@@ -16,6 +16,8 @@ from silver_processor.core.rules import Rules
 from silver_processor.decode import BronzeUnreadableError, decode
 
 _STAMPS = ("bronze_partition", "bronze_offset", "bronze_published_at")
+_OF_THE_INSERT = ("insert_token", "validated_at")
+UNSTAMPED = pa.schema([field for field in SILVER if field.name not in _OF_THE_INSERT])
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +37,15 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The rows of one insert before de-duplication: `valid` (schema `SILVER`) and `rejects` (`REJECT_COLUMNS`)."""
+    """The rows of one insert before de-duplication, by which rules.
+
+    `valid`: schema `UNSTAMPED`, that is Silver's without what only the insert itself knows. `rejects`: columns
+    `REJECT_COLUMNS`.
+    """
 
     valid: pa.Table
     rejects: pa.Table
+    rules_version: str
 
 
 def read(partition: int, offset: int, published_ms: int, value: bytes | None) -> Message:
@@ -49,18 +56,23 @@ def read(partition: int, offset: int, published_ms: int, value: bytes | None) ->
         return Message(partition, offset, published_ms, BRONZE.empty_table(), str(error), value or b"")
 
 
-def judge(messages: Sequence[Message], topic: str, token: str, rules: Rules, now: datetime) -> Judged:
-    """Refine all rows of the messages; Silver rows carry their message, the insert's token and `now` (UTC)."""
+def judge(messages: Sequence[Message], topic: str, rules: Rules, now: datetime) -> Judged:
+    """Refine all rows of the messages; what could not be decoded becomes a reject of the time `now` (UTC)."""
     rows = pa.concat_tables([_stamped(message) for message in messages]).combine_chunks()
     refined = refine(rows, rules)
-    valid = refined.valid
-    for field, value in ((SILVER.field("insert_token"), token), (SILVER.field("validated_at"), now)):
-        valid = valid.append_column(field, pa.repeat(pa.scalar(value, field.type), valid.num_rows))
     unreadable = [_unreadable(message, topic, now) for message in messages if message.fault]
     rejects = refined.rejects
     if unreadable:
         rejects = pa.concat_tables([rejects, pa.Table.from_pylist(unreadable, schema=rejects.schema)])
-    return Judged(valid.select(SILVER.names).cast(SILVER), rejects)
+    return Judged(refined.valid.select(UNSTAMPED.names).cast(UNSTAMPED), rejects, rules.version)
+
+
+def stamp(valid: pa.Table, token: str, now: datetime) -> pa.Table:
+    """Rows of schema `SILVER`: the judged ones with their insert's token and time (UTC)."""
+    for name, value in zip(_OF_THE_INSERT, (token, now), strict=True):
+        field = SILVER.field(name)
+        valid = valid.append_column(field, pa.repeat(pa.scalar(value, field.type), valid.num_rows))
+    return valid.select(SILVER.names)
 
 
 def duplicates(again: pa.Table, now: datetime) -> pa.Table:

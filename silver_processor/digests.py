@@ -52,12 +52,12 @@ class _Segment:
 class DigestSet:
     """Remembers the last `limit` ids added; `horizon` is the latest trade time (µs) among those it forgot."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, horizon: int | None = None) -> None:
         self._limit = limit
         # Whole segments are forgotten: small ones keep close to the limit.
         self._segment = min(_SEGMENT, max(limit // 8, 1))
         self._segments: list[_Segment] = []
-        self.horizon: int | None = None
+        self.horizon = horizon
 
     def __len__(self) -> int:
         return sum(len(segment.high) for segment in self._segments)

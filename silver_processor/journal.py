@@ -3,7 +3,7 @@
 The record is the metadata of a commit of the *first* offset. A commit is fenced by the group's generation: whoever
 takes the partition over sees either the range and repeats it under the same token, or the fenced worker has failed to
 record and did not insert. The record also names the rules the batch is judged by, so that a repetition makes the same
-rows. Faust has no interface for commit metadata: this is the one place that reaches into it.
+rows. Faust has no interface for commit metadata: `silver_processor.transport` adds it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.errors import CommitFailedError, IllegalStateError
-from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from aiokafka.structs import TopicPartition
 
 from silver_processor.plan import Range
 from silver_processor.rulebook import RuleBook
@@ -73,13 +73,9 @@ class Journal:
         rules_version = self._rules.pin(planned.token(self._topic, partition))
 
         async def commit() -> bool:
-            consumer = thread._ensure_consumer()
-            if consumer._coordinator.generation != generation or place not in consumer.assignment():
-                return False
             try:
-                await consumer.commit({place: OffsetAndMetadata(planned.first, f"{planned}{_RULES}{rules_version}")})
+                return bool(await thread.record(place, planned.first, f"{planned}{_RULES}{rules_version}", generation))
             except (CommitFailedError, IllegalStateError):
                 return False
-            return True
 
         return bool(await thread.call_thread(commit))

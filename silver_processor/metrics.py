@@ -46,7 +46,12 @@ class Metrics:
             "1: the symbols file cannot be used, older rules are in force",
             registry=self.registry,
         )
+        self.waiting_rows = Gauge(
+            "medallion_silver_waiting_rows", "Bronze rows decoded and in no insert yet", registry=self.registry
+        )
         self.index_bytes = Gauge("medallion_silver_index_bytes", "Memory of the seen ids", registry=self.registry)
+        self.index_ids = Gauge("medallion_silver_index_ids", "Seen ids in the index", registry=self.registry)
+        self.index_markets = Gauge("medallion_silver_index_markets", "Markets in the index", registry=self.registry)
 
         self.latency = LatencyHistogram()
         self.registry.register(self.latency)

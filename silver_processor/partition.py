@@ -1,4 +1,9 @@
-"""One Bronze partition's waiting messages, from arrival to acknowledgement."""
+"""One Bronze partition's waiting messages, from arrival to acknowledgement.
+
+Two coroutines work on it side by side: `take` decodes what arrives (and judges a batch that is full) while
+`insert_next` makes the batch before durable. Only `insert_next` records ranges, one at a time and each after the one
+before is durable, so the overlap changes nothing in what a crash can leave behind.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +15,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
-from silver_processor.batch import Message, read
+from silver_processor.batch import Judged, Message, read
 from silver_processor.journal import Position
-from silver_processor.plan import MOST_ROWS, Range, Waiting, next_range
+from silver_processor.plan import Range, Waiting, next_range
 from silver_processor.seen import SeenTrades
 from silver_processor.sink import Outcome
 
@@ -30,15 +35,35 @@ class Recorder(Protocol):
 class Writer(Protocol):
     """Makes messages durable (see `silver_processor.sink.Sink`)."""
 
-    def write(self, messages: Sequence[Message], token: str, seen: SeenTrades, in_doubt: bool) -> Outcome:
+    def prepare(self, messages: Sequence[Message]) -> Judged:
+        """Judge messages whose insert is yet to come."""
+
+    def write(
+        self, messages: Sequence[Message], token: str, seen: SeenTrades, in_doubt: bool, prepared: Judged | None
+    ) -> Outcome:
         """Return once everything is durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """The threads of a worker: `decode` for what arrives, `insert` (one thread) for what is made durable."""
+
+    decode: Executor
+    insert: Executor
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    event: Any
+    message: Message
+    at: float
 
 
 @dataclass(slots=True)
 class Partition:
     """State of one partition during one assignment; a rebalance throws it away.
 
-    `acknowledge` gets the last event of each insert's messages only after these are durable.
+    `acknowledge` gets the events of each insert's messages only after these are durable. `clock`: seconds, monotonic.
     """
 
     topic: str
@@ -47,17 +72,23 @@ class Partition:
     recorder: Recorder
     writer: Writer
     merge_rows: int
-    executor: Executor
+    lanes: Lanes
     acknowledge: Callable[[Any], object]
     observe: Callable[[int, Range, Outcome], object]
+    clock: Callable[[], float]
     revoked: bool = False
+    waiting_rows: int = 0
     _position: Position | None = None
     _next: int = -1
-    _events: deque[Any] = field(default_factory=deque)
-    _messages: deque[Message] = field(default_factory=deque)
+    _arrived: deque[_Arrived] = field(default_factory=deque)
+    _inserting: int = 0
+    _ahead: tuple[Range, Judged] | None = None
 
     async def take(self, event: Any) -> None:
-        """Queue an event (`event.message`: a Kafka message); one that was taken before is left out."""
+        """Decode and queue an event (`event.message`: a Kafka message); one that was taken before is left out.
+
+        Judges the next insert ahead if its messages are complete.
+        """
         message = event.message
         if self._position is None:
             self._position = await self.recorder.position(self.number)
@@ -68,51 +99,100 @@ class Partition:
         if message.offset < self._next:
             return
         self._next = message.offset + 1
-        loop = asyncio.get_running_loop()
+        at = self.clock()
         published_ms = round(message.timestamp * 1000)
-        decoded = await loop.run_in_executor(
-            self.executor, read, self.number, message.offset, published_ms, message.value
+        decoded = await asyncio.get_running_loop().run_in_executor(
+            self.lanes.decode, read, self.number, message.offset, published_ms, message.value
         )
-        self._events.append(event)
-        self._messages.append(decoded)
+        self._arrived.append(_Arrived(event, decoded, at))
+        self.waiting_rows += decoded.rows.num_rows
+        await self._judge_ahead()
 
     @property
-    def waiting_rows(self) -> int:
-        """Rows that are decoded and not yet inserted."""
-        return sum(message.rows.num_rows for message in self._messages)
+    def waiting_messages(self) -> int:
+        """Messages that are decoded and not in an insert."""
+        return len(self._arrived) - self._inserting
 
-    async def process(self) -> None:
-        """Insert what can be planned now, one insert after the other, acknowledging each.
+    @property
+    def oldest(self) -> float:
+        """When (`clock`) the first message that is not in an insert arrived; there must be one."""
+        return self._arrived[self._inserting].at
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether an insert was begun whose outcome nobody knows: it goes first, and may need more than is here."""
+        return self._position is not None and self._position.recorded is not None
+
+    @property
+    def can_insert(self) -> bool:
+        """Whether `insert_next` would insert: messages wait, and all those of an insert in doubt are here."""
+        if self.revoked or self._position is None or not self.waiting_messages:
+            return False
+        recorded, head = self._position.recorded, self._arrived[0].message
+        if recorded is None or (recorded.first, recorded.first_published_ms) != (head.offset, head.published_ms):
+            return True
+        return self._arrived[-1].message.offset >= recorded.last
+
+    async def insert_next(self) -> None:
+        """Insert the next range, if there is one, and acknowledge its messages.
 
         Raises:
             StoppedError: the worker stops.
         """
-        while not self.revoked and self._position is not None:
-            waiting = [Waiting(m.offset, m.published_ms, m.rows.num_rows) for m in islice(self._messages, MOST_ROWS)]
-            planned = next_range(waiting, self._position.recorded, self.merge_rows)
-            if planned is None:
-                return
-            in_doubt = planned == self._position.recorded
-            generation = self._position.generation
-            if not in_doubt and not await self.recorder.record(self.number, planned, generation):
-                self.revoked = True
-                return
-            if self.revoked:
-                return
-            batch = [message for message in self._messages if message.offset <= planned.last]
-            outcome = await asyncio.get_running_loop().run_in_executor(
-                self.executor,
-                self.writer.write,
-                batch,
-                planned.token(self.topic, self.number),
-                self.seen,
-                in_doubt,
-            )
-            self.observe(self.number, planned, outcome)
-            # Whoever owns the partition now repeats the recorded range under the same token.
-            if self.revoked:
-                return
-            self._position = Position(planned.last + 1, None, generation)
-            for _ in batch:
-                self._messages.popleft()
-                self.acknowledge(self._events.popleft())
+        if not self.can_insert or self._position is None:
+            return
+        planned = next_range(self._waiting(0), self._position.recorded, self.merge_rows)
+        if planned is None:
+            return
+        in_doubt = planned == self._position.recorded
+        generation = self._position.generation
+        batch = [arrived.message for arrived in self._arrived if arrived.message.offset <= planned.last]
+        self._inserting = len(batch)
+        self.waiting_rows -= sum(message.rows.num_rows for message in batch)
+        prepared = self._ahead[1] if self._ahead is not None and self._ahead[0] == planned else None
+        self._ahead = None
+        if not in_doubt and not await self.recorder.record(self.number, planned, generation):
+            self.revoked = True
+        if self.revoked:
+            return
+        outcome = await asyncio.get_running_loop().run_in_executor(
+            self.lanes.insert,
+            self.writer.write,
+            batch,
+            planned.token(self.topic, self.number),
+            self.seen,
+            in_doubt,
+            prepared,
+        )
+        self.observe(self.number, planned, outcome)
+        # Whoever owns the partition now repeats the recorded range under the same token.
+        if self.revoked:
+            return
+        self._position = Position(planned.last + 1, None, generation)
+        self._inserting = 0
+        for _ in batch:
+            self.acknowledge(self._arrived.popleft().event)
+
+    async def _judge_ahead(self) -> None:
+        """Judge the batch after the one that is being inserted, once no further message could join it."""
+        if self._ahead is not None or self.in_doubt or self.waiting_rows <= self.merge_rows:
+            return
+        waiting = self._waiting(self._inserting)
+        planned = next_range(waiting, None, self.merge_rows)
+        if planned is None or planned.last == waiting[-1].offset:
+            return
+        batch = [
+            arrived.message
+            for arrived in islice(self._arrived, self._inserting, None)
+            if arrived.message.offset <= planned.last
+        ]
+        judged = await asyncio.get_running_loop().run_in_executor(self.lanes.decode, self.writer.prepare, batch)
+        # Meanwhile the insert may have begun without it.
+        if self.waiting_messages and self._arrived[self._inserting].message.offset == planned.first:
+            self._ahead = (planned, judged)
+
+    def _waiting(self, start: int) -> list[Waiting]:
+        return [
+            Waiting(a.message.offset, a.message.published_ms, a.message.rows.num_rows)
+            for a in islice(self._arrived, start, None)
+        ]

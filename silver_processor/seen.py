@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-from pyroaring import BitMap64
 
 from silver_processor.digests import DigestSet
+from silver_processor.numbers import NumberSet
 
 Market = tuple[str, str]
-# Rows (exchange, symbol, trade_id, timestamp) → for each, whether Silver holds it.
-InSilver = Callable[[pa.Table], npt.NDArray[np.bool_]]
+# Rows (exchange, symbol, trade_id, timestamp) of one market → for each, whether Silver holds its id, apart from the
+# rows of the insert with that token ("": all count).
+InSilver = Callable[[pa.Table, str], npt.NDArray[np.bool_]]
 
 _IDENTITY = ["exchange", "symbol", "trade_id"]
 _ORDER = ["timestamp", "sequence", "trade_id", "raw_topic", "published_at", "raw_partition", "raw_offset"]
@@ -29,56 +30,82 @@ class MarketNotLoadedError(LookupError):
 
 @dataclass(slots=True)
 class _Ids:
-    numbers: BitMap64
+    numbers: NumberSet
     texts: DigestSet
+
+    def __len__(self) -> int:
+        return len(self.numbers) + len(self.texts)
 
     @property
     def memory_bytes(self) -> int:
-        size = self.numbers.get_statistics()
-        return (
-            int(size["n_bytes_array_containers"] + size["n_bytes_run_containers"] + size["n_bytes_bitset_containers"])
-            + self.texts.memory_bytes
-        )
+        return self.numbers.memory_bytes + self.texts.memory_bytes
 
 
 class SeenTrades:
     """Which (exchange, canonical symbol, trade_id) Silver holds, by market; loaded when a market is first met.
 
-    Ids that are numbers below 2^64 live in a roaring bitmap each market (consecutive ids cost next to nothing); other
-    ids as 128-bit digests, the latest `texts_per_market` of them: a row older than what was forgotten is asked of
-    Silver through `in_silver`, on the understanding that an exchange sends a trade again with the same time. Beyond
-    `max_bytes` the markets not met for longest are forgotten whole, and loaded again when met.
+    Ids that are numbers below 2^64 live in roaring bitmaps (consecutive ids cost next to nothing), other ids as
+    128-bit digests. Bounded three times: a market's numbers by `numbers_bytes_per_market`, its other ids by their
+    count `texts_per_market` (16 bytes each), all markets together by `max_bytes`. A row no newer than what its market
+    forgot is asked of Silver through `in_silver`, on the understanding that an exchange sends a trade again with the
+    same time. Beyond `max_bytes` the markets not met for longest are forgotten whole, and loaded again when met.
     """
 
-    def __init__(self, in_silver: InSilver, max_bytes: int = 512 * 2**20, texts_per_market: int = 1_000_000) -> None:
+    def __init__(
+        self,
+        in_silver: InSilver,
+        max_bytes: int = 512 * 2**20,
+        texts_per_market: int = 1_000_000,
+        numbers_bytes_per_market: int = 32 * 2**20,
+    ) -> None:
         self._in_silver = in_silver
         self._max_bytes = max_bytes
         self._texts_per_market = texts_per_market
+        self._numbers_bytes_per_market = numbers_bytes_per_market
         self._markets: OrderedDict[Market, _Ids] = OrderedDict()
-        self._sizes: dict[Market, int] = {}
+        self._sizes: dict[Market, tuple[int, int]] = {}
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of all ids held."""
-        return sum(self._sizes.values())
+        """Bytes of all ids held, an upper bound."""
+        # A copy: the metrics ask while an insert goes on.
+        return sum(size for size, _ in list(self._sizes.values()))
+
+    @property
+    def ids(self) -> int:
+        """How many ids are held."""
+        return sum(count for _, count in list(self._sizes.values()))
+
+    @property
+    def markets(self) -> int:
+        """How many markets are held."""
+        return len(self._sizes)
 
     def unknown(self, valid: pa.Table) -> list[Market]:
         """The markets of a batch that must be loaded before `split`, sorted."""
         markets = pl.DataFrame(valid.select(["exchange", "symbol"])).unique().sort("exchange", "symbol")
         return [market for market in markets.iter_rows() if market not in self._markets]
 
-    def load(self, markets: Iterable[Market], rows: Iterable[pa.Table]) -> None:
-        """Know `markets` from now on, with the ids in `rows` (columns exchange, symbol, trade_id, timestamp)."""
-        for market in markets:
-            self._markets[market] = _Ids(BitMap64(), DigestSet(self._texts_per_market))
-            self._sizes[market] = 0
-        for table in rows:
-            self.add(table)
+    def load(self, market: Market, blocks: Iterable[pa.Table] = (), horizon: int | None = None) -> None:
+        """Know `market` from now on, with the ids in `blocks` (columns trade_id, timestamp; ascending times) and
+        nothing of what Silver holds at or before `horizon` (µs; None: `blocks` are all of it).
 
-    def split(self, valid: pa.Table) -> tuple[pa.Table, pa.Table]:
+        Loading a market again starts from nothing.
+        """
+        self.forget([market])
+        ids = _Ids(
+            NumberSet(self._numbers_bytes_per_market, horizon),
+            DigestSet(self._texts_per_market, horizon),
+        )
+        for block in blocks:
+            self._learn(ids, pl.DataFrame(block.select(["trade_id", "timestamp"])))
+        self._keep(market, ids)
+
+    def split(self, valid: pa.Table, but_token: str = "") -> tuple[pa.Table, pa.Table]:
         """Fresh rows and duplicates, both in the batch's order; the index itself is not changed.
 
         Of rows with one identity in the batch the first in (timestamp, sequence, trade_id, raw coordinates) is fresh.
+        `but_token`: rows that Silver holds under this token do not count.
 
         Raises:
             MarketNotLoadedError: a market was not loaded.
@@ -86,7 +113,7 @@ class SeenTrades:
         rows = pl.DataFrame(valid.select([*_IDENTITY, "timestamp"])).with_row_index("row")
         again = np.zeros(valid.num_rows, dtype=np.bool_)
         for market, part in _by_market(rows):
-            again[part["row"].to_numpy()] = self._held(market, part)
+            again[part["row"].to_numpy()] = self._held(market, part, but_token)
         again |= _repeated(valid)
         if not again.any():
             return valid, valid.slice(0, 0)
@@ -101,13 +128,8 @@ class SeenTrades:
         """
         for market, part in _by_market(pl.DataFrame(table.select([*_IDENTITY, "timestamp"]))):
             ids = self._ids(market)
-            numbers, is_number = _numbers(part)
-            ids.numbers |= BitMap64(numbers)
-            ids.numbers.run_optimize()
-            texts = part.filter(~is_number)
-            ids.texts.add(texts["trade_id"], texts["timestamp"].to_physical().to_numpy())
-            self._sizes[market] = ids.memory_bytes
-            self._markets.move_to_end(market)
+            self._learn(ids, part)
+            self._keep(market, ids)
 
     def trim(self) -> None:
         """Forget the markets not met for longest while the index is larger than `max_bytes`; between batches."""
@@ -123,28 +145,45 @@ class SeenTrades:
 
     def _ids(self, market: Market) -> _Ids:
         if market not in self._markets:
-            message = f"{market[0]}:{market[1]} is not loaded: call load(unknown(batch), …) before split or add"
+            message = f"{market[0]}:{market[1]} is not loaded: call load for unknown(batch) before split or add"
             raise MarketNotLoadedError(message)
         return self._markets[market]
 
-    def _held(self, market: Market, part: pl.DataFrame) -> npt.NDArray[np.bool_]:
+    def _keep(self, market: Market, ids: _Ids) -> None:
+        self._markets[market] = ids
+        self._markets.move_to_end(market)
+        self._sizes[market] = (ids.memory_bytes, len(ids))
+
+    @staticmethod
+    def _learn(ids: _Ids, part: pl.DataFrame) -> None:
+        numbers, is_number = _numbers(part)
+        ids.numbers.add(numbers, _micros(part.filter(is_number)))
+        texts = part.filter(~is_number)
+        ids.texts.add(texts["trade_id"], _micros(texts))
+
+    def _held(self, market: Market, part: pl.DataFrame, but_token: str) -> npt.NDArray[np.bool_]:
         ids = self._ids(market)
         numbers, is_number = _numbers(part)
         held = np.zeros(part.height, dtype=np.bool_)
-        common = ids.numbers & BitMap64(numbers)
-        number_rows = is_number.to_numpy()
-        if common:
-            held[number_rows] = np.isin(numbers, np.asarray(common.to_array(), dtype=np.uint64))
+        number_rows, times = is_number.to_numpy(), _micros(part)
+        held[number_rows] = ids.numbers.holds(numbers)
         if not number_rows.all():
-            texts = part.filter(~is_number)
-            found = ids.texts.holds(texts["trade_id"])
-            if ids.texts.horizon is not None:
-                doubtful = ~found & (texts["timestamp"].to_physical().to_numpy() <= ids.texts.horizon)
-                if doubtful.any():
-                    asked = texts.filter(pl.Series(doubtful)).select([*_IDENTITY, "timestamp"])
-                    found[doubtful] = self._in_silver(asked.to_arrow())
-            held[~number_rows] = found
+            held[~number_rows] = ids.texts.holds(part.filter(~is_number)["trade_id"])
+        doubtful = ~held & (_forgotten(times, ids.numbers.horizon, number_rows))
+        doubtful |= ~held & (_forgotten(times, ids.texts.horizon, ~number_rows))
+        if doubtful.any():
+            asked = part.filter(pl.Series(doubtful)).select([*_IDENTITY, "timestamp"])
+            held[doubtful] = self._in_silver(asked.to_arrow(), but_token)
         return held
+
+
+def _micros(part: pl.DataFrame) -> npt.NDArray[np.int64]:
+    return part["timestamp"].to_physical().to_numpy()
+
+
+def _forgotten(times: npt.NDArray[np.int64], horizon: int | None, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which of `rows` the index may have forgotten."""
+    return np.zeros(len(times), dtype=np.bool_) if horizon is None else rows & (times <= horizon)
 
 
 def _by_market(rows: pl.DataFrame) -> Iterator[tuple[Market, pl.DataFrame]]:

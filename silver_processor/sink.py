@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
-from silver_processor.batch import Message, duplicates, judge
+from silver_processor.batch import Judged, Message, duplicates, judge, stamp
 from silver_processor.core.latency import Latency, latencies
 from silver_processor.dead_letters import DeadLetterQueue, records, summary
 from silver_processor.patience import Patience, StoppedError
@@ -55,11 +55,18 @@ class Sink:
         self._letters = letters
         self._patience = patience
 
-    def write(self, messages: Sequence[Message], token: str, seen: SeenTrades, in_doubt: bool) -> Outcome:
+    def prepare(self, messages: Sequence[Message]) -> Judged:
+        """Judge messages ahead of their insert, by today's rules; touches neither index nor servers."""
+        return judge(messages, self._topic, self._rules.current, datetime.now(UTC))
+
+    def write(
+        self, messages: Sequence[Message], token: str, seen: SeenTrades, in_doubt: bool, prepared: Judged | None = None
+    ) -> Outcome:
         """Judge, de-duplicate, insert.
 
         `in_doubt`: the same token was tried before, so rows under it are not counted as seen: the same block is made
-        again and the server completes it.
+        again and the server completes it. `prepared`: what `prepare` made of these messages; judged again if the rules
+        have changed since.
 
         Raises:
             StoppedError: the worker stops; nothing is acknowledged, the call can be repeated.
@@ -68,11 +75,14 @@ class Sink:
             raise StoppedError("stopped between two inserts")
         now = datetime.now(UTC)
         rules = self._rules.judge_by(token)
-        judged = judge(messages, self._topic, token, rules, now)
-        markets = seen.unknown(judged.valid)
-        for market in markets:
-            seen.load([market], self._store.seen([market], but_token=token if in_doubt else ""))
-        fresh, again = seen.split(judged.valid)
+        judged = prepared
+        if judged is None or judged.rules_version != rules.version:
+            judged = judge(messages, self._topic, rules, now)
+        valid = stamp(judged.valid, token, now)
+        but_token = token if in_doubt else ""
+        for market in seen.unknown(valid):
+            self._store.load(seen, market, but_token)
+        fresh, again = seen.split(valid, but_token)
         self._bury(judged.rejects, messages, now, rules.version)
         started = time.perf_counter()
         if fresh.num_rows:

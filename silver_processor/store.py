@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,21 @@ from config.connections import clickhouse_http
 from config.settings import Settings
 from silver_processor.patience import Patience
 from silver_processor.plan import MOST_ROWS
-from silver_processor.seen import Market
+from silver_processor.seen import Market, SeenTrades
 
 # A server that is away or refuses: the same request is sent again.
 FAILURES: tuple[type[Exception], ...] = (ClickHouseError, HTTPError, OSError)
+# Also of an answer that breaks off in the middle.
+_STREAM = (*FAILURES, pa.ArrowException)
 PAYLOAD_BYTES = 65_536
+_PLACE = ["raw_topic", "raw_partition", "raw_offset", "published_at"]
 _COORDINATES_A_QUERY = 500
+_IDS_A_QUERY = 500
+# Of each market, the newest: enough for what exchanges send again. Older rows are asked of Silver.
+IDS_LOADED = 250_000
+# No insert has this token; no trade is as old (µs).
+_NO_TOKEN = "-"  # noqa: S105
+_BEFORE_ALL = 0
 
 
 def _sql(name: str) -> str:
@@ -32,6 +43,7 @@ def _sql(name: str) -> str:
 
 
 _SEEN = _sql("seen")
+_HORIZON = _sql("horizon")
 _IN_SILVER = _sql("in_silver")
 _DELIVERED = _sql("delivered")
 _PAYLOADS = _sql("payloads")
@@ -84,29 +96,41 @@ class Store:
 
         self._patience.until_done(f"insert into {table}", post, FAILURES)
 
-    def seen(self, markets: Sequence[Market], but_token: str = "") -> Iterator[pa.Table]:
-        """Ids that Silver holds of each market (exchange, symbol, trade_id, timestamp), less those of one insert."""
-        for exchange, symbol in markets:
-            parameters = {"exchange": exchange, "symbol": symbol, "token": but_token or "-"}
-            yield self._select(_SEEN, parameters)
+    def load(self, seen: SeenTrades, market: Market, but_token: str = "") -> None:
+        """Tell the index the market's newest ids, less those of one insert; block by block, so in bounded memory."""
+        asked = {"exchange": market[0], "symbol": market[1]}
 
-    def in_silver(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
-        """For each row (exchange, symbol, trade_id, timestamp) of one market, whether Silver holds its id."""
-        frame = pl.DataFrame(rows)
-        times = frame["timestamp"].to_physical()
-        parameters = {
-            "exchange": frame["exchange"][0],
-            "symbol": frame["symbol"][0],
-            "earliest": times.min(),
-            "latest": times.max(),
-        }
-        held = pl.DataFrame(self._select(_IN_SILVER, parameters))["trade_id"].cast(pl.String)
-        return frame["trade_id"].is_in(held.implode()).to_numpy()
+        def read() -> None:
+            older = self._ask(_HORIZON, asked | {"most": IDS_LOADED})["horizon"].to_pylist()
+            horizon = older[0] if older else None
+            since = {"token": but_token or _NO_TOKEN, "after": _BEFORE_ALL if horizon is None else horizon}
+            seen.load(market, self._blocks(_SEEN, asked | since), horizon)
+
+        self._patience.until_done("load the seen ids", read, _STREAM)
+
+    def in_silver(self, rows: pa.Table, but_token: str = "") -> npt.NDArray[np.bool_]:
+        """For each row (exchange, symbol, trade_id, timestamp) of one market, whether Silver holds its id, less the
+        rows of one insert."""
+        frame = pl.DataFrame(rows).with_row_index("row")
+        held = np.zeros(frame.height, dtype=np.bool_)
+        # Side by side in time, each question touches little of the table.
+        for part in frame.sort("timestamp").iter_slices(_IDS_A_QUERY):
+            times = part["timestamp"].to_physical()
+            parameters = {
+                "exchange": part["exchange"][0],
+                "symbol": part["symbol"][0],
+                "token": but_token or _NO_TOKEN,
+                "earliest": times.min(),
+                "latest": times.max(),
+                "ids": tuple(part["trade_id"].to_list()),
+            }
+            found = pl.DataFrame(self._select(_IN_SILVER, parameters))["trade_id"].cast(pl.String)
+            held[part["row"].to_numpy()] = part["trade_id"].is_in(found.implode()).to_numpy()
+        return held
 
     def delivered(self, again: pa.Table) -> npt.NDArray[np.bool_]:
         """For each row (schema `SILVER`), whether Silver holds this very raw message, by its coordinates."""
-        place = ["raw_topic", "raw_partition", "raw_offset", "published_at"]
-        frame = pl.DataFrame(again.select(["exchange", "symbol", "timestamp", *place])).with_row_index("row")
+        frame = pl.DataFrame(again.select(["exchange", "symbol", "timestamp", *_PLACE])).with_row_index("row")
         held = np.zeros(again.num_rows, dtype=np.bool_)
         for (exchange, symbol), part in frame.group_by("exchange", "symbol"):
             times = part["timestamp"].to_physical()
@@ -118,9 +142,17 @@ class Store:
                 "first": part["raw_offset"].min(),
                 "last": part["raw_offset"].max(),
             }
-            stored = pl.DataFrame(self._select(_DELIVERED, parameters)).cast(part.select(place).schema)
-            held[part.join(stored, on=place, how="semi")["row"].to_numpy()] = True
+            ask = partial(self._matches, part, parameters)
+            held[self._patience.until_done("read from ClickHouse", ask, _STREAM)] = True
         return held
+
+    def _matches(self, rows: pl.DataFrame, parameters: dict[str, Any]) -> list[int]:
+        """Numbers of the rows that Silver holds by raw coordinates; block by block, since a span may hold many."""
+        found: list[int] = []
+        for block in self._blocks(_DELIVERED, parameters):
+            stored = pl.DataFrame(block).cast(rows.select(_PLACE).schema)
+            found += rows.join(stored, on=_PLACE, how="semi")["row"].to_list()
+        return found
 
     def payloads(self, rejects: pa.Table) -> dict[Coordinates, Payload]:
         """The raw messages of rejected rows, as far as trades_raw has them."""
@@ -146,18 +178,33 @@ class Store:
         return str(found[0]) if found else None
 
     def _select(self, query: str, parameters: dict[str, Any], *, text: bool = True) -> pa.Table:
-        settings = {"output_format_arrow_string_as_string": int(text), "output_format_arrow_compression_method": "none"}
+        return self._patience.until_done(
+            "read from ClickHouse", lambda: self._ask(query, parameters, text=text), FAILURES
+        )
 
-        def ask() -> pa.Table:
-            body = self._connection().raw_query(query, parameters=parameters, fmt="ArrowStream", settings=settings)
-            return pa.ipc.open_stream(body).read_all()
+    def _ask(self, query: str, parameters: dict[str, Any], *, text: bool = True) -> pa.Table:
+        body = self._connection().raw_query(query, parameters=parameters, fmt="ArrowStream", settings=_arrow(text))
+        return pa.ipc.open_stream(body).read_all()
 
-        return self._patience.until_done("read from ClickHouse", ask, FAILURES)
+    def _blocks(self, query: str, parameters: dict[str, Any]) -> Iterator[pa.Table]:
+        """The answer as it comes.
+
+        Raises:
+            ClickHouseError, HTTPError, OSError, pa.ArrowException: it broke off.
+        """
+        stream = self._connection().raw_stream(query, parameters=parameters, fmt="ArrowStream", settings=_arrow(True))
+        with contextlib.closing(stream), pa.ipc.open_stream(stream) as reader:
+            for batch in reader:
+                yield pa.Table.from_batches([batch])
 
     def _connection(self) -> Any:
         if self._client is None:
             self._client = clickhouse_connect.get_client(**clickhouse_http(self._settings))
         return self._client
+
+
+def _arrow(text: bool) -> dict[str, Any]:
+    return {"output_format_arrow_string_as_string": int(text), "output_format_arrow_compression_method": "none"}
 
 
 def _arrow_stream(rows: pa.Table) -> bytes:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import faust
 import structlog
 from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from mode import Service
 
@@ -40,7 +43,45 @@ def credentials(settings: Settings) -> Any:
 
 
 class QuickThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """The consumer's thread, whose fetches wait at most `FETCH_WAIT_MS`."""
+    """The consumer's thread: its fetches wait at most `FETCH_WAIT_MS`, its commits leave recorded ranges alone."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # One commit at a time: one that is tried again must not overtake the next.
+        self._commits = asyncio.Lock()
+        # Partition → group generation and offset of its latest record.
+        self._recorded: dict[tuple[str, int], tuple[int, int]] = {}
+
+    async def record(self, place: TopicPartition, offset: int, metadata: str, generation: int) -> bool:
+        """Commit an offset with metadata; False where the group has moved on since `generation`.
+
+        On this thread's loop only.
+
+        Raises:
+            aiokafka.errors.KafkaError: the broker refused.
+        """
+        async with self._commits:
+            consumer = self._ensure_consumer()
+            if consumer._coordinator.generation != generation or place not in consumer.assignment():
+                return False
+            await consumer.commit({place: OffsetAndMetadata(offset, metadata)})
+            self._recorded[tuple(place)] = (generation, offset)
+            return True
+
+    async def _commit(self, offsets: Mapping[Any, int]) -> bool:
+        """Faust's commit of what was acknowledged, without the offsets that a record has committed already.
+
+        Faust commits a moment after the acknowledgement, when the next range may be recorded at that very offset:
+        its empty metadata would erase the record while the insert is under way.
+        """
+        async with self._commits:
+            generation = self._ensure_consumer()._coordinator.generation
+            left = {}
+            for place, offset in offsets.items():
+                recorded_in, recorded = self._recorded.get(tuple(place), (None, -1))
+                if recorded_in != generation or offset > recorded:
+                    left[place] = offset
+            return bool(await super()._commit(left)) if left else True
 
     # Otherwise Faust's news of its services would count as ours.
     logger = logging.getLogger("faust.transport")

@@ -14,9 +14,11 @@ import structlog
 
 from config.settings import Settings
 from silver_processor.dead_letters import DeadLetterQueue
+from silver_processor.inserter import Inserter
 from silver_processor.journal import Journal
 from silver_processor.metrics import Metrics, serve
-from silver_processor.partition import Partition
+from silver_processor.pace import Pace
+from silver_processor.partition import Lanes, Partition
 from silver_processor.patience import Patience, StoppedError
 from silver_processor.plan import Range
 from silver_processor.rulebook import RuleBook
@@ -26,8 +28,9 @@ from silver_processor.store import Store
 from silver_processor.transport import QuickTransport, credentials
 
 # Messages, not rows: a message holds thousands of rows, and those that wait are held in memory.
-_MESSAGES_A_TAKE = 64
 _BUFFERED_MESSAGES = 64
+# While one batch is inserted the next is gathered, and a third may begin.
+_WAITING_BATCHES = 2
 _FETCH_BYTES = 8 * 2**20
 _COMMIT_SECONDS = 0.1
 _HEARTBEATS_A_SESSION = 6
@@ -52,11 +55,25 @@ class SilverWorker:
         self._rules = RuleBook(settings.symbols_file, self._store, self.metrics.rules_broken.set)
         letters = DeadLetterQueue(settings, patience)
         self._sink = Sink(settings.bronze_topic, self._rules, self._store, letters, patience)
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="silver")
+        self._lanes = Lanes(
+            decode=ThreadPoolExecutor(1, thread_name_prefix="decode"),
+            insert=ThreadPoolExecutor(1, thread_name_prefix="insert"),
+        )
         self._partitions: dict[int, Partition] = {}
         self._seen = SeenTrades(self._store.in_silver)
         self._assigned = False
         self._runner: Any = None
+        self._inserter = Inserter(
+            pace=Pace(
+                small_rows=settings.silver_small_rows,
+                gap_s=settings.silver_small_gap_ms / 1000,
+                longest_wait_s=settings.silver_longest_wait_ms / 1000,
+            ),
+            waiting_limit=_WAITING_BATCHES * settings.silver_merge_rows,
+            clock=time.monotonic,
+            between=self._refresh_rules,
+            queues=self._queues,
+        )
         self.app = self._build_app()
         self._journal = Journal(self.app, settings.bronze_topic, self._rules)
 
@@ -91,19 +108,24 @@ class SilverWorker:
         app.on_partitions_revoked.connect(self._on_revoked, weak=False)
         app.on_before_shutdown.connect(self._on_shutdown, weak=False)
         app.task(self._serve)
-        app.timer(interval=_RULES_SECONDS)(self._refresh_rules)
+        app.task(self._insert)
+        app.timer(interval=_RULES_SECONDS)(self._tick)
         return app
 
     async def _serve(self) -> None:
         settings = self._settings
         self._runner = await serve(self.metrics, lambda: self._assigned, settings.metrics_host, settings.metrics_port)
 
-    async def _refresh_rules(self, *_: Any) -> None:
+    async def _tick(self, *_: Any) -> None:
+        await self._refresh_rules()
+        self._measure()
+
+    async def _refresh_rules(self) -> None:
         """On the thread of the inserts, so between two of them."""
         if self._stop.is_set():
             return
         try:
-            await asyncio.get_running_loop().run_in_executor(self._executor, self._rules.refresh)
+            await asyncio.get_running_loop().run_in_executor(self._lanes.insert, self._rules.refresh)
         except StoppedError as stopped:
             self._log.info("stopped", reason=str(stopped))
             return
@@ -119,7 +141,6 @@ class SilverWorker:
         self._log.info(
             "partitions assigned", topic=self._settings.bronze_topic, partitions=sorted(tp.partition for tp in assigned)
         )
-        self._reset()
         self._assigned = True
 
     def _reset(self) -> None:
@@ -128,31 +149,49 @@ class SilverWorker:
         self._partitions = {}
         # Another worker may have filled Silver meanwhile.
         self._seen = SeenTrades(self._store.in_silver)
+        self._inserter.wake()
 
     async def _on_shutdown(self, _app: Any, **_: Any) -> None:
         self._stop.set()
-        await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown)
+        self._inserter.stop()
+        for executor in (self._lanes.decode, self._lanes.insert):
+            await asyncio.get_running_loop().run_in_executor(None, executor.shutdown)
         if self._runner is not None:
             await self._runner.cleanup()
 
     async def _agent(self, stream: Any) -> None:
-        within = max(self._settings.silver_merge_ms, 1) / 1000
-        async for events in stream.noack().noack_take(_MESSAGES_A_TAKE, within=within):
+        """Decode what arrives, while `_insert` makes durable what came before."""
+        async for event in stream.noack().events():
+            # Before anything is waited for: the event is of the assignment that is in force now.
+            partition = self._partition(event.message.partition)
             try:
-                await self._refresh_rules()
-                for event in events:
-                    await self._partition(event.message.partition).take(event)
-                for partition in list(self._partitions.values()):
-                    await partition.process()
-            except StoppedError as stopped:
-                self._log.info("stopped", reason=str(stopped))
-                return
+                await self._inserter.room()
+                if not partition.revoked:
+                    await partition.take(event)
             except Exception as error:
-                # Faust would log and restart the agent past the events it holds: start over from the commit.
-                self._log.exception("worker failed")
-                await self.app.crash(error)
+                await self._fail(error)
                 raise
-            self._measure()
+            self._inserter.wake()
+
+    async def _insert(self) -> None:
+        try:
+            await self._inserter.run()
+        except StoppedError as stopped:
+            self._log.info("stopped", reason=str(stopped))
+        except Exception as error:
+            await self._fail(error)
+            raise
+
+    async def _fail(self, error: Exception) -> None:
+        """Faust would log and go on past the events that are held: start over from the commit."""
+        if self._stop.is_set():
+            self._log.info("stopped", reason=str(error))
+            return
+        self._log.error("worker failed", exc_info=error)
+        await self.app.crash(error)
+
+    def _queues(self) -> list[Partition]:
+        return list(self._partitions.values())
 
     def _partition(self, number: int) -> Partition:
         if number not in self._partitions:
@@ -163,9 +202,10 @@ class SilverWorker:
                 recorder=self._journal,
                 writer=self._sink,
                 merge_rows=self._settings.silver_merge_rows,
-                executor=self._executor,
+                lanes=self._lanes,
                 acknowledge=self._acknowledge,
                 observe=self._observe,
+                clock=time.monotonic,
             )
         return self._partitions[number]
 
@@ -188,7 +228,10 @@ class SilverWorker:
         )
 
     def _measure(self) -> None:
+        self.metrics.waiting_rows.set(sum(partition.waiting_rows for partition in self._partitions.values()))
         self.metrics.index_bytes.set(self._seen.memory_bytes)
+        self.metrics.index_ids.set(self._seen.ids)
+        self.metrics.index_markets.set(self._seen.markets)
         for place in self.app.consumer.assignment():
             mark = self.app.consumer.highwater(place)
             done = self.app.consumer._committed_offset.get(place)

@@ -19,7 +19,7 @@ from bench.isolated import Lap, lap
 from bench.stack import native_client
 from config.registry import SymbolRegistry
 from config.settings import Settings
-from silver_processor.batch import Message, judge, read
+from silver_processor.batch import Message, judge, read, stamp
 from silver_processor.core.rules import Rules
 from silver_processor.patience import Patience
 from silver_processor.seen import SeenTrades
@@ -90,13 +90,15 @@ def _decode(messages: Sequence[bytes]) -> list[Message]:
 
 
 def _judged(decoded: Sequence[Message], rules: Rules) -> pa.Table:
-    return judge(decoded, "bench", _TOKEN, rules, datetime.now(UTC)).valid
+    now = datetime.now(UTC)
+    return stamp(judge(decoded, "bench", rules, now).valid, _TOKEN, now)
 
 
 def _known(rules: Rules, decoded: Sequence[Message]) -> SeenTrades:
     """An index that knows the markets and none of the trades."""
-    seen = SeenTrades(lambda _rows: (_ for _ in ()).throw(AssertionError("numeric ids never ask Silver")))
-    seen.load(seen.unknown(_judged(decoded, rules)), [])
+    seen = SeenTrades(lambda _rows, _token: (_ for _ in ()).throw(AssertionError("numeric ids never ask Silver")))
+    for market in seen.unknown(_judged(decoded, rules)):
+        seen.load(market)
     return seen
 
 

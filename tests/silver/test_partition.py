@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,17 +19,19 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from config.registry import SymbolRegistry
 from schemas.records import SILVER, BronzeTrade
 from schemas.wire import avro_schema
+from silver_processor.batch import Judged, Message, read
 from silver_processor.core.rules import Rules
 from silver_processor.journal import Position
-from silver_processor.partition import Partition
+from silver_processor.partition import Lanes, Partition
 from silver_processor.patience import Patience
 from silver_processor.plan import Range
 from silver_processor.seen import Market, SeenTrades
-from silver_processor.sink import Sink
+from silver_processor.sink import Outcome, Sink
 from silver_processor.store import Coordinates, Payload
-from tests.silver.bronze import RULES, TRADE
+from tests.silver.bronze import DOCUMENT, RULES, TRADE
 
 AVRO = fastavro.parse_schema(avro_schema(BronzeTrade))
 TOPIC = "market.crypto.trades.bronze"
@@ -35,6 +39,8 @@ TOPIC = "market.crypto.trades.bronze"
 
 class Unchanging:
     """A rule book with one version."""
+
+    current = RULES
 
     def judge_by(self, _token: str) -> Rules:
         return RULES
@@ -82,11 +88,12 @@ class Server:
     def rows(self) -> pa.Table:
         return pa.concat_tables(self.silver.values()) if self.silver else SILVER.empty_table()
 
-    def seen(self, markets: Sequence[Market], but_token: str = "") -> Iterator[pa.Table]:
-        for token, table in self.silver.items():
-            if token != but_token:
-                mask = [pair in markets for pair in zip(*_pairs(table), strict=True)]
-                yield table.filter(pa.array(mask, pa.bool_()))
+    def load(self, seen: SeenTrades, market: Market, but_token: str = "") -> None:
+        tables = (table for token, table in self.silver.items() if token != but_token)
+        seen.load(
+            market,
+            (t.filter(pa.array([pair == market for pair in zip(*_pairs(t), strict=True)], pa.bool_())) for t in tables),
+        )
 
     def delivered(self, again: pa.Table) -> npt.NDArray[np.bool_]:
         held = set(self.rows["raw_offset"].to_pylist())
@@ -138,43 +145,71 @@ def message(trades: list[tuple[str, str]], offset: int, first: int) -> Any:
     return SimpleNamespace(offset=offset, timestamp=1_723_161_255.342 + offset, value=body.getvalue())
 
 
+class Inline(Executor):
+    """Runs at once: tasks interleave at their awaits only, so that a run can be repeated."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 - belongs to whoever waits
+            future.set_exception(error)
+        return future
+
+
+def never(_rows: pa.Table, _token: str) -> npt.NDArray[np.bool_]:
+    return np.empty(0, np.bool_)
+
+
 async def run(
-    messages: list[Any], deliveries: list[int], group: Group, server: Server, letters: Letters, merge_rows: int
+    messages: list[Any], steps: list[int], group: Group, server: Server, letters: Letters, merge_rows: int
 ) -> None:
-    """One life of a worker: `deliveries` are the sizes in which messages reach it, the rest comes at once."""
-    with ThreadPoolExecutor(1) as executor:
-        sink = Sink(TOPIC, Unchanging(), server, letters, Patience(SimpleNamespace(is_set=lambda: False)))  # type: ignore[arg-type]
-        acknowledged: list[int] = []
+    """One life of a worker: messages arrive while inserts go on, with `steps` turns of the loop before each one."""
+    lanes = Lanes(Inline(), Inline())
+    sink = Sink(TOPIC, Unchanging(), server, letters, Patience(SimpleNamespace(is_set=lambda: False)))  # type: ignore[arg-type]
+    acknowledged: list[int] = []
 
-        def commit(event: Any) -> None:
-            group.fate.point()
-            acknowledged.append(event.message.offset)
-            group.committed, group.recorded = event.message.offset + 1, None
+    def commit(event: Any) -> None:
+        group.fate.point()
+        acknowledged.append(event.message.offset)
+        group.committed, group.recorded = event.message.offset + 1, None
 
-        partition = Partition(
-            TOPIC,
-            0,
-            SeenTrades(lambda _: np.empty(0, np.bool_)),
-            group,
-            sink,
-            merge_rows,
-            executor,
-            commit,
-            lambda *_: None,
-        )
-        left = [m for m in messages if m.offset >= group.committed]
-        for size in [*deliveries, len(left)]:
-            for part in left[:size]:
-                await partition.take(SimpleNamespace(message=part))
-            left = left[size:]
-            await partition.process()
-        assert acknowledged == sorted(acknowledged)
+    partition = Partition(
+        topic=TOPIC,
+        number=0,
+        seen=SeenTrades(never),
+        recorder=group,
+        writer=sink,
+        merge_rows=merge_rows,
+        lanes=lanes,
+        acknowledge=commit,
+        observe=lambda *_: None,
+        clock=lambda: 0.0,
+    )
+    left = [m for m in messages if m.offset >= group.committed]
+    done = asyncio.Event()
+
+    async def arrive() -> None:
+        for part, turns in zip_longest(left, steps[: len(left)], fillvalue=0):
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await partition.take(SimpleNamespace(message=part))
+        done.set()
+
+    async def insert() -> None:
+        while not (done.is_set() and not partition.can_insert):
+            await partition.insert_next()
+            await asyncio.sleep(0)
+
+    await asyncio.gather(arrive(), insert())
+    assert acknowledged == sorted(acknowledged)
+    assert partition.revoked or not partition.waiting_rows
 
 
 TRADES = st.lists(
     st.tuples(st.integers(0, 30).map(str), st.sampled_from(["BUY", "BUY", "SELL", "?"])), min_size=1, max_size=6
 )
-LIVES = st.lists(st.tuples(st.integers(0, 25), st.lists(st.integers(0, 4), max_size=4), st.integers(1, 20)), max_size=6)
+LIVES = st.lists(st.tuples(st.integers(0, 25), st.lists(st.integers(0, 9), max_size=8), st.integers(1, 20)), max_size=6)
 
 
 @settings(max_examples=100)
@@ -186,10 +221,10 @@ def test_effectively_once_whenever_the_worker_dies(
     starts = [sum(len(part) for part in contents[:place]) for place in range(len(contents))]
     messages = [message(part, place, first) for place, (part, first) in enumerate(zip(contents, starts, strict=True))]
     group, server, letters = Group(), Server(), Letters()
-    for deaths, deliveries, merge_rows in lives:
+    for deaths, steps, merge_rows in lives:
         group.fate = server.fate = Fate(deaths)
         try:
-            asyncio.run(run(messages, deliveries, group, server, letters, merge_rows))
+            asyncio.run(run(messages, steps, group, server, letters, merge_rows))
         except KilledError:
             continue
     group.fate = server.fate = Fate(10**9)
@@ -210,7 +245,7 @@ def test_a_group_that_was_reset_to_the_start_changes_nothing() -> None:
     """Replaying the whole topic under other boundaries: no row twice, no redelivered row counted as a duplicate."""
     messages = [message([("1", "BUY"), ("2", "BUY")], 0, 0), message([("2", "SELL"), ("3", "BUY")], 1, 2)]
     group, server, letters = Group(), Server(), Letters()
-    asyncio.run(run(messages, [1, 1], group, server, letters, 1))
+    asyncio.run(run(messages, [], group, server, letters, 1))
     group.committed = -1
     asyncio.run(run(messages, [], group, server, letters, 1000))
     assert sorted(server.rows["trade_id"].to_pylist()) == ["1", "2", "3"]
@@ -229,3 +264,68 @@ def test_a_worker_that_lost_its_partition_does_not_insert() -> None:
     asyncio.run(run([message([("1", "BUY")], 0, 0)], [], group, server, letters, 10))
     assert server.rows.num_rows == 0
     assert group.committed == -1
+
+
+def test_the_next_batch_is_decoded_and_judged_while_the_one_before_is_inserted() -> None:
+    """Issue C, 5. The insert of the first batch ends only after the second one was judged."""
+    server, group = Server(), Group()
+    judged_ahead = threading.Event()
+    seen_ahead: list[bool] = []
+
+    class Slow(Sink):
+        def prepare(self, messages: Sequence[Message]) -> Judged:
+            judged = super().prepare(messages)
+            judged_ahead.set()
+            return judged
+
+        def write(
+            self,
+            messages: Sequence[Message],
+            token: str,
+            seen: SeenTrades,
+            in_doubt: bool,
+            prepared: Judged | None = None,
+        ) -> Outcome:
+            assert judged_ahead.wait(30), "nothing was judged during the insert"
+            seen_ahead.append(prepared is not None)
+            return super().write(messages, token, seen, in_doubt, prepared)
+
+    async def scenario() -> None:
+        with ThreadPoolExecutor(1) as decode, ThreadPoolExecutor(1) as insert:
+            partition = Partition(
+                topic=TOPIC,
+                number=0,
+                seen=SeenTrades(never),
+                recorder=group,
+                writer=Slow(TOPIC, Unchanging(), server, Letters(), Patience(threading.Event())),  # type: ignore[arg-type]
+                merge_rows=2,
+                lanes=Lanes(decode, insert),
+                acknowledge=lambda _: None,
+                observe=lambda *_: None,
+                clock=lambda: 0.0,
+            )
+            parts = [message([(str(2 * n), "BUY"), (str(2 * n + 1), "BUY")], n, 2 * n) for n in range(3)]
+            await partition.take(SimpleNamespace(message=parts[0]))
+            first = asyncio.create_task(partition.insert_next())
+            await asyncio.sleep(0)
+            for part in parts[1:]:
+                await partition.take(SimpleNamespace(message=part))
+            await first
+            while partition.can_insert:
+                await partition.insert_next()
+
+    asyncio.run(scenario())
+    assert seen_ahead == [False, True, False], "the second batch was full, and judged ahead; the third was not"
+    assert server.rows.num_rows == 6
+
+
+def test_rules_that_change_after_a_batch_was_judged_ahead_judge_it_again() -> None:
+    """The rules pinned when the range is recorded decide, not those of the moment it was decoded."""
+    other = Rules.of(SymbolRegistry.of(DOCUMENT | {"version": 9}))
+    server, book = Server(), SimpleNamespace(current=RULES, judge_by=lambda _: other)
+    sink = Sink(TOPIC, book, server, Letters(), Patience(threading.Event()))  # type: ignore[arg-type]
+    batch = [read(0, 0, 0, message([("1", "BUY")], 0, 0).value)]
+    prepared = sink.prepare(batch)
+    assert prepared.rules_version == RULES.version
+    sink.write(batch, "token", SeenTrades(never), in_doubt=False, prepared=prepared)
+    assert server.rows["rules_version"].to_pylist() == [other.version]

@@ -1,0 +1,95 @@
+"""The index against the real engine: loaded in part, asked for the rest, exact throughout."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pytest
+
+from silver_processor import store as store_module
+from silver_processor.batch import Message, judge, stamp
+from silver_processor.patience import Patience
+from silver_processor.seen import SeenTrades
+from silver_processor.store import Store
+from tests.silver.bronze import RULES, bronze
+from tests.silver.stack import Stack
+
+START = datetime(2024, 8, 8, tzinfo=UTC)
+AWKWARD = ["it's", "back\\slash", "%(ids)s", "{a:String}", "\t\n", 'quo"te', "ü漢", "\\xff", "007"]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("store")) as started:
+        yield started
+
+
+@pytest.fixture
+def store(stack: Stack) -> Store:
+    return Store(stack.settings, Patience(threading.Event()))
+
+
+def silver(symbol: str, ids: list[str], token: str, first: int = 0) -> pa.Table:
+    """Silver rows, a minute apart; the n-th of all has offset and minute `first` + n."""
+    rows = bronze(
+        [
+            {
+                "symbol": symbol,
+                "trade_id": trade_id,
+                "raw_offset": first + place,
+                "timestamp": START + timedelta(minutes=first + place),
+            }
+            for place, trade_id in enumerate(ids)
+        ]
+    )
+    judged = judge([Message(0, 0, 0, rows)], "bronze", RULES, START)
+    return stamp(judged.valid, token, START)
+
+
+@pytest.mark.parametrize("kind", ["numbers", "texts", "mixed"])
+def test_an_index_that_holds_the_newest_ids_knows_all_of_them(
+    store: Store, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariants 2 and 8: whatever is loaded, a trade that Silver holds is a duplicate, and no other one is."""
+    monkeypatch.setattr(store_module, "IDS_LOADED", 40)
+    monkeypatch.setattr(store_module, "_IDS_A_QUERY", 30)
+    symbol = {"numbers": "BTCUSDT", "texts": "ETHUSDT", "mixed": "SHIBUSDT"}[kind]
+    numbers = [str(5_000 + 7 * n) for n in range(300)]
+    texts = [*AWKWARD, *(str(uuid.UUID(int=n)) for n in range(291))]
+    ids = {"numbers": numbers, "texts": texts, "mixed": [*numbers[:150], *texts[:150]]}[kind]
+    held = silver(symbol, ids, kind)
+    store.insert("silver_trades", held, kind)
+    index = SeenTrades(store.in_silver)
+    store.load(index, ("binance", symbol))
+    assert 0 < index.ids <= 41
+    # Ids beside each one that is held, at the same times, and one of the future.
+    others = silver(symbol, [f"{trade_id}9" for trade_id in ids], "second")
+    newer = silver(symbol, ["1"], "second", first=400)
+    fresh, again = index.split(pa.concat_tables([held, others, newer]))
+    assert again["trade_id"].to_pylist() == ids
+    assert fresh.num_rows == len(ids) + 1
+
+
+def test_the_rows_of_an_insert_in_doubt_do_not_count(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the same block could not be made again, and Gold would miss what the crash left out."""
+    monkeypatch.setattr(store_module, "IDS_LOADED", 5)
+    ids = [f"x{n}" for n in range(40)]
+    done, doubtful = silver("WIDEUSDT", ids[:20], "done"), silver("WIDEUSDT", ids[20:], "doubt", first=20)
+    store.insert("silver_trades", done, "done")
+    store.insert("silver_trades", doubtful, "doubt")
+    index = SeenTrades(store.in_silver)
+    store.load(index, ("binance", "WIDEUSDT"), but_token="doubt")
+    fresh, again = index.split(pa.concat_tables([done, doubtful]), but_token="doubt")
+    assert (fresh["trade_id"].to_pylist(), again["trade_id"].to_pylist()) == (ids[20:], ids[:20])
+
+
+def test_raw_messages_that_silver_holds_are_found_by_their_coordinates(store: Store) -> None:
+    held = silver("BTCUSDT", [f"c{n}" for n in range(50)], "coordinates", first=1_000)
+    store.insert("silver_trades", held, "coordinates")
+    other = silver("BTCUSDT", [f"c{n}" for n in range(50)], "x", first=2_000)
+    found = store.delivered(pa.concat_tables([other, held.slice(10, 20)]))
+    assert found.tolist() == [False] * 50 + [True] * 20
