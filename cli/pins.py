@@ -24,7 +24,7 @@ def create(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Pin one consistent version of the nine tables; what it names never expires."""
+    """Pin one consistent version of all cold tables; what it names never expires."""
     _show(Pins(load_settings(data_dir)).create(name, utc(at)), as_json)
 
 
@@ -52,7 +52,7 @@ def show(
     pins = Pins(load_settings(data_dir))
     _show(pins.get(name), as_json)
     if views:
-        err.print(f"Views of it: {pins.publish(name)}.silver_trades and the other eight.")
+        err.print(f"Views of it: {pins.publish(name)}.silver_trades and the others.")
 
 
 @app.command("drop")

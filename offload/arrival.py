@@ -1,4 +1,4 @@
-"""Offload of the layers that are sliced by hour of arrival: Raw, Bronze, Silver."""
+"""Offload of the layers that are sliced by hour of arrival: all but Gold."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def offload_arrival(task: Task, cold: ColdTable) -> list[SliceReport]:
     Raises:
         OffloadError: as `offload.run.run`.
     """
-    windows = task.arrivals(cold.hot, cold.arrival)
+    windows = task.arrivals(cold)
     return [_offload_window(task, cold, hour(start), rows) for start, rows in windows.items()]
 
 

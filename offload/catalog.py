@@ -117,7 +117,7 @@ def _create(catalog: Catalog, identifier: str, cold: ColdTable) -> Table:
         "write.metadata.metrics.default": "truncate(16)",
         **{
             f"write.metadata.metrics.column.{name}": "counts"
-            for name in ("raw_json", "insert_token")
+            for name in ("raw_json", "payload", "insert_token")
             if name in {column[0] for column in cold.columns}
         },
     }

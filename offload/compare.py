@@ -13,8 +13,6 @@ from offload.tables import ColdTable
 from offload.templates import render
 
 MODULUS = 1 << 64
-# Of several equal Bronze rows a merge keeps one, whose coordinates and times of transport may be any of theirs.
-TRANSPORT = frozenset({"raw_topic", "raw_partition", "raw_offset", "published_at", "received_at"})
 # A server expands a list of names to at most 1,000, and reads at most 256 KiB of SQL.
 FILES_A_QUERY = 500
 _GLOB_CHARACTERS = frozenset("*?{}[],'\\")
@@ -24,10 +22,12 @@ Group = tuple[str, str]
 Sums = dict[Group, tuple[int, int]]
 
 
-def sums_of(hot: HotStore, cold: ColdTable, source: str, span: Parameters, merge_key: str = "") -> Sums:
+def sums_of(
+    hot: HotStore, cold: ColdTable, source: str, span: Parameters, merge_key: str = "", *, exact: bool = False
+) -> Sums:
     """Rows and checksum by (exchange, symbol) of `source`, SQL with the columns of `cold`.
 
-    With `merge_key`, of the rows with one key only the latest counts.
+    With `merge_key`, of the rows with one key only the latest counts. `exact`: unsettled columns count, too.
 
     Raises:
         HotStoreError: ClickHouse failed.
@@ -37,8 +37,9 @@ def sums_of(hot: HotStore, cold: ColdTable, source: str, span: Parameters, merge
         source=source,
         columns=[name for name, _, _ in cold.columns],
         optional=cold.optional,
-        transport=TRANSPORT,
-        loose=cold.layer == "bronze",
+        unsettled=cold.unsettled,
+        unsettled_if="" if exact else cold.unsettled_if,
+        arrival=cold.arrival,
         merge_key=merge_key,
     )
     return {

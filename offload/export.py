@@ -97,7 +97,8 @@ def _partitions(hot: HotStore, cold: ColdTable, part: Slice) -> list[dict[str, s
     if cold.layer == "silver":
         sql = render("partitions_silver.sql")
     else:
-        sql = render("partitions_topic.sql", hot=cold.hot, topic="_topic" if cold.layer == "raw" else "raw_topic")
+        topic = "_topic" if cold.layer == "raw" else "raw_topic"
+        sql = render("partitions_topic.sql", hot=cold.hot, topic=topic, arrival=cold.arrival)
     return hot.rows(sql, {"from_us": part.from_us, "to_us": part.to_us})
 
 

@@ -69,8 +69,8 @@ class _Gate:
         self._now = now
         self._drop = drop
 
-    def judge(self, retention: Retention, cold: ColdTable | None) -> list[PartitionVerdict]:
-        if cold is not None and self._drop:
+    def judge(self, retention: Retention, cold: ColdTable) -> list[PartitionVerdict]:
+        if self._drop:
             for left in self._partitions(leaving(retention.table)):
                 self._settle(retention.table, cold, left)
         return [self._judge(retention, cold, partition) for partition in self._partitions(retention.table)]
@@ -78,7 +78,7 @@ class _Gate:
     def _partitions(self, table: str) -> list[str]:
         return [row["partition_id"] for row in self._hot.rows(render("hot_partitions.sql"), {"table": table})]
 
-    def _judge(self, retention: Retention, cold: ColdTable | None, partition: str) -> PartitionVerdict:
+    def _judge(self, retention: Retention, cold: ColdTable, partition: str) -> PartitionVerdict:
         table, kept = retention.table, timedelta(days=retention.days)
         if instant(hot_partition(partition).from_us) + kept > self._now:
             return PartitionVerdict(table=table, partition=partition, state="young", rows=0, expires_at=None)
@@ -88,14 +88,11 @@ class _Gate:
         rows = int(row["hot_rows"])
         if expires > self._now:
             return PartitionVerdict(table=table, partition=partition, state="young", rows=rows, expires_at=expires)
-        if cold is None:
-            why = f"{table} is not offloaded, so nothing confirms its rows"
-        else:
-            why = self._difference(table, cold, partition, cold.hot)
-            if not why and self._drop:
-                names = {"source": table, "target": leaving(table)}
-                self._hot.command(render("move_partition.sql", **names), {"partition": partition})
-                why = self._settle(table, cold, partition)
+        why = self._difference(table, cold, partition, cold.hot)
+        if not why and self._drop:
+            names = {"source": table, "target": leaving(table)}
+            self._hot.command(render("move_partition.sql", **names), {"partition": partition})
+            why = self._settle(table, cold, partition)
         state: State = "held" if why else "dropped" if self._drop else "confirmed"
         return PartitionVerdict(table=table, partition=partition, state=state, rows=rows, expires_at=expires, why=why)
 
@@ -125,7 +122,7 @@ class _Gate:
         return f"values differ from Iceberg's ({named}): see `medallion offload verify`"
 
     def _compare(self, table: str, cold: ColdTable, partition: str, part: Slice, source: str) -> tuple[Sums, Sums]:
-        key = merge_key(self._hot, cold) if cold.layer == "bronze" else ""
+        key = merge_key(self._hot, cold) if cold.merges else ""
         hours: list[int] = []
         keys = [""]
         if cold.layer == "gold":
@@ -149,7 +146,7 @@ class _Gate:
         return here, there
 
     def _span(self, cold: ColdTable, part: Slice, exchange: str) -> dict[str, str | int]:
-        by_event = cold.layer in {"bronze", "silver"}
+        by_event = bool(cold.arrival) and cold.hot_event != cold.arrival
         return {
             "from_us": EARLIEST_US if by_event else part.from_us,
             "to_us": LATEST_US if by_event else part.to_us,
@@ -183,11 +180,11 @@ def close_gate(
     gate = _Gate(settings, store, now or datetime.now(UTC), drop=drop)
     cold_of = {_state_table(cold): cold for cold in TABLES}
     chosen = [entry for entry in load_layers().all_retention if not tables or entry.table in tables]
-    return GateReport(verdicts=tuple(v for entry in chosen for v in gate.judge(entry, cold_of.get(entry.table))))
+    return GateReport(verdicts=tuple(v for entry in chosen for v in gate.judge(entry, cold_of[entry.table])))
 
 
 def leaving(name: str) -> str:
-    """The table or view where partitions of `name` wait for the gate's last look (migration 0008)."""
+    """The table or view where partitions of `name` wait for the gate's last look (migrations 0008, 0015)."""
     return f"{name}_leaving"
 
 

@@ -35,7 +35,7 @@ def offload_gold(task: Task, cold: ColdTable) -> list[SliceReport]:
     table = task.load(cold)
     ledger = read_ledger(table.properties)
     silver = BY_NAME["silver_trades"]
-    windows = task.arrivals(silver.hot, silver.arrival)
+    windows = task.arrivals(silver)
     followed = read_silver_windows(table.properties)
     news = {start: rows for start, rows in windows.items() if task.again or rows > followed.get(hour(start).id, 0)}
     touched = gold_slices(cold, _touched(task, news))

@@ -1,6 +1,6 @@
-"""Pins: a name for one consistent version of all nine cold tables, kept from expiry and read back byte for byte.
+"""Pins: a name for one consistent version of all cold tables, kept from expiry and read back byte for byte.
 
-A pin is an Iceberg tag of that name on every table that had a snapshot, and a record of the nine snapshot ids, written
+A pin is an Iceberg tag of that name on every table that had a snapshot, and a record of their snapshot ids, written
 last, as a property of `raw_trades`: without the record a pin was never finished and does not exist.
 """
 

@@ -15,6 +15,7 @@ from offload.hot import ClickHouseHttp, HotStore
 from offload.ledger import read_ledger, read_silver_windows
 from offload.slices import GRACE_US, HOUR_US, SECOND_US, hour, instant
 from offload.tables import BY_NAME, TABLES, ColdTable
+from offload.task import arrivals as arrivals_of
 from offload.templates import render
 
 
@@ -40,7 +41,7 @@ class TableStatus(BaseModel):
 
 
 def status(settings: Settings, hot: HotStore | None = None) -> list[TableStatus]:
-    """The state of the nine cold tables.
+    """The state of every cold table.
 
     Raises:
         OffloadError: ClickHouse or the catalog cannot be used.
@@ -54,15 +55,9 @@ def status(settings: Settings, hot: HotStore | None = None) -> list[TableStatus]
     for cold in TABLES:
         source = cold if cold.arrival else BY_NAME["silver_trades"]
         if source.hot not in arrivals:
-            arrivals[source.hot] = _arrivals(store, source, closed_us)
+            arrivals[source.hot] = arrivals_of(store, source, 0, closed_us)
         found.append(_status(tables[cold.name], cold, arrivals[source.hot], now_us))
     return found
-
-
-def _arrivals(hot: HotStore, cold: ColdTable, closed_us: int) -> dict[int, int]:
-    sql = render("windows.sql", hot=cold.hot, arrival=cold.arrival)
-    rows = hot.rows(sql, {"from_us": 0, "to_us": closed_us})
-    return {int(row["window_us"]): int(row["hot_rows"]) for row in rows}
 
 
 def _status(table: Table, cold: ColdTable, arrivals: Mapping[int, int], now_us: int) -> TableStatus:

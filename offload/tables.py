@@ -1,114 +1,30 @@
-"""The nine cold tables: Iceberg schemas, partitions, sort orders, and how each is sliced for export.
+"""The eleven cold tables: columns, partitions, sort orders, and how each is sliced for export.
 
 Types (from ClickHouse): DateTime64 -> timestamptz (µs, UTC); UInt8..64 and offsets -> long; Decimal as it is; Enum and
 LowCardinality -> string; everything required, except Bronze's Nullable(Float64) price and quantity.
 
-Text columns of Raw and Bronze are claims of whoever produced the message and may not be UTF-8, which Iceberg strings
-must be: the export passes them through `toValidUTF8`. Nothing is lost by that, since `raw_json` keeps the message
-byte for byte; it is `binary` in Iceberg for the same reason.
+Text columns of Raw, Bronze and the dead letters are claims of whoever produced the message and may not be UTF-8,
+which Iceberg strings must be: the export passes them through `toValidUTF8`. Nothing is lost by that, since `raw_json`
+keeps the message byte for byte; it is `binary` in Iceberg for the same reason, and so is a dead letter's `payload`.
 
-Partitions. Raw and Bronze go by the day of *arrival* and the raw topic: both are facts of ours, whereas exchange and
-event time are whatever a message says, and a stream of junk must not become one partition a message. Files still carry
-minimum and maximum of exchange, symbol and timestamp, and one topic is one exchange, so readers skip as many files.
-Silver and Gold are validated, hence by day (Gold 1h and 1d: month) of event time and exchange.
+Partitions. Raw, Bronze, duplicates and dead letters go by the day of *arrival* and the raw topic: both are facts of
+ours, whereas exchange and event time are whatever a message says, and a stream of junk must not become one partition a
+message. Files still carry minimum and maximum of exchange, symbol and timestamp, and one topic is one exchange, so
+readers skip as many files. Silver and Gold are validated, hence by day (Gold 1h and 1d: month) of event time and
+exchange.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-from pyiceberg.partitioning import PartitionField, PartitionSpec
-from pyiceberg.schema import Schema
-from pyiceberg.table.sorting import NullOrder, SortDirection, SortField, SortOrder
-from pyiceberg.transforms import DayTransform, IdentityTransform, MonthTransform, Transform
-from pyiceberg.types import (
-    BinaryType,
-    DecimalType,
-    DoubleType,
-    IcebergType,
-    LongType,
-    NestedField,
-    StringType,
-    TimestamptzType,
-)
+from pyiceberg.types import BinaryType, DecimalType, DoubleType, LongType, StringType, TimestamptzType
 
 from ddl.layers import load_layers
+from offload.cold_table import LAYERS, ColdTable, Column, Layer, Period
 
-Layer = Literal["raw", "bronze", "silver", "gold"]
-LAYERS: tuple[Layer, ...] = ("raw", "bronze", "silver", "gold")
-Period = Literal["day", "month"]
+__all__ = ["BY_NAME", "LAYERS", "TABLES", "ColdTable", "Layer"]
 
 TEXT, LONG, TIME, BYTES, DOUBLE = StringType(), LongType(), TimestamptzType(), BinaryType(), DoubleType()
 PRICE, QUOTE = DecimalType(38, 18), DecimalType(38, 20)
-
-Column = tuple[str, IcebergType, str]
-
-
-@dataclass(frozen=True)
-class ColdTable:
-    """One cold table.
-
-    `select` is the SQL file that turns hot rows into cold ones; what the offload writes and what `verify` compares
-    with both come from it. `arrival` is the column by whose hour the table is sliced; Gold has none and is sliced by
-    partition, `bucket_seconds` being the length of its candles.
-    """
-
-    name: str
-    layer: Layer
-    hot: str
-    select: str
-    columns: tuple[Column, ...]
-    partition_time: str
-    partition_by: str
-    period: Period
-    sort: tuple[str, ...]
-    arrival: str = ""
-    bucket_seconds: int = 0
-    optional: frozenset[str] = frozenset()
-    doc: str = ""
-
-    @property
-    def hot_event(self) -> str:
-        """The column by whose day or month the hot table is partitioned."""
-        return "timestamp" if self.layer == "bronze" else self.partition_time
-
-    @property
-    def schema(self) -> Schema:
-        """The Iceberg schema; field ids follow the order of the columns."""
-        fields = (
-            NestedField(number, name, kind, required=name not in self.optional, doc=doc)
-            for number, (name, kind, doc) in enumerate(self.columns, start=1)
-        )
-        return Schema(*fields)
-
-    @property
-    def spec(self) -> PartitionSpec:
-        """Partition spec: the period of `partition_time`, then `partition_by` as it is."""
-        period: Transform[int, int] = DayTransform() if self.period == "day" else MonthTransform()
-        schema = self.schema
-        time = schema.find_field(self.partition_time).field_id
-        key = schema.find_field(self.partition_by).field_id
-        return PartitionSpec(
-            PartitionField(time, 1000, period, f"{self.partition_time}_{self.period}"),
-            PartitionField(key, 1001, IdentityTransform(), self.partition_by),
-        )
-
-    @property
-    def sort_order(self) -> SortOrder:
-        """The order of the rows in every file. Raw and Silver have the hot table's own,
-        so that a window of any size is read in order instead of sorted.
-        """
-        schema = self.schema
-        return SortOrder(
-            *(
-                SortField(
-                    schema.find_field(name).field_id, IdentityTransform(), SortDirection.ASC, NullOrder.NULLS_FIRST
-                )
-                for name in self.sort
-            )
-        )
-
 
 _COORDINATES: tuple[Column, ...] = (
     ("raw_topic", TEXT, "Kafka topic of the raw message"),
@@ -142,6 +58,7 @@ _RAW = ColdTable(
     period="day",
     sort=("exchange", "ingested_at", "raw_offset"),
     arrival="ingested_at",
+    hot_event="ingested_at",
 )
 
 _BRONZE = ColdTable(
@@ -172,7 +89,11 @@ _BRONZE = ColdTable(
     period="day",
     sort=("exchange", "symbol", "timestamp", "trade_id"),
     arrival="ingested_at",
+    hot_event="timestamp",
     optional=frozenset({"price", "quantity"}),
+    merges=True,
+    unsettled=frozenset({"raw_topic", "raw_partition", "raw_offset", "published_at", "received_at"}),
+    unsettled_if="defect = '' AND trade_id != ''",
 )
 
 _SILVER = ColdTable(
@@ -207,6 +128,81 @@ _SILVER = ColdTable(
     period="day",
     sort=("symbol", "timestamp", "trade_id"),
     arrival="validated_at",
+    hot_event="timestamp",
+)
+
+_DUPLICATES = ColdTable(
+    name="duplicate_trades",
+    layer="duplicates",
+    hot="duplicate_trades",
+    select="select_duplicates.sql",
+    doc="Trades received again and left out of Silver, one row a raw message and window",
+    columns=(
+        ("exchange", TEXT, "exchange-and-market code"),
+        ("symbol", TEXT, "canonical symbol"),
+        ("trade_id", TEXT, "the exchange's trade id"),
+        ("timestamp", TIME, "event time"),
+        *_COORDINATES,
+        ("bronze_partition", LONG, "Kafka partition of the Bronze message"),
+        ("bronze_offset", LONG, "Kafka offset of the Bronze message"),
+        ("insert_token", TEXT, "de-duplication token of the insert"),
+        ("seen_at", TIME, "when Silver left it out; the window of the offload"),
+    ),
+    partition_time="seen_at",
+    partition_by="raw_topic",
+    period="day",
+    sort=("exchange", "symbol", "timestamp", "trade_id"),
+    arrival="seen_at",
+    hot_event="published_at",
+    merges=True,
+    counts_merged=True,
+)
+
+_DLQ = ColdTable(
+    name="dlq_trades",
+    layer="dlq",
+    hot="dlq_trades_log",
+    select="select_dlq.sql",
+    doc="Dead letters, resolved ones included; one row a raw message, reason and window",
+    columns=(
+        ("reason", TEXT, "reason code; empty if the DLQ message was no dead letter"),
+        ("field", TEXT, "the field that was refused"),
+        ("value", TEXT, "its value"),
+        ("rule", TEXT, "what it broke"),
+        ("limit", TEXT, "the limit, where the rule has one"),
+        ("exchange", TEXT, "exchange code as the message says"),
+        ("symbol", TEXT, "the exchange's own symbol"),
+        ("trade_id", TEXT, "the exchange's trade id"),
+        ("price_text", TEXT, "the exchange's own text"),
+        ("quantity_text", TEXT, "the exchange's own text"),
+        ("timestamp_raw", TEXT, "event time, the exchange's own text"),
+        ("side", TEXT, "the taker's side as the message says"),
+        ("sequence", TEXT, "the exchange's order key, empty if it has none"),
+        ("timestamp", TIME, "event time as Bronze read it"),
+        ("defect", TEXT, "reason code of what Bronze could not read, or empty"),
+        *_COORDINATES,
+        ("received_at", TIME, "receive time at the producer"),
+        ("ingested_at", TIME, "arrival in ClickHouse"),
+        ("rejected_at", TIME, "when Silver refused it; the window of the offload"),
+        ("processor_version", TEXT, "version of the Silver processor"),
+        ("rules_version", TEXT, "version of the rules and registry that refused it"),
+        ("payload", BYTES, "the raw message, at most its first 64 KiB"),
+        ("payload_bytes", LONG, "its full length"),
+        ("payload_encoding", TEXT, "base64 where it was not UTF-8"),
+        ("dlq_partition", LONG, "Kafka partition of the dead letter"),
+        ("dlq_offset", LONG, "Kafka offset of the dead letter"),
+    ),
+    partition_time="rejected_at",
+    partition_by="raw_topic",
+    period="day",
+    sort=("exchange", "symbol", "rejected_at"),
+    arrival="rejected_at",
+    hot_event="published_at",
+    merges=True,
+    counts_merged=True,
+    # A dead letter that was produced twice has two places in the topic and is otherwise the same.
+    unsettled=frozenset({"dlq_partition", "dlq_offset"}),
+    unsettled_if="reason != ''",
 )
 
 
@@ -234,6 +230,7 @@ def _gold(view: str, code: str, seconds: int, period: Period) -> ColdTable:
         period=period,
         sort=("symbol", "window_start"),
         bucket_seconds=seconds,
+        hot_event="window_start",
     )
 
 
@@ -241,6 +238,8 @@ TABLES: tuple[ColdTable, ...] = (
     _RAW,
     _BRONZE,
     _SILVER,
+    _DUPLICATES,
+    _DLQ,
     *(_gold(frame.view, frame.code, frame.seconds, frame.partition) for frame in load_layers().timeframes),
 )
 BY_NAME = {table.name: table for table in TABLES}

@@ -44,11 +44,19 @@ class Task:
         """Report a step."""
         self.progress(Progress(table=cold.name, slice=slice_id, step=step, rows=rows))
 
-    def arrivals(self, table: str, column: str) -> dict[int, int]:
+    def arrivals(self, cold: ColdTable) -> dict[int, int]:
         """Hot rows of each arrival hour in the run's span: start in µs -> rows."""
-        sql = render("windows.sql", hot=table, arrival=column)
-        found = self.hot.rows(sql, {"from_us": self.from_us, "to_us": self.to_us})
-        return {int(row["window_us"]): int(row["hot_rows"]) for row in found}
+        return arrivals(self.hot, cold, self.from_us, self.to_us)
+
+
+def arrivals(hot: HotStore, cold: ColdTable, from_us: int, to_us: int) -> dict[int, int]:
+    """Hot rows of each arrival hour in [from_us, to_us) (µs, UTC): start in µs -> rows.
+
+    Raises:
+        HotStoreError: ClickHouse failed.
+    """
+    sql = render("windows.sql", hot=cold.hot, arrival=cold.arrival, final=cold.counts_merged)
+    return {int(row["window_us"]): int(row["hot_rows"]) for row in hot.rows(sql, {"from_us": from_us, "to_us": to_us})}
 
 
 def new_attempt() -> str:

@@ -39,7 +39,7 @@ class Difference(BaseModel):
 
 
 class TableVerification(BaseModel):
-    """One cold table against its hot one; `superseded` Bronze rows have merged into a later window and are not lost."""
+    """One cold table against its hot one; `superseded` rows have merged into another window and are not lost."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -142,7 +142,7 @@ def _compare(hot: HotStore, table: Table, cold: ColdTable, part: Slice, until_us
     files = _cold_source(hot, table, cold, part, select, span)
     cold_sums = sums_of(hot, cold, files, span) if files else {}
     moved: Sums = {}
-    if cold.layer == "bronze" and files and cold_sums != hot_sums:
+    if cold.merges and files and cold_sums != hot_sums:
         moved = sums_of(hot, cold, _superseded(hot, cold, files), span)
     return hot_sums, cold_sums, moved
 
@@ -154,4 +154,5 @@ def _cold_source(hot: HotStore, table: Table, cold: ColdTable, part: Slice, sele
 
 
 def _superseded(hot: HotStore, cold: ColdTable, files: str) -> str:
-    return render("superseded.sql", source=files, sorting_key=sorting_key(hot, cold), cold_key=merge_key(hot, cold))
+    names = {"hot": cold.hot, "arrival": cold.arrival, "source": files}
+    return render("superseded.sql", **names, sorting_key=sorting_key(hot, cold), cold_key=merge_key(hot, cold))

@@ -4,7 +4,7 @@
 cityHash64(
     {%- for column in columns if column not in left_out -%}
     {{ ', ' if not loop.first }}
-    {%- if column in optional %}isNull({{ column }}), ifNull({{ column }}, 0){% else %}{{ column }}{% endif %}
+    {%- if column in optional %}isNull({{ column }}), ifNull({{ column }}, 0){% else %}`{{ column }}`{% endif %}
     {%- endfor -%}
 )
 {%- endmacro %}
@@ -17,7 +17,7 @@ FROM
 (
 {% if merge_key %}
     -- Of the rows that merging makes one, the latest: what the hot table keeps.
-    SELECT exchange, symbol, argMax(row_hash, ingested_at) AS row_hash
+    SELECT exchange, symbol, argMax(row_hash, {{ arrival }}) AS row_hash
     FROM
     (
 {% endif %}
@@ -25,12 +25,12 @@ FROM
         exchange,
         symbol,
 {% if merge_key %}
-        ingested_at,
+        {{ arrival }},
         sipHash128({{ merge_key }}) AS row_key,
 {% endif %}
-{% if loose %}
+{% if unsettled_if %}
         -- Which of several equal rows a merge keeps is the server's choice: their coordinates do not count.
-        if(defect = '' AND trade_id != '', {{ hash(transport) }}, {{ hash([]) }}) AS row_hash
+        if({{ unsettled_if }}, {{ hash(unsettled) }}, {{ hash([]) }}) AS row_hash
 {% else %}
         {{ hash([]) }} AS row_hash
 {% endif %}

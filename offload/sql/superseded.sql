@@ -1,4 +1,4 @@
--- Cold Bronze rows whose key the hot table holds again with a later arrival: merging has moved them to a later window.
+-- Cold rows whose key the hot table holds in another window and not in this one any more: merging has moved them.
 SELECT c.*
 FROM
 (
@@ -7,6 +7,14 @@ FROM
 WHERE (c.raw_topic, {{ cold_key }}) IN
 (
     SELECT raw_topic, {{ sorting_key }}
-    FROM bronze_trades
-    WHERE ingested_at >= fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
+    FROM {{ hot }}
+    WHERE {{ arrival }} < fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
+       OR {{ arrival }} >= fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
+)
+AND (c.raw_topic, {{ cold_key }}) NOT IN
+(
+    SELECT raw_topic, {{ sorting_key }}
+    FROM {{ hot }}
+    WHERE {{ arrival }} >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
+      AND {{ arrival }} < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
 )

@@ -13,6 +13,7 @@ from ddl.render import render
 
 # Arrivals are spread over three hours long past; event times are the recording's own.
 ARRIVAL = datetime(2026, 1, 5, 10, tzinfo=UTC)
+COORDINATES = ("raw_topic", "raw_partition", "raw_offset", "published_at")
 _KAFKA = ("_queue", "_sink", "ENGINE = Kafka")
 
 
@@ -58,6 +59,11 @@ class HotTables:
         """Raw (and Bronze by its view) and Silver (and Gold by its views)."""
         self.insert("trades_raw", raw_rows(trades))
         self.insert("silver_trades", silver_rows(trades))
+
+    def load_left_out(self, trades: pl.DataFrame) -> None:
+        """Each trade as a duplicate and as a dead letter."""
+        self.insert("duplicate_trades", duplicate_rows(trades))
+        self.insert("dlq_trades_log", dead_letter_rows(trades))
 
 
 def read_tape(path: Path, exchange: str = "binance") -> pl.DataFrame:
@@ -130,6 +136,34 @@ def silver_rows(trades: pl.DataFrame) -> pl.DataFrame:
         ms.alias("bronze_published_at"),
         pl.format("token-{}", pl.col("offset") // 1000).alias("insert_token"),
         pl.lit("rules-1").alias("rules_version"),
+    )
+
+
+def duplicate_rows(trades: pl.DataFrame) -> pl.DataFrame:
+    """Rows of duplicate_trades."""
+    columns = ("exchange", "symbol", "trade_id", "timestamp", *COORDINATES, "bronze_partition", "bronze_offset")
+    return silver_rows(trades).select(*columns, "insert_token", pl.col("validated_at").alias("seen_at"))
+
+
+def dead_letter_rows(trades: pl.DataFrame, reason: str = "side_invalid") -> pl.DataFrame:
+    """Rows of dlq_trades_log."""
+    return raw_rows(trades).select(
+        pl.lit(reason).alias("reason"),
+        pl.lit("side").alias("field"),
+        pl.lit("HOLD").alias("value"),
+        pl.lit("BUY or SELL").alias("limit"),
+        "exchange",
+        "symbol",
+        "trade_id",
+        pl.col("price").alias("price_text"),
+        pl.col("_topic").alias("raw_topic"),
+        pl.col("_partition").alias("raw_partition"),
+        pl.col("_offset").alias("raw_offset"),
+        "published_at",
+        "ingested_at",
+        pl.col("ingested_at").alias("rejected_at"),
+        pl.col("raw_json").alias("payload"),
+        pl.col("_offset").alias("dlq_offset"),
     )
 
 

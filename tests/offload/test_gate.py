@@ -19,11 +19,9 @@ from offload.run import run
 from offload.tables import BY_NAME, TABLES
 from offload.verify import verify
 from tests.offload.cold_tables import live_files, read
-from tests.offload.hot_tables import ARRIVAL, HotTables, read_tape, silver_rows
+from tests.offload.hot_tables import ARRIVAL, HotTables, dead_letter_rows, duplicate_rows, read_tape, silver_rows
 
-RETAINED = [
-    entry.table for entry in load_layers().all_retention if entry.table not in {"duplicate_trades", "dlq_trades_log"}
-]
+RETAINED = [entry.table for entry in load_layers().all_retention]
 LATER = datetime(2028, 1, 1, tzinfo=UTC)
 
 
@@ -44,6 +42,7 @@ def test_what_iceberg_has_is_dropped_and_nothing_else_is(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
     hot.load(trades)
+    hot.load_left_out(trades.head(1000))
     before = _hot_rows(hot)
     assert _states(close_gate(settings, drop=True, now=LATER)) == dict.fromkeys(RETAINED, "held")
     assert _hot_rows(hot) == before, "nothing was offloaded, nothing may go"
@@ -74,17 +73,30 @@ def test_age_counts_from_the_later_of_event_and_arrival(
         assert {verdict.state for verdict in report.verdicts} == {state}
 
 
-@pytest.mark.parametrize("name", ["raw_trades", "bronze_trades", "silver_trades", "gold_ohlcv_1m", "gold_ohlcv_1d"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "raw_trades",
+        "bronze_trades",
+        "silver_trades",
+        "duplicate_trades",
+        "dlq_trades",
+        "gold_ohlcv_1m",
+        "gold_ohlcv_1d",
+    ],
+)
 def test_one_changed_value_in_iceberg_holds_the_partition(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, name: str
 ) -> None:
     hot.load(trades.head(2000))
+    hot.load_left_out(trades.head(2000))
     run(settings)
     cold = BY_NAME[name]
     table = f"{name}_state" if cold.layer == "gold" else cold.hot
     path = live_files(settings, cold)[0]
     rows = pq.read_table(path)
-    column = {"raw": "price", "bronze": "price_text", "silver": "trade_id", "gold": "close"}[cold.layer]
+    columns = {"raw": "price", "bronze": "price_text", "dlq": "value", "gold": "close"}
+    column = columns.get(cold.layer, "trade_id")
     values = rows.column(column).to_pylist()
     values[0] = values[0] + 1 if cold.layer == "gold" else f"{values[0]}0"
     field = rows.schema.field(column)
@@ -154,6 +166,31 @@ def test_a_gate_that_died_after_the_move_is_finished_by_the_next(
     close_gate(settings, drop=True, tables=["silver_trades"], now=LATER)
     assert hot.count("silver_trades") == hot.count("silver_trades_leaving") == 0
     assert read(settings, BY_NAME["silver_trades"]).height == trades.height
+
+
+def _published_before(rows: pl.DataFrame) -> pl.DataFrame:
+    """The same raw messages: their Kafka timestamps are those of six hours before."""
+    return rows.with_columns(pl.col("published_at") - timedelta(hours=6))
+
+
+def test_repeated_rejections_are_confirmed_by_the_later_window(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    """A batch that was judged again an hour later: one row in the hot table after the merge, two in Iceberg."""
+    hot.load_left_out(trades.head(3000))
+    run(settings)
+    again = trades.head(700).with_columns(pl.col("arrived") + timedelta(hours=6))
+    hot.insert("duplicate_trades", _published_before(duplicate_rows(again)))
+    hot.insert("dlq_trades_log", _published_before(dead_letter_rows(again)))
+    run(settings)
+    for table in ("duplicate_trades", "dlq_trades_log"):
+        hot.client.command(f"OPTIMIZE TABLE {table} FINAL")
+    assert verify(settings, layers=("duplicates", "dlq")).ok
+    assert [t.superseded for t in verify(settings, layers=("duplicates", "dlq")).tables] == [700, 700]
+    report = close_gate(settings, drop=True, tables=["duplicate_trades", "dlq_trades_log"], now=LATER)
+    assert not report.held
+    assert hot.count("duplicate_trades") == hot.count("dlq_trades_log") == 0
+    assert read(settings, BY_NAME["dlq_trades"]).height == 3700
 
 
 def test_merged_bronze_rows_are_confirmed_by_the_later_window(

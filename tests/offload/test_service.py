@@ -78,6 +78,7 @@ def test_status_says_what_is_pending_and_then_what_is_there(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
     hot.load(trades)
+    hot.load_left_out(trades)
     before = {table.table: table for table in status(settings)}
     assert {(table.pending, table.rows, table.lag_seconds > 3600) for table in before.values()} == {(3, 0, True)}
     with serving(OffloadService(settings)) as url:
