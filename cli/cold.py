@@ -16,6 +16,7 @@ from config import logs
 from config.errors import MedallionError
 from config.settings import Settings
 from ddl.layers import load_layers
+from offload.compaction import compact
 from offload.gate import close_gate
 from offload.hot import ClickHouseHttp
 from offload.lineage import LineageCount, count_lineage, find_missing
@@ -132,20 +133,36 @@ def offload_gate(
 
 @offload_app.command("maintain")
 def offload_maintain(
-    expire_days: Annotated[float, typer.Option(help="Expire snapshots older than this; never pinned ones.")] = 7.0,
-    orphan_days: Annotated[float, typer.Option(help="Remove unnamed files older than this.", min=0.1)] = 1.0,
+    expire_days: Annotated[
+        float | None,
+        typer.Option(help="Expire snapshots older than this, never pinned ones; default: the settings'.", min=0),
+    ] = None,
+    orphan_days: Annotated[
+        float | None, typer.Option(help="Remove unnamed files older than this; default: the settings'.", min=0.1)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Expire old snapshots and remove the files that no snapshot names; `serve` does it once a day."""
+    """Merge small files of past days, expire old snapshots, remove files that nothing names; `serve` does it daily."""
+    settings = load_settings(data_dir)
+    merged = compact(settings, dry_run=dry_run)
     done = maintain(
-        load_settings(data_dir), expire_after=timedelta(days=expire_days), orphan_age=timedelta(days=orphan_days)
+        settings,
+        expire_after=None if expire_days is None else timedelta(days=expire_days),
+        orphan_age=None if orphan_days is None else timedelta(days=orphan_days),
+        dry_run=dry_run,
     )
     if as_json:
-        print_json(done)
+        print_json({"dry_run": dry_run, "compaction": merged, "upkeep": done})
         return
     print_table(
-        "Upkeep",
+        "Would be merged" if dry_run else "Small files merged",
+        ("cold table", "files", "bytes", "into files", "gave way"),
+        [(table.table, table.files, table.bytes, table.into, table.conflicts) for table in merged],
+    )
+    print_table(
+        "Upkeep it would do" if dry_run else "Upkeep",
         ("cold table", "snapshots expired", "files removed", "bytes removed"),
         [(upkeep.table, upkeep.expired_snapshots, upkeep.removed_files, upkeep.bytes) for upkeep in done],
     )

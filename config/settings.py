@@ -123,6 +123,13 @@ class Settings(BaseSettings):
     s3_access_key_id: str = ""
     s3_secret_access_key: SecretStr = SecretStr("")
     s3_ca_file: Path | None = None
+    # Files are written, and small ones compacted, towards this size; a partition's last file may be half of it.
+    offload_file_bytes: Annotated[int, Field(ge=4_096)] = 268_435_456
+    # So many files below half of that size are worth compacting.
+    compact_min_files: Annotated[int, Field(ge=2)] = 4
+    # Snapshots older than this expire, except current and pinned ones; files older than this that nothing names go.
+    snapshot_keep_days: Annotated[float, Field(ge=0)] = 7.0
+    orphan_keep_days: Annotated[float, Field(ge=0.1)] = 1.0
 
     # Observability
     metrics_host: str = "127.0.0.1"

@@ -10,6 +10,7 @@ from offload.export import discard, export_slice
 from offload.ledger import SliceRecord, read_ledger
 from offload.report import SliceReport
 from offload.slices import Slice, hour
+from offload.swap import separate
 from offload.tables import ColdTable
 from offload.task import ATTEMPTS, Task, commit, new_attempt
 
@@ -40,9 +41,11 @@ def _offload_window(task: Task, cold: ColdTable, part: Slice, hot_rows: int) -> 
     record = read_ledger(table.properties).get(part.id)
     if record is not None and not due(record, hot_rows, again=task.again):
         return SliceReport(table=cold.name, slice=part.id, outcome="unchanged", rows=record.rows)
+    if record is not None:
+        table = separate(task.hot, task.catalog, task.name(cold), cold, [part])
     task.say(cold, part.id, "exporting")
     attempt = new_attempt()
-    export = export_slice(task.hot, table, cold, part, part.to_us, attempt)
+    export = export_slice(task.hot, table, cold, part, part.to_us, attempt, task.file_bytes)
     if record is not None and export.rows < record.rows:
         discard(table, export)
         return SliceReport(table=cold.name, slice=part.id, outcome="kept", rows=record.rows, final=record.final)

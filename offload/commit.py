@@ -35,7 +35,7 @@ def files_of(table: Table, cold: ColdTable, part: Slice) -> list[DataFile]:
     """The live files of a slice in the table's current snapshot.
 
     Raises:
-        WarehouseError: a file spans several slices, so that replacing one would lose rows of another.
+        WarehouseError: a file holds rows of several slices: `offload.swap.separate` them first.
     """
     folder = slice_folder(table, part)
     found = [task.file for task in table.scan(row_filter=part.predicate(cold)).plan_files()]

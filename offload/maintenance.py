@@ -22,12 +22,12 @@ from offload.commit import referenced_files
 from offload.errors import WarehouseError
 from offload.tables import TABLES
 
-EXPIRE_AFTER = timedelta(days=7)
-ORPHAN_AGE = timedelta(days=1)
-
 
 class Upkeep(BaseModel):
-    """What was done to one table; `bytes` of the files removed."""
+    """What was, or in a dry run would be, done to one table; `bytes` of the files removed.
+
+    A dry run does not know which files the snapshots that would expire are the last to name.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,13 +38,21 @@ class Upkeep(BaseModel):
 
 
 def maintain(
-    settings: Settings, *, expire_after: timedelta = EXPIRE_AFTER, orphan_age: timedelta = ORPHAN_AGE
+    settings: Settings,
+    *,
+    expire_after: timedelta | None = None,
+    orphan_age: timedelta | None = None,
+    dry_run: bool = False,
 ) -> list[Upkeep]:
     """Expire snapshots older than `expire_after`, except current and pinned ones, then remove unnamed files.
+
+    Both ages are those of the settings (`snapshot_keep_days`, `orphan_keep_days`) unless given.
 
     Raises:
         OffloadError: the catalog or the warehouse cannot be used.
     """
+    keep = timedelta(days=settings.snapshot_keep_days) if expire_after is None else expire_after
+    age = timedelta(days=settings.orphan_keep_days) if orphan_age is None else orphan_age
     catalog = open_catalog(settings)
     ensure_tables(catalog, settings.iceberg_namespace)
     found = []
@@ -58,12 +66,12 @@ def maintain(
             reraise=True,
         )
         def expire(name: str = identifier) -> int:
-            return _expire(catalog.load_table(name), datetime.now(UTC) - expire_after)
+            return _expire(catalog.load_table(name), datetime.now(UTC) - keep, dry_run=dry_run)
 
         expired = expire()
-        files = list(_unnamed(catalog.load_table(identifier), datetime.now(UTC) - orphan_age))
+        files = list(_unnamed(catalog.load_table(identifier), datetime.now(UTC) - age))
         table = catalog.load_table(identifier)
-        for path, _ in files:
+        for path, _ in () if dry_run else files:
             table.io.delete(path)
         found.append(
             Upkeep(
@@ -76,14 +84,14 @@ def maintain(
     return found
 
 
-def _expire(table: Table, before: datetime) -> int:
+def _expire(table: Table, before: datetime, *, dry_run: bool) -> int:
     kept = {ref.snapshot_id for ref in table.metadata.refs.values()}
     old = [
         snapshot.snapshot_id
         for snapshot in table.metadata.snapshots
         if snapshot.snapshot_id not in kept and snapshot.timestamp_ms < before.timestamp() * 1000
     ]
-    if old:
+    if old and not dry_run:
         table.maintenance.expire_snapshots().by_ids(old).commit()
     return len(old)
 

@@ -10,6 +10,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 
+from offload.compaction import Compaction
+from offload.maintenance import Upkeep
 from offload.report import OffloadReport
 from offload.status import TableStatus
 
@@ -35,6 +37,10 @@ class Metrics:
         self.files = self._gauge("medallion_cold_files", "Files in the current snapshot")
         self.bytes = self._gauge("medallion_cold_bytes", "Bytes in the current snapshot")
         self.held = self._gauge("medallion_gate_held_partitions", "Expired hot partitions not confirmed by Iceberg")
+        self.compacted = self._counter("medallion_offload_compacted_files", "Small files merged into larger ones")
+        self.gave_way = self._counter("medallion_offload_compaction_conflicts", "Merges that gave way to an offload")
+        self.expired = self._counter("medallion_offload_expired_snapshots", "Snapshots expired")
+        self.removed = self._counter("medallion_offload_removed_files", "Files removed that nothing named")
         self.dropped = self._counter("medallion_gate_dropped_partitions", "Hot partitions dropped")
 
     def _gauge(self, name: str, text: str) -> Gauge:
@@ -60,6 +66,18 @@ class Metrics:
             self.rows.labels(table.table).set(table.rows)
             self.files.labels(table.table).set(table.files)
             self.bytes.labels(table.table).set(table.bytes)
+
+    def observe_compaction(self, tables: Iterable[Compaction]) -> None:
+        """Count what was merged."""
+        for table in tables:
+            self.compacted.labels(table.table).inc(table.files)
+            self.gave_way.labels(table.table).inc(table.conflicts)
+
+    def observe_upkeep(self, tables: Iterable[Upkeep]) -> None:
+        """Count what expired and what was removed."""
+        for table in tables:
+            self.expired.labels(table.table).inc(table.expired_snapshots)
+            self.removed.labels(table.table).inc(table.removed_files)
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -64,6 +64,7 @@ def run(
         closed_us=closed_us,
         until_now=until_now,
         again=again,
+        file_bytes=settings.offload_file_bytes,
         progress=progress,
     )
     done: list[SliceReport] = []

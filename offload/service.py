@@ -18,6 +18,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
 from config.settings import Settings
+from offload.compaction import compact
 from offload.errors import StoppedError
 from offload.gate import GateReport, close_gate
 from offload.hot import ClickHouseHttp
@@ -99,7 +100,13 @@ class OffloadService:
 
     def _maintain(self) -> None:
         with self._busy:
+            store = ClickHouseHttp(self._settings)
+            try:
+                self.metrics.observe_compaction(compact(self._settings, hot=store))
+            finally:
+                store.close()
             done = maintain(self._settings)
+        self.metrics.observe_upkeep(done)
         removed, expired = sum(part.removed_files for part in done), sum(part.expired_snapshots for part in done)
         self._log.info("upkeep done", removed_files=removed, expired_snapshots=expired)
 

@@ -34,11 +34,16 @@ class Task:
     closed_us: int
     until_now: bool
     again: bool
+    file_bytes: int
     progress: OnProgress
+
+    def name(self, cold: ColdTable) -> str:
+        """The cold table's name in the catalog."""
+        return f"{self.namespace}.{cold.name}"
 
     def load(self, cold: ColdTable) -> Table:
         """The cold table as it is now."""
-        return self.catalog.load_table(f"{self.namespace}.{cold.name}")
+        return self.catalog.load_table(self.name(cold))
 
     def say(self, cold: ColdTable, slice_id: str, step: Step, rows: int = 0) -> None:
         """Report a step."""

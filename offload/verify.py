@@ -15,7 +15,6 @@ from pyiceberg.table import Table
 
 from config.settings import Settings
 from offload.catalog import ensure_tables, open_catalog
-from offload.commit import files_of
 from offload.compare import MODULUS, Sums, cold_sources, merge_key, sorting_key, sums_of
 from offload.export import select_of
 from offload.hot import ClickHouseHttp, HotStore, Parameters
@@ -149,8 +148,10 @@ def _compare(hot: HotStore, table: Table, cold: ColdTable, part: Slice, until_us
 
 def _cold_source(hot: HotStore, table: Table, cold: ColdTable, part: Slice, select: str, span: Parameters) -> str:
     """SQL that reads the slice's live files, or nothing if there are none."""
-    sources = cold_sources(hot, table, [file.file_path for file in files_of(table, cold, part)], select, span)
-    return "\nUNION ALL\n".join(sources)
+    paths = [task.file.file_path for task in table.scan(row_filter=part.predicate(cold)).plan_files()]
+    source = "\nUNION ALL\n".join(cold_sources(hot, table, paths, select, span))
+    # A compacted file holds other hours, too.
+    return render("cold_hour.sql", source=source, arrival=cold.arrival) if source and cold.arrival else source
 
 
 def _superseded(hot: HotStore, cold: ColdTable, files: str) -> str:

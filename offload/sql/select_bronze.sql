@@ -28,6 +28,9 @@ PREWHERE t.ingested_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
      AND t.timestamp >= fromUnixTimestamp64Micro({event_from_us:Int64}, 'UTC')
      AND t.timestamp < fromUnixTimestamp64Micro({event_to_us:Int64}, 'UTC')
 {% endif %}
+{% if pieces %}
+     AND cityHash64(t.trade_id) % {pieces:Int64} = {piece:Int64}
+{% endif %}
 {% if partition %}
      AND t.raw_topic = {key:String}
 ORDER BY t.exchange, t.symbol, t.timestamp, t.trade_id

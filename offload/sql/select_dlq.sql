@@ -37,6 +37,9 @@ PREWHERE t.rejected_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
      AND t.published_at >= fromUnixTimestamp64Micro({event_from_us:Int64}, 'UTC')
      AND t.published_at < fromUnixTimestamp64Micro({event_to_us:Int64}, 'UTC')
 {% endif %}
+{% if pieces %}
+     AND cityHash64(t.raw_offset) % {pieces:Int64} = {piece:Int64}
+{% endif %}
 {% if partition %}
      AND t.raw_topic = {key:String}
 ORDER BY t.exchange, t.symbol, t.rejected_at

@@ -1,4 +1,4 @@
-"""A pin names one version of all nine tables and reads the same rows whatever is offloaded or expired after it."""
+"""A pin names one version of all cold tables and reads the same rows whatever is offloaded or expired after it."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def test_a_pin_reads_the_same_after_corrections_and_expiry(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
     hot.load(trades.head(1500))
+    hot.load_left_out(trades.head(1500))
     run(settings)
     before = {cold.name: read(settings, cold) for cold in TABLES}
     pin = Pins(settings).create("backtest")
@@ -59,6 +60,7 @@ def test_a_pin_reads_the_same_after_corrections_and_expiry(
 
 def test_a_dropped_pin_expires(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades.head(300))
+    hot.load_left_out(trades.head(300))
     run(settings)
     Pins(settings).create("short")
     run(settings, again=True)

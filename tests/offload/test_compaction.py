@@ -1,0 +1,266 @@
+"""Compaction changes files and never rows: not for readers, pins, lineage, later runs of an hour, nor when killed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from config.settings import Settings
+from offload.catalog import open_catalog
+from offload.compaction import compact
+from offload.errors import BrokenExportError
+from offload.gate import close_gate
+from offload.hot import ClickHouseHttp, Parameters
+from offload.maintenance import maintain
+from offload.pins import Pins
+from offload.run import run
+from offload.slices import HOUR_US, hour, micros
+from offload.swap import separate
+from offload.tables import BY_NAME, TABLES
+from offload.trace import Tracer
+from offload.verify import verify
+from tests.offload.cold_tables import files_on_disk, files_referenced, live_files, load, read
+from tests.offload.hot_tables import ARRIVAL, HotTables, duplicate_rows, raw_rows, read_tape, silver_rows
+from tests.offload.test_gate import LATER
+
+ROOT = Path(__file__).resolve().parents[2]
+SLICED = [cold for cold in TABLES if cold.arrival]
+
+
+@pytest.fixture
+def trades(tape: Path) -> pl.DataFrame:
+    return read_tape(tape).head(3000)
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"compact_min_files": 2})
+
+
+def frames(settings: Settings) -> dict[str, pl.DataFrame]:
+    found = {cold.name: read(settings, cold) for cold in TABLES}
+    return {name: frame.sort(frame.columns) for name, frame in found.items()}
+
+
+def assert_same(found: dict[str, pl.DataFrame], wanted: dict[str, pl.DataFrame]) -> None:
+    for name, frame in wanted.items():
+        assert_frame_equal(found[name], frame)
+
+
+def load_all(hot: HotTables, trades: pl.DataFrame) -> None:
+    hot.load(trades)
+    hot.load_left_out(trades)
+
+
+def test_small_files_become_one_and_no_row_changes(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    load_all(hot, trades)
+    run(settings)
+    before = frames(settings)
+    small = {cold.name: len(live_files(settings, cold)) for cold in TABLES}
+    Pins(settings).create("before")
+    planned = compact(settings, dry_run=True)
+    assert {cold.name: len(live_files(settings, cold)) for cold in TABLES} == small, "a dry run changes nothing"
+    done = compact(settings)
+    assert done == planned
+    assert {part.table: (part.files, part.into) for part in done} == {
+        cold.name: (small[cold.name], small[cold.name] // 3) for cold in SLICED
+    }
+    assert_same(frames(settings), before)
+    for cold in SLICED:
+        assert len(live_files(settings, cold)) == small[cold.name] // 3
+        for path in live_files(settings, cold):
+            rows = pl.read_parquet(path, columns=list(cold.sort))
+            assert_frame_equal(rows, rows.sort(cold.sort))
+    assert verify(settings).ok
+    assert [part.files for part in compact(settings)] == [0] * len(SLICED), "there is nothing left to merge"
+    # What a pin names stays, whatever expires.
+    maintain(settings, expire_after=timedelta(0), orphan_age=timedelta(0))
+    for cold in TABLES:
+        pinned = pl.from_arrow(load(settings, cold).scan().use_ref("before").to_arrow())
+        assert isinstance(pinned, pl.DataFrame)
+        assert_frame_equal(pinned.sort(pinned.columns), before[cold.name])
+    Pins(settings).drop("before")
+    maintain(settings, expire_after=timedelta(0), orphan_age=timedelta(0))
+    assert files_on_disk(settings) == files_referenced(settings)
+    assert sum(len(live_files(settings, cold)) for cold in TABLES) == len(files_on_disk(settings))
+    assert_same(frames(settings), before)
+
+
+def test_lineage_names_the_merged_file_and_its_snapshot(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    hot.load(trades)
+    run(settings)
+    compact(settings)
+    trade = trades.row(5, named=True)
+    trace = Tracer(settings).trade("binance", trade["symbol"], trade["trade_id"])
+    assert trace.changes == ()
+    cold = {sighting.layer: sighting for sighting in trace.sightings if sighting.tier == "cold"}
+    for name in ("raw_trades", "bronze_trades", "silver_trades"):
+        assert "/data/compacted/" in cold[name].file
+        assert cold[name].snapshot_id in {
+            snapshot.snapshot_id for snapshot in load(settings, BY_NAME[name]).snapshots()
+        }
+
+
+def test_an_hour_can_be_offloaded_again_after_it_was_merged(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    """Late rows of the middle one of three merged hours, then every hour once more."""
+    late = trades.filter(pl.col("offset") % 3 == 1).tail(100)
+    on_time = trades.join(late, on="offset", how="anti")
+    load_all(hot, on_time)
+    run(settings)
+    compact(settings)
+    load_all(hot, late)
+    report = run(settings)
+    middle = f"{ARRIVAL + timedelta(hours=1):%Y-%m-%dT%H}"
+    written = {
+        part.slice for part in report.slices if part.outcome == "written" and part.table in {c.name for c in SLICED}
+    }
+    assert written == {middle}
+    assert verify(settings).ok
+    for cold in SLICED:
+        assert read(settings, cold).height == trades.height
+    compact(settings)
+    run(settings, again=True)
+    assert verify(settings).ok
+    compact(settings)
+    assert verify(settings).ok
+    assert sorted(read(settings, BY_NAME["silver_trades"])["raw_offset"].to_list()) == trades["offset"].to_list()
+    report_gate = close_gate(settings, drop=True, now=LATER)
+    assert not report_gate.held
+    maintain(settings, expire_after=timedelta(0), orphan_age=timedelta(0))
+    assert files_on_disk(settings) == files_referenced(settings)
+
+
+def test_hours_can_be_taken_out_of_a_merged_file(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    """What a re-derivation asks for before it replaces the files of an hour."""
+    hot.load(trades)
+    run(settings)
+    before = frames(settings)
+    compact(settings)
+    cold = BY_NAME["silver_trades"]
+    name = f"{settings.iceberg_namespace}.{cold.name}"
+    middle = hour(micros(ARRIVAL) + HOUR_US)
+    separate(ClickHouseHttp(settings), open_catalog(settings), name, cold, [middle])
+    folders = sorted({path.parent.name for path in live_files(settings, cold)})
+    assert folders == [middle.id, "compacted"]
+    assert_same(frames(settings), before)
+    for path in live_files(settings, cold):
+        hours = set(pl.read_parquet(path)["validated_at"].dt.truncate("1h"))
+        assert (ARRIVAL + timedelta(hours=1) in hours) == (path.parent.name == middle.id)
+
+
+class Meddling(ClickHouseHttp):
+    """Offloads every hour once more while the first merged file is being written."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._settings, self._done = settings, False
+
+    @contextmanager
+    def parquet(self, sql: str, parameters: Parameters) -> Iterator[Iterator[bytes]]:
+        with super().parquet(sql, parameters) as chunks:
+            data = b"".join(chunks)
+        if not self._done:
+            self._done = True
+            run(self._settings, again=True, layers=("raw",))
+        yield iter([data])
+
+
+def test_a_merge_gives_way_to_an_offload_and_tries_again(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    hot.insert("trades_raw", raw_rows(trades))
+    run(settings, layers=("raw",))
+    done = {part.table: part for part in compact(settings, hot=Meddling(settings))}
+    assert (done["raw_trades"].files, done["raw_trades"].into, done["raw_trades"].conflicts) == (3, 1, 0)
+    assert read(settings, BY_NAME["raw_trades"]).height == 3000
+    assert verify(settings, layers=("raw",)).ok
+    assert files_on_disk(settings) == files_referenced(settings), "what gave way left no file"
+
+
+class Lossy(ClickHouseHttp):
+    """A server that leaves a row out of what it writes."""
+
+    @contextmanager
+    def parquet(self, sql: str, parameters: Parameters) -> Iterator[Iterator[bytes]]:
+        with super().parquet(f"SELECT * FROM ({sql}) LIMIT 2999", parameters) as chunks:
+            yield chunks
+
+
+def test_a_merge_that_lost_a_row_is_not_committed(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    hot.insert("trades_raw", raw_rows(trades))
+    run(settings, layers=("raw",))
+    with pytest.raises(BrokenExportError, match="nothing was committed"):
+        compact(settings, hot=Lossy(settings))
+    assert read(settings, BY_NAME["raw_trades"]).height == 3000
+    assert files_on_disk(settings) == files_referenced(settings)
+
+
+KILLED = """
+import os, signal, sys
+from pyiceberg.table import Table
+from config.settings import Settings
+from offload.compaction import compact
+original = Table._do_commit
+def patched(self, *args, **kwargs):
+    if sys.argv[2] == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    original(self, *args, **kwargs)
+    os.kill(os.getpid(), signal.SIGKILL)
+Table._do_commit = patched
+compact(Settings.model_validate_json(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_merge_that_was_killed_is_done_or_not_done(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, when: str
+) -> None:
+    hot.insert("trades_raw", raw_rows(trades))
+    run(settings, layers=("raw",))
+    before = read(settings, BY_NAME["raw_trades"]).sort("raw_offset")
+    command = [sys.executable, "-c", KILLED, settings.model_dump_json(), when]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    assert len(live_files(settings, BY_NAME["raw_trades"])) == (3 if when == "before" else 1)
+    assert_frame_equal(read(settings, BY_NAME["raw_trades"]).sort("raw_offset"), before)
+    compact(settings)
+    maintain(settings, orphan_age=timedelta(0))
+    assert_frame_equal(read(settings, BY_NAME["raw_trades"]).sort("raw_offset"), before)
+    assert files_on_disk(settings) == files_referenced(settings)
+
+
+def test_an_export_is_cut_into_files_of_the_target_size(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    hot.load(trades)
+    run(settings)
+    size = live_files(settings, BY_NAME["raw_trades"])[0].stat().st_size
+    # The table's own bytes a row decide, hence the run before.
+    small = settings.model_copy(update={"offload_file_bytes": size // 4})
+    again = trades.with_columns(pl.col("arrived") + timedelta(days=1), pl.col("offset") + 100_000)
+    hot.load(again)
+    hot.insert("duplicate_trades", duplicate_rows(again))
+    hot.insert("duplicate_trades", duplicate_rows(again))
+    report = run(small)
+    files = {name: max(p.files for p in report.slices if p.table == name) for name in ("raw_trades", "silver_trades")}
+    assert files["raw_trades"] >= 4
+    assert files["silver_trades"] >= 2
+    raw = sorted(path.stat().st_size for path in live_files(settings, BY_NAME["raw_trades"]))
+    assert raw[-4] < size / 2, "all but the three of the first run"
+    assert max(p.files for p in report.slices if p.table == "duplicate_trades") >= 2
+    assert read(settings, BY_NAME["duplicate_trades"]).height == trades.height
+    assert verify(settings).ok
+    # Equal Bronze rows meet in one file, however it is cut.
+    assert read(settings, BY_NAME["silver_trades"]).height == 2 * silver_rows(trades).height
