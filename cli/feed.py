@@ -15,6 +15,7 @@ from cli.context import DataDirOption, JsonOption, err, load_settings, out, prin
 from config import logs
 from config.markets import read_markets
 from producers.live import run_until_signal
+from producers.producer import FLUSH_S
 from producers.publisher import Publisher
 from producers.replay import ReplayReport
 from producers.replay import replay as replay_files
@@ -42,10 +43,17 @@ def produce(
         ),
     ] = None,
     duration: Annotated[float | None, typer.Option(help="Stop after this many seconds.", min=0)] = None,
+    flush_timeout: Annotated[
+        float,
+        typer.Option(help="Seconds to wait for the broker at the end; what it has not taken then is named.", min=0),
+    ] = FLUSH_S,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish an exchange's live trades until Ctrl-C or SIGTERM, then flush."""
+    """Publish an exchange's live trades until Ctrl-C or SIGTERM, then flush.
+
+    Exit code 1 where something was read and not delivered.
+    """
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "producer")
     names = [name.strip() for name in symbols.split(",") if name.strip()]
@@ -59,6 +67,7 @@ def produce(
         rest_endpoint=rest_endpoint,
         duration_s=duration,
         markets=read_markets(markets) if markets is not None else None,
+        flush_s=flush_timeout,
     )
     if not as_json and not sys.stdout.isatty():
         # A service's standard output is its log as well.

@@ -10,11 +10,13 @@ from typing import Annotated
 import psutil
 import typer
 
+from cli import producing
 from cli.context import DataDirOption, JsonOption, err, out, print_json, print_table
 from cli.lag import LagError, LagMeter, wait
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import BrokerKind, StackState
+from producers import presence
 
 DEFAULT_DATA_DIR = Path(".medallion")
 MB = 1_000_000
@@ -112,8 +114,21 @@ def _only_running() -> Path | None:
     return states[0].data_dir if len(states) == 1 else None
 
 
-def status(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """Show the processes of the embedded stack, its endpoints and how far each consumer is behind."""
+def status(
+    data_dir: DataDirOption = None,
+    producer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="Show only these producers, http://<host>:<metrics port>, wherever they run."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the embedded stack's processes and endpoints, how far each consumer is behind, and the live producers.
+
+    Exit code 1 where a process is not healthy; with --producer, where one of these is not ready.
+    """
+    if producer:
+        _status_of(producer, as_json)
+        return
     state = control.find(data_dir)
     settings = Settings.from_environment(state.environment)
     with LagMeter(settings) as meter:
@@ -132,6 +147,7 @@ def status(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
                     }
                     for lag in lags
                 ],
+                "producers": producing.as_json(presence.running()),
             }
         )
     else:
@@ -142,7 +158,18 @@ def status(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
             ("stage", "topic", "partition", "messages"),
             [(x.stage, x.topic, x.partition, x.messages) for x in behind],
         )
+        producing.print_producers(presence.running())
     if state.state != "healthy":
+        raise typer.Exit(1)
+
+
+def _status_of(urls: list[str], as_json: bool) -> None:
+    states = [producing.ask(url) for url in urls]
+    if as_json:
+        print_json({"producers": producing.as_json(states)})
+    else:
+        producing.print_producers(states)
+    if any(producing.troubles(state) for state in states):
         raise typer.Exit(1)
 
 

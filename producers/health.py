@@ -1,17 +1,22 @@
-"""`/metrics`, `/healthz` and `/readyz` of a live producer, on its own event loop: a stuck loop does not answer."""
+"""`/metrics`, `/healthz`, `/readyz`, `/status` of a live producer, on its event loop: a stuck one does not answer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from producers.presence import ProducerState
 
 #: What is wrong, by name; empty: nothing is.
 Troubles = Callable[[], Mapping[str, str]]
 
 
-async def serve(host: str, port: int, alive: Troubles, ready: Troubles) -> tuple[web.AppRunner, int]:
+async def serve(
+    host: str, port: int, alive: Troubles, ready: Troubles, state: Callable[[], ProducerState]
+) -> tuple[web.AppRunner, int]:
     """Serve until the runner's `cleanup`; 503 and the troubles as JSON where there are any.
 
     Returns:
@@ -33,8 +38,12 @@ async def serve(host: str, port: int, alive: Troubles, ready: Troubles) -> tuple
     async def readyz(_: web.Request) -> web.Response:
         return verdict(ready())
 
+    async def status(_: web.Request) -> web.Response:
+        return web.Response(body=msgspec.json.encode(state()), content_type="application/json")
+
     application = web.Application()
-    application.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    routes = {"/metrics": metrics, "/healthz": healthz, "/readyz": readyz, "/status": status}
+    application.add_routes([web.get(path, answer) for path, answer in routes.items()])
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, host, port)

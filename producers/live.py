@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -13,15 +14,16 @@ from producers import health, metrics
 from producers.connection import Limits
 from producers.gap_notes import GapNotes
 from producers.lane import LiveReport
+from producers.presence import Presence, ProducerState
 from producers.producer import FLUSH_S, LiveProducer
-from producers.publisher import Publisher, PublishError
+from producers.publisher import Publisher
 
 __all__ = ["LiveProducer", "LiveReport", "run", "run_until_signal"]
 
 _TICK_S = 0.25
+_SHOWN_S = 1.0
 #: How late an acknowledgement may be noticed.
 _ACKNOWLEDGED_S = 0.01
-_FLUSH_S = FLUSH_S
 
 
 async def run(
@@ -37,11 +39,13 @@ async def run(
     publisher: Publisher | None = None,
     limits: Limits | None = None,
     markets: Markets | None = None,
+    presence: Presence | None = None,
+    flush_s: float = FLUSH_S,
 ) -> LiveReport:
     """Produce until `stop` is set, `duration_s` is over or `until` holds (asked a few times a second).
 
-    At the end everything taken is flushed. Where settings name a metrics port, `/metrics`, `/healthz` and
-    `/readyz` are served on it.
+    At the end everything taken is flushed, for at most `flush_s`. Where settings name a metrics port, `/metrics`,
+    `/healthz`, `/readyz` and `/status` are served on it; `presence` is shown the state every second.
 
     `markets`, as ccxt's `fetch_markets()` gives them, is for exchanges that are reached through ccxt: without it the
     exchange is asked.
@@ -49,7 +53,7 @@ async def run(
     Raises:
         UnknownExchangeError: neither a module of ours nor ccxt has the exchange.
         UnknownSymbolError, MarketsMissingError: of an exchange that is reached through ccxt.
-        PublishError: something was not delivered; the message says how much.
+        PublishError: something was not delivered; the message says how much of which symbol.
         OSError: the metrics port is taken.
     """
     stop = stop or asyncio.Event()
@@ -66,12 +70,38 @@ async def run(
         rest_endpoint=rest_endpoint,
         limits=limits,
         note=GapNotes(publisher, settings, exchange),
-        flush_s=_FLUSH_S,
+        flush_s=flush_s,
         markets=markets,
     )
     loop = asyncio.ensure_future(producer.run(stop))
     serving = asyncio.ensure_future(_serve_acknowledgements(publisher))
     server = None
+    born = time.time()
+
+    def state() -> ProducerState:
+        up, lanes = producer.connections
+        report = producer.report
+        host = f"http://{settings.metrics_host}:{settings.metrics_port}"
+        return ProducerState(
+            exchange=exchange,
+            symbols=[*symbols],
+            pid=os.getpid(),
+            broker=settings.kafka_bootstrap_servers,
+            started_at=born,
+            updated_at=time.time(),
+            connections=up,
+            lanes=lanes,
+            breakers=producer.guard.states,
+            troubles=producer.troubles(),
+            trades=report.trades,
+            published=report.published,
+            undelivered=publisher.statistics.buffered,
+            disconnects=report.disconnects.total(),
+            gaps_open=report.gaps.open,
+            metrics_url=host if settings.metrics_port else "",
+        )
+
+    shown = 0.0
     try:
         if settings.metrics_port:
             server, _ = await health.serve(
@@ -79,12 +109,16 @@ async def run(
                 settings.metrics_port,
                 lambda: {"loop": "the producer has ended"} if loop.done() else {},
                 producer.troubles,
+                state,
             )
         while not loop.done():
             await asyncio.wait([loop], timeout=_TICK_S)
             statistics = publisher.statistics
             metrics.UNDELIVERED.labels(exchange).set(statistics.buffered)
             metrics.FAILED.labels(exchange).set(statistics.failed)
+            if presence is not None and time.monotonic() - shown >= _SHOWN_S:
+                shown = time.monotonic()
+                presence.show(state())
             over = duration_s is not None and time.monotonic() - started >= duration_s
             if over or (until is not None and until(producer.report)):
                 stop.set()
@@ -96,7 +130,11 @@ async def run(
         if server is not None:
             await server.cleanup()
         producer.report.seconds = time.monotonic() - started
-        await asyncio.to_thread(_end, publisher, own, producer.report)
+        try:
+            await asyncio.to_thread(publisher.close if own else publisher.flush, producer.time_left_s())
+        finally:
+            if presence is not None:
+                presence.end()
     return producer.report
 
 
@@ -108,25 +146,6 @@ async def _serve_acknowledgements(publisher: Publisher) -> None:
         publisher.poll(0)
 
 
-def _end(publisher: Publisher, own: bool, report: LiveReport) -> None:
-    """Flush, and say what of it is lost."""
-    try:
-        (publisher.close if own else publisher.flush)(_FLUSH_S)
-    except PublishError as error:
-        if report.undelivered:
-            error.add_note(_untaken(report.undelivered))
-        raise
-    if report.undelivered:
-        raise PublishError(_untaken(report.undelivered))
-
-
-def _untaken(count: int) -> str:
-    return (
-        f"{count} messages were read from the exchange and never taken by the full buffer; check the broker, then"
-        " `medallion backfill` the time: duplicates are harmless"
-    )
-
-
 def run_until_signal(
     exchange: str,
     symbols: Sequence[str],
@@ -136,6 +155,7 @@ def run_until_signal(
     rest_endpoint: str | None = None,
     duration_s: float | None = None,
     markets: Markets | None = None,
+    flush_s: float = FLUSH_S,
 ) -> LiveReport:
     """`run` in a process of its own: SIGTERM and SIGINT flush and end it.
 
@@ -156,6 +176,8 @@ def run_until_signal(
             stop=stop,
             duration_s=duration_s,
             markets=markets,
+            presence=Presence(),
+            flush_s=flush_s,
         )
 
     return asyncio.run(main())

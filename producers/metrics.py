@@ -19,9 +19,7 @@ BACK_PRESSURE = Counter(
     "medallion_producer_back_pressure_seconds_total", "Time in which reading stood still for the broker", ["exchange"]
 )
 UNDELIVERED = Gauge("medallion_producer_undelivered", "Messages taken and not yet acknowledged", ["exchange"])
-UNDELIVERED_AT_END = Counter(
-    "medallion_producer_undelivered_at_end_total", "Messages read that the full buffer never took", ["exchange"]
-)
+LOST = Counter("medallion_producer_lost_total", "Messages that were read and given up at the end", ["exchange"])
 FAILED = Gauge("medallion_producer_failed", "Messages that the broker did not take", ["exchange"])
 GAP_FOUND = Counter("medallion_producer_gap_trades_found_total", "Trades the stream did not bring", ["exchange"])
 GAP_HEALED = Counter("medallion_producer_gap_trades_healed_total", "Of these, published since", ["exchange"])

@@ -152,15 +152,20 @@ class LiveProducer:
             if isinstance(result, BaseException):
                 raise result
 
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many are up and subscribed, and how many there should be."""
+        return sum(lane.ready for lane in self._lanes), len(self._lanes)
+
     def troubles(self) -> dict[str, str]:
         """Why it is not ready, by name; empty: every symbol's trades flow."""
         found = {}
-        waiting = sum(not lane.ready for lane in self._lanes)
-        if waiting:
-            found["connections"] = f"{waiting} of {len(self._lanes)} are not up or not subscribed yet"
+        up, all_of_them = self.connections
+        if up < all_of_them:
+            found["connections"] = f"{all_of_them - up} of {all_of_them} are not up or not subscribed yet"
         for interface, state in self.guard.states.items():
             if state == OPEN:
-                found[interface] = "the circuit breaker is open after repeated failures"
+                found[interface] = f"the {interface} circuit breaker is open after repeated failures"
         if self._waiting.locked():
             found["broker"] = "the buffer is full, reading stands still"
         return found
@@ -204,11 +209,15 @@ class LiveProducer:
                 if messages and self._stop.is_set() and time.monotonic() > self._deadline():
                     self._log.error("stopped while the broker takes nothing", undelivered=len(messages))
                     self.report.undelivered += len(messages)
-                    metrics.UNDELIVERED_AT_END.labels(self._exchange.code).inc(len(messages))
+                    self._publisher.losses.abandon(message.key for message in messages)
                     break
                 if messages:
                     await asyncio.to_thread(self._publisher.poll, _POLL_S)
         metrics.BACK_PRESSURE.labels(self._exchange.code).inc(time.monotonic() - started)
+
+    def time_left_s(self) -> float:
+        """To flush what is taken, since `stop` was set."""
+        return max(self._deadline() - time.monotonic(), _POLL_S)
 
     def _deadline(self) -> float:
         self._give_up_s = min(self._give_up_s, time.monotonic() + self._flush_s)

@@ -6,7 +6,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -15,11 +14,12 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from config.connections import kafka_client
-from config.errors import MedallionError
 from config.settings import Settings
 from producers import metrics
 from producers.envelope import Envelope, decode, encode, shortened
+from producers.losses import Losses, PublishError, not_acknowledged
 from producers.pacing import Pacer
+from producers.tally import PublisherStatistics
 
 _BUFFER_MESSAGES = 100_000
 _BUFFER_KBYTES = 65_536
@@ -29,24 +29,11 @@ _POLL_S = 0.1
 _OVERHEAD = 4_096
 # What a broker with a lower limit than ours is offered instead of a message it called too large.
 _REFUSED_LIMIT = 65_536 * 8
+_PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 _log = structlog.get_logger(__name__)
 _client_log = logging.getLogger(f"{__name__}.client")
 
-
-class PublishError(MedallionError):
-    """Messages did not reach the broker."""
-
-
-@dataclass(frozen=True, slots=True)
-class PublisherStatistics:
-    """Counts since the publisher started; `buffered` messages are not yet acknowledged."""
-
-    accepted: int
-    delivered: int
-    buffered: int
-    failed: int
-    shortened: int
-    bytes: int
+__all__ = ["PublishError", "Publisher", "PublisherStatistics"]
 
 
 class Publisher:
@@ -74,7 +61,8 @@ class Publisher:
         )
         self._topics: dict[str, str] = {}
         self._refused: deque[Envelope] = deque()
-        self._accepted = self._failed = self._shortened = self._bytes = 0
+        self._accepted = self._failed = self._shortened = self._bytes = self._notes = 0
+        self.losses = Losses()
         self._first_failure = ""
         self._client_error = ""
         self._producer = Producer(
@@ -131,6 +119,7 @@ class Publisher:
         """Publish something that is about trades and none itself: never waits; its loss is counted and logged."""
         try:
             self._producer.produce(topic, value, key, on_delivery=self._on_note)
+            self._notes += 1
         except (BufferError, KafkaException) as error:
             self._note_lost(topic, str(error))
 
@@ -142,30 +131,31 @@ class Publisher:
         """Wait until everything taken is acknowledged.
 
         Raises:
-            PublishError: something failed, or is not acknowledged in time.
+            PublishError: something failed, is not acknowledged in time, or was abandoned.
         """
         deadline = time.monotonic() + timeout_s
         while True:
             self._send_refused()
-            waiting = self._producer.flush(max(deadline - time.monotonic(), 0.0)) + len(self._refused)
-            if not waiting or time.monotonic() >= deadline:
+            unsent = self._producer.flush(max(deadline - time.monotonic(), 0.0)) + len(self._refused)
+            if not unsent or time.monotonic() >= deadline:
                 break
         self._raise_failure()
-        if waiting:
-            raise PublishError(
-                f"{waiting} of {self._accepted} messages were not acknowledged by {self._servers} within"
-                f" {timeout_s:g} s{self._detail()}; check that the broker runs and can be reached"
-                " (MEDALLION_KAFKA_BOOTSTRAP_SERVERS), then send the same input again: duplicates are harmless"
-            )
+        waiting, untaken = self._waiting, self.losses.abandoned
+        if waiting or untaken:
+            raise not_acknowledged(waiting, self._accepted, untaken, self._servers, timeout_s, self._client_error)
 
     def close(self, timeout_s: float = 30.0) -> None:
         """Flush, then let go of the connection; what is still not acknowledged is given up.
 
         Raises:
-            PublishError: something failed, or is not acknowledged in time.
+            PublishError: something failed, is not acknowledged in time, or was abandoned; it says how much of which
+                exchange and symbol.
         """
         try:
             self.flush(timeout_s)
+        except PublishError as error:
+            self._give_up()
+            raise PublishError(f"{error}. Not delivered: {self.losses}") from error
         finally:
             self._producer.purge()
             self._producer.flush(_POLL_S)
@@ -173,10 +163,19 @@ class Publisher:
             if self._pacer is not None:
                 self._pacer.close()
 
+    def _give_up(self) -> None:
+        """Count what is still not acknowledged, and tell it."""
+        self.losses.counts.update(envelope.key for envelope in self._refused)
+        self._refused.clear()
+        self._producer.purge()
+        # A purged message is reported as any other one that failed.
+        self._producer.flush(_POLL_S)
+        self.losses.tell()
+
     @property
     def statistics(self) -> PublisherStatistics:
         """Counts so far."""
-        buffered = len(self._producer) + len(self._refused)
+        buffered = self._waiting
         delivered = max(self._accepted - self._failed - buffered, 0)
         return PublisherStatistics(self._accepted, delivered, buffered, self._failed, self._shortened, self._bytes)
 
@@ -257,12 +256,21 @@ class Publisher:
                 self._refused.append(envelope)
                 _log.warning("payload cut, the broker refused it", **_subject(message), bytes=len(message.value()))
                 return
+        self.losses.counts[message.key().decode(errors="replace")] += 1
+        if error.code() in _PURGED:
+            return
         self._failed += 1
         if not self._first_failure:
             self._first_failure = f"{error.str()} ({message.topic()})"
             _log.error("message not delivered", **_subject(message), error=error.str())
 
+    @property
+    def _waiting(self) -> int:
+        """Messages about trades that are not acknowledged."""
+        return max(len(self._producer) - self._notes, 0) + len(self._refused)
+
     def _on_note(self, error: KafkaError | None, message: Message) -> None:
+        self._notes -= 1
         if error is not None:
             self._note_lost(message.topic(), error.str())
 
@@ -271,17 +279,14 @@ class Publisher:
         _log.error("note not delivered", topic=topic, error=error)
 
     def _on_client_error(self, error: KafkaError) -> None:
-        self._client_error = error.str()
-        _log.warning("kafka client", error=self._client_error, fatal=error.fatal())
-
-    def _detail(self) -> str:
-        return f" ({self._client_error})" if self._client_error else ""
+        self._client_error = f" ({error.str()})"
+        _log.warning("kafka client", error=error.str(), fatal=error.fatal())
 
     def _raise_failure(self) -> None:
         if self._failed:
             raise PublishError(
                 f"{self._failed} of {self._accepted} messages were not delivered to {self._servers}; the first:"
-                f" {self._first_failure}{self._detail()}; check the broker and its topics, then send the same"
+                f" {self._first_failure}{self._client_error}; check the broker and its topics, then send the same"
                 " input again: duplicates are harmless"
             )
 

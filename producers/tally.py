@@ -36,3 +36,15 @@ class Tally:
             self.control[parsed.kind] += 1
         else:
             self.unrecognised += 1
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherStatistics:
+    """Counts since the publisher started; `buffered` messages are not yet acknowledged."""
+
+    accepted: int
+    delivered: int
+    buffered: int
+    failed: int
+    shortened: int
+    bytes: int

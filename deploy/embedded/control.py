@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from config.places import state_folder
 from config.settings import Settings
 from deploy.embedded.kafka import jars, server
 from deploy.embedded.kafka.jars import Kafka
@@ -26,8 +27,7 @@ POLL_S = 0.05
 
 def running_stacks_file() -> Path:
     """Where `up` notes the folders of stacks, so that later commands need no `--data-dir`."""
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(base) / "medallion" / "stacks"
+    return state_folder() / "stacks"
 
 
 def start(

@@ -1,0 +1,12 @@
+"""Where processes of one user find each other."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def state_folder() -> Path:
+    """`$XDG_STATE_HOME/medallion`, or `~/.local/state/medallion`; it need not exist."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "medallion"
