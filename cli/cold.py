@@ -12,6 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cli.context import DataDirOption, JsonOption, err, load_settings, out, print_json, print_table
 from cli.show_trace import print_candles, print_changes, print_trace
+from cli.union_views import views
 from config import logs
 from config.errors import MedallionError
 from config.settings import Settings
@@ -32,6 +33,7 @@ from offload.verify import VerifyReport
 from offload.verify import verify as verify_cold
 
 offload_app = typer.Typer(help="Hot rows to Iceberg.", no_args_is_help=True)
+offload_app.command("views")(views)
 lineage_app = typer.Typer(help="Where every number came from.")
 
 FORMATS = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H", "%Y-%m-%d", "%Y-%m-%d %H:%M:%S"]

@@ -86,6 +86,11 @@ class Layers(BaseModel):
         )
         return (*self.retention, *gold)
 
+    @property
+    def union_views(self) -> tuple[str, ...]:
+        """Views of hot and cold rows together, which the offload makes when it knows where the cold tables are."""
+        return ("silver_trades_all", *(f"{frame.view}_all" for frame in self.timeframes))
+
 
 @cache
 def load_layers() -> Layers:

@@ -9,6 +9,7 @@ from config.settings import Settings
 from ddl.client import Client
 from ddl.errors import DriftError
 from ddl.journal import Entry, Server, is_same_sql, look, prepare, record
+from ddl.layers import load_layers
 from ddl.plan import Action, State, Step, Verdict, consumer_views, judge
 from ddl.render import render
 from ddl.statements import Kind, Statement
@@ -80,7 +81,7 @@ def status(client: Client, settings: Settings, statements: Sequence[Statement] |
         for name, v in by_object.items()
         if v.state is not State.UNEXPECTED or v.statement.object in server.definitions
     ]
-    strangers = sorted(server.definitions.keys() - by_object.keys())
+    strangers = sorted(server.definitions.keys() - by_object.keys() - set(load_layers().union_views))
     return found + [
         ObjectStatus(name, Kind.TABLE, "", State.UNEXPECTED, "not made by the migrations: drop or move it")
         for name in strangers

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import urlparse
 
 from pyiceberg.table import Table
 
 from offload.errors import WarehouseError
 from offload.hot import HotStore, Parameters
+from offload.server_paths import GLOB_CHARACTERS, file_function, server_path
 from offload.tables import ColdTable
 from offload.templates import render
 
 MODULUS = 1 << 64
 # A server expands a list of names to at most 1,000, and reads at most 256 KiB of SQL.
 FILES_A_QUERY = 500
-_GLOB_CHARACTERS = frozenset("*?{}[],'\\")
 
 Group = tuple[str, str]
 # (exchange, symbol) -> rows, checksum modulo 2^64
@@ -65,7 +64,7 @@ def cold_sources(hot: HotStore, table: Table, paths: Sequence[str], select: str,
         return []
     structure = hot.rows(render("describe.sql", select=select), span)
     types = ", ".join(f"`{row['name']}` {row['type']}" for row in structure)
-    function = urlparse(table.location()).scheme
+    function = file_function(table)
     return [
         render("cold_files.sql", function=function, arguments=arguments)
         for arguments in file_arguments(table, paths, types)
@@ -79,11 +78,9 @@ def file_arguments(table: Table, paths: Sequence[str], types: str) -> list[str]:
         WarehouseError: the warehouse is of a kind ClickHouse cannot be pointed to.
     """
     root = f"{table.location()}/data/"
-    folder = urlparse(root)
-    if folder.scheme not in {"file", "s3"} or any(_GLOB_CHARACTERS & set(path) for path in paths):
-        message = f"ClickHouse cannot read {root}: use a file:// or s3:// warehouse whose path has no *?{{}}[],."
-        raise WarehouseError(message)
-    base = folder.path if folder.scheme == "file" else f"s3://{folder.netloc}{folder.path}"
+    base = server_path(table, root)
+    if any(GLOB_CHARACTERS & set(path.removeprefix(root)) for path in paths):
+        raise WarehouseError(f"ClickHouse cannot read a file below {root}: its name has one of *?{{}}[],.")
     quoted = types.replace("'", "\\'")
     found = []
     for some in _pieces(sorted(path.removeprefix(root) for path in paths)):

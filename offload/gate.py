@@ -21,11 +21,13 @@ from ddl.layers import Retention, load_layers
 from offload.catalog import ensure_tables, open_catalog
 from offload.compare import Sums, add_sums, cold_sources, merge_key, sums_of
 from offload.export import select_of
+from offload.hint import publish_hint
 from offload.hot import ClickHouseHttp, HotStore
 from offload.lineage import EARLIEST_US, LATEST_US
 from offload.slices import Slice, hot_partition, instant
 from offload.tables import TABLES, ColdTable
 from offload.templates import render
+from offload.union_views import announce
 
 State = Literal["young", "confirmed", "held", "dropped"]
 
@@ -64,7 +66,8 @@ class _Gate:
     """One look at the hot tables; `now` (aware) in place of the server's clock."""
 
     def __init__(self, settings: Settings, store: HotStore, now: datetime, *, drop: bool) -> None:
-        self._tables = ensure_tables(open_catalog(settings), settings.iceberg_namespace)
+        self._catalog, self._namespace = open_catalog(settings), settings.iceberg_namespace
+        self._tables = ensure_tables(self._catalog, self._namespace)
         self._hot = store
         self._now = now
         self._drop = drop
@@ -72,6 +75,7 @@ class _Gate:
     def judge(self, retention: Retention, cold: ColdTable) -> list[PartitionVerdict]:
         if self._drop:
             for left in self._partitions(leaving(retention.table)):
+                self._announce(retention.table, cold, left, 0)
                 self._settle(retention.table, cold, left)
         return [self._judge(retention, cold, partition) for partition in self._partitions(retention.table)]
 
@@ -90,11 +94,18 @@ class _Gate:
             return PartitionVerdict(table=table, partition=partition, state="young", rows=rows, expires_at=expires)
         why = self._difference(table, cold, partition, cold.hot)
         if not why and self._drop:
+            self._announce(table, cold, partition, int(row["arrival_us"]))
             names = {"source": table, "target": leaving(table)}
             self._hot.command(render("move_partition.sql", **names), {"partition": partition})
             why = self._settle(table, cold, partition)
         state: State = "held" if why else "dropped" if self._drop else "confirmed"
         return PartitionVerdict(table=table, partition=partition, state=state, rows=rows, expires_at=expires, why=why)
+
+    def _announce(self, table: str, cold: ColdTable, partition: str, until_us: int) -> None:
+        """Let the views read a partition in Iceberg, as new as it was compared, before it moves."""
+        if cold.layer in {"silver", "gold"}:
+            publish_hint(self._catalog, f"{self._namespace}.{cold.name}")
+            announce(self._hot, table, partition, until_us)
 
     def _settle(self, table: str, cold: ColdTable, partition: str) -> str:
         """Drop a partition that was moved, or put it back and say why."""

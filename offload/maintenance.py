@@ -20,6 +20,7 @@ from config.settings import Settings
 from offload.catalog import ensure_tables, open_catalog
 from offload.commit import referenced_files
 from offload.errors import WarehouseError
+from offload.hint import hint_path, publish_hint
 from offload.tables import TABLES
 
 
@@ -69,7 +70,9 @@ def maintain(
             return _expire(catalog.load_table(name), datetime.now(UTC) - keep, dry_run=dry_run)
 
         expired = expire()
-        files = list(_unnamed(catalog.load_table(identifier), datetime.now(UTC) - age))
+        # Readers that follow the hint must not be left with metadata that goes.
+        table = catalog.load_table(identifier) if dry_run else publish_hint(catalog, identifier)
+        files = list(_unnamed(table, datetime.now(UTC) - age))
         table = catalog.load_table(identifier)
         for path, _ in () if dry_run else files:
             table.io.delete(path)
@@ -108,7 +111,7 @@ def _unnamed(table: Table, before: datetime) -> Iterable[tuple[str, int]]:
 
 
 def _metadata_files(table: Table) -> set[str]:
-    kept = {table.metadata_location, *(entry.metadata_file for entry in table.metadata.metadata_log)}
+    kept = {hint_path(table), table.metadata_location, *(entry.metadata_file for entry in table.metadata.metadata_log)}
     for snapshot in table.metadata.snapshots:
         kept.add(snapshot.manifest_list)
         kept |= {manifest.manifest_path for manifest in snapshot.manifests(table.io)}

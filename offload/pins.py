@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from urllib.parse import urlparse
 
 from pydantic import BaseModel, ConfigDict
 from pyiceberg.exceptions import CommitFailedException
@@ -25,6 +24,7 @@ from offload.compare import file_arguments
 from offload.errors import OffloadError
 from offload.hot import ClickHouseHttp, HotStore
 from offload.ledger import read_ledger, read_silver_windows
+from offload.server_paths import file_function
 from offload.tables import BY_NAME, TABLES
 from offload.templates import render
 
@@ -140,13 +140,12 @@ class Pins:
             table, cold = self._load(part.table), BY_NAME[part.table]
             types = ", ".join(f"`{name}` {_clickhouse(kind, name in cold.optional)}" for name, kind, _ in cold.columns)
             paths = [task.file.file_path for task in table.scan(snapshot_id=part.snapshot_id).plan_files()]
-            function = urlparse(table.location()).scheme
             store.command(
                 render(
                     "pin_view.sql",
                     database=database,
                     table=part.table,
-                    function=function,
+                    function=file_function(table),
                     sources=file_arguments(table, paths, types),
                 ),
                 {},

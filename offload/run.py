@@ -25,6 +25,7 @@ from offload.slices import GRACE_US, HOUR_US, micros
 from offload.tables import LAYERS, TABLES, Layer
 from offload.task import Task
 from offload.templates import render
+from offload.union_views import follow
 
 
 def run(
@@ -71,4 +72,5 @@ def run(
     for cold in TABLES:
         if cold.layer in layers:
             done += offload_gold(task, cold) if cold.layer == "gold" else offload_arrival(task, cold)
+    follow(settings, store)
     return OffloadReport(slices=tuple(done), seconds=time.monotonic() - began)

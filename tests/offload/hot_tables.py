@@ -30,6 +30,10 @@ class HotTables:
             if not any(text in statement.sql for text in _KAFKA):
                 self.client.command(statement.sql)
 
+    def connect(self) -> clickhouse_connect.driver.Client:
+        """A client of its own, for a thread of its own."""
+        return self._connect(self.settings.clickhouse_database)
+
     def _connect(self, database: str) -> clickhouse_connect.driver.Client:
         return clickhouse_connect.get_client(
             host=self.settings.clickhouse_host,

@@ -40,7 +40,7 @@ def _options() -> Options:
     if given.password_env and given.password_env not in os.environ:
         raise NodeStartError(f"the environment variable {given.password_env} is not set: put the password in it.")
     return Options(
-        path=given.path,
+        path=given.path.absolute(),
         host=given.host,
         native_port=given.native_port,
         http_port=given.http_port,
@@ -79,6 +79,8 @@ def main() -> int:
     logs.configure("INFO", "clickhouse")
     try:
         options = _options()
+        # chDB lets icebergLocal read what is below the working folder, whatever `user_files_path` says.
+        os.chdir("/")
         if not options.kafka_brokers:
             sys.modules.update(dict.fromkeys(_NOT_NEEDED))  # type: ignore[arg-type]
         asyncio.run(_serve(options))

@@ -1,0 +1,4 @@
+-- Columns of a hot table or view.
+SELECT name, type
+FROM system.columns
+WHERE database = currentDatabase() AND table = {table:String}

@@ -1,0 +1,82 @@
+-- Every candle, hot or cold, once. A partition is read from the hot states or, from the moment it leaves, in Iceberg. A
+-- candle to which a trade came after that is in neither: the hot states have the late trades only, so it is made of all its
+-- Silver trades. What has left and which candles are late are scalars: all branches of one query see the same.
+CREATE OR REPLACE VIEW {{ view }}
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS
+WITH
+    (
+        SELECT (arrayPushFront(groupArray(partition_id), 0),
+                arrayPushFront(groupArray(until), toDateTime64(0, 6, 'UTC')))
+        FROM
+        (
+            SELECT partition_id, max(confirmed_until) AS until
+            FROM left_partitions
+            WHERE table_name = '{{ state }}'
+            GROUP BY partition_id
+        )
+    ) AS gone,
+    (
+        SELECT groupUniqArray((toString(exchange), toString(symbol), toInt64(toUnixTimestamp(window_start))))
+        FROM
+        (
+{% for table in (state, state ~ '_leaving') %}
+            SELECT exchange, symbol, window_start
+            FROM {{ table }}
+            WHERE {{ partition }}(window_start) IN (SELECT arrayJoin(gone.1))
+              AND updated_at > transform({{ partition }}(window_start), gone.1, gone.2, toDateTime64(0, 6, 'UTC'))
+            {{ 'UNION ALL' if not loop.last }}
+{% endfor %}
+        )
+    ) AS late,
+    -- Where there is none, a time that no trade has.
+    if(empty(late), toInt64(7258118400), arrayMin(candle -> candle.3, late)) AS late_from,
+    if(empty(late), toInt64(7258118400), arrayMax(candle -> candle.3, late) + {{ seconds }}) AS late_to
+SELECT
+    exchange,
+    symbol,
+    window_start,
+    argMinMerge(states.open) AS open,
+    toDecimal128(max(states.high), 18) AS high,
+    toDecimal128(min(states.low), 18) AS low,
+    argMaxMerge(states.close) AS close,
+    toDecimal256(sum(states.volume), 18) AS volume,
+    toDecimal256(sum(states.quote_volume), 20) AS quote_volume,
+    toUInt64(sum(states.trade_count)) AS trade_count
+FROM {{ state }} AS states
+WHERE {{ partition }}(window_start) NOT IN (SELECT arrayJoin(gone.1))
+GROUP BY exchange, symbol, window_start
+UNION ALL
+SELECT
+    toLowCardinality(cold.exchange) AS exchange,
+    toLowCardinality(cold.symbol) AS symbol,
+    CAST(cold.window_start, 'DateTime64(0, \'UTC\')') AS window_start,
+    cold.open AS open,
+    cold.high AS high,
+    cold.low AS low,
+    cold.close AS close,
+    toDecimal256(cold.volume, 18) AS volume,
+    toDecimal256(cold.quote_volume, 20) AS quote_volume,
+    toUInt64(cold.trade_count) AS trade_count
+FROM {{ source }} AS cold
+WHERE {{ partition }}(cold.window_start) IN (SELECT arrayJoin(gone.1))
+  AND (cold.exchange, cold.symbol, intDiv(toUnixTimestamp64Micro(cold.window_start), 1000000)) NOT IN
+      (SELECT candle.1, candle.2, candle.3 FROM (SELECT arrayJoin(late) AS candle))
+UNION ALL
+SELECT
+    exchange,
+    symbol,
+    {{ window_start }} AS window_start,
+    argMin(trades.price, (trades.timestamp, trades.sequence, trades.trade_id)) AS open,
+    max(trades.price) AS high,
+    min(trades.price) AS low,
+    argMax(trades.price, (trades.timestamp, trades.sequence, trades.trade_id)) AS close,
+    sum(toDecimal256(trades.quantity, 18)) AS volume,
+    sum(toDecimal256(trades.quote_volume, 20)) AS quote_volume,
+    count() AS trade_count
+FROM silver_trades_all AS trades
+WHERE timestamp >= fromUnixTimestamp64Micro(late_from * 1000000, 'UTC')
+  AND timestamp < fromUnixTimestamp64Micro(late_to * 1000000, 'UTC')
+  AND (toString(exchange), toString(symbol), intDiv(toUnixTimestamp64Micro(timestamp), {{ seconds }}000000) * {{ seconds }}) IN
+      (SELECT candle.1, candle.2, candle.3 FROM (SELECT arrayJoin(late) AS candle))
+GROUP BY exchange, symbol, window_start

@@ -1,0 +1,45 @@
+-- Every Silver trade, hot or cold, once. A partition (day) is read in the hot table or, from the moment it leaves, in
+-- Iceberg, with what arrived hot since; a trade that is in both then is shown as the hot table has it. What is moved away
+-- by the gate has all arrived before, so where it is at this moment does not matter.
+-- The list of what has left is a scalar: all branches of one query see the same list. `IN (SELECT …)` and the plain
+-- casts let the server skip partitions and files by time. The first entry, of no day, is there because `transform`
+-- takes no empty list.
+CREATE OR REPLACE VIEW {{ view }}
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS
+WITH
+    (
+        SELECT (arrayPushFront(groupArray(partition_id), 0),
+                arrayPushFront(groupArray(until), toDateTime64(0, 6, 'UTC')))
+        FROM
+        (
+            SELECT partition_id, max(confirmed_until) AS until
+            FROM left_partitions
+            WHERE table_name = '{{ hot }}'
+            GROUP BY partition_id
+        )
+    ) AS gone
+SELECT {{ names | join(', ') }}
+FROM {{ hot }}
+WHERE toYYYYMMDD(timestamp) NOT IN (SELECT arrayJoin(gone.1))
+UNION ALL
+{% for table in (hot, hot ~ '_leaving') %}
+SELECT {{ names | join(', ') }}
+FROM {{ table }}
+WHERE toYYYYMMDD(timestamp) IN (SELECT arrayJoin(gone.1))
+  AND validated_at > transform(toYYYYMMDD(timestamp), gone.1, gone.2, toDateTime64(0, 6, 'UTC'))
+UNION ALL
+{% endfor %}
+SELECT {{ casts | join(', ') }}
+FROM {{ source }} AS cold
+WHERE toYYYYMMDD(cold.timestamp) IN (SELECT arrayJoin(gone.1))
+  AND (cold.exchange, cold.symbol, cold.trade_id) NOT IN
+      (
+{% for table in (hot, hot ~ '_leaving') %}
+          SELECT toString(exchange), toString(symbol), trade_id
+          FROM {{ table }}
+          WHERE toYYYYMMDD(timestamp) IN (SELECT arrayJoin(gone.1))
+            AND validated_at > transform(toYYYYMMDD(timestamp), gone.1, gone.2, toDateTime64(0, 6, 'UTC'))
+          {{ 'UNION ALL' if not loop.last }}
+{% endfor %}
+      )

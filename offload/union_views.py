@@ -1,0 +1,139 @@
+"""Views in ClickHouse that show hot and cold rows as one table: `silver_trades_all` and `gold_ohlcv_<tf>_all`.
+
+They are made by the first offload run, since only the catalog knows where the cold tables are, and made again when that
+place changes. They follow the cold tables by their hints (`offload.hint`), and what has left the hot tables by
+`left_partitions`, which the gate writes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict
+from pyiceberg.table import Table
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from config.settings import Settings
+from ddl.layers import load_layers
+from offload.catalog import ensure_tables, open_catalog
+from offload.hint import publish_hint
+from offload.hot import ClickHouseHttp, HotStore
+from offload.ledger import read_ledger
+from offload.server_paths import iceberg_source
+from offload.slices import DAY_US, instant, parse_gold_id
+from offload.tables import TABLES, ColdTable
+from offload.templates import render
+
+# A query that began before a partition was announced has looked where it is by then, however long it runs.
+PLANNING_SECONDS = 5.0
+_ID = {"day": "%Y%m%d", "month": "%Y%m"}
+
+
+class UnionView(BaseModel):
+    """One view; `marked` are partitions found to be cold and not, or not wholly, hot: read from Iceberg from now on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    view: str
+    created: bool
+    marked: tuple[str, ...]
+
+
+def follow(settings: Settings, hot: HotStore | None = None, *, check: bool = False) -> list[UnionView]:
+    """Bring the hints up to date; make the views that are missing or point elsewhere, and look what has left.
+
+    `check` looks what has left even where the view is as it should be: after a hot partition was dropped by hand.
+
+    Raises:
+        OffloadError: ClickHouse or the warehouse failed.
+    """
+    store: HotStore = hot or ClickHouseHttp(settings)
+    catalog = open_catalog(settings)
+    ensure_tables(catalog, settings.iceberg_namespace)
+    tables = {cold.name: publish_hint(catalog, f"{settings.iceberg_namespace}.{cold.name}") for cold in TABLES}
+    known = {row["name"]: row["definition"] for row in store.rows(render("union_views.sql"), {})}
+    found = []
+    for cold in TABLES:
+        if cold.layer not in {"silver", "gold"}:
+            continue
+        view, table = f"{cold.hot}_all", tables[cold.name]
+        created = iceberg_source(table).partition(",")[0] not in known.get(view, "")
+        marked = _mark(store, cold, table) if created or check else ()
+        if created:
+            store.command(_definition(store, cold, table, view), {})
+        found.append(UnionView(view=view, created=created, marked=marked))
+    return found
+
+
+def state_table(cold: ColdTable) -> str:
+    """The hot table whose partitions hold the rows of `cold`."""
+    return f"{cold.hot}_state" if cold.layer == "gold" else cold.hot
+
+
+def announce(hot: HotStore, table: str, partition: str, until_us: int) -> None:
+    """From now on the views read a partition of the hot `table` from Iceberg, but rows that arrived after `until_us`.
+
+    Returns when no query is under way that began before, or has had time enough to look where the partition is.
+
+    Raises:
+        HotStoreError: ClickHouse failed.
+    """
+    hot.command(render("mark_left.sql"), {"table": table, "partition": partition, "until_us": until_us})
+    before = {"before_us": int(hot.rows(render("clock.sql"), {})[0]["now_us"])}
+    Retrying(
+        retry=retry_if_result(lambda count: count > 0),
+        stop=stop_after_delay(PLANNING_SECONDS),
+        wait=wait_fixed(0.05),
+        retry_error_callback=lambda _: None,
+    )(lambda: int(hot.rows(render("queries_under_way.sql"), before)[0]["under_way"]))
+
+
+def _definition(hot: HotStore, cold: ColdTable, table: Table, view: str) -> str:
+    source = iceberg_source(table)
+    if cold.layer == "gold":
+        frame = next(frame for frame in load_layers().timeframes if frame.view == cold.hot)
+        return render(
+            "view_gold_all.sql",
+            view=view,
+            source=source,
+            state=frame.state_table,
+            partition="toYYYYMMDD" if frame.partition == "day" else "toYYYYMM",
+            window_start=frame.window_start_sql,
+            seconds=frame.seconds,
+        )
+    types = {
+        row["name"]: row["type"].replace("'", "\\'") for row in hot.rows(render("columns.sql"), {"table": cold.hot})
+    }
+    casts = [f"CAST(cold.{name}, '{types[name]}') AS {name}" for name, _, _ in cold.columns]
+    names = [name for name, _, _ in cold.columns]
+    return render("view_silver_all.sql", view=view, source=source, hot=cold.hot, names=names, casts=casts)
+
+
+def _mark(hot: HotStore, cold: ColdTable, table: Table) -> tuple[str, ...]:
+    """Mark the cold partitions that the hot tables lack rows of: dropped before there were marks, by hand, or lost."""
+    state = state_table(cold)
+    sql = render("partition_measure.sql", table=state, gold=cold.layer == "gold")
+    here = Counter({row["partition_id"]: int(row["measure"]) for row in hot.rows(sql, {})})
+    known = {row["partition_id"] for row in hot.rows(render("left.sql"), {"table": state})}
+    lacking = sorted(
+        partition
+        for partition, measure in _cold_measures(cold, table).items()
+        if partition not in known and here[partition] < measure
+    )
+    for partition in lacking:
+        announce(hot, state, partition, 0)
+    return tuple(lacking)
+
+
+def _cold_measures(cold: ColdTable, table: Table) -> Mapping[str, int]:
+    """Rows of each hot partition's time in Iceberg, of Gold the trades in the candles; without reading a row."""
+    found: Counter[str] = Counter()
+    if cold.layer == "gold":
+        for name, record in read_ledger(table.properties).items():
+            found[f"{instant(parse_gold_id(cold, name).from_us):{_ID[cold.period]}}"] += record.measure
+        return found
+    for task in table.scan().plan_files():
+        # A day transform counts days since the epoch.
+        found[f"{instant(task.file.partition[0] * DAY_US):{_ID[cold.period]}}"] += task.file.record_count
+    return found

@@ -1,0 +1,234 @@
+"""The views of hot and cold rows show every trade and candle once, wherever its partition is (issue D, item 6)."""
+
+from __future__ import annotations
+
+import io
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from config.settings import Settings
+from ddl.layers import load_layers
+from offload.gate import close_gate
+from offload.hot import ClickHouseHttp, Parameters
+from offload.maintenance import maintain
+from offload.run import run
+from offload.tables import BY_NAME, Layer
+from offload.union_views import follow
+from tests.offload.cold_tables import load
+from tests.offload.hot_tables import HotTables, candles, read_tape, silver_rows
+
+LATER = datetime(2028, 1, 1, tzinfo=UTC)
+# Between the ends of retention of the two days (see `trades`): the first may leave Silver and the candles up to 30m.
+BETWEEN = datetime(2026, 2, 20, tzinfo=UTC)
+LAYERS: tuple[Layer, ...] = ("silver", "gold")
+TABLES = ("silver_trades", "gold_ohlcv_1m_state", "gold_ohlcv_1d_state")
+FRAMES = load_layers().timeframes
+GATED = ("silver_trades", *(frame.state_table for frame in FRAMES))
+
+
+@pytest.fixture
+def trades(tape: Path) -> pl.DataFrame:
+    """Two days of event time; those of the second arrived a month after those of the first."""
+    second = pl.col("time") >= datetime(2024, 8, 9, tzinfo=UTC)
+    moved = pl.when(second).then(pl.col("arrived") + timedelta(days=31)).otherwise(pl.col("arrived"))
+    return read_tape(tape).tail(4000).with_columns(moved.alias("arrived"))
+
+
+def ask(hot: HotTables, sql: str) -> pl.DataFrame:
+    answer = hot.client.raw_query(f"{sql} SETTINGS output_format_parquet_string_as_string = 1", fmt="Parquet")
+    return pl.read_parquet(io.BytesIO(answer))
+
+
+def assert_all(hot: HotTables, trades: pl.DataFrame, codes: tuple[str, ...] = ("1m", "1d")) -> None:
+    """Silver's view and those of some time frames show exactly what polars makes of all trades that ever arrived."""
+    truth = silver_rows(trades)
+    names = ", ".join("toString(side) AS side" if name == "side" else name for name in truth.columns)
+    order = ["exchange", "symbol", "timestamp", "trade_id"]
+    found = ask(hot, f"SELECT {names} FROM silver_trades_all")
+    assert_frame_equal(found.sort(order), truth.sort(order), check_dtypes=False)
+    for frame in (frame for frame in FRAMES if frame.code in codes):
+        true_candles = candles(trades, timedelta(seconds=frame.seconds))
+        # polars cannot read a Decimal256.
+        narrow = "toDecimal128(volume, 18) AS volume, toDecimal128(quote_volume, 20) AS quote_volume"
+        found = ask(hot, f"SELECT * REPLACE ({narrow}) FROM {frame.view}_all").sort(
+            "exchange", "symbol", "window_start"
+        )
+        assert_frame_equal(found, true_candles, check_dtypes=False, check_exact=True)
+
+
+def late(trades: pl.DataFrame) -> pl.DataFrame:
+    """Two trades for the first day, a year later: one opens its candle at the highest price, one is a new market's."""
+    first = trades.sort("time").head(1)
+    arrived = pl.lit(datetime(2027, 1, 5, 12, tzinfo=UTC)).dt.cast_time_unit("us").alias("arrived")
+    opening = first.with_columns(
+        pl.lit("7").alias("trade_id"),
+        pl.lit("99999.5").alias("price"),
+        pl.col("time").dt.truncate("1m"),
+        pl.lit(90_000_000, pl.UInt64).alias("offset"),
+    )
+    stranger = opening.with_columns(
+        pl.lit("SOLUSDT").alias("symbol"), pl.lit("8").alias("trade_id"), pl.col("offset") + 1
+    )
+    return pl.concat([opening, stranger]).with_columns(arrived)
+
+
+def test_every_row_counts_once_wherever_its_partition_is(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    early = trades.head(2500)
+    hot.load(early)
+    run(settings, layers=LAYERS)
+    assert_all(hot, early)  # hot and cold alike
+    hot.load(trades.slice(2500))
+    assert_all(hot, trades)  # more is hot than cold
+    run(settings, layers=LAYERS)
+    close_gate(settings, drop=True, tables=GATED, now=BETWEEN)
+    assert 0 < hot.count("silver_trades") < trades.height
+    assert_all(hot, trades)  # one day is hot, one cold
+    close_gate(settings, drop=True, tables=GATED, now=LATER)
+    assert {hot.count(table) for table in ("silver_trades", "gold_ohlcv_1m_state", "gold_ohlcv_1d_state")} == {0}
+    assert_all(hot, trades)  # all is cold
+    more = late(trades)
+    hot.load(more)
+    everything = pl.concat([trades, more])
+    assert_all(hot, everything, tuple(frame.code for frame in FRAMES))  # a candle of which the hot tier has one trade
+    run(settings, layers=LAYERS)
+    assert_all(hot, everything)  # and those trades are in Iceberg, too
+    close_gate(settings, drop=True, tables=["silver_trades"], now=LATER)
+    assert_all(hot, everything)
+
+
+def test_a_trade_sent_again_after_its_day_left_counts_once(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    hot.load(trades)
+    run(settings, layers=LAYERS)
+    close_gate(settings, drop=True, tables=TABLES, now=LATER)
+    hot.load(trades.head(5))
+    assert_all(hot, trades)
+
+
+def test_the_time_asked_for_decides_which_files_are_read(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    days = [trades.with_columns(pl.col("time") + timedelta(days=2 * n), pl.col("offset") + n * 4000) for n in range(3)]
+    everything = pl.concat([day.with_columns(pl.col("trade_id") + str(n)) for n, day in enumerate(days)])
+    hot.load(everything)
+    run(settings, layers=LAYERS)
+    close_gate(settings, drop=True, tables=TABLES, now=LATER)
+
+    def files(sql: str) -> int:
+        def read() -> int:
+            return int(
+                str(hot.client.command("SELECT value FROM system.events WHERE event = 'EngineFileLikeReadFiles'"))
+            )
+
+        before = read()
+        hot.client.command(sql)
+        return read() - before
+
+    all_files = len(list(load(settings, BY_NAME["silver_trades"]).scan().plan_files()))
+    assert files("SELECT sum(quantity) FROM silver_trades_all") == all_files == 18
+    day = "timestamp >= '2024-08-11 00:00:00' AND timestamp < '2024-08-12 00:00:00'"
+    assert files(f"SELECT sum(quantity) FROM silver_trades_all WHERE {day}") <= 6
+    assert files("SELECT sum(quantity) FROM silver_trades_all WHERE timestamp >= '2025-01-01'") == 0
+    assert files("SELECT sum(quantity) FROM silver_trades_all WHERE exchange = 'kraken'") == 0
+    candles_files = len(list(load(settings, BY_NAME["gold_ohlcv_1m"]).scan().plan_files()))
+    assert files("SELECT sum(volume) FROM gold_ohlcv_1m_all") == candles_files == 6
+    assert files("SELECT sum(volume) FROM gold_ohlcv_1m_all WHERE toDate(window_start) = '2024-08-11'") == 1
+    assert files("SELECT sum(volume) FROM gold_ohlcv_1m_all WHERE window_start >= '2025-01-01 00:00:00'") == 0
+
+
+def test_readers_see_all_rows_while_partitions_leave(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    hot.load(trades)
+    run(settings, layers=LAYERS)
+    stop = threading.Event()
+    seen: set[tuple[str, str]] = set()
+    looks = [0, 0]
+
+    def watch(number: int, sql: str) -> None:
+        client = hot.connect()
+        while not stop.is_set():
+            seen.add((sql, str(client.command(sql))))
+            looks[number] += 1
+
+    questions = (
+        "SELECT concat(toString(count()), ' ', toString(uniqExact(trade_id))) FROM silver_trades_all",
+        "SELECT toString(sum(trade_count)) FROM gold_ohlcv_1m_all",
+    )
+    threads = [threading.Thread(target=watch, args=pair) for pair in enumerate(questions)]
+    for thread in threads:
+        thread.start()
+    try:
+        close_gate(settings, drop=True, tables=["silver_trades", "gold_ohlcv_1m_state"], now=LATER)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert hot.count("silver_trades") == 0
+    assert min(looks) > 0
+    assert seen == {(questions[0], f"{trades.height} {trades.height}"), (questions[1], str(trades.height))}
+
+
+class Dies(ClickHouseHttp):
+    """Dies when the gate is about to drop a partition that it has moved."""
+
+    def command(self, sql: str, parameters: Parameters) -> None:
+        if "DROP PARTITION" in sql:
+            raise ConnectionError
+        super().command(sql, parameters)
+
+
+def test_a_gate_that_died_between_the_move_and_the_drop_changes_no_answer(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    hot.load(trades)
+    run(settings, layers=LAYERS)
+    for table in ("silver_trades", "gold_ohlcv_1m_state", "gold_ohlcv_1d_state"):
+        with pytest.raises(ConnectionError):
+            close_gate(settings, drop=True, tables=[table], now=LATER, hot=Dies(settings))
+        assert hot.count(f"{table}_leaving") > 0
+    assert_all(hot, trades)
+    close_gate(settings, drop=True, tables=TABLES, now=LATER)
+    assert_all(hot, trades)
+
+
+def test_a_hot_tier_that_lost_rows_shows_those_of_iceberg(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    hot.load(trades)
+    run(settings, layers=LAYERS)
+    for table in ("silver_trades", *(frame.state_table for frame in FRAMES)):
+        hot.client.command(f"TRUNCATE TABLE {table}")
+    hot.insert("silver_trades", silver_rows(trades.head(1)))
+    marked = follow(settings, check=True)
+    assert all(view.marked for view in marked)
+    assert_all(hot, trades)
+
+
+def test_metadata_that_no_catalog_took_is_not_read(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    hot.load(trades)
+    run(settings, layers=LAYERS)
+    close_gate(settings, drop=True, tables=TABLES, now=LATER)
+    for name in ("silver_trades", "gold_ohlcv_1m"):
+        table = load(settings, BY_NAME[name])
+        folder = Path(table.location().removeprefix("file://")) / "metadata"
+        current = Path(table.metadata_location.removeprefix("file://"))
+        number = int(current.name.partition("-")[0]) + 1
+        # A commit that lost wrote this: a table without rows.
+        empty = sorted(folder.glob("00000-*.metadata.json"))[0]
+        (folder / f"{number:05d}-00000000-0000-0000-0000-000000000000.metadata.json").write_bytes(empty.read_bytes())
+    assert_all(hot, trades)
+
+
+def test_upkeep_leaves_the_views_readable(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    hot.load(trades)
+    run(settings, layers=LAYERS)
+    close_gate(settings, drop=True, tables=TABLES, now=LATER)
+    maintain(settings, expire_after=timedelta(0), orphan_age=timedelta(0))
+    assert_all(hot, trades)
