@@ -172,7 +172,10 @@ def replay(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge dead letters by today's symbols file; with --yes send those that pass through Silver again.
+    """Judge dead letters by today's symbols file and parsers; with --yes send those that pass through Silver again.
+
+    A message that Bronze could not read is read again: its payload by today's parser of the exchange, its time by
+    today's Bronze. One raw message can become one row: a frame of several trades is not repaired here.
 
     Safe to repeat: a message that was sent twice lands once, and an interrupted replay is completed by the next.
     """
@@ -214,8 +217,8 @@ def _print_replay(
 ) -> None:
     print_table(
         f"Dead letters judged by rules {rules_version}",
-        ("rejected as", "now", "records"),
-        [(change.before, change.after or "passes", change.records) for change in changes],
+        ("rejected as", "now", "records", "why"),
+        [(change.before, change.after or "passes", change.records, change.why) for change in changes],
         empty="none",
     )
     if progress is None:

@@ -21,14 +21,17 @@ import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cli.context import ServerError
+from cli.rereading import read_again
 from cli.statements import text
 from config.connections import clickhouse_http
 from config.settings import Settings
 from schemas.records import BRONZE
 from silver_processor.core.rules import Rules
 from silver_processor.repair import PASSES, reconsider
+from silver_processor.reread import FROM_BRONZE
 
-PAGE_ROWS = 20_000
+# A letter may bring 64 KiB of its message along.
+PAGE_ROWS = 2_000
 _POLL_S = 0.2
 _SINK = "bronze_trades_sink"
 _START: dict[str, Any] = {"after_topic": "", "after_partition": 0, "after_offset": 0, "after_published_ms": -1}
@@ -36,11 +39,15 @@ _START: dict[str, Any] = {"after_topic": "", "after_partition": 0, "after_offset
 
 @dataclass(frozen=True)
 class Change:
-    """How many dead letters of one reason get which verdict now; `after` is empty where they pass."""
+    """How many dead letters of one reason get which verdict now; `after` is empty where they pass.
+
+    `why`: what keeps a letter that Bronze could not read from being read again.
+    """
 
     before: str
     after: str
     records: int
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,16 +79,20 @@ class Replayer:
 
     def run(self, *, send: bool) -> list[Change]:
         """Judge every chosen dead letter; with `send`, put those that pass on the Bronze topic, page by page."""
-        counts: dict[tuple[str, str], int] = {}
+        counts: dict[tuple[str, str, str], int] = {}
         for page in self._pages():
-            found = reconsider(page, self._rules)
-            for before, after, number in found.verdicts.group_by("before", "after").len().iter_rows():
-                counts[before, after] = counts.get((before, after), 0) + number
+            letters, why = read_again(page, self._settings, self._ask)
+            found = reconsider(letters, self._rules)
+            # Of letters that were read again the reason is the one they carry.
+            verdicts = found.verdicts.with_columns(pl.Series("why", why, dtype=pl.String))
+            for before, after, note, number in verdicts.group_by("before", "after", "why").len().iter_rows():
+                counts[before, after, note] = counts.get((before, after, note), 0) + number
             if send and found.passing.num_rows:
                 passing = pl.DataFrame(found.passing)
                 self._note(passing)
                 self._publish(passing)
-        return [Change(*key, number) for key, number in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+        ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        return [Change(before, after, number, note) for (before, after, note), number in ordered]
 
     def follow(self, timeout_s: float) -> Progress:
         """Wait until nothing of this replay is on its way, or the time is over; what has landed is confirmed."""
@@ -105,6 +116,7 @@ class Replayer:
         after = dict(_START)
         while True:
             asked = {**self._filters, **after, "shards": self._settings.bronze_shards, "page": PAGE_ROWS}
+            asked["from_bronze"] = sorted(FROM_BRONZE)
             page = self._select("dlq_candidates", asked)
             if page.num_rows:
                 yield page
@@ -145,9 +157,12 @@ class Replayer:
             self._insert(_SINK, rows.select(*BRONZE.names, pl.lit(str(shard)).alias("_key")))
 
     def _select(self, name: str, parameters: Mapping[str, object]) -> pa.Table:
+        return self._ask(text(name), parameters)
+
+    def _ask(self, query: str, parameters: Mapping[str, object]) -> pa.Table:
         settings = {"output_format_arrow_string_as_string": 1, "output_format_arrow_compression_method": "none"}
         try:
-            body = self._client.raw_query(text(name), parameters=dict(parameters), fmt="ArrowStream", settings=settings)
+            body = self._client.raw_query(query, parameters=dict(parameters), fmt="ArrowStream", settings=settings)
         except (ClickHouseError, OSError) as error:
             raise self._explained(error) from error
         return pa.ipc.open_stream(body).read_all()

@@ -39,6 +39,11 @@ def render_journal(settings: Settings) -> list[Statement]:
     return split("_journal", environment.get_template(_JOURNAL_TEMPLATE).render())
 
 
+def render_template(settings: Settings, name: str) -> str:
+    """The text of a template in this folder that is no migration (`_reread.sql`), with the settings filled in."""
+    return _environment(settings, MIGRATIONS_FOLDER).get_template(name).render()
+
+
 def _migration_files(folder: Path) -> list[str]:
     by_number: dict[str, str] = {}
     for path in sorted(folder.glob("*.sql")):

@@ -10,17 +10,12 @@ from typing import Any
 import orjson
 import polars as pl
 import pyarrow as pa
-import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from config.connections import kafka_client
-from config.settings import Settings
 from schemas.records import DeadLetter
-from silver_processor.patience import Patience, StoppedError
+from silver_processor.delivery import Delivery, Outgoing
 from silver_processor.store import Coordinates, Payload
 
 _LONGEST_TEXT = 65_536
-_POLL_SECONDS = 0.1
 _NUMBERS = ("timestamp", "received_at", "ingested_at")
 
 
@@ -82,55 +77,24 @@ def summary(rejects: pa.Table, most: int) -> list[dict[str, Any]]:
 
 
 class DeadLetterQueue:
-    """The dead-letter topic; `send` returns when every record is acknowledged by all in-sync replicas."""
+    """The dead-letter topic."""
 
-    def __init__(self, settings: Settings, patience: Patience) -> None:
-        self._topic = settings.dlq_topic
-        self._patience = patience
-        self._failed: list[KafkaError] = []
-        self._producer = Producer(
-            {
-                **kafka_client(settings),
-                "enable.idempotence": True,
-                "acks": "all",
-                "compression.type": "lz4",
-                "linger.ms": 0,
-                "message.max.bytes": settings.kafka_max_message_bytes,
-                # A broker that is away is waited for.
-                "message.timeout.ms": 0,
-            }
-        )
+    def __init__(self, topic: str, delivery: Delivery) -> None:
+        self._topic, self._delivery = topic, delivery
 
     def send(self, letters: list[dict[str, Any]]) -> None:
-        """Deliver the records.
+        """Deliver the records; return when every one is durable.
 
         Raises:
             StoppedError: the worker stops before all are acknowledged.
             KafkaException: the producer failed for good; a new process must take over.
         """
-        self._failed.clear()
-        for letter in letters:
-            key = f"{letter['exchange'][:64]}:{letter['symbol'][:64]}"
-            self._produce(key.encode(errors="replace"), orjson.dumps(letter))
-        log = structlog.get_logger()
-        while self._producer.flush(_POLL_SECONDS):
-            if self._patience.stop.is_set():
-                raise StoppedError("stopped while dead letters were not acknowledged")
-        if self._failed:
-            log.error("dead letters not delivered", error=str(self._failed[0]), count=len(self._failed))
-            raise KafkaException(self._failed[0])
-
-    def _produce(self, key: bytes, value: bytes) -> None:
-        while True:
-            try:
-                self._producer.produce(self._topic, value=value, key=key, on_delivery=self._delivered)
-            except BufferError:
-                self._producer.poll(_POLL_SECONDS)
-                if self._patience.stop.is_set():
-                    raise StoppedError("stopped while the dead-letter queue was full") from None
-            else:
-                return
-
-    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            self._failed.append(error)
+        self._delivery.send(
+            self._topic,
+            [
+                Outgoing(
+                    f"{letter['exchange'][:64]}:{letter['symbol'][:64]}".encode(errors="replace"), orjson.dumps(letter)
+                )
+                for letter in letters
+            ],
+        )

@@ -22,6 +22,11 @@ class Metrics:
         self.rows = Counter("medallion_silver_rows", "Bronze rows judged", registry=self.registry)
         self.valid = Counter("medallion_silver_valid", "Rows inserted into Silver", registry=self.registry)
         self.duplicates = Counter("medallion_silver_duplicates", "Rows Silver held already", registry=self.registry)
+        self.sent_home = Counter(
+            "medallion_silver_sent_home",
+            "Rows under another name of a market, sent to its shard",
+            registry=self.registry,
+        )
         self.rejects = Counter("medallion_silver_rejects", "Rows rejected", ["reason"], registry=self.registry)
         self.batch_rows = Histogram(
             "medallion_silver_batch_rows", "Rows an insert", buckets=_ROWS, registry=self.registry
@@ -66,6 +71,7 @@ class Metrics:
         self.rows.inc(outcome.rows)
         self.valid.inc(outcome.fresh)
         self.duplicates.inc(outcome.again)
+        self.sent_home.inc(outcome.sent_home)
         for reason, count in outcome.reasons.items():
             self.rejects.labels(reason).inc(count)
         self.batch_rows.observe(outcome.rows)

@@ -32,8 +32,8 @@ class Reconsidered:
 def reconsider(letters: pa.Table, rules: Rules) -> Reconsidered:
     """Judge dead letters by `rules`, as the worker would judge their Bronze rows.
 
-    `letters` has the columns of `BRONZE`, `reason` and any more; one row a raw message. What Bronze could not read
-    stays rejected for that reason: Bronze is not asked again.
+    `letters` has the columns of `BRONZE`, `reason` and any more; one row a raw message. A `defect` stands: what
+    can be read again is given as it reads now (`silver_processor.reread`).
     """
     rows = pl.DataFrame(letters)
     # Such a letter is about a Bronze message, not about a raw one.

@@ -13,7 +13,7 @@ import structlog
 import yaml
 
 from config.registry import RegistryError, SymbolRegistry
-from silver_processor.core.rules import Rules
+from silver_processor.core.rules import Rules, moved
 
 # A file younger than this may still be half written, and half a symbols file can be valid YAML.
 SETTLE_SECONDS = 0.1
@@ -45,6 +45,7 @@ class RuleBook:
         path: the symbols file.
         archive: keeps every version before it is used.
         failed: told True when the file turns unusable (the rules then stay), False when it is in order.
+        shards: with more than one, a file that moves a market to another home (`silver_processor.homes`) is unusable.
     """
 
     def __init__(
@@ -53,11 +54,12 @@ class RuleBook:
         archive: Archive,
         failed: Callable[[bool], object] = lambda _: None,
         clock: Callable[[], float] = time.time,
+        shards: int = 1,
     ) -> None:
         """Raises:
         RegistryError: the file cannot be used.
         """
-        self._path, self._archive, self._failed, self._clock = path, archive, failed, clock
+        self._path, self._archive, self._failed, self._clock, self._shards = path, archive, failed, clock, shards
         self._log = structlog.get_logger()
         self._lock = threading.Lock()
         self._pins: OrderedDict[str, str] = OrderedDict()
@@ -79,6 +81,8 @@ class RuleBook:
             return
         try:
             registry = SymbolRegistry.load(self._path)
+            rules = Rules.of(registry)
+            self._refuse_moves(rules)
         except RegistryError as error:
             if _signature(self._path) == found:
                 self._signature = found
@@ -89,7 +93,6 @@ class RuleBook:
             return
         self._signature = found
         self._failed(False)
-        rules = Rules.of(registry)
         if rules.version == self.current.version:
             return
         self._not_kept = registry
@@ -137,6 +140,16 @@ class RuleBook:
             )
             return self.current
         return self._remember(rules)
+
+    def _refuse_moves(self, rules: Rules) -> None:
+        """Two workers would own the market for a while, and neither would know of the other's trades."""
+        for exchange, canonical, before, after in moved(self.current, rules) if self._shards > 1 else []:
+            message = (
+                f"exchanges.{exchange}: the first name of {canonical} changes from {before!r} to {after!r} while "
+                f"workers run on {self._shards} Bronze shards: keep {before!r} as the entry's name and {after!r} among "
+                "its `aliases`, or stop every Silver worker, and start them with this file"
+            )
+            raise RegistryError(message)
 
     def _keep(self) -> None:
         if self._not_kept is not None:

@@ -15,7 +15,9 @@ import structlog
 
 from silver_processor.batch import Judged, Message, duplicates, judge, stamp
 from silver_processor.core.latency import Latency, latencies
+from silver_processor.core.rules import Rules
 from silver_processor.dead_letters import DeadLetterQueue, records, summary
+from silver_processor.homes import Homes
 from silver_processor.patience import Patience, StoppedError
 from silver_processor.rulebook import RuleBook
 from silver_processor.seen import SeenTrades
@@ -32,7 +34,8 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the rows of one insert (`rows` = `fresh` + `again` + rejects), and how long Silver took (s).
+    """What became of the rows of one insert (`rows` = `fresh` + `again` + rejects +
+    `sent_home`), and how long Silver took (s).
 
     `latencies` are those of the fresh rows, up to the moment Silver and Gold showed them.
     """
@@ -43,17 +46,27 @@ class Outcome:
     reasons: dict[str, int]
     insert_seconds: float
     latencies: list[Latency] = field(default_factory=list)
+    sent_home: int = 0
 
 
 class Sink:
     """Writes inserts one after the other; a call returns when everything is durable, or raises."""
 
-    def __init__(self, topic: str, rules: RuleBook, store: Store, letters: DeadLetterQueue, patience: Patience) -> None:
+    def __init__(
+        self,
+        topic: str,
+        rules: RuleBook,
+        store: Store,
+        letters: DeadLetterQueue,
+        patience: Patience,
+        homes: Homes | None = None,
+    ) -> None:
         self._topic = topic
         self._rules = rules
         self._store = store
         self._letters = letters
         self._patience = patience
+        self._homes = homes
 
     def prepare(self, messages: Sequence[Message]) -> Judged:
         """Judge messages ahead of their insert, by today's rules; touches neither index nor servers."""
@@ -78,7 +91,7 @@ class Sink:
         judged = prepared
         if judged is None or judged.rules_version != rules.version:
             judged = judge(messages, self._topic, rules, now)
-        valid = stamp(judged.valid, token, now)
+        valid = self._at_home(stamp(judged.valid, token, now), messages, rules)
         but_token = token if in_doubt else ""
         for market in seen.unknown(valid):
             self._store.load(seen, market, but_token)
@@ -100,7 +113,18 @@ class Sink:
         reasons = {count["values"]: count["counts"] for count in counts}
         rows = judged.valid.num_rows + judged.rejects.num_rows
         timings = latencies(fresh, visible_us)
-        return Outcome(rows, fresh.num_rows, again.num_rows, reasons, insert_seconds, timings)
+        sent_home = judged.valid.num_rows - valid.num_rows
+        return Outcome(rows, fresh.num_rows, again.num_rows, reasons, insert_seconds, timings, sent_home)
+
+    def _at_home(self, valid: pa.Table, messages: Sequence[Message], rules: Rules) -> pa.Table:
+        """The rows whose market is at home in this partition; the others are durable in theirs."""
+        if self._homes is None:
+            return valid
+        strangers = self._homes.strangers(valid, messages[0].partition, rules)
+        if not strangers.any():
+            return valid
+        self._homes.send_home(valid.filter(pa.array(strangers)), messages, rules)
+        return valid.filter(pa.array(~strangers))
 
     def _bury(self, rejects: pa.Table, messages: Sequence[Message], now: datetime, rules_version: str) -> None:
         if not rejects.num_rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,6 +48,7 @@ _IN_SILVER = _sql("in_silver")
 _DELIVERED = _sql("delivered")
 _PAYLOADS = _sql("payloads")
 _RULES = _sql("rules")
+_SHARDS = _sql("shards")
 _LONGEST_EXCHANGE = 64
 
 
@@ -165,6 +166,12 @@ class Store:
                     place = (str(topic), int(str(partition)), row["_offset"], row["published_ms"])
                     found[place] = Payload(row["payload"], row["payload_bytes"])
         return found
+
+    def shards_of(self, names: Sequence[tuple[str, str]], shards: int) -> list[int]:
+        """The Bronze shard of each (exchange, symbol), by the expression of the DDL (0003_bronze_stream.sql)."""
+        exchanges, symbols = ([name[part] for name in names] for part in (0, 1))
+        found = self._select(_SHARDS, {"exchanges": exchanges, "symbols": symbols, "shards": shards})
+        return [int(shard) for shard in found["shards"][0].as_py()]
 
     def keep_rules(self, version: str, document: str) -> None:
         """Keep the content of a rules version; once is enough."""

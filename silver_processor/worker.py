@@ -14,6 +14,8 @@ import structlog
 
 from config.settings import Settings
 from silver_processor.dead_letters import DeadLetterQueue
+from silver_processor.delivery import Delivery
+from silver_processor.homes import Homes
 from silver_processor.inserter import Inserter
 from silver_processor.journal import Journal
 from silver_processor.metrics import Metrics, serve
@@ -52,9 +54,17 @@ class SilverWorker:
         patience = Patience(self._stop)
         self._store = Store(settings, patience)
         self.metrics = Metrics()
-        self._rules = RuleBook(settings.symbols_file, self._store, self.metrics.rules_broken.set)
-        letters = DeadLetterQueue(settings, patience)
-        self._sink = Sink(settings.bronze_topic, self._rules, self._store, letters, patience)
+        shards = settings.bronze_shards
+        self._rules = RuleBook(settings.symbols_file, self._store, self.metrics.rules_broken.set, shards=shards)
+        delivery = Delivery(settings, patience)
+        self._sink = Sink(
+            settings.bronze_topic,
+            self._rules,
+            self._store,
+            DeadLetterQueue(settings.dlq_topic, delivery),
+            patience,
+            Homes(settings.bronze_topic, shards, self._store, delivery),
+        )
         self._lanes = Lanes(
             decode=ThreadPoolExecutor(1, thread_name_prefix="decode"),
             insert=ThreadPoolExecutor(1, thread_name_prefix="insert"),

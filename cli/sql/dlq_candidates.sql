@@ -1,9 +1,11 @@
 -- The next open dead letters to be judged again, one a raw message, with the key of their market's Bronze shard.
--- The message's latest rejection stands for it.
+-- The message's latest rejection stands for it. The raw message comes along where Bronze could not read it.
 SELECT
     toString(exchange) AS exchange, symbol, trade_id, price_text, quantity_text, timestamp, timestamp_raw, side, sequence,
     toString(defect) AS defect, toString(raw_topic) AS raw_topic, raw_partition, raw_offset, published_at, received_at,
     ingested_at, toString(reason) AS reason, rejected_at,
+    if(has({from_bronze:Array(String)}, toString(reason)), payload, '') AS payload, payload_bytes,
+    toString(payload_encoding) AS payload_encoding,
     toString(cityHash64(dlq_trades.exchange, dlq_trades.symbol) % {shards:UInt32}) AS shard
 FROM dlq_trades
 WHERE reason != ''

@@ -20,9 +20,10 @@ _LARGEST = Decimal(10) ** _WHOLE_DIGITS - Decimal(1).scaleb(-_SCALE, _EXACT)
 class Rules:
     """What `refine` needs of a registry.
 
-    `markets`: `exchange, exchange_symbol, canonical` and for price and quantity the limit as `<name>_limit` (text),
-    `<name>_max` (the largest Decimal(38,18) within it), `<name>_max_whole` (count of digits before the point) and
-    `<name>_max_digits` (its significant digits, no zeros at either end).
+    `markets`: `exchange, exchange_symbol, canonical`, `first_name` (the entry's own; the others are aliases), and
+    for price and quantity the limit as `<name>_limit` (text), `<name>_max` (the largest Decimal(38,18) within it),
+    `<name>_max_whole` (count of digits before the point) and `<name>_max_digits` (its significant digits, no zeros at
+    either end).
     """
 
     markets: pl.DataFrame
@@ -45,7 +46,10 @@ class Rules:
             columns[f"{name}_max_whole"] = pl.Series([x.adjusted() + 1 for x in limits], dtype=pl.Int64)
             columns[f"{name}_max_digits"] = pl.Series([_digits(x) for x in limits], dtype=pl.String)
         return cls(
-            markets=pl.DataFrame(columns),
+            # A market's first name is its entry's, aliases follow.
+            markets=pl.DataFrame(columns).with_columns(
+                pl.col("exchange_symbol").first().over("exchange", "canonical").alias("first_name")
+            ),
             exchanges=pl.Series(sorted(registry.exchanges), dtype=pl.String),
             version=registry.rules_version,
         )
@@ -59,3 +63,11 @@ def _within(limit: Decimal) -> Decimal:
 
 def _digits(limit: Decimal) -> str:
     return "".join(str(digit) for digit in limit.as_tuple().digits).strip("0")
+
+
+def moved(before: Rules, after: Rules) -> list[tuple[str, str, str, str]]:
+    """Markets whose first name changed: exchange, canonical symbol, first name before and after."""
+    market = ["exchange", "canonical"]
+    first = [rules.markets.select(*market, "first_name").unique() for rules in (before, after)]
+    both = first[0].join(first[1], on=market, suffix="_after")
+    return both.filter(pl.col("first_name") != pl.col("first_name_after")).sort(market).rows()

@@ -44,8 +44,8 @@ def free_port() -> int:
 class Stack:
     """The services around the Silver worker."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, shards: int = 1, partitions: int = 2) -> None:
+        self._folder, self._shards, self._partitions = folder, shards, partitions
         self._processes = ExitStack()
         self._native, self._http = free_port(), free_port()
         self._environment: dict[str, str] = {}
@@ -53,7 +53,7 @@ class Stack:
 
     def __enter__(self) -> Self:
         state = self._folder / "broker"
-        topics = ("market.crypto.trades.bronze:2", "market.crypto.trades.dlq:1")
+        topics = (f"market.crypto.trades.bronze:{self._partitions}", "market.crypto.trades.dlq:1")
         self.spawn("-m", "deploy.embedded.broker", "--state", str(state), *(a for t in topics for a in ("--topic", t)))
         wait_until(state.exists)
         brokers = state.read_text()
@@ -63,6 +63,7 @@ class Stack:
             "MEDALLION_CLICKHOUSE_HOST": "127.0.0.1",
             "MEDALLION_CLICKHOUSE_PORT": str(self._native),
             "MEDALLION_CLICKHOUSE_HTTP_PORT": str(self._http),
+            "MEDALLION_BRONZE_SHARDS": str(self._shards),
         }
         self.settings = Settings(
             kafka_bootstrap_servers=brokers,
@@ -70,6 +71,7 @@ class Stack:
             clickhouse_host="127.0.0.1",
             clickhouse_port=self._native,
             clickhouse_http_port=self._http,
+            bronze_shards=self._shards,
         )
         self.start_node()
         apply(self.client(), self.settings)
