@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ class Running:
     folder: Path
     symbols: Path
     home: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, *arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
         """`medallion …`, which must end with `code`."""
         done = subprocess.run(
             [sys.executable, "-m", "cli", *map(str, arguments), "--data-dir", str(self.folder)],
-            env={**clean_environment(self.home), "MEDALLION_SYMBOLS_FILE": str(self.symbols)},
+            env={**clean_environment(self.home), "MEDALLION_SYMBOLS_FILE": str(self.symbols), **self.settings},
             capture_output=True,
             text=True,
             timeout=180,
