@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-quick chaos lint format bench bench-memory env up down lock clean conformance-env
+.PHONY: help demo test test-quick chaos lint format bench bench-memory env smoke test-docker cluster up down lock clean conformance-env
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -37,6 +37,16 @@ bench-memory: $(VENV)/.dev  ## 50 million trades through a Silver worker, of one
 
 env:  ## write .env for docker compose, with fresh passwords
 	deploy/compose/make-env.sh
+
+smoke:  ## check the compose stack that runs: candles, dead letters, offload, metrics, dashboards
+	docker compose --profile smoke run --rm smoke
+
+test-docker: $(VENV)/.dev  ## tests that need a Docker engine: the true images
+	$(BIN)/python -m pytest -m docker
+
+# Its own name, so that the committed file says what an installation named so would be.
+cluster:  ## render the Helm chart's manifests again, into deploy/cluster/rendered.yaml (needs helm)
+	helm template medallion deploy/cluster > deploy/cluster/rendered.yaml 2>/dev/null
 
 up: $(VENV)/.run  ## start the embedded stack in the background
 	$(BIN)/medallion up --detach

@@ -19,6 +19,7 @@ COMMANDS = {
     "replay": "cli.feed:replay",
     "backfill": "cli.backfill:backfill",
     "drain": "cli.query:drain",
+    "smoke": "cli.smoke:smoke",
     "query": "cli.query:query",
     "ddl": "cli.migrations:app",
     "dlq": "cli.dlq:app",

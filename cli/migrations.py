@@ -10,6 +10,7 @@ from cli.context import DataDirOption, JsonOption, clickhouse, err, load_setting
 from config.settings import Settings
 from ddl import runner
 from ddl.plan import State
+from ddl.readers import apply_readers, render_readers
 from ddl.render import render as render_statements
 from deploy.embedded.layout import StackError
 
@@ -21,7 +22,7 @@ def apply(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     """Bring the server in line with the files; a second call does nothing."""
     settings = load_settings(data_dir)
     with clickhouse(settings, database="system") as client:
-        applied = runner.apply(client, settings)
+        applied = [*runner.apply(client, settings), *apply_readers(client, settings)]
     if as_json:
         print_json(applied)
         return
@@ -53,5 +54,5 @@ def render(data_dir: DataDirOption = None) -> None:
         settings = load_settings(data_dir)
     except StackError:
         settings = Settings()
-    for statement in render_statements(settings):
+    for statement in [*render_statements(settings), *render_readers(settings)]:
         sys.stdout.write(statement.sql.rstrip() + ";\n\n")

@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     kafka_flush_interval_ms: Annotated[int, Field(ge=1)] = 50
     kafka_max_block_rows: Annotated[int, Field(ge=1)] = 65_536
     bronze_rows_per_message: Annotated[int, Field(ge=1, le=65_536)] = 8_192
-    bronze_shards: Annotated[int, Field(ge=1, le=1024)] = 1
+    bronze_shards: Annotated[int, Field(ge=1, le=1024)] = 2
     deduplication_window: Annotated[int, Field(ge=1_000)] = 100_000
 
     # Silver
@@ -134,6 +134,11 @@ class Settings(BaseSettings):
     # Observability
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    # What watches the stack; "" where nothing does.
+    prometheus_url: str = ""
+    grafana_url: str = ""
+    grafana_user: str = "admin"
+    grafana_password: SecretStr = SecretStr("")
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
 
     @classmethod

@@ -39,9 +39,9 @@ def render_journal(settings: Settings) -> list[Statement]:
     return split("_journal", environment.get_template(_JOURNAL_TEMPLATE).render())
 
 
-def render_template(settings: Settings, name: str) -> str:
-    """The text of a template in this folder that is no migration (`_reread.sql`), with the settings filled in."""
-    return _environment(settings, MIGRATIONS_FOLDER).get_template(name).render()
+def render_template(settings: Settings, name: str, **more: str) -> str:
+    """The text of a template in this folder that is no migration (`_reread.sql`), with settings and `more` filled in."""
+    return _environment(settings, MIGRATIONS_FOLDER).get_template(name).render(**more)
 
 
 def _migration_files(folder: Path) -> list[str]:

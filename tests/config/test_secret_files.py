@@ -44,6 +44,7 @@ def test_every_secret_can_be_a_file_and_nothing_else(load: Any, tmp_path: Path) 
     assert {name for name in files if "SECRET" not in name} == {
         VARIABLE,
         "MEDALLION_KAFKA_SASL_PASSWORD",
+        "MEDALLION_GRAFANA_PASSWORD",
         "MEDALLION_ICEBERG_CATALOG_TOKEN",
         "MEDALLION_ICEBERG_CATALOG_CREDENTIAL",
     }

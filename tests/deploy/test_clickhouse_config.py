@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,18 +59,27 @@ QUESTIONS = {
     "known": "SELECT name FROM system.server_settings",
     "zone": "SELECT timezone()",
     "parts": "SELECT value FROM system.merge_tree_settings WHERE name = 'parts_to_delay_insert'",
+    "macros": "SELECT macro, substitution FROM system.macros",
+    "clusters": "SELECT cluster, shard_num, host_name FROM system.clusters ORDER BY shard_num, replica_num",
     "events": "SELECT event FROM system.events SETTINGS system_events_show_zero_values = 1",
 }
 
 
-def ask(root: Path, folder: Path, environment: dict[str, str]) -> dict[str, list[list[Any]]] | None:
-    """The engine's answers, None where it does not start. A process of its own: the engine is one a process."""
+def ask(
+    root: Path, folder: Path, environment: dict[str, str], extra: Mapping[str, str] | None = None
+) -> dict[str, list[list[Any]]] | None:
+    """The engine's answers, None where it does not start. A process of its own: the engine is one a process.
+
+    `extra`: more files, path below the folder → text.
+    """
     (folder / "config.d").mkdir(parents=True)
     (folder / "users.d").mkdir()
     (folder / "config.xml").write_text(CONFIG.format(folder))
     (folder / "users.xml").write_text(USERS)
     shutil.copy(root / "deploy/compose/clickhouse/server.xml", folder / "config.d/medallion.xml")
     shutil.copy(root / "deploy/compose/clickhouse/users.xml", folder / "users.d/medallion.xml")
+    for name, text in (extra or {}).items():
+        (folder / name).write_text(text)
     target, answers = f"{folder}/data?config-file={folder}/config.xml", folder / "answers.json"
     subprocess.run(
         [sys.executable, "-c", PROBE, target, str(answers)],

@@ -34,10 +34,12 @@ DIFFERENT = {
     "kafka_sasl_username": "least privilege",
     "kafka_sasl_password": "secret",
     "s3_endpoint": "endpoint",
+    "prometheus_url": "endpoint",
+    "grafana_url": "endpoint",
+    "grafana_password": "secret",
     "s3_region": "endpoint",
     "s3_access_key_id": "secret",
     "s3_secret_access_key": "secret",
-    "bronze_shards": "work for a second Silver worker",
 }
 
 

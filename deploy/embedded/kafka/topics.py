@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from config.connections import kafka_client
-from config.settings import Settings
+from config.settings import RAW_TOPIC, UNLISTED_EXCHANGE, Settings
 from deploy.embedded.layout import StackError
 
 # As deploy/compose/redpanda/create-topics.sh: partitions by topic kind, and how long and how much is kept of each.
@@ -27,25 +27,34 @@ def answers(client: Mapping[str, object]) -> bool:
         return False
 
 
+def wanted(settings: Settings) -> list[NewTopic]:
+    """Every topic of the pipeline."""
+    return [
+        *(_topic(settings, name, _raw_partitions(name), 48, _GIB) for name in settings.raw_topics),
+        _topic(settings, settings.bronze_topic, PARTITIONS, 48, 2 * _GIB),
+        _topic(settings, settings.dlq_topic, 1, 168, _GIB),
+        _topic(settings, settings.gaps_topic, 1, 168, _GIB),
+    ]
+
+
 def create(settings: Settings) -> None:
     """Create what is missing; topics that exist stay as they are.
 
     Raises:
         StackError: the broker refused.
     """
-    topics = [
-        *(_topic(settings, name, PARTITIONS, 48, _GIB) for name in settings.raw_topics),
-        _topic(settings, settings.bronze_topic, PARTITIONS, 48, 2 * _GIB),
-        _topic(settings, settings.dlq_topic, 1, 168, _GIB),
-        _topic(settings, settings.gaps_topic, 1, 168, _GIB),
-    ]
     admin = AdminClient({**kafka_client(settings), "log_level": 0})
-    for name, future in admin.create_topics(topics, operation_timeout=_TIMEOUT_S).items():
+    for name, future in admin.create_topics(wanted(settings), operation_timeout=_TIMEOUT_S).items():
         try:
             future.result(_TIMEOUT_S)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise StackError(f"Kafka refused to create the topic {name}: {error.args[0].str()}") from error
+
+
+def _raw_partitions(topic: str) -> int:
+    """What no list names comes from nobody's busy producer."""
+    return 1 if topic == RAW_TOPIC.format(exchange=UNLISTED_EXCHANGE) else PARTITIONS
 
 
 def _topic(settings: Settings, name: str, partitions: int, hours: int, partition_bytes: int) -> NewTopic:

@@ -1,0 +1,1 @@
+../../compose/redpanda/create-users.sh

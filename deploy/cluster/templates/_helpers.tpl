@@ -1,0 +1,77 @@
+{{- define "medallion.labels" -}}
+app.kubernetes.io/name: medallion
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{- define "medallion.meta" -}}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{ include "medallion.labels" . }}
+{{- end -}}
+
+{{- define "medallion.brokers" -}}
+{{- $name := .Release.Name -}}
+{{- $hosts := list -}}
+{{- range $i := until (int .Values.redpanda.brokers) -}}
+{{- $hosts = append $hosts (printf "%s-redpanda-%d.%s-redpanda:9092" $name $i $name) -}}
+{{- end -}}
+{{- join "," $hosts -}}
+{{- end -}}
+
+{{- define "medallion.node" -}}
+{{ .root.Release.Name }}-clickhouse-{{ .shard }}-{{ .replica }}.{{ .root.Release.Name }}-clickhouse
+{{- end -}}
+
+{{/* One of the keys of the Secret, as a variable. */}}
+{{- define "medallion.secret" -}}
+- name: {{ .variable }}
+  valueFrom:
+    secretKeyRef: {name: {{ .root.Values.secret }}, key: {{ .key }}}
+{{- end -}}
+
+{{/* What every container of ours has. */}}
+{{- define "medallion.container" -}}
+image: {{ .Values.images.medallion }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+envFrom:
+  - configMapRef: {name: {{ .Release.Name }}-settings}
+volumeMounts:
+  - {name: tmp, mountPath: /tmp}
+{{- end -}}
+
+{{/* What every pod of ours has. */}}
+{{- define "medallion.pod" -}}
+automountServiceAccountToken: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  seccompProfile: {type: RuntimeDefault}
+volumes:
+  - name: tmp
+    emptyDir: {medium: Memory, sizeLimit: 64Mi}
+{{- end -}}
+
+{{/* No two of a component on one node, if nodes there are enough. */}}
+{{- define "medallion.spread" -}}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "medallion.labels" . | nindent 8 }}
+{{- end -}}
+
+{{/* The login of a broker's user. */}}
+{{- define "medallion.kafkaLogin" -}}
+- {name: MEDALLION_KAFKA_SECURITY_PROTOCOL, value: SASL_PLAINTEXT}
+- {name: MEDALLION_KAFKA_SASL_MECHANISM, value: SCRAM-SHA-256}
+- {name: MEDALLION_KAFKA_SASL_USERNAME, value: {{ .user }}}
+{{ include "medallion.secret" (dict "root" .root "variable" "MEDALLION_KAFKA_SASL_PASSWORD" "key" .key) }}
+{{- end -}}
