@@ -33,7 +33,7 @@ def test_tables_have_the_columns_of_their_records(engine: Engine, warehouse: Set
 
 
 def test_every_message_goes_out_even_if_bronze_merges_it(engine: Engine) -> None:
-    settings = make_warehouse(engine)
+    settings = make_warehouse(engine, bronze_shards=1)
     publish(engine, settings, [envelope(trade_id="1"), envelope(trade_id="1"), b"", b"", envelope(timestamp="soon")])
     sent = engine.execute(
         "SELECT trade_id, defect, raw_offset, _key "

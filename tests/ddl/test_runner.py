@@ -132,7 +132,7 @@ def test_shards_may_grow_and_shrink(engine: Engine, before: int, after: int) -> 
 
 
 def test_while_views_change_nothing_is_consumed(engine: Engine) -> None:
-    settings = make_warehouse(engine)
+    settings = make_warehouse(engine, bronze_shards=1)
     engine.sent.clear()
     apply(engine, changed(settings, bronze_shards=2))
     changes = [sql for sql in engine.sent if sql.startswith(("DROP", "CREATE", "ALTER"))]

@@ -4,10 +4,10 @@
 set -euo pipefail
 
 : "${MEDALLION_KAFKA_BOOTSTRAP_SERVERS:?}" "${MEDALLION_EXCHANGES:?}" "${MEDALLION_BRONZE_TOPIC:?}"
-: "${MEDALLION_DLQ_TOPIC:?}" "${MEDALLION_GAPS_TOPIC:?}" "${MEDALLION_KAFKA_MAX_MESSAGE_BYTES:?}" "${RAW_PARTITIONS:?}" "${BRONZE_PARTITIONS:?}" "${REPLICAS:?}"
+: "${MEDALLION_DLQ_TOPIC:?}" "${MEDALLION_GAPS_TOPIC:?}" "${MEDALLION_KAFKA_MAX_MESSAGE_BYTES:?}" "${RAW_PARTITIONS:?}" "${BRONZE_PARTITIONS:?}" "${REPLICAS:?}" "${PARTITION_GIB:?}"
 
 readonly HOUR_MS=3600000
-readonly GIB=1073741824
+readonly LIMIT="$((PARTITION_GIB * 1073741824))"
 
 # topic NAME PARTITIONS RETENTION_HOURS RETENTION_BYTES_PER_PARTITION
 topic() {
@@ -39,10 +39,10 @@ IFS=',' read -ra exchanges <<<"$MEDALLION_EXCHANGES"
 for exchange in "${exchanges[@]}"; do
     exchange="${exchange//[[:space:]]/}"
     if [[ -n "$exchange" ]]; then
-        topic "market.crypto.trades.$exchange.raw" "$RAW_PARTITIONS" 48 "$GIB"
+        topic "market.crypto.trades.$exchange.raw" "$RAW_PARTITIONS" 48 "$LIMIT"
     fi
 done
-topic market.crypto.trades.unlisted.raw 1 48 "$GIB"
-topic "$MEDALLION_BRONZE_TOPIC" "$BRONZE_PARTITIONS" 48 "$((2 * GIB))"
-topic "$MEDALLION_DLQ_TOPIC" 1 168 "$GIB"
-topic "$MEDALLION_GAPS_TOPIC" 1 168 "$GIB"
+topic market.crypto.trades.unlisted.raw 1 48 "$LIMIT"
+topic "$MEDALLION_BRONZE_TOPIC" "$BRONZE_PARTITIONS" 48 "$((2 * LIMIT))"
+topic "$MEDALLION_DLQ_TOPIC" 1 168 "$LIMIT"
+topic "$MEDALLION_GAPS_TOPIC" 1 168 "$LIMIT"
