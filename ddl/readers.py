@@ -52,11 +52,7 @@ def render_readers(settings: Settings) -> list[Statement]:
     database = f"CREATE DATABASE IF NOT EXISTS {here.clickhouse_database} ON CLUSTER {settings.clickhouse_cluster}"
     return [
         Statement("readers", 0, Kind.DATABASE, here.clickhouse_database, f"{database} ENGINE = Atomic"),
-        *(
-            statement
-            for table in tables
-            for statement in _over_all_shards(here, settings.clickhouse_database, table)
-        ),
+        *(statement for table in tables for statement in _over_all_shards(here, settings.clickhouse_database, table)),
         *(statement for statement in wanted if statement.kind is Kind.VIEW),
     ]
 

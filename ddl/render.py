@@ -40,7 +40,7 @@ def render_journal(settings: Settings) -> list[Statement]:
 
 
 def render_template(settings: Settings, name: str, **more: str) -> str:
-    """The text of a template in this folder that is no migration (`_reread.sql`), with settings and `more` filled in."""
+    """The text of a template here that is no migration (`_reread.sql`), with settings and `more` filled in."""
     return _environment(settings, MIGRATIONS_FOLDER).get_template(name).render(**more)
 
 
