@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -209,18 +208,19 @@ class Player:
         elif fault is Fault.SLOW and self.plan is not None:
             await asyncio.sleep(self.plan.slow_s)
         elif fault is Fault.ERROR:
-            await self._say(json.dumps({"error": {"code": 1, "msg": "simulated"}, "success": False, "event": "error"}))
+            await self._report_error()
 
     async def _release(self) -> None:
         held, self._held = self._held, []
         for frame, parsed in newest_first(self._code, held):
             await self._send(frame, parsed)
 
-    async def _say(self, text: str) -> None:
+    async def _report_error(self) -> None:
+        """In the exchange's own words: what it answers to a message that it does not know."""
         for subscriber in [*self.subscribers]:
-            if not subscriber.silent:
+            for reply in () if subscriber.silent else subscriber.venue.answer("simulated").replies:
                 with contextlib.suppress(ConnectionClosed):
-                    await subscriber.socket.send(text)
+                    await subscriber.socket.send(reply)
 
     def _wanted(self, parsed: Parsed) -> bool:
         if isinstance(parsed, Control):
