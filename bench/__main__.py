@@ -13,6 +13,8 @@ from typing import Any
 from rich.console import Console
 
 from bench import latency, machine, show, throughput
+from bench.cold import measure as cold_tier
+from bench.cold import show as show_cold
 from bench.plan import FULL, QUICK, Plan
 from bench.silver import measure as silver
 from bench.silver import memory
@@ -22,7 +24,7 @@ from bench.stages import measure as stages
 
 _RESULTS = Path(__file__).with_name("results")
 _RATES = (1_000.0, 5_000.0, 20_000.0)
-_KINDS = ("stages", "throughput", "latency", "silver")
+_KINDS = ("stages", "throughput", "latency", "silver", "cold")
 
 
 def main() -> int:
@@ -50,6 +52,9 @@ def main() -> int:
     if "silver" in chosen:
         result["silver"] = silver.measure(plan, console.print)
         show_silver.contest(console, result["silver"])
+    if "cold" in chosen:
+        result["cold"] = cold_tier.measure(plan, console.print)
+        show_cold.cold(console, result["cold"])
     if "memory" in chosen:
         result["memory"] = [
             memory.measure(given.trades, markets, console.print) for markets in given.markets or (1, 500)

@@ -1,0 +1,75 @@
+"""Measures the cold tier: every layer's offload and the re-derivation, beside two obvious ways to write Silver."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+from bench.cold.tier import Tier, tier
+from bench.plan import Plan
+
+LAYERS = ("raw", "bronze", "silver", "gold")
+# Row-wise appends take so long that a part of the rows must do: their rate does not depend on how many there are.
+_ROW_WISE_PART = 20
+_SCRIPT = "bench.cold.work"
+
+
+class ColdError(RuntimeError):
+    """A piece of work failed; the message is its own."""
+
+
+def measure(plan: Plan, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """One line a kind of work: medians over the runs after one that is not counted; `--quick`: one run of each.
+
+    Raises:
+        ColdError: a piece of work failed.
+    """
+    found = []
+    with tier(plan.cold_rows, say) as place:
+        for kind in (*LAYERS, "rederive-look", "rederive"):
+            say(f"Cold tier: {kind}")
+            rows = plan.cold_rows
+            found.append(_median(kind, place, rows, plan.runs))
+    for kind in ("row-wise", "arrow"):
+        # A warehouse of its own: appends would double what is re-derived.
+        rows = plan.cold_rows // _ROW_WISE_PART if kind == "row-wise" else plan.cold_rows
+        with tier(rows, say) as place:
+            say(f"Cold tier: {kind} append of {rows:,} rows")
+            found.append(_median(kind, place, rows, plan.runs))
+    obvious = next(one["rows_per_s"] for one in found if one["kind"] == "row-wise")
+    for one in found:
+        one["times_row_wise"] = one["rows_per_s"] / obvious if one["kind"] in {"silver", "arrow"} else None
+    return found
+
+
+def _median(kind: str, place: Tier, rows: int, runs: int) -> dict[str, Any]:
+    warm_up = 0 if runs == 1 else 1
+    laps = [_work(kind, place, rows) for _ in range(warm_up + runs)][warm_up:]
+    rates = [lap["rows"] / lap["seconds"] for lap in laps]
+    return {
+        "kind": kind,
+        "rows": laps[0]["rows"],
+        "rows_per_s": median(rates),
+        "slowest_rows_per_s": min(rates),
+        "fastest_rows_per_s": max(rates),
+        "mb_per_s": median(lap["bytes"] / lap["seconds"] / 1e6 for lap in laps),
+        "peak_rss_mb": max(lap["peak_rss_mb"] for lap in laps),
+        "node_cpu_s": median(lap["node_cpu_s"] for lap in laps),
+        "own_cpu_s": median(lap["cpu_s"] for lap in laps),
+        "laps": laps,
+    }
+
+
+def _work(kind: str, place: Tier, rows: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", _SCRIPT, kind, place.settings.model_dump_json(), str(rows), place.day.isoformat()]
+    before = place.node.cpu_times()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ColdError(f"{kind}: {done.stderr[-2000:]}")
+    after = place.node.cpu_times()
+    lap: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return {**lap, "node_cpu_s": after.user + after.system - before.user - before.system}

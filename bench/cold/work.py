@@ -1,0 +1,110 @@
+"""`python -m bench.cold.work KIND SETTINGS ROWS DAY`: one piece of work in a process of its own; JSON on its output.
+
+KIND: `raw`, `bronze`, `silver`, `gold` (the offload of a layer), `row-wise` and `arrow` (Silver appended to a table by
+pyiceberg, what one would write first), `rederive-look` and `rederive` (re-derivation of the day).
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import clickhouse_connect
+import pyarrow as pa
+from clickhouse_driver import Client
+
+from config.connections import clickhouse_http, clickhouse_native
+from config.settings import Settings
+from offload.catalog import ensure_tables, open_catalog
+from offload.export import select_of
+from offload.rederive import rederive
+from offload.run import run
+from offload.tables import BY_NAME, LAYERS
+
+Work = Callable[[Settings, str, int, datetime], tuple[int, int]]
+_SILVER = BY_NAME["silver_trades"]
+_FROM, _TO = 0, 7_258_118_400_000_000
+# Rows of an append: what a loop over a cursor takes at a time.
+_BATCH = 1_000
+
+
+def main() -> None:
+    """Do it and say rows, bytes, seconds, CPU and the most memory this process had resident, before and in all."""
+    kind, settings, rows, day = sys.argv[1], Settings.model_validate_json(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    done, size = _WORK.get(kind, _offload)(settings, kind, rows, datetime.fromisoformat(day))
+    seconds = time.perf_counter() - began
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    found = {
+        "kind": kind,
+        "rows": done,
+        "bytes": size,
+        "seconds": seconds,
+        "cpu_s": used.ru_utime + used.ru_stime,
+        "rss_before_mb": before / 1024,
+        "peak_rss_mb": used.ru_maxrss / 1024,
+    }
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+def _offload(settings: Settings, kind: str, rows: int, day: datetime) -> tuple[int, int]:
+    del rows, day
+    report = run(settings, layers=tuple(layer for layer in LAYERS if layer == kind), again=True)
+    written = [part for part in report.slices if part.outcome == "written"]
+    return sum(part.rows for part in written), sum(part.bytes for part in written)
+
+
+def _row_wise(settings: Settings, kind: str, rows: int, day: datetime) -> tuple[int, int]:
+    """Rows of a cursor, a thousand at a time, each thousand appended."""
+    del kind, day
+    table = ensure_tables(open_catalog(settings), settings.iceberg_namespace)[_SILVER.name]
+    schema = table.schema().as_arrow()
+    sql = _silver_sql(settings).replace("{from_us:Int64}", str(_FROM)).replace("{to_us:Int64}", str(_TO))
+    cursor = Client(**clickhouse_native(settings)).execute_iter(sql)
+    for batch in _batches(islice(cursor, rows)):
+        table.append(pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in batch], schema))
+    return rows, 0
+
+
+def _batches(cursor: Iterator[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+    while batch := list(islice(cursor, _BATCH)):
+        yield batch
+
+
+def _arrow(settings: Settings, kind: str, rows: int, day: datetime) -> tuple[int, int]:
+    """All rows as one Arrow table, appended."""
+    del kind, day
+    table = ensure_tables(open_catalog(settings), settings.iceberg_namespace)[_SILVER.name]
+    client = clickhouse_connect.get_client(**clickhouse_http(settings))
+    parameters = {"from_us": _FROM, "to_us": _TO}
+    found = client.query_arrow(f"{_silver_sql(settings)} LIMIT {rows}", parameters=parameters, use_strings=True)
+    table.append(found.cast(table.schema().as_arrow()))
+    return found.num_rows, 0
+
+
+def _silver_sql(settings: Settings) -> str:
+    return select_of(_SILVER, partition=False, hot=f"{settings.clickhouse_database}.{_SILVER.hot}")
+
+
+def _rederive(settings: Settings, kind: str, rows: int, day: datetime) -> tuple[int, int]:
+    del rows
+    days = rederive(settings, day, day + timedelta(days=1), dry_run=kind == "rederive-look")
+    return sum(one.rows for one in days), 0
+
+
+_WORK: dict[str, Work] = {
+    "row-wise": _row_wise,
+    "arrow": _arrow,
+    "rederive-look": _rederive,
+    "rederive": _rederive,
+}
+
+if __name__ == "__main__":
+    main()
