@@ -38,6 +38,10 @@ def up(
             help="memory: in-memory, forgets when it stops. kafka: Apache Kafka (needs Java 17; fetched with Maven).",
         ),
     ] = "memory",
+    offload: Annotated[
+        bool,
+        typer.Option("--offload", help="Run the hourly offload, too (about 300 MB); else `medallion offload run`."),
+    ] = False,
     kafka_home: Annotated[
         Path | None,
         typer.Option(envvar="KAFKA_HOME", help="An unpacked Apache Kafka 4, instead of fetching one."),
@@ -51,7 +55,9 @@ def up(
         def watch(state: StackState) -> None:
             spinner.update("Starting " + ", ".join(f"{service.name}: {service.state}" for service in state.services))
 
-        state = control.start(folder, native_port, http_port, workers, watch, broker=broker, kafka_home=kafka_home)
+        state = control.start(
+            folder, native_port, http_port, workers, watch, broker=broker, kafka_home=kafka_home, offload=offload
+        )
     if as_json:
         print_json(state)
     else:

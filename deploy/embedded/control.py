@@ -39,11 +39,13 @@ def start(
     *,
     broker: BrokerKind = "memory",
     kafka_home: Path | None = None,
+    offload: bool = False,
 ) -> StackState:
     """Start a stack in the background and return when every process of it is healthy.
 
     Ports of 0 are chosen free. `watch` sees each new state while it starts. `kafka_home` is an unpacked Apache Kafka 4
-    for the broker "kafka"; without it `KAFKA_HOME`, else the pinned jars, fetched with Maven once.
+    for the broker "kafka"; without it `KAFKA_HOME`, else the pinned jars, fetched with Maven once. `offload` adds the
+    hourly offload.
 
     Raises:
         StackError: unwritable folder, second start on it, taken port, no Java or Kafka, or a process that does not
@@ -56,7 +58,7 @@ def start(
             pass
     for port in (native_port, http_port):
         _check_port(port)
-    ports = _choose(native_port, http_port, workers)
+    ports = _choose(native_port, http_port, workers, offload=offload)
     _remove_survivors(directory)
     kafka = None
     if broker == "kafka":
@@ -162,10 +164,10 @@ def _check_port(port: int) -> None:
         raise StackError(f"Port {port} on {LOOPBACK} cannot be used: choose another one, or 0 for any free port.")
 
 
-def _choose(native_port: int, http_port: int, workers: int) -> Ports:
+def _choose(native_port: int, http_port: int, workers: int, *, offload: bool) -> Ports:
     """Free ports for those given as 0."""
-    native, http, *metrics = free_ports(2 + workers)
-    return Ports(native_port or native, http_port or http, tuple(metrics))
+    native, http, service, *metrics = free_ports(3 + workers)
+    return Ports(native_port or native, http_port or http, tuple(metrics), service if offload else 0)
 
 
 def _spawn_supervisor(directory: DataDir, ports: Ports, kafka: Kafka | None) -> subprocess.Popen[bytes]:
@@ -173,6 +175,8 @@ def _spawn_supervisor(directory: DataDir, ports: Ports, kafka: Kafka | None) -> 
     argv += ["--native-port", str(ports.clickhouse_native), "--http-port", str(ports.clickhouse_http)]
     for port in ports.metrics:
         argv += ["--metrics-port", str(port)]
+    if ports.offload:
+        argv += ["--offload-port", str(ports.offload)]
     if kafka is not None:
         argv += ["--kafka-java", str(kafka.java), "--kafka-libs", str(kafka.libs)]
     with (directory.logs / "supervisor.log").open("ab") as output:
@@ -217,7 +221,7 @@ def _remove_survivors(directory: DataDir) -> int:
     if state is None or directory.locked():
         return 0
     broker = str(directory.kafka) if state.broker == "kafka" else "deploy.embedded.broker"
-    markers = {"broker": broker, "clickhouse": "deploy.embedded.clickhouse"}
+    markers = {"broker": broker, "clickhouse": "deploy.embedded.clickhouse", "offload": "offload serve"}
     found = [
         process
         for service in state.services

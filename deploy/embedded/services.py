@@ -18,11 +18,12 @@ PASSWORD_VARIABLE = "MEDALLION_CLICKHOUSE_PASSWORD"  # noqa: S105 - its name
 
 @dataclass(frozen=True)
 class Ports:
-    """TCP ports of the stack on the loopback address."""
+    """TCP ports of the stack on the loopback address; `metrics`: one a Silver worker; `offload`: 0 for none."""
 
     clickhouse_native: int
     clickhouse_http: int
     metrics: tuple[int, ...]
+    offload: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,16 @@ def silver_service(index: int, ports: Ports, environment: Mapping[str, str]) -> 
         (sys.executable, "-m", "silver_processor"),
         {**environment, "MEDALLION_METRICS_PORT": str(port)},
         _answering(f"http://{LOOPBACK}:{port}/readyz"),
+    )
+
+
+def offload_service(port: int, environment: Mapping[str, str]) -> Service:
+    """The hourly offload, ready once it shows its metrics: its first run may take long."""
+    return Service(
+        "offload",
+        (sys.executable, "-m", "cli", "offload", "serve"),
+        {**environment, "MEDALLION_METRICS_PORT": str(port)},
+        _answering(f"http://{LOOPBACK}:{port}/metrics"),
     )
 
 

@@ -81,6 +81,34 @@ def test_a_killed_process_comes_back(stack: Path, medallion: Medallion) -> None:
     assert medallion("query", "SELECT 1", "--data-dir", stack).stdout == "1\n"
 
 
+def test_the_offload_is_a_service_of_its_own_where_it_is_asked_for(
+    tmp_path: Path, medallion: Medallion, recordings: Path
+) -> None:
+    folder = tmp_path / "stack"
+    medallion("up", "--data-dir", folder, "--detach", "--offload")
+    before = pids(medallion, folder)
+    assert set(before) == {"supervisor", "broker", "clickhouse", "silver-0", "offload"}
+    os.kill(before["offload"], signal.SIGKILL)
+
+    @eventually
+    def back() -> None:
+        assert medallion("status", "--data-dir", folder, check=False).returncode == 0
+        assert pids(medallion, folder)["offload"] not in (None, before["offload"])
+
+    back()
+    # By hand beside the service: both may be at work.
+    medallion("replay", recordings / "kraken_v2_btcusd.jsonl", "--exchange", "kraken", "--data-dir", folder)
+    medallion("drain", "--data-dir", folder)
+    medallion("offload", "run", "--until-now", "--data-dir", folder)
+    tables = json.loads(medallion("offload", "status", "--data-dir", folder, "--json").stdout)
+    assert {table["table"]: table["rows"] for table in tables}["silver_trades"] == 52
+    proof = json.loads(medallion("lineage", "verify", "--data-dir", folder, "--json").stdout)
+    assert (proof["holds"], sum(count["raw"] for count in proof["counts"])) == (True, 52)
+    after = pids(medallion, folder)
+    medallion("down", "--data-dir", folder)
+    assert [name for name, pid in after.items() if alive(pid)] == []
+
+
 def test_a_killed_supervisor_takes_its_processes_with_it(stack: Path, medallion: Medallion) -> None:
     before = pids(medallion, stack)
     os.kill(before["supervisor"], signal.SIGKILL)
