@@ -1,26 +1,21 @@
-"""`medallion offload run|serve|status|gate|verify` and `medallion lineage trace|verify`: the cold tier, its proofs."""
+"""`medallion offload run|serve|status|gate|maintain|verify`: the cold tier."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from cli.context import DataDirOption, JsonOption, err, load_settings, out, print_json, print_table
-from cli.show_trace import print_candles, print_changes, print_trace
+from cli.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
 from cli.union_views import views
 from config import logs
 from config.errors import MedallionError
 from config.settings import Settings
-from ddl.layers import load_layers
 from offload.compaction import compact
 from offload.gate import close_gate
-from offload.hot import ClickHouseHttp
-from offload.lineage import LineageCount, count_lineage, find_missing
 from offload.maintenance import maintain
 from offload.report import OffloadReport
 from offload.report import Progress as Step
@@ -28,13 +23,11 @@ from offload.run import run as run_offload
 from offload.service import OffloadService
 from offload.status import status as cold_status
 from offload.tables import LAYERS, Layer
-from offload.trace import Tracer
 from offload.verify import VerifyReport
 from offload.verify import verify as verify_cold
 
 offload_app = typer.Typer(help="Hot rows to Iceberg.", no_args_is_help=True)
 offload_app.command("views")(views)
-lineage_app = typer.Typer(help="Where every number came from.")
 
 FORMATS = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H", "%Y-%m-%d", "%Y-%m-%d %H:%M:%S"]
 FromOption = Annotated[
@@ -92,15 +85,18 @@ def _layers(names: list[str] | None) -> tuple[Layer, ...]:
 
 @offload_app.command("status")
 def offload_status(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """Say of each cold table how far it is: last complete slice, rows, files, bytes, and hours that are overdue."""
+    """Say of each cold table how far it is: last hour and slice, rows, files, bytes, and hours that are overdue."""
     tables = cold_status(load_settings(data_dir))
     if as_json:
         print_json(tables)
         return
     print_table(
         "Iceberg",
-        ("cold table", "last complete slice", "rows", "files", "bytes", "hours pending", "lag, s"),
-        [(t.table, t.last_slice, t.rows, t.files, t.bytes, t.pending, round(t.lag_seconds)) for t in tables],
+        ("cold table", "complete until", "last complete slice", "rows", "files", "bytes", "hours pending", "lag, s"),
+        [
+            (t.table, t.complete_until, t.last_slice, t.rows, t.files, t.bytes, t.pending, round(t.lag_seconds))
+            for t in tables
+        ],
     )
 
 
@@ -205,71 +201,6 @@ def offload_verify(
         raise ProofError("Hot and cold differ in the slices named above.")
 
 
-@lineage_app.callback()
-def lineage() -> None:
-    """Where every number came from."""
-
-
-@lineage_app.command("verify")
-def lineage_verify(
-    since: FromOption = None,
-    until: ToOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Prove by counting that every raw message is in exactly one of Silver, duplicates and DLQ; exit 1 if not."""
-    hot = ClickHouseHttp(load_settings(data_dir))
-    counts = count_lineage(hot, utc(since), utc(until))
-    missing = find_missing(hot, utc(since), utc(until)) if any(count.missing for count in counts) else []
-    if as_json:
-        print_json({"counts": counts, "missing": missing, "holds": all(count.holds for count in counts)})
-    else:
-        print_lineage(counts)
-        print_table(
-            "Raw messages found nowhere (drained? `medallion drain`)",
-            ("topic", "partition", "offset", "exchange", "symbol", "trade id"),
-            [(m.raw_topic, str(m.raw_partition), str(m.raw_offset), m.exchange, m.symbol, m.trade_id) for m in missing],
-            empty="none",
-        )
-    if not all(count.holds for count in counts):
-        raise ProofError("Some raw messages are not in exactly one place.")
-
-
-@lineage_app.command("trace")
-def lineage_trace(
-    exchange: Annotated[str, typer.Option(help="Exchange-and-market code.")],
-    symbol: Annotated[str, typer.Option(help="Canonical symbol, or the exchange's own.")],
-    trade_id: Annotated[str | None, typer.Option(help="The exchange's trade id.")] = None,
-    candle: Annotated[str | None, typer.Option(help="Instead of a trade a candle: 1m, 5m, 15m, 30m, 1h or 1d.")] = None,
-    at: Annotated[datetime | None, typer.Option(help="A time within the candle (UTC).", formats=FORMATS)] = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Follow one trade or candle through every layer, hot and cold; exit 1 if a value changed on the way."""
-    if (trade_id is None) == (candle is None) or (candle is None) != (at is None):
-        raise typer.BadParameter("give --trade-id, or --candle with --at", param_hint="--trade-id")
-    if candle and candle not in {frame.code for frame in load_layers().timeframes}:
-        raise typer.BadParameter("choose of 1m, 5m, 15m, 30m, 1h, 1d", param_hint="--candle")
-    tracer = Tracer(load_settings(data_dir))
-    if trade_id is not None:
-        trace = tracer.trade(exchange, symbol, trade_id)
-        print_json(trace) if as_json else print_trace(trace)
-        changes = trace.changes
-    else:
-        moment = utc(at)
-        assert candle is not None
-        assert moment is not None
-        found = tracer.candle(candle, exchange, symbol, moment)
-        changes = found.changes
-        if as_json:
-            print_json(found)
-        else:
-            print_candles([found])
-            print_changes(changes)
-    if changes:
-        raise ProofError(f"Changed first in {changes[0].layer}: {changes[0].field}.")
-
-
 def offload_with_progress(
     settings: Settings,
     *,
@@ -298,7 +229,7 @@ def print_offload(report: OffloadReport) -> None:
     for part in report.slices:
         totals = tables[part.table]
         totals[0] += part.rows
-        if part.outcome == "written":
+        if part.outcome in {"written", "rebuilt"}:
             totals[1] += part.rows
             totals[2] += part.files
             totals[3] += part.bytes
@@ -314,8 +245,11 @@ def print_verification(report: VerifyReport) -> None:
     """A line a cold table, then every difference."""
     print_table(
         "Hot against cold",
-        ("cold table", "slices", "still open", "hot rows", "cold rows", "differences"),
-        [(t.table, t.slices, t.open_slices, t.hot_rows, t.cold_rows, len(t.differences)) for t in report.tables],
+        ("cold table", "slices", "still open", "hot rows", "cold rows", "only cold now", "differences"),
+        [
+            (t.table, t.slices, t.open_slices, t.hot_rows, t.cold_rows, t.only_cold, len(t.differences))
+            for t in report.tables
+        ],
     )
     differences = [difference for table in report.tables for difference in table.differences]
     print_table(
@@ -324,24 +258,3 @@ def print_verification(report: VerifyReport) -> None:
         [(d.table, d.slice, d.exchange, d.symbol, d.hot_rows, d.cold_rows) for d in differences],
         empty="none",
     )
-
-
-def print_lineage(counts: Iterable[LineageCount]) -> bool:
-    """The counting proof by exchange and symbol, its sum as one line; whether it holds."""
-    names = ("raw", "silver", "duplicates", "dlq", "missing", "in_several")
-    markets: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(names))
-    for count in counts:
-        totals = markets[count.exchange, count.symbol]
-        for index, name in enumerate(names):
-            totals[index] += getattr(count, name)
-    print_table(
-        "Lineage: every raw message is in exactly one place",
-        ("exchange", "symbol", "raw", "silver", "duplicates", "dead letters", "missing", "in several"),
-        [(*market, *totals) for market, totals in sorted(markets.items())],
-    )
-    raw, silver, duplicates, dlq, missing, several = (
-        (sum(column) for column in zip(*markets.values(), strict=True)) if markets else (0,) * 6
-    )
-    sign = "=" if raw == silver + duplicates + dlq else "≠"
-    out.print(f"raw {raw:,} {sign} silver {silver:,} + duplicates {duplicates:,} + dead letters {dlq:,}", style="bold")
-    return sign == "=" and missing == 0 and several == 0

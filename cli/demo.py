@@ -11,9 +11,10 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cli import lag
-from cli.cold import offload_with_progress, print_lineage, print_offload
+from cli.cold import offload_with_progress, print_offload
 from cli.context import clickhouse, err, out, print_table
 from cli.dlq import ALL, print_stats
+from cli.lineage import print_lineage
 from cli.statements import rows
 from config.errors import MedallionError
 from config.settings import Settings

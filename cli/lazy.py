@@ -24,7 +24,7 @@ COMMANDS = {
     "ddl": "cli.migrations:app",
     "dlq": "cli.dlq:app",
     "offload": "cli.cold:offload_app",
-    "lineage": "cli.cold:lineage_app",
+    "lineage": "cli.lineage:app",
     "pin": "cli.pins:app",
     "rederive": "cli.rederive:rederive",
     "symbols": "cli.symbols:app",

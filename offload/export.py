@@ -114,6 +114,21 @@ def export_slice(
     return Export(part, tuple(files))
 
 
+def export_query(hot: HotStore, table: Table, part: Slice, sql: str, parameters: Parameters, attempt: str) -> Export:
+    """Write the rows of a query as the one file of a slice; if that fails, it does not stay.
+
+    Raises:
+        OffloadError: as `export_slice`.
+    """
+    path = f"{slice_folder(table, part)}/{attempt}-00000.parquet"
+    try:
+        file = write_query(hot, table, sql, parameters, path)
+    except BaseException:
+        remove(table.io, path)
+        raise
+    return Export(part, (file,))
+
+
 def discard(table: Table, export: Export) -> None:
     """Remove the files of an export that will not be committed."""
     for file in export.files:

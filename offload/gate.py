@@ -14,7 +14,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
+from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from config.settings import Settings
 from ddl.layers import Retention, load_layers
@@ -23,6 +25,8 @@ from offload.compare import Sums, add_sums, cold_sources, merge_key, sums_of
 from offload.export import select_of
 from offload.hint import publish_hint
 from offload.hot import ClickHouseHttp, HotStore
+from offload.late import SilverState, is_confirmed
+from offload.ledger import left_properties
 from offload.lineage import EARLIEST_US, LATEST_US
 from offload.slices import Slice, hot_partition, instant
 from offload.tables import TABLES, ColdTable
@@ -115,16 +119,29 @@ class _Gate:
             names = {"source": leaving(table), "target": table}
             self._hot.command(render("move_partition.sql", **names), {"partition": partition})
         else:
+            self._note_left(cold, partition)
             self._hot.command(render("drop_partition.sql", table=leaving(table)), {"partition": partition})
         return why
+
+    @retry(
+        retry=retry_if_exception_type(CommitFailedException),
+        stop=stop_after_attempt(10),
+        wait=wait_random(0.01, 0.3),
+        reraise=True,
+    )
+    def _note_left(self, cold: ColdTable, partition: str) -> None:
+        """Remember in Iceberg that it has the partition alone from now on: missing there, it is missing."""
+        with self._tables[cold.name].refresh().transaction() as transaction:
+            transaction.set_properties(left_properties(partition, self._now))
 
     def _difference(self, table: str, cold: ColdTable, partition: str, source: str) -> str:
         """How `source`, which shows the partition of the hot `table`, differs from the cold table; "" if not."""
         part = hot_partition(partition)
         here, there = self._compare(table, cold, partition, part, source)
-        if here == there:
-            return ""
         differing = sorted(group for group in here.keys() | there.keys() if here.get(group) != there.get(group))
+        exchanges = {exchange for exchange, _ in differing}
+        if not differing or (cold.layer == "gold" and self._are_late(cold, part, source, exchanges)):
+            return ""
         exchange, symbol = differing[0]
         hot_rows, cold_rows = (sum(rows for rows, _ in sums.values()) for sums in (here, there))
         named = f"{exchange} {symbol}" + (f" and {len(differing) - 1} more" if len(differing) > 1 else "")
@@ -155,6 +172,17 @@ class _Gate:
                 names = {"event": cold.hot_event, "arrival": cold.arrival, "hours": hours, "key": exchange}
                 add_sums(there, sums_of(self._hot, cold, render("cold_part.sql", source=piece, **names), span, key))
         return here, there
+
+    def _are_late(self, cold: ColdTable, part: Slice, source: str, exchanges: Collection[str]) -> bool:
+        """Whether the partition left before, and these exchanges' hot candles are late ones, known to Iceberg, too."""
+        sql = render("gold_measure.sql", select=select_of(cold, partition=True, hot=source))
+        pieces = [Slice(part.from_us, part.to_us, exchange) for exchange in sorted(exchanges)]
+        trades = [int(self._hot.rows(sql, self._span(cold, piece, piece.key))[0]["trades"]) for piece in pieces]
+        silver = SilverState.look(self._hot, self._tables["silver_trades"].refresh())
+        return all(
+            is_confirmed(self._hot, silver, self._tables[cold.name], cold, piece, source, count)
+            for piece, count in zip(pieces, trades, strict=True)
+        )
 
     def _span(self, cold: ColdTable, part: Slice, exchange: str) -> dict[str, str | int]:
         by_event = bool(cold.arrival) and cold.hot_event != cold.arrival

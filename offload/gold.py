@@ -1,23 +1,31 @@
-"""Offload of the candles: the partitions that new Silver rows touched, each exported whole, all in one commit."""
+"""Offload of the candles: the partitions that new Silver rows touched, each exported whole, all in one commit.
+
+A partition whose hot candles are not whole any more (the gate let it go, then a trade came) is made of cold Silver
+instead: see `offload.late`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from pyiceberg.table import Table
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from offload.commit import Replacement
 from offload.errors import CommitConflictError
-from offload.export import discard, export_slice, select_of
+from offload.export import Export, discard, export_query, export_slice, select_of
+from offload.late import SilverState, rebuilt_select
 from offload.ledger import SliceRecord, ledger_properties, read_ledger, read_silver_windows, silver_properties
 from offload.report import Outcome, SliceReport
-from offload.slices import HOUR_US, Slice, gold_slices, hour, parse_gold_id
+from offload.slices import DAY_US, HOUR_US, Slice, gold_slices, hour, parse_gold_id
 from offload.tables import BY_NAME, ColdTable
 from offload.task import ATTEMPTS, Task, commit, new_attempt
 from offload.templates import render
 
 # Later than any candle: nothing is left out for being open.
 NO_END_US = 7_258_118_400_000_000
+_SILVER = BY_NAME["silver_trades"]
 
 
 @retry(
@@ -33,62 +41,116 @@ def offload_gold(task: Task, cold: ColdTable) -> list[SliceReport]:
         OffloadError: as `offload.run.run`.
     """
     table = task.load(cold)
-    ledger = read_ledger(table.properties)
-    silver = BY_NAME["silver_trades"]
-    windows = task.arrivals(silver)
+    windows = task.arrivals(_SILVER)
     followed = read_silver_windows(table.properties)
     news = {start: rows for start, rows in windows.items() if task.again or rows > followed.get(hour(start).id, 0)}
-    touched = gold_slices(cold, _touched(task, news))
-    until_us = NO_END_US if task.until_now else task.closed_us
-    waiting = {parse_gold_id(cold, name) for name, record in ledger.items() if not record.final}
-    attempt = new_attempt()
-    replacements: list[Replacement] = []
-    reports: list[SliceReport] = []
-    records: dict[str, SliceRecord] = {}
+    work = _Work(task, cold, table, read_ledger(table.properties), _touched(task, news))
     try:
-        for part in sorted(touched | waiting):
-            known = ledger.get(part.id)
-            measure = _measure(task, cold, part, until_us)
-            final = part.to_us <= task.closed_us
-            if known is not None and (measure < known.measure or (measure == known.measure and part not in touched)):
-                outcome: Outcome = "kept" if measure < known.measure else "unchanged"
-                if outcome == "unchanged" and (known.until_us, known.final) != (until_us, final):
-                    records[part.id] = known.model_copy(update={"until_us": until_us, "final": final})
-                report = SliceReport(table=cold.name, slice=part.id, outcome=outcome, rows=known.rows, final=final)
-                reports.append(report)
-                continue
-            task.say(cold, part.id, "exporting")
-            export = export_slice(task.hot, table, cold, part, until_us, attempt)
-            task.say(cold, part.id, "exported", export.rows)
-            fresh = SliceRecord(
-                attempt=attempt,
-                rows=export.rows,
-                measure=measure,
-                until_us=until_us,
-                final=final,
-            )
-            replacements.append(Replacement(export, fresh))
+        work.export()
     except BaseException:
-        for replacement in replacements:
+        for replacement in work.replacements:
             discard(table, replacement.export)
         raise
-    followed_now = silver_properties((hour(start).id, rows) for start, rows in news.items())
-    more = {**ledger_properties(records), **followed_now}
-    if replacements or more:
-        commit(task, table, cold, attempt, replacements, more)
-    reports += [
-        SliceReport(
-            table=cold.name,
-            slice=replacement.export.part.id,
-            outcome="written",
-            rows=replacement.export.rows,
-            files=len(replacement.export.files),
-            bytes=replacement.export.size,
-            final=replacement.record.final,
+    more = {
+        **ledger_properties(work.records),
+        **silver_properties((hour(start).id, rows) for start, rows in news.items() if start not in work.postponed),
+    }
+    if work.replacements or more:
+        commit(task, table, cold, work.attempt, work.replacements, more)
+    return work.reports
+
+
+@dataclass
+class _Work:
+    """One attempt at a time frame; `touched`: (exchange, day in µs) of the new Silver rows.
+
+    `records`: slices that only became final; `postponed`: arrival hours that the next run must look at again.
+    """
+
+    task: Task
+    cold: ColdTable
+    table: Table
+    ledger: Mapping[str, SliceRecord]
+    touched: set[tuple[str, int]]
+    attempt: str = field(default_factory=new_attempt)
+    replacements: list[Replacement] = field(default_factory=list)
+    reports: list[SliceReport] = field(default_factory=list)
+    records: dict[str, SliceRecord] = field(default_factory=dict)
+    postponed: frozenset[int] = frozenset()
+
+    def export(self) -> None:
+        """Write the files of every slice that has to be replaced."""
+        until_us = NO_END_US if self.task.until_now else self.task.closed_us
+        touched = gold_slices(self.cold, self.touched)
+        waiting = {parse_gold_id(self.cold, name) for name, record in self.ledger.items() if not record.final}
+        measures = {part: self._measure(part, until_us) for part in sorted(touched | waiting)}
+        closed = [part for part in touched if self._is_final(part)]
+        # Looked at after the candles were counted: what comes in between makes them look incomplete, never complete.
+        silver = SilverState.look(self.task.hot, self.task.load(_SILVER)) if closed else None
+        for part, measure in measures.items():
+            known = self.ledger.get(part.id)
+            if silver is not None and part in closed and self._is_late(silver, part, measure):
+                self._rebuild(silver, part, known, until_us)
+            elif known is not None and (measure < known.measure or (measure == known.measure and part not in touched)):
+                self._leave(part, known, measure, until_us)
+            else:
+                self._replace(part, measure, until_us)
+
+    def _is_final(self, part: Slice) -> bool:
+        return part.to_us <= self.task.closed_us
+
+    def _is_late(self, silver: SilverState, part: Slice, measure: int) -> bool:
+        return measure < silver.trades(part) + silver.waiting(self.task.hot, part)
+
+    def _measure(self, part: Slice, until_us: int) -> int:
+        """Trades in the hot candles of a partition; they only grow, unless the hot tier has let go of some."""
+        sql = render("gold_measure.sql", select=select_of(self.cold, partition=True))
+        span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": until_us}
+        return int(self.task.hot.rows(sql, {**span, "key": part.key})[0]["trades"])
+
+    def _leave(self, part: Slice, known: SliceRecord, measure: int, until_us: int) -> None:
+        outcome: Outcome = "kept" if measure < known.measure else "unchanged"
+        final = self._is_final(part)
+        if outcome == "unchanged" and (known.until_us, known.final) != (until_us, final):
+            self.records[part.id] = known.model_copy(update={"until_us": until_us, "final": final})
+        self.reports.append(
+            SliceReport(table=self.cold.name, slice=part.id, outcome=outcome, rows=known.rows, final=final)
         )
-        for replacement in replacements
-    ]
-    return reports
+
+    def _replace(self, part: Slice, measure: int, until_us: int) -> None:
+        self.task.say(self.cold, part.id, "exporting")
+        export = export_slice(self.task.hot, self.table, self.cold, part, until_us, self.attempt)
+        self._take(export, "written", measure, until_us)
+
+    def _rebuild(self, silver: SilverState, part: Slice, known: SliceRecord | None, until_us: int) -> None:
+        if silver.waiting(self.task.hot, part):
+            # Their hours are not in cold Silver yet: a run that has brought them there makes the candles.
+            self.postponed = silver.stale
+            rows = known.rows if known else 0
+            self.reports.append(SliceReport(table=self.cold.name, slice=part.id, outcome="kept", rows=rows))
+            return
+        self.task.say(self.cold, part.id, "exporting")
+        days = {us // DAY_US for key, us in self.touched if key == part.key and part.from_us <= us < part.to_us}
+        sql, span = rebuilt_select(self.task.hot, silver, self.table, self.cold, part, days)
+        export = export_query(self.task.hot, self.table, part, sql, span, self.attempt)
+        self._take(export, "rebuilt", silver.trades(part), until_us)
+
+    def _take(self, export: Export, outcome: Outcome, measure: int, until_us: int) -> None:
+        part, final = export.part, self._is_final(export.part)
+        self.task.say(self.cold, part.id, "exported", export.rows)
+        record = SliceRecord(attempt=self.attempt, rows=export.rows, measure=measure, until_us=until_us, final=final)
+        self.replacements.append(Replacement(export, record))
+        self.reports.append(
+            SliceReport(
+                table=self.cold.name,
+                slice=part.id,
+                outcome=outcome,
+                rows=export.rows,
+                files=len(export.files),
+                bytes=export.size,
+                final=final,
+            )
+        )
 
 
 def _touched(task: Task, windows: Mapping[int, int]) -> set[tuple[str, int]]:
@@ -102,10 +164,3 @@ def _touched(task: Task, windows: Mapping[int, int]) -> set[tuple[str, int]]:
     sql = render("touched.sql")
     rows = [row for from_us, to_us in spans for row in task.hot.rows(sql, {"from_us": from_us, "to_us": to_us})]
     return {(row["key"], int(row["day_us"])) for row in rows}
-
-
-def _measure(task: Task, cold: ColdTable, part: Slice, until_us: int) -> int:
-    """Trades in the hot candles of a partition; they only grow, unless the hot tier has let go of some."""
-    sql = render("gold_measure.sql", select=select_of(cold, partition=True))
-    span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": until_us, "key": part.key}
-    return int(task.hot.rows(sql, span)[0]["trades"])

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import clickhouse_connect
+import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from config.connections import clickhouse_http
@@ -37,6 +38,7 @@ _QUERY_SETTINGS: dict[str, Any] = {
     "max_bytes_before_external_sort": 100_000_000,
     "max_threads": 2,
 }
+_INSERT_SETTINGS: dict[str, Any] = {"insert_deduplicate": 0, "max_partitions_per_insert_block": 0, "async_insert": 0}
 
 
 class HotStore(Protocol):
@@ -48,6 +50,10 @@ class HotStore(Protocol):
 
     def command(self, sql: str, parameters: Parameters) -> None:
         """A statement without a result. Raises HotStoreError."""
+        ...
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        """Append rows, columns by name, whatever was inserted before. Raises HotStoreError."""
         ...
 
     @contextmanager
@@ -87,6 +93,16 @@ class ClickHouseHttp:
             self._client.command(sql, parameters=dict(parameters))
         except ClickHouseError as error:
             raise HotStoreError(_explain(error, sql)) from error
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as writer:
+            writer.write_table(rows)
+        body = bytes(sink.getvalue())
+        try:
+            self._client.raw_insert(table, rows.column_names, body, settings=_INSERT_SETTINGS, fmt="ArrowStream")
+        except ClickHouseError as error:
+            raise HotStoreError(f"ClickHouse refused rows for {table}: {error}") from error
 
     @contextmanager
     def parquet(self, sql: str, parameters: Parameters) -> Iterator[Iterator[bytes]]:

@@ -6,12 +6,14 @@ Snapshot summaries carry the attempt and the slices too, but snapshots expire; p
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 PREFIX = "medallion.slice."
 SILVER_PREFIX = "medallion.silver-window."
+LEFT_PREFIX = "medallion.left."
 SUMMARY_ATTEMPT = "medallion.attempt"
 SUMMARY_SLICES = "medallion.slices"
 
@@ -63,3 +65,13 @@ def read_silver_windows(properties: Mapping[str, str]) -> dict[str, int]:
 def silver_properties(windows: Iterable[tuple[str, int]]) -> dict[str, str]:
     """The properties that record Silver windows as followed."""
     return {SILVER_PREFIX + name: str(rows) for name, rows in windows}
+
+
+def read_left(properties: Mapping[str, str]) -> frozenset[str]:
+    """Ids of the hot partitions that the gate let go since the cold table has their rows."""
+    return frozenset(key.removeprefix(LEFT_PREFIX) for key in properties if key.startswith(LEFT_PREFIX))
+
+
+def left_properties(partition: str, at: datetime) -> dict[str, str]:
+    """The property that records a partition as gone (UTC)."""
+    return {LEFT_PREFIX + partition: at.isoformat()}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 
 from offload.compaction import Compaction
@@ -15,6 +16,7 @@ from offload.maintenance import Upkeep
 from offload.report import OffloadReport
 from offload.status import TableStatus
 
+_SHOWN = {"table", "complete_until", "rows", "files", "bytes", "pending", "lag_seconds"}
 _SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 
 
@@ -23,6 +25,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.tables: tuple[TableStatus, ...] = ()
         self.runs = Counter("medallion_offload_runs", "Offload runs by outcome", ["outcome"], registry=self.registry)
         self.seconds = Histogram(
             "medallion_offload_run_seconds", "Duration of a run", buckets=_SECONDS, registry=self.registry
@@ -31,7 +34,13 @@ class Metrics:
             "medallion_offload_last_success_timestamp_seconds", "End of the last good run", registry=self.registry
         )
         self.written = self._counter("medallion_offload_written_rows", "Rows written to Iceberg")
+        self.rebuilt = self._counter(
+            "medallion_offload_rebuilt_slices", "Gold slices made of cold Silver, their hot partition having left"
+        )
         self.lag = self._gauge("medallion_offload_lag_seconds", "Since the earliest hour not offloaded was over")
+        self.complete = self._gauge(
+            "medallion_offload_complete_until_timestamp_seconds", "End of the last arrival hour in the cold table"
+        )
         self.pending = self._gauge("medallion_offload_pending_hours", "Closed hours that are not offloaded")
         self.rows = self._gauge("medallion_cold_rows", "Rows in the current snapshot")
         self.files = self._gauge("medallion_cold_files", "Files in the current snapshot")
@@ -55,14 +64,19 @@ class Metrics:
         self.seconds.observe(report.seconds)
         self.last_success.set_to_current_time()
         for part in report.slices:
-            if part.outcome == "written":
+            if part.outcome == "rebuilt":
+                self.rebuilt.labels(part.table).inc()
+            if part.outcome in {"written", "rebuilt"}:
                 self.written.labels(part.table).inc(part.rows)
 
-    def observe_status(self, tables: Iterable[TableStatus]) -> None:
+    def observe_status(self, tables: Sequence[TableStatus]) -> None:
         """Show how far each table is."""
+        self.tables = tuple(tables)
         for table in tables:
             self.lag.labels(table.table).set(table.lag_seconds)
             self.pending.labels(table.table).set(table.pending)
+            if table.complete_until is not None:
+                self.complete.labels(table.table).set(table.complete_until.timestamp())
             self.rows.labels(table.table).set(table.rows)
             self.files.labels(table.table).set(table.files)
             self.bytes.labels(table.table).set(table.bytes)
@@ -90,7 +104,7 @@ class _Quiet(WSGIRequestHandler):
 
 
 def serve(metrics: Metrics, trouble: Callable[[], str], host: str, port: int) -> WSGIServer:
-    """Serve `/metrics` and `/healthz` in a thread: 200 while `trouble()` is empty, else 503 and what it says.
+    """Serve `/metrics` and `/healthz` in a thread: 200 while `trouble()` is empty, else 503; JSON, with every table.
 
     Port 0 takes a free one (`server_port`).
 
@@ -103,8 +117,9 @@ def serve(metrics: Metrics, trouble: Callable[[], str], host: str, port: int) ->
         if environ["PATH_INFO"] != "/healthz":
             return show(environ, start_response)
         fault = trouble()
-        start_response("503 Service Unavailable" if fault else "200 OK", [("Content-Type", "text/plain")])
-        return [f"{fault or 'ok'}\n".encode()]
+        start_response("503 Service Unavailable" if fault else "200 OK", [("Content-Type", "application/json")])
+        tables = [table.model_dump(mode="json", include=_SHOWN) for table in metrics.tables]
+        return [orjson.dumps({"healthy": not fault, "fault": fault, "tables": tables}) + b"\n"]
 
     server = make_server(host, port, answer, server_class=_Server, handler_class=_Quiet)
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()

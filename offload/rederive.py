@@ -40,7 +40,8 @@ from offload.ledger import (
 )
 from offload.publish import is_published, publish
 from offload.redo import IDENTITY, Redone, candles, candles_altered, redo
-from offload.slices import DAY_US, GRACE_US, HOUR_US, Slice, gold_slices, hour, instant, micros
+from offload.slices import DAY_US, GRACE_US, HOUR_US, Slice, gold_slices, hour, instant, micros, parse_hour_id
+from offload.swap import separate
 from offload.tables import BY_NAME, TABLES, ColdTable
 from offload.task import new_attempt
 from offload.templates import render
@@ -131,6 +132,9 @@ class _Day:
     def do(self) -> DayReport | None:
         """Make it so, first in Iceberg, then in the hot tier."""
         table = self._load(_SILVER)
+        hours = [parse_hour_id(name) for name in read_ledger(table.properties)]
+        name = f"{self.settings.iceberg_namespace}.{_SILVER.name}"
+        table = separate(self.hot, self.catalog, name, _SILVER, hours, self._predicate("timestamp"))
         before = self._silver(table)
         redone = self._redo(before)
         if not redone.rows.height and not before.height:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 Step = Literal["exporting", "exported", "committed", "done"]
-Outcome = Literal["written", "unchanged", "kept"]
+Outcome = Literal["written", "unchanged", "kept", "rebuilt"]
 
 
 class Progress(BaseModel):
@@ -30,7 +30,8 @@ class SliceReport(BaseModel):
 
     `written`: committed, replacing what was there. `unchanged`: the cold table has it already. `kept`: the hot tier
     holds fewer rows than the cold one (partitions dropped, or Bronze rows merged into a later window), so the cold rows
-    stay as they are. `final` is false for a slice that is still open; a later run replaces it.
+    stay as they are, or wait for a run that brings Silver too. `rebuilt`: candles made of cold Silver, since their hot
+    partition had left when a trade came. `final` is false for a slice that is still open; a later run replaces it.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -20,6 +20,7 @@ from offload.arrival import offload_arrival
 from offload.catalog import ensure_tables, open_catalog
 from offload.gold import offload_gold
 from offload.hot import ClickHouseHttp, HotStore
+from offload.mirror import mirror
 from offload.report import OffloadReport, OnProgress, SliceReport
 from offload.slices import GRACE_US, HOUR_US, micros
 from offload.tables import LAYERS, TABLES, Layer
@@ -72,5 +73,6 @@ def run(
     for cold in TABLES:
         if cold.layer in layers:
             done += offload_gold(task, cold) if cold.layer == "gold" else offload_arrival(task, cold)
+    mirror(store, catalog, settings.iceberg_namespace)
     follow(settings, store)
     return OffloadReport(slices=tuple(done), seconds=time.monotonic() - began)

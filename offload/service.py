@@ -45,7 +45,8 @@ class OffloadService:
         self._drop = drop
         self._retry_seconds = retry_seconds
         self._log = structlog.get_logger()
-        self._fault = ""
+        # Of the hourly and of the daily job, until it goes well again.
+        self._faults: dict[str, str] = {}
         self._last_success = time.monotonic()
         # Runs that were missed while one was under way count as one, however late.
         self._scheduler = BackgroundScheduler(
@@ -59,8 +60,8 @@ class OffloadService:
 
     def trouble(self) -> str:
         """Why the service is not healthy, or nothing."""
-        if self._fault:
-            return self._fault
+        if self._faults:
+            return "; ".join(self._faults.values())
         quiet = time.monotonic() - self._last_success
         return f"no good run for {quiet:.0f} s" if quiet > OVERDUE_SECONDS else ""
 
@@ -122,17 +123,18 @@ class OffloadService:
 
     def _ended(self, event: JobExecutionEvent) -> None:
         """The scheduler has caught whatever a run raised: remember it and try again soon."""
+        is_daily = event.job_id.startswith("daily")
+        kind, work = ("daily", self._maintain) if is_daily else ("hourly", self._cycle)
         if event.exception is None:
-            if event.job_id == "daily":
-                return
-            self._fault = ""
-            self._last_success = time.monotonic()
+            self._faults.pop(kind, None)
+            if not is_daily:
+                self._last_success = time.monotonic()
             return
         if isinstance(event.exception, StoppedError):
             return
-        self._fault = f"{type(event.exception).__name__}: {event.exception}"
+        self._faults[kind] = f"{type(event.exception).__name__}: {event.exception}"
         self.metrics.runs.labels("failed").inc()
-        self._log.error("offload failed", error=self._fault, again_in_seconds=self._retry_seconds)
+        self._log.error(f"{kind} job failed", error=self._faults[kind], again_in_seconds=self._retry_seconds)
         if not self.stop.is_set():
             again = datetime.now(UTC) + timedelta(seconds=self._retry_seconds)
-            self._scheduler.add_job(self._cycle, "date", run_date=again, id="retry", replace_existing=True)
+            self._scheduler.add_job(work, "date", run_date=again, id=f"{kind}-again", replace_existing=True)

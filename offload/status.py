@@ -13,7 +13,7 @@ from offload.arrival import due
 from offload.catalog import ensure_tables, open_catalog
 from offload.hot import ClickHouseHttp, HotStore
 from offload.ledger import read_ledger, read_silver_windows
-from offload.slices import GRACE_US, HOUR_US, SECOND_US, hour, instant
+from offload.slices import GRACE_US, HOUR_US, SECOND_US, hour, instant, parse_hour_id
 from offload.tables import BY_NAME, TABLES, ColdTable
 from offload.task import arrivals as arrivals_of
 from offload.templates import render
@@ -22,6 +22,7 @@ from offload.templates import render
 class TableStatus(BaseModel):
     """One cold table as its current snapshot has it.
 
+    `complete_until`: end (UTC) of the last arrival hour that the table has, of Gold the last one it has followed.
     `last_slice`: the latest slice that is complete (an hour of arrival; of Gold, an exchange and the first day of its
     partition). `pending`: arrival hours that are over and whose rows the table does not have yet; `lag_seconds`: how
     long the earliest of them has been over, 0 if there is none.
@@ -30,6 +31,7 @@ class TableStatus(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     table: str
+    complete_until: datetime | None
     last_slice: str
     rows: int
     files: int
@@ -64,14 +66,17 @@ def _status(table: Table, cold: ColdTable, arrivals: Mapping[int, int], now_us: 
     ledger = read_ledger(table.properties)
     if cold.arrival:
         pending = [start for start, rows in arrivals.items() if due(ledger.get(hour(start).id), rows, again=False)]
+        hours = [name for name, record in ledger.items() if record.final]
     else:
         followed = read_silver_windows(table.properties)
         pending = [start for start, rows in arrivals.items() if rows > followed.get(hour(start).id, 0)]
+        hours = [name for name in followed if parse_hour_id(name).over(now_us)]
     snapshot = table.current_snapshot()
     totals = snapshot.summary if snapshot and snapshot.summary else {}
     complete = [name for name, record in ledger.items() if record.final]
     return TableStatus(
         table=cold.name,
+        complete_until=instant(max(parse_hour_id(name).to_us for name in hours)) if hours else None,
         last_slice=max(complete, key=lambda name: name.rpartition("/")[2], default=""),
         rows=int(totals.get("total-records") or 0),
         files=int(totals.get("total-data-files") or 0),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pyiceberg.catalog import Catalog
 from pyiceberg.conversions import from_bytes
 from pyiceberg.exceptions import CommitFailedException, ValidationException
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
@@ -27,6 +28,7 @@ from offload.tables import TIME, ColdTable
 from offload.task import ATTEMPTS, new_attempt
 from offload.templates import render
 
+ALWAYS_TRUE = AlwaysTrue()
 SUMMARY_SWAP = "medallion.swap"
 
 
@@ -96,23 +98,36 @@ def swap(
     wait=wait_random(0.01, 0.2),
     reraise=True,
 )
-def separate(hot: HotStore, catalog: Catalog, name: str, cold: ColdTable, hours: Collection[Slice]) -> Table:
+def separate(
+    hot: HotStore,
+    catalog: Catalog,
+    name: str,
+    cold: ColdTable,
+    hours: Collection[Slice],
+    within: BooleanExpression = ALWAYS_TRUE,
+) -> Table:
     """The table `name` with no file that holds rows of one of `hours` beside others; readers see the same rows.
+
+    `within`: files that have none of these rows are left alone.
 
     Raises:
         OffloadError: as `swap`.
     """
     table = catalog.load_table(name)
     wanted = sorted(hours)
-    root = f"{compacted_folder(table)}/"
-    found: dict[str, DataFile] = {}
-    for part in wanted:
-        files = [task.file for task in table.scan(row_filter=part.predicate(cold)).plan_files()]
-        found |= {file.file_path: file for file in files if file.file_path.startswith(root)}
-    for file in found.values():
+    if not wanted:
+        return table
+    span = Slice(wanted[0].from_us, wanted[-1].to_us).predicate(cold)
+    files = [task.file for task in table.scan(row_filter=And(span, within)).plan_files()]
+    found = [file for file in files if file.file_path.startswith(f"{compacted_folder(table)}/")]
+    cut = False
+    for file in found:
         low, high = arrival_bounds(table, cold, file)
-        swap(hot, table, cold, [file], _cut(table, low, high + 1, wanted), "separate")
-    return catalog.load_table(name) if found else table
+        targets = _cut(table, low, high + 1, wanted)
+        if any(target.folder != compacted_folder(table) for target in targets):
+            swap(hot, table, cold, [file], targets, "separate")
+            cut = True
+    return catalog.load_table(name) if cut else table
 
 
 def _remove_all(table: Table, paths: Sequence[str]) -> None:

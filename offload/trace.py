@@ -175,9 +175,8 @@ class Tracer:
                 yield Sighting(layer=layer, tier="hot", row=_readable(row))
 
     def _cold_rows(self, exchange: str, symbols: list[str], trade_id: str) -> Iterable[Sighting]:
-        wanted = And(_equals("exchange", exchange), _in("symbol", symbols), _equals("trade_id", trade_id))
         for layer in LAYERS:
-            yield from self._scan(layer, wanted)
+            yield from self._scan(layer, _trade(exchange, symbols, trade_id))
 
     def _scan(self, name: str, wanted: BooleanExpression) -> Iterable[Sighting]:
         """Matching rows, file by file, in bounded memory."""
@@ -205,7 +204,13 @@ class Tracer:
         repeats = self._hot.rows(
             render("trace_rows.sql", table="duplicate_trades FINAL", column="symbol", replaced=""), key
         )
-        return "duplicate" if repeats else "missing"
+        if repeats:
+            return "duplicate"
+        # Neither is hot for longer than its retention.
+        wanted = _trade(key["exchange"], key["symbols"], key["trade_id"])
+        for letter in self._scan("dlq_trades", wanted):
+            return f"rejected: {letter.row['reason']}"
+        return next(("duplicate" for _ in self._scan("duplicate_trades", wanted)), "missing")
 
 
 def _changes(rows: dict[tuple[str, str], dict[str, Any]]) -> list[Change]:
@@ -251,6 +256,10 @@ def _read(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _trade(exchange: str, symbols: list[str], trade_id: str) -> BooleanExpression:
+    return And(_equals("exchange", exchange), _in("symbol", symbols), _equals("trade_id", trade_id))
 
 
 # pyiceberg accepts plain names and values here, which its annotations do not say.

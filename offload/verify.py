@@ -7,7 +7,8 @@ folder, even an uncommitted one.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
@@ -18,8 +19,10 @@ from offload.catalog import ensure_tables, open_catalog
 from offload.compare import MODULUS, Sums, cold_sources, merge_key, sorting_key, sums_of
 from offload.export import select_of
 from offload.hot import ClickHouseHttp, HotStore, Parameters
-from offload.ledger import read_ledger
-from offload.slices import Slice, micros, parse_gold_id, parse_hour_id
+from offload.late import SilverState, is_confirmed
+from offload.ledger import read_ledger, read_left
+from offload.lineage import LATEST_US
+from offload.slices import Slice, instant, micros, parse_gold_id, parse_hour_id
 from offload.tables import LAYERS, TABLES, ColdTable, Layer
 from offload.templates import render
 
@@ -38,7 +41,10 @@ class Difference(BaseModel):
 
 
 class TableVerification(BaseModel):
-    """One cold table against its hot one; `superseded` rows have merged into another window and are not lost."""
+    """One cold table against its hot one.
+
+    `superseded` rows have merged into another window and are not lost; `only_cold` rows were let go by the gate.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,6 +54,7 @@ class TableVerification(BaseModel):
     hot_rows: int
     cold_rows: int
     superseded: int
+    only_cold: int
     differences: tuple[Difference, ...]
 
 
@@ -88,62 +95,110 @@ def verify(
     to_us = micros(end) if end else MODULUS
     return VerifyReport(
         tables=tuple(
-            _verify_table(store, tables[cold.name], cold, from_us, to_us, include_open=include_open)
+            _Verifier(
+                store, tables[cold.name], tables["silver_trades"], cold, read_left(tables[cold.name].properties)
+            ).verify(from_us, to_us, include_open=include_open)
             for cold in TABLES
             if cold.layer in layers
         )
     )
 
 
-def _verify_table(
-    hot: HotStore, table: Table, cold: ColdTable, from_us: int, to_us: int, *, include_open: bool
-) -> TableVerification:
-    parse = parse_gold_id if cold.layer == "gold" else lambda _, name: parse_hour_id(name)
-    found = [(parse(cold, name), record) for name, record in read_ledger(table.properties).items()]
-    wanted = [(part, record) for part, record in found if part.from_us < to_us and part.to_us > from_us]
-    checked = sorted((part, record.until_us) for part, record in wanted if record.final or include_open)
-    differences: list[Difference] = []
-    hot_rows = cold_rows = superseded = 0
-    for part, until_us in checked:
-        hot_sums, cold_sums, moved = _compare(hot, table, cold, part, until_us)
-        hot_rows += sum(rows for rows, _ in hot_sums.values())
-        cold_rows += sum(rows for rows, _ in cold_sums.values())
-        superseded += sum(rows for rows, _ in moved.values())
-        for group in sorted(hot_sums.keys() | cold_sums.keys()):
-            here, there, gone = (sums.get(group, (0, 0)) for sums in (hot_sums, cold_sums, moved))
-            if here != (there[0] - gone[0], (there[1] - gone[1]) % MODULUS):
-                exchange, symbol = group
-                differences.append(
-                    Difference(
-                        table=cold.name,
-                        slice=part.id,
-                        exchange=exchange,
-                        symbol=symbol,
-                        hot_rows=here[0],
-                        cold_rows=there[0],
-                    )
-                )
-    return TableVerification(
-        table=cold.name,
-        slices=len(checked),
-        open_slices=sum(not record.final for _, record in wanted),
-        hot_rows=hot_rows,
-        cold_rows=cold_rows,
-        superseded=superseded,
-        differences=tuple(differences),
-    )
+@dataclass(frozen=True)
+class _Verifier:
+    hot: HotStore
+    table: Table
+    silver: Table
+    cold: ColdTable
+    left: frozenset[str]
+
+    def verify(self, from_us: int, to_us: int, *, include_open: bool) -> TableVerification:
+        cold = self.cold
+        parse = parse_gold_id if cold.layer == "gold" else lambda _, name: parse_hour_id(name)
+        found = [(parse(cold, name), record) for name, record in read_ledger(self.table.properties).items()]
+        wanted = [(part, record) for part, record in found if part.from_us < to_us and part.to_us > from_us]
+        checked = sorted((part, record.until_us) for part, record in wanted if record.final or include_open)
+        looks = [self._look(part, until_us) for part, until_us in checked]
+        return TableVerification(
+            table=cold.name,
+            slices=len(checked),
+            open_slices=sum(not record.final for _, record in wanted),
+            hot_rows=sum(look.hot_rows for look in looks),
+            cold_rows=sum(look.cold_rows for look in looks),
+            superseded=sum(look.superseded for look in looks),
+            only_cold=sum(look.only_cold for look in looks),
+            differences=tuple(difference for look in looks for difference in look.differences),
+        )
+
+    def _look(self, part: Slice, until_us: int) -> _Look:
+        cold = self.cold
+        span: dict[str, str | int] = {
+            "from_us": part.from_us,
+            "to_us": part.to_us,
+            "until_us": until_us,
+            "key": part.key,
+        }
+        select = select_of(cold, partition=cold.layer == "gold")
+        here = sums_of(self.hot, cold, select, span)
+        files = _cold_source(self.hot, self.table, cold, part, select, span)
+        there = sums_of(self.hot, cold, files, span) if files else {}
+        cold_rows, moved = _rows(there), Sums()
+        if here != there and cold.layer == "gold" and self._has_left(part, here):
+            return _Look(_rows(here), cold_rows, 0, cold_rows - _rows(here), ())
+        if here != there and cold.arrival and self.left:
+            names = {"hot": cold.hot, "arrival": cold.arrival, "event": cold.hot_event}
+            files = render("cold_not_left.sql", source=files, partitions=sorted(self.left), **names)
+            there = sums_of(self.hot, cold, files, span)
+        if here != there and cold.merges and files:
+            moved = sums_of(self.hot, cold, _superseded(self.hot, cold, files), span)
+        return _Look(
+            _rows(here),
+            cold_rows,
+            _rows(moved),
+            cold_rows - _rows(there),
+            tuple(_differences(cold, part, here, there, moved)),
+        )
+
+    def _has_left(self, part: Slice, here: Sums) -> bool:
+        """Whether the gate let the candles go and the hot ones, if any, are of trades that came later."""
+        day = instant(part.from_us)
+        if (f"{day:%Y%m%d}" if self.cold.period == "day" else f"{day:%Y%m}") not in self.left:
+            return False
+        if not here:
+            return True
+        sql = render("gold_measure.sql", select=select_of(self.cold, partition=True))
+        span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": LATEST_US}
+        trades = int(self.hot.rows(sql, {**span, "key": part.key})[0]["trades"])
+        silver = SilverState.look(self.hot, self.silver)
+        return is_confirmed(self.hot, silver, self.table, self.cold, part, self.cold.hot, trades)
 
 
-def _compare(hot: HotStore, table: Table, cold: ColdTable, part: Slice, until_us: int) -> tuple[Sums, Sums, Sums]:
-    span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": until_us, "key": part.key}
-    select = select_of(cold, partition=cold.layer == "gold")
-    hot_sums = sums_of(hot, cold, select, span)
-    files = _cold_source(hot, table, cold, part, select, span)
-    cold_sums = sums_of(hot, cold, files, span) if files else {}
-    moved: Sums = {}
-    if cold.merges and files and cold_sums != hot_sums:
-        moved = sums_of(hot, cold, _superseded(hot, cold, files), span)
-    return hot_sums, cold_sums, moved
+@dataclass(frozen=True)
+class _Look:
+    hot_rows: int
+    cold_rows: int
+    superseded: int
+    only_cold: int
+    differences: tuple[Difference, ...]
+
+
+def _rows(sums: Sums) -> int:
+    return sum(rows for rows, _ in sums.values())
+
+
+def _differences(cold: ColdTable, part: Slice, hot: Sums, there: Sums, moved: Sums) -> Iterator[Difference]:
+    for group in sorted(hot.keys() | there.keys()):
+        here, cold_sum, gone = (sums.get(group, (0, 0)) for sums in (hot, there, moved))
+        if here != (cold_sum[0] - gone[0], (cold_sum[1] - gone[1]) % MODULUS):
+            exchange, symbol = group
+            yield Difference(
+                table=cold.name,
+                slice=part.id,
+                exchange=exchange,
+                symbol=symbol,
+                hot_rows=here[0],
+                cold_rows=cold_sum[0],
+            )
 
 
 def _cold_source(hot: HotStore, table: Table, cold: ColdTable, part: Slice, select: str, span: Parameters) -> str:

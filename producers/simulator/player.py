@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -208,19 +209,18 @@ class Player:
         elif fault is Fault.SLOW and self.plan is not None:
             await asyncio.sleep(self.plan.slow_s)
         elif fault is Fault.ERROR:
-            await self._report_error()
+            await self._say(json.dumps({"error": {"code": 1, "msg": "simulated"}, "success": False, "event": "error"}))
 
     async def _release(self) -> None:
         held, self._held = self._held, []
         for frame, parsed in newest_first(self._code, held):
             await self._send(frame, parsed)
 
-    async def _report_error(self) -> None:
-        """In the exchange's own words: what it answers to a message that it does not know."""
+    async def _say(self, text: str) -> None:
         for subscriber in [*self.subscribers]:
-            for reply in () if subscriber.silent else subscriber.venue.answer("simulated").replies:
+            if not subscriber.silent:
                 with contextlib.suppress(ConnectionClosed):
-                    await subscriber.socket.send(reply)
+                    await subscriber.socket.send(text)
 
     def _wanted(self, parsed: Parsed) -> bool:
         if isinstance(parsed, Control):

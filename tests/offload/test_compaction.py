@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -22,6 +23,7 @@ from offload.gate import close_gate
 from offload.hot import ClickHouseHttp, Parameters
 from offload.maintenance import maintain
 from offload.pins import Pins
+from offload.rederive import rederive
 from offload.run import run
 from offload.slices import HOUR_US, hour, micros
 from offload.swap import separate
@@ -264,3 +266,28 @@ def test_an_export_is_cut_into_files_of_the_target_size(
     assert verify(settings).ok
     # Equal Bronze rows meet in one file, however it is cut.
     assert read(settings, BY_NAME["silver_trades"]).height == 2 * silver_rows(trades).height
+
+
+def test_a_rederivation_goes_by_merged_files_too(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
+) -> None:
+    """A limit in the registry falls after the files were merged: rows leave, none comes twice."""
+    hot.load(trades)
+    run(settings)
+    compact(settings)
+    rules = tmp_path / "symbols.yaml"
+    rules.write_text(
+        "version: 1\ndefaults: {price_max: 1000000, quantity_max: 100000}\nexchanges:\n  binance:\n"
+        "    BTCUSDT: {canonical: BTCUSDT, base: BTC, quote: USDT, quantity_max: 0.05}\n"
+        "    ETHUSDT: {canonical: ETHUSDT, base: ETH, quote: USDT, quantity_max: 0.05}\n"
+    )
+    small = trades.filter(pl.col("qty").str.to_decimal(scale=18) <= pl.lit(Decimal("0.05")))
+    assert 0 < small.height < trades.height
+    first, last = (trades["time"].dt.truncate("1d").unique().sort()[at] for at in (0, -1))
+    rederive(settings.model_copy(update={"symbols_file": rules}), first, last + timedelta(days=1))
+    for _ in range(2):
+        found = read(settings, BY_NAME["silver_trades"])
+        assert sorted(found["raw_offset"].to_list()) == sorted(small["offset"].to_list())
+        assert read(settings, BY_NAME["gold_ohlcv_1h"])["trade_count"].sum() == small.height
+        compact(settings)
+    assert verify(settings, layers=("silver", "gold")).ok

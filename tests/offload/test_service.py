@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -83,7 +84,12 @@ def test_status_says_what_is_pending_and_then_what_is_there(
     assert {(table.pending, table.rows, table.lag_seconds > 3600) for table in before.values()} == {(3, 0, True)}
     with serving(OffloadService(settings)) as url:
         eventually(lambda: _assert_equal(samples(url).get(("medallion_cold_rows", "silver_trades")), 3000))
-        assert get(f"{url}/healthz") == (200, "ok\n")
+        code, health = get(f"{url}/healthz")
+        shown = {table["table"]: table for table in json.loads(health)["tables"]}
+        assert (code, json.loads(health)["healthy"], set(shown)) == (200, True, set(BY_NAME))
+        assert shown["silver_trades"]["complete_until"] == "2026-01-05T13:00:00Z"
+        assert (shown["silver_trades"]["rows"], shown["silver_trades"]["lag_seconds"]) == (3000, 0)
+        assert samples(url)["medallion_offload_complete_until_timestamp_seconds", "gold_ohlcv_1m"] == 1767618000
         found = samples(url)
         assert found["medallion_offload_runs_total", "ok"] == 1
         assert found["medallion_offload_written_rows_total", "raw_trades"] == 3000

@@ -17,7 +17,7 @@ from ddl.layers import load_layers
 from offload.gate import close_gate
 from offload.run import run
 from offload.trace import Trace, Tracer
-from tests.offload.hot_tables import HotTables, raw_rows, read_tape, silver_rows
+from tests.offload.hot_tables import HotTables, dead_letter_rows, duplicate_rows, raw_rows, read_tape, silver_rows
 from tests.offload.test_gate import LATER
 
 
@@ -81,6 +81,20 @@ def test_what_only_iceberg_holds_is_traced_too(settings: Settings, loaded: HotTa
 def test_an_unknown_trade_is_missing(settings: Settings, loaded: HotTables) -> None:
     trace = Tracer(settings).trade("binance", "BTCUSDT", "no such trade")
     assert (trace.fate, trace.sightings) == ("missing", ())
+
+
+def test_a_dead_letter_is_known_after_it_left(settings: Settings, hot: HotTables, tape: Path) -> None:
+    trades = read_tape(tape).head(20)
+    hot.insert("dlq_trades_log", dead_letter_rows(trades.head(10), "price_missing"))
+    hot.insert("duplicate_trades", duplicate_rows(trades.tail(10)))
+    run(settings)
+    for table in ("dlq_trades_log", "duplicate_trades"):
+        hot.client.command(f"TRUNCATE TABLE {table}")
+    for row, fate in (
+        (trades.row(3, named=True), "rejected: price_missing"),
+        (trades.row(13, named=True), "duplicate"),
+    ):
+        assert Tracer(settings).trade("binance", row["symbol"], row["trade_id"]).fate == fate
 
 
 # Within the envelope's own text the payload's quotes are escaped.

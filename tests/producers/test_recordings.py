@@ -123,6 +123,16 @@ def test_order_key_gives_the_expected_open_and_close(recorded: Recorded) -> None
     assert got["trades"].to_list() == [int(count) for count in expected["trade_count"]]
 
 
+@each_recording
+def test_frames_of_another_exchange_never_yield_a_trade(recorded: Recorded) -> None:
+    """A parser is not fooled by frames of the other venues."""
+    venue = recorded.code.partition("_")[0]
+    for code in ("binance", "kraken", "bybit", "okx", "coinbase"):
+        if code != venue:
+            parse = exchange(code).parse
+            assert not any(isinstance(parse(frame), Trades) for frame in frames(recorded)[:3_000])
+
+
 def test_unknown_code_lists_what_exists() -> None:
     from producers.exchanges import UnknownExchangeError
 

@@ -1,0 +1,185 @@
+"""`medallion lineage trace|verify`: where every number came from, and the proof that none is missing."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import orjson
+import typer
+
+from cli.cold import FORMATS, FromOption, ProofError, ToOption, print_verification, utc
+from cli.context import DataDirOption, JsonOption, load_settings, out, print_json, print_table
+from cli.show_trace import print_candles, print_changes, print_trace
+from ddl.layers import load_layers
+from offload.hot import ClickHouseHttp
+from offload.lineage import LineageCount, LostMessage, find_missing, stream_lineage
+from offload.trace import Tracer
+from offload.verify import VerifyReport
+from offload.verify import verify as verify_cold
+
+app = typer.Typer(help="Where every number came from.", no_args_is_help=True)
+
+# Messages that are named; the counts say how many there are.
+NAMED = 100
+HOUR = timedelta(hours=1)
+
+
+@app.callback()
+def lineage() -> None:
+    """Where every number came from."""
+
+
+@app.command("verify")
+def lineage_verify(
+    since: FromOption = None,
+    until: ToOption = None,
+    count_only: Annotated[
+        bool, typer.Option("--count-only", help="Only the counting proof; do not compare hot and cold.")
+    ] = False,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Prove by counting that every raw message is in one of Silver, duplicates and DLQ, and that hot equals cold.
+
+    By exchange, symbol and hour of arrival; exit 1 if one does not hold, naming what differs.
+    """
+    settings = load_settings(data_dir)
+    hot = ClickHouseHttp(settings)
+    proof = _Proof()
+    counts = proof.watch(stream_lineage(hot, utc(since), utc(until)))
+    if as_json:
+        _write_counts(counts)
+    else:
+        print_lineage(counts)
+    missing = [lost for hour in proof.lossy for lost in find_missing(hot, *hour, at_most=NAMED)][:NAMED]
+    cold = None if count_only else verify_cold(settings, start=utc(since), end=utc(until))
+    if as_json:
+        _write_rest(missing, cold, proof)
+    else:
+        _print_rest(missing, cold, proof)
+    if not proof.holds:
+        raise ProofError("Some raw messages are not in exactly one place.")
+    if cold is not None and not cold.ok:
+        raise ProofError("Hot and cold differ in the slices named above.")
+
+
+class _Proof:
+    """What must be remembered of the counts that go by: those that do not hold, and where to look for what is lost."""
+
+    def __init__(self) -> None:
+        self.failing: list[LineageCount] = []
+
+    @property
+    def holds(self) -> bool:
+        return not self.failing
+
+    @property
+    def lossy(self) -> list[tuple[datetime, datetime]]:
+        hours = sorted({count.hour for count in self.failing if count.missing})
+        return [(hour, hour + HOUR) for hour in hours[:NAMED]]
+
+    def watch(self, counts: Iterable[LineageCount]) -> Iterator[LineageCount]:
+        for count in counts:
+            if not count.holds:
+                self.failing.append(count)
+            yield count
+
+
+def _write_counts(counts: Iterable[LineageCount]) -> None:
+    """The first half of the JSON document, a count at a time: there may be many."""
+    output = sys.stdout.buffer
+    output.write(b'{"counts": [')
+    for number, count in enumerate(counts):
+        output.write((b",\n" if number else b"\n") + orjson.dumps(count.model_dump(mode="json")))
+    output.write(b"\n],\n")
+
+
+def _write_rest(missing: list[LostMessage], cold: VerifyReport | None, proof: _Proof) -> None:
+    holds = proof.holds and (cold is None or cold.ok)
+    rest = {
+        "missing": [lost.model_dump(mode="json") for lost in missing],
+        "cold": None if cold is None else cold.model_dump(mode="json"),
+        "holds": holds,
+    }
+    sys.stdout.buffer.write(orjson.dumps(rest, option=orjson.OPT_INDENT_2)[1:] + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _print_rest(missing: list[LostMessage], cold: VerifyReport | None, proof: _Proof) -> None:
+    if proof.failing:
+        print_table(
+            "Where it does not hold",
+            ("exchange", "symbol", "hour", "raw", "silver", "duplicates", "dead letters", "missing", "in several"),
+            [
+                (c.exchange, c.symbol, c.hour, c.raw, c.silver, c.duplicates, c.dlq, c.missing, c.in_several)
+                for c in proof.failing
+            ],
+        )
+    print_table(
+        "Raw messages found nowhere (drained? `medallion drain`)",
+        ("topic", "partition", "offset", "exchange", "symbol", "trade id"),
+        [(m.raw_topic, str(m.raw_partition), str(m.raw_offset), m.exchange, m.symbol, m.trade_id) for m in missing],
+        empty="none",
+    )
+    if cold is not None:
+        print_verification(cold)
+
+
+@app.command("trace")
+def lineage_trace(
+    exchange: Annotated[str, typer.Option(help="Exchange-and-market code.")],
+    symbol: Annotated[str, typer.Option(help="Canonical symbol, or the exchange's own.")],
+    trade_id: Annotated[str | None, typer.Option(help="The exchange's trade id.")] = None,
+    candle: Annotated[str | None, typer.Option(help="Instead of a trade a candle: 1m, 5m, 15m, 30m, 1h or 1d.")] = None,
+    at: Annotated[datetime | None, typer.Option(help="A time within the candle (UTC).", formats=FORMATS)] = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow one trade or candle through every layer, hot and cold; exit 1 if a value changed on the way."""
+    if (trade_id is None) == (candle is None) or (candle is None) != (at is None):
+        raise typer.BadParameter("give --trade-id, or --candle with --at", param_hint="--trade-id")
+    if candle and candle not in {frame.code for frame in load_layers().timeframes}:
+        raise typer.BadParameter("choose of 1m, 5m, 15m, 30m, 1h, 1d", param_hint="--candle")
+    tracer = Tracer(load_settings(data_dir))
+    if trade_id is not None:
+        trace = tracer.trade(exchange, symbol, trade_id)
+        print_json(trace) if as_json else print_trace(trace)
+        changes = trace.changes
+    else:
+        moment = utc(at)
+        assert candle is not None
+        assert moment is not None
+        found = tracer.candle(candle, exchange, symbol, moment)
+        changes = found.changes
+        if as_json:
+            print_json(found)
+        else:
+            print_candles([found])
+            print_changes(changes)
+    if changes:
+        raise ProofError(f"Changed first in {changes[0].layer}: {changes[0].field}.")
+
+
+def print_lineage(counts: Iterable[LineageCount]) -> bool:
+    """The counting proof by exchange and symbol, its sum as one line; whether it holds."""
+    names = ("raw", "silver", "duplicates", "dlq", "missing", "in_several")
+    markets: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(names))
+    for count in counts:
+        totals = markets[count.exchange, count.symbol]
+        for index, name in enumerate(names):
+            totals[index] += getattr(count, name)
+    print_table(
+        "Lineage: every raw message is in exactly one place",
+        ("exchange", "symbol", "raw", "silver", "duplicates", "dead letters", "missing", "in several"),
+        [(*market, *totals) for market, totals in sorted(markets.items())],
+    )
+    raw, silver, duplicates, dlq, missing, several = (
+        (sum(column) for column in zip(*markets.values(), strict=True)) if markets else (0,) * 6
+    )
+    sign = "=" if raw == silver + duplicates + dlq else "≠"
+    out.print(f"raw {raw:,} {sign} silver {silver:,} + duplicates {duplicates:,} + dead letters {dlq:,}", style="bold")
+    return sign == "=" and missing == 0 and several == 0

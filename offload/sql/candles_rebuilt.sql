@@ -1,0 +1,7 @@
+-- Candles of a slice: some days made anew of the trades in Iceberg, the others as Iceberg has them.
+SELECT *
+FROM
+(
+{{ parts | join('\nUNION ALL\n') }}
+)
+ORDER BY symbol, window_start
