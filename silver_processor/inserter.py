@@ -48,7 +48,7 @@ class Inserter:
     """Lets the partitions of an assignment insert, each when `pace` says so.
 
     `clock`: seconds, monotonic, the partitions' own. `between`: runs before every insert. `waiting_limit`: rows in no
-    insert at which arrivals are held back.
+    insert at which arrivals are held back. `busy`: an insert is under way.
     """
 
     pace: Pace
@@ -60,6 +60,7 @@ class Inserter:
     _inserted: asyncio.Event = field(default_factory=asyncio.Event)
     _last: float = float("-inf")
     _stopped: bool = False
+    busy: bool = False
 
     def wake(self) -> None:
         """Something arrived, or the partitions are others now."""
@@ -93,9 +94,11 @@ class Inserter:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), pause_s)
                 continue
+            self.busy = True
             await self.between()
             self._last = self.clock()
             await queue.insert_next()
+            self.busy = False
             self._inserted.set()
 
     def _next(self) -> tuple[Queue | None, float | None]:

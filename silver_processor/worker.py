@@ -119,16 +119,18 @@ class SilverWorker:
         app.on_before_shutdown.connect(self._on_shutdown, weak=False)
         app.task(self._serve)
         app.task(self._insert)
-        app.timer(interval=_RULES_SECONDS)(self._tick)
+        app.timer(interval=_RULES_SECONDS)(self._idle)
+        app.timer(interval=_RULES_SECONDS)(self._measure)
         return app
 
     async def _serve(self) -> None:
         settings = self._settings
         self._runner = await serve(self.metrics, lambda: self._assigned, settings.metrics_host, settings.metrics_port)
 
-    async def _tick(self, *_: Any) -> None:
-        await self._refresh_rules()
-        self._measure()
+    async def _idle(self, *_: Any) -> None:
+        # Before every insert the file is looked at anyway; one that waits for ClickHouse would hold this up.
+        if not self._inserter.busy:
+            await self._refresh_rules()
 
     async def _refresh_rules(self) -> None:
         """On the thread of the inserts, so between two of them."""
@@ -237,7 +239,7 @@ class SilverWorker:
             reasons=outcome.reasons,
         )
 
-    def _measure(self) -> None:
+    async def _measure(self, *_: Any) -> None:
         self.metrics.waiting_rows.set(sum(partition.waiting_rows for partition in self._partitions.values()))
         self.metrics.index_bytes.set(self._seen.memory_bytes)
         self.metrics.index_ids.set(self._seen.ids)

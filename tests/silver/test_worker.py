@@ -78,6 +78,14 @@ def test_valid_duplicate_reject_and_garbage_each_end_in_their_place(stack: Stack
     assert rejects[1] == ("price_not_a_number", "NaN", "", bad["raw_offset"])
     metrics = worker.metrics()
     assert metrics["medallion_silver_valid_total"] == 101
+    assert metrics["medallion_silver_rows_total"] == 103 + 2
+    assert metrics["medallion_silver_batch_rows_sum"] == metrics["medallion_silver_rows_total"]
+    assert metrics["medallion_silver_insert_seconds_count"] == metrics["medallion_silver_batch_rows_count"]
+    wait_until(lambda: worker.metrics()["medallion_silver_index_ids"] == 101)
+    measured = worker.metrics()
+    assert (measured["medallion_silver_index_markets"], measured["medallion_silver_waiting_rows"]) == (1, 0)
+    assert 0 < measured["medallion_silver_index_bytes"] < 50_000
+    wait_until(lambda: worker.metrics()['medallion_silver_lag_messages{partition="0"}'] == 0)
     assert metrics['medallion_silver_rejects_total{reason="price_not_a_number"}'] == 1
     for stage in STAGES:
         assert metrics[f'medallion_trade_latency_seconds_count{{exchange="binance",stage="{stage}"}}'] == 101
