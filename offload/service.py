@@ -6,6 +6,7 @@ that was away for a day is caught up with by the first run that reaches it.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
@@ -19,6 +20,7 @@ from apscheduler.triggers.cron import CronTrigger
 
 from config.settings import Settings
 from offload.compaction import compact
+from offload.completeness import Completeness
 from offload.errors import StoppedError
 from offload.gate import GateReport, close_gate
 from offload.hot import ClickHouseHttp
@@ -31,6 +33,7 @@ from offload.status import status
 RETRY_SECONDS = 300.0
 # An hour and a half after a good run the next one is overdue.
 OVERDUE_SECONDS = 5400.0
+_COUNTS = ("completeness", "count now")
 
 
 class OffloadService:
@@ -40,6 +43,8 @@ class OffloadService:
         self, settings: Settings, *, minute: int = 5, drop: bool = False, retry_seconds: float = RETRY_SECONDS
     ) -> None:
         self.metrics = Metrics()
+        self._completeness = Completeness(settings.exchanges, self.metrics.registry)
+        self._counting = threading.Lock()
         self.stop = threading.Event()
         self._settings = settings
         self._drop = drop
@@ -55,6 +60,9 @@ class OffloadService:
         self._scheduler.add_job(self._cycle, CronTrigger(minute=minute, timezone=UTC), id="hourly")
         self._scheduler.add_job(self._cycle, id="now")
         self._scheduler.add_job(self._maintain, CronTrigger(hour=3, minute=35, timezone=UTC), id="daily")
+        # In time for what arrived at the very end of the hour to have reached its end.
+        self._scheduler.add_job(self._count, CronTrigger(minute=minute, timezone=UTC), id="completeness")
+        self._scheduler.add_job(self._count, id="count now")
         self._scheduler.add_listener(self._ended, EVENT_JOB_ERROR | EVENT_JOB_EXECUTED)
         self._busy = threading.Lock()
 
@@ -99,6 +107,12 @@ class OffloadService:
         written = sum(part.rows for part in report.slices if part.outcome == "written")
         self._log.info("offloaded", rows=written, slices=len(report.slices), seconds=round(report.seconds, 3))
 
+    def _count(self) -> None:
+        with self._counting, contextlib.closing(ClickHouseHttp(self._settings)) as store:
+            broken = self._completeness.count(store, datetime.now(UTC))
+        for count in broken:
+            self._log.warning("incomplete", **count.model_dump(mode="json"))
+
     def _maintain(self) -> None:
         with self._busy:
             store = ClickHouseHttp(self._settings)
@@ -123,6 +137,10 @@ class OffloadService:
 
     def _ended(self, event: JobExecutionEvent) -> None:
         """The scheduler has caught whatever a run raised: remember it and try again soon."""
+        if event.job_id in _COUNTS:
+            if event.exception is not None:
+                self._log.error("completeness not counted", error=str(event.exception))
+            return
         is_daily = event.job_id.startswith("daily")
         kind, work = ("daily", self._maintain) if is_daily else ("hourly", self._cycle)
         if event.exception is None:
