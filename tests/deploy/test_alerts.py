@@ -14,10 +14,12 @@ from prometheus_client import REGISTRY
 
 import producers.metrics  # noqa: F401 - registers the producers' metrics
 from config.settings import Settings
+from offload.completeness import Completeness
 from offload.metrics import Metrics as OffloadMetrics
 from silver_processor.metrics import Metrics
 
 RULES = "deploy/compose/prometheus/rules/medallion.yml"
+RUNBOOK = "docs/runbooks/alerts.md"
 UNIT_TESTS = "tests/deploy/alerts.test.yml"
 
 
@@ -63,27 +65,43 @@ def test_every_alert_has_a_case_that_fires_and_one_that_does_not(root: Path, rul
 
 
 def test_every_alert_says_what_to_do(root: Path, rules: list[dict[str, Any]]) -> None:
-    readme = (root / "deploy/compose/README.md").read_text()
-    anchors = {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in headings(readme)}
+    runbook = (root / RUNBOOK).read_text()
+    sections = {anchor_of(title): body for title, body in sections_of(runbook)}
     for rule in rules:
         if "alert" in rule:
             assert rule["labels"]["severity"] in {"warning", "critical"}, rule["alert"]
+            assert len(rule["annotations"]["action"]) > 20, rule["alert"]
             file, _, anchor = rule["annotations"]["runbook"].partition("#")
-            assert file == "deploy/compose/README.md"
-            assert anchor in anchors, f"{rule['alert']}: no section {anchor}"
+            assert file == RUNBOOK
+            assert anchor in sections, f"{rule['alert']}: no section {anchor}"
+            assert f"`{rule['alert']}`" in sections[anchor], f"the section {anchor} does not name {rule['alert']}"
+            assert "```" in sections[anchor] or anchor == "trades-late", f"{anchor} shows no command"
 
 
-def headings(markdown: str) -> list[str]:
-    return [line.lstrip("# ").strip() for line in markdown.splitlines() if line.startswith("#")]
+def sections_of(markdown: str) -> list[tuple[str, str]]:
+    """Headings of the second level and what is below them."""
+    parts = re.split(r"^## (.*)$", markdown, flags=re.MULTILINE)[1:]
+    return list(zip(parts[::2], parts[1::2], strict=True))
+
+
+def anchor_of(title: str) -> str:
+    return re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
+
+
+def exported_metrics() -> set[str]:
+    """The names of all samples our services show."""
+    offload = OffloadMetrics().registry
+    Completeness([], offload)
+    return {
+        sample
+        for registry in (REGISTRY, Metrics().registry, offload)
+        for family in registry.collect()
+        for sample in (family.name, *(f"{family.name}_{end}" for end in ("total", "bucket", "count", "sum")))
+    }
 
 
 def test_rules_use_metrics_that_are_exported(rules: list[dict[str, Any]]) -> None:
-    exported = {
-        sample
-        for registry in (REGISTRY, Metrics().registry, OffloadMetrics().registry)
-        for family in registry.collect()
-        for sample in (family.name, f"{family.name}_total", f"{family.name}_bucket")
-    }
+    exported = exported_metrics()
     used = {name for rule in rules for name in re.findall(r"\bmedallion_\w+", rule["expr"])}
     assert used
     assert used <= exported

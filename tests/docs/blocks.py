@@ -1,0 +1,69 @@
+"""The commands of Markdown documents, and whether what a command printed is what its document shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+_RULER = re.compile(r"^[\s─━]*$")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of a document, by the line it stands in; `shown` is what the document says it prints, if it does."""
+
+    document: str
+    line: int
+    text: str
+    shown: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.document}:{self.line}: {self.text}"
+
+
+def blocks(path: Path, root: Path, language: str) -> Iterator[tuple[int, str]]:
+    """The fenced blocks of one language: the line of the fence, and what is in it."""
+    text = path.read_text(encoding="utf-8")
+    for found in _FENCE.finditer(text):
+        if found["language"] == language:
+            yield text.count("\n", 0, found.start()) + 1, found["body"]
+
+
+def session(path: Path, root: Path) -> Iterator[Command]:
+    """The commands of the `console` blocks: what follows `$ `, and the lines below it up to the next one."""
+    for start, body in blocks(path, root, "console"):
+        current: tuple[int, str] | None = None
+        shown: list[str] = []
+        for number, line in enumerate([*body.splitlines(), "$ "], start + 1):
+            if not line.startswith("$ "):
+                shown.append(line)
+                continue
+            if current is not None:
+                yield Command(str(path.relative_to(root)), *current, "\n".join(shown))
+            current, shown = (number, line.removeprefix("$ ")), []
+
+
+def shell(path: Path, root: Path) -> Iterator[Command]:
+    """The commands of the `sh` blocks and those of blocks without a language that begin with `medallion` or `make`."""
+    for language in ("sh", ""):
+        for start, body in blocks(path, root, language):
+            for number, line in enumerate(body.splitlines(), start + 1):
+                text = re.sub(r"\s+#\s.*$", "", line).strip()
+                if text and not text.startswith("#") and (language or text.split()[0] in {"medallion", "make"}):
+                    yield Command(str(path.relative_to(root)), number, text)
+
+
+def matches(shown: str, printed: str) -> bool:
+    """Whether `printed` is `shown`, in which `…` stands for anything, be it nothing or many lines.
+
+    How words are laid out counts for nothing: a table is as wide as the terminal, and folds its title.
+    """
+    parts = (re.escape(part.strip()) for part in _plain(shown).split("…"))
+    return re.fullmatch(r"\s*.*\s*".join(parts), _plain(printed), re.DOTALL) is not None
+
+
+def _plain(text: str) -> str:
+    return " ".join(word for line in text.splitlines() if not _RULER.match(line) for word in line.split())
