@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-quick chaos lint format bench bench-memory env smoke test-docker cluster up down lock clean conformance-env
+.PHONY: help demo test test-quick chaos soak lint format bench bench-memory env smoke test-docker cluster up down lock clean conformance-env
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -17,6 +17,9 @@ test: $(VENV)/.dev $(VENV)-conformance/.ready  ## the whole test suite
 # CHAOS_SEED repeats a storm whose seed a failure named; CHAOS_KILLS and CHAOS_BROKER (memory or kafka) change it.
 chaos: $(VENV)/.dev  ## at least 200 SIGKILLs in one run of the whole stack, then every candle compared (a quarter of an hour or more)
 	CHAOS_KILLS=$${CHAOS_KILLS:-200} $(BIN)/python -m pytest tests/chaos -k "$${CHAOS_BROKER:-kafka}"
+
+soak: $(VENV)/.dev  ## an hour of simulated trading in ten minutes, a fault every five seconds of it
+	MEDALLION_SOAK_SPEED=6 MEDALLION_SOAK_FAULT_S=5 $(BIN)/python -m pytest tests/producers/test_soak.py
 
 lint: $(VENV)/.dev  ## ruff, mypy --strict, the import layers, known vulnerabilities of the locked packages
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""`python -m bench [all|stages|throughput|latency|silver|memory] [--quick]`: measure, show, keep as JSON."""
+"""`python -m bench [all|stages|throughput|latency|silver|live|memory] [--quick]`: measure, show, keep as JSON."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rich.console import Console
 from bench import latency, machine, show, throughput
 from bench.cold import measure as cold_tier
 from bench.cold import show as show_cold
+from bench.live import measure as live
 from bench.plan import FULL, QUICK, Plan
 from bench.silver import measure as silver
 from bench.silver import memory
@@ -24,7 +25,7 @@ from bench.stages import measure as stages
 
 _RESULTS = Path(__file__).with_name("results")
 _RATES = (1_000.0, 5_000.0, 20_000.0)
-_KINDS = ("stages", "throughput", "latency", "silver", "cold")
+_KINDS = ("stages", "throughput", "latency", "silver", "cold", "live")
 
 
 def main() -> int:
@@ -55,6 +56,9 @@ def main() -> int:
     if "cold" in chosen:
         result["cold"] = cold_tier.measure(plan, console.print)
         show_cold.cold(console, result["cold"])
+    if "live" in chosen:
+        result["live"] = live.measure(plan)
+        show.live(console, result["live"])
     if "memory" in chosen:
         result["memory"] = [
             memory.measure(given.trades, markets, console.print) for markets in given.markets or (1, 500)

@@ -58,6 +58,29 @@ def stages(console: Console, figures: Sequence[Mapping[str, Any]]) -> None:
     )
 
 
+def live(console: Console, found: Mapping[str, Any]) -> None:
+    """The live producer on one core beside the bare loop."""
+    table = Table(title="One WebSocket connection → broker, the producer on one core", title_justify="left")
+    for column in ("", "trades/s", "slowest … fastest run", "CPU µs a trade", "of its core"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, title in (("bare", "receive and discard"), ("producer", "live producer")):
+        laps = found["runs"][name]
+        rates = sorted(one["trades_per_s"] for one in laps)
+        middle = laps[[one["trades_per_s"] for one in laps].index(rates[len(rates) // 2])]
+        table.add_row(
+            title,
+            f"{middle['trades_per_s']:,.0f}",
+            f"{rates[0]:,.0f} … {rates[-1]:,.0f}",
+            f"{middle['cpu_us_per_trade']:,.1f}",
+            f"{middle['core_share']:.0%}",
+        )
+    console.print(table)
+    console.print(
+        f"The bare loop is {found['bare_to_producer']:.2f} times as fast as the producer, which takes"
+        f" {found['producer_to_bare_cpu']:.2f} times its CPU a trade."
+    )
+
+
 def throughput(console: Console, result: ThroughputResult) -> None:
     """The sustained rate and what it takes."""
     rates = ", ".join(f"{run['trades_per_s']:,.0f}" for run in result.runs)

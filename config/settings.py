@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     # partition published and not yet consumed. 0: no pacing, the broker's retention is the limit.
     publish_max_unconsumed_bytes: Annotated[int, Field(ge=0)] = 0
 
+    # Live producers: a symbol without a message for this long is compared with the exchange's newest trades. 0: never.
+    producer_quiet_check_s: Annotated[float, Field(ge=0.0)] = 60.0
+
     # ClickHouse
     clickhouse_host: str = "localhost"
     clickhouse_port: Annotated[int, Field(ge=1, le=65535)] = 9000

@@ -1,20 +1,19 @@
-"""History into the raw topics: days in parallel, each done only when the broker has all of it, and then never again."""
+"""Back-fill from dumps: days in parallel, each done only when the broker has all of it, and then never again."""
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from pathlib import Path
 
 from config.settings import Settings
 from producers import dumps
 from producers.dumps import Day
-from producers.envelope import Envelope
+from producers.envelope import BACKFILL, Envelope
+from producers.journal import DONE, Journal
 from producers.publisher import Publisher
 
 _BATCH = 1_000
@@ -22,37 +21,20 @@ _BATCH = 1_000
 
 @dataclass(slots=True)
 class BackfillReport:
-    """Counts; `skipped` days were done by an earlier run."""
+    """Counts; `skipped` parts (days or symbols) were done by an earlier run. `missing` says what was not to be had.
 
-    days: int = 0
+    `share` of the work that is done, 0 to 1.
+    """
+
+    parts: int = 0
     skipped: int = 0
     published: int = 0
+    share: float = 0.0
+    missing: list[str] = field(default_factory=list)
 
 
 #: Told of the report after every batch.
 Progress = Callable[[BackfillReport], None]
-
-
-class State:
-    """The days that are done, in a file; a day counts with the span asked for."""
-
-    def __init__(self, path: Path) -> None:
-        """Reads what an earlier run left."""
-        self._path = path
-        self._done: set[str] = set(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else set()
-        self._lock = threading.Lock()
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._done
-
-    def add(self, name: str) -> None:
-        """Remember, in one atomic step."""
-        with self._lock:
-            self._done.add(name)
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            draft = self._path.with_name(self._path.name + ".new")
-            draft.write_text(json.dumps(sorted(self._done), indent=0), encoding="utf-8")
-            draft.replace(self._path)
 
 
 def days(exchange: str, symbols: Sequence[str], start: datetime, end: datetime) -> list[Day]:
@@ -62,12 +44,17 @@ def days(exchange: str, symbols: Sequence[str], start: datetime, end: datetime) 
     return [Day(exchange, symbol, one) for one in dates for symbol in symbols]
 
 
+def left(wanted: Sequence[Day], start: datetime, end: datetime, journal: Journal) -> list[Day]:
+    """The days that are not done."""
+    return [day for day in wanted if not journal.is_done(_step(day, start, end))]
+
+
 def backfill(
     wanted: Sequence[Day],
     start: datetime,
     end: datetime,
     settings: Settings,
-    state: State,
+    journal: Journal,
     *,
     source: str = dumps.URL,
     workers: int = 2,
@@ -79,24 +66,29 @@ def backfill(
         DumpError: a day's file is missing or broken; days done before stay done.
         PublishError: something was not delivered.
     """
-    report, lock, stop = BackfillReport(days=len(wanted)), threading.Lock(), threading.Event()
+    report, lock, stop = BackfillReport(parts=len(wanted)), threading.Lock(), threading.Event()
     from_us, to_us = (int(moment.timestamp()) * 1_000_000 + moment.microsecond for moment in (start, end))
 
     def run(day: Day) -> None:
-        name = f"{day.name} {start.isoformat()} {end.isoformat()}"
-        if name in state:
+        name = _step(day, start, end)
+        if journal.is_done(name):
             with lock:
                 report.skipped += 1
+                report.share += 1 / len(wanted)
+                progress(report)
             return
         with Publisher(settings) as publisher:
             for batch in _batches(dumps.read(day, source, from_us, to_us)):
                 if stop.is_set():
                     return
-                publisher.publish(batch)
+                publisher.publish(batch, BACKFILL)
                 with lock:
                     report.published += len(batch)
                     progress(report)
-        state.add(name)
+        journal.put(name, DONE)
+        with lock:
+            report.share += 1 / len(wanted)
+            progress(report)
 
     def run_unless_stopped(day: Day) -> None:
         """The thread that fails stops the others itself: it would take the next day before anybody else looked."""
@@ -118,6 +110,11 @@ def backfill(
     for task in tasks:
         task.result()
     return report
+
+
+def _step(day: Day, start: datetime, end: datetime) -> str:
+    """A day counts with the span asked for."""
+    return f"{day.name} {start.isoformat()} {end.isoformat()}"
 
 
 def _batches(envelopes: Iterable[Envelope]) -> Iterator[list[Envelope]]:

@@ -39,7 +39,9 @@ class Limits:
     cut it off at `lifetime_s` (None: the exchange's own). It is ready when every subscription was acknowledged,
     or when it has brought trades for `ready_s`. After `breaker_failures` failures in a row a venue is left alone
     for `breaker_open_s`. A gap is healed over REST from `heal_after_s` on (a late message may fill it before), for at
-    most `heal_for_s`; where ids have no order, REST's newest trades are compared every `audit_s`.
+    most `heal_for_s`; where ids have no order, REST's newest trades are compared every `audit_s`, elsewhere those of
+    symbols that were quiet for `quiet_s` (0: never). At most `resume_messages` of each partition of the raw topic are
+    read at the start for what earlier lives published.
     """
 
     max_frame_bytes: int = 33_554_432
@@ -55,6 +57,8 @@ class Limits:
     heal_after_s: float = 0.5
     heal_for_s: float = 3_600.0
     audit_s: float = 30.0
+    quiet_s: float = 60.0
+    resume_messages: int = 200_000
     breaker_failures: int = 5
     breaker_open_s: float = 30.0
 

@@ -8,6 +8,9 @@ import msgspec
 
 from producers.exchanges.model import Parsed, Trade, Trades, Unrecognised
 
+#: Kafka header of a message that no live stream brought, and its values: where the message is from.
+SOURCE = "source"
+REST, BACKFILL, REPLAY = "rest", "backfill", "replay"
 _UTF8 = ""
 _KEY_CHARACTERS = 200
 _FIELD_CHARACTERS = 1_000

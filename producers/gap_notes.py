@@ -39,6 +39,15 @@ class GapNote(msgspec.Struct):
 
 
 _encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(GapNote)
+
+
+def read_note(value: bytes) -> GapNote | None:
+    """The note of a message; None for a message that is none."""
+    try:
+        return _decoder.decode(value)
+    except msgspec.DecodeError:
+        return None
 
 
 class GapNotes:

@@ -1,18 +1,17 @@
-"""Which trades are missing: holes in consecutive ids, or what REST knows and the stream did not bring. No I/O."""
+"""Which trades are missing where trade ids are consecutive: holes in them. No I/O."""
 
 from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 from producers.exchanges.model import Exchange, Trade
 from producers.schedule import event_time_us
 
 OPEN, HEALED, UNFILLABLE = "open", "healed", "unfillable"
-_REMEMBERED = 5_000
 
 
 class Ids:
@@ -22,6 +21,19 @@ class Ids:
         """All from `first` to `last`, both included."""
         self._runs = [(first, last)]
         self.count = last - first + 1
+
+    @classmethod
+    def of(cls, runs: Sequence[tuple[int, int]]) -> Self:
+        """All of the runs, each from its first to its last number, in order and apart from each other."""
+        made = cls(*runs[0])
+        made._runs = [*runs]
+        made.count = sum(last - first + 1 for first, last in runs)
+        return made
+
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        """First and last of each run, in order."""
+        return [*self._runs]
 
     def has(self, number: int) -> bool:
         """Whether a number is in."""
@@ -72,19 +84,29 @@ class Gap:
     healed_us: int = 0
     tries: int = 0
     due_s: float = 0.0
+    #: On the monotonic clock, since when this process heals it.
+    since_s: float = field(default_factory=time.monotonic)
 
     @property
     def missing(self) -> int:
         """Not published yet."""
         return self.ids.count if self.ids is not None else (self.found if self.state != HEALED else 0)
 
+    def is_within(self, other: Gap) -> bool:
+        """Whether all its ids are of another one's span; never where ids have no order."""
+        if self.ids is None or other.ids is None:
+            return False
+        return int(other.from_id) <= int(self.from_id) and int(self.to_id) <= int(other.to_id)
+
 
 @dataclass(slots=True)
 class _Sequence:
+    #: Where it starts, and the time of the first trade in the exchange's text: read only where there is a gap.
+    first: int
+    since: str
+    #: The same of the newest trade.
     highest: int
-    #: Of the trade with it, in the exchange's text: read only where there is a gap.
     moment: str
-    gaps: list[Gap] = field(default_factory=list)
 
 
 class ConsecutiveIds:
@@ -93,16 +115,66 @@ class ConsecutiveIds:
     def __init__(self, exchange: Exchange) -> None:
         """No trade seen yet: the first one of each symbol is where the sequence starts."""
         assert exchange.ids_of is not None
+        self._exchange = exchange
         self._ids_of = exchange.ids_of
         self._symbols: dict[str, _Sequence] = {}
+        self._gaps: dict[str, list[Gap]] = {}
 
     def observe(self, trades: Sequence[Trade]) -> list[Gap]:
         """Trades that are published: the gaps they show, or none; they fill those that wait for them."""
         if len(trades) == 1:
             return self._observe(trades[0])
         # A message may list its trades newest first.
-        ordered = sorted((trade for trade in trades if _is_number(trade.trade_id)), key=lambda t: int(t.trade_id))
-        return [gap for trade in ordered for gap in self._observe(trade)]
+        return [gap for trade in _ordered(trades) for gap in self._observe(trade)]
+
+    def fill(self, trades: Sequence[Trade]) -> None:
+        """Trades that are published, and show no gap."""
+        for trade in _ordered(trades):
+            self._fill(trade, int(trade.trade_id))
+
+    def position(self, symbol: str) -> int | None:
+        """The highest id; None: no trade yet. It changes whenever the stream brings a newer trade."""
+        known = self._symbols.get(symbol)
+        return known.highest if known is not None else None
+
+    def compare(self, symbol: str, newest: Sequence[Trade], *, is_quiet: bool) -> tuple[list[Trade], list[Gap]]:
+        """The newest trades of a symbol that is quiet, which the stream has had time to bring: the gap they show.
+
+        The trades are left to whoever fills the gap. Of a symbol without a trade they are where the sequence starts.
+        """
+        ordered = _ordered(newest) if is_quiet else []
+        if not ordered:
+            return [], []
+        last, known = ordered[-1], self._symbols.get(symbol)
+        number = int(last.trade_id)
+        if known is None:
+            self._symbols[symbol] = _Sequence(number + 1, last.timestamp, number, last.timestamp)
+            return [], []
+        if number <= known.highest:
+            return [], []
+        gap = self._opened(symbol, known.highest + 1, number, known.moment, last.timestamp)
+        known.highest, known.moment = number, last.timestamp
+        return [], [gap]
+
+    def resume(self, symbol: str, published: Sequence[Trade], left_open: Sequence[Gap] = ()) -> list[Gap]:
+        """What earlier lives of the producer published last, and the gaps they left open, which are filled as others.
+
+        Returns the gaps that are new: between what was published last and what this life saw first, and in it.
+        """
+        self._gaps.setdefault(symbol, []).extend(left_open)
+        self.fill(published)
+        earlier = ConsecutiveIds(self._exchange)
+        found = [gap for gap in earlier.observe(published) if not any(gap.is_within(other) for other in left_open)]
+        self._gaps[symbol].extend(found)
+        end = earlier._symbols.get(symbol)
+        if end is None:
+            return found
+        known = self._symbols.setdefault(symbol, end)
+        if known.first > end.highest + 1:
+            # The stream was faster than the reading of what was published before it.
+            found.append(self._opened(symbol, end.highest + 1, known.first - 1, end.moment, known.since))
+        known.first = end.first
+        return found
 
     def _observe(self, trade: Trade) -> list[Gap]:
         text = trade.trade_id
@@ -111,85 +183,49 @@ class ConsecutiveIds:
         number = int(text)
         known = self._symbols.get(trade.symbol)
         if known is None:
-            self._symbols[trade.symbol] = _Sequence(number, trade.timestamp)
+            first = number - self._ids_of(trade) + 1
+            self._symbols[trade.symbol] = _Sequence(first, trade.timestamp, number, trade.timestamp)
+            self._fill(trade, number)
             return []
         if number <= known.highest:
-            for gap in known.gaps:
-                self._fill(gap, trade, number)
-            if known.gaps:
-                known.gaps = [gap for gap in known.gaps if gap.state == OPEN]
+            self._fill(trade, number)
             return []
         found: list[Gap] = []
         if number > known.highest + 1 and (first := number - self._ids_of(trade) + 1) > known.highest + 1:
-            ids = Ids(known.highest + 1, first - 1)
-            to_us = event_time_us(trade.timestamp) or 0
-            from_us = event_time_us(known.moment) or to_us
-            gap = Gap(trade.symbol, str(ids.first), str(ids.last), from_us, to_us, ids.count, _now_us(), ids)
-            known.gaps = [*(other for other in known.gaps if other.state == OPEN), gap]
-            found.append(gap)
+            found.append(self._opened(trade.symbol, known.highest + 1, first - 1, known.moment, trade.timestamp))
         known.highest, known.moment = number, trade.timestamp
         return found
 
-    def _fill(self, gap: Gap, trade: Trade, number: int) -> None:
-        assert gap.ids is not None
-        if gap.ids.discard(number):
-            for other in range(number - self._ids_of(trade) + 1, number):
-                gap.ids.discard(other)
-            if not gap.ids.count:
-                gap.state, gap.healed_us = HEALED, _now_us()
+    def _opened(self, symbol: str, first: int, last: int, moment: str, until: str) -> Gap:
+        ids = Ids(first, last)
+        to_us = event_time_us(until) or 0
+        from_us = event_time_us(moment) or to_us
+        gap = Gap(symbol, str(first), str(last), from_us, to_us, ids.count, now_us(), ids)
+        self._gaps.setdefault(symbol, []).append(gap)
+        return gap
+
+    def _fill(self, trade: Trade, number: int) -> None:
+        gaps = self._gaps.get(trade.symbol)
+        if not gaps:
+            return
+        for gap in gaps:
+            assert gap.ids is not None
+            if gap.ids.discard(number):
+                for other in range(number - self._ids_of(trade) + 1, number):
+                    gap.ids.discard(other)
+                if not gap.ids.count:
+                    gap.state, gap.healed_us = HEALED, now_us()
+        self._gaps[trade.symbol] = [gap for gap in gaps if gap.state == OPEN]
 
 
-class Overlap:
-    """What REST's newest trades have and the stream did not bring, for ids that have no order."""
-
-    def __init__(self) -> None:
-        """No trade seen yet."""
-        self._seen: dict[str, OrderedDict[str, int]] = {}
-        self._broken: dict[str, int] = {}
-
-    def observe(self, trades: Sequence[Trade]) -> list[Gap]:
-        """Trades that are published. Shows no gap by itself."""
-        for trade in trades:
-            seen = self._seen.setdefault(trade.symbol, OrderedDict())
-            seen[trade.trade_id] = event_time_us(trade.timestamp) or 0
-            if len(seen) > _REMEMBERED:
-                seen.popitem(last=False)
-        return []
-
-    def interrupted(self, symbol: str) -> None:
-        """The stream broke after the trades seen so far."""
-        if symbol in self._seen:
-            self._broken.setdefault(symbol, max(self._seen[symbol].values()))
-
-    def compare(self, symbol: str, newest: Sequence[Trade]) -> tuple[list[Trade], list[Gap]]:
-        """REST's newest trades, oldest first: those that the stream did not bring, and the gaps they show.
-
-        A gap is UNFILLABLE where REST does not reach back to the time at which the stream broke.
-        """
-        seen = self._seen.get(symbol)
-        if not seen or not newest:
-            return [], []
-        oldest_us, newest_us = min(seen.values()), max(seen.values())
-        times = [event_time_us(trade.timestamp) or 0 for trade in newest]
-        gaps = []
-        broken_us = self._broken.pop(symbol, None)
-        if broken_us is not None and times[0] > broken_us:
-            gaps.append(Gap(symbol, "", "", broken_us, times[0], 0, _now_us(), state=UNFILLABLE))
-        lost = [
-            (trade, time_us)
-            for trade, time_us in zip(newest, times, strict=True)
-            # What is younger than anything seen may still be on its way.
-            if trade.trade_id not in seen and oldest_us <= time_us <= newest_us
-        ]
-        if lost:
-            (first, first_us), (last, last_us) = lost[0], lost[-1]
-            gaps.append(Gap(symbol, first.trade_id, last.trade_id, first_us, last_us, len(lost), _now_us()))
-        return [trade for trade, _ in lost], gaps
+def _ordered(trades: Sequence[Trade]) -> list[Trade]:
+    return sorted((trade for trade in trades if _is_number(trade.trade_id)), key=lambda trade: int(trade.trade_id))
 
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 20
 
 
-def _now_us() -> int:
+def now_us() -> int:
+    """The local clock, µs since the epoch."""
     return time.time_ns() // 1_000

@@ -56,7 +56,7 @@ class Venue:
     guard: Guard
     report: LiveReport
     take: Take
-    #: Told the lane's symbols when their connection was lost, and when the one that replaces it is ready.
+    #: Told the lane's symbols when their connection was lost, and when one is ready.
     lost: Callable[[Sequence[str]], None]
     resumed: Callable[[Sequence[str]], None]
 
@@ -74,6 +74,16 @@ class Lane:
     def ready(self) -> bool:
         """Connected, and every subscription acknowledged."""
         return self._current is not None and self._current.ready.is_set()
+
+    @property
+    def symbols(self) -> Sequence[str]:
+        """In the exchange's own spelling."""
+        return self._symbols
+
+    def renew(self) -> None:
+        """Replace the connection as before its end of life, unless that was done just now."""
+        if self._current is not None:
+            self._current.age()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set.
@@ -115,7 +125,6 @@ class _Worker:
         self._symbols = symbols
         self._end = asyncio.Event()
         self._opened_s: float | None = None
-        self._lost = False
         self._acks = 0
         limits, exchange = venue.limits, venue.exchange
         lifetime = exchange.lifetime_s if limits.lifetime_s is None else limits.lifetime_s
@@ -128,6 +137,12 @@ class _Worker:
     def is_old(self) -> bool:
         """The exchange is going to cut its connection off soon."""
         return self._opened_s is not None and time.monotonic() - self._opened_s > self._renew_after_s
+
+    def age(self) -> None:
+        """Have the connection replaced, unless it is younger than what makes a symbol quiet."""
+        if self._opened_s is not None and time.monotonic() - self._opened_s > 2 * self._venue.limits.quiet_s:
+            self._log.warning("connection replaced: it brings nothing of a symbol that trades", symbols=self._symbols)
+            self._renew_after_s = 0.0
 
     async def retire(self) -> None:
         """Close the connection; what had arrived is still taken.
@@ -181,7 +196,6 @@ class _Worker:
             metrics.DISCONNECTS.labels(code, cause).inc()
             self._log.warning("connection lost", cause=cause, error=str(error), url=venue.url)
             if self._opened_s is not None:
-                self._lost = True
                 venue.lost(self._symbols)
             if not healthy or time.monotonic() - started < limits.healthy_after_s:
                 raise
@@ -196,9 +210,7 @@ class _Worker:
         age_s = time.monotonic() - (self._opened_s or 0.0)
         if self._acks >= self._expected or (isinstance(parsed, Trades) and age_s > self._venue.limits.ready_s):
             self.ready.set()
-            if self._lost:
-                self._lost = False
-                self._venue.resumed(self._symbols)
+            self._venue.resumed(self._symbols)
 
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -12,6 +12,7 @@ from config.markets import Markets
 from config.settings import Settings
 from producers import health, metrics
 from producers.connection import Limits
+from producers.earlier import earlier_reader
 from producers.gap_notes import GapNotes
 from producers.lane import LiveReport
 from producers.presence import Presence, ProducerState
@@ -61,7 +62,7 @@ async def run(
     # Without a limit the buffer holds what an absent broker would otherwise lose, and reading stops when it is full.
     own = publisher is None
     publisher = publisher or Publisher(settings, delivery_timeout_s=0)
-    limits = limits or Limits(max_frame_bytes=settings.kafka_max_message_bytes)
+    limits = limits or Limits(max_frame_bytes=settings.kafka_max_message_bytes, quiet_s=settings.producer_quiet_check_s)
     producer = LiveProducer(
         exchange,
         symbols,
@@ -73,6 +74,7 @@ async def run(
         flush_s=flush_s,
         markets=markets,
     )
+    producer.earlier = earlier_reader(settings, producer.exchange, symbols, limits.resume_messages)
     loop = asyncio.ensure_future(producer.run(stop))
     serving = asyncio.ensure_future(_serve_acknowledgements(publisher))
     server = None
@@ -113,6 +115,7 @@ async def run(
             )
         while not loop.done():
             await asyncio.wait([loop], timeout=_TICK_S)
+            producer.counting.show()
             statistics = publisher.statistics
             metrics.UNDELIVERED.labels(exchange).set(statistics.buffered)
             metrics.FAILED.labels(exchange).set(statistics.failed)

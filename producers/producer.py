@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,18 +16,22 @@ from config.markets import Markets
 from producers import metrics
 from producers.clock import Clock
 from producers.connection import Limits
-from producers.envelope import Envelope, envelopes
+from producers.counting import Counting
+from producers.earlier import Earlier
+from producers.envelope import REST, Envelope, envelopes
 from producers.exchanges import REGISTRY, UnknownExchangeError
 from producers.exchanges.model import ERROR, Control, Exchange, Parsed, Trade, Trades, chunks
 from producers.gaps import Gap
 from producers.guard import OPEN, Guard
-from producers.healing import Healer
+from producers.healing import Callbacks, Healer
 from producers.lane import Lane, LiveReport, Venue
 from producers.publisher import Publisher
 from producers.rest import RestClient
 from producers.schedule import frame_time_us
 
 _POLL_S = 0.1
+#: Lag and clock offset are those of at most one frame in so long: a busy stream has thousands.
+_SAMPLE_NS = 1_000_000
 FLUSH_S = 30.0
 _log = structlog.get_logger(__name__)
 
@@ -69,6 +74,8 @@ class LiveProducer:
         """
         self.report = LiveReport()
         self._exchange = REGISTRY.get(code) or _of_ccxt(code)
+        #: Reads what earlier lives left, until it can or the event is set; None: nothing is asked.
+        self.earlier: Callable[[threading.Event], Earlier] | None = None
         self._publisher = publisher
         self._flush_s = flush_s
         limits = limits or Limits()
@@ -76,9 +83,8 @@ class LiveProducer:
         self._give_up_s = float("inf")
         self._waiting = asyncio.Lock()
         self._log = _log.bind(exchange=code)
-        self._frames = metrics.FRAMES.labels(code)
-        self._bytes = metrics.BYTES.labels(code)
-        self._trades = metrics.TRADES.labels(code)
+        self.counting = Counting(code, self.report)
+        self._sampled_ns = 0
         self._lag = metrics.LAG.labels(code)
         self._clock = Clock(code)
         rest = self._exchange.rest
@@ -110,7 +116,8 @@ class LiveProducer:
                 markets=markets,
             )
             self._client = feed if feed.heals else None
-        self.healer = Healer(self._exchange, symbols, limits, self._client, self._publish_healed, note)
+        callbacks = Callbacks(self._publish_healed, note, self._renew)
+        self.healer = Healer(self._exchange, symbols, limits, self._client, callbacks)
         self.report.gaps = self.healer.report
         if feed is not None:
             feed.lost, feed.resumed = self.healer.lost, self.healer.resumed
@@ -127,6 +134,13 @@ class LiveProducer:
             self.healer.resumed,
         )
         self._lanes = [Lane(venue, chunk) for chunk in chunks(symbols, self._exchange.symbols_a_connection)]
+        # Until they are connected: what earlier lives published may end long before.
+        self.healer.lost(symbols)
+
+    @property
+    def exchange(self) -> Exchange:
+        """Whose trades these are."""
+        return self._exchange
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set.
@@ -141,6 +155,7 @@ class LiveProducer:
     async def _run(self, stop: asyncio.Event) -> None:
         lanes = [asyncio.ensure_future(lane.run(stop)) for lane in self._lanes]
         lanes.append(asyncio.ensure_future(self.healer.run(stop)))
+        lanes.append(asyncio.ensure_future(self._resume(stop)))
         try:
             await asyncio.wait(lanes, return_when=asyncio.FIRST_EXCEPTION)
         finally:
@@ -148,6 +163,7 @@ class LiveProducer:
             self._deadline()
             results = await asyncio.gather(*lanes, return_exceptions=True)
             self.healer.end()
+            self.counting.show()
         for result in results:
             if isinstance(result, BaseException):
                 raise result
@@ -170,8 +186,31 @@ class LiveProducer:
             found["broker"] = "the buffer is full, reading stands still"
         return found
 
+    async def _resume(self, stop: asyncio.Event) -> None:
+        """The trades flow meanwhile: a broker that is away does not keep the producer from reading."""
+        if self.earlier is None:
+            return
+        given_up = threading.Event()
+        reading = asyncio.ensure_future(asyncio.to_thread(self.earlier, given_up))
+        stopping = asyncio.ensure_future(stop.wait())
+        await asyncio.wait([reading, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        given_up.set()
+        earlier = await reading
+        if stop.is_set():
+            return
+        if self._client is not None:
+            self._client.resume(earlier.published)
+        self.healer.resume(earlier)
+
+    def _renew(self, symbols: Sequence[str]) -> None:
+        for lane in self._lanes:
+            if not set(symbols).isdisjoint(lane.symbols):
+                lane.renew()
+
     async def _publish_healed(self, trades: Sequence[Trade]) -> None:
-        await self._publish(envelopes(self._exchange.code, b"", Trades([*trades]), time.time_ns() // 1_000))
+        messages = envelopes(self._exchange.code, b"", Trades([*trades]), time.time_ns() // 1_000)
+        await self._publish(messages, source=REST)
 
     async def _take(self, frame: bytes) -> Parsed:
         parsed = self._exchange.parse(frame)
@@ -180,30 +219,38 @@ class LiveProducer:
 
     async def _accept(self, frame: bytes, parsed: Parsed) -> None:
         received_ns = time.time_ns()
-        traded_us = self._count(frame, parsed, received_ns)
+        self.report.count(frame, parsed)
+        acknowledged = None
+        if not isinstance(parsed, Trades):
+            self._count_other(frame, parsed)
+        elif received_ns - self._sampled_ns >= _SAMPLE_NS:
+            acknowledged = self._sample(parsed, received_ns)
         messages = envelopes(self._exchange.code, frame, parsed, received_ns // 1_000)
         if messages:
-            await self._publish(messages, traded_us)
+            await self._publish(messages, acknowledged)
         if isinstance(parsed, Trades):
             self.healer.observe(parsed.records)
 
-    async def _publish(self, messages: Sequence[Envelope], traded_us: int | None = None) -> None:
-        acknowledged = None if traded_us is None else partial(self._acknowledged, traded_us)
+    async def _publish(
+        self, messages: Sequence[Envelope], acknowledged: Callable[[], None] | None = None, source: str = ""
+    ) -> None:
         # Who waits for room was first.
-        taken = 0 if self._waiting.locked() else self._publisher.offer(messages, acknowledged)
+        taken = 0 if self._waiting.locked() else self._publisher.offer(messages, acknowledged, source)
         self.report.published += taken
         if taken < len(messages):
-            await self._wait_for_room(messages[taken:], acknowledged)
+            await self._wait_for_room(messages[taken:], acknowledged, source)
 
     def _acknowledged(self, traded_us: int) -> None:
         self._lag.observe(time.time() - traded_us / 1e6)
 
-    async def _wait_for_room(self, messages: Sequence[Envelope], acknowledged: Callable[[], None] | None) -> None:
+    async def _wait_for_room(
+        self, messages: Sequence[Envelope], acknowledged: Callable[[], None] | None, source: str
+    ) -> None:
         """Reading stands still meanwhile, so that the exchange's socket is the only buffer that grows."""
         started = time.monotonic()
         async with self._waiting:
             while messages:
-                taken = await asyncio.to_thread(self._publisher.offer, messages, acknowledged)
+                taken = await asyncio.to_thread(self._publisher.offer, messages, acknowledged, source)
                 self.report.published += taken
                 messages = messages[taken:]
                 if messages and self._stop.is_set() and time.monotonic() > self._deadline():
@@ -223,24 +270,22 @@ class LiveProducer:
         self._give_up_s = min(self._give_up_s, time.monotonic() + self._flush_s)
         return self._give_up_s
 
-    def _count(self, frame: bytes, parsed: Parsed, received_ns: int) -> int | None:
-        """The latest trade's time, µs; None for a frame without one."""
-        traded_us = None
-        self.report.count(frame, parsed)
-        self._frames.inc()
-        self._bytes.inc(len(frame))
-        if isinstance(parsed, Trades):
-            self._trades.inc(len(parsed.records))
-            traded_us = frame_time_us(parsed)
-            if traded_us is not None:
-                self._clock.observe(received_ns / 1e9 - traded_us / 1e6, received_ns / 1e9)
-        elif isinstance(parsed, Control):
+    def _sample(self, parsed: Trades, received_ns: int) -> Callable[[], None] | None:
+        """Clock offset and lag of this frame; None for one whose trades have no time."""
+        traded_us = frame_time_us(parsed)
+        if traded_us is None:
+            return None
+        self._sampled_ns = received_ns
+        self._clock.observe(received_ns / 1e9 - traded_us / 1e6, received_ns / 1e9)
+        return partial(self._acknowledged, traded_us)
+
+    def _count_other(self, frame: bytes, parsed: Parsed) -> None:
+        if isinstance(parsed, Control):
             metrics.CONTROL.labels(self._exchange.code, parsed.kind).inc()
             if parsed.kind == ERROR:
                 self._log.error("the exchange reports an error", message=frame[:1_000].decode(errors="replace"))
         else:
             metrics.UNRECOGNISED.labels(self._exchange.code).inc()
-        return traded_us
 
 
 def _of_ccxt(code: str) -> Exchange:

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from config.connections import kafka_client
 from config.settings import Settings
 from producers import metrics
-from producers.envelope import Envelope, decode, encode, shortened
+from producers.envelope import SOURCE, Envelope, decode, encode, shortened
 from producers.losses import Losses, PublishError, not_acknowledged
 from producers.pacing import Pacer
 from producers.tally import PublisherStatistics
@@ -25,11 +25,14 @@ _BUFFER_MESSAGES = 100_000
 _BUFFER_KBYTES = 65_536
 _LINGER_MS = 5
 _POLL_S = 0.1
+#: Acknowledgements are served with every so many single messages: each by itself would cost as much as sending.
+_SERVE_EVERY = 32
 # Room for the key and Kafka's own bytes of a message.
 _OVERHEAD = 4_096
 # What a broker with a lower limit than ours is offered instead of a message it called too large.
 _REFUSED_LIMIT = 65_536 * 8
 _PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+Headers = list[tuple[str, bytes]] | None
 _log = structlog.get_logger(__name__)
 _client_log = logging.getLogger(f"{__name__}.client")
 
@@ -60,6 +63,7 @@ class Publisher:
             else None
         )
         self._topics: dict[str, str] = {}
+        self._offers = 0
         self._refused: deque[Envelope] = deque()
         self._accepted = self._failed = self._shortened = self._bytes = self._notes = 0
         self.losses = Losses()
@@ -83,11 +87,14 @@ class Publisher:
             logger=_client_log,
         )
 
-    def offer(self, envelopes: Sequence[Envelope], acknowledged: Callable[[], None] | None = None) -> int:
+    def offer(
+        self, envelopes: Sequence[Envelope], acknowledged: Callable[[], None] | None = None, source: str = ""
+    ) -> int:
         """Take as many of the envelopes, from the first on, as the buffer and the bound of unconsumed bytes allow.
 
         Waits for nothing but an answer of the broker on what was consumed, where there is such a bound. `acknowledged`
         is called, from `poll` or another call of this publisher, when the broker has the last of the envelopes.
+        `source` is "" for trades of a live stream: a producer that starts looks for the last of these.
 
         Returns:
             how many were taken.
@@ -95,25 +102,28 @@ class Publisher:
         Raises:
             PublishError: an earlier message failed for good, or the producer cannot go on.
         """
-        self._producer.poll(0)
+        self._offers += 1
+        if len(envelopes) > 1 or not self._offers % _SERVE_EVERY:
+            self._producer.poll(0)
         self._raise_failure()
         self._send_refused()
         last = len(envelopes) - 1
+        headers = [(SOURCE, source.encode())] if source else None
         for number, envelope in enumerate(envelopes):
-            if not self._produce(envelope, acknowledged if number == last else None):
+            if not self._produce(envelope, acknowledged if number == last else None, headers):
                 return number
         return len(envelopes)
 
-    def publish(self, envelopes: Sequence[Envelope]) -> None:
-        """Take all envelopes, waiting while the buffer is full.
+    def publish(self, envelopes: Sequence[Envelope], source: str = "") -> None:
+        """Take all envelopes, waiting while the buffer is full; `source` as in `offer`.
 
         Raises:
             PublishError: a message failed for good, or the producer cannot go on.
         """
-        taken = self.offer(envelopes)
+        taken = self.offer(envelopes, source=source)
         while taken < len(envelopes):
             self.poll(_POLL_S)
-            taken += self.offer(envelopes[taken:])
+            taken += self.offer(envelopes[taken:], source=source)
 
     def note(self, topic: str, key: bytes, value: bytes) -> None:
         """Publish something that is about trades and none itself: never waits; its loss is counted and logged."""
@@ -194,7 +204,9 @@ class Publisher:
             # The error in flight is the cause; what was lost because of it is still said.
             error.add_note(str(lost))
 
-    def _produce(self, envelope: Envelope, acknowledged: Callable[[], None] | None = None) -> bool:
+    def _produce(
+        self, envelope: Envelope, acknowledged: Callable[[], None] | None = None, headers: Headers = None
+    ) -> bool:
         value = encode(envelope)
         if len(value) >= self._limit - _OVERHEAD:
             self._shortened += 1
@@ -213,7 +225,7 @@ class Publisher:
             return False
         report = partial(self._on_delivery, acknowledged=acknowledged) if acknowledged else self._on_delivery
         try:
-            self._producer.produce(self._topic(envelope.exchange), value, key, on_delivery=report)
+            self._producer.produce(self._topic(envelope.exchange), value, key, on_delivery=report, headers=headers)
         except BufferError:
             if self._pacer is not None:
                 self._pacer.release(size)

@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from config.settings import Settings
-from producers.envelope import Envelope, envelopes
+from producers.envelope import REPLAY, Envelope, envelopes
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import UNRECOGNISED, Parsed
 from producers.publisher import Publisher
@@ -101,7 +101,7 @@ def _replay_one(
 
     def send() -> None:
         nonlocal size
-        publisher.publish(batch)
+        publisher.publish(batch, REPLAY)
         report.published += len(batch)
         batch.clear()
         size = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -34,9 +34,16 @@ class TradesSource(Protocol):
     def pages(self, symbol: str, span: Span) -> AsyncIterator[list[Trade]]:
         """As `RestClient.pages`."""
 
+    async def newest(self, symbol: str) -> list[Trade]:
+        """As `RestClient.newest`."""
+
 
 #: What may be tried again later.
 FAILURES = (RestError, VenueUnavailableError, aiohttp.ClientError, TimeoutError, msgspec.DecodeError)
+
+
+class RefusedError(RestError):
+    """The exchange will not answer this request, however often it is asked."""
 
 
 class _BusyError(RestError):
@@ -57,7 +64,7 @@ class RestClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        key = os.environ.get(self._rest.key_variable, "") if self._rest.key_variable else ""
+        key = "" if self.lacks_key else os.environ.get(self._rest.key_variable, "")
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
             headers={self._rest.key_header: key} if key else {},
@@ -71,6 +78,35 @@ class RestClient:
         if self._session is not None:
             await self._session.close()
 
+    @property
+    def rest(self) -> Rest:
+        """What it speaks."""
+        return self._rest
+
+    @property
+    def lacks_key(self) -> bool:
+        """The exchange wants an API key for older trades, and there is none: only the newest are served."""
+        return bool(self._rest.key_variable) and not os.environ.get(self._rest.key_variable)
+
+    def resume(self, published: Mapping[str, Sequence[Trade]]) -> None:
+        """Earlier lives' trades: nothing to do, healing asks for what it knows to be missing."""
+
+    async def newest(self, symbol: str) -> list[Trade]:
+        """One page of the newest trades, oldest first.
+
+        Raises:
+            as `pages`.
+        """
+        return await self._get(symbol, self._rest.newest(symbol))
+
+    async def page(self, symbol: str, span: Span) -> list[Trade]:
+        """The first page of a span, oldest first, with trades around it.
+
+        Raises:
+            as `pages`.
+        """
+        return await self._get(symbol, self._rest.request(symbol, span))
+
     async def pages(self, symbol: str, span: Span) -> AsyncIterator[list[Trade]]:
         """The span's trades, page by page (each oldest first), with others around them.
 
@@ -78,21 +114,22 @@ class RestClient:
             RestError: the exchange answers something else than trades; aiohttp.ClientError, TimeoutError: it cannot
                 be asked; VenueUnavailableError: it is left alone.
         """
+        if self.lacks_key or self._rest.pages is Pages.NONE:
+            yield await self.newest(symbol)
+            return
         while True:
-            trades = await self._get(symbol, span)
+            trades = await self.page(symbol, span)
             yield trades
-            if self._rest.pages is Pages.NONE or not trades:
-                return
-            after = _rest_of(span, trades, self._rest.pages)
+            after = rest_of(span, trades, self._rest.pages) if trades else None
             if after is None or after == span:
                 return
             span = after
 
-    async def _get(self, symbol: str, span: Span) -> list[Trade]:
+    async def _get(self, symbol: str, path: str) -> list[Trade]:
         for attempt in range(_TRIES):
             try:
                 async with self._guard.requesting():
-                    return self._read(symbol, await self._body(self._rest.request(symbol, span)))
+                    return self._read(symbol, await self._body(path))
             except _BusyError as error:
                 if attempt == _TRIES - 1:
                     raise
@@ -120,11 +157,11 @@ class RestClient:
             if response.status in _TOO_MANY or response.status >= 500:
                 raise _BusyError(response.status, _retry_after_s(response.headers.get("Retry-After", "")))
             if response.status != 200:
-                raise RestError(f"HTTP {response.status} to {path}: {body[:200].decode(errors='replace')}")
+                raise RefusedError(f"HTTP {response.status} to {path}: {body[:200].decode(errors='replace')}")
             return body
 
 
-def _rest_of(span: Span, trades: list[Trade], pages: Pages) -> Span | None:
+def rest_of(span: Span, trades: list[Trade], pages: Pages) -> Span | None:
     """What of the span comes after this page; None: nothing."""
     ids = [int(trade.trade_id) for trade in trades]
     if pages is Pages.BACKWARD:

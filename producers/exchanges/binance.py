@@ -32,6 +32,7 @@ from producers.exchanges.tokens import ABSENT, elements, fields, text, token
 _SIDE_OF_BUYER_IS_MAKER = {"true": "SELL", "false": "BUY"}
 _STREAMS_A_MESSAGE = 100
 _TRADES_A_PAGE = 500  # of COIN-M and USD-M; spot gives 1,000
+_COMBINED = b'{"stream":'
 _BOOK_TICKER_KEYS = frozenset(("u", "s", "b", "B", "a", "A"))
 _PARTIAL_DEPTH_KEYS = frozenset(("lastUpdateId", "bids", "asks"))
 _OTHER_EVENTS = frozenset(
@@ -78,13 +79,39 @@ class _Frame(_Event, gc=False):
     data: _Event | None = None
 
 
+class _Trade(msgspec.Struct, gc=False):
+    """What nearly every frame is: fewer raw slices, the same characters."""
+
+    e: str
+    s: str
+    t: Raw
+    p: str
+    q: str
+    T: Raw
+    m: bool
+
+
+class _TradeFrame(msgspec.Struct, gc=False):
+    data: _Trade
+
+
 _frame = Decoder(_Frame)
+_trade_frame = Decoder(_TradeFrame)
 
 
 @total
 def parse(frame: bytes) -> Parsed:
     """One frame of any Binance market stream. Never raises."""
     payload = frame.decode()
+    if frame.startswith(_COMBINED):
+        try:
+            trade = _trade_frame.decode(frame).data
+        except msgspec.ValidationError:
+            pass
+        else:
+            if trade.e == "trade":
+                side = "SELL" if trade.m else "BUY"
+                return Trades([Trade(trade.s, text(trade.t), trade.p, trade.q, text(trade.T), side, "", payload)])
     try:
         message = _frame.decode(frame)
     except msgspec.ValidationError:
@@ -175,9 +202,11 @@ def _rest(url: str, path: str, rate: Rate, key_header: str = "") -> Rest:
     def request(symbol: str, span: Span) -> str:
         return f"{path}/historicalTrades?symbol={symbol}&fromId={span.first}&limit={_TRADES_A_PAGE}"
 
-    return Rest(
-        url, rate, Pages.FORWARD, request, _rest_parse, key_header, "MEDALLION_BINANCE_API_KEY" if key_header else ""
-    )
+    def newest(symbol: str) -> str:
+        return f"{path}/trades?symbol={symbol}&limit={_TRADES_A_PAGE}"
+
+    key_variable = "MEDALLION_BINANCE_API_KEY" if key_header else ""
+    return Rest(url, rate, Pages.FORWARD, request, newest, _rest_parse, key_header, key_variable, page=_TRADES_A_PAGE)
 
 
 def _market(code: str, url: str, rest: Rest) -> Exchange:

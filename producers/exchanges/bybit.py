@@ -146,8 +146,11 @@ def _rest_trade(raw: Raw) -> Trade:
 
 
 def _rest(category: str, page: int) -> Rest:
-    def request(symbol: str, _span: Span) -> str:
+    def newest(symbol: str) -> str:
         return f"/v5/market/recent-trade?category={category}&symbol={symbol}&limit={page}"
+
+    def request(symbol: str, _span: Span) -> str:
+        return newest(symbol)
 
     def read(_symbol: str, answer: bytes) -> list[Trade]:
         message = fields(answer)
@@ -159,7 +162,7 @@ def _rest(category: str, page: int) -> Rest:
         return _ordered(whole or trades)
 
     # 600 calls in 5 seconds an IP; only the newest trades are served.
-    return Rest("https://api.bybit.com", Rate(10, 1.0), Pages.NONE, request, read)
+    return Rest("https://api.bybit.com", Rate(10, 1.0), Pages.NONE, request, newest, read, page=page)
 
 
 def _market(code: str, category: str, page: int) -> Exchange:

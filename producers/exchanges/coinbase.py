@@ -122,8 +122,12 @@ class _RestTrade(msgspec.Struct, gc=False):
 _rest_trade = Decoder(_RestTrade)
 
 
+def _rest_newest(symbol: str) -> str:
+    return f"/products/{symbol}/trades?limit=1000"
+
+
 def _rest_request(symbol: str, span: Span) -> str:
-    return f"/products/{symbol}/trades?after={span.last + 1}&limit=1000"
+    return f"{_rest_newest(symbol)}&after={span.last + 1}"
 
 
 def _rest_parse(symbol: str, answer: bytes) -> list[Trade]:
@@ -157,6 +161,13 @@ EXCHANGES = (
         idle_timeout_s=30.0,
         connects=Rate(8, 1.0),
         # 10 public calls a second an IP.
-        rest=Rest("https://api.exchange.coinbase.com", Rate(8, 1.0), Pages.BACKWARD, _rest_request, _rest_parse),
+        rest=Rest(
+            "https://api.exchange.coinbase.com",
+            Rate(8, 1.0),
+            Pages.BACKWARD,
+            _rest_request,
+            _rest_newest,
+            _rest_parse,
+        ),
     ),
 )

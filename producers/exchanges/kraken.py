@@ -116,10 +116,14 @@ _REST_SIDES = {"b": "BUY", "s": "SELL"}
 _REST_ASSETS = {"BTC": "XBT", "DOGE": "XDG"}
 
 
-def _rest_request(symbol: str, span: Span) -> str:
+def _rest_newest(symbol: str) -> str:
     pair = "".join(_REST_ASSETS.get(asset, asset) for asset in symbol.split("/"))
+    return f"/0/public/Trades?pair={pair}&count=1000"
+
+
+def _rest_request(symbol: str, span: Span) -> str:
     # `since` is exclusive and in ns; trades of one ns are asked for again.
-    return f"/0/public/Trades?pair={pair}&since={max(span.since_us * 1_000 - 1, 0)}&count=1000"
+    return f"{_rest_newest(symbol)}&since={max(span.since_us * 1_000 - 1, 0)}"
 
 
 def _rest_parse(symbol: str, answer: bytes) -> list[Trade]:
@@ -147,6 +151,14 @@ EXCHANGES = (
         connects=Rate(150, 600.0),
         ack_each_symbol=True,
         # Public calls: about one a second.
-        rest=Rest("https://api.kraken.com", Rate(1, 1.0), Pages.FORWARD, _rest_request, _rest_parse),
+        rest=Rest(
+            "https://api.kraken.com",
+            Rate(1, 1.0),
+            Pages.FORWARD,
+            _rest_request,
+            _rest_newest,
+            _rest_parse,
+            by_time=True,
+        ),
     ),
 )

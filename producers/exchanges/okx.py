@@ -156,8 +156,12 @@ class _Counted(msgspec.Struct, gc=False):
 _counted = Decoder(_Counted)
 
 
+def _rest_newest(symbol: str) -> str:
+    return f"/api/v5/market/history-trades?instId={symbol}&type=1&limit=100"
+
+
 def _rest_request(symbol: str, span: Span) -> str:
-    return f"/api/v5/market/history-trades?instId={symbol}&type=1&after={span.last + 1}&limit=100"
+    return f"{_rest_newest(symbol)}&after={span.last + 1}"
 
 
 def _rest_parse(_symbol: str, answer: bytes) -> list[Trade]:
@@ -180,6 +184,15 @@ EXCHANGES = (
         ack_each_symbol=True,
         ids_of=_ids_of,
         # 20 calls in 2 seconds an IP.
-        rest=Rest("https://www.okx.com", Rate(16, 2.0), Pages.BACKWARD, _rest_request, _rest_parse),
+        rest=Rest(
+            "https://www.okx.com",
+            Rate(16, 2.0),
+            Pages.BACKWARD,
+            _rest_request,
+            _rest_newest,
+            _rest_parse,
+            reach_s=90 * 86_400.0,
+            page=100,
+        ),
     ),
 )

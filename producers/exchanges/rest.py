@@ -32,16 +32,23 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """`request` gives path and query below `url`; `parse` an answer's trades, oldest first.
+    """`request` gives path and query below `url`, `newest` those of the newest trades; `parse` an answer's trades,
+    oldest first.
 
     `parse` raises RestError, or msgspec.DecodeError, for an answer that holds no list of trades. `key_variable` names
-    the environment variable of the API key that the interface wants in `key_header`; "" for a public one.
+    the environment variable of the API key that `request` wants in `key_header`; "" for a public interface. `newest`
+    needs none. `reach_s`: how far back the exchange says that trades are served; 0: all of them. `by_time`: `request`
+    honours a span's time, not its ids. A full answer holds `page` trades.
     """
 
     url: str
     rate: Rate
     pages: Pages
     request: Callable[[str, Span], str]
+    newest: Callable[[str], str]
     parse: Callable[[str, bytes], list[Trade]]
     key_header: str = ""
     key_variable: str = ""
+    reach_s: float = 0.0
+    by_time: bool = False
+    page: int = 1_000

@@ -16,6 +16,7 @@ class Fault(Enum):
 
     DROP = "the connection ends in mid-stream; the frame is lost"
     SILENCE = "the connection lives and brings nothing more"
+    DEAF = "the connection lives and brings nothing more of the frame's symbols"
     SKIP = "frames are never sent; REST has their trades later"
     MALFORMED = "half of the frame is sent instead of it"
     ERROR = "an error object comes before the frame"

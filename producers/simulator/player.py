@@ -27,7 +27,6 @@ _TALK = frozenset((ACK, ERROR, HEARTBEAT, PONG, STATUS))
 #: Clients subscribe in several messages: play only when a connection has asked for nothing new for so long.
 SETTLE_S = 0.5
 _TURN = 64
-_LAST_AGAIN_S = 0.5
 #: Trades of a symbol that REST remembers.
 _OWNED = 20_000
 _LONGEST_MESSAGE = 1 << 25
@@ -43,6 +42,8 @@ class Subscriber:
     changed_s: float = 0.0
     #: Brings nothing more, though it lives.
     silent: bool = False
+    #: Symbols of which it brings nothing more.
+    deaf: set[str] = field(default_factory=set)
     #: Answers that wait for the next data.
     late: list[str] = field(default_factory=list)
 
@@ -91,7 +92,6 @@ class Player:
         self.dice = Dice(plan) if plan is not None else None
         self._owned: dict[str, deque[Trade]] = {}
         self._recent: deque[tuple[bytes, Trades]] = deque(maxlen=plan.resend if plan is not None else 0)
-        self._last: dict[str, tuple[bytes, Trades]] = {}
         self._skip = 0
         self._held: list[tuple[bytes, Trades]] = []
         self._hold = 0
@@ -127,7 +127,7 @@ class Player:
                 schedule = schedule or Schedule(self._speed, time.monotonic())
                 await asyncio.sleep(max(schedule.due_s(frame_time_us(parsed)) - time.monotonic(), 0.0))
             if isinstance(parsed, Trades):
-                self._own(frame, parsed)
+                self._own(parsed)
                 if self.dice is not None:
                     await self._suffer(frame, parsed, self.dice)
                     continue
@@ -147,16 +147,6 @@ class Player:
             for frame in recording:
                 yield frame
 
-    async def linger(self) -> None:
-        """For ever: after the end the last frame of each symbol again and again.
-
-        Who was cut off just before would otherwise not learn what it missed before the next trade.
-        """
-        while self.dice is not None:
-            await asyncio.sleep(_LAST_AGAIN_S)
-            for frame, parsed in [*self._last.values()] if self._status.done else ():
-                await self._send(frame, parsed)
-
     async def resend(self, subscriber: Subscriber) -> None:
         """The last trades again, to a connection that has just subscribed.
 
@@ -166,9 +156,8 @@ class Player:
         for frame, parsed in [*self._recent]:
             await self._deliver(subscriber, frame, parsed)
 
-    def _own(self, frame: bytes, parsed: Trades) -> None:
+    def _own(self, parsed: Trades) -> None:
         for trade in parsed.records:
-            self._last[trade.symbol] = frame, parsed
             owned = self._owned.setdefault(trade.symbol, deque(maxlen=_OWNED))
             owned.append(trade)
             self._status.owned += 1
@@ -194,11 +183,11 @@ class Player:
             if not self._hold:
                 await self._release()
             return
-        await self._befall(fault)
+        await self._befall(fault, {trade.symbol for trade in parsed.records})
         if fault is not Fault.DROP:
             await self._send(frame[: len(frame) // 2] if fault is Fault.MALFORMED else frame, parsed)
 
-    async def _befall(self, fault: Fault | None) -> None:
+    async def _befall(self, fault: Fault | None, symbols: set[str]) -> None:
         if fault is Fault.DROP:
             for subscriber in [*self.subscribers]:
                 subscriber.socket.transport.abort()
@@ -206,6 +195,9 @@ class Player:
         elif fault is Fault.SILENCE:
             for subscriber in self.subscribers:
                 subscriber.silent = True
+        elif fault is Fault.DEAF:
+            for subscriber in self.subscribers:
+                subscriber.deaf |= symbols
         elif fault is Fault.SLOW and self.plan is not None:
             await asyncio.sleep(self.plan.slow_s)
         elif fault is Fault.ERROR:
@@ -239,7 +231,7 @@ class Player:
     async def _send(self, frame: bytes, parsed: Parsed) -> None:
         symbols = {trade.symbol for trade in parsed.records} if isinstance(parsed, Trades) else None
         for subscriber in [*self.subscribers]:
-            if symbols is not None and symbols.isdisjoint(subscriber.symbols):
+            if symbols is not None and symbols.isdisjoint(subscriber.symbols - subscriber.deaf):
                 continue
             try:
                 await self._deliver(subscriber, frame, parsed)

@@ -21,6 +21,7 @@ def answer(code: str, target: str, owned: Owned) -> str | None:
     query = parse_qs(url.query)
     for exchange, path, make in (
         ("binance", "/historicalTrades", _binance),
+        ("binance", "/trades", _binance_newest),
         ("kraken", "/0/public/Trades", _kraken),
         ("bybit", "/v5/market/recent-trade", _bybit),
         ("okx", "/api/v5/market/history-trades", _okx),
@@ -35,7 +36,14 @@ def answer(code: str, target: str, owned: Owned) -> str | None:
 
 def _binance(query: Query, owned: Owned) -> str:
     first, limit = _number(query, "fromId", 0), min(_number(query, "limit", _BINANCE_PAGE), _PAGE)
-    trades = [trade for trade in owned(query["symbol"][0]) if int(trade.trade_id) >= first][:limit]
+    return _binance_list([trade for trade in owned(query["symbol"][0]) if int(trade.trade_id) >= first][:limit])
+
+
+def _binance_newest(query: Query, owned: Owned) -> str:
+    return _binance_list(owned(query["symbol"][0])[-min(_number(query, "limit", _BINANCE_PAGE), _PAGE) :])
+
+
+def _binance_list(trades: Sequence[Trade]) -> str:
     return dumps(
         [
             {
@@ -56,10 +64,10 @@ def _kraken(query: Query, owned: Owned) -> str:
     pair, since_ns = query["pair"][0], _number(query, "since", 0)
     symbol = f"{pair[:3].replace('XBT', 'BTC').replace('XDG', 'DOGE')}/{pair[3:]}"
     rows: list[str] = []
-    last = since_ns
-    for trade in owned(symbol):
+    last, most = since_ns, _number(query, "count", _PAGE)
+    for trade in owned(symbol) if since_ns else owned(symbol)[-most:]:
         time_us = event_time_us(trade.timestamp) or 0
-        if time_us * 1_000 > since_ns and len(rows) < _number(query, "count", _PAGE):
+        if time_us * 1_000 > since_ns and len(rows) < most:
             # A number, with the digits of a clock in s.
             moment = f"{time_us // 1_000_000}.{time_us % 1_000_000:06d}"
             side = trade.side[0].lower()

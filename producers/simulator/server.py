@@ -67,7 +67,6 @@ class Simulator:
         }
         self._server: Server | None = None
         self._playing: list[asyncio.Task[None]] = []
-        self._lingering: list[asyncio.Task[None]] = []
 
     async def start(self, port: int = 0) -> int:
         """Serve on 127.0.0.1 and start to play.
@@ -87,7 +86,6 @@ class Simulator:
                 f"port {port}: {error.strerror}; give another one with --port, 0 for a free one"
             ) from error
         self._playing = [asyncio.create_task(player.play()) for player in self._players.values()]
-        self._lingering = [asyncio.create_task(player.linger()) for player in self._players.values()]
         return int(next(iter(self._server.sockets)).getsockname()[1])
 
     async def wait(self) -> None:
@@ -100,10 +98,9 @@ class Simulator:
 
     async def close(self) -> None:
         """Close all connections."""
-        tasks = [*self._playing, *self._lingering]
-        for task in tasks:
+        for task in self._playing:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._playing, return_exceptions=True)
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import difflib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -132,6 +132,24 @@ class UnifiedFeed:
     def pages(self, symbol: str, span: Span) -> AsyncIterator[list[Trade]]:
         """As `producers.rest.RestClient.pages`."""
         return self._rest.pages(symbol, span)
+
+    async def newest(self, symbol: str) -> list[Trade]:
+        """As `producers.rest.RestClient.newest`; what came since the stream broke comes with them."""
+        return [trade async for page in self._rest.pages(symbol, Span(0, 0, 0)) for trade in page]
+
+    def resume(self, published: Mapping[str, Sequence[Trade]]) -> None:
+        """Trades of earlier lives, by symbol: what came since is missing."""
+        for symbol, trades in published.items():
+            self._rest.streamed(trades)
+            self._rest.interrupted(symbol)
+
+    @property
+    def symbols(self) -> Sequence[str]:
+        """ccxt's unified ones."""
+        return self._symbols
+
+    def renew(self) -> None:
+        """Connections are ccxt's: they are replaced when they are lost, or silent."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set.

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -18,8 +19,9 @@ from typer.testing import CliRunner
 
 from cli.backfill import backfill as command
 from config.settings import Settings
-from producers.backfill import State, backfill, days
-from producers.dumps import DumpError
+from producers.backfill import BackfillReport, backfill, days
+from producers.dumps import Day, DumpError
+from producers.journal import Journal
 
 ROOT = Path(__file__).resolve().parents[2]
 START, END = datetime(2024, 8, 8, tzinfo=UTC), datetime(2024, 8, 10, tzinfo=UTC)
@@ -47,6 +49,13 @@ def write_dumps(trades: pl.DataFrame, folder: Path, *, micros: bool = False) -> 
         path.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(f"{name}.csv", text)
+
+
+def fill(
+    wanted: list[Day], start: datetime, end: datetime, settings: Settings, journal: Path, **more: Any
+) -> BackfillReport:
+    with Journal(journal) as steps:
+        return backfill(wanted, start, end, settings, steps, **more)
 
 
 def published(settings: Settings, consume: Callable[[str], list[Message]]) -> list[tuple[str, ...]]:
@@ -87,8 +96,8 @@ def test_a_folder_gives_every_trade_of_the_stream(
     write_dumps(trades, tmp_path, micros=micros)
     wanted = days("binance", ["BTCUSDT", "ETHUSDT"], START, END)
     assert len(wanted) == 4
-    report = backfill(wanted, START, END, settings, State(tmp_path / "state"), source=str(tmp_path))
-    assert (report.days, report.skipped, report.published) == (4, 0, len(trades))
+    report = fill(wanted, START, END, settings, tmp_path / "state", source=str(tmp_path))
+    assert (report.parts, report.skipped, report.published) == (4, 0, len(trades))
     assert published(settings, consume) == expected(trades, 1_000 if micros else 1)
 
 
@@ -97,7 +106,7 @@ def test_a_url_within_the_time_asked_for(
 ) -> None:
     write_dumps(trades, tmp_path)
     start, end = datetime(2024, 8, 8, 23, 56, tzinfo=UTC), datetime(2024, 8, 8, 23, 58, tzinfo=UTC)
-    backfill(days("binance", ["BTCUSDT"], start, end), start, end, settings, State(tmp_path / "s"), source=server)
+    fill(days("binance", ["BTCUSDT"], start, end), start, end, settings, tmp_path / "s", source=server)
     inside = trades.filter(
         (pl.col("s") == "BTCUSDT") & pl.col("T").is_between(start.timestamp() * 1e3, end.timestamp() * 1e3, "left")
     )
@@ -115,14 +124,14 @@ def test_days_that_are_done_are_skipped_and_a_broken_one_is_named(
     wanted = days("binance", ["BTCUSDT", "ETHUSDT"], START, END)
     path = tmp_path / "state"
     with pytest.raises(DumpError, match=r"binance/ETHUSDT/2024-08-08: .*no zip file"):
-        backfill(wanted, START, END, settings, State(path), source=str(tmp_path), workers=1)
-    done = set(json.loads(path.read_text()))
+        fill(wanted, START, END, settings, path, source=str(tmp_path), workers=1)
+    done = [json.loads(line)["name"] for line in path.read_text().splitlines()]
     assert [name.split()[0] for name in done] == ["binance/BTCUSDT/2024-08-08"]
     broken.write_bytes(whole)
-    report = backfill(wanted, START, END, settings, State(path), source=str(tmp_path))
+    report = fill(wanted, START, END, settings, path, source=str(tmp_path))
     assert report.skipped == 1
     assert published(settings, consume) == expected(trades)
-    assert backfill(wanted, START, END, settings, State(path), source=str(tmp_path)).skipped == 4
+    assert fill(wanted, START, END, settings, path, source=str(tmp_path)).skipped == 4
 
 
 def test_futures_have_a_header_and_a_file_of_another_market_is_not_taken(
@@ -133,8 +142,8 @@ def test_futures_have_a_header_and_a_file_of_another_market_is_not_taken(
         path = tmp_path / "data" / market / "X-trades-2024-08-08.csv"
         path.parent.mkdir(parents=True)
         path.write_text(f"{header}7,{price},3,6,{int(START.timestamp() * 1e3)},true\n")
-    backfill(days("binance_usdm", ["X"], START, START.replace(hour=1)), START, END, settings,
-             State(tmp_path / "s"), source=str(tmp_path))  # fmt: skip
+    fill(days("binance_usdm", ["X"], START, START.replace(hour=1)), START, END, settings, tmp_path / "s",
+         source=str(tmp_path))  # fmt: skip
     (message,) = consume(settings.raw_topic("binance_usdm"))
     value = json.loads(message.value())
     assert (value["price"], value["side"]) == ("2.0", "SELL")
@@ -150,6 +159,8 @@ def test_the_command(trades: pl.DataFrame, tmp_path: Path, broker: str, monkeypa
     application.command()(command)
     arguments = ["--exchange", "binance", "--symbols", "BTCUSDT", "--from", "2024-08-08", "--to", "2024-08-10",
                  "--source", str(tmp_path), "--state", str(tmp_path / "state"), "--json"]  # fmt: skip
+    dry = CliRunner().invoke(application, [*arguments, "--dry-run"])
+    assert json.loads(dry.stdout)["days"] == ["binance/BTCUSDT/2024-08-08", "binance/BTCUSDT/2024-08-09"], dry.output
     done = CliRunner().invoke(application, arguments)
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["published"] == len(trades.filter(pl.col("s") == "BTCUSDT"))

@@ -20,10 +20,11 @@ from producers.connection import Limits
 from producers.exchanges import REGISTRY, exchange
 from producers.exchanges.model import Rate, Trade, Trades
 from producers.exchanges.rest import Pages, RestError, Span
-from producers.gaps import HEALED, OPEN, UNFILLABLE, ConsecutiveIds, Ids, Overlap
+from producers.gaps import HEALED, OPEN, UNFILLABLE, ConsecutiveIds, Ids
 from producers.guard import Guard
 from producers.live import LiveReport, run
-from producers.rest import RestClient, _rest_of
+from producers.overlap import Overlap
+from producers.rest import RestClient, rest_of
 from producers.simulator import synthetic
 from producers.simulator.faults import Fault, Plan
 from producers.simulator.rest import answer
@@ -34,7 +35,7 @@ START_US = 1_760_000_000_000_000
 #: As the simulator's recordings are played much faster than life, so is everything that waits.
 FAST = Limits(
     back_off_s=0.05, healthy_after_s=0.0, close_s=0.2, idle_s=1.5, heal_after_s=0.05, audit_s=0.3,
-    breaker_open_s=0.3, requests=Rate(100, 1.0),
+    breaker_open_s=0.3, requests=Rate(100, 1.0), quiet_s=0.3,
 )  # fmt: skip
 SYMBOLS = {
     "binance": ["BTCUSDT", "ETHUSDT"],
@@ -100,17 +101,33 @@ def test_symbols_do_not_mix_and_texts_that_are_no_numbers_are_left_alone() -> No
 def test_overlap_finds_what_the_stream_did_not_bring_and_says_where_rest_does_not_reach() -> None:
     overlap = Overlap()
     overlap.observe([trade(number) for number in (1, 2, 3, 7, 8)])
-    lost, (gap,) = overlap.compare("X", [trade(number) for number in range(2, 12)])
+    newest = [trade(number) for number in range(2, 12)]
+    lost, (gap,) = overlap.compare("X", newest, is_quiet=False)
     assert [one.trade_id for one in lost] == ["4", "5", "6"]  # 9 and later may still be on their way
     assert (gap.found, gap.state) == (3, OPEN)
     overlap.observe(lost)
-    assert overlap.compare("X", [trade(number) for number in range(2, 9)]) == ([], [])
+    assert overlap.compare("X", newest, is_quiet=False) == ([], [])
+    lost, (gap,) = overlap.compare("X", newest, is_quiet=True)
+    assert ([one.trade_id for one in lost], gap.found) == (["9", "10", "11"], 3)
+    overlap.observe(lost)
     overlap.interrupted("X")
     overlap.observe([trade(number) for number in (50, 51)])
-    lost, gaps = overlap.compare("X", [trade(number) for number in range(40, 52)])
+    lost, gaps = overlap.compare("X", [trade(number) for number in range(40, 52)], is_quiet=False)
     assert [one.trade_id for one in lost] == [str(number) for number in range(40, 50)]
     assert [(one.state, one.found) for one in gaps] == [(UNFILLABLE, 0), (OPEN, 10)]
-    assert gaps[0].to_us - gaps[0].from_us == (40 - 8) * 1_000
+    assert gaps[0].to_us - gaps[0].from_us == (40 - 11) * 1_000
+
+
+def test_while_a_stream_is_down_every_comparison_must_reach_back_to_the_one_before() -> None:
+    overlap = Overlap()
+    overlap.observe([trade(1)])
+    overlap.interrupted("X")
+    lost, gaps = overlap.compare("X", [trade(number) for number in range(1, 5)], is_quiet=True)
+    assert [gap.state for gap in gaps] == [OPEN]
+    overlap.observe(lost)
+    overlap.restored(["X"])
+    _, gaps = overlap.compare("X", [trade(number) for number in range(9, 12)], is_quiet=True)
+    assert [(gap.state, gap.found) for gap in gaps] == [(UNFILLABLE, 0), (OPEN, 3)]
 
 
 @pytest.mark.parametrize("code", REGISTRY)
@@ -143,7 +160,7 @@ def test_rest_serves_the_very_trades_of_the_stream_page_by_page(code: str, tmp_p
             int(one.timestamp) if one.timestamp.isdigit() else one.timestamp for one in page
         )
         got |= {one.trade_id: one for one in page}
-        after = _rest_of(span, page, rest.pages) if rest.pages is not Pages.NONE else None
+        after = rest_of(span, page, rest.pages) if rest.pages is not Pages.NONE else None
         assert after != span, "no progress"
         span = after
 

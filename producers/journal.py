@@ -1,0 +1,88 @@
+"""What of a long task is done, in a file that survives SIGKILL: one JSON line a step, the last of a name counts."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from config.errors import MedallionError
+
+DONE: dict[str, Any] = {"done": True}
+
+
+class JournalError(MedallionError):
+    """The journal cannot be used."""
+
+
+class Journal:
+    """Of one process at a time; `with` takes hold of the file. Safe to use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Nothing is read yet."""
+        self._path = path
+        self._steps: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        """Read what an earlier run left.
+
+        Raises:
+            JournalError: another process has it, or it is no journal.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise JournalError(
+                f"{self._path} is in use by another back-fill: wait for its end, or give another file with --state"
+            ) from error
+        self._steps = _read(self._path)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._descriptor)
+
+    def get(self, name: str) -> dict[str, Any]:
+        """The newest step; {} for a name that has none."""
+        with self._lock:
+            return self._steps.get(name, {})
+
+    def is_done(self, name: str) -> bool:
+        """Whether its last step was the last."""
+        return bool(self.get(name).get("done"))
+
+    def put(self, name: str, step: dict[str, Any]) -> None:
+        """Remember a step; it is on the disk when this returns."""
+        with self._lock:
+            self._steps[name] = step
+            os.write(self._descriptor, json.dumps({"name": name, **step}).encode() + b"\n")
+            os.fdatasync(self._descriptor)
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    steps = {}
+    lines = path.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith(b"\n"):
+            # The process was killed in this step: the one before counts.
+            with path.open("r+b") as file:
+                file.truncate(sum(map(len, lines[:-1])))
+            break
+        try:
+            step = json.loads(line)
+            steps[str(step.pop("name"))] = step
+        except (ValueError, KeyError, AttributeError) as error:
+            raise JournalError(
+                f"{path} is no journal of a back-fill (line {number:,}): give another file with --state"
+            ) from error
+    return steps

@@ -1,0 +1,112 @@
+"""Invariant: REST answers as the exchanges document or others recorded them give the trades that they mean.
+
+The answers were not made by this project; where each is from is said beside it. Sides are the taker's here.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from producers.exchanges import exchange
+from producers.exchanges.rest import RestError, Span
+
+SPAN = Span(5, 9, 1_688_669_597_000_000)
+ANSWERS = {
+    # Binance, spot API, "Old trade lookup": the documented example. Older ones lack `quoteQty`.
+    "binance": (
+        "BNBBTC",
+        '[{"id":28457,"price":"4.00000100","qty":"12.00000000","quoteQty":"48.000012","time":1499865549590,'
+        '"isBuyerMaker":true,"isBestMatch":true}]',
+        [("BNBBTC", "28457", "4.00000100", "12.00000000", "1499865549590", "SELL", "")],
+    ),
+    # docs.kraken.com, "Get Recent Trades": the documented example (names keyed by the internal pair).
+    "kraken": (
+        "BTC/USD",
+        '{"error":[],"result":{"XXBTZUSD":[["30243.40000","0.34507674",1688669597.8277369,"b","m","",61044952],'
+        '["30243.30000","0.00376960",1688669598.2804112,"s","l","",61044953],'
+        '["30243.30000","0.01235716",1688669602.698379,"s","m","",61044956]],"last":"1688671969993150842"}}',
+        [
+            ("BTC/USD", "61044952", "30243.40000", "0.34507674", "1688669597.8277369", "BUY", ""),
+            ("BTC/USD", "61044953", "30243.30000", "0.00376960", "1688669598.2804112", "SELL", ""),
+            ("BTC/USD", "61044956", "30243.30000", "0.01235716", "1688669602.698379", "SELL", ""),
+        ],
+    ),
+    # bybit-exchange.github.io/docs/v5/market/recent-trade: the documented example.
+    "bybit": (
+        "BTCUSDT",
+        '{"retCode":0,"retMsg":"OK","result":{"category":"spot","list":[{"execId":"2100000000007764263","symbol":'
+        '"BTCUSDT","price":"16618.49","size":"0.00012","side":"Buy","time":"1672052955758","isBlockTrade":false,'
+        '"isRPITrade":true,"seq":"123456"}]},"retExtInfo":{},"time":1672053054358}',
+        [("BTCUSDT", "2100000000007764263", "16618.49", "0.00012", "1672052955758", "BUY", "1234560000")],
+    ),
+    # Recorded 2025-05-12: nautechsystems/nautilus_trader, crates/adapters/okx/test_data/http_get_trades.json.
+    "okx": (
+        "BTC-USDT",
+        '{"code":"0","msg":"","data":[{"instId":"BTC-USDT","side":"sell","sz":"0.00013669","px":"102537.9","tradeId":'
+        '"734864333","ts":"1747087163557"},{"instId":"BTC-USDT","side":"buy","sz":"0.0000125","px":"102537.9",'
+        '"tradeId":"734864332","ts":"1747087161666"}]}',
+        [
+            ("BTC-USDT", "734864332", "102537.9", "0.0000125", "1747087161666", "BUY", ""),
+            ("BTC-USDT", "734864333", "102537.9", "0.00013669", "1747087163557", "SELL", ""),
+        ],
+    ),
+    # Coinbase Exchange, "Get a product's trades": the documented example; `side` is the maker's.
+    "coinbase": (
+        "BTC-USD",
+        '[{"time":"2014-11-07T22:19:28.578544Z","trade_id":74,"price":"10.00000000","size":"0.01000000","side":"buy"},'
+        '{"time":"2014-11-07T01:08:43.642366Z","trade_id":73,"price":"100.00000000","size":"0.01000000",'
+        '"side":"sell"}]',
+        [
+            ("BTC-USD", "73", "100.00000000", "0.01000000", "2014-11-07T01:08:43.642366Z", "BUY", ""),
+            ("BTC-USD", "74", "10.00000000", "0.01000000", "2014-11-07T22:19:28.578544Z", "SELL", ""),
+        ],
+    ),
+}
+REQUESTS = {
+    "binance": ("/api/v3/historicalTrades?symbol=A&fromId=5&limit=500", "/api/v3/trades?symbol=A&limit=500"),
+    "kraken": ("/0/public/Trades?pair=A&count=1000&since=1688669596999999999", "/0/public/Trades?pair=A&count=1000"),
+    "bybit": (
+        "/v5/market/recent-trade?category=spot&symbol=A&limit=60",
+        "/v5/market/recent-trade?category=spot&symbol=A&limit=60",
+    ),
+    "okx": (
+        "/api/v5/market/history-trades?instId=A&type=1&limit=100&after=10",
+        "/api/v5/market/history-trades?instId=A&type=1&limit=100",
+    ),
+    "coinbase": ("/products/A/trades?limit=1000&after=10", "/products/A/trades?limit=1000"),
+}
+
+
+@pytest.mark.parametrize("code", ANSWERS)
+def test_a_documented_answer_gives_its_trades_oldest_first(code: str) -> None:
+    symbol, answer, expected = ANSWERS[code]
+    rest = exchange(code).rest
+    assert rest is not None
+    trades = rest.parse(symbol, answer.encode())
+    assert [(t.symbol, t.trade_id, t.price, t.quantity, t.timestamp, t.side, t.sequence) for t in trades] == expected
+    assert all(trade.payload in answer for trade in trades), "the payload is the exchange's own element"
+
+
+@pytest.mark.parametrize("code", REQUESTS)
+def test_what_is_asked_is_what_the_documentation_names(code: str) -> None:
+    rest = exchange(code).rest
+    assert rest is not None
+    assert (rest.request("A", SPAN), rest.newest("A")) == REQUESTS[code]
+
+
+@pytest.mark.parametrize(
+    ("code", "answer"),
+    [
+        # docs.kraken.com, "Errors"; OKX, "Error code"; Bybit, "Error codes": too many requests, in a 200.
+        ("kraken", '{"error":["EAPI:Rate limit exceeded"]}'),
+        ("okx", '{"code":"50011","msg":"Requests too frequent.","data":[]}'),
+        ("bybit", '{"retCode":10006,"retMsg":"Too many visits!","result":{},"retExtInfo":{},"time":1672053054358}'),
+    ],
+)
+def test_an_error_in_an_answer_is_one(code: str, answer: str) -> None:
+    rest = exchange(code).rest
+    assert rest is not None
+    with pytest.raises(RestError):
+        rest.parse("A", json.dumps(json.loads(answer)).encode())
