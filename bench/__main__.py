@@ -1,4 +1,4 @@
-"""`python -m bench [all|stages|throughput|latency|silver|live|memory] [--quick]`: measure, show, keep as JSON."""
+"""`python -m bench [all|stages|throughput|latency|silver|cold|live|memory] [--quick]`: measure, show, keep as JSON."""
 
 from __future__ import annotations
 
