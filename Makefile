@@ -42,7 +42,7 @@ env:  ## write .env for docker compose, with fresh passwords
 	deploy/compose/make-env.sh
 
 smoke:  ## check the compose stack that runs: candles, dead letters, offload, metrics, dashboards
-	docker compose --profile smoke run --rm smoke
+	docker compose run --rm medallion smoke
 
 test-docker: $(VENV)/.dev  ## tests that need a Docker engine: the true images
 	$(BIN)/python -m pytest -m docker

@@ -52,6 +52,7 @@ class LagMeter:
     def __init__(self, settings: Settings) -> None:
         self._servers = settings.kafka_bootstrap_servers
         self._client = kafka_client(settings)
+        self._user = settings.kafka_sasl_username if settings.kafka_has_sasl else ""
         self._stages = [(name, self._consumer(group), topics) for name, group, topics in stages(settings)]
 
     def __enter__(self) -> Self:
@@ -68,15 +69,29 @@ class LagMeter:
         means that everything published before the call has reached its end.
 
         Raises:
-            LagError: the broker does not answer.
+            LagError: the broker does not answer, or hides a topic from this user.
         """
         try:
-            return [lag for name, consumer, topics in self._stages for lag in _lags(name, consumer, topics)]
+            return [lag for name, consumer, topics in self._stages for lag in self._lags(name, consumer, topics)]
         except KafkaException as error:
             raise LagError(
                 f"The broker at {self._servers} does not answer ({error.args[0]}): "
                 "is it running? `medallion status` shows the embedded one."
             ) from error
+
+    def _lags(self, name: str, consumer: Consumer, topics: Iterable[str]) -> list[Lag]:
+        known = consumer.list_topics(timeout=TIMEOUT_S).topics
+        # A broker leaves out what a user may not see: counted as empty, it would pass for drained.
+        hidden = [topic for topic in topics if topic not in known] if self._user else []
+        if hidden:
+            raise LagError(
+                f"The broker at {self._servers} shows the user {self._user} no topic {', '.join(hidden)}: ask as one "
+                "who may describe all of them (compose: `docker compose run --rm medallion …`), or create them."
+            )
+        places = [
+            TopicPartition(topic, number) for topic in topics if topic in known for number in known[topic].partitions
+        ]
+        return _lags(name, consumer, places)
 
     def _consumer(self, group: str) -> Consumer:
         return Consumer(
@@ -89,11 +104,7 @@ class LagMeter:
         )
 
 
-def _lags(name: str, consumer: Consumer, topics: Iterable[str]) -> list[Lag]:
-    known = consumer.list_topics(timeout=TIMEOUT_S).topics
-    partitions = [
-        TopicPartition(topic, partition) for topic in topics if topic in known for partition in known[topic].partitions
-    ]
+def _lags(name: str, consumer: Consumer, partitions: list[TopicPartition]) -> list[Lag]:
     result = []
     for committed in consumer.committed(partitions, timeout=TIMEOUT_S) if partitions else ():
         place = TopicPartition(committed.topic, committed.partition)

@@ -98,7 +98,7 @@ def test_jobs_are_awaited(services: dict[str, Any]) -> None:
         for needed, how in service.get("depends_on", {}).items()
         if how["condition"] == "service_completed_successfully"
     }
-    jobs = {name for name, service in services.items() if is_job(service) and service["profiles"] != ["smoke"]}
+    jobs = {name for name, service in services.items() if is_job(service) and service["profiles"] != ["tools"]}
     assert awaited == jobs
 
 
@@ -106,13 +106,13 @@ def test_the_simulator_brings_everything_that_the_smoke_test_asks(services: dict
     """`docker compose --profile simulator up -d --wait`, then `make smoke`."""
     asked = {
         host
-        for value in map(str, services["smoke"]["environment"].values())
+        for value in map(str, services["medallion"]["environment"].values())
         for host in re.findall(r"^(?:https?://)?([a-z-]+)(?::\d+)?(?:/\w+)?$", value)
-        if host in services
+        if host in services and host != "medallion"
     }
     assert asked >= {"redpanda", "clickhouse", "catalog", "object-store", "prometheus", "grafana"}
     assert not {name for name in asked if "simulator" not in services[name]["profiles"]}
-    assert "depends_on" not in services["smoke"], "it checks what runs, and starts nothing"
+    assert "depends_on" not in services["medallion"], "it checks what runs, and starts nothing"
 
 
 def test_dependencies_have_conditions_and_run_in_the_same_profiles(services: dict[str, Any]) -> None:
@@ -157,7 +157,7 @@ def test_env_example_lists_every_variable_and_no_secret(root: Path) -> None:
     assert set(listed) == used | {"COMPOSE_PROFILES"}
     assert {name for name, value in listed.items() if not value} == {name for name in used if SECRET.search(name)}
     profiles = {profile for service in files[0]["services"].values() for profile in service["profiles"]}
-    assert set(listed["COMPOSE_PROFILES"].split(",")) <= profiles == {"core", "observability", "simulator", "smoke"}
+    assert set(listed["COMPOSE_PROFILES"].split(",")) <= profiles == {"core", "observability", "simulator", "tools"}
 
 
 def test_env_example_repeats_the_defaults(root: Path, unresolved: dict[str, Any]) -> None:

@@ -60,6 +60,16 @@ def test_every_variable_is_one_that_settings_know(services: dict[str, Any]) -> N
         assert set(settings_of(service)) <= known, name
 
 
+def test_every_setting_can_be_given(ours: dict[str, Any]) -> None:
+    """The other way round: what a service is not told can be put into one file, and nothing there is overruled."""
+    told = {key for service in ours.values() for key in settings_of(service)}
+    left = Settings.variables() - told
+    assert len(left) > 10
+    for name, service in ours.items():
+        assert service["env_file"] == [{"path": "medallion.env", "required": False}], name
+    assert not {field for field in Settings.model_fields.values() if field.is_required()}, "each has a default"
+
+
 def test_values_are_valid_and_differ_from_the_defaults_only_where_they_must(ours: dict[str, Any]) -> None:
     defaults = Settings()
     changed = set()
@@ -127,7 +137,7 @@ def test_clickhouse_and_the_services_log_in_to_the_broker_alike(root: Path, ours
     assert password is not None
     assert password.attrib == {"from_env": "KAFKA_CLICKHOUSE_PASSWORD"}
     users = {settings_of(service).get("MEDALLION_KAFKA_SASL_USERNAME") for service in ours.values()}
-    assert users == {None, "producer", "silver"}
+    assert users == {None, "producer", "silver", "operator"}
 
 
 def test_entry_points_exist(ours: dict[str, Any]) -> None:

@@ -23,8 +23,8 @@ def clickhouse(compose: Compose, sql: str, *, check: bool = True) -> str:
 
 
 def medallion(compose: Compose, *arguments: str) -> str:
-    """A command with the logins of the service `smoke`."""
-    return compose("run", "--rm", "-T", "smoke", *arguments)
+    """A command with the operator's logins."""
+    return compose("run", "--rm", "-T", "medallion", *arguments)
 
 
 def smoke(compose: Compose) -> dict[str, str]:

@@ -16,6 +16,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from cli.lag import LagError, LagMeter
 from config.connections import kafka_client
 from config.settings import Settings
 from deploy.embedded.ports import free_ports
@@ -111,7 +112,7 @@ def test_trades_and_dead_letters_pass_with_every_connection_encrypted_and_named(
 
     for name, exchange in (("kraken_v2_btcusd.jsonl", "kraken"), ("binance_bad_input.jsonl", "binance")):
         pipeline.run(users["producer"], "replay", str(recordings / name), "--exchange", exchange)
-    operator = users["observer"] | clickhouse
+    operator = users["operator"] | clickhouse
     pipeline.run(operator, "drain")
     count = """SELECT (SELECT count() FROM trades_raw) AS raw, (SELECT count() FROM silver_trades) AS silver,
         (SELECT count() FROM duplicate_trades FINAL) AS duplicates, (SELECT count() FROM dlq_trades) AS dead,
@@ -166,8 +167,8 @@ def read(configuration: dict[str, object], topic: str, group: str) -> KafkaError
         ("silver", DLQ, True, False),
         ("silver", BRONZE, False, True),
         ("silver", KRAKEN, False, False),
-        ("observer", DLQ, False, True),
-        ("observer", BRONZE, False, True),
+        ("operator", DLQ, False, True),
+        ("operator", BRONZE, False, True),
     ],
 )
 def test_the_broker_refuses_what_is_not_a_users_business(
@@ -196,10 +197,17 @@ def test_a_wrong_password_and_an_unknown_authority_are_refused(
         {"kafka_ca_file": Authority(tmp_path).certificate},
         {"kafka_security_protocol": "SASL_PLAINTEXT"},
     ):
-        consumer = Consumer({**client(kafka, "observer", asked, **changed), "group.id": "x"})
+        consumer = Consumer({**client(kafka, "operator", asked, **changed), "group.id": "x"})
         with pytest.raises(KafkaException):
             consumer.list_topics(timeout=5)
         consumer.close()
+
+
+def test_a_user_who_does_not_see_every_topic_cannot_tell_that_all_is_drained(kafka: SecureKafka, asked: Asked) -> None:
+    """A hidden topic looks like none at all, which must not count as nothing waiting."""
+    settings = Settings(**kafka.login("silver", asked.passwords["silver"]))
+    with LagMeter(settings) as meter, pytest.raises(LagError, match=rf"user silver no topic .*{KRAKEN}"):
+        meter.measure()
 
 
 def test_the_stronger_mechanism(kafka: SecureKafka, asked: Asked) -> None:

@@ -20,7 +20,7 @@ def topics(asked: Asked, user: str, operation: str) -> set[str]:
 
 def test_every_user_has_a_password_of_its_own(asked: Asked) -> None:
     assert asked.code == 0
-    assert set(asked.passwords) == {"producer", "clickhouse", "silver", "observer"}
+    assert set(asked.passwords) == {"producer", "clickhouse", "silver", "operator"}
     assert len(set(asked.passwords.values())) == 4
 
 
@@ -31,7 +31,7 @@ def test_each_writes_and_reads_its_side_of_the_flow_only(asked: Asked) -> None:
     assert topics(asked, "clickhouse", "write") == {BRONZE}
     assert topics(asked, "silver", "read") == {BRONZE}
     assert topics(asked, "silver", "write") == {DLQ}
-    assert topics(asked, "observer", "write") == set()
+    assert topics(asked, "operator", "write") == {SETTINGS.raw_topic("nobody listed it")}
 
 
 def test_groups_belong_to_one_user(asked: Asked) -> None:
@@ -48,7 +48,7 @@ def test_nobody_may_create_delete_or_alter(asked: Asked) -> None:
     allowed = {"read", "write", "describe", "describe-configs", "idempotent-write"}
     assert {one.operation for one in asked.grants} == allowed
     assert not [one for one in asked.grants if one.name == "*" and one.operation != "describe"]
-    assert {one.user for one in asked.grants if one.is_prefix} == {"observer"}
+    assert {one.user for one in asked.grants if one.is_prefix} == {"operator"}
 
 
 def test_a_second_run_sets_passwords_again(users_environment: dict[str, str], tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_second_run_sets_passwords_again(users_environment: dict[str, str], tm
     done = ask(tmp_path, users_environment, existing=("admin", "producer", "silver"))
     changed = {call[3]: call[call.index("--new-password") + 1] for call in done.calls if call[2] == "update"}
     assert set(changed) == {"producer", "silver"}
-    assert set(done.passwords) == {"clickhouse", "observer"}
+    assert set(done.passwords) == {"clickhouse", "operator"}
     assert changed["producer"] == users_environment["KAFKA_PRODUCER_PASSWORD"]
 
 

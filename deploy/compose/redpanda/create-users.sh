@@ -7,7 +7,7 @@ set -euo pipefail
 : "${MEDALLION_DLQ_TOPIC:?}" "${MEDALLION_GAPS_TOPIC:?}" "${MEDALLION_RAW_CONSUMER_GROUP:?}"
 : "${MEDALLION_DLQ_CONSUMER_GROUP:?}" "${MEDALLION_GAPS_CONSUMER_GROUP:?}" "${MEDALLION_SILVER_CONSUMER_GROUP:?}"
 : "${KAFKA_PRODUCER_PASSWORD:?}" "${KAFKA_CLICKHOUSE_PASSWORD:?}" "${KAFKA_SILVER_PASSWORD:?}"
-: "${KAFKA_OBSERVER_PASSWORD:?}"
+: "${KAFKA_OPERATOR_PASSWORD:?}"
 
 readonly MECHANISM=SCRAM-SHA-256
 
@@ -61,8 +61,9 @@ grant silver read --group "$MEDALLION_SILVER_CONSUMER_GROUP"
 grant silver write,describe --topic "$MEDALLION_DLQ_TOPIC"
 grant silver idempotent-write --cluster
 
-# The console, and `medallion drain` and `smoke`: look, and change nothing.
-user observer "$KAFKA_OBSERVER_PASSWORD"
-grant observer read,describe,describe-configs --topic market.crypto. --resource-pattern-type prefixed
-grant observer describe --group '*'
-grant observer describe,describe-configs --cluster
+# The console and the command line: look, and write only where `medallion smoke` puts its message that is no trade.
+user operator "$KAFKA_OPERATOR_PASSWORD"
+grant operator read,describe,describe-configs --topic market.crypto. --resource-pattern-type prefixed
+grant operator describe --group '*'
+grant operator write --topic market.crypto.trades.unlisted.raw
+grant operator describe,describe-configs,idempotent-write --cluster
