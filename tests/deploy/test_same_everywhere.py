@@ -66,9 +66,7 @@ def embedded_environment(folder: Path, broker: BrokerKind) -> dict[str, str]:
 def processes(folder: Path) -> dict[str, Service]:
     """The embedded stack's processes that are ours and no stand-in."""
     environment = embedded_environment(folder, "kafka")
-    found = [embedded.silver_service(0, PORTS, environment)]
-    if hasattr(embedded, "offload_service"):
-        found.append(embedded.offload_service(PORTS, environment))
+    found = [embedded.silver_service(0, PORTS, environment), embedded.offload_service(9103, environment)]
     return {service.name: service for service in found}
 
 

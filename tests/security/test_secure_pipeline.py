@@ -75,6 +75,7 @@ def processes() -> Iterator[ExitStack]:
         yield stack
 
 
+@pytest.mark.timeout(900)
 def test_trades_and_dead_letters_pass_with_every_connection_encrypted_and_named(
     kafka: SecureKafka, asked: Asked, tmp_path: Path, processes: ExitStack, recordings: Path
 ) -> None:
