@@ -21,7 +21,7 @@ from websockets.exceptions import WebSocketException
 
 from producers import metrics
 from producers.connection import Connection, ConnectionLostError, Limits
-from producers.exchanges.model import ACK, Control, Exchange, Parsed, Trades
+from producers.exchanges.model import ACK, ENDING, Control, Exchange, Parsed, Trades
 from producers.guard import Guard
 from producers.healing import GapReport
 from producers.tally import Tally
@@ -125,6 +125,7 @@ class _Worker:
         self._symbols = symbols
         self._end = asyncio.Event()
         self._opened_s: float | None = None
+        self._ending = False
         self._acks = 0
         limits, exchange = venue.limits, venue.exchange
         lifetime = exchange.lifetime_s if limits.lifetime_s is None else limits.lifetime_s
@@ -135,8 +136,10 @@ class _Worker:
 
     @property
     def is_old(self) -> bool:
-        """The exchange is going to cut its connection off soon."""
-        return self._opened_s is not None and time.monotonic() - self._opened_s > self._renew_after_s
+        """The exchange is going to cut its connection off soon, by its age or by what it says."""
+        if self._opened_s is None:
+            return False
+        return self._ending or time.monotonic() - self._opened_s > self._renew_after_s
 
     def age(self) -> None:
         """Have the connection replaced, unless it is younger than what makes a symbol quiet."""
@@ -179,7 +182,7 @@ class _Worker:
         code, limits = venue.exchange.code, venue.limits
         connection = Connection(venue.exchange, venue.url, self._symbols, limits, venue.guard.connecting)
         started, healthy = time.monotonic(), False
-        self._acks = 0
+        self._acks, self._ending = 0, False
         try:
             async with connection.open(self._end) as frames:
                 started = self._opened_s = time.monotonic()
@@ -188,6 +191,7 @@ class _Worker:
                 async for frame in frames:
                     healthy = True
                     parsed = await venue.take(frame)
+                    self._ending = self._ending or (isinstance(parsed, Control) and parsed.kind == ENDING)
                     if not self.ready.is_set():
                         self._watch_ready(parsed)
         except _FAILURES as error:

@@ -100,7 +100,9 @@ class LiveProducer:
         feed = None
         if code in REGISTRY:
             asked = rest is not None and (rest_endpoint is not None or endpoint is None)
-            self._client = RestClient(self._exchange, rest, self.guard, rest_endpoint) if rest and asked else None
+            self._client = (
+                RestClient(self._exchange, rest, self.guard, rest_endpoint, endpoint) if rest and asked else None
+            )
         else:
             from producers.unified.feed import UnifiedFeed  # noqa: PLC0415  # ccxt takes seconds to load
 

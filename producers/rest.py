@@ -55,19 +55,22 @@ class _BusyError(RestError):
 class RestClient:
     """Of one exchange code; `async with` opens and closes its connections."""
 
-    def __init__(self, exchange: Exchange, rest: Rest, guard: Guard, base: str | None = None) -> None:
-        """`base` instead of the exchange's own URL."""
+    def __init__(
+        self, exchange: Exchange, rest: Rest, guard: Guard, base: str | None = None, stream: str | None = None
+    ) -> None:
+        """`base` and `stream` instead of the exchange's own URLs."""
         self._code = exchange.code
         self._rest = rest
         self._guard = guard
         self._base = base or rest.url
+        self._headers = {**rest.headers_beside(stream or exchange.url)}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         key = "" if self.lacks_key else os.environ.get(self._rest.key_variable, "")
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
-            headers={self._rest.key_header: key} if key else {},
+            headers=self._headers | ({self._rest.key_header: key} if key else {}),
             trust_env=True,
         )
         return self

@@ -8,6 +8,7 @@ USD-M serves `@trade` from the `/public` tier since 2026-04.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from msgspec import Raw
@@ -15,6 +16,7 @@ from msgspec.json import Decoder
 
 from producers.exchanges.model import (
     ACK,
+    ENDING,
     ERROR,
     UNRECOGNISED,
     Control,
@@ -56,7 +58,6 @@ _OTHER_EVENTS = frozenset(
         "kline",
         "markPriceUpdate",
         "markPrice_kline",
-        "serverShutdown",
         "tradingSession",
     )
 )
@@ -134,6 +135,8 @@ def parse(frame: bytes) -> Parsed:
                 )
             ]
         )
+    if kind == "serverShutdown":
+        return Control(ENDING)
     if kind in _OTHER_EVENTS:
         return Control(kind)
     return _other(frame)
@@ -206,7 +209,24 @@ def _rest(url: str, path: str, rate: Rate, key_header: str = "") -> Rest:
         return f"{path}/trades?symbol={symbol}&limit={_TRADES_A_PAGE}"
 
     key_variable = "MEDALLION_BINANCE_API_KEY" if key_header else ""
-    return Rest(url, rate, Pages.FORWARD, request, newest, _rest_parse, key_header, key_variable, page=_TRADES_A_PAGE)
+    return Rest(
+        url,
+        rate,
+        Pages.FORWARD,
+        request,
+        newest,
+        _rest_parse,
+        key_header,
+        key_variable,
+        page=_TRADES_A_PAGE,
+        headers_beside=_headers_beside,
+    )
+
+
+def _headers_beside(stream_url: str) -> dict[str, str]:
+    """A trade of a stream in µs must not come from REST in ms."""
+    unit = parse_qs(urlsplit(stream_url).query).get("timeUnit", [""])[0]
+    return {"X-MBX-TIME-UNIT": unit} if unit.upper() == "MICROSECOND" else {}
 
 
 def _market(code: str, url: str, rest: Rest) -> Exchange:

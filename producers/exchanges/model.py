@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from producers.exchanges.rest import Rest
 
 ACK = "ack"
+#: The exchange is about to close the connection.
+ENDING = "ending"
 ERROR = "error"
 HEARTBEAT = "heartbeat"
 PONG = "pong"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -39,6 +39,7 @@ class Rest:
     the environment variable of the API key that `request` wants in `key_header`; "" for a public interface. `newest`
     needs none. `reach_s`: how far back the exchange says that trades are served; 0: all of them. `by_time`: `request`
     honours a span's time, not its ids. A full answer holds `page` trades.
+    `headers_beside` are sent to get times in the unit of the stream at a URL.
     """
 
     url: str
@@ -52,3 +53,4 @@ class Rest:
     reach_s: float = 0.0
     by_time: bool = False
     page: int = 1_000
+    headers_beside: Callable[[str], Mapping[str, str]] = lambda _stream_url: {}

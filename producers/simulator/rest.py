@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from urllib.parse import parse_qs, urlsplit
 
 from producers.exchanges.model import Trade
@@ -15,8 +17,15 @@ Owned = Callable[[str], Sequence[Trade]]
 _BINANCE_PAGE, _OKX_PAGE, _PAGE = 500, 100, 1_000
 
 
-def answer(code: str, target: str, owned: Owned) -> str | None:
+def answer(code: str, target: str, owned: Owned, headers: Mapping[str, str] = MappingProxyType({})) -> str | None:
     """The body of the answer to a path with query; None for an interface that the exchange does not have."""
+    body = _answer(code, target, owned)
+    if body is not None and headers.get("X-MBX-TIME-UNIT", "").upper() == "MICROSECOND":
+        body = re.sub(r'"time":\d{13}\b', r"\g<0>000", body)
+    return body
+
+
+def _answer(code: str, target: str, owned: Owned) -> str | None:
     url = urlsplit(target)
     query = parse_qs(url.query)
     for exchange, path, make in (

@@ -126,7 +126,7 @@ class Simulator:
             return connection.respond(HTTPStatus.NOT_FOUND, f"nothing at {request.path}; there is /status, {known}\n")
         prefix = f"/{code}/rest/"
         if request.path.startswith(prefix):
-            return _rest(connection, self._players[code], code, request.path.removeprefix(prefix[:-1]))
+            return _rest(connection, self._players[code], code, request.path.removeprefix(prefix[:-1]), request.headers)
         return None
 
     async def _connected(self, socket: ServerConnection) -> None:
@@ -172,13 +172,13 @@ async def _apply(subscriber: Subscriber, answer: Answer, player: Player) -> None
         await player.resend(subscriber)
 
 
-def _rest(connection: ServerConnection, player: Player, code: str, target: str) -> Response:
+def _rest(connection: ServerConnection, player: Player, code: str, target: str, headers: Mapping[str, str]) -> Response:
     refusal = player.dice.refusal() if player.dice is not None else None
     if refusal is not None and player.plan is not None:
         response = connection.respond(refusal, "simulated\n")
         response.headers["Retry-After"] = str(player.plan.retry_after_s)
         return response
-    body = rest_answer(code, target, player.owned)
+    body = rest_answer(code, target, player.owned, headers)
     if body is None:
         return connection.respond(HTTPStatus.NOT_FOUND, f"{code} has no {target}\n")
     response = connection.respond(HTTPStatus.OK, body)

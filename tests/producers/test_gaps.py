@@ -172,7 +172,14 @@ def test_rest_serves_the_very_trades_of_the_stream_page_by_page(code: str, tmp_p
 
 
 def produce(
-    code: str, recording: Path, total: int, settings: Settings, plan: Plan, *, speed: float | None = 100.0
+    code: str,
+    recording: Path,
+    total: int,
+    settings: Settings,
+    plan: Plan,
+    *,
+    speed: float | None = 100.0,
+    endpoint: str = "",
 ) -> tuple[LiveReport, dict[str, object], set[tuple[str, str]]]:
     """Play to the live producer until it has all: its report, the simulator's status, and what it owned."""
     known = exchange(code)
@@ -197,8 +204,8 @@ def produce(
 
         report = await run(
             code, sorted({symbol for symbol, _ in owned}), settings, limits=FAST,
-            endpoint=f"ws://127.0.0.1:{port}/{code}", rest_endpoint=f"http://127.0.0.1:{port}/{code}/rest",
-            until=until, duration_s=DEADLINE_S,
+            endpoint=f"ws://127.0.0.1:{port}/{code}{endpoint}",
+            rest_endpoint=f"http://127.0.0.1:{port}/{code}/rest", until=until, duration_s=DEADLINE_S,
         )  # fmt: skip
         status = simulator.status()
         await simulator.close()
@@ -226,6 +233,24 @@ def test_each_fault_alone_loses_no_trade(
     assert report.gaps.found == report.gaps.healed
     if fault in {Fault.DROP, Fault.SILENCE, Fault.SKIP, Fault.MALFORMED}:
         assert report.gaps.healed > 0, "the fault lost nothing: the test shows nothing"
+
+
+@pytest.mark.parametrize("unit", ["", "?timeUnit=MICROSECOND"], ids=["ms", "us"])
+@pytest.mark.parametrize("path", ["/stream", "/ws"])
+def test_binance_s_endpoints_and_units_of_time_are_kept_by_rest_too(
+    path: str, unit: str, tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]
+) -> None:
+    recording = tmp_path / "a.jsonl"
+    count = synthetic.write(recording, "binance", ["BTCUSDT"], seconds=60, rate=10, seed=2, start_us=START_US)
+    plan = Plan(7, every=100, kinds=(Fault.SKIP,), retry_after_s=0, late_acks=False, resend=0, rest=0.0)
+    report, _, owned = produce("binance", recording, count, settings, plan, endpoint=path + unit)
+    assert report.gaps.healed > 0, "nothing came over REST: the test shows nothing"
+    values = [json.loads(message.value()) for message in consume(settings.raw_topic("binance"))]
+    assert {(value["symbol"], value["trade_id"]) for value in values} == owned
+    digits = 16 if unit else 13
+    assert {len(value["timestamp"]) for value in values} == {digits}
+    assert all(value["timestamp"] in value["payload"] for value in values)
+    assert {value["payload"].startswith('{"stream"') for value in values} == {path == "/stream", False}
 
 
 @pytest.mark.parametrize("code", ["binance", "kraken", "bybit_linear", "okx", "coinbase"])

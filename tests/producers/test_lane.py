@@ -82,6 +82,31 @@ def test_the_new_connection_is_subscribed_before_the_old_one_closes_and_nothing_
     assert ids == set(range(max(ids) + 1))
 
 
+def test_a_connection_that_the_exchange_says_it_will_close_is_replaced_before(settings: Settings) -> None:
+    subscribed: list[int] = []
+    before: list[int] = []
+
+    async def behave(connection: ServerConnection, number: int) -> None:
+        await connection.recv()
+        subscribed.append(number)
+        await connection.send(ACK)
+        if number == 1:
+            await connection.send('{"e":"serverShutdown","E":1770123456789}')
+        await connection.wait_closed()
+        before.append(len(subscribed))
+
+    async def main() -> LiveReport:
+        async with exchange(behave) as url:
+            return await run(
+                "binance", ["BTCUSDT"], settings, endpoint=url, limits=QUICK,
+                until=lambda report: report.renewals >= 1, duration_s=DEADLINE_S,
+            )  # fmt: skip
+
+    report = asyncio.run(main())
+    assert (report.renewals, report.connections, report.disconnects.total()) == (1, 2, 0)
+    assert before[0] == 2, "the old connection closed before the new one was subscribed"
+
+
 def test_more_symbols_than_a_connection_may_carry_take_several(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

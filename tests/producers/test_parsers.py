@@ -280,6 +280,22 @@ def test_bybit_sequence_orders_by_seq_then_place_in_it_and_fits_64_bits() -> Non
     assert [record.sequence for record in odd] == ["-1", "", "٣"]
 
 
+#: Symbols a message, and characters a message, that the exchanges document or that are well within.
+MOST_SYMBOLS = {"binance": 200, "kraken": 100, "bybit": 10, "okx": 100, "coinbase": 100}
+MOST_CHARACTERS = {"binance": 4_096, "okx": 65_536, "bybit": 21_000}
+
+
+@pytest.mark.parametrize("code", REGISTRY)
+@given(count=st.integers(1, 1_000))
+@settings(max_examples=20)
+def test_subscribe_messages_keep_to_the_exchange_s_limits(code: str, count: int) -> None:
+    symbols = [f"SYMBOL{number}-USDT" for number in range(count)]
+    venue = code.partition("_")[0]
+    for message in exchange(code).subscribe(symbols):
+        assert message.count("SYMBOL") + message.count("symbol") - message.count('"symbol"') <= MOST_SYMBOLS[venue]
+        assert len(message) <= MOST_CHARACTERS.get(venue, 1 << 16)
+
+
 @pytest.mark.parametrize("code", REGISTRY)
 def test_subscribe_messages_name_every_symbol_once(code: str) -> None:
     symbols = [f"SYM{number}" for number in range(250)]

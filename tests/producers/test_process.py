@@ -16,13 +16,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import ccxt
 import psutil
 import pytest
+from confluent_kafka import Message
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 from typer.testing import CliRunner
 
 from cli.main import app
+from config.settings import Settings
 from producers import presence
+from producers.simulator import synthetic
+from tests.producers import market_lists
 
 DEADLINE_S = 60.0
 #: Frames larger than life fill the buffer (64 MiB) sooner.
@@ -198,6 +203,43 @@ def test_status_shows_each_producer_s_connection_and_breakers(tmp_path: Path, br
     gone = CliRunner().invoke(app, ["status", "--producer", url])
     assert gone.exit_code == 1
     assert "MEDALLION_METRICS_PORT" in str(gone.exception)
+
+
+def test_a_name_of_ccxt_and_saved_markets_are_enough(
+    tmp_path: Path, broker: str, settings: Settings, consume: Callable[[str], list[Message]]
+) -> None:
+    """The exchange's REST interface is asked nothing: its market list was saved by ccxt itself."""
+    recording, markets, port = tmp_path / "a.jsonl", tmp_path / "markets.json", free_port()
+    synthetic.write(recording, "binance", ["ETHUSDT"], seconds=30, rate=10, seed=5, start_us=1_760_000_000_000_000)
+    answer = market_lists.binance(market_lists.binance_spot("ETHUSDT", "ETH", "USDT"))
+    with market_lists.answering({"/api/v3/exchangeInfo": answer}) as rest:
+        asked = ccxt.binanceus()
+        asked.session.trust_env = False
+        asked.urls["api"] = dict.fromkeys(asked.urls["api"], f"{rest}/api/v3")
+        markets.write_text(json.dumps(asked.load_markets()))
+    with process(
+        tmp_path / "simulator.log", "producers.simulator", "--recording", f"binance={recording}", "--speed", "max",
+        "--wait-for-subscribers", "--state", tmp_path / "simulator",
+    ):  # fmt: skip
+        simulator = eventually((tmp_path / "simulator").read_text)()
+        with process(
+            tmp_path / "producer.log", "cli", "produce", "--exchange", "binanceus", "--symbols", "ETH/USDT",
+            "--endpoint", f"ws://{simulator}/binance", "--markets", markets,
+            MEDALLION_KAFKA_BOOTSTRAP_SERVERS=broker, MEDALLION_METRICS_PORT=str(port),
+        ) as producer:  # fmt: skip
+
+            def all_published() -> None:
+                assert metric(port, 'trades_total{exchange="binanceus"}') == 300
+
+            eventually(all_published)()
+            assert presence.running()[0].breakers["stream"] == "closed"
+            producer.send_signal(signal.SIGTERM)
+            assert producer.wait(timeout=DEADLINE_S) == 0, (tmp_path / "producer.log").read_text()
+    values = [json.loads(message.value()) for message in consume(settings.raw_topic("binanceus"))]
+    assert len(values) == 300
+    assert {(value["exchange"], value["symbol"]) for value in values} == {("binanceus", "ETH/USDT")}
+    lines = recording.read_text()
+    assert all(value["payload"] in lines for value in values)
 
 
 def test_a_producer_that_hangs_is_a_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

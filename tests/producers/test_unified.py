@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,12 @@ from hypothesis import strategies as st
 from websockets.asyncio.server import ServerConnection
 
 from config.settings import Settings
+from producers import publisher as publisher_module
 from producers.connection import Limits
 from producers.exchanges import REGISTRY, UnknownExchangeError
 from producers.exchanges.model import Rate
 from producers.live import LiveReport, run
+from producers.publisher import PublishError
 from producers.schedule import event_time_us
 from producers.simulator.server import Simulator
 from producers.unified import verbatim
@@ -205,6 +208,7 @@ def run_kraken(
     until: Callable[[LiveReport], bool],
     rest: Mapping[str, object] | None = None,
     limits: Limits = FAST,
+    flush_s: float = 30.0,
 ) -> LiveReport:
     monkeypatch.delitem(REGISTRY, "kraken")
 
@@ -212,7 +216,7 @@ def run_kraken(
         async with exchange(behave) as url:  # type: ignore[arg-type]
             return await run(
                 "kraken", ["BTC/USD"], settings, endpoint=url, rest_endpoint=rest_url, limits=limits, until=until,
-                duration_s=DEADLINE_S,
+                duration_s=DEADLINE_S, flush_s=flush_s,
             )  # fmt: skip
 
     with market_lists.answering({**market_lists.KRAKEN, **(rest or {})}) as rest_url:
@@ -313,6 +317,47 @@ def test_an_exchange_without_a_stream_is_asked_again_and_again(
         ("63000.10", "0.00100000", "BTC/USD")
     }
     assert all(value["payload"].endswith(f",{value['trade_id']}]") for value in values)
+
+
+def test_a_broker_that_takes_nothing_stops_ccxt_s_reading_and_hides_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher_module, "_BUFFER_MESSAGES", 50)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = Settings(kafka_bootstrap_servers=f"127.0.0.1:{free.getsockname()[1]}")
+    sent = 0
+    pad = f',"pad":"{"x" * 100_000}"}}'
+    reports: list[LiveReport] = []
+
+    async def behave(connection: ServerConnection, number: int) -> None:
+        nonlocal sent
+        async for message in connection:
+            if json.loads(message).get("method") == "subscribe":
+                break
+        while True:
+            sent += 1
+            await connection.send(kraken(sent % 60)[:-1] + pad)
+
+    quiet = 0
+    before = -1
+
+    def until(report: LiveReport) -> bool:
+        """The exchange could send nothing for two seconds."""
+        nonlocal quiet, before
+        reports.append(report)
+        quiet = quiet + 1 if sent and sent == before else 0
+        before = sent
+        return quiet > 8
+
+    limits = Limits(back_off_s=0.05, audit_s=60.0)
+    with pytest.raises(
+        PublishError, match=r"50 of 50 messages were not acknowledged.*Not delivered: kraken BTC/USD \d+"
+    ):
+        run_kraken(nobody, monkeypatch, behave, until, limits=limits, flush_s=0.5)
+    report = reports[-1]
+    assert report.published == 50
+    assert report.undelivered == report.trades - 50 > 0
+    # The buffer, the frames read ahead, and what fits into sockets.
+    assert sent < 1_000
 
 
 def test_what_cannot_be_produced_says_what_to_do(settings: Settings) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from producers.simulator.venues.model import Answer, dumps, request, strings
 
 _TRADE = "@trade"
+_MILLIS = re.compile(rb'"[ET]":\d{13}\b')
 
 
 class Binance:
@@ -15,11 +18,12 @@ class Binance:
     heartbeat_s = 0.0
 
     def __init__(self) -> None:
-        """Combined until the path says otherwise."""
-        self._raw = False
+        """Combined and in ms until the URL says otherwise."""
+        self._raw = self._micros = False
 
     def open(self, path: str, query: dict[str, list[str]]) -> Answer:
-        """`streams=a/b` on the combined endpoint, `/ws/a` on the raw one."""
+        """`streams=a/b` on the combined endpoint, `/ws/a` on the raw one; `timeUnit=MICROSECOND` on both."""
+        self._micros = query.get("timeUnit", [""])[0].upper() == "MICROSECOND"
         self._raw = path == "/ws" or path.startswith("/ws/")
         streams = path.removeprefix("/ws").strip("/") if self._raw else "/".join(query.get("streams", []))
         return Answer(subscribed=_symbols(streams.split("/")))
@@ -42,7 +46,9 @@ class Binance:
         return ""
 
     def frame(self, recorded: bytes) -> bytes:
-        """The raw endpoint sends what the combined one wraps, verbatim."""
+        """The raw endpoint sends what the combined one wraps, verbatim but for the unit of time."""
+        if self._micros:
+            recorded = _MILLIS.sub(rb"\g<0>000", recorded)
         if not self._raw:
             return recorded
         try:
