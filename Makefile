@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-quick chaos soak lint format bench bench-memory env smoke test-docker cluster up down lock clean conformance-env
+.PHONY: help demo test test-spark storm test-quick chaos soak lint format bench bench-memory env smoke test-docker cluster up down lock clean conformance-env
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -13,6 +13,13 @@ demo: $(VENV)/.run  ## recorded trades through every layer, in about half a minu
 
 test: $(VENV)/.dev $(VENV)-conformance/.ready  ## the whole test suite
 	$(BIN)/python -m pytest
+
+test-spark: $(VENV)/.dev $(VENV)-spark/.ready  ## what Spark reads in the cold tables (Java, Maven and 400 MB)
+	$(BIN)/python -m pytest tests/offload/test_other_engines.py
+
+# STORM_SEED repeats a storm whose seed a failure named.
+storm: $(VENV)/.dev  ## 1,000 faults for the offload, half on a folder, half on a real S3 server
+	STORM_FAULTS=$${STORM_FAULTS:-500} $(BIN)/python -m pytest tests/offload/test_storm.py -s
 
 # CHAOS_SEED repeats a storm whose seed a failure named; CHAOS_KILLS and CHAOS_BROKER (memory or kafka) change it.
 chaos: $(VENV)/.dev  ## at least 200 SIGKILLs in one run of the whole stack, then every candle compared (a quarter of an hour or more)
@@ -63,6 +70,7 @@ lock:  ## pin every dependency again, hashes included (after `make test` has mad
 	$(PIN) --extra embedded -c requirements.txt -o requirements-embedded.txt pyproject.toml
 	$(PIN) --extra embedded --extra dev -c requirements-embedded.txt -o requirements-dev.txt pyproject.toml
 	$(PIN) -o requirements-conformance.txt tests/conformance/requirements.in
+	$(PIN) -o requirements-spark.txt tests/offload/spark/requirements.in
 	$(PIN) -o requirements-bench.txt bench/silver/requirements.in
 
 clean:  ## remove the virtual environments and the default data folder
@@ -93,4 +101,11 @@ $(VENV)-conformance/.ready: requirements-conformance.txt
 $(VENV)-bench/.ready: requirements-bench.txt
 	$(PYTHON) -m venv $(VENV)-bench || { rm -rf $(VENV)-bench; $(PYTHON) -m venv --without-pip $(VENV)-bench && $(PYTHON) -m pip --python $(VENV)-bench/bin/python install -q pip; }
 	$(VENV)-bench/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-bench.txt
+	touch $@
+
+# Spark brings 400 MB of jars and pins a py4j of its own.
+$(VENV)-spark/.ready: requirements-spark.txt
+	$(PYTHON) -m venv $(VENV)-spark || { rm -rf $(VENV)-spark; $(PYTHON) -m venv --without-pip $(VENV)-spark && $(PYTHON) -m pip --python $(VENV)-spark/bin/python install -q pip; }
+	$(VENV)-spark/bin/python -m pip install -q --disable-pip-version-check setuptools wheel
+	$(VENV)-spark/bin/python -m pip install -q --disable-pip-version-check --require-hashes --no-build-isolation -r requirements-spark.txt
 	touch $@

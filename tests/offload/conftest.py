@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -35,19 +37,27 @@ def _wait_for(port: int) -> None:
     urllib3.request("GET", f"http://127.0.0.1:{port}/ping", retries=False, timeout=2)
 
 
-@pytest.fixture(scope="session")
-def http_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    folder: Path = tmp_path_factory.mktemp("node")
+@contextmanager
+def clickhouse_node(folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[int]:
+    """A ClickHouse node while the context lasts; `environment` is added to its own. Gives its HTTP port."""
+    folder.mkdir(parents=True, exist_ok=True)
     native, http = _free_port(), _free_port()
     command = [sys.executable, "-m", "deploy.embedded.clickhouse", "--path", str(folder / "store")]
     command += ["--native-port", str(native), "--http-port", str(http)]
-    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as node:
+    environment = {**os.environ, **(environment or {})}
+    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log, env=environment) as node:
         try:
             _wait_for(http)
             yield http
         finally:
             node.terminate()
             node.wait(30)
+
+
+@pytest.fixture(scope="session")
+def http_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with clickhouse_node(tmp_path_factory.mktemp("node")) as http:
+        yield http
 
 
 def new_settings(http_port: int, folder: Path) -> Settings:
