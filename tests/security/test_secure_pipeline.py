@@ -50,7 +50,7 @@ class Pipeline:
 
     def run(self, environment: dict[str, str], *arguments: str) -> str:
         command = [sys.executable, "-m", "cli", *arguments]
-        done = subprocess.run(command, env=clean(environment), capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, env=clean(environment), capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}{self.logs()}"
         return done.stdout
 
