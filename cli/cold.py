@@ -14,7 +14,7 @@ from cli.union_views import views
 from config import logs
 from config.errors import MedallionError
 from config.settings import Settings
-from offload.compaction import compact
+from offload.compaction import Bundle, compact
 from offload.gate import close_gate
 from offload.maintenance import maintain
 from offload.report import OffloadReport
@@ -144,13 +144,19 @@ def offload_maintain(
 ) -> None:
     """Merge small files of past days, expire old snapshots, remove files that nothing names; `serve` does it daily."""
     settings = load_settings(data_dir)
-    merged = compact(settings, dry_run=dry_run)
-    done = maintain(
-        settings,
-        expire_after=None if expire_days is None else timedelta(days=expire_days),
-        orphan_age=None if orphan_days is None else timedelta(days=orphan_days),
-        dry_run=dry_run,
-    )
+    with err.status("Looking for small files …") as spinner:
+
+        def watch(table: str, bundle: Bundle) -> None:
+            spinner.update(f"{table}: merging {len(bundle.files)} files of {bundle.size / 1e6:,.1f} MB")
+
+        merged = compact(settings, dry_run=dry_run, progress=watch)
+        spinner.update("Snapshots and files that nothing names …")
+        done = maintain(
+            settings,
+            expire_after=None if expire_days is None else timedelta(days=expire_days),
+            orphan_age=None if orphan_days is None else timedelta(days=orphan_days),
+            dry_run=dry_run,
+        )
     if as_json:
         print_json({"dry_run": dry_run, "compaction": merged, "upkeep": done})
         return

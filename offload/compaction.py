@@ -7,7 +7,7 @@ of a merged file again (`offload.swap.separate`). Gold is left alone: a partitio
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -57,8 +57,17 @@ class Bundle:
         return sum(file.file_size_in_bytes for file in self.files)
 
 
-def compact(settings: Settings, *, dry_run: bool = False, hot: HotStore | None = None) -> list[Compaction]:
-    """Merge the small files of every table that is sliced by hour.
+OnMerge = Callable[[str, Bundle], None]
+
+
+def compact(
+    settings: Settings,
+    *,
+    dry_run: bool = False,
+    progress: OnMerge = lambda *_: None,
+    hot: HotStore | None = None,
+) -> list[Compaction]:
+    """Merge the small files of every table that is sliced by hour; `progress` hears of each merge before it begins.
 
     Raises:
         OffloadError: ClickHouse, the catalog or the warehouse cannot be used; what was committed stays.
@@ -67,7 +76,9 @@ def compact(settings: Settings, *, dry_run: bool = False, hot: HotStore | None =
     catalog = open_catalog(settings)
     ensure_tables(catalog, settings.iceberg_namespace)
     now_us = int(store.rows(render("clock.sql"), {})[0]["now_us"])
-    return [_compact(settings, store, catalog, cold, now_us, dry_run=dry_run) for cold in TABLES if cold.arrival]
+    return [
+        _compact(settings, store, catalog, cold, now_us, progress, dry_run=dry_run) for cold in TABLES if cold.arrival
+    ]
 
 
 def bundles(
@@ -121,7 +132,14 @@ def _is_final(table: Table, ledger: Mapping[str, SliceRecord], path: str) -> boo
 
 
 def _compact(
-    settings: Settings, hot: HotStore, catalog: Catalog, cold: ColdTable, now_us: int, *, dry_run: bool
+    settings: Settings,
+    hot: HotStore,
+    catalog: Catalog,
+    cold: ColdTable,
+    now_us: int,
+    progress: OnMerge,
+    *,
+    dry_run: bool,
 ) -> Compaction:
     files = size = into = conflicts = 0
     for _ in range(ATTEMPTS):
@@ -129,9 +147,11 @@ def _compact(
         live = (task.file for task in table.scan().plan_files())
         conflicts = 0
         for bundle in bundles(table, cold, live, now_us, settings.offload_file_bytes, settings.compact_min_files):
-            if not dry_run and not _merge(hot, table, cold, bundle):
-                conflicts += 1
-                continue
+            if not dry_run:
+                progress(cold.name, bundle)
+                if not _merge(hot, table, cold, bundle):
+                    conflicts += 1
+                    continue
             files, size, into = files + len(bundle.files), size + bundle.size, into + 1
         if not conflicts:
             break

@@ -117,13 +117,17 @@ class OffloadService:
         with self._busy:
             store = ClickHouseHttp(self._settings)
             try:
-                self.metrics.observe_compaction(compact(self._settings, hot=store))
+                self.metrics.observe_compaction(compact(self._settings, progress=self._between, hot=store))
             finally:
                 store.close()
             done = maintain(self._settings)
         self.metrics.observe_upkeep(done)
         removed, expired = sum(part.removed_files for part in done), sum(part.expired_snapshots for part in done)
         self._log.info("upkeep done", removed_files=removed, expired_snapshots=expired)
+
+    def _between(self, *_: object) -> None:
+        if self.stop.is_set():
+            raise StoppedError("Told to stop.")
 
     def _watch(self, step: Progress) -> None:
         if self.stop.is_set() and step.step == "exporting":

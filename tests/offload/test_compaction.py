@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -291,3 +293,27 @@ def test_a_rederivation_goes_by_merged_files_too(
         assert read(settings, BY_NAME["gold_ohlcv_1h"])["trade_count"].sum() == small.height
         compact(settings)
     assert verify(settings, layers=("silver", "gold")).ok
+
+
+def test_the_command_says_what_it_would_do_and_does_it(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    hot.insert("trades_raw", raw_rows(trades))
+    run(settings, layers=("raw",))
+    names = {
+        "clickhouse_host",
+        "clickhouse_http_port",
+        "clickhouse_database",
+        "iceberg_catalog_uri",
+        "iceberg_warehouse",
+        "compact_min_files",
+    }
+    given = {f"MEDALLION_{name}".upper(): str(value) for name, value in settings.model_dump(include=names).items()}
+    for option in (["--dry-run"], []):
+        command = [sys.executable, "-m", "cli", "offload", "maintain", "--json", *option]
+        done = subprocess.run(command, cwd=ROOT, env={**os.environ, **given}, capture_output=True, check=True)
+        said = json.loads(done.stdout)
+        merged = {table["table"]: table for table in said["compaction"]}
+        assert (said["dry_run"], merged["raw_trades"]["files"], merged["raw_trades"]["into"]) == (bool(option), 3, 1)
+        assert {table["table"] for table in said["upkeep"]} == {cold.name for cold in TABLES}
+        assert len(live_files(settings, BY_NAME["raw_trades"])) == (3 if option else 1)
