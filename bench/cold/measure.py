@@ -31,25 +31,23 @@ def measure(plan: Plan, say: Callable[[str], None]) -> list[dict[str, Any]]:
     found = []
     with tier(plan.cold_rows, say) as place:
         for kind in (*LAYERS, "rederive-look", "rederive"):
-            say(f"Cold tier: {kind}")
-            rows = plan.cold_rows
-            found.append(_median(kind, place, rows, plan.runs))
+            found.append(_median(kind, place, plan.cold_rows, plan.runs, say))
     for kind in ("row-wise", "arrow"):
         # A warehouse of its own: appends would double what is re-derived.
         rows = plan.cold_rows // _ROW_WISE_PART if kind == "row-wise" else plan.cold_rows
         with tier(rows, say) as place:
-            say(f"Cold tier: {kind} append of {rows:,} rows")
-            found.append(_median(kind, place, rows, plan.runs))
+            found.append(_median(kind, place, rows, plan.runs, say))
     obvious = next(one["rows_per_s"] for one in found if one["kind"] == "row-wise")
     for one in found:
         one["times_row_wise"] = one["rows_per_s"] / obvious if one["kind"] in {"silver", "arrow"} else None
     return found
 
 
-def _median(kind: str, place: Tier, rows: int, runs: int) -> dict[str, Any]:
+def _median(kind: str, place: Tier, rows: int, runs: int, say: Callable[[str], None]) -> dict[str, Any]:
     warm_up = 0 if runs == 1 else 1
     laps = [_work(kind, place, rows) for _ in range(warm_up + runs)][warm_up:]
     rates = [lap["rows"] / lap["seconds"] for lap in laps]
+    say(f"Cold tier, {kind}: {median(rates):,.0f} rows/s, at most {max(lap['peak_rss_mb'] for lap in laps):,.0f} MiB")
     return {
         "kind": kind,
         "rows": laps[0]["rows"],

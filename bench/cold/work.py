@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
+from uuid import uuid4
 
 import clickhouse_connect
 import pyarrow as pa
 from clickhouse_driver import Client
+from pyiceberg.table import Table
 
 from config.connections import clickhouse_http, clickhouse_native
 from config.settings import Settings
@@ -64,13 +66,20 @@ def _offload(settings: Settings, kind: str, rows: int, day: datetime) -> tuple[i
 def _row_wise(settings: Settings, kind: str, rows: int, day: datetime) -> tuple[int, int]:
     """Rows of a cursor, a thousand at a time, each thousand appended."""
     del kind, day
-    table = ensure_tables(open_catalog(settings), settings.iceberg_namespace)[_SILVER.name]
+    table = _plain_table(settings)
     schema = table.schema().as_arrow()
     sql = _silver_sql(settings).replace("{from_us:Int64}", str(_FROM)).replace("{to_us:Int64}", str(_TO))
     cursor = Client(**clickhouse_native(settings)).execute_iter(sql)
     for batch in _batches(islice(cursor, rows)):
         table.append(pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in batch], schema))
     return rows, 0
+
+
+def _plain_table(settings: Settings) -> Table:
+    """An empty table without partitions: pyiceberg alone cannot write into partitions by day."""
+    catalog = open_catalog(settings)
+    ensure_tables(catalog, settings.iceberg_namespace)
+    return catalog.create_table(f"{settings.iceberg_namespace}.appended_{uuid4().hex}", _SILVER.schema)
 
 
 def _batches(cursor: Iterator[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
@@ -81,7 +90,7 @@ def _batches(cursor: Iterator[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]
 def _arrow(settings: Settings, kind: str, rows: int, day: datetime) -> tuple[int, int]:
     """All rows as one Arrow table, appended."""
     del kind, day
-    table = ensure_tables(open_catalog(settings), settings.iceberg_namespace)[_SILVER.name]
+    table = _plain_table(settings)
     client = clickhouse_connect.get_client(**clickhouse_http(settings))
     parameters = {"from_us": _FROM, "to_us": _TO}
     found = client.query_arrow(f"{_silver_sql(settings)} LIMIT {rows}", parameters=parameters, use_strings=True)
