@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-import structlog
 from pydantic import BaseModel, ConfigDict
 from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFile
@@ -21,7 +20,7 @@ from offload.catalog import ensure_tables, open_catalog
 from offload.errors import CommitConflictError
 from offload.hot import ClickHouseHttp, HotStore
 from offload.ledger import SliceRecord, read_ledger
-from offload.slices import DAY_US, GRACE_US, SECOND_US
+from offload.slices import DAY_US, GRACE_US
 from offload.swap import Target, arrival_bounds, compacted_folder, swap
 from offload.tables import TABLES, ColdTable
 from offload.task import ATTEMPTS
@@ -163,15 +162,7 @@ def _merge(hot: HotStore, table: Table, cold: ColdTable, bundle: Bundle) -> bool
     target = Target(bundle.from_us, bundle.to_us, compacted_folder(table))
     try:
         swap(hot, table, cold, bundle.files, [target], "compact")
-    except CommitConflictError as error:
-        structlog.get_logger().info("compaction gave way", table=cold.name, why=str(error))
+    except CommitConflictError:
         table.refresh()
         return False
-    structlog.get_logger().info(
-        "compacted",
-        table=cold.name,
-        files=len(bundle.files),
-        bytes=bundle.size,
-        hours=(bundle.to_us - bundle.from_us) / (3600 * SECOND_US),
-    )
     return True

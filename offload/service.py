@@ -117,12 +117,15 @@ class OffloadService:
         with self._busy:
             store = ClickHouseHttp(self._settings)
             try:
-                self.metrics.observe_compaction(compact(self._settings, progress=self._between, hot=store))
+                merged = compact(self._settings, progress=self._between, hot=store)
             finally:
                 store.close()
+            self.metrics.observe_compaction(merged)
             done = maintain(self._settings)
         self.metrics.observe_upkeep(done)
         removed, expired = sum(part.removed_files for part in done), sum(part.expired_snapshots for part in done)
+        files, into, gave_way = (sum(getattr(part, name) for part in merged) for name in ("files", "into", "conflicts"))
+        self._log.info("compacted", files=files, into=into, conflicts=gave_way)
         self._log.info("upkeep done", removed_files=removed, expired_snapshots=expired)
 
     def _between(self, *_: object) -> None:
