@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from silver_processor.batch import Judged, Message, read
 from silver_processor.journal import Position
+from silver_processor.lease import Lease, LeaseOverError
 from silver_processor.plan import Range, Waiting, next_range
 from silver_processor.seen import SeenTrades
 from silver_processor.sink import Outcome
@@ -39,9 +40,15 @@ class Writer(Protocol):
         """Judge messages whose insert is yet to come."""
 
     def write(
-        self, messages: Sequence[Message], token: str, seen: SeenTrades, in_doubt: bool, prepared: Judged | None
+        self,
+        messages: Sequence[Message],
+        token: str,
+        seen: SeenTrades,
+        in_doubt: bool,
+        prepared: Judged | None,
+        before_insert: Callable[[], None],
     ) -> Outcome:
-        """Return once everything is durable."""
+        """Return once everything is durable; `before_insert` may forbid a request to insert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,19 +158,9 @@ class Partition:
         self.waiting_rows -= sum(message.rows.num_rows for message in batch)
         prepared = self._ahead[1] if self._ahead is not None and self._ahead[0] == planned else None
         self._ahead = None
-        if not in_doubt and not await self.recorder.record(self.number, planned, generation):
-            self.revoked = True
-        if self.revoked:
+        outcome = await self._write(batch, planned, generation, in_doubt, prepared)
+        if outcome is None:
             return
-        outcome = await asyncio.get_running_loop().run_in_executor(
-            self.lanes.insert,
-            self.writer.write,
-            batch,
-            planned.token(self.topic, self.number),
-            self.seen,
-            in_doubt,
-            prepared,
-        )
         self.observe(self.number, planned, outcome)
         # Whoever owns the partition now repeats the recorded range under the same token.
         if self.revoked:
@@ -172,6 +169,32 @@ class Partition:
         self._inserting = 0
         for _ in batch:
             self.acknowledge(self._arrived.popleft().event)
+
+    async def _write(
+        self, batch: Sequence[Message], planned: Range, generation: int, in_doubt: bool, prepared: Judged | None
+    ) -> Outcome | None:
+        """Insert under the protection of a record; None: the partition is not ours any more."""
+        while not self.revoked:
+            # Also of a range in doubt, which this worker has only read: who is no longer in the group fails here.
+            if not await self.recorder.record(self.number, planned, generation):
+                self.revoked = True
+                return None
+            lease = Lease(lambda: self.revoked)
+            try:
+                return await asyncio.get_running_loop().run_in_executor(
+                    self.lanes.insert,
+                    self.writer.write,
+                    batch,
+                    planned.token(self.topic, self.number),
+                    self.seen,
+                    in_doubt,
+                    prepared,
+                    lease.check,
+                )
+            except LeaseOverError:
+                # A request may have reached the server before.
+                in_doubt = True
+        return None
 
     async def _judge_ahead(self) -> None:
         """Judge the batch after the one that is being inserted, once no further message could join it."""

@@ -17,7 +17,7 @@ from silver_processor.core.rules import Rules, moved
 
 # A file younger than this may still be half written, and half a symbols file can be valid YAML.
 SETTLE_SECONDS = 0.1
-# Pins are taken up at once; those of partitions that were lost on the way are not.
+# A pin is needed until its insert is durable; there are as many such inserts as partitions.
 _MOST_PINS = 1_024
 _MOST_VERSIONS = 8
 
@@ -101,17 +101,22 @@ class RuleBook:
         self.current = self._remember(rules)
 
     def pin(self, token: str) -> str:
-        """The version by which the insert will be judged: today's."""
+        """The version by which the insert is judged: the one it was begun with, else today's."""
         version = self.current.version
-        self.recall(token, version)
-        return version
+        with self._lock:
+            if token not in self._pins:
+                self._pin(token, version)
+            return self._pins[token]
 
     def recall(self, token: str, version: str) -> None:
         """The insert was begun by `version`, perhaps by another process, and is judged by that again."""
         with self._lock:
-            self._pins[token] = version
-            while len(self._pins) > _MOST_PINS:
-                self._pins.popitem(last=False)
+            self._pin(token, version)
+
+    def _pin(self, token: str, version: str) -> None:
+        self._pins[token] = version
+        while len(self._pins) > _MOST_PINS:
+            self._pins.popitem(last=False)
 
     def judge_by(self, token: str) -> Rules:
         """The rules pinned for the insert.
@@ -123,7 +128,7 @@ class RuleBook:
             StoppedError: the worker stops while the archive is away.
         """
         with self._lock:
-            version = self._pins.pop(token, self.current.version)
+            version = self._pins.get(token, self.current.version)
             known = self._versions.get(version)
         if known is not None:
             return known

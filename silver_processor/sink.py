@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -49,6 +49,10 @@ class Outcome:
     sent_home: int = 0
 
 
+def _nothing() -> None:
+    """Nothing to check before an insert."""
+
+
 class Sink:
     """Writes inserts one after the other; a call returns when everything is durable, or raises."""
 
@@ -73,13 +77,19 @@ class Sink:
         return judge(messages, self._topic, self._rules.current, datetime.now(UTC))
 
     def write(
-        self, messages: Sequence[Message], token: str, seen: SeenTrades, in_doubt: bool, prepared: Judged | None = None
+        self,
+        messages: Sequence[Message],
+        token: str,
+        seen: SeenTrades,
+        in_doubt: bool,
+        prepared: Judged | None = None,
+        before_insert: Callable[[], None] = _nothing,
     ) -> Outcome:
         """Judge, de-duplicate, insert.
 
         `in_doubt`: the same token was tried before, so rows under it are not counted as seen: the same block is made
         again and the server completes it. `prepared`: what `prepare` made of these messages; judged again if the rules
-        have changed since.
+        have changed since. `before_insert` runs before every request to insert, and may raise.
 
         Raises:
             StoppedError: the worker stops; nothing is acknowledged, the call can be repeated.
@@ -99,14 +109,14 @@ class Sink:
         self._bury(judged.rejects, messages, now, rules.version)
         started = time.perf_counter()
         if fresh.num_rows:
-            self._store.insert("silver_trades", fresh, token)
+            self._store.insert("silver_trades", fresh, token, before_insert)
         insert_seconds = time.perf_counter() - started
         visible_us = time.time_ns() // 1000
         if again.num_rows:
             # The same raw message delivered again is no duplicate: it is the Silver row.
             repeats = again.filter(pa.array(~self._store.delivered(again)))
             if repeats.num_rows:
-                self._store.insert("duplicate_trades", duplicates(repeats, now), token)
+                self._store.insert("duplicate_trades", duplicates(repeats, now), token, before_insert)
         seen.add(fresh)
         seen.trim()
         counts = judged.rejects["reason"].value_counts().to_pylist()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -76,8 +76,11 @@ class Store:
         self._patience = patience
         self._client: Any = None
 
-    def insert(self, table: str, rows: pa.Table, token: str) -> None:
-        """Insert as one block whose token lets the server drop or complete what it has already."""
+    def insert(self, table: str, rows: pa.Table, token: str, before_request: Callable[[], None] | None = None) -> None:
+        """Insert as one block whose token lets the server drop or complete what it has already.
+
+        `before_request` runs before every attempt; what it raises ends them.
+        """
         body = _arrow_stream(rows)
         settings = {
             "insert_deduplicate": 1,
@@ -91,6 +94,8 @@ class Store:
         }
 
         def post() -> None:
+            if before_request is not None:
+                before_request()
             self._connection().raw_insert(
                 table, column_names=rows.column_names, insert_block=body, settings=settings, fmt="ArrowStream"
             )

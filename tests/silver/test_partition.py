@@ -10,12 +10,13 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import fastavro
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ from schemas.wire import avro_schema
 from silver_processor.batch import Judged, Message, read
 from silver_processor.core.rules import Rules
 from silver_processor.journal import Position
+from silver_processor.lease import LEASE_S
 from silver_processor.partition import Lanes, Partition
 from silver_processor.patience import Patience
 from silver_processor.plan import Range
@@ -71,8 +73,9 @@ class Server:
     duplicates: list[int] = field(default_factory=list)
     fate: Fate = field(default_factory=lambda: Fate(10**9))
 
-    def insert(self, table: str, rows: pa.Table, token: str) -> None:
+    def insert(self, table: str, rows: pa.Table, token: str, before_request: Callable[[], None]) -> None:
         self.fate.point()
+        before_request()
         if table == "duplicate_trades":
             self.duplicates += rows["raw_offset"].to_pylist()
             return
@@ -266,6 +269,40 @@ def test_a_worker_that_lost_its_partition_does_not_insert() -> None:
     assert group.committed == -1
 
 
+@pytest.mark.parametrize("still_ours", [True, False])
+def test_a_worker_that_stood_still_inserts_only_if_the_group_still_knows_it(
+    still_ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frozen between record and insert for longer than the server may remember the token."""
+    now = [0.0]
+    monkeypatch.setattr("silver_processor.lease.Lease.__init__.__defaults__", (lambda: now[0],))
+
+    class Freezing(Server):
+        attempts = 0
+
+        def insert(self, table: str, rows: pa.Table, token: str, before_request: Callable[[], None]) -> None:
+            Freezing.attempts += 1
+            if Freezing.attempts == 1:
+                now[0] += 2 * LEASE_S
+            super().insert(table, rows, token, before_request)
+
+    class Recording(Group):
+        records: ClassVar[list[Range]] = []
+
+        async def record(self, partition: int, planned: Range, generation: int) -> bool:
+            Recording.records.append(planned)
+            if len(Recording.records) > 1 and not still_ours:
+                return False
+            return await super().record(partition, planned, generation)
+
+    Recording.records.clear()
+    server, group = Freezing(), Recording()
+    asyncio.run(run([message([("1", "BUY"), ("2", "BUY")], 0, 0)], [], group, server, Letters(), 10))
+    assert Recording.records == [Range(0, 0, Recording.records[0].first_published_ms)] * 2
+    assert server.rows.num_rows == (2 if still_ours else 0)
+    assert group.committed == (1 if still_ours else 0)
+
+
 def test_the_next_batch_is_decoded_and_judged_while_the_one_before_is_inserted() -> None:
     """Issue C, 5. The insert of the first batch ends only after the second one was judged."""
     server, group = Server(), Group()
@@ -285,10 +322,11 @@ def test_the_next_batch_is_decoded_and_judged_while_the_one_before_is_inserted()
             seen: SeenTrades,
             in_doubt: bool,
             prepared: Judged | None = None,
+            before_insert: Callable[[], None] = lambda: None,
         ) -> Outcome:
             assert judged_ahead.wait(30), "nothing was judged during the insert"
             seen_ahead.append(prepared is not None)
-            return super().write(messages, token, seen, in_doubt, prepared)
+            return super().write(messages, token, seen, in_doubt, prepared, before_insert)
 
     async def scenario() -> None:
         with ThreadPoolExecutor(1) as decode, ThreadPoolExecutor(1) as insert:
