@@ -13,12 +13,16 @@ _RULER = re.compile(r"^[\s─━]*$")
 
 @dataclass(frozen=True)
 class Command:
-    """A command of a document, by the line it stands in; `shown` is what the document says it prints, if it does."""
+    """A command of a document, by the line it stands in; `shown` is what the document says it prints, if it does.
+
+    `is_named`: running text names it, perhaps without its arguments.
+    """
 
     document: str
     line: int
     text: str
     shown: str | None = None
+    is_named: bool = False
 
     def __str__(self) -> str:
         return f"{self.document}:{self.line}: {self.text}"
@@ -53,7 +57,16 @@ def shell(path: Path, root: Path) -> Iterator[Command]:
             for number, line in enumerate(body.splitlines(), start + 1):
                 text = re.sub(r"\s+#\s.*$", "", line).strip()
                 if text and not text.startswith("#") and (language or text.split()[0] in {"medallion", "make"}):
-                    yield Command(str(path.relative_to(root)), number, text)
+                    for part in text.split(" && "):
+                        yield Command(str(path.relative_to(root)), number, part)
+
+
+def spans(path: Path, root: Path) -> Iterator[Command]:
+    """The commands in the running text, less those that only show what may be given."""
+    text = _FENCE.sub(lambda found: "\n" * found[0].count("\n"), path.read_text(encoding="utf-8"))
+    for found in re.finditer(r"`(medallion [^`\n]+)`", text):
+        if not re.search(r"[\[\]…<>|]| T\b| H\b", found[1]):
+            yield Command(str(path.relative_to(root)), text.count("\n", 0, found.start()) + 1, found[1], is_named=True)
 
 
 def matches(shown: str, printed: str) -> bool:
