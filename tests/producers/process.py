@@ -31,7 +31,7 @@ async def main():
                        rest_endpoint=rest, limits=limits, stop=stop)
     gaps = report.gaps
     print(json.dumps({"found": gaps.found, "healed": gaps.healed, "open": gaps.open, "unfillable": gaps.unfillable,
-                      "renewals": report.renewals, "disconnects": report.disconnects}))
+                      "published": report.published, "renewals": report.renewals, "disconnects": report.disconnects}))
 
 asyncio.run(main())
 """

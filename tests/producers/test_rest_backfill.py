@@ -83,7 +83,7 @@ def run(
     settings: Settings,
     journal: Path,
     *,
-    faults: float = 0.3,
+    faults: float = 0.15,
 ) -> BackfillReport:
     """The whole recording has been played; REST refuses some requests."""
 
