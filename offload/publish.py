@@ -1,160 +1,220 @@
-"""Corrected Silver and Gold of one exchange and day into the hot tables, partition by partition.
+"""Corrected Silver and Gold of a day into the hot tables: a query sees all of the old version or all of the new one.
 
-Everything is prepared in twin tables. The partitions are prepared and replaced while inserts into Silver fail and are
-repeated by the workers, so no live row can come between preparing and replacing; that pause ends by itself, should
-this process die. A reader of a table sees all of its old partition or all of its new one.
+The day's Silver is prepared in a twin table; the candle views are put under a cover (`offload.cover`) that reads the
+day's candles from Silver; then one REPLACE PARTITION switches everything, and the candle states follow under the cover.
+Meanwhile inserts of that day wait (`offload.pause`), other days' do not. Every step can be repeated: a publication that
+died is finished by the next one, and until then readers see a whole version.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import uuid4
 
 from pyiceberg.table import Table
-from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from ddl.layers import load_layers
-from offload.compare import Sums, add_sums, cold_sources, sums_of
+from config.settings import Settings
+from ddl.layers import Timeframe, load_layers
+from offload.compare import cold_sources
+from offload.cover import Cover, Source, plain_views, take_off
 from offload.errors import OffloadError
 from offload.export import select_of
 from offload.hot import HotStore
-from offload.ledger import read_ledger
-from offload.lineage import EARLIEST_US, LATEST_US
-from offload.slices import SECOND_US, Slice, hot_partition, instant, parse_hour_id
-from offload.tables import TABLES, ColdTable
+from offload.pause import Deadline, pause, resume, wait_for_queries
+from offload.publication import Log, Open
+from offload.published import day_span, file_paths, offloaded_hours, open_hours, partition_of, replace_from_staged
+from offload.slices import DAY_US, Slice, instant
+from offload.tables import BY_NAME
 from offload.templates import render
 
-PAUSE_SECONDS = 30
-# What must be left of the pause when the first partition is replaced.
-MARGIN_SECONDS = 10
+PAUSE_SECONDS = 30.0
+# What must be left of the pause when the partition is replaced.
+MARGIN_SECONDS = 10.0
+# A pause is longer for a day of more rows than this a second.
+ROWS_A_SECOND = 200_000
+# A reader that began before the cover was put on is waited for so long.
+READERS_SECONDS = 300.0
+# An insert that is half done is repeated by its worker within seconds.
+HALF_DONE_SECONDS = 30.0
+_SILVER = BY_NAME["silver_trades"]
 
 
 class PublishError(OffloadError):
-    """The hot tables could not be replaced in time; they are as they were, Iceberg has the corrected rows."""
+    """The hot tables could not be replaced; they are as they were, Iceberg has the corrected rows."""
 
 
-def publish(hot: HotStore, table: Table, cold: ColdTable, part: Slice, paths: list[str]) -> list[str]:
-    """Replace the hot rows of `part` (an exchange and day) by those of the cold Silver files; names what was replaced.
+class OutrunError(OffloadError):
+    """Live trades came meanwhile that the re-derivation had added: the day must be looked at again."""
 
-    Partitions that are not hot any more are left alone.
+    def __init__(self, keys: Sequence[str]) -> None:
+        super().__init__(f"Trades of {', '.join(keys)} came in live while they were added: run the same command again.")
+        self.keys = tuple(keys)
 
-    Raises:
-        PublishError: preparing took longer than the pause.
-        HotStoreError: ClickHouse failed.
-    """
-    day = f"{instant(part.from_us):%Y%m%d}"
-    span, hours = _span(part), _offloaded(table)
-    tables = [name for name in _targets() if _partition(hot, name, part)]
-    with _pause(hot) as ends:
-        for name in ("silver_trades", *tables):
-            hot.command(render("truncate.sql", table=f"{name}_staged"), {})
-        hot.command(render("staged_hot.sql", hours=hours), span)
-        select = select_of(cold, partition=False)
-        for source in cold_sources(hot, table, paths, select, span):
-            names = [name for name, _, _ in cold.columns]
-            hot.command(render("staged_cold.sql", columns=names, source=source), span)
-        for name, view in _targets().items():
-            if name in tables and view:
-                found = hot.rows(render("view_query.sql"), {"view": view})[0]
-                query = found["as_select"].replace(
-                    f"{found['db']}.silver_trades", f"{found['db']}.silver_trades_staged"
+
+@dataclass(frozen=True)
+class Publisher:
+    """Publishes days; `mend`: also where Gold lacks trades that Silver has and no worker completes them."""
+
+    settings: Settings
+    hot: HotStore
+    mend: bool = False
+
+    def finish_open(self) -> None:
+        """Finish what a publication that died left.
+
+        Raises:
+            PublicationBusyError: another one is at work.
+            PublishError: as `publish`.
+        """
+        log = Log(self.hot)
+        for left in log.open():
+            log.claim(left)
+            cover = Cover(left.cover, left.publication, left.keys, left.from_us, left.from_us + DAY_US)
+            if left.cover == "silver" or left.is_switched:
+                frames = self._hot_frames(Slice(left.from_us, left.from_us + DAY_US))
+                with pause(self.hot, left.publication, _day(cover), PAUSE_SECONDS) as deadline:
+                    self._follow(cover, frames, deadline)
+            resume(self.hot, left.publication)
+            take_off(self.hot, plain_views(self.settings))
+            log.note(left, "ended", "")
+
+    def publish(self, tables: Mapping[str, Table], day: Slice, keys: Sequence[str], rules_version: str) -> list[str]:
+        """Replace the hot rows of some exchanges and a day by those of Iceberg; names the partitions that changed.
+
+        `tables`: cold tables by name. Partitions that are not hot any more are left alone.
+
+        Raises:
+            PublishError: Gold lacks trades, or preparing took longer than the pause.
+            OutrunError: see there.
+            PauseError: a query that began before does not end.
+            HotStoreError: ClickHouse failed.
+        """
+        self.finish_open()
+        frames = self._hot_frames(day)
+        is_hot = bool(partition_of(self.hot, "silver_trades", day))
+        if not frames and not is_hot:
+            return []
+        source = self._source(day, keys, frames) if is_hot else "staged"
+        log = Log(self.hot)
+        mine = log.begin(uuid4().hex[:12], keys, day.from_us, source, rules_version)
+        cover = Cover(source, mine.publication, tuple(keys), day.from_us, day.to_us)
+        views = plain_views(self.settings)
+        try:
+            cover.put_on(self.hot, views, frames)
+            wait_for_queries(self.hot, "reads_under_way.sql", READERS_SECONDS)
+            seconds = PAUSE_SECONDS + self._rows(tables["silver_trades"], day) / ROWS_A_SECOND
+            ends = time.monotonic() + HALF_DONE_SECONDS
+            while not self._switch(tables, cover, frames, log, mine, seconds, is_hot, rules_version):
+                if time.monotonic() > ends:
+                    raise PublishError(self._lacks(day))
+        except OffloadError:
+            if not any(left.publication == mine.publication and left.is_switched for left in log.open()):
+                take_off(self.hot, views)
+                log.note(mine, "ended", rules_version)
+            raise
+        take_off(self.hot, views)
+        log.note(mine, "ended", rules_version)
+        self.hot.command(render("truncate.sql", table="silver_trades_staged"), {})
+        name = f"{instant(day.from_us):%Y%m%d}"
+        return [f"{table}/{name}" for table in (["silver_trades"] if is_hot else []) + [f.state_table for f in frames]]
+
+    def _switch(
+        self,
+        tables: Mapping[str, Table],
+        cover: Cover,
+        frames: list[Timeframe],
+        log: Log,
+        mine: Open,
+        seconds: float,
+        is_hot: bool,
+        rules_version: str,
+    ) -> bool:
+        """The switch, within one pause; False if an insert is half done and must be let through first."""
+        day = _day(cover)
+        with pause(self.hot, cover.publication, day, seconds) as deadline:
+            if is_hot and cover.source == "silver" and not self._agrees(day, cover.keys, frames):
+                return False
+            self._stage(tables["silver_trades"], day, cover.keys, is_hot)
+            if deadline.left() < MARGIN_SECONDS:
+                raise PublishError(
+                    f"Preparing {instant(day.from_us):%Y-%m-%d} took too long: run the same command again."
                 )
-                partition = {"partition": _partition(hot, name, part)}
-                hot.command(render("staged_gold_kept.sql", table=name), {**span, **partition})
-                hot.command(render("staged_gold_new.sql", table=name, view_query=query), span)
-        if ends - time.monotonic() < MARGIN_SECONDS:
-            raise PublishError(
-                f"Preparing {part.id} took too long to publish it in one pause: run again when it is quiet."
-            )
-        for name in tables:
-            hot.command(render("replace_partition.sql", table=name), {"partition": _partition(hot, name, part)})
-    return [f"{name}/{day}" for name in tables]
+            log.note(mine, "begun", rules_version)
+            if is_hot:
+                replace_from_staged(self.hot, "silver_trades", day)
+            log.note(mine, "switched", rules_version)
+            self._follow(cover, frames, deadline)
+        return True
+
+    def _follow(self, cover: Cover, frames: list[Timeframe], deadline: Deadline) -> None:
+        """Make the day's candle states again from the cover's source, while nothing is added to either."""
+        for frame in frames:
+            self.hot.command(render("states_delete.sql", table=frame.state_table, cover=cover), {})
+            found = self.hot.rows(render("table_columns.sql"), {"table": frame.state_table})
+            columns = [str(row["name"]) for row in found]
+            live = cover.candles_query(self.hot, frame)
+            self.hot.command(render("states_insert.sql", table=frame.state_table, columns=columns, live=live), {})
+        if deadline.left() <= 0:
+            message = "The candles took longer than the pause; readers see them right: run the same command to finish."
+            raise PublishError(message)
+
+    def _stage(self, silver: Table, day: Slice, keys: Sequence[str], is_hot: bool) -> None:
+        self.hot.command(render("truncate.sql", table="silver_trades_staged"), {})
+        select = select_of(_SILVER, partition=False)
+        for key in keys:
+            span = day_span(Slice(day.from_us, day.to_us, key))
+            for source in cold_sources(self.hot, silver, file_paths(silver, "timestamp", day), select, span):
+                names = [name for name, _, _ in _SILVER.columns]
+                self.hot.command(render("staged_cold.sql", columns=names, source=source), span)
+        if not is_hot:
+            return
+        hours, opened = offloaded_hours(silver), open_hours(silver)
+        asked: dict[str, str | int | list[str]] = {"keys": list(keys), "from_us": day.from_us, "to_us": day.to_us}
+        self.hot.command(render("staged_hot.sql", hours=hours, open_hours=opened), asked)
+        closed = sorted(set(hours) - set(opened))
+        twice = self.hot.rows(render("staged_twice.sql", hours=closed), {"keys": list(keys)})
+        if twice:
+            raise OutrunError([str(row["key"]) for row in twice])
+
+    def _source(self, day: Slice, keys: Sequence[str], frames: list[Timeframe]) -> Source:
+        """Silver, if the states have exactly its trades; a half-done insert is given time."""
+        ends = time.monotonic() + HALF_DONE_SECONDS
+        while not self._agrees(day, keys, frames):
+            counts = self._counts(day, keys, frames)
+            if self.mend or all(counts[frame.state_table] >= counts["silver_trades"] for frame in frames):
+                return "staged"
+            if time.monotonic() > ends:
+                raise PublishError(self._lacks(day))
+            time.sleep(0.2)
+        return "silver"
+
+    def _agrees(self, day: Slice, keys: Sequence[str], frames: list[Timeframe]) -> bool:
+        return len(set(self._counts(day, keys, frames).values())) == 1
+
+    def _counts(self, day: Slice, keys: Sequence[str], frames: list[Timeframe]) -> dict[str, int]:
+        sql = render("gold_against_silver.sql", tables=[frame.state_table for frame in frames])
+        found = self.hot.rows(sql, {"keys": list(keys), "from_us": day.from_us, "to_us": day.to_us})
+        return {str(row["source"]): int(row["trades"]) for row in found}
+
+    def _lacks(self, day: Slice) -> str:
+        return (
+            f"On {instant(day.from_us):%Y-%m-%d} hot Gold lacks trades that hot Silver has. Either an insert is half "
+            "done: start the Silver workers, which complete it, and run the same command again. Or Gold lost rows: "
+            "then add --mend-gold."
+        )
+
+    def _hot_frames(self, day: Slice) -> list[Timeframe]:
+        return [frame for frame in load_layers().timeframes if partition_of(self.hot, frame.state_table, day)]
+
+    def _rows(self, silver: Table, day: Slice) -> int:
+        """About as many rows as will be staged."""
+        cold = sum(task.file.record_count for task in silver.scan(row_filter=day.between("timestamp")).plan_files())
+        parts = self.hot.rows(render("hot_partitions.sql"), {"table": "silver_trades"})
+        name = partition_of(self.hot, "silver_trades", day)
+        return cold + sum(int(row["part_rows"]) for row in parts if row["partition_id"] == name)
 
 
-def is_published(hot: HotStore, tables: Mapping[str, Table], part: Slice) -> bool:
-    """Whether the hot rows of an exchange and day, as far as they are hot, are those of Iceberg.
-
-    `tables`: cold Silver and Gold by name. Hours that are not offloaded yet do not count.
-
-    Raises:
-        HotStoreError: ClickHouse failed.
-    """
-    hours = _offloaded(tables["silver_trades"])
-    for cold in TABLES:
-        if cold.layer not in {"silver", "gold"}:
-            continue
-        state = cold.hot if cold.layer == "silver" else f"{cold.hot}_state"
-        if not _partition(hot, state, part):
-            continue
-        span = _span(part)
-        if cold.layer == "gold":
-            span |= {"from_us": part.from_us, "to_us": part.to_us, "until_us": LATEST_US}
-        select = select_of(cold, partition=False, event_day=True)
-        chosen = hours if cold.layer == "silver" else []
-        here = sums_of(hot, cold, render("day_hot.sql", select=select, hours=chosen), span)
-        table = tables[cold.name]
-        paths = [task.file.file_path for task in table.scan(row_filter=part.between(cold.hot_event)).plan_files()]
-        there: Sums = {}
-        for source in cold_sources(hot, table, paths, select, span):
-            names = {"event": cold.hot_event, "arrival": cold.arrival, "hours": [], "key": part.key}
-            add_sums(there, sums_of(hot, cold, render("cold_part.sql", source=source, **names), span))
-        if here != there:
-            return False
-    return True
-
-
-def _span(part: Slice) -> dict[str, str | int | list[str]]:
-    return {
-        "key": part.key,
-        "event_from_us": part.from_us,
-        "event_to_us": part.to_us,
-        "from_us": EARLIEST_US,
-        "to_us": LATEST_US,
-    }
-
-
-def _offloaded(silver: Table) -> list[int]:
-    """Starts (s) of the arrival hours that Iceberg has."""
-    return [parse_hour_id(name).from_us // SECOND_US for name in read_ledger(silver.properties)]
-
-
-def _targets() -> dict[str, str]:
-    """Hot tables and the view that makes their rows of Silver's; Silver itself has none."""
-    frames = load_layers().timeframes
-    return {"silver_trades": "", **{frame.state_table: frame.materialized_view for frame in frames}}
-
-
-def _partition(hot: HotStore, table: str, part: Slice) -> str:
-    """The id of the hot partition that holds the day, or nothing if there is none."""
-    for row in hot.rows(render("hot_partitions.sql"), {"table": table}):
-        partition = hot_partition(row["partition_id"])
-        if partition.from_us <= part.from_us < partition.to_us:
-            return str(row["partition_id"])
-    return ""
-
-
-@contextmanager
-def _pause(hot: HotStore) -> Iterator[float]:
-    """Inserts into Silver wait; gives the moment (monotonic clock, s) at which they no longer do."""
-    now_us = int(hot.rows(render("clock.sql"), {})[0]["now_us"])
-    ends = time.monotonic() + PAUSE_SECONDS
-    hot.command(render("resume.sql"), {})
-    hot.command(render("pause.sql", until_s=now_us // SECOND_US + PAUSE_SECONDS + 1), {})
-    try:
-        _wait_for_inserts(hot)
-        yield ends
-    finally:
-        hot.command(render("resume.sql"), {})
-
-
-def _wait_for_inserts(hot: HotStore) -> None:
-    waiting = Retrying(
-        retry=retry_if_result(lambda count: count > 0),
-        stop=stop_after_delay(PAUSE_SECONDS - MARGIN_SECONDS),
-        wait=wait_fixed(0.05),
-    )
-    try:
-        waiting(lambda: int(hot.rows(render("inserts_under_way.sql"), {})[0]["under_way"]))
-    except RetryError as error:
-        raise PublishError("An insert into Silver does not end: run again when it has.") from error
+def _day(cover: Cover) -> Slice:
+    return Slice(cover.from_us, cover.to_us)

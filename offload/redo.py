@@ -1,4 +1,7 @@
-"""What Silver and Gold would be by today's rules, against what they are: pure, column by column."""
+"""What Silver would be by today's rules, against what it is, and where each raw message belongs (pure).
+
+Everything is decided trade id by trade id, so rows may be judged in buckets by trade id.
+"""
 
 from __future__ import annotations
 
@@ -13,48 +16,51 @@ from silver_processor.core.rules import Rules
 IDENTITY = ["exchange", "symbol", "trade_id"]
 VALUES = ["price", "quantity", "quote_volume", "timestamp", "side", "sequence", "exchange_symbol"]
 COORDINATES = ["raw_topic", "raw_partition", "raw_offset", "published_at"]
-CANDLE = ["open", "high", "low", "close", "volume", "quote_volume", "trade_count"]
+MARK = "rederive:"
 _STAMPS = ["validated_at", "bronze_partition", "bronze_offset", "bronze_published_at", "insert_token"]
+_SOURCE = ["exchange", "exchange_symbol", "trade_id"]
 
 
 @dataclass(frozen=True, slots=True)
 class Redone:
-    """Cold Silver rows by today's rules, and how they differ from those there were, by identity.
+    """How Silver's rows by today's rules differ from those there were, by identity.
 
-    `rows`: all of them, unchanged ones as they were, byte for byte. `added`, `removed`, `altered`: the new rows, the
-    old rows, the new rows. `unfounded` old rows have no Bronze row at all, so no rule speaks against them: they stay.
+    `added` and `altered` are new rows, `removed` and `replaced` old ones (all their columns), the latter what
+    `altered` stand for. `unfounded` old rows have no Bronze row, so no rule speaks against them: they stay.
+    `valid` are all messages that pass (identity, coordinates, `timestamp`, `is_row`: it is the one in Silver), the
+    rejects (`REJECT_COLUMNS`) the rest.
     """
 
-    rows: pl.DataFrame
     added: pl.DataFrame
     removed: pl.DataFrame
     altered: pl.DataFrame
-    unfounded: int
+    replaced: pl.DataFrame
+    unfounded: pl.DataFrame
+    valid: pl.DataFrame
+    rejects: pl.DataFrame
 
 
-def redo(bronze: pa.Table, silver: pl.DataFrame, elsewhere: pl.DataFrame, rules: Rules) -> Redone:
-    """Refine `bronze` (schema `schemas.records.BRONZE`) and compare with `silver` (columns of cold Silver).
+def redo(bronze: pa.Table, silver: pl.DataFrame, elsewhere: pl.DataFrame, moved: pl.DataFrame, rules: Rules) -> Redone:
+    """Refine `bronze` (schema `schemas.records.BRONZE`) and compare with `silver` (at least cold Silver's columns).
 
     Of several messages with one identity the one whose values Silver has stays, else Silver's own message, else the
-    earliest. `elsewhere` (`IDENTITY`) are trades that Silver has in another place: they are not added.
+    earliest. `elsewhere` (`IDENTITY`, `COORDINATES`) are rows that Silver has in another place: their trades are not
+    added, and what a re-derivation had added before they came is removed. `moved` (`COORDINATES`) are messages that
+    Bronze now has on another day.
     """
-    refined = pl.DataFrame(refine(bronze, rules).valid).with_columns(pl.col("sequence").cast(pl.Decimal(20, 0)))
-    fresh = refined.with_columns(pl.col("published_at").cast(pl.Datetime("us", "UTC")))
-    fresh = fresh.with_columns(pl.col(pl.UInt32, pl.UInt64).cast(pl.Int64)).cast({"side": pl.String})
-    old = silver.select([*IDENTITY, *VALUES[:-1], "exchange_symbol", *COORDINATES, *_STAMPS]).rename(
-        {name: f"{name}_old" for name in [*VALUES, *COORDINATES, *_STAMPS]}
-    )
+    refined = refine(bronze, rules)
+    fresh = _cold_types(pl.DataFrame(refined.valid))
+    renamed = {name: f"{name}_old" for name in [*VALUES, *COORDINATES, *_STAMPS]}
+    old = silver.select([*IDENTITY, *VALUES, *COORDINATES, *_STAMPS]).rename(renamed)
     met = fresh.join(old, on=IDENTITY, how="left")
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_old")) for name in VALUES)
     own = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_old")) for name in COORDINATES)
-    best = (
-        met.with_columns(same.alias("same"), own.alias("own"))
-        .sort("same", "own", "ingested_at", *COORDINATES, descending=[True, True] + [False] * (1 + len(COORDINATES)))
-        .unique(IDENTITY, keep="first", maintain_order=True)
+    ranked = met.with_columns(same.alias("same"), own.alias("own")).sort(
+        "same", "own", "ingested_at", *COORDINATES, descending=[True, True] + [False] * (1 + len(COORDINATES))
     )
+    best = ranked.unique(IDENTITY, keep="first", maintain_order=True)
     known = pl.col("validated_at_old").is_not_null()
-    altered = best.filter(known & ~pl.col("same"))
-    altered = altered.with_columns(pl.col(f"{name}_old").alias(name) for name in _STAMPS)
+    altered = best.filter(known & ~pl.col("same")).with_columns(pl.col(f"{name}_old").alias(name) for name in _STAMPS)
     added = best.filter(~known).join(elsewhere, on=IDENTITY, how="anti")
     # Deterministic, so that a repetition gives the same bytes: the time is that of the message's arrival.
     added = added.with_columns(
@@ -62,48 +68,43 @@ def redo(bronze: pa.Table, silver: pl.DataFrame, elsewhere: pl.DataFrame, rules:
         pl.lit(0, pl.Int64).alias("bronze_partition"),
         pl.lit(0, pl.Int64).alias("bronze_offset"),
         pl.col("published_at").alias("bronze_published_at"),
-        pl.lit(f"rederive:{rules.version}").alias("insert_token"),
+        pl.lit(f"{MARK}{rules.version}").alias("insert_token"),
     )
-    founded = pl.DataFrame(bronze.select(["exchange", "symbol", "trade_id"])).rename({"symbol": "exchange_symbol"})
+    named = [name for name in silver.columns if name in added.columns]
+    types = pl.Schema({name: silver.schema[name] for name in named})
     gone = silver.join(best, on=IDENTITY, how="anti")
-    removed = gone.join(founded, on=["exchange", "exchange_symbol", "trade_id"], how="semi")
-    columns = silver.columns
-    new = pl.concat([altered.select(columns), added.select(columns)]).cast(silver.schema)
-    kept = silver.join(removed, on=COORDINATES, how="anti").join(altered, on=IDENTITY, how="anti")
-    rows = pl.concat([kept, new]).sort("symbol", "timestamp", "trade_id")
+    founded = pl.DataFrame(bronze.select(["exchange", "symbol", "trade_id"])).rename({"symbol": "exchange_symbol"})
+    is_moved = gone.join(moved, on=COORDINATES, how="semi")
+    # A row that a live one came to after it had been added; the live one stays.
+    outrun = silver.filter(pl.col("insert_token").str.starts_with(MARK)).join(
+        elsewhere.join(silver, on=[*IDENTITY, *COORDINATES], how="anti"), on=IDENTITY, how="semi"
+    )
+    removed = pl.concat([gone.join(founded, on=_SOURCE, how="semi"), is_moved, outrun]).unique(
+        [*IDENTITY, *COORDINATES], maintain_order=True
+    )
+    altered = altered.join(outrun, on=IDENTITY, how="anti").select(named).cast(types)
+    added = added.select(named).cast(types)
+    # With the values Silver has, Silver's own message counts as the row, even if Bronze has merged it with another.
+    place = (pl.when("same").then(f"{name}_old").otherwise(name).alias(name) for name in COORDINATES)
+    stays = best.join(removed, on=IDENTITY, how="anti").filter(known).select(*IDENTITY, *place)
+    rows = pl.concat([stays, added.select(stays.columns)]).with_columns(pl.lit(value=True).alias("is_row"))
+    is_row = pl.col("is_row")
+    valid = fresh.select(*IDENTITY, *COORDINATES, "timestamp", "exchange_symbol", "received_at", "ingested_at")
     return Redone(
-        rows=rows,
-        added=new.join(silver, on=IDENTITY, how="anti"),
+        added=added,
         removed=removed,
-        altered=new.join(silver, on=IDENTITY, how="semi"),
-        unfounded=gone.height - removed.height,
+        altered=altered,
+        replaced=silver.join(altered, on=IDENTITY, how="semi"),
+        unfounded=gone.join(removed, on=[*IDENTITY, *COORDINATES], how="anti"),
+        valid=valid.join(rows, on=[*IDENTITY, *COORDINATES], how="left").with_columns(is_row.fill_null(value=False)),
+        rejects=_cold_types(pl.DataFrame(refined.rejects)),
     )
 
 
-def candles(silver: pl.DataFrame, seconds: int) -> pl.DataFrame:
-    """Candles of Silver rows: columns and types of a cold Gold table, sorted as its files are."""
-    start = (pl.col("timestamp").dt.epoch("us") // (seconds * 1_000_000)) * (seconds * 1_000_000)
-    return (
-        silver.sort("timestamp", "sequence", "trade_id")
-        .with_columns(start.cast(pl.Datetime("us", "UTC")).alias("window_start"))
-        .group_by("exchange", "symbol", "window_start", maintain_order=True)
-        .agg(
-            pl.col("price").first().alias("open"),
-            pl.col("price").max().alias("high"),
-            pl.col("price").min().alias("low"),
-            pl.col("price").last().alias("close"),
-            pl.col("quantity").sum().alias("volume"),
-            pl.col("quote_volume").sum(),
-            pl.len().cast(pl.Int64).alias("trade_count"),
-        )
-        .sort("symbol", "window_start")
-    )
-
-
-def candles_altered(before: pl.DataFrame, after: pl.DataFrame) -> int:
-    """Candles that are in one only, or differ in a number."""
-    names = ["exchange", "symbol", "window_start", *CANDLE]
-    first, second = before.select(names), after.select(names)
-    keys = names[:3]
-    gone = first.join(second, on=keys, how="anti").height
-    return gone + second.join(first, on=names, how="anti").height
+def _cold_types(rows: pl.DataFrame) -> pl.DataFrame:
+    """Columns as the cold tables type them."""
+    if "sequence" in rows.columns and rows.schema["sequence"] == pl.UInt64:
+        rows = rows.with_columns(pl.col("sequence").cast(pl.Decimal(20, 0)))
+    rows = rows.with_columns(pl.col("published_at").cast(pl.Datetime("us", "UTC")))
+    rows = rows.with_columns(pl.col(pl.UInt32, pl.UInt64).cast(pl.Int64))
+    return rows.cast({"side": pl.String, "reason": pl.String} if "reason" in rows.columns else {"side": pl.String})

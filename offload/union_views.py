@@ -97,6 +97,7 @@ def _definition(hot: HotStore, cold: ColdTable, table: Table, view: str) -> str:
             "view_gold_all.sql",
             view=view,
             source=source,
+            hot=frame.view,
             state=frame.state_table,
             partition="toYYYYMMDD" if frame.partition == "day" else "toYYYYMM",
             window_start=frame.window_start_sql,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,6 +142,10 @@ class SeenTrades:
         for market in list(self._markets) if markets is None else markets:
             self._markets.pop(market, None)
             self._sizes.pop(market, None)
+
+    def forget_exchanges(self, exchanges: Collection[str]) -> None:
+        """Forget every market of these exchanges."""
+        self.forget([market for market in self._markets if market[0] in exchanges])
 
     def _ids(self, market: Market) -> _Ids:
         if market not in self._markets:

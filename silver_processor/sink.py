@@ -19,6 +19,8 @@ from silver_processor.core.rules import Rules
 from silver_processor.dead_letters import DeadLetterQueue, records, summary
 from silver_processor.homes import Homes
 from silver_processor.patience import Patience, StoppedError
+from silver_processor.paused import PausedError
+from silver_processor.rederived import Rederived
 from silver_processor.rulebook import RuleBook
 from silver_processor.seen import SeenTrades
 from silver_processor.store import PAYLOAD_BYTES, Coordinates, Payload, Store
@@ -27,6 +29,7 @@ PROCESSOR_VERSION = version("medallion")
 # A raw message can reach Bronze a moment before trades_raw shows it.
 _RAW_LAG_SECONDS = 2.0
 _RAW_POLL_SECONDS = 0.05
+_PAUSE_POLL_SECONDS = 0.2
 # Of an insert; the counter of rejects by reason has all of them.
 _LOGGED_GROUPS = 5
 _log = structlog.get_logger(__name__)
@@ -71,6 +74,7 @@ class Sink:
         self._letters = letters
         self._patience = patience
         self._homes = homes
+        self._rederived = Rederived(store.rederived)
 
     def prepare(self, messages: Sequence[Message]) -> Judged:
         """Judge messages ahead of their insert, by today's rules; touches neither index nor servers."""
@@ -102,14 +106,19 @@ class Sink:
         if judged is None or judged.rules_version != rules.version:
             judged = judge(messages, self._topic, rules, now)
         valid = self._at_home(stamp(judged.valid, token, now), messages, rules)
-        but_token = token if in_doubt else ""
-        for market in seen.unknown(valid):
-            self._store.load(seen, market, but_token)
-        fresh, again = seen.split(valid, but_token)
         self._bury(judged.rejects, messages, now, rules.version)
         started = time.perf_counter()
-        if fresh.num_rows:
-            self._store.insert("silver_trades", fresh, token, before_insert)
+        while True:
+            fresh, again = self._split(valid, seen, now, token if in_doubt else "")
+            if not fresh.num_rows:
+                break
+            in_doubt = True
+            try:
+                self._store.insert("silver_trades", fresh, token, self._rederived.guard(before_insert))
+                break
+            except PausedError:
+                if self._patience.stop.wait(_PAUSE_POLL_SECONDS):
+                    raise StoppedError("stopped while a day of Silver was being replaced") from None
         insert_seconds = time.perf_counter() - started
         visible_us = time.time_ns() // 1000
         if again.num_rows:
@@ -135,6 +144,13 @@ class Sink:
             return valid
         self._homes.send_home(valid.filter(pa.array(strangers)), messages, rules)
         return valid.filter(pa.array(~strangers))
+
+    def _split(self, valid: pa.Table, seen: SeenTrades, now: datetime, but_token: str) -> tuple[pa.Table, pa.Table]:
+        """Fresh rows and duplicates; what Silver holds under the token counts as fresh."""
+        self._rederived.follow(seen, valid, now)
+        for market in seen.unknown(valid):
+            self._store.load(seen, market, but_token)
+        return seen.split(valid, but_token)
 
     def _bury(self, rejects: pa.Table, messages: Sequence[Message], now: datetime, rules_version: str) -> None:
         if not rejects.num_rows:

@@ -20,6 +20,7 @@ from urllib3.exceptions import HTTPError
 from config.connections import clickhouse_http
 from config.settings import Settings
 from silver_processor.patience import Patience
+from silver_processor.paused import PausedError
 from silver_processor.plan import MOST_ROWS
 from silver_processor.seen import Market, SeenTrades
 
@@ -49,6 +50,9 @@ _DELIVERED = _sql("delivered")
 _PAYLOADS = _sql("payloads")
 _RULES = _sql("rules")
 _SHARDS = _sql("shards")
+_REDERIVED = _sql("rederived")
+# What a constraint is called by which a re-derivation keeps a day's rows out while it replaces the day.
+_PAUSE = "Constraint `publishing"
 _LONGEST_EXCHANGE = 64
 
 
@@ -80,6 +84,9 @@ class Store:
         """Insert as one block whose token lets the server drop or complete what it has already.
 
         `before_request` runs before every attempt; what it raises ends them.
+
+        Raises:
+            PausedError: a day of the rows is being replaced by a re-derivation.
         """
         body = _arrow_stream(rows)
         settings = {
@@ -96,9 +103,14 @@ class Store:
         def post() -> None:
             if before_request is not None:
                 before_request()
-            self._connection().raw_insert(
-                table, column_names=rows.column_names, insert_block=body, settings=settings, fmt="ArrowStream"
-            )
+            try:
+                self._connection().raw_insert(
+                    table, column_names=rows.column_names, insert_block=body, settings=settings, fmt="ArrowStream"
+                )
+            except ClickHouseError as error:
+                if _PAUSE in str(error):
+                    raise PausedError(str(error)) from error
+                raise
 
         self._patience.until_done(f"insert into {table}", post, FAILURES)
 
@@ -188,6 +200,11 @@ class Store:
         """The content of a rules version, or None where none was kept."""
         found = self._select(_RULES, {"version": version})["document"].to_pylist()
         return str(found[0]) if found else None
+
+    def rederived(self) -> dict[str, int]:
+        """By exchange, how often one of its days was replaced by a re-derivation."""
+        found = self._select(_REDERIVED, {}).to_pylist()
+        return {str(row["exchange"]): int(row["switches"]) for row in found}
 
     def _select(self, query: str, parameters: dict[str, Any], *, text: bool = True) -> pa.Table:
         return self._patience.until_done(

@@ -1,2 +1,2 @@
--- Drop a partition that Iceberg has, row by row.
+-- Drop a partition: Iceberg has it row by row, or, re-derived, none of it.
 ALTER TABLE {{ table }} DROP PARTITION ID {partition:String}

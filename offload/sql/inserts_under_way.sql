@@ -1,4 +1,4 @@
--- Inserts into Silver that began before the pause.
-SELECT count() AS under_way
+-- Inserts into Silver under way.
+SELECT query_id
 FROM system.processes
-WHERE query_kind = 'Insert' AND query LIKE '%silver_trades%' AND query NOT LIKE '%system.processes%'
+WHERE query_kind = 'Insert' AND query LIKE '%silver_trades%' AND query NOT LIKE '%silver_trades_staged%'

@@ -1,2 +1,2 @@
--- Inserts into Silver go through again.
-ALTER TABLE silver_trades DROP CONSTRAINT IF EXISTS publishing
+-- Inserts of the day into Silver go through again.
+ALTER TABLE silver_trades DROP CONSTRAINT IF EXISTS {{ constraint }}

@@ -1,12 +1,27 @@
--- Hot Silver rows of the day that the re-derivation does not concern: other exchanges, and hours that are not in Iceberg.
+-- Hot Silver rows of the day that the re-derivation does not concern: other exchanges, and what is not in Iceberg.
+-- Of an hour that was open when it was taken, that is what Iceberg does not have and no letter or duplicate tells of:
+-- a row that the re-derivation has taken out of Silver has left one of these.
 INSERT INTO silver_trades_staged
 SELECT *
 FROM silver_trades
-WHERE timestamp >= fromUnixTimestamp64Micro({event_from_us:Int64}, 'UTC')
-  AND timestamp < fromUnixTimestamp64Micro({event_to_us:Int64}, 'UTC')
-  AND (exchange != {key:String}
+WHERE timestamp >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
+  AND timestamp < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
+  AND (exchange NOT IN {keys:Array(String)}
 {% if hours %}
        OR toInt64(toUnixTimestamp(toStartOfHour(validated_at, 'UTC'))) NOT IN ({{ hours | join(', ') }})
+{% else %}
+       OR 1
+{% endif %}
+{% if open_hours %}
+       OR (toInt64(toUnixTimestamp(toStartOfHour(validated_at, 'UTC'))) IN ({{ open_hours | join(', ') }})
+           AND (raw_topic, raw_partition, raw_offset, published_at) NOT IN (
+{% for table in ('silver_trades_staged', 'dlq_trades_log', 'duplicate_trades') %}
+               {{ 'UNION ALL' if not loop.first }}
+               SELECT raw_topic, raw_partition, raw_offset, published_at
+               FROM {{ table }}
+               WHERE exchange IN {keys:Array(String)}
+{% endfor %}
+           ))
 {% endif %}
   )
 SETTINGS insert_deduplicate = 0

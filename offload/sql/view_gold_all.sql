@@ -1,4 +1,5 @@
--- Every candle, hot or cold, once. A partition is read from the hot states or, from the moment it leaves, in Iceberg. A
+-- Every candle, hot or cold, once. A partition is read from the hot view (whose states a re-derivation makes again behind
+-- it) or, from the moment it leaves, in Iceberg. A
 -- candle to which a trade came after that is in neither: the hot states have the late trades only, so it is made of all its
 -- Silver trades. What has left and which candles are late are scalars: all branches of one query see the same.
 CREATE OR REPLACE VIEW {{ view }}
@@ -36,16 +37,15 @@ SELECT
     exchange,
     symbol,
     window_start,
-    argMinMerge(states.open) AS open,
-    toDecimal128(max(states.high), 18) AS high,
-    toDecimal128(min(states.low), 18) AS low,
-    argMaxMerge(states.close) AS close,
-    toDecimal256(sum(states.volume), 18) AS volume,
-    toDecimal256(sum(states.quote_volume), 20) AS quote_volume,
-    toUInt64(sum(states.trade_count)) AS trade_count
-FROM {{ state }} AS states
+    candles.open AS open,
+    toDecimal128(candles.high, 18) AS high,
+    toDecimal128(candles.low, 18) AS low,
+    candles.close AS close,
+    toDecimal256(candles.volume, 18) AS volume,
+    toDecimal256(candles.quote_volume, 20) AS quote_volume,
+    toUInt64(candles.trade_count) AS trade_count
+FROM {{ hot }} AS candles
 WHERE {{ partition }}(window_start) NOT IN (SELECT arrayJoin(gone.1))
-GROUP BY exchange, symbol, window_start
 UNION ALL
 SELECT
     toLowCardinality(cold.exchange) AS exchange,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import urllib3
+from confluent_kafka import Producer
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from config.settings import Settings
@@ -83,6 +84,15 @@ def hot(settings: Settings, tmp_path: Path) -> Iterator[HotTables]:
     tables = HotTables(settings, tmp_path)
     yield tables
     tables.drop()
+
+
+@pytest.fixture(scope="session")
+def brokers() -> Iterator[str]:
+    """An in-memory broker with the topic of the dead letters."""
+    cluster = Producer({"test.mock.num.brokers": 1})
+    metadata = cluster.list_topics("market.crypto.trades.dlq", timeout=30)
+    yield ",".join(f"{broker.host}:{broker.port}" for broker in metadata.brokers.values())
+    cluster.flush(0)
 
 
 @pytest.fixture(scope="session")

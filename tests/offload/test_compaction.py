@@ -271,9 +271,10 @@ def test_an_export_is_cut_into_files_of_the_target_size(
 
 
 def test_a_rederivation_goes_by_merged_files_too(
-    settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, brokers: str
 ) -> None:
     """A limit in the registry falls after the files were merged: rows leave, none comes twice."""
+    settings = settings.model_copy(update={"kafka_bootstrap_servers": brokers})
     hot.load(trades)
     run(settings)
     compact(settings)

@@ -10,7 +10,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
-from polars.testing import assert_frame_equal
 
 from config.settings import Settings
 from ddl.layers import load_layers
@@ -18,16 +17,18 @@ from offload.gate import close_gate
 from offload.hot import ClickHouseHttp, Parameters
 from offload.pins import Pins
 from offload.rederive import RederiveError, rederive
-from offload.redo import VALUES
 from offload.run import run
 from offload.tables import BY_NAME, TABLES
-from offload.verify import verify
 from tests.offload.cold_tables import load, read
-from tests.offload.hot_tables import ARRIVAL, HotTables, candles, raw_rows, read_tape, silver_rows
+from tests.offload.conftest import new_settings
+from tests.offload.hot_tables import ARRIVAL, HotTables, read_tape, silver_rows
+from tests.offload.rederiving import FROM, HIGH, LOW, TO, assert_is, fill, limited, of_exchange, within
 from tests.offload.test_gate import LATER
 
-FROM, TO = datetime(2024, 8, 1, tzinfo=UTC), datetime(2024, 8, 20, tzinfo=UTC)
-LOW, HIGH = Decimal("0.05"), Decimal("0.2")
+
+@pytest.fixture
+def settings(http_port: int, tmp_path: Path, brokers: str) -> Settings:
+    return new_settings(http_port, tmp_path).model_copy(update={"kafka_bootstrap_servers": brokers})
 
 
 @pytest.fixture
@@ -35,57 +36,11 @@ def trades(tape: Path) -> pl.DataFrame:
     return read_tape(tape)
 
 
-def within(trades: pl.DataFrame, limit: Decimal) -> pl.DataFrame:
-    """What a quantity limit of BTCUSDT lets through."""
-    quantity = pl.col("qty").str.to_decimal(scale=18)
-    return trades.filter((pl.col("symbol") != "BTCUSDT") | (quantity <= pl.lit(limit)))
-
-
-def limited(settings: Settings, folder: Path, limit: Decimal) -> Settings:
-    """The settings with a registry of that limit."""
-    path = folder / f"symbols-{limit}.yaml"
-    path.write_text(
-        "version: 1\ndefaults: {price_max: 1000000, quantity_max: 100000}\nexchanges:\n"
-        "  binance:\n"
-        f"    BTCUSDT: {{canonical: BTCUSDT, base: BTC, quote: USDT, quantity_max: {limit}}}\n"
-        "    ETHUSDT: {canonical: ETHUSDT, base: ETH, quote: USDT}\n"
-        "  binance_usdm:\n"
-        "    BTCUSDT: {canonical: BTCUSDT, base: BTC, quote: USDT}\n"
-        "    ETHUSDT: {canonical: ETHUSDT, base: ETH, quote: USDT}\n"
-    )
-    return settings.model_copy(update={"symbols_file": path})
-
-
-def fill(hot: HotTables, trades: pl.DataFrame, limit: Decimal) -> None:
-    hot.insert("trades_raw", raw_rows(trades))
-    hot.insert("silver_trades", silver_rows(within(trades, limit)))
-
-
-def assert_is(hot: HotTables, settings: Settings, expected: pl.DataFrame) -> None:
-    """Silver's values and Gold in both tiers, against polars over the trades."""
-    key = ["exchange", "symbol", "trade_id"]
-    truth = silver_rows(expected).select(*key, *VALUES).sort(key)
-    cold = read(settings, BY_NAME["silver_trades"]).with_columns(pl.col("sequence").cast(pl.UInt64))
-    assert_frame_equal(cold.select(truth.columns).sort(key), truth)
-    assert hot.count("silver_trades") == expected.height
-    assert hot.count("(SELECT DISTINCT exchange, symbol, trade_id FROM silver_trades)") == expected.height
-    for frame in load_layers().timeframes:
-        made = candles(expected, timedelta(seconds=frame.seconds))
-        order = ["exchange", "symbol", "window_start"]
-        assert_frame_equal(read(settings, BY_NAME[frame.view]).sort(order).select(made.columns), made)
-        assert hot.count(frame.view) == made.height
-        volume = hot.client.query(
-            f"SELECT sum(volume), sum(quote_volume), sum(trade_count) FROM {frame.view}"
-        ).result_rows
-        assert volume == [(made["volume"].sum(), made["quote_volume"].sum(), made["trade_count"].sum())]
-    assert verify(settings).ok
-
-
 @pytest.mark.parametrize(("before", "after"), [(LOW, HIGH), (HIGH, LOW)])
 def test_a_changed_limit_is_followed(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, before: Decimal, after: Decimal
 ) -> None:
-    other = read_tape_of(trades, "binance_usdm")
+    other = of_exchange(trades, "binance_usdm")
     fill(hot, trades, before)
     fill(hot, other, before)
     run(settings)
@@ -124,10 +79,6 @@ def test_a_changed_limit_is_followed(
     Pins(settings).create("after")
     old = load(settings, BY_NAME["silver_trades"]).scan().use_ref("before").to_arrow()
     assert old.num_rows == within(trades, before).height + within(other, before).height
-
-
-def read_tape_of(trades: pl.DataFrame, exchange: str) -> pl.DataFrame:
-    return trades.with_columns(pl.lit(exchange).alias("exchange"))
 
 
 def test_live_rows_wait_for_the_publication_and_are_not_lost(
@@ -189,9 +140,7 @@ class Dying(ClickHouseHttp):
         super().command(sql, parameters)
 
 
-@pytest.mark.parametrize(
-    "at", ["ADD CONSTRAINT", "silver_trades REPLACE PARTITION", "gold_ohlcv_5m_state REPLACE PARTITION"]
-)
+@pytest.mark.parametrize("at", ["ADD CONSTRAINT", "silver_trades REPLACE PARTITION", "ALTER TABLE gold_ohlcv_5m_state"])
 def test_one_that_died_is_finished_by_the_next(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, at: str
 ) -> None:
@@ -215,7 +164,7 @@ def test_one_that_died_between_iceberg_silver_and_gold_is_finished_by_the_next(
         raise DiedError
 
     with monkeypatch.context() as patch:
-        patch.setattr("offload.rederive.replace_slices", die)
+        patch.setattr("offload.rewrite.replace_slices", die)
         with pytest.raises(DiedError):
             rederive(new, FROM, TO)
     rederive(new, FROM, TO)

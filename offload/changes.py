@@ -1,0 +1,206 @@
+"""What today's rules change in one exchange and day, found bucket by bucket in bounded memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pyiceberg.expressions import And, EqualTo, In, Not
+from pyiceberg.table import FileScanTask, Table
+
+from offload.candles import add_minutes, minutes
+from offload.mail import Mail, Span
+from offload.published import offloaded_hours, open_hours
+from offload.redo import COORDINATES, IDENTITY, MARK, redo
+from offload.slices import HOUR_US, Slice
+from offload.spill import Spill, bucket_count
+from offload.templates import render
+from offload.work import BRONZE_TABLE, SILVER, Work, read_rows, read_task
+from schemas.records import BRONZE
+
+_IDS_A_QUERY = 1000
+_PLACED = [*IDENTITY, *COORDINATES]
+
+
+@dataclass
+class Changes:
+    """Differences between cold Silver and what today's rules make of cold Bronze.
+
+    `tasks`: Silver's live files; `gone`: of each file (by index) the rows that leave; `new`: rows that come, spilled
+    by arrival hour (start, µs), `new_rows` and `gone_rows` their numbers by hour. `before` and `after`: the day's
+    minutes. `mail`: what the changes mean for dead letters and duplicates.
+    """
+
+    table: Table
+    tasks: list[FileScanTask]
+    gone: dict[int, npt.NDArray[np.bool_]]
+    new: Spill
+    before: pl.DataFrame
+    after: pl.DataFrame
+    mail: Mail
+    rows: int = 0
+    added: int = 0
+    removed: int = 0
+    altered: int = 0
+    unfounded: int = 0
+    new_rows: Counter[int] = field(default_factory=Counter)
+    gone_rows: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def any(self) -> bool:
+        """Whether a row comes, goes or changes."""
+        return bool(self.added or self.removed or self.altered)
+
+
+def find_changes(work: Work, folder: Path) -> Changes | None:
+    """Compare; `folder` (empty) takes what does not fit in memory. None if there is nothing of this exchange and day.
+
+    Raises:
+        HotStoreError: ClickHouse failed.
+    """
+    table = work.load(SILVER)
+    tasks = work.silver_tasks(table)
+    bronze_table = work.load(BRONZE_TABLE)
+    buckets = bucket_count(sum(task.file.record_count for task in tasks) + work.bronze_size(bronze_table))
+    silver, bronze = Spill(folder / "silver", buckets), Spill(folder / "bronze", buckets)
+    # Minutes of the rows that are not judged; what is judged is added bucket by bucket.
+    kept: pl.DataFrame | None = None
+    rows = 0
+    published = Span()
+    for number, task in enumerate(tasks):
+        start = 0
+        for piece in read_task(table, task):
+            tagged = piece.with_columns(
+                pl.lit(number, pl.Int32).alias("file"), pl.int_range(start, start + piece.height).alias("row")
+            )
+            start += piece.height
+            if work.symbol:
+                kept = _more(kept, minutes(tagged.filter(pl.col("symbol") != work.symbol)))
+                tagged = tagged.filter(pl.col("symbol") == work.symbol)
+            rows += tagged.height
+            published.widen(tagged)
+            silver.add(tagged)
+    silver.add(_no_silver(table))
+    chosen = work.exchange_symbols() if work.symbol else []
+    for piece in work.bronze_rows(bronze_table):
+        mine = piece.filter(pl.col("symbol").is_in(chosen)) if work.symbol else piece
+        rows += mine.height
+        published.widen(mine)
+        bronze.add(mine)
+    if not rows:
+        return None
+    empty = minutes(_no_silver(table))
+    before = after = empty if kept is None else kept
+    found = Changes(
+        table=table,
+        tasks=tasks,
+        gone={},
+        new=_new_rows(folder, table),
+        before=before,
+        after=after,
+        mail=Mail(work, folder / "mail", buckets, published),
+    )
+    for bucket in range(buckets):
+        _judge(work, found, silver.read(bucket), bronze.read(bucket), bucket)
+    return found
+
+
+def _judge(work: Work, found: Changes, silver: pl.DataFrame, bronze: pl.DataFrame, bucket: int) -> None:
+    # A redelivery is in two windows: the earlier one is the message.
+    messages = bronze.sort("ingested_at", *COORDINATES[:3]).unique(COORDINATES, keep="first", maintain_order=True)
+    rows = messages.to_arrow().cast(BRONZE)
+    nothing = silver.select(_PLACED).clear()
+    redone = redo(rows, silver, nothing, nothing.select(COORDINATES), work.rules)
+    suspects = pl.concat(
+        [redone.added.select(_PLACED), silver.filter(pl.col("insert_token").str.starts_with(MARK)).select(_PLACED)]
+    )
+    if suspects.height or redone.unfounded.height:
+        elsewhere = _elsewhere(work, found.table, suspects)
+        moved = _moved(work, redone.unfounded)
+        redone = redo(rows, silver, elsewhere, moved, work.rules)
+    leaving = pl.concat([redone.removed, redone.replaced])
+    coming = pl.concat([redone.added, redone.altered])
+    for (number,), part in leaving.group_by("file"):
+        index = int(str(number))
+        mask = found.gone.setdefault(index, np.zeros(found.tasks[index].file.record_count, dtype=np.bool_))
+        mask[part["row"].to_numpy()] = True
+    hour = pl.col("validated_at").dt.epoch("us") // HOUR_US * HOUR_US
+    found.new.add(coming.select(_names(found.table)), by=hour)
+    for counter, frame in ((found.new_rows, coming), (found.gone_rows, leaving)):
+        for start, count in frame.group_by(hour.alias("hour")).len().iter_rows():
+            counter[start] += count
+    stay = silver.join(leaving, on=["file", "row"], how="anti")
+    rows_now = pl.concat([stay.select(_names(found.table)), coming.select(_names(found.table))])
+    found.before = _more(found.before, minutes(silver))
+    found.after = _more(found.after, minutes(rows_now))
+    found.rows += rows_now.height
+    found.added += redone.added.height
+    found.removed += redone.removed.height
+    found.altered += redone.altered.height
+    found.unfounded += redone.unfounded.height
+    found.mail.sort_out(redone, messages, bucket)
+
+
+def _elsewhere(work: Work, silver: Table, suspects: pl.DataFrame) -> pl.DataFrame:
+    """Rows of these identities that Silver has on another day, or in hours that are not in Iceberg yet."""
+    found = [suspects.clear()]
+    wanted = suspects.select(IDENTITY).unique()
+    if wanted.height:
+        symbols = wanted["symbol"].unique().sort().to_list()
+        away = And(
+            Not(work.rows_of_day()),
+            And(EqualTo("exchange", work.part.key), In("symbol", symbols)),  # type: ignore[call-arg, arg-type]
+        )
+        for piece in read_rows(silver, away, _PLACED):
+            found.append(piece.join(wanted, on=IDENTITY, how="semi"))
+    opened = open_hours(silver)
+    hours = sorted(set(offloaded_hours(silver)) - set(opened))
+    sql = render("hot_identities.sql", hours=hours, open_hours=opened)
+    for part in wanted.iter_slices(_IDS_A_QUERY):
+        span: dict[str, str | int] = {
+            "key": work.part.key,
+            "event_from_us": work.part.from_us,
+            "event_to_us": work.part.to_us,
+        }
+        rows = work.hot.rows(sql, {**span, "ids": part["trade_id"].to_list()})
+        frame = pl.DataFrame(rows, schema={**suspects.schema, "is_open": pl.Boolean})
+        frame = frame.join(wanted, on=IDENTITY, how="semi")
+        # Of an hour that Iceberg has in part, the very message is no other row.
+        others = frame.filter(~pl.col("is_open")).drop("is_open")
+        newer = frame.filter("is_open").drop("is_open").join(suspects, on=_PLACED, how="anti")
+        found += [others, newer]
+    return pl.concat(found).unique()
+
+
+def _moved(work: Work, unfounded: pl.DataFrame) -> pl.DataFrame:
+    """Those of the rows' messages that Bronze has on another day."""
+    found = [unfounded.select(COORDINATES).clear()]
+    if unfounded.height:
+        times = unfounded["ingested_at"].dt.epoch("us").to_list()
+        arrived = Slice(min(times), max(times) + 1).between("ingested_at")
+        for piece in read_rows(work.load(BRONZE_TABLE), And(Not(work.rows_of_day()), arrived), COORDINATES):
+            found.append(piece.join(unfounded, on=COORDINATES, how="semi"))
+    return pl.concat(found).unique()
+
+
+def _more(known: pl.DataFrame | None, minutes_more: pl.DataFrame) -> pl.DataFrame:
+    return minutes_more if known is None else add_minutes(known, minutes_more)
+
+
+def _names(table: Table) -> list[str]:
+    return [field.name for field in table.schema().fields]
+
+
+def _new_rows(folder: Path, table: Table) -> Spill:
+    spill = Spill(folder / "new", 1)
+    spill.add(_no_silver(table).select(_names(table)))
+    return spill
+
+
+def _no_silver(table: Table) -> pl.DataFrame:
+    empty = pl.DataFrame(table.schema().as_arrow().empty_table())
+    return empty.with_columns(pl.lit(0, pl.Int32).alias("file"), pl.lit(0, pl.Int64).alias("row"))

@@ -1,0 +1,14 @@
+-- Trades of some exchanges and a day in Silver and in the candle states of each time frame.
+SELECT 'silver_trades' AS source, toInt64(count()) AS trades
+FROM silver_trades
+WHERE exchange IN {keys:Array(String)}
+  AND timestamp >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
+  AND timestamp < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
+{% for table in tables %}
+UNION ALL
+SELECT '{{ table }}', toInt64(sum(trade_count))
+FROM {{ table }}
+WHERE exchange IN {keys:Array(String)}
+  AND toUnixTimestamp(window_start) >= intDiv({from_us:Int64}, 1000000)
+  AND toUnixTimestamp(window_start) < intDiv({to_us:Int64}, 1000000)
+{% endfor %}

@@ -1,0 +1,19 @@
+-- Trades that the day would have twice: of an hour that is not (wholly) in Iceberg, and of Iceberg.
+SELECT toString(exchange) AS key, count() AS trades
+FROM
+(
+    SELECT exchange, symbol, trade_id
+    FROM silver_trades_staged
+    WHERE exchange IN {keys:Array(String)}
+      AND (exchange, symbol, trade_id) IN (
+        SELECT exchange, symbol, trade_id
+        FROM silver_trades_staged
+        WHERE exchange IN {keys:Array(String)}
+{% if hours %}
+          AND toInt64(toUnixTimestamp(toStartOfHour(validated_at, 'UTC'))) NOT IN ({{ hours | join(', ') }})
+{% endif %}
+      )
+    GROUP BY exchange, symbol, trade_id
+    HAVING count() > 1
+)
+GROUP BY key

@@ -1,0 +1,144 @@
+"""What the tests of the re-derivation share: a registry with a limit, and the truth of both tiers by polars."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+from clickhouse_connect.driver import Client
+from polars.testing import assert_frame_equal
+
+from config.settings import Settings
+from ddl.layers import load_layers
+from offload.hot import ClickHouseHttp
+from offload.lineage import count_lineage
+from offload.redo import VALUES
+from offload.tables import BY_NAME
+from offload.verify import verify
+from tests.offload.cold_tables import read
+from tests.offload.hot_tables import HotTables, candles, raw_rows, silver_rows
+
+# The two days of the recorded trades.
+FROM, TO = datetime(2024, 8, 8, tzinfo=UTC), datetime(2024, 8, 10, tzinfo=UTC)
+LOW, HIGH = Decimal("0.05"), Decimal("0.2")
+
+
+def within(trades: pl.DataFrame, limit: Decimal) -> pl.DataFrame:
+    """What a quantity limit of BTCUSDT lets through."""
+    quantity = pl.col("qty").str.to_decimal(scale=18)
+    return trades.filter((pl.col("symbol") != "BTCUSDT") | (quantity <= pl.lit(limit)))
+
+
+def limited(settings: Settings, folder: Path, limit: Decimal) -> Settings:
+    """The settings with a registry of that limit."""
+    path = folder / f"symbols-{limit}.yaml"
+    path.write_text(
+        "version: 1\ndefaults: {price_max: 1000000, quantity_max: 100000}\nexchanges:\n"
+        "  binance:\n"
+        f"    BTCUSDT: {{canonical: BTCUSDT, base: BTC, quote: USDT, quantity_max: {limit}}}\n"
+        "    ETHUSDT: {canonical: ETHUSDT, base: ETH, quote: USDT}\n"
+        "  binance_usdm:\n"
+        "    BTCUSDT: {canonical: BTCUSDT, base: BTC, quote: USDT}\n"
+        "    ETHUSDT: {canonical: ETHUSDT, base: ETH, quote: USDT}\n"
+    )
+    return settings.model_copy(update={"symbols_file": path})
+
+
+def fill(hot: HotTables, trades: pl.DataFrame, limit: Decimal) -> None:
+    """All trades into Raw and Bronze, those within the limit into Silver and Gold."""
+    hot.insert("trades_raw", raw_rows(trades))
+    hot.insert("silver_trades", silver_rows(within(trades, limit)))
+
+
+def of_exchange(trades: pl.DataFrame, exchange: str) -> pl.DataFrame:
+    """The same trades under another exchange."""
+    return trades.with_columns(pl.lit(exchange).alias("exchange"))
+
+
+def assert_is(hot: HotTables, settings: Settings, expected: pl.DataFrame) -> None:
+    """Silver's values and Gold in both tiers, against polars over the trades."""
+    key = ["exchange", "symbol", "trade_id"]
+    truth = silver_rows(expected).select(*key, *VALUES).sort(key)
+    cold = read(settings, BY_NAME["silver_trades"]).with_columns(pl.col("sequence").cast(pl.UInt64))
+    assert_frame_equal(cold.select(truth.columns).sort(key), truth)
+    assert hot.count("silver_trades") == expected.height
+    assert hot.count("(SELECT DISTINCT exchange, symbol, trade_id FROM silver_trades)") == expected.height
+    for frame in load_layers().timeframes:
+        made = candles(expected, timedelta(seconds=frame.seconds))
+        order = ["exchange", "symbol", "window_start"]
+        assert_frame_equal(read(settings, BY_NAME[frame.view]).sort(order).select(made.columns), made)
+        assert hot.count(frame.view) == made.height
+        volume = hot.client.query(
+            f"SELECT sum(volume), sum(quote_volume), sum(trade_count) FROM {frame.view}"
+        ).result_rows
+        assert volume == [(made["volume"].sum(), made["quote_volume"].sum(), made["trade_count"].sum())]
+    assert verify(settings).ok
+    # Nothing of the publication is left behind.
+    shown = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND "
+    assert str(hot.client.command(shown + "create_table_query LIKE '%CONSTRAINT publishing%'")) == "0"
+    views = (
+        "name LIKE 'gold_ohlcv_%' AND name NOT LIKE '%_all' AND engine = 'View' AND as_select LIKE '%silver_trades%'"
+    )
+    assert str(hot.client.command(shown + views)) == "0"
+
+
+def letters(hot: HotTables, trades: pl.DataFrame, limit: Decimal) -> None:
+    """A dead letter for every trade beyond the limit, as the worker would have written it."""
+    beyond = trades.join(within(trades, limit), on=["exchange", "symbol", "trade_id"], how="anti")
+    raw = raw_rows(beyond)
+    rows = raw.select(
+        pl.lit("quantity_above_limit").alias("reason"),
+        "exchange",
+        "symbol",
+        "trade_id",
+        pl.col("price").alias("price_text"),
+        pl.col("quantity").alias("quantity_text"),
+        "timestamp_raw",
+        "side",
+        "sequence",
+        beyond["time"].alias("timestamp"),
+        pl.col("_topic").alias("raw_topic"),
+        pl.col("_partition").alias("raw_partition"),
+        pl.col("_offset").alias("raw_offset"),
+        "published_at",
+        "received_at",
+        "ingested_at",
+        pl.col("ingested_at").alias("rejected_at"),
+    )
+    hot.insert("dlq_trades_log", rows)
+
+
+def assert_proved(settings: Settings, silver: int, duplicates: int, dlq: int) -> None:
+    """Each message is in exactly one place, and so many in each."""
+    counts = count_lineage(ClickHouseHttp(settings))
+    assert all(count.holds for count in counts), counts
+    found = {name: sum(getattr(count, name) for count in counts) for name in ("silver", "duplicates", "dlq")}
+    assert found == {"silver": silver, "duplicates": duplicates, "dlq": dlq}
+
+
+# One query: the trades and the volume of a day of Binance in Silver and in each candle table.
+DAY_IN_ONE_QUERY = "SELECT " + ", ".join(
+    [
+        "(SELECT (toInt64(count()), toString(sum(quantity))) FROM silver_trades"
+        " WHERE exchange = 'binance' AND toDate(timestamp) = '2024-08-08') AS silver",
+        *(
+            f"(SELECT (toInt64(sum(trade_count)), toString(sum(volume))) FROM {frame.view}"
+            f" WHERE exchange = 'binance' AND toDate(window_start) = '2024-08-08') AS {frame.view}"
+            for frame in load_layers().timeframes
+        ),
+    ]
+)
+
+
+def day_of(trades: pl.DataFrame) -> tuple[int, Decimal]:
+    """What every column of `DAY_IN_ONE_QUERY` must be for these trades."""
+    rows = silver_rows(trades.filter((pl.col("exchange") == "binance") & (pl.col("time").dt.day() == 8)))
+    return rows.height, Decimal(str(rows["quantity"].sum()))
+
+
+def seen_day(client: Client) -> list[tuple[int, Decimal]]:
+    """The columns of `DAY_IN_ONE_QUERY` now."""
+    (row,) = client.query(DAY_IN_ONE_QUERY).result_rows
+    return [(int(count), Decimal(volume)) for count, volume in row]
