@@ -1,0 +1,95 @@
+"""The offload as it is deployed: a REST catalog, a bucket on a real S3 server, ClickHouse reading the bucket itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+import requests
+from pydantic import SecretStr
+
+from config.settings import Settings
+from ddl.layers import load_layers
+from offload.gate import close_gate
+from offload.maintenance import maintain
+from offload.pins import Pins
+from offload.run import run
+from offload.tables import TABLES
+from offload.verify import verify
+from tests.offload import rest_catalog, s3_server
+from tests.offload.cold_tables import read
+from tests.offload.conftest import clickhouse_node, new_settings
+from tests.offload.hot_tables import HotTables, candles, read_tape
+from tests.offload.maven import MissingError
+
+pytestmark = [pytest.mark.s3, pytest.mark.rest, pytest.mark.timeout(900)]
+LATER = datetime(2028, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings of all three; the servers run as long as the module's tests."""
+    try:
+        s3_server.find()
+        rest_catalog.find()
+    except MissingError as error:
+        pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp("deployed")
+    warehouse = f"s3://{s3_server.BUCKET}/deployed"
+    with s3_server.s3_server(folder / "s3") as port:
+        endpoint = f"http://127.0.0.1:{port}"
+        with (
+            rest_catalog.rest_catalog(folder / "catalog", warehouse, endpoint, s3_server.CREDENTIALS) as catalog,
+            clickhouse_node(folder / "node", s3_server.CREDENTIALS) as http_port,
+        ):
+            yield new_settings(http_port, folder).model_copy(
+                update={
+                    "iceberg_catalog_uri": catalog,
+                    "iceberg_warehouse": "",
+                    "s3_endpoint": endpoint,
+                    "s3_region": s3_server.REGION,
+                    "s3_access_key_id": s3_server.ACCESS_KEY,
+                    "s3_secret_access_key": SecretStr(s3_server.SECRET_KEY),
+                }
+            )
+
+
+def test_offload_verify_pin_gate_and_views(deployed: Settings, tape: Path, tmp_path: Path) -> None:
+    trades = read_tape(tape).tail(4000)
+    hot = HotTables(deployed, tmp_path)
+    hot.load(trades.head(1500))
+    run(deployed)
+    pin = Pins(deployed).create("backtest")
+    hot.load(trades.slice(1500))
+    run(deployed)
+    assert verify(deployed).ok
+    for cold in TABLES:
+        if cold.layer in {"raw", "bronze", "silver"}:
+            assert read(deployed, cold).height == trades.height
+    database = Pins(deployed).publish("backtest")
+    for part in pin.tables:
+        if part.rows:
+            assert hot.count(f"{database}.{part.table}") == part.rows
+    report = close_gate(deployed, drop=True, now=LATER)
+    assert {verdict.state for verdict in report.verdicts} == {"dropped"}
+    assert hot.count("silver_trades") == 0
+    assert hot.count("silver_trades_all") == trades.height
+    for frame in load_layers().timeframes:
+        truth = candles(trades, timedelta(seconds=frame.seconds))
+        asked = f"SELECT count(), toString(sum(volume)), toString(sum(open)) FROM {frame.view}_all"
+        rows, volume, opens = hot.client.query(asked).first_row
+        found = pl.DataFrame({"volume": [volume], "open": [opens]}).select(pl.all().str.to_decimal(scale=18)).row(0)
+        assert (rows, *found) == (truth.height, truth["volume"].sum(), truth["open"].sum())
+    maintain(deployed, orphan_age=timedelta(0))
+    assert hot.count("silver_trades_all") == trades.height
+    # A catalog that is away fails the run; the first one that reaches it catches up.
+    hot.load(trades.with_columns(pl.col("trade_id") + "0", pl.col("arrived") + timedelta(days=40)))
+    away = deployed.model_copy(update={"iceberg_catalog_uri": f"http://127.0.0.1:{s3_server.free_port()}"})
+    with pytest.raises(requests.ConnectionError):
+        run(away)
+    run(deployed)
+    assert verify(deployed).ok
+    assert hot.count("silver_trades_all") == 2 * trades.height
