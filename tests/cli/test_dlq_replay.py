@@ -75,7 +75,7 @@ def test_a_market_the_registry_gains_comes_through_once(running: Running, record
     # Nothing passes by the rules that rejected it.
     dry = running.json("dlq", "replay")
     assert (dry["records"], dry["passing"], dry["dry_run"]) == (missing, 0, True)
-    assert dry["changes"] == [{"before": "symbol_unmapped", "after": "symbol_unmapped", "records": missing}]
+    assert dry["changes"] == [{"before": "symbol_unmapped", "after": "symbol_unmapped", "records": missing, "why": ""}]
 
     running.symbols.write_text(whole, encoding="utf-8")
     before = arrived(running)
