@@ -29,12 +29,16 @@ class PublicationBusyError(OffloadError):
 
 @dataclass(frozen=True)
 class Open:
-    """A publication that has not ended: some exchanges (`keys`) and the UTC day that begins at `from_us`."""
+    """A publication that has not ended: some exchanges (`keys`) and the UTC day that begins at `from_us`.
+
+    `frames`: codes of the time frames that were hot when it began; half-way a partition may be empty.
+    """
 
     publication: str
     keys: tuple[str, ...]
     from_us: int
     cover: Source
+    frames: tuple[str, ...]
     is_switched: bool
     owner: str
     lease_us: int
@@ -53,7 +57,8 @@ class Log:
                 publication=str(row["publication"]),
                 keys=tuple(sorted(row["keys"])),
                 from_us=int(row["from_us"]),
-                cover="silver" if row["cover"] == "silver" else "staged",
+                cover="silver" if str(row["cover"]).startswith("silver:") else "staged",
+                frames=tuple(filter(None, str(row["cover"]).partition(":")[2].split(","))),
                 is_switched=bool(row["is_switched"]),
                 owner=str(row["owner"]),
                 lease_us=int(row["lease_us"]),
@@ -61,13 +66,21 @@ class Log:
             for row in self.hot.rows(render("publications_open.sql"), {})
         ]
 
-    def begin(self, publication: str, keys: Sequence[str], from_us: int, cover: Source, rules_version: str) -> Open:
+    def begin(
+        self,
+        publication: str,
+        keys: Sequence[str],
+        from_us: int,
+        cover: Source,
+        frames: Sequence[str],
+        rules_version: str,
+    ) -> Open:
         """Note a new one.
 
         Raises:
             PublicationBusyError: another one began at the same time; the older of the two goes on.
         """
-        mine = Open(publication, tuple(sorted(keys)), from_us, cover, False, _me(), 0)
+        mine = Open(publication, tuple(sorted(keys)), from_us, cover, tuple(frames), False, _me(), 0)
         self.note(mine, "begun", rules_version)
         first = self.open()[0]
         if first.publication != publication:
@@ -97,7 +110,7 @@ class Log:
             "exchange",
             pl.lit(instant(one.from_us).date()).alias("day"),
             pl.lit(step).alias("step"),
-            pl.lit(one.cover).alias("cover"),
+            pl.lit(f"{one.cover}:{','.join(one.frames)}").alias("cover"),
             pl.lit(_me()).alias("owner"),
             pl.lit(lease, pl.Datetime("us", "UTC")).alias("lease_until"),
             pl.lit(rules_version).alias("rules_version"),

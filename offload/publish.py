@@ -73,7 +73,7 @@ class Publisher:
             log.claim(left)
             cover = Cover(left.cover, left.publication, left.keys, left.from_us, left.from_us + DAY_US)
             if left.cover == "silver" or left.is_switched:
-                frames = self._hot_frames(Slice(left.from_us, left.from_us + DAY_US))
+                frames = [frame for frame in load_layers().timeframes if frame.code in left.frames]
                 with pause(self.hot, left.publication, _day(cover), PAUSE_SECONDS) as deadline:
                     self._follow(cover, frames, deadline)
             resume(self.hot, left.publication)
@@ -98,7 +98,7 @@ class Publisher:
             return []
         source = self._source(day, keys, frames) if is_hot else "staged"
         log = Log(self.hot)
-        mine = log.begin(uuid4().hex[:12], keys, day.from_us, source, rules_version)
+        mine = log.begin(uuid4().hex[:12], keys, day.from_us, source, [frame.code for frame in frames], rules_version)
         cover = Cover(source, mine.publication, tuple(keys), day.from_us, day.to_us)
         views = plain_views(self.settings)
         try:
