@@ -43,7 +43,14 @@ def offload_gold(task: Task, cold: ColdTable) -> list[SliceReport]:
     table = task.load(cold)
     windows = task.arrivals(_SILVER)
     followed = read_silver_windows(table.properties)
-    news = {start: rows for start, rows in windows.items() if task.again or rows > followed.get(hour(start).id, 0)}
+    taken = {name: record.measure for name, record in read_ledger(task.load(_SILVER).properties).items()}
+
+    def is_news(name: str, rows: int) -> bool:
+        """More rows than were followed; or fewer, taken so by cold Silver, of which a re-derivation removed some."""
+        known = followed.get(name, 0)
+        return task.again or rows > known or rows == taken.get(name, known) != known
+
+    news = {start: rows for start, rows in windows.items() if is_news(hour(start).id, rows)}
     work = _Work(task, cold, table, read_ledger(table.properties), _touched(task, news))
     try:
         work.export()
