@@ -25,8 +25,8 @@ storm: $(VENV)/.dev  ## 1,000 faults for the offload, half on a folder, half on 
 chaos: $(VENV)/.dev  ## at least 200 SIGKILLs in one run of the whole stack, then every candle compared (a quarter of an hour or more)
 	CHAOS_KILLS=$${CHAOS_KILLS:-200} $(BIN)/python -m pytest tests/chaos -k "$${CHAOS_BROKER:-kafka}"
 
-soak: $(VENV)/.dev  ## an hour of simulated trading in a minute and a half, a fault every half second
-	MEDALLION_SOAK_SPEED=40 MEDALLION_SOAK_FAULT_S=20 $(BIN)/python -m pytest tests/producers/test_soak.py
+soak: $(VENV)/.dev  ## an hour of simulated trading in six minutes, a fault every five seconds of it
+	MEDALLION_SOAK_SPEED=10 MEDALLION_SOAK_FAULT_S=5 $(BIN)/python -m pytest tests/producers/test_soak.py
 
 lint: $(VENV)/.dev  ## ruff, mypy --strict, the import layers, known vulnerabilities of the locked packages
 	$(BIN)/ruff check .

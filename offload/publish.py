@@ -8,12 +8,13 @@ died is finished by the next one, and until then readers see a whole version.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import uuid4
 
 from pyiceberg.table import Table
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from config.settings import Settings
 from ddl.layers import Timeframe, load_layers
@@ -38,6 +39,8 @@ ROWS_A_SECOND = 200_000
 READERS_SECONDS = 300.0
 # An insert that is half done is repeated by its worker within seconds.
 HALF_DONE_SECONDS = 30.0
+HALF_DONE_POLL_SECONDS = 0.2
+T = TypeVar("T")
 _SILVER = BY_NAME["silver_trades"]
 
 
@@ -105,10 +108,9 @@ class Publisher:
             cover.put_on(self.hot, views, frames)
             wait_for_queries(self.hot, "reads_under_way.sql", READERS_SECONDS)
             seconds = PAUSE_SECONDS + self._rows(tables["silver_trades"], day) / ROWS_A_SECOND
-            ends = time.monotonic() + HALF_DONE_SECONDS
-            while not self._switch(tables, cover, frames, log, mine, seconds, is_hot, rules_version):
-                if time.monotonic() > ends:
-                    raise PublishError(self._lacks(day))
+            self._in_time(
+                day, lambda: self._switch(tables, cover, frames, log, mine, seconds, is_hot, rules_version) or None
+            )
         except OffloadError:
             if not any(left.publication == mine.publication and left.is_switched for left in log.open()):
                 take_off(self.hot, views)
@@ -180,15 +182,32 @@ class Publisher:
 
     def _source(self, day: Slice, keys: Sequence[str], frames: list[Timeframe]) -> Source:
         """Silver, if the states have exactly its trades; a half-done insert is given time."""
-        ends = time.monotonic() + HALF_DONE_SECONDS
-        while not self._agrees(day, keys, frames):
+
+        def look() -> Source | None:
             counts = self._counts(day, keys, frames)
-            if self.mend or all(counts[frame.state_table] >= counts["silver_trades"] for frame in frames):
-                return "staged"
-            if time.monotonic() > ends:
-                raise PublishError(self._lacks(day))
-            time.sleep(0.2)
-        return "silver"
+            if len(set(counts.values())) == 1:
+                return "silver"
+            is_whole = all(counts[frame.state_table] >= counts["silver_trades"] for frame in frames)
+            return "staged" if self.mend or is_whole else None
+
+        return self._in_time(day, look)
+
+    def _in_time(self, day: Slice, work: Callable[[], T | None]) -> T:
+        """What `work` gives, once it gives something: a worker completes its half-done insert within seconds.
+
+        Raises:
+            PublishError: it gives nothing.
+        """
+        waiting = Retrying(
+            retry=retry_if_result(lambda found: found is None),
+            stop=stop_after_delay(HALF_DONE_SECONDS),
+            wait=wait_fixed(HALF_DONE_POLL_SECONDS),
+            retry_error_callback=lambda _: None,
+        )
+        found = waiting(work)
+        if found is None:
+            raise PublishError(self._lacks(day))
+        return found
 
     def _agrees(self, day: Slice, keys: Sequence[str], frames: list[Timeframe]) -> bool:
         return len(set(self._counts(day, keys, frames).values())) == 1

@@ -1,22 +1,12 @@
 -- Every candle, hot or cold, once. A partition is read from the hot view (whose states a re-derivation makes again behind
--- it) or, from the moment it leaves, in Iceberg. A
--- candle to which a trade came after that is in neither: the hot states have the late trades only, so it is made of all its
--- Silver trades. What has left and which candles are late are scalars: all branches of one query see the same.
+-- it) or, from the moment it leaves, in Iceberg. A candle to which a trade came after that is in neither: the hot states
+-- have the late trades only, so it is made of all its Silver trades. Which candles are late is a scalar, too.
+{% import '_left.sql' as left %}
 CREATE OR REPLACE VIEW {{ view }}
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 WITH
-    (
-        SELECT (arrayPushFront(groupArray(partition_id), 0),
-                arrayPushFront(groupArray(until), toDateTime64(0, 6, 'UTC')))
-        FROM
-        (
-            SELECT partition_id, max(confirmed_until) AS until
-            FROM left_partitions
-            WHERE table_name = '{{ state }}'
-            GROUP BY partition_id
-        )
-    ) AS gone,
+    {{ left.gone(state) }},
     (
         SELECT groupUniqArray((toString(exchange), toString(symbol), toInt64(toUnixTimestamp(window_start))))
         FROM

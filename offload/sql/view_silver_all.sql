@@ -1,24 +1,13 @@
 -- Every Silver trade, hot or cold, once. A partition (day) is read in the hot table or, from the moment it leaves, in
 -- Iceberg, with what arrived hot since; a trade that is in both then is shown as the hot table has it. What is moved away
 -- by the gate has all arrived before, so where it is at this moment does not matter.
--- The list of what has left is a scalar: all branches of one query see the same list. `IN (SELECT …)` and the plain
--- casts let the server skip partitions and files by time. The first entry, of no day, is there because `transform`
--- takes no empty list.
+-- `IN (SELECT …)` and the plain casts let the server skip partitions and files by time.
+{% import '_left.sql' as left %}
 CREATE OR REPLACE VIEW {{ view }}
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 WITH
-    (
-        SELECT (arrayPushFront(groupArray(partition_id), 0),
-                arrayPushFront(groupArray(until), toDateTime64(0, 6, 'UTC')))
-        FROM
-        (
-            SELECT partition_id, max(confirmed_until) AS until
-            FROM left_partitions
-            WHERE table_name = '{{ hot }}'
-            GROUP BY partition_id
-        )
-    ) AS gone
+    {{ left.gone(hot) }}
 SELECT {{ names | join(', ') }}
 FROM {{ hot }}
 WHERE toYYYYMMDD(timestamp) NOT IN (SELECT arrayJoin(gone.1))

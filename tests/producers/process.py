@@ -16,6 +16,7 @@ from producers.exchanges.model import Trades
 
 _SCRIPT = """
 import asyncio, json, signal, sys
+from config.logs import configure
 from config.settings import Settings
 from producers.connection import Limits
 from producers.exchanges.model import Rate
@@ -33,6 +34,7 @@ async def main():
     print(json.dumps({"found": gaps.found, "healed": gaps.healed, "open": gaps.open, "unfillable": gaps.unfillable,
                       "published": report.published, "renewals": report.renewals, "disconnects": report.disconnects}))
 
+configure("INFO", "producer")
 asyncio.run(main())
 """
 

@@ -1,7 +1,7 @@
 """An hour of simulated trading in a minute, with a fault about every second of it: no trade lost, memory flat.
 
-The producer is also killed in the midst of it. `make soak` plays the hour in a minute and a half, with a fault every
-half second (twenty seconds of simulated time).
+The producer is also killed in the midst of it. `make soak` plays the hour in six minutes, with a fault every five
+seconds of it.
 """
 
 from __future__ import annotations
