@@ -119,9 +119,8 @@ class TradeStream:
 
 def _symbols(registry: SymbolRegistry, exchange: str) -> list[str]:
     """Every market of the exchange under one of its names, in order."""
-    lookup = registry.lookup.to_pydict()
-    rows = zip(lookup["exchange"], lookup["canonical"], lookup["exchange_symbol"], strict=True)
-    return sorted({canonical: symbol for code, canonical, symbol in rows if code == exchange}.values())
+    rows = [row for row in registry.lookup if row["exchange"] == exchange]
+    return sorted({row["canonical"]: row["exchange_symbol"] for row in rows}.values())
 
 
 def _shapes(source: Source, symbols: Sequence[str], first_market: int) -> list[_Shape]:

@@ -10,13 +10,10 @@ from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
-from clickhouse_driver import Client
-from clickhouse_driver.errors import Error as ClientError
-from clickhouse_driver.errors import NetworkError, SocketTimeoutError
 from pydantic import BaseModel, SecretStr
 from rich import box
 from rich.console import Console
@@ -26,6 +23,9 @@ from config.connections import clickhouse_native
 from config.errors import MedallionError
 from config.settings import Settings
 from deploy.embedded import control
+
+if TYPE_CHECKING:
+    from clickhouse_driver import Client
 
 DataDirOption = Annotated[
     Path | None,
@@ -69,6 +69,11 @@ def clickhouse(settings: Settings, database: str | None = None) -> Iterator[Clie
     Raises:
         ServerError: whatever the client raises inside the `with` block.
     """
+    # 26 MB, which a producer's process does without.
+    from clickhouse_driver import Client  # noqa: PLC0415
+    from clickhouse_driver.errors import Error as ClientError  # noqa: PLC0415
+    from clickhouse_driver.errors import NetworkError, SocketTimeoutError  # noqa: PLC0415
+
     client = Client(**clickhouse_native(settings), database=database or settings.clickhouse_database)
     address = f"{settings.clickhouse_host}:{settings.clickhouse_port}"
     try:

@@ -149,7 +149,7 @@ def _rows(registry: SymbolRegistry) -> list[dict[str, Any]]:
         for symbol, entry in markets.items()
         for name in (symbol, *entry.aliases)
     }
-    return [row | described[row["exchange"], row["exchange_symbol"]] for row in registry.lookup.to_pylist()]
+    return [row | described[row["exchange"], row["exchange_symbol"]] for row in registry.lookup]
 
 
 @app.command("check")
@@ -175,7 +175,7 @@ def check_symbols(file: FileOption = None, as_json: JsonOption = False) -> None:
         _print_findings(found)
         verdict = f"{len(errors):,} errors" if errors else "no error"
         out.print(
-            f"{path}: {registry.lookup.num_rows:,} names of {len(registry.exchanges)} exchange codes,"
+            f"{path}: {len(registry.lookup):,} names of {len(registry.exchanges)} exchange codes,"
             f" {statuses.count('delisted'):,} markets delisted, {verdict}. Rules version {registry.rules_version}."
         )
     if errors:

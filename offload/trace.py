@@ -92,7 +92,7 @@ class Tracer:
     def __init__(self, settings: Settings, hot: HotStore | None = None) -> None:
         self._hot: HotStore = hot or ClickHouseHttp(settings)
         self._tables = ensure_tables(open_catalog(settings), settings.iceberg_namespace)
-        self._lookup = SymbolRegistry.load(settings.symbols_file).lookup.to_pylist()
+        self._lookup = SymbolRegistry.load(settings.symbols_file).lookup
 
     def trade(self, exchange: str, symbol: str, trade_id: str) -> Trace:
         """Trace one trade; `symbol` canonical or as the exchange writes it."""

@@ -39,6 +39,6 @@ def measure(plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
 
 
 def _markets(count: int) -> list[Market]:
-    lookup = SymbolRegistry.load(Settings().symbols_file).lookup.to_pydict()
-    pairs = zip(lookup["exchange"], lookup["exchange_symbol"], strict=True)
+    lookup = SymbolRegistry.load(Settings().symbols_file).lookup
+    pairs = [(row["exchange"], row["exchange_symbol"]) for row in lookup]
     return [Market(exchange, symbol) for exchange, symbol in sorted(pairs) if exchange.startswith("binance")][:count]

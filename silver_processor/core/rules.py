@@ -33,14 +33,12 @@ class Rules:
     @classmethod
     def of(cls, registry: SymbolRegistry) -> Rules:
         """Prepare a registry; costs one pass over its entries."""
-        lookup = registry.lookup.to_pydict()
-        columns: dict[str, pl.Series] = {
-            "exchange": pl.Series(lookup["exchange"], dtype=pl.String),
-            "exchange_symbol": pl.Series(lookup["exchange_symbol"], dtype=pl.String),
-            "canonical": pl.Series(lookup["canonical"], dtype=pl.String),
+        columns = {
+            name: pl.Series([row[name] for row in registry.lookup], dtype=pl.String)
+            for name in ("exchange", "exchange_symbol", "canonical")
         }
         for name in ("price", "quantity"):
-            limits = [Decimal(text) for text in lookup[f"{name}_max"]]
+            limits = [Decimal(row[f"{name}_max"]) for row in registry.lookup]
             columns[f"{name}_limit"] = pl.Series([f"{limit:f}" for limit in limits], dtype=pl.String)
             columns[f"{name}_max"] = pl.Series([_within(x) for x in limits], dtype=pl.Decimal(38, _SCALE))
             columns[f"{name}_max_whole"] = pl.Series([x.adjusted() + 1 for x in limits], dtype=pl.Int64)

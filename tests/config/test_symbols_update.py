@@ -214,7 +214,7 @@ def test_a_description_changes_no_judgement(field: str) -> None:
     )
     assert described.rules_version == plain.rules_version
     assert described.document == plain.document
-    assert described.lookup.equals(plain.lookup)
+    assert described.lookup == plain.lookup
     assert described.content != plain.content
 
 

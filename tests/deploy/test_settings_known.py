@@ -206,7 +206,7 @@ def _parse(command: Any, arguments: list[str]) -> None:
 
 
 def test_produced_symbols_are_registered(ours: dict[str, Any]) -> None:
-    lookup = SymbolRegistry.load(Settings().symbols_file).lookup.to_pylist()
+    lookup = SymbolRegistry.load(Settings().symbols_file).lookup
     registered = {(row["exchange"], row["exchange_symbol"]) for row in lookup}
     checked = 0
     for name, service in ours.items():

@@ -25,8 +25,8 @@ exchanges:
 def test_list_shows_the_registry() -> None:
     shown = CliRunner().invoke(app, ["list", "--exchange", "kraken", "--json"])
     assert shown.exit_code == 0, shown.output
-    rows = SymbolRegistry.load(DEFAULT_SYMBOLS_FILE).lookup.to_pylist()
-    got = [{name: row[name] for name in LOOKUP.names} for row in json.loads(shown.stdout)]
+    rows = SymbolRegistry.load(DEFAULT_SYMBOLS_FILE).lookup
+    got = [{name: row[name] for name in LOOKUP} for row in json.loads(shown.stdout)]
     assert got == [row for row in rows if row["exchange"] == "kraken"] != []
 
 

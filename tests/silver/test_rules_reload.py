@@ -205,7 +205,7 @@ def test_what_the_archive_gives_back_judges_alike(symbols: Symbols, open_book: O
     version = book.current.version
     again = SymbolRegistry.of(yaml.safe_load(kept.documents[version]))
     assert again.rules_version == version
-    assert again.lookup.equals(SymbolRegistry.load(symbols.path).lookup)
+    assert again.lookup == SymbolRegistry.load(symbols.path).lookup
 
 
 def test_lost_rules_do_not_stall_the_partition(open_book: Open) -> None:
