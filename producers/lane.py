@@ -10,20 +10,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception_type,
-    stop_when_event_set,
-    wait_exponential_jitter,
-)
 from websockets.exceptions import WebSocketException
 
 from producers import metrics
+from producers.backoff import retrying
 from producers.connection import Connection, ConnectionLostError, Limits
 from producers.exchanges.model import ACK, ENDING, Control, Exchange, Parsed, Trades
 from producers.guard import Guard
 from producers.healing import GapReport
+from producers.renewal import Renewal
 from producers.tally import Tally
 
 _log = structlog.get_logger(__name__)
@@ -68,12 +63,12 @@ class Lane:
         """`symbols`: as many as one connection may carry, in the exchange's own spelling."""
         self._venue = venue
         self._symbols = symbols
-        self._current: _Worker | None = None
+        self._renewal = Renewal(lambda: _Worker(venue, symbols), self._renewed)
 
     @property
     def ready(self) -> bool:
         """Connected, and every subscription acknowledged."""
-        return self._current is not None and self._current.ready.is_set()
+        return self._renewal.ready
 
     @property
     def symbols(self) -> Sequence[str]:
@@ -82,8 +77,7 @@ class Lane:
 
     def renew(self) -> None:
         """Replace the connection as before its end of life, unless that was done just now."""
-        if self._current is not None:
-            self._current.age()
+        self._renewal.renew()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set.
@@ -91,29 +85,11 @@ class Lane:
         Raises:
             PublishError: from `take`: the publisher cannot go on.
         """
-        workers = [self._start()]
-        stopping = asyncio.ensure_future(stop.wait())
-        try:
-            while not stop.is_set():
-                await asyncio.wait([workers[0].task, stopping], timeout=0.05, return_when=asyncio.FIRST_COMPLETED)
-                if workers[0].task.done():
-                    workers[0].task.result()
-                if len(workers) == 1 and workers[0].is_old:
-                    workers.append(self._start())
-                elif len(workers) == 2 and (workers[1].ready.is_set() or workers[1].task.done()):
-                    old = workers.pop(0)
-                    self._current = workers[0]
-                    await old.retire()
-                    self._venue.report.renewals += 1
-                    metrics.RENEWALS.labels(self._venue.exchange.code).inc()
-        finally:
-            stopping.cancel()
-            await asyncio.gather(*(worker.retire() for worker in workers))
+        await self._renewal.run(stop)
 
-    def _start(self) -> _Worker:
-        worker = _Worker(self._venue, self._symbols)
-        self._current = self._current or worker
-        return worker
+    def _renewed(self) -> None:
+        self._venue.report.renewals += 1
+        metrics.RENEWALS.labels(self._venue.exchange.code).inc()
 
 
 class _Worker:
@@ -162,19 +138,8 @@ class _Worker:
     async def _run(self) -> None:
         while not self._end.is_set():
             # A connection that was healthy ends the call below, so that the back-off starts small again.
-            await self._retrying()(self._session)
-
-    def _retrying(self) -> AsyncRetrying:
-        return AsyncRetrying(
-            retry=retry_if_exception_type(_FAILURES),
-            wait=wait_exponential_jitter(
-                multiplier=min(0.5, self._venue.limits.back_off_s), max=self._venue.limits.back_off_s, jitter=1.0
-            ),
-            stop=stop_when_event_set(self._end),  # type: ignore[arg-type]  # asks only for is_set()
-            sleep=self._sleep,
-            before_sleep=self._say_retry,
-            retry_error_callback=lambda _state: None,
-        )
+            again = retrying(_FAILURES, self._venue.limits.back_off_s, self._end, self._log, "connecting again")
+            await again(self._session)
 
     async def _session(self) -> None:
         """One connection, from connecting to its end; raises only where it never became healthy."""
@@ -215,10 +180,3 @@ class _Worker:
         if self._acks >= self._expected or (isinstance(parsed, Trades) and age_s > self._venue.limits.ready_s):
             self.ready.set()
             self._venue.resumed(self._symbols)
-
-    async def _sleep(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._end.wait(), seconds)
-
-    def _say_retry(self, state: RetryCallState) -> None:
-        self._log.info("connecting again", attempt=state.attempt_number, wait_s=round(state.upcoming_sleep, 2))

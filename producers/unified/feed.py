@@ -1,34 +1,37 @@
-"""A ccxt exchange's symbols kept flowing: `watch_trades` where it has it, else `fetch_trades` again and again."""
+"""A ccxt exchange's symbols kept flowing: streams that replace each other, or REST where ccxt has no stream."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import difflib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import ccxt
 import structlog
-from tenacity import AsyncRetrying, stop_when_event_set, wait_exponential_jitter
 
 from config.errors import MedallionError
 from config.markets import Markets
 from producers import metrics
+from producers.backoff import retrying
 from producers.connection import Limits
-from producers.exchanges.model import NO_TRADES, UNRECOGNISED, Control, Exchange, Parsed, Rate, Trade, Trades
+from producers.exchanges.model import UNRECOGNISED, Exchange, Parsed, Rate, Trade, Trades
 from producers.exchanges.rest import RestError, Span
 from producers.guard import Guard, VenueUnavailableError
 from producers.lane import LiveReport
-from producers.unified.trades import RestTrades, Unseen
+from producers.renewal import Renewal
+from producers.unified.polling import Polling
+from producers.unified.stream import Feeding, Stream
+from producers.unified.trades import RestTrades
 from producers.unified.venue import class_of, make
 
-#: Silence that is normal on quiet symbols of an exchange that nobody here knows.
-_IDLE_S = 300.0
-_TICK_S = 0.25
+#: ccxt does not say when an exchange cuts a connection off; those that do so allow a day.
+_LIFETIME_S = 86_400.0
 _POLL_S = 1.0
+_LEAST_POLL_S = 0.01
+#: What asking for markets may meet.
+_REST_FAILURES = (RestError, VenueUnavailableError)
 _log = structlog.get_logger(__name__)
 
 
@@ -54,6 +57,7 @@ def exchange_named(name: str) -> Exchange | None:
         lambda _frame: UNRECOGNISED,
         lambda _symbols: [],
         connects=Rate(5, 5.0),
+        lifetime_s=_LIFETIME_S,
         ids_of=None,
         requests=Rate(1, max(float(known.rateLimit), 1.0) / 1_000),
     )
@@ -92,7 +96,7 @@ class UnifiedFeed:
             MarketsMissingError: neither markets nor anybody to ask for them.
         """
         self._exchange, self._symbols, self._limits = exchange, symbols, limits
-        self._report, self._take = report, take
+        self._take = take
         self._asked = rest_endpoint is not None or endpoint is None
         if markets is None and not self._asked:
             raise MarketsMissingError(
@@ -101,11 +105,28 @@ class UnifiedFeed:
             )
         self._markets = markets
         self._guard = guard
-        self._venue = make(exchange.code, guard, self, limits.open_s, endpoint, rest_endpoint)
+
+        def another() -> Any:
+            return make(exchange.code, guard, limits.open_s, endpoint, rest_endpoint)
+
+        def stream() -> Stream:
+            venue = another()
+            venue.set_markets_from_exchange(self._venue)
+            return Stream(venue, feeding)
+
+        def renewed() -> None:
+            report.renewals += 1
+            metrics.RENEWALS.labels(exchange.code).inc()
+
+        feeding = Feeding(exchange, symbols, limits, report, self._accept, self._lost, self._resumed)
+        #: Asked over REST, for as long as the feed lives; streams are instances of their own.
+        self._venue = another()
         self._rest = RestTrades(exchange.code, self._venue, guard)
-        self._stop = asyncio.Event()
-        self._failing: set[str] = set(symbols)
-        self._broken = False
+        # Where a rate limit is given, that is the pace.
+        pause_s = max(_POLL_S, self._venue.rateLimit / 1_000) if limits.requests is None else _LEAST_POLL_S
+        self._source: Renewal | Polling = (
+            Renewal(stream, renewed) if self._venue.has.get("watchTrades") else Polling(self._rest, feeding, pause_s)
+        )
         self._log = _log.bind(exchange=exchange.code)
         #: Told the symbols when their connection was lost, and when trades flow again.
         self.lost: Callable[[Sequence[str]], None] = lambda _symbols: None
@@ -118,8 +139,8 @@ class UnifiedFeed:
 
     @property
     def ready(self) -> bool:
-        """Trades of every symbol flow, as far as ccxt tells."""
-        return not self._failing
+        """Every symbol is watched, as far as ccxt tells."""
+        return self._source.ready
 
     async def __aenter__(self) -> Self:
         return self
@@ -149,7 +170,9 @@ class UnifiedFeed:
         return self._symbols
 
     def renew(self) -> None:
-        """Connections are ccxt's: they are replaced when they are lost, or silent."""
+        """Replace the connections as before their end of life, unless that was done just now."""
+        if isinstance(self._source, Renewal):
+            self._source.renew()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set.
@@ -158,27 +181,10 @@ class UnifiedFeed:
             UnknownSymbolError: the exchange has no such market.
             PublishError: from `take`: the publisher cannot go on.
         """
-        self._stop = stop
-        await self._retrying("markets")(self._load)
-        if stop.is_set():
-            return
-        streams = bool(self._venue.has.get("watchTrades"))
-        feeding = [self._watch_for_ever(symbol) for symbol in self._symbols] if streams else [self._poll_for_ever()]
-        taking = asyncio.ensure_future(self._take_all())
-        others = [*map(asyncio.ensure_future, [*feeding, self._watch_dog(), stop.wait()])]
-        try:
-            await asyncio.wait([taking, *others], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in others:
-                task.cancel()
-            ended = await asyncio.gather(*others, return_exceptions=True)
-            await self._venue.close()
-            # What had arrived is still taken.
-            self._venue.end()
-            await taking
-        for result in ended:
-            if isinstance(result, Exception):
-                raise result
+        again = retrying(_REST_FAILURES, self._limits.back_off_s, stop, self._log, "asking for markets again")
+        await again(self._load)
+        if not stop.is_set():
+            await self._source.run(stop)
 
     async def _load(self) -> None:
         try:
@@ -197,110 +203,18 @@ class UnifiedFeed:
                     f"{self._exchange.code} has no market {symbol!r}; use ccxt's unified symbols"
                     f" (like {', '.join(near or [*known][:3])})"
                 )
+        # A large exchange's list takes tens of MB.
+        self._venue.set_markets([known[symbol] for symbol in self._symbols])
 
-    async def _watch_for_ever(self, symbol: str) -> None:
-        while not self._stop.is_set():
-            await self._retrying(symbol)(self._watch, symbol)
+    async def _accept(self, frame: bytes, parsed: Parsed) -> None:
+        if isinstance(parsed, Trades):
+            self._rest.streamed(parsed.records)
+        await self._take(frame, parsed)
 
-    async def _watch(self, symbol: str) -> None:
-        """`watch_trades` from one loss of it to the next; raises only where it never brought anything."""
-        healthy = False
-        try:
-            while True:
-                await self._venue.watch_trades(symbol)
-                healthy = True
-                self._flows([symbol])
-        # A class of ccxt can fail in any way; the next try may succeed.
-        except Exception as error:
-            self._failing.add(symbol)
-            self._log.warning("not watched", symbol=symbol, error=str(error) or type(error).__name__)
-            if not healthy:
-                raise RestError(str(error)) from error
-
-    async def _poll_for_ever(self) -> None:
-        unseen = Unseen()
-        pause_s = max(_POLL_S, self._venue.rateLimit / 1_000) if self._limits.requests is None else 0.0
-        while True:
-            for symbol in self._symbols:
-                await self._retrying(symbol)(self._poll, symbol, unseen)
-            await asyncio.sleep(max(pause_s, 0.01))
-
-    async def _poll(self, symbol: str, unseen: Unseen) -> None:
-        try:
-            body, trades = await self._rest.newest(symbol)
-        except (RestError, VenueUnavailableError):
-            self._failing.add(symbol)
-            self._interrupt([symbol])
-            raise
-        new, hole = unseen.of(symbol, trades)
-        if hole:
-            self._interrupt([symbol])
-        self._venue.put(body, Trades(new) if new else Control(NO_TRADES))
-        self._flows([symbol])
-
-    async def _take_all(self) -> None:
-        while (arrived := await self._venue.next_frame()) is not None:
-            frame, parsed = arrived
-            if isinstance(parsed, Trades):
-                self._rest.streamed(parsed.records)
-            await self._take(frame, parsed)
-
-    async def _watch_dog(self) -> None:
-        """ccxt does not notice an exchange that goes silent, nor each end of a connection."""
-        idle_s = _IDLE_S if self._limits.idle_s is None else self._limits.idle_s
-        while True:
-            await asyncio.sleep(min(_TICK_S, idle_s / 4))
-            clients = [*(self._venue.clients or {}).values()]
-            connected = sum(client.isConnected and not client.closed() for client in clients)
-            metrics.CONNECTED.labels(self._exchange.code).set(connected)
-            for client in clients:
-                # While the publisher has no room nothing is read: that is no silence.
-                silent = not self._venue.frames and time.monotonic() - client.received_s > idle_s
-                if client.isConnected and (silent or client.closed()) and client.error is None:
-                    client.on_error(ccxt.RequestTimeout("silence") if silent else ccxt.NetworkError("connection lost"))
-
-    def opened(self) -> None:
-        """A connection is open."""
-        self._report.connections += 1
-
-    def closed(self, cause: str, detail: str) -> None:
-        """A connection was lost or could not be opened."""
-        if self._stop.is_set():
-            return
-        self._report.disconnects[cause] += 1
-        metrics.DISCONNECTS.labels(self._exchange.code, cause).inc()
-        self._log.warning("connection lost", cause=cause, error=detail)
-        self._failing.update(self._symbols)
-        self._interrupt(self._symbols)
-
-    def _interrupt(self, symbols: Sequence[str]) -> None:
-        self._broken = True
+    def _lost(self, symbols: Sequence[str]) -> None:
         self.lost(symbols)
         for symbol in symbols:
             self._rest.interrupted(symbol)
 
-    def _flows(self, symbols: Sequence[str]) -> None:
-        self._failing.difference_update(symbols)
-        if self._broken:
-            self._broken = bool(self._failing)
-            self.resumed(symbols)
-
-    def _retrying(self, what: str) -> AsyncRetrying:
-        longest_s = self._limits.back_off_s
-
-        async def sleep(seconds: float) -> None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), seconds)
-
-        return AsyncRetrying(
-            retry=lambda state: (
-                state.outcome is not None and isinstance(state.outcome.exception(), RestError | VenueUnavailableError)
-            ),
-            wait=wait_exponential_jitter(multiplier=min(0.5, longest_s), max=longest_s, jitter=1.0),
-            stop=stop_when_event_set(self._stop),  # type: ignore[arg-type]  # asks only for is_set()
-            sleep=sleep,
-            before_sleep=lambda state: self._log.info(
-                "trying again", what=what, attempt=state.attempt_number, wait_s=round(state.upcoming_sleep, 2)
-            ),
-            retry_error_callback=lambda _state: None,
-        )
+    def _resumed(self, symbols: Sequence[str]) -> None:
+        self.resumed(symbols)

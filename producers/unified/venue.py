@@ -37,7 +37,7 @@ class Told(Protocol):
     def opened(self) -> None:
         """One is open."""
 
-    def closed(self, cause: str, detail: str) -> None:
+    def closed(self, cause: str, detail: str, *, was_open: bool) -> None:
         """One was lost or could not be opened: what kind of loss, and in which words."""
 
 
@@ -45,6 +45,8 @@ class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
     """ccxt's connection; `venue` is set as soon as it is made."""
 
     venue: Any
+    #: On the monotonic clock; 0: it was never open.
+    opened_s = 0.0
     received_s = 0.0
 
     def handle_text_or_binary_message(self, data: str | bytes) -> None:
@@ -61,17 +63,18 @@ class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
         """Within the rate limit of connects and behind the circuit breaker."""
         async with self.venue.guard.connecting(), asyncio.timeout(self.venue.open_s):
             connection = await super().create_connection(session)
+        self.opened_s = self.received_s = time.monotonic()
         self.venue.told.opened()
         return connection
 
     def on_error(self, error: Exception) -> None:
         """It could not be opened, or was given up."""
-        self.venue.told.closed(type(error).__name__, str(error))
+        self.venue.told.closed(type(error).__name__, str(error), was_open=self.opened_s > 0)
         super().on_error(error)
 
     def on_close(self, code: int) -> None:
         """The exchange closed it."""
-        self.venue.told.closed("closed", f"code {code}")
+        self.venue.told.closed("closed", f"code {code}", was_open=self.opened_s > 0)
         super().on_close(code)
 
 
@@ -103,12 +106,13 @@ class VenueMixin:
     """Before a class of ccxt.pro in the bases of the class that `make` builds."""
 
     guard: Guard
-    told: Told
     open_s: float
+    #: Whoever has it connect sets this before.
+    told: Told
 
-    def prepare(self, guard: Guard, told: Told, open_s: float) -> None:
+    def prepare(self, guard: Guard, open_s: float) -> None:
         """After `__init__`, which is ccxt's."""
-        self.guard, self.told, self.open_s = guard, told, open_s
+        self.guard, self.open_s = guard, open_s
         self.frames: deque[Frame] = deque()
         self.arrived = asyncio.Event()
         self._taken_out = asyncio.Event()
@@ -218,9 +222,7 @@ def class_of(name: str) -> Any:
     return getattr(ccxt.pro, name) if name in ccxt.pro.exchanges else getattr(ccxt.async_support, name, None)
 
 
-def make(
-    name: str, guard: Guard, told: Told, open_s: float, endpoint: str | None = None, rest_endpoint: str | None = None
-) -> Any:
+def make(name: str, guard: Guard, open_s: float, endpoint: str | None = None, rest_endpoint: str | None = None) -> Any:
     """An exchange of ccxt.pro, or of ccxt where it has no stream there; nothing is connected yet.
 
     A connection that is not open after `open_s` (without the wait for its turn) has failed. `endpoint` and
@@ -233,7 +235,7 @@ def make(
     made.aiohttp_trust_env = endpoint is None and rest_endpoint is None
     # Ours ends earlier; waiting for the rate limit is not connecting.
     made.streaming = {**made.streaming, "connectionTimeout": _LONGEST_TURN_MS}
-    made.prepare(guard, told, open_s)
+    made.prepare(guard, open_s)
     return made
 
 

@@ -17,6 +17,8 @@ from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
 
 from config.settings import Settings
 from producers import publisher as publisher_module
@@ -170,12 +172,12 @@ def test_a_number_keeps_its_characters(token: str) -> None:
 
 KRAKEN_TRADE = (
     '{{"symbol":"BTC/USD","side":"buy","price":63000.10,"qty":0.00100000,"ord_type":"limit","trade_id":{number},'
-    '"timestamp":"2026-01-01T00:00:{second:02d}.000000Z"}}'
+    '"timestamp":"2026-01-01T00:{minute:02d}:{second:02d}.000000Z"}}'
 )
 
 
 def kraken(*numbers: int) -> str:
-    trades = ",".join(KRAKEN_TRADE.format(number=number, second=number) for number in numbers)
+    trades = ",".join(KRAKEN_TRADE.format(number=number, minute=number // 60, second=number % 60) for number in numbers)
     return f'{{"channel":"trade","type":"update","data":[{trades}]}}'
 
 
@@ -289,6 +291,54 @@ def test_an_exchange_that_goes_silent_is_given_up(settings: Settings, monkeypatc
     )  # fmt: skip
     assert report.connections >= 2
     assert report.disconnects["RequestTimeout"] >= 1
+
+
+def test_a_connection_is_replaced_before_its_end_of_life_by_one_that_is_subscribed_before_the_old_one_closes(
+    settings: Settings, consume: Callable[[str], list[Message]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every trade goes to all who are connected, and REST is not there to heal anything."""
+    subscribed: list[ServerConnection] = []
+    others_open: list[int] = []
+    traded = 0
+
+    async def behave(connection: ServerConnection, number: int) -> None:
+        nonlocal traded
+        async for message in connection:
+            if json.loads(message).get("method") == "subscribe":
+                break
+        others_open.append(len(subscribed))
+        subscribed.append(connection)
+        while connection.state is State.OPEN:
+            if connection is subscribed[0]:
+                traded += 1
+                for one in [*subscribed]:
+                    with contextlib.suppress(ConnectionClosed):
+                        await one.send(kraken(traded))
+            await asyncio.sleep(0.05)
+        subscribed.remove(connection)
+
+    limits = Limits(
+        back_off_s=0.05, close_s=0.2, lifetime_s=1.0, early_s=0.5, audit_s=60.0, ready_s=60.0, healthy_after_s=0.0
+    )
+    report = run_kraken(
+        settings, monkeypatch, behave, lambda report: report.renewals >= 3, limits=limits
+    )  # fmt: skip
+    assert report.renewals >= 2
+    assert report.disconnects.total() == 0
+    assert others_open[:4] == [0, 1, 1, 1]
+    published = ids(settings, consume)
+    assert {*range(1, max(published) + 1)} == {*published}
+
+
+def test_a_quiet_symbol_does_not_keep_a_connection_from_being_ready_and_replaced(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Limits(close_s=0.2, lifetime_s=1.0, early_s=0.5, audit_s=60.0, ready_s=0.3)
+    report = run_kraken(
+        settings, monkeypatch, lambda connection, _number: talk(connection), lambda report: report.renewals >= 2,
+        limits=limits,
+    )  # fmt: skip
+    assert (report.renewals >= 2, report.trades, report.disconnects.total()) == (True, 0, 0)
 
 
 def test_an_exchange_without_a_stream_is_asked_again_and_again(
