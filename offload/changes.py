@@ -13,16 +13,18 @@ from pyiceberg.expressions import And, EqualTo, In, Not
 from pyiceberg.table import FileScanTask, Table
 
 from offload.candles import add_minutes, minutes
+from offload.cold_rows import read_rows, read_task
 from offload.mail import Mail, Span
 from offload.published import offloaded_hours, open_hours
 from offload.redo import COORDINATES, IDENTITY, MARK, redo
 from offload.slices import HOUR_US, Slice
 from offload.spill import Spill, bucket_count
 from offload.templates import render
-from offload.work import BRONZE_TABLE, SILVER, Work, read_rows, read_task
+from offload.work import BRONZE_TABLE, SILVER, Work
 from schemas.records import BRONZE
 
 _IDS_A_QUERY = 1000
+_HOUR = pl.col("validated_at").dt.epoch("us") // HOUR_US * HOUR_US
 _PLACED = [*IDENTITY, *COORDINATES]
 
 
@@ -128,10 +130,9 @@ def _judge(work: Work, found: Changes, silver: pl.DataFrame, bronze: pl.DataFram
         index = int(str(number))
         mask = found.gone.setdefault(index, np.zeros(found.tasks[index].file.record_count, dtype=np.bool_))
         mask[part["row"].to_numpy()] = True
-    hour = pl.col("validated_at").dt.epoch("us") // HOUR_US * HOUR_US
-    found.new.add(coming.select(_names(found.table)), by=hour)
+    found.new.add(coming.select(_names(found.table)))
     for counter, frame in ((found.new_rows, coming), (found.gone_rows, leaving)):
-        for start, count in frame.group_by(hour.alias("hour")).len().iter_rows():
+        for start, count in frame.group_by(_HOUR.alias("hour")).len().iter_rows():
             counter[start] += count
     stay = silver.join(leaving, on=["file", "row"], how="anti")
     rows_now = pl.concat([stay.select(_names(found.table)), coming.select(_names(found.table))])
@@ -196,7 +197,7 @@ def _names(table: Table) -> list[str]:
 
 
 def _new_rows(folder: Path, table: Table) -> Spill:
-    spill = Spill(folder / "new", 1)
+    spill = Spill(folder / "new", 1, by=_HOUR)
     spill.add(_no_silver(table).select(_names(table)))
     return spill
 

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
-import pyarrow.parquet as pq
 
+from offload.cold_rows import open_parquet
 from offload.post import Post
 from offload.redo import COORDINATES, IDENTITY, Redone
 from offload.spill import Spill
@@ -72,7 +72,7 @@ class Mail:
             with self._work.hot.parquet(render(name), span) as chunks:
                 for chunk in chunks:
                     file.write(chunk)
-            content = pq.ParquetFile(file)
+            content = open_parquet(file)
             spill.add(pl.DataFrame(content.schema_arrow.empty_table()))
             for batch in content.iter_batches(_ROWS_A_PIECE):
                 spill.add(pl.DataFrame(batch))

@@ -20,6 +20,7 @@ from pyiceberg.expressions import And, BooleanExpression, EqualTo
 from pyiceberg.io.pyarrow import parquet_file_to_data_file
 from pyiceberg.table import Table
 
+from offload.cold_rows import parquet_rows, read_rows
 from offload.commit import Replacement, replace_slices
 from offload.compare import cold_sources
 from offload.cover import replaced
@@ -34,7 +35,6 @@ from offload.swap import separate
 from offload.tables import BY_NAME, ColdTable
 from offload.task import new_attempt
 from offload.templates import render
-from offload.work import parquet_rows, read_rows
 
 RAW, BRONZE = BY_NAME["raw_trades"], BY_NAME["bronze_trades"]
 # Days (µs) whose hot Bronze, and whose Silver and Gold, are to follow.
@@ -176,14 +176,14 @@ class Rebronze:
         known = read_ledger(bronze.properties).get(part.id)
         rows = sum(pq.ParquetFile(path).metadata.num_rows for _, path in files)
         buckets = bucket_count(rows + (known.rows if known else 0))
-        before, after = Spill(folder / "before", buckets), Spill(folder / "after", buckets)
         of_message = pl.col("raw_offset") % buckets
+        before, after = (Spill(folder / name, buckets, of_message) for name in ("before", "after"))
         for piece in read_rows(bronze, part.predicate(BRONZE)):
-            before.add(piece, by=of_message)
+            before.add(piece)
             names = piece.columns
         after.add(before.empty)
         for piece in parquet_rows([path for _, path in files]):
-            after.add(piece.select(names).cast(before.empty.schema), by=of_message)
+            after.add(piece.select(names).cast(before.empty.schema))
         added = removed = altered = 0
         days: set[int] = set()
         moved = False

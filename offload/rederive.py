@@ -22,6 +22,7 @@ from offload import union_views
 from offload.candles import candles, candles_altered
 from offload.catalog import ensure_tables, open_catalog
 from offload.changes import Changes, find_changes
+from offload.cold_rows import lean_arrow
 from offload.errors import OffloadError
 from offload.hot import ClickHouseHttp, HotStore
 from offload.post import Post
@@ -113,8 +114,9 @@ def rederive(
     if not dry_run:
         run.publisher.finish_open()
     found = []
-    for number, day in enumerate(days):
-        found += run.look(number, day) if dry_run else run.do(number, day)
+    with lean_arrow():
+        for number, day in enumerate(days):
+            found += run.look(number, day) if dry_run else run.do(number, day)
     if not dry_run:
         union_views.follow(settings, store)
     return found

@@ -19,6 +19,7 @@ from pyiceberg.table import Table
 
 from offload.candles import candles, candles_altered
 from offload.changes import Changes
+from offload.cold_rows import read_rows, read_task
 from offload.commit import Replacement, replace_slices
 from offload.errors import CommitConflictError
 from offload.export import Export, slice_folder
@@ -35,7 +36,7 @@ from offload.slices import gold_slices, hour, instant
 from offload.spill import BUCKET_ROWS
 from offload.tables import TABLES, ColdTable
 from offload.task import new_attempt
-from offload.work import SILVER, Work, read_rows, read_task
+from offload.work import SILVER, Work
 
 _GROUP_ROWS = 250_000
 _PENDING = "medallion.rederived."

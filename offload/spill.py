@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +12,11 @@ import pyarrow as pa
 from offload.hot import CHUNK_BYTES
 
 # The rows of a bucket are in memory at once, several times over while they are compared.
-BUCKET_ROWS = 200_000
+BUCKET_ROWS = 40_000
+# With more buckets than this, rows go into groups of buckets first: a piece cut into thousands would be crumbs.
+FAN = 64
+_SETTLE_ROWS = 65_536
+_NUMBER = "bucket_number"
 
 
 def bucket_count(rows: int) -> int:
@@ -20,13 +25,19 @@ def bucket_count(rows: int) -> int:
 
 
 class Spill:
-    """Rows of one kind (all added frames have the same columns), in `buckets` files of a folder."""
+    """Rows of one kind (all added frames have the same columns) in buckets, each a file of a folder.
 
-    def __init__(self, folder: Path, buckets: int) -> None:
+    A row's bucket is `by`, an integer, or one of `buckets` by its `trade_id`.
+    """
+
+    def __init__(self, folder: Path, buckets: int, by: pl.Expr | None = None) -> None:
         folder.mkdir(parents=True)
         self._folder = folder
-        self._buckets = buckets
+        self._by = pl.col("trade_id").hash(seed=0) % buckets if by is None else by
+        self._groups = FAN if by is None and buckets > FAN else 0
+        self._settled: set[int] = set()
         self._empty: pl.DataFrame | None = None
+        self._schema = pa.schema([])
 
     @property
     def empty(self) -> pl.DataFrame:
@@ -39,30 +50,78 @@ class Spill:
             raise LookupError(f"{self._folder} is empty: add rows, or an empty frame, before reading")
         return self._empty
 
-    def add(self, rows: pl.DataFrame, by: pl.Expr | None = None) -> None:
-        """Append rows, each to the bucket of its `trade_id` or of the number `by`."""
+    def add(self, rows: pl.DataFrame) -> None:
+        """Append rows, each to its bucket, in their order."""
         if self._empty is None:
             self._empty = rows.clear()
-        number = pl.col("trade_id").hash(seed=0) % self._buckets if by is None else by
-        for (bucket,), part in rows.group_by(number.alias("bucket")):
-            content = part.to_arrow(compat_level=pl.CompatLevel.oldest())
-            # Streams one after the other: an open file each would be too many.
-            with self._path(bucket).open("ab") as file, pa.ipc.new_stream(file, content.schema) as writer:
-                writer.write_table(content)
+            self._schema = _arrow(self._empty).schema
+        if self._groups and not self._settled:
+            self._write(rows, self._by % self._groups, "group-")
+        else:
+            self._write(rows, self._by, "")
 
-    def read(self, bucket: object) -> pl.DataFrame:
+    def read(self, bucket: int) -> pl.DataFrame:
         """All rows of a bucket. Raises LookupError as `empty`."""
-        return pl.concat([self.empty, *self.pieces(bucket)])
+        batches = list(self._batches(bucket))
+        return self._frame(batches) if batches else self.empty
 
-    def pieces(self, bucket: object) -> Iterator[pl.DataFrame]:
+    def pieces(self, bucket: int) -> Iterator[pl.DataFrame]:
         """The rows of a bucket as they were added, piece by piece."""
-        path = self._path(bucket)
+        for batch in self._batches(bucket):
+            yield self._frame([batch])
+
+    def _write(self, rows: pl.DataFrame, number: pl.Expr, prefix: str) -> None:
+        if not rows.height:
+            return
+        numbered = rows.with_columns(number.cast(pl.Int64).alias(_NUMBER)).sort(_NUMBER, maintain_order=True)
+        counts = numbered.group_by(_NUMBER, maintain_order=True).len()
+        ends = [0, *counts["len"].cum_sum()]
+        (batch,) = _arrow(numbered.drop(_NUMBER)).combine_chunks().to_batches()
+        for bucket, (start, end) in zip(counts[_NUMBER], pairwise(ends), strict=True):
+            # Messages one after the other, without a schema each: a file held open for each bucket would be too many.
+            with self._path(f"{prefix}{bucket}").open("ab") as file:
+                file.write(batch.slice(start, end - start).serialize())
+
+    def _batches(self, bucket: int) -> Iterator[pa.RecordBatch]:
+        if self._groups:
+            self._settle(bucket % self._groups)
+        yield from self._messages(self._path(f"{bucket}"))
+
+    def _settle(self, group: int) -> None:
+        """Divide a group into its buckets."""
+        if group in self._settled:
+            return
+        self._settled.add(group)
+        path = self._path(f"group-{group}")
+        for batches in _together(self._messages(path)):
+            self._write(self._frame(batches), self._by, "")
+        path.unlink(missing_ok=True)
+
+    def _messages(self, path: Path) -> Iterator[pa.RecordBatch]:
         if not path.exists():
             return
         size = path.stat().st_size
         with path.open("rb", buffering=CHUNK_BYTES) as file:
             while file.tell() < size:
-                yield pl.DataFrame(pa.ipc.open_stream(file).read_all()).cast(self.empty.schema)
+                yield pa.ipc.read_record_batch(pa.ipc.read_message(file), self._schema)
 
-    def _path(self, bucket: object) -> Path:
-        return self._folder / f"{bucket}.arrows"
+    def _frame(self, batches: list[pa.RecordBatch]) -> pl.DataFrame:
+        return pl.DataFrame(pa.Table.from_batches(batches, self._schema)).cast(self.empty.schema)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.arrows"
+
+
+def _arrow(rows: pl.DataFrame) -> pa.Table:
+    return rows.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _together(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(one.num_rows for one in held) >= _SETTLE_ROWS:
+            yield held
+            held = []
+    if held:
+        yield held

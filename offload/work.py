@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo
-from pyiceberg.io.pyarrow import ArrowScan
+from pyiceberg.expressions import And, BooleanExpression, EqualTo
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table
 
+from offload.cold_rows import parquet_rows, read_rows
 from offload.hot import HotStore
 from offload.slices import HOUR_US, Slice, instant
 from offload.tables import BY_NAME, ColdTable
@@ -81,32 +80,3 @@ class Work:
         """How the exchange spells `symbol`."""
         ours = (pl.col("exchange") == self.part.key) & (pl.col("canonical") == self.symbol)
         return self.rules.markets.filter(ours)["exchange_symbol"].to_list()
-
-
-def read_task(table: Table, task: FileScanTask, columns: Sequence[str] = ("*",)) -> Iterator[pl.DataFrame]:
-    """All rows of one file, in the file's order, piece by piece."""
-    scan = table.scan(selected_fields=tuple(columns))
-    arrow = ArrowScan(table.metadata, table.io, scan.projection(), AlwaysTrue())
-    schema = scan.projection().as_arrow()
-    # Not to_record_batches: that holds a file at a time.
-    for batch in arrow._record_batches_from_scan_tasks_and_deletes([task], {}):
-        yield pl.DataFrame(pa.Table.from_batches([batch]).cast(schema))
-
-
-def read_rows(table: Table, wanted: BooleanExpression, columns: Sequence[str] = ("*",)) -> Iterator[pl.DataFrame]:
-    """Matching rows of the current snapshot, piece by piece; at least one piece, perhaps empty."""
-    scan = table.scan(row_filter=wanted, selected_fields=tuple(columns))
-    arrow = ArrowScan(table.metadata, table.io, scan.projection(), wanted)
-    schema = scan.projection().as_arrow()
-    names = schema.names if columns == ("*",) else list(columns)
-    yield pl.DataFrame(schema.empty_table()).select(names)
-    for task in scan.plan_files():
-        for batch in arrow._record_batches_from_scan_tasks_and_deletes([task], {}):
-            yield pl.DataFrame(pa.Table.from_batches([batch]).cast(schema)).select(names)
-
-
-def parquet_rows(paths: Sequence[Path]) -> Iterator[pl.DataFrame]:
-    """Rows of local files, piece by piece."""
-    for path in paths:
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=65_536):
-            yield pl.DataFrame(batch)

@@ -21,6 +21,7 @@ import pyarrow as pa
 from clickhouse_driver import Client
 from pyiceberg.table import Table
 
+from bench.memory import peak_rss_kib
 from config.connections import clickhouse_http, clickhouse_native
 from config.settings import Settings
 from offload.catalog import ensure_tables, open_catalog
@@ -39,7 +40,7 @@ _BATCH = 1_000
 def main() -> None:
     """Do it and say rows, bytes, seconds, CPU and the most memory this process had resident, before and in all."""
     kind, settings, rows, day = sys.argv[1], Settings.model_validate_json(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_rss_kib()
     began = time.perf_counter()
     done, size = _WORK.get(kind, _offload)(settings, kind, rows, datetime.fromisoformat(day))
     seconds = time.perf_counter() - began
@@ -51,7 +52,7 @@ def main() -> None:
         "seconds": seconds,
         "cpu_s": used.ru_utime + used.ru_stime,
         "rss_before_mb": before / 1024,
-        "peak_rss_mb": used.ru_maxrss / 1024,
+        "peak_rss_mb": peak_rss_kib() / 1024,
     }
     sys.stdout.write(json.dumps(found) + "\n")
 
