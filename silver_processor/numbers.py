@@ -7,7 +7,6 @@ import numpy.typing as npt
 from pyroaring import BitMap64
 
 Words = npt.NDArray[np.uint64]
-Times = npt.NDArray[np.int64]
 
 # Measured: what a container (ids that share all but their lowest 16 bits) takes beside its content. Ids without any
 # neighbours cost this each, consecutive ones next to nothing.
@@ -26,8 +25,8 @@ class _Segment:
         self.size = 0
         self._counted = 0
 
-    def add(self, numbers: Words, latest: int, share: int) -> None:
-        self.numbers |= BitMap64(numbers)
+    def add(self, numbers: BitMap64, latest: int, share: int) -> None:
+        self.numbers |= numbers
         self.latest = max(self.latest, latest)
         self.size += len(numbers) * (_BYTES_A_CONTAINER + 2)
         # Counting walks every container, so it waits until the estimate may be far off.
@@ -61,22 +60,20 @@ class NumberSet:
         """Bytes taken, an upper bound."""
         return sum(segment.size for segment in self._segments)
 
-    def add(self, numbers: Words, times: Times) -> None:
-        """Add numbers that are not in the set, with their trade times (µs)."""
-        if len(numbers) == 0:
-            return
+    def add(self, numbers: BitMap64, latest: int) -> None:
+        """Add numbers that are not in the set, one at least, with the latest of their trade times (µs)."""
         if not self._segments or self._segments[-1].size >= _SEALED_AT * self._share:
             self._segments.append(_Segment())
-        self._segments[-1].add(numbers, int(times.max()), self._share)
+        self._segments[-1].add(numbers, latest, self._share)
         self._count += len(numbers)
         while len(self._segments) > 1 and self.memory_bytes > self._limit:
             gone = self._segments.pop(0)
             self._count -= len(gone.numbers)
             self.horizon = gone.latest if self.horizon is None else max(self.horizon, gone.latest)
 
-    def holds(self, numbers: Words) -> npt.NDArray[np.bool_]:
-        """Which numbers are in the set."""
-        asked, common = BitMap64(numbers), BitMap64()
+    def holds(self, numbers: Words, asked: BitMap64) -> npt.NDArray[np.bool_]:
+        """Which numbers are in the set (`asked`: the same numbers)."""
+        common = BitMap64()
         for segment in self._segments:
             common |= segment.numbers & asked
         if not common:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,17 +11,15 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from silver_processor.by_market import IDENTITY, Market, MarketTrades, by_market, of_market
 from silver_processor.digests import DigestSet
 from silver_processor.numbers import NumberSet
 
-Market = tuple[str, str]
 # Rows (exchange, symbol, trade_id, timestamp) of one market → for each, whether Silver holds its id, apart from the
 # rows of the insert with that token ("": all count).
 InSilver = Callable[[pa.Table, str], npt.NDArray[np.bool_]]
 
-_IDENTITY = ["exchange", "symbol", "trade_id"]
 _ORDER = ["timestamp", "sequence", "trade_id", "raw_topic", "published_at", "raw_partition", "raw_offset"]
-_NUMBER = r"^(?:0|[1-9][0-9]{0,19})$"
 
 
 class MarketNotLoadedError(LookupError):
@@ -64,6 +62,8 @@ class SeenTrades:
         self._numbers_bytes_per_market = numbers_bytes_per_market
         self._markets: OrderedDict[Market, _Ids] = OrderedDict()
         self._sizes: dict[Market, tuple[int, int]] = {}
+        # What `split` found to be all new is what `add` is told next.
+        self._fresh: tuple[pa.Table, list[MarketTrades]] | None = None
 
     @property
     def memory_bytes(self) -> int:
@@ -98,7 +98,7 @@ class SeenTrades:
             DigestSet(self._texts_per_market, horizon),
         )
         for block in blocks:
-            self._learn(ids, pl.DataFrame(block.select(["trade_id", "timestamp"])))
+            _learn(ids, of_market(market, block))
         self._keep(market, ids)
 
     def split(self, valid: pa.Table, but_token: str = "") -> tuple[pa.Table, pa.Table]:
@@ -110,26 +110,30 @@ class SeenTrades:
         Raises:
             MarketNotLoadedError: a market was not loaded.
         """
-        rows = pl.DataFrame(valid.select([*_IDENTITY, "timestamp"])).with_row_index("row")
+        self._fresh = None
+        parts = by_market(valid)
         again = np.zeros(valid.num_rows, dtype=np.bool_)
-        for market, part in _by_market(rows):
-            again[part["row"].to_numpy()] = self._held(market, part, but_token)
-        again |= _repeated(valid)
+        for part in parts:
+            self._mark_held(valid, part, again, but_token)
+        if any(part.has_repeats for part in parts):
+            again |= _repeated(valid)
         if not again.any():
+            self._fresh = (valid, parts)
             return valid, valid.slice(0, 0)
         mask = pa.array(again)
         return valid.filter(pa.array(~again)), valid.filter(mask)
 
     def add(self, table: pa.Table) -> None:
-        """Remember rows that Silver holds now (columns exchange, symbol, trade_id, timestamp).
+        """Remember rows that Silver holds now (columns exchange, symbol, trade_id, timestamp), each identity once.
 
         Raises:
             MarketNotLoadedError: a market was not loaded.
         """
-        for market, part in _by_market(pl.DataFrame(table.select([*_IDENTITY, "timestamp"]))):
-            ids = self._ids(market)
-            self._learn(ids, part)
-            self._keep(market, ids)
+        fresh, self._fresh = self._fresh, None
+        for part in fresh[1] if fresh is not None and fresh[0] is table else by_market(table):
+            ids = self._ids(part.market)
+            _learn(ids, part)
+            self._keep(part.market, ids)
 
     def trim(self) -> None:
         """Forget the markets not met for longest while the index is larger than `max_bytes`; between batches."""
@@ -158,58 +162,37 @@ class SeenTrades:
         self._markets.move_to_end(market)
         self._sizes[market] = (ids.memory_bytes, len(ids))
 
-    @staticmethod
-    def _learn(ids: _Ids, part: pl.DataFrame) -> None:
-        numbers, is_number = _numbers(part)
-        ids.numbers.add(numbers, _micros(part.filter(is_number)))
-        texts = part.filter(~is_number)
-        ids.texts.add(texts["trade_id"], _micros(texts))
-
-    def _held(self, market: Market, part: pl.DataFrame, but_token: str) -> npt.NDArray[np.bool_]:
-        ids = self._ids(market)
-        numbers, is_number = _numbers(part)
-        held = np.zeros(part.height, dtype=np.bool_)
-        number_rows, times = is_number.to_numpy(), _micros(part)
-        held[number_rows] = ids.numbers.holds(numbers)
-        if not number_rows.all():
-            held[~number_rows] = ids.texts.holds(part.filter(~is_number)["trade_id"])
-        doubtful = ~held & (_forgotten(times, ids.numbers.horizon, number_rows))
-        doubtful |= ~held & (_forgotten(times, ids.texts.horizon, ~number_rows))
-        if doubtful.any():
-            asked = part.filter(pl.Series(doubtful)).select([*_IDENTITY, "timestamp"])
-            held[doubtful] = self._in_silver(asked.to_arrow(), but_token)
-        return held
+    def _mark_held(self, valid: pa.Table, part: MarketTrades, again: npt.NDArray[np.bool_], but_token: str) -> None:
+        """Set `again` for the market's rows whose ids are held, or are in Silver where the index has forgotten them."""
+        ids = self._ids(part.market)
+        kinds = (
+            (part.number_rows, part.number_times, ids.numbers.horizon, ids.numbers.holds(part.numbers, part.distinct)),
+            (part.text_rows, part.text_times, ids.texts.horizon, ids.texts.holds(part.texts)),
+        )
+        doubtful: list[npt.NDArray[np.uint32]] = [part.text_rows[:0]]
+        for rows, times, horizon, held in kinds:
+            again[rows] = held
+            if horizon is not None:
+                doubtful.append(rows[~held & (times <= horizon)])
+        asked = np.sort(np.concatenate(doubtful))
+        if len(asked):
+            columns = valid.select([*IDENTITY, "timestamp"])
+            again[asked] = self._in_silver(columns.take(pa.array(asked)), but_token)
 
 
-def _micros(part: pl.DataFrame) -> npt.NDArray[np.int64]:
-    return part["timestamp"].to_physical().to_numpy()
-
-
-def _forgotten(times: npt.NDArray[np.int64], horizon: int | None, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Which of `rows` the index may have forgotten."""
-    return np.zeros(len(times), dtype=np.bool_) if horizon is None else rows & (times <= horizon)
-
-
-def _by_market(rows: pl.DataFrame) -> Iterator[tuple[Market, pl.DataFrame]]:
-    for (exchange, symbol), part in rows.group_by("exchange", "symbol", maintain_order=True):
-        yield (str(exchange), str(symbol)), part
-
-
-def _numbers(part: pl.DataFrame) -> tuple[npt.NDArray[np.uint64], pl.Series]:
-    """The ids that are the plain text of a number below 2^64, and which rows they are of."""
-    ids = part.select(
-        pl.when(pl.col("trade_id").str.contains(_NUMBER)).then(pl.col("trade_id")).cast(pl.UInt64, strict=False)
-    ).to_series()
-    return ids.drop_nulls().to_numpy(), ids.is_not_null()
+def _learn(ids: _Ids, part: MarketTrades) -> None:
+    if len(part.numbers):
+        ids.numbers.add(part.distinct, int(part.number_times.max()))
+    ids.texts.add(part.texts, part.text_times)
 
 
 def _repeated(valid: pa.Table) -> npt.NDArray[np.bool_]:
     """Rows whose identity an earlier row of the batch has, earlier in the canonical order."""
-    identity = pl.DataFrame(valid.select(_IDENTITY))
+    identity = pl.DataFrame(valid.select(IDENTITY))
     repeated = np.zeros(valid.num_rows, dtype=np.bool_)
     again = identity.is_duplicated()
     if again.any():
-        names = list(dict.fromkeys([*_IDENTITY, *_ORDER]))
+        names = list(dict.fromkeys([*IDENTITY, *_ORDER]))
         rows = pl.DataFrame(valid.select(names)).with_row_index("row").filter(again).sort([*_ORDER, "row"])
-        repeated[rows.filter(~pl.struct(_IDENTITY).is_first_distinct())["row"].to_numpy()] = True
+        repeated[rows.filter(~pl.struct(IDENTITY).is_first_distinct())["row"].to_numpy()] = True
     return repeated

@@ -19,10 +19,11 @@ from urllib3.exceptions import HTTPError
 
 from config.connections import clickhouse_http
 from config.settings import Settings
+from silver_processor.by_market import Market
 from silver_processor.patience import Patience
 from silver_processor.paused import PausedError
 from silver_processor.plan import MOST_ROWS
-from silver_processor.seen import Market, SeenTrades
+from silver_processor.seen import SeenTrades
 
 # A server that is away or refuses: the same request is sent again.
 FAILURES: tuple[type[Exception], ...] = (ClickHouseError, HTTPError, OSError)
@@ -54,6 +55,8 @@ _REDERIVED = _sql("rederived")
 # What a constraint is called by which a re-derivation keeps a day's rows out while it replaces the day.
 _PAUSE = "Constraint `publishing"
 _LONGEST_EXCHANGE = 64
+# Columns of an insert with few values among many rows.
+_REPEATED = frozenset(("exchange", "symbol", "side", "exchange_symbol", "raw_topic", "insert_token", "rules_version"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,12 +239,24 @@ def _arrow(text: bool) -> dict[str, Any]:
     return {"output_format_arrow_string_as_string": int(text), "output_format_arrow_compression_method": "none"}
 
 
-def _arrow_stream(rows: pa.Table) -> bytes:
-    """The table as one record batch, so that the server makes one block of it."""
-    sink = pa.BufferOutputStream()
+def _arrow_stream(rows: pa.Table) -> pa.Buffer:
+    """The table as one record batch, so that the server makes one block of it; texts that repeat are sent once."""
+    for place, field in enumerate(rows.schema):
+        if field.name in _REPEATED:
+            column = rows.column(place).combine_chunks().dictionary_encode()
+            rows = rows.set_column(place, field.name, column)
+    rows = rows.combine_chunks()
+    # Measured first: a stream that grows is copied several times.
+    size = pa.MockOutputStream()
+    _write_stream(rows, size)
+    body = pa.allocate_buffer(size.size())
+    _write_stream(rows, pa.FixedSizeBufferWriter(body))
+    return body
+
+
+def _write_stream(rows: pa.Table, sink: pa.NativeFile) -> None:
     with pa.ipc.new_stream(sink, rows.schema) as writer:
-        writer.write_table(rows.combine_chunks())
-    return bytes(sink.getvalue())
+        writer.write_table(rows)
 
 
 def _payload_parameters(topic: str, partition: object, rows: pl.DataFrame) -> dict[str, Any]:

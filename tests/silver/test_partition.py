@@ -24,13 +24,14 @@ from config.registry import SymbolRegistry
 from schemas.records import SILVER, BronzeTrade
 from schemas.wire import avro_schema
 from silver_processor.batch import Judged, Message, read
+from silver_processor.by_market import Market
 from silver_processor.core.rules import Rules
 from silver_processor.journal import Position
 from silver_processor.lease import LEASE_S
 from silver_processor.partition import Lanes, Partition
 from silver_processor.patience import Patience
 from silver_processor.plan import Range
-from silver_processor.seen import Market, SeenTrades
+from silver_processor.seen import SeenTrades
 from silver_processor.sink import Outcome, Sink
 from silver_processor.store import Coordinates, Payload
 from tests.silver.bronze import DOCUMENT, RULES, TRADE
