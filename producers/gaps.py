@@ -137,6 +137,10 @@ class ConsecutiveIds:
         known = self._symbols.get(symbol)
         return known.highest if known is not None else None
 
+    def broken_us(self, symbol: str) -> int | None:  # noqa: ARG002  # a loss shows as a hole
+        """As `producers.overlap.Overlap.broken_us`: None, ids show what is missing."""
+        return None
+
     def compare(self, symbol: str, newest: Sequence[Trade], *, is_quiet: bool) -> tuple[list[Trade], list[Gap]]:
         """The newest trades of a symbol that is quiet, which the stream has had time to bring: the gap they show.
 

@@ -194,7 +194,7 @@ class Healer:
         if not is_quiet and not self._is_always:
             return
         try:
-            newest = await client.newest(symbol)
+            newest = await client.newest(symbol, self._detector.broken_us(symbol))
         except FAILURES as error:
             self._log.warning("trades not compared", symbol=symbol, error=str(error) or type(error).__name__)
             return

@@ -18,6 +18,9 @@ class Overlap:
     def __init__(self) -> None:
         """No trade seen yet."""
         self._down: set[str] = set()
+        #: Broken since `broken_us` was asked, and what that answered.
+        self._again: set[str] = set()
+        self._asked: dict[str, int | None] = {}
         self._seen: dict[str, OrderedDict[str, int]] = {}
         self._broken: dict[str, int] = {}
         self._left_open: dict[str, list[Gap]] = {}
@@ -34,12 +37,26 @@ class Overlap:
     def interrupted(self, symbol: str) -> None:
         """The stream broke after the trades seen so far."""
         self._down.add(symbol)
+        self._again.add(symbol)
         if symbol in self._seen:
             self._broken.setdefault(symbol, max(self._seen[symbol].values()))
 
     def restored(self, symbols: Iterable[str]) -> None:
         """The stream of these symbols is up."""
         self._down.difference_update(symbols)
+
+    def broken_us(self, symbol: str) -> int | None:
+        """The time (µs, UTC) of the last trade before the stream broke, or before a gap that was left open.
+
+        The trades of the next `compare` should reach back to it. None: the last ones did.
+        """
+        self._again.discard(symbol)
+        self._asked[symbol] = reach = self._reach(symbol)
+        return reach
+
+    def _reach(self, symbol: str) -> int | None:
+        times = [gap.from_us for gap in self._left_open.get(symbol, [])]
+        return min([*times, *([self._broken[symbol]] if symbol in self._broken else [])], default=None)
 
     def position(self, symbol: str) -> int | None:
         """The time of the newest trade, µs; None: no trade yet. It changes whenever the stream brings a newer trade."""
@@ -64,7 +81,10 @@ class Overlap:
         latest_us = float("inf") if is_quiet else max(seen.values())
         times = [event_time_us(trade.timestamp) or 0 for trade in newest]
         gaps = []
-        broken_us = self._broken.pop(symbol, None)
+        # Who asked before it was known how far to reach back asks once more.
+        reach = self._reach(symbol)
+        is_known = self._asked.pop(symbol, reach) == reach
+        broken_us = self._broken.pop(symbol, None) if is_known else None
         if broken_us is not None and times[0] > broken_us:
             gaps.append(Gap(symbol, "", "", broken_us, times[0], 0, now_us(), state=UNFILLABLE))
         lost = [
@@ -75,10 +95,10 @@ class Overlap:
         if lost:
             (first, first_us), (last, last_us) = lost[0], lost[-1]
             gaps.append(Gap(symbol, first.trade_id, last.trade_id, first_us, last_us, len(lost), now_us()))
-        if symbol in self._down:
+        if symbol in self._down or symbol in self._again:
             # All up to here is known then; what comes after is seen by nobody yet.
             self._broken[symbol] = times[-1]
-        for gap in self._left_open.pop(symbol, []):
+        for gap in self._left_open.pop(symbol, []) if is_known else []:
             covered = times[0] <= gap.from_us
             gap.state, gap.healed_us = (HEALED, now_us()) if covered else (UNFILLABLE, 0)
         return [trade for trade, _ in lost], gaps

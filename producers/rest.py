@@ -20,8 +20,9 @@ from producers.guard import Guard, VenueUnavailableError
 from producers.schedule import event_time_us
 
 _TIMEOUT_S = 20.0
-_TRIES = 5
-_BACK_OFF_S = 0.5
+#: A request that the exchange has no time for, and the first wait where it does not say how long.
+TRIES = 5
+BACK_OFF_S = 0.5
 #: No exchange asks for more patience than this; a header that does is not believed.
 _LONGEST_WAIT_S = 300.0
 _TOO_MANY = (418, 429)  # 418: Binance, to those who went on after 429
@@ -34,8 +35,8 @@ class TradesSource(Protocol):
     def pages(self, symbol: str, span: Span) -> AsyncIterator[list[Trade]]:
         """As `RestClient.pages`."""
 
-    async def newest(self, symbol: str) -> list[Trade]:
-        """As `RestClient.newest`."""
+    async def newest(self, symbol: str, since_us: int | None = None) -> list[Trade]:
+        """As `RestClient.newest`, and where it can the trades before those, from `since_us` (UTC) on."""
 
 
 #: What may be tried again later.
@@ -94,7 +95,7 @@ class RestClient:
     def resume(self, published: Mapping[str, Sequence[Trade]]) -> None:
         """Earlier lives' trades: nothing to do, healing asks for what it knows to be missing."""
 
-    async def newest(self, symbol: str) -> list[Trade]:
+    async def newest(self, symbol: str, since_us: int | None = None) -> list[Trade]:  # noqa: ARG002  # it cannot
         """One page of the newest trades, oldest first.
 
         Raises:
@@ -129,14 +130,14 @@ class RestClient:
             span = after
 
     async def _get(self, symbol: str, path: str) -> list[Trade]:
-        for attempt in range(_TRIES):
+        for attempt in range(TRIES):
             try:
                 async with self._guard.requesting():
                     return self._read(symbol, await self._body(path))
             except _BusyError as error:
-                if attempt == _TRIES - 1:
+                if attempt == TRIES - 1:
                     raise
-                wait_s = error.wait_s or _BACK_OFF_S * 2**attempt
+                wait_s = error.wait_s or BACK_OFF_S * 2**attempt
                 _log.warning("REST refused", exchange=self._code, error=str(error), wait_s=wait_s)
                 await asyncio.sleep(wait_s)
         raise AssertionError("unreachable")
@@ -158,7 +159,7 @@ class RestClient:
             metrics.REST_REQUESTS.labels(self._code, str(response.status)).inc()
             body = await response.read()
             if response.status in _TOO_MANY or response.status >= 500:
-                raise _BusyError(response.status, _retry_after_s(response.headers.get("Retry-After", "")))
+                raise _BusyError(response.status, retry_after_s(response.headers.get("Retry-After", "")))
             if response.status != 200:
                 raise RefusedError(f"HTTP {response.status} to {path}: {body[:200].decode(errors='replace')}")
             return body
@@ -175,6 +176,6 @@ def rest_of(span: Span, trades: list[Trade], pages: Pages) -> Span | None:
     return Span(max(max(ids) + 1, span.first), span.last, max(time_us, span.since_us))
 
 
-def _retry_after_s(text: str) -> float:
-    """Seconds; 0 where the header is absent or a date (no exchange sends one)."""
+def retry_after_s(text: str) -> float:
+    """Seconds of a `Retry-After`, five minutes at most; 0 where it is absent or a date (no exchange sends one)."""
     return min(float(text), _LONGEST_WAIT_S) if text.isascii() and text.isdigit() else 0.0

@@ -15,6 +15,7 @@ Query = Mapping[str, list[str]]
 #: Trades of a symbol, oldest first.
 Owned = Callable[[str], Sequence[Trade]]
 _BINANCE_PAGE, _OKX_PAGE, _PAGE = 500, 100, 1_000
+_SECONDS = 1_000_000_000_000
 
 
 def answer(code: str, target: str, owned: Owned, headers: Mapping[str, str] = MappingProxyType({})) -> str | None:
@@ -71,7 +72,10 @@ def _binance_list(trades: Sequence[Trade]) -> str:
 
 def _kraken(query: Query, owned: Owned) -> str:
     pair, since_ns = query["pair"][0], _number(query, "since", 0)
-    symbol = f"{pair[:3].replace('XBT', 'BTC').replace('XDG', 'DOGE')}/{pair[3:]}"
+    # Kraken takes s as well as ns, and the long names of its older assets (`XXBTZUSD`).
+    since_ns *= 1_000_000_000 if since_ns < _SECONDS else 1
+    short = re.sub(r"^X(\w{3})Z(\w{3})$", r"\1\2", pair)
+    symbol = f"{short[:3].replace('XBT', 'BTC').replace('XDG', 'DOGE')}/{short[3:]}"
     rows: list[str] = []
     last, most = since_ns, _number(query, "count", _PAGE)
     for trade in owned(symbol) if since_ns else owned(symbol)[-most:]:

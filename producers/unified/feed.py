@@ -150,19 +150,18 @@ class UnifiedFeed:
     ) -> None:
         await self._venue.close()
 
-    def pages(self, symbol: str, span: Span) -> AsyncIterator[list[Trade]]:
+    async def pages(self, symbol: str, span: Span) -> AsyncIterator[list[Trade]]:
         """As `producers.rest.RestClient.pages`."""
-        return self._rest.pages(symbol, span)
+        yield await self.newest(symbol, span.since_us)
 
-    async def newest(self, symbol: str) -> list[Trade]:
-        """As `producers.rest.RestClient.newest`; what came since the stream broke comes with them."""
-        return [trade async for page in self._rest.pages(symbol, Span(0, 0, 0)) for trade in page]
+    async def newest(self, symbol: str, since_us: int | None = None) -> list[Trade]:
+        """As `producers.rest.TradesSource.newest`."""
+        return await self._rest.since(symbol, since_us)
 
     def resume(self, published: Mapping[str, Sequence[Trade]]) -> None:
-        """Trades of earlier lives, by symbol: what came since is missing."""
-        for symbol, trades in published.items():
+        """Trades of earlier lives, by symbol: the stream brought them."""
+        for trades in published.values():
             self._rest.streamed(trades)
-            self._rest.interrupted(symbol)
 
     @property
     def symbols(self) -> Sequence[str]:
@@ -213,8 +212,6 @@ class UnifiedFeed:
 
     def _lost(self, symbols: Sequence[str]) -> None:
         self.lost(symbols)
-        for symbol in symbols:
-            self._rest.interrupted(symbol)
 
     def _resumed(self, symbols: Sequence[str]) -> None:
         self.resumed(symbols)

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ccxt import BaseError
+import structlog
+from ccxt import BaseError, NetworkError
 
 from producers import metrics
 from producers.exchanges.model import Trade
-from producers.exchanges.rest import RestError, Span
+from producers.exchanges.rest import RestError
 from producers.guard import Guard
+from producers.rest import BACK_OFF_S, TRIES, retry_after_s
 
 _PAGES = 100
 _REMEMBERED = 5_000
 #: Trade id to time and price.
 Known = OrderedDict[str, tuple[str, str]]
 Rows = list[dict[str, Any]]
+_log = structlog.get_logger(__name__)
+
+
+class BusyError(RestError):
+    """The exchange has no time, or is not reached; `wait_s` is what it asks for, 0 where it says nothing."""
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        """As the class says."""
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 class RestTrades:
@@ -32,8 +44,6 @@ class RestTrades:
         self._turn = asyncio.Lock()
         #: By symbol and trade id: time and price of what the stream brought.
         self._streamed: dict[str, Known] = {}
-        #: By symbol: the newest trade (ms, UTC) before the stream broke.
-        self._broken_ms: dict[str, int] = {}
 
     def streamed(self, trades: Sequence[Trade]) -> None:
         """Trades that did not come from here."""
@@ -42,12 +52,6 @@ class RestTrades:
             known[trade.trade_id] = trade.timestamp, trade.price
             if len(known) > _REMEMBERED:
                 known.popitem(last=False)
-
-    def interrupted(self, symbol: str) -> None:
-        """The stream broke: the next `pages` reach back to its last trade if the exchange does."""
-        moments = [int(moment) for moment, _ in self._streamed.get(symbol, {}).values() if moment]
-        if moments:
-            self._broken_ms.setdefault(symbol, max(moments))
 
     async def newest(self, symbol: str) -> tuple[bytes, list[Trade]]:
         """The answer's body and its trades, oldest first.
@@ -60,42 +64,61 @@ class RestTrades:
             body, trades = self._venue.answered(rows)
             return body, trades
 
-    async def pages(self, symbol: str, span: Span) -> AsyncIterator[list[Trade]]:
-        """The newest trades, and those before them since the stream broke, as one page, oldest first.
+    async def since(self, symbol: str, since_us: int | None) -> list[Trade]:
+        """The newest trades, and those before them from `since_us` (UTC) on where the exchange goes back, oldest first.
 
         Raises:
             RestError: also where none of them is a trade that the stream brought: some exchanges number the trades
                 of the two differently (Binance's REST sums several up), and those would be published twice.
             VenueUnavailableError: the exchange is left alone.
         """
-        del span  # ids of an exchange that we do not know may have no order
         async with self._turn:
             rows = await self._fetch(symbol, None)
             trades: list[Trade] = self._venue.answered(rows)[1]
-            broken_ms = self._broken_ms.get(symbol)
-            if broken_ms is not None and rows and rows[0]["timestamp"] > broken_ms:
-                trades = await self._before(symbol, broken_ms, rows[0]["timestamp"]) + trades
+            if since_us is not None and rows and rows[0]["timestamp"] > since_us // 1_000:
+                trades = await self._before(symbol, since_us // 1_000, rows[0]["timestamp"]) + trades
         known = self._streamed.get(symbol)
         if known and not any(known.get(trade.trade_id) == (trade.timestamp, trade.price) for trade in trades):
             raise RestError("none of REST's trades is one of the stream's: their ids differ, or it lags behind")
-        self._broken_ms.pop(symbol, None)
-        yield [*{_identity(trade): trade for trade in trades}.values()]
+        return [*{_identity(trade): trade for trade in trades}.values()]
 
     async def _before(self, symbol: str, since_ms: int, until_ms: int) -> list[Trade]:
+        """From `since_ms` up to `until_ms`; nothing where that cannot be had without a hole in it."""
         found: list[Trade] = []
         for _ in range(_PAGES):
             rows = [row for row in await self._fetch(symbol, since_ms) if row["timestamp"] >= since_ms]
             found += self._venue.answered(rows)[1]
             # An exchange that ignores `since` answers with its newest trades.
-            if not rows or rows[-1]["timestamp"] in {since_ms, None} or rows[-1]["timestamp"] >= until_ms:
+            if rows and rows[-1]["timestamp"] >= until_ms:
+                return found
+            # More trades of one moment than a page holds.
+            if not rows or rows[-1]["timestamp"] == since_ms:
                 break
             since_ms = rows[-1]["timestamp"]
-        return found
+        _log.warning("REST does not reach back without a hole", exchange=self._code, symbol=symbol, got=len(found))
+        return []
 
     async def _fetch(self, symbol: str, since_ms: int | None) -> Rows:
+        for attempt in range(TRIES):
+            try:
+                return await self._fetch_once(symbol, since_ms)
+            except BusyError as error:
+                if attempt == TRIES - 1:
+                    raise
+                wait_s = error.wait_s or BACK_OFF_S * 2**attempt
+                _log.warning("REST refused", exchange=self._code, error=str(error), wait_s=wait_s)
+                await asyncio.sleep(wait_s)
+        raise AssertionError("unreachable")
+
+    async def _fetch_once(self, symbol: str, since_ms: int | None) -> Rows:
+        self._venue.last_response_headers = {}
         try:
             async with self._guard.requesting():
                 rows: Rows = await self._venue.fetch_trades(symbol, since_ms)
+        except NetworkError as error:
+            metrics.REST_REQUESTS.labels(self._code, type(error).__name__).inc()
+            said = {name.lower(): text for name, text in (self._venue.last_response_headers or {}).items()}
+            raise BusyError(f"{type(error).__name__}: {error}", retry_after_s(said.get("retry-after", ""))) from error
         except BaseError as error:
             metrics.REST_REQUESTS.labels(self._code, type(error).__name__).inc()
             raise RestError(f"{type(error).__name__}: {error}") from error

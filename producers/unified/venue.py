@@ -74,7 +74,8 @@ class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
 
     def on_close(self, code: int) -> None:
         """The exchange closed it."""
-        self.venue.told.closed("closed", f"code {code}", was_open=self.opened_s > 0)
+        if self.error is None:
+            self.venue.told.closed("closed", f"code {code}", was_open=self.opened_s > 0)
         super().on_close(code)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import ccxt
 import orjson
 
 Query = Mapping[str, str]
@@ -104,6 +107,15 @@ def okx_instrument(kind: str, name: str, **more: str) -> dict[str, Any]:
         "expTime": "", "lever": "10", "tickSz": "0.1", "lotSz": "0.00000001", "minSz": "0.00001", "ctType": "",
         "alias": "", "state": "live", "maxLmtSz": "9999999999", "maxMktSz": "", **more,
     }  # fmt: skip
+
+
+def save_kraken(path: Path) -> None:
+    """ccxt's reading of the list, as `--markets` takes it."""
+    with answering(KRAKEN) as rest:
+        asked = ccxt.kraken()
+        asked.session.trust_env = False
+        asked.urls["api"] = dict.fromkeys(asked.urls["api"], rest)
+        path.write_text(json.dumps(asked.load_markets()))
 
 
 OKX_INSTRUMENTS = {

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -16,20 +17,26 @@ from producers.exchanges.model import Trades
 
 _SCRIPT = """
 import asyncio, json, signal, sys
+from pathlib import Path
 from config.logs import configure
+from config.markets import read_markets
 from config.settings import Settings
 from producers.connection import Limits
+from producers.exchanges import REGISTRY
 from producers.exchanges.model import Rate
 from producers.live import run
 
 async def main():
-    broker, url, rest, symbols, code = sys.argv[1:]
+    broker, url, rest, symbols, code, *markets = sys.argv[1:]
+    if markets:
+        REGISTRY.pop(code)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     limits = Limits(back_off_s=0.05, healthy_after_s=0.0, close_s=0.2, idle_s=1.0, heal_after_s=0.05, audit_s=0.3,
                     breaker_open_s=0.3, requests=Rate(100, 1.0), lifetime_s=10.0, early_s=1.0, quiet_s=0.5)
     report = await run(code, symbols.split(","), Settings(kafka_bootstrap_servers=broker), endpoint=url,
-                       rest_endpoint=rest, limits=limits, stop=stop)
+                       rest_endpoint=rest, limits=limits, stop=stop,
+                       markets=read_markets(Path(markets[0])) if markets else None)
     gaps = report.gaps
     print(json.dumps({"found": gaps.found, "healed": gaps.healed, "open": gaps.open, "unfillable": gaps.unfillable,
                       "published": report.published, "renewals": report.renewals, "disconnects": report.disconnects}))
@@ -39,11 +46,17 @@ asyncio.run(main())
 """
 
 
-def start(code: str, symbols: list[str], settings: Settings, port: int) -> subprocess.Popen[bytes]:
-    """A producer of the simulator at that port, everything that waits in life being quicker. SIGTERM: its report."""
+def start(
+    code: str, symbols: list[str], settings: Settings, port: int, markets: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """A producer of the simulator at that port, everything that waits in life being quicker. SIGTERM: its report.
+
+    `markets`: the exchange is read by ccxt, these being its markets.
+    """
     return subprocess.Popen(
         [sys.executable, "-c", _SCRIPT, settings.kafka_bootstrap_servers, f"ws://127.0.0.1:{port}/{code}",
-         f"http://127.0.0.1:{port}/{code}/rest", ",".join(symbols), code],
+         f"http://127.0.0.1:{port}/{code}/rest", ",".join(symbols), code,
+         *([] if markets is None else [str(markets)])],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 
