@@ -75,6 +75,8 @@ async def run(
         markets=markets,
     )
     producer.earlier = earlier_reader(settings, producer.exchange, symbols, limits.resume_messages)
+    # There before the first one: what a counter begins with is no increase.
+    metrics.DELIVERY_ERRORS.labels(exchange)
     loop = asyncio.ensure_future(producer.run(stop))
     serving = asyncio.ensure_future(_serve_acknowledgements(publisher))
     server = None
@@ -116,9 +118,7 @@ async def run(
         while not loop.done():
             await asyncio.wait([loop], timeout=_TICK_S)
             producer.counting.show()
-            statistics = publisher.statistics
-            metrics.UNDELIVERED.labels(exchange).set(statistics.buffered)
-            metrics.FAILED.labels(exchange).set(statistics.failed)
+            metrics.UNDELIVERED.labels(exchange).set(publisher.statistics.buffered)
             if presence is not None and time.monotonic() - shown >= _SHOWN_S:
                 shown = time.monotonic()
                 presence.show(state())

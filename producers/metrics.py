@@ -20,7 +20,9 @@ BACK_PRESSURE = Counter(
 )
 UNDELIVERED = Gauge("medallion_producer_undelivered", "Messages taken and not yet acknowledged", ["exchange"])
 LOST = Counter("medallion_producer_lost_total", "Messages that were read and given up at the end", ["exchange"])
-FAILED = Gauge("medallion_producer_failed", "Messages that the broker did not take", ["exchange"])
+DELIVERY_ERRORS = Counter(
+    "medallion_producer_delivery_errors_total", "Messages that the broker refused, or that expired", ["exchange"]
+)
 GAP_FOUND = Counter("medallion_producer_gap_trades_found_total", "Trades the stream did not bring", ["exchange"])
 GAP_HEALED = Counter("medallion_producer_gap_trades_healed_total", "Of these, published since", ["exchange"])
 GAP_OPEN = Gauge("medallion_producer_gap_trades_open", "Of these, not published yet and still tried", ["exchange"])

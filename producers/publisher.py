@@ -272,6 +272,7 @@ class Publisher:
         if error.code() in _PURGED:
             return
         self._failed += 1
+        metrics.DELIVERY_ERRORS.labels(str(_subject(message)["exchange"])).inc()
         if not self._first_failure:
             self._first_failure = f"{error.str()} ({message.topic()})"
             _log.error("message not delivered", **_subject(message), error=error.str())

@@ -172,6 +172,11 @@ EXCHANGES = Dashboard(
             {"rate(medallion_producer_back_pressure_seconds_total[$__rate_interval])": "{{exchange}}"},
             unit="percentunit",
         ),
+        Panel(
+            "Messages the broker refused, an hour",
+            {"increase(medallion_producer_delivery_errors_total[1h])": "{{exchange}}"},
+            red_from=1,
+        ),
         Panel("Trades missed and still sought", {"medallion_producer_gap_trades_open": "{{exchange}}"}),
         Panel(
             "Trades given up, an hour",
