@@ -92,6 +92,20 @@ class QuickThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
 
+    async def on_thread_stop(self) -> None:
+        """Leave the broker, also one that is away.
+
+        A fetch that waits to be tried again ends aiokafka's `stop` by the cancellation that `stop` itself asked for.
+        The thread would die of it without a word, and the worker wait a minute for it.
+        """
+        try:
+            await super().on_thread_stop()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            await self._ensure_consumer()._client.close()
+
     @Service.task  # type: ignore[untyped-decorator]
     async def _consume_group_errors(self) -> None:
         """Take errors of the group protocol off aiokafka's hands, so that it joins again.
