@@ -15,6 +15,7 @@ from cli.cold import FORMATS, FromOption, ProofError, ToOption, print_verificati
 from cli.context import DataDirOption, JsonOption, load_settings, out, print_json, print_table
 from cli.show_trace import print_candles, print_changes, print_trace
 from ddl.layers import load_layers
+from offload.catalog import ensure_tables, open_catalog
 from offload.hot import ClickHouseHttp
 from offload.lineage import LineageCount, LostMessage, find_missing, stream_lineage
 from offload.trace import Tracer
@@ -45,17 +46,19 @@ def lineage_verify(
 ) -> None:
     """Prove by counting that every raw message is in one of Silver, duplicates and DLQ, and that hot equals cold.
 
-    By exchange, symbol and hour of arrival; exit 1 if one does not hold, naming what differs.
+    By exchange, symbol and hour of arrival; exit 1 if one does not hold, naming what differs. Hours that ClickHouse has
+    let go are counted in Iceberg; without --from the count begins with the first hour of Raw in ClickHouse.
     """
     settings = load_settings(data_dir)
     hot = ClickHouseHttp(settings)
     proof = _Proof()
-    counts = proof.watch(stream_lineage(hot, utc(since), utc(until)))
+    tables = ensure_tables(open_catalog(settings), settings.iceberg_namespace)
+    counts = proof.watch(stream_lineage(hot, utc(since), utc(until), tables=tables))
     if as_json:
         _write_counts(counts)
     else:
         print_lineage(counts)
-    missing = [lost for hour in proof.lossy for lost in find_missing(hot, *hour, at_most=NAMED)][:NAMED]
+    missing = [lost for hour in proof.lossy for lost in find_missing(hot, *hour, at_most=NAMED, tables=tables)][:NAMED]
     cold = None if count_only else verify_cold(settings, start=utc(since), end=utc(until))
     if as_json:
         _write_rest(missing, cold, proof)

@@ -21,7 +21,7 @@ from offload.errors import CommitConflictError
 from offload.hot import ClickHouseHttp, HotStore
 from offload.ledger import SliceRecord, read_ledger
 from offload.slices import DAY_US, GRACE_US
-from offload.swap import Target, arrival_bounds, compacted_folder, swap
+from offload.swap import Target, arrival_bounds, compacted_folder, swap, sweep
 from offload.tables import TABLES, ColdTable
 from offload.task import ATTEMPTS
 from offload.templates import render
@@ -154,6 +154,8 @@ def _compact(
             files, size, into = files + len(bundle.files), size + bundle.size, into + 1
         if not conflicts:
             break
+    if not dry_run:
+        sweep(table)
     return Compaction(table=cold.name, files=files, bytes=size, into=into, conflicts=conflicts)
 
 

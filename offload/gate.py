@@ -27,10 +27,10 @@ from offload.hint import publish_hint
 from offload.hot import ClickHouseHttp, HotStore
 from offload.late import SilverState, is_confirmed
 from offload.ledger import left_properties
-from offload.lineage import EARLIEST_US, LATEST_US
 from offload.slices import Slice, hot_partition, instant
 from offload.tables import TABLES, ColdTable
 from offload.templates import render
+from offload.tiers import EARLIEST_US, LATEST_US
 from offload.union_views import announce
 
 State = Literal["young", "confirmed", "held", "dropped"]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
+from pyiceberg.table import Table
 
 from offload.hot import HotStore
 from offload.slices import instant, micros
-from offload.tables import BY_NAME
-from offload.task import arrivals
 from offload.templates import render
+from offload.tiers import LATEST_US, Tiers
 
-# Any time a row can have: the bounds of a proof over everything.
-EARLIEST_US, LATEST_US = 0, 7_258_118_400_000_000
 # Messages whose coordinates are grouped in one query.
 CHUNK_ROWS = 2_000_000
 
@@ -61,26 +59,32 @@ class LostMessage(BaseModel):
 
 
 def stream_lineage(
-    hot: HotStore, start: datetime | None = None, end: datetime | None = None, chunk_rows: int = CHUNK_ROWS
+    hot: HotStore,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    chunk_rows: int = CHUNK_ROWS,
+    tables: Mapping[str, Table] | None = None,
 ) -> Iterator[LineageCount]:
     """The same as `count_lineage`, some hours at a time: neither side's memory grows with the span.
 
-    A chunk is as many hours as hold `chunk_rows` messages, at least one.
+    A chunk is as many hours as hold `chunk_rows` messages, at least one. With `tables` (the cold ones, by name) hours
+    that the hot tables have let go are counted in Iceberg; without `start`, from the first hour of hot Raw.
 
     Raises:
         HotStoreError: ClickHouse failed.
+        WarehouseError: ClickHouse cannot read the warehouse.
         ValueError: a time without a zone.
     """
-    span = _span(start, end)
-    first, last = int(span["from_us"]), int(span["to_us"])
+    tiers = Tiers(hot, tables or {})
+    first, last = _span(tiers, start, end)
     rows, began = 0, first
-    for hour_us, count in sorted(arrivals(hot, BY_NAME["raw_trades"], first, last).items()):
+    for hour_us, count in tiers.hours(first, last).items():
         if rows and rows + count > chunk_rows:
-            yield from _count(hot, began, hour_us)
+            yield from _count(tiers, began, hour_us)
             rows, began = 0, hour_us
         rows += count
     if rows:
-        yield from _count(hot, began, last)
+        yield from _count(tiers, began, last)
 
 
 def count_lineage(hot: HotStore, start: datetime | None = None, end: datetime | None = None) -> list[LineageCount]:
@@ -94,15 +98,23 @@ def count_lineage(hot: HotStore, start: datetime | None = None, end: datetime | 
 
 
 def find_missing(
-    hot: HotStore, start: datetime | None = None, end: datetime | None = None, *, at_most: int = 100
+    hot: HotStore,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    *,
+    at_most: int = 100,
+    tables: Mapping[str, Table] | None = None,
 ) -> list[LostMessage]:
-    """Name messages of [start, end) that `count_lineage` counts as missing, `at_most` of them.
+    """Name messages of [start, end) that `stream_lineage` counts as missing, `at_most` of them.
 
     Raises:
         HotStoreError: ClickHouse failed.
+        WarehouseError: ClickHouse cannot read the warehouse.
         ValueError: a time without a zone.
     """
-    rows = hot.rows(render("lineage_missing.sql"), {**_span(start, end), "at_most": at_most})
+    tiers = Tiers(hot, tables or {})
+    places = tiers.places(*_span(tiers, start, end))
+    rows = hot.rows(render("lineage_missing.sql", **places.context), {**places.span, "at_most": at_most})
     return [
         LostMessage(
             raw_topic=row["raw_topic"],
@@ -117,13 +129,11 @@ def find_missing(
     ]
 
 
-def _count(hot: HotStore, from_us: int, to_us: int) -> Iterator[LineageCount]:
-    for row in hot.rows(render("lineage.sql"), {"from_us": from_us, "to_us": to_us}):
+def _count(tiers: Tiers, from_us: int, to_us: int) -> Iterator[LineageCount]:
+    places = tiers.places(from_us, to_us)
+    for row in tiers.hot.rows(render("lineage.sql", **places.context), places.span):
         yield LineageCount(hour=instant(int(row.pop("hour_us"))), **row)
 
 
-def _span(start: datetime | None, end: datetime | None) -> dict[str, str | int]:
-    return {
-        "from_us": micros(start) if start else EARLIEST_US,
-        "to_us": micros(end) if end else LATEST_US,
-    }
+def _span(tiers: Tiers, start: datetime | None, end: datetime | None) -> tuple[int, int]:
+    return micros(start) if start else min(tiers.first_hot_us(), LATEST_US - 1), micros(end) if end else LATEST_US

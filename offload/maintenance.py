@@ -9,18 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from pyarrow.fs import FileInfo, FileSelector, FileType
 from pydantic import BaseModel, ConfigDict
 from pyiceberg.exceptions import CommitFailedException
-from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.table import Table
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from config.settings import Settings
 from offload.catalog import ensure_tables, open_catalog
 from offload.commit import referenced_files
-from offload.errors import WarehouseError
 from offload.hint import hint_path, publish_hint
+from offload.owner import list_files
 from offload.tables import TABLES
 
 
@@ -103,7 +101,7 @@ def _unnamed(table: Table, before: datetime) -> Iterable[tuple[str, int]]:
     """Files under the table's folder that no snapshot and no metadata file kept names, and their sizes."""
     # The listing comes first: what is written after it is not in it, what is committed after it is not in `named`
     # but younger than `before`.
-    listed = list(_list(table))
+    listed = list(list_files(table, table.location()))
     named = referenced_files(table) | _metadata_files(table)
     for path, info in listed:
         if path not in named and info.mtime is not None and info.mtime < before:
@@ -116,13 +114,3 @@ def _metadata_files(table: Table) -> set[str]:
         kept.add(snapshot.manifest_list)
         kept |= {manifest.manifest_path for manifest in snapshot.manifests(table.io)}
     return kept | {statistics.statistics_path for statistics in table.metadata.statistics}
-
-
-def _list(table: Table) -> Iterable[tuple[str, FileInfo]]:
-    if not isinstance(table.io, PyArrowFileIO):
-        raise WarehouseError(f"Cannot list {table.location()}: set py-io-impl to pyiceberg.io.pyarrow.PyArrowFileIO.")
-    scheme, netloc, root = PyArrowFileIO.parse_location(table.location())
-    selector = FileSelector(root, recursive=True, allow_not_found=True)
-    for info in table.io.fs_by_scheme(scheme, netloc).get_file_info(selector):
-        if info.type == FileType.File:
-            yield table.location() + info.path.removeprefix(root), info

@@ -10,10 +10,10 @@ from offload.compare import Sums, add_sums, cold_sources, sums_of
 from offload.export import select_of
 from offload.hot import HotStore
 from offload.ledger import read_ledger
-from offload.lineage import EARLIEST_US, LATEST_US
 from offload.slices import SECOND_US, Slice, hot_partition, parse_hour_id
 from offload.tables import TABLES
 from offload.templates import render
+from offload.tiers import EARLIEST_US, LATEST_US
 
 
 def is_published(hot: HotStore, tables: Mapping[str, Table], part: Slice) -> bool:

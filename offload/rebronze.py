@@ -28,13 +28,13 @@ from offload.errors import OffloadError
 from offload.export import Export, select_of, slice_folder
 from offload.hot import CHUNK_BYTES, HotStore
 from offload.ledger import SliceRecord, read_ledger
-from offload.lineage import EARLIEST_US, LATEST_US
+from offload.owner import owned_attempt
 from offload.slices import DAY_US, HOUR_US, Slice, hour, instant, parse_hour_id
 from offload.spill import Spill, bucket_count
 from offload.swap import separate
 from offload.tables import BY_NAME, ColdTable
-from offload.task import new_attempt
 from offload.templates import render
+from offload.tiers import EARLIEST_US, LATEST_US
 
 RAW, BRONZE = BY_NAME["raw_trades"], BY_NAME["bronze_trades"]
 # Days (µs) whose hot Bronze, and whose Silver and Gold, are to follow.
@@ -131,7 +131,7 @@ class Rebronze:
         Raises:
             CommitConflictError: an offload changed the hour meanwhile.
         """
-        part, attempt = redrawn.part, new_attempt()
+        part, attempt = redrawn.part, owned_attempt()
         table = separate(self.hot, self.catalog, f"{self.namespace}.{BRONZE.name}", BRONZE, [part])
         new = []
         for number, (_, path) in enumerate(redrawn.files):

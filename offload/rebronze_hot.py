@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pyiceberg.catalog import Catalog
 
 from offload.hot import HotStore
-from offload.lineage import EARLIEST_US, LATEST_US
 from offload.pause import now_us
 from offload.published import file_paths, offloaded_hours, open_hours, partition_of, replace_from_staged
 from offload.rebronze import BRONZE, PENDING, live_query, stage_cold
 from offload.slices import DAY_US, HOUR_US, SECOND_US, Slice
 from offload.templates import render
+from offload.tiers import EARLIEST_US, LATEST_US
 
 
 @dataclass(frozen=True)

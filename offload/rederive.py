@@ -25,6 +25,7 @@ from offload.changes import Changes, find_changes
 from offload.cold_rows import lean_arrow
 from offload.errors import OffloadError
 from offload.hot import ClickHouseHttp, HotStore
+from offload.owner import remove_abandoned
 from offload.post import Post
 from offload.publish import OutrunError, Publisher
 from offload.published import is_published
@@ -112,6 +113,10 @@ def rederive(
     publisher, post = Publisher(settings, store, mend_gold), Post(settings, store)
     run = _Run(settings, catalog, store, rules, keys, symbol, publisher, post, progress, len(days), redrawn or {})
     if not dry_run:
+        for cold in TABLES:
+            # What a re-derivation that was killed wrote and did not commit.
+            table = catalog.load_table(f"{settings.iceberg_namespace}.{cold.name}")
+            remove_abandoned(table, f"{table.location()}/data")
         run.publisher.finish_open()
     found = []
     with lean_arrow():

@@ -22,7 +22,7 @@ from offload.changes import Changes
 from offload.cold_rows import read_rows, read_task
 from offload.commit import Replacement, replace_slices
 from offload.errors import CommitConflictError
-from offload.export import Export, slice_folder
+from offload.export import Export, remove, slice_folder
 from offload.ledger import (
     SUMMARY_ATTEMPT,
     SUMMARY_SLICES,
@@ -32,13 +32,15 @@ from offload.ledger import (
     read_silver_windows,
     silver_properties,
 )
+from offload.owner import owned_attempt
 from offload.slices import gold_slices, hour, instant
-from offload.spill import BUCKET_ROWS
 from offload.tables import TABLES, ColdTable
 from offload.task import new_attempt
 from offload.work import SILVER, Work
 
 _GROUP_ROWS = 250_000
+# New rows are sorted in memory, a file of so many; so many are a row group of a file that is written again.
+_PIECE_ROWS = 100_000
 _PENDING = "medallion.rederived."
 
 
@@ -48,21 +50,10 @@ def rewrite_silver(work: Work, changes: Changes) -> Table:
     Raises:
         CommitConflictError: an offload changed the day meanwhile; nothing was committed.
     """
-    table, attempt = changes.table, new_attempt()
-    old: list[DataFile] = []
-    new: list[DataFile] = []
+    table, attempt = changes.table, owned_attempt()
+    old = [changes.tasks[number].file for number in sorted(changes.gone)]
+    new = _write(work, changes, attempt)
     try:
-        for number, leaving in sorted(changes.gone.items()):
-            task = changes.tasks[number]
-            old.append(task.file)
-            if not leaving.all():
-                folder = task.file.file_path.rpartition("/")[0]
-                path = f"{folder}/{attempt}-{work.part.key}-{number:05d}.parquet"
-                new.append(write_file(table, path, _remaining(changes, number)))
-        for start in sorted(changes.new_rows):
-            for number, piece in enumerate(_pieces(changes.new.pieces(start))):
-                path = f"{slice_folder(table, hour(start))}/{attempt}-{work.part.key}-new{number:05d}.parquet"
-                new.append(write_file(table, path, iter([piece.sort(*SILVER.sort)])))
         records = _records(changes, read_ledger(table.properties), attempt)
         summary = {
             SUMMARY_ATTEMPT: attempt,
@@ -83,10 +74,32 @@ def rewrite_silver(work: Work, changes: Changes) -> Table:
                     snapshot.append_data_file(file)
     except (ValidationException, CommitFailedException) as error:
         for file in new:
-            table.io.delete(file.file_path)
+            remove(table.io, file.file_path)
         message = f"An offload changed {work.part.id} meanwhile: {error}. Run the same command again."
         raise CommitConflictError(message) from error
     return work.load(SILVER)
+
+
+def _write(work: Work, changes: Changes, attempt: str) -> list[DataFile]:
+    """The new files of Silver; if that fails, none of them stays."""
+    table, key = changes.table, work.part.key
+    paths: list[str] = []
+    new: list[DataFile] = []
+    try:
+        for number, leaving in sorted(changes.gone.items()):
+            if not leaving.all():
+                folder = changes.tasks[number].file.file_path.rpartition("/")[0]
+                paths.append(f"{folder}/{attempt}-{key}-{number:05d}.parquet")
+                new.append(write_file(table, paths[-1], _remaining(changes, number)))
+        for start in sorted(changes.new_rows):
+            for number, piece in enumerate(_pieces(changes.new.pieces(start))):
+                paths.append(f"{slice_folder(table, hour(start))}/{attempt}-{key}-new{number:05d}.parquet")
+                new.append(write_file(table, paths[-1], iter([piece.sort(*SILVER.sort)])))
+    except BaseException:
+        for path in paths:
+            remove(table.io, path)
+        raise
+    return new
 
 
 def rewrite_gold(work: Work, silver: Table, minutes: pl.DataFrame) -> None:
@@ -135,7 +148,7 @@ def _rewrite_candles(
             replace_slices(table, cold, new_attempt(), [], more)
         return
     rows = pl.concat([found.filter(~in_day), made]).sort("symbol", "window_start")
-    attempt = new_attempt()
+    attempt = owned_attempt()
     files: tuple[DataFile, ...] = ()
     if rows.height:
         files = (write_file(table, f"{slice_folder(table, piece)}/{attempt}-00000.parquet", iter([rows])),)
@@ -169,11 +182,11 @@ def _remaining(changes: Changes, number: int) -> Iterator[pl.DataFrame]:
 
 
 def _pieces(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The same rows, about `BUCKET_ROWS` at a time."""
+    """The same rows, about `_PIECE_ROWS` at a time."""
     waiting: list[pl.DataFrame] = []
     for frame in frames:
         waiting.append(frame)
-        if sum(part.height for part in waiting) >= BUCKET_ROWS:
+        if sum(part.height for part in waiting) >= _PIECE_ROWS:
             yield pl.concat(waiting)
             waiting = []
     if any(part.height for part in waiting):

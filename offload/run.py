@@ -23,6 +23,7 @@ from offload.hot import ClickHouseHttp, HotStore
 from offload.mirror import mirror
 from offload.report import OffloadReport, OnProgress, SliceReport
 from offload.slices import GRACE_US, HOUR_US, micros
+from offload.swap import sweep
 from offload.tables import LAYERS, TABLES, Layer
 from offload.task import Task
 from offload.templates import render
@@ -73,6 +74,8 @@ def run(
     for cold in TABLES:
         if cold.layer in layers:
             done += offload_gold(task, cold) if cold.layer == "gold" else offload_arrival(task, cold)
+            if cold.arrival:
+                sweep(task.load(cold))
     mirror(store, catalog, settings.iceberg_namespace)
     follow(settings, store)
     return OffloadReport(slices=tuple(done), seconds=time.monotonic() - began)

@@ -6,6 +6,7 @@ A compacted file holds several hours. Whoever replaces an hour (a run that found
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,9 +24,10 @@ from offload.errors import BrokenExportError, CommitConflictError
 from offload.export import remove, select_of, slice_folder, write_query
 from offload.hot import HotStore
 from offload.ledger import SUMMARY_ATTEMPT
+from offload.owner import LEASE_SECONDS, owned_attempt, remove_abandoned
 from offload.slices import Slice
 from offload.tables import TIME, ColdTable
-from offload.task import ATTEMPTS, new_attempt
+from offload.task import ATTEMPTS
 from offload.templates import render
 
 ALWAYS_TRUE = AlwaysTrue()
@@ -69,7 +71,7 @@ def swap(
         CommitConflictError: somebody else replaced one of the old files; load the table and look again.
         HotStoreError: ClickHouse failed, or cannot read the warehouse.
     """
-    attempt = new_attempt()
+    attempt, began = owned_attempt(), time.monotonic()
     paths: list[str] = []
     new: list[DataFile] = []
     try:
@@ -81,6 +83,7 @@ def swap(
             else:
                 remove(table.io, paths.pop())
         _prove(hot, table, cold, old, new)
+        _in_time(table, began)
     except BaseException:
         _remove_all(table, paths)
         raise
@@ -128,6 +131,21 @@ def separate(
             swap(hot, table, cold, [file], targets, "separate")
             cut = True
     return catalog.load_table(name) if cut else table
+
+
+def sweep(table: Table) -> list[str]:
+    """Remove merged files of processes that died before their commit; returns what went.
+
+    Raises:
+        WarehouseError: the warehouse cannot be listed.
+    """
+    return remove_abandoned(table, compacted_folder(table), LEASE_SECONDS)
+
+
+def _in_time(table: Table, began: float) -> None:
+    """Whoever takes longer must not commit: see `sweep`."""
+    if time.monotonic() - began > LEASE_SECONDS / 2:
+        raise CommitConflictError(f"Merging files of {table.name()} took too long: nothing was committed.")
 
 
 def _remove_all(table: Table, paths: Sequence[str]) -> None:

@@ -21,10 +21,10 @@ from offload.export import select_of
 from offload.hot import ClickHouseHttp, HotStore, Parameters
 from offload.late import SilverState, is_confirmed
 from offload.ledger import read_ledger, read_left
-from offload.lineage import LATEST_US
 from offload.slices import Slice, instant, micros, parse_gold_id, parse_hour_id
 from offload.tables import LAYERS, TABLES, ColdTable, Layer
 from offload.templates import render
+from offload.tiers import LATEST_US
 
 
 class Difference(BaseModel):

@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from urllib.parse import urlparse
 
 import polars as pl
 import pytest
@@ -24,11 +26,12 @@ from offload.errors import BrokenExportError
 from offload.gate import close_gate
 from offload.hot import ClickHouseHttp, Parameters
 from offload.maintenance import maintain
+from offload.owner import LEASE_SECONDS, owned_attempt
 from offload.pins import Pins
 from offload.rederive import rederive
 from offload.run import run
 from offload.slices import HOUR_US, hour, micros
-from offload.swap import separate
+from offload.swap import compacted_folder, separate, sweep
 from offload.tables import BY_NAME, TABLES
 from offload.trace import Tracer
 from offload.verify import verify
@@ -228,10 +231,11 @@ compact(Settings.model_validate_json(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("when", "after"), [("before", compact), ("after", compact), ("before", run)])
 def test_a_merge_that_was_killed_is_done_or_not_done(
-    settings: Settings, hot: HotTables, trades: pl.DataFrame, when: str
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, when: str, after: Callable[[Settings], object]
 ) -> None:
+    """What it wrote and did not commit goes with the next merge or offload, without waiting for the daily sweep."""
     hot.insert("trades_raw", raw_rows(trades))
     run(settings, layers=("raw",))
     before = read(settings, BY_NAME["raw_trades"]).sort("raw_offset")
@@ -239,10 +243,36 @@ def test_a_merge_that_was_killed_is_done_or_not_done(
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
     assert len(live_files(settings, BY_NAME["raw_trades"])) == (3 if when == "before" else 1)
     assert_frame_equal(read(settings, BY_NAME["raw_trades"]).sort("raw_offset"), before)
-    compact(settings)
-    maintain(settings, orphan_age=timedelta(0))
+    assert (files_on_disk(settings) == files_referenced(settings)) == (when == "after")
+    after(settings)
     assert_frame_equal(read(settings, BY_NAME["raw_trades"]).sort("raw_offset"), before)
     assert files_on_disk(settings) == files_referenced(settings)
+
+
+def test_only_files_of_the_dead_are_swept(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    """A living process, here or elsewhere, may still commit what it wrote; not after its lease."""
+    hot.insert("trades_raw", raw_rows(trades))
+    run(settings, layers=("raw",))
+    table = load(settings, BY_NAME["raw_trades"])
+    mine = owned_attempt()
+    unique, place, process, started = mine.split(".")
+    names = {
+        "living": mine,
+        "dead": f"{unique}.{place}.{2**22 + 1}.{started}",
+        "number used again": f"{unique}.{place}.{process}.{int(started) - 60}",
+        "elsewhere": f"{unique}.0123456789ab.{2**22 + 1}.{started}",
+        "elsewhere, too old": f"{unique}.ba9876543210.1.{started}",
+        "of an hour": "0123456789abcdef",
+    }
+    folder = Path(urlparse(compacted_folder(table)).path)
+    folder.mkdir()
+    paths = {name: folder / f"{attempt}-00000.parquet" for name, attempt in names.items()}
+    for path in paths.values():
+        path.touch()
+    old = time.time() - LEASE_SECONDS - 60
+    os.utime(paths["elsewhere, too old"], (old, old))
+    sweep(table)
+    assert {name for name, path in paths.items() if path.exists()} == {"living", "elsewhere", "of an hour"}
 
 
 def test_an_export_is_cut_into_files_of_the_target_size(

@@ -9,9 +9,13 @@ import polars as pl
 import pytest
 
 from config.settings import Settings
+from offload.catalog import ensure_tables, open_catalog
+from offload.gate import close_gate
 from offload.hot import ClickHouseHttp
 from offload.lineage import LineageCount, count_lineage, find_missing, stream_lineage
+from offload.run import run
 from tests.offload.hot_tables import ARRIVAL, HotTables, raw_rows, read_tape, silver_rows
+from tests.offload.test_gate import LATER
 
 COORDINATES = ("raw_topic", "raw_partition", "raw_offset", "published_at")
 
@@ -24,7 +28,7 @@ def trades(tape: Path) -> pl.DataFrame:
 
 def _duplicates(trades: pl.DataFrame) -> pl.DataFrame:
     columns = ("exchange", "symbol", "trade_id", "timestamp", *COORDINATES, "bronze_partition", "bronze_offset")
-    return silver_rows(trades).select(*columns, "insert_token")
+    return silver_rows(trades).select(*columns, "insert_token", pl.col("ingested_at").alias("seen_at"))
 
 
 def _rejects(trades: pl.DataFrame, reason: str) -> pl.DataFrame:
@@ -125,3 +129,56 @@ def test_the_proof_is_the_same_in_pieces(settings: Settings, hot: HotTables, tra
     assert len(pieces) == len(whole) == 3
     assert sorted(pieces, key=lambda count: count.hour) == sorted(whole, key=lambda count: count.hour)
     assert _total(pieces)["missing"] == 4
+
+
+def test_hours_that_left_are_counted_in_iceberg(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    """The same counts whichever partitions are hot, with messages lost, doubled, resolved and delivered again."""
+    _split(hot, trades)
+    digit = pl.col("offset") % 10
+    rejected = trades.filter(digit == 9)
+    # Resolved: a reject that was sent again and is in Silver now.
+    resolved = rejected.head(5)
+    silver = silver_rows(resolved).with_columns(pl.lit("BTCUSD").alias("symbol"))
+    hot.insert("silver_trades", silver)
+    note = silver.select(
+        *COORDINATES, "exchange", "symbol", "timestamp", pl.lit("silver").alias("landed"), is_confirmed=pl.lit(1)
+    )
+    hot.insert("dlq_replays", note.with_columns(pl.col("is_confirmed").cast(pl.UInt8)))
+    hot.insert("trades_raw", raw_rows(trades.tail(4).with_columns(pl.col("offset") + 50_000)))
+    again = raw_rows(trades.head(500)).with_columns(pl.col("ingested_at") + timedelta(days=1))
+    hot.insert("trades_raw", again)
+    doubled = silver_rows(trades.filter(digit == 0).head(2))
+    hot.insert("silver_trades", doubled.with_columns(pl.lit("BTCUSD").alias("symbol")))
+    store = ClickHouseHttp(settings)
+    before = count_lineage(store)
+    total = _total(before)
+    assert (total["raw"], total["missing"], total["in_several"], total["redelivered"]) == (3004, 4, 2, 500)
+    run(settings)
+    tables = ensure_tables(open_catalog(settings), settings.iceberg_namespace)
+    start = ARRIVAL - timedelta(days=1)
+    lost = find_missing(store, start)
+    for gone in (("trades_raw",), ("silver_trades",), ("duplicate_trades", "dlq_trades_log")):
+        report = close_gate(settings, drop=True, tables=gone, now=LATER)
+        assert [verdict for verdict in report.verdicts if verdict.state != "dropped"] == []
+        for chunk_rows in (1, 2_000_000):
+            counts = list(stream_lineage(store, start, chunk_rows=chunk_rows, tables=tables))
+            order = {"key": lambda count: (count.hour, count.symbol)}
+            assert sorted(counts, **order) == sorted(before, **order), gone
+        assert find_missing(store, start, tables=tables) == lost
+    assert list(stream_lineage(store, tables=tables)) == [], "nothing is hot, and no time was given"
+
+
+def test_a_raw_partition_that_left_with_the_others_hot(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    """A message that was first delivered on a day that has left, and again on one that is hot."""
+    _split(hot, trades)
+    run(settings)
+    close_gate(settings, drop=True, tables=("trades_raw",), now=LATER)
+    hot.insert("trades_raw", raw_rows(trades).with_columns(pl.col("ingested_at") + timedelta(days=1)))
+    tables = ensure_tables(open_catalog(settings), settings.iceberg_namespace)
+    store = ClickHouseHttp(settings)
+    counts = list(stream_lineage(store, ARRIVAL, tables=tables))
+    assert _total(counts)["raw"] == _total(counts)["redelivered"] == 3000
+    assert {count.hour.date() for count in counts} == {ARRIVAL.date()}
+    assert all(count.holds for count in counts)

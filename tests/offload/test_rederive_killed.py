@@ -15,6 +15,7 @@ import tenacity
 from config.settings import Settings
 from offload.rederive import rederive
 from offload.run import run
+from tests.offload.cold_tables import files_on_disk, files_referenced
 from tests.offload.hot_tables import HotTables, read_tape
 from tests.offload.rederiving import (
     FROM,
@@ -95,3 +96,4 @@ def test_killed_at_each_step(posted: Settings, hot: HotTables, tape: Path, tmp_p
         assert set(seen_day(hot.client)) == {day_of(after)}, step
         assert_proved(posted, after.height, 0, trades.height - after.height)
     assert_is(hot, posted, after)
+    assert files_on_disk(posted) == files_referenced(posted), "those that were killed left no file"
