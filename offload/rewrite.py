@@ -39,8 +39,8 @@ from offload.task import new_attempt
 from offload.work import SILVER, Work
 
 _GROUP_ROWS = 250_000
-# New rows are sorted in memory, a file of so many; so many are a row group of a file that is written again.
-_PIECE_ROWS = 100_000
+# So many rows are in memory at once, and a row group; new rows are sorted within one.
+_PIECE_ROWS = 50_000
 _PENDING = "medallion.rederived."
 
 
@@ -92,9 +92,9 @@ def _write(work: Work, changes: Changes, attempt: str) -> list[DataFile]:
                 paths.append(f"{folder}/{attempt}-{key}-{number:05d}.parquet")
                 new.append(write_file(table, paths[-1], _remaining(changes, number)))
         for start in sorted(changes.new_rows):
-            for number, piece in enumerate(_pieces(changes.new.pieces(start))):
-                paths.append(f"{slice_folder(table, hour(start))}/{attempt}-{key}-new{number:05d}.parquet")
-                new.append(write_file(table, paths[-1], iter([piece.sort(*SILVER.sort)])))
+            pieces = (piece.sort(*SILVER.sort) for piece in _pieces(changes.new.pieces(start)))
+            paths.append(f"{slice_folder(table, hour(start))}/{attempt}-{key}-new.parquet")
+            new.append(write_file(table, paths[-1], pieces))
     except BaseException:
         for path in paths:
             remove(table.io, path)
