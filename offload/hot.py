@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import clickhouse_connect
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from urllib3.exceptions import HTTPError
 
 from config.connections import clickhouse_http
 from config.settings import Settings
@@ -112,6 +113,8 @@ class ClickHouseHttp:
             raise HotStoreError(_explain(error, sql)) from error
         try:
             yield iter(lambda: stream.read(CHUNK_BYTES), b"")
+        except HTTPError as error:
+            raise HotStoreError(f"ClickHouse broke off in the middle of a result: {error}. Run again.") from error
         finally:
             stream.close()
 

@@ -38,21 +38,52 @@ def _wait_for(port: int) -> None:
     urllib3.request("GET", f"http://127.0.0.1:{port}/ping", retries=False, timeout=2)
 
 
+class Node:
+    """A ClickHouse node with its store in `folder`; `environment` is added to its own."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        self._folder, self._environment = folder, {**os.environ, **(environment or {})}
+        folder.mkdir(parents=True, exist_ok=True)
+        self._native, self.http_port = _free_port(), _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, or again, on the same ports; returns when it answers."""
+        command = [sys.executable, "-m", "deploy.embedded.clickhouse", "--path", str(self._folder / "store")]
+        command += ["--native-port", str(self._native), "--http-port", str(self.http_port)]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment)
+        _wait_for(self.http_port)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """SIGTERM, and wait."""
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(30)
+
+
+@contextmanager
+def running_node(folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Node]:
+    """A ClickHouse node while the context lasts."""
+    node = Node(folder, environment)
+    try:
+        node.start()
+        yield node
+    finally:
+        node.stop()
+
+
 @contextmanager
 def clickhouse_node(folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[int]:
-    """A ClickHouse node while the context lasts; `environment` is added to its own. Gives its HTTP port."""
-    folder.mkdir(parents=True, exist_ok=True)
-    native, http = _free_port(), _free_port()
-    command = [sys.executable, "-m", "deploy.embedded.clickhouse", "--path", str(folder / "store")]
-    command += ["--native-port", str(native), "--http-port", str(http)]
-    environment = {**os.environ, **(environment or {})}
-    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log, env=environment) as node:
-        try:
-            _wait_for(http)
-            yield http
-        finally:
-            node.terminate()
-            node.wait(30)
+    """The same by its HTTP port."""
+    with running_node(folder, environment) as node:
+        yield node.http_port
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -66,6 +66,42 @@ class CuttingClickHouse(ClickHouseHttp):
                 return
             data = b"".join(chunks)
             yield iter([data[: len(data) // 2]])
+
+
+class DyingClickHouse(ClickHouseHttp):
+    """The server is killed: before a statement, or within the first Parquet stream after that."""
+
+    def __init__(self, settings: Settings, when: Countdown, kill: Callable[[], None], *, in_stream: bool) -> None:
+        super().__init__(settings)
+        self._when, self._kill, self._in_stream = when, kill, in_stream
+        self.killed = False
+
+    def _perhaps(self) -> None:
+        if not self._in_stream and not self.killed and self._when.is_now():
+            self._die()
+
+    def _die(self) -> None:
+        self.killed = True
+        self._kill()
+
+    def rows(self, sql: str, parameters: Parameters) -> list[dict[str, Any]]:
+        self._perhaps()
+        return super().rows(sql, parameters)
+
+    def command(self, sql: str, parameters: Parameters) -> None:
+        self._perhaps()
+        super().command(sql, parameters)
+
+    @contextmanager
+    def parquet(self, sql: str, parameters: Parameters) -> Iterator[Iterator[bytes]]:
+        with super().parquet(sql, parameters) as chunks:
+
+            def dying() -> Iterator[bytes]:
+                if self._in_stream and not self.killed and self._when.is_now():
+                    self._die()
+                yield from chunks
+
+            yield dying()
 
 
 @contextmanager

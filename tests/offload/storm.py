@@ -25,6 +25,7 @@ from offload.run import run
 from offload.tables import Layer
 from offload.verify import verify
 from tests.offload import faults
+from tests.offload.conftest import Node
 from tests.offload.fault_proxy import KINDS, FaultProxy
 from tests.offload.hot_tables import HotTables
 
@@ -33,6 +34,8 @@ LATER = datetime(2029, 1, 1, tzinfo=UTC)
 BATCH = 60
 # So many attempts share a day of event time; then the gate may let it go.
 SEASON = 25
+# Every so many attempts ClickHouse is killed: it starts in seconds.
+KILL_EVERY = 10
 LAYERS: tuple[Layer, ...] = ("raw", "bronze", "silver", "gold")
 STEPS = ("exporting", "streaming", "exported", "before-catalog", "after-catalog", "committed")
 VICTIMS = ("raw_trades", "bronze_trades", "silver_trades", "gold_ohlcv_1m", "gold_ohlcv_1d")
@@ -44,9 +47,17 @@ class Storm:
     """One seed's storm over one warehouse; `count` are the faults that did happen, by kind."""
 
     def __init__(
-        self, settings: Settings, hot: HotTables, tape: pl.DataFrame, seed: int, folder: Path, proxy: FaultProxy | None
+        self,
+        settings: Settings,
+        hot: HotTables,
+        tape: pl.DataFrame,
+        seed: int,
+        folder: Path,
+        node: Node,
+        proxy: FaultProxy | None,
     ) -> None:
         self._settings, self._hot, self._tape, self._folder, self._proxy = settings, hot, tape, folder, proxy
+        self._node = node
         self._random = random.Random(seed)
         self.arrived: list[pl.DataFrame] = []
         self.count: Counter[str] = Counter()
@@ -131,6 +142,8 @@ class Storm:
         when = faults.Countdown(self._random.randrange(8))
         plain = ClickHouseHttp(self._settings)
         clean: AbstractContextManager[object] = nullcontext()
+        if self._attempts % KILL_EVERY == 0:
+            return self._draw_kill(when)
         kinds = ["clickhouse", "stream", *faults.CATALOG_ERRORS, *(["disk"] if self._proxy is None else ["s3"] * 8)]
         kind = self._random.choice(kinds)
         if kind == "clickhouse":
@@ -145,6 +158,25 @@ class Storm:
         error, after = faults.CATALOG_ERRORS[kind]
         when = faults.Countdown(self._random.randrange(2))
         return kind, plain, faults.failing_commit(when, error, after=after), lambda: when.fired
+
+    def _draw_kill(
+        self, when: faults.Countdown
+    ) -> tuple[str, HotStore, AbstractContextManager[object], Callable[[], bool]]:
+        """ClickHouse itself is killed, and started again after the attempt."""
+        in_stream = self._random.random() < 0.5
+        if in_stream:
+            when = faults.Countdown(self._random.randrange(2))
+        store = faults.DyingClickHouse(self._settings, when, self._node.kill, in_stream=in_stream)
+
+        @contextmanager
+        def mended() -> Iterator[None]:
+            try:
+                yield
+            finally:
+                if store.killed:
+                    self._node.start()
+
+        return "ClickHouse is killed", store, mended(), lambda: store.killed
 
     def _draw_s3(self, plain: HotStore) -> tuple[str, HotStore, AbstractContextManager[object], Callable[[], bool]]:
         assert self._proxy is not None

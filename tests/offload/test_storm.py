@@ -22,7 +22,7 @@ from offload.run import run
 from offload.tables import BY_NAME
 from tests.offload import s3_server
 from tests.offload.cold_tables import files_referenced, load, read
-from tests.offload.conftest import clickhouse_node, new_settings
+from tests.offload.conftest import new_settings, running_node
 from tests.offload.fault_proxy import FaultProxy
 from tests.offload.hot_tables import HotTables, read_tape
 from tests.offload.maven import MissingError
@@ -81,10 +81,12 @@ def weather(storm: Storm, settings: Settings, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_storm_over_a_folder_loses_nothing(
-    settings: Settings, hot: HotTables, tape_rows: pl.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tape_rows: pl.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    storm = Storm(settings, hot, tape_rows, SEED, tmp_path, None)
-    weather(storm, settings, capsys, "a folder")
+    with running_node(tmp_path / "node") as node:
+        settings = new_settings(node.http_port, tmp_path)
+        storm = Storm(settings, HotTables(settings, tmp_path), tape_rows, SEED, tmp_path, node, None)
+        weather(storm, settings, capsys, "a folder")
 
 
 @pytest.mark.s3
@@ -98,13 +100,13 @@ def test_a_storm_over_s3_loses_nothing(
     _, proxy = s3_endpoints
     for name, value in s3_server.CREDENTIALS.items():
         monkeypatch.setenv(name, value)
-    with clickhouse_node(tmp_path / "node", s3_server.CREDENTIALS) as http_port:
-        settings = new_settings(http_port, tmp_path).model_copy(
+    with running_node(tmp_path / "node", s3_server.CREDENTIALS) as node:
+        settings = new_settings(node.http_port, tmp_path).model_copy(
             update={
                 "iceberg_warehouse": f"s3://{s3_server.BUCKET}/storm",
                 "s3_endpoint": f"http://127.0.0.1:{proxy.port}",
                 "s3_region": s3_server.REGION,
             }
         )
-        storm = Storm(settings, HotTables(settings, tmp_path), tape_rows, SEED, tmp_path, proxy)
+        storm = Storm(settings, HotTables(settings, tmp_path), tape_rows, SEED, tmp_path, node, proxy)
         weather(storm, settings, capsys, "S3")

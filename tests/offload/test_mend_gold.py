@@ -1,0 +1,66 @@
+"""Hot Gold that lost rows: a re-derivation says so and stops, and with `--mend-gold` makes the candles whole again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from config.settings import Settings
+from offload.publish import PublishError
+from offload.rederive import rederive
+from offload.run import run
+from tests.offload.conftest import new_settings
+from tests.offload.hot_tables import HotTables, read_tape
+from tests.offload.rederiving import FROM, HIGH, LOW, TO, assert_is, fill, limited, within
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = {
+    "clickhouse_host",
+    "clickhouse_http_port",
+    "clickhouse_database",
+    "iceberg_catalog_uri",
+    "iceberg_warehouse",
+    "kafka_bootstrap_servers",
+    "symbols_file",
+}
+
+
+@pytest.fixture
+def settings(http_port: int, tmp_path: Path, brokers: str) -> Settings:
+    return new_settings(http_port, tmp_path).model_copy(update={"kafka_bootstrap_servers": brokers})
+
+
+@pytest.mark.parametrize("limit", [HIGH, LOW], ids=["same rules", "other rules"])
+def test_candles_that_were_lost_are_mended(
+    settings: Settings,
+    hot: HotTables,
+    tape: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: Decimal,
+) -> None:
+    trades = read_tape(tape).gather_every(8)
+    fill(hot, trades, HIGH)
+    run(settings)
+    lost = "exchange = 'binance' AND toMinute(window_start) < 30 SETTINGS mutations_sync = 2"
+    for frame in ("1m", "1h"):
+        hot.client.command(f"ALTER TABLE gold_ohlcv_{frame}_state DELETE WHERE {lost}")
+    new = limited(settings, tmp_path, limit)
+    with monkeypatch.context() as patch:
+        patch.setattr("offload.publish.HALF_DONE_SECONDS", 0.5)
+        with pytest.raises(PublishError, match="--mend-gold"):
+            rederive(new, FROM, TO)
+    given = {f"MEDALLION_{name}".upper(): str(value) for name, value in new.model_dump(include=NAMES).items()}
+    span = ("--from", f"{FROM:%Y-%m-%d}", "--to", f"{TO:%Y-%m-%d}")
+    command = [sys.executable, "-m", "cli", "rederive", *span, "--mend-gold", "--json"]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **given}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    published = {name.partition("/")[0] for day in json.loads(done.stdout)["days"] for name in day["published"]}
+    assert {"gold_ohlcv_1m_state", "gold_ohlcv_1h_state"} <= published
+    assert_is(hot, settings, within(trades, limit))
