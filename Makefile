@@ -12,7 +12,7 @@ demo: $(VENV)/.run  ## recorded trades through every layer, in about half a minu
 	$(BIN)/medallion demo
 
 test: $(VENV)/.dev $(VENV)-conformance/.ready  ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-spark: $(VENV)/.dev $(VENV)-spark/.ready  ## what Spark reads in the cold tables (Java, Maven and 400 MB)
 	$(BIN)/python -m pytest tests/offload/test_other_engines.py
@@ -22,8 +22,8 @@ storm: $(VENV)/.dev  ## 1,000 faults for the offload, half on a folder, half on 
 	STORM_FAULTS=$${STORM_FAULTS:-500} $(BIN)/python -m pytest tests/offload/test_storm.py -s
 
 # CHAOS_SEED repeats a storm whose seed a failure named; CHAOS_KILLS and CHAOS_BROKER (memory or kafka) change it.
-chaos: $(VENV)/.dev  ## at least 200 SIGKILLs in one run of the whole stack, then every candle compared (a quarter of an hour or more)
-	CHAOS_KILLS=$${CHAOS_KILLS:-200} $(BIN)/python -m pytest tests/chaos -k "$${CHAOS_BROKER:-kafka}"
+chaos: $(VENV)/.dev  ## at least 1,000 SIGKILLs in one run of the whole stack, then every candle compared (over an hour)
+	CHAOS_KILLS=$${CHAOS_KILLS:-1000} $(BIN)/python -m pytest tests/chaos -k "$${CHAOS_BROKER:-kafka}"
 
 soak: $(VENV)/.dev  ## an hour of simulated trading in six minutes, a fault every five seconds of it
 	MEDALLION_SOAK_SPEED=10 MEDALLION_SOAK_FAULT_S=5 $(BIN)/python -m pytest tests/producers/test_soak.py

@@ -17,16 +17,16 @@ import pytest
 from clickhouse_connect.driver.client import Client as HttpClient
 from clickhouse_driver import Client as NativeClient
 
+from deploy.embedded.ports import free_ports
+
 PASSWORD = "s3cret"
 _START_S = 20
 _STOP_S = 20
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    (port,) = free_ports(1)
+    return port
 
 
 def eventually(condition: Callable[[], bool], what: str, seconds: float = 10) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import urllib3
 from pyarrow.fs import S3FileSystem
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from deploy.embedded.ports import free_ports
 from tests.offload.maven import MissingError
 
 MODULE, VERSION = "github.com/versity/versitygw/cmd/versitygw", "v1.8.0"
@@ -25,9 +25,8 @@ BUILD_SECONDS = 900
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    (port,) = free_ports(1)
+    return port
 
 
 def find() -> Path:

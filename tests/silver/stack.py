@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -21,6 +20,7 @@ from confluent_kafka import Producer
 
 from config.settings import Settings
 from ddl.runner import apply
+from deploy.embedded.ports import free_ports
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 90) -> None:
@@ -36,9 +36,8 @@ def wait_until(condition: Callable[[], object], seconds: float = 90) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    (port,) = free_ports(1)
+    return port
 
 
 class Stack:
