@@ -3,7 +3,8 @@
 usage: worker.py SETTINGS_JSON POINT MARKER
 Points: `none`; a progress step and table (`exported:silver_trades`); `streaming:gold_ohlcv_1m` (half a file written);
 `before-catalog:raw_trades` and `after-catalog:raw_trades` (just before and after the catalog takes the commit).
-A worker with a point offloads the layer of its table only. At its point it writes MARKER and waits to be killed.
+A worker with a point offloads the layer of its table only; if that is Gold, then Silver first, which Gold may wait for.
+At its point it writes MARKER and waits to be killed.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def main() -> None:
         if (progress.step, progress.table) == (when, table):
             _stop(marker)
 
-    layers = (BY_NAME[table].layer,) if table else LAYERS
+    layer = BY_NAME[table].layer if table else None
+    layers = LAYERS if layer is None else ("silver", "gold") if layer == "gold" else (layer,)
     run(settings, layers=layers, progress=watch, hot=hot)
 
 
