@@ -18,18 +18,18 @@ from producers.clock import Clock
 from producers.connection import Limits
 from producers.counting import Counting
 from producers.earlier import Earlier
-from producers.envelope import REST, Envelope, envelopes
+from producers.envelope import REST, envelopes
 from producers.exchanges import REGISTRY, UnknownExchangeError
 from producers.exchanges.model import ERROR, Control, Exchange, Parsed, Trade, Trades, chunks
 from producers.gaps import Gap
 from producers.guard import OPEN, Guard
 from producers.healing import Callbacks, Healer
 from producers.lane import Lane, LiveReport, Venue
+from producers.outlet import Outlet
 from producers.publisher import Publisher
 from producers.rest import RestClient
 from producers.schedule import frame_time_us
 
-_POLL_S = 0.1
 #: Lag and clock offset are those of at most one frame in so long: a busy stream has thousands.
 _SAMPLE_NS = 1_000_000
 FLUSH_S = 30.0
@@ -76,12 +76,8 @@ class LiveProducer:
         self._exchange = REGISTRY.get(code) or _of_ccxt(code)
         #: Reads what earlier lives left, until it can or the event is set; None: nothing is asked.
         self.earlier: Callable[[threading.Event], Earlier] | None = None
-        self._publisher = publisher
-        self._flush_s = flush_s
+        self._outlet = Outlet(code, publisher, self.report, flush_s)
         limits = limits or Limits()
-        self._stop = asyncio.Event()
-        self._give_up_s = float("inf")
-        self._waiting = asyncio.Lock()
         self._log = _log.bind(exchange=code)
         self.counting = Counting(code, self.report)
         self._sampled_ns = 0
@@ -150,7 +146,7 @@ class LiveProducer:
         Raises:
             PublishError: the publisher cannot go on.
         """
-        self._stop = stop
+        self._outlet.stop = stop
         async with self._client or contextlib.nullcontext():
             await self._run(stop)
 
@@ -162,7 +158,7 @@ class LiveProducer:
             await asyncio.wait(lanes, return_when=asyncio.FIRST_EXCEPTION)
         finally:
             stop.set()
-            self._deadline()
+            self._outlet.deadline()
             results = await asyncio.gather(*lanes, return_exceptions=True)
             self.healer.end()
             self.counting.show()
@@ -184,7 +180,7 @@ class LiveProducer:
         for interface, state in self.guard.states.items():
             if state == OPEN:
                 found[interface] = f"the {interface} circuit breaker is open after repeated failures"
-        if self._waiting.locked():
+        if self._outlet.is_full:
             found["broker"] = "the buffer is full, reading stands still"
         return found
 
@@ -212,7 +208,7 @@ class LiveProducer:
 
     async def _publish_healed(self, trades: Sequence[Trade]) -> None:
         messages = envelopes(self._exchange.code, b"", Trades([*trades]), time.time_ns() // 1_000)
-        await self._publish(messages, source=REST)
+        await self._outlet.put(messages, source=REST)
 
     async def _take(self, frame: bytes) -> Parsed:
         parsed = self._exchange.parse(frame)
@@ -229,48 +225,16 @@ class LiveProducer:
             acknowledged = self._sample(parsed, received_ns)
         messages = envelopes(self._exchange.code, frame, parsed, received_ns // 1_000)
         if messages:
-            await self._publish(messages, acknowledged)
+            await self._outlet.put(messages, acknowledged)
         if isinstance(parsed, Trades):
             self.healer.observe(parsed.records)
-
-    async def _publish(
-        self, messages: Sequence[Envelope], acknowledged: Callable[[], None] | None = None, source: str = ""
-    ) -> None:
-        # Who waits for room was first.
-        taken = 0 if self._waiting.locked() else self._publisher.offer(messages, acknowledged, source)
-        self.report.published += taken
-        if taken < len(messages):
-            await self._wait_for_room(messages[taken:], acknowledged, source)
 
     def _acknowledged(self, traded_us: int) -> None:
         self._lag.observe(time.time() - traded_us / 1e6)
 
-    async def _wait_for_room(
-        self, messages: Sequence[Envelope], acknowledged: Callable[[], None] | None, source: str
-    ) -> None:
-        """Reading stands still meanwhile, so that the exchange's socket is the only buffer that grows."""
-        started = time.monotonic()
-        async with self._waiting:
-            while messages:
-                taken = await asyncio.to_thread(self._publisher.offer, messages, acknowledged, source)
-                self.report.published += taken
-                messages = messages[taken:]
-                if messages and self._stop.is_set() and time.monotonic() > self._deadline():
-                    self._log.error("stopped while the broker takes nothing", undelivered=len(messages))
-                    self.report.undelivered += len(messages)
-                    self._publisher.losses.abandon(message.key for message in messages)
-                    break
-                if messages:
-                    await asyncio.to_thread(self._publisher.poll, _POLL_S)
-        metrics.BACK_PRESSURE.labels(self._exchange.code).inc(time.monotonic() - started)
-
     def time_left_s(self) -> float:
         """To flush what is taken, since `stop` was set."""
-        return max(self._deadline() - time.monotonic(), _POLL_S)
-
-    def _deadline(self) -> float:
-        self._give_up_s = min(self._give_up_s, time.monotonic() + self._flush_s)
-        return self._give_up_s
+        return self._outlet.time_left_s()
 
     def _sample(self, parsed: Trades, received_ns: int) -> Callable[[], None] | None:
         """Clock offset and lag of this frame; None for one whose trades have no time."""

@@ -18,6 +18,7 @@ from config.settings import Settings
 from producers import metrics
 from producers.envelope import SOURCE, Envelope, decode, encode, shortened
 from producers.losses import Losses, PublishError, not_acknowledged
+from producers.notes import Notes
 from producers.pacing import Pacer
 from producers.tally import PublisherStatistics
 
@@ -65,7 +66,7 @@ class Publisher:
         self._topics: dict[str, str] = {}
         self._offers = 0
         self._refused: deque[Envelope] = deque()
-        self._accepted = self._failed = self._shortened = self._bytes = self._notes = 0
+        self._accepted = self._failed = self._shortened = self._bytes = 0
         self.losses = Losses()
         self._first_failure = ""
         self._client_error = ""
@@ -86,6 +87,7 @@ class Publisher:
             },
             logger=_client_log,
         )
+        self._notes = Notes(self._producer)
 
     def offer(
         self, envelopes: Sequence[Envelope], acknowledged: Callable[[], None] | None = None, source: str = ""
@@ -127,11 +129,7 @@ class Publisher:
 
     def note(self, topic: str, key: bytes, value: bytes) -> None:
         """Publish something that is about trades and none itself: never waits; its loss is counted and logged."""
-        try:
-            self._producer.produce(topic, value, key, on_delivery=self._on_note)
-            self._notes += 1
-        except (BufferError, KafkaException) as error:
-            self._note_lost(topic, str(error))
+        self._notes.put(topic, key, value)
 
     def poll(self, timeout_s: float) -> None:
         """Serve acknowledgements, for at most `timeout_s` or until there is one."""
@@ -280,16 +278,7 @@ class Publisher:
     @property
     def _waiting(self) -> int:
         """Messages about trades that are not acknowledged."""
-        return max(len(self._producer) - self._notes, 0) + len(self._refused)
-
-    def _on_note(self, error: KafkaError | None, message: Message) -> None:
-        self._notes -= 1
-        if error is not None:
-            self._note_lost(message.topic(), error.str())
-
-    def _note_lost(self, topic: str, error: str) -> None:
-        metrics.NOTES_LOST.inc()
-        _log.error("note not delivered", topic=topic, error=error)
+        return max(len(self._producer) - self._notes.waiting, 0) + len(self._refused)
 
     def _on_client_error(self, error: KafkaError) -> None:
         self._client_error = f" ({error.str()})"

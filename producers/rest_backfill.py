@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Self
-
-import structlog
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from datetime import datetime
 
 from config.errors import MedallionError
 from config.settings import Settings
 from producers.backfill import BackfillReport, Progress
 from producers.connection import Limits
-from producers.envelope import BACKFILL, envelopes
 from producers.exchanges import exchange as exchange_of
-from producers.exchanges.model import Trade, Trades
-from producers.exchanges.rest import Span
 from producers.gap_notes import GapNotes
-from producers.gaps import UNFILLABLE, Gap, Ids, now_us
 from producers.guard import Guard
-from producers.history import History, is_only_newest
-from producers.journal import DONE, Journal
+from producers.journal import Journal
 from producers.publisher import Publisher
-from producers.rest import FAILURES, RefusedError, RestClient, rest_of
-from producers.schedule import event_time_us
-
-_TRIES = 6
-_LONGEST_WAIT_S = 30.0
-_log = structlog.get_logger(__name__)
+from producers.rest import FAILURES, RestClient
+from producers.rest_window import Filling, Left, Sink, Source, Task
 
 
 class NoRestError(MedallionError):
@@ -41,27 +26,6 @@ class NoRestError(MedallionError):
 
 class IncompleteError(MedallionError):
     """Not all of the window was published; the message says what is missing and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One symbol's trades of [start, end)."""
-
-    exchange: str
-    symbol: str
-    start: datetime
-    end: datetime
-
-    @property
-    def name(self) -> str:
-        """As in the journal."""
-        return f"rest {self.exchange}/{self.symbol} {self.start.isoformat()} {self.end.isoformat()}"
-
-    @property
-    def span_us(self) -> tuple[int, int]:
-        """The window, µs (UTC)."""
-        start, end = (int(moment.timestamp()) * 1_000_000 + moment.microsecond for moment in (self.start, self.end))
-        return start, end
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,47 +38,6 @@ class Estimate:
     seconds: float
     done: bool = False
     unreachable: tuple[int, int] | None = None
-
-
-@dataclass(slots=True)
-class _Left:
-    """What of a window is not published yet."""
-
-    total: int
-    ids: Ids | None
-    since_us: int
-    unreachable: tuple[int, int] | None
-
-    @property
-    def count(self) -> int:
-        return self.ids.count if self.ids is not None else 0
-
-    @classmethod
-    def of(cls, step: dict[str, Any]) -> Self:
-        """What a step in the journal says."""
-        runs = [(int(first), int(last)) for first, last in step["left"]]
-        cut = step["unreachable"]
-        return cls(step["total"], Ids.of(runs) if runs else None, step["since_us"], (cut[0], cut[1]) if cut else None)
-
-    def step(self) -> dict[str, Any]:
-        runs = self.ids.runs if self.ids is not None else []
-        return {"total": self.total, "left": runs, "since_us": self.since_us, "unreachable": self.unreachable}
-
-
-class _Source:
-    """REST with patience: a back-fill of hours does not end because an exchange is away for a minute."""
-
-    def __init__(self, client: RestClient) -> None:
-        self.rest = client.rest
-        self.lacks_key = client.lacks_key
-        self._client = client
-        self.history = History(self.rest, self.newest, self.page, only_newest=is_only_newest(self.rest, self.lacks_key))
-
-    async def newest(self, symbol: str) -> list[Trade]:
-        return await _patiently(partial(self._client.newest, symbol))
-
-    async def page(self, symbol: str, span: Span) -> list[Trade]:
-        return await _patiently(partial(self._client.page, symbol, span))
 
 
 @dataclass(slots=True)
@@ -141,7 +64,7 @@ class RestBackfill:
     async def estimate(self, journal: Journal) -> list[Estimate]:
         """What `run` would do; asks where the windows lie, and publishes nothing."""
         async with self._client() as client:
-            source = _Source(client)
+            source = Source(client)
             return [await self._estimate(source, task, journal) for task in self.tasks]
 
     async def run(
@@ -175,16 +98,16 @@ class RestBackfill:
                     report.skipped += 1
                 else:
                     try:
-                        report.missing += await _Symbol(source, task, journal, sink, note, tell).run()
+                        report.missing += await Filling(source, task, journal, sink, note, tell).run()
                     except FAILURES as error:
                         report.missing.append(f"{task.symbol}: {error or type(error).__name__}")
                 tell(task, 1.0)
 
         with Publisher(settings) as publisher:
-            sink = _Sink(self.code, publisher, asyncio.Lock())
+            sink = Sink(self.code, publisher, asyncio.Lock())
             note = GapNotes(publisher, settings, self.code)
             async with self._client() as client:
-                source = _Source(client)
+                source = Source(client)
                 working = [asyncio.ensure_future(one(task)) for task in tasks]
                 try:
                     await asyncio.gather(*working)
@@ -204,11 +127,11 @@ class RestBackfill:
         )
         return RestClient(known, known.rest, guard, self.rest_endpoint)
 
-    async def _estimate(self, source: _Source, task: Task, journal: Journal) -> Estimate:
+    async def _estimate(self, source: Source, task: Task, journal: Journal) -> Estimate:
         if journal.is_done(task.name):
             return Estimate(task.symbol, 0, 0, 0.0, done=True)
         if step := journal.get(task.name):
-            left = _Left.of(step)
+            left = Left.of(step)
             count, unreachable = left.count, left.unreachable
         else:
             window = await source.history.window(task.symbol, *task.span_us)
@@ -216,105 +139,3 @@ class RestBackfill:
         rate = self.limits.requests or source.rest.rate
         requests = -(-count // source.rest.page)
         return Estimate(task.symbol, count, requests, requests * rate.seconds / rate.times, unreachable=unreachable)
-
-
-@dataclass(slots=True)
-class _Sink:
-    """The one publisher of all symbols: a page is acknowledged before its end is noted."""
-
-    code: str
-    publisher: Publisher
-    lock: asyncio.Lock
-    published: int = 0
-
-    async def put(self, trades: Sequence[Trade]) -> None:
-        messages = envelopes(self.code, b"", Trades([*trades]), time.time_ns() // 1_000)
-        async with self.lock:
-            await asyncio.to_thread(self._put, messages)
-            self.published += len(messages)
-
-    def _put(self, messages: Sequence[Any]) -> None:
-        self.publisher.publish(messages, BACKFILL)
-        self.publisher.flush()
-
-
-@dataclass(slots=True)
-class _Symbol:
-    source: _Source
-    task: Task
-    journal: Journal
-    sink: _Sink
-    note: Callable[[Gap], None]
-    tell: Callable[[Task, float], None]
-
-    async def run(self) -> list[str]:
-        """What could not be published, in words; [] where everything was."""
-        task = self.task
-        if step := self.journal.get(task.name):
-            left = _Left.of(step)
-        else:
-            window = await self.source.history.window(task.symbol, *task.span_us)
-            if window.trades is not None:
-                await self.sink.put(window.trades)
-            ids = Ids(window.first, window.last) if window.trades is None and window.count else None
-            left = _Left(window.count, ids, task.span_us[0], window.unreachable)
-        await self._pages(left)
-        missing = [*self._unreachable(left), *self._unserved(left)]
-        # A window that is not over yet may get more trades; one with holes may be served whole another day.
-        if not missing and task.span_us[1] < now_us():
-            self.journal.put(task.name, DONE)
-        return missing
-
-    async def _pages(self, left: _Left) -> None:
-        span = Span(left.ids.first, left.ids.last, left.since_us) if left.ids is not None and left.count else None
-        while span is not None:
-            page = await self.source.page(self.task.symbol, span)
-            await self._take(page, left)
-            after = rest_of(span, page, self.source.rest.pages) if page and left.count else None
-            span = after if after != span else None
-
-    async def _take(self, page: Sequence[Trade], left: _Left) -> None:
-        ids = left.ids
-        wanted = [trade for trade in page if ids is not None and ids.discard(int(trade.trade_id))]
-        if not wanted:
-            return
-        await self.sink.put(wanted)
-        if self.source.rest.by_time:
-            left.since_us = max(left.since_us, *(event_time_us(trade.timestamp) or 0 for trade in wanted))
-        self.journal.put(self.task.name, left.step())
-        self.tell(self.task, 1.0 - left.count / left.total)
-
-    def _unreachable(self, left: _Left) -> list[str]:
-        if left.unreachable is None:
-            return []
-        self._note_gap("", "", left.unreachable, 0)
-        until = datetime.fromtimestamp(left.unreachable[1] / 1e6, tz=UTC).isoformat()
-        why = "older trades are not served"
-        if self.source.lacks_key:
-            why = f"older trades are served with an API key only, set {self.source.rest.key_variable}"
-        return [f"{self.task.symbol}: nothing before {until}: {why}"]
-
-    def _unserved(self, left: _Left) -> list[str]:
-        if left.ids is None or not left.count:
-            return []
-        for first, last in left.ids.runs:
-            self._note_gap(str(first), str(last), self.task.span_us, last - first + 1)
-        return [
-            f"{self.task.symbol}: {left.count:,} trades between ids {left.ids.first} and {left.ids.last} are not served"
-        ]
-
-    def _note_gap(self, first: str, last: str, span_us: tuple[int, int], count: int) -> None:
-        self.note(Gap(self.task.symbol, first, last, *span_us, count, now_us(), state=UNFILLABLE))
-
-
-async def _patiently(call: Callable[[], Awaitable[list[Trade]]]) -> list[Trade]:
-    retrying = AsyncRetrying(
-        retry=retry_if_exception(lambda error: isinstance(error, FAILURES) and not isinstance(error, RefusedError)),
-        wait=wait_exponential_jitter(multiplier=0.5, max=_LONGEST_WAIT_S, jitter=1.0),
-        stop=stop_after_attempt(_TRIES),
-        before_sleep=lambda state: _log.warning(
-            "asking again", attempt=state.attempt_number, error=str(state.outcome.exception() if state.outcome else "")
-        ),
-        reraise=True,
-    )
-    return await retrying(call)

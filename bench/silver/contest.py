@@ -13,7 +13,6 @@ from confluent_kafka import Producer
 from bench.silver.feed import ROWS_A_MESSAGE, avro, json_lines
 from bench.silver.place import TRADES_TOPIC, Place
 
-_CONTENDERS = Path(__file__).with_name("contenders")
 _OTHER_PYTHON = Path(__file__).resolve().parents[2] / ".venv-bench" / "bin" / "python"
 _DELIVERED_S = 120.0
 
@@ -70,10 +69,10 @@ def contenders(scale: float) -> list[Contender]:
         # The embedded stack's flush interval: what the worker gets at a low rate.
         cadence_s=0.05,
     )
-    agent = (sys.executable, "obvious_faust.py")
+    agent = (sys.executable, "obvious_faust")
     literal = _by_trade("obvious Faust agent, an insert a trade", *agent, round(1_000 * scale), "1")
     buffered = _by_trade("obvious Faust agent, 1,000 rows an insert", *agent, round(60_000 * scale), "1000")
-    quix = _by_trade("Quix Streams", str(_OTHER_PYTHON), "quix.py", round(100_000 * scale))
+    quix = _by_trade("Quix Streams", str(_OTHER_PYTHON), "quix", round(100_000 * scale))
     return [ours, literal, buffered, *([quix] if _OTHER_PYTHON.exists() else [])]
 
 
@@ -81,11 +80,12 @@ def _by_trade(name: str, python: str, program: str, backlog: int, *arguments: st
     def argv(place: Place, topic: str) -> Sequence[str]:
         settings = place.settings
         endpoints = (settings.kafka_bootstrap_servers, topic, str(settings.clickhouse_port))
-        return (python, str(_CONTENDERS / program), *endpoints, settings.clickhouse_database, *arguments)
+        module = f"bench.silver.contenders.{program}"
+        return (python, "-m", module, *endpoints, settings.clickhouse_database, *arguments)
 
     return Contender(
         name,
-        lambda _place: f"{TRADES_TOPIC}.{program.removesuffix('.py')}{'.'.join(arguments)}",
+        lambda _place: f"{TRADES_TOPIC}.{program}{'.'.join(arguments)}",
         lambda rows: list(json_lines(rows)),
         argv,
         backlog,

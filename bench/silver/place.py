@@ -25,6 +25,8 @@ from deploy.embedded.ports import LOOPBACK, free_ports
 
 TRADES_TOPIC = "bench.trades"
 _START_S = 60.0
+# `python -m bench…` finds itself there.
+_ROOT = Path(__file__).resolve().parents[2]
 _POLL_S = 0.05
 TOUCHED = ("silver_trades", *(f"gold_ohlcv_{frame}_state" for frame in ("1m", "5m", "15m", "30m", "1h", "1d")))
 
@@ -67,7 +69,7 @@ class Place:
         """A process of a contender; stopped at the end, its output is in `<folder>/<name>.log`."""
         with (self.folder / f"{name}.log").open("ab") as log:
             started = subprocess.Popen(
-                argv, env={**os.environ, **self.environment, **environment}, stdout=log, stderr=log
+                argv, cwd=_ROOT, env={**os.environ, **self.environment, **environment}, stdout=log, stderr=log
             )
             try:
                 yield started

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.embedded.clickhouse.errors import EngineError
-from deploy.embedded.clickhouse.statements import Kind, parse, refuse_harmful, scan
+from deploy.embedded.clickhouse.statements import Kind, parse, refuse_harmful
+from deploy.embedded.clickhouse.tokens import scan
 
 
 @pytest.mark.parametrize(

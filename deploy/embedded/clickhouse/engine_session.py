@@ -15,7 +15,8 @@ from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.pipes import PipeReader, PipeWriter
 from deploy.embedded.clickhouse.query_settings import QuerySettings
 from deploy.embedded.clickhouse.quoting import quote_name, quote_string
-from deploy.embedded.clickhouse.statements import Kind, Statement, parse, refuse_harmful, scan
+from deploy.embedded.clickhouse.statements import Kind, Statement, parse, refuse_harmful
+from deploy.embedded.clickhouse.tokens import scan
 
 # A setting that names the engine session in system.processes, so that its query can be found and killed. chDB
 # gives queries ids of its own and knows no custom settings; this one means nothing while the query cache is off.

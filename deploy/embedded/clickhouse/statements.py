@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -15,17 +14,8 @@ from deploy.embedded.clickhouse.errors import (
     SYNTAX_ERROR,
     refusal,
 )
+from deploy.embedded.clickhouse.tokens import Token, scan
 
-# https://clickhouse.com/docs/sql-reference/syntax: strings escape with \ or a doubled quote; heredocs are $tag$…$tag$.
-_TOKEN = re.compile(
-    r"""(?P<skip>\s+|--[^\n]*|\#[!\ ][^\n]*|/\*.*?(?:\*/|\Z))
-      | (?P<string>'(?:[^'\\]|\\.|'')*'|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
-      | (?P<quoted>"(?:[^"\\]|\\.|"")*"|`(?:[^`\\]|\\.|``)*`)
-      | (?P<word>[A-Za-z_]\w*)
-      | (?P<number>\d[\w.]*)
-      | (?P<sign>.)""",
-    re.DOTALL | re.VERBOSE,
-)
 _READING = frozenset({"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK", "FROM", "("})
 _HOOKED = frozenset({"DROP", "DETACH", "RENAME", "ATTACH", "EXCHANGE"})
 # Their threads do not run inside chDB: CREATE fails and leaves metadata with which the store does not open again.
@@ -52,21 +42,6 @@ class Kind(Enum):
     READ = auto()
     INSERT = auto()
     COMMAND = auto()
-
-
-@dataclass(frozen=True)
-class Token:
-    """One lexical element: `kind` is `string`, `quoted`, `word`, `number` or `sign`."""
-
-    kind: str
-    text: str
-    start: int
-    end: int
-
-    @property
-    def upper(self) -> str:
-        """Keywords compare in upper case."""
-        return self.text.upper() if self.kind == "word" else self.text
 
 
 @dataclass(frozen=True)
@@ -126,16 +101,6 @@ def parse(sql: str) -> Statement:
             broker_engine=engine,
         )
     return _read(sql, tokens, words)
-
-
-def scan(sql: str) -> Iterator[Token]:
-    """The tokens of a text, without white space and comments."""
-    for found in _TOKEN.finditer(sql):
-        kind = found.lastgroup
-        if kind == "tag":
-            kind = "string"
-        if kind is not None and kind != "skip":
-            yield Token(kind, found[0], found.start(), found.end())
 
 
 def refuse_harmful(sql: str) -> None:

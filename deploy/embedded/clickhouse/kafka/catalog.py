@@ -10,7 +10,7 @@ import orjson
 
 from deploy.embedded.clickhouse.engine_session import EngineSession
 from deploy.embedded.clickhouse.kafka.definition import KafkaTable, Role, parse_kafka_table
-from deploy.embedded.clickhouse.statements import scan
+from deploy.embedded.clickhouse.tokens import scan
 
 Name = tuple[str, str]
 

@@ -9,7 +9,7 @@ from enum import Enum
 
 from deploy.embedded.clickhouse.errors import NOT_IMPLEMENTED, UNKNOWN_SETTING, refusal
 from deploy.embedded.clickhouse.quoting import quote_name, quote_string
-from deploy.embedded.clickhouse.statements import Token, scan
+from deploy.embedded.clickhouse.tokens import Token, scan
 
 _BAD_ARGUMENTS = 36
 _POSITIONAL = ("kafka_broker_list", "kafka_topic_list", "kafka_group_name", "kafka_format")

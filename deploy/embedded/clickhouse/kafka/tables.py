@@ -16,7 +16,7 @@ from deploy.embedded.clickhouse.kafka.definition import KafkaTable, Role, check,
 from deploy.embedded.clickhouse.kafka.gate import Gate
 from deploy.embedded.clickhouse.kafka.sink import Sink
 from deploy.embedded.clickhouse.kafka.source import Source
-from deploy.embedded.clickhouse.statements import Token, scan
+from deploy.embedded.clickhouse.tokens import Token, scan
 from producers.pacing import Pacer
 
 _REFRESH_SECONDS = 0.5
