@@ -11,7 +11,12 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-COMPOSE_FILES = ("docker-compose.yml", "docker-compose.seaweedfs.yml", "docker-compose.host-access.yml")
+COMPOSE_FILES = (
+    "docker-compose.yml",
+    "docker-compose.seaweedfs.yml",
+    "docker-compose.host-access.yml",
+    "docker-compose.ccxt.yml",
+)
 VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>[A-Za-z_]+)(?:(?P<operator>:?[-?])(?P<rest>[^}]*))?\})")
 
 

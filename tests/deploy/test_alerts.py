@@ -17,6 +17,7 @@ from config.settings import Settings
 from offload.completeness import Completeness
 from offload.metrics import Metrics as OffloadMetrics
 from silver_processor.metrics import Metrics
+from tests.deploy.conftest import load_compose
 
 RULES = "deploy/compose/prometheus/rules/medallion.yml"
 RUNBOOK = "docs/runbooks/alerts.md"
@@ -134,7 +135,9 @@ def test_prometheus_looks_where_services_listen(scraped: list[dict[str, Any]], s
             for target in static["targets"]:
                 host, port = target.split(":")
                 targets.add(("prometheus" if host == "127.0.0.1" else host, int(port)))
-    assert {host for host, _ in targets} <= set(services)
+    added = {"producer-ccxt"}
+    assert added == set(load_compose("docker-compose.ccxt.yml")["services"])
+    assert {host for host, _ in targets} <= set(services) | added
     for name, service in services.items():
         port = (service.get("environment") or {}).get("MEDALLION_METRICS_PORT")
         if port:

@@ -162,7 +162,7 @@ def test_env_example_lists_every_variable_and_no_secret(root: Path) -> None:
 
 def test_env_example_repeats_the_defaults(root: Path, unresolved: dict[str, Any]) -> None:
     """A commented line shows what holds without it."""
-    written = json.dumps(unresolved)
+    written = json.dumps([unresolved, *map(load_compose, COMPOSE_FILES)])
     for name, value in re.findall(r"^#([A-Z_]+)=(.+)$", (root / ".env.example").read_text(), re.MULTILINE):
         assert f"${{{name}:-{value}}}" in written or f"${{{name}-{value}}}" in written, name
 
@@ -233,4 +233,7 @@ def test_the_outside_listener_is_published_where_it_says_it_is(services: dict[st
 
 
 def test_overrides_name_services_that_exist(services: dict[str, Any], compose_file: dict[str, Any]) -> None:
-    assert set(compose_file["services"]) <= set(services)
+    """Or extend one."""
+    new = {name for name, service in compose_file["services"].items() if "extends" in service}
+    assert set(compose_file["services"]) - new <= set(services)
+    assert {compose_file["services"][name]["extends"]["service"] for name in new} <= set(services)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.deploy.conftest import load_compose
+
 # Pages of files (shared libraries) are left out: the kernel takes them back before it kills anybody.
 PROBE = """
 import importlib, sys
@@ -30,7 +32,17 @@ MIB = 1024**2
     ],
 )
 def test_programs_fit_their_limit(services: dict[str, Any], service: str, modules: list[str], grows: int) -> None:
+    assert_fits(services[service], modules, grows)
+
+
+def test_a_producer_through_ccxt_fits_its_limit() -> None:
+    """The buffer, and 30 MB for a list of 3,000 markets while it is read."""
+    service = load_compose("docker-compose.ccxt.yml")["services"]["producer-ccxt"]
+    assert_fits(service, ["cli.main", "cli.feed", "producers.unified.feed", "ccxt.pro.gate"], 64 * MIB + 30_000_000)
+
+
+def assert_fits(service: dict[str, Any], modules: list[str], grows: int) -> None:
     command = [sys.executable, "-c", PROBE, *modules]
     resident = 1024 * int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    limit = int(services[service]["deploy"]["resources"]["limits"]["memory"].removesuffix("M")) * MIB
+    limit = int(service["deploy"]["resources"]["limits"]["memory"].removesuffix("M")) * MIB
     assert resident + grows < limit, f"{resident / 1e6:.0f} MB at rest, {grows / 1e6:.0f} more, limit {limit / 1e6:.0f}"
