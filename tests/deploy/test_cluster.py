@@ -311,7 +311,7 @@ def test_an_insert_is_on_most_replicas_before_it_is_acknowledged(node: dict[str,
 def test_what_a_node_has_of_its_own_wins(node: dict[str, list[list[Any]]], pods: dict[str, Manifest]) -> None:
     """Files are merged by name, the later one wins: the cluster's must come after compose's."""
     server = dict(node["server"])
-    assert server["max_server_memory_usage"] != "1350000000", "the pod's limit says how much"
+    assert server["max_server_memory_usage"] != "1150000000", "the pod's limit says how much"
     assert server["background_pool_size"] == "8"
     (container,) = pods["medallion-clickhouse-0"]["spec"]["containers"]
     mounted = [one["mountPath"] for one in container["volumeMounts"] if one["mountPath"].endswith(".xml")]
