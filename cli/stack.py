@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from cli.context import DataDirOption, JsonOption, err, out, print_json, print_t
 from cli.lag import LagError, LagMeter, wait
 from config.settings import Settings
 from deploy.embedded import control
-from deploy.embedded.layout import BrokerKind, StackState
+from deploy.embedded.layout import BrokerKind, StackError, StackState
 from producers import presence
 
 DEFAULT_DATA_DIR = Path(".medallion")
@@ -130,12 +131,20 @@ def status(
 ) -> None:
     """Show the embedded stack's processes and endpoints, how far each consumer is behind, and the live producers.
 
-    Exit code 1 where a process is not healthy; with --producer, where one of these is not ready.
+    Exit code 1 where a process is not healthy; with --producer, or where producers run and no stack, where one of these
+    is not ready.
     """
     if producer:
-        _status_of(producer, as_json)
+        _status_of([producing.ask(url) for url in producer], as_json)
         return
-    state = control.find(data_dir)
+    try:
+        state = control.find(data_dir)
+    except StackError:
+        alone = presence.running()
+        if data_dir is not None or not alone:
+            raise
+        _status_of(alone, as_json)
+        return
     settings = Settings.from_environment(state.environment)
     with LagMeter(settings) as meter:
         lags = meter.measure()
@@ -169,8 +178,7 @@ def status(
         raise typer.Exit(1)
 
 
-def _status_of(urls: list[str], as_json: bool) -> None:
-    states = [producing.ask(url) for url in urls]
+def _status_of(states: Sequence[presence.ProducerState], as_json: bool) -> None:
     if as_json:
         print_json({"producers": producing.as_json(states)})
     else:

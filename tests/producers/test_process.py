@@ -183,6 +183,9 @@ def test_status_shows_each_producer_s_connection_and_breakers(tmp_path: Path, br
         eventually(up)()
         code, (state,) = shown("--producer", url)
         assert (code, state["troubles"], state["pid"]) == (0, {}, producer.pid)
+        # No stack runs here: the producers of this machine are what there is to show.
+        code, (found,) = shown()
+        assert (code, found["pid"]) == (0, producer.pid)
         assert state["breakers"] == {"stream": "closed", "rest": "closed"}
         assert (state["connections"], state["broker"], state["metrics_url"]) == (1, broker, url)
 
