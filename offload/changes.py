@@ -12,9 +12,9 @@ import polars as pl
 from pyiceberg.expressions import And, EqualTo, In, Not
 from pyiceberg.table import FileScanTask, Table
 
-from offload.candles import add_minutes, minutes
 from offload.cold_rows import read_rows, read_task
 from offload.mail import Mail, Span
+from offload.minutes import Minutes
 from offload.published import offloaded_hours, open_hours
 from offload.redo import COORDINATES, IDENTITY, MARK, redo
 from offload.slices import HOUR_US, Slice
@@ -41,8 +41,8 @@ class Changes:
     tasks: list[FileScanTask]
     gone: dict[int, npt.NDArray[np.bool_]]
     new: Spill
-    before: pl.DataFrame
-    after: pl.DataFrame
+    before: Minutes
+    after: Minutes
     mail: Mail
     rows: int = 0
     added: int = 0
@@ -69,8 +69,7 @@ def find_changes(work: Work, folder: Path) -> Changes | None:
     bronze_table = work.load(BRONZE_TABLE)
     buckets = bucket_count(sum(task.file.record_count for task in tasks) + work.bronze_size(bronze_table))
     silver, bronze = Spill(folder / "silver", buckets), Spill(folder / "bronze", buckets)
-    # Minutes of the rows that are not judged; what is judged is added bucket by bucket.
-    kept: pl.DataFrame | None = None
+    before, after = (Minutes(folder / name, _no_silver(table)) for name in ("before", "after"))
     rows = 0
     published = Span()
     for number, task in enumerate(tasks):
@@ -81,7 +80,10 @@ def find_changes(work: Work, folder: Path) -> Changes | None:
             )
             start += piece.height
             if work.symbol:
-                kept = _more(kept, minutes(tagged.filter(pl.col("symbol") != work.symbol)))
+                # Rows that are not judged; what is judged is added bucket by bucket.
+                others = tagged.filter(pl.col("symbol") != work.symbol)
+                before.add(others)
+                after.add(others)
                 tagged = tagged.filter(pl.col("symbol") == work.symbol)
             rows += tagged.height
             published.widen(tagged)
@@ -95,8 +97,6 @@ def find_changes(work: Work, folder: Path) -> Changes | None:
         bronze.add(mine)
     if not rows:
         return None
-    empty = minutes(_no_silver(table))
-    before = after = empty if kept is None else kept
     found = Changes(
         table=table,
         tasks=tasks,
@@ -136,8 +136,8 @@ def _judge(work: Work, found: Changes, silver: pl.DataFrame, bronze: pl.DataFram
             counter[start] += count
     stay = silver.join(leaving, on=["file", "row"], how="anti")
     rows_now = pl.concat([stay.select(_names(found.table)), coming.select(_names(found.table))])
-    found.before = _more(found.before, minutes(silver))
-    found.after = _more(found.after, minutes(rows_now))
+    found.before.add(silver)
+    found.after.add(rows_now)
     found.rows += rows_now.height
     found.added += redone.added.height
     found.removed += redone.removed.height
@@ -186,10 +186,6 @@ def _moved(work: Work, unfounded: pl.DataFrame) -> pl.DataFrame:
         for piece in read_rows(work.load(BRONZE_TABLE), And(Not(work.rows_of_day()), arrived), COORDINATES):
             found.append(piece.join(unfounded, on=COORDINATES, how="semi"))
     return pl.concat(found).unique()
-
-
-def _more(known: pl.DataFrame | None, minutes_more: pl.DataFrame) -> pl.DataFrame:
-    return minutes_more if known is None else add_minutes(known, minutes_more)
 
 
 def _names(table: Table) -> list[str]:

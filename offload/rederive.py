@@ -225,13 +225,13 @@ class _Run:
 
 
 def _report(key: str, day: Slice, changes: Changes) -> DayReport:
-    altered = {
-        cold.name.removeprefix("gold_ohlcv_"): candles_altered(
-            candles(changes.before, cold.bucket_seconds), candles(changes.after, cold.bucket_seconds)
-        )
-        for cold in TABLES
-        if cold.layer == "gold"
-    }
+    gold = [cold for cold in TABLES if cold.layer == "gold"]
+    altered = {cold.name.removeprefix("gold_ohlcv_"): 0 for cold in gold}
+    for before, after in zip(changes.before.groups(), changes.after.groups(), strict=True):
+        for cold in gold:
+            altered[cold.name.removeprefix("gold_ohlcv_")] += candles_altered(
+                candles(before, cold.bucket_seconds), candles(after, cold.bucket_seconds)
+            )
     return DayReport(
         exchange=key,
         day=f"{instant(day.from_us):%Y-%m-%d}",

@@ -7,7 +7,7 @@ are files of their own in the folder of their arrival hour. Nothing else of the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 import pyarrow as pa
@@ -32,6 +32,7 @@ from offload.ledger import (
     read_silver_windows,
     silver_properties,
 )
+from offload.minutes import Minutes
 from offload.owner import owned_attempt
 from offload.slices import gold_slices, hour, instant
 from offload.tables import TABLES, ColdTable
@@ -41,6 +42,7 @@ from offload.work import SILVER, Work
 _GROUP_ROWS = 250_000
 # So many rows are in memory at once, and a row group; new rows are sorted within one.
 _PIECE_ROWS = 50_000
+_MINUTE = 60
 _PENDING = "medallion.rederived."
 
 
@@ -102,16 +104,17 @@ def _write(work: Work, changes: Changes, attempt: str) -> list[DataFile]:
     return new
 
 
-def rewrite_gold(work: Work, silver: Table, minutes: pl.DataFrame) -> None:
+def rewrite_gold(work: Work, silver: Table, minutes: Minutes) -> None:
     """The candles of the day in every Gold table in which any of them differs from what the day's `minutes` make.
 
     Raises:
         CommitConflictError: an offload changed a slice meanwhile.
     """
     pending, windows = _pending(silver, work), read_ledger(silver.properties)
+    groups = [candles(group, _MINUTE) for group in minutes.groups()]
     for cold in TABLES:
         if cold.layer == "gold":
-            _rewrite_candles(work, cold, minutes, pending, windows)
+            _rewrite_candles(work, cold, groups, pending, windows)
     if pending:
         with work.load(SILVER).transaction() as transaction:
             transaction.remove_properties(_PENDING + work.part.id)
@@ -126,7 +129,7 @@ def _pending(silver: Table, work: Work) -> dict[str, int | None]:
 def _rewrite_candles(
     work: Work,
     cold: ColdTable,
-    minutes: pl.DataFrame,
+    minutes: Sequence[pl.DataFrame],
     pending: Mapping[str, int | None],
     windows: Mapping[str, SliceRecord],
 ) -> None:
@@ -142,7 +145,7 @@ def _rewrite_candles(
     known = read_ledger(table.properties).get(piece.id)
     found = pl.concat(list(read_rows(table, piece.predicate(cold))))
     in_day = pl.col("window_start").is_between(instant(part.from_us), instant(part.to_us), closed="left")
-    made = candles(minutes, cold.bucket_seconds).cast(found.schema).select(found.columns)
+    made = pl.concat(candles(group, cold.bucket_seconds).cast(found.schema).select(found.columns) for group in minutes)
     if not candles_altered(found.filter(in_day), made):
         if more:
             replace_slices(table, cold, new_attempt(), [], more)

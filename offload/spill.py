@@ -12,7 +12,7 @@ import pyarrow as pa
 from offload.hot import CHUNK_BYTES
 
 # The rows of a bucket are in memory at once, several times over while they are compared.
-BUCKET_ROWS = 40_000
+BUCKET_ROWS = 30_000
 # With more buckets than this, rows go into groups of buckets first: a piece cut into thousands would be crumbs.
 FAN = 64
 _SETTLE_ROWS = 65_536

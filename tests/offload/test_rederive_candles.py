@@ -7,11 +7,13 @@ from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from offload.candles import add_minutes, candles, minutes
+from offload.minutes import Minutes
 from offload.spill import Spill
 
 START = datetime(2026, 1, 5, 23, 58, tzinfo=UTC)
@@ -88,3 +90,27 @@ def test_a_spill_gives_back_every_row_once_and_a_trade_in_one_bucket(tmp_path: P
     assert_frame_equal(pl.concat(buckets).sort("n"), rows)
     ids = [set(bucket["trade_id"]) for bucket in buckets]
     assert sum(len(some) for some in ids) == 500
+
+
+@pytest.mark.parametrize("merge_rows", [1, 40_000])
+def test_minutes_on_disk_are_those_of_all_trades(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merge_rows: int
+) -> None:
+    """Of many symbols, added in parts that share minutes, whenever the parts are merged."""
+    monkeypatch.setattr("offload.minutes._MERGE_ROWS", merge_rows)
+    numbers = range(3000)
+    rows = frame(
+        [(number * 7 % 400, number * 13 % 5, 1 + number % 17, 1 + number % 3, number % 4) for number in numbers]
+    )
+    rows = rows.with_columns(pl.Series("symbol", [f"S{number % 70}" for number in numbers]))
+    made = Minutes(tmp_path / "minutes", rows)
+    for part in range(4):
+        made.add(rows.filter(pl.col("part") == part))
+    groups = list(made.groups())
+    assert sum(group["symbol"].n_unique() for group in groups) == 70
+    for seconds in FRAMES:
+        found = pl.concat(candles(group, seconds) for group in groups).sort("symbol", "window_start")
+        assert [
+            (row[1], int(row[2].timestamp()), *row[3:])
+            for row in found.select("exchange", "symbol", "window_start", *NUMBERS).iter_rows()
+        ] == by_hand(rows, seconds)
