@@ -11,8 +11,8 @@ help:  ## what there is to make
 demo: $(VENV)/.run  ## recorded trades through every layer, in about half a minute
 	$(BIN)/medallion demo
 
-test: $(VENV)/.dev $(VENV)-conformance/.ready  ## the whole test suite
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+test: $(VENV)/.dev $(VENV)-conformance/.ready  ## the whole test suite (half an hour on two cores)
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-spark: $(VENV)/.dev $(VENV)-spark/.ready  ## what Spark reads in the cold tables (Java, Maven and 400 MB)
 	$(BIN)/python -m pytest tests/offload/test_other_engines.py
