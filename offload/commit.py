@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pyarrow.fs import FileSelector, FileType
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.expressions import AlwaysFalse, BooleanExpression, Or
-from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from offload.errors import CommitConflictError, WarehouseError
 from offload.export import Export, slice_folder
+from offload.files import list_files, remove
 from offload.ledger import SUMMARY_ATTEMPT, SUMMARY_SLICES, SliceRecord, ledger_properties, read_ledger
 from offload.slices import Slice
 from offload.tables import ColdTable
@@ -92,7 +91,8 @@ def leftovers(table: Table, parts: Sequence[Slice], attempt: str) -> list[str]:
     """Files of other attempts at these slices, to be judged by `remove_dead` after the commit of `attempt`."""
     found = []
     for part in parts:
-        found += [path for path in _list(table, slice_folder(table, part)) if _attempt_of(path) != attempt]
+        files = list_files(table, slice_folder(table, part), recursive=False)
+        found += [path for path, _ in files if _attempt_of(path) != attempt]
     return found
 
 
@@ -109,10 +109,7 @@ def remove_dead(table: Table, candidates: Sequence[str]) -> list[str]:
         named = referenced_files(table)
         dead = [path for path in dead if path not in named]
     for path in dead:
-        try:
-            table.io.delete(path)
-        except FileNotFoundError:
-            continue
+        remove(table.io, path)
     return dead
 
 
@@ -148,11 +145,3 @@ def _any_of(predicates: Iterable[BooleanExpression]) -> BooleanExpression:
     for predicate in predicates:
         result = Or(result, predicate)
     return result
-
-
-def _list(table: Table, folder: str) -> list[str]:
-    if not isinstance(table.io, PyArrowFileIO):
-        raise WarehouseError(f"Cannot list {folder}: set py-io-impl to pyiceberg.io.pyarrow.PyArrowFileIO.")
-    scheme, netloc, path = PyArrowFileIO.parse_location(folder)
-    files = table.io.fs_by_scheme(scheme, netloc).get_file_info(FileSelector(path, allow_not_found=True))
-    return [f"{folder}/{info.base_name}" for info in files if info.type == FileType.File]

@@ -15,12 +15,12 @@ from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
-from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import parquet_file_to_data_file
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from offload.errors import BrokenExportError, CommitConflictError
+from offload.files import remove
 from offload.hot import HotStore, Parameters
 from offload.slices import Slice
 from offload.tables import ColdTable
@@ -195,11 +195,3 @@ def write_query(hot: HotStore, table: Table, sql: str, parameters: Parameters, p
     except (pa.ArrowException, ValueError) as error:
         message = f"{path} does not fit its cold table: {error}. Does the hot table have this version's columns?"
         raise BrokenExportError(message) from error
-
-
-def remove(io: FileIO, path: str) -> None:
-    """Delete a file, if it is there."""
-    try:
-        io.delete(path)
-    except FileNotFoundError:
-        return

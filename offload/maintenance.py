@@ -17,8 +17,8 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from config.settings import Settings
 from offload.catalog import ensure_tables, open_catalog
 from offload.commit import referenced_files
+from offload.files import list_files
 from offload.hint import hint_path, publish_hint
-from offload.owner import list_files
 from offload.tables import TABLES
 
 

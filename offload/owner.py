@@ -10,18 +10,15 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
 
 import psutil
-from pyarrow.fs import FileInfo, FileSelector, FileType
-from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.table import Table
 
 from offload.commit import referenced_files
-from offload.errors import WarehouseError
+from offload.files import list_files, remove
 
 # A merge commits within half of this or not at all, so that an older merged file that nothing names is nobody's.
 LEASE_SECONDS = 6 * 3600.0
@@ -32,21 +29,6 @@ _PARTS = 4
 def owned_attempt() -> str:
     """A name for one try, with which its files begin: unique, and this process's place, number and start (s)."""
     return f"{uuid4().hex}.{_place()}.{os.getpid()}.{psutil.Process().create_time():.0f}"
-
-
-def list_files(table: Table, folder: str, *, recursive: bool = True) -> Iterator[tuple[str, FileInfo]]:
-    """Files of a folder of the table, with what the store says of each; none if there is no such folder.
-
-    Raises:
-        WarehouseError: the store is read by something that cannot list.
-    """
-    if not isinstance(table.io, PyArrowFileIO):
-        raise WarehouseError(f"Cannot list {folder}: set py-io-impl to pyiceberg.io.pyarrow.PyArrowFileIO.")
-    scheme, netloc, root = PyArrowFileIO.parse_location(folder)
-    selector = FileSelector(root, recursive=recursive, allow_not_found=True)
-    for info in table.io.fs_by_scheme(scheme, netloc).get_file_info(selector):
-        if info.type == FileType.File:
-            yield folder + info.path.removeprefix(root), info
 
 
 def remove_abandoned(table: Table, folder: str, lease_seconds: float | None = None) -> list[str]:
@@ -69,10 +51,7 @@ def remove_abandoned(table: Table, folder: str, lease_seconds: float | None = No
     named = referenced_files(table.refresh())
     dead = [path for path in candidates if path not in named]
     for path in dead:
-        try:
-            table.io.delete(path)
-        except FileNotFoundError:
-            continue
+        remove(table.io, path)
     return dead
 
 

@@ -22,7 +22,8 @@ from offload.changes import Changes
 from offload.cold_rows import read_rows, read_task
 from offload.commit import Replacement, replace_slices
 from offload.errors import CommitConflictError
-from offload.export import Export, remove, slice_folder
+from offload.export import Export, slice_folder
+from offload.files import remove
 from offload.ledger import (
     SUMMARY_ATTEMPT,
     SUMMARY_SLICES,

@@ -21,7 +21,8 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from offload.commit import attempt_landed
 from offload.compare import Sums, add_sums, cold_sources, sums_of
 from offload.errors import BrokenExportError, CommitConflictError
-from offload.export import remove, select_of, slice_folder, write_query
+from offload.export import select_of, slice_folder, write_query
+from offload.files import remove
 from offload.hot import HotStore
 from offload.ledger import SUMMARY_ATTEMPT
 from offload.owner import LEASE_SECONDS, owned_attempt, remove_abandoned
