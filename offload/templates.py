@@ -1,4 +1,4 @@
-"""The SQL files of the cold tier, rendered: identifiers by Jinja, values as ClickHouse query parameters."""
+"""The SQL files of the cold tier, rendered (with the migrations' macros at hand): identifiers by Jinja, values as ClickHouse query parameters."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ddl.render import MIGRATIONS_FOLDER
+
 _ENVIRONMENT = Environment(
-    loader=FileSystemLoader(Path(__file__).with_name("sql")),
+    loader=FileSystemLoader([Path(__file__).with_name("sql"), MIGRATIONS_FOLDER]),
     undefined=StrictUndefined,
     trim_blocks=True,
     autoescape=False,  # noqa: S701 - SQL, and only constants of ours are rendered
