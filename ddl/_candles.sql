@@ -85,13 +85,13 @@ SELECT
 {#- Whether a candle of `seconds` is closed. Only a window that ended within the grace needs a look at the trades. Windows
     are whole minutes, so a minute of the market at or after the window's end is a trade at or after it. -#}
 {%- macro is_closed(seconds, minutes) -%}
-now64(0, 'UTC') >= candle.window_start + {{ seconds }}
+toBool(now64(0, 'UTC') >= candle.window_start + {{ seconds }}
         AND (now64(0, 'UTC') >= candle.window_start + {{ seconds + grace_seconds }}
             OR (candle.exchange, candle.symbol) IN (
                 SELECT exchange, symbol
                 FROM {{ minutes }}
                 WHERE window_start >= toDateTime64(intDiv(toUnixTimestamp(now('UTC')), {{ seconds }}) * {{ seconds }}, 0, 'UTC')
-            ))
+            )))
 {%- endmacro -%}
 
 {#- The starts of the windows a gap touches, from the trade before it to the trade after it, and the days between its
@@ -109,7 +109,7 @@ SELECT
 {%- endmacro -%}
 
 {%- macro is_complete(seconds, gaps) -%}
-(candle.exchange, candle.symbol, toUnixTimestamp64Second(candle.window_start)) NOT IN (
+toBool((candle.exchange, candle.symbol, toUnixTimestamp64Second(candle.window_start)) NOT IN (
             SELECT exchange, symbol, arrayJoin(arrayConcat(
                 range(first, least(last + {{ seconds }}, second_day), {{ seconds }}), range(greatest(first, last_day), last + {{ seconds }}, {{ seconds }})))
             FROM ({{ gap_spans(seconds, gaps) }})
@@ -117,7 +117,7 @@ SELECT
         AND (candle.exchange, candle.symbol, intDiv(toUnixTimestamp64Second(candle.window_start), 86400) * 86400) NOT IN (
             SELECT exchange, symbol, arrayJoin(range(second_day, last_day, 86400))
             FROM ({{ gap_spans(seconds, gaps) }})
-        )
+        ))
 {%- endmacro -%}
 
 {#- The query of a view of hot candles; `states`: of another table of states than the frame's. -#}
