@@ -62,28 +62,28 @@ CREATE OR REPLACE VIEW {{ db }}.latest_prices{{ on_cluster }}
     symbol String COMMENT 'canonical symbol: BTCUSDT',
     last_price Float64 COMMENT 'of the last trade by (timestamp, sequence, trade_id), quote currency; the double nearest to the exact value',
     last_time DateTime64(6, 'UTC') COMMENT 'of that trade, by the exchange',
-    open_24h Nullable(Float64) COMMENT 'first price since 24 hours ago, rounded down to the half hour; NULL: no trade since',
-    high_24h Nullable(Float64) COMMENT 'highest price of these hours',
-    low_24h Nullable(Float64) COMMENT 'lowest price of these hours',
+    open_24h Float64 COMMENT 'first price since 24 hours ago, rounded down to the half hour; no trade since: last_price',
+    high_24h Float64 COMMENT 'highest price of these hours; no trade since: last_price',
+    low_24h Float64 COMMENT 'lowest price of these hours; no trade since: last_price',
     volume_24h Float64 COMMENT 'sum of quantity in these hours, base currency',
     quote_volume_24h Float64 COMMENT 'sum of price * quantity in these hours, quote currency',
     trade_count_24h UInt64 COMMENT 'trades in these hours',
-    change_24h Nullable(Float64) COMMENT 'last_price - open_24h, the double nearest to the exact difference',
-    change_percent_24h Nullable(Float64) COMMENT 'change_24h / open_24h * 100'
+    change_24h Float64 COMMENT 'last_price - open_24h, the double nearest to the exact difference',
+    change_percent_24h Float64 COMMENT 'change_24h / open_24h * 100'
 )
 AS
 SELECT
     exchange,
     symbol,
-    {{ candles.nearest('max(last)') }} AS last_price,
+    {{ candles.nearest('assumeNotNull(max(last))') }} AS last_price,
     max(at) AS last_time,
-    {{ candles.nearest('max(open)') }} AS open_24h,
-    {{ candles.nearest('max(high)') }} AS high_24h,
-    {{ candles.nearest('max(low)') }} AS low_24h,
+    {{ candles.nearest('ifNull(max(open), assumeNotNull(max(last)))') }} AS open_24h,
+    {{ candles.nearest('ifNull(max(high), assumeNotNull(max(last)))') }} AS high_24h,
+    {{ candles.nearest('ifNull(max(low), assumeNotNull(max(last)))') }} AS low_24h,
     {{ candles.nearest('sum(volume)') }} AS volume_24h,
     {{ candles.nearest('sum(quote_volume)') }} AS quote_volume_24h,
     sum(trade_count) AS trade_count_24h,
-    {{ candles.nearest('max(last) - max(open)') }} AS change_24h,
+    {{ candles.nearest('ifNull(max(last) - max(open), 0)') }} AS change_24h,
     change_24h / open_24h * 100 AS change_percent_24h
 FROM
 (

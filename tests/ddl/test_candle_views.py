@@ -123,7 +123,7 @@ def test_a_candle_is_complete_unless_a_gap_touches_it(engine: Engine, warehouse:
 
 
 def test_every_column_has_a_plain_type_and_a_comment(engine: Engine, warehouse: Settings) -> None:
-    plain = {"String", "Float64", "Nullable(Float64)", "UInt32", "UInt64", "Bool", "DateTime64(0, 'UTC')"}
+    plain = {"String", "Float64", "UInt32", "UInt64", "Bool", "DateTime64(0, 'UTC')"}
     plain |= {"DateTime64(3, 'UTC')", "DateTime64(6, 'UTC')"}
     views = [view for frame in TIMEFRAMES for view in (frame.view, frame.exact_view)] + ["trades", "latest_prices"]
     for view in views:
@@ -197,5 +197,5 @@ def test_latest_prices_are_the_last_trade_and_a_day(engine: Engine, warehouse: S
     busy += [float(newest - first), pytest.approx(float((newest - first) / first * 100), rel=1e-12)]
     quiet = ordered.filter(pl.col("symbol") == "QUIET").tail(1)
     at = int(quiet["timestamp"].dt.epoch("us")[0])
-    numbers = [[row[0], *(None if cell is None else float(str(cell)) for cell in row[1:])] for row in found]
-    assert numbers == [["BUSY", *busy], ["QUIET", 0.3, at, None, None, None, 0.0, 0.0, 0, None, None]]
+    numbers = [[row[0], *(float(str(cell)) for cell in row[1:])] for row in found]
+    assert numbers == [["BUSY", *busy], ["QUIET", 0.3, at, 0.3, 0.3, 0.3, 0.0, 0.0, 0, 0.0, 0.0]]
