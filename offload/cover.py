@@ -2,10 +2,10 @@
 
 Silver and six tables of candle states cannot be replaced in one statement. But within one query a server reads each
 table as it was at one moment (`enable_shared_storage_snapshot_in_query`, on by default), however often and through
-whichever views the query names it. So for the time of a publication the views of the six time frames compute the day's candles from
-Silver itself, which gives what the states give, by the query that makes the states. Replacing Silver's partition then
-switches Silver and every candle for every query, whole; the states follow under this cover. Where Silver's partition
-cannot be the switch (it is gone, or the states differ from it), a row of `rederivations` is.
+whichever views the query names it. So for the time of a publication the views that read candle states compute the day's
+candles from Silver itself, which gives what the states give, by the query that makes the states. Replacing Silver's
+partition then switches Silver and every candle for every query, whole; the states follow under this cover. Where
+Silver's partition cannot be the switch (it is gone, or the states differ from it), a row of `rederivations` is.
 """
 
 from __future__ import annotations

@@ -240,6 +240,9 @@ TABLES: tuple[ColdTable, ...] = (
     _SILVER,
     _DUPLICATES,
     _DLQ,
-    *(_gold(frame.view, frame.exact_view, frame.code, frame.seconds, frame.partition) for frame in load_layers().timeframes),
+    *(
+        _gold(frame.view, frame.exact_view, frame.code, frame.seconds, frame.partition)
+        for frame in load_layers().timeframes
+    ),
 )
 BY_NAME = {table.name: table for table in TABLES}

@@ -1,4 +1,7 @@
-"""The SQL files of the cold tier, rendered (with the migrations' macros at hand): identifiers by Jinja, values as ClickHouse query parameters."""
+"""The SQL files of the cold tier, rendered: identifiers by Jinja, values as ClickHouse query parameters.
+
+They can import the macros of the migrations (`_candles.sql`).
+"""
 
 from __future__ import annotations
 

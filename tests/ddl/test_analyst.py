@@ -1,4 +1,4 @@
-"""What an analyst types gives what polars gives over the same trades, on every view; and every view loads as numbers."""
+"""What an analyst types gives what polars gives over the same trades; and every view loads as numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
 
-from config.settings import Settings
 from ddl.layers import load_layers
 from tests.ddl.conftest import make_warehouse
 from tests.ddl.engine import Engine
@@ -140,7 +139,10 @@ BY_CANDLE = {
     "vwap": ("quote_volume / volume", pl.col("quote_volume") / pl.col("volume")),
     "trade_size": ("volume / trade_count", pl.col("volume") / pl.col("trade_count")),
     "buyers": ("buy_volume / volume", pl.col("buy_volume") / pl.col("volume")),
-    "imbalance": ("(buy_volume - sell_volume) / volume", (pl.col("buy_volume") - pl.col("sell_volume")) / pl.col("volume")),
+    "imbalance": (
+        "(buy_volume - sell_volume) / volume",
+        (pl.col("buy_volume") - pl.col("sell_volume")) / pl.col("volume"),
+    ),
     "mean_5": (f"avg(close) OVER ({LAST_FIVE})", rolling("close").list.mean()),
     "deviation_5": (f"stddevPopStable(close) OVER ({LAST_FIVE})", rolling("close").list.std(ddof=0)),
     "vwap_5": (
@@ -148,7 +150,10 @@ BY_CANDLE = {
         rolling("quote_volume").list.sum() / rolling("volume").list.sum(),
     ),
     "volume_so_far": (f"sum(volume) OVER ({IN_ORDER})", pl.col("volume").cum_sum().over(MARKET)),
-    "drawdown": (f"close / max(high) OVER ({IN_ORDER}) - 1", pl.col("close") / pl.col("high").cum_max().over(MARKET) - 1),
+    "drawdown": (
+        f"close / max(high) OVER ({IN_ORDER}) - 1",
+        pl.col("close") / pl.col("high").cum_max().over(MARKET) - 1,
+    ),
 }
 
 
@@ -183,7 +188,8 @@ def test_candles_of_candles(desk: Desk, code: str) -> None:
         assert_close(found.rename({"start": "window_start"}), candles(desk.trades, every))
     found = desk.ask(
         "SELECT exchange, symbol, sum(quote_volume) / sum(volume) AS vwap, avgWeighted(close, volume) AS weighted,"
-        f" stddevSamp(back) AS deviation FROM (SELECT *, close / {BEFORE} - 1 AS back FROM {view}) GROUP BY exchange, symbol"
+        f" stddevSamp(back) AS deviation FROM (SELECT *, close / {BEFORE} - 1 AS back FROM {view})"
+        " GROUP BY exchange, symbol"
     )
     back = candles(desk.trades, code).with_columns((pl.col("close") / previous - 1).alias("back"))
     made = back.group_by(MARKET).agg(
@@ -215,9 +221,7 @@ def test_minutes_without_trades_are_filled(desk: Desk) -> None:
         "SELECT window_start, close, volume FROM gold_ohlcv_1m WHERE exchange = 'binance_usdm' AND symbol = 'ETHUSDT'"
         " ORDER BY window_start WITH FILL STEP toIntervalMinute(1) INTERPOLATE (close)"
     )
-    minutes = candles(desk.trades, "1m").filter(
-        pl.col("exchange") == "binance_usdm", pl.col("symbol") == "ETHUSDT"
-    )
+    minutes = candles(desk.trades, "1m").filter(pl.col("exchange") == "binance_usdm", pl.col("symbol") == "ETHUSDT")
     filled = minutes.select("window_start", "close", "volume").upsample("window_start", every="1m")
     assert filled.height > 2 * minutes.height
     assert_close(found, filled.with_columns(pl.col("close").forward_fill(), pl.col("volume").fill_null(0.0)))
@@ -237,13 +241,17 @@ def test_arithmetic_on_trades(desk: Desk, view: str) -> None:
     typed = ", ".join(f"{sql} AS {name}" for name, sql in cells.items())
     found = desk.ask(f"SELECT exchange, symbol, side, {typed} FROM {table} GROUP BY exchange, symbol, side")
     price, quantity, quote = pl.col("price"), pl.col("quantity"), pl.col("quote_volume")
-    made = nearest(desk.trades).group_by(*MARKET, "side").agg(
-        (quote.sum() / quantity.sum()).alias("vwap"),
-        (price * quantity).sum().alias("turnover"),
-        ((price * quantity).sum() / quantity.sum()).alias("weighted"),
-        price.mean().alias("mean"),
-        price.std().alias("deviation"),
-        (price * quantity).max().alias("largest"),
+    made = (
+        nearest(desk.trades)
+        .group_by(*MARKET, "side")
+        .agg(
+            (quote.sum() / quantity.sum()).alias("vwap"),
+            (price * quantity).sum().alias("turnover"),
+            ((price * quantity).sum() / quantity.sum()).alias("weighted"),
+            price.mean().alias("mean"),
+            price.std().alias("deviation"),
+            (price * quantity).max().alias("largest"),
+        )
     )
     assert_close(found.with_columns(pl.col("side").cast(pl.String)), made)
 
@@ -290,7 +298,12 @@ def test_every_view_loads_as_numbers(desk: Desk, tmp_path: Path) -> None:
         for reader, table in tables.items():
             for name in numeric:
                 column = table[name]
-                assert column.dtype.is_numeric() or column.null_count() == column.len(), (view, reader, name, column.dtype)
+                assert column.dtype.is_numeric() or column.null_count() == column.len(), (
+                    view,
+                    reader,
+                    name,
+                    column.dtype,
+                )
                 assert column.cast(pl.Float64).to_list() == exact[name], (view, reader, name)
         if view == FRAMES["1m"].view:
             assert tables["polars parquet"].schema["is_closed"] == pl.Boolean

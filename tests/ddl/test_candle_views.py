@@ -65,7 +65,8 @@ def test_a_candle_is_closed_when_a_later_trade_or_the_clock_says_so(
         found = ask(
             engine,
             warehouse,
-            f"SELECT symbol, toUnixTimestamp64Second(window_start), is_closed FROM {view} WHERE exchange = '{exchange}'",
+            f"SELECT symbol, toUnixTimestamp64Second(window_start), is_closed FROM {view}"
+            f" WHERE exchange = '{exchange}'",
         )
         after = datetime.now(UTC)
         closed = {(str(row[0]), int(str(row[1]))): row[2] for row in found}
@@ -82,23 +83,29 @@ def test_a_candle_is_closed_when_a_later_trade_or_the_clock_says_so(
 
 
 def test_a_candle_is_complete_unless_a_gap_touches_it(engine: Engine, warehouse: Settings) -> None:
-    """Against the definition, gap by gap, over gaps of microseconds and of weeks, on edges of windows and beside them."""
+    """Against the definition, gap by gap, over gaps of microseconds and of weeks, on windows' edges and beside."""
     dice, exchange = random.Random(20261128), next(_exchanges)
     origin = datetime(2025, 3, 9, 22, 30, tzinfo=UTC)
     moments = [origin + timedelta(seconds=dice.randrange(40 * 86_400)) for _ in range(1500)]
     rows = [(dice.choice(["AAA", "BBB", "CCC"]), "1", moment) for moment in moments]
     engine.insert(
-        f"{warehouse.clickhouse_database}.silver_trades", trades(exchange, rows), ", max_partitions_per_insert_block = 0"
+        f"{warehouse.clickhouse_database}.silver_trades",
+        trades(exchange, rows),
+        ", max_partitions_per_insert_block = 0",
     )
     gaps = []
     for number in range(60):
         start = floor(dice.choice(moments), dice.choice(TIMEFRAMES)) + timedelta(
             microseconds=dice.choice([0, 1, -1, dice.randrange(10**9)])
         )
-        length = timedelta(microseconds=dice.choice([0, 1, 10**6, 6 * 10**7, 10**9, 86_400 * 10**6]) * dice.randint(1, 3))
+        length = timedelta(
+            microseconds=dice.choice([0, 1, 10**6, 6 * 10**7, 10**9, 86_400 * 10**6]) * dice.randint(1, 3)
+        )
         state = dice.choice(["healed", "healed", "open", "unfillable"])
         gaps.append((exchange, dice.choice(["AAA", "BBB"]), str(number), start, start + length, state, start))
-    gaps.append((exchange, "BBB", "long", origin + timedelta(days=20), origin + timedelta(days=33), "unfillable", origin))
+    gaps.append(
+        (exchange, "BBB", "long", origin + timedelta(days=20), origin + timedelta(days=33), "unfillable", origin)
+    )
     schema = ["exchange", "symbol", "from_id", "from_time", "to_time", "state", "detected_at"]
     frame_of_gaps = pl.DataFrame(gaps, schema=schema, orient="row")
     engine.insert(f"{warehouse.clickhouse_database}.producer_gaps_log", frame_of_gaps)
@@ -113,9 +120,7 @@ def test_a_candle_is_complete_unless_a_gap_touches_it(engine: Engine, warehouse:
         for symbol, second, is_complete in found:
             start = datetime.fromtimestamp(int(str(second)), UTC)
             end = start + timedelta(seconds=frame.seconds)
-            touched = any(
-                gap[1] == symbol and gap[5] != "healed" and gap[3] < end and gap[4] >= start for gap in gaps
-            )
+            touched = any(gap[1] == symbol and gap[5] != "healed" and gap[3] < end and gap[4] >= start for gap in gaps)
             assert is_complete is not touched, (frame.code, symbol, start)
             answers.add((symbol, is_complete))
         assert {("AAA", True), ("AAA", False), ("BBB", False), ("CCC", True)} <= answers
@@ -151,7 +156,8 @@ def test_a_look_at_one_market_reads_one_market(engine: Engine, warehouse: Settin
     """The conditions reach the primary key and the partitions, for all columns and for a few."""
     database, exchange = warehouse.clickhouse_database, next(_exchanges)
     engine.execute(
-        f"INSERT INTO {database}.silver_trades (exchange, symbol, trade_id, price, quantity, quote_volume, timestamp, side)"
+        f"INSERT INTO {database}.silver_trades"
+        " (exchange, symbol, trade_id, price, quantity, quote_volume, timestamp, side)"
         f" SELECT '{exchange}', concat('M', leftPad(toString(number % 40), 3, '0')), toString(number), 1, 1, 1,"
         " toDateTime64(1760054400 + intDiv(number, 40) * 60, 6, 'UTC'), 'BUY' FROM numbers(57600 * 2)"
         " SETTINGS max_partitions_per_insert_block = 0"

@@ -100,7 +100,9 @@ def candles_of(engine: Engine, warehouse: Settings, timeframe: Timeframe, exchan
     return [(*row[:2], *(plain(Decimal(cell)) for cell in row[2:])) for row in rows]
 
 
-def doubles_of(engine: Engine, warehouse: Settings, timeframe: Timeframe, exchange: str) -> list[tuple[str | float, ...]]:
+def doubles_of(
+    engine: Engine, warehouse: Settings, timeframe: Timeframe, exchange: str
+) -> list[tuple[str | float, ...]]:
     rows = engine.execute(
         "SELECT symbol, toString(toUnixTimestamp64Second(window_start)), open, high, low, close, volume, quote_volume,"
         f" trade_count, buy_volume, sell_volume FROM {warehouse.clickhouse_database}.{timeframe.view}"

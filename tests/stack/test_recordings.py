@@ -97,7 +97,9 @@ def test_every_recording_gives_the_true_candles(stack: Path, medallion: Medallio
         assert len(doubles) == len(candles)
         for row in doubles:
             exact = candles[row["exchange"], row["symbol"], row["window_start"]]
-            assert {cell: float(row[cell]) for cell in truth.CELLS} == {cell: float(exact[cell]) for cell in truth.CELLS}
+            assert {cell: float(row[cell]) for cell in truth.CELLS} == {
+                cell: float(exact[cell]) for cell in truth.CELLS
+            }
 
     # 15,863 of the combined stream were sent before, and Kraken re-sent 49 after its reconnect.
     assert rows(medallion, stack, "SELECT count() AS n FROM duplicate_trades") == [{"n": str(15_863 + 49)}]
