@@ -1,8 +1,8 @@
 """Views in ClickHouse that show hot and cold rows as one table: `silver_trades_all`, `gold_ohlcv_<tf>[_exact]_all`.
 
 They are made by the first offload run, since only the catalog knows where the cold tables are, and made again when that
-place or their definition changes. They follow the cold tables by their hints (`offload.hint`), and what has left the hot
-tables by `left_partitions`, which the gate writes.
+place or their definition changes. They follow the cold tables by their hints (`offload.hint`), and what has left the
+hot tables by `left_partitions`, which the gate writes.
 """
 
 from __future__ import annotations
