@@ -11,7 +11,6 @@ from requests.adapters import HTTPAdapter
 from config.errors import MedallionError
 from config.markets import Markets
 
-
 #: The longest list that an exchange serves is below 10 MiB.
 _LIST_BYTES = 64 * 2**20
 _PIECE_BYTES = 65_536

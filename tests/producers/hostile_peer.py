@@ -125,4 +125,4 @@ if __name__ == "__main__":
         outcome = _market_list(where)
     else:
         outcome = asyncio.run({"rest": _rest, "unified": _unified_rest, "frames": _frames}[what](where))
-    print(json.dumps({"outcome": outcome, "grown": peak_bytes() - before}))
+    sys.stdout.write(json.dumps({"outcome": outcome, "grown": peak_bytes() - before}))
