@@ -62,7 +62,8 @@ WITH
             '\x01\x02', ''), '\x01\x02', '""')
     ) AS document,
     JSONExtract(document, 'Tuple(exchange String, symbol String, trade_id String, price String, quantity String, timestamp String, side String, sequence String, received_at String)') AS envelope,
-    toInt64OrZero(envelope.received_at) AS received_micros
+    toInt64OrZero(envelope.received_at) AS received_micros,
+    ifNull(toUnixTimestamp64Milli(queue._timestamp_ms), toInt64(0)) AS published_ms
 SELECT
     envelope.exchange AS exchange,
     envelope.symbol AS symbol,
@@ -76,7 +77,7 @@ SELECT
     queue._topic AS _topic,
     toUInt32(queue._partition) AS _partition,
     queue._offset AS _offset,
-    ifNull(toDateTime64(queue._timestamp_ms, 3, 'UTC'), toDateTime64(0, 3, 'UTC')) AS published_at,
+    fromUnixTimestamp64Milli({{ sql.bounded_ms('published_ms') }}, 'UTC') AS published_at,
     {{ sql.micros_or_epoch('received_micros') }} AS received_at,
     now64(6, 'UTC') AS ingested_at
 FROM {{ db }}.trades_raw_queue AS queue;

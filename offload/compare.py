@@ -89,14 +89,13 @@ def file_arguments(table: Table, paths: Sequence[str], types: str) -> list[str]:
     return found
 
 
-def sorting_key(hot: HotStore, cold: ColdTable) -> str:
-    """The hot table's sorting key, by which it tells what to merge, as SQL."""
-    return str(hot.rows(render("sorting_key.sql"), {"hot": cold.hot})[0]["sorting_key"])
-
-
 def merge_key(hot: HotStore, cold: ColdTable) -> str:
-    """The same over cold rows: the key prints published_at, which has ms in the hot table and µs in the cold one."""
-    return sorting_key(hot, cold).replace("published_at", "CAST(published_at, 'DateTime64(3, \\'UTC\\')')")
+    """The hot table's sorting key, by which it tells what to merge, as SQL over hot or cold rows.
+
+    The key prints published_at: it has ms in the hot table, µs in the cold one, and in both is to be bounded.
+    """
+    key = str(hot.rows(render("sorting_key.sql"), {"hot": cold.hot})[0]["sorting_key"])
+    return key.replace("published_at", render("kafka_time.sql", column="published_at"))
 
 
 def _pieces(names: Sequence[str]) -> list[Sequence[str]]:

@@ -16,7 +16,7 @@ from pyiceberg.table import Table
 
 from config.settings import Settings
 from offload.catalog import ensure_tables, open_catalog
-from offload.compare import MODULUS, Sums, cold_sources, merge_key, sorting_key, sums_of
+from offload.compare import MODULUS, Sums, cold_sources, merge_key, sums_of
 from offload.export import select_of
 from offload.hot import ClickHouseHttp, HotStore, Parameters
 from offload.late import SilverState, is_confirmed
@@ -211,4 +211,4 @@ def _cold_source(hot: HotStore, table: Table, cold: ColdTable, part: Slice, sele
 
 def _superseded(hot: HotStore, cold: ColdTable, files: str) -> str:
     names = {"hot": cold.hot, "arrival": cold.arrival, "source": files}
-    return render("superseded.sql", **names, sorting_key=sorting_key(hot, cold), cold_key=merge_key(hot, cold))
+    return render("superseded.sql", **names, merge_key=merge_key(hot, cold))

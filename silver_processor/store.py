@@ -19,6 +19,7 @@ from urllib3.exceptions import HTTPError
 
 from config.connections import clickhouse_http
 from config.settings import Settings
+from schemas.kafka_time import bounded_ms
 from silver_processor.by_market import Market
 from silver_processor.patience import Patience
 from silver_processor.paused import PausedError
@@ -183,7 +184,7 @@ class Store:
             for piece in part.sort("raw_offset").iter_slices(_COORDINATES_A_QUERY):
                 answer = self._select(_PAYLOADS, _payload_parameters(str(topic), partition, piece), text=False)
                 for row in answer.to_pylist():
-                    place = (str(topic), int(str(partition)), row["_offset"], row["published_ms"])
+                    place = (str(topic), int(str(partition)), row["_offset"], bounded_ms(row["published_ms"]))
                     found[place] = Payload(row["payload"], row["payload_bytes"])
         return found
 
