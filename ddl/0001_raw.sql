@@ -7,9 +7,9 @@ CREATE TABLE IF NOT EXISTS {{ db }}.trades_raw_queue{{ on_cluster }}
 )
 ENGINE = Kafka
 SETTINGS
-    kafka_broker_list = '{{ kafka_brokers }}',
-    kafka_topic_list = '{{ raw_topics | join(',') }}',
-    kafka_group_name = '{{ raw_consumer_group }}',
+    kafka_broker_list = {{ kafka_brokers | literal }},
+    kafka_topic_list = {{ raw_topics | join(',') | literal }},
+    kafka_group_name = {{ raw_consumer_group | literal }},
     kafka_format = 'RawBLOB',
     kafka_flush_interval_ms = {{ kafka_flush_interval_ms }},
     kafka_max_block_size = {{ kafka_max_block_rows }},

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from pyiceberg.table import Table
 
+from ddl.quoting import UNREADABLE, quote_name, quote_string
 from offload.errors import WarehouseError
 from offload.hot import HotStore, Parameters
-from offload.server_paths import GLOB_CHARACTERS, file_function, server_path
+from offload.server_paths import file_function, server_path
 from offload.tables import ColdTable
 from offload.templates import render
 
@@ -63,7 +64,7 @@ def cold_sources(hot: HotStore, table: Table, paths: Sequence[str], select: str,
     if not paths:
         return []
     structure = hot.rows(render("describe.sql", select=select), span)
-    types = ", ".join(f"`{row['name']}` {row['type']}" for row in structure)
+    types = ", ".join(f"{quote_name(row['name'])} {row['type']}" for row in structure)
     function = file_function(table)
     return [
         render("cold_files.sql", function=function, arguments=arguments)
@@ -79,13 +80,12 @@ def file_arguments(table: Table, paths: Sequence[str], types: str) -> list[str]:
     """
     root = f"{table.location()}/data/"
     base = server_path(table, root)
-    if any(GLOB_CHARACTERS & set(path.removeprefix(root)) for path in paths):
-        raise WarehouseError(f"ClickHouse cannot read a file below {root}: its name has one of *?{{}}[],.")
-    quoted = types.replace("'", "\\'")
+    if any((UNREADABLE | {","}) & set(path.removeprefix(root)) for path in paths):
+        raise WarehouseError(f"ClickHouse cannot read a file below {root}: its name has one of *?{{}}[]\\#,.")
     found = []
     for some in _pieces(sorted(path.removeprefix(root) for path in paths)):
         chosen = some[0] if len(some) == 1 else "{" + ",".join(some) + "}"
-        found.append(f"'{base}{chosen}', 'Parquet', '{quoted}'")
+        found.append(f"{quote_string(base + chosen)}, 'Parquet', {quote_string(types)}")
     return found
 
 

@@ -34,7 +34,9 @@ from offload.tiers import EARLIEST_US, LATEST_US
 from offload.union_views import announce
 
 State = Literal["young", "confirmed", "held", "dropped", "kept"]
-_NO_DAY = "no day: an earlier version took a Kafka timestamp in another unit for ms; Iceberg has its rows by their right day"
+_NO_DAY = (
+    "no day: an earlier version took a Kafka timestamp in another unit for ms; Iceberg has its rows by their right day"
+)
 
 
 class PartitionVerdict(BaseModel):
@@ -95,7 +97,9 @@ class _Gate:
         table, kept = retention.table, timedelta(days=retention.days)
         part = hot_partition(partition)
         if part is None:
-            return PartitionVerdict(table=table, partition=partition, state="kept", rows=0, expires_at=None, why=_NO_DAY)
+            return PartitionVerdict(
+                table=table, partition=partition, state="kept", rows=0, expires_at=None, why=_NO_DAY
+            )
         if instant(part.from_us) + kept > self._now:
             return PartitionVerdict(table=table, partition=partition, state="young", rows=0, expires_at=None)
         sql = render("hot_age.sql", table=table, event=retention.event_time, arrival=retention.arrival_time)
@@ -227,6 +231,10 @@ def close_gate(
     cold_of = {_state_table(cold): cold for cold in TABLES}
     chosen = [entry for entry in load_layers().all_retention if not tables or entry.table in tables]
     return GateReport(verdicts=tuple(v for entry in chosen for v in gate.judge(entry, cold_of[entry.table])))
+
+
+def _kept(table: str, partition: str) -> PartitionVerdict:
+    return PartitionVerdict(table=table, partition=partition, state="kept", rows=0, expires_at=None, why=_NO_DAY)
 
 
 def leaving(name: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ddl.quoting import quote_name, quote_string
 from ddl.render import MIGRATIONS_FOLDER
 
 _ENVIRONMENT = Environment(
@@ -16,6 +17,7 @@ _ENVIRONMENT = Environment(
     trim_blocks=True,
     autoescape=False,  # noqa: S701 - SQL, and only constants of ours are rendered
 )
+_ENVIRONMENT.filters |= {"literal": quote_string, "name": quote_name}
 
 
 def render(name: str, **context: Any) -> str:

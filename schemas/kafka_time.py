@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# 2200-01-01 in ms since the epoch: ClickHouse's DateTime64, Arrow, Iceberg (µs), Python and pandas (ns) have all before.
+# 2200-01-01 in ms since the epoch. ClickHouse's DateTime64, Arrow, Iceberg (µs), Python and pandas (ns) go further.
 _END = 7_258_118_400_000
 
 

@@ -8,7 +8,7 @@
 
 {#- Coordinates as the hot tables type them; `of` names the layer, `tier` where the row was read. -#}
 {% macro place(of, tier, topic, partition, offset, arrived, named, source) -%}
-SELECT '{{ of }}' AS layer, '{{ tier }}' AS tier, toString({{ topic }}) AS topic, toUInt32({{ partition }}) AS partition,
+SELECT {{ of | literal }} AS layer, {{ tier | literal }} AS tier, toString({{ topic }}) AS topic, toUInt32({{ partition }}) AS partition,
                toUInt64({{ offset }}) AS offset, {{ sql.kafka_time('source.published_at') }} AS published_at,
                {{ 'toString(exchange)' if named else "''" }} AS layer_exchange,
                {{ 'toString(symbol)' if named else "''" }} AS layer_symbol,
