@@ -1,4 +1,4 @@
-"""Whatever a message and its metadata are, and whatever the data folder is called: no layer stands still, none loses it.
+"""Whatever a message and its metadata are, and whatever the data folder is called: no layer stops, none loses it.
 
 `METADATA_SEED` draws other messages.
 """
@@ -18,15 +18,14 @@ from confluent_kafka import Producer
 from cli.context import load_settings
 from config.settings import Settings
 from offload.catalog import ensure_tables, open_catalog
+from offload.from_raw import rederive_from_raw
 from offload.gate import close_gate
 from offload.hot import ClickHouseHttp
 from offload.lineage import stream_lineage
 from offload.pins import Pins
-from offload.rederive import rederive
 from offload.run import run
 from offload.trace import Tracer
 from offload.union_views import follow
-from offload.verify import verify
 from producers.envelope import Envelope
 from tests.cli.conftest import Running
 
@@ -94,6 +93,7 @@ def produce(settings: Settings) -> int:
     return sent
 
 
+@pytest.mark.timeout(900)
 def test_any_metadata_in_any_folder(odd: Running) -> None:
     settings = load_settings(odd.folder)
     sent = produce(settings)
@@ -106,27 +106,22 @@ def test_any_metadata_in_any_folder(odd: Running) -> None:
         {},
     )
     assert (raw["messages"], raw["places"]) == (sent, sent)
-    assert 0 <= raw["first"]
+    assert raw["first"] >= 0
     assert raw["last"] < END_MS
     run(settings, until_now=True)
-    run(settings, until_now=True)
-    compared = verify(settings)
-    assert compared.ok
-    assert compared.complete
-    assert {t.table: t.hot_rows for t in compared.tables}["raw_trades"] == sent
-    # The commands say the same, and what they compared.
+    # The command says what it compared.
     told = odd.json("lineage", "verify", "--strict")
     assert (told["holds"], told["counted"]["messages"], told["cold"]["complete"]) == (True, sent, True)
-    assert odd.json("offload", "verify", "--strict")["ok"]
+    assert {table["table"]: table["hot_rows"] for table in told["cold"]["tables"]}["raw_trades"] == sent
     assert len(odd.json("dlq", "list", "--limit", "10000")) > 0
     # Repeated by today's rules the day is the same, also from Raw.
-    for day in rederive(settings, DAY, DAY + timedelta(days=1)):
+    redone = rederive_from_raw(settings, DAY, DAY + timedelta(days=1))
+    assert [day.exchange for day in redone.days] == ["binance"]
+    for day in redone.days:
         assert (day.added, day.removed, day.altered, day.unfounded, day.letters_added) == (0, 0, 0, 0, 0)
-    odd.run("rederive", "--from", "2024-08-08", "--to", "2024-08-09", "--from-layer", "raw")
     # Another tool's reader, by the views over the folder.
     assert not any(view.created for view in follow(settings))
-    database = Pins(settings).create("any").name
-    assert database == "any"
+    Pins(settings).create("any")
     pinned = Pins(settings).publish("any")
     assert hot.rows(f"SELECT count() AS rows FROM {pinned}.raw_trades", {}) == [{"rows": sent}]
     places = traced(settings)
