@@ -17,6 +17,7 @@ from confluent_kafka import Producer
 
 from cli.context import load_settings
 from config.settings import Settings
+from deploy.embedded.layout import DataDir, StackError
 from offload.catalog import ensure_tables, open_catalog
 from offload.from_raw import rederive_from_raw
 from offload.gate import close_gate
@@ -142,3 +143,10 @@ def traced(settings: Settings) -> list[tuple[str, int, int, datetime] | None]:
     assert {trace.fate for trace in traces} == {"silver"}
     assert not any(trace.changes for trace in traces)
     return [trace.coordinates for trace in traces]
+
+
+def test_a_folder_that_clickhouse_cannot_read_is_refused(tmp_path: Path) -> None:
+    for character in "*?{}[]\\#":
+        with pytest.raises(StackError, match="choose another one with --data-dir"):
+            DataDir(tmp_path / f"a{character}b").create()
+    assert list(tmp_path.iterdir()) == []
