@@ -5,9 +5,9 @@
 {% if not cluster %}
 {% for table in ('duplicate_trades', 'dlq_trades_log') %}
 INSERT INTO {{ db }}.{{ table }}
-SELECT * REPLACE ({{ sql.kafka_time('published_at') }} AS published_at)
-FROM {{ db }}.{{ table }}
-WHERE {{ sql.is_no_kafka_time('published_at') }}
+SELECT * REPLACE ({{ sql.kafka_time('stored.published_at') }} AS published_at)
+FROM {{ db }}.{{ table }} AS stored
+WHERE {{ sql.is_no_kafka_time('stored.published_at') }}
 SETTINGS max_partitions_per_insert_block = 0;
 
 ALTER TABLE {{ db }}.{{ table }}
