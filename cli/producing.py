@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -11,6 +12,7 @@ import requests
 from cli.context import print_table
 from config.errors import MedallionError
 from producers.presence import STALE_S, ProducerState, read_state
+from producers.standings import State
 
 _TIMEOUT_S = 5.0
 
@@ -52,13 +54,14 @@ def print_producers(states: Sequence[ProducerState]) -> None:
     """One line a producer."""
     print_table(
         "Producers",
-        ("exchange", "pid", "connections", "stream breaker", "REST breaker", "trades", "undelivered", "open gaps",
-         "disconnects", "trouble"),
+        ("exchange", "pid", "connections", "symbols", "stream breaker", "REST breaker", "trades", "undelivered",
+         "open gaps", "disconnects", "trouble"),
         [
             (
                 state.exchange,
                 str(state.pid),
                 f"{state.connections} of {state.lanes}",
+                _symbols(state),
                 state.breakers.get("stream", ""),
                 state.breakers.get("rest", ""),
                 state.trades,
@@ -71,3 +74,9 @@ def print_producers(states: Sequence[ProducerState]) -> None:
         ],
         empty="none runs here",
     )  # fmt: skip
+
+
+def _symbols(state: ProducerState) -> str:
+    """How many stand how: `2 streaming, 1 refused`."""
+    counts = Counter(state.symbol_states.values())
+    return ", ".join(f"{counts[one]:,} {one}" for one in State if counts[one])
