@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 import requests
 
-from cli.context import print_table
+from cli.context import out, print_table
 from config.errors import MedallionError
 from producers.presence import STALE_S, ProducerState, read_state
 from producers.standings import State
@@ -51,7 +51,7 @@ def as_json(states: Sequence[ProducerState]) -> list[dict[str, object]]:
 
 
 def print_producers(states: Sequence[ProducerState]) -> None:
-    """One line a producer."""
+    """One line a producer, then one a trouble."""
     print_table(
         "Producers",
         ("exchange", "pid", "connections", "symbols", "stream breaker", "REST breaker", "trades", "undelivered",
@@ -68,12 +68,15 @@ def print_producers(states: Sequence[ProducerState]) -> None:
                 state.undelivered,
                 state.gaps_open,
                 state.disconnects,
-                "; ".join(troubles(state).values()),
+                ", ".join(troubles(state)),
             )
             for state in states
         ],
         empty="none runs here",
     )  # fmt: skip
+    for state in states:
+        for words in troubles(state).values():
+            out.print(f"{state.exchange} (pid {state.pid}): {words}", soft_wrap=True, markup=False)
 
 
 def _symbols(state: ProducerState) -> str:

@@ -68,6 +68,8 @@ class Subscriptions:
         self._asked: dict[int, _Asked] = {}
         self._number = 0
         self._tries: dict[str, int] = {}
+        # One message at a time: an answer that names nobody could be to any.
+        self._is_careful = not exchange.answers_each_symbol
         self._symbols = symbols
         for symbol, refusal in refusals.items():
             standings.refused(symbol, refusal.words)
@@ -91,7 +93,9 @@ class Subscriptions:
         """The messages to send now."""
         self._give_up_waiting(now_s)
         ready = [one for one in self._planned if one.due_s <= now_s]
-        self._planned = [one for one in self._planned if one.due_s > now_s]
+        if self._is_careful:
+            ready = ready[: 0 if self._asked else 1]
+        self._planned = [one for one in self._planned if one not in ready]
         messages = []
         for one in ready:
             # What streams meanwhile needs no question.
@@ -174,6 +178,7 @@ class Subscriptions:
         self._planned.append(_Planned([symbol], now_s + self._patience.again_s))
         for message in self._asked.values():
             message.symbols = [one for one in message.symbols if one != symbol]
+        self._forget_answered()
         if is_new:
             self._log.error("symbol refused", symbol=symbol, words=words, again_in_s=self._patience.again_s)
 
@@ -183,6 +188,9 @@ class Subscriptions:
             self._tries.pop(symbol, None)
         for message in self._asked.values():
             message.symbols = [one for one in message.symbols if one not in symbols]
+        self._forget_answered()
+
+    def _forget_answered(self) -> None:
         self._asked = {number: message for number, message in self._asked.items() if message.symbols}
 
     def _ask_again(self, message: _Asked, now_s: float) -> None:
@@ -190,17 +198,16 @@ class Subscriptions:
         if message.symbols:
             self._planned.append(_Planned(message.symbols, now_s))
             message.symbols = []
-        self._answered([])
+        self._forget_answered()
 
     def _halve(self, message: _Asked, now_s: float) -> None:
         half = (len(message.symbols) + 1) // 2
         self._planned += [_Planned([*part], now_s) for part in chunks(message.symbols, half)]
         message.symbols = []
-        self._answered([])
+        self._forget_answered()
 
     def _message(self, answer: Answer) -> _Asked | None:
         """The one that the answer is to: of its number, or that asked for what it names, or the oldest."""
-        self._answered([])
         if answer.number is not None:
             return self._asked.get(answer.number)
         named = [*(answer.symbols or ())]
@@ -215,6 +222,7 @@ class Subscriptions:
         if not late:
             return
         self.look(now_s)
+        self._is_careful = True
         for message in [one for one in late if one.symbols]:
             words = f"no answer to its subscription within {self._patience.answer_s:g} s"
             for symbol in message.symbols:
@@ -229,7 +237,7 @@ class Subscriptions:
             wait_s = min(self._patience.answer_s * 2**tries, self._patience.again_s)
             self._planned.append(_Planned([symbol], now_s + wait_s))
             message.symbols = []
-        self._answered([])
+        self._forget_answered()
 
 
 def named_in(words: str, symbols: Sequence[str]) -> list[str]:
