@@ -245,5 +245,5 @@ def named_in(words: str, symbols: Sequence[str]) -> list[str]:
     return [
         symbol
         for symbol in symbols
-        if re.search(rf"(?<![\w/-]){re.escape(symbol)}(?![\w/-])", words, re.IGNORECASE) is not None
+        if re.search(rf"(?<![\w/-]){re.escape(symbol)}(?![\w/-]|:\w)", words, re.IGNORECASE) is not None
     ]

@@ -27,7 +27,7 @@ class Polling:
         """Waits `pause_s` between two rounds."""
         self._rest, self._feeding, self._pause_s = rest, feeding, pause_s
         self._unseen = Unseen()
-        self._standings = Standings((), feeding.limits.silent_s)
+        self._standings = Standings(feeding.symbols, feeding.limits.silent_s)
         #: Of symbols whose last request failed: how often in a row, and when (on the monotonic clock) to ask again.
         self._tries: dict[str, int] = {}
         self._due_s: dict[str, float] = {}

@@ -102,6 +102,16 @@ class Stream:
             # ccxt does not tell which symbols it carried.
             self._fails(self._symbols)
 
+    def rejected(self, error: object) -> None:
+        """The exchange said no: perhaps to a symbol, whose watcher ccxt may have left waiting."""
+        refused = [symbol for symbol in self._symbols if self._is_refusal(error, symbol)]
+        if not isinstance(error, Exception) or not refused:
+            return
+        for symbol in refused:
+            self._standings.refused(symbol, str(error))
+            for client in [*(self._venue.clients or {}).values()]:
+                client.let_go(self._names(symbol), error)
+
     @property
     def _open(self) -> list[Any]:
         return [one for one in (self._venue.clients or {}).values() if one.isConnected and not one.closed()]
@@ -183,12 +193,13 @@ class Stream:
             if not healthy or time.monotonic() - started < self._feeding.limits.healthy_after_s:
                 raise RestError(str(error)) from error
 
-    def _is_refusal(self, error: BaseException, symbol: str) -> bool:
+    def _is_refusal(self, error: object, symbol: str) -> bool:
         """Whether the exchange says no to this symbol; ccxt often fails all of them with the words about one."""
-        if not isinstance(error, ccxt.ExchangeError):
-            return False
-        market = self._venue.markets.get(symbol, {})
-        return bool(named_in(str(error), [symbol, str(market.get("id") or symbol)]))
+        return isinstance(error, ccxt.ExchangeError) and bool(named_in(str(error), self._names(symbol)))
+
+    def _names(self, symbol: str) -> list[str]:
+        """ccxt's, and the exchange's own."""
+        return [symbol, str(self._venue.markets.get(symbol, {}).get("id") or symbol)]
 
     def _fails(self, symbols: Sequence[str]) -> None:
         self._standings.lost(symbols)
