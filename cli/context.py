@@ -104,6 +104,9 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form here: add one to cli.context._plain")
 
 
+_BLANKS = {" ": "␣"}
+
+
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "nothing") -> None:
     """A table for people; numbers to the right."""
     rows = list(rows)
@@ -130,4 +133,15 @@ def _cell(value: object) -> str:
         return value.strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, date):
         return value.isoformat()
-    return "" if value is None else str(value)
+    return "" if value is None else blanks_shown(str(value))
+
+
+def blanks_shown(text: str) -> str:
+    """`text` with the blanks at its ends visible: `BTCUSDT␣` is another symbol than `BTCUSDT`."""
+    core = text.strip()
+    if len(core) == len(text):
+        return text
+    start = len(text) - len(text.lstrip())
+    ends = text[:start], text[start + len(core) :]
+    before, after = ("".join(_BLANKS.get(one, ascii(one)[1:-1]) for one in end) for end in ends)
+    return before + core + after
