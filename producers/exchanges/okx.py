@@ -104,20 +104,26 @@ def parse(frame: bytes) -> Parsed:
         return Control(PONG)
     message = _frame.decode(frame)
     event = text(message.event)
+    if event:
+        return _said(message, event)
+    channel = text(_argument.decode(message.arg).channel)
+    if channel in _TRADE_CHANNELS:
+        records = [_trade(element) for element in elements(message.data)]
+        return Trades(records) if records else Control(NO_TRADES)
+    if channel in _OTHER_CHANNELS:
+        return Control(channel)
+    # What follows the name is the candle's length, or anything at all: it is no label of a metric.
+    return next((Control(name) for name in _CANDLES if channel.startswith(name)), UNRECOGNISED)
+
+
+def _said(message: _Frame, event: str) -> Parsed:
     if event == "subscribe":
         instrument = text(members(message.arg).get("instId", ABSENT))
         return Control(ACK, Answer((instrument,) if instrument else None, counter(message.id)))
     if event == "error":
         # Which instrument is meant is in the words.
         return refusal(text(message.msg), None, counter(message.id))
-    if event:
-        return Control(_EVENTS[event]) if event in _EVENTS else UNRECOGNISED
-    channel = text(_argument.decode(message.arg).channel)
-    if channel in _TRADE_CHANNELS:
-        records = [_trade(element) for element in elements(message.data)]
-        return Trades(records) if records else Control(NO_TRADES)
-    known = channel in _OTHER_CHANNELS or channel.startswith(_CANDLES)
-    return Control(channel) if known else UNRECOGNISED
+    return Control(_EVENTS[event]) if event in _EVENTS else UNRECOGNISED
 
 
 def _trade(raw: Raw) -> Trade:

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.context import blanks_shown, print_table
+from cli.context import print_table, shown
 
 
 def test_a_symbol_with_a_blank_at_an_end_is_told_from_the_one_without(capsys: pytest.CaptureFixture[str]) -> None:
     print_table("Dead letters", ("symbol",), [("BTCUSDT",), ("BTCUSDT ",), (" BTCUSDT",), ("BTC\u00a0",), ("  ",)])
-    shown = [line.rstrip("\n").strip() for line in capsys.readouterr().out.splitlines()]
-    assert shown[4:9] == ["BTCUSDT", "BTCUSDT␣", "␣BTCUSDT", "BTC\\xa0", "␣␣"]
+    lines = [line.rstrip("\n").strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[4:9] == ["BTCUSDT", "BTCUSDT␣", "␣BTCUSDT", "BTC\\xa0", "␣␣"]
 
 
 @given(st.text(st.sampled_from("AB \t\u00a0\u3000")), st.text(st.sampled_from("AB \t\u00a0\u3000")))
 def test_different_texts_stay_different_and_have_no_blank_at_an_end(one: str, other: str) -> None:
-    assert (blanks_shown(one) == blanks_shown(other)) == (one == other)
-    assert blanks_shown(one).strip() == blanks_shown(one)
+    assert (shown(one) == shown(other)) == (one == other)
+    assert shown(one).strip() == shown(one)
