@@ -306,3 +306,12 @@ def test_a_symbol_without_a_trade_for_long_is_silent_and_no_trouble() -> None:
     assert standings.now(399.0)["A"].state is State.ACKNOWLEDGED
     assert standings.now(401.0)["A"].state is State.SILENT
     assert standings.now(401.0)["A"].words == ""
+
+
+def test_the_rest_of_a_refused_message_is_asked_for_at_once() -> None:
+    known, standings = exchange_that(answers_each=False), Standings(["A", "B", "C"], 300.0)
+    talk = Subscriptions(known, ["A", "B", "C"], standings, {}, Patience(10.0, 300.0))
+    assert talk.due(0.0) == ["1 A,B,C"]
+    talk.hear(Control(ERROR, Answer(words="unknown topic t.B")), 0.0)
+    assert talk.due(0.0) == ["2 A,C"]
+    assert standings.state("B") is State.REFUSED
