@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from clickhouse_driver import Client
+from clickhouse_connect.driver import Client
 from rich import box
 from rich.console import Group, RenderableType
 from rich.panel import Panel
