@@ -1,7 +1,4 @@
-"""The SQL files of the cold tier, rendered: identifiers by Jinja, values as ClickHouse query parameters.
-
-They can import the macros of the migrations (`_candles.sql`).
-"""
+"""The SQL files of the cold tier, rendered: identifiers by Jinja, values as ClickHouse query parameters."""
 
 from __future__ import annotations
 
@@ -10,14 +7,17 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ddl.quoting import quote_name, quote_string
 from ddl.render import MIGRATIONS_FOLDER
 
 _ENVIRONMENT = Environment(
+    # The migrations' macros, too: what both say of times and candles is said once.
     loader=FileSystemLoader([Path(__file__).with_name("sql"), MIGRATIONS_FOLDER]),
     undefined=StrictUndefined,
     trim_blocks=True,
     autoescape=False,  # noqa: S701 - SQL, and only constants of ours are rendered
 )
+_ENVIRONMENT.filters |= {"literal": quote_string, "name": quote_name}
 
 
 def render(name: str, **context: Any) -> str:
