@@ -19,11 +19,12 @@ from typer.testing import CliRunner
 
 from cli.backfill import backfill as command
 from config.settings import Settings
-from producers.backfill import BackfillReport, backfill, days
-from producers.dumps import Day, DumpError
+from producers.backfill import DumpReport, backfill, days
+from producers.dumps import Day
 from producers.journal import Journal
 
 ROOT = Path(__file__).resolve().parents[2]
+MIDNIGHT_MS = int(datetime(2024, 8, 9, tzinfo=UTC).timestamp() * 1e3)
 START, END = datetime(2024, 8, 8, tzinfo=UTC), datetime(2024, 8, 10, tzinfo=UTC)
 
 
@@ -53,8 +54,8 @@ def write_dumps(trades: pl.DataFrame, folder: Path, *, micros: bool = False) -> 
 
 def fill(
     wanted: list[Day], start: datetime, end: datetime, settings: Settings, journal: Path, **more: Any
-) -> BackfillReport:
-    with Journal(journal) as steps:
+) -> DumpReport:
+    with Journal(journal, "w") as steps:
         return backfill(wanted, start, end, settings, steps, **more)
 
 
@@ -123,13 +124,14 @@ def test_days_that_are_done_are_skipped_and_a_broken_one_is_named(
     broken.write_bytes(b"PK nothing")
     wanted = days("binance", ["BTCUSDT", "ETHUSDT"], START, END)
     path = tmp_path / "state"
-    with pytest.raises(DumpError, match=r"binance/ETHUSDT/2024-08-08: .*no zip file"):
-        fill(wanted, START, END, settings, path, source=str(tmp_path), workers=1)
-    done = [json.loads(line)["name"] for line in path.read_text().splitlines()]
-    assert [name.split()[0] for name in done] == ["binance/BTCUSDT/2024-08-08"]
+    report = fill(wanted, START, END, settings, path, source=str(tmp_path), workers=1)
+    (failure,) = report.failures
+    assert failure.startswith(f"{broken}: ")
+    assert "no zip file" in failure
+    assert report.published == len(trades.filter((pl.col("s") != "ETHUSDT") | (pl.col("T") >= MIDNIGHT_MS)))
     broken.write_bytes(whole)
     report = fill(wanted, START, END, settings, path, source=str(tmp_path))
-    assert report.skipped == 1
+    assert (report.skipped, report.failures) == (3, [])
     assert published(settings, consume) == expected(trades)
     assert fill(wanted, START, END, settings, path, source=str(tmp_path)).skipped == 4
 

@@ -94,7 +94,7 @@ def run(
         await simulator.wait()
         limits = Limits(requests=Rate(1_000, 1.0), breaker_failures=50)
         url = f"http://127.0.0.1:{port}/{code}/rest"
-        with Journal(journal) as steps:
+        with Journal(journal, "w") as steps:
             done = await RestBackfill(code, SYMBOLS.get(code, ["BTCUSDT"]), start, end, url, limits).run(
                 settings, steps
             )
@@ -151,7 +151,7 @@ def test_what_an_exchange_does_not_serve_is_said_and_noted(
         (note,) = [note for note in notes if note["exchange"] == code]
         assert (note["state"], note["from_time"], note["ids_missing"]) == ("unfillable", start.timestamp() * 1e6, 0)
         assert 0 <= note["to_time"] - (end.timestamp() - newest / RATE) * 1e6 < 2e6 / RATE
-        with Journal(tmp_path / f"{code}.journal") as journal:
+        with Journal(tmp_path / f"{code}.journal", "w") as journal:
             assert not journal.is_done(RestBackfill(code, SYMBOLS.get(code, ["BTCUSDT"]), start, end).tasks[0].name), (
                 "what is not served today may be another day"
             )
@@ -216,15 +216,15 @@ def test_the_command_killed_and_run_again_publishes_everything_and_fetches_littl
 
 
 def test_a_journal_belongs_to_one_process_and_another_file_is_refused(tmp_path: Path) -> None:
-    with Journal(tmp_path / "a") as journal:
+    with Journal(tmp_path / "a", "w") as journal:
         journal.put("x", {"done": True})
-        with pytest.raises(JournalError, match="in use"), Journal(tmp_path / "a"):
+        with pytest.raises(JournalError, match="in use"), Journal(tmp_path / "a", "w"):
             pass
-    with Journal(tmp_path / "a") as journal:
+    with Journal(tmp_path / "a", "w") as journal:
         assert journal.is_done("x")
         assert not journal.is_done("y")
     (tmp_path / "b").write_text("no journal\n")
-    with pytest.raises(JournalError, match="no journal"), Journal(tmp_path / "b"):
+    with pytest.raises(JournalError, match="no journal"), Journal(tmp_path / "b", "w"):
         pass
 
 
