@@ -87,7 +87,8 @@ def read_earlier(
             elif not is_whole:
                 found.unknown.append(symbol)
         for gap in _read_gaps(consumer, settings.gaps_topic, exchange, stop):
-            if gap.state == OPEN and gap.symbol in windows and gap.detected_us < before_us:
+            is_order_known = gap.ids is not None or exchange.ids_of is None
+            if gap.state == OPEN and is_order_known and gap.symbol in windows and gap.detected_us < before_us:
                 found.open.setdefault(gap.symbol, []).append(gap)
         return found
     finally:
@@ -221,12 +222,13 @@ def _read_gaps(consumer: Consumer, topic: str, exchange: Exchange, stop: threadi
         if key not in newest or newest[key].noted_at <= note.noted_at:
             newest[key] = note
     ordered = exchange.ids_of is not None
-    return [_gap(note, ordered) for note in newest.values() if not ordered or (note.from_id + note.to_id).isdecimal()]
+    return [_gap(note, ordered) for note in newest.values()]
 
 
 def _gap(note: GapNote, ordered: bool) -> Gap:
     """Which of its ids were published meanwhile is not noted: all are asked for again."""
-    ids = Ids(int(note.from_id), int(note.to_id)) if ordered else None
+    has_ids = ordered and note.from_id.isdecimal() and note.to_id.isdecimal()
+    ids = Ids(int(note.from_id), int(note.to_id)) if has_ids else None
     return Gap(
         note.exchange_symbol,
         note.from_id,

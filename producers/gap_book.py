@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -118,22 +118,28 @@ class GapBook:
         Raises:
             PublishError: as `found`.
         """
+        self._give_up(symbol, lambda gap: gap.ids is not None and not without(gap.ids.runs, runs))
+        gaps = [
+            Gap(symbol, str(first), str(last), *span_us, last - first + 1, now_us(), Ids(first, last), UNFILLABLE)
+            for first, last in runs
+        ]
+        self.found(symbol, gaps)
+
+    def unreachable(self, symbol: str, span_us: Interval) -> None:
+        """The exchange serves nothing of a span of time; how many trades that are nobody knows.
+
+        Raises:
+            PublishError: as `found`.
+        """
+        self._give_up(symbol, lambda gap: span_us[0] <= gap.to_us <= span_us[1])
+        self.found(symbol, [Gap(symbol, "", "", *span_us, 0, now_us(), state=UNFILLABLE)])
+
+    def _give_up(self, symbol: str, is_lost: Callable[[Gap], bool]) -> None:
         with self._lock:
-            changed = [
-                gap
-                for gap in self._gaps.get(symbol, [])
-                if gap.state == OPEN and gap.ids is not None and not without(gap.ids.runs, runs)
-            ]
-            for gap in changed:
+            lost = [gap for gap in self._gaps.get(symbol, []) if gap.state == OPEN and is_lost(gap)]
+            for gap in lost:
                 gap.state = UNFILLABLE
-            self._tell(changed)
-        self.found(
-            symbol,
-            [
-                Gap(symbol, str(first), str(last), *span_us, last - first + 1, now_us(), Ids(first, last), UNFILLABLE)
-                for first, last in runs
-            ],
-        )
+            self._tell(lost)
 
     def _tell(self, gaps: Sequence[Gap]) -> None:
         for gap in gaps:

@@ -17,7 +17,7 @@ from producers.envelope import BACKFILL, envelopes
 from producers.exchanges.model import Trade, Trades
 from producers.exchanges.rest import Span
 from producers.gap_book import GapBook
-from producers.gaps import UNFILLABLE, Gap, Ids, now_us
+from producers.gaps import Ids, now_us
 from producers.history import History, is_only_newest
 from producers.holes import without
 from producers.journal import DONE, Journal
@@ -194,7 +194,7 @@ class Filling:
         said = []
         self.book.fill(symbol, left.published)
         if left.unreachable is not None:
-            self.book.found(symbol, [Gap(symbol, "", "", *left.unreachable, 0, now_us(), state=UNFILLABLE)])
+            self.book.unreachable(symbol, left.unreachable)
             until = datetime.fromtimestamp(left.unreachable[1] / 1e6, tz=UTC).isoformat()
             why = "older trades are not served"
             if self.source.lacks_key:
