@@ -83,7 +83,9 @@ def replay(
     speed: Annotated[str, typer.Option(help="N times as fast as recorded, or max.")] = "max",
     force: Annotated[
         bool,
-        typer.Option("--force", help="Publish what a damaged file still gives, and files that seem to be no recordings."),
+        typer.Option(
+            "--force", help="Publish what a damaged file still gives, and files that seem to be no recordings."
+        ),
     ] = False,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,

@@ -253,12 +253,12 @@ def remote_checksum(url: str) -> str | None:
         DumpError: it does not answer, or something else does.
     """
     try:
-        with requests.get(f"{url}.CHECKSUM", timeout=_TIMEOUT_S, stream=True) as answer:
+        with _get(f"{url}.CHECKSUM") as answer:
             if answer.status_code == requests.codes.not_found:
                 return None
-            answer.raise_for_status()
+            _check_status(answer)
             return _checksum(f"{url}.CHECKSUM", answer.raw.read(MOST_LINE))
-    except (requests.RequestException, OSError) as error:
+    except (requests.RequestException, HTTPError, OSError) as error:
         raise DumpError(f"{url}.CHECKSUM: {error}; try again later, or give a folder with --source") from error
 
 
@@ -266,8 +266,8 @@ def _fetch(url: str, spool: BinaryIO) -> str:
     """The body as it is sent, on the disk; its SHA-256."""
     digest = hashlib.sha256()
     try:
-        with requests.get(url, timeout=_TIMEOUT_S, stream=True, headers={"Accept-Encoding": "identity"}) as answer:
-            answer.raise_for_status()
+        with _get(url) as answer:
+            _check_status(answer)
             while block := answer.raw.read(_BLOCK):
                 digest.update(block)
                 if spool.tell() + len(block) > _MOST_STORED:
@@ -279,6 +279,19 @@ def _fetch(url: str, spool: BinaryIO) -> str:
         ) from error
     spool.flush()
     return digest.hexdigest()
+
+
+def _get(url: str) -> requests.Response:
+    """A venue serves its files itself: nobody is followed elsewhere."""
+    return requests.get(
+        url, timeout=_TIMEOUT_S, stream=True, headers={"Accept-Encoding": "identity"}, allow_redirects=False
+    )
+
+
+def _check_status(answer: requests.Response) -> None:
+    answer.raise_for_status()
+    if answer.status_code != requests.codes.ok:
+        raise requests.HTTPError(f"HTTP {answer.status_code} instead of the file")
 
 
 def _stored(name: str, file: BinaryIO, sha256: str, checksum: str | None) -> Stored:

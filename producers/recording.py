@@ -74,8 +74,8 @@ class Recording:
                     file.seek(0)
                 except (EOFError, OSError, zlib.error) as error:
                     raise RecordingError(
-                        f"{self.path}: {name} is damaged or cut off ({error}), nothing was published; fetch it again, or"
-                        " publish what can be read of it with --force"
+                        f"{self.path}: {name} is damaged or cut off ({error}), nothing was published; fetch it again,"
+                        " or publish what can be read of it with --force"
                     ) from error
 
     def __iter__(self) -> Iterator[bytes]:
@@ -88,7 +88,7 @@ class Recording:
             while line := self._lines.readline(self._longest + 2):
                 self._number += 1
                 if self._number == 1:
-                    line = line.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901  # as an editor wrote it
+                    line = line.removeprefix(codecs.BOM_UTF8)  # as an editor wrote it
                 if not line.endswith(b"\n") and len(line) > self._longest:
                     self._skip_line()
                 yield line.removesuffix(b"\n").removesuffix(b"\r")[: self._longest]

@@ -57,7 +57,14 @@ def test_every_recording_arrives_whole(
     assert len(values) == summary["trade_records"]
 
 
-@given(st.lists(st.binary(max_size=30).filter(lambda line: b"\n" not in line and not line.endswith(b"\r") and not line.startswith(codecs.BOM_UTF8))), st.data())
+@given(
+    st.lists(
+        st.binary(max_size=30).filter(
+            lambda line: b"\n" not in line and not line.endswith(b"\r") and not line.startswith(codecs.BOM_UTF8)
+        )
+    ),
+    st.data(),
+)
 def test_lines_come_back_verbatim(lines: list[bytes], data: st.DataObject) -> None:
     import tempfile
 
