@@ -125,15 +125,15 @@ def inspect(day: Day, stored: Stored, span: Span) -> Contents:
         DumpError: it is damaged, cut off, out of bounds, of another format or of another day.
     """
     found = Contents()
-    day_from, day_to = day.span_us
+    whole = day.span_us
     is_of_the_day = False
     for row in _rows(day, stored):
         found.rows += 1
         if row.columns is None:
             found.dead += 1
             continue
-        is_of_the_day = is_of_the_day or day_from <= row.time_us < day_to
-        if not _is_asked(row, day, span):
+        is_of_the_day = is_of_the_day or whole[0] <= row.time_us < whole[1]
+        if not _is_asked(row, span, whole):
             found.outside += 1
         elif not found.runs.add(int(row.columns[0]), row.time_us):
             found.repeated += 1
@@ -152,15 +152,15 @@ def messages(day: Day, stored: Stored, span: Span) -> Iterator[Envelope]:
     Raises:
         DumpError: as `inspect`.
     """
+    whole = day.span_us
     for row in _rows(day, stored):
-        if row.columns is None or _is_asked(row, day, span):
+        if row.columns is None or _is_asked(row, span, whole):
             yield _envelope(day, row)
 
 
-def _is_asked(row: _Row, day: Day, span: Span) -> bool:
+def _is_asked(row: _Row, span: Span, whole: Span) -> bool:
     """A row that is of another day than its file's is nobody else's: it is published whatever the span."""
-    start, end = day.span_us
-    return span[0] <= row.time_us < span[1] or not start <= row.time_us < end
+    return span[0] <= row.time_us < span[1] or not whole[0] <= row.time_us < whole[1]
 
 
 def _envelope(day: Day, row: _Row) -> Envelope:
@@ -248,7 +248,7 @@ def _time_us(columns: list[str], width: int) -> int | None:
     number = columns[0]
     if not (number.isascii() and number.isdigit() and len(number) <= 20):
         return None
-    if any(flag.lower() not in _SIDE_OF_BUYER_IS_MAKER for flag in columns[5:]):
+    if columns[5].lower() not in _SIDE_OF_BUYER_IS_MAKER or columns[-1].lower() not in _SIDE_OF_BUYER_IS_MAKER:
         return None
     return event_time_us(columns[4])
 
