@@ -40,11 +40,14 @@ def find(data_dir: Path | None, settings: Settings) -> Warehouse:
         name = f"{broker} {store}"
         return Warehouse(state_folder() / re.sub(r"[^A-Za-z0-9.,-]+", "_", name), name)
     folder = control.find(data_dir).data_dir
-    return Warehouse(folder, _own_name(folder))
+    return Warehouse(folder, own_name(folder))
 
 
-def _own_name(folder: Path) -> str:
-    """In a file that goes with the folder; of two commands that look at the same time one makes it."""
+def own_name(folder: Path) -> str:
+    """Of the stack in a data folder: it is in a file that goes with the folder.
+
+    Of two commands that look at the same time one makes it.
+    """
     path = folder / _ID_FILE
     if not path.exists():
         name = str(uuid.uuid4())

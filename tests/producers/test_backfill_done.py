@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Message
 
+from cli.warehouse import own_name
 from config.settings import Settings
 from producers.backfill import DumpReport, backfill, days
 from producers.dumps import Day
@@ -196,6 +197,17 @@ def test_a_file_that_has_changed_is_read_again_and_another_warehouse_has_read_no
         report = backfill(wanted, start, end, settings, steps, source=str(source))
     assert report.skipped == 0
     assert report.published > 0
+
+
+def test_a_stack_that_is_made_anew_in_the_same_folder_is_another(tmp_path: Path) -> None:
+    folder = tmp_path / "stack"
+    names = []
+    for _ in range(2):
+        folder.mkdir()
+        names.append(own_name(folder))
+        assert own_name(folder) == names[-1]
+        shutil.rmtree(folder)
+    assert names[0] != names[1]
 
 
 @pytest.mark.parametrize("content", ["", "id,price,qty,quote_qty,time,is_buyer_maker\n"])
