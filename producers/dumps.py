@@ -16,7 +16,8 @@ from datetime import UTC, date, datetime, timedelta
 import msgspec
 
 from producers import dump_files
-from producers.dump_files import URL, DumpError, Stored
+from producers.dump_content import DumpError, Stored
+from producers.dump_files import URL
 from producers.envelope import Envelope
 from producers.holes import Runs
 from producers.schedule import event_time_us
