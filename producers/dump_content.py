@@ -22,13 +22,13 @@ _BLOCK = 1 << 20
 #: A trade's row takes some 80 bytes.
 MOST_LINE = 4_096
 #: Trades shrink to a fifth or a tenth; what grows a hundredfold is no list of trades.
-_MOST_GROWTH, _FREE_BYTES = 100, 64 << 20
+_MOST_GROWTH, _FREE_BYTES = 100, 16 << 20
 _MOST_ENTRIES, _MOST_DIRECTORY = 1_000, 1 << 20
 _END, _END_SIZE, _LOCATOR_64, _LOCATOR_SIZE = b"PK\x05\x06", 22, b"PK\x06\x07", 20
 _LONGEST_COMMENT = 65_535
 _NAMES_A_DAY = re.compile(r".+-\d{4}-\d\d(-\d\d)?\.csv", re.IGNORECASE)
-#: What `gzip` and `zipfile` say of bytes that are not theirs; `RuntimeError`: a flag asks for a password, or a method is
-#: not known (`NotImplementedError`).
+#: What `gzip` and `zipfile` say of bytes that are not theirs. `RuntimeError`: a flag asks for a password, or
+#: (`NotImplementedError`) a method is not known.
 _DAMAGE = (EOFError, OSError, zlib.error, zipfile.BadZipFile, RuntimeError, ValueError, struct.error)
 
 
