@@ -12,7 +12,7 @@ from config.settings import Settings
 from producers.envelope import REPLAY, Envelope, envelopes
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import UNRECOGNISED, Parsed
-from producers.publisher import Publisher
+from producers.publisher import Publisher, PublishError
 from producers.recognise import why_not
 from producers.recording import Recording, RecordingError
 from producers.schedule import Schedule, frame_time_us
@@ -69,8 +69,11 @@ def replay(
     started = time.monotonic()
     try:
         for number, path in enumerate(files):
+            before = report.frames
             with Recording(path, longest_message=settings.kafka_max_message_bytes) as recording:
                 _replay_one(recording, exchange, parse, publisher, report, speed, _share(progress, number, len(files)))
+    except PublishError as error:
+        raise PublishError(f"{path}, stopped {report.frames - before:,} messages into it: {error}") from error
     except RecordingError:
         publisher.flush()
         raise

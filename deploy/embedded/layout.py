@@ -159,6 +159,10 @@ class DataDir:
     def write(self, state: StackState) -> None:
         """Publish the state: a reader sees the old file or the new, never half of one. Readable by its owner only."""
         descriptor, name = tempfile.mkstemp(dir=self.path, prefix=".stack-")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(state.model_dump_json(indent=1))
-        Path(name).replace(self.stack_file)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(state.model_dump_json(indent=1))
+            Path(name).replace(self.stack_file)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+            raise
