@@ -139,6 +139,19 @@ class Publisher:
         """Publish something that is about trades and none itself: never waits; its loss is counted and logged."""
         self._notes.put(topic, key, value)
 
+    def flush_notes(self) -> None:
+        """As `flush`, for whoever must not go on without what was noted.
+
+        Raises:
+            PublishError: as `flush`, or a note was refused.
+        """
+        self.flush()
+        if self._notes.lost or self._notes.waiting:
+            raise PublishError(
+                f"{self._notes.lost + self._notes.waiting} notes of gaps were not taken by {self._servers}: check the"
+                f" topic {self._settings.gaps_topic}, then run the same command again"
+            )
+
     def poll(self, timeout_s: float) -> None:
         """Serve acknowledgements, for at most `timeout_s` or until there is one."""
         self._producer.poll(timeout_s)
