@@ -22,7 +22,8 @@ from config.settings import Settings
 # one) would add that to every trade's latency.
 FETCH_WAIT_MS = 20
 _CHECK_SECONDS = 0.5
-_EXIT_UNRECOVERABLE = 70
+#: Exit code of a worker that ends itself because it can't get back into its group.
+EXIT_UNRECOVERABLE = 70
 
 
 def credentials(settings: Settings) -> Any:
@@ -90,7 +91,12 @@ class QuickThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = super()._create_worker_consumer(transport)
         # Read when the consumer starts; Faust has no setting for it.
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        self.app.assignor.refresh = consumer._client.force_metadata_update
         return consumer
+
+    def join_again(self) -> None:
+        """Leave the group and join it anew, so that another member may lead it. Returns at once, from any thread."""
+        self.thread_loop.call_soon_threadsafe(self._ensure_consumer()._coordinator.maybe_leave_group)
 
     async def on_thread_stop(self) -> None:
         """Leave the broker, also one that is away.
@@ -125,7 +131,7 @@ class QuickThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                     if task is not None and task.done() and not self.should_stop:
                         # Nothing is acknowledged that is not durable: a new process takes over.
                         log.exception("consumer group membership is lost for good, ending the process")
-                        os._exit(_EXIT_UNRECOVERABLE)
+                        os._exit(EXIT_UNRECOVERABLE)
             await self.sleep(_CHECK_SECONDS)
 
 
