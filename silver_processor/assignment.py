@@ -5,8 +5,8 @@ every worker would be given nothing, and wait for ever. This is the one module t
 aiokafka does with it; tests/silver/test_assignment.py holds what it rests on:
 
 - aiokafka calls `metadata` before every join, and waits for a metadata update under way before it calls `assign`.
-- An exception of `assign` ends the join. aiokafka joins again once the error is taken off its hands
-  (`silver_processor.transport`), and the workers that wait for the leader's answer wait on.
+- An exception of `assign` ends the attempt to join; `silver_processor.transport` has it tried again. The leader stays
+  the leader, and the workers that wait for its answer wait on.
 - Every member is told what every other one got, by the member's URL. Faust makes it of host and port, which two workers
   of one machine would share: hence `own_url`.
 """

@@ -99,6 +99,12 @@ class Ownership:
             return f"the group's assignment holds no partition of {self._topic}"
         return self._trouble
 
+    async def watch(self, every_s: float) -> None:
+        """Check again and again until cancelled."""
+        while True:
+            await self.check()
+            await asyncio.sleep(every_s)
+
     async def check(self) -> None:
         """Ask the broker, set the metrics, do what is to be done."""
         try:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -48,10 +49,16 @@ _OWNERS_SECONDS = 5.0
 
 
 class _App(faust.App):  # type: ignore[misc]
-    """A Faust app without folders: its tables are in memory, and it has none."""
+    """A Faust app that can be asked and watched before its group has given it anything."""
 
-    def _create_directories(self) -> None:
-        """Nothing is written."""
+    begin: Callable[[], Awaitable[None]]
+
+    async def on_first_start(self) -> None:
+        """Called before anything else starts; tasks and timers come after the first assignment only.
+
+        Faust makes folders for its tables here. There are none, and a worker that is killed leaves nothing behind.
+        """
+        await self.begin()
 
 
 class SilverWorker:
@@ -144,18 +151,18 @@ class SilverWorker:
         app.on_partitions_assigned.connect(self._on_assigned, weak=False)
         app.on_partitions_revoked.connect(self._on_revoked, weak=False)
         app.on_before_shutdown.connect(self._on_shutdown, weak=False)
-        app.task(self._serve)
+        app.begin = self._begin
         app.task(self._insert)
         app.timer(interval=_RULES_SECONDS)(self._idle)
         app.timer(interval=_RULES_SECONDS)(self._measure)
-        app.timer(interval=_OWNERS_SECONDS)(self._check_owners)
         return app
 
-    async def _serve(self) -> None:
+    async def _begin(self) -> None:
         settings = self._settings
         self._runner = await serve(
             self.metrics, lambda: self._ownership.unready, settings.metrics_host, settings.metrics_port
         )
+        self.app.add_future(self._ownership.watch(_OWNERS_SECONDS))
 
     async def _idle(self, *_: Any) -> None:
         # Before every insert the file is looked at anyway; one that waits for ClickHouse would hold this up.
@@ -241,10 +248,6 @@ class SilverWorker:
 
     def _join_again(self) -> None:
         self.app.consumer._thread.join_again()
-
-    async def _check_owners(self, *_: Any) -> None:
-        if not self._stop.is_set():
-            await self._ownership.check()
 
     def _queues(self) -> list[Partition]:
         return list(self._partitions.values())
