@@ -161,22 +161,32 @@ def careless_leader(broker: Broker) -> Iterator[None]:
         loop.close()
 
 
-def test_an_assignment_of_nothing_is_told_and_ends_the_worker(broker: Broker, start: Callable[..., Worker]) -> None:
-    """The follower of such a leader cannot refuse: it says what waits, joins again, and leaves it to its supervisor."""
+def test_a_follower_of_a_leader_that_gives_nobody_anything(broker: Broker, start: Callable[..., Worker]) -> None:
+    """It cannot refuse: it says what waits and joins again, after which another leads, or it ends."""
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
     for number in range(25):
         producer.produce(BRONZE, value=b"waits", partition=number % PARTITIONS)
     assert producer.flush(30) == 0
     with careless_leader(broker):
-        follower = start(MEDALLION_SILVER_UNOWNED_LIMIT_S="20")
+        follower = start(MEDALLION_SILVER_UNOWNED_LIMIT_S="40")
         wait_until(lambda: follower.metric("medallion_silver_unowned_messages") == 25)
         assert follower.metric("medallion_silver_unowned_partitions") == PARTITIONS
         assert follower.unready()
-        assert follower.process.wait(90) == EXIT_UNRECOVERABLE
+        wait_until(lambda: follower.process.poll() == EXIT_UNRECOVERABLE or not follower.unready())
     said = follower.log.read_text()
     assert "join the group again" in said
-    assert "end the process" in said
     assert "25 messages wait" in said
+
+
+def test_a_topic_that_stays_away_ends_the_worker(broker: Broker, start: Callable[..., Worker]) -> None:
+    """It has never had an assignment, and says so from its first moment; a supervisor starts it again."""
+    broker.knows(BRONZE, False)
+    worker = start(MEDALLION_SILVER_UNOWNED_LIMIT_S="8")
+    wait_until(lambda: "create it" in worker.unready())
+    assert worker.process.wait(60) == EXIT_UNRECOVERABLE
+    last = worker.log.read_text().splitlines()[-1]
+    assert "end the process" in last
+    assert "create it" in last
 
 
 class Clock:
