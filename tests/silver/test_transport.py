@@ -1,9 +1,10 @@
-"""The worker's consumer: a recorded range stays recorded until its insert is acknowledged; questions to the broker keep a
-pace; a refused assignment is tried again."""
+"""The worker's consumer: a recorded range stays recorded until its insert is acknowledged; questions to the broker keep
+a pace; a refused assignment is tried again."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -118,7 +119,7 @@ def test_metadata_that_is_asked_for_without_a_pause_comes_at_a_pace() -> None:
             # Two who ask at once get one answer.
             assert await asyncio.gather(paced(), paced()) == [True, True]
         assert len(asked) == 4
-        assert all(later - earlier >= 0.05 for earlier, later in zip(asked, asked[1:], strict=False))
+        assert all(later - earlier >= 0.05 for earlier, later in itertools.pairwise(asked))
 
     asyncio.run(scenario())
 
