@@ -30,15 +30,19 @@ def own_url() -> str:
     return f"silver://{uuid.uuid4().hex}"
 
 
+def _nothing(*_: object) -> None:
+    """Until the worker is wired, nobody is asked or told."""
+
+
 class WholeAssignor(PartitionAssignor):  # type: ignore[misc]
     """Faust's assignor, on fresh metadata, and only for all partitions of all subscribed topics."""
 
     def __init__(self, app: Any, replicas: int = 0) -> None:
         super().__init__(app, replicas)
         #: Asks the broker for metadata; set where the consumer is made.
-        self.refresh: Callable[[], object] = lambda: None
+        self.refresh: Callable[[], object] = _nothing
         #: Told of every refusal.
-        self.refused: Callable[[IncompleteAssignmentError], object] = str
+        self.refused: Callable[[IncompleteAssignmentError], object] = _nothing
 
     def metadata(self, topics: Any) -> Any:
         """What this member tells the group when it joins."""
