@@ -105,6 +105,9 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form here: add one to cli.context._plain")
 
 
+_BLANKS = {" ": "␣"}
+
+
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "nothing") -> None:
     """A table for people; numbers to the right."""
     rows = list(rows)
@@ -131,4 +134,16 @@ def _cell(value: object) -> str:
         return value.strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, date):
         return value.isoformat()
-    return "" if value is None else visible_line(str(value))
+    return "" if value is None else shown(str(value))
+
+
+def shown(text: str) -> str:
+    """`text` on one line with what hides in it and the blanks at its ends visible: `BTCUSDT␣` is not `BTCUSDT`."""
+    text = visible_line(text)
+    core = text.strip()
+    if len(core) == len(text):
+        return text
+    start = len(text) - len(text.lstrip())
+    ends = text[:start], text[start + len(core) :]
+    before, after = ("".join(_BLANKS.get(one, ascii(one)[1:-1]) for one in end) for end in ends)
+    return before + core + after

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from clickhouse_driver import Client
+from clickhouse_connect.driver import Client
 from rich import box
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from cli.context import shown
 from cli.statements import rows
 from config.visible import visible, visible_line
 from schemas.records import BRONZE
@@ -102,5 +103,5 @@ def _fields(values: Mapping[str, Any], marked: str) -> Table:
     table.add_column(overflow="fold")
     for name, value in values.items():
         if name != "source":
-            table.add_row(name, Text(visible_line(str(value)), style="bold red" if name == marked else ""))
+            table.add_row(name, Text(shown(str(value)), style="bold red" if name == marked else ""))
     return table

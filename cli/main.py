@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from cli.console import SafeConsole
 from cli.lazy import LazyGroup
+from config.disks import is_no_space
 from config.errors import MedallionError
 
 app = typer.Typer(
@@ -30,10 +31,24 @@ def main() -> None:
     try:
         app()
     except MedallionError as error:
-        console.print(f"error: {error}", style="red")
+        console.print(f"error: {error}{_full_disk(error)}", style="red")
         sys.exit(1)
     except ValidationError as error:
         for fault in error.errors():
             name = "_".join(str(part) for part in fault["loc"]).upper()
             console.print(f"error: {f'MEDALLION_{name}: ' if name else ''}{fault['msg']}", style="red")
         sys.exit(2)
+    except Exception as error:
+        if not is_no_space(error):
+            raise
+        console.print(f"error:{_full_disk(error)}", style="red")
+        sys.exit(1)
+
+
+def _full_disk(error: Exception) -> str:
+    """What is added where a full disk is behind a failure."""
+    if not is_no_space(error):
+        return ""
+    from cli.disks import explained  # noqa: PLC0415  # it knows of stacks, which most commands do without
+
+    return f" {explained(error)}"

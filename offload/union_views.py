@@ -16,6 +16,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from config.settings import Settings
 from ddl.layers import load_layers
+from ddl.quoting import quote_string
 from offload.catalog import ensure_tables, open_catalog
 from offload.hint import publish_hint
 from offload.hot import ClickHouseHttp, HotStore
@@ -103,10 +104,8 @@ def _definition(hot: HotStore, cold: ColdTable, table: Table, view: str) -> str:
             window_start=frame.window_start_sql,
             seconds=frame.seconds,
         )
-    types = {
-        row["name"]: row["type"].replace("'", "\\'") for row in hot.rows(render("columns.sql"), {"table": cold.hot})
-    }
-    casts = [f"CAST(cold.{name}, '{types[name]}') AS {name}" for name, _, _ in cold.columns]
+    types = {row["name"]: row["type"] for row in hot.rows(render("columns.sql"), {"table": cold.hot})}
+    casts = [f"CAST(cold.{name}, {quote_string(types[name])}) AS {name}" for name, _, _ in cold.columns]
     names = [name for name, _, _ in cold.columns]
     return render("view_silver_all.sql", view=view, source=source, hot=cold.hot, names=names, casts=casts)
 

@@ -27,6 +27,7 @@ BACK_OFF_S = 0.5
 #: No exchange asks for more patience than this; a header that does is not believed.
 _LONGEST_WAIT_S = 300.0
 _TOO_MANY = (418, 429)  # 418: Binance, to those who went on after 429
+_UNKNOWN = (400, 404)
 _log = structlog.get_logger(__name__)
 
 
@@ -46,6 +47,10 @@ FAILURES = (RestError, VenueUnavailableError, aiohttp.ClientError, TimeoutError,
 
 class RefusedError(RestError):
     """The exchange will not answer this request, however often it is asked."""
+
+
+class UnknownError(RefusedError):
+    """The exchange does not know what was asked for (HTTP 400 or 404): mostly its symbol."""
 
 
 class _BusyError(RestError):
@@ -162,7 +167,8 @@ class RestClient:
             if response.status in _TOO_MANY or response.status >= 500:
                 raise _BusyError(response.status, retry_after_s(response.headers.get("Retry-After", "")))
             if response.status != 200:
-                raise RefusedError(f"HTTP {response.status} to {path}: {body[:200].decode(errors='replace')}")
+                refused = UnknownError if response.status in _UNKNOWN else RefusedError
+                raise refused(f"HTTP {response.status} to {path}: {body[:200].decode(errors='replace')}")
             return body
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import faust
 import structlog
 
+from config.disks import DiskMetrics, local_folder
 from config.settings import Settings
 from silver_processor.assignment import IncompleteAssignmentError, WholeAssignor, own_url
 from silver_processor.backlog import outsider, places
@@ -75,6 +76,8 @@ class SilverWorker:
         patience = Patience(self._stop)
         self._store = Store(settings, patience)
         self.metrics = Metrics()
+        folder = local_folder(settings.iceberg_warehouse)
+        self.metrics.registry.register(DiskMetrics({"warehouse": folder} if folder is not None else {}))
         shards = settings.bronze_shards
         self._rules = RuleBook(settings.symbols_file, self._store, self.metrics.rules_broken.set, shards=shards)
         delivery = Delivery(settings, patience)

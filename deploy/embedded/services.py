@@ -56,7 +56,7 @@ def stack_environment(
         # The node knows the broker's address, which changes with every start; the DDL must not.
         "MEDALLION_CLICKHOUSE_KAFKA_BROKERS": "embedded",
         "MEDALLION_ICEBERG_CATALOG_URI": data_dir.catalog_uri,
-        "MEDALLION_ICEBERG_WAREHOUSE": data_dir.warehouse.as_uri(),
+        "MEDALLION_ICEBERG_WAREHOUSE": data_dir.warehouse_uri,
         # The in-memory broker keeps about 5 MB a partition and drops the oldest silently.
         "MEDALLION_PUBLISH_MAX_UNCONSUMED_BYTES": "2500000" if broker == "memory" else "0",
     }

@@ -347,18 +347,21 @@ class Supervisor:
             )
             for name, child in self._children.items()
         ]
-        self._dir.write(
-            StackState(
-                data_dir=self._dir.path,
-                supervisor_pid=os.getpid(),
-                started_at=self._started_at,
-                state=state,
-                detail=detail,
-                broker="memory" if self._kafka is None else "kafka",
-                environment=self._environment,
-                services=services,
-            )
+        now = StackState(
+            data_dir=self._dir.path,
+            supervisor_pid=os.getpid(),
+            started_at=self._started_at,
+            state=state,
+            detail=detail,
+            broker="memory" if self._kafka is None else "kafka",
+            environment=self._environment,
+            services=services,
         )
+        try:
+            self._dir.write(now)
+        except OSError as error:
+            # On a full disk the stack goes on; the last state that was written stays.
+            log.error("state not written", error=str(error), state=state, detail=detail)
 
 
 def _delay(attempt: int) -> float:

@@ -21,6 +21,7 @@ from ccxt.async_support.base.ws.functions import is_json_encoded_object
 from producers.bounded import TooLargeError, bounded_session, decompressed
 from producers.exchanges.model import ERROR, UNRECOGNISED, Control, Parsed, Trade, Trades
 from producers.guard import Guard
+from producers.subscriptions import named_in
 from producers.unified import verbatim
 
 OTHER = "other"
@@ -46,6 +47,9 @@ class Told(Protocol):
 
     def closed(self, cause: str, detail: str, *, was_open: bool) -> None:
         """One was lost or could not be opened: what kind of loss, and in which words."""
+
+    def rejected(self, error: object) -> None:
+        """The exchange said no to something; ccxt does not always tell whoever waits for it."""
 
 
 class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
@@ -85,6 +89,19 @@ class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
         self.opened_s = self.received_s = time.monotonic()
         self.venue.told.opened()
         return connection
+
+    def reject(self, result: Any, message_hash: str | None = None) -> Any:
+        """Fail those who wait for a message (ccxt's signature), or for any."""
+        answer = super().reject(result, message_hash)
+        self.venue.told.rejected(result)
+        return answer
+
+    def let_go(self, names: Sequence[str], error: Exception) -> None:
+        """Fail those who wait for a symbol of these names, and forget that it was subscribed to."""
+        for key in [key for key in self.subscriptions if named_in(str(key), names)]:
+            del self.subscriptions[key]
+        for key in [key for key in self.futures if named_in(str(key), names)]:
+            super().reject(error, key)
 
     def on_error(self, error: Exception) -> None:
         """It could not be opened, or was given up."""

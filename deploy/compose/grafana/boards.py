@@ -127,6 +127,7 @@ PIPELINE = Dashboard(
             {
                 "ClickHouseAsyncMetrics_DiskAvailable_default / ClickHouseAsyncMetrics_DiskTotal_default": "ClickHouse",
                 "redpanda_storage_disk_free_bytes / redpanda_storage_disk_total_bytes": "Redpanda",
+                "min by (disk) (medallion_disk_free_bytes / medallion_disk_size_bytes)": "{{disk}}",
             },
             unit="percentunit",
             red_below=0.15,
@@ -169,6 +170,18 @@ EXCHANGES = Dashboard(
             unit="s",
         ),
         Panel("Completeness, last hour", {"medallion:completeness:ratio1h": "{{exchange}}"}, unit="percentunit"),
+        Panel(
+            "Symbols by state",
+            {"sum by (exchange, state) (medallion_producer_symbols)": "{{exchange}} {{state}}"},
+            about="Refused: `medallion status` has the exchange's words. Silent: no trade for five minutes.",
+            width=12,
+        ),
+        Panel(
+            "Symbols whose trades do not flow",
+            {"max by (exchange, symbol) (medallion_producer_symbol_trouble)": "{{exchange}} {{symbol}}"},
+            width=12,
+            red_from=1,
+        ),
         Panel(
             "Connections lost",
             {"sum by (exchange, cause) (increase(medallion_producer_disconnects_total[1h]))": "{{exchange}} {{cause}}"},

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
 
+from ddl.quoting import quote_name, quote_string
 from deploy.embedded.clickhouse import config as configuration
 from deploy.embedded.clickhouse.chdb_connection import Connection
 from deploy.embedded.clickhouse.engine_session import SESSION_SETTING, EngineSession
 from deploy.embedded.clickhouse.errors import EngineError, NodeStartError
-from deploy.embedded.clickhouse.quoting import quote_name, quote_string
 
 __all__ = ["Engine", "EngineError", "EngineSession", "quote_name", "quote_string"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ddl.quoting import quote_name
 from deploy.embedded.clickhouse.engine import Engine, EngineError
 from deploy.embedded.clickhouse.engine_session import EngineSession
-from deploy.embedded.clickhouse.quoting import quote_name
 from deploy.embedded.clickhouse.statements import Kind, Statement, StatementHook, refuse_broker_engine
 
 _STATEFUL = frozenset({"SET", "USE"})
