@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-spark storm test-quick chaos soak lint format bench bench-memory env smoke test-docker cluster up down lock clean conformance-env
+.PHONY: help demo test test-spark storm test-quick chaos chaos-seeds nightly soak lint format bench bench-memory env smoke test-docker cluster up down lock clean conformance-env
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -21,9 +21,17 @@ test-spark: $(VENV)/.dev $(VENV)-spark/.ready  ## what Spark reads in the cold t
 storm: $(VENV)/.dev  ## 1,000 faults for the offload, half on a folder, half on a real S3 server
 	STORM_FAULTS=$${STORM_FAULTS:-500} $(BIN)/python -m pytest tests/offload/test_storm.py -s
 
-# CHAOS_SEED repeats a storm whose seed a failure named; CHAOS_KILLS and CHAOS_BROKER (memory or kafka) change it.
+# CHAOS_SEEDS (one, or several with commas) repeats storms whose seeds failures named; CHAOS_KILLS and CHAOS_BROKER
+# (memory or kafka) change them.
 chaos: $(VENV)/.dev  ## at least 1,000 SIGKILLs in one run of the whole stack, then every candle compared (over an hour)
 	CHAOS_KILLS=$${CHAOS_KILLS:-1000} $(BIN)/python -m pytest tests/chaos -k "$${CHAOS_BROKER:-kafka}"
+
+# The first seed is of a storm after which Silver stood still for good; the others are new ones every night.
+chaos-seeds: $(VENV)/.dev  ## 21 storms of 30 SIGKILLs over the whole stack on Apache Kafka (two hours)
+	CHAOS_KILLS=30 CHAOS_SEEDS=$${CHAOS_SEEDS:-625283802,$$(shuf -i 0-4294967295 -n 20 | paste -sd,)} \
+	  $(BIN)/python -m pytest tests/chaos -k kafka
+
+nightly: chaos-seeds chaos storm soak  ## every long storm and the soak (many hours; `make -k nightly`: all of them, whatever fails)
 
 soak: $(VENV)/.dev  ## an hour of simulated trading in six minutes, a fault every five seconds of it
 	MEDALLION_SOAK_SPEED=10 MEDALLION_SOAK_FAULT_S=5 $(BIN)/python -m pytest tests/producers/test_soak.py

@@ -33,7 +33,7 @@ class ServiceState(BaseModel):
 
     name: str
     pid: int | None
-    state: Literal["starting", "healthy", "restarting", "stopped", "failed"]
+    state: Literal["starting", "healthy", "unready", "restarting", "stopped", "failed"]
     restarts: int = 0
     detail: str = ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
@@ -13,6 +14,7 @@ from config.settings import Settings
 from deploy.embedded.layout import BrokerKind, DataDir
 from deploy.embedded.ports import LOOPBACK
 
+_REASON_CHARACTERS = 500
 PASSWORD_VARIABLE = "MEDALLION_CLICKHOUSE_PASSWORD"  # noqa: S105 - its name
 
 
@@ -28,12 +30,12 @@ class Ports:
 
 @dataclass(frozen=True)
 class Service:
-    """One process: its command line, what it adds to the environment, and whether it is ready now."""
+    """One process: its command line, what it adds to the environment, and why it is not ready now (empty: it is)."""
 
     name: str
     argv: tuple[str, ...]
     environment: Mapping[str, str]
-    ready: Callable[[], Awaitable[bool]]
+    unready: Callable[[], Awaitable[str]]
 
 
 def stack_environment(
@@ -92,7 +94,7 @@ def clickhouse_service(data_dir: DataDir, ports: Ports, environment: Mapping[str
 
 
 def silver_service(index: int, ports: Ports, environment: Mapping[str, str]) -> Service:
-    """One Silver worker, ready once its consumer owns its partitions."""
+    """One Silver worker, ready while every partition of Bronze has an owner as far as it knows."""
     port = ports.metrics[index]
     return Service(
         f"silver-{index}",
@@ -115,28 +117,28 @@ def offload_service(port: int, environment: Mapping[str, str]) -> Service:
 def broker_service(state_file: Path, environment: Mapping[str, str]) -> Service:
     """The in-memory broker, ready once it has written its address to `state_file`."""
 
-    async def ready() -> bool:
-        return state_file.exists()
+    async def unready() -> str:
+        return "" if state_file.exists() else "it has not written its address yet"
 
     return Service(
         "broker",
         (sys.executable, "-m", "deploy.embedded.broker", "--state", str(state_file)),
         dict(environment),
-        ready,
+        unready,
     )
 
 
-def _answering(url: str) -> Callable[[], Awaitable[bool]]:
-    return lambda: _answers(url)
+def _answering(url: str) -> Callable[[], Awaitable[str]]:
+    return lambda: _refusal(url)
 
 
-async def _answers(url: str) -> bool:
-    """Whether `url` answers 200 now."""
+async def _refusal(url: str) -> str:
+    """What `url` says instead of 200; empty: it is 200."""
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
             session.get(url) as response,
         ):
-            return response.status == 200
+            return "" if response.status == HTTPStatus.OK else (await response.text())[:_REASON_CHARACTERS].strip()
     except (aiohttp.ClientError, TimeoutError, OSError):
-        return False
+        return f"{url} does not answer"

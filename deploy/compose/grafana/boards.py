@@ -99,6 +99,17 @@ PIPELINE = Dashboard(
             width=12,
         ),
         Panel(
+            "Without an owner in Silver",
+            {
+                "max(medallion_silver_unowned_messages)": "messages",
+                "max(medallion_silver_unowned_partitions)": "partitions",
+                "sum(increase(medallion_silver_refused_assignments_total[$__rate_interval]))": "assignments refused",
+            },
+            about="Of Bronze, as the workers see it. Seconds at a rebalance, else docs/runbooks/alerts.md#no-owner.",
+            width=12,
+            red_from=1,
+        ),
+        Panel(
             "Silver insert, p99",
             {
                 _INSERT_P99: "insert",
