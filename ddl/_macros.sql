@@ -85,3 +85,9 @@ concat(
         reinterpretAsFixedString(byteSwap({{ row }}.sequence)),
         {{ row }}.trade_id)
 {%- endmacro -%}
+
+{#- The time of the trade that a state of argMin or argMax over `order_key` holds. A state is stored as a byte (1: it has
+    a value), the price (16 bytes), the length of the key (4) and the key, whose first 8 bytes are the time. -#}
+{%- macro time_of(state) -%}
+fromUnixTimestamp64Micro(reinterpretAsInt64(reverse(substring(toString({{ state }}), 22, 8))), 'UTC')
+{%- endmacro -%}

@@ -228,7 +228,7 @@ def close_gate(
     """
     store: HotStore = hot or ClickHouseHttp(settings)
     gate = _Gate(settings, store, now or datetime.now(UTC), drop=drop)
-    cold_of = {_state_table(cold): cold for cold in TABLES}
+    cold_of = {cold.hot_table: cold for cold in TABLES}
     chosen = [entry for entry in load_layers().all_retention if not tables or entry.table in tables]
     return GateReport(verdicts=tuple(v for entry in chosen for v in gate.judge(entry, cold_of[entry.table])))
 
@@ -240,7 +240,3 @@ def _kept(table: str, partition: str) -> PartitionVerdict:
 def leaving(name: str) -> str:
     """The table or view where partitions of `name` wait for the gate's last look (migrations 0008, 0015)."""
     return f"{name}_leaving"
-
-
-def _state_table(cold: ColdTable) -> str:
-    return f"{cold.hot}_state" if cold.layer == "gold" else cold.hot

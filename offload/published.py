@@ -28,7 +28,7 @@ def is_published(hot: HotStore, tables: Mapping[str, Table], part: Slice) -> boo
     for cold in TABLES:
         if cold.layer not in {"silver", "gold"}:
             continue
-        state = cold.hot if cold.layer == "silver" else f"{cold.hot}_state"
+        state = cold.hot_table
         if not partition_of(hot, state, part):
             continue
         span = day_span(part)

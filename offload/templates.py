@@ -11,7 +11,7 @@ from ddl.quoting import quote_name, quote_string
 from ddl.render import MIGRATIONS_FOLDER
 
 _ENVIRONMENT = Environment(
-    # The migrations' macros, too: what both say of times is said once.
+    # The migrations' macros, too: what both say of times and candles is said once.
     loader=FileSystemLoader([Path(__file__).with_name("sql"), MIGRATIONS_FOLDER]),
     undefined=StrictUndefined,
     trim_blocks=True,

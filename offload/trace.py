@@ -140,7 +140,9 @@ class Tracer:
             "start_s": start_s,
             "seconds": frame.seconds,
         }
-        found = {row.pop("source"): row for row in self._hot.rows(render("trace_candle.sql", view=frame.view), span)}
+        found = {
+            row.pop("source"): row for row in self._hot.rows(render("trace_candle.sql", view=frame.exact_view), span)
+        }
         start = datetime.fromtimestamp(start_s, UTC)
         cold_rows = self._scan(
             frame.view,
