@@ -40,6 +40,8 @@ class Reason(StrEnum):
     TIMESTAMP_OUT_OF_RANGE = "timestamp_out_of_range"
     SEQUENCE_INVALID = "sequence_invalid"
     BRONZE_UNREADABLE = "bronze_unreadable"
+    TRADE_CONTRADICTS = "trade_contradicts"
+    TRADE_SUPERSEDED = "trade_superseded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,12 @@ MEANINGS: dict[Reason, Meaning] = {
     Reason.TIMESTAMP_OUT_OF_RANGE: Meaning("timestamp", "silver", "the time is outside [2009-01-03, 2100-01-01) UTC"),
     Reason.SEQUENCE_INVALID: Meaning("sequence", "silver", "the sequence is not an integer in [0, 2^64)"),
     Reason.BRONZE_UNREADABLE: Meaning("bronze", "silver", "the Bronze topic's message is no readable Avro container"),
+    Reason.TRADE_CONTRADICTS: Meaning(
+        "trade", "silver", "Silver holds a trade with this id that says something else"
+    ),
+    Reason.TRADE_SUPERSEDED: Meaning(
+        "trade", "silver", "a later message with this trade id was accepted as the right one"
+    ),
 }
 
 
@@ -101,7 +109,8 @@ def documentation() -> str:
     head = [
         "# Reason codes",
         "",
-        "Written by `python -m schemas`; the first rule that a message breaks names its reason.",
+        "Written by `python -m schemas`; the first rule that a message breaks names its reason. Of a valid message of",
+        "a trade that has another version (`trade_…`) the record's `field` names all that differ.",
         "",
         "| code | meaning | field | found in |",
         "|---|---|---|---|",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from urllib3.exceptions import HTTPError
 from config.connections import clickhouse_http
 from config.settings import Settings
 from silver_processor.by_market import Market
+from silver_processor.core.versions import HELD, IDENTITY
 from silver_processor.patience import Patience
 from silver_processor.paused import PausedError
 from silver_processor.plan import MOST_ROWS
@@ -33,11 +33,16 @@ PAYLOAD_BYTES = 65_536
 _PLACE = ["raw_topic", "raw_partition", "raw_offset", "published_at"]
 _COORDINATES_A_QUERY = 500
 _IDS_A_QUERY = 500
+_VERSIONS_A_QUERY = 5_000
+# Such a question is longer than the server's default of 256 KiB.
+_LONGEST_QUERY = 8 * 2**20
+# Within so much two times of one trade may be equal (`silver_processor.core.versions`).
+_SAME_TIME_US = 1_000
 # Of each market, the newest: enough for what exchanges send again. Older rows are asked of Silver.
 IDS_LOADED = 250_000
-# No insert has this token; no trade is as old (µs).
+# No insert has this token; no trade is as old, or as new (µs).
 _NO_TOKEN = "-"  # noqa: S105
-_BEFORE_ALL = 0
+_BEFORE_ALL, _AFTER_ALL = 0, 4_102_444_800_000_000
 
 
 def _sql(name: str) -> str:
@@ -47,7 +52,9 @@ def _sql(name: str) -> str:
 _SEEN = _sql("seen")
 _HORIZON = _sql("horizon")
 _IN_SILVER = _sql("in_silver")
-_DELIVERED = _sql("delivered")
+_VERSIONS = _sql("versions")
+_CORRECTED_MARKETS = _sql("corrected_markets")
+_CORRECTIONS = _sql("corrections")
 _PAYLOADS = _sql("payloads")
 _RULES = _sql("rules")
 _SHARDS = _sql("shards")
@@ -149,31 +156,42 @@ class Store:
             held[part["row"].to_numpy()] = part["trade_id"].is_in(found.implode()).to_numpy()
         return held
 
-    def delivered(self, again: pa.Table) -> npt.NDArray[np.bool_]:
-        """For each row (schema `SILVER`), whether Silver holds this very raw message, by its coordinates."""
-        frame = pl.DataFrame(again.select(["exchange", "symbol", "timestamp", *_PLACE])).with_row_index("row")
-        held = np.zeros(again.num_rows, dtype=np.bool_)
-        for (exchange, symbol), part in frame.group_by("exchange", "symbol"):
-            times = part["timestamp"].to_physical()
-            parameters = {
-                "exchange": exchange,
-                "symbol": symbol,
-                "earliest": times.min(),
-                "latest": times.max(),
-                "first": part["raw_offset"].min(),
-                "last": part["raw_offset"].max(),
-            }
-            ask = partial(self._matches, part, parameters)
-            held[self._patience.until_done("read from ClickHouse", ask, _STREAM)] = True
-        return held
+    def versions(self, rows: pa.Table) -> pl.DataFrame:
+        """What Silver holds of the trades of these rows (exchange, symbol, trade_id, timestamp): columns `HELD`.
 
-    def _matches(self, rows: pl.DataFrame, parameters: dict[str, Any]) -> list[int]:
-        """Numbers of the rows that Silver holds by raw coordinates; block by block, since a span may hold many."""
-        found: list[int] = []
-        for block in self._blocks(_DELIVERED, parameters):
-            stored = pl.DataFrame(block).cast(rows.select(_PLACE).schema)
-            found += rows.join(stored, on=_PLACE, how="semi")["row"].to_list()
-        return found
+        A trade is looked for at its own time first, then, as another version may have another time, at all times.
+        """
+        wanted = pl.DataFrame(rows.select([*IDENTITY, "timestamp"])).unique(IDENTITY, keep="first", maintain_order=True)
+        near = self._of_ids(_VERSIONS, wanted, _SAME_TIME_US)
+        rest = wanted.join(near, on=IDENTITY, how="anti")
+        return pl.concat([near, self._of_ids(_VERSIONS, rest, None)])
+
+    def corrected_markets(self, exchanges: Sequence[str]) -> list[Market]:
+        """The markets of these exchanges of which another version of a trade was accepted."""
+        found = self._select(_CORRECTED_MARKETS, {"exchanges": list(exchanges)}).to_pylist()
+        return [(str(row["exchange"]), str(row["symbol"])) for row in found]
+
+    def corrections(self, rows: pa.Table) -> pl.DataFrame:
+        """The accepted versions of the trades of these rows (exchange, symbol, trade_id, timestamp): columns `HELD`."""
+        wanted = pl.DataFrame(rows.select([*IDENTITY, "timestamp"])).unique(IDENTITY, keep="first", maintain_order=True)
+        return self._of_ids(_CORRECTIONS, wanted, None)
+
+    def _of_ids(self, query: str, wanted: pl.DataFrame, margin_us: int | None) -> pl.DataFrame:
+        """The answer for the trades, many ids a question; `margin_us` around their times, or at all times."""
+        found = [HELD.to_frame()]
+        for (exchange, symbol), market in wanted.group_by("exchange", "symbol", maintain_order=True):
+            # Side by side in time, each question touches little of the table.
+            for part in market.sort("timestamp").iter_slices(_VERSIONS_A_QUERY):
+                times = part["timestamp"].to_physical()
+                parameters = {
+                    "exchange": exchange,
+                    "symbol": symbol,
+                    "earliest": _BEFORE_ALL if margin_us is None else times.min() - margin_us,
+                    "latest": _AFTER_ALL if margin_us is None else times.max() + margin_us,
+                    "ids": tuple(part["trade_id"].to_list()),
+                }
+                found.append(pl.DataFrame(self._select(query, parameters)).select(HELD.names()).cast(dict(HELD)))
+        return pl.concat(found).join(wanted.select(IDENTITY), on=IDENTITY, how="semi")
 
     def payloads(self, rejects: pa.Table) -> dict[Coordinates, Payload]:
         """The raw messages of rejected rows, as far as trades_raw has them."""
@@ -236,7 +254,11 @@ class Store:
 
 
 def _arrow(text: bool) -> dict[str, Any]:
-    return {"output_format_arrow_string_as_string": int(text), "output_format_arrow_compression_method": "none"}
+    return {
+        "output_format_arrow_string_as_string": int(text),
+        "output_format_arrow_compression_method": "none",
+        "max_query_size": _LONGEST_QUERY,
+    }
 
 
 def _arrow_stream(rows: pa.Table) -> pa.Buffer:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import fastavro
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -26,6 +27,7 @@ from schemas.wire import avro_schema
 from silver_processor.batch import Judged, Message, read
 from silver_processor.by_market import Market
 from silver_processor.core.rules import Rules
+from silver_processor.core.versions import HELD, IDENTITY
 from silver_processor.journal import Position
 from silver_processor.lease import LEASE_S
 from silver_processor.partition import Lanes, Partition
@@ -72,6 +74,7 @@ class Server:
     silver: dict[str, pa.Table] = field(default_factory=dict)
     gold: dict[str, int] = field(default_factory=dict)
     duplicates: list[int] = field(default_factory=list)
+    accepted: dict[tuple[str, str, str], pl.DataFrame] = field(default_factory=dict)
     fate: Fate = field(default_factory=lambda: Fate(10**9))
 
     def rederived(self) -> dict[str, int]:
@@ -102,9 +105,17 @@ class Server:
             (t.filter(pa.array([pair == market for pair in zip(*_pairs(t), strict=True)], pa.bool_())) for t in tables),
         )
 
-    def delivered(self, again: pa.Table) -> npt.NDArray[np.bool_]:
-        held = set(self.rows["raw_offset"].to_pylist())
-        return np.array([offset in held for offset in again["raw_offset"].to_pylist()])
+    def versions(self, rows: pa.Table) -> pl.DataFrame:
+        asked = pl.DataFrame(rows.select(IDENTITY)).unique()
+        return pl.DataFrame(self.rows).select(HELD.names()).join(asked, on=IDENTITY, how="semi")
+
+    def corrected_markets(self, _exchanges: Sequence[str]) -> list[Market]:
+        return sorted({(exchange, symbol) for exchange, symbol, _ in self.accepted})
+
+    def corrections(self, rows: pa.Table) -> pl.DataFrame:
+        found = [version for version in self.accepted.values()]
+        asked = pl.DataFrame(rows.select(IDENTITY)).unique()
+        return pl.concat([HELD.to_frame(), *found]).join(asked, on=IDENTITY, how="semi")
 
     def payloads(self, _rejects: pa.Table) -> dict[Coordinates, Payload]:
         return {}
@@ -118,10 +129,10 @@ def _pairs(table: pa.Table) -> tuple[list[str], list[str]]:
 class Letters:
     """The dead-letter topic."""
 
-    sent: list[int] = field(default_factory=list)
+    sent: list[tuple[int, str]] = field(default_factory=list)
 
     def send(self, letters: list[dict[str, Any]]) -> None:
-        self.sent += [letter["raw_offset"] for letter in letters]
+        self.sent += [(letter["raw_offset"], letter["reason"]) for letter in letters]
 
 
 @dataclass
@@ -238,13 +249,16 @@ def test_effectively_once_whenever_the_worker_dies(
     asyncio.run(run(messages, [], group, server, letters, 1000))
 
     trades = [(offset, *trade) for offset, trade in enumerate(trade for part in contents for trade in part)]
-    valid = [(offset, trade_id) for offset, trade_id, side in trades if side != "?"]
+    valid = [(offset, trade_id, side) for offset, trade_id, side in trades if side != "?"]
     stored = server.rows
-    assert sorted(stored["trade_id"].to_pylist()) == sorted({trade_id for _, trade_id in valid})
+    assert sorted(stored["trade_id"].to_pylist()) == sorted({trade_id for _, trade_id, _ in valid})
     assert server.gold == {token: rows.num_rows for token, rows in server.silver.items()}
     kept = set(stored["raw_offset"].to_pylist())
-    assert set(server.duplicates) == {offset for offset, _ in valid} - kept
-    assert set(letters.sent) == {offset for offset, _, side in trades if side == "?"}
+    says = dict(zip(stored["trade_id"].to_pylist(), stored["side"].to_pylist(), strict=True))
+    assert set(server.duplicates) == {offset for offset, trade_id, side in valid if side == says[trade_id]} - kept
+    assert set(letters.sent) == {(offset, "side_invalid") for offset, _, side in trades if side == "?"} | {
+        (offset, "trade_contradicts") for offset, trade_id, side in valid if side != says[trade_id]
+    }
     assert group.committed == len(messages)
 
 
@@ -257,7 +271,8 @@ def test_a_group_that_was_reset_to_the_start_changes_nothing() -> None:
     asyncio.run(run(messages, [], group, server, letters, 1000))
     assert sorted(server.rows["trade_id"].to_pylist()) == ["1", "2", "3"]
     assert sum(server.gold.values()) == 3
-    assert set(server.duplicates) == {2}
+    assert not server.duplicates
+    assert letters.sent == [(2, "trade_contradicts")] * 2
 
 
 def test_a_worker_that_lost_its_partition_does_not_insert() -> None:
