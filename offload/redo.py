@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import polars as pl
 import pyarrow as pa
 
+from schemas.reasons import Reason
 from silver_processor.core.refine import refine
 from silver_processor.core.rules import Rules
+from silver_processor.core.versions import compare, contradicting, overruled, rejects, versions_of
 
 IDENTITY = ["exchange", "symbol", "trade_id"]
 VALUES = ["price", "quantity", "quote_volume", "timestamp", "side", "sequence", "exchange_symbol"]
@@ -40,23 +42,34 @@ class Redone:
     rejects: pl.DataFrame
 
 
-def redo(bronze: pa.Table, silver: pl.DataFrame, elsewhere: pl.DataFrame, moved: pl.DataFrame, rules: Rules) -> Redone:
+def redo(
+    bronze: pa.Table,
+    silver: pl.DataFrame,
+    elsewhere: pl.DataFrame,
+    moved: pl.DataFrame,
+    rules: Rules,
+    corrections: pl.DataFrame,
+) -> Redone:
     """Refine `bronze` (schema `schemas.records.BRONZE`) and compare with `silver` (at least cold Silver's columns).
 
     Of several messages with one identity the one whose values Silver has stays, else Silver's own message, else the
-    earliest. `elsewhere` (`IDENTITY`, `COORDINATES`) are rows that Silver has in another place: their trades are not
-    added, and what a re-derivation had added before they came is removed. `moved` (`COORDINATES`) are messages that
-    Bronze now has on another day.
+    one that was accepted, else the earliest; what `corrections` (`HELD`) overrule is none of them. Messages that
+    contradict the row are rejects. `elsewhere` (`HELD`) are rows that Silver has in another place: their trades are
+    not added, and what a re-derivation had added before they came is removed. `moved` (`COORDINATES`) are messages
+    that Bronze now has on another day.
     """
     refined = refine(bronze, rules)
-    fresh = _cold_types(pl.DataFrame(refined.valid))
+    valid = pl.DataFrame(refined.valid)
+    wrong = _placed(overruled(compare(valid, corrections)))
     renamed = {name: f"{name}_old" for name in [*VALUES, *COORDINATES, *_STAMPS]}
     old = silver.select([*IDENTITY, *VALUES, *COORDINATES, *_STAMPS]).rename(renamed)
-    met = fresh.join(old, on=IDENTITY, how="left")
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_old")) for name in VALUES)
     own = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_old")) for name in COORDINATES)
-    ranked = met.with_columns(same.alias("same"), own.alias("own")).sort(
-        "same", "own", "ingested_at", *COORDINATES, descending=[True, True] + [False] * (1 + len(COORDINATES))
+    met = _cold_types(valid).join(old, on=IDENTITY, how="left").with_columns(same.alias("same"), own.alias("own"))
+    accepted = _placed(corrections).select(*COORDINATES, accepted=pl.lit(value=True))
+    fresh = met.join(wrong, on=COORDINATES, how="anti").join(accepted, on=COORDINATES, how="left")
+    ranked = fresh.with_columns(pl.col("accepted").fill_null(value=False)).sort(
+        "same", "own", "accepted", "ingested_at", *COORDINATES, descending=[True] * 3 + [False] * (1 + len(COORDINATES))
     )
     best = ranked.unique(IDENTITY, keep="first", maintain_order=True)
     known = pl.col("validated_at_old").is_not_null()
@@ -89,16 +102,41 @@ def redo(bronze: pa.Table, silver: pl.DataFrame, elsewhere: pl.DataFrame, moved:
     stays = best.join(removed, on=IDENTITY, how="anti").filter(known).select(*IDENTITY, *place)
     rows = pl.concat([stays, added.select(stays.columns)]).with_columns(pl.lit(value=True).alias("is_row"))
     is_row = pl.col("is_row")
-    valid = fresh.select(*IDENTITY, *COORDINATES, "timestamp", "exchange_symbol", "received_at", "ingested_at")
+    # Where the row is elsewhere, that is what the other messages are compared with.
+    away = pl.concat([best.filter(~known).select(IDENTITY), outrun.select(IDENTITY)])
+    rests = best.join(elsewhere.join(away, on=IDENTITY, how="semi"), on=IDENTITY, how="anti")
+    held = pl.concat([versions_of(rests), versions_of(elsewhere.join(away, on=IDENTITY, how="semi"))])
+    differing = contradicting(compare(fresh, held)).with_columns(reason=pl.lit(Reason.TRADE_CONTRADICTS.value))
+    verdicts = pl.concat([wrong, _placed(differing)])
+    told = _cold_types(rejects(pl.DataFrame(bronze), verdicts))
+    # Silver's own message may have merged in Bronze with one that says the same: that one's reject stands for it.
+    says_it = met.filter("same").select(COORDINATES)
+    passing = fresh.join(verdicts, on=COORDINATES, how="anti").select(
+        *IDENTITY, *COORDINATES, "timestamp", "exchange_symbol", "received_at", "ingested_at"
+    )
     return Redone(
         added=added,
         removed=removed,
         altered=altered,
         replaced=silver.join(altered, on=IDENTITY, how="semi"),
         unfounded=gone.join(removed, on=[*IDENTITY, *COORDINATES], how="anti"),
-        valid=valid.join(rows, on=[*IDENTITY, *COORDINATES], how="left").with_columns(is_row.fill_null(value=False)),
-        rejects=_cold_types(pl.DataFrame(refined.rejects)),
+        valid=passing.join(rows, on=[*IDENTITY, *COORDINATES], how="left").with_columns(
+            is_row.fill_null(value=False)
+        ),
+        rejects=pl.concat(
+            [
+                told.join(says_it, on=COORDINATES, how="semi"),
+                _cold_types(pl.DataFrame(refined.rejects)),
+                told.join(says_it, on=COORDINATES, how="anti"),
+            ]
+        ),
     )
+
+
+def _placed(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows with `COORDINATES` as the cold tables type them."""
+    place = (pl.col("raw_partition", "raw_offset").cast(pl.Int64), pl.col("published_at").cast(pl.Datetime("us", "UTC")))
+    return rows.with_columns(*place)
 
 
 def _cold_types(rows: pl.DataFrame) -> pl.DataFrame:

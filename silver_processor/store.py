@@ -19,7 +19,7 @@ from urllib3.exceptions import HTTPError
 from config.connections import clickhouse_http
 from config.settings import Settings
 from silver_processor.by_market import Market
-from silver_processor.core.versions import HELD, IDENTITY
+from silver_processor.core.versions import HELD, IDENTITY, versions_of
 from silver_processor.patience import Patience
 from silver_processor.paused import PausedError
 from silver_processor.plan import MOST_ROWS
@@ -182,15 +182,15 @@ class Store:
         for (exchange, symbol), market in wanted.group_by("exchange", "symbol", maintain_order=True):
             # Side by side in time, each question touches little of the table.
             for part in market.sort("timestamp").iter_slices(_VERSIONS_A_QUERY):
-                times = part["timestamp"].to_physical()
+                times = part["timestamp"].to_physical().to_numpy()
                 parameters = {
                     "exchange": exchange,
                     "symbol": symbol,
-                    "earliest": _BEFORE_ALL if margin_us is None else times.min() - margin_us,
-                    "latest": _AFTER_ALL if margin_us is None else times.max() + margin_us,
+                    "earliest": _BEFORE_ALL if margin_us is None else int(times.min()) - margin_us,
+                    "latest": _AFTER_ALL if margin_us is None else int(times.max()) + margin_us,
                     "ids": tuple(part["trade_id"].to_list()),
                 }
-                found.append(pl.DataFrame(self._select(query, parameters)).select(HELD.names()).cast(dict(HELD)))
+                found.append(versions_of(pl.DataFrame(self._select(query, parameters))))
         return pl.concat(found).join(wanted.select(IDENTITY), on=IDENTITY, how="semi")
 
     def payloads(self, rejects: pa.Table) -> dict[Coordinates, Payload]:

@@ -33,8 +33,8 @@ def compare(rows: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
     `field` (the names of Bronze's columns that differ, `""` if none), `value` and `limit` (what this message and that
     one say in them).
     """
-    mine = rows.select(HELD.names()).cast(dict(HELD)).with_row_index("row")
-    theirs = held.select(HELD.names()).cast(dict(HELD)).with_columns(is_known=pl.lit(value=True))
+    mine = versions_of(rows).with_row_index("row")
+    theirs = versions_of(held).with_columns(is_known=pl.lit(value=True))
     met = mine.join(theirs, on=IDENTITY, how="left", suffix=_HELD, maintain_order="left")
     told = met.with_columns(
         pl.col("is_known").fill_null(value=False),
@@ -77,9 +77,14 @@ def rejects(bronze: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
     place = {name: bronze.schema[name] for name in PLACE}
     rules = {reason.value: MEANINGS[reason].rule for reason in (Reason.TRADE_SUPERSEDED, Reason.TRADE_CONTRADICTS)}
     told = verdicts.select(*PLACE, "reason", "field", pl.col("value", "limit").str.slice(0, VALUE_CHARACTERS))
-    met = bronze.join(told.cast(place).unique(PLACE), on=PLACE, how="inner", maintain_order="left")
+    met = bronze.join(told.cast(pl.Schema(place)).unique(PLACE), on=PLACE, how="inner", maintain_order="left")
     named = met.with_columns(pl.col("reason").replace_strict(rules, return_dtype=pl.String).alias("rule"))
     return named.select(REJECT_COLUMNS).unique(PLACE, keep="first", maintain_order=True)
+
+
+def versions_of(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of Silver, hot or cold, as versions of their trades (`HELD`)."""
+    return rows.select(HELD.names()).cast(HELD)
 
 
 def _differs(name: str) -> pl.Expr:
