@@ -27,7 +27,10 @@ _PLACES_A_STATEMENT = 1000
 _ROWS_A_PIECE = 100_000
 _NOTE = [*COORDINATES, "exchange", "symbol", "timestamp", "rejected_at"]
 # What makes two messages one Bronze row.
-_SAID = ["exchange", "symbol", "trade_id", "price_text", "quantity_text", "timestamp_raw", "side", "sequence"]
+_SAID = [
+    *("exchange", "symbol", "trade_id", "price_text", "quantity_text", "timestamp_raw", "side", "sequence"),
+    *("kind", "matches"),
+]
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
