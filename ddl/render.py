@@ -11,6 +11,7 @@ from config.settings import Settings
 from ddl.errors import MigrationError
 from ddl.layers import load_layers
 from ddl.statements import Statement, split
+from schemas.kinds import COUNTED
 
 MIGRATIONS_FOLDER = Path(__file__).parent
 _JOURNAL_TEMPLATE = "_journal.sql"
@@ -90,6 +91,8 @@ def _environment(settings: Settings, folder: Path) -> Environment:
         "timeframes": layers.timeframes,
         "retention": layers.all_retention,
     }
+    environment.globals["counted_kinds"] = COUNTED
+    environment.globals["counting"] = environment.get_template("_counting.sql").module
     environment.globals["sql"] = environment.get_template("_macros.sql").module
     return environment
 

@@ -24,7 +24,10 @@ from silver_processor.core.refine import REJECT_COLUMNS
 _PLACES_A_STATEMENT = 1000
 _NOTE = [*COORDINATES, "exchange", "symbol", "timestamp", "rejected_at"]
 # What makes two messages one Bronze row.
-_SAID = ["exchange", "symbol", "trade_id", "price_text", "quantity_text", "timestamp_raw", "side", "sequence"]
+_SAID = [
+    *("exchange", "symbol", "trade_id", "price_text", "quantity_text", "timestamp_raw", "side", "sequence"),
+    *("kind", "matches"),
+]
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -16,7 +16,10 @@ from silver_processor.core.rules import Rules
 from silver_processor.core.versions import compare, contradicting, overruled, rejects, versions_of
 
 IDENTITY = ["exchange", "symbol", "trade_id"]
-VALUES = ["price", "quantity", "quote_volume", "timestamp", "side", "sequence", "exchange_symbol"]
+VALUES = [
+    *("price", "quantity", "quote_volume", "timestamp", "side", "sequence"),
+    *("trade_kind", "match_count", "exchange_symbol"),
+]
 COORDINATES = ["raw_topic", "raw_partition", "raw_offset", "published_at"]
 MARK = "rederive:"
 _STAMPS = ["validated_at", "bronze_partition", "bronze_offset", "bronze_published_at", "insert_token"]

@@ -7,12 +7,17 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ddl.render import MIGRATIONS_FOLDER
+from schemas.kinds import COUNTED
+
 _ENVIRONMENT = Environment(
-    loader=FileSystemLoader(Path(__file__).with_name("sql")),
+    # What candles count is written down once, with the views that make them.
+    loader=FileSystemLoader([Path(__file__).with_name("sql"), MIGRATIONS_FOLDER]),
     undefined=StrictUndefined,
     trim_blocks=True,
     autoescape=False,  # noqa: S701 - SQL, and only constants of ours are rendered
 )
+_ENVIRONMENT.globals["counted_kinds"] = COUNTED
 
 
 def render(name: str, **context: Any) -> str:

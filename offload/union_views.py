@@ -58,7 +58,9 @@ def follow(settings: Settings, hot: HotStore | None = None, *, check: bool = Fal
         if cold.layer not in {"silver", "gold"}:
             continue
         view, table = f"{cold.hot}_all", tables[cold.name]
-        created = iceberg_source(table).partition(",")[0] not in known.get(view, "")
+        definition = known.get(view, "")
+        # One from before the kinds of trades shows no such column and counts them all.
+        created = iceberg_source(table).partition(",")[0] not in definition or "trade_kind" not in definition
         marked = _mark(store, cold, table) if created or check else ()
         if created:
             store.command(_definition(store, cold, table, view), {})
@@ -106,9 +108,14 @@ def _definition(hot: HotStore, cold: ColdTable, table: Table, view: str) -> str:
     types = {
         row["name"]: row["type"].replace("'", "\\'") for row in hot.rows(render("columns.sql"), {"table": cold.hot})
     }
-    casts = [f"CAST(cold.{name}, '{types[name]}') AS {name}" for name, _, _ in cold.columns]
+    casts = [f"CAST({_meant(cold, name)}, '{types[name]}') AS {name}" for name, _, _ in cold.columns]
     names = [name for name, _, _ in cold.columns]
     return render("view_silver_all.sql", view=view, source=source, hot=cold.hot, names=names, casts=casts)
+
+
+def _meant(cold: ColdTable, name: str) -> str:
+    """A cold column; in files from before it Iceberg has NULL."""
+    return f"ifNull(cold.{name}, {cold.later[name]!r})" if name in cold.later else f"cold.{name}"
 
 
 def _mark(hot: HotStore, cold: ColdTable, table: Table) -> tuple[str, ...]:

@@ -82,7 +82,16 @@ def _envelope(day: Day, line: str, number: int) -> Envelope:
     payload = msgspec.json.encode(line).decode()
     received_us = int(datetime.now(UTC).timestamp() * 1_000_000)
     return Envelope(
-        day.exchange, day.symbol, columns[0], columns[1], columns[2], columns[4], side, "", received_us, payload
+        exchange=day.exchange,
+        symbol=day.symbol,
+        trade_id=columns[0],
+        price=columns[1],
+        quantity=columns[2],
+        timestamp=columns[4],
+        side=side,
+        sequence="",
+        received_at=received_us,
+        payload=payload,
     )
 
 

@@ -186,6 +186,8 @@ def _trade(exchange: Exchange, envelope: Envelope) -> Trade:
         envelope.side,
         envelope.sequence,
         envelope.payload,
+        envelope.kind,
+        envelope.matches,
     )
     # Payloads are most of what is held here, and are only read where one trade stands for several.
     is_needed = exchange.ids_of is not None and exchange.ids_of(trade) != 1

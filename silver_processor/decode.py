@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.records import BRONZE
+from schemas.records import BRONZE, BronzeTrade
 
 
 class BronzeUnreadableError(ValueError):
@@ -16,6 +16,8 @@ class BronzeUnreadableError(ValueError):
 
 
 _SYNC_BYTES = 16
+# Fields that came later, with what their absence means: messages from before an upgrade may still wait in the topic.
+_LATER = {name: field.default for name, field in BronzeTrade.model_fields.items() if not field.is_required()}
 # Both are 8 bytes, so the header keeps its length: Avro text fields read as bytes.
 _AS_TEXT, _AS_BYTES = b'"string"', b'"bytes" '
 # Well-formed UTF-8, byte by byte (RFC 3629, section 4).
@@ -59,7 +61,8 @@ def _text_as_bytes(message: bytes) -> bytes:
 
 
 def _conform(frame: pl.DataFrame) -> pa.Table:
-    frame = frame.select(BRONZE.names)
+    absent = [pl.lit(meant).alias(name) for name, meant in _LATER.items() if name not in frame.columns]
+    frame = frame.with_columns(absent).select(BRONZE.names)
     binary = [name for name, kind in frame.schema.items() if kind == pl.Binary]
     if binary:
         frame = frame.with_columns(_text(frame[name]) for name in binary)

@@ -63,7 +63,9 @@ _REDERIVED = _sql("rederived")
 _PAUSE = "Constraint `publishing"
 _LONGEST_EXCHANGE = 64
 # Columns of an insert with few values among many rows.
-_REPEATED = frozenset(("exchange", "symbol", "side", "exchange_symbol", "raw_topic", "insert_token", "rules_version"))
+_REPEATED = frozenset(
+    ("exchange", "symbol", "side", "trade_kind", "exchange_symbol", "raw_topic", "insert_token", "rules_version")
+)
 
 
 @dataclass(frozen=True, slots=True)

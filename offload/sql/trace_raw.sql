@@ -1,5 +1,5 @@
 -- The raw messages of one trade, with the names the cold table gives their coordinates.
-SELECT exchange, symbol, trade_id, price, quantity, timestamp_raw, side, sequence,
+SELECT exchange, symbol, trade_id, price, quantity, timestamp_raw, side, sequence, kind, matches,
        toValidUTF8(raw_json) AS raw_json, toString(_topic) AS raw_topic, _partition AS raw_partition,
        _offset AS raw_offset, published_at, received_at, ingested_at
 FROM trades_raw

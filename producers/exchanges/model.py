@@ -26,7 +26,9 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
     """One trade in the exchange's own text, digit for digit; "" where the exchange sent nothing.
 
     `side` is the taker's, `BUY` or `SELL`, or the exchange's text where it is neither. `sequence` is the
-    exchange's order key beside the trade id. `payload` is the message, or its element, verbatim.
+    exchange's order key beside the trade id. `payload` is the message, or its element, verbatim. `kind` is one of
+    `schemas.kinds` ("": an ordinary market trade) or, of a kind that is none of them, the exchange's member and its
+    text (`X=NEW`); `matches` is how many matches the trade sums up under the last one's id ("": one).
     """
 
     symbol: str
@@ -37,6 +39,8 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
     side: str
     sequence: str
     payload: str
+    kind: str = ""
+    matches: str = ""
 
 
 class Trades(msgspec.Struct, frozen=True, gc=False):

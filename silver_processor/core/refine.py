@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import polars as pl
 import pyarrow as pa
 
+from schemas.kinds import TradeKind
 from schemas.reasons import MEANINGS, Reason
 from schemas.records import SILVER
 from silver_processor.core.amounts import classify, product
@@ -32,6 +33,8 @@ REJECT_COLUMNS = (
     "timestamp_raw",
     "side",
     "sequence",
+    "kind",
+    "matches",
     "timestamp",
     "defect",
     "raw_topic",
@@ -48,6 +51,7 @@ VALID = pa.schema([field for field in SILVER if field.name not in _STAMPED])
 _UNTRUSTED = [Reason.MALFORMED_ENVELOPE, Reason.MESSAGE_TOO_LARGE]
 _BRONZE_DEFECTS = [reason for reason, meaning in MEANINGS.items() if meaning.layer == "bronze"]
 _DIGITS = r"^0*[0-9]{1,20}$"
+_KINDS = [kind.value for kind in TradeKind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,8 @@ def refine(bronze: pa.Table, rules: Rules) -> Refined:
         *classify(rows, "quantity").get_columns(),
         pl.col("side").str.to_lowercase().replace_strict({"buy": "BUY", "sell": "SELL"}, default=None).alias("taker"),
         *_order_key(),
+        *_matches(),
+        pl.when(pl.col("kind") == "").then(pl.lit(TradeKind.MARKET.value)).otherwise("kind").alias("trade_kind"),
     )
     volume = product(rows["price"].to_arrow(), rows["quantity"].to_arrow())
     rows = rows.with_columns(pl.Series("quote_volume", volume)).with_columns(_reason(rules).alias("reason"))
@@ -97,6 +103,14 @@ def _order_key() -> tuple[pl.Expr, pl.Expr]:
     sent, own = pl.col("sequence"), pl.col("trade_id")
     key = pl.when(sent == "").then(_uint64(own).fill_null(0)).otherwise(_uint64(sent))
     return key.alias("order_key"), key.is_null().alias("sequence_fault")
+
+
+def _matches() -> tuple[pl.Expr, pl.Expr]:
+    """How many matches the row sums up, one where nothing is said; a numeric id has so many ids up to it."""
+    sent, last = pl.col("matches"), _uint64(pl.col("trade_id"))
+    count = pl.when(sent == "").then(pl.lit(1, pl.UInt64)).otherwise(_uint64(sent)).cast(pl.UInt32, strict=False)
+    fault = count.is_null() | (count == 0) | ((count > 1) & (count.cast(pl.UInt64) - 1 > last).fill_null(value=False))
+    return count.alias("match_count"), fault.alias("matches_fault")
 
 
 def _uint64(text: pl.Expr) -> pl.Expr:
@@ -135,6 +149,10 @@ def _reason(rules: Rules) -> pl.Expr:
         .then(pl.lit(Reason.TIMESTAMP_OUT_OF_RANGE.value))
         .when(pl.col("sequence_fault"))
         .then(pl.lit(Reason.SEQUENCE_INVALID.value))
+        .when(~pl.col("trade_kind").is_in(_KINDS))
+        .then(pl.lit(Reason.KIND_UNKNOWN.value))
+        .when(pl.col("matches_fault"))
+        .then(pl.lit(Reason.MATCHES_INVALID.value))
     )
     return chain.otherwise(pl.lit(None, dtype=pl.String))
 
@@ -151,6 +169,8 @@ def _valid(rows: pl.DataFrame, bronze: pa.Table, rules: Rules) -> pa.Table:
         "timestamp",
         pl.col("taker").alias("side"),
         pl.col("order_key").alias("sequence"),
+        "trade_kind",
+        "match_count",
         pl.col("symbol").alias("exchange_symbol"),
         "raw_topic",
         "raw_partition",
@@ -192,6 +212,10 @@ def _rejects(rows: pl.DataFrame) -> pa.Table:
         .then(pl.col("timestamp_raw"))
         .when(field == "sequence")
         .then(pl.col("sequence"))
+        .when(field == "kind")
+        .then(pl.col("kind"))
+        .when(field == "matches")
+        .then(pl.col("matches"))
         .otherwise(pl.lit(""))
         .str.slice(0, VALUE_CHARACTERS)
     )
