@@ -116,9 +116,23 @@ def _print_rest(missing: list[LostMessage], cold: VerifyReport | None, proof: _P
     if proof.failing:
         print_table(
             "Where it does not hold",
-            ("exchange", "symbol", "hour", "raw", "silver", "duplicates", "dead letters", "missing", "in several"),
+            (
+                *("exchange", "symbol", "hour", "raw", "silver", "duplicates", "dead letters", "contradicting"),
+                *("missing", "in several"),
+            ),
             [
-                (c.exchange, c.symbol, c.hour, c.raw, c.silver, c.duplicates, c.dlq, c.missing, c.in_several)
+                (
+                    c.exchange,
+                    c.symbol,
+                    c.hour,
+                    c.raw,
+                    c.silver,
+                    c.duplicates,
+                    c.dlq,
+                    c.contradicting,
+                    c.missing,
+                    c.in_several,
+                )
                 for c in proof.failing
             ],
         )
@@ -169,7 +183,7 @@ def lineage_trace(
 
 def print_lineage(counts: Iterable[LineageCount]) -> bool:
     """The counting proof by exchange and symbol, its sum as one line; whether it holds."""
-    names = ("raw", "silver", "duplicates", "dlq", "missing", "in_several")
+    names = ("raw", "silver", "duplicates", "dlq", "contradicting", "missing", "in_several")
     markets: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(names))
     for count in counts:
         totals = markets[count.exchange, count.symbol]
@@ -177,12 +191,18 @@ def print_lineage(counts: Iterable[LineageCount]) -> bool:
             totals[index] += getattr(count, name)
     print_table(
         "Lineage: every raw message is in exactly one place",
-        ("exchange", "symbol", "raw", "silver", "duplicates", "dead letters", "missing", "in several"),
+        ("exchange", "symbol", "raw", "silver", "duplicates", "dead letters", "contradicting", "missing", "in several"),
         [(*market, *totals) for market, totals in sorted(markets.items())],
     )
-    raw, silver, duplicates, dlq, missing, several = (
-        (sum(column) for column in zip(*markets.values(), strict=True)) if markets else (0,) * 6
+    raw, silver, duplicates, dlq, contradicting, missing, several = (
+        (sum(column) for column in zip(*markets.values(), strict=True)) if markets else (0,) * len(names)
     )
     sign = "=" if raw == silver + duplicates + dlq else "≠"
     out.print(f"raw {raw:,} {sign} silver {silver:,} + duplicates {duplicates:,} + dead letters {dlq:,}", style="bold")
+    if contradicting:
+        out.print(
+            f"{contradicting:,} dead letters contradict Silver's version of their trade: `medallion dlq accept` shows "
+            "both and takes the newer one over.",
+            style="yellow",
+        )
     return sign == "=" and missing == 0 and several == 0

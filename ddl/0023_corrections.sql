@@ -10,6 +10,8 @@ CREATE TABLE IF NOT EXISTS {{ db }}.corrections{{ on_cluster }}
     quantity Decimal(38, 18) CODEC(ZSTD(1)),
     timestamp DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
     side Enum8('BUY' = 1, 'SELL' = 2),
+    trade_kind LowCardinality(String),
+    match_count UInt32 CODEC(T64, ZSTD(1)),
     raw_topic LowCardinality(String) COMMENT 'the message that was accepted',
     raw_partition UInt32 CODEC(T64, ZSTD(1)),
     raw_offset UInt64 CODEC(Delta, ZSTD(1)),

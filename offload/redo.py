@@ -123,9 +123,7 @@ def redo(
         altered=altered,
         replaced=silver.join(altered, on=IDENTITY, how="semi"),
         unfounded=gone.join(removed, on=[*IDENTITY, *COORDINATES], how="anti"),
-        valid=passing.join(rows, on=[*IDENTITY, *COORDINATES], how="left").with_columns(
-            is_row.fill_null(value=False)
-        ),
+        valid=passing.join(rows, on=[*IDENTITY, *COORDINATES], how="left").with_columns(is_row.fill_null(value=False)),
         rejects=pl.concat(
             [
                 told.join(says_it, on=COORDINATES, how="semi"),
@@ -138,8 +136,8 @@ def redo(
 
 def _placed(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows with `COORDINATES` as the cold tables type them."""
-    place = (pl.col("raw_partition", "raw_offset").cast(pl.Int64), pl.col("published_at").cast(pl.Datetime("us", "UTC")))
-    return rows.with_columns(*place)
+    numbers, published = pl.col("raw_partition", "raw_offset"), pl.col("published_at")
+    return rows.with_columns(numbers.cast(pl.Int64), published.cast(pl.Datetime("us", "UTC")))
 
 
 def _cold_types(rows: pl.DataFrame) -> pl.DataFrame:

@@ -158,9 +158,7 @@ class Sink:
         timings = latencies(fresh, visible_us)
         repeated = again.num_rows - contradicts.height
         sent_home = judged.valid.num_rows - at_home.num_rows
-        return Outcome(
-            rows, fresh.num_rows, repeated, dict(reasons), insert_seconds, timings, sent_home, not_compared
-        )
+        return Outcome(rows, fresh.num_rows, repeated, dict(reasons), insert_seconds, timings, sent_home, not_compared)
 
     def _overruled(self, valid: pa.Table, now: datetime) -> pl.DataFrame:
         """Rows that a correction overrules; not those that Silver still has, until the re-derivation takes them out."""

@@ -11,7 +11,8 @@ SELECT '{{ of }}' AS layer, '{{ tier }}' AS tier, toString({{ topic }}) AS topic
                toUInt64({{ offset }}) AS offset, CAST(published_at, 'DateTime64(3, \'UTC\')') AS published_at,
                {{ 'toString(exchange)' if named else "''" }} AS layer_exchange,
                {{ 'toString(symbol)' if named else "''" }} AS layer_symbol,
-               {{ 'trade_id' if named else "''" }} AS layer_trade_id, {{ arrived }} AS layer_arrived_at
+               {{ 'trade_id' if named else "''" }} AS layer_trade_id,
+               {{ 'toString(reason)' if of == 'dlq' else "''" }} AS layer_reason, {{ arrived }} AS layer_arrived_at
         FROM {{ source }}
         WHERE {{ within() }}
 {%- endmacro %}

@@ -7,6 +7,8 @@ SELECT
     quantity,
     timestamp,
     toString(side) AS side,
+    toString(trade_kind) AS trade_kind,
+    match_count,
     toString(raw_topic) AS raw_topic,
     raw_partition,
     raw_offset,

@@ -7,6 +7,8 @@ SELECT DISTINCT
     quantity,
     timestamp,
     toString(side) AS side,
+    toString(trade_kind) AS trade_kind,
+    toInt64(match_count) AS match_count,
     toString(raw_topic) AS raw_topic,
     toInt64(raw_partition) AS raw_partition,
     toInt64(raw_offset) AS raw_offset,

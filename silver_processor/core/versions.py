@@ -1,15 +1,19 @@
 """Versions of a trade: whether two messages with one identity say the same, and what is said of those that do not.
 
-What a trade says is its price, quantity, time and side, as values: 1.50 is 1.5. Not compared is what depends on the
-source: the sequence, which dumps and REST do not have, and the name of the market, of which there may be several.
-Two times are one if they are equal, or less than a millisecond apart and one of them in whole milliseconds: some
-sources know microseconds and others cut or round them.
+What a trade says is its price, quantity, time, side and kind, as values: 1.50 is 1.5. Not compared is what depends on
+the source: the sequence, which dumps and REST do not have, and the name of the market, of which there may be several.
+
+- Two times are one if they are equal, or less than a millisecond apart and one of them in whole milliseconds: some
+  sources know microseconds and others cut or round them.
+- Two quantities are compared if both messages sum up equally many matches: a match is a part of their sum.
+- Two kinds are compared if neither is `market`, which is also what a source says that knows no kinds.
 """
 
 from __future__ import annotations
 
 import polars as pl
 
+from schemas.kinds import TradeKind
 from schemas.reasons import MEANINGS, Reason
 from schemas.records import SILVER
 from silver_processor.core.refine import REJECT_COLUMNS, VALUE_CHARACTERS
@@ -17,10 +21,18 @@ from silver_processor.core.refine import REJECT_COLUMNS, VALUE_CHARACTERS
 IDENTITY = ("exchange", "symbol", "trade_id")
 PLACE = ("raw_topic", "raw_partition", "raw_offset", "published_at")
 # What is compared, and what Bronze calls it.
-CONTENT = {"price": "price_text", "quantity": "quantity_text", "timestamp": "timestamp", "side": "side"}
+CONTENT = {
+    "price": "price_text",
+    "quantity": "quantity_text",
+    "timestamp": "timestamp",
+    "side": "side",
+    "trade_kind": "kind",
+}
+# The reasons of the letters of such messages.
+ABOUT_VERSIONS = (Reason.TRADE_CONTRADICTS, Reason.TRADE_SUPERSEDED)
 # A version that is held: by its identity, what it says, and which message said it.
 _SILVER_TYPES = pl.DataFrame(SILVER.empty_table()).schema
-HELD = pl.Schema({name: _SILVER_TYPES[name] for name in (*IDENTITY, *CONTENT, *PLACE)})
+HELD = pl.Schema({name: _SILVER_TYPES[name] for name in (*IDENTITY, *CONTENT, "match_count", *PLACE)})
 _HELD = "_held"
 _MILLISECOND_US = 1_000
 
@@ -63,7 +75,7 @@ def overruled(compared: pl.DataFrame) -> pl.DataFrame:
 
     What was published before the version that was accepted is superseded; what came after it contradicts it.
     """
-    superseded, contradicts = (pl.lit(reason.value) for reason in (Reason.TRADE_SUPERSEDED, Reason.TRADE_CONTRADICTS))
+    contradicts, superseded = (pl.lit(reason.value) for reason in ABOUT_VERSIONS)
     return contradicting(compared).with_columns(
         pl.when("is_earlier").then(superseded).otherwise(contradicts).alias("reason")
     )
@@ -75,7 +87,7 @@ def rejects(bronze: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
     A message that Bronze delivers twice is one reject.
     """
     place = {name: bronze.schema[name] for name in PLACE}
-    rules = {reason.value: MEANINGS[reason].rule for reason in (Reason.TRADE_SUPERSEDED, Reason.TRADE_CONTRADICTS)}
+    rules = {reason.value: MEANINGS[reason].rule for reason in ABOUT_VERSIONS}
     told = verdicts.select(*PLACE, "reason", "field", pl.col("value", "limit").str.slice(0, VALUE_CHARACTERS))
     met = bronze.join(told.cast(pl.Schema(place)).unique(PLACE), on=PLACE, how="inner", maintain_order="left")
     named = met.with_columns(pl.col("reason").replace_strict(rules, return_dtype=pl.String).alias("rule"))
@@ -89,12 +101,16 @@ def versions_of(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _differs(name: str) -> pl.Expr:
     mine, held = pl.col(name), pl.col(f"{name}{_HELD}")
-    if name != "timestamp":
-        return mine != held
-    mine, held = mine.dt.epoch("us"), held.dt.epoch("us")
-    is_near = (mine - held).abs() < _MILLISECOND_US
-    is_whole = (mine % _MILLISECOND_US == 0) | (held % _MILLISECOND_US == 0)
-    return (mine != held) & ~(is_near & is_whole)
+    if name == "timestamp":
+        mine, held = mine.dt.epoch("us"), held.dt.epoch("us")
+        is_near = (mine - held).abs() < _MILLISECOND_US
+        is_whole = (mine % _MILLISECOND_US == 0) | (held % _MILLISECOND_US == 0)
+        return (mine != held) & ~(is_near & is_whole)
+    if name == "quantity":
+        return (mine != held) & (pl.col("match_count") == pl.col(f"match_count{_HELD}"))
+    if name == "trade_kind":
+        return (mine != held) & (mine != TradeKind.MARKET.value) & (held != TradeKind.MARKET.value)
+    return mine != held
 
 
 def _listed(said: dict[str, pl.Expr]) -> pl.Expr:
@@ -114,7 +130,7 @@ def text_of(name: str, suffix: str = "") -> pl.Expr:
     if name == "timestamp":
         return column.dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
     text = column.cast(pl.String)
-    return text if name == "side" else text.str.strip_chars_end("0").str.strip_chars_end(".")
+    return text if name in {"side", "trade_kind"} else text.str.strip_chars_end("0").str.strip_chars_end(".")
 
 
 def _is_message() -> pl.Expr:

@@ -1,6 +1,7 @@
 -- What Silver holds of some trades of one market, in a span of time (µs), and which message said it.
 SELECT toString(exchange) AS exchange, toString(symbol) AS symbol, trade_id, price, quantity, timestamp,
-  toString(side) AS side, toString(raw_topic) AS raw_topic, raw_partition, raw_offset, published_at
+  toString(side) AS side, toString(trade_kind) AS trade_kind, match_count,
+  toString(raw_topic) AS raw_topic, raw_partition, raw_offset, published_at
 FROM silver_trades
 WHERE exchange = %(exchange)s AND symbol = %(symbol)s
   AND timestamp BETWEEN fromUnixTimestamp64Micro(%(earliest)s, 'UTC') AND fromUnixTimestamp64Micro(%(latest)s, 'UTC')

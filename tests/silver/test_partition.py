@@ -113,9 +113,8 @@ class Server:
         return sorted({(exchange, symbol) for exchange, symbol, _ in self.accepted})
 
     def corrections(self, rows: pa.Table) -> pl.DataFrame:
-        found = [version for version in self.accepted.values()]
         asked = pl.DataFrame(rows.select(IDENTITY)).unique()
-        return pl.concat([HELD.to_frame(), *found]).join(asked, on=IDENTITY, how="semi")
+        return pl.concat([HELD.to_frame(), *self.accepted.values()]).join(asked, on=IDENTITY, how="semi")
 
     def payloads(self, _rejects: pa.Table) -> dict[Coordinates, Payload]:
         return {}
