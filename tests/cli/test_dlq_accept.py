@@ -1,4 +1,4 @@
-"""An exchange corrects its dump and the corrected trades are taken over, through the command line on a running stack."""
+"""An exchange corrects its dump and the corrected trades are taken over: the command line on a running stack."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from schemas.wire import avro_schema
 from silver_processor.batch import Judged, Message, read
 from silver_processor.by_market import Market
 from silver_processor.core.rules import Rules
-from silver_processor.core.versions import HELD, IDENTITY
+from silver_processor.core.versions import HELD, IDENTITY, versions_of
 from silver_processor.journal import Position
 from silver_processor.lease import LEASE_S
 from silver_processor.partition import Lanes, Partition
@@ -263,15 +263,37 @@ def test_effectively_once_whenever_the_worker_dies(
 
 def test_a_group_that_was_reset_to_the_start_changes_nothing() -> None:
     """Replaying the whole topic under other boundaries: no row twice, no redelivered row counted as a duplicate."""
-    messages = [message([("1", "BUY"), ("2", "BUY")], 0, 0), message([("2", "SELL"), ("3", "BUY")], 1, 2)]
+    trades = [("1", "BUY"), ("2", "BUY")], [("2", "SELL"), ("3", "BUY"), ("2", "BUY")]
+    messages = [message(trades[0], 0, 0), message(trades[1], 1, 2)]
     group, server, letters = Group(), Server(), Letters()
     asyncio.run(run(messages, [], group, server, letters, 1))
     group.committed = -1
     asyncio.run(run(messages, [], group, server, letters, 1000))
     assert sorted(server.rows["trade_id"].to_pylist()) == ["1", "2", "3"]
     assert sum(server.gold.values()) == 3
-    assert not server.duplicates
+    assert set(server.duplicates) == {4}
     assert letters.sent == [(2, "trade_contradicts")] * 2
+
+
+def test_of_two_versions_in_one_batch_the_accepted_one_is_the_trade() -> None:
+    """And a version that Silver still has stays in one place until the re-derivation takes it out."""
+    messages = [message([("1", "BUY"), ("1", "SELL"), ("2", "BUY")], 0, 0), message([("1", "SELL")], 1, 3)]
+    group, server, letters = Group(), Server(), Letters()
+    asyncio.run(run(messages[:1], [], group, server, letters, 1000))
+    first = pl.DataFrame(server.rows).filter(pl.col("trade_id") == "1")
+    assert (first["side"].to_list(), letters.sent) == (["BUY"], [(1, "trade_contradicts")])
+    accepted = versions_of(first).with_columns(side=pl.lit("SELL"), raw_offset=pl.lit(1, pl.UInt64))
+    server.accepted[("binance", "BTCUSDT", "1")] = accepted
+    group.committed = -1
+    asyncio.run(run(messages[:1], [], group, server, letters, 1000))
+    assert letters.sent[1:] == [(1, "trade_contradicts")]
+    # Nothing is left of it: as after a loss, the trades come again and are judged by what was accepted.
+    group, again, letters = Group(), Server(accepted=server.accepted), Letters()
+    asyncio.run(run(messages, [], group, again, letters, 1000))
+    rows = pl.DataFrame(again.rows).sort("trade_id").select("trade_id", "side", "raw_offset").rows()
+    assert rows == [("1", "SELL", 1), ("2", "BUY", 2)]
+    assert letters.sent == [(0, "trade_superseded")]
+    assert again.duplicates == [3]
 
 
 def test_a_worker_that_lost_its_partition_does_not_insert() -> None:
