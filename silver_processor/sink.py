@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,8 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
+from schemas.records import BRONZE
 from silver_processor.batch import Judged, Message, duplicates, judge, stamp
 from silver_processor.core.latency import Latency, latencies
+from silver_processor.core.refine import partly_known, refuse
 from silver_processor.core.rules import Rules
 from silver_processor.dead_letters import DeadLetterQueue, records, summary
 from silver_processor.homes import Homes
@@ -22,7 +25,7 @@ from silver_processor.patience import Patience, StoppedError
 from silver_processor.paused import PausedError
 from silver_processor.rederived import Rederived
 from silver_processor.rulebook import RuleBook
-from silver_processor.seen import SeenTrades
+from silver_processor.seen import SeenTrades, Split
 from silver_processor.store import PAYLOAD_BYTES, Coordinates, Payload, Store
 
 PROCESSOR_VERSION = version("medallion")
@@ -50,6 +53,13 @@ class Outcome:
     insert_seconds: float
     latencies: list[Latency] = field(default_factory=list)
     sent_home: int = 0
+
+
+def _rejects(split: Split, messages: Sequence[Message]) -> pa.Table:
+    """Rejects of the trades that Silver knows in part."""
+    told = partly_known(pl.DataFrame(split.partly), split.known)
+    places = [message.rows for message in messages] if told.height else [BRONZE.empty_table()]
+    return refuse(pl.DataFrame(pa.concat_tables(places)), told).to_arrow()
 
 
 def _nothing() -> None:
@@ -109,7 +119,8 @@ class Sink:
         self._bury(judged.rejects, messages, now, rules.version)
         started = time.perf_counter()
         while True:
-            fresh, again = self._split(valid, seen, now, token if in_doubt else "")
+            split = self._split(valid, seen, now, token if in_doubt else "")
+            fresh, again = split.fresh, split.again
             if not fresh.num_rows:
                 break
             in_doubt = True
@@ -121,6 +132,8 @@ class Sink:
                     raise StoppedError("stopped while a day of Silver was being replaced") from None
         insert_seconds = time.perf_counter() - started
         visible_us = time.time_ns() // 1000
+        partly = _rejects(split, messages)
+        self._bury(partly, messages, now, rules.version)
         if again.num_rows:
             # The same raw message delivered again is no duplicate: it is the Silver row.
             repeats = again.filter(pa.array(~self._store.delivered(again)))
@@ -128,12 +141,11 @@ class Sink:
                 self._store.insert("duplicate_trades", duplicates(repeats, now), token, before_insert)
         seen.add(fresh)
         seen.trim()
-        counts = judged.rejects["reason"].value_counts().to_pylist()
-        reasons = {count["values"]: count["counts"] for count in counts}
+        reasons = Counter(judged.rejects["reason"].to_pylist()) + Counter(partly["reason"].to_pylist())
         rows = judged.valid.num_rows + judged.rejects.num_rows
         timings = latencies(fresh, visible_us)
         sent_home = judged.valid.num_rows - valid.num_rows
-        return Outcome(rows, fresh.num_rows, again.num_rows, reasons, insert_seconds, timings, sent_home)
+        return Outcome(rows, fresh.num_rows, again.num_rows, dict(reasons), insert_seconds, timings, sent_home)
 
     def _at_home(self, valid: pa.Table, messages: Sequence[Message], rules: Rules) -> pa.Table:
         """The rows whose market is at home in this partition; the others are durable in theirs."""
@@ -145,8 +157,8 @@ class Sink:
         self._homes.send_home(valid.filter(pa.array(strangers)), messages, rules)
         return valid.filter(pa.array(~strangers))
 
-    def _split(self, valid: pa.Table, seen: SeenTrades, now: datetime, but_token: str) -> tuple[pa.Table, pa.Table]:
-        """Fresh rows and duplicates; what Silver holds under the token counts as fresh."""
+    def _split(self, valid: pa.Table, seen: SeenTrades, now: datetime, but_token: str) -> Split:
+        """What is new, and what is not; what Silver holds under the token counts as fresh."""
         self._rederived.follow(seen, valid, now)
         for market in seen.unknown(valid):
             self._store.load(seen, market, but_token)

@@ -164,7 +164,7 @@ class Inline(Executor):
         return future
 
 
-def never(_rows: pa.Table, _token: str) -> npt.NDArray[np.bool_]:
+def never(_rows: pa.Table, _token: str) -> pa.Table:
     return np.empty(0, np.bool_)
 
 

@@ -69,9 +69,9 @@ def test_an_index_that_holds_the_newest_ids_knows_all_of_them(
     # Ids beside each one that is held, at the same times, and one of the future.
     others = silver(symbol, [f"{trade_id}9" for trade_id in ids], "second")
     newer = silver(symbol, ["1"], "second", first=400)
-    fresh, again = index.split(pa.concat_tables([held, others, newer]))
-    assert again["trade_id"].to_pylist() == ids
-    assert fresh.num_rows == len(ids) + 1
+    split = index.split(pa.concat_tables([held, others, newer]))
+    assert split.again["trade_id"].to_pylist() == ids
+    assert split.fresh.num_rows == len(ids) + 1
 
 
 def test_the_rows_of_an_insert_in_doubt_do_not_count(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,8 +83,8 @@ def test_the_rows_of_an_insert_in_doubt_do_not_count(store: Store, monkeypatch: 
     store.insert("silver_trades", doubtful, "doubt")
     index = SeenTrades(store.in_silver)
     store.load(index, ("binance", "WIDEUSDT"), but_token="doubt")
-    fresh, again = index.split(pa.concat_tables([done, doubtful]), but_token="doubt")
-    assert (fresh["trade_id"].to_pylist(), again["trade_id"].to_pylist()) == (ids[20:], ids[:20])
+    split = index.split(pa.concat_tables([done, doubtful]), but_token="doubt")
+    assert (split.fresh["trade_id"].to_pylist(), split.again["trade_id"].to_pylist()) == (ids[20:], ids[:20])
 
 
 def test_raw_messages_that_silver_holds_are_found_by_their_coordinates(store: Store) -> None:
