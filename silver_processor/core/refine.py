@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import polars as pl
 import pyarrow as pa
 
-from schemas.kinds import TradeKind
+from schemas.kinds import MOST_MATCHES, TradeKind
 from schemas.reasons import MEANINGS, Reason
 from schemas.records import SILVER
 from silver_processor.core.amounts import classify, product
@@ -20,8 +20,6 @@ LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 VALUE_CHARACTERS = 256
 # Which raw message a row is.
 PLACE = ("raw_topic", "raw_partition", "raw_offset", "published_at")
-# Far above what an exchange sums up: a garbled number must not make many later trades look known.
-MOST_MATCHES = 1_000_000
 
 REJECT_COLUMNS = (
     "reason",
