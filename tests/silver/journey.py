@@ -1,4 +1,4 @@
-"""Frames of an exchange on their way to candles without any server: the parser, Bronze, the Silver function, minutes."""
+"""Frames of an exchange on their way to candles without any server: parser, Bronze, Silver function, minutes."""
 
 from __future__ import annotations
 
