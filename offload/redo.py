@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import polars as pl
 import pyarrow as pa
 
-from silver_processor.core.refine import refine
+from offload.sums import Sums
+from silver_processor.core.refine import refine, refuse
 from silver_processor.core.rules import Rules
 
 IDENTITY = ["exchange", "symbol", "trade_id"]
@@ -43,13 +44,15 @@ class Redone:
     rejects: pl.DataFrame
 
 
-def redo(bronze: pa.Table, silver: pl.DataFrame, elsewhere: pl.DataFrame, moved: pl.DataFrame, rules: Rules) -> Redone:
+def redo(
+    bronze: pa.Table, silver: pl.DataFrame, elsewhere: pl.DataFrame, moved: pl.DataFrame, rules: Rules, sums: Sums
+) -> Redone:
     """Refine `bronze` (schema `schemas.records.BRONZE`) and compare with `silver` (at least cold Silver's columns).
 
     Of several messages with one identity the one whose values Silver has stays, else Silver's own message, else the
     earliest. `elsewhere` (`IDENTITY`, `COORDINATES`) are rows that Silver has in another place: their trades are not
     added, and what a re-derivation had added before they came is removed. `moved` (`COORDINATES`) are messages that
-    Bronze now has on another day.
+    Bronze now has on another day. `sums` knows which matches Silver has: what brings none that is new is a duplicate.
     """
     refined = refine(bronze, rules)
     fresh = _cold_types(pl.DataFrame(refined.valid))
@@ -64,7 +67,7 @@ def redo(bronze: pa.Table, silver: pl.DataFrame, elsewhere: pl.DataFrame, moved:
     best = ranked.unique(IDENTITY, keep="first", maintain_order=True)
     known = pl.col("validated_at_old").is_not_null()
     altered = best.filter(known & ~pl.col("same")).with_columns(pl.col(f"{name}_old").alias(name) for name in _STAMPS)
-    added = best.filter(~known).join(elsewhere, on=IDENTITY, how="anti")
+    added, partly = sums.settle(best.filter(~known).join(elsewhere, on=IDENTITY, how="anti"))
     # Deterministic, so that a repetition gives the same bytes: the time is that of the message's arrival.
     added = added.with_columns(
         pl.col("ingested_at").alias("validated_at"),
@@ -93,6 +96,8 @@ def redo(bronze: pa.Table, silver: pl.DataFrame, elsewhere: pl.DataFrame, moved:
     rows = pl.concat([stays, added.select(stays.columns)]).with_columns(pl.lit(value=True).alias("is_row"))
     is_row = pl.col("is_row")
     valid = fresh.select(*IDENTITY, *COORDINATES, "timestamp", "exchange_symbol", "received_at", "ingested_at")
+    valid = valid.join(partly, on=COORDINATES, how="anti")
+    told = refuse(pl.DataFrame(bronze), partly)
     return Redone(
         added=added,
         removed=removed,
@@ -100,7 +105,7 @@ def redo(bronze: pa.Table, silver: pl.DataFrame, elsewhere: pl.DataFrame, moved:
         replaced=silver.join(altered, on=IDENTITY, how="semi"),
         unfounded=gone.join(removed, on=[*IDENTITY, *COORDINATES], how="anti"),
         valid=valid.join(rows, on=[*IDENTITY, *COORDINATES], how="left").with_columns(is_row.fill_null(value=False)),
-        rejects=_cold_types(pl.DataFrame(refined.rejects)),
+        rejects=pl.concat([_cold_types(pl.DataFrame(refined.rejects)), _cold_types(told)]),
     )
 
 
