@@ -18,6 +18,7 @@ from ddl.layers import load_layers
 from offload.catalog import ensure_tables, open_catalog
 from offload.hot import ClickHouseHttp
 from offload.lineage import LineageCount, LostMessage, find_missing, stream_lineage
+from offload.overlaps import Overlap, find_overlaps
 from offload.trace import Tracer
 from offload.verify import VerifyReport
 from offload.verify import verify as verify_cold
@@ -44,7 +45,8 @@ def lineage_verify(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Prove by counting that every raw message is in one of Silver, duplicates and DLQ, and that hot equals cold.
+    """Prove by counting that every raw message is in one of Silver, duplicates and DLQ, that no match of a market
+    counts twice, and that hot equals cold.
 
     By exchange, symbol and hour of arrival; exit 1 if one does not hold, naming what differs. Hours that ClickHouse has
     let go are counted in Iceberg; without --from the count begins with the first hour of Raw in ClickHouse.
@@ -59,13 +61,18 @@ def lineage_verify(
     else:
         print_lineage(counts)
     missing = [lost for hour in proof.lossy for lost in find_missing(hot, *hour, at_most=NAMED, tables=tables)][:NAMED]
+    overlaps = find_overlaps(hot, utc(since), utc(until))
     cold = None if count_only else verify_cold(settings, start=utc(since), end=utc(until))
     if as_json:
-        _write_rest(missing, cold, proof)
+        _write_rest(missing, overlaps, cold, proof)
     else:
-        _print_rest(missing, cold, proof)
+        _print_rest(missing, overlaps, cold, proof)
     if not proof.holds:
         raise ProofError("Some raw messages are not in exactly one place.")
+    if overlaps:
+        raise ProofError(
+            "Some matches are in Silver twice, summed up and singly: the markets named above count them so."
+        )
     if cold is not None and not cold.ok:
         raise ProofError("Hot and cold differ in the slices named above.")
 
@@ -101,10 +108,11 @@ def _write_counts(counts: Iterable[LineageCount]) -> None:
     output.write(b"\n],\n")
 
 
-def _write_rest(missing: list[LostMessage], cold: VerifyReport | None, proof: _Proof) -> None:
-    holds = proof.holds and (cold is None or cold.ok)
+def _write_rest(missing: list[LostMessage], overlaps: list[Overlap], cold: VerifyReport | None, proof: _Proof) -> None:
+    holds = proof.holds and not overlaps and (cold is None or cold.ok)
     rest = {
         "missing": [lost.model_dump(mode="json") for lost in missing],
+        "counted_twice": [overlap.model_dump(mode="json") for overlap in overlaps],
         "cold": None if cold is None else cold.model_dump(mode="json"),
         "holds": holds,
     }
@@ -112,7 +120,7 @@ def _write_rest(missing: list[LostMessage], cold: VerifyReport | None, proof: _P
     sys.stdout.buffer.flush()
 
 
-def _print_rest(missing: list[LostMessage], cold: VerifyReport | None, proof: _Proof) -> None:
+def _print_rest(missing: list[LostMessage], overlaps: list[Overlap], cold: VerifyReport | None, proof: _Proof) -> None:
     if proof.failing:
         print_table(
             "Where it does not hold",
@@ -142,6 +150,12 @@ def _print_rest(missing: list[LostMessage], cold: VerifyReport | None, proof: _P
         [(m.raw_topic, str(m.raw_partition), str(m.raw_offset), m.exchange, m.symbol, m.trade_id) for m in missing],
         empty="none",
     )
+    if overlaps:
+        print_table(
+            "Trades whose matches another trade counts as well",
+            ("exchange", "symbol", "trades", "first trade id"),
+            [(overlap.exchange, overlap.symbol, str(overlap.trades), overlap.trade_id) for overlap in overlaps],
+        )
     if cold is not None:
         print_verification(cold)
 

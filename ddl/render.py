@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from config.settings import Settings
 from ddl.errors import MigrationError
 from ddl.layers import load_layers
-from ddl.statements import Statement, split
+from ddl.statements import Kind, Statement, split
 from schemas.kinds import COUNTED
 
 MIGRATIONS_FOLDER = Path(__file__).parent
@@ -19,7 +19,8 @@ _NUMBERED = re.compile(r"^(?P<number>\d{4})_\w+\.sql$")
 
 
 def render(settings: Settings, folder: Path = MIGRATIONS_FOLDER) -> list[Statement]:
-    """Every statement of every migration, in file order.
+    """Every statement of every migration: tables in file order, then views in theirs, since a view may read or fill
+    a column that a later migration adds to its table.
 
     Raises:
         MigrationError: two files have one number, or a statement is not terminated.
@@ -27,11 +28,12 @@ def render(settings: Settings, folder: Path = MIGRATIONS_FOLDER) -> list[Stateme
     """
     names = _migration_files(folder)
     environment = _environment(settings, folder)
-    return [
+    statements = [
         statement
         for name in names
         for statement in split(name.removesuffix(".sql"), environment.get_template(name).render())
     ]
+    return sorted(statements, key=lambda statement: statement.kind in {Kind.VIEW, Kind.MATERIALIZED_VIEW})
 
 
 def render_journal(settings: Settings) -> list[Statement]:

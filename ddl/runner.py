@@ -113,13 +113,8 @@ def _paused(
             _drop(reader, client, settings)
     others = [step for step in steps if step.statement.object not in consumers]
     obsolete = [step for step in others if step.action is Action.DROP]
-    # A view may read or fill a column that a later migration adds to its table.
-    changes = sorted((step for step in others if step.action is not Action.DROP), key=_reads_tables)
+    changes = [step for step in others if step.action is not Action.DROP]
     return [*obsolete, *changes, *(Step(Action.CREATE, reader) for reader in readers)]
-
-
-def _reads_tables(step: Step) -> bool:
-    return step.statement.kind in {Kind.VIEW, Kind.MATERIALIZED_VIEW}
 
 
 def _take(step: Step, client: Client, settings: Settings) -> Applied:

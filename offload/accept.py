@@ -32,9 +32,9 @@ from offload.tiers import EARLIEST_US, LATEST_US
 from offload.work import SILVER
 from schemas.reasons import Reason
 from schemas.records import BRONZE
-from silver_processor.core.refine import refine
+from silver_processor.core.refine import PLACE, refine
 from silver_processor.core.rules import Rules
-from silver_processor.core.versions import CONTENT, HELD, IDENTITY, PLACE, compare, text_of
+from silver_processor.core.versions import CONTENT, HELD, IDENTITY, compare, text_of
 
 _MARKET = ["exchange", "symbol"]
 _TIME = pl.Datetime("us", "UTC")

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import polars as pl
 import pyarrow as pa
 
+from offload.sums import Sums
 from schemas.reasons import Reason
-from silver_processor.core.refine import refine
+from silver_processor.core.refine import refine, refuse
 from silver_processor.core.rules import Rules
-from silver_processor.core.versions import compare, contradicting, overruled, rejects, versions_of
+from silver_processor.core.versions import compare, contradicting, overruled, versions_of
 
 IDENTITY = ["exchange", "symbol", "trade_id"]
 VALUES = [
@@ -52,6 +53,7 @@ def redo(
     moved: pl.DataFrame,
     rules: Rules,
     corrections: pl.DataFrame,
+    sums: Sums,
 ) -> Redone:
     """Refine `bronze` (schema `schemas.records.BRONZE`) and compare with `silver` (at least cold Silver's columns).
 
@@ -59,7 +61,8 @@ def redo(
     one that was accepted, else the earliest; what `corrections` (`HELD`) overrule is none of them. Messages that
     contradict the row are rejects. `elsewhere` (`HELD`) are rows that Silver has in another place: their trades are
     not added, and what a re-derivation had added before they came is removed. `moved` (`COORDINATES`) are messages
-    that Bronze now has on another day.
+    that Bronze now has on another day. `sums` knows which matches Silver has: what brings none that is new is a
+    duplicate.
     """
     refined = refine(bronze, rules)
     valid = pl.DataFrame(refined.valid)
@@ -77,7 +80,7 @@ def redo(
     best = ranked.unique(IDENTITY, keep="first", maintain_order=True)
     known = pl.col("validated_at_old").is_not_null()
     altered = best.filter(known & ~pl.col("same")).with_columns(pl.col(f"{name}_old").alias(name) for name in _STAMPS)
-    added = best.filter(~known).join(elsewhere, on=IDENTITY, how="anti")
+    added, partly = sums.settle(best.filter(~known).join(elsewhere, on=IDENTITY, how="anti"))
     # Deterministic, so that a repetition gives the same bytes: the time is that of the message's arrival.
     added = added.with_columns(
         pl.col("ingested_at").alias("validated_at"),
@@ -108,10 +111,11 @@ def redo(
     # Where the row is elsewhere, that is what the other messages are compared with.
     away = pl.concat([best.filter(~known).select(IDENTITY), outrun.select(IDENTITY)])
     rests = best.join(elsewhere.join(away, on=IDENTITY, how="semi"), on=IDENTITY, how="anti")
+    rests = rests.join(partly, on=COORDINATES, how="anti")
     held = pl.concat([versions_of(rests), versions_of(elsewhere.join(away, on=IDENTITY, how="semi"))])
     differing = contradicting(compare(fresh, held)).with_columns(reason=pl.lit(Reason.TRADE_CONTRADICTS.value))
-    verdicts = pl.concat([wrong, _placed(differing)])
-    told = _cold_types(rejects(pl.DataFrame(bronze), verdicts))
+    verdicts = pl.concat([wrong, _placed(differing), partly], how="diagonal")
+    told = _cold_types(refuse(pl.DataFrame(bronze), verdicts))
     # Silver's own message may have merged in Bronze with one that says the same: that one's reject stands for it.
     says_it = met.filter("same").select(COORDINATES)
     passing = fresh.join(verdicts, on=COORDINATES, how="anti").select(

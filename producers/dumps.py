@@ -19,7 +19,9 @@ import msgspec
 import requests
 
 from config.errors import MedallionError
+from producers import metrics
 from producers.envelope import Envelope
+from producers.exchanges.model import PLACEHOLDER, is_placeholder
 from producers.schedule import event_time_us
 
 URL = "https://data.binance.vision"
@@ -67,6 +69,9 @@ def read(day: Day, source: str, from_us: int, to_us: int) -> Iterator[Envelope]:
             if number == 1 and not line[:1].isdigit():
                 continue
             envelope = _envelope(day, line, number)
+            if is_placeholder(envelope.price, envelope.quantity):
+                metrics.CONTROL.labels(day.exchange, PLACEHOLDER).inc()
+                continue
             time_us = event_time_us(envelope.timestamp)
             if time_us is None:
                 raise DumpError(f"{day.name}: line {number:,} has no time: {line[:100]!r}; fetch the file again")

@@ -6,7 +6,7 @@ import base64
 
 import msgspec
 
-from producers.exchanges.model import Parsed, Trade, Trades, Unrecognised
+from producers.exchanges.model import PLACEHOLDER, Parsed, Trade, Trades, Unrecognised
 
 #: Kafka header of a message that no live stream brought, and its values: where the message is from.
 SOURCE = "source"
@@ -51,12 +51,13 @@ _decoder = msgspec.json.Decoder(Envelope)
 
 
 def envelopes(exchange: str, frame: bytes, parsed: Parsed, received_at: int) -> list[Envelope]:
-    """The raw messages of a frame: one a trade, one for an unrecognised frame, none for a control message.
+    """The raw messages of a frame: one a trade, one for an unrecognised frame, none for a control message or for an
+    id without a trade.
 
     `received_at` in µs since the epoch (UTC).
     """
     if isinstance(parsed, Trades):
-        return [_of_trade(exchange, trade, received_at) for trade in parsed.records]
+        return [_of_trade(exchange, trade, received_at) for trade in parsed.records if trade.kind != PLACEHOLDER]
     if isinstance(parsed, Unrecognised):
         try:
             payload, encoding = frame.decode(), _UTF8

@@ -39,6 +39,8 @@ KINDS: dict[TradeKind, KindMeaning] = {
     ),
     TradeKind.ADL: KindMeaning("auto-deleveraging between two positions, beside the order book", is_counted=False),
 }
+# Far above what an exchange sums up: a garbled number must not make many later trades look known.
+MOST_MATCHES = 1_000_000
 COUNTED = tuple(kind.value for kind, meaning in KINDS.items() if meaning.is_counted)
 
 

@@ -17,8 +17,9 @@ import structlog
 from schemas.reasons import Reason
 from silver_processor.batch import Judged, Message, duplicates, judge, stamp
 from silver_processor.core.latency import Latency, latencies
+from silver_processor.core.refine import PLACE, partly_known, refuse
 from silver_processor.core.rules import Rules
-from silver_processor.core.versions import HELD, PLACE, compare, contradicting, rejects
+from silver_processor.core.versions import HELD, compare, contradicting
 from silver_processor.corrections import overruled_rows
 from silver_processor.dead_letters import DeadLetterQueue, records, summary
 from silver_processor.homes import Homes
@@ -26,7 +27,7 @@ from silver_processor.patience import Patience, StoppedError
 from silver_processor.paused import PausedError
 from silver_processor.rederived import Rederived
 from silver_processor.rulebook import RuleBook
-from silver_processor.seen import SeenTrades
+from silver_processor.seen import SeenTrades, Split
 from silver_processor.store import PAYLOAD_BYTES, Coordinates, Payload, Store
 
 PROCESSOR_VERSION = version("medallion")
@@ -125,7 +126,8 @@ class Sink:
         valid = _without(at_home, overruled)
         started = time.perf_counter()
         while True:
-            fresh, again = self._split(valid, seen, now, token if in_doubt else "")
+            split = self._split(valid, seen, now, token if in_doubt else "")
+            fresh, again = split.fresh, split.again
             if not fresh.num_rows:
                 break
             in_doubt = True
@@ -139,10 +141,11 @@ class Sink:
         visible_us = time.time_ns() // 1000
         compared = compare(pl.DataFrame(again), self._store.versions(again) if again.num_rows else HELD.to_frame())
         contradicts = contradicting(compared).with_columns(reason=pl.lit(Reason.TRADE_CONTRADICTS.value))
-        verdicts = pl.concat([overruled, contradicts], how="diagonal")
+        partly = partly_known(pl.DataFrame(split.partly), split.known)
+        verdicts = pl.concat([overruled, contradicts, partly], how="diagonal")
         if verdicts.height:
             bronze = pl.DataFrame(pa.concat_tables([message.rows for message in messages]))
-            self._bury(rejects(bronze, verdicts).to_arrow(), messages, now, rules.version)
+            self._bury(refuse(bronze, verdicts).to_arrow(), messages, now, rules.version)
         # The same raw message delivered again is no duplicate: it is the Silver row.
         is_repeat = ~compared["is_message"] & (compared["field"] == "")
         if is_repeat.any():
@@ -179,8 +182,8 @@ class Sink:
         self._homes.send_home(valid.filter(pa.array(strangers)), messages, rules)
         return valid.filter(pa.array(~strangers))
 
-    def _split(self, valid: pa.Table, seen: SeenTrades, now: datetime, but_token: str) -> tuple[pa.Table, pa.Table]:
-        """Fresh rows and duplicates; what Silver holds under the token counts as fresh."""
+    def _split(self, valid: pa.Table, seen: SeenTrades, now: datetime, but_token: str) -> Split:
+        """What is new, and what is not; what Silver holds under the token counts as fresh."""
         self._rederived.follow(seen, valid, now)
         for market in seen.unknown(valid):
             self._store.load(seen, market, but_token)

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import clickhouse_connect
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -18,12 +16,13 @@ from urllib3.exceptions import HTTPError
 
 from config.connections import clickhouse_http
 from config.settings import Settings
+from schemas.records import SILVER
 from silver_processor.by_market import Market
-from silver_processor.core.versions import HELD, IDENTITY, versions_of
+from silver_processor.held import accepted_versions, held_versions
 from silver_processor.patience import Patience
 from silver_processor.paused import PausedError
 from silver_processor.plan import MOST_ROWS
-from silver_processor.seen import SeenTrades
+from silver_processor.seen import SAME_TIME_US, SeenTrades
 
 # A server that is away or refuses: the same request is sent again.
 FAILURES: tuple[type[Exception], ...] = (ClickHouseError, HTTPError, OSError)
@@ -33,16 +32,14 @@ PAYLOAD_BYTES = 65_536
 _PLACE = ["raw_topic", "raw_partition", "raw_offset", "published_at"]
 _COORDINATES_A_QUERY = 500
 _IDS_A_QUERY = 500
-_VERSIONS_A_QUERY = 5_000
-# Such a question is longer than the server's default of 256 KiB.
+# Questions about many ids are longer than the server's default of 256 KiB.
 _LONGEST_QUERY = 8 * 2**20
-# Within so much two times of one trade may be equal (`silver_processor.core.versions`).
-_SAME_TIME_US = 1_000
+_TRADES = pa.schema([SILVER.field(name) for name in ("trade_id", "timestamp", "match_count")])
 # Of each market, the newest: enough for what exchanges send again. Older rows are asked of Silver.
 IDS_LOADED = 250_000
-# No insert has this token; no trade is as old, or as new (µs).
+# No insert has this token; no trade is as old (µs).
 _NO_TOKEN = "-"  # noqa: S105
-_BEFORE_ALL, _AFTER_ALL = 0, 4_102_444_800_000_000
+_BEFORE_ALL = 0
 
 
 def _sql(name: str) -> str:
@@ -52,9 +49,7 @@ def _sql(name: str) -> str:
 _SEEN = _sql("seen")
 _HORIZON = _sql("horizon")
 _IN_SILVER = _sql("in_silver")
-_VERSIONS = _sql("versions")
 _CORRECTED_MARKETS = _sql("corrected_markets")
-_CORRECTIONS = _sql("corrections")
 _PAYLOADS = _sql("payloads")
 _RULES = _sql("rules")
 _SHARDS = _sql("shards")
@@ -138,62 +133,37 @@ class Store:
 
         self._patience.until_done("load the seen ids", read, _STREAM)
 
-    def in_silver(self, rows: pa.Table, but_token: str = "") -> npt.NDArray[np.bool_]:
-        """For each row (exchange, symbol, trade_id, timestamp) of one market, whether Silver holds its id, less the
-        rows of one insert."""
-        frame = pl.DataFrame(rows).with_row_index("row")
-        held = np.zeros(frame.height, dtype=np.bool_)
+    def in_silver(self, rows: pa.Table, but_token: str = "") -> pa.Table:
+        """Silver's trades (trade_id, timestamp, match_count) that have a match in common with rows (exchange, symbol,
+        trade_id, timestamp, match_count) of one market, and perhaps others; less the rows of one insert."""
+        frame = pl.DataFrame(rows)
+        found = [_TRADES.empty_table()]
         # Side by side in time, each question touches little of the table.
-        for part in frame.sort("timestamp").iter_slices(_IDS_A_QUERY):
-            times = part["timestamp"].to_physical()
+        for part in _questions(frame.sort("timestamp")):
+            times = part["timestamp"].to_physical().to_numpy()
             parameters = {
                 "exchange": part["exchange"][0],
                 "symbol": part["symbol"][0],
                 "token": but_token or _NO_TOKEN,
-                "earliest": times.min(),
-                "latest": times.max(),
-                "ids": tuple(part["trade_id"].to_list()),
+                "earliest": int(times.min()) - SAME_TIME_US,
+                "latest": int(times.max()) + SAME_TIME_US,
+                **_ids(part),
             }
-            found = pl.DataFrame(self._select(_IN_SILVER, parameters))["trade_id"].cast(pl.String)
-            held[part["row"].to_numpy()] = part["trade_id"].is_in(found.implode()).to_numpy()
-        return held
+            found.append(self._select(_IN_SILVER, parameters).cast(_TRADES))
+        return pa.concat_tables(found)
 
     def versions(self, rows: pa.Table) -> pl.DataFrame:
-        """What Silver holds of the trades of these rows (exchange, symbol, trade_id, timestamp): columns `HELD`.
+        """What Silver holds of the trades of these rows (see `silver_processor.held.held_versions`)."""
+        return held_versions(self._select, rows)
 
-        A trade is looked for at its own time first, then, as another version may have another time, at all times.
-        """
-        wanted = pl.DataFrame(rows.select([*IDENTITY, "timestamp"])).unique(IDENTITY, keep="first", maintain_order=True)
-        near = self._of_ids(_VERSIONS, wanted, _SAME_TIME_US)
-        rest = wanted.join(near, on=IDENTITY, how="anti")
-        return pl.concat([near, self._of_ids(_VERSIONS, rest, None)])
+    def corrections(self, rows: pa.Table) -> pl.DataFrame:
+        """What was accepted of the trades of these rows (see `silver_processor.held.accepted_versions`)."""
+        return accepted_versions(self._select, rows)
 
     def corrected_markets(self, exchanges: Sequence[str]) -> list[Market]:
         """The markets of these exchanges of which another version of a trade was accepted."""
         found = self._select(_CORRECTED_MARKETS, {"exchanges": list(exchanges)}).to_pylist()
         return [(str(row["exchange"]), str(row["symbol"])) for row in found]
-
-    def corrections(self, rows: pa.Table) -> pl.DataFrame:
-        """The accepted versions of the trades of these rows (exchange, symbol, trade_id, timestamp): columns `HELD`."""
-        wanted = pl.DataFrame(rows.select([*IDENTITY, "timestamp"])).unique(IDENTITY, keep="first", maintain_order=True)
-        return self._of_ids(_CORRECTIONS, wanted, None)
-
-    def _of_ids(self, query: str, wanted: pl.DataFrame, margin_us: int | None) -> pl.DataFrame:
-        """The answer for the trades, many ids a question; `margin_us` around their times, or at all times."""
-        found = [HELD.to_frame()]
-        for (exchange, symbol), market in wanted.group_by("exchange", "symbol", maintain_order=True):
-            # Side by side in time, each question touches little of the table.
-            for part in market.sort("timestamp").iter_slices(_VERSIONS_A_QUERY):
-                times = part["timestamp"].to_physical().to_numpy()
-                parameters = {
-                    "exchange": exchange,
-                    "symbol": symbol,
-                    "earliest": _BEFORE_ALL if margin_us is None else int(times.min()) - margin_us,
-                    "latest": _AFTER_ALL if margin_us is None else int(times.max()) + margin_us,
-                    "ids": tuple(part["trade_id"].to_list()),
-                }
-                found.append(versions_of(pl.DataFrame(self._select(query, parameters))))
-        return pl.concat(found).join(wanted.select(IDENTITY), on=IDENTITY, how="semi")
 
     def payloads(self, rejects: pa.Table) -> dict[Coordinates, Payload]:
         """The raw messages of rejected rows, as far as trades_raw has them."""
@@ -253,6 +223,28 @@ class Store:
         if self._client is None:
             self._client = clickhouse_connect.get_client(**clickhouse_http(self._settings))
         return self._client
+
+
+def _questions(rows: pl.DataFrame) -> list[pl.DataFrame]:
+    """Rows in their order, in parts of about `_IDS_A_QUERY` ids of matches; one of more matches is alone."""
+    matches = rows["match_count"].cast(pl.Int64)
+    number, is_long = (matches.cum_sum() - 1) // _IDS_A_QUERY, matches > _IDS_A_QUERY
+    return rows.with_columns(question=number, long=is_long).partition_by("question", "long", maintain_order=True)
+
+
+def _ids(rows: pl.DataFrame) -> dict[str, Any]:
+    """The ids of all matches of trades (of an id that is no number its own) as parameters of `in_silver.sql`."""
+    lasts, counts = rows["trade_id"].to_list(), rows["match_count"].to_list()
+    ranges = [
+        range(int(last) - count + 1, int(last) + 1)
+        for last, count in zip(lasts, counts, strict=True)
+        if last.isascii() and last.isdigit()
+    ]
+    low, high = min((one[0] for one in ranges), default=1), max((one[-1] for one in ranges), default=0)
+    if rows["long"][0]:
+        return {"ids": tuple(lasts), "first": low, "last": high, "low": low, "high": high}
+    ids = {*lasts, *(str(number) for one in ranges if len(one) > 1 for number in one)}
+    return {"ids": tuple(ids), "first": 1, "last": 0, "low": low, "high": high}
 
 
 def _arrow(text: bool) -> dict[str, Any]:

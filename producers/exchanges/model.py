@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from schemas.kinds import MOST_MATCHES
+
 if TYPE_CHECKING:
     from producers.exchanges.rest import Rest
 
@@ -20,6 +22,8 @@ HEARTBEAT = "heartbeat"
 PONG = "pong"
 STATUS = "status"
 NO_TRADES = "no_trades"
+#: Of a control message, and of a record of REST: a trade id that the exchange gave to no trade. It is not published.
+PLACEHOLDER = "placeholder"
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False):
@@ -43,6 +47,22 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
     matches: str = ""
 
 
+def matches_of(trade: Trade) -> int:
+    """How many matches a trade sums up; one where it says nothing that can be (`schemas.kinds.MOST_MATCHES`)."""
+    text = trade.matches
+    count = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1
+    return count if count <= MOST_MATCHES else 1
+
+
+def is_placeholder(price: str, quantity: str) -> bool:
+    """Whether both are plain zeros: an id without a trade, where a price of zero alone is a trade gone wrong."""
+    return _is_zero(price) and _is_zero(quantity)
+
+
+def _is_zero(amount: str) -> bool:
+    return "0" in amount and not amount.strip("0.") and amount.count(".") <= 1
+
+
 class Trades(msgspec.Struct, frozen=True, gc=False):
     """A frame of at least one trade, in the order of the frame.
 
@@ -53,9 +73,13 @@ class Trades(msgspec.Struct, frozen=True, gc=False):
 
 
 class Control(msgspec.Struct, frozen=True, gc=False):
-    """A known message that carries no trade: counted by `kind`, then dropped."""
+    """A known message that carries no trade: counted by `kind`, then dropped.
+
+    `placeholders`: records of ids without a trade, so that nobody takes them for lost trades.
+    """
 
     kind: str
+    placeholders: tuple[Trade, ...] = ()
 
 
 class Unrecognised(msgspec.Struct, frozen=True, gc=False):
@@ -118,7 +142,7 @@ class Exchange:
     #: A subscription is acknowledged symbol by symbol instead of message by message.
     ack_each_symbol: bool = False
     #: Trade ids are numbers without holes, a symbol each; how many of them one trade stands for.
-    ids_of: Callable[[Trade], int] | None = lambda _trade: 1
+    ids_of: Callable[[Trade], int] | None = matches_of
     rest: Rest | None = None
     #: REST requests that the exchange allows where `rest` does not say it.
     requests: Rate = Rate(1, 1.0)

@@ -1,7 +1,14 @@
-"""OKX v5 public feed: channel `trades`, a list of trades a message, ids per instrument.
+"""OKX v5 public feed: channel `trades-all`, every match by itself, ids per instrument.
 
-Wire format: okx.com/docs-v5, "WebSocket / Trades channel" (and `trades-all`, of the same layout). `side` is
-the taker's, `sz` counts contracts on swaps and futures, `ts` is the trade time in ms, as a string.
+Wire format: okx.com/docs-v5, "WS / All trades channel" (on the business endpoint, without a login) and "WS / Trades
+channel". `side` is the taker's, `sz` counts contracts on swaps and futures, `ts` is the trade time in ms, as a string.
+
+Matches (sources looked up 2026-11-28): `trades` sends one message a taker order, filled price and source, with the
+last id and the number of matches in `count`; of `tradeId` 123 and `count` 3 it stands for 121, 122 and 123 (the same
+page). `trades-all` and REST list them singly, so that is what is subscribed to; both are read.
+
+Kinds of trade: `source` 0 is an ordinary order, 1 an ELP order (changelog of 2025-11-26; renamed RPI on 2026-07-28),
+which is matched in the order book. Block trades have a channel of their own, `public-block-trades`: a control message.
 """
 
 from __future__ import annotations
@@ -31,7 +38,10 @@ from producers.exchanges.model import (
 )
 from producers.exchanges.rest import Pages, Rest, RestError, Span
 from producers.exchanges.tokens import ABSENT, elements, fields, text, token
+from schemas.kinds import TradeKind
 
+# The order book's; the last is that of the trades before 2025-11-26.
+_KINDS = {"0": "", "1": TradeKind.RPI.value, "": ""}
 _SIDES = {"buy": "BUY", "sell": "SELL"}
 _CHANNELS_A_MESSAGE = 100
 _TRADE_CHANNELS = frozenset(("trades", "trades-all"))
@@ -89,6 +99,8 @@ class _Element(msgspec.Struct, gc=False):
     sz: Raw = ABSENT
     ts: Raw = ABSENT
     side: Raw = ABSENT
+    count: Raw = ABSENT
+    source: Raw = ABSENT
 
 
 _frame = Decoder(_Frame)
@@ -120,7 +132,7 @@ def _trade(raw: Raw) -> Trade:
         element = _element.decode(raw)
     except msgspec.ValidationError:
         return unreadable_element(payload)
-    side = text(element.side)
+    side, count, source = text(element.side), text(element.count), text(element.source)
     return Trade(
         text(element.instId),
         text(element.tradeId),
@@ -130,6 +142,8 @@ def _trade(raw: Raw) -> Trade:
         _SIDES.get(side, side),
         "",
         payload,
+        _KINDS.get(source, f"source={source}"),
+        "" if count == "1" else count,
     )
 
 
@@ -137,23 +151,10 @@ def subscribe(symbols: Sequence[str]) -> list[str]:
     """Subscribe messages of the instruments' trades."""
     return [
         msgspec.json.encode(
-            {"op": "subscribe", "args": [{"channel": "trades", "instId": symbol} for symbol in chunk]}
+            {"op": "subscribe", "args": [{"channel": "trades-all", "instId": symbol} for symbol in chunk]}
         ).decode()
         for chunk in chunks(symbols, _CHANNELS_A_MESSAGE)
     ]
-
-
-def _ids_of(trade: Trade) -> int:
-    """`count` matches of one taker order at one price are one trade with the last one's id."""
-    count = text(_counted.decode(trade.payload).count)
-    return int(count) if count.isascii() and count.isdigit() else 1
-
-
-class _Counted(msgspec.Struct, gc=False):
-    count: Raw = ABSENT
-
-
-_counted = Decoder(_Counted)
 
 
 def _rest_newest(symbol: str) -> str:
@@ -175,14 +176,13 @@ EXCHANGES = (
     # 3 connections a second an IP; 480 requests an hour a connection, hence the interval between two.
     Exchange(
         "okx",
-        "wss://ws.okx.com:8443/ws/v5/public",
+        "wss://ws.okx.com:8443/ws/v5/business",
         parse,
         subscribe,
         ping="ping",
         send_interval_s=0.35,
         connects=Rate(3, 1.0),
         ack_each_symbol=True,
-        ids_of=_ids_of,
         # 20 calls in 2 seconds an IP.
         rest=Rest(
             "https://www.okx.com",

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import polars as pl
 import pyarrow as pa
 
-from schemas.kinds import TradeKind
+from schemas.kinds import MOST_MATCHES, TradeKind
 from schemas.reasons import MEANINGS, Reason
 from schemas.records import SILVER
 from silver_processor.core.amounts import classify, product
@@ -18,6 +18,8 @@ from silver_processor.core.rules import Rules
 EARLIEST = datetime(2009, 1, 3, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 VALUE_CHARACTERS = 256
+# Which raw message a row is.
+PLACE = ("raw_topic", "raw_partition", "raw_offset", "published_at")
 
 REJECT_COLUMNS = (
     "reason",
@@ -98,6 +100,36 @@ def refine(bronze: pa.Table, rules: Rules) -> Refined:
     return Refined(_valid(rows.filter(~rejected), bronze, rules), _rejects(rows.filter(rejected)))
 
 
+def refuse(bronze: pl.DataFrame, refused: pl.DataFrame) -> pl.DataFrame:
+    """The rejects (`REJECT_COLUMNS`) of rows that only Silver as a whole speaks against.
+
+    `bronze` has the columns of `schemas.records.BRONZE`, `refused` the coordinates of raw messages (`PLACE`), `reason`,
+    `field`, `value` and `limit`. A message that came twice is one reject.
+    """
+    place = pl.Schema({name: bronze.schema[name] for name in PLACE})
+    told = refused.select(*PLACE, "reason", "field", "value", "limit").unique(PLACE, keep="first")
+    met = bronze.unique(PLACE, keep="first", maintain_order=True).join(
+        told.cast(place), on=PLACE, how="inner", maintain_order="left"
+    )
+    rules = {code.value: meaning.rule for code, meaning in MEANINGS.items()}
+    return met.with_columns(
+        pl.col("reason").replace_strict(rules, return_dtype=pl.String).alias("rule"),
+        pl.col("value").str.slice(0, VALUE_CHARACTERS),
+        pl.col("limit").str.slice(0, VALUE_CHARACTERS),
+    ).select(REJECT_COLUMNS)
+
+
+def partly_known(rows: pl.DataFrame, known: list[str]) -> pl.DataFrame:
+    """What `refuse` is told of trades (columns `PLACE`, `match_count`) of whose matches Silver has those `known`."""
+    return rows.select(
+        *PLACE,
+        pl.lit(Reason.MATCHES_PARTLY_KNOWN.value).alias("reason"),
+        pl.lit(MEANINGS[Reason.MATCHES_PARTLY_KNOWN].field).alias("field"),
+        pl.col("match_count").cast(pl.String).alias("value"),
+        pl.Series("limit", known, dtype=pl.String),
+    )
+
+
 def _order_key() -> tuple[pl.Expr, pl.Expr]:
     """Silver's `sequence`: the exchange's, else the trade id where it is a number below 2^64, else 0."""
     sent, own = pl.col("sequence"), pl.col("trade_id")
@@ -109,8 +141,9 @@ def _matches() -> tuple[pl.Expr, pl.Expr]:
     """How many matches the row sums up, one where nothing is said; a numeric id has so many ids up to it."""
     sent, last = pl.col("matches"), _uint64(pl.col("trade_id"))
     count = pl.when(sent == "").then(pl.lit(1, pl.UInt64)).otherwise(_uint64(sent)).cast(pl.UInt32, strict=False)
-    fault = count.is_null() | (count == 0) | ((count > 1) & (count.cast(pl.UInt64) - 1 > last).fill_null(value=False))
-    return count.alias("match_count"), fault.alias("matches_fault")
+    is_number = count.is_between(1, MOST_MATCHES).fill_null(value=False)
+    is_too_low = (count.cast(pl.UInt64) > last + 1).fill_null(value=False) & (last < MOST_MATCHES)
+    return count.alias("match_count"), (~is_number | is_too_low.fill_null(value=False)).alias("matches_fault")
 
 
 def _uint64(text: pl.Expr) -> pl.Expr:

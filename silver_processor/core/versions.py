@@ -14,12 +14,11 @@ from __future__ import annotations
 import polars as pl
 
 from schemas.kinds import TradeKind
-from schemas.reasons import MEANINGS, Reason
+from schemas.reasons import Reason
 from schemas.records import SILVER
-from silver_processor.core.refine import REJECT_COLUMNS, VALUE_CHARACTERS
+from silver_processor.core.refine import PLACE
 
 IDENTITY = ("exchange", "symbol", "trade_id")
-PLACE = ("raw_topic", "raw_partition", "raw_offset", "published_at")
 # What is compared, and what Bronze calls it.
 CONTENT = {
     "price": "price_text",
@@ -79,19 +78,6 @@ def overruled(compared: pl.DataFrame) -> pl.DataFrame:
     return contradicting(compared).with_columns(
         pl.when("is_earlier").then(superseded).otherwise(contradicts).alias("reason")
     )
-
-
-def rejects(bronze: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
-    """The rejects (`REJECT_COLUMNS`) of Bronze rows by `verdicts` (`PLACE`, `reason`, `field`, `value`, `limit`).
-
-    A message that Bronze delivers twice is one reject.
-    """
-    place = {name: bronze.schema[name] for name in PLACE}
-    rules = {reason.value: MEANINGS[reason].rule for reason in ABOUT_VERSIONS}
-    told = verdicts.select(*PLACE, "reason", "field", pl.col("value", "limit").str.slice(0, VALUE_CHARACTERS))
-    met = bronze.join(told.cast(pl.Schema(place)).unique(PLACE), on=PLACE, how="inner", maintain_order="left")
-    named = met.with_columns(pl.col("reason").replace_strict(rules, return_dtype=pl.String).alias("rule"))
-    return named.select(REJECT_COLUMNS).unique(PLACE, keep="first", maintain_order=True)
 
 
 def versions_of(rows: pl.DataFrame) -> pl.DataFrame:

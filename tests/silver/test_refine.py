@@ -64,7 +64,7 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"matches": "0"}, "matches_invalid", "0"),
     ({"matches": "1.0"}, "matches_invalid", "1.0"),
     ({"matches": "-1"}, "matches_invalid", "-1"),
-    ({"matches": str(2**32)}, "matches_invalid", str(2**32)),
+    ({"matches": "1000001", "trade_id": "2000000"}, "matches_invalid", "1000001"),
     ({"matches": str(2**64)}, "matches_invalid", str(2**64)),
     ({"matches": "8", "trade_id": "6"}, "matches_invalid", "8"),
 ]
@@ -105,7 +105,7 @@ def test_every_reason_that_refine_can_give_is_tried() -> None:
         {"exchange": "kraken", "symbol": "XBT/USD"},
         {"kind": "market", "matches": "1"},
         {"kind": "block", "matches": "7", "trade_id": "6"},
-        {"matches": str(2**32 - 1), "trade_id": str(2**64 - 1)},
+        {"matches": "1000000", "trade_id": str(2**64 - 1)},
         {"matches": "2", "trade_id": "no number"},
     ],
 )

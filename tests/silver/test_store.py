@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from silver_processor import held as held_module
 from silver_processor import store as store_module
 from silver_processor.batch import Message, judge, stamp
 from silver_processor.core.versions import versions_of
@@ -71,9 +72,9 @@ def test_an_index_that_holds_the_newest_ids_knows_all_of_them(
     # Ids beside each one that is held, at the same times, and one of the future.
     others = silver(symbol, [f"{trade_id}9" for trade_id in ids], "second")
     newer = silver(symbol, ["1"], "second", first=400)
-    fresh, again = index.split(pa.concat_tables([held, others, newer]))
-    assert again["trade_id"].to_pylist() == ids
-    assert fresh.num_rows == len(ids) + 1
+    split = index.split(pa.concat_tables([held, others, newer]))
+    assert split.again["trade_id"].to_pylist() == ids
+    assert split.fresh.num_rows == len(ids) + 1
 
 
 def test_the_rows_of_an_insert_in_doubt_do_not_count(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,15 +86,15 @@ def test_the_rows_of_an_insert_in_doubt_do_not_count(store: Store, monkeypatch: 
     store.insert("silver_trades", doubtful, "doubt")
     index = SeenTrades(store.in_silver)
     store.load(index, ("binance", "WIDEUSDT"), but_token="doubt")
-    fresh, again = index.split(pa.concat_tables([done, doubtful]), but_token="doubt")
-    assert (fresh["trade_id"].to_pylist(), again["trade_id"].to_pylist()) == (ids[20:], ids[:20])
+    split = index.split(pa.concat_tables([done, doubtful]), but_token="doubt")
+    assert (split.fresh["trade_id"].to_pylist(), split.again["trade_id"].to_pylist()) == (ids[20:], ids[:20])
 
 
 def test_what_silver_holds_of_a_trade_is_found_at_its_time_and_at_any_other(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each id asked for, and no other one, with the coordinates of the message; whatever the ids look like."""
-    monkeypatch.setattr(store_module, "_VERSIONS_A_QUERY", 20)
+    monkeypatch.setattr(held_module, "IDS_A_QUERY", 20)
     ids = [*AWKWARD, *(f"c{n}" for n in range(41))]
     held = silver("BTCUSDT", ids, "versions", first=1_000)
     store.insert("silver_trades", held, "versions")

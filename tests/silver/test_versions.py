@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.reasons import Reason
-from silver_processor.core.refine import REJECT_COLUMNS, refine
-from silver_processor.core.versions import HELD, compare, contradicting, overruled, rejects
+from silver_processor.core.refine import REJECT_COLUMNS, refine, refuse
+from silver_processor.core.versions import HELD, compare, contradicting, overruled
 from tests.silver.bronze import MOMENT, RULES, bronze
 
 MICROSECOND = timedelta(microseconds=1)
@@ -111,7 +111,7 @@ def test_a_contradiction_becomes_a_reject_like_any_other() -> None:
     valid = pl.DataFrame(refined.valid)
     held = valid.with_columns(raw_offset=pl.lit(77, pl.UInt64), side=pl.lit("BUY"))
     verdicts = contradicting(compare(valid, held)).with_columns(reason=pl.lit(Reason.TRADE_CONTRADICTS.value))
-    found = rejects(pl.DataFrame(rows), verdicts)
+    found = refuse(pl.DataFrame(rows), verdicts)
     assert found.columns == list(REJECT_COLUMNS)
     assert found.schema == pl.DataFrame(refined.rejects).schema
     assert found.select("trade_id", "raw_offset", "field", "rule").rows() == [
