@@ -90,5 +90,6 @@ def _summed(select: Select, wanted: pl.DataFrame, margin_us: int | None) -> pl.D
         found.append(versions_of(pl.DataFrame(answer)))
     sums = pl.concat(found).with_columns(number.alias("last")).sort("last").drop("trade_id")
     mine = matches.select(*IDENTITY, "number")
-    met = mine.join_asof(sums, left_on="number", right_on="last", by=["exchange", "symbol"], strategy="forward")
+    market = ["exchange", "symbol"]
+    met = mine.join_asof(sums, left_on="number", right_on="last", by=market, strategy="forward", check_sortedness=False)
     return versions_of(met.filter(pl.col("last") - pl.col("match_count") < pl.col("number")))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from schemas.reasons import MEANINGS, Reason
 from schemas.records import SILVER
 from silver_processor.core.refine import EARLIEST, LATEST, REJECT_COLUMNS, VALID, refine
+from silver_processor.core.versions import ABOUT_VERSIONS
 from tests.silver.bronze import RULES, bronze
 
 TICK = timedelta(microseconds=1)
@@ -69,7 +70,7 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"matches": "8", "trade_id": "6"}, "matches_invalid", "8"),
 ]
 # What only the index of seen trades can tell, and what is about a Bronze message.
-NOT_OF_ONE_ROW = {Reason.BRONZE_UNREADABLE.value, Reason.MATCHES_PARTLY_KNOWN.value}
+NOT_OF_ONE_ROW = {Reason.BRONZE_UNREADABLE.value, Reason.MATCHES_PARTLY_KNOWN.value, *ABOUT_VERSIONS}
 
 
 @pytest.mark.parametrize(("change", "reason", "value"), CASES, ids=[f"{c[1]}-{i}" for i, c in enumerate(CASES)])

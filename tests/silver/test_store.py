@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from schemas.records import SILVER
 from silver_processor import held as held_module
 from silver_processor import store as store_module
 from silver_processor.batch import Message, judge, stamp
@@ -107,6 +108,17 @@ def test_what_silver_holds_of_a_trade_is_found_at_its_time_and_at_any_other(
     assert found.sort("raw_offset").equals(versions_of(pl.DataFrame(held)).sort("raw_offset"))
     assert not store.corrections(asked).height
     assert store.corrected_markets(["binance"]) == []
+
+
+def test_a_match_is_found_in_the_sum_that_has_it(store: Store) -> None:
+    """Under the id that was asked for; no other id near the sum is found."""
+    one = pl.DataFrame(silver("FINEUSDT", ["105"], "sum")).with_columns(match_count=pl.lit(3, pl.UInt32))
+    store.insert("silver_trades", one.to_arrow().cast(SILVER), "sum")
+    asked = silver("FINEUSDT", ["102", "103", "104", "105", "106", "x", "00104"], "y", first=2_000)
+    found = store.versions(asked).sort("trade_id")
+    assert found["trade_id"].to_list() == ["103", "104", "105"]
+    assert found["match_count"].to_list() == [3, 3, 3]
+    assert found["raw_offset"].to_list() == one["raw_offset"].to_list() * 3
 
 
 def test_corrections_are_found_and_the_latest_counts(store: Store) -> None:
