@@ -101,9 +101,7 @@ MEANINGS: dict[Reason, Meaning] = {
         "matches", "silver", "Silver has some of the matches that the message sums up: the others must come singly"
     ),
     Reason.BRONZE_UNREADABLE: Meaning("bronze", "silver", "the Bronze topic's message is no readable Avro container"),
-    Reason.TRADE_CONTRADICTS: Meaning(
-        "trade", "silver", "Silver holds a trade with this id that says something else"
-    ),
+    Reason.TRADE_CONTRADICTS: Meaning("trade", "silver", "Silver holds a trade with this id that says something else"),
     Reason.TRADE_SUPERSEDED: Meaning(
         "trade", "silver", "a later message with this trade id was accepted as the right one"
     ),
