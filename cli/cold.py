@@ -217,7 +217,7 @@ def offload_with_progress(
     layers: tuple[Layer, ...] = LAYERS,
 ) -> OffloadReport:
     """`offload.run.run`, with what it is at on standard error."""
-    columns = (SpinnerColumn(), TextColumn("Offloading {task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("Offloading {task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("…", total=None)
 

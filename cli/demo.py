@@ -91,7 +91,7 @@ def _feed(settings: Settings, recordings: Path) -> None:
     """Live producers against the exchange simulator, then what no exchange sends live: bad input."""
     with Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("trades"),

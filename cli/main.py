@@ -6,8 +6,8 @@ import sys
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 
+from cli.console import SafeConsole
 from cli.lazy import LazyGroup
 from config.errors import MedallionError
 
@@ -26,7 +26,7 @@ def medallion() -> None:
 
 def main() -> None:
     """Run the command line; an expected failure is one line on standard error and exit code 1."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    console = SafeConsole(stderr=True, soft_wrap=True)
     try:
         app()
     except MedallionError as error:

@@ -27,10 +27,10 @@ def ask(url: str) -> ProducerState:
     """
     address = url.rstrip("/") + "/status"
     try:
-        answer = requests.get(address, timeout=_TIMEOUT_S)
+        answer = requests.get(address, timeout=_TIMEOUT_S, allow_redirects=False)
         answer.raise_for_status()
         return read_state(answer.content)
-    except (requests.RequestException, msgspec.DecodeError) as error:
+    except (requests.RequestException, msgspec.DecodeError, RecursionError) as error:
         raise ProducerError(
             f"No producer answers at {address}: it serves where its MEDALLION_METRICS_PORT says. ({error})"
         ) from error

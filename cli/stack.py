@@ -102,7 +102,7 @@ def down(
     if behind:
         kept = state is not None and state.broker == "kafka"
         fate = "Kafka keeps them for the next start." if kept else "the in-memory broker has forgotten them."
-        err.print(f"[red]{behind:,} messages had not reached their end[/red]; {fate}")
+        err.print(f"{behind:,} messages had not reached their end; {fate}", style="red")
         raise typer.Exit(0 if kept else 1)
     err.print(f"Stopped the stack on {folder}." if stopped else f"No stack was running on {folder}.")
 

@@ -17,8 +17,9 @@ from producers.exchanges.model import Exchange, Rate
 
 Opening = Callable[[], AbstractAsyncContextManager[None]]
 _WATCH_S = 0.25
-#: Frames read ahead of the parser; beyond, the socket fills and the exchange notices.
-_READ_AHEAD = (256, 64)
+#: Frames read ahead of the parser; beyond, the socket fills and the exchange notices. What one read of the socket
+#: brings is queued whole, small frames by the hundred, so a low mark costs nothing and bounds the bytes of large ones.
+_READ_AHEAD = (4, 1)
 
 
 class ConnectionLostError(ConnectionError):
@@ -44,7 +45,7 @@ class Limits:
     read at the start for what earlier lives published.
     """
 
-    max_frame_bytes: int = 33_554_432
+    max_frame_bytes: int = 16_777_216
     open_s: float = 10.0
     close_s: float = 2.0
     idle_s: float | None = None
@@ -61,6 +62,14 @@ class Limits:
     resume_messages: int = 200_000
     breaker_failures: int = 5
     breaker_open_s: float = 30.0
+
+
+class _Connect(connect):
+    """A handshake that is redirected fails: nothing is asked of a host that nobody named."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        """The refusal as it came."""
+        return exc
 
 
 class Connection:
@@ -89,7 +98,7 @@ class Connection:
             OSError, websockets.exceptions.WebSocketException: it could not be opened.
         """
         async with self._opening():
-            socket = await connect(
+            socket = await _Connect(
                 self._url,
                 compression=None,
                 max_size=self._limits.max_frame_bytes,

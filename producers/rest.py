@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from producers import metrics
+from producers.bounded import bounded_session
 from producers.exchanges.model import PLACEHOLDER, Exchange, Trade
 from producers.exchanges.rest import Pages, Rest, RestError, Span
 from producers.guard import Guard, VenueUnavailableError
@@ -69,7 +70,7 @@ class RestClient:
 
     async def __aenter__(self) -> Self:
         key = "" if self.lacks_key else os.environ.get(self._rest.key_variable, "")
-        self._session = aiohttp.ClientSession(
+        self._session = bounded_session(
             timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
             headers=self._headers | ({self._rest.key_header: key} if key else {}),
             trust_env=True,
@@ -148,8 +149,8 @@ class RestClient:
             if self._rest.pages is not Pages.NONE:
                 for trade in trades:
                     int(trade.trade_id)
-        # Whatever shape an answer has, it must not end the producer.
-        except (ValueError, LookupError, TypeError) as error:
+        # Whatever shape an answer has, it must not end the producer: deep brackets raise RecursionError.
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise RestError(f"unreadable answer ({error}): {body[:200].decode(errors='replace')}") from error
         if without := sum(trade.kind == PLACEHOLDER for trade in trades):
             metrics.CONTROL.labels(self._code, PLACEHOLDER).inc(without)

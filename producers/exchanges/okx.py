@@ -122,8 +122,10 @@ def parse(frame: bytes) -> Parsed:
     if channel in _TRADE_CHANNELS:
         records = [_trade(element) for element in elements(message.data)]
         return Trades(records) if records else Control(NO_TRADES)
-    known = channel in _OTHER_CHANNELS or channel.startswith(_CANDLES)
-    return Control(channel) if known else UNRECOGNISED
+    if channel in _OTHER_CHANNELS:
+        return Control(channel)
+    # What follows the name is the candle's length, or anything at all: it is no label of a metric.
+    return next((Control(name) for name in _CANDLES if channel.startswith(name)), UNRECOGNISED)
 
 
 def _trade(raw: Raw) -> Trade:

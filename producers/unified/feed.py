@@ -23,7 +23,7 @@ from producers.lane import LiveReport
 from producers.renewal import Renewal
 from producers.unified.polling import Polling
 from producers.unified.stream import Feeding, Stream
-from producers.unified.trades import RestTrades
+from producers.unified.trades import UNFORESEEN, RestTrades
 from producers.unified.venue import class_of, make
 
 #: ccxt does not say when an exchange cuts a connection off; those that do so allow a day.
@@ -192,7 +192,7 @@ class UnifiedFeed:
             else:
                 async with self._guard.requesting():
                     await self._venue.load_markets()
-        except ccxt.BaseError as error:
+        except (ccxt.BaseError, *UNFORESEEN) as error:
             raise RestError(f"{type(error).__name__}: {error}") from error
         known = self._venue.markets
         for symbol in self._symbols:

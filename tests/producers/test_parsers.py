@@ -250,7 +250,7 @@ OTHERS = [
     ("bybit", '{"topic":"orderbook.50.BTCUSDT","data":{}}', "orderbook"),
     ("okx", "pong", "pong"),
     ("okx", '{"event":"error","code":"60018","msg":"x"}', "error"),
-    ("okx", '{"arg":{"channel":"candle1m","instId":"X"},"data":[]}', "candle1m"),
+    ("okx", '{"arg":{"channel":"candle1m","instId":"X"},"data":[]}', "candle"),
     ("okx", '{"arg":{"channel":"tickers","instId":"X"},"data":[{"last":"1"}]}', "tickers"),
     ("coinbase", '{"type":"error","message":"x"}', "error"),
     ("coinbase", '{"channel":"l2_data","events":[{"type":"update","updates":[]}]}', "l2_data"),
