@@ -70,9 +70,7 @@ def lineage_verify(
     if not proof.holds:
         raise ProofError("Some raw messages are not in exactly one place.")
     if overlaps:
-        raise ProofError(
-            "Some matches are in Silver twice, summed up and singly: the markets named above count them so."
-        )
+        raise ProofError("Some matches are in Silver twice, summed up and singly, in the markets named above.")
     if cold is not None and not cold.ok:
         raise ProofError("Hot and cold differ in the slices named above.")
 

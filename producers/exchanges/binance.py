@@ -45,7 +45,8 @@ from schemas.kinds import TradeKind
 
 _SIDE_OF_BUYER_IS_MAKER = {"true": "SELL", "false": "BUY"}
 _KINDS = {"": "", "MARKET": "", "INSURANCE_FUND": TradeKind.INSURANCE_FUND.value, "ADL": TradeKind.ADL.value}
-_NONE = "X=NA"
+#: Of an id without a trade.
+NONE = "X=NA"
 _STREAMS_A_MESSAGE = 100
 _TRADES_A_PAGE = 500  # of COIN-M and USD-M; spot gives 1,000
 _COMBINED = b'{"stream":'
@@ -130,9 +131,8 @@ def parse(frame: bytes) -> Parsed:
         else:
             if trade.e == "trade":
                 side = "SELL" if trade.m else "BUY"
-                kind = _KINDS.get(trade.X)
-                kind = f"X={trade.X}" if kind is None else kind
-                return _of(Trade(trade.s, text(trade.t), trade.p, trade.q, text(trade.T), side, "", payload, kind))
+                moment, kind = text(trade.T), kind_of(trade.X)
+                return _of(Trade(trade.s, text(trade.t), trade.p, trade.q, moment, side, "", payload, kind))
     try:
         message = _frame.decode(frame)
     except msgspec.ValidationError:
@@ -140,7 +140,7 @@ def parse(frame: bytes) -> Parsed:
     event = message.data or message
     kind = text(event.e)
     if kind == "trade" or (not kind and message.data and text(message.stream).endswith("@trade")):
-        maker, way = token(event.m), text(event.X)
+        maker = token(event.m)
         return _of(
             Trade(
                 text(event.s),
@@ -151,7 +151,7 @@ def parse(frame: bytes) -> Parsed:
                 _SIDE_OF_BUYER_IS_MAKER.get(maker) or text(event.m),
                 "",
                 payload,
-                _KINDS.get(way, f"X={way}"),
+                kind_of(text(event.X)),
             )
         )
     if kind == "serverShutdown":
@@ -161,9 +161,15 @@ def parse(frame: bytes) -> Parsed:
     return _other(frame)
 
 
+def kind_of(way: str) -> str:
+    """The kind of a trade by its `X`."""
+    known = _KINDS.get(way)
+    return f"X={way}" if known is None else known
+
+
 def _of(trade: Trade) -> Parsed:
     """A trade, or an id that has none: only where price and quantity are 0 as well."""
-    if trade.kind == _NONE and is_placeholder(trade.price, trade.quantity):
+    if trade.kind == NONE and is_placeholder(trade.price, trade.quantity):
         return Control(PLACEHOLDER, placeholders=(trade,))
     return Trades([trade])
 

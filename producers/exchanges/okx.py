@@ -128,6 +128,12 @@ def parse(frame: bytes) -> Parsed:
     return next((Control(name) for name in _CANDLES if channel.startswith(name)), UNRECOGNISED)
 
 
+def kind_of(source: str) -> str:
+    """The kind of a trade by its `source`."""
+    known = _KINDS.get(source)
+    return f"source={source}" if known is None else known
+
+
 def _trade(raw: Raw) -> Trade:
     payload = token(raw)
     try:
@@ -144,7 +150,7 @@ def _trade(raw: Raw) -> Trade:
         _SIDES.get(side, side),
         "",
         payload,
-        _KINDS.get(source, f"source={source}"),
+        kind_of(source),
         "" if count == "1" else count,
     )
 

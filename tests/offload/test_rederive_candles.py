@@ -40,7 +40,7 @@ def frame(trades: list[tuple[int, int, int, int, int]]) -> pl.DataFrame:
             "price": pl.Series([trade[2] * unit for trade in trades], dtype=price),
             "quantity": pl.Series([trade[3] * unit for trade in trades], dtype=quantity),
             "quote_volume": pl.Series([trade[2] * trade[3] * unit * unit for trade in trades], dtype=quote),
-            "trade_kind": ["block" if trade[0] % 5 == 0 else "rpi" for trade in trades],
+            "trade_kind": ["block" if trade[2] % 7 == 0 else "rpi" for trade in trades],
             "match_count": pl.Series([1 + trade[1] % 3 for trade in trades], dtype=pl.Int64),
             "part": [trade[4] for trade in trades],
         }
