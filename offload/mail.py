@@ -19,6 +19,7 @@ from offload.redo import COORDINATES, IDENTITY, Redone
 from offload.spill import Spill, spilled
 from offload.templates import render
 from offload.work import Work
+from schemas.reasons import Reason
 from silver_processor.core.refine import REJECT_COLUMNS
 
 _PLACES_A_STATEMENT = 1000
@@ -69,7 +70,11 @@ class Mail:
         """Work out what the judgement of one bucket (of the messages `bronze`) means."""
         letters, counted = self._letters.read(bucket), self._counted.read(bucket)
         left = pl.concat([redone.removed, redone.replaced]).select(*_KEY_OF_SILVER, "timestamp")
-        opened = letters.filter(~pl.col("is_resolved"))
+        # What Silver has under other ids is compared by the worker only: its verdict stands.
+        covered = redone.valid.filter("is_covered")
+        compared = pl.col("reason") == Reason.TRADE_CONTRADICTS.value
+        stands = letters.filter(compared).join(covered, on=COORDINATES, how="semi")
+        opened = letters.filter(~pl.col("is_resolved")).join(stands, on=COORDINATES, how="anti")
         own = redone.valid.join(opened.select(*COORDINATES, "rejected_at"), on=COORDINATES, how="inner")
         passing = pl.concat([own, _twins(redone, bronze, opened).select(own.columns)])
         failing = _failing(redone, left, counted)

@@ -33,8 +33,8 @@ class Redone:
 
     `added` and `altered` are new rows, `removed` and `replaced` old ones (all their columns), the latter what
     `altered` stand for. `unfounded` old rows have no Bronze row, so no rule speaks against them: they stay.
-    `valid` are all messages that pass (identity, coordinates, `timestamp`, `is_row`: it is the one in Silver), the
-    rejects (`REJECT_COLUMNS`) the rest.
+    `valid` are all messages that pass (identity, coordinates, `timestamp`, `is_row`: it is the one in Silver,
+    `is_covered`: Silver has its matches under other ids), the rejects (`REJECT_COLUMNS`) the rest.
     """
 
     added: pl.DataFrame
@@ -118,9 +118,13 @@ def redo(
     told = _cold_types(refuse(pl.DataFrame(bronze), verdicts))
     # Silver's own message may have merged in Bronze with one that says the same: that one's reject stands for it.
     says_it = met.filter("same").select(COORDINATES)
+    # Silver has their matches under other ids, which are in other buckets.
+    covered = rests.filter(known.not_()).join(added, on=IDENTITY, how="anti").select(IDENTITY)
+    covered = covered.with_columns(is_covered=pl.lit(value=True))
     passing = fresh.join(verdicts, on=COORDINATES, how="anti").select(
         *IDENTITY, *COORDINATES, "timestamp", "exchange_symbol", "received_at", "ingested_at"
     )
+    passing = passing.join(covered, on=IDENTITY, how="left").with_columns(pl.col("is_covered").fill_null(value=False))
     return Redone(
         added=added,
         removed=removed,

@@ -14,6 +14,7 @@ SELECT
     toValidUTF8(any(letter.sequence)) AS sequence,
     toValidUTF8(toString(any(letter.kind))) AS kind,
     toValidUTF8(any(letter.matches)) AS matches,
+    toString(argMax(letter.reason, letter.rejected_at)) AS reason,
     max(letter.rejected_at) AS rejected_at,
     toBool(max(resolution.landed != '')) AS is_resolved,
     toBool(max(resolution.is_confirmed = 1)) AS is_confirmed
