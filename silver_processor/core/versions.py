@@ -32,6 +32,15 @@ ABOUT_VERSIONS = (Reason.TRADE_CONTRADICTS, Reason.TRADE_SUPERSEDED)
 # A version that is held: by its identity, what it says, and which message said it.
 _SILVER_TYPES = pl.DataFrame(SILVER.empty_table()).schema
 HELD = pl.Schema({name: _SILVER_TYPES[name] for name in (*IDENTITY, *CONTENT, "match_count", *PLACE)})
+_FLAGS = ("is_known", "is_message", "is_earlier")
+_TEXTS = ("field", "value", "limit")
+_COMPARED = pl.Schema(
+    {
+        **{name: HELD[name] for name in (*IDENTITY, *PLACE)},
+        **dict.fromkeys(_FLAGS, pl.Boolean()),
+        **dict.fromkeys(_TEXTS, pl.String()),
+    }
+)
 _HELD = "_held"
 _MILLISECOND_US = 1_000
 
@@ -44,6 +53,9 @@ def compare(rows: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
     `field` (the names of Bronze's columns that differ, `""` if none), `value` and `limit` (what this message and that
     one say in them).
     """
+    # Every insert asks, mostly about nothing.
+    if not rows.height:
+        return _COMPARED.to_frame()
     mine = versions_of(rows).with_row_index("row")
     theirs = versions_of(held).with_columns(is_known=pl.lit(value=True))
     met = mine.join(theirs, on=IDENTITY, how="left", suffix=_HELD, maintain_order="left")
@@ -59,9 +71,7 @@ def compare(rows: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
     )
     # Silver has a trade once; should it have it twice, a version that agrees counts.
     nearest = told.sort("row", ~pl.col("is_message"), pl.col("field") != "", maintain_order=True)
-    return nearest.unique("row", keep="first", maintain_order=True).select(
-        *IDENTITY, *PLACE, "is_known", "is_message", "is_earlier", "field", "value", "limit"
-    )
+    return nearest.unique("row", keep="first", maintain_order=True).select(_COMPARED.names())
 
 
 def contradicting(compared: pl.DataFrame) -> pl.DataFrame:

@@ -51,12 +51,15 @@ def assert_is(running: Running, version: str, *, cold: bool) -> None:
         assert found == expected, table
     bought = sum((quantity for side, _, quantity in expected.values() if side == "BUY"), Decimal(0))
     volume = sum((quantity for _, _, quantity in expected.values()), Decimal(0))
-    for frame in FRAMES:
-        (sums,) = running.query(
+    sums = running.query(
+        " UNION ALL ".join(
             "SELECT toString(sum(buy_volume)) AS bought, toString(sum(volume)) AS volume, sum(trade_count) AS trades"
             f" FROM gold_ohlcv_{frame}"
+            for frame in FRAMES
         )
-        assert (Decimal(sums["bought"]), Decimal(sums["volume"]), int(sums["trades"])) == (bought, volume, 6), frame
+    )
+    found_sums = [(Decimal(row["bought"]), Decimal(row["volume"]), int(row["trades"])) for row in sums]
+    assert found_sums == [(bought, volume, len(expected))] * len(FRAMES)
 
 
 def proof(running: Running) -> dict[str, int]:
@@ -90,7 +93,6 @@ def test_a_corrected_dump_is_taken_over(running: Running, tmp_path: Path) -> Non
     assert all(letter["limit"].startswith(f"side {first[letter['trade_id']][0]} (market.crypto.") for letter in letters)
     shown = running.json("dlq", "show", "--reason", "trade_contradicts", "--limit", "1")
     assert shown[0]["held"]["side"] == first[shown[0]["held"]["trade_id"]][0]
-    running.run("dlq", "show", "--reason", "trade_contradicts")
 
     planned = running.json("dlq", "accept", *MARKET)
     assert planned["dry_run"]

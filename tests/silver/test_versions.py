@@ -75,6 +75,10 @@ def test_two_clocks_of_microseconds_differ_and_so_do_two_kinds() -> None:
     assert kinds["field"].to_list() == ["kind"]
 
 
+def test_nothing_is_compared_with_anything_in_the_same_columns() -> None:
+    assert compare(versions(), versions({})).schema == compare(versions({}), versions({})).schema
+
+
 def test_both_versions_are_told_in_the_fields_that_differ() -> None:
     mine = versions({"price": Decimal("150.10"), "side": "SELL", "timestamp": MOMENT + timedelta(seconds=1)})
     compared = compare(mine, versions({"raw_offset": 7, "timestamp": MOMENT}))
