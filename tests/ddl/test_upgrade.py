@@ -89,7 +89,10 @@ def test_twins_keep_the_structure_of_their_tables(engine: Engine) -> None:
             " GROUP BY table"
         )
         keys = engine.frame(f"SELECT name AS table, sorting_key FROM system.tables WHERE database = '{name}'")
-        shapes = {row["table"]: (row["columns"], row["sorting_key"]) for row in found.join(keys, on="table").to_dicts()}
+        shapes = {
+            row["table"]: (row["columns"], row["sorting_key"])
+            for row in found.join(keys, on="table").cast(pl.String).to_dicts()
+        }
         twins = [name for name in shapes if name.endswith(("_leaving", "_staged")) and not name.startswith("gold")]
         assert len(twins) >= 7
         for twin in twins:
