@@ -15,7 +15,8 @@ from silver_processor.seen import SAME_TIME_US
 # A query and its parameters → the answer.
 Select = Callable[[str, dict[str, Any]], pa.Table]
 
-IDS_A_QUERY = 5_000
+# A server takes a parameter of 128 KiB: of so many bytes are the ids of a question, each byte of which may be escaped.
+QUESTION_BYTES = 100_000
 # No trade is as old, or as new (µs).
 _BEFORE_ALL, _AFTER_ALL = 0, 4_102_444_800_000_000
 _NUMBER = r"^(?:0|[1-9][0-9]{0,18})$"
@@ -58,9 +59,12 @@ def _wanted(rows: pa.Table) -> pl.DataFrame:
 def _questions(wanted: pl.DataFrame, margin_us: int | None) -> list[dict[str, Any]]:
     """Parameters, `margin_us` around the times of the trades or at all times."""
     asked = []
+    # Quotes and a comma come with each.
+    size = pl.col("trade_id").str.len_bytes().cast(pl.Int64) * 2 + 3
     for (exchange, symbol), market in wanted.group_by("exchange", "symbol", maintain_order=True):
         # Side by side in time, each question touches little of the table.
-        for part in market.sort("timestamp").iter_slices(IDS_A_QUERY):
+        ordered = market.sort("timestamp").with_columns(question=(size.cum_sum() - size) // QUESTION_BYTES)
+        for part in ordered.partition_by("question", maintain_order=True):
             times = part["timestamp"].to_physical().to_numpy()
             asked.append(
                 {
@@ -68,7 +72,7 @@ def _questions(wanted: pl.DataFrame, margin_us: int | None) -> list[dict[str, An
                     "symbol": symbol,
                     "earliest": _BEFORE_ALL if margin_us is None else int(times.min()) - margin_us,
                     "latest": _AFTER_ALL if margin_us is None else int(times.max()) + margin_us,
-                    "ids": tuple(part["trade_id"].to_list()),
+                    "ids": part["trade_id"].to_list(),
                 }
             )
     return asked

@@ -32,8 +32,6 @@ PAYLOAD_BYTES = 65_536
 _PLACE = ["raw_topic", "raw_partition", "raw_offset", "published_at"]
 _COORDINATES_A_QUERY = 500
 _IDS_A_QUERY = 500
-# Questions about many ids are longer than the server's default of 256 KiB.
-_LONGEST_QUERY = 8 * 2**20
 _TRADES = pa.schema([SILVER.field(name) for name in ("trade_id", "timestamp", "match_count")])
 # Of each market, the newest: enough for what exchanges send again. Older rows are asked of Silver.
 IDS_LOADED = 250_000
@@ -248,11 +246,7 @@ def _ids(rows: pl.DataFrame) -> dict[str, Any]:
 
 
 def _arrow(text: bool) -> dict[str, Any]:
-    return {
-        "output_format_arrow_string_as_string": int(text),
-        "output_format_arrow_compression_method": "none",
-        "max_query_size": _LONGEST_QUERY,
-    }
+    return {"output_format_arrow_string_as_string": int(text), "output_format_arrow_compression_method": "none"}
 
 
 def _arrow_stream(rows: pa.Table) -> pa.Buffer:

@@ -3,4 +3,4 @@ SELECT toString(exchange) AS exchange, toString(symbol) AS symbol, trade_id, pri
   toString(side) AS side, toString(trade_kind) AS trade_kind, match_count,
   toString(raw_topic) AS raw_topic, raw_partition, raw_offset, published_at
 FROM corrections FINAL
-WHERE exchange = %(exchange)s AND symbol = %(symbol)s AND trade_id IN %(ids)s
+WHERE exchange = {exchange:String} AND symbol = {symbol:String} AND trade_id IN {ids:Array(String)}

@@ -95,7 +95,7 @@ def test_what_silver_holds_of_a_trade_is_found_at_its_time_and_at_any_other(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each id asked for, and no other one, with the coordinates of the message; whatever the ids look like."""
-    monkeypatch.setattr(held_module, "IDS_A_QUERY", 20)
+    monkeypatch.setattr(held_module, "QUESTION_BYTES", 200)
     ids = [*AWKWARD, *(f"c{n}" for n in range(41))]
     held = silver("BTCUSDT", ids, "versions", first=1_000)
     store.insert("silver_trades", held, "versions")
@@ -112,9 +112,9 @@ def test_what_silver_holds_of_a_trade_is_found_at_its_time_and_at_any_other(
 
 def test_a_match_is_found_in_the_sum_that_has_it(store: Store) -> None:
     """Under the id that was asked for; no other id near the sum is found."""
-    one = pl.DataFrame(silver("FINEUSDT", ["105"], "sum")).with_columns(match_count=pl.lit(3, pl.UInt32))
+    one = pl.DataFrame(silver("SHIBUSDT", ["105"], "sum")).with_columns(match_count=pl.lit(3, pl.UInt32))
     store.insert("silver_trades", one.to_arrow().cast(SILVER), "sum")
-    asked = silver("FINEUSDT", ["102", "103", "104", "105", "106", "x", "00104"], "y", first=2_000)
+    asked = silver("SHIBUSDT", ["102", "103", "104", "105", "106", "x", "00104"], "y", first=2_000)
     found = store.versions(asked).sort("trade_id")
     assert found["trade_id"].to_list() == ["103", "104", "105"]
     assert found["match_count"].to_list() == [3, 3, 3]
