@@ -63,25 +63,27 @@ def test_valid_duplicate_reject_and_garbage_each_end_in_their_place(stack: Stack
     worker = stack.start_worker()
     worker.wait_ready()
     fresh = trades("BTCUSDT", 100)
-    again = TRADE | {"trade_id": fresh[0]["trade_id"], "raw_offset": next(NUMBERS)}
+    again = fresh[0] | {"raw_offset": next(NUMBERS)}
+    other = fresh[2] | {"raw_offset": next(NUMBERS), "side": "BUY"}
     bad = TRADE | {"price_text": "NaN", "raw_offset": next(NUMBERS), "trade_id": "bad"}
     redelivered = fresh[1]
     stack.publish(BRONZE_TOPIC, message(fresh))
     stack.publish(BRONZE_TOPIC, b"garbage")
-    stack.publish(BRONZE_TOPIC, message([again, bad, redelivered]))
+    stack.publish(BRONZE_TOPIC, message([again, bad, other, redelivered]))
     last = trades("BTCUSDT", 1)
     stack.publish(BRONZE_TOPIC, message(last))
     wait_until(lambda: counts(stack, "BTCUSDT") == (101, 101, 101))
-    wait_until(lambda: stack.select("SELECT count() FROM medallion.dlq_trades") == [(2,)])
+    wait_until(lambda: stack.select("SELECT count() FROM medallion.dlq_trades") == [(3,)])
     duplicates = stack.select("SELECT raw_offset FROM medallion.duplicate_trades FINAL")
     assert duplicates == [(again["raw_offset"],)], "a row delivered twice is no duplicate"
     rejects = stack.select("SELECT reason, value, payload, raw_offset FROM medallion.dlq_trades ORDER BY reason")
     assert rejects[0][0] == "bronze_unreadable"
     assert rejects[0][2] == "garbage"
     assert rejects[1] == ("price_not_a_number", "NaN", "", bad["raw_offset"])
+    assert rejects[2] == ("trade_contradicts", "side BUY", "", other["raw_offset"])
     metrics = worker.metrics()
     assert metrics["medallion_silver_valid_total"] == 101
-    assert metrics["medallion_silver_rows_total"] == 103 + 2
+    assert metrics["medallion_silver_rows_total"] == 103 + 3
     assert metrics["medallion_silver_batch_rows_sum"] == metrics["medallion_silver_rows_total"]
     assert metrics["medallion_silver_insert_seconds_count"] == metrics["medallion_silver_batch_rows_count"]
     wait_until(lambda: worker.metrics()["medallion_silver_index_ids"] == 101)
@@ -89,7 +91,9 @@ def test_valid_duplicate_reject_and_garbage_each_end_in_their_place(stack: Stack
     assert (measured["medallion_silver_index_markets"], measured["medallion_silver_waiting_rows"]) == (1, 0)
     assert 0 < measured["medallion_silver_index_bytes"] < 50_000
     wait_until(lambda: worker.metrics()['medallion_silver_lag_messages{partition="0"}'] == 0)
-    assert metrics['medallion_silver_rejects_total{reason="price_not_a_number"}'] == 1
+    for reason in ("price_not_a_number", "trade_contradicts"):
+        assert metrics[f'medallion_silver_rejects_total{{reason="{reason}"}}'] == 1
+    assert metrics["medallion_silver_not_compared_total"] == 0
     for stage in STAGES:
         assert metrics[f'medallion_trade_latency_seconds_count{{exchange="binance",stage="{stage}"}}'] == 101
     by_row = stack.select("SELECT sum(pipeline_seconds), sum(queue_seconds) FROM medallion.pipeline_latency")
