@@ -48,6 +48,8 @@ class Session:
             return b""
         refuse_broker_engine(statement.broker_engine)
         result = self._engine_session.query(statement.sql, output_format, request.settings, request.params)
+        for hook in self._hooks:
+            hook.after(statement.words)
         if statement.words[0] == "USE":
             self._database = self._engine_session.query("SELECT currentDatabase()", "TSVRaw").decode().rstrip("\n")
         return result
