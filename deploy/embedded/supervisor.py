@@ -26,6 +26,7 @@ from config import logs
 from config.connections import clickhouse_native, kafka_client
 from config.settings import Settings
 from ddl.runner import apply as apply_migrations
+from deploy.embedded import liveness
 from deploy.embedded.kafka import server, topics
 from deploy.embedded.kafka.jars import Kafka
 from deploy.embedded.layout import DataDir, ServiceState, StackError, StackState
@@ -250,7 +251,7 @@ class Supervisor:
     async def _keep(self, child: _Child) -> None:
         """Restart a process whenever it ends; returns when it was one that all the others depend on."""
         while child.process is not None:
-            await child.process.wait()
+            await self._until_ended(child.process, child.service)
             name = child.service.name
             self._note_end(child)
             await asyncio.sleep(_delay(child.failures_in_a_row))
@@ -258,6 +259,21 @@ class Supervisor:
                 return
             await self._spawn(child.service)
             await self._until_ready_again(child)
+
+    async def _until_ended(self, process: asyncio.subprocess.Process, service: Service) -> None:
+        """Wait until it ends; one that no longer answers is ended."""
+        ended = asyncio.ensure_future(process.wait())
+        silent = asyncio.ensure_future(liveness.until_silent(service.alive)) if service.alive else None
+        try:
+            await asyncio.wait({ended, silent} if silent else {ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                log.error("service no longer answers, ending it", service=service.name, seconds=liveness.BOUND_S)
+                await _end(process, liveness.END_S)
+            await ended
+        finally:
+            ended.cancel()
+            if silent is not None:
+                silent.cancel()
 
     def _note_end(self, child: _Child) -> None:
         code = child.process.returncode if child.process else None
@@ -290,15 +306,8 @@ class Supervisor:
             process = child.process
             if process is None:
                 continue
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.terminate()
-                try:
-                    await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
-                except TimeoutError:
-                    log.error("service did not stop, killing it", service=child.service.name)
-                    process.kill()
-                    await process.wait()
+            if process.returncode is None and not await _end(process, STOP_TIMEOUT_S):
+                log.error("service did not stop, killed", service=child.service.name)
             child.process = None
             if child.state != "failed":
                 child.state = "stopped"
@@ -332,6 +341,19 @@ class Supervisor:
         )
 
 
+async def _end(process: asyncio.subprocess.Process, seconds: float) -> bool:
+    """SIGTERM, and SIGKILL when it has not ended in time; whether it ended by itself."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), seconds)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return False
+    return True
+
+
 def _delay(attempt: int) -> float:
     """Seconds before restart number `attempt` in a row: exponential with jitter, 5 s at most."""
     state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
@@ -351,6 +373,7 @@ def main() -> int:
     parser.add_argument("--kafka-libs", type=Path, help="the folder of Kafka's jars")
     arguments = parser.parse_args()
     logs.configure("INFO", "supervisor")
+    os.umask(0o077)
     data_dir = DataDir(arguments.data_dir)
     given = {name: value for name, value in os.environ.items() if name.startswith("MEDALLION_")}
     ports = Ports(arguments.native_port, arguments.http_port, tuple(arguments.metrics_port), arguments.offload_port)

@@ -1,5 +1,7 @@
 -- A cold table as a pin has it: exactly the files of its snapshot.
-CREATE OR REPLACE VIEW {{ database }}.{{ table }} AS
+CREATE OR REPLACE VIEW {{ database }}.{{ table }}
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS
 {% for arguments in sources %}
 {{ 'UNION ALL' if not loop.first }}
 SELECT * FROM {{ function }}({{ arguments }})

@@ -93,7 +93,7 @@ class Engine:
         Raises:
             EngineError: it does not.
         """
-        self._run("SET ROLE client, operator, reader, analyst")
+        self._run("SET ROLE operator, reader, analyst")
 
     def session(self, database: str = "default", role: Role | None = None) -> EngineSession:
         """A session of its own settings, temporary tables and current database.

@@ -1,0 +1,22 @@
+"""What an analyst may read: the views for people, none of the tables behind them."""
+
+from __future__ import annotations
+
+from ddl.layers import load_layers
+
+_VIEWS = (
+    "trades",
+    "latest_prices",
+    "dlq_trades",
+    "dlq_resolutions",
+    "producer_gaps",
+    "offload_progress",
+    "pipeline_latency",
+    "retention",
+)
+
+
+def analyst_tables() -> tuple[str, ...]:
+    """Names in the pipeline's database; some views exist only once the offload has run."""
+    layers = load_layers()
+    return (*(frame.view for frame in layers.timeframes), *layers.union_views, *_VIEWS)
