@@ -10,8 +10,8 @@ from deploy.embedded.clickhouse.errors import engine_error
 
 # chDB's answer, before it runs anything, to a statement it cannot stream.
 STREAM_REFUSED = 36
-# It refuses a text that is not UTF-8 before it asks the engine.
-_FAILURES = (RuntimeError, UnicodeError)
+# It takes a text that is not UTF-8 for an argument of another type.
+_FAILURES = (RuntimeError, UnicodeError, TypeError)
 
 
 class Connection:

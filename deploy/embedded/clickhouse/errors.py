@@ -45,6 +45,10 @@ class EngineError(Exception):
 
 def engine_error(error: BaseException) -> EngineError:
     """Find code and message in what chDB raised: `[…: ]Code: 60. DB::Exception: … (UNKNOWN_TABLE)`."""
+    if isinstance(error, UnicodeError | TypeError):
+        return refusal(
+            SYNTAX_ERROR, "SYNTAX_ERROR", "Syntax error: the statement, a setting or a parameter is not UTF-8"
+        )
     text = str(error)
     found = _CODED.search(text)
     if found is None:

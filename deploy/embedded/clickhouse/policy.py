@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from deploy.embedded.clickhouse.errors import (
     ACCESS_DENIED,
@@ -56,7 +57,7 @@ class Policy:
 
     Attributes:
         folders: what `file` and `icebergLocal` may read below; symbolic links are followed before a path is compared.
-        buckets: what the URLs of `s3` and `icebergS3` may begin with, up to a slash.
+        buckets: URLs that those of `s3` and `icebergS3` may begin with; without a port, any port of the host.
         has_kafka: Kafka tables are stood in for.
     """
 
@@ -143,12 +144,23 @@ class Policy:
         if "::" in place or "\0" in place or ".." in place.split("/"):
             return False
         if name in _OF_A_BUCKET:
-            return any(place.startswith(f"{bucket.rstrip('/')}/") for bucket in self.buckets)
+            return any(_is_in_bucket(place, bucket) for bucket in self.buckets)
         paths = _alternatives(place)
         return bool(paths) and all(self._is_below(Path(path)) for path in paths)
 
     def _is_below(self, path: Path) -> bool:
         return path.is_absolute() and any(path.resolve().is_relative_to(folder) for folder in self.folders)
+
+
+def _is_in_bucket(place: str, bucket: str) -> bool:
+    """Whether a URL begins with another one; without a port that one stands for every port of its host."""
+    asked, allowed = urlsplit(place), urlsplit(bucket)
+    try:
+        is_same_port = allowed.port in {None, asked.port}
+    except ValueError:
+        return False
+    is_same_host = asked.scheme == allowed.scheme and asked.hostname == allowed.hostname and "@" not in asked.netloc
+    return is_same_host and is_same_port and asked.path.startswith(f"{allowed.path.rstrip('/')}/")
 
 
 def _refuse_pairs(tokens: Sequence[Token]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from deploy.embedded.clickhouse.access import Access
 from deploy.embedded.clickhouse.errors import ACCESS_DENIED, EngineError, NodeStartError, refusal
@@ -50,6 +52,7 @@ class HttpServer:
         Raises:
             NodeStartError: the port is taken or not permitted.
         """
+        logging.getLogger("aiohttp.server").addFilter(_is_ours)
         application = web.Application(middlewares=[origin.check(host)])
         application.router.add_get("/ping", _ping)
         application.router.add_get("/kafka", self._kafka)
@@ -95,6 +98,11 @@ class HttpServer:
         if self._kafka_status is None:
             return web.Response(text="this node has no Kafka tables: start it with --kafka-brokers\n", status=404)
         return web.Response(body=orjson.dumps(self._kafka_status()), content_type="application/json")
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a record tells of a fault of ours: what is no HTTP is the client's, who could fill the disk with it."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
 
 
 async def _ping(_: web.Request) -> web.Response:
