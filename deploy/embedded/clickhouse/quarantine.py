@@ -26,8 +26,8 @@ def quarantine(store: Path) -> Iterator[dict[str, str]]:
     Raises:
         OSError: a file cannot be read or moved.
     """
-    # An Atomic database keeps its tables' statements in store/abc/abcdef…/table.sql, an older one in metadata/.
-    for file in sorted([*store.glob("store/*/*/*.sql"), *store.glob("metadata/*/*.sql")]):
+    # A database's folder in metadata/ is a link to store/abc/abcdef…, or an ordinary folder in an older one.
+    for file in sorted({file.resolve() for file in (*store.glob("store/*/*/*.sql"), *store.glob("metadata/*/*.sql"))}):
         engine = _engine(file.read_text(encoding="utf-8", errors="surrogateescape"))
         if engine.upper() not in BROKER_ENGINES:
             continue
