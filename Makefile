@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-spark storm test-quick chaos soak lint format bench bench-memory env smoke test-docker cluster up down lock clean conformance-env
+.PHONY: help demo test test-spark storm test-quick chaos chaos-seeds nightly soak lint format bench bench-memory env smoke test-docker cluster up down lock clean conformance-env
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -21,9 +21,17 @@ test-spark: $(VENV)/.dev $(VENV)-spark/.ready  ## what Spark reads in the cold t
 storm: $(VENV)/.dev  ## 1,000 faults for the offload, half on a folder, half on a real S3 server
 	STORM_FAULTS=$${STORM_FAULTS:-500} $(BIN)/python -m pytest tests/offload/test_storm.py -s
 
-# CHAOS_SEED repeats a storm whose seed a failure named; CHAOS_KILLS and CHAOS_BROKER (memory or kafka) change it.
+# CHAOS_SEEDS (one, or several with commas) repeats storms whose seeds failures named; CHAOS_KILLS and CHAOS_BROKER
+# (memory or kafka) change them.
 chaos: $(VENV)/.dev  ## at least 1,000 SIGKILLs in one run of the whole stack, then every candle compared (over an hour)
 	CHAOS_KILLS=$${CHAOS_KILLS:-1000} $(BIN)/python -m pytest tests/chaos -k "$${CHAOS_BROKER:-kafka}"
+
+# The first seed is of a storm after which Silver stood still for good; the others are new ones every night.
+chaos-seeds: $(VENV)/.dev  ## 21 storms of 30 SIGKILLs over the whole stack on Apache Kafka (two hours)
+	CHAOS_KILLS=30 CHAOS_SEEDS=$${CHAOS_SEEDS:-625283802,$$(shuf -i 0-4294967295 -n 20 | paste -sd,)} \
+	  $(BIN)/python -m pytest tests/chaos -k kafka
+
+nightly: chaos-seeds chaos storm soak  ## every long storm and the soak (many hours; `make -k nightly`: all of them, whatever fails)
 
 soak: $(VENV)/.dev  ## an hour of simulated trading in six minutes, a fault every five seconds of it
 	MEDALLION_SOAK_SPEED=10 MEDALLION_SOAK_FAULT_S=5 $(BIN)/python -m pytest tests/producers/test_soak.py
@@ -69,6 +77,7 @@ lock:  ## pin every dependency again, hashes included (after `make test` has mad
 	$(PIN) -o requirements.txt pyproject.toml
 	$(PIN) --extra embedded -c requirements.txt -o requirements-embedded.txt pyproject.toml
 	$(PIN) --extra embedded --extra dev -c requirements-embedded.txt -o requirements-dev.txt pyproject.toml
+	printf '%s\n' pip setuptools wheel | $(PIN) -c requirements-dev.txt -o requirements-build.txt -
 	$(PIN) -o requirements-conformance.txt tests/conformance/requirements.in
 	$(PIN) -o requirements-spark.txt tests/offload/spark/requirements.in
 	$(PIN) -o requirements-bench.txt bench/silver/requirements.in
@@ -77,35 +86,40 @@ clean:  ## remove the virtual environments and the default data folder
 	rm -rf $(VENV) $(VENV)-conformance .medallion
 
 # `python3 -m venv` needs Debian's python3-venv; without it pip may still be there to fill an empty environment.
+INSTALL := -m pip install -q --disable-pip-version-check --require-hashes
+define environment
+$(PYTHON) -m venv $(1) || { rm -rf $(1); $(PYTHON) -m venv --without-pip $(1) && $(PYTHON) -m pip --python $(1)/bin/python install -q --require-hashes -r requirements-build.txt; } \
+  || { echo "Cannot make a virtual environment: install python3-venv (apt install python3-venv), then run make again." >&2; exit 1; }
+endef
+
 $(VENV)/.made:
-	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install -q pip setuptools; } \
-	  || { echo "Cannot make a virtual environment: install python3-venv (apt install python3-venv), then run make again." >&2; exit 1; }
+	$(call environment,$(VENV))
 	touch $@
 
 $(VENV)/.run: $(VENV)/.made requirements-embedded.txt pyproject.toml
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-embedded.txt
+	$(BIN)/python $(INSTALL) -r requirements-embedded.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/python $(INSTALL) -r requirements-dev.txt
 	touch $@
 
 # The real Kafka engine lives only in chdb-core 26.1.0, which cannot share an environment with the engine we run.
 $(VENV)-conformance/.ready: requirements-conformance.txt
-	$(PYTHON) -m venv $(VENV)-conformance || { rm -rf $(VENV)-conformance; $(PYTHON) -m venv --without-pip $(VENV)-conformance && $(PYTHON) -m pip --python $(VENV)-conformance/bin/python install -q pip; }
-	$(VENV)-conformance/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-conformance.txt
+	$(call environment,$(VENV)-conformance)
+	$(VENV)-conformance/bin/python $(INSTALL) -r requirements-conformance.txt
 	touch $@
 
 # Quix Streams wants an older confluent-kafka than ours.
 $(VENV)-bench/.ready: requirements-bench.txt
-	$(PYTHON) -m venv $(VENV)-bench || { rm -rf $(VENV)-bench; $(PYTHON) -m venv --without-pip $(VENV)-bench && $(PYTHON) -m pip --python $(VENV)-bench/bin/python install -q pip; }
-	$(VENV)-bench/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-bench.txt
+	$(call environment,$(VENV)-bench)
+	$(VENV)-bench/bin/python $(INSTALL) -r requirements-bench.txt
 	touch $@
 
-# Spark brings 400 MB of jars and pins a py4j of its own.
-$(VENV)-spark/.ready: requirements-spark.txt
-	$(PYTHON) -m venv $(VENV)-spark || { rm -rf $(VENV)-spark; $(PYTHON) -m venv --without-pip $(VENV)-spark && $(PYTHON) -m pip --python $(VENV)-spark/bin/python install -q pip; }
-	$(VENV)-spark/bin/python -m pip install -q --disable-pip-version-check setuptools wheel
-	$(VENV)-spark/bin/python -m pip install -q --disable-pip-version-check --require-hashes --no-build-isolation -r requirements-spark.txt
+# Spark brings 400 MB of jars and pins a py4j of its own; its source package is built with what the first lock names.
+$(VENV)-spark/.ready: requirements-spark.txt requirements-build.txt
+	$(call environment,$(VENV)-spark)
+	$(VENV)-spark/bin/python $(INSTALL) -r requirements-build.txt
+	$(VENV)-spark/bin/python $(INSTALL) --no-build-isolation -r requirements-spark.txt
 	touch $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -10,22 +11,31 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from cli import warehouse
 from cli.context import DataDirOption, JsonOption, err, load_settings, out, print_json, print_table
 from config import logs
+from config.registry import SymbolRegistry
+from config.settings import Settings
 from producers import backfill as from_dumps
 from producers import dumps
-from producers.backfill import BackfillReport
+from producers.backfill import BackfillReport, DumpReport, Planned
 from producers.exchanges import REGISTRY
 from producers.journal import Journal
 from producers.rest_backfill import Estimate, IncompleteError, RestBackfill
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"]
 _REST = "rest"
+_JOURNAL = "backfill.jsonl"
+#: They stand for other characters in the names of files, and in no exchange's symbols.
+_PATTERN = frozenset("*?[]{}\\")
 
 
 def backfill(
     exchange: Annotated[str, typer.Option(help=f"Exchange code: {', '.join(REGISTRY)}.")],
-    symbols: Annotated[str, typer.Option(help="Symbols in the exchange's own spelling, separated by commas.")],
+    symbols: Annotated[
+        str,
+        typer.Option(help="Symbols in the exchange's own spelling, separated by commas; each in full, no patterns."),
+    ],
     start: Annotated[datetime, typer.Option("--from", formats=_FORMATS, help="From this UTC day or time on.")],
     end: Annotated[datetime, typer.Option("--to", formats=_FORMATS, help="To before this UTC day or time.")],
     source: Annotated[
@@ -39,29 +49,46 @@ def backfill(
         str | None, typer.Option(help="Ask here instead of the exchange's REST interface.")
     ] = None,
     workers: Annotated[int, typer.Option(help="Days or symbols at a time.", min=1, max=32)] = 2,
-    state: Annotated[Path, typer.Option(help="Remembers what is done.")] = Path(".medallion/backfill.jsonl"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be fetched, publish nothing.")] = False,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"Remembers what is done. Default: {_JOURNAL} in the stack's data folder; of a stack that the"
+            " MEDALLION_… endpoints name, in this user's folder for it below $XDG_STATE_HOME/medallion.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Read files of symbols that the registry does not know: they go to the DLQ.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read, publish nothing.")] = False,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish historical trades; run again after an interruption, what is done is not fetched again.
+    """Publish historical trades; run again after an interruption, what is done is not read again.
 
-    Exit code 1 where the exchange does not serve all of it: what is missing is said, and a row of producer_gaps.
+    A file is checked whole before its first trade is published. It is done when every row of it is published, and each
+    hole in its trade ids is a row of producer_gaps; it is read again when its checksum has changed.
+
+    Exit code 1 where a file is missing, damaged or without trades, or the exchange does not serve all of it: what is
+    missing is said, the rest is published.
     """
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "backfill")
-    names = [name.strip() for name in symbols.split(",") if name.strip()]
+    names = list(dict.fromkeys(name.strip() for name in symbols.split(",") if name.strip()))
     source = source or (dumps.URL if exchange in dumps.markets() and rest_endpoint is None else _REST)
     start, end = start.replace(tzinfo=UTC), end.replace(tzinfo=UTC)
     _check(exchange, names, start, end, source)
-    with Journal(state) as journal:
+    if source != _REST and not force:
+        _check_known(exchange, names, settings)
+    place = warehouse.find(data_dir, settings)
+    with Journal(state or place.folder / _JOURNAL, place.name) as journal:
         asked = RestBackfill(exchange, names, start, end, rest_endpoint)
         wanted = from_dumps.days(exchange, names, start, end)
         if dry_run and source == _REST:
             _show_estimates(asyncio.run(asked.estimate(journal)), as_json)
             return
         if dry_run:
-            _show_days(from_dumps.left(wanted, start, end, journal), len(wanted), source, as_json)
+            _show_plan(from_dumps.plan(wanted, start, end, journal, source), source, as_json)
             return
         columns = (
             SpinnerColumn(),
@@ -85,12 +112,14 @@ def backfill(
     if as_json:
         print_json(report)
     else:
-        what = "symbols" if source == _REST else "days"
-        out.print(f"{report.published:,} trades of {report.parts} {what} published, {report.skipped} were done before.")
+        _show(report)
     if report.missing:
         raise IncompleteError(
             f"{'; '.join(report.missing)}. What is served was published, what is not is `unfillable` in producer_gaps."
         )
+    if isinstance(report, DumpReport) and report.failures:
+        said = "\n".join(f"  {failure}" for failure in report.failures)
+        raise IncompleteError(f"{len(report.failures)} of {report.parts} files are not done:\n{said}")
 
 
 def _check(exchange: str, names: list[str], start: datetime, end: datetime, source: str) -> None:
@@ -98,10 +127,54 @@ def _check(exchange: str, names: list[str], start: datetime, end: datetime, sour
         raise typer.BadParameter(f"no {exchange!r}; one of {', '.join(REGISTRY)}", param_hint="--exchange")
     if not names:
         raise typer.BadParameter("name at least one symbol, for example BTCUSDT", param_hint="--symbols")
+    # A dump's symbol is part of a path and of an address.
+    refused = _PATTERN if source == _REST else _PATTERN | {"/"}
+    for name in names:
+        if refused.intersection(name) or not name.isprintable() or name.startswith("."):
+            raise typer.BadParameter(
+                f"{name!r} is no symbol: write each symbol in full, separated by commas", param_hint="--symbols"
+            )
     if source != _REST and exchange not in dumps.markets():
         raise typer.BadParameter(f"no dumps of {exchange!r}: use --source rest", param_hint="--source")
     if start >= end:
         raise typer.BadParameter("is not after --from", param_hint="--to")
+
+
+def _check_known(exchange: str, names: list[str], settings: Settings) -> None:
+    """A file is found by the symbol's very name; REST refuses a name that the exchange does not know."""
+    markets = SymbolRegistry.load(settings.symbols_file).content.exchanges.get(exchange, {})
+    known = {name for symbol, entry in markets.items() for name in (symbol, *entry.aliases)}
+    for name in names:
+        if name not in known:
+            near = ", ".join(difflib.get_close_matches(name.upper(), known, n=3))
+            raise typer.BadParameter(
+                f"{settings.symbols_file} has no {name!r} of {exchange}{f' (near it: {near})' if near else ''}:"
+                " all of its trades would go to the DLQ. Add it (`medallion symbols build`), or give --force",
+                param_hint="--symbols",
+            )
+
+
+def _show(report: BackfillReport) -> None:
+    if not isinstance(report, DumpReport):
+        out.print(
+            f"{report.published:,} trades of {report.parts} symbols published, {report.skipped} were done before."
+        )
+    else:
+        out.print(
+            f"{report.published:,} trades of {report.parts} days published, {report.skipped} were done before"
+            f"{f', {report.changed} have changed since and were read again' if report.changed else ''}."
+        )
+        if report.dead or report.repeated:
+            out.print(f"{report.dead:,} rows are no trades (in the DLQ), {report.repeated:,} repeat an earlier id.")
+        for name in report.empty:
+            out.print(f"No trades that day, as the exchange's checksum file says: {name}", markup=False)
+    if report.gaps:
+        out.print(
+            f"{report.gaps:,} gaps found, {report.gap_trades:,} trades: rows of producer_gaps. A live producer that"
+            " starts asks REST for them, so does --source rest."
+        )
+    if report.gaps_healed:
+        out.print(f"{report.gaps_healed:,} gaps that were known are full now.")
 
 
 def _show_estimates(estimates: list[Estimate], as_json: bool) -> None:
@@ -121,14 +194,18 @@ def _show_estimates(estimates: list[Estimate], as_json: bool) -> None:
     print_table("Would be fetched", ("symbol", "trades", "requests", "seconds at least", ""), rows)
 
 
-def _show_days(left: list[dumps.Day], total: int, source: str, as_json: bool) -> None:
+def _show_plan(planned: list[Planned], source: str, as_json: bool) -> None:
+    left = [one for one in planned if one.what != "done"]
     if as_json:
-        print_json({"source": source, "days": [day.name for day in left], "done": total - len(left)})
+        files = [{"day": one.day.name, "file": one.file, "what": one.what} for one in planned]
+        print_json(
+            {"source": source, "days": [one.day.name for one in left], "done": len(planned) - len(left), "files": files}
+        )
         return
     print_table(
-        f"Would be fetched from {source} ({total - len(left)} of {total} days are done)",
-        ("exchange", "symbol", "day"),
-        [(day.exchange, day.symbol, day.date) for day in left],
+        f"Would be read from {source} ({len(planned) - len(left)} of {len(planned)} days are done)",
+        ("exchange", "symbol", "day", "what", "file"),
+        [(one.day.exchange, one.day.symbol, one.day.date, one.what, one.file) for one in left],
     )
 
 

@@ -10,6 +10,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cli.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
+from cli.show_verify import conclusion, print_verification
 from cli.union_views import views
 from config import logs
 from config.errors import MedallionError
@@ -34,6 +35,9 @@ FromOption = Annotated[
     datetime | None, typer.Option("--from", help="Arrival from this hour on (UTC).", formats=FORMATS)
 ]
 ToOption = Annotated[datetime | None, typer.Option("--to", help="Arrival before this hour (UTC).", formats=FORMATS)]
+
+
+StrictOption = Annotated[bool, typer.Option("--strict", help="Exit 1 also if a hot row could not be compared.")]
 
 
 class ProofError(MedallionError):
@@ -192,19 +196,35 @@ def offload_verify(
     since: FromOption = None,
     until: ToOption = None,
     include_open: Annotated[
-        bool, typer.Option("--include-open", help="Compare hours that were open when they were offloaded, too.")
+        bool, typer.Option("--include-open", help="Compare also what has grown since it was offloaded.")
     ] = False,
+    strict: StrictOption = False,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare every offloaded hour with the hot tier by count and checksum; exit 1 where they differ."""
+    """Compare every offloaded hour with the hot tier by count and checksum, and say what was not compared, and why.
+
+    Exit 1 where they differ; with --strict also if a hot row was not compared. An open hour is compared if nothing has
+    come to it since it was offloaded.
+    """
     report = verify_cold(load_settings(data_dir), start=utc(since), end=utc(until), include_open=include_open)
     if as_json:
         print_json(report)
     else:
         print_verification(report)
+    judge(report, strict=strict)
+
+
+def judge(report: VerifyReport, *, strict: bool) -> None:
+    """End the command by what a comparison found.
+
+    Raises:
+        ProofError: there is a difference; or, if `strict`, a hot row was not compared.
+    """
     if not report.ok:
         raise ProofError("Hot and cold differ in the slices named above.")
+    if strict and not report.complete:
+        raise ProofError(f"{conclusion(report)} `medallion offload run --until-now` takes what there is.")
 
 
 def offload_with_progress(
@@ -217,7 +237,7 @@ def offload_with_progress(
     layers: tuple[Layer, ...] = LAYERS,
 ) -> OffloadReport:
     """`offload.run.run`, with what it is at on standard error."""
-    columns = (SpinnerColumn(), TextColumn("Offloading {task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("Offloading {task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("…", total=None)
 
@@ -244,23 +264,4 @@ def print_offload(report: OffloadReport) -> None:
         ("cold table", "rows", "written now", "files", "bytes"),
         [(name, *totals) for name, totals in tables.items()],
         empty="no rows that were not offloaded yet (the open hour waits for --until-now)",
-    )
-
-
-def print_verification(report: VerifyReport) -> None:
-    """A line a cold table, then every difference."""
-    print_table(
-        "Hot against cold",
-        ("cold table", "slices", "still open", "hot rows", "cold rows", "only cold now", "differences"),
-        [
-            (t.table, t.slices, t.open_slices, t.hot_rows, t.cold_rows, t.only_cold, len(t.differences))
-            for t in report.tables
-        ],
-    )
-    differences = [difference for table in report.tables for difference in table.differences]
-    print_table(
-        "Differences",
-        ("table", "slice", "exchange", "symbol", "hot rows", "cold rows"),
-        [(d.table, d.slice, d.exchange, d.symbol, d.hot_rows, d.cold_rows) for d in differences],
-        empty="none",
     )

@@ -16,12 +16,13 @@ import orjson
 import typer
 from pydantic import BaseModel, SecretStr
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from cli.console import SafeConsole
 from config.connections import clickhouse_native
 from config.errors import MedallionError
 from config.settings import Settings
+from config.visible import visible_line
 from deploy.embedded import control
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ ENDPOINT_VARIABLES = ("MEDALLION_KAFKA_BOOTSTRAP_SERVERS", "MEDALLION_CLICKHOUSE
 
 # Not on a terminal the width is unknown; 80 columns would fold every table.
 PIPE_WIDTH = 160
-out = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH, highlight=False)
-err = Console(stderr=True)
+out = SafeConsole(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
+err = SafeConsole(stderr=True)
 
 
 def load_settings(data_dir: Path | None) -> Settings:
@@ -104,6 +105,9 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form here: add one to cli.context._plain")
 
 
+_BLANKS = {" ": "␣"}
+
+
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "nothing") -> None:
     """A table for people; numbers to the right."""
     rows = list(rows)
@@ -130,4 +134,16 @@ def _cell(value: object) -> str:
         return value.strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, date):
         return value.isoformat()
-    return "" if value is None else str(value)
+    return "" if value is None else shown(str(value))
+
+
+def shown(text: str) -> str:
+    """`text` on one line with what hides in it and the blanks at its ends visible: `BTCUSDT␣` is not `BTCUSDT`."""
+    text = visible_line(text)
+    core = text.strip()
+    if len(core) == len(text):
+        return text
+    start = len(text) - len(text.lstrip())
+    ends = text[:start], text[start + len(core) :]
+    before, after = ("".join(_BLANKS.get(one, ascii(one)[1:-1]) for one in end) for end in ends)
+    return before + core + after

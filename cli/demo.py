@@ -12,10 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from cli import lag
 from cli.cold import offload_with_progress, print_offload
-from cli.context import clickhouse, err, out, print_table
+from cli.context import err, out, print_table
 from cli.dlq import ALL, print_stats
 from cli.lineage import print_lineage
-from cli.statements import rows
+from cli.statements import rows, warehouse
 from config.errors import MedallionError
 from config.settings import Settings
 from deploy.embedded import control
@@ -91,7 +91,7 @@ def _feed(settings: Settings, recordings: Path) -> None:
     """Live producers against the exchange simulator, then what no exchange sends live: bad input."""
     with Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("trades"),
@@ -144,7 +144,7 @@ def _drain(settings: Settings) -> None:
 
 def _show(settings: Settings) -> bool:
     """Print what each reader of the pipeline would look at; whether the counts add up."""
-    with clickhouse(settings) as client:
+    with warehouse(settings) as client:
         candles = rows(client, "demo_candles", {"per_market": 1})
         print_table(
             "Gold: the newest 1-minute candle of each market (gold_ohlcv_1m)",

@@ -8,21 +8,20 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from clickhouse_driver import Client
+from clickhouse_connect.driver import Client
 
 from cli import letters, replaying
 from cli.context import (
     DataDirOption,
     JsonOption,
     YesOption,
-    clickhouse,
     err,
     load_settings,
     out,
     print_json,
     print_table,
 )
-from cli.statements import rows
+from cli.statements import rows, warehouse
 from config.registry import SymbolRegistry
 from schemas.reasons import Reason
 from silver_processor.core.rules import Rules
@@ -67,7 +66,7 @@ def list_records(
 ) -> None:
     """List dead letters, newest first."""
     parameters = {**_filters(reason, exchange, symbol, since, until), "limit": limit}
-    with clickhouse(load_settings(data_dir)) as client:
+    with warehouse(load_settings(data_dir)) as client:
         found = rows(client, "dlq_list_resolved" if resolved else "dlq_list", parameters)
     if as_json:
         print_json(found)
@@ -119,7 +118,7 @@ def show(
         "offset": max(offset, 0),
         "limit": limit,
     }
-    with clickhouse(load_settings(data_dir)) as client:
+    with warehouse(load_settings(data_dir)) as client:
         found = letters.load(client, parameters)
     if as_json:
         print_json(found)
@@ -142,7 +141,7 @@ def stats(
 ) -> None:
     """Count dead letters by reason."""
     parameters = {"exchange": exchange, "symbol": symbol, "since": _utc(since), "until": _utc(until)}
-    with clickhouse(load_settings(data_dir)) as client:
+    with warehouse(load_settings(data_dir)) as client:
         if as_json:
             print_json(rows(client, "dlq_stats", parameters))
         else:

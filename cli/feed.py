@@ -81,10 +81,19 @@ def replay(
     files: Annotated[list[Path], typer.Argument(help="Recordings: one verbatim message a line, plain or .gz.")],
     exchange: Annotated[str, typer.Option(help="Exchange code they were recorded from.")],
     speed: Annotated[str, typer.Option(help="N times as fast as recorded, or max.")] = "max",
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Publish what a damaged file still gives, and files that seem to be no recordings."
+        ),
+    ] = False,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish recorded WebSocket messages through the same parser and publisher as live ones."""
+    """Publish recorded WebSocket messages through the same parser and publisher as live ones.
+
+    Nothing is published where one of the files is damaged or no recording of the exchange: the error says what it is.
+    """
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "replay")
     pace = parse_speed(speed)
@@ -104,7 +113,7 @@ def replay(
         def watch(report: ReplayReport, fraction: float) -> None:
             progress.update(task, completed=fraction, published=report.published)
 
-        report = replay_files(files, exchange, publisher, settings, speed=pace, progress=watch)
+        report = replay_files(files, exchange, publisher, settings, speed=pace, progress=watch, force=force)
     _print_tally(report, as_json)
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException
 
-from config.connections import kafka_client
 from config.errors import MedallionError
 from config.settings import Settings
+from silver_processor.backlog import outsider, places
 
 TIMEOUT_S = 10.0
 POLL_S = 0.1
@@ -51,9 +51,8 @@ class LagMeter:
 
     def __init__(self, settings: Settings) -> None:
         self._servers = settings.kafka_bootstrap_servers
-        self._client = kafka_client(settings)
         self._user = settings.kafka_sasl_username if settings.kafka_has_sasl else ""
-        self._stages = [(name, self._consumer(group), topics) for name, group, topics in stages(settings)]
+        self._stages = [(name, outsider(settings, group), topics) for name, group, topics in stages(settings)]
 
     def __enter__(self) -> Self:
         return self
@@ -80,38 +79,15 @@ class LagMeter:
             ) from error
 
     def _lags(self, name: str, consumer: Consumer, topics: Iterable[str]) -> list[Lag]:
-        known = consumer.list_topics(timeout=TIMEOUT_S).topics
+        found = places(consumer, topics, TIMEOUT_S)
         # A broker leaves out what a user may not see: counted as empty, it would pass for drained.
-        hidden = [topic for topic in topics if topic not in known] if self._user else []
+        hidden = sorted(set(topics) - {place.topic for place in found}) if self._user else []
         if hidden:
             raise LagError(
                 f"The broker at {self._servers} shows the user {self._user} no topic {', '.join(hidden)}: ask as one "
                 "who may describe all of them (compose: `docker compose run --rm medallion …`), or create them."
             )
-        places = [
-            TopicPartition(topic, number) for topic in topics if topic in known for number in known[topic].partitions
-        ]
-        return _lags(name, consumer, places)
-
-    def _consumer(self, group: str) -> Consumer:
-        return Consumer(
-            {
-                **self._client,
-                "group.id": group,
-                "enable.auto.commit": False,
-                "log_level": 0,
-            }
-        )
-
-
-def _lags(name: str, consumer: Consumer, partitions: list[TopicPartition]) -> list[Lag]:
-    result = []
-    for committed in consumer.committed(partitions, timeout=TIMEOUT_S) if partitions else ():
-        place = TopicPartition(committed.topic, committed.partition)
-        low, high = consumer.get_watermark_offsets(place, timeout=TIMEOUT_S)
-        offset = committed.offset if committed.offset >= 0 else low
-        result.append(Lag(name, committed.topic, committed.partition, offset, high))
-    return result
+        return [Lag(name, place.topic, place.partition, place.committed, place.end) for place in found]
 
 
 def wait(settings: Settings, timeout_s: float, watch: Callable[[list[Lag]], None]) -> list[Lag]:

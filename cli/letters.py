@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from clickhouse_driver import Client
+from clickhouse_connect.driver import Client
 from rich import box
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from cli.context import shown
 from cli.statements import rows
+from config.visible import visible, visible_line
 from schemas.records import BRONZE
 
 _RULE = ("reason", "field", "value", "rule", "limit", "rules_version", "processor_version", "rejected_at")
@@ -85,14 +87,14 @@ def panels(letter: Letter) -> RenderableType:
         Panel(_fields(letter.rule, marked="value"), title="Rule"),
     )
     if not letter.resolution:
-        return Group(Text(title, style="bold"), grid)
+        return Group(Text(visible_line(title), style="bold"), grid)
     note = "resolved: sent again {sent_at}, now in {landed} by rules {replay_rules_version}".format(**letter.resolution)
-    return Group(Text(f"{title}, {note}", style="bold green"), grid)
+    return Group(Text(visible_line(f"{title}, {note}"), style="bold green"), grid)
 
 
 def _message(raw: Mapping[str, Any]) -> Text:
     message = raw["message"]
-    return Text(message.decode("utf-8", errors="backslashreplace") if isinstance(message, bytes) else message)
+    return Text(visible(message.decode("utf-8", errors="backslashreplace") if isinstance(message, bytes) else message))
 
 
 def _fields(values: Mapping[str, Any], marked: str) -> Table:
@@ -101,5 +103,5 @@ def _fields(values: Mapping[str, Any], marked: str) -> Table:
     table.add_column(overflow="fold")
     for name, value in values.items():
         if name != "source":
-            table.add_row(name, Text(str(value), style="bold red" if name == marked else ""))
+            table.add_row(name, Text(shown(str(value)), style="bold red" if name == marked else ""))
     return table

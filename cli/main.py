@@ -6,9 +6,10 @@ import sys
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 
+from cli.console import SafeConsole
 from cli.lazy import LazyGroup
+from config.disks import is_no_space
 from config.errors import MedallionError
 
 app = typer.Typer(
@@ -26,14 +27,28 @@ def medallion() -> None:
 
 def main() -> None:
     """Run the command line; an expected failure is one line on standard error and exit code 1."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    console = SafeConsole(stderr=True, soft_wrap=True)
     try:
         app()
     except MedallionError as error:
-        console.print(f"error: {error}", style="red")
+        console.print(f"error: {error}{_full_disk(error)}", style="red")
         sys.exit(1)
     except ValidationError as error:
         for fault in error.errors():
             name = "_".join(str(part) for part in fault["loc"]).upper()
             console.print(f"error: {f'MEDALLION_{name}: ' if name else ''}{fault['msg']}", style="red")
         sys.exit(2)
+    except Exception as error:
+        if not is_no_space(error):
+            raise
+        console.print(f"error:{_full_disk(error)}", style="red")
+        sys.exit(1)
+
+
+def _full_disk(error: Exception) -> str:
+    """What is added where a full disk is behind a failure."""
+    if not is_no_space(error):
+        return ""
+    from cli.disks import explained  # noqa: PLC0415  # it knows of stacks, which most commands do without
+
+    return f" {explained(error)}"

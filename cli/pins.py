@@ -1,4 +1,4 @@
-"""`medallion pin create|list|show|drop`: named, reproducible versions of the cold tables."""
+"""`medallion pin create|list|show|drop|repair`: named, reproducible versions of the cold tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from cli.cold import FORMATS, utc
-from cli.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
+from cli.context import DataDirOption, JsonOption, YesOption, err, load_settings, print_json, print_table
+from offload.branches import mend
+from offload.catalog import open_catalog
 from offload.pins import Pin, Pins
 
 app = typer.Typer(help="Named versions of all cold tables, kept for good.", no_args_is_help=True)
@@ -60,6 +62,25 @@ def drop(name: NameArgument, data_dir: DataDirOption = None) -> None:
     """Let go of a pin: its snapshots may expire then."""
     Pins(load_settings(data_dir)).drop(name)
     err.print(f"The pin {name} is gone.")
+
+
+@app.command("repair")
+def repair(yes: YesOption = False, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
+    """Make `main` the branch of every cold table again, after version 0.1 took it for a pin's name.
+
+    Puts it on the snapshot it was on, or on the newest where there is none; no row is lost.
+    """
+    settings = load_settings(data_dir)
+    mended = mend(open_catalog(settings), settings, dry_run=not yes)
+    if as_json:
+        print_json({"dry_run": not yes, "tables": mended})
+        return
+    print_table(
+        "Branches put right" if yes else "Branches that --yes puts right",
+        ("cold table", "what is wrong", "snapshot", "rows"),
+        [(one.table, one.damage, str(one.snapshot_id), one.rows) for one in mended],
+        empty="none is wrong",
+    )
 
 
 def _show(pin: Pin, as_json: bool) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
 import requests
 
-from cli.context import print_table
+from cli.context import out, print_table
 from config.errors import MedallionError
 from producers.presence import STALE_S, ProducerState, read_state
+from producers.standings import State
 
 _TIMEOUT_S = 5.0
 
@@ -27,10 +29,10 @@ def ask(url: str) -> ProducerState:
     """
     address = url.rstrip("/") + "/status"
     try:
-        answer = requests.get(address, timeout=_TIMEOUT_S)
+        answer = requests.get(address, timeout=_TIMEOUT_S, allow_redirects=False)
         answer.raise_for_status()
         return read_state(answer.content)
-    except (requests.RequestException, msgspec.DecodeError) as error:
+    except (requests.RequestException, msgspec.DecodeError, RecursionError) as error:
         raise ProducerError(
             f"No producer answers at {address}: it serves where its MEDALLION_METRICS_PORT says. ({error})"
         ) from error
@@ -49,25 +51,35 @@ def as_json(states: Sequence[ProducerState]) -> list[dict[str, object]]:
 
 
 def print_producers(states: Sequence[ProducerState]) -> None:
-    """One line a producer."""
+    """One line a producer, then one a trouble."""
     print_table(
         "Producers",
-        ("exchange", "pid", "connections", "stream breaker", "REST breaker", "trades", "undelivered", "open gaps",
-         "disconnects", "trouble"),
+        ("exchange", "pid", "connections", "symbols", "stream breaker", "REST breaker", "trades", "undelivered",
+         "open gaps", "disconnects", "trouble"),
         [
             (
                 state.exchange,
                 str(state.pid),
                 f"{state.connections} of {state.lanes}",
+                _symbols(state),
                 state.breakers.get("stream", ""),
                 state.breakers.get("rest", ""),
                 state.trades,
                 state.undelivered,
                 state.gaps_open,
                 state.disconnects,
-                "; ".join(troubles(state).values()),
+                ", ".join(troubles(state)),
             )
             for state in states
         ],
         empty="none runs here",
     )  # fmt: skip
+    for state in states:
+        for words in troubles(state).values():
+            out.print(f"{state.exchange} (pid {state.pid}): {words}", soft_wrap=True, markup=False)
+
+
+def _symbols(state: ProducerState) -> str:
+    """How many stand how: `2 streaming, 1 refused`."""
+    counts = Counter(state.symbol_states.values())
+    return ", ".join(f"{counts[one]:,} {one}" for one in State if counts[one])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Annotated
 
 import requests
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from cli.console import VisibleStream
 from cli.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
 from cli.lag import Lag, wait
 from config.connections import clickhouse_requests
@@ -47,18 +49,31 @@ def query(
             params={"database": database, "default_format": chosen},
             data=text.encode(),
             stream=True,
+            allow_redirects=False,
             timeout=(10, None),
         )
         if answer.status_code != 200:
             raise QueryError(answer.text.strip())
-        for chunk in answer.iter_content(CHUNK_BYTES):
-            sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
+        _write(answer.iter_content(CHUNK_BYTES))
     except requests.ConnectionError as error:
         raise QueryError(
             f"ClickHouse at {settings.clickhouse_host}:{settings.clickhouse_http_port} does not answer, or broke off: "
             f"see `medallion status`. ({error})"
         ) from error
+
+
+def _write(chunks: Iterable[bytes]) -> None:
+    """To a pipe or a file byte for byte; to a terminal with the hidden characters of the data as escapes."""
+    output = sys.stdout.buffer
+    if sys.stdout.isatty():
+        terminal = VisibleStream(output)
+        for chunk in chunks:
+            terminal.write(chunk)
+        terminal.end()
+    else:
+        for chunk in chunks:
+            output.write(chunk)
+    output.flush()
 
 
 def _pinned(settings: Settings, name: str) -> str:
@@ -76,7 +91,7 @@ def drain(
     """Wait until everything published has reached its end: a Silver row, a counted duplicate or a dead letter."""
     settings = load_settings(data_dir)
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.fields[behind]:,} messages behind"),
         TimeElapsedColumn(),

@@ -54,7 +54,7 @@ def rederive(
     assert start is not None
     assert end is not None
     settings = load_settings(data_dir)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         watch = _Watch(progress)
         report = _run(settings, start, end, exchange, symbol, from_layer, dry_run, mend_gold, watch)

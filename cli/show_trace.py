@@ -18,7 +18,7 @@ def print_trace(trace: Trace) -> None:
         topic, partition, offset, published = trace.coordinates
         out.print(f"Kafka {topic} partition {partition} offset {offset}, published {published:%Y-%m-%d %H:%M:%S.%f}")
     if trace.message:
-        out.print(f"message {trace.message}", markup=False)
+        out.print(f"message {trace.message}")
     print_table(
         "Rows",
         ("layer", "tier", "values", "snapshot", "file"),

@@ -5,16 +5,18 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import psutil
 import typer
 
-from cli import producing
+from cli import disks, producing
 from cli.context import DataDirOption, JsonOption, err, out, print_json, print_table
 from cli.lag import LagError, LagMeter, wait
 from config.connections import clickhouse_native
+from config.disks import FULL
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import BrokerKind, DataDir, StackError, StackState
@@ -103,7 +105,7 @@ def down(
     if behind:
         kept = state is not None and state.broker == "kafka"
         fate = "Kafka keeps them for the next start." if kept else "the in-memory broker has forgotten them."
-        err.print(f"[red]{behind:,} messages had not reached their end[/red]; {fate}")
+        err.print(f"{behind:,} messages had not reached their end; {fate}", style="red")
         raise typer.Exit(0 if kept else 1)
     err.print(f"Stopped the stack on {folder}." if stopped else f"No stack was running on {folder}.")
 
@@ -135,8 +137,8 @@ def status(
 ) -> None:
     """Show the embedded stack's processes and endpoints, how far each consumer is behind, and the live producers.
 
-    Exit code 1 where a process is not healthy; with --producer, or where producers run and no stack, where one of these
-    is not ready.
+    Exit code 1 where a process is not healthy or a disk is full; with --producer, or where producers run and no stack,
+    where one of these has trouble.
     """
     if producer:
         _status_of([producing.ask(url) for url in producer], as_json)
@@ -150,6 +152,10 @@ def status(
         _status_of(alone, as_json)
         return
     settings = Settings.from_environment(state.environment)
+    measured = disks.of_stack(state)
+    troubles = disks.troubles(measured)
+    if state.state == "healthy" and any(disk.level == FULL for disk in measured):
+        state = state.model_copy(update={"state": "degraded", "detail": "; ".join(troubles.values())})
     with LagMeter(settings) as meter:
         lags = meter.measure()
     if as_json:
@@ -168,10 +174,15 @@ def status(
                     for lag in lags
                 ],
                 "producers": producing.as_json(presence.running()),
+                "disks": [asdict(disk) | {"level": disk.level} for disk in measured],
+                "troubles": troubles,
             }
         )
     else:
         _print_state(state)
+        disks.print_disks(measured)
+        for words in troubles.values():
+            out.print(words, soft_wrap=True, markup=False)
         if show_password:
             print_table("Users of ClickHouse", ("user", "password"), _passwords(state, settings).items())
         behind = [lag for lag in lags if lag.messages]

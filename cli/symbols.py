@@ -12,11 +12,11 @@ import typer
 from cli.context import JsonOption, err, out, print_json, print_table
 from config.market_lists import fetch_markets
 from config.markets import Markets, read_markets
-from config.registry import Status, SymbolRegistry, SymbolsFile
+from config.registry import Status, SymbolRegistry, SymbolsFile, shown_name
 from config.settings import Settings
 from config.symbols_build import SOURCES, render, source
 from config.symbols_check import ERROR, Finding, findings
-from config.symbols_update import Change, update
+from config.symbols_update import LEFT_OUT, Change, update
 
 app = typer.Typer(help="The symbol registry.")
 _SHOWN = 50
@@ -67,7 +67,9 @@ def build_symbols(
     """Bring a symbols file up to date with the exchanges' market lists (ccxt; no keys needed).
 
     New markets are added, their description and limits renewed, markets that are gone marked delisted, never removed.
-    Names in the file stay. With --json the changes are printed, and the file is written only with --output.
+    Names in the file stay. A market of which no entry can be made (odd characters in its name, one name for two
+    markets) is left out and named, with exit code 0; where the file has it, it stays as it is. With --json the changes
+    are printed, and the file is written only with --output.
     """
     saved = _saved(markets or [])
     asked = [code.strip() for code in (exchanges or "").split(",") if code.strip()]
@@ -75,10 +77,15 @@ def build_symbols(
     before = SymbolsFile(version=1, exchanges={}) if fresh else _registry(file)[1].content
     after, changes = update(before, lists, datetime.now(UTC).date(), many_delisted=many_delisted)
     written = None if dry_run else output
+    left_out = [change for change in changes if change.what == LEFT_OUT]
+    changes = [change for change in changes if change.what != LEFT_OUT]
     if as_json:
-        print_json({"changes": changes, "written": written})
+        named = [{"exchange": one.exchange, "symbol": one.symbol, "why": one.why} for one in left_out]
+        print_json({"changes": changes, "left_out": named, "written": written})
     else:
         _print_changes(changes)
+    for one in left_out:
+        err.print(f"warning: {one.exchange} {shown_name(one.symbol)} is left out: {one.why}", markup=False)
     if written is not None:
         fresh_file = written.with_name(written.name + ".new")
         fresh_file.write_text(render(after), encoding="utf-8")

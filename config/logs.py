@@ -7,13 +7,17 @@ is in `exchange`, `symbol`, `topic`, `partition`, `offset`, where they apply.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
 from types import TracebackType
+from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from config.visible import visible, visible_json
 
 # Whose INFO and DEBUG are ours to show; `__main__` is a service's own module.
 _OURS = ("__main__", "cli", "config", "ddl", "deploy", "offload", "producers", "silver_processor")
@@ -58,9 +62,18 @@ def configure(level: str, service: str) -> None:
 
 
 def _rendering() -> list[Processor]:
+    """Whoever reads the log in a terminal sees what a stranger's text holds, and is not steered by it."""
     if sys.stderr.isatty():
-        return [structlog.dev.ConsoleRenderer()]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False, default=str)]
+        return [structlog.processors.format_exc_info, _make_visible, structlog.dev.ConsoleRenderer()]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_visible_json)]
+
+
+def _visible_json(event: EventDict, **options: Any) -> str:
+    return visible_json(json.dumps(event, ensure_ascii=False, **options | {"default": str}))
+
+
+def _make_visible(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {name: visible(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _named(service: str) -> Processor:

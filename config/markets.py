@@ -32,9 +32,10 @@ def read_markets(path: Path) -> Markets:
     except ValueError as error:
         raise MarketsFileError(f"{path}: not JSON: {error}") from error
     rows = list(found.values()) if isinstance(found, dict) else found
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and "symbol" in row and "id" in row for row in rows):
+    # One market that is damaged is no reason to refuse the others: what is made of them leaves it out.
+    if not isinstance(rows, list) or (rows and not any(isinstance(row, dict) and "id" in row for row in rows)):
         raise MarketsFileError(
             f"{path}: not a list of ccxt markets; make one with"
             " `python -c 'import ccxt, json; print(json.dumps(ccxt.kraken().load_markets()))'`"
         )
-    return rows
+    return [row if isinstance(row, dict) else {"symbol": row} for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr, ValidationError, model_validator
 
 from config.errors import MedallionError
 
@@ -23,7 +24,31 @@ class RegistryError(MedallionError):
     """The symbols file cannot be used; the message names the file, the entry and what to change."""
 
 
-Asset = Annotated[StrictStr, Field(pattern=r"^[^\s/:-]+$")]
+# Letters and digits of any script and what exchanges put between them: nothing that hides, steers a terminal, is
+# markup, or parts words. The fillers are letters to Unicode, and blank.
+_NAME = re.compile(r"(?:(?![\u115f\u1160\u3164\uffa0])[\w.$+!@#/:-]){1,100}")
+_BETWEEN_ASSETS = frozenset("/:-")
+
+
+def _name(text: str) -> str:
+    if _NAME.fullmatch(text) is None:
+        message = (
+            f"the name {text[:100]!a} is not one of 1 to 100 letters, digits and `.$+!@#/:-_`: no blank, hidden,"
+            " control or markup character may be in it"
+        )
+        raise ValueError(message)
+    return text
+
+
+def _asset(text: str) -> str:
+    if not _BETWEEN_ASSETS.isdisjoint(_name(text)):
+        message = f"the asset {text!r} has a character that parts assets in symbols (one of `/:-`)"
+        raise ValueError(message)
+    return text
+
+
+Name = Annotated[StrictStr, AfterValidator(_name)]
+Asset = Annotated[StrictStr, AfterValidator(_asset)]
 Limit = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 #: `linear` and `inverse` are perpetuals settled in quote and base, `quanto` in neither; `…_future` are dated.
 Kind = Literal["spot", "linear", "inverse", "quanto", "linear_future", "inverse_future", "quanto_future"]
@@ -50,12 +75,12 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    canonical: StrictStr
+    canonical: Name
     base: Asset
     quote: Asset
     price_max: Limit | None = None
     quantity_max: Limit | None = None
-    aliases: tuple[StrictStr, ...] = ()
+    aliases: tuple[Name, ...] = ()
     kind: Kind | None = None
     tick: Limit | None = None
     lot: Limit | None = None
@@ -90,7 +115,7 @@ class SymbolsFile(BaseModel):
 
     version: Annotated[int, Field(ge=1, strict=True)]
     defaults: Defaults = Defaults()
-    exchanges: dict[Annotated[StrictStr, Field(pattern=r"^[a-z0-9_]+$")], dict[StrictStr, Entry]]
+    exchanges: dict[Annotated[StrictStr, Field(pattern=r"^[a-z0-9_]+$")], dict[Name, Entry]]
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -145,7 +170,7 @@ class SymbolRegistry:
             registry = cls(SymbolsFile.model_validate(document))
         except ValidationError as error:
             faults = (
-                f"{'.'.join(str(part) for part in fault['loc'] if part != '[key]')}: {fault['msg']}"
+                f"{'.'.join(shown_name(part) for part in fault['loc'] if part != '[key]')}: {fault['msg']}"
                 for fault in error.errors()
             )
             raise RegistryError("; ".join(faults)) from error
@@ -198,6 +223,11 @@ class SymbolRegistry:
             for symbol, entry in symbols.items()
             for name in (symbol, *entry.aliases)
         ]
+
+
+def shown_name(part: int | str) -> str:
+    """A name for a message; one that no name may be as an escape."""
+    return str(part) if isinstance(part, int) or _NAME.fullmatch(part) else ascii(part)
 
 
 def _refuse_collisions(exchange: str, symbols: dict[str, Entry]) -> None:

@@ -112,6 +112,9 @@ class Settings(BaseSettings):
     silver_longest_wait_ms: Annotated[int, Field(ge=0)] = 1_000
     # How long a killed worker's partitions lie idle; brokers allow no less than 6 s unless told otherwise.
     silver_session_timeout_ms: Annotated[int, Field(ge=1_000, le=300_000)] = 6_000
+    # A worker that sees Bronze partitions without an owner for a quarter of this joins the group again, and ends itself
+    # when the time is over. A rebalance that waits for a worker without a sign of life takes up to 60 s.
+    silver_unowned_limit_s: Annotated[float, Field(ge=8.0)] = 120.0
 
     # Iceberg
     iceberg_catalog_uri: str = "sqlite:///.medallion/catalog.db"

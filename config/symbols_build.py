@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import ccxt
 import yaml
+from pydantic import ValidationError
 
 from config.errors import MedallionError
 from config.markets import Markets
-from config.registry import ACTIVE, HALTED, Defaults, RegistryError, SymbolRegistry, SymbolsFile
+from config.registry import ACTIVE, HALTED, Defaults, Entry, SymbolRegistry, SymbolsFile
 
 # Exchange code → ccxt class and the ccxt market types that the code's stream carries.
 SOURCES: Mapping[str, tuple[str, frozenset[str]]] = {
@@ -75,39 +77,64 @@ def _kind(market: Mapping[str, Any]) -> str:
     return kind if market["type"] == "swap" else f"{kind}_future"
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A market of which no entry can be made: its name on the list, in the exchange's own spelling, and why."""
+
+    symbol: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Registry entries by exchange symbol, and the markets that are none."""
+
+    entries: dict[str, Entry]
+    left_out: list[LeftOut]
+
+
 def markets_to_symbols(
     exchange: str, markets: Mapping[str, Mapping[str, Any]] | Markets, *, halted: bool = False
-) -> dict[str, dict[str, Any]]:
-    """Registry entries (exchange symbol → fields of `config.registry.Entry`) of ccxt's market structures.
+) -> Listed:
+    """Registry entries of ccxt's market structures; one market that cannot be one is no reason to refuse the others.
 
     Spot, and perpetuals of a code without spot, are base + quote; a perpetual beside spot ends in `-SWAP`, a dated
     contract in `-YYMMDD`, either followed by `-<settle asset>` where that is neither base nor quote. Limits are
     the market's own maximum order where the exchange states one above the default. Markets that are not traded are
-    left out, or with `halted` marked so.
+    left out without a word, or with `halted` marked so. Of markets that share a name or a canonical symbol all are left
+    out: nobody could tell their trades apart.
 
     Raises:
         UnknownSourceError: the exchange code has no ccxt source.
-        RegistryError: two markets would share one name, or one canonical symbol.
     """
     name, types = source(exchange)
     steps = getattr(ccxt, name)().precisionMode
     rows = markets.values() if isinstance(markets, Mapping) else markets
-    entries: dict[str, dict[str, Any]] = {}
-    ids: dict[str, Mapping[str, Any]] = {}
-    for market in sorted(rows, key=lambda market: str(market["symbol"])):
-        active = market.get("active") is not False
-        if not _belongs(exchange, market) or not (active or halted):
+    by_symbol = exchange in _NAMED_BY_SYMBOL or exchange not in SOURCES
+    found: dict[str, list[tuple[Mapping[str, Any], Entry]]] = {}
+    left_out: list[LeftOut] = []
+    for market in sorted(rows, key=lambda market: str(market.get("symbol"))):
+        symbol = market.get("symbol" if by_symbol else "id")
+        try:
+            active = market.get("active") is not False
+            if not _belongs(exchange, market) or not (active or halted):
+                continue
+            entry = _entry(market, steps, beside_spot="spot" in types, active=active)
+            SymbolsFile.model_validate({"version": 1, "exchanges": {exchange: {symbol: entry}}})
+        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+            left_out.append(LeftOut(str(symbol or market.get("symbol")), _why(error)))
             continue
-        base, quote = str(market["base"]).upper(), str(market["quote"]).upper()
-        by_symbol = exchange in _NAMED_BY_SYMBOL or exchange not in SOURCES
-        symbol = str(market["symbol"] if by_symbol else market["id"])
-        if symbol in entries and all(market.get(name) == ids[symbol].get(name) for name in _SAME):
-            continue
-        if symbol in entries:
-            raise RegistryError(_twice(exchange, symbol, ids[symbol], market))
-        ids[symbol] = market
-        entries[symbol] = {
-            "canonical": base + quote + _suffix(market, "spot" in types) + _settled(market),
+        same = found.setdefault(str(symbol), [])
+        if not any(all(market.get(name) == other.get(name) for name in _SAME) for other, _ in same):
+            same.append((market, entry))
+    return _told_apart(found, left_out)
+
+
+def _entry(market: Mapping[str, Any], steps: int, *, beside_spot: bool, active: bool) -> Entry:
+    base, quote = str(market["base"] or "").upper(), str(market["quote"] or "").upper()
+    return Entry.model_validate(
+        {
+            "canonical": base + quote + _suffix(market, beside_spot) + _settled(market),
             "base": base,
             "quote": quote,
             **_limits(market),
@@ -115,17 +142,33 @@ def markets_to_symbols(
             **_described(market, steps),
             "status": ACTIVE if active else HALTED,
         }
-    SymbolRegistry.of({"version": 1, "exchanges": {exchange: entries}})
-    return entries
-
-
-def _twice(exchange: str, symbol: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    assets = [f"{market['id']!r} of {market.get('baseId')!r}" for market in (one, other)]
-    return (
-        f"exchanges.{exchange}: ccxt lists the exchange symbol {symbol!r} twice, {' and '.join(assets)}: perhaps two"
-        " assets of one ticker, whose trades nobody could tell apart; save the market list, take the one that is not"
-        " wanted out of it, and give it with --markets"
     )
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return "; ".join(dict.fromkeys(str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors()))
+    return f"{type(error).__name__}: {str(error)!a}"
+
+
+def _told_apart(found: Mapping[str, Sequence[tuple[Mapping[str, Any], Entry]]], left_out: list[LeftOut]) -> Listed:
+    """The markets without those that share a name with another one."""
+    names: dict[str, list[str]] = {}
+    for symbol, same in found.items():
+        if len(same) == 1:
+            names.setdefault(same[0][1].canonical, []).append(symbol)
+            continue
+        assets = " and ".join(f"{market['id']!r} of {market.get('baseId')!r}" for market, _ in same)
+        why = f"is listed {len(same)} times, {assets}: perhaps two assets of one ticker, not to be told apart"
+        left_out.append(LeftOut(symbol, why))
+    entries: dict[str, Entry] = {}
+    for canonical, symbols in names.items():
+        if len(symbols) == 1:
+            entries[symbols[0]] = found[symbols[0]][0][1]
+            continue
+        why = f"{' and '.join(map(repr, symbols))} would both be {canonical!r}: their trades would mix"
+        left_out += [LeftOut(symbol, why) for symbol in symbols]
+    return Listed({symbol: entries[symbol] for symbol in found if symbol in entries}, left_out)
 
 
 def _number(value: Any) -> Decimal | None:

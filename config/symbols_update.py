@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -11,7 +11,7 @@ from config.markets import Markets
 from config.registry import ACTIVE, DELISTED, HALTED, Entry, RegistryError, SymbolRegistry, SymbolsFile
 from config.symbols_build import markets_to_symbols
 
-NEW, CHANGED = "new", "changed"
+NEW, CHANGED, LEFT_OUT = "new", "changed", "left out"
 #: A list that lacks more than this share of an exchange's markets, and at least so many, is not believed.
 _MOST_GONE, _FEW_GONE = 0.5, 10
 _KEPT = ("canonical", "base", "quote", "aliases", "pinned")
@@ -19,13 +19,17 @@ _KEPT = ("canonical", "base", "quote", "aliases", "pinned")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Of one market: `what` is new, changed, delisted or halted; `fields` hold before and after."""
+    """Of one market: `what` is new, changed, delisted, halted or left out; `fields` hold before and after.
+
+    `why` says what is wrong with a market that is left out: the file has it as before, or not at all.
+    """
 
     exchange: str
     symbol: str
     canonical: str
     what: str
     fields: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    why: str = ""
 
 
 def update(
@@ -38,20 +42,20 @@ def update(
 
     Raises:
         UnknownSourceError: an exchange code has no ccxt source.
-        RegistryError: two markets would share a name; a ticker seems to stand for another asset than it did; or more
-            markets are gone than `many_delisted` allows. The message names each.
+        RegistryError: a new market would take a name that is in the file; a ticker seems to stand for another asset
+            than it did; or more markets are gone than `many_delisted` allows. The message names each.
     """
     exchanges = dict(before.exchanges)
     changes: list[Change] = []
     faults: list[str] = []
     for exchange, markets in lists.items():
-        listed = {
-            symbol: Entry.model_validate(entry)
-            for symbol, entry in markets_to_symbols(exchange, markets, halted=True).items()
-        }
+        found_on_list = markets_to_symbols(exchange, markets, halted=True)
+        listed = found_on_list.entries
         known = exchanges.get(exchange, {})
         faults += _reused(exchange, known, listed)
-        merged, found = _merge(exchange, known, listed, today)
+        out = {one.symbol: one.why for one in found_on_list.left_out}
+        merged, found = _merge(exchange, known, listed, out.keys(), today)
+        changes += [Change(exchange, symbol, "", LEFT_OUT, why=why) for symbol, why in out.items()]
         gone = sum(change.what == DELISTED for change in found)
         trading = sum(entry.status != DELISTED for entry in known.values())
         if gone >= _FEW_GONE and gone > trading * _MOST_GONE and not many_delisted:
@@ -90,7 +94,7 @@ def _reused(exchange: str, known: Mapping[str, Entry], listed: Mapping[str, Entr
 
 
 def _merge(
-    exchange: str, known: Mapping[str, Entry], listed: Mapping[str, Entry], today: date
+    exchange: str, known: Mapping[str, Entry], listed: Mapping[str, Entry], left_out: Collection[str], today: date
 ) -> tuple[dict[str, Entry], list[Change]]:
     merged: dict[str, Entry] = {}
     changes: list[Change] = []
@@ -102,6 +106,10 @@ def _merge(
 
     for symbol, then in known.items():
         now = listed.get(symbol)
+        if now is None and symbol in left_out:
+            # It is on the list, and nobody can say as what.
+            merged[symbol] = then
+            continue
         if now is None:
             gone = {"status": DELISTED, "delisted_on": today}
             merged[symbol] = then if then.status == DELISTED else then.model_copy(update=gone)

@@ -7,9 +7,9 @@ CREATE TABLE IF NOT EXISTS {{ db }}.trades_raw_queue{{ on_cluster }}
 )
 ENGINE = Kafka
 SETTINGS
-    kafka_broker_list = '{{ kafka_brokers }}',
-    kafka_topic_list = '{{ raw_topics | join(',') }}',
-    kafka_group_name = '{{ raw_consumer_group }}',
+    kafka_broker_list = {{ kafka_brokers | literal }},
+    kafka_topic_list = {{ raw_topics | join(',') | literal }},
+    kafka_group_name = {{ raw_consumer_group | literal }},
     kafka_format = 'RawBLOB',
     kafka_flush_interval_ms = {{ kafka_flush_interval_ms }},
     kafka_max_block_size = {{ kafka_max_block_rows }},
@@ -62,7 +62,8 @@ WITH
             '\x01\x02', ''), '\x01\x02', '""')
     ) AS document,
     JSONExtract(document, 'Tuple(exchange String, symbol String, trade_id String, price String, quantity String, timestamp String, side String, sequence String, received_at String)') AS envelope,
-    toInt64OrZero(envelope.received_at) AS received_micros
+    toInt64OrZero(envelope.received_at) AS received_micros,
+    ifNull(toUnixTimestamp64Milli(queue._timestamp_ms), toInt64(0)) AS published_ms
 SELECT
     envelope.exchange AS exchange,
     envelope.symbol AS symbol,
@@ -76,7 +77,7 @@ SELECT
     queue._topic AS _topic,
     toUInt32(queue._partition) AS _partition,
     queue._offset AS _offset,
-    ifNull(toDateTime64(queue._timestamp_ms, 3, 'UTC'), toDateTime64(0, 3, 'UTC')) AS published_at,
+    fromUnixTimestamp64Milli({{ sql.bounded_ms('published_ms') }}, 'UTC') AS published_at,
     {{ sql.micros_or_epoch('received_micros') }} AS received_at,
     now64(6, 'UTC') AS ingested_at
 FROM {{ db }}.trades_raw_queue AS queue;

@@ -24,9 +24,9 @@ CREATE TABLE IF NOT EXISTS {{ db }}.bronze_trades_sink{{ on_cluster }}
 )
 ENGINE = Kafka
 SETTINGS
-    kafka_broker_list = '{{ kafka_brokers }}',
-    kafka_topic_list = '{{ bronze_topic }}',
-    kafka_group_name = '{{ raw_consumer_group }}_sink',
+    kafka_broker_list = {{ kafka_brokers | literal }},
+    kafka_topic_list = {{ bronze_topic | literal }},
+    kafka_group_name = {{ (raw_consumer_group ~ '_sink') | literal }},
     kafka_format = 'Avro',
     kafka_max_rows_per_message = {{ bronze_rows_per_message }},
     output_format_avro_codec = 'deflate',
@@ -55,7 +55,7 @@ SELECT
     bronze.published_at AS published_at,
     bronze.received_at AS received_at,
     bronze.ingested_at AS ingested_at,
-    '{{ shard }}' AS _key
+    {{ shard | string | literal }} AS _key
 FROM {{ db }}.bronze_trades AS bronze
 {% if bronze_shards > 1 %}
 WHERE cityHash64(bronze.exchange, bronze.symbol) % {{ bronze_shards }} = {{ shard }}

@@ -1,5 +1,6 @@
 -- Gold: candles, kept as aggregation states that every Silver insert adds to.
 -- Sums are Decimal256: a Decimal128 sum overflows in silence.
+{% import '_candles.sql' as candles %}
 {% for frame in timeframes %}
 CREATE TABLE IF NOT EXISTS {{ db }}.{{ frame.state_table }}{{ on_cluster }}
 (
@@ -44,22 +45,19 @@ SELECT
 FROM {{ db }}.silver_trades AS silver
 GROUP BY exchange, symbol, window_start;
 
-CREATE OR REPLACE VIEW {{ db }}.{{ frame.view }}{{ on_cluster }}
+CREATE OR REPLACE VIEW {{ db }}.{{ frame.exact_view }}{{ on_cluster }}
+(
+{{ candles.columns(exact=true, hot=true) }}
+)
 AS
-SELECT
-    state.exchange AS exchange,
-    state.symbol AS symbol,
-    state.window_start AS window_start,
-    argMinMerge(state.open) AS open,
-    max(state.high) AS high,
-    min(state.low) AS low,
-    argMaxMerge(state.close) AS close,
-    sum(state.volume) AS volume,
-    sum(state.quote_volume) AS quote_volume,
-    sum(state.trade_count) AS trade_count,
-    sum(state.buy_volume) AS buy_volume,
-    sum(state.sell_volume) AS sell_volume,
-    max(state.updated_at) AS updated_at
-FROM {{ db }}.{{ frame.state_table }} AS state
-GROUP BY exchange, symbol, window_start;
+{{ candles.hot(db, frame, exact=true) }}
+COMMENT 'Candles of {{ frame.code }}, exact decimals: divide toFloat64(toString(amount)), or read {{ frame.view }}';
+
+CREATE OR REPLACE VIEW {{ db }}.{{ frame.view }}{{ on_cluster }}
+(
+{{ candles.columns(exact=false, hot=true) }}
+)
+AS
+{{ candles.hot(db, frame, exact=false) }}
+COMMENT 'Candles of {{ frame.code }} for arithmetic; {{ frame.exact_view }} has the digits';
 {% endfor %}

@@ -6,9 +6,9 @@ CREATE TABLE IF NOT EXISTS {{ db }}.dlq_trades_queue{{ on_cluster }}
 )
 ENGINE = Kafka
 SETTINGS
-    kafka_broker_list = '{{ kafka_brokers }}',
-    kafka_topic_list = '{{ dlq_topic }}',
-    kafka_group_name = '{{ dlq_consumer_group }}',
+    kafka_broker_list = {{ kafka_brokers | literal }},
+    kafka_topic_list = {{ dlq_topic | literal }},
+    kafka_group_name = {{ dlq_consumer_group | literal }},
     kafka_format = 'RawBLOB',
     kafka_flush_interval_ms = {{ kafka_flush_interval_ms }},
     kafka_max_block_size = {{ kafka_max_block_rows }},
@@ -143,7 +143,7 @@ SELECT
     reject.raw_topic AS raw_topic,
     reject.raw_partition AS raw_partition,
     reject.raw_offset AS raw_offset,
-    fromUnixTimestamp64Milli(if(reject.published_at BETWEEN 0 AND 7258118399999, reject.published_at, toInt64(0)), 'UTC') AS published_at,
+    fromUnixTimestamp64Milli({{ sql.bounded_ms('reject.published_at') }}, 'UTC') AS published_at,
     {{ sql.micros_or_epoch('reject.received_at') }} AS received_at,
     {{ sql.micros_or_epoch('reject.ingested_at') }} AS ingested_at,
     {{ sql.micros_or_epoch('reject.rejected_at') }} AS rejected_at,

@@ -5,6 +5,6 @@ SELECT *
 FROM VALUES(
     'table_name String, event_time String, arrival_time String, days UInt32',
 {%- for entry in retention %}
-    ('{{ entry.table }}', '{{ entry.event_time }}', '{{ entry.arrival_time }}', {{ entry.days }}){{ '' if loop.last else ',' }}
+    ({{ entry.table | literal }}, {{ entry.event_time | literal }}, {{ entry.arrival_time | literal }}, {{ entry.days }}){{ '' if loop.last else ',' }}
 {%- endfor %}
 );

@@ -5,21 +5,13 @@
 CREATE TABLE IF NOT EXISTS {{ db }}.{{ entry.table }}_leaving{{ on_cluster }} AS {{ db }}.{{ entry.table }};
 {% endfor %}
 
--- The candles of those partitions, as the query views show them.
+{% import '_candles.sql' as candles %}
+-- The candles of those partitions, as the exact views show them.
 {% for frame in timeframes %}
-CREATE OR REPLACE VIEW {{ db }}.{{ frame.view }}_leaving{{ on_cluster }}
+CREATE OR REPLACE VIEW {{ db }}.{{ frame.exact_view }}_leaving{{ on_cluster }}
+(
+{{ candles.columns(exact=true, hot=true) }}
+)
 AS
-SELECT
-    state.exchange AS exchange,
-    state.symbol AS symbol,
-    state.window_start AS window_start,
-    argMinMerge(state.open) AS open,
-    max(state.high) AS high,
-    min(state.low) AS low,
-    argMaxMerge(state.close) AS close,
-    sum(state.volume) AS volume,
-    sum(state.quote_volume) AS quote_volume,
-    sum(state.trade_count) AS trade_count
-FROM {{ db }}.{{ frame.state_table }}_leaving AS state
-GROUP BY exchange, symbol, window_start;
+{{ candles.hot(db, frame, exact=true, states=frame.state_table ~ '_leaving') }};
 {% endfor %}

@@ -6,9 +6,9 @@ CREATE TABLE IF NOT EXISTS {{ db }}.producer_gaps_queue{{ on_cluster }}
 )
 ENGINE = Kafka
 SETTINGS
-    kafka_broker_list = '{{ kafka_brokers }}',
-    kafka_topic_list = '{{ gaps_topic }}',
-    kafka_group_name = '{{ gaps_consumer_group }}',
+    kafka_broker_list = {{ kafka_brokers | literal }},
+    kafka_topic_list = {{ gaps_topic | literal }},
+    kafka_group_name = {{ gaps_consumer_group | literal }},
     kafka_format = 'RawBLOB',
     kafka_flush_interval_ms = {{ kafka_flush_interval_ms }},
     kafka_max_block_size = {{ kafka_max_block_rows }},

@@ -22,6 +22,30 @@ non_replicated_deduplication_window = {{ deduplication_window }}
 fromUnixTimestamp64Micro(if({{ is_plausible(micros) }}, {{ micros }}, toInt64(0)), 'UTC')
 {%- endmacro -%}
 
+{#- A Kafka time as ms that every layer can carry, 1970-01-01 <= t < 2200-01-01, whatever a producer gave as one. A number
+    beyond that is read as µs, then ns, then less; a negative one by its distance from -1. What fits stays as it is, so
+    twice is once, and a redelivered message keeps its time. `schemas/kafka_time.py` does the same. -#}
+{%- macro bounded_ms(ms) -%}
+{%- set size = "greatest(" ~ ms ~ ", bitNot(" ~ ms ~ "))" -%}
+intDiv({{ size }}, multiIf({{ size }} < 7258118400000, 1, {{ size }} < 7258118400000000, 1000, {{ size }} < 7258118400000000000, 1000000, 1000000000))
+{%- endmacro -%}
+
+{#- The same of a DateTime64. Versions before 0.2 stored Kafka's number as it came: it is bounded where it is read. -#}
+{%- macro kafka_time(column) -%}
+fromUnixTimestamp64Milli({{ bounded_ms('toUnixTimestamp64Milli(' ~ column ~ ')') }}, 'UTC')
+{%- endmacro -%}
+
+{#- Whether a stored Kafka time has to be bounded. -#}
+{%- macro is_no_kafka_time(column) -%}
+({{ column }} < fromUnixTimestamp64Milli(toInt64(0), 'UTC') OR {{ column }} >= fromUnixTimestamp64Milli(toInt64(7258118400000), 'UTC'))
+{%- endmacro -%}
+
+{#- Stored Kafka times in [from, to] (ms), as an index can look for them, and those that have to be bounded first. -#}
+{%- macro kafka_time_between(column, from_ms, to_ms) -%}
+({{ column }} >= fromUnixTimestamp64Milli({{ from_ms }}, 'UTC') AND {{ column }} <= fromUnixTimestamp64Milli({{ to_ms }}, 'UTC')
+          OR {{ is_no_kafka_time(column) }})
+{%- endmacro -%}
+
 {#- Scales an integer of s, ms, µs or ns (told by magnitude) to µs; `fraction` are the digits after the point,
     padded to six. Cut, never rounded. -#}
 {%- macro scaled_to_micros(whole, fraction) -%}
@@ -60,4 +84,10 @@ concat(
         reinterpretAsFixedString(byteSwap(toUInt64(toUnixTimestamp64Micro({{ row }}.timestamp)))),
         reinterpretAsFixedString(byteSwap({{ row }}.sequence)),
         {{ row }}.trade_id)
+{%- endmacro -%}
+
+{#- The time of the trade that a state of argMin or argMax over `order_key` holds. A state is stored as a byte (1: it has
+    a value), the price (16 bytes), the length of the key (4) and the key, whose first 8 bytes are the time. -#}
+{%- macro time_of(state) -%}
+fromUnixTimestamp64Micro(reinterpretAsInt64(reverse(substring(toString({{ state }}), 22, 8))), 'UTC')
 {%- endmacro -%}

@@ -6,6 +6,6 @@ SELECT
 FROM
 (
     SELECT
-        arrayJoin(arrayZip(CAST(%(texts)s, 'Array(String)'), CAST(%(exchanges)s, 'Array(String)'), CAST(%(symbols)s, 'Array(String)'))) AS message,
+        arrayJoin(arrayZip({texts:Array(String)}, {exchanges:Array(String)}, {symbols:Array(String)})) AS message,
         message.1 AS text, message.2 AS exchange, message.3 AS symbol
 )

@@ -19,4 +19,5 @@ _VIEWS = (
 def analyst_tables() -> tuple[str, ...]:
     """Names in the pipeline's database; some views exist only once the offload has run."""
     layers = load_layers()
-    return (*(frame.view for frame in layers.timeframes), *layers.union_views, *_VIEWS)
+    candles = (view for frame in layers.timeframes for view in (frame.view, frame.exact_view))
+    return (*candles, *layers.union_views, *_VIEWS)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 
 class Client(Protocol):
-    """Runs one statement; `%(name)s` in it is replaced by the escaped parameter."""
+    """Runs one statement as it is."""
 
-    def execute(self, query: str, params: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]] | Any:
+    def execute(self, query: str) -> Sequence[Sequence[Any]] | Any:
         """The result's rows, empty for a statement without a result."""

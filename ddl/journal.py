@@ -6,18 +6,10 @@ from dataclasses import dataclass, field
 
 from config.settings import Settings
 from ddl.client import Client
-from ddl.render import render_journal
+from ddl.render import render_journal, render_template
 from ddl.statements import Kind, Statement
 
 JOURNAL_TABLE = "schema_migrations"
-
-_SELECT_OBJECTS = """
-SELECT name, create_table_query, engine
-FROM system.tables
-WHERE database = %(database)s AND name != %(journal)s AND NOT is_temporary
-"""
-_HAS_JOURNAL = "SELECT count() FROM system.tables WHERE database = %(database)s AND name = %(journal)s"
-_SAME_SQL = "SELECT formatQueryOrNull(%(left)s) = formatQueryOrNull(%(right)s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +42,11 @@ class Server:
 
 def look(client: Client, settings: Settings) -> Server:
     """Journal and objects as they are; both empty where the database does not exist yet."""
-    names = {"database": settings.clickhouse_database, "journal": JOURNAL_TABLE}
-    definitions = {name: definition for name, definition, _ in client.execute(_SELECT_OBJECTS, names)}
-    if not client.execute(_HAS_JOURNAL, names)[0][0]:
+    objects = client.execute(_render(settings, "_objects.sql"))
+    definitions = {name: definition for name, definition, _ in objects}
+    if not client.execute(_render(settings, "_has_journal.sql"))[0][0]:
         return Server({}, definitions)
-    rows = client.execute(
-        "SELECT statement, migration, object, kind, sha256, toString(state), definition "  # noqa: S608
-        f"FROM {settings.clickhouse_database}.{JOURNAL_TABLE} FINAL ORDER BY applied_at, statement"
-    )
+    rows = client.execute(_render(settings, "_entries.sql"))
     entries = {
         key: Entry(key, migration, name, Kind(kind), sha256, state, definition)
         for key, migration, name, kind, sha256, state, definition in rows
@@ -73,23 +62,15 @@ def prepare(client: Client, settings: Settings) -> None:
 
 def record(client: Client, settings: Settings, statement: Statement | Entry, state: str) -> None:
     """Note that a statement is `started`, `done` or `dropped`, with the server's definition of its object."""
-    client.execute(
-        f"INSERT INTO {settings.clickhouse_database}.{JOURNAL_TABLE} "  # noqa: S608
-        "SELECT %(key)s, %(migration)s, %(object)s, %(kind)s, %(sha256)s, %(state)s, "
-        "(SELECT any(create_table_query) FROM system.tables WHERE database = %(database)s AND name = %(object)s), "
-        "now64(6, 'UTC')",
-        {
-            "key": statement.key,
-            "migration": statement.migration,
-            "object": statement.object,
-            "kind": statement.kind.value,
-            "sha256": statement.sha256,
-            "state": state,
-            "database": settings.clickhouse_database,
-        },
-    )
+    client.execute(_render(settings, "_record.sql", entry=statement, state=state))
 
 
-def is_same_sql(client: Client, left: str, right: str) -> bool:
+def is_same_sql(client: Client, settings: Settings, left: str, right: str) -> bool:
     """Whether two definitions differ in nothing but layout."""
-    return left == right or bool(client.execute(_SAME_SQL, {"left": left, "right": right})[0][0])
+    return left == right or bool(client.execute(_render(settings, "_same_sql.sql", left=left, right=right))[0][0])
+
+
+def _render(settings: Settings, name: str, **more: object) -> str:
+    # Literals and not parameters: the embedded node's native protocol is of before there were any.
+    _, _, sql = render_template(settings, name, journal=JOURNAL_TABLE, **more).partition("\n")
+    return sql

@@ -24,8 +24,13 @@ class Timeframe(BaseModel):
 
     @property
     def view(self) -> str:
-        """The query view with one row a candle."""
+        """The query view with one row a candle, amounts as Float64."""
         return f"gold_ohlcv_{self.code}"
+
+    @property
+    def exact_view(self) -> str:
+        """The same with amounts as exact decimals: what the cold tables are made of."""
+        return f"{self.view}_exact"
 
     @property
     def state_table(self) -> str:
@@ -89,7 +94,8 @@ class Layers(BaseModel):
     @property
     def union_views(self) -> tuple[str, ...]:
         """Views of hot and cold rows together, which the offload makes when it knows where the cold tables are."""
-        return ("silver_trades_all", *(f"{frame.view}_all" for frame in self.timeframes))
+        gold = (f"{view}_all" for frame in self.timeframes for view in (frame.exact_view, frame.view))
+        return ("silver_trades_all", *gold)
 
 
 @cache

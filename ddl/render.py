@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from config.settings import Settings
 from ddl.errors import MigrationError
 from ddl.layers import load_layers
+from ddl.quoting import quote_name, quote_string
 from ddl.statements import Statement, split
 
 MIGRATIONS_FOLDER = Path(__file__).parent
@@ -39,7 +40,7 @@ def render_journal(settings: Settings) -> list[Statement]:
     return split("_journal", environment.get_template(_JOURNAL_TEMPLATE).render())
 
 
-def render_template(settings: Settings, name: str, **more: str) -> str:
+def render_template(settings: Settings, name: str, **more: object) -> str:
     """The text of a template here that is no migration (`_reread.sql`), with settings and `more` filled in."""
     return _environment(settings, MIGRATIONS_FOLDER).get_template(name).render(**more)
 
@@ -67,20 +68,21 @@ def _environment(settings: Settings, folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"literal": quote_string, "name": quote_name}
     layers = load_layers()
     cluster = settings.clickhouse_cluster
     environment.globals |= {
         "db": settings.clickhouse_database,
         "cluster": cluster,
         "on_cluster": f" ON CLUSTER {cluster}" if cluster else "",
-        "kafka_brokers": _literal_safe(settings.clickhouse_kafka_brokers),
-        "raw_topics": [_literal_safe(topic) for topic in settings.raw_topics],
-        "bronze_topic": _literal_safe(settings.bronze_topic),
-        "dlq_topic": _literal_safe(settings.dlq_topic),
-        "gaps_topic": _literal_safe(settings.gaps_topic),
-        "raw_consumer_group": _literal_safe(settings.raw_consumer_group),
-        "dlq_consumer_group": _literal_safe(settings.dlq_consumer_group),
-        "gaps_consumer_group": _literal_safe(settings.gaps_consumer_group),
+        "kafka_brokers": _kafka_name(settings.clickhouse_kafka_brokers),
+        "raw_topics": [_kafka_name(topic) for topic in settings.raw_topics],
+        "bronze_topic": _kafka_name(settings.bronze_topic),
+        "dlq_topic": _kafka_name(settings.dlq_topic),
+        "gaps_topic": _kafka_name(settings.gaps_topic),
+        "raw_consumer_group": _kafka_name(settings.raw_consumer_group),
+        "dlq_consumer_group": _kafka_name(settings.dlq_consumer_group),
+        "gaps_consumer_group": _kafka_name(settings.gaps_consumer_group),
         "kafka_flush_interval_ms": settings.kafka_flush_interval_ms,
         "kafka_max_block_rows": settings.kafka_max_block_rows,
         "bronze_rows_per_message": settings.bronze_rows_per_message,
@@ -94,8 +96,8 @@ def _environment(settings: Settings, folder: Path) -> Environment:
     return environment
 
 
-def _literal_safe(text: str) -> str:
-    """`text`, if it can stand between single quotes as it is: names of topics, groups and hosts can."""
+def _kafka_name(text: str) -> str:
+    """`text`, if it can be a topic's, a group's or some hosts' name."""
     if not re.fullmatch(r"[A-Za-z0-9._:,\[\]-]+", text):
         raise MigrationError(f"Setting value {text!r} is no topic, group or host:port; correct the setting.")
     return text

@@ -51,7 +51,7 @@ def apply(client: Client, settings: Settings, statements: Sequence[Statement] | 
     """
     wanted = render(settings) if statements is None else list(statements)
     server = look(client, settings)
-    verdicts = judge(wanted, server, lambda left, right: is_same_sql(client, left, right))
+    verdicts = judge(wanted, server, lambda left, right: is_same_sql(client, settings, left, right))
     findings = [f"{_name(verdict)}: {verdict.detail}." for verdict in verdicts if _forbids(verdict)]
     if findings:
         raise DriftError(findings)
@@ -69,7 +69,7 @@ def status(client: Client, settings: Settings, statements: Sequence[Statement] |
     """Every object of the files, then what else the database holds. Changes nothing."""
     wanted = render(settings) if statements is None else list(statements)
     server = look(client, settings)
-    verdicts = judge(wanted, server, lambda left, right: is_same_sql(client, left, right))
+    verdicts = judge(wanted, server, lambda left, right: is_same_sql(client, settings, left, right))
     by_object: dict[str, Verdict] = {}
     for verdict in verdicts:
         key = verdict.statement.object or verdict.statement.key

@@ -16,11 +16,13 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.table import Table
 from pyiceberg.utils.config import Config
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from config.connections import iceberg_catalog
 from config.settings import Settings
+from offload.branches import damage
 from offload.errors import WarehouseError
 from offload.object_store import file_io
 from offload.tables import TABLES, ColdTable
@@ -55,7 +57,7 @@ def open_catalog(settings: Settings) -> Catalog:
         _make_folders(uri, warehouse)
         properties = {"pool_pre_ping": "true", **_configured(), **properties}
         return _sql_catalog(properties)
-    except (OSError, OperationalError) as error:
+    except (OSError, OperationalError, ArgumentError) as error:
         message = (
             f"Cannot open the Iceberg catalog {uri} with warehouse {warehouse}: {error}. Check "
             "MEDALLION_ICEBERG_CATALOG_URI and MEDALLION_ICEBERG_WAREHOUSE, and that the folders can be written."
@@ -69,8 +71,9 @@ def _configured() -> dict[str, str]:
 
 
 def _make_folders(uri: str, warehouse: str) -> None:
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    database = make_url(uri).database
+    if uri.startswith("sqlite:///") and database:
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
     location = urlparse(warehouse)
     if location.scheme == "file":
         Path(location.path).mkdir(parents=True, exist_ok=True)
@@ -80,7 +83,7 @@ def ensure_tables(catalog: Catalog, namespace: str, tables: tuple[ColdTable, ...
     """The cold tables by name, created if they are missing; safe with several processes at once.
 
     Raises:
-        WarehouseError: a table exists with other columns than this version writes.
+        WarehouseError: a table exists with other columns than this version writes, or has no current snapshot.
     """
     with suppress(NamespaceAlreadyExistsError):
         catalog.create_namespace(namespace)
@@ -93,6 +96,8 @@ def _ensure(catalog: Catalog, namespace: str, cold: ColdTable) -> Table:
         table = catalog.load_table(identifier)
     except NoSuchTableError:
         table = _create(catalog, identifier, cold)
+    if wrong := damage(table):
+        raise WarehouseError(f"{identifier}: {wrong}. `medallion pin repair` puts that right; no row is lost.")
     found = [(field.name, field.field_type) for field in table.schema().fields]
     wanted = [(name, kind) for name, kind, _ in cold.columns]
     if found != wanted:

@@ -52,6 +52,11 @@ class ColdTable:
     doc: str = ""
 
     @property
+    def hot_table(self) -> str:
+        """The hot table whose partitions hold the rows; `hot` is a view on it where `layer` is gold."""
+        return f"{self.name}_state" if self.layer == "gold" else self.hot
+
+    @property
     def schema(self) -> Schema:
         """The Iceberg schema; field ids follow the order of the columns."""
         fields = (

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from pyiceberg.table import Table
 
+from ddl.quoting import UNREADABLE, quote_name, quote_string
 from offload.errors import WarehouseError
 from offload.hot import HotStore, Parameters
-from offload.server_paths import GLOB_CHARACTERS, file_function, server_path
+from offload.server_paths import file_function, server_path
 from offload.tables import ColdTable
 from offload.templates import render
 
@@ -63,7 +64,7 @@ def cold_sources(hot: HotStore, table: Table, paths: Sequence[str], select: str,
     if not paths:
         return []
     structure = hot.rows(render("describe.sql", select=select), span)
-    types = ", ".join(f"`{row['name']}` {row['type']}" for row in structure)
+    types = ", ".join(f"{quote_name(row['name'])} {row['type']}" for row in structure)
     function = file_function(table)
     return [
         render("cold_files.sql", function=function, arguments=arguments)
@@ -79,24 +80,22 @@ def file_arguments(table: Table, paths: Sequence[str], types: str) -> list[str]:
     """
     root = f"{table.location()}/data/"
     base = server_path(table, root)
-    if any(GLOB_CHARACTERS & set(path.removeprefix(root)) for path in paths):
-        raise WarehouseError(f"ClickHouse cannot read a file below {root}: its name has one of *?{{}}[],.")
-    quoted = types.replace("'", "\\'")
+    if any((UNREADABLE | {","}) & set(path.removeprefix(root)) for path in paths):
+        raise WarehouseError(f"ClickHouse cannot read a file below {root}: its name has one of *?{{}}[]\\#,.")
     found = []
     for some in _pieces(sorted(path.removeprefix(root) for path in paths)):
         chosen = some[0] if len(some) == 1 else "{" + ",".join(some) + "}"
-        found.append(f"'{base}{chosen}', 'Parquet', '{quoted}'")
+        found.append(f"{quote_string(base + chosen)}, 'Parquet', {quote_string(types)}")
     return found
 
 
-def sorting_key(hot: HotStore, cold: ColdTable) -> str:
-    """The hot table's sorting key, by which it tells what to merge, as SQL."""
-    return str(hot.rows(render("sorting_key.sql"), {"hot": cold.hot})[0]["sorting_key"])
-
-
 def merge_key(hot: HotStore, cold: ColdTable) -> str:
-    """The same over cold rows: the key prints published_at, which has ms in the hot table and µs in the cold one."""
-    return sorting_key(hot, cold).replace("published_at", "CAST(published_at, 'DateTime64(3, \\'UTC\\')')")
+    """The hot table's sorting key, by which it tells what to merge, as SQL over hot or cold rows.
+
+    The key prints published_at: it has ms in the hot table, µs in the cold one, and in both is to be bounded.
+    """
+    key = str(hot.rows(render("sorting_key.sql"), {"hot": cold.hot})[0]["sorting_key"])
+    return key.replace("published_at", render("kafka_time.sql", column="published_at"))
 
 
 def _pieces(names: Sequence[str]) -> list[Sequence[str]]:

@@ -2,10 +2,10 @@
 
 Silver and six tables of candle states cannot be replaced in one statement. But within one query a server reads each
 table as it was at one moment (`enable_shared_storage_snapshot_in_query`, on by default), however often and through
-whichever views the query names it. So for the time of a publication the six views compute the day's candles from
-Silver itself, which gives what the states give, by the query that makes the states. Replacing Silver's partition then
-switches Silver and every candle for every query, whole; the states follow under this cover. Where Silver's partition
-cannot be the switch (it is gone, or the states differ from it), a row of `rederivations` is.
+whichever views the query names it. So for the time of a publication the views that read candle states compute the day's
+candles from Silver itself, which gives what the states give, by the query that makes the states. Replacing Silver's
+partition then switches Silver and every candle for every query, whole; the states follow under this cover. Where
+Silver's partition cannot be the switch (it is gone, or the states differ from it), a row of `rederivations` is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Literal
 from config.settings import Settings
 from ddl.layers import Timeframe, load_layers
 from ddl.render import render as render_ddl
+from ddl.statements import Kind
 from offload.errors import OffloadError
 from offload.hot import HotStore
 from offload.templates import render
@@ -42,7 +43,7 @@ class Cover:
     to_us: int
 
     def put_on(self, hot: HotStore, views: Mapping[str, str], frames: Sequence[Timeframe]) -> None:
-        """Let the views of `frames` read through the cover; in any order, since both ways give the same candles.
+        """Let the views read the states of `frames` through the cover; in any order, both ways give the same candles.
 
         `views`: see `plain_views`.
 
@@ -50,10 +51,11 @@ class Cover:
             CoverError: a view cannot be recognised.
             HotStoreError: ClickHouse failed.
         """
+        covered = dict(views)
         for frame in frames:
             database, live = self._live_query(hot, frame)
             states = f"{database}.{frame.state_table}"
-            covered = render(
+            rows = render(
                 "cover.sql",
                 states=states,
                 live=live,
@@ -63,8 +65,12 @@ class Cover:
                 from_us=self.from_us,
                 to_us=self.to_us,
             )
-            query = replaced(views[frame.view], f"FROM {states} AS state", f"FROM\n(\n{covered}\n) AS state")
-            hot.command(render("replace_view.sql", view=frame.view, query=query), {})
+            for view, statement in covered.items():
+                if reads(statement, states):
+                    covered[view] = replaced(statement, f"FROM {states} AS state", f"FROM\n(\n{rows}\n) AS state")
+        for view, statement in covered.items():
+            if statement != views[view]:
+                hot.command(statement, {})
 
     def candles_query(self, hot: HotStore, frame: Timeframe) -> str:
         """The query of the live materialized view over the source's rows of the day.
@@ -89,9 +95,19 @@ class Cover:
 
 
 def plain_views(settings: Settings) -> dict[str, str]:
-    """The candle views' queries as the migrations have them, by name."""
-    names = {frame.view for frame in load_layers().timeframes}
-    return {statement.object: statement.query for statement in render_ddl(settings) if statement.object in names}
+    """The statements that make the views on candle states on one server, as the migrations have them, by name."""
+    alone = settings.model_copy(update={"clickhouse_cluster": ""})
+    states = [f"{settings.clickhouse_database}.{frame.state_table}" for frame in load_layers().timeframes]
+    return {
+        statement.object: statement.sql
+        for statement in render_ddl(alone)
+        if statement.kind is Kind.VIEW and any(reads(statement.sql, table) for table in states)
+    }
+
+
+def reads(statement: str, states: str) -> bool:
+    """Whether a view's statement shows the rows of a table of states (its `FROM … AS state`)."""
+    return f"FROM {states} AS state" in statement
 
 
 def take_off(hot: HotStore, views: Mapping[str, str]) -> None:
@@ -100,10 +116,10 @@ def take_off(hot: HotStore, views: Mapping[str, str]) -> None:
     Raises:
         HotStoreError: ClickHouse failed.
     """
-    for view, query in views.items():
+    for view, statement in views.items():
         found = hot.rows(render("view_query.sql"), {"view": view})
         if found and "silver_trades" in str(found[0]["as_select"]):
-            hot.command(render("replace_view.sql", view=view, query=query), {})
+            hot.command(statement, {})
 
 
 def replaced(text: str, old: str, new: str) -> str:

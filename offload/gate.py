@@ -33,11 +33,16 @@ from offload.templates import render
 from offload.tiers import EARLIEST_US, LATEST_US
 from offload.union_views import announce
 
-State = Literal["young", "confirmed", "held", "dropped"]
+State = Literal["young", "confirmed", "held", "dropped", "kept"]
+_NO_DAY = (
+    "no day: an earlier version took a Kafka timestamp in another unit for ms; Iceberg has its rows by their right day"
+)
 
 
 class PartitionVerdict(BaseModel):
     """One hot partition: `young` (not expired), `confirmed` (may go), `dropped`, or `held`, and then `why`.
+
+    `kept` is one whose id is no day (`why` says how it came); it never expires and is no reason for alarm.
 
     `rows`: what a reader of the hot table sees, 0 where a young partition was not counted. `expires_at`: UTC, from the
     later of event time and arrival of the newest row; unknown (null) where a young partition was not looked into.
@@ -79,8 +84,10 @@ class _Gate:
     def judge(self, retention: Retention, cold: ColdTable) -> list[PartitionVerdict]:
         if self._drop:
             for left in self._partitions(leaving(retention.table)):
-                self._announce(retention.table, cold, left, 0)
-                self._settle(retention.table, cold, left)
+                # Only a partition that is a day is ever moved away.
+                if part := hot_partition(left):
+                    self._announce(retention.table, cold, left, 0)
+                    self._settle(retention.table, cold, left, part)
         return [self._judge(retention, cold, partition) for partition in self._partitions(retention.table)]
 
     def _partitions(self, table: str) -> list[str]:
@@ -88,7 +95,12 @@ class _Gate:
 
     def _judge(self, retention: Retention, cold: ColdTable, partition: str) -> PartitionVerdict:
         table, kept = retention.table, timedelta(days=retention.days)
-        if instant(hot_partition(partition).from_us) + kept > self._now:
+        part = hot_partition(partition)
+        if part is None:
+            return PartitionVerdict(
+                table=table, partition=partition, state="kept", rows=0, expires_at=None, why=_NO_DAY
+            )
+        if instant(part.from_us) + kept > self._now:
             return PartitionVerdict(table=table, partition=partition, state="young", rows=0, expires_at=None)
         sql = render("hot_age.sql", table=table, event=retention.event_time, arrival=retention.arrival_time)
         row = self._hot.rows(sql, {"partition": partition})[0]
@@ -96,12 +108,12 @@ class _Gate:
         rows = int(row["hot_rows"])
         if expires > self._now:
             return PartitionVerdict(table=table, partition=partition, state="young", rows=rows, expires_at=expires)
-        why = self._difference(table, cold, partition, cold.hot)
+        why = self._difference(table, cold, partition, part, cold.hot)
         if not why and self._drop:
             self._announce(table, cold, partition, int(row["arrival_us"]))
             names = {"source": table, "target": leaving(table)}
             self._hot.command(render("move_partition.sql", **names), {"partition": partition})
-            why = self._settle(table, cold, partition)
+            why = self._settle(table, cold, partition, part)
         state: State = "held" if why else "dropped" if self._drop else "confirmed"
         return PartitionVerdict(table=table, partition=partition, state=state, rows=rows, expires_at=expires, why=why)
 
@@ -111,10 +123,10 @@ class _Gate:
             publish_hint(self._catalog, f"{self._namespace}.{cold.name}")
             announce(self._hot, table, partition, until_us)
 
-    def _settle(self, table: str, cold: ColdTable, partition: str) -> str:
+    def _settle(self, table: str, cold: ColdTable, partition: str, part: Slice) -> str:
         """Drop a partition that was moved, or put it back and say why."""
         view = leaving(cold.hot) if cold.layer == "gold" else leaving(table)
-        why = self._difference(leaving(table), cold, partition, view)
+        why = self._difference(leaving(table), cold, partition, part, view)
         if why:
             names = {"source": leaving(table), "target": table}
             self._hot.command(render("move_partition.sql", **names), {"partition": partition})
@@ -134,9 +146,8 @@ class _Gate:
         with self._tables[cold.name].refresh().transaction() as transaction:
             transaction.set_properties(left_properties(partition, self._now))
 
-    def _difference(self, table: str, cold: ColdTable, partition: str, source: str) -> str:
+    def _difference(self, table: str, cold: ColdTable, partition: str, part: Slice, source: str) -> str:
         """How `source`, which shows the partition of the hot `table`, differs from the cold table; "" if not."""
-        part = hot_partition(partition)
         here, there = self._compare(table, cold, partition, part, source)
         differing = sorted(group for group in here.keys() | there.keys() if here.get(group) != there.get(group))
         exchanges = {exchange for exchange, _ in differing}
@@ -217,15 +228,15 @@ def close_gate(
     """
     store: HotStore = hot or ClickHouseHttp(settings)
     gate = _Gate(settings, store, now or datetime.now(UTC), drop=drop)
-    cold_of = {_state_table(cold): cold for cold in TABLES}
+    cold_of = {cold.hot_table: cold for cold in TABLES}
     chosen = [entry for entry in load_layers().all_retention if not tables or entry.table in tables]
     return GateReport(verdicts=tuple(v for entry in chosen for v in gate.judge(entry, cold_of[entry.table])))
+
+
+def _kept(table: str, partition: str) -> PartitionVerdict:
+    return PartitionVerdict(table=table, partition=partition, state="kept", rows=0, expires_at=None, why=_NO_DAY)
 
 
 def leaving(name: str) -> str:
     """The table or view where partitions of `name` wait for the gate's last look (migrations 0008, 0015)."""
     return f"{name}_leaving"
-
-
-def _state_table(cold: ColdTable) -> str:
-    return f"{cold.hot}_state" if cold.layer == "gold" else cold.hot

@@ -1,24 +1,25 @@
 """Pins: a name for one consistent version of all cold tables, kept from expiry and read back byte for byte.
 
 A pin is an Iceberg tag of that name on every table that had a snapshot, and a record of their snapshot ids, written
-last, as a property of `raw_trades`: without the record a pin was never finished and does not exist.
+last, as a property of `raw_trades`: without the record a pin was never finished and does not exist. A note of the
+creation comes first, so that tags of a creation that broke off are told from those of another tool.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
-from pyiceberg.table.refs import SnapshotRefType
+from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.types import DecimalType, IcebergType
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from config.settings import Settings
+from ddl.quoting import quote_name
 from offload.catalog import ensure_tables, open_catalog
 from offload.compare import file_arguments
 from offload.errors import OffloadError
@@ -29,7 +30,8 @@ from offload.tables import BY_NAME, TABLES
 from offload.templates import render
 
 PREFIX = "medallion.pin."
-_NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+_BEGUN = "medallion.pin-begun."
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _KEEPER = "raw_trades"
 
 
@@ -78,11 +80,11 @@ class Pins:
         Raises:
             PinError: the name is taken or no name; Gold does not yet have what Silver has; nothing is as old as `at`.
         """
-        if not _NAME.match(name):
-            raise PinError(f"{name!r} is no pin name: lower-case letters, digits and _, a letter first, at most 63.")
+        self._refuse_name(name)
         if name in self._records():
             raise PinError(f"The pin {name} exists: choose another name, or `medallion pin drop {name}` first.")
         tables = {cold.name: self._load(cold.name) for cold in TABLES}
+        _refuse_taken(tables, name)
         if at is None:
             _refuse_uneven(tables)
         chosen = [_pinned(name, table, at) for name, table in tables.items()]
@@ -91,10 +93,11 @@ class Pins:
                 "There is nothing to pin: no cold table has a snapshot of that time (`medallion offload run`)."
             )
         pin = Pin(name=name, created_at=datetime.now(UTC), tables=tuple(chosen))
+        self._keep({_BEGUN + name: pin.created_at.isoformat()}, ())
         for part in chosen:
             if part.snapshot_id is not None:
                 self._tag(part.table, name, part.snapshot_id)
-        self._keep({PREFIX + name: pin.model_dump_json()}, ())
+        self._keep({PREFIX + name: pin.model_dump_json()}, (_BEGUN + name,))
         return pin
 
     def all(self) -> list[Pin]:
@@ -115,15 +118,18 @@ class Pins:
     def drop(self, name: str) -> None:
         """Let go of a pin, also of one that was never finished; its snapshots may then expire.
 
+        A tag of that name that is no pin's, and a branch, stay as they are.
+
         Raises:
             PinError: there is none of that name.
         """
-        tagged = [cold.name for cold in TABLES if _tagged(self._load(cold.name), name) is not None]
-        if name not in self._records() and not tagged:
+        known = self._load(_KEEPER).properties
+        if PREFIX + name not in known and _BEGUN + name not in known:
             raise PinError(f"There is no pin {name}: `medallion pin list` shows those there are.")
-        self._keep({}, (PREFIX + name,))
-        for table in tagged:
-            self._untag(table, name)
+        for cold in TABLES:
+            self._untag(cold.name, name)
+        # Last: what broke off before is still known to be ours.
+        self._keep({}, (PREFIX + name, _BEGUN + name))
 
     def publish(self, name: str, hot: HotStore | None = None) -> str:
         """Make a ClickHouse database `pin_<name>` of views on exactly the pin's files, and return its name.
@@ -138,7 +144,9 @@ class Pins:
             if part.snapshot_id is None:
                 continue
             table, cold = self._load(part.table), BY_NAME[part.table]
-            types = ", ".join(f"`{name}` {_clickhouse(kind, name in cold.optional)}" for name, kind, _ in cold.columns)
+            types = ", ".join(
+                f"{quote_name(name)} {_clickhouse(kind, name in cold.optional)}" for name, kind, _ in cold.columns
+            )
             paths = [task.file.file_path for task in table.scan(snapshot_id=part.snapshot_id).plan_files()]
             store.command(
                 render(
@@ -151,6 +159,14 @@ class Pins:
                 {},
             )
         return database
+
+    def _refuse_name(self, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise PinError(f"{name!r} is no pin name: lower-case letters, digits and _, a letter first, at most 63.")
+        if name == MAIN_BRANCH:
+            raise PinError(f"{name} is the branch that every cold table is read by: choose another name.")
+        if f"pin_{name}" == self._settings.clickhouse_database:
+            raise PinError(f"pin_{name} is the database of the hot tables: choose another name.")
 
     def _load(self, name: str) -> Table:
         return self._catalog.load_table(f"{self._settings.iceberg_namespace}.{name}")
@@ -184,16 +200,18 @@ class Pins:
     @_again
     def _untag(self, table_name: str, name: str) -> None:
         table = self._load(table_name)
-        if _tagged(table, name) is not None:
+        # The branch by which a table is read is never ours to remove, whatever a damaged table says it is.
+        if name != MAIN_BRANCH and _tagged(table, name) is not None:
             table.manage_snapshots().remove_tag(name).commit()
 
     @_again
     def _keep(self, records: Mapping[str, str], gone: tuple[str, ...]) -> None:
-        with self._load(_KEEPER).transaction() as transaction, suppress(KeyError):
+        with self._load(_KEEPER).transaction() as transaction:
             if records:
                 transaction.set_properties(dict(records))
-            if gone:
-                transaction.remove_properties(*gone)
+            known = [key for key in gone if key in transaction.table_metadata.properties]
+            if known:
+                transaction.remove_properties(*known)
 
 
 def _tagged(table: Table, name: str) -> int | None:
@@ -217,6 +235,20 @@ def _pinned(name: str, table: Table, at: datetime | None) -> PinnedTable:
         committed_at=datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC),
         rows=int(snapshot.summary["total-records"] or 0) if snapshot.summary else 0,
     )
+
+
+def _refuse_taken(tables: Mapping[str, Table], name: str) -> None:
+    """A branch, or a tag that no pin of ours has begun to make, is another tool's."""
+    if _BEGUN + name in tables[_KEEPER].properties:
+        return
+    for table in tables.values():
+        ref = table.metadata.refs.get(name)
+        if ref is not None:
+            whose = ".".join(table.name()[-2:])
+            raise PinError(
+                f"{whose} has a {ref.snapshot_ref_type} named {name} that is no pin's: choose another name, or remove "
+                "it with the tool that made it."
+            )
 
 
 def _refuse_uneven(tables: Mapping[str, Table]) -> None:

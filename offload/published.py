@@ -28,7 +28,7 @@ def is_published(hot: HotStore, tables: Mapping[str, Table], part: Slice) -> boo
     for cold in TABLES:
         if cold.layer not in {"silver", "gold"}:
             continue
-        state = cold.hot if cold.layer == "silver" else f"{cold.hot}_state"
+        state = cold.hot_table
         if not partition_of(hot, state, part):
             continue
         span = day_span(part)
@@ -90,6 +90,6 @@ def partition_of(hot: HotStore, table: str, part: Slice) -> str:
     """The id of the hot partition that holds the day, or nothing if there is none."""
     for row in hot.rows(render("hot_partitions.sql"), {"table": table}):
         partition = hot_partition(row["partition_id"])
-        if partition.from_us <= part.from_us < partition.to_us:
+        if partition is not None and partition.from_us <= part.from_us < partition.to_us:
             return str(row["partition_id"])
     return ""

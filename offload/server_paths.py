@@ -7,10 +7,10 @@ from urllib.parse import urlparse
 
 from pyiceberg.table import Table
 
+from ddl.quoting import UNREADABLE, quote_string
 from offload.errors import WarehouseError
 
 Scheme = Literal["file", "s3"]
-GLOB_CHARACTERS = frozenset("*?{}[],'\\")
 _ICEBERG: dict[Scheme, str] = {"file": "icebergLocal", "s3": "icebergS3"}
 
 
@@ -45,13 +45,13 @@ def iceberg_source(table: Table) -> str:
         WarehouseError: as `server_path`.
     """
     path = server_path(table, f"{table.location()}/")
-    return f"{_ICEBERG[_scheme(table)]}('{path}', SETTINGS iceberg_use_version_hint = 1)"
+    return f"{_ICEBERG[_scheme(table)]}({quote_string(path)}, SETTINGS iceberg_use_version_hint = 1)"
 
 
 def _scheme(table: Table) -> Scheme:
     location = table.location()
     scheme = urlparse(location).scheme
-    if GLOB_CHARACTERS & set(location) or scheme not in _ICEBERG:
-        message = f"ClickHouse cannot read {location}: use a file:// or s3:// warehouse whose path has no *?{{}}[],."
+    if UNREADABLE & set(location) or scheme not in _ICEBERG:
+        message = f"ClickHouse cannot read {location}: use a file:// or s3:// warehouse whose path has no *?{{}}[]\\#."
         raise WarehouseError(message)
     return "file" if scheme == "file" else "s3"

@@ -18,6 +18,7 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, JobExecution
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
+from config.disks import FULL, DiskMetrics, local_folder, measure
 from config.settings import Settings
 from offload.compaction import compact
 from offload.completeness import Completeness
@@ -44,6 +45,9 @@ class OffloadService:
     ) -> None:
         self.metrics = Metrics()
         self._completeness = Completeness(settings.exchanges, self.metrics.registry)
+        folder = local_folder(settings.iceberg_warehouse)
+        self._places = {"warehouse": folder} if folder is not None else {}
+        self.metrics.registry.register(DiskMetrics(self._places))
         self._counting = threading.Lock()
         self.stop = threading.Event()
         self._settings = settings
@@ -68,8 +72,9 @@ class OffloadService:
 
     def trouble(self) -> str:
         """Why the service is not healthy, or nothing."""
-        if self._faults:
-            return "; ".join(self._faults.values())
+        full = [str(disk) for disk in measure(self._places) if disk.level == FULL]
+        if self._faults or full:
+            return "; ".join([*self._faults.values(), *full])
         quiet = time.monotonic() - self._last_success
         return f"no good run for {quiet:.0f} s" if quiet > OVERDUE_SECONDS else ""
 

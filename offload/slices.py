@@ -88,8 +88,14 @@ def parse_hour_id(slice_id: str) -> Slice:
     return hour(micros(datetime.strptime(slice_id, "%Y-%m-%dT%H").replace(tzinfo=UTC)))
 
 
-def hot_partition(partition_id: str) -> Slice:
-    """The day or month (UTC) of a hot partition, from ClickHouse's id of it: `20261121` or `202611`."""
+def hot_partition(partition_id: str) -> Slice | None:
+    """The day or month (UTC) of a hot partition, from ClickHouse's id of it: `20261121` or `202611`.
+
+    None for a day that no row of ours has (not from 1970 to 2199): versions before 0.2 made such partitions of
+    duplicates and dead letters, of Kafka timestamps in another unit than ms.
+    """
+    if len(partition_id) not in {6, 8} or not "1970" <= partition_id[:4] < "2200":
+        return None
     moment = datetime.strptime(partition_id, "%Y%m%d" if len(partition_id) == 8 else "%Y%m").replace(tzinfo=UTC)
     if len(partition_id) == 8:
         return Slice(micros(moment), micros(moment) + DAY_US)

@@ -206,11 +206,11 @@ _DLQ = ColdTable(
 )
 
 
-def _gold(view: str, code: str, seconds: int, period: Period) -> ColdTable:
+def _gold(name: str, exact_view: str, code: str, seconds: int, period: Period) -> ColdTable:
     return ColdTable(
-        name=view,
+        name=name,
         layer="gold",
-        hot=view,
+        hot=exact_view,
         select="select_gold.sql",
         doc=f"Candles of {code}, UTC",
         columns=(
@@ -240,6 +240,9 @@ TABLES: tuple[ColdTable, ...] = (
     _SILVER,
     _DUPLICATES,
     _DLQ,
-    *(_gold(frame.view, frame.code, frame.seconds, frame.partition) for frame in load_layers().timeframes),
+    *(
+        _gold(frame.view, frame.exact_view, frame.code, frame.seconds, frame.partition)
+        for frame in load_layers().timeframes
+    ),
 )
 BY_NAME = {table.name: table for table in TABLES}

@@ -7,12 +7,17 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ddl.quoting import quote_name, quote_string
+from ddl.render import MIGRATIONS_FOLDER
+
 _ENVIRONMENT = Environment(
-    loader=FileSystemLoader(Path(__file__).with_name("sql")),
+    # The migrations' macros, too: what both say of times and candles is said once.
+    loader=FileSystemLoader([Path(__file__).with_name("sql"), MIGRATIONS_FOLDER]),
     undefined=StrictUndefined,
     trim_blocks=True,
     autoescape=False,  # noqa: S701 - SQL, and only constants of ours are rendered
 )
+_ENVIRONMENT.filters |= {"literal": quote_string, "name": quote_name}
 
 
 def render(name: str, **context: Any) -> str:

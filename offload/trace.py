@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -140,7 +140,9 @@ class Tracer:
             "start_s": start_s,
             "seconds": frame.seconds,
         }
-        found = {row.pop("source"): row for row in self._hot.rows(render("trace_candle.sql", view=frame.view), span)}
+        found = {
+            row.pop("source"): row for row in self._hot.rows(render("trace_candle.sql", view=frame.exact_view), span)
+        }
         start = datetime.fromtimestamp(start_s, UTC)
         cold_rows = self._scan(
             frame.view,
@@ -167,8 +169,8 @@ class Tracer:
     def _hot_rows(self, key: dict[str, Any]) -> Iterable[Sighting]:
         statements = {
             "raw_trades": render("trace_raw.sql"),
-            "bronze_trades": render("trace_rows.sql", table="bronze_trades FINAL", column="symbol", replaced=""),
-            "silver_trades": render("trace_rows.sql", table="silver_trades", column="symbol", replaced=""),
+            "bronze_trades": _rows_of("bronze_trades FINAL"),
+            "silver_trades": _rows_of("silver_trades", ("published_at", "bronze_published_at")),
         }
         for layer in LAYERS:
             for row in self._hot.rows(statements[layer], key):
@@ -196,21 +198,20 @@ class Tracer:
                     yield Sighting(layer=name, tier="cold", row=_readable(row), file=path, snapshot_id=snapshot_id)
 
     def _fate(self, key: dict[str, Any]) -> str:
-        rejects = self._hot.rows(
-            render("trace_rows.sql", table="dlq_trades", column="symbol", replaced=" EXCEPT payload"), key
-        )
+        rejects = self._hot.rows(_rows_of("dlq_trades", without="payload"), key)
         if rejects:
             return f"rejected: {rejects[0]['reason']}"
-        repeats = self._hot.rows(
-            render("trace_rows.sql", table="duplicate_trades FINAL", column="symbol", replaced=""), key
-        )
-        if repeats:
+        if self._hot.rows(_rows_of("duplicate_trades FINAL"), key):
             return "duplicate"
         # Neither is hot for longer than its retention.
         wanted = _trade(key["exchange"], key["symbols"], key["trade_id"])
         for letter in self._scan("dlq_trades", wanted):
             return f"rejected: {letter.row['reason']}"
         return next(("duplicate" for _ in self._scan("duplicate_trades", wanted)), "missing")
+
+
+def _rows_of(table: str, kafka_times: Sequence[str] = ("published_at",), without: str = "") -> str:
+    return render("trace_rows.sql", table=table, column="symbol", kafka_times=kafka_times, without=without)
 
 
 def _changes(rows: dict[tuple[str, str], dict[str, Any]]) -> list[Change]:

@@ -1,21 +1,23 @@
-"""Views in ClickHouse that show hot and cold rows as one table: `silver_trades_all` and `gold_ohlcv_<tf>_all`.
+"""Views in ClickHouse that show hot and cold rows as one table: `silver_trades_all`, `gold_ohlcv_<tf>[_exact]_all`.
 
 They are made by the first offload run, since only the catalog knows where the cold tables are, and made again when that
-place changes. They follow the cold tables by their hints (`offload.hint`), and what has left the hot tables by
-`left_partitions`, which the gate writes.
+place or their definition changes. They follow the cold tables by their hints (`offload.hint`), and what has left the
+hot tables by `left_partitions`, which the gate writes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from hashlib import sha256
 
 from pydantic import BaseModel, ConfigDict
 from pyiceberg.table import Table
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from config.settings import Settings
-from ddl.layers import load_layers
+from ddl.layers import Timeframe, load_layers
+from ddl.quoting import quote_string
 from offload.catalog import ensure_tables, open_catalog
 from offload.hint import publish_hint
 from offload.hot import ClickHouseHttp, HotStore
@@ -52,23 +54,20 @@ def follow(settings: Settings, hot: HotStore | None = None, *, check: bool = Fal
     catalog = open_catalog(settings)
     ensure_tables(catalog, settings.iceberg_namespace)
     tables = {cold.name: publish_hint(catalog, f"{settings.iceberg_namespace}.{cold.name}") for cold in TABLES}
-    known = {row["name"]: row["definition"] for row in store.rows(render("union_views.sql"), {})}
+    known = {row["name"]: row["comment"] for row in store.rows(render("union_views.sql"), {})}
     found = []
     for cold in TABLES:
         if cold.layer not in {"silver", "gold"}:
             continue
-        view, table = f"{cold.hot}_all", tables[cold.name]
-        created = iceberg_source(table).partition(",")[0] not in known.get(view, "")
-        marked = _mark(store, cold, table) if created or check else ()
-        if created:
-            store.command(_definition(store, cold, table, view), {})
-        found.append(UnionView(view=view, created=created, marked=marked))
+        table = tables[cold.name]
+        wanted = _definitions(store, cold, table)
+        news = {view for view, (_, comment) in wanted.items() if known.get(view) != comment}
+        marked = _mark(store, cold, table) if news or check else ()
+        for view, (statement, comment) in wanted.items():
+            if view in news:
+                store.command(f"{statement}\nCOMMENT '{comment}'", {})
+            found.append(UnionView(view=view, created=view in news, marked=marked))
     return found
-
-
-def state_table(cold: ColdTable) -> str:
-    """The hot table whose partitions hold the rows of `cold`."""
-    return f"{cold.hot}_state" if cold.layer == "gold" else cold.hot
 
 
 def announce(hot: HotStore, table: str, partition: str, until_us: int) -> None:
@@ -89,31 +88,56 @@ def announce(hot: HotStore, table: str, partition: str, until_us: int) -> None:
     )(lambda: int(hot.rows(render("queries_under_way.sql"), before)[0]["under_way"]))
 
 
-def _definition(hot: HotStore, cold: ColdTable, table: Table, view: str) -> str:
-    source = iceberg_source(table)
+def _definitions(hot: HotStore, cold: ColdTable, table: Table) -> dict[str, tuple[str, str]]:
+    """By view its statement and a comment that tells this definition from others."""
     if cold.layer == "gold":
-        frame = next(frame for frame in load_layers().timeframes if frame.view == cold.hot)
-        return render(
-            "view_gold_all.sql",
-            view=view,
-            source=source,
-            hot=frame.view,
-            state=frame.state_table,
-            partition="toYYYYMMDD" if frame.partition == "day" else "toYYYYMM",
-            window_start=frame.window_start_sql,
-            seconds=frame.seconds,
+        frame = next(frame for frame in load_layers().timeframes if frame.view == cold.name)
+        statements = {
+            f"{view}_all": _candles(table, frame, view, exact=view == frame.exact_view)
+            for view in (frame.exact_view, frame.view)
+        }
+    else:
+        statements = {f"{cold.hot}_all": _trades(hot, cold, table)}
+    return {
+        view: (
+            statement,
+            f"Hot and cold rows; made by the offload, definition {sha256(statement.encode()).hexdigest()}",
         )
-    types = {
-        row["name"]: row["type"].replace("'", "\\'") for row in hot.rows(render("columns.sql"), {"table": cold.hot})
+        for view, statement in statements.items()
     }
-    casts = [f"CAST(cold.{name}, '{types[name]}') AS {name}" for name, _, _ in cold.columns]
+
+
+def _candles(table: Table, frame: Timeframe, hot_view: str, *, exact: bool) -> str:
+    return render(
+        "view_gold_all.sql",
+        view=f"{hot_view}_all",
+        source=iceberg_source(table),
+        hot=hot_view,
+        exact=exact,
+        state=frame.state_table,
+        partition="toYYYYMMDD" if frame.partition == "day" else "toYYYYMM",
+        window_start=frame.window_start_sql,
+        seconds=frame.seconds,
+    )
+
+
+def _trades(hot: HotStore, cold: ColdTable, table: Table) -> str:
+    types = {row["name"]: row["type"] for row in hot.rows(render("columns.sql"), {"table": cold.hot})}
+    casts = [f"CAST(cold.{name}, {quote_string(types[name])}) AS {name}" for name, _, _ in cold.columns]
     names = [name for name, _, _ in cold.columns]
-    return render("view_silver_all.sql", view=view, source=source, hot=cold.hot, names=names, casts=casts)
+    return render(
+        "view_silver_all.sql",
+        view=f"{cold.hot}_all",
+        source=iceberg_source(table),
+        hot=cold.hot,
+        names=names,
+        casts=casts,
+    )
 
 
 def _mark(hot: HotStore, cold: ColdTable, table: Table) -> tuple[str, ...]:
     """Mark the cold partitions that the hot tables lack rows of: dropped before there were marks, by hand, or lost."""
-    state = state_table(cold)
+    state = cold.hot_table
     sql = render("partition_measure.sql", table=state, gold=cold.layer == "gold")
     here = Counter({row["partition_id"]: int(row["measure"]) for row in hot.rows(sql, {})})
     known = {row["partition_id"] for row in hot.rows(render("left.sql"), {"table": state})}

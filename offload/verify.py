@@ -11,12 +11,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 from pyiceberg.table import Table
 
 from config.settings import Settings
 from offload.catalog import ensure_tables, open_catalog
-from offload.compare import MODULUS, Sums, cold_sources, merge_key, sorting_key, sums_of
+from offload.compare import MODULUS, Sums, cold_sources, merge_key, sums_of
 from offload.export import select_of
 from offload.hot import ClickHouseHttp, HotStore, Parameters
 from offload.late import SilverState, is_confirmed
@@ -25,6 +25,7 @@ from offload.slices import Slice, instant, micros, parse_gold_id, parse_hour_id
 from offload.tables import LAYERS, TABLES, ColdTable, Layer
 from offload.templates import render
 from offload.tiers import LATEST_US
+from offload.uncovered import NotCompared, Uncovered
 
 
 class Difference(BaseModel):
@@ -41,9 +42,11 @@ class Difference(BaseModel):
 
 
 class TableVerification(BaseModel):
-    """One cold table against its hot one.
+    """One cold table against its hot one: `hot_rows` and `cold_rows` of the `slices` that were compared.
 
-    `superseded` rows have merged into another window and are not lost; `only_cold` rows were let go by the gate.
+    Of these `open_slices` were open when they were offloaded and have not grown since. `superseded` rows have merged
+    into another window and are not lost; `only_cold` rows were let go by the gate, which compared them then.
+    `not_compared` are the hot rows left out.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,19 +59,27 @@ class TableVerification(BaseModel):
     superseded: int
     only_cold: int
     differences: tuple[Difference, ...]
+    not_compared: tuple[NotCompared, ...]
 
 
 class VerifyReport(BaseModel):
-    """All tables; `ok` if there is no difference anywhere."""
+    """All tables; `ok` if there is no difference in what was compared, `complete` if every hot row was compared."""
 
     model_config = ConfigDict(frozen=True)
 
     tables: tuple[TableVerification, ...]
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def ok(self) -> bool:
         """Whether every slice that was looked at is the same in both tiers."""
         return not any(table.differences for table in self.tables)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def complete(self) -> bool:
+        """Whether no hot row was left out."""
+        return not any(table.not_compared for table in self.tables)
 
 
 def verify(
@@ -82,7 +93,8 @@ def verify(
 ) -> VerifyReport:
     """Compare every offloaded slice that overlaps [start, end) (aware times; default: all) in both tiers.
 
-    Slices that were open when they were offloaded are skipped unless `include_open`: rows still arrive in them.
+    A slice that was open when it was offloaded is left out, and said to be, if it has grown since; not if
+    `include_open`, when that is a difference.
 
     Raises:
         HotStoreError: ClickHouse failed, or cannot read the warehouse.
@@ -116,18 +128,38 @@ class _Verifier:
         cold = self.cold
         parse = parse_gold_id if cold.layer == "gold" else lambda _, name: parse_hour_id(name)
         found = [(parse(cold, name), record) for name, record in read_ledger(self.table.properties).items()]
-        wanted = [(part, record) for part, record in found if part.from_us < to_us and part.to_us > from_us]
-        checked = sorted((part, record.until_us) for part, record in wanted if record.final or include_open)
-        looks = [self._look(part, until_us) for part, until_us in checked]
+        wanted = sorted(
+            ((part, record) for part, record in found if part.from_us < to_us and part.to_us > from_us),
+            key=lambda pair: pair[0],
+        )
+        uncovered = Uncovered(self.hot, cold, self.table.properties)
+        looks: list[_Look] = []
+        left_out = list(uncovered.not_offloaded(from_us, to_us))
+        open_slices = 0
+        for part, record in wanted:
+            may_grow = not record.final and not include_open
+            grown = uncovered.grown(part, record) if may_grow else None
+            look = None if grown else self._look(part, record.until_us)
+            if look and look.differences and may_grow:
+                # Rows may have come while it was compared.
+                grown = uncovered.grown(part, record)
+            if grown:
+                left_out.append(grown)
+            elif look:
+                looks.append(look)
+                open_slices += not record.final
+                candles = None if record.final else uncovered.open_candles(part, record)
+                left_out += [candles] if candles else []
         return TableVerification(
             table=cold.name,
-            slices=len(checked),
-            open_slices=sum(not record.final for _, record in wanted),
+            slices=len(looks),
+            open_slices=open_slices,
             hot_rows=sum(look.hot_rows for look in looks),
             cold_rows=sum(look.cold_rows for look in looks),
             superseded=sum(look.superseded for look in looks),
             only_cold=sum(look.only_cold for look in looks),
             differences=tuple(difference for look in looks for difference in look.differences),
+            not_compared=tuple(left_out),
         )
 
     def _look(self, part: Slice, until_us: int) -> _Look:
@@ -211,4 +243,4 @@ def _cold_source(hot: HotStore, table: Table, cold: ColdTable, part: Slice, sele
 
 def _superseded(hot: HotStore, cold: ColdTable, files: str) -> str:
     names = {"hot": cold.hot, "arrival": cold.arrival, "source": files}
-    return render("superseded.sql", **names, sorting_key=sorting_key(hot, cold), cold_key=merge_key(hot, cold))
+    return render("superseded.sql", **names, merge_key=merge_key(hot, cold))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -17,8 +17,10 @@ from producers.exchanges.model import Exchange, Rate
 
 Opening = Callable[[], AbstractAsyncContextManager[None]]
 _WATCH_S = 0.25
-#: Frames read ahead of the parser; beyond, the socket fills and the exchange notices.
-_READ_AHEAD = (256, 64)
+_TALK_S = 0.1
+#: Frames read ahead of the parser; beyond, the socket fills and the exchange notices. What one read of the socket
+#: brings is queued whole, small frames by the hundred, so a low mark costs nothing and bounds the bytes of large ones.
+_READ_AHEAD = (4, 1)
 
 
 class ConnectionLostError(ConnectionError):
@@ -36,15 +38,16 @@ class Limits:
 
     `idle_s` None: the exchange's own. A connection that lived for `healthy_after_s` and sent something resets
     the back-off, which grows to `back_off_s` at most. A connection is replaced `early_s` before the exchange would
-    cut it off at `lifetime_s` (None: the exchange's own). It is ready when every subscription was acknowledged,
-    or when it has brought trades for `ready_s`. After `breaker_failures` failures in a row a venue is left alone
-    for `breaker_open_s`. A gap is healed over REST from `heal_after_s` on (a late message may fill it before), for at
-    most `heal_for_s`; where ids have no order, REST's newest trades are compared every `audit_s`, elsewhere those of
-    symbols that were quiet for `quiet_s` (0: never). At most `resume_messages` of each partition of the raw topic are
-    read at the start for what earlier lives published.
+    cut it off at `lifetime_s` (None: the exchange's own). It is ready when every subscription was answered and one of
+    them taken, or when it has brought trades for `ready_s`. A subscription without an answer for `answer_s` is asked
+    for again; a symbol that was refused, every `refused_s`; one without a trade for `silent_s` is silent. After
+    `breaker_failures` failures in a row a venue is left alone for `breaker_open_s`. A gap is healed over REST from
+    `heal_after_s` on (a late message may fill it before), for at most `heal_for_s`; where ids have no order, REST's
+    newest trades are compared every `audit_s`, elsewhere those of symbols that were quiet for `quiet_s` (0: never). At
+    most `resume_messages` of each partition of the raw topic are read at the start for what earlier lives published.
     """
 
-    max_frame_bytes: int = 33_554_432
+    max_frame_bytes: int = 16_777_216
     open_s: float = 10.0
     close_s: float = 2.0
     idle_s: float | None = None
@@ -53,6 +56,9 @@ class Limits:
     lifetime_s: float | None = None
     early_s: float = 1_800.0
     ready_s: float = 10.0
+    answer_s: float = 10.0
+    refused_s: float = 300.0
+    silent_s: float = 300.0
     requests: Rate | None = None
     heal_after_s: float = 0.5
     heal_for_s: float = 3_600.0
@@ -63,17 +69,30 @@ class Limits:
     breaker_open_s: float = 30.0
 
 
+class _Connect(connect):
+    """A handshake that is redirected fails: nothing is asked of a host that nobody named."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        """The refusal as it came."""
+        return exc
+
+
 class Connection:
     """A connection that is not open yet."""
 
     def __init__(
-        self, exchange: Exchange, url: str, symbols: Sequence[str], limits: Limits, opening: Opening = nullcontext
+        self,
+        exchange: Exchange,
+        url: str,
+        due: Callable[[], Iterable[str]],
+        limits: Limits,
+        opening: Opening = nullcontext,
     ) -> None:
-        """`symbols` in the exchange's own spelling; the handshake runs inside of `opening()`."""
+        """`due` gives the subscribe messages to send now, asked all along; the handshake runs inside of `opening()`."""
         self._opening = opening
         self._exchange = exchange
         self._url = url
-        self._symbols = symbols
+        self._due = due
         self._limits = limits
         self._idle_s = exchange.idle_timeout_s if limits.idle_s is None else limits.idle_s
         # Since when the next frame is awaited; None while the consumer is busy, which is no silence.
@@ -89,7 +108,7 @@ class Connection:
             OSError, websockets.exceptions.WebSocketException: it could not be opened.
         """
         async with self._opening():
-            socket = await connect(
+            socket = await _Connect(
                 self._url,
                 compression=None,
                 max_size=self._limits.max_frame_bytes,
@@ -127,12 +146,19 @@ class Connection:
             raise ConnectionLostError("closed", str(error)) from error
 
     async def _talk(self, socket: ClientConnection) -> None:
-        for message in self._exchange.subscribe(self._symbols):
-            await socket.send(message)
-            await asyncio.sleep(self._exchange.send_interval_s)
-        while self._exchange.ping:
-            await asyncio.sleep(self._exchange.ping_interval_s)
-            await socket.send(self._exchange.ping)
+        exchange = self._exchange
+        pinged_s = time.monotonic()
+        messages: Iterable[str] = exchange.greeting
+        while True:
+            for message in messages:
+                await socket.send(message)
+                await asyncio.sleep(exchange.send_interval_s)
+            if exchange.ping and time.monotonic() - pinged_s >= exchange.ping_interval_s:
+                pinged_s = time.monotonic()
+                await socket.send(exchange.ping)
+            messages = self._due()
+            if not messages:
+                await asyncio.sleep(_TALK_S)
 
     async def _watch(self, socket: ClientConnection) -> None:
         """An exchange can go silent while its socket lives and answers protocol pings."""

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 from producers import metrics
+from producers.standings import Standing, State, troubled
 from producers.tally import Tally
+
+#: Symbols that are shown by name: a label's values are bounded.
+_NAMED = 100
 
 
 class Counting:
@@ -21,3 +28,24 @@ class Counting:
         for counter, value, shown in zip(self._counters, now, self._shown, strict=True):
             counter.inc(value - shown)
         self._shown = now
+
+
+class CountedSymbols:
+    """The symbols of one exchange code by state, and those that are refused by name."""
+
+    def __init__(self, code: str) -> None:
+        """Nothing is shown yet."""
+        self._code = code
+        self._named: set[tuple[str, str]] = set()
+
+    def show(self, standings: Mapping[str, Standing]) -> None:
+        """As they stand now."""
+        counts = Counter(one.state for one in standings.values())
+        for state in State:
+            metrics.SYMBOLS.labels(self._code, state.value).set(counts[state])
+        named = {(symbol, str(one.state)) for symbol, one in [*troubled(standings).items()][:_NAMED]}
+        for labels in self._named - named:
+            metrics.SYMBOL_TROUBLE.remove(self._code, *labels)
+        for labels in named:
+            metrics.SYMBOL_TROUBLE.labels(self._code, *labels).set(1)
+        self._named = named

@@ -6,31 +6,44 @@ ms, in µs on spot from 2025-01-01 on; they are published as they are, as on the
 
 from __future__ import annotations
 
-import gzip
-import io
-import zipfile
+import codecs
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from pathlib import Path
-from typing import BinaryIO
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 
 import msgspec
-import requests
 
-from config.errors import MedallionError
+from producers import dump_files
+from producers.dump_content import DumpError, Stored
+from producers.dump_files import URL
 from producers.envelope import Envelope
+from producers.holes import Runs
 from producers.schedule import event_time_us
 
-URL = "https://data.binance.vision"
+__all__ = ["URL", "Contents", "Day", "DumpError", "Span", "inspect", "markets", "messages", "opened"]
+
 _MARKETS = {"binance": "spot", "binance_usdm": "futures/um", "binance_coinm": "futures/cm"}
-_SUFFIXES = (".zip", ".csv", ".csv.gz")
-_TIMEOUT_S = 60.0
 _SIDE_OF_BUYER_IS_MAKER = {"true": "SELL", "false": "BUY"}
+#: What the venue calls the columns, in their order.
+_NAMES = (
+    {"id", "trade_id"},
+    {"price"},
+    {"qty", "quantity"},
+    {"quote_qty", "quoteqty", "base_qty", "baseqty"},
+    {"time", "timestamp"},
+    {"is_buyer_maker", "isbuyermaker"},
+    {"is_best_match", "isbestmatch"},
+)
+_ALL_NAMES = frozenset().union(*_NAMES)
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+#: A file whose ids are in more runs than this is not one day's trades.
+_MOST_RUNS = 100_000
+_DAY_US = 86_400_000_000
 
-
-class DumpError(MedallionError):
-    """A dump is missing or cannot be read."""
+#: From, and to before, µs (UTC).
+Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -43,8 +56,53 @@ class Day:
 
     @property
     def name(self) -> str:
-        """As in the state file."""
+        """As people read it, and as in the journal."""
         return f"{self.exchange}/{self.symbol}/{self.date}"
+
+    @property
+    def stem(self) -> str:
+        """What its file is called, without suffix."""
+        return f"{self.symbol}-trades-{self.date}"
+
+    @property
+    def market(self) -> str:
+        """The folder of its market in Binance's tree."""
+        return _MARKETS[self.exchange]
+
+    @property
+    def span_us(self) -> Span:
+        """The whole day."""
+        start = int(datetime(self.date.year, self.date.month, self.date.day, tzinfo=UTC).timestamp()) * 1_000_000
+        return start, start + _DAY_US
+
+    def later(self, days: int) -> Day:
+        """The day so many days after it."""
+        return Day(self.exchange, self.symbol, self.date + timedelta(days=days))
+
+
+@dataclass(slots=True)
+class Contents:
+    """What a file holds, read whole. `runs` are the ids of the trades in the span asked for.
+
+    Of its `rows` (header and blank lines aside) `dead` are no trades and `outside` lie outside the span; a `repeated`
+    row has the id of an earlier one.
+    """
+
+    rows: int = 0
+    dead: int = 0
+    outside: int = 0
+    repeated: int = 0
+    runs: Runs = field(default_factory=Runs)
+
+
+class _Row(msgspec.Struct, frozen=True, gc=False):
+    """A line that is neither a header nor blank; `columns` is None where it is no trade, `time_us` then 0."""
+
+    where: str
+    number: int
+    text: str
+    columns: list[str] | None
+    time_us: int
 
 
 def markets() -> tuple[str, ...]:
@@ -52,66 +110,152 @@ def markets() -> tuple[str, ...]:
     return tuple(_MARKETS)
 
 
-def read(day: Day, source: str, from_us: int, to_us: int) -> Iterator[Envelope]:
-    """The day's trades from `from_us` (µs, UTC) to before `to_us`, as raw messages.
-
-    `source` is a URL as `URL`, or a folder with the files anywhere below it. `payload` is the CSV line as a JSON
-    string.
+def opened(day: Day, source: str) -> AbstractContextManager[Stored]:
+    """The day's file; `source` is a URL as `URL`, or a folder with the files anywhere below it.
 
     Raises:
-        DumpError: there is no such file, it cannot be fetched, or a line is no trade.
+        DumpError: as `dump_files.opened`.
     """
-    with _open(day, source) as file:
-        for number, raw in enumerate(file, start=1):
-            line = raw.decode("ascii", errors="replace").rstrip("\r\n")
-            if number == 1 and not line[:1].isdigit():
-                continue
-            envelope = _envelope(day, line, number)
-            time_us = event_time_us(envelope.timestamp)
-            if time_us is None:
-                raise DumpError(f"{day.name}: line {number:,} has no time: {line[:100]!r}; fetch the file again")
-            if from_us <= time_us < to_us:
-                yield envelope
+    return dump_files.opened(day.stem, day.market, day.symbol, source)
 
 
-def _envelope(day: Day, line: str, number: int) -> Envelope:
-    columns = line.split(",")
-    side = _SIDE_OF_BUYER_IS_MAKER.get(columns[5].lower()) if len(columns) in {6, 7} else None
-    if side is None:
-        raise DumpError(f"{day.name}: line {number:,} is no trade: {line[:100]!r}; fetch the file again")
-    payload = msgspec.json.encode(line).decode()
-    received_us = int(datetime.now(UTC).timestamp() * 1_000_000)
+def inspect(day: Day, stored: Stored, span: Span) -> Contents:
+    """Read the file to its end, and every row of it, before anything is published.
+
+    Raises:
+        DumpError: it is damaged, cut off, out of bounds, of another format or of another day.
+    """
+    found = Contents()
+    whole = day.span_us
+    is_of_the_day = False
+    for row in _rows(day, stored):
+        found.rows += 1
+        if row.columns is None:
+            found.dead += 1
+            continue
+        is_of_the_day = is_of_the_day or whole[0] <= row.time_us < whole[1]
+        if not _is_asked(row, span, whole):
+            found.outside += 1
+        elif not found.runs.add(int(row.columns[0]), row.time_us):
+            found.repeated += 1
+        elif len(found.runs) > _MOST_RUNS:
+            raise DumpError(f"{row.where}: most trade ids between its first and last are missing; fetch it again")
+    if found.rows and not is_of_the_day:
+        raise DumpError(f"{stored.name}: no row of it is of {day.date} (UTC): it is another day's; fetch it again")
+    return found
+
+
+def messages(day: Day, stored: Stored, span: Span) -> Iterator[Envelope]:
+    """The raw messages of the span: of a trade its columns, with the CSV line as a JSON string for payload.
+
+    A row that is no trade has nothing but a payload that says where it stands, so that it ends in the DLQ.
+
+    Raises:
+        DumpError: as `inspect`.
+    """
+    whole = day.span_us
+    for row in _rows(day, stored):
+        if row.columns is None or _is_asked(row, span, whole):
+            yield _envelope(day, row)
+
+
+def _is_asked(row: _Row, span: Span, whole: Span) -> bool:
+    """A row that is of another day than its file's is nobody else's: it is published whatever the span."""
+    return span[0] <= row.time_us < span[1] or not whole[0] <= row.time_us < whole[1]
+
+
+def _envelope(day: Day, row: _Row) -> Envelope:
+    columns = row.columns
+    received_us = time.time_ns() // 1_000
+    if columns is None:
+        said = {"dump": row.where, "line": row.number, "row": row.text}
+        return Envelope(
+            exchange=day.exchange, symbol="", trade_id="", price="", quantity="", timestamp="", side="", sequence="",
+            received_at=received_us, payload=msgspec.json.encode(said).decode(),
+        )  # fmt: skip
     return Envelope(
-        day.exchange, day.symbol, columns[0], columns[1], columns[2], columns[4], side, "", received_us, payload
+        exchange=day.exchange,
+        symbol=day.symbol,
+        trade_id=columns[0],
+        price=columns[1],
+        quantity=columns[2],
+        timestamp=columns[4],
+        side=_SIDE_OF_BUYER_IS_MAKER[columns[5].lower()],
+        sequence="",
+        received_at=received_us,
+        payload=msgspec.json.encode(row.text).decode(),
     )
 
 
-def _open(day: Day, source: str) -> BinaryIO:
-    name = f"{day.symbol}-trades-{day.date}"
-    if source.startswith(("http://", "https://")):
-        url = f"{source.rstrip('/')}/data/{_MARKETS[day.exchange]}/daily/trades/{day.symbol}/{name}.zip"
-        try:
-            answer = requests.get(url, timeout=_TIMEOUT_S)
-            answer.raise_for_status()
-        except requests.RequestException as error:
-            raise DumpError(
-                f"{day.name}: {error}; dumps appear the day after: check the symbol and the dates, or give a folder"
-            ) from error
-        return _content(f"{name}.zip", io.BytesIO(answer.content), day)
-    for suffix in _SUFFIXES:
-        # The same file name stands for other trades on another market, where the tree is Binance's own.
-        found = sorted(Path(source).rglob(name + suffix))
-        own = [path for path in found if _MARKETS[day.exchange] in path.as_posix()] or found
-        if own:
-            return _content(own[0].name, own[0].open("rb"), day)
-    raise DumpError(f"{day.name}: no {name}.zip, .csv or .csv.gz below {source}; fetch it from {URL}")
+def _rows(day: Day, stored: Stored) -> Iterator[_Row]:
+    for where, lines in stored.entries(day.stem):
+        # The first row that is no trade; and how many columns the trades have.
+        odd: _Row | None = None
+        width = 0
+        for number, line in enumerate(lines, start=1):
+            raw = _marked(line, where) if number == 1 else line
+            text = raw.decode("utf-8", errors="backslashreplace").rstrip("\r\n")
+            columns = _columns(text)
+            if not text.strip() or _is_header(columns, where):
+                continue
+            time_us = _time_us(columns, width)
+            if time_us is None and not raw.endswith(b"\n"):
+                raise DumpError(
+                    f"{where}: its last line, {number:,}, is cut off: {text[:100]!r}; nothing of it is published;"
+                    " fetch it again"
+                )
+            row = _Row(where, number, text, None if time_us is None else columns, time_us or 0)
+            if row.columns is None:
+                odd = odd or row
+            width = width or (len(columns) if row.columns is not None else 0)
+            yield row
+        if odd is not None and not width:
+            raise DumpError(f"{where}: no row of it is a trade; line {odd.number:,}: {odd.text[:100]!r}.{_hint(odd)}")
 
 
-def _content(name: str, file: BinaryIO, day: Day) -> BinaryIO:
-    try:
-        if name.endswith(".zip"):
-            archive = zipfile.ZipFile(file)
-            return archive.open(archive.namelist()[0])  # type: ignore[return-value]  # IO[bytes] is as good
-        return gzip.open(file) if name.endswith(".gz") else file  # type: ignore[return-value]
-    except (zipfile.BadZipFile, IndexError) as error:
-        raise DumpError(f"{day.name}: {name} is no zip file: {error}; fetch it again") from error
+def _marked(line: bytes, where: str) -> bytes:
+    """The first line without a mark of UTF-8."""
+    if line.startswith(_UTF_16) or b"\0" in line:
+        raise DumpError(f"{where}: is UTF-16 or no text at all; save it as UTF-8, or fetch it again")
+    return line.removeprefix(codecs.BOM_UTF8)
+
+
+def _columns(text: str) -> list[str]:
+    columns = text.split(",")
+    if '"' in text or " " in text or "\t" in text:
+        return [column.strip().removeprefix('"').removesuffix('"').strip() for column in columns]
+    return columns
+
+
+def _is_header(columns: list[str], where: str) -> bool:
+    """Names of columns, wherever they stand: files are put together by `cat`."""
+    if columns[0][:1].isdigit():
+        return False
+    names = [column.lower() for column in columns]
+    if _ALL_NAMES.isdisjoint(names):
+        return False
+    if len(names) not in {6, 7} or any(name not in known for name, known in zip(names, _NAMES, strict=False)):
+        raise DumpError(
+            f"{where}: its columns are {', '.join(columns)[:200]}; those of a trade file are id, price, qty, quote_qty,"
+            " time, is_buyer_maker[, is_best_match]"
+        )
+    return True
+
+
+def _time_us(columns: list[str], width: int) -> int | None:
+    """When the trade was, µs (UTC); None for columns that are no trade's. `width` 0: not known yet."""
+    if len(columns) not in {6, 7} or width not in {0, len(columns)}:
+        return None
+    number = columns[0]
+    if not (number.isascii() and number.isdigit() and len(number) <= 20):
+        return None
+    if columns[5].lower() not in _SIDE_OF_BUYER_IS_MAKER or columns[-1].lower() not in _SIDE_OF_BUYER_IS_MAKER:
+        return None
+    return event_time_us(columns[4])
+
+
+def _hint(row: _Row) -> str:
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if separator in row.text:
+            return f" Its columns are separated by {name}: they must be by commas"
+    return " Fetch it again"

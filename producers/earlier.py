@@ -76,15 +76,7 @@ def read_earlier(
     Raises:
         KafkaException: the broker does not answer.
     """
-    consumer = Consumer(
-        {
-            **kafka_client(settings),
-            "group.id": "medallion-producer",  # never joined: partitions are assigned by hand, nothing is committed
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "log_level": 0,
-        }
-    )
+    consumer = _consumer(settings)
     try:
         found = Earlier()
         windows = {symbol: _Window(deque(maxlen=_KEPT)) for symbol in symbols}
@@ -95,11 +87,37 @@ def read_earlier(
             elif not is_whole:
                 found.unknown.append(symbol)
         for gap in _read_gaps(consumer, settings.gaps_topic, exchange, stop):
-            if gap.symbol in windows and gap.detected_us < before_us:
+            is_order_known = gap.ids is not None or exchange.ids_of is None
+            if gap.state == OPEN and is_order_known and gap.symbol in windows and gap.detected_us < before_us:
                 found.open.setdefault(gap.symbol, []).append(gap)
         return found
     finally:
         consumer.close()
+
+
+def read_gaps(settings: Settings, exchange: Exchange) -> list[Gap]:
+    """Every gap that was noted of the exchange's markets, in its newest state.
+
+    Raises:
+        KafkaException: the broker does not answer.
+    """
+    consumer = _consumer(settings)
+    try:
+        return _read_gaps(consumer, settings.gaps_topic, exchange, threading.Event())
+    finally:
+        consumer.close()
+
+
+def _consumer(settings: Settings) -> Consumer:
+    return Consumer(
+        {
+            **kafka_client(settings),
+            "group.id": "medallion-producer",  # never joined: partitions are assigned by hand, nothing is committed
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "log_level": 0,
+        }
+    )
 
 
 @dataclass(slots=True)
@@ -193,7 +211,7 @@ def _trade(exchange: Exchange, envelope: Envelope) -> Trade:
 
 
 def _read_gaps(consumer: Consumer, topic: str, exchange: Exchange, stop: threading.Event) -> list[Gap]:
-    """Those whose newest state is open."""
+    """Each in its newest state."""
     newest: dict[tuple[str, int, str, int], GapNote] = {}
     ends = _ends(consumer, topic)
     for message in _messages(consumer, topic, {number: low for number, (low, _) in ends.items()}, ends, stop):
@@ -204,16 +222,13 @@ def _read_gaps(consumer: Consumer, topic: str, exchange: Exchange, stop: threadi
         if key not in newest or newest[key].noted_at <= note.noted_at:
             newest[key] = note
     ordered = exchange.ids_of is not None
-    return [
-        _gap(note, ordered)
-        for note in newest.values()
-        if note.state == OPEN and (not ordered or (note.from_id + note.to_id).isdecimal())
-    ]
+    return [_gap(note, ordered) for note in newest.values()]
 
 
 def _gap(note: GapNote, ordered: bool) -> Gap:
     """Which of its ids were published meanwhile is not noted: all are asked for again."""
-    ids = Ids(int(note.from_id), int(note.to_id)) if ordered else None
+    has_ids = ordered and note.from_id.isdecimal() and note.to_id.isdecimal()
+    ids = Ids(int(note.from_id), int(note.to_id)) if has_ids else None
     return Gap(
         note.exchange_symbol,
         note.from_id,
@@ -223,6 +238,8 @@ def _gap(note: GapNote, ordered: bool) -> Gap:
         note.ids_missing,
         note.detected_at,
         ids,
+        note.state,
+        note.healed_at,
     )
 
 

@@ -17,7 +17,7 @@ from producers.exchanges.model import Exchange, Trade
 from producers.exchanges.rest import Span
 from producers.gaps import HEALED, OPEN, UNFILLABLE, ConsecutiveIds, Gap, now_us
 from producers.overlap import Overlap
-from producers.rest import FAILURES, TradesSource
+from producers.rest import FAILURES, TradesSource, UnknownError
 
 _TICK_S = 0.05
 _BACK_OFF_S = 60.0
@@ -49,6 +49,8 @@ class Callbacks:
     note: Callable[[Gap], None]
     #: Told of symbols that trade on while their stream brings nothing.
     stale: Callable[[Sequence[str]], None]
+    #: Told of a symbol that REST does not know, in the exchange's words.
+    unknown: Callable[[str, str], None] = lambda _symbol, _words: None
 
 
 class Healer:
@@ -195,6 +197,10 @@ class Healer:
             return
         try:
             newest = await client.newest(symbol, self._detector.broken_us(symbol))
+        except UnknownError as error:
+            self._callbacks.unknown(symbol, str(error))
+            self._log.warning("trades not compared", symbol=symbol, error=str(error))
+            return
         except FAILURES as error:
             self._log.warning("trades not compared", symbol=symbol, error=str(error) or type(error).__name__)
             return

@@ -1,4 +1,7 @@
-"""What of a long task is done, in a file that survives SIGKILL: one JSON line a step, the last of a name counts."""
+"""What of a long task is done, in a file that survives SIGKILL: one JSON line a step, the last of a name counts.
+
+A step counts for the warehouse it was taken in: a file that two of them share says of neither what the other has.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import fcntl
 import json
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,9 +26,10 @@ class JournalError(MedallionError):
 class Journal:
     """Of one process at a time; `with` takes hold of the file. Safe to use from several threads."""
 
-    def __init__(self, path: Path) -> None:
-        """Nothing is read yet."""
+    def __init__(self, path: Path, warehouse: str) -> None:
+        """Nothing is read yet. `warehouse` names the one that the steps are about."""
         self._path = path
+        self._warehouse = warehouse
         self._steps: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
         self._descriptor = -1
@@ -44,7 +49,7 @@ class Journal:
             raise JournalError(
                 f"{self._path} is in use by another back-fill: wait for its end, or give another file with --state"
             ) from error
-        self._steps = _read(self._path)
+        self._steps = _read(self._path, self._warehouse)
         return self
 
     def __exit__(
@@ -61,15 +66,25 @@ class Journal:
         """Whether its last step was the last."""
         return bool(self.get(name).get("done"))
 
+    def named(self, prefix: str) -> list[dict[str, Any]]:
+        """The newest step of each name that begins so."""
+        with self._lock:
+            return [step for name, step in self._steps.items() if name.startswith(prefix)]
+
     def put(self, name: str, step: dict[str, Any]) -> None:
         """Remember a step; it is on the disk when this returns."""
+        self.put_all({name: step})
+
+    def put_all(self, steps: Mapping[str, dict[str, Any]]) -> None:
+        """Remember steps; they are on the disk when this returns."""
+        lines = [json.dumps({"name": name, "warehouse": self._warehouse, **step}) for name, step in steps.items()]
         with self._lock:
-            self._steps[name] = step
-            os.write(self._descriptor, json.dumps({"name": name, **step}).encode() + b"\n")
+            self._steps |= steps
+            os.write(self._descriptor, "".join(f"{line}\n" for line in lines).encode())
             os.fdatasync(self._descriptor)
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
+def _read(path: Path, warehouse: str) -> dict[str, dict[str, Any]]:
     steps = {}
     lines = path.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
@@ -80,7 +95,10 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
             break
         try:
             step = json.loads(line)
-            steps[str(step.pop("name"))] = step
+            # Steps without one are of earlier versions, which knew neither the warehouse nor the files' checksums.
+            name, of = str(step.pop("name")), step.pop("warehouse", None)
+            if of == warehouse:
+                steps[name] = step
         except (ValueError, KeyError, AttributeError) as error:
             raise JournalError(
                 f"{path} is no journal of a back-fill (line {number:,}): give another file with --state"

@@ -15,10 +15,12 @@ from websockets.exceptions import WebSocketException
 from producers import metrics
 from producers.backoff import retrying
 from producers.connection import Connection, ConnectionLostError, Limits
-from producers.exchanges.model import ACK, ENDING, Control, Exchange, Parsed, Trades
+from producers.exchanges.model import ENDING, Control, Exchange, Parsed, Trades
 from producers.guard import Guard
 from producers.healing import GapReport
 from producers.renewal import Renewal
+from producers.standings import Standing, Standings
+from producers.subscriptions import Patience, Refusal, Subscriptions
 from producers.tally import Tally
 
 _log = structlog.get_logger(__name__)
@@ -63,12 +65,24 @@ class Lane:
         """`symbols`: as many as one connection may carry, in the exchange's own spelling."""
         self._venue = venue
         self._symbols = symbols
-        self._renewal = Renewal(lambda: _Worker(venue, symbols), self._renewed)
+        refusals: dict[str, Refusal] = {}
+        self._renewal = Renewal(lambda: _Worker(venue, symbols, refusals), self._renewed)
 
     @property
     def ready(self) -> bool:
-        """Connected, and every subscription acknowledged."""
+        """Connected, every subscription answered, and at least one taken."""
         return self._renewal.ready
+
+    def standings(self) -> dict[str, Standing]:
+        """How each symbol stands on the connection of now."""
+        current = self._renewal.current
+        return current.standings() if current is not None else {}
+
+    def unknown(self, symbol: str, words: str) -> None:
+        """The exchange's REST interface says that there is no such symbol."""
+        current = self._renewal.current
+        if current is not None:
+            current.unknown(symbol, words)
 
     @property
     def symbols(self) -> Sequence[str]:
@@ -95,18 +109,18 @@ class Lane:
 class _Worker:
     """A connection and its replacements after losses, until it is retired."""
 
-    def __init__(self, venue: Venue, symbols: Sequence[str]) -> None:
+    def __init__(self, venue: Venue, symbols: Sequence[str], refusals: dict[str, Refusal]) -> None:
         self.ready = asyncio.Event()
         self._venue = venue
         self._symbols = symbols
+        self._refusals = refusals
         self._end = asyncio.Event()
         self._opened_s: float | None = None
         self._ending = False
-        self._acks = 0
         limits, exchange = venue.limits, venue.exchange
         lifetime = exchange.lifetime_s if limits.lifetime_s is None else limits.lifetime_s
         self._renew_after_s = max(lifetime - limits.early_s, lifetime / 2) if lifetime else float("inf")
-        self._expected = len(symbols) if exchange.ack_each_symbol else len(exchange.subscribe(symbols))
+        self._subscriptions = self._fresh()
         self._log = _log.bind(exchange=exchange.code)
         self.task = asyncio.ensure_future(self._run())
 
@@ -135,6 +149,24 @@ class _Worker:
         with contextlib.suppress(asyncio.CancelledError):
             await self.task
 
+    def standings(self) -> dict[str, Standing]:
+        """How each symbol stands."""
+        return self._subscriptions.standings.now(time.monotonic())
+
+    def unknown(self, symbol: str, words: str) -> None:
+        """What brought nothing on this connection is refused in these words, though it may be acknowledged."""
+        self._subscriptions.unknown(symbol, words)
+
+    def _fresh(self) -> Subscriptions:
+        limits = self._venue.limits
+        return Subscriptions(
+            self._venue.exchange,
+            self._symbols,
+            Standings(self._symbols, limits.silent_s),
+            self._refusals,
+            Patience(limits.answer_s, limits.refused_s),
+        )
+
     async def _run(self) -> None:
         while not self._end.is_set():
             # A connection that was healthy ends the call below, so that the back-off starts small again.
@@ -145,9 +177,9 @@ class _Worker:
         """One connection, from connecting to its end; raises only where it never became healthy."""
         venue = self._venue
         code, limits = venue.exchange.code, venue.limits
-        connection = Connection(venue.exchange, venue.url, self._symbols, limits, venue.guard.connecting)
+        connection = Connection(venue.exchange, venue.url, self._due, limits, venue.guard.connecting)
         started, healthy = time.monotonic(), False
-        self._acks, self._ending = 0, False
+        self._ending = False
         try:
             async with connection.open(self._end) as frames:
                 started = self._opened_s = time.monotonic()
@@ -157,8 +189,7 @@ class _Worker:
                     healthy = True
                     parsed = await venue.take(frame)
                     self._ending = self._ending or (isinstance(parsed, Control) and parsed.kind == ENDING)
-                    if not self.ready.is_set():
-                        self._watch_ready(parsed)
+                    self._hear(parsed)
         except _FAILURES as error:
             cause = error.cause if isinstance(error, ConnectionLostError) else type(error).__name__
             venue.report.disconnects[cause] += 1
@@ -173,10 +204,27 @@ class _Worker:
                 metrics.CONNECTED.labels(code).dec()
             self._opened_s = None
             self.ready.clear()
+            self._subscriptions = self._fresh()
 
-    def _watch_ready(self, parsed: Parsed) -> None:
-        self._acks += isinstance(parsed, Control) and parsed.kind == ACK
-        age_s = time.monotonic() - (self._opened_s or 0.0)
-        if self._acks >= self._expected or (isinstance(parsed, Trades) and age_s > self._venue.limits.ready_s):
+    def _due(self) -> list[str]:
+        now_s = time.monotonic()
+        self._taken(self._subscriptions.look(now_s))
+        return self._subscriptions.due(now_s)
+
+    def _hear(self, parsed: Parsed) -> None:
+        now_s = time.monotonic() if isinstance(parsed, Control) or not self.ready.is_set() else 0.0
+        taken = self._subscriptions.hear(parsed, now_s)
+        if self.ready.is_set():
+            self._taken(taken)
+            return
+        self._subscriptions.look(now_s)
+        age_s = now_s - (self._opened_s or 0.0)
+        is_up = isinstance(parsed, Trades) and age_s > self._venue.limits.ready_s
+        if self._subscriptions.is_settled or is_up:
             self.ready.set()
-            self._venue.resumed(self._symbols)
+            self._venue.resumed(self._subscriptions.taken)
+
+    def _taken(self, symbols: Sequence[str]) -> None:
+        """A symbol that was refused or not answered, and is there now."""
+        if symbols and self.ready.is_set():
+            self._venue.resumed(symbols)

@@ -12,12 +12,14 @@ from config.markets import Markets
 from config.settings import Settings
 from producers import health, metrics
 from producers.connection import Limits
+from producers.counting import CountedSymbols
 from producers.earlier import earlier_reader
 from producers.gap_notes import GapNotes
 from producers.lane import LiveReport
 from producers.presence import Presence, ProducerState
 from producers.producer import FLUSH_S, LiveProducer
 from producers.publisher import Publisher
+from producers.standings import troubled
 
 __all__ = ["LiveProducer", "LiveReport", "run", "run_until_signal"]
 
@@ -84,7 +86,7 @@ async def run(
 
     def state() -> ProducerState:
         up, lanes = producer.connections
-        report = producer.report
+        report, standings = producer.report, producer.standings()
         host = f"http://{settings.metrics_host}:{settings.metrics_port}"
         return ProducerState(
             exchange=exchange,
@@ -103,25 +105,29 @@ async def run(
             disconnects=report.disconnects.total(),
             gaps_open=report.gaps.open,
             metrics_url=host if settings.metrics_port else "",
+            symbol_states={symbol: one.state.value for symbol, one in standings.items()},
+            symbol_troubles={symbol: one.words for symbol, one in troubled(standings).items()},
         )
 
-    shown = 0.0
+    shown, shown_symbols = 0.0, CountedSymbols(exchange)
     try:
         if settings.metrics_port:
             server, _ = await health.serve(
                 settings.metrics_host,
                 settings.metrics_port,
                 lambda: {"loop": "the producer has ended"} if loop.done() else {},
-                producer.troubles,
+                producer.unready,
                 state,
             )
         while not loop.done():
             await asyncio.wait([loop], timeout=_TICK_S)
             producer.counting.show()
             metrics.UNDELIVERED.labels(exchange).set(publisher.statistics.buffered)
-            if presence is not None and time.monotonic() - shown >= _SHOWN_S:
+            if time.monotonic() - shown >= _SHOWN_S:
                 shown = time.monotonic()
-                presence.show(state())
+                shown_symbols.show(producer.standings())
+                if presence is not None:
+                    presence.show(state())
             over = duration_s is not None and time.monotonic() - started >= duration_s
             if over or (until is not None and until(producer.report)):
                 stop.set()

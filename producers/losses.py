@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 import structlog
+from confluent_kafka import Message
 
 from config.errors import MedallionError
 from producers import metrics
+from producers.tally import PublisherStatistics
 
 _MARKETS_SAID = 20
 _log = structlog.get_logger(__name__)
@@ -28,6 +30,41 @@ def not_acknowledged(
         " check that the broker runs and can be reached (MEDALLION_KAFKA_BOOTSTRAP_SERVERS), then send the same input"
         " again, or `medallion backfill` the time: duplicates are harmless"
     )
+
+
+def stalled(counts: PublisherStatistics, servers: str, waited_s: float, is_away: bool, detail: str) -> PublishError:
+    """The error of a publisher that found no room for so long."""
+    if is_away:
+        why = f"no answer of the broker at {servers} for {waited_s:.0f} s{detail}"
+        check = "check that the broker runs and can be reached (MEDALLION_KAFKA_BOOTSTRAP_SERVERS)"
+    else:
+        why = f"the broker at {servers} had no room for more for {waited_s:.0f} s: nobody consumes what was published"
+        check = "see `medallion status`: ClickHouse has to read the raw topics"
+    return PublishError(
+        f"{why}; {counts.delivered:,} messages were delivered, {counts.buffered:,} were sent and not acknowledged, what"
+        f" comes after them was not sent; {check}, then send the same input again: duplicates are harmless"
+    )
+
+
+def refused(failed: int, accepted: int, servers: str, first: str) -> PublishError:
+    """The error of a publisher some of whose messages failed for good."""
+    return PublishError(
+        f"{failed} of {accepted} messages were not delivered to {servers}; the first: {first}; check the broker and its"
+        " topics, then send the same input again: duplicates are harmless"
+    )
+
+
+def in_all(error: PublishError, accepted: int, losses: Losses) -> PublishError:
+    """An error that ended the work, with what became of all that was sent by then."""
+    delivered = accepted - losses.counts.total() + losses.abandoned
+    return PublishError(f"{error}. In all {delivered:,} messages were delivered. Not delivered: {losses}")
+
+
+def subject(message: Message) -> dict[str, object]:
+    """What a log line about a raw message names; its key is `<exchange>:<symbol>`."""
+    exchange, _, symbol = message.key().decode(errors="replace").partition(":")
+    place = {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
+    return {"exchange": exchange, "symbol": symbol, **place}
 
 
 class Losses:

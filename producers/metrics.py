@@ -10,6 +10,12 @@ TRADES = Counter("medallion_producer_trades_total", "Trades handed to the publis
 CONTROL = Counter("medallion_producer_control_total", "Known messages that carry no trade", ["exchange", "kind"])
 UNRECOGNISED = Counter("medallion_producer_unrecognised_total", "Messages published for the DLQ", ["exchange"])
 CONNECTED = Gauge("medallion_producer_connected", "1 while a connection is up", ["exchange"])
+SYMBOLS = Gauge("medallion_producer_symbols", "Symbols by how they stand at the exchange", ["exchange", "state"])
+SYMBOL_TROUBLE = Gauge(
+    "medallion_producer_symbol_trouble",
+    "1 for a symbol that is refused or not answered (at most 100 of a process)",
+    ["exchange", "symbol", "state"],
+)
 DISCONNECTS = Counter("medallion_producer_disconnects_total", "Connections lost or refused", ["exchange", "cause"])
 RENEWALS = Counter("medallion_producer_renewals_total", "Connections replaced before their end of life", ["exchange"])
 BREAKER = Gauge(

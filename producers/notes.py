@@ -18,6 +18,7 @@ class Notes:
         self._producer = producer
         #: Not acknowledged yet.
         self.waiting = 0
+        self.lost = 0
 
     def put(self, topic: str, key: bytes, value: bytes) -> None:
         """Publish one; never waits."""
@@ -25,14 +26,14 @@ class Notes:
             self._producer.produce(topic, value, key, on_delivery=self._on_delivery)
             self.waiting += 1
         except (BufferError, KafkaException) as error:
-            _lost(topic, str(error))
+            self._count_lost(topic, str(error))
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         self.waiting -= 1
         if error is not None:
-            _lost(message.topic(), error.str())
+            self._count_lost(message.topic(), error.str())
 
-
-def _lost(topic: str, error: str) -> None:
-    metrics.NOTES_LOST.inc()
-    _log.error("note not delivered", topic=topic, error=error)
+    def _count_lost(self, topic: str, error: str) -> None:
+        self.lost += 1
+        metrics.NOTES_LOST.inc()
+        _log.error("note not delivered", topic=topic, error=error)

@@ -134,6 +134,8 @@ class Pacer:
         except KafkaException as error:
             self.last_error = str(error)
             committed = []
+        else:
+            self.last_error = ""
         self._refreshed = time.monotonic()
         for position in committed:
             key = (position.topic, position.partition)
@@ -149,6 +151,8 @@ class Pacer:
                     **self._client,
                     "group.id": self._group,
                     "enable.auto.commit": False,
+                    # What it would say of a broker that is away is in `last_error`.
+                    "log_level": 2,
                 }
             )
         return self._consumer

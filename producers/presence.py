@@ -22,7 +22,8 @@ class ProducerState(msgspec.Struct, frozen=True):
     """Times in s since the epoch; counts since the start.
 
     `connections` of `lanes` are subscribed; `breakers` by interface (stream, rest): closed, half-open or open;
-    `troubles` say why it is not ready, {} where it is; `undelivered` messages wait for the broker.
+    `troubles` say what is wrong, {} where nothing is; `undelivered` messages wait for the broker. `symbol_states` are
+    those of `producers.standings.State`; `symbol_troubles` say why a symbol's trades do not flow.
     """
 
     exchange: str
@@ -41,6 +42,8 @@ class ProducerState(msgspec.Struct, frozen=True):
     disconnects: int
     gaps_open: int
     metrics_url: str = ""
+    symbol_states: Mapping[str, str] = {}
+    symbol_troubles: Mapping[str, str] = {}
 
 
 class Presence:

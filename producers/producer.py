@@ -29,6 +29,7 @@ from producers.outlet import Outlet
 from producers.publisher import Publisher
 from producers.rest import RestClient
 from producers.schedule import frame_time_us
+from producers.standings import Standing, said, troubled
 
 #: Lag and clock offset are those of at most one frame in so long: a busy stream has thousands.
 _SAMPLE_NS = 1_000_000
@@ -114,7 +115,7 @@ class LiveProducer:
                 markets=markets,
             )
             self._client = feed if feed.heals else None
-        callbacks = Callbacks(self._publish_healed, note, self._renew)
+        callbacks = Callbacks(self._publish_healed, note, self._renew, self._unknown)
         self.healer = Healer(self._exchange, symbols, limits, self._client, callbacks)
         self.report.gaps = self.healer.report
         if feed is not None:
@@ -171,8 +172,20 @@ class LiveProducer:
         """How many are up and subscribed, and how many there should be."""
         return sum(lane.ready for lane in self._lanes), len(self._lanes)
 
+    def standings(self) -> dict[str, Standing]:
+        """How each symbol stands, in the order in which they were given."""
+        found: dict[str, Standing] = {}
+        for lane in self._lanes:
+            found |= lane.standings()
+        return found
+
     def troubles(self) -> dict[str, str]:
-        """Why it is not ready, by name; empty: every symbol's trades flow."""
+        """What is wrong, by name; empty: every symbol's trades flow."""
+        refused = troubled(self.standings())
+        return self.unready() | ({"symbols": said(refused)} if refused else {})
+
+    def unready(self) -> dict[str, str]:
+        """Why no trades flow, by name; a symbol that the exchange refuses keeps nobody else from being ready."""
         found = {}
         up, all_of_them = self.connections
         if up < all_of_them:
@@ -202,9 +215,16 @@ class LiveProducer:
         self.healer.resume(earlier)
 
     def _renew(self, symbols: Sequence[str]) -> None:
+        """Not for a symbol that is refused: a new connection would bring nothing of it either."""
+        refused = troubled(self.standings())
         for lane in self._lanes:
-            if not set(symbols).isdisjoint(lane.symbols):
+            if not (set(symbols) - refused.keys()).isdisjoint(lane.symbols):
                 lane.renew()
+
+    def _unknown(self, symbol: str, words: str) -> None:
+        for lane in self._lanes:
+            if symbol in lane.symbols:
+                lane.unknown(symbol, words)
 
     async def _publish_healed(self, trades: Sequence[Trade]) -> None:
         messages = envelopes(self._exchange.code, b"", Trades([*trades]), time.time_ns() // 1_000)

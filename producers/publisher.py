@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,9 +14,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from config.connections import kafka_client
 from config.settings import Settings
-from producers import metrics
+from producers import client, metrics
+from producers.client import ClientErrors
 from producers.envelope import SOURCE, Envelope, decode, encode, shortened
-from producers.losses import Losses, PublishError, not_acknowledged
+from producers.losses import Losses, PublishError, in_all, not_acknowledged, refused, stalled, subject
 from producers.notes import Notes
 from producers.pacing import Pacer
 from producers.tally import PublisherStatistics
@@ -26,8 +26,11 @@ _BUFFER_MESSAGES = 100_000
 _BUFFER_KBYTES = 65_536
 _LINGER_MS = 5
 _POLL_S = 0.1
+#: A broker that does not answer is not waited for as long as one that is slow.
+UNREACHABLE_S = 60.0
 #: Acknowledgements are served with every so many single messages: each by itself would cost as much as sending.
 _SERVE_EVERY = 32
+FLUSH_S = 30.0
 # Room for the key and Kafka's own bytes of a message.
 _OVERHEAD = 4_096
 # What a broker with a lower limit than ours is offered instead of a message it called too large.
@@ -35,7 +38,6 @@ _REFUSED_LIMIT = 65_536 * 8
 _PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 Headers = list[tuple[str, bytes]] | None
 _log = structlog.get_logger(__name__)
-_client_log = logging.getLogger(f"{__name__}.client")
 
 __all__ = ["PublishError", "Publisher", "PublisherStatistics"]
 
@@ -55,24 +57,22 @@ class Publisher:
             delivery_timeout_s: a message that is not acknowledged after this long has failed; 0 is never.
         """
         self._settings = settings
-        client = kafka_client(settings)
+        broker = kafka_client(settings)
         self._servers = settings.kafka_bootstrap_servers
         self._limit = settings.kafka_max_message_bytes
-        self._pacer = (
-            Pacer(client, settings.raw_consumer_group, settings.publish_max_unconsumed_bytes)
-            if settings.publish_max_unconsumed_bytes
-            else None
-        )
+        bound = settings.publish_max_unconsumed_bytes
+        self._pacer = Pacer(broker, settings.raw_consumer_group, bound) if bound else None
         self._topics: dict[str, str] = {}
         self._offers = 0
         self._refused: deque[Envelope] = deque()
         self._accepted = self._failed = self._shortened = self._bytes = 0
         self.losses = Losses()
         self._first_failure = ""
-        self._client_error = ""
+        self._client_errors = ClientErrors()
+        self._patience_s = delivery_timeout_s or float("inf")
         self._producer = Producer(
             {
-                **client,
+                **broker,
                 "client.id": "medallion-producer",
                 "enable.idempotence": True,
                 "acks": "all",
@@ -83,9 +83,9 @@ class Publisher:
                 "message.timeout.ms": int(delivery_timeout_s * 1000),
                 "queue.buffering.max.messages": _BUFFER_MESSAGES,
                 "queue.buffering.max.kbytes": max(_BUFFER_KBYTES, 2 * self._limit // 1024),
-                "error_cb": self._on_client_error,
+                "error_cb": self._client_errors,
             },
-            logger=_client_log,
+            logger=client.logger,
         )
         self._notes = Notes(self._producer)
 
@@ -117,25 +117,46 @@ class Publisher:
         return len(envelopes)
 
     def publish(self, envelopes: Sequence[Envelope], source: str = "") -> None:
-        """Take all envelopes, waiting while the buffer is full; `source` as in `offer`.
+        """Take all envelopes, waiting while there is no room; `source` as in `offer`.
 
         Raises:
-            PublishError: a message failed for good, or the producer cannot go on.
+            PublishError: a message failed for good, there was no room for the delivery timeout, or for a minute
+                while the broker cannot be reached.
         """
         taken = self.offer(envelopes, source=source)
+        waiting_since_s = time.monotonic()
         while taken < len(envelopes):
             self.poll(_POLL_S)
-            taken += self.offer(envelopes[taken:], source=source)
+            more = self.offer(envelopes[taken:], source=source)
+            taken += more
+            waited_s = time.monotonic() - waiting_since_s
+            if more:
+                waiting_since_s = time.monotonic()
+            elif waited_s >= self._patience_s or (self._is_away and waited_s >= UNREACHABLE_S):
+                raise stalled(self.statistics, self._servers, waited_s, self._is_away, str(self._client_errors))
 
     def note(self, topic: str, key: bytes, value: bytes) -> None:
         """Publish something that is about trades and none itself: never waits; its loss is counted and logged."""
         self._notes.put(topic, key, value)
 
+    def flush_notes(self) -> None:
+        """As `flush`, for whoever must not go on without what was noted.
+
+        Raises:
+            PublishError: as `flush`, or a note was refused.
+        """
+        self.flush()
+        if self._notes.lost or self._notes.waiting:
+            raise PublishError(
+                f"{self._notes.lost + self._notes.waiting} notes of gaps were not taken by {self._servers}: check the"
+                f" topic {self._settings.gaps_topic}, then run the same command again"
+            )
+
     def poll(self, timeout_s: float) -> None:
         """Serve acknowledgements, for at most `timeout_s` or until there is one."""
         self._producer.poll(timeout_s)
 
-    def flush(self, timeout_s: float = 30.0) -> None:
+    def flush(self, timeout_s: float = FLUSH_S) -> None:
         """Wait until everything taken is acknowledged.
 
         Raises:
@@ -150,9 +171,9 @@ class Publisher:
         self._raise_failure()
         waiting, untaken = self._waiting, self.losses.abandoned
         if waiting or untaken:
-            raise not_acknowledged(waiting, self._accepted, untaken, self._servers, timeout_s, self._client_error)
+            raise not_acknowledged(waiting, self._accepted, untaken, self._servers, timeout_s, str(self._client_errors))
 
-    def close(self, timeout_s: float = 30.0) -> None:
+    def close(self, timeout_s: float = FLUSH_S) -> None:
         """Flush, then let go of the connection; what is still not acknowledged is given up.
 
         Raises:
@@ -197,8 +218,11 @@ class Publisher:
             self.close()
             return
         try:
-            self.close()
+            # Who was told that the broker takes nothing does not wait for it again.
+            self.close(_POLL_S if isinstance(error, PublishError) else FLUSH_S)
         except PublishError as lost:
+            if isinstance(error, PublishError):
+                raise in_all(error, self._accepted, self.losses) from error
             # The error in flight is the cause; what was lost because of it is still said.
             error.add_note(str(lost))
 
@@ -208,13 +232,8 @@ class Publisher:
         value = encode(envelope)
         if len(value) >= self._limit - _OVERHEAD:
             self._shortened += 1
-            _log.warning(
-                "payload cut",
-                exchange=envelope.exchange,
-                symbol=envelope.symbol,
-                bytes=len(value),
-                limit=self._limit,
-            )
+            about = {"exchange": envelope.exchange, "symbol": envelope.symbol}
+            _log.warning("payload cut", **about, bytes=len(value), limit=self._limit)
             envelope = shortened(envelope, self._limit)
             value = encode(envelope)
         key = envelope.key.encode()
@@ -256,6 +275,7 @@ class Publisher:
                 self._pacer.delivered(message.topic(), message.partition(), message.offset(), size)
             self._pacer.release(size)
         if error is None:
+            self._client_errors.delivered()
             if acknowledged is not None:
                 acknowledged()
             return
@@ -264,37 +284,27 @@ class Publisher:
             if len(encode(envelope)) < len(message.value()):
                 self._shortened += 1
                 self._refused.append(envelope)
-                _log.warning("payload cut, the broker refused it", **_subject(message), bytes=len(message.value()))
+                _log.warning("payload cut, the broker refused it", **subject(message), bytes=len(message.value()))
                 return
         self.losses.counts[message.key().decode(errors="replace")] += 1
         if error.code() in _PURGED:
             return
         self._failed += 1
-        metrics.DELIVERY_ERRORS.labels(str(_subject(message)["exchange"])).inc()
+        metrics.DELIVERY_ERRORS.labels(str(subject(message)["exchange"])).inc()
         if not self._first_failure:
             self._first_failure = f"{error.str()} ({message.topic()})"
-            _log.error("message not delivered", **_subject(message), error=error.str())
+            _log.error("message not delivered", **subject(message), error=error.str())
 
     @property
     def _waiting(self) -> int:
         """Messages about trades that are not acknowledged."""
         return max(len(self._producer) - self._notes.waiting, 0) + len(self._refused)
 
-    def _on_client_error(self, error: KafkaError) -> None:
-        self._client_error = f" ({error.str()})"
-        _log.warning("kafka client", error=error.str(), fatal=error.fatal())
+    @property
+    def _is_away(self) -> bool:
+        """The last thing heard of the broker is an error."""
+        return self._client_errors.away_s > 0 or bool(self._pacer and self._pacer.last_error)
 
     def _raise_failure(self) -> None:
         if self._failed:
-            raise PublishError(
-                f"{self._failed} of {self._accepted} messages were not delivered to {self._servers}; the first:"
-                f" {self._first_failure}{self._client_error}; check the broker and its topics, then send the same"
-                " input again: duplicates are harmless"
-            )
-
-
-def _subject(message: Message) -> dict[str, object]:
-    """What a log line about a raw message names; its key is `<exchange>:<symbol>`."""
-    exchange, _, symbol = message.key().decode(errors="replace").partition(":")
-    place = {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
-    return {"exchange": exchange, "symbol": symbol, **place}
+            raise refused(self._failed, self._accepted, self._servers, f"{self._first_failure}{self._client_errors}")

@@ -1,11 +1,13 @@
 """Recorded WebSocket messages: one verbatim message a line, plain or gzip, in bounded memory.
 
-A line ends with LF or CR LF; the last line end starts no further message; a blank line is an empty message.
+A line ends with LF or CR LF; the last line end starts no further message; a blank line is an empty message. A mark of
+UTF-8 (BOM) before the first message is none of its bytes.
 Beside `<name>.jsonl[.gz]` there may be `<name>.recv_ns.txt.gz`: the receive time of each line, ns since the epoch.
 """
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import os
 import zlib
@@ -58,6 +60,24 @@ class Recording:
         """How much of the file was read, 0 to 1."""
         return self._file.tell() / self._size if self._size else 1.0
 
+    def check(self) -> None:
+        """Read a compressed file to its end, which is where its checksum is, and begin again.
+
+        Raises:
+            RecordingError: it is damaged or cut off.
+        """
+        for file, name in ((self._lines, self.path.name), (self._times, "the receive times beside it")):
+            if isinstance(file, gzip.GzipFile):
+                try:
+                    while file.read(_BUFFER):
+                        pass
+                    file.seek(0)
+                except (EOFError, OSError, zlib.error) as error:
+                    raise RecordingError(
+                        f"{self.path}: {name} is damaged or cut off ({error}), nothing was published; fetch it again,"
+                        " or publish what can be read of it with --force"
+                    ) from error
+
     def __iter__(self) -> Iterator[bytes]:
         """The messages, verbatim.
 
@@ -67,6 +87,8 @@ class Recording:
         try:
             while line := self._lines.readline(self._longest + 2):
                 self._number += 1
+                if self._number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)  # as an editor wrote it
                 if not line.endswith(b"\n") and len(line) > self._longest:
                     self._skip_line()
                 yield line.removesuffix(b"\n").removesuffix(b"\r")[: self._longest]

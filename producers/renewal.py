@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 _TICK_S = 0.05
 
@@ -28,23 +28,27 @@ class Connected(Protocol):
         """Close it; what had arrived is still taken."""
 
 
-class Renewal:
+Life = TypeVar("Life", bound=Connected)
+
+
+class Renewal(Generic[Life]):
     """Of one connection at a time, of two while the new one is not ready yet."""
 
-    def __init__(self, start: Callable[[], Connected], renewed: Callable[[], None]) -> None:
+    def __init__(self, start: Callable[[], Life], renewed: Callable[[], None]) -> None:
         """`start` begins another connection; `renewed` is told of each that took over."""
         self._start, self._renewed = start, renewed
-        self._current: Connected | None = None
+        #: The connection that counts; None before the first.
+        self.current: Life | None = None
 
     @property
     def ready(self) -> bool:
         """Connected, and everything subscribed."""
-        return self._current is not None and self._current.ready.is_set()
+        return self.current is not None and self.current.ready.is_set()
 
     def renew(self) -> None:
         """Replace the connection as before its end of life, unless that was done just now."""
-        if self._current is not None:
-            self._current.age()
+        if self.current is not None:
+            self.current.age()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set.
@@ -53,7 +57,7 @@ class Renewal:
             whatever ends a connection's task.
         """
         lives = [self._start()]
-        self._current = lives[0]
+        self.current = lives[0]
         stopping = asyncio.ensure_future(stop.wait())
         try:
             while not stop.is_set():
@@ -64,7 +68,7 @@ class Renewal:
                     lives.append(self._start())
                 elif len(lives) == 2 and (lives[1].ready.is_set() or lives[1].task.done()):
                     old = lives.pop(0)
-                    self._current = lives[0]
+                    self.current = lives[0]
                     await old.retire()
                     self._renewed()
         finally:

@@ -12,13 +12,15 @@ from config.settings import Settings
 from producers.envelope import REPLAY, Envelope, envelopes
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import UNRECOGNISED, Parsed
-from producers.publisher import Publisher
+from producers.publisher import Publisher, PublishError
+from producers.recognise import why_not
 from producers.recording import Recording, RecordingError
 from producers.schedule import Schedule, frame_time_us
 from producers.tally import Tally
 
 _BATCH = 1_000
 _BATCH_BYTES = 4 << 20
+_LONGEST_LOOK = 1 << 20
 _log = structlog.get_logger(__name__)
 
 
@@ -38,10 +40,12 @@ def replay(
     *,
     speed: float | None = None,
     progress: Progress | None = None,
+    force: bool = False,
 ) -> ReplayReport:
     """Publish the recordings, one after the other, and wait until the broker has acknowledged everything.
 
-    An exchange code without a parser is published unparsed under that code: it ends in the DLQ.
+    Every file is looked at before the first message is published. An exchange code without a parser is published
+    unparsed under that code: it ends in the DLQ.
 
     Args:
         files: recordings (see producers.recording).
@@ -50,18 +54,26 @@ def replay(
         settings: for the largest message.
         speed: times as fast as recorded, None as fast as possible.
         progress: told about every 1,000 messages, and at the end.
+        force: publish what can be read of a damaged file, and files that seem to be no recordings.
 
     Raises:
-        RecordingError: a file cannot be read; what was read before is published.
+        RecordingError: a file is damaged or no recording, and nothing is published; with `force`, or where the receive
+            times do not fit, what was read before is.
         PublishError: something was not delivered.
     """
     parse = _parser(exchange)
+    if not force:
+        for path in files:
+            _look_at(path, exchange, settings)
     report = ReplayReport()
     started = time.monotonic()
     try:
         for number, path in enumerate(files):
+            before = report.frames
             with Recording(path, longest_message=settings.kafka_max_message_bytes) as recording:
                 _replay_one(recording, exchange, parse, publisher, report, speed, _share(progress, number, len(files)))
+    except PublishError as error:
+        raise PublishError(f"{path}, stopped {report.frames - before:,} messages into it: {error}") from error
     except RecordingError:
         publisher.flush()
         raise
@@ -78,6 +90,19 @@ def _parser(exchange: str) -> Callable[[bytes], Parsed]:
         return known.parse
     _log.warning("no parser for this exchange: every message goes to the DLQ", exchange=exchange, known=[*REGISTRY])
     return lambda _frame: UNRECOGNISED
+
+
+def _look_at(path: Path, exchange: str, settings: Settings) -> None:
+    longest = min(settings.kafka_max_message_bytes, _LONGEST_LOOK)
+    with Recording(path, longest_message=longest) as recording:
+        recording.check()
+        known = REGISTRY.get(exchange)
+        why = why_not(recording, exchange, known.parse) if known is not None else ""
+    if why:
+        raise RecordingError(
+            f"{path}: is no recording of {exchange}, one message a line: it seems to be {why}. Nothing was published;"
+            " with --force each of its lines goes to the DLQ"
+        )
 
 
 def _share(progress: Progress | None, number: int, files: int) -> Progress:

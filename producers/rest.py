@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from producers import metrics
+from producers.bounded import bounded_session
 from producers.exchanges.model import Exchange, Trade
 from producers.exchanges.rest import Pages, Rest, RestError, Span
 from producers.guard import Guard, VenueUnavailableError
@@ -26,6 +27,7 @@ BACK_OFF_S = 0.5
 #: No exchange asks for more patience than this; a header that does is not believed.
 _LONGEST_WAIT_S = 300.0
 _TOO_MANY = (418, 429)  # 418: Binance, to those who went on after 429
+_UNKNOWN = (400, 404)
 _log = structlog.get_logger(__name__)
 
 
@@ -45,6 +47,10 @@ FAILURES = (RestError, VenueUnavailableError, aiohttp.ClientError, TimeoutError,
 
 class RefusedError(RestError):
     """The exchange will not answer this request, however often it is asked."""
+
+
+class UnknownError(RefusedError):
+    """The exchange does not know what was asked for (HTTP 400 or 404): mostly its symbol."""
 
 
 class _BusyError(RestError):
@@ -69,7 +75,7 @@ class RestClient:
 
     async def __aenter__(self) -> Self:
         key = "" if self.lacks_key else os.environ.get(self._rest.key_variable, "")
-        self._session = aiohttp.ClientSession(
+        self._session = bounded_session(
             timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
             headers=self._headers | ({self._rest.key_header: key} if key else {}),
             trust_env=True,
@@ -148,8 +154,8 @@ class RestClient:
             if self._rest.pages is not Pages.NONE:
                 for trade in trades:
                     int(trade.trade_id)
-        # Whatever shape an answer has, it must not end the producer.
-        except (ValueError, LookupError, TypeError) as error:
+        # Whatever shape an answer has, it must not end the producer: deep brackets raise RecursionError.
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise RestError(f"unreadable answer ({error}): {body[:200].decode(errors='replace')}") from error
         return trades
 
@@ -161,7 +167,8 @@ class RestClient:
             if response.status in _TOO_MANY or response.status >= 500:
                 raise _BusyError(response.status, retry_after_s(response.headers.get("Retry-After", "")))
             if response.status != 200:
-                raise RefusedError(f"HTTP {response.status} to {path}: {body[:200].decode(errors='replace')}")
+                refused = UnknownError if response.status in _UNKNOWN else RefusedError
+                raise refused(f"HTTP {response.status} to {path}: {body[:200].decode(errors='replace')}")
             return body
 
 

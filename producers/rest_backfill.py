@@ -12,7 +12,7 @@ from config.settings import Settings
 from producers.backfill import BackfillReport, Progress
 from producers.connection import Limits
 from producers.exchanges import exchange as exchange_of
-from producers.gap_notes import GapNotes
+from producers.gap_book import GapBook
 from producers.guard import Guard
 from producers.journal import Journal
 from producers.publisher import Publisher
@@ -98,14 +98,14 @@ class RestBackfill:
                     report.skipped += 1
                 else:
                     try:
-                        report.missing += await Filling(source, task, journal, sink, note, tell).run()
+                        report.missing += await Filling(source, task, journal, sink, book, tell).run()
                     except FAILURES as error:
                         report.missing.append(f"{task.symbol}: {error or type(error).__name__}")
                 tell(task, 1.0)
 
-        with Publisher(settings) as publisher:
+        with Publisher(settings) as publisher, Publisher(settings) as notes:
             sink = Sink(self.code, publisher, asyncio.Lock())
-            note = GapNotes(publisher, settings, self.code)
+            book = await asyncio.to_thread(GapBook, settings, self.code, journal, notes)
             async with self._client() as client:
                 source = Source(client)
                 working = [asyncio.ensure_future(one(task)) for task in tasks]
@@ -115,6 +115,8 @@ class RestBackfill:
                     for each in working:
                         each.cancel()
                     await asyncio.gather(*working, return_exceptions=True)
+        told = book.told
+        report.gaps, report.gap_trades, report.gaps_healed = told.found, told.ids_missing, told.healed
         return report
 
     def _client(self) -> RestClient:

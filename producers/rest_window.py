@@ -16,8 +16,10 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 from producers.envelope import BACKFILL, envelopes
 from producers.exchanges.model import Trade, Trades
 from producers.exchanges.rest import Span
-from producers.gaps import UNFILLABLE, Gap, Ids, now_us
+from producers.gap_book import GapBook
+from producers.gaps import Ids, now_us
 from producers.history import History, is_only_newest
+from producers.holes import without
 from producers.journal import DONE, Journal
 from producers.publisher import Publisher
 from producers.rest import FAILURES, RefusedError, RestClient, rest_of
@@ -51,9 +53,10 @@ class Task:
 
 @dataclass(slots=True)
 class Left:
-    """What of a window is not published yet."""
+    """What of a window is not published yet; `window`: its first and last id, where it has ids."""
 
     total: int
+    window: tuple[int, int]
     ids: Ids | None
     since_us: int
     unreachable: tuple[int, int] | None
@@ -68,12 +71,30 @@ class Left:
         """What a step in the journal says."""
         runs = [(int(first), int(last)) for first, last in step["left"]]
         cut = step["unreachable"]
-        return cls(step["total"], Ids.of(runs) if runs else None, step["since_us"], (cut[0], cut[1]) if cut else None)
+        first, last = step["window"]
+        ids = Ids.of(runs) if runs else None
+        return cls(step["total"], (first, last), ids, step["since_us"], (cut[0], cut[1]) if cut else None)
 
     def step(self) -> dict[str, Any]:
         """For the journal."""
         runs = self.ids.runs if self.ids is not None else []
-        return {"total": self.total, "left": runs, "since_us": self.since_us, "unreachable": self.unreachable}
+        return {
+            "total": self.total,
+            "window": self.window,
+            "left": runs,
+            "since_us": self.since_us,
+            "unreachable": self.unreachable,
+        }
+
+    @property
+    def unserved(self) -> list[tuple[int, int]]:
+        """Runs of ids."""
+        return self.ids.runs if self.ids is not None and self.count else []
+
+    @property
+    def published(self) -> list[tuple[int, int]]:
+        """Runs of ids."""
+        return without([self.window], self.unserved) if self.window[0] <= self.window[1] else []
 
 
 class Source:
@@ -127,7 +148,7 @@ class Filling:
     task: Task
     journal: Journal
     sink: Sink
-    note: Callable[[Gap], None]
+    book: GapBook
     tell: Callable[[Task, float], None]
 
     async def run(self) -> list[str]:
@@ -140,9 +161,9 @@ class Filling:
             if window.trades is not None:
                 await self.sink.put(window.trades)
             ids = Ids(window.first, window.last) if window.trades is None and window.count else None
-            left = Left(window.count, ids, task.span_us[0], window.unreachable)
+            left = Left(window.count, (window.first, window.last), ids, task.span_us[0], window.unreachable)
         await self._pages(left)
-        missing = [*self._unreachable(left), *self._unserved(left)]
+        missing = await asyncio.to_thread(self._note_gaps, left)
         # A window that is not over yet may get more trades; one with holes may be served whole another day.
         if not missing and task.span_us[1] < now_us():
             self.journal.put(task.name, DONE)
@@ -167,27 +188,23 @@ class Filling:
         self.journal.put(self.task.name, left.step())
         self.tell(self.task, 1.0 - left.count / left.total)
 
-    def _unreachable(self, left: Left) -> list[str]:
-        if left.unreachable is None:
-            return []
-        self._note_gap("", "", left.unreachable, 0)
-        until = datetime.fromtimestamp(left.unreachable[1] / 1e6, tz=UTC).isoformat()
-        why = "older trades are not served"
-        if self.source.lacks_key:
-            why = f"older trades are served with an API key only, set {self.source.rest.key_variable}"
-        return [f"{self.task.symbol}: nothing before {until}: {why}"]
-
-    def _unserved(self, left: Left) -> list[str]:
-        if left.ids is None or not left.count:
-            return []
-        for first, last in left.ids.runs:
-            self._note_gap(str(first), str(last), self.task.span_us, last - first + 1)
-        return [
-            f"{self.task.symbol}: {left.count:,} trades between ids {left.ids.first} and {left.ids.last} are not served"
-        ]
-
-    def _note_gap(self, first: str, last: str, span_us: tuple[int, int], count: int) -> None:
-        self.note(Gap(self.task.symbol, first, last, *span_us, count, now_us(), state=UNFILLABLE))
+    def _note_gaps(self, left: Left) -> list[str]:
+        """What was missing and is published now, and what the exchange does not serve; the latter in words, too."""
+        symbol = self.task.symbol
+        said = []
+        self.book.fill(symbol, left.published)
+        if left.unreachable is not None:
+            self.book.unreachable(symbol, left.unreachable)
+            until = datetime.fromtimestamp(left.unreachable[1] / 1e6, tz=UTC).isoformat()
+            why = "older trades are not served"
+            if self.source.lacks_key:
+                why = f"older trades are served with an API key only, set {self.source.rest.key_variable}"
+            said.append(f"{symbol}: nothing before {until}: {why}")
+        if left.unserved:
+            self.book.refused(symbol, left.unserved, self.task.span_us)
+            first, last = left.unserved[0][0], left.unserved[-1][1]
+            said.append(f"{symbol}: {left.count:,} trades between ids {first} and {last} are not served")
+        return said
 
 
 async def _patiently(call: Callable[[], Awaitable[list[Trade]]]) -> list[Trade]:

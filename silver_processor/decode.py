@@ -8,6 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.kafka_time import bounded_ms
 from schemas.records import BRONZE
 
 
@@ -70,7 +71,18 @@ def _conform(frame: pl.DataFrame) -> pa.Table:
         column.cast(pa.timestamp(column.type.unit, "UTC")) if pa.types.is_timestamp(column.type) else column
         for column in table.columns
     ]
-    return pa.table(columns, names=table.column_names).cast(BRONZE)
+    return _bounded(pa.table(columns, names=table.column_names).cast(BRONZE))
+
+
+def _bounded(table: pa.Table) -> pa.Table:
+    """The rows with Kafka times that every layer can carry: another's rows, and those of versions before 0.2."""
+    place = table.schema.get_field_index("published_at")
+    times = pc.cast(table.column(place), pa.int64())
+    spread = pc.min_max(times)
+    if all(value.as_py() in {None, bounded_ms(value.as_py() or 0)} for value in spread.values()):
+        return table
+    fitting = pa.array([bounded_ms(time) for time in times.to_pylist()], pa.int64())
+    return table.set_column(place, table.field(place), fitting.cast(table.field(place).type))
 
 
 def _text(column: pl.Series) -> pl.Series:

@@ -43,6 +43,19 @@ class Metrics:
         self.lag = Gauge(
             "medallion_silver_lag_messages", "Bronze messages not processed", ["partition"], registry=self.registry
         )
+        self.unowned_partitions = Gauge(
+            "medallion_silver_unowned_partitions",
+            "Partitions of Bronze that no worker owns, as far as this one knows",
+            registry=self.registry,
+        )
+        self.unowned_messages = Gauge(
+            "medallion_silver_unowned_messages", "Bronze messages that wait in them", registry=self.registry
+        )
+        self.refused_assignments = Counter(
+            "medallion_silver_refused_assignments",
+            "Assignments refused because a partition would have had no owner",
+            registry=self.registry,
+        )
         self.rules = Gauge(
             "medallion_silver_rules", "1: new batches are judged by this version", ["version"], registry=self.registry
         )
@@ -79,8 +92,8 @@ class Metrics:
         self.latency.add(outcome.latencies)
 
 
-async def serve(metrics: Metrics, ready: Callable[[], bool], host: str, port: int) -> web.AppRunner:
-    """Serve `/metrics`, `/healthz` (alive) and `/readyz` (200 once partitions are assigned, else 503).
+async def serve(metrics: Metrics, unready: Callable[[], str], host: str, port: int) -> web.AppRunner:
+    """Serve `/metrics`, `/healthz` (alive) and `/readyz`: 200, or 503 with the reason that `unready` gives.
 
     Raises:
         OSError: the port is taken.
@@ -93,7 +106,8 @@ async def serve(metrics: Metrics, ready: Callable[[], bool], host: str, port: in
         return web.Response(text="ok\n")
 
     async def is_ready(_: web.Request) -> web.Response:
-        return web.Response(text="ready\n") if ready() else web.Response(status=503, text="no assignment yet\n")
+        reason = unready()
+        return web.Response(status=503, text=f"{reason}\n") if reason else web.Response(text="ready\n")
 
     application = web.Application()
     application.add_routes([web.get("/metrics", show), web.get("/healthz", alive), web.get("/readyz", is_ready)])

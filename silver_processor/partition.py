@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
+from schemas.kafka_time import bounded_ms
 from silver_processor.batch import Judged, Message, read
 from silver_processor.journal import Position
 from silver_processor.lease import Lease, LeaseOverError
@@ -107,7 +108,8 @@ class Partition:
             return
         self._next = message.offset + 1
         at = self.clock()
-        published_ms = round(message.timestamp * 1000)
+        # Faust knows no time of a message in Kafka's oldest format.
+        published_ms = bounded_ms(-1 if message.timestamp is None else round(message.timestamp * 1000))
         decoded = await asyncio.get_running_loop().run_in_executor(
             self.lanes.decode, read, self.number, message.offset, published_ms, message.value
         )

@@ -19,6 +19,7 @@ from urllib3.exceptions import HTTPError
 
 from config.connections import clickhouse_http
 from config.settings import Settings
+from schemas.kafka_time import bounded_ms
 from silver_processor.by_market import Market
 from silver_processor.patience import Patience
 from silver_processor.paused import PausedError
@@ -32,7 +33,8 @@ _STREAM = (*FAILURES, pa.ArrowException)
 PAYLOAD_BYTES = 65_536
 _PLACE = ["raw_topic", "raw_partition", "raw_offset", "published_at"]
 _COORDINATES_A_QUERY = 500
-_IDS_A_QUERY = 500
+# A server takes a parameter of 128 KiB; an id is of at most 256 bytes, each of which may be escaped.
+_IDS_A_QUERY = 200
 # Of each market, the newest: enough for what exchanges send again. Older rows are asked of Silver.
 IDS_LOADED = 250_000
 # No insert has this token; no trade is as old (µs).
@@ -143,7 +145,7 @@ class Store:
                 "token": but_token or _NO_TOKEN,
                 "earliest": times.min(),
                 "latest": times.max(),
-                "ids": tuple(part["trade_id"].to_list()),
+                "ids": part["trade_id"].to_list(),
             }
             found = pl.DataFrame(self._select(_IN_SILVER, parameters))["trade_id"].cast(pl.String)
             held[part["row"].to_numpy()] = part["trade_id"].is_in(found.implode()).to_numpy()
@@ -183,7 +185,7 @@ class Store:
             for piece in part.sort("raw_offset").iter_slices(_COORDINATES_A_QUERY):
                 answer = self._select(_PAYLOADS, _payload_parameters(str(topic), partition, piece), text=False)
                 for row in answer.to_pylist():
-                    place = (str(topic), int(str(partition)), row["_offset"], row["published_ms"])
+                    place = (str(topic), int(str(partition)), row["_offset"], bounded_ms(row["published_ms"]))
                     found[place] = Payload(row["payload"], row["payload_bytes"])
         return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import faust
@@ -17,12 +17,17 @@ from mode import Service
 
 from config.connections import tls_context
 from config.settings import Settings
+from silver_processor.assignment import IncompleteAssignmentError
 
 # Faust asks the broker to hold a fetch for 1.5 s until data comes. A broker that does not answer early (the in-memory
 # one) would add that to every trade's latency.
 FETCH_WAIT_MS = 20
 _CHECK_SECONDS = 0.5
-_EXIT_UNRECOVERABLE = 70
+_METADATA_PAUSE_S = 0.2
+# Shorter than the shortest session: the leader that refuses stays the leader.
+_REFUSED_PAUSE_S = 0.3
+#: Exit code of a worker that ends itself because it can't get back into its group.
+EXIT_UNRECOVERABLE = 70
 
 
 def credentials(settings: Settings) -> Any:
@@ -42,6 +47,50 @@ def credentials(settings: Settings) -> Any:
     return None if context is None else faust.SSLCredentials(context)
 
 
+class Paced:
+    """Metadata updates that are asked for again and again begin at most once in `pause_s`.
+
+    aiokafka asks without a pause for the leader of a partition that the broker does not know, thousands of times a
+    second; the group cannot take the partition back meanwhile, since nobody knows the topic.
+    """
+
+    def __init__(self, update: Callable[[], Awaitable[bool]], pause_s: float) -> None:
+        self._update = update
+        self._pause_s = pause_s
+        self._last = -pause_s
+        self._next: asyncio.Task[bool] | None = None
+
+    def __call__(self) -> Awaitable[bool]:
+        """Whether metadata came, of an update that begins now or after the pause."""
+        if self._next is None or self._next.done():
+            self._next = asyncio.get_running_loop().create_task(self._begin())
+        return asyncio.shield(self._next)
+
+    async def _begin(self) -> bool:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(self._last + self._pause_s - loop.time(), 0))
+        self._last = loop.time()
+        return await self._update()
+
+
+def _joining(join: Callable[[Any], Awaitable[bool]]) -> Callable[[Any], Awaitable[bool]]:
+    """aiokafka's attempt to join, for which a refused assignment is no error: it is tried again after a pause.
+
+    As an error it would reach Faust's fetches as well and end the process.
+    """
+
+    async def attempt(subscription: Any) -> bool:
+        try:
+            return await join(subscription)
+        except KafkaError as error:
+            if not isinstance(error.__cause__, IncompleteAssignmentError):
+                raise
+            await asyncio.sleep(_REFUSED_PAUSE_S)
+            return False
+
+    return attempt
+
+
 class QuickThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """The consumer's thread: its fetches wait at most `FETCH_WAIT_MS`, its commits leave recorded ranges alone."""
 
@@ -51,6 +100,12 @@ class QuickThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         self._commits = asyncio.Lock()
         # Partition → group generation and offset of its latest record.
         self._recorded: dict[tuple[str, int], tuple[int, int]] = {}
+
+    async def on_start(self) -> None:
+        """Start the consumer; it joins its group when it is told the topics, which comes later."""
+        await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator
+        coordinator._do_rejoin_group = _joining(coordinator._do_rejoin_group)
 
     async def record(self, place: TopicPartition, offset: int, metadata: str, generation: int) -> bool:
         """Commit an offset with metadata; False where the group has moved on since `generation`.
@@ -90,7 +145,13 @@ class QuickThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = super()._create_worker_consumer(transport)
         # Read when the consumer starts; Faust has no setting for it.
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        self.app.assignor.refresh = consumer._client.force_metadata_update
+        consumer._client.force_metadata_update = Paced(consumer._client.force_metadata_update, _METADATA_PAUSE_S)
         return consumer
+
+    def join_again(self) -> None:
+        """Leave the group and join it anew, so that another member may lead it. Returns at once, from any thread."""
+        self.thread_loop.call_soon_threadsafe(self._ensure_consumer()._coordinator.maybe_leave_group)
 
     async def on_thread_stop(self) -> None:
         """Leave the broker, also one that is away.
@@ -125,7 +186,7 @@ class QuickThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                     if task is not None and task.done() and not self.should_stop:
                         # Nothing is acknowledged that is not durable: a new process takes over.
                         log.exception("consumer group membership is lost for good, ending the process")
-                        os._exit(_EXIT_UNRECOVERABLE)
+                        os._exit(EXIT_UNRECOVERABLE)
             await self.sleep(_CHECK_SECONDS)
 
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
+import os
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import faust
 import structlog
 
+from config.disks import DiskMetrics, local_folder
 from config.settings import Settings
+from silver_processor.assignment import IncompleteAssignmentError, WholeAssignor, own_url
+from silver_processor.backlog import outsider, places
 from silver_processor.dead_letters import DeadLetterQueue
 from silver_processor.delivery import Delivery
 from silver_processor.homes import Homes
 from silver_processor.inserter import Inserter
 from silver_processor.journal import Journal
 from silver_processor.metrics import Metrics, serve
+from silver_processor.ownership import Escalation, Ownership
 from silver_processor.pace import Pace
 from silver_processor.partition import Lanes, Partition
 from silver_processor.patience import Patience, StoppedError
@@ -27,7 +32,7 @@ from silver_processor.rulebook import RuleBook
 from silver_processor.seen import SeenTrades
 from silver_processor.sink import Outcome, Sink
 from silver_processor.store import Store
-from silver_processor.transport import QuickTransport, credentials
+from silver_processor.transport import EXIT_UNRECOVERABLE, QuickTransport, credentials
 
 # Messages, not rows: a message holds thousands of rows, and those that wait are held in memory.
 _BUFFERED_MESSAGES = 64
@@ -38,6 +43,23 @@ _COMMIT_SECONDS = 0.1
 _HEARTBEATS_A_SESSION = 6
 # An idle worker looks at its symbols file this often, a busy one before every batch.
 _RULES_SECONDS = 1.0
+# The group's leader learns of new partitions within the first; every worker looks for ones without an owner as often
+# as the second says.
+_METADATA_SECONDS = 10.0
+_OWNERS_SECONDS = 5.0
+
+
+class _App(faust.App):  # type: ignore[misc]
+    """A Faust app that can be asked and watched before its group has given it anything."""
+
+    begin: Callable[[], Awaitable[None]]
+
+    async def on_first_start(self) -> None:
+        """Called before anything else starts; tasks and timers come after the first assignment only.
+
+        Faust makes folders for its tables here. There are none, and a worker that is killed leaves nothing behind.
+        """
+        await self.begin()
 
 
 class SilverWorker:
@@ -54,6 +76,8 @@ class SilverWorker:
         patience = Patience(self._stop)
         self._store = Store(settings, patience)
         self.metrics = Metrics()
+        folder = local_folder(settings.iceberg_warehouse)
+        self.metrics.registry.register(DiskMetrics({"warehouse": folder} if folder is not None else {}))
         shards = settings.bronze_shards
         self._rules = RuleBook(settings.symbols_file, self._store, self.metrics.rules_broken.set, shards=shards)
         delivery = Delivery(settings, patience)
@@ -71,7 +95,6 @@ class SilverWorker:
         )
         self._partitions: dict[int, Partition] = {}
         self._seen = SeenTrades(self._store.in_silver)
-        self._assigned = False
         self._runner: Any = None
         self._inserter = Inserter(
             pace=Pace(
@@ -85,19 +108,32 @@ class SilverWorker:
             queues=self._queues,
         )
         self.app = self._build_app()
+        outside = outsider(settings, settings.silver_consumer_group)
+        self._ownership = Ownership(
+            settings.bronze_topic,
+            owned=lambda: self.app.assignor.owned(settings.bronze_topic),
+            measure=lambda: places(outside, [settings.bronze_topic]),
+            metrics=self.metrics,
+            escalation=Escalation(settings.silver_unowned_limit_s),
+            clock=time.monotonic,
+            rejoin=self._join_again,
+            end=lambda: os._exit(EXIT_UNRECOVERABLE),
+        )
         self._journal = Journal(self.app, settings.bronze_topic, self._rules)
 
     def _build_app(self) -> Any:
         settings = self._settings
         servers = settings.kafka_bootstrap_servers.split(",")
         session_seconds = settings.silver_session_timeout_ms / 1000
-        app = faust.App(
+        app = _App(
             settings.silver_consumer_group,
             broker=[f"kafka://{server.strip()}" for server in servers],
             broker_credentials=credentials(settings),
             store="memory://",
-            datadir=tempfile.mkdtemp(prefix="medallion-silver-"),
             web_enabled=False,
+            canonical_url=own_url(),
+            PartitionAssignor=WholeAssignor,
+            consumer_metadata_max_age_ms=int(_METADATA_SECONDS * 1000),
             topic_disable_leader=True,
             topic_allow_declare=False,
             broker_commit_interval=_COMMIT_SECONDS,
@@ -111,21 +147,25 @@ class SilverWorker:
             broker_max_poll_interval=86_400.0,
             stream_recovery_delay=0.0,
         )
+        app.assignor.refused = self._refused
         app.transport = QuickTransport(app.conf.broker_consumer, app)
         topic = app.topic(settings.bronze_topic, value_type=bytes, value_serializer="raw", key_serializer="raw")
         app.agent(topic, name="silver")(self._agent)
         app.on_partitions_assigned.connect(self._on_assigned, weak=False)
         app.on_partitions_revoked.connect(self._on_revoked, weak=False)
         app.on_before_shutdown.connect(self._on_shutdown, weak=False)
-        app.task(self._serve)
+        app.begin = self._begin
         app.task(self._insert)
         app.timer(interval=_RULES_SECONDS)(self._idle)
         app.timer(interval=_RULES_SECONDS)(self._measure)
         return app
 
-    async def _serve(self) -> None:
+    async def _begin(self) -> None:
         settings = self._settings
-        self._runner = await serve(self.metrics, lambda: self._assigned, settings.metrics_host, settings.metrics_port)
+        self._runner = await serve(
+            self.metrics, lambda: self._ownership.unready, settings.metrics_host, settings.metrics_port
+        )
+        self.app.add_future(self._ownership.watch(_OWNERS_SECONDS))
 
     async def _idle(self, *_: Any) -> None:
         # Before every insert the file is looked at anyway; one that waits for ClickHouse would hold this up.
@@ -147,13 +187,14 @@ class SilverWorker:
         self._log.info(
             "partitions revoked", topic=self._settings.bronze_topic, partitions=sorted(tp.partition for tp in revoked)
         )
+        self._ownership.revoked()
         self._reset()
 
     async def _on_assigned(self, _app: Any, assigned: Any, **_: Any) -> None:
         self._log.info(
             "partitions assigned", topic=self._settings.bronze_topic, partitions=sorted(tp.partition for tp in assigned)
         )
-        self._assigned = True
+        self._ownership.assigned()
 
     def _reset(self) -> None:
         for partition in self._partitions.values():
@@ -166,6 +207,7 @@ class SilverWorker:
     async def _on_shutdown(self, _app: Any, **_: Any) -> None:
         self._stop.set()
         self._inserter.stop()
+        self._ownership.close()
         for executor in (self._lanes.decode, self._lanes.insert):
             await asyncio.get_running_loop().run_in_executor(None, executor.shutdown)
         if self._runner is not None:
@@ -201,6 +243,14 @@ class SilverWorker:
             return
         self._log.error("worker failed", exc_info=error)
         await self.app.crash(error)
+
+    def _refused(self, error: IncompleteAssignmentError) -> None:
+        """On the consumer's thread."""
+        self.metrics.refused_assignments.inc()
+        self._log.warning("assignment refused, joining again", reason=str(error))
+
+    def _join_again(self) -> None:
+        self.app.consumer._thread.join_again()
 
     def _queues(self) -> list[Partition]:
         return list(self._partitions.values())

@@ -13,6 +13,7 @@ from bench.silver.contest import Contender, delivered
 from bench.silver.feed import BronzeFeed, producer
 from bench.silver.place import Place, PlaceError, wait_until
 from bench.visibility import Watcher
+from offload.hot import ClickHouseHttp
 
 _TIMES = (Path(__file__).parents[1] / "sql" / "silver_times.sql").read_text(encoding="utf-8")
 _US = 1_000_000
@@ -54,10 +55,10 @@ def measure(place: Place, contender: Contender, feed: BronzeFeed, rate: float, p
             if time.monotonic() > deadline:
                 return {**figures, "reached_per_s": (watcher.trades - _WARM_ROWS) / (time.time() - start)}
             time.sleep(_POLL_S)
-    client = place.client()
-    rows = client.execute(_TIMES, {"start": int((start + plan.warm_up_s) * _US), "end": int(end * _US)})
-    client.disconnect()
-    times = pl.DataFrame(rows, schema={"due": pl.Int64, "validated": pl.Int64}, orient="row").sort("validated")
+    client = ClickHouseHttp(place.settings)
+    rows = client.rows(_TIMES, {"start": int((start + plan.warm_up_s) * _US), "end": int(end * _US)})
+    client.close()
+    times = pl.DataFrame(rows, schema={"due": pl.Int64, "validated": pl.Int64}).sort("validated")
     looks = watcher.looks().group_by("newest").agg(pl.col("seen").min()).sort("newest")
     seen = times.join_asof(looks, left_on="validated", right_on="newest", strategy="forward")
     took = (seen["seen"] - seen["due"]) / 1_000

@@ -2,11 +2,11 @@
 SELECT letter.*, resolution.landed AS landed, resolution.sent_at AS sent_at, resolution.replay_rules_version AS replay_rules_version
 FROM dlq_trades_log AS letter FINAL
 LEFT JOIN dlq_resolutions AS resolution USING (raw_topic, raw_partition, raw_offset, published_at)
-WHERE (%(topic)s = '' OR (raw_topic = %(topic)s AND raw_partition = %(partition)s AND raw_offset = %(offset)s))
-  AND (%(reason)s = '' OR reason = %(reason)s)
-  AND (%(exchange)s = '' OR exchange = %(exchange)s)
-  AND (%(symbol)s = '' OR symbol = %(symbol)s)
-  AND rejected_at >= toDateTime64(%(since)s, 6, 'UTC')
-  AND rejected_at < toDateTime64(%(until)s, 6, 'UTC')
+WHERE ({topic:String} = '' OR (raw_topic = {topic:String} AND raw_partition = {partition:UInt32} AND raw_offset = {offset:UInt64}))
+  AND ({reason:String} = '' OR reason = {reason:String})
+  AND ({exchange:String} = '' OR exchange = {exchange:String})
+  AND ({symbol:String} = '' OR symbol = {symbol:String})
+  AND rejected_at >= toDateTime64({since:String}, 6, 'UTC')
+  AND rejected_at < toDateTime64({until:String}, 6, 'UTC')
 ORDER BY rejected_at DESC, raw_topic, raw_partition, raw_offset, reason
-LIMIT %(limit)s
+LIMIT {limit:UInt64}

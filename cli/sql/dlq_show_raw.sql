@@ -1,6 +1,6 @@
 -- The raw message behind a dead letter, its first 64 KiB; no row once Raw has let go of it.
 SELECT substring(raw_json, 1, 65536) AS message, length(raw_json) AS bytes
 FROM trades_raw
-WHERE _topic = %(topic)s AND _partition = %(partition)s AND _offset = %(offset)s
-  AND toUnixTimestamp64Milli(published_at) = %(published_ms)s
+WHERE _topic = {topic:String} AND _partition = {partition:UInt32} AND _offset = {offset:UInt64}
+  AND toUnixTimestamp64Milli(published_at) = {published_ms:Int64}
 LIMIT 1

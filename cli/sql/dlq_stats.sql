@@ -7,9 +7,9 @@ SELECT
     max(rejected_at) AS last,
     argMax(value, rejected_at) AS latest_value
 FROM dlq_trades
-WHERE (%(exchange)s = '' OR exchange = %(exchange)s)
-  AND (%(symbol)s = '' OR symbol = %(symbol)s)
-  AND rejected_at >= toDateTime64(%(since)s, 6, 'UTC')
-  AND rejected_at < toDateTime64(%(until)s, 6, 'UTC')
+WHERE ({exchange:String} = '' OR exchange = {exchange:String})
+  AND ({symbol:String} = '' OR symbol = {symbol:String})
+  AND rejected_at >= toDateTime64({since:String}, 6, 'UTC')
+  AND rejected_at < toDateTime64({until:String}, 6, 'UTC')
 GROUP BY reason
 ORDER BY records DESC, reason

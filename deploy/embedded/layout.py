@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from config.errors import MedallionError
+from ddl.quoting import UNREADABLE
 from deploy.embedded import ownership
 
 STACK_FILE = "stack.json"
@@ -32,7 +34,7 @@ class ServiceState(BaseModel):
 
     name: str
     pid: int | None
-    state: Literal["starting", "healthy", "restarting", "stopped", "failed"]
+    state: Literal["starting", "healthy", "unready", "restarting", "stopped", "failed"]
     restarts: int = 0
     detail: str = ""
 
@@ -74,9 +76,14 @@ class DataDir:
         return self.path / "warehouse"
 
     @property
+    def warehouse_uri(self) -> str:
+        """The warehouse as pyiceberg takes it: the path as it is, not percent-encoded."""
+        return f"file://{self.warehouse}"
+
+    @property
     def catalog_uri(self) -> str:
         """The SQLite catalog beside the warehouse."""
-        return f"sqlite:///{self.path / 'catalog.db'}"
+        return f"sqlite:///{quote(str(self.path / 'catalog.db'))}"
 
     @property
     def logs(self) -> Path:
@@ -107,9 +114,14 @@ class DataDir:
         """Make the folders, for their owner only, and the passwords where there are none yet.
 
         Raises:
-            StackError: the folder cannot be made or written, is somebody else's, holds something else, or a link is in
-                the way.
+            StackError: the folder cannot be made or written, or its name has characters the warehouse cannot have.
+            OwnershipError: it is somebody else's, holds something else, or a link is in the way.
         """
+        if found := sorted(UNREADABLE & set(str(self.path))):
+            raise StackError(
+                f"The data folder {self.path} has {' '.join(found)} in its path, which ClickHouse or a URL takes for "
+                "something else: choose another one with --data-dir."
+            )
         try:
             ownership.take(self.path, is_ours=(self.path / "supervisor.lock").exists())
             for folder in (self.clickhouse, self.warehouse, self.logs, self.kafka):
@@ -175,6 +187,10 @@ class DataDir:
     def write(self, state: StackState) -> None:
         """Publish the state: a reader sees the old file or the new, never half of one. Readable by its owner only."""
         descriptor, name = tempfile.mkstemp(dir=self.path, prefix=".stack-")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(state.model_dump_json(indent=1))
-        Path(name).replace(self.stack_file)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(state.model_dump_json(indent=1))
+            Path(name).replace(self.stack_file)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+            raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
@@ -14,6 +15,7 @@ from ddl.analyst import analyst_tables
 from deploy.embedded.layout import BrokerKind, DataDir
 from deploy.embedded.ports import LOOPBACK
 
+_REASON_CHARACTERS = 500
 PASSWORD_VARIABLE = "MEDALLION_CLICKHOUSE_PASSWORD"  # noqa: S105 - its name
 _PASSWORD_FILE_VARIABLE = f"{PASSWORD_VARIABLE}_FILE"
 _ANALYST_PASSWORD_VARIABLE = "MEDALLION_ANALYST_PASSWORD"  # noqa: S105 - its name
@@ -31,16 +33,16 @@ class Ports:
 
 @dataclass(frozen=True)
 class Service:
-    """One process: its command line, what it adds to the environment, and whether it is ready now.
+    """One process: its command line, what it adds to the environment, and why it is not ready now (empty: it is).
 
-    `alive`, where there is one, tells of a ready process whether it still answers.
+    One that `must_answer` is ended, and started again, when it was not ready for long.
     """
 
     name: str
     argv: tuple[str, ...]
     environment: Mapping[str, str]
-    ready: Callable[[], Awaitable[bool]]
-    alive: Callable[[], Awaitable[bool]] | None = None
+    unready: Callable[[], Awaitable[str]]
+    must_answer: bool = False
 
 
 def stack_environment(
@@ -65,7 +67,7 @@ def stack_environment(
         # The node knows the broker's address, which changes with every start; the DDL must not.
         "MEDALLION_CLICKHOUSE_KAFKA_BROKERS": "embedded",
         "MEDALLION_ICEBERG_CATALOG_URI": data_dir.catalog_uri,
-        "MEDALLION_ICEBERG_WAREHOUSE": data_dir.warehouse.as_uri(),
+        "MEDALLION_ICEBERG_WAREHOUSE": data_dir.warehouse_uri,
         # The in-memory broker keeps about 5 MB a partition and drops the oldest silently.
         "MEDALLION_PUBLISH_MAX_UNCONSUMED_BYTES": "2500000" if broker == "memory" else "0",
     }
@@ -106,11 +108,11 @@ def clickhouse_service(data_dir: DataDir, ports: Ports, environment: Mapping[str
         f"--readable={data_dir.warehouse}",
     )
     ping = _answering(f"http://{LOOPBACK}:{ports.clickhouse_http}/ping")
-    return Service("clickhouse", argv, own, ping, alive=ping)
+    return Service("clickhouse", argv, own, ping, must_answer=True)
 
 
 def silver_service(index: int, ports: Ports, environment: Mapping[str, str]) -> Service:
-    """One Silver worker, ready once its consumer owns its partitions."""
+    """One Silver worker, ready while every partition of Bronze has an owner as far as it knows."""
     port = ports.metrics[index]
     return Service(
         f"silver-{index}",
@@ -133,28 +135,28 @@ def offload_service(port: int, environment: Mapping[str, str]) -> Service:
 def broker_service(state_file: Path, environment: Mapping[str, str]) -> Service:
     """The in-memory broker, ready once it has written its address to `state_file`."""
 
-    async def ready() -> bool:
-        return state_file.exists()
+    async def unready() -> str:
+        return "" if state_file.exists() else "it has not written its address yet"
 
     return Service(
         "broker",
         (sys.executable, "-m", "deploy.embedded.broker", "--state", str(state_file)),
         dict(environment),
-        ready,
+        unready,
     )
 
 
-def _answering(url: str) -> Callable[[], Awaitable[bool]]:
-    return lambda: _answers(url)
+def _answering(url: str) -> Callable[[], Awaitable[str]]:
+    return lambda: _refusal(url)
 
 
-async def _answers(url: str) -> bool:
-    """Whether `url` answers 200 now."""
+async def _refusal(url: str) -> str:
+    """What `url` says instead of 200; empty: it is 200."""
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
             session.get(url) as response,
         ):
-            return response.status == 200
+            return "" if response.status == HTTPStatus.OK else (await response.text())[:_REASON_CHARACTERS].strip()
     except (aiohttp.ClientError, TimeoutError, OSError):
-        return False
+        return f"{url} does not answer"

@@ -26,7 +26,6 @@ from config import logs
 from config.connections import clickhouse_native, kafka_client
 from config.settings import Settings
 from ddl.runner import apply as apply_migrations
-from deploy.embedded import liveness
 from deploy.embedded.kafka import server, topics
 from deploy.embedded.kafka.jars import Kafka
 from deploy.embedded.layout import DataDir, ServiceState, StackError, StackState
@@ -45,6 +44,12 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 STABLE_AFTER_S = 10.0
 POLL_S = 0.05
+LOOK_S = 3.0
+# A rebalance of the Silver workers takes some seconds.
+UNREADY_AFTER_S = 12.0
+# A machine that is busy for some seconds is not a silent process.
+SILENT_AFTER_S = 30.0
+SILENT_END_S = 5.0
 
 log = structlog.get_logger(__name__)
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -64,10 +69,11 @@ def _die_with_parent() -> None:
 class _Child:
     service: Service
     process: asyncio.subprocess.Process | None = None
-    state: Literal["starting", "healthy", "restarting", "stopped", "failed"] = "starting"
+    state: Literal["starting", "healthy", "unready", "restarting", "stopped", "failed"] = "starting"
     restarts: int = 0
     failures_in_a_row: int = 0
     healthy_at: float = 0.0
+    ready_at: float = 0.0
     detail: str = ""
 
 
@@ -146,10 +152,11 @@ class Supervisor:
         servers = server.bootstrap_servers(self._dir.kafka)
         self._environment = stack_environment(self._dir, self._ports, "kafka", servers, self._given)
 
-        async def ready() -> bool:
-            return await asyncio.to_thread(topics.answers, {"bootstrap.servers": servers})
+        async def unready() -> str:
+            answers = await asyncio.to_thread(topics.answers, {"bootstrap.servers": servers})
+            return "" if answers else f"the broker at {servers} does not answer"
 
-        await self._start(Service("broker", server.argv(self._dir.kafka, kafka), dict(self._given), ready))
+        await self._start(Service("broker", server.argv(self._dir.kafka, kafka), dict(self._given), unready))
         await asyncio.to_thread(topics.create, Settings.from_environment(self._environment))
 
     async def _start(self, service: Service) -> None:
@@ -157,12 +164,12 @@ class Supervisor:
 
     async def _until_ready(self, child: _Child) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not await child.service.ready():
-            self._check_starting(child, deadline)
+        while reason := await child.service.unready():
+            self._check_starting(child, deadline, reason)
             await asyncio.sleep(POLL_S)
         self._healthy(child)
 
-    def _check_starting(self, child: _Child, deadline: float) -> None:
+    def _check_starting(self, child: _Child, deadline: float, reason: str) -> None:
         process = child.process
         name = child.service.name
         where = f"Its log: {self._dir.logs / (name + '.log')}"
@@ -172,7 +179,7 @@ class Supervisor:
                 f"{name} ended with exit code {process.returncode} while starting: {self._last_line(name)} {where}"
             )
         if time.monotonic() > deadline:
-            raise StackError(f"{name} was not ready within {START_TIMEOUT_S:.0f} s. {where}")
+            raise StackError(f"{name} was not ready within {START_TIMEOUT_S:.0f} s: {reason}. {where}")
 
     def _last_line(self, name: str) -> str:
         text = (self._dir.logs / f"{name}.log").read_text(encoding="utf-8", errors="replace").strip()
@@ -206,7 +213,7 @@ class Supervisor:
     def _healthy(self, child: _Child) -> None:
         child.state = "healthy"
         child.detail = ""
-        child.healthy_at = time.monotonic()
+        child.healthy_at = child.ready_at = time.monotonic()
 
     def _create_topics(self) -> None:
         """The in-memory broker makes a topic when its metadata is asked for; consumers must not come before."""
@@ -251,7 +258,7 @@ class Supervisor:
     async def _keep(self, child: _Child) -> None:
         """Restart a process whenever it ends; returns when it was one that all the others depend on."""
         while child.process is not None:
-            await self._until_ended(child.process, child.service)
+            await self._until_ended(child, child.process)
             name = child.service.name
             self._note_end(child)
             await asyncio.sleep(_delay(child.failures_in_a_row))
@@ -260,20 +267,29 @@ class Supervisor:
             await self._spawn(child.service)
             await self._until_ready_again(child)
 
-    async def _until_ended(self, process: asyncio.subprocess.Process, service: Service) -> None:
-        """Wait until it ends; one that no longer answers is ended."""
+    async def _until_ended(self, child: _Child, process: asyncio.subprocess.Process) -> None:
+        """Returns when the process ends; one that lives may say that it is not ready, or nothing for too long."""
         ended = asyncio.ensure_future(process.wait())
-        silent = asyncio.ensure_future(liveness.until_silent(service.alive)) if service.alive else None
         try:
-            await asyncio.wait({ended, silent} if silent else {ended}, return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
-                log.error("service no longer answers, ending it", service=service.name, seconds=liveness.BOUND_S)
-                await _end(process, liveness.END_S)
-            await ended
+            while not (await asyncio.wait({ended}, timeout=LOOK_S))[0]:
+                self._note_readiness(child, await child.service.unready())
+                if child.service.must_answer and time.monotonic() - child.ready_at > SILENT_AFTER_S:
+                    log.error("service no longer answers, ending it", service=child.service.name)
+                    await _end(process, SILENT_END_S)
         finally:
             ended.cancel()
-            if silent is not None:
-                silent.cancel()
+
+    def _note_readiness(self, child: _Child, reason: str) -> None:
+        if not reason:
+            child.ready_at = time.monotonic()
+            if child.state == "unready":
+                self._healthy(child)
+                self._publish_health()
+        elif time.monotonic() - child.ready_at > UNREADY_AFTER_S:
+            if child.state != "unready":
+                log.warning("service is not ready", service=child.service.name, reason=reason)
+            child.state, child.detail = "unready", reason
+            self._publish("degraded", f"{child.service.name} is not ready")
 
     def _note_end(self, child: _Child) -> None:
         code = child.process.returncode if child.process else None
@@ -297,9 +313,12 @@ class Supervisor:
                 self._publish("degraded", str(error))
                 log.error("restart failed", service=child.service.name, error=str(error))
                 continue
-            healthy = all(other.state == "healthy" for other in self._children.values())
-            self._publish("healthy" if healthy else "degraded")
+            self._publish_health()
             return
+
+    def _publish_health(self) -> None:
+        healthy = all(child.state == "healthy" for child in self._children.values())
+        self._publish("healthy" if healthy else "degraded")
 
     async def _stop_all(self) -> None:
         for child in reversed(list(self._children.values())):
@@ -327,18 +346,21 @@ class Supervisor:
             )
             for name, child in self._children.items()
         ]
-        self._dir.write(
-            StackState(
-                data_dir=self._dir.path,
-                supervisor_pid=os.getpid(),
-                started_at=self._started_at,
-                state=state,
-                detail=detail,
-                broker="memory" if self._kafka is None else "kafka",
-                environment=self._environment,
-                services=services,
-            )
+        now = StackState(
+            data_dir=self._dir.path,
+            supervisor_pid=os.getpid(),
+            started_at=self._started_at,
+            state=state,
+            detail=detail,
+            broker="memory" if self._kafka is None else "kafka",
+            environment=self._environment,
+            services=services,
         )
+        try:
+            self._dir.write(now)
+        except OSError as error:
+            # On a full disk the stack goes on; the last state that was written stays.
+            log.error("state not written", error=str(error), state=state, detail=detail)
 
 
 async def _end(process: asyncio.subprocess.Process, seconds: float) -> bool:

@@ -10,7 +10,7 @@
         (
             SELECT partition_id, max(confirmed_until) AS until
             FROM left_partitions
-            WHERE table_name = '{{ table }}'
+            WHERE table_name = {{ table | literal }}
             GROUP BY partition_id
         )
     ) AS gone

@@ -1,18 +1,19 @@
 {#- Where raw messages are: the rows of a layer in the hot tables and, where these have let go, in Iceberg. -#}
 
+{% import '_macros.sql' as sql %}
+
 {% macro within() -%}
-published_at >= fromUnixTimestamp64Milli({published_from_ms:Int64}, 'UTC')
-          AND published_at <= fromUnixTimestamp64Milli({published_to_ms:Int64}, 'UTC')
+{{ sql.kafka_time_between('source.published_at', '{published_from_ms:Int64}', '{published_to_ms:Int64}') }}
 {%- endmacro %}
 
 {#- Coordinates as the hot tables type them; `of` names the layer, `tier` where the row was read. -#}
 {% macro place(of, tier, topic, partition, offset, arrived, named, source) -%}
-SELECT '{{ of }}' AS layer, '{{ tier }}' AS tier, toString({{ topic }}) AS topic, toUInt32({{ partition }}) AS partition,
-               toUInt64({{ offset }}) AS offset, CAST(published_at, 'DateTime64(3, \'UTC\')') AS published_at,
+SELECT {{ of | literal }} AS layer, {{ tier | literal }} AS tier, toString({{ topic }}) AS topic, toUInt32({{ partition }}) AS partition,
+               toUInt64({{ offset }}) AS offset, {{ sql.kafka_time('source.published_at') }} AS published_at,
                {{ 'toString(exchange)' if named else "''" }} AS layer_exchange,
                {{ 'toString(symbol)' if named else "''" }} AS layer_symbol,
                {{ 'trade_id' if named else "''" }} AS layer_trade_id, {{ arrived }} AS layer_arrived_at
-        FROM {{ source }}
+        FROM {{ source }} AS source
         WHERE {{ within() }}
 {%- endmacro %}
 
@@ -50,9 +51,9 @@ toInt64(toUnixTimestamp(toStartOfHour(ingested_at, 'UTC')))
     {% for source in cold['dlq_trades'] %}
         UNION ALL
         {{ place('dlq', 'cold', 'raw_topic', 'raw_partition', 'raw_offset', 'ingested_at', false, '(' ~ source ~ ')') }}
-          AND (toString(raw_topic), toUInt32(raw_partition), toUInt64(raw_offset), CAST(published_at, 'DateTime64(3, \'UTC\')'))
+          AND (toString(raw_topic), toUInt32(raw_partition), toUInt64(raw_offset), {{ sql.kafka_time('source.published_at') }})
               NOT IN (
-                  SELECT toString(raw_topic), raw_partition, raw_offset, published_at
+                  SELECT toString(raw_topic), raw_partition, raw_offset, {{ sql.kafka_time('published_at') }}
                   FROM dlq_resolutions
                   WHERE landed != ''
               )

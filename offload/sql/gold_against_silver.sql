@@ -6,7 +6,7 @@ WHERE exchange IN {keys:Array(String)}
   AND timestamp < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
 {% for table in tables %}
 UNION ALL
-SELECT '{{ table }}', toInt64(sum(trade_count))
+SELECT {{ table | literal }}, toInt64(sum(trade_count))
 FROM {{ table }}
 WHERE exchange IN {keys:Array(String)}
   AND toUnixTimestamp(window_start) >= intDiv({from_us:Int64}, 1000000)

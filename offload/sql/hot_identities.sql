@@ -1,4 +1,5 @@
 -- Trades of one exchange that the hot Silver has, less those of the day whose hour is in Iceberg: these follow Iceberg.
+{% import '_macros.sql' as sql %}
 SELECT DISTINCT
     toString(exchange) AS exchange,
     toString(symbol) AS symbol,
@@ -6,7 +7,7 @@ SELECT DISTINCT
     toString(raw_topic) AS raw_topic,
     toInt64(raw_partition) AS raw_partition,
     toInt64(raw_offset) AS raw_offset,
-    toDateTime64(published_at, 6, 'UTC') AS published_at,
+    toDateTime64({{ sql.kafka_time('silver_trades.published_at') }}, 6, 'UTC') AS published_at,
 {% if open_hours %}
     toBool(toInt64(toUnixTimestamp(toStartOfHour(validated_at, 'UTC'))) IN ({{ open_hours | join(', ') }})
 {% else %}

@@ -1,9 +1,10 @@
 -- Dead letters of one exchange by their message's Kafka time: whether a note resolves them now, and for good.
+{% import '_macros.sql' as sql %}
 SELECT
     toString(letter.raw_topic) AS raw_topic,
     toInt64(letter.raw_partition) AS raw_partition,
     toInt64(letter.raw_offset) AS raw_offset,
-    toDateTime64(letter.published_at, 6, 'UTC') AS published_at,
+    toDateTime64({{ sql.kafka_time('letter.published_at') }}, 6, 'UTC') AS published_at,
     toString(any(letter.exchange)) AS exchange,
     toValidUTF8(any(letter.symbol)) AS symbol,
     toValidUTF8(any(letter.trade_id)) AS trade_id,
@@ -18,6 +19,5 @@ SELECT
 FROM dlq_trades_log AS letter
 LEFT JOIN dlq_resolutions AS resolution USING (raw_topic, raw_partition, raw_offset, published_at)
 WHERE letter.exchange = {key:String} AND letter.reason != ''
-  AND letter.published_at BETWEEN fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
-    AND fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
+  AND {{ sql.kafka_time_between('letter.published_at', 'intDiv({from_us:Int64}, 1000)', 'intDiv({to_us:Int64}, 1000)') }}
 GROUP BY raw_topic, raw_partition, raw_offset, published_at

@@ -1,4 +1,5 @@
 -- Bronze rows that arrived while a partition was being replaced, made again from hot Raw.
+{% import '_macros.sql' as sql %}
 INSERT INTO bronze_trades_staged ({{ columns | join(', ') }})
 SELECT {{ columns | join(', ') }}
 FROM
@@ -8,8 +9,8 @@ FROM
 WHERE ingested_at >= fromUnixTimestamp64Micro({since_us:Int64}, 'UTC')
   AND timestamp >= fromUnixTimestamp64Micro({event_from_us:Int64}, 'UTC')
   AND timestamp < fromUnixTimestamp64Micro({event_to_us:Int64}, 'UTC')
-  AND (raw_topic, raw_partition, raw_offset, published_at) NOT IN (
-    SELECT raw_topic, raw_partition, raw_offset, published_at
+  AND (raw_topic, raw_partition, raw_offset, {{ sql.kafka_time('published_at') }}) NOT IN (
+    SELECT raw_topic, raw_partition, raw_offset, {{ sql.kafka_time('published_at') }}
     FROM bronze_trades
     WHERE ingested_at >= fromUnixTimestamp64Micro({since_us:Int64}, 'UTC'))
 SETTINGS insert_deduplicate = 0

@@ -13,5 +13,5 @@ FROM
 WHERE ingested_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
   AND ingested_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
 {% if key %}
-  AND exchange = '{{ key }}'
+  AND exchange = {{ key | literal }}
 {% endif %}

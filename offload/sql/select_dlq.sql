@@ -1,5 +1,6 @@
 -- cold.dlq_trades: the dead letters of dlq_trades_log that were refused in a window, each message and reason once.
 -- PREWHERE is applied before FINAL: the window's own rows only are merged.
+{% import '_macros.sql' as sql %}
 SELECT
     toValidUTF8(toString(t.reason)) AS reason,
     toValidUTF8(toString(t.field)) AS field,
@@ -19,7 +20,7 @@ SELECT
     toValidUTF8(toString(t.raw_topic)) AS raw_topic,
     toInt64(t.raw_partition) AS raw_partition,
     toInt64(t.raw_offset) AS raw_offset,
-    toDateTime64(t.published_at, 6, 'UTC') AS published_at,
+    toDateTime64({{ sql.kafka_time('t.published_at') }}, 6, 'UTC') AS published_at,
     toDateTime64(t.received_at, 6, 'UTC') AS received_at,
     toDateTime64(t.ingested_at, 6, 'UTC') AS ingested_at,
     toDateTime64(t.rejected_at, 6, 'UTC') AS rejected_at,

@@ -1,5 +1,6 @@
 -- cold.duplicate_trades: the rows of duplicate_trades that were seen in a window, each raw message once.
 -- PREWHERE is applied before FINAL: the window's own rows only are merged.
+{% import '_macros.sql' as sql %}
 SELECT
     toString(t.exchange) AS exchange,
     toString(t.symbol) AS symbol,
@@ -8,7 +9,7 @@ SELECT
     toString(t.raw_topic) AS raw_topic,
     toInt64(t.raw_partition) AS raw_partition,
     toInt64(t.raw_offset) AS raw_offset,
-    toDateTime64(t.published_at, 6, 'UTC') AS published_at,
+    toDateTime64({{ sql.kafka_time('t.published_at') }}, 6, 'UTC') AS published_at,
     toInt64(t.bronze_partition) AS bronze_partition,
     toInt64(t.bronze_offset) AS bronze_offset,
     toValidUTF8(t.insert_token) AS insert_token,

@@ -1,4 +1,5 @@
 -- cold.raw_trades: the rows of trades_raw that arrived in a window, redelivered messages included.
+{% import '_macros.sql' as sql %}
 SELECT
     toValidUTF8(t.exchange) AS exchange,
     toValidUTF8(t.symbol) AS symbol,
@@ -12,7 +13,7 @@ SELECT
     toString(t._topic) AS raw_topic,
     toInt64(t._partition) AS raw_partition,
     toInt64(t._offset) AS raw_offset,
-    toDateTime64(t.published_at, 6, 'UTC') AS published_at,
+    toDateTime64({{ sql.kafka_time('t.published_at') }}, 6, 'UTC') AS published_at,
     toDateTime64(t.received_at, 6, 'UTC') AS received_at,
     toDateTime64(t.ingested_at, 6, 'UTC') AS ingested_at
 FROM {{ hot }} AS t

@@ -1,5 +1,6 @@
 -- cold.silver_trades: the rows of silver_trades that were validated in a window.
 -- sequence may use all 64 bits, which a long cannot hold.
+{% import '_macros.sql' as sql %}
 SELECT
     toString(t.exchange) AS exchange,
     toString(t.symbol) AS symbol,
@@ -15,12 +16,12 @@ SELECT
     toString(t.raw_topic) AS raw_topic,
     toInt64(t.raw_partition) AS raw_partition,
     toInt64(t.raw_offset) AS raw_offset,
-    toDateTime64(t.published_at, 6, 'UTC') AS published_at,
+    toDateTime64({{ sql.kafka_time('t.published_at') }}, 6, 'UTC') AS published_at,
     toDateTime64(t.received_at, 6, 'UTC') AS received_at,
     toDateTime64(t.ingested_at, 6, 'UTC') AS ingested_at,
     toInt64(t.bronze_partition) AS bronze_partition,
     toInt64(t.bronze_offset) AS bronze_offset,
-    toDateTime64(t.bronze_published_at, 6, 'UTC') AS bronze_published_at,
+    toDateTime64({{ sql.kafka_time('t.bronze_published_at') }}, 6, 'UTC') AS bronze_published_at,
     t.insert_token AS insert_token,
     toString(t.rules_version) AS rules_version
 FROM {{ hot }} AS t

@@ -1,6 +1,7 @@
 -- Hot Silver rows of the day that the re-derivation does not concern: other exchanges, and what is not in Iceberg.
 -- Of an hour that was open when it was taken, that is what Iceberg does not have and no letter or duplicate tells of:
 -- a row that the re-derivation has taken out of Silver has left one of these.
+{% import '_macros.sql' as sql %}
 INSERT INTO silver_trades_staged
 SELECT *
 FROM silver_trades
@@ -14,10 +15,10 @@ WHERE timestamp >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
 {% endif %}
 {% if open_hours %}
        OR (toInt64(toUnixTimestamp(toStartOfHour(validated_at, 'UTC'))) IN ({{ open_hours | join(', ') }})
-           AND (raw_topic, raw_partition, raw_offset, published_at) NOT IN (
+           AND (raw_topic, raw_partition, raw_offset, {{ sql.kafka_time('published_at') }}) NOT IN (
 {% for table in ('silver_trades_staged', 'dlq_trades_log', 'duplicate_trades') %}
                {{ 'UNION ALL' if not loop.first }}
-               SELECT raw_topic, raw_partition, raw_offset, published_at
+               SELECT raw_topic, raw_partition, raw_offset, {{ sql.kafka_time('published_at') }}
                FROM {{ table }}
                WHERE exchange IN {keys:Array(String)}
 {% endfor %}

@@ -4,16 +4,16 @@ FROM
 (
 {{ source }}
 ) AS c
-WHERE (c.raw_topic, {{ cold_key }}) IN
+WHERE (c.raw_topic, {{ merge_key }}) IN
 (
-    SELECT raw_topic, {{ sorting_key }}
+    SELECT raw_topic, {{ merge_key }}
     FROM {{ hot }}
     WHERE {{ arrival }} < fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
        OR {{ arrival }} >= fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
 )
-AND (c.raw_topic, {{ cold_key }}) NOT IN
+AND (c.raw_topic, {{ merge_key }}) NOT IN
 (
-    SELECT raw_topic, {{ sorting_key }}
+    SELECT raw_topic, {{ merge_key }}
     FROM {{ hot }}
     WHERE {{ arrival }} >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
       AND {{ arrival }} < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')

@@ -1,5 +1,10 @@
 -- The rows of one trade in a hot table, under any name of its market.
-SELECT *{{ replaced }}
+{% import '_macros.sql' as sql %}
+SELECT *{% if without %} EXCEPT {{ without }}{% endif %} REPLACE (
+{% for column in kafka_times %}
+    {{ sql.kafka_time(column) }} AS {{ column }}{{ ',' if not loop.last }}
+{% endfor %}
+)
 FROM {{ table }}
 WHERE exchange = {exchange:String}
   AND {{ column }} IN {symbols:Array(String)}

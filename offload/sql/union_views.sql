@@ -1,4 +1,4 @@
--- The views of hot and cold rows, and what they read.
-SELECT name, as_select AS definition
+-- The views of hot and cold rows, and of which definition each is.
+SELECT name, comment
 FROM system.tables
 WHERE database = currentDatabase() AND engine = 'View' AND endsWith(name, '_all')

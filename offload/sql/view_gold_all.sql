@@ -2,7 +2,11 @@
 -- it) or, from the moment it leaves, in Iceberg. A candle to which a trade came after that is in neither: the hot states
 -- have the late trades only, so it is made of all its Silver trades. Which candles are late is a scalar, too.
 {% import '_left.sql' as left %}
+{% import '_candles.sql' as candles %}
 CREATE OR REPLACE VIEW {{ view }}
+(
+{{ candles.columns(exact=exact, hot=false) }}
+)
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 WITH
@@ -27,46 +31,56 @@ SELECT
     exchange,
     symbol,
     window_start,
-    candles.open AS open,
-    toDecimal128(candles.high, 18) AS high,
-    toDecimal128(candles.low, 18) AS low,
-    candles.close AS close,
-    toDecimal256(candles.volume, 18) AS volume,
-    toDecimal256(candles.quote_volume, 20) AS quote_volume,
-    toUInt64(candles.trade_count) AS trade_count
-FROM {{ hot }} AS candles
+{% for name, _, _ in candles.amounts %}
+    {{ name }},
+{% endfor %}
+    trade_count,
+    is_closed,
+    is_complete
+FROM {{ hot }}
 WHERE {{ partition }}(window_start) NOT IN (SELECT arrayJoin(gone.1))
 UNION ALL
 SELECT
-    toLowCardinality(cold.exchange) AS exchange,
-    toLowCardinality(cold.symbol) AS symbol,
-    CAST(cold.window_start, 'DateTime64(0, \'UTC\')') AS window_start,
-    cold.open AS open,
-    cold.high AS high,
-    cold.low AS low,
-    cold.close AS close,
-    toDecimal256(cold.volume, 18) AS volume,
-    toDecimal256(cold.quote_volume, 20) AS quote_volume,
-    toUInt64(cold.trade_count) AS trade_count
-FROM {{ source }} AS cold
-WHERE {{ partition }}(cold.window_start) IN (SELECT arrayJoin(gone.1))
-  AND (cold.exchange, cold.symbol, intDiv(toUnixTimestamp64Micro(cold.window_start), 1000000)) NOT IN
-      (SELECT candle.1, candle.2, candle.3 FROM (SELECT arrayJoin(late) AS candle))
-UNION ALL
-SELECT
-    exchange,
-    symbol,
-    {{ window_start }} AS window_start,
-    argMin(trades.price, (trades.timestamp, trades.sequence, trades.trade_id)) AS open,
-    max(trades.price) AS high,
-    min(trades.price) AS low,
-    argMax(trades.price, (trades.timestamp, trades.sequence, trades.trade_id)) AS close,
-    sum(toDecimal256(trades.quantity, 18)) AS volume,
-    sum(toDecimal256(trades.quote_volume, 20)) AS quote_volume,
-    count() AS trade_count
-FROM silver_trades_all AS trades
-WHERE timestamp >= fromUnixTimestamp64Micro(late_from * 1000000, 'UTC')
-  AND timestamp < fromUnixTimestamp64Micro(late_to * 1000000, 'UTC')
-  AND (toString(exchange), toString(symbol), intDiv(toUnixTimestamp64Micro(timestamp), {{ seconds }}000000) * {{ seconds }}) IN
-      (SELECT candle.1, candle.2, candle.3 FROM (SELECT arrayJoin(late) AS candle))
-GROUP BY exchange, symbol, window_start
+    candle.exchange AS exchange,
+    candle.symbol AS symbol,
+    candle.window_start AS window_start,
+    {{ candles.shown('candle', exact, candles.amounts) }}
+    candle.trade_count AS trade_count,
+    {{ candles.is_closed(seconds, 'gold_ohlcv_1m_state') }} AS is_closed,
+    {{ candles.is_complete(seconds, 'producer_gaps') }} AS is_complete
+FROM
+(
+    SELECT
+        cold.exchange AS exchange,
+        cold.symbol AS symbol,
+        CAST(cold.window_start, 'DateTime64(0, \'UTC\')') AS window_start,
+        cold.open AS open,
+        cold.high AS high,
+        cold.low AS low,
+        cold.close AS close,
+        toDecimal256(cold.volume, 18) AS volume,
+        toDecimal256(cold.quote_volume, 20) AS quote_volume,
+        toUInt64(cold.trade_count) AS trade_count
+    FROM {{ source }} AS cold
+    WHERE {{ partition }}(cold.window_start) IN (SELECT arrayJoin(gone.1))
+      AND (cold.exchange, cold.symbol, intDiv(toUnixTimestamp64Micro(cold.window_start), 1000000)) NOT IN
+          (SELECT candle.1, candle.2, candle.3 FROM (SELECT arrayJoin(late) AS candle))
+    UNION ALL
+    SELECT
+        toString(exchange) AS exchange,
+        toString(symbol) AS symbol,
+        {{ window_start }} AS window_start,
+        argMin(trades.price, (trades.timestamp, trades.sequence, trades.trade_id)) AS open,
+        max(trades.price) AS high,
+        min(trades.price) AS low,
+        argMax(trades.price, (trades.timestamp, trades.sequence, trades.trade_id)) AS close,
+        sum(toDecimal256(trades.quantity, 18)) AS volume,
+        sum(toDecimal256(trades.quote_volume, 20)) AS quote_volume,
+        count() AS trade_count
+    FROM silver_trades_all AS trades
+    WHERE timestamp >= fromUnixTimestamp64Micro(late_from * 1000000, 'UTC')
+      AND timestamp < fromUnixTimestamp64Micro(late_to * 1000000, 'UTC')
+      AND (toString(exchange), toString(symbol), intDiv(toUnixTimestamp64Micro(timestamp), {{ seconds }}000000) * {{ seconds }}) IN
+          (SELECT candle.1, candle.2, candle.3 FROM (SELECT arrayJoin(late) AS candle))
+    GROUP BY exchange, symbol, window_start
+) AS candle

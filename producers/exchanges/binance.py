@@ -19,20 +19,20 @@ from producers.exchanges.model import (
     ENDING,
     ERROR,
     UNRECOGNISED,
+    Answer,
     Control,
     Exchange,
     Parsed,
     Rate,
     Trade,
     Trades,
-    chunks,
+    refusal,
     total,
 )
 from producers.exchanges.rest import Pages, Rest, Span
-from producers.exchanges.tokens import ABSENT, elements, fields, text, token
+from producers.exchanges.tokens import ABSENT, counter, elements, fields, text, token
 
 _SIDE_OF_BUYER_IS_MAKER = {"true": "SELL", "false": "BUY"}
-_STREAMS_A_MESSAGE = 100
 _TRADES_A_PAGE = 500  # of COIN-M and USD-M; spot gives 1,000
 _COMBINED = b'{"stream":'
 _BOOK_TICKER_KEYS = frozenset(("u", "s", "b", "B", "a", "A"))
@@ -156,9 +156,18 @@ def _other(frame: bytes) -> Parsed:
         return Control("bookTicker")
     if keys >= _PARTIAL_DEPTH_KEYS:
         return Control("depth")
+    number = counter(message.get("id", ABSENT))
     if "error" in keys or keys == {"code", "msg"}:
-        return Control(ERROR)
-    return Control(ACK) if keys == {"result", "id"} else UNRECOGNISED
+        return refusal(_words(message.get("error", ABSENT)), None, number) if number is not None else Control(ERROR)
+    # A stream that does not exist is acknowledged as well, and stays silent.
+    return Control(ACK, Answer(None, number)) if keys == {"result", "id"} else UNRECOGNISED
+
+
+def _words(error: Raw) -> str:
+    if token(error)[:1] != "{":
+        return text(error)
+    said = fields(error)
+    return text(said.get("msg", ABSENT)) or token(error)
 
 
 def _array(raw: Raw) -> Parsed:
@@ -168,14 +177,10 @@ def _array(raw: Raw) -> Parsed:
     return Control(kind) if kind in _OTHER_EVENTS else UNRECOGNISED
 
 
-def subscribe(symbols: Sequence[str]) -> list[str]:
-    """SUBSCRIBE messages of the symbols' trade streams."""
-    return [
-        msgspec.json.encode(
-            {"method": "SUBSCRIBE", "params": [f"{symbol.lower()}@trade" for symbol in chunk], "id": number}
-        ).decode()
-        for number, chunk in enumerate(chunks(symbols, _STREAMS_A_MESSAGE), start=1)
-    ]
+def subscribe(symbols: Sequence[str], number: int) -> str:
+    """The SUBSCRIBE message of the symbols' trade streams."""
+    streams = [f"{symbol.lower()}@trade" for symbol in symbols]
+    return msgspec.json.encode({"method": "SUBSCRIBE", "params": streams, "id": number}).decode()
 
 
 class _RestTrade(msgspec.Struct, gc=False):

@@ -20,18 +20,19 @@ from producers.exchanges.model import (
     NO_TRADES,
     PONG,
     UNRECOGNISED,
+    Answer,
     Control,
     Exchange,
     Parsed,
     Rate,
     Trade,
     Trades,
-    chunks,
+    refusal,
     total,
     unreadable_element,
 )
 from producers.exchanges.rest import Pages, Rest, RestError, Span
-from producers.exchanges.tokens import ABSENT, elements, fields, text, token
+from producers.exchanges.tokens import ABSENT, counter, elements, fields, text, token
 
 PLACES = 10_000
 _SIDES = {"Buy": "BUY", "Sell": "SELL"}
@@ -51,7 +52,7 @@ _OTHER_TOPICS = frozenset(
         "tickers_lt",
     )
 )
-_OPERATIONS = {"subscribe": ACK, "unsubscribe": ACK, "ping": PONG, "pong": PONG}
+_OPERATIONS = {"unsubscribe": ACK, "ping": PONG, "pong": PONG}
 
 
 class _Frame(msgspec.Struct, gc=False):
@@ -59,6 +60,8 @@ class _Frame(msgspec.Struct, gc=False):
     data: Raw = ABSENT
     op: Raw = ABSENT
     success: Raw = ABSENT
+    ret_msg: Raw = ABSENT
+    req_id: Raw = ABSENT
 
 
 class _Element(msgspec.Struct, gc=False):
@@ -86,9 +89,14 @@ def parse(frame: bytes) -> Parsed:
         return Trades(records) if records else Control(NO_TRADES)
     if topic:
         return Control(topic) if topic in _OTHER_TOPICS else UNRECOGNISED
+    operation = text(message.op)
     if token(message.success) == "false":
+        if operation == "subscribe":
+            return refusal(text(message.ret_msg), None, counter(message.req_id))
         return Control(ERROR)
-    kind = _OPERATIONS.get(text(message.op))
+    if operation == "subscribe":
+        return Control(ACK, Answer(None, counter(message.req_id)))
+    kind = _OPERATIONS.get(operation)
     return Control(kind) if kind else UNRECOGNISED
 
 
@@ -129,12 +137,10 @@ def _sequence(seq: str, place: int) -> str:
     return str(int(seq) * PLACES + min(place, PLACES - 1))
 
 
-def subscribe(symbols: Sequence[str]) -> list[str]:
-    """Subscribe messages of the symbols' trades."""
-    return [
-        msgspec.json.encode({"op": "subscribe", "args": [f"publicTrade.{symbol}" for symbol in chunk]}).decode()
-        for chunk in chunks(symbols, _TOPICS_A_MESSAGE)
-    ]
+def subscribe(symbols: Sequence[str], number: int) -> str:
+    """The subscribe message of the symbols' trades; of one that is unknown, all are refused."""
+    topics = [f"publicTrade.{symbol}" for symbol in symbols]
+    return msgspec.json.encode({"req_id": str(number), "op": "subscribe", "args": topics}).decode()
 
 
 def _rest_trade(raw: Raw) -> Trade:
@@ -173,6 +179,7 @@ def _market(code: str, category: str, page: int) -> Exchange:
         url,
         parse,
         subscribe,
+        symbols_a_message=_TOPICS_A_MESSAGE,
         ping='{"op":"ping"}',
         connects=Rate(500, 300.0),
         ids_of=None,

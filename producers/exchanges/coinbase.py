@@ -14,28 +14,26 @@ from msgspec.json import Decoder
 
 from producers.exchanges.model import (
     ACK,
-    ERROR,
     HEARTBEAT,
     NO_TRADES,
     STATUS,
     UNRECOGNISED,
+    Answer,
     Control,
     Exchange,
     Parsed,
     Rate,
     Trade,
     Trades,
-    chunks,
+    refusal,
     total,
     unreadable_element,
 )
 from producers.exchanges.rest import Pages, Rest, Span
-from producers.exchanges.tokens import ABSENT, elements, text, token
+from producers.exchanges.tokens import ABSENT, elements, members, text, token
 
 _TAKER_OF_MAKER = {"BUY": "SELL", "SELL": "BUY"}
-_PRODUCTS_A_MESSAGE = 100
 _CHANNELS = {
-    "subscriptions": ACK,
     "heartbeats": HEARTBEAT,
     "status": STATUS,
     **{name: name for name in ("candles", "l2_data", "ticker", "ticker_batch")},
@@ -46,6 +44,8 @@ class _Frame(msgspec.Struct, gc=False):
     channel: Raw = ABSENT
     events: Raw = ABSENT
     type: Raw = ABSENT
+    message: Raw = ABSENT
+    reason: Raw = ABSENT
 
 
 class _Event(msgspec.Struct, gc=False):
@@ -77,9 +77,20 @@ def parse(frame: bytes) -> Parsed:
             _trade(element) for event in elements(message.events) for element in elements(_event.decode(event).trades)
         ]
         return Trades(records) if records else Control(NO_TRADES)
+    if channel == "subscriptions":
+        return Control(ACK, Answer(_subscribed(message.events)))
     if channel:
         return Control(_CHANNELS[channel]) if channel in _CHANNELS else UNRECOGNISED
-    return Control(ERROR) if text(message.type) == "error" else UNRECOGNISED
+    if text(message.type) != "error":
+        return UNRECOGNISED
+    return refusal(": ".join(part for part in (text(message.message), text(message.reason)) if part))
+
+
+def _subscribed(events: Raw) -> tuple[str, ...]:
+    """The products whose trades the connection has; each answer lists them all."""
+    none = Raw(b"[]")
+    channels = [members(members(event).get("subscriptions", ABSENT)) for event in elements(events or none)]
+    return tuple(text(product) for one in channels for product in elements(one.get("market_trades", none)))
 
 
 def _trade(raw: Raw) -> Trade:
@@ -101,14 +112,10 @@ def _trade(raw: Raw) -> Trade:
     )
 
 
-def subscribe(symbols: Sequence[str]) -> list[str]:
-    """Subscribe messages of the products' trades, and of heartbeats, without which a quiet feed is closed."""
-    messages: list[dict[str, object]] = [
-        {"type": "subscribe", "product_ids": list(chunk), "channel": "market_trades"}
-        for chunk in chunks(symbols, _PRODUCTS_A_MESSAGE)
-    ]
-    messages.append({"type": "subscribe", "channel": "heartbeats"})
-    return [msgspec.json.encode(message).decode() for message in messages]
+def subscribe(symbols: Sequence[str], number: int) -> str:  # noqa: ARG001  # Coinbase repeats no number
+    """The subscribe message of the products' trades; of one that is unknown, all are refused."""
+    message = {"type": "subscribe", "product_ids": list(symbols), "channel": "market_trades"}
+    return msgspec.json.encode(message).decode()
 
 
 class _RestTrade(msgspec.Struct, gc=False):
@@ -158,6 +165,8 @@ EXCHANGES = (
         "wss://advanced-trade-ws.coinbase.com",
         parse,
         subscribe,
+        # Without heartbeats a quiet feed is closed.
+        greeting=('{"type":"subscribe","channel":"heartbeats"}',),
         idle_timeout_s=30.0,
         connects=Rate(8, 1.0),
         # 10 public calls a second an IP.

@@ -20,27 +20,27 @@ from producers.exchanges.model import (
     PONG,
     STATUS,
     UNRECOGNISED,
+    Answer,
     Control,
     Exchange,
     Parsed,
     Rate,
     Trade,
     Trades,
-    chunks,
+    refusal,
     total,
     unreadable_element,
 )
 from producers.exchanges.rest import Pages, Rest, RestError, Span
-from producers.exchanges.tokens import ABSENT, elements, text, token
+from producers.exchanges.tokens import ABSENT, counter, elements, members, text, token
 
 _SIDES = {"buy": "BUY", "sell": "SELL"}
-_SYMBOLS_A_MESSAGE = 100
 _CHANNELS = {
     "heartbeat": HEARTBEAT,
     "status": STATUS,
     **{name: name for name in ("book", "instrument", "level3", "ohlc", "ticker")},
 }
-_METHODS = {"subscribe": ACK, "unsubscribe": ACK, "ping": PONG, "pong": PONG}
+_METHODS = {"unsubscribe": ACK, "ping": PONG, "pong": PONG}
 
 
 class _Frame(msgspec.Struct, gc=False):
@@ -49,6 +49,9 @@ class _Frame(msgspec.Struct, gc=False):
     method: Raw = ABSENT
     error: Raw = ABSENT
     success: Raw = ABSENT
+    symbol: Raw = ABSENT
+    result: Raw = ABSENT
+    req_id: Raw = ABSENT
 
 
 class _Element(msgspec.Struct, gc=False):
@@ -75,10 +78,22 @@ def parse(frame: bytes) -> Parsed:
         return Trades(records) if records else Control(NO_TRADES)
     if channel:
         return Control(_CHANNELS[channel]) if channel in _CHANNELS else UNRECOGNISED
+    method = text(message.method)
     if token(message.error) or token(message.success) == "false":
-        return Control(ERROR)
-    kind = _METHODS.get(text(message.method))
+        return _refusal(message) if method == "subscribe" else Control(ERROR)
+    if method == "subscribe":
+        return Control(ACK, Answer(_named(members(message.result).get("symbol", ABSENT)), counter(message.req_id)))
+    kind = _METHODS.get(method)
     return Control(kind) if kind else UNRECOGNISED
+
+
+def _refusal(message: _Frame) -> Control:
+    return refusal(text(message.error), _named(message.symbol), counter(message.req_id))
+
+
+def _named(symbol: Raw) -> tuple[str, ...] | None:
+    name = text(symbol)
+    return (name,) if name else None
 
 
 def _trade(raw: Raw) -> Trade:
@@ -100,14 +115,10 @@ def _trade(raw: Raw) -> Trade:
     )
 
 
-def subscribe(symbols: Sequence[str]) -> list[str]:
-    """Subscribe messages of the symbols' trades, the last 50 trades of each first."""
-    return [
-        msgspec.json.encode(
-            {"method": "subscribe", "params": {"channel": "trade", "symbol": list(chunk), "snapshot": True}}
-        ).decode()
-        for chunk in chunks(symbols, _SYMBOLS_A_MESSAGE)
-    ]
+def subscribe(symbols: Sequence[str], number: int) -> str:
+    """The subscribe message of the symbols' trades, the last 50 trades of each first."""
+    asked = {"channel": "trade", "symbol": list(symbols), "snapshot": True}
+    return msgspec.json.encode({"method": "subscribe", "params": asked, "req_id": number}).decode()
 
 
 _Answer = Decoder(dict[str, Raw])
@@ -149,7 +160,7 @@ EXCHANGES = (
         ping='{"method":"ping"}',
         idle_timeout_s=30.0,
         connects=Rate(150, 600.0),
-        ack_each_symbol=True,
+        answers_each_symbol=True,
         # Public calls: about one a second.
         rest=Rest(
             "https://api.kraken.com",

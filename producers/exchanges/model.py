@@ -48,10 +48,25 @@ class Trades(msgspec.Struct, frozen=True, gc=False):
     records: list[Trade]
 
 
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """To a subscribe message: which `symbols` it is about, in the exchange's own spelling; None: the whole message.
+
+    `number` is that of the message, where the exchange repeats it; `words` are the exchange's, of a refusal.
+    """
+
+    symbols: tuple[str, ...] | None = None
+    number: int | None = None
+    words: str = ""
+
+
 class Control(msgspec.Struct, frozen=True, gc=False):
-    """A known message that carries no trade: counted by `kind`, then dropped."""
+    """A known message that carries no trade: counted by `kind`, then dropped.
+
+    `answer`: an ACK or an ERROR that says how a subscription stands; None: it is about none.
+    """
 
     kind: str
+    answer: Answer | None = None
 
 
 class Unrecognised(msgspec.Struct, frozen=True, gc=False):
@@ -60,6 +75,12 @@ class Unrecognised(msgspec.Struct, frozen=True, gc=False):
 
 Parsed = Trades | Control | Unrecognised
 UNRECOGNISED = Unrecognised()
+
+
+def refusal(words: str, symbols: tuple[str, ...] | None = None, number: int | None = None) -> Control:
+    """An exchange's no to a subscribe message; that it has the subscription already is a yes."""
+    kind = ACK if "already subscribed" in words.lower() else ERROR
+    return Control(kind, Answer(symbols, number, words))
 
 
 def unreadable_element(payload: str) -> Trade:
@@ -96,8 +117,13 @@ class Exchange:
     code: str
     url: str
     parse: Callable[[bytes], Parsed]
-    #: Symbols in the exchange's own spelling to subscribe messages, in chunks that the exchange allows.
-    subscribe: Callable[[Sequence[str]], list[str]]
+    #: The message that subscribes to symbols, in the exchange's own spelling, and its number on this connection, which
+    #: the answer repeats where the exchange does that.
+    subscribe: Callable[[Sequence[str], int], str]
+    #: Symbols that one such message may carry.
+    symbols_a_message: int = 100
+    #: What is sent first on every connection.
+    greeting: tuple[str, ...] = ()
     #: Text message that keeps the connection alive; "" where protocol-level pings do.
     ping: str = ""
     ping_interval_s: float = 20.0
@@ -111,13 +137,18 @@ class Exchange:
     lifetime_s: float = 0.0
     #: New connections that the exchange allows.
     connects: Rate = Rate(1, 1.0)
-    #: A subscription is acknowledged symbol by symbol instead of message by message.
-    ack_each_symbol: bool = False
+    #: A subscribe message is answered symbol by symbol; else one unknown symbol refuses the whole message.
+    answers_each_symbol: bool = False
     #: Trade ids are numbers without holes, a symbol each; how many of them one trade stands for.
     ids_of: Callable[[Trade], int] | None = lambda _trade: 1
     rest: Rest | None = None
     #: REST requests that the exchange allows where `rest` does not say it.
     requests: Rate = Rate(1, 1.0)
+
+    def messages(self, symbols: Sequence[str]) -> list[str]:
+        """All that a new connection is sent to get these symbols' trades."""
+        asked = chunks(symbols, self.symbols_a_message)
+        return [*self.greeting, *(self.subscribe(chunk, number) for number, chunk in enumerate(asked, start=1))]
 
 
 def chunks(symbols: Sequence[str], size: int) -> list[Sequence[str]]:

@@ -19,21 +19,21 @@ from producers.exchanges.model import (
     PONG,
     STATUS,
     UNRECOGNISED,
+    Answer,
     Control,
     Exchange,
     Parsed,
     Rate,
     Trade,
     Trades,
-    chunks,
+    refusal,
     total,
     unreadable_element,
 )
 from producers.exchanges.rest import Pages, Rest, RestError, Span
-from producers.exchanges.tokens import ABSENT, elements, fields, text, token
+from producers.exchanges.tokens import ABSENT, counter, elements, fields, members, text, token
 
 _SIDES = {"buy": "BUY", "sell": "SELL"}
-_CHANNELS_A_MESSAGE = 100
 _TRADE_CHANNELS = frozenset(("trades", "trades-all"))
 _OTHER_CHANNELS = frozenset(
     (
@@ -62,10 +62,8 @@ _OTHER_CHANNELS = frozenset(
 )
 _CANDLES = ("candle", "index-candle", "mark-price-candle")
 _EVENTS = {
-    "subscribe": ACK,
     "unsubscribe": ACK,
     "login": ACK,
-    "error": ERROR,
     "notice": STATUS,
     "channel-conn-count": STATUS,
     "channel-conn-count-error": ERROR,
@@ -80,6 +78,8 @@ class _Frame(msgspec.Struct, gc=False):
     event: Raw = ABSENT
     arg: Raw = ABSENT
     data: Raw = ABSENT
+    id: Raw = ABSENT
+    msg: Raw = ABSENT
 
 
 class _Element(msgspec.Struct, gc=False):
@@ -105,13 +105,25 @@ def parse(frame: bytes) -> Parsed:
     message = _frame.decode(frame)
     event = text(message.event)
     if event:
-        return Control(_EVENTS[event]) if event in _EVENTS else UNRECOGNISED
+        return _said(message, event)
     channel = text(_argument.decode(message.arg).channel)
     if channel in _TRADE_CHANNELS:
         records = [_trade(element) for element in elements(message.data)]
         return Trades(records) if records else Control(NO_TRADES)
-    known = channel in _OTHER_CHANNELS or channel.startswith(_CANDLES)
-    return Control(channel) if known else UNRECOGNISED
+    if channel in _OTHER_CHANNELS:
+        return Control(channel)
+    # What follows the name is the candle's length, or anything at all: it is no label of a metric.
+    return next((Control(name) for name in _CANDLES if channel.startswith(name)), UNRECOGNISED)
+
+
+def _said(message: _Frame, event: str) -> Parsed:
+    if event == "subscribe":
+        instrument = text(members(message.arg).get("instId", ABSENT))
+        return Control(ACK, Answer((instrument,) if instrument else None, counter(message.id)))
+    if event == "error":
+        # Which instrument is meant is in the words.
+        return refusal(text(message.msg), None, counter(message.id))
+    return Control(_EVENTS[event]) if event in _EVENTS else UNRECOGNISED
 
 
 def _trade(raw: Raw) -> Trade:
@@ -133,14 +145,10 @@ def _trade(raw: Raw) -> Trade:
     )
 
 
-def subscribe(symbols: Sequence[str]) -> list[str]:
-    """Subscribe messages of the instruments' trades."""
-    return [
-        msgspec.json.encode(
-            {"op": "subscribe", "args": [{"channel": "trades", "instId": symbol} for symbol in chunk]}
-        ).decode()
-        for chunk in chunks(symbols, _CHANNELS_A_MESSAGE)
-    ]
+def subscribe(symbols: Sequence[str], number: int) -> str:
+    """The subscribe message of the instruments' trades."""
+    channels = [{"channel": "trades", "instId": symbol} for symbol in symbols]
+    return msgspec.json.encode({"id": str(number), "op": "subscribe", "args": channels}).decode()
 
 
 def _ids_of(trade: Trade) -> int:
@@ -181,7 +189,7 @@ EXCHANGES = (
         ping="ping",
         send_interval_s=0.35,
         connects=Rate(3, 1.0),
-        ack_each_symbol=True,
+        answers_each_symbol=True,
         ids_of=_ids_of,
         # 20 calls in 2 seconds an IP.
         rest=Rest(

@@ -51,3 +51,22 @@ def fields(message: Raw | bytes) -> dict[str, Raw]:
         msgspec.DecodeError: it is no object.
     """
     return _fields.decode(message)
+
+
+def members(raw: Raw) -> dict[str, Raw]:
+    """As `fields`; {} for what is no object, or not there.
+
+    Raises:
+        msgspec.DecodeError: it is broken JSON.
+    """
+    return fields(raw) if token(raw).lstrip()[:1] == "{" else {}
+
+
+def counter(raw: Raw) -> int | None:
+    """A whole number from 0 on, also one that is sent as a string; None for anything else.
+
+    Raises:
+        as `text`.
+    """
+    value = text(raw)
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else None

@@ -29,7 +29,7 @@ def _recording(text: str) -> tuple[str, Path]:
     return code, Path(path)
 
 
-def _walk(text: str) -> tuple[str, list[str]]:
+def _symbols(text: str) -> tuple[str, list[str]]:
     code, _, symbols = text.partition("=")
     if not symbols:
         raise argparse.ArgumentTypeError(f"{text!r}: give <exchange code>=<symbol>,<symbol>…")
@@ -48,7 +48,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
     parser.add_argument("--recording", type=_recording, action="append", default=[], metavar="CODE=FILE")
     parser.add_argument(
-        "--walk", type=_walk, action="append", default=[], metavar="CODE=SYMBOLS", help="trades made up, from now on"
+        "--walk", type=_symbols, action="append", default=[], metavar="CODE=SYMBOLS", help="trades made up, from now on"
     )
     parser.add_argument("--walk-rate", type=float, default=20.0, help="its trades a second (default 20)")
     parser.add_argument("--walk-hours", type=float, default=24.0, help="how long it goes on (default 24)")
@@ -56,6 +56,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--speed", type=_speed, default=1.0, help="times as fast as recorded, or max (default 1)")
     parser.add_argument("--wait-for-subscribers", action="store_true", help="play only while somebody is subscribed")
     parser.add_argument("--all-streams", action="store_true", help="send the other streams too, not only trades")
+    parser.add_argument(
+        "--refuse", type=_symbols, action="append", default=[], metavar="CODE=SYMBOLS", help="symbols it does not have"
+    )
     parser.add_argument("--faults", type=int, metavar="SEED", help="suffer an exchange's faults; 0: a new seed")
     parser.add_argument("--faults-every", type=int, default=500, metavar="N", help="frames of trades to a fault")
     parser.add_argument("--state", type=Path, help="file that gets host:port once clients can connect")
@@ -85,6 +88,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
         wait_for_subscribers=arguments.wait_for_subscribers,
         all_streams=arguments.all_streams,
         plan=_plan(arguments),
+        refused={code: frozenset(symbols) for code, symbols in arguments.refuse},
     )
     port = await simulator.start(arguments.port)
     stop = asyncio.Event()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
@@ -41,6 +41,7 @@ class Simulator:
         wait_for_subscribers: bool = False,
         all_streams: bool = False,
         plan: Plan | None = None,
+        refused: Mapping[str, Set[str]] | None = None,
     ) -> None:
         """Nothing is served yet.
 
@@ -50,6 +51,7 @@ class Simulator:
             wait_for_subscribers: play only while somebody is subscribed.
             all_streams: send the recording's other streams too, not only trades.
             plan: of faults.
+            refused: exchange code to symbols that the exchange does not have; they may change meanwhile.
 
         Raises:
             UnknownExchangeError: no module for a code.
@@ -65,6 +67,7 @@ class Simulator:
             )
             for code, source in recordings.items()
         }
+        self._refused = refused or {}
         self._server: Server | None = None
         self._playing: list[asyncio.Task[None]] = []
 
@@ -126,14 +129,18 @@ class Simulator:
             return connection.respond(HTTPStatus.NOT_FOUND, f"nothing at {request.path}; there is /status, {known}\n")
         prefix = f"/{code}/rest/"
         if request.path.startswith(prefix):
-            return _rest(connection, self._players[code], code, request.path.removeprefix(prefix[:-1]), request.headers)
+            target = request.path.removeprefix(prefix[:-1])
+            asked = {value for values in parse_qs(urlsplit(target).query).values() for value in values}
+            if asked & self._refused.get(code, frozenset()):
+                return connection.respond(HTTPStatus.BAD_REQUEST, '{"code":-1121,"msg":"Invalid symbol."}')
+            return _rest(connection, self._players[code], code, target, request.headers)
         return None
 
     async def _connected(self, socket: ServerConnection) -> None:
         url = urlsplit(socket.request.path if socket.request is not None else "")
         code = _code(url.path)
         player = self._players[code]
-        subscriber = Subscriber(socket, VENUES[code]())
+        subscriber = Subscriber(socket, VENUES[code](self._refused.get(code, frozenset())))
         beating: asyncio.Task[None] | None = None
         try:
             opened = subscriber.venue.open(url.path.removeprefix(f"/{code}"), parse_qs(url.query))

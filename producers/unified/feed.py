@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,9 +21,10 @@ from producers.exchanges.rest import RestError, Span
 from producers.guard import Guard, VenueUnavailableError
 from producers.lane import LiveReport
 from producers.renewal import Renewal
+from producers.standings import Standing, State
 from producers.unified.polling import Polling
 from producers.unified.stream import Feeding, Stream
-from producers.unified.trades import RestTrades
+from producers.unified.trades import UNFORESEEN, RestTrades
 from producers.unified.venue import class_of, make
 
 #: ccxt does not say when an exchange cuts a connection off; those that do so allow a day.
@@ -55,7 +56,7 @@ def exchange_named(name: str) -> Exchange | None:
         name,
         "",
         lambda _frame: UNRECOGNISED,
-        lambda _symbols: [],
+        lambda _symbols, _number: "",
         connects=Rate(5, 5.0),
         lifetime_s=_LIFETIME_S,
         ids_of=None,
@@ -118,13 +119,15 @@ class UnifiedFeed:
             report.renewals += 1
             metrics.RENEWALS.labels(exchange.code).inc()
 
-        feeding = Feeding(exchange, symbols, limits, report, self._accept, self._lost, self._resumed)
+        self._feeding = feeding = Feeding(exchange, [*symbols], limits, report, self._accept, self._lost, self._resumed)
+        #: What the market list does not have, and in which words that is said.
+        self._unlisted: dict[str, str] = {}
         #: Asked over REST, for as long as the feed lives; streams are instances of their own.
         self._venue = another()
         self._rest = RestTrades(exchange.code, self._venue, guard)
         # Where a rate limit is given, that is the pace.
         pause_s = max(_POLL_S, self._venue.rateLimit / 1_000) if limits.requests is None else _LEAST_POLL_S
-        self._source: Renewal | Polling = (
+        self._source: Renewal[Stream] | Polling = (
             Renewal(stream, renewed) if self._venue.has.get("watchTrades") else Polling(self._rest, feeding, pause_s)
         )
         self._log = _log.bind(exchange=exchange.code)
@@ -168,6 +171,17 @@ class UnifiedFeed:
         """ccxt's unified ones."""
         return self._symbols
 
+    def standings(self) -> dict[str, Standing]:
+        """How each symbol stands."""
+        source = self._source.current if isinstance(self._source, Renewal) else self._source
+        listed = source.standings() if source is not None else {}
+        missing = {symbol: Standing(State.REFUSED, words) for symbol, words in self._unlisted.items()}
+        unknown = dict.fromkeys(self._symbols, Standing(State.SUBSCRIBING))
+        return unknown | listed | missing
+
+    def unknown(self, symbol: str, words: str) -> None:
+        """As `Lane.unknown`; ccxt tells of a symbol that is refused by itself."""
+
     def renew(self) -> None:
         """Replace the connections as before their end of life, unless that was done just now."""
         if isinstance(self._source, Renewal):
@@ -177,13 +191,31 @@ class UnifiedFeed:
         """Until `stop` is set.
 
         Raises:
-            UnknownSymbolError: the exchange has no such market.
+            UnknownSymbolError: the exchange has none of these markets; one that is missing stops nobody else, and is
+                looked for again.
             PublishError: from `take`: the publisher cannot go on.
         """
         again = retrying(_REST_FAILURES, self._limits.back_off_s, stop, self._log, "asking for markets again")
         await again(self._load)
-        if not stop.is_set():
+        if stop.is_set():
+            return
+        if not self._feeding.symbols:
+            raise UnknownSymbolError("; ".join(self._unlisted.values()))
+        looking = asyncio.ensure_future(self._look_for_unlisted())
+        try:
             await self._source.run(stop)
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+
+    async def _look_for_unlisted(self) -> None:
+        """What the list lacks may be listed later; a list that was given stays as it is."""
+        while self._unlisted and self._markets is None:
+            await asyncio.sleep(self._limits.refused_s)
+            try:
+                await self._load()
+            except _REST_FAILURES as error:
+                self._log.warning("markets not asked for", error=str(error) or type(error).__name__)
 
     async def _load(self) -> None:
         try:
@@ -191,19 +223,26 @@ class UnifiedFeed:
                 self._venue.set_markets([*self._markets])
             else:
                 async with self._guard.requesting():
-                    await self._venue.load_markets()
-        except ccxt.BaseError as error:
+                    await self._venue.load_markets(reload=True)
+        except (ccxt.BaseError, *UNFORESEEN) as error:
             raise RestError(f"{type(error).__name__}: {error}") from error
         known = self._venue.markets
-        for symbol in self._symbols:
-            if symbol not in known:
-                near = difflib.get_close_matches(symbol, known, 3, 0.4)
-                raise UnknownSymbolError(
-                    f"{self._exchange.code} has no market {symbol!r}; use ccxt's unified symbols"
-                    f" (like {', '.join(near or [*known][:3])})"
-                )
+        before = {*self._unlisted}
+        self._unlisted = {symbol: self._no_market(symbol, known) for symbol in self._symbols if symbol not in known}
+        for symbol in self._unlisted.keys() - before:
+            self._log.error("symbol refused", symbol=symbol, words=self._unlisted[symbol])
+        self._feeding.symbols[:] = [symbol for symbol in self._symbols if symbol in known]
+        if isinstance(self._source, Polling):
+            self._source.watch(self._feeding.symbols)
         # A large exchange's list takes tens of MB.
-        self._venue.set_markets([known[symbol] for symbol in self._symbols])
+        self._venue.set_markets([known[symbol] for symbol in self._feeding.symbols])
+
+    def _no_market(self, symbol: str, known: Collection[str]) -> str:
+        near = difflib.get_close_matches(symbol, known, 3, 0.4)
+        return (
+            f"{self._exchange.code} has no market {symbol!r}; use ccxt's unified symbols"
+            f" (like {', '.join(near or [*known][:3])})"
+        )
 
     async def _accept(self, frame: bytes, parsed: Parsed) -> None:
         if isinstance(parsed, Trades):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ import structlog
 from producers import metrics
 from producers.backoff import retrying
 from producers.connection import Limits
-from producers.exchanges.model import Exchange, Parsed
+from producers.exchanges.model import Exchange, Parsed, Trades
 from producers.exchanges.rest import RestError
 from producers.lane import LiveReport
+from producers.standings import Standing, Standings, State
+from producers.subscriptions import named_in
 
 #: Silence that is normal on quiet symbols of an exchange that nobody here knows.
 _IDLE_S = 300.0
@@ -29,7 +32,8 @@ class Feeding:
     """What a feed's streams share."""
 
     exchange: Exchange
-    symbols: Sequence[str]
+    #: Those that the exchange lists; a stream that was begun with others is old.
+    symbols: list[str]
     limits: Limits
     report: LiveReport
     take: Callable[[bytes, Parsed], Awaitable[None]]
@@ -45,6 +49,8 @@ class Stream:
         """`venue` from `producers.unified.venue.make`, with its markets: this stream's alone. Starts at once."""
         self.ready = asyncio.Event()
         self._venue, self._feeding = venue, feeding
+        self._symbols = [*feeding.symbols]
+        self._standings = Standings(self._symbols, feeding.limits.silent_s)
         venue.told = self
         limits, exchange = feeding.limits, feeding.exchange
         lifetime_s = exchange.lifetime_s if limits.lifetime_s is None else limits.lifetime_s
@@ -59,8 +65,12 @@ class Stream:
 
     @property
     def is_old(self) -> bool:
-        """A connection of it is of the age at which exchanges cut them off."""
-        return self._age_s > self._renew_after_s
+        """A connection of it is of the age at which exchanges cut them off, or there are other symbols to watch."""
+        return self._age_s > self._renew_after_s or self._symbols != self._feeding.symbols
+
+    def standings(self) -> dict[str, Standing]:
+        """How each symbol stands."""
+        return self._standings.now(time.monotonic())
 
     def age(self) -> None:
         """Have it replaced, unless it is younger than what makes a symbol quiet."""
@@ -90,7 +100,17 @@ class Stream:
         self._log.warning("connection lost", cause=cause, error=detail)
         if was_open:
             # ccxt does not tell which symbols it carried.
-            self._fails(self._feeding.symbols)
+            self._fails(self._symbols)
+
+    def rejected(self, error: object) -> None:
+        """The exchange said no: perhaps to a symbol, whose watcher ccxt may have left waiting."""
+        refused = [symbol for symbol in self._symbols if self._is_refusal(error, symbol)]
+        if not isinstance(error, Exception) or not refused:
+            return
+        for symbol in refused:
+            self._standings.refused(symbol, str(error))
+            for client in [*(self._venue.clients or {}).values()]:
+                client.let_go(self._names(symbol), error)
 
     @property
     def _open(self) -> list[Any]:
@@ -103,7 +123,7 @@ class Stream:
     async def _run(self) -> None:
         taking = asyncio.ensure_future(self._take_all())
         others = [
-            *map(asyncio.ensure_future, map(self._watch_for_ever, self._feeding.symbols)),
+            *map(asyncio.ensure_future, map(self._watch_for_ever, self._symbols)),
             asyncio.ensure_future(self._watch_dog()),
             asyncio.ensure_future(self._end.wait()),
         ]
@@ -125,7 +145,10 @@ class Stream:
 
     async def _take_all(self) -> None:
         while (arrived := await self._venue.next_frame()) is not None:
-            await self._feeding.take(*arrived)
+            frame, parsed = arrived
+            if isinstance(parsed, Trades):
+                self._standings.observe(parsed.records)
+            await self._feeding.take(frame, parsed)
 
     async def _watch_for_ever(self, symbol: str) -> None:
         log = self._log.bind(symbol=symbol)
@@ -134,6 +157,10 @@ class Stream:
             await retrying((RestError,), self._feeding.limits.back_off_s, self._end, log, "watching again")(
                 self._watch, symbol
             )
+            if self._standings.state(symbol) is State.REFUSED:
+                # It may be listed later; asked often, some classes of ccxt fail every other symbol with it.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._end.wait(), self._feeding.limits.refused_s)
 
     async def _watch(self, symbol: str) -> None:
         """`watch_trades` from one loss of it to the next; raises only where it never became healthy."""
@@ -152,15 +179,30 @@ class Stream:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            self._log.warning("not watched", symbol=symbol, error=str(error) or type(error).__name__)
+            words = str(error) or type(error).__name__
+            self._log.warning("not watched", symbol=symbol, error=words)
             if symbol in self._flowing:
                 self._fails([symbol])
             self._since_s.pop(symbol, None)
             self.ready.clear()
+            if self._is_refusal(error, symbol):
+                self._standings.refused(symbol, words)
+                self._look()
+                return
+            self._standings.unanswered(symbol, f"not watched: {words}")
             if not healthy or time.monotonic() - started < self._feeding.limits.healthy_after_s:
                 raise RestError(str(error)) from error
 
+    def _is_refusal(self, error: object, symbol: str) -> bool:
+        """Whether the exchange says no to this symbol; ccxt often fails all of them with the words about one."""
+        return isinstance(error, ccxt.ExchangeError) and bool(named_in(str(error), self._names(symbol)))
+
+    def _names(self, symbol: str) -> list[str]:
+        """ccxt's, and the exchange's own."""
+        return [symbol, str(self._venue.markets.get(symbol, {}).get("id") or symbol)]
+
     def _fails(self, symbols: Sequence[str]) -> None:
+        self._standings.lost(symbols)
         self._flowing.difference_update(symbols)
         self.ready.clear()
         self._feeding.lost(symbols)
@@ -171,9 +213,12 @@ class Stream:
             return
         ready_s = self._feeding.limits.ready_s
         now_s, is_settled = time.monotonic(), self._age_s > ready_s
-        quiet = [symbol for symbol in self._feeding.symbols if symbol not in self._flowing]
-        if all(is_settled and now_s - self._since_s.get(symbol, now_s) > ready_s for symbol in quiet):
+        wanted = [symbol for symbol in self._symbols if self._standings.state(symbol) is not State.REFUSED]
+        quiet = [symbol for symbol in wanted if symbol not in self._flowing]
+        if wanted and all(is_settled and now_s - self._since_s.get(symbol, now_s) > ready_s for symbol in quiet):
             self.ready.set()
+            for symbol in quiet:
+                self._standings.acknowledged(symbol, now_s)
             self._feeding.resumed(quiet)
 
     async def _watch_dog(self) -> None:

@@ -16,6 +16,8 @@ from producers.exchanges.rest import RestError
 from producers.guard import Guard
 from producers.rest import BACK_OFF_S, TRIES, retry_after_s
 
+#: What a class of ccxt makes of an answer whose shape it does not know.
+UNFORESEEN = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 _PAGES = 100
 _REMEMBERED = 5_000
 #: Trade id to time and price.
@@ -122,8 +124,7 @@ class RestTrades:
         except BaseError as error:
             metrics.REST_REQUESTS.labels(self._code, type(error).__name__).inc()
             raise RestError(f"{type(error).__name__}: {error}") from error
-        # A class of ccxt that does not know an answer's shape.
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except UNFORESEEN as error:
             metrics.REST_REQUESTS.labels(self._code, "unreadable").inc()
             raise RestError(f"unreadable answer ({error!r})") from error
         metrics.REST_REQUESTS.labels(self._code, "200").inc()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -12,17 +13,24 @@ from urllib.parse import urlsplit
 
 import ccxt.async_support
 import ccxt.pro
+from aiohttp import WSMsgType
 from ccxt import BaseError
 from ccxt.async_support.base.ws.client import Client
 from ccxt.async_support.base.ws.functions import is_json_encoded_object
 
+from producers.bounded import TooLargeError, bounded_session, decompressed
 from producers.exchanges.model import ERROR, UNRECOGNISED, Control, Parsed, Trade, Trades
 from producers.guard import Guard
+from producers.subscriptions import named_in
 from producers.unified import verbatim
 
 OTHER = "other"
 _SIDES = {"buy": "BUY", "sell": "SELL"}
 _READ_AHEAD = 64
+_READ_AHEAD_BYTES = 32 * 2**20
+#: As large as a frame that is not packed may be (ccxt's `max_msg_size`).
+_FRAME_BYTES = 10 * 2**20
+_GZIP, _DEFLATE = 16 + zlib.MAX_WBITS, -zlib.MAX_WBITS
 _ANSWERS = 8
 _LONGEST_TURN_MS = 300_000
 #: ccxt keeps the newest trades of each symbol; nobody looks at them here.
@@ -40,6 +48,9 @@ class Told(Protocol):
     def closed(self, cause: str, detail: str, *, was_open: bool) -> None:
         """One was lost or could not be opened: what kind of loss, and in which words."""
 
+    def rejected(self, error: object) -> None:
+        """The exchange said no to something; ccxt does not always tell whoever waits for it."""
+
 
 class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
     """ccxt's connection; `venue` is set as soon as it is made."""
@@ -48,6 +59,18 @@ class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
     #: On the monotonic clock; 0: it was never open.
     opened_s = 0.0
     received_s = 0.0
+
+    def handle_message(self, message: Any) -> None:
+        """A message, unpacked within a bound; ccxt unpacks whatever comes, and what is damaged ends its reading."""
+        if message.type is not WSMsgType.BINARY or not (self.gunzip or self.inflate):
+            super().handle_message(message)
+            return
+        try:
+            data = decompressed(message.data, _GZIP if self.gunzip else _DEFLATE, _FRAME_BYTES)
+        except (TooLargeError, zlib.error):
+            self.venue.put(message.data, UNRECOGNISED)
+            return
+        self.handle_text_or_binary_message(data)
 
     def handle_text_or_binary_message(self, data: str | bytes) -> None:
         """A frame: decoded with its digits, handled by ccxt, and passed on with the trades it brought."""
@@ -66,6 +89,19 @@ class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
         self.opened_s = self.received_s = time.monotonic()
         self.venue.told.opened()
         return connection
+
+    def reject(self, result: Any, message_hash: str | None = None) -> Any:
+        """Fail those who wait for a message (ccxt's signature), or for any."""
+        answer = super().reject(result, message_hash)
+        self.venue.told.rejected(result)
+        return answer
+
+    def let_go(self, names: Sequence[str], error: Exception) -> None:
+        """Fail those who wait for a symbol of these names, and forget that it was subscribed to."""
+        for key in [key for key in self.subscriptions if named_in(str(key), names)]:
+            del self.subscriptions[key]
+        for key in [key for key in self.futures if named_in(str(key), names)]:
+            super().reject(error, key)
 
     def on_error(self, error: Exception) -> None:
         """It could not be opened, or was given up."""
@@ -108,6 +144,9 @@ class VenueMixin:
 
     guard: Guard
     open_s: float
+    session: Any
+    tcp_connector: Any
+    aiohttp_trust_env: bool
     #: Whoever has it connect sets this before.
     told: Told
 
@@ -115,12 +154,22 @@ class VenueMixin:
         """After `__init__`, which is ccxt's."""
         self.guard, self.open_s = guard, open_s
         self.frames: deque[Frame] = deque()
+        self._ahead_bytes = 0
         self.arrived = asyncio.Event()
         self._taken_out = asyncio.Event()
         self._taken: list[dict[str, Any]] | None = None
         self._answers: deque[tuple[object, str]] = deque(maxlen=_ANSWERS)
         self.trades = _Taps(self._take)
         self.on_json_response = self._decode_answer
+
+    def open(self, lazy: bool = False) -> None:  # ccxt's signature
+        """As ccxt's, with a session whose answers are bounded and that follows no redirect."""
+        fresh = self.session is None
+        super().open(lazy)  # type: ignore[misc]
+        if fresh:
+            # It never connected; its connector goes on in ours.
+            self.session.detach()
+            self.session = bounded_session(connector=self.tcp_connector, trust_env=self.aiohttp_trust_env)
 
     def client(self, url: str) -> Any:
         """The connection to an URL, ours instead of ccxt's: it offers no other way to exchange its class."""
@@ -160,8 +209,8 @@ class VenueMixin:
         return b"", [_trade(one, None) for one in trades]
 
     async def room(self) -> None:
-        """Until the frames read ahead are few."""
-        while len(self.frames) >= _READ_AHEAD:
+        """Until the frames read ahead are few, and small."""
+        while len(self.frames) >= _READ_AHEAD or self._ahead_bytes >= _READ_AHEAD_BYTES:
             self._taken_out.clear()
             await self._taken_out.wait()
 
@@ -171,7 +220,9 @@ class VenueMixin:
             self.arrived.clear()
             await self.arrived.wait()
         self._taken_out.set()
-        return self.frames.popleft()
+        frame = self.frames.popleft()
+        self._ahead_bytes -= 0 if frame is None else len(frame[0])
+        return frame
 
     def _take(self, trade: dict[str, Any]) -> None:
         if self._taken is None:
@@ -189,6 +240,7 @@ class VenueMixin:
     def put(self, frame: bytes, parsed: Parsed) -> None:
         """Another frame for `next_frame`."""
         self.frames.append((frame, parsed))
+        self._ahead_bytes += len(frame)
         self.arrived.set()
 
     def end(self) -> None:

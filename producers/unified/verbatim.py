@@ -16,9 +16,12 @@ def decode(text: str) -> object:
     """As ccxt expects it, but a number with a point or an exponent is its text: a float would lose digits.
 
     Raises:
-        ValueError: it is not JSON.
+        ValueError: it is not JSON, or nested deeper than any exchange's.
     """
-    return json.loads(text, parse_float=str, parse_constant=_refuse)
+    try:
+        return json.loads(text, parse_float=str, parse_constant=_refuse)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
 
 
 def _refuse(name: str) -> NoReturn:

@@ -1,5 +1,5 @@
 -- Which of the ids Silver holds of one market in a span of time (µs), less those of one insert.
 SELECT DISTINCT trade_id FROM silver_trades
-WHERE exchange = %(exchange)s AND symbol = %(symbol)s AND insert_token != %(token)s
-  AND timestamp BETWEEN fromUnixTimestamp64Micro(%(earliest)s, 'UTC') AND fromUnixTimestamp64Micro(%(latest)s, 'UTC')
-  AND trade_id IN %(ids)s
+WHERE exchange = {exchange:String} AND symbol = {symbol:String} AND insert_token != {token:String}
+  AND timestamp BETWEEN fromUnixTimestamp64Micro({earliest:Int64}, 'UTC') AND fromUnixTimestamp64Micro({latest:Int64}, 'UTC')
+  AND trade_id IN {ids:Array(String)}

@@ -1,6 +1,6 @@
 """Invariants 2, 3 and 8 under faults: whatever is killed whenever, each trade counts once and every candle is true.
 
-`CHAOS_KILLS` and `CHAOS_SEED` make it longer and repeat a run: `make chaos`.
+`CHAOS_KILLS` makes it longer, `CHAOS_SEEDS` repeats runs: `make chaos`, `make chaos-seeds`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from tests.stack.compare import gold_candles, silver_set, true_set
 from tests.stack.conftest import Medallion
 
 KILLS = int(os.environ.get("CHAOS_KILLS", "100"))
-SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(2**32))
+SEEDS = [int(seed) for seed in os.environ.get("CHAOS_SEEDS", "").split(",") if seed] or [
+    random.SystemRandom().randrange(2**32)
+]
 RECORDINGS = {
     "binance_spot_trades.jsonl.gz": "binance",
     "binance_usdm_trades.jsonl.gz": "binance_usdm",
@@ -34,25 +36,29 @@ SETTINGS = {"MEDALLION_BRONZE_SHARDS": "4", "MEDALLION_SILVER_SESSION_TIMEOUT_MS
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240 + 15 * KILLS)]
 
 
+# A random seed in a test's name would differ from process to process of a parallel run.
+@pytest.mark.parametrize("number", range(len(SEEDS)))
 @pytest.mark.parametrize("broker", ["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
 def test_silver_and_every_candle_are_true_after_a_storm(
     broker: str,
+    number: int,
     tmp_path: Path,
     medallion: Medallion,
     shared_data: Path,
     capsys: pytest.CaptureFixture[str],
     request: pytest.FixtureRequest,
 ) -> None:
+    seed = SEEDS[number]
     if broker == "kafka":
         request.getfixturevalue("kafka")
     with capsys.disabled():
-        print(f"\nstorm on {broker}: seed {SEED}, {KILLS} kills …", flush=True)  # noqa: T201
+        print(f"\nstorm on {broker}: seed {seed}, {KILLS} kills …", flush=True)  # noqa: T201
     folder = tmp_path / "stack"
     medallion("up", "--broker", broker, "--workers", "2", "--data-dir", folder, "--detach", settings=SETTINGS)
     try:
         recordings = {shared_data / "ws" / name: exchange for name, exchange in RECORDINGS.items()}
-        feed = Feed(folder, chunks(recordings, 3 * KILLS, tmp_path), SEED)
-        storm = Storm(folder, SEED)
+        feed = Feed(folder, chunks(recordings, 3 * KILLS, tmp_path), seed)
+        storm = Storm(folder, seed)
         feed.start(KILLS * LONGEST_PAUSE_S / 2)
         storm.rage(KILLS)
         feed.finish()
@@ -61,10 +67,10 @@ def test_silver_and_every_candle_are_true_after_a_storm(
         names = [name.split(".")[0] for name in RECORDINGS]
         expected = pl.concat([truth.trades(shared_data / "expected" / f"{name}.trades.csv.gz") for name in names])
         silver = silver_set(medallion, folder)
-        assert len(silver) == len(set(silver)), f"seed {SEED}: a trade is in Silver twice"
-        assert set(silver) == true_set(expected), f"seed {SEED}"
+        assert len(silver) == len(set(silver)), f"seed {seed}: a trade is in Silver twice"
+        assert set(silver) == true_set(expected), f"seed {seed}"
         for frame in truth.FRAMES:
-            assert gold_candles(medallion, folder, frame) == truth.candles(expected, frame), f"seed {SEED}: {frame}"
+            assert gold_candles(medallion, folder, frame) == truth.candles(expected, frame), f"seed {seed}: {frame}"
         medallion("lineage", "verify", "--data-dir", folder)
         with capsys.disabled():
             print(  # noqa: T201

@@ -48,7 +48,9 @@ def expected(recording: Path) -> pl.DataFrame:
 
 def candles(running: Running) -> dict[tuple[str, str, str], dict[str, str]]:
     cells = ", ".join(f"toString({cell}) AS {cell}" for cell in truth.CELLS)
-    found = running.query(f"SELECT exchange, symbol, toString(window_start) AS window, {cells} FROM gold_ohlcv_1m")
+    found = running.query(
+        f"SELECT exchange, symbol, toString(window_start) AS window, {cells} FROM gold_ohlcv_1m_exact"
+    )
     return {
         (row["exchange"], row["symbol"], row["window"]): {cell: truth.text(row[cell]) for cell in truth.CELLS}
         for row in found

@@ -67,7 +67,7 @@ def assert_gold_is(running: Running, trades: pl.DataFrame) -> None:
     found = running.query(
         " UNION ALL ".join(
             f"SELECT '{frame}' AS frame, toString(exchange) AS exchange, toString(symbol) AS symbol, "
-            f"toString(window_start) AS window, {cells} FROM gold_ohlcv_{frame}"
+            f"toString(window_start) AS window, {cells} FROM gold_ohlcv_{frame}_exact"
             for frame in FRAMES
         )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -11,10 +12,10 @@ import pytest
 import yaml
 
 from config.market_lists import MarketListError, markets_of
-from config.registry import DELISTED, HALTED, Entry, RegistryError, SymbolRegistry, SymbolsFile
+from config.registry import DELISTED, HALTED, RegistryError, SymbolRegistry, SymbolsFile
 from config.symbols_build import markets_to_symbols, render
 from config.symbols_check import ERROR, WARNING, findings
-from config.symbols_update import update
+from config.symbols_update import LEFT_OUT, update
 from tests.producers import market_lists
 
 TODAY = date(2026, 11, 21)
@@ -44,13 +45,14 @@ SPOT = market_lists.binance(
 
 
 def test_an_exchange_s_own_market_list_through_ccxt() -> None:
-    entries = markets_to_symbols("binance", asked("binanceus", {"/api/v3/exchangeInfo": SPOT}), halted=True)
-    assert {name: (entry["canonical"], entry["kind"], entry["status"]) for name, entry in entries.items()} == {
+    listed = markets_to_symbols("binance", asked("binanceus", {"/api/v3/exchangeInfo": SPOT}), halted=True)
+    entries = listed.entries
+    assert {name: (entry.canonical, entry.kind, entry.status) for name, entry in entries.items()} == {
         "BTCUSDT": ("BTCUSDT", "spot", "active"),
         "OLDUSDT": ("OLDUSDT", "spot", "halted"),
         "SHIBUSDT": ("SHIBUSDT", "spot", "active"),
     }
-    shib = Entry.model_validate(entries["SHIBUSDT"])
+    shib = entries["SHIBUSDT"]
     assert (shib.tick, shib.lot, shib.quantity_min, shib.notional_min, shib.quantity_max) == (
         Decimal("0.00000001"), Decimal(1), Decimal(1), Decimal(5), Decimal("46116860414.00"),
     )  # fmt: skip
@@ -99,8 +101,8 @@ def test_an_exchange_s_own_market_list_through_ccxt() -> None:
 def test_names_kinds_and_steps_of_each_venue(
     code: str, name: str, answers: dict[str, object], expected: dict[str, tuple[str, str, str]]
 ) -> None:
-    entries = markets_to_symbols(code, asked(name, answers))
-    got = {symbol: (entry["canonical"], entry["kind"], Decimal(entry["tick"])) for symbol, entry in entries.items()}
+    entries = markets_to_symbols(code, asked(name, answers)).entries
+    got = {symbol: (entry.canonical, entry.kind, entry.tick) for symbol, entry in entries.items()}
     assert got == {symbol: (canonical, kind, Decimal(tick)) for symbol, (canonical, kind, tick) in expected.items()}
 
 
@@ -179,8 +181,6 @@ DOUBTS: dict[str, tuple[dict[str, Any], list[Any], str]] = {
     ),
     "reused": ({"AC": entry("A/C")}, [market("A2/C", id="AC")], "'AC' is A/C in the file and A2/C on the list.*pinned"),
     "renamed": ({"OLD": entry("A/C", **GONE)}, [market("A/C")], "both map to 'AC'.*took over the ticker"),
-    "twice": ({}, [market("A/C"), market("A/C", baseId="XA")], "'AC' twice.*two assets of one ticker"),
-    "collision": ({}, [market("A/C"), market("A/C", id="A_C")], "'AC' and 'A_C' both map to 'AC'"),
     "truncated": (MANY, [market("S1/C")], "lacks 19 of 20 markets.*--many-delisted"),
 }
 
@@ -191,6 +191,63 @@ def test_what_may_be_another_asset_is_an_error_that_says_what_to_do(
 ) -> None:
     with pytest.raises(RegistryError, match=message):
         update(file(**known), {"binance": listed}, TODAY)
+
+
+#: A market list's entry of which no registry entry can be made, and what is said of it.
+BAD: dict[str, tuple[list[Any], str]] = {
+    "hyphen": ([market("A-B/C", id="ABC")], "the asset 'A-B' has a character that parts assets"),
+    "control": ([market("A/C", id="A\x1b[31mC")], r"the name 'A\\x1b\[31mC' is not one"),
+    "direction": ([market("A\u202eB/C")], r"A\\u202eB"),
+    "zero width": ([market("A\u200bB/C")], r"A\\u200bB"),
+    "blank letter": ([market("A\u3164/C")], r"A\\u3164"),
+    "markup": ([market("<b>A/C")], "the name '<B>A' is not one"),
+    "rich markup": ([market("[red]A/C")], "the name"),
+    "trailing space": ([market("A/C", id="AC ")], "the name 'AC ' is not one"),
+    "empty": ([market("/C", id="")], "the name '' is not one"),
+    "no id": ([{"symbol": "A/C", "base": "A", "quote": "C", "type": "spot"}], "string"),
+    "nothing": ([{"symbol": "A/C", "id": "AC", "type": "spot"}], "KeyError"),
+    "a list for limits": ([market("A/C", limits=[1])], "AttributeError"),
+    "endless": ([market("A" * 200 + "/C")], "the name"),
+    "one name for two assets": ([market("A/C"), market("A/C", baseId="XA")], "listed 2 times.*one ticker"),
+    "one pair, two names": ([market("A/C"), market("A/C", id="A_C")], "'AC' and 'A_C' would both be 'AC'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("listed", "why"), BAD.values(), ids=BAD)
+def test_one_bad_market_is_left_out_and_named_and_the_others_are_built(listed: list[Any], why: str) -> None:
+    good = [market("B/D"), market("币安人生/D")]
+    after, changes = update(file(), {"binance": [*listed, *good]}, TODAY)
+    assert {*after.exchanges["binance"]} == {"BD", "币安人生D"}
+    left_out = [change for change in changes if change.what == LEFT_OUT]
+    assert len(left_out) == len(listed) or "times" in left_out[0].why
+    assert all(re.search(why, change.why) for change in left_out), left_out
+    assert SymbolRegistry.of(yaml.safe_load(render(after))).content == after
+
+
+def test_a_market_that_is_left_out_is_not_delisted() -> None:
+    before = file(AC=entry("A/C"), BC=entry("B/C"))
+    after, changes = update(before, {"binance": [market("A/C"), market("A/C", baseId="XA"), market("B/C")]}, TODAY)
+    assert after.exchanges["binance"]["AC"] == before.exchanges["binance"]["AC"]
+    assert [(change.symbol, change.what) for change in changes if change.symbol == "AC"] == [("AC", LEFT_OUT)]
+
+
+def test_limits_that_are_no_numbers_are_none() -> None:
+    for odd in (float("nan"), float("inf"), "NaN", "-1", 0, None, "many", True):
+        limits = {"amount": {"max": odd, "min": odd}, "price": {"max": odd}}
+        listed = markets_to_symbols("binance", [market("A/C", limits=limits, precision={"price": odd})])
+        one = listed.entries["AC"]
+        assert (one.quantity_max, one.price_max, listed.left_out) == (None, None, [])
+
+
+@pytest.mark.parametrize("name", ["A\u202eC", "A\u0007C", "<i>C", "A C", " AC", "AC\u00a0", "\u2066AC", ""])
+def test_a_file_with_a_hostile_name_is_refused_with_the_entry_named(name: str) -> None:
+    for entries in ({name: entry("A/C")}, {"AC": entry("A/C", aliases=[name])}, {"AC": entry("A/C", base=name)}):
+        with pytest.raises(RegistryError) as refused:
+            SymbolRegistry.of({"version": 1, "exchanges": {"binance": entries}})
+        said = str(refused.value)
+        assert said.startswith("exchanges.binance."), said
+        assert said.isprintable()
+        assert ascii(name) in said
 
 
 def test_a_pinned_entry_is_right_and_many_may_be_delisted_when_said() -> None:

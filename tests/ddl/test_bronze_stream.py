@@ -18,9 +18,9 @@ from tests.ddl.feed import envelope, publish
 
 
 def columns(engine: Engine, settings: Settings, table: str) -> list[str]:
+    database = settings.clickhouse_database
     rows = engine.execute(
-        "SELECT name FROM system.columns WHERE database = %(database)s AND table = %(table)s ORDER BY position",
-        {"database": settings.clickhouse_database, "table": table},
+        f"SELECT name FROM system.columns WHERE database = '{database}' AND table = '{table}' ORDER BY position"
     )
     return [row[0] for row in rows]
 

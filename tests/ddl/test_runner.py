@@ -11,6 +11,7 @@ from config.settings import Settings
 from ddl.errors import DriftError, MigrationError
 from ddl.layers import load_layers
 from ddl.plan import State
+from ddl.quoting import quote_string
 from ddl.render import render, render_journal
 from ddl.runner import Applied, ObjectStatus, apply, status
 from ddl.statements import Kind, Statement, split
@@ -207,7 +208,7 @@ def test_render_for_a_cluster(engine: Engine) -> None:
     statements = render_journal(fresh(clickhouse_cluster="prod")) + render(fresh(clickhouse_cluster="prod"))
     for statement in statements:
         assert " ON CLUSTER prod" in statement.sql.split("\n")[0], statement.key
-        (formatted,) = engine.execute("SELECT formatQueryOrNull(%(sql)s)", {"sql": statement.sql})[0]
+        (formatted,) = engine.execute(f"SELECT formatQueryOrNull({quote_string(statement.sql)})")[0]
         assert formatted, statement.key
         # A twin of another table (`AS db.table`) has that table's engine.
         if statement.kind is Kind.TABLE and not statement.object.endswith(("_leaving", "_staged")):
@@ -228,8 +229,7 @@ def test_nothing_deletes_by_itself_and_retention_is_data(engine: Engine, warehou
     declared: dict[str, int] = {name: days for name, days in rows}  # noqa: C416
     assert (declared["trades_raw"], declared["bronze_trades"], declared["silver_trades"]) == (2, 7, 30)
     tables = engine.execute(
-        "SELECT table, name FROM system.columns WHERE database = %(database)s",
-        {"database": warehouse.clickhouse_database},
+        f"SELECT table, name FROM system.columns WHERE database = {quote_string(warehouse.clickhouse_database)}"
     )
     for entry in load_layers().all_retention:
         assert [entry.table, entry.event_time] in tables

@@ -13,6 +13,7 @@ import yaml
 from prometheus_client import REGISTRY
 
 import producers.metrics  # noqa: F401 - registers the producers' metrics
+from config.disks import DiskMetrics
 from config.settings import Settings
 from offload.completeness import Completeness
 from offload.metrics import Metrics as OffloadMetrics
@@ -93,6 +94,7 @@ def exported_metrics() -> set[str]:
     """The names of all samples our services show."""
     offload = OffloadMetrics().registry
     Completeness([], offload)
+    offload.register(DiskMetrics({"warehouse": Path("/")}))
     return {
         sample
         for registry in (REGISTRY, Metrics().registry, offload)

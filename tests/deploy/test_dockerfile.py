@@ -56,6 +56,20 @@ def test_installs_from_the_lock_alone(instructions: list[Instruction]) -> None:
     assert not re.search(r"--(extra-)?index-url|--trusted-host", runs)
 
 
+def test_make_installs_from_the_locks_alone(root: Path) -> None:
+    """Every installation is hashed, but for our own tree, which brings no dependency and no build of its own."""
+    text = (root / "Makefile").read_text().replace("$(INSTALL)", "install --require-hashes")
+    installs = re.findall(r"\binstall -[^\n;}]*|install --require-hashes[^\n;}]*", text)
+    assert len(installs) >= 8
+    for line in installs:
+        assert "--require-hashes" in line or ("--no-deps" in line and "--no-build-isolation" in line), line
+    for lock in set(re.findall(r"-r (requirements[a-z-]*\.txt)", text)):
+        pinned = re.findall(r"^[a-z0-9][^\n]*==[^\n]*\\$", (root / lock).read_text(), re.MULTILINE)
+        hashed = re.findall(r"==[^\n]*\\\n    --hash=sha256:", (root / lock).read_text())
+        assert pinned, lock
+        assert len(pinned) == len(hashed), lock
+
+
 def test_no_secret_and_no_floating_tag(root: Path, instructions: list[Instruction]) -> None:
     assert ":latest" not in (root / "deploy/Dockerfile").read_text()
     for arguments in of(instructions, "ENV") + of(instructions, "ARG"):

@@ -79,7 +79,7 @@ def test_offload_verify_pin_gate_and_views(deployed: Settings, tape: Path, tmp_p
     assert hot.count("silver_trades_all") == trades.height
     for frame in load_layers().timeframes:
         truth = candles(trades, timedelta(seconds=frame.seconds))
-        asked = f"SELECT count(), toString(sum(volume)), toString(sum(open)) FROM {frame.view}_all"
+        asked = f"SELECT count(), toString(sum(volume)), toString(sum(open)) FROM {frame.exact_view}_all"
         rows, volume, opens = hot.client.query(asked).first_row
         found = pl.DataFrame({"volume": [volume], "open": [opens]}).select(pl.all().str.to_decimal(scale=18)).row(0)
         assert (rows, *found) == (truth.height, truth["volume"].sum(), truth["open"].sum())

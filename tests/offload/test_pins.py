@@ -10,6 +10,9 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from config.settings import Settings
+from offload.branches import mend
+from offload.catalog import open_catalog
+from offload.errors import WarehouseError
 from offload.maintenance import maintain
 from offload.pins import PinError, Pins
 from offload.run import run
@@ -101,7 +104,89 @@ def test_names_are_checked_and_unique(settings: Settings, hot: HotTables, trades
     pins.create("once")
     with pytest.raises(PinError, match="exists"):
         pins.create("once")
-    with pytest.raises(PinError, match="no pin name"):
-        pins.create("Main Branch")
+    for name in ("", "Main Branch", "einsü", "a" * 64, "once\n", "1st", "a-b", "a`b", "a.b"):
+        with pytest.raises(PinError, match="no pin name"):
+            pins.create(name)
     with pytest.raises(PinError, match="no pin other"):
         pins.drop("other")
+
+
+def test_branches_and_tags_of_other_tools_stay_as_they_are(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    hot.load(trades.head(30))
+    run(settings)
+    table = load(settings, BY_NAME["silver_trades"])
+    current = table.metadata.current_snapshot_id
+    assert current is not None
+    table.manage_snapshots().create_branch(current, "audit").create_tag(current, "release").commit()
+    refs = table.refresh().metadata.refs
+    pins = Pins(settings)
+    for name, kind in (("main", "the branch"), ("audit", "a branch"), ("release", "a tag")):
+        with pytest.raises(PinError, match=kind):
+            pins.create(name)
+        with pytest.raises(PinError, match="no pin"):
+            pins.drop(name)
+    with pytest.raises(PinError, match="database of the hot tables"):
+        Pins(settings.model_copy(update={"clickhouse_database": "pin_week"})).create("week")
+    assert load(settings, BY_NAME["silver_trades"]).metadata.refs == refs
+    # A branch that another tool makes of a pin's name afterwards is left alone, too.
+    pins.create("later")
+    table.refresh().manage_snapshots().remove_tag("later").create_branch(current, "later").commit()
+    pins.drop("later")
+    assert load(settings, BY_NAME["silver_trades"]).metadata.refs.keys() == {*refs, "later"}
+    assert pins.all() == []
+
+
+def test_a_creation_that_broke_off_is_finished_or_dropped(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hot.load(trades.head(30))
+    run(settings)
+    tag, tagged = Pins._tag, []
+
+    def fail_at_the_third(self: Pins, table_name: str, name: str, snapshot_id: int) -> None:
+        tagged.append(table_name)
+        if len(tagged) == 3:
+            raise ConnectionError("the catalog is away")
+        tag(self, table_name, name, snapshot_id)
+
+    for end in ("create", "drop"):
+        tagged.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Pins, "_tag", fail_at_the_third)
+            with pytest.raises(ConnectionError):
+                Pins(settings).create(end)
+        getattr(Pins(settings), end)(end)
+    assert [pin.name for pin in Pins(settings).all()] == ["create"]
+    assert {name for cold in TABLES for name in load(settings, cold).metadata.refs} == {"main", "create"}
+
+
+def test_a_branch_that_version_0_1_took_for_a_pin_is_put_right(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    """What `pin create main` and then `pin drop main` left; nothing of it is lost."""
+    hot.load(trades.head(300))
+    run(settings)
+    catalog = open_catalog(settings)
+    before = {cold.name: read(settings, cold) for cold in TABLES}
+    for remove in (False, True):
+        for cold in TABLES:
+            table = load(settings, cold)
+            current = table.metadata.current_snapshot_id
+            if current is not None:
+                table.manage_snapshots().create_tag(current, "main").commit()
+                if remove:
+                    table.manage_snapshots().remove_tag("main").commit()
+        with pytest.raises(WarehouseError, match="medallion pin repair"):
+            run(settings)
+        planned = mend(catalog, settings, dry_run=True)
+        assert mend(catalog, settings, dry_run=False) == planned
+        assert {one.table: one.rows for one in planned} == {
+            name: frame.height for name, frame in before.items() if frame.height
+        }
+        assert mend(catalog, settings, dry_run=False) == []
+        run(settings, again=True)
+        assert verify(settings).ok
+        for cold in TABLES:
+            assert_frame_equal(read(settings, cold), before[cold.name], check_row_order=False)

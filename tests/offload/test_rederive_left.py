@@ -52,7 +52,7 @@ def assert_shown(hot: HotTables, trades: pl.DataFrame, suffix: str) -> None:
             f"CAST({name}, 'Decimal(38, {decimals[name].scale})') AS {name}" if name in decimals else name
             for name in made.columns
         )
-        found = hot.client.query_arrow(f"SELECT {names} FROM {frame.view}{suffix}", use_strings=True)
+        found = hot.client.query_arrow(f"SELECT {names} FROM {frame.exact_view}{suffix}", use_strings=True)
         shown = pl.DataFrame(found).with_columns(pl.col("window_start").cast(made.schema["window_start"]))
         shown = shown.cast(made.schema).sort("exchange", "symbol", "window_start")
         assert_frame_equal(shown, made, check_row_order=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cli.show_verify import conclusion
 from config.settings import Settings
 from offload.run import run
 from offload.tables import BY_NAME
@@ -138,3 +140,58 @@ def test_a_hot_row_that_appeared_since_is_a_difference(hot_and_cold: HotTables, 
         "silver_trades",
         "gold_ohlcv_1m",
     }
+
+
+def test_an_open_hour_is_compared_until_it_grows(settings: Settings, hot: HotTables, tape: Path) -> None:
+    """What was compared and what was not is said of every table, and never more than there was."""
+    now = datetime.now(UTC)
+    trades = read_tape(tape).head(60).with_columns(pl.lit(now).cast(pl.Datetime("us", "UTC")).alias("arrived"))
+    fresh = trades.with_columns(pl.col("arrived").alias("time"))
+    hot.load(fresh.head(40))
+    hot.load_left_out(fresh.head(40))
+    nothing = verify(settings)
+    assert (nothing.ok, nothing.complete) == (True, False)
+    assert {part.why for table in nothing.tables for part in table.not_compared} == {"not offloaded"}
+    assert conclusion(nothing) == "Nothing was compared: no hot row is in Iceberg yet."
+    run(settings, until_now=True)
+    whole = verify(settings)
+    assert (whole.ok, whole.complete) == (True, True)
+    arrival = ("raw_trades", "bronze_trades", "silver_trades", "duplicate_trades", "dlq_trades")
+    assert [(t.table, t.slices, t.open_slices, t.hot_rows) for t in whole.tables[:5]] == [
+        (n, 1, 1, 40) for n in arrival
+    ]
+    assert {t.slices for t in whole.tables} == {1}
+    assert "not compared" not in conclusion(whole)
+    # A row that was lost in the open hour is found.
+    (file,) = live_files(settings, BY_NAME["raw_trades"])
+    kept = file.read_bytes()
+    _rewrite(file, "drop", "price")
+    assert [len(table.differences) for table in verify(settings).tables] == [1] + [0] * 10
+    file.write_bytes(kept)
+    # Rows that come after are named; what has not grown is compared all the same.
+    hot.insert("silver_trades", silver_rows(fresh.tail(20)))
+    grown = verify(settings)
+    assert grown.ok
+    left_out = {table.table: [(part.why, part.hot_rows) for part in table.not_compared] for table in grown.tables}
+    assert left_out.pop("silver_trades") == [("grown", 60)]
+    assert {name for name, parts in left_out.items() if parts} == {name for name in left_out if name.startswith("gold")}
+    assert "Nothing was compared of silver_trades" in conclusion(grown)
+    assert not verify(settings, include_open=True).ok
+
+
+def test_candles_that_have_not_ended_are_named(settings: Settings, hot: HotTables, tape: Path) -> None:
+    now = datetime.now(UTC)
+    closed = (
+        read_tape(tape)
+        .head(20)
+        .with_columns(
+            pl.lit(now - timedelta(hours=2)).cast(pl.Datetime("us", "UTC")).alias("arrived"),
+            pl.lit(now).cast(pl.Datetime("us", "UTC")).alias("time"),
+        )
+    )
+    hot.load(closed)
+    run(settings)
+    report = verify(settings)
+    named = {table.table: [part.why for part in table.not_compared] for table in report.tables}
+    assert report.ok
+    assert (named["silver_trades"], named["gold_ohlcv_1d"]) == ([], ["open"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import http.server
 import json
 import threading
@@ -19,11 +20,12 @@ from typer.testing import CliRunner
 
 from cli.backfill import backfill as command
 from config.settings import Settings
-from producers.backfill import BackfillReport, backfill, days
-from producers.dumps import Day, DumpError
+from producers.backfill import DumpReport, backfill, days
+from producers.dumps import Day
 from producers.journal import Journal
 
 ROOT = Path(__file__).resolve().parents[2]
+MIDNIGHT_MS = int(datetime(2024, 8, 9, tzinfo=UTC).timestamp() * 1e3)
 START, END = datetime(2024, 8, 8, tzinfo=UTC), datetime(2024, 8, 10, tzinfo=UTC)
 
 
@@ -53,8 +55,8 @@ def write_dumps(trades: pl.DataFrame, folder: Path, *, micros: bool = False) -> 
 
 def fill(
     wanted: list[Day], start: datetime, end: datetime, settings: Settings, journal: Path, **more: Any
-) -> BackfillReport:
-    with Journal(journal) as steps:
+) -> DumpReport:
+    with Journal(journal, "w") as steps:
         return backfill(wanted, start, end, settings, steps, **more)
 
 
@@ -123,13 +125,14 @@ def test_days_that_are_done_are_skipped_and_a_broken_one_is_named(
     broken.write_bytes(b"PK nothing")
     wanted = days("binance", ["BTCUSDT", "ETHUSDT"], START, END)
     path = tmp_path / "state"
-    with pytest.raises(DumpError, match=r"binance/ETHUSDT/2024-08-08: .*no zip file"):
-        fill(wanted, START, END, settings, path, source=str(tmp_path), workers=1)
-    done = [json.loads(line)["name"] for line in path.read_text().splitlines()]
-    assert [name.split()[0] for name in done] == ["binance/BTCUSDT/2024-08-08"]
+    report = fill(wanted, START, END, settings, path, source=str(tmp_path), workers=1)
+    (failure,) = report.failures
+    assert failure.startswith(f"{broken}: ")
+    assert "no zip file" in failure
+    assert report.published == len(trades.filter((pl.col("s") != "ETHUSDT") | (pl.col("T") >= MIDNIGHT_MS)))
     broken.write_bytes(whole)
     report = fill(wanted, START, END, settings, path, source=str(tmp_path))
-    assert report.skipped == 1
+    assert (report.skipped, report.failures) == (3, [])
     assert published(settings, consume) == expected(trades)
     assert fill(wanted, START, END, settings, path, source=str(tmp_path)).skipped == 4
 
@@ -168,3 +171,30 @@ def test_the_command(trades: pl.DataFrame, tmp_path: Path, broker: str, monkeypa
     refused = CliRunner().invoke(application, arguments)
     assert refused.exit_code == 2
     assert "no dumps" in refused.output
+
+
+def test_a_url_is_asked_for_its_checksum_only_where_the_day_is_done(
+    server: str, settings: Settings, tmp_path: Path
+) -> None:
+    start, end = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 1, 2, tzinfo=UTC)
+    wanted = days("binance", ["BTCUSDT"], start, end)
+
+    def run() -> DumpReport:
+        return fill(wanted, start, end, settings, tmp_path / "s", source=server)
+
+    path = tmp_path / "data/spot/daily/trades/BTCUSDT/BTCUSDT-trades-2025-01-01.zip"
+    path.parent.mkdir(parents=True)
+    lines = (f"{number},1,1,1,{1_735_689_600_000 + number},True,True\n" for number in range(8))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("BTCUSDT-trades-2025-01-01.csv", "".join(lines))
+    checksum = path.with_name(path.name + ".CHECKSUM")
+    checksum.write_text(f"{'0' * 64}  {path.name}\n")
+    (failure,) = run().failures
+    assert "SHA-256" in failure
+    checksum.write_text(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
+    assert run().published == 8
+    path.unlink()
+    assert run().skipped == 1
+    checksum.unlink()
+    (failure,) = run().failures
+    assert "404" in failure

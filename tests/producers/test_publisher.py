@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Message
 
+from cli.main import main
+from config import logs
+from config.repeats import Repeats
 from config.settings import Settings
 from producers import metrics
+from producers import publisher as publisher_module
 from producers.envelope import Envelope
 from producers.publisher import Publisher, PublishError
+from tests.producers.exchange import trade
 
 
 def envelope(number: int = 0, *, exchange: str = "binance", symbol: str = "BTCUSDT", payload: str = "{}") -> Envelope:
@@ -126,3 +134,86 @@ def test_publishing_stands_still_until_the_consumers_have_caught_up(broker: str)
     assert most_ahead * 1_000 <= bound
     consumer.close()
     publisher.close()
+
+
+BROKER = """
+import sys, time
+from confluent_kafka import Producer
+cluster = Producer({"test.mock.num.brokers": 1, "log_level": 0})
+address = next(iter(cluster.list_topics(timeout=10).brokers.values()))
+print(f"{address.host}:{address.port}", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def mortal_broker() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A broker in a process of its own, to be killed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", BROKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip(), process
+        process.kill()
+
+
+@pytest.mark.parametrize("bound", [0, 100_000], ids=["buffered", "paced"])
+def test_a_replay_whose_broker_goes_away_ends_and_says_what_arrived(
+    mortal_broker: tuple[str, subprocess.Popen[str]],
+    bound: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Paced, nothing is sent that could time out: the consumers' offsets are waited for, which nobody answers."""
+    address, process = mortal_broker
+    monkeypatch.setenv("MEDALLION_KAFKA_BOOTSTRAP_SERVERS", address)
+    monkeypatch.setenv("MEDALLION_PUBLISH_MAX_UNCONSUMED_BYTES", str(bound))
+    monkeypatch.setattr(publisher_module, "UNREACHABLE_S", 2.0)
+    monkeypatch.setattr(publisher_module, "_BUFFER_MESSAGES", 500)
+    # Of a whole process.
+    monkeypatch.setattr(logs, "configure", lambda _level, _service: None)
+    recording = tmp_path / "trades.jsonl"
+    recording.write_text("".join(trade(number) + "\n" for number in range(20_000)))
+    published = Publisher.publish
+
+    def publish(self: Publisher, envelopes: Sequence[Envelope], source: str = "") -> None:
+        """The broker dies when it has taken the first of them."""
+        published(self, envelopes[:100], source)
+        if process.poll() is None:
+            self.flush()
+            process.kill()
+            process.wait()
+        published(self, envelopes[100:], source)
+
+    monkeypatch.setattr(Publisher, "publish", publish)
+    monkeypatch.setattr(sys, "argv", ["medallion", "replay", str(recording), "--exchange", "binance"])
+    started = time.monotonic()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert time.monotonic() - started < 30.0
+    shown = capfd.readouterr()
+    said = " ".join((shown.out + shown.err).split())
+    assert f"{recording}, stopped 1,000 messages into it: no answer of the broker at {address}" in said
+    assert "In all 100 messages were delivered. Not delivered: binance BTCUSDT" in said
+    assert "send the same input again: duplicates are harmless" in said
+    assert said.count("Connection refused") < 6, "librdkafka's complaint is said again and again"
+
+
+def test_a_broker_whose_consumers_read_nothing_is_not_waited_for_for_ever(broker: str) -> None:
+    settings = Settings(kafka_bootstrap_servers=broker, publish_max_unconsumed_bytes=100_000)
+    publisher = Publisher(settings, delivery_timeout_s=5.0)
+    with pytest.raises(PublishError, match=r"nobody consumes .* messages were delivered.*ClickHouse"), publisher:
+        publisher.publish([envelope(number, payload="x" * 1_000) for number in range(500)])
+
+
+def test_a_line_that_repeats_itself_is_written_once_a_minute_and_says_how_often() -> None:
+    now_s = 0.0
+    repeats = Repeats(60.0, lambda: now_s)
+    counts = []
+    for number in range(240):
+        counts.append(repeats.count(f"connect to 127.0.0.1:{number} failed"))
+        now_s += 0.5
+    assert [count for count in counts if count] == [1, 120]
+    assert repeats.count("another") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import time
@@ -56,7 +57,14 @@ def test_every_recording_arrives_whole(
     assert len(values) == summary["trade_records"]
 
 
-@given(st.lists(st.binary(max_size=30).filter(lambda line: b"\n" not in line and not line.endswith(b"\r"))), st.data())
+@given(
+    st.lists(
+        st.binary(max_size=30).filter(
+            lambda line: b"\n" not in line and not line.endswith(b"\r") and not line.startswith(codecs.BOM_UTF8)
+        )
+    ),
+    st.data(),
+)
 def test_lines_come_back_verbatim(lines: list[bytes], data: st.DataObject) -> None:
     import tempfile
 
@@ -88,7 +96,7 @@ def test_a_longer_line_is_cut_and_the_next_one_is_whole(tmp_path: Path, length: 
     assert lines_of(path, longest=10) == [b"x" * min(length, 10), b"next"]
 
 
-def test_a_damaged_file_says_so_after_what_could_be_read(
+def test_a_damaged_file_publishes_nothing_unless_forced_to_give_what_it_has(
     tmp_path: Path, settings: Settings, publisher: Publisher, consume: Callable[[str], list[Message]]
 ) -> None:
     import os
@@ -97,9 +105,74 @@ def test_a_damaged_file_says_so_after_what_could_be_read(
     noise = "".join(f'{trade(number)[:-1]},"n":"{os.urandom(20).hex()}"}}\n' for number in range(5_000))
     whole = gzip.compress(noise.encode())
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(RecordingError, match=r"damaged after [0-9,]+ messages .*fetch the file again"):
+    good = tmp_path / "b.jsonl"
+    good.write_text(trade(9_999))
+    with pytest.raises(RecordingError, match=r"a\.jsonl\.gz is damaged or cut off .*fetch it again"):
+        replay([good, path], "binance", publisher, settings)
+    path.write_bytes(flipped(whole))
+    with pytest.raises(RecordingError, match=r"a\.jsonl\.gz is damaged or cut off .*fetch it again"):
         replay([path], "binance", publisher, settings)
+    publisher.flush()
+    assert consume(settings.raw_topic("binance")) == []
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RecordingError, match=r"damaged after [0-9,]+ messages .*fetch the file again"):
+        replay([path], "binance", publisher, settings, force=True)
     assert len(consume(settings.raw_topic("binance"))) > 1_000
+
+
+def flipped(content: bytes) -> bytes:
+    """One bit of the packed messages is another."""
+    damaged = bytearray(content)
+    damaged[len(content) // 2] ^= 1
+    return bytes(damaged)
+
+
+CASES = Path(__file__).resolve().parents[1] / "cases" / "17-hostile-files"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("utf16.jsonl", "UTF-16"),
+        ("pretty.json", "pretty-printed"),
+        ("array.json", "a JSON array"),
+        ("zipped.zip", "a zip file"),
+        ("stamped.txt", "behind other text"),
+        ("cr-only.jsonl", "CR alone"),
+        ("cut.jsonl.gz", "damaged or cut off"),
+        ("flipped.jsonl.gz", "damaged or cut off"),
+    ],
+)
+def test_what_is_no_recording_stops_with_a_hint(
+    name: str, why: str, settings: Settings, publisher: Publisher, consume: Callable[[str], list[Message]]
+) -> None:
+    with pytest.raises(RecordingError, match=why) as refused:
+        replay([CASES / name], "binance", publisher, settings)
+    assert str(CASES / name) in str(refused.value)
+    publisher.flush()
+    assert consume(settings.raw_topic("binance")) == []
+    if not name.endswith(".gz"):
+        assert replay([CASES / name], "binance", publisher, settings, force=True).unrecognised > 0
+
+
+def test_another_exchanges_recording_and_any_other_text_stop_with_a_hint(
+    tmp_path: Path, recordings: Path, settings: Settings, publisher: Publisher
+) -> None:
+    with pytest.raises(RecordingError, match=r"messages of kraken: name the exchange"):
+        replay([recordings / "kraken_v2_btcusd.jsonl"], "bybit", publisher, settings)
+    path = tmp_path / "log.txt"
+    path.write_text("2026-01-01 started\n" * 19)
+    assert replay([path], "binance", publisher, settings).unrecognised == 19
+    path.write_text("2026-01-01 started\n" * 20)
+    with pytest.raises(RecordingError, match=r"none of its first 20 lines"):
+        replay([path], "binance", publisher, settings)
+
+
+@pytest.mark.parametrize("name", ["bom.jsonl", "crlf.jsonl"])
+def test_a_mark_of_utf_8_costs_no_message(name: str, settings: Settings, publisher: Publisher) -> None:
+    report = replay([CASES / name], "binance", publisher, settings)
+    lines = (CASES / name).read_text("utf-8-sig").splitlines()
+    assert (report.trades, report.unrecognised) == (len(lines), 0)
 
 
 def test_a_missing_file_says_so(tmp_path: Path, settings: Settings, publisher: Publisher) -> None:

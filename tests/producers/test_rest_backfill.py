@@ -26,8 +26,11 @@ from producers.backfill import BackfillReport
 from producers.connection import Limits
 from producers.exchanges import exchange
 from producers.exchanges.model import Rate, Trade, Trades
+from producers.gap_notes import GapNotes
+from producers.gaps import Gap, Ids
 from producers.history import search
 from producers.journal import Journal, JournalError
+from producers.publisher import Publisher
 from producers.rest_backfill import RestBackfill
 from producers.schedule import event_time_us
 from producers.simulator import synthetic
@@ -94,7 +97,7 @@ def run(
         await simulator.wait()
         limits = Limits(requests=Rate(1_000, 1.0), breaker_failures=50)
         url = f"http://127.0.0.1:{port}/{code}/rest"
-        with Journal(journal) as steps:
+        with Journal(journal, "w") as steps:
             done = await RestBackfill(code, SYMBOLS.get(code, ["BTCUSDT"]), start, end, url, limits).run(
                 settings, steps
             )
@@ -151,10 +154,42 @@ def test_what_an_exchange_does_not_serve_is_said_and_noted(
         (note,) = [note for note in notes if note["exchange"] == code]
         assert (note["state"], note["from_time"], note["ids_missing"]) == ("unfillable", start.timestamp() * 1e6, 0)
         assert 0 <= note["to_time"] - (end.timestamp() - newest / RATE) * 1e6 < 2e6 / RATE
-        with Journal(tmp_path / f"{code}.journal") as journal:
+        with Journal(tmp_path / f"{code}.journal", "w") as journal:
             assert not journal.is_done(RestBackfill(code, SYMBOLS.get(code, ["BTCUSDT"]), start, end).tasks[0].name), (
                 "what is not served today may be another day"
             )
+
+
+def test_gaps_that_were_known_are_closed_or_given_up(
+    tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows of live producers and of dumps: those of the window that is served, before it, and outside of it."""
+    monkeypatch.setattr(producers.simulator.player, "_OWNED", 500)
+    monkeypatch.setitem(SYMBOLS, "okx", ["BTC-USDT"])
+    recording = tmp_path / "okx"
+    write(recording, "okx", ["BTC-USDT"])
+    start, end = START, START + timedelta(seconds=SECONDS)
+    served = sorted(int(number) for _, number in within("okx", recording, end - timedelta(seconds=500 / RATE), end))
+    first_us, end_us = int(start.timestamp() * 1e6), int(end.timestamp() * 1e6)
+    gaps = {
+        "healed": (served[100], served[110], end_us - 20_000_000),
+        "unfillable": (served[0] - 300, served[0] - 290, first_us + 5_000_000),
+        "open": (served[-1] + 100, served[-1] + 101, end_us + 60_000_000),
+    }
+    with Publisher(settings) as publisher:
+        note = GapNotes(publisher, settings, "okx")
+        for first, last, time_us in gaps.values():
+            note(Gap("BTC-USDT", str(first), str(last), time_us, time_us, last - first + 1, 7, Ids(first, last)))
+    report = run("okx", recording, start, end, settings, tmp_path / "journal")
+    assert (report.gaps_healed, report.gaps) == (1, 1)
+    for _ in range(2):
+        notes = [json.loads(message.value()) for message in consume(settings.gaps_topic)]
+        newest = {note["from_id"]: note for note in sorted(notes, key=lambda note: note["noted_at"])}
+        assert {newest[str(first)]["state"]: first for first, _, _ in gaps.values()} == {
+            state: first for state, (first, _, _) in gaps.items()
+        }
+        assert len({(note["from_id"], note["detected_at"]) for note in notes}) == 4, "no second row of the same"
+        run("okx", recording, start, end, settings, tmp_path / "another journal")
 
 
 @contextmanager
@@ -216,15 +251,15 @@ def test_the_command_killed_and_run_again_publishes_everything_and_fetches_littl
 
 
 def test_a_journal_belongs_to_one_process_and_another_file_is_refused(tmp_path: Path) -> None:
-    with Journal(tmp_path / "a") as journal:
+    with Journal(tmp_path / "a", "w") as journal:
         journal.put("x", {"done": True})
-        with pytest.raises(JournalError, match="in use"), Journal(tmp_path / "a"):
+        with pytest.raises(JournalError, match="in use"), Journal(tmp_path / "a", "w"):
             pass
-    with Journal(tmp_path / "a") as journal:
+    with Journal(tmp_path / "a", "w") as journal:
         assert journal.is_done("x")
         assert not journal.is_done("y")
     (tmp_path / "b").write_text("no journal\n")
-    with pytest.raises(JournalError, match="no journal"), Journal(tmp_path / "b"):
+    with pytest.raises(JournalError, match="no journal"), Journal(tmp_path / "b", "w"):
         pass
 
 

@@ -70,7 +70,7 @@ def test_one_symbol_s_frames_come_verbatim_and_in_order_and_no_other(recorded: R
 
     async def client(port: int, simulator: Simulator) -> None:
         async with connect(f"ws://127.0.0.1:{port}/{recorded.code}", compression=None, max_queue=None) as socket:
-            for message in known.subscribe([symbol]):
+            for message in known.messages([symbol]):
                 await socket.send(message)
             received = await drain(socket, simulator)
         kinds = {parsed.kind for frame in received if isinstance(parsed := known.parse(frame), Control)}
@@ -184,7 +184,7 @@ def test_pings_are_answered_and_nonsense_is_an_error(code: str, recording: Path)
                 assert await next_kind() == "pong"
             await socket.send("nonsense")
             assert await next_kind() == "error"
-            for message in known.subscribe(["X"]):
+            for message in known.messages(["X"]):
                 await socket.send(message)
                 assert await next_kind() == "ack"
 
@@ -199,7 +199,7 @@ def test_heartbeats_go_on_after_the_recording(code: str, tmp_path: Path) -> None
 
     async def client(port: int, simulator: Simulator) -> None:
         async with connect(f"ws://127.0.0.1:{port}/{code}") as socket:
-            for message in known.subscribe(["X"]):
+            for message in known.messages(["X"]):
                 await socket.send(message)
             beats = 0
             while beats < 2:

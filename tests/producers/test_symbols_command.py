@@ -100,3 +100,18 @@ def test_check_fails_where_no_trade_can_pass(tmp_path: Path) -> None:
     checked = invoke("check", "--file", path)
     assert checked.exit_code == 1
     assert "no trade can pass: lot 5 is above quantity_max 1" in checked.stdout
+
+
+def test_build_leaves_a_bad_market_out_and_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "symbols.yaml"
+    lists = save(tmp_path / "m.json", market("BTC/USDT"), market("A-B/USDT"), market("E\u202eVIL/USDT"))
+    said = invoke("build", "--fresh", "--markets", lists, "--output", file, "--json")
+    assert said.exit_code == 0, said.output
+    answer = json.loads(said.stdout)
+    assert [change["symbol"] for change in answer["changes"]] == ["BTCUSDT"]
+    assert [one["symbol"] for one in answer["left_out"]] == ["A-BUSDT", "E\u202eVILUSDT"]
+    assert [*SymbolRegistry.load(file).content.exchanges["binance"]] == ["BTCUSDT"]
+    told = invoke("build", "--fresh", "--markets", lists, "--output", file)
+    assert "warning: binance A-BUSDT is left out: the asset 'A-B' has a character" in " ".join(told.output.split())
+    assert r"'E\u202eVILUSDT'" in told.output
+    assert "\u202e" not in told.output

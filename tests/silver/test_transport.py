@@ -1,17 +1,21 @@
-"""Commits of the worker's consumer: a recorded range stays recorded until its insert is acknowledged."""
+"""The worker's consumer: a recorded range stays recorded until its insert is acknowledged; questions to the broker keep
+a pace; a refused assignment is tried again."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 from faust.types import TP
 
-from silver_processor.transport import QuickThread
+from silver_processor.assignment import IncompleteAssignmentError
+from silver_processor.transport import Paced, QuickThread, _joining
 
 PLACE = TopicPartition("market.crypto.trades.bronze", 3)
 SAME = TP(*PLACE)
@@ -92,5 +96,45 @@ def test_a_worker_whose_group_has_moved_on_records_nothing(thread: Callable[[Bro
         # In the new generation the group may stand elsewhere: an old record holds nothing back.
         assert await quick._commit({SAME: 3})
         assert broker.commits == [(5, "5-9:1"), (3, "")]
+
+    asyncio.run(scenario())
+
+
+def test_metadata_that_is_asked_for_without_a_pause_comes_at_a_pace() -> None:
+    """aiokafka's fetcher asks again as soon as the answer lacks the partition: thousands of times a second."""
+
+    async def scenario() -> None:
+        asked: list[float] = []
+        loop = asyncio.get_running_loop()
+
+        async def update() -> bool:
+            asked.append(loop.time())
+            return True
+
+        paced = Paced(update, 0.05)
+        begun = loop.time()
+        assert await paced()
+        assert loop.time() - begun < 0.05, "the first is not held back"
+        for _ in range(3):
+            # Two who ask at once get one answer.
+            assert await asyncio.gather(paced(), paced()) == [True, True]
+        assert len(asked) == 4
+        assert all(later - earlier >= 0.05 for earlier, later in itertools.pairwise(asked))
+
+    asyncio.run(scenario())
+
+
+def test_a_refused_assignment_is_no_error_and_any_other_is() -> None:
+    async def scenario() -> None:
+        error: Exception = IncompleteAssignmentError("no partitions")
+
+        async def join(_subscription: object) -> bool:
+            # As aiokafka hands on what an assignor raises.
+            raise KafkaError(repr(error)) from error
+
+        assert not await _joining(join)(None)
+        error = AssertionError("a fault of the assignor")
+        with pytest.raises(KafkaError):
+            await _joining(join)(None)
 
     asyncio.run(scenario())

@@ -61,5 +61,5 @@ def gold_candles(medallion: Medallion, stack: Path, frame: str) -> dict[tuple[st
     """As `truth.candles`."""
     return {
         (r["exchange"], r["symbol"], r["window_start"]): {cell: truth.text(r[cell]) for cell in truth.CELLS}
-        for r in rows(medallion, stack, f"SELECT * FROM gold_ohlcv_{frame}")
+        for r in rows(medallion, stack, f"SELECT * FROM gold_ohlcv_{frame}_exact")
     }

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from config.settings import Settings
+from deploy.embedded.kafka import topics
 from tests.stack import truth
 from tests.stack.compare import rows, silver_set, true_set
 from tests.stack.conftest import Medallion, clean_environment
@@ -129,6 +132,51 @@ def test_a_broker_killed_during_a_replay_loses_nothing(
     (candles,) = rows(medallion, stack, "SELECT sum(trade_count) AS n FROM gold_ohlcv_1m")
     assert candles["n"] == str(expected.select(pl.len()).item())
     medallion("lineage", "verify", "--data-dir", stack)
+
+
+def test_bronze_gets_partitions_goes_and_comes_back_with_fewer(stack: Path, medallion: Medallion) -> None:
+    """Nobody restarts anything: new partitions get an owner soon, and `status` says when there is nothing to own."""
+    environment = state(stack)["environment"]
+    assert isinstance(environment, dict)
+    settings = Settings.from_environment(environment)
+    servers = {"bootstrap.servers": settings.kafka_bootstrap_servers}
+    admin, producer = AdminClient(servers), Producer(servers)
+    for future in admin.create_partitions([NewPartitions(BRONZE, 6)]).values():
+        future.result(30)
+    producer.produce(BRONZE, value=b"no Bronze message", partition=5)
+    assert producer.flush(30) == 0
+    medallion("drain", "--timeout", "60", "--data-dir", stack)
+    assert offsets(stack, "silver", BRONZE)[5] == (1, 1)
+
+    for future in admin.delete_topics([BRONZE]).values():
+        future.result(30)
+
+    def status() -> tuple[int, str]:
+        done = medallion("status", "--data-dir", stack, "--json", check=False)
+        return done.returncode, done.stdout
+
+    @retry(retry=retry_if_exception_type(AssertionError), stop=stop_after_delay(60), wait=wait_fixed(0.5))
+    def told() -> None:
+        code, said = status()
+        assert code == 1
+        (silver,) = (one for one in json.loads(said)["services"] if one["name"] == "silver-0")
+        assert silver["state"] == "unready"
+        assert f"names no partitions of {BRONZE}" in silver["detail"]
+
+    told()
+    topics.create(settings)
+
+    @retry(retry=retry_if_exception_type(AssertionError), stop=stop_after_delay(60), wait=wait_fixed(0.5))
+    def healthy() -> None:
+        assert status()[0] == 0
+
+    healthy()
+    producer.produce(BRONZE, value=b"nor this", partition=3)
+    assert producer.flush(30) == 0
+    medallion("drain", "--timeout", "60", "--data-dir", stack)
+    assert len(offsets(stack, "silver", BRONZE)) == topics.PARTITIONS
+    assert medallion("query", "SELECT count() FROM dlq_trades", "--data-dir", stack).stdout == "2\n"
+    assert service(stack, "silver-0")["restarts"] == 0
 
 
 def test_what_is_missing_is_named_before_anything_starts(tmp_path: Path, medallion: Medallion) -> None:

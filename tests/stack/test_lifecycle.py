@@ -37,16 +37,27 @@ eventually = retry(
 
 
 def test_down_leaves_no_process_and_loses_no_row(tmp_path: Path, medallion: Medallion, recordings: Path) -> None:
+    """What a back-fill has done is remembered in the folder, and goes with it."""
     folder = tmp_path / "stack"
+    dumps = recordings.parent / "cases" / "12-dump-zip-folder-entry"
+    backfill = ("backfill", "--exchange", "binance", "--symbols", "BTCUSDT,ETHUSDT", "--from", "2025-01-01",
+                "--to", "2025-01-02", "--source", dumps, "--json", "--data-dir", folder)  # fmt: skip
     medallion("up", "--data-dir", folder, "--detach")
     before = pids(medallion, folder)
     assert set(before) == {"supervisor", "broker", "clickhouse", "silver-0"}
     medallion("replay", recordings / "kraken_v2_btcusd.jsonl", "--exchange", "kraken", "--data-dir", folder)
+    first = json.loads(medallion(*backfill).stdout)
+    assert (first["published"], first["skipped"]) == (20, 0)
     medallion("down", "--data-dir", folder)
     assert [name for name, pid in before.items() if alive(pid)] == []
 
     medallion("up", "--data-dir", folder, "--detach")
-    count = "SELECT count(), uniqExact(trade_id) FROM silver_trades"
+    again = json.loads(medallion(*backfill).stdout)
+    assert (again["published"], again["skipped"]) == (0, 2)
+    assert (folder / "backfill.jsonl").exists()
+    count = "SELECT countIf(exchange = 'binance') FROM silver_trades"
+    assert medallion("query", count, "--data-dir", folder).stdout.split() == ["20"]
+    count = "SELECT count(), uniqExact(trade_id) FROM silver_trades WHERE exchange = 'kraken'"
     assert medallion("query", count, "--data-dir", folder).stdout.split() == ["52", "52"]
     # The broker's offsets began at 0 again: nothing of the second run may be mistaken for the first.
     medallion(

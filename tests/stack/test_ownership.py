@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import stat
@@ -14,7 +13,7 @@ import pytest
 import requests
 
 from config.settings import Settings
-from deploy.embedded import liveness, ownership
+from deploy.embedded import ownership
 from deploy.embedded.layout import DataDir
 from deploy.embedded.ownership import OwnershipError
 from tests.node.conftest import eventually
@@ -88,20 +87,6 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
 def test_the_default_warehouse_is_not_where_anybody_can_make_it_first() -> None:
     assert not Settings().iceberg_warehouse.startswith("file:///tmp/medallion")
     assert Settings().iceberg_warehouse == (Path.cwd() / ".medallion" / "warehouse").as_uri()
-
-
-def test_a_process_is_silent_only_when_no_answer_comes_for_the_whole_bound() -> None:
-    answers = [True, False, False, True, False, False, False]
-    now = 0.0
-
-    async def alive() -> bool:
-        nonlocal now
-        now += 1
-        return answers.pop(0) if answers else False
-
-    asyncio.run(liveness.until_silent(alive, bound_s=3, interval_s=0, clock=lambda: now))
-    assert answers == []
-    assert now == 7
 
 
 @pytest.mark.stack

@@ -87,12 +87,19 @@ def test_every_recording_gives_the_true_candles(stack: Path, medallion: Medallio
     )
 
     for frame in truth.FRAMES:
-        answer = rows(medallion, stack, f"SELECT * FROM gold_ohlcv_{frame}")
+        answer = rows(medallion, stack, f"SELECT * FROM gold_ohlcv_{frame}_exact")
         candles = {
             (r["exchange"], r["symbol"], r["window_start"]): {cell: truth.text(r[cell]) for cell in truth.CELLS}
             for r in answer
         }
         assert candles == truth.candles(expected, frame), frame
+        doubles = rows(medallion, stack, f"SELECT * FROM gold_ohlcv_{frame}")
+        assert len(doubles) == len(candles)
+        for row in doubles:
+            exact = candles[row["exchange"], row["symbol"], row["window_start"]]
+            assert {cell: float(row[cell]) for cell in truth.CELLS} == {
+                cell: float(exact[cell]) for cell in truth.CELLS
+            }
 
     # 15,863 of the combined stream were sent before, and Kraken re-sent 49 after its reconnect.
     assert rows(medallion, stack, "SELECT count() AS n FROM duplicate_trades") == [{"n": str(15_863 + 49)}]

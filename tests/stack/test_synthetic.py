@@ -80,7 +80,9 @@ def test_a_generated_recording_gives_the_true_candles(stack: Path, medallion: Me
         schema_overrides={"price": pl.Decimal(38, 18), "quantity": pl.Decimal(38, 18)},
     ).with_columns(pl.col("timestamp").cast(pl.Datetime("us")))
     for name in truth.FRAMES:
-        answer = medallion("query", f"SELECT * FROM gold_ohlcv_{name}", "--format", "CSVWithNames", "--data-dir", stack)
+        answer = medallion(
+            "query", f"SELECT * FROM gold_ohlcv_{name}_exact", "--format", "CSVWithNames", "--data-dir", stack
+        )
         candles = {
             (row["exchange"], row["symbol"], row["window_start"]): {cell: truth.text(row[cell]) for cell in truth.CELLS}
             for row in csv.DictReader(io.StringIO(answer.stdout))

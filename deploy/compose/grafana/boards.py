@@ -99,6 +99,17 @@ PIPELINE = Dashboard(
             width=12,
         ),
         Panel(
+            "Without an owner in Silver",
+            {
+                "max(medallion_silver_unowned_messages)": "messages",
+                "max(medallion_silver_unowned_partitions)": "partitions",
+                "sum(increase(medallion_silver_refused_assignments_total[$__rate_interval]))": "assignments refused",
+            },
+            about="Of Bronze, as the workers see it. Seconds at a rebalance, else docs/runbooks/alerts.md#no-owner.",
+            width=12,
+            red_from=1,
+        ),
+        Panel(
             "Silver insert, p99",
             {
                 _INSERT_P99: "insert",
@@ -116,6 +127,7 @@ PIPELINE = Dashboard(
             {
                 "ClickHouseAsyncMetrics_DiskAvailable_default / ClickHouseAsyncMetrics_DiskTotal_default": "ClickHouse",
                 "redpanda_storage_disk_free_bytes / redpanda_storage_disk_total_bytes": "Redpanda",
+                "min by (disk) (medallion_disk_free_bytes / medallion_disk_size_bytes)": "{{disk}}",
             },
             unit="percentunit",
             red_below=0.15,
@@ -158,6 +170,18 @@ EXCHANGES = Dashboard(
             unit="s",
         ),
         Panel("Completeness, last hour", {"medallion:completeness:ratio1h": "{{exchange}}"}, unit="percentunit"),
+        Panel(
+            "Symbols by state",
+            {"sum by (exchange, state) (medallion_producer_symbols)": "{{exchange}} {{state}}"},
+            about="Refused: `medallion status` has the exchange's words. Silent: no trade for five minutes.",
+            width=12,
+        ),
+        Panel(
+            "Symbols whose trades do not flow",
+            {"max by (exchange, symbol) (medallion_producer_symbol_trouble)": "{{exchange}} {{symbol}}"},
+            width=12,
+            red_from=1,
+        ),
         Panel(
             "Connections lost",
             {"sum by (exchange, cause) (increase(medallion_producer_disconnects_total[1h]))": "{{exchange}} {{cause}}"},

@@ -12,13 +12,13 @@ from typing import BinaryIO
 
 import structlog
 
+from ddl.quoting import quote_name, quote_string
 from deploy.embedded.clickhouse import config as configuration
 from deploy.embedded.clickhouse.chdb_connection import Connection
 from deploy.embedded.clickhouse.engine_session import SESSION_SETTING, EngineSession
 from deploy.embedded.clickhouse.errors import EngineError, NodeStartError
 from deploy.embedded.clickhouse.policy import Role
 from deploy.embedded.clickhouse.quarantine import quarantine
-from deploy.embedded.clickhouse.quoting import quote_name, quote_string
 
 _log = structlog.get_logger(__name__)
 __all__ = ["Engine", "EngineError", "EngineSession", "quote_name", "quote_string"]

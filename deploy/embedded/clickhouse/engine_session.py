@@ -10,11 +10,11 @@ from typing import Self
 
 import orjson
 
+from ddl.quoting import quote_name, quote_string
 from deploy.embedded.clickhouse.chdb_connection import STREAM_REFUSED, Connection
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.pipes import PipeReader, PipeWriter
 from deploy.embedded.clickhouse.query_settings import QuerySettings
-from deploy.embedded.clickhouse.quoting import quote_name, quote_string
 from deploy.embedded.clickhouse.statements import Kind, Statement, parse
 from deploy.embedded.clickhouse.tokens import scan
 

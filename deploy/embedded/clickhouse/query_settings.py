@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 import orjson
 
+from ddl.quoting import quote_string
 from deploy.embedded.clickhouse.chdb_connection import Connection
 from deploy.embedded.clickhouse.errors import UNKNOWN_SETTING, EngineError, refusal
-from deploy.embedded.clickhouse.quoting import is_setting_name, quote_string
+
+_SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 
 class QuerySettings:
@@ -60,3 +63,8 @@ class QuerySettings:
 
     def _original(self, name: str) -> str:
         return quote_string(self._own[name]) if name in self._own else "DEFAULT"
+
+
+def is_setting_name(name: str) -> bool:
+    """Whether a text can stand as a setting's or parameter's name in a SET."""
+    return _SETTING_NAME.fullmatch(name) is not None

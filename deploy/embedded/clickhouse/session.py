@@ -6,10 +6,10 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from ddl.quoting import quote_name
 from deploy.embedded.clickhouse.engine import Engine, EngineError
 from deploy.embedded.clickhouse.engine_session import EngineSession
 from deploy.embedded.clickhouse.policy import Policy, Role, refuse_kafka
-from deploy.embedded.clickhouse.quoting import quote_name
 from deploy.embedded.clickhouse.statements import Kind, Statement, StatementHook
 
 _STATEFUL = frozenset({"SET", "USE"})

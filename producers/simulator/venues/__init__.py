@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from producers.simulator.venues.binance import Binance
 from producers.simulator.venues.bybit import Bybit
@@ -11,7 +11,8 @@ from producers.simulator.venues.kraken import Kraken
 from producers.simulator.venues.model import Venue
 from producers.simulator.venues.okx import Okx
 
-VENUES: dict[str, Callable[[], Venue]] = {
+#: Each takes the symbols that it does not have.
+VENUES: dict[str, Callable[[Set[str]], Venue]] = {
     "binance": Binance,
     "binance_usdm": Binance,
     "binance_coinm": Binance,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 
 import msgspec
 
@@ -17,8 +18,9 @@ class Binance:
 
     heartbeat_s = 0.0
 
-    def __init__(self) -> None:
-        """Combined and in ms until the URL says otherwise."""
+    def __init__(self, refused: Set[str] = frozenset()) -> None:
+        """Combined and in ms until the URL says otherwise; a `refused` symbol's stream is acknowledged and silent."""
+        self._refused = refused
         self._raw = self._micros = False
 
     def open(self, path: str, query: dict[str, list[str]]) -> Answer:
@@ -35,7 +37,7 @@ class Binance:
         symbols = _symbols(strings(asked.get("params")))
         acknowledged = (dumps({"result": None, "id": number}),)
         if method == "SUBSCRIBE":
-            return Answer(acknowledged, subscribed=symbols)
+            return Answer(acknowledged, subscribed=symbols - self._refused)
         if method == "UNSUBSCRIBE":
             return Answer(acknowledged, unsubscribed=symbols)
         error = {"error": {"code": 2, "msg": f"Invalid request: unknown method {method}"}, "id": number}

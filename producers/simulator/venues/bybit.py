@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from producers.simulator.venues.model import Answer, dumps, request, strings
 
 _TOPIC = "publicTrade."
@@ -11,6 +13,10 @@ class Bybit:
     """One connection to a public endpoint."""
 
     heartbeat_s = 0.0
+
+    def __init__(self, refused: Set[str] = frozenset()) -> None:
+        """`refused` may change while it is open."""
+        self._refused = refused
 
     def open(self, path: str, query: dict[str, list[str]]) -> Answer:  # noqa: ARG002  # nothing in the URL
         """Nothing is sent on connect."""
@@ -31,6 +37,10 @@ class Bybit:
             return Answer((dumps(reply | {"ret_msg": "pong"}),))
         topics = strings(asked.get("args"))
         symbols = frozenset(topic.removeprefix(_TOPIC) for topic in topics if topic.startswith(_TOPIC))
+        unknown = sorted(symbols & self._refused)
+        if operation == "subscribe" and unknown:
+            words = f"error:handler not found,topic:{_TOPIC}{unknown[0]}"
+            return Answer((dumps(reply | {"success": False, "ret_msg": words}),))
         if operation == "subscribe":
             return Answer((dumps(reply),), subscribed=symbols)
         if operation == "unsubscribe":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from producers.simulator.venues.model import Answer, dumps, now, request, strings
 
 
@@ -10,8 +12,9 @@ class Coinbase:
 
     heartbeat_s = 1.0
 
-    def __init__(self) -> None:
-        """Nothing subscribed, no frame sent."""
+    def __init__(self, refused: Set[str] = frozenset()) -> None:
+        """Nothing subscribed, no frame sent; a message with a `refused` product is refused whole."""
+        self._refused = refused
         self._channels: dict[str, set[str]] = {}
         self._frames = 0
         self._beats = 0
@@ -27,6 +30,10 @@ class Coinbase:
         if kind not in {"subscribe", "unsubscribe"} or not isinstance(channel, str):
             return Answer((dumps({"type": "error", "message": "invalid request"}),))
         products = frozenset(strings(asked.get("product_ids")))
+        unknown = sorted(products & self._refused)
+        if unknown:
+            reason = f"{unknown[0]} is not a valid product"
+            return Answer((dumps({"type": "error", "message": "Failed to subscribe", "reason": reason}),))
         subscribed = self._channels.setdefault(channel, set())
         changed = products if channel == "market_trades" else frozenset[str]()
         if kind == "subscribe":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from producers.simulator.venues.model import Answer, dumps, now, request, strings
 
 
@@ -9,6 +11,10 @@ class Kraken:
     """One connection to the v2 endpoint."""
 
     heartbeat_s = 1.0
+
+    def __init__(self, refused: Set[str] = frozenset()) -> None:
+        """`refused` may change while it is open."""
+        self._refused = refused
 
     def open(self, path: str, query: dict[str, list[str]]) -> Answer:  # noqa: ARG002  # nothing in the URL
         """The status of the system comes first."""
@@ -25,22 +31,19 @@ class Kraken:
         if method not in {"subscribe", "unsubscribe"} or not isinstance(parameters, dict):
             return Answer((dumps({"error": "Unsupported method", "method": method, "success": False}),))
         symbols = list(strings(parameters.get("symbol")))
-        replies = tuple(
-            dumps(
-                {
-                    "method": method,
-                    "result": {"channel": parameters.get("channel"), "snapshot": True, "symbol": symbol},
-                    "success": True,
-                    "time_in": now(),
-                    "time_out": now(),
-                }
-            )
-            for symbol in symbols
-        )
+        replies = tuple(self._reply(method, parameters.get("channel"), symbol) for symbol in symbols)
         changed = frozenset(symbols if parameters.get("channel") == "trade" else ())
         if method == "subscribe":
-            return Answer(replies, subscribed=changed)
+            return Answer(replies, subscribed=changed - self._refused)
         return Answer(replies, unsubscribed=changed)
+
+    def _reply(self, method: str, channel: object, symbol: str) -> str:
+        times = {"time_in": now(), "time_out": now()}
+        if method == "subscribe" and symbol in self._refused:
+            error = f"Currency pair not supported {symbol}"
+            return dumps({"error": error, "method": method, "success": False, "symbol": symbol} | times)
+        result = {"channel": channel, "snapshot": True, "symbol": symbol}
+        return dumps({"method": method, "result": result, "success": True} | times)
 
     def heartbeat(self) -> str:
         """As Kraken sends it."""

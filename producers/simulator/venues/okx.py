@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from producers.simulator.venues.model import Answer, dumps, request
 
 _TRADE_CHANNELS = frozenset(("trades", "trades-all"))
@@ -11,6 +13,10 @@ class Okx:
     """One connection to the public endpoint."""
 
     heartbeat_s = 0.0
+
+    def __init__(self, refused: Set[str] = frozenset()) -> None:
+        """`refused` may change while it is open."""
+        self._refused = refused
 
     def open(self, path: str, query: dict[str, list[str]]) -> Answer:  # noqa: ARG002  # nothing in the URL
         """Nothing is sent on connect."""
@@ -26,13 +32,21 @@ class Okx:
             error = {"event": "error", "code": "60012", "msg": f"Invalid request: {message}", "connId": "simulator"}
             return Answer((dumps(error),))
         channels = [argument for argument in arguments if isinstance(argument, dict)]
-        replies = tuple(dumps({"event": operation, "arg": channel, "connId": "simulator"}) for channel in channels)
+        replies = tuple(self._reply(operation, channel, asked.get("id", "")) for channel in channels)
         symbols = frozenset(
             str(channel.get("instId")) for channel in channels if channel.get("channel") in _TRADE_CHANNELS
         )
         if operation == "subscribe":
-            return Answer(replies, subscribed=symbols)
+            return Answer(replies, subscribed=symbols - self._refused)
         return Answer(replies, unsubscribed=symbols)
+
+    def _reply(self, operation: str, channel: dict[str, object], number: object) -> str:
+        instrument = channel.get("instId")
+        if operation == "subscribe" and instrument in self._refused:
+            message = f"Wrong URL or channel:{channel.get('channel')},instId:{instrument} doesn't exist."
+            error = {"id": number, "event": "error", "code": "60018", "msg": message, "connId": "simulator"}
+            return dumps(error)
+        return dumps({"id": number, "event": operation, "arg": channel, "connId": "simulator"})
 
     def heartbeat(self) -> str:
         """OKX answers pings and sends none."""

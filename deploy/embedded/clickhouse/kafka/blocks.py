@@ -67,10 +67,10 @@ def _rows(column: str, messages: Sequence[Message]) -> tuple[list[str], memoryvi
         "_timestamp": pa.compute.divide(milliseconds, 1000).cast(pa.timestamp("s")),
         "_timestamp_ms": milliseconds.cast(pa.timestamp("ms")),
     }
-    headers = [message.headers() for message in messages]
+    headers = [_headers(message) for message in messages]
     if any(headers):
-        names = [[name for name, _ in given or ()] for given in headers]
-        values = [[value or b"" for _, value in given or ()] for given in headers]
+        names = [[name for name, _ in given] for given in headers]
+        values = [[value or b"" for _, value in given] for given in headers]
         arrays["_headers.name"] = pa.array(names, pa.list_(pa.string()))
         arrays["_headers.value"] = pa.array(values, pa.list_(pa.binary()))
     table = pa.table(arrays)
@@ -78,3 +78,11 @@ def _rows(column: str, messages: Sequence[Message]) -> tuple[list[str], memoryvi
     with pa.ipc.new_stream(target, table.schema) as writer:
         writer.write_table(table)
     return table.column_names, memoryview(target.getvalue())
+
+
+def _headers(message: Message) -> list[tuple[str, bytes | None]]:
+    """The message's headers; none where a name is not UTF-8, which the client library cannot give."""
+    try:
+        return message.headers() or []
+    except (UnicodeDecodeError, SystemError):
+        return []

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from ddl.quoting import quote_name, quote_string
 from deploy.embedded.clickhouse.errors import NOT_IMPLEMENTED, UNKNOWN_SETTING, refusal
-from deploy.embedded.clickhouse.quoting import quote_name, quote_string
 from deploy.embedded.clickhouse.tokens import Token, scan
 
 _BAD_ARGUMENTS = 36

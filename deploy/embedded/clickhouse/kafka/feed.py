@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
+from ddl.quoting import quote_name, quote_string
 from deploy.embedded.clickhouse.engine_session import EngineSession
 from deploy.embedded.clickhouse.kafka.blocks import Block
 from deploy.embedded.clickhouse.kafka.definition import VIRTUAL_COLUMNS
-from deploy.embedded.clickhouse.quoting import quote_name, quote_string
 
 _SETTINGS = {
     # A block that spans more days than the limit would otherwise stall the stream for ever.

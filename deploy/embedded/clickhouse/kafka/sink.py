@@ -13,10 +13,10 @@ import orjson
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from ddl.quoting import quote_name, quote_string
 from deploy.embedded.clickhouse.engine_session import EngineSession
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.kafka.catalog import StandIn
-from deploy.embedded.clickhouse.quoting import quote_name
 from producers.pacing import Pacer
 
 _PARTS = """
@@ -270,7 +270,7 @@ class Sink:
         self._acknowledged.clear()
 
     def _drop(self, names: list[str]) -> None:
-        parts = ", ".join(f"DROP PART '{name}'" for name in names)
+        parts = ", ".join(f"DROP PART {quote_string(name)}" for name in names)
         self._session.execute(f"ALTER TABLE {self._table()} {parts}")
 
     def _query(self, sql: str) -> list[list[Any]]:

@@ -1,0 +1,87 @@
+"""Which disk is full, and which failures are those of a full disk."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+OK, LOW, FULL = "ok", "low", "full"
+_MIB, _GIB = 1 << 20, 1 << 30
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+# As the operating system, SQLite and ClickHouse (codes 243 and 973) say it.
+_SAID = ("no space left on device", "database or disk is full", "disk quota exceeded", "cannot reserve")
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """What holds a folder; `free` and `size` in bytes, as a process without privileges sees them."""
+
+    name: str
+    path: Path
+    free: int
+    size: int
+
+    @property
+    def level(self) -> str:
+        """`full` below 1 % (8 MiB at least, 1 GiB at most): writes fail. `low` below 15 %, or 20 GiB of a large one."""
+        if self.free < min(max(self.size // 100, 8 * _MIB), _GIB):
+            return FULL
+        return LOW if self.free < min(self.size * 15 // 100, 20 * _GIB) else OK
+
+    def __str__(self) -> str:
+        return f"the disk of {self.path} ({self.name}) has {self.free / _MIB:,.0f} of {self.size / _MIB:,.0f} MiB left"
+
+
+def measure(places: Mapping[str, Path]) -> list[Disk]:
+    """The disks of these folders, by name; one that holds several is there once. Folders that are not there are not."""
+    found: dict[int, Disk] = {}
+    for name, path in places.items():
+        try:
+            device, usage = path.stat().st_dev, shutil.disk_usage(path)
+        except OSError:
+            continue
+        known = found.get(device)
+        found[device] = Disk(f"{known.name}, {name}" if known else name, known.path if known else path,
+                             usage.free, usage.total)  # fmt: skip
+    return [*found.values()]
+
+
+def local_folder(location: str) -> Path | None:
+    """The folder of a warehouse on this machine; None for one in an object store."""
+    url = urlparse(location)
+    return Path(unquote(url.path)) if url.scheme in {"", "file"} else None
+
+
+def is_no_space(error: BaseException | None) -> bool:
+    """Whether a failure, or what caused it, is a full disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+            return True
+        if any(words in str(error).lower() for words in _SAID):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+class DiskMetrics(Collector):
+    """`medallion_disk_free_bytes` and `medallion_disk_size_bytes` of folders, measured when they are asked for."""
+
+    def __init__(self, places: Mapping[str, Path]) -> None:
+        """Folders by the name that their label gets."""
+        self._places = dict(places)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Both."""
+        free = GaugeMetricFamily("medallion_disk_free_bytes", "Space left on the disk of a folder", labels=["disk"])
+        size = GaugeMetricFamily("medallion_disk_size_bytes", "Size of the disk of a folder", labels=["disk"])
+        for disk in measure(self._places):
+            free.add_metric([disk.name], disk.free)
+            size.add_metric([disk.name], disk.size)
+        return iter((free, size))

@@ -1,0 +1,2 @@
+{% import '_macros.sql' as sql %}
+{{ sql.kafka_time(column) }}

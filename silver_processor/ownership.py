@@ -1,0 +1,149 @@
+"""Every partition of the Bronze topic has an owner, or the worker says so, joins again and at last ends itself.
+
+The leader refuses an assignment that leaves a partition out (`silver_processor.assignment`). Here every worker looks at
+what came of it: a leader that knows too few partitions, a group that comes to no assignment, a topic that is not there.
+A broker that does not answer says nothing about owners: it is waited for, as everywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
+
+import structlog
+from confluent_kafka import KafkaException
+
+from silver_processor.backlog import Place
+from silver_processor.metrics import Metrics
+
+#: Join again after this share of the limit.
+_REJOIN_SHARE = 0.25
+
+
+class Remedy(Enum):
+    """What is to be done about partitions without an owner."""
+
+    NONE = "none"
+    REJOIN = "join the group again"
+    END = "end the process"
+
+
+class Escalation:
+    """Chooses the remedy by how long the trouble lasts, in seconds of any clock."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._since: float | None = None
+        self._next_rejoin = 0.0
+
+    def over(self) -> None:
+        """Nothing is wrong, or nobody can say."""
+        self._since = None
+
+    def trouble(self, now: float) -> Remedy:
+        """Something is wrong at `now`."""
+        if self._since is None:
+            self._since, self._next_rejoin = now, now + self._limit_s * _REJOIN_SHARE
+        if now - self._since >= self._limit_s:
+            return Remedy.END
+        if now < self._next_rejoin:
+            return Remedy.NONE
+        self._next_rejoin = now + self._limit_s * _REJOIN_SHARE
+        return Remedy.REJOIN
+
+
+class Ownership:
+    """Compares the assignment this worker was told with the topic's partitions, and acts."""
+
+    def __init__(
+        self,
+        topic: str,
+        owned: Callable[[], frozenset[int]],
+        measure: Callable[[], Iterable[Place]],
+        metrics: Metrics,
+        escalation: Escalation,
+        clock: Callable[[], float],
+        rejoin: Callable[[], None],
+        end: Callable[[], None],
+    ) -> None:
+        """`owned`: of the last assignment; `measure`: a blocking question to the broker (KafkaException: no answer)."""
+        self._topic = topic
+        self._owned = owned
+        self._measure = measure
+        self._metrics = metrics
+        self._escalation = escalation
+        self._clock = clock
+        self._rejoin = rejoin
+        self._end = end
+        self._log = structlog.get_logger()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ownership")
+        self._assigned = False
+        self._trouble = ""
+
+    def assigned(self) -> None:
+        """The group has come to an assignment."""
+        self._assigned = True
+
+    def revoked(self) -> None:
+        """It is coming to a new one."""
+        self._assigned = False
+
+    @property
+    def unready(self) -> str:
+        """Why this worker is not ready; empty: it is, and so is its group as far as it knows."""
+        if not self._assigned:
+            return self._trouble or "the group has no assignment yet"
+        if not self._owned():
+            return f"the group's assignment holds no partition of {self._topic}"
+        return self._trouble
+
+    async def watch(self, every_s: float) -> None:
+        """Check again and again until cancelled."""
+        while True:
+            await self.check()
+            await asyncio.sleep(every_s)
+
+    async def check(self) -> None:
+        """Ask the broker, set the metrics, do what is to be done."""
+        try:
+            places = await asyncio.get_running_loop().run_in_executor(self._thread, lambda: list(self._measure()))
+        except KafkaException as error:
+            self._log.debug("owners not checked", error=str(error))
+            self._escalation.over()
+            return
+        owned = self._owned() if self._assigned else frozenset()
+        unowned = [place for place in places if place.partition not in owned]
+        waiting = sum(place.messages for place in unowned)
+        self._metrics.unowned_partitions.set(len(unowned))
+        self._metrics.unowned_messages.set(waiting)
+        self._trouble = self._describe(places, unowned, waiting)
+        if not self._trouble:
+            self._escalation.over()
+            return
+        self._treat(self._escalation.trouble(self._clock()))
+
+    def _describe(self, places: list[Place], unowned: list[Place], waiting: int) -> str:
+        if not places:
+            return f"the broker names no partitions of {self._topic}: create it, or let this user see it"
+        if not self._assigned:
+            return f"the group has no assignment, {waiting} messages wait in {self._topic}"
+        if unowned:
+            numbers = ", ".join(str(place.partition) for place in unowned)
+            return f"no worker owns these partitions of {self._topic}: {numbers}; {waiting} messages wait there"
+        return ""
+
+    def _treat(self, remedy: Remedy) -> None:
+        if remedy is Remedy.NONE:
+            return
+        self._log.error("partitions without an owner", reason=self._trouble, remedy=remedy.value)
+        if remedy is Remedy.END:
+            # Nothing is acknowledged that is not durable: a new process takes over.
+            self._end()
+        elif self._assigned:
+            self._rejoin()
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)

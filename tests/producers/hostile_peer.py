@@ -1,0 +1,128 @@
+"""A peer that answers with what it should not, and a client of it in a process of its own whose memory is measured."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+import producers.unified.library
+from config.market_lists import MarketListError, bound, markets_of
+from producers.connection import Connection, Limits
+from producers.exchanges import exchange
+from producers.exchanges.model import Rate
+from producers.exchanges.rest import RestError
+from producers.guard import Guard
+from producers.rest import FAILURES, RestClient
+
+MB = 1_000_000
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+DEEP = b"[" * 20_000
+
+
+@asynccontextmanager
+async def peer(answer: Answer) -> AsyncIterator[str]:
+    """An HTTP server on localhost that answers every request so; its address without a scheme."""
+    server = web.Server(answer)
+    runner = web.ServerRunner(server)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def guard() -> Guard:
+    return Guard("test", Rate(100, 1.0), Rate(100, 1.0), failures=1_000, open_s=1.0)
+
+
+def bomb(megabytes: int) -> bytes:
+    """A gzip body of a few hundred kB."""
+    return gzip.compress(b"[" + b" " * (megabytes * MB))
+
+
+async def _rest(address: str) -> str:
+    """What RestClient makes of the answer."""
+    known = exchange("binance")
+    assert known.rest is not None
+    async with RestClient(known, known.rest, guard(), f"http://{address}") as client:
+        try:
+            await client.newest("BTCUSDT")
+        except FAILURES as error:
+            return f"{type(error).__name__}: {error}"[:300]
+    return "trades"
+
+
+async def _unified_rest(address: str) -> str:
+    """The same of the way through ccxt."""
+    from producers.unified.trades import RestTrades
+    from producers.unified.venue import make
+
+    venue = make("bitstamp", guard(), 5.0, f"ws://{address}", f"http://{address}")
+    try:
+        venue.set_markets([{"id": "btcusd", "symbol": "BTC/USD", "base": "BTC", "quote": "USD", "spot": True}])
+        await RestTrades("bitstamp", venue, guard()).newest("BTC/USD")
+    except RestError as error:
+        return f"{type(error).__name__}: {error}"[:300]
+    finally:
+        await venue.close()
+    return "trades"
+
+
+def _market_list(address: str) -> str:
+    """What `symbols build` makes of the answer; the import hook of the unified producer stays out of it."""
+    import ccxt
+
+    venue = ccxt.bitstamp({"number": str})
+    venue.urls["api"] = dict.fromkeys(venue.urls["api"], f"http://{address}")
+    bound(venue)
+    try:
+        markets_of(venue)
+    except MarketListError as error:
+        return f"{type(error).__name__}: {error}"[:300]
+    return "markets"
+
+
+async def _frames(address: str) -> str:
+    """A connection whose frames nobody takes until the peer has sent all that fits."""
+    known = exchange("binance")
+    connection = Connection(known, f"ws://{address}", ["BTCUSDT"], Limits())
+    taken = 0
+    async with connection.open(asyncio.Event()) as frames, aclosing(_generator(frames)) as each:
+        async for frame in each:
+            await asyncio.sleep(0.05)
+            taken += len(frame)
+            if taken >= 29 * 15 * MB:
+                break
+    return f"{taken}"
+
+
+async def _generator(frames: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    async for frame in frames:
+        yield frame
+
+
+def peak_bytes() -> int:
+    """The most memory that this process had, since it was started by exec."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) * 1024
+
+
+if __name__ == "__main__":
+    what, where = sys.argv[1:]
+    if what == "unified":
+        producers.unified.library.install()
+    before = peak_bytes()
+    if what == "market_list":
+        outcome = _market_list(where)
+    else:
+        outcome = asyncio.run({"rest": _rest, "unified": _unified_rest, "frames": _frames}[what](where))
+    sys.stdout.write(json.dumps({"outcome": outcome, "grown": peak_bytes() - before}))

@@ -1,0 +1,346 @@
+"""Invariants: a dump is read whole and right, or refused before its first trade with an error that names the file."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from producers import dump_files, dumps
+from producers.dumps import Contents, Day, DumpError
+from producers.envelope import Envelope
+from producers.holes import Runs, without
+
+DAY = Day("binance", "BTCUSDT", date(2025, 1, 1))
+START_US = DAY.span_us[0]
+HEADER = "id,price,qty,quote_qty,time,is_buyer_maker,is_best_match\n"
+#: Says how many seconds of a processor and how much memory (KiB) it took at most, and the error. `ru_maxrss` would
+#: begin with that of the parent before `exec`.
+CHILD = """
+import sys, time
+from datetime import date
+from producers.dumps import Day, DumpError, inspect, opened
+day = Day("binance", "BTCUSDT", date(2025, 1, 1))
+error = ""
+try:
+    with opened(day, sys.argv[1]) as stored:
+        inspect(day, stored, day.span_us)
+except DumpError as refused:
+    error = str(refused)
+print(time.process_time())
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+print(error)
+"""
+
+
+def row(number: int, **more: str) -> str:
+    values = {"price": f"94000.{number % 100:02}", "time": str(START_US + number * 1_000), "maker": "True"} | more
+    return f"{number},{values['price']},0.5,47000,{values['time']},{values['maker']},True"
+
+
+ROWS = [row(number) for number in range(1, 41)]
+TEXT = "".join(f"{line}\n" for line in ROWS)
+
+
+def zipped(*entries: tuple[str, str | bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as archive:
+        for name, content in entries:
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+def put(folder: Path, suffix: str, content: bytes | str) -> Path:
+    path = folder / f"{DAY.stem}{suffix}"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def read(folder: Path) -> tuple[Contents, list[Envelope]]:
+    with dumps.opened(DAY, str(folder)) as stored:
+        return dumps.inspect(DAY, stored, DAY.span_us), [*dumps.messages(DAY, stored, DAY.span_us)]
+
+
+def ids(messages: list[Envelope]) -> list[int]:
+    return [int(message.trade_id) for message in messages if message.trade_id]
+
+
+def prices(messages: list[Envelope]) -> list[tuple[str, str, str, str]]:
+    return [(one.trade_id, one.price, one.timestamp, one.side) for one in messages]
+
+
+EXPECTED = [
+    (columns[0], columns[1], columns[4], {"True": "SELL", "False": "BUY"}[columns[5]])
+    for columns in (line.split(",") for line in ROWS)
+]
+
+
+@given(
+    kind=st.sampled_from([".csv.gz", ".zip", "stored.zip", "parts.zip"]),
+    flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 7)), max_size=2),
+    kept=st.none() | st.floats(0, 1),
+)
+@example(".zip", [], 0.0)
+@example(".csv.gz", [], 0.0)
+@settings(max_examples=1_500)
+def test_any_damage_is_found_or_harms_nothing(kind: str, flips: list[tuple[float, int]], kept: float | None) -> None:
+    half = TEXT.index("21,")
+    content = {
+        ".csv.gz": lambda: gzip.compress(TEXT.encode(), mtime=0),
+        ".zip": lambda: zipped((f"{DAY.stem}.csv", HEADER + TEXT)),
+        "stored.zip": lambda: zipped((f"{DAY.stem}.csv", TEXT), method=zipfile.ZIP_STORED),
+        "parts.zip": lambda: zipped(
+            ("d/", ""), ("d/parts-one-of-it.1", TEXT[:half]), ("parts-number-two.2", TEXT[half:])
+        ),
+    }[kind]()
+    damaged = bytearray(content)
+    for place, bit in flips:
+        damaged[int(place * len(damaged))] ^= 1 << bit
+    if kept is not None:
+        del damaged[int(kept * len(damaged)) :]
+    with tempfile.TemporaryDirectory() as folder:
+        path = put(Path(folder), ".zip" if kind.endswith(".zip") else kind, bytes(damaged))
+        try:
+            _, messages = read(Path(folder))
+        except DumpError as error:
+            said = str(error)
+        else:
+            assert prices(messages) == EXPECTED
+            return
+    assert str(path) in said
+    assert re.search(r"fetch it again|take it out", said)
+    assert bytes(damaged) != content
+
+
+@pytest.mark.parametrize("shift", range(60))
+def test_an_entry_that_another_ones_comment_hides_is_missed(shift: int, tmp_path: Path) -> None:
+    """A directory that lists fewer entries than its end says, whatever swallowed them."""
+    names = ("a.csv", "b" * shift + ".csv")
+    half = TEXT.index("21,")
+    content = bytearray(zipped((names[0], TEXT[:half]), (names[1], TEXT[half:])))
+    directory = content.index(b"PK\x01\x02")
+    length = 46 + len(names[1])
+    content[directory + 32 : directory + 34] = length.to_bytes(2, "little")
+    put(tmp_path, ".zip", bytes(content))
+    with pytest.raises(DumpError, match="1 of its 2 entries"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("byte order mark", "\ufeff" + TEXT),
+        ("byte order mark and header", "\ufeff" + HEADER + TEXT),
+        ("CR LF", TEXT.replace("\n", "\r\n")),
+        ("leading and trailing spaces", "".join(f"  {line} \n" for line in ROWS)),
+        ("spaces about the commas", TEXT.replace(",", " , ")),
+        ("tabs at the ends", "".join(f"\t{line}\t\n" for line in ROWS)),
+        ("quotes", "".join('"' + line.replace(",", '","') + '"\n' for line in ROWS)),
+        ("blank lines", "\n\n" + TEXT.replace("\n", "\n \n")),
+        (
+            "header in the middle",
+            "".join(f"{line}\n{HEADER if number == 20 else ''}" for number, line in enumerate(ROWS)),
+        ),
+        ("header in capitals", HEADER.upper() + TEXT),
+        ("no last line end", TEXT.rstrip("\n")),
+    ],
+)
+def test_odd_spellings_lose_no_trade(name: str, text: str, tmp_path: Path) -> None:
+    del name
+    put(tmp_path, ".csv", text)
+    contents, messages = read(tmp_path)
+    assert (contents.rows, contents.dead, contents.repeated) == (40, 0, 0)
+    assert prices(messages) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "is empty"),
+        (TEXT.encode("utf-16"), "UTF-16"),
+        (TEXT.encode("utf-16-le"), "UTF-16"),
+        (TEXT.replace(",", ";").encode(), "semicolons"),
+        (TEXT.replace(",", "\t").encode(), "tabs"),
+        (TEXT[:-20].encode(), "line, 40, is cut off"),
+        (TEXT[:-2].encode(), "line, 40, is cut off"),
+        (TEXT[: -len("True\n")].encode(), "line, 40, is cut off"),
+        (TEXT[: -len(",True\n")].encode(), "line, 40, is cut off"),
+        (b"time,id,price,qty,quote_qty,is_buyer_maker\n" + TEXT.encode(), "its columns are time, id"),
+        (b"<html>no such key</html>\n", "no row of it is a trade"),
+        (b"x" * 5_000 + b"\n" + TEXT.encode(), "longer than"),
+        (
+            f"{row(1, time=str(START_US - 1))}\n{row(2, time=str(START_US - 2))}\n".encode(),
+            "no row of it is of 2025-01-01",
+        ),
+    ],
+)
+def test_what_is_no_list_of_the_days_trades_is_refused(content: bytes, why: str, tmp_path: Path) -> None:
+    path = put(tmp_path, ".csv", content)
+    with pytest.raises(DumpError, match=why) as refused:
+        read(tmp_path)
+    assert str(path) in str(refused.value)
+
+
+def test_a_row_that_is_no_trade_says_where_it_stands(tmp_path: Path) -> None:
+    odd = ["2,94000,0.5,47000", row(3, maker="perhaps"), row(4, time="noon"), "x,1,1,1,1,True,True", "\x00", "é,,,,,,"]
+    path = put(tmp_path, ".csv", "\n".join([row(1), *odd, row(9)]) + "\n")
+    contents, messages = read(tmp_path)
+    assert (contents.rows, contents.dead) == (8, 6)
+    assert ids(messages) == [1, 9]
+    dead = [json.loads(message.payload) for message in messages if not message.trade_id]
+    assert [(one["dump"], one["line"]) for one in dead] == [(str(path), line) for line in range(2, 8)]
+    assert [one["row"] for one in dead[:5]] == odd[:5]
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ([(f"{DAY.stem}/", ""), (f"{DAY.stem}/{DAY.stem}.csv", TEXT)], 40),
+        ([(f"__MACOSX/._{DAY.stem}.csv", "\0\5\x16\7"), (f"{DAY.stem}.csv", TEXT)], 40),
+        ([(f"{DAY.stem}.csv", TEXT), (".DS_Store", b"\0"), ("a/b/c/", "")], 40),
+        ([("a/b/c/d/x.csv", HEADER + ROWS[0] + "\n"), ("y.csv", HEADER + ROWS[1] + "\n")], 2),
+        ([("../../../../etc/cron.d/x.csv", TEXT)], 40),
+        ([("/etc/passwd", TEXT)], 40),
+    ],
+)
+def test_every_entry_of_a_zip_is_read(entries: list[tuple[str, str]], expected: int, tmp_path: Path) -> None:
+    """Names that lead out of the folder are names: nothing is unpacked onto the disk."""
+    path = put(tmp_path, ".zip", zipped(*entries))
+    _, messages = read(tmp_path)
+    assert len(messages) == expected
+    assert [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (zipped((f"{DAY.stem}.csv", TEXT), ("ETHUSDT-trades-2025-01-01.csv", TEXT)), "ETHUSDT-trades-2025-01-01.csv"),
+        (zipped(("BTCUSDT-trades-2025-01-02.csv", TEXT)), "not of BTCUSDT-trades-2025-01-01"),
+        (zipped((f"{DAY.stem}.csv", TEXT), ("LICENCE", "All rights\n")), "LICENCE: no row of it is a trade"),
+        (zipped((f"{DAY.stem}.csv", TEXT), method=zipfile.ZIP_BZIP2), "packed by method 12"),
+        (zipped(*((f"{number}.csv", ROWS[0] + "\n") for number in range(1_001))), "more than 1,000 entries"),
+        (b"PK\x03\x04 nothing", "no zip file"),
+        (TEXT.encode(), "no zip file"),
+    ],
+)
+def test_a_zip_that_is_another_is_refused(content: bytes, why: str, tmp_path: Path) -> None:
+    path = put(tmp_path, ".zip", content)
+    with pytest.raises(DumpError, match=re.escape(why)) as refused:
+        read(tmp_path)
+    assert str(path) in str(refused.value)
+
+
+def test_the_checksum_file_beside_it_is_believed(tmp_path: Path) -> None:
+    path = put(tmp_path, ".zip", zipped((f"{DAY.stem}.csv", TEXT)))
+    beside = path.with_name(path.name + ".CHECKSUM")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    beside.write_text(f"{digest}  {path.name}\n")
+    assert len(read(tmp_path)[1]) == 40
+    beside.write_text(f"{digest[::-1]}  {path.name}\n")
+    with pytest.raises(DumpError, match=r"SHA-256 is .* the \.CHECKSUM file beside it says"):
+        read(tmp_path)
+    beside.write_text("404\n")
+    with pytest.raises(DumpError, match=r"CHECKSUM: begins with no SHA-256"):
+        read(tmp_path)
+
+
+def test_only_regular_files_of_one_name_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / f"{DAY.stem}.csv").symlink_to("/dev/zero")
+    with pytest.raises(DumpError, match="no regular file"):
+        read(tmp_path)
+    put(tmp_path / "a", ".csv", TEXT)
+    with pytest.raises(DumpError, match="2 files are called so"):
+        read(tmp_path)
+
+
+def endless() -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    return b"".join([packer.compress(b"1" * (1 << 20)) for _ in range(200)] + [packer.flush()])
+
+
+def many_rows() -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    block = (ROWS[0] + "\n").encode() * 20_000
+    return b"".join([packer.compress(block) for _ in range(40)] + [packer.flush()])
+
+
+def zip_bomb() -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("__MACOSX/._x", "w") as entry:
+        for _ in range(200):
+            entry.write(b"\0" * (1 << 20))
+    return packed.getvalue()
+
+
+def many_entries() -> bytes:
+    """As if 65,535 files were in it: the directory is a hundred kilobytes for each thousand."""
+    return zipped(*((f"{number:0>200}.csv", "") for number in range(20_000)))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "make", "why"),
+    [
+        (".csv.gz", endless, "a line is longer than"),
+        (".csv.gz", many_rows, "unpacks to more than"),
+        (".zip", zip_bomb, "unpacks to more than"),
+        (".zip", many_entries, "more than 1,000 entries"),
+    ],
+)
+def test_hostile_files_take_neither_memory_nor_time(
+    suffix: str, make: Callable[[], bytes], why: str, tmp_path: Path
+) -> None:
+    """A hundred megabytes and more in a few hundred kilobytes."""
+    path = put(tmp_path, suffix, make())
+    child = subprocess.run([sys.executable, "-c", CHILD, str(tmp_path)], capture_output=True, text=True, check=True)
+    seconds, peak_kib, error = child.stdout.splitlines()
+    assert why in error
+    assert str(path) in error
+    assert int(peak_kib) < 120_000
+    assert float(seconds) < 60
+
+
+@given(st.lists(st.integers(1, 60), max_size=80))
+def test_runs_are_the_set_of_ids_whatever_their_order(numbers: list[int]) -> None:
+    runs, seen = Runs(), set()
+    for number in numbers:
+        assert runs.add(number, number * 10) == (number not in seen)
+        seen.add(number)
+    listed = [*runs]
+    assert [n for run in listed for n in range(run.first, run.last + 1)] == sorted(seen)
+    assert all(run.first_us == run.first * 10 and run.last_us == run.last * 10 for run in listed)
+    assert all(later.first > before.last + 1 for before, later in pairwise(listed))
+
+
+@given(st.sets(st.integers(0, 60)), st.sets(st.integers(0, 60)))
+def test_what_is_left_of_runs_is_the_difference_of_sets(wanted: set[int], taken: set[int]) -> None:
+    def runs(numbers: set[int]) -> list[tuple[int, int]]:
+        made = Runs()
+        for number in numbers:
+            made.add(number, 0)
+        return [(run.first, run.last) for run in made]
+
+    assert without(runs(wanted), runs(taken)) == runs(wanted - taken)
+
+
+def test_a_name_with_a_pattern_in_it_finds_no_other_file(tmp_path: Path) -> None:
+    put(tmp_path, ".csv", TEXT)
+    day = Day("binance", "BTC*", DAY.date)
+    with pytest.raises(DumpError, match=r"no BTC\*-trades-2025-01-01"), dumps.opened(day, str(tmp_path)):
+        pass
+    assert not dump_files.exists(day.stem, str(tmp_path))
