@@ -1,4 +1,4 @@
-"""What an analyst may read: the views for people, none of the tables behind them."""
+"""What an analyst may read: the views for people and Silver, none of the other tables behind them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from ddl.layers import load_layers
 
 _VIEWS = (
     "trades",
+    "silver_trades",  # a table: the trades with every digit, as docs/analysts.md promises
     "latest_prices",
     "dlq_trades",
     "dlq_resolutions",

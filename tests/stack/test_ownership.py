@@ -112,7 +112,7 @@ def test_passwords_reach_every_command_and_a_silent_node_is_started_again(stack:
     assert ask("SELECT 1") == 403
     assert ask("SELECT count() FROM medallion.gold_ohlcv_1m", "analyst", passwords["analyst"]) == 200
     assert ask("SELECT count() FROM medallion.dlq_trades", "analyst", passwords["analyst"]) == 200
-    assert ask("SELECT count() FROM medallion.silver_trades", "analyst", passwords["analyst"]) == 403
+    assert ask("SELECT count() FROM medallion.bronze_trades", "analyst", passwords["analyst"]) == 403
     assert medallion("query", "SELECT 1", "--data-dir", stack).stdout == "1\n"
     assert (
         ask(f"SELECT * FROM file('{stack}/clickhouse.password', 'LineAsString')", "default", passwords["default"])
