@@ -25,8 +25,9 @@ def everything() -> list[Statement]:
 
 
 def test_a_cluster_changes_engines_windows_and_on_cluster_only() -> None:
-    """Line by line the same DDL: one source for both."""
+    """Line by line the same DDL: one source for both. Only one node can copy its own rows (0026)."""
     alone = [*render_journal(ALONE), *render(ALONE)]
+    alone = [one for one in alone if not one.key.startswith("0026_kafka_time/")]
     clustered = [*render_journal(CLUSTER), *render(CLUSTER)]
     assert [statement.key for statement in alone] == [statement.key for statement in clustered]
     changed = re.compile(

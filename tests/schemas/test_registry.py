@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from config.registry import LOOKUP, RegistryError, SymbolRegistry
+from config.registry import LOOKUP, RegistryError, SymbolRegistry, SymbolsFile
 from config.settings import DEFAULT_EXCHANGES, DEFAULT_SYMBOLS_FILE
 from config.symbols_build import UnknownSourceError, markets_to_symbols, render
 
@@ -81,10 +82,10 @@ FAULTS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (_binance("X", base=True), "exchanges.binance.X.base"),
     (_binance("X", typo=1), "exchanges.binance.X.typo"),
     (_binance("X", canonical="BTCUSDT-1", aliases=["BTCUSDT"]), "'BTCUSDT' is given twice"),
-    (_binance(" ", canonical="BTCUSDT-1"), "empty exchange symbol"),
+    (_binance(" ", canonical="BTCUSDT-1"), "no blank, hidden, control or markup"),
     (lambda d: d.update(version="one"), "version"),
     (lambda d: d.pop("version"), "version"),
-    (lambda d: d["exchanges"].update({"Bin ance": {}}), "exchanges.Bin ance"),
+    (lambda d: d["exchanges"].update({"Bin ance": {}}), "exchanges.'Bin ance'"),
 ]
 
 
@@ -160,8 +161,9 @@ OKX = {
 
 
 def test_ccxt_markets_become_entries_without_collisions() -> None:
-    entries = markets_to_symbols("okx", OKX)
-    assert {name: entry["canonical"] for name, entry in entries.items()} == {
+    listed = markets_to_symbols("okx", OKX)
+    assert listed.left_out == []
+    assert {name: entry.canonical for name, entry in listed.entries.items()} == {
         "BTC-USDT": "BTCUSDT",
         "BTC-USDT-SWAP": "BTCUSDT-SWAP",
         "BTC-USD-SWAP": "BTCUSD-SWAP",
@@ -172,21 +174,23 @@ def test_ccxt_markets_become_entries_without_collisions() -> None:
 def test_ccxt_names_and_limits() -> None:
     shib = {"id": "SHIBUSD", "symbol": "SHIB/USD", "base": "SHIB", "quote": "USD", "type": "spot"}
     shib |= {"limits": {"amount": {"max": 1e12}, "price": {"max": 10.0}}}
-    entries = markets_to_symbols("kraken", {"SHIB/USD": shib})
+    entries = markets_to_symbols("kraken", {"SHIB/USD": shib}).entries
     assert list(entries) == ["SHIB/USD"]
-    assert {k: str(v) for k, v in entries["SHIB/USD"].items() if k.endswith("_max")} == {
-        "quantity_max": "1000000000000.0"
-    }
+    assert entries["SHIB/USD"].quantity_max == Decimal("1000000000000")
+    assert entries["SHIB/USD"].price_max is None
     perpetual = {"id": "BTCUSDT", "symbol": "BTC/USDT:USDT", "base": "BTC", "quote": "USDT", "settle": "USDT"}
-    entries = markets_to_symbols("binance_usdm", {"BTC/USDT:USDT": perpetual | {"type": "swap"}})
-    assert entries["BTCUSDT"]["canonical"] == "BTCUSDT"
-    text = render({"version": 4, "exchanges": {"binance_usdm": entries}})
+    entries = markets_to_symbols("binance_usdm", {"BTC/USDT:USDT": perpetual | {"type": "swap"}}).entries
+    assert entries["BTCUSDT"].canonical == "BTCUSDT"
+    text = render(SymbolsFile(version=4, exchanges={"binance_usdm": entries}))
     assert "version: 4" in text
 
 
-def test_ccxt_markets_that_collide_are_an_error() -> None:
+def test_ccxt_markets_that_collide_are_left_out_both() -> None:
+    """Nobody could tell their trades apart; the others are listed all the same."""
     twin = OKX["BTC/USDT"] | {"id": "BTC_USDT", "symbol": "BTC/USDT-2"}
-    with pytest.raises(RegistryError, match="both map to 'BTCUSDT'"):
-        markets_to_symbols("okx", {**OKX, "twin": twin})
+    listed = markets_to_symbols("okx", {**OKX, "twin": twin})
+    assert {one.symbol for one in listed.left_out} == {"BTC-USDT", "BTC_USDT"}
+    assert all("would both be 'BTCUSDT'" in one.why for one in listed.left_out)
+    assert set(listed.entries) == {"BTC-USDT-SWAP", "BTC-USD-SWAP", "BTC-USD-220527"}
     with pytest.raises(UnknownSourceError, match="mtgox"):
         markets_to_symbols("mtgox", {})
