@@ -15,10 +15,11 @@ import typer
 from cli import disks, producing
 from cli.context import DataDirOption, JsonOption, err, out, print_json, print_table
 from cli.lag import LagError, LagMeter, wait
+from config.connections import clickhouse_native
 from config.disks import FULL
 from config.settings import Settings
 from deploy.embedded import control
-from deploy.embedded.layout import BrokerKind, StackError, StackState
+from deploy.embedded.layout import BrokerKind, DataDir, StackError, StackState
 from producers import presence
 
 DEFAULT_DATA_DIR = Path(".medallion")
@@ -129,6 +130,9 @@ def status(
         list[str] | None,
         typer.Option(metavar="URL", help="Show only these producers, http://<host>:<metrics port>, wherever they run."),
     ] = None,
+    show_password: Annotated[
+        bool, typer.Option("--show-password", help="Show also the passwords of ClickHouse's users.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the embedded stack's processes and endpoints, how far each consumer is behind, and the live producers.
@@ -159,6 +163,7 @@ def status(
             {
                 **state.model_dump(mode="json", exclude={"environment"}),
                 "endpoints": _endpoints(settings),
+                **({"passwords": _passwords(state, settings)} if show_password else {}),
                 "lag": [
                     {
                         "stage": lag.stage,
@@ -178,6 +183,8 @@ def status(
         disks.print_disks(measured)
         for words in troubles.values():
             out.print(words, soft_wrap=True, markup=False)
+        if show_password:
+            print_table("Users of ClickHouse", ("user", "password"), _passwords(state, settings).items())
         behind = [lag for lag in lags if lag.messages]
         print_table(
             "Behind",
@@ -206,6 +213,11 @@ def _endpoints(settings: Settings) -> dict[str, str]:
         "iceberg_catalog": settings.iceberg_catalog_uri,
         "iceberg_warehouse": settings.iceberg_warehouse,
     }
+
+
+def _passwords(state: StackState, settings: Settings) -> dict[str, str]:
+    analyst = DataDir(state.data_dir).analyst_password_file.read_text(encoding="ascii").strip()
+    return {settings.clickhouse_user: clickhouse_native(settings)["password"], "analyst": analyst}
 
 
 def _print_state(state: StackState) -> None:

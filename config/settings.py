@@ -29,6 +29,10 @@ UNLISTED_EXCHANGE = "unlisted"
 _PREFIX = "MEDALLION_"
 
 
+def _default_warehouse() -> str:
+    return (Path.cwd() / ".medallion" / "warehouse").as_uri()
+
+
 class _SecretFiles(PydanticBaseSettingsSource):
     """The `…_FILE` variables of this process's environment."""
 
@@ -114,7 +118,8 @@ class Settings(BaseSettings):
 
     # Iceberg
     iceberg_catalog_uri: str = "sqlite:///.medallion/catalog.db"
-    iceberg_warehouse: str = "file:///tmp/medallion-warehouse"
+    # Beside the catalog: a folder that anybody could have made first, as one in /tmp, is no place for it.
+    iceberg_warehouse: str = Field(default_factory=_default_warehouse)
     iceberg_namespace: str = "cold"
     # Of a REST catalog: a token, or `client-id:client-secret` to get one from the OAuth2 server.
     iceberg_catalog_token: SecretStr = SecretStr("")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -15,6 +17,7 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 import urllib3
+from pydantic import SecretStr
 
 from bench.load import SOURCES
 from bench.trades import TradeStream
@@ -27,6 +30,7 @@ from offload.hot import ClickHouseHttp
 
 MARKETS = 40
 _CHUNK = 65_536
+_PASSWORD_VARIABLE = "MEDALLION_CLICKHOUSE_PASSWORD"
 _START_S = 120.0
 _SQL = Path(__file__).parents[1] / "sql"
 
@@ -55,14 +59,21 @@ def tier(rows: int, say: Callable[[str], None]) -> Iterator[Tier]:
         folder = Path(name)
         native, http = free_ports(2)
         command = [sys.executable, "-m", "deploy.embedded.clickhouse", "--path", str(folder / "store")]
-        command += ["--native-port", str(native), "--http-port", str(http)]
-        with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as node:
+        command += ["--native-port", str(native), "--http-port", str(http), "--password-env", _PASSWORD_VARIABLE]
+        command += ["--readable", str(folder / "warehouse")]
+        password = secrets.token_urlsafe()
+        environment = {**os.environ, _PASSWORD_VARIABLE: password}
+        with (
+            (folder / "log").open("wb") as log,
+            subprocess.Popen(command, stdout=log, stderr=log, env=environment) as node,
+        ):
             try:
                 _wait(http, node, folder / "log")
                 settings = Settings(
                     clickhouse_host=LOOPBACK,
                     clickhouse_port=native,
                     clickhouse_http_port=http,
+                    clickhouse_password=SecretStr(password),
                     iceberg_catalog_uri=f"sqlite:///{folder}/catalog.db",
                     iceberg_warehouse=(folder / "warehouse").as_uri(),
                 )

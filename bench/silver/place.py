@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from typing import Any
 from clickhouse_driver import Client
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from config.connections import clickhouse_native
 from config.settings import Settings
 from ddl.runner import apply
 from deploy.embedded.kafka import jars, server, topics
@@ -46,7 +48,7 @@ class Place:
 
     def client(self) -> Any:
         """A native connection."""
-        return Client(LOOPBACK, self.settings.clickhouse_port, database=self.settings.clickhouse_database)
+        return Client(**clickhouse_native(self.settings), database=self.settings.clickhouse_database)
 
     def empty(self) -> None:
         """Forget all of Silver and Gold, with the tokens of their inserts."""
@@ -96,6 +98,7 @@ def open_place(symbols_file: Path | None = None) -> Iterator[Place]:
             "clickhouse_host": LOOPBACK,
             "clickhouse_port": str(native),
             "clickhouse_http_port": str(http),
+            "clickhouse_password": secrets.token_urlsafe(),
         }
         if symbols_file is not None:
             values["symbols_file"] = str(symbols_file)
@@ -107,9 +110,11 @@ def open_place(symbols_file: Path | None = None) -> Iterator[Place]:
             folder / "node.log",
             *(sys.executable, "-m", "deploy.embedded.clickhouse", "--path", str(folder / "store")),
             *("--native-port", str(native), "--http-port", str(http), "--kafka-brokers", servers),
+            *("--password-env", "MEDALLION_CLICKHOUSE_PASSWORD"),
+            environment=environment,
         )
         wait_until(lambda: answers(f"http://{LOOPBACK}:{http}/ping"), "the ClickHouse node", node)
-        client = Client(LOOPBACK, native)
+        client = Client(**clickhouse_native(settings))
         apply(client, settings)
         client.disconnect()
         yield Place(folder, settings, environment, node.pid)
@@ -147,9 +152,11 @@ def _kafka(folder: Path, end: ExitStack) -> str:
     return servers
 
 
-def _spawn(end: ExitStack, log: Path, *argv: str) -> subprocess.Popen[bytes]:
+def _spawn(
+    end: ExitStack, log: Path, *argv: str, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     file = end.enter_context(log.open("ab"))
-    process = subprocess.Popen(argv, stdout=file, stderr=file)
+    process = subprocess.Popen(argv, stdout=file, stderr=file, env={**os.environ, **(environment or {})})
     end.callback(_stop, process)
     return process
 

@@ -29,6 +29,7 @@ from deploy.embedded.clickhouse.kafka.clients import producer_config
 from deploy.embedded.clickhouse.kafka.feed import insert_block
 from deploy.embedded.clickhouse.kafka.sink import Sink
 from deploy.embedded.clickhouse.native.server import NativeServer
+from deploy.embedded.clickhouse.policy import Policy, Role
 from deploy.embedded.clickhouse.session import Session
 from producers.pacing import Pacer
 from producers.publisher import Publisher
@@ -118,9 +119,14 @@ def _node(settings: Settings) -> Iterator[tuple[Engine, Mapping[Name, StandIn]]]
         path = Path(folder)
         engine = Engine.open(path / "engine", config=configuration.write(path / "node-config.xml", Limits()))
         tables = KafkaTables(engine, brokers="not.started:1")
-        server = NativeServer(engine, Access(""), lambda name: Session(engine, [tables], name), "127.0.0.1", 0)
+        policy = Policy(has_kafka=True)
+
+        def open_session(database: str, role: Role) -> Session:
+            return Session(engine, [tables], database, role, policy)
+
+        server = NativeServer(engine, Access("bench"), open_session, "127.0.0.1", 0)
         server.start()
-        client = Client("127.0.0.1", port=server.port)
+        client = Client("127.0.0.1", port=server.port, password="bench")
         apply(client, settings)
         client.disconnect()
         session = engine.session()

@@ -51,6 +51,7 @@ def start(
         StackError: unwritable folder, second start on it, taken port, no Java or Kafka, or a process that does not
             start.
     """
+    os.umask(0o077)
     directory = DataDir(data_dir.absolute())
     directory.create()
     if directory.locked():

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from config.errors import MedallionError
 from ddl.quoting import UNREADABLE
+from deploy.embedded import ownership
 
 STACK_FILE = "stack.json"
 BrokerKind = Literal["memory", "kafka"]
@@ -99,11 +100,22 @@ class DataDir:
         """The state file."""
         return self.path / STACK_FILE
 
+    @property
+    def password_file(self) -> Path:
+        """The password of ClickHouse's user `default`, with which every command and service comes."""
+        return self.path / "clickhouse.password"
+
+    @property
+    def analyst_password_file(self) -> Path:
+        """The password of ClickHouse's user `analyst`, who only reads."""
+        return self.path / "analyst.password"
+
     def create(self) -> None:
-        """Make the folders.
+        """Make the folders, for their owner only, and the passwords where there are none yet.
 
         Raises:
             StackError: the folder cannot be made or written, or its name has characters the warehouse cannot have.
+            OwnershipError: it is somebody else's, holds something else, or a link is in the way.
         """
         if found := sorted(UNREADABLE & set(str(self.path))):
             raise StackError(
@@ -111,8 +123,12 @@ class DataDir:
                 "something else: choose another one with --data-dir."
             )
         try:
-            for folder in (self.path, self.clickhouse, self.warehouse, self.logs):
-                folder.mkdir(parents=True, exist_ok=True)
+            ownership.take(self.path, is_ours=(self.path / "supervisor.lock").exists())
+            for folder in (self.clickhouse, self.warehouse, self.logs, self.kafka):
+                if folder.is_symlink() or folder != self.kafka:
+                    ownership.take(folder, is_ours=True)
+            for file in (self.password_file, self.analyst_password_file):
+                ownership.make_secret(file)
             with tempfile.TemporaryFile(dir=self.path):
                 pass
         except OSError as error:

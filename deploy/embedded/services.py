@@ -11,11 +11,14 @@ from pathlib import Path
 import aiohttp
 
 from config.settings import Settings
+from ddl.analyst import analyst_tables
 from deploy.embedded.layout import BrokerKind, DataDir
 from deploy.embedded.ports import LOOPBACK
 
 _REASON_CHARACTERS = 500
 PASSWORD_VARIABLE = "MEDALLION_CLICKHOUSE_PASSWORD"  # noqa: S105 - its name
+_PASSWORD_FILE_VARIABLE = f"{PASSWORD_VARIABLE}_FILE"
+_ANALYST_PASSWORD_VARIABLE = "MEDALLION_ANALYST_PASSWORD"  # noqa: S105 - its name
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,16 @@ class Ports:
 
 @dataclass(frozen=True)
 class Service:
-    """One process: its command line, what it adds to the environment, and why it is not ready now (empty: it is)."""
+    """One process: its command line, what it adds to the environment, and why it is not ready now (empty: it is).
+
+    One that `must_answer` is ended, and started again, when it was not ready for long.
+    """
 
     name: str
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     unready: Callable[[], Awaitable[str]]
+    must_answer: bool = False
 
 
 def stack_environment(
@@ -45,8 +52,12 @@ def stack_environment(
 
     `given` are the caller's own `MEDALLION_…` variables; endpoints are the stack's, whatever they say.
     """
+    is_given = any(given.get(name) for name in (PASSWORD_VARIABLE, _PASSWORD_FILE_VARIABLE))
+    password = {} if is_given else {_PASSWORD_FILE_VARIABLE: str(data_dir.password_file)}
     return {
         **given,
+        **password,
+        "MEDALLION_CLICKHOUSE_USER": "default",
         "MEDALLION_KAFKA_BOOTSTRAP_SERVERS": servers,
         "MEDALLION_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
         "MEDALLION_CLICKHOUSE_HOST": LOOPBACK,
@@ -67,7 +78,8 @@ def clickhouse_service(data_dir: DataDir, ports: Ports, environment: Mapping[str
     settings = Settings.from_environment(environment)
     password = settings.clickhouse_password.get_secret_value()
     own = {name: value for name, value in environment.items() if name != f"{PASSWORD_VARIABLE}_FILE"}
-    own |= {PASSWORD_VARIABLE: password} if password else {}
+    analyst = data_dir.analyst_password_file.read_text(encoding="ascii").strip()
+    own |= {PASSWORD_VARIABLE: password, _ANALYST_PASSWORD_VARIABLE: analyst}
     argv = (
         sys.executable,
         "-m",
@@ -88,9 +100,15 @@ def clickhouse_service(data_dir: DataDir, ports: Ports, environment: Mapping[str
         str(settings.publish_max_unconsumed_bytes),
         "--deduplication-window",
         str(settings.deduplication_window),
-        *(("--password-env", PASSWORD_VARIABLE) if password else ()),
+        "--password-env",
+        PASSWORD_VARIABLE,
+        "--analyst-password-env",
+        _ANALYST_PASSWORD_VARIABLE,
+        *(f"--analyst-table={settings.clickhouse_database}.{name}" for name in analyst_tables()),
+        f"--readable={data_dir.warehouse}",
     )
-    return Service("clickhouse", argv, own, _answering(f"http://{LOOPBACK}:{ports.clickhouse_http}/ping"))
+    ping = _answering(f"http://{LOOPBACK}:{ports.clickhouse_http}/ping")
+    return Service("clickhouse", argv, own, ping, must_answer=True)
 
 
 def silver_service(index: int, ports: Ports, environment: Mapping[str, str]) -> Service:

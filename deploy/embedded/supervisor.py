@@ -47,6 +47,9 @@ POLL_S = 0.05
 LOOK_S = 3.0
 # A rebalance of the Silver workers takes some seconds.
 UNREADY_AFTER_S = 12.0
+# A machine that is busy for some seconds is not a silent process.
+SILENT_AFTER_S = 30.0
+SILENT_END_S = 5.0
 
 log = structlog.get_logger(__name__)
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -265,11 +268,14 @@ class Supervisor:
             await self._until_ready_again(child)
 
     async def _until_ended(self, child: _Child, process: asyncio.subprocess.Process) -> None:
-        """Returns when the process ends; a process that lives may still say that it is not ready."""
+        """Returns when the process ends; one that lives may say that it is not ready, or nothing for too long."""
         ended = asyncio.ensure_future(process.wait())
         try:
             while not (await asyncio.wait({ended}, timeout=LOOK_S))[0]:
                 self._note_readiness(child, await child.service.unready())
+                if child.service.must_answer and time.monotonic() - child.ready_at > SILENT_AFTER_S:
+                    log.error("service no longer answers, ending it", service=child.service.name)
+                    await _end(process, SILENT_END_S)
         finally:
             ended.cancel()
 
@@ -319,15 +325,8 @@ class Supervisor:
             process = child.process
             if process is None:
                 continue
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.terminate()
-                try:
-                    await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
-                except TimeoutError:
-                    log.error("service did not stop, killing it", service=child.service.name)
-                    process.kill()
-                    await process.wait()
+            if process.returncode is None and not await _end(process, STOP_TIMEOUT_S):
+                log.error("service did not stop, killed", service=child.service.name)
             child.process = None
             if child.state != "failed":
                 child.state = "stopped"
@@ -364,6 +363,19 @@ class Supervisor:
             log.error("state not written", error=str(error), state=state, detail=detail)
 
 
+async def _end(process: asyncio.subprocess.Process, seconds: float) -> bool:
+    """SIGTERM, and SIGKILL when it has not ended in time; whether it ended by itself."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), seconds)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return False
+    return True
+
+
 def _delay(attempt: int) -> float:
     """Seconds before restart number `attempt` in a row: exponential with jitter, 5 s at most."""
     state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
@@ -383,6 +395,7 @@ def main() -> int:
     parser.add_argument("--kafka-libs", type=Path, help="the folder of Kafka's jars")
     arguments = parser.parse_args()
     logs.configure("INFO", "supervisor")
+    os.umask(0o077)
     data_dir = DataDir(arguments.data_dir)
     given = {name: value for name, value in os.environ.items() if name.startswith("MEDALLION_")}
     ports = Ports(arguments.native_port, arguments.http_port, tuple(arguments.metrics_port), arguments.offload_port)

@@ -20,7 +20,11 @@ from clickhouse_driver import Client as NativeClient
 from deploy.embedded.ports import free_ports
 
 PASSWORD = "s3cret"
-_START_S = 20
+ANALYST_PASSWORD = "r3ad"
+ANALYST_DATABASE = "shop"
+ANALYST_TABLES = ("candles", "candles_other")
+PASSWORDS = {"NODE_PASSWORD": PASSWORD, "NODE_ANALYST_PASSWORD": ANALYST_PASSWORD}
+_START_S = 60
 _STOP_S = 20
 
 
@@ -74,6 +78,8 @@ def command(path: Path, native_port: int, http_port: int, *more: str) -> list[st
     return [
         *(sys.executable, "-m", "deploy.embedded.clickhouse", "--path", str(path)),
         *("--native-port", str(native_port), "--http-port", str(http_port), "--password-env", "NODE_PASSWORD"),
+        *("--analyst-password-env", "NODE_ANALYST_PASSWORD"),
+        *(word for table in ANALYST_TABLES for word in ("--analyst-table", f"{ANALYST_DATABASE}.{table}")),
         *more,
     ]
 
@@ -82,7 +88,7 @@ def start(path: Path, *more: str) -> NodeProcess:
     native_port, http_port = free_port(), free_port()
     process = subprocess.Popen(
         command(path, native_port, http_port, *more),
-        env={**os.environ, "NODE_PASSWORD": PASSWORD, "TZ": "Asia/Tokyo"},
+        env={**os.environ, **PASSWORDS, "TZ": "Asia/Tokyo"},
     )
     eventually(lambda: process.poll() is not None or _answers(native_port, http_port), "node ready", _START_S)
     assert process.poll() is None, "the node ended"

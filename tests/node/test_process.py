@@ -13,13 +13,13 @@ import psutil
 import pytest
 from clickhouse_driver.errors import Error
 
-from tests.node.conftest import NodeProcess, command, eventually, free_port, start
+from tests.node.conftest import PASSWORDS, NodeProcess, command, eventually, free_port, start
 
 
 def run_to_end(path: Path, native_port: int, http_port: int, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(path, native_port, http_port, *more),
-        env={**os.environ, "NODE_PASSWORD": "x"},
+        env={**os.environ, **PASSWORDS},
         capture_output=True,
         text=True,
         timeout=30,
@@ -118,7 +118,8 @@ def test_a_path_with_blanks_works(tmp_path: Path) -> None:
 def test_results_and_inserts_of_any_length_take_the_same_memory(own_node: NodeProcess) -> None:
     process = psutil.Process(own_node.process.pid)
     client = own_node.native()
-    client.execute("CREATE TABLE sink (a UInt64, s String) ENGINE = Null")
+    client.execute("CREATE DATABASE d")
+    client.execute("CREATE TABLE d.sink (a UInt64, s String) ENGINE = Null")
 
     def traffic(rows: int) -> int:
         sql = f"SELECT number, repeat('x', 200) FROM numbers({rows}) FORMAT "
@@ -128,7 +129,7 @@ def test_results_and_inserts_of_any_length_take_the_same_memory(own_node: NodePr
         assert int(answer.stdout) > 200 * rows
         assert sum(1 for _ in client.execute_iter(sql + "Native")) == rows
         # The engine gathers a block of this many rows before it writes; a million of these alone are 200 MB.
-        url = f"{own_node.url}?query=INSERT%20INTO%20sink%20FORMAT%20TSV&max_insert_block_size=65536"
+        url = f"{own_node.url}?query=INSERT%20INTO%20d.sink%20FORMAT%20TSV&max_insert_block_size=65536"
         url += "&min_insert_block_size_rows=65536&min_insert_block_size_bytes=0"
         body = (b"1\t" + b"x" * 200 + b"\n") * rows
         assert own_node.curl("--data-binary", "@-", url, data=body).stdout == b""

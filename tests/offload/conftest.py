@@ -17,6 +17,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from config.settings import Settings
 from deploy.embedded.ports import free_ports
+from tests.clickhouse import ARGUMENTS, ENVIRONMENT, PASSWORD
 from tests.offload.hot_tables import HotTables
 
 _numbers = count(1)
@@ -38,10 +39,10 @@ def _wait_for(port: int) -> None:
 
 
 class Node:
-    """A ClickHouse node with its store in `folder`; `environment` is added to its own."""
+    """A ClickHouse node with its store in `folder`, allowed to read all that tests write; `environment` is added."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
-        self._folder, self._environment = folder, {**os.environ, **(environment or {})}
+        self._folder, self._environment = folder, {**os.environ, **(environment or {}), **ENVIRONMENT}
         folder.mkdir(parents=True, exist_ok=True)
         self._native, self.http_port = _free_port(), _free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -49,7 +50,9 @@ class Node:
     def start(self) -> None:
         """Start it, or again, on the same ports; returns when it answers."""
         command = [sys.executable, "-m", "deploy.embedded.clickhouse", "--path", str(self._folder / "store")]
-        command += ["--native-port", str(self._native), "--http-port", str(self.http_port)]
+        command += ["--native-port", str(self._native), "--http-port", str(self.http_port), *ARGUMENTS]
+        # Tests keep their warehouses and files beside the node's folder; buckets are on servers of this machine.
+        command += ["--readable", str(self._folder.parent), "--readable", "http://127.0.0.1"]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment)
         _wait_for(self.http_port)
@@ -96,6 +99,7 @@ def new_settings(http_port: int, folder: Path) -> Settings:
     return Settings(
         clickhouse_host="127.0.0.1",
         clickhouse_http_port=http_port,
+        clickhouse_password=PASSWORD,
         clickhouse_database=f"offload_{next(_numbers)}",
         iceberg_catalog_uri=f"sqlite:///{folder}/catalog.db",
         iceberg_warehouse=(folder / "warehouse").as_uri(),

@@ -38,6 +38,7 @@ class HotTables:
         return clickhouse_connect.get_client(
             host=self.settings.clickhouse_host,
             port=self.settings.clickhouse_http_port,
+            password=self.settings.clickhouse_password.get_secret_value(),
             database=database,
             autogenerate_session_id=False,
         )

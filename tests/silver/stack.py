@@ -21,6 +21,7 @@ from confluent_kafka import Producer
 from config.settings import Settings
 from ddl.runner import apply
 from deploy.embedded.ports import free_ports
+from tests.clickhouse import ARGUMENTS, ENVIRONMENT, PASSWORD
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 90) -> None:
@@ -59,6 +60,7 @@ class Stack:
         self._environment = {
             "MEDALLION_KAFKA_BOOTSTRAP_SERVERS": brokers,
             "MEDALLION_CLICKHOUSE_KAFKA_BROKERS": brokers,
+            **ENVIRONMENT,
             "MEDALLION_CLICKHOUSE_HOST": "127.0.0.1",
             "MEDALLION_CLICKHOUSE_PORT": str(self._native),
             "MEDALLION_CLICKHOUSE_HTTP_PORT": str(self._http),
@@ -70,6 +72,7 @@ class Stack:
             clickhouse_host="127.0.0.1",
             clickhouse_port=self._native,
             clickhouse_http_port=self._http,
+            clickhouse_password=PASSWORD,
             bronze_shards=self._shards,
         )
         self.start_node()
@@ -93,7 +96,7 @@ class Stack:
         ports = ("--native-port", str(self._native), "--http-port", str(self._http))
         brokers = ("--kafka-brokers", self.settings.kafka_bootstrap_servers)
         self._node = self.spawn(
-            "-m", "deploy.embedded.clickhouse", "--path", str(self._folder / "store"), *ports, *brokers
+            *("-m", "deploy.embedded.clickhouse", "--path", str(self._folder / "store"), *ports, *brokers, *ARGUMENTS)
         )
         wait_until(lambda: _answers(f"http://127.0.0.1:{self._http}/ping"))
 
@@ -105,7 +108,7 @@ class Stack:
         return Worker(self)
 
     def client(self) -> Client:
-        return Client("127.0.0.1", self._native)
+        return Client("127.0.0.1", self._native, password=PASSWORD)
 
     def select(self, query: str) -> list[tuple[Any, ...]]:
         client = self.client()

@@ -6,6 +6,7 @@ most a tenth of a second for others to share their insert (1: every trade is ins
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -27,7 +28,7 @@ app = faust.App(
     consumer_auto_offset_reset="earliest",
 )
 topic = app.topic(_TOPIC, value_type=bytes, value_serializer="raw")
-client = Client("127.0.0.1", int(_PORT), database=_DATABASE)
+client = Client("127.0.0.1", int(_PORT), database=_DATABASE, password=os.environ["MEDALLION_CLICKHOUSE_PASSWORD"])
 
 
 def _row(trade: BronzeTrade, message: Any, validated_at: datetime) -> tuple[Any, ...]:

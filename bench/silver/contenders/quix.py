@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import UTC, datetime
 
@@ -25,7 +26,9 @@ class SilverSink(BatchingSink):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self._client = Client("127.0.0.1", int(_PORT), database=_DATABASE)
+        self._client = Client(
+            "127.0.0.1", int(_PORT), database=_DATABASE, password=os.environ["MEDALLION_CLICKHOUSE_PASSWORD"]
+        )
 
     def write(self, batch: SinkBatch) -> None:
         """One insert."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import resource
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import structlog
@@ -18,6 +20,8 @@ from deploy.embedded.clickhouse.errors import NodeStartError
 from deploy.embedded.clickhouse.node import Node, Options
 
 _EXIT_START_FAILED = 1
+_EXIT_STOP_FAILED = 2
+_STOP_S = 15.0  # after the grace: queries are killed, Kafka messages under way delivered
 _log = structlog.get_logger(__name__)
 # chDB imports these if it can; without them the node needs some 50 MB less. Kafka tables work with Arrow.
 _NOT_NEEDED = ("pyarrow", "pandas", "numpy")
@@ -29,7 +33,18 @@ def _options() -> Options:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--native-port", type=int, required=True)
     parser.add_argument("--http-port", type=int, required=True)
-    parser.add_argument("--password-env", default="", help="environment variable with the password of user 'default'")
+    parser.add_argument(
+        "--password-env", required=True, help="environment variable with the password of user 'default', who may write"
+    )
+    parser.add_argument(
+        "--analyst-password-env", default="", help="the same for user 'analyst', who reads; without it there is none"
+    )
+    parser.add_argument(
+        "--analyst-table", action="append", default=[], metavar="DATABASE.TABLE", help="what the analyst reads"
+    )
+    parser.add_argument(
+        "--readable", action="append", default=[], metavar="PLACE", help="folder, or URL of a bucket, that SQL may read"
+    )
     parser.add_argument("--max-memory-mb", type=int, default=Limits.max_memory_mb, help="cap over all queries, MiB")
     parser.add_argument("--deduplication-window", type=int, default=Limits.deduplication_window)
     parser.add_argument("--grace-s", type=float, default=10.0, help="how long SIGTERM lets queries end, seconds")
@@ -37,14 +52,15 @@ def _options() -> Options:
     parser.add_argument("--kafka-pace-group", default="", help="consumer group that the sinks must not outrun")
     parser.add_argument("--kafka-max-unconsumed-bytes", type=int, default=0, help="by how much at most; 0: no bound")
     given = parser.parse_args()
-    if given.password_env and given.password_env not in os.environ:
-        raise NodeStartError(f"the environment variable {given.password_env} is not set: put the password in it.")
+    analyst_password = _secret(given.analyst_password_env) if given.analyst_password_env else ""
     return Options(
         path=given.path.absolute(),
         host=given.host,
         native_port=given.native_port,
         http_port=given.http_port,
-        access=Access(os.environ.get(given.password_env, "") if given.password_env else ""),
+        access=Access(_secret(given.password_env), analyst_password),
+        readable=given.readable,
+        analyst_tables=given.analyst_table if analyst_password else (),
         limits=Limits(given.max_memory_mb, given.deduplication_window),
         grace_s=given.grace_s,
         kafka_brokers=given.kafka_brokers,
@@ -52,6 +68,18 @@ def _options() -> Options:
         kafka_pace_group=given.kafka_pace_group,
         kafka_max_unconsumed_bytes=given.kafka_max_unconsumed_bytes,
     )
+
+
+def _secret(variable: str) -> str:
+    """The password in an environment variable, which no process that this one may start inherits.
+
+    Raises:
+        NodeStartError: there is none.
+    """
+    value = os.environ.pop(variable, "")
+    if not value:
+        raise NodeStartError(f"the environment variable {variable} is not set or empty: put the password in it.")
+    return value
 
 
 def _kafka_security() -> dict[str, object]:
@@ -71,12 +99,34 @@ async def _serve(options: Options) -> None:
     await node.start()
     _log.info("ready", native_port=node.native_port, http_port=options.http_port)
     await stopping.wait()
+    _end_in(options.grace_s + _STOP_S)
     await node.stop()
+
+
+def _raise_file_limit() -> None:
+    """A connection takes a file descriptor, and so does every file of a part that is read."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft = 65_536 if most == resource.RLIM_INFINITY else min(most, 65_536)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
+
+
+def _end_in(seconds: float) -> None:
+    """End the process whatever its threads do, should the orderly stop not have ended it."""
+
+    def end() -> None:
+        _log.error("not stopped in time, ending all the same", seconds=seconds)
+        os._exit(_EXIT_STOP_FAILED)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 def main() -> int:
     """Run a node until SIGTERM; the exit code."""
     logs.configure("INFO", "clickhouse")
+    os.umask(0o077)
+    _raise_file_limit()
     try:
         options = _options()
         # chDB lets icebergLocal read what is below the working folder, whatever `user_files_path` says.

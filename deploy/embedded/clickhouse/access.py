@@ -1,30 +1,90 @@
-"""Who may talk to the node: one user, one password."""
+"""Who may talk to the node: the operator, and the analyst who only reads."""
 
 from __future__ import annotations
 
 import hmac
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from deploy.embedded.clickhouse.errors import AUTHENTICATION_FAILED, refusal
+from deploy.embedded.clickhouse.policy import Role
+
+OPERATOR, ANALYST = "default", "analyst"
+_FORGIVEN = 3
+_FIRST_DELAY_S = 0.05
+LONGEST_DELAY_S = 2.0
+_MOST_FAILURES = 20
+_PEERS = 1024
+
+
+class Failures:
+    """How often each address was wrong lately: one is forgotten every second.
+
+    Everybody on this machine has the same address, so the delay is bounded, and connections that logged in before it
+    are not delayed: a stranger who guesses can make a new login wait for LONGEST_DELAY_S, and nothing else.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` gives seconds."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._peers: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def delay(self, peer: str) -> float:
+        """Seconds that a login from this address has to wait before its password is looked at."""
+        with self._lock:
+            count = self._count(peer) - _FORGIVEN
+        return min(_FIRST_DELAY_S * 2**count, LONGEST_DELAY_S) if count >= 0 else 0.0
+
+    def add(self, peer: str) -> None:
+        """The address was wrong."""
+        with self._lock:
+            self._peers[peer] = (min(self._count(peer) + 1, _MOST_FAILURES), self._clock())
+            self._peers.move_to_end(peer)
+            while len(self._peers) > _PEERS:
+                self._peers.popitem(last=False)
+
+    def _count(self, peer: str) -> float:
+        count, at = self._peers.get(peer, (0.0, 0.0))
+        return max(count - (self._clock() - at), 0.0)
 
 
 @dataclass(frozen=True)
 class Access:
-    """The node's only account."""
+    """The node's accounts; without `analyst_password` there is no analyst."""
 
     password: str = field(default="", repr=False)
-    user: str = "default"
+    analyst_password: str = field(default="", repr=False)
+    failures: Failures = field(default_factory=Failures, repr=False, compare=False)
 
-    def check(self, user: str, password: str) -> None:
+    def delay(self, peer: str) -> float:
+        """Seconds to wait before `check`, for a connection that has not logged in yet."""
+        return self.failures.delay(peer)
+
+    def check(self, user: str, password: str, peer: str) -> Role:
         """Let a client in.
+
+        Args:
+            user: the name it gives.
+            password: the password it gives.
+            peer: its address, for the delay of further attempts.
 
         Raises:
             EngineError: 516 for another user or a wrong password.
         """
-        right_password = hmac.compare_digest(password.encode("utf-8", "replace"), self.password.encode("utf-8"))
-        if user != self.user or not right_password:
-            reason = (
-                f"{user}: Authentication failed: password is incorrect, or there is no user with such name. "
-                f"This node has the one user '{self.user}'."
-            )
-            raise refusal(AUTHENTICATION_FAILED, "AUTHENTICATION_FAILED", reason)
+        given = password.encode("utf-8", "surrogateescape")
+        for name, wanted, role in self._accounts():
+            if user == name and hmac.compare_digest(given, wanted.encode()):
+                return role
+        self.failures.add(peer)
+        reason = f"{user}: Authentication failed: password is incorrect, or there is no user with such name."
+        raise refusal(AUTHENTICATION_FAILED, "AUTHENTICATION_FAILED", reason)
+
+    def _accounts(self) -> list[tuple[str, str, Role]]:
+        accounts = [(OPERATOR, self.password, Role.OPERATOR)]
+        if self.analyst_password:
+            accounts.append((ANALYST, self.analyst_password, Role.ANALYST))
+        return accounts

@@ -10,6 +10,8 @@ from deploy.embedded.clickhouse.errors import engine_error
 
 # chDB's answer, before it runs anything, to a statement it cannot stream.
 STREAM_REFUSED = 36
+# It takes a text that is not UTF-8 for an argument of another type.
+_FAILURES = (RuntimeError, UnicodeError, TypeError)
 
 
 class Connection:
@@ -24,7 +26,7 @@ class Connection:
         chdb = importlib.import_module("chdb")
         try:
             self._chdb = chdb.connect(connection_string)
-        except RuntimeError as error:
+        except _FAILURES as error:
             raise engine_error(error) from error
 
     def query(self, sql: str, output_format: str = "TSV", params: Mapping[str, str] | None = None) -> bytes:
@@ -35,7 +37,7 @@ class Connection:
         """
         try:
             result: bytes = self._chdb.query(sql, output_format, params=dict(params or {})).bytes()
-        except RuntimeError as error:
+        except _FAILURES as error:
             raise engine_error(error) from error
         return result
 
@@ -47,12 +49,12 @@ class Connection:
         """
         try:
             stream: Any = self._chdb.send_query(sql, "Native", params=dict(params or {}))
-        except RuntimeError as error:
+        except _FAILURES as error:
             raise engine_error(error) from error
         try:
             for chunk in stream:
                 yield chunk.bytes()
-        except RuntimeError as error:
+        except _FAILURES as error:
             raise engine_error(error) from error
         finally:
             stream.close()
@@ -68,7 +70,7 @@ class Connection:
         """
         try:
             return int(self._chdb.query(sql, "Null").rows_written())
-        except RuntimeError as error:
+        except _FAILURES as error:
             raise engine_error(error) from error
 
     def close(self) -> None:

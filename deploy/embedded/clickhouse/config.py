@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from xml.sax.saxutils import escape
+
+from deploy.embedded.clickhouse.errors import NodeStartError
 
 _TEMPLATE = Path(__file__).with_name("node-config.xml")
+_USERS_TEMPLATE = Path(__file__).with_name("node-users.xml")
+_USERS_FILE = "node-users.xml"
 _MIB = 1 << 20
+_TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -23,14 +32,35 @@ class Limits:
     deduplication_window: int = 100_000
 
 
-def write(path: Path, limits: Limits) -> Path:
-    """Write the configuration file and return its path.
+def write(path: Path, limits: Limits, analyst_tables: Sequence[str] = ()) -> Path:
+    """Write the configuration file, and beside it who may do what, for their owner's eyes; the file's path.
+
+    Args:
+        path: the file to write.
+        limits: what the node may use.
+        analyst_tables: what the analyst's user may read, each `database.table`.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: a file cannot be written.
+        NodeStartError: what should be a table's name is none.
     """
-    text = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        max_memory_bytes=limits.max_memory_mb * _MIB, deduplication_window=limits.deduplication_window
+    if wrong := [table for table in analyst_tables if not _TABLE.fullmatch(table)]:
+        raise NodeStartError(f"{wrong[0]!r} is not database.table, letters, digits and _ in each")
+    grants = "\n".join(f"                <query>GRANT SELECT ON {table}</query>" for table in analyst_tables)
+    users = path.with_name(_USERS_FILE)
+    _fill(_USERS_TEMPLATE, users, analyst_grants=grants)
+    _fill(
+        _TEMPLATE,
+        path,
+        users_file=escape(str(users)),
+        max_memory_bytes=limits.max_memory_mb * _MIB,
+        deduplication_window=limits.deduplication_window,
     )
-    path.write_text(text, encoding="utf-8")
     return path
+
+
+def _fill(template: Path, target: Path, **values: object) -> None:
+    text = Template(template.read_text(encoding="utf-8")).substitute(**values)
+    target.unlink(missing_ok=True)  # a link in the way is not followed
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
+        file.write(text)

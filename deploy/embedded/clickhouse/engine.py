@@ -6,20 +6,29 @@ import fcntl
 import os
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import quote
+
+import structlog
 
 from ddl.quoting import quote_name, quote_string
 from deploy.embedded.clickhouse import config as configuration
 from deploy.embedded.clickhouse.chdb_connection import Connection
 from deploy.embedded.clickhouse.engine_session import SESSION_SETTING, EngineSession
 from deploy.embedded.clickhouse.errors import EngineError, NodeStartError
+from deploy.embedded.clickhouse.policy import Role
+from deploy.embedded.clickhouse.quarantine import quarantine
 
+_log = structlog.get_logger(__name__)
 __all__ = ["Engine", "EngineError", "EngineSession", "quote_name", "quote_string"]
 
 _CONFIG_FILE = "node-config.xml"
 _LOCK_FILE = "node.lock"
+_VIEWS_WITH_THE_READERS_RIGHTS = """
+SELECT database, name FROM system.tables
+WHERE engine = 'View' AND position(create_table_query, 'SQL SECURITY DEFINER') = 0
+"""
 
 
 class Engine:
@@ -35,6 +44,7 @@ class Engine:
         self._admin_lock = threading.Lock()
         self._admin = Connection(connection_string)  # the engine lives as long as any connection does
         self._setting_names: frozenset[str] = frozenset()
+        self._shared: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: Path, *, config: Path | None = None) -> Engine:
@@ -49,7 +59,7 @@ class Engine:
         """
         path = path.resolve()
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = (path / _LOCK_FILE).open("wb")
             if config is None:
                 config = configuration.write(path / _CONFIG_FILE, configuration.Limits())
@@ -62,29 +72,75 @@ class Engine:
             raise NodeStartError(
                 f"the data folder {path} is in use by another process: stop that one or name another folder."
             ) from error
+        for moved in quarantine(path):
+            _log.error("a table that cannot run here is set aside so that the store opens", **moved)
         # The engine takes its time zone from the environment when it loads, not from the configuration.
         os.environ["TZ"] = "UTC"
         time.tzset()
         try:
-            return cls(f"{path}?config-file={quote(str(config.resolve()))}", lock)
+            # By its descriptor: a path with a blank in it is not found, and then none of the configuration holds.
+            descriptor = os.open(config, os.O_RDONLY | os.O_CLOEXEC)
+            engine = cls(f"{path}?config-file=/proc/self/fd/{descriptor}", lock)
+            engine.check_roles()
         except EngineError as error:
             lock.close()
             raise NodeStartError(f"the engine cannot open {path}: {error.text}") from error
+        return engine
 
-    def session(self, database: str = "default") -> EngineSession:
+    def check_roles(self) -> None:
+        """Make sure that the configuration holds: without it every client could do everything.
+
+        Raises:
+            EngineError: it does not.
+        """
+        self._run("SET ROLE operator, reader, analyst")
+
+    def session(self, database: str = "default", role: Role | None = None) -> EngineSession:
         """A session of its own settings, temporary tables and current database.
+
+        Args:
+            database: its current database.
+            role: whose rights it has; None: the node's own.
 
         Raises:
             EngineError: 81 where there is no such database.
         """
         session = EngineSession(Connection(self._connection_string), self._kill)
         try:
+            if role is not None:
+                session.execute(f"SET ROLE {role.value}")
+            if role is Role.ANALYST:
+                session.execute("SET readonly = 2")
             if database != "default":
                 session.execute(f"USE {quote_name(database)}")
         except EngineError:
             session.close()
             raise
         return session
+
+    def share(self, tables: Sequence[str]) -> None:
+        """Name what the analyst's user reads, each `database.table`; the grants are in the configuration.
+
+        Raises:
+            EngineError: the engine failed.
+        """
+        self._shared = tuple(tables)
+        self.share_views()
+
+    def share_views(self) -> None:
+        """Let the shared views read with their maker's rights, whoever asks; those made since the last call, too.
+
+        Raises:
+            EngineError: the engine failed.
+        """
+        if not self._shared:
+            return
+        for line in self._run(_VIEWS_WITH_THE_READERS_RIGHTS).splitlines():
+            name = tuple(line.split("\t"))
+            if ".".join(name) not in self._shared:
+                continue
+            view = ".".join(quote_name(part) for part in name)
+            self._run(f"ALTER TABLE {view} MODIFY DEFINER = CURRENT_USER SQL SECURITY DEFINER")
 
     def setting_names(self) -> frozenset[str]:
         """The names of all query settings."""

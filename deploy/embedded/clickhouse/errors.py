@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 
+BAD_SIZE_OF_DATA = 12
 SYNTAX_ERROR = 62
 UNKNOWN_TYPE = 50
 NOT_IMPLEMENTED = 48
 UNEXPECTED_PACKET = 101
 UNKNOWN_SETTING = 115
 READONLY = 164
+ACCESS_DENIED = 497
+PATH_ACCESS_DENIED = 481
 SESSION_IS_LOCKED = 373
 QUERY_IS_PROHIBITED = 392
 QUERY_WAS_CANCELLED = 394
@@ -42,6 +45,10 @@ class EngineError(Exception):
 
 def engine_error(error: BaseException) -> EngineError:
     """Find code and message in what chDB raised: `[…: ]Code: 60. DB::Exception: … (UNKNOWN_TABLE)`."""
+    if isinstance(error, UnicodeError | TypeError):
+        return refusal(
+            SYNTAX_ERROR, "SYNTAX_ERROR", "Syntax error: the statement, a setting or a parameter is not UTF-8"
+        )
     text = str(error)
     found = _CODED.search(text)
     if found is None:

@@ -14,6 +14,7 @@ from deploy.embedded.clickhouse.engine import Engine
 from deploy.embedded.clickhouse.errors import NodeStartError
 from deploy.embedded.clickhouse.http.server import HttpServer
 from deploy.embedded.clickhouse.native.server import NativeServer
+from deploy.embedded.clickhouse.policy import Policy, Role
 from deploy.embedded.clickhouse.session import Session
 from deploy.embedded.clickhouse.statements import StatementHook
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 class Options:
     """How to run a node.
 
+    `readable` are the folders, and URLs of buckets, that clients' SQL may read; `analyst_tables` is what the analyst's
+    user may, each `database.table`.
     `kafka_brokers` "" means no Kafka tables; `kafka_security` are librdkafka's properties for authentication and TLS.
     `kafka_pace_group` and `kafka_max_unconsumed_bytes` bound what their sinks put on a partition beyond what that
     consumer group has committed (0: no bound).
@@ -37,6 +40,8 @@ class Options:
     access: Access = field(default_factory=Access)
     limits: config.Limits = field(default_factory=config.Limits)
     grace_s: float = 10.0
+    readable: Sequence[str] = ()
+    analyst_tables: Sequence[str] = ()
     kafka_brokers: str = ""
     kafka_security: Mapping[str, object] = field(default_factory=dict, repr=False)
     kafka_pace_group: str = ""
@@ -55,12 +60,14 @@ class Node:
         self._options = options
         path = options.path.resolve()
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            config_file = config.write(path / "node-config.xml", options.limits)
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            config_file = config.write(path / "node-config.xml", options.limits, options.analyst_tables)
         except OSError as error:
             reason = f"cannot write to the data folder {path}: {error.strerror}. Name one you may write."
             raise NodeStartError(reason) from error
         self._engine = Engine.open(path / "engine", config=config_file)
+        self._engine.share(options.analyst_tables)
+        self._policy = _policy(options)
         self._kafka = _kafka(self._engine, options)
         self._hooks: Sequence[StatementHook] = [self._kafka] if self._kafka else []
         self._native: NativeServer | None = None
@@ -101,8 +108,16 @@ class Node:
             await asyncio.to_thread(self._kafka.stop)
         self._engine.close()
 
-    def _open_session(self, database: str) -> Session:
-        return Session(self._engine, self._hooks, database)
+    def _open_session(self, database: str, role: Role) -> Session:
+        return Session(self._engine, self._hooks, database, role, self._policy)
+
+
+def _policy(options: Options) -> Policy:
+    buckets = tuple(place for place in options.readable if "://" in place)
+    folders = tuple(Path(place).resolve() for place in options.readable if "://" not in place)
+    if any(folder == Path("/") for folder in folders):
+        raise NodeStartError("--readable / would let SQL read every file of this machine: name the folder it needs")
+    return Policy(folders, buckets, has_kafka=bool(options.kafka_brokers))
 
 
 def _kafka(engine: Engine, options: Options) -> KafkaTables | None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ddl.quoting import quote_name
 from deploy.embedded.clickhouse.engine import Engine, EngineError
 from deploy.embedded.clickhouse.engine_session import EngineSession
-from deploy.embedded.clickhouse.statements import Kind, Statement, StatementHook, refuse_broker_engine
+from deploy.embedded.clickhouse.policy import Policy, Role, refuse_kafka
+from deploy.embedded.clickhouse.statements import Kind, Statement, StatementHook
 
 _STATEFUL = frozenset({"SET", "USE"})
 _DEFAULT_INPUT_FORMAT = "Values"
+_PLAIN_VALUES = {
+    "input_format_values_interpret_expressions": "0",
+    "input_format_values_deduce_templates_of_expressions": "0",
+}
 
 
 @dataclass(frozen=True)
@@ -26,14 +32,41 @@ class Request:
 class Session:
     """What both interfaces run statements through; one statement at a time."""
 
-    def __init__(self, engine: Engine, hooks: Sequence[StatementHook], database: str = "") -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        hooks: Sequence[StatementHook] = (),
+        database: str = "",
+        role: Role = Role.OPERATOR,
+        policy: Policy | None = None,
+    ) -> None:
+        """Open a session of `role` on `database`; without a `policy` nothing outside the database can be reached.
+
+        Raises:
+            EngineError: 81 where there is no such database, 497 where it is not this user's.
+        """
         self._engine = engine
         self._hooks = hooks
         self._database = database or "default"
-        self._engine_session: EngineSession = engine.session(self._database)
+        self._role, self._policy = role, policy or Policy()
+        if role is Role.ANALYST and self._database == "system":
+            self._policy.read("USE system", role)
+        self._engine_session: EngineSession = engine.session(self._database, role)
         self._sibling: EngineSession | None = None
         self._external_tables: list[str] = []
         self.is_pristine = True
+
+    def read(self, sql: str, *, is_whole: bool = True) -> Statement:
+        """Take a client's statement apart and admit it; every statement comes this way.
+
+        Args:
+            sql: the statement.
+            is_whole: all rows of an INSERT that come with it are in the text.
+
+        Raises:
+            EngineError: as `Policy.read`.
+        """
+        return self._policy.read(sql, self._role, is_whole=is_whole)
 
     def command(self, request: Request, output_format: str) -> bytes:
         """Run a statement that takes no rows from the client; its result, whole and often empty.
@@ -46,8 +79,12 @@ class Session:
             self.is_pristine = False
         if statement.needs_hook and self._handled(statement):
             return b""
-        refuse_broker_engine(statement.broker_engine)
-        result = self._engine_session.query(statement.sql, output_format, request.settings, request.params)
+        if statement.needs_hook:
+            refuse_kafka(statement)
+        with self._reaching(self._engine_session, statement):
+            result = self._engine_session.query(statement.sql, output_format, request.settings, request.params)
+        if statement.words[0] == "CREATE" and "VIEW" in statement.words:
+            self._engine.share_views()
         for hook in self._hooks:
             hook.after(statement.words)
         if statement.words[0] == "USE":
@@ -73,7 +110,8 @@ class Session:
         statement = request.statement
         if statement.needs_hook and self._handled(statement):
             return
-        yield from self._engine_session.stream_statement(statement, output_format, request.settings, request.params)
+        with self._reaching(self._engine_session, statement):
+            yield from self._engine_session.stream_statement(statement, output_format, request.settings, request.params)
 
     def blocks(self, request: Request) -> Generator[bytes, None, None]:
         """Run any statement but an INSERT with rows; its result as Native blocks.
@@ -85,13 +123,15 @@ class Session:
         if statement.kind is not Kind.READ:
             yield from filter(None, [self.command(request, "Native")])
         elif not (statement.needs_hook and self._handled(statement)):
-            yield from self._engine_session.blocks(
-                f"{statement.sql} {statement.suffix}".rstrip(), request.settings, request.params
-            )
+            with self._reaching(self._engine_session, statement):
+                yield from self._engine_session.blocks(
+                    f"{statement.sql} {statement.suffix}".rstrip(), request.settings, request.params
+                )
 
     def columns(self, request: Request) -> list[tuple[str, str]]:
         """Names and types of what a reading statement returns."""
-        return self._engine_session.columns(request.statement.sql, request.settings, request.params)
+        with self._reaching(self._engine_session, request.statement):
+            return self._engine_session.columns(request.statement.sql, request.settings, request.params)
 
     def columns_meanwhile(self, request: Request) -> list[tuple[str, str]]:
         """`columns` while the statement itself is still running; empty where it needs temporary tables.
@@ -99,10 +139,11 @@ class Session:
         It asks on a connection of its own: the engine's connections do one thing at a time.
         """
         if self._sibling is None:
-            self._sibling = self._engine.session()
+            self._sibling = self._engine.session(role=self._role)
         try:
             self._sibling.execute(f"USE {quote_name(self._database)}")
-            return self._sibling.columns(request.statement.sql, request.settings, request.params)
+            with self._reaching(self._sibling, request.statement):
+                return self._sibling.columns(request.statement.sql, request.settings, request.params)
         except EngineError:
             return []
 
@@ -122,7 +163,11 @@ class Session:
         """
         statement = request.statement
         wanted = input_format or statement.output_format or _DEFAULT_INPUT_FORMAT
-        return self._engine_session.insert(statement.sql, wanted, chunks, request.settings, request.params)
+        settings = request.settings
+        if wanted == "Values" and not statement.has_checked_data:
+            # Rows that stream are not looked at: expressions in them must not be run.
+            settings = {**settings, **_PLAIN_VALUES}
+        return self._engine_session.insert(statement.sql, wanted, chunks, settings, request.params)
 
     def add_external_block(self, name: str, columns: Sequence[tuple[str, str]], block: bytes) -> None:
         """Put a client's Native block into the external table of that name, for the next statement.
@@ -149,6 +194,18 @@ class Session:
         if self._sibling is not None:
             self._sibling.close()
         self._engine_session.close()
+
+    @contextmanager
+    def _reaching(self, session: EngineSession, statement: Statement) -> Iterator[None]:
+        """Let one statement read outside the database, where the policy has allowed all the places that it names."""
+        if not statement.reads_outside:
+            yield
+            return
+        session.execute("SET ROLE reader")
+        try:
+            yield
+        finally:
+            session.execute(f"SET ROLE {self._role.value}")
 
     def _handled(self, statement: Statement) -> bool:
         if not self._hooks:

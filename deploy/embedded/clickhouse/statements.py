@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from itertools import islice, pairwise
 from typing import Protocol
 
-from deploy.embedded.clickhouse.errors import (
-    NOT_IMPLEMENTED,
-    QUERY_IS_PROHIBITED,
-    SYNTAX_ERROR,
-    refusal,
-)
+from deploy.embedded.clickhouse.errors import SYNTAX_ERROR, refusal
 from deploy.embedded.clickhouse.tokens import Token, scan
 
 _READING = frozenset({"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK", "FROM", "("})
 _HOOKED = frozenset({"DROP", "DETACH", "RENAME", "ATTACH", "EXCHANGE"})
-# Their threads do not run inside chDB: CREATE fails and leaves metadata with which the store does not open again.
-_BROKER_ENGINES = frozenset({"KAFKA", "RABBITMQ", "NATS", "FILELOG", "S3QUEUE", "AZUREQUEUE"})
+_SOURCES = frozenset({"SELECT", "WITH", "WATCH", "INFILE"})
+_OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
+# Four times what the engine parses by default (max_query_size). The rows of an INSERT do not count.
+MAX_STATEMENT = 1 << 20
 
 
 class StatementHook(Protocol):
@@ -61,6 +57,9 @@ class Statement:
         data: inline rows of an INSERT, as they stand in the text.
         table: the target of an INSERT, as it stands in the text.
         columns: the column list of an INSERT with its parentheses, "" if it has none.
+        needs_hook: a `StatementHook` has to see it.
+        reads_outside: it reads files that the policy allows.
+        has_checked_data: the policy has looked at all of `data`, too.
     """
 
     sql: str
@@ -72,20 +71,37 @@ class Statement:
     table: str = ""
     columns: str = ""
     needs_hook: bool = False
-    broker_engine: str | None = None
+    reads_outside: bool = False
+    has_checked_data: bool = False
 
 
 def parse(sql: str) -> Statement:
     """Take one statement apart.
 
     Raises:
-        EngineError: 62 for an empty text or several statements at once.
+        EngineError: as `take_apart`.
+    """
+    return take_apart(sql)[0]
+
+
+def take_apart(sql: str) -> tuple[Statement, Sequence[Token]]:
+    """One statement, and its tokens up to the rows of an INSERT; in one pass.
+
+    Raises:
+        EngineError: 62 for an empty text, several statements at once, one of more than MAX_STATEMENT characters, or a
+            text that cannot be told apart.
     """
     tokens: list[Token] = []
+    shape = _Shape()
     for token in scan(sql):
+        if token.end > MAX_STATEMENT:
+            reason = (
+                f"Syntax error: Max query size exceeded ({MAX_STATEMENT} characters, without the rows of an INSERT)"
+            )
+            raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", reason)
         tokens.append(token)
-        if _opens_inline_data(tokens):
-            return _insert(sql, tokens)
+        if shape.opens_inline_data(token):
+            return _insert(sql, tokens), tokens
     while tokens and tokens[-1].text == ";":
         tokens.pop()
     if not tokens:
@@ -93,51 +109,49 @@ def parse(sql: str) -> Statement:
     if any(token.text == ";" for token in tokens):
         raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", "Syntax error (Multi-statements are not allowed)")
     words = _leading(tokens)
-    engine = _broker_engine(tokens)
-    if words[0] == "INSERT" and not _writes_a_query(tokens):
-        return _insert(sql, tokens)
-    if words[0] not in _READING or (words[0] == "WITH" and _is_insert(tokens)):
-        return Statement(
-            sql[: tokens[-1].end],
-            Kind.COMMAND,
-            words,
-            needs_hook=engine is not None or words[0] in _HOOKED,
-            broker_engine=engine,
-        )
-    return _read(sql, tokens, words)
+    if words[0] == "INSERT" and not shape.writes_a_query:
+        return _insert(sql, tokens), tokens
+    if words[0] not in _READING or (words[0] == "WITH" and shape.has_insert):
+        needs_hook = words[0] in _HOOKED or any(token.upper == "ENGINE" for token in tokens)
+        return Statement(sql[: tokens[-1].end], Kind.COMMAND, words, needs_hook=needs_hook), tokens
+    return _read(sql, tokens, words), tokens
 
 
-def refuse_harmful(sql: str) -> None:
-    """Refuse what would stop the process or break the store.
+class _Shape:
+    """What the tokens so far say of a statement; each is looked at once.
 
-    `SYSTEM SHUTDOWN` and `SYSTEM KILL` signal the whole process group.
-
-    Raises:
-        EngineError: 392 for those two, 48 for a message-broker table engine.
+    Attributes:
+        writes_a_query: an INSERT that takes its rows from a query or a file of the server's.
+        has_insert: INSERT stands outside of all brackets.
     """
-    upper = sql.upper()
-    if "SYSTEM" in upper and ("SHUTDOWN" in upper or "KILL" in upper):
-        tokens = list(islice(scan(sql), 64))
-        for first, second in pairwise(tokens):
-            if first.upper == "SYSTEM" and second.upper in {"SHUTDOWN", "KILL"}:
-                reason = f"SYSTEM {second.upper} is not available here. Stop the node with SIGTERM instead."
-                raise refusal(QUERY_IS_PROHIBITED, "QUERY_IS_PROHIBITED", reason)
-    if "ENGINE" in upper and any(name in upper for name in _BROKER_ENGINES):
-        refuse_broker_engine(_broker_engine(list(scan(sql))))
 
+    def __init__(self) -> None:
+        self.writes_a_query = self.has_insert = False
+        self._depth = self._count = 0
+        self._is_insert = False
+        self._before = ""
 
-def refuse_broker_engine(engine: str | None) -> None:
-    """Refuse a table engine that reads a message broker.
-
-    Raises:
-        EngineError: 48, unless `engine` is None.
-    """
-    if engine is not None:
-        reason = (
-            f"Table engine {engine} does not run inside the embedded node. "
-            "Start the node with --kafka-brokers to have Kafka tables stood in for, or use a ClickHouse server."
-        )
-        raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
+    def opens_inline_data(self, token: Token) -> bool:
+        """Take the next token; whether the rows of an INSERT begin after it."""
+        upper, before = token.upper, self._before
+        if token.text in _CLOSING:
+            self._depth -= 1
+        if self._count == 0:
+            self._is_insert = upper == "INSERT"
+        found = False
+        if self._depth == 0:
+            self.has_insert |= upper == "INSERT"
+            if token.kind == "word" and self._is_insert and self._count >= 2:
+                named = before == "FORMAT" and not self.writes_a_query
+                found = (upper == "VALUES" and before != ".") or named
+            self.writes_a_query |= upper in _SOURCES
+        elif self._depth == 1 and before == "(" and upper in {"SELECT", "WITH"}:
+            self.writes_a_query = True
+        if token.text in _OPENING:
+            self._depth += 1
+        self._count += 1
+        self._before = upper
+        return found
 
 
 def _leading(tokens: Sequence[Token]) -> tuple[str, ...]:
@@ -151,51 +165,14 @@ def _leading(tokens: Sequence[Token]) -> tuple[str, ...]:
     return tuple(words) or (tokens[0].text,)
 
 
-def _broker_engine(tokens: Sequence[Token]) -> str | None:
-    for index, token in enumerate(tokens):
-        if token.upper != "ENGINE":
-            continue
-        after = [following for following in tokens[index + 1 : index + 3] if following.text != "="]
-        if after and after[0].text.strip('`"').upper() in _BROKER_ENGINES:
-            return after[0].text.strip('`"')
-    return None
-
-
 def _depths(tokens: Sequence[Token]) -> Iterator[tuple[int, Token]]:
     depth = 0
     for token in tokens:
-        if token.text in {")", "]", "}"}:
+        if token.text in _CLOSING:
             depth -= 1
         yield depth, token
-        if token.text in {"(", "[", "{"}:
+        if token.text in _OPENING:
             depth += 1
-
-
-def _is_insert(tokens: Sequence[Token]) -> bool:
-    return any(depth == 0 and token.upper == "INSERT" for depth, token in _depths(tokens))
-
-
-def _writes_a_query(tokens: Sequence[Token]) -> bool:
-    """Whether an INSERT takes its rows from a query or a file of the server's."""
-    sources = {"SELECT", "WITH", "WATCH", "INFILE"}
-    if any(depth == 0 and token.upper in sources for depth, token in _depths(tokens)):
-        return True
-    opened = [index for index, (depth, token) in enumerate(_depths(tokens)) if depth == 0 and token.text == "("]
-    return any(tokens[index + 1].upper in {"SELECT", "WITH"} for index in opened if index + 1 < len(tokens))
-
-
-def _opens_inline_data(tokens: Sequence[Token]) -> bool:
-    """Whether the rows of an INSERT begin after the last of these tokens."""
-    if tokens[0].upper != "INSERT" or len(tokens) < 3 or tokens[-1].kind != "word":
-        return False
-    if tokens[-1].upper == "VALUES":
-        return tokens[-2].text != "." and _depth(tokens) == 0
-    return tokens[-2].upper == "FORMAT" and _depth(tokens) == 0 and not _writes_a_query(tokens)
-
-
-def _depth(tokens: Sequence[Token]) -> int:
-    opened = sum(token.text in {"(", "[", "{"} for token in tokens)
-    return opened - sum(token.text in {")", "]", "}"} for token in tokens)
 
 
 def _insert(sql: str, tokens: list[Token]) -> Statement:

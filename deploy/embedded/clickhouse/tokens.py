@@ -1,25 +1,32 @@
-"""SQL text as its lexical elements, without comments and space."""
+"""SQL text as its lexical elements, without comments and space, in one pass whatever the text."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
-# https://clickhouse.com/docs/sql-reference/syntax: strings escape with \ or a doubled quote; heredocs are $tag$…$tag$.
+from deploy.embedded.clickhouse.errors import SYNTAX_ERROR, refusal
+
+# The rules are those of ClickHouse's lexer (src/Parsers/Lexer.cpp): what is a name to it must not be text to us.
+# Quoted text escapes with \ or a doubled quote; the typographic quotes do not escape. Every loop is possessive, so that
+# no text makes the pattern go back.
 _TOKEN = re.compile(
-    r"""(?P<skip>\s+|--[^\n]*|\#[!\ ][^\n]*|/\*.*?(?:\*/|\Z))
-      | (?P<string>'(?:[^'\\]|\\.|'')*'|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
-      | (?P<quoted>"(?:[^"\\]|\\.|"")*"|`(?:[^`\\]|\\.|``)*`)
-      | (?P<word>[A-Za-z_]\w*)
-      | (?P<number>\d[\w.]*)
+    r"""(?P<skip>[\s\x00\u200b-\u200d\u2060\ufeff]++|--[^\n]*+|//[^\n]*+|\#[!\ ][^\n]*+)
+      | (?P<string>'(?:[^'\\]|\\.|'')*+'|\u2018[^\u2019]*+\u2019|[xXbB]'[0-9A-Fa-f]*+')
+      | (?P<quoted>"(?:[^"\\]|\\.|"")*+"|`(?:[^`\\]|\\.|``)*+`|\u201c[^\u201d]*+\u201d)
+      | (?P<word>[A-Za-z_][A-Za-z0-9_]*+)
+      | (?P<number>[0-9][A-Za-z0-9_]*+(?:\.[0-9]++)?+)
+      | (?P<open>/\*|\$|['"`\u2018\u201c])
       | (?P<sign>.)""",
     re.DOTALL | re.VERBOSE,
 )
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+_ESCAPE = re.compile(r"\\x([0-9A-Fa-f]{2})|\\(.)|(``|\"\"|'')", re.DOTALL)
+_ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "b": "\b", "f": "\f", "a": "\a", "v": "\v", "e": "\x1b"}
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """One lexical element: `kind` is `string`, `quoted`, `word`, `number` or `sign`."""
 
     kind: str
@@ -32,12 +39,64 @@ class Token:
         """Keywords compare in upper case."""
         return self.text.upper() if self.kind == "word" else self.text
 
+    @property
+    def name(self) -> str:
+        """What the element names: a word as it is, quoted text decoded, "" for anything else."""
+        if self.kind == "word":
+            return self.text
+        return unquote(self.text) if self.kind == "quoted" else ""
+
+
+def unquote(text: str) -> str:
+    """The content of a quoted text: escapes and doubled quotes decoded."""
+    return _ESCAPE.sub(_unescape, text[1:-1])
+
+
+def _unescape(found: re.Match[str]) -> str:
+    if found[1]:
+        return chr(int(found[1], 16))
+    return found[3][0] if found[3] else _ESCAPED.get(found[2], found[2])
+
 
 def scan(sql: str) -> Iterator[Token]:
-    """The tokens of a text, without white space and comments."""
-    for found in _TOKEN.finditer(sql):
-        kind = found.lastgroup
-        if kind == "tag":
-            kind = "string"
-        if kind is not None and kind != "skip":
-            yield Token(kind, found[0], found.start(), found.end())
+    """The tokens of a text, without white space and comments.
+
+    Raises:
+        EngineError: 62 where a quote, a comment or a heredoc does not end, a comment is in a comment, or a name has a $
+            in it: such a text could be read in two ways.
+    """
+    match, position, length = _TOKEN.match, 0, len(sql)
+    while position < length:
+        found = match(sql, position)
+        if found is None:
+            raise AssertionError(f"no token at {position}: the pattern takes any character")
+        kind, end = found.lastgroup or "sign", found.end()
+        if kind == "open":
+            kind, end = _opened(sql, position, end)
+        if kind != "skip":
+            yield Token(kind, sql[position:end], position, end)
+        position = end
+
+
+def _opened(sql: str, position: int, end: int) -> tuple[str, int]:
+    """Kind and end of what begins with a comment's or a heredoc's mark, or with a quote that is never closed."""
+    text = sql[position:end]
+    if text == "/*":
+        edge = _COMMENT_EDGE.search(sql, end)
+        if edge is None or edge[0] == "/*":
+            raise _unreadable("a comment is not closed, or another one begins in it")
+        return "skip", edge.end()
+    if text != "$":
+        raise _unreadable(f"{text} is opened and never closed")
+    if position and (sql[position - 1].isalnum() or sql[position - 1] == "_"):
+        raise _unreadable("a name with $ in it has to be quoted")
+    # $tag$…$tag$, where the tag may be any text.
+    tag_end = sql.find("$", position + 1) + 1
+    closing = sql.find(sql[position:tag_end], tag_end) if tag_end else -1
+    if closing < 0:
+        raise _unreadable("$ begins a text that never ends")
+    return "string", closing + tag_end - position
+
+
+def _unreadable(reason: str) -> Exception:
+    return refusal(SYNTAX_ERROR, "SYNTAX_ERROR", f"Syntax error: {reason}")

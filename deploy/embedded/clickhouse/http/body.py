@@ -1,24 +1,91 @@
-"""A request's body: decoded, read as it arrives, from the event loop or from a worker thread."""
+"""A request's body: decoded piece by piece, read as it arrives, from the event loop or from a worker thread."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from aiohttp import web
+from backports import zstd
 from lz4 import frame as lz4  # type: ignore[import-untyped]
 
-from deploy.embedded.clickhouse.errors import NOT_IMPLEMENTED, refusal
+from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, NOT_IMPLEMENTED, EngineError, refusal
+from deploy.embedded.clickhouse.statements import MAX_STATEMENT
 
 # A statement's beginning up to its data has to fit in here; more of an INSERT streams.
 HEAD_BYTES = 1 << 18
+# All of a statement that is not an INSERT: every character may take four bytes.
+TEXT_BYTES = 4 * MAX_STATEMENT
 _PART_BYTES = 1 << 20
-# aiohttp undoes these itself.
-_DECODED = frozenset({"", "identity", "gzip", "deflate", "br", "zstd"})
+_CANNOT_DECOMPRESS = 271
+_GZIP_WINDOW = 31
+_MAX_WINDOW = {int(zstd.DecompressionParameter.window_log_max): 24}
+
+
+class Decoder(Protocol):
+    """Decodes in steps of a bounded size."""
+
+    def step(self, data: bytes, most: int) -> bytes:
+        """At most `most` bytes of content: of what is left of earlier data, then of `data`."""
+        ...
+
+    @property
+    def wants_data(self) -> bool:
+        """Whether another step without data gives nothing."""
+        ...
+
+
+class _Zlib:
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._decoder = zlib.decompressobj(window)
+        self._left = b""
+
+    def step(self, data: bytes, most: int) -> bytes:
+        if self._decoder.eof:  # gzip files may be put one after the other
+            self._left = self._decoder.unused_data
+            self._decoder = zlib.decompressobj(self._window)
+        found = self._decoder.decompress(self._left + data, most)
+        self._left = self._decoder.unconsumed_tail
+        return found
+
+    @property
+    def wants_data(self) -> bool:
+        return not self._left and not (self._decoder.eof and self._decoder.unused_data)
+
+
+class _Framed:
+    """zstd or lz4 frames, one after the other."""
+
+    def __init__(self, make: Callable[[], zstd.ZstdDecompressor]) -> None:
+        self._make = make
+        self._decoder = make()
+
+    def step(self, data: bytes, most: int) -> bytes:
+        if self._decoder.eof:
+            data = (self._decoder.unused_data or b"") + data
+            self._decoder = self._make()
+        return bytes(self._decoder.decompress(data, most))
+
+    @property
+    def wants_data(self) -> bool:
+        if self._decoder.eof:
+            return not self._decoder.unused_data
+        return bool(self._decoder.needs_input)
+
+
+_DECODERS: dict[str, Callable[[], Decoder]] = {
+    "gzip": lambda: _Zlib(_GZIP_WINDOW),
+    "deflate": lambda: _Zlib(zlib.MAX_WBITS),
+    "zstd": lambda: _Framed(lambda: zstd.ZstdDecompressor(options=_MAX_WINDOW)),
+    "lz4": lambda: _Framed(lz4.LZ4FrameDecompressor),
+}
 
 
 class Body:
-    """The body of one request, read once."""
+    """The body of one request, read once. In memory is one part of it, however much it decodes to."""
 
     def __init__(self, request: web.Request) -> None:
         """Prepare to read.
@@ -27,36 +94,44 @@ class Body:
             EngineError: 48 for an unknown Content-Encoding.
         """
         encoding = request.headers.get("Content-Encoding", "").lower()
-        if encoding not in _DECODED and encoding != "lz4":
-            reason = f"Content-Encoding {encoding} is not supported; use gzip, deflate, zstd or lz4"
+        if encoding not in {"", "identity", *_DECODERS}:
+            reason = f"Content-Encoding {encoding[:20]} is not supported; use gzip, deflate, zstd or lz4"
             raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
         self._content = request.content
         self._loop = asyncio.get_running_loop()
-        self._decompressor = lz4.LZ4FrameDecompressor() if encoding == "lz4" else None
-        self.is_complete = not request.body_exists
+        self._decoder = _DECODERS[encoding]() if encoding in _DECODERS else None
+        self._has_arrived = not request.body_exists
+        self.is_complete = self._has_arrived
 
     async def read(self, wanted: int) -> bytes:
-        """At least `wanted` bytes, or all that is left.
+        """At least `wanted` bytes, or all that is left; never more than a part beyond `wanted`.
 
         Raises:
+            EngineError: 271 where the content cannot be decoded.
             ClientError, ConnectionError: the client broke off.
         """
         parts: list[bytes] = []
         length = 0
         while length < wanted and not self.is_complete:
-            part = await self._content.readany()
-            self.is_complete = self._content.at_eof()
-            if self._decompressor is not None and part:
-                part = self._decompressor.decompress(part)
+            part = await self._next()
             parts.append(part)
             length += len(part)
         return b"".join(parts)
 
-    async def read_all(self) -> bytes:
-        """Everything that is left."""
-        parts = []
-        while not self.is_complete:
-            parts.append(await self.read(_PART_BYTES))
+    def rest(self, limit: int) -> bytes:
+        """Everything that is left, for a thread other than the event loop's.
+
+        Raises:
+            EngineError: 12 where it is more than `limit` bytes.
+        """
+        parts: list[bytes] = []
+        length = 0
+        for part in self.parts():
+            parts.append(part)
+            length += len(part)
+            if length > limit:
+                reason = f"A statement of more than {limit} bytes; the rows of an INSERT may be as many as you like"
+                raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", reason)
         return b"".join(parts)
 
     def parts(self) -> Iterator[bytes]:
@@ -64,3 +139,25 @@ class Body:
         while not self.is_complete:
             if part := asyncio.run_coroutine_threadsafe(self.read(_PART_BYTES), self._loop).result():
                 yield part
+
+    async def _next(self) -> bytes:
+        """One piece of the content; it may be empty."""
+        decoder = self._decoder
+        data = b""
+        if not self._has_arrived and (decoder is None or decoder.wants_data):
+            data = await self._content.readany()
+            self._has_arrived = self._content.at_eof()
+        if decoder is None:
+            self.is_complete = self._has_arrived
+            return data
+        try:
+            # Not a step more: another one may be as large, and this is the event loop.
+            found = decoder.step(data, HEAD_BYTES)
+        except (zlib.error, zstd.ZstdError, RuntimeError, EOFError) as error:
+            raise _undecodable(error) from error
+        self.is_complete = self._has_arrived and decoder.wants_data
+        return found
+
+
+def _undecodable(error: Exception) -> EngineError:
+    return refusal(_CANNOT_DECOMPRESS, "CANNOT_DECOMPRESS", f"The body cannot be decoded: {error}")

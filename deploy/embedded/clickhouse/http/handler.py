@@ -9,24 +9,29 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import chain
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import orjson
 from aiohttp import BodyPartReader, ClientError, web
 
 from deploy.embedded.clickhouse.access import Access
-from deploy.embedded.clickhouse.errors import NOT_IMPLEMENTED, READONLY, EngineError, refusal
-from deploy.embedded.clickhouse.http.body import HEAD_BYTES, Body
+from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, NOT_IMPLEMENTED, READONLY, EngineError, refusal
+from deploy.embedded.clickhouse.http.body import HEAD_BYTES, TEXT_BYTES, Body
 from deploy.embedded.clickhouse.http.parameters import Parameters, read_parameters
 from deploy.embedded.clickhouse.http.sessions import Sessions
 from deploy.embedded.clickhouse.http.status import content_type, http_status
+from deploy.embedded.clickhouse.policy import Role
 from deploy.embedded.clickhouse.session import Request, Session
-from deploy.embedded.clickhouse.statements import Kind, Statement, parse
+from deploy.embedded.clickhouse.statements import Kind, Statement
 
 T = TypeVar("T")
 
 # A result that fits is sent whole, so that an error in it still gets its own status.
 _PART_BYTES = 1 << 18
 _KILL_INTERVAL_S = 0.05
+_FORM_BYTES = 1 << 24
+_MOST_FIELDS = 1_000
+_let_in: WeakKeyDictionary[asyncio.Transport, tuple[str, str]] = WeakKeyDictionary()
 
 
 class Handler:
@@ -47,24 +52,35 @@ class Handler:
         """Run the statement of one request."""
         try:
             parameters = read_parameters(request.query, request.headers)
-            self._access.check(parameters.user, parameters.password)
+            role = await login(self._access, request, parameters)
+            body = Body(request)
             if request.content_type == "multipart/form-data":
                 parameters = await _form_parameters(request)
-            body = Body(request)
-            statement, data = await _statement(parameters, body)
-            if request.method == "GET" and statement.kind is not Kind.READ:
-                raise refusal(READONLY, "READONLY", "Cannot execute query in readonly mode: use POST for a change")
+            head = await body.read(HEAD_BYTES)
         except EngineError as error:
             return failure(error)
-        exchange = Exchange(self._sessions, self._workers, self._endings, parameters, statement)
+        exchange = Exchange(self._sessions, self._workers, self._endings, parameters, role)
         try:
-            if statement.kind is Kind.INSERT:
-                return await exchange.insert(data, body)
-            if statement.kind is Kind.COMMAND:
-                return await exchange.command()
-            return await exchange.rows(request)
+            return await exchange.run(request, head, body)
         except EngineError as error:
             return failure(error, exchange.headers)
+
+
+async def login(access: Access, request: web.Request, parameters: Parameters) -> Role:
+    """Let a client in; a connection that was let in before does not wait, whatever others try meanwhile.
+
+    Raises:
+        EngineError: 516 for another user or a wrong password.
+    """
+    peer = request.remote or ""
+    account = (parameters.user, parameters.password)
+    transport = request.transport
+    if transport is None or _let_in.get(transport) != account:
+        await asyncio.sleep(access.delay(peer))
+    role = access.check(*account, peer)
+    if transport is not None:
+        _let_in[transport] = account
+    return role
 
 
 def failure(error: EngineError, headers: dict[str, str] | None = None) -> web.Response:
@@ -74,30 +90,26 @@ def failure(error: EngineError, headers: dict[str, str] | None = None) -> web.Re
 
 
 async def _form_parameters(request: web.Request) -> Parameters:
-    """The request's parameters with the text fields of a form, in which long parameters travel."""
+    """The request's parameters with the text fields of a form, in which long parameters travel.
+
+    Raises:
+        EngineError: 48 for files, 12 for a form that is too large.
+    """
     fields: dict[str, str] = {}
+    left = _FORM_BYTES
     async for part in await request.multipart():
         if not isinstance(part, BodyPartReader) or part.name is None or part.filename is not None:
             reason = "External data is not supported over HTTP; send it over the native protocol"
             raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
-        fields[part.name] = await part.text()
+        text = bytearray()
+        while chunk := await part.read_chunk(_PART_BYTES):
+            text += chunk
+            if len(text) > left or len(fields) >= _MOST_FIELDS:
+                reason = f"A form of more than {_FORM_BYTES} bytes or {_MOST_FIELDS} fields"
+                raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", reason)
+        left -= len(text)
+        fields[part.name] = text.decode("utf-8", "surrogateescape")
     return read_parameters({**request.query, **fields}, request.headers)
-
-
-async def _statement(parameters: Parameters, body: Body) -> tuple[Statement, bytes]:
-    """The request's statement, and what was read of the data of an INSERT."""
-    prefix = parameters.query
-    if prefix:
-        statement = parse(prefix)
-        if statement.kind is Kind.INSERT:
-            return statement, statement.data.encode("utf-8", "surrogateescape")
-        prefix += "\n"
-    head = await body.read(HEAD_BYTES)
-    statement = parse(prefix + head.decode("utf-8", "surrogateescape"))
-    if not body.is_complete and not (statement.kind is Kind.INSERT and statement.output_format is not None):
-        head += await body.read_all()
-        statement = parse(prefix + head.decode("utf-8", "surrogateescape"))
-    return statement, statement.data.encode("utf-8", "surrogateescape")
 
 
 class Exchange:
@@ -109,13 +121,12 @@ class Exchange:
         workers: Executor,
         endings: set[asyncio.Task[None]],
         parameters: Parameters,
-        statement: Statement,
+        role: Role,
     ) -> None:
         self._sessions = sessions
         self._workers = workers
         self._endings = endings
-        self._parameters = parameters
-        self._request = Request(statement, parameters.settings, parameters.params)
+        self._parameters, self._role = parameters, role
         self._session: Session | None = None
         self.headers = {
             "X-ClickHouse-Query-Id": parameters.query_id,
@@ -123,37 +134,23 @@ class Exchange:
             "X-ClickHouse-Server-Display-Name": "medallion",
         }
 
-    async def insert(self, data: bytes, body: Body) -> web.Response:
-        """Insert the data read so far and the rest of the body."""
-        statement = self._request.statement
-        if statement.output_format is None and self._parameters.default_format != "TabSeparated":
-            self._request = replace(
-                self._request, statement=replace(statement, output_format=self._parameters.default_format)
-            )
-        if statement.output_format == "Values" and body.is_complete:
-            data = data.rstrip(b"; \r\n")
-        chunks: Iterator[bytes] = chain([data] if data else [], body.parts())
-        written = await self._with_session(lambda session: session.insert(self._request, chunks))
-        summary = {"read_rows": str(written), "written_rows": str(written)}
-        return web.Response(headers={**self.headers, "X-ClickHouse-Summary": orjson.dumps(summary).decode()})
+    async def run(self, request: web.Request, head: bytes, body: Body) -> web.StreamResponse:
+        """Run the statement and send its result, whole if it is small.
 
-    async def command(self) -> web.Response:
-        """Run a statement without rows from the client."""
-        wanted = self._parameters.default_format
-        result = await self._with_session(lambda session: session.command(self._request, wanted))
-        summary = {"X-ClickHouse-Summary": '{"read_rows":"0","written_rows":"0"}'}
-        return web.Response(body=result, headers={**self.headers, **summary, "Content-Type": content_type(wanted)})
+        Args:
+            request: what to answer.
+            head: the beginning of the body.
+            body: the rest of it.
 
-    async def rows(self, request: web.Request) -> web.StreamResponse:
-        """Send the result of a reading statement, whole if it is small."""
-        wanted = self._request.statement.output_format or self._parameters.default_format
-        headers = {**self.headers, "X-ClickHouse-Format": wanted, "Content-Type": content_type(wanted)}
-        parts = self._result_parts(wanted)
+        Raises:
+            EngineError: refused or failed before anything was sent.
+        """
+        parts = self._parts(head, body, may_change=request.method != "GET")
         part, is_last = await self._in_worker(lambda: next(parts))
         if is_last:
-            return web.Response(body=part, headers=headers)
+            return web.Response(body=part, headers=self.headers)
         try:
-            response = web.StreamResponse(headers=headers)
+            response = web.StreamResponse(headers=self.headers)
             await response.prepare(request)
             while not is_last:
                 await response.write(part)
@@ -176,30 +173,67 @@ class Exchange:
                 request.transport.close()
             raise ConnectionResetError(error.text) from error
 
-    def _result_parts(self, output_format: str) -> Generator[tuple[bytes, bool], None, None]:
-        """Pieces of the result, each with whether it is the last."""
-        with self._sessions.lend(*self._lending) as session:
+    def _parts(self, head: bytes, body: Body, *, may_change: bool) -> Generator[tuple[bytes, bool], None, None]:
+        """Pieces of the result, each with whether it is the last. In a worker: a statement takes time to read."""
+        held: list[bytes] = []
+        with self._sessions.lend(self._role, *self._lending) as session:
             self._session = session
-            held: list[bytes] = []
-            with closing(session.rows(self._request, output_format)) as rows:
-                for chunk in rows:
-                    held.append(chunk)
-                    if sum(map(len, held)) >= _PART_BYTES:
-                        yield b"".join(held), False
-                        held = []
+            statement, data = self._read(session, head, body)
+            request = Request(statement, self._parameters.settings, self._parameters.params)
+            if statement.kind is not Kind.READ and not may_change:
+                raise refusal(READONLY, "READONLY", "Cannot execute query in readonly mode: use POST for a change")
+            if statement.kind is Kind.INSERT:
+                self._insert(session, request, data, body)
+            elif statement.kind is Kind.COMMAND:
+                held.append(session.command(request, self._parameters.default_format))
+                self._describe(self._parameters.default_format, 0)
+            else:
+                wanted = statement.output_format or self._parameters.default_format
+                self._describe(wanted)
+                with closing(session.rows(request, wanted)) as rows:
+                    for chunk in rows:
+                        held.append(chunk)
+                        if sum(map(len, held)) >= _PART_BYTES:
+                            yield b"".join(held), False
+                            held = []
         yield b"".join(held), True
+
+    def _read(self, session: Session, head: bytes, body: Body) -> tuple[Statement, bytes]:
+        """The request's statement, and what was read of the data of an INSERT."""
+        prefix = self._parameters.query
+        if prefix:
+            statement = session.read(prefix, is_whole=not head and body.is_complete)
+            if statement.kind is Kind.INSERT:
+                return statement, statement.data.encode("utf-8", "surrogateescape") + head
+            prefix += "\n"
+        statement = session.read(prefix + _text(head), is_whole=body.is_complete)
+        if not body.is_complete and not (statement.kind is Kind.INSERT and statement.output_format is not None):
+            statement = session.read(prefix + _text(head + body.rest(TEXT_BYTES)))
+        return statement, statement.data.encode("utf-8", "surrogateescape")
+
+    def _insert(self, session: Session, request: Request, data: bytes, body: Body) -> None:
+        """Insert the data read so far and the rest of the body."""
+        statement = request.statement
+        if statement.output_format is None and self._parameters.default_format != "TabSeparated":
+            request = replace(request, statement=replace(statement, output_format=self._parameters.default_format))
+        if statement.output_format == "Values" and body.is_complete:
+            data = data.rstrip(b"; \r\n")
+        written = session.insert(request, chain([data] if data else [], body.parts()))
+        self._describe(None, written)
+
+    def _describe(self, output_format: str | None, written: int | None = None) -> None:
+        """Say in the headers what the body is, and how many rows were written."""
+        if written is not None:
+            summary = {"read_rows": str(written), "written_rows": str(written)}
+            self.headers["X-ClickHouse-Summary"] = orjson.dumps(summary).decode()
+        else:
+            self.headers["X-ClickHouse-Format"] = output_format or ""
+        if output_format is not None:
+            self.headers["Content-Type"] = content_type(output_format)
 
     @property
     def _lending(self) -> tuple[str, str, float]:
         return self._parameters.database, self._parameters.session_id, self._parameters.session_timeout_s
-
-    async def _with_session(self, work: Callable[[Session], T]) -> T:
-        def lend_and_work() -> T:
-            with self._sessions.lend(*self._lending) as session:
-                self._session = session
-                return work(session)
-
-        return await self._in_worker(lend_and_work)
 
     async def _in_worker(self, work: Callable[[], T]) -> T:
         """Run `work` in a thread; if the client leaves meanwhile, see to it that its query ends."""
@@ -221,3 +255,7 @@ class Exchange:
             await asyncio.wait([running], timeout=_KILL_INTERVAL_S)
         with suppress(EngineError, ClientError, ConnectionError, asyncio.CancelledError):  # nobody is left to be told
             running.result()
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")

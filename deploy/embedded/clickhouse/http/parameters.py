@@ -6,9 +6,9 @@ import base64
 import binascii
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from deploy.embedded.clickhouse.errors import NOT_IMPLEMENTED, refusal
+from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, NOT_IMPLEMENTED, refusal
 
 _PARAMETER_PREFIX = "param_"
 # Parameters of the interface itself, or settings that only concern it: https://clickhouse.com/docs/interfaces/http.
@@ -38,6 +38,7 @@ _OWN = frozenset(
         "wait_end_of_query",
     }
 )
+_MOST_PARAMETERS = 2_000
 _TRUE = frozenset({"1", "true"})
 _DEFAULT_SESSION_TIMEOUT_S = 60
 _MAX_SESSION_TIMEOUT_S = 3600
@@ -48,7 +49,7 @@ class Parameters:
     """One request's parameters, defaults filled in."""
 
     user: str
-    password: str
+    password: str = field(repr=False)
     database: str
     query: str
     query_id: str
@@ -63,8 +64,10 @@ def read_parameters(query: Mapping[str, str], headers: Mapping[str, str]) -> Par
     """Read the URL's parameters and the headers.
 
     Raises:
-        EngineError: 48 for ClickHouse's own block compression, which this interface does not speak.
+        EngineError: 12 for too many, 48 for ClickHouse's own block compression, which this interface does not speak.
     """
+    if len(query) > _MOST_PARAMETERS:
+        raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", f"More than {_MOST_PARAMETERS} parameters in one request")
     if query.get("compress", "0") in _TRUE or query.get("decompress", "0") in _TRUE:
         reason = "compress= and decompress= are not supported here; use Content-Encoding (gzip, zstd, lz4)"
         raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)

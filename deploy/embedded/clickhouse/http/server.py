@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from deploy.embedded.clickhouse.access import Access
-from deploy.embedded.clickhouse.errors import EngineError, NodeStartError
-from deploy.embedded.clickhouse.http.handler import Handler, failure
+from deploy.embedded.clickhouse.errors import ACCESS_DENIED, EngineError, NodeStartError, refusal
+from deploy.embedded.clickhouse.http import origin
+from deploy.embedded.clickhouse.http.handler import Handler, failure, login
 from deploy.embedded.clickhouse.http.parameters import read_parameters
 from deploy.embedded.clickhouse.http.sessions import Sessions
+from deploy.embedded.clickhouse.policy import Role
 from deploy.embedded.clickhouse.session import Session
 
 _WORKERS = 64
-_MAX_URL_BYTES = 1 << 20
+_MAX_URL_BYTES = 1 << 18
 _READ_BYTES = 1 << 18
 
 Status = Callable[[], Mapping[str, Any]]
@@ -27,7 +31,9 @@ Status = Callable[[], Mapping[str, Any]]
 class HttpServer:
     """Serves `/` (queries), `/ping` and `/kafka` (the stand-in's state)."""
 
-    def __init__(self, access: Access, open_session: Callable[[str], Session], kafka_status: Status | None) -> None:
+    def __init__(
+        self, access: Access, open_session: Callable[[str, Role], Session], kafka_status: Status | None
+    ) -> None:
         self._access = access
         self._kafka_status = kafka_status
         self._sessions = Sessions(open_session)
@@ -46,7 +52,8 @@ class HttpServer:
         Raises:
             NodeStartError: the port is taken or not permitted.
         """
-        application = web.Application()
+        logging.getLogger("aiohttp.server").addFilter(_is_ours)
+        application = web.Application(middlewares=[origin.check(host)])
         application.router.add_get("/ping", _ping)
         application.router.add_get("/kafka", self._kafka)
         application.router.add_route("*", "/", self._root)
@@ -57,6 +64,8 @@ class HttpServer:
             shutdown_timeout=grace_s,
             max_line_size=_MAX_URL_BYTES,
             read_bufsize=_READ_BYTES,
+            # `Body` does, in steps: aiohttp would decode whatever has arrived at once.
+            auto_decompress=False,
         )
         await self._runner.setup()
         try:
@@ -81,13 +90,19 @@ class HttpServer:
 
     async def _kafka(self, request: web.Request) -> web.Response:
         try:
-            parameters = read_parameters(request.query, request.headers)
-            self._access.check(parameters.user, parameters.password)
+            role = await login(self._access, request, read_parameters(request.query, request.headers))
+            if role is not Role.OPERATOR:
+                raise refusal(ACCESS_DENIED, "ACCESS_DENIED", "the state of Kafka tables is the operator's")
         except EngineError as error:
             return failure(error)
         if self._kafka_status is None:
             return web.Response(text="this node has no Kafka tables: start it with --kafka-brokers\n", status=404)
         return web.Response(body=orjson.dumps(self._kafka_status()), content_type="application/json")
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a record tells of a fault of ours: what is no HTTP is the client's, who could fill the disk with it."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
 
 
 async def _ping(_: web.Request) -> web.Response:

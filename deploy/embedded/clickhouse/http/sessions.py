@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from deploy.embedded.clickhouse.errors import SESSION_IS_LOCKED, refusal
+from deploy.embedded.clickhouse.policy import Role
 from deploy.embedded.clickhouse.session import Session
 
 _IDLE_PER_DATABASE = 8
+_MOST_NAMED = 500
 
 
 @dataclass
@@ -27,17 +28,18 @@ class Named:
 class Sessions:
     """Hands out sessions to requests; thread-safe."""
 
-    def __init__(self, open_session: Callable[[str], Session]) -> None:
+    def __init__(self, open_session: Callable[[str, Role], Session]) -> None:
         self._open = open_session
         self._lock = threading.Lock()
-        self._named: dict[str, Named] = {}
-        self._idle: dict[str, list[Session]] = defaultdict(list)
+        self._named: dict[tuple[Role, str], Named] = {}
+        self._idle: dict[tuple[Role, str], list[Session]] = {}
 
     @contextmanager
-    def lend(self, database: str, session_id: str, timeout_s: float) -> Iterator[Session]:
+    def lend(self, role: Role, database: str, session_id: str, timeout_s: float) -> Iterator[Session]:
         """A session for the length of one request.
 
         Args:
+            role: whose it is; nobody gets another's.
             database: its current database, "" for the default one; a named session keeps its own.
             session_id: name of a session that keeps its state between requests, "" for none.
             timeout_s: how long a named session lives on after this request.
@@ -46,9 +48,9 @@ class Sessions:
             EngineError: 81 for an unknown database, 373 while another request uses the named session.
         """
         if session_id:
-            yield from self._lend_named(database, session_id, timeout_s)
+            yield from self._lend_named(role, database, session_id, timeout_s)
         else:
-            yield from self._lend_pooled(database)
+            yield from self._lend_pooled(role, database)
 
     def expire(self) -> None:
         """Close the named sessions whose time has passed."""
@@ -69,15 +71,18 @@ class Sessions:
         for session in closing:
             session.close()
 
-    def _lend_named(self, database: str, session_id: str, timeout_s: float) -> Iterator[Session]:
+    def _lend_named(self, role: Role, database: str, session_id: str, timeout_s: float) -> Iterator[Session]:
         self.expire()
         with self._lock:
-            named = self._named.get(session_id)
+            named = self._named.get((role, session_id))
             if named is not None and named.is_busy:
                 reason = f"Session {session_id} is locked by a concurrent client"
                 raise refusal(SESSION_IS_LOCKED, "SESSION_IS_LOCKED", reason)
+            if named is None and len(self._named) >= _MOST_NAMED:
+                reason = f"{_MOST_NAMED} sessions are open: leave out session_id, or let some expire"
+                raise refusal(SESSION_IS_LOCKED, "TOO_MANY_SESSIONS", reason)
             if named is None:
-                named = self._named[session_id] = Named(self._open(database))
+                named = self._named[role, session_id] = Named(self._open(database, role))
             named.is_busy = True
         try:
             named.session.use(database)
@@ -87,19 +92,21 @@ class Sessions:
                 named.expires_at = time.monotonic() + timeout_s
                 named.is_busy = False
 
-    def _lend_pooled(self, database: str) -> Iterator[Session]:
+    def _lend_pooled(self, role: Role, database: str) -> Iterator[Session]:
         with self._lock:
-            session = self._idle[database].pop() if self._idle[database] else None
+            idle = self._idle.get((role, database))
+            session = idle.pop() if idle else None
         if session is None:
-            session = self._open(database)
+            session = self._open(database, role)
         try:
             yield session
         except BaseException:
             session.close()
             raise
         with self._lock:
-            keep = session.is_pristine and len(self._idle[database]) < _IDLE_PER_DATABASE
+            idle = self._idle.setdefault((role, database), [])
+            keep = session.is_pristine and len(idle) < _IDLE_PER_DATABASE
             if keep:
-                self._idle[database].append(session)
+                idle.append(session)
         if not keep:
             session.close()

@@ -12,22 +12,27 @@ from backports import zstd
 from clickhouse_cityhash.cityhash import CityHash128  # type: ignore[import-untyped]
 from lz4 import block as lz4  # type: ignore[import-untyped]
 
-from deploy.embedded.clickhouse.errors import refusal
+from deploy.embedded.clickhouse.errors import EngineError, refusal
 
 CHECKSUM_BYTES = 16
 FRAME_HEAD_BYTES = 25
 _SIZES = struct.Struct("<BII")
 _HALVES = struct.Struct("<QQ")  # the higher half first
-_MAX_FRAME_BYTES = 1 << 30
+# Clients cut their blocks into frames of 1 MiB.
+_MAX_FRAME_BYTES = 1 << 24
+_MAX_LZ4_RATIO = 255
+_MAX_WINDOW = {int(zstd.DecompressionParameter.window_log_max): 24}
 _BLOCK_BYTES = 1 << 20
 _PLAIN, _LZ4, _ZSTD = 0x02, 0x82, 0x90
 _CHECKSUM_DOESNT_MATCH = 40
 _UNKNOWN_COMPRESSION_METHOD = 89
+_CANNOT_DECOMPRESS = 271
 
 _DECODERS: dict[int, Callable[[bytes, int], bytes]] = {
     _PLAIN: lambda data, _: data,
-    _LZ4: lambda data, size: lz4.decompress(data, uncompressed_size=size),
-    _ZSTD: lambda data, _: zstd.decompress(data),
+    _LZ4: lambda data, size: bytes(lz4.decompress(data, uncompressed_size=size)),
+    # One byte more than announced shows that there is more; no more than that is ever made.
+    _ZSTD: lambda data, size: zstd.ZstdDecompressor(options=_MAX_WINDOW).decompress(data, size + 1),
 }
 
 
@@ -48,12 +53,27 @@ def decode_frame(frame: bytes) -> bytes:
     """The content of one frame.
 
     Raises:
-        EngineError: 40 where the checksum does not match.
+        EngineError: 40 where the checksum does not match, 271 where the content is not of the announced size.
     """
     if _checksum(frame[CHECKSUM_BYTES:]) != frame[:CHECKSUM_BYTES]:
         raise refusal(_CHECKSUM_DOESNT_MATCH, "CHECKSUM_DOESNT_MATCH", "Checksum doesn't match: corrupted data")
     method, _, size = _SIZES.unpack_from(frame, CHECKSUM_BYTES)
-    return _DECODERS[method](frame[FRAME_HEAD_BYTES:], size)
+    packed = frame[FRAME_HEAD_BYTES:]
+    if method == _LZ4 and size > _MAX_LZ4_RATIO * len(packed) + 64:
+        raise _cannot_decompress(f"{len(packed)} bytes cannot hold {size}")
+    try:
+        data = _DECODERS[method](packed, size)
+    except (zstd.ZstdError, lz4.LZ4BlockError, ValueError) as error:
+        raise _cannot_decompress(str(error)) from error
+    if len(data) != size:
+        raise _cannot_decompress(
+            f"the frame announces {size} bytes and holds {'more' if len(data) > size else 'fewer'}"
+        )
+    return data
+
+
+def _cannot_decompress(reason: str) -> EngineError:
+    return refusal(_CANNOT_DECOMPRESS, "CANNOT_DECOMPRESS", f"Cannot decompress: {reason}")
 
 
 def encode_frames(data: bytes) -> Iterator[bytes]:

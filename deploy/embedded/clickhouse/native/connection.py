@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from itertools import chain
@@ -10,6 +11,7 @@ from typing import TypeVar
 
 from deploy.embedded.clickhouse.access import Access
 from deploy.embedded.clickhouse.errors import (
+    BAD_SIZE_OF_DATA,
     QUERY_WAS_CANCELLED,
     UNEXPECTED_PACKET,
     EngineError,
@@ -20,14 +22,18 @@ from deploy.embedded.clickhouse.native.compression import encode_frames
 from deploy.embedded.clickhouse.native.packets import Client, Query
 from deploy.embedded.clickhouse.native.results import ResultBlocks
 from deploy.embedded.clickhouse.native.skipper import Column, skip_block
-from deploy.embedded.clickhouse.native.source import FrameFeed, SocketFeed, Source
+from deploy.embedded.clickhouse.native.source import BLOCK_BYTES, HELLO_BYTES, FrameFeed, SocketFeed, Source
 from deploy.embedded.clickhouse.native.watcher import Watcher
+from deploy.embedded.clickhouse.policy import Role
 from deploy.embedded.clickhouse.session import Request, Session
-from deploy.embedded.clickhouse.statements import Kind, parse
+from deploy.embedded.clickhouse.statements import Kind
 
 T = TypeVar("T")
 
 _OLDEST_REVISION = packets.REVISION
+# A client says Hello as soon as it is connected; one that does not holds a thread and a socket.
+LOGIN_S = 10.0
+_MOST_EXTERNAL_BLOCKS = 1_000
 
 
 class OutOfStepError(Exception):
@@ -48,35 +54,40 @@ class ClientConnection:
         version: str,
         setting_names: Callable[[], frozenset[str]],
         watcher: Watcher,
+        peer: str = "",
     ) -> None:
-        self._socket = connection
+        self._socket, self._peer = connection, peer
         self._access = access
         self._version = version
         self._setting_names = setting_names
         self._watcher = watcher
-        self._source = Source(SocketFeed(connection))
+        self._source = Source(SocketFeed(connection), limit=HELLO_BYTES)
         self._is_compressed = False
         self._frames = self._source
         self.is_busy = False
 
-    def greet(self, open_session: Callable[[str], Session]) -> Session | None:
+    def greet(self, open_session: Callable[[str, Role], Session]) -> Session | None:
         """Exchange Hellos; None where the client was refused.
 
         Raises:
-            ClientGoneError: the client left, or does not speak the protocol.
+            ClientGoneError: the client left, says nothing for LOGIN_S, or does not speak the protocol.
         """
+        self._socket.settimeout(LOGIN_S)
         try:
             if self._source.varint() != Client.HELLO:
                 raise refusal(UNEXPECTED_PACKET, "UNEXPECTED_PACKET_FROM_CLIENT", "Expected the packet Hello")
             hello = packets.read_hello(self._source)
-            self._access.check(hello.user, hello.password)
+            time.sleep(self._access.delay(self._peer))
+            role = self._access.check(hello.user, hello.password, self._peer)
             if hello.revision < _OLDEST_REVISION:
                 reason = f"The client's protocol revision {hello.revision} is older than {_OLDEST_REVISION}: update it"
                 raise refusal(UNEXPECTED_PACKET, "UNEXPECTED_PACKET_FROM_CLIENT", reason)
-            session = open_session(hello.database)
+            session = open_session(hello.database, role)
         except EngineError as error:
             self._send(packets.exception(error))
             return None
+        self._socket.settimeout(None)
+        self._source.limit = BLOCK_BYTES
         self._send(packets.hello(self._version))
         return session
 
@@ -93,9 +104,9 @@ class ClientConnection:
         """
         while True:
             self._source.discard_read()
-            packet = self._source.varint()
-            self.is_busy = True
             try:
+                packet = self._in_step(self._source.varint)
+                self.is_busy = True
                 self._handle(packet, session)
             except OutOfStepError as failure:
                 self._send(packets.exception(failure.error))
@@ -117,7 +128,7 @@ class ClientConnection:
         self._frames = Source(FrameFeed(self._source)) if query.compressed else self._source
         try:
             self._receive_external_tables(session)
-            request = self._request(query)
+            request = self._request(query, session)
             if request.statement.kind is Kind.INSERT:
                 self._insert(session, request)
             else:
@@ -127,13 +138,13 @@ class ClientConnection:
         finally:
             session.drop_external_tables()
 
-    def _request(self, query: Query) -> Request:
+    def _request(self, query: Query, session: Session) -> Request:
         settings = {
             name: value
             for name, (value, important) in query.settings.items()
             if important or name in self._setting_names()
         }
-        return Request(parse(query.sql), settings)
+        return Request(session.read(query.sql), settings)
 
     def _select(self, session: Session, request: Request) -> None:
         sent = False
@@ -175,8 +186,13 @@ class ClientConnection:
     def _receive_external_tables(self, session: Session) -> None:
         """Read the Data packets that follow every query, up to the empty one."""
         failure: EngineError | None = None
+        count = 0
         while (received := self._receive_block()) is not None:
             name, columns, block = received
+            count += 1
+            if count > _MOST_EXTERNAL_BLOCKS:
+                reason = f"More than {_MOST_EXTERNAL_BLOCKS} blocks of external tables with one query"
+                raise OutOfStepError(refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", reason))
             try:
                 session.add_external_block(name, [(column.name, column.type_name) for column in columns], block)
             except EngineError as error:
@@ -187,12 +203,12 @@ class ClientConnection:
     def _receive_block(self) -> tuple[str, list[Column], bytes] | None:
         """The next Data packet's table name, columns and block; None for the empty one that ends a series."""
         self._source.discard_read()
-        packet = self._source.varint()
+        packet = self._in_step(self._source.varint)
         if packet == Client.CANCEL:
             raise refusal(QUERY_WAS_CANCELLED, "QUERY_WAS_CANCELLED", "Query was cancelled by the client")
         if packet != Client.DATA:
             raise OutOfStepError(_unexpected(packet))
-        name = self._source.string()
+        name = self._in_step(lambda: self._source.string(HELLO_BYTES))
         frames = self._frames
         if frames is not self._source:
             frames.discard_read()

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from deploy.embedded.clickhouse.errors import UNEXPECTED_PACKET, EngineError, refusal
-from deploy.embedded.clickhouse.native.source import Source
+from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, UNEXPECTED_PACKET, EngineError, refusal
+from deploy.embedded.clickhouse.native.source import HELLO_BYTES, Source
 
 # The last revision without per-column serialisation bytes: blocks pass through as the engine formats them.
 REVISION = 54453
@@ -19,6 +19,9 @@ SERVER_NAME = "ClickHouse"
 # Block info: field 1 (is_overflows, 0), field 2 (bucket_num, -1), end.
 BLOCK_INFO = b"\x01\x00\x02\xff\xff\xff\xff\x00"
 IMPORTANT = 1
+_NAME_BYTES = 1 << 16
+_MAX_SETTINGS = 2_000
+_MAX_INFO_FIELDS = 8
 
 
 class Client(IntEnum):
@@ -62,22 +65,28 @@ class Query:
 
 
 def read_hello(source: Source) -> Hello:
-    """Read the body of a Hello packet."""
-    source.string()  # client name
+    """Read the body of a Hello packet.
+
+    Raises:
+        EngineError: 12 for a text that is no name.
+    """
+    source.string(HELLO_BYTES)  # client name
     source.varint()  # major
     source.varint()  # minor
     revision = source.varint()
-    return Hello(revision, source.string(), source.string(), source.string())
+    return Hello(revision, source.string(HELLO_BYTES), source.string(HELLO_BYTES), source.string(HELLO_BYTES))
 
 
 def read_query(source: Source) -> Query:
     """Read the body of a Query packet."""
-    query_id = source.string()
+    query_id = source.string(_NAME_BYTES)
     _read_client_info(source)
-    settings = {}
-    while name := source.string():
+    settings: dict[str, tuple[str, bool]] = {}
+    while name := source.string(_NAME_BYTES):
+        if len(settings) >= _MAX_SETTINGS:
+            raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", f"More than {_MAX_SETTINGS} settings with one query")
         flags = source.varint()
-        settings[name] = (source.string(), bool(flags & IMPORTANT))
+        settings[name] = (source.string(_NAME_BYTES), bool(flags & IMPORTANT))
     source.string()  # interserver secret
     source.varint()  # stage
     compressed = bool(source.varint())
@@ -88,20 +97,20 @@ def _read_client_info(source: Source) -> None:
     if source.integer(1) == 0:
         return
     for _ in range(3):  # initial user, query id, address
-        source.string()
+        source.string(_NAME_BYTES)
     source.skip(8)  # start of the initial query
     if (interface := source.integer(1)) != 1:
         raise refusal(UNEXPECTED_PACKET, "UNEXPECTED_PACKET_FROM_CLIENT", f"Unexpected client interface {interface}")
     for _ in range(3):  # OS user, host, client name
-        source.string()
+        source.string(_NAME_BYTES)
     for _ in range(3):  # version, revision
         source.varint()
-    source.string()  # quota key
+    source.string(_NAME_BYTES)  # quota key
     source.varint()  # distributed depth
     source.varint()  # patch
     if source.integer(1):  # OpenTelemetry: trace, span, state, flags
         source.skip(24)
-        source.string()
+        source.string(_NAME_BYTES)
         source.skip(1)
     for _ in range(3):  # parallel replicas
         source.varint()
@@ -109,8 +118,12 @@ def _read_client_info(source: Source) -> None:
 
 def read_block_info(source: Source) -> None:
     """Read a block info's fields up to its end."""
-    while field := source.varint():
+    for _ in range(_MAX_INFO_FIELDS):
+        field = source.varint()
+        if field == 0:
+            return
         source.skip(1 if field == 1 else 4)
+    raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", "A block's info does not end")
 
 
 def varint(value: int) -> bytes:

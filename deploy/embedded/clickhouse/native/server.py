@@ -8,22 +8,29 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 
+import structlog
+
 from deploy.embedded.clickhouse.access import Access
 from deploy.embedded.clickhouse.engine import Engine
 from deploy.embedded.clickhouse.errors import NodeStartError
 from deploy.embedded.clickhouse.native.connection import ClientConnection
 from deploy.embedded.clickhouse.native.watcher import Watcher
+from deploy.embedded.clickhouse.policy import Role
 from deploy.embedded.clickhouse.session import Session
 
 _BACKLOG = 128
 _POLL_S = 0.02
+_PAUSE_S = 0.2
+_HANG_UP_S = 5.0
+MOST_CLIENTS = 1_000  # each has a thread
+_log = structlog.get_logger(__name__)
 
 
 class NativeServer:
     """The native port of a node."""
 
     def __init__(
-        self, engine: Engine, access: Access, open_session: Callable[[str], Session], host: str, port: int
+        self, engine: Engine, access: Access, open_session: Callable[[str, Role], Session], host: str, port: int
     ) -> None:
         """Bind the port.
 
@@ -43,6 +50,7 @@ class NativeServer:
         self._watcher = Watcher()
         self._lock = threading.Lock()
         self._clients: set[ClientConnection] = set()
+        self._stopping = threading.Event()
         self._acceptor = threading.Thread(target=self._accept, name="native-acceptor", daemon=True)
 
     def start(self) -> None:
@@ -51,6 +59,7 @@ class NativeServer:
 
     def stop(self, grace_s: float) -> None:
         """Accept no more; let running queries end for `grace_s` seconds, then kill them; end every session."""
+        self._stopping.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the acceptor
         self._listener.close()
@@ -59,9 +68,13 @@ class NativeServer:
         deadline = time.monotonic() + grace_s
         while any(client.is_busy for client in self._served()) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
+        deadline = time.monotonic() + _HANG_UP_S
         while served := self._served():
             for client in served:
                 client.hang_up()
+            if time.monotonic() > deadline:
+                _log.error("clients that do not end are left behind", clients=len(served))
+                break
             time.sleep(_POLL_S)
         self._watcher.close()
 
@@ -72,14 +85,25 @@ class NativeServer:
     def _accept(self) -> None:
         while True:
             try:
-                connection, _ = self._listener.accept()
-            except OSError:  # closed by stop()
-                return
-            threading.Thread(target=self._serve, args=(connection,), name="native-client", daemon=True).start()
+                connection, (peer, *_) = self._listener.accept()
+            except OSError as error:
+                if self._stopping.is_set():
+                    return
+                _log.warning("a client was not accepted", error=str(error))  # too many open files, most likely
+                time.sleep(_PAUSE_S)
+                continue
+            with self._lock:
+                is_full = len(self._clients) >= MOST_CLIENTS
+            if is_full:
+                connection.close()
+                continue
+            threading.Thread(target=self._serve, args=(connection, peer), name="native-client", daemon=True).start()
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _serve(self, connection: socket.socket, peer: str) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client = ClientConnection(connection, self._access, self._version, self._engine.setting_names, self._watcher)
+        client = ClientConnection(
+            connection, self._access, self._version, self._engine.setting_names, self._watcher, peer
+        )
         with self._lock:
             self._clients.add(client)
         try:

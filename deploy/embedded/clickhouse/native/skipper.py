@@ -5,13 +5,13 @@ Layouts: ClickHouse's `src/DataTypes/Serializations`. Blocks are not length-pref
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from deploy.embedded.clickhouse.errors import NOT_IMPLEMENTED, refusal
+from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, NOT_IMPLEMENTED, refusal
 from deploy.embedded.clickhouse.native.source import Source
+from deploy.embedded.clickhouse.native.types import TypeNode, bad_type, parse_type
 
 _WIDTHS = {
     **{f"{sign}Int{bits}": bits // 8 for sign in ("", "U") for bits in (8, 16, 32, 64, 128, 256)},
@@ -45,9 +45,15 @@ _GEO = {
     "MultiPolygon": "Array(Polygon)",
 }
 _DECIMAL_WIDTHS = ((9, 4), (18, 8), (38, 16), (76, 32))
+_MOST_DIGITS = 76
+_LONGEST_FIXED_STRING = 0xFFFFFF
 _HAS_ADDITIONAL_KEYS = 1 << 9
-_NAMED = re.compile(r"(?:`(?:[^`\\]|\\.)*`|[A-Za-z_][\w.]*)\s+(?=[A-Za-z])")
+_WIDEST_INDEX = 3  # 2^3 bytes
+_MOST_ELEMENTS = 1_000
+_MOST_COLUMNS = 10_000
+_TYPE_BYTES = 1 << 18
 
+Types = tuple[TypeNode, ...]
 Walk = Callable[[Source, int], None]
 
 
@@ -80,13 +86,16 @@ def skip_block(source: Source, columns_to_walk: int | None = None) -> tuple[list
         its columns and its number of rows.
 
     Raises:
-        EngineError: 48 for a type whose values only the engine can delimit.
+        EngineError: 48 for a type whose values only the engine can delimit, 50 for what is no type, 12 for a size that
+            cannot be meant.
     """
     count, rows = source.varint(), source.varint()
+    if count > _MOST_COLUMNS:
+        raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", f"A block of {count} columns; {_MOST_COLUMNS} are allowed")
     columns = []
     for _ in range(count if columns_to_walk is None else min(count, columns_to_walk)):
-        name, start = source.string(), source.position
-        type_name = source.string()
+        name, start = source.string(_TYPE_BYTES), source.position
+        type_name = source.string(_TYPE_BYTES)
         columns.append(Column(name, type_name, start, source.position))
         if rows:
             layout = layout_of(type_name)
@@ -100,32 +109,47 @@ def layout_of(type_name: str) -> Layout:
     """The layout of a ClickHouse type, `Array(Nullable(String))`.
 
     Raises:
-        EngineError: 48 for AggregateFunction, JSON, Dynamic, Variant and types unknown here.
+        EngineError: 48 for AggregateFunction, JSON, Dynamic, Variant and types unknown here, 50 for what is no type.
     """
-    name, inner = _split_type(type_name)
-    width = _width(name, inner)
+    return _layout(parse_type(type_name))
+
+
+def _layout(node: TypeNode) -> Layout:
+    width = _width(node)
     if width is not None:
         return _fixed(width)
-    if name in _GEO:
-        return layout_of(_GEO[name])
-    if name == "String":
+    if node.name in _GEO:
+        return layout_of(_GEO[node.name])
+    if node.name == "String":
         return Layout(_no_prefix, Source.skip_strings)
-    composite = _COMPOSITES.get(name)
+    composite = _COMPOSITES.get(node.name)
     if composite is None:
-        reason = f"Columns of type {type_name} cannot be inserted over the native protocol here; insert over HTTP"
+        reason = f"Columns of type {node.name} cannot be inserted over the native protocol here; insert over HTTP"
         raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
-    return composite(inner)
+    least, most, build = composite
+    if not least <= len(node.inner) <= most:
+        raise bad_type(f"{node.name} of {len(node.inner)} types")
+    return build(node.inner)
 
 
-def _width(name: str, inner: list[str]) -> int | None:
+def _width(node: TypeNode) -> int | None:
     """Bytes a value of a type of fixed width takes."""
-    if name.startswith("Interval"):
+    if node.name.startswith("Interval"):
         return 8
-    if name == "FixedString":
-        return int(inner[0])
-    if name == "Decimal":
-        return next(width for digits, width in _DECIMAL_WIDTHS if int(inner[0]) <= digits)
-    return _WIDTHS.get(name)
+    if node.name == "FixedString":
+        return _number(node, _LONGEST_FIXED_STRING)
+    if node.name == "Decimal":
+        digits = _number(node, _MOST_DIGITS)
+        return next(width for most, width in _DECIMAL_WIDTHS if digits <= most)
+    return _WIDTHS.get(node.name)
+
+
+def _number(node: TypeNode, most: int) -> int:
+    """The first argument of a type, which has to be a number from 1 on."""
+    text = node.inner[0].name if node.inner else ""
+    if not (text.isascii() and text.isdigit()) or len(text) > 9 or not 1 <= int(text) <= most:
+        raise bad_type(f"{node.name} of {text[:20]!r}; it takes 1 to {most}")
+    return int(text)
 
 
 def _no_prefix(_: Source) -> None:
@@ -136,8 +160,8 @@ def _fixed(width: int) -> Layout:
     return Layout(_no_prefix, lambda source, rows: source.skip(width * rows))
 
 
-def _nullable(inner: list[str]) -> Layout:
-    value = layout_of(inner[0])
+def _nullable(inner: Types) -> Layout:
+    value = _layout(inner[0])
 
     def walk(source: Source, rows: int) -> None:
         source.skip(rows)
@@ -146,8 +170,8 @@ def _nullable(inner: list[str]) -> Layout:
     return Layout(value.prefix, walk)
 
 
-def _array(inner: list[str]) -> Layout:
-    return _array_of(layout_of(inner[0]))
+def _array(inner: Types) -> Layout:
+    return _array_of(_layout(inner[0]))
 
 
 def _array_of(element: Layout) -> Layout:
@@ -159,8 +183,8 @@ def _array_of(element: Layout) -> Layout:
     return Layout(element.prefix, walk)
 
 
-def _tuple(inner: list[str]) -> Layout:
-    elements = [layout_of(_NAMED.sub("", element, count=1) if _NAMED.match(element) else element) for element in inner]
+def _tuple(inner: Types) -> Layout:
+    elements = [_layout(element) for element in inner]
     if not elements:
         return _fixed(1)
 
@@ -175,9 +199,9 @@ def _tuple(inner: list[str]) -> Layout:
     return Layout(prefix, walk)
 
 
-def _low_cardinality(inner: list[str]) -> Layout:
-    name, nested = _split_type(inner[0])
-    keys = layout_of(nested[0] if name == "Nullable" else inner[0])
+def _low_cardinality(inner: Types) -> Layout:
+    is_nullable = inner[0].name == "Nullable" and len(inner[0].inner) == 1
+    keys = _layout(inner[0].inner[0] if is_nullable else inner[0])
 
     def walk(source: Source, rows: int) -> None:
         if not rows:
@@ -185,41 +209,20 @@ def _low_cardinality(inner: list[str]) -> Layout:
         flags = source.integer(8)
         if flags & _HAS_ADDITIONAL_KEYS:
             keys.rows(source, source.integer(8))
+        if flags & 0xFF > _WIDEST_INDEX:
+            raise bad_type("LowCardinality with an index of an unknown width")
         source.skip(source.integer(8) << (flags & 0xFF))
 
     return Layout(lambda source: source.skip(8), walk)
 
 
-_COMPOSITES: dict[str, Callable[[list[str]], Layout]] = {
-    "Nullable": _nullable,
-    "Array": _array,
-    "Tuple": _tuple,
-    "Map": lambda inner: _array_of(_tuple(inner)),
-    "Nested": lambda inner: _array_of(_tuple(inner)),
-    "LowCardinality": _low_cardinality,
-    "SimpleAggregateFunction": lambda inner: layout_of(inner[1]),
+# By name: how many types it takes, least and most, and its layout.
+_COMPOSITES: dict[str, tuple[int, int, Callable[[Types], Layout]]] = {
+    "Nullable": (1, 1, _nullable),
+    "Array": (1, 1, _array),
+    "Tuple": (0, _MOST_ELEMENTS, _tuple),
+    "Map": (2, 2, lambda inner: _array_of(_tuple(inner))),
+    "Nested": (1, _MOST_ELEMENTS, lambda inner: _array_of(_tuple(inner))),
+    "LowCardinality": (1, 1, _low_cardinality),
+    "SimpleAggregateFunction": (2, 2, lambda inner: _layout(inner[1])),
 }
-
-
-def _split_type(type_name: str) -> tuple[str, list[str]]:
-    name, opened, rest = type_name.strip().partition("(")
-    return name.strip(), list(_arguments(rest.rpartition(")")[0])) if opened else []
-
-
-def _arguments(text: str) -> Iterator[str]:
-    depth, start, quote, position = 0, 0, "", 0
-    while position < len(text):
-        character = text[position]
-        if quote:
-            position += character == "\\"
-            quote = "" if character == quote else quote
-        elif character in "'`":
-            quote = character
-        elif character in "()":
-            depth += 1 if character == "(" else -1
-        elif character == "," and depth == 0:
-            yield text[start:position].strip()
-            start = position + 1
-        position += 1
-    if text[start:].strip():
-        yield text[start:].strip()

@@ -5,11 +5,18 @@ from __future__ import annotations
 import socket
 from typing import Protocol
 
+from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, refusal
 from deploy.embedded.clickhouse.native.compression import FRAME_HEAD_BYTES, decode_frame, frame_length
 
 _RECEIVE_BYTES = 1 << 18
 _VARINT_END = 0x80
-_MAX_STRING_BYTES = 1 << 30
+_VARINT_BITS = 63
+# A client that has not logged in sends four names; nothing of it may be large.
+HELLO_BYTES = 1 << 12
+# A statement with the rows in its text; names, types and settings are small.
+TEXT_BYTES = 1 << 24
+# What is read before any of it is forgotten: one block of an INSERT, which has to be whole before the engine gets it.
+BLOCK_BYTES = 1 << 28
 
 
 class ClientGoneError(ConnectionError):
@@ -54,15 +61,27 @@ class EmptyFeed:
 
 
 class Source:
-    """A window of bytes with a reading position; `buffer[position:]` is unread."""
+    """A window of bytes with a reading position; `buffer[position:]` is unread.
 
-    def __init__(self, feed: Feed, initial: bytes = b"") -> None:
+    Attributes:
+        limit: how many bytes may be in the window; whoever announces more is refused before anything is awaited.
+    """
+
+    def __init__(self, feed: Feed, initial: bytes = b"", limit: int = BLOCK_BYTES) -> None:
         self._feed = feed
         self.buffer = bytearray(initial)
         self.position = 0
+        self.limit = max(limit, len(initial))
 
     def need(self, count: int) -> None:
-        """Have at least `count` unread bytes in the buffer."""
+        """Have at least `count` unread bytes in the buffer.
+
+        Raises:
+            EngineError: 12 for a negative count or one beyond `limit`.
+        """
+        if not 0 <= count <= self.limit - self.position:
+            reason = f"The client announces {count} bytes: send smaller blocks (insert_block_size) or less text"
+            raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", reason)
         while len(self.buffer) - self.position < count:
             self.buffer += self._feed.more()
 
@@ -86,9 +105,13 @@ class Source:
         return int.from_bytes(self.read(width), "little")
 
     def varint(self) -> int:
-        """An unsigned LEB128 number."""
+        """An unsigned LEB128 number.
+
+        Raises:
+            EngineError: 12 for more than 63 bits: a count or a size is never that large.
+        """
         value = shift = 0
-        while True:
+        while shift < _VARINT_BITS:
             self.need(1)
             byte = self.buffer[self.position]
             self.position += 1
@@ -96,12 +119,18 @@ class Source:
             if byte < _VARINT_END:
                 return value
             shift += 7
+        raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", "The client announces a number of more than 63 bits")
 
-    def string(self) -> str:
-        """A length-prefixed text; bytes that are not UTF-8 survive as surrogates."""
+    def string(self, limit: int = TEXT_BYTES) -> str:
+        """A length-prefixed text; bytes that are not UTF-8 survive as surrogates.
+
+        Raises:
+            EngineError: 12 for one of more than `limit` bytes.
+        """
         length = self.varint()
-        if length > _MAX_STRING_BYTES:
-            raise ClientGoneError(f"a string of {length} bytes: this is not the native protocol")
+        if length > limit:
+            reason = f"The client announces a text of {length} bytes, of which {limit} are allowed here"
+            raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", reason)
         return self.read(length).decode("utf-8", "surrogateescape")
 
     def skip_strings(self, count: int) -> None:

@@ -1,0 +1,73 @@
+"""Folders and secrets that belong to whoever runs the stack, and to nobody else."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from config.errors import MedallionError
+
+FOLDER_MODE = 0o700
+_FILE_MODE = 0o600
+_SECRET_BYTES = 32
+
+
+class OwnershipError(MedallionError):
+    """Something in the way is not ours; the message says what to do next."""
+
+
+def take(folder: Path, *, is_ours: bool) -> None:
+    """Make a folder that only its owner can enter, or make sure that an existing one is such a folder.
+
+    Args:
+        folder: absolute; its parents are made, too.
+        is_ours: it was made by us before, so that its mode may be changed even if it holds something.
+
+    Raises:
+        OwnershipError: it, or a link on the way to it, is somebody else's; it is a link; it holds something of another
+            kind.
+        OSError: it cannot be made.
+    """
+    _check_way(folder)
+    folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if found.st_uid != os.geteuid():
+        raise OwnershipError(f"{folder} belongs to user {found.st_uid}: choose another folder with --data-dir.")
+    if stat.S_IMODE(found.st_mode) == FOLDER_MODE:
+        return
+    if not is_ours and (found.st_mode & stat.S_ISVTX or any(folder.iterdir())):
+        raise OwnershipError(
+            f"{folder} is open to other users and holds something already: choose an empty folder with --data-dir, "
+            f"or close it yourself with `chmod 700 {folder}`."
+        )
+    folder.chmod(FOLDER_MODE)
+
+
+def make_secret(file: Path) -> None:
+    """Put a new password into a file that only its owner can read; an existing one stays.
+
+    Raises:
+        OwnershipError: the file is a link, or somebody else's.
+        OSError: it cannot be written.
+    """
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _FILE_MODE)
+    except FileExistsError:
+        found = file.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            raise OwnershipError(f"{file} is not a file of yours: remove it, and a new one is made.") from None
+        file.chmod(_FILE_MODE)
+        return
+    with os.fdopen(descriptor, "w", encoding="ascii") as opened:
+        opened.write(secrets.token_urlsafe(_SECRET_BYTES) + "\n")
+
+
+def _check_way(folder: Path) -> None:
+    """The folder itself may be no link; links on the way are root's or our own."""
+    if folder.is_symlink():
+        raise OwnershipError(f"{folder} is a symbolic link: name the folder that it leads to.")
+    for parent in folder.parents:
+        if parent.is_symlink() and parent.lstat().st_uid not in {0, os.geteuid()}:
+            raise OwnershipError(f"{parent} is a symbolic link of another user: choose another folder with --data-dir.")

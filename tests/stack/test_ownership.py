@@ -1,0 +1,133 @@
+"""The data folder is its owner's alone; a stack that falls silent is brought back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+from pathlib import Path
+
+import orjson
+import psutil
+import pytest
+import requests
+
+from config.settings import Settings
+from deploy.embedded import ownership
+from deploy.embedded.layout import DataDir
+from deploy.embedded.ownership import OwnershipError
+from tests.node.conftest import eventually
+from tests.stack.conftest import Medallion
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def test_the_folder_and_the_passwords_are_the_owners(tmp_path: Path) -> None:
+    directory = DataDir(tmp_path / "a" / "stack")
+    directory.create()
+    assert {mode(path) for path in (directory.path, directory.clickhouse, directory.warehouse, directory.logs)} == {
+        0o700
+    }
+    files = (directory.password_file, directory.analyst_password_file)
+    assert {mode(file) for file in files} == {0o600}
+    first = [file.read_text() for file in files]
+    assert len({*first, ""}) == 3
+    assert min(map(len, first)) > 40
+    files[0].chmod(0o644)
+    directory.create()
+    assert [file.read_text() for file in files] == first, "a password stays"
+    assert mode(files[0]) == 0o600
+
+
+def test_a_stack_of_an_earlier_version_is_closed_to_others(tmp_path: Path) -> None:
+    folder = tmp_path / "stack"
+    for path in (folder, folder / "clickhouse", folder / "warehouse"):
+        path.mkdir(mode=0o755)
+    (folder / "supervisor.lock").touch()
+    DataDir(folder).create()
+    assert mode(folder) == mode(folder / "warehouse") == 0o700
+
+
+def test_a_folder_that_holds_something_else_is_left_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "letters").mkdir()
+    with pytest.raises(OwnershipError, match="choose an empty folder"):
+        DataDir(tmp_path).create()
+    assert mode(tmp_path) == 0o755
+
+
+@pytest.mark.parametrize("name", ["", "clickhouse", "warehouse", "logs", "kafka", "clickhouse.password"])
+def test_a_link_in_the_way_is_refused(tmp_path: Path, name: str) -> None:
+    target = tmp_path / "elsewhere"
+    target.mkdir()
+    folder = tmp_path / "stack"
+    if name:
+        folder.mkdir(mode=0o700)
+    (folder / name if name else folder).symlink_to(target if "." not in name else target / "file")
+    with pytest.raises(OwnershipError):
+        DataDir(folder).create()
+    assert list(target.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o700)
+    os.chown(theirs, 12345, 12345)
+    with pytest.raises(OwnershipError, match="belongs to user 12345"):
+        ownership.take(theirs, is_ours=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    os.lchown(tmp_path / "link", 12345, 12345)
+    with pytest.raises(OwnershipError, match="symbolic link of another user"):
+        ownership.take(tmp_path / "link" / "stack", is_ours=False)
+
+
+def test_the_default_warehouse_is_not_where_anybody_can_make_it_first() -> None:
+    assert not Settings().iceberg_warehouse.startswith("file:///tmp/medallion")
+    assert Settings().iceberg_warehouse == (Path.cwd() / ".medallion" / "warehouse").as_uri()
+
+
+@pytest.mark.stack
+def test_passwords_reach_every_command_and_a_silent_node_is_started_again(stack: Path, medallion: Medallion) -> None:
+    shown = orjson.loads(medallion("status", "--data-dir", stack, "--show-password", "--json").stdout)
+    passwords = shown["passwords"]
+    assert passwords["default"] == (stack / "clickhouse.password").read_text().strip()
+    silent = medallion("status", "--data-dir", stack).stdout + medallion("status", "--data-dir", stack, "--json").stdout
+    for password in passwords.values():
+        assert password not in silent
+        for file in (*(stack / "logs").iterdir(), stack / "stack.json"):
+            assert password not in file.read_text(errors="replace"), file
+        for process in psutil.process_iter():
+            try:
+                assert password not in " ".join(process.cmdline())
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+    url = shown["endpoints"]["clickhouse_http"]
+
+    def ask(sql: str, *account: str) -> int:
+        return requests.post(url, data=sql, auth=account or None, timeout=30).status_code
+
+    assert ask("SELECT 1") == 403
+    assert ask("SELECT count() FROM medallion.gold_ohlcv_1m", "analyst", passwords["analyst"]) == 200
+    assert ask("SELECT count() FROM medallion.dlq_trades", "analyst", passwords["analyst"]) == 200
+    assert ask("SELECT count() FROM medallion.bronze_trades", "analyst", passwords["analyst"]) == 403
+    assert medallion("query", "SELECT 1", "--data-dir", stack).stdout == "1\n"
+    assert (
+        ask(f"SELECT * FROM file('{stack}/clickhouse.password', 'LineAsString')", "default", passwords["default"])
+        == 403
+    )
+
+    (node,) = (service for service in shown["services"] if service["name"] == "clickhouse")
+    os.kill(node["pid"], signal.SIGSTOP)
+
+    def is_back() -> bool:
+        found = orjson.loads(medallion("status", "--data-dir", stack, "--json", check=False).stdout or b"{}")
+        again = [one for one in found.get("services", []) if one["name"] == "clickhouse"]
+        return bool(again) and again[0]["pid"] not in {None, node["pid"]} and again[0]["state"] == "healthy"
+
+    eventually(lambda: not psutil.pid_exists(node["pid"]), "the silent node is ended", 90)
+    eventually(is_back, "another node runs", 90)
+    assert "no longer answers" in (stack / "logs" / "supervisor.log").read_text()
+    assert medallion("query", "SELECT 2", "--data-dir", stack).stdout == "2\n"
