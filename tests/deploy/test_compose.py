@@ -147,7 +147,7 @@ def test_only_those_that_need_the_catalog_reach_it(services: dict[str, Any]) -> 
     parts = {"catalog", "catalog-migrate", "catalog-database"}
     # The catalog writes to the object store; Prometheus asks for its metrics.
     assert reaching == clients | parts | {"object-store", "prometheus"}
-    assert {name: services[name]["networks"] for name in parts} == dict.fromkeys(parts, ["catalog"])
+    assert {name: services[name]["networks"] for name in parts} == {name: ["catalog"] for name in parts}
 
 
 def test_grafana_asks_for_a_login_and_reads_as_the_analyst(root: Path, unresolved: dict[str, Any]) -> None:
