@@ -101,16 +101,16 @@ class TradeStream:
             trade_id = str(ids[shape.market])
             made.append(
                 Envelope(
-                    shape.exchange,
-                    shape.symbol,
-                    trade_id,
-                    shape.price,
-                    shape.quantity,
-                    time_ms,
-                    shape.side,
-                    "",
-                    at_us,
-                    shape.payload % {"t": trade_id, "T": time_ms},
+                    exchange=shape.exchange,
+                    symbol=shape.symbol,
+                    trade_id=trade_id,
+                    price=shape.price,
+                    quantity=shape.quantity,
+                    timestamp=time_ms,
+                    side=shape.side,
+                    sequence="",
+                    received_at=at_us,
+                    payload=shape.payload % {"t": trade_id, "T": time_ms},
                 )
             )
         self._next = (first + count) % len(shapes)

@@ -1,4 +1,4 @@
-"""`medallion dlq list|show|stats|replay`: why trades were rejected, and sending them through again."""
+"""`medallion dlq list|show|stats|replay|accept`: why trades were rejected, and how they get through."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from clickhouse_connect.driver import Client
 
 from cli import letters, replaying
+from cli.accepting import accept
 from cli.context import (
     DataDirOption,
     JsonOption,
@@ -27,6 +28,7 @@ from schemas.reasons import Reason
 from silver_processor.core.rules import Rules
 
 app = typer.Typer(help="Dead letters: rejected messages and the reason of each.", no_args_is_help=True)
+app.command()(accept)
 
 FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 EPOCH, FAR = datetime(1970, 1, 1), datetime(2200, 1, 1)  # noqa: DTZ001 - typer's defaults; taken as UTC below

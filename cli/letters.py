@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +19,7 @@ from cli.context import shown
 from cli.statements import rows
 from config.visible import visible, visible_line
 from schemas.records import BRONZE
+from silver_processor.core.versions import ABOUT_VERSIONS, CONTENT
 
 _RULE = ("reason", "field", "value", "rule", "limit", "rules_version", "processor_version", "rejected_at")
 _COORDINATES = ("raw_topic", "raw_partition", "raw_offset", "published_at")
@@ -30,13 +31,15 @@ class Letter:
 
     `raw`: `message` (text, or bytes where it is not UTF-8; at most 64 KiB), `bytes` (its full length) and `source`
     (`trades_raw`, or `dead letter` where Raw has let go of it). `bronze`: the row, and `source` (`bronze_trades` or
-    `dead letter`). `resolution` is empty while the letter is open.
+    `dead letter`). `held` is Silver's row of the trade where the letter tells of another version of it, else empty.
+    `resolution` is empty while the letter is open.
     """
 
     coordinates: Mapping[str, Any]
     rule: Mapping[str, Any]
     raw: Mapping[str, Any]
     bronze: Mapping[str, Any]
+    held: Mapping[str, Any]
     resolution: Mapping[str, Any]
 
 
@@ -56,6 +59,8 @@ def _complete(client: Client, record: Mapping[str, Any]) -> Letter:
     raw = rows(client, "dlq_show_raw", place)
     bronze = rows(client, "dlq_show_bronze", place)
     landed = record["landed"]
+    named = {name: record[name] for name in ("exchange", "symbol", "trade_id")}
+    held = rows(client, "dlq_show_held", named) if record["reason"] in ABOUT_VERSIONS else []
     return Letter(
         coordinates={name: record[name] for name in _COORDINATES},
         rule={name: record[name] for name in _RULE},
@@ -63,6 +68,7 @@ def _complete(client: Client, record: Mapping[str, Any]) -> Letter:
         bronze={**bronze[0], "source": "bronze_trades"}
         if bronze
         else {**{name: record[name] for name in BRONZE.names}, "source": "dead letter"},
+        held=held[0] if held else {},
         resolution={name: record[name] for name in ("landed", "sent_at", "replay_rules_version")} if landed else {},
     )
 
@@ -78,14 +84,18 @@ def panels(letter: Letter) -> RenderableType:
     place = letter.coordinates
     title = f"{place['raw_topic']}[{place['raw_partition']}]@{place['raw_offset']} published {place['published_at']}"
     grid = Table.grid(expand=True, padding=(0, 1, 0, 0))
-    for ratio in (4, 4, 4):
-        grid.add_column(ratio=ratio, overflow="fold")
-    field = letter.rule["field"]
-    grid.add_row(
+    fields = letter.rule["field"].split(", ")
+    panels = [
         Panel(_message(letter.raw), title=f"Raw message, {letter.raw['bytes']:,} bytes ({letter.raw['source']})"),
-        Panel(_fields(letter.bronze, marked=field), title=f"Bronze row ({letter.bronze['source']})"),
-        Panel(_fields(letter.rule, marked="value"), title="Rule"),
-    )
+        Panel(_fields(letter.bronze, fields), title=f"Bronze row ({letter.bronze['source']})"),
+        Panel(_fields(letter.rule, ["value", "limit"] if letter.held else ["value"]), title="Rule"),
+    ]
+    if letter.held:
+        differing = [name for name, bronze in CONTENT.items() if bronze in fields]
+        panels.append(Panel(_fields(letter.held, differing), title="What Silver has"))
+    for _ in panels:
+        grid.add_column(ratio=4, overflow="fold")
+    grid.add_row(*panels)
     if not letter.resolution:
         return Group(Text(visible_line(title), style="bold"), grid)
     note = "resolved: sent again {sent_at}, now in {landed} by rules {replay_rules_version}".format(**letter.resolution)
@@ -97,11 +107,11 @@ def _message(raw: Mapping[str, Any]) -> Text:
     return Text(visible(message.decode("utf-8", errors="backslashreplace") if isinstance(message, bytes) else message))
 
 
-def _fields(values: Mapping[str, Any], marked: str) -> Table:
+def _fields(values: Mapping[str, Any], marked: Sequence[str]) -> Table:
     table = Table(box=box.SIMPLE, show_header=False, expand=True, padding=(0, 1, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in values.items():
         if name != "source":
-            table.add_row(name, Text(shown(str(value)), style="bold red" if name == marked else ""))
+            table.add_row(name, Text(shown(str(value)), style="bold red" if name in marked else ""))
     return table

@@ -19,6 +19,7 @@ from ddl.layers import load_layers
 from offload.catalog import ensure_tables, open_catalog
 from offload.hot import ClickHouseHttp
 from offload.lineage import LineageCount, LostMessage, find_missing, stream_lineage
+from offload.overlaps import Overlap, find_overlaps
 from offload.trace import Tracer
 from offload.verify import VerifyReport
 from offload.verify import verify as verify_cold
@@ -46,7 +47,8 @@ def lineage_verify(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Prove by counting that every raw message is in one of Silver, duplicates and DLQ, and that hot equals cold.
+    """Prove by counting that every raw message is in one of Silver, duplicates and DLQ, that no match of a market
+    counts twice, and that hot equals cold.
 
     By exchange, symbol and hour of arrival; exit 1 if one does not hold, naming what differs. Hours that ClickHouse has
     let go are counted in Iceberg; without --from the count begins with the first hour of Raw in ClickHouse. What could
@@ -62,13 +64,16 @@ def lineage_verify(
     else:
         print_lineage(counts)
     missing = [lost for hour in proof.lossy for lost in find_missing(hot, *hour, at_most=NAMED, tables=tables)][:NAMED]
+    overlaps = find_overlaps(hot, utc(since), utc(until))
     cold = None if count_only else verify_cold(settings, start=utc(since), end=utc(until))
     if as_json:
-        _write_rest(missing, cold, proof)
+        _write_rest(missing, overlaps, cold, proof)
     else:
-        _print_rest(missing, cold, proof)
+        _print_rest(missing, overlaps, cold, proof)
     if not proof.holds:
         raise ProofError("Some raw messages are not in exactly one place.")
+    if overlaps:
+        raise ProofError("Some matches are in Silver twice, summed up and singly, in the markets named above.")
     if cold is not None:
         judge(cold, strict=strict)
 
@@ -115,11 +120,12 @@ def _write_counts(counts: Iterable[LineageCount]) -> None:
     output.write(b"\n],\n")
 
 
-def _write_rest(missing: list[LostMessage], cold: VerifyReport | None, proof: _Proof) -> None:
-    holds = proof.holds and (cold is None or cold.ok)
+def _write_rest(missing: list[LostMessage], overlaps: list[Overlap], cold: VerifyReport | None, proof: _Proof) -> None:
+    holds = proof.holds and not overlaps and (cold is None or cold.ok)
     rest = {
         "counted": proof.counted,
         "missing": [lost.model_dump(mode="json") for lost in missing],
+        "counted_twice": [overlap.model_dump(mode="json") for overlap in overlaps],
         "cold": None if cold is None else cold.model_dump(mode="json"),
         "holds": holds,
     }
@@ -127,13 +133,27 @@ def _write_rest(missing: list[LostMessage], cold: VerifyReport | None, proof: _P
     sys.stdout.buffer.flush()
 
 
-def _print_rest(missing: list[LostMessage], cold: VerifyReport | None, proof: _Proof) -> None:
+def _print_rest(missing: list[LostMessage], overlaps: list[Overlap], cold: VerifyReport | None, proof: _Proof) -> None:
     if proof.failing:
         print_table(
             "Where it does not hold",
-            ("exchange", "symbol", "hour", "raw", "silver", "duplicates", "dead letters", "missing", "in several"),
+            (
+                *("exchange", "symbol", "hour", "raw", "silver", "duplicates", "dead letters", "contradicting"),
+                *("missing", "in several"),
+            ),
             [
-                (c.exchange, c.symbol, c.hour, c.raw, c.silver, c.duplicates, c.dlq, c.missing, c.in_several)
+                (
+                    c.exchange,
+                    c.symbol,
+                    c.hour,
+                    c.raw,
+                    c.silver,
+                    c.duplicates,
+                    c.dlq,
+                    c.contradicting,
+                    c.missing,
+                    c.in_several,
+                )
                 for c in proof.failing
             ],
         )
@@ -143,6 +163,12 @@ def _print_rest(missing: list[LostMessage], cold: VerifyReport | None, proof: _P
         [(m.raw_topic, str(m.raw_partition), str(m.raw_offset), m.exchange, m.symbol, m.trade_id) for m in missing],
         empty="none",
     )
+    if overlaps:
+        print_table(
+            "Trades whose matches another trade counts as well",
+            ("exchange", "symbol", "trades", "first trade id"),
+            [(overlap.exchange, overlap.symbol, str(overlap.trades), overlap.trade_id) for overlap in overlaps],
+        )
     counted = proof.counted
     if proof.messages:
         out.print(f"Counted: {proof.messages:,} messages that arrived in {counted['hours']} hours", style="bold")
@@ -191,7 +217,7 @@ def lineage_trace(
 
 def print_lineage(counts: Iterable[LineageCount]) -> bool:
     """The counting proof by exchange and symbol, its sum as one line; whether it holds."""
-    names = ("raw", "silver", "duplicates", "dlq", "missing", "in_several")
+    names = ("raw", "silver", "duplicates", "dlq", "contradicting", "missing", "in_several")
     markets: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(names))
     for count in counts:
         totals = markets[count.exchange, count.symbol]
@@ -199,12 +225,18 @@ def print_lineage(counts: Iterable[LineageCount]) -> bool:
             totals[index] += getattr(count, name)
     print_table(
         "Lineage: every raw message is in exactly one place",
-        ("exchange", "symbol", "raw", "silver", "duplicates", "dead letters", "missing", "in several"),
+        ("exchange", "symbol", "raw", "silver", "duplicates", "dead letters", "contradicting", "missing", "in several"),
         [(*market, *totals) for market, totals in sorted(markets.items())],
     )
-    raw, silver, duplicates, dlq, missing, several = (
-        (sum(column) for column in zip(*markets.values(), strict=True)) if markets else (0,) * 6
+    raw, silver, duplicates, dlq, contradicting, missing, several = (
+        (sum(column) for column in zip(*markets.values(), strict=True)) if markets else (0,) * len(names)
     )
     sign = "=" if raw == silver + duplicates + dlq else "≠"
     out.print(f"raw {raw:,} {sign} silver {silver:,} + duplicates {duplicates:,} + dead letters {dlq:,}", style="bold")
+    if contradicting:
+        out.print(
+            f"{contradicting:,} dead letters contradict Silver's version of their trade: `medallion dlq accept` shows "
+            "both and takes the newer one over.",
+            style="yellow",
+        )
     return sign == "=" and missing == 0 and several == 0

@@ -27,6 +27,7 @@ from config.connections import clickhouse_http
 from config.settings import Settings
 from schemas.records import BRONZE
 from silver_processor.core.rules import Rules
+from silver_processor.core.versions import ABOUT_VERSIONS
 from silver_processor.repair import PASSES, reconsider
 from silver_processor.reread import FROM_BRONZE
 
@@ -34,6 +35,7 @@ from silver_processor.reread import FROM_BRONZE
 PAGE_ROWS = 2_000
 _POLL_S = 0.2
 _SINK = "bronze_trades_sink"
+_VERSIONS = "another version of a trade: `medallion dlq accept` takes it over"
 _START: dict[str, Any] = {"after_topic": "", "after_partition": 0, "after_offset": 0, "after_published_ms": -1}
 
 
@@ -41,7 +43,7 @@ _START: dict[str, Any] = {"after_topic": "", "after_partition": 0, "after_offset
 class Change:
     """How many dead letters of one reason get which verdict now; `after` is empty where they pass.
 
-    `why`: what keeps a letter that Bronze could not read from being read again.
+    `why`: what keeps a letter that Bronze could not read from being read again, or another version from being sent.
     """
 
     before: str
@@ -84,7 +86,10 @@ class Replayer:
             letters, why = read_again(page, self._settings, self._ask)
             found = reconsider(letters, self._rules)
             # Of letters that were read again the reason is the one they carry.
-            verdicts = found.verdicts.with_columns(pl.Series("why", why, dtype=pl.String))
+            notes = pl.when(pl.col("before").is_in(ABOUT_VERSIONS)).then(pl.lit(_VERSIONS)).otherwise("why")
+            verdicts = found.verdicts.with_columns(pl.Series("why", why, dtype=pl.String)).with_columns(
+                notes.alias("why")
+            )
             for before, after, note, number in verdicts.group_by("before", "after", "why").len().iter_rows():
                 counts[before, after, note] = counts.get((before, after, note), 0) + number
             if send and found.passing.num_rows:

@@ -19,7 +19,10 @@ Ask = Callable[[str, Mapping[str, object]], pa.Table]
 
 _NAMES_A_QUERY = 500
 _NO_TIME = -1
-_COLUMNS = ("exchange", "symbol", "trade_id", "price_text", "quantity_text", "timestamp_raw", "side", "sequence")
+_COLUMNS = (
+    *("exchange", "symbol", "trade_id", "price_text", "quantity_text", "timestamp_raw", "side", "sequence"),
+    *("kind", "matches"),
+)
 
 
 def read_again(page: pa.Table, settings: Settings, ask: Ask) -> tuple[pa.Table, list[str]]:

@@ -16,7 +16,7 @@ from config.errors import MedallionError
 from config.settings import Settings
 from offload.run import run as run_offload
 from offload.status import status as offload_status
-from producers.envelope import Envelope
+from producers.envelope import bare
 from producers.publisher import Publisher
 from schemas.reasons import Reason
 
@@ -90,7 +90,7 @@ def _dead_letters(settings: Settings) -> Check:
     def look() -> str:
         if not sent:
             with Publisher(settings) as publisher:
-                publisher.publish([Envelope(EXCHANGE, "", "", "", "", "", "", "", time.time_ns() // 1_000, payload)])
+                publisher.publish([bare(EXCHANGE, payload, time.time_ns() // 1_000)])
             sent.append(payload)
         with warehouse(settings) as client:
             (found,) = rows(client, "smoke_dead_letter", {"payload": payload, "exchange": EXCHANGE})

@@ -38,7 +38,8 @@ PARTITION BY toYYYYMMDD(ingested_at)
 ORDER BY (exchange, ingested_at, _offset)
 COMMENT 'Every raw message byte for byte; (_topic, _partition, _offset, published_at) identifies it';
 
--- Our producers write all fields as strings without escapes in a fixed order: such a message goes to the JSON
+-- Our producers write all fields as strings without escapes in a fixed order, `kind` and `matches` where they say
+-- something: such a message goes to the JSON
 -- parser as it is. From any other one, numbers are first turned into strings, since the parser re-prints a
 -- number through a double (1.50 becomes 1.5). For that, every string token is followed by byte 1, the number
 -- after its colon if there is one, and byte 2; neither byte occurs in valid JSON. A message over the limit is
@@ -46,7 +47,7 @@ COMMENT 'Every raw message byte for byte; (_topic, _partition, _offset, publishe
 CREATE MATERIALIZED VIEW IF NOT EXISTS {{ db }}.trades_raw_mv{{ on_cluster }} TO {{ db }}.trades_raw
 AS
 WITH
-    match(queue.raw_data, $re$^\{"exchange":"[^"\\]*","symbol":"[^"\\]*","trade_id":"[^"\\]*","price":"[^"\\]*","quantity":"[^"\\]*","timestamp":"[^"\\]*","side":"[^"\\]*","sequence":"[^"\\]*","received_at":[0-9]{1,18},"payload":"$re$) AS is_canonical,
+    match(queue.raw_data, $re$^\{"exchange":"[^"\\]*","symbol":"[^"\\]*","trade_id":"[^"\\]*","price":"[^"\\]*","quantity":"[^"\\]*","timestamp":"[^"\\]*","side":"[^"\\]*","sequence":"[^"\\]*",(?:"kind":"[^"\\]*",)?(?:"matches":"[^"\\]*",)?"received_at":[0-9]{1,18},"payload":"$re$) AS is_canonical,
     multiIf(
         is_canonical,
         queue.raw_data,
@@ -61,7 +62,7 @@ WITH
                 '\\1\\2\x01\\3\x02'),
             '\x01\x02', ''), '\x01\x02', '""')
     ) AS document,
-    JSONExtract(document, 'Tuple(exchange String, symbol String, trade_id String, price String, quantity String, timestamp String, side String, sequence String, received_at String)') AS envelope,
+    JSONExtract(document, 'Tuple(exchange String, symbol String, trade_id String, price String, quantity String, timestamp String, side String, sequence String, kind String, matches String, received_at String)') AS envelope,
     toInt64OrZero(envelope.received_at) AS received_micros,
     ifNull(toUnixTimestamp64Milli(queue._timestamp_ms), toInt64(0)) AS published_ms
 SELECT
@@ -73,6 +74,8 @@ SELECT
     envelope.timestamp AS timestamp_raw,
     envelope.side AS side,
     envelope.sequence AS sequence,
+    envelope.kind AS kind,
+    envelope.matches AS matches,
     queue.raw_data AS raw_json,
     queue._topic AS _topic,
     toUInt32(queue._partition) AS _partition,

@@ -40,7 +40,7 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS {{ db }}.bronze_trades_mv{{ on_cluster }}
 AS
 WITH
     raw.symbol = '' AND raw.trade_id = '' AND raw.price = '' AND raw.quantity = '' AND raw.timestamp_raw = '' AS is_bare,
-    greatest(length(raw.exchange), length(raw.symbol), length(raw.trade_id), length(raw.price), length(raw.quantity), length(raw.timestamp_raw), length(raw.side), length(raw.sequence)) > 256 AS is_overlong,
+    greatest(length(raw.exchange), length(raw.symbol), length(raw.trade_id), length(raw.price), length(raw.quantity), length(raw.timestamp_raw), length(raw.side), length(raw.sequence), length(raw.kind), length(raw.matches)) > 256 AS is_overlong,
     {{ sql.micros_of('raw.timestamp_raw') }} AS micros,
     {{ sql.is_plausible('micros') }} AS has_time,
     toFloat64OrNull(raw.price) AS price_float,
@@ -59,6 +59,8 @@ SELECT
     {{ bounded('quantity') }} AS quantity_text,
     {{ bounded('timestamp_raw') }} AS timestamp_raw,
     {{ bounded('sequence') }} AS sequence,
+    {{ bounded('kind') }} AS kind,
+    {{ bounded('matches') }} AS matches,
     multiIf(
         is_bare AND raw.exchange = '' AND raw.side = '' AND raw.sequence = '' AND JSONType(raw.raw_json) != 'Object', 'malformed_envelope',
         length(raw.raw_json) > {{ max_message_bytes }} OR is_overlong, 'message_too_large',

@@ -38,11 +38,12 @@ SELECT
     argMaxState(silver.price, order_key) AS close,
     sum(toDecimal256(silver.quantity, 18)) AS volume,
     sum(toDecimal256(silver.quote_volume, 20)) AS quote_volume,
-    count() AS trade_count,
+    {{ counting.trades('silver') }} AS trade_count,
     sumIf(toDecimal256(silver.quantity, 18), silver.side = 'BUY') AS buy_volume,
     sumIf(toDecimal256(silver.quantity, 18), silver.side = 'SELL') AS sell_volume,
     max(silver.validated_at) AS updated_at
 FROM {{ db }}.silver_trades AS silver
+WHERE {{ counting.is_counted('silver') }}
 GROUP BY exchange, symbol, window_start;
 
 CREATE OR REPLACE VIEW {{ db }}.{{ frame.exact_view }}{{ on_cluster }}

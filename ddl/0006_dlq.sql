@@ -115,6 +115,7 @@ FROM {{ db }}.dlq_replays AS replay FINAL;
 -- The open dead letters: a resolved one is no place of its message any more.
 CREATE OR REPLACE VIEW {{ db }}.dlq_trades{{ on_cluster }}
 AS
+-- The columns are those the table has when the view is made: kind and matches came with migration 0022.
 SELECT *
 FROM {{ db }}.dlq_trades_log FINAL
 WHERE (raw_topic, raw_partition, raw_offset, published_at) NOT IN (
@@ -123,7 +124,7 @@ WHERE (raw_topic, raw_partition, raw_offset, published_at) NOT IN (
 CREATE MATERIALIZED VIEW IF NOT EXISTS {{ db }}.dlq_trades_mv{{ on_cluster }} TO {{ db }}.dlq_trades_log
 AS
 WITH
-    JSONExtract(queue.raw_data, 'Tuple(reason String, field String, value String, rule String, limit String, exchange String, symbol String, trade_id String, price_text String, quantity_text String, timestamp_raw String, side String, sequence String, timestamp Int64, defect String, raw_topic String, raw_partition UInt32, raw_offset UInt64, published_at Int64, received_at Int64, ingested_at Int64, rejected_at Int64, processor_version String, rules_version String, payload String, payload_bytes UInt64, payload_encoding String)') AS reject
+    JSONExtract(queue.raw_data, 'Tuple(reason String, field String, value String, rule String, limit String, exchange String, symbol String, trade_id String, price_text String, quantity_text String, timestamp_raw String, side String, sequence String, kind String, matches String, timestamp Int64, defect String, raw_topic String, raw_partition UInt32, raw_offset UInt64, published_at Int64, received_at Int64, ingested_at Int64, rejected_at Int64, processor_version String, rules_version String, payload String, payload_bytes UInt64, payload_encoding String)') AS reject
 SELECT
     reject.reason AS reason,
     reject.field AS field,
@@ -138,6 +139,8 @@ SELECT
     reject.timestamp_raw AS timestamp_raw,
     reject.side AS side,
     reject.sequence AS sequence,
+    reject.kind AS kind,
+    reject.matches AS matches,
     {{ sql.micros_or_epoch('reject.timestamp') }} AS timestamp,
     reject.defect AS defect,
     reject.raw_topic AS raw_topic,

@@ -51,7 +51,7 @@ if(throwIf(abs({{ amount }}) >= toDecimal256('1{{ '0' * (38 - scale) }}', {{ sca
 {%- endmacro -%}
 
 {%- macro column(name, scale, meaning, exact) -%}
-{{ name }} {{ 'Decimal(38, %d)' % scale if exact else 'Float64' }} COMMENT '{{ meaning }}{{ '; exact' if exact else '; the double nearest to the exact value' }}'
+{{ name }} {{ 'Decimal(38, %d)' % scale if exact else 'Float64' }} COMMENT {{ (meaning ~ ('; exact' if exact else '; the double nearest to the exact value')) | literal }}
 {%- endmacro -%}
 
 {#- The amounts of a row of exact decimals, `row`, as the view shows them. -#}

@@ -21,6 +21,7 @@ _KEYS = {
     "silver_trades": _MARKET,
     "duplicate_trades": _MARKET,
     "dlq_replays": _MARKET,
+    "corrections": _MARKET,
     "rules_versions": "cityHash64(rules_version)",
 }
 _ANY_SHARD = "rand()"

@@ -11,7 +11,8 @@ from config.settings import Settings
 from ddl.errors import MigrationError
 from ddl.layers import load_layers
 from ddl.quoting import quote_name, quote_string
-from ddl.statements import Statement, split
+from ddl.statements import Kind, Statement, split
+from schemas.kinds import COUNTED
 
 MIGRATIONS_FOLDER = Path(__file__).parent
 _JOURNAL_TEMPLATE = "_journal.sql"
@@ -19,7 +20,8 @@ _NUMBERED = re.compile(r"^(?P<number>\d{4})_\w+\.sql$")
 
 
 def render(settings: Settings, folder: Path = MIGRATIONS_FOLDER) -> list[Statement]:
-    """Every statement of every migration, in file order.
+    """Every statement of every migration: tables in file order, then views in theirs, since a view may read or fill
+    a column that a later migration adds to its table.
 
     Raises:
         MigrationError: two files have one number, or a statement is not terminated.
@@ -27,11 +29,12 @@ def render(settings: Settings, folder: Path = MIGRATIONS_FOLDER) -> list[Stateme
     """
     names = _migration_files(folder)
     environment = _environment(settings, folder)
-    return [
+    statements = [
         statement
         for name in names
         for statement in split(name.removesuffix(".sql"), environment.get_template(name).render())
     ]
+    return sorted(statements, key=lambda statement: statement.kind in {Kind.VIEW, Kind.MATERIALIZED_VIEW})
 
 
 def render_journal(settings: Settings) -> list[Statement]:
@@ -92,6 +95,8 @@ def _environment(settings: Settings, folder: Path) -> Environment:
         "timeframes": layers.timeframes,
         "retention": layers.all_retention,
     }
+    environment.globals["counted_kinds"] = COUNTED
+    environment.globals["counting"] = environment.get_template("_counting.sql").module
     environment.globals["sql"] = environment.get_template("_macros.sql").module
     return environment
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from schemas.kinds import COUNTED
+
 _KEY = ["exchange", "symbol", "window_start"]
 _NUMBERS = ["open", "high", "low", "close", "volume", "quote_volume", "trade_count"]
 _ORDER = ["timestamp", "sequence", "trade_id"]
@@ -12,8 +14,9 @@ _MINUTE = 60
 
 
 def minutes(silver: pl.DataFrame) -> pl.DataFrame:
-    """1-minute candles of some of a minute's trades, with the order keys of open and close for `add_minutes`."""
-    rows = silver.sort(_ORDER).with_columns(_bucket("timestamp", _MINUTE))
+    """1-minute candles of those of a minute's trades that candles count, with the order keys of open and close for
+    `add_minutes`."""
+    rows = silver.filter(pl.col("trade_kind").is_in(COUNTED)).sort(_ORDER).with_columns(_bucket("timestamp", _MINUTE))
     return rows.group_by(_KEY, maintain_order=True).agg(
         pl.col("price").first().alias("open"),
         pl.col("price").max().alias("high"),
@@ -21,7 +24,7 @@ def minutes(silver: pl.DataFrame) -> pl.DataFrame:
         pl.col("price").last().alias("close"),
         pl.col("quantity").sum().alias("volume"),
         pl.col("quote_volume").sum(),
-        pl.len().cast(pl.Int64).alias("trade_count"),
+        pl.col("match_count").sum().cast(pl.Int64).alias("trade_count"),
         *(pl.col(name).first().alias(f"first_{name}") for name in _ORDER),
         *(pl.col(name).last().alias(f"last_{name}") for name in _ORDER),
     )

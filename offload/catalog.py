@@ -10,9 +10,11 @@ from urllib.parse import urlparse
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import (
+    CommitFailedException,
     NamespaceAlreadyExistsError,
     NoSuchTableError,
     TableAlreadyExistsError,
+    ValidationException,
 )
 from pyiceberg.table import Table
 from pyiceberg.utils.config import Config
@@ -80,7 +82,8 @@ def _make_folders(uri: str, warehouse: str) -> None:
 
 
 def ensure_tables(catalog: Catalog, namespace: str, tables: tuple[ColdTable, ...] = TABLES) -> dict[str, Table]:
-    """The cold tables by name, created if they are missing; safe with several processes at once.
+    """The cold tables by name, created if they are missing, with the columns that came later; safe with several
+    processes at once.
 
     Raises:
         WarehouseError: a table exists with other columns than this version writes, or has no current snapshot.
@@ -98,6 +101,7 @@ def _ensure(catalog: Catalog, namespace: str, cold: ColdTable) -> Table:
         table = _create(catalog, identifier, cold)
     if wrong := damage(table):
         raise WarehouseError(f"{identifier}: {wrong}. `medallion pin repair` puts that right; no row is lost.")
+    table = _evolved(catalog, table, cold)
     found = [(field.name, field.field_type) for field in table.schema().fields]
     wanted = [(name, kind) for name, kind, _ in cold.columns]
     if found != wanted:
@@ -105,6 +109,27 @@ def _ensure(catalog: Catalog, namespace: str, cold: ColdTable) -> Table:
         message = f"{identifier} has other columns than this version writes ({', '.join(names)}): migrate it first."
         raise WarehouseError(message)
     return table
+
+
+@retry(
+    retry=retry_if_exception_type((CommitFailedException, ValidationException)),
+    stop=stop_after_attempt(20),
+    wait=wait_random(0.01, 0.3),
+    reraise=True,
+)
+def _evolved(catalog: Catalog, table: Table, cold: ColdTable) -> Table:
+    """The table with the columns that a version after the one that made it writes, each in its place."""
+    table = catalog.load_table(table.name())
+    known = {field.name for field in table.schema().fields}
+    missing = [column for column in cold.columns if column[0] in cold.later and column[0] not in known]
+    if not missing:
+        return table
+    names = [name for name, _, _ in cold.columns]
+    with table.update_schema() as update:
+        for name, kind, doc in missing:
+            update.add_column(name, kind, doc)
+            update.move_after(name, names[names.index(name) - 1])
+    return catalog.load_table(table.name())
 
 
 def _create(catalog: Catalog, identifier: str, cold: ColdTable) -> Table:

@@ -44,7 +44,8 @@ def payload_to_raw(envelope: str, raw: Row) -> list[Change]:
         if values and sent and sent not in values:
             found.append(Change(layer="producer", field=name, before="not in the exchange's payload", after=sent))
         found += _differ("raw_trades", column, sent, raw[column])
-    for name, column in (("symbol", "symbol"), ("timestamp", "timestamp_raw"), ("side", "side")):
+    for name in ("symbol", "timestamp", "side", "kind", "matches"):
+        column = "timestamp_raw" if name == "timestamp" else name
         found += _differ("raw_trades", column, str(message.get(name, "")), raw[column])
     return found
 
@@ -57,6 +58,8 @@ def raw_to_bronze(raw: Row, bronze: Row) -> list[Change]:
         ("timestamp_raw", "timestamp_raw"),
         ("side", "side"),
         ("sequence", "sequence"),
+        ("kind", "kind"),
+        ("matches", "matches"),
     )
     found = [change for a, b in pairs for change in _differ("bronze_trades", b, raw[a], bronze[b])]
     moment = _time(raw["timestamp_raw"])
@@ -70,6 +73,8 @@ def bronze_to_silver(bronze: Row, silver: Row) -> list[Change]:
         found += _differ("silver_trades", name, _decimal(bronze[text]), _decimal(silver[name]))
     product = _EXACT.multiply(Decimal(silver["price"]), Decimal(silver["quantity"]))
     found += _differ("silver_trades", "quote_volume", product, Decimal(silver["quote_volume"]))
+    found += _differ("silver_trades", "trade_kind", bronze["kind"] or "market", silver["trade_kind"])
+    found += _differ("silver_trades", "match_count", int(bronze["matches"] or 1), int(silver["match_count"]))
     found += _differ("silver_trades", "side", str(bronze["side"]).upper(), str(silver["side"]))
     return found + _differ("silver_trades", "timestamp", bronze["timestamp"], silver["timestamp"])
 

@@ -18,14 +18,19 @@ from offload.minutes import Minutes
 from offload.published import offloaded_hours, open_hours
 from offload.redo import COORDINATES, IDENTITY, MARK, redo
 from offload.slices import HOUR_US, Slice
-from offload.spill import Spill, bucket_count
+from offload.spill import Spill, bucket_count, spilled
+from offload.sums import Sums
 from offload.templates import render
 from offload.work import BRONZE_TABLE, SILVER, Work
 from schemas.records import BRONZE
+from silver_processor.core.refine import refine
+from silver_processor.core.rules import Rules
+from silver_processor.core.versions import HELD
 
 _IDS_A_QUERY = 1000
 _HOUR = pl.col("validated_at").dt.epoch("us") // HOUR_US * HOUR_US
 _PLACED = [*IDENTITY, *COORDINATES]
+_VERSION = HELD.names()
 
 
 @dataclass
@@ -71,7 +76,10 @@ def find_changes(work: Work, folder: Path) -> Changes | None:
     silver, bronze = Spill(folder / "silver", buckets), Spill(folder / "bronze", buckets)
     before, after = (Minutes(folder / name, _no_silver(table)) for name in ("before", "after"))
     rows = 0
-    published = Span()
+    published, sums = Span(), Sums()
+    corrections = spilled(
+        work.hot, render("corrections_key.sql"), {"key": work.part.key}, folder / "corrections", buckets
+    )
     for number, task in enumerate(tasks):
         start = 0
         for piece in read_task(table, task):
@@ -86,6 +94,7 @@ def find_changes(work: Work, folder: Path) -> Changes | None:
                 after.add(others)
                 tagged = tagged.filter(pl.col("symbol") == work.symbol)
             rows += tagged.height
+            sums.notice(tagged)
             published.widen(tagged)
             silver.add(tagged)
     silver.add(_no_silver(table))
@@ -94,6 +103,7 @@ def find_changes(work: Work, folder: Path) -> Changes | None:
         mine = piece.filter(pl.col("symbol").is_in(chosen)) if work.symbol else piece
         rows += mine.height
         published.widen(mine)
+        _offer(sums, mine, work.rules)
         bronze.add(mine)
     if not rows:
         return None
@@ -106,24 +116,41 @@ def find_changes(work: Work, folder: Path) -> Changes | None:
         after=after,
         mail=Mail(work, folder / "mail", buckets, published),
     )
+    for task in tasks if sums.symbols else ():
+        for piece in read_task(table, task):
+            sums.hold(piece)
     for bucket in range(buckets):
-        _judge(work, found, silver.read(bucket), bronze.read(bucket), bucket)
+        _judge(work, found, silver.read(bucket), bronze.read(bucket), corrections.read(bucket), sums, bucket)
     return found
 
 
-def _judge(work: Work, found: Changes, silver: pl.DataFrame, bronze: pl.DataFrame, bucket: int) -> None:
+def _offer(sums: Sums, bronze: pl.DataFrame, rules: Rules) -> None:
+    several = bronze.filter(~pl.col("matches").is_in(["", "1"]))
+    if several.height:
+        sums.offer(pl.DataFrame(refine(several.to_arrow().cast(BRONZE), rules).valid))
+
+
+def _judge(
+    work: Work,
+    found: Changes,
+    silver: pl.DataFrame,
+    bronze: pl.DataFrame,
+    corrections: pl.DataFrame,
+    sums: Sums,
+    bucket: int,
+) -> None:
     # A redelivery is in two windows: the earlier one is the message.
     messages = bronze.sort("ingested_at", *COORDINATES[:3]).unique(COORDINATES, keep="first", maintain_order=True)
     rows = messages.to_arrow().cast(BRONZE)
-    nothing = silver.select(_PLACED).clear()
-    redone = redo(rows, silver, nothing, nothing.select(COORDINATES), work.rules)
+    nothing = silver.select(_VERSION).clear()
+    redone = redo(rows, silver, nothing, nothing.select(COORDINATES), work.rules, corrections, sums)
     suspects = pl.concat(
-        [redone.added.select(_PLACED), silver.filter(pl.col("insert_token").str.starts_with(MARK)).select(_PLACED)]
+        [redone.added.select(_VERSION), silver.filter(pl.col("insert_token").str.starts_with(MARK)).select(_VERSION)]
     )
     if suspects.height or redone.unfounded.height:
         elsewhere = _elsewhere(work, found.table, suspects)
         moved = _moved(work, redone.unfounded)
-        redone = redo(rows, silver, elsewhere, moved, work.rules)
+        redone = redo(rows, silver, elsewhere, moved, work.rules, corrections, sums)
     leaving = pl.concat([redone.removed, redone.replaced])
     coming = pl.concat([redone.added, redone.altered])
     for (number,), part in leaving.group_by("file"):
@@ -156,7 +183,7 @@ def _elsewhere(work: Work, silver: Table, suspects: pl.DataFrame) -> pl.DataFram
             Not(work.rows_of_day()),
             And(EqualTo("exchange", work.part.key), In("symbol", symbols)),  # type: ignore[call-arg, arg-type]
         )
-        for piece in read_rows(silver, away, _PLACED):
+        for piece in read_rows(silver, away, _VERSION):
             found.append(piece.join(wanted, on=IDENTITY, how="semi"))
     opened = open_hours(silver)
     hours = sorted(set(offloaded_hours(silver)) - set(opened))

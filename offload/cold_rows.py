@@ -18,6 +18,7 @@ from pyiceberg.io.pyarrow import expression_to_pyarrow
 from pyiceberg.table import FileScanTask, Table
 
 from offload.errors import WarehouseError
+from offload.tables import BY_NAME
 
 PIECE_ROWS = 16_384
 # Of each column so much of the file is read ahead.
@@ -81,13 +82,13 @@ def _rows(
     with table.io.new_input(task.file.file_path).open() as file:
         content = open_parquet(file)
         there = [name for name in asked if name in content.schema_arrow.names]
+        later = BY_NAME[table.name()[-1]].later
         groups = _groups(file, content, condition)
         for batch in content.iter_batches(PIECE_ROWS, row_groups=groups, columns=there):
-            # A column that came later is null in older files.
             columns = [
                 batch[name].cast(schema.field(name).type)
                 if name in there
-                else pa.nulls(batch.num_rows, schema.field(name).type)
+                else pa.repeat(pa.scalar(later.get(name), schema.field(name).type), batch.num_rows)
                 for name in asked
             ]
             piece = pa.Table.from_arrays(columns, names=list(asked))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pyiceberg.partitioning import PartitionField, PartitionSpec
@@ -30,6 +31,9 @@ class ColdTable:
     `arrival`, at a moment nobody knows. `unsettled` columns may then be those of any of the rows that were merged, as
     far as `unsettled_if` (SQL) says so; they do not count where hot and cold are compared. `counts_merged`: the arrival
     is stamped by a worker, so rows may appear in an hour long over, which merges must not hide: rows are counted FINAL.
+
+    `later`: columns that came after version 0.1, and what a file without them means. Tables that lack them get them.
+    Iceberg has them optional, since a required column needs a default, which format version 2 does not have.
     """
 
     name: str
@@ -45,6 +49,7 @@ class ColdTable:
     bucket_seconds: int = 0
     hot_event: str = ""
     optional: frozenset[str] = frozenset()
+    later: Mapping[str, str | int] = field(default_factory=dict)
     merges: bool = False
     counts_merged: bool = False
     unsettled: frozenset[str] = frozenset()
@@ -60,7 +65,7 @@ class ColdTable:
     def schema(self) -> Schema:
         """The Iceberg schema; field ids follow the order of the columns."""
         fields = (
-            NestedField(number, name, kind, required=name not in self.optional, doc=doc)
+            NestedField(number, name, kind, required=name not in (self.optional | self.later.keys()), doc=doc)
             for number, (name, kind, doc) in enumerate(self.columns, start=1)
         )
         return Schema(*fields)

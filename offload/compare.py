@@ -10,7 +10,7 @@ from ddl.quoting import UNREADABLE, quote_name, quote_string
 from offload.errors import WarehouseError
 from offload.hot import HotStore, Parameters
 from offload.server_paths import file_function, server_path
-from offload.tables import ColdTable
+from offload.tables import BY_NAME, ColdTable
 from offload.templates import render
 
 MODULUS = 1 << 64
@@ -64,12 +64,19 @@ def cold_sources(hot: HotStore, table: Table, paths: Sequence[str], select: str,
     if not paths:
         return []
     structure = hot.rows(render("describe.sql", select=select), span)
+    names = [row["name"] for row in structure]
     types = ", ".join(f"{quote_name(row['name'])} {row['type']}" for row in structure)
     function = file_function(table)
     return [
-        render("cold_files.sql", function=function, arguments=arguments)
+        render("cold_files.sql", function=function, arguments=arguments, meant=meant(table, names))
         for arguments in file_arguments(table, paths, types)
     ]
+
+
+def meant(table: Table, names: Sequence[str]) -> dict[str, str]:
+    """Columns among `names` of which files from before them mean another value than the type's own, as SQL."""
+    later = BY_NAME[table.name()[-1]].later
+    return {name: repr(later[name]) for name in names if later.get(name)}
 
 
 def file_arguments(table: Table, paths: Sequence[str], types: str) -> list[str]:

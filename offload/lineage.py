@@ -22,7 +22,8 @@ class LineageCount(BaseModel):
 
     A message is known by its raw coordinates; `redelivered` counts the further deliveries of messages that Kafka
     delivered more than once, which `raw` does not. `silver`, `duplicates` and `dlq` are the messages found there,
-    `missing` those found nowhere, `in_several` those found more than once, in one place or in several.
+    `contradicting` those of the dead letters that contradict Silver's version of their trade, `missing` those found
+    nowhere, `in_several` those found more than once, in one place or in several.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -34,6 +35,7 @@ class LineageCount(BaseModel):
     silver: int
     duplicates: int
     dlq: int
+    contradicting: int
     missing: int
     in_several: int
     redelivered: int

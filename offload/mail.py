@@ -8,26 +8,27 @@ is worked out from what the tables hold, so that a repetition does what a crash 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 
-from offload.cold_rows import open_parquet
 from offload.post import Post
 from offload.redo import COORDINATES, IDENTITY, Redone
-from offload.spill import Spill
+from offload.spill import Spill, spilled
 from offload.templates import render
 from offload.work import Work
+from schemas.reasons import Reason
 from silver_processor.core.refine import REJECT_COLUMNS
 
 _PLACES_A_STATEMENT = 1000
-_ROWS_A_PIECE = 100_000
 _NOTE = [*COORDINATES, "exchange", "symbol", "timestamp", "rejected_at"]
 # What makes two messages one Bronze row.
-_SAID = ["exchange", "symbol", "trade_id", "price_text", "quantity_text", "timestamp_raw", "side", "sequence"]
+_SAID = [
+    *("exchange", "symbol", "trade_id", "price_text", "quantity_text", "timestamp_raw", "side", "sequence"),
+    *("kind", "matches"),
+]
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -55,8 +56,8 @@ class Mail:
             "from_us": max(0, published.from_us),
             "to_us": published.to_us,
         }
-        self._letters = self._fetch(folder / "letters", "mail_letters.sql", span)
-        self._counted = self._fetch(folder / "counted", "mail_duplicates.sql", span)
+        self._letters = spilled(work.hot, render("mail_letters.sql"), span, folder / "letters", buckets)
+        self._counted = spilled(work.hot, render("mail_duplicates.sql"), span, folder / "counted", buckets)
         self._notes = Spill(folder / "notes", buckets)
         self._rejects = Spill(folder / "rejects", buckets)
         self._duplicates = Spill(folder / "duplicates", buckets)
@@ -65,24 +66,15 @@ class Mail:
         self._uncounted = Spill(folder / "uncounted", buckets)
         self.resolved = self.written = 0
 
-    def _fetch(self, folder: Path, name: str, span: dict[str, str | int]) -> Spill:
-        """The rows of a query by bucket."""
-        spill = Spill(folder, self._buckets)
-        with tempfile.TemporaryFile() as file:
-            with self._work.hot.parquet(render(name), span) as chunks:
-                for chunk in chunks:
-                    file.write(chunk)
-            content = open_parquet(file)
-            spill.add(pl.DataFrame(content.schema_arrow.empty_table()))
-            for batch in content.iter_batches(_ROWS_A_PIECE):
-                spill.add(pl.DataFrame(batch))
-        return spill
-
     def sort_out(self, redone: Redone, bronze: pl.DataFrame, bucket: int) -> None:
         """Work out what the judgement of one bucket (of the messages `bronze`) means."""
         letters, counted = self._letters.read(bucket), self._counted.read(bucket)
         left = pl.concat([redone.removed, redone.replaced]).select(*_KEY_OF_SILVER, "timestamp")
-        opened = letters.filter(~pl.col("is_resolved"))
+        # What Silver has under other ids is compared by the worker only: its verdict stands.
+        covered = redone.valid.filter("is_covered")
+        compared = pl.col("reason") == Reason.TRADE_CONTRADICTS.value
+        stands = letters.filter(compared).join(covered, on=COORDINATES, how="semi")
+        opened = letters.filter(~pl.col("is_resolved")).join(stands, on=COORDINATES, how="anti")
         own = redone.valid.join(opened.select(*COORDINATES, "rejected_at"), on=COORDINATES, how="inner")
         passing = pl.concat([own, _twins(redone, bronze, opened).select(own.columns)])
         failing = _failing(redone, left, counted)

@@ -21,7 +21,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from config.settings import Settings
 from ddl.quoting import quote_name
 from offload.catalog import ensure_tables, open_catalog
-from offload.compare import file_arguments
+from offload.compare import file_arguments, meant
 from offload.errors import OffloadError
 from offload.hot import ClickHouseHttp, HotStore
 from offload.ledger import read_ledger, read_silver_windows
@@ -155,6 +155,7 @@ class Pins:
                     table=part.table,
                     function=file_function(table),
                     sources=file_arguments(table, paths, types),
+                    meant=meant(table, [name for name, _, _ in cold.columns]),
                 ),
                 {},
             )

@@ -10,11 +10,17 @@ from dataclasses import dataclass
 import polars as pl
 import pyarrow as pa
 
-from silver_processor.core.refine import refine
+from offload.sums import Sums
+from schemas.reasons import Reason
+from silver_processor.core.refine import refine, refuse
 from silver_processor.core.rules import Rules
+from silver_processor.core.versions import compare, contradicting, overruled, versions_of
 
 IDENTITY = ["exchange", "symbol", "trade_id"]
-VALUES = ["price", "quantity", "quote_volume", "timestamp", "side", "sequence", "exchange_symbol"]
+VALUES = [
+    *("price", "quantity", "quote_volume", "timestamp", "side", "sequence"),
+    *("trade_kind", "match_count", "exchange_symbol"),
+]
 COORDINATES = ["raw_topic", "raw_partition", "raw_offset", "published_at"]
 MARK = "rederive:"
 _STAMPS = ["validated_at", "bronze_partition", "bronze_offset", "bronze_published_at", "insert_token"]
@@ -27,8 +33,8 @@ class Redone:
 
     `added` and `altered` are new rows, `removed` and `replaced` old ones (all their columns), the latter what
     `altered` stand for. `unfounded` old rows have no Bronze row, so no rule speaks against them: they stay.
-    `valid` are all messages that pass (identity, coordinates, `timestamp`, `is_row`: it is the one in Silver), the
-    rejects (`REJECT_COLUMNS`) the rest.
+    `valid` are all messages that pass (identity, coordinates, `timestamp`, `is_row`: it is the one in Silver,
+    `is_covered`: Silver has its matches under other ids), the rejects (`REJECT_COLUMNS`) the rest.
     """
 
     added: pl.DataFrame
@@ -40,28 +46,41 @@ class Redone:
     rejects: pl.DataFrame
 
 
-def redo(bronze: pa.Table, silver: pl.DataFrame, elsewhere: pl.DataFrame, moved: pl.DataFrame, rules: Rules) -> Redone:
+def redo(
+    bronze: pa.Table,
+    silver: pl.DataFrame,
+    elsewhere: pl.DataFrame,
+    moved: pl.DataFrame,
+    rules: Rules,
+    corrections: pl.DataFrame,
+    sums: Sums,
+) -> Redone:
     """Refine `bronze` (schema `schemas.records.BRONZE`) and compare with `silver` (at least cold Silver's columns).
 
     Of several messages with one identity the one whose values Silver has stays, else Silver's own message, else the
-    earliest. `elsewhere` (`IDENTITY`, `COORDINATES`) are rows that Silver has in another place: their trades are not
-    added, and what a re-derivation had added before they came is removed. `moved` (`COORDINATES`) are messages that
-    Bronze now has on another day.
+    one that was accepted, else the earliest; what `corrections` (`HELD`) overrule is none of them. Messages that
+    contradict the row are rejects. `elsewhere` (`HELD`) are rows that Silver has in another place: their trades are
+    not added, and what a re-derivation had added before they came is removed. `moved` (`COORDINATES`) are messages
+    that Bronze now has on another day. `sums` knows which matches Silver has: what brings none that is new is a
+    duplicate.
     """
     refined = refine(bronze, rules)
-    fresh = _cold_types(pl.DataFrame(refined.valid))
+    valid = pl.DataFrame(refined.valid)
+    wrong = _placed(overruled(compare(valid, corrections)))
     renamed = {name: f"{name}_old" for name in [*VALUES, *COORDINATES, *_STAMPS]}
     old = silver.select([*IDENTITY, *VALUES, *COORDINATES, *_STAMPS]).rename(renamed)
-    met = fresh.join(old, on=IDENTITY, how="left")
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_old")) for name in VALUES)
     own = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_old")) for name in COORDINATES)
-    ranked = met.with_columns(same.alias("same"), own.alias("own")).sort(
-        "same", "own", "ingested_at", *COORDINATES, descending=[True, True] + [False] * (1 + len(COORDINATES))
+    met = _cold_types(valid).join(old, on=IDENTITY, how="left").with_columns(same.alias("same"), own.alias("own"))
+    accepted = _placed(corrections).select(*COORDINATES, accepted=pl.lit(value=True))
+    fresh = met.join(wrong, on=COORDINATES, how="anti").join(accepted, on=COORDINATES, how="left")
+    ranked = fresh.with_columns(pl.col("accepted").fill_null(value=False)).sort(
+        "same", "own", "accepted", "ingested_at", *COORDINATES, descending=[True] * 3 + [False] * (1 + len(COORDINATES))
     )
     best = ranked.unique(IDENTITY, keep="first", maintain_order=True)
     known = pl.col("validated_at_old").is_not_null()
     altered = best.filter(known & ~pl.col("same")).with_columns(pl.col(f"{name}_old").alias(name) for name in _STAMPS)
-    added = best.filter(~known).join(elsewhere, on=IDENTITY, how="anti")
+    added, partly = sums.settle(best.filter(~known).join(elsewhere, on=IDENTITY, how="anti"))
     # Deterministic, so that a repetition gives the same bytes: the time is that of the message's arrival.
     added = added.with_columns(
         pl.col("ingested_at").alias("validated_at"),
@@ -89,16 +108,44 @@ def redo(bronze: pa.Table, silver: pl.DataFrame, elsewhere: pl.DataFrame, moved:
     stays = best.join(removed, on=IDENTITY, how="anti").filter(known).select(*IDENTITY, *place)
     rows = pl.concat([stays, added.select(stays.columns)]).with_columns(pl.lit(value=True).alias("is_row"))
     is_row = pl.col("is_row")
-    valid = fresh.select(*IDENTITY, *COORDINATES, "timestamp", "exchange_symbol", "received_at", "ingested_at")
+    # Where the row is elsewhere, that is what the other messages are compared with.
+    away = pl.concat([best.filter(~known).select(IDENTITY), outrun.select(IDENTITY)])
+    rests = best.join(elsewhere.join(away, on=IDENTITY, how="semi"), on=IDENTITY, how="anti")
+    rests = rests.join(partly, on=COORDINATES, how="anti")
+    held = pl.concat([versions_of(rests), versions_of(elsewhere.join(away, on=IDENTITY, how="semi"))])
+    differing = contradicting(compare(fresh, held)).with_columns(reason=pl.lit(Reason.TRADE_CONTRADICTS.value))
+    verdicts = pl.concat([wrong, _placed(differing), partly], how="diagonal")
+    told = _cold_types(refuse(pl.DataFrame(bronze), verdicts))
+    # Silver's own message may have merged in Bronze with one that says the same: that one's reject stands for it.
+    says_it = met.filter("same").select(COORDINATES)
+    # Silver has their matches under other ids, which are in other buckets.
+    covered = rests.filter(known.not_()).join(added, on=IDENTITY, how="anti").select(IDENTITY)
+    covered = covered.with_columns(is_covered=pl.lit(value=True))
+    passing = fresh.join(verdicts, on=COORDINATES, how="anti").select(
+        *IDENTITY, *COORDINATES, "timestamp", "exchange_symbol", "received_at", "ingested_at"
+    )
+    passing = passing.join(covered, on=IDENTITY, how="left").with_columns(pl.col("is_covered").fill_null(value=False))
     return Redone(
         added=added,
         removed=removed,
         altered=altered,
         replaced=silver.join(altered, on=IDENTITY, how="semi"),
         unfounded=gone.join(removed, on=[*IDENTITY, *COORDINATES], how="anti"),
-        valid=valid.join(rows, on=[*IDENTITY, *COORDINATES], how="left").with_columns(is_row.fill_null(value=False)),
-        rejects=_cold_types(pl.DataFrame(refined.rejects)),
+        valid=passing.join(rows, on=[*IDENTITY, *COORDINATES], how="left").with_columns(is_row.fill_null(value=False)),
+        rejects=pl.concat(
+            [
+                told.join(says_it, on=COORDINATES, how="semi"),
+                _cold_types(pl.DataFrame(refined.rejects)),
+                told.join(says_it, on=COORDINATES, how="anti"),
+            ]
+        ),
     )
+
+
+def _placed(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows with `COORDINATES` as the cold tables type them."""
+    numbers, published = pl.col("raw_partition", "raw_offset"), pl.col("published_at")
+    return rows.with_columns(numbers.cast(pl.Int64), published.cast(pl.Datetime("us", "UTC")))
 
 
 def _cold_types(rows: pl.DataFrame) -> pl.DataFrame:

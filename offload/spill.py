@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from offload.hot import CHUNK_BYTES
+from offload.cold_rows import open_parquet
+from offload.hot import CHUNK_BYTES, HotStore, Parameters
 
 # The rows of a bucket are in memory at once, several times over while they are compared.
 BUCKET_ROWS = 30_000
@@ -17,11 +19,30 @@ BUCKET_ROWS = 30_000
 FAN = 64
 _SETTLE_ROWS = 65_536
 _NUMBER = "bucket_number"
+_ROWS_A_PIECE = 100_000
 
 
 def bucket_count(rows: int) -> int:
     """How many buckets keep each below about `BUCKET_ROWS`."""
     return max(1, -(-rows // BUCKET_ROWS))
+
+
+def spilled(hot: HotStore, sql: str, parameters: Parameters, folder: Path, buckets: int) -> Spill:
+    """The rows of a query by bucket.
+
+    Raises:
+        HotStoreError: ClickHouse failed.
+    """
+    spill = Spill(folder, buckets)
+    with tempfile.TemporaryFile() as file:
+        with hot.parquet(sql, parameters) as chunks:
+            for chunk in chunks:
+                file.write(chunk)
+        content = open_parquet(file)
+        spill.add(pl.DataFrame(content.schema_arrow.empty_table()))
+        for batch in content.iter_batches(_ROWS_A_PIECE):
+            spill.add(pl.DataFrame(batch))
+    return spill
 
 
 class Spill:

@@ -33,6 +33,8 @@ _COORDINATES: tuple[Column, ...] = (
     ("published_at", TIME, "Kafka timestamp of the raw message (ms)"),
 )
 
+_TEXTS = {"kind": "", "matches": ""}
+
 _RAW = ColdTable(
     name="raw_trades",
     layer="raw",
@@ -48,6 +50,8 @@ _RAW = ColdTable(
         ("timestamp_raw", TEXT, "event time, the exchange's own text"),
         ("side", TEXT, "the taker's side as the message says"),
         ("sequence", TEXT, "the exchange's order key, empty if it has none"),
+        ("kind", TEXT, "kind of trade, empty: market"),
+        ("matches", TEXT, "how many matches the message sums up, empty: one"),
         ("raw_json", BYTES, "the Kafka message byte for byte"),
         *_COORDINATES,
         ("received_at", TIME, "receive time at the producer"),
@@ -59,6 +63,7 @@ _RAW = ColdTable(
     sort=("exchange", "ingested_at", "raw_offset"),
     arrival="ingested_at",
     hot_event="ingested_at",
+    later=_TEXTS,
 )
 
 _BRONZE = ColdTable(
@@ -80,6 +85,8 @@ _BRONZE = ColdTable(
         ("quantity_text", TEXT, "the exchange's own text"),
         ("timestamp_raw", TEXT, "event time, the exchange's own text"),
         ("sequence", TEXT, "the exchange's order key, empty if it has none"),
+        ("kind", TEXT, "kind of trade, empty: market"),
+        ("matches", TEXT, "how many matches the message sums up, empty: one"),
         ("defect", TEXT, "reason code of what Bronze could not read, or empty"),
         *_COORDINATES,
         ("received_at", TIME, "receive time at the producer"),
@@ -94,6 +101,7 @@ _BRONZE = ColdTable(
     merges=True,
     unsettled=frozenset({"raw_topic", "raw_partition", "raw_offset", "published_at", "received_at"}),
     unsettled_if="defect = '' AND trade_id != ''",
+    later=_TEXTS,
 )
 
 _SILVER = ColdTable(
@@ -113,6 +121,8 @@ _SILVER = ColdTable(
         ("side", TEXT, "the taker's side: BUY or SELL"),
         ("validated_at", TIME, "arrival in Silver; the window of the offload"),
         ("sequence", DecimalType(20, 0), "order of trades within one timestamp, an unsigned 64-bit number"),
+        ("trade_kind", TEXT, "kind of trade; candles count some kinds only"),
+        ("match_count", LONG, "so many matches; a numeric trade_id is that of the last"),
         ("exchange_symbol", TEXT, "the exchange's own symbol"),
         *_COORDINATES,
         ("received_at", TIME, "receive time at the producer"),
@@ -129,6 +139,7 @@ _SILVER = ColdTable(
     sort=("symbol", "timestamp", "trade_id"),
     arrival="validated_at",
     hot_event="timestamp",
+    later={"trade_kind": "market", "match_count": 1},
 )
 
 _DUPLICATES = ColdTable(
@@ -178,6 +189,8 @@ _DLQ = ColdTable(
         ("timestamp_raw", TEXT, "event time, the exchange's own text"),
         ("side", TEXT, "the taker's side as the message says"),
         ("sequence", TEXT, "the exchange's order key, empty if it has none"),
+        ("kind", TEXT, "kind of trade, empty: market"),
+        ("matches", TEXT, "how many matches the message sums up, empty: one"),
         ("timestamp", TIME, "event time as Bronze read it"),
         ("defect", TEXT, "reason code of what Bronze could not read, or empty"),
         *_COORDINATES,
@@ -203,6 +216,7 @@ _DLQ = ColdTable(
     # A dead letter that was produced twice has two places in the topic and is otherwise the same.
     unsettled=frozenset({"dlq_partition", "dlq_offset"}),
     unsettled_if="reason != ''",
+    later=_TEXTS,
 )
 
 

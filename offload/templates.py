@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ddl.quoting import quote_name, quote_string
 from ddl.render import MIGRATIONS_FOLDER
+from schemas.kinds import COUNTED
 
 _ENVIRONMENT = Environment(
     # The migrations' macros, too: what both say of times and candles is said once.
@@ -18,6 +19,7 @@ _ENVIRONMENT = Environment(
     autoescape=False,  # noqa: S701 - SQL, and only constants of ours are rendered
 )
 _ENVIRONMENT.filters |= {"literal": quote_string, "name": quote_name}
+_ENVIRONMENT.globals["counted_kinds"] = COUNTED
 
 
 def render(name: str, **context: Any) -> str:

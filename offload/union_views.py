@@ -123,7 +123,7 @@ def _candles(table: Table, frame: Timeframe, hot_view: str, *, exact: bool) -> s
 
 def _trades(hot: HotStore, cold: ColdTable, table: Table) -> str:
     types = {row["name"]: row["type"] for row in hot.rows(render("columns.sql"), {"table": cold.hot})}
-    casts = [f"CAST(cold.{name}, {quote_string(types[name])}) AS {name}" for name, _, _ in cold.columns]
+    casts = [f"CAST({_meant(cold, name)}, {quote_string(types[name])}) AS {name}" for name, _, _ in cold.columns]
     names = [name for name, _, _ in cold.columns]
     return render(
         "view_silver_all.sql",
@@ -133,6 +133,11 @@ def _trades(hot: HotStore, cold: ColdTable, table: Table) -> str:
         names=names,
         casts=casts,
     )
+
+
+def _meant(cold: ColdTable, name: str) -> str:
+    """A cold column; in files from before it Iceberg has NULL."""
+    return f"ifNull(cold.{name}, {cold.later[name]!r})" if name in cold.later else f"cold.{name}"
 
 
 def _mark(hot: HotStore, cold: ColdTable, table: Table) -> tuple[str, ...]:

@@ -15,10 +15,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
-from producers import dump_files
+from producers import dump_files, metrics
 from producers.dump_content import DumpError, Stored
 from producers.dump_files import URL
 from producers.envelope import Envelope
+from producers.exchanges.model import PLACEHOLDER, is_placeholder
 from producers.holes import Runs
 from producers.schedule import event_time_us
 
@@ -84,12 +85,13 @@ class Day:
 class Contents:
     """What a file holds, read whole. `runs` are the ids of the trades in the span asked for.
 
-    Of its `rows` (header and blank lines aside) `dead` are no trades and `outside` lie outside the span; a `repeated`
-    row has the id of an earlier one.
+    Of its `rows` (header and blank lines aside) `dead` are no trades, `placeholders` are ids without a trade, and
+    `outside` lie outside the span; a `repeated` row has the id of an earlier one.
     """
 
     rows: int = 0
     dead: int = 0
+    placeholders: int = 0
     outside: int = 0
     repeated: int = 0
     runs: Runs = field(default_factory=Runs)
@@ -136,7 +138,10 @@ def inspect(day: Day, stored: Stored, span: Span) -> Contents:
         is_of_the_day = is_of_the_day or whole[0] <= row.time_us < whole[1]
         if not _is_asked(row, span, whole):
             found.outside += 1
-        elif not found.runs.add(int(row.columns[0]), row.time_us):
+            continue
+        # Its id is taken all the same: nobody misses it.
+        found.placeholders += _is_placeholder(row.columns)
+        if not found.runs.add(int(row.columns[0]), row.time_us):
             found.repeated += 1
         elif len(found.runs) > _MOST_RUNS:
             raise DumpError(f"{row.where}: most trade ids between its first and last are missing; fetch it again")
@@ -148,15 +153,24 @@ def inspect(day: Day, stored: Stored, span: Span) -> Contents:
 def messages(day: Day, stored: Stored, span: Span) -> Iterator[Envelope]:
     """The raw messages of the span: of a trade its columns, with the CSV line as a JSON string for payload.
 
-    A row that is no trade has nothing but a payload that says where it stands, so that it ends in the DLQ.
+    A row that is no trade has nothing but a payload that says where it stands, so that it ends in the DLQ. An id
+    without a trade is counted as a control message.
 
     Raises:
         DumpError: as `inspect`.
     """
     whole = day.span_us
     for row in _rows(day, stored):
-        if row.columns is None or _is_asked(row, span, whole):
-            yield _envelope(day, row)
+        if row.columns is not None and not _is_asked(row, span, whole):
+            continue
+        if row.columns is not None and _is_placeholder(row.columns):
+            metrics.CONTROL.labels(day.exchange, PLACEHOLDER).inc()
+            continue
+        yield _envelope(day, row)
+
+
+def _is_placeholder(columns: list[str]) -> bool:
+    return is_placeholder(columns[1], columns[2])
 
 
 def _is_asked(row: _Row, span: Span, whole: Span) -> bool:

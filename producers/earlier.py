@@ -177,7 +177,7 @@ def _read_trades(
             source = dict(message.headers() or []).get(SOURCE, b"").decode(errors="replace")
             envelope = _envelope(message) if window is not None and source in {"", REST} else None
             if window is not None and envelope is not None and envelope.received_at < before_us:
-                window.add(_trade(exchange, envelope), not source)
+                window.add(_trade(envelope), not source)
         is_read = all(starts[number] == low for number, (low, _) in ends.items())
         if is_read or size >= most or all(window.is_streamed for window in windows.values()):
             return is_read and not any(low for low, _ in ends.values())
@@ -194,8 +194,9 @@ def _envelope(message: Message) -> Envelope | None:
     return envelope if envelope.trade_id else None
 
 
-def _trade(exchange: Exchange, envelope: Envelope) -> Trade:
-    trade = Trade(
+def _trade(envelope: Envelope) -> Trade:
+    # Payloads are most of what would be held here.
+    return Trade(
         envelope.symbol,
         envelope.trade_id,
         envelope.price,
@@ -203,11 +204,10 @@ def _trade(exchange: Exchange, envelope: Envelope) -> Trade:
         envelope.timestamp,
         envelope.side,
         envelope.sequence,
-        envelope.payload,
+        "{}",
+        envelope.kind,
+        envelope.matches,
     )
-    # Payloads are most of what is held here, and are only read where one trade stands for several.
-    is_needed = exchange.ids_of is not None and exchange.ids_of(trade) != 1
-    return trade if is_needed else msgspec.structs.replace(trade, payload="{}")
 
 
 def _read_gaps(consumer: Consumer, topic: str, exchange: Exchange, stop: threading.Event) -> list[Gap]:

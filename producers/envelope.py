@@ -6,7 +6,7 @@ import base64
 
 import msgspec
 
-from producers.exchanges.model import Parsed, Trade, Trades, Unrecognised
+from producers.exchanges.model import PLACEHOLDER, Parsed, Trade, Trades, Unrecognised
 
 #: Kafka header of a message that no live stream brought, and its values: where the message is from.
 SOURCE = "source"
@@ -20,7 +20,7 @@ _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Envelope]
 
 
-class Envelope(msgspec.Struct, omit_defaults=True, gc=False):
+class Envelope(msgspec.Struct, omit_defaults=True, gc=False, kw_only=True):
     """One raw message; its JSON has the members in this order and no white space (the SQL's fast path).
 
     `received_at` in µs since the epoch (UTC). `payload_encoding` is "base64" only where the bytes of the
@@ -35,6 +35,8 @@ class Envelope(msgspec.Struct, omit_defaults=True, gc=False):
     timestamp: str
     side: str
     sequence: str
+    kind: str = ""
+    matches: str = ""
     received_at: int
     payload: str
     payload_encoding: str = _UTF8
@@ -49,33 +51,53 @@ _decoder = msgspec.json.Decoder(Envelope)
 
 
 def envelopes(exchange: str, frame: bytes, parsed: Parsed, received_at: int) -> list[Envelope]:
-    """The raw messages of a frame: one a trade, one for an unrecognised frame, none for a control message.
+    """The raw messages of a frame: one a trade, one for an unrecognised frame, none for a control message or for an
+    id without a trade.
 
     `received_at` in µs since the epoch (UTC).
     """
     if isinstance(parsed, Trades):
-        return [_of_trade(exchange, trade, received_at) for trade in parsed.records]
+        return [_of_trade(exchange, trade, received_at) for trade in parsed.records if trade.kind != PLACEHOLDER]
     if isinstance(parsed, Unrecognised):
         try:
             payload, encoding = frame.decode(), _UTF8
         except UnicodeDecodeError:
             payload, encoding = base64.b64encode(frame).decode("ascii"), "base64"
-        return [Envelope(exchange, "", "", "", "", "", "", "", received_at, payload, encoding)]
+        return [bare(exchange, payload, received_at, encoding)]
     return []
 
 
 def _of_trade(exchange: str, trade: Trade, received_at: int) -> Envelope:
     return Envelope(
-        exchange,
-        trade.symbol,
-        trade.trade_id,
-        trade.price,
-        trade.quantity,
-        trade.timestamp,
-        trade.side,
-        trade.sequence,
-        received_at,
-        trade.payload,
+        exchange=exchange,
+        symbol=trade.symbol,
+        trade_id=trade.trade_id,
+        price=trade.price,
+        quantity=trade.quantity,
+        timestamp=trade.timestamp,
+        side=trade.side,
+        sequence=trade.sequence,
+        kind=trade.kind,
+        matches=trade.matches,
+        received_at=received_at,
+        payload=trade.payload,
+    )
+
+
+def bare(exchange: str, payload: str, received_at: int, payload_encoding: str = _UTF8) -> Envelope:
+    """The raw message of a frame that is no trade that can be read: nothing but its payload."""
+    return Envelope(
+        exchange=exchange,
+        symbol="",
+        trade_id="",
+        price="",
+        quantity="",
+        timestamp="",
+        side="",
+        sequence="",
+        received_at=received_at,
+        payload=payload,
+        payload_encoding=payload_encoding,
     )
 
 
@@ -100,7 +122,7 @@ def shortened(envelope: Envelope, limit: int) -> Envelope:
     """
     texts = {
         name: getattr(envelope, name)[:_FIELD_CHARACTERS]
-        for name in ("symbol", "trade_id", "price", "quantity", "timestamp", "side", "sequence")
+        for name in ("symbol", "trade_id", "price", "quantity", "timestamp", "side", "sequence", "kind", "matches")
     }
     # base64 is cut at a multiple of four characters, so that it still decodes.
     characters = max(limit // _BYTES_A_CHARACTER - len(texts) * _FIELD_CHARACTERS, 0) // 4 * 4

@@ -214,11 +214,9 @@ class ConsecutiveIds:
             return
         for gap in gaps:
             assert gap.ids is not None
-            if gap.ids.discard(number):
-                for other in range(number - self._ids_of(trade) + 1, number):
-                    gap.ids.discard(other)
-                if not gap.ids.count:
-                    gap.state, gap.healed_us = HEALED, now_us()
+            filled = [gap.ids.discard(one) for one in range(number - self._ids_of(trade) + 1, number + 1)]
+            if any(filled) and not gap.ids.count:
+                gap.state, gap.healed_us = HEALED, now_us()
         self._gaps[trade.symbol] = [gap for gap in gaps if gap.state == OPEN]
 
 

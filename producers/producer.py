@@ -248,6 +248,8 @@ class LiveProducer:
             await self._outlet.put(messages, acknowledged)
         if isinstance(parsed, Trades):
             self.healer.observe(parsed.records)
+        elif isinstance(parsed, Control) and parsed.placeholders:
+            self.healer.observe(parsed.placeholders)
 
     def _acknowledged(self, traded_us: int) -> None:
         self._lag.observe(time.time() - traded_us / 1e6)

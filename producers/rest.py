@@ -15,7 +15,7 @@ import structlog
 
 from producers import metrics
 from producers.bounded import bounded_session
-from producers.exchanges.model import Exchange, Trade
+from producers.exchanges.model import PLACEHOLDER, Exchange, Trade
 from producers.exchanges.rest import Pages, Rest, RestError, Span
 from producers.guard import Guard, VenueUnavailableError
 from producers.schedule import event_time_us
@@ -157,6 +157,8 @@ class RestClient:
         # Whatever shape an answer has, it must not end the producer: deep brackets raise RecursionError.
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise RestError(f"unreadable answer ({error}): {body[:200].decode(errors='replace')}") from error
+        if without := sum(trade.kind == PLACEHOLDER for trade in trades):
+            metrics.CONTROL.labels(self._code, PLACEHOLDER).inc(without)
         return trades
 
     async def _body(self, path: str) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from schemas.reasons import documentation
+from schemas import kinds, reasons
 from schemas.records import BronzeTrade, DeadLetter, DuplicateTrade, RawTrade, SilverTrade
 from schemas.wire import avro_schema
 
@@ -27,5 +27,6 @@ def derived_files() -> dict[Path, str]:
         _HERE / f"{name}.avsc": json.dumps(avro_schema(model), indent=2, ensure_ascii=False) + "\n"
         for name, model in _FILES.items()
     }
-    files[_HERE.parent / "docs" / "reasons.md"] = documentation()
+    docs = _HERE.parent / "docs"
+    files |= {docs / "reasons.md": reasons.documentation(), docs / "kinds.md": kinds.documentation()}
     return files

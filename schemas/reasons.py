@@ -39,7 +39,12 @@ class Reason(StrEnum):
     SIDE_INVALID = "side_invalid"
     TIMESTAMP_OUT_OF_RANGE = "timestamp_out_of_range"
     SEQUENCE_INVALID = "sequence_invalid"
+    KIND_UNKNOWN = "kind_unknown"
+    MATCHES_INVALID = "matches_invalid"
+    MATCHES_PARTLY_KNOWN = "matches_partly_known"
     BRONZE_UNREADABLE = "bronze_unreadable"
+    TRADE_CONTRADICTS = "trade_contradicts"
+    TRADE_SUPERSEDED = "trade_superseded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,18 @@ MEANINGS: dict[Reason, Meaning] = {
     Reason.SIDE_INVALID: Meaning("side", "silver", "the side is neither BUY nor SELL, in any case of letters"),
     Reason.TIMESTAMP_OUT_OF_RANGE: Meaning("timestamp", "silver", "the time is outside [2009-01-03, 2100-01-01) UTC"),
     Reason.SEQUENCE_INVALID: Meaning("sequence", "silver", "the sequence is not an integer in [0, 2^64)"),
+    Reason.KIND_UNKNOWN: Meaning("kind", "silver", "the kind of trade is none of docs/kinds.md"),
+    Reason.MATCHES_INVALID: Meaning(
+        "matches", "silver", "the number of matches is not an integer in [1, 1000000], or the trade id too low for it"
+    ),
+    Reason.MATCHES_PARTLY_KNOWN: Meaning(
+        "matches", "silver", "Silver has some of the matches that the message sums up: the others must come singly"
+    ),
     Reason.BRONZE_UNREADABLE: Meaning("bronze", "silver", "the Bronze topic's message is no readable Avro container"),
+    Reason.TRADE_CONTRADICTS: Meaning("trade", "silver", "Silver holds a trade with this id that says something else"),
+    Reason.TRADE_SUPERSEDED: Meaning(
+        "trade", "silver", "a later message with this trade id was accepted as the right one"
+    ),
 }
 
 
@@ -101,7 +117,8 @@ def documentation() -> str:
     head = [
         "# Reason codes",
         "",
-        "Written by `python -m schemas`; the first rule that a message breaks names its reason.",
+        "Written by `python -m schemas`; the first rule that a message breaks names its reason. Of a valid message of",
+        "a trade that has another version (`trade_…`) the record's `field` names all that differ.",
         "",
         "| code | meaning | field | found in |",
         "|---|---|---|---|",

@@ -28,7 +28,8 @@ class Record(BaseModel):
 class RawTrade(Record):
     """Raw envelope: the exchange's own text of each field, digit for digit, and its message verbatim.
 
-    `received_at` in µs since the epoch (UTC); `side` is the taker's.
+    `received_at` in µs since the epoch (UTC); `side` is the taker's. `kind` is one of `schemas.kinds` ("": an ordinary
+    market trade), `matches` how many matches the message sums up ("": one).
     """
 
     exchange: Text
@@ -39,6 +40,8 @@ class RawTrade(Record):
     timestamp: Text
     side: Text
     sequence: Text
+    kind: Text = ""
+    matches: Text = ""
     received_at: MicrosNumber
     payload: Text
     payload_encoding: Text = ""
@@ -59,6 +62,8 @@ class BronzeTrade(Record):
     timestamp_raw: Text
     side: Text
     sequence: Text
+    kind: Text = ""
+    matches: Text = ""
     defect: Text
     raw_topic: Text
     raw_partition: UInt32
@@ -71,7 +76,8 @@ class BronzeTrade(Record):
 class SilverTrade(Record):
     """Row of silver_trades: a valid trade under its canonical symbol, exact decimals, with its lineage.
 
-    `price` in quote currency, `quantity` in base currency, `quote_volume` their exact product.
+    `price` in quote currency, `quantity` in base currency, `quote_volume` their exact product. `trade_kind` is one of
+    `schemas.kinds`. A trade of `match_count` n whose id is the number L stands for the ids L-n+1 … L.
     """
 
     exchange: Text
@@ -84,6 +90,8 @@ class SilverTrade(Record):
     side: Side
     validated_at: Micros
     sequence: UInt64
+    trade_kind: Text = "market"
+    match_count: UInt32 = 1
     exchange_symbol: Text
     raw_topic: Text
     raw_partition: UInt32
@@ -136,6 +144,8 @@ class DeadLetter(Record):
     timestamp_raw: Text
     side: Text
     sequence: Text
+    kind: Text = ""
+    matches: Text = ""
     timestamp: MicrosNumber
     defect: Text
     raw_topic: Text

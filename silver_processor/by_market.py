@@ -12,7 +12,9 @@ import pyarrow as pa
 from pyroaring import BitMap64
 
 Market = tuple[str, str]
+Words = npt.NDArray[np.uint64]
 IDENTITY = ("exchange", "symbol", "trade_id")
+_TOLD = ("timestamp", "match_count")
 # The plain text of a number; whether it is below 2^64 shows when it is read.
 _NUMBER = r"^(?:0|[1-9][0-9]{0,19})$"
 
@@ -21,12 +23,14 @@ _NUMBER = r"^(?:0|[1-9][0-9]{0,19})$"
 class MarketTrades:
     """The trades of one market, one entry each in batch order: its `rows` in the batch and their `times` (µs UTC).
 
-    `numbers`: ids, numbers below 2^64, and the same as a set (`distinct`); `texts`: the other ids. `number_rows`,
-    `number_times` go with the former, `text_rows`, `text_times` with the latter.
+    `numbers`: ids, numbers below 2^64, and of how many matches each is the last one's (`counts`; None: of one, all of
+    them); `distinct`: the ids of all these matches as a set. `texts`: the other ids, each of which stands for itself.
+    `number_rows`, `number_times` go with the former, `text_rows`, `text_times` with the latter.
     """
 
     market: Market
-    numbers: npt.NDArray[np.uint64]
+    numbers: Words
+    counts: npt.NDArray[np.int64] | None
     distinct: BitMap64
     number_rows: npt.NDArray[np.uint32]
     number_times: npt.NDArray[np.int64]
@@ -36,21 +40,32 @@ class MarketTrades:
 
     @property
     def has_repeats(self) -> bool:
-        """Whether an id occurs twice."""
-        return len(self.distinct) < len(self.numbers) or self.texts.n_unique() < len(self.texts)
+        """Whether a match occurs twice."""
+        matches = len(self.numbers) if self.counts is None else int(self.counts.sum())
+        return len(self.distinct) < matches or self.texts.n_unique() < len(self.texts)
 
 
 def by_market(table: pa.Table) -> list[MarketTrades]:
-    """Every market's trades (columns exchange, symbol, trade_id, timestamp)."""
-    numbers, texts = _by_kind(table.select([*IDENTITY, "timestamp"]))
+    """Every market's trades (columns exchange, symbol, trade_id, timestamp, match_count)."""
+    numbers, texts = _by_kind(table.select([*IDENTITY, *_TOLD]))
     number_parts, text_parts = dict(_parts(numbers, "number")), dict(_parts(texts, "trade_id"))
     markets, none = number_parts | text_parts, numbers.clear()
     return [_trades(market, number_parts.get(market, none), text_parts.get(market, none)) for market in markets]
 
 
 def of_market(market: Market, table: pa.Table) -> MarketTrades:
-    """The trades of a table that has no other market's (columns trade_id, timestamp)."""
-    return _trades(market, *_by_kind(table.select(["trade_id", "timestamp"])))
+    """The trades of a table that has no other market's (columns trade_id, timestamp, match_count)."""
+    return _trades(market, *_by_kind(table.select(["trade_id", *_TOLD])))
+
+
+def ids_of(numbers: Words, counts: npt.NDArray[np.int64] | None) -> BitMap64:
+    """The ids of all matches: of each number so many, up to it."""
+    found = BitMap64(numbers)
+    if counts is not None:
+        for last, count in zip(numbers[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True):
+            # The last one is in, and the end of a range may not be 2^64.
+            found.add_range(last - count + 1, last)
+    return found
 
 
 def _by_kind(table: pa.Table) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -69,7 +84,7 @@ def _by_kind(table: pa.Table) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def _parts(rows: pl.DataFrame, ids: str) -> Iterator[tuple[Market, pl.DataFrame]]:
     """The rows of each market; slices of one frame, since a batch may have hundreds of markets."""
-    columns = ("row", "timestamp", ids)
+    columns = ("row", "timestamp", "match_count", ids)
     grouped = rows.group_by("exchange", "symbol", maintain_order=True).agg(*columns)
     flat = pl.DataFrame([grouped[name].explode() for name in columns])
     start = 0
@@ -80,10 +95,13 @@ def _parts(rows: pl.DataFrame, ids: str) -> Iterator[tuple[Market, pl.DataFrame]
 
 def _trades(market: Market, numbers: pl.DataFrame, texts: pl.DataFrame) -> MarketTrades:
     words = numbers["number"].to_numpy()
+    counts = numbers["match_count"].cast(pl.Int64).to_numpy()
+    some = counts if (counts > 1).any() else None
     return MarketTrades(
         market,
         words,
-        BitMap64(words),
+        some,
+        ids_of(words, some),
         numbers["row"].to_numpy(),
         numbers["timestamp"].to_numpy(),
         texts["trade_id"],

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.kafka_time import bounded_ms
-from schemas.records import BRONZE
+from schemas.records import BRONZE, BronzeTrade
 
 
 class BronzeUnreadableError(ValueError):
@@ -17,8 +18,11 @@ class BronzeUnreadableError(ValueError):
 
 
 _SYNC_BYTES = 16
+# Fields that came later, with what their absence means: messages from before an upgrade may still wait in the topic.
+_LATER = {name: field.default for name, field in BronzeTrade.model_fields.items() if not field.is_required()}
 # Both are 8 bytes, so the header keeps its length: Avro text fields read as bytes.
 _AS_TEXT, _AS_BYTES = b'"string"', b'"bytes" '
+_DEFAULT = re.compile(rb',\s*"default"\s*:\s*""|"default"\s*:\s*""\s*,')
 # Well-formed UTF-8, byte by byte (RFC 3629, section 4).
 _UTF8 = (
     r"^(?:[\x00-\x7f]|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
@@ -37,6 +41,7 @@ def decode(message: bytes) -> pa.Table:
     Raises:
         BronzeUnreadableError: not such a container, a column missing, or a value outside its column's type.
     """
+    message = _without_defaults(message)
     try:
         return _conform(pl.read_avro(io.BytesIO(message)))
     except _FAILURES as error:
@@ -53,6 +58,13 @@ def _unreadable(error: BaseException) -> BronzeUnreadableError:
     return BronzeUnreadableError(f"{type(error).__name__}: {error}")
 
 
+def _without_defaults(message: bytes) -> bytes:
+    """The container without the defaults of its fields, which polars does not read: spaces, as many bytes."""
+    header = message[: message.find(message[-_SYNC_BYTES:])]
+    plain = _DEFAULT.sub(lambda found: b" " * len(found[0]), header)
+    return message if plain == header else plain + message[len(header) :]
+
+
 def _text_as_bytes(message: bytes) -> bytes:
     """The container with every text field declared as bytes; the header ends with its sync marker, as the file does."""
     end = message.find(message[-_SYNC_BYTES:])
@@ -60,7 +72,8 @@ def _text_as_bytes(message: bytes) -> bytes:
 
 
 def _conform(frame: pl.DataFrame) -> pa.Table:
-    frame = frame.select(BRONZE.names)
+    absent = [pl.lit(meant).alias(name) for name, meant in _LATER.items() if name not in frame.columns]
+    frame = frame.with_columns(absent).select(BRONZE.names)
     binary = [name for name, kind in frame.schema.items() if kind == pl.Binary]
     if binary:
         frame = frame.with_columns(_text(frame[name]) for name in binary)

@@ -22,6 +22,11 @@ class Metrics:
         self.rows = Counter("medallion_silver_rows", "Bronze rows judged", registry=self.registry)
         self.valid = Counter("medallion_silver_valid", "Rows inserted into Silver", registry=self.registry)
         self.duplicates = Counter("medallion_silver_duplicates", "Rows Silver held already", registry=self.registry)
+        self.not_compared = Counter(
+            "medallion_silver_not_compared",
+            "Of these, those of which nobody knows whether they say the same: the trade's row has left Silver",
+            registry=self.registry,
+        )
         self.sent_home = Counter(
             "medallion_silver_sent_home",
             "Rows under another name of a market, sent to its shard",
@@ -84,6 +89,7 @@ class Metrics:
         self.rows.inc(outcome.rows)
         self.valid.inc(outcome.fresh)
         self.duplicates.inc(outcome.again)
+        self.not_compared.inc(outcome.not_compared)
         self.sent_home.inc(outcome.sent_home)
         for reason, count in outcome.reasons.items():
             self.rejects.labels(reason).inc(count)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from pyroaring import BitMap64
-
-Words = npt.NDArray[np.uint64]
 
 # Measured: what a container (ids that share all but their lowest 16 bits) takes beside its content. Ids without any
 # neighbours cost this each, consecutive ones next to nothing.
@@ -61,7 +58,7 @@ class NumberSet:
         return sum(segment.size for segment in self._segments)
 
     def add(self, numbers: BitMap64, latest: int) -> None:
-        """Add numbers that are not in the set, one at least, with the latest of their trade times (µs)."""
+        """Add numbers, one at least, with the latest of their trade times (µs)."""
         if not self._segments or self._segments[-1].size >= _SEALED_AT * self._share:
             self._segments.append(_Segment())
         self._segments[-1].add(numbers, latest, self._share)
@@ -71,11 +68,9 @@ class NumberSet:
             self._count -= len(gone.numbers)
             self.horizon = gone.latest if self.horizon is None else max(self.horizon, gone.latest)
 
-    def holds(self, numbers: Words, asked: BitMap64) -> npt.NDArray[np.bool_]:
-        """Which numbers are in the set (`asked`: the same numbers)."""
-        common = BitMap64()
+    def common(self, asked: BitMap64) -> BitMap64:
+        """Those of the numbers asked that are in the set."""
+        found = BitMap64()
         for segment in self._segments:
-            common |= segment.numbers & asked
-        if not common:
-            return np.zeros(len(numbers), dtype=np.bool_)
-        return np.isin(numbers, np.asarray(common.to_array(), dtype=np.uint64))
+            found |= segment.numbers & asked
+        return found

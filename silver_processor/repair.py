@@ -11,6 +11,7 @@ from schemas.reasons import Reason
 from schemas.records import BRONZE
 from silver_processor.core.refine import refine
 from silver_processor.core.rules import Rules
+from silver_processor.core.versions import ABOUT_VERSIONS
 
 # "" as a reason: the message passes.
 PASSES = ""
@@ -36,8 +37,8 @@ def reconsider(letters: pa.Table, rules: Rules) -> Reconsidered:
     can be read again is given as it reads now (`silver_processor.reread`).
     """
     rows = pl.DataFrame(letters)
-    # Such a letter is about a Bronze message, not about a raw one.
-    judged = rows.filter(pl.col("reason") != Reason.BRONZE_UNREADABLE)
+    # Some are about a Bronze message, not about a raw one, others about a trade of which Silver has another version.
+    judged = rows.filter(~pl.col("reason").is_in([Reason.BRONZE_UNREADABLE.value, *ABOUT_VERSIONS]))
     refined = refine(judged.select(BRONZE.names).to_arrow().cast(BRONZE), rules)
     place = [pl.col(name).cast(rows.schema[name]) for name in PLACE]
     valid = pl.DataFrame(refined.valid).select(*place, canonical="symbol", after=pl.lit(PASSES))

@@ -25,6 +25,8 @@ _FIELDS = {
     "timestamp_raw": "timestamp",
     "side": "side",
     "sequence": "sequence",
+    "kind": "kind",
+    "matches": "matches",
 }
 _BARE = ("symbol", "trade_id", "price_text", "quantity_text", "timestamp_raw")
 

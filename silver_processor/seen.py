@@ -10,14 +10,19 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+from pyroaring import BitMap64
 
 from silver_processor.by_market import IDENTITY, Market, MarketTrades, by_market, of_market
+from silver_processor.core.matches import match
 from silver_processor.digests import DigestSet
 from silver_processor.numbers import NumberSet
 
-# Rows (exchange, symbol, trade_id, timestamp) of one market → for each, whether Silver holds its id, apart from the
-# rows of the insert with that token ("": all count).
-InSilver = Callable[[pa.Table, str], npt.NDArray[np.bool_]]
+# The times of a trade of several matches and of these singly are that close at most.
+SAME_TIME_US = 1_000_000
+# Rows (exchange, symbol, trade_id, timestamp, match_count) of one market → Silver's trades (trade_id, timestamp,
+# match_count) that have a match in common with any of them, and perhaps others; apart from the rows of the insert with
+# that token ("": all count).
+InSilver = Callable[[pa.Table, str], pa.Table]
 
 _ORDER = ["timestamp", "sequence", "trade_id", "raw_topic", "published_at", "raw_partition", "raw_offset"]
 
@@ -39,14 +44,29 @@ class _Ids:
         return self.numbers.memory_bytes + self.texts.memory_bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The rows of a batch, each in one table, in the batch's order; `again` are duplicates.
+
+    `partly`: of trades that sum up several matches those of which Silver has some: the trade would count these twice,
+    or the others would be lost in silence. `known`: for each, which it has (`5-6 of 5-7`).
+    """
+
+    fresh: pa.Table
+    again: pa.Table
+    partly: pa.Table
+    known: list[str]
+
+
 class SeenTrades:
     """Which (exchange, canonical symbol, trade_id) Silver holds, by market; loaded when a market is first met.
 
-    Ids that are numbers below 2^64 live in roaring bitmaps (consecutive ids cost next to nothing), other ids as
-    128-bit digests. Bounded three times: a market's numbers by `numbers_bytes_per_market`, its other ids by their
-    count `texts_per_market` (16 bytes each), all markets together by `max_bytes`. A row no newer than what its market
-    forgot is asked of Silver through `in_silver`, on the understanding that an exchange sends a trade again with the
-    same time. Beyond `max_bytes` the markets not met for longest are forgotten whole, and loaded again when met.
+    Ids that are numbers below 2^64 live in roaring bitmaps (consecutive ids cost next to nothing), all those that a
+    trade of several matches stands for; other ids as 128-bit digests. Bounded three times: a market's numbers by
+    `numbers_bytes_per_market`, its other ids by their count `texts_per_market` (16 bytes each), all markets together by
+    `max_bytes`. A row no newer than what its market forgot is asked of Silver through `in_silver`, on the understanding
+    that an exchange sends a trade again with the same time. Beyond `max_bytes` the markets not met for longest are
+    forgotten whole, and loaded again when met.
     """
 
     def __init__(
@@ -87,8 +107,8 @@ class SeenTrades:
         return [market for market in markets.iter_rows() if market not in self._markets]
 
     def load(self, market: Market, blocks: Iterable[pa.Table] = (), horizon: int | None = None) -> None:
-        """Know `market` from now on, with the ids in `blocks` (columns trade_id, timestamp; ascending times) and
-        nothing of what Silver holds at or before `horizon` (µs; None: `blocks` are all of it).
+        """Know `market` from now on, with the trades in `blocks` (columns trade_id, timestamp, match_count;
+        ascending times) and nothing of what Silver holds at or before `horizon` (µs; None: `blocks` are all of it).
 
         Loading a market again starts from nothing.
         """
@@ -101,11 +121,11 @@ class SeenTrades:
             _learn(ids, of_market(market, block))
         self._keep(market, ids)
 
-    def split(self, valid: pa.Table, but_token: str = "") -> tuple[pa.Table, pa.Table]:
-        """Fresh rows and duplicates, both in the batch's order; the index itself is not changed.
+    def split(self, valid: pa.Table, but_token: str = "") -> Split:
+        """What of a batch (Silver's columns) is new; the index itself is not changed.
 
-        Of rows with one identity in the batch the first in (timestamp, sequence, trade_id, raw coordinates) is fresh.
-        `but_token`: rows that Silver holds under this token do not count.
+        Of rows with a match in common the one of more matches is fresh, of equally long ones the first in (timestamp,
+        sequence, trade_id, raw coordinates). `but_token`: rows that Silver holds under this token do not count.
 
         Raises:
             MarketNotLoadedError: a market was not loaded.
@@ -113,18 +133,28 @@ class SeenTrades:
         self._fresh = None
         parts = by_market(valid)
         again = np.zeros(valid.num_rows, dtype=np.bool_)
+        partly: dict[int, str] = {}
         for part in parts:
-            self._mark_held(valid, part, again, but_token)
+            self._mark_held(valid, part, again, partly, but_token)
+        rest = ~again
+        rest[list(partly)] = False
         if any(part.has_repeats for part in parts):
-            again |= _repeated(valid)
-        if not again.any():
+            repeated = _repeated(valid, rest)
+            again |= repeated
+            rest &= ~repeated
+        if rest.all():
             self._fresh = (valid, parts)
-            return valid, valid.slice(0, 0)
-        mask = pa.array(again)
-        return valid.filter(pa.array(~again)), valid.filter(mask)
+            return Split(valid, valid.slice(0, 0), valid.slice(0, 0), [])
+        places = sorted(partly)
+        return Split(
+            valid.filter(pa.array(rest)),
+            valid.filter(pa.array(again)),
+            valid.take(pa.array(places, pa.int64())),
+            [partly[place] for place in places],
+        )
 
     def add(self, table: pa.Table) -> None:
-        """Remember rows that Silver holds now (columns exchange, symbol, trade_id, timestamp), each identity once.
+        """Remember rows that Silver holds now (columns exchange, symbol, trade_id, timestamp, match_count), each once.
 
         Raises:
             MarketNotLoadedError: a market was not loaded.
@@ -162,22 +192,53 @@ class SeenTrades:
         self._markets.move_to_end(market)
         self._sizes[market] = (ids.memory_bytes, len(ids))
 
-    def _mark_held(self, valid: pa.Table, part: MarketTrades, again: npt.NDArray[np.bool_], but_token: str) -> None:
-        """Set `again` for the market's rows whose ids are held, or are in Silver where the index has forgotten them."""
+    def _mark_held(
+        self,
+        valid: pa.Table,
+        part: MarketTrades,
+        again: npt.NDArray[np.bool_],
+        partly: dict[int, str],
+        but_token: str,
+    ) -> None:
+        """Set `again` and `partly` (by row) for the market's rows whose matches are held, or are in Silver where the
+        index has forgotten them."""
         ids = self._ids(part.market)
-        kinds = (
-            (part.number_rows, part.number_times, ids.numbers.horizon, ids.numbers.holds(part.numbers, part.distinct)),
-            (part.text_rows, part.text_times, ids.texts.horizon, ids.texts.holds(part.texts)),
-        )
-        doubtful: list[npt.NDArray[np.uint32]] = [part.text_rows[:0]]
-        for rows, times, horizon, held in kinds:
-            again[rows] = held
-            if horizon is not None:
-                doubtful.append(rows[~held & (times <= horizon)])
-        asked = np.sort(np.concatenate(doubtful))
+        known = ids.numbers.common(part.distinct)
+        held = ids.texts.holds(part.texts)
+        unsure = _older(part.text_times, ids.texts.horizon) & ~held
+        rows = [part.text_rows[unsure]]
+        old = _older(part.number_times - SAME_TIME_US, ids.numbers.horizon)
+        if old.any():
+            rows.append(part.number_rows[old & ~_whole(part, known)])
+        asked = np.sort(np.concatenate(rows))
         if len(asked):
-            columns = valid.select([*IDENTITY, "timestamp"])
-            again[asked] = self._in_silver(columns.take(pa.array(asked)), but_token)
+            columns = valid.select([*IDENTITY, "timestamp", "match_count"])
+            found = of_market(part.market, self._in_silver(columns.take(pa.array(asked)), but_token))
+            known |= found.distinct & part.distinct
+            held |= part.texts.is_in(found.texts.implode()).to_numpy()
+        again[part.text_rows] = held
+        order = _canonical(valid, part) if part.counts is not None and part.has_repeats else slice(None)
+        counts = None if part.counts is None else part.counts[order]
+        matched = match(part.numbers[order], counts, known, overlap=part.has_repeats)
+        places = part.number_rows[order]
+        again[places] = matched.again
+        partly |= {int(places[place]): text for place, text in matched.partly.items()}
+
+
+def _older(times: npt.NDArray[np.int64], horizon: int | None) -> npt.NDArray[np.bool_]:
+    return np.zeros(len(times), dtype=np.bool_) if horizon is None else times <= horizon
+
+
+def _whole(part: MarketTrades, known: BitMap64) -> npt.NDArray[np.bool_]:
+    """Which trades are single matches, and known: of the others only the index as a whole can tell."""
+    is_known = np.isin(part.numbers, np.asarray(known.to_array(), dtype=np.uint64))
+    return is_known if part.counts is None else is_known & (part.counts == 1)
+
+
+def _canonical(valid: pa.Table, part: MarketTrades) -> npt.NDArray[np.uint32]:
+    """The places of the market's numeric trades in the canonical order."""
+    rows = pl.DataFrame(valid.select(_ORDER).take(pa.array(part.number_rows))).with_row_index("place")
+    return rows.sort([*_ORDER, "place"])["place"].to_numpy()
 
 
 def _learn(ids: _Ids, part: MarketTrades) -> None:
@@ -186,13 +247,13 @@ def _learn(ids: _Ids, part: MarketTrades) -> None:
     ids.texts.add(part.texts, part.text_times)
 
 
-def _repeated(valid: pa.Table) -> npt.NDArray[np.bool_]:
-    """Rows whose identity an earlier row of the batch has, earlier in the canonical order."""
-    identity = pl.DataFrame(valid.select(IDENTITY))
+def _repeated(valid: pa.Table, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Rows whose identity an earlier row has, earlier in the canonical order; only rows `among` which it says count."""
     repeated = np.zeros(valid.num_rows, dtype=np.bool_)
-    again = identity.is_duplicated()
+    names = list(dict.fromkeys([*IDENTITY, *_ORDER]))
+    rows = pl.DataFrame(valid.select(names)).with_row_index("row").filter(among)
+    again = rows.select(IDENTITY).is_duplicated()
     if again.any():
-        names = list(dict.fromkeys([*IDENTITY, *_ORDER]))
-        rows = pl.DataFrame(valid.select(names)).with_row_index("row").filter(again).sort([*_ORDER, "row"])
-        repeated[rows.filter(~pl.struct(IDENTITY).is_first_distinct())["row"].to_numpy()] = True
+        ordered = rows.filter(again).sort([*_ORDER, "row"])
+        repeated[ordered.filter(~pl.struct(IDENTITY).is_first_distinct())["row"].to_numpy()] = True
     return repeated

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,16 +14,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
+from schemas.reasons import Reason
 from silver_processor.batch import Judged, Message, duplicates, judge, stamp
 from silver_processor.core.latency import Latency, latencies
+from silver_processor.core.refine import PLACE, partly_known, refuse
 from silver_processor.core.rules import Rules
+from silver_processor.core.versions import HELD, compare, contradicting
+from silver_processor.corrections import overruled_rows
 from silver_processor.dead_letters import DeadLetterQueue, records, summary
 from silver_processor.homes import Homes
 from silver_processor.patience import Patience, StoppedError
 from silver_processor.paused import PausedError
 from silver_processor.rederived import Rederived
 from silver_processor.rulebook import RuleBook
-from silver_processor.seen import SeenTrades
+from silver_processor.seen import SeenTrades, Split
 from silver_processor.store import PAYLOAD_BYTES, Coordinates, Payload, Store
 
 PROCESSOR_VERSION = version("medallion")
@@ -40,7 +45,8 @@ class Outcome:
     """What became of the rows of one insert (`rows` = `fresh` + `again` + rejects +
     `sent_home`), and how long Silver took (s).
 
-    `latencies` are those of the fresh rows, up to the moment Silver and Gold showed them.
+    `latencies` are those of the fresh rows, up to the moment Silver and Gold showed them. `not_compared` of the
+    duplicates are of trades whose row has left Silver, so that nobody knows whether they say the same.
     """
 
     rows: int
@@ -50,10 +56,19 @@ class Outcome:
     insert_seconds: float
     latencies: list[Latency] = field(default_factory=list)
     sent_home: int = 0
+    not_compared: int = 0
 
 
 def _nothing() -> None:
     """Nothing to check before an insert."""
+
+
+def _without(rows: pa.Table, others: pl.DataFrame) -> pa.Table:
+    """The rows (columns `PLACE`) of other messages than these."""
+    if not others.height:
+        return rows
+    place = pl.DataFrame(rows.select(PLACE)).with_row_index("row")
+    return rows.take(place.join(others, on=PLACE, how="anti", maintain_order="left")["row"].to_arrow())
 
 
 class Sink:
@@ -105,11 +120,14 @@ class Sink:
         judged = prepared
         if judged is None or judged.rules_version != rules.version:
             judged = judge(messages, self._topic, rules, now)
-        valid = self._at_home(stamp(judged.valid, token, now), messages, rules)
+        at_home = self._at_home(stamp(judged.valid, token, now), messages, rules)
         self._bury(judged.rejects, messages, now, rules.version)
+        overruled = self._overruled(at_home, now)
+        valid = _without(at_home, overruled)
         started = time.perf_counter()
         while True:
-            fresh, again = self._split(valid, seen, now, token if in_doubt else "")
+            split = self._split(valid, seen, now, token if in_doubt else "")
+            fresh, again = split.fresh, split.again
             if not fresh.num_rows:
                 break
             in_doubt = True
@@ -121,19 +139,38 @@ class Sink:
                     raise StoppedError("stopped while a day of Silver was being replaced") from None
         insert_seconds = time.perf_counter() - started
         visible_us = time.time_ns() // 1000
-        if again.num_rows:
-            # The same raw message delivered again is no duplicate: it is the Silver row.
-            repeats = again.filter(pa.array(~self._store.delivered(again)))
-            if repeats.num_rows:
-                self._store.insert("duplicate_trades", duplicates(repeats, now), token, before_insert)
+        compared = compare(pl.DataFrame(again), self._store.versions(again) if again.num_rows else HELD.to_frame())
+        contradicts = contradicting(compared).with_columns(reason=pl.lit(Reason.TRADE_CONTRADICTS.value))
+        partly = partly_known(pl.DataFrame(split.partly), split.known)
+        verdicts = pl.concat([overruled, contradicts, partly], how="diagonal")
+        if verdicts.height:
+            bronze = pl.DataFrame(pa.concat_tables([message.rows for message in messages]))
+            self._bury(refuse(bronze, verdicts).to_arrow(), messages, now, rules.version)
+        # The same raw message delivered again is no duplicate: it is the Silver row.
+        is_repeat = ~compared["is_message"] & (compared["field"] == "")
+        if is_repeat.any():
+            repeats = again.filter(is_repeat.to_arrow())
+            self._store.insert("duplicate_trades", duplicates(repeats, now), token, before_insert)
+        not_compared = int((~compared["is_known"]).sum())
+        if not_compared:
+            _log.warning("duplicates not compared: their trades have left Silver", token=token, count=not_compared)
         seen.add(fresh)
         seen.trim()
-        counts = judged.rejects["reason"].value_counts().to_pylist()
-        reasons = {count["values"]: count["counts"] for count in counts}
+        reasons = Counter(judged.rejects["reason"].to_pylist()) + Counter(verdicts["reason"].to_list())
         rows = judged.valid.num_rows + judged.rejects.num_rows
         timings = latencies(fresh, visible_us)
-        sent_home = judged.valid.num_rows - valid.num_rows
-        return Outcome(rows, fresh.num_rows, again.num_rows, reasons, insert_seconds, timings, sent_home)
+        repeated = again.num_rows - contradicts.height
+        sent_home = judged.valid.num_rows - at_home.num_rows
+        return Outcome(rows, fresh.num_rows, repeated, dict(reasons), insert_seconds, timings, sent_home, not_compared)
+
+    def _overruled(self, valid: pa.Table, now: datetime) -> pl.DataFrame:
+        """Rows that a correction overrules; not those that Silver still has, until the re-derivation takes them out."""
+        found = overruled_rows(self._store, valid, now)
+        if not found.height:
+            return found
+        suspects = pl.DataFrame(valid).join(found, on=PLACE, how="semi")
+        held = compare(suspects, self._store.versions(suspects.to_arrow())).filter("is_message")
+        return found.join(held, on=PLACE, how="anti")
 
     def _at_home(self, valid: pa.Table, messages: Sequence[Message], rules: Rules) -> pa.Table:
         """The rows whose market is at home in this partition; the others are durable in theirs."""
@@ -145,8 +182,8 @@ class Sink:
         self._homes.send_home(valid.filter(pa.array(strangers)), messages, rules)
         return valid.filter(pa.array(~strangers))
 
-    def _split(self, valid: pa.Table, seen: SeenTrades, now: datetime, but_token: str) -> tuple[pa.Table, pa.Table]:
-        """Fresh rows and duplicates; what Silver holds under the token counts as fresh."""
+    def _split(self, valid: pa.Table, seen: SeenTrades, now: datetime, but_token: str) -> Split:
+        """What is new, and what is not; what Silver holds under the token counts as fresh."""
         self._rederived.follow(seen, valid, now)
         for market in seen.unknown(valid):
             self._store.load(seen, market, but_token)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import clickhouse_connect
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -20,11 +17,13 @@ from urllib3.exceptions import HTTPError
 from config.connections import clickhouse_http
 from config.settings import Settings
 from schemas.kafka_time import bounded_ms
+from schemas.records import SILVER
 from silver_processor.by_market import Market
+from silver_processor.held import accepted_versions, held_versions
 from silver_processor.patience import Patience
 from silver_processor.paused import PausedError
 from silver_processor.plan import MOST_ROWS
-from silver_processor.seen import SeenTrades
+from silver_processor.seen import SAME_TIME_US, SeenTrades
 
 # A server that is away or refuses: the same request is sent again.
 FAILURES: tuple[type[Exception], ...] = (ClickHouseError, HTTPError, OSError)
@@ -35,6 +34,7 @@ _PLACE = ["raw_topic", "raw_partition", "raw_offset", "published_at"]
 _COORDINATES_A_QUERY = 500
 # A server takes a parameter of 128 KiB; an id is of at most 256 bytes, each of which may be escaped.
 _IDS_A_QUERY = 200
+_TRADES = pa.schema([SILVER.field(name) for name in ("trade_id", "timestamp", "match_count")])
 # Of each market, the newest: enough for what exchanges send again. Older rows are asked of Silver.
 IDS_LOADED = 250_000
 # No insert has this token; no trade is as old (µs).
@@ -49,7 +49,7 @@ def _sql(name: str) -> str:
 _SEEN = _sql("seen")
 _HORIZON = _sql("horizon")
 _IN_SILVER = _sql("in_silver")
-_DELIVERED = _sql("delivered")
+_CORRECTED_MARKETS = _sql("corrected_markets")
 _PAYLOADS = _sql("payloads")
 _RULES = _sql("rules")
 _SHARDS = _sql("shards")
@@ -58,7 +58,9 @@ _REDERIVED = _sql("rederived")
 _PAUSE = "Constraint `publishing"
 _LONGEST_EXCHANGE = 64
 # Columns of an insert with few values among many rows.
-_REPEATED = frozenset(("exchange", "symbol", "side", "exchange_symbol", "raw_topic", "insert_token", "rules_version"))
+_REPEATED = frozenset(
+    ("exchange", "symbol", "side", "trade_kind", "exchange_symbol", "raw_topic", "insert_token", "rules_version")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,51 +133,37 @@ class Store:
 
         self._patience.until_done("load the seen ids", read, _STREAM)
 
-    def in_silver(self, rows: pa.Table, but_token: str = "") -> npt.NDArray[np.bool_]:
-        """For each row (exchange, symbol, trade_id, timestamp) of one market, whether Silver holds its id, less the
-        rows of one insert."""
-        frame = pl.DataFrame(rows).with_row_index("row")
-        held = np.zeros(frame.height, dtype=np.bool_)
+    def in_silver(self, rows: pa.Table, but_token: str = "") -> pa.Table:
+        """Silver's trades (trade_id, timestamp, match_count) that have a match in common with rows (exchange, symbol,
+        trade_id, timestamp, match_count) of one market, and perhaps others; less the rows of one insert."""
+        frame = pl.DataFrame(rows)
+        found = [_TRADES.empty_table()]
         # Side by side in time, each question touches little of the table.
-        for part in frame.sort("timestamp").iter_slices(_IDS_A_QUERY):
-            times = part["timestamp"].to_physical()
+        for part in _questions(frame.sort("timestamp")):
+            times = part["timestamp"].to_physical().to_numpy()
             parameters = {
                 "exchange": part["exchange"][0],
                 "symbol": part["symbol"][0],
                 "token": but_token or _NO_TOKEN,
-                "earliest": times.min(),
-                "latest": times.max(),
-                "ids": part["trade_id"].to_list(),
+                "earliest": int(times.min()) - SAME_TIME_US,
+                "latest": int(times.max()) + SAME_TIME_US,
+                **_ids(part),
             }
-            found = pl.DataFrame(self._select(_IN_SILVER, parameters))["trade_id"].cast(pl.String)
-            held[part["row"].to_numpy()] = part["trade_id"].is_in(found.implode()).to_numpy()
-        return held
+            found.append(self._select(_IN_SILVER, parameters).cast(_TRADES))
+        return pa.concat_tables(found)
 
-    def delivered(self, again: pa.Table) -> npt.NDArray[np.bool_]:
-        """For each row (schema `SILVER`), whether Silver holds this very raw message, by its coordinates."""
-        frame = pl.DataFrame(again.select(["exchange", "symbol", "timestamp", *_PLACE])).with_row_index("row")
-        held = np.zeros(again.num_rows, dtype=np.bool_)
-        for (exchange, symbol), part in frame.group_by("exchange", "symbol"):
-            times = part["timestamp"].to_physical()
-            parameters = {
-                "exchange": exchange,
-                "symbol": symbol,
-                "earliest": times.min(),
-                "latest": times.max(),
-                "first": part["raw_offset"].min(),
-                "last": part["raw_offset"].max(),
-            }
-            ask = partial(self._matches, part, parameters)
-            held[self._patience.until_done("read from ClickHouse", ask, _STREAM)] = True
-        return held
+    def versions(self, rows: pa.Table) -> pl.DataFrame:
+        """What Silver holds of the trades of these rows (see `silver_processor.held.held_versions`)."""
+        return held_versions(self._select, rows)
 
-    def _matches(self, rows: pl.DataFrame, parameters: dict[str, Any]) -> list[int]:
-        """Numbers of the rows that Silver holds by raw coordinates; block by block, since a span may hold many."""
-        found: list[int] = []
-        for block in self._blocks(_DELIVERED, parameters):
-            stored = pl.DataFrame(block).cast(rows.select(_PLACE).schema)
-            found += rows.join(stored, on=_PLACE, how="semi")["row"].to_list()
-        return found
+    def corrections(self, rows: pa.Table) -> pl.DataFrame:
+        """What was accepted of the trades of these rows (see `silver_processor.held.accepted_versions`)."""
+        return accepted_versions(self._select, rows)
+
+    def corrected_markets(self, exchanges: Sequence[str]) -> list[Market]:
+        """The markets of these exchanges of which another version of a trade was accepted."""
+        found = self._select(_CORRECTED_MARKETS, {"exchanges": list(exchanges)}).to_pylist()
+        return [(str(row["exchange"]), str(row["symbol"])) for row in found]
 
     def payloads(self, rejects: pa.Table) -> dict[Coordinates, Payload]:
         """The raw messages of rejected rows, as far as trades_raw has them."""
@@ -235,6 +223,28 @@ class Store:
         if self._client is None:
             self._client = clickhouse_connect.get_client(**clickhouse_http(self._settings))
         return self._client
+
+
+def _questions(rows: pl.DataFrame) -> list[pl.DataFrame]:
+    """Rows in their order, in parts of about `_IDS_A_QUERY` ids of matches; one of more matches is alone."""
+    matches = rows["match_count"].cast(pl.Int64)
+    number, is_long = (matches.cum_sum() - 1) // _IDS_A_QUERY, matches > _IDS_A_QUERY
+    return rows.with_columns(question=number, long=is_long).partition_by("question", "long", maintain_order=True)
+
+
+def _ids(rows: pl.DataFrame) -> dict[str, Any]:
+    """The ids of all matches of trades (of an id that is no number its own) as parameters of `in_silver.sql`."""
+    lasts, counts = rows["trade_id"].to_list(), rows["match_count"].to_list()
+    ranges = [
+        range(int(last) - count + 1, int(last) + 1)
+        for last, count in zip(lasts, counts, strict=True)
+        if last.isascii() and last.isdigit() and int(last) < 2**64
+    ]
+    low, high = max(min((one[0] for one in ranges), default=1), 0), max((one[-1] for one in ranges), default=0)
+    if rows["long"][0]:
+        return {"ids": lasts, "first": low, "last": high, "low": low, "high": high}
+    ids = {*lasts, *(str(number) for one in ranges if len(one) > 1 for number in one)}
+    return {"ids": sorted(ids), "first": 1, "last": 0, "low": low, "high": high}
 
 
 def _arrow(text: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 -- The message's latest rejection stands for it. The raw message comes along where Bronze could not read it.
 SELECT
     toString(exchange) AS exchange, symbol, trade_id, price_text, quantity_text, timestamp, timestamp_raw, side, sequence,
+    toString(kind) AS kind, matches,
     toString(defect) AS defect, toString(raw_topic) AS raw_topic, raw_partition, raw_offset, published_at, received_at,
     ingested_at, toString(reason) AS reason, rejected_at,
     if(has({from_bronze:Array(String)}, toString(reason)), payload, '') AS payload, payload_bytes,

@@ -12,7 +12,8 @@ SELECT {{ of | literal }} AS layer, {{ tier | literal }} AS tier, toString({{ to
                toUInt64({{ offset }}) AS offset, {{ sql.kafka_time('source.published_at') }} AS published_at,
                {{ 'toString(exchange)' if named else "''" }} AS layer_exchange,
                {{ 'toString(symbol)' if named else "''" }} AS layer_symbol,
-               {{ 'trade_id' if named else "''" }} AS layer_trade_id, {{ arrived }} AS layer_arrived_at
+               {{ 'trade_id' if named else "''" }} AS layer_trade_id,
+               {{ 'toString(reason)' if of == 'dlq' else "''" }} AS layer_reason, {{ arrived }} AS layer_arrived_at
         FROM {{ source }} AS source
         WHERE {{ within() }}
 {%- endmacro %}

@@ -1,4 +1,5 @@
 -- Candles of some days of an exchange, of the trades in Iceberg.
+{% import '_counting.sql' as counting %}
 -- A sum of too many digits must fail: a Decimal(38) column takes some 39-digit numbers without a word.
 SELECT
     exchange,
@@ -11,12 +12,13 @@ SELECT
     CAST(argMax(t.price, (t.timestamp, t.sequence, t.trade_id)) AS Decimal(38, 18)) AS close,
     CAST(sum(toDecimal256(t.quantity, 18)) AS Decimal(38, 18)) AS volume,
     CAST(sum(toDecimal256(t.quote_volume, 20)) AS Decimal(38, 20)) AS quote_volume,
-    toInt64(count()) AS trade_count
+    toInt64({{ counting.trades('t') }}) AS trade_count
 FROM
 (
 {{ source }}
 ) AS t
 WHERE exchange = {key:String}
+  AND {{ counting.is_counted('t') }}
   AND intDiv(toUnixTimestamp64Micro(t.timestamp), 86400000000) IN ({{ days | join(', ') }})
 GROUP BY exchange, symbol, window_start
 HAVING NOT throwIf(abs(sum(toDecimal256(t.quantity, 18))) >= toDecimal256('100000000000000000000', 18),

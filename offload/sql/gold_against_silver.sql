@@ -1,7 +1,9 @@
--- Trades of some exchanges and a day in Silver and in the candle states of each time frame.
-SELECT 'silver_trades' AS source, toInt64(count()) AS trades
-FROM silver_trades
-WHERE exchange IN {keys:Array(String)}
+-- Trades that candles count, of some exchanges and a day, in Silver and in the candle states of each time frame.
+{% import '_counting.sql' as counting %}
+SELECT 'silver_trades' AS source, toInt64({{ counting.trades('silver') }}) AS trades
+FROM silver_trades AS silver
+WHERE {{ counting.is_counted('silver') }}
+  AND exchange IN {keys:Array(String)}
   AND timestamp >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
   AND timestamp < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
 {% for table in tables %}

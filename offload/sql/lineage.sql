@@ -10,6 +10,7 @@ SELECT
     countIf(in_silver) AS silver,
     countIf(in_duplicates) AS duplicates,
     countIf(in_dlq) AS dlq,
+    countIf(contradicts) AS contradicting,
     countIf(places = 0) AS missing,
     countIf(places > 1) AS in_several,
     sum(deliveries - 1) AS redelivered
@@ -24,6 +25,7 @@ FROM
         silver_rows > 0 AS in_silver,
         countIf(layer = 'duplicate') > 0 AS in_duplicates,
         countIf(layer = 'dlq') > 0 AS in_dlq,
+        countIf(layer_reason = 'trade_contradicts') > 0 AS contradicts,
         silver_rows + in_duplicates + in_dlq AS places
     FROM
     (

@@ -13,6 +13,9 @@ SELECT
     toValidUTF8(any(letter.timestamp_raw)) AS timestamp_raw,
     toValidUTF8(any(letter.side)) AS side,
     toValidUTF8(any(letter.sequence)) AS sequence,
+    toValidUTF8(toString(any(letter.kind))) AS kind,
+    toValidUTF8(any(letter.matches)) AS matches,
+    toString(argMax(letter.reason, letter.rejected_at)) AS reason,
     max(letter.rejected_at) AS rejected_at,
     toBool(max(resolution.landed != '')) AS is_resolved,
     toBool(max(resolution.is_confirmed = 1)) AS is_confirmed

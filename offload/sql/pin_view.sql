@@ -1,8 +1,9 @@
 -- A cold table as a pin has it: exactly the files of its snapshot.
+{% import '_files.sql' as files %}
 CREATE OR REPLACE VIEW {{ database }}.{{ table }}
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 {% for arguments in sources %}
 {{ 'UNION ALL' if not loop.first }}
-SELECT * FROM {{ function }}({{ arguments }})
+{{ files.rows(function, arguments, meant) }}
 {% endfor %}

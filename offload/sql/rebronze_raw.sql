@@ -1,5 +1,5 @@
 SELECT
-    exchange, symbol, trade_id, price, quantity, timestamp_raw, side, sequence, raw_json,
+    exchange, symbol, trade_id, price, quantity, timestamp_raw, side, sequence, kind, matches, raw_json,
     raw_topic AS _topic,
     toUInt32(raw_partition) AS _partition,
     toUInt64(raw_offset) AS _offset,

@@ -16,6 +16,8 @@ SELECT
     toValidUTF8(t.quantity_text) AS quantity_text,
     toValidUTF8(t.timestamp_raw) AS timestamp_raw,
     toValidUTF8(t.sequence) AS sequence,
+    toValidUTF8(toString(t.kind)) AS kind,
+    toValidUTF8(t.matches) AS matches,
     toString(t.defect) AS defect,
     toString(t.raw_topic) AS raw_topic,
     toInt64(t.raw_partition) AS raw_partition,

@@ -15,6 +15,8 @@ SELECT
     toValidUTF8(t.timestamp_raw) AS timestamp_raw,
     toValidUTF8(t.side) AS side,
     toValidUTF8(t.sequence) AS sequence,
+    toValidUTF8(toString(t.kind)) AS kind,
+    toValidUTF8(t.matches) AS matches,
     toDateTime64(t.timestamp, 6, 'UTC') AS timestamp,
     toValidUTF8(toString(t.defect)) AS defect,
     toValidUTF8(toString(t.raw_topic)) AS raw_topic,

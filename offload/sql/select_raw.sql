@@ -9,6 +9,8 @@ SELECT
     toValidUTF8(t.timestamp_raw) AS timestamp_raw,
     toValidUTF8(t.side) AS side,
     toValidUTF8(t.sequence) AS sequence,
+    toValidUTF8(toString(t.kind)) AS kind,
+    toValidUTF8(t.matches) AS matches,
     t.raw_json AS raw_json,
     toString(t._topic) AS raw_topic,
     toInt64(t._partition) AS raw_partition,

@@ -12,6 +12,8 @@ SELECT
     toString(t.side) AS side,
     toDateTime64(t.validated_at, 6, 'UTC') AS validated_at,
     CAST(t.sequence AS Decimal(20, 0)) AS sequence,
+    toString(t.trade_kind) AS trade_kind,
+    toInt64(t.match_count) AS match_count,
     toString(t.exchange_symbol) AS exchange_symbol,
     toString(t.raw_topic) AS raw_topic,
     toInt64(t.raw_partition) AS raw_partition,

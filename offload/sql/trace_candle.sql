@@ -1,4 +1,5 @@
 -- A candle as the view shows it, and as its Silver rows make it (rows: 1 or 0, and 1).
+{% import '_counting.sql' as counting %}
 SELECT 'view' AS source, toString(open) AS open, toString(high) AS high, toString(low) AS low,
        toString(close) AS close, toString(volume) AS volume, toString(quote_volume) AS quote_volume,
        toUInt64(trade_count) AS trade_count
@@ -9,9 +10,9 @@ SELECT 'silver' AS source, toString(argMin(price, (timestamp, sequence, trade_id
        toString(max(price)) AS high, toString(min(price)) AS low,
        toString(argMax(price, (timestamp, sequence, trade_id))) AS close,
        toString(sum(toDecimal256(quantity, 18))) AS volume,
-       toString(sum(toDecimal256(quote_volume, 20))) AS quote_volume, count() AS trade_count
-FROM silver_trades
-WHERE exchange = {exchange:String} AND symbol = {symbol:String}
+       toString(sum(toDecimal256(quote_volume, 20))) AS quote_volume, {{ counting.trades('silver') }} AS trade_count
+FROM silver_trades AS silver
+WHERE {{ counting.is_counted('silver') }} AND exchange = {exchange:String} AND symbol = {symbol:String}
   AND timestamp >= fromUnixTimestamp64Micro({start_s:Int64} * 1000000, 'UTC')
   AND timestamp < fromUnixTimestamp64Micro(({start_s:Int64} + {seconds:Int64}) * 1000000, 'UTC')
 HAVING trade_count > 0

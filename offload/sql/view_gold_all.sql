@@ -3,6 +3,7 @@
 -- have the late trades only, so it is made of all its Silver trades. Which candles are late is a scalar, too.
 {% import '_left.sql' as left %}
 {% import '_candles.sql' as candles %}
+{% import '_counting.sql' as counting %}
 CREATE OR REPLACE VIEW {{ view }}
 (
 {{ candles.columns(exact=exact, hot=false) }}
@@ -76,9 +77,10 @@ FROM
         argMax(trades.price, (trades.timestamp, trades.sequence, trades.trade_id)) AS close,
         sum(toDecimal256(trades.quantity, 18)) AS volume,
         sum(toDecimal256(trades.quote_volume, 20)) AS quote_volume,
-        count() AS trade_count
+        {{ counting.trades('trades') }} AS trade_count
     FROM silver_trades_all AS trades
-    WHERE timestamp >= fromUnixTimestamp64Micro(late_from * 1000000, 'UTC')
+    WHERE {{ counting.is_counted('trades') }}
+      AND timestamp >= fromUnixTimestamp64Micro(late_from * 1000000, 'UTC')
       AND timestamp < fromUnixTimestamp64Micro(late_to * 1000000, 'UTC')
       AND (toString(exchange), toString(symbol), intDiv(toUnixTimestamp64Micro(timestamp), {{ seconds }}000000) * {{ seconds }}) IN
           (SELECT candle.1, candle.2, candle.3 FROM (SELECT arrayJoin(late) AS candle))

@@ -3,6 +3,15 @@
 Wire format: developers.binance.com, "WebSocket Streams / Trade Streams"; `T` is the trade time in ms, or in
 µs where the connection asked for `timeUnit=MICROSECOND`, `m` true says that the buyer is the maker.
 USD-M serves `@trade` from the `/public` tier since 2026-04.
+
+Kinds of trade (sources looked up 2026-11-28). The futures' `@trade` says in `X` how a trade came about: MARKET,
+INSURANCE_FUND, ADL (github.com/QuantConnect/Lean.Brokerages.Binance/issues/28), and NA with price and quantity 0 where
+an id has no trade, tens of thousands a day. What REST and the dumps list are trades "filled in the order book",
+without those of the insurance fund and of ADL (developers.binance.com, USDⓈ-M Futures, "Recent Trades List", "Old
+Trades Lookup", "Compressed/Aggregate Trades List"; the dumps come from the latter two's endpoints, see
+github.com/binance/binance-public-data), so nothing in them tells kinds apart but `isRPITrade` of USD-M's REST, since
+2025-11-18. The stream does not mark RPI trades. Spot's block trades have a stream and ids of their own
+(`<symbol>@blockTrade`, spot docs "Block Trade Streams"): here they are control messages, as reference prices are.
 """
 
 from __future__ import annotations
@@ -18,6 +27,7 @@ from producers.exchanges.model import (
     ACK,
     ENDING,
     ERROR,
+    PLACEHOLDER,
     UNRECOGNISED,
     Answer,
     Control,
@@ -26,13 +36,18 @@ from producers.exchanges.model import (
     Rate,
     Trade,
     Trades,
+    is_placeholder,
     refusal,
     total,
 )
 from producers.exchanges.rest import Pages, Rest, Span
-from producers.exchanges.tokens import ABSENT, counter, elements, fields, text, token
+from producers.exchanges.tokens import ABSENT, counter, elements, fields, flagged, text, token
+from schemas.kinds import TradeKind
 
 _SIDE_OF_BUYER_IS_MAKER = {"true": "SELL", "false": "BUY"}
+_KINDS = {"": "", "MARKET": "", "INSURANCE_FUND": TradeKind.INSURANCE_FUND.value, "ADL": TradeKind.ADL.value}
+#: Of an id without a trade.
+NONE = "X=NA"
 _TRADES_A_PAGE = 500  # of COIN-M and USD-M; spot gives 1,000
 _COMBINED = b'{"stream":'
 _BOOK_TICKER_KEYS = frozenset(("u", "s", "b", "B", "a", "A"))
@@ -47,6 +62,7 @@ _OTHER_EVENTS = frozenset(
         "aggTrade",
         "assetIndexUpdate",
         "avgPrice",
+        "blockTrade",
         "bookTicker",
         "compositeIndex",
         "continuous_kline",
@@ -58,6 +74,7 @@ _OTHER_EVENTS = frozenset(
         "kline",
         "markPriceUpdate",
         "markPrice_kline",
+        "referencePrice",
         "tradingSession",
     )
 )
@@ -71,6 +88,7 @@ class _Event(msgspec.Struct, gc=False):
     q: Raw = ABSENT
     T: Raw = ABSENT
     m: Raw = ABSENT
+    X: Raw = ABSENT
 
 
 class _Frame(_Event, gc=False):
@@ -90,6 +108,7 @@ class _Trade(msgspec.Struct, gc=False):
     q: str
     T: Raw
     m: bool
+    X: str = ""
 
 
 class _TradeFrame(msgspec.Struct, gc=False):
@@ -112,7 +131,8 @@ def parse(frame: bytes) -> Parsed:
         else:
             if trade.e == "trade":
                 side = "SELL" if trade.m else "BUY"
-                return Trades([Trade(trade.s, text(trade.t), trade.p, trade.q, text(trade.T), side, "", payload)])
+                moment, kind = text(trade.T), kind_of(trade.X)
+                return _of(Trade(trade.s, text(trade.t), trade.p, trade.q, moment, side, "", payload, kind))
     try:
         message = _frame.decode(frame)
     except msgspec.ValidationError:
@@ -121,25 +141,37 @@ def parse(frame: bytes) -> Parsed:
     kind = text(event.e)
     if kind == "trade" or (not kind and message.data and text(message.stream).endswith("@trade")):
         maker = token(event.m)
-        return Trades(
-            [
-                Trade(
-                    text(event.s),
-                    text(event.t),
-                    text(event.p),
-                    text(event.q),
-                    text(event.T),
-                    _SIDE_OF_BUYER_IS_MAKER.get(maker) or text(event.m),
-                    "",
-                    payload,
-                )
-            ]
+        return _of(
+            Trade(
+                text(event.s),
+                text(event.t),
+                text(event.p),
+                text(event.q),
+                text(event.T),
+                _SIDE_OF_BUYER_IS_MAKER.get(maker) or text(event.m),
+                "",
+                payload,
+                kind_of(text(event.X)),
+            )
         )
     if kind == "serverShutdown":
         return Control(ENDING)
     if kind in _OTHER_EVENTS:
         return Control(kind)
     return _other(frame)
+
+
+def kind_of(way: str) -> str:
+    """The kind of a trade by its `X`."""
+    known = _KINDS.get(way)
+    return f"X={way}" if known is None else known
+
+
+def _of(trade: Trade) -> Parsed:
+    """A trade, or an id that has none: only where price and quantity are 0 as well."""
+    if trade.kind == NONE and is_placeholder(trade.price, trade.quantity):
+        return Control(PLACEHOLDER, placeholders=(trade,))
+    return Trades([trade])
 
 
 def _other(frame: bytes) -> Parsed:
@@ -189,6 +221,7 @@ class _RestTrade(msgspec.Struct, gc=False):
     qty: Raw = ABSENT
     time: Raw = ABSENT
     isBuyerMaker: Raw = ABSENT  # noqa: N815  # Binance's spelling
+    isRPITrade: Raw = ABSENT  # noqa: N815
 
 
 _rest_trade = Decoder(_RestTrade)
@@ -200,9 +233,11 @@ def _rest_parse(symbol: str, answer: bytes) -> list[Trade]:
         trade = _rest_trade.decode(raw)
         maker = token(trade.isBuyerMaker)
         side = _SIDE_OF_BUYER_IS_MAKER.get(maker, maker)
-        found.append(
-            Trade(symbol, text(trade.id), text(trade.price), text(trade.qty), text(trade.time), side, "", token(raw))
-        )
+        price, quantity = text(trade.price), text(trade.qty)
+        kind = flagged(("isRPITrade", trade.isRPITrade, TradeKind.RPI))
+        if is_placeholder(price, quantity):
+            kind = PLACEHOLDER
+        found.append(Trade(symbol, text(trade.id), price, quantity, text(trade.time), side, "", token(raw), kind))
     return found
 
 

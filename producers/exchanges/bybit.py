@@ -4,6 +4,11 @@ Wire format: bybit-exchange.github.io/docs/v5/websocket/public/trade. `S` is the
 ordered by (`T`, `seq`, place in the message): `seq` is shared by the trades of one match and linear ids are
 UUIDs. The envelope's `sequence` is therefore seq * 10,000 + the place among the trades of that `seq` (a message
 holds at most 1,024), which REST's list gives as well: there a match that the page's end cut in two is left out.
+
+Kinds of trade (sources looked up 2026-11-28): `BT` says that it is a block trade, `RPI` that the maker's order was a
+retail price improvement (the page above, and v5/market/recent-trade: `isBlockTrade`, `isRPITrade`). The page on klines
+(v5/market/kline) does not say which of them count. A block trade is negotiated beside the order book, so candles leave
+it out; an RPI order is matched in the book, so they count it.
 """
 
 from __future__ import annotations
@@ -32,7 +37,8 @@ from producers.exchanges.model import (
     unreadable_element,
 )
 from producers.exchanges.rest import Pages, Rest, RestError, Span
-from producers.exchanges.tokens import ABSENT, counter, elements, fields, text, token
+from producers.exchanges.tokens import ABSENT, counter, elements, fields, flagged, text, token
+from schemas.kinds import TradeKind
 
 PLACES = 10_000
 _SIDES = {"Buy": "BUY", "Sell": "SELL"}
@@ -72,6 +78,8 @@ class _Element(msgspec.Struct, gc=False):
     T: Raw = ABSENT
     S: Raw = ABSENT
     seq: Raw = ABSENT
+    BT: Raw = ABSENT
+    RPI: Raw = ABSENT
 
 
 _frame = Decoder(_Frame)
@@ -127,6 +135,7 @@ def _trade(raw: Raw) -> Trade:
         _SIDES.get(side, side),
         text(element.seq),
         payload,
+        flagged(("BT", element.BT, TradeKind.BLOCK), ("RPI", element.RPI, TradeKind.RPI)),
     )
 
 
@@ -148,7 +157,11 @@ def _rest_trade(raw: Raw) -> Trade:
     symbol, number, price, quantity, moment, side, seq = (
         text(row.get(name, ABSENT)) for name in ("symbol", "execId", "price", "size", "time", "side", "seq")
     )
-    return Trade(symbol, number, price, quantity, moment, _SIDES.get(side, side), seq, token(raw))
+    kind = flagged(
+        ("isBlockTrade", row.get("isBlockTrade", ABSENT), TradeKind.BLOCK),
+        ("isRPITrade", row.get("isRPITrade", ABSENT), TradeKind.RPI),
+    )
+    return Trade(symbol, number, price, quantity, moment, _SIDES.get(side, side), seq, token(raw), kind)
 
 
 def _rest(category: str, page: int) -> Rest:

@@ -1,7 +1,8 @@
 """Kraken spot, WebSocket API v2: channel `trade`, several trades a message, numbers as JSON numbers.
 
 Wire format: docs.kraken.com, "WebSocket v2 / Trades". On every subscription with `snapshot` the last 50
-trades come again. `side` is the taker's.
+trades come again. `side` is the taker's. Every message is one match of the order book (looked up 2026-11-28):
+`ord_type` is the taker's order, limit or market, and no kind of trade.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from schemas.kinds import MOST_MATCHES
+
 if TYPE_CHECKING:
     from producers.exchanges.rest import Rest
 
@@ -20,13 +22,17 @@ HEARTBEAT = "heartbeat"
 PONG = "pong"
 STATUS = "status"
 NO_TRADES = "no_trades"
+#: Of a control message, and of a record of REST: a trade id that the exchange gave to no trade. It is not published.
+PLACEHOLDER = "placeholder"
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False):
     """One trade in the exchange's own text, digit for digit; "" where the exchange sent nothing.
 
     `side` is the taker's, `BUY` or `SELL`, or the exchange's text where it is neither. `sequence` is the
-    exchange's order key beside the trade id. `payload` is the message, or its element, verbatim.
+    exchange's order key beside the trade id. `payload` is the message, or its element, verbatim. `kind` is one of
+    `schemas.kinds` ("": an ordinary market trade) or, of a kind that is none of them, the exchange's member and its
+    text (`X=NEW`); `matches` is how many matches the trade sums up under the last one's id ("": one).
     """
 
     symbol: str
@@ -37,6 +43,24 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
     side: str
     sequence: str
     payload: str
+    kind: str = ""
+    matches: str = ""
+
+
+def matches_of(trade: Trade) -> int:
+    """How many matches a trade sums up; one where it says nothing that can be (`schemas.kinds.MOST_MATCHES`)."""
+    text = trade.matches
+    count = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1
+    return count if count <= MOST_MATCHES else 1
+
+
+def is_placeholder(price: str, quantity: str) -> bool:
+    """Whether both are plain zeros: an id without a trade, where a price of zero alone is a trade gone wrong."""
+    return _is_zero(price) and _is_zero(quantity)
+
+
+def _is_zero(amount: str) -> bool:
+    return "0" in amount and not amount.strip("0.") and amount.count(".") <= 1
 
 
 class Trades(msgspec.Struct, frozen=True, gc=False):
@@ -63,10 +87,12 @@ class Control(msgspec.Struct, frozen=True, gc=False):
     """A known message that carries no trade: counted by `kind`, then dropped.
 
     `answer`: an ACK or an ERROR that says how a subscription stands; None: it is about none.
+    `placeholders`: records of ids without a trade, so that nobody takes them for lost trades.
     """
 
     kind: str
     answer: Answer | None = None
+    placeholders: tuple[Trade, ...] = ()
 
 
 class Unrecognised(msgspec.Struct, frozen=True, gc=False):
@@ -140,7 +166,7 @@ class Exchange:
     #: A subscribe message is answered symbol by symbol; else one unknown symbol refuses the whole message.
     answers_each_symbol: bool = False
     #: Trade ids are numbers without holes, a symbol each; how many of them one trade stands for.
-    ids_of: Callable[[Trade], int] | None = lambda _trade: 1
+    ids_of: Callable[[Trade], int] | None = matches_of
     rest: Rest | None = None
     #: REST requests that the exchange allows where `rest` does not say it.
     requests: Rate = Rate(1, 1.0)

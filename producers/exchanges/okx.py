@@ -1,7 +1,14 @@
-"""OKX v5 public feed: channel `trades`, a list of trades a message, ids per instrument.
+"""OKX v5 public feed: channel `trades-all`, every match by itself, ids per instrument.
 
-Wire format: okx.com/docs-v5, "WebSocket / Trades channel" (and `trades-all`, of the same layout). `side` is
-the taker's, `sz` counts contracts on swaps and futures, `ts` is the trade time in ms, as a string.
+Wire format: okx.com/docs-v5, "WS / All trades channel" (on the business endpoint, without a login) and "WS / Trades
+channel". `side` is the taker's, `sz` counts contracts on swaps and futures, `ts` is the trade time in ms, as a string.
+
+Matches (sources looked up 2026-11-28): `trades` sends one message a taker order, filled price and source, with the
+last id and the number of matches in `count`; of `tradeId` 123 and `count` 3 it stands for 121, 122 and 123 (the same
+page). `trades-all` and REST list them singly, so that is what is subscribed to; both are read.
+
+Kinds of trade: `source` 0 is an ordinary order, 1 an ELP order (changelog of 2025-11-26; renamed RPI on 2026-07-28),
+which is matched in the order book. Block trades have a channel of their own, `public-block-trades`: a control message.
 """
 
 from __future__ import annotations
@@ -32,7 +39,10 @@ from producers.exchanges.model import (
 )
 from producers.exchanges.rest import Pages, Rest, RestError, Span
 from producers.exchanges.tokens import ABSENT, counter, elements, fields, members, text, token
+from schemas.kinds import TradeKind
 
+# The order book's; the last is that of the trades before 2025-11-26.
+_KINDS = {"0": "", "1": TradeKind.RPI.value, "": ""}
 _SIDES = {"buy": "BUY", "sell": "SELL"}
 _TRADE_CHANNELS = frozenset(("trades", "trades-all"))
 _OTHER_CHANNELS = frozenset(
@@ -89,6 +99,8 @@ class _Element(msgspec.Struct, gc=False):
     sz: Raw = ABSENT
     ts: Raw = ABSENT
     side: Raw = ABSENT
+    count: Raw = ABSENT
+    source: Raw = ABSENT
 
 
 _frame = Decoder(_Frame)
@@ -126,13 +138,19 @@ def _said(message: _Frame, event: str) -> Parsed:
     return Control(_EVENTS[event]) if event in _EVENTS else UNRECOGNISED
 
 
+def kind_of(source: str) -> str:
+    """The kind of a trade by its `source`."""
+    known = _KINDS.get(source)
+    return f"source={source}" if known is None else known
+
+
 def _trade(raw: Raw) -> Trade:
     payload = token(raw)
     try:
         element = _element.decode(raw)
     except msgspec.ValidationError:
         return unreadable_element(payload)
-    side = text(element.side)
+    side, count, source = text(element.side), text(element.count), text(element.source)
     return Trade(
         text(element.instId),
         text(element.tradeId),
@@ -142,26 +160,15 @@ def _trade(raw: Raw) -> Trade:
         _SIDES.get(side, side),
         "",
         payload,
+        kind_of(source),
+        "" if count == "1" else count,
     )
 
 
 def subscribe(symbols: Sequence[str], number: int) -> str:
     """The subscribe message of the instruments' trades."""
-    channels = [{"channel": "trades", "instId": symbol} for symbol in symbols]
+    channels = [{"channel": "trades-all", "instId": symbol} for symbol in symbols]
     return msgspec.json.encode({"id": str(number), "op": "subscribe", "args": channels}).decode()
-
-
-def _ids_of(trade: Trade) -> int:
-    """`count` matches of one taker order at one price are one trade with the last one's id."""
-    count = text(_counted.decode(trade.payload).count)
-    return int(count) if count.isascii() and count.isdigit() else 1
-
-
-class _Counted(msgspec.Struct, gc=False):
-    count: Raw = ABSENT
-
-
-_counted = Decoder(_Counted)
 
 
 def _rest_newest(symbol: str) -> str:
@@ -183,14 +190,13 @@ EXCHANGES = (
     # 3 connections a second an IP; 480 requests an hour a connection, hence the interval between two.
     Exchange(
         "okx",
-        "wss://ws.okx.com:8443/ws/v5/public",
+        "wss://ws.okx.com:8443/ws/v5/business",
         parse,
         subscribe,
         ping="ping",
         send_interval_s=0.35,
         connects=Rate(3, 1.0),
         answers_each_symbol=True,
-        ids_of=_ids_of,
         # 20 calls in 2 seconds an IP.
         rest=Rest(
             "https://www.okx.com",

@@ -35,6 +35,20 @@ def text(raw: Raw) -> str:
     return "" if value == "null" else value
 
 
+def flagged(*flags: tuple[str, Raw, str]) -> str:
+    """The kind of a trade by its flags (name, value, the kind where it is `true`), the first that is set.
+
+    "" where none is. A value that is no flag gives the name and the value: no kind, so that somebody looks at it.
+    """
+    for name, value, kind in flags:
+        said = token(value)
+        if said == "true":
+            return str(kind)
+        if said not in {"", "false", "null"}:
+            return f"{name}={said}"
+    return ""
+
+
 def elements(raw: Raw) -> list[Raw]:
     """The elements of a JSON array, each as its verbatim slice of the frame.
 

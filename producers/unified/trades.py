@@ -15,6 +15,7 @@ from producers.exchanges.model import Trade
 from producers.exchanges.rest import RestError
 from producers.guard import Guard
 from producers.rest import BACK_OFF_S, TRIES, retry_after_s
+from producers.unified.families import SUMMING, singly
 
 #: What a class of ccxt makes of an answer whose shape it does not know.
 UNFORESEEN = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
@@ -77,7 +78,8 @@ class RestTrades:
         async with self._turn:
             rows = await self._fetch(symbol, None)
             trades: list[Trade] = self._venue.answered(rows)[1]
-            if since_us is not None and rows and rows[0]["timestamp"] > since_us // 1_000:
+            older = since_us is not None and rows and rows[0]["timestamp"] > since_us // 1_000
+            if since_us is not None and older and not await self._newest_only(symbol):
                 trades = await self._before(symbol, since_us // 1_000, rows[0]["timestamp"]) + trades
         known = self._streamed.get(symbol)
         if known and not any(known.get(trade.trade_id) == (trade.timestamp, trade.price) for trade in trades):
@@ -100,6 +102,13 @@ class RestTrades:
         _log.warning("REST does not reach back without a hole", exchange=self._code, symbol=symbol, got=len(found))
         return []
 
+    async def _newest_only(self, symbol: str) -> dict[str, str]:
+        """How to ask for single matches where `fetchTrades` would sum them up: of the newest trades only."""
+        if self._venue.family not in SUMMING:
+            return {}
+        await self._venue.load_markets()
+        return singly(self._venue.market(symbol))
+
     async def _fetch(self, symbol: str, since_ms: int | None) -> Rows:
         for attempt in range(TRIES):
             try:
@@ -116,7 +125,8 @@ class RestTrades:
         self._venue.last_response_headers = {}
         try:
             async with self._guard.requesting():
-                rows: Rows = await self._venue.fetch_trades(symbol, since_ms)
+                single = await self._newest_only(symbol)
+                rows: Rows = await self._venue.fetch_trades(symbol, since_ms, params=single)
         except NetworkError as error:
             metrics.REST_REQUESTS.labels(self._code, type(error).__name__).inc()
             said = {name.lower(): text for name, text in (self._venue.last_response_headers or {}).items()}

@@ -23,6 +23,7 @@ from producers.exchanges.model import ERROR, UNRECOGNISED, Control, Parsed, Trad
 from producers.guard import Guard
 from producers.subscriptions import named_in
 from producers.unified import verbatim
+from producers.unified.families import family_of, told
 
 OTHER = "other"
 _SIDES = {"buy": "BUY", "sell": "SELL"}
@@ -153,6 +154,7 @@ class VenueMixin:
     def prepare(self, guard: Guard, open_s: float) -> None:
         """After `__init__`, which is ccxt's."""
         self.guard, self.open_s = guard, open_s
+        self.family = family_of(self)
         self.frames: deque[Frame] = deque()
         self._ahead_bytes = 0
         self.arrived = asyncio.Event()
@@ -205,8 +207,8 @@ class VenueMixin:
         for message, body in reversed(self._answers):
             found = verbatim.slices(body, message, wanted)
             if found:
-                return body.encode(), [_trade(one, found.get(id(one["info"]))) for one in trades]
-        return b"", [_trade(one, None) for one in trades]
+                return body.encode(), [self._trade(one, found.get(id(one["info"]))) for one in trades]
+        return b"", [self._trade(one, None) for one in trades]
 
     async def room(self) -> None:
         """Until the frames read ahead are few, and small."""
@@ -227,7 +229,7 @@ class VenueMixin:
     def _take(self, trade: dict[str, Any]) -> None:
         if self._taken is None:
             # A class that looks something up before it parses has left the frame behind.
-            own = _trade(trade, None)
+            own = self._trade(trade, None)
             self.put(own.payload.encode(), Trades([own]))
         else:
             self._taken.append(trade)
@@ -235,7 +237,7 @@ class VenueMixin:
     def _parsed(self, text: str, message: object) -> Trades:
         taken = self._taken or []
         found = verbatim.slices(text, message, [trade["info"] for trade in taken])
-        return Trades([_trade(trade, found.get(id(trade["info"]), text)) for trade in taken])
+        return Trades([self._trade(trade, found.get(id(trade["info"]), text)) for trade in taken])
 
     def put(self, frame: bytes, parsed: Parsed) -> None:
         """Another frame for `next_frame`."""
@@ -248,26 +250,30 @@ class VenueMixin:
         self.frames.append(None)
         self.arrived.set()
 
+    def _trade(self, trade: Mapping[str, Any], payload: str | None) -> Trade:
+        """ccxt's trade as ours; `payload` None: what ccxt kept of it, printed again."""
+        side = trade.get("side") or ""
+        number, price, quantity, moment = (
+            "" if value is None else str(value)
+            for value in (trade.get(name) for name in ("id", "price", "amount", "timestamp"))
+        )
+        info = trade.get("info")
+        return Trade(
+            str(trade.get("symbol") or ""),
+            number,
+            price,
+            quantity,
+            moment,
+            _SIDES.get(side, side),
+            "",
+            json.dumps(info, separators=(",", ":"), default=str) if payload is None else payload,
+            *told(self.family, info, price, quantity),
+        )
+
     def _decode_answer(self, body: str) -> object:
         message = verbatim.decode(body)
         self._answers.append((message, body))
         return message
-
-
-def _trade(trade: Mapping[str, Any], payload: str | None) -> Trade:
-    """ccxt's trade as ours; `payload` None: what ccxt kept of it, printed again."""
-    side = trade.get("side") or ""
-    number, price, quantity, moment = (trade.get(name) for name in ("id", "price", "amount", "timestamp"))
-    return Trade(
-        str(trade.get("symbol") or ""),
-        "" if number is None else str(number),
-        "" if price is None else str(price),
-        "" if quantity is None else str(quantity),
-        "" if moment is None else str(moment),
-        _SIDES.get(side, side),
-        "",
-        json.dumps(trade.get("info"), separators=(",", ":"), default=str) if payload is None else payload,
-    )
 
 
 def class_of(name: str) -> Any:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import polars as pl
 import pyarrow as pa
 
+from schemas.kinds import MOST_MATCHES, TradeKind
 from schemas.reasons import MEANINGS, Reason
 from schemas.records import SILVER
 from silver_processor.core.amounts import classify, product
@@ -17,6 +18,8 @@ from silver_processor.core.rules import Rules
 EARLIEST = datetime(2009, 1, 3, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 VALUE_CHARACTERS = 256
+# Which raw message a row is.
+PLACE = ("raw_topic", "raw_partition", "raw_offset", "published_at")
 
 REJECT_COLUMNS = (
     "reason",
@@ -32,6 +35,8 @@ REJECT_COLUMNS = (
     "timestamp_raw",
     "side",
     "sequence",
+    "kind",
+    "matches",
     "timestamp",
     "defect",
     "raw_topic",
@@ -48,6 +53,7 @@ VALID = pa.schema([field for field in SILVER if field.name not in _STAMPED])
 _UNTRUSTED = [Reason.MALFORMED_ENVELOPE, Reason.MESSAGE_TOO_LARGE]
 _BRONZE_DEFECTS = [reason for reason, meaning in MEANINGS.items() if meaning.layer == "bronze"]
 _DIGITS = r"^0*[0-9]{1,20}$"
+_KINDS = [kind.value for kind in TradeKind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,8 @@ def refine(bronze: pa.Table, rules: Rules) -> Refined:
         *classify(rows, "quantity").get_columns(),
         pl.col("side").str.to_lowercase().replace_strict({"buy": "BUY", "sell": "SELL"}, default=None).alias("taker"),
         *_order_key(),
+        *_matches(),
+        pl.when(pl.col("kind") == "").then(pl.lit(TradeKind.MARKET.value)).otherwise("kind").alias("trade_kind"),
     )
     volume = product(rows["price"].to_arrow(), rows["quantity"].to_arrow())
     rows = rows.with_columns(pl.Series("quote_volume", volume)).with_columns(_reason(rules).alias("reason"))
@@ -92,11 +100,50 @@ def refine(bronze: pa.Table, rules: Rules) -> Refined:
     return Refined(_valid(rows.filter(~rejected), bronze, rules), _rejects(rows.filter(rejected)))
 
 
+def refuse(bronze: pl.DataFrame, refused: pl.DataFrame) -> pl.DataFrame:
+    """The rejects (`REJECT_COLUMNS`) of rows that only Silver as a whole speaks against.
+
+    `bronze` has the columns of `schemas.records.BRONZE`, `refused` the coordinates of raw messages (`PLACE`), `reason`,
+    `field`, `value` and `limit`. A message that came twice is one reject.
+    """
+    place = pl.Schema({name: bronze.schema[name] for name in PLACE})
+    told = refused.select(*PLACE, "reason", "field", "value", "limit").unique(PLACE, keep="first")
+    met = bronze.unique(PLACE, keep="first", maintain_order=True).join(
+        told.cast(place), on=PLACE, how="inner", maintain_order="left"
+    )
+    rules = {code.value: meaning.rule for code, meaning in MEANINGS.items()}
+    return met.with_columns(
+        pl.col("reason").replace_strict(rules, return_dtype=pl.String).alias("rule"),
+        pl.col("value").str.slice(0, VALUE_CHARACTERS),
+        pl.col("limit").str.slice(0, VALUE_CHARACTERS),
+    ).select(REJECT_COLUMNS)
+
+
+def partly_known(rows: pl.DataFrame, known: list[str]) -> pl.DataFrame:
+    """What `refuse` is told of trades (columns `PLACE`, `match_count`) of whose matches Silver has those `known`."""
+    return rows.select(
+        *PLACE,
+        pl.lit(Reason.MATCHES_PARTLY_KNOWN.value).alias("reason"),
+        pl.lit(MEANINGS[Reason.MATCHES_PARTLY_KNOWN].field).alias("field"),
+        pl.col("match_count").cast(pl.String).alias("value"),
+        pl.Series("limit", known, dtype=pl.String),
+    )
+
+
 def _order_key() -> tuple[pl.Expr, pl.Expr]:
     """Silver's `sequence`: the exchange's, else the trade id where it is a number below 2^64, else 0."""
     sent, own = pl.col("sequence"), pl.col("trade_id")
     key = pl.when(sent == "").then(_uint64(own).fill_null(0)).otherwise(_uint64(sent))
     return key.alias("order_key"), key.is_null().alias("sequence_fault")
+
+
+def _matches() -> tuple[pl.Expr, pl.Expr]:
+    """How many matches the row sums up, one where nothing is said; a numeric id has so many ids up to it."""
+    sent, last = pl.col("matches"), _uint64(pl.col("trade_id"))
+    count = pl.when(sent == "").then(pl.lit(1, pl.UInt64)).otherwise(_uint64(sent)).cast(pl.UInt32, strict=False)
+    is_number = count.is_between(1, MOST_MATCHES).fill_null(value=False)
+    is_too_low = (count.cast(pl.UInt64) > last + 1).fill_null(value=False) & (last < MOST_MATCHES)
+    return count.alias("match_count"), (~is_number | is_too_low.fill_null(value=False)).alias("matches_fault")
 
 
 def _uint64(text: pl.Expr) -> pl.Expr:
@@ -135,6 +182,10 @@ def _reason(rules: Rules) -> pl.Expr:
         .then(pl.lit(Reason.TIMESTAMP_OUT_OF_RANGE.value))
         .when(pl.col("sequence_fault"))
         .then(pl.lit(Reason.SEQUENCE_INVALID.value))
+        .when(~pl.col("trade_kind").is_in(_KINDS))
+        .then(pl.lit(Reason.KIND_UNKNOWN.value))
+        .when(pl.col("matches_fault"))
+        .then(pl.lit(Reason.MATCHES_INVALID.value))
     )
     return chain.otherwise(pl.lit(None, dtype=pl.String))
 
@@ -151,6 +202,8 @@ def _valid(rows: pl.DataFrame, bronze: pa.Table, rules: Rules) -> pa.Table:
         "timestamp",
         pl.col("taker").alias("side"),
         pl.col("order_key").alias("sequence"),
+        "trade_kind",
+        "match_count",
         pl.col("symbol").alias("exchange_symbol"),
         "raw_topic",
         "raw_partition",
@@ -192,6 +245,10 @@ def _rejects(rows: pl.DataFrame) -> pa.Table:
         .then(pl.col("timestamp_raw"))
         .when(field == "sequence")
         .then(pl.col("sequence"))
+        .when(field == "kind")
+        .then(pl.col("kind"))
+        .when(field == "matches")
+        .then(pl.col("matches"))
         .otherwise(pl.lit(""))
         .str.slice(0, VALUE_CHARACTERS)
     )

@@ -14,6 +14,7 @@ from typing import Any, Self
 from deploy.embedded.clickhouse.engine import Engine
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.kafka import KafkaTables
+from deploy.embedded.clickhouse.statements import parse
 
 
 def _serve(pipe: Connection, folder: Path, options: Mapping[str, Any]) -> None:
@@ -30,7 +31,9 @@ def _serve(pipe: Connection, folder: Path, options: Mapping[str, Any]) -> None:
             elif tables.handle(sql, "default", session.execute):
                 pipe.send((True, b""))
             else:
-                pipe.send((True, session.query(sql, form)))
+                answer = session.query(sql, form)
+                tables.after(parse(sql).words)
+                pipe.send((True, answer))
         except EngineError as error:
             pipe.send((False, error.text))
     tables.stop()

@@ -61,7 +61,7 @@ def assert_is(hot: HotTables, settings: Settings, expected: pl.DataFrame) -> Non
     """Silver's values and Gold in both tiers, against polars over the trades."""
     key = ["exchange", "symbol", "trade_id"]
     truth = silver_rows(expected).select(*key, *VALUES).sort(key)
-    cold = read(settings, BY_NAME["silver_trades"]).with_columns(pl.col("sequence").cast(pl.UInt64))
+    cold = read(settings, BY_NAME["silver_trades"]).cast({"sequence": pl.UInt64, "match_count": pl.UInt32})
     assert_frame_equal(cold.select(truth.columns).sort(key), truth)
     assert hot.count("silver_trades") == expected.height
     assert hot.count("(SELECT DISTINCT exchange, symbol, trade_id FROM silver_trades)") == expected.height

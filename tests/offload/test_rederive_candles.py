@@ -40,6 +40,8 @@ def frame(trades: list[tuple[int, int, int, int, int]]) -> pl.DataFrame:
             "price": pl.Series([trade[2] * unit for trade in trades], dtype=price),
             "quantity": pl.Series([trade[3] * unit for trade in trades], dtype=quantity),
             "quote_volume": pl.Series([trade[2] * trade[3] * unit * unit for trade in trades], dtype=quote),
+            "trade_kind": ["block" if trade[2] % 7 == 0 else "rpi" for trade in trades],
+            "match_count": pl.Series([1 + trade[1] % 3 for trade in trades], dtype=pl.Int64),
             "part": [trade[4] for trade in trades],
         }
     )
@@ -48,7 +50,8 @@ def frame(trades: list[tuple[int, int, int, int, int]]) -> pl.DataFrame:
 def by_hand(rows: pl.DataFrame, seconds: int) -> list[tuple[object, ...]]:
     """The candles trade by trade, in plain Python."""
     found: dict[tuple[str, int], list[dict[str, object]]] = {}
-    for row in rows.sort("timestamp", "sequence", "trade_id").iter_rows(named=True):
+    counted = rows.filter(pl.col("trade_kind") != "block")
+    for row in counted.sort("timestamp", "sequence", "trade_id").iter_rows(named=True):
         start = int(row["timestamp"].timestamp()) // seconds * seconds
         found.setdefault((row["symbol"], start), []).append(row)
     return [
@@ -61,7 +64,7 @@ def by_hand(rows: pl.DataFrame, seconds: int) -> list[tuple[object, ...]]:
             group[-1]["price"],
             sum(row["quantity"] for row in group),  # type: ignore[misc]
             sum(row["quote_volume"] for row in group),  # type: ignore[misc]
-            len(group),
+            sum(row["match_count"] for row in group),  # type: ignore[misc]
         )
         for (symbol, start), group in sorted(found.items())
     ]

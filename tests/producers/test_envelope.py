@@ -16,19 +16,20 @@ from schemas.records import RawTrade
 TEXT = r'"(?:[^"\\]|\\.)*"'
 PREFIX = re.compile(
     rf'\{{"exchange":{TEXT},"symbol":{TEXT},"trade_id":{TEXT},"price":{TEXT},"quantity":{TEXT},"timestamp":{TEXT}'
-    rf',"side":{TEXT},"sequence":{TEXT},"received_at":[0-9]+,"payload":{TEXT}(,"payload_encoding":"base64")?\}}',
+    rf',"side":{TEXT},"sequence":{TEXT}(,"kind":{TEXT})?(,"matches":{TEXT})?,"received_at":[0-9]+'
+    rf',"payload":{TEXT}(,"payload_encoding":"base64")?\}}',
     re.DOTALL,
 )
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 
 
-@given(st.builds(Trade, texts, texts, texts, texts, texts, texts, texts, texts), st.integers(0, 2**53))
+@given(st.builds(Trade, *[texts] * 10), st.integers(0, 2**53))
 def test_members_in_order_without_white_space_and_every_text_back_as_it_was(trade: Trade, received_at: int) -> None:
     (envelope,) = envelopes("kraken", b"", Trades([trade]), received_at)
     value = encode(envelope)
     assert PREFIX.fullmatch(value.decode())
     record = RawTrade.model_validate_json(value)
-    names = ("symbol", "trade_id", "price", "quantity", "timestamp", "side", "sequence", "payload")
+    names = ("symbol", "trade_id", "price", "quantity", "timestamp", "side", "sequence", "payload", "kind", "matches")
     assert [getattr(record, name) for name in names] == [getattr(trade, name) for name in names]
     assert (record.exchange, record.received_at, record.payload_encoding) == ("kraken", received_at, "")
     assert decode(value) == envelope
@@ -58,7 +59,7 @@ def test_a_control_message_is_not_published() -> None:
 def test_a_shortened_envelope_fits_whatever_its_characters_cost(character: str, count: int, everywhere: bool) -> None:
     text = character * count
     field = text if everywhere else "1"
-    envelope = Envelope("kraken", field, field, field, field, field, field, field, 1, text)
+    (envelope,) = envelopes("kraken", b"", Trades([Trade(*[field] * 7, text, field, field)]), 1)
     limit = 500_000
     assert len(encode(shortened(envelope, limit))) < limit
     assert text.startswith(shortened(envelope, limit).payload)

@@ -50,8 +50,8 @@ SYMBOLS = {
 
 
 def trade(number: int, symbol: str = "X", count: int | None = None) -> Trade:
-    payload = "{}" if count is None else json.dumps({"count": str(count)})
-    return Trade(symbol, str(number), "1", "1", str(START_US // 1_000 + number), "BUY", "", payload)
+    moment = str(START_US // 1_000 + number)
+    return Trade(symbol, str(number), "1", "1", moment, "BUY", "", "{}", matches="" if count is None else str(count))
 
 
 @given(st.integers(-50, 50), st.integers(0, 60), st.lists(st.integers(-60, 120)))
@@ -88,6 +88,11 @@ def test_a_trade_that_stands_for_several_makes_no_hole() -> None:
     assert (gap.from_id, gap.to_id, gap.found) == ("14", "16", 3)
     detector.observe([trade(16, count=3)])
     assert gap.state == HEALED
+    (gap,) = detector.observe([trade(22)])
+    assert (gap.from_id, gap.to_id) == ("19", "21")
+    detector.observe([trade(22, count=4)])
+    assert gap.state == HEALED, "the last id need not be one of those missing"
+    assert detector.observe([trade(24, count=10**9)])[0].found == 1, "a garbled number makes no hole disappear"
 
 
 def test_symbols_do_not_mix_and_texts_that_are_no_numbers_are_left_alone() -> None:

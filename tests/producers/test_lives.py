@@ -12,9 +12,9 @@ import pytest
 
 from config.settings import Settings
 from producers.earlier import read_earlier
-from producers.envelope import BACKFILL, REST, Envelope
+from producers.envelope import BACKFILL, REST, Envelope, envelopes
 from producers.exchanges import exchange
-from producers.exchanges.model import Trade
+from producers.exchanges.model import Trade, Trades
 from producers.gap_notes import GapNotes
 from producers.gaps import HEALED, OPEN, ConsecutiveIds, Gap, Ids
 from producers.publisher import Publisher
@@ -83,8 +83,9 @@ def test_trades_between_two_lives_are_published(through: str, tmp_path: Path, se
 
 
 def envelope(number: int, symbol: str = "X", received_at: int = 1_000) -> Envelope:
-    return Envelope("binance", symbol, str(number), "1", "1", str(1_700_000_000_000 + number), "BUY", "", received_at,
-                    "{}")  # fmt: skip
+    trade = Trade(symbol, str(number), "1", "1", str(1_700_000_000_000 + number), "BUY", "", "{}")
+    (made,) = envelopes("binance", b"", Trades([trade]), received_at)
+    return made
 
 
 def test_what_was_published_last_is_found_whatever_else_is_in_the_topic(settings: Settings) -> None:

@@ -270,7 +270,7 @@ def test_binance_takes_the_raw_endpoint_and_microseconds() -> None:
         b'{"e":"trade","T":1720000000123456,"s":"BTCUSD_PERP","t":9,"p":"6.10","q":"3","X":"INSURANCE_FUND","m":false}'
     )
     assert of(exchange("binance_coinm").parse(frame)) == [
-        Trade("BTCUSD_PERP", "9", "6.10", "3", "1720000000123456", "BUY", "", frame.decode())
+        Trade("BTCUSD_PERP", "9", "6.10", "3", "1720000000123456", "BUY", "", frame.decode(), "insurance_fund")
     ]
 
 

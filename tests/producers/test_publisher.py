@@ -19,13 +19,15 @@ from config.repeats import Repeats
 from config.settings import Settings
 from producers import metrics
 from producers import publisher as publisher_module
-from producers.envelope import Envelope
+from producers.envelope import Envelope, envelopes
+from producers.exchanges.model import Trade, Trades
 from producers.publisher import Publisher, PublishError
 from tests.producers.exchange import trade
 
 
 def envelope(number: int = 0, *, exchange: str = "binance", symbol: str = "BTCUSDT", payload: str = "{}") -> Envelope:
-    return Envelope(exchange, symbol, str(number), "1.50", "2", "1", "BUY", "", 1, payload)
+    (made,) = envelopes(exchange, b"", Trades([Trade(symbol, str(number), "1.50", "2", "1", "BUY", "", payload)]), 1)
+    return made
 
 
 def dead_port() -> int:

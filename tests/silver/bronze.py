@@ -23,6 +23,8 @@ TRADE: dict[str, Any] = {
     "timestamp_raw": "1723161255342",
     "side": "SELL",
     "sequence": "",
+    "kind": "",
+    "matches": "",
     "defect": "",
     "raw_topic": "market.crypto.trades.binance.raw",
     "raw_partition": 0,

@@ -34,6 +34,8 @@ connection = chdb.connect(":memory:")
 for name, query in queries.items():
     open(name, "wb").write(connection.query(query, "Avro").bytes())
 """
+# Messages from before version 0.2 have neither a kind nor a number of matches.
+LATER = QUERY.replace("'' AS defect", "'block' AS kind, '3' AS matches, '' AS defect")
 VARIANTS = {
     f"{codec}-{kind}": QUERY.format(strange="'SELL'", rows=100, codec=codec, pattern=pattern)
     for codec in ("null", "deflate", "snappy")
@@ -44,6 +46,7 @@ STRANGE = {
     for codec in ("null", "deflate", "snappy")
 }
 EXTRA = {
+    "later": LATER.format(strange="'SELL'", rows=100, codec="deflate", pattern=".*"),
     "empty": QUERY.format(strange="'SELL'", rows=0, codec="null", pattern=".*"),
     "zstd": QUERY.format(strange="'SELL'", rows=10, codec="zstd", pattern=".*"),
     "other": "SELECT 1 AS a",
@@ -56,6 +59,13 @@ def messages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     queries = json.dumps(VARIANTS | STRANGE | EXTRA)
     subprocess.run([sys.executable, "-c", WRITER], input=queries.encode(), cwd=folder, check=True)
     return folder
+
+
+def test_a_message_from_before_a_field_has_its_default(messages: Path) -> None:
+    earlier, later = (decode((messages / name).read_bytes()) for name in ("deflate-strings", "later"))
+    assert set(zip(earlier["kind"].to_pylist(), earlier["matches"].to_pylist(), strict=True)) == {("", "")}
+    assert set(zip(later["kind"].to_pylist(), later["matches"].to_pylist(), strict=True)) == {("block", "3")}
+    assert earlier.drop(["kind", "matches"]).equals(later.drop(["kind", "matches"]))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -38,9 +38,9 @@ def test_memory_is_flat_over_a_stretch_of_trades(markets: int) -> None:
             valid = judge([message], "bronze", rules, datetime.now(UTC)).valid
             for market in seen.unknown(valid):
                 seen.load(market)
-            fresh, again = seen.split(valid)
-            assert (fresh.num_rows, again.num_rows) == (ROWS_A_MESSAGE, 0)
-            seen.add(fresh)
+            split = seen.split(valid)
+            assert (split.fresh.num_rows, split.again.num_rows) == (ROWS_A_MESSAGE, 0)
+            seen.add(split.fresh)
         gc.collect()
         return psutil.Process().memory_info().rss
 

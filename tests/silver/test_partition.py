@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import fastavro
 import numpy as np
-import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -26,6 +26,7 @@ from schemas.wire import avro_schema
 from silver_processor.batch import Judged, Message, read
 from silver_processor.by_market import Market
 from silver_processor.core.rules import Rules
+from silver_processor.core.versions import HELD, IDENTITY, versions_of
 from silver_processor.journal import Position
 from silver_processor.lease import LEASE_S
 from silver_processor.partition import Lanes, Partition
@@ -72,6 +73,7 @@ class Server:
     silver: dict[str, pa.Table] = field(default_factory=dict)
     gold: dict[str, int] = field(default_factory=dict)
     duplicates: list[int] = field(default_factory=list)
+    accepted: dict[tuple[str, str, str], pl.DataFrame] = field(default_factory=dict)
     fate: Fate = field(default_factory=lambda: Fate(10**9))
 
     def rederived(self) -> dict[str, int]:
@@ -102,9 +104,16 @@ class Server:
             (t.filter(pa.array([pair == market for pair in zip(*_pairs(t), strict=True)], pa.bool_())) for t in tables),
         )
 
-    def delivered(self, again: pa.Table) -> npt.NDArray[np.bool_]:
-        held = set(self.rows["raw_offset"].to_pylist())
-        return np.array([offset in held for offset in again["raw_offset"].to_pylist()])
+    def versions(self, rows: pa.Table) -> pl.DataFrame:
+        asked = pl.DataFrame(rows.select(IDENTITY)).unique()
+        return pl.DataFrame(self.rows).select(HELD.names()).join(asked, on=IDENTITY, how="semi")
+
+    def corrected_markets(self, _exchanges: Sequence[str]) -> list[Market]:
+        return sorted({(exchange, symbol) for exchange, symbol, _ in self.accepted})
+
+    def corrections(self, rows: pa.Table) -> pl.DataFrame:
+        asked = pl.DataFrame(rows.select(IDENTITY)).unique()
+        return pl.concat([HELD.to_frame(), *self.accepted.values()]).join(asked, on=IDENTITY, how="semi")
 
     def payloads(self, _rejects: pa.Table) -> dict[Coordinates, Payload]:
         return {}
@@ -118,10 +127,10 @@ def _pairs(table: pa.Table) -> tuple[list[str], list[str]]:
 class Letters:
     """The dead-letter topic."""
 
-    sent: list[int] = field(default_factory=list)
+    sent: list[tuple[int, str]] = field(default_factory=list)
 
     def send(self, letters: list[dict[str, Any]]) -> None:
-        self.sent += [letter["raw_offset"] for letter in letters]
+        self.sent += [(letter["raw_offset"], letter["reason"]) for letter in letters]
 
 
 @dataclass
@@ -164,7 +173,7 @@ class Inline(Executor):
         return future
 
 
-def never(_rows: pa.Table, _token: str) -> npt.NDArray[np.bool_]:
+def never(_rows: pa.Table, _token: str) -> pa.Table:
     return np.empty(0, np.bool_)
 
 
@@ -238,26 +247,52 @@ def test_effectively_once_whenever_the_worker_dies(
     asyncio.run(run(messages, [], group, server, letters, 1000))
 
     trades = [(offset, *trade) for offset, trade in enumerate(trade for part in contents for trade in part)]
-    valid = [(offset, trade_id) for offset, trade_id, side in trades if side != "?"]
+    valid = [(offset, trade_id, side) for offset, trade_id, side in trades if side != "?"]
     stored = server.rows
-    assert sorted(stored["trade_id"].to_pylist()) == sorted({trade_id for _, trade_id in valid})
+    assert sorted(stored["trade_id"].to_pylist()) == sorted({trade_id for _, trade_id, _ in valid})
     assert server.gold == {token: rows.num_rows for token, rows in server.silver.items()}
     kept = set(stored["raw_offset"].to_pylist())
-    assert set(server.duplicates) == {offset for offset, _ in valid} - kept
-    assert set(letters.sent) == {offset for offset, _, side in trades if side == "?"}
+    says = dict(zip(stored["trade_id"].to_pylist(), stored["side"].to_pylist(), strict=True))
+    assert set(server.duplicates) == {offset for offset, trade_id, side in valid if side == says[trade_id]} - kept
+    assert set(letters.sent) == {(offset, "side_invalid") for offset, _, side in trades if side == "?"} | {
+        (offset, "trade_contradicts") for offset, trade_id, side in valid if side != says[trade_id]
+    }
     assert group.committed == len(messages)
 
 
 def test_a_group_that_was_reset_to_the_start_changes_nothing() -> None:
     """Replaying the whole topic under other boundaries: no row twice, no redelivered row counted as a duplicate."""
-    messages = [message([("1", "BUY"), ("2", "BUY")], 0, 0), message([("2", "SELL"), ("3", "BUY")], 1, 2)]
+    trades = [("1", "BUY"), ("2", "BUY")], [("2", "SELL"), ("3", "BUY"), ("2", "BUY")]
+    messages = [message(trades[0], 0, 0), message(trades[1], 1, 2)]
     group, server, letters = Group(), Server(), Letters()
     asyncio.run(run(messages, [], group, server, letters, 1))
     group.committed = -1
     asyncio.run(run(messages, [], group, server, letters, 1000))
     assert sorted(server.rows["trade_id"].to_pylist()) == ["1", "2", "3"]
     assert sum(server.gold.values()) == 3
-    assert set(server.duplicates) == {2}
+    assert set(server.duplicates) == {4}
+    assert letters.sent == [(2, "trade_contradicts")] * 2
+
+
+def test_of_two_versions_in_one_batch_the_accepted_one_is_the_trade() -> None:
+    """And a version that Silver still has stays in one place until the re-derivation takes it out."""
+    messages = [message([("1", "BUY"), ("1", "SELL"), ("2", "BUY")], 0, 0), message([("1", "SELL")], 1, 3)]
+    group, server, letters = Group(), Server(), Letters()
+    asyncio.run(run(messages[:1], [], group, server, letters, 1000))
+    first = pl.DataFrame(server.rows).filter(pl.col("trade_id") == "1")
+    assert (first["side"].to_list(), letters.sent) == (["BUY"], [(1, "trade_contradicts")])
+    accepted = versions_of(first).with_columns(side=pl.lit("SELL"), raw_offset=pl.lit(1, pl.UInt64))
+    server.accepted[("binance", "BTCUSDT", "1")] = accepted
+    group.committed = -1
+    asyncio.run(run(messages[:1], [], group, server, letters, 1000))
+    assert letters.sent[1:] == [(1, "trade_contradicts")]
+    # Nothing is left of it: as after a loss, the trades come again and are judged by what was accepted.
+    group, again, letters = Group(), Server(accepted=server.accepted), Letters()
+    asyncio.run(run(messages, [], group, again, letters, 1000))
+    rows = pl.DataFrame(again.rows).sort("trade_id").select("trade_id", "side", "raw_offset").rows()
+    assert rows == [("1", "SELL", 1), ("2", "BUY", 2)]
+    assert letters.sent == [(0, "trade_superseded")]
+    assert again.duplicates == [3]
 
 
 def test_a_worker_that_lost_its_partition_does_not_insert() -> None:

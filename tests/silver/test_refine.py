@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from schemas.reasons import MEANINGS, Reason
 from schemas.records import SILVER
 from silver_processor.core.refine import EARLIEST, LATEST, REJECT_COLUMNS, VALID, refine
+from silver_processor.core.versions import ABOUT_VERSIONS
 from tests.silver.bronze import RULES, bronze
 
 TICK = timedelta(microseconds=1)
@@ -59,7 +60,17 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"timestamp": LATEST, "timestamp_raw": "4102444800"}, "timestamp_out_of_range", "4102444800"),
     ({"sequence": "-1"}, "sequence_invalid", "-1"),
     ({"sequence": str(2**64)}, "sequence_invalid", str(2**64)),
+    ({"kind": "X=NEW", "matches": "0"}, "kind_unknown", "X=NEW"),
+    ({"kind": "Market"}, "kind_unknown", "Market"),
+    ({"matches": "0"}, "matches_invalid", "0"),
+    ({"matches": "1.0"}, "matches_invalid", "1.0"),
+    ({"matches": "-1"}, "matches_invalid", "-1"),
+    ({"matches": "1000001", "trade_id": "2000000"}, "matches_invalid", "1000001"),
+    ({"matches": str(2**64)}, "matches_invalid", str(2**64)),
+    ({"matches": "8", "trade_id": "6"}, "matches_invalid", "8"),
 ]
+# What only the index of seen trades can tell, and what is about a Bronze message.
+NOT_OF_ONE_ROW = {Reason.BRONZE_UNREADABLE.value, Reason.MATCHES_PARTLY_KNOWN.value, *ABOUT_VERSIONS}
 
 
 @pytest.mark.parametrize(("change", "reason", "value"), CASES, ids=[f"{c[1]}-{i}" for i, c in enumerate(CASES)])
@@ -77,7 +88,7 @@ def test_each_broken_rule_has_its_reason_and_leaves_its_neighbours_alone(
 
 
 def test_every_reason_that_refine_can_give_is_tried() -> None:
-    assert {case[1] for case in CASES} == {reason.value for reason in Reason} - {Reason.BRONZE_UNREADABLE.value}
+    assert {case[1] for case in CASES} == {reason.value for reason in Reason} - NOT_OF_ONE_ROW
 
 
 @pytest.mark.parametrize(
@@ -93,10 +104,21 @@ def test_every_reason_that_refine_can_give_is_tried() -> None:
         {"timestamp": LATEST - TICK},
         {"sequence": str(2**64 - 1)},
         {"exchange": "kraken", "symbol": "XBT/USD"},
+        {"kind": "market", "matches": "1"},
+        {"kind": "block", "matches": "7", "trade_id": "6"},
+        {"matches": "1000000", "trade_id": str(2**64 - 1)},
+        {"matches": "2", "trade_id": "no number"},
     ],
 )
 def test_limits_are_inclusive_and_case_does_not_matter_for_side(change: dict[str, Any]) -> None:
     assert refine(bronze([change]), RULES).valid.num_rows == 1
+
+
+def test_a_kind_and_a_number_of_matches_reach_silver_and_nothing_said_is_one_market_trade() -> None:
+    changes = [{}, {"kind": "rpi"}, {"kind": "insurance_fund", "matches": "003"}]
+    valid = refine(bronze(changes), RULES).valid
+    assert valid["trade_kind"].to_pylist() == ["market", "rpi", "insurance_fund"]
+    assert valid["match_count"].to_pylist() == [1, 1, 3]
 
 
 def test_limit_of_a_reject_is_that_of_its_symbol() -> None:

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -21,7 +20,7 @@ from silver_processor.seen import MarketNotLoadedError, SeenTrades
 from tests.silver.bronze import MOMENT, RULES, bronze
 
 
-def never(rows: pa.Table, _token: str) -> npt.NDArray[np.bool_]:
+def never(rows: pa.Table, _token: str) -> pa.Table:
     raise AssertionError(f"asked Silver for {rows.num_rows} rows although nothing was forgotten")
 
 
@@ -56,8 +55,9 @@ def test_fresh_rows_are_those_whose_identity_a_set_has_not_met(
     for batch in batches:
         table = valid({"exchange": e, "symbol": s, "trade_id": i} for (e, s), i in batch)
         load_all(index, table)
-        fresh, again = index.split(table)
-        assert index.split(table)[0].equals(fresh), "split does not change the index"
+        split = index.split(table)
+        fresh, again = split.fresh, split.again
+        assert index.split(table).fresh.equals(fresh), "split does not change the index"
         index.add(fresh)
         expected = []
         for identity in identities(table):
@@ -82,7 +82,7 @@ def test_which_of_two_copies_is_kept_does_not_depend_on_their_order(
     for one in (table, table.take(pa.array(order, pa.int64()))):
         index = SeenTrades(never)
         load_all(index, one)
-        kept.append(index.split(one)[0].sort_by("raw_offset"))
+        kept.append(index.split(one).fresh.sort_by("raw_offset"))
     assert kept[0].equals(kept[1])
     first = pl.DataFrame(table).sort("timestamp", "sequence", "raw_offset").unique("trade_id", keep="first")
     assert sorted(kept[0]["raw_offset"].to_pylist()) == sorted(first["raw_offset"].to_list())
@@ -94,7 +94,7 @@ def test_a_market_must_be_loaded_and_can_be_forgotten() -> None:
         index.split(table)
     assert index.unknown(table) == [("binance", "BTCUSDT")]
     index.load(("binance", "BTCUSDT"), [table])
-    assert index.split(table)[1].num_rows == 1
+    assert index.split(table).again.num_rows == 1
     index.forget([("binance", "BTCUSDT")])
     assert index.unknown(table) == [("binance", "BTCUSDT")]
 
@@ -102,7 +102,7 @@ def test_a_market_must_be_loaded_and_can_be_forgotten() -> None:
 def test_a_million_consecutive_ids_cost_next_to_nothing() -> None:
     index = SeenTrades(never)
     index.load(("binance", "BTCUSDT"))
-    row = valid([{}]).select(["exchange", "symbol", "timestamp"])
+    row = valid([{}]).select(["exchange", "symbol", "timestamp", "match_count"])
     ids = pl.int_range(3_000_000_000, 3_001_000_000, eager=True).cast(pl.String)
     columns = [pa.repeat(row[name][0], len(ids)) for name in row.column_names]
     table = pa.table([*columns, ids.to_arrow().cast(pa.string())], names=[*row.column_names, "trade_id"])
@@ -124,7 +124,7 @@ def test_memory_is_bounded_over_markets() -> None:
         index.trim()
     assert index.memory_bytes <= 1_000
     assert index.unknown(tables["BTCUSDT"]) == [("binance", "BTCUSDT")]
-    assert index.split(tables["SHIBUSDT"])[1].num_rows == 40
+    assert index.split(tables["SHIBUSDT"]).again.num_rows == 40
 
 
 def test_text_ids_that_were_forgotten_are_asked_of_silver() -> None:
@@ -132,9 +132,10 @@ def test_text_ids_that_were_forgotten_are_asked_of_silver() -> None:
     asked: list[int] = []
     stored: set[str] = set()
 
-    def in_silver(rows: pa.Table, _token: str) -> npt.NDArray[np.bool_]:
+    def in_silver(rows: pa.Table, _token: str) -> pa.Table:
         asked.append(rows.num_rows)
-        return np.array([trade_id in stored for trade_id in rows["trade_id"].to_pylist()])
+        is_stored = pa.array([trade_id in stored for trade_id in rows["trade_id"].to_pylist()])
+        return rows.select(["trade_id", "timestamp", "match_count"]).filter(is_stored)
 
     index = SeenTrades(in_silver, texts_per_market=100)
     old = valid({"trade_id": f"old-{n}", "timestamp": MOMENT.replace(microsecond=n)} for n in range(200))
@@ -145,9 +146,9 @@ def test_text_ids_that_were_forgotten_are_asked_of_silver() -> None:
         stored.update(table["trade_id"].to_pylist())
     late = valid([{"trade_id": "late", "timestamp": MOMENT.replace(microsecond=5)}])
     batch = pa.concat_tables([old.slice(0, 10), late, new.slice(0, 5)])
-    fresh, again = index.split(batch)
-    assert fresh["trade_id"].to_pylist() == ["late"]
-    assert again.num_rows == 15
+    split = index.split(batch)
+    assert split.fresh["trade_id"].to_pylist() == ["late"]
+    assert split.again.num_rows == 15
     assert asked == [11]
 
 

@@ -7,11 +7,15 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pyarrow as pa
 import pytest
 
+from schemas.records import SILVER
+from silver_processor import held as held_module
 from silver_processor import store as store_module
 from silver_processor.batch import Message, judge, stamp
+from silver_processor.core.versions import versions_of
 from silver_processor.patience import Patience
 from silver_processor.seen import SeenTrades
 from silver_processor.store import Store
@@ -69,9 +73,9 @@ def test_an_index_that_holds_the_newest_ids_knows_all_of_them(
     # Ids beside each one that is held, at the same times, and one of the future.
     others = silver(symbol, [f"{trade_id}9" for trade_id in ids], "second")
     newer = silver(symbol, ["1"], "second", first=400)
-    fresh, again = index.split(pa.concat_tables([held, others, newer]))
-    assert again["trade_id"].to_pylist() == ids
-    assert fresh.num_rows == len(ids) + 1
+    split = index.split(pa.concat_tables([held, others, newer]))
+    assert split.again["trade_id"].to_pylist() == ids
+    assert split.fresh.num_rows == len(ids) + 1
 
 
 def test_the_rows_of_an_insert_in_doubt_do_not_count(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,13 +87,50 @@ def test_the_rows_of_an_insert_in_doubt_do_not_count(store: Store, monkeypatch: 
     store.insert("silver_trades", doubtful, "doubt")
     index = SeenTrades(store.in_silver)
     store.load(index, ("binance", "WIDEUSDT"), but_token="doubt")
-    fresh, again = index.split(pa.concat_tables([done, doubtful]), but_token="doubt")
-    assert (fresh["trade_id"].to_pylist(), again["trade_id"].to_pylist()) == (ids[20:], ids[:20])
+    split = index.split(pa.concat_tables([done, doubtful]), but_token="doubt")
+    assert (split.fresh["trade_id"].to_pylist(), split.again["trade_id"].to_pylist()) == (ids[20:], ids[:20])
 
 
-def test_raw_messages_that_silver_holds_are_found_by_their_coordinates(store: Store) -> None:
-    held = silver("BTCUSDT", [f"c{n}" for n in range(50)], "coordinates", first=1_000)
-    store.insert("silver_trades", held, "coordinates")
-    other = silver("BTCUSDT", [f"c{n}" for n in range(50)], "x", first=2_000)
-    found = store.delivered(pa.concat_tables([other, held.slice(10, 20)]))
-    assert found.tolist() == [False] * 50 + [True] * 20
+def test_what_silver_holds_of_a_trade_is_found_at_its_time_and_at_any_other(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each id asked for, and no other one, with the coordinates of the message; whatever the ids look like."""
+    monkeypatch.setattr(held_module, "QUESTION_BYTES", 200)
+    ids = [*AWKWARD, *(f"c{n}" for n in range(41))]
+    held = silver("BTCUSDT", ids, "versions", first=1_000)
+    store.insert("silver_trades", held, "versions")
+    moved = pl.DataFrame(silver("BTCUSDT", ids, "x", first=2_000)).with_columns(
+        pl.col("timestamp") + pl.duration(days=pl.int_range(pl.len()) % 3)
+    )
+    absent = silver("BTCUSDT", ["not there"], "x", first=3_000)
+    asked = pa.concat_tables([moved.to_arrow().cast(held.schema), held.slice(0, 5), absent])
+    found = store.versions(asked)
+    assert found.sort("raw_offset").equals(versions_of(pl.DataFrame(held)).sort("raw_offset"))
+    assert not store.corrections(asked).height
+    assert store.corrected_markets(["binance"]) == []
+
+
+def test_a_match_is_found_in_the_sum_that_has_it(store: Store) -> None:
+    """Under the id that was asked for; no other id near the sum is found."""
+    one = pl.DataFrame(silver("SHIBUSDT", ["105"], "sum")).with_columns(match_count=pl.lit(3, pl.UInt32))
+    store.insert("silver_trades", one.to_arrow().cast(SILVER), "sum")
+    asked = silver("SHIBUSDT", ["102", "103", "104", "105", "106", "x", "00104"], "y", first=2_000)
+    found = store.versions(asked).sort("trade_id")
+    assert found["trade_id"].to_list() == ["103", "104", "105"]
+    assert found["match_count"].to_list() == [3, 3, 3]
+    assert found["raw_offset"].to_list() == one["raw_offset"].to_list() * 3
+
+
+def test_corrections_are_found_and_the_latest_counts(store: Store) -> None:
+    first, second = (pl.DataFrame(silver("ETHUSDT", ["k", "l"], "corrections", first=offset)) for offset in (0, 50))
+    for number, rows in enumerate((first, second)):
+        noted = versions_of(rows).with_columns(
+            old_timestamp=pl.col("timestamp"),
+            accepted_at=pl.lit(START),
+            is_applied=pl.lit(0, pl.UInt8),
+            noted_at=pl.lit(START + timedelta(seconds=number)),
+        )
+        store.insert("corrections", noted.to_arrow(compat_level=pl.CompatLevel.oldest()), f"{number}")
+    assert store.corrected_markets(["binance", "kraken"]) == [("binance", "ETHUSDT")]
+    assert store.corrected_markets(["kraken"]) == []
+    assert store.corrections(first.head(1).to_arrow())["raw_offset"].to_list() == [50]

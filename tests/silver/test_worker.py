@@ -12,10 +12,13 @@ from typing import Any
 import fastavro
 import pytest
 
+from producers.envelope import encode, envelopes
+from producers.exchanges import REGISTRY as EXCHANGES
 from schemas.records import BronzeTrade
 from schemas.wire import avro_schema
 from silver_processor.core.latency import STAGES
 from tests.silver.bronze import TRADE
+from tests.silver.journey import CASES
 from tests.silver.stack import Stack, wait_until
 
 AVRO = fastavro.parse_schema(avro_schema(BronzeTrade))
@@ -60,25 +63,27 @@ def test_valid_duplicate_reject_and_garbage_each_end_in_their_place(stack: Stack
     worker = stack.start_worker()
     worker.wait_ready()
     fresh = trades("BTCUSDT", 100)
-    again = TRADE | {"trade_id": fresh[0]["trade_id"], "raw_offset": next(NUMBERS)}
+    again = fresh[0] | {"raw_offset": next(NUMBERS)}
+    other = fresh[2] | {"raw_offset": next(NUMBERS), "side": "BUY"}
     bad = TRADE | {"price_text": "NaN", "raw_offset": next(NUMBERS), "trade_id": "bad"}
     redelivered = fresh[1]
     stack.publish(BRONZE_TOPIC, message(fresh))
     stack.publish(BRONZE_TOPIC, b"garbage")
-    stack.publish(BRONZE_TOPIC, message([again, bad, redelivered]))
+    stack.publish(BRONZE_TOPIC, message([again, bad, other, redelivered]))
     last = trades("BTCUSDT", 1)
     stack.publish(BRONZE_TOPIC, message(last))
     wait_until(lambda: counts(stack, "BTCUSDT") == (101, 101, 101))
-    wait_until(lambda: stack.select("SELECT count() FROM medallion.dlq_trades") == [(2,)])
+    wait_until(lambda: stack.select("SELECT count() FROM medallion.dlq_trades") == [(3,)])
     duplicates = stack.select("SELECT raw_offset FROM medallion.duplicate_trades FINAL")
     assert duplicates == [(again["raw_offset"],)], "a row delivered twice is no duplicate"
     rejects = stack.select("SELECT reason, value, payload, raw_offset FROM medallion.dlq_trades ORDER BY reason")
     assert rejects[0][0] == "bronze_unreadable"
     assert rejects[0][2] == "garbage"
     assert rejects[1] == ("price_not_a_number", "NaN", "", bad["raw_offset"])
+    assert rejects[2] == ("trade_contradicts", "side BUY", "", other["raw_offset"])
     metrics = worker.metrics()
     assert metrics["medallion_silver_valid_total"] == 101
-    assert metrics["medallion_silver_rows_total"] == 103 + 2
+    assert metrics["medallion_silver_rows_total"] == 103 + 3
     assert metrics["medallion_silver_batch_rows_sum"] == metrics["medallion_silver_rows_total"]
     assert metrics["medallion_silver_insert_seconds_count"] == metrics["medallion_silver_batch_rows_count"]
     wait_until(lambda: worker.metrics()["medallion_silver_index_ids"] == 101)
@@ -86,7 +91,9 @@ def test_valid_duplicate_reject_and_garbage_each_end_in_their_place(stack: Stack
     assert (measured["medallion_silver_index_markets"], measured["medallion_silver_waiting_rows"]) == (1, 0)
     assert 0 < measured["medallion_silver_index_bytes"] < 50_000
     wait_until(lambda: worker.metrics()['medallion_silver_lag_messages{partition="0"}'] == 0)
-    assert metrics['medallion_silver_rejects_total{reason="price_not_a_number"}'] == 1
+    for reason in ("price_not_a_number", "trade_contradicts"):
+        assert metrics[f'medallion_silver_rejects_total{{reason="{reason}"}}'] == 1
+    assert metrics["medallion_silver_not_compared_total"] == 0
     for stage in STAGES:
         assert metrics[f'medallion_trade_latency_seconds_count{{exchange="binance",stage="{stage}"}}'] == 101
     by_row = stack.select("SELECT sum(pipeline_seconds), sum(queue_seconds) FROM medallion.pipeline_latency")
@@ -96,6 +103,49 @@ def test_valid_duplicate_reject_and_garbage_each_end_in_their_place(stack: Stack
     # What the rows cannot tell is the insert itself.
     assert sums["pipeline"] == pytest.approx(whole + sums["silver"], rel=1e-12)
     assert 0 < sums["silver"] < 101 * 30
+    assert worker.stop() == 0
+
+
+def replay(stack: Stack, code: str, case: str, name: str) -> None:
+    for frame in (CASES / case / name).read_bytes().splitlines():
+        for envelope in envelopes(code, frame, EXCHANGES[code].parse(frame), 1_795_845_602_000_000):
+            stack.publish(f"market.crypto.trades.{code}.raw", encode(envelope))
+
+
+def test_each_match_counts_once_and_kinds_as_the_exchange_counts_them(stack: Stack) -> None:
+    """The whole way, from the exchange's frames to the candles of ClickHouse's views."""
+    worker = stack.start_worker()
+    worker.wait_ready()
+    okx, usdm = "03-okx-trades-then-trades-all", "02-binance-usdm-insurance-fund"
+    replay(stack, "okx", okx, "trades.jsonl")
+    replay(stack, "binance_usdm", usdm, "frames.jsonl")
+    placed = "SELECT (SELECT count() FROM medallion.{}) FROM system.one"
+    in_silver = "silver_trades WHERE exchange IN ('okx', 'binance_usdm')"
+    wait_until(lambda: stack.select(placed.format(in_silver)) == [(2 + 4,)])
+    replay(stack, "okx", okx, "trades-all.jsonl")
+    wait_until(lambda: stack.select(placed.format("duplicate_trades FINAL WHERE exchange = 'okx'")) == [(4,)])
+    assert stack.select(
+        "SELECT toString(exchange), toString(open), toString(high), toString(low), toString(close),"
+        " toString(volume), trade_count FROM medallion.gold_ohlcv_1m WHERE exchange IN ('okx', 'binance_usdm')"
+        " ORDER BY exchange"
+    ) == [
+        ("binance_usdm", "2500", "2500.1", "2500", "2500.1", "2", 2),
+        ("okx", "63000.1", "63000.2", "63000.1", "63000.2", "0.7", 4),
+    ]
+    kinds = (
+        "SELECT toString(trade_kind), match_count FROM medallion.silver_trades WHERE exchange = 'binance_usdm'"
+        " ORDER BY trade_id"
+    )
+    assert stack.select(kinds) == [("market", 1), ("insurance_fund", 1), ("adl", 1), ("market", 1)]
+    # A sum of which Silver has three matches out of four.
+    partly = b'{"arg":{"channel":"trades","instId":"BTC-USDT"},"data":[{"instId":"BTC-USDT","tradeId":"700000005",'
+    partly += b'"px":"63000.1","sz":"0.9","side":"buy","ts":"1795845601000","count":"4","source":"0"}]}'
+    (envelope,) = envelopes("okx", partly, EXCHANGES["okx"].parse(partly), 1_795_845_602_000_000)
+    stack.publish("market.crypto.trades.okx.raw", encode(envelope))
+    letters = "SELECT reason, field, value, limit, matches, trade_id FROM medallion.dlq_trades WHERE exchange = 'okx'"
+    known = "700000002-700000004 of 700000002-700000005"
+    wait_until(lambda: stack.select(letters) == [("matches_partly_known", "matches", "4", known, "4", "700000005")])
+    assert worker.metrics()['medallion_silver_rejects_total{reason="matches_partly_known"}'] == 1
     assert worker.stop() == 0
 
 

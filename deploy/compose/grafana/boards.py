@@ -230,6 +230,15 @@ DEAD_LETTERS = Dashboard(
             width=12,
         ),
         Panel(
+            "Messages that contradict a trade, and duplicates that could not be compared, in an hour",
+            {
+                'sum(increase(medallion_silver_rejects_total{reason="trade_contradicts"}[1h]))': "contradict",
+                "sum(increase(medallion_silver_not_compared_total[1h]))": "not compared",
+            },
+            width=12,
+            height=5,
+        ),
+        Panel(
             "Rules in force",
             {"count by (version) (medallion_silver_rules)": "{{version}}"},
             kind="table",

@@ -85,6 +85,8 @@ class Session:
             result = self._engine_session.query(statement.sql, output_format, request.settings, request.params)
         if statement.words[0] == "CREATE" and "VIEW" in statement.words:
             self._engine.share_views()
+        for hook in self._hooks:
+            hook.after(statement.words)
         if statement.words[0] == "USE":
             self._database = self._engine_session.query("SELECT currentDatabase()", "TSVRaw").decode().rstrip("\n")
         return result

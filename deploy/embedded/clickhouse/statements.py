@@ -31,6 +31,10 @@ class StatementHook(Protocol):
         """
         ...
 
+    def after(self, words: Sequence[str]) -> None:
+        """Told of every other command that ran, by its leading keywords."""
+        ...
+
 
 class Kind(Enum):
     """How a statement moves data."""

@@ -70,7 +70,7 @@ def read_catalog(session: EngineSession) -> Catalog:
     )
 
 
-# The catalog is read again twice a second, while the statements in it hardly ever change.
+# The catalog is read again after every change, while most statements in it stay as they are.
 _kafka_table = functools.lru_cache(maxsize=1024)(parse_kafka_table)
 
 

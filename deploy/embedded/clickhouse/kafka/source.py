@@ -44,7 +44,7 @@ class _Uncommitted:
 
 @dataclass
 class Counters:
-    """What a source has done since it started."""
+    """What a source has done since it started; `last_error` is empty once a block went in after it."""
 
     rows: int = 0
     messages: Counter[Partition] = field(default_factory=Counter)
@@ -221,6 +221,7 @@ class Source:
             if not self._insert_until_done(made):
                 return
             self._blocks.task_done()
+            self._counters.last_error = ""
             self._counters.rows += made.rows
             self._counters.messages.update(made.messages)
             self._position.update(made.next)

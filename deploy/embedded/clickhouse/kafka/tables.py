@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -19,7 +19,10 @@ from deploy.embedded.clickhouse.kafka.source import Source
 from deploy.embedded.clickhouse.tokens import Token, scan
 from producers.pacing import Pacer
 
-_REFRESH_SECONDS = 0.5
+# What changes the catalog comes through this node's sessions, which say so; the rest is a net below that.
+_REFRESH_SECONDS = 30.0
+_RETRY_SECONDS = 0.5
+_CHANGING = frozenset({"CREATE", "ALTER", "REPLACE", "UNDROP"})
 _DROP_SECONDS = 5.0
 _log = structlog.get_logger(__name__)
 
@@ -61,6 +64,7 @@ class KafkaTables:
         self._gate = Gate()
         self._refreshing = threading.Lock()
         self._stopping = threading.Event()
+        self._changed = threading.Event()
         self._started = False
         self._workers: dict[str, Source | Sink] = {}
         self._catalog = Catalog({}, frozenset(), {})
@@ -79,6 +83,7 @@ class KafkaTables:
     def stop(self) -> None:
         """Insert what was consumed, deliver what is under way, commit, and leave the broker."""
         self._stopping.set()
+        self._changed.set()
         if self._thread.is_alive():
             self._thread.join()
         with self._refreshing:
@@ -112,6 +117,11 @@ class KafkaTables:
             self._flush(_named(tokens, database))
         self._change(sql, execute)
         return True
+
+    def after(self, words: Sequence[str]) -> None:
+        """A statement that begins with these keywords ran: look at the tables again if it may have changed them."""
+        if words and words[0] in _CHANGING:
+            self._changed.set()
 
     def status(self) -> dict[str, dict[str, object]]:
         """By `database.table`: role, original statement, counters, last error, partitions; outbox rows of a sink.
@@ -160,11 +170,18 @@ class KafkaTables:
             self._stopping.wait(0.01)
 
     def _watch(self) -> None:
-        while not self._stopping.wait(_REFRESH_SECONDS):
+        wait = _REFRESH_SECONDS
+        while True:
+            self._changed.wait(wait)
+            if self._stopping.is_set():
+                return
+            self._changed.clear()
             try:
                 self._refresh()
+                wait = _REFRESH_SECONDS
             except EngineError as error:
                 _log.warning("catalog not read, trying again", error=error.message)
+                wait = _RETRY_SECONDS
 
     def _read(self) -> None:
         self._catalog = read_catalog(self._session)

@@ -1,0 +1,27 @@
+-- Trades of several matches whose ids another trade of the market has as well: their volume counts twice. In hot Silver,
+-- by event time; only of markets that have such trades.
+SELECT toString(exchange) AS exchange, toString(symbol) AS symbol, count() AS trades, toString(min(last)) AS trade_id
+FROM
+(
+    SELECT exchange, symbol, last, last - match_count + 1 AS first,
+        row_number() OVER market AS place,
+        max(last) OVER (market ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM
+    (
+        SELECT exchange, symbol, toUInt64(trade_id) AS last, match_count
+        FROM silver_trades
+        WHERE timestamp >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
+          AND timestamp < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
+          AND match(trade_id, '^(0|[1-9][0-9]{0,18})$')
+          AND (exchange, symbol) IN (
+            SELECT exchange, symbol
+            FROM silver_trades
+            WHERE match_count > 1
+              AND timestamp >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
+              AND timestamp < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC'))
+    )
+    WINDOW market AS (PARTITION BY exchange, symbol ORDER BY last, match_count)
+)
+WHERE place > 1 AND first <= before
+GROUP BY exchange, symbol
+ORDER BY exchange, symbol
