@@ -107,7 +107,7 @@ class _Work:
         return part.to_us <= self.task.closed_us
 
     def _is_late(self, silver: SilverState, part: Slice, measure: int) -> bool:
-        return measure < silver.trades(part) + silver.waiting(self.task.hot, part)
+        return measure < silver.trades(self.task.hot, part) + silver.waiting(self.task.hot, part)
 
     def _measure(self, part: Slice, until_us: int) -> int:
         """Trades in the hot candles of a partition; they only grow, unless the hot tier has let go of some."""
@@ -140,7 +140,7 @@ class _Work:
         days = {us // DAY_US for key, us in self.touched if key == part.key and part.from_us <= us < part.to_us}
         sql, span = rebuilt_select(self.task.hot, silver, self.table, self.cold, part, days)
         export = export_query(self.task.hot, self.table, part, sql, span, self.attempt)
-        self._take(export, "rebuilt", silver.trades(part), until_us)
+        self._take(export, "rebuilt", silver.trades(self.task.hot, part), until_us)
 
     def _take(self, export: Export, outcome: Outcome, measure: int, until_us: int) -> None:
         part, final = export.part, self._is_final(export.part)
