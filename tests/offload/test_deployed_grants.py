@@ -21,7 +21,7 @@ from offload.verify import verify
 from tests.clickhouse import PASSWORD
 from tests.offload.conftest import Node, new_settings
 from tests.offload.hot_tables import ARRIVAL, HotTables, read_tape
-from tests.offload.rederiving import HIGH, LOW, TO, fill, limited, within
+from tests.offload.rederiving import FROM, HIGH, LOW, TO, fill, limited, within
 
 pytestmark = pytest.mark.timeout(900)
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,7 +100,7 @@ def test_each_user_may_do_its_work(settings: tuple[Settings, Become], tape: Path
     database = pins.publish("before")
     assert hot.count(f"{database}.silver_trades") == within(trades, LOW).height
     new = limited(told, tmp_path, HIGH)
-    rederive(new, TO - timedelta(days=1), TO, exchange="binance")
+    rederive(new, FROM, TO, exchange="binance")
     assert hot.count("silver_trades") == within(trades, HIGH).height > within(trades, LOW).height
     run(told, end=ARRIVAL + timedelta(hours=3))
     report = close_gate(told, drop=True, now=LATER)
