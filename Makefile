@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-spark storm test-quick chaos chaos-seeds nightly soak lint format bench bench-memory env smoke test-docker cluster up down lock clean conformance-env
+.PHONY: help demo test test-spark storm chaos chaos-seeds fuzz nightly soak lint format bench bench-memory env smoke test-docker cluster up down lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -31,7 +31,12 @@ chaos-seeds: $(VENV)/.dev  ## 21 storms of 30 SIGKILLs over the whole stack on A
 	CHAOS_KILLS=30 CHAOS_SEEDS=$${CHAOS_SEEDS:-625283802,$$(shuf -i 0-4294967295 -n 20 | paste -sd,)} \
 	  $(BIN)/python -m pytest tests/chaos -k kafka
 
-nightly: chaos-seeds chaos storm soak  ## every long storm and the soak (many hours; `make -k nightly`: all of them, whatever fails)
+# MEDALLION_FUZZ_SEED repeats a run whose seed a failure named.
+fuzz: $(VENV)/.dev  ## an hour of hostile bytes at both ports of the embedded node
+	MEDALLION_FUZZ_SECONDS=$${MEDALLION_FUZZ_SECONDS:-3600} MEDALLION_FUZZ_SEED=$${MEDALLION_FUZZ_SEED:-$$(shuf -i 0-4294967295 -n 1)} \
+	  $(BIN)/python -m pytest tests/node/test_hostile_bytes.py -k mutated --timeout 0 -s
+
+nightly: chaos-seeds chaos storm soak fuzz  ## every long storm and the soak (many hours; `make -k nightly`: all of them, whatever fails)
 
 soak: $(VENV)/.dev  ## an hour of simulated trading in six minutes, a fault every five seconds of it
 	MEDALLION_SOAK_SPEED=10 MEDALLION_SOAK_FAULT_S=5 $(BIN)/python -m pytest tests/producers/test_soak.py

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cli.context import out, print_table
-from offload.chain import Change
+from offload.chain import CANDLE_NUMBERS, Change
 from offload.trace import CandleTrace, Trace
 
 _VALUES = ("price", "quantity", "price_text", "quantity_text", "quote_volume", "side", "timestamp", "timestamp_raw")
@@ -41,12 +41,16 @@ def print_trace(trace: Trace) -> None:
 def print_candles(candles: Iterable[CandleTrace]) -> None:
     """A line for each place that has a candle."""
     candles = list(candles)
-    names = ("open", "high", "low", "close", "volume", "quote_volume", "trade_count")
     print_table(
         "Candles",
-        ("candle", "starts", "source", *names),
+        ("candle", "starts", "source", *CANDLE_NUMBERS),
         [
-            (candle.timeframe, candle.window_start, source, *(str(row[name]) for name in names))
+            (
+                candle.timeframe,
+                candle.window_start,
+                source,
+                *("" if row[name] is None else str(row[name]) for name in CANDLE_NUMBERS),
+            )
             for candle in candles
             for source, row in (
                 ("from Silver", candle.from_silver),

@@ -31,7 +31,7 @@ if(throwIf(abs({{ amount }}) >= toDecimal256('1{{ '0' * (38 - scale) }}', {{ sca
 ] -%}
 {%- set prices = ['open', 'high', 'low', 'close'] -%}
 
-{#- The declared columns, with a comment each. `exact`: amounts as Decimal. `hot`: with the columns Iceberg lacks. -#}
+{#- The declared columns, with a comment each. `exact`: amounts as Decimal. `hot`: with the one that Iceberg lacks. -#}
 {%- macro columns(exact, hot) %}
     exchange String COMMENT 'exchange-and-market code',
     symbol String COMMENT 'canonical symbol: BTCUSDT',
@@ -40,10 +40,10 @@ if(throwIf(abs({{ amount }}) >= toDecimal256('1{{ '0' * (38 - scale) }}', {{ sca
     {{ column(name, scale, meaning, exact) }},
 {% endfor %}
     trade_count UInt64 COMMENT 'trades in the window',
-{% if hot %}
 {% for name, scale, meaning in by_side %}
     {{ column(name, scale, meaning, exact) }},
 {% endfor %}
+{% if hot %}
     updated_at DateTime64(6, 'UTC') COMMENT 'when the newest of its trades was validated',
 {% endif %}
     is_closed Bool COMMENT 'the window is over, and the market has a trade at or after its end or the end is {{ grace_seconds }} s ago',

@@ -7,7 +7,8 @@ import polars as pl
 from schemas.kinds import COUNTED
 
 _KEY = ["exchange", "symbol", "window_start"]
-_NUMBERS = ["open", "high", "low", "close", "volume", "quote_volume", "trade_count"]
+_SUMS = ["volume", "quote_volume", "trade_count", "buy_volume", "sell_volume"]
+_NUMBERS = ["open", "high", "low", "close", *_SUMS]
 _ORDER = ["timestamp", "sequence", "trade_id"]
 _FIRST, _LAST = [f"first_{name}" for name in _ORDER], [f"last_{name}" for name in _ORDER]
 _MINUTE = 60
@@ -25,6 +26,8 @@ def minutes(silver: pl.DataFrame) -> pl.DataFrame:
         pl.col("quantity").sum().alias("volume"),
         pl.col("quote_volume").sum(),
         pl.col("match_count").sum().cast(pl.Int64).alias("trade_count"),
+        pl.col("quantity").filter(pl.col("side") == "BUY").sum().alias("buy_volume"),
+        pl.col("quantity").filter(pl.col("side") == "SELL").sum().alias("sell_volume"),
         *(pl.col(name).first().alias(f"first_{name}") for name in _ORDER),
         *(pl.col(name).last().alias(f"last_{name}") for name in _ORDER),
     )
@@ -39,9 +42,7 @@ def add_minutes(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
         pl.col("open").first(),
         pl.col("high").max(),
         pl.col("low").min(),
-        pl.col("volume").sum(),
-        pl.col("quote_volume").sum(),
-        pl.col("trade_count").sum(),
+        pl.col(_SUMS).sum(),
         *(pl.col(name).first() for name in _FIRST),
     )
     ends = closed.agg(pl.col("close").last(), *(pl.col(name).last() for name in _LAST))
@@ -59,9 +60,7 @@ def candles(whole_minutes: pl.DataFrame, seconds: int) -> pl.DataFrame:
             pl.col("high").max(),
             pl.col("low").min(),
             pl.col("close").last(),
-            pl.col("volume").sum(),
-            pl.col("quote_volume").sum(),
-            pl.col("trade_count").sum(),
+            pl.col(_SUMS).sum(),
         )
         .sort("exchange", "symbol", "window_start")
     )

@@ -11,6 +11,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 Row = Mapping[str, Any]
+CANDLE_NUMBERS = (
+    *("open", "high", "low", "close", "volume", "quote_volume", "trade_count"),
+    *("buy_volume", "sell_volume"),
+)
 _EXACT = Context(prec=200)
 # Integers below these are seconds, milliseconds, microseconds; above, nanoseconds (the rule of Bronze).
 _MAGNITUDES = ((10**11, 1_000_000, 1), (10**14, 1_000, 1), (10**17, 1, 1), (10**30, 1, 1_000))
@@ -89,11 +93,11 @@ def hot_to_cold(layer: str, hot: Row, cold: Row) -> list[Change]:
 
 
 def candle_to_candle(layer: str, before: Row, after: Row) -> list[Change]:
-    """Candles are equal in every number that both have."""
-    names = ("open", "high", "low", "close", "volume", "quote_volume", "trade_count")
+    """Candles are equal in every number that both have: cold ones of version 0.1 have none by side."""
     return [
         change
-        for name in names
+        for name in CANDLE_NUMBERS
+        if before[name] is not None and after[name] is not None
         for change in _differ(layer, name, Decimal(str(before[name])), Decimal(str(after[name])))
     ]
 

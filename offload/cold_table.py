@@ -32,8 +32,9 @@ class ColdTable:
     far as `unsettled_if` (SQL) says so; they do not count where hot and cold are compared. `counts_merged`: the arrival
     is stamped by a worker, so rows may appear in an hour long over, which merges must not hide: rows are counted FINAL.
 
-    `later`: columns that came after version 0.1, and what a file without them means. Tables that lack them get them.
-    Iceberg has them optional, since a required column needs a default, which format version 2 does not have.
+    `later`: columns that came after version 0.1, and what a file without them means; None: nothing, its rows are made
+    anew (`offload.gold`). Tables that lack them get them. Iceberg has them optional, since a required column needs a
+    default, which format version 2 does not have.
     """
 
     name: str
@@ -49,7 +50,7 @@ class ColdTable:
     bucket_seconds: int = 0
     hot_event: str = ""
     optional: frozenset[str] = frozenset()
-    later: Mapping[str, str | int] = field(default_factory=dict)
+    later: Mapping[str, str | int | None] = field(default_factory=dict)
     merges: bool = False
     counts_merged: bool = False
     unsettled: frozenset[str] = frozenset()

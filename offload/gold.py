@@ -1,12 +1,12 @@
 """Offload of the candles: the partitions that new Silver rows touched, each exported whole, all in one commit.
 
 A partition whose hot candles are not whole any more (the gate let it go, then a trade came) is made of cold Silver
-instead: see `offload.late`.
+instead: see `offload.late`. Partitions that version 0.1 exported lack the volume by side: they are made anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pyiceberg.table import Table
@@ -26,20 +26,41 @@ from offload.templates import render
 # Later than any candle: nothing is left out for being open.
 NO_END_US = 7_258_118_400_000_000
 _SILVER = BY_NAME["silver_trades"]
+# So many are made anew in one commit.
+_OLD_SLICES = 100
 
 
-@retry(
+_AGAIN = retry(
     retry=retry_if_exception_type(CommitConflictError),
     stop=stop_after_attempt(ATTEMPTS),
     wait=wait_random(0.01, 0.2),
     reraise=True,
 )
+
+
 def offload_gold(task: Task, cold: ColdTable) -> list[SliceReport]:
-    """Bring one time frame up to date with the Silver rows of the run's span.
+    """Bring one time frame up to date with the Silver rows of the run's span, and all of it with its columns.
 
     Raises:
         OffloadError: as `offload.run.run`.
     """
+    reports = _follow(task, cold)
+    old = sorted(name for name, record in read_ledger(task.load(cold).properties).items() if not record.by_side)
+    for start in range(0, len(old), _OLD_SLICES):
+        reports += _make_anew(task, cold, old[start : start + _OLD_SLICES])
+    return reports
+
+
+@_AGAIN
+def _make_anew(task: Task, cold: ColdTable, names: Sequence[str]) -> list[SliceReport]:
+    table = task.load(cold)
+    work = _Work(task, cold, table, read_ledger(table.properties), set())
+    work.finish({}, lambda: work.make_anew([parse_gold_id(cold, name) for name in names]))
+    return work.reports
+
+
+@_AGAIN
+def _follow(task: Task, cold: ColdTable) -> list[SliceReport]:
     table = task.load(cold)
     windows = task.arrivals(_SILVER)
     followed = read_silver_windows(table.properties)
@@ -52,18 +73,7 @@ def offload_gold(task: Task, cold: ColdTable) -> list[SliceReport]:
 
     news = {start: rows for start, rows in windows.items() if is_news(hour(start).id, rows)}
     work = _Work(task, cold, table, read_ledger(table.properties), _touched(task, news))
-    try:
-        work.export()
-    except BaseException:
-        for replacement in work.replacements:
-            discard(table, replacement.export)
-        raise
-    more = {
-        **ledger_properties(work.records),
-        **silver_properties((hour(start).id, rows) for start, rows in news.items() if start not in work.postponed),
-    }
-    if work.replacements or more:
-        commit(task, table, cold, work.attempt, work.replacements, more)
+    work.finish(news, work.export)
     return work.reports
 
 
@@ -84,6 +94,36 @@ class _Work:
     reports: list[SliceReport] = field(default_factory=list)
     records: dict[str, SliceRecord] = field(default_factory=dict)
     postponed: frozenset[int] = frozenset()
+
+    def finish(self, news: Mapping[int, int], export: Callable[[], None]) -> None:
+        """Write the files and commit them; `news`: rows of the arrival hours that Gold has followed then."""
+        try:
+            export()
+        except BaseException:
+            for replacement in self.replacements:
+                discard(self.table, replacement.export)
+            raise
+        more = {
+            **ledger_properties(self.records),
+            **silver_properties((hour(start).id, rows) for start, rows in news.items() if start not in self.postponed),
+        }
+        if self.replacements or more:
+            commit(self.task, self.table, self.cold, self.attempt, self.replacements, more)
+
+    def make_anew(self, parts: Sequence[Slice]) -> None:
+        """Write the files of slices again, of the hot candles or, where these have left, of cold Silver."""
+        now_us = NO_END_US if self.task.until_now else self.task.closed_us
+        known = {part: self.ledger[part.id] for part in parts}
+        until = {part: max(now_us, record.until_us) for part, record in known.items()}
+        measures = {part: self._measure(part, until[part]) for part in parts}
+        silver = SilverState.look(self.task.hot, self.task.load(_SILVER))
+        for part, record in known.items():
+            if measures[part] >= record.measure and not self._is_late(silver, part, measures[part]):
+                self._replace(part, measures[part], until[part])
+            elif silver.trades(self.task.hot, part) < record.measure:
+                self._keep(part, record)
+            else:
+                self._rebuild(silver, part, record, until[part])
 
     def export(self) -> None:
         """Write the files of every slice that has to be replaced."""
@@ -107,7 +147,7 @@ class _Work:
         return part.to_us <= self.task.closed_us
 
     def _is_late(self, silver: SilverState, part: Slice, measure: int) -> bool:
-        return measure < silver.trades(part) + silver.waiting(self.task.hot, part)
+        return measure < silver.trades(self.task.hot, part) + silver.waiting(self.task.hot, part)
 
     def _measure(self, part: Slice, until_us: int) -> int:
         """Trades in the hot candles of a partition; they only grow, unless the hot tier has let go of some."""
@@ -133,19 +173,26 @@ class _Work:
         if silver.waiting(self.task.hot, part):
             # Their hours are not in cold Silver yet: a run that has brought them there makes the candles.
             self.postponed = silver.stale
-            rows = known.rows if known else 0
-            self.reports.append(SliceReport(table=self.cold.name, slice=part.id, outcome="kept", rows=rows))
+            self._keep(part, known)
             return
         self.task.say(self.cold, part.id, "exporting")
         days = {us // DAY_US for key, us in self.touched if key == part.key and part.from_us <= us < part.to_us}
+        if known is not None and not known.by_side:
+            days = set(range(part.from_us // DAY_US, part.to_us // DAY_US))
         sql, span = rebuilt_select(self.task.hot, silver, self.table, self.cold, part, days)
         export = export_query(self.task.hot, self.table, part, sql, span, self.attempt)
-        self._take(export, "rebuilt", silver.trades(part), until_us)
+        self._take(export, "rebuilt", silver.trades(self.task.hot, part), until_us)
+
+    def _keep(self, part: Slice, known: SliceRecord | None) -> None:
+        rows = known.rows if known else 0
+        self.reports.append(SliceReport(table=self.cold.name, slice=part.id, outcome="kept", rows=rows))
 
     def _take(self, export: Export, outcome: Outcome, measure: int, until_us: int) -> None:
         part, final = export.part, self._is_final(export.part)
         self.task.say(self.cold, part.id, "exported", export.rows)
-        record = SliceRecord(attempt=self.attempt, rows=export.rows, measure=measure, until_us=until_us, final=final)
+        record = SliceRecord(
+            attempt=self.attempt, rows=export.rows, measure=measure, until_us=until_us, final=final, by_side=True
+        )
         self.replacements.append(Replacement(export, record))
         self.reports.append(
             SliceReport(

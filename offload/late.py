@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from pyiceberg.conversions import from_bytes
 from pyiceberg.expressions import And, BooleanExpression, EqualTo
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from offload.compare import Sums, cold_sources, sums_of
@@ -18,9 +20,10 @@ from offload.export import select_of
 from offload.hot import HotStore, Parameters
 from offload.ledger import read_ledger
 from offload.slices import DAY_US, SECOND_US, Slice, hour
-from offload.tables import BY_NAME, ColdTable
+from offload.tables import BY_NAME, LONG, TEXT, ColdTable
 from offload.task import arrivals
 from offload.templates import render
+from schemas.kinds import COUNTED
 
 _SILVER = BY_NAME["silver_trades"]
 # Later than any arrival.
@@ -43,13 +46,33 @@ class SilverState:
         stale = (start for start, rows in found.items() if (record := known[start]) is None or rows > record.measure)
         return cls(table, frozenset(stale))
 
-    def trades(self, part: Slice) -> int:
-        """Trades that cold Silver has of an exchange and period, from the files' own counts."""
-        # A file of Silver is of one exchange and day.
-        return sum(task.file.record_count for task in self.table.scan(row_filter=_of(part, "timestamp")).plan_files())
+    def trades(self, hot: HotStore, part: Slice) -> int:
+        """Trades of an exchange and period in cold Silver, as candles count them.
+
+        Raises:
+            HotStoreError: ClickHouse failed, or cannot read the warehouse.
+        """
+        # A file of Silver is of one exchange and day; most hold only rows that count as one, and need no reading.
+        files = [task.file for task in self.table.scan(row_filter=_of(part, "timestamp")).plan_files()]
+        mixed = [file.file_path for file in files if not self._counts_as_rows(file)]
+        trades: int = sum(file.record_count for file in files if self._counts_as_rows(file))
+        for source in cold_sources(hot, self.table, mixed, select_of(_SILVER, partition=False), _span(part)):
+            trades += int(hot.rows(render("cold_counted.sql", source=source), _span(part))[0]["trades"])
+        return trades
+
+    def _counts_as_rows(self, file: DataFile) -> bool:
+        """Whether the statistics say that each row is one counted trade; so is a row from before these columns."""
+        schema = self.table.schema()
+        kind, matches = (schema.find_field(name).field_id for name in ("trade_kind", "match_count"))
+        if file.value_counts and not {kind, matches} & file.value_counts.keys():
+            return True
+        low, high, most = file.lower_bounds.get(kind), file.upper_bounds.get(kind), file.upper_bounds.get(matches)
+        if low is None or high is None or most is None:
+            return False
+        return low == high and from_bytes(TEXT, low) in COUNTED and int(from_bytes(LONG, most)) == 1
 
     def waiting(self, hot: HotStore, part: Slice) -> int:
-        """Hot trades of an exchange and period that are not in cold Silver; at least so many."""
+        """Hot trades of an exchange and period that candles count and cold Silver lacks; at least so many."""
         if not self.stale:
             return 0
         hours = [start // SECOND_US for start in sorted(self.stale)]
@@ -80,7 +103,7 @@ def is_confirmed(
     Raises:
         HotStoreError: ClickHouse failed, or cannot read the warehouse.
     """
-    if trades >= silver.trades(part) or silver.waiting(hot, part):
+    if trades >= silver.trades(hot, part) or silver.waiting(hot, part):
         return False
     days = [int(row["day"]) for row in hot.rows(render("candle_days.sql", hot=source), _span(part))]
     there = _sums(hot, cold, part, _candles_of_days(hot, table, cold, part, days, others=False))

@@ -23,7 +23,8 @@ class SliceRecord(BaseModel):
 
     `attempt` names the files; `rows` are in the cold table; `measure` is what the hot tier held then (rows of the
     window, for Gold the trades in the candles), so that a later look can tell whether more has arrived; `until_us` (µs
-    since the epoch) is the end of the latest candle that was taken; `final` says that the slice was over.
+    since the epoch) is the end of the latest candle that was taken; `final` says that the slice was over; `by_side`,
+    that its candles have buy_volume and sell_volume, which those of version 0.1 do not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +34,7 @@ class SliceRecord(BaseModel):
     measure: Annotated[int, Field(ge=0)]
     until_us: int
     final: bool
+    by_side: bool = False
 
 
 def read_ledger(properties: Mapping[str, str]) -> dict[str, SliceRecord]:
@@ -50,7 +52,7 @@ def read_ledger(properties: Mapping[str, str]) -> dict[str, SliceRecord]:
 
 def ledger_properties(records: Mapping[str, SliceRecord]) -> dict[str, str]:
     """The properties that record `records`."""
-    return {PREFIX + name: record.model_dump_json() for name, record in records.items()}
+    return {PREFIX + name: record.model_dump_json(exclude_defaults=True) for name, record in records.items()}
 
 
 def read_silver_windows(properties: Mapping[str, str]) -> dict[str, int]:

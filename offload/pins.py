@@ -26,7 +26,7 @@ from offload.errors import OffloadError
 from offload.hot import ClickHouseHttp, HotStore
 from offload.ledger import read_ledger, read_silver_windows
 from offload.server_paths import file_function
-from offload.tables import BY_NAME, TABLES
+from offload.tables import BY_NAME, TABLES, ColdTable
 from offload.templates import render
 
 PREFIX = "medallion.pin."
@@ -145,7 +145,8 @@ class Pins:
                 continue
             table, cold = self._load(part.table), BY_NAME[part.table]
             types = ", ".join(
-                f"{quote_name(name)} {_clickhouse(kind, name in cold.optional)}" for name, kind, _ in cold.columns
+                f"{quote_name(name)} {_clickhouse(kind, name in cold.optional or _is_unknown(cold, name))}"
+                for name, kind, _ in cold.columns
             )
             paths = [task.file.file_path for task in table.scan(snapshot_id=part.snapshot_id).plan_files()]
             store.command(
@@ -276,8 +277,11 @@ _CLICKHOUSE = {
 }
 
 
+def _is_unknown(cold: ColdTable, name: str) -> bool:
+    """Whether a file from before the column says nothing of it."""
+    return name in cold.later and cold.later[name] is None
+
+
 def _clickhouse(kind: IcebergType, optional: bool) -> str:
-    if isinstance(kind, DecimalType):
-        return f"Decimal({kind.precision}, {kind.scale})"
-    name = _CLICKHOUSE[str(kind)]
+    name = f"Decimal({kind.precision}, {kind.scale})" if isinstance(kind, DecimalType) else _CLICKHOUSE[str(kind)]
     return f"Nullable({name})" if optional else name

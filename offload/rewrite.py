@@ -158,7 +158,14 @@ def _rewrite_candles(
         files = (write_file(table, f"{slice_folder(table, piece)}/{attempt}-00000.parquet", iter([rows])),)
     trades = int(rows["trade_count"].sum())
     until_us, final = (known.until_us, known.final) if known else (piece.to_us, True)
-    record = SliceRecord(attempt=attempt, rows=rows.height, measure=trades, until_us=until_us, final=final)
+    record = SliceRecord(
+        attempt=attempt,
+        rows=rows.height,
+        measure=trades,
+        until_us=until_us,
+        final=final,
+        by_side=not rows["buy_volume"].null_count(),
+    )
     replace_slices(table, cold, attempt, [Replacement(Export(piece, files), record)], more)
 
 

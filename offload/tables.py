@@ -238,6 +238,8 @@ def _gold(name: str, exact_view: str, code: str, seconds: int, period: Period) -
             ("volume", PRICE, "sum of quantity, base currency"),
             ("quote_volume", QUOTE, "sum of quote_volume, quote currency"),
             ("trade_count", LONG, "number of trades"),
+            ("buy_volume", PRICE, "the part of volume whose taker bought, base currency"),
+            ("sell_volume", PRICE, "the part of volume whose taker sold, base currency"),
         ),
         partition_time="window_start",
         partition_by="exchange",
@@ -245,6 +247,7 @@ def _gold(name: str, exact_view: str, code: str, seconds: int, period: Period) -
         sort=("symbol", "window_start"),
         bucket_seconds=seconds,
         hot_event="window_start",
+        later={"buy_volume": None, "sell_volume": None},
     )
 
 

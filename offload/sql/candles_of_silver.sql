@@ -12,7 +12,9 @@ SELECT
     CAST(argMax(t.price, (t.timestamp, t.sequence, t.trade_id)) AS Decimal(38, 18)) AS close,
     CAST(sum(toDecimal256(t.quantity, 18)) AS Decimal(38, 18)) AS volume,
     CAST(sum(toDecimal256(t.quote_volume, 20)) AS Decimal(38, 20)) AS quote_volume,
-    toInt64({{ counting.trades('t') }}) AS trade_count
+    toInt64({{ counting.trades('t') }}) AS trade_count,
+    CAST(sumIf(toDecimal256(t.quantity, 18), t.side = 'BUY') AS Decimal(38, 18)) AS buy_volume,
+    CAST(sumIf(toDecimal256(t.quantity, 18), t.side = 'SELL') AS Decimal(38, 18)) AS sell_volume
 FROM
 (
 {{ source }}

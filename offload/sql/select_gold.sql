@@ -10,7 +10,9 @@ SELECT
     t.close AS close,
     t.volume AS volume,
     t.quote_volume AS quote_volume,
-    toInt64(t.trade_count) AS trade_count
+    toInt64(t.trade_count) AS trade_count,
+    t.buy_volume AS buy_volume,
+    t.sell_volume AS sell_volume
 FROM {{ hot }} AS t
 WHERE t.exchange = {key:String}
   AND t.window_start >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')

@@ -4,6 +4,12 @@
 {% import '_left.sql' as left %}
 {% import '_candles.sql' as candles %}
 {% import '_counting.sql' as counting %}
+{#- Files of version 0.1 have no volume by side. It must not be taken for 0. -#}
+{%- macro known(amount, name, scale) -%}
+toDecimal256(if(throwIf(isNull({{ amount }}),
+            'The {{ name }} of a candle that version 0.1 offloaded is not known yet: leave this column out, or make it with `medallion offload run`'),
+            toDecimal128(0, {{ scale }}), assumeNotNull({{ amount }})), {{ scale }})
+{%- endmacro %}
 CREATE OR REPLACE VIEW {{ view }}
 (
 {{ candles.columns(exact=exact, hot=false) }}
@@ -36,6 +42,9 @@ SELECT
     {{ name }},
 {% endfor %}
     trade_count,
+{% for name, _, _ in candles.by_side %}
+    {{ name }},
+{% endfor %}
     is_closed,
     is_complete
 FROM {{ hot }}
@@ -47,6 +56,7 @@ SELECT
     candle.window_start AS window_start,
     {{ candles.shown('candle', exact, candles.amounts) }}
     candle.trade_count AS trade_count,
+    {{ candles.shown('candle', exact, candles.by_side) }}
     {{ candles.is_closed(seconds, 'gold_ohlcv_1m_state') }} AS is_closed,
     {{ candles.is_complete(seconds, 'producer_gaps') }} AS is_complete
 FROM
@@ -61,7 +71,10 @@ FROM
         cold.close AS close,
         toDecimal256(cold.volume, 18) AS volume,
         toDecimal256(cold.quote_volume, 20) AS quote_volume,
-        toUInt64(cold.trade_count) AS trade_count
+        toUInt64(cold.trade_count) AS trade_count,
+{% for name, scale, _ in candles.by_side %}
+        {{ known('cold.' ~ name, name, scale) }} AS {{ name }}{{ '' if loop.last else ',' }}
+{% endfor %}
     FROM {{ source }} AS cold
     WHERE {{ partition }}(cold.window_start) IN (SELECT arrayJoin(gone.1))
       AND (cold.exchange, cold.symbol, intDiv(toUnixTimestamp64Micro(cold.window_start), 1000000)) NOT IN
@@ -77,7 +90,9 @@ FROM
         argMax(trades.price, (trades.timestamp, trades.sequence, trades.trade_id)) AS close,
         sum(toDecimal256(trades.quantity, 18)) AS volume,
         sum(toDecimal256(trades.quote_volume, 20)) AS quote_volume,
-        {{ counting.trades('trades') }} AS trade_count
+        {{ counting.trades('trades') }} AS trade_count,
+        sumIf(toDecimal256(trades.quantity, 18), trades.side = 'BUY') AS buy_volume,
+        sumIf(toDecimal256(trades.quantity, 18), trades.side = 'SELL') AS sell_volume
     FROM silver_trades_all AS trades
     WHERE {{ counting.is_counted('trades') }}
       AND timestamp >= fromUnixTimestamp64Micro(late_from * 1000000, 'UTC')

@@ -60,7 +60,9 @@ PORTS = Ports(9000, 8123, (9102,))
 
 
 def embedded_environment(folder: Path, broker: BrokerKind) -> dict[str, str]:
-    return embedded.stack_environment(DataDir(folder), PORTS, broker, "127.0.0.1:1", {})
+    directory = DataDir(folder / "stack")
+    directory.create()
+    return embedded.stack_environment(directory, PORTS, broker, "127.0.0.1:1", {})
 
 
 def processes(folder: Path) -> dict[str, Service]:

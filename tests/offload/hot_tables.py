@@ -196,6 +196,8 @@ def candles(trades: pl.DataFrame, length: timedelta) -> pl.DataFrame:
             pl.col("quantity").sum().alias("volume"),
             pl.col("quote_volume").sum(),
             pl.len().cast(pl.Int64).alias("trade_count"),
+            pl.col("quantity").filter(pl.col("side") == "BUY").sum().alias("buy_volume"),
+            pl.col("quantity").filter(pl.col("side") == "SELL").sum().alias("sell_volume"),
         )
         .sort("exchange", "symbol", "window_start")
     )

@@ -17,7 +17,7 @@ from offload.run import run
 from offload.tables import BY_NAME
 from offload.verify import verify
 from tests.offload.cold_tables import files_on_disk, files_referenced, read
-from tests.offload.hot_tables import HotTables, candles, read_tape
+from tests.offload.hot_tables import HotTables, candles, read_tape, silver_rows
 
 LATER = datetime(2028, 1, 1, tzinfo=UTC)
 FRAMES = load_layers().timeframes
@@ -74,6 +74,46 @@ def test_late_trades_are_added_to_the_candles_that_left(
     assert hot.count("gold_ohlcv_1d_state") == hot.count("silver_trades") == 0
     assert verify(settings).ok
     assert files_on_disk(settings) == files_referenced(settings)
+
+
+def as_matches(trades: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows of Silver, of which every fifth sums up three matches and every seventh is no market trade; what of them
+    candles count."""
+    number = pl.int_range(pl.len())
+    rows = silver_rows(trades).with_columns(
+        pl.when(number % 5 == 0).then(3).otherwise(1).cast(pl.UInt32).alias("match_count"),
+        pl.when(number % 7 == 0).then(pl.lit("block")).otherwise(pl.lit("market")).alias("trade_kind"),
+    )
+    return rows, rows.filter(pl.col("trade_kind") == "market")
+
+
+def test_matches_and_kinds_do_not_hide_that_candles_left(
+    settings: Settings, hot: HotTables, trades: pl.DataFrame
+) -> None:
+    rows, counted = as_matches(trades.sample(fraction=1, shuffle=True, seed=6))
+    # Late rows stand for more trades than Iceberg has rows.
+    some = rows.slice(2900).with_columns(
+        pl.col("validated_at") + timedelta(hours=9), pl.lit(50_000, pl.UInt32).alias("match_count")
+    )
+    hot.insert("silver_trades", rows.head(2900))
+    assert outcomes(run(settings)) == {"written"}, "whole candles are exported as they are"
+    let_all_go(settings)
+    hot.insert("silver_trades", some)
+    assert outcomes(run(settings)) == {"rebuilt"}
+    assert verify(settings).ok
+    late_ones = some.filter(pl.col("trade_kind") == "market")
+    everything = pl.concat([counted.join(late_ones, on="trade_id", how="anti"), late_ones])
+    for frame in FRAMES:
+        made = (
+            everything.group_by(
+                "symbol", pl.col("timestamp").dt.truncate(timedelta(seconds=frame.seconds)).alias("window_start")
+            )
+            .agg(pl.col("quantity").sum().alias("volume"), pl.col("match_count").sum().cast(pl.Int64).alias("trades"))
+            .sort("symbol", "window_start")
+        )
+        found = read(settings, BY_NAME[frame.view]).sort("symbol", "window_start")
+        assert_frame_equal(found.select("symbol", "window_start", "volume", trades="trade_count"), made)
+    let_all_go(settings)
 
 
 def test_candles_wait_for_the_silver_rows_they_are_made_of(

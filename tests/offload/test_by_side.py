@@ -1,0 +1,135 @@
+"""Candles that version 0.1 offloaded have no volume by side: no view takes it for 0, and the next run makes it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
+from polars.testing import assert_frame_equal
+
+from config.settings import Settings
+from ddl.layers import load_layers
+from offload.catalog import ensure_tables, open_catalog
+from offload.gate import close_gate
+from offload.ledger import PREFIX, read_ledger
+from offload.pins import Pins
+from offload.rewrite import write_file
+from offload.run import run
+from offload.slices import parse_gold_id
+from offload.tables import BY_NAME, ColdTable
+from offload.union_views import follow
+from offload.verify import verify
+from tests.offload.cold_tables import load, read
+from tests.offload.hot_tables import HotTables, candles, read_tape
+
+FRAMES = load_layers().timeframes
+SIDES = ("buy_volume", "sell_volume")
+LATER = datetime(2028, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def trades(tape: Path) -> pl.DataFrame:
+    # Around midnight: two day partitions, one month partition.
+    return read_tape(tape).sort("time").slice(9000, 3000)
+
+
+def as_version_0_1_made_it(settings: Settings, cold: ColdTable) -> None:
+    """The Gold table with the same candles and ledger, in the columns of version 0.1."""
+    catalog, known = open_catalog(settings), load(settings, cold)
+    rows = read(settings, cold)
+    old = replace(cold, columns=tuple(column for column in cold.columns if column[0] not in SIDES), later={})
+    catalog.drop_table(f"{settings.iceberg_namespace}.{cold.name}")
+    table = ensure_tables(catalog, settings.iceberg_namespace, (old,))[cold.name]
+    properties = {name: value for name, value in known.properties.items() if name.startswith("medallion.")}
+    files = []
+    for name in read_ledger(known.properties):
+        record = json.loads(properties[PREFIX + name])
+        del record["by_side"]
+        properties[PREFIX + name] = json.dumps(record)
+        part = parse_gold_id(cold, name)
+        inside = pl.col("window_start").dt.epoch("us").is_between(part.from_us, part.to_us, closed="left")
+        path = f"{table.location()}/data/{name}/{record['attempt']}-old.parquet"
+        files.append(write_file(table, path, iter([rows.filter(inside & (pl.col("exchange") == part.key))])))
+    with table.transaction() as transaction:
+        transaction.set_properties(properties)
+        with transaction.update_snapshot().fast_append() as snapshot:
+            for file in files:
+                snapshot.append_data_file(file)
+
+
+def all_of_version_0_1(settings: Settings) -> None:
+    for frame in FRAMES:
+        as_version_0_1_made_it(settings, BY_NAME[frame.view])
+
+
+def assert_all_known(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    for frame in FRAMES:
+        truth = candles(trades, timedelta(seconds=frame.seconds))
+        found = read(settings, BY_NAME[frame.view]).sort("exchange", "symbol", "window_start")
+        assert_frame_equal(found.select(truth.columns), truth)
+        shown = hot.client.query(
+            f"SELECT toString(sum(buy_volume)), toString(sum(sell_volume)) FROM {frame.exact_view}_all"
+        ).result_rows
+        assert [tuple(map(float, row)) for row in shown] == [tuple(float(truth[name].sum()) for name in SIDES)]
+        assert all(record.by_side for record in read_ledger(load(settings, BY_NAME[frame.view]).properties).values())
+
+
+def test_hot_candles_are_exported_again(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    hot.load(trades)
+    run(settings)
+    all_of_version_0_1(settings)
+    report = run(settings)
+    assert {part.outcome for part in report.slices if part.table.startswith("gold")} == {"written"}
+    assert_all_known(settings, hot, trades)
+    assert verify(settings).ok
+    assert not [part for part in run(settings).slices if part.table.startswith("gold")], "once is enough"
+
+
+def test_candles_that_left_are_made_of_silver(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    hot.load(trades)
+    run(settings)
+    assert not close_gate(settings, drop=True, now=LATER).held
+    all_of_version_0_1(settings)
+    Pins(settings).create("before_sides")
+    follow(settings)
+    for view in ("gold_ohlcv_1h_all", "gold_ohlcv_1h_exact_all"):
+        assert hot.client.command(f"SELECT sum(trade_count) FROM {view}") == trades.height
+        with pytest.raises(DatabaseError, match="medallion offload run"):
+            hot.client.command(f"SELECT sum(buy_volume) FROM {view}")
+    report = run(settings)
+    assert {part.outcome for part in report.slices if part.table.startswith("gold")} == {"rebuilt"}
+    assert_all_known(settings, hot, trades)
+    pinned = f"{Pins(settings).publish('before_sides')}.gold_ohlcv_1h"
+    assert hot.client.query(f"SELECT countIf(buy_volume IS NOT NULL), count() > 0 FROM {pinned}").result_rows == [
+        (0, True)
+    ]
+
+
+def test_late_trades_meet_candles_of_version_0_1(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    early = trades.head(2900)
+    hot.load(early)
+    run(settings)
+    assert not close_gate(settings, drop=True, now=LATER).held
+    all_of_version_0_1(settings)
+    hot.load(trades.slice(2900).with_columns(pl.col("arrived") + timedelta(hours=9)))
+    run(settings)
+    assert_all_known(settings, hot, trades)
+    assert verify(settings).ok
+    assert not close_gate(settings, drop=True, now=LATER).held
+
+
+def test_candles_that_silver_cannot_make_stay(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    hot.load(trades)
+    run(settings)
+    assert not close_gate(settings, drop=True, now=LATER).held
+    as_version_0_1_made_it(settings, BY_NAME["gold_ohlcv_1h"])
+    silver = load(settings, BY_NAME["silver_trades"])
+    silver.delete("symbol = 'ETHUSDT'")
+    (kept,) = {part.outcome for part in run(settings).slices if part.table == "gold_ohlcv_1h"}
+    assert kept == "kept"
+    assert read(settings, BY_NAME["gold_ohlcv_1h"])["trade_count"].sum() == trades.height
