@@ -42,7 +42,7 @@ def backfill(
         str | None,
         typer.Option(
             help="`rest`: the exchange's REST interface; else folder or URL of Binance's daily trade files."
-            f" Default: {dumps.URL} for {', '.join(dumps.markets())}, rest for others."
+            f" Default: {dumps.URL.removeprefix('https://')} for {', '.join(dumps.markets())}, rest for others."
         ),
     ] = None,
     rest_endpoint: Annotated[
@@ -53,7 +53,7 @@ def backfill(
         Path | None,
         typer.Option(
             help=f"Remembers what is done. Default: {_JOURNAL} in the stack's data folder; of a stack that the"
-            " MEDALLION_… endpoints name, in this user's folder for it below $XDG_STATE_HOME/medallion.",
+            " MEDALLION_… endpoints name, in folder medallion of this user's $XDG_STATE_HOME.",
             show_default=False,
         ),
     ] = None,

@@ -171,7 +171,8 @@ def _print_rest(missing: list[LostMessage], overlaps: list[Overlap], cold: Verif
         )
     counted = proof.counted
     if proof.messages:
-        out.print(f"Counted: {proof.messages:,} messages that arrived in {counted['hours']} hours", style="bold")
+        hours = "1 hour" if counted["hours"] == 1 else f"{counted['hours']} hours"
+        out.print(f"Counted: {proof.messages:,} messages that arrived in {hours}", style="bold")
     else:
         out.print("Counted: no message. There is none in the span that ClickHouse or Iceberg has.", style="bold")
     if cold is None:

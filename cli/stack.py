@@ -184,7 +184,8 @@ def status(
         for words in troubles.values():
             out.print(words, soft_wrap=True, markup=False)
         if show_password:
-            print_table("Users of ClickHouse", ("user", "password"), _passwords(state, settings).items())
+            title = f"Users of ClickHouse, database {settings.clickhouse_database}"
+            print_table(title, ("user", "password"), _passwords(state, settings).items())
         behind = [lag for lag in lags if lag.messages]
         print_table(
             "Behind",

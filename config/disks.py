@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlparse
+from urllib.parse import urlparse
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -54,9 +54,12 @@ def measure(places: Mapping[str, Path]) -> list[Disk]:
 
 
 def local_folder(location: str) -> Path | None:
-    """The folder of a warehouse on this machine; None for one in an object store."""
+    """The folder of a warehouse on this machine, its path as pyiceberg takes it: as it is, not percent-decoded.
+
+    None for a warehouse in an object store.
+    """
     url = urlparse(location)
-    return Path(unquote(url.path)) if url.scheme in {"", "file"} else None
+    return Path(url.path) if url.scheme in {"", "file"} else None
 
 
 def is_no_space(error: BaseException | None) -> bool:

@@ -30,7 +30,7 @@ _PREFIX = "MEDALLION_"
 
 
 def _default_warehouse() -> str:
-    return (Path.cwd() / ".medallion" / "warehouse").as_uri()
+    return f"file://{Path.cwd() / '.medallion' / 'warehouse'}"
 
 
 class _SecretFiles(PydanticBaseSettingsSource):

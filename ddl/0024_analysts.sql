@@ -61,7 +61,8 @@ FROM {{ db }}.silver_trades AS silver
 COMMENT 'Silver for arithmetic; silver_trades has the digits';
 
 -- A day's 30-minute candles are one partition, so that the 24 hours cost two of them; a minute's edge would cost five
--- times as much. A market that was quiet for months has its last price in the daily candles.
+-- times as much. A market that was quiet for months has its last price in the daily candles. `join_use_nulls` is
+-- set since some clients ask for it, and the view's columns have no NULL.
 CREATE OR REPLACE VIEW {{ db }}.latest_prices{{ on_cluster }}
 (
     exchange String COMMENT 'exchange-and-market code',
@@ -81,37 +82,31 @@ AS
 SELECT
     exchange,
     symbol,
-    {{ candles.nearest('assumeNotNull(max(last))') }} AS last_price,
-    max(at) AS last_time,
-    {{ candles.nearest('ifNull(max(open), assumeNotNull(max(last)))') }} AS open_24h,
-    {{ candles.nearest('ifNull(max(high), assumeNotNull(max(last)))') }} AS high_24h,
-    {{ candles.nearest('ifNull(max(low), assumeNotNull(max(last)))') }} AS low_24h,
-    {{ candles.nearest('sum(volume)') }} AS volume_24h,
-    {{ candles.nearest('sum(quote_volume)') }} AS quote_volume_24h,
-    sum(trade_count) AS trade_count_24h,
-    {{ candles.nearest('ifNull(max(last) - max(open), 0)') }} AS change_24h,
+    {{ candles.nearest('newest.price') }} AS last_price,
+    newest.time AS last_time,
+    {{ candles.nearest('if(trade_count_24h = 0, newest.price, hours.open)') }} AS open_24h,
+    {{ candles.nearest('if(trade_count_24h = 0, newest.price, hours.high)') }} AS high_24h,
+    {{ candles.nearest('if(trade_count_24h = 0, newest.price, hours.low)') }} AS low_24h,
+    {{ candles.nearest('hours.volume') }} AS volume_24h,
+    {{ candles.nearest('hours.quote_volume') }} AS quote_volume_24h,
+    hours.trade_count AS trade_count_24h,
+    {{ candles.nearest('if(trade_count_24h = 0, 0, newest.price - hours.open)') }} AS change_24h,
     change_24h / open_24h * 100 AS change_percent_24h
 FROM
 (
     SELECT
         state.exchange AS exchange,
         state.symbol AS symbol,
-        toNullable(argMaxMerge(state.close)) AS last,
-        {{ sql.time_of('argMaxMergeState(state.close)') }} AS at,
-        NULL AS open,
-        NULL AS high,
-        NULL AS low,
-        toDecimal256(0, 18) AS volume,
-        toDecimal256(0, 20) AS quote_volume,
-        toUInt64(0) AS trade_count
+        argMaxMerge(state.close) AS price,
+        {{ sql.time_of('argMaxMergeState(state.close)') }} AS time
     FROM {{ db }}.gold_ohlcv_1d_state AS state
     GROUP BY exchange, symbol
-    UNION ALL
+) AS newest
+LEFT JOIN
+(
     SELECT
         state.exchange AS exchange,
         state.symbol AS symbol,
-        NULL AS last,
-        toDateTime64(0, 6, 'UTC') AS at,
         argMinMerge(state.open) AS open,
         max(state.high) AS high,
         min(state.low) AS low,
@@ -121,6 +116,6 @@ FROM
     FROM {{ db }}.gold_ohlcv_30m_state AS state
     WHERE state.window_start >= toDateTime64(intDiv(toUnixTimestamp(now('UTC')) - 86400, 1800) * 1800, 0, 'UTC')
     GROUP BY exchange, symbol
-)
-GROUP BY exchange, symbol
+) AS hours USING (exchange, symbol)
+SETTINGS join_use_nulls = 0
 COMMENT 'The newest price of every market and its last 24 hours';

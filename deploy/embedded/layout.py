@@ -81,6 +81,15 @@ class DataDir:
         return f"file://{self.warehouse}"
 
     @property
+    def warehouses(self) -> list[Path]:
+        """The warehouse, and the folder beside it that version 0.1 wrote to, where there is one.
+
+        It percent-encoded the path, which pyiceberg takes as it is: the cold tables of `a b` are in `a%20b` for good.
+        """
+        earlier = Path(self.warehouse.as_uri().removeprefix("file://"))
+        return [self.warehouse, *([earlier] if earlier != self.warehouse and earlier.exists() else [])]
+
+    @property
     def catalog_uri(self) -> str:
         """The SQLite catalog beside the warehouse."""
         return f"sqlite:///{quote(str(self.path / 'catalog.db'))}"
@@ -124,7 +133,7 @@ class DataDir:
             )
         try:
             ownership.take(self.path, is_ours=(self.path / "supervisor.lock").exists())
-            for folder in (self.clickhouse, self.warehouse, self.logs, self.kafka):
+            for folder in (self.clickhouse, *self.warehouses, self.logs, self.kafka):
                 if folder.is_symlink() or folder != self.kafka:
                     ownership.take(folder, is_ours=True)
             for file in (self.password_file, self.analyst_password_file):

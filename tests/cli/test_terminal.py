@@ -119,15 +119,17 @@ def test_a_streamed_answer_may_be_cut_anywhere(answer: bytes, cuts: list[int]) -
 def test_a_dead_letter_is_shown(attack: str) -> None:
     letter = letters.Letter(
         coordinates={"raw_topic": attack, "raw_partition": 0, "raw_offset": 1, "published_at": datetime.now(UTC)},
-        rule={"reason": "symbol_unmapped", "field": "symbol", "value": attack},
+        rule={"reason": "trade_contradicts", "field": "symbol", "value": attack, "limit": attack},
         raw={"message": attack, "bytes": 3, "source": "trades_raw"},
         bronze={"symbol": attack, "source": "bronze_trades"},
+        held={"symbol": attack, "side": attack},
         resolution={},
     )
     made, drawn = console()
     made.print(letters.panels(letter))
     assert not hidden(drawn.getvalue())
     assert visible_line(attack) in drawn.getvalue()
+    assert "What Silver has" in drawn.getvalue()
 
 
 @pytest.mark.parametrize("terminal", [True, False])

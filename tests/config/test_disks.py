@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from config.disks import FULL, LOW, OK, Disk, DiskMetrics, is_no_space, local_folder, measure
 
@@ -46,8 +47,9 @@ def test_a_full_disk_behind_a_failure_is_found() -> None:
     assert not is_no_space(None)
 
 
-def test_a_warehouse_s_folder() -> None:
-    assert local_folder("file:///a%20b/warehouse") == Path("/a b/warehouse")
+def test_a_warehouse_s_folder_is_the_one_that_pyiceberg_writes_to() -> None:
+    for place in ("/a b/warehouse", "/a%20b/warehouse"):
+        assert local_folder(f"file://{place}") == Path(PyArrowFileIO.parse_location(f"file://{place}")[2])
     assert local_folder("s3://bucket/warehouse") is None
 
 

@@ -188,12 +188,12 @@ def test_latest_prices_are_the_last_trade_and_a_day(engine: Engine, warehouse: S
     frame = trades(exchange, rows)
     engine.insert(f"{warehouse.clickhouse_database}.silver_trades", frame)
     names = "last_price, toUnixTimestamp64Micro(last_time), open_24h, high_24h, low_24h, volume_24h, quote_volume_24h"
-    found = ask(
-        engine,
-        warehouse,
+    query = (
         f"SELECT symbol, {names}, trade_count_24h, change_24h, change_percent_24h FROM latest_prices"
-        f" WHERE exchange = '{exchange}' ORDER BY symbol",
+        f" WHERE exchange = '{exchange}' ORDER BY symbol"
     )
+    found = ask(engine, warehouse, query)
+    assert ask(engine, warehouse, query + " SETTINGS join_use_nulls = 1") == found
     ordered = frame.sort("timestamp", "trade_id")
     day = ordered.filter(pl.col("symbol") == "BUSY", pl.col("timestamp") >= edge)
     last = ordered.filter(pl.col("symbol") == "BUSY").tail(1)

@@ -123,7 +123,10 @@ def grants(answers: dict[str, list[list[Any]]], user: str) -> str:
 
 
 def test_the_analyst_reads_and_nothing_else(answers: dict[str, list[list[Any]]]) -> None:
-    assert grants(answers, "analyst") == "GRANT SELECT ON medallion.* TO analyst"
+    assert set(grants(answers, "analyst").splitlines()) == {
+        "GRANT SELECT ON medallion.* TO analyst",
+        "GRANT SELECT ON pin_*.* TO analyst",
+    }
     profile = {name: (value, maximum) for name, value, maximum in answers["profile"]}
     assert profile["readonly"] == ("2", None)
     for setting in ("max_memory_usage", "max_execution_time", "max_threads"):
@@ -142,8 +145,10 @@ def test_services_write_rows_and_only_migrations_create_tables(answers: dict[str
     ingest, ddl = grants(answers, "ingest"), grants(answers, "ddl")
     assert "INSERT" in ingest
     assert not any(word in ingest for word in ("CREATE TABLE", "DROP TABLE", "CREATE USER", "KAFKA"))
-    # The offload makes the views of hot and cold rows: only it knows where the warehouse is.
+    # The offload makes the views of hot and cold rows and of pins: only it knows where the warehouse is.
     assert all(privilege in ingest for privilege in ("CREATE VIEW", "DROP VIEW", "S3"))
+    (of_pins,) = (line for line in ingest.splitlines() if "CREATE DATABASE" in line)
+    assert of_pins.endswith(" ON pin_*.* TO ingest")
     for privilege in ("CREATE DATABASE", "CREATE TABLE", "CREATE VIEW", "DROP TABLE", "ALTER TABLE", "ALTER VIEW"):
         assert privilege in ddl, privilege
     assert "KAFKA" in ddl

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.deploy.conftest import COMPOSE_FILES, load_compose, variables
 
@@ -137,6 +138,32 @@ def test_ports_are_bound_to_the_loopback_address(compose_file: dict[str, Any]) -
 
 def test_only_user_interfaces_are_published(services: dict[str, Any]) -> None:
     assert {name for name, service in services.items() if service.get("ports")} == USER_INTERFACES
+
+
+def test_only_those_that_need_the_catalog_reach_it(services: dict[str, Any]) -> None:
+    """It asks nobody for a login: whoever reaches it may drop every cold table."""
+    reaching = {name for name, service in services.items() if "catalog" in service.get("networks", ())}
+    clients = {name for name, one in services.items() if "MEDALLION_ICEBERG_CATALOG_URI" in one.get("environment", {})}
+    parts = {"catalog", "catalog-migrate", "catalog-database"}
+    # The catalog writes to the object store; Prometheus asks for its metrics.
+    assert reaching == clients | parts | {"object-store", "prometheus"}
+    assert {name: services[name]["networks"] for name in parts} == {name: ["catalog"] for name in parts}
+
+
+def test_grafana_asks_for_a_login_and_reads_as_the_analyst(root: Path, unresolved: dict[str, Any]) -> None:
+    told = unresolved["services"]["grafana"]["environment"]
+    assert told["GF_SECURITY_ADMIN_PASSWORD"].startswith("${GRAFANA_ADMIN_PASSWORD:?")
+    assert told["GF_USERS_ALLOW_SIGN_UP"] == "false"
+    # Off unless somebody says so, as proxy logins are.
+    assert not [name for name in told if name.startswith("GF_AUTH_")]
+    document = yaml.safe_load((root / "deploy/compose/grafana/datasources/medallion.yml").read_text())
+    sources = {source["name"]: source for source in document["datasources"]}
+    assert {name for name, source in sources.items() if not source["editable"]} == {"Prometheus", "ClickHouse"}
+    assert sources["ClickHouse"]["jsonData"]["username"] == "analyst"
+    assert {name for name in told if "PASSWORD" in name} == {
+        "GF_SECURITY_ADMIN_PASSWORD",
+        "CLICKHOUSE_ANALYST_PASSWORD",
+    }
 
 
 def test_secrets_have_no_default(compose_file: dict[str, Any]) -> None:

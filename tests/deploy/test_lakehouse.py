@@ -99,6 +99,9 @@ def test_a_fresh_catalog_is_bootstrapped_and_gets_the_warehouse(catalog: Catalog
     profile = warehouse["storage-profile"]
     assert (profile["bucket"], profile["endpoint"], profile["path-style-access"]) == ("medallion", STORE.endpoint, True)
     assert warehouse["storage-credential"]["aws-secret-access-key"] == "s3cret-for-the-test"
+    # Anybody who reaches the catalog would be given what opens the bucket.
+    assert not profile["sts-enabled"]
+    assert not profile["remote-signing-enabled"]
 
 
 def test_a_second_run_changes_nothing(catalog: Catalog, address: str) -> None:

@@ -42,7 +42,8 @@ def cost(node: NodeProcess) -> Iterator[Cost]:
     def ask() -> None:
         while True:
             started = time.monotonic()
-            assert other.execute("SELECT 1") == [(1,)]
+            answer = other.execute("SELECT 1")
+            assert answer == [(1,)], answer
             found.longest_wait = max(found.longest_wait, time.monotonic() - started)
             found.served += 1
             if over.wait(0.01):

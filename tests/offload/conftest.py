@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -21,6 +21,7 @@ from tests.clickhouse import ARGUMENTS, ENVIRONMENT, PASSWORD
 from tests.offload.hot_tables import HotTables
 
 _numbers = count(1)
+_PROGRAM = ("-m", "deploy.embedded.clickhouse")
 
 
 def _free_port() -> int:
@@ -39,17 +40,23 @@ def _wait_for(port: int) -> None:
 
 
 class Node:
-    """A ClickHouse node with its store in `folder`, allowed to read all that tests write; `environment` is added."""
+    """A ClickHouse node with its store in `folder`, allowed to read all that tests write; `environment` is added.
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    `program`: what Python runs in the node's place, with the node's arguments.
+    """
+
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str] | None = None, program: Sequence[str] = _PROGRAM
+    ) -> None:
         self._folder, self._environment = folder, {**os.environ, **(environment or {}), **ENVIRONMENT}
+        self._program = program
         folder.mkdir(parents=True, exist_ok=True)
         self._native, self.http_port = _free_port(), _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, or again, on the same ports; returns when it answers."""
-        command = [sys.executable, "-m", "deploy.embedded.clickhouse", "--path", str(self._folder / "store")]
+        command = [sys.executable, *self._program, "--path", str(self._folder / "store")]
         command += ["--native-port", str(self._native), "--http-port", str(self.http_port), *ARGUMENTS]
         # Tests keep their warehouses and files beside the node's folder; buckets are on servers of this machine.
         command += ["--readable", str(self._folder.parent), "--readable", "http://127.0.0.1"]

@@ -168,7 +168,7 @@ def read(configuration: dict[str, object], topic: str, group: str) -> KafkaError
         ("silver", DLQ, True, False),
         ("silver", BRONZE, False, True),
         ("silver", KRAKEN, False, False),
-        ("operator", DLQ, False, True),
+        ("operator", DLQ, True, True),
         ("operator", BRONZE, False, True),
     ],
 )

@@ -16,6 +16,7 @@ from config.settings import Settings
 from deploy.embedded import ownership
 from deploy.embedded.layout import DataDir
 from deploy.embedded.ownership import OwnershipError
+from deploy.embedded.services import Ports, clickhouse_service, stack_environment
 from tests.node.conftest import eventually
 from tests.stack.conftest import Medallion
 
@@ -86,7 +87,27 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
 
 def test_the_default_warehouse_is_not_where_anybody_can_make_it_first() -> None:
     assert not Settings().iceberg_warehouse.startswith("file:///tmp/medallion")
-    assert Settings().iceberg_warehouse == (Path.cwd() / ".medallion" / "warehouse").as_uri()
+    assert Settings().iceberg_warehouse == f"file://{Path.cwd()}/.medallion/warehouse"
+
+
+def test_cold_tables_of_version_0_1_beside_a_folder_with_a_space_are_still_read(tmp_path: Path) -> None:
+    """It wrote them to the percent-encoded path, which is in their metadata for good."""
+    directory = DataDir(tmp_path / "a b")
+    earlier = tmp_path / "a%20b" / "warehouse"
+    directory.create()
+    assert readable(directory) == {directory.warehouse}
+    earlier.mkdir(parents=True, mode=0o755)
+    (earlier / "cold").mkdir()
+    directory.create()
+    assert mode(earlier) == 0o700
+    assert readable(directory) == {directory.warehouse, earlier}
+
+
+def readable(directory: DataDir) -> set[Path]:
+    """The folders that SQL of the stack's node may read."""
+    ports = Ports(clickhouse_native=1, clickhouse_http=2, metrics=(3,))
+    service = clickhouse_service(directory, ports, stack_environment(directory, ports, "memory", "127.0.0.1:9", {}))
+    return {Path(word.removeprefix("--readable=")) for word in service.argv if word.startswith("--readable=")}
 
 
 @pytest.mark.stack

@@ -61,9 +61,10 @@ grant silver read --group "$MEDALLION_SILVER_CONSUMER_GROUP"
 grant silver write,describe --topic "$MEDALLION_DLQ_TOPIC"
 grant silver idempotent-write --cluster
 
-# The console and the command line: look, and write only where `medallion smoke` puts its message that is no trade.
+# The console and the command line: look, and write only where `medallion smoke` puts its message that is no trade, and
+# the dead letters of a re-derivation.
 user operator "$KAFKA_OPERATOR_PASSWORD"
 grant operator read,describe,describe-configs --topic market.crypto. --resource-pattern-type prefixed
 grant operator describe --group '*'
-grant operator write --topic market.crypto.trades.unlisted.raw
+grant operator write --topic "market.crypto.trades.unlisted.raw,$MEDALLION_DLQ_TOPIC"
 grant operator describe,describe-configs,idempotent-write --cluster

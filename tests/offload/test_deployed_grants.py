@@ -1,0 +1,130 @@
+"""Compose's users may do what the product does in their name: their grants, in force in the engine."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import clickhouse_connect
+import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
+
+from config.settings import Settings
+from offload.gate import close_gate
+from offload.pins import Pins
+from offload.rederive import rederive
+from offload.run import run
+from offload.verify import verify
+from tests.clickhouse import PASSWORD
+from tests.offload.conftest import Node, new_settings
+from tests.offload.hot_tables import ARRIVAL, HotTables, read_tape
+from tests.offload.rederiving import HIGH, LOW, TO, fill, limited, within
+
+pytestmark = pytest.mark.timeout(900)
+ROOT = Path(__file__).resolve().parents[2]
+LATER = datetime(2028, 1, 1, tzinfo=UTC)
+# The node with another list of who may do what.
+START = """
+import runpy, sys
+from pathlib import Path
+from deploy.embedded.clickhouse import config
+config._USERS_TEMPLATE = Path(sys.argv.pop(1))
+runpy.run_module("deploy.embedded.clickhouse", run_name="__main__")
+"""
+Become = Callable[[str], None]
+
+
+def users_of_the_node(operator: str) -> str:
+    """The node's users: its operator with the grants of compose's user `operator`, its analyst with its namesake's."""
+    text = (ROOT / "deploy/embedded/clickhouse/node-users.xml").read_text()
+    for role, user in (("operator", operator), ("analyst", "analyst")):
+        queries = "".join(f"<query>{query}</query>" for query in granted(user))
+        text, count = re.subn(
+            f"<{role}>.*?</{role}>", f"<{role}><grants>{queries}</grants></{role}>", text, count=1, flags=re.DOTALL
+        )
+        assert count == 1
+    return text
+
+
+def granted(user: str) -> list[str]:
+    """The grants of one of compose's users."""
+    users = ET.parse(ROOT / "deploy/compose/clickhouse/users.xml")
+    found = [str(query.text) for query in users.iterfind(f"users/{user}/grants/query")]
+    assert found
+    return found
+
+
+@pytest.fixture
+def settings(tmp_path: Path, brokers: str) -> Iterator[tuple[Settings, Become]]:
+    """Settings of compose's database, and what starts the node again with the grants of a user."""
+    template = tmp_path / "users.xml"
+    analyst = ("--analyst-password-env", "ANALYST_PASSWORD")
+    node = Node(tmp_path / "node", {"ANALYST_PASSWORD": PASSWORD}, ("-c", START, str(template), *analyst))
+    running = False
+
+    def become(user: str) -> None:
+        nonlocal running
+        if running:
+            node.stop()
+        template.write_text(users_of_the_node(user))
+        node.start()
+        running = True
+
+    try:
+        yield (
+            new_settings(node.http_port, tmp_path).model_copy(
+                update={"clickhouse_database": Settings().clickhouse_database, "kafka_bootstrap_servers": brokers}
+            ),
+            become,
+        )
+    finally:
+        if running:
+            node.stop()
+
+
+def test_each_user_may_do_its_work(settings: tuple[Settings, Become], tape: Path, tmp_path: Path) -> None:
+    """`ddl` makes the tables; `ingest` fills, offloads, re-derives, pins, lets go; `analyst` reads all of it."""
+    told, become = settings
+    become("ddl")
+    hot = HotTables(told, tmp_path)
+    become("ingest")
+    trades = read_tape(tape).tail(1000)
+    fill(hot, trades, LOW)
+    run(told)
+    assert verify(told).ok
+    pins = Pins(told)
+    pins.create("before")
+    database = pins.publish("before")
+    assert hot.count(f"{database}.silver_trades") == within(trades, LOW).height
+    new = limited(told, tmp_path, HIGH)
+    rederive(new, TO - timedelta(days=1), TO, exchange="binance")
+    assert hot.count("silver_trades") == within(trades, HIGH).height > within(trades, LOW).height
+    run(told, end=ARRIVAL + timedelta(hours=3))
+    report = close_gate(told, drop=True, now=LATER)
+    assert {verdict.state for verdict in report.verdicts} == {"dropped"}
+    assert hot.count("silver_trades_all") == within(trades, HIGH).height
+    for denied in ("CREATE TABLE mine (number UInt8) ENGINE = Log", "DROP TABLE silver_trades"):
+        with pytest.raises(DatabaseError, match="Not enough privileges"):
+            hot.client.command(denied)
+    assert_readable(told, database)
+
+
+def assert_readable(settings: Settings, pin: str) -> None:
+    """To the analyst every view of the product's own database and of a pin answers."""
+    analyst = clickhouse_connect.get_client(
+        host=settings.clickhouse_host,
+        port=settings.clickhouse_http_port,
+        username="analyst",
+        password=PASSWORD,
+        database=settings.clickhouse_database,
+        autogenerate_session_id=False,
+    )
+    asked = "SELECT database, name FROM system.tables WHERE engine = 'View' AND database IN {databases:Array(String)}"
+    views = analyst.query(asked, parameters={"databases": [settings.clickhouse_database, pin]}).result_rows
+    assert {database for database, _ in views} == {settings.clickhouse_database, pin}
+    assert {"trades", "latest_prices", "gold_ohlcv_1m_exact", "silver_trades_all"} <= {name for _, name in views}
+    for database, name in views:
+        analyst.query(f"SELECT * FROM {database}.{name} LIMIT 1")
