@@ -17,7 +17,7 @@ from offload.minutes import Minutes
 from offload.spill import Spill
 
 START = datetime(2026, 1, 5, 23, 58, tzinfo=UTC)
-NUMBERS = ("open", "high", "low", "close", "volume", "quote_volume", "trade_count")
+NUMBERS = ("open", "high", "low", "close", "volume", "quote_volume", "trade_count", "buy_volume", "sell_volume")
 FRAMES = (60, 300, 900, 1800, 3600, 86400)
 TRADE = st.tuples(
     st.integers(0, 240), st.integers(0, 3), st.integers(1, 10**9), st.integers(1, 10**9), st.integers(0, 3)
@@ -42,6 +42,7 @@ def frame(trades: list[tuple[int, int, int, int, int]]) -> pl.DataFrame:
             "quote_volume": pl.Series([trade[2] * trade[3] * unit * unit for trade in trades], dtype=quote),
             "trade_kind": ["block" if trade[2] % 7 == 0 else "rpi" for trade in trades],
             "match_count": pl.Series([1 + trade[1] % 3 for trade in trades], dtype=pl.Int64),
+            "side": ["BUY" if trade[3] % 3 else "SELL" for trade in trades],
             "part": [trade[4] for trade in trades],
         }
     )
@@ -65,6 +66,7 @@ def by_hand(rows: pl.DataFrame, seconds: int) -> list[tuple[object, ...]]:
             sum(row["quantity"] for row in group),  # type: ignore[misc]
             sum(row["quote_volume"] for row in group),  # type: ignore[misc]
             sum(row["match_count"] for row in group),  # type: ignore[misc]
+            *(sum(row["quantity"] for row in group if row["side"] == side) for side in ("BUY", "SELL")),  # type: ignore[misc]
         )
         for (symbol, start), group in sorted(found.items())
     ]
