@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,9 +64,11 @@ def _median(kind: str, place: Tier, rows: int, runs: int, say: Callable[[str], N
 
 
 def _work(kind: str, place: Tier, rows: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", _SCRIPT, kind, place.settings.model_dump_json(), str(rows), place.day.isoformat()]
+    settings = place.settings.model_dump_json(exclude={"clickhouse_password"})
+    command = [sys.executable, "-m", _SCRIPT, kind, settings, str(rows), place.day.isoformat()]
+    secret = {"MEDALLION_CLICKHOUSE_PASSWORD": place.settings.clickhouse_password.get_secret_value()}
     before = place.node.cpu_times()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env={**os.environ, **secret}, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ColdError(f"{kind}: {done.stderr[-2000:]}")
     after = place.node.cpu_times()

@@ -39,7 +39,7 @@ _BATCH = 1_000
 
 def main() -> None:
     """Do it and say rows, bytes, seconds, CPU and the most memory this process had resident, before and in all."""
-    kind, settings, rows, day = sys.argv[1], Settings.model_validate_json(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    kind, settings, rows, day = sys.argv[1], Settings(**json.loads(sys.argv[2])), int(sys.argv[3]), sys.argv[4]
     before = peak_rss_kib()
     began = time.perf_counter()
     done, size = _WORK.get(kind, _offload)(settings, kind, rows, datetime.fromisoformat(day))

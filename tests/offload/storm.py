@@ -24,6 +24,7 @@ from offload.hot import ClickHouseHttp, HotStore
 from offload.run import run
 from offload.tables import Layer
 from offload.verify import verify
+from tests.clickhouse import as_json
 from tests.offload import faults
 from tests.offload.conftest import Node
 from tests.offload.fault_proxy import KINDS, FaultProxy
@@ -199,7 +200,7 @@ class Storm:
         """SIGKILL an offloader at a point of a table that has something to do."""
         table, step = VICTIMS[number % len(VICTIMS)], self._random.choice(STEPS)
         marker = self._folder / f"reached{number}"
-        command = [sys.executable, "-m", "tests.offload.worker", self._settings.model_dump_json()]
+        command = [sys.executable, "-m", "tests.offload.worker", as_json(self._settings)]
         if (table, step) == ("raw_trades", "streaming"):
             step = "exported"
         with subprocess.Popen([*command, f"{step}:{table}", str(marker)], cwd=ROOT, env=os.environ) as worker:

@@ -35,6 +35,7 @@ from offload.swap import compacted_folder, separate, sweep
 from offload.tables import BY_NAME, TABLES
 from offload.trace import Tracer
 from offload.verify import verify
+from tests.clickhouse import as_json
 from tests.offload.cold_tables import files_on_disk, files_referenced, live_files, load, read
 from tests.offload.hot_tables import ARRIVAL, HotTables, duplicate_rows, raw_rows, read_tape, silver_rows
 from tests.offload.test_gate import LATER
@@ -239,7 +240,7 @@ def test_a_merge_that_was_killed_is_done_or_not_done(
     hot.insert("trades_raw", raw_rows(trades))
     run(settings, layers=("raw",))
     before = read(settings, BY_NAME["raw_trades"]).sort("raw_offset")
-    command = [sys.executable, "-c", KILLED, settings.model_dump_json(), when]
+    command = [sys.executable, "-c", KILLED, as_json(settings), when]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
     assert len(live_files(settings, BY_NAME["raw_trades"])) == (3 if when == "before" else 1)
     assert_frame_equal(read(settings, BY_NAME["raw_trades"]).sort("raw_offset"), before)

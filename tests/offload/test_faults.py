@@ -23,6 +23,7 @@ from offload.run import run
 from offload.slices import HOUR_US, hour, micros
 from offload.tables import BY_NAME, TABLES
 from offload.verify import verify
+from tests.clickhouse import as_json
 from tests.offload.cold_tables import files_on_disk, files_referenced, load, read
 from tests.offload.hot_tables import ARRIVAL, HotTables, read_tape
 
@@ -47,7 +48,7 @@ def trades(tape: Path) -> pl.DataFrame:
 
 
 def _start(settings: Settings, point: str, marker: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.offload.worker", settings.model_dump_json(), point, str(marker)]
+    command = [sys.executable, "-m", "tests.offload.worker", as_json(settings), point, str(marker)]
     return subprocess.Popen(command, cwd=ROOT)
 
 

@@ -15,6 +15,7 @@ import tenacity
 from config.settings import Settings
 from offload.rederive import rederive
 from offload.run import run
+from tests.clickhouse import as_json
 from tests.offload.cold_tables import files_on_disk, files_referenced
 from tests.offload.hot_tables import HotTables, read_tape
 from tests.offload.rederiving import (
@@ -61,7 +62,7 @@ def posted(settings: Settings, brokers: str) -> Settings:
 def kill_at(settings: Settings, step: tuple[str, int], marker: Path) -> bool:
     """Run until the step and kill; False if it ended without meeting it."""
     span = (FROM.isoformat(), DAY_AFTER.isoformat())
-    command = [sys.executable, "-m", "tests.offload.rederive_worker", settings.model_dump_json(), *span]
+    command = [sys.executable, "-m", "tests.offload.rederive_worker", as_json(settings), *span]
     with subprocess.Popen([*command, step[0], str(step[1]), str(marker)]) as process:
         waiting = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda met: not met),

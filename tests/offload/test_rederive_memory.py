@@ -12,6 +12,7 @@ import pytest
 from config.settings import Settings
 from offload.run import run
 from offload.tables import BY_NAME
+from tests.clickhouse import as_json
 from tests.offload.cold_tables import read
 from tests.offload.conftest import new_settings
 from tests.offload.hot_tables import HotTables, read_tape
@@ -29,7 +30,7 @@ def settings(http_port: int, tmp_path: Path) -> Settings:
 
 
 def peak_mib(settings: Settings) -> float:
-    command = [sys.executable, "-m", "tests.offload.rederive_memory", settings.model_dump_json()]
+    command = [sys.executable, "-m", "tests.offload.rederive_memory", as_json(settings)]
     done = subprocess.run(
         [*command, FROM.isoformat(), TO.isoformat()], cwd=ROOT, capture_output=True, text=True, check=True
     )
