@@ -54,7 +54,7 @@ def assert_is(running: Running, version: str, *, cold: bool) -> None:
     sums = running.query(
         " UNION ALL ".join(
             "SELECT toString(sum(buy_volume)) AS bought, toString(sum(volume)) AS volume, sum(trade_count) AS trades"
-            f" FROM gold_ohlcv_{frame}"
+            f" FROM gold_ohlcv_{frame}_exact"
             for frame in FRAMES
         )
     )

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 import yaml
 
+from schemas.records import BRONZE
 from tests.cli.conftest import Running
 from tests.stack import truth
 
@@ -136,11 +137,8 @@ def test_sent_twice_and_rejected_twice_it_still_counts_once(running: Running, re
     # Other raw messages of the same trades: of each pair one becomes the trade, the other its duplicate.
     running.run("replay", recording, "--exchange", "kraken")
     running.run("drain")
-    sink = (
-        "INSERT INTO bronze_trades_sink SELECT exchange, symbol, trade_id, price_text, quantity_text, timestamp, "
-        "timestamp_raw, side, sequence, defect, raw_topic, raw_partition, raw_offset, published_at, received_at, "
-        "ingested_at, '0' FROM dlq_trades"
-    )
+    columns = ", ".join(BRONZE.names)
+    sink = f"INSERT INTO bronze_trades_sink ({columns}, _key) SELECT {columns}, '0' FROM dlq_trades"
     running.run("query", sink)
     running.run("drain")
     assert running.query("SELECT count() AS n FROM dlq_trades") == [{"n": 104}], "at most one record a cause"
