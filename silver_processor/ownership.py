@@ -81,6 +81,7 @@ class Ownership:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ownership")
         self._assigned = False
         self._trouble = ""
+        self._closed = False
 
     def assigned(self) -> None:
         """The group has come to an assignment."""
@@ -100,8 +101,8 @@ class Ownership:
         return self._trouble
 
     async def watch(self, every_s: float) -> None:
-        """Check again and again until cancelled."""
-        while True:
+        """Check again and again until closed or cancelled."""
+        while not self._closed:
             await self.check()
             await asyncio.sleep(every_s)
 
@@ -146,4 +147,5 @@ class Ownership:
 
     def close(self) -> None:
         """Ask no more."""
+        self._closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)

@@ -122,7 +122,7 @@ def settings(http_port: int, tmp_path: Path) -> Settings:
 @pytest.fixture
 def hot(settings: Settings, tmp_path: Path) -> Iterator[HotTables]:
     """The hot tables of `settings`, created by the real migrations and empty."""
-    tables = HotTables(settings, tmp_path)
+    tables = HotTables(settings)
     yield tables
     tables.drop()
 

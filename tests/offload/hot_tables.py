@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,11 +19,10 @@ _KAFKA = ("_queue", "_sink", "ENGINE = Kafka")
 
 
 class HotTables:
-    """The database of `settings`; rows go in through Parquet files the engine reads itself."""
+    """The database of `settings`; rows go in as Parquet."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._folder = folder
         admin = self._connect("system")
         admin.command(f"CREATE DATABASE {settings.clickhouse_database}")
         self.client = self._connect(settings.clickhouse_database)
@@ -49,12 +49,18 @@ class HotTables:
 
     def insert(self, table: str, frame: pl.DataFrame) -> None:
         """Insert by column name, in one block."""
-        path = self._folder / f"{table}.parquet"
-        frame.write_parquet(path)
-        columns = ", ".join(frame.columns)
-        self.client.command(
-            f"INSERT INTO {table} ({columns}) SELECT {columns} FROM file('{path}', 'Parquet')"
-            " SETTINGS max_partitions_per_insert_block = 0, max_threads = 1"
+        file = io.BytesIO()
+        frame.write_parquet(file, row_group_size=max(frame.height, 1))
+        one_block = {
+            "input_format_parquet_max_block_size": max(frame.height, 1),
+            "max_insert_block_size": max(frame.height, 1),
+        }
+        self.client.raw_insert(
+            table,
+            column_names=frame.columns,
+            insert_block=file.getvalue(),
+            settings={"max_partitions_per_insert_block": 0, "max_threads": 1, **one_block},
+            fmt="Parquet",
         )
 
     def count(self, table: str) -> int:

@@ -1,7 +1,8 @@
 """A re-derivation in a process of its own that stops at a named statement, so that a test can kill it there.
 
 usage: rederive_worker.py SETTINGS_JSON FROM TO STATEMENT NUMBER MARKER
-At the NUMBER-th statement that begins so (`INSERT <table>` for rows sent), before it is sent, it writes MARKER and
+At the NUMBER-th statement that begins so (no database in it; `INSERT <table>` for rows sent), before it is sent, it writes
+MARKER and
 waits to be killed. STATEMENT `commit:<cold table>` is the commit of that table.
 """
 
@@ -27,6 +28,7 @@ class Stopping(ClickHouseHttp):
     def __init__(self, settings: Settings, statement: str, number: int, marker: Path) -> None:
         super().__init__(settings)
         self._statement, self._left, self._marker = statement, number, marker
+        self._database = f"{settings.clickhouse_database}."
 
     def meet(self, text: str) -> None:
         """Stop here if this is the statement."""
@@ -37,7 +39,8 @@ class Stopping(ClickHouseHttp):
                 threading.Event().wait()
 
     def command(self, sql: str, parameters: Parameters) -> None:
-        self.meet("\n".join(line for line in sql.splitlines() if not line.startswith("--")))
+        lines = (line for line in sql.splitlines() if not line.startswith("--"))
+        self.meet("\n".join(lines).replace(self._database, ""))
         super().command(sql, parameters)
 
     def insert(self, table: str, rows: pa.Table) -> None:

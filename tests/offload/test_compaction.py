@@ -35,7 +35,7 @@ from offload.swap import compacted_folder, separate, sweep
 from offload.tables import BY_NAME, TABLES
 from offload.trace import Tracer
 from offload.verify import verify
-from tests.clickhouse import as_json
+from tests.clickhouse import ENVIRONMENT, as_json
 from tests.offload.cold_tables import files_on_disk, files_referenced, live_files, load, read
 from tests.offload.hot_tables import ARRIVAL, HotTables, duplicate_rows, raw_rows, read_tape, silver_rows
 from tests.offload.test_gate import LATER
@@ -343,7 +343,9 @@ def test_the_command_says_what_it_would_do_and_does_it(
     given = {f"MEDALLION_{name}".upper(): str(value) for name, value in settings.model_dump(include=names).items()}
     for option in (["--dry-run"], []):
         command = [sys.executable, "-m", "cli", "offload", "maintain", "--json", *option]
-        done = subprocess.run(command, cwd=ROOT, env={**os.environ, **given}, capture_output=True, check=True)
+        done = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, **given, **ENVIRONMENT}, capture_output=True, check=True
+        )
         said = json.loads(done.stdout)
         merged = {table["table"]: table for table in said["compaction"]}
         assert (said["dry_run"], merged["raw_trades"]["files"], merged["raw_trades"]["into"]) == (bool(option), 3, 1)

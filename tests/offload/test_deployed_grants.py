@@ -89,7 +89,7 @@ def test_each_user_may_do_its_work(settings: tuple[Settings, Become], tape: Path
     """`ddl` makes the tables; `ingest` fills, offloads, re-derives, pins, lets go; `analyst` reads all of it."""
     told, become = settings
     become("ddl")
-    hot = HotTables(told, tmp_path)
+    hot = HotTables(told)
     become("ingest")
     trades = read_tape(tape).tail(1000)
     fill(hot, trades, LOW)

@@ -59,7 +59,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 def test_offload_verify_pin_gate_and_views(deployed: Settings, tape: Path, tmp_path: Path) -> None:
     trades = read_tape(tape).tail(4000)
-    hot = HotTables(deployed, tmp_path)
+    hot = HotTables(deployed)
     hot.load(trades.head(1500))
     run(deployed)
     pin = Pins(deployed).create("backtest")

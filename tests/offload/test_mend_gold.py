@@ -15,6 +15,7 @@ from config.settings import Settings
 from offload.publish import PublishError
 from offload.rederive import rederive
 from offload.run import run
+from tests.clickhouse import ENVIRONMENT
 from tests.offload.conftest import new_settings
 from tests.offload.hot_tables import HotTables, read_tape
 from tests.offload.rederiving import FROM, HIGH, LOW, TO, assert_is, fill, limited, within
@@ -59,7 +60,9 @@ def test_candles_that_were_lost_are_mended(
     given = {f"MEDALLION_{name}".upper(): str(value) for name, value in new.model_dump(include=NAMES).items()}
     span = ("--from", f"{FROM:%Y-%m-%d}", "--to", f"{TO:%Y-%m-%d}")
     command = [sys.executable, "-m", "cli", "rederive", *span, "--mend-gold", "--json"]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **given}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **given, **ENVIRONMENT}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     published = {name.partition("/")[0] for day in json.loads(done.stdout)["days"] for name in day["published"]}
     assert {"gold_ohlcv_1m_state", "gold_ohlcv_1h_state"} <= published

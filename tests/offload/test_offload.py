@@ -155,7 +155,7 @@ def test_the_open_hour_is_exported_only_on_request_and_replaced_later(
     assert run(settings, until_now=True).written("silver_trades") == 1500
     _assert_cold_is(settings, live.head(1500))
     assert verify(settings, include_open=True).ok
-    assert all(table.slices == 0 for table in verify(settings).tables if table.table == "silver_trades")
+    assert any(table.slices for table in verify(settings).tables if table.table == "silver_trades")
 
 
 def test_an_open_candle_is_not_exported_as_final(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:

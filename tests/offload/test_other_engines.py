@@ -70,7 +70,7 @@ class Versions:
 def versions(http_port: int, tape: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Versions]:
     folder = tmp_path_factory.mktemp("versions")
     settings = new_settings(http_port, folder)
-    hot = HotTables(settings, folder)
+    hot = HotTables(settings)
     yield Versions(settings, hot, tape)
     hot.drop()
 

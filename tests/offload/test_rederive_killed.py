@@ -40,14 +40,14 @@ ALL_STEPS = (
     ("commit:silver_trades", 1),
     ("commit:gold_ohlcv_15m", 1),
     ("INSERT rederivations", 1),
-    ("gold_ohlcv_15m_exact\n(", 1),
+    ("CREATE OR REPLACE VIEW gold_ohlcv_15m_exact (", 1),
     ("ALTER TABLE silver_trades ADD CONSTRAINT", 1),
     ("INSERT INTO silver_trades_staged", 2),
     ("ALTER TABLE silver_trades REPLACE PARTITION", 1),
     ("INSERT rederivations", 3),
     ("ALTER TABLE gold_ohlcv_5m_state DELETE", 1),
     ("INSERT INTO gold_ohlcv_1h_state", 1),
-    ("gold_ohlcv_15m_exact\n(", 2),
+    ("CREATE OR REPLACE VIEW gold_ohlcv_15m_exact (", 2),
     ("INSERT rederivations", 4),
 )
 STEPS = ALL_STEPS if os.environ.get("MEDALLION_TEST_EVERY_KILL") else ALL_STEPS[2::3]

@@ -22,6 +22,7 @@ from config.settings import Settings
 from offload.service import OffloadService
 from offload.status import status
 from offload.tables import BY_NAME, TABLES
+from tests.clickhouse import ENVIRONMENT
 from tests.offload.cold_tables import read
 from tests.offload.hot_tables import HotTables, read_tape
 
@@ -131,7 +132,9 @@ def test_the_command_ends_well_on_sigterm(settings: Settings, hot: HotTables, tr
     }
     given = {f"MEDALLION_{name}".upper(): str(value) for name, value in settings.model_dump(include=names).items()}
     command = [sys.executable, "-m", "cli", "offload", "serve"]
-    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **given}, stderr=subprocess.PIPE, text=True) as service:
+    with subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **given, **ENVIRONMENT}, stderr=subprocess.PIPE, text=True
+    ) as service:
         eventually(lambda: _assert_equal(float(read_or_zero(settings)), 3000))
         service.send_signal(signal.SIGTERM)
         assert service.wait(60) == 0

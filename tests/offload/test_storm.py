@@ -85,7 +85,7 @@ def test_a_storm_over_a_folder_loses_nothing(
 ) -> None:
     with running_node(tmp_path / "node") as node:
         settings = new_settings(node.http_port, tmp_path)
-        storm = Storm(settings, HotTables(settings, tmp_path), tape_rows, SEED, tmp_path, node, None)
+        storm = Storm(settings, HotTables(settings), tape_rows, SEED, tmp_path, node, None)
         weather(storm, settings, capsys, "a folder")
 
 
@@ -108,5 +108,5 @@ def test_a_storm_over_s3_loses_nothing(
                 "s3_region": s3_server.REGION,
             }
         )
-        storm = Storm(settings, HotTables(settings, tmp_path), tape_rows, SEED, tmp_path, node, proxy)
+        storm = Storm(settings, HotTables(settings), tape_rows, SEED, tmp_path, node, proxy)
         weather(storm, settings, capsys, "S3")

@@ -25,7 +25,7 @@ from tests.offload.hot_tables import HotTables, raw_rows, read_tape, silver_rows
 def hot_and_cold(http_port: int, tape: Path, tmp_path_factory: pytest.TempPathFactory) -> HotTables:
     """3,000 trades, offloaded; a test that damages a file puts it back."""
     folder = tmp_path_factory.mktemp("verify")
-    hot = HotTables(new_settings(http_port, folder), folder)
+    hot = HotTables(new_settings(http_port, folder))
     trades = read_tape(tape).head(3000)
     hot.insert("silver_trades", silver_rows(trades))
     hot.insert("trades_raw", raw_rows(_with_unreadable_price(trades)))

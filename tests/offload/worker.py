@@ -41,7 +41,7 @@ class HalfFile(ClickHouseHttp):
     def parquet(self, sql: str, parameters: Parameters) -> Iterator[Iterator[bytes]]:
         with super().parquet(sql, parameters) as chunks:
             data = b"".join(chunks)
-        is_wanted = f"FROM {self._table} " in sql
+        is_wanted = f"FROM {BY_NAME[self._table].hot} " in sql
 
         def halves() -> Iterator[bytes]:
             yield data[: len(data) // 2]

@@ -133,7 +133,7 @@ def careless_leader(broker: Broker) -> Iterator[None]:
 
     async def lead() -> None:
         consumer = AIOKafkaConsumer(
-            BRONZE, bootstrap_servers=broker.bootstrap_servers, group_id="silver", session_timeout_ms=6000,
+            BRONZE, bootstrap_servers=broker.bootstrap_servers, group_id="silver", session_timeout_ms=30_000,
             partition_assignment_strategy=[Careless(member().app)], enable_auto_commit=False,
         )  # fmt: skip
         await consumer.start()

@@ -41,6 +41,8 @@ def test_a_frame_that_is_recognised_today_gives_what_its_producer_would_publish(
         "timestamp_raw": expected.timestamp,
         "side": expected.side,
         "sequence": expected.sequence,
+        "kind": expected.kind,
+        "matches": expected.matches,
     }
 
 
