@@ -189,4 +189,10 @@ def test_a_damaged_value_is_traced_to_its_layer_and_mended(running: Running, rec
     assert sum(day["altered"] for day in done["days"]) == 1
     for trade in (in_bronze, in_silver, whole):
         assert running.json("lineage", "trace", *_names(trade))["changes"] == [], trade
+    # Nothing is derived into Raw: the proof names it until it is as it was offloaded.
+    proof = running.json("lineage", "verify", code=1)
+    differences = [found for table in proof["cold"]["tables"] for found in table["differences"]]
+    assert [(found["table"], found["symbol"]) for found in differences] == [("raw_trades", in_raw["s"])]
+    where = f"trade_id = '{in_raw['t']}' AND symbol = '{in_raw['s']}' SETTINGS mutations_sync = 2"
+    running.run("query", f"ALTER TABLE trades_raw UPDATE price = '{in_raw['p']}' WHERE {where}")
     assert places(running) == (len(lines), 0, 0)

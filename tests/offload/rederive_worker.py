@@ -1,9 +1,8 @@
 """A re-derivation in a process of its own that stops at a named statement, so that a test can kill it there.
 
 usage: rederive_worker.py SETTINGS_JSON FROM TO STATEMENT NUMBER MARKER
-At the NUMBER-th statement that begins so (no database in it; `INSERT <table>` for rows sent), before it is sent, it writes
-MARKER and
-waits to be killed. STATEMENT `commit:<cold table>` is the commit of that table.
+At the NUMBER-th statement that begins so (no database in it; `INSERT <table>` for rows sent), before it is sent, it
+writes MARKER and waits to be killed. STATEMENT `commit:<cold table>` is the commit of that table.
 """
 
 from __future__ import annotations
