@@ -19,7 +19,7 @@ from tests.stack import truth
 from tests.stack.compare import gold_candles, silver_set, true_set
 from tests.stack.conftest import Medallion
 
-KILLS = int(os.environ.get("CHAOS_KILLS", "100"))
+KILLS = int(os.environ.get("CHAOS_KILLS", "40"))
 SEEDS = [int(seed) for seed in os.environ.get("CHAOS_SEEDS", "").split(",") if seed] or [
     random.SystemRandom().randrange(2**32)
 ]
