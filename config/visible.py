@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import unicodedata
 
 # Control characters (Cc: NUL, ESC, the C1 codes), format characters (Cf: direction overrides, zero widths, tags),
 # lone surrogates (Cs), and line and paragraph separators (Zl, Zp): https://www.unicode.org/reports/tr44/.
 _HIDDEN_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
-_HIDDEN = "".join(
-    re.escape(character)
-    for character in map(chr, range(sys.maxunicode + 1))
-    if unicodedata.category(character) in _HIDDEN_CATEGORIES and character not in "\n\t"
-)
-_IN_A_TEXT = re.compile(f"[{_HIDDEN}]")
-_IN_A_LINE = re.compile(f"[{_HIDDEN}\n\t]")
+# Only what is no plain ASCII is looked up, character by character: a table of all of Unicode takes a while to make.
+_IN_A_TEXT = re.compile(r"[^ -~\n\t]")
+_IN_A_LINE = re.compile(r"[^ -~]")
 
 
 def visible(text: str) -> str:
@@ -36,12 +31,19 @@ def has_hidden(text: str) -> bool:
 
 def visible_json(document: str) -> str:
     """The same JSON value, its hidden characters as JSON's own escapes."""
-    return document if document.isascii() else _IN_A_TEXT.sub(_escape_json, document)
+    return _IN_A_TEXT.sub(_escape_json, document)
 
 
 def _escape_json(match: re.Match[str]) -> str:
-    return json.dumps(match[0])[1:-1]
+    return json.dumps(match[0])[1:-1] if _is_hidden(match[0]) else match[0]
 
 
 def _escape(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape", errors="surrogatepass").decode("ascii")
+    character = match[0]
+    if not _is_hidden(character):
+        return character
+    return character.encode("unicode_escape", errors="surrogatepass").decode("ascii")
+
+
+def _is_hidden(character: str) -> bool:
+    return unicodedata.category(character) in _HIDDEN_CATEGORIES
