@@ -16,6 +16,7 @@ import orjson
 import typer
 from pydantic import BaseModel, SecretStr
 from rich import box
+from rich.measure import Measurement
 from rich.table import Table
 
 from cli.console import SafeConsole
@@ -43,6 +44,8 @@ ENDPOINT_VARIABLES = ("MEDALLION_KAFKA_BOOTSTRAP_SERVERS", "MEDALLION_CLICKHOUSE
 
 # Not on a terminal the width is unknown; 80 columns would fold every table.
 PIPE_WIDTH = 160
+# A table is measured as if it had this much room: the width it needs, not the width it gets.
+_ANY_WIDTH = 10_000
 out = SafeConsole(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
 err = SafeConsole(stderr=True)
 
@@ -109,7 +112,7 @@ _BLANKS = {" ": "␣"}
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "nothing") -> None:
-    """A table for people; numbers to the right."""
+    """A table for people, numbers to the right; a terminal too narrow for its words gets a block of lines a row."""
     rows = list(rows)
     if not rows:
         out.print(f"{title}: {empty}")
@@ -117,10 +120,24 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD)
     for index, name in enumerate(columns):
         number = all(isinstance(row[index], int | float | Decimal) for row in rows)
-        table.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=number)
+        table.add_column(
+            name,
+            justify="right" if number else "left",
+            overflow="fold",
+            no_wrap=number,
+            min_width=max(map(len, name.split()), default=0),
+        )
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
-    out.print(table)
+    if Measurement.get(out, out.options.update(max_width=_ANY_WIDTH), table).minimum <= out.width:
+        out.print(table)
+        return
+    out.print(f"{title}:")
+    longest = max(map(len, columns))
+    for row in rows:
+        out.print()
+        for name, value in zip(columns, row, strict=True):
+            out.print(f"  {name:<{longest}}  {_cell(value)}", soft_wrap=True)
 
 
 def _cell(value: object) -> str:

@@ -48,7 +48,7 @@ class HotTables:
         self._connect("system").command(f"DROP DATABASE {self.settings.clickhouse_database} SYNC")
 
     def insert(self, table: str, frame: pl.DataFrame) -> None:
-        """Insert by column name, in one block."""
+        """Insert by column name, in one block, also where the same block was inserted before."""
         file = io.BytesIO()
         frame.write_parquet(file, row_group_size=max(frame.height, 1))
         one_block = {
@@ -59,7 +59,12 @@ class HotTables:
             table,
             column_names=frame.columns,
             insert_block=file.getvalue(),
-            settings={"max_partitions_per_insert_block": 0, "max_threads": 1, **one_block},
+            settings={
+                "max_partitions_per_insert_block": 0,
+                "max_threads": 1,
+                "deduplicate_insert": "disable",
+                **one_block,
+            },
             fmt="Parquet",
         )
 

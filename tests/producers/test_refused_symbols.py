@@ -18,6 +18,7 @@ from prometheus_client import REGISTRY as METRICS
 from websockets.asyncio.server import ServerConnection
 
 from cli import producing
+from cli.context import out
 from config.settings import Settings
 from producers.connection import Limits
 from producers.exchanges import REGISTRY, exchange
@@ -109,7 +110,11 @@ def test_the_others_flow_and_the_refused_one_is_shown_in_the_exchange_s_words(co
     assert METRICS.get_sample_value("medallion_producer_symbols", counted) == 2
 
 
-def test_status_names_the_symbol_and_the_words(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("width", [80, 160])
+def test_status_names_the_symbol_and_the_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setattr(out, "width", width)
     state = ProducerState(
         "kraken", ["BTC/USD", "NOPE/USD"], 1, "b", time.time(), time.time(), 1, 1, {},
         {"symbols": "NOPE/USD refused: Currency pair not supported NOPE/USD"}, 1, 1, 0, 0, 0,
@@ -117,7 +122,7 @@ def test_status_names_the_symbol_and_the_words(capsys: pytest.CaptureFixture[str
     )  # fmt: skip
     producing.print_producers([state])
     shown = re.sub(r"\s+", " ", capsys.readouterr().out)
-    assert "kraken 1 1 of 1 1 streaming," in shown
+    assert "kraken 1 1 of 1 1 streaming, 1 refused" in shown or "symbols 1 streaming, 1 refused" in shown
     assert "kraken (pid 1): NOPE/USD refused: Currency pair not supported NOPE/USD" in shown
     assert producing.troubles(state)
     assert producing.as_json([state])[0]["symbol_states"] == {"BTC/USD": "streaming", "NOPE/USD": "refused"}

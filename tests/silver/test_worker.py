@@ -50,11 +50,10 @@ def message(rows: list[dict[str, Any]]) -> bytes:
 
 
 def counts(stack: Stack, symbol: str) -> tuple[int, int, int]:
-    """Silver rows, distinct trade ids, and what the candles count."""
-    ((rows, ids),) = stack.select(
-        f"SELECT count(), uniqExact(trade_id) FROM medallion.silver_trades WHERE symbol = '{symbol}'"
-    )
-    ((candles,),) = stack.select(f"SELECT sum(trade_count) FROM medallion.gold_ohlcv_1m WHERE symbol = '{symbol}'")
+    """Silver rows of Binance's spot market, distinct trade ids, and what the candles count."""
+    market = f"WHERE exchange = 'binance' AND symbol = '{symbol}'"
+    ((rows, ids),) = stack.select(f"SELECT count(), uniqExact(trade_id) FROM medallion.silver_trades {market}")
+    ((candles,),) = stack.select(f"SELECT sum(trade_count) FROM medallion.gold_ohlcv_1m {market}")
     return rows, ids, candles
 
 
