@@ -16,6 +16,8 @@ _SETTINGS = {
     # One thread and no splitting: the block reaches the views as it was consumed.
     "max_threads": "1",
     "max_insert_threads": "1",
+    # Each table behind the source takes in what it does not have of a block that is inserted again.
+    "deduplicate_blocks_in_dependent_materialized_views": "1",
 }
 
 
@@ -40,7 +42,7 @@ def insert_block(session: EngineSession, table: tuple[str, str], made: Block) ->
         session.execute(
             f"INSERT INTO {target} ({names}) SELECT {names} "  # noqa: S608 - quoted names
             f"FROM file('/proc/self/fd/{descriptor}', 'ArrowStream', {quote_string(structure)})",
-            _SETTINGS,
+            {**_SETTINGS, "insert_deduplication_token": made.token},
         )
     finally:
         os.close(descriptor)
