@@ -16,6 +16,7 @@ from deploy.embedded.clickhouse.endpoint import Endpoint
 from deploy.embedded.clickhouse.engine import Engine
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.kafka import KafkaTables
+from deploy.embedded.clickhouse.policy import Role
 from deploy.embedded.clickhouse.statements import parse
 
 
@@ -24,7 +25,7 @@ def _serve(pipe: Connection, folder: Path, options: Mapping[str, Any]) -> None:
     folder.mkdir(exist_ok=True)
     settings = config.write(folder / "config.xml", config.Limits(), sinks=endpoint.address)
     engine = Engine.open(folder / "engine", config=settings)
-    session = engine.session()
+    session = engine.session(role=Role.OPERATOR)
     tables = KafkaTables(engine, endpoint, **options)
     tables.start()
     pipe.send("ready")

@@ -32,8 +32,9 @@ class Chain:
             "kafka_flush_interval_ms = 20",
             "CREATE TABLE m.t (r String, p UInt64, o UInt64, day UInt32, checked UInt8) "
             "ENGINE = MergeTree ORDER BY o PARTITION BY day",
-            "CREATE TABLE m.s (r String, _key String) ENGINE = Kafka "
-            f"SETTINGS kafka_broker_list = '{self._out_brokers}', kafka_topic_list = '{self.out}', kafka_group_name = 'sink', kafka_format = 'Avro', "
+            "CREATE TABLE m.s (r String, _key String) ENGINE = Kafka SETTINGS "
+            f"kafka_broker_list = '{self._out_brokers}', kafka_topic_list = '{self.out}', "
+            "kafka_group_name = 'sink', kafka_format = 'Avro', "
             "kafka_max_rows_per_message = 100, output_format_avro_codec = 'snappy'",
             "CREATE MATERIALIZED VIEW m.sv TO m.s AS SELECT r, 'k' AS _key FROM m.t",
             "CREATE MATERIALIZED VIEW m.v TO m.t AS SELECT raw_data AS r, _partition AS p, _offset AS o, "
@@ -274,6 +275,9 @@ def test_renamed_dropped_and_refused_tables(brokers: str, tmp_path: Path) -> Non
         node.query("RENAME TABLE m.s TO m.renamed")
         node.query("INSERT INTO m.renamed VALUES ('a', 'k')")
         assert chain.delivered(brokers, 1) == Counter({"a": 1})
+        for sql in ("SELECT * FROM m.renamed", "CREATE TABLE m.copy AS m.renamed", "SELECT * FROM url(kafka_sinks)"):
+            with pytest.raises(EngineError, match=r"cannot be read|Not enough privileges"):
+                node.query(sql)
         with pytest.raises(EngineError, match="NOT_IMPLEMENTED"):
             node.query(original.replace("RawBLOB", "CSV").replace("m.q", "m.refused"))
         with pytest.raises(EngineError, match="already exists"):
