@@ -14,6 +14,7 @@ from deploy.embedded.clickhouse.errors import NOT_IMPLEMENTED, UNKNOWN_SETTING, 
 from deploy.embedded.clickhouse.tokens import Token, scan
 
 _BAD_ARGUMENTS = 36
+_DEFAULT_FLUSH_MS = 7_500
 _POSITIONAL = ("kafka_broker_list", "kafka_topic_list", "kafka_group_name", "kafka_format")
 # https://clickhouse.com/docs/engines/table-engines/integrations/kafka. The first group is honoured, the second has no
 # meaning for a stand-in with one consumer and whole messages as rows.
@@ -107,6 +108,11 @@ class KafkaTable:
     def group(self) -> str:
         """The consumer group."""
         return self.settings["kafka_group_name"]
+
+    @property
+    def flush_ms(self) -> int:
+        """How long a message may wait for others before they are inserted."""
+        return self.number("kafka_flush_interval_ms", _DEFAULT_FLUSH_MS)
 
     def number(self, name: str, default: int) -> int:
         """A numeric setting; 0 means the default, as with the engine."""

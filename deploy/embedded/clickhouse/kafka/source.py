@@ -20,7 +20,6 @@ from deploy.embedded.clickhouse.kafka.offsets import Counters, Offsets
 from deploy.embedded.clickhouse.kafka.under_way import UnderWay
 
 _DEFAULT_BLOCK_ROWS = 65_536
-_DEFAULT_FLUSH_MS = 7_500
 _MOST_ROWS = 1_000_000  # confluent_kafka's own limit for one consume()
 _BLOCKS_AHEAD = 1
 _IDLE_SECONDS = 0.25
@@ -131,7 +130,7 @@ class Source:
         """The messages of the next block, in the order of consumption, none if none came; commits meanwhile."""
         table = self.stand_in.table
         rows = min(table.number("kafka_max_block_size", _DEFAULT_BLOCK_ROWS), _MOST_ROWS)
-        flush_s = table.number("kafka_flush_interval_ms", _DEFAULT_FLUSH_MS) / 1000
+        flush_s = table.flush_ms / 1000
         if not self._held and not self._blocks.unfinished_tasks and self._offsets.are_committed:
             message = self._consumer.poll(_IDLE_SECONDS)  # returns with the first one
             self._hold([] if message is None else [message])

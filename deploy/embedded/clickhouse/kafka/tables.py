@@ -255,7 +255,7 @@ class KafkaTables:
         return Source(
             stand_in,
             self._engine.session(),
-            {**self._security, **consumer_config(table.settings, brokers, uuid)},
+            {**self._security, **consumer_config(table.settings, brokers, table.flush_ms, uuid)},
             self._gate,
             lambda: uuid in self._catalog.fed,
             UnderWay(self._engine.path / _UNDER_WAY_FOLDER / f"{uuid}.json"),
