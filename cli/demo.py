@@ -163,7 +163,7 @@ def _drain(settings: Settings) -> None:
 def _show(settings: Settings) -> bool:
     """Print what each reader of the pipeline would look at; whether the counts add up."""
     print_table(
-        "Fed: messages recorded from the exchanges, and synthetic ones in their formats",
+        "Fed: recorded and synthetic messages",
         ("exchange", "file in tests/recordings", "messages"),
         [(feed.code, feed.file, _origin(feed)) for feed in (*LIVE, *REPLAYED)],
     )
