@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-demo: $(VENV)/.run  ## recorded trades through every layer, in about half a minute
+demo: $(VENV)/.run  ## recorded and synthetic trades through every layer, in about half a minute
 	$(BIN)/medallion demo
 
 PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
