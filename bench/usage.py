@@ -9,10 +9,12 @@ from bench.runs import Run
 _MB = 2**20
 # The watcher and the generator are the measurement's own.
 _OWN = ("watcher", "generator")
+# Starts and watches the others; no trade passes it.
+_BESIDE = "supervisor"
 
 
 def usage_rows(run: Run, start: float, end: float, trades: int) -> dict[str, Any]:
-    """Cores and µs of CPU a trade, and peak memory (MiB), by process; memory of the stack's processes together."""
+    """Cores and µs of CPU a trade, and peak memory (MiB), by process; CPU and memory of the stack's together."""
     seconds = run.sampler.seconds(start, end)
     # Samples do not fall on the window's ends: CPU a second counts, not CPU in all.
     rate = trades / (end - start)
@@ -25,4 +27,5 @@ def usage_rows(run: Run, start: float, end: float, trades: int) -> dict[str, Any
         for name, usage in run.sampler.usage(start, end).items()
     }
     stack_mb = run.sampler.all_peak_rss(start, end, without=_OWN) / _MB
-    return {"processes": by_process, "stack_peak_rss_mb": stack_mb}
+    passed = [used["cpu_us_per_trade"] for name, used in by_process.items() if name not in {*_OWN, _BESIDE}]
+    return {"processes": by_process, "stack_peak_rss_mb": stack_mb, "stack_cpu_us_per_trade": sum(passed)}
