@@ -148,15 +148,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     show.machine(console, result["machine"])
     began = time.monotonic()
     chosen = [name for name, part in PARTS.items() if part.in_all] if "all" in given.part else given.part
+    kept = given.results / f"{started:%Y-%m-%dT%H-%M-%S}.json"
     for name in dict.fromkeys(chosen):
         result[name] = PARTS[name].measure(bench)
-    result["seconds"] = time.monotonic() - began
-    result["load_average_after"] = machine.describe()["load_average"]
-    result["figures"] = figures.figures(result)
+        result["seconds"] = time.monotonic() - began
+        result["load_average_after"] = machine.describe()["load_average"]
+        result["figures"] = figures.figures(result)
+        # After every part: one that fails later takes nothing with it.
+        _keep(kept, result, baseline)
     show.grid(console, figures.goals_grid(result, baseline))
     if "adr" in result:
         show.grid(console, figures.beside_grid(result))
-    kept = _keep(given.results, f"{started:%Y-%m-%dT%H-%M-%S}", result, baseline)
     console.print(f"\n{result['seconds']:.0f} s. Kept in {kept} and, as tables, in {kept.with_suffix('.md')}")
     if given.json:
         print(json.dumps(result, indent=1))
@@ -205,12 +207,10 @@ def _plan(given: argparse.Namespace) -> Plan:
     return replace(plan, cold_rows=given.rows) if given.rows else plan
 
 
-def _keep(folder: Path, name: str, result: dict[str, Any], baseline: dict[str, Any] | None) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
+def _keep(path: Path, result: dict[str, Any], baseline: dict[str, Any] | None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1), encoding="utf-8")
     path.with_suffix(".md").write_text(figures.markdown(result, baseline), encoding="utf-8")
-    return path
 
 
 if __name__ == "__main__":

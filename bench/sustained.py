@@ -51,8 +51,17 @@ def measure(target: Target, plan: Plan) -> SustainedResult:
 def _one(target: Target, plan: Plan) -> dict[str, Any]:
     run = run_load(target, 0.0, plan.lead_s + plan.seconds, plan.markets, _PAUSE_S)
     start, end = run.load.started + plan.lead_s, run.load.ended
+    if steps(run.totals, int(start * _US), int(end * _US)).height < 2:
+        # A pipeline so slow that its inserts are longer than the load: count those that worked the backlog off.
+        end = float(run.totals["seen"][-1]) / _US
     rate = sustained_rate(run.totals, int(start * _US), int(end * _US))
-    return {"trades_per_s": rate, **usage_rows(run, start, end, round(rate * (end - start)))}
+    return {"trades_per_s": rate, "seconds": end - start, **usage_rows(run, start, end, round(rate * (end - start)))}
+
+
+def steps(totals: pl.DataFrame, start: int, end: int) -> pl.DataFrame:
+    """`trades` and when they were first `seen`, of the inserts that became visible between two times (µs)."""
+    first = totals.group_by("trades").agg(pl.col("seen").min())
+    return first.filter(pl.col("seen").is_between(start, end)).sort("seen")
 
 
 def sustained_rate(totals: pl.DataFrame, start: int, end: int) -> float:
@@ -69,10 +78,8 @@ def sustained_rate(totals: pl.DataFrame, start: int, end: int) -> float:
     Raises:
         ValueError: fewer than two steps lie within.
     """
-    steps = (
-        totals.group_by("trades").agg(pl.col("seen").min()).filter(pl.col("seen").is_between(start, end)).sort("seen")
-    )
-    if steps.height < 2:
-        raise ValueError(f"{steps.height} inserts within {(end - start) / _US:.1f} s: measure longer")
-    trades, seen = steps["trades"], steps["seen"]
+    found = steps(totals, start, end)
+    if found.height < 2:
+        raise ValueError(f"{found.height} inserts within {(end - start) / _US:.1f} s: measure longer")
+    trades, seen = found["trades"], found["seen"]
     return float((trades[-1] - trades[0]) / (seen[-1] - seen[0]) * _US)

@@ -1,0 +1,87 @@
+"""Every measurement runs at a tiny size and says what it measured. How fast it was is no matter here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import latency, sustained
+from bench.__main__ import PARTS, main
+from bench.journeys import STAGES
+from bench.parts import PartsSampler
+from bench.plan import QUICK
+from bench.stack import Target, our_target
+
+TINY = replace(QUICK, seconds=2.0, lead_s=0.5, warm_up_s=1.0, warm_ups=2, markets=4)
+
+
+@pytest.fixture(scope="module")
+def target() -> Iterator[Target]:
+    with our_target() as running:
+        yield running
+
+
+def test_help_says_what_can_be_measured_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    for name, part in PARTS.items():
+        assert f"{name:10} {part.about}" in said
+
+
+def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["speed"])
+    assert ended.value.code == 2
+    assert "invalid choice: 'speed'" in capsys.readouterr().err
+
+
+# Before the tests that share a stack: it starts its own.
+@pytest.mark.stack
+@pytest.mark.timeout(900)
+def test_one_command_measures_keeps_and_compares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["idle", "rederive", "--quick", "--runs", "1", "--seconds", "2", "--rows", "4000", "--json"]
+    assert main([*argv, "--results", str(tmp_path)]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    (kept,) = tmp_path.glob("*.json")
+    assert json.loads(kept.read_text(encoding="utf-8")) == printed
+    assert set(printed["figures"]) == {"idle_percent", "rederive_per_s", "rederive_mib"}
+    assert {"broker", "clickhouse", "silver-0", "supervisor"} <= set(printed["idle"]["processes"])
+    assert printed["rederive"]["rows"] == 4_000
+    assert {"chdb-core", "faust-streaming", "librdkafka"} <= set(printed["machine"]["versions"])
+    assert "| CPU of an idle stack, all processes, % of a core |" in kept.with_suffix(".md").read_text(encoding="utf-8")
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(600)
+def test_latency_tells_every_layer_and_leaves_its_parts(target: Target) -> None:
+    with PartsSampler(target, 0.5) as sampler:
+        found = latency.measure(target, 200.0, TINY).to_dict()
+    assert [stage["stage"] for stage in found["median"]] == list(STAGES)
+    # One run of 2.5 s at 200/s, whose first half second does not count.
+    assert found["runs"][0]["trades"] == pytest.approx(400, abs=2)
+    assert 0 < len(found["warm_up_p50_ms"]) <= 2
+    assert {"silver_trades", "trades_raw"} <= {one["table"] for one in found["parts"]}
+    assert {"at_s", "table", "partition", "parts"} <= set(sampler.samples[0])
+    json.dumps(found)
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(600)
+def test_sustained_tells_rate_and_cpu_without_the_generator(target: Target) -> None:
+    found = sustained.measure(target, TINY).to_dict()
+    assert found["trades_per_s"] > 0
+    run = found["runs"][0]
+    stack = [used["cpu_us_per_trade"] for name, used in run["processes"].items() if name in {"broker", "clickhouse"}]
+    own = run["processes"]["generator"]["cpu_us_per_trade"]
+    assert (
+        sum(stack)
+        <= run["stack_cpu_us_per_trade"]
+        < sum(used["cpu_us_per_trade"] for used in run["processes"].values())
+    )
+    assert own > 0
