@@ -36,11 +36,8 @@ class AdrError(RuntimeError):
 
 
 @contextmanager
-def adr_target(flush_interval_ms: int | None = None) -> Iterator[Target]:
+def adr_target() -> Iterator[Target]:
     """A fresh in-memory broker and node with the ADR's objects, and its processor.
-
-    Args:
-        flush_interval_ms: of the raw Kafka table; None: that of our own pipeline.
 
     Raises:
         AdrError: a process does not start.
@@ -56,13 +53,13 @@ def adr_target(flush_interval_ms: int | None = None) -> Iterator[Target]:
         environment = stack_environment(folder, ports, "memory", servers, given)
         node = _start(end, folder, clickhouse_service(folder, ports, environment))
         settings = Settings.from_environment(environment)
-        _create(settings, flush_interval_ms or settings.kafka_flush_interval_ms)
+        _create(settings)
         processor = _spawn(end, folder, "processor", (sys.executable, "-m", "bench.adr.processor"), environment)
         pids = {"broker": broker.pid, "clickhouse": node.pid, "processor": processor.pid}
         yield Target(environment, pids, folder.logs, _text("visible.sql"), _text("journeys.sql"))
 
 
-def _create(settings: Settings, flush_interval_ms: int) -> None:
+def _create(settings: Settings) -> None:
     client = Client(**clickhouse_native(settings))
     client.execute(f"CREATE DATABASE {quote_name(settings.clickhouse_database)}")
     client.disconnect()
@@ -74,7 +71,7 @@ def _create(settings: Settings, flush_interval_ms: int) -> None:
         raw_consumer_group=settings.raw_consumer_group,
         bronze_topic=settings.bronze_topic,
         bronze_rows_per_message=settings.bronze_rows_per_message,
-        kafka_flush_interval_ms=flush_interval_ms,
+        kafka_flush_interval_ms=settings.kafka_flush_interval_ms,
     )
     client = native_client(settings)
     for statement in split("objects", text):

@@ -18,7 +18,7 @@ from decimal import Decimal
 from typing import Any
 
 import fastavro
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from bench.stack import native_client
 from config.connections import kafka_client
@@ -125,34 +125,46 @@ class Processor:
         self._consumer.subscribe([settings.bronze_topic])
         self._rows: list[ValidatedTrade] = []
         self._first_at = 0.0
+        self._next: dict[tuple[str, int], int] = {}
 
     def run(self) -> None:
         """Never returns."""
         while True:
             message = self._consumer.poll(_POLL_S)
             if message is not None and message.error() is None:
-                for record in fastavro.reader(io.BytesIO(message.value())):
-                    self._take(record)
+                self._take(message)
             if self._rows and time.monotonic() - self._first_at >= _WITHIN_S:
                 self._insert()
-                self._consumer.commit(asynchronous=False)
+                self._commit()
 
-    def _take(self, record: Mapping[str, Any]) -> None:
-        try:
-            trade = process_record(record, self._symbols)
-        except RejectedError as rejected:
-            self._dlq.produce(self._dlq_topic, str(record).encode(), str(rejected).encode())
-            self._dlq.poll(0)
-            return
-        if not self._rows:
-            self._first_at = time.monotonic()
-        self._rows.append(trade)
-        if len(self._rows) >= _ROWS:
-            self._insert()
+    def _take(self, message: Message) -> None:
+        has_inserted = False
+        for record in fastavro.reader(io.BytesIO(message.value())):
+            try:
+                trade = process_record(record, self._symbols)
+            except RejectedError as rejected:
+                self._dlq.produce(self._dlq_topic, str(record).encode(), str(rejected).encode())
+                self._dlq.poll(0)
+                continue
+            if not self._rows:
+                self._first_at = time.monotonic()
+            self._rows.append(trade)
+            if len(self._rows) >= _ROWS:
+                self._insert()
+                has_inserted = True
+        if has_inserted:
+            # Whatever came before this message is in; of this one, rows may wait.
+            self._commit()
+        self._next[message.topic(), message.partition()] = message.offset() + 1
 
     def _insert(self) -> None:
         self._clickhouse.execute(_INSERT, [astuple(trade) for trade in self._rows])
         self._rows.clear()
+
+    def _commit(self) -> None:
+        offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in self._next.items()]
+        if offsets:
+            self._consumer.commit(offsets=offsets, asynchronous=True)
 
 
 def main() -> int:
