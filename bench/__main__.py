@@ -66,7 +66,8 @@ class _Bench:
 
     def idle(self) -> dict[str, Any]:
         """A stack that nothing is sent to."""
-        found = idle.measure(self.plan)
+        with our_target() as target:
+            found = idle.measure(target, self.plan)
         show.idle(self.console, found)
         return found
 
@@ -74,7 +75,8 @@ class _Bench:
         """Parts through a long load."""
         rate = self.given.rate[0] if self.given.rate else parts.RATE
         seconds = parts.HOUR_S if self.given.hour else self.given.seconds
-        found = parts.measure(self.plan, rate, seconds or parts.SHORT_S)
+        with our_target() as target:
+            found = parts.measure(target, self.plan, rate, seconds or parts.SHORT_S)
         show.parts(self.console, found)
         return found
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from bench.plan import Plan
 from bench.runs import run_load, select
-from bench.stack import Target, our_target
+from bench.stack import Target
 from bench.usage import usage_rows
 
 RATE = 5_000.0
@@ -67,9 +67,9 @@ class PartsSampler:
             self._failure = failure
 
 
-def measure(plan: Plan, rate: float = RATE, seconds: float = SHORT_S) -> dict[str, Any]:
+def measure(target: Target, plan: Plan, rate: float = RATE, seconds: float = SHORT_S) -> dict[str, Any]:
     """A load of `rate` trades/s for so long; parts sampled sixty times, so every minute of an hour."""
-    with our_target() as target, PartsSampler(target, seconds / _SAMPLES) as sampler:
+    with PartsSampler(target, seconds / _SAMPLES) as sampler:
         run = run_load(target, rate, seconds, plan.markets, _PAUSE_S)
         usage = usage_rows(run, run.load.started, run.load.ended, run.load.published)
     return {

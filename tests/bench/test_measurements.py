@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from bench import latency, sustained
+from bench import idle, latency, parts, sustained
 from bench.__main__ import PARTS, main
 from bench.journeys import STAGES
-from bench.parts import PartsSampler
 from bench.plan import QUICK
 from bench.stack import Target, our_target
 
-TINY = replace(QUICK, seconds=2.0, lead_s=0.5, warm_up_s=1.0, warm_ups=2, markets=4)
+TINY = replace(QUICK, seconds=2.0, lead_s=0.5, warm_up_s=1.0, warm_ups=2, markets=4, settle_s=0.1, idle_s=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -41,34 +40,51 @@ def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "invalid choice: 'speed'" in capsys.readouterr().err
 
 
-# Before the tests that share a stack: it starts its own.
-@pytest.mark.stack
+# Before the tests that share a stack: it starts a node of its own.
 @pytest.mark.timeout(900)
 def test_one_command_measures_keeps_and_compares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = ["idle", "rederive", "--quick", "--runs", "1", "--seconds", "2", "--rows", "4000", "--json"]
-    assert main([*argv, "--results", str(tmp_path)]) == 0
+    argv = ["rederive", "--quick", "--runs", "1", "--rows", "4000", "--json", "--results"]
+    assert main([*argv, str(tmp_path / "before")]) == 0
     printed = json.loads(capsys.readouterr().out)
-    (kept,) = tmp_path.glob("*.json")
+    (kept,) = (tmp_path / "before").glob("*.json")
     assert json.loads(kept.read_text(encoding="utf-8")) == printed
-    assert set(printed["figures"]) == {"idle_percent", "rederive_per_s", "rederive_mib"}
-    assert {"broker", "clickhouse", "silver-0", "supervisor"} <= set(printed["idle"]["processes"])
+    assert set(printed["figures"]) == {"rederive_per_s", "rederive_mib"}
     assert printed["rederive"]["rows"] == 4_000
     assert {"chdb-core", "faust-streaming", "librdkafka"} <= set(printed["machine"]["versions"])
-    assert "| CPU of an idle stack, all processes, % of a core |" in kept.with_suffix(".md").read_text(encoding="utf-8")
+    rate = f"{printed['rederive']['rows_per_s']:,.0f}"
+    table = kept.with_suffix(".md").read_text(encoding="utf-8")
+    assert f"| re-derivation, dry run, rows/s | 78,800 | 250,000 | 500,000 | {rate} |" in table
 
 
 @pytest.mark.stack
 @pytest.mark.timeout(600)
 def test_latency_tells_every_layer_and_leaves_its_parts(target: Target) -> None:
-    with PartsSampler(target, 0.5) as sampler:
-        found = latency.measure(target, 200.0, TINY).to_dict()
+    found = latency.measure(target, 200.0, TINY).to_dict()
     assert [stage["stage"] for stage in found["median"]] == list(STAGES)
-    # One run of 2.5 s at 200/s, whose first half second does not count.
-    assert found["runs"][0]["trades"] == pytest.approx(400, abs=2)
+    # At most: one run of 2.5 s at 200/s, whose first half second does not count.
+    assert 0 < found["runs"][0]["trades"] <= 402
     assert 0 < len(found["warm_up_p50_ms"]) <= 2
     assert {"silver_trades", "trades_raw"} <= {one["table"] for one in found["parts"]}
-    assert {"at_s", "table", "partition", "parts"} <= set(sampler.samples[0])
     json.dumps(found)
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(600)
+def test_parts_are_sampled_while_a_load_lasts(target: Target) -> None:
+    found = parts.measure(target, TINY, 200.0, 2.0)
+    assert 0 < found["trades"] <= 402
+    assert found["most"] == max(one["parts"] for one in found["samples"])
+    assert {"silver_trades", "trades_raw"} <= {one["table"] for one in found["tables"]}
+    json.dumps(found)
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(600)
+def test_idle_counts_every_process_of_the_stack(target: Target) -> None:
+    found = idle.measure(target, TINY)
+    assert {"broker", "clickhouse", "silver-0", "supervisor"} == set(found["processes"])
+    assert found["percent"] == pytest.approx(sum(found["processes"].values()))
+    assert found["percent"] > 0
 
 
 @pytest.mark.stack
