@@ -13,19 +13,27 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from bench import figures, idle, latency, machine, parts, show, sustained
 from bench.adr import measure as adr
+from bench.adr.place import AdrError
 from bench.cold import measure as cold_tier
 from bench.cold import show as show_cold
+from bench.cold.measure import ColdError
 from bench.live import measure as live
 from bench.plan import FULL, QUICK, Plan
+from bench.runs import LoadError
 from bench.silver import measure as silver
 from bench.silver import memory
 from bench.silver import show as show_silver
+from bench.silver.place import PlaceError
 from bench.stack import our_target
 from bench.stages import measure as stages
+from deploy.embedded.layout import StackError
 
+# What goes wrong on a machine, not in this code: the message is enough.
+_FAILURES = (StackError, PlaceError, AdrError, LoadError, ColdError)
 _RESULTS = Path(__file__).with_name("results")
 _RATES = (1_000.0, 5_000.0, 20_000.0)
 
@@ -152,7 +160,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = [name for name, part in PARTS.items() if part.in_all] if "all" in given.part else given.part
     kept = given.results / f"{started:%Y-%m-%dT%H-%M-%S}.json"
     for name in dict.fromkeys(chosen):
-        result[name] = PARTS[name].measure(bench)
+        try:
+            result[name] = PARTS[name].measure(bench)
+        except _FAILURES as failure:
+            done = f"; what was measured before is in {kept}" if kept.exists() else ""
+            console.print(f"[red]{name} was not measured:[/] {escape(str(failure))}{done}")
+            return 1
         result["seconds"] = time.monotonic() - began
         result["load_average_after"] = machine.describe()["load_average"]
         result["figures"] = figures.figures(result)

@@ -13,6 +13,7 @@ from bench import idle, latency, parts, sustained
 from bench.__main__ import PARTS, main
 from bench.journeys import STAGES
 from bench.plan import QUICK
+from bench.runs import LoadError
 from bench.stack import Target, our_target
 
 TINY = replace(QUICK, seconds=2.0, lead_s=0.5, warm_up_s=1.0, warm_ups=2, markets=4, settle_s=0.1, idle_s=1.0)
@@ -38,6 +39,20 @@ def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
         main(["speed"])
     assert ended.value.code == 2
     assert "invalid choice: 'speed'" in capsys.readouterr().err
+
+
+def test_a_part_that_fails_says_why_and_leaves_what_was_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_bench: object) -> None:
+        raise LoadError("trades did not arrive")
+
+    monkeypatch.setitem(PARTS, "idle", replace(PARTS["idle"], measure=lambda _bench: {"percent": 3.0}))
+    monkeypatch.setitem(PARTS, "latency", replace(PARTS["latency"], measure=fails))
+    assert main(["idle", "latency", "--results", str(tmp_path)]) == 1
+    assert "latency was not measured: trades did not arrive" in capsys.readouterr().out
+    (kept,) = tmp_path.glob("*.json")
+    assert json.loads(kept.read_text(encoding="utf-8"))["figures"] == {"idle_percent": 3.0}
 
 
 # Before the tests that share a stack: it starts a node of its own.
