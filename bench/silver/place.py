@@ -26,12 +26,12 @@ from deploy.embedded.kafka import jars, server, topics
 from deploy.embedded.ports import LOOPBACK, free_ports
 
 TRADES_TOPIC = "bench.trades"
+#: What contenders are watched by, as our own stack is.
+LOOK = (Path(__file__).parents[1] / "sql" / "visible.sql").read_text(encoding="utf-8")
 _START_S = 60.0
 # `python -m bench…` finds itself there.
 _ROOT = Path(__file__).resolve().parents[2]
 _POLL_S = 0.05
-#: What contenders are watched by, as our own stack is.
-LOOK = (Path(__file__).parents[1] / "sql" / "visible.sql").read_text(encoding="utf-8")
 TOUCHED = ("silver_trades", *(f"gold_ohlcv_{frame}_state" for frame in ("1m", "5m", "15m", "30m", "1h", "1d")))
 
 
