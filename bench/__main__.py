@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -229,4 +230,6 @@ def _keep(path: Path, result: dict[str, Any], baseline: dict[str, Any] | None) -
 
 
 if __name__ == "__main__":
+    # As Ctrl-C does: what was started is stopped.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     sys.exit(main())
