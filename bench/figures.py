@@ -116,21 +116,29 @@ def goals_grid(result: Result, baseline: Result | None = None) -> Grid:
 
 
 def beside_grid(result: Result) -> Grid:
-    """Ours beside the ADR's of the same command; a rate that one of them does not hold has no figures."""
+    """Ours beside the ADR's of the same command; "" is not measured, and a rate that does not hold has no figures."""
+    adr = result["adr"]
     found = figures(result)
-    rates = sorted({one["rate"] for part in (result, result["adr"]) for one in part.get("latency", ())})
-    kinds = [("sustained_per_s", "sustained rate, trades/s", True), ("sustained_cpu_us", "… CPU a trade, µs", False)]
+    rates = sorted({one["rate"] for part in (result, adr) for one in part.get("latency", ())} | set(adr["skipped"]))
+    kinds = [("sustained_per_s", "sustained rate, trades/s", True, None)]
+    kinds.append(("sustained_cpu_us", "… CPU a trade, µs", False, None))
     for rate in rates:
         name, words = f"latency_{rate:.0f}", f"trade → candle at {rate:,.0f}/s"
-        kinds += [(f"{name}_p50_ms", f"{words}, p50, ms", False), (f"{name}_p99_ms", "… p99, ms", False)]
-        kinds.append((f"{name}_cpu_us", "… CPU a trade, µs", False))
-    kinds.append(("stack_mb", "memory of the stack, peak, MB", False))
+        kinds.append((f"{name}_p50_ms", f"{words}, p50, ms", False, rate))
+        kinds.append((f"{name}_p99_ms", "… p99, ms", False, rate))
+        kinds.append((f"{name}_cpu_us", "… CPU a trade, µs", False, rate))
+    kinds.append(("stack_mb", "memory of the stack, peak, MB", False, None))
     rows = []
-    for key, title, more_is_better in kinds:
+    for key, title, more_is_better, rate in kinds:
         ours, theirs = found.get(key), found.get(f"adr_{key}")
-        row = [title, _number(ours) or "does not hold", _number(theirs) or "does not hold"]
+        row = [title, _held(result, rate, ours), _held(adr, rate, theirs)]
         rows.append([*row, _times(ours, theirs, more_is_better=more_is_better)])
     return Grid("Beside the ADR to the letter", ["figure", "ours", "the ADR", "ours is better, times"], rows)
+
+
+def _held(part: Result, rate: float | None, value: float | None) -> str:
+    behind = {one["rate"] for one in part.get("latency", ()) if not one["keeps_up"]} | set(part.get("skipped", ()))
+    return "does not hold" if rate in behind else _number(value)
 
 
 def markdown(result: Result, baseline: Result | None = None) -> str:
