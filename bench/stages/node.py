@@ -96,7 +96,7 @@ def _insert(session: EngineSession, source: StandIn, blocks: Sequence[Block]) ->
 def _sink(session: EngineSession, stand_in: StandIn, servers: str) -> Sink:
     config = producer_config(stand_in.table.settings, servers)
     client = {"bootstrap.servers": servers}
-    columns = dict(session.columns(f"SELECT * FROM {'.'.join(stand_in.name)}"))  # noqa: S608 - the migrations' own name
+    columns = dict(session.columns(f"SELECT * FROM {'.'.join(stand_in.name)}"))
     return Sink(stand_in, config, columns, lambda serve: Pacer(client, "", 0, serve=serve), _LARGEST_MESSAGE)
 
 
