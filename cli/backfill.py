@@ -16,12 +16,11 @@ from cli.context import DataDirOption, JsonOption, err, load_settings, out, prin
 from config import logs
 from config.registry import SymbolRegistry
 from config.settings import Settings
-from producers import backfill as from_dumps
-from producers import dumps
-from producers.backfill import BackfillReport, DumpReport, Planned
+from producers.backfill import dumps, from_dumps
+from producers.backfill.checkpoint import Journal
+from producers.backfill.from_dumps import BackfillReport, DumpReport, Planned
+from producers.backfill.from_rest import Estimate, IncompleteError, RestBackfill
 from producers.exchanges import REGISTRY
-from producers.journal import Journal
-from producers.rest_backfill import Estimate, IncompleteError, RestBackfill
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"]
 _REST = "rest"

@@ -14,13 +14,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from cli.context import DataDirOption, JsonOption, err, load_settings, out, print_json
 from config import logs
 from config.markets import read_markets
+from producers.counters import Tally
+from producers.kafka.publisher import Publisher
 from producers.live import run_until_signal
 from producers.producer import FLUSH_S
-from producers.publisher import Publisher
-from producers.replay import ReplayReport
-from producers.replay import replay as replay_files
-from producers.schedule import parse_speed
-from producers.tally import Tally
+from producers.replay.run import ReplayReport
+from producers.replay.run import replay as replay_files
+from producers.replay.schedule import parse_speed
 
 
 def produce(

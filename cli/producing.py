@@ -11,8 +11,8 @@ import requests
 
 from cli.context import out, print_table
 from config.errors import MedallionError
-from producers.presence import STALE_S, ProducerState, read_state
-from producers.standings import State
+from producers.status import STALE_S, ProducerState, read_state
+from producers.stream.symbol_states import State
 
 _TIMEOUT_S = 5.0
 

@@ -20,7 +20,7 @@ from config.disks import FULL
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import BrokerKind, DataDir, StackError, StackState
-from producers import presence
+from producers import status as presence
 
 DEFAULT_DATA_DIR = Path(".medallion")
 MB = 1_000_000

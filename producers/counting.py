@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 from producers import metrics
-from producers.standings import Standing, State, troubled
-from producers.tally import Tally
+from producers.counters import Tally
+from producers.stream.symbol_states import Standing, State, troubled
 
 #: Symbols that are shown by name: a label's values are bounded.
 _NAMED = 100

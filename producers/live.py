@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from config.markets import Markets
 from config.settings import Settings
 from producers import health, metrics
-from producers.connection import Limits
 from producers.counting import CountedSymbols
-from producers.earlier import earlier_reader
-from producers.gap_notes import GapNotes
-from producers.lane import LiveReport
-from producers.presence import Presence, ProducerState
+from producers.gaps.events import GapNotes
+from producers.gaps.resume import earlier_reader
+from producers.kafka.publisher import Publisher
 from producers.producer import FLUSH_S, LiveProducer
-from producers.publisher import Publisher
-from producers.standings import troubled
+from producers.status import Presence, ProducerState
+from producers.stream.connection import Limits
+from producers.stream.reconnect import LiveReport
+from producers.stream.symbol_states import troubled
 
 __all__ = ["LiveProducer", "LiveReport", "run", "run_until_signal"]
 

@@ -15,21 +15,21 @@ import structlog
 from config.markets import Markets
 from producers import metrics
 from producers.clock import Clock
-from producers.connection import Limits
 from producers.counting import Counting
-from producers.earlier import Earlier
-from producers.envelope import REST, envelopes
 from producers.exchanges import REGISTRY, UnknownExchangeError
 from producers.exchanges.model import ERROR, Control, Exchange, Parsed, Trade, Trades, chunks
-from producers.gaps import Gap
-from producers.guard import OPEN, Guard
-from producers.healing import Callbacks, Healer
-from producers.lane import Lane, LiveReport, Venue
-from producers.outlet import Outlet
-from producers.publisher import Publisher
-from producers.rest import RestClient
-from producers.schedule import frame_time_us
-from producers.standings import Standing, said, troubled
+from producers.gaps.consecutive_ids import Gap
+from producers.gaps.healing import Callbacks, Healer
+from producers.gaps.resume import Earlier
+from producers.kafka.back_pressure import Outlet
+from producers.kafka.envelope import REST, envelopes
+from producers.kafka.publisher import Publisher
+from producers.replay.schedule import frame_time_us
+from producers.rest.client import RestClient
+from producers.stream.connection import Limits
+from producers.stream.reconnect import Lane, LiveReport, Venue
+from producers.stream.symbol_states import Standing, said, troubled
+from producers.venue_limits import OPEN, Guard
 
 #: Lag and clock offset are those of at most one frame in so long: a busy stream has thousands.
 _SAMPLE_NS = 1_000_000
@@ -37,7 +37,7 @@ FLUSH_S = 30.0
 _log = structlog.get_logger(__name__)
 
 if TYPE_CHECKING:
-    from producers.unified.feed import UnifiedFeed
+    from producers.ccxt.feed import UnifiedFeed
 
 
 class LiveProducer:
@@ -101,7 +101,7 @@ class LiveProducer:
                 RestClient(self._exchange, rest, self.guard, rest_endpoint, endpoint) if rest and asked else None
             )
         else:
-            from producers.unified.feed import UnifiedFeed  # noqa: PLC0415  # ccxt takes seconds to load
+            from producers.ccxt.feed import UnifiedFeed  # noqa: PLC0415  # ccxt takes seconds to load
 
             feed = UnifiedFeed(
                 self._exchange,
@@ -277,7 +277,7 @@ class LiveProducer:
 
 
 def _of_ccxt(code: str) -> Exchange:
-    from producers.unified.feed import exchange_named  # noqa: PLC0415  # as above
+    from producers.ccxt.feed import exchange_named  # noqa: PLC0415  # as above
 
     exchange = exchange_named(code)
     if exchange is None:

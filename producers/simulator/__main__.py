@@ -13,8 +13,8 @@ import structlog
 
 from config import logs
 from producers.exchanges import UnknownExchangeError
-from producers.recording import RecordingError
-from producers.schedule import SpeedError, parse_speed
+from producers.replay.recording import RecordingError
+from producers.replay.schedule import SpeedError, parse_speed
 from producers.simulator.faults import Plan
 from producers.simulator.server import Simulator, SimulatorError
 from producers.simulator.synthetic import Walk

@@ -16,8 +16,8 @@ from websockets.exceptions import ConnectionClosed
 
 from producers.exchanges import exchange as exchange_of
 from producers.exchanges.model import ACK, ERROR, HEARTBEAT, PONG, STATUS, Control, Parsed, Trade, Trades
-from producers.recording import Recording
-from producers.schedule import Schedule, frame_time_us
+from producers.replay.recording import Recording
+from producers.replay.schedule import Schedule, frame_time_us
 from producers.simulator.faults import Dice, Fault, Plan, newest_first
 from producers.simulator.synthetic import Walk
 from producers.simulator.venues.model import Venue

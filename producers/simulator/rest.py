@@ -8,7 +8,7 @@ from types import MappingProxyType
 from urllib.parse import parse_qs, urlsplit
 
 from producers.exchanges.model import Trade
-from producers.schedule import event_time_us
+from producers.replay.schedule import event_time_us
 from producers.simulator.venues.model import dumps
 
 Query = Mapping[str, list[str]]

@@ -7,9 +7,9 @@ from typing import cast
 import polars as pl
 
 from config.settings import Settings
-from producers.gap_notes import GapNotes
-from producers.gaps import HEALED, OPEN, UNFILLABLE, Gap, Ids
-from producers.publisher import Publisher
+from producers.gaps.consecutive_ids import HEALED, OPEN, UNFILLABLE, Gap, Ids
+from producers.gaps.events import GapNotes
+from producers.kafka.publisher import Publisher
 from tests.ddl.engine import Engine
 
 DETECTED_US = 1_760_000_100_000_000

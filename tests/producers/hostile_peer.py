@@ -12,14 +12,14 @@ from pathlib import Path
 
 from aiohttp import web
 
-import producers.unified.library
+import producers.ccxt.import_hook
 from config.market_lists import MarketListError, bound, markets_of
-from producers.connection import Connection, Limits
 from producers.exchanges import exchange
 from producers.exchanges.model import Rate
 from producers.exchanges.rest import RestError
-from producers.guard import Guard
-from producers.rest import FAILURES, RestClient
+from producers.rest.client import FAILURES, RestClient
+from producers.stream.connection import Connection, Limits
+from producers.venue_limits import Guard
 
 MB = 1_000_000
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -63,8 +63,8 @@ async def _rest(address: str) -> str:
 
 async def _unified_rest(address: str) -> str:
     """The same of the way through ccxt."""
-    from producers.unified.trades import RestTrades
-    from producers.unified.venue import make
+    from producers.ccxt.rest_trades import RestTrades
+    from producers.ccxt.venue import make
 
     venue = make("bitstamp", guard(), 5.0, f"ws://{address}", f"http://{address}")
     try:
@@ -119,7 +119,7 @@ def peak_bytes() -> int:
 if __name__ == "__main__":
     what, where = sys.argv[1:]
     if what == "unified":
-        producers.unified.library.install()
+        producers.ccxt.import_hook.install()
     before = peak_bytes()
     if what == "market_list":
         outcome = _market_list(where)

@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 
 from cli.backfill import backfill as command
 from config.settings import Settings
-from producers.backfill import DumpReport, backfill, days
-from producers.dumps import Day
-from producers.journal import Journal
+from producers.backfill.checkpoint import Journal
+from producers.backfill.dumps import Day
+from producers.backfill.from_dumps import DumpReport, backfill, days
 
 ROOT = Path(__file__).resolve().parents[2]
 MIDNIGHT_MS = int(datetime(2024, 8, 9, tzinfo=UTC).timestamp() * 1e3)

@@ -22,14 +22,14 @@ from confluent_kafka import Message
 
 from cli.warehouse import own_name
 from config.settings import Settings
-from producers.backfill import DumpReport, backfill, days
-from producers.dumps import Day
-from producers.earlier import read_earlier
+from producers.backfill.checkpoint import Journal
+from producers.backfill.dumps import Day
+from producers.backfill.from_dumps import DumpReport, backfill, days
 from producers.exchanges import exchange
-from producers.gap_notes import GapNotes
-from producers.gaps import OPEN, UNFILLABLE, Gap, Ids
-from producers.journal import Journal
-from producers.publisher import Publisher
+from producers.gaps.consecutive_ids import OPEN, UNFILLABLE, Gap, Ids
+from producers.gaps.events import GapNotes
+from producers.gaps.resume import read_earlier
+from producers.kafka.publisher import Publisher
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = ROOT / "tests" / "cases"

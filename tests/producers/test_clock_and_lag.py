@@ -15,13 +15,13 @@ from prometheus_client import REGISTRY
 from websockets.asyncio.server import ServerConnection
 
 from config.settings import Settings
-from producers.connection import Limits
 from producers.exchanges import exchange as exchange_of
 from producers.exchanges.model import Trades
+from producers.kafka.publisher import Publisher, PublishError
 from producers.live import LiveReport, run
-from producers.publisher import Publisher, PublishError
 from producers.simulator.server import Simulator
 from producers.simulator.synthetic import Walk
+from producers.stream.connection import Limits
 from tests.producers.exchange import exchange
 from tests.producers.test_publisher import envelope
 

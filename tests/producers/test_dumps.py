@@ -21,10 +21,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from producers import dump_files, dumps
-from producers.dumps import Contents, Day, DumpError
-from producers.envelope import Envelope
-from producers.holes import Runs, without
+from producers.backfill import dump_files, dumps
+from producers.backfill.dumps import Contents, Day, DumpError
+from producers.gaps.id_ranges import Runs, without
+from producers.kafka.envelope import Envelope
 
 DAY = Day("binance", "BTCUSDT", date(2025, 1, 1))
 START_US = DAY.span_us[0]
@@ -34,7 +34,7 @@ HEADER = "id,price,qty,quote_qty,time,is_buyer_maker,is_best_match\n"
 CHILD = """
 import sys, time
 from datetime import date
-from producers.dumps import Day, DumpError, inspect, opened
+from producers.backfill.dumps import Day, DumpError, inspect, opened
 day = Day("binance", "BTCUSDT", date(2025, 1, 1))
 error = ""
 try:

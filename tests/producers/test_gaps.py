@@ -16,19 +16,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import Settings
-from producers.connection import Limits
 from producers.exchanges import REGISTRY, exchange
 from producers.exchanges.model import Rate, Trade, Trades
 from producers.exchanges.rest import Pages, RestError, Span
-from producers.gaps import HEALED, OPEN, UNFILLABLE, ConsecutiveIds, Ids
-from producers.guard import Guard
+from producers.gaps.consecutive_ids import HEALED, OPEN, UNFILLABLE, ConsecutiveIds, Ids
+from producers.gaps.overlap import Overlap
 from producers.live import LiveReport, run
-from producers.overlap import Overlap
-from producers.rest import RestClient, rest_of
+from producers.rest.client import RestClient, rest_of
 from producers.simulator import synthetic
 from producers.simulator.faults import Fault, Plan
 from producers.simulator.rest import answer
 from producers.simulator.server import Simulator
+from producers.stream.connection import Limits
+from producers.venue_limits import Guard
 
 DEADLINE_S = 25.0
 START_US = 1_760_000_000_000_000

@@ -17,13 +17,13 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from config.settings import Settings
-from producers import publisher as publisher_module
-from producers.connection import Limits
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import Rate
-from producers.guard import CLOSED, HALF_OPEN, OPEN, REST, STREAM, Guard, VenueUnavailableError
+from producers.kafka import publisher as publisher_module
+from producers.kafka.publisher import PublishError
 from producers.live import LiveReport, run
-from producers.publisher import PublishError
+from producers.stream.connection import Limits
+from producers.venue_limits import CLOSED, HALF_OPEN, OPEN, REST, STREAM, Guard, VenueUnavailableError
 from tests.producers.exchange import exchange, trade
 
 DEADLINE_S = 30.0

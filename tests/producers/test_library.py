@@ -31,7 +31,7 @@ def classes(first: str) -> tuple[dict[str, dict[str, object]], object, int, set[
 
 def test_every_exchange_of_ccxt_is_the_same_class_and_none_is_loaded_before_it_is_asked_for() -> None:
     whole, unknown, many, names = classes("")
-    found, unknown_here, few, names_here = classes("import producers.unified")
+    found, unknown_here, few, names_here = classes("import producers.ccxt")
     assert found == whole
     assert len(found["ccxt.pro"]) > 50
     assert unknown is unknown_here is None

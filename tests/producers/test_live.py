@@ -21,10 +21,10 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from websockets.asyncio.server import ServerConnection, serve
 
 from config.settings import Settings
-from producers.connection import Limits
+from producers.kafka.publisher import PublishError
 from producers.live import LiveReport, run
-from producers.publisher import PublishError
 from producers.simulator.server import Simulator
+from producers.stream.connection import Limits
 from tests.producers.conftest import Recorded, each_recording
 from tests.producers.exchange import exchange, trade
 

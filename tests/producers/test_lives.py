@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from config.settings import Settings
-from producers.earlier import read_earlier
-from producers.envelope import BACKFILL, REST, Envelope, envelopes
 from producers.exchanges import exchange
 from producers.exchanges.model import Trade, Trades
-from producers.gap_notes import GapNotes
-from producers.gaps import HEALED, OPEN, ConsecutiveIds, Gap, Ids
-from producers.publisher import Publisher
+from producers.gaps.consecutive_ids import HEALED, OPEN, ConsecutiveIds, Gap, Ids
+from producers.gaps.events import GapNotes
+from producers.gaps.resume import read_earlier
+from producers.kafka.envelope import BACKFILL, REST, Envelope, envelopes
+from producers.kafka.publisher import Publisher
 from producers.simulator import synthetic
 from producers.simulator.faults import Fault, Plan
 from producers.simulator.server import Simulator

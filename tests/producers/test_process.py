@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from config.settings import Settings
-from producers import presence
+from producers import status as presence
 from producers.simulator import synthetic
 from tests.producers import market_lists
 

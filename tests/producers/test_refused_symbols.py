@@ -20,15 +20,15 @@ from websockets.asyncio.server import ServerConnection
 from cli import producing
 from cli.context import out
 from config.settings import Settings
-from producers.connection import Limits
 from producers.exchanges import REGISTRY, exchange
 from producers.exchanges.model import ACK, ERROR, Answer, Control, Exchange, Rate
 from producers.live import LiveReport, run
-from producers.presence import Presence, ProducerState
 from producers.simulator.server import Simulator
 from producers.simulator.synthetic import Walk
-from producers.standings import Standings, State
-from producers.subscriptions import Patience, Refusal, Subscriptions
+from producers.status import Presence, ProducerState
+from producers.stream.connection import Limits
+from producers.stream.subscriptions import Patience, Refusal, Subscriptions
+from producers.stream.symbol_states import Standings, State
 from tests.producers.exchange import exchange as fake_exchange
 from tests.producers.exchange import trade
 

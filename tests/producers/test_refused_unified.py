@@ -11,11 +11,11 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 from config.settings import Settings
-from producers.connection import Limits
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import Rate
 from producers.live import LiveReport, run
-from producers.presence import Presence, ProducerState
+from producers.status import Presence, ProducerState
+from producers.stream.connection import Limits
 from tests.producers import market_lists
 from tests.producers.exchange import exchange
 

@@ -22,20 +22,20 @@ from hypothesis import strategies as st
 
 import producers.simulator.player
 from config.settings import Settings
-from producers.backfill import BackfillReport
-from producers.connection import Limits
+from producers.backfill.checkpoint import Journal, JournalError
+from producers.backfill.from_dumps import BackfillReport
+from producers.backfill.from_rest import RestBackfill
 from producers.exchanges import exchange
 from producers.exchanges.model import Rate, Trade, Trades
-from producers.gap_notes import GapNotes
-from producers.gaps import Gap, Ids
-from producers.history import search
-from producers.journal import Journal, JournalError
-from producers.publisher import Publisher
-from producers.rest_backfill import RestBackfill
-from producers.schedule import event_time_us
+from producers.gaps.consecutive_ids import Gap, Ids
+from producers.gaps.events import GapNotes
+from producers.kafka.publisher import Publisher
+from producers.replay.schedule import event_time_us
+from producers.rest.history import search
 from producers.simulator import synthetic
 from producers.simulator.faults import Plan
 from producers.simulator.server import Simulator
+from producers.stream.connection import Limits
 
 ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2025, 10, 9, 8, tzinfo=UTC)

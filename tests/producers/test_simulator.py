@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from producers.exchanges import REGISTRY, exchange
 from producers.exchanges.model import Control, Trades
-from producers.recording import Recording
+from producers.replay.recording import Recording
 from producers.simulator.server import Simulator, SimulatorError
 from tests.producers.conftest import Recorded, each_recording
 

@@ -21,16 +21,16 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from config.settings import Settings
-from producers import publisher as publisher_module
-from producers.connection import Limits
+from producers.ccxt import verbatim
+from producers.ccxt.feed import MarketsMissingError, UnknownSymbolError
 from producers.exchanges import REGISTRY, UnknownExchangeError
 from producers.exchanges.model import Rate
+from producers.kafka import publisher as publisher_module
+from producers.kafka.publisher import PublishError
 from producers.live import LiveReport, run
-from producers.publisher import PublishError
-from producers.schedule import event_time_us
+from producers.replay.schedule import event_time_us
 from producers.simulator.server import Simulator
-from producers.unified import verbatim
-from producers.unified.feed import MarketsMissingError, UnknownSymbolError
+from producers.stream.connection import Limits
 from tests.producers import market_lists
 from tests.producers.conftest import RECORDED, Recorded
 from tests.producers.exchange import exchange

@@ -1,0 +1,220 @@
+"""One symbol's window over REST, page after page: what is left of it is in the journal once the broker has the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Self
+
+import structlog
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+from producers.backfill.checkpoint import DONE, Journal
+from producers.backfill.gaps import GapBook
+from producers.exchanges.model import Trade, Trades
+from producers.exchanges.rest import Span
+from producers.gaps.consecutive_ids import Ids, now_us
+from producers.gaps.id_ranges import without
+from producers.kafka.envelope import BACKFILL, envelopes
+from producers.kafka.publisher import Publisher
+from producers.replay.schedule import event_time_us
+from producers.rest.client import FAILURES, RefusedError, RestClient, rest_of
+from producers.rest.history import History, is_only_newest
+
+_TRIES = 6
+_LONGEST_WAIT_S = 30.0
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One symbol's trades of [start, end)."""
+
+    exchange: str
+    symbol: str
+    start: datetime
+    end: datetime
+
+    @property
+    def name(self) -> str:
+        """As in the journal."""
+        return f"rest {self.exchange}/{self.symbol} {self.start.isoformat()} {self.end.isoformat()}"
+
+    @property
+    def span_us(self) -> tuple[int, int]:
+        """The window, µs (UTC)."""
+        start, end = (int(moment.timestamp()) * 1_000_000 + moment.microsecond for moment in (self.start, self.end))
+        return start, end
+
+
+@dataclass(slots=True)
+class Left:
+    """What of a window is not published yet; `window`: its first and last id, where it has ids."""
+
+    total: int
+    window: tuple[int, int]
+    ids: Ids | None
+    since_us: int
+    unreachable: tuple[int, int] | None
+
+    @property
+    def count(self) -> int:
+        """Ids."""
+        return self.ids.count if self.ids is not None else 0
+
+    @classmethod
+    def of(cls, step: dict[str, Any]) -> Self:
+        """What a step in the journal says."""
+        runs = [(int(first), int(last)) for first, last in step["left"]]
+        cut = step["unreachable"]
+        first, last = step["window"]
+        ids = Ids.of(runs) if runs else None
+        return cls(step["total"], (first, last), ids, step["since_us"], (cut[0], cut[1]) if cut else None)
+
+    def step(self) -> dict[str, Any]:
+        """For the journal."""
+        runs = self.ids.runs if self.ids is not None else []
+        return {
+            "total": self.total,
+            "window": self.window,
+            "left": runs,
+            "since_us": self.since_us,
+            "unreachable": self.unreachable,
+        }
+
+    @property
+    def unserved(self) -> list[tuple[int, int]]:
+        """Runs of ids."""
+        return self.ids.runs if self.ids is not None and self.count else []
+
+    @property
+    def published(self) -> list[tuple[int, int]]:
+        """Runs of ids."""
+        return without([self.window], self.unserved) if self.window[0] <= self.window[1] else []
+
+
+class Source:
+    """REST with patience: a back-fill of hours does not end because an exchange is away for a minute."""
+
+    def __init__(self, client: RestClient) -> None:
+        self.rest = client.rest
+        self.lacks_key = client.lacks_key
+        self._client = client
+        self.history = History(self.rest, self.newest, self.page, only_newest=is_only_newest(self.rest, self.lacks_key))
+
+    async def newest(self, symbol: str) -> list[Trade]:
+        """As `RestClient.newest`."""
+        return await _patiently(partial(self._client.newest, symbol))
+
+    async def page(self, symbol: str, span: Span) -> list[Trade]:
+        """As `RestClient.page`."""
+        return await _patiently(partial(self._client.page, symbol, span))
+
+
+@dataclass(slots=True)
+class Sink:
+    """The one publisher of all symbols: a page is acknowledged before its end is noted."""
+
+    code: str
+    publisher: Publisher
+    lock: asyncio.Lock
+    published: int = 0
+
+    async def put(self, trades: Sequence[Trade]) -> None:
+        """Publish; returns when the broker has them.
+
+        Raises:
+            PublishError: something was not delivered.
+        """
+        messages = envelopes(self.code, b"", Trades([*trades]), time.time_ns() // 1_000)
+        async with self.lock:
+            await asyncio.to_thread(self._put, messages)
+            self.published += len(messages)
+
+    def _put(self, messages: Sequence[Any]) -> None:
+        self.publisher.publish(messages, BACKFILL)
+        self.publisher.flush()
+
+
+@dataclass(slots=True)
+class Filling:
+    """One symbol's window being filled."""
+
+    source: Source
+    task: Task
+    journal: Journal
+    sink: Sink
+    book: GapBook
+    tell: Callable[[Task, float], None]
+
+    async def run(self) -> list[str]:
+        """What could not be published, in words; [] where everything was."""
+        task = self.task
+        if step := self.journal.get(task.name):
+            left = Left.of(step)
+        else:
+            window = await self.source.history.window(task.symbol, *task.span_us)
+            if window.trades is not None:
+                await self.sink.put(window.trades)
+            ids = Ids(window.first, window.last) if window.trades is None and window.count else None
+            left = Left(window.count, (window.first, window.last), ids, task.span_us[0], window.unreachable)
+        await self._pages(left)
+        missing = await asyncio.to_thread(self._note_gaps, left)
+        # A window that is not over yet may get more trades; one with holes may be served whole another day.
+        if not missing and task.span_us[1] < now_us():
+            self.journal.put(task.name, DONE)
+        return missing
+
+    async def _pages(self, left: Left) -> None:
+        span = Span(left.ids.first, left.ids.last, left.since_us) if left.ids is not None and left.count else None
+        while span is not None:
+            page = await self.source.page(self.task.symbol, span)
+            await self._take(page, left)
+            after = rest_of(span, page, self.source.rest.pages) if page and left.count else None
+            span = after if after != span else None
+
+    async def _take(self, page: Sequence[Trade], left: Left) -> None:
+        ids = left.ids
+        wanted = [trade for trade in page if ids is not None and ids.discard(int(trade.trade_id))]
+        if not wanted:
+            return
+        await self.sink.put(wanted)
+        if self.source.rest.by_time:
+            left.since_us = max(left.since_us, *(event_time_us(trade.timestamp) or 0 for trade in wanted))
+        self.journal.put(self.task.name, left.step())
+        self.tell(self.task, 1.0 - left.count / left.total)
+
+    def _note_gaps(self, left: Left) -> list[str]:
+        """What was missing and is published now, and what the exchange does not serve; the latter in words, too."""
+        symbol = self.task.symbol
+        said = []
+        self.book.fill(symbol, left.published)
+        if left.unreachable is not None:
+            self.book.unreachable(symbol, left.unreachable)
+            until = datetime.fromtimestamp(left.unreachable[1] / 1e6, tz=UTC).isoformat()
+            why = "older trades are not served"
+            if self.source.lacks_key:
+                why = f"older trades are served with an API key only, set {self.source.rest.key_variable}"
+            said.append(f"{symbol}: nothing before {until}: {why}")
+        if left.unserved:
+            self.book.refused(symbol, left.unserved, self.task.span_us)
+            first, last = left.unserved[0][0], left.unserved[-1][1]
+            said.append(f"{symbol}: {left.count:,} trades between ids {first} and {last} are not served")
+        return said
+
+
+async def _patiently(call: Callable[[], Awaitable[list[Trade]]]) -> list[Trade]:
+    retrying = AsyncRetrying(
+        retry=retry_if_exception(lambda error: isinstance(error, FAILURES) and not isinstance(error, RefusedError)),
+        wait=wait_exponential_jitter(multiplier=0.5, max=_LONGEST_WAIT_S, jitter=1.0),
+        stop=stop_after_attempt(_TRIES),
+        before_sleep=lambda state: _log.warning(
+            "asking again", attempt=state.attempt_number, error=str(state.outcome.exception() if state.outcome else "")
+        ),
+        reraise=True,
+    )
+    return await retrying(call)

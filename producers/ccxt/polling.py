@@ -1,0 +1,122 @@
+"""`fetch_trades` again and again, of an exchange for which ccxt has no stream."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from producers.ccxt.rest_trades import BusyError, RestTrades, Unseen
+from producers.ccxt.stream import Feeding
+from producers.exchanges.model import NO_TRADES, Control, Trades
+from producers.exchanges.rest import RestError
+from producers.stream.symbol_states import Standing, Standings, State
+from producers.venue_limits import VenueUnavailableError
+
+_FIRST_S, _MOST_DOUBLED = 0.5, 20
+_UP = frozenset((State.ACKNOWLEDGED, State.STREAMING))
+_log = structlog.get_logger(__name__)
+
+
+class Polling:
+    """Each symbol in turn."""
+
+    def __init__(self, rest: RestTrades, feeding: Feeding, pause_s: float) -> None:
+        """Waits `pause_s` between two rounds."""
+        self._rest, self._feeding, self._pause_s = rest, feeding, pause_s
+        self._unseen = Unseen()
+        self._standings = Standings(feeding.symbols, feeding.limits.silent_s)
+        #: Of symbols whose last request failed: how often in a row, and when (on the monotonic clock) to ask again.
+        self._tries: dict[str, int] = {}
+        self._due_s: dict[str, float] = {}
+        self._end = asyncio.Event()
+        self._log = _log.bind(exchange=feeding.exchange.code)
+
+    @property
+    def ready(self) -> bool:
+        """The last request of each symbol was answered, of one at least with trades."""
+        states = {self._standings.state(symbol) for symbol in self._feeding.symbols}
+        return State.SUBSCRIBING not in states and not states.isdisjoint(_UP)
+
+    def standings(self) -> dict[str, Standing]:
+        """How each symbol stands."""
+        return self._standings.now(time.monotonic())
+
+    def watch(self, symbols: Sequence[str]) -> None:
+        """These, from now on."""
+        for symbol in symbols:
+            if not self._standings.knows(symbol):
+                self._standings.add(symbol)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set; what was answered by then is still taken.
+
+        Raises:
+            PublishError: from `take`: the publisher cannot go on.
+        """
+        self._end = stop
+        polling = asyncio.ensure_future(self._for_ever())
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait([polling, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (polling, stopping):
+                task.cancel()
+            (ended, _) = await asyncio.gather(polling, stopping, return_exceptions=True)
+        if isinstance(ended, Exception):
+            raise ended
+
+    async def _for_ever(self) -> None:
+        while not self._end.is_set():
+            for symbol in [*self._feeding.symbols]:
+                if self._due_s.get(symbol, 0.0) <= time.monotonic():
+                    await self._poll_once(symbol)
+            await asyncio.sleep(self._pause_s)
+
+    async def _poll_once(self, symbol: str) -> None:
+        """A symbol that the exchange refuses keeps nobody else waiting."""
+        limits = self._feeding.limits
+        try:
+            await self._poll(symbol)
+        except (RestError, VenueUnavailableError) as error:
+            is_refusal = isinstance(error, RestError) and not isinstance(error, BusyError)
+            if is_refusal:
+                self._standings.refused(symbol, str(error))
+            else:
+                self._standings.unanswered(symbol, str(error))
+            tries = self._tries[symbol] = self._tries.get(symbol, 0) + 1
+            longest_s = limits.refused_s if is_refusal else limits.back_off_s
+            wait_s = min(_FIRST_S * 2 ** min(tries - 1, _MOST_DOUBLED), longest_s)
+            self._due_s[symbol] = time.monotonic() + wait_s
+            self._log.info("asking again", symbol=symbol, attempt=tries, wait_s=round(wait_s, 2), error=str(error))
+            return
+        self._tries.pop(symbol, None)
+        self._due_s.pop(symbol, None)
+
+    async def _poll(self, symbol: str) -> None:
+        try:
+            body, trades = await self._rest.newest(symbol)
+        except (RestError, VenueUnavailableError):
+            if self._standings.state(symbol) in _UP:
+                self._broke([symbol])
+            raise
+        new, hole = self._unseen.of(symbol, trades)
+        if hole:
+            self._broke([symbol])
+        taking = asyncio.ensure_future(self._feeding.take(body, Trades(new) if new else Control(NO_TRADES)))
+        try:
+            await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            await taking
+            raise
+        self._standings.observe(new)
+        is_back = self._standings.state(symbol) not in _UP
+        self._standings.acknowledged(symbol, time.monotonic())
+        if is_back:
+            self._feeding.resumed([symbol])
+
+    def _broke(self, symbols: Sequence[str]) -> None:
+        self._standings.lost(symbols)
+        self._feeding.lost(symbols)

@@ -1,0 +1,87 @@
+"""Gaps as rows of `producer_gaps`: one JSON message a change of state, through Kafka as everything else.
+
+A producer knows the broker and nothing behind it: a note waits in the same buffer as the trades while ClickHouse is
+away, and whoever consumes trades can consume their gaps.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from config.registry import SymbolRegistry
+from config.settings import Settings
+from producers.gaps.consecutive_ids import Gap
+from producers.kafka.publisher import Publisher
+
+
+class GapNote(msgspec.Struct):
+    """One state of one gap; times in µs since the epoch (UTC), 0 where there is none.
+
+    `symbol` is canonical, as in the candles; `from_id` and `to_id` are "" where ids have no order. Between the trades
+    at `from_time` and `to_time` `ids_missing` trades were found missing, of which `ids_open` are not published.
+    """
+
+    exchange: str
+    symbol: str
+    exchange_symbol: str
+    from_id: str
+    to_id: str
+    from_time: int
+    to_time: int
+    ids_missing: int
+    ids_open: int
+    state: str
+    detected_at: int
+    healed_at: int
+    noted_at: int
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(GapNote)
+
+
+def read_note(value: bytes) -> GapNote | None:
+    """The note of a message; None for a message that is none."""
+    try:
+        return _decoder.decode(value)
+    except msgspec.DecodeError:
+        return None
+
+
+class GapNotes:
+    """Of one exchange code."""
+
+    def __init__(self, publisher: Publisher, settings: Settings, code: str) -> None:
+        """Reads the symbol registry.
+
+        Raises:
+            RegistryError: the symbols file cannot be used.
+        """
+        markets = SymbolRegistry.load(settings.symbols_file).content.exchanges.get(code, {})
+        self._canonical = {
+            name: entry.canonical for symbol, entry in markets.items() for name in (symbol, *entry.aliases)
+        }
+        self._publisher = publisher
+        self._topic = settings.gaps_topic
+        self._code = code
+
+    def __call__(self, gap: Gap) -> None:
+        """Publish its state as it is now."""
+        note = GapNote(
+            self._code,
+            self._canonical.get(gap.symbol, gap.symbol),
+            gap.symbol,
+            gap.from_id,
+            gap.to_id,
+            gap.from_us,
+            gap.to_us,
+            gap.found,
+            gap.missing,
+            gap.state,
+            gap.detected_us,
+            gap.healed_us,
+            time.time_ns() // 1_000,
+        )
+        self._publisher.note(self._topic, f"{self._code}:{gap.symbol}".encode(), _encoder.encode(note))

@@ -1,0 +1,230 @@
+"""One set of symbols kept connected: back-off after a loss, and a new connection before the old one's end of life."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+from websockets.exceptions import WebSocketException
+
+from producers import metrics
+from producers.counters import Tally
+from producers.exchanges.model import ENDING, Control, Exchange, Parsed, Trades
+from producers.gaps.healing import GapReport
+from producers.retry import retrying
+from producers.stream.connection import Connection, ConnectionLostError, Limits
+from producers.stream.rotation import Renewal
+from producers.stream.subscriptions import Patience, Refusal, Subscriptions
+from producers.stream.symbol_states import Standing, Standings
+from producers.venue_limits import Guard
+
+_log = structlog.get_logger(__name__)
+_FAILURES = (OSError, WebSocketException, ConnectionLostError)
+#: Takes a frame: parses, publishes, and says what it was.
+Take = Callable[[bytes], Awaitable[Parsed]]
+
+
+@dataclass(slots=True)
+class LiveReport(Tally):
+    """What a live producer received and published; `disconnects` by cause, `renewals` were planned.
+
+    `undelivered` messages were read, and not taken by the full buffer before the end.
+    """
+
+    connections: int = 0
+    renewals: int = 0
+    undelivered: int = 0
+    gaps: GapReport = field(default_factory=GapReport)
+    disconnects: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Venue:
+    """What all lanes of a producer share."""
+
+    exchange: Exchange
+    url: str
+    limits: Limits
+    guard: Guard
+    report: LiveReport
+    take: Take
+    #: Told the lane's symbols when their connection was lost, and when one is ready.
+    lost: Callable[[Sequence[str]], None]
+    resumed: Callable[[Sequence[str]], None]
+
+
+class Lane:
+    """Connected from `run` on, until `stop` is set."""
+
+    def __init__(self, venue: Venue, symbols: Sequence[str]) -> None:
+        """`symbols`: as many as one connection may carry, in the exchange's own spelling."""
+        self._venue = venue
+        self._symbols = symbols
+        refusals: dict[str, Refusal] = {}
+        self._renewal = Renewal(lambda: _Worker(venue, symbols, refusals), self._renewed)
+
+    @property
+    def ready(self) -> bool:
+        """Connected, every subscription answered, and at least one taken."""
+        return self._renewal.ready
+
+    def standings(self) -> dict[str, Standing]:
+        """How each symbol stands on the connection of now."""
+        current = self._renewal.current
+        return current.standings() if current is not None else {}
+
+    def unknown(self, symbol: str, words: str) -> None:
+        """The exchange's REST interface says that there is no such symbol."""
+        current = self._renewal.current
+        if current is not None:
+            current.unknown(symbol, words)
+
+    @property
+    def symbols(self) -> Sequence[str]:
+        """In the exchange's own spelling."""
+        return self._symbols
+
+    def renew(self) -> None:
+        """Replace the connection as before its end of life, unless that was done just now."""
+        self._renewal.renew()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set.
+
+        Raises:
+            PublishError: from `take`: the publisher cannot go on.
+        """
+        await self._renewal.run(stop)
+
+    def _renewed(self) -> None:
+        self._venue.report.renewals += 1
+        metrics.RENEWALS.labels(self._venue.exchange.code).inc()
+
+
+class _Worker:
+    """A connection and its replacements after losses, until it is retired."""
+
+    def __init__(self, venue: Venue, symbols: Sequence[str], refusals: dict[str, Refusal]) -> None:
+        self.ready = asyncio.Event()
+        self._venue = venue
+        self._symbols = symbols
+        self._refusals = refusals
+        self._end = asyncio.Event()
+        self._opened_s: float | None = None
+        self._ending = False
+        limits, exchange = venue.limits, venue.exchange
+        lifetime = exchange.lifetime_s if limits.lifetime_s is None else limits.lifetime_s
+        self._renew_after_s = max(lifetime - limits.early_s, lifetime / 2) if lifetime else float("inf")
+        self._subscriptions = self._fresh()
+        self._log = _log.bind(exchange=exchange.code)
+        self.task = asyncio.ensure_future(self._run())
+
+    @property
+    def is_old(self) -> bool:
+        """The exchange is going to cut its connection off soon, by its age or by what it says."""
+        if self._opened_s is None:
+            return False
+        return self._ending or time.monotonic() - self._opened_s > self._renew_after_s
+
+    def age(self) -> None:
+        """Have the connection replaced, unless it is younger than what makes a symbol quiet."""
+        if self._opened_s is not None and time.monotonic() - self._opened_s > 2 * self._venue.limits.quiet_s:
+            self._log.warning("connection replaced: it brings nothing of a symbol that trades", symbols=self._symbols)
+            self._renew_after_s = 0.0
+
+    async def retire(self) -> None:
+        """Close the connection; what had arrived is still taken.
+
+        Raises:
+            PublishError: the publisher cannot go on.
+        """
+        self._end.set()
+        if self._opened_s is None:
+            self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.task
+
+    def standings(self) -> dict[str, Standing]:
+        """How each symbol stands."""
+        return self._subscriptions.standings.now(time.monotonic())
+
+    def unknown(self, symbol: str, words: str) -> None:
+        """What brought nothing on this connection is refused in these words, though it may be acknowledged."""
+        self._subscriptions.unknown(symbol, words)
+
+    def _fresh(self) -> Subscriptions:
+        limits = self._venue.limits
+        return Subscriptions(
+            self._venue.exchange,
+            self._symbols,
+            Standings(self._symbols, limits.silent_s),
+            self._refusals,
+            Patience(limits.answer_s, limits.refused_s),
+        )
+
+    async def _run(self) -> None:
+        while not self._end.is_set():
+            # A connection that was healthy ends the call below, so that the back-off starts small again.
+            again = retrying(_FAILURES, self._venue.limits.back_off_s, self._end, self._log, "connecting again")
+            await again(self._session)
+
+    async def _session(self) -> None:
+        """One connection, from connecting to its end; raises only where it never became healthy."""
+        venue = self._venue
+        code, limits = venue.exchange.code, venue.limits
+        connection = Connection(venue.exchange, venue.url, self._due, limits, venue.guard.connecting)
+        started, healthy = time.monotonic(), False
+        self._ending = False
+        try:
+            async with connection.open(self._end) as frames:
+                started = self._opened_s = time.monotonic()
+                venue.report.connections += 1
+                metrics.CONNECTED.labels(code).inc()
+                async for frame in frames:
+                    healthy = True
+                    parsed = await venue.take(frame)
+                    self._ending = self._ending or (isinstance(parsed, Control) and parsed.kind == ENDING)
+                    self._hear(parsed)
+        except _FAILURES as error:
+            cause = error.cause if isinstance(error, ConnectionLostError) else type(error).__name__
+            venue.report.disconnects[cause] += 1
+            metrics.DISCONNECTS.labels(code, cause).inc()
+            self._log.warning("connection lost", cause=cause, error=str(error), url=venue.url)
+            if self._opened_s is not None:
+                venue.lost(self._symbols)
+            if not healthy or time.monotonic() - started < limits.healthy_after_s:
+                raise
+        finally:
+            if self._opened_s is not None:
+                metrics.CONNECTED.labels(code).dec()
+            self._opened_s = None
+            self.ready.clear()
+            self._subscriptions = self._fresh()
+
+    def _due(self) -> list[str]:
+        now_s = time.monotonic()
+        self._taken(self._subscriptions.look(now_s))
+        return self._subscriptions.due(now_s)
+
+    def _hear(self, parsed: Parsed) -> None:
+        now_s = time.monotonic() if isinstance(parsed, Control) or not self.ready.is_set() else 0.0
+        taken = self._subscriptions.hear(parsed, now_s)
+        if self.ready.is_set():
+            self._taken(taken)
+            return
+        self._subscriptions.look(now_s)
+        age_s = now_s - (self._opened_s or 0.0)
+        is_up = isinstance(parsed, Trades) and age_s > self._venue.limits.ready_s
+        if self._subscriptions.is_settled or is_up:
+            self.ready.set()
+            self._venue.resumed(self._subscriptions.taken)
+
+    def _taken(self, symbols: Sequence[str]) -> None:
+        """A symbol that was refused or not answered, and is there now."""
+        if symbols and self.ready.is_set():
+            self._venue.resumed(symbols)
