@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from producers import metrics
 from producers.exchanges.model import Control, Parsed, Trades
 
 
@@ -38,13 +39,43 @@ class Tally:
             self.unrecognised += 1
 
 
-@dataclass(frozen=True, slots=True)
-class PublisherStatistics:
-    """Counts since the publisher started; `buffered` messages are not yet acknowledged."""
+@dataclass(slots=True)
+class GapReport:
+    """Counts of trades, and of gaps by their state."""
 
-    accepted: int
-    delivered: int
-    buffered: int
-    failed: int
-    shortened: int
-    bytes: int
+    found: int = 0
+    healed: int = 0
+    unfillable: int = 0
+    gaps: int = 0
+    open: int = 0
+
+
+@dataclass(slots=True)
+class LiveReport(Tally):
+    """What a live producer received and published; `disconnects` by cause, `renewals` were planned.
+
+    `undelivered` messages were read, and not taken by the full buffer before the end.
+    """
+
+    connections: int = 0
+    renewals: int = 0
+    undelivered: int = 0
+    gaps: GapReport = field(default_factory=GapReport)
+    disconnects: Counter[str] = field(default_factory=Counter)
+
+
+class Counting:
+    """Of one exchange code."""
+
+    def __init__(self, code: str, tally: Tally) -> None:
+        """`tally` goes on counting."""
+        self._tally = tally
+        self._counters = metrics.FRAMES.labels(code), metrics.BYTES.labels(code), metrics.TRADES.labels(code)
+        self._shown = 0, 0, 0
+
+    def show(self) -> None:
+        """What was counted since the last time."""
+        now = self._tally.frames, self._tally.size, self._tally.trades
+        for counter, value, shown in zip(self._counters, now, self._shown, strict=True):
+            counter.inc(value - shown)
+        self._shown = now

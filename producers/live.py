@@ -11,15 +11,14 @@ from collections.abc import Callable, Sequence
 from config.markets import Markets
 from config.settings import Settings
 from producers import health, metrics
-from producers.counting import CountedSymbols
+from producers.counters import LiveReport
 from producers.gaps.events import GapNotes
 from producers.gaps.resume import earlier_reader
 from producers.kafka.publisher import Publisher
+from producers.options import Limits
 from producers.producer import FLUSH_S, LiveProducer
 from producers.status import Presence, ProducerState
-from producers.stream.connection import Limits
-from producers.stream.reconnect import LiveReport
-from producers.stream.symbol_states import troubled
+from producers.stream.symbol_states import CountedSymbols, troubled
 
 __all__ = ["LiveProducer", "LiveReport", "run", "run_until_signal"]
 

@@ -7,32 +7,29 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
 from config.markets import Markets
 from producers import metrics
-from producers.clock import Clock
-from producers.counting import Counting
+from producers.counters import Counting, LiveReport
 from producers.exchanges import REGISTRY, UnknownExchangeError
 from producers.exchanges.model import ERROR, Control, Exchange, Parsed, Trade, Trades, chunks
-from producers.gaps.consecutive_ids import Gap
+from producers.gaps.gap import Gap
 from producers.gaps.healing import Callbacks, Healer
 from producers.gaps.resume import Earlier
 from producers.kafka.back_pressure import Outlet
 from producers.kafka.envelope import REST, envelopes
 from producers.kafka.publisher import Publisher
-from producers.replay.schedule import frame_time_us
+from producers.lag import LagMeter
+from producers.options import Limits
 from producers.rest.client import RestClient
-from producers.stream.connection import Limits
-from producers.stream.reconnect import Lane, LiveReport, Venue
+from producers.stream.reconnect import Lane, Venue
 from producers.stream.symbol_states import Standing, said, troubled
+from producers.timestamps import now_us
 from producers.venue_limits import OPEN, Guard
 
-#: Lag and clock offset are those of at most one frame in so long: a busy stream has thousands.
-_SAMPLE_NS = 1_000_000
 FLUSH_S = 30.0
 _log = structlog.get_logger(__name__)
 
@@ -81,9 +78,7 @@ class LiveProducer:
         limits = limits or Limits()
         self._log = _log.bind(exchange=code)
         self.counting = Counting(code, self.report)
-        self._sampled_ns = 0
-        self._lag = metrics.LAG.labels(code)
-        self._clock = Clock(code)
+        self._lag = LagMeter(code)
         rest = self._exchange.rest
         self.guard = Guard(
             code,
@@ -227,7 +222,7 @@ class LiveProducer:
                 lane.unknown(symbol, words)
 
     async def _publish_healed(self, trades: Sequence[Trade]) -> None:
-        messages = envelopes(self._exchange.code, b"", Trades([*trades]), time.time_ns() // 1_000)
+        messages = envelopes(self._exchange.code, b"", Trades([*trades]), now_us())
         await self._outlet.put(messages, source=REST)
 
     async def _take(self, frame: bytes) -> Parsed:
@@ -241,8 +236,8 @@ class LiveProducer:
         acknowledged = None
         if not isinstance(parsed, Trades):
             self._count_other(frame, parsed)
-        elif received_ns - self._sampled_ns >= _SAMPLE_NS:
-            acknowledged = self._sample(parsed, received_ns)
+        else:
+            acknowledged = self._lag.received(parsed, received_ns)
         messages = envelopes(self._exchange.code, frame, parsed, received_ns // 1_000)
         if messages:
             await self._outlet.put(messages, acknowledged)
@@ -251,21 +246,9 @@ class LiveProducer:
         elif isinstance(parsed, Control) and parsed.placeholders:
             self.healer.observe(parsed.placeholders)
 
-    def _acknowledged(self, traded_us: int) -> None:
-        self._lag.observe(time.time() - traded_us / 1e6)
-
     def time_left_s(self) -> float:
         """To flush what is taken, since `stop` was set."""
         return self._outlet.time_left_s()
-
-    def _sample(self, parsed: Trades, received_ns: int) -> Callable[[], None] | None:
-        """Clock offset and lag of this frame; None for one whose trades have no time."""
-        traded_us = frame_time_us(parsed)
-        if traded_us is None:
-            return None
-        self._sampled_ns = received_ns
-        self._clock.observe(received_ns / 1e9 - traded_us / 1e6, received_ns / 1e9)
-        return partial(self._acknowledged, traded_us)
 
     def _count_other(self, frame: bytes, parsed: Parsed) -> None:
         if isinstance(parsed, Control):

@@ -23,10 +23,10 @@ from bench.plan import Plan
 from bench.stages.material import MaterialError, broker
 from config.registry import SymbolRegistry
 from config.settings import Settings
+from producers.counters import LiveReport
 from producers.exchanges import exchange
 from producers.live import run
-from producers.stream.connection import Limits
-from producers.stream.reconnect import LiveReport
+from producers.options import Limits
 
 _START_S = 60.0
 _POLL_S = 0.02

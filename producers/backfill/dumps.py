@@ -7,7 +7,6 @@ ms, in µs on spot from 2025-01-01 on; they are published as they are, as on the
 from __future__ import annotations
 
 import codecs
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from producers.backfill.dump_files import URL
 from producers.exchanges.model import PLACEHOLDER, is_placeholder
 from producers.gaps.id_ranges import Runs
 from producers.kafka.envelope import Envelope
-from producers.replay.schedule import event_time_us
+from producers.timestamps import event_time_us, now_us
 
 __all__ = ["URL", "Contents", "Day", "DumpError", "Span", "inspect", "markets", "messages", "opened"]
 
@@ -181,7 +180,7 @@ def _is_asked(row: _Row, span: Span, whole: Span) -> bool:
 
 def _envelope(day: Day, row: _Row) -> Envelope:
     columns = row.columns
-    received_us = time.time_ns() // 1_000
+    received_us = now_us()
     if columns is None:
         said = {"dump": row.where, "line": row.number, "row": row.text}
         return Envelope(

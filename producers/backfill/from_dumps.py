@@ -22,10 +22,11 @@ from producers.backfill import dump_files, dumps
 from producers.backfill.checkpoint import DONE, Journal
 from producers.backfill.dumps import Contents, Day, DumpError, Span
 from producers.backfill.gaps import GapBook
-from producers.gaps.consecutive_ids import Gap, Ids, now_us
-from producers.gaps.id_ranges import Run
+from producers.gaps.gap import Gap
+from producers.gaps.id_ranges import Ids, Run
 from producers.kafka.envelope import BACKFILL, Envelope
 from producers.kafka.publisher import Publisher
+from producers.timestamps import now_us
 
 _BATCH = 1_000
 #: How many days without a trade may lie between two files whose ids are compared.

@@ -15,8 +15,8 @@ from producers.backfill.gaps import GapBook
 from producers.backfill.rest_window import Filling, Left, Sink, Source, Task
 from producers.exchanges import exchange as exchange_of
 from producers.kafka.publisher import Publisher
+from producers.options import Limits
 from producers.rest.client import FAILURES, RestClient
-from producers.stream.connection import Limits
 from producers.venue_limits import Guard
 
 

@@ -18,11 +18,12 @@ from confluent_kafka import KafkaException
 from config.settings import Settings
 from producers.backfill.checkpoint import Journal
 from producers.exchanges import exchange as exchange_of
-from producers.gaps.consecutive_ids import HEALED, OPEN, UNFILLABLE, Gap, Ids, now_us
 from producers.gaps.events import GapNotes
-from producers.gaps.id_ranges import without
+from producers.gaps.gap import HEALED, OPEN, UNFILLABLE, Gap
+from producers.gaps.id_ranges import Ids, without
 from producers.gaps.resume import read_gaps
 from producers.kafka.publisher import Publisher, PublishError
+from producers.timestamps import now_us
 
 Interval = tuple[int, int]
 

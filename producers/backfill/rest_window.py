@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,15 +14,13 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from producers.backfill.checkpoint import DONE, Journal
 from producers.backfill.gaps import GapBook
-from producers.exchanges.model import Trade, Trades
-from producers.exchanges.rest import Span
-from producers.gaps.consecutive_ids import Ids, now_us
-from producers.gaps.id_ranges import without
+from producers.exchanges.model import Span, Trade, Trades
+from producers.gaps.id_ranges import Ids, without
 from producers.kafka.envelope import BACKFILL, envelopes
 from producers.kafka.publisher import Publisher
-from producers.replay.schedule import event_time_us
 from producers.rest.client import FAILURES, RefusedError, RestClient, rest_of
 from producers.rest.history import History, is_only_newest
+from producers.timestamps import event_time_us, now_us
 
 _TRIES = 6
 _LONGEST_WAIT_S = 30.0
@@ -130,7 +127,7 @@ class Sink:
         Raises:
             PublishError: something was not delivered.
         """
-        messages = envelopes(self.code, b"", Trades([*trades]), time.time_ns() // 1_000)
+        messages = envelopes(self.code, b"", Trades([*trades]), now_us())
         async with self.lock:
             await asyncio.to_thread(self._put, messages)
             self.published += len(messages)

@@ -18,11 +18,10 @@ from producers.ccxt.polling import Polling
 from producers.ccxt.rest_trades import UNFORESEEN, RestTrades
 from producers.ccxt.stream import Feeding, Stream
 from producers.ccxt.venue import class_of, make
-from producers.exchanges.model import UNRECOGNISED, Exchange, Parsed, Rate, Trade, Trades
-from producers.exchanges.rest import RestError, Span
+from producers.counters import LiveReport
+from producers.exchanges.model import UNRECOGNISED, Exchange, Parsed, Rate, RestError, Span, Trade, Trades
+from producers.options import Limits
 from producers.retry import retrying
-from producers.stream.connection import Limits
-from producers.stream.reconnect import LiveReport
 from producers.stream.rotation import Renewal
 from producers.stream.symbol_states import Standing, State
 from producers.venue_limits import Guard, VenueUnavailableError

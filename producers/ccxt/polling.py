@@ -10,8 +10,7 @@ import structlog
 
 from producers.ccxt.rest_trades import BusyError, RestTrades, Unseen
 from producers.ccxt.stream import Feeding
-from producers.exchanges.model import NO_TRADES, Control, Trades
-from producers.exchanges.rest import RestError
+from producers.exchanges.model import NO_TRADES, Control, RestError, Trades
 from producers.stream.symbol_states import Standing, Standings, State
 from producers.venue_limits import VenueUnavailableError
 

@@ -12,8 +12,7 @@ from ccxt import BaseError, NetworkError
 
 from producers import metrics
 from producers.ccxt.trade_kinds import SUMMING, singly
-from producers.exchanges.model import Trade
-from producers.exchanges.rest import RestError
+from producers.exchanges.model import RestError, Trade
 from producers.rest.client import BACK_OFF_S, TRIES, retry_after_s
 from producers.venue_limits import Guard
 

@@ -13,11 +13,10 @@ import ccxt
 import structlog
 
 from producers import metrics
-from producers.exchanges.model import Exchange, Parsed, Trades
-from producers.exchanges.rest import RestError
+from producers.counters import LiveReport
+from producers.exchanges.model import Exchange, Parsed, RestError, Trades
+from producers.options import Limits
 from producers.retry import retrying
-from producers.stream.connection import Limits
-from producers.stream.reconnect import LiveReport
 from producers.stream.subscriptions import named_in
 from producers.stream.symbol_states import Standing, Standings, State
 

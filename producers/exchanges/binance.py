@@ -32,15 +32,17 @@ from producers.exchanges.model import (
     Answer,
     Control,
     Exchange,
+    Pages,
     Parsed,
     Rate,
+    Rest,
+    Span,
     Trade,
     Trades,
     is_placeholder,
     refusal,
     total,
 )
-from producers.exchanges.rest import Pages, Rest, Span
 from producers.exchanges.tokens import ABSENT, counter, elements, fields, flagged, text, token
 from schemas.kinds import TradeKind
 

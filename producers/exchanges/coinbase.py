@@ -22,15 +22,17 @@ from producers.exchanges.model import (
     Answer,
     Control,
     Exchange,
+    Pages,
     Parsed,
     Rate,
+    Rest,
+    Span,
     Trade,
     Trades,
     refusal,
     total,
     unreadable_element,
 )
-from producers.exchanges.rest import Pages, Rest, Span
 from producers.exchanges.tokens import ABSENT, elements, members, text, token
 
 _TAKER_OF_MAKER = {"BUY": "SELL", "SELL": "BUY"}

@@ -24,15 +24,18 @@ from producers.exchanges.model import (
     Answer,
     Control,
     Exchange,
+    Pages,
     Parsed,
     Rate,
+    Rest,
+    RestError,
+    Span,
     Trade,
     Trades,
     refusal,
     total,
     unreadable_element,
 )
-from producers.exchanges.rest import Pages, Rest, RestError, Span
 from producers.exchanges.tokens import ABSENT, counter, elements, members, text, token
 
 _SIDES = {"buy": "BUY", "sell": "SELL"}

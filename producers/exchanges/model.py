@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import wraps
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from producers.timestamps import event_time_us
 from schemas.kinds import MOST_MATCHES
-
-if TYPE_CHECKING:
-    from producers.exchanges.rest import Rest
 
 ACK = "ack"
 #: The exchange is about to close the connection.
@@ -128,12 +126,66 @@ def total(parse: Callable[[bytes], Parsed]) -> Callable[[bytes], Parsed]:
     return wrapper
 
 
+def frame_time_us(parsed: Parsed) -> int | None:
+    """The latest trade time in the frame, µs; None for a frame without one."""
+    if not isinstance(parsed, Trades):
+        return None
+    return max((time for trade in parsed.records if (time := event_time_us(trade.timestamp)) is not None), default=None)
+
+
 @dataclass(frozen=True, slots=True)
 class Rate:
     """At most `times` in any `seconds`."""
 
     times: float
     seconds: float
+
+
+class RestError(RuntimeError):
+    """The exchange answered something else than trades."""
+
+
+class Pages(Enum):
+    """How to get at more trades than one answer holds."""
+
+    FORWARD = "from old to new"
+    BACKWARD = "from new to old"
+    NONE = "only the newest trades are served"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The trades wanted: ids `first` to `last`, both included, none of them older than `since_us` (µs, UTC)."""
+
+    first: int
+    last: int
+    since_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """`request` gives path and query below `url`, `newest` those of the newest trades; `parse` an answer's trades,
+    oldest first.
+
+    `parse` raises RestError, or msgspec.DecodeError, for an answer that holds no list of trades. `key_variable` names
+    the environment variable of the API key that `request` wants in `key_header`; "" for a public interface. `newest`
+    needs none. `reach_s`: how far back the exchange says that trades are served; 0: all of them. `by_time`: `request`
+    honours a span's time, not its ids. A full answer holds `page` trades.
+    `headers_beside` are sent to get times in the unit of the stream at a URL.
+    """
+
+    url: str
+    rate: Rate
+    pages: Pages
+    request: Callable[[str, Span], str]
+    newest: Callable[[str], str]
+    parse: Callable[[str, bytes], list[Trade]]
+    key_header: str = ""
+    key_variable: str = ""
+    reach_s: float = 0.0
+    by_time: bool = False
+    page: int = 1_000
+    headers_beside: Callable[[str], Mapping[str, str]] = lambda _stream_url: {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,15 +29,18 @@ from producers.exchanges.model import (
     Answer,
     Control,
     Exchange,
+    Pages,
     Parsed,
     Rate,
+    Rest,
+    RestError,
+    Span,
     Trade,
     Trades,
     refusal,
     total,
     unreadable_element,
 )
-from producers.exchanges.rest import Pages, Rest, RestError, Span
 from producers.exchanges.tokens import ABSENT, counter, elements, fields, members, text, token
 from schemas.kinds import TradeKind
 

@@ -2,101 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import dataclass
 
 from producers.exchanges.model import Exchange, Trade
-from producers.replay.schedule import event_time_us
-
-OPEN, HEALED, UNFILLABLE = "open", "healed", "unfillable"
-
-
-class Ids:
-    """A set of numbers, kept as runs: a hole of a million takes as much memory as one of two."""
-
-    def __init__(self, first: int, last: int) -> None:
-        """All from `first` to `last`, both included."""
-        self._runs = [(first, last)]
-        self.count = last - first + 1
-
-    @classmethod
-    def of(cls, runs: Sequence[tuple[int, int]]) -> Self:
-        """All of the runs, each from its first to its last number, in order and apart from each other."""
-        made = cls(*runs[0])
-        made._runs = [*runs]
-        made.count = sum(last - first + 1 for first, last in runs)
-        return made
-
-    @property
-    def runs(self) -> list[tuple[int, int]]:
-        """First and last of each run, in order."""
-        return [*self._runs]
-
-    def has(self, number: int) -> bool:
-        """Whether a number is in."""
-        at = self._at(number)
-        return at >= 0 and number <= self._runs[at][1]
-
-    def discard(self, number: int) -> bool:
-        """Take a number out; False where it is not in."""
-        if not self.has(number):
-            return False
-        at = self._at(number)
-        first, last = self._runs[at]
-        self._runs[at : at + 1] = [run for run in ((first, number - 1), (number + 1, last)) if run[0] <= run[1]]
-        self.count -= 1
-        return True
-
-    def _at(self, number: int) -> int:
-        return bisect_right(self._runs, (number, float("inf"))) - 1
-
-    @property
-    def first(self) -> int:
-        """The smallest."""
-        return self._runs[0][0]
-
-    @property
-    def last(self) -> int:
-        """The largest."""
-        return self._runs[-1][1]
-
-
-@dataclass(slots=True, eq=False)
-class Gap:
-    """Trades of `symbol` that the stream did not bring.
-
-    Between the trades at `from_us` and `to_us` (µs, UTC); ids are text, "" where they have no order. `missing` counts
-    what is still not published of the `found`.
-    """
-
-    symbol: str
-    from_id: str
-    to_id: str
-    from_us: int
-    to_us: int
-    found: int
-    detected_us: int
-    ids: Ids | None = None
-    state: str = OPEN
-    healed_us: int = 0
-    tries: int = 0
-    due_s: float = 0.0
-    #: On the monotonic clock, since when this process heals it.
-    since_s: float = field(default_factory=time.monotonic)
-
-    @property
-    def missing(self) -> int:
-        """Not published yet."""
-        return self.ids.count if self.ids is not None else (self.found if self.state != HEALED else 0)
-
-    def is_within(self, other: Gap) -> bool:
-        """Whether all its ids are of another one's span; never where ids have no order."""
-        if self.ids is None or other.ids is None:
-            return False
-        return int(other.from_id) <= int(self.from_id) and int(self.to_id) <= int(other.to_id)
+from producers.gaps.gap import HEALED, OPEN, Gap
+from producers.gaps.id_ranges import Ids
+from producers.timestamps import event_time_us, now_us
 
 
 @dataclass(slots=True)
@@ -226,8 +138,3 @@ def _ordered(trades: Sequence[Trade]) -> list[Trade]:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 20
-
-
-def now_us() -> int:
-    """The local clock, µs since the epoch."""
-    return time.time_ns() // 1_000

@@ -6,14 +6,13 @@ away, and whoever consumes trades can consume their gaps.
 
 from __future__ import annotations
 
-import time
-
 import msgspec
 
 from config.registry import SymbolRegistry
 from config.settings import Settings
-from producers.gaps.consecutive_ids import Gap
+from producers.gaps.gap import Gap
 from producers.kafka.publisher import Publisher
+from producers.timestamps import now_us
 
 
 class GapNote(msgspec.Struct):
@@ -82,6 +81,6 @@ class GapNotes:
             gap.state,
             gap.detected_us,
             gap.healed_us,
-            time.time_ns() // 1_000,
+            now_us(),
         )
         self._publisher.note(self._topic, f"{self._code}:{gap.symbol}".encode(), _encoder.encode(note))

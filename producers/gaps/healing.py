@@ -11,13 +11,15 @@ from functools import partial
 import structlog
 
 from producers import metrics
-from producers.exchanges.model import Exchange, Trade
-from producers.exchanges.rest import Span
-from producers.gaps.consecutive_ids import HEALED, OPEN, UNFILLABLE, ConsecutiveIds, Gap, now_us
+from producers.counters import GapReport
+from producers.exchanges.model import Exchange, Span, Trade
+from producers.gaps.consecutive_ids import ConsecutiveIds
+from producers.gaps.gap import HEALED, OPEN, UNFILLABLE, Gap
 from producers.gaps.overlap import Overlap
 from producers.gaps.resume import Earlier
+from producers.options import Limits
 from producers.rest.client import FAILURES, TradesSource, UnknownError
-from producers.stream.connection import Limits
+from producers.timestamps import now_us
 
 _TICK_S = 0.05
 _BACK_OFF_S = 60.0
@@ -26,17 +28,6 @@ _AT_ONCE = 4
 #: A longer hole is no task for REST: `medallion backfill` takes the exchange's dumps.
 MOST_IDS = 1_000_000
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class GapReport:
-    """Counts of trades, and of gaps by their state."""
-
-    found: int = 0
-    healed: int = 0
-    unfillable: int = 0
-    gaps: int = 0
-    open: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(slots=True)
@@ -67,3 +68,53 @@ def without(wanted: Sequence[tuple[int, int]], taken: Sequence[tuple[int, int]])
         if start <= last:
             left.append((start, last))
     return left
+
+
+class Ids:
+    """A set of numbers, kept as runs: a hole of a million takes as much memory as one of two."""
+
+    def __init__(self, first: int, last: int) -> None:
+        """All from `first` to `last`, both included."""
+        self._runs = [(first, last)]
+        self.count = last - first + 1
+
+    @classmethod
+    def of(cls, runs: Sequence[tuple[int, int]]) -> Self:
+        """All of the runs, each from its first to its last number, in order and apart from each other."""
+        made = cls(*runs[0])
+        made._runs = [*runs]
+        made.count = sum(last - first + 1 for first, last in runs)
+        return made
+
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        """First and last of each run, in order."""
+        return [*self._runs]
+
+    def has(self, number: int) -> bool:
+        """Whether a number is in."""
+        at = self._at(number)
+        return at >= 0 and number <= self._runs[at][1]
+
+    def discard(self, number: int) -> bool:
+        """Take a number out; False where it is not in."""
+        if not self.has(number):
+            return False
+        at = self._at(number)
+        first, last = self._runs[at]
+        self._runs[at : at + 1] = [run for run in ((first, number - 1), (number + 1, last)) if run[0] <= run[1]]
+        self.count -= 1
+        return True
+
+    def _at(self, number: int) -> int:
+        return bisect_right(self._runs, (number, float("inf"))) - 1
+
+    @property
+    def first(self) -> int:
+        """The smallest."""
+        return self._runs[0][0]
+
+    @property
+    def last(self) -> int:
+        """The largest."""
+        return self._runs[-1][1]

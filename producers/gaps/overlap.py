@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
 from producers.exchanges.model import Trade
-from producers.gaps.consecutive_ids import HEALED, UNFILLABLE, Gap, now_us
-from producers.replay.schedule import event_time_us
+from producers.gaps.gap import HEALED, UNFILLABLE, Gap
+from producers.timestamps import event_time_us, now_us
 
 _REMEMBERED = 5_000
 

@@ -15,9 +15,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from config.connections import kafka_client
 from config.settings import Settings
 from producers.exchanges.model import Exchange, Trade
-from producers.gaps.consecutive_ids import OPEN, Gap, Ids
 from producers.gaps.events import GapNote, read_note
+from producers.gaps.gap import OPEN, Gap
+from producers.gaps.id_ranges import Ids
 from producers.kafka.envelope import REST, SOURCE, Envelope, decode
+from producers.timestamps import now_us
 
 _TIMEOUT_S = 5.0
 _PAUSE_S = 5.0
@@ -46,7 +48,7 @@ def earlier_reader(
     settings: Settings, exchange: Exchange, symbols: Sequence[str], most: int
 ) -> Callable[[threading.Event], Earlier]:
     """`read_earlier` for a process that begins now, again and again until the broker answers or the event is set."""
-    before_us = time.time_ns() // 1_000
+    before_us = now_us()
 
     def read(stop: threading.Event) -> Earlier:
         while not stop.is_set():

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from producers import metrics
+from producers.counters import LiveReport
 from producers.kafka.envelope import Envelope
 from producers.kafka.publisher import Publisher
-from producers.stream.reconnect import LiveReport
 
 _POLL_S = 0.1
 _log = structlog.get_logger(__name__)

@@ -15,13 +15,21 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from config.connections import kafka_client
 from config.settings import Settings
 from producers import metrics
-from producers.counters import PublisherStatistics
-from producers.kafka import client_log as client
-from producers.kafka.client_log import ClientErrors
+from producers.kafka import delivery
+from producers.kafka.delivery import (
+    ClientErrors,
+    Losses,
+    Notes,
+    PublishError,
+    PublisherStatistics,
+    in_all,
+    not_acknowledged,
+    refused,
+    stalled,
+    subject,
+)
 from producers.kafka.envelope import SOURCE, Envelope, decode, encode, shortened
 from producers.kafka.flow_control import Pacer
-from producers.kafka.losses import Losses, PublishError, in_all, not_acknowledged, refused, stalled, subject
-from producers.kafka.notes import Notes
 
 _BUFFER_MESSAGES = 100_000
 _BUFFER_KBYTES = 65_536
@@ -86,7 +94,7 @@ class Publisher:
                 "queue.buffering.max.kbytes": max(_BUFFER_KBYTES, 2 * self._limit // 1024),
                 "error_cb": self._client_errors,
             },
-            logger=client.logger,
+            logger=delivery.logger,
         )
         self._notes = Notes(self._producer)
 

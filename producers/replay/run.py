@@ -11,12 +11,13 @@ import structlog
 from config.settings import Settings
 from producers.counters import Tally
 from producers.exchanges import REGISTRY
-from producers.exchanges.model import UNRECOGNISED, Parsed
+from producers.exchanges.model import UNRECOGNISED, Parsed, frame_time_us
 from producers.kafka.envelope import REPLAY, Envelope, envelopes
 from producers.kafka.publisher import Publisher, PublishError
 from producers.replay.recognise import why_not
 from producers.replay.recording import Recording, RecordingError
-from producers.replay.schedule import Schedule, frame_time_us
+from producers.replay.schedule import Schedule
+from producers.timestamps import now_us
 
 _BATCH = 1_000
 _BATCH_BYTES = 4 << 20
@@ -141,7 +142,7 @@ def _replay_one(
                 send()
                 _wait(publisher, due_s)
             recorded_at = recording.received_at()
-            received_at = time.time_ns() // 1_000 if recorded_at is None else recorded_at
+            received_at = now_us() if recorded_at is None else recorded_at
             batch += envelopes(exchange, frame, parsed, received_at)
             size += len(frame)
             if len(batch) >= _BATCH or size >= _BATCH_BYTES:

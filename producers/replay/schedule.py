@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 
 from config.errors import MedallionError
-from producers.exchanges.model import Parsed, Trades
 
 #: A recording that was paused for longer than this (in its own time) goes on after this long.
 LONGEST_PAUSE_S = 60.0
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_UNIX_TIME = re.compile(r"[0-9]{1,20}")
 _SPEED = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
@@ -30,38 +26,6 @@ def parse_speed(text: str) -> float | None:
     if not _SPEED.fullmatch(text) or float(text) <= 0:
         raise SpeedError(f"speed {text!r}: give a number above 0 (1 is as recorded, 10 ten times as fast) or max")
     return float(text)
-
-
-def event_time_us(text: str) -> int | None:
-    """An exchange's time stamp in µs since the epoch (UTC); None where the text is none.
-
-    Unix s (also with a fraction), ms, µs or ns by magnitude, or ISO 8601.
-    For pacing, lag and healing only: Bronze has its own normaliser.
-    """
-    if _UNIX_TIME.fullmatch(text):
-        value = int(text)
-        if value < 10**11:
-            return value * 1_000_000
-        if value < 10**14:
-            return value * 1_000
-        return value if value < 10**17 else value // 1_000
-    seconds, point, fraction = text.partition(".")
-    if point and _UNIX_TIME.fullmatch(seconds) and _UNIX_TIME.fullmatch(fraction) and len(seconds) < 12:
-        return int(seconds) * 1_000_000 + int(fraction[:6].ljust(6, "0"))
-    try:
-        moment = datetime.fromisoformat(text)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        delta = moment - _EPOCH
-    except (ValueError, OverflowError):
-        return None
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
-
-
-def frame_time_us(parsed: Parsed) -> int | None:
-    """The latest trade time in the frame, µs; None for a frame without one."""
-    if not isinstance(parsed, Trades):
-        return None
-    return max((time for trade in parsed.records if (time := event_time_us(trade.timestamp)) is not None), default=None)
 
 
 class Schedule:

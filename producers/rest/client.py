@@ -14,10 +14,9 @@ import msgspec
 import structlog
 
 from producers import metrics
-from producers.exchanges.model import PLACEHOLDER, Exchange, Trade
-from producers.exchanges.rest import Pages, Rest, RestError, Span
-from producers.replay.schedule import event_time_us
+from producers.exchanges.model import PLACEHOLDER, Exchange, Pages, Rest, RestError, Span, Trade
 from producers.rest.bounded import bounded_session
+from producers.timestamps import event_time_us
 from producers.venue_limits import Guard, VenueUnavailableError
 
 _TIMEOUT_S = 20.0

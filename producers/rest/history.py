@@ -6,9 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from producers.exchanges.model import Trade
-from producers.exchanges.rest import Pages, Rest, RestError, Span
-from producers.replay.schedule import event_time_us
+from producers.exchanges.model import Pages, Rest, RestError, Span, Trade
+from producers.timestamps import event_time_us
 
 #: The page of trades that holds this id, or those next to it.
 Probe = Callable[[int], Awaitable[Sequence[Trade]]]

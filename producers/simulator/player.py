@@ -15,9 +15,9 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from producers.exchanges import exchange as exchange_of
-from producers.exchanges.model import ACK, ERROR, HEARTBEAT, PONG, STATUS, Control, Parsed, Trade, Trades
+from producers.exchanges.model import ACK, ERROR, HEARTBEAT, PONG, STATUS, Control, Parsed, Trade, Trades, frame_time_us
 from producers.replay.recording import Recording
-from producers.replay.schedule import Schedule, frame_time_us
+from producers.replay.schedule import Schedule
 from producers.simulator.faults import Dice, Fault, Plan, newest_first
 from producers.simulator.synthetic import Walk
 from producers.simulator.venues.model import Venue

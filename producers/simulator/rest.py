@@ -8,8 +8,8 @@ from types import MappingProxyType
 from urllib.parse import parse_qs, urlsplit
 
 from producers.exchanges.model import Trade
-from producers.replay.schedule import event_time_us
 from producers.simulator.venues.model import dumps
+from producers.timestamps import event_time_us
 
 Query = Mapping[str, list[str]]
 #: Trades of a symbol, oldest first.

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 from websockets.exceptions import WebSocketException
 
 from producers import metrics
-from producers.counters import Tally
+from producers.counters import LiveReport
 from producers.exchanges.model import ENDING, Control, Exchange, Parsed, Trades
-from producers.gaps.healing import GapReport
+from producers.options import Limits
 from producers.retry import retrying
-from producers.stream.connection import Connection, ConnectionLostError, Limits
+from producers.stream.connection import Connection, ConnectionLostError
 from producers.stream.rotation import Renewal
 from producers.stream.subscriptions import Patience, Refusal, Subscriptions
 from producers.stream.symbol_states import Standing, Standings
@@ -27,20 +26,6 @@ _log = structlog.get_logger(__name__)
 _FAILURES = (OSError, WebSocketException, ConnectionLostError)
 #: Takes a frame: parses, publishes, and says what it was.
 Take = Callable[[bytes], Awaitable[Parsed]]
-
-
-@dataclass(slots=True)
-class LiveReport(Tally):
-    """What a live producer received and published; `disconnects` by cause, `renewals` were planned.
-
-    `undelivered` messages were read, and not taken by the full buffer before the end.
-    """
-
-    connections: int = 0
-    renewals: int = 0
-    undelivered: int = 0
-    gaps: GapReport = field(default_factory=GapReport)
-    disconnects: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)

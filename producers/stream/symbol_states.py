@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from producers import metrics
 from producers.exchanges.model import Trade
 
 _WORDS = 300
@@ -134,3 +136,28 @@ def said(troubled: Mapping[str, Standing]) -> str:
     parts = [f"{symbol} {one.state}: {one.words}" for symbol, one in [*troubled.items()][:_SAID]]
     more = f", and {len(troubled) - _SAID:,} symbols more" if len(troubled) > _SAID else ""
     return "; ".join(parts) + more
+
+
+#: Symbols that are shown by name: a label's values are bounded.
+_NAMED = 100
+
+
+class CountedSymbols:
+    """The symbols of one exchange code by state, and those that are refused by name."""
+
+    def __init__(self, code: str) -> None:
+        """Nothing is shown yet."""
+        self._code = code
+        self._named: set[tuple[str, str]] = set()
+
+    def show(self, standings: Mapping[str, Standing]) -> None:
+        """As they stand now."""
+        counts = Counter(one.state for one in standings.values())
+        for state in State:
+            metrics.SYMBOLS.labels(self._code, state.value).set(counts[state])
+        named = {(symbol, str(one.state)) for symbol, one in [*troubled(standings).items()][:_NAMED]}
+        for labels in self._named - named:
+            metrics.SYMBOL_TROUBLE.remove(self._code, *labels)
+        for labels in named:
+            metrics.SYMBOL_TROUBLE.labels(self._code, *labels).set(1)
+        self._named = named

@@ -13,8 +13,9 @@ import polars as pl
 from config.settings import Settings
 from producers.exchanges import exchange
 from producers.exchanges.model import Trade
-from producers.gaps.consecutive_ids import OPEN, UNFILLABLE, ConsecutiveIds
+from producers.gaps.consecutive_ids import ConsecutiveIds
 from producers.gaps.events import GapNotes
+from producers.gaps.gap import OPEN, UNFILLABLE
 from producers.kafka.publisher import Publisher
 from tests.ddl.engine import Engine
 from tests.ddl.test_producer_gaps import Notes

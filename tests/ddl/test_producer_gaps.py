@@ -7,8 +7,9 @@ from typing import cast
 import polars as pl
 
 from config.settings import Settings
-from producers.gaps.consecutive_ids import HEALED, OPEN, UNFILLABLE, Gap, Ids
 from producers.gaps.events import GapNotes
+from producers.gaps.gap import HEALED, OPEN, UNFILLABLE, Gap
+from producers.gaps.id_ranges import Ids
 from producers.kafka.publisher import Publisher
 from tests.ddl.engine import Engine
 

@@ -15,10 +15,10 @@ from aiohttp import web
 import producers.ccxt.import_hook
 from config.market_lists import MarketListError, bound, markets_of
 from producers.exchanges import exchange
-from producers.exchanges.model import Rate
-from producers.exchanges.rest import RestError
+from producers.exchanges.model import Rate, RestError
+from producers.options import Limits
 from producers.rest.client import FAILURES, RestClient
-from producers.stream.connection import Connection, Limits
+from producers.stream.connection import Connection
 from producers.venue_limits import Guard
 
 MB = 1_000_000

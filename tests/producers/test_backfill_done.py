@@ -26,8 +26,9 @@ from producers.backfill.checkpoint import Journal
 from producers.backfill.dumps import Day
 from producers.backfill.from_dumps import DumpReport, backfill, days
 from producers.exchanges import exchange
-from producers.gaps.consecutive_ids import OPEN, UNFILLABLE, Gap, Ids
 from producers.gaps.events import GapNotes
+from producers.gaps.gap import OPEN, UNFILLABLE, Gap
+from producers.gaps.id_ranges import Ids
 from producers.gaps.resume import read_earlier
 from producers.kafka.publisher import Publisher
 

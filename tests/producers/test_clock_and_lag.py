@@ -19,9 +19,9 @@ from producers.exchanges import exchange as exchange_of
 from producers.exchanges.model import Trades
 from producers.kafka.publisher import Publisher, PublishError
 from producers.live import LiveReport, run
+from producers.options import Limits
 from producers.simulator.server import Simulator
 from producers.simulator.synthetic import Walk
-from producers.stream.connection import Limits
 from tests.producers.exchange import exchange
 from tests.producers.test_publisher import envelope
 

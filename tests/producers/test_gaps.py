@@ -17,17 +17,18 @@ from hypothesis import strategies as st
 
 from config.settings import Settings
 from producers.exchanges import REGISTRY, exchange
-from producers.exchanges.model import Rate, Trade, Trades
-from producers.exchanges.rest import Pages, RestError, Span
-from producers.gaps.consecutive_ids import HEALED, OPEN, UNFILLABLE, ConsecutiveIds, Ids
+from producers.exchanges.model import Pages, Rate, RestError, Span, Trade, Trades
+from producers.gaps.consecutive_ids import ConsecutiveIds
+from producers.gaps.gap import HEALED, OPEN, UNFILLABLE
+from producers.gaps.id_ranges import Ids
 from producers.gaps.overlap import Overlap
 from producers.live import LiveReport, run
+from producers.options import Limits
 from producers.rest.client import RestClient, rest_of
 from producers.simulator import synthetic
 from producers.simulator.faults import Fault, Plan
 from producers.simulator.rest import answer
 from producers.simulator.server import Simulator
-from producers.stream.connection import Limits
 from producers.venue_limits import Guard
 
 DEADLINE_S = 25.0

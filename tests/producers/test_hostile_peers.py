@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from websockets.exceptions import WebSocketException
 
 from producers.exchanges import exchange
+from producers.options import Limits
 from producers.rest.bounded import ANSWER_BYTES, TooLargeError, decompressed
 from producers.rest.client import FAILURES, RestClient
-from producers.stream.connection import Connection, Limits
+from producers.stream.connection import Connection
 from tests.producers.hostile_peer import DEEP, MB, Answer, bomb, guard, peer
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ from websockets.asyncio.server import ServerConnection
 from config.settings import Settings
 from producers.exchanges.model import Rate
 from producers.live import LiveReport, run
-from producers.stream.connection import Limits
+from producers.options import Limits
 from tests.producers import market_lists
 from tests.producers.exchange import exchange
 

@@ -22,7 +22,7 @@ from producers.exchanges.model import Rate
 from producers.kafka import publisher as publisher_module
 from producers.kafka.publisher import PublishError
 from producers.live import LiveReport, run
-from producers.stream.connection import Limits
+from producers.options import Limits
 from producers.venue_limits import CLOSED, HALF_OPEN, OPEN, REST, STREAM, Guard, VenueUnavailableError
 from tests.producers.exchange import exchange, trade
 

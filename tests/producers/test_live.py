@@ -23,8 +23,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from config.settings import Settings
 from producers.kafka.publisher import PublishError
 from producers.live import LiveReport, run
+from producers.options import Limits
 from producers.simulator.server import Simulator
-from producers.stream.connection import Limits
 from tests.producers.conftest import Recorded, each_recording
 from tests.producers.exchange import exchange, trade
 

@@ -13,8 +13,10 @@ import pytest
 from config.settings import Settings
 from producers.exchanges import exchange
 from producers.exchanges.model import Trade, Trades
-from producers.gaps.consecutive_ids import HEALED, OPEN, ConsecutiveIds, Gap, Ids
+from producers.gaps.consecutive_ids import ConsecutiveIds
 from producers.gaps.events import GapNotes
+from producers.gaps.gap import HEALED, OPEN, Gap
+from producers.gaps.id_ranges import Ids
 from producers.gaps.resume import read_earlier
 from producers.kafka.envelope import BACKFILL, REST, Envelope, envelopes
 from producers.kafka.publisher import Publisher

@@ -12,7 +12,7 @@ import pytest
 from producers.exchanges import exchange
 from producers.exchanges.model import Control, Trade, Trades
 from producers.replay.recording import Recording
-from producers.replay.schedule import event_time_us
+from producers.timestamps import event_time_us
 from tests.producers.conftest import Recorded, each_recording
 
 _LONGEST = 1 << 25

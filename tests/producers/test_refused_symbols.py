@@ -23,10 +23,10 @@ from config.settings import Settings
 from producers.exchanges import REGISTRY, exchange
 from producers.exchanges.model import ACK, ERROR, Answer, Control, Exchange, Rate
 from producers.live import LiveReport, run
+from producers.options import Limits
 from producers.simulator.server import Simulator
 from producers.simulator.synthetic import Walk
 from producers.status import Presence, ProducerState
-from producers.stream.connection import Limits
 from producers.stream.subscriptions import Patience, Refusal, Subscriptions
 from producers.stream.symbol_states import Standings, State
 from tests.producers.exchange import exchange as fake_exchange

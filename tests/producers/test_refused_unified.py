@@ -14,8 +14,8 @@ from config.settings import Settings
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import Rate
 from producers.live import LiveReport, run
+from producers.options import Limits
 from producers.status import Presence, ProducerState
-from producers.stream.connection import Limits
 from tests.producers import market_lists
 from tests.producers.exchange import exchange
 

@@ -20,7 +20,8 @@ from config.settings import Settings
 from producers.kafka.publisher import Publisher
 from producers.replay.recording import Recording, RecordingError
 from producers.replay.run import replay
-from producers.replay.schedule import LONGEST_PAUSE_S, Schedule, SpeedError, event_time_us, parse_speed
+from producers.replay.schedule import LONGEST_PAUSE_S, Schedule, SpeedError, parse_speed
+from producers.timestamps import event_time_us
 from tests.producers.conftest import Recorded, each_recording
 
 

@@ -27,15 +27,16 @@ from producers.backfill.from_dumps import BackfillReport
 from producers.backfill.from_rest import RestBackfill
 from producers.exchanges import exchange
 from producers.exchanges.model import Rate, Trade, Trades
-from producers.gaps.consecutive_ids import Gap, Ids
 from producers.gaps.events import GapNotes
+from producers.gaps.gap import Gap
+from producers.gaps.id_ranges import Ids
 from producers.kafka.publisher import Publisher
-from producers.replay.schedule import event_time_us
+from producers.options import Limits
 from producers.rest.history import search
 from producers.simulator import synthetic
 from producers.simulator.faults import Plan
 from producers.simulator.server import Simulator
-from producers.stream.connection import Limits
+from producers.timestamps import event_time_us
 
 ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2025, 10, 9, 8, tzinfo=UTC)

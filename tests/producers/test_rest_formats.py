@@ -10,7 +10,7 @@ import json
 import pytest
 
 from producers.exchanges import exchange
-from producers.exchanges.rest import RestError, Span
+from producers.exchanges.model import RestError, Span
 
 SPAN = Span(5, 9, 1_688_669_597_000_000)
 ANSWERS = {

@@ -28,9 +28,9 @@ from producers.exchanges.model import Rate
 from producers.kafka import publisher as publisher_module
 from producers.kafka.publisher import PublishError
 from producers.live import LiveReport, run
-from producers.replay.schedule import event_time_us
+from producers.options import Limits
 from producers.simulator.server import Simulator
-from producers.stream.connection import Limits
+from producers.timestamps import event_time_us
 from tests.producers import market_lists
 from tests.producers.conftest import RECORDED, Recorded
 from tests.producers.exchange import exchange

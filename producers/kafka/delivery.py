@@ -1,19 +1,67 @@
-"""What was read from an exchange and not delivered, by market."""
+"""What becomes of published messages: librdkafka's errors in our log, losses by market, and the errors that say so."""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import structlog
-from confluent_kafka import Message
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from config.errors import MedallionError
+from config.repeats import Repeats
 from producers import metrics
-from producers.counters import PublisherStatistics
 
 _MARKETS_SAID = 20
 _log = structlog.get_logger(__name__)
+#: Given to librdkafka, which repeats itself: each thing is said once a minute.
+logger = logging.getLogger(__name__)
+logger.addFilter(Repeats())
+
+
+class ClientErrors:
+    """Of one producer: the last error, and since when the broker cannot be reached."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self._repeats = Repeats()
+        self._last = ""
+        self._away_since_s: float | None = None
+
+    def __call__(self, error: KafkaError) -> None:
+        """librdkafka's `error_cb`."""
+        self._last = error.str()
+        if self._away_since_s is None:
+            self._away_since_s = time.monotonic()
+        if count := self._repeats.count(self._last):
+            _log.warning("kafka client", error=self._last, fatal=error.fatal(), times=count)
+
+    def delivered(self) -> None:
+        """The broker took a message: it is there."""
+        self._away_since_s = None
+
+    @property
+    def away_s(self) -> float:
+        """For how long there were errors and no message was taken; 0 where the last thing heard is good."""
+        return 0.0 if self._away_since_s is None else time.monotonic() - self._away_since_s
+
+    def __str__(self) -> str:
+        return f" ({self._last})" if self._last else ""
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherStatistics:
+    """Counts since the publisher started; `buffered` messages are not yet acknowledged."""
+
+    accepted: int
+    delivered: int
+    buffered: int
+    failed: int
+    shortened: int
+    bytes: int
 
 
 class PublishError(MedallionError):
@@ -96,3 +144,32 @@ class Losses:
     def _rows(self) -> list[tuple[str, str, int]]:
         keys = ((key.partition(":"), count) for key, count in self.counts.most_common())
         return [(exchange, symbol, count) for (exchange, _, symbol), count in keys]
+
+
+class Notes:
+    """Through a producer that is somebody else's."""
+
+    def __init__(self, producer: Producer) -> None:
+        """`producer` stays open."""
+        self._producer = producer
+        #: Not acknowledged yet.
+        self.waiting = 0
+        self.lost = 0
+
+    def put(self, topic: str, key: bytes, value: bytes) -> None:
+        """Publish one; never waits."""
+        try:
+            self._producer.produce(topic, value, key, on_delivery=self._on_delivery)
+            self.waiting += 1
+        except (BufferError, KafkaException) as error:
+            self._count_lost(topic, str(error))
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        self.waiting -= 1
+        if error is not None:
+            self._count_lost(message.topic(), error.str())
+
+    def _count_lost(self, topic: str, error: str) -> None:
+        self.lost += 1
+        metrics.NOTES_LOST.inc()
+        _log.error("note not delivered", topic=topic, error=error)
