@@ -22,8 +22,8 @@ from deploy.embedded import control
 from deploy.embedded.layout import STACK_FILE, StackError
 from offload.hot import ClickHouseHttp
 from offload.lineage import count_lineage
+from producers.counters import LiveReport
 from producers.kafka.publisher import Publisher
-from producers.live import LiveReport
 from producers.live import run as run_live
 from producers.replay.run import replay
 from producers.simulator.server import Simulator

@@ -15,9 +15,8 @@ from cli.context import DataDirOption, JsonOption, err, load_settings, out, prin
 from config import logs
 from config.markets import read_markets
 from producers.counters import Tally
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import FLUSH_S, Publisher
 from producers.live import run_until_signal
-from producers.producer import FLUSH_S
 from producers.replay.run import ReplayReport
 from producers.replay.run import replay as replay_files
 from producers.replay.schedule import parse_speed

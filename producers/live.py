@@ -11,16 +11,12 @@ from collections.abc import Callable, Sequence
 from config.markets import Markets
 from config.settings import Settings
 from producers import health, metrics
-from producers.counters import LiveReport
-from producers.gaps.events import GapNotes
-from producers.gaps.resume import earlier_reader
-from producers.kafka.publisher import Publisher
+from producers.counters import Counting, LiveReport
+from producers.kafka.publisher import FLUSH_S, Publisher
 from producers.options import Limits
-from producers.producer import FLUSH_S, LiveProducer
+from producers.producer import live_producer
 from producers.status import Presence, ProducerState
 from producers.stream.symbol_states import CountedSymbols, troubled
-
-__all__ = ["LiveProducer", "LiveReport", "run", "run_until_signal"]
 
 _TICK_S = 0.25
 _SHOWN_S = 1.0
@@ -64,18 +60,19 @@ async def run(
     own = publisher is None
     publisher = publisher or Publisher(settings, delivery_timeout_s=0)
     limits = limits or Limits(max_frame_bytes=settings.kafka_max_message_bytes, quiet_s=settings.producer_quiet_check_s)
-    producer = LiveProducer(
+    producer = live_producer(
         exchange,
         symbols,
+        settings,
         publisher,
+        stop,
         endpoint=endpoint,
         rest_endpoint=rest_endpoint,
         limits=limits,
-        note=GapNotes(publisher, settings, exchange),
         flush_s=flush_s,
         markets=markets,
     )
-    producer.earlier = earlier_reader(settings, producer.exchange, symbols, limits.resume_messages)
+    counting = Counting(exchange, producer.report)
     # There before the first one: what a counter begins with is no increase.
     metrics.DELIVERY_ERRORS.labels(exchange)
     loop = asyncio.ensure_future(producer.run(stop))
@@ -84,7 +81,6 @@ async def run(
     born = time.time()
 
     def state() -> ProducerState:
-        up, lanes = producer.connections
         report, standings = producer.report, producer.standings()
         host = f"http://{settings.metrics_host}:{settings.metrics_port}"
         return ProducerState(
@@ -94,8 +90,8 @@ async def run(
             broker=settings.kafka_bootstrap_servers,
             started_at=born,
             updated_at=time.time(),
-            connections=up,
-            lanes=lanes,
+            connections=producer.pool.up,
+            lanes=len(producer.pool),
             breakers=producer.guard.states,
             troubles=producer.troubles(),
             trades=report.trades,
@@ -120,7 +116,7 @@ async def run(
             )
         while not loop.done():
             await asyncio.wait([loop], timeout=_TICK_S)
-            producer.counting.show()
+            counting.show()
             metrics.UNDELIVERED.labels(exchange).set(publisher.statistics.buffered)
             if time.monotonic() - shown >= _SHOWN_S:
                 shown = time.monotonic()
@@ -134,6 +130,7 @@ async def run(
     finally:
         stop.set()
         await asyncio.gather(loop, return_exceptions=True)
+        counting.show()
         serving.cancel()
         if server is not None:
             await server.cleanup()

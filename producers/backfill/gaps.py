@@ -108,7 +108,7 @@ class GapBook:
                     continue
                 gap.ids = _ids(left)
                 if not left:
-                    gap.state, gap.healed_us = HEALED, now_us()
+                    gap.mark_healed()
                     self.told.healed += 1
                 changed.append(gap)
             self._tell(changed)

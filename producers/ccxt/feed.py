@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import ccxt
 import structlog
@@ -16,15 +15,15 @@ from config.markets import Markets
 from producers import metrics
 from producers.ccxt.polling import Polling
 from producers.ccxt.rest_trades import UNFORESEEN, RestTrades
-from producers.ccxt.stream import Feeding, Stream
-from producers.ccxt.venue import class_of, make
-from producers.counters import LiveReport
-from producers.exchanges.model import UNRECOGNISED, Exchange, Parsed, Rate, RestError, Span, Trade, Trades
-from producers.options import Limits
+from producers.ccxt.stream import Stream
+from producers.ccxt.venue import ConnectionListener, class_of, make
+from producers.ccxt.watched import WatchedSymbols
+from producers.exchanges.model import UNRECOGNISED, Exchange, Rate, RestError
 from producers.retry import retrying
+from producers.stream.context import StreamContext
 from producers.stream.rotation import Renewal
 from producers.stream.symbol_states import Standing, State
-from producers.venue_limits import Guard, VenueUnavailableError
+from producers.venue_limits import VenueUnavailableError
 
 #: ccxt does not say when an exchange cuts a connection off; those that do so allow a day.
 _LIFETIME_S = 86_400.0
@@ -63,107 +62,69 @@ def exchange_named(name: str) -> Exchange | None:
     )
 
 
-class UnifiedFeed:
-    """Of one exchange; `async with` opens and closes it. What healing asks is `pages`."""
+class CcxtFeed:
+    """The symbols of one exchange, kept flowing inside of `async with feed.rest`."""
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        symbols: Sequence[str],
-        limits: Limits,
-        guard: Guard,
-        report: LiveReport,
-        take: Callable[[bytes, Parsed], Awaitable[None]],
-        *,
-        endpoint: str | None = None,
-        rest_endpoint: str | None = None,
-        markets: Markets | None = None,
-    ) -> None:
+    def __init__(self, context: StreamContext, symbols: Sequence[str], markets: Markets | None = None) -> None:
         """Nothing is connected yet.
 
         Args:
-            exchange: from `exchange_named`.
+            context: of an exchange from `exchange_named`; endpoints take the place of scheme and host in all its URLs.
             symbols: ccxt's unified ones, `BTC/USDT`, `BTC/USDT:USDT`.
-            limits: of the connections.
-            guard: of the venue.
-            report: counts connections and their losses.
-            take: takes each frame.
-            endpoint: instead of the exchange's WebSocket hosts; its REST hosts are then not asked.
-            rest_endpoint: instead of its REST hosts.
             markets: as ccxt's `fetch_markets()` gives them; None: the exchange is asked.
 
         Raises:
             MarketsMissingError: neither markets nor anybody to ask for them.
         """
-        self._exchange, self._symbols, self._limits = exchange, symbols, limits
-        self._take = take
-        self._asked = rest_endpoint is not None or endpoint is None
-        if markets is None and not self._asked:
+        exchange, limits = context.exchange, context.limits
+        self._context, self._symbols = context, symbols
+        if markets is None and not context.asks_rest:
             raise MarketsMissingError(
                 f"{exchange.code} is not to be asked for its markets: give --rest-endpoint beside --endpoint,"
                 " or a saved list with --markets"
             )
         self._markets = markets
-        self._guard = guard
-
-        def another() -> Any:
-            return make(exchange.code, guard, limits.open_s, endpoint, rest_endpoint)
-
-        def stream() -> Stream:
-            venue = another()
-            venue.set_markets_from_exchange(self._venue)
-            return Stream(venue, feeding)
-
-        def renewed() -> None:
-            report.renewals += 1
-            metrics.RENEWALS.labels(exchange.code).inc()
-
-        self._feeding = feeding = Feeding(exchange, [*symbols], limits, report, self._accept, self._lost, self._resumed)
+        #: Those that the exchange lists; streams compare theirs with it.
+        self._listed = [*symbols]
         #: What the market list does not have, and in which words that is said.
         self._unlisted: dict[str, str] = {}
         #: Asked over REST, for as long as the feed lives; streams are instances of their own.
-        self._venue = another()
-        self._rest = RestTrades(exchange.code, self._venue, guard)
+        self._venue = self._another_venue()
+        self.rest = RestTrades(exchange.code, self._venue, context.guard)
         # Where a rate limit is given, that is the pace.
         pause_s = max(_POLL_S, self._venue.rateLimit / 1_000) if limits.requests is None else _LEAST_POLL_S
         self._source: Renewal[Stream] | Polling = (
-            Renewal(stream, renewed) if self._venue.has.get("watchTrades") else Polling(self._rest, feeding, pause_s)
+            Renewal(self._another_stream, self._renewed)
+            if self._venue.has.get("watchTrades")
+            else Polling(self.rest, context, self._listed, pause_s)
         )
         self._log = _log.bind(exchange=exchange.code)
-        #: Told the symbols when their connection was lost, and when trades flow again.
-        self.lost: Callable[[Sequence[str]], None] = lambda _symbols: None
-        self.resumed: Callable[[Sequence[str]], None] = lambda _symbols: None
+
+    def _another_venue(self, listener: ConnectionListener | None = None) -> Any:
+        context = self._context
+        code, open_s = context.exchange.code, context.limits.open_s
+        return make(code, context.guard, open_s, context.endpoint, context.rest_endpoint, listener)
+
+    def _another_stream(self) -> Stream:
+        markets = self._venue.markets
+        watched = WatchedSymbols(self._context, {one: str(markets[one].get("id") or one) for one in self._listed})
+        venue = self._another_venue(watched)
+        venue.set_markets_from_exchange(self._venue)
+        return Stream(venue, watched, self._context, self._listed, self.rest)
+
+    def _renewed(self) -> None:
+        self._context.report.renewals += 1
+        metrics.RENEWALS.labels(self._context.exchange.code).inc()
 
     @property
     def heals(self) -> bool:
-        """Whether `pages` may be asked."""
-        return self._asked and bool(self._venue.has.get("fetchTrades"))
+        """Whether `rest` may be asked for trades."""
+        return self._context.asks_rest and bool(self._venue.has.get("fetchTrades"))
 
     @property
     def ready(self) -> bool:
         """Every symbol is watched, as far as ccxt tells."""
         return self._source.ready
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._venue.close()
-
-    async def pages(self, symbol: str, span: Span) -> AsyncIterator[list[Trade]]:
-        """As `producers.rest.client.RestClient.pages`."""
-        yield await self.newest(symbol, span.since_us)
-
-    async def newest(self, symbol: str, since_us: int | None = None) -> list[Trade]:
-        """As `producers.rest.client.TradesSource.newest`."""
-        return await self._rest.since(symbol, since_us)
-
-    def resume(self, published: Mapping[str, Sequence[Trade]]) -> None:
-        """Trades of earlier lives, by symbol: the stream brought them."""
-        for trades in published.values():
-            self._rest.streamed(trades)
 
     @property
     def symbols(self) -> Sequence[str]:
@@ -194,11 +155,11 @@ class UnifiedFeed:
                 looked for again.
             PublishError: from `take`: the publisher cannot go on.
         """
-        again = retrying(_REST_FAILURES, self._limits.back_off_s, stop, self._log, "asking for markets again")
+        again = retrying(_REST_FAILURES, self._context.limits.back_off_s, stop, self._log, "asking for markets again")
         await again(self._load)
         if stop.is_set():
             return
-        if not self._feeding.symbols:
+        if not self._listed:
             raise UnknownSymbolError("; ".join(self._unlisted.values()))
         looking = asyncio.ensure_future(self._look_for_unlisted())
         try:
@@ -210,7 +171,7 @@ class UnifiedFeed:
     async def _look_for_unlisted(self) -> None:
         """What the list lacks may be listed later; a list that was given stays as it is."""
         while self._unlisted and self._markets is None:
-            await asyncio.sleep(self._limits.refused_s)
+            await asyncio.sleep(self._context.limits.refused_s)
             try:
                 await self._load()
             except _REST_FAILURES as error:
@@ -221,7 +182,7 @@ class UnifiedFeed:
             if self._markets is not None:
                 self._venue.set_markets([*self._markets])
             else:
-                async with self._guard.requesting():
+                async with self._context.guard.requesting():
                     await self._venue.load_markets(reload=True)
         except (ccxt.BaseError, *UNFORESEEN) as error:
             raise RestError(f"{type(error).__name__}: {error}") from error
@@ -230,26 +191,15 @@ class UnifiedFeed:
         self._unlisted = {symbol: self._no_market(symbol, known) for symbol in self._symbols if symbol not in known}
         for symbol in self._unlisted.keys() - before:
             self._log.error("symbol refused", symbol=symbol, words=self._unlisted[symbol])
-        self._feeding.symbols[:] = [symbol for symbol in self._symbols if symbol in known]
+        self._listed[:] = [symbol for symbol in self._symbols if symbol in known]
         if isinstance(self._source, Polling):
-            self._source.watch(self._feeding.symbols)
+            self._source.watch(self._listed)
         # A large exchange's list takes tens of MB.
-        self._venue.set_markets([known[symbol] for symbol in self._feeding.symbols])
+        self._venue.set_markets([known[symbol] for symbol in self._listed])
 
     def _no_market(self, symbol: str, known: Collection[str]) -> str:
         near = difflib.get_close_matches(symbol, known, 3, 0.4)
         return (
-            f"{self._exchange.code} has no market {symbol!r}; use ccxt's unified symbols"
+            f"{self._context.exchange.code} has no market {symbol!r}; use ccxt's unified symbols"
             f" (like {', '.join(near or [*known][:3])})"
         )
-
-    async def _accept(self, frame: bytes, parsed: Parsed) -> None:
-        if isinstance(parsed, Trades):
-            self._rest.streamed(parsed.records)
-        await self._take(frame, parsed)
-
-    def _lost(self, symbols: Sequence[str]) -> None:
-        self.lost(symbols)
-
-    def _resumed(self, symbols: Sequence[str]) -> None:
-        self.resumed(symbols)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import structlog
 
 from producers.ccxt.rest_trades import BusyError, RestTrades, Unseen
-from producers.ccxt.stream import Feeding
 from producers.exchanges.model import NO_TRADES, Control, RestError, Trades
+from producers.stream.context import StreamContext
 from producers.stream.symbol_states import Standing, Standings, State
 from producers.venue_limits import VenueUnavailableError
 
@@ -22,21 +22,21 @@ _log = structlog.get_logger(__name__)
 class Polling:
     """Each symbol in turn."""
 
-    def __init__(self, rest: RestTrades, feeding: Feeding, pause_s: float) -> None:
-        """Waits `pause_s` between two rounds."""
-        self._rest, self._feeding, self._pause_s = rest, feeding, pause_s
+    def __init__(self, rest: RestTrades, context: StreamContext, listed: Sequence[str], pause_s: float) -> None:
+        """Asks `rest` for the `listed` symbols (the list may change), and waits `pause_s` between two rounds."""
+        self._rest, self._context, self._listed, self._pause_s = rest, context, listed, pause_s
         self._unseen = Unseen()
-        self._standings = Standings(feeding.symbols, feeding.limits.silent_s)
+        self._standings = Standings(listed, context.limits.silent_s)
         #: Of symbols whose last request failed: how often in a row, and when (on the monotonic clock) to ask again.
         self._tries: dict[str, int] = {}
         self._due_s: dict[str, float] = {}
         self._end = asyncio.Event()
-        self._log = _log.bind(exchange=feeding.exchange.code)
+        self._log = _log.bind(exchange=context.exchange.code)
 
     @property
     def ready(self) -> bool:
         """The last request of each symbol was answered, of one at least with trades."""
-        states = {self._standings.state(symbol) for symbol in self._feeding.symbols}
+        states = {self._standings.state(symbol) for symbol in self._listed}
         return State.SUBSCRIBING not in states and not states.isdisjoint(_UP)
 
     def standings(self) -> dict[str, Standing]:
@@ -69,14 +69,14 @@ class Polling:
 
     async def _for_ever(self) -> None:
         while not self._end.is_set():
-            for symbol in [*self._feeding.symbols]:
+            for symbol in [*self._listed]:
                 if self._due_s.get(symbol, 0.0) <= time.monotonic():
                     await self._poll_once(symbol)
             await asyncio.sleep(self._pause_s)
 
     async def _poll_once(self, symbol: str) -> None:
         """A symbol that the exchange refuses keeps nobody else waiting."""
-        limits = self._feeding.limits
+        limits = self._context.limits
         try:
             await self._poll(symbol)
         except (RestError, VenueUnavailableError) as error:
@@ -96,7 +96,7 @@ class Polling:
 
     async def _poll(self, symbol: str) -> None:
         try:
-            body, trades = await self._rest.newest(symbol)
+            body, trades = await self._rest.poll(symbol)
         except (RestError, VenueUnavailableError):
             if self._standings.state(symbol) in _UP:
                 self._broke([symbol])
@@ -104,7 +104,9 @@ class Polling:
         new, hole = self._unseen.of(symbol, trades)
         if hole:
             self._broke([symbol])
-        taking = asyncio.ensure_future(self._feeding.take(body, Trades(new) if new else Control(NO_TRADES)))
+        self._rest.streamed(new)
+        parsed = Trades(new) if new else Control(NO_TRADES)
+        taking = asyncio.ensure_future(self._context.frames.take_parsed(body, parsed))
         try:
             await asyncio.shield(taking)
         except asyncio.CancelledError:
@@ -114,8 +116,8 @@ class Polling:
         is_back = self._standings.state(symbol) not in _UP
         self._standings.acknowledged(symbol, time.monotonic())
         if is_back:
-            self._feeding.resumed([symbol])
+            self._context.losses.resumed([symbol])
 
     def _broke(self, symbols: Sequence[str]) -> None:
         self._standings.lost(symbols)
-        self._feeding.lost(symbols)
+        self._context.losses.lost(symbols)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
 
 import structlog
 from ccxt import BaseError, NetworkError
 
 from producers import metrics
-from producers.ccxt.trade_kinds import SUMMING, singly
-from producers.exchanges.model import RestError, Trade
+from producers.ccxt.unified_trades import SUMMING, singly
+from producers.exchanges.model import RestError, Span, Trade
 from producers.rest.client import BACK_OFF_S, TRIES, retry_after_s
 from producers.venue_limits import Guard
 
@@ -36,7 +37,7 @@ class BusyError(RestError):
 
 
 class RestTrades:
-    """`fetch_trades` of one exchange, one request at a time."""
+    """`fetch_trades` of one exchange, one request at a time; `async with` closes its connections."""
 
     def __init__(self, code: str, venue: Any, guard: Guard) -> None:
         """`venue` from `producers.ccxt.venue.make`."""
@@ -47,6 +48,19 @@ class RestTrades:
         #: By symbol and trade id: time and price of what the stream brought.
         self._streamed: dict[str, Known] = {}
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._venue.close()
+
+    def resume(self, published: Mapping[str, Sequence[Trade]]) -> None:
+        """Trades of earlier lives, by symbol: the stream brought them."""
+        for trades in published.values():
+            self.streamed(trades)
+
     def streamed(self, trades: Sequence[Trade]) -> None:
         """Trades that did not come from here."""
         for trade in trades:
@@ -55,8 +69,12 @@ class RestTrades:
             if len(known) > _REMEMBERED:
                 known.popitem(last=False)
 
-    async def newest(self, symbol: str) -> tuple[bytes, list[Trade]]:
-        """The answer's body and its trades, oldest first.
+    async def pages(self, symbol: str, span: Span) -> AsyncIterator[list[Trade]]:
+        """As `producers.rest.client.TradesSource.pages`; all of the span at once."""
+        yield await self.newest(symbol, span.since_us)
+
+    async def poll(self, symbol: str) -> tuple[bytes, list[Trade]]:
+        """The body of an answer and its trades, oldest first.
 
         Raises:
             RestError: the exchange cannot be asked, or answers something else; VenueUnavailableError: it is left alone.
@@ -66,7 +84,7 @@ class RestTrades:
             body, trades = self._venue.answered(rows)
             return body, trades
 
-    async def since(self, symbol: str, since_us: int | None) -> list[Trade]:
+    async def newest(self, symbol: str, since_us: int | None = None) -> list[Trade]:
         """The newest trades, and those before them from `since_us` (UTC) on where the exchange goes back, oldest first.
 
         Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 import zlib
 from collections import deque
@@ -14,21 +13,19 @@ from urllib.parse import urlsplit
 import ccxt.async_support
 import ccxt.pro
 from aiohttp import WSMsgType
-from ccxt import BaseError
+from ccxt import BaseError, NetworkError, RequestTimeout
 from ccxt.async_support.base.ws.client import Client
 from ccxt.async_support.base.ws.functions import is_json_encoded_object
 
 from producers.ccxt import verbatim
-from producers.ccxt.trade_kinds import family_of, told
+from producers.ccxt.frame_queue import FrameQueue
+from producers.ccxt.unified_trades import family_of, trade_of
 from producers.exchanges.model import ERROR, UNRECOGNISED, Control, Parsed, Trade, Trades
 from producers.rest.bounded import TooLargeError, bounded_session, decompressed
 from producers.stream.subscriptions import named_in
 from producers.venue_limits import Guard
 
 OTHER = "other"
-_SIDES = {"buy": "BUY", "sell": "SELL"}
-_READ_AHEAD = 64
-_READ_AHEAD_BYTES = 32 * 2**20
 #: As large as a frame that is not packed may be (ccxt's `max_msg_size`).
 _FRAME_BYTES = 10 * 2**20
 _GZIP, _DEFLATE = 16 + zlib.MAX_WBITS, -zlib.MAX_WBITS
@@ -36,12 +33,10 @@ _ANSWERS = 8
 _LONGEST_TURN_MS = 300_000
 #: ccxt keeps the newest trades of each symbol; nobody looks at them here.
 _KEPT = 10
-#: None: there will be no more.
-Frame = tuple[bytes, Parsed] | None
 
 
-class Told(Protocol):
-    """Whoever wants to know of connections."""
+class ConnectionListener(Protocol):
+    """Hears of connections."""
 
     def opened(self) -> None:
         """One is open."""
@@ -49,8 +44,11 @@ class Told(Protocol):
     def closed(self, cause: str, detail: str, *, was_open: bool) -> None:
         """One was lost or could not be opened: what kind of loss, and in which words."""
 
-    def rejected(self, error: object) -> None:
-        """The exchange said no to something; ccxt does not always tell whoever waits for it."""
+    def rejected(self, error: object) -> list[list[str]]:
+        """The exchange said no to something: the names of each symbol that it refuses.
+
+        ccxt does not always tell whoever waits for these.
+        """
 
 
 class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
@@ -69,7 +67,7 @@ class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
         try:
             data = decompressed(message.data, _GZIP if self.gunzip else _DEFLATE, _FRAME_BYTES)
         except (TooLargeError, zlib.error):
-            self.venue.put(message.data, UNRECOGNISED)
+            self.venue.frames.put(message.data, UNRECOGNISED)
             return
         self.handle_text_or_binary_message(data)
 
@@ -80,7 +78,7 @@ class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
 
     async def receive(self) -> Any:
         """The next message; not before there is room for it, so that the exchange's socket fills instead."""
-        await self.venue.room()
+        await self.venue.frames.room()
         return await self.connection.receive()
 
     async def create_connection(self, session: Any) -> Any:
@@ -88,13 +86,14 @@ class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
         async with self.venue.guard.connecting(), asyncio.timeout(self.venue.open_s):
             connection = await super().create_connection(session)
         self.opened_s = self.received_s = time.monotonic()
-        self.venue.told.opened()
+        self.venue.listener.opened()
         return connection
 
     def reject(self, result: Any, message_hash: str | None = None) -> Any:
         """Fail those who wait for a message (ccxt's signature), or for any."""
         answer = super().reject(result, message_hash)
-        self.venue.told.rejected(result)
+        for names in self.venue.listener.rejected(result):
+            self.venue.let_go(names, result)
         return answer
 
     def let_go(self, names: Sequence[str], error: Exception) -> None:
@@ -106,13 +105,13 @@ class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
 
     def on_error(self, error: Exception) -> None:
         """It could not be opened, or was given up."""
-        self.venue.told.closed(type(error).__name__, str(error), was_open=self.opened_s > 0)
+        self.venue.listener.closed(type(error).__name__, str(error), was_open=self.opened_s > 0)
         super().on_error(error)
 
     def on_close(self, code: int) -> None:
         """The exchange closed it."""
         if self.error is None:
-            self.venue.told.closed("closed", f"code {code}", was_open=self.opened_s > 0)
+            self.venue.listener.closed("closed", f"code {code}", was_open=self.opened_s > 0)
         super().on_close(code)
 
 
@@ -148,17 +147,14 @@ class VenueMixin:
     session: Any
     tcp_connector: Any
     aiohttp_trust_env: bool
-    #: Whoever has it connect sets this before.
-    told: Told
+    listener: ConnectionListener | None
+    clients: dict[str, Socket] | None
 
-    def prepare(self, guard: Guard, open_s: float) -> None:
+    def prepare(self, guard: Guard, open_s: float, listener: ConnectionListener | None) -> None:
         """After `__init__`, which is ccxt's."""
-        self.guard, self.open_s = guard, open_s
+        self.guard, self.open_s, self.listener = guard, open_s, listener
         self.family = family_of(self)
-        self.frames: deque[Frame] = deque()
-        self._ahead_bytes = 0
-        self.arrived = asyncio.Event()
-        self._taken_out = asyncio.Event()
+        self.frames = FrameQueue()
         self._taken: list[dict[str, Any]] | None = None
         self._answers: deque[tuple[object, str]] = deque(maxlen=_ANSWERS)
         self.trades = _Taps(self._take)
@@ -182,6 +178,33 @@ class VenueMixin:
             client.received_s = time.monotonic()
         return client
 
+    @property
+    def _sockets(self) -> list[Socket]:
+        return [*(self.clients or {}).values()]
+
+    @property
+    def open_sockets(self) -> list[Socket]:
+        """Those that are connected."""
+        return [one for one in self._sockets if one.isConnected and not one.closed()]
+
+    @property
+    def age_s(self) -> float:
+        """Age of the oldest connection; 0 where none is open."""
+        return max((time.monotonic() - socket.opened_s for socket in self.open_sockets), default=0.0)
+
+    def let_go(self, names: Sequence[str], error: Exception) -> None:
+        """Fail those who wait for a symbol of these names, and forget that it was subscribed to."""
+        for socket in self._sockets:
+            socket.let_go(names, error)
+
+    def give_up_silent(self, idle_s: float) -> None:
+        """Give up connections that bring nothing for so long, or have ended unnoticed."""
+        for socket in self._sockets:
+            # While the publisher has no room nothing is read: that is no silence.
+            silent = not self.frames and time.monotonic() - socket.received_s > idle_s
+            if socket.isConnected and (silent or socket.closed()) and socket.error is None:
+                socket.on_error(RequestTimeout("silence") if silent else NetworkError("connection lost"))
+
     def receive(self, socket: Socket, data: str | bytes) -> None:
         """One frame, whatever it is. Never raises: ccxt would read no further, and say nothing."""
         frame = data.encode() if isinstance(data, str) else data
@@ -199,7 +222,7 @@ class VenueMixin:
         except Exception:  # noqa: BLE001
             parsed = UNRECOGNISED
         self._taken = None
-        self.put(frame, parsed)
+        self.frames.put(frame, parsed)
 
     def answered(self, trades: Sequence[Mapping[str, Any]]) -> tuple[bytes, list[Trade]]:
         """The body of the REST answer that the trades are in, b"" if it is not known, and the trades as ours."""
@@ -210,27 +233,11 @@ class VenueMixin:
                 return body.encode(), [self._trade(one, found.get(id(one["info"]))) for one in trades]
         return b"", [self._trade(one, None) for one in trades]
 
-    async def room(self) -> None:
-        """Until the frames read ahead are few, and small."""
-        while len(self.frames) >= _READ_AHEAD or self._ahead_bytes >= _READ_AHEAD_BYTES:
-            self._taken_out.clear()
-            await self._taken_out.wait()
-
-    async def next_frame(self) -> Frame:
-        """The oldest frame that nobody took yet; None after `end`."""
-        while not self.frames:
-            self.arrived.clear()
-            await self.arrived.wait()
-        self._taken_out.set()
-        frame = self.frames.popleft()
-        self._ahead_bytes -= 0 if frame is None else len(frame[0])
-        return frame
-
     def _take(self, trade: dict[str, Any]) -> None:
         if self._taken is None:
             # A class that looks something up before it parses has left the frame behind.
             own = self._trade(trade, None)
-            self.put(own.payload.encode(), Trades([own]))
+            self.frames.put(own.payload.encode(), Trades([own]))
         else:
             self._taken.append(trade)
 
@@ -239,36 +246,8 @@ class VenueMixin:
         found = verbatim.slices(text, message, [trade["info"] for trade in taken])
         return Trades([self._trade(trade, found.get(id(trade["info"]), text)) for trade in taken])
 
-    def put(self, frame: bytes, parsed: Parsed) -> None:
-        """Another frame for `next_frame`."""
-        self.frames.append((frame, parsed))
-        self._ahead_bytes += len(frame)
-        self.arrived.set()
-
-    def end(self) -> None:
-        """There will be no more frames."""
-        self.frames.append(None)
-        self.arrived.set()
-
     def _trade(self, trade: Mapping[str, Any], payload: str | None) -> Trade:
-        """ccxt's trade as ours; `payload` None: what ccxt kept of it, printed again."""
-        side = trade.get("side") or ""
-        number, price, quantity, moment = (
-            "" if value is None else str(value)
-            for value in (trade.get(name) for name in ("id", "price", "amount", "timestamp"))
-        )
-        info = trade.get("info")
-        return Trade(
-            str(trade.get("symbol") or ""),
-            number,
-            price,
-            quantity,
-            moment,
-            _SIDES.get(side, side),
-            "",
-            json.dumps(info, separators=(",", ":"), default=str) if payload is None else payload,
-            *told(self.family, info, price, quantity),
-        )
+        return trade_of(self.family, trade, payload)
 
     def _decode_answer(self, body: str) -> object:
         message = verbatim.decode(body)
@@ -281,11 +260,19 @@ def class_of(name: str) -> Any:
     return getattr(ccxt.pro, name) if name in ccxt.pro.exchanges else getattr(ccxt.async_support, name, None)
 
 
-def make(name: str, guard: Guard, open_s: float, endpoint: str | None = None, rest_endpoint: str | None = None) -> Any:
+def make(
+    name: str,
+    guard: Guard,
+    open_s: float,
+    endpoint: str | None = None,
+    rest_endpoint: str | None = None,
+    listener: ConnectionListener | None = None,
+) -> Any:
     """An exchange of ccxt.pro, or of ccxt where it has no stream there; nothing is connected yet.
 
     A connection that is not open after `open_s` (without the wait for its turn) has failed. `endpoint` and
-    `rest_endpoint` take the place of scheme and host in every URL of their kind.
+    `rest_endpoint` take the place of scheme and host in every URL of their kind. `listener` hears of connections;
+    without one only REST may be asked.
     """
     base = class_of(name)
     made: Any = type(base.__name__, (VenueMixin, base), {})({"enableRateLimit": True, "number": str})
@@ -294,7 +281,7 @@ def make(name: str, guard: Guard, open_s: float, endpoint: str | None = None, re
     made.aiohttp_trust_env = endpoint is None and rest_endpoint is None
     # Ours ends earlier; waiting for the rate limit is not connecting.
     made.streaming = {**made.streaming, "connectionTimeout": _LONGEST_TURN_MS}
-    made.prepare(guard, open_s)
+    made.prepare(guard, open_s, listener)
     return made
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from producers.exchanges.model import Exchange, Trade
-from producers.gaps.gap import HEALED, OPEN, Gap
+from producers.gaps.gap import OPEN, Gap
 from producers.gaps.id_ranges import Ids
 from producers.timestamps import event_time_us, now_us
 
@@ -128,7 +128,7 @@ class ConsecutiveIds:
             assert gap.ids is not None
             filled = [gap.ids.discard(one) for one in range(number - self._ids_of(trade) + 1, number + 1)]
             if any(filled) and not gap.ids.count:
-                gap.state, gap.healed_us = HEALED, now_us()
+                gap.mark_healed()
         self._gaps[trade.symbol] = [gap for gap in gaps if gap.state == OPEN]
 
 

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from producers.gaps.id_ranges import Ids
+from producers.timestamps import now_us
 
 OPEN, HEALED, UNFILLABLE = "open", "healed", "unfillable"
 
@@ -37,6 +38,10 @@ class Gap:
     def missing(self) -> int:
         """Not published yet."""
         return self.ids.count if self.ids is not None else (self.found if self.state != HEALED else 0)
+
+    def mark_healed(self) -> None:
+        """All its trades are published."""
+        self.state, self.healed_us = HEALED, now_us()
 
     def is_within(self, other: Gap) -> bool:
         """Whether all its ids are of another one's span; never where ids have no order."""

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
 from producers.exchanges.model import Trade
-from producers.gaps.gap import HEALED, UNFILLABLE, Gap
+from producers.gaps.gap import UNFILLABLE, Gap
 from producers.timestamps import event_time_us, now_us
 
 _REMEMBERED = 5_000
@@ -100,7 +100,10 @@ class Overlap:
             self._broken[symbol] = times[-1]
         for gap in self._left_open.pop(symbol, []) if is_known else []:
             covered = times[0] <= gap.from_us
-            gap.state, gap.healed_us = (HEALED, now_us()) if covered else (UNFILLABLE, 0)
+            if covered:
+                gap.mark_healed()
+            else:
+                gap.state = UNFILLABLE
         return [trade for trade, _ in lost], gaps
 
     def fill(self, trades: Sequence[Trade]) -> None:

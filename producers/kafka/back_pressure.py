@@ -18,12 +18,14 @@ _log = structlog.get_logger(__name__)
 
 
 class Outlet:
-    """Of one exchange; `stop` is set when the producer is to end."""
+    """Publishes one exchange's messages; whoever brings more than the buffer holds waits."""
 
-    def __init__(self, code: str, publisher: Publisher, report: LiveReport, flush_s: float) -> None:
-        """A full buffer is waited for `flush_s` after `stop`."""
-        self.stop = asyncio.Event()
-        self._code, self._publisher, self._report, self._flush_s = code, publisher, report, flush_s
+    def __init__(
+        self, code: str, publisher: Publisher, report: LiveReport, stop: asyncio.Event, flush_s: float
+    ) -> None:
+        """A full buffer is waited for until `flush_s` after `stop` is set."""
+        self._code, self._publisher, self._report = code, publisher, report
+        self._stop, self._flush_s = stop, flush_s
         self._give_up_s = float("inf")
         self._waiting = asyncio.Lock()
         self._log = _log.bind(exchange=code)
@@ -57,7 +59,7 @@ class Outlet:
                 taken = await asyncio.to_thread(self._publisher.offer, messages, acknowledged, source)
                 self._report.published += taken
                 messages = messages[taken:]
-                if messages and self.stop.is_set() and time.monotonic() > self.deadline():
+                if messages and self._stop.is_set() and time.monotonic() > self.deadline():
                     self._log.error("stopped while the broker takes nothing", undelivered=len(messages))
                     self._report.undelivered += len(messages)
                     self._publisher.losses.abandon(message.key for message in messages)

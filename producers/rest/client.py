@@ -39,6 +39,9 @@ class TradesSource(Protocol):
     async def newest(self, symbol: str, since_us: int | None = None) -> list[Trade]:
         """As `RestClient.newest`, and where it can the trades before those, from `since_us` (UTC) on."""
 
+    def resume(self, published: Mapping[str, Sequence[Trade]]) -> None:
+        """Earlier lives of the producer published these trades, by symbol."""
+
 
 #: What may be tried again later.
 FAILURES = (RestError, VenueUnavailableError, aiohttp.ClientError, TimeoutError, msgspec.DecodeError)

@@ -5,53 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import structlog
 from websockets.exceptions import WebSocketException
 
 from producers import metrics
-from producers.counters import LiveReport
-from producers.exchanges.model import ENDING, Control, Exchange, Parsed, Trades
-from producers.options import Limits
+from producers.exchanges.model import ENDING, Control, Parsed, Trades
 from producers.retry import retrying
 from producers.stream.connection import Connection, ConnectionLostError
+from producers.stream.context import StreamContext
 from producers.stream.rotation import Renewal
 from producers.stream.subscriptions import Patience, Refusal, Subscriptions
 from producers.stream.symbol_states import Standing, Standings
-from producers.venue_limits import Guard
 
 _log = structlog.get_logger(__name__)
 _FAILURES = (OSError, WebSocketException, ConnectionLostError)
-#: Takes a frame: parses, publishes, and says what it was.
-Take = Callable[[bytes], Awaitable[Parsed]]
-
-
-@dataclass(frozen=True, slots=True)
-class Venue:
-    """What all lanes of a producer share."""
-
-    exchange: Exchange
-    url: str
-    limits: Limits
-    guard: Guard
-    report: LiveReport
-    take: Take
-    #: Told the lane's symbols when their connection was lost, and when one is ready.
-    lost: Callable[[Sequence[str]], None]
-    resumed: Callable[[Sequence[str]], None]
 
 
 class Lane:
     """Connected from `run` on, until `stop` is set."""
 
-    def __init__(self, venue: Venue, symbols: Sequence[str]) -> None:
+    def __init__(self, context: StreamContext, symbols: Sequence[str]) -> None:
         """`symbols`: as many as one connection may carry, in the exchange's own spelling."""
-        self._venue = venue
+        self._context = context
         self._symbols = symbols
         refusals: dict[str, Refusal] = {}
-        self._renewal = Renewal(lambda: _Worker(venue, symbols, refusals), self._renewed)
+        self._renewal = Renewal(lambda: _Worker(context, symbols, refusals), self._renewed)
 
     @property
     def ready(self) -> bool:
@@ -87,22 +67,22 @@ class Lane:
         await self._renewal.run(stop)
 
     def _renewed(self) -> None:
-        self._venue.report.renewals += 1
-        metrics.RENEWALS.labels(self._venue.exchange.code).inc()
+        self._context.report.renewals += 1
+        metrics.RENEWALS.labels(self._context.exchange.code).inc()
 
 
 class _Worker:
     """A connection and its replacements after losses, until it is retired."""
 
-    def __init__(self, venue: Venue, symbols: Sequence[str], refusals: dict[str, Refusal]) -> None:
+    def __init__(self, context: StreamContext, symbols: Sequence[str], refusals: dict[str, Refusal]) -> None:
         self.ready = asyncio.Event()
-        self._venue = venue
+        self._context = context
         self._symbols = symbols
         self._refusals = refusals
         self._end = asyncio.Event()
         self._opened_s: float | None = None
         self._ending = False
-        limits, exchange = venue.limits, venue.exchange
+        limits, exchange = context.limits, context.exchange
         lifetime = exchange.lifetime_s if limits.lifetime_s is None else limits.lifetime_s
         self._renew_after_s = max(lifetime - limits.early_s, lifetime / 2) if lifetime else float("inf")
         self._subscriptions = self._fresh()
@@ -118,7 +98,7 @@ class _Worker:
 
     def age(self) -> None:
         """Have the connection replaced, unless it is younger than what makes a symbol quiet."""
-        if self._opened_s is not None and time.monotonic() - self._opened_s > 2 * self._venue.limits.quiet_s:
+        if self._opened_s is not None and time.monotonic() - self._opened_s > 2 * self._context.limits.quiet_s:
             self._log.warning("connection replaced: it brings nothing of a symbol that trades", symbols=self._symbols)
             self._renew_after_s = 0.0
 
@@ -143,9 +123,9 @@ class _Worker:
         self._subscriptions.unknown(symbol, words)
 
     def _fresh(self) -> Subscriptions:
-        limits = self._venue.limits
+        limits = self._context.limits
         return Subscriptions(
-            self._venue.exchange,
+            self._context.exchange,
             self._symbols,
             Standings(self._symbols, limits.silent_s),
             self._refusals,
@@ -155,33 +135,34 @@ class _Worker:
     async def _run(self) -> None:
         while not self._end.is_set():
             # A connection that was healthy ends the call below, so that the back-off starts small again.
-            again = retrying(_FAILURES, self._venue.limits.back_off_s, self._end, self._log, "connecting again")
+            again = retrying(_FAILURES, self._context.limits.back_off_s, self._end, self._log, "connecting again")
             await again(self._session)
 
     async def _session(self) -> None:
         """One connection, from connecting to its end; raises only where it never became healthy."""
-        venue = self._venue
-        code, limits = venue.exchange.code, venue.limits
-        connection = Connection(venue.exchange, venue.url, self._due, limits, venue.guard.connecting)
+        context = self._context
+        code, limits = context.exchange.code, context.limits
+        url = context.endpoint or context.exchange.url
+        connection = Connection(context.exchange, url, self._due, limits, context.guard.connecting)
         started, healthy = time.monotonic(), False
         self._ending = False
         try:
             async with connection.open(self._end) as frames:
                 started = self._opened_s = time.monotonic()
-                venue.report.connections += 1
+                context.report.connections += 1
                 metrics.CONNECTED.labels(code).inc()
                 async for frame in frames:
                     healthy = True
-                    parsed = await venue.take(frame)
+                    parsed = await context.frames.take(frame)
                     self._ending = self._ending or (isinstance(parsed, Control) and parsed.kind == ENDING)
                     self._hear(parsed)
         except _FAILURES as error:
             cause = error.cause if isinstance(error, ConnectionLostError) else type(error).__name__
-            venue.report.disconnects[cause] += 1
+            context.report.disconnects[cause] += 1
             metrics.DISCONNECTS.labels(code, cause).inc()
-            self._log.warning("connection lost", cause=cause, error=str(error), url=venue.url)
+            self._log.warning("connection lost", cause=cause, error=str(error), url=url)
             if self._opened_s is not None:
-                venue.lost(self._symbols)
+                context.losses.lost(self._symbols)
             if not healthy or time.monotonic() - started < limits.healthy_after_s:
                 raise
         finally:
@@ -204,12 +185,12 @@ class _Worker:
             return
         self._subscriptions.look(now_s)
         age_s = now_s - (self._opened_s or 0.0)
-        is_up = isinstance(parsed, Trades) and age_s > self._venue.limits.ready_s
+        is_up = isinstance(parsed, Trades) and age_s > self._context.limits.ready_s
         if self._subscriptions.is_settled or is_up:
             self.ready.set()
-            self._venue.resumed(self._subscriptions.taken)
+            self._context.losses.resumed(self._subscriptions.taken)
 
     def _taken(self, symbols: Sequence[str]) -> None:
         """A symbol that was refused or not answered, and is there now."""
         if symbols and self.ready.is_set():
-            self._venue.resumed(symbols)
+            self._context.losses.resumed(symbols)

@@ -69,7 +69,7 @@ async def _unified_rest(address: str) -> str:
     venue = make("bitstamp", guard(), 5.0, f"ws://{address}", f"http://{address}")
     try:
         venue.set_markets([{"id": "btcusd", "symbol": "BTC/USD", "base": "BTC", "quote": "USD", "spot": True}])
-        await RestTrades("bitstamp", venue, guard()).newest("BTC/USD")
+        await RestTrades("bitstamp", venue, guard()).poll("BTC/USD")
     except RestError as error:
         return f"{type(error).__name__}: {error}"[:300]
     finally:

@@ -21,7 +21,7 @@ from pathlib import Path
 from config.logs import configure
 from config.markets import read_markets
 from config.settings import Settings
-from producers.stream.connection import Limits
+from producers.options import Limits
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import Rate
 from producers.live import run

@@ -15,10 +15,11 @@ from prometheus_client import REGISTRY
 from websockets.asyncio.server import ServerConnection
 
 from config.settings import Settings
+from producers.counters import LiveReport
 from producers.exchanges import exchange as exchange_of
 from producers.exchanges.model import Trades
 from producers.kafka.publisher import Publisher, PublishError
-from producers.live import LiveReport, run
+from producers.live import run
 from producers.options import Limits
 from producers.simulator.server import Simulator
 from producers.simulator.synthetic import Walk

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from producers.ccxt.trade_kinds import family_of, singly, told
+from producers.ccxt.unified_trades import family_of, singly, told
 from producers.ccxt.venue import class_of
 from producers.exchanges import exchange
 from producers.exchanges.model import PLACEHOLDER, Control, Trades

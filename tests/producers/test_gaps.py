@@ -16,13 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import Settings
+from producers.counters import LiveReport
 from producers.exchanges import REGISTRY, exchange
 from producers.exchanges.model import Pages, Rate, RestError, Span, Trade, Trades
 from producers.gaps.consecutive_ids import ConsecutiveIds
 from producers.gaps.gap import HEALED, OPEN, UNFILLABLE
 from producers.gaps.id_ranges import Ids
 from producers.gaps.overlap import Overlap
-from producers.live import LiveReport, run
+from producers.live import run
 from producers.options import Limits
 from producers.rest.client import RestClient, rest_of
 from producers.simulator import synthetic

@@ -12,8 +12,9 @@ from confluent_kafka import Message
 from websockets.asyncio.server import ServerConnection
 
 from config.settings import Settings
+from producers.counters import LiveReport
 from producers.exchanges.model import Rate
-from producers.live import LiveReport, run
+from producers.live import run
 from producers.options import Limits
 from tests.producers import market_lists
 from tests.producers.exchange import exchange

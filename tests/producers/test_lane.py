@@ -17,11 +17,12 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from config.settings import Settings
+from producers.counters import LiveReport
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import Rate
 from producers.kafka import publisher as publisher_module
 from producers.kafka.publisher import PublishError
-from producers.live import LiveReport, run
+from producers.live import run
 from producers.options import Limits
 from producers.venue_limits import CLOSED, HALF_OPEN, OPEN, REST, STREAM, Guard, VenueUnavailableError
 from tests.producers.exchange import exchange, trade

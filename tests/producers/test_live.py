@@ -21,8 +21,9 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from websockets.asyncio.server import ServerConnection, serve
 
 from config.settings import Settings
+from producers.counters import LiveReport
 from producers.kafka.publisher import PublishError
-from producers.live import LiveReport, run
+from producers.live import run
 from producers.options import Limits
 from producers.simulator.server import Simulator
 from tests.producers.conftest import Recorded, each_recording

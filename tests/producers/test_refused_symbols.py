@@ -20,9 +20,10 @@ from websockets.asyncio.server import ServerConnection
 from cli import producing
 from cli.context import out
 from config.settings import Settings
+from producers.counters import LiveReport
 from producers.exchanges import REGISTRY, exchange
 from producers.exchanges.model import ACK, ERROR, Answer, Control, Exchange, Rate
-from producers.live import LiveReport, run
+from producers.live import run
 from producers.options import Limits
 from producers.simulator.server import Simulator
 from producers.simulator.synthetic import Walk

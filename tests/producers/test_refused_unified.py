@@ -11,9 +11,10 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 from config.settings import Settings
+from producers.counters import LiveReport
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import Rate
-from producers.live import LiveReport, run
+from producers.live import run
 from producers.options import Limits
 from producers.status import Presence, ProducerState
 from tests.producers import market_lists

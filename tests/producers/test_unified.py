@@ -23,11 +23,12 @@ from websockets.protocol import State
 from config.settings import Settings
 from producers.ccxt import verbatim
 from producers.ccxt.feed import MarketsMissingError, UnknownSymbolError
+from producers.counters import LiveReport
 from producers.exchanges import REGISTRY, UnknownExchangeError
 from producers.exchanges.model import Rate
 from producers.kafka import publisher as publisher_module
 from producers.kafka.publisher import PublishError
-from producers.live import LiveReport, run
+from producers.live import run
 from producers.options import Limits
 from producers.simulator.server import Simulator
 from producers.timestamps import event_time_us

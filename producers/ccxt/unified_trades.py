@@ -1,4 +1,4 @@
-"""What an exchange says of a trade beside ccxt's own fields: its kind, and how many matches it sums up (pure).
+"""A trade of ccxt as one of ours (pure), with what its exchange says beside ccxt's own fields: kind, and matches.
 
 ccxt's unified trades have neither (docs.ccxt.com, "Public Trades"), but keep the exchange's element as `info`. A class
 that is built on that of an exchange which our parsers know is read as they read it.
@@ -10,13 +10,15 @@ numbered otherwise than the stream's, unless `fetchTradesMethod` names the endpo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from producers.exchanges import binance, okx
-from producers.exchanges.model import PLACEHOLDER, is_placeholder
+from producers.exchanges.model import PLACEHOLDER, Trade, is_placeholder
 from schemas.kinds import TradeKind
 
+_SIDES = {"buy": "BUY", "sell": "SELL"}
 _FAMILIES = ("binance", "bybit", "okx")
 #: Families whose `fetchTrades` lists sums of matches by itself.
 SUMMING = frozenset(("binance",))
@@ -50,6 +52,27 @@ def told(family: str, info: Any, price: str, quantity: str) -> tuple[str, str]:
         count = str(info.get("count") or "")
         return okx.kind_of(str(info.get("source") or "")), "" if count == "1" else count
     return kind, ""
+
+
+def trade_of(family: str, trade: Mapping[str, Any], payload: str | None) -> Trade:
+    """ccxt's trade as ours; `payload` None: what ccxt kept of it, printed again."""
+    side = trade.get("side") or ""
+    number, price, quantity, moment = (
+        "" if value is None else str(value)
+        for value in (trade.get(name) for name in ("id", "price", "amount", "timestamp"))
+    )
+    info = trade.get("info")
+    return Trade(
+        str(trade.get("symbol") or ""),
+        number,
+        price,
+        quantity,
+        moment,
+        _SIDES.get(side, side),
+        "",
+        json.dumps(info, separators=(",", ":"), default=str) if payload is None else payload,
+        *told(family, info, price, quantity),
+    )
 
 
 def singly(market: Mapping[str, Any]) -> dict[str, str]:
