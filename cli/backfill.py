@@ -17,8 +17,8 @@ from config import logs
 from config.registry import SymbolRegistry
 from config.settings import Settings
 from producers.backfill import dumps, from_dumps
-from producers.backfill.checkpoint import Journal
-from producers.backfill.from_dumps import BackfillReport, DumpReport, Planned
+from producers.backfill.checkpoint import BackfillCheckpoint
+from producers.backfill.from_dumps import BackfillReport, DumpReport, PlannedDay
 from producers.backfill.from_rest import Estimate, IncompleteError, RestBackfill
 from producers.exchanges import REGISTRY
 
@@ -80,7 +80,7 @@ def backfill(
     if source != _REST and not force:
         _check_known(exchange, names, settings)
     place = warehouse.find(data_dir, settings)
-    with Journal(state or place.folder / _JOURNAL, place.name) as journal:
+    with BackfillCheckpoint(state or place.folder / _JOURNAL, place.name) as journal:
         asked = RestBackfill(exchange, names, start, end, rest_endpoint)
         wanted = from_dumps.days(exchange, names, start, end)
         if dry_run and source == _REST:
@@ -193,7 +193,7 @@ def _show_estimates(estimates: list[Estimate], as_json: bool) -> None:
     print_table("Would be fetched", ("symbol", "trades", "requests", "seconds at least", ""), rows)
 
 
-def _show_plan(planned: list[Planned], source: str, as_json: bool) -> None:
+def _show_plan(planned: list[PlannedDay], source: str, as_json: bool) -> None:
     left = [one for one in planned if one.what != "done"]
     if as_json:
         files = [{"day": one.day.name, "file": one.file, "what": one.what} for one in planned]

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from cli.context import DataDirOption, JsonOption, err, load_settings, out, print_json
 from config import logs
 from config.markets import read_markets
-from producers.counters import Tally
+from producers.counters import FrameCounts
 from producers.kafka.publisher import FLUSH_S, Publisher
 from producers.live import run_until_signal
 from producers.replay.run import ReplayReport
@@ -116,7 +116,7 @@ def replay(
     _print_tally(report, as_json)
 
 
-def _print_tally(tally: Tally, as_json: bool) -> None:
+def _print_tally(tally: FrameCounts, as_json: bool) -> None:
     if as_json:
         print_json(tally)
         return

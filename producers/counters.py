@@ -10,7 +10,7 @@ from producers.exchanges.model import Control, Parsed, Trades
 
 
 @dataclass(slots=True)
-class Tally:
+class FrameCounts:
     """Counts of one run.
 
     Every frame holds trades, is a control message (by kind) or is unrecognised; `published` messages, one a
@@ -51,7 +51,7 @@ class GapReport:
 
 
 @dataclass(slots=True)
-class LiveReport(Tally):
+class LiveReport(FrameCounts):
     """What a live producer received and published; `disconnects` by cause, `renewals` were planned.
 
     `undelivered` messages were read, and not taken by the full buffer before the end.
@@ -64,18 +64,18 @@ class LiveReport(Tally):
     disconnects: Counter[str] = field(default_factory=Counter)
 
 
-class Counting:
+class FrameMetrics:
     """Of one exchange code."""
 
-    def __init__(self, code: str, tally: Tally) -> None:
-        """`tally` goes on counting."""
-        self._tally = tally
+    def __init__(self, code: str, counts: FrameCounts) -> None:
+        """`counts` goes on counting."""
+        self._counts = counts
         self._counters = metrics.FRAMES.labels(code), metrics.BYTES.labels(code), metrics.TRADES.labels(code)
         self._shown = 0, 0, 0
 
     def show(self) -> None:
         """What was counted since the last time."""
-        now = self._tally.frames, self._tally.size, self._tally.trades
+        now = self._counts.frames, self._counts.size, self._counts.trades
         for counter, value, shown in zip(self._counters, now, self._shown, strict=True):
             counter.inc(value - shown)
         self._shown = now

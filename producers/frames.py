@@ -11,9 +11,9 @@ from producers import metrics
 from producers.counters import LiveReport
 from producers.exchanges.model import ERROR, Control, Exchange, Parsed, Trade, Trades
 from producers.gaps.tracker import GapTracker
-from producers.kafka.back_pressure import Outlet
+from producers.kafka.back_pressure import WaitingPublisher
 from producers.kafka.envelope import REST, envelopes
-from producers.lag import LagMeter
+from producers.lag import LagSampler
 from producers.timestamps import now_us
 
 _log = structlog.get_logger(__name__)
@@ -22,10 +22,10 @@ _log = structlog.get_logger(__name__)
 class FrameHandler:
     """Handles one exchange's frames."""
 
-    def __init__(self, exchange: Exchange, outlet: Outlet, gaps: GapTracker, report: LiveReport) -> None:
-        """Frames go to `outlet`, their trades to `gaps`, their counts to `report`."""
-        self._exchange, self._outlet, self._gaps, self._report = exchange, outlet, gaps, report
-        self._lag = LagMeter(exchange.code)
+    def __init__(self, exchange: Exchange, output: WaitingPublisher, gaps: GapTracker, report: LiveReport) -> None:
+        """Frames go to `output`, their trades to `gaps`, their counts to `report`."""
+        self._exchange, self._output, self._gaps, self._report = exchange, output, gaps, report
+        self._lag = LagSampler(exchange.code)
         self._log = _log.bind(exchange=exchange.code)
 
     async def take(self, frame: bytes) -> Parsed:
@@ -49,7 +49,7 @@ class FrameHandler:
             self._count_other(frame, parsed)
         messages = envelopes(self._exchange.code, frame, parsed, received_ns // 1_000)
         if messages:
-            await self._outlet.put(messages, acknowledged)
+            await self._output.put(messages, acknowledged)
         if isinstance(parsed, Trades):
             self._gaps.observe(parsed.records)
         elif isinstance(parsed, Control) and parsed.placeholders:
@@ -62,7 +62,7 @@ class FrameHandler:
             PublishError: the publisher cannot go on.
         """
         messages = envelopes(self._exchange.code, b"", Trades([*trades]), now_us())
-        await self._outlet.put(messages, source=REST)
+        await self._output.put(messages, source=REST)
 
     def _count_other(self, frame: bytes, parsed: Parsed) -> None:
         if isinstance(parsed, Control):

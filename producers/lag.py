@@ -14,7 +14,7 @@ _SAMPLE_NS = 1_000_000
 _WINDOW_S = 60.0
 
 
-class LagMeter:
+class LagSampler:
     """Measures one exchange code."""
 
     def __init__(self, code: str) -> None:

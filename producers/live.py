@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from config.markets import Markets
 from config.settings import Settings
 from producers import health, metrics
-from producers.counters import Counting, LiveReport
+from producers.counters import FrameMetrics, LiveReport
 from producers.kafka.publisher import FLUSH_S, Publisher
-from producers.options import Limits
+from producers.options import ProducerOptions
 from producers.producer import live_producer
-from producers.status import Presence, ProducerState
-from producers.stream.symbol_states import CountedSymbols, troubled
+from producers.status import ProducerState, StatusFile
+from producers.stream.symbol_states import SymbolMetrics, troubled
 
 _TICK_S = 0.25
 _SHOWN_S = 1.0
@@ -35,15 +35,15 @@ async def run(
     duration_s: float | None = None,
     until: Callable[[LiveReport], bool] | None = None,
     publisher: Publisher | None = None,
-    limits: Limits | None = None,
+    options: ProducerOptions | None = None,
     markets: Markets | None = None,
-    presence: Presence | None = None,
+    status_file: StatusFile | None = None,
     flush_s: float = FLUSH_S,
 ) -> LiveReport:
     """Produce until `stop` is set, `duration_s` is over or `until` holds (asked a few times a second).
 
     At the end everything taken is flushed, for at most `flush_s`. Where settings name a metrics port, `/metrics`,
-    `/healthz`, `/readyz` and `/status` are served on it; `presence` is shown the state every second.
+    `/healthz`, `/readyz` and `/status` are served on it; `status_file` is shown the state every second.
 
     `markets`, as ccxt's `fetch_markets()` gives them, is for exchanges that are reached through ccxt: without it the
     exchange is asked.
@@ -59,7 +59,9 @@ async def run(
     # Without a limit the buffer holds what an absent broker would otherwise lose, and reading stops when it is full.
     own = publisher is None
     publisher = publisher or Publisher(settings, delivery_timeout_s=0)
-    limits = limits or Limits(max_frame_bytes=settings.kafka_max_message_bytes, quiet_s=settings.producer_quiet_check_s)
+    options = options or ProducerOptions(
+        max_frame_bytes=settings.kafka_max_message_bytes, quiet_s=settings.producer_quiet_check_s
+    )
     producer = live_producer(
         exchange,
         symbols,
@@ -68,11 +70,11 @@ async def run(
         stop,
         endpoint=endpoint,
         rest_endpoint=rest_endpoint,
-        limits=limits,
+        options=options,
         flush_s=flush_s,
         markets=markets,
     )
-    counting = Counting(exchange, producer.report)
+    counting = FrameMetrics(exchange, producer.report)
     # There before the first one: what a counter begins with is no increase.
     metrics.DELIVERY_ERRORS.labels(exchange)
     loop = asyncio.ensure_future(producer.run(stop))
@@ -81,7 +83,7 @@ async def run(
     born = time.time()
 
     def state() -> ProducerState:
-        report, standings = producer.report, producer.standings()
+        report, statuses = producer.report, producer.statuses()
         host = f"http://{settings.metrics_host}:{settings.metrics_port}"
         return ProducerState(
             exchange=exchange,
@@ -92,7 +94,7 @@ async def run(
             updated_at=time.time(),
             connections=producer.pool.up,
             lanes=len(producer.pool),
-            breakers=producer.guard.states,
+            breakers=producer.venue_limits.states,
             troubles=producer.troubles(),
             trades=report.trades,
             published=report.published,
@@ -100,11 +102,11 @@ async def run(
             disconnects=report.disconnects.total(),
             gaps_open=report.gaps.open,
             metrics_url=host if settings.metrics_port else "",
-            symbol_states={symbol: one.state.value for symbol, one in standings.items()},
-            symbol_troubles={symbol: one.words for symbol, one in troubled(standings).items()},
+            symbol_states={symbol: one.state.value for symbol, one in statuses.items()},
+            symbol_troubles={symbol: one.words for symbol, one in troubled(statuses).items()},
         )
 
-    shown, shown_symbols = 0.0, CountedSymbols(exchange)
+    shown, shown_symbols = 0.0, SymbolMetrics(exchange)
     try:
         if settings.metrics_port:
             server, _ = await health.serve(
@@ -120,9 +122,9 @@ async def run(
             metrics.UNDELIVERED.labels(exchange).set(publisher.statistics.buffered)
             if time.monotonic() - shown >= _SHOWN_S:
                 shown = time.monotonic()
-                shown_symbols.show(producer.standings())
-                if presence is not None:
-                    presence.show(state())
+                shown_symbols.show(producer.statuses())
+                if status_file is not None:
+                    status_file.show(state())
             over = duration_s is not None and time.monotonic() - started >= duration_s
             if over or (until is not None and until(producer.report)):
                 stop.set()
@@ -138,8 +140,8 @@ async def run(
         try:
             await asyncio.to_thread(publisher.close if own else publisher.flush, producer.time_left_s())
         finally:
-            if presence is not None:
-                presence.end()
+            if status_file is not None:
+                status_file.end()
     return producer.report
 
 
@@ -181,7 +183,7 @@ def run_until_signal(
             stop=stop,
             duration_s=duration_s,
             markets=markets,
-            presence=Presence(),
+            status_file=StatusFile(),
             flush_s=flush_s,
         )
 

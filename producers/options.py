@@ -8,7 +8,7 @@ from producers.exchanges.model import Rate
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ProducerOptions:
     """Of a connection and of its renewal.
 
     `idle_s` None: the exchange's own. A connection that lived for `healthy_after_s` and sent something resets

@@ -20,19 +20,19 @@ from producers.counters import LiveReport
 from producers.exchanges import REGISTRY, UnknownExchangeError
 from producers.exchanges.model import Exchange, chunks
 from producers.frames import FrameHandler
-from producers.gaps.events import GapNotes
+from producers.gaps.events import GapEvents
 from producers.gaps.healing import Healer
-from producers.gaps.resume import Earlier, earlier_reader
+from producers.gaps.resume import ResumePoint, resume_reader
 from producers.gaps.tracker import GapTracker
-from producers.kafka.back_pressure import Outlet
+from producers.kafka.back_pressure import WaitingPublisher
 from producers.kafka.publisher import Publisher
-from producers.options import Limits
+from producers.options import ProducerOptions
 from producers.rest.client import RestClient, TradesSource
 from producers.stream.context import StreamContext
 from producers.stream.pool import ConnectionPool, KeptConnection
-from producers.stream.reconnect import Lane
-from producers.stream.symbol_states import Standing, said, troubled
-from producers.venue_limits import OPEN, Guard
+from producers.stream.reconnect import ReconnectingStream
+from producers.stream.symbol_states import SymbolStatus, said, troubled
+from producers.venue_limits import OPEN, VenueLimits
 
 
 def live_producer(
@@ -44,7 +44,7 @@ def live_producer(
     *,
     endpoint: str | None = None,
     rest_endpoint: str | None = None,
-    limits: Limits,
+    options: ProducerOptions,
     markets: Markets | None = None,
     flush_s: float,
 ) -> LiveProducer:
@@ -69,19 +69,21 @@ def live_producer(
     """
     exchange = REGISTRY.get(code) or _exchange_of_ccxt(code)
     report = LiveReport()
-    rate = limits.requests or (exchange.rest.rate if exchange.rest else exchange.requests)
-    guard = Guard(code, exchange.connects, rate, failures=limits.breaker_failures, open_s=limits.breaker_open_s)
-    outlet = Outlet(code, publisher, report, stop, flush_s)
-    gaps = GapTracker(exchange, symbols, limits, report.gaps, GapNotes(publisher, settings, code))
-    frames = FrameHandler(exchange, outlet, gaps, report)
-    context = StreamContext(exchange, limits, guard, report, frames, gaps, endpoint, rest_endpoint)
+    rate = options.requests or (exchange.rest.rate if exchange.rest else exchange.requests)
+    venue_limits = VenueLimits(
+        code, exchange.connects, rate, failures=options.breaker_failures, open_s=options.breaker_open_s
+    )
+    output = WaitingPublisher(code, publisher, report, stop, flush_s)
+    gaps = GapTracker(exchange, symbols, options, report.gaps, GapEvents(publisher, settings, code))
+    frames = FrameHandler(exchange, output, gaps, report)
+    context = StreamContext(exchange, options, venue_limits, report, frames, gaps, endpoint, rest_endpoint)
     connections: Sequence[KeptConnection]
     client: TradesSource | None = None
     session: AbstractAsyncContextManager[object] = nullcontext()
     if code in REGISTRY:
-        connections = [Lane(context, chunk) for chunk in chunks(symbols, exchange.symbols_a_connection)]
+        connections = [ReconnectingStream(context, chunk) for chunk in chunks(symbols, exchange.symbols_a_connection)]
         if exchange.rest is not None and context.asks_rest:
-            client = session = RestClient(exchange, exchange.rest, guard, rest_endpoint, endpoint)
+            client = session = RestClient(exchange, exchange.rest, venue_limits, rest_endpoint, endpoint)
         # Until they are connected: what earlier lives published may end long before.
         gaps.lost(symbols)
     else:
@@ -91,9 +93,9 @@ def live_producer(
         connections, session = [feed], feed.rest
         client = feed.rest if feed.heals else None
     pool = ConnectionPool(connections)
-    healer = Healer(code, gaps, limits, client, publish=frames.publish_healed, stale=pool.renew, unknown=pool.unknown)
-    earlier = earlier_reader(settings, exchange, symbols, limits.resume_messages)
-    return LiveProducer(report, guard, outlet, gaps, pool, healer, client, session, earlier)
+    healer = Healer(code, gaps, options, client, publish=frames.publish_healed, stale=pool.renew, unknown=pool.unknown)
+    read_resume_point = resume_reader(settings, exchange, symbols, options.resume_messages)
+    return LiveProducer(report, venue_limits, output, gaps, pool, healer, client, session, read_resume_point)
 
 
 def _exchange_of_ccxt(code: str) -> Exchange:
@@ -114,19 +116,19 @@ class LiveProducer:
     def __init__(
         self,
         report: LiveReport,
-        guard: Guard,
-        outlet: Outlet,
+        venue_limits: VenueLimits,
+        output: WaitingPublisher,
         gaps: GapTracker,
         pool: ConnectionPool,
         healer: Healer,
         client: TradesSource | None,
         session: AbstractAsyncContextManager[object],
-        earlier: Callable[[threading.Event], Earlier],
+        read_resume_point: Callable[[threading.Event], ResumePoint],
     ) -> None:
-        """`client` is asked inside of `session`; `earlier` reads what earlier lives left, or until the event is set."""
-        self.report, self.guard, self.pool = report, guard, pool
-        self._outlet, self._gaps, self._healer = outlet, gaps, healer
-        self._client, self._session, self._earlier = client, session, earlier
+        """`client` is asked inside of `session`; `read_resume_point` gives up when its event is set."""
+        self.report, self.venue_limits, self.pool = report, venue_limits, pool
+        self._output, self._gaps, self._healer = output, gaps, healer
+        self._client, self._session, self._read_resume_point = client, session, read_resume_point
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set.
@@ -142,20 +144,20 @@ class LiveProducer:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             finally:
                 stop.set()
-                self._outlet.deadline()
+                self._output.deadline()
                 results = await asyncio.gather(*tasks, return_exceptions=True)
                 self._gaps.end()
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
 
-    def standings(self) -> dict[str, Standing]:
+    def statuses(self) -> dict[str, SymbolStatus]:
         """How each symbol stands, in the order in which they were given."""
-        return self.pool.standings()
+        return self.pool.statuses()
 
     def troubles(self) -> dict[str, str]:
         """What is wrong, by name; empty: every symbol's trades flow."""
-        refused = troubled(self.standings())
+        refused = troubled(self.statuses())
         return self.unready() | ({"symbols": said(refused)} if refused else {})
 
     def unready(self) -> dict[str, str]:
@@ -164,28 +166,28 @@ class LiveProducer:
         up, all_of_them = self.pool.up, len(self.pool)
         if up < all_of_them:
             found["connections"] = f"{all_of_them - up} of {all_of_them} are not up or not subscribed yet"
-        for interface, state in self.guard.states.items():
+        for interface, state in self.venue_limits.states.items():
             if state == OPEN:
                 found[interface] = f"the {interface} circuit breaker is open after repeated failures"
-        if self._outlet.is_full:
+        if self._output.is_full:
             found["broker"] = "the buffer is full, reading stands still"
         return found
 
     def time_left_s(self) -> float:
         """To flush what is taken, since `stop` was set."""
-        return self._outlet.time_left_s()
+        return self._output.time_left_s()
 
     async def _resume(self, stop: asyncio.Event) -> None:
         """The trades flow meanwhile: a broker that is away does not keep the producer from reading."""
         given_up = threading.Event()
-        reading = asyncio.ensure_future(asyncio.to_thread(self._earlier, given_up))
+        reading = asyncio.ensure_future(asyncio.to_thread(self._read_resume_point, given_up))
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait([reading, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         given_up.set()
-        earlier = await reading
+        resume_point = await reading
         if stop.is_set():
             return
         if self._client is not None:
-            self._client.resume(earlier.published)
-        self._gaps.resume(earlier)
+            self._client.resume(resume_point.published)
+        self._gaps.resume(resume_point)

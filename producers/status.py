@@ -23,7 +23,7 @@ class ProducerState(msgspec.Struct, frozen=True):
 
     `connections` of `lanes` are subscribed; `breakers` by interface (stream, rest): closed, half-open or open;
     `troubles` say what is wrong, {} where nothing is; `undelivered` messages wait for the broker. `symbol_states` are
-    those of `producers.stream.symbol_states.State`; `symbol_troubles` say why a symbol's trades do not flow.
+    those of `producers.stream.symbol_states.SymbolState`; `symbol_troubles` say why a symbol's trades do not flow.
     """
 
     exchange: str
@@ -46,7 +46,7 @@ class ProducerState(msgspec.Struct, frozen=True):
     symbol_troubles: Mapping[str, str] = {}
 
 
-class Presence:
+class StatusFile:
     """The state file of this process."""
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ class VenueUnavailableError(ConnectionError):
     """The breaker is open: the venue is left alone for a while."""
 
 
-class Guard:
+class VenueLimits:
     """Of one venue and everything that this process does with it; belongs to one event loop.
 
     Streams and REST are different machines at every exchange, so each has a breaker of its own: a REST service

@@ -19,11 +19,11 @@ from config.errors import MedallionError
 DONE: dict[str, Any] = {"done": True}
 
 
-class JournalError(MedallionError):
+class CheckpointError(MedallionError):
     """The journal cannot be used."""
 
 
-class Journal:
+class BackfillCheckpoint:
     """Of one process at a time; `with` takes hold of the file. Safe to use from several threads."""
 
     def __init__(self, path: Path, warehouse: str) -> None:
@@ -46,7 +46,7 @@ class Journal:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._descriptor)
-            raise JournalError(
+            raise CheckpointError(
                 f"{self._path} is in use by another back-fill: wait for its end, or give another file with --state"
             ) from error
         self._steps = _read(self._path, self._warehouse)
@@ -100,7 +100,7 @@ def _read(path: Path, warehouse: str) -> dict[str, dict[str, Any]]:
             if of == warehouse:
                 steps[name] = step
         except (ValueError, KeyError, AttributeError) as error:
-            raise JournalError(
+            raise CheckpointError(
                 f"{path} is no journal of a back-fill (line {number:,}): give another file with --state"
             ) from error
     return steps

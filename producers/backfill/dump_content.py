@@ -37,7 +37,7 @@ class DumpError(MedallionError):
 
 
 @dataclass(slots=True)
-class Stored:
+class DumpFile:
     """An open file. `is_vouched`: the venue's checksum file is beside it and agrees."""
 
     name: str

@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 import requests
 from urllib3.exceptions import HTTPError
 
-from producers.backfill.dump_content import MOST_LINE, DumpError, Stored, stamp_of
+from producers.backfill.dump_content import MOST_LINE, DumpError, DumpFile, stamp_of
 
 URL = "https://data.binance.vision"
 SUFFIXES = (".zip", ".csv", ".csv.gz")
@@ -27,7 +27,7 @@ _CHECKSUM = re.compile(rb"\s*([0-9a-fA-F]{64})\b")
 
 
 @contextmanager
-def opened(name: str, market: str, symbol: str, source: str) -> Iterator[Stored]:
+def opened(name: str, market: str, symbol: str, source: str) -> Iterator[DumpFile]:
     """The file `name` (without suffix) of a market's symbol; as `find` where `source` is a folder, else fetched.
 
     Raises:
@@ -141,13 +141,13 @@ def _check_status(answer: requests.Response) -> None:
         raise requests.HTTPError(f"HTTP {answer.status_code} instead of the file")
 
 
-def _stored(name: str, file: BinaryIO, sha256: str, checksum: str | None) -> Stored:
+def _stored(name: str, file: BinaryIO, sha256: str, checksum: str | None) -> DumpFile:
     if checksum is not None and checksum != sha256:
         raise DumpError(
             f"{name}: its SHA-256 is {sha256}, the .CHECKSUM file beside it says {checksum}: it is damaged, or of"
             " another version; nothing of it is published; fetch both again"
         )
-    return Stored(name, file, file.seek(0, io.SEEK_END), sha256, checksum is not None, stamp_of(file))
+    return DumpFile(name, file, file.seek(0, io.SEEK_END), sha256, checksum is not None, stamp_of(file))
 
 
 def _checksum(name: str, content: bytes) -> str:

@@ -16,14 +16,14 @@ import msgspec
 
 from producers import metrics
 from producers.backfill import dump_files
-from producers.backfill.dump_content import DumpError, Stored
+from producers.backfill.dump_content import DumpError, DumpFile
 from producers.backfill.dump_files import URL
 from producers.exchanges.model import PLACEHOLDER, is_placeholder
-from producers.gaps.id_ranges import Runs
+from producers.gaps.id_ranges import TimedRanges
 from producers.kafka.envelope import Envelope
 from producers.timestamps import event_time_us, now_us
 
-__all__ = ["URL", "Contents", "Day", "DumpError", "Span", "inspect", "markets", "messages", "opened"]
+__all__ = ["URL", "Day", "DumpContents", "DumpError", "TimeSpan", "inspect", "markets", "messages", "opened"]
 
 _MARKETS = {"binance": "spot", "binance_usdm": "futures/um", "binance_coinm": "futures/cm"}
 _SIDE_OF_BUYER_IS_MAKER = {"true": "SELL", "false": "BUY"}
@@ -44,7 +44,7 @@ _MOST_RUNS = 100_000
 _DAY_US = 86_400_000_000
 
 #: From, and to before, µs (UTC).
-Span = tuple[int, int]
+TimeSpan = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -71,7 +71,7 @@ class Day:
         return _MARKETS[self.exchange]
 
     @property
-    def span_us(self) -> Span:
+    def span_us(self) -> TimeSpan:
         """The whole day."""
         start = int(datetime(self.date.year, self.date.month, self.date.day, tzinfo=UTC).timestamp()) * 1_000_000
         return start, start + _DAY_US
@@ -82,7 +82,7 @@ class Day:
 
 
 @dataclass(slots=True)
-class Contents:
+class DumpContents:
     """What a file holds, read whole. `runs` are the ids of the trades in the span asked for.
 
     Of its `rows` (header and blank lines aside) `dead` are no trades, `placeholders` are ids without a trade, and
@@ -94,7 +94,7 @@ class Contents:
     placeholders: int = 0
     outside: int = 0
     repeated: int = 0
-    runs: Runs = field(default_factory=Runs)
+    runs: TimedRanges = field(default_factory=TimedRanges)
 
 
 class _Row(msgspec.Struct, frozen=True, gc=False):
@@ -112,7 +112,7 @@ def markets() -> tuple[str, ...]:
     return tuple(_MARKETS)
 
 
-def opened(day: Day, source: str) -> AbstractContextManager[Stored]:
+def opened(day: Day, source: str) -> AbstractContextManager[DumpFile]:
     """The day's file; `source` is a URL as `URL`, or a folder with the files anywhere below it.
 
     Raises:
@@ -121,13 +121,13 @@ def opened(day: Day, source: str) -> AbstractContextManager[Stored]:
     return dump_files.opened(day.stem, day.market, day.symbol, source)
 
 
-def inspect(day: Day, stored: Stored, span: Span) -> Contents:
+def inspect(day: Day, stored: DumpFile, span: TimeSpan) -> DumpContents:
     """Read the file to its end, and every row of it, before anything is published.
 
     Raises:
         DumpError: it is damaged, cut off, out of bounds, of another format or of another day.
     """
-    found = Contents()
+    found = DumpContents()
     whole = day.span_us
     is_of_the_day = False
     for row in _rows(day, stored):
@@ -150,7 +150,7 @@ def inspect(day: Day, stored: Stored, span: Span) -> Contents:
     return found
 
 
-def messages(day: Day, stored: Stored, span: Span) -> Iterator[Envelope]:
+def messages(day: Day, stored: DumpFile, span: TimeSpan) -> Iterator[Envelope]:
     """The raw messages of the span: of a trade its columns, with the CSV line as a JSON string for payload.
 
     A row that is no trade has nothing but a payload that says where it stands, so that it ends in the DLQ. An id
@@ -173,7 +173,7 @@ def _is_placeholder(columns: list[str]) -> bool:
     return is_placeholder(columns[1], columns[2])
 
 
-def _is_asked(row: _Row, span: Span, whole: Span) -> bool:
+def _is_asked(row: _Row, span: TimeSpan, whole: TimeSpan) -> bool:
     """A row that is of another day than its file's is nobody else's: it is published whatever the span."""
     return span[0] <= row.time_us < span[1] or not whole[0] <= row.time_us < whole[1]
 
@@ -201,7 +201,7 @@ def _envelope(day: Day, row: _Row) -> Envelope:
     )
 
 
-def _rows(day: Day, stored: Stored) -> Iterator[_Row]:
+def _rows(day: Day, stored: DumpFile) -> Iterator[_Row]:
     for where, lines in stored.entries(day.stem):
         # The first row that is no trade; and how many columns the trades have.
         odd: _Row | None = None

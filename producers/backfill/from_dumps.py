@@ -19,11 +19,11 @@ import structlog
 
 from config.settings import Settings
 from producers.backfill import dump_files, dumps
-from producers.backfill.checkpoint import DONE, Journal
-from producers.backfill.dumps import Contents, Day, DumpError, Span
-from producers.backfill.gaps import GapBook
+from producers.backfill.checkpoint import DONE, BackfillCheckpoint
+from producers.backfill.dumps import Day, DumpContents, DumpError, TimeSpan
+from producers.backfill.gaps import BackfillGaps, GapCounts
 from producers.gaps.gap import Gap
-from producers.gaps.id_ranges import Ids, Run
+from producers.gaps.id_ranges import IdRanges, TimedRange
 from producers.kafka.envelope import BACKFILL, Envelope
 from producers.kafka.publisher import Publisher
 from producers.timestamps import now_us
@@ -51,6 +51,10 @@ class BackfillReport:
     gap_trades: int = 0
     gaps_healed: int = 0
 
+    def take_gaps(self, counts: GapCounts) -> None:
+        """Report these counts, which are of the whole run."""
+        self.gaps, self.gap_trades, self.gaps_healed = counts.found, counts.ids_missing, counts.healed
+
 
 @dataclass(slots=True)
 class DumpReport(BackfillReport):
@@ -73,7 +77,7 @@ Progress = Callable[[BackfillReport], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedDay:
     """What a run would do with a day: `read` it, read it again since it `changed`, or nothing where it is `done`.
 
     `missing`: there is no such file; `fetch`: it is served, or not, and has to be fetched to know more.
@@ -91,9 +95,11 @@ def days(exchange: str, symbols: Sequence[str], start: datetime, end: datetime) 
     return [Day(exchange, symbol, one) for one in dates for symbol in symbols]
 
 
-def plan(wanted: Sequence[Day], start: datetime, end: datetime, journal: Journal, source: str) -> list[Planned]:
+def plan(
+    wanted: Sequence[Day], start: datetime, end: datetime, checkpoint: BackfillCheckpoint, source: str
+) -> list[PlannedDay]:
     """What `backfill` would do; nothing is published, nothing but checksum files is fetched."""
-    return [_planned(day, _clipped(day, start, end), journal, source) for day in wanted]
+    return [_planned(day, _clipped(day, start, end), checkpoint, source) for day in wanted]
 
 
 def backfill(
@@ -101,7 +107,7 @@ def backfill(
     start: datetime,
     end: datetime,
     settings: Settings,
-    journal: Journal,
+    checkpoint: BackfillCheckpoint,
     *,
     source: str = dumps.URL,
     workers: int = 2,
@@ -116,7 +122,7 @@ def backfill(
         PublishError: something was not delivered; days done before stay done.
     """
     with ExitStack() as stack:
-        run = _Run(settings, journal, source, DumpReport(parts=len(wanted)), progress, stack)
+        run = _Run(settings, checkpoint, source, DumpReport(parts=len(wanted)), progress, stack)
 
         def unless_stopped(day: Day) -> None:
             """The thread that fails stops the others itself: it would take the next day before anybody else looked."""
@@ -146,7 +152,7 @@ class _Run:
     def __init__(
         self,
         settings: Settings,
-        journal: Journal,
+        checkpoint: BackfillCheckpoint,
         source: str,
         report: DumpReport,
         progress: Progress,
@@ -154,12 +160,12 @@ class _Run:
     ) -> None:
         self.report = report
         self.stop = threading.Event()
-        self._settings, self._journal, self._source, self._progress = settings, journal, source, progress
+        self._settings, self._checkpoint, self._source, self._progress = settings, checkpoint, source, progress
         self._stack = stack
         self._lock = threading.Lock()
-        self._book: GapBook | None = None
+        self._gaps: BackfillGaps | None = None
 
-    def take(self, day: Day, span: Span) -> None:
+    def take(self, day: Day, span: TimeSpan) -> None:
         """Do one day, or say why not."""
         try:
             self._read(day, span)
@@ -170,8 +176,8 @@ class _Run:
             self.report.share += 1 / self.report.parts
             self._progress(self.report)
 
-    def _read(self, day: Day, span: Span) -> None:
-        step = self._journal.get(_step(day, span))
+    def _read(self, day: Day, span: TimeSpan) -> None:
+        step = self._checkpoint.get(_step(day, span))
         if _is_known(day, self._source, step):
             self._skip()
             return
@@ -192,7 +198,7 @@ class _Run:
             with self._lock:
                 self._count(stored.name, contents, has_changed=bool(step))
                 self._note_gaps(day, span, contents)
-                self._journal.put(_step(day, span), {**DONE, "sha256": stored.sha256, **_ends(contents)})
+                self._checkpoint.put(_step(day, span), {**DONE, "sha256": stored.sha256, **_ends(contents)})
 
     def _publish(self, messages: Iterator[Envelope]) -> bool:
         """Whether it came to its end; the broker has everything then."""
@@ -210,7 +216,7 @@ class _Run:
         with self._lock:
             self.report.skipped += 1
 
-    def _count(self, name: str, contents: Contents, *, has_changed: bool) -> None:
+    def _count(self, name: str, contents: DumpContents, *, has_changed: bool) -> None:
         report = self.report
         report.rows += contents.rows
         report.dead += contents.dead
@@ -221,42 +227,46 @@ class _Run:
         if not contents.rows:
             report.empty.append(name)
 
-    def _note_gaps(self, day: Day, span: Span, contents: Contents) -> None:
-        """Holes in the file and around it, and older ones that it fills; the broker has the notes afterwards."""
-        if self._book is None:
-            notes = self._stack.enter_context(Publisher(self._settings))
-            self._book = GapBook(self._settings, day.exchange, self._journal, notes)
+    def _note_gaps(self, day: Day, span: TimeSpan, contents: DumpContents) -> None:
+        """Holes in the file and around it, and older ones that it fills; the broker has their events afterwards."""
+        if self._gaps is None:
+            events = self._stack.enter_context(Publisher(self._settings))
+            self._gaps = BackfillGaps(self._settings, day.exchange, self._checkpoint, events)
         runs = [*contents.runs]
-        self._book.fill(day.symbol, [(run.first, run.last) for run in runs])
+        self._gaps.fill(day.symbol, [(run.first, run.last) for run in runs])
         if span == day.span_us:
             runs = [*self._neighbour(day, -1)[-1:], *runs, *self._neighbour(day, 1)[:1]]
-        self._book.found(day.symbol, [_gap(day.symbol, *pair) for pair in pairwise(runs) if _is_hole(*pair)])
-        told = self._book.told
-        self.report.gaps, self.report.gap_trades, self.report.gaps_healed = told.found, told.ids_missing, told.healed
+        self._gaps.found(day.symbol, [_gap(day.symbol, *pair) for pair in pairwise(runs) if _is_hole(*pair)])
+        counts = self._gaps.counts
+        self.report.gaps, self.report.gap_trades, self.report.gaps_healed = (
+            counts.found,
+            counts.ids_missing,
+            counts.healed,
+        )
 
-    def _neighbour(self, day: Day, direction: int) -> list[Run]:
+    def _neighbour(self, day: Day, direction: int) -> list[TimedRange]:
         """First and last trade of the next day that is done and has some; [] where a day between is not done."""
         for distance in range(1, _MOST_EMPTY_DAYS + 1):
             other = day.later(direction * distance)
-            step = self._journal.get(_step(other, other.span_us))
+            step = self._checkpoint.get(_step(other, other.span_us))
             if not step.get("done"):
                 return []
             if step["ends"]:
-                return [Run(*step["ends"])]
+                return [TimedRange(*step["ends"])]
         return []
 
 
-def _planned(day: Day, span: Span, journal: Journal, source: str) -> Planned:
-    step = journal.get(_step(day, span))
+def _planned(day: Day, span: TimeSpan, checkpoint: BackfillCheckpoint, source: str) -> PlannedDay:
+    step = checkpoint.get(_step(day, span))
     try:
         if dump_files.is_url(source):
             url = dump_files.address(day.stem, day.market, day.symbol, source)
-            return Planned(day, url, "done" if _is_known(day, source, step) else "fetch")
+            return PlannedDay(day, url, "done" if _is_known(day, source, step) else "fetch")
         with dumps.opened(day, source) as stored:
             same = step.get("sha256") == stored.sha256
-            return Planned(day, stored.name, "done" if same else ("changed" if step else "read"))
+            return PlannedDay(day, stored.name, "done" if same else ("changed" if step else "read"))
     except DumpError as error:
-        return Planned(day, str(error), "done" if _is_known(day, source, step) else "missing")
+        return PlannedDay(day, str(error), "done" if _is_known(day, source, step) else "missing")
 
 
 def _is_known(day: Day, source: str, step: dict[str, Any]) -> bool:
@@ -269,32 +279,32 @@ def _is_known(day: Day, source: str, step: dict[str, Any]) -> bool:
     return dump_files.remote_checksum(url) == str(step["sha256"])
 
 
-def _clipped(day: Day, start: datetime, end: datetime) -> Span:
+def _clipped(day: Day, start: datetime, end: datetime) -> TimeSpan:
     """What of [start, end) is of the day."""
     start_us, end_us = (int(moment.timestamp()) * 1_000_000 + moment.microsecond for moment in (start, end))
     first, last = day.span_us
     return max(first, start_us), min(last, end_us)
 
 
-def _step(day: Day, span: Span) -> str:
+def _step(day: Day, span: TimeSpan) -> str:
     """A part of a day counts by itself."""
     return f"dump {day.name}" if span == day.span_us else f"dump {day.name} {span[0]} {span[1]}"
 
 
-def _ends(contents: Contents) -> dict[str, Any]:
+def _ends(contents: DumpContents) -> dict[str, Any]:
     runs = [*contents.runs]
     ends = [runs[0].first, runs[-1].last, runs[0].first_us, runs[-1].last_us] if runs else []
     return {"rows": contents.rows, "ends": ends}
 
 
-def _is_hole(before: Run, after: Run) -> bool:
+def _is_hole(before: TimedRange, after: TimedRange) -> bool:
     return before.last + 1 < after.first
 
 
-def _gap(symbol: str, before: Run, after: Run) -> Gap:
+def _gap(symbol: str, before: TimedRange, after: TimedRange) -> Gap:
     first, last = before.last + 1, after.first - 1
     return Gap(
-        symbol, str(first), str(last), before.last_us, after.first_us, last - first + 1, now_us(), Ids(first, last)
+        symbol, str(first), str(last), before.last_us, after.first_us, last - first + 1, now_us(), IdRanges(first, last)
     )
 
 

@@ -9,15 +9,15 @@ from datetime import datetime
 
 from config.errors import MedallionError
 from config.settings import Settings
-from producers.backfill.checkpoint import Journal
+from producers.backfill.checkpoint import BackfillCheckpoint
 from producers.backfill.from_dumps import BackfillReport, Progress
-from producers.backfill.gaps import GapBook
-from producers.backfill.rest_window import Filling, Left, Sink, Source, Task
+from producers.backfill.gaps import BackfillGaps
+from producers.backfill.rest_window import AcknowledgedPublisher, Remaining, RetryingClient, SymbolWindow, WindowFill
 from producers.exchanges import exchange as exchange_of
 from producers.kafka.publisher import Publisher
-from producers.options import Limits
+from producers.options import ProducerOptions
 from producers.rest.client import FAILURES, RestClient
-from producers.venue_limits import Guard
+from producers.venue_limits import VenueLimits
 
 
 class NoRestError(MedallionError):
@@ -54,23 +54,23 @@ class RestBackfill:
     start: datetime
     end: datetime
     rest_endpoint: str | None = None
-    limits: Limits = field(default_factory=Limits)
+    options: ProducerOptions = field(default_factory=ProducerOptions)
 
     @property
-    def tasks(self) -> list[Task]:
+    def tasks(self) -> list[SymbolWindow]:
         """One a symbol."""
-        return [Task(self.code, symbol, self.start, self.end) for symbol in self.symbols]
+        return [SymbolWindow(self.code, symbol, self.start, self.end) for symbol in self.symbols]
 
-    async def estimate(self, journal: Journal) -> list[Estimate]:
+    async def estimate(self, checkpoint: BackfillCheckpoint) -> list[Estimate]:
         """What `run` would do; asks where the windows lie, and publishes nothing."""
         async with self._client() as client:
-            source = Source(client)
-            return [await self._estimate(source, task, journal) for task in self.tasks]
+            source = RetryingClient(client)
+            return [await self._estimate(source, task, checkpoint) for task in self.tasks]
 
     async def run(
         self,
         settings: Settings,
-        journal: Journal,
+        checkpoint: BackfillCheckpoint,
         *,
         workers: int = 2,
         progress: Progress = lambda _report: None,
@@ -87,27 +87,27 @@ class RestBackfill:
         shares = dict.fromkeys((task.name for task in tasks), 0.0)
         turns = asyncio.Semaphore(workers)
 
-        def tell(task: Task, share: float) -> None:
+        def tell(task: SymbolWindow, share: float) -> None:
             shares[task.name] = share
             report.published, report.share = sink.published, sum(shares.values()) / len(shares)
             progress(report)
 
-        async def one(task: Task) -> None:
+        async def one(task: SymbolWindow) -> None:
             async with turns:
-                if journal.is_done(task.name):
+                if checkpoint.is_done(task.name):
                     report.skipped += 1
                 else:
                     try:
-                        report.missing += await Filling(source, task, journal, sink, book, tell).run()
+                        report.missing += await WindowFill(source, task, checkpoint, sink, gaps, tell).run()
                     except FAILURES as error:
                         report.missing.append(f"{task.symbol}: {error or type(error).__name__}")
                 tell(task, 1.0)
 
-        with Publisher(settings) as publisher, Publisher(settings) as notes:
-            sink = Sink(self.code, publisher, asyncio.Lock())
-            book = await asyncio.to_thread(GapBook, settings, self.code, journal, notes)
+        with Publisher(settings) as publisher, Publisher(settings) as events:
+            sink = AcknowledgedPublisher(self.code, publisher, asyncio.Lock())
+            gaps = await asyncio.to_thread(BackfillGaps, settings, self.code, checkpoint, events)
             async with self._client() as client:
-                source = Source(client)
+                source = RetryingClient(client)
                 working = [asyncio.ensure_future(one(task)) for task in tasks]
                 try:
                     await asyncio.gather(*working)
@@ -115,29 +115,28 @@ class RestBackfill:
                     for each in working:
                         each.cancel()
                     await asyncio.gather(*working, return_exceptions=True)
-        told = book.told
-        report.gaps, report.gap_trades, report.gaps_healed = told.found, told.ids_missing, told.healed
+        report.take_gaps(gaps.counts)
         return report
 
     def _client(self) -> RestClient:
         known = exchange_of(self.code)
         if known.rest is None:
             raise NoRestError(f"{self.code}: no REST interface with trades is known")
-        rate = self.limits.requests or known.rest.rate
-        guard = Guard(
-            self.code, known.connects, rate, failures=self.limits.breaker_failures, open_s=self.limits.breaker_open_s
+        rate = self.options.requests or known.rest.rate
+        venue_limits = VenueLimits(
+            self.code, known.connects, rate, failures=self.options.breaker_failures, open_s=self.options.breaker_open_s
         )
-        return RestClient(known, known.rest, guard, self.rest_endpoint)
+        return RestClient(known, known.rest, venue_limits, self.rest_endpoint)
 
-    async def _estimate(self, source: Source, task: Task, journal: Journal) -> Estimate:
-        if journal.is_done(task.name):
+    async def _estimate(self, source: RetryingClient, task: SymbolWindow, checkpoint: BackfillCheckpoint) -> Estimate:
+        if checkpoint.is_done(task.name):
             return Estimate(task.symbol, 0, 0, 0.0, done=True)
-        if step := journal.get(task.name):
-            left = Left.of(step)
+        if step := checkpoint.get(task.name):
+            left = Remaining.of(step)
             count, unreachable = left.count, left.unreachable
         else:
             window = await source.history.window(task.symbol, *task.span_us)
             count, unreachable = window.count, window.unreachable
-        rate = self.limits.requests or source.rest.rate
+        rate = self.options.requests or source.rest.rate
         requests = -(-count // source.rest.page)
         return Estimate(task.symbol, count, requests, requests * rate.seconds / rate.times, unreachable=unreachable)

@@ -1,7 +1,7 @@
 """Gaps that a back-fill finds, fills or cannot fill, under the rows that live producers made of them.
 
-What was noted before is read from the broker's topic of gaps, and from the journal where that has forgotten them; the
-journal also knows which ids of a gap were published meanwhile.
+Known gaps are read from the gaps topic, and from the checkpoint those that the topic has forgotten. The checkpoint also
+knows which ids of a gap were published meanwhile.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from config.settings import Settings
-from producers.backfill.checkpoint import Journal
+from producers.backfill.checkpoint import BackfillCheckpoint
 from producers.exchanges import exchange as exchange_of
-from producers.gaps.events import GapNotes
+from producers.gaps.events import GapEvents
 from producers.gaps.gap import HEALED, OPEN, UNFILLABLE, Gap
-from producers.gaps.id_ranges import Ids, without
+from producers.gaps.id_ranges import IdRanges, without
 from producers.gaps.resume import read_gaps
 from producers.kafka.publisher import Publisher, PublishError
 from producers.timestamps import now_us
@@ -29,7 +29,7 @@ Interval = tuple[int, int]
 
 
 @dataclass(slots=True)
-class Told:
+class GapCounts:
     """Gaps that were noted: newly found ones, those that are full now, and how many trades the new ones lack."""
 
     found: int = 0
@@ -37,31 +37,31 @@ class Told:
     ids_missing: int = 0
 
 
-class GapBook:
+class BackfillGaps:
     """Of one exchange code; safe to use from several threads."""
 
-    def __init__(self, settings: Settings, code: str, journal: Journal, publisher: Publisher) -> None:
-        """Reads what was noted before. `publisher` stays open.
+    def __init__(self, settings: Settings, code: str, checkpoint: BackfillCheckpoint, publisher: Publisher) -> None:
+        """Read the gaps that are known. `publisher` stays open.
 
         Raises:
             PublishError: the broker does not answer.
             RegistryError: the symbols file cannot be used.
         """
-        self.told = Told()
+        self.counts = GapCounts()
         self._code = code
-        self._journal = journal
+        self._checkpoint = checkpoint
         self._publisher = publisher
-        self._note = GapNotes(publisher, settings, code)
+        self._publish_event = GapEvents(publisher, settings, code)
         self._lock = threading.Lock()
         try:
-            noted = read_gaps(settings, exchange_of(code))
+            known = read_gaps(settings, exchange_of(code))
         except KafkaException as error:
             raise PublishError(
                 f"{settings.kafka_bootstrap_servers} does not say which gaps are known ({error}): check that the broker"
                 " runs and can be reached (MEDALLION_KAFKA_BOOTSTRAP_SERVERS), then run the same command again"
             ) from error
-        gaps = {self._name(gap): gap for gap in noted}
-        for gap in map(_gap_of, journal.named(f"gap {code}/")):
+        gaps = {self._name(gap): gap for gap in known}
+        for gap in map(_gap_of, checkpoint.named(f"gap {code}/")):
             name = self._name(gap)
             if name not in gaps or gaps[name].state != HEALED:
                 gaps[name] = gap
@@ -88,8 +88,8 @@ class GapBook:
                 if not is_known:
                     new.append(gap)
             self._gaps.setdefault(symbol, []).extend(new)
-            self.told.found += len(new)
-            self.told.ids_missing += sum(gap.missing for gap in new)
+            self.counts.found += len(new)
+            self.counts.ids_missing += sum(gap.missing for gap in new)
             self._tell(new)
 
     def fill(self, symbol: str, runs: Sequence[Interval]) -> None:
@@ -109,7 +109,7 @@ class GapBook:
                 gap.ids = _ids(left)
                 if not left:
                     gap.mark_healed()
-                    self.told.healed += 1
+                    self.counts.healed += 1
                 changed.append(gap)
             self._tell(changed)
 
@@ -121,7 +121,7 @@ class GapBook:
         """
         self._give_up(symbol, lambda gap: gap.ids is not None and not without(gap.ids.runs, runs))
         gaps = [
-            Gap(symbol, str(first), str(last), *span_us, last - first + 1, now_us(), Ids(first, last), UNFILLABLE)
+            Gap(symbol, str(first), str(last), *span_us, last - first + 1, now_us(), IdRanges(first, last), UNFILLABLE)
             for first, last in runs
         ]
         self.found(symbol, gaps)
@@ -144,12 +144,12 @@ class GapBook:
 
     def _tell(self, gaps: Sequence[Gap]) -> None:
         for gap in gaps:
-            self._note(gap)
+            self._publish_event(gap)
             # The producer's buffer is smaller than a file may have holes.
             self._publisher.poll(0)
         if gaps:
-            self._publisher.flush_notes()
-            self._journal.put_all({self._name(gap): _step_of(gap) for gap in gaps})
+            self._publisher.flush_events()
+            self._checkpoint.put_all({self._name(gap): _step_of(gap) for gap in gaps})
 
     def _name(self, gap: Gap) -> str:
         """As in the journal: what makes a row of `producer_gaps` one row."""
@@ -160,8 +160,8 @@ def _span(gap: Gap) -> Interval | None:
     return (int(gap.from_id), int(gap.to_id)) if gap.ids is not None else None
 
 
-def _ids(runs: Sequence[Interval]) -> Ids:
-    return Ids.of(runs) if runs else Ids(0, -1)
+def _ids(runs: Sequence[Interval]) -> IdRanges:
+    return IdRanges.of(runs) if runs else IdRanges(0, -1)
 
 
 def _step_of(gap: Gap) -> dict[str, Any]:

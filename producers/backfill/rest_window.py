@@ -12,10 +12,10 @@ from typing import Any, Self
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from producers.backfill.checkpoint import DONE, Journal
-from producers.backfill.gaps import GapBook
-from producers.exchanges.model import Span, Trade, Trades
-from producers.gaps.id_ranges import Ids, without
+from producers.backfill.checkpoint import DONE, BackfillCheckpoint
+from producers.backfill.gaps import BackfillGaps
+from producers.exchanges.model import Trade, Trades, TradeSpan
+from producers.gaps.id_ranges import IdRanges, without
 from producers.kafka.envelope import BACKFILL, envelopes
 from producers.kafka.publisher import Publisher
 from producers.rest.client import FAILURES, RefusedError, RestClient, rest_of
@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class SymbolWindow:
     """One symbol's trades of [start, end)."""
 
     exchange: str
@@ -49,12 +49,12 @@ class Task:
 
 
 @dataclass(slots=True)
-class Left:
+class Remaining:
     """What of a window is not published yet; `window`: its first and last id, where it has ids."""
 
     total: int
     window: tuple[int, int]
-    ids: Ids | None
+    ids: IdRanges | None
     since_us: int
     unreachable: tuple[int, int] | None
 
@@ -69,7 +69,7 @@ class Left:
         runs = [(int(first), int(last)) for first, last in step["left"]]
         cut = step["unreachable"]
         first, last = step["window"]
-        ids = Ids.of(runs) if runs else None
+        ids = IdRanges.of(runs) if runs else None
         return cls(step["total"], (first, last), ids, step["since_us"], (cut[0], cut[1]) if cut else None)
 
     def step(self) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class Left:
         return without([self.window], self.unserved) if self.window[0] <= self.window[1] else []
 
 
-class Source:
+class RetryingClient:
     """REST with patience: a back-fill of hours does not end because an exchange is away for a minute."""
 
     def __init__(self, client: RestClient) -> None:
@@ -107,13 +107,13 @@ class Source:
         """As `RestClient.newest`."""
         return await _patiently(partial(self._client.newest, symbol))
 
-    async def page(self, symbol: str, span: Span) -> list[Trade]:
+    async def page(self, symbol: str, span: TradeSpan) -> list[Trade]:
         """As `RestClient.page`."""
         return await _patiently(partial(self._client.page, symbol, span))
 
 
 @dataclass(slots=True)
-class Sink:
+class AcknowledgedPublisher:
     """The one publisher of all symbols: a page is acknowledged before its end is noted."""
 
     code: str
@@ -138,43 +138,43 @@ class Sink:
 
 
 @dataclass(slots=True)
-class Filling:
+class WindowFill:
     """One symbol's window being filled."""
 
-    source: Source
-    task: Task
-    journal: Journal
-    sink: Sink
-    book: GapBook
-    tell: Callable[[Task, float], None]
+    source: RetryingClient
+    task: SymbolWindow
+    checkpoint: BackfillCheckpoint
+    sink: AcknowledgedPublisher
+    gaps: BackfillGaps
+    tell: Callable[[SymbolWindow, float], None]
 
     async def run(self) -> list[str]:
         """What could not be published, in words; [] where everything was."""
         task = self.task
-        if step := self.journal.get(task.name):
-            left = Left.of(step)
+        if step := self.checkpoint.get(task.name):
+            left = Remaining.of(step)
         else:
             window = await self.source.history.window(task.symbol, *task.span_us)
             if window.trades is not None:
                 await self.sink.put(window.trades)
-            ids = Ids(window.first, window.last) if window.trades is None and window.count else None
-            left = Left(window.count, (window.first, window.last), ids, task.span_us[0], window.unreachable)
+            ids = IdRanges(window.first, window.last) if window.trades is None and window.count else None
+            left = Remaining(window.count, (window.first, window.last), ids, task.span_us[0], window.unreachable)
         await self._pages(left)
         missing = await asyncio.to_thread(self._note_gaps, left)
         # A window that is not over yet may get more trades; one with holes may be served whole another day.
         if not missing and task.span_us[1] < now_us():
-            self.journal.put(task.name, DONE)
+            self.checkpoint.put(task.name, DONE)
         return missing
 
-    async def _pages(self, left: Left) -> None:
-        span = Span(left.ids.first, left.ids.last, left.since_us) if left.ids is not None and left.count else None
+    async def _pages(self, left: Remaining) -> None:
+        span = TradeSpan(left.ids.first, left.ids.last, left.since_us) if left.ids is not None and left.count else None
         while span is not None:
             page = await self.source.page(self.task.symbol, span)
             await self._take(page, left)
             after = rest_of(span, page, self.source.rest.pages) if page and left.count else None
             span = after if after != span else None
 
-    async def _take(self, page: Sequence[Trade], left: Left) -> None:
+    async def _take(self, page: Sequence[Trade], left: Remaining) -> None:
         ids = left.ids
         wanted = [trade for trade in page if ids is not None and ids.discard(int(trade.trade_id))]
         if not wanted:
@@ -182,23 +182,23 @@ class Filling:
         await self.sink.put(wanted)
         if self.source.rest.by_time:
             left.since_us = max(left.since_us, *(event_time_us(trade.timestamp) or 0 for trade in wanted))
-        self.journal.put(self.task.name, left.step())
+        self.checkpoint.put(self.task.name, left.step())
         self.tell(self.task, 1.0 - left.count / left.total)
 
-    def _note_gaps(self, left: Left) -> list[str]:
+    def _note_gaps(self, left: Remaining) -> list[str]:
         """What was missing and is published now, and what the exchange does not serve; the latter in words, too."""
         symbol = self.task.symbol
         said = []
-        self.book.fill(symbol, left.published)
+        self.gaps.fill(symbol, left.published)
         if left.unreachable is not None:
-            self.book.unreachable(symbol, left.unreachable)
+            self.gaps.unreachable(symbol, left.unreachable)
             until = datetime.fromtimestamp(left.unreachable[1] / 1e6, tz=UTC).isoformat()
             why = "older trades are not served"
             if self.source.lacks_key:
                 why = f"older trades are served with an API key only, set {self.source.rest.key_variable}"
             said.append(f"{symbol}: nothing before {until}: {why}")
         if left.unserved:
-            self.book.refused(symbol, left.unserved, self.task.span_us)
+            self.gaps.refused(symbol, left.unserved, self.task.span_us)
             first, last = left.unserved[0][0], left.unserved[-1][1]
             said.append(f"{symbol}: {left.count:,} trades between ids {first} and {last} are not served")
         return said

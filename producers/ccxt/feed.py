@@ -13,16 +13,16 @@ import structlog
 from config.errors import MedallionError
 from config.markets import Markets
 from producers import metrics
-from producers.ccxt.polling import Polling
+from producers.ccxt.polling import CcxtPolling
 from producers.ccxt.rest_trades import UNFORESEEN, RestTrades
-from producers.ccxt.stream import Stream
+from producers.ccxt.stream import CcxtStream
 from producers.ccxt.venue import ConnectionListener, class_of, make
 from producers.ccxt.watched import WatchedSymbols
 from producers.exchanges.model import UNRECOGNISED, Exchange, Rate, RestError
 from producers.retry import retrying
 from producers.stream.context import StreamContext
-from producers.stream.rotation import Renewal
-from producers.stream.symbol_states import Standing, State
+from producers.stream.rotation import Rotation
+from producers.stream.symbol_states import SymbolState, SymbolStatus
 from producers.venue_limits import VenueUnavailableError
 
 #: ccxt does not say when an exchange cuts a connection off; those that do so allow a day.
@@ -76,7 +76,7 @@ class CcxtFeed:
         Raises:
             MarketsMissingError: neither markets nor anybody to ask for them.
         """
-        exchange, limits = context.exchange, context.limits
+        exchange, options = context.exchange, context.options
         self._context, self._symbols = context, symbols
         if markets is None and not context.asks_rest:
             raise MarketsMissingError(
@@ -90,27 +90,27 @@ class CcxtFeed:
         self._unlisted: dict[str, str] = {}
         #: Asked over REST, for as long as the feed lives; streams are instances of their own.
         self._venue = self._another_venue()
-        self.rest = RestTrades(exchange.code, self._venue, context.guard)
+        self.rest = RestTrades(exchange.code, self._venue, context.venue_limits)
         # Where a rate limit is given, that is the pace.
-        pause_s = max(_POLL_S, self._venue.rateLimit / 1_000) if limits.requests is None else _LEAST_POLL_S
-        self._source: Renewal[Stream] | Polling = (
-            Renewal(self._another_stream, self._renewed)
+        pause_s = max(_POLL_S, self._venue.rateLimit / 1_000) if options.requests is None else _LEAST_POLL_S
+        self._source: Rotation[CcxtStream] | CcxtPolling = (
+            Rotation(self._another_stream, self._renewed)
             if self._venue.has.get("watchTrades")
-            else Polling(self.rest, context, self._listed, pause_s)
+            else CcxtPolling(self.rest, context, self._listed, pause_s)
         )
         self._log = _log.bind(exchange=exchange.code)
 
     def _another_venue(self, listener: ConnectionListener | None = None) -> Any:
         context = self._context
-        code, open_s = context.exchange.code, context.limits.open_s
-        return make(code, context.guard, open_s, context.endpoint, context.rest_endpoint, listener)
+        code, open_s = context.exchange.code, context.options.open_s
+        return make(code, context.venue_limits, open_s, context.endpoint, context.rest_endpoint, listener)
 
-    def _another_stream(self) -> Stream:
+    def _another_stream(self) -> CcxtStream:
         markets = self._venue.markets
         watched = WatchedSymbols(self._context, {one: str(markets[one].get("id") or one) for one in self._listed})
         venue = self._another_venue(watched)
         venue.set_markets_from_exchange(self._venue)
-        return Stream(venue, watched, self._context, self._listed, self.rest)
+        return CcxtStream(venue, watched, self._context, self._listed, self.rest)
 
     def _renewed(self) -> None:
         self._context.report.renewals += 1
@@ -131,20 +131,20 @@ class CcxtFeed:
         """ccxt's unified ones."""
         return self._symbols
 
-    def standings(self) -> dict[str, Standing]:
+    def statuses(self) -> dict[str, SymbolStatus]:
         """How each symbol stands."""
-        source = self._source.current if isinstance(self._source, Renewal) else self._source
-        listed = source.standings() if source is not None else {}
-        missing = {symbol: Standing(State.REFUSED, words) for symbol, words in self._unlisted.items()}
-        unknown = dict.fromkeys(self._symbols, Standing(State.SUBSCRIBING))
+        source = self._source.current if isinstance(self._source, Rotation) else self._source
+        listed = source.statuses() if source is not None else {}
+        missing = {symbol: SymbolStatus(SymbolState.REFUSED, words) for symbol, words in self._unlisted.items()}
+        unknown = dict.fromkeys(self._symbols, SymbolStatus(SymbolState.SUBSCRIBING))
         return unknown | listed | missing
 
     def unknown(self, symbol: str, words: str) -> None:
-        """As `Lane.unknown`; ccxt tells of a symbol that is refused by itself."""
+        """As `ReconnectingStream.unknown`; ccxt tells of a symbol that is refused by itself."""
 
     def renew(self) -> None:
         """Replace the connections as before their end of life, unless that was done just now."""
-        if isinstance(self._source, Renewal):
+        if isinstance(self._source, Rotation):
             self._source.renew()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -155,7 +155,7 @@ class CcxtFeed:
                 looked for again.
             PublishError: from `take`: the publisher cannot go on.
         """
-        again = retrying(_REST_FAILURES, self._context.limits.back_off_s, stop, self._log, "asking for markets again")
+        again = retrying(_REST_FAILURES, self._context.options.back_off_s, stop, self._log, "asking for markets again")
         await again(self._load)
         if stop.is_set():
             return
@@ -171,7 +171,7 @@ class CcxtFeed:
     async def _look_for_unlisted(self) -> None:
         """What the list lacks may be listed later; a list that was given stays as it is."""
         while self._unlisted and self._markets is None:
-            await asyncio.sleep(self._context.limits.refused_s)
+            await asyncio.sleep(self._context.options.refused_s)
             try:
                 await self._load()
             except _REST_FAILURES as error:
@@ -182,7 +182,7 @@ class CcxtFeed:
             if self._markets is not None:
                 self._venue.set_markets([*self._markets])
             else:
-                async with self._context.guard.requesting():
+                async with self._context.venue_limits.requesting():
                     await self._venue.load_markets(reload=True)
         except (ccxt.BaseError, *UNFORESEEN) as error:
             raise RestError(f"{type(error).__name__}: {error}") from error
@@ -192,7 +192,7 @@ class CcxtFeed:
         for symbol in self._unlisted.keys() - before:
             self._log.error("symbol refused", symbol=symbol, words=self._unlisted[symbol])
         self._listed[:] = [symbol for symbol in self._symbols if symbol in known]
-        if isinstance(self._source, Polling):
+        if isinstance(self._source, CcxtPolling):
             self._source.watch(self._listed)
         # A large exchange's list takes tens of MB.
         self._venue.set_markets([known[symbol] for symbol in self._listed])

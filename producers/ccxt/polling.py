@@ -8,25 +8,25 @@ from collections.abc import Sequence
 
 import structlog
 
-from producers.ccxt.rest_trades import BusyError, RestTrades, Unseen
+from producers.ccxt.rest_trades import BusyError, RestTrades, UnseenTrades
 from producers.exchanges.model import NO_TRADES, Control, RestError, Trades
 from producers.stream.context import StreamContext
-from producers.stream.symbol_states import Standing, Standings, State
+from producers.stream.symbol_states import SymbolState, SymbolStatus, SymbolStatuses
 from producers.venue_limits import VenueUnavailableError
 
 _FIRST_S, _MOST_DOUBLED = 0.5, 20
-_UP = frozenset((State.ACKNOWLEDGED, State.STREAMING))
+_UP = frozenset((SymbolState.ACKNOWLEDGED, SymbolState.STREAMING))
 _log = structlog.get_logger(__name__)
 
 
-class Polling:
+class CcxtPolling:
     """Each symbol in turn."""
 
     def __init__(self, rest: RestTrades, context: StreamContext, listed: Sequence[str], pause_s: float) -> None:
         """Asks `rest` for the `listed` symbols (the list may change), and waits `pause_s` between two rounds."""
         self._rest, self._context, self._listed, self._pause_s = rest, context, listed, pause_s
-        self._unseen = Unseen()
-        self._standings = Standings(listed, context.limits.silent_s)
+        self._unseen = UnseenTrades()
+        self._statuses = SymbolStatuses(listed, context.options.silent_s)
         #: Of symbols whose last request failed: how often in a row, and when (on the monotonic clock) to ask again.
         self._tries: dict[str, int] = {}
         self._due_s: dict[str, float] = {}
@@ -36,18 +36,18 @@ class Polling:
     @property
     def ready(self) -> bool:
         """The last request of each symbol was answered, of one at least with trades."""
-        states = {self._standings.state(symbol) for symbol in self._listed}
-        return State.SUBSCRIBING not in states and not states.isdisjoint(_UP)
+        states = {self._statuses.state(symbol) for symbol in self._listed}
+        return SymbolState.SUBSCRIBING not in states and not states.isdisjoint(_UP)
 
-    def standings(self) -> dict[str, Standing]:
+    def statuses(self) -> dict[str, SymbolStatus]:
         """How each symbol stands."""
-        return self._standings.now(time.monotonic())
+        return self._statuses.now(time.monotonic())
 
     def watch(self, symbols: Sequence[str]) -> None:
         """These, from now on."""
         for symbol in symbols:
-            if not self._standings.knows(symbol):
-                self._standings.add(symbol)
+            if not self._statuses.knows(symbol):
+                self._statuses.add(symbol)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; what was answered by then is still taken.
@@ -76,17 +76,17 @@ class Polling:
 
     async def _poll_once(self, symbol: str) -> None:
         """A symbol that the exchange refuses keeps nobody else waiting."""
-        limits = self._context.limits
+        options = self._context.options
         try:
             await self._poll(symbol)
         except (RestError, VenueUnavailableError) as error:
             is_refusal = isinstance(error, RestError) and not isinstance(error, BusyError)
             if is_refusal:
-                self._standings.refused(symbol, str(error))
+                self._statuses.refused(symbol, str(error))
             else:
-                self._standings.unanswered(symbol, str(error))
+                self._statuses.unanswered(symbol, str(error))
             tries = self._tries[symbol] = self._tries.get(symbol, 0) + 1
-            longest_s = limits.refused_s if is_refusal else limits.back_off_s
+            longest_s = options.refused_s if is_refusal else options.back_off_s
             wait_s = min(_FIRST_S * 2 ** min(tries - 1, _MOST_DOUBLED), longest_s)
             self._due_s[symbol] = time.monotonic() + wait_s
             self._log.info("asking again", symbol=symbol, attempt=tries, wait_s=round(wait_s, 2), error=str(error))
@@ -98,7 +98,7 @@ class Polling:
         try:
             body, trades = await self._rest.poll(symbol)
         except (RestError, VenueUnavailableError):
-            if self._standings.state(symbol) in _UP:
+            if self._statuses.state(symbol) in _UP:
                 self._broke([symbol])
             raise
         new, hole = self._unseen.of(symbol, trades)
@@ -112,12 +112,12 @@ class Polling:
         except asyncio.CancelledError:
             await taking
             raise
-        self._standings.observe(new)
-        is_back = self._standings.state(symbol) not in _UP
-        self._standings.acknowledged(symbol, time.monotonic())
+        self._statuses.observe(new)
+        is_back = self._statuses.state(symbol) not in _UP
+        self._statuses.acknowledged(symbol, time.monotonic())
         if is_back:
             self._context.losses.resumed([symbol])
 
     def _broke(self, symbols: Sequence[str]) -> None:
-        self._standings.lost(symbols)
+        self._statuses.lost(symbols)
         self._context.losses.lost(symbols)

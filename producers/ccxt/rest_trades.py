@@ -13,9 +13,9 @@ from ccxt import BaseError, NetworkError
 
 from producers import metrics
 from producers.ccxt.unified_trades import SUMMING, singly
-from producers.exchanges.model import RestError, Span, Trade
+from producers.exchanges.model import RestError, Trade, TradeSpan
 from producers.rest.client import BACK_OFF_S, TRIES, retry_after_s
-from producers.venue_limits import Guard
+from producers.venue_limits import VenueLimits
 
 #: What a class of ccxt makes of an answer whose shape it does not know.
 UNFORESEEN = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
@@ -39,11 +39,11 @@ class BusyError(RestError):
 class RestTrades:
     """`fetch_trades` of one exchange, one request at a time; `async with` closes its connections."""
 
-    def __init__(self, code: str, venue: Any, guard: Guard) -> None:
+    def __init__(self, code: str, venue: Any, venue_limits: VenueLimits) -> None:
         """`venue` from `producers.ccxt.venue.make`."""
         self._code = code
         self._venue = venue
-        self._guard = guard
+        self._venue_limits = venue_limits
         self._turn = asyncio.Lock()
         #: By symbol and trade id: time and price of what the stream brought.
         self._streamed: dict[str, Known] = {}
@@ -69,7 +69,7 @@ class RestTrades:
             if len(known) > _REMEMBERED:
                 known.popitem(last=False)
 
-    async def pages(self, symbol: str, span: Span) -> AsyncIterator[list[Trade]]:
+    async def pages(self, symbol: str, span: TradeSpan) -> AsyncIterator[list[Trade]]:
         """As `producers.rest.client.TradesSource.pages`; all of the span at once."""
         yield await self.newest(symbol, span.since_us)
 
@@ -141,7 +141,7 @@ class RestTrades:
     async def _fetch_once(self, symbol: str, since_ms: int | None) -> Rows:
         self._venue.last_response_headers = {}
         try:
-            async with self._guard.requesting():
+            async with self._venue_limits.requesting():
                 single = await self._newest_only(symbol)
                 rows: Rows = await self._venue.fetch_trades(symbol, since_ms, params=single)
         except NetworkError as error:
@@ -158,7 +158,7 @@ class RestTrades:
         return sorted((row for row in rows if row.get("timestamp") is not None), key=_moment)
 
 
-class Unseen:
+class UnseenTrades:
     """What of REST's newest trades no earlier look brought."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from producers.ccxt.watched import WatchedSymbols
 from producers.exchanges.model import RestError, Trades
 from producers.retry import retrying
 from producers.stream.context import StreamContext
-from producers.stream.symbol_states import Standing
+from producers.stream.symbol_states import SymbolStatus
 
 #: Silence that is normal on quiet symbols of an exchange that nobody here knows.
 _IDLE_S = 300.0
@@ -24,7 +24,7 @@ _TICK_S = 0.25
 _log = structlog.get_logger(__name__)
 
 
-class Stream:
+class CcxtStream:
     """Connections are ccxt's; this one's are closed by `retire`. Ready when every symbol is watched."""
 
     def __init__(
@@ -41,9 +41,9 @@ class Stream:
         """
         self.ready = watched.ready
         self._venue, self._watched, self._context, self._listed, self._rest = venue, watched, context, listed, rest
-        limits, exchange = context.limits, context.exchange
-        lifetime_s = exchange.lifetime_s if limits.lifetime_s is None else limits.lifetime_s
-        self._renew_after_s = max(lifetime_s - limits.early_s, lifetime_s / 2) if lifetime_s else float("inf")
+        options, exchange = context.options, context.exchange
+        lifetime_s = exchange.lifetime_s if options.lifetime_s is None else options.lifetime_s
+        self._renew_after_s = max(lifetime_s - options.early_s, lifetime_s / 2) if lifetime_s else float("inf")
         self._connected = 0
         self._log = _log.bind(exchange=exchange.code)
         self.task = asyncio.ensure_future(self._run())
@@ -53,13 +53,13 @@ class Stream:
         """A connection of it is of the age at which exchanges cut them off, or there are other symbols to watch."""
         return self._venue.age_s > self._renew_after_s or self._watched.symbols != self._listed
 
-    def standings(self) -> dict[str, Standing]:
+    def statuses(self) -> dict[str, SymbolStatus]:
         """How each symbol stands."""
-        return self._watched.standings()
+        return self._watched.statuses()
 
     def age(self) -> None:
         """Have it replaced, unless it is younger than what makes a symbol quiet."""
-        if self._venue.age_s > 2 * self._context.limits.quiet_s:
+        if self._venue.age_s > 2 * self._context.options.quiet_s:
             self._log.warning("connection replaced: it brings nothing of a symbol that trades")
             self._renew_after_s = 0.0
 
@@ -104,14 +104,14 @@ class Stream:
             await self._context.frames.take_parsed(frame, parsed)
 
     async def _watch_for_ever(self, symbol: str) -> None:
-        log, end, limits = self._log.bind(symbol=symbol), self._watched.end, self._context.limits
+        log, end, options = self._log.bind(symbol=symbol), self._watched.end, self._context.options
         while not end.is_set():
             # One that was healthy ends the call, so that the back-off starts small again.
-            await retrying((RestError,), limits.back_off_s, end, log, "watching again")(self._watch, symbol)
+            await retrying((RestError,), options.back_off_s, end, log, "watching again")(self._watch, symbol)
             if self._watched.is_refused(symbol):
                 # It may be listed later; asked often, some classes of ccxt fail every other symbol with it.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(end.wait(), limits.refused_s)
+                    await asyncio.wait_for(end.wait(), options.refused_s)
 
     async def _watch(self, symbol: str) -> None:
         """`watch_trades` from one loss of it to the next; raises only where it never became healthy."""
@@ -130,12 +130,12 @@ class Stream:
                 raise
             if self._watched.failed(symbol, error):
                 self._watched.look(self._venue.age_s)
-            elif not healthy or time.monotonic() - started < self._context.limits.healthy_after_s:
+            elif not healthy or time.monotonic() - started < self._context.options.healthy_after_s:
                 raise RestError(str(error)) from error
 
     async def _watch_dog(self) -> None:
         """ccxt does not notice an exchange that goes silent, nor each end of a connection."""
-        idle_s = _IDLE_S if self._context.limits.idle_s is None else self._context.limits.idle_s
+        idle_s = _IDLE_S if self._context.options.idle_s is None else self._context.options.idle_s
         while True:
             await asyncio.sleep(min(_TICK_S, idle_s / 4))
             self._show(len(self._venue.open_sockets))

@@ -23,7 +23,7 @@ from producers.ccxt.unified_trades import family_of, trade_of
 from producers.exchanges.model import ERROR, UNRECOGNISED, Control, Parsed, Trade, Trades
 from producers.rest.bounded import TooLargeError, bounded_session, decompressed
 from producers.stream.subscriptions import named_in
-from producers.venue_limits import Guard
+from producers.venue_limits import VenueLimits
 
 OTHER = "other"
 #: As large as a frame that is not packed may be (ccxt's `max_msg_size`).
@@ -83,7 +83,7 @@ class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
 
     async def create_connection(self, session: Any) -> Any:
         """Within the rate limit of connects and behind the circuit breaker."""
-        async with self.venue.guard.connecting(), asyncio.timeout(self.venue.open_s):
+        async with self.venue.venue_limits.connecting(), asyncio.timeout(self.venue.open_s):
             connection = await super().create_connection(session)
         self.opened_s = self.received_s = time.monotonic()
         self.venue.listener.opened()
@@ -115,7 +115,7 @@ class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
         super().on_close(code)
 
 
-class _Taps(dict[str, Any]):
+class _TappedTrades(dict[str, Any]):
     """ccxt's `trades`, symbol → cache: each trade that is put into a cache is told of once."""
 
     def __init__(self, taken: Callable[[dict[str, Any]], None]) -> None:
@@ -142,7 +142,7 @@ class _Taps(dict[str, Any]):
 class VenueMixin:
     """Before a class of ccxt.pro in the bases of the class that `make` builds."""
 
-    guard: Guard
+    venue_limits: VenueLimits
     open_s: float
     session: Any
     tcp_connector: Any
@@ -150,14 +150,14 @@ class VenueMixin:
     listener: ConnectionListener | None
     clients: dict[str, Socket] | None
 
-    def prepare(self, guard: Guard, open_s: float, listener: ConnectionListener | None) -> None:
+    def prepare(self, venue_limits: VenueLimits, open_s: float, listener: ConnectionListener | None) -> None:
         """After `__init__`, which is ccxt's."""
-        self.guard, self.open_s, self.listener = guard, open_s, listener
+        self.venue_limits, self.open_s, self.listener = venue_limits, open_s, listener
         self.family = family_of(self)
         self.frames = FrameQueue()
         self._taken: list[dict[str, Any]] | None = None
         self._answers: deque[tuple[object, str]] = deque(maxlen=_ANSWERS)
-        self.trades = _Taps(self._take)
+        self.trades = _TappedTrades(self._take)
         self.on_json_response = self._decode_answer
 
     def open(self, lazy: bool = False) -> None:  # ccxt's signature
@@ -262,7 +262,7 @@ def class_of(name: str) -> Any:
 
 def make(
     name: str,
-    guard: Guard,
+    venue_limits: VenueLimits,
     open_s: float,
     endpoint: str | None = None,
     rest_endpoint: str | None = None,
@@ -281,7 +281,7 @@ def make(
     made.aiohttp_trust_env = endpoint is None and rest_endpoint is None
     # Ours ends earlier; waiting for the rate limit is not connecting.
     made.streaming = {**made.streaming, "connectionTimeout": _LONGEST_TURN_MS}
-    made.prepare(guard, open_s, listener)
+    made.prepare(venue_limits, open_s, listener)
     return made
 
 

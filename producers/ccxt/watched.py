@@ -13,7 +13,7 @@ from producers import metrics
 from producers.exchanges.model import Trade
 from producers.stream.context import StreamContext
 from producers.stream.subscriptions import named_in
-from producers.stream.symbol_states import Standing, Standings, State
+from producers.stream.symbol_states import SymbolState, SymbolStatus, SymbolStatuses
 
 _log = structlog.get_logger(__name__)
 
@@ -27,7 +27,7 @@ class WatchedSymbols:
         #: Set when the stream is to end: connections that close afterwards are no loss.
         self.end = asyncio.Event()
         self._context, self._ids = context, dict(ids)
-        self._standings = Standings(self._ids, context.limits.silent_s)
+        self._statuses = SymbolStatuses(self._ids, context.options.silent_s)
         #: Since when each symbol is watched, on the monotonic clock; not there while that has failed.
         self._since_s: dict[str, float] = {}
         self._flowing: set[str] = set()
@@ -38,13 +38,13 @@ class WatchedSymbols:
         """ccxt's unified ones."""
         return [*self._ids]
 
-    def standings(self) -> dict[str, Standing]:
+    def statuses(self) -> dict[str, SymbolStatus]:
         """How each symbol stands."""
-        return self._standings.now(time.monotonic())
+        return self._statuses.now(time.monotonic())
 
     def is_refused(self, symbol: str) -> bool:
         """Whether the exchange says no to it."""
-        return self._standings.state(symbol) is State.REFUSED
+        return self._statuses.state(symbol) is SymbolState.REFUSED
 
     def opened(self) -> None:
         """A connection is open."""
@@ -65,12 +65,12 @@ class WatchedSymbols:
         """The exchange said no, perhaps to symbols: the names of each of these, which nobody need wait for."""
         refused = [symbol for symbol in self._ids if self._is_refusal(error, symbol)]
         for symbol in refused:
-            self._standings.refused(symbol, str(error))
+            self._statuses.refused(symbol, str(error))
         return [self._names(symbol) for symbol in refused]
 
     def observe(self, trades: Sequence[Trade]) -> None:
         """The stream brought these trades."""
-        self._standings.observe(trades)
+        self._statuses.observe(trades)
 
     def begin(self, symbol: str) -> None:
         """A symbol is being watched from now on."""
@@ -93,9 +93,9 @@ class WatchedSymbols:
         self._since_s.pop(symbol, None)
         self.ready.clear()
         if self._is_refusal(error, symbol):
-            self._standings.refused(symbol, words)
+            self._statuses.refused(symbol, words)
             return True
-        self._standings.unanswered(symbol, f"not watched: {words}")
+        self._statuses.unanswered(symbol, f"not watched: {words}")
         return False
 
     def look(self, age_s: float) -> None:
@@ -105,14 +105,14 @@ class WatchedSymbols:
         """
         if self.ready.is_set() or not age_s:
             return
-        ready_s = self._context.limits.ready_s
+        ready_s = self._context.options.ready_s
         now_s, is_settled = time.monotonic(), age_s > ready_s
         wanted = [symbol for symbol in self._ids if not self.is_refused(symbol)]
         quiet = [symbol for symbol in wanted if symbol not in self._flowing]
         if wanted and all(is_settled and now_s - self._since_s.get(symbol, now_s) > ready_s for symbol in quiet):
             self.ready.set()
             for symbol in quiet:
-                self._standings.acknowledged(symbol, now_s)
+                self._statuses.acknowledged(symbol, now_s)
             self._context.losses.resumed(quiet)
 
     def _is_refusal(self, error: object, symbol: str) -> bool:
@@ -123,7 +123,7 @@ class WatchedSymbols:
         return [symbol, self._ids[symbol]]
 
     def _fail(self, symbols: Sequence[str]) -> None:
-        self._standings.lost(symbols)
+        self._statuses.lost(symbols)
         self._flowing.difference_update(symbols)
         self.ready.clear()
         self._context.losses.lost(symbols)

@@ -25,7 +25,6 @@ from producers.exchanges.model import (
     NO_TRADES,
     PONG,
     UNRECOGNISED,
-    Answer,
     Control,
     Exchange,
     Pages,
@@ -33,9 +32,10 @@ from producers.exchanges.model import (
     Rate,
     Rest,
     RestError,
-    Span,
+    SubscriptionAnswer,
     Trade,
     Trades,
+    TradeSpan,
     refusal,
     total,
     unreadable_element,
@@ -106,7 +106,7 @@ def parse(frame: bytes) -> Parsed:
             return refusal(text(message.ret_msg), None, counter(message.req_id))
         return Control(ERROR)
     if operation == "subscribe":
-        return Control(ACK, Answer(None, counter(message.req_id)))
+        return Control(ACK, SubscriptionAnswer(None, counter(message.req_id)))
     kind = _OPERATIONS.get(operation)
     return Control(kind) if kind else UNRECOGNISED
 
@@ -171,7 +171,7 @@ def _rest(category: str, page: int) -> Rest:
     def newest(symbol: str) -> str:
         return f"/v5/market/recent-trade?category={category}&symbol={symbol}&limit={page}"
 
-    def request(symbol: str, _span: Span) -> str:
+    def request(symbol: str, _span: TradeSpan) -> str:
         return newest(symbol)
 
     def read(_symbol: str, answer: bytes) -> list[Trade]:

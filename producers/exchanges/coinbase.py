@@ -19,16 +19,16 @@ from producers.exchanges.model import (
     NO_TRADES,
     STATUS,
     UNRECOGNISED,
-    Answer,
     Control,
     Exchange,
     Pages,
     Parsed,
     Rate,
     Rest,
-    Span,
+    SubscriptionAnswer,
     Trade,
     Trades,
+    TradeSpan,
     refusal,
     total,
     unreadable_element,
@@ -81,7 +81,7 @@ def parse(frame: bytes) -> Parsed:
         ]
         return Trades(records) if records else Control(NO_TRADES)
     if channel == "subscriptions":
-        return Control(ACK, Answer(_subscribed(message.events)))
+        return Control(ACK, SubscriptionAnswer(_subscribed(message.events)))
     if channel:
         return Control(_CHANNELS[channel]) if channel in _CHANNELS else UNRECOGNISED
     if text(message.type) != "error":
@@ -136,7 +136,7 @@ def _rest_newest(symbol: str) -> str:
     return f"/products/{symbol}/trades?limit=1000"
 
 
-def _rest_request(symbol: str, span: Span) -> str:
+def _rest_request(symbol: str, span: TradeSpan) -> str:
     return f"{_rest_newest(symbol)}&after={span.last + 1}"
 
 

@@ -21,7 +21,6 @@ from producers.exchanges.model import (
     PONG,
     STATUS,
     UNRECOGNISED,
-    Answer,
     Control,
     Exchange,
     Pages,
@@ -29,9 +28,10 @@ from producers.exchanges.model import (
     Rate,
     Rest,
     RestError,
-    Span,
+    SubscriptionAnswer,
     Trade,
     Trades,
+    TradeSpan,
     refusal,
     total,
     unreadable_element,
@@ -86,7 +86,9 @@ def parse(frame: bytes) -> Parsed:
     if token(message.error) or token(message.success) == "false":
         return _refusal(message) if method == "subscribe" else Control(ERROR)
     if method == "subscribe":
-        return Control(ACK, Answer(_named(members(message.result).get("symbol", ABSENT)), counter(message.req_id)))
+        return Control(
+            ACK, SubscriptionAnswer(_named(members(message.result).get("symbol", ABSENT)), counter(message.req_id))
+        )
     kind = _METHODS.get(method)
     return Control(kind) if kind else UNRECOGNISED
 
@@ -136,7 +138,7 @@ def _rest_newest(symbol: str) -> str:
     return f"/0/public/Trades?pair={pair}&count=1000"
 
 
-def _rest_request(symbol: str, span: Span) -> str:
+def _rest_request(symbol: str, span: TradeSpan) -> str:
     # `since` is exclusive and in ns; trades of one ns are asked for again.
     return f"{_rest_newest(symbol)}&since={max(span.since_us * 1_000 - 1, 0)}"
 

@@ -70,7 +70,7 @@ class Trades(msgspec.Struct, frozen=True, gc=False):
     records: list[Trade]
 
 
-class Answer(msgspec.Struct, frozen=True, gc=False):
+class SubscriptionAnswer(msgspec.Struct, frozen=True, gc=False):
     """To a subscribe message: which `symbols` it is about, in the exchange's own spelling; None: the whole message.
 
     `number` is that of the message, where the exchange repeats it; `words` are the exchange's, of a refusal.
@@ -89,7 +89,7 @@ class Control(msgspec.Struct, frozen=True, gc=False):
     """
 
     kind: str
-    answer: Answer | None = None
+    answer: SubscriptionAnswer | None = None
     placeholders: tuple[Trade, ...] = ()
 
 
@@ -104,7 +104,7 @@ UNRECOGNISED = Unrecognised()
 def refusal(words: str, symbols: tuple[str, ...] | None = None, number: int | None = None) -> Control:
     """An exchange's no to a subscribe message; that it has the subscription already is a yes."""
     kind = ACK if "already subscribed" in words.lower() else ERROR
-    return Control(kind, Answer(symbols, number, words))
+    return Control(kind, SubscriptionAnswer(symbols, number, words))
 
 
 def unreadable_element(payload: str) -> Trade:
@@ -154,7 +154,7 @@ class Pages(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TradeSpan:
     """The trades wanted: ids `first` to `last`, both included, none of them older than `since_us` (µs, UTC)."""
 
     first: int
@@ -177,7 +177,7 @@ class Rest:
     url: str
     rate: Rate
     pages: Pages
-    request: Callable[[str, Span], str]
+    request: Callable[[str, TradeSpan], str]
     newest: Callable[[str], str]
     parse: Callable[[str, bytes], list[Trade]]
     key_header: str = ""

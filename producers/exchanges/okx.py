@@ -26,7 +26,6 @@ from producers.exchanges.model import (
     PONG,
     STATUS,
     UNRECOGNISED,
-    Answer,
     Control,
     Exchange,
     Pages,
@@ -34,9 +33,10 @@ from producers.exchanges.model import (
     Rate,
     Rest,
     RestError,
-    Span,
+    SubscriptionAnswer,
     Trade,
     Trades,
+    TradeSpan,
     refusal,
     total,
     unreadable_element,
@@ -134,7 +134,7 @@ def parse(frame: bytes) -> Parsed:
 def _said(message: _Frame, event: str) -> Parsed:
     if event == "subscribe":
         instrument = text(members(message.arg).get("instId", ABSENT))
-        return Control(ACK, Answer((instrument,) if instrument else None, counter(message.id)))
+        return Control(ACK, SubscriptionAnswer((instrument,) if instrument else None, counter(message.id)))
     if event == "error":
         # Which instrument is meant is in the words.
         return refusal(text(message.msg), None, counter(message.id))
@@ -178,7 +178,7 @@ def _rest_newest(symbol: str) -> str:
     return f"/api/v5/market/history-trades?instId={symbol}&type=1&limit=100"
 
 
-def _rest_request(symbol: str, span: Span) -> str:
+def _rest_request(symbol: str, span: TradeSpan) -> str:
     return f"{_rest_newest(symbol)}&after={span.last + 1}"
 
 

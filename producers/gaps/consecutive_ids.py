@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from producers.exchanges.model import Exchange, Trade
 from producers.gaps.gap import OPEN, Gap
-from producers.gaps.id_ranges import Ids
+from producers.gaps.id_ranges import IdRanges
 from producers.timestamps import event_time_us, now_us
 
 
@@ -50,7 +50,7 @@ class ConsecutiveIds:
         return known.highest if known is not None else None
 
     def broken_us(self, symbol: str) -> int | None:  # noqa: ARG002  # a loss shows as a hole
-        """As `producers.gaps.overlap.Overlap.broken_us`: None, ids show what is missing."""
+        """As `producers.gaps.unordered_ids.UnorderedIds.broken_us`: None, ids show what is missing."""
         return None
 
     def compare(self, symbol: str, newest: Sequence[Trade], *, is_quiet: bool) -> tuple[list[Trade], list[Gap]]:
@@ -113,7 +113,7 @@ class ConsecutiveIds:
         return found
 
     def _opened(self, symbol: str, first: int, last: int, moment: str, until: str) -> Gap:
-        ids = Ids(first, last)
+        ids = IdRanges(first, last)
         to_us = event_time_us(until) or 0
         from_us = event_time_us(moment) or to_us
         gap = Gap(symbol, str(first), str(last), from_us, to_us, ids.count, now_us(), ids)

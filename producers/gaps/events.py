@@ -15,7 +15,7 @@ from producers.kafka.publisher import Publisher
 from producers.timestamps import now_us
 
 
-class GapNote(msgspec.Struct):
+class GapEvent(msgspec.Struct):
     """One state of one gap; times in µs since the epoch (UTC), 0 where there is none.
 
     `symbol` is canonical, as in the candles; `from_id` and `to_id` are "" where ids have no order. Between the trades
@@ -38,10 +38,10 @@ class GapNote(msgspec.Struct):
 
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(GapNote)
+_decoder = msgspec.json.Decoder(GapEvent)
 
 
-def read_note(value: bytes) -> GapNote | None:
+def read_event(value: bytes) -> GapEvent | None:
     """The note of a message; None for a message that is none."""
     try:
         return _decoder.decode(value)
@@ -49,7 +49,7 @@ def read_note(value: bytes) -> GapNote | None:
         return None
 
 
-class GapNotes:
+class GapEvents:
     """Of one exchange code."""
 
     def __init__(self, publisher: Publisher, settings: Settings, code: str) -> None:
@@ -68,7 +68,7 @@ class GapNotes:
 
     def __call__(self, gap: Gap) -> None:
         """Publish its state as it is now."""
-        note = GapNote(
+        note = GapEvent(
             self._code,
             self._canonical.get(gap.symbol, gap.symbol),
             gap.symbol,
@@ -83,4 +83,4 @@ class GapNotes:
             gap.healed_us,
             now_us(),
         )
-        self._publisher.note(self._topic, f"{self._code}:{gap.symbol}".encode(), _encoder.encode(note))
+        self._publisher.publish_event(self._topic, f"{self._code}:{gap.symbol}".encode(), _encoder.encode(note))

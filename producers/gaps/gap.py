@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from producers.gaps.id_ranges import Ids
+from producers.gaps.id_ranges import IdRanges
 from producers.timestamps import now_us
 
 OPEN, HEALED, UNFILLABLE = "open", "healed", "unfillable"
@@ -26,7 +26,7 @@ class Gap:
     to_us: int
     found: int
     detected_us: int
-    ids: Ids | None = None
+    ids: IdRanges | None = None
     state: str = OPEN
     healed_us: int = 0
     tries: int = 0

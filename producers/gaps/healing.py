@@ -9,10 +9,10 @@ from functools import partial
 
 import structlog
 
-from producers.exchanges.model import Span, Trade
+from producers.exchanges.model import Trade, TradeSpan
 from producers.gaps.gap import OPEN, Gap
 from producers.gaps.tracker import GapTracker
-from producers.options import Limits
+from producers.options import ProducerOptions
 from producers.rest.client import FAILURES, TradesSource, UnknownError
 
 _TICK_S = 0.05
@@ -29,7 +29,7 @@ class Healer:
         self,
         code: str,
         gaps: GapTracker,
-        limits: Limits,
+        options: ProducerOptions,
         client: TradesSource | None,
         *,
         publish: Callable[[Sequence[Trade]], Awaitable[None]],
@@ -48,7 +48,7 @@ class Healer:
             unknown: told of a symbol that REST does not know, in the exchange's words.
         """
         self._gaps = gaps
-        self._limits = limits
+        self._options = options
         self._client = client
         self._publish, self._stale, self._unknown = publish, stale, unknown
         self._tasks: dict[Gap | str, asyncio.Task[None]] = {}
@@ -91,13 +91,13 @@ class Healer:
             return
         gap.tries += 1
         try:
-            async for page in client.pages(gap.symbol, Span(ids.first, ids.last, gap.from_us)):
+            async for page in client.pages(gap.symbol, TradeSpan(ids.first, ids.last, gap.from_us)):
                 # What is around the gap was published; where one message stands for several trades, as another trade.
                 await self._bring([trade for trade in page if ids.has(int(trade.trade_id))])
         except FAILURES as error:
             self._log.warning("gap not healed yet", symbol=gap.symbol, error=str(error) or type(error).__name__)
         finally:
-            gap.due_s = time.monotonic() + min(self._limits.heal_after_s * 2**gap.tries, _BACK_OFF_S)
+            gap.due_s = time.monotonic() + min(self._options.heal_after_s * 2**gap.tries, _BACK_OFF_S)
 
     async def _compare(self, symbol: str, client: TradesSource) -> None:
         """Compare with the exchange's newest trades: the next message may be long in coming, or never come."""
@@ -114,7 +114,7 @@ class Healer:
             self._log.warning("trades not compared", symbol=symbol, error=str(error) or type(error).__name__)
             return
         # The stream may be a little behind.
-        await asyncio.sleep(self._limits.heal_after_s)
+        await asyncio.sleep(self._options.heal_after_s)
         lost, gaps = self._gaps.compare(symbol, newest, is_quiet=is_quiet)
         await self._bring(lost)
         for gap in gaps:

@@ -9,7 +9,7 @@ from typing import Self
 
 
 @dataclass(slots=True)
-class Run:
+class TimedRange:
     """All ids from `first` to `last`; the times (µs, UTC) of these two trades."""
 
     first: int
@@ -18,18 +18,18 @@ class Run:
     last_us: int
 
 
-class Runs:
+class TimedRanges:
     """A set of numbers that are mostly consecutive, in whatever order they come."""
 
     def __init__(self) -> None:
         """None yet."""
-        self._runs: list[Run] = []
+        self._runs: list[TimedRange] = []
 
     def __len__(self) -> int:
         """How many runs."""
         return len(self._runs)
 
-    def __iter__(self) -> Iterator[Run]:
+    def __iter__(self) -> Iterator[TimedRange]:
         """In order."""
         return iter(self._runs)
 
@@ -42,7 +42,7 @@ class Runs:
         at = bisect_right(runs, number, key=lambda run: run.first) - 1
         if at >= 0 and number <= runs[at].last:
             return False
-        runs.insert(at + 1, Run(number, number, time_us, time_us))
+        runs.insert(at + 1, TimedRange(number, number, time_us, time_us))
         self._join(at + 1)
         self._join(at)
         return True
@@ -70,7 +70,7 @@ def without(wanted: Sequence[tuple[int, int]], taken: Sequence[tuple[int, int]])
     return left
 
 
-class Ids:
+class IdRanges:
     """A set of numbers, kept as runs: a hole of a million takes as much memory as one of two."""
 
     def __init__(self, first: int, last: int) -> None:

@@ -15,9 +15,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from config.connections import kafka_client
 from config.settings import Settings
 from producers.exchanges.model import Exchange, Trade
-from producers.gaps.events import GapNote, read_note
+from producers.gaps.events import GapEvent, read_event
 from producers.gaps.gap import OPEN, Gap
-from producers.gaps.id_ranges import Ids
+from producers.gaps.id_ranges import IdRanges
 from producers.kafka.envelope import REST, SOURCE, Envelope, decode
 from producers.timestamps import now_us
 
@@ -33,7 +33,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class Earlier:
+class ResumePoint:
     """By symbol: published trades, oldest first, without holes but for trades that are missing; gaps left open.
 
     `unknown` symbols have no trade among the messages that were read, though the topic has older ones.
@@ -44,27 +44,27 @@ class Earlier:
     unknown: list[str] = field(default_factory=list)
 
 
-def earlier_reader(
+def resume_reader(
     settings: Settings, exchange: Exchange, symbols: Sequence[str], most: int
-) -> Callable[[threading.Event], Earlier]:
-    """`read_earlier` for a process that begins now, again and again until the broker answers or the event is set."""
+) -> Callable[[threading.Event], ResumePoint]:
+    """Reads the resume point of a process that starts now; tries until the broker answers or the event is set."""
     before_us = now_us()
 
-    def read(stop: threading.Event) -> Earlier:
+    def read(stop: threading.Event) -> ResumePoint:
         while not stop.is_set():
             try:
-                return read_earlier(settings, exchange, symbols, before_us, most, stop)
+                return read_resume_point(settings, exchange, symbols, before_us, most, stop)
             except KafkaException as error:
                 _log.warning("what was published before is not known yet", exchange=exchange.code, error=str(error))
                 stop.wait(_PAUSE_S)
-        return Earlier()
+        return ResumePoint()
 
     return read
 
 
-def read_earlier(
+def read_resume_point(
     settings: Settings, exchange: Exchange, symbols: Sequence[str], before_us: int, most: int, stop: threading.Event
-) -> Earlier:
+) -> ResumePoint:
     """Read the end of the exchange's raw topic, and its gaps.
 
     Args:
@@ -80,7 +80,7 @@ def read_earlier(
     """
     consumer = _consumer(settings)
     try:
-        found = Earlier()
+        found = ResumePoint()
         windows = {symbol: _Window(deque(maxlen=_KEPT)) for symbol in symbols}
         is_whole = _read_trades(consumer, settings.raw_topic(exchange.code), exchange, windows, before_us, most, stop)
         for symbol, window in windows.items():
@@ -214,10 +214,10 @@ def _trade(envelope: Envelope) -> Trade:
 
 def _read_gaps(consumer: Consumer, topic: str, exchange: Exchange, stop: threading.Event) -> list[Gap]:
     """Each in its newest state."""
-    newest: dict[tuple[str, int, str, int], GapNote] = {}
+    newest: dict[tuple[str, int, str, int], GapEvent] = {}
     ends = _ends(consumer, topic)
     for message in _messages(consumer, topic, {number: low for number, (low, _) in ends.items()}, ends, stop):
-        note = read_note(message.value())
+        note = read_event(message.value())
         if note is None or note.exchange != exchange.code:
             continue
         key = note.exchange_symbol, note.detected_at, note.from_id, note.from_time
@@ -227,10 +227,10 @@ def _read_gaps(consumer: Consumer, topic: str, exchange: Exchange, stop: threadi
     return [_gap(note, ordered) for note in newest.values()]
 
 
-def _gap(note: GapNote, ordered: bool) -> Gap:
+def _gap(note: GapEvent, ordered: bool) -> Gap:
     """Which of its ids were published meanwhile is not noted: all are asked for again."""
     has_ids = ordered and note.from_id.isdecimal() and note.to_id.isdecimal()
-    ids = Ids(int(note.from_id), int(note.to_id)) if has_ids else None
+    ids = IdRanges(int(note.from_id), int(note.to_id)) if has_ids else None
     return Gap(
         note.exchange_symbol,
         note.from_id,

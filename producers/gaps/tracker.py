@@ -12,9 +12,9 @@ from producers.counters import GapReport
 from producers.exchanges.model import Exchange, Trade
 from producers.gaps.consecutive_ids import ConsecutiveIds
 from producers.gaps.gap import HEALED, OPEN, UNFILLABLE, Gap
-from producers.gaps.overlap import Overlap
-from producers.gaps.resume import Earlier
-from producers.options import Limits
+from producers.gaps.resume import ResumePoint
+from producers.gaps.unordered_ids import UnorderedIds
+from producers.options import ProducerOptions
 
 #: A longer gap is not filled over REST: `medallion backfill` reads the exchange's dumps.
 MOST_IDS = 1_000_000
@@ -28,7 +28,7 @@ class GapTracker:
         self,
         exchange: Exchange,
         symbols: Sequence[str],
-        limits: Limits,
+        options: ProducerOptions,
         report: GapReport,
         note: Callable[[Gap], None],
     ) -> None:
@@ -42,14 +42,16 @@ class GapTracker:
             note: told of a gap whenever its state changes.
         """
         self._code = exchange.code
-        self._limits = limits
+        self._options = options
         self._report = report
         self._note = note
         self._gaps: list[Gap] = []
         # Ids that have no order show nothing by themselves: every symbol is compared, not only those that are quiet.
         self.compares_always = exchange.ids_of is None
-        self._detector: ConsecutiveIds | Overlap = Overlap() if self.compares_always else ConsecutiveIds(exchange)
-        self._pause_s = limits.audit_s if self.compares_always else limits.quiet_s
+        self._detector: ConsecutiveIds | UnorderedIds = (
+            UnorderedIds() if self.compares_always else ConsecutiveIds(exchange)
+        )
+        self._pause_s = options.audit_s if self.compares_always else options.quiet_s
         #: By symbol: when it is compared next, on the monotonic clock; empty where none ever is.
         self._due_s = dict.fromkeys(symbols, time.monotonic() + self._pause_s) if self._pause_s else {}
         self._positions: dict[str, int | None] = {}
@@ -63,32 +65,32 @@ class GapTracker:
         """REST brought these trades, and they are published."""
         self._detector.fill(trades)
 
-    def resume(self, earlier: Earlier) -> None:
+    def resume(self, resume_point: ResumePoint) -> None:
         """Go on where earlier lives of this producer ended."""
-        for gaps in earlier.open.values():
+        for gaps in resume_point.open.values():
             self._open(gaps)
-        for symbol in earlier.published.keys() | earlier.open.keys():
-            left_open = earlier.open.get(symbol, [])
-            self._open(self._detector.resume(symbol, earlier.published.get(symbol, []), left_open))
-        for symbol in earlier.unknown:
+        for symbol in resume_point.published.keys() | resume_point.open.keys():
+            left_open = resume_point.open.get(symbol, [])
+            self._open(self._detector.resume(symbol, resume_point.published.get(symbol, []), left_open))
+        for symbol in resume_point.unknown:
             self._log.warning("no trade found that was published before: a hole before this start is not noticed",
                               symbol=symbol)  # fmt: skip
         # A symbol that stays quiet would not show what it traded in between.
-        due_s = time.monotonic() + self._limits.heal_after_s
-        for symbol in earlier.published if self._due_s else ():
+        due_s = time.monotonic() + self._options.heal_after_s
+        for symbol in resume_point.published if self._due_s else ():
             self._due_s[symbol], self._positions[symbol] = due_s, self._detector.position(symbol)
 
     def lost(self, symbols: Sequence[str]) -> None:
         """The connection of these symbols broke."""
-        if isinstance(self._detector, Overlap):
+        if isinstance(self._detector, UnorderedIds):
             for symbol in symbols:
                 self._detector.interrupted(symbol)
 
     def resumed(self, symbols: Sequence[str]) -> None:
         """The connection of these symbols is there, or back."""
-        if isinstance(self._detector, Overlap):
+        if isinstance(self._detector, UnorderedIds):
             self._detector.restored(symbols)
-            self._due_s.update(dict.fromkeys(symbols, time.monotonic() + self._limits.heal_after_s))
+            self._due_s.update(dict.fromkeys(symbols, time.monotonic() + self._options.heal_after_s))
 
     @property
     def open_gaps(self) -> list[Gap]:
@@ -124,7 +126,7 @@ class GapTracker:
     def give_up(self, is_asked: Callable[[Gap], bool]) -> None:
         """Gaps that are too old or too long to be filled over REST, and not being asked for, are unfillable."""
         for gap in self.open_gaps:
-            is_old = time.monotonic() - gap.since_s > self._limits.heal_for_s
+            is_old = time.monotonic() - gap.since_s > self._options.heal_for_s
             if gap.ids is not None and not is_asked(gap) and (is_old or gap.ids.count > MOST_IDS):
                 gap.state = UNFILLABLE
 
@@ -157,7 +159,7 @@ class GapTracker:
             self._report.gaps += 1
             self._report.found += gap.found
             metrics.GAP_FOUND.labels(self._code).inc(gap.found)
-            gap.due_s = time.monotonic() + self._limits.heal_after_s
+            gap.due_s = time.monotonic() + self._options.heal_after_s
             self._gaps.append(gap)
             self._note(gap)
             self._show()

@@ -17,7 +17,7 @@ _POLL_S = 0.1
 _log = structlog.get_logger(__name__)
 
 
-class Outlet:
+class WaitingPublisher:
     """Publishes one exchange's messages; whoever brings more than the buffer holds waits."""
 
     def __init__(

@@ -146,8 +146,8 @@ class Losses:
         return [(exchange, symbol, count) for (exchange, _, symbol), count in keys]
 
 
-class Notes:
-    """Through a producer that is somebody else's."""
+class EventSender:
+    """Publishes events beside the trades: nobody waits for them; their loss is counted and logged."""
 
     def __init__(self, producer: Producer) -> None:
         """`producer` stays open."""
@@ -171,5 +171,5 @@ class Notes:
 
     def _count_lost(self, topic: str, error: str) -> None:
         self.lost += 1
-        metrics.NOTES_LOST.inc()
+        metrics.EVENTS_LOST.inc()
         _log.error("note not delivered", topic=topic, error=error)

@@ -18,8 +18,8 @@ from producers import metrics
 from producers.kafka import delivery
 from producers.kafka.delivery import (
     ClientErrors,
+    EventSender,
     Losses,
-    Notes,
     PublishError,
     PublisherStatistics,
     in_all,
@@ -96,7 +96,7 @@ class Publisher:
             },
             logger=delivery.logger,
         )
-        self._notes = Notes(self._producer)
+        self._events = EventSender(self._producer)
 
     def offer(
         self, envelopes: Sequence[Envelope], acknowledged: Callable[[], None] | None = None, source: str = ""
@@ -144,20 +144,20 @@ class Publisher:
             elif waited_s >= self._patience_s or (self._is_away and waited_s >= UNREACHABLE_S):
                 raise stalled(self.statistics, self._servers, waited_s, self._is_away, str(self._client_errors))
 
-    def note(self, topic: str, key: bytes, value: bytes) -> None:
-        """Publish something that is about trades and none itself: never waits; its loss is counted and logged."""
-        self._notes.put(topic, key, value)
+    def publish_event(self, topic: str, key: bytes, value: bytes) -> None:
+        """Publish a message about trades that is no trade: never waits; its loss is counted and logged."""
+        self._events.put(topic, key, value)
 
-    def flush_notes(self) -> None:
-        """As `flush`, for whoever must not go on without what was noted.
+    def flush_events(self) -> None:
+        """As `flush`, for whoever must not go on without the events.
 
         Raises:
-            PublishError: as `flush`, or a note was refused.
+            PublishError: as `flush`, or an event was refused.
         """
         self.flush()
-        if self._notes.lost or self._notes.waiting:
+        if self._events.lost or self._events.waiting:
             raise PublishError(
-                f"{self._notes.lost + self._notes.waiting} notes of gaps were not taken by {self._servers}: check the"
+                f"{self._events.lost + self._events.waiting} gap events were not taken by {self._servers}: check the"
                 f" topic {self._settings.gaps_topic}, then run the same command again"
             )
 
@@ -307,7 +307,7 @@ class Publisher:
     @property
     def _waiting(self) -> int:
         """Messages about trades that are not acknowledged."""
-        return max(len(self._producer) - self._notes.waiting, 0) + len(self._refused)
+        return max(len(self._producer) - self._events.waiting, 0) + len(self._refused)
 
     @property
     def _is_away(self) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from config.settings import Settings
-from producers.counters import Tally
+from producers.counters import FrameCounts
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import UNRECOGNISED, Parsed, frame_time_us
 from producers.kafka.envelope import REPLAY, Envelope, envelopes
@@ -25,7 +25,7 @@ _LONGEST_LOOK = 1 << 20
 _log = structlog.get_logger(__name__)
 
 
-class ReplayReport(Tally):
+class ReplayReport(FrameCounts):
     """What a replay read and published."""
 
 

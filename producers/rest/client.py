@@ -14,10 +14,10 @@ import msgspec
 import structlog
 
 from producers import metrics
-from producers.exchanges.model import PLACEHOLDER, Exchange, Pages, Rest, RestError, Span, Trade
+from producers.exchanges.model import PLACEHOLDER, Exchange, Pages, Rest, RestError, Trade, TradeSpan
 from producers.rest.bounded import bounded_session
 from producers.timestamps import event_time_us
-from producers.venue_limits import Guard, VenueUnavailableError
+from producers.venue_limits import VenueLimits, VenueUnavailableError
 
 _TIMEOUT_S = 20.0
 #: A request that the exchange has no time for, and the first wait where it does not say how long.
@@ -33,7 +33,7 @@ _log = structlog.get_logger(__name__)
 class TradesSource(Protocol):
     """Whom healing asks."""
 
-    def pages(self, symbol: str, span: Span) -> AsyncIterator[list[Trade]]:
+    def pages(self, symbol: str, span: TradeSpan) -> AsyncIterator[list[Trade]]:
         """As `RestClient.pages`."""
 
     async def newest(self, symbol: str, since_us: int | None = None) -> list[Trade]:
@@ -65,12 +65,17 @@ class RestClient:
     """Of one exchange code; `async with` opens and closes its connections."""
 
     def __init__(
-        self, exchange: Exchange, rest: Rest, guard: Guard, base: str | None = None, stream: str | None = None
+        self,
+        exchange: Exchange,
+        rest: Rest,
+        venue_limits: VenueLimits,
+        base: str | None = None,
+        stream: str | None = None,
     ) -> None:
         """`base` and `stream` instead of the exchange's own URLs."""
         self._code = exchange.code
         self._rest = rest
-        self._guard = guard
+        self._venue_limits = venue_limits
         self._base = base or rest.url
         self._headers = {**rest.headers_beside(stream or exchange.url)}
         self._session: aiohttp.ClientSession | None = None
@@ -111,7 +116,7 @@ class RestClient:
         """
         return await self._get(symbol, self._rest.newest(symbol))
 
-    async def page(self, symbol: str, span: Span) -> list[Trade]:
+    async def page(self, symbol: str, span: TradeSpan) -> list[Trade]:
         """The first page of a span, oldest first, with trades around it.
 
         Raises:
@@ -119,7 +124,7 @@ class RestClient:
         """
         return await self._get(symbol, self._rest.request(symbol, span))
 
-    async def pages(self, symbol: str, span: Span) -> AsyncIterator[list[Trade]]:
+    async def pages(self, symbol: str, span: TradeSpan) -> AsyncIterator[list[Trade]]:
         """The span's trades, page by page (each oldest first), with others around them.
 
         Raises:
@@ -140,7 +145,7 @@ class RestClient:
     async def _get(self, symbol: str, path: str) -> list[Trade]:
         for attempt in range(TRIES):
             try:
-                async with self._guard.requesting():
+                async with self._venue_limits.requesting():
                     return self._read(symbol, await self._body(path))
             except _BusyError as error:
                 if attempt == TRIES - 1:
@@ -176,7 +181,7 @@ class RestClient:
             return body
 
 
-def rest_of(span: Span, trades: list[Trade], pages: Pages) -> Span | None:
+def rest_of(span: TradeSpan, trades: list[Trade], pages: Pages) -> TradeSpan | None:
     """What of the span comes after this page; None: nothing."""
     ids = [int(trade.trade_id) for trade in trades]
     if pages is Pages.BACKWARD:
@@ -184,7 +189,7 @@ def rest_of(span: Span, trades: list[Trade], pages: Pages) -> Span | None:
     if max(ids) >= span.last:
         return None
     time_us = max(event_time_us(trade.timestamp) or 0 for trade in trades)
-    return Span(max(max(ids) + 1, span.first), span.last, max(time_us, span.since_us))
+    return TradeSpan(max(max(ids) + 1, span.first), span.last, max(time_us, span.since_us))
 
 
 def retry_after_s(text: str) -> float:

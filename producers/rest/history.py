@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from producers.exchanges.model import Pages, Rest, RestError, Span, Trade
+from producers.exchanges.model import Pages, Rest, RestError, Trade, TradeSpan
 from producers.timestamps import event_time_us
 
 #: The page of trades that holds this id, or those next to it.
@@ -14,7 +14,7 @@ Probe = Callable[[int], Awaitable[Sequence[Trade]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class ServedWindow:
     """Trades `first` to `last` (ids, both included; none where `last` < `first`) of a window of time.
 
     `unreachable` of the window (µs, UTC: from, to) is not served any more. Where an exchange has no ids in order the
@@ -39,7 +39,7 @@ class History:
         self,
         rest: Rest,
         newest: Callable[[str], Awaitable[list[Trade]]],
-        page: Callable[[str, Span], Awaitable[list[Trade]]],
+        page: Callable[[str, TradeSpan], Awaitable[list[Trade]]],
         *,
         only_newest: bool,
     ) -> None:
@@ -49,7 +49,7 @@ class History:
         self._page = page
         self._only_newest = only_newest
 
-    async def window(self, symbol: str, from_us: int, to_us: int) -> Window:
+    async def window(self, symbol: str, from_us: int, to_us: int) -> ServedWindow:
         """The trades of [from_us, to_us) (µs, UTC); those after the newest one there is now are not in it.
 
         Raises:
@@ -57,16 +57,16 @@ class History:
         """
         newest = await self._newest(symbol)
         if not newest:
-            return Window(0, -1)
+            return ServedWindow(0, -1)
         if self._only_newest:
             inside = tuple(trade for trade in newest if from_us <= _time_us(trade) < to_us)
             oldest_us = _time_us(newest[0])
             unreachable = (from_us, min(oldest_us, to_us)) if oldest_us > from_us else None
-            return Window(0, -1, unreachable, inside)
+            return ServedWindow(0, -1, unreachable, inside)
         first, served_us = await self._first_at(symbol, from_us, newest)
         end, _ = await self._first_at(symbol, to_us, newest)
         is_cut = bool(self._rest.reach_s) and served_us is not None and served_us > from_us
-        return Window(first, end - 1, (from_us, min(served_us or to_us, to_us)) if is_cut else None)
+        return ServedWindow(first, end - 1, (from_us, min(served_us or to_us, to_us)) if is_cut else None)
 
     async def _first_at(self, symbol: str, time_us: int, newest: Sequence[Trade]) -> tuple[int, int | None]:
         """The id of the first trade from a time on, or what comes after the newest.
@@ -76,11 +76,11 @@ class History:
         if _time_us(newest[-1]) < time_us:
             return int(newest[-1].trade_id) + 1, None
         if self._rest.by_time:
-            page = await self._page(symbol, Span(0, 0, time_us))
+            page = await self._page(symbol, TradeSpan(0, 0, time_us))
             return next(int(trade.trade_id) for trade in page if _time_us(trade) >= time_us), None
 
         async def probe(number: int) -> Sequence[Trade]:
-            return await self._page(symbol, Span(number, number, 0))
+            return await self._page(symbol, TradeSpan(number, number, 0))
 
         return await search(probe, time_us, newest)
 

@@ -25,7 +25,7 @@ class Fault(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class FaultPlan:
     """Faults of `kinds`, one in `every` frames of trades on average, and REST refusals in `rest` of 1 of requests.
 
     `resend` trades come again on every subscription; with `late_acks` acknowledgements come after data.
@@ -45,7 +45,7 @@ class Plan:
 class Dice:
     """The plan's decisions, one after the other."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: FaultPlan) -> None:
         """The stream's and REST's do not disturb each other."""
         self._plan = plan
         # Reproducible on purpose, nothing is secret here (S311).

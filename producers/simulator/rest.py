@@ -8,7 +8,7 @@ from types import MappingProxyType
 from urllib.parse import parse_qs, urlsplit
 
 from producers.exchanges.model import Trade
-from producers.simulator.venues.model import dumps
+from producers.simulator.protocols.model import dumps
 from producers.timestamps import event_time_us
 
 Query = Mapping[str, list[str]]

@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from producers.exchanges.model import Exchange
-from producers.options import Limits
+from producers.options import ProducerOptions
 
 Opening = Callable[[], AbstractAsyncContextManager[None]]
 _WATCH_S = 0.25
@@ -40,7 +40,7 @@ class _Connect(connect):
         return exc
 
 
-class Connection:
+class ExchangeConnection:
     """A connection that is not open yet."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Connection:
         exchange: Exchange,
         url: str,
         due: Callable[[], Iterable[str]],
-        limits: Limits,
+        options: ProducerOptions,
         opening: Opening = nullcontext,
     ) -> None:
         """`due` gives the subscribe messages to send now, asked all along; the handshake runs inside of `opening()`."""
@@ -56,8 +56,8 @@ class Connection:
         self._exchange = exchange
         self._url = url
         self._due = due
-        self._limits = limits
-        self._idle_s = exchange.idle_timeout_s if limits.idle_s is None else limits.idle_s
+        self._options = options
+        self._idle_s = exchange.idle_timeout_s if options.idle_s is None else options.idle_s
         # Since when the next frame is awaited; None while the consumer is busy, which is no silence.
         self._waiting_since: float | None = None
         self._silent = False
@@ -74,10 +74,10 @@ class Connection:
             socket = await _Connect(
                 self._url,
                 compression=None,
-                max_size=self._limits.max_frame_bytes,
+                max_size=self._options.max_frame_bytes,
                 max_queue=_READ_AHEAD,
-                open_timeout=self._limits.open_s,
-                close_timeout=self._limits.close_s,
+                open_timeout=self._options.open_s,
+                close_timeout=self._options.close_s,
                 proxy=None if _is_local(self._url) else True,
             )
         helpers = [

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from producers.counters import LiveReport
 from producers.exchanges.model import Exchange, Parsed
-from producers.options import Limits
-from producers.venue_limits import Guard
+from producers.options import ProducerOptions
+from producers.venue_limits import VenueLimits
 
 
 class FrameSink(Protocol):
@@ -45,8 +45,8 @@ class StreamContext:
     """
 
     exchange: Exchange
-    limits: Limits
-    guard: Guard
+    options: ProducerOptions
+    venue_limits: VenueLimits
     report: LiveReport
     frames: FrameSink
     losses: LossListener

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-from producers.stream.symbol_states import Standing, troubled
+from producers.stream.symbol_states import SymbolStatus, troubled
 
 
 class KeptConnection(Protocol):
@@ -20,7 +20,7 @@ class KeptConnection(Protocol):
     def ready(self) -> bool:
         """Connected and subscribed."""
 
-    def standings(self) -> dict[str, Standing]:
+    def statuses(self) -> dict[str, SymbolStatus]:
         """How each symbol stands."""
 
     def unknown(self, symbol: str, words: str) -> None:
@@ -57,11 +57,11 @@ class ConnectionPool:
         """How many there should be."""
         return len(self._connections)
 
-    def standings(self) -> dict[str, Standing]:
+    def statuses(self) -> dict[str, SymbolStatus]:
         """How each symbol stands, in the order in which they were given."""
-        found: dict[str, Standing] = {}
+        found: dict[str, SymbolStatus] = {}
         for one in self._connections:
-            found |= one.standings()
+            found |= one.statuses()
         return found
 
     def renew(self, symbols: Sequence[str]) -> None:
@@ -69,7 +69,7 @@ class ConnectionPool:
 
         Not for a symbol that is refused: a new connection would bring nothing of it either.
         """
-        wanted = set(symbols) - troubled(self.standings()).keys()
+        wanted = set(symbols) - troubled(self.statuses()).keys()
         for one in self._connections:
             if not wanted.isdisjoint(one.symbols):
                 one.renew()

@@ -13,17 +13,17 @@ from websockets.exceptions import WebSocketException
 from producers import metrics
 from producers.exchanges.model import ENDING, Control, Parsed, Trades
 from producers.retry import retrying
-from producers.stream.connection import Connection, ConnectionLostError
+from producers.stream.connection import ConnectionLostError, ExchangeConnection
 from producers.stream.context import StreamContext
-from producers.stream.rotation import Renewal
-from producers.stream.subscriptions import Patience, Refusal, Subscriptions
-from producers.stream.symbol_states import Standing, Standings
+from producers.stream.rotation import Rotation
+from producers.stream.subscriptions import Refusal, Subscriptions, SubscriptionTimeouts
+from producers.stream.symbol_states import SymbolStatus, SymbolStatuses
 
 _log = structlog.get_logger(__name__)
 _FAILURES = (OSError, WebSocketException, ConnectionLostError)
 
 
-class Lane:
+class ReconnectingStream:
     """Connected from `run` on, until `stop` is set."""
 
     def __init__(self, context: StreamContext, symbols: Sequence[str]) -> None:
@@ -31,17 +31,17 @@ class Lane:
         self._context = context
         self._symbols = symbols
         refusals: dict[str, Refusal] = {}
-        self._renewal = Renewal(lambda: _Worker(context, symbols, refusals), self._renewed)
+        self._renewal = Rotation(lambda: _Reconnecting(context, symbols, refusals), self._renewed)
 
     @property
     def ready(self) -> bool:
         """Connected, every subscription answered, and at least one taken."""
         return self._renewal.ready
 
-    def standings(self) -> dict[str, Standing]:
+    def statuses(self) -> dict[str, SymbolStatus]:
         """How each symbol stands on the connection of now."""
         current = self._renewal.current
-        return current.standings() if current is not None else {}
+        return current.statuses() if current is not None else {}
 
     def unknown(self, symbol: str, words: str) -> None:
         """The exchange's REST interface says that there is no such symbol."""
@@ -71,7 +71,7 @@ class Lane:
         metrics.RENEWALS.labels(self._context.exchange.code).inc()
 
 
-class _Worker:
+class _Reconnecting:
     """A connection and its replacements after losses, until it is retired."""
 
     def __init__(self, context: StreamContext, symbols: Sequence[str], refusals: dict[str, Refusal]) -> None:
@@ -82,9 +82,9 @@ class _Worker:
         self._end = asyncio.Event()
         self._opened_s: float | None = None
         self._ending = False
-        limits, exchange = context.limits, context.exchange
-        lifetime = exchange.lifetime_s if limits.lifetime_s is None else limits.lifetime_s
-        self._renew_after_s = max(lifetime - limits.early_s, lifetime / 2) if lifetime else float("inf")
+        options, exchange = context.options, context.exchange
+        lifetime = exchange.lifetime_s if options.lifetime_s is None else options.lifetime_s
+        self._renew_after_s = max(lifetime - options.early_s, lifetime / 2) if lifetime else float("inf")
         self._subscriptions = self._fresh()
         self._log = _log.bind(exchange=exchange.code)
         self.task = asyncio.ensure_future(self._run())
@@ -98,7 +98,7 @@ class _Worker:
 
     def age(self) -> None:
         """Have the connection replaced, unless it is younger than what makes a symbol quiet."""
-        if self._opened_s is not None and time.monotonic() - self._opened_s > 2 * self._context.limits.quiet_s:
+        if self._opened_s is not None and time.monotonic() - self._opened_s > 2 * self._context.options.quiet_s:
             self._log.warning("connection replaced: it brings nothing of a symbol that trades", symbols=self._symbols)
             self._renew_after_s = 0.0
 
@@ -114,36 +114,36 @@ class _Worker:
         with contextlib.suppress(asyncio.CancelledError):
             await self.task
 
-    def standings(self) -> dict[str, Standing]:
+    def statuses(self) -> dict[str, SymbolStatus]:
         """How each symbol stands."""
-        return self._subscriptions.standings.now(time.monotonic())
+        return self._subscriptions.statuses.now(time.monotonic())
 
     def unknown(self, symbol: str, words: str) -> None:
         """What brought nothing on this connection is refused in these words, though it may be acknowledged."""
         self._subscriptions.unknown(symbol, words)
 
     def _fresh(self) -> Subscriptions:
-        limits = self._context.limits
+        options = self._context.options
         return Subscriptions(
             self._context.exchange,
             self._symbols,
-            Standings(self._symbols, limits.silent_s),
+            SymbolStatuses(self._symbols, options.silent_s),
             self._refusals,
-            Patience(limits.answer_s, limits.refused_s),
+            SubscriptionTimeouts(options.answer_s, options.refused_s),
         )
 
     async def _run(self) -> None:
         while not self._end.is_set():
             # A connection that was healthy ends the call below, so that the back-off starts small again.
-            again = retrying(_FAILURES, self._context.limits.back_off_s, self._end, self._log, "connecting again")
+            again = retrying(_FAILURES, self._context.options.back_off_s, self._end, self._log, "connecting again")
             await again(self._session)
 
     async def _session(self) -> None:
         """One connection, from connecting to its end; raises only where it never became healthy."""
         context = self._context
-        code, limits = context.exchange.code, context.limits
+        code, options = context.exchange.code, context.options
         url = context.endpoint or context.exchange.url
-        connection = Connection(context.exchange, url, self._due, limits, context.guard.connecting)
+        connection = ExchangeConnection(context.exchange, url, self._due, options, context.venue_limits.connecting)
         started, healthy = time.monotonic(), False
         self._ending = False
         try:
@@ -163,7 +163,7 @@ class _Worker:
             self._log.warning("connection lost", cause=cause, error=str(error), url=url)
             if self._opened_s is not None:
                 context.losses.lost(self._symbols)
-            if not healthy or time.monotonic() - started < limits.healthy_after_s:
+            if not healthy or time.monotonic() - started < options.healthy_after_s:
                 raise
         finally:
             if self._opened_s is not None:
@@ -185,7 +185,7 @@ class _Worker:
             return
         self._subscriptions.look(now_s)
         age_s = now_s - (self._opened_s or 0.0)
-        is_up = isinstance(parsed, Trades) and age_s > self._context.limits.ready_s
+        is_up = isinstance(parsed, Trades) and age_s > self._context.options.ready_s
         if self._subscriptions.is_settled or is_up:
             self.ready.set()
             self._context.losses.resumed(self._subscriptions.taken)

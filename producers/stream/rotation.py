@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 _TICK_S = 0.05
 
 
-class Connected(Protocol):
+class Rotating(Protocol):
     """A connection and its replacements after losses, until it is retired."""
 
     #: Ends with the connection, or with an error that ends the producer.
@@ -28,10 +28,10 @@ class Connected(Protocol):
         """Close it; what had arrived is still taken."""
 
 
-Life = TypeVar("Life", bound=Connected)
+Life = TypeVar("Life", bound=Rotating)
 
 
-class Renewal(Generic[Life]):
+class Rotation(Generic[Life]):
     """Of one connection at a time, of two while the new one is not ready yet."""
 
     def __init__(self, start: Callable[[], Life], renewed: Callable[[], None]) -> None:

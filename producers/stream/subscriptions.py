@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from producers.exchanges.model import ACK, Answer, Control, Exchange, Parsed, Trades, chunks
-from producers.stream.symbol_states import Standings, State
+from producers.exchanges.model import ACK, Control, Exchange, Parsed, SubscriptionAnswer, Trades, chunks
+from producers.stream.symbol_states import SymbolState, SymbolStatuses
 
 _log = structlog.get_logger(__name__)
 
@@ -29,7 +29,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class SubscriptionTimeouts:
     """An answer is awaited for `answer_s`; a refused symbol is asked for again after `again_s`."""
 
     answer_s: float
@@ -57,12 +57,12 @@ class Subscriptions:
         self,
         exchange: Exchange,
         symbols: Sequence[str],
-        standings: Standings,
+        statuses: SymbolStatuses,
         refusals: dict[str, Refusal],
-        patience: Patience,
+        patience: SubscriptionTimeouts,
     ) -> None:
         """`refusals` are those of earlier connections, and kept up to date for later ones."""
-        self.standings = standings
+        self.statuses = statuses
         self._exchange, self._refusals, self._patience = exchange, refusals, patience
         self._log = _log.bind(exchange=exchange.code)
         self._asked: dict[int, _Asked] = {}
@@ -72,7 +72,7 @@ class Subscriptions:
         self._is_careful = not exchange.answers_each_symbol
         self._symbols = symbols
         for symbol, refusal in refusals.items():
-            standings.refused(symbol, refusal.words)
+            statuses.refused(symbol, refusal.words)
         wanted = [symbol for symbol in symbols if symbol not in refusals]
         self._planned = [_Planned([*chunk], 0.0) for chunk in chunks(wanted, exchange.symbols_a_message)]
         self._planned += [_Planned([symbol], refusal.again_s) for symbol, refusal in refusals.items()]
@@ -80,14 +80,14 @@ class Subscriptions:
     @property
     def is_settled(self) -> bool:
         """Every symbol was answered, and at least one was taken."""
-        states = {self.standings.state(symbol) for symbol in self._symbols}
-        return State.SUBSCRIBING not in states and states != {State.REFUSED}
+        states = {self.statuses.state(symbol) for symbol in self._symbols}
+        return SymbolState.SUBSCRIBING not in states and states != {SymbolState.REFUSED}
 
     @property
     def taken(self) -> list[str]:
         """The symbols whose trades flow."""
-        up = {State.ACKNOWLEDGED, State.STREAMING}
-        return [symbol for symbol in self._symbols if self.standings.state(symbol) in up]
+        up = {SymbolState.ACKNOWLEDGED, SymbolState.STREAMING}
+        return [symbol for symbol in self._symbols if self.statuses.state(symbol) in up]
 
     def due(self, now_s: float) -> list[str]:
         """The messages to send now."""
@@ -99,7 +99,7 @@ class Subscriptions:
         messages = []
         for one in ready:
             # What streams meanwhile needs no question.
-            symbols = [symbol for symbol in one.symbols if self.standings.state(symbol) is not State.STREAMING]
+            symbols = [symbol for symbol in one.symbols if self.statuses.state(symbol) is not SymbolState.STREAMING]
             if symbols:
                 self._number += 1
                 self._asked[self._number] = _Asked(symbols, now_s)
@@ -109,7 +109,7 @@ class Subscriptions:
     def hear(self, parsed: Parsed, now_s: float) -> list[str]:
         """A frame of the connection; the symbols that it shows to be taken and were not before."""
         if isinstance(parsed, Trades):
-            self.standings.observe(parsed.records)
+            self.statuses.observe(parsed.records)
             return []
         if not isinstance(parsed, Control) or parsed.answer is None:
             return []
@@ -122,34 +122,34 @@ class Subscriptions:
 
     def look(self, now_s: float) -> list[str]:
         """At the trades since the last time; the symbols that they show to be taken and were not before."""
-        begun = self.standings.settle(now_s)
+        begun = self.statuses.settle(now_s)
         if begun:
             self._answered(begun)
-        return [symbol for symbol, before in begun.items() if before is not State.ACKNOWLEDGED]
+        return [symbol for symbol, before in begun.items() if before is not SymbolState.ACKNOWLEDGED]
 
     def unknown(self, symbol: str, words: str) -> None:
         """The exchange says elsewhere that it has no such symbol: what brought no trade is refused."""
-        if self.standings.state(symbol) is State.ACKNOWLEDGED:
+        if self.statuses.state(symbol) is SymbolState.ACKNOWLEDGED:
             self._log.error("symbol refused", symbol=symbol, words=words)
-            self.standings.refused(symbol, words)
+            self.statuses.refused(symbol, words)
 
-    def _acknowledge(self, answer: Answer, now_s: float) -> list[str]:
+    def _acknowledge(self, answer: SubscriptionAnswer, now_s: float) -> list[str]:
         message = self._message(answer)
         asked = message.symbols if message is not None else []
         if answer.symbols is not None:
-            named = [name for text in answer.symbols if (name := self.standings.name(text)) is not None]
+            named = [name for text in answer.symbols if (name := self.statuses.name(text)) is not None]
         else:
             # "Already subscribed" names one, and says nothing of the others.
             named = named_in(answer.words, asked) if answer.words else [*asked]
         taken = {*self.taken}
         for symbol in named:
-            self.standings.acknowledged(symbol, now_s)
+            self.statuses.acknowledged(symbol, now_s)
         self._answered(named)
         if answer.words and message is not None and not self._exchange.answers_each_symbol:
             self._ask_again(message, now_s)
         return [symbol for symbol in named if symbol not in taken]
 
-    def _refuse(self, answer: Answer, now_s: float) -> None:
+    def _refuse(self, answer: SubscriptionAnswer, now_s: float) -> None:
         message = self._message(answer)
         if message is None:
             return
@@ -174,7 +174,7 @@ class Subscriptions:
         words = words or "refused without a word"
         is_new = symbol not in self._refusals
         self._refusals[symbol] = Refusal(words, now_s + self._patience.again_s)
-        self.standings.refused(symbol, words)
+        self.statuses.refused(symbol, words)
         self._planned.append(_Planned([symbol], now_s + self._patience.again_s))
         for message in self._asked.values():
             message.symbols = [one for one in message.symbols if one != symbol]
@@ -206,7 +206,7 @@ class Subscriptions:
         message.symbols = []
         self._forget_answered()
 
-    def _message(self, answer: Answer) -> _Asked | None:
+    def _message(self, answer: SubscriptionAnswer) -> _Asked | None:
         """The one that the answer is to: of its number, or that asked for what it names, or the oldest."""
         if answer.number is not None:
             return self._asked.get(answer.number)
@@ -226,7 +226,7 @@ class Subscriptions:
         for message in [one for one in late if one.symbols]:
             words = f"no answer to its subscription within {self._patience.answer_s:g} s"
             for symbol in message.symbols:
-                self.standings.unanswered(symbol, words)
+                self.statuses.unanswered(symbol, words)
             self._log.warning("subscription not answered, asked again", symbols=message.symbols[:10],
                               count=len(message.symbols))  # fmt: skip
             if len(message.symbols) > 1:

@@ -14,7 +14,7 @@ _WORDS = 300
 _SAID = 10
 
 
-class State(StrEnum):
+class SymbolState(StrEnum):
     """Of one symbol on its connection of now."""
 
     SUBSCRIBING = "subscribing"
@@ -26,22 +26,22 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SymbolStatus:
     """`words` are the exchange's where it refused, or ours where it did not answer; "" where nothing is wrong."""
 
-    state: State
+    state: SymbolState
     words: str = ""
 
 
 @dataclass(slots=True)
 class _Symbol:
-    state: State = State.SUBSCRIBING
+    state: SymbolState = SymbolState.SUBSCRIBING
     words: str = ""
     #: On the monotonic clock: of the acknowledgement, then of the last trade.
     heard_s: float = 0.0
 
 
-class Standings:
+class SymbolStatuses:
     """Of symbols in the exchange's own spelling. No I/O; times are on the monotonic clock."""
 
     def __init__(self, symbols: Iterable[str], silent_s: float) -> None:
@@ -68,17 +68,17 @@ class Standings:
         for trade in trades:
             self._fresh.add(trade.symbol)
 
-    def settle(self, now_s: float) -> dict[str, State]:
+    def settle(self, now_s: float) -> dict[str, SymbolState]:
         """Take the trades observed since the last time into account; what the symbols that begin to stream were."""
-        begun: dict[str, State] = {}
+        begun: dict[str, SymbolState] = {}
         for text in self._fresh:
             name = self.name(text)
             if name is None:
                 continue
             one = self._symbols[name]
-            if one.state is not State.STREAMING:
+            if one.state is not SymbolState.STREAMING:
                 begun[name] = one.state
-            one.state, one.words, one.heard_s = State.STREAMING, "", now_s
+            one.state, one.words, one.heard_s = SymbolState.STREAMING, "", now_s
         self._fresh.clear()
         return begun
 
@@ -86,52 +86,52 @@ class Standings:
         """The symbol that a frame's text means; None: nobody asked for it."""
         return self._names.get(text) or self._names.get(text.upper())
 
-    def state(self, symbol: str) -> State:
+    def state(self, symbol: str) -> SymbolState:
         """As of the last event; never silent."""
         return self._symbols[symbol].state
 
     def acknowledged(self, symbol: str, now_s: float) -> None:
         """The exchange took the subscription."""
         one = self._symbols[symbol]
-        if one.state is not State.STREAMING:
-            one.state, one.words, one.heard_s = State.ACKNOWLEDGED, "", now_s
+        if one.state is not SymbolState.STREAMING:
+            one.state, one.words, one.heard_s = SymbolState.ACKNOWLEDGED, "", now_s
 
     def refused(self, symbol: str, words: str) -> None:
         """The exchange did not take it, in these words."""
         one = self._symbols[symbol]
-        one.state, one.words = State.REFUSED, words[:_WORDS]
+        one.state, one.words = SymbolState.REFUSED, words[:_WORDS]
 
     def unanswered(self, symbol: str, words: str) -> None:
         """The exchange has said nothing to the subscription."""
         one = self._symbols[symbol]
-        if one.state is State.SUBSCRIBING:
+        if one.state is SymbolState.SUBSCRIBING:
             one.words = words
 
     def lost(self, symbols: Iterable[str]) -> None:
         """Their connection is gone; what was refused stays so."""
         for symbol in symbols:
             one = self._symbols[symbol]
-            if one.state is not State.REFUSED:
-                one.state, one.words = State.SUBSCRIBING, ""
+            if one.state is not SymbolState.REFUSED:
+                one.state, one.words = SymbolState.SUBSCRIBING, ""
 
-    def now(self, now_s: float) -> dict[str, Standing]:
+    def now(self, now_s: float) -> dict[str, SymbolStatus]:
         """Every symbol's."""
         self.settle(now_s)
         return {symbol: self._standing(one, now_s) for symbol, one in self._symbols.items()}
 
-    def _standing(self, one: _Symbol, now_s: float) -> Standing:
-        is_up = one.state in {State.ACKNOWLEDGED, State.STREAMING}
+    def _standing(self, one: _Symbol, now_s: float) -> SymbolStatus:
+        is_up = one.state in {SymbolState.ACKNOWLEDGED, SymbolState.STREAMING}
         if is_up and now_s - one.heard_s > self._silent_s:
-            return Standing(State.SILENT)
-        return Standing(one.state, one.words)
+            return SymbolStatus(SymbolState.SILENT)
+        return SymbolStatus(one.state, one.words)
 
 
-def troubled(standings: Mapping[str, Standing]) -> dict[str, Standing]:
+def troubled(statuses: Mapping[str, SymbolStatus]) -> dict[str, SymbolStatus]:
     """The symbols of which no trade can come: refused, or not answered."""
-    return {symbol: one for symbol, one in standings.items() if one.words}
+    return {symbol: one for symbol, one in statuses.items() if one.words}
 
 
-def said(troubled: Mapping[str, Standing]) -> str:
+def said(troubled: Mapping[str, SymbolStatus]) -> str:
     """What is wrong with symbols, for a person: the first ones by name."""
     parts = [f"{symbol} {one.state}: {one.words}" for symbol, one in [*troubled.items()][:_SAID]]
     more = f", and {len(troubled) - _SAID:,} symbols more" if len(troubled) > _SAID else ""
@@ -142,7 +142,7 @@ def said(troubled: Mapping[str, Standing]) -> str:
 _NAMED = 100
 
 
-class CountedSymbols:
+class SymbolMetrics:
     """The symbols of one exchange code by state, and those that are refused by name."""
 
     def __init__(self, code: str) -> None:
@@ -150,12 +150,12 @@ class CountedSymbols:
         self._code = code
         self._named: set[tuple[str, str]] = set()
 
-    def show(self, standings: Mapping[str, Standing]) -> None:
+    def show(self, statuses: Mapping[str, SymbolStatus]) -> None:
         """As they stand now."""
-        counts = Counter(one.state for one in standings.values())
-        for state in State:
+        counts = Counter(one.state for one in statuses.values())
+        for state in SymbolState:
             metrics.SYMBOLS.labels(self._code, state.value).set(counts[state])
-        named = {(symbol, str(one.state)) for symbol, one in [*troubled(standings).items()][:_NAMED]}
+        named = {(symbol, str(one.state)) for symbol, one in [*troubled(statuses).items()][:_NAMED]}
         for labels in self._named - named:
             metrics.SYMBOL_TROUBLE.remove(self._code, *labels)
         for labels in named:

@@ -14,7 +14,7 @@ from config.settings import Settings
 from producers.exchanges import exchange
 from producers.exchanges.model import Trade
 from producers.gaps.consecutive_ids import ConsecutiveIds
-from producers.gaps.events import GapNotes
+from producers.gaps.events import GapEvents
 from producers.gaps.gap import OPEN, UNFILLABLE
 from producers.kafka.publisher import Publisher
 from tests.ddl.engine import Engine
@@ -61,7 +61,7 @@ def notes_of(tapes: list[pl.DataFrame], settings: Settings) -> tuple[list[bytes]
     notes, unhealed = Notes(), []
     for frame in tapes:
         code, symbol = frame["exchange"][0], frame["own"][0]
-        detector, tell = ConsecutiveIds(exchange(code)), GapNotes(cast(Publisher, notes), settings, code)
+        detector, tell = ConsecutiveIds(exchange(code)), GapEvents(cast(Publisher, notes), settings, code)
 
         def trade(row: dict[str, Any]) -> Trade:
             return Trade(row["own"], str(row["id"]), "1", "1", str(row["time_us"]), "BUY", "", "{}")

@@ -7,9 +7,9 @@ from typing import cast
 import polars as pl
 
 from config.settings import Settings
-from producers.gaps.events import GapNotes
+from producers.gaps.events import GapEvents
 from producers.gaps.gap import HEALED, OPEN, UNFILLABLE, Gap
-from producers.gaps.id_ranges import Ids
+from producers.gaps.id_ranges import IdRanges
 from producers.kafka.publisher import Publisher
 from tests.ddl.engine import Engine
 
@@ -27,7 +27,7 @@ class Notes:
 
 
 def gap(symbol: str, first: int, last: int, state: str = OPEN) -> Gap:
-    ids = Ids(first, last)
+    ids = IdRanges(first, last)
     times = (1_760_000_000_000_000, 1_760_000_090_000_000)
     return Gap(symbol, str(first), str(last), *times, ids.count, DETECTED_US, ids, state=state)
 
@@ -36,7 +36,7 @@ def test_states_of_a_gap_are_one_row_with_the_candles_symbol(engine: Engine, war
     settings = warehouse
     database = settings.clickhouse_database
     notes = Notes()
-    tell = GapNotes(cast(Publisher, notes), settings, "kraken")
+    tell = GapEvents(cast(Publisher, notes), settings, "kraken")
     first, second, unmapped = gap("BTC/USD", 5, 9), gap("BTC/USD", 20, 20), gap("??", 1, 2, UNFILLABLE)
     for one in (first, second, unmapped):
         tell(one)

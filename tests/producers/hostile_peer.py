@@ -16,10 +16,10 @@ import producers.ccxt.import_hook
 from config.market_lists import MarketListError, bound, markets_of
 from producers.exchanges import exchange
 from producers.exchanges.model import Rate, RestError
-from producers.options import Limits
+from producers.options import ProducerOptions
 from producers.rest.client import FAILURES, RestClient
-from producers.stream.connection import Connection
-from producers.venue_limits import Guard
+from producers.stream.connection import ExchangeConnection
+from producers.venue_limits import VenueLimits
 
 MB = 1_000_000
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -40,8 +40,8 @@ async def peer(answer: Answer) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def guard() -> Guard:
-    return Guard("test", Rate(100, 1.0), Rate(100, 1.0), failures=1_000, open_s=1.0)
+def guard() -> VenueLimits:
+    return VenueLimits("test", Rate(100, 1.0), Rate(100, 1.0), failures=1_000, open_s=1.0)
 
 
 def bomb(megabytes: int) -> bytes:
@@ -94,7 +94,7 @@ def _market_list(address: str) -> str:
 async def _frames(address: str) -> str:
     """A connection whose frames nobody takes until the peer has sent all that fits."""
     known = exchange("binance")
-    connection = Connection(known, f"ws://{address}", ["BTCUSDT"], Limits())
+    connection = ExchangeConnection(known, f"ws://{address}", ["BTCUSDT"], ProducerOptions())
     taken = 0
     async with connection.open(asyncio.Event()) as frames, aclosing(_generator(frames)) as each:
         async for frame in each:

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from cli.backfill import backfill as command
 from config.settings import Settings
-from producers.backfill.checkpoint import Journal
+from producers.backfill.checkpoint import BackfillCheckpoint
 from producers.backfill.dumps import Day
 from producers.backfill.from_dumps import DumpReport, backfill, days
 
@@ -56,7 +56,7 @@ def write_dumps(trades: pl.DataFrame, folder: Path, *, micros: bool = False) -> 
 def fill(
     wanted: list[Day], start: datetime, end: datetime, settings: Settings, journal: Path, **more: Any
 ) -> DumpReport:
-    with Journal(journal, "w") as steps:
+    with BackfillCheckpoint(journal, "w") as steps:
         return backfill(wanted, start, end, settings, steps, **more)
 
 

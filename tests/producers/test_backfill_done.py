@@ -22,14 +22,14 @@ from confluent_kafka import Message
 
 from cli.warehouse import own_name
 from config.settings import Settings
-from producers.backfill.checkpoint import Journal
+from producers.backfill.checkpoint import BackfillCheckpoint
 from producers.backfill.dumps import Day
 from producers.backfill.from_dumps import DumpReport, backfill, days
 from producers.exchanges import exchange
-from producers.gaps.events import GapNotes
+from producers.gaps.events import GapEvents
 from producers.gaps.gap import OPEN, UNFILLABLE, Gap
-from producers.gaps.id_ranges import Ids
-from producers.gaps.resume import read_earlier
+from producers.gaps.id_ranges import IdRanges
+from producers.gaps.resume import read_resume_point
 from producers.kafka.publisher import Publisher
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ def csv(
 def fill(
     wanted: list[Day], start: datetime, end: datetime, settings: Settings, journal: Path, source: str
 ) -> DumpReport:
-    with Journal(journal, "w") as steps:
+    with BackfillCheckpoint(journal, "w") as steps:
         return backfill(wanted, start, end, settings, steps, source=source)
 
 
@@ -147,7 +147,7 @@ def test_holes_are_rows_which_later_files_close(settings: Settings, tmp_path: Pa
     expected = {("10", "12"): ("open", 3, 3, 4_000_000), ("20", "24"): ("open", 5, 5, second_us)}
     assert gap_rows(settings, consume) == expected
     assert (report.gaps, report.gap_trades, report.gaps_healed) == (2, 8, 0)
-    earlier = read_earlier(
+    earlier = read_resume_point(
         settings, exchange("binance"), ["BTCUSDT"], time.time_ns() // 1_000, 10_000, threading.Event()
     )
     assert {(gap.from_id, gap.to_id) for gap in earlier.open["BTCUSDT"]} == {("10", "12"), ("20", "24")}, "for healing"
@@ -170,9 +170,9 @@ def test_a_gap_of_a_live_producer_is_closed_by_a_dump_also_where_it_was_given_up
 ) -> None:
     span = (int(NEW_YEAR.timestamp() * 1e6), int(NEW_YEAR.timestamp() * 1e6) + 9)
     with Publisher(settings) as publisher:
-        note = GapNotes(publisher, settings, "binance")
+        note = GapEvents(publisher, settings, "binance")
         for first, last, state in ((3, 5, UNFILLABLE), (8, 9, OPEN), (90, 95, OPEN)):
-            note(Gap("BTCUSDT", str(first), str(last), *span, last - first + 1, 7, Ids(first, last), state))
+            note(Gap("BTCUSDT", str(first), str(last), *span, last - first + 1, 7, IdRanges(first, last), state))
     csv(tmp_path, range(1, 12))
     assert fill_all(tmp_path, settings, tmp_path / "s").gaps_healed == 2
     assert gap_rows(settings, consume) == {
@@ -194,7 +194,7 @@ def test_a_file_that_has_changed_is_read_again_and_another_warehouse_has_read_no
         assert ((report.skipped, report.changed), report.failures) == (counts, [])
     sides = [json.loads(message.value())["side"] for message in consume(settings.raw_topic("binance_usdm"))]
     assert Counter(sides)["BUY"] > 0
-    with Journal(state, "another") as steps:
+    with BackfillCheckpoint(state, "another") as steps:
         report = backfill(wanted, start, end, settings, steps, source=str(source))
     assert report.skipped == 0
     assert report.published > 0

@@ -22,19 +22,19 @@ from hypothesis import strategies as st
 
 import producers.simulator.player
 from config.settings import Settings
-from producers.backfill.checkpoint import Journal, JournalError
+from producers.backfill.checkpoint import BackfillCheckpoint, CheckpointError
 from producers.backfill.from_dumps import BackfillReport
 from producers.backfill.from_rest import RestBackfill
 from producers.exchanges import exchange
 from producers.exchanges.model import Rate, Trade, Trades
-from producers.gaps.events import GapNotes
+from producers.gaps.events import GapEvents
 from producers.gaps.gap import Gap
-from producers.gaps.id_ranges import Ids
+from producers.gaps.id_ranges import IdRanges
 from producers.kafka.publisher import Publisher
-from producers.options import Limits
+from producers.options import ProducerOptions
 from producers.rest.history import search
 from producers.simulator import synthetic
-from producers.simulator.faults import Plan
+from producers.simulator.faults import FaultPlan
 from producers.simulator.server import Simulator
 from producers.timestamps import event_time_us
 
@@ -92,14 +92,14 @@ def run(
     """The whole recording has been played; REST refuses some requests."""
 
     async def main() -> BackfillReport:
-        plan = Plan(4, kinds=(), rest=faults, retry_after_s=0)
+        plan = FaultPlan(4, kinds=(), rest=faults, retry_after_s=0)
         simulator = Simulator({code: recording}, plan=plan)
         port = await simulator.start()
         await simulator.wait()
-        limits = Limits(requests=Rate(1_000, 1.0), breaker_failures=50)
+        options = ProducerOptions(requests=Rate(1_000, 1.0), breaker_failures=50)
         url = f"http://127.0.0.1:{port}/{code}/rest"
-        with Journal(journal, "w") as steps:
-            done = await RestBackfill(code, SYMBOLS.get(code, ["BTCUSDT"]), start, end, url, limits).run(
+        with BackfillCheckpoint(journal, "w") as steps:
+            done = await RestBackfill(code, SYMBOLS.get(code, ["BTCUSDT"]), start, end, url, options).run(
                 settings, steps
             )
         await simulator.close()
@@ -155,7 +155,7 @@ def test_what_an_exchange_does_not_serve_is_said_and_noted(
         (note,) = [note for note in notes if note["exchange"] == code]
         assert (note["state"], note["from_time"], note["ids_missing"]) == ("unfillable", start.timestamp() * 1e6, 0)
         assert 0 <= note["to_time"] - (end.timestamp() - newest / RATE) * 1e6 < 2e6 / RATE
-        with Journal(tmp_path / f"{code}.journal", "w") as journal:
+        with BackfillCheckpoint(tmp_path / f"{code}.journal", "w") as journal:
             assert not journal.is_done(RestBackfill(code, SYMBOLS.get(code, ["BTCUSDT"]), start, end).tasks[0].name), (
                 "what is not served today may be another day"
             )
@@ -178,9 +178,9 @@ def test_gaps_that_were_known_are_closed_or_given_up(
         "open": (served[-1] + 100, served[-1] + 101, end_us + 60_000_000),
     }
     with Publisher(settings) as publisher:
-        note = GapNotes(publisher, settings, "okx")
+        note = GapEvents(publisher, settings, "okx")
         for first, last, time_us in gaps.values():
-            note(Gap("BTC-USDT", str(first), str(last), time_us, time_us, last - first + 1, 7, Ids(first, last)))
+            note(Gap("BTC-USDT", str(first), str(last), time_us, time_us, last - first + 1, 7, IdRanges(first, last)))
     report = run("okx", recording, start, end, settings, tmp_path / "journal")
     assert (report.gaps_healed, report.gaps) == (1, 1)
     for _ in range(2):
@@ -252,15 +252,15 @@ def test_the_command_killed_and_run_again_publishes_everything_and_fetches_littl
 
 
 def test_a_journal_belongs_to_one_process_and_another_file_is_refused(tmp_path: Path) -> None:
-    with Journal(tmp_path / "a", "w") as journal:
+    with BackfillCheckpoint(tmp_path / "a", "w") as journal:
         journal.put("x", {"done": True})
-        with pytest.raises(JournalError, match="in use"), Journal(tmp_path / "a", "w"):
+        with pytest.raises(CheckpointError, match="in use"), BackfillCheckpoint(tmp_path / "a", "w"):
             pass
-    with Journal(tmp_path / "a", "w") as journal:
+    with BackfillCheckpoint(tmp_path / "a", "w") as journal:
         assert journal.is_done("x")
         assert not journal.is_done("y")
     (tmp_path / "b").write_text("no journal\n")
-    with pytest.raises(JournalError, match="no journal"), Journal(tmp_path / "b", "w"):
+    with pytest.raises(CheckpointError, match="no journal"), BackfillCheckpoint(tmp_path / "b", "w"):
         pass
 
 

@@ -29,7 +29,7 @@ from producers.exchanges.model import Rate
 from producers.kafka import publisher as publisher_module
 from producers.kafka.publisher import PublishError
 from producers.live import run
-from producers.options import Limits
+from producers.options import ProducerOptions
 from producers.simulator.server import Simulator
 from producers.timestamps import event_time_us
 from tests.producers import market_lists
@@ -37,7 +37,7 @@ from tests.producers.conftest import RECORDED, Recorded
 from tests.producers.exchange import exchange
 
 DEADLINE_S = 40.0
-FAST = Limits(
+FAST = ProducerOptions(
     back_off_s=0.05, healthy_after_s=0.0, close_s=0.2, heal_after_s=0.05, audit_s=0.3, breaker_open_s=0.3,
     requests=Rate(100, 1.0),
 )  # fmt: skip
@@ -107,7 +107,7 @@ def test_a_recording_read_by_ccxt_is_published_digit_for_digit(
         simulator = Simulator({venue.simulated: recorded.path}, wait_for_subscribers=True)
         port = await simulator.start()
         report = await run(
-            code_of(venue, monkeypatch), sorted(unified.values()), settings, limits=Limits(),
+            code_of(venue, monkeypatch), sorted(unified.values()), settings, options=ProducerOptions(),
             endpoint=f"ws://127.0.0.1:{port}/{venue.simulated}", rest_endpoint=rest,
             until=lambda report: report.trades >= total, duration_s=DEADLINE_S,
         )  # fmt: skip
@@ -210,7 +210,7 @@ def run_kraken(
     behave: Callable[[ServerConnection, int], object],
     until: Callable[[LiveReport], bool],
     rest: Mapping[str, object] | None = None,
-    limits: Limits = FAST,
+    options: ProducerOptions = FAST,
     flush_s: float = 30.0,
 ) -> LiveReport:
     monkeypatch.delitem(REGISTRY, "kraken")
@@ -218,7 +218,7 @@ def run_kraken(
     async def main(rest_url: str) -> LiveReport:
         async with exchange(behave) as url:  # type: ignore[arg-type]
             return await run(
-                "kraken", ["BTC/USD"], settings, endpoint=url, rest_endpoint=rest_url, limits=limits, until=until,
+                "kraken", ["BTC/USD"], settings, endpoint=url, rest_endpoint=rest_url, options=options, until=until,
                 duration_s=DEADLINE_S, flush_s=flush_s,
             )  # fmt: skip
 
@@ -288,7 +288,7 @@ def test_frames_that_ccxt_cannot_read_go_to_the_dlq_and_the_next_trade_goes_thro
 def test_an_exchange_that_goes_silent_is_given_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     report = run_kraken(
         settings, monkeypatch, lambda connection, number: talk(connection, kraken(number)),
-        lambda report: report.trades >= 2, limits=Limits(back_off_s=0.05, idle_s=0.5, close_s=0.2),
+        lambda report: report.trades >= 2, options=ProducerOptions(back_off_s=0.05, idle_s=0.5, close_s=0.2),
     )  # fmt: skip
     assert report.connections >= 2
     assert report.disconnects["RequestTimeout"] >= 1
@@ -318,11 +318,11 @@ def test_a_connection_is_replaced_before_its_end_of_life_by_one_that_is_subscrib
             await asyncio.sleep(0.05)
         subscribed.remove(connection)
 
-    limits = Limits(
+    options = ProducerOptions(
         back_off_s=0.05, close_s=0.2, lifetime_s=1.0, early_s=0.5, audit_s=60.0, ready_s=60.0, healthy_after_s=0.0
     )
     report = run_kraken(
-        settings, monkeypatch, behave, lambda report: report.renewals >= 3, limits=limits
+        settings, monkeypatch, behave, lambda report: report.renewals >= 3, options=options
     )  # fmt: skip
     assert report.renewals >= 2
     assert report.disconnects.total() == 0
@@ -334,10 +334,10 @@ def test_a_connection_is_replaced_before_its_end_of_life_by_one_that_is_subscrib
 def test_a_quiet_symbol_does_not_keep_a_connection_from_being_ready_and_replaced(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits = Limits(close_s=0.2, lifetime_s=1.0, early_s=0.5, audit_s=60.0, ready_s=0.3)
+    options = ProducerOptions(close_s=0.2, lifetime_s=1.0, early_s=0.5, audit_s=60.0, ready_s=0.3)
     report = run_kraken(
         settings, monkeypatch, lambda connection, _number: talk(connection), lambda report: report.renewals >= 2,
-        limits=limits,
+        options=options,
     )  # fmt: skip
     assert (report.renewals >= 2, report.trades, report.disconnects.total()) == (True, 0, 0)
 
@@ -399,11 +399,11 @@ def test_a_broker_that_takes_nothing_stops_ccxt_s_reading_and_hides_no_loss(monk
         before = sent
         return quiet > 8
 
-    limits = Limits(back_off_s=0.05, audit_s=60.0)
+    options = ProducerOptions(back_off_s=0.05, audit_s=60.0)
     with pytest.raises(
         PublishError, match=r"50 of 50 messages were not acknowledged.*Not delivered: kraken BTC/USD \d+"
     ):
-        run_kraken(nobody, monkeypatch, behave, until, limits=limits, flush_s=0.5)
+        run_kraken(nobody, monkeypatch, behave, until, options=options, flush_s=0.5)
     report = reports[-1]
     assert report.published == 50
     assert report.undelivered == report.trades - 50 > 0
@@ -413,7 +413,7 @@ def test_a_broker_that_takes_nothing_stops_ccxt_s_reading_and_hides_no_loss(monk
 
 def test_what_cannot_be_produced_says_what_to_do(settings: Settings) -> None:
     def start(code: str, symbol: str, rest: str | None) -> None:
-        asyncio.run(run(code, [symbol], settings, endpoint="ws://127.0.0.1:9", rest_endpoint=rest, limits=FAST))
+        asyncio.run(run(code, [symbol], settings, endpoint="ws://127.0.0.1:9", rest_endpoint=rest, options=FAST))
 
     with pytest.raises(UnknownExchangeError, match=r"mtgox.*ccxt"):
         start("mtgox", "X", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-from producers.simulator.venues.model import Answer, dumps, request
+from producers.simulator.protocols.model import Reply, dumps, request
 
 _TRADE_CHANNELS = frozenset(("trades", "trades-all"))
 
@@ -18,27 +18,27 @@ class Okx:
         """`refused` may change while it is open."""
         self._refused = refused
 
-    def open(self, path: str, query: dict[str, list[str]]) -> Answer:  # noqa: ARG002  # nothing in the URL
+    def open(self, path: str, query: dict[str, list[str]]) -> Reply:  # noqa: ARG002  # nothing in the URL
         """Nothing is sent on connect."""
-        return Answer()
+        return Reply()
 
-    def answer(self, message: str) -> Answer:
+    def answer(self, message: str) -> Reply:
         """subscribe, unsubscribe and the text ping; anything else is an error."""
         if message == "ping":
-            return Answer(("pong",))
+            return Reply(("pong",))
         asked = request(message)
         operation, arguments = asked.get("op"), asked.get("args")
         if operation not in {"subscribe", "unsubscribe"} or not isinstance(arguments, list):
             error = {"event": "error", "code": "60012", "msg": f"Invalid request: {message}", "connId": "simulator"}
-            return Answer((dumps(error),))
+            return Reply((dumps(error),))
         channels = [argument for argument in arguments if isinstance(argument, dict)]
         replies = tuple(self._reply(operation, channel, asked.get("id", "")) for channel in channels)
         symbols = frozenset(
             str(channel.get("instId")) for channel in channels if channel.get("channel") in _TRADE_CHANNELS
         )
         if operation == "subscribe":
-            return Answer(replies, subscribed=symbols - self._refused)
-        return Answer(replies, unsubscribed=symbols)
+            return Reply(replies, subscribed=symbols - self._refused)
+        return Reply(replies, unsubscribed=symbols)
 
     def _reply(self, operation: str, channel: dict[str, object], number: object) -> str:
         instrument = channel.get("instId")

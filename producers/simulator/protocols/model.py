@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     """To one client message: what is sent back, and the symbols that it adds and removes."""
 
     replies: tuple[str, ...] = ()
@@ -18,17 +18,17 @@ class Answer:
     unsubscribed: frozenset[str] = frozenset()
 
 
-class Venue(Protocol):
+class ExchangeProtocol(Protocol):
     """One connection as the exchange sees it."""
 
     #: Seconds between heartbeats; 0: the exchange sends none.
     heartbeat_s: float
 
-    def open(self, path: str, query: dict[str, list[str]]) -> Answer:
+    def open(self, path: str, query: dict[str, list[str]]) -> Reply:
         """The connection is open on this path below the exchange code."""
         ...
 
-    def answer(self, message: str) -> Answer:
+    def answer(self, message: str) -> Reply:
         """The client sent a message."""
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-from producers.simulator.venues.model import Answer, dumps, request, strings
+from producers.simulator.protocols.model import Reply, dumps, request, strings
 
 _TOPIC = "publicTrade."
 
@@ -18,11 +18,11 @@ class Bybit:
         """`refused` may change while it is open."""
         self._refused = refused
 
-    def open(self, path: str, query: dict[str, list[str]]) -> Answer:  # noqa: ARG002  # nothing in the URL
+    def open(self, path: str, query: dict[str, list[str]]) -> Reply:  # noqa: ARG002  # nothing in the URL
         """Nothing is sent on connect."""
-        return Answer()
+        return Reply()
 
-    def answer(self, message: str) -> Answer:
+    def answer(self, message: str) -> Reply:
         """subscribe, unsubscribe and ping; anything else is an error."""
         asked = request(message)
         operation = asked.get("op")
@@ -34,18 +34,18 @@ class Bybit:
             "op": operation,
         }
         if operation == "ping":
-            return Answer((dumps(reply | {"ret_msg": "pong"}),))
+            return Reply((dumps(reply | {"ret_msg": "pong"}),))
         topics = strings(asked.get("args"))
         symbols = frozenset(topic.removeprefix(_TOPIC) for topic in topics if topic.startswith(_TOPIC))
         unknown = sorted(symbols & self._refused)
         if operation == "subscribe" and unknown:
             words = f"error:handler not found,topic:{_TOPIC}{unknown[0]}"
-            return Answer((dumps(reply | {"success": False, "ret_msg": words}),))
+            return Reply((dumps(reply | {"success": False, "ret_msg": words}),))
         if operation == "subscribe":
-            return Answer((dumps(reply),), subscribed=symbols)
+            return Reply((dumps(reply),), subscribed=symbols)
         if operation == "unsubscribe":
-            return Answer((dumps(reply),), unsubscribed=symbols)
-        return Answer((dumps(reply | {"success": False, "ret_msg": "unknown op"}),))
+            return Reply((dumps(reply),), unsubscribed=symbols)
+        return Reply((dumps(reply | {"success": False, "ret_msg": "unknown op"}),))
 
     def heartbeat(self) -> str:
         """Bybit answers pings and sends none."""

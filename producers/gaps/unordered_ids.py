@@ -12,7 +12,7 @@ from producers.timestamps import event_time_us, now_us
 _REMEMBERED = 5_000
 
 
-class Overlap:
+class UnorderedIds:
     """What REST's newest trades have and the stream did not bring, for ids that have no order."""
 
     def __init__(self) -> None:

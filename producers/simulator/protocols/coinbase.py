@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-from producers.simulator.venues.model import Answer, dumps, now, request, strings
+from producers.simulator.protocols.model import Reply, dumps, now, request, strings
 
 
 class Coinbase:
@@ -19,28 +19,28 @@ class Coinbase:
         self._frames = 0
         self._beats = 0
 
-    def open(self, path: str, query: dict[str, list[str]]) -> Answer:  # noqa: ARG002  # nothing in the URL
+    def open(self, path: str, query: dict[str, list[str]]) -> Reply:  # noqa: ARG002  # nothing in the URL
         """Nothing is sent on connect."""
-        return Answer()
+        return Reply()
 
-    def answer(self, message: str) -> Answer:
+    def answer(self, message: str) -> Reply:
         """subscribe and unsubscribe; anything else is an error."""
         asked = request(message)
         kind, channel = asked.get("type"), asked.get("channel")
         if kind not in {"subscribe", "unsubscribe"} or not isinstance(channel, str):
-            return Answer((dumps({"type": "error", "message": "invalid request"}),))
+            return Reply((dumps({"type": "error", "message": "invalid request"}),))
         products = frozenset(strings(asked.get("product_ids")))
         unknown = sorted(products & self._refused)
         if unknown:
             reason = f"{unknown[0]} is not a valid product"
-            return Answer((dumps({"type": "error", "message": "Failed to subscribe", "reason": reason}),))
+            return Reply((dumps({"type": "error", "message": "Failed to subscribe", "reason": reason}),))
         subscribed = self._channels.setdefault(channel, set())
         changed = products if channel == "market_trades" else frozenset[str]()
         if kind == "subscribe":
             subscribed |= products
-            return Answer((self._subscriptions(),), subscribed=changed)
+            return Reply((self._subscriptions(),), subscribed=changed)
         subscribed -= products
-        return Answer((self._subscriptions(),), unsubscribed=changed)
+        return Reply((self._subscriptions(),), unsubscribed=changed)
 
     def heartbeat(self) -> str:
         """Only for a client that subscribed to them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-from producers.simulator.venues.model import Answer, dumps, now, request, strings
+from producers.simulator.protocols.model import Reply, dumps, now, request, strings
 
 
 class Kraken:
@@ -16,26 +16,26 @@ class Kraken:
         """`refused` may change while it is open."""
         self._refused = refused
 
-    def open(self, path: str, query: dict[str, list[str]]) -> Answer:  # noqa: ARG002  # nothing in the URL
+    def open(self, path: str, query: dict[str, list[str]]) -> Reply:  # noqa: ARG002  # nothing in the URL
         """The status of the system comes first."""
         status = {"version": "2.0.10", "system": "online", "api_version": "v2", "connection_id": 1}
-        return Answer((dumps({"channel": "status", "type": "update", "data": [status]}),))
+        return Reply((dumps({"channel": "status", "type": "update", "data": [status]}),))
 
-    def answer(self, message: str) -> Answer:
+    def answer(self, message: str) -> Reply:
         """subscribe, unsubscribe and ping; anything else is an error."""
         asked = request(message)
         method = asked.get("method")
         if method == "ping":
-            return Answer((dumps({"method": "pong", "time_in": now(), "time_out": now()}),))
+            return Reply((dumps({"method": "pong", "time_in": now(), "time_out": now()}),))
         parameters = asked.get("params")
         if method not in {"subscribe", "unsubscribe"} or not isinstance(parameters, dict):
-            return Answer((dumps({"error": "Unsupported method", "method": method, "success": False}),))
+            return Reply((dumps({"error": "Unsupported method", "method": method, "success": False}),))
         symbols = list(strings(parameters.get("symbol")))
         replies = tuple(self._reply(method, parameters.get("channel"), symbol) for symbol in symbols)
         changed = frozenset(symbols if parameters.get("channel") == "trade" else ())
         if method == "subscribe":
-            return Answer(replies, subscribed=changed - self._refused)
-        return Answer(replies, unsubscribed=changed)
+            return Reply(replies, subscribed=changed - self._refused)
+        return Reply(replies, unsubscribed=changed)
 
     def _reply(self, method: str, channel: object, symbol: str) -> str:
         times = {"time_in": now(), "time_out": now()}

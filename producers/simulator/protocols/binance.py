@@ -7,7 +7,7 @@ from collections.abc import Set
 
 import msgspec
 
-from producers.simulator.venues.model import Answer, dumps, request, strings
+from producers.simulator.protocols.model import Reply, dumps, request, strings
 
 _TRADE = "@trade"
 _MILLIS = re.compile(rb'"[ET]":\d{13}\b')
@@ -23,25 +23,25 @@ class Binance:
         self._refused = refused
         self._raw = self._micros = False
 
-    def open(self, path: str, query: dict[str, list[str]]) -> Answer:
+    def open(self, path: str, query: dict[str, list[str]]) -> Reply:
         """`streams=a/b` on the combined endpoint, `/ws/a` on the raw one; `timeUnit=MICROSECOND` on both."""
         self._micros = query.get("timeUnit", [""])[0].upper() == "MICROSECOND"
         self._raw = path == "/ws" or path.startswith("/ws/")
         streams = path.removeprefix("/ws").strip("/") if self._raw else "/".join(query.get("streams", []))
-        return Answer(subscribed=_symbols(streams.split("/")))
+        return Reply(subscribed=_symbols(streams.split("/")))
 
-    def answer(self, message: str) -> Answer:
+    def answer(self, message: str) -> Reply:
         """SUBSCRIBE, UNSUBSCRIBE and LIST_SUBSCRIPTIONS; anything else is an error."""
         asked = request(message)
         method, number = asked.get("method"), asked.get("id")
         symbols = _symbols(strings(asked.get("params")))
         acknowledged = (dumps({"result": None, "id": number}),)
         if method == "SUBSCRIBE":
-            return Answer(acknowledged, subscribed=symbols - self._refused)
+            return Reply(acknowledged, subscribed=symbols - self._refused)
         if method == "UNSUBSCRIBE":
-            return Answer(acknowledged, unsubscribed=symbols)
+            return Reply(acknowledged, unsubscribed=symbols)
         error = {"error": {"code": 2, "msg": f"Invalid request: unknown method {method}"}, "id": number}
-        return Answer((dumps(error),))
+        return Reply((dumps(error),))
 
     def heartbeat(self) -> str:
         """Binance pings on the protocol's level only."""
