@@ -18,8 +18,9 @@ from config.registry import SymbolRegistry
 from config.settings import Settings
 from producers.backfill import dumps, from_dumps
 from producers.backfill.checkpoint import BackfillCheckpoint
-from producers.backfill.from_dumps import BackfillReport, DumpReport, PlannedDay
+from producers.backfill.from_dumps import PlannedDay
 from producers.backfill.from_rest import Estimate, IncompleteError, RestBackfill
+from producers.backfill.report import BackfillReport, DumpReport
 from producers.exchanges import REGISTRY
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"]

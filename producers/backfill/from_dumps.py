@@ -7,10 +7,10 @@ and each hole in its ids is a row of `producer_gaps`. A file that has changed si
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
 from typing import Any
@@ -21,7 +21,8 @@ from config.settings import Settings
 from producers.backfill import dump_files, dumps
 from producers.backfill.checkpoint import DONE, BackfillCheckpoint
 from producers.backfill.dumps import Day, DumpContents, DumpError, TimeSpan
-from producers.backfill.gaps import BackfillGaps, GapCounts
+from producers.backfill.gaps import BackfillGaps
+from producers.backfill.report import DumpReport, Progress
 from producers.gaps.gap import Gap
 from producers.gaps.id_ranges import IdRanges, TimedRange
 from producers.kafka.envelope import BACKFILL, Envelope
@@ -32,48 +33,6 @@ _BATCH = 1_000
 #: How many days without a trade may lie between two files whose ids are compared.
 _MOST_EMPTY_DAYS = 31
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class BackfillReport:
-    """Counts; `skipped` parts (days or symbols) were done by an earlier run. `missing` says what was not to be had.
-
-    `share` of the work that is done, 0 to 1. `gaps` were found and noted, which lack `gap_trades`; `gaps_healed` are
-    full now.
-    """
-
-    parts: int = 0
-    skipped: int = 0
-    published: int = 0
-    share: float = 0.0
-    missing: list[str] = field(default_factory=list)
-    gaps: int = 0
-    gap_trades: int = 0
-    gaps_healed: int = 0
-
-    def take_gaps(self, counts: GapCounts) -> None:
-        """Report these counts, which are of the whole run."""
-        self.gaps, self.gap_trades, self.gaps_healed = counts.found, counts.ids_missing, counts.healed
-
-
-@dataclass(slots=True)
-class DumpReport(BackfillReport):
-    """Of files. `changed` were read before with another checksum. `failures` name each file that is not done.
-
-    Of the `rows` of the files that were read `dead` are no trades, and published for the DLQ; `repeated` have the id of
-    an earlier row of their file. `empty` files hold no trades, as the venue's checksum file says.
-    """
-
-    changed: int = 0
-    rows: int = 0
-    dead: int = 0
-    repeated: int = 0
-    empty: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-
-
-#: Told of the report after every batch.
-Progress = Callable[[BackfillReport], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from datetime import datetime
 from config.errors import MedallionError
 from config.settings import Settings
 from producers.backfill.checkpoint import BackfillCheckpoint
-from producers.backfill.from_dumps import BackfillReport, Progress
 from producers.backfill.gaps import BackfillGaps
+from producers.backfill.report import BackfillReport, Progress
 from producers.backfill.rest_window import AcknowledgedPublisher, Remaining, RetryingClient, SymbolWindow, WindowFill
 from producers.exchanges import exchange as exchange_of
 from producers.kafka.publisher import Publisher

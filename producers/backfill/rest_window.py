@@ -1,16 +1,15 @@
-"""One symbol's window over REST, page after page: what is left of it is in the journal once the broker has the rest."""
+"""One symbol's window over REST, page after page: what the broker does not have yet is in the checkpoint."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Self
 
 import structlog
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import AsyncRetrying
 
 from producers.backfill.checkpoint import DONE, BackfillCheckpoint
 from producers.backfill.gaps import BackfillGaps
@@ -20,10 +19,11 @@ from producers.kafka.envelope import BACKFILL, envelopes
 from producers.kafka.publisher import Publisher
 from producers.rest.client import FAILURES, RefusedError, RestClient, rest_of
 from producers.rest.history import History, is_only_newest
+from producers.retry import retry_times
 from producers.timestamps import event_time_us, now_us
 
 _TRIES = 6
-_LONGEST_WAIT_S = 30.0
+_LONGEST_PAUSE_S = 30.0
 _log = structlog.get_logger(__name__)
 
 
@@ -38,7 +38,7 @@ class SymbolWindow:
 
     @property
     def name(self) -> str:
-        """As in the journal."""
+        """Its name in the checkpoint."""
         return f"rest {self.exchange}/{self.symbol} {self.start.isoformat()} {self.end.isoformat()}"
 
     @property
@@ -65,7 +65,7 @@ class Remaining:
 
     @classmethod
     def of(cls, step: dict[str, Any]) -> Self:
-        """What a step in the journal says."""
+        """What a step of the checkpoint says."""
         runs = [(int(first), int(last)) for first, last in step["left"]]
         cut = step["unreachable"]
         first, last = step["window"]
@@ -73,7 +73,7 @@ class Remaining:
         return cls(step["total"], (first, last), ids, step["since_us"], (cut[0], cut[1]) if cut else None)
 
     def step(self) -> dict[str, Any]:
-        """For the journal."""
+        """The step for the checkpoint."""
         runs = self.ids.runs if self.ids is not None else []
         return {
             "total": self.total,
@@ -95,9 +95,10 @@ class Remaining:
 
 
 class RetryingClient:
-    """REST with patience: a back-fill of hours does not end because an exchange is away for a minute."""
+    """A REST client that is asked again: a back-fill of hours does not end because an exchange is away for a minute."""
 
     def __init__(self, client: RestClient) -> None:
+        """`client` is open."""
         self.rest = client.rest
         self.lacks_key = client.lacks_key
         self._client = client
@@ -105,11 +106,19 @@ class RetryingClient:
 
     async def newest(self, symbol: str) -> list[Trade]:
         """As `RestClient.newest`."""
-        return await _patiently(partial(self._client.newest, symbol))
+        return await _retry()(self._client.newest, symbol)
 
     async def page(self, symbol: str, span: TradeSpan) -> list[Trade]:
         """As `RestClient.page`."""
-        return await _patiently(partial(self._client.page, symbol, span))
+        return await _retry()(self._client.page, symbol, span)
+
+
+def _retry() -> AsyncRetrying:
+    return retry_times(_TRIES, _is_temporary, _LONGEST_PAUSE_S, _log, "asking again")
+
+
+def _is_temporary(error: BaseException) -> bool:
+    return isinstance(error, FAILURES) and not isinstance(error, RefusedError)
 
 
 @dataclass(slots=True)
@@ -202,16 +211,3 @@ class WindowFill:
             first, last = left.unserved[0][0], left.unserved[-1][1]
             said.append(f"{symbol}: {left.count:,} trades between ids {first} and {last} are not served")
         return said
-
-
-async def _patiently(call: Callable[[], Awaitable[list[Trade]]]) -> list[Trade]:
-    retrying = AsyncRetrying(
-        retry=retry_if_exception(lambda error: isinstance(error, FAILURES) and not isinstance(error, RefusedError)),
-        wait=wait_exponential_jitter(multiplier=0.5, max=_LONGEST_WAIT_S, jitter=1.0),
-        stop=stop_after_attempt(_TRIES),
-        before_sleep=lambda state: _log.warning(
-            "asking again", attempt=state.attempt_number, error=str(state.outcome.exception() if state.outcome else "")
-        ),
-        reraise=True,
-    )
-    return await retrying(call)

@@ -19,7 +19,7 @@ from producers.ccxt.stream import CcxtStream
 from producers.ccxt.venue import ConnectionListener, class_of, make
 from producers.ccxt.watched import WatchedSymbols
 from producers.exchanges.model import UNRECOGNISED, Exchange, Rate, RestError
-from producers.retry import retrying
+from producers.retry import retry_until
 from producers.stream.context import StreamContext
 from producers.stream.rotation import Rotation
 from producers.stream.symbol_states import SymbolState, SymbolStatus
@@ -155,7 +155,9 @@ class CcxtFeed:
                 looked for again.
             PublishError: from `take`: the publisher cannot go on.
         """
-        again = retrying(_REST_FAILURES, self._context.options.back_off_s, stop, self._log, "asking for markets again")
+        again = retry_until(
+            stop, _REST_FAILURES, self._context.options.back_off_s, self._log, "asking for markets again"
+        )
         await again(self._load)
         if stop.is_set():
             return

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 
 import structlog
 
-from producers.ccxt.rest_trades import BusyError, RestTrades, UnseenTrades
+from producers.ccxt.rest_trades import RestTrades, UnseenTrades
 from producers.exchanges.model import NO_TRADES, Control, RestError, Trades
+from producers.rest.client import BusyError
+from producers.retry import FIRST_S, pause_s
 from producers.stream.context import StreamContext
 from producers.stream.symbol_states import SymbolState, SymbolStatus, SymbolStatuses
 from producers.venue_limits import VenueUnavailableError
 
-_FIRST_S, _MOST_DOUBLED = 0.5, 20
 _UP = frozenset((SymbolState.ACKNOWLEDGED, SymbolState.STREAMING))
 _log = structlog.get_logger(__name__)
 
@@ -87,7 +88,7 @@ class CcxtPolling:
                 self._statuses.unanswered(symbol, str(error))
             tries = self._tries[symbol] = self._tries.get(symbol, 0) + 1
             longest_s = options.refused_s if is_refusal else options.back_off_s
-            wait_s = min(_FIRST_S * 2 ** min(tries - 1, _MOST_DOUBLED), longest_s)
+            wait_s = pause_s(FIRST_S, tries - 1, longest_s)
             self._due_s[symbol] = time.monotonic() + wait_s
             self._log.info("asking again", symbol=symbol, attempt=tries, wait_s=round(wait_s, 2), error=str(error))
             return

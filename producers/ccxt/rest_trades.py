@@ -14,7 +14,7 @@ from ccxt import BaseError, NetworkError
 from producers import metrics
 from producers.ccxt.unified_trades import SUMMING, singly
 from producers.exchanges.model import RestError, Trade, TradeSpan
-from producers.rest.client import BACK_OFF_S, TRIES, retry_after_s
+from producers.rest.client import BusyError, retry_after_s, retry_busy
 from producers.venue_limits import VenueLimits
 
 #: What a class of ccxt makes of an answer whose shape it does not know.
@@ -25,15 +25,6 @@ _REMEMBERED = 5_000
 Known = OrderedDict[str, tuple[str, str]]
 Rows = list[dict[str, Any]]
 _log = structlog.get_logger(__name__)
-
-
-class BusyError(RestError):
-    """The exchange has no time, or is not reached; `wait_s` is what it asks for, 0 where it says nothing."""
-
-    def __init__(self, message: str, wait_s: float) -> None:
-        """As the class says."""
-        super().__init__(message)
-        self.wait_s = wait_s
 
 
 class RestTrades:
@@ -127,16 +118,7 @@ class RestTrades:
         return singly(self._venue.market(symbol))
 
     async def _fetch(self, symbol: str, since_ms: int | None) -> Rows:
-        for attempt in range(TRIES):
-            try:
-                return await self._fetch_once(symbol, since_ms)
-            except BusyError as error:
-                if attempt == TRIES - 1:
-                    raise
-                wait_s = error.wait_s or BACK_OFF_S * 2**attempt
-                _log.warning("REST refused", exchange=self._code, error=str(error), wait_s=wait_s)
-                await asyncio.sleep(wait_s)
-        raise AssertionError("unreachable")
+        return await retry_busy(self._code)(self._fetch_once, symbol, since_ms)
 
     async def _fetch_once(self, symbol: str, since_ms: int | None) -> Rows:
         self._venue.last_response_headers = {}

@@ -14,7 +14,7 @@ from producers import metrics
 from producers.ccxt.rest_trades import RestTrades
 from producers.ccxt.watched import WatchedSymbols
 from producers.exchanges.model import RestError, Trades
-from producers.retry import retrying
+from producers.retry import retry_until
 from producers.stream.context import StreamContext
 from producers.stream.symbol_states import SymbolStatus
 
@@ -107,7 +107,7 @@ class CcxtStream:
         log, end, options = self._log.bind(symbol=symbol), self._watched.end, self._context.options
         while not end.is_set():
             # One that was healthy ends the call, so that the back-off starts small again.
-            await retrying((RestError,), options.back_off_s, end, log, "watching again")(self._watch, symbol)
+            await retry_until(end, (RestError,), options.back_off_s, log, "watching again")(self._watch, symbol)
             if self._watched.is_refused(symbol):
                 # It may be listed later; asked often, some classes of ccxt fail every other symbol with it.
                 with contextlib.suppress(TimeoutError):

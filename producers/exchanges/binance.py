@@ -40,9 +40,8 @@ from producers.exchanges.model import (
     Trades,
     TradeSpan,
     is_placeholder,
-    refusal,
-    total,
 )
+from producers.exchanges.parsing import refusal, total
 from producers.exchanges.tokens import ABSENT, counter, elements, fields, flagged, text, token
 from schemas.kinds import TradeKind
 

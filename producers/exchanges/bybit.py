@@ -22,9 +22,7 @@ from msgspec.json import Decoder
 from producers.exchanges.model import (
     ACK,
     ERROR,
-    NO_TRADES,
     PONG,
-    UNRECOGNISED,
     Control,
     Exchange,
     Pages,
@@ -34,20 +32,18 @@ from producers.exchanges.model import (
     RestError,
     SubscriptionAnswer,
     Trade,
-    Trades,
     TradeSpan,
-    refusal,
-    total,
-    unreadable_element,
 )
+from producers.exchanges.parsing import control_of, read_elements, refusal, total, trades_of
 from producers.exchanges.tokens import ABSENT, counter, elements, fields, flagged, text, token
 from schemas.kinds import TradeKind
 
 PLACES = 10_000
 _SIDES = {"Buy": "BUY", "Sell": "SELL"}
 _TOPICS_A_MESSAGE = 10  # the limit of spot; linear has none but a length
-_OTHER_TOPICS = frozenset(
-    (
+_OTHER_TOPICS = {
+    name: name
+    for name in (
         "adlAlert",
         "allLiquidation",
         "insurance",
@@ -60,7 +56,7 @@ _OTHER_TOPICS = frozenset(
         "tickers",
         "tickers_lt",
     )
-)
+}
 _OPERATIONS = {"unsubscribe": ACK, "ping": PONG, "pong": PONG}
 
 
@@ -96,10 +92,9 @@ def parse(frame: bytes) -> Parsed:
     message = _frame.decode(frame)
     topic = text(message.topic).partition(".")[0]
     if topic == "publicTrade":
-        records = _ordered(_trade(element) for element in elements(message.data))
-        return Trades(records) if records else Control(NO_TRADES)
+        return trades_of(_ordered(read_elements(message.data, _element, _trade)))
     if topic:
-        return Control(topic) if topic in _OTHER_TOPICS else UNRECOGNISED
+        return control_of(_OTHER_TOPICS, topic)
     operation = text(message.op)
     if token(message.success) == "false":
         if operation == "subscribe":
@@ -107,8 +102,7 @@ def parse(frame: bytes) -> Parsed:
         return Control(ERROR)
     if operation == "subscribe":
         return Control(ACK, SubscriptionAnswer(None, counter(message.req_id)))
-    kind = _OPERATIONS.get(operation)
-    return Control(kind) if kind else UNRECOGNISED
+    return control_of(_OPERATIONS, operation)
 
 
 def _ordered(trades: Iterable[Trade]) -> list[Trade]:
@@ -122,12 +116,7 @@ def _ordered(trades: Iterable[Trade]) -> list[Trade]:
     return found
 
 
-def _trade(raw: Raw) -> Trade:
-    payload = token(raw)
-    try:
-        element = _element.decode(raw)
-    except msgspec.ValidationError:
-        return unreadable_element(payload)
+def _trade(element: _Element, payload: str) -> Trade:
     side = text(element.S)
     return Trade(
         text(element.s),

@@ -16,7 +16,6 @@ from msgspec.json import Decoder
 from producers.exchanges.model import (
     ACK,
     HEARTBEAT,
-    NO_TRADES,
     STATUS,
     UNRECOGNISED,
     Control,
@@ -27,12 +26,9 @@ from producers.exchanges.model import (
     Rest,
     SubscriptionAnswer,
     Trade,
-    Trades,
     TradeSpan,
-    refusal,
-    total,
-    unreadable_element,
 )
+from producers.exchanges.parsing import control_of, read_elements, refusal, total, trades_of
 from producers.exchanges.tokens import ABSENT, elements, members, text, token
 
 _TAKER_OF_MAKER = {"BUY": "SELL", "SELL": "BUY"}
@@ -76,14 +72,12 @@ def parse(frame: bytes) -> Parsed:
     message = _frame.decode(frame)
     channel = text(message.channel)
     if channel == "market_trades":
-        records = [
-            _trade(element) for event in elements(message.events) for element in elements(_event.decode(event).trades)
-        ]
-        return Trades(records) if records else Control(NO_TRADES)
+        lists = [_event.decode(event).trades for event in elements(message.events)]
+        return trades_of([trade for one in lists for trade in read_elements(one, _element, _trade)])
     if channel == "subscriptions":
         return Control(ACK, SubscriptionAnswer(_subscribed(message.events)))
     if channel:
-        return Control(_CHANNELS[channel]) if channel in _CHANNELS else UNRECOGNISED
+        return control_of(_CHANNELS, channel)
     if text(message.type) != "error":
         return UNRECOGNISED
     return refusal(": ".join(part for part in (text(message.message), text(message.reason)) if part))
@@ -96,12 +90,7 @@ def _subscribed(events: Raw) -> tuple[str, ...]:
     return tuple(text(product) for one in channels for product in elements(one.get("market_trades", none)))
 
 
-def _trade(raw: Raw) -> Trade:
-    payload = token(raw)
-    try:
-        element = _element.decode(raw)
-    except msgspec.ValidationError:
-        return unreadable_element(payload)
+def _trade(element: _Element, payload: str) -> Trade:
     side = text(element.side)
     return Trade(
         text(element.product_id),

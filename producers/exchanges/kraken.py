@@ -17,10 +17,8 @@ from producers.exchanges.model import (
     ACK,
     ERROR,
     HEARTBEAT,
-    NO_TRADES,
     PONG,
     STATUS,
-    UNRECOGNISED,
     Control,
     Exchange,
     Pages,
@@ -30,13 +28,10 @@ from producers.exchanges.model import (
     RestError,
     SubscriptionAnswer,
     Trade,
-    Trades,
     TradeSpan,
-    refusal,
-    total,
-    unreadable_element,
 )
-from producers.exchanges.tokens import ABSENT, counter, elements, members, text, token
+from producers.exchanges.parsing import control_of, read_elements, refusal, total, trades_of
+from producers.exchanges.tokens import ABSENT, counter, elements, fields, members, text, token
 
 _SIDES = {"buy": "BUY", "sell": "SELL"}
 _CHANNELS = {
@@ -78,10 +73,9 @@ def parse(frame: bytes) -> Parsed:
     message = _frame.decode(frame)
     channel = text(message.channel)
     if channel == "trade":
-        records = [_trade(element) for element in elements(message.data)]
-        return Trades(records) if records else Control(NO_TRADES)
+        return trades_of(read_elements(message.data, _element, _trade))
     if channel:
-        return Control(_CHANNELS[channel]) if channel in _CHANNELS else UNRECOGNISED
+        return control_of(_CHANNELS, channel)
     method = text(message.method)
     if token(message.error) or token(message.success) == "false":
         return _refusal(message) if method == "subscribe" else Control(ERROR)
@@ -89,8 +83,7 @@ def parse(frame: bytes) -> Parsed:
         return Control(
             ACK, SubscriptionAnswer(_named(members(message.result).get("symbol", ABSENT)), counter(message.req_id))
         )
-    kind = _METHODS.get(method)
-    return Control(kind) if kind else UNRECOGNISED
+    return control_of(_METHODS, method)
 
 
 def _refusal(message: _Frame) -> Control:
@@ -102,12 +95,7 @@ def _named(symbol: Raw) -> tuple[str, ...] | None:
     return (name,) if name else None
 
 
-def _trade(raw: Raw) -> Trade:
-    payload = token(raw)
-    try:
-        element = _element.decode(raw)
-    except msgspec.ValidationError:
-        return unreadable_element(payload)
+def _trade(element: _Element, payload: str) -> Trade:
     side = text(element.side)
     return Trade(
         text(element.symbol),
@@ -127,7 +115,6 @@ def subscribe(symbols: Sequence[str], number: int) -> str:
     return msgspec.json.encode({"method": "subscribe", "params": asked, "req_id": number}).decode()
 
 
-_Answer = Decoder(dict[str, Raw])
 _REST_SIDES = {"b": "BUY", "s": "SELL"}
 #: What v2 and REST name differently.
 _REST_ASSETS = {"BTC": "XBT", "DOGE": "XDG"}
@@ -144,11 +131,11 @@ def _rest_request(symbol: str, span: TradeSpan) -> str:
 
 
 def _rest_parse(symbol: str, answer: bytes) -> list[Trade]:
-    message = _Answer.decode(answer)
+    message = fields(answer)
     errors = elements(message.get("error", Raw(b"[]")))
     if errors or "result" not in message:
         raise RestError(f"Kraken: {[text(error) for error in errors]}")
-    lists = [raw for name, raw in _Answer.decode(message["result"]).items() if name != "last"]
+    lists = [raw for name, raw in fields(message["result"]).items() if name != "last"]
     found = []
     for raw in elements(lists[0]) if lists else ():
         price, quantity, moment, side, _, _, number = (text(part) for part in elements(raw)[:7])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import wraps
 
 import msgspec
 
@@ -99,31 +98,6 @@ class Unrecognised(msgspec.Struct, frozen=True, gc=False):
 
 Parsed = Trades | Control | Unrecognised
 UNRECOGNISED = Unrecognised()
-
-
-def refusal(words: str, symbols: tuple[str, ...] | None = None, number: int | None = None) -> Control:
-    """An exchange's no to a subscribe message; that it has the subscription already is a yes."""
-    kind = ACK if "already subscribed" in words.lower() else ERROR
-    return Control(kind, SubscriptionAnswer(symbols, number, words))
-
-
-def unreadable_element(payload: str) -> Trade:
-    """The record of an element of a trade message that is no JSON object."""
-    return Trade("", "", "", "", "", "", "", payload)
-
-
-def total(parse: Callable[[bytes], Parsed]) -> Callable[[bytes], Parsed]:
-    """Make a parser total: bytes that are not UTF-8 or not JSON, and JSON of another shape, are unrecognised."""
-
-    @wraps(parse)
-    def wrapper(frame: bytes) -> Parsed:
-        try:
-            return parse(frame)
-        # msgspec bounds its depth by raising RecursionError, which is a RuntimeError of its own kind here.
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return UNRECOGNISED
-
-    return wrapper
 
 
 def frame_time_us(parsed: Parsed) -> int | None:

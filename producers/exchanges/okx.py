@@ -22,7 +22,6 @@ from msgspec.json import Decoder
 from producers.exchanges.model import (
     ACK,
     ERROR,
-    NO_TRADES,
     PONG,
     STATUS,
     UNRECOGNISED,
@@ -35,13 +34,10 @@ from producers.exchanges.model import (
     RestError,
     SubscriptionAnswer,
     Trade,
-    Trades,
     TradeSpan,
-    refusal,
-    total,
-    unreadable_element,
 )
-from producers.exchanges.tokens import ABSENT, counter, elements, fields, members, text, token
+from producers.exchanges.parsing import control_of, read_elements, refusal, total, trades_of
+from producers.exchanges.tokens import ABSENT, counter, fields, members, text
 from schemas.kinds import TradeKind
 
 # The order book's; the last is that of the trades before 2025-11-26.
@@ -123,8 +119,7 @@ def parse(frame: bytes) -> Parsed:
         return _said(message, event)
     channel = text(_argument.decode(message.arg).channel)
     if channel in _TRADE_CHANNELS:
-        records = [_trade(element) for element in elements(message.data)]
-        return Trades(records) if records else Control(NO_TRADES)
+        return trades_of(read_elements(message.data, _element, _trade))
     if channel in _OTHER_CHANNELS:
         return Control(channel)
     # What follows the name is the candle's length, or anything at all: it is no label of a metric.
@@ -138,7 +133,7 @@ def _said(message: _Frame, event: str) -> Parsed:
     if event == "error":
         # Which instrument is meant is in the words.
         return refusal(text(message.msg), None, counter(message.id))
-    return Control(_EVENTS[event]) if event in _EVENTS else UNRECOGNISED
+    return control_of(_EVENTS, event)
 
 
 def kind_of(source: str) -> str:
@@ -147,12 +142,7 @@ def kind_of(source: str) -> str:
     return f"source={source}" if known is None else known
 
 
-def _trade(raw: Raw) -> Trade:
-    payload = token(raw)
-    try:
-        element = _element.decode(raw)
-    except msgspec.ValidationError:
-        return unreadable_element(payload)
+def _trade(element: _Element, payload: str) -> Trade:
     side, count, source = text(element.side), text(element.count), text(element.source)
     return Trade(
         text(element.instId),
@@ -186,7 +176,7 @@ def _rest_parse(_symbol: str, answer: bytes) -> list[Trade]:
     message = fields(answer)
     if text(message.get("code", ABSENT)) != "0" or "data" not in message:
         raise RestError(f"OKX: {answer[:200].decode(errors='replace')}")
-    return [_trade(element) for element in reversed(elements(message["data"]))]
+    return read_elements(message["data"], _element, _trade)[::-1]
 
 
 EXCHANGES = (

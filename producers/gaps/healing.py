@@ -14,9 +14,10 @@ from producers.gaps.gap import OPEN, Gap
 from producers.gaps.tracker import GapTracker
 from producers.options import ProducerOptions
 from producers.rest.client import FAILURES, TradesSource, UnknownError
+from producers.retry import pause_s
 
 _TICK_S = 0.05
-_BACK_OFF_S = 60.0
+_LONGEST_PAUSE_S = 60.0
 #: Gaps, and symbols that are compared, at a time; the rate limit is shared by them.
 _AT_ONCE = 4
 _log = structlog.get_logger(__name__)
@@ -97,7 +98,7 @@ class Healer:
         except FAILURES as error:
             self._log.warning("gap not healed yet", symbol=gap.symbol, error=str(error) or type(error).__name__)
         finally:
-            gap.due_s = time.monotonic() + min(self._options.heal_after_s * 2**gap.tries, _BACK_OFF_S)
+            gap.due_s = time.monotonic() + pause_s(self._options.heal_after_s, gap.tries, _LONGEST_PAUSE_S)
 
     async def _compare(self, symbol: str, client: TradesSource) -> None:
         """Compare with the exchange's newest trades: the next message may be long in coming, or never come."""

@@ -1,8 +1,7 @@
-"""Trades over REST: within the venue's rate, behind its breaker, patient where the exchange asks for patience."""
+"""Trades over REST: within the exchange's rate limit, behind a circuit breaker, with retries where it is busy."""
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -12,19 +11,19 @@ from typing import Protocol, Self
 import aiohttp
 import msgspec
 import structlog
+from tenacity import AsyncRetrying
 
 from producers import metrics
 from producers.exchanges.model import PLACEHOLDER, Exchange, Pages, Rest, RestError, Trade, TradeSpan
 from producers.rest.bounded import bounded_session
+from producers.retry import retry_times
 from producers.timestamps import event_time_us
 from producers.venue_limits import VenueLimits, VenueUnavailableError
 
 _TIMEOUT_S = 20.0
-#: A request that the exchange has no time for, and the first wait where it does not say how long.
-TRIES = 5
-BACK_OFF_S = 0.5
-#: No exchange asks for more patience than this; a header that does is not believed.
-_LONGEST_WAIT_S = 300.0
+#: How often a busy exchange is asked, and the longest pause: no exchange asks for more, a header that does is ignored.
+_TRIES = 5
+_LONGEST_PAUSE_S = 300.0
 _TOO_MANY = (418, 429)  # 418: Binance, to those who went on after 429
 _UNKNOWN = (400, 404)
 _log = structlog.get_logger(__name__)
@@ -55,10 +54,19 @@ class UnknownError(RefusedError):
     """The exchange does not know what was asked for (HTTP 400 or 404): mostly its symbol."""
 
 
-class _BusyError(RestError):
-    def __init__(self, status: int, wait_s: float) -> None:
-        super().__init__(f"HTTP {status}")
+class BusyError(RestError):
+    """The exchange has no time, or is not reached; `wait_s` is the pause it asks for, 0 where it says nothing."""
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        """As the class says."""
+        super().__init__(message)
         self.wait_s = wait_s
+
+
+def retry_busy(code: str) -> AsyncRetrying:
+    """The retry policy of a single request to an exchange: BusyError is raised after some tries."""
+    log = _log.bind(exchange=code)
+    return retry_times(_TRIES, lambda error: isinstance(error, BusyError), _LONGEST_PAUSE_S, log, "REST refused")
 
 
 class RestClient:
@@ -143,17 +151,11 @@ class RestClient:
             span = after
 
     async def _get(self, symbol: str, path: str) -> list[Trade]:
-        for attempt in range(TRIES):
-            try:
-                async with self._venue_limits.requesting():
-                    return self._read(symbol, await self._body(path))
-            except _BusyError as error:
-                if attempt == TRIES - 1:
-                    raise
-                wait_s = error.wait_s or BACK_OFF_S * 2**attempt
-                _log.warning("REST refused", exchange=self._code, error=str(error), wait_s=wait_s)
-                await asyncio.sleep(wait_s)
-        raise AssertionError("unreachable")
+        return await retry_busy(self._code)(self._get_once, symbol, path)
+
+    async def _get_once(self, symbol: str, path: str) -> list[Trade]:
+        async with self._venue_limits.requesting():
+            return self._read(symbol, await self._body(path))
 
     def _read(self, symbol: str, body: bytes) -> list[Trade]:
         try:
@@ -174,7 +176,7 @@ class RestClient:
             metrics.REST_REQUESTS.labels(self._code, str(response.status)).inc()
             body = await response.read()
             if response.status in _TOO_MANY or response.status >= 500:
-                raise _BusyError(response.status, retry_after_s(response.headers.get("Retry-After", "")))
+                raise BusyError(f"HTTP {response.status}", retry_after_s(response.headers.get("Retry-After", "")))
             if response.status != 200:
                 refused = UnknownError if response.status in _UNKNOWN else RefusedError
                 raise refused(f"HTTP {response.status} to {path}: {body[:200].decode(errors='replace')}")
@@ -194,4 +196,4 @@ def rest_of(span: TradeSpan, trades: list[Trade], pages: Pages) -> TradeSpan | N
 
 def retry_after_s(text: str) -> float:
     """Seconds of a `Retry-After`, five minutes at most; 0 where it is absent or a date (no exchange sends one)."""
-    return min(float(text), _LONGEST_WAIT_S) if text.isascii() and text.isdigit() else 0.0
+    return min(float(text), _LONGEST_PAUSE_S) if text.isascii() and text.isdigit() else 0.0

@@ -12,7 +12,7 @@ from websockets.exceptions import WebSocketException
 
 from producers import metrics
 from producers.exchanges.model import ENDING, Control, Parsed, Trades
-from producers.retry import retrying
+from producers.retry import retry_until
 from producers.stream.connection import ConnectionLostError, ExchangeConnection
 from producers.stream.context import StreamContext
 from producers.stream.rotation import Rotation
@@ -135,7 +135,7 @@ class _Reconnecting:
     async def _run(self) -> None:
         while not self._end.is_set():
             # A connection that was healthy ends the call below, so that the back-off starts small again.
-            again = retrying(_FAILURES, self._context.options.back_off_s, self._end, self._log, "connecting again")
+            again = retry_until(self._end, _FAILURES, self._context.options.back_off_s, self._log, "connecting again")
             await again(self._session)
 
     async def _session(self) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import structlog
 
 from producers.exchanges.model import ACK, Control, Exchange, Parsed, SubscriptionAnswer, Trades, chunks
+from producers.retry import pause_s
 from producers.stream.symbol_states import SymbolState, SymbolStatuses
 
 _log = structlog.get_logger(__name__)
@@ -59,11 +60,11 @@ class Subscriptions:
         symbols: Sequence[str],
         statuses: SymbolStatuses,
         refusals: dict[str, Refusal],
-        patience: SubscriptionTimeouts,
+        timeouts: SubscriptionTimeouts,
     ) -> None:
         """`refusals` are those of earlier connections, and kept up to date for later ones."""
         self.statuses = statuses
-        self._exchange, self._refusals, self._patience = exchange, refusals, patience
+        self._exchange, self._refusals, self._timeouts = exchange, refusals, timeouts
         self._log = _log.bind(exchange=exchange.code)
         self._asked: dict[int, _Asked] = {}
         self._number = 0
@@ -173,14 +174,14 @@ class Subscriptions:
     def _refuse_one(self, symbol: str, words: str, now_s: float) -> None:
         words = words or "refused without a word"
         is_new = symbol not in self._refusals
-        self._refusals[symbol] = Refusal(words, now_s + self._patience.again_s)
+        self._refusals[symbol] = Refusal(words, now_s + self._timeouts.again_s)
         self.statuses.refused(symbol, words)
-        self._planned.append(_Planned([symbol], now_s + self._patience.again_s))
+        self._planned.append(_Planned([symbol], now_s + self._timeouts.again_s))
         for message in self._asked.values():
             message.symbols = [one for one in message.symbols if one != symbol]
         self._forget_answered()
         if is_new:
-            self._log.error("symbol refused", symbol=symbol, words=words, again_in_s=self._patience.again_s)
+            self._log.error("symbol refused", symbol=symbol, words=words, again_in_s=self._timeouts.again_s)
 
     def _answered(self, symbols: Collection[str]) -> None:
         for symbol in symbols:
@@ -218,13 +219,13 @@ class Subscriptions:
 
     def _give_up_waiting(self, now_s: float) -> None:
         """An exchange may drop a message for one symbol in it, and say nothing."""
-        late = [one for one in self._asked.values() if now_s - one.sent_s > self._patience.answer_s]
+        late = [one for one in self._asked.values() if now_s - one.sent_s > self._timeouts.answer_s]
         if not late:
             return
         self.look(now_s)
         self._is_careful = True
         for message in [one for one in late if one.symbols]:
-            words = f"no answer to its subscription within {self._patience.answer_s:g} s"
+            words = f"no answer to its subscription within {self._timeouts.answer_s:g} s"
             for symbol in message.symbols:
                 self.statuses.unanswered(symbol, words)
             self._log.warning("subscription not answered, asked again", symbols=message.symbols[:10],
@@ -234,7 +235,7 @@ class Subscriptions:
                 continue
             (symbol,) = message.symbols
             self._tries[symbol] = tries = self._tries.get(symbol, 0) + 1
-            wait_s = min(self._patience.answer_s * 2**tries, self._patience.again_s)
+            wait_s = pause_s(self._timeouts.answer_s, tries, self._timeouts.again_s)
             self._planned.append(_Planned([symbol], now_s + wait_s))
             message.symbols = []
         self._forget_answered()

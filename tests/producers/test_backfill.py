@@ -22,7 +22,8 @@ from cli.backfill import backfill as command
 from config.settings import Settings
 from producers.backfill.checkpoint import BackfillCheckpoint
 from producers.backfill.dumps import Day
-from producers.backfill.from_dumps import DumpReport, backfill, days
+from producers.backfill.from_dumps import backfill, days
+from producers.backfill.report import DumpReport
 
 ROOT = Path(__file__).resolve().parents[2]
 MIDNIGHT_MS = int(datetime(2024, 8, 9, tzinfo=UTC).timestamp() * 1e3)

@@ -24,7 +24,8 @@ from cli.warehouse import own_name
 from config.settings import Settings
 from producers.backfill.checkpoint import BackfillCheckpoint
 from producers.backfill.dumps import Day
-from producers.backfill.from_dumps import DumpReport, backfill, days
+from producers.backfill.from_dumps import backfill, days
+from producers.backfill.report import DumpReport
 from producers.exchanges import exchange
 from producers.gaps.events import GapEvents
 from producers.gaps.gap import OPEN, UNFILLABLE, Gap

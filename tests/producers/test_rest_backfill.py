@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 import producers.simulator.player
 from config.settings import Settings
 from producers.backfill.checkpoint import BackfillCheckpoint, CheckpointError
-from producers.backfill.from_dumps import BackfillReport
 from producers.backfill.from_rest import RestBackfill
+from producers.backfill.report import BackfillReport
 from producers.exchanges import exchange
 from producers.exchanges.model import Rate, Trade, Trades
 from producers.gaps.events import GapEvents
