@@ -25,7 +25,7 @@ from producers.exchanges import REGISTRY
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"]
 _REST = "rest"
-_JOURNAL = "backfill.jsonl"
+_CHECKPOINT = "backfill.jsonl"
 #: They stand for other characters in the names of files, and in no exchange's symbols.
 _PATTERN = frozenset("*?[]{}\\")
 
@@ -52,7 +52,7 @@ def backfill(
     state: Annotated[
         Path | None,
         typer.Option(
-            help=f"Remembers what is done. Default: {_JOURNAL} in the stack's data folder; of a stack that the"
+            help=f"Remembers what is done. Default: {_CHECKPOINT} in the stack's data folder; of a stack that the"
             " MEDALLION_… endpoints name, in folder medallion of this user's $XDG_STATE_HOME.",
             show_default=False,
         ),
@@ -81,14 +81,14 @@ def backfill(
     if source != _REST and not force:
         _check_known(exchange, names, settings)
     place = warehouse.find(data_dir, settings)
-    with BackfillCheckpoint(state or place.folder / _JOURNAL, place.name) as journal:
+    with BackfillCheckpoint(state or place.folder / _CHECKPOINT, place.name) as checkpoint:
         asked = RestBackfill(exchange, names, start, end, rest_endpoint)
         wanted = from_dumps.days(exchange, names, start, end)
         if dry_run and source == _REST:
-            _show_estimates(asyncio.run(asked.estimate(journal)), as_json)
+            _show_estimates(asyncio.run(asked.estimate(checkpoint)), as_json)
             return
         if dry_run:
-            _show_plan(from_dumps.plan(wanted, start, end, journal, source), source, as_json)
+            _show_plan(from_dumps.plan(wanted, start, end, checkpoint, source), source, as_json)
             return
         columns = (
             SpinnerColumn(),
@@ -104,10 +104,10 @@ def backfill(
                 bar.update(task, completed=report.share, published=report.published)
 
             if source == _REST:
-                report = asyncio.run(asked.run(settings, journal, workers=workers, progress=watch))
+                report = asyncio.run(asked.run(settings, checkpoint, workers=workers, progress=watch))
             else:
                 report = from_dumps.backfill(
-                    wanted, start, end, settings, journal, source=source, workers=workers, progress=watch
+                    wanted, start, end, settings, checkpoint, source=source, workers=workers, progress=watch
                 )
     if as_json:
         print_json(report)

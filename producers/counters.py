@@ -1,4 +1,4 @@
-"""What went in and what went out, counted the same way for live and recorded messages."""
+"""Counts of a run: what went in and what went out, of live and recorded messages alike."""
 
 from __future__ import annotations
 
@@ -65,7 +65,10 @@ class LiveReport(FrameCounts):
 
 
 class FrameMetrics:
-    """Of one exchange code."""
+    """Shows the counts of one exchange code as Prometheus counters.
+
+    A few times a second, since a counter a frame costs too much.
+    """
 
     def __init__(self, code: str, counts: FrameCounts) -> None:
         """`counts` goes on counting."""

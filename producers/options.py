@@ -1,4 +1,4 @@
-"""Bounds and timings of a live producer."""
+"""The timings and bounds of a live producer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from producers.exchanges.model import Rate
 
 @dataclass(frozen=True, slots=True)
 class ProducerOptions:
-    """Of a connection and of its renewal.
+    """The timings and bounds of a live producer; tests make everything quicker.
 
     `idle_s` None: the exchange's own. A connection that lived for `healthy_after_s` and sent something resets
     the back-off, which grows to `back_off_s` at most. A connection is replaced `early_s` before the exchange would
@@ -19,7 +19,7 @@ class ProducerOptions:
     `breaker_failures` failures in a row a venue is left alone for `breaker_open_s`. A gap is healed over REST from
     `heal_after_s` on (a late message may fill it before), for at most `heal_for_s`; where ids have no order, REST's
     newest trades are compared every `audit_s`, elsewhere those of symbols that were quiet for `quiet_s` (0: never). At
-    most `resume_messages` of each partition of the raw topic are read at the start for what earlier lives published.
+    most `resume_messages` of each partition of the raw topic are read at the start for what earlier runs published.
     """
 
     max_frame_bytes: int = 16_777_216

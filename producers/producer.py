@@ -2,9 +2,10 @@
 
 `live_producer` puts a producer together; trades flow from left to right:
 
-    connections ──▶ FrameHandler ──▶ Outlet ──▶ Publisher ──▶ raw topic
-         │               │              ▲
-         └──────▶ GapTracker ──▶ Healer ┘ (asks REST)
+    ConnectionPool ──▶ FrameHandler ──▶ WaitingPublisher ──▶ Publisher ──▶ raw topic
+          │                 │                  ▲
+          │ losses          │ trades           │ what REST brought
+          └───────────▶ GapTracker ──▶ Healer ─┘
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def live_producer(
         connections = [ReconnectingStream(context, chunk) for chunk in chunks(symbols, exchange.symbols_a_connection)]
         if exchange.rest is not None and context.asks_rest:
             client = session = RestClient(exchange, exchange.rest, venue_limits, rest_endpoint, endpoint)
-        # Until they are connected: what earlier lives published may end long before.
+        # Until they are connected: what earlier runs published may end long before.
         gaps.lost(symbols)
     else:
         from producers.ccxt.feed import CcxtFeed  # noqa: PLC0415  # ccxt takes seconds to load

@@ -47,7 +47,7 @@ class ProducerState(msgspec.Struct, frozen=True):
 
 
 class StatusFile:
-    """The state file of this process."""
+    """The file in which this process keeps its state, for `medallion status`."""
 
     def __init__(self) -> None:
         """Nothing is written yet."""

@@ -1,4 +1,4 @@
-"""What protects a venue from us, and us from a venue that is down: rate limits and circuit breakers."""
+"""Rate limits and circuit breakers: they protect an exchange from us, and us from one that is down."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class VenueUnavailableError(ConnectionError):
 
 
 class VenueLimits:
-    """Of one venue and everything that this process does with it; belongs to one event loop.
+    """The limits of one exchange, for everything that this process asks of it; belongs to one event loop.
 
     Streams and REST are different machines at every exchange, so each has a breaker of its own: a REST service
     that is down does not keep a lost stream from coming back.

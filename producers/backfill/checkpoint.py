@@ -1,4 +1,4 @@
-"""What of a long task is done, in a file that survives SIGKILL: one JSON line a step, the last of a name counts.
+"""Which parts of a back-fill are done, in a file that survives SIGKILL: a JSON line a step, the last of a name counts.
 
 A step counts for the warehouse it was taken in: a file that two of them share says of neither what the other has.
 """
@@ -20,7 +20,7 @@ DONE: dict[str, Any] = {"done": True}
 
 
 class CheckpointError(MedallionError):
-    """The journal cannot be used."""
+    """The checkpoint file cannot be used."""
 
 
 class BackfillCheckpoint:
@@ -38,7 +38,7 @@ class BackfillCheckpoint:
         """Read what an earlier run left.
 
         Raises:
-            JournalError: another process has it, or it is no journal.
+            CheckpointError: another process has it, or it is no checkpoint file.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -101,6 +101,6 @@ def _read(path: Path, warehouse: str) -> dict[str, dict[str, Any]]:
                 steps[name] = step
         except (ValueError, KeyError, AttributeError) as error:
             raise CheckpointError(
-                f"{path} is no journal of a back-fill (line {number:,}): give another file with --state"
+                f"{path} is no checkpoint file of a back-fill (line {number:,}): give another file with --state"
             ) from error
     return steps

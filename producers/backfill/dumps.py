@@ -57,7 +57,7 @@ class Day:
 
     @property
     def name(self) -> str:
-        """As people read it, and as in the journal."""
+        """As people read it, and its name in the checkpoint."""
         return f"{self.exchange}/{self.symbol}/{self.date}"
 
     @property

@@ -152,7 +152,7 @@ class BackfillGaps:
             self._checkpoint.put_all({self._name(gap): _step_of(gap) for gap in gaps})
 
     def _name(self, gap: Gap) -> str:
-        """As in the journal: what makes a row of `producer_gaps` one row."""
+        """Its name in the checkpoint: what makes a row of `producer_gaps` one row."""
         return f"gap {self._code}/{gap.symbol} {gap.from_id} {gap.from_us} {gap.detected_us}"
 
 

@@ -48,7 +48,7 @@ class RestTrades:
         await self._venue.close()
 
     def resume(self, published: Mapping[str, Sequence[Trade]]) -> None:
-        """Trades of earlier lives, by symbol: the stream brought them."""
+        """Earlier runs of the producer published these trades, by symbol: their streams brought them."""
         for trades in published.values():
             self.streamed(trades)
 

@@ -197,11 +197,6 @@ class Exchange:
     #: REST requests that the exchange allows where `rest` does not say it.
     requests: Rate = Rate(1, 1.0)
 
-    def messages(self, symbols: Sequence[str]) -> list[str]:
-        """All that a new connection is sent to get these symbols' trades."""
-        asked = chunks(symbols, self.symbols_a_message)
-        return [*self.greeting, *(self.subscribe(chunk, number) for number, chunk in enumerate(asked, start=1))]
-
 
 def chunks(symbols: Sequence[str], size: int) -> list[Sequence[str]]:
     """`symbols` in order, at most `size` at a time."""

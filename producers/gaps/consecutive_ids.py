@@ -1,4 +1,4 @@
-"""Which trades are missing where trade ids are consecutive: holes in them. No I/O."""
+"""Finds missing trades where trade ids are consecutive: an id that no message brought. No I/O."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class ConsecutiveIds:
         return [], [gap]
 
     def resume(self, symbol: str, published: Sequence[Trade], left_open: Sequence[Gap] = ()) -> list[Gap]:
-        """What earlier lives of the producer published last, and the gaps they left open, which are filled as others.
+        """What earlier runs of the producer published last, and the gaps they left open, which are filled as others.
 
         Returns the gaps that are new: between what was published last and what this life saw first, and in it.
         """

@@ -1,6 +1,6 @@
-"""Gaps as rows of `producer_gaps`: one JSON message a change of state, through Kafka as everything else.
+"""Publishes gaps as rows of `producer_gaps`: one JSON message for each change of a gap's state.
 
-A producer knows the broker and nothing behind it: a note waits in the same buffer as the trades while ClickHouse is
+A producer knows the broker and nothing behind it: an event waits in the same buffer as the trades while ClickHouse is
 away, and whoever consumes trades can consume their gaps.
 """
 

@@ -1,4 +1,4 @@
-"""Trade ids as runs: which of them a file brings, which are missing between them. No I/O."""
+"""Sets of trade ids as ranges: a range of a million takes as much memory as one of two. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What earlier lives of a producer left on the broker: the trades published last, and the gaps still open."""
+"""Reads from the broker where a producer has to go on: the trades published last, and the gaps still open."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class ResumePoint:
-    """By symbol: published trades, oldest first, without holes but for trades that are missing; gaps left open.
+    """Where earlier runs of the producer ended, by symbol.
 
-    `unknown` symbols have no trade among the messages that were read, though the topic has older ones.
+    `published` are the newest published trades, oldest first: what is not among them is missing. `open` are the gaps
+    left open. `unknown` symbols have no trade among the messages that were read, though the topic has older ones.
     """
 
     published: dict[str, list[Trade]] = field(default_factory=dict)

@@ -66,7 +66,7 @@ class GapTracker:
         self._detector.fill(trades)
 
     def resume(self, resume_point: ResumePoint) -> None:
-        """Go on where earlier lives of this producer ended."""
+        """Go on where earlier runs of this producer ended."""
         for gaps in resume_point.open.values():
             self._open(gaps)
         for symbol in resume_point.published.keys() | resume_point.open.keys():

@@ -1,4 +1,4 @@
-"""Which trades are missing where trade ids have no order: what REST knows and the stream did not bring. No I/O."""
+"""Finds missing trades where trade ids have no order: REST lists what the stream did not bring. No I/O."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class UnorderedIds:
         self.observe(trades)
 
     def resume(self, symbol: str, published: Sequence[Trade], left_open: Sequence[Gap] = ()) -> list[Gap]:
-        """What earlier lives of the producer published last, oldest first: what came after it is compared.
+        """What earlier runs of the producer published last, oldest first: what came after it is compared.
 
         The gaps they left open are over with the next comparison. Shows no gap by itself.
         """

@@ -1,4 +1,4 @@
-"""Envelopes into the publisher: where its buffer is full, whoever brings more waits, and reading stands still."""
+"""Stops the reading while the publisher's buffer is full, so that the exchange's socket fills instead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of published messages: librdkafka's errors in our log, losses by market, and the errors that say so."""
+"""What became of published messages: client errors, losses by market, and the error messages about them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger.addFilter(Repeats())
 
 
 class ClientErrors:
-    """Of one producer: the last error, and since when the broker cannot be reached."""
+    """The last error of one Kafka client, and since when the broker cannot be reached."""
 
     def __init__(self) -> None:
         """None yet."""

@@ -1,4 +1,4 @@
-"""Holds a publisher back so that a broker which keeps little never drops what a consumer group has not read."""
+"""Bounds what is published and not yet consumed, so that a broker that keeps little drops nothing unread."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class Publisher:
         self.losses = Losses()
         self._first_failure = ""
         self._client_errors = ClientErrors()
-        self._patience_s = delivery_timeout_s or float("inf")
+        self._timeout_s = delivery_timeout_s or float("inf")
         self._producer = Producer(
             {
                 **broker,
@@ -141,7 +141,7 @@ class Publisher:
             waited_s = time.monotonic() - waiting_since_s
             if more:
                 waiting_since_s = time.monotonic()
-            elif waited_s >= self._patience_s or (self._is_away and waited_s >= UNREACHABLE_S):
+            elif waited_s >= self._timeout_s or (self._is_away and waited_s >= UNREACHABLE_S):
                 raise stalled(self.statistics, self._servers, waited_s, self._is_away, str(self._client_errors))
 
     def publish_event(self, topic: str, key: bytes, value: bytes) -> None:

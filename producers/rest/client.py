@@ -39,7 +39,7 @@ class TradesSource(Protocol):
         """As `RestClient.newest`, and where it can the trades before those, from `since_us` (UTC) on."""
 
     def resume(self, published: Mapping[str, Sequence[Trade]]) -> None:
-        """Earlier lives of the producer published these trades, by symbol."""
+        """Earlier runs of the producer published these trades, by symbol."""
 
 
 #: What may be tried again later.
@@ -114,7 +114,7 @@ class RestClient:
         return bool(self._rest.key_variable) and not os.environ.get(self._rest.key_variable)
 
     def resume(self, published: Mapping[str, Sequence[Trade]]) -> None:
-        """Earlier lives' trades: nothing to do, healing asks for what it knows to be missing."""
+        """Nothing to do: healing asks by id for what it knows to be missing."""
 
     async def newest(self, symbol: str, since_us: int | None = None) -> list[Trade]:  # noqa: ARG002  # it cannot
         """One page of the newest trades, oldest first.

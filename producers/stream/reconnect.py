@@ -1,4 +1,4 @@
-"""One set of symbols kept connected: back-off after a loss, and a new connection before the old one's end of life."""
+"""Keeps a set of symbols connected: reconnects after a loss, and before the exchange would cut the connection off."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _FAILURES = (OSError, WebSocketException, ConnectionLostError)
 
 
 class ReconnectingStream:
-    """Connected from `run` on, until `stop` is set."""
+    """As many symbols as one connection may carry, connected from `run` on until `stop` is set."""
 
     def __init__(self, context: StreamContext, symbols: Sequence[str]) -> None:
-        """`symbols`: as many as one connection may carry, in the exchange's own spelling."""
+        """`symbols` are in the exchange's own spelling."""
         self._context = context
         self._symbols = symbols
         refusals: dict[str, Refusal] = {}

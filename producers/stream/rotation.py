@@ -1,4 +1,4 @@
-"""A connection kept for ever: before its end of life another one is there, subscribed, before the old one closes."""
+"""Replaces a connection before its end of life: the new one is subscribed before the old one closes."""
 
 from __future__ import annotations
 

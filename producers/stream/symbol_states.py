@@ -1,4 +1,4 @@
-"""How each symbol of a producer stands at the exchange: asked for, acknowledged, streaming, silent or refused."""
+"""The state of each symbol at the exchange: asked for, acknowledged, streaming, silent or refused."""
 
 from __future__ import annotations
 

@@ -55,9 +55,9 @@ def write_dumps(trades: pl.DataFrame, folder: Path, *, micros: bool = False) -> 
 
 
 def fill(
-    wanted: list[Day], start: datetime, end: datetime, settings: Settings, journal: Path, **more: Any
+    wanted: list[Day], start: datetime, end: datetime, settings: Settings, checkpoint: Path, **more: Any
 ) -> DumpReport:
-    with BackfillCheckpoint(journal, "w") as steps:
+    with BackfillCheckpoint(checkpoint, "w") as steps:
         return backfill(wanted, start, end, settings, steps, **more)
 
 

@@ -55,14 +55,14 @@ def csv(
 
 
 def fill(
-    wanted: list[Day], start: datetime, end: datetime, settings: Settings, journal: Path, source: str
+    wanted: list[Day], start: datetime, end: datetime, settings: Settings, checkpoint: Path, source: str
 ) -> DumpReport:
-    with BackfillCheckpoint(journal, "w") as steps:
+    with BackfillCheckpoint(checkpoint, "w") as steps:
         return backfill(wanted, start, end, settings, steps, source=source)
 
 
-def fill_all(source: Path | str, settings: Settings, journal: Path, last: datetime = SECOND) -> DumpReport:
-    return fill(days("binance", ["BTCUSDT"], NEW_YEAR, last), NEW_YEAR, last, settings, journal, source=str(source))
+def fill_all(source: Path | str, settings: Settings, checkpoint: Path, last: datetime = SECOND) -> DumpReport:
+    return fill(days("binance", ["BTCUSDT"], NEW_YEAR, last), NEW_YEAR, last, settings, checkpoint, source=str(source))
 
 
 def values(settings: Settings, consume: Consume) -> list[dict[str, Any]]:
@@ -269,8 +269,8 @@ def test_the_command_refuses_patterns_and_unknown_symbols_and_names_what_failed(
     assert "ETHUSDT-trades-2025-01-01" in mixed.stderr
     assert "Traceback" not in mixed.stderr
     assert len(values(settings, consume)) == 7
-    (journal,) = tmp_path.rglob("backfill.jsonl")
-    assert journal.is_relative_to(tmp_path / "medallion")
+    (checkpoint,) = tmp_path.rglob("backfill.jsonl")
+    assert checkpoint.is_relative_to(tmp_path / "medallion")
 
     dry = cli("--symbols", "BTCUSDT,ETHUSDT", "--source", files, "--dry-run", "--json", environment=environment)
     planned = json.loads(dry.stdout)
