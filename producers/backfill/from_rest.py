@@ -14,9 +14,11 @@ from producers.backfill.gaps import BackfillGaps
 from producers.backfill.report import BackfillReport, Progress
 from producers.backfill.rest_window import AcknowledgedPublisher, Remaining, RetryingClient, SymbolWindow, WindowFill
 from producers.exchanges import exchange as exchange_of
+from producers.exchanges.model import Rest
 from producers.kafka.publisher import Publisher
 from producers.options import ProducerOptions
 from producers.rest.client import FAILURES, RestClient
+from producers.rest.history import History
 from producers.venue_limits import VenueLimits
 
 
@@ -64,8 +66,8 @@ class RestBackfill:
     async def estimate(self, checkpoint: BackfillCheckpoint) -> list[Estimate]:
         """What `run` would do; asks where the windows lie, and publishes nothing."""
         async with self._client() as client:
-            source = RetryingClient(client)
-            return [await self._estimate(source, task, checkpoint) for task in self.tasks]
+            history = History(RetryingClient(client))
+            return [await self._estimate(client.rest, history, task, checkpoint) for task in self.tasks]
 
     async def run(
         self,
@@ -98,7 +100,7 @@ class RestBackfill:
                     report.skipped += 1
                 else:
                     try:
-                        report.missing += await WindowFill(source, task, checkpoint, sink, gaps, tell).run()
+                        report.missing += await WindowFill(retrying, history, task, checkpoint, sink, gaps, tell).run()
                     except FAILURES as error:
                         report.missing.append(f"{task.symbol}: {error or type(error).__name__}")
                 tell(task, 1.0)
@@ -107,7 +109,8 @@ class RestBackfill:
             sink = AcknowledgedPublisher(self.code, publisher, asyncio.Lock())
             gaps = await asyncio.to_thread(BackfillGaps, settings, self.code, checkpoint, events)
             async with self._client() as client:
-                source = RetryingClient(client)
+                retrying = RetryingClient(client)
+                history = History(retrying)
                 working = [asyncio.ensure_future(one(task)) for task in tasks]
                 try:
                     await asyncio.gather(*working)
@@ -128,15 +131,17 @@ class RestBackfill:
         )
         return RestClient(known, known.rest, venue_limits, self.rest_endpoint)
 
-    async def _estimate(self, source: RetryingClient, task: SymbolWindow, checkpoint: BackfillCheckpoint) -> Estimate:
+    async def _estimate(
+        self, rest: Rest, history: History, task: SymbolWindow, checkpoint: BackfillCheckpoint
+    ) -> Estimate:
         if checkpoint.is_done(task.name):
             return Estimate(task.symbol, 0, 0, 0.0, done=True)
         if step := checkpoint.get(task.name):
             left = Remaining.of(step)
             count, unreachable = left.count, left.unreachable
         else:
-            window = await source.history.window(task.symbol, *task.span_us)
+            window = await history.window(task.symbol, *task.span_us)
             count, unreachable = window.count, window.unreachable
-        rate = self.options.requests or source.rest.rate
-        requests = -(-count // source.rest.page)
+        rate = self.options.requests or rest.rate
+        requests = -(-count // rest.page)
         return Estimate(task.symbol, count, requests, requests * rate.seconds / rate.times, unreachable=unreachable)

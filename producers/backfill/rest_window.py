@@ -13,12 +13,12 @@ from tenacity import AsyncRetrying
 
 from producers.backfill.checkpoint import DONE, BackfillCheckpoint
 from producers.backfill.gaps import BackfillGaps
-from producers.exchanges.model import Trade, Trades, TradeSpan
+from producers.exchanges.model import Rest, Trade, Trades, TradeSpan
 from producers.gaps.id_ranges import IdRanges, without
 from producers.kafka.envelope import BACKFILL, envelopes
 from producers.kafka.publisher import Publisher
 from producers.rest.client import FAILURES, RefusedError, RestClient, rest_of
-from producers.rest.history import History, is_only_newest
+from producers.rest.history import History
 from producers.retry import retry_times
 from producers.timestamps import event_time_us, now_us
 
@@ -99,10 +99,17 @@ class RetryingClient:
 
     def __init__(self, client: RestClient) -> None:
         """`client` is open."""
-        self.rest = client.rest
-        self.lacks_key = client.lacks_key
         self._client = client
-        self.history = History(self.rest, self.newest, self.page, only_newest=is_only_newest(self.rest, self.lacks_key))
+
+    @property
+    def rest(self) -> Rest:
+        """As `RestClient.rest`."""
+        return self._client.rest
+
+    @property
+    def lacks_key(self) -> bool:
+        """As `RestClient.lacks_key`."""
+        return self._client.lacks_key
 
     async def newest(self, symbol: str) -> list[Trade]:
         """As `RestClient.newest`."""
@@ -150,7 +157,8 @@ class AcknowledgedPublisher:
 class WindowFill:
     """One symbol's window being filled."""
 
-    source: RetryingClient
+    client: RetryingClient
+    history: History
     task: SymbolWindow
     checkpoint: BackfillCheckpoint
     sink: AcknowledgedPublisher
@@ -163,7 +171,7 @@ class WindowFill:
         if step := self.checkpoint.get(task.name):
             left = Remaining.of(step)
         else:
-            window = await self.source.history.window(task.symbol, *task.span_us)
+            window = await self.history.window(task.symbol, *task.span_us)
             if window.trades is not None:
                 await self.sink.put(window.trades)
             ids = IdRanges(window.first, window.last) if window.trades is None and window.count else None
@@ -178,9 +186,9 @@ class WindowFill:
     async def _pages(self, left: Remaining) -> None:
         span = TradeSpan(left.ids.first, left.ids.last, left.since_us) if left.ids is not None and left.count else None
         while span is not None:
-            page = await self.source.page(self.task.symbol, span)
+            page = await self.client.page(self.task.symbol, span)
             await self._take(page, left)
-            after = rest_of(span, page, self.source.rest.pages) if page and left.count else None
+            after = rest_of(span, page, self.client.rest.pages) if page and left.count else None
             span = after if after != span else None
 
     async def _take(self, page: Sequence[Trade], left: Remaining) -> None:
@@ -189,7 +197,7 @@ class WindowFill:
         if not wanted:
             return
         await self.sink.put(wanted)
-        if self.source.rest.by_time:
+        if self.client.rest.by_time:
             left.since_us = max(left.since_us, *(event_time_us(trade.timestamp) or 0 for trade in wanted))
         self.checkpoint.put(self.task.name, left.step())
         self.tell(self.task, 1.0 - left.count / left.total)
@@ -203,8 +211,8 @@ class WindowFill:
             self.gaps.unreachable(symbol, left.unreachable)
             until = datetime.fromtimestamp(left.unreachable[1] / 1e6, tz=UTC).isoformat()
             why = "older trades are not served"
-            if self.source.lacks_key:
-                why = f"older trades are served with an API key only, set {self.source.rest.key_variable}"
+            if self.client.lacks_key:
+                why = f"older trades are served with an API key only, set {self.client.rest.key_variable}"
             said.append(f"{symbol}: nothing before {until}: {why}")
         if left.unserved:
             self.gaps.refused(symbol, left.unserved, self.task.span_us)

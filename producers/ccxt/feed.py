@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
 import ccxt
@@ -12,7 +13,6 @@ import structlog
 
 from config.errors import MedallionError
 from config.markets import Markets
-from producers import metrics
 from producers.ccxt.polling import CcxtPolling
 from producers.ccxt.rest_trades import UNFORESEEN, RestTrades
 from producers.ccxt.stream import CcxtStream
@@ -89,32 +89,16 @@ class CcxtFeed:
         #: What the market list does not have, and in which words that is said.
         self._unlisted: dict[str, str] = {}
         #: Asked over REST, for as long as the feed lives; streams are instances of their own.
-        self._venue = self._another_venue()
+        self._venue = _venue_of(context)
         self.rest = RestTrades(exchange.code, self._venue, context.venue_limits)
         # Where a rate limit is given, that is the pace.
         pause_s = max(_POLL_S, self._venue.rateLimit / 1_000) if options.requests is None else _LEAST_POLL_S
         self._source: Rotation[CcxtStream] | CcxtPolling = (
-            Rotation(self._another_stream, self._renewed)
+            Rotation(partial(_new_stream, context, self._listed, self._venue, self.rest), context.count_renewal)
             if self._venue.has.get("watchTrades")
             else CcxtPolling(self.rest, context, self._listed, pause_s)
         )
         self._log = _log.bind(exchange=exchange.code)
-
-    def _another_venue(self, listener: ConnectionListener | None = None) -> Any:
-        context = self._context
-        code, open_s = context.exchange.code, context.options.open_s
-        return make(code, context.venue_limits, open_s, context.endpoint, context.rest_endpoint, listener)
-
-    def _another_stream(self) -> CcxtStream:
-        markets = self._venue.markets
-        watched = WatchedSymbols(self._context, {one: str(markets[one].get("id") or one) for one in self._listed})
-        venue = self._another_venue(watched)
-        venue.set_markets_from_exchange(self._venue)
-        return CcxtStream(venue, watched, self._context, self._listed, self.rest)
-
-    def _renewed(self) -> None:
-        self._context.report.renewals += 1
-        metrics.RENEWALS.labels(self._context.exchange.code).inc()
 
     @property
     def heals(self) -> bool:
@@ -205,3 +189,16 @@ class CcxtFeed:
             f"{self._context.exchange.code} has no market {symbol!r}; use ccxt's unified symbols"
             f" (like {', '.join(near or [*known][:3])})"
         )
+
+
+def _venue_of(context: StreamContext, listener: ConnectionListener | None = None) -> Any:
+    code, open_s = context.exchange.code, context.options.open_s
+    return make(code, context.venue_limits, open_s, context.endpoint, context.rest_endpoint, listener)
+
+
+def _new_stream(context: StreamContext, listed: list[str], known: Any, rest: RestTrades) -> CcxtStream:
+    """A stream of its own instance of ccxt's class, with the markets of the `known` one."""
+    watched = WatchedSymbols(context, {one: str(known.markets[one].get("id") or one) for one in listed})
+    venue = _venue_of(context, watched)
+    venue.set_markets_from_exchange(known)
+    return CcxtStream(venue, watched, context, listed, rest)

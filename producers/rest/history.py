@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Protocol
 
 from producers.exchanges.model import Pages, Rest, RestError, Trade, TradeSpan
 from producers.timestamps import event_time_us
@@ -32,22 +33,32 @@ class ServedWindow:
         return max(self.last - self.first + 1, 0) if self.trades is None else len(self.trades)
 
 
-class History:
-    """Finds windows; belongs to one exchange's REST interface."""
+class PagedClient(Protocol):
+    """Whom a history is asked of: `RestClient`, or one that asks again."""
 
-    def __init__(
-        self,
-        rest: Rest,
-        newest: Callable[[str], Awaitable[list[Trade]]],
-        page: Callable[[str, TradeSpan], Awaitable[list[Trade]]],
-        *,
-        only_newest: bool,
-    ) -> None:
-        """`newest` and `page` as of `RestClient`; `only_newest`: nothing else is served."""
-        self._rest = rest
-        self._newest = newest
-        self._page = page
-        self._only_newest = only_newest
+    @property
+    def rest(self) -> Rest:
+        """As `RestClient.rest`."""
+
+    @property
+    def lacks_key(self) -> bool:
+        """As `RestClient.lacks_key`."""
+
+    async def newest(self, symbol: str) -> list[Trade]:
+        """As `RestClient.newest`."""
+
+    async def page(self, symbol: str, span: TradeSpan) -> list[Trade]:
+        """As `RestClient.page`."""
+
+
+class History:
+    """Finds the trades of windows of time."""
+
+    def __init__(self, client: PagedClient) -> None:
+        """`client` is open."""
+        self._client = client
+        self._rest = client.rest
+        self._only_newest = client.rest.pages is Pages.NONE or client.lacks_key
 
     async def window(self, symbol: str, from_us: int, to_us: int) -> ServedWindow:
         """The trades of [from_us, to_us) (µs, UTC); those after the newest one there is now are not in it.
@@ -55,7 +66,7 @@ class History:
         Raises:
             as `RestClient.pages`.
         """
-        newest = await self._newest(symbol)
+        newest = await self._client.newest(symbol)
         if not newest:
             return ServedWindow(0, -1)
         if self._only_newest:
@@ -76,11 +87,11 @@ class History:
         if _time_us(newest[-1]) < time_us:
             return int(newest[-1].trade_id) + 1, None
         if self._rest.by_time:
-            page = await self._page(symbol, TradeSpan(0, 0, time_us))
+            page = await self._client.page(symbol, TradeSpan(0, 0, time_us))
             return next(int(trade.trade_id) for trade in page if _time_us(trade) >= time_us), None
 
         async def probe(number: int) -> Sequence[Trade]:
-            return await self._page(symbol, TradeSpan(number, number, 0))
+            return await self._client.page(symbol, TradeSpan(number, number, 0))
 
         return await search(probe, time_us, newest)
 
@@ -114,11 +125,6 @@ async def search(probe: Probe, time_us: int, newest: Sequence[Trade]) -> tuple[i
         number = min(max(number, low + 1), bound - 1)
         page = await probe(number)
     raise AssertionError("unreachable")
-
-
-def is_only_newest(rest: Rest, lacks_key: bool) -> bool:
-    """Whether an interface serves nothing but its newest trades."""
-    return rest.pages is Pages.NONE or lacks_key
 
 
 def _time_us(trade: Trade) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from producers import metrics
 from producers.counters import LiveReport
 from producers.exchanges.model import Exchange, Parsed
 from producers.options import ProducerOptions
@@ -57,3 +58,8 @@ class StreamContext:
     def asks_rest(self) -> bool:
         """Whether there is a REST interface that may be asked."""
         return self.rest_endpoint is not None or self.endpoint is None
+
+    def count_renewal(self) -> None:
+        """A connection was replaced before its end of life."""
+        self.report.renewals += 1
+        metrics.RENEWALS.labels(self.exchange.code).inc()

@@ -31,7 +31,7 @@ class ReconnectingStream:
         self._context = context
         self._symbols = symbols
         refusals: dict[str, Refusal] = {}
-        self._renewal = Rotation(lambda: _Reconnecting(context, symbols, refusals), self._renewed)
+        self._renewal = Rotation(lambda: _Reconnecting(context, symbols, refusals), context.count_renewal)
 
     @property
     def ready(self) -> bool:
@@ -65,10 +65,6 @@ class ReconnectingStream:
             PublishError: from `take`: the publisher cannot go on.
         """
         await self._renewal.run(stop)
-
-    def _renewed(self) -> None:
-        self._context.report.renewals += 1
-        metrics.RENEWALS.labels(self._context.exchange.code).inc()
 
 
 class _Reconnecting:
