@@ -1,22 +1,25 @@
-"""What becomes of a frame: parsed, counted, published, and its trades told to whoever looks for gaps."""
+"""What becomes of a frame: parsed, counted, published, its trades told to the gap tracker, its lag measured."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
 from producers import metrics
 from producers.counters import LiveReport
-from producers.exchanges.model import ERROR, Control, Exchange, Parsed, Trade, Trades
+from producers.exchanges.model import ERROR, Control, Exchange, Parsed, Trade, Trades, frame_time_us
 from producers.gaps.tracker import GapTracker
 from producers.kafka.back_pressure import WaitingPublisher
 from producers.kafka.envelope import REST, envelopes
-from producers.lag import LagSampler
 from producers.timestamps import now_us
 
 _log = structlog.get_logger(__name__)
+#: At most one frame in this time is measured: a busy stream has thousands.
+_SAMPLE_NS = 1_000_000
+_WINDOW_S = 60.0
 
 
 class FrameHandler:
@@ -71,3 +74,53 @@ class FrameHandler:
                 self._log.error("the exchange reports an error", message=frame[:1_000].decode(errors="replace"))
         else:
             metrics.UNRECOGNISED.labels(self._exchange.code).inc()
+
+
+class LagSampler:
+    """Measures one exchange code."""
+
+    def __init__(self, code: str) -> None:
+        """Nothing is measured yet."""
+        self._lag = metrics.LAG.labels(code)
+        self._clock = _ClockOffset(code)
+        self._sampled_ns = 0
+
+    def received(self, trades: Trades, received_ns: int) -> Callable[[], None] | None:
+        """A frame was received (ns since the epoch, local clock).
+
+        Returns:
+            what to call when the broker has acknowledged the frame; None where this frame is not measured: one was
+            within the last millisecond, or its trades have no time.
+        """
+        if received_ns - self._sampled_ns < _SAMPLE_NS:
+            return None
+        traded_us = frame_time_us(trades)
+        if traded_us is None:
+            return None
+        self._sampled_ns = received_ns
+        self._clock.observe(received_ns / 1e9 - traded_us / 1e6, received_ns / 1e9)
+        return partial(self._acknowledged, traded_us)
+
+    def _acknowledged(self, traded_us: int) -> None:
+        self._lag.observe(time.time() - traded_us / 1e6)
+
+
+class _ClockOffset:
+    """The least time from trade to receipt in the last one to two minutes: latency plus clock offset.
+
+    Latency is never negative: a negative minimum is a lower bound of how far the local clock is behind.
+    """
+
+    def __init__(self, code: str) -> None:
+        self._gauge = metrics.CLOCK_OFFSET.labels(code)
+        self._started_s = 0.0
+        self._least = self._before = float("inf")
+
+    def observe(self, lag_s: float, now_s: float) -> None:
+        """A trade was received at `now_s` (Unix s, local clock), `lag_s` after its own time."""
+        if now_s - self._started_s >= _WINDOW_S:
+            self._before = self._least if now_s - self._started_s < 2 * _WINDOW_S else float("inf")
+            self._least, self._started_s = float("inf"), now_s
+        if lag_s < self._least:
+            self._least = lag_s
+            self._gauge.set(min(self._least, self._before))

@@ -9,7 +9,7 @@ from typing import NoReturn
 import msgspec
 from msgspec import Raw
 
-from producers.exchanges.tokens import elements, fields, token
+from producers.exchanges.parsing import elements, fields, token
 
 
 def decode(text: str) -> object:

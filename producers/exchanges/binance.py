@@ -41,8 +41,7 @@ from producers.exchanges.model import (
     TradeSpan,
     is_placeholder,
 )
-from producers.exchanges.parsing import refusal, total
-from producers.exchanges.tokens import ABSENT, counter, elements, fields, flagged, text, token
+from producers.exchanges.parsing import ABSENT, counter, elements, fields, flagged, refusal, text, token, total
 from schemas.kinds import TradeKind
 
 _SIDE_OF_BUYER_IS_MAKER = {"true": "SELL", "false": "BUY"}

@@ -34,8 +34,20 @@ from producers.exchanges.model import (
     Trade,
     TradeSpan,
 )
-from producers.exchanges.parsing import control_of, read_elements, refusal, total, trades_of
-from producers.exchanges.tokens import ABSENT, counter, elements, fields, flagged, text, token
+from producers.exchanges.parsing import (
+    ABSENT,
+    control_of,
+    counter,
+    elements,
+    fields,
+    flagged,
+    read_elements,
+    refusal,
+    text,
+    token,
+    total,
+    trades_of,
+)
 from schemas.kinds import TradeKind
 
 PLACES = 10_000

@@ -28,8 +28,18 @@ from producers.exchanges.model import (
     Trade,
     TradeSpan,
 )
-from producers.exchanges.parsing import control_of, read_elements, refusal, total, trades_of
-from producers.exchanges.tokens import ABSENT, elements, members, text, token
+from producers.exchanges.parsing import (
+    ABSENT,
+    control_of,
+    elements,
+    members,
+    read_elements,
+    refusal,
+    text,
+    token,
+    total,
+    trades_of,
+)
 
 _TAKER_OF_MAKER = {"BUY": "SELL", "SELL": "BUY"}
 _CHANNELS = {

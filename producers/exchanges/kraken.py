@@ -30,8 +30,20 @@ from producers.exchanges.model import (
     Trade,
     TradeSpan,
 )
-from producers.exchanges.parsing import control_of, read_elements, refusal, total, trades_of
-from producers.exchanges.tokens import ABSENT, counter, elements, fields, members, text, token
+from producers.exchanges.parsing import (
+    ABSENT,
+    control_of,
+    counter,
+    elements,
+    fields,
+    members,
+    read_elements,
+    refusal,
+    text,
+    token,
+    total,
+    trades_of,
+)
 
 _SIDES = {"buy": "BUY", "sell": "SELL"}
 _CHANNELS = {

@@ -36,8 +36,18 @@ from producers.exchanges.model import (
     Trade,
     TradeSpan,
 )
-from producers.exchanges.parsing import control_of, read_elements, refusal, total, trades_of
-from producers.exchanges.tokens import ABSENT, counter, fields, members, text
+from producers.exchanges.parsing import (
+    ABSENT,
+    control_of,
+    counter,
+    fields,
+    members,
+    read_elements,
+    refusal,
+    text,
+    total,
+    trades_of,
+)
 from schemas.kinds import TradeKind
 
 # The order book's; the last is that of the trades before 2025-11-26.

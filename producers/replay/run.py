@@ -14,8 +14,7 @@ from producers.exchanges import REGISTRY
 from producers.exchanges.model import UNRECOGNISED, Parsed, frame_time_us
 from producers.kafka.envelope import REPLAY, Envelope, envelopes
 from producers.kafka.publisher import Publisher, PublishError
-from producers.replay.recognise import why_not
-from producers.replay.recording import Recording, RecordingError
+from producers.replay.recording import Recording, RecordingError, why_not
 from producers.replay.schedule import Schedule
 from producers.timestamps import now_us
 
