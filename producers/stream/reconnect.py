@@ -31,21 +31,21 @@ class ReconnectingStream:
         self._context = context
         self._symbols = symbols
         refusals: dict[str, Refusal] = {}
-        self._renewal = Rotation(lambda: _Reconnecting(context, symbols, refusals), context.count_renewal)
+        self._rotation = Rotation(lambda: _Reconnecting(context, symbols, refusals), context.count_renewal)
 
     @property
     def ready(self) -> bool:
         """Connected, every subscription answered, and at least one taken."""
-        return self._renewal.ready
+        return self._rotation.ready
 
     def statuses(self) -> dict[str, SymbolStatus]:
         """How each symbol stands on the connection of now."""
-        current = self._renewal.current
+        current = self._rotation.current
         return current.statuses() if current is not None else {}
 
     def unknown(self, symbol: str, words: str) -> None:
         """The exchange's REST interface says that there is no such symbol."""
-        current = self._renewal.current
+        current = self._rotation.current
         if current is not None:
             current.unknown(symbol, words)
 
@@ -56,7 +56,7 @@ class ReconnectingStream:
 
     def renew(self) -> None:
         """Replace the connection as before its end of life, unless that was done just now."""
-        self._renewal.renew()
+        self._rotation.renew()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set.
@@ -64,7 +64,7 @@ class ReconnectingStream:
         Raises:
             PublishError: from `take`: the publisher cannot go on.
         """
-        await self._renewal.run(stop)
+        await self._rotation.run(stop)
 
 
 class _Reconnecting:
