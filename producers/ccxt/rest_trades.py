@@ -92,6 +92,9 @@ class RestTrades:
         known = self._streamed.get(symbol)
         if known and not any(known.get(trade.trade_id) == (trade.timestamp, trade.price) for trade in trades):
             raise RestError("none of REST's trades is one of the stream's: their ids differ, or it lags behind")
+        if known:
+            # Their ids are the stream's: once they fill a gap, the next answer may overlap with nothing else.
+            self.streamed(trades)
         return [*{_identity(trade): trade for trade in trades}.values()]
 
     async def _before(self, symbol: str, since_ms: int, until_ms: int) -> list[Trade]:
