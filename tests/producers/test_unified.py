@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -23,15 +24,17 @@ from websockets.protocol import State
 from config.settings import Settings
 from producers.ccxt import verbatim
 from producers.ccxt.feed import MarketsMissingError, UnknownSymbolError
+from producers.ccxt.rest_trades import RestTrades
 from producers.counters import LiveReport
 from producers.exchanges import REGISTRY, UnknownExchangeError
-from producers.exchanges.model import Rate
+from producers.exchanges.model import Rate, RestError, Trade
 from producers.kafka import publisher as publisher_module
 from producers.kafka.publisher import PublishError
 from producers.live import run
 from producers.options import ProducerOptions
 from producers.simulator.server import Simulator
 from producers.timestamps import event_time_us
+from producers.venue_limits import VenueLimits
 from tests.producers import market_lists
 from tests.producers.conftest import RECORDED, Recorded
 from tests.producers.exchange import exchange
@@ -435,3 +438,33 @@ def test_recordings_are_there(request: pytest.FixtureRequest) -> None:
     if not Path(__file__).parents[3].joinpath("shared").exists():
         pytest.skip("no ../shared")
     assert {one.code for one in PLAYED} == set(VENUES)
+
+
+class Answers:
+    """What `RestTrades` asks of a ccxt class; each answer is a list of trade ids, one second apart."""
+
+    family = ""
+
+    def __init__(self, *ids: range) -> None:
+        self.last_response_headers: dict[str, str] = {}
+        self._ids = [*ids]
+
+    async def fetch_trades(self, symbol: str, since: int | None, params: object) -> list[dict[str, Any]]:
+        return [{"id": str(number), "timestamp": number * 1_000} for number in self._ids.pop(0)]
+
+    def answered(self, rows: list[dict[str, Any]]) -> tuple[bytes, list[Trade]]:
+        return b"", [Trade("X", row["id"], "1", "1", str(row["timestamp"]), "BUY", "", "{}") for row in rows]
+
+
+def test_an_answer_that_overlaps_only_with_what_rest_brought_before_is_believed() -> None:
+    async def main() -> None:
+        rate = Rate(100, 1.0)
+        answers = Answers(range(5, 20), range(15, 30), range(90, 99))
+        rest = RestTrades("x", answers, VenueLimits("x", rate, rate, failures=5, open_s=1.0))
+        rest.streamed(answers.answered([{"id": "5", "timestamp": 5_000}])[1])
+        assert len(await rest.newest("X")) == 15
+        assert len(await rest.newest("X")) == 15
+        with pytest.raises(RestError, match="their ids differ"):
+            await rest.newest("X")
+
+    asyncio.run(main())
