@@ -1,4 +1,4 @@
-"""What becomes of a frame: parsed, counted, published, its trades told to the gap tracker, its lag measured."""
+"""Handles a frame: parses, counts and publishes it, tells the gap tracker of its trades, and measures its lag."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class FrameHandler:
 
 
 class LagSampler:
-    """Measures one exchange code."""
+    """Measures the lag and the clock offset of one exchange code."""
 
     def __init__(self, code: str) -> None:
         """Nothing is measured yet."""

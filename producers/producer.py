@@ -1,4 +1,4 @@
-"""One exchange's symbols, kept connected: every frame parsed, published and counted, every gap looked for.
+"""Puts a live producer together and runs it.
 
 `live_producer` puts a producer together; trades flow from left to right:
 

@@ -1,4 +1,4 @@
-"""What a live producer says of itself: served as `/status`, and kept in a file where `medallion status` finds it."""
+"""The state of a live producer: served as `/status`, and kept in a file where `medallion status` finds it."""
 
 from __future__ import annotations
 

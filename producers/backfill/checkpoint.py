@@ -24,7 +24,7 @@ class CheckpointError(MedallionError):
 
 
 class BackfillCheckpoint:
-    """Of one process at a time; `with` takes hold of the file. Safe to use from several threads."""
+    """The checkpoint file; `with` opens it, for one process at a time. Safe to use from several threads."""
 
     def __init__(self, path: Path, warehouse: str) -> None:
         """Nothing is read yet. `warehouse` names the one that the steps are about."""

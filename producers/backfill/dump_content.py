@@ -1,4 +1,4 @@
-"""What is in a dump: its lists of trades, line by line, within bounds, each checked by the file's own checksums.
+"""Reads a dump: its lists of trades line by line, within bounds, checked by the file's own checksums.
 
 zip: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, 4.3.16 (the record at the end of the directory).
 """
@@ -38,7 +38,7 @@ class DumpError(MedallionError):
 
 @dataclass(slots=True)
 class DumpFile:
-    """An open file. `is_vouched`: the venue's checksum file is beside it and agrees."""
+    """An open dump. `is_vouched`: the exchange's checksum file is beside it and agrees."""
 
     name: str
     file: BinaryIO

@@ -1,4 +1,4 @@
-"""Where a dump is: found in a folder or fetched, with its checksum and the venue's own beside it."""
+"""Opens a dump, from a folder or over HTTP, and checks it against the exchange's checksum file."""
 
 from __future__ import annotations
 

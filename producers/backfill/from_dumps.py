@@ -1,4 +1,4 @@
-"""Back-fill from dumps: days in parallel, each done only when the broker has all of it, and then never again.
+"""Back-fills from dumps, days in parallel: a day is done when the broker has all of it, and is then not read again.
 
 Done is a file with this checksum, in this warehouse: each of its rows is on the raw topic, as a trade or for the DLQ,
 and each hole in its ids is a row of `producer_gaps`. A file that has changed since is read again.

@@ -1,4 +1,4 @@
-"""Back-fill over REST: symbols side by side within the venue's rate; what a killed run published is not asked again."""
+"""Back-fills over REST, symbols in parallel within the exchange's rate limit; goes on where a killed run ended."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Estimate:
 
 @dataclass(slots=True)
 class RestBackfill:
-    """Of one exchange; `rest_endpoint` instead of the exchange's own.
+    """A back-fill of one exchange; `rest_endpoint` takes the place of the exchange's own.
 
     Raises (every method):
         UnknownExchangeError, NoRestError: the exchange has no REST interface that we know.

@@ -1,4 +1,4 @@
-"""Gaps that a back-fill finds, fills or cannot fill, under the rows that live producers made of them.
+"""Updates the rows of `producer_gaps` that a back-fill finds, fills or cannot fill.
 
 Known gaps are read from the gaps topic, and from the checkpoint those that the topic has forgotten. The checkpoint also
 knows which ids of a gap were published meanwhile.
@@ -30,7 +30,7 @@ Interval = tuple[int, int]
 
 @dataclass(slots=True)
 class GapCounts:
-    """Gaps that were noted: newly found ones, those that are full now, and how many trades the new ones lack."""
+    """Counts of gaps: newly found, healed now, and the trades that the new ones lack."""
 
     found: int = 0
     healed: int = 0
@@ -38,7 +38,7 @@ class GapCounts:
 
 
 class BackfillGaps:
-    """Of one exchange code; safe to use from several threads."""
+    """The gaps of one exchange code. Safe to use from several threads."""
 
     def __init__(self, settings: Settings, code: str, checkpoint: BackfillCheckpoint, publisher: Publisher) -> None:
         """Read the gaps that are known. `publisher` stays open.

@@ -1,4 +1,4 @@
-"""What a back-fill has done so far."""
+"""Counts what a back-fill has done so far."""
 
 from __future__ import annotations
 

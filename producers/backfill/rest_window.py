@@ -1,4 +1,4 @@
-"""One symbol's window over REST, page after page: what the broker does not have yet is in the checkpoint."""
+"""Back-fills one symbol's window page by page; the checkpoint lists the ids that the broker does not have yet."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class SymbolWindow:
 
 @dataclass(slots=True)
 class Remaining:
-    """What of a window is not published yet; `window`: its first and last id, where it has ids."""
+    """The part of a window that is not published yet; `window` is its first and last id, where it has ids."""
 
     total: int
     window: tuple[int, int]
@@ -95,7 +95,7 @@ class Remaining:
 
 
 class RetryingClient:
-    """A REST client that is asked again: a back-fill of hours does not end because an exchange is away for a minute."""
+    """A REST client with retries: a back-fill of hours does not end because an exchange is away for a minute."""
 
     def __init__(self, client: RestClient) -> None:
         """`client` is open."""
@@ -130,7 +130,7 @@ def _is_temporary(error: BaseException) -> bool:
 
 @dataclass(slots=True)
 class AcknowledgedPublisher:
-    """The one publisher of all symbols: a page is acknowledged before its end is noted."""
+    """Publishes for all symbols; a page is acknowledged before the checkpoint says so."""
 
     code: str
     publisher: Publisher
@@ -155,7 +155,7 @@ class AcknowledgedPublisher:
 
 @dataclass(slots=True)
 class WindowFill:
-    """One symbol's window being filled."""
+    """Back-fills one symbol's window."""
 
     client: RetryingClient
     history: History

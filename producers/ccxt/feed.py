@@ -1,4 +1,4 @@
-"""A ccxt exchange's symbols kept flowing: streams that replace each other, or REST where ccxt has no stream."""
+"""Keeps the trades of a ccxt exchange flowing: by streams that replace each other, or over REST where ccxt has none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames that were read and not taken yet: few and small, so that a full publisher stops the reading."""
+"""Holds a few frames between ccxt and the publisher, so that a full publisher stops the reading."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Frame = tuple[bytes, Parsed] | None
 
 
 class FrameQueue:
-    """Of one instance of a ccxt class; belongs to one event loop."""
+    """The frames of one instance of a ccxt class; belongs to one event loop."""
 
     def __init__(self) -> None:
         """Empty."""

@@ -1,4 +1,4 @@
-"""ccxt without its hundred exchanges: an exchange's class is loaded when it is asked for.
+"""Imports ccxt without its hundred exchanges: an exchange's class is loaded when it is asked for.
 
 ccxt's packages import every exchange, of which a producer needs one. Imported from here they leave those lines out and
 look a missing name up in the module of the same name: 15 MB instead of 75, a tenth of a second instead of one.

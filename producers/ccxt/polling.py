@@ -1,4 +1,4 @@
-"""`fetch_trades` again and again, of an exchange for which ccxt has no stream."""
+"""Polls `fetch_trades` of an exchange for which ccxt has no stream."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log = structlog.get_logger(__name__)
 
 
 class CcxtPolling:
-    """Each symbol in turn."""
+    """Polls each symbol in turn."""
 
     def __init__(self, rest: RestTrades, context: StreamContext, listed: Sequence[str], pause_s: float) -> None:
         """Asks `rest` for the `listed` symbols (the list may change), and waits `pause_s` between two rounds."""

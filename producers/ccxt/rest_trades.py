@@ -1,4 +1,4 @@
-"""REST trades of a ccxt exchange: pages for healing, and a look every now and then where there is no stream."""
+"""Asks a ccxt exchange for trades over REST: for healing, and for polling where there is no stream."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class RestTrades:
 
 
 class UnseenTrades:
-    """What of REST's newest trades no earlier look brought."""
+    """Finds the trades of a REST answer that no earlier answer had."""
 
     def __init__(self) -> None:
         """Nothing was looked at yet."""

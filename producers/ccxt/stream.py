@@ -1,4 +1,4 @@
-"""`watch_trades` of every symbol over one instance of a ccxt class, from its first connection until it is retired."""
+"""Watches every symbol by `watch_trades` of one instance of a ccxt class, until it is retired."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 
 class CcxtStream:
-    """Connections are ccxt's; this one's are closed by `retire`. Ready when every symbol is watched."""
+    """Watches all symbols over connections of ccxt, which `retire` closes. Ready when every symbol is watched."""
 
     def __init__(
         self, venue: Any, watched: WatchedSymbols, context: StreamContext, listed: Sequence[str], rest: RestTrades

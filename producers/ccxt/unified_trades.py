@@ -1,4 +1,4 @@
-"""A trade of ccxt as one of ours (pure), with what its exchange says beside ccxt's own fields: kind, and matches.
+"""Turns a ccxt trade into one of ours, with the kind and the matches that only the exchange's element has (pure).
 
 ccxt's unified trades have neither (docs.ccxt.com, "Public Trades"), but keep the exchange's element as `info`. A class
 that is built on that of an exchange which our parsers know is read as they read it.

@@ -1,4 +1,4 @@
-"""A ccxt exchange that tells of every frame, keeps its digits, waits for the publisher, and can be sent elsewhere."""
+"""A ccxt class that passes every frame on with its digits, waits for the publisher, and takes other endpoints."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _KEPT = 10
 
 
 class ConnectionListener(Protocol):
-    """Hears of connections."""
+    """Is told of connections."""
 
     def opened(self) -> None:
         """One is open."""
@@ -140,7 +140,7 @@ class _TappedTrades(dict[str, Any]):
 
 
 class VenueMixin:
-    """Before a class of ccxt.pro in the bases of the class that `make` builds."""
+    """Comes before a class of ccxt.pro in the bases of the class that `make` builds."""
 
     venue_limits: VenueLimits
     open_s: float

@@ -1,4 +1,4 @@
-"""JSON for ccxt that keeps every digit, and a trade's own characters in the text that it came in."""
+"""Decodes JSON for ccxt with every digit, and finds a trade's own characters in the text it came in."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 
 
 class WatchedSymbols:
-    """Of one stream, from its first connection to its end. Hears of connections, and holds none."""
+    """The symbols of one stream, from its first connection to its end. Is told of connections, and holds none."""
 
     def __init__(self, context: StreamContext, ids: Mapping[str, str]) -> None:
         """`ids`: the symbols, each with the exchange's own name of it."""

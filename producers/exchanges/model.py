@@ -70,7 +70,7 @@ class Trades(msgspec.Struct, frozen=True, gc=False):
 
 
 class SubscriptionAnswer(msgspec.Struct, frozen=True, gc=False):
-    """To a subscribe message: which `symbols` it is about, in the exchange's own spelling; None: the whole message.
+    """An answer to a subscribe message, about `symbols` (None: the whole message) in the exchange's own spelling.
 
     `number` is that of the message, where the exchange repeats it; `words` are the exchange's, of a refusal.
     """
@@ -129,7 +129,7 @@ class Pages(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TradeSpan:
-    """The trades wanted: ids `first` to `last`, both included, none of them older than `since_us` (µs, UTC)."""
+    """Wanted trades: ids `first` to `last`, both included, none older than `since_us` (µs, UTC)."""
 
     first: int
     last: int

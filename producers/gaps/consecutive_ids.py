@@ -22,7 +22,7 @@ class _Sequence:
 
 
 class ConsecutiveIds:
-    """Holes of an exchange whose ids are numbers without holes."""
+    """Finds the gaps of an exchange whose ids are consecutive numbers."""
 
     def __init__(self, exchange: Exchange) -> None:
         """No trade seen yet: the first one of each symbol is where the sequence starts."""

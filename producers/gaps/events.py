@@ -50,7 +50,7 @@ def read_event(value: bytes) -> GapEvent | None:
 
 
 class GapEvents:
-    """Of one exchange code."""
+    """Publishes the gaps of one exchange code; call it with a gap."""
 
     def __init__(self, publisher: Publisher, settings: Settings, code: str) -> None:
         """Reads the symbol registry.

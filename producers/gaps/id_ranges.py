@@ -71,7 +71,7 @@ def without(wanted: Sequence[tuple[int, int]], taken: Sequence[tuple[int, int]])
 
 
 class IdRanges:
-    """A set of numbers, kept as runs: a hole of a million takes as much memory as one of two."""
+    """A set of ids, kept as ranges."""
 
     def __init__(self, first: int, last: int) -> None:
         """All from `first` to `last`, both included."""

@@ -1,4 +1,4 @@
-"""Which trades of one exchange are missing, from the moment that is seen until they are published or given up."""
+"""Keeps the gaps of an exchange from the moment they are seen until they are healed or given up."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 
 class GapTracker:
-    """The gaps of one exchange code, and when each symbol is to be compared with REST. Asks nobody."""
+    """The gaps of one exchange code, and when each symbol is due to be compared with REST. Asks nobody itself."""
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ _REMEMBERED = 5_000
 
 
 class UnorderedIds:
-    """What REST's newest trades have and the stream did not bring, for ids that have no order."""
+    """Finds the gaps of an exchange whose ids have no order, by comparing REST's newest trades with the stream's."""
 
     def __init__(self) -> None:
         """No trade seen yet."""

@@ -15,7 +15,7 @@ _WAIT_SECONDS = 0.005
 
 
 class Pacer:
-    """At most `max_bytes` of any partition published and not yet committed by `group`; 0 means no bound.
+    """Admits at most `max_bytes` a partition that are published and not yet committed by `group`; 0 means no bound.
 
     The publisher asks with `acquire` before it produces, and from the producer's delivery callback calls `release`,
     once

@@ -1,4 +1,4 @@
-"""Raw envelopes to the raw topics: idempotent, all replicas acknowledged, a bounded buffer, no silent loss."""
+"""Publishes raw envelopes: idempotent, acknowledged by all replicas, with a bounded buffer and no silent loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recorded WebSocket messages: one verbatim message a line, plain or gzip, in bounded memory.
+"""Reads recorded WebSocket messages: one verbatim message a line, plain or gzip, in bounded memory.
 
 A line ends with LF or CR LF; the last line end starts no further message; a blank line is an empty message. A mark of
 UTF-8 (BOM) before the first message is none of its bytes.

@@ -1,4 +1,4 @@
-"""Recorded messages through the same parser, envelope and publisher as live ones."""
+"""Publishes recorded messages through the same parser, envelope and publisher as live ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a recorded frame is due, by the exchange's own time stamps."""
+"""Says when a recorded frame is due, by the exchange's own time stamps."""
 
 from __future__ import annotations
 

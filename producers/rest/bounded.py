@@ -1,4 +1,4 @@
-"""Bytes of a peer, bounded before they are held: an answer's size, what it unpacks to, where it may send us."""
+"""Bounds what a peer can make us hold: the size of an answer, what it unpacks to, and no redirects."""
 
 from __future__ import annotations
 

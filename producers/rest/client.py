@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 
 
 class TradesSource(Protocol):
-    """Whom healing asks."""
+    """The REST interface that healing asks."""
 
     def pages(self, symbol: str, span: TradeSpan) -> AsyncIterator[list[Trade]]:
         """As `RestClient.pages`."""
@@ -70,7 +70,7 @@ def retry_busy(code: str) -> AsyncRetrying:
 
 
 class RestClient:
-    """Of one exchange code; `async with` opens and closes its connections."""
+    """Asks one exchange code for trades; `async with` opens and closes its connections."""
 
     def __init__(
         self,

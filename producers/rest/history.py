@@ -1,4 +1,4 @@
-"""An exchange's history over REST: which trade ids a window of time holds, as far as they are served."""
+"""Finds which trade ids a window of time holds, as far as an exchange serves them over REST."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ServedWindow:
 
 
 class PagedClient(Protocol):
-    """Whom a history is asked of: `RestClient`, or one that asks again."""
+    """The client that a history asks: `RestClient`, or one with retries."""
 
     @property
     def rest(self) -> Rest:

@@ -1,4 +1,4 @@
-"""What goes wrong at an exchange, and when: the same for the same seed and recording."""
+"""Decides what goes wrong at an exchange, and when: the same for the same seed and recording."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from producers.exchanges.model import Trades
 
 
 class Fault(Enum):
-    """Of the stream; each befalls one frame (or the connections, when that frame is due)."""
+    """A fault of the stream; it befalls one frame, or the connections when that frame is due."""
 
     DROP = "the connection ends in mid-stream; the frame is lost"
     SILENCE = "the connection lives and brings nothing more"

@@ -1,4 +1,4 @@
-"""One exchange's recording on its one timeline, to all connections that subscribed."""
+"""Plays one exchange's recording on one timeline, to all connections that subscribed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exchanges' REST answers of trades, in their own words, from what the simulator owns."""
+"""Answers REST requests as each exchange does, from the trades that the simulator owns."""
 
 from __future__ import annotations
 

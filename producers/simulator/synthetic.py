@@ -1,4 +1,4 @@
-"""Frames that never were: trades of a random walk as the exchanges send them, the same for the same seed."""
+"""Makes up frames: trades of a random walk as the exchanges send them, the same for the same seed."""
 
 from __future__ import annotations
 

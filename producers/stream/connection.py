@@ -1,4 +1,4 @@
-"""One WebSocket connection to an exchange: subscribed, kept alive, watched, its frames one after the other."""
+"""Opens one WebSocket connection to an exchange, subscribes, keeps it alive and yields its frames."""
 
 from __future__ import annotations
 

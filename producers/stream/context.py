@@ -1,4 +1,4 @@
-"""What all connections of a producer share."""
+"""What a connection needs of its producer."""
 
 from __future__ import annotations
 

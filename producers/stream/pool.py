@@ -1,4 +1,4 @@
-"""All connections of a producer, as one."""
+"""Holds all connections of a producer."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ Life = TypeVar("Life", bound=Rotating)
 
 
 class Rotation(Generic[Life]):
-    """Of one connection at a time, of two while the new one is not ready yet."""
+    """Holds one connection, and two while the new one is not ready yet."""
 
     def __init__(self, start: Callable[[], Life], renewed: Callable[[], None]) -> None:
         """`start` begins another connection; `renewed` is told of each that took over."""

@@ -1,4 +1,4 @@
-"""What one connection is asked for, and what the exchange says to it: one refused symbol does not stop the others.
+"""Subscribes to the symbols of one connection; a symbol that the exchange refuses does not stop the others.
 
 Exchanges refuse in four ways: symbol by symbol (Kraken, OKX), the whole message for one unknown symbol (Bybit,
 Coinbase; some name the symbol, some do not), by an acknowledgement after which nothing comes (Binance), and by silence.
@@ -52,7 +52,7 @@ class _Planned:
 
 
 class Subscriptions:
-    """Of one connection, from its start. No I/O; times are on the monotonic clock."""
+    """The subscriptions of one connection, from its start. No I/O; times are on the monotonic clock."""
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ _SAID = 10
 
 
 class SymbolState(StrEnum):
-    """Of one symbol on its connection of now."""
+    """The state of one symbol on its current connection."""
 
     SUBSCRIBING = "subscribing"
     ACKNOWLEDGED = "acknowledged"
@@ -27,7 +27,7 @@ class SymbolState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SymbolStatus:
-    """`words` are the exchange's where it refused, or ours where it did not answer; "" where nothing is wrong."""
+    """A symbol's state; `words` say what is wrong: the exchange's where it refused, ours where it did not answer."""
 
     state: SymbolState
     words: str = ""
@@ -42,7 +42,7 @@ class _Symbol:
 
 
 class SymbolStatuses:
-    """Of symbols in the exchange's own spelling. No I/O; times are on the monotonic clock."""
+    """The states of symbols, in the exchange's own spelling. No I/O; times are on the monotonic clock."""
 
     def __init__(self, symbols: Iterable[str], silent_s: float) -> None:
         """A symbol without a trade for `silent_s` is silent."""
@@ -143,7 +143,7 @@ _NAMED = 100
 
 
 class SymbolMetrics:
-    """The symbols of one exchange code by state, and those that are refused by name."""
+    """Shows the symbols of one exchange code as metrics: counted by state, and the refused ones by name."""
 
     def __init__(self, code: str) -> None:
         """Nothing is shown yet."""

@@ -1,4 +1,4 @@
-"""The registry: exchange code to the exchange's side of a connection."""
+"""Each exchange's side of a connection, by exchange code; imports nothing of the other folders."""
 
 from __future__ import annotations
 

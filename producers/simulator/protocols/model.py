@@ -1,4 +1,4 @@
-"""What is particular to an exchange's side of a connection."""
+"""What an exchange's side of a connection has to provide."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """To one client message: what is sent back, and the symbols that it adds and removes."""
+    """The reply to one client message: what is sent back, and the symbols that it adds and removes."""
 
     replies: tuple[str, ...] = ()
     subscribed: frozenset[str] = frozenset()
