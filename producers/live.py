@@ -77,7 +77,7 @@ async def run(
     counting = FrameMetrics(exchange, producer.report)
     # There before the first one: what a counter begins with is no increase.
     metrics.DELIVERY_ERRORS.labels(exchange)
-    loop = asyncio.ensure_future(producer.run(stop))
+    loop = asyncio.ensure_future(producer.run())
     serving = asyncio.ensure_future(_serve_acknowledgements(publisher))
     server = None
     born = time.time()

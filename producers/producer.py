@@ -96,7 +96,7 @@ def live_producer(
     pool = ConnectionPool(connections)
     healer = Healer(code, gaps, options, client, publish=frames.publish_healed, stale=pool.renew, unknown=pool.unknown)
     read_resume_point = resume_reader(settings, exchange, symbols, options.resume_messages)
-    return LiveProducer(report, venue_limits, output, gaps, pool, healer, client, session, read_resume_point)
+    return LiveProducer(stop, report, venue_limits, output, gaps, pool, healer, client, session, read_resume_point)
 
 
 def _exchange_of_ccxt(code: str) -> Exchange:
@@ -116,6 +116,7 @@ class LiveProducer:
 
     def __init__(
         self,
+        stop: asyncio.Event,
         report: LiveReport,
         venue_limits: VenueLimits,
         output: WaitingPublisher,
@@ -127,16 +128,18 @@ class LiveProducer:
         read_resume_point: Callable[[threading.Event], ResumePoint],
     ) -> None:
         """`client` is asked inside of `session`; `read_resume_point` gives up when its event is set."""
+        self._stop = stop
         self.report, self.venue_limits, self.pool = report, venue_limits, pool
         self._output, self._gaps, self._healer = output, gaps, healer
         self._client, self._session, self._read_resume_point = client, session, read_resume_point
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self) -> None:
         """Until `stop` is set.
 
         Raises:
             PublishError: the publisher cannot go on.
         """
+        stop = self._stop
         async with self._session:
             tasks = self.pool.start(stop)
             tasks.append(asyncio.ensure_future(self._healer.run(stop)))
