@@ -16,8 +16,9 @@ from producers.exchanges import REGISTRY, exchange
 from producers.exchanges.model import Control, Trades
 from producers.replay.recording import Recording
 from producers.simulator.server import Simulator, SimulatorError
-from tests.producers.conftest import Recorded, each_recording
+from tests.producers.conftest import each_recording
 from tests.producers.exchange import messages
+from tests.recorded import Recorded
 
 DEADLINE_S = 20.0
 
