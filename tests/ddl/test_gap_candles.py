@@ -18,7 +18,7 @@ from producers.gaps.events import GapEvents
 from producers.gaps.gap import OPEN, UNFILLABLE
 from producers.kafka.publisher import Publisher
 from tests.ddl.engine import Engine
-from tests.ddl.test_producer_gaps import Notes
+from tests.ddl.test_producer_gaps import Events
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S, SECONDS, TRADES = 1_760_000_040, 3_600, 400
@@ -58,7 +58,7 @@ def minutes(frame: pl.DataFrame) -> pl.DataFrame:
 
 def notes_of(tapes: list[pl.DataFrame], settings: Settings) -> tuple[list[bytes], list[dict[str, Any]]]:
     """What the detector sees of the stream and tells, in messages; and the gaps that are not healed."""
-    notes, unhealed = Notes(), []
+    notes, unhealed = Events(), []
     for frame in tapes:
         code, symbol = frame["exchange"][0], frame["own"][0]
         detector, tell = ConsecutiveIds(exchange(code)), GapEvents(cast(Publisher, notes), settings, code)

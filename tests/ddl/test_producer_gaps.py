@@ -16,13 +16,13 @@ from tests.ddl.engine import Engine
 DETECTED_US = 1_760_000_100_000_000
 
 
-class Notes:
+class Events:
     """A publisher that keeps what it is told."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, bytes, bytes]] = []
 
-    def note(self, topic: str, key: bytes, value: bytes) -> None:
+    def publish_event(self, topic: str, key: bytes, value: bytes) -> None:
         self.told.append((topic, key, value))
 
 
@@ -35,7 +35,7 @@ def gap(symbol: str, first: int, last: int, state: str = OPEN) -> Gap:
 def test_states_of_a_gap_are_one_row_with_the_candles_symbol(engine: Engine, warehouse: Settings) -> None:
     settings = warehouse
     database = settings.clickhouse_database
-    notes = Notes()
+    notes = Events()
     tell = GapEvents(cast(Publisher, notes), settings, "kraken")
     first, second, unmapped = gap("BTC/USD", 5, 9), gap("BTC/USD", 20, 20), gap("??", 1, 2, UNFILLABLE)
     for one in (first, second, unmapped):
