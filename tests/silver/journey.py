@@ -11,9 +11,9 @@ import polars as pl
 import pyarrow as pa
 
 from offload.candles import minutes
-from producers.envelope import Envelope, envelopes
 from producers.exchanges import REGISTRY as EXCHANGES
 from producers.exchanges.model import Trades
+from producers.kafka.envelope import Envelope, envelopes
 from schemas.records import BRONZE
 from silver_processor.batch import Message, judge
 from silver_processor.core.rules import Rules
