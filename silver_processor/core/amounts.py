@@ -16,48 +16,45 @@ _EXPONENT_DIGITS = 12
 _PRODUCT_WHOLE = 18
 
 
-def classify(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Judge the column `<name>_text` against the columns `<name>_max…` of `Rules.markets`.
+def classify(frame: pl.DataFrame, *names: str) -> pl.DataFrame:
+    """Judge each column `<name>_text` against the columns `<name>_max…` of `Rules.markets`.
 
-    Returns `<name>` (Decimal(38,18), null unless the text is a valid amount within the limit) and `<name>_fault`
-    (null, or `missing`, `not_a_number`, `not_positive`, `above_limit`, `too_precise`, in that order). Exact: no
-    value passes through a float. A null limit (unknown market) limits nothing.
+    Returns for each `<name>` (Decimal(38,18), null unless the text is a valid amount within the limit) and
+    `<name>_fault` (null, or `missing`, `not_a_number`, `not_positive`, `above_limit`, `too_precise`, in that order).
+    Exact: no value passes through a float. A null limit (unknown market) limits nothing.
     """
-    text = pl.col(f"{name}_text")
-    plain = frame.select(
-        text.str.contains(_PLAIN).alias("plain"),
-        text.alias("text"),
-        pl.col(f"{name}_max").alias("max"),
-    )
-    if plain["plain"].all():
-        return _judge_plain(plain, name)
-    rows = plain.with_columns(frame.select(pl.col(f"^{name}_max_.*$"))).with_row_index("row")
-    simple = rows.filter("plain")
-    parts = [
-        _judge_plain(simple, name).with_columns(simple["row"]),
-        _judge_any(rows.filter(~pl.col("plain")), name),
-    ]
-    return pl.concat(parts, how="vertical").sort("row").drop("row")
+    plain = frame.select(pl.col(f"{name}_text").str.contains(_PLAIN).alias(name) for name in names)
+    if plain.select(pl.all().all()).row(0) == (True,) * len(names):
+        return _judge_plain(frame, *names)
+    judged = [_judge_mixed(frame.with_columns(is_plain=plain[name]), name) for name in names]
+    return pl.concat(judged, how="horizontal")
 
 
-def _judge_plain(rows: pl.DataFrame, name: str) -> pl.DataFrame:
-    value = rows["text"].cast(AMOUNT)
-    fault = (
-        pl.when(pl.col("value") == 0)
+def _judge_mixed(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    rows = frame.select("is_plain", f"^{name}_.*$").with_row_index("row")
+    simple, others = rows.filter("is_plain"), rows.filter(~pl.col("is_plain"))
+    parts = [_judge_plain(simple, name).with_columns(simple["row"]), _judge_any(others, name)]
+    return pl.concat(parts).sort("row").drop("row")
+
+
+def _judge_plain(rows: pl.DataFrame, *names: str) -> pl.DataFrame:
+    columns = [(pl.col(f"{name}_text").cast(AMOUNT).alias(name), pl.col(f"{name}_max")) for name in names]
+    values = rows.select(column for pair in columns for column in pair)
+    faults = values.with_columns(
+        pl.when(pl.col(name) == 0)
         .then(pl.lit("not_positive"))
-        .when(pl.col("value") > pl.col("max"))
+        .when(pl.col(name) > pl.col(f"{name}_max"))
         .then(pl.lit("above_limit"))
+        .alias(f"{name}_fault")
+        for name in names
     )
-    judged = rows.select(value.alias("value"), "max").with_columns(fault.alias("fault"))
-    return judged.select(
-        pl.when(pl.col("fault").is_null()).then(pl.col("value")).alias(name),
-        pl.col("fault").alias(f"{name}_fault"),
-    )
+    valid = [(pl.when(pl.col(f"{name}_fault").is_null()).then(pl.col(name)), pl.col(f"{name}_fault")) for name in names]
+    return faults.select(column for pair in valid for column in pair)
 
 
 def _judge_any(rows: pl.DataFrame, name: str) -> pl.DataFrame:
     """Any text: value = 0.<digits> * 10^whole, `digits` without zeros at either end."""
-    parts = rows.with_columns(pl.col("text").str.extract_groups(_GRAMMAR).alias("parts")).unnest("parts")
+    parts = rows.with_columns(pl.col(f"{name}_text").alias("text")).with_columns(pl.col("text").str.extract_groups(_GRAMMAR).alias("parts")).unnest("parts")
     fraction = pl.col("fraction").fill_null("")
     power = pl.col("exponent").fill_null("0").str.replace(r"^([+-]?)0*([0-9]+)$", "$1$2")
     size = power.str.strip_chars_start("+-").str.len_bytes()
