@@ -64,7 +64,7 @@ def judge(messages: Sequence[Message], topic: str, rules: Rules, now: datetime) 
     rejects = refined.rejects
     if unreadable:
         rejects = pa.concat_tables([rejects, pa.Table.from_pylist(unreadable, schema=rejects.schema)])
-    return Judged(refined.valid.select(UNSTAMPED.names).cast(UNSTAMPED), rejects, rules.version)
+    return Judged(refined.valid.select(UNSTAMPED.names), rejects, rules.version)
 
 
 def stamp(valid: pa.Table, token: str, now: datetime) -> pa.Table:

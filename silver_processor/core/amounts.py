@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
+
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +17,7 @@ _GRAMMAR = r"^(?P<sign>[+-]?)(?P<whole>[0-9]+)(?:\.(?P<fraction>[0-9]+))?(?:[eE]
 # An exponent beyond this many digits outweighs any text a message can hold.
 _EXPONENT_DIGITS = 12
 _PRODUCT_WHOLE = 18
+_ALL = pl.all().all()
 
 
 def classify(frame: pl.DataFrame, *names: str) -> pl.DataFrame:
@@ -23,33 +27,46 @@ def classify(frame: pl.DataFrame, *names: str) -> pl.DataFrame:
     `<name>_fault` (null, or `missing`, `not_a_number`, `not_positive`, `above_limit`, `too_precise`, in that order).
     Exact: no value passes through a float. A null limit (unknown market) limits nothing.
     """
-    plain = frame.select(pl.col(f"{name}_text").str.contains(_PLAIN).alias(name) for name in names)
-    if plain.select(pl.all().all()).row(0) == (True,) * len(names):
-        return _judge_plain(frame, *names)
+    steps = _steps(names)
+    plain = frame.select(steps.is_plain)
+    if plain.select(_ALL).row(0) == (True,) * len(names):
+        return _judge_plain(frame, steps)
     judged = [_judge_mixed(frame.with_columns(is_plain=plain[name]), name) for name in names]
     return pl.concat(judged, how="horizontal")
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """Expressions for the columns of some names; made once, which costs more than judging a small batch by them."""
+
+    is_plain: list[pl.Expr]
+    values: list[pl.Expr]
+    faults: list[pl.Expr]
+    judged: list[pl.Expr]
+
+
+@cache
+def _steps(names: tuple[str, ...]) -> _Steps:
+    steps = _Steps([], [], [], [])
+    for name in names:
+        text, value, most, fault = (pl.col(f"{name}{suffix}") for suffix in ("_text", "", "_max", "_fault"))
+        steps.is_plain.append(text.str.contains(_PLAIN).alias(name))
+        steps.values.extend([text.cast(AMOUNT).alias(name), most])
+        found = pl.when(value == 0).then(pl.lit("not_positive")).when(value > most).then(pl.lit("above_limit"))
+        steps.faults.append(found.alias(f"{name}_fault"))
+        steps.judged.extend([pl.when(fault.is_null()).then(value), fault])
+    return steps
+
+
+def _judge_plain(frame: pl.DataFrame, steps: _Steps) -> pl.DataFrame:
+    return frame.select(steps.values).with_columns(steps.faults).select(steps.judged)
 
 
 def _judge_mixed(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     rows = frame.select("is_plain", f"^{name}_.*$").with_row_index("row")
     simple, others = rows.filter("is_plain"), rows.filter(~pl.col("is_plain"))
-    parts = [_judge_plain(simple, name).with_columns(simple["row"]), _judge_any(others, name)]
+    parts = [_judge_plain(simple, _steps((name,))).with_columns(simple["row"]), _judge_any(others, name)]
     return pl.concat(parts).sort("row").drop("row")
-
-
-def _judge_plain(rows: pl.DataFrame, *names: str) -> pl.DataFrame:
-    columns = [(pl.col(f"{name}_text").cast(AMOUNT).alias(name), pl.col(f"{name}_max")) for name in names]
-    values = rows.select(column for pair in columns for column in pair)
-    faults = values.with_columns(
-        pl.when(pl.col(name) == 0)
-        .then(pl.lit("not_positive"))
-        .when(pl.col(name) > pl.col(f"{name}_max"))
-        .then(pl.lit("above_limit"))
-        .alias(f"{name}_fault")
-        for name in names
-    )
-    valid = [(pl.when(pl.col(f"{name}_fault").is_null()).then(pl.col(name)), pl.col(f"{name}_fault")) for name in names]
-    return faults.select(column for pair in valid for column in pair)
 
 
 def _judge_any(rows: pl.DataFrame, name: str) -> pl.DataFrame:

@@ -233,11 +233,11 @@ def _reason(rules: Rules) -> pl.Expr:
 
 def _valid(rows: pl.DataFrame, bronze: pa.Table, rules: Rules) -> pa.Table:
     """Silver's rows; what Bronze said stays as it is."""
-    made = dict(zip(_MADE, rows.select(*_MADE.values()).to_arrow().columns, strict=True))
-    made |= {"exchange_symbol": bronze["symbol"], "rules_version": pa.repeat(rules.version, rows.height)}
+    columns = dict(zip(bronze.column_names, bronze.columns, strict=True))
+    columns |= {"exchange_symbol": columns["symbol"], "rules_version": pa.repeat(rules.version, rows.height)}
+    columns |= zip(_MADE, rows.select(*_MADE.values()).to_arrow().columns, strict=True)
     names = [*VALID.names, *(name for name in bronze.column_names if name in _STAMPED)]
-    schema = pa.schema([SILVER.field(name) for name in names])
-    return pa.table([(made[name] if name in made else bronze[name]).cast(schema.field(name).type) for name in names], schema)
+    return pa.table([columns[name] for name in names], schema=pa.schema([SILVER.field(name) for name in names]))
 
 
 def _rejects(rows: pl.DataFrame, rules: Rules) -> pa.Table:
