@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silver_processor.core.refine import refine
-from silver_processor.digests import DigestSet
+from silver_processor.digests import DigestSet, digest
 from silver_processor.seen import MarketNotLoadedError, SeenTrades
 from tests.silver.bronze import MOMENT, RULES, bronze
 
@@ -158,9 +158,9 @@ def test_digests_hold_exactly_what_was_added(batches: list[list[int]]) -> None:
     held, index = set[int](), DigestSet(limit=10**9)
     for batch in batches:
         fresh = [n for n in batch if n not in held]
-        index.add(pl.Series([f"t{n}" for n in fresh], dtype=pl.String), np.array(fresh, dtype=np.int64))
+        index.add(digest(pl.Series([f"t{n}" for n in fresh], dtype=pl.String)), np.array(fresh, dtype=np.int64))
         held.update(fresh)
     probe = list(range(0, 3100, 7))
-    found = index.holds(pl.Series([f"t{n}" for n in probe]))
+    found = index.holds(digest(pl.Series([f"t{n}" for n in probe])))
     assert found.tolist() == [n in held for n in probe]
     assert len(index) == len(held)
