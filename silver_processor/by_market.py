@@ -108,14 +108,14 @@ def _trades(markets: Sequence[Market], order: Places, sizes: Places, table: pa.T
     is_number = parsed.is_not_null().to_numpy()[order]
     market_of = np.repeat(np.arange(len(markets)), sizes)
     number_rows, text_rows = order[is_number], order[~is_number]
-    ends, text_ends = (np.bincount(market_of[kind], minlength=len(markets)).cumsum() for kind in (is_number, ~is_number))
+    of_number, of_text = market_of[is_number], market_of[~is_number]
+    ends, text_ends = (np.bincount(kind, minlength=len(markets)).cumsum() for kind in (of_number, of_text))
     words = parsed.fill_null(0).to_numpy()[number_rows]
     counts = table["match_count"].to_numpy()[number_rows].astype(np.int64)
     firsts = words - (counts - 1).astype(np.uint64)
     number_times, text_times = times[number_rows], times[text_rows]
     high, low = digest(ids["trade_id"].gather(text_rows)) if len(text_rows) else NO_DIGESTS
     falls = np.flatnonzero(firsts[1:] <= words[:-1]) + 1
-    of_number = market_of[is_number]
     falling = set(of_number[falls[of_number[falls] == of_number[falls - 1]]].tolist())
     told = (
         _each(np.minimum, firsts, ends),

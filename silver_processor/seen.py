@@ -105,20 +105,26 @@ class SeenTrades:
         """The markets of a batch that must be loaded before `split`, sorted."""
         return sorted(part.market for part in self._parts(valid) if part.market not in self._markets)
 
-    def load(self, market: Market, blocks: Iterable[pa.Table] = (), horizon: int | None = None) -> None:
-        """Know `market` from now on, with the trades in `blocks` (columns trade_id, timestamp, match_count;
-        ascending times) and nothing of what Silver holds at or before `horizon` (µs; None: `blocks` are all of it).
+    def load(self, markets: Collection[Market], blocks: Iterable[pa.Table] = (), horizon: int | None = None) -> None:
+        """Know `markets` from now on, with the trades in `blocks` (columns exchange, symbol, trade_id, timestamp,
+        match_count; ascending times in each market) and nothing of what Silver holds at or before `horizon` (µs; None:
+        `blocks` are all of it).
 
         Loading a market again starts from nothing.
         """
-        self.forget([market])
-        ids = _Ids(
-            NumberSet(self._numbers_bytes_per_market, horizon),
-            DigestSet(self._texts_per_market, horizon),
-        )
+        self.forget(markets)
+        loaded = {
+            market: _Ids(
+                NumberSet(self._numbers_bytes_per_market, horizon),
+                DigestSet(self._texts_per_market, horizon),
+            )
+            for market in markets
+        }
         for block in blocks:
-            _learn(ids, of_market(market, block))
-        self._keep(market, ids)
+            for part in by_market(block):
+                _learn(loaded[part.market], part)
+        for market, ids in loaded.items():
+            self._keep(market, ids)
 
     def split(self, valid: pa.Table, but_token: str = "") -> Split:
         """What of a batch (Silver's columns) is new; the index itself is not changed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ _PLACE = ["raw_topic", "raw_partition", "raw_offset", "published_at"]
 _COORDINATES_A_QUERY = 500
 # A server takes a parameter of 128 KiB; an id is of at most 256 bytes, each of which may be escaped.
 _IDS_A_QUERY = 200
+_MARKETS_A_QUERY = 1_000
 _TRADES = pa.schema([SILVER.field(name) for name in ("trade_id", "timestamp", "match_count")])
 # Of each market, the newest: enough for what exchanges send again. Older rows are asked of Silver.
 IDS_LOADED = 250_000
@@ -48,6 +50,7 @@ def _sql(name: str) -> str:
 
 _SEEN = _sql("seen")
 _HORIZON = _sql("horizon")
+_MOST_ROWS = _sql("most_rows")
 _IN_SILVER = _sql("in_silver")
 _CORRECTED_MARKETS = _sql("corrected_markets")
 _PAYLOADS = _sql("payloads")
@@ -121,17 +124,36 @@ class Store:
 
         self._patience.until_done(f"insert into {table}", post, FAILURES)
 
-    def load(self, seen: SeenTrades, market: Market, but_token: str = "") -> None:
-        """Tell the index the market's newest ids, less those of one insert; block by block, so in bounded memory."""
-        asked = {"exchange": market[0], "symbol": market[1]}
+    def load(self, seen: SeenTrades, markets: Sequence[Market], but_token: str = "") -> None:
+        """Tell the index the markets' newest ids, less those of one insert; block by block, so in bounded memory.
 
-        def read() -> None:
-            older = self._ask(_HORIZON, asked | {"most": IDS_LOADED})["horizon"].to_pylist()
+        Markets with few rows are asked about together, one with many alone and about its newest ones only.
+        """
+        for some in self._together(markets):
+            asked = {"markets": list(some), "token": but_token or _NO_TOKEN}
+            self._patience.until_done("load the seen ids", partial(self._load, seen, some, asked), _STREAM)
+
+    def _load(self, seen: SeenTrades, markets: Sequence[Market], asked: dict[str, Any]) -> None:
+        horizon = None
+        if len(markets) == 1:
+            (exchange, symbol), most = markets[0], {"most": IDS_LOADED}
+            older = self._ask(_HORIZON, {"exchange": exchange, "symbol": symbol} | most)["horizon"].to_pylist()
             horizon = older[0] if older else None
-            since = {"token": but_token or _NO_TOKEN, "after": _BEFORE_ALL if horizon is None else horizon}
-            seen.load(market, self._blocks(_SEEN, asked | since), horizon)
+        after = {"after": _BEFORE_ALL if horizon is None else horizon}
+        seen.load(markets, self._blocks(_SEEN, asked | after), horizon)
 
-        self._patience.until_done("load the seen ids", read, _STREAM)
+    def _together(self, markets: Sequence[Market]) -> Iterator[Sequence[Market]]:
+        """The markets in parts of which Silver has few rows as far as its index tells, or that are of one market."""
+        if len(markets) > _MARKETS_A_QUERY or (len(markets) > 1 and self._most_rows(markets) > IDS_LOADED):
+            half = len(markets) // 2
+            yield from self._together(markets[:half])
+            yield from self._together(markets[half:])
+        elif markets:
+            yield markets
+
+    def _most_rows(self, markets: Sequence[Market]) -> int:
+        found = self._select(_MOST_ROWS, {"markets": list(markets)})
+        return sum(found["rows"].to_pylist())
 
     def in_silver(self, rows: pa.Table, but_token: str = "") -> pa.Table:
         """Silver's trades (trade_id, timestamp, match_count) that have a match in common with rows (exchange, symbol,

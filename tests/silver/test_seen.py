@@ -33,8 +33,7 @@ def identities(table: pa.Table) -> list[tuple[Any, ...]]:
 
 
 def load_all(index: SeenTrades, table: pa.Table) -> None:
-    for market in index.unknown(table):
-        index.load(market)
+    index.load(index.unknown(table))
 
 
 NUMBERS = st.sampled_from(
@@ -93,7 +92,7 @@ def test_a_market_must_be_loaded_and_can_be_forgotten() -> None:
     with pytest.raises(MarketNotLoadedError, match="binance:BTCUSDT"):
         index.split(table)
     assert index.unknown(table) == [("binance", "BTCUSDT")]
-    index.load(("binance", "BTCUSDT"), [table])
+    index.load([("binance", "BTCUSDT")], [table])
     assert index.split(table).again.num_rows == 1
     index.forget([("binance", "BTCUSDT")])
     assert index.unknown(table) == [("binance", "BTCUSDT")]
@@ -101,7 +100,7 @@ def test_a_market_must_be_loaded_and_can_be_forgotten() -> None:
 
 def test_a_million_consecutive_ids_cost_next_to_nothing() -> None:
     index = SeenTrades(never)
-    index.load(("binance", "BTCUSDT"))
+    index.load([("binance", "BTCUSDT")])
     row = valid([{}]).select(["exchange", "symbol", "timestamp", "match_count"])
     ids = pl.int_range(3_000_000_000, 3_001_000_000, eager=True).cast(pl.String)
     columns = [pa.repeat(row[name][0], len(ids)) for name in row.column_names]

@@ -68,7 +68,7 @@ def test_an_index_that_holds_the_newest_ids_knows_all_of_them(
     held = silver(symbol, ids, kind)
     store.insert("silver_trades", held, kind)
     index = SeenTrades(store.in_silver)
-    store.load(index, ("binance", symbol))
+    store.load(index, [("binance", symbol)])
     assert 0 < index.ids <= 41
     # Ids beside each one that is held, at the same times, and one of the future.
     others = silver(symbol, [f"{trade_id}9" for trade_id in ids], "second")
@@ -86,9 +86,36 @@ def test_the_rows_of_an_insert_in_doubt_do_not_count(store: Store, monkeypatch: 
     store.insert("silver_trades", done, "done")
     store.insert("silver_trades", doubtful, "doubt")
     index = SeenTrades(store.in_silver)
-    store.load(index, ("binance", "WIDEUSDT"), but_token="doubt")
+    store.load(index, [("binance", "WIDEUSDT")], but_token="doubt")
     split = index.split(pa.concat_tables([done, doubtful]), but_token="doubt")
     assert (split.fresh["trade_id"].to_pylist(), split.again["trade_id"].to_pylist()) == (ids[20:], ids[:20])
+
+
+def test_markets_met_together_are_asked_about_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two questions for markets with few rows, whatever they are called; one with many is asked about alone."""
+    few, many = [*AWKWARD, "none"], "many"
+    rows = [silver("BTCUSDT", [f"m{n}" for n in range(count)], "met") for count in [1] * len(AWKWARD) + [0, 60]]
+    markets = [("binance", symbol) for symbol in (*few, many)]
+    named = [
+        one.set_column(1, "symbol", pa.array([symbol] * one.num_rows, pa.string()))
+        for one, (_, symbol) in zip(rows, markets, strict=True)
+    ]
+    held = pa.concat_tables(named).cast(SILVER)
+    store.insert("silver_trades", held, "met")
+    asked: list[str] = []
+    ask, blocks = store._ask, store._blocks
+    monkeypatch.setattr(store, "_ask", lambda query, *a, **k: (asked.append(query), ask(query, *a, **k))[1])
+    monkeypatch.setattr(store, "_blocks", lambda query, *a: (asked.append(query), blocks(query, *a))[1])
+    index = SeenTrades(store.in_silver)
+    store.load(index, markets)
+    assert len(asked) == 2
+    assert index.split(held).again.num_rows == held.num_rows == len(AWKWARD) + 60
+    assert (index.markets, index.ids) == (len(markets), held.num_rows)
+    monkeypatch.setattr(store_module, "IDS_LOADED", 40)
+    index = SeenTrades(store.in_silver)
+    store.load(index, markets)
+    assert (index.markets, index.ids) == (len(markets), len(AWKWARD) + 40)
+    assert index.split(held).again.num_rows == held.num_rows, "the others are asked of Silver"
 
 
 def test_what_silver_holds_of_a_trade_is_found_at_its_time_and_at_any_other(
