@@ -21,6 +21,7 @@ from schemas.kafka_time import bounded_ms
 from schemas.records import SILVER
 from silver_processor.by_market import Market
 from silver_processor.held import accepted_versions, held_versions
+from silver_processor.loading import NO_TOKEN, load, together
 from silver_processor.patience import Patience
 from silver_processor.paused import PausedError
 from silver_processor.plan import MOST_ROWS
@@ -35,22 +36,13 @@ _PLACE = ["raw_topic", "raw_partition", "raw_offset", "published_at"]
 _COORDINATES_A_QUERY = 500
 # A server takes a parameter of 128 KiB; an id is of at most 256 bytes, each of which may be escaped.
 _IDS_A_QUERY = 200
-_MARKETS_A_QUERY = 1_000
 _TRADES = pa.schema([SILVER.field(name) for name in ("trade_id", "timestamp", "match_count")])
-# Of each market, the newest: enough for what exchanges send again. Older rows are asked of Silver.
-IDS_LOADED = 250_000
-# No insert has this token; no trade is as old (µs).
-_NO_TOKEN = "-"  # noqa: S105
-_BEFORE_ALL = 0
 
 
 def _sql(name: str) -> str:
     return Path(__file__).with_name("sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
 
 
-_SEEN = _sql("seen")
-_HORIZON = _sql("horizon")
-_MOST_ROWS = _sql("most_rows")
 _IN_SILVER = _sql("in_silver")
 _CORRECTED_MARKETS = _sql("corrected_markets")
 _PAYLOADS = _sql("payloads")
@@ -129,31 +121,9 @@ class Store:
 
         Markets with few rows are asked about together, one with many alone and about its newest ones only.
         """
-        for some in self._together(markets):
-            asked = {"markets": list(some), "token": but_token or _NO_TOKEN}
-            self._patience.until_done("load the seen ids", partial(self._load, seen, some, asked), _STREAM)
-
-    def _load(self, seen: SeenTrades, markets: Sequence[Market], asked: dict[str, Any]) -> None:
-        horizon = None
-        if len(markets) == 1:
-            (exchange, symbol), most = markets[0], {"most": IDS_LOADED}
-            older = self._ask(_HORIZON, {"exchange": exchange, "symbol": symbol} | most)["horizon"].to_pylist()
-            horizon = older[0] if older else None
-        after = {"after": _BEFORE_ALL if horizon is None else horizon}
-        seen.load(markets, self._blocks(_SEEN, asked | after), horizon)
-
-    def _together(self, markets: Sequence[Market]) -> Iterator[Sequence[Market]]:
-        """The markets in parts of which Silver has few rows as far as its index tells, or that are of one market."""
-        if len(markets) > _MARKETS_A_QUERY or (len(markets) > 1 and self._most_rows(markets) > IDS_LOADED):
-            half = len(markets) // 2
-            yield from self._together(markets[:half])
-            yield from self._together(markets[half:])
-        elif markets:
-            yield markets
-
-    def _most_rows(self, markets: Sequence[Market]) -> int:
-        found = self._select(_MOST_ROWS, {"markets": list(markets)})
-        return sum(found["rows"].to_pylist())
+        for some in together(self._select, markets):
+            action = partial(load, self._ask, self._blocks, seen, some, but_token)
+            self._patience.until_done("load the seen ids", action, _STREAM)
 
     def in_silver(self, rows: pa.Table, but_token: str = "") -> pa.Table:
         """Silver's trades (trade_id, timestamp, match_count) that have a match in common with rows (exchange, symbol,
@@ -166,7 +136,7 @@ class Store:
             parameters = {
                 "exchange": part["exchange"][0],
                 "symbol": part["symbol"][0],
-                "token": but_token or _NO_TOKEN,
+                "token": but_token or NO_TOKEN,
                 "earliest": int(times.min()) - SAME_TIME_US,
                 "latest": int(times.max()) + SAME_TIME_US,
                 **_ids(part),

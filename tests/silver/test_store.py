@@ -13,6 +13,7 @@ import pytest
 
 from schemas.records import SILVER
 from silver_processor import held as held_module
+from silver_processor import loading
 from silver_processor import store as store_module
 from silver_processor.batch import Message, judge, stamp
 from silver_processor.core.versions import versions_of
@@ -59,7 +60,7 @@ def test_an_index_that_holds_the_newest_ids_knows_all_of_them(
     store: Store, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Invariants 2 and 8: whatever is loaded, a trade that Silver holds is a duplicate, and no other one is."""
-    monkeypatch.setattr(store_module, "IDS_LOADED", 40)
+    monkeypatch.setattr(loading, "IDS_LOADED", 40)
     monkeypatch.setattr(store_module, "_IDS_A_QUERY", 30)
     symbol = {"numbers": "BTCUSDT", "texts": "ETHUSDT", "mixed": "SHIBUSDT"}[kind]
     numbers = [str(5_000 + 7 * n) for n in range(300)]
@@ -80,7 +81,7 @@ def test_an_index_that_holds_the_newest_ids_knows_all_of_them(
 
 def test_the_rows_of_an_insert_in_doubt_do_not_count(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the same block could not be made again, and Gold would miss what the crash left out."""
-    monkeypatch.setattr(store_module, "IDS_LOADED", 5)
+    monkeypatch.setattr(loading, "IDS_LOADED", 5)
     ids = [f"x{n}" for n in range(40)]
     done, doubtful = silver("WIDEUSDT", ids[:20], "done"), silver("WIDEUSDT", ids[20:], "doubt", first=20)
     store.insert("silver_trades", done, "done")
@@ -111,7 +112,7 @@ def test_markets_met_together_are_asked_about_together(store: Store, monkeypatch
     assert len(asked) == 2
     assert index.split(held).again.num_rows == held.num_rows == len(AWKWARD) + 60
     assert (index.markets, index.ids) == (len(markets), held.num_rows)
-    monkeypatch.setattr(store_module, "IDS_LOADED", 40)
+    monkeypatch.setattr(loading, "IDS_LOADED", 40)
     index = SeenTrades(store.in_silver)
     store.load(index, markets)
     assert (index.markets, index.ids) == (len(markets), len(AWKWARD) + 40)
