@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import polars as pl
-import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import And, BooleanExpression, EqualTo
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table
 
-from offload.cold_rows import parquet_rows, read_rows
+from offload.cold_rows import Portion, parquet_rows, portions, read_portion
 from offload.hot import HotStore
 from offload.slices import HOUR_US, Slice, instant
 from offload.tables import BY_NAME, ColdTable
@@ -21,6 +21,8 @@ from schemas.records import BRONZE
 from silver_processor.core.rules import Rules
 
 SILVER, BRONZE_TABLE = BY_NAME["silver_trades"], BY_NAME["bronze_trades"]
+# Rows that are read together, piece by piece.
+Part = Callable[[], Iterator[pl.DataFrame]]
 
 
 @dataclass(frozen=True)
@@ -57,26 +59,62 @@ class Work:
         """The same as data files."""
         return [task.file for task in self.silver_tasks(table)]
 
-    def bronze_size(self, table: Table) -> int:
-        """At most so many rows has `bronze_rows`."""
-        files = [path for paths in self.redrawn.values() for path in paths]
-        cold: int = sum(task.file.record_count for task in table.scan(row_filter=self.rows_of_day()).plan_files())
-        drawn: int = sum(pq.ParquetFile(path).metadata.num_rows for path in files)
-        return cold + drawn
+    def silver_parts(self, table: Table, tasks: Sequence[FileScanTask], columns: Sequence[str]) -> list[Part]:
+        """The rows of these files, all symbols', with their `file` (place in `tasks`) and `row` (place in the file)."""
+        return [
+            partial(self._silver_part, table, portion, number, columns)
+            for number, task in enumerate(tasks)
+            for portion in portions(table, [task])
+        ]
 
-    def bronze_rows(self, table: Table) -> Iterator[pl.DataFrame]:
-        """The day's Bronze rows, columns `schemas.records.BRONZE`, piece by piece."""
+    def bronze_parts(self, table: Table) -> list[Part]:
+        """The day's Bronze rows of the symbols that are judged, columns `schemas.records.BRONZE`."""
+        wanted = self.rows_of_day()
+        tasks = table.scan(row_filter=wanted).plan_files()
+        parts = [partial(self._bronze_part, table, portion) for portion in portions(table, tasks, wanted)]
+        return [*parts, *(partial(self._redrawn_part, path) for paths in self.redrawn.values() for path in paths)]
+
+    def judged(self, silver: pl.DataFrame) -> pl.DataFrame:
+        """Of rows of Silver those that are judged; what they are judged by is a Bronze row of the same symbol."""
+        return silver.filter(pl.col("symbol") == self.symbol) if self.symbol else silver
+
+    def _silver_part(
+        self, table: Table, portion: Portion, number: int, columns: Sequence[str]
+    ) -> Iterator[pl.DataFrame]:
+        start = portion.first_row
+        for content in read_portion(table, portion, columns):
+            yield pl.DataFrame(content).with_columns(
+                pl.lit(number, pl.Int32).alias("file"), pl.int_range(start, start + content.num_rows).alias("row")
+            )
+            start += content.num_rows
+
+    def _bronze_part(self, table: Table, portion: Portion) -> Iterator[pl.DataFrame]:
         arrived = pl.col("ingested_at").dt.epoch("us") // HOUR_US * HOUR_US
-        for piece in read_rows(table, self.rows_of_day(), BRONZE.names):
-            yield piece.filter(~arrived.is_in(list(self.redrawn))) if self.redrawn else piece
-            like = piece.schema
-        span = pl.col("timestamp").is_between(instant(self.part.from_us), instant(self.part.to_us), closed="left")
-        for paths in self.redrawn.values():
-            for piece in parquet_rows(paths):
-                rows = piece.select(BRONZE.names).cast(like)
-                yield rows.filter(span & (pl.col("exchange") == self.part.key))
+        for content in read_portion(table, portion, BRONZE.names, self.rows_of_day()):
+            piece = pl.DataFrame(content)
+            yield self._chosen(piece.filter(~arrived.is_in(list(self.redrawn))) if self.redrawn else piece)
 
-    def exchange_symbols(self) -> list[str]:
+    def _redrawn_part(self, path: Path) -> Iterator[pl.DataFrame]:
+        span = pl.col("timestamp").is_between(instant(self.part.from_us), instant(self.part.to_us), closed="left")
+        for piece in parquet_rows([path]):
+            rows = piece.select(BRONZE.names).cast(no_bronze().schema)
+            yield self._chosen(rows.filter(span & (pl.col("exchange") == self.part.key)))
+
+    def _chosen(self, bronze: pl.DataFrame) -> pl.DataFrame:
+        return bronze.filter(pl.col("symbol").is_in(self._exchange_symbols())) if self.symbol else bronze
+
+    def _exchange_symbols(self) -> list[str]:
         """How the exchange spells `symbol`."""
         ours = (pl.col("exchange") == self.part.key) & (pl.col("canonical") == self.symbol)
         return self.rules.markets.filter(ours)["exchange_symbol"].to_list()
+
+
+def no_silver(table: Table) -> pl.DataFrame:
+    """No rows, with all columns of `Work.silver_parts`."""
+    empty = pl.DataFrame(table.schema().as_arrow().empty_table())
+    return empty.with_columns(pl.lit(0, pl.Int32).alias("file"), pl.lit(0, pl.Int64).alias("row"))
+
+
+def no_bronze() -> pl.DataFrame:
+    """No rows, with the columns of `Work.bronze_parts`."""
+    return pl.DataFrame(BRONZE_TABLE.schema.as_arrow().empty_table()).select(BRONZE.names)
