@@ -12,7 +12,7 @@ from offload.changes import Changes
 from offload.minutes import Minutes, together
 from offload.side_by_side import side_by_side
 from offload.tables import TABLES
-from offload.work import Part, Work, no_silver
+from offload.work import SilverPart, Work, no_silver
 
 
 class DayMinutes:
@@ -23,7 +23,7 @@ class DayMinutes:
 
     def __init__(self, work: Work, changes: Changes, folder: Path) -> None:
         self._changes = changes
-        folder.mkdir()
+        folder.mkdir(parents=True)
         none = no_silver(changes.table)
         self.before = Minutes(folder / "before", none)
         self.after = Minutes(folder / "after", none) if changes.any else self.before
@@ -45,7 +45,7 @@ class DayMinutes:
                     found[frame] += candles_altered(candles(before, seconds), candles(after, seconds))
         return found
 
-    def _add(self, part: Part) -> None:
+    def _add(self, part: SilverPart) -> None:
         for piece in part():
             made = minutes(piece)
             self.before.add_made(made)

@@ -14,7 +14,7 @@ from offload.balance import Balance
 from offload.side_by_side import side_by_side
 from offload.spill import Spill
 from offload.sums import Sums
-from offload.work import Part, Work, no_bronze, no_silver
+from offload.work import COLD_BRONZE, BronzePart, SilverPart, Work, no_silver
 from schemas.records import BRONZE
 from silver_processor.core.refine import refine
 
@@ -24,7 +24,8 @@ _MATCHES = pl.col("matches")
 class Doubted:
     """Rows of Silver (with `file` and `row`) and Bronze in doubt, by bucket, and what is known of their matches.
 
-    `silver` (of `table`) and `bronze`: all rows of the day; `summed`: the symbols (canonical) that have trades of several matches.
+    `silver` (of `table`) and `bronze`: all rows of the day; `summed`: the symbols (canonical) that have trades of
+    several matches.
     """
 
     def __init__(
@@ -32,8 +33,8 @@ class Doubted:
         work: Work,
         balance: Balance,
         table: Table,
-        silver: Sequence[Part],
-        bronze: Sequence[Part],
+        silver: Sequence[SilverPart],
+        bronze: Sequence[BronzePart],
         summed: set[str],
         folder: Path,
         buckets: int,
@@ -42,7 +43,7 @@ class Doubted:
         self._work, self._balance = work, balance
         self._silver, self._bronze = Spill(folder / "silver", buckets), Spill(folder / "bronze", buckets)
         self._silver.add(no_silver(table))
-        self._bronze.add(no_bronze())
+        self._bronze.add(COLD_BRONZE.to_frame())
         self._lock = Lock()
         sides = [*(partial(self._add_bronze, part) for part in bronze)]
         for _ in side_by_side([*sides, *(partial(self._add_silver, part) for part in silver)]):
@@ -52,7 +53,7 @@ class Doubted:
         """Rows of Silver and of Bronze, each in an order that is always the same."""
         return self._silver.read(bucket).sort("file", "row"), self._bronze.read(bucket)
 
-    def _add_silver(self, part: Part) -> None:
+    def _add_silver(self, part: SilverPart) -> None:
         for piece in part():
             rows = self._work.judged(piece)
             self._silver.add(self._balance.in_doubt(rows))
@@ -60,9 +61,9 @@ class Doubted:
             with self._lock:
                 self.sums.hold(rows)
 
-    def _add_bronze(self, part: Part) -> None:
+    def _add_bronze(self, part: BronzePart) -> None:
         for piece in part():
-            rows = self._balance.in_doubt(piece)
+            rows = self._balance.in_doubt(pl.DataFrame(piece).cast(COLD_BRONZE))
             self._bronze.add(rows)
             several = rows.filter(~_MATCHES.is_in(["", "1"]))
             if several.height:

@@ -48,7 +48,7 @@ class Known:
         Raises:
             HotStoreError: ClickHouse failed.
         """
-        folder.mkdir()
+        folder.mkdir(parents=True)
         span: dict[str, str | int] = {"key": work.part.key, "from_us": max(0, published.from_us)}
         asked = span | {"to_us": published.to_us}
         return cls(

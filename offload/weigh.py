@@ -11,8 +11,7 @@ import polars as pl
 from offload.balance import Balance
 from offload.known import Span
 from offload.side_by_side import side_by_side
-from offload.work import Part, Work
-from schemas.records import BRONZE
+from offload.work import BronzePart, SilverPart, Work
 from silver_processor.core.refine import refine
 
 
@@ -39,7 +38,7 @@ class Weighed:
         self.summed |= other.summed
 
 
-def weigh(work: Work, balance: Balance, silver: Sequence[Part], bronze: Sequence[Part]) -> Weighed:
+def weigh(work: Work, balance: Balance, silver: Sequence[SilverPart], bronze: Sequence[BronzePart]) -> Weighed:
     """Refine all messages and weigh them against Silver's rows, of which `silver` has the columns `WEIGHED`."""
     found = Weighed()
     sides = [
@@ -51,12 +50,12 @@ def weigh(work: Work, balance: Balance, silver: Sequence[Part], bronze: Sequence
     return found
 
 
-def _weigh_bronze(work: Work, balance: Balance, part: Part) -> Weighed:
+def _weigh_bronze(work: Work, balance: Balance, part: BronzePart) -> Weighed:
     found = Weighed()
     for piece in part():
-        found.messages += piece.height
-        found.published.widen(piece)
-        refined = refine(piece.to_arrow().cast(BRONZE), work.rules)
+        found.messages += piece.num_rows
+        found.published.widen(pl.DataFrame(piece.select(["published_at"])))
+        refined = refine(piece, work.rules)
         valid = pl.DataFrame(refined.valid)
         found.note(valid)
         balance.add_valid(valid)
@@ -65,7 +64,7 @@ def _weigh_bronze(work: Work, balance: Balance, part: Part) -> Weighed:
     return found
 
 
-def _weigh_silver(work: Work, balance: Balance, part: Part) -> Weighed:
+def _weigh_silver(work: Work, balance: Balance, part: SilverPart) -> Weighed:
     found = Weighed()
     for piece in part():
         rows = work.judged(piece)

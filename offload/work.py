@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import And, BooleanExpression, EqualTo
 from pyiceberg.manifest import DataFile
@@ -21,8 +22,12 @@ from schemas.records import BRONZE
 from silver_processor.core.rules import Rules
 
 SILVER, BRONZE_TABLE = BY_NAME["silver_trades"], BY_NAME["bronze_trades"]
+# Bronze rows as the cold table types them, where `schemas.records.BRONZE` has other integers and times in ms.
+COLD_BRONZE = pl.DataFrame(BRONZE_TABLE.schema.as_arrow().empty_table()).select(BRONZE.names).schema
+_ARRIVED = pl.col("ingested_at").dt.epoch("us") // HOUR_US * HOUR_US
 # Rows that are read together, piece by piece.
-Part = Callable[[], Iterator[pl.DataFrame]]
+SilverPart = Callable[[], Iterator[pl.DataFrame]]
+BronzePart = Callable[[], Iterator[pa.Table]]
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Work:
         """The same as data files."""
         return [task.file for task in self.silver_tasks(table)]
 
-    def silver_parts(self, table: Table, tasks: Sequence[FileScanTask], columns: Sequence[str]) -> list[Part]:
+    def silver_parts(self, table: Table, tasks: Sequence[FileScanTask], columns: Sequence[str]) -> list[SilverPart]:
         """The rows of these files, all symbols', with their `file` (place in `tasks`) and `row` (place in the file)."""
         return [
             partial(self._silver_part, table, portion, number, columns)
@@ -67,11 +72,13 @@ class Work:
             for portion in portions(table, [task])
         ]
 
-    def bronze_parts(self, table: Table) -> list[Part]:
-        """The day's Bronze rows of the symbols that are judged, columns `schemas.records.BRONZE`."""
+    def bronze_parts(self, table: Table) -> list[BronzePart]:
+        """The day's Bronze rows of the symbols that are judged, schema `schemas.records.BRONZE`."""
         wanted = self.rows_of_day()
         tasks = table.scan(row_filter=wanted).plan_files()
-        parts = [partial(self._bronze_part, table, portion) for portion in portions(table, tasks, wanted)]
+        parts: list[BronzePart] = [
+            partial(self._bronze_part, table, portion) for portion in portions(table, tasks, wanted)
+        ]
         return [*parts, *(partial(self._redrawn_part, path) for paths in self.redrawn.values() for path in paths)]
 
     def judged(self, silver: pl.DataFrame) -> pl.DataFrame:
@@ -88,20 +95,23 @@ class Work:
             )
             start += content.num_rows
 
-    def _bronze_part(self, table: Table, portion: Portion) -> Iterator[pl.DataFrame]:
-        arrived = pl.col("ingested_at").dt.epoch("us") // HOUR_US * HOUR_US
+    def _bronze_part(self, table: Table, portion: Portion) -> Iterator[pa.Table]:
         for content in read_portion(table, portion, BRONZE.names, self.rows_of_day()):
-            piece = pl.DataFrame(content)
-            yield self._chosen(piece.filter(~arrived.is_in(list(self.redrawn))) if self.redrawn else piece)
+            yield self._chosen(content, ~_ARRIVED.is_in(list(self.redrawn)) if self.redrawn else None)
 
-    def _redrawn_part(self, path: Path) -> Iterator[pl.DataFrame]:
+    def _redrawn_part(self, path: Path) -> Iterator[pa.Table]:
         span = pl.col("timestamp").is_between(instant(self.part.from_us), instant(self.part.to_us), closed="left")
         for piece in parquet_rows([path]):
-            rows = piece.select(BRONZE.names).cast(no_bronze().schema)
-            yield self._chosen(rows.filter(span & (pl.col("exchange") == self.part.key)))
+            rows = piece.select(BRONZE.names).cast(COLD_BRONZE)
+            yield self._chosen(rows.to_arrow(), span & (pl.col("exchange") == self.part.key))
 
-    def _chosen(self, bronze: pl.DataFrame) -> pl.DataFrame:
-        return bronze.filter(pl.col("symbol").is_in(self._exchange_symbols())) if self.symbol else bronze
+    def _chosen(self, bronze: pa.Table, wanted: pl.Expr | None) -> pa.Table:
+        """The rows that are wanted, and whose symbol is judged."""
+        conditions = [] if wanted is None else [wanted]
+        if self.symbol:
+            conditions.append(pl.col("symbol").is_in(self._exchange_symbols()))
+        rows = pl.DataFrame(bronze).filter(*conditions).to_arrow() if conditions else bronze
+        return rows.cast(BRONZE)
 
     def _exchange_symbols(self) -> list[str]:
         """How the exchange spells `symbol`."""
@@ -113,8 +123,3 @@ def no_silver(table: Table) -> pl.DataFrame:
     """No rows, with all columns of `Work.silver_parts`."""
     empty = pl.DataFrame(table.schema().as_arrow().empty_table())
     return empty.with_columns(pl.lit(0, pl.Int32).alias("file"), pl.lit(0, pl.Int64).alias("row"))
-
-
-def no_bronze() -> pl.DataFrame:
-    """No rows, with the columns of `Work.bronze_parts`."""
-    return pl.DataFrame(BRONZE_TABLE.schema.as_arrow().empty_table()).select(BRONZE.names)
