@@ -40,7 +40,7 @@ class Balance:
     def __init__(self, slots: int = SLOTS) -> None:
         """`slots`: a power of two."""
         self._sums = np.zeros((len(_SEEDS), slots), dtype=np.uint64)
-        self._rows = np.zeros(slots, dtype=np.int64)
+        self._rows = np.zeros(slots, dtype=np.uint32)
         self._doubted = np.zeros(slots, dtype=np.bool_)
         self._places = np.zeros(_PLACES, dtype=np.bool_)
         self._open: Flags | None = None

@@ -21,7 +21,8 @@ from pyiceberg.table import FileScanTask, Table
 from offload.errors import WarehouseError
 from offload.tables import BY_NAME
 
-PIECE_ROWS = 16_384
+# Two of these are refined at a time, each several times over in memory; smaller ones cost calls.
+PIECE_ROWS = 24_576
 # Of each column so much of the file is read ahead.
 _BUFFER_BYTES = 1 << 20
 _ALL = ("*",)
