@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-spark storm chaos chaos-seeds fuzz nightly soak lint format bench bench-memory env smoke test-docker cluster up down lock clean
+.PHONY: help demo test test-all test-spark storm chaos chaos-seeds fuzz nightly soak lint format bench bench-memory env smoke test-docker cluster up down lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -11,20 +11,26 @@ help:  ## what there is to make
 demo: $(VENV)/.run  ## recorded trades through every layer, in about half a minute
 	$(BIN)/medallion demo
 
-test: $(VENV)/.dev $(VENV)-conformance/.ready  ## the whole test suite (half an hour on two cores)
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test: $(VENV)/.dev $(VENV)-conformance/.ready  ## every invariant, the same examples and seeds every time
+	$(PYTEST) -m "not nightly" --durations 30
+
+test-all: $(VENV)/.dev $(VENV)-conformance/.ready  ## all tests, with examples that nobody has tried yet (an hour)
+	$(PYTEST) --hypothesis-profile nightly --durations 30
 
 test-spark: $(VENV)/.dev $(VENV)-spark/.ready  ## what Spark reads in the cold tables (Java, Maven and 400 MB)
 	$(BIN)/python -m pytest tests/offload/test_other_engines.py
 
 # STORM_SEED repeats a storm whose seed a failure named.
 storm: $(VENV)/.dev  ## 1,000 faults for the offload, half on a folder, half on a real S3 server
-	STORM_FAULTS=$${STORM_FAULTS:-500} $(BIN)/python -m pytest tests/offload/test_storm.py -s
+	STORM_FAULTS=$${STORM_FAULTS:-500} STORM_SEED=$${STORM_SEED:-$$(shuf -i 0-4294967295 -n 1)} $(BIN)/python -m pytest tests/offload/test_storm.py -s
 
 # CHAOS_SEEDS (one, or several with commas) repeats storms whose seeds failures named; CHAOS_KILLS and CHAOS_BROKER
 # (memory or kafka) change them.
 chaos: $(VENV)/.dev  ## at least 1,000 SIGKILLs in one run of the whole stack, then every candle compared (over an hour)
-	CHAOS_KILLS=$${CHAOS_KILLS:-1000} $(BIN)/python -m pytest tests/chaos -k "$${CHAOS_BROKER:-kafka}"
+	CHAOS_KILLS=$${CHAOS_KILLS:-1000} CHAOS_SEEDS=$${CHAOS_SEEDS:-$$(shuf -i 0-4294967295 -n 1)} \
+	  $(BIN)/python -m pytest tests/chaos -k "$${CHAOS_BROKER:-kafka}"
 
 # The first seed is of a storm after which Silver stood still for good; the others are new ones every night.
 chaos-seeds: $(VENV)/.dev  ## 21 storms of 30 SIGKILLs over the whole stack on Apache Kafka (two hours)
@@ -36,7 +42,7 @@ fuzz: $(VENV)/.dev  ## an hour of hostile bytes at both ports of the embedded no
 	MEDALLION_FUZZ_SECONDS=$${MEDALLION_FUZZ_SECONDS:-3600} MEDALLION_FUZZ_SEED=$${MEDALLION_FUZZ_SEED:-$$(shuf -i 0-4294967295 -n 1)} \
 	  $(BIN)/python -m pytest tests/node/test_hostile_bytes.py -k mutated --timeout 0 -s
 
-nightly: chaos-seeds chaos storm soak fuzz  ## every long storm and the soak (many hours; `make -k nightly`: all of them, whatever fails)
+nightly: test-all chaos-seeds chaos storm soak fuzz  ## all tests, every long storm and the soak (many hours; `make -k nightly`: all of them, whatever fails)
 
 soak: $(VENV)/.dev  ## an hour of simulated trading in six minutes, a fault every five seconds of it
 	MEDALLION_SOAK_SPEED=10 MEDALLION_SOAK_FAULT_S=5 $(BIN)/python -m pytest tests/producers/test_soak.py

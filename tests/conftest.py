@@ -1,4 +1,4 @@
-"""Fixtures of the whole suite: where the recorded data is."""
+"""Fixtures of the whole suite: where the recorded data is; how hypothesis draws its examples."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# No test is timed: a busy machine is not a failure.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+# No test is timed: a busy machine is not a failure. `make test` draws the same examples every time, `make nightly` new
+# ones (`--hypothesis-profile nightly`).
+hypothesis.settings.register_profile("nightly", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("same every time", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("same every time")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -1,13 +1,13 @@
 """Invariants 2, 3 and 8 under faults: whatever is killed whenever, each trade counts once and every candle is true.
 
-`CHAOS_KILLS` makes it longer, `CHAOS_SEEDS` repeats runs: `make chaos`, `make chaos-seeds`.
+A short one with the same seed every time; `CHAOS_KILLS` makes it longer, `CHAOS_SEEDS` are others: `make chaos`,
+`make chaos-seeds`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import random
 from pathlib import Path
 
 import polars as pl
@@ -19,10 +19,9 @@ from tests.stack import truth
 from tests.stack.compare import gold_candles, silver_set, true_set
 from tests.stack.conftest import Medallion
 
-KILLS = int(os.environ.get("CHAOS_KILLS", "40"))
-SEEDS = [int(seed) for seed in os.environ.get("CHAOS_SEEDS", "").split(",") if seed] or [
-    random.SystemRandom().randrange(2**32)
-]
+KILLS = int(os.environ.get("CHAOS_KILLS", "8"))
+# After a storm with this seed, of 30 kills on Apache Kafka, version 0.1 stood still for good.
+SEEDS = [int(seed) for seed in os.environ.get("CHAOS_SEEDS", "625283802").split(",")]
 RECORDINGS = {
     "binance_spot_trades.jsonl.gz": "binance",
     "binance_usdm_trades.jsonl.gz": "binance_usdm",
@@ -36,7 +35,6 @@ SETTINGS = {"MEDALLION_BRONZE_SHARDS": "4", "MEDALLION_SILVER_SESSION_TIMEOUT_MS
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240 + 15 * KILLS)]
 
 
-# A random seed in a test's name would differ from process to process of a parallel run.
 @pytest.mark.parametrize("number", range(len(SEEDS)))
 @pytest.mark.parametrize("broker", ["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
 def test_silver_and_every_candle_are_true_after_a_storm(

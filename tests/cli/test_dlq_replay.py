@@ -129,6 +129,7 @@ def test_a_market_the_registry_gains_comes_through_once(running: Running, record
     assert candles(running) == truth.candles(trades, "1m")
 
 
+@pytest.mark.nightly
 def test_sent_twice_and_rejected_twice_it_still_counts_once(running: Running, recordings: Path) -> None:
     """A crash after the sending, before the confirmation; and a redelivery of what was rejected and repaired."""
     whole = without(running.symbols, "kraken", "BTC/USD")

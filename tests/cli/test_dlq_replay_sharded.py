@@ -39,6 +39,7 @@ def frame(number: int) -> dict[str, Any]:
     return {**trade, "T": 1_723_161_255_342 + number}
 
 
+@pytest.mark.nightly
 def test_twenty_thousand_letters_come_through_once(sharded: Running, tmp_path: Path) -> None:
     """Invariants 1 and 2; more letters than a page, and of every page rows for each shard."""
     recording = tmp_path / "new-markets.jsonl.gz"

@@ -90,6 +90,7 @@ def places(running: Running) -> tuple[int, int, int]:
     return silver, duplicates, dlq
 
 
+@pytest.mark.nightly
 def test_a_limit_changes_and_a_week_follows(running: Running, recordings: Path, tmp_path: Path) -> None:
     """Scenario 1: the limit falls, then rises; the other week, and what comes in live, stay right."""
     recording = sample(recordings / "binance_usdm_trades.jsonl.gz", tmp_path)

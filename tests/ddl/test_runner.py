@@ -120,7 +120,7 @@ def test_a_new_exchange_and_limit_are_taken_over_in_place(engine: Engine) -> Non
     assert set(states(engine, other).values()) == {State.APPLIED}
 
 
-@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (2, 3)])
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), pytest.param(2, 3, marks=pytest.mark.nightly)])
 def test_shards_may_grow_and_shrink(engine: Engine, before: int, after: int) -> None:
     settings = make_warehouse(engine, bronze_shards=before)
     other = changed(settings, bronze_shards=after)
@@ -132,6 +132,7 @@ def test_shards_may_grow_and_shrink(engine: Engine, before: int, after: int) -> 
     assert set(states(engine, settings).values()) != {State.APPLIED}
 
 
+@pytest.mark.nightly
 def test_while_views_change_nothing_is_consumed(engine: Engine) -> None:
     settings = make_warehouse(engine, bronze_shards=1)
     engine.sent.clear()

@@ -70,6 +70,7 @@ def bash(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Iterator[Shell
     started.close()
 
 
+@pytest.mark.nightly
 def test_every_command_does_what_its_runbook_shows(bash: Shell, root: Path) -> None:
     commands = [command for path in RUNBOOKS for command in session(path, root)]
     assert len(commands) > 60

@@ -207,6 +207,7 @@ ALL_STEPS = (
 STEPS = ALL_STEPS if os.environ.get("MEDALLION_TEST_EVERY_KILL") else ALL_STEPS[1::2]
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_killed_at_any_step_the_next_one_finishes_it(posted: Settings, hot: HotTables) -> None:
     """Each time another version comes, its acceptance dies, and the same command does the rest."""

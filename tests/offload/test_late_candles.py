@@ -51,7 +51,13 @@ def outcomes(report: OffloadReport) -> set[str]:
     return {part.outcome for part in report.slices if part.table.startswith("gold")}
 
 
-@pytest.mark.parametrize("before", [2900, 5], ids=["few late trades", "more late trades than there were"])
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param(2900, id="few late trades", marks=pytest.mark.nightly),
+        pytest.param(5, id="more late trades than there were"),
+    ],
+)
 def test_late_trades_are_added_to_the_candles_that_left(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, before: int
 ) -> None:

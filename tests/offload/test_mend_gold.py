@@ -37,7 +37,10 @@ def settings(http_port: int, tmp_path: Path, brokers: str) -> Settings:
     return new_settings(http_port, tmp_path).model_copy(update={"kafka_bootstrap_servers": brokers})
 
 
-@pytest.mark.parametrize("limit", [HIGH, LOW], ids=["same rules", "other rules"])
+@pytest.mark.parametrize(
+    "limit",
+    [pytest.param(HIGH, id="same rules", marks=pytest.mark.nightly), pytest.param(LOW, id="other rules")],
+)
 def test_candles_that_were_lost_are_mended(
     settings: Settings,
     hot: HotTables,

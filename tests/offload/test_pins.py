@@ -33,6 +33,7 @@ def pinned(settings: Settings, cold: ColdTable, name: str) -> pl.DataFrame:
     return frame.sort(frame.columns)
 
 
+@pytest.mark.nightly
 def test_a_pin_reads_the_same_after_corrections_and_expiry(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:

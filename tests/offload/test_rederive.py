@@ -36,7 +36,7 @@ def trades(tape: Path) -> pl.DataFrame:
     return read_tape(tape)
 
 
-@pytest.mark.parametrize(("before", "after"), [(LOW, HIGH), (HIGH, LOW)])
+@pytest.mark.parametrize(("before", "after"), [(LOW, HIGH), pytest.param(HIGH, LOW, marks=pytest.mark.nightly)])
 def test_a_changed_limit_is_followed(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, before: Decimal, after: Decimal
 ) -> None:

@@ -75,6 +75,7 @@ def kill_at(settings: Settings, step: tuple[str, int], marker: Path) -> bool:
     return marker.exists()
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_killed_at_each_step(posted: Settings, hot: HotTables, tape: Path, tmp_path: Path) -> None:
     """The limit falls and rises in turn, killed at one step after the other."""

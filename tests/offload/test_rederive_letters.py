@@ -98,6 +98,7 @@ def test_of_two_messages_of_a_trade_one_is_its_duplicate(
         assert_proved(posted, after.height, after.height, 2 * rest)
 
 
+@pytest.mark.nightly
 def test_letters_of_days_that_are_not_hot_are_resolved_too(
     posted: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ def copies(trades: pl.DataFrame, start: int, number: int) -> pl.DataFrame:
     )
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from /proc, which only Linux has")
 def test_three_times_the_rows_take_the_same_memory(
     settings: Settings, hot: HotTables, tape: Path, tmp_path: Path

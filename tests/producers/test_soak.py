@@ -32,6 +32,7 @@ KILLS = (0.2, 0.4)
 MOST_GROWTH_BYTES = 16_000_000
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(DEADLINE_S + 30)
 @pytest.mark.parametrize(("code", "symbols"), [("binance", ["BTCUSDT", "ETHUSDT"])])
 def test_an_hour_of_trading_with_faults(

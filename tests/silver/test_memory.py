@@ -22,6 +22,7 @@ _TRADED_US = 1_750_000_000_000_000
 _MIB = 2**20
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("markets", [1, 500])
 def test_memory_is_flat_over_a_stretch_of_trades(markets: int) -> None:
     listed = [Market("binance", f"S{number}USDT") for number in range(markets)]

@@ -161,6 +161,7 @@ def careless_leader(broker: Broker) -> Iterator[None]:
         loop.close()
 
 
+@pytest.mark.nightly
 def test_a_follower_of_a_leader_that_gives_nobody_anything(broker: Broker, start: Callable[..., Worker]) -> None:
     """It cannot refuse: it says what waits and joins again, after which another leads, or it ends."""
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers})

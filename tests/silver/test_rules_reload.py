@@ -258,6 +258,7 @@ def test_a_running_worker_takes_the_file_over(running: tuple[Stack, Symbols]) ->
     assert worker.stop() == 0
 
 
+@pytest.mark.nightly
 def test_rules_that_change_between_a_crash_and_its_retry(running: tuple[Stack, Symbols]) -> None:
     """SIGKILL after the range was recorded and before anything was written; the successor finds other rules."""
     stack, symbols = running

@@ -134,6 +134,7 @@ def test_a_broker_killed_during_a_replay_loses_nothing(
     medallion("lineage", "verify", "--data-dir", stack)
 
 
+@pytest.mark.nightly
 def test_bronze_gets_partitions_goes_and_comes_back_with_fewer(stack: Path, medallion: Medallion) -> None:
     """Nobody restarts anything: new partitions get an owner soon, and `status` says when there is nothing to own."""
     environment = state(stack)["environment"]

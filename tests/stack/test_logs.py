@@ -98,6 +98,7 @@ def test_every_line_of_every_service_is_json(
     assert "service ended, restarting" in {event["event"] for event in logs["supervisor"]}
 
 
+@pytest.mark.nightly
 @pytest.mark.kafka
 def test_the_real_broker_logs_json_too(tmp_path: Path, medallion: Medallion, kafka: None) -> None:
     folder = DataDir(tmp_path / "stack")

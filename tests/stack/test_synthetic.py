@@ -56,6 +56,7 @@ def frame(trade: dict[str, object], combined: bool) -> str:
     return json.dumps(wrapped, separators=(",", ":"))
 
 
+@pytest.mark.nightly
 def test_a_generated_recording_gives_the_true_candles(stack: Path, medallion: Medallion, tmp_path: Path) -> None:
     random_ = random.Random(SEED)
     trades = make_trades(random_, 8_000)
