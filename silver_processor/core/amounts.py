@@ -71,7 +71,8 @@ def _judge_mixed(frame: pl.DataFrame, name: str) -> pl.DataFrame:
 
 def _judge_any(rows: pl.DataFrame, name: str) -> pl.DataFrame:
     """Any text: value = 0.<digits> * 10^whole, `digits` without zeros at either end."""
-    parts = rows.with_columns(pl.col(f"{name}_text").alias("text")).with_columns(pl.col("text").str.extract_groups(_GRAMMAR).alias("parts")).unnest("parts")
+    text = pl.col(f"{name}_text").alias("text")
+    parts = rows.with_columns(text, text.str.extract_groups(_GRAMMAR).alias("parts")).unnest("parts")
     fraction = pl.col("fraction").fill_null("")
     power = pl.col("exponent").fill_null("0").str.replace(r"^([+-]?)0*([0-9]+)$", "$1$2")
     size = power.str.strip_chars_start("+-").str.len_bytes()

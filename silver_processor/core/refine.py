@@ -169,8 +169,13 @@ _READ = (
     pl.col("side").str.to_lowercase().alias("taker"),
     pl.when(pl.col("kind") == "").then(pl.lit(TradeKind.MARKET.value)).otherwise("kind").alias("trade_kind"),
 )
-_TAKER = pl.when(pl.col("taker") == "buy").then(pl.lit("BUY")).when(pl.col("taker") == "sell").then(pl.lit("SELL"))
-_TAKER = _TAKER.alias("taker")
+_TAKER = (
+    pl.when(pl.col("taker") == "buy")
+    .then(pl.lit("BUY"))
+    .when(pl.col("taker") == "sell")
+    .then(pl.lit("SELL"))
+    .alias("taker")
+)
 _ORDER_KEY = _order_key()
 _MATCHES = _matches()
 # Whether any rule is broken, which costs less than asking which: of an exchange that is missing or unknown no market is

@@ -50,8 +50,7 @@ class Journey:
         """Raw messages in one insert."""
         rows = pa.Table.from_pylist([self._bronze(message) for message in messages], schema=BRONZE)
         judged = judge([Message(0, self._offset, 0, rows)], "bronze", self._rules, _EPOCH)
-        for market in self._index.unknown(judged.valid):
-            self._index.load(market)
+        self._index.load(self._index.unknown(judged.valid))
         split = self._index.split(judged.valid)
         self._index.add(split.fresh)
         self._rows.append(split.fresh)
