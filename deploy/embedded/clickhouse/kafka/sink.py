@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from deploy.embedded.clickhouse.endpoint import RefusedError
 from deploy.embedded.clickhouse.kafka.avro import AvroError, Container, Part, long, text
 from deploy.embedded.clickhouse.kafka.catalog import StandIn
-from producers.pacing import Pacer
+from producers.kafka.flow_control import Pacer
 
 _SERVE_SECONDS = 0.02
 _FULL_SECONDS = 0.05
