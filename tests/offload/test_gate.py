@@ -92,7 +92,7 @@ def test_one_changed_value_in_iceberg_holds_the_partition(
     hot.load_left_out(trades.head(2000))
     run(settings)
     cold = BY_NAME[name]
-    table = f"{name}_state" if cold.layer == "gold" else cold.hot
+    table = cold.hot_table
     path = live_files(settings, cold)[0]
     rows = pq.read_table(path)
     columns = {"raw": "price", "bronze": "price_text", "dlq": "value", "gold": "close"}
