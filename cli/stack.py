@@ -20,7 +20,7 @@ from config.disks import FULL
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import BrokerKind, DataDir, StackError, StackState
-from producers import presence
+from producers.status import ProducerState, running
 
 DEFAULT_DATA_DIR = Path(".medallion")
 MB = 1_000_000
@@ -146,7 +146,7 @@ def status(
     try:
         state = control.find(data_dir)
     except StackError:
-        alone = presence.running()
+        alone = running()
         if data_dir is not None or not alone:
             raise
         _status_of(alone, as_json)
@@ -173,7 +173,7 @@ def status(
                     }
                     for lag in lags
                 ],
-                "producers": producing.as_json(presence.running()),
+                "producers": producing.as_json(running()),
                 "disks": [asdict(disk) | {"level": disk.level} for disk in measured],
                 "troubles": troubles,
             }
@@ -192,12 +192,12 @@ def status(
             ("stage", "topic", "partition", "messages"),
             [(x.stage, x.topic, x.partition, x.messages) for x in behind],
         )
-        producing.print_producers(presence.running())
+        producing.print_producers(running())
     if state.state != "healthy":
         raise typer.Exit(1)
 
 
-def _status_of(states: Sequence[presence.ProducerState], as_json: bool) -> None:
+def _status_of(states: Sequence[ProducerState], as_json: bool) -> None:
     if as_json:
         print_json({"producers": producing.as_json(states)})
     else:

@@ -174,7 +174,7 @@ class Rebronze:
     def _compare(self, bronze: Table, part: Slice, files: Sequence[tuple[str, Path]], folder: Path) -> Redrawn:
         known = read_ledger(bronze.properties).get(part.id)
         rows = sum(pq.ParquetFile(path).metadata.num_rows for _, path in files)
-        buckets = bucket_count(rows + (known.rows if known else 0))
+        buckets = max(1, bucket_count(rows + (known.rows if known else 0)))
         of_message = pl.col("raw_offset") % buckets
         before, after = (Spill(folder / name, buckets, of_message) for name in ("before", "after"))
         for piece in read_rows(bronze, part.predicate(BRONZE)):
