@@ -18,7 +18,7 @@ from offload.minutes import Minutes
 from offload.published import offloaded_hours, open_hours
 from offload.redo import COORDINATES, IDENTITY, MARK, redo
 from offload.slices import HOUR_US, Slice
-from offload.spill import Spill, bucket_count, spilled
+from offload.spill import Spill, bucket_count, ensure_room, spilled
 from offload.sums import Sums
 from offload.templates import render
 from offload.work import BRONZE_TABLE, SILVER, Work
@@ -68,11 +68,14 @@ def find_changes(work: Work, folder: Path) -> Changes | None:
 
     Raises:
         HotStoreError: ClickHouse failed.
+        NoRoomError: the disk of `folder` is too small for the rows.
     """
     table = work.load(SILVER)
     tasks = work.silver_tasks(table)
     bronze_table = work.load(BRONZE_TABLE)
-    buckets = bucket_count(sum(task.file.record_count for task in tasks) + work.bronze_size(bronze_table))
+    size = sum(task.file.record_count for task in tasks) + work.bronze_size(bronze_table)
+    ensure_room(folder, size)
+    buckets = bucket_count(size)
     silver, bronze = Spill(folder / "silver", buckets), Spill(folder / "bronze", buckets)
     before, after = (Minutes(folder / name, _no_silver(table)) for name in ("before", "after"))
     rows = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -11,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from offload.cold_rows import open_parquet
+from offload.errors import NoRoomError
 from offload.hot import CHUNK_BYTES, HotStore, Parameters
 
 # The rows of a bucket are in memory at once, several times over while they are compared.
@@ -18,6 +20,8 @@ BUCKET_ROWS = 30_000
 # With more buckets than this, rows go into groups of buckets first: a piece cut into thousands would be crumbs.
 FAN = 64
 _SETTLE_ROWS = 65_536
+# What a row of Silver or Bronze that is compared takes on disk in all spills together, at most (test_spill.py measures it).
+BYTES_A_ROW = 1_024
 _NUMBER = "bucket_number"
 _ROWS_A_PIECE = 100_000
 
@@ -25,6 +29,23 @@ _ROWS_A_PIECE = 100_000
 def bucket_count(rows: int) -> int:
     """How many buckets keep each below about `BUCKET_ROWS`."""
     return max(1, -(-rows // BUCKET_ROWS))
+
+
+def ensure_room(folder: Path, rows: int) -> None:
+    """Find out that the disk of `folder`, which need not exist, is too small before it is full.
+
+    Raises:
+        NoRoomError: it cannot hold so many rows of Silver and Bronze.
+    """
+    while not folder.exists():
+        folder = folder.parent
+    free, needed = shutil.disk_usage(folder).free, rows * BYTES_A_ROW
+    if needed > free:
+        raise NoRoomError(
+            f"Comparing {rows:,} rows takes up to {needed >> 20:,} MiB of temporary files, and the disk of {folder} has"
+            f" {free >> 20:,} MiB left. Nothing was changed: set TMPDIR to a folder on a larger disk, or re-derive one"
+            " --exchange or --symbol at a time."
+        )
 
 
 def spilled(hot: HotStore, sql: str, parameters: Parameters, folder: Path, buckets: int) -> Spill:

@@ -101,4 +101,4 @@ def services(unresolved: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def ours(services: dict[str, Any]) -> dict[str, Any]:
     """The services that run this project's image."""
-    return {name: service for name, service in services.items() if "build" in service}
+    return {name: service for name, service in services.items() if service.get("image", "").startswith("medallion:")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import subprocess
 import tomllib
 from pathlib import Path
@@ -19,6 +20,8 @@ from tests.deploy.conftest import COMPOSE_FILES, load_compose, variables
 USER_INTERFACES = {"redpanda-console", "object-store", "prometheus", "alertmanager", "grafana"}
 # What ADR-009 counts: broker, warehouse, processors, producers.
 PIPELINE = {"redpanda", "clickhouse", "silver-processor", "offload"}
+# The images that are built here.
+OURS = {"medallion", "medallion-grafana"}
 SECRET = re.compile(r"PASSWORD|SECRET|ACCESS_KEY|ENCRYPTION_KEY")
 UNITS = {"M": 1024**2, "G": 1024**3}
 
@@ -69,8 +72,110 @@ def test_every_image_is_pinned(root: Path, compose_file: dict[str, Any]) -> None
         assert re.search(r"\d+\.\d+|RELEASE\.\d{4}-\d\d-\d\dT", tag), f"{name}: {tag} is no exact version"
         assert not digest or re.fullmatch(r"sha256:[0-9a-f]{64}", digest), name
         assert seen.setdefault(repository, tag) == tag, f"{name}: {repository} in two versions"
-        if repository == "medallion":
-            assert tag == version, "the image is tagged with the project's version"
+        if repository in OURS:
+            assert tag == version, "an image of ours is tagged with the project's version"
+
+
+def test_each_image_of_ours_is_built_by_one_service(root: Path) -> None:
+    """Compose builds all at once: a second export of a tag fails. Nor may it be pulled from a public registry."""
+    found = {name: service for file in COMPOSE_FILES for name, service in load_compose(file)["services"].items()}
+    built = [service["image"] for service in found.values() if "build" in service]
+    assert sorted(image.partition(":")[0] for image in built) == sorted(OURS)
+    for name, service in found.items():
+        image = service.get("image", "")
+        assert (image in built) == (image.partition(":")[0] in OURS), name
+        if image in built:
+            assert service["pull_policy"] == "never", name
+
+
+@pytest.mark.parametrize("profile", ["core", "observability", "simulator"])
+def test_every_profile_builds_what_it_runs(services: dict[str, Any], profile: str) -> None:
+    running = [service for service in services.values() if profile in service["profiles"]]
+    built = {service["image"] for service in running if "build" in service}
+    assert {service["image"] for service in running if service["image"].partition(":")[0] in OURS} == built
+
+
+def test_the_stack_starts_without_the_internet(root: Path, services: dict[str, Any]) -> None:
+    """Once the images are there: Grafana has its plugin in the image, outside the volume, and fetches nothing."""
+    told = services["grafana"]["environment"]
+    assert not [name for name in told if re.search("INSTALL", name) and name != "GF_PLUGINS_PREINSTALL_DISABLED"]
+    assert told["GF_PLUGINS_PREINSTALL_DISABLED"] == "true"
+    for name in ("REPORTING_ENABLED", "CHECK_FOR_UPDATES", "CHECK_FOR_PLUGIN_UPDATES"):
+        assert told[f"GF_ANALYTICS_{name}"] == "false"
+    image = (root / services["grafana"]["build"] / "Dockerfile").read_text()
+    assert re.search(r"^FROM grafana/grafana:\d+\.\d+\.\d+@sha256:[0-9a-f]{64}$", image, re.MULTILINE)
+    (plugins,) = re.findall(r"^ENV GF_PATHS_PLUGINS=(\S+)$", image, re.MULTILINE)
+    assert f"grafana cli --pluginsDir {plugins} plugins install" in image
+    mounted = [volume.split(":")[1] for volume in services["grafana"]["volumes"]]
+    assert not [path for path in mounted if plugins.startswith(path)], "a volume would hide the plugin"
+    assert not image.rstrip().endswith("USER root")
+
+
+def test_what_does_not_fit_into_memory_has_a_volume(root: Path, services: dict[str, Any]) -> None:
+    """A re-derivation spills as much as the day holds; /tmp is 64 MiB of memory."""
+    service = services["medallion"]
+    place = service["environment"]["TMPDIR"]
+    assert f"scratch:{place}" in service["volumes"]
+    assert not [mount for mount in service["tmpfs"] if mount.startswith(f"{place}:")]
+    # Docker gives a new volume the owner of the image's folder.
+    assert re.search(rf"install --directory --owner=10001 .*{place}$", (root / "deploy/Dockerfile").read_text(), re.M)
+
+
+def test_a_symbol_needs_no_new_image(ours: dict[str, Any]) -> None:
+    for name, service in ours.items():
+        (place,) = {volume.split(":")[1] for volume in service["volumes"] if volume.startswith("./config:")}
+        told = service.get("environment", {}).get("MEDALLION_SYMBOLS_FILE")
+        assert told in {None, f"{place}/symbols.yaml"}
+        assert "." not in place, f"{name} mounts a file: an edit would leave the old one in place"
+    assert ours["silver-processor"]["environment"]["MEDALLION_SYMBOLS_FILE"] == "/etc/medallion/symbols.yaml"
+
+
+def test_the_database_is_ready_when_it_answers_where_others_ask(services: dict[str, Any]) -> None:
+    """While Postgres' image initialises, its server answers on the socket, which is pg_isready's default."""
+    assert "--host=127.0.0.1" in services["catalog-database"]["healthcheck"]["test"]
+
+
+def test_the_catalog_sends_clients_back_to_where_they_came(services: dict[str, Any]) -> None:
+    """Lakekeeper's `overrides.uri` is LAKEKEEPER__BASE_URI where it is set, for clients on the host too."""
+    told = services["catalog"]["environment"]
+    assert "LAKEKEEPER__BASE_URI" not in told
+    assert told["LAKEKEEPER__USE_X_FORWARDED_HEADERS"] == "false"
+
+
+@pytest.mark.parametrize(("answer", "healthy"), [("200 OK", True), ("503 Service Unavailable", False), ("", False)])
+def test_the_health_check_is_about_the_status(root: Path, answer: str, healthy: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        command = ["bash", root / "deploy/compose/answers.sh", str(server.getsockname()[1]), "/healthz"]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as check:
+            connection, _ = server.accept()
+            with connection:
+                with connection.makefile("rb") as request:
+                    said = list(iter(request.readline, b"\r\n"))
+                assert said[:2] == [b"GET /healthz HTTP/1.1\r\n", b"Host: 127.0.0.1\r\n"]
+                connection.sendall(f"HTTP/1.1 {answer}\r\n\r\n".encode() if answer else b"")
+        assert (check.returncode == 0) == healthy
+    refused = subprocess.run(command, capture_output=True, check=False)
+    assert refused.returncode != 0, "nobody listens"
+
+
+def test_health_checks_of_small_services_are_cheap(ours: dict[str, Any]) -> None:
+    """An interpreter that starts in a twentieth of a core needs most of the time that it has to answer."""
+    for name, service in ours.items():
+        if "healthcheck" in service:
+            assert service["healthcheck"]["test"][:3] == ["CMD", "bash", "/answers.sh"], name
+            assert any(volume.endswith(":/answers.sh:ro") for volume in service["volumes"]), name
+
+
+@pytest.mark.parametrize(
+    "path", ["Makefile", "README.md", "deploy/compose/README.md", "docs/runbooks/operate.md", "docker-compose.yml"]
+)
+def test_what_starts_a_profile_also_stops_it(root: Path, path: str) -> None:
+    """`--profile` counts for one command: the `down` after it would leave the profile's services running."""
+    for line in (root / path).read_text().splitlines():
+        if "docker compose" in line and "--profile" in line:
+            assert re.search(r"--profile '\*' down", line), line
+        if re.search(r"docker compose .*\bdown\b", line):
+            assert "--profile '*'" in line, line
 
 
 def test_every_long_running_service_has_a_health_check_or_a_reason(services: dict[str, Any]) -> None:
@@ -88,7 +193,7 @@ def test_health_checks_ask_the_port_that_the_service_listens_on(ours: dict[str, 
     for name, service in ours.items():
         port = service.get("environment", {}).get("MEDALLION_METRICS_PORT")
         if port:
-            assert f"127.0.0.1:{port}/" in service["healthcheck"]["test"][-1], name
+            assert service["healthcheck"]["test"][3] == port, name
 
 
 def test_jobs_are_awaited(services: dict[str, Any]) -> None:
@@ -209,9 +314,11 @@ def test_the_pipeline_fits_the_budget_of_the_adr(root: Path, services: dict[str,
     assert claimed in (root / "docker-compose.yml").read_text(), f"the comment should say: {claimed}"
 
 
-def test_data_is_in_named_volumes_and_configuration_is_read_only(root: Path, unresolved: dict[str, Any]) -> None:
+def test_data_is_in_named_volumes_and_configuration_is_read_only(
+    root: Path, unresolved: dict[str, Any], services: dict[str, Any]
+) -> None:
     used = set()
-    for name, service in unresolved["services"].items():
+    for name, service in services.items():
         for volume in service.get("volumes", []):
             source, target, *mode = volume.split(":")
             if source.startswith("./"):

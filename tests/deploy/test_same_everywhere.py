@@ -40,6 +40,7 @@ ENDPOINTS = {
     "metrics_port",
     "prometheus_url",
     "grafana_url",
+    "symbols_file",
 }
 # How one logs in at an endpoint.
 LOGINS = {
