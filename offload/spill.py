@@ -20,7 +20,7 @@ BUCKET_ROWS = 30_000
 # With more buckets than this, rows go into groups of buckets first: a piece cut into thousands would be crumbs.
 FAN = 64
 _SETTLE_ROWS = 65_536
-# What a row of Silver or Bronze that is compared takes on disk in all spills together, at most (test_spill.py measures it).
+# What a row of Silver or Bronze that is compared takes on disk, at most (test_spill.py measures it).
 BYTES_A_ROW = 1_024
 _NUMBER = "bucket_number"
 _ROWS_A_PIECE = 100_000

@@ -111,9 +111,13 @@ def test_trades_and_dead_letters_pass_with_every_connection_encrypted_and_named(
     pipeline.spawn("silver", silver, "-m", "silver_processor")
     wait_for(f"http://127.0.0.1:{metrics}/readyz")
 
-    for name, exchange in (("kraken_v2_btcusd.jsonl", "kraken"), ("binance_bad_input.jsonl", "binance")):
-        pipeline.run(users["producer"], "replay", str(recordings / name), "--exchange", exchange)
     operator = users["operator"] | clickhouse
+    # The one file as a producer, the other as whoever sits at the command line.
+    for told, name, exchange in (
+        (users["producer"], "kraken_v2_btcusd.jsonl", "kraken"),
+        (operator, "binance_bad_input.jsonl", "binance"),
+    ):
+        pipeline.run(told, "replay", str(recordings / name), "--exchange", exchange)
     pipeline.run(operator, "drain")
     count = """SELECT (SELECT count() FROM trades_raw) AS raw, (SELECT count() FROM silver_trades) AS silver,
         (SELECT count() FROM duplicate_trades FINAL) AS duplicates, (SELECT count() FROM dlq_trades) AS dead,
@@ -169,7 +173,11 @@ def read(configuration: dict[str, object], topic: str, group: str) -> KafkaError
         ("silver", BRONZE, False, True),
         ("silver", KRAKEN, False, False),
         ("operator", DLQ, True, True),
+        ("operator", KRAKEN, True, True),
+        ("operator", Settings().gaps_topic, True, True),
         ("operator", BRONZE, False, True),
+        ("console", KRAKEN, False, True),
+        ("console", DLQ, False, True),
     ],
 )
 def test_the_broker_refuses_what_is_not_a_users_business(
