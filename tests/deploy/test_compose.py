@@ -22,6 +22,8 @@ USER_INTERFACES = {"redpanda-console", "object-store", "prometheus", "alertmanag
 PIPELINE = {"redpanda", "clickhouse", "silver-processor", "offload"}
 # The images that are built here.
 OURS = {"medallion", "medallion-grafana"}
+# A mail server may want no login.
+OPTIONAL_SECRETS = {"ALERT_SMTP_PASSWORD"}
 SECRET = re.compile(r"PASSWORD|SECRET|ACCESS_KEY|ENCRYPTION_KEY")
 UNITS = {"M": 1024**2, "G": 1024**3}
 
@@ -250,9 +252,32 @@ def test_only_those_that_need_the_catalog_reach_it(services: dict[str, Any]) -> 
     reaching = {name for name, service in services.items() if "catalog" in service.get("networks", ())}
     clients = {name for name, one in services.items() if "MEDALLION_ICEBERG_CATALOG_URI" in one.get("environment", {})}
     parts = {"catalog", "catalog-migrate", "catalog-database"}
-    # The catalog writes to the object store; Prometheus asks for its metrics.
-    assert reaching == clients | parts | {"object-store", "prometheus"}
-    assert {name: services[name]["networks"] for name in parts} == {name: ["catalog"] for name in parts}
+    # Prometheus asks for its metrics.
+    assert reaching == clients | parts | {"prometheus"}
+    # It checks and tidies what is in the object store.
+    assert {name: services[name]["networks"] for name in parts} == {
+        "catalog": ["catalog", "store"],
+        "catalog-migrate": ["catalog"],
+        "catalog-database": ["catalog"],
+    }
+
+
+def test_only_those_that_have_its_keys_reach_the_object_store(services: dict[str, Any]) -> None:
+    """Prometheus besides, for the metrics. Not every port of a store asks for a key."""
+    reaching = {name for name, service in services.items() if "store" in service.get("networks", ())}
+    keys = {name for name, one in services.items() if any("SECRET" in key for key in one.get("environment", {}))}
+    assert reaching == keys | {"object-store", "catalog", "prometheus"}
+    assert services["object-store"]["networks"] == ["store"]
+
+
+def test_seaweedfs_serves_s3_and_nothing_else() -> None:
+    """Its filer would show every object to whoever reaches the port; so would master and volume server."""
+    command = load_compose("docker-compose.seaweedfs.yml")["services"]["object-store"]["command"]
+    flags = dict(flag.removeprefix("-").split("=") for flag in command if "=" in flag)
+    assert flags["ip"] == flags["ip.bind"] == "127.0.0.1"
+    assert flags["s3.ip.bind"] == "0.0.0.0"
+    assert flags["s3.port.iceberg"] == flags["s3.port.lance"] == "0"
+    assert not {"-filer", "-webdav", "-sftp", "-iam"} & set(command)
 
 
 def test_grafana_asks_for_a_login_and_reads_as_the_analyst(root: Path, unresolved: dict[str, Any]) -> None:
@@ -273,7 +298,7 @@ def test_grafana_asks_for_a_login_and_reads_as_the_analyst(root: Path, unresolve
 
 def test_secrets_have_no_default(compose_file: dict[str, Any]) -> None:
     for variable, operators in variables(compose_file).items():
-        if SECRET.search(variable):
+        if SECRET.search(variable) and variable not in OPTIONAL_SECRETS:
             assert operators == {":?"}, f"{variable} must be ${{{variable}:?…}} wherever it is used"
     for name, service in compose_file["services"].items():
         for key, value in (service.get("environment") or {}).items():

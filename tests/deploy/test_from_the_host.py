@@ -1,7 +1,7 @@
 """A client on the host, against a catalog that answers as Lakekeeper does with compose's environment.
 
-Lakekeeper (0.13, crates/lakekeeper): `GET /catalog/v1/config` has the override `uri`, its own address as BASE_URI or the
-request's Host says; a table's config has the storage profile's endpoint, which is the containers' name of it.
+Lakekeeper (0.13, crates/lakekeeper): `GET /catalog/v1/config` has the override `uri`, its own address as BASE_URI or
+the request's Host says; a table's config has the storage profile's endpoint, which is the containers' name of it.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ ENDPOINTS = {
     "metrics_host",
     "metrics_port",
     "prometheus_url",
+    "alertmanager_url",
     "grafana_url",
     "symbols_file",
 }

@@ -35,6 +35,7 @@ DIFFERENT = {
     "kafka_sasl_password": "secret",
     "s3_endpoint": "endpoint",
     "prometheus_url": "endpoint",
+    "alertmanager_url": "endpoint",
     "grafana_url": "endpoint",
     "grafana_password": "secret",
     "symbols_file": "edited without a new image",
