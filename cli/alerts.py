@@ -41,13 +41,18 @@ class Delivery:
     seconds: float
 
 
+@app.callback()
+def alert() -> None:
+    """Whether alerts reach somebody."""
+
+
 @app.command("test")
-def test(
+def send_test(
     timeout: Annotated[float, typer.Option(help="Seconds to wait until it is delivered.", min=0)] = 60.0,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Send the alert MedallionTest through Alertmanager and wait until the receiver has taken it; exit 1 if it did not."""
+    """Send the alert MedallionTest through Alertmanager and wait until the receiver has taken it; exit 1 if not."""
     with err.status("Waiting for the receiver …"):
         delivery = send(load_settings(data_dir), timeout)
     if as_json:
