@@ -16,6 +16,7 @@ COMPOSE_FILES = (
     "docker-compose.seaweedfs.yml",
     "docker-compose.host-access.yml",
     "docker-compose.ccxt.yml",
+    "docker-compose.kafka.yml",
 )
 VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>[A-Za-z_]+)(?:(?P<operator>:?[-?])(?P<rest>[^}]*))?\})")
 

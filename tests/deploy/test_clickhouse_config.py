@@ -207,6 +207,13 @@ def test_what_the_server_notes_about_itself_ends(answers: dict[str, list[list[An
     assert not {name for name, engine in kept.items() if "TTL event_date + toIntervalDay(7)" not in engine}
 
 
+def test_the_login_to_a_broker_outside_is_read(root: Path, tmp_path: Path) -> None:
+    """docker-compose.kafka.yml's file on top of the server's: the engine takes the two together."""
+    extra = {"config.d/medallion_kafka.xml": (root / "deploy/compose/clickhouse/kafka.xml").read_text()}
+    told = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512"}
+    assert ask(root, tmp_path / "server", PASSWORDS | told, extra) is not None
+
+
 def test_the_image_adds_no_log_of_its_own(root: Path, services: dict[str, Any]) -> None:
     """A log exists if the configuration names it. The image's names more with each release; ours takes its place."""
     mounted = dict(volume.split(":")[:2][::-1] for volume in services["clickhouse"]["volumes"])

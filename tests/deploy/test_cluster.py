@@ -361,6 +361,8 @@ def test_an_insert_is_on_most_replicas_before_it_is_acknowledged(root: Path, nod
     assert settings.get("select_sequential_consistency", "0") == "0"
     # So whoever asks for what was just acknowledged must ask whom it was sent to.
     assert settings["load_balancing"] == "in_order"
+    assert settings["prefer_localhost_replica"] == "0"
+    assert settings["fallback_to_stale_replicas_for_distributed_queries"] == "0"
     assert settings["distributed_foreground_insert"] == "1"
     assert settings["distributed_product_mode"] == "global"
     merge_tree = dict(node["merge_tree"])
@@ -375,10 +377,8 @@ def test_what_a_node_has_of_its_own_wins(node: dict[str, list[list[Any]]], pods:
     (container,) = pods["medallion-clickhouse-0"]["spec"]["containers"]
     mounted = [one["mountPath"] for one in container["volumeMounts"] if one["mountPath"].endswith(".xml")]
     assert "/etc/clickhouse-server/config.xml" in mounted, "in place of the image's, and before config.d"
-    names = {
-        folder: sorted(Path(path).name for path in mounted if folder in path) for folder in ("config.d", "users.d")
-    }
-    assert names == {"config.d": ["medallion_cluster.xml"], "users.d": ["medallion.xml", "medallion_cluster.xml"]}
+    names = sorted(path.removeprefix("/etc/clickhouse-server/") for path in mounted if ".d/" in path)
+    assert names == ["config.d/medallion_cluster.xml", "users.d/medallion.xml", "users.d/medallion_cluster.xml"]
 
 
 def test_users_of_a_cluster_have_what_all_shards_take(node: dict[str, list[list[Any]]]) -> None:

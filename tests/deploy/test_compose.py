@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.conftest import COMPOSE_FILES, load_compose, variables
+from tests.deploy.conftest import COMPOSE_FILES, load_compose, resolve, variables
 
 # Everything a browser opens; nothing else may be reached from the host.
 USER_INTERFACES = {"redpanda-console", "object-store", "prometheus", "alertmanager", "grafana"}
@@ -80,10 +80,10 @@ def test_every_image_is_pinned(root: Path, compose_file: dict[str, Any]) -> None
 
 def test_each_image_of_ours_is_built_by_one_service(root: Path) -> None:
     """Compose builds all at once: a second export of a tag fails. Nor may it be pulled from a public registry."""
-    found = {name: service for file in COMPOSE_FILES for name, service in load_compose(file)["services"].items()}
-    built = [service["image"] for service in found.values() if "build" in service]
+    found = [one for file in COMPOSE_FILES for one in load_compose(file)["services"].items()]
+    built = [service["image"] for _, service in found if "build" in service]
     assert sorted(image.partition(":")[0] for image in built) == sorted(OURS)
-    for name, service in found.items():
+    for name, service in found:
         image = service.get("image", "")
         assert (image in built) == (image.partition(":")[0] in OURS), name
         if image in built:
@@ -396,3 +396,21 @@ def test_overrides_name_services_that_exist(services: dict[str, Any], compose_fi
     new = {name for name, service in compose_file["services"].items() if "extends" in service}
     assert set(compose_file["services"]) - new <= set(services)
     assert {compose_file["services"][name]["extends"]["service"] for name in new} <= set(services)
+
+
+def test_a_broker_outside_takes_the_place_of_the_stacks(services: dict[str, Any]) -> None:
+    """Everybody who logs in to the broker goes to the other one, and nothing waits for ours."""
+    environment = {"KAFKA_BOOTSTRAP_SERVERS": "kafka.desk:9093", "KAFKA_ADMIN_PASSWORD": "s3cret"}
+    changed = resolve(load_compose("docker-compose.kafka.yml")["services"], environment)
+    clients = {name for name, one in services.items() if "MEDALLION_KAFKA_SASL_USERNAME" in one.get("environment", {})}
+    assert len(clients) > 8
+    for name in clients | {"topics"}:
+        told = changed[name]["environment"]
+        assert told["MEDALLION_KAFKA_BOOTSTRAP_SERVERS"] == "kafka.desk:9093", name
+        assert told["MEDALLION_KAFKA_SECURITY_PROTOCOL"] == "SASL_SSL", name
+    assert changed["ddl"]["environment"]["MEDALLION_CLICKHOUSE_KAFKA_BROKERS"] == "kafka.desk:9093"
+    assert changed["clickhouse"]["environment"]["KAFKA_SECURITY_PROTOCOL"] == "SASL_SSL"
+    for name, service in services.items():
+        waits = changed.get(name, {}).get("depends_on", service.get("depends_on", {}))
+        assert "redpanda" not in waits, name
+    assert set(changed["redpanda"]["profiles"]).isdisjoint({"core", "simulator", "observability", "tools"})

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import clickhouse_connect
 import pytest
-import typer
 from clickhouse_connect.driver.exceptions import DatabaseError
 from typer.testing import CliRunner
 
@@ -161,11 +160,11 @@ def test_every_command_works_as_the_deployed_user(
     secrets = {"clickhouse_password": PASSWORD}
     for name, value in (told.model_dump(mode="json", exclude_defaults=True) | secrets).items():
         monkeypatch.setenv(f"MEDALLION_{name}".upper(), str(value))
-    runner, command_line = CliRunner(), typer.main.get_command(app)
+    runner = CliRunner()
     span = ("--from", f"{FROM:%Y-%m-%d}", "--to", f"{TO:%Y-%m-%d}", "--exchange", "binance")
     failed = {}
     for arguments in commands(span):
-        done = runner.invoke(command_line, arguments)
+        done = runner.invoke(app, arguments)
         if done.exit_code:
             failed[" ".join(arguments)] = f"{done.exit_code}: {done.exception} {done.output[-500:]}"
     assert not failed

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from cli.lag import LagError, LagMeter
@@ -21,8 +22,8 @@ from config.connections import kafka_client
 from config.settings import Settings
 from deploy.embedded.ports import free_ports
 from tests.certificates import Authority
-from tests.security.acls import Asked
-from tests.security.kafka import SecureKafka, create_users
+from tests.security.acls import Asked, Grant
+from tests.security.kafka import SecureKafka, create_users, grant
 from tests.tls_relay import TlsRelay
 
 pytestmark = pytest.mark.kafka
@@ -223,3 +224,21 @@ def test_the_stronger_mechanism(kafka: SecureKafka, asked: Asked) -> None:
     create_users(kafka, asked.passwords, "SCRAM-SHA-512")
     configuration = client(kafka, "silver", asked, kafka_sasl_mechanism="SCRAM-SHA-512")
     assert written(configuration, DLQ) is None
+
+
+def test_the_job_of_a_broker_outside_makes_what_is_missing(kafka: SecureKafka) -> None:
+    """docker-compose.kafka.yml's job `topics`, as a user who may create: with TLS and SCRAM, by the Kafka API alone."""
+    create_users(kafka, {"admin": "a-password-of-admin"})
+    grant(kafka, {Grant("admin", operation, "cluster", "kafka-cluster", False) for operation in ("create", "describe")})
+    environment = variables(kafka.login("admin", "a-password-of-admin")) | {"MEDALLION_EXCHANGES": "kraken,gate"}
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.compose.topics"],
+        env=clean(environment),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    topics = AdminClient({"bootstrap.servers": kafka.plain}).list_topics(timeout=30).topics
+    assert len(topics[Settings(exchanges=("gate",)).raw_topic("gate")].partitions) == 4
