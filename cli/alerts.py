@@ -6,7 +6,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import requests
 import typer
@@ -128,7 +128,7 @@ def _base(settings: Settings) -> str:
     return settings.alertmanager_url.rstrip("/")
 
 
-def _ask(method: str, url: str, body: object = None) -> requests.Response:
+def _ask(method: str, url: str, body: Any = None) -> requests.Response:
     try:
         answer = requests.request(method, url, json=body, timeout=REQUEST_S)
     except requests.RequestException as error:

@@ -135,11 +135,11 @@ def commands(span: Sequence[str]) -> list[tuple[str, ...]]:
         ("pin", "list"),
         ("query", "--pin", "loss", "SELECT count() FROM silver_trades"),
         ("pin", "show", "loss", "--views"),
+        ("lineage", "verify"),
         # Restore from Iceberg.
         ("query", "TRUNCATE TABLE silver_trades"),
         ("query", "INSERT INTO silver_trades SELECT * FROM pin_loss.silver_trades"),
         ("pin", "drop", "loss"),
-        ("lineage", "verify"),
         ("dlq", "list"),
         ("dlq", "stats"),
         ("rederive", *span, "--dry-run"),
