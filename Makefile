@@ -3,12 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all test-spark storm chaos chaos-seeds fuzz nightly soak lint format bench bench-memory env smoke test-docker cluster up down lock clean
+.PHONY: help demo test test-all test-spark storm chaos chaos-seeds fuzz nightly soak lint format bench bench-memory bench-hour env smoke test-docker cluster up down lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-demo: $(VENV)/.run  ## recorded trades through every layer, in about half a minute
+demo: $(VENV)/.run  ## recorded and synthetic trades through every layer, in about half a minute
 	$(BIN)/medallion demo
 
 PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -58,11 +58,15 @@ format: $(VENV)/.dev  ## rewrite the sources in house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev $(VENV)-bench/.ready  ## measure throughput and latency on this machine
+# One figure in a minute: `.venv/bin/python -m bench --help`.
+bench: $(VENV)/.dev $(VENV)-bench/.ready  ## measure rate, latency and cost on this machine, beside the ADR to the letter (under half an hour)
 	$(BIN)/python -m bench
 
 bench-memory: $(VENV)/.dev  ## 50 million trades through a Silver worker, of one symbol and of 500, and its memory (an hour)
 	$(BIN)/python -m bench memory
+
+bench-hour: $(VENV)/.dev  ## an hour at 5,000 trades/s, and the parts of every table each minute
+	$(BIN)/python -m bench parts --hour
 
 env:  ## write .env for docker compose, with fresh passwords
 	deploy/compose/make-env.sh

@@ -1,99 +1,235 @@
-"""`python -m bench [all|stages|throughput|latency|silver|cold|live|memory] [--quick]`: measure, show, keep as JSON."""
+"""`python -m bench [PART …]`: measure, show, keep as JSON and as the tables of docs/benchmarks.md."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
-from bench import latency, machine, show, throughput
+from bench import figures, idle, latency, machine, parts, show, sustained
+from bench.adr import measure as adr
+from bench.adr.place import AdrError
 from bench.cold import measure as cold_tier
 from bench.cold import show as show_cold
+from bench.cold.measure import ColdError
 from bench.live import measure as live
 from bench.plan import FULL, QUICK, Plan
+from bench.runs import LoadError
 from bench.silver import measure as silver
 from bench.silver import memory
 from bench.silver import show as show_silver
-from bench.stack import fresh_stack
+from bench.silver.place import PlaceError
+from bench.stack import our_target
 from bench.stages import measure as stages
+from deploy.embedded.layout import StackError
 
+# What goes wrong on a machine, not in this code: the message is enough.
+_FAILURES = (StackError, PlaceError, AdrError, LoadError, ColdError)
 _RESULTS = Path(__file__).with_name("results")
 _RATES = (1_000.0, 5_000.0, 20_000.0)
-_KINDS = ("stages", "throughput", "latency", "silver", "cold", "live")
 
 
-def main() -> int:
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """What was asked for, and where it is shown."""
+
+    given: argparse.Namespace
+    plan: Plan
+    console: Console
+
+    @property
+    def rates(self) -> Sequence[float]:
+        """Trades/s at which latencies are taken."""
+        return self.given.rate or _RATES
+
+    def latency(self) -> list[dict[str, Any]]:
+        """Ours at each rate, a stack of its own for each: what one left to merge would slow the next."""
+        kept = []
+        for rate in self.rates:
+            with our_target() as target:
+                found = latency.measure(target, rate, self.plan)
+            show.latency(self.console, found)
+            kept.append(found.to_dict())
+        return kept
+
+    def sustained(self) -> dict[str, Any]:
+        """Ours at as much as goes."""
+        with our_target() as target:
+            found = sustained.measure(target, self.plan)
+        show.sustained(self.console, found)
+        return found.to_dict()
+
+    def adr(self) -> dict[str, Any]:
+        """The ADR's pipeline at the same loads."""
+        return adr.measure(self.plan, self.rates, self.console.print)
+
+    def idle(self) -> dict[str, Any]:
+        """A stack that nothing is sent to."""
+        with our_target() as target:
+            found = idle.measure(target, self.plan)
+        show.idle(self.console, found)
+        return found
+
+    def parts(self) -> dict[str, Any]:
+        """Parts through a long load."""
+        rate = self.given.rate[0] if self.given.rate else parts.RATE
+        seconds = parts.HOUR_S if self.given.hour else self.given.seconds
+        with our_target() as target:
+            found = parts.measure(target, self.plan, rate, seconds or parts.SHORT_S)
+        show.parts(self.console, found)
+        return found
+
+    def rederive(self) -> dict[str, Any]:
+        """The dry run of a re-derivation."""
+        return cold_tier.rederivation(self.plan, self.console.print)
+
+    def stages(self) -> list[dict[str, Any]]:
+        """Each stage alone."""
+        found = stages.measure(self.plan)
+        show.stages(self.console, found)
+        return found
+
+    def silver(self) -> dict[str, Any]:
+        """The worker beside other ways."""
+        found = silver.measure(self.plan, self.console.print)
+        show_silver.contest(self.console, found)
+        return found
+
+    def cold(self) -> list[dict[str, Any]]:
+        """Offload and re-derivation."""
+        found = cold_tier.measure(self.plan, self.console.print)
+        show_cold.cold(self.console, found)
+        return found
+
+    def live(self) -> dict[str, Any]:
+        """The live producer."""
+        found = live.measure(self.plan)
+        show.live(self.console, found)
+        return found
+
+    def memory(self) -> list[dict[str, Any]]:
+        """Tens of millions of trades."""
+        markets = self.given.markets or (1, 500)
+        found = [memory.measure(self.given.trades, one, self.console.print) for one in markets]
+        show_silver.memory(self.console, found)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    about: str
+    measure: Callable[[_Bench], Any]
+    in_all: bool = True
+
+
+PARTS = {
+    "latency": _Part("trade → candle at 1,000, 5,000 and 20,000 trades/s, layer by layer", _Bench.latency),
+    "sustained": _Part("as many trades as go from the raw topic to Gold, CPU a trade, memory", _Bench.sustained),
+    "adr": _Part("ADR-009 to the letter at the same loads: rate, latency, CPU a trade", _Bench.adr),
+    "idle": _Part("CPU of a stack that nothing is sent to", _Bench.idle),
+    "rederive": _Part("dry run of a re-derivation: rows/s, peak memory (`cold` has it too)", _Bench.rederive, False),
+    "parts": _Part("active parts a table through a minute at 5,000/s, or --hour", _Bench.parts, False),
+    "stages": _Part("every stage alone, and the fixed cost of a batch", _Bench.stages),
+    "silver": _Part("the Silver worker beside other ways to write it", _Bench.silver),
+    "cold": _Part("offload of each layer, re-derivation", _Bench.cold),
+    "live": _Part("the live producer on one core", _Bench.live),
+    "memory": _Part("the Silver worker's memory over tens of millions of trades (an hour)", _Bench.memory, False),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the chosen measurements."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="?", default="all", choices=("all", *_KINDS, "memory"))
-    parser.add_argument("--quick", action="store_true", help="one short run of each, about a minute")
-    parser.add_argument("--rate", type=float, action="append", help="trades/s for latency; may be repeated")
-    parser.add_argument("--trades", type=int, default=50_000_000, help="of `memory`, which `all` leaves out")
-    parser.add_argument("--markets", type=int, action="append", help="of `memory`; 1 and 500 unless given")
-    given = parser.parse_args()
-    plan = QUICK if given.quick else FULL
-    chosen = _KINDS if given.what == "all" else (given.what,)
-    console = Console(width=120 if not sys.stdout.isatty() else None)
-    result: dict[str, Any] = {"at": datetime.now(UTC).isoformat(), "machine": machine.describe(), "plan": repr(plan)}
+    given = _parser().parse_args(argv)
+    # With --json, standard output is the result and nothing else.
+    console = Console(stderr=given.json, width=120 if not sys.stdout.isatty() else None)
+    bench = _Bench(given, _plan(given), console)
+    baseline = json.loads(given.baseline.read_text(encoding="utf-8")) if given.baseline else None
+    started = datetime.now(UTC)
+    result: dict[str, Any] = {"at": started.isoformat(), "machine": machine.describe(), "plan": repr(bench.plan)}
     show.machine(console, result["machine"])
-    started = time.monotonic()
-    if "stages" in chosen:
-        result["stages"] = stages.measure(plan)
-        show.stages(console, result["stages"])
-    if "throughput" in chosen:
-        result["throughput"] = _throughput(console, plan)
-    if "latency" in chosen:
-        result["latency"] = _latency(console, plan, given.rate or _RATES)
-    if "silver" in chosen:
-        result["silver"] = silver.measure(plan, console.print)
-        show_silver.contest(console, result["silver"])
-    if "cold" in chosen:
-        result["cold"] = cold_tier.measure(plan, console.print)
-        show_cold.cold(console, result["cold"])
-    if "live" in chosen:
-        result["live"] = live.measure(plan)
-        show.live(console, result["live"])
-    if "memory" in chosen:
-        result["memory"] = [
-            memory.measure(given.trades, markets, console.print) for markets in given.markets or (1, 500)
-        ]
-        show_silver.memory(console, result["memory"])
-    result["seconds"] = time.monotonic() - started
-    result["load_average_after"] = machine.describe()["load_average"]
-    console.print(f"\n{result['seconds']:.0f} s. Kept in {_keep(result)}")
+    began = time.monotonic()
+    chosen = [name for name, part in PARTS.items() if part.in_all] if "all" in given.part else given.part
+    kept = given.results / f"{started:%Y-%m-%dT%H-%M-%S}.json"
+    for name in dict.fromkeys(chosen):
+        try:
+            result[name] = PARTS[name].measure(bench)
+        except _FAILURES as failure:
+            done = f"; what was measured before is in {kept}" if kept.exists() else ""
+            console.print(f"[red]{name} was not measured:[/] {escape(str(failure))}{done}")
+            return 1
+        result["seconds"] = time.monotonic() - began
+        result["load_average_after"] = machine.describe()["load_average"]
+        result["figures"] = figures.figures(result)
+        # After every part: one that fails later takes nothing with it.
+        _keep(kept, result, baseline)
+    show.grid(console, figures.goals_grid(result, baseline))
+    if "adr" in result:
+        show.grid(console, figures.beside_grid(result))
+    console.print(f"\n{result['seconds']:.0f} s. Kept in {kept} and, as tables, in {kept.with_suffix('.md')}")
+    if given.json:
+        print(json.dumps(result, indent=1))
     return 0
 
 
-def _throughput(console: Console, plan: Plan) -> list[dict[str, Any]]:
-    with fresh_stack() as state:
-        found = throughput.measure(state, plan)
-    show.throughput(console, found)
-    return found.runs
+def _parser() -> argparse.ArgumentParser:
+    each = "\n".join(
+        f"  {name:10} {part.about}{'' if part.in_all else ' [by name only]'}" for name, part in PARTS.items()
+    )
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=(
+            "Measure this machine. Without a part: all but those marked, under half an hour on two quiet cores.\n\n"
+            f"parts:\n{each}\n\n"
+            "one figure in about a minute:\n"
+            "  python -m bench latency --rate 5000 --seconds 10 --runs 1\n"
+            "  python -m bench sustained --runs 1\n"
+            "  python -m bench latency adr --rate 1000 --runs 1"
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "part", nargs="*", default="all", choices=["all", *PARTS], metavar="PART", help="what to measure"
+    )
+    parser.add_argument("--quick", action="store_true", help="one short run of each")
+    parser.add_argument("--rate", type=float, action="append", help="trades/s of latency, adr, parts; may be repeated")
+    parser.add_argument("--seconds", type=float, help="of a measured run of latency, sustained, adr, parts, idle")
+    parser.add_argument("--runs", type=int, help="of each measurement; figures are their medians")
+    parser.add_argument("--rows", type=int, help="trades in the cold tier, of cold and rederive")
+    parser.add_argument("--hour", action="store_true", help="parts: an hour, sampled every minute")
+    parser.add_argument("--baseline", type=Path, metavar="FILE", help="a kept result to compare with")
+    parser.add_argument("--json", action="store_true", help="the result on standard output, tables on standard error")
+    parser.add_argument("--results", type=Path, default=_RESULTS, metavar="FOLDER", help="where results are kept")
+    parser.add_argument("--trades", type=int, default=50_000_000, help="of memory")
+    parser.add_argument("--markets", type=int, action="append", help="of memory; 1 and 500 unless given")
+    return parser
 
 
-def _latency(console: Console, plan: Plan, rates: tuple[float, ...] | list[float]) -> list[dict[str, Any]]:
-    kept = []
-    for rate in rates:
-        # A stack of its own for each rate: what one left to merge would slow the next.
-        with fresh_stack() as state:
-            found = latency.measure(state, rate, plan)
-        show.latency(console, found)
-        kept.append({"rate": rate, "median": found.stages.to_dicts(), "runs": found.runs})
-    return kept
+def _plan(given: argparse.Namespace) -> Plan:
+    plan = QUICK if given.quick else FULL
+    if given.runs:
+        plan = replace(plan, runs=given.runs)
+    if given.seconds:
+        plan = replace(plan, seconds=given.seconds, idle_s=given.seconds)
+    return replace(plan, cold_rows=given.rows) if given.rows else plan
 
 
-def _keep(result: dict[str, Any]) -> Path:
-    _RESULTS.mkdir(exist_ok=True)
-    path = _RESULTS / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}.json"
+def _keep(path: Path, result: dict[str, Any], baseline: dict[str, Any] | None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    return path
+    path.with_suffix(".md").write_text(figures.markdown(result, baseline), encoding="utf-8")
 
 
 if __name__ == "__main__":
+    # As Ctrl-C does: what was started is stopped.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     sys.exit(main())

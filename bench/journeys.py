@@ -4,48 +4,74 @@ from __future__ import annotations
 
 import polars as pl
 
+WHOLE = "trade → candle"
 STAGES = {
     "producer": ("received", "published"),
     "raw topic → Raw": ("published", "ingested"),
     "Raw → Bronze topic": ("ingested", "bronze_published"),
     "Bronze topic → Silver": ("bronze_published", "validated"),
     "Silver → candles": ("validated", "visible"),
-    "trade → candle": ("received", "visible"),
+    WHOLE: ("received", "visible"),
 }
+_MARKET = ["exchange", "symbol"]
 _MS = 1_000.0
 
 
 def with_visibility(journeys: pl.DataFrame, looks: pl.DataFrame) -> pl.DataFrame:
-    """Each trade with `visible`: the first look that shows its insert.
+    """Each trade with `visible`: the first look whose candles count it.
 
-    One Silver worker inserts one batch after the other and every row of an insert has the same `validated`, so a look
-    whose newest insert is not older shows the trade.
+    A market's trades go through in order, so its n-th trade is in the candles once they count n of this market.
 
     Args:
-        journeys: a trade a row: `received, published, ingested, bronze_published, validated`.
+        journeys: a trade a row: `exchange, symbol, number` (in its market, from 1 on), and times.
         looks: of `bench.visibility.Watcher`.
 
     Raises:
         ValueError: a trade was never seen in the candles.
     """
-    first = looks.group_by("newest").agg(pl.col("seen").min().alias("visible")).sort("newest")
-    joined = journeys.sort("validated").join_asof(
-        first, left_on="validated", right_on="newest", strategy="forward", coalesce=False
+    keys = [pl.col(name).cast(pl.String) for name in _MARKET]
+    first = looks.group_by(*_MARKET, "trades").agg(pl.col("seen").min().alias("visible")).sort("trades")
+    joined = (
+        journeys.with_columns(*keys, pl.col("number").cast(pl.Int64))
+        .sort("number")
+        .join_asof(
+            first,
+            left_on="number",
+            right_on="trades",
+            by=_MARKET,
+            strategy="forward",
+            coalesce=False,
+            # Both are sorted; polars cannot check it by group and says so.
+            check_sortedness=False,
+        )
     )
     unseen = joined["visible"].null_count()
     if unseen:
         raise ValueError(f"{unseen} of {joined.height} trades were never seen in the candles: wait for them")
-    return joined.drop("newest")
+    return joined.drop("trades")
 
 
 def durations(journeys: pl.DataFrame) -> pl.DataFrame:
     """Columns `stage, mean_ms, p50_ms, p90_ms, p99_ms, max_ms` in the order of the journey; the whole last.
 
-    Means add up. `published` and `bronze_published` are whole milliseconds, which blurs the stages they bound by one.
+    Stages whose times `journeys` has: another pipeline may know only the whole. Means add up. `published` and
+    `bronze_published` are whole milliseconds, which blurs the stages they bound by one.
     """
     rows = []
     for name, (start, end) in STAGES.items():
+        if start not in journeys.columns or end not in journeys.columns:
+            continue
         took = (journeys[end] - journeys[start]) / _MS
         quantiles = {f"p{p}_ms": took.quantile(p / 100, "nearest") for p in (50, 90, 99)}
         rows.append({"stage": name, "mean_ms": took.mean(), **quantiles, "max_ms": took.max()})
     return pl.DataFrame(rows)
+
+
+def drift(journeys: pl.DataFrame) -> float:
+    """How much slower the later half of the trades is: the ratio of the halves' median latencies."""
+    took = journeys.sort("received").select(pl.col("visible") - pl.col("received")).to_series()
+    half = took.len() // 2
+    early, late = took.head(half).median(), took.tail(half).median()
+    if not isinstance(early, float) or not isinstance(late, float) or not early:
+        raise ValueError(f"{took.len()} trades have no two halves: measure longer")
+    return late / early

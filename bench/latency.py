@@ -1,29 +1,35 @@
-"""Trade → candle latency at given rates, layer by layer, on the embedded stack."""
+"""Trade → candle latency at given rates, layer by layer where the pipeline tells."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import polars as pl
 
-from bench.journeys import STAGES, durations, with_visibility
+from bench.journeys import STAGES, WHOLE, drift, durations, with_visibility
+from bench.parts import active_parts
 from bench.plan import Plan
 from bench.runs import Run, run_load, select
+from bench.stack import Target
 from bench.usage import usage_rows
-from deploy.embedded.layout import StackState
 
-_JOURNEYS = (Path(__file__).with_name("sql") / "journeys.sql").read_text(encoding="utf-8")
 _US = 1_000_000
+# Two loads one after the other with medians as near as this: what is met for the first time was met.
+_SETTLED = 0.15
+# A pipeline that keeps up has no later half much slower than the earlier one, and never makes the publisher wait.
+_MOST_DRIFT = 2.0
+_MOST_BEHIND_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class RateResult:
-    """Medians over the runs at one rate (trades/s)."""
+    """Of one rate (trades/s): the runs, the medians of the loads before them (ms), and the parts they left behind."""
 
     rate: float
     runs: list[dict[str, Any]]
+    warm_up_p50_ms: list[float]
+    parts: list[dict[str, Any]]
 
     @property
     def stages(self) -> pl.DataFrame:
@@ -31,34 +37,67 @@ class RateResult:
         every = pl.concat([pl.DataFrame(run["stages"]) for run in self.runs])
         figures = [name for name in every.columns if name != "stage"]
         medians = every.group_by("stage", maintain_order=True).agg(pl.col(figures).median())
-        order = pl.DataFrame({"stage": list(STAGES)})
+        order = pl.DataFrame({"stage": [name for name in STAGES if name in every["stage"].unique().to_list()]})
         return order.join(medians, on="stage", maintain_order="left")
 
+    @property
+    def keeps_up(self) -> bool:
+        """Whether the rate was reached in every run; if not, latencies only say how far behind it was by the end."""
+        return all(
+            run["drift"] < _MOST_DRIFT and run["generator_most_behind_ms"] < _MOST_BEHIND_S * 1_000 for run in self.runs
+        )
 
-def measure(state: StackState, rate: float, plan: Plan) -> RateResult:
-    """`plan.runs` runs of `plan.seconds`, each after `plan.warm_up_s` whose trades do not count."""
-    return RateResult(rate, [_one(state, rate, plan) for _ in range(plan.runs)])
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        whole = self.stages.filter(pl.col("stage") == WHOLE).row(0, named=True)
+        cpu = pl.Series([run["stack_cpu_us_per_trade"] for run in self.runs]).median()
+        derived = {"p50_ms": whole["p50_ms"], "p99_ms": whole["p99_ms"], "keeps_up": self.keeps_up}
+        return {**asdict(self), **derived, "stack_cpu_us_per_trade": cpu, "median": self.stages.to_dicts()}
 
 
-def _one(state: StackState, rate: float, plan: Plan) -> dict[str, Any]:
-    run = run_load(state, rate, plan.warm_up_s + plan.seconds, plan.markets)
-    start, end = run.load.started + plan.warm_up_s, run.load.ended
-    journeys = select(state, _JOURNEYS, start=int(start * _US), end=int(end * _US))
+def measure(target: Target, rate: float, plan: Plan) -> RateResult:
+    """`plan.runs` runs of `plan.seconds` on a pipeline that was warmed up until its latency had settled."""
+    warm_ups: list[float] = []
+    while len(warm_ups) < plan.warm_ups and not has_settled(warm_ups):
+        stages = _one(target, rate, plan.warm_up_s, plan)["stages"]
+        warm_ups.append(next(stage["p50_ms"] for stage in stages if stage["stage"] == WHOLE))
+    runs = [_one(target, rate, plan.seconds, plan) for _ in range(plan.runs)]
+    return RateResult(rate, runs, warm_ups, active_parts(target))
+
+
+def has_settled(medians_ms: list[float]) -> bool:
+    """Whether the last two are near each other."""
+    if len(medians_ms) < 2:
+        return False
+    before, last = medians_ms[-2:]
+    return abs(last - before) <= _SETTLED * before
+
+
+def _one(target: Target, rate: float, seconds: float, plan: Plan) -> dict[str, Any]:
+    run = run_load(target, rate, plan.lead_s + seconds, plan.markets)
+    start, end = run.load.started + plan.lead_s, run.load.ended
+    journeys = select(target, target.journeys, start=int(start * _US), end=int(end * _US))
     seen = with_visibility(journeys, run.looks)
+    layers = {}
+    if "validated" in seen.columns:
+        layers = {
+            "rows_per_block": seen.height / seen["ingested"].n_unique(),
+            "inserts_per_s": seen["validated"].n_unique() / (end - start),
+        }
     return {
         "trades": seen.height,
         "trades_per_s": seen.height / (end - start),
         "generator_most_behind_ms": run.load.most_behind_s * 1_000,
-        "rows_per_block": seen.height / seen["ingested"].n_unique(),
-        "inserts_per_s": seen["validated"].n_unique() / (end - start),
+        "drift": drift(seen),
         "watcher_gap_ms": _gap_ms(run, start, end),
         "stages": durations(seen).to_dicts(),
+        **layers,
         **usage_rows(run, start, end, seen.height),
     }
 
 
 def _gap_ms(run: Run, start: float, end: float) -> float:
     """The usual time between two looks at the candles."""
-    looks = run.looks.filter(pl.col("seen").is_between(int(start * _US), int(end * _US)))
-    gap = looks["seen"].diff().median()
+    seen = run.totals["seen"].filter(run.totals["seen"].is_between(int(start * _US), int(end * _US)))
+    gap = seen.diff().median()
     return float(gap) / 1_000 if isinstance(gap, float | int) else float("nan")

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import confluent_kafka
 import psutil
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -25,17 +26,22 @@ _PACKAGES = (
 
 
 def describe() -> dict[str, Any]:
-    """The machine as JSON values; `load_average` is that of the last 1, 5 and 15 minutes, now."""
+    """The machine as JSON values; `load_average` is that of the last 1, 5 and 15 minutes, now.
+
+    It is `quiet` where the load of the last minute leaves three quarters of the cores alone.
+    """
+    load = os.getloadavg()
     return {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "load_average": [round(one, 2) for one in load],
+        "quiet": load[0] <= len(os.sched_getaffinity(0)) / 4,
         "commit": _git("rev-parse", "--short", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": {**{name: version(name) for name in _PACKAGES}, "librdkafka": confluent_kafka.libversion()[0]},
     }
 
 

@@ -7,20 +7,49 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`runs` runs of `seconds` each after `warm_up_s`, over `markets` markets; stages alone: `stage_rows` trades; the
-    cold tier: `cold_rows`; the live producer: `live_trades` a run.
+    """`runs` runs of `seconds` each over `markets` markets, each after `lead_s` that do not count.
+
+    Before the first, the pipeline is warmed up by loads of `warm_up_s` until the median latency has settled, at most
+    `warm_ups` of them. Stages alone: `stage_rows` trades; the cold tier: `cold_rows`; the live producer: `live_trades`
+    a run; an idle stack is left alone for `settle_s`, then watched for `idle_s`.
     """
 
     runs: int
     seconds: float
+    lead_s: float
     warm_up_s: float
+    warm_ups: int
     markets: int
     stage_rows: int
     cold_rows: int
     live_trades: int
+    settle_s: float
+    idle_s: float
 
 
 FULL = Plan(
-    runs=3, seconds=15.0, warm_up_s=5.0, markets=40, stage_rows=98_304, cold_rows=2_000_000, live_trades=400_000
+    runs=3,
+    seconds=12.0,
+    lead_s=2.0,
+    warm_up_s=8.0,
+    warm_ups=4,
+    markets=40,
+    stage_rows=98_304,
+    cold_rows=2_000_000,
+    live_trades=400_000,
+    settle_s=20.0,
+    idle_s=60.0,
 )
-QUICK = Plan(runs=1, seconds=5.0, warm_up_s=2.0, markets=40, stage_rows=32_768, cold_rows=300_000, live_trades=200_000)
+QUICK = Plan(
+    runs=1,
+    seconds=5.0,
+    lead_s=1.0,
+    warm_up_s=4.0,
+    warm_ups=3,
+    markets=40,
+    stage_rows=32_768,
+    cold_rows=300_000,
+    live_trades=200_000,
+    settle_s=10.0,
+    idle_s=20.0,
+)

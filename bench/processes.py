@@ -48,6 +48,11 @@ class ProcessSampler:
         self._stop.set()
         self._thread.join()
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the processes that are sampled, running or not."""
+        return frozenset(self._processes)
+
     def usage(self, start: float, end: float) -> dict[str, Usage]:
         """By process name, between two times (`time.time()`), to the sample.
 

@@ -1,4 +1,4 @@
-"""One load on a running stack, watched from outside: what all end-to-end measurements are made of."""
+"""One load on a running pipeline, watched from outside: what all end-to-end measurements are made of."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -16,14 +17,14 @@ import pyarrow as pa
 
 from bench.load import LoadReport
 from bench.processes import ProcessSampler
-from bench.stack import http_client, native_client, pids_of, settings_of
-from bench.visibility import Watcher
-from deploy.embedded.layout import StackState
+from bench.stack import Target, http_client, native_client
+from bench.visibility import PAUSE_S, Watcher
 
 _DRAIN_S = 120.0
 _POLL_S = 0.05
 # No load makes as many trades of one market.
 _IDS_A_RUN = 10_000_000
+_COUNTED = (Path(__file__).with_name("sql") / "counted.sql").read_text(encoding="utf-8")
 _runs = count(1)
 
 
@@ -33,25 +34,34 @@ class LoadError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a load did, what the candles showed, and what the processes used meanwhile."""
+    """What a load did, what the candles showed (of each market, and in all), and what the processes used meanwhile."""
 
     load: LoadReport
     looks: pl.DataFrame
+    totals: pl.DataFrame
     sampler: ProcessSampler
 
 
-def run_load(state: StackState, rate: float, seconds: float, markets: int) -> Run:
+def run_load(target: Target, rate: float, seconds: float, markets: int, pause_s: float = PAUSE_S) -> Run:
     """Publish `rate` trades a second (0: as many as go) for so many seconds and wait until all are in the candles.
 
+    Args:
+        target: the pipeline.
+        rate: trades/s.
+        seconds: how long.
+        markets: dealt out to so many.
+        pause_s: between two looks at the candles.
+
     Raises:
-        LoadError: the generator failed, or trades did not arrive.
+        LoadError: the generator failed, trades did not arrive, or more of them than were published.
     """
     argv = [sys.executable, "-m", "bench.load", "--rate", str(rate), "--seconds", str(seconds)]
     argv += ["--markets", str(markets), "--first-id", str(next(_runs) * _IDS_A_RUN)]
+    environment = {**os.environ, **target.environment}
     with (
-        Watcher(native_client(settings_of(state))) as watcher,
-        subprocess.Popen(argv, env={**os.environ, **state.environment}, stdout=subprocess.PIPE, text=True) as generator,
-        ProcessSampler({**pids_of(state), "generator": generator.pid, "watcher": os.getpid()}) as sampler,
+        Watcher(native_client(target.settings), target.look, pause_s) as watcher,
+        subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True) as generator,
+        ProcessSampler({**target.pids, "generator": generator.pid, "watcher": os.getpid()}) as sampler,
     ):
         before = _first_count(watcher)
         output, _ = generator.communicate(timeout=seconds + _DRAIN_S)
@@ -63,15 +73,21 @@ def run_load(state: StackState, rate: float, seconds: float, markets: int) -> Ru
             if time.monotonic() > deadline:
                 raise LoadError(
                     f"{watcher.trades - before} of {load.published} trades are in the candles {_DRAIN_S:.0f} s after"
-                    f" the load: see the logs in {state.data_dir / 'logs'}"
+                    f" the load: see the logs in {target.logs}"
                 )
             time.sleep(_POLL_S)
-    return Run(load, watcher.looks(), sampler)
+    counted = int(select(target, _COUNTED)["trades"][0])
+    if counted != before + load.published:
+        raise LoadError(
+            f"the query view counts {counted} trades and {before + load.published} were published: a figure of a"
+            f" pipeline that loses or doubles trades means nothing; see the logs in {target.logs}"
+        )
+    return Run(load, watcher.looks(), watcher.totals(), sampler)
 
 
-def select(state: StackState, query: str, **parameters: Any) -> pl.DataFrame:
+def select(target: Target, query: str, **parameters: Any) -> pl.DataFrame:
     """The rows of a query over HTTP."""
-    client = http_client(settings_of(state))
+    client = http_client(target.settings)
     try:
         body = client.raw_query(query, parameters=parameters, fmt="ArrowStream")
         return pl.DataFrame(pa.ipc.open_stream(body).read_all())
@@ -82,7 +98,7 @@ def select(state: StackState, query: str, **parameters: Any) -> pl.DataFrame:
 def _first_count(watcher: Watcher) -> int:
     """What earlier loads left in the candles, from before this one's first trade."""
     deadline = time.monotonic() + _DRAIN_S
-    while watcher.looks().is_empty():
+    while not watcher.has_looked:
         if time.monotonic() > deadline:
             raise LoadError("ClickHouse did not answer the watcher")
         time.sleep(_POLL_S)

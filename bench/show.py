@@ -8,8 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench.figures import Grid
 from bench.latency import RateResult
-from bench.throughput import ThroughputResult
+from bench.sustained import SustainedResult
 
 
 def machine(console: Console, found: Mapping[str, Any]) -> None:
@@ -18,7 +19,7 @@ def machine(console: Console, found: Mapping[str, Any]) -> None:
         f"{found['cpu']}, {found['cores']} cores, {found['memory_gb']} GB, {found['system']}, Python {found['python']},"
         f" commit {found['commit'] or 'unknown'}{' with changes' if found['uncommitted_changes'] else ''}"
     )
-    if found["load_average"][0] > found["cores"] / 4:
+    if not found["quiet"]:
         console.print(
             f"[yellow]Load average {found['load_average'][0]}: other work runs here, so expect worse figures than on a"
             " quiet machine; only ratios within this run mean something."
@@ -81,7 +82,7 @@ def live(console: Console, found: Mapping[str, Any]) -> None:
     )
 
 
-def throughput(console: Console, result: ThroughputResult) -> None:
+def sustained(console: Console, result: SustainedResult) -> None:
     """The sustained rate and what it takes."""
     rates = ", ".join(f"{run['trades_per_s']:,.0f}" for run in result.runs)
     console.print(f"\nSustained raw topic → Gold: [bold]{result.trades_per_s:,.0f} trades/s[/] (runs: {rates})")
@@ -100,12 +101,49 @@ def latency(console: Console, result: RateResult) -> None:
     console.print()
     console.print(table)
     first = runs[0]
+    layers = ""
+    if "rows_per_block" in first:
+        layers = f" {first['rows_per_block']:,.0f} trades a block; {first['inserts_per_s']:,.1f} Silver inserts/s;"
     console.print(
         f"reached {first['trades_per_s']:,.0f}/s; generator at most {first['generator_most_behind_ms']:,.0f} ms behind;"
-        f" {first['rows_per_block']:,.0f} trades a block; {first['inserts_per_s']:,.1f} Silver inserts/s;"
-        f" candles looked at every {first['watcher_gap_ms']:,.0f} ms (first run)"
+        f"{layers} candles looked at every {first['watcher_gap_ms']:,.0f} ms (first run)"
     )
+    console.print(f"p50 of the warm-up: {', '.join(f'{one:,.0f}' for one in result.warm_up_p50_ms)} ms")
+    if not result.keeps_up:
+        console.print("[yellow]It does not keep up with this rate: latencies grow for as long as the load lasts.")
     processes(console, runs)
+
+
+def idle(console: Console, found: Mapping[str, Any]) -> None:
+    """What an idle stack takes, by process."""
+    each = ", ".join(f"{name} {percent:.1f}" for name, percent in found["processes"].items())
+    console.print(
+        f"An idle stack takes [bold]{found['percent']:.1f} %[/] of a core ({each}) and {found['rss_mb']:,.0f} MiB,"
+        f" over {found['seconds']:.0f} s"
+    )
+
+
+def parts(console: Console, found: Mapping[str, Any]) -> None:
+    """The most active parts of a partition, by table."""
+    minutes = f"{found['seconds'] / 60:,.0f} min"
+    table = Table(title=f"Parts of one partition, {found['rate']:,.0f} trades/s for {minutes}", title_justify="left")
+    for column in ("table", "2nd quarter of the time", "last quarter", "most ever"):
+        table.add_column(column, justify="left" if column == "table" else "right")
+    for one in found["tables"]:
+        quarters = ("" if one[name] is None else str(one[name]) for name in ("second_quarter", "last_quarter"))
+        table.add_row(one["table"], *quarters, str(one["most"]))
+    console.print(table)
+
+
+def grid(console: Console, found: Grid) -> None:
+    """A table of figures."""
+    table = Table(title=found.title, title_justify="left")
+    for number, column in enumerate(found.columns):
+        table.add_column(column, justify="right" if number else "left")
+    for row in found.rows:
+        table.add_row(*row)
+    console.print()
+    console.print(table)
 
 
 def processes(console: Console, runs: Sequence[Mapping[str, Any]]) -> None:

@@ -1,10 +1,11 @@
-"""A fresh embedded stack for a measurement, and its processes."""
+"""A fresh embedded stack for a measurement, and what a measurement has to know of a running pipeline."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,32 @@ from config.connections import clickhouse_http, clickhouse_native
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import StackState
+
+_SQL = Path(__file__).with_name("sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A running pipeline, ours or another one on the same broker and node.
+
+    Attributes:
+        environment: the `MEDALLION_…` variables that lead a process to its broker and its node.
+        pids: its processes by name.
+        logs: where they log.
+        look: the query of `bench.visibility.Watcher`.
+        journeys: the query of `bench.journeys`.
+    """
+
+    environment: Mapping[str, str]
+    pids: Mapping[str, int]
+    logs: Path
+    look: str
+    journeys: str
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that reach it."""
+        return Settings.from_environment(self.environment)
 
 
 @contextmanager
@@ -32,6 +59,19 @@ def fresh_stack() -> Iterator[StackState]:
             yield state
         finally:
             control.stop(state.data_dir)
+
+
+@contextmanager
+def our_target() -> Iterator[Target]:
+    """A fresh stack as a target.
+
+    Raises:
+        deploy.embedded.layout.StackError: it does not start.
+    """
+    with fresh_stack() as state:
+        yield Target(
+            state.environment, pids_of(state), state.data_dir / "logs", _text("visible.sql"), _text("journeys.sql")
+        )
 
 
 def settings_of(state: StackState) -> Settings:
@@ -53,3 +93,7 @@ def native_client(settings: Settings) -> Any:
 def http_client(settings: Settings) -> Any:
     """A connection of the HTTP interface."""
     return clickhouse_connect.get_client(**clickhouse_http(settings))
+
+
+def _text(name: str) -> str:
+    return (_SQL / name).read_text(encoding="utf-8")

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.runs import Run
+from bench.runs import LoadError, Run
 
 _MB = 2**20
 # The watcher and the generator are the measurement's own.
 _OWN = ("watcher", "generator")
+# Starts and watches the others; no trade passes it.
+_BESIDE = "supervisor"
 
 
 def usage_rows(run: Run, start: float, end: float, trades: int) -> dict[str, Any]:
-    """Cores and µs of CPU a trade, and peak memory (MiB), by process; memory of the stack's processes together."""
+    """Cores and µs of CPU a trade, and peak memory (MiB), by process; CPU and memory of the stack's together.
+
+    Raises:
+        bench.runs.LoadError: a process of the stack ended meanwhile.
+    """
     seconds = run.sampler.seconds(start, end)
     # Samples do not fall on the window's ends: CPU a second counts, not CPU in all.
     rate = trades / (end - start)
@@ -24,5 +30,8 @@ def usage_rows(run: Run, start: float, end: float, trades: int) -> dict[str, Any
         }
         for name, usage in run.sampler.usage(start, end).items()
     }
+    if ended := run.sampler.names - by_process.keys() - set(_OWN):
+        raise LoadError(f"{', '.join(sorted(ended))} ended while the load lasted: what a trade cost is not known")
     stack_mb = run.sampler.all_peak_rss(start, end, without=_OWN) / _MB
-    return {"processes": by_process, "stack_peak_rss_mb": stack_mb}
+    passed = [used["cpu_us_per_trade"] for name, used in by_process.items() if name not in {*_OWN, _BESIDE}]
+    return {"processes": by_process, "stack_peak_rss_mb": stack_mb, "stack_cpu_us_per_trade": sum(passed)}

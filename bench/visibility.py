@@ -1,32 +1,29 @@
-"""Watches the candles as a reader does: when did which Silver insert count in them."""
+"""Watches the candles as a reader does: how many trades of each market count in them, and when."""
 
 from __future__ import annotations
 
 import threading
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import polars as pl
 
-_VISIBLE = (Path(__file__).with_name("sql") / "visible.sql").read_text(encoding="utf-8")
-# A look takes about 3 ms of CPU: more of them would slow down what they measure.
-_PAUSE_S = 0.01
+#: A look takes about 3 ms of CPU: more of them would slow down what they measure.
+PAUSE_S = 0.01
 
 
 class Watcher:
     """Asks again and again over one connection while its `with` block runs.
 
-    A look says when its answer was there, the newest insert visible in the candles, and the trades they count. An
-    insert became visible at some moment between the look that first shows it and the one before: latencies taken from
+    A trade began to count at some moment between the look that first shows it and the one before: latencies taken from
     `looks` are too long by half the gap between two looks on average, never too short.
     """
 
-    def __init__(self, client: Any, pause_s: float = _PAUSE_S) -> None:
-        """`client`: of `bench.stack.native_client`, for this watcher alone."""
-        self._client, self._pause_s = client, pause_s
-        self._looks: list[tuple[int, int, int]] = []
+    def __init__(self, client: Any, query: str, pause_s: float = PAUSE_S) -> None:
+        """`client`: of `bench.stack.native_client`, for this watcher alone; `query` gives exchange, symbol, trades."""
+        self._client, self._query, self._pause_s = client, query, pause_s
+        self._looks: list[tuple[int, list[tuple[str, str, int]]]] = []
         self._stop = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="candle watcher", daemon=True)
@@ -45,21 +42,32 @@ class Watcher:
             raise self._failure
 
     @property
-    def trades(self) -> int:
-        """Trades in the candles at the last look."""
+    def has_looked(self) -> bool:
+        """Whether ClickHouse has answered once."""
         if self._failure is not None:
             raise self._failure
-        return self._looks[-1][2] if self._looks else 0
+        return bool(self._looks)
+
+    @property
+    def trades(self) -> int:
+        """Trades in the candles at the last look."""
+        return sum(trades for _, _, trades in self._looks[-1][1]) if self.has_looked else 0
+
+    def totals(self) -> pl.DataFrame:
+        """Columns `seen` (µs since the epoch) and `trades` of all markets, a look a row, by time."""
+        rows = [(seen, sum(trades for _, _, trades in markets)) for seen, markets in self._looks.copy()]
+        return pl.DataFrame(rows, schema={"seen": pl.Int64, "trades": pl.Int64}, orient="row")
 
     def looks(self) -> pl.DataFrame:
-        """Columns `seen`, `newest` (µs since the epoch) and `trades`, by time."""
-        schema = {"seen": pl.Int64, "newest": pl.Int64, "trades": pl.Int64}
-        return pl.DataFrame(self._looks.copy(), schema=schema, orient="row")
+        """Columns `seen` (µs since the epoch), `exchange`, `symbol` and `trades` of that market, by time."""
+        schema = {"seen": pl.Int64, "exchange": pl.String, "symbol": pl.String, "trades": pl.Int64}
+        rows = [(seen, *market) for seen, markets in self._looks.copy() for market in markets]
+        return pl.DataFrame(rows, schema=schema, orient="row")
 
     def _run(self) -> None:
         try:
             while not self._stop.wait(self._pause_s):
-                newest, trades = self._client.execute(_VISIBLE)[0]
-                self._looks.append((time.time_ns() // 1_000, newest, trades))
+                markets = self._client.execute(self._query)
+                self._looks.append((time.time_ns() // 1_000, markets))
         except BaseException as failure:  # noqa: BLE001 - handed to the thread that waits for us
             self._failure = failure

@@ -1,9 +1,10 @@
-"""`medallion demo`: recorded real trades, served over real WebSockets, through every layer."""
+"""`medallion demo`: recorded and synthetic trades, served over real WebSockets, through every layer."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -29,13 +30,30 @@ from producers.replay import replay
 from producers.simulator.server import Simulator
 
 RECORDINGS = Path(__file__).resolve().parents[1] / "tests" / "recordings"
-LIVE = {
-    "binance": ("binance_spot_trades.jsonl.gz", ("BTCUSDT", "ETHUSDT")),
-    "binance_usdm": ("binance_usdm_trades.jsonl.gz", ("BTCUSDT", "ETHUSDT")),
-    "kraken": ("kraken_v2_btcusdt_reconstructed.jsonl.gz", ("BTC/USDT",)),
-    "bybit_linear": ("bybit_v5_linear.jsonl", ("BTCUSDT", "ETHUSDT", "SOLUSDT", "DOGEUSDT")),
-}
-REPLAYED = {"kraken": "kraken_v2_btcusd.jsonl", "binance": "binance_bad_input.jsonl"}
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A file of messages of one exchange; `symbols`: what a live producer of them subscribes to."""
+
+    code: str
+    file: str
+    symbols: tuple[str, ...] = ()
+    synthetic: bool = False
+
+
+LIVE = (
+    Feed("binance", "binance_spot_trades.jsonl.gz", ("BTCUSDT", "ETHUSDT")),
+    Feed("binance_usdm", "binance_usdm_trades.jsonl.gz", ("BTCUSDT", "ETHUSDT")),
+    Feed("kraken", "kraken_v2_btcusdt_synthetic.jsonl.gz", ("BTC/USDT",), synthetic=True),
+    Feed(
+        "bybit_linear",
+        "bybit_v5_linear_synthetic.jsonl.gz",
+        ("BTCUSDT", "ETHUSDT", "SOLUSDT", "DOGEUSDT"),
+        synthetic=True,
+    ),
+)
+REPLAYED = (Feed("kraken", "kraken_v2_btcusd.jsonl"), Feed("binance", "binance_bad_input.jsonl", synthetic=True))
 FEED_TIMEOUT_S = 120.0
 DRAIN_TIMEOUT_S = 120.0
 
@@ -51,10 +69,8 @@ def demo(
     recordings: Annotated[Path, typer.Option(help="Folder with the demo's recordings.")] = RECORDINGS,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running for queries afterwards.")] = False,
 ) -> None:
-    """Start an empty stack, feed recorded real messages over real WebSockets, show every layer's answer."""
-    missing = [
-        name for name in (*(name for name, _ in LIVE.values()), *REPLAYED.values()) if not (recordings / name).is_file()
-    ]
+    """Start an empty stack, feed recorded and synthetic messages over real WebSockets, show every layer's answer."""
+    missing = [feed.file for feed in (*LIVE, *REPLAYED) if not (recordings / feed.file).is_file()]
     if missing:
         raise DemoError(f"Not in {recordings}: {', '.join(missing)}. Name the folder with --recordings.")
     _empty(data_dir)
@@ -100,39 +116,41 @@ def _feed(settings: Settings, recordings: Path) -> None:
     ) as progress:
         asyncio.run(_live(settings, recordings, progress))
     with Publisher(settings) as publisher:
-        for code, name in REPLAYED.items():
-            replay([recordings / name], code, publisher, settings)
+        for feed in REPLAYED:
+            replay([recordings / feed.file], feed.code, publisher, settings)
 
 
 async def _live(settings: Settings, recordings: Path, progress: Progress) -> None:
-    simulator = Simulator({code: recordings / name for code, (name, _) in LIVE.items()}, wait_for_subscribers=True)
+    simulator = Simulator({feed.code: recordings / feed.file for feed in LIVE}, wait_for_subscribers=True)
     port = await simulator.start()
     played = asyncio.ensure_future(simulator.wait())
     try:
-        await asyncio.gather(
-            *(_produce(code, symbols, settings, simulator, port, progress) for code, (_, symbols) in LIVE.items())
-        )
+        await asyncio.gather(*(_produce(feed, settings, simulator, port, progress) for feed in LIVE))
     finally:
         played.cancel()
         await asyncio.gather(played, return_exceptions=True)
         await simulator.close()
 
 
-async def _produce(
-    code: str, symbols: tuple[str, ...], settings: Settings, simulator: Simulator, port: int, progress: Progress
-) -> None:
-    task = progress.add_task(f"{code:>13} live", total=None)
+async def _produce(feed: Feed, settings: Settings, simulator: Simulator, port: int, progress: Progress) -> None:
+    task = progress.add_task(f"{feed.code:>13} live, {_origin(feed)}", total=None)
 
     def finished(report: LiveReport) -> bool:
-        played = simulator.progress(code)
+        played = simulator.progress(feed.code)
         progress.update(task, completed=report.trades, total=played.trades_sent)
         return played.done and report.trades >= played.trades_sent
 
+    endpoint = f"ws://127.0.0.1:{port}/{feed.code}"
     report = await run_live(
-        code, symbols, settings, endpoint=f"ws://127.0.0.1:{port}/{code}", until=finished, duration_s=FEED_TIMEOUT_S
+        feed.code, feed.symbols, settings, endpoint=endpoint, until=finished, duration_s=FEED_TIMEOUT_S
     )
     if not finished(report):
-        raise DemoError(f"{code}: {report.trades:,} trades arrived of {simulator.progress(code).trades_sent:,} sent")
+        sent = simulator.progress(feed.code).trades_sent
+        raise DemoError(f"{feed.code}: {report.trades:,} trades arrived of {sent:,} sent")
+
+
+def _origin(feed: Feed) -> str:
+    return "synthetic" if feed.synthetic else "recorded"
 
 
 def _drain(settings: Settings) -> None:
@@ -144,6 +162,11 @@ def _drain(settings: Settings) -> None:
 
 def _show(settings: Settings) -> bool:
     """Print what each reader of the pipeline would look at; whether the counts add up."""
+    print_table(
+        "Fed: recorded and synthetic messages",
+        ("exchange", "file in tests/recordings", "messages"),
+        [(feed.code, feed.file, _origin(feed)) for feed in (*LIVE, *REPLAYED)],
+    )
     with warehouse(settings) as client:
         candles = rows(client, "demo_candles", {"per_market": 1})
         print_table(

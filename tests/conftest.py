@@ -20,12 +20,3 @@ ROOT = Path(__file__).resolve().parents[1]
 def recordings() -> Path:
     """The recordings of this repository (see tests/recordings/README.md)."""
     return ROOT / "tests" / "recordings"
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """All recorded exchange data, beside the checkout; only on machines that have it."""
-    folder = ROOT.parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"the recordings that may not be copied are not at {folder}")
-    return folder

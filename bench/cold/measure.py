@@ -14,6 +14,7 @@ from bench.cold.tier import Tier, tier
 from bench.plan import Plan
 
 LAYERS = ("raw", "bronze", "silver", "gold")
+DRY_RUN = "rederive-look"
 # Row-wise appends take so long that a part of the rows must do: their rate does not depend on how many there are.
 _ROW_WISE_PART = 20
 _SCRIPT = "bench.cold.work"
@@ -21,6 +22,19 @@ _SCRIPT = "bench.cold.work"
 
 class ColdError(RuntimeError):
     """A piece of work failed; the message is its own."""
+
+
+def rederivation(plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
+    """The line of the re-derivation's dry run alone.
+
+    Raises:
+        ColdError: it failed.
+    """
+    with tier(plan.cold_rows, say) as place:
+        # It reads what the offload wrote.
+        for layer in ("bronze", "silver"):
+            _work(layer, place, plan.cold_rows)
+        return _median(DRY_RUN, place, plan.cold_rows, plan.runs, say)
 
 
 def measure(plan: Plan, say: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -31,7 +45,7 @@ def measure(plan: Plan, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """
     found = []
     with tier(plan.cold_rows, say) as place:
-        for kind in (*LAYERS, "rederive-look", "rederive"):
+        for kind in (*LAYERS, DRY_RUN, "rederive"):
             found.append(_median(kind, place, plan.cold_rows, plan.runs, say))
     for kind in ("row-wise", "arrow"):
         # A warehouse of its own: appends would double what is re-derived.

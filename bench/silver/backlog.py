@@ -9,7 +9,7 @@ from typing import Any
 from bench.processes import ProcessSampler
 from bench.silver.contest import Contender, delivered
 from bench.silver.feed import BronzeFeed, producer
-from bench.silver.place import Place, PlaceError
+from bench.silver.place import LOOK, Place, PlaceError
 from bench.visibility import Watcher
 
 _POLL_S = 0.05
@@ -45,7 +45,7 @@ def _one(place: Place, contender: Contender, feed: BronzeFeed, number: int) -> d
     delivered(sender)
     argv = contender.argv(place, contender.topic(place))
     with (
-        Watcher(place.client()) as watcher,
+        Watcher(place.client(), LOOK) as watcher,
         place.process(f"backlog-{number}", argv) as process,
         ProcessSampler({"worker": process.pid, "clickhouse": place.node_pid}) as sampler,
     ):
@@ -57,7 +57,7 @@ def _one(place: Place, contender: Contender, feed: BronzeFeed, number: int) -> d
                     f" {process.returncode}: {(place.folder / f'backlog-{number}.log').read_text()[-2_000:]}"
                 )
             time.sleep(_POLL_S)
-    looks = watcher.looks()
+    looks = watcher.totals()
     before, after = looks.filter(looks["trades"] > 0).row(0, named=True), looks.row(-1, named=True)
     after = looks.filter(looks["trades"] == after["trades"]).row(0, named=True)
     # What the first look shows was worked off before it: only what came later is timed.

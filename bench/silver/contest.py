@@ -70,7 +70,7 @@ def contenders(scale: float) -> list[Contender]:
         cadence_s=0.05,
     )
     agent = (sys.executable, "obvious_faust")
-    literal = _by_trade("obvious Faust agent, an insert a trade", *agent, round(1_000 * scale), "1")
+    literal = _by_trade("obvious Faust agent, an insert a trade", *agent, round(400 * scale), "1")
     buffered = _by_trade("obvious Faust agent, 1,000 rows an insert", *agent, round(60_000 * scale), "1000")
     quix = _by_trade("Quix Streams", str(_OTHER_PYTHON), "quix", round(100_000 * scale))
     return [ours, literal, buffered, *([quix] if _OTHER_PYTHON.exists() else [])]

@@ -8,10 +8,11 @@ from typing import Any
 
 import polars as pl
 
+from bench.journeys import with_visibility
 from bench.plan import Plan
 from bench.silver.contest import Contender, delivered
 from bench.silver.feed import BronzeFeed, producer
-from bench.silver.place import Place, PlaceError, wait_until
+from bench.silver.place import LOOK, Place, PlaceError, wait_until
 from bench.visibility import Watcher
 from offload.hot import ClickHouseHttp
 
@@ -31,7 +32,7 @@ def measure(place: Place, contender: Contender, feed: BronzeFeed, rate: float, p
     sender = producer(place.settings.kafka_bootstrap_servers)
     argv = contender.argv(place, contender.topic(place))
     figures: dict[str, Any] = {"contender": contender.name, "rate": rate, "p50_ms": None, "p99_ms": None}
-    with Watcher(place.client()) as watcher, place.process(f"paced-{rate:.0f}", argv) as process:
+    with Watcher(place.client(), LOOK) as watcher, place.process(f"paced-{rate:.0f}", argv) as process:
         contender.publish(place, sender, feed.take(_WARM_ROWS, time.time_ns() // 1_000))
         delivered(sender)
         wait_until(lambda: watcher.trades >= _WARM_ROWS, contender.name, process)
@@ -58,14 +59,12 @@ def measure(place: Place, contender: Contender, feed: BronzeFeed, rate: float, p
     client = ClickHouseHttp(place.settings)
     rows = client.rows(_TIMES, {"start": int((start + plan.warm_up_s) * _US), "end": int(end * _US)})
     client.close()
-    times = pl.DataFrame(rows, schema={"due": pl.Int64, "validated": pl.Int64}).sort("validated")
-    looks = watcher.looks().group_by("newest").agg(pl.col("seen").min()).sort("newest")
-    seen = times.join_asof(looks, left_on="validated", right_on="newest", strategy="forward")
-    took = (seen["seen"] - seen["due"]) / 1_000
+    seen = with_visibility(pl.DataFrame(rows), watcher.looks())
+    took = (seen["visible"] - seen["due"]) / 1_000
     return {
         **figures,
         "p50_ms": took.quantile(0.5, "nearest"),
         "p99_ms": took.quantile(0.99, "nearest"),
         "reached_per_s": seen.height / plan.seconds,
-        "inserts_per_s": times["validated"].n_unique() / plan.seconds,
+        "inserts_per_s": seen["validated"].n_unique() / plan.seconds,
     }

@@ -1,4 +1,14 @@
--- When each trade of a load was due (it was traded then), and when its insert into Silver began; µs since the epoch.
-SELECT toUnixTimestamp64Micro(timestamp) AS due, toUnixTimestamp64Micro(validated_at) AS validated
-FROM silver_trades
-WHERE timestamp >= fromUnixTimestamp64Micro({start:Int64}, 'UTC') AND timestamp < fromUnixTimestamp64Micro({end:Int64}, 'UTC')
+-- When each trade of a load was due (it was traded then), when its insert into Silver began (µs since the epoch), and
+-- the how manieth of its market it is.
+SELECT exchange, symbol, number, due, validated
+FROM
+(
+    SELECT
+        exchange,
+        symbol,
+        row_number() OVER (PARTITION BY exchange, symbol ORDER BY toUInt64(trade_id)) AS number,
+        toUnixTimestamp64Micro(timestamp) AS due,
+        toUnixTimestamp64Micro(validated_at) AS validated
+    FROM silver_trades
+)
+WHERE due >= {start:Int64} AND due < {end:Int64}

@@ -7,66 +7,103 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.journeys import STAGES, durations, with_visibility
-from bench.throughput import sustained_rate
+from bench.journeys import STAGES, drift, durations, with_visibility
+from bench.latency import has_settled
+from bench.parts import by_table
+from bench.sustained import sustained_rate
 
 MS = 1_000
 
 
-def journeys(validated: list[int]) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "received": [at - 40 * MS for at in validated],
-            "published": [at - 39 * MS for at in validated],
-            "ingested": [at - 20 * MS for at in validated],
-            "bronze_published": [at - 5 * MS for at in validated],
-            "validated": validated,
-        }
-    )
+def journeys(received: dict[str, list[int]]) -> pl.DataFrame:
+    """Trades of each symbol in the order in which they were published."""
+    rows = [
+        (symbol, number, at, at + MS, at + 20 * MS, at + 35 * MS, at + 40 * MS)
+        for symbol, times in received.items()
+        for number, at in enumerate(times, start=1)
+    ]
+    names = ["symbol", "number", "received", "published", "ingested", "bronze_published", "validated"]
+    return pl.DataFrame(rows, schema=names, orient="row").with_columns(exchange=pl.lit("binance"))
 
 
-@given(
-    inserts=st.lists(st.integers(1, 50), min_size=1, max_size=20, unique=True).map(sorted),
-    looks=st.lists(st.tuples(st.integers(0, 500), st.integers(0, 50)), max_size=40),
-    data=st.data(),
-)
-def test_a_trade_is_visible_at_the_first_look_that_shows_its_insert(
-    inserts: list[int], looks: list[tuple[int, int]], data: st.DataObject
+def looks(rows: list[tuple[int, str, int]]) -> pl.DataFrame:
+    frame = pl.DataFrame(rows, schema=["seen", "symbol", "trades"], orient="row")
+    return frame.with_columns(exchange=pl.lit("binance"))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30), st.integers(1, 12), st.integers(1, 12))
+def test_a_trade_is_visible_at_the_first_look_that_counts_it(
+    steps: list[tuple[int, int]], most_a: int, most_b: int
 ) -> None:
-    # Looks come in order and what they show never goes back; the last shows everything.
-    seen = [*sorted(at for at, _ in looks), 501]
-    newest = [*sorted(min(shown, max(inserts)) for _, shown in looks), max(inserts)]
-    trades = data.draw(st.lists(st.sampled_from(inserts), min_size=1, max_size=30))
-    frame = pl.DataFrame({"seen": seen, "newest": newest, "trades": range(len(seen))})
-    expected = sorted((one, next(at for at, shown in zip(seen, newest, strict=True) if shown >= one)) for one in trades)
-    found = with_visibility(journeys(trades), frame)
-    assert sorted(found.select("validated", "visible").rows()) == expected
+    # What is counted of a market never goes back; the last look shows everything, of one market maybe too much.
+    seen: list[tuple[int, str, int]] = []
+    a = b = 0
+    for at, (more_a, more_b) in enumerate([*steps, (most_a, most_b)]):
+        a, b = a + more_a, b + more_b
+        seen += [(at, "A", a), (at, "B", b)]
+    found = with_visibility(journeys({"A": [0] * most_a, "B": [0] * most_b}), looks(seen))
+    expected = {
+        (symbol, number): next(at for at, of, trades in seen if of == symbol and trades >= number)
+        for symbol, most in (("A", most_a), ("B", most_b))
+        for number in range(1, most + 1)
+    }
+    assert {(row["symbol"], row["number"]): row["visible"] for row in found.to_dicts()} == expected
 
 
 def test_a_trade_that_never_shows_is_an_error() -> None:
-    looks = pl.DataFrame({"seen": [10], "newest": [5], "trades": [1]})
     with pytest.raises(ValueError, match="1 of 2 trades"):
-        with_visibility(journeys([5, 6]), looks)
+        with_visibility(journeys({"A": [5, 6]}), looks([(10, "A", 1)]))
 
 
 def test_the_layers_add_up_to_the_whole() -> None:
-    validated = [100 * MS, 160 * MS, 230 * MS]
-    looks = pl.DataFrame({"seen": [170 * MS, 300 * MS], "newest": [160 * MS, 230 * MS], "trades": [2, 3]})
-    found = durations(with_visibility(journeys(validated), looks))
+    received = [60 * MS, 120 * MS, 190 * MS]
+    found = durations(with_visibility(journeys({"A": received}), looks([(170 * MS, "A", 2), (300 * MS, "A", 3)])))
     assert found["stage"].to_list() == list(STAGES)
     means = found["mean_ms"].to_list()
     assert sum(means[:-1]) == pytest.approx(means[-1])
-    # 40 ms to the insert, then 70, 10 and 70 ms until a look shows it.
+    # From each trade to the look that counts it.
     assert means[-1] == pytest.approx((110 + 50 + 110) / 3)
     assert found["max_ms"].to_list()[-1] == 110
 
 
+def test_a_pipeline_that_tells_only_the_whole_has_only_that() -> None:
+    whole = journeys({"A": [60 * MS]}).select("exchange", "symbol", "number", "received")
+    found = durations(with_visibility(whole, looks([(170 * MS, "A", 1)])))
+    assert found.select("stage", "p50_ms").rows() == [("trade → candle", 110.0)]
+
+
+def test_drift_is_how_much_slower_the_later_half_is() -> None:
+    growing = pl.DataFrame({"received": [3, 1, 2, 0], "visible": [43, 11, 42, 10]})
+    assert drift(growing) == 4.0
+    with pytest.raises(ValueError, match="measure longer"):
+        drift(growing.head(1))
+
+
+@pytest.mark.parametrize(
+    ("medians", "settled"), [([], False), ([100.0], False), ([900.0, 120.0], False), ([900.0, 120.0, 110.0], True)]
+)
+def test_latency_has_settled_when_two_loads_agree(medians: list[float], settled: bool) -> None:
+    assert has_settled(medians) is settled
+
+
+def test_parts_are_flat_where_the_last_quarter_has_no_more_than_the_second() -> None:
+    counts = {"grows": [1, 2, 3, 4, 5, 6, 7, 8], "flat": [1, 9, 9, 9, 9, 9, 9, 9]}
+    samples = [
+        {"at_s": 10.0 * at, "table": table, "partition": partition, "parts": parts if partition == "full" else 1}
+        for table, values in counts.items()
+        for at, parts in enumerate(values, start=1)
+        for partition in ("full", "other")
+    ]
+    assert by_table(samples, 80.0) == [
+        {"table": "flat", "second_quarter": 9, "last_quarter": 9, "most": 9},
+        {"table": "grows", "second_quarter": 4, "last_quarter": 8, "most": 8},
+    ]
+
+
 def test_rate_counts_whole_steps_within_the_window() -> None:
     # A step of 1,000 trades every 0.1 s, looked at five times a step: 10,000 trades/s wherever the window is cut.
-    looks = pl.DataFrame(
-        {"seen": [n * 20_000 for n in range(500)], "newest": [0] * 500, "trades": [n // 5 * 1_000 for n in range(500)]}
-    )
+    totals = pl.DataFrame({"seen": [n * 20_000 for n in range(500)], "trades": [n // 5 * 1_000 for n in range(500)]})
     for start, end in ((0, 10_000_000), (1_050_000, 7_777_777)):
-        assert sustained_rate(looks, start, end) == pytest.approx(10_000)
+        assert sustained_rate(totals, start, end) == pytest.approx(10_000)
     with pytest.raises(ValueError, match="measure longer"):
-        sustained_rate(looks, 10_000, 150_000)
+        sustained_rate(totals, 10_000, 150_000)

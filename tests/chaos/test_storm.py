@@ -15,6 +15,7 @@ import pytest
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from tests.chaos.storm import LONGEST_PAUSE_S, Feed, Storm, chunks
+from tests.recorded import OURS
 from tests.stack import truth
 from tests.stack.compare import gold_candles, silver_set, true_set
 from tests.stack.conftest import Medallion
@@ -22,13 +23,13 @@ from tests.stack.conftest import Medallion
 KILLS = int(os.environ.get("CHAOS_KILLS", "8"))
 # After a storm with this seed, of 30 kills on Apache Kafka, version 0.1 stood still for good.
 SEEDS = [int(seed) for seed in os.environ.get("CHAOS_SEEDS", "625283802").split(",")]
-RECORDINGS = {
-    "binance_spot_trades.jsonl.gz": "binance",
-    "binance_usdm_trades.jsonl.gz": "binance_usdm",
-    "kraken_v2_btcusd.jsonl": "kraken",
-    "kraken_v2_btcusdt_reconstructed.jsonl.gz": "kraken",
-    "bybit_v5_linear.jsonl": "bybit_linear",
-}
+RECORDINGS = [
+    OURS["binance_spot_trades"],
+    OURS["binance_usdm_trades"],
+    OURS["kraken_v2_btcusd"],
+    OURS["kraken_v2_btcusdt_synthetic"],
+    OURS["bybit_v5_linear_synthetic"],
+]
 # Two workers share the work only if Bronze is spread over partitions; a killed one must not be waited for long.
 SETTINGS = {"MEDALLION_BRONZE_SHARDS": "4", "MEDALLION_SILVER_SESSION_TIMEOUT_MS": "2000"}
 
@@ -42,7 +43,6 @@ def test_silver_and_every_candle_are_true_after_a_storm(
     number: int,
     tmp_path: Path,
     medallion: Medallion,
-    shared_data: Path,
     capsys: pytest.CaptureFixture[str],
     request: pytest.FixtureRequest,
 ) -> None:
@@ -54,7 +54,7 @@ def test_silver_and_every_candle_are_true_after_a_storm(
     folder = tmp_path / "stack"
     medallion("up", "--broker", broker, "--workers", "2", "--data-dir", folder, "--detach", settings=SETTINGS)
     try:
-        recordings = {shared_data / "ws" / name: exchange for name, exchange in RECORDINGS.items()}
+        recordings = {recorded.path: recorded.code for recorded in RECORDINGS}
         feed = Feed(folder, chunks(recordings, 3 * KILLS, tmp_path), seed)
         storm = Storm(folder, seed)
         feed.start(KILLS * LONGEST_PAUSE_S / 2)
@@ -62,8 +62,7 @@ def test_silver_and_every_candle_are_true_after_a_storm(
         feed.finish()
         _settle(medallion, folder)
 
-        names = [name.split(".")[0] for name in RECORDINGS]
-        expected = pl.concat([truth.trades(shared_data / "expected" / f"{name}.trades.csv.gz") for name in names])
+        expected = pl.concat([truth.trades(recorded) for recorded in RECORDINGS])
         silver = silver_set(medallion, folder)
         assert len(silver) == len(set(silver)), f"seed {seed}: a trade is in Silver twice"
         assert set(silver) == true_set(expected), f"seed {seed}"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
+import polars as pl
 import pytest
 import urllib3
 from confluent_kafka import Producer
@@ -19,6 +20,7 @@ from config.settings import Settings
 from deploy.embedded.ports import free_ports
 from tests.clickhouse import ARGUMENTS, ENVIRONMENT, PASSWORD
 from tests.offload.hot_tables import HotTables
+from tests.recorded import OURS
 
 _numbers = count(1)
 _PROGRAM = ("-m", "deploy.embedded.clickhouse")
@@ -137,6 +139,9 @@ def brokers() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def tape(shared_data: Path) -> Path:
-    """15,863 real trades of two symbols, across midnight."""
-    return shared_data / "tape" / "binance_spot_BTCUSDT_ETHUSDT_trades.csv.gz"
+def tape(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """15,863 real trades of two symbols, across midnight, by time, symbol and id."""
+    path = tmp_path_factory.mktemp("tape") / "trades.csv"
+    order = [pl.col("trade_time_ns").cast(pl.Int64), pl.col("symbol"), pl.col("trade_id").cast(pl.Int64)]
+    OURS["binance_spot_trades"].trades().sort(order).write_csv(path)
+    return path

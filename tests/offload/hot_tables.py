@@ -84,15 +84,15 @@ class HotTables:
 
 def read_tape(path: Path, exchange: str = "binance") -> pl.DataFrame:
     """Recorded trades: symbol; trade_id, price, qty as text; side; time (µs); `arrived` (in three hours); `offset`."""
-    frame = pl.read_csv(path, schema_overrides=dict.fromkeys(("trade_id", "price", "qty", "is_buyer_maker"), pl.String))
+    frame = pl.read_csv(path, schema_overrides=dict.fromkeys(("trade_id", "price", "qty"), pl.String))
     return frame.with_row_index("offset").select(
         pl.lit(exchange).alias("exchange"),
         "symbol",
         "trade_id",
         "price",
         "qty",
-        pl.when(pl.col("is_buyer_maker") == "true").then(pl.lit("SELL")).otherwise(pl.lit("BUY")).alias("side"),
-        (pl.col("trade_time_ms") * 1000).cast(pl.Datetime("us", "UTC")).alias("time"),
+        "side",
+        (pl.col("trade_time_ns") // 1000).cast(pl.Datetime("us", "UTC")).alias("time"),
         pl.col("offset").cast(pl.UInt64),
         (
             pl.lit(ARRIVAL)

@@ -81,11 +81,11 @@ def test_every_table_reads_back_equal_to_the_recording(
 
 
 def test_candles_equal_the_published_ground_truth(
-    settings: Settings, hot: HotTables, trades: pl.DataFrame, shared_data: Path
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, recordings: Path
 ) -> None:
     hot.load(trades)
     run(settings, layers=("gold",))
-    path = shared_data / "expected" / "binance_spot_trades.candles_1m.csv.gz"
+    path = recordings / "expected" / "binance_spot_trades.candles_1m.csv.gz"
     names = ("open", "high", "low", "close", "volume", "quote_volume")
     expected = pl.read_csv(path, schema_overrides=dict.fromkeys(names, pl.String)).sort("symbol", "open_time_ms")
     found = read(settings, BY_NAME["gold_ohlcv_1m"]).sort("symbol", "window_start")

@@ -1,63 +1,19 @@
-"""Fixtures of the producers: an in-memory broker, and every recording with its exchange code."""
+"""Fixtures of the producers: an in-memory broker, and every recording."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from config.settings import Settings
+from tests.recorded import OTHERS, OURS
 
-ROOT = Path(__file__).resolve().parents[2]
-SHARED = ROOT.parent / "shared" / "data"
 _DEADLINE_S = 20.0
-_CODE_OF_MARKET = {
-    ("binance", "spot"): "binance",
-    ("binance", "usdm"): "binance_usdm",
-    ("kraken", "spot"): "kraken",
-    ("bybit", "linear"): "bybit_linear",
-    ("okx", "mixed"): "okx",
-    ("coinbase", "spot"): "coinbase",
-}
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A recording, and the folder of its ground truth."""
-
-    name: str
-    code: str
-    path: Path
-    truth: Path
-
-
-def _recorded() -> list[Recorded]:
-    import json
-
-    summary = SHARED / "expected" / "summary.json"
-    if not summary.is_file():
-        return []
-    return [
-        Recorded(
-            name,
-            _CODE_OF_MARKET[one["exchange"], one["market"]],
-            next((SHARED / "ws").glob(f"{name}.jsonl*")),
-            SHARED / "expected",
-        )
-        for name, one in json.loads(summary.read_text()).items()
-    ]
-
-
-RECORDED = _recorded()
-each_recording = pytest.mark.parametrize(
-    "recorded",
-    RECORDED or [pytest.param(None, marks=pytest.mark.skip(reason=f"no recordings at {SHARED}"))],
-    ids=lambda one: one.name if one else "none",
-)
+RECORDED = [*OURS.values(), *OTHERS.values()]
+each_recording = pytest.mark.parametrize("recorded", RECORDED, ids=lambda one: one.name)
 
 
 @pytest.fixture

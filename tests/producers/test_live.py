@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
 import os
 import signal
@@ -14,7 +13,6 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-import polars as pl
 import pytest
 from confluent_kafka import Message
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -25,24 +23,19 @@ from producers.connection import Limits
 from producers.live import LiveReport, run
 from producers.publisher import PublishError
 from producers.simulator.server import Simulator
-from tests.producers.conftest import Recorded, each_recording
+from tests.producers.conftest import each_recording
 from tests.producers.exchange import exchange, trade
+from tests.recorded import Recorded
 
 DEADLINE_S = 30.0
 QUICK = Limits(back_off_s=0.1, healthy_after_s=0.0, close_s=0.5)
-
-
-def truth(recorded: Recorded) -> pl.DataFrame:
-    with gzip.open(recorded.truth / f"{recorded.name}.trades.csv.gz") as file:
-        return pl.read_csv(file.read(), infer_schema=False)
 
 
 @each_recording
 def test_every_recording_through_the_simulator_arrives_whole(
     recorded: Recorded, settings: Settings, consume: Callable[[str], list[Message]]
 ) -> None:
-    expected = truth(recorded)
-    total = json.loads((recorded.truth / "summary.json").read_text())[recorded.name]["trade_records"]
+    expected, total = recorded.trades(), len(recorded.frames().trades)
 
     async def main() -> tuple[LiveReport, dict[str, object]]:
         simulator = Simulator({recorded.code: recorded.path}, wait_for_subscribers=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections import Counter
 
@@ -13,12 +12,10 @@ from producers.exchanges import exchange
 from producers.exchanges.model import Control, Trade, Trades
 from producers.recording import Recording
 from producers.schedule import event_time_us
-from tests.producers.conftest import Recorded, each_recording
+from tests.producers.conftest import each_recording
+from tests.recorded import Recorded
 
 _LONGEST = 1 << 25
-# Kind of frame in the ground truth's summary → ours, where the names differ.
-_KINDS = {"subscribe": "ack", "subscriptions": "ack", "heartbeats": "heartbeat"}
-_TRADE_KINDS = ("trade", "publicTrade", "market_trades")
 
 
 def frames(recorded: Recorded) -> list[bytes]:
@@ -33,11 +30,6 @@ def trades(recorded: Recorded) -> list[Trade]:
     ]
 
 
-def truth(recorded: Recorded, what: str) -> pl.DataFrame:
-    with gzip.open(recorded.truth / f"{recorded.name}.{what}.csv.gz") as file:
-        return pl.read_csv(file.read(), infer_schema=False)
-
-
 @each_recording
 def test_unique_trades_are_the_expected_ones_character_for_character(recorded: Recorded) -> None:
     records = trades(recorded)
@@ -47,11 +39,10 @@ def test_unique_trades_are_the_expected_ones_character_for_character(recorded: R
     }
     expected = {
         (row["symbol"], row["trade_id"]): (row["price"], row["qty"], row["side"], int(row["trade_time_ns"]))
-        for row in truth(recorded, "trades").iter_rows(named=True)
+        for row in recorded.trades().iter_rows(named=True)
     }
     assert got == expected
-    summary = json.loads((recorded.truth / "summary.json").read_text())[recorded.name]
-    assert len(records) == summary["trade_records"]
+    assert len(records) == len(recorded.frames().trades)
 
 
 @each_recording
@@ -62,12 +53,7 @@ def test_other_messages_are_counted_by_kind_and_yield_no_trade(recorded: Recorde
         parsed = parse(frame)
         assert isinstance(parsed, Trades | Control), frame
         kinds[parsed.kind if isinstance(parsed, Control) else "trades"] += 1
-    expected: Counter[str] = Counter()
-    for kind, count in json.loads((recorded.truth / "summary.json").read_text())[recorded.name][
-        "messages_by_kind"
-    ].items():
-        expected["trades" if kind.startswith(_TRADE_KINDS) else _KINDS.get(kind, kind)] += count
-    assert kinds == expected
+    assert kinds == recorded.frames().kinds
 
 
 @each_recording
@@ -113,14 +99,13 @@ def test_order_key_gives_the_expected_open_and_close(recorded: Recorded) -> None
         )
         .sort("symbol", "minute")
     )
-    candles = truth(recorded, "candles_1m")
-    expected = candles.sort("symbol", pl.col("open_time_ms").cast(pl.Int64))
+    expected = recorded.candles().sort("symbol", "open_time_ms")
     assert got["symbol"].to_list() == expected["symbol"].to_list()
     for name in ("first_trade_id", "last_trade_id"):
         assert got[name].to_list() == expected[name].to_list()
     for name in ("open", "close"):
-        assert got[name].cast(pl.Decimal(38, 18)).to_list() == expected[name].cast(pl.Decimal(38, 18)).to_list()
-    assert got["trades"].to_list() == [int(count) for count in expected["trade_count"]]
+        assert got[name].cast(pl.Decimal(38, 18)).to_list() == expected[name].to_list()
+    assert got["trades"].to_list() == expected["trade_count"].to_list()
 
 
 @each_recording

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
-import polars as pl
 import pytest
 from confluent_kafka import Message
 from hypothesis import given
@@ -21,7 +20,8 @@ from producers.publisher import Publisher
 from producers.recording import Recording, RecordingError
 from producers.replay import replay
 from producers.schedule import LONGEST_PAUSE_S, Schedule, SpeedError, event_time_us, parse_speed
-from tests.producers.conftest import Recorded, each_recording
+from tests.producers.conftest import each_recording
+from tests.recorded import Recorded
 
 
 @pytest.fixture
@@ -44,17 +44,15 @@ def test_every_recording_arrives_whole(
     recorded: Recorded, settings: Settings, publisher: Publisher, consume: Callable[[str], list[Message]]
 ) -> None:
     report = replay([recorded.path], recorded.code, publisher, settings)
-    summary = json.loads((recorded.truth / "summary.json").read_text())[recorded.name]
-    assert report.frames == summary["lines"] == report.trade_frames + report.control.total()
-    assert report.trades == report.published == summary["trade_records"]
+    frames = recorded.frames()
+    assert report.frames == frames.count == report.trade_frames + report.control.total()
+    assert report.trades == report.published == len(frames.trades)
     assert report.unrecognised == 0
     values = [json.loads(message.value()) for message in consume(settings.raw_topic(recorded.code))]
     assert {value["exchange"] for value in values} == {recorded.code}
     got = {(value["symbol"], value["trade_id"], value["price"], value["quantity"], value["side"]) for value in values}
-    with gzip.open(recorded.truth / f"{recorded.name}.trades.csv.gz") as file:
-        truth = pl.read_csv(file.read(), infer_schema=False)
-    assert got == set(truth.select("symbol", "trade_id", "price", "qty", "side").iter_rows())
-    assert len(values) == summary["trade_records"]
+    assert got == set(recorded.trades().select("symbol", "trade_id", "price", "qty", "side").iter_rows())
+    assert len(values) == len(frames.trades)
 
 
 @given(

@@ -1,4 +1,4 @@
-"""Invariant: REST answers as the exchanges document or others recorded them give the trades that they mean.
+"""Invariant: REST answers as the exchanges document them give the trades that they mean.
 
 The answers were not made by this project; where each is from is said beside it. Sides are the taker's here.
 """
@@ -41,15 +41,15 @@ ANSWERS = {
         '"isRPITrade":true,"seq":"123456"}]},"retExtInfo":{},"time":1672053054358}',
         [("BTCUSDT", "2100000000007764263", "16618.49", "0.00012", "1672052955758", "BUY", "1234560000")],
     ),
-    # Recorded 2025-05-12: nautechsystems/nautilus_trader, crates/adapters/okx/test_data/http_get_trades.json.
+    # www.okx.com/docs-v5, "GET / Trades history": the documented example.
     "okx": (
         "BTC-USDT",
-        '{"code":"0","msg":"","data":[{"instId":"BTC-USDT","side":"sell","sz":"0.00013669","px":"102537.9","tradeId":'
-        '"734864333","ts":"1747087163557"},{"instId":"BTC-USDT","side":"buy","sz":"0.0000125","px":"102537.9",'
-        '"tradeId":"734864332","ts":"1747087161666"}]}',
+        '{"code":"0","msg":"","data":[{"instId":"BTC-USDT","side":"sell","sz":"0.00001","source":"0","px":"29963.2",'
+        '"tradeId":"242720720","ts":"1654161646974"},{"instId":"BTC-USDT","side":"sell","sz":"0.00001","source":"0",'
+        '"px":"29964.1","tradeId":"242720719","ts":"1654161641568"}]}',
         [
-            ("BTC-USDT", "734864332", "102537.9", "0.0000125", "1747087161666", "BUY", ""),
-            ("BTC-USDT", "734864333", "102537.9", "0.00013669", "1747087163557", "SELL", ""),
+            ("BTC-USDT", "242720719", "29964.1", "0.00001", "1654161641568", "SELL", ""),
+            ("BTC-USDT", "242720720", "29963.2", "0.00001", "1654161646974", "SELL", ""),
         ],
     ),
     # Coinbase Exchange, "Get a product's trades": the documented example; `side` is the maker's.

@@ -16,7 +16,8 @@ from producers.exchanges import REGISTRY, exchange
 from producers.exchanges.model import Control, Trades
 from producers.recording import Recording
 from producers.simulator.server import Simulator, SimulatorError
-from tests.producers.conftest import Recorded, each_recording
+from tests.producers.conftest import each_recording
+from tests.recorded import Recorded
 
 DEADLINE_S = 20.0
 

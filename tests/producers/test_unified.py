@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gzip
 import json
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import polars as pl
 import pytest
 from confluent_kafka import Message
 from hypothesis import given
@@ -32,8 +29,9 @@ from producers.simulator.server import Simulator
 from producers.unified import verbatim
 from producers.unified.feed import MarketsMissingError, UnknownSymbolError
 from tests.producers import market_lists
-from tests.producers.conftest import RECORDED, Recorded
+from tests.producers.conftest import RECORDED
 from tests.producers.exchange import exchange
+from tests.recorded import Recorded
 
 DEADLINE_S = 40.0
 FAST = Limits(
@@ -73,12 +71,7 @@ VENUES = {
         {"BTC-USDT": "BTC/USDT", "UNI-USD-SWAP": "UNI/USD:UNI", "BTC-USD-220527": "BTC/USD:BTC-220527"},
     ),
 }
-PLAYED = [one for one in RECORDED if one.code in VENUES and one.name != "binance_spot_all_streams"]
-
-
-def truth(recorded: Recorded) -> pl.DataFrame:
-    with gzip.open(recorded.truth / f"{recorded.name}.trades.csv.gz") as file:
-        return pl.read_csv(file.read(), infer_schema=False)
+PLAYED = [one for one in RECORDED if one.code in VENUES and not one.name.startswith("binance_spot_all_streams")]
 
 
 def code_of(venue: Venue, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -87,19 +80,15 @@ def code_of(venue: Venue, monkeypatch: pytest.MonkeyPatch) -> str:
     return venue.name
 
 
-@pytest.mark.parametrize(
-    "recorded",
-    PLAYED or [pytest.param(None, marks=pytest.mark.skip(reason="no recordings in ../shared/data"))],
-    ids=lambda one: one.name if one else "none",
-)
+@pytest.mark.parametrize("recorded", PLAYED, ids=lambda one: one.name)
 def test_a_recording_read_by_ccxt_is_published_digit_for_digit(
     recorded: Recorded,
     settings: Settings,
     consume: Callable[[str], list[Message]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    venue, expected = VENUES[recorded.code], truth(recorded)
-    total = json.loads((recorded.truth / "summary.json").read_text())[recorded.name]["trade_records"]
+    venue, expected = VENUES[recorded.code], recorded.trades()
+    total = len(recorded.frames().trades)
     unified = {name: venue.symbols.get(name, name) for name in expected["symbol"].unique().to_list()}
 
     async def main(rest: str) -> LiveReport:
@@ -129,14 +118,9 @@ def test_a_recording_read_by_ccxt_is_published_digit_for_digit(
         )
         for row in expected.iter_rows(named=True)
     }  # fmt: skip
-    frames = recorded_text(recorded)
+    frames = recorded.text()
     assert all(value["payload"] in frames for value in values), "a payload is not the exchange's own characters"
     assert all(value["price"] in value["payload"] and value["trade_id"] in value["payload"] for value in values)
-
-
-def recorded_text(recorded: Recorded) -> str:
-    raw = recorded.path.read_bytes()
-    return (gzip.decompress(raw) if recorded.path.suffix == ".gz" else raw).decode()
 
 
 json_values = st.recursive(
@@ -429,8 +413,5 @@ def test_time_of_the_trade_is_read_as_milliseconds() -> None:
     assert event_time_us("1767225600123") == 1_767_225_600_123_000
 
 
-def test_recordings_are_there(request: pytest.FixtureRequest) -> None:
-    del request
-    if not Path(__file__).parents[3].joinpath("shared").exists():
-        pytest.skip("no ../shared")
+def test_a_recording_of_each_venue_is_there() -> None:
     assert {one.code for one in PLAYED} == set(VENUES)

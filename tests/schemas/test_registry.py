@@ -14,6 +14,7 @@ import pytest
 from config.registry import LOOKUP, RegistryError, SymbolRegistry, SymbolsFile
 from config.settings import DEFAULT_EXCHANGES, DEFAULT_SYMBOLS_FILE
 from config.symbols_build import UnknownSourceError, markets_to_symbols, render
+from tests.recorded import OTHERS, OURS
 
 BTC = {"canonical": "BTCUSDT", "base": "BTC", "quote": "USDT"}
 SMALL: dict[str, Any] = {"version": 1, "exchanges": {"binance": {"BTCUSDT": BTC}}}
@@ -36,15 +37,12 @@ def test_shipped_file_covers_every_exchange_and_has_room_for_cheap_coins() -> No
     assert kraken["BTC/USD"] == kraken["XBT/USD"] == "BTCUSD"
 
 
-def test_shipped_file_maps_every_recorded_symbol(shared_data: Path) -> None:
-    codes = {"spot": "binance", "usdm": "binance_usdm", "linear": "bybit_linear"}
+def test_shipped_file_maps_every_recorded_symbol() -> None:
     lookup = pl.DataFrame(SymbolRegistry.load(DEFAULT_SYMBOLS_FILE).lookup)
     known = set(lookup.select("exchange", "exchange_symbol").iter_rows())
-    for path in sorted((shared_data / "expected").glob("*.trades.csv.gz")):
-        seen = pl.read_csv(path, infer_schema=False).select("exchange", "market", "symbol").unique()
-        for exchange, market, symbol in seen.iter_rows():
-            code = codes.get(market, exchange) if exchange in ("binance", "bybit") else exchange
-            assert (code, symbol) in known, path
+    for recorded in (*OURS.values(), *OTHERS.values()):
+        for symbol in recorded.trades()["symbol"].unique():
+            assert (recorded.code, symbol) in known, recorded.path
 
 
 def test_rules_version_follows_content_only() -> None:

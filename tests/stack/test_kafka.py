@@ -18,6 +18,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from config.settings import Settings
 from deploy.embedded.kafka import topics
+from tests.recorded import OURS
 from tests.stack import truth
 from tests.stack.compare import rows, silver_set, true_set
 from tests.stack.conftest import Medallion, clean_environment
@@ -90,21 +91,18 @@ def test_down_and_up_keep_topics_messages_and_offsets(stack: Path, medallion: Me
     assert offsets(stack, "clickhouse_raw", KRAKEN_RAW) == before
     assert offsets(stack, "silver", BRONZE) == silver_before
     medallion(
-        "replay", recordings / "kraken_v2_btcusdt_reconstructed.jsonl.gz", "--exchange", "kraken", "--data-dir", stack
+        "replay", recordings / "kraken_v2_btcusdt_synthetic.jsonl.gz", "--exchange", "kraken", "--data-dir", stack
     )
     medallion("drain", "--data-dir", stack)
     count = "SELECT count(), uniqExact(trade_id), (SELECT count() FROM duplicate_trades) FROM silver_trades"
     assert medallion("query", count, "--data-dir", stack).stdout.split() == ["452", "452", "49"]
 
 
-def test_a_broker_killed_during_a_replay_loses_nothing(
-    stack: Path, medallion: Medallion, shared_data: Path, state_home: Path
-) -> None:
+def test_a_broker_killed_during_a_replay_loses_nothing(stack: Path, medallion: Medallion, state_home: Path) -> None:
     """Invariant 1: every message that was acknowledged survives; the other processes reconnect, none starts over."""
     others = {name: service(stack, name)["pid"] for name in ("clickhouse", "silver-0")}
-    name = "binance_usdm_trades"
-    recording = shared_data / "ws" / f"{name}.jsonl.gz"
-    arguments = ("replay", recording, "--exchange", "binance_usdm", "--data-dir", stack)
+    recorded = OURS["binance_usdm_trades"]
+    arguments = ("replay", recorded.path, "--exchange", recorded.code, "--data-dir", stack)
     replaying = subprocess.Popen(
         [sys.executable, "-m", "cli", *arguments],
         env=clean_environment(state_home),
@@ -125,7 +123,7 @@ def test_a_broker_killed_during_a_replay_loses_nothing(
 
     assert service(stack, "broker")["pid"] != victim
     assert {name: service(stack, name)["pid"] for name in others} == others
-    expected = truth.trades(shared_data / "expected" / f"{name}.trades.csv.gz")
+    expected = truth.trades(recorded)
     silver = silver_set(medallion, stack)
     assert len(silver) == len(expected)
     assert set(silver) == true_set(expected)

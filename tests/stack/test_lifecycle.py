@@ -61,7 +61,7 @@ def test_down_leaves_no_process_and_loses_no_row(tmp_path: Path, medallion: Meda
     assert medallion("query", count, "--data-dir", folder).stdout.split() == ["52", "52"]
     # The broker's offsets began at 0 again: nothing of the second run may be mistaken for the first.
     medallion(
-        "replay", recordings / "kraken_v2_btcusdt_reconstructed.jsonl.gz", "--exchange", "kraken", "--data-dir", folder
+        "replay", recordings / "kraken_v2_btcusdt_synthetic.jsonl.gz", "--exchange", "kraken", "--data-dir", folder
     )
     medallion("drain", "--data-dir", folder)
     assert medallion("query", count, "--data-dir", folder).stdout.split() == ["452", "452"]

@@ -1,4 +1,4 @@
-"""The truth of a set of trades, computed with polars from the expected-trades CSV files, never with product code."""
+"""The truth of recorded trades, computed with polars from `tests.recorded`, never with product code."""
 
 from __future__ import annotations
 
@@ -10,18 +10,14 @@ from pathlib import Path
 import polars as pl
 import yaml
 
+from tests.recorded import Recorded
+
 # Python's default of 28 digits would round a product of two long decimals.
 decimal.getcontext().prec = 100
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMES = {"1m": "1m", "5m": "5m", "15m": "15m", "30m": "30m", "1h": "1h", "1d": "1d"}
-CODES = {("binance", "spot"): "binance", ("binance", "usdm"): "binance_usdm", ("bybit", "linear"): "bybit_linear"}
 CELLS = ("open", "high", "low", "close", "volume", "quote_volume", "trade_count")
-
-
-def exchange_code(exchange: str, market: str) -> str:
-    """The pipeline's exchange code of the CSV's (exchange, market)."""
-    return CODES.get((exchange, market), exchange)
 
 
 @functools.cache
@@ -31,17 +27,16 @@ def canonical(code: str, symbol: str) -> str:
     return str(registry["exchanges"][code][symbol]["canonical"])
 
 
-def trades(csv: Path) -> pl.DataFrame:
+def trades(recorded: Recorded) -> pl.DataFrame:
     """Unique trades: exchange, symbol (canonical), trade_id, price, quantity (Decimal), side, timestamp (µs), position.
 
-    `position` orders trades of one instant: by the id as a number where ids are numbers, else as the file has them,
-    which is by time, sequence and arrival.
+    `position` orders trades of one instant: by the id as a number where ids are numbers, else as the recording has
+    them, which is by time, sequence and arrival.
     """
-    frame = pl.read_csv(csv, infer_schema=False)
-    codes = [exchange_code(e, m) for e, m in frame.select("exchange", "market").iter_rows()]
-    symbols = [canonical(code, symbol) for code, symbol in zip(codes, frame["symbol"], strict=True)]
+    frame = recorded.trades()
+    symbols = [canonical(recorded.code, symbol) for symbol in frame["symbol"]]
     return frame.with_columns(
-        exchange=pl.Series(codes),
+        exchange=pl.lit(recorded.code),
         symbol=pl.Series(symbols),
         price=pl.col("price").cast(pl.Decimal(38, 18)),
         quantity=pl.col("qty").cast(pl.Decimal(38, 18)),

@@ -1,0 +1,104 @@
+"""Active parts of every table: after a run, and sampled through a long one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import polars as pl
+
+from bench.plan import Plan
+from bench.runs import run_load, select
+from bench.stack import Target
+from bench.usage import usage_rows
+
+RATE = 5_000.0
+HOUR_S = 3_600.0
+SHORT_S = 60.0
+_SAMPLES = 60
+# An hour of looks is kept in memory: one a second is enough to see that trades arrive.
+_PAUSE_S = 1.0
+_SQL = (Path(__file__).with_name("sql") / "parts.sql").read_text(encoding="utf-8")
+
+
+def active_parts(target: Target) -> list[dict[str, Any]]:
+    """`table`, `partition` and `parts` of every partition that has some, now."""
+    return select(target, _SQL).to_dicts()
+
+
+def most_parts(samples: Sequence[dict[str, Any]]) -> int:
+    """The most parts that one partition of any table had."""
+    return max((int(one["parts"]) for one in samples), default=0)
+
+
+class PartsSampler:
+    """Samples `active_parts` every so many seconds while its `with` block runs."""
+
+    def __init__(self, target: Target, period_s: float) -> None:
+        self._target, self._period_s = target, period_s
+        self._started = time.monotonic()
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="parts sampler", daemon=True)
+        self.samples: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        if error is None and self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.wait(self._period_s):
+                at_s = time.monotonic() - self._started
+                self.samples += [{"at_s": round(at_s, 1), **one} for one in active_parts(self._target)]
+        except BaseException as failure:  # noqa: BLE001 - handed to the thread that waits for us
+            self._failure = failure
+
+
+def measure(target: Target, plan: Plan, rate: float = RATE, seconds: float = SHORT_S) -> dict[str, Any]:
+    """A load of `rate` trades/s for so long; parts sampled sixty times, so every minute of an hour."""
+    with PartsSampler(target, seconds / _SAMPLES) as sampler:
+        run = run_load(target, rate, seconds, plan.markets, _PAUSE_S)
+        usage = usage_rows(run, run.load.started, run.load.ended, run.load.published)
+    return {
+        "rate": rate,
+        "seconds": seconds,
+        "trades": run.load.published,
+        "most": most_parts(sampler.samples),
+        "tables": by_table(sampler.samples, seconds),
+        "samples": sampler.samples,
+        **usage,
+    }
+
+
+def by_table(samples: Sequence[dict[str, Any]], seconds: float) -> list[dict[str, Any]]:
+    """Of each table the most parts of a partition: in the second and the last quarter of the time, and ever.
+
+    Flat is where the last quarter has no more than the second; the first fills an empty table.
+    """
+    if not samples:
+        return []
+    quarter = pl.col("at_s") / seconds * 4
+    return (
+        pl.DataFrame(samples)
+        .group_by("table")
+        .agg(
+            pl.col("parts").filter(quarter.is_between(1, 2)).max().alias("second_quarter"),
+            pl.col("parts").filter(quarter >= 3).max().alias("last_quarter"),
+            pl.col("parts").max().alias("most"),
+        )
+        .sort("table")
+        .to_dicts()
+    )
