@@ -15,9 +15,12 @@ from typing import Any
 
 import pytest
 import requests
+from confluent_kafka import Producer
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from typer.testing import CliRunner
 
 from cli.alerts import NOBODY, AlertError, send, warning
+from cli.main import app
 from config.settings import Settings
 from deploy.embedded.ports import free_ports
 from tests.deploy.test_alerts import alertmanager_file
@@ -122,6 +125,27 @@ def test_nobody_is_said_loudly(start: Start) -> None:
 def test_an_alertmanager_that_is_away_is_said(settings_of_nothing: Settings) -> None:
     assert "does not answer" in warning(settings_of_nothing)
     assert warning(Settings()) == "", "a stack without Alertmanager has nobody to tell"
+
+
+def test_status_of_a_deployed_stack_says_so(
+    settings_of_nothing: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No embedded stack is there: the endpoints of the environment are meant."""
+    cluster = Producer({"test.mock.num.brokers": 1})
+    known = Settings()
+    for topic in (*known.raw_topics, known.bronze_topic, known.dlq_topic, known.gaps_topic):
+        brokers = cluster.list_topics(topic, timeout=30).brokers.values()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("MEDALLION_KAFKA_BOOTSTRAP_SERVERS", ",".join(f"{one.host}:{one.port}" for one in brokers))
+    monkeypatch.setenv("MEDALLION_ALERTMANAGER_URL", settings_of_nothing.alertmanager_url)
+    shown = CliRunner().invoke(app, ["status"])
+    assert shown.exit_code == 0, shown.output
+    assert "Behind: nothing" in shown.output
+    assert "Alertmanager does not answer" in shown.output
+    said = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
+    assert "Alertmanager does not answer" in said["alerts"]
+    assert {lag["messages"] for lag in said["lag"]} == {0}
+    cluster.flush(0)
 
 
 @pytest.fixture
