@@ -1,7 +1,8 @@
 """The load generator, a process of its own: `python -m bench.load --rate 5000 --seconds 20`.
 
-It publishes through `producers.publisher.Publisher` to the broker of `MEDALLION_KAFKA_BOOTSTRAP_SERVERS`. A trade's
-`received_at` is the moment it was *due*: a generator that was held back makes the latency longer, never hides it.
+It publishes through `producers.kafka.publisher.Publisher` to the broker of `MEDALLION_KAFKA_BOOTSTRAP_SERVERS`.
+A trade's `received_at` is the moment it was *due*: a generator that was held back makes the latency longer, never hides
+it.
 Prints one line `ready` when it starts to publish, then its report as JSON.
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 from bench.trades import Source, TradeStream
 from config.registry import SymbolRegistry
 from config.settings import Settings
-from producers.publisher import Publisher
+from producers.kafka.publisher import Publisher
 
 _SLICE_S = 0.002
 _SLICE_TRADES = 1_000

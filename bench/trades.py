@@ -9,10 +9,10 @@ from itertools import islice
 from pathlib import Path
 
 from config.registry import SymbolRegistry
-from producers.envelope import Envelope
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import Trades
-from producers.recording import Recording
+from producers.kafka.envelope import Envelope
+from producers.replay.recording import Recording
 
 _LONGEST_FRAME = 1 << 20
 _MILLISECONDS = 1_000
@@ -73,7 +73,7 @@ class TradeStream:
 
         Raises:
             StreamError: a recording has no trades, or an exchange has too few markets.
-            producers.recording.RecordingError: a recording cannot be read.
+            producers.replay.recording.RecordingError: a recording cannot be read.
         """
         dealt: list[list[_Shape]] = []
         counted = 0

@@ -16,16 +16,16 @@ from cli.context import DataDirOption, JsonOption, err, load_settings, out, prin
 from config import logs
 from config.registry import SymbolRegistry
 from config.settings import Settings
-from producers import backfill as from_dumps
-from producers import dumps
-from producers.backfill import BackfillReport, DumpReport, Planned
+from producers.backfill import dumps, from_dumps
+from producers.backfill.checkpoint import BackfillCheckpoint
+from producers.backfill.from_dumps import PlannedDay
+from producers.backfill.from_rest import Estimate, IncompleteError, RestBackfill
+from producers.backfill.report import BackfillReport, DumpReport
 from producers.exchanges import REGISTRY
-from producers.journal import Journal
-from producers.rest_backfill import Estimate, IncompleteError, RestBackfill
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"]
 _REST = "rest"
-_JOURNAL = "backfill.jsonl"
+_CHECKPOINT = "backfill.jsonl"
 #: They stand for other characters in the names of files, and in no exchange's symbols.
 _PATTERN = frozenset("*?[]{}\\")
 
@@ -52,7 +52,7 @@ def backfill(
     state: Annotated[
         Path | None,
         typer.Option(
-            help=f"Remembers what is done. Default: {_JOURNAL} in the stack's data folder; of a stack that the"
+            help=f"Remembers what is done. Default: {_CHECKPOINT} in the stack's data folder; of a stack that the"
             " MEDALLION_… endpoints name, in folder medallion of this user's $XDG_STATE_HOME.",
             show_default=False,
         ),
@@ -81,14 +81,14 @@ def backfill(
     if source != _REST and not force:
         _check_known(exchange, names, settings)
     place = warehouse.find(data_dir, settings)
-    with Journal(state or place.folder / _JOURNAL, place.name) as journal:
+    with BackfillCheckpoint(state or place.folder / _CHECKPOINT, place.name) as checkpoint:
         asked = RestBackfill(exchange, names, start, end, rest_endpoint)
         wanted = from_dumps.days(exchange, names, start, end)
         if dry_run and source == _REST:
-            _show_estimates(asyncio.run(asked.estimate(journal)), as_json)
+            _show_estimates(asyncio.run(asked.estimate(checkpoint)), as_json)
             return
         if dry_run:
-            _show_plan(from_dumps.plan(wanted, start, end, journal, source), source, as_json)
+            _show_plan(from_dumps.plan(wanted, start, end, checkpoint, source), source, as_json)
             return
         columns = (
             SpinnerColumn(),
@@ -104,10 +104,10 @@ def backfill(
                 bar.update(task, completed=report.share, published=report.published)
 
             if source == _REST:
-                report = asyncio.run(asked.run(settings, journal, workers=workers, progress=watch))
+                report = asyncio.run(asked.run(settings, checkpoint, workers=workers, progress=watch))
             else:
                 report = from_dumps.backfill(
-                    wanted, start, end, settings, journal, source=source, workers=workers, progress=watch
+                    wanted, start, end, settings, checkpoint, source=source, workers=workers, progress=watch
                 )
     if as_json:
         print_json(report)
@@ -194,7 +194,7 @@ def _show_estimates(estimates: list[Estimate], as_json: bool) -> None:
     print_table("Would be fetched", ("symbol", "trades", "requests", "seconds at least", ""), rows)
 
 
-def _show_plan(planned: list[Planned], source: str, as_json: bool) -> None:
+def _show_plan(planned: list[PlannedDay], source: str, as_json: bool) -> None:
     left = [one for one in planned if one.what != "done"]
     if as_json:
         files = [{"day": one.day.name, "file": one.file, "what": one.what} for one in planned]

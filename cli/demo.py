@@ -23,10 +23,10 @@ from deploy.embedded import control
 from deploy.embedded.layout import STACK_FILE, StackError
 from offload.hot import ClickHouseHttp
 from offload.lineage import count_lineage
-from producers.live import LiveReport
+from producers.counters import LiveReport
+from producers.kafka.publisher import Publisher
 from producers.live import run as run_live
-from producers.publisher import Publisher
-from producers.replay import replay
+from producers.replay.run import replay
 from producers.simulator.server import Simulator
 
 RECORDINGS = Path(__file__).resolve().parents[1] / "tests" / "recordings"

@@ -14,13 +14,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from cli.context import DataDirOption, JsonOption, err, load_settings, out, print_json
 from config import logs
 from config.markets import read_markets
+from producers.counters import FrameCounts
+from producers.kafka.publisher import FLUSH_S, Publisher
 from producers.live import run_until_signal
-from producers.producer import FLUSH_S
-from producers.publisher import Publisher
-from producers.replay import ReplayReport
-from producers.replay import replay as replay_files
-from producers.schedule import parse_speed
-from producers.tally import Tally
+from producers.replay.run import ReplayReport
+from producers.replay.run import replay as replay_files
+from producers.replay.schedule import parse_speed
 
 
 def produce(
@@ -74,7 +73,7 @@ def produce(
         counts = orjson.loads(orjson.dumps(report))
         structlog.get_logger(__name__).info("producer ended", exchange=exchange, **counts)
         return
-    _print_tally(report, as_json)
+    _print_counts(report, as_json)
 
 
 def replay(
@@ -114,16 +113,16 @@ def replay(
             progress.update(task, completed=fraction, published=report.published)
 
         report = replay_files(files, exchange, publisher, settings, speed=pace, progress=watch, force=force)
-    _print_tally(report, as_json)
+    _print_counts(report, as_json)
 
 
-def _print_tally(tally: Tally, as_json: bool) -> None:
+def _print_counts(counts: FrameCounts, as_json: bool) -> None:
     if as_json:
-        print_json(tally)
+        print_json(counts)
         return
-    rate = tally.published / tally.seconds if tally.seconds else 0.0
+    rate = counts.published / counts.seconds if counts.seconds else 0.0
     out.print(
-        f"{tally.frames:,} messages read: {tally.trades:,} trades, {tally.unrecognised:,} unrecognised, "
-        f"{sum(tally.control.values()):,} control. {tally.published:,} published in {tally.seconds:.1f} s "
+        f"{counts.frames:,} messages read: {counts.trades:,} trades, {counts.unrecognised:,} unrecognised, "
+        f"{sum(counts.control.values()):,} control. {counts.published:,} published in {counts.seconds:.1f} s "
         f"({rate:,.0f}/s)."
     )

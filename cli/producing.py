@@ -11,8 +11,8 @@ import requests
 
 from cli.context import out, print_table
 from config.errors import MedallionError
-from producers.presence import STALE_S, ProducerState, read_state
-from producers.standings import State
+from producers.status import STALE_S, ProducerState, read_state
+from producers.stream.symbol_states import SymbolState
 
 _TIMEOUT_S = 5.0
 
@@ -82,4 +82,4 @@ def print_producers(states: Sequence[ProducerState]) -> None:
 def _symbols(state: ProducerState) -> str:
     """How many stand how: `2 streaming, 1 refused`."""
     counts = Counter(state.symbol_states.values())
-    return ", ".join(f"{counts[one]:,} {one}" for one in State if counts[one])
+    return ", ".join(f"{counts[one]:,} {one}" for one in SymbolState if counts[one])

@@ -16,8 +16,8 @@ from config.errors import MedallionError
 from config.settings import Settings
 from offload.run import run as run_offload
 from offload.status import status as offload_status
-from producers.envelope import bare
-from producers.publisher import Publisher
+from producers.kafka.envelope import bare
+from producers.kafka.publisher import Publisher
 from schemas.reasons import Reason
 
 # No exchange: its messages go to the raw topic of exchanges that nobody listed, and from there to the dead letters.

@@ -20,7 +20,7 @@ from config.disks import FULL
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import BrokerKind, DataDir, StackError, StackState
-from producers import presence
+from producers.status import ProducerState, running
 
 DEFAULT_DATA_DIR = Path(".medallion")
 MB = 1_000_000
@@ -147,7 +147,7 @@ def status(
     try:
         state = control.find(data_dir)
     except StackError:
-        alone = presence.running()
+        alone = running()
         if data_dir is None and alone:
             _status_of(alone, as_json)
         elif data_dir is None and deployed():
@@ -169,7 +169,7 @@ def status(
                 "endpoints": _endpoints(settings),
                 **({"passwords": _passwords(state, settings)} if show_password else {}),
                 "lag": _lag(lags),
-                "producers": producing.as_json(presence.running()),
+                "producers": producing.as_json(running()),
                 "disks": [asdict(disk) | {"level": disk.level} for disk in measured],
                 "troubles": troubles,
             }
@@ -183,7 +183,7 @@ def status(
             title = f"Users of ClickHouse, database {settings.clickhouse_database}"
             print_table(title, ("user", "password"), _passwords(state, settings).items())
         _print_behind(lags)
-        producing.print_producers(presence.running())
+        producing.print_producers(running())
     if state.state != "healthy":
         raise typer.Exit(1)
 
@@ -201,7 +201,7 @@ def _status_of_deployed(settings: Settings, as_json: bool) -> None:
         out.print(warning, style="bold red", soft_wrap=True, markup=False)
 
 
-def _status_of(states: Sequence[presence.ProducerState], as_json: bool) -> None:
+def _status_of(states: Sequence[ProducerState], as_json: bool) -> None:
     if as_json:
         print_json({"producers": producing.as_json(states)})
     else:

@@ -98,7 +98,8 @@ class Settings(BaseSettings):
     kafka_flush_interval_ms: Annotated[int, Field(ge=1)] = 50
     kafka_max_block_rows: Annotated[int, Field(ge=1)] = 65_536
     bronze_rows_per_message: Annotated[int, Field(ge=1, le=65_536)] = 8_192
-    bronze_shards: Annotated[int, Field(ge=1, le=1024)] = 2
+    # An insert covers one Bronze partition, and a shard is in one: more shards than workers make more inserts a cycle.
+    bronze_shards: Annotated[int, Field(ge=1, le=1024)] = 1
     deduplication_window: Annotated[int, Field(ge=1_000)] = 100_000
 
     # Silver
@@ -106,10 +107,10 @@ class Settings(BaseSettings):
     max_message_bytes: Annotated[int, Field(ge=1_024)] = 1_048_576
     silver_merge_rows: Annotated[int, Field(ge=1)] = 100_000
     # Few parts against low latency (silver_processor/pace.py): an insert of fewer rows than this is small, small ones
-    # start no closer to the insert before than the gap, and no message waits longer than the last for its insert.
+    # start no closer to the start of the insert before than the gap, and no message waits longer than the last.
     silver_small_rows: Annotated[int, Field(ge=1)] = 250
-    silver_small_gap_ms: Annotated[int, Field(ge=0)] = 500
-    silver_longest_wait_ms: Annotated[int, Field(ge=0)] = 1_000
+    silver_small_gap_ms: Annotated[int, Field(ge=0)] = 40
+    silver_longest_wait_ms: Annotated[int, Field(ge=0)] = 100
     # How long a killed worker's partitions lie idle; brokers allow no less than 6 s unless told otherwise.
     silver_session_timeout_ms: Annotated[int, Field(ge=1_000, le=300_000)] = 6_000
     # A worker that sees Bronze partitions without an owner for a quarter of this joins the group again, and ends itself

@@ -12,6 +12,8 @@ _NUMBERS = ["open", "high", "low", "close", *_SUMS]
 _ORDER = ["timestamp", "sequence", "trade_id"]
 _FIRST, _LAST = [f"first_{name}" for name in _ORDER], [f"last_{name}" for name in _ORDER]
 _MINUTE = 60
+# What minutes are made of.
+TRADE = [*_KEY[:2], *_ORDER, "price", "quantity", "quote_volume", "side", "trade_kind", "match_count"]
 
 
 def minutes(silver: pl.DataFrame) -> pl.DataFrame:

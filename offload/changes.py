@@ -12,19 +12,19 @@ import polars as pl
 from pyiceberg.expressions import And, EqualTo, In, Not
 from pyiceberg.table import FileScanTask, Table
 
-from offload.cold_rows import read_rows, read_task
-from offload.mail import Mail, Span
-from offload.minutes import Minutes
+from offload.balance import WEIGHED, Balance
+from offload.cold_rows import read_rows
+from offload.doubted import Doubted
+from offload.known import Known, spilled
+from offload.mail import Mail
 from offload.published import offloaded_hours, open_hours
 from offload.redo import COORDINATES, IDENTITY, MARK, redo
 from offload.slices import HOUR_US, Slice
-from offload.spill import Spill, bucket_count, ensure_room, spilled
-from offload.sums import Sums
+from offload.spill import Spill, bucket_count, ensure_room
 from offload.templates import render
+from offload.weigh import weigh
 from offload.work import BRONZE_TABLE, SILVER, Work
 from schemas.records import BRONZE
-from silver_processor.core.refine import refine
-from silver_processor.core.rules import Rules
 from silver_processor.core.versions import HELD
 
 _IDS_A_QUERY = 1000
@@ -38,18 +38,16 @@ class Changes:
     """Differences between cold Silver and what today's rules make of cold Bronze.
 
     `tasks`: Silver's live files; `gone`: of each file (by index) the rows that leave; `new`: rows that come, spilled
-    by arrival hour (start, µs), `new_rows` and `gone_rows` their numbers by hour. `before` and `after`: the day's
-    minutes. `mail`: what the changes mean for dead letters and duplicates.
+    by arrival hour (start, µs), `new_rows` and `gone_rows` their numbers by hour. `rows`: so many there are then.
+    `mail`: what the changes mean for dead letters and duplicates.
     """
 
     table: Table
     tasks: list[FileScanTask]
     gone: dict[int, npt.NDArray[np.bool_]]
     new: Spill
-    before: Minutes
-    after: Minutes
     mail: Mail
-    rows: int = 0
+    rows: int
     added: int = 0
     removed: int = 0
     altered: int = 0
@@ -66,94 +64,53 @@ class Changes:
 def find_changes(work: Work, folder: Path) -> Changes | None:
     """Compare; `folder` (empty) takes what does not fit in memory. None if there is nothing of this exchange and day.
 
+    All is read once to tell the trade ids in doubt; where there are any, once more to judge these.
+
     Raises:
         HotStoreError: ClickHouse failed.
-        NoRoomError: the disk of `folder` is too small for the rows.
+        NoRoomError: the disk of `folder` is too small for the rows in doubt.
     """
-    table = work.load(SILVER)
-    tasks = work.silver_tasks(table)
-    bronze_table = work.load(BRONZE_TABLE)
-    size = sum(task.file.record_count for task in tasks) + work.bronze_size(bronze_table)
-    ensure_room(folder, size)
-    buckets = bucket_count(size)
-    silver, bronze = Spill(folder / "silver", buckets), Spill(folder / "bronze", buckets)
-    before, after = (Minutes(folder / name, _no_silver(table)) for name in ("before", "after"))
-    rows = 0
-    published, sums = Span(), Sums()
-    corrections = spilled(
-        work.hot, render("corrections_key.sql"), {"key": work.part.key}, folder / "corrections", buckets
-    )
-    for number, task in enumerate(tasks):
-        start = 0
-        for piece in read_task(table, task):
-            tagged = piece.with_columns(
-                pl.lit(number, pl.Int32).alias("file"), pl.int_range(start, start + piece.height).alias("row")
-            )
-            start += piece.height
-            if work.symbol:
-                # Rows that are not judged; what is judged is added bucket by bucket.
-                others = tagged.filter(pl.col("symbol") != work.symbol)
-                before.add(others)
-                after.add(others)
-                tagged = tagged.filter(pl.col("symbol") == work.symbol)
-            rows += tagged.height
-            sums.notice(tagged)
-            published.widen(tagged)
-            silver.add(tagged)
-    silver.add(_no_silver(table))
-    chosen = work.exchange_symbols() if work.symbol else []
-    for piece in work.bronze_rows(bronze_table):
-        mine = piece.filter(pl.col("symbol").is_in(chosen)) if work.symbol else piece
-        rows += mine.height
-        published.widen(mine)
-        _offer(sums, mine, work.rules)
-        bronze.add(mine)
-    if not rows:
+    table, bronze_table, balance = work.load(SILVER), work.load(BRONZE_TABLE), Balance()
+    tasks, bronze = work.silver_tasks(table), work.bronze_parts(bronze_table)
+    met = weigh(work, balance, work.silver_parts(table, tasks, WEIGHED), bronze)
+    if not met.silver_rows + met.messages:
         return None
-    found = Changes(
-        table=table,
-        tasks=tasks,
-        gone={},
-        new=_new_rows(folder, table),
-        before=before,
-        after=after,
-        mail=Mail(work, folder / "mail", buckets, published),
-    )
-    for task in tasks if sums.symbols else ():
-        for piece in read_task(table, task):
-            sums.hold(piece)
-    for bucket in range(buckets):
-        _judge(work, found, silver.read(bucket), bronze.read(bucket), corrections.read(bucket), sums, bucket)
+    known = Known.fetch(work, met.published, folder / "known")
+    known.doubt(balance)
+    ensure_room(folder, balance.rows_in_doubt)
+    buckets = bucket_count(balance.rows_in_doubt)
+    mail = Mail(work, known, balance, folder / "mail", buckets)
+    found = Changes(table, tasks, {}, _new_rows(folder, table), mail, met.silver_rows)
+    if buckets:
+        silver = work.silver_parts(table, tasks, _names(table))
+        doubted = Doubted(work, balance, table, silver, bronze, met.summed, folder, buckets)
+        corrections = spilled(known.corrections, balance, folder / "corrections", buckets)
+        for bucket in range(buckets):
+            _judge(work, found, doubted, corrections.read(bucket), bucket)
+    found.rows += found.added - found.removed
     return found
-
-
-def _offer(sums: Sums, bronze: pl.DataFrame, rules: Rules) -> None:
-    several = bronze.filter(~pl.col("matches").is_in(["", "1"]))
-    if several.height:
-        sums.offer(pl.DataFrame(refine(several.to_arrow().cast(BRONZE), rules).valid))
 
 
 def _judge(
     work: Work,
     found: Changes,
-    silver: pl.DataFrame,
-    bronze: pl.DataFrame,
+    doubted: Doubted,
     corrections: pl.DataFrame,
-    sums: Sums,
     bucket: int,
 ) -> None:
+    silver, bronze = doubted.read(bucket)
     # A redelivery is in two windows: the earlier one is the message.
     messages = bronze.sort("ingested_at", *COORDINATES[:3]).unique(COORDINATES, keep="first", maintain_order=True)
     rows = messages.to_arrow().cast(BRONZE)
     nothing = silver.select(_VERSION).clear()
-    redone = redo(rows, silver, nothing, nothing.select(COORDINATES), work.rules, corrections, sums)
+    redone = redo(rows, silver, nothing, nothing.select(COORDINATES), work.rules, corrections, doubted.sums)
     suspects = pl.concat(
         [redone.added.select(_VERSION), silver.filter(pl.col("insert_token").str.starts_with(MARK)).select(_VERSION)]
     )
     if suspects.height or redone.unfounded.height:
         elsewhere = _elsewhere(work, found.table, suspects)
         moved = _moved(work, redone.unfounded)
-        redone = redo(rows, silver, elsewhere, moved, work.rules, corrections, sums)
+        redone = redo(rows, silver, elsewhere, moved, work.rules, corrections, doubted.sums)
     leaving = pl.concat([redone.removed, redone.replaced])
     coming = pl.concat([redone.added, redone.altered])
     for (number,), part in leaving.group_by("file"):
@@ -164,11 +121,6 @@ def _judge(
     for counter, frame in ((found.new_rows, coming), (found.gone_rows, leaving)):
         for start, count in frame.group_by(_HOUR.alias("hour")).len().iter_rows():
             counter[start] += count
-    stay = silver.join(leaving, on=["file", "row"], how="anti")
-    rows_now = pl.concat([stay.select(_names(found.table)), coming.select(_names(found.table))])
-    found.before.add(silver)
-    found.after.add(rows_now)
-    found.rows += rows_now.height
     found.added += redone.added.height
     found.removed += redone.removed.height
     found.altered += redone.altered.height
@@ -224,10 +176,5 @@ def _names(table: Table) -> list[str]:
 
 def _new_rows(folder: Path, table: Table) -> Spill:
     spill = Spill(folder / "new", 1, by=_HOUR)
-    spill.add(_no_silver(table).select(_names(table)))
+    spill.add(pl.DataFrame(table.schema().as_arrow().empty_table()))
     return spill
-
-
-def _no_silver(table: Table) -> pl.DataFrame:
-    empty = pl.DataFrame(table.schema().as_arrow().empty_table())
-    return empty.with_columns(pl.lit(0, pl.Int32).alias("file"), pl.lit(0, pl.Int64).alias("row"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +21,8 @@ from pyiceberg.table import FileScanTask, Table
 from offload.errors import WarehouseError
 from offload.tables import BY_NAME
 
-PIECE_ROWS = 16_384
+# Two of these are refined at a time, each several times over in memory; smaller ones cost calls.
+PIECE_ROWS = 24_576
 # Of each column so much of the file is read ahead.
 _BUFFER_BYTES = 1 << 20
 _ALL = ("*",)
@@ -37,69 +39,100 @@ def lean_arrow() -> Iterator[None]:
         pa.set_memory_pool(before)
 
 
-def read_task(table: Table, task: FileScanTask, columns: Sequence[str] = _ALL) -> Iterator[pl.DataFrame]:
-    """All rows of one file."""
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """A row group of a cold file: what is read at a time. `first_row`: so many rows of the file come before it."""
+
+    task: FileScanTask
+    metadata: pq.FileMetaData
+    group: int
+    first_row: int
+
+
+def portions(table: Table, tasks: Iterable[FileScanTask], wanted: BooleanExpression | None = None) -> Iterator[Portion]:
+    """The row groups of these files, or those that may have matching rows.
+
+    Raises:
+        WarehouseError: a file has delete files.
+    """
+    condition = None if wanted is None else _condition(table, wanted)
+    for task in tasks:
+        if task.delete_files:
+            path = task.file.file_path
+            raise WarehouseError(f"{path} has delete files, which nothing of ours writes: compact it first.")
+        with table.io.new_input(task.file.file_path).open() as file:
+            metadata = open_parquet(file).metadata
+            chosen = _groups(file, metadata, condition)
+        first_row = 0
+        for group in range(metadata.num_row_groups):
+            if group in chosen:
+                yield Portion(task, metadata, group, first_row)
+            first_row += metadata.row_group(group).num_rows
+
+
+def read_portion(
+    table: Table, portion: Portion, columns: Sequence[str] = _ALL, wanted: BooleanExpression | None = None
+) -> Iterator[pa.Table]:
+    """The rows of a row group, or the matching ones, in the types of the cold table."""
     schema = table.schema().as_arrow()
     names = schema.names if columns == _ALL else list(columns)
-    yield from _rows(table, task, schema, names, names, None)
+    condition, asked = None, set(names)
+    if wanted is not None:
+        condition = _condition(table, wanted)
+        numbers = extract_field_ids(bind(table.schema(), wanted, case_sensitive=True))
+        asked |= {table.schema().find_column_name(number) for number in numbers}
+    later = BY_NAME[table.name()[-1]].later
+    with table.io.new_input(portion.task.file.file_path).open() as file:
+        content = open_parquet(file, portion.metadata)
+        there = [name for name in schema.names if name in asked and name in content.schema_arrow.names]
+        for batch in content.iter_batches(PIECE_ROWS, row_groups=[portion.group], columns=there):
+            fields = {name: schema.field(name).type for name in schema.names if name in asked}
+            found = [
+                batch[name].cast(kind) if name in there else pa.repeat(pa.scalar(later.get(name), kind), batch.num_rows)
+                for name, kind in fields.items()
+            ]
+            piece = pa.Table.from_arrays(found, names=list(fields))
+            yield (piece if condition is None else piece.filter(condition)).select(names)
+
+
+def read_task(table: Table, task: FileScanTask, columns: Sequence[str] = _ALL) -> Iterator[pl.DataFrame]:
+    """All rows of one file."""
+    for portion in portions(table, [task]):
+        yield from map(pl.DataFrame, read_portion(table, portion, columns))
 
 
 def read_rows(table: Table, wanted: BooleanExpression, columns: Sequence[str] = _ALL) -> Iterator[pl.DataFrame]:
     """Matching rows of the current snapshot; at least one piece, perhaps empty."""
-    schema = table.schema().as_arrow()
-    names = schema.names if columns == _ALL else list(columns)
-    bound = bind(table.schema(), wanted, case_sensitive=True)
-    condition = expression_to_pyarrow(bound, table.schema())
-    asked = {*names, *(table.schema().find_column_name(number) for number in extract_field_ids(bound))}
-    yield pl.DataFrame(schema.empty_table()).select(names)
-    for task in table.scan(row_filter=wanted).plan_files():
-        yield from _rows(table, task, schema, names, [name for name in schema.names if name in asked], condition)
+    empty = pl.DataFrame(table.schema().as_arrow().empty_table())
+    yield empty if columns == _ALL else empty.select(columns)
+    for portion in portions(table, table.scan(row_filter=wanted).plan_files(), wanted):
+        yield from map(pl.DataFrame, read_portion(table, portion, columns, wanted))
 
 
 def parquet_rows(paths: Sequence[Path]) -> Iterator[pl.DataFrame]:
-    """Rows of local files."""
+    """Rows of local files; of each at least one piece, perhaps empty."""
     for path in paths:
         with path.open("rb") as file:
-            for batch in open_parquet(file).iter_batches(PIECE_ROWS):
-                yield pl.DataFrame(batch)
+            content = open_parquet(file)
+            yield pl.DataFrame(content.schema_arrow.empty_table())
+            yield from map(pl.DataFrame, content.iter_batches(PIECE_ROWS))
 
 
-def open_parquet(file: BinaryIO | pa.NativeFile) -> pq.ParquetFile:
-    """To be read piece by piece: Arrow's data sets, and a file opened without more ado, read a row group ahead."""
-    return pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+def open_parquet(file: BinaryIO | pa.NativeFile, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    """To be read piece by piece: Arrow's data sets, and a file opened without more ado, read a row group ahead.
+
+    `metadata`: the file's footer, where it is known.
+    """
+    return pq.ParquetFile(file, metadata=metadata, pre_buffer=False, buffer_size=_BUFFER_BYTES)
 
 
-def _rows(
-    table: Table,
-    task: FileScanTask,
-    schema: pa.Schema,
-    names: Sequence[str],
-    asked: Sequence[str],
-    condition: pc.Expression | None,
-) -> Iterator[pl.DataFrame]:
-    if task.delete_files:
-        raise WarehouseError(f"{task.file.file_path} has delete files, which nothing of ours writes: compact it first.")
-    with table.io.new_input(task.file.file_path).open() as file:
-        content = open_parquet(file)
-        there = [name for name in asked if name in content.schema_arrow.names]
-        later = BY_NAME[table.name()[-1]].later
-        groups = _groups(file, content, condition)
-        for batch in content.iter_batches(PIECE_ROWS, row_groups=groups, columns=there):
-            columns = [
-                batch[name].cast(schema.field(name).type)
-                if name in there
-                else pa.repeat(pa.scalar(later.get(name), schema.field(name).type), batch.num_rows)
-                for name in asked
-            ]
-            piece = pa.Table.from_arrays(columns, names=list(asked))
-            if condition is not None:
-                piece = piece.filter(condition)
-            yield pl.DataFrame(piece.select(list(names)))
+def _condition(table: Table, wanted: BooleanExpression) -> pc.Expression:
+    return expression_to_pyarrow(bind(table.schema(), wanted, case_sensitive=True), table.schema())
 
 
-def _groups(file: pa.NativeFile, content: pq.ParquetFile, condition: pc.Expression | None) -> list[int]:
+def _groups(file: pa.NativeFile, metadata: pq.FileMetaData, condition: pc.Expression | None) -> set[int]:
     """The row groups that may hold matching rows, by their statistics."""
     if condition is None:
-        return list(range(content.num_row_groups))
+        return set(range(metadata.num_row_groups))
     pieces = ds.ParquetFileFormat().make_fragment(file).split_by_row_group(condition)
-    return [group.id for piece in pieces for group in piece.row_groups]
+    return {group.id for piece in pieces for group in piece.row_groups}

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import polars as pl
 
+from offload.balance import Balance
+from offload.known import Known, spilled
 from offload.post import Post
 from offload.redo import COORDINATES, IDENTITY, Redone
-from offload.spill import Spill, spilled
+from offload.spill import Spill
 from offload.templates import render
 from offload.work import Work
 from schemas.reasons import Reason
@@ -32,32 +34,16 @@ _SAID = [
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Span:
-    """The Kafka times (`published_at`) of the messages met."""
-
-    def __init__(self) -> None:
-        self.from_us, self.to_us = 1 << 62, -1
-
-    def widen(self, rows: pl.DataFrame) -> None:
-        """Take in the times of these rows."""
-        if rows.height:
-            times = rows.select(first=pl.col("published_at").min(), last=pl.col("published_at").max())
-            first, last = (int(times[name].dt.epoch("us")[0]) for name in times.columns)
-            self.from_us, self.to_us = min(self.from_us, first), max(self.to_us, last)
-
-
 class Mail:
-    """The letters and duplicates of one exchange and day: `sort_out` bucket by bucket, then `send`, then `settle`."""
+    """The letters and duplicates of one exchange and day: `sort_out` bucket by bucket, then `send`, then `settle`.
 
-    def __init__(self, work: Work, folder: Path, buckets: int, published: Span) -> None:
+    Of those that are `known` the ones in doubt.
+    """
+
+    def __init__(self, work: Work, known: Known, balance: Balance, folder: Path, buckets: int) -> None:
         self._work, self._buckets = work, buckets
-        span: dict[str, str | int] = {
-            "key": work.part.key,
-            "from_us": max(0, published.from_us),
-            "to_us": published.to_us,
-        }
-        self._letters = spilled(work.hot, render("mail_letters.sql"), span, folder / "letters", buckets)
-        self._counted = spilled(work.hot, render("mail_duplicates.sql"), span, folder / "counted", buckets)
+        self._letters = spilled(known.letters, balance, folder / "letters", buckets)
+        self._counted = spilled(known.counted, balance, folder / "counted", buckets)
         self._notes = Spill(folder / "notes", buckets)
         self._rejects = Spill(folder / "rejects", buckets)
         self._duplicates = Spill(folder / "duplicates", buckets)

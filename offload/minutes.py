@@ -10,7 +10,7 @@ import polars as pl
 from offload.candles import add_minutes, minutes
 from offload.spill import Spill
 
-# Symbols in so many groups, each of which is in memory at once when its minutes are added up.
+# Symbols in so many groups: a few groups, or many where there are few minutes, are in memory at once.
 GROUPS = 32
 _MERGE_ROWS = 40_000
 
@@ -24,15 +24,61 @@ class Minutes:
 
     def add(self, silver: pl.DataFrame) -> None:
         """Add trades."""
-        self._spill.add(minutes(silver))
+        self.add_made(minutes(silver))
+
+    def add_made(self, made: pl.DataFrame) -> None:
+        """Add trades of which there are minutes (`candles.minutes`)."""
+        self._spill.add(made)
+
+    @property
+    def empty(self) -> pl.DataFrame:
+        """No minutes."""
+        return self._spill.empty
+
+    def pieces(self, group: int) -> Iterator[pl.DataFrame]:
+        """What was added of the symbols of a group, piece by piece."""
+        return self._spill.pieces(group)
 
     def groups(self) -> Iterator[pl.DataFrame]:
-        """All minutes, whole, group by group: of a symbol all are in one, in the same one of every `Minutes`."""
-        for number in range(GROUPS):
-            whole, parts, rows = self._spill.empty, [self._spill.empty], 0
-            for part in self._spill.pieces(number):
-                parts.append(part)
-                rows += part.height
-                if rows >= _MERGE_ROWS:
-                    whole, parts, rows = add_minutes(whole, pl.concat(parts)), [self._spill.empty], 0
-            yield add_minutes(whole, pl.concat(parts))
+        """All minutes, whole, some symbols' at a time."""
+        return (one for (one,) in together(self))
+
+
+def together(*several: Minutes) -> Iterator[tuple[pl.DataFrame, ...]]:
+    """All minutes of each, whole, the same symbols' at a time."""
+    sums = [_Sum(one.empty) for one in several]
+    for group in range(GROUPS):
+        for total, one in zip(sums, several, strict=True):
+            for piece in one.pieces(group):
+                total.add(piece)
+        if group == GROUPS - 1 or sum(total.rows for total in sums) >= _MERGE_ROWS:
+            yield tuple(total.take() for total in sums)
+
+
+class _Sum:
+    """Minutes that are added up when there are enough of them for that to be worth it."""
+
+    def __init__(self, empty: pl.DataFrame) -> None:
+        self._empty = empty
+        self._whole, self._parts, self._waiting = empty, [empty], 0
+
+    @property
+    def rows(self) -> int:
+        """At most so many minutes there are."""
+        return self._whole.height + self._waiting
+
+    def add(self, piece: pl.DataFrame) -> None:
+        self._parts.append(piece)
+        self._waiting += piece.height
+        if self._waiting >= _MERGE_ROWS:
+            self._merge()
+
+    def take(self) -> pl.DataFrame:
+        """The sum; from here on there is none."""
+        self._merge()
+        taken, self._whole = self._whole, self._empty
+        return taken
+
+    def _merge(self) -> None:
+        self._whole = add_minutes(self._whole, pl.concat(self._parts))
+        self._parts, self._waiting = [self._empty], 0

@@ -177,7 +177,7 @@ class Rebronze:
         rows = sum(pq.ParquetFile(path).metadata.num_rows for _, path in files)
         size = rows + (known.rows if known else 0)
         ensure_room(folder, size)
-        buckets = bucket_count(size)
+        buckets = max(1, bucket_count(size))
         of_message = pl.col("raw_offset") % buckets
         before, after = (Spill(folder / name, buckets, of_message) for name in ("before", "after"))
         for piece in read_rows(bronze, part.predicate(BRONZE)):

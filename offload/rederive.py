@@ -19,10 +19,10 @@ from pyiceberg.catalog import Catalog
 from config.registry import SymbolRegistry
 from config.settings import Settings
 from offload import union_views
-from offload.candles import candles, candles_altered
 from offload.catalog import ensure_tables, open_catalog
 from offload.changes import Changes, find_changes
 from offload.cold_rows import lean_arrow
+from offload.day_minutes import DayMinutes
 from offload.errors import OffloadError
 from offload.hot import ClickHouseHttp, HotStore
 from offload.owner import remove_abandoned
@@ -160,21 +160,23 @@ class _Run:
         for index, key in enumerate(self.keys):
             self._say(number, index, day, "comparing")
             with tempfile.TemporaryDirectory(prefix="medallion-rederive-") as folder:
-                changes = find_changes(self._work(day, key), Path(folder))
+                work = self._work(day, key)
+                changes = find_changes(work, Path(folder))
                 if changes is not None:
-                    found.append(_report(key, day, changes))
+                    altered = DayMinutes(work, changes, Path(folder) / "minutes").altered() if changes.any else {}
+                    found.append(_report(key, day, changes, altered))
         return found
 
     def do(self, number: int, day: Slice) -> list[DayReport]:
         """Make it so, first in Iceberg, then in the hot tier."""
         with tempfile.TemporaryDirectory(prefix="medallion-rederive-") as folder:
             found: dict[str, Changes] = {}
+            reports: dict[str, DayReport] = {}
             for index, key in enumerate(self.keys):
                 self._say(number, index, day, "comparing")
-                changes = self._rewrite(day, key, Path(folder) / f"{index}")
-                if changes is not None:
-                    found[key] = changes
-            reports = {key: _report(key, day, changes) for key, changes in found.items()}
+                rewritten = self._rewrite(day, key, Path(folder) / f"{index}")
+                if rewritten is not None:
+                    found[key], reports[key] = rewritten
             for attempt in range(ATTEMPTS):
                 tables = {cold.name: self._work(day, "").load(cold) for cold in TABLES}
                 stale = [key for key in found if not is_published(self.hot, tables, Slice(day.from_us, day.to_us, key))]
@@ -187,9 +189,9 @@ class _Run:
                     if attempt == ATTEMPTS - 1:
                         raise
                     for index, key in enumerate(error.keys):
-                        changes = self._rewrite(day, key, Path(folder) / f"again-{attempt}-{index}")
-                        if changes is not None:
-                            found[key] = changes
+                        rewritten = self._rewrite(day, key, Path(folder) / f"again-{attempt}-{index}")
+                        if rewritten is not None:
+                            found[key] = rewritten[0]
                     continue
                 reports |= {key: reports[key].model_copy(update={"published": tuple(names)}) for key in stale}
                 break
@@ -197,15 +199,16 @@ class _Run:
                 changes.mail.settle()
         return list(reports.values())
 
-    def _rewrite(self, day: Slice, key: str, folder: Path) -> Changes | None:
+    def _rewrite(self, day: Slice, key: str, folder: Path) -> tuple[Changes, DayReport] | None:
         work = self._work(day, key)
         changes = find_changes(work, folder)
         if changes is None:
             return None
+        minutes = DayMinutes(work, changes, folder / "minutes")
         changes.mail.send(self.post)
         table = rewrite_silver(work, changes) if changes.any else changes.table
-        rewrite_gold(work, table, changes.after)
-        return changes
+        rewrite_gold(work, table, minutes.after)
+        return changes, _report(key, day, changes, minutes.altered())
 
     def _work(self, day: Slice, key: str) -> Work:
         part = Slice(day.from_us, day.to_us, key)
@@ -224,14 +227,8 @@ class _Run:
         )
 
 
-def _report(key: str, day: Slice, changes: Changes) -> DayReport:
-    gold = [cold for cold in TABLES if cold.layer == "gold"]
-    altered = {cold.name.removeprefix("gold_ohlcv_"): 0 for cold in gold}
-    for before, after in zip(changes.before.groups(), changes.after.groups(), strict=True):
-        for cold in gold:
-            altered[cold.name.removeprefix("gold_ohlcv_")] += candles_altered(
-                candles(before, cold.bucket_seconds), candles(after, cold.bucket_seconds)
-            )
+def _report(key: str, day: Slice, changes: Changes, altered: Mapping[str, int]) -> DayReport:
+    frames = [cold.name.removeprefix("gold_ohlcv_") for cold in TABLES if cold.layer == "gold"]
     return DayReport(
         exchange=key,
         day=f"{instant(day.from_us):%Y-%m-%d}",
@@ -240,7 +237,7 @@ def _report(key: str, day: Slice, changes: Changes) -> DayReport:
         removed=changes.removed,
         altered=changes.altered,
         unfounded=changes.unfounded,
-        candles_altered=altered,
+        candles_altered={frame: altered.get(frame, 0) for frame in frames},
         letters_resolved=changes.mail.resolved,
         letters_added=changes.mail.written,
     )

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 
 import polars as pl
 import pyarrow as pa
 
-from offload.cold_rows import open_parquet
 from offload.errors import NoRoomError
-from offload.hot import CHUNK_BYTES, HotStore, Parameters
+from offload.hot import CHUNK_BYTES
 
 # The rows of a bucket are in memory at once, several times over while they are compared.
 BUCKET_ROWS = 30_000
@@ -23,12 +22,11 @@ _SETTLE_ROWS = 65_536
 # What a row of Silver or Bronze that is compared takes on disk, at most (test_spill.py measures it).
 BYTES_A_ROW = 1_024
 _NUMBER = "bucket_number"
-_ROWS_A_PIECE = 100_000
 
 
 def bucket_count(rows: int) -> int:
     """How many buckets keep each below about `BUCKET_ROWS`."""
-    return max(1, -(-rows // BUCKET_ROWS))
+    return -(-rows // BUCKET_ROWS)
 
 
 def ensure_room(folder: Path, rows: int) -> None:
@@ -48,28 +46,10 @@ def ensure_room(folder: Path, rows: int) -> None:
         )
 
 
-def spilled(hot: HotStore, sql: str, parameters: Parameters, folder: Path, buckets: int) -> Spill:
-    """The rows of a query by bucket.
-
-    Raises:
-        HotStoreError: ClickHouse failed.
-    """
-    spill = Spill(folder, buckets)
-    with tempfile.TemporaryFile() as file:
-        with hot.parquet(sql, parameters) as chunks:
-            for chunk in chunks:
-                file.write(chunk)
-        content = open_parquet(file)
-        spill.add(pl.DataFrame(content.schema_arrow.empty_table()))
-        for batch in content.iter_batches(_ROWS_A_PIECE):
-            spill.add(pl.DataFrame(batch))
-    return spill
-
-
 class Spill:
     """Rows of one kind (all added frames have the same columns) in buckets, each a file of a folder.
 
-    A row's bucket is `by`, an integer, or one of `buckets` by its `trade_id`.
+    A row's bucket is `by`, an integer, or one of `buckets` by its `trade_id`. Several threads may add.
     """
 
     def __init__(self, folder: Path, buckets: int, by: pl.Expr | None = None) -> None:
@@ -80,6 +60,7 @@ class Spill:
         self._settled: set[int] = set()
         self._empty: pl.DataFrame | None = None
         self._schema = pa.schema([])
+        self._lock = Lock()
 
     @property
     def empty(self) -> pl.DataFrame:
@@ -94,13 +75,14 @@ class Spill:
 
     def add(self, rows: pl.DataFrame) -> None:
         """Append rows, each to its bucket, in their order."""
-        if self._empty is None:
-            self._empty = rows.clear()
-            self._schema = _arrow(self._empty).schema
-        if self._groups and not self._settled:
-            self._write(rows, self._by % self._groups, "group-")
-        else:
-            self._write(rows, self._by, "")
+        with self._lock:
+            if self._empty is None:
+                self._empty = rows.clear()
+                self._schema = _arrow(self._empty).schema
+            if self._groups and not self._settled:
+                self._write(rows, self._by % self._groups, "group-")
+            else:
+                self._write(rows, self._by, "")
 
     def read(self, bucket: int) -> pl.DataFrame:
         """All rows of a bucket. Raises LookupError as `empty`."""

@@ -23,31 +23,31 @@ _ORDER = ["timestamp", "sequence", "trade_id", *PLACE]
 
 
 class Sums:
-    """Told of the sums among Bronze's and Silver's rows (`offer`, `notice`), then of all that Silver has (`hold`) of
-    their markets, then asked about what is to be added (`settle`).
+    """Told of the sums among Bronze's rows (`offer`) and of all rows of Silver (`hold`), in any order, then asked about
+    what is to be added (`settle`).
 
-    `symbols` (canonical) have trades of several matches; of others there is nothing to know.
+    `symbols` (canonical) have trades of several matches in Bronze or Silver; of others there is nothing to know.
     """
 
-    def __init__(self) -> None:
-        self.symbols: set[str] = set()
+    def __init__(self, symbols: set[str]) -> None:
+        self.symbols = symbols
         self._known: dict[str, BitMap64] = defaultdict(BitMap64)
         self._candidates: list[pl.DataFrame] = []
         self._chosen: pl.DataFrame | None = None
 
-    def notice(self, silver: pl.DataFrame) -> None:
-        """Rows of Silver: which markets have trades of several matches."""
-        self.symbols |= set(silver.filter(pl.col("match_count") > 1)["symbol"])
-
     def hold(self, silver: pl.DataFrame) -> None:
         """Rows of Silver."""
+        if not self.symbols:
+            return
         mine = silver.filter(pl.col("symbol").is_in(list(self.symbols)))
         for (symbol,), rows in mine.group_by("symbol"):
             self._known[str(symbol)] |= of_market(("", str(symbol)), _typed(rows)).distinct
 
     def offer(self, valid: pl.DataFrame) -> None:
-        """Valid messages that sum up several matches (Silver's columns, but those of its insert)."""
-        self.symbols |= set(valid["symbol"])
+        """Valid messages that sum up several matches (Silver's columns, but those of its insert).
+
+        One that Silver has as it is need not be among them.
+        """
         self._candidates.append(valid.select(*_ORDER, "symbol", "match_count"))
 
     def settle(self, added: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from producers.presence import ProducerState
+from producers.status import ProducerState
 
 #: What is wrong, by name; empty: nothing is.
 Troubles = Callable[[], Mapping[str, str]]

@@ -11,17 +11,12 @@ from collections.abc import Callable, Sequence
 from config.markets import Markets
 from config.settings import Settings
 from producers import health, metrics
-from producers.connection import Limits
-from producers.counting import CountedSymbols
-from producers.earlier import earlier_reader
-from producers.gap_notes import GapNotes
-from producers.lane import LiveReport
-from producers.presence import Presence, ProducerState
-from producers.producer import FLUSH_S, LiveProducer
-from producers.publisher import Publisher
-from producers.standings import troubled
-
-__all__ = ["LiveProducer", "LiveReport", "run", "run_until_signal"]
+from producers.counters import FrameMetrics, LiveReport
+from producers.kafka.publisher import FLUSH_S, Publisher
+from producers.options import ProducerOptions
+from producers.producer import live_producer
+from producers.status import ProducerState, StatusFile
+from producers.stream.symbol_states import SymbolMetrics, troubled
 
 _TICK_S = 0.25
 _SHOWN_S = 1.0
@@ -40,15 +35,15 @@ async def run(
     duration_s: float | None = None,
     until: Callable[[LiveReport], bool] | None = None,
     publisher: Publisher | None = None,
-    limits: Limits | None = None,
+    options: ProducerOptions | None = None,
     markets: Markets | None = None,
-    presence: Presence | None = None,
+    status_file: StatusFile | None = None,
     flush_s: float = FLUSH_S,
 ) -> LiveReport:
     """Produce until `stop` is set, `duration_s` is over or `until` holds (asked a few times a second).
 
     At the end everything taken is flushed, for at most `flush_s`. Where settings name a metrics port, `/metrics`,
-    `/healthz`, `/readyz` and `/status` are served on it; `presence` is shown the state every second.
+    `/healthz`, `/readyz` and `/status` are served on it; `status_file` is shown the state every second.
 
     `markets`, as ccxt's `fetch_markets()` gives them, is for exchanges that are reached through ccxt: without it the
     exchange is asked.
@@ -64,29 +59,31 @@ async def run(
     # Without a limit the buffer holds what an absent broker would otherwise lose, and reading stops when it is full.
     own = publisher is None
     publisher = publisher or Publisher(settings, delivery_timeout_s=0)
-    limits = limits or Limits(max_frame_bytes=settings.kafka_max_message_bytes, quiet_s=settings.producer_quiet_check_s)
-    producer = LiveProducer(
+    options = options or ProducerOptions(
+        max_frame_bytes=settings.kafka_max_message_bytes, quiet_s=settings.producer_quiet_check_s
+    )
+    producer = live_producer(
         exchange,
         symbols,
+        settings,
         publisher,
+        stop,
         endpoint=endpoint,
         rest_endpoint=rest_endpoint,
-        limits=limits,
-        note=GapNotes(publisher, settings, exchange),
+        options=options,
         flush_s=flush_s,
         markets=markets,
     )
-    producer.earlier = earlier_reader(settings, producer.exchange, symbols, limits.resume_messages)
+    counting = FrameMetrics(exchange, producer.report)
     # There before the first one: what a counter begins with is no increase.
     metrics.DELIVERY_ERRORS.labels(exchange)
-    loop = asyncio.ensure_future(producer.run(stop))
+    loop = asyncio.ensure_future(producer.run())
     serving = asyncio.ensure_future(_serve_acknowledgements(publisher))
     server = None
     born = time.time()
 
     def state() -> ProducerState:
-        up, lanes = producer.connections
-        report, standings = producer.report, producer.standings()
+        report, statuses = producer.report, producer.statuses()
         host = f"http://{settings.metrics_host}:{settings.metrics_port}"
         return ProducerState(
             exchange=exchange,
@@ -95,9 +92,9 @@ async def run(
             broker=settings.kafka_bootstrap_servers,
             started_at=born,
             updated_at=time.time(),
-            connections=up,
-            lanes=lanes,
-            breakers=producer.guard.states,
+            connections=producer.pool.up,
+            lanes=len(producer.pool),
+            breakers=producer.venue_limits.states,
             troubles=producer.troubles(),
             trades=report.trades,
             published=report.published,
@@ -105,11 +102,11 @@ async def run(
             disconnects=report.disconnects.total(),
             gaps_open=report.gaps.open,
             metrics_url=host if settings.metrics_port else "",
-            symbol_states={symbol: one.state.value for symbol, one in standings.items()},
-            symbol_troubles={symbol: one.words for symbol, one in troubled(standings).items()},
+            symbol_states={symbol: one.state.value for symbol, one in statuses.items()},
+            symbol_troubles={symbol: one.words for symbol, one in troubled(statuses).items()},
         )
 
-    shown, shown_symbols = 0.0, CountedSymbols(exchange)
+    shown, shown_symbols = 0.0, SymbolMetrics(exchange)
     try:
         if settings.metrics_port:
             server, _ = await health.serve(
@@ -121,13 +118,13 @@ async def run(
             )
         while not loop.done():
             await asyncio.wait([loop], timeout=_TICK_S)
-            producer.counting.show()
+            counting.show()
             metrics.UNDELIVERED.labels(exchange).set(publisher.statistics.buffered)
             if time.monotonic() - shown >= _SHOWN_S:
                 shown = time.monotonic()
-                shown_symbols.show(producer.standings())
-                if presence is not None:
-                    presence.show(state())
+                shown_symbols.show(producer.statuses())
+                if status_file is not None:
+                    status_file.show(state())
             over = duration_s is not None and time.monotonic() - started >= duration_s
             if over or (until is not None and until(producer.report)):
                 stop.set()
@@ -135,6 +132,7 @@ async def run(
     finally:
         stop.set()
         await asyncio.gather(loop, return_exceptions=True)
+        counting.show()
         serving.cancel()
         if server is not None:
             await server.cleanup()
@@ -142,8 +140,8 @@ async def run(
         try:
             await asyncio.to_thread(publisher.close if own else publisher.flush, producer.time_left_s())
         finally:
-            if presence is not None:
-                presence.end()
+            if status_file is not None:
+                status_file.end()
     return producer.report
 
 
@@ -185,7 +183,7 @@ def run_until_signal(
             stop=stop,
             duration_s=duration_s,
             markets=markets,
-            presence=Presence(),
+            status_file=StatusFile(),
             flush_s=flush_s,
         )
 

@@ -35,7 +35,7 @@ GAP_OPEN = Gauge("medallion_producer_gap_trades_open", "Of these, not published 
 GAP_UNFILLABLE = Counter("medallion_producer_gap_trades_unfillable_total", "Of these, given up", ["exchange"])
 GAPS_OPEN = Gauge("medallion_producer_gaps_open", "Gaps that are being healed", ["exchange"])
 REST_REQUESTS = Counter("medallion_producer_rest_requests_total", "REST requests, by answer", ["exchange", "answer"])
-NOTES_LOST = Counter("medallion_producer_gap_notes_lost_total", "Rows of producer_gaps the broker did not take")
+EVENTS_LOST = Counter("medallion_producer_gap_notes_lost_total", "Rows of producer_gaps the broker did not take")
 CLOCK_OFFSET = Gauge(
     "medallion_producer_clock_offset_seconds",
     "Least time from trade to receipt in the last minute: latency plus clock offset, so negative where ours is behind",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from schemas.reasons import MEANINGS, Reason
@@ -58,13 +59,12 @@ def read(partition: int, offset: int, published_ms: int, value: bytes | None) ->
 
 def judge(messages: Sequence[Message], topic: str, rules: Rules, now: datetime) -> Judged:
     """Refine all rows of the messages; what could not be decoded becomes a reject of the time `now` (UTC)."""
-    rows = pa.concat_tables([_stamped(message) for message in messages]).combine_chunks()
-    refined = refine(rows, rules)
+    refined = refine(_stamped(messages), rules)
     unreadable = [_unreadable(message, topic, now) for message in messages if message.fault]
     rejects = refined.rejects
     if unreadable:
         rejects = pa.concat_tables([rejects, pa.Table.from_pylist(unreadable, schema=rejects.schema)])
-    return Judged(refined.valid.select(UNSTAMPED.names).cast(UNSTAMPED), rejects, rules.version)
+    return Judged(refined.valid.select(UNSTAMPED.names), rejects, rules.version)
 
 
 def stamp(valid: pa.Table, token: str, now: datetime) -> pa.Table:
@@ -81,12 +81,15 @@ def duplicates(again: pa.Table, now: datetime) -> pa.Table:
     return seen.select(DUPLICATE.names).cast(DUPLICATE)
 
 
-def _stamped(message: Message) -> pa.Table:
-    table = message.rows
-    stamps = (message.partition, message.offset, message.published_ms)
-    for name, value in zip(_STAMPS, stamps, strict=True):
+def _stamped(messages: Sequence[Message]) -> pa.Table:
+    """All rows, each with the place and Kafka time of its message."""
+    table = pa.concat_tables([message.rows for message in messages]).combine_chunks()
+    places = [(message.partition, message.offset, message.published_ms) for message in messages]
+    counts = [message.rows.num_rows for message in messages]
+    for name, values in zip(_STAMPS, zip(*places, strict=True), strict=True):
         field = SILVER.field(name)
-        table = table.append_column(field, pa.repeat(pa.scalar(value, field.type), table.num_rows))
+        column = pa.array(np.repeat(np.array(values, dtype=np.int64), counts)).cast(field.type)
+        table = table.append_column(field, column)
     return table
 
 

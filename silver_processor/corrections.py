@@ -8,10 +8,14 @@ from typing import Protocol
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from schemas.records import SILVER
 from silver_processor.by_market import Market
-from silver_processor.core.versions import HELD, compare, overruled
+from silver_processor.core.versions import NONE_OVERRULED, compare, overruled
 from silver_processor.rederived import LIVE
+
+_MOMENT = SILVER.field("timestamp").type
 
 
 class Accepted(Protocol):
@@ -32,11 +36,12 @@ def overruled_rows(accepted: Accepted, valid: pa.Table, now: datetime) -> pl.Dat
     Raises:
         StoppedError: the worker stops.
     """
-    rows = pl.DataFrame(valid)
-    older = rows.filter(pl.col("timestamp") <= now - LIVE)
-    if older.height:
-        markets = accepted.corrected_markets(older["exchange"].unique().sort().to_list())
-        corrected = pl.DataFrame(markets, schema={"exchange": pl.String, "symbol": pl.String}, orient="row")
-        older = older.join(corrected, on=["exchange", "symbol"], how="semi")
-    held = accepted.corrections(older.to_arrow()) if older.height else HELD.to_frame()
-    return overruled(compare(older, held))
+    older = pl.DataFrame(valid.filter(pc.less_equal(valid["timestamp"], pa.scalar(now - LIVE, _MOMENT))))
+    if not older.height:
+        return NONE_OVERRULED
+    markets = accepted.corrected_markets(older["exchange"].unique().sort().to_list())
+    corrected = pl.DataFrame(markets, schema={"exchange": pl.String, "symbol": pl.String}, orient="row")
+    older = older.join(corrected, on=["exchange", "symbol"], how="semi")
+    if not older.height:
+        return NONE_OVERRULED
+    return overruled(compare(older, accepted.corrections(older.to_arrow())))

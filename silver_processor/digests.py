@@ -8,15 +8,18 @@ import polars as pl
 
 Words = npt.NDArray[np.uint64]
 Times = npt.NDArray[np.int64]
+# Both halves of the digest of each id.
+Digests = tuple[Words, Words]
 
 # Two seeds make 128 bits: among 10^9 ids a false match has a chance of about 10^-21.
 _SEEDS = (0x243F6A8885A308D3, 0x13198A2E03707344)
 _SEGMENT = 131_072
 _BYTES_AN_ID = 16
+NO_DIGESTS: Digests = (np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64))
 
 
-def digest(ids: pl.Series) -> tuple[Words, Words]:
-    """Both halves of the digest of each id; comparable within this process only."""
+def digest(ids: pl.Series) -> Digests:
+    """The digest of each id; comparable within this process only."""
     high, low = (ids.hash(seed).to_numpy() for seed in _SEEDS)
     return high, low
 
@@ -67,11 +70,11 @@ class DigestSet:
         """Bytes of the digests held."""
         return len(self) * _BYTES_AN_ID
 
-    def add(self, ids: pl.Series, times: Times) -> None:
-        """Add ids that are not in the set, with their trade times (µs)."""
-        if len(ids) == 0:
+    def add(self, ids: Digests, times: Times) -> None:
+        """Add the digests of ids that are not in the set, with their trade times (µs)."""
+        high, low = ids
+        if len(high) == 0:
             return
-        high, low = digest(ids)
         self._segments.append(_Segment(high, low, int(times.max())))
         while len(self._segments) > 1:
             older, newer = self._segments[-2:]
@@ -82,10 +85,10 @@ class DigestSet:
             gone = self._segments.pop(0)
             self.horizon = gone.latest if self.horizon is None else max(self.horizon, gone.latest)
 
-    def holds(self, ids: pl.Series) -> npt.NDArray[np.bool_]:
-        """Which ids are in the set."""
-        high, low = digest(ids)
-        found = np.zeros(len(ids), dtype=np.bool_)
+    def holds(self, ids: Digests) -> npt.NDArray[np.bool_]:
+        """Which ids are in the set, by their digests."""
+        high, low = ids
+        found = np.zeros(len(high), dtype=np.bool_)
         for segment in self._segments:
             found |= segment.holds(high, low)
         return found

@@ -9,7 +9,6 @@ again to the home and inserts nothing. Sent twice it is a redelivery there: raw 
 from __future__ import annotations
 
 import io
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,6 +22,7 @@ from schemas.records import BRONZE
 from silver_processor.batch import Message
 from silver_processor.core.rules import Rules
 from silver_processor.delivery import Outgoing
+from silver_processor.shards import partition_of
 
 PLACE = ["raw_topic", "raw_partition", "raw_offset", "published_at"]
 _NAME = ["exchange", "exchange_symbol"]
@@ -44,12 +44,6 @@ class Post(Protocol):
 
     def send(self, topic: str, messages: Sequence[Outgoing]) -> None:
         """Return once all are durable."""
-
-
-def partition_of(shard: int, partitions: int) -> int:
-    """Where a Bronze shard's messages are: librdkafka's partitioner `consistent_random` over the key that is its number
-    (rdkafka_msg.c, rd_kafka_msg_partitioner_consistent: CRC-32 modulo the count)."""
-    return zlib.crc32(str(shard).encode()) % partitions
 
 
 @dataclass

@@ -38,7 +38,7 @@ class _Segment:
 class NumberSet:
     """Remembers the numbers added last, in at most about `limit_bytes`; consecutive ones cost next to nothing.
 
-    `horizon` is the latest trade time (µs) among those it forgot.
+    `horizon` is the latest trade time (µs) among those it forgot; no number is higher than `highest`.
     """
 
     def __init__(self, limit_bytes: int, horizon: int | None = None) -> None:
@@ -48,6 +48,7 @@ class NumberSet:
         self._segments: list[_Segment] = []
         self._count = 0
         self.horizon = horizon
+        self.highest = -1
 
     def __len__(self) -> int:
         return self._count
@@ -63,6 +64,7 @@ class NumberSet:
             self._segments.append(_Segment())
         self._segments[-1].add(numbers, latest, self._share)
         self._count += len(numbers)
+        self.highest = max(self.highest, numbers.max())
         while len(self._segments) > 1 and self.memory_bytes > self._limit:
             gone = self._segments.pop(0)
             self._count -= len(gone.numbers)

@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 from pyroaring import BitMap64
 
-from silver_processor.by_market import IDENTITY, Market, MarketTrades, by_market, of_market
+from silver_processor.by_market import IDENTITY, Market, MarketTrades, Places, by_market, of_market
 from silver_processor.core.matches import match
 from silver_processor.digests import DigestSet
 from silver_processor.numbers import NumberSet
@@ -82,8 +82,8 @@ class SeenTrades:
         self._numbers_bytes_per_market = numbers_bytes_per_market
         self._markets: OrderedDict[Market, _Ids] = OrderedDict()
         self._sizes: dict[Market, tuple[int, int]] = {}
-        # What `split` found to be all new is what `add` is told next.
-        self._fresh: tuple[pa.Table, list[MarketTrades]] | None = None
+        # The table asked about last: it is asked about again, and mostly all of it is added.
+        self._told: tuple[pa.Table, list[MarketTrades]] | None = None
 
     @property
     def memory_bytes(self) -> int:
@@ -103,23 +103,28 @@ class SeenTrades:
 
     def unknown(self, valid: pa.Table) -> list[Market]:
         """The markets of a batch that must be loaded before `split`, sorted."""
-        markets = pl.DataFrame(valid.select(["exchange", "symbol"])).unique().sort("exchange", "symbol")
-        return [market for market in markets.iter_rows() if market not in self._markets]
+        return sorted(part.market for part in self._parts(valid) if part.market not in self._markets)
 
-    def load(self, market: Market, blocks: Iterable[pa.Table] = (), horizon: int | None = None) -> None:
-        """Know `market` from now on, with the trades in `blocks` (columns trade_id, timestamp, match_count;
-        ascending times) and nothing of what Silver holds at or before `horizon` (µs; None: `blocks` are all of it).
+    def load(self, markets: Collection[Market], blocks: Iterable[pa.Table] = (), horizon: int | None = None) -> None:
+        """Know `markets` from now on, with the trades in `blocks` (columns exchange, symbol, trade_id, timestamp,
+        match_count; ascending times in each market) and nothing of what Silver holds at or before `horizon` (µs; None:
+        `blocks` are all of it).
 
         Loading a market again starts from nothing.
         """
-        self.forget([market])
-        ids = _Ids(
-            NumberSet(self._numbers_bytes_per_market, horizon),
-            DigestSet(self._texts_per_market, horizon),
-        )
+        self.forget(markets)
+        loaded = {
+            market: _Ids(
+                NumberSet(self._numbers_bytes_per_market, horizon),
+                DigestSet(self._texts_per_market, horizon),
+            )
+            for market in markets
+        }
         for block in blocks:
-            _learn(ids, of_market(market, block))
-        self._keep(market, ids)
+            for part in by_market(block):
+                _learn(loaded[part.market], part)
+        for market, ids in loaded.items():
+            self._keep(market, ids)
 
     def split(self, valid: pa.Table, but_token: str = "") -> Split:
         """What of a batch (Silver's columns) is new; the index itself is not changed.
@@ -130,8 +135,7 @@ class SeenTrades:
         Raises:
             MarketNotLoadedError: a market was not loaded.
         """
-        self._fresh = None
-        parts = by_market(valid)
+        parts = self._parts(valid)
         again = np.zeros(valid.num_rows, dtype=np.bool_)
         partly: dict[int, str] = {}
         for part in parts:
@@ -143,7 +147,6 @@ class SeenTrades:
             again |= repeated
             rest &= ~repeated
         if rest.all():
-            self._fresh = (valid, parts)
             return Split(valid, valid.slice(0, 0), valid.slice(0, 0), [])
         places = sorted(partly)
         return Split(
@@ -159,8 +162,7 @@ class SeenTrades:
         Raises:
             MarketNotLoadedError: a market was not loaded.
         """
-        fresh, self._fresh = self._fresh, None
-        for part in fresh[1] if fresh is not None and fresh[0] is table else by_market(table):
+        for part in self._parts(table):
             ids = self._ids(part.market)
             _learn(ids, part)
             self._keep(part.market, ids)
@@ -180,6 +182,11 @@ class SeenTrades:
     def forget_exchanges(self, exchanges: Collection[str]) -> None:
         """Forget every market of these exchanges."""
         self.forget([market for market in self._markets if market[0] in exchanges])
+
+    def _parts(self, table: pa.Table) -> list[MarketTrades]:
+        if self._told is None or self._told[0] is not table:
+            self._told = (table, by_market(table))
+        return self._told[1]
 
     def _ids(self, market: Market) -> _Ids:
         if market not in self._markets:
@@ -203,26 +210,37 @@ class SeenTrades:
         """Set `again` and `partly` (by row) for the market's rows whose matches are held, or are in Silver where the
         index has forgotten them."""
         ids = self._ids(part.market)
+        held = ids.texts.holds(part.digests)
+        again[part.text_rows] = held
+        unsure = part.text_rows[_older(part.text_times, ids.texts.horizon) & ~held]
+        if not len(unsure) and _are_new(part, ids.numbers):
+            return
         known = ids.numbers.common(part.distinct)
-        held = ids.texts.holds(part.texts)
-        unsure = _older(part.text_times, ids.texts.horizon) & ~held
-        rows = [part.text_rows[unsure]]
         old = _older(part.number_times - SAME_TIME_US, ids.numbers.horizon)
-        if old.any():
-            rows.append(part.number_rows[old & ~_whole(part, known)])
-        asked = np.sort(np.concatenate(rows))
+        asked = np.sort(np.concatenate([unsure, part.number_rows[old & ~_whole(part, known)]]))
         if len(asked):
             columns = valid.select([*IDENTITY, "timestamp", "match_count"])
             found = of_market(part.market, self._in_silver(columns.take(pa.array(asked)), but_token))
             known |= found.distinct & part.distinct
-            held |= part.texts.is_in(found.texts.implode()).to_numpy()
-        again[part.text_rows] = held
-        order = _canonical(valid, part) if part.counts is not None and part.has_repeats else slice(None)
+            texts = DigestSet(len(found.text_rows))
+            texts.add(found.digests, found.text_times)
+            again[part.text_rows] |= texts.holds(part.digests)
+        overlap = part.has_repeated_numbers
+        order = _canonical(valid, part) if part.counts is not None and overlap else slice(None)
         counts = None if part.counts is None else part.counts[order]
-        matched = match(part.numbers[order], counts, known, overlap=part.has_repeats)
+        matched = match(part.numbers[order], counts, known, overlap=overlap)
         places = part.number_rows[order]
         again[places] = matched.again
         partly |= {int(places[place]): text for place, text in matched.partly.items()}
+
+
+def _are_new(part: MarketTrades, held: NumberSet) -> bool:
+    """Whether a glance shows that the numeric trades have no match in common with Silver's, nor sums with each other:
+    so it is with trades that arrive in order."""
+    if not len(part.numbers):
+        return True
+    is_newer = held.horizon is None or part.earliest - SAME_TIME_US > held.horizon
+    return is_newer and part.lowest > held.highest and (part.counts is None or not part.has_repeated_numbers)
 
 
 def _older(times: npt.NDArray[np.int64], horizon: int | None) -> npt.NDArray[np.bool_]:
@@ -235,7 +253,7 @@ def _whole(part: MarketTrades, known: BitMap64) -> npt.NDArray[np.bool_]:
     return is_known if part.counts is None else is_known & (part.counts == 1)
 
 
-def _canonical(valid: pa.Table, part: MarketTrades) -> npt.NDArray[np.uint32]:
+def _canonical(valid: pa.Table, part: MarketTrades) -> Places:
     """The places of the market's numeric trades in the canonical order."""
     rows = pl.DataFrame(valid.select(_ORDER).take(pa.array(part.number_rows))).with_row_index("place")
     return rows.sort([*_ORDER, "place"])["place"].to_numpy()
@@ -243,8 +261,8 @@ def _canonical(valid: pa.Table, part: MarketTrades) -> npt.NDArray[np.uint32]:
 
 def _learn(ids: _Ids, part: MarketTrades) -> None:
     if len(part.numbers):
-        ids.numbers.add(part.distinct, int(part.number_times.max()))
-    ids.texts.add(part.texts, part.text_times)
+        ids.numbers.add(part.distinct, part.latest)
+    ids.texts.add(part.digests, part.text_times)
 
 
 def _repeated(valid: pa.Table, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -59,6 +59,15 @@ class Outcome:
     not_compared: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Unfresh:
+    """What became of valid rows that are no new trades: duplicates, and dead letters by reason."""
+
+    repeats: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    not_compared: int = 0
+
+
 def _nothing() -> None:
     """Nothing to check before an insert."""
 
@@ -127,7 +136,7 @@ class Sink:
         started = time.perf_counter()
         while True:
             split = self._split(valid, seen, now, token if in_doubt else "")
-            fresh, again = split.fresh, split.again
+            fresh = split.fresh
             if not fresh.num_rows:
                 break
             in_doubt = True
@@ -139,13 +148,41 @@ class Sink:
                     raise StoppedError("stopped while a day of Silver was being replaced") from None
         insert_seconds = time.perf_counter() - started
         visible_us = time.time_ns() // 1000
+        unfresh = self._settle(split, overruled, messages, token, now, rules.version, before_insert)
+        seen.add(fresh)
+        seen.trim()
+        return Outcome(
+            rows=judged.valid.num_rows + judged.rejects.num_rows,
+            fresh=fresh.num_rows,
+            again=unfresh.repeats,
+            reasons=dict(Counter(judged.rejects["reason"].to_pylist()) + unfresh.reasons),
+            insert_seconds=insert_seconds,
+            latencies=latencies(fresh, visible_us),
+            sent_home=judged.valid.num_rows - at_home.num_rows,
+            not_compared=unfresh.not_compared,
+        )
+
+    def _settle(
+        self,
+        split: Split,
+        overruled: pl.DataFrame,
+        messages: Sequence[Message],
+        token: str,
+        now: datetime,
+        rules_version: str,
+        before_insert: Callable[[], None],
+    ) -> _Unfresh:
+        """Bury what contradicts Silver or a correction, or is known in part; count the other rows as duplicates."""
+        again = split.again
+        if not (again.num_rows or split.partly.num_rows or overruled.height):
+            return _Unfresh()
         compared = compare(pl.DataFrame(again), self._store.versions(again) if again.num_rows else HELD.to_frame())
         contradicts = contradicting(compared).with_columns(reason=pl.lit(Reason.TRADE_CONTRADICTS.value))
         partly = partly_known(pl.DataFrame(split.partly), split.known)
         verdicts = pl.concat([overruled, contradicts, partly], how="diagonal")
         if verdicts.height:
             bronze = pl.DataFrame(pa.concat_tables([message.rows for message in messages]))
-            self._bury(refuse(bronze, verdicts).to_arrow(), messages, now, rules.version)
+            self._bury(refuse(bronze, verdicts).to_arrow(), messages, now, rules_version)
         # The same raw message delivered again is no duplicate: it is the Silver row.
         is_repeat = ~compared["is_message"] & (compared["field"] == "")
         if is_repeat.any():
@@ -154,14 +191,7 @@ class Sink:
         not_compared = int((~compared["is_known"]).sum())
         if not_compared:
             _log.warning("duplicates not compared: their trades have left Silver", token=token, count=not_compared)
-        seen.add(fresh)
-        seen.trim()
-        reasons = Counter(judged.rejects["reason"].to_pylist()) + Counter(verdicts["reason"].to_list())
-        rows = judged.valid.num_rows + judged.rejects.num_rows
-        timings = latencies(fresh, visible_us)
-        repeated = again.num_rows - contradicts.height
-        sent_home = judged.valid.num_rows - at_home.num_rows
-        return Outcome(rows, fresh.num_rows, repeated, dict(reasons), insert_seconds, timings, sent_home, not_compared)
+        return _Unfresh(again.num_rows - contradicts.height, Counter(verdicts["reason"].to_list()), not_compared)
 
     def _overruled(self, valid: pa.Table, now: datetime) -> pl.DataFrame:
         """Rows that a correction overrules; not those that Silver still has, until the re-derivation takes them out."""
@@ -185,8 +215,9 @@ class Sink:
     def _split(self, valid: pa.Table, seen: SeenTrades, now: datetime, but_token: str) -> Split:
         """What is new, and what is not; what Silver holds under the token counts as fresh."""
         self._rederived.follow(seen, valid, now)
-        for market in seen.unknown(valid):
-            self._store.load(seen, market, but_token)
+        unknown = seen.unknown(valid)
+        if unknown:
+            self._store.load(seen, unknown, but_token)
         return seen.split(valid, but_token)
 
     def _bury(self, rejects: pa.Table, messages: Sequence[Message], now: datetime, rules_version: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from schemas.kafka_time import bounded_ms
 from schemas.records import SILVER
 from silver_processor.by_market import Market
 from silver_processor.held import accepted_versions, held_versions
+from silver_processor.loading import NO_TOKEN, load, together
 from silver_processor.patience import Patience
 from silver_processor.paused import PausedError
 from silver_processor.plan import MOST_ROWS
@@ -35,19 +37,12 @@ _COORDINATES_A_QUERY = 500
 # A server takes a parameter of 128 KiB; an id is of at most 256 bytes, each of which may be escaped.
 _IDS_A_QUERY = 200
 _TRADES = pa.schema([SILVER.field(name) for name in ("trade_id", "timestamp", "match_count")])
-# Of each market, the newest: enough for what exchanges send again. Older rows are asked of Silver.
-IDS_LOADED = 250_000
-# No insert has this token; no trade is as old (µs).
-_NO_TOKEN = "-"  # noqa: S105
-_BEFORE_ALL = 0
 
 
 def _sql(name: str) -> str:
     return Path(__file__).with_name("sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
 
 
-_SEEN = _sql("seen")
-_HORIZON = _sql("horizon")
 _IN_SILVER = _sql("in_silver")
 _CORRECTED_MARKETS = _sql("corrected_markets")
 _PAYLOADS = _sql("payloads")
@@ -121,17 +116,14 @@ class Store:
 
         self._patience.until_done(f"insert into {table}", post, FAILURES)
 
-    def load(self, seen: SeenTrades, market: Market, but_token: str = "") -> None:
-        """Tell the index the market's newest ids, less those of one insert; block by block, so in bounded memory."""
-        asked = {"exchange": market[0], "symbol": market[1]}
+    def load(self, seen: SeenTrades, markets: Sequence[Market], but_token: str = "") -> None:
+        """Tell the index the markets' newest ids, less those of one insert; block by block, so in bounded memory.
 
-        def read() -> None:
-            older = self._ask(_HORIZON, asked | {"most": IDS_LOADED})["horizon"].to_pylist()
-            horizon = older[0] if older else None
-            since = {"token": but_token or _NO_TOKEN, "after": _BEFORE_ALL if horizon is None else horizon}
-            seen.load(market, self._blocks(_SEEN, asked | since), horizon)
-
-        self._patience.until_done("load the seen ids", read, _STREAM)
+        Markets with few rows are asked about together, one with many alone and about its newest ones only.
+        """
+        for some in together(self._select, markets):
+            action = partial(load, self._ask, self._blocks, seen, some, but_token)
+            self._patience.until_done("load the seen ids", action, _STREAM)
 
     def in_silver(self, rows: pa.Table, but_token: str = "") -> pa.Table:
         """Silver's trades (trade_id, timestamp, match_count) that have a match in common with rows (exchange, symbol,
@@ -144,7 +136,7 @@ class Store:
             parameters = {
                 "exchange": part["exchange"][0],
                 "symbol": part["symbol"][0],
-                "token": but_token or _NO_TOKEN,
+                "token": but_token or NO_TOKEN,
                 "earliest": int(times.min()) - SAME_TIME_US,
                 "latest": int(times.max()) + SAME_TIME_US,
                 **_ids(part),

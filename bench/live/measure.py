@@ -23,10 +23,10 @@ from bench.plan import Plan
 from bench.stages.material import MaterialError, broker
 from config.registry import SymbolRegistry
 from config.settings import Settings
-from producers.connection import Limits
+from producers.counters import LiveReport
 from producers.exchanges import exchange
-from producers.lane import LiveReport
 from producers.live import run
+from producers.options import ProducerOptions
 
 _START_S = 60.0
 _POLL_S = 0.02
@@ -91,8 +91,8 @@ def produce(url: str, servers: str, trades: int, core: int) -> dict[str, float]:
         return report.published >= trades
 
     # A firehose of its own on every connection: no second one may open for reasons of its own.
-    limits = Limits(quiet_s=0.0, resume_messages=0)
-    report = asyncio.run(run("binance", _symbols(settings), settings, endpoint=url, limits=limits, until=until))
+    options = ProducerOptions(quiet_s=0.0, resume_messages=0)
+    report = asyncio.run(run("binance", _symbols(settings), settings, endpoint=url, options=options, until=until))
     if report.gaps.found or report.published != trades:
         raise MaterialError(f"{report.published} of {trades} trades published, {report.gaps.found} found missing")
     return clock.figures()

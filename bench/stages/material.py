@@ -17,7 +17,7 @@ from bench.load import SOURCES
 from bench.trades import TradeStream
 from config.registry import SymbolRegistry
 from config.settings import Settings
-from producers.envelope import Envelope
+from producers.kafka.envelope import Envelope
 
 MARKETS = 40
 _START_S = 30.0

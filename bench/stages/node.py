@@ -31,8 +31,8 @@ from deploy.embedded.clickhouse.kafka.sink import Sink
 from deploy.embedded.clickhouse.native.server import NativeServer
 from deploy.embedded.clickhouse.policy import Policy, Role
 from deploy.embedded.clickhouse.session import Session
-from producers.pacing import Pacer
-from producers.publisher import Publisher
+from producers.kafka.flow_control import Pacer
+from producers.kafka.publisher import Publisher
 
 _GRACE_S = 5.0
 _DRAIN_S = 60.0

@@ -8,9 +8,9 @@ import time
 from bench.isolated import Lap, lap
 from bench.stages.material import broker, trades
 from config.settings import Settings
-from producers.envelope import encode, envelopes
 from producers.exchanges import REGISTRY
-from producers.publisher import Publisher
+from producers.kafka.envelope import encode, envelopes
+from producers.kafka.publisher import Publisher
 
 _WINDOW_BYTES = 2_500_000
 

@@ -97,8 +97,7 @@ def _judged(decoded: Sequence[Message], rules: Rules) -> pa.Table:
 def _known(rules: Rules, decoded: Sequence[Message]) -> SeenTrades:
     """An index that knows the markets and none of the trades."""
     seen = SeenTrades(lambda _rows, _token: (_ for _ in ()).throw(AssertionError("numeric ids never ask Silver")))
-    for market in seen.unknown(_judged(decoded, rules)):
-        seen.load(market)
+    seen.load(seen.unknown(_judged(decoded, rules)))
     return seen
 
 

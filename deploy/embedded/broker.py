@@ -7,7 +7,8 @@ that the pipeline rests on):
 
 - Nothing survives a restart: topics, messages, offsets and group commits live in memory.
 - **A partition keeps about 5 MiB, at most 100,000 produce batches**, whatever was read of it. Beyond that its oldest
-  batches are gone, and a consumer that had not read them is reset: pace by consumer lag (`producers.pacing.Pacer`).
+  batches are gone, and a consumer that had not read them is reset: pace by consumer lag
+  (`producers.kafka.flow_control.Pacer`).
 - The size is that of the batches *as sent*: compressed ones are stored as they are, so producers gain from
   `compression.type`. Messages of 32 MB pass (`message.max.bytes` is the producer's own limit, the broker has none).
 - **A batch larger than 5 MiB as sent is lost, and the batch after it as well**, unless it is the partition's first:

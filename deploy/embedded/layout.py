@@ -20,6 +20,8 @@ from ddl.quoting import UNREADABLE
 from deploy.embedded import ownership
 
 STACK_FILE = "stack.json"
+# Of a topic, as in deploy/compose/redpanda/create-topics.sh; the in-memory broker has no other number.
+PARTITIONS = 4
 BrokerKind = Literal["memory", "kafka"]
 
 

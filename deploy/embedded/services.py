@@ -12,8 +12,9 @@ import aiohttp
 
 from config.settings import Settings
 from ddl.analyst import analyst_tables
-from deploy.embedded.layout import BrokerKind, DataDir
+from deploy.embedded.layout import PARTITIONS, BrokerKind, DataDir
 from deploy.embedded.ports import LOOPBACK
+from silver_processor.shards import shards_for
 
 _REASON_CHARACTERS = 500
 PASSWORD_VARIABLE = "MEDALLION_CLICKHOUSE_PASSWORD"  # noqa: S105 - its name
@@ -55,6 +56,8 @@ def stack_environment(
     is_given = any(given.get(name) for name in (PASSWORD_VARIABLE, _PASSWORD_FILE_VARIABLE))
     password = {} if is_given else {_PASSWORD_FILE_VARIABLE: str(data_dir.password_file)}
     return {
+        # Fewer leave a worker without work, more make more inserts a cycle.
+        "MEDALLION_BRONZE_SHARDS": str(shards_for(len(ports.metrics), PARTITIONS)),
         **given,
         **password,
         "MEDALLION_CLICKHOUSE_USER": "default",

@@ -1,4 +1,4 @@
-"""The registry: exchange code to what is particular to that exchange."""
+"""What is particular to each exchange, by its code; may import base modules only."""
 
 from __future__ import annotations
 

@@ -29,19 +29,19 @@ from producers.exchanges.model import (
     ERROR,
     PLACEHOLDER,
     UNRECOGNISED,
-    Answer,
     Control,
     Exchange,
+    Pages,
     Parsed,
     Rate,
+    Rest,
+    SubscriptionAnswer,
     Trade,
     Trades,
+    TradeSpan,
     is_placeholder,
-    refusal,
-    total,
 )
-from producers.exchanges.rest import Pages, Rest, Span
-from producers.exchanges.tokens import ABSENT, counter, elements, fields, flagged, text, token
+from producers.exchanges.parsing import ABSENT, counter, elements, fields, flagged, refusal, text, token, total
 from schemas.kinds import TradeKind
 
 _SIDE_OF_BUYER_IS_MAKER = {"true": "SELL", "false": "BUY"}
@@ -192,7 +192,7 @@ def _other(frame: bytes) -> Parsed:
     if "error" in keys or keys == {"code", "msg"}:
         return refusal(_words(message.get("error", ABSENT)), None, number) if number is not None else Control(ERROR)
     # A stream that does not exist is acknowledged as well, and stays silent.
-    return Control(ACK, Answer(None, number)) if keys == {"result", "id"} else UNRECOGNISED
+    return Control(ACK, SubscriptionAnswer(None, number)) if keys == {"result", "id"} else UNRECOGNISED
 
 
 def _words(error: Raw) -> str:
@@ -242,7 +242,7 @@ def _rest_parse(symbol: str, answer: bytes) -> list[Trade]:
 
 
 def _rest(url: str, path: str, rate: Rate, key_header: str = "") -> Rest:
-    def request(symbol: str, span: Span) -> str:
+    def request(symbol: str, span: TradeSpan) -> str:
         return f"{path}/historicalTrades?symbol={symbol}&fromId={span.first}&limit={_TRADES_A_PAGE}"
 
     def newest(symbol: str) -> str:

@@ -22,29 +22,40 @@ from msgspec.json import Decoder
 from producers.exchanges.model import (
     ACK,
     ERROR,
-    NO_TRADES,
     PONG,
-    UNRECOGNISED,
-    Answer,
     Control,
     Exchange,
+    Pages,
     Parsed,
     Rate,
+    Rest,
+    RestError,
+    SubscriptionAnswer,
     Trade,
-    Trades,
-    refusal,
-    total,
-    unreadable_element,
+    TradeSpan,
 )
-from producers.exchanges.rest import Pages, Rest, RestError, Span
-from producers.exchanges.tokens import ABSENT, counter, elements, fields, flagged, text, token
+from producers.exchanges.parsing import (
+    ABSENT,
+    control_of,
+    counter,
+    elements,
+    fields,
+    flagged,
+    read_elements,
+    refusal,
+    text,
+    token,
+    total,
+    trades_of,
+)
 from schemas.kinds import TradeKind
 
 PLACES = 10_000
 _SIDES = {"Buy": "BUY", "Sell": "SELL"}
 _TOPICS_A_MESSAGE = 10  # the limit of spot; linear has none but a length
-_OTHER_TOPICS = frozenset(
-    (
+_OTHER_TOPICS = {
+    name: name
+    for name in (
         "adlAlert",
         "allLiquidation",
         "insurance",
@@ -57,7 +68,7 @@ _OTHER_TOPICS = frozenset(
         "tickers",
         "tickers_lt",
     )
-)
+}
 _OPERATIONS = {"unsubscribe": ACK, "ping": PONG, "pong": PONG}
 
 
@@ -93,19 +104,17 @@ def parse(frame: bytes) -> Parsed:
     message = _frame.decode(frame)
     topic = text(message.topic).partition(".")[0]
     if topic == "publicTrade":
-        records = _ordered(_trade(element) for element in elements(message.data))
-        return Trades(records) if records else Control(NO_TRADES)
+        return trades_of(_ordered(read_elements(message.data, _element, _trade)))
     if topic:
-        return Control(topic) if topic in _OTHER_TOPICS else UNRECOGNISED
+        return control_of(_OTHER_TOPICS, topic)
     operation = text(message.op)
     if token(message.success) == "false":
         if operation == "subscribe":
             return refusal(text(message.ret_msg), None, counter(message.req_id))
         return Control(ERROR)
     if operation == "subscribe":
-        return Control(ACK, Answer(None, counter(message.req_id)))
-    kind = _OPERATIONS.get(operation)
-    return Control(kind) if kind else UNRECOGNISED
+        return Control(ACK, SubscriptionAnswer(None, counter(message.req_id)))
+    return control_of(_OPERATIONS, operation)
 
 
 def _ordered(trades: Iterable[Trade]) -> list[Trade]:
@@ -119,12 +128,7 @@ def _ordered(trades: Iterable[Trade]) -> list[Trade]:
     return found
 
 
-def _trade(raw: Raw) -> Trade:
-    payload = token(raw)
-    try:
-        element = _element.decode(raw)
-    except msgspec.ValidationError:
-        return unreadable_element(payload)
+def _trade(element: _Element, payload: str) -> Trade:
     side = text(element.S)
     return Trade(
         text(element.s),
@@ -168,7 +172,7 @@ def _rest(category: str, page: int) -> Rest:
     def newest(symbol: str) -> str:
         return f"/v5/market/recent-trade?category={category}&symbol={symbol}&limit={page}"
 
-    def request(symbol: str, _span: Span) -> str:
+    def request(symbol: str, _span: TradeSpan) -> str:
         return newest(symbol)
 
     def read(_symbol: str, answer: bytes) -> list[Trade]:

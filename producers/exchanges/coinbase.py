@@ -16,22 +16,30 @@ from msgspec.json import Decoder
 from producers.exchanges.model import (
     ACK,
     HEARTBEAT,
-    NO_TRADES,
     STATUS,
     UNRECOGNISED,
-    Answer,
     Control,
     Exchange,
+    Pages,
     Parsed,
     Rate,
+    Rest,
+    SubscriptionAnswer,
     Trade,
-    Trades,
-    refusal,
-    total,
-    unreadable_element,
+    TradeSpan,
 )
-from producers.exchanges.rest import Pages, Rest, Span
-from producers.exchanges.tokens import ABSENT, elements, members, text, token
+from producers.exchanges.parsing import (
+    ABSENT,
+    control_of,
+    elements,
+    members,
+    read_elements,
+    refusal,
+    text,
+    token,
+    total,
+    trades_of,
+)
 
 _TAKER_OF_MAKER = {"BUY": "SELL", "SELL": "BUY"}
 _CHANNELS = {
@@ -74,14 +82,12 @@ def parse(frame: bytes) -> Parsed:
     message = _frame.decode(frame)
     channel = text(message.channel)
     if channel == "market_trades":
-        records = [
-            _trade(element) for event in elements(message.events) for element in elements(_event.decode(event).trades)
-        ]
-        return Trades(records) if records else Control(NO_TRADES)
+        lists = [_event.decode(event).trades for event in elements(message.events)]
+        return trades_of([trade for one in lists for trade in read_elements(one, _element, _trade)])
     if channel == "subscriptions":
-        return Control(ACK, Answer(_subscribed(message.events)))
+        return Control(ACK, SubscriptionAnswer(_subscribed(message.events)))
     if channel:
-        return Control(_CHANNELS[channel]) if channel in _CHANNELS else UNRECOGNISED
+        return control_of(_CHANNELS, channel)
     if text(message.type) != "error":
         return UNRECOGNISED
     return refusal(": ".join(part for part in (text(message.message), text(message.reason)) if part))
@@ -94,12 +100,7 @@ def _subscribed(events: Raw) -> tuple[str, ...]:
     return tuple(text(product) for one in channels for product in elements(one.get("market_trades", none)))
 
 
-def _trade(raw: Raw) -> Trade:
-    payload = token(raw)
-    try:
-        element = _element.decode(raw)
-    except msgspec.ValidationError:
-        return unreadable_element(payload)
+def _trade(element: _Element, payload: str) -> Trade:
     side = text(element.side)
     return Trade(
         text(element.product_id),
@@ -134,7 +135,7 @@ def _rest_newest(symbol: str) -> str:
     return f"/products/{symbol}/trades?limit=1000"
 
 
-def _rest_request(symbol: str, span: Span) -> str:
+def _rest_request(symbol: str, span: TradeSpan) -> str:
     return f"{_rest_newest(symbol)}&after={span.last + 1}"
 
 

@@ -17,23 +17,33 @@ from producers.exchanges.model import (
     ACK,
     ERROR,
     HEARTBEAT,
-    NO_TRADES,
     PONG,
     STATUS,
-    UNRECOGNISED,
-    Answer,
     Control,
     Exchange,
+    Pages,
     Parsed,
     Rate,
+    Rest,
+    RestError,
+    SubscriptionAnswer,
     Trade,
-    Trades,
-    refusal,
-    total,
-    unreadable_element,
+    TradeSpan,
 )
-from producers.exchanges.rest import Pages, Rest, RestError, Span
-from producers.exchanges.tokens import ABSENT, counter, elements, members, text, token
+from producers.exchanges.parsing import (
+    ABSENT,
+    control_of,
+    counter,
+    elements,
+    fields,
+    members,
+    read_elements,
+    refusal,
+    text,
+    token,
+    total,
+    trades_of,
+)
 
 _SIDES = {"buy": "BUY", "sell": "SELL"}
 _CHANNELS = {
@@ -75,17 +85,17 @@ def parse(frame: bytes) -> Parsed:
     message = _frame.decode(frame)
     channel = text(message.channel)
     if channel == "trade":
-        records = [_trade(element) for element in elements(message.data)]
-        return Trades(records) if records else Control(NO_TRADES)
+        return trades_of(read_elements(message.data, _element, _trade))
     if channel:
-        return Control(_CHANNELS[channel]) if channel in _CHANNELS else UNRECOGNISED
+        return control_of(_CHANNELS, channel)
     method = text(message.method)
     if token(message.error) or token(message.success) == "false":
         return _refusal(message) if method == "subscribe" else Control(ERROR)
     if method == "subscribe":
-        return Control(ACK, Answer(_named(members(message.result).get("symbol", ABSENT)), counter(message.req_id)))
-    kind = _METHODS.get(method)
-    return Control(kind) if kind else UNRECOGNISED
+        return Control(
+            ACK, SubscriptionAnswer(_named(members(message.result).get("symbol", ABSENT)), counter(message.req_id))
+        )
+    return control_of(_METHODS, method)
 
 
 def _refusal(message: _Frame) -> Control:
@@ -97,12 +107,7 @@ def _named(symbol: Raw) -> tuple[str, ...] | None:
     return (name,) if name else None
 
 
-def _trade(raw: Raw) -> Trade:
-    payload = token(raw)
-    try:
-        element = _element.decode(raw)
-    except msgspec.ValidationError:
-        return unreadable_element(payload)
+def _trade(element: _Element, payload: str) -> Trade:
     side = text(element.side)
     return Trade(
         text(element.symbol),
@@ -122,7 +127,6 @@ def subscribe(symbols: Sequence[str], number: int) -> str:
     return msgspec.json.encode({"method": "subscribe", "params": asked, "req_id": number}).decode()
 
 
-_Answer = Decoder(dict[str, Raw])
 _REST_SIDES = {"b": "BUY", "s": "SELL"}
 #: What v2 and REST name differently.
 _REST_ASSETS = {"BTC": "XBT", "DOGE": "XDG"}
@@ -133,17 +137,17 @@ def _rest_newest(symbol: str) -> str:
     return f"/0/public/Trades?pair={pair}&count=1000"
 
 
-def _rest_request(symbol: str, span: Span) -> str:
+def _rest_request(symbol: str, span: TradeSpan) -> str:
     # `since` is exclusive and in ns; trades of one ns are asked for again.
     return f"{_rest_newest(symbol)}&since={max(span.since_us * 1_000 - 1, 0)}"
 
 
 def _rest_parse(symbol: str, answer: bytes) -> list[Trade]:
-    message = _Answer.decode(answer)
+    message = fields(answer)
     errors = elements(message.get("error", Raw(b"[]")))
     if errors or "result" not in message:
         raise RestError(f"Kraken: {[text(error) for error in errors]}")
-    lists = [raw for name, raw in _Answer.decode(message["result"]).items() if name != "last"]
+    lists = [raw for name, raw in fields(message["result"]).items() if name != "last"]
     found = []
     for raw in elements(lists[0]) if lists else ():
         price, quantity, moment, side, _, _, number = (text(part) for part in elements(raw)[:7])

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
-from typing import TYPE_CHECKING
+from enum import Enum
 
 import msgspec
 
+from producers.timestamps import event_time_us
 from schemas.kinds import MOST_MATCHES
-
-if TYPE_CHECKING:
-    from producers.exchanges.rest import Rest
 
 ACK = "ack"
 #: The exchange is about to close the connection.
@@ -72,8 +69,8 @@ class Trades(msgspec.Struct, frozen=True, gc=False):
     records: list[Trade]
 
 
-class Answer(msgspec.Struct, frozen=True, gc=False):
-    """To a subscribe message: which `symbols` it is about, in the exchange's own spelling; None: the whole message.
+class SubscriptionAnswer(msgspec.Struct, frozen=True, gc=False):
+    """An answer to a subscribe message, about `symbols` (None: the whole message) in the exchange's own spelling.
 
     `number` is that of the message, where the exchange repeats it; `words` are the exchange's, of a refusal.
     """
@@ -91,7 +88,7 @@ class Control(msgspec.Struct, frozen=True, gc=False):
     """
 
     kind: str
-    answer: Answer | None = None
+    answer: SubscriptionAnswer | None = None
     placeholders: tuple[Trade, ...] = ()
 
 
@@ -103,29 +100,11 @@ Parsed = Trades | Control | Unrecognised
 UNRECOGNISED = Unrecognised()
 
 
-def refusal(words: str, symbols: tuple[str, ...] | None = None, number: int | None = None) -> Control:
-    """An exchange's no to a subscribe message; that it has the subscription already is a yes."""
-    kind = ACK if "already subscribed" in words.lower() else ERROR
-    return Control(kind, Answer(symbols, number, words))
-
-
-def unreadable_element(payload: str) -> Trade:
-    """The record of an element of a trade message that is no JSON object."""
-    return Trade("", "", "", "", "", "", "", payload)
-
-
-def total(parse: Callable[[bytes], Parsed]) -> Callable[[bytes], Parsed]:
-    """Make a parser total: bytes that are not UTF-8 or not JSON, and JSON of another shape, are unrecognised."""
-
-    @wraps(parse)
-    def wrapper(frame: bytes) -> Parsed:
-        try:
-            return parse(frame)
-        # msgspec bounds its depth by raising RecursionError, which is a RuntimeError of its own kind here.
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return UNRECOGNISED
-
-    return wrapper
+def frame_time_us(parsed: Parsed) -> int | None:
+    """The latest trade time in the frame, µs; None for a frame without one."""
+    if not isinstance(parsed, Trades):
+        return None
+    return max((time for trade in parsed.records if (time := event_time_us(trade.timestamp)) is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +113,53 @@ class Rate:
 
     times: float
     seconds: float
+
+
+class RestError(RuntimeError):
+    """The exchange answered something else than trades."""
+
+
+class Pages(Enum):
+    """How to get at more trades than one answer holds."""
+
+    FORWARD = "from old to new"
+    BACKWARD = "from new to old"
+    NONE = "only the newest trades are served"
+
+
+@dataclass(frozen=True, slots=True)
+class TradeSpan:
+    """Wanted trades: ids `first` to `last`, both included, none older than `since_us` (µs, UTC)."""
+
+    first: int
+    last: int
+    since_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """`request` gives path and query below `url`, `newest` those of the newest trades; `parse` an answer's trades,
+    oldest first.
+
+    `parse` raises RestError, or msgspec.DecodeError, for an answer that holds no list of trades. `key_variable` names
+    the environment variable of the API key that `request` wants in `key_header`; "" for a public interface. `newest`
+    needs none. `reach_s`: how far back the exchange says that trades are served; 0: all of them. `by_time`: `request`
+    honours a span's time, not its ids. A full answer holds `page` trades.
+    `headers_beside` are sent to get times in the unit of the stream at a URL.
+    """
+
+    url: str
+    rate: Rate
+    pages: Pages
+    request: Callable[[str, TradeSpan], str]
+    newest: Callable[[str], str]
+    parse: Callable[[str, bytes], list[Trade]]
+    key_header: str = ""
+    key_variable: str = ""
+    reach_s: float = 0.0
+    by_time: bool = False
+    page: int = 1_000
+    headers_beside: Callable[[str], Mapping[str, str]] = lambda _stream_url: {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +196,6 @@ class Exchange:
     rest: Rest | None = None
     #: REST requests that the exchange allows where `rest` does not say it.
     requests: Rate = Rate(1, 1.0)
-
-    def messages(self, symbols: Sequence[str]) -> list[str]:
-        """All that a new connection is sent to get these symbols' trades."""
-        asked = chunks(symbols, self.symbols_a_message)
-        return [*self.greeting, *(self.subscribe(chunk, number) for number, chunk in enumerate(asked, start=1))]
 
 
 def chunks(symbols: Sequence[str], size: int) -> list[Sequence[str]]:

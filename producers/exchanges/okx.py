@@ -22,23 +22,32 @@ from msgspec.json import Decoder
 from producers.exchanges.model import (
     ACK,
     ERROR,
-    NO_TRADES,
     PONG,
     STATUS,
     UNRECOGNISED,
-    Answer,
     Control,
     Exchange,
+    Pages,
     Parsed,
     Rate,
+    Rest,
+    RestError,
+    SubscriptionAnswer,
     Trade,
-    Trades,
-    refusal,
-    total,
-    unreadable_element,
+    TradeSpan,
 )
-from producers.exchanges.rest import Pages, Rest, RestError, Span
-from producers.exchanges.tokens import ABSENT, counter, elements, fields, members, text, token
+from producers.exchanges.parsing import (
+    ABSENT,
+    control_of,
+    counter,
+    fields,
+    members,
+    read_elements,
+    refusal,
+    text,
+    total,
+    trades_of,
+)
 from schemas.kinds import TradeKind
 
 # The order book's; the last is that of the trades before 2025-11-26.
@@ -120,8 +129,7 @@ def parse(frame: bytes) -> Parsed:
         return _said(message, event)
     channel = text(_argument.decode(message.arg).channel)
     if channel in _TRADE_CHANNELS:
-        records = [_trade(element) for element in elements(message.data)]
-        return Trades(records) if records else Control(NO_TRADES)
+        return trades_of(read_elements(message.data, _element, _trade))
     if channel in _OTHER_CHANNELS:
         return Control(channel)
     # What follows the name is the candle's length, or anything at all: it is no label of a metric.
@@ -131,11 +139,11 @@ def parse(frame: bytes) -> Parsed:
 def _said(message: _Frame, event: str) -> Parsed:
     if event == "subscribe":
         instrument = text(members(message.arg).get("instId", ABSENT))
-        return Control(ACK, Answer((instrument,) if instrument else None, counter(message.id)))
+        return Control(ACK, SubscriptionAnswer((instrument,) if instrument else None, counter(message.id)))
     if event == "error":
         # Which instrument is meant is in the words.
         return refusal(text(message.msg), None, counter(message.id))
-    return Control(_EVENTS[event]) if event in _EVENTS else UNRECOGNISED
+    return control_of(_EVENTS, event)
 
 
 def kind_of(source: str) -> str:
@@ -144,12 +152,7 @@ def kind_of(source: str) -> str:
     return f"source={source}" if known is None else known
 
 
-def _trade(raw: Raw) -> Trade:
-    payload = token(raw)
-    try:
-        element = _element.decode(raw)
-    except msgspec.ValidationError:
-        return unreadable_element(payload)
+def _trade(element: _Element, payload: str) -> Trade:
     side, count, source = text(element.side), text(element.count), text(element.source)
     return Trade(
         text(element.instId),
@@ -175,7 +178,7 @@ def _rest_newest(symbol: str) -> str:
     return f"/api/v5/market/history-trades?instId={symbol}&type=1&limit=100"
 
 
-def _rest_request(symbol: str, span: Span) -> str:
+def _rest_request(symbol: str, span: TradeSpan) -> str:
     return f"{_rest_newest(symbol)}&after={span.last + 1}"
 
 
@@ -183,7 +186,7 @@ def _rest_parse(_symbol: str, answer: bytes) -> list[Trade]:
     message = fields(answer)
     if text(message.get("code", ABSENT)) != "0" or "data" not in message:
         raise RestError(f"OKX: {answer[:200].decode(errors='replace')}")
-    return [_trade(element) for element in reversed(elements(message["data"]))]
+    return read_elements(message["data"], _element, _trade)[::-1]
 
 
 EXCHANGES = (

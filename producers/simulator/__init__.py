@@ -1,1 +1,1 @@
-"""An exchange simulator: recorded messages over a real WebSocket, in each exchange's subscribe protocol."""
+"""An exchange simulator: recorded messages over a real WebSocket; may import `replay` and `exchanges`."""

@@ -13,11 +13,11 @@ import structlog
 
 from config import logs
 from producers.exchanges import UnknownExchangeError
-from producers.recording import RecordingError
-from producers.schedule import SpeedError, parse_speed
-from producers.simulator.faults import Plan
+from producers.replay.recording import RecordingError
+from producers.replay.schedule import SpeedError, parse_speed
+from producers.simulator.faults import FaultPlan
 from producers.simulator.server import Simulator, SimulatorError
-from producers.simulator.synthetic import Walk
+from producers.simulator.synthetic import RandomWalk
 
 _log = structlog.get_logger(__name__)
 
@@ -68,18 +68,18 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _plan(arguments: argparse.Namespace) -> Plan | None:
+def _plan(arguments: argparse.Namespace) -> FaultPlan | None:
     if arguments.faults is None:
         return None
-    plan = Plan(arguments.faults or secrets.randbelow(1 << 31) + 1, every=max(arguments.faults_every, 1))
+    plan = FaultPlan(arguments.faults or secrets.randbelow(1 << 31) + 1, every=max(arguments.faults_every, 1))
     _log.info("faults, the same again with these", seed=plan.seed, every=plan.every)
     return plan
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
     seconds = arguments.walk_hours * 3_600
-    sources: dict[str, Path | Walk] = {
-        code: Walk(symbols, seconds, arguments.walk_rate, clock_off_s=arguments.clock_off)
+    sources: dict[str, Path | RandomWalk] = {
+        code: RandomWalk(symbols, seconds, arguments.walk_rate, clock_off_s=arguments.clock_off)
         for code, symbols in arguments.walk
     }
     simulator = Simulator(

@@ -1,4 +1,4 @@
-"""What goes wrong at an exchange, and when: the same for the same seed and recording."""
+"""Decides what goes wrong at an exchange, and when: the same for the same seed and recording."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from producers.exchanges.model import Trades
 
 
 class Fault(Enum):
-    """Of the stream; each befalls one frame (or the connections, when that frame is due)."""
+    """A fault of the stream; it befalls one frame, or the connections when that frame is due."""
 
     DROP = "the connection ends in mid-stream; the frame is lost"
     SILENCE = "the connection lives and brings nothing more"
@@ -25,7 +25,7 @@ class Fault(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class FaultPlan:
     """Faults of `kinds`, one in `every` frames of trades on average, and REST refusals in `rest` of 1 of requests.
 
     `resend` trades come again on every subscription; with `late_acks` acknowledgements come after data.
@@ -45,7 +45,7 @@ class Plan:
 class Dice:
     """The plan's decisions, one after the other."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: FaultPlan) -> None:
         """The stream's and REST's do not disturb each other."""
         self._plan = plan
         # Reproducible on purpose, nothing is secret here (S311).

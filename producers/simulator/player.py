@@ -1,4 +1,4 @@
-"""One exchange's recording on its one timeline, to all connections that subscribed."""
+"""Plays one exchange's recording on one timeline, to all connections that subscribed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from producers.exchanges import exchange as exchange_of
-from producers.exchanges.model import ACK, ERROR, HEARTBEAT, PONG, STATUS, Control, Parsed, Trade, Trades
-from producers.recording import Recording
-from producers.schedule import Schedule, frame_time_us
-from producers.simulator.faults import Dice, Fault, Plan, newest_first
-from producers.simulator.synthetic import Walk
-from producers.simulator.venues.model import Venue
+from producers.exchanges.model import ACK, ERROR, HEARTBEAT, PONG, STATUS, Control, Parsed, Trade, Trades, frame_time_us
+from producers.replay.recording import Recording
+from producers.replay.schedule import Schedule
+from producers.simulator.faults import Dice, Fault, FaultPlan, newest_first
+from producers.simulator.protocols.model import ExchangeProtocol
+from producers.simulator.synthetic import RandomWalk
 
 #: The connection's own talk: the simulator makes its own, the recorded one is not sent.
 _TALK = frozenset((ACK, ERROR, HEARTBEAT, PONG, STATUS))
@@ -37,7 +37,7 @@ class Subscriber:
     """A connection, and what it asked for (`changed_s`: when, on the monotonic clock)."""
 
     socket: ServerConnection
-    venue: Venue
+    venue: ExchangeProtocol
     symbols: set[str] = field(default_factory=set)
     changed_s: float = 0.0
     #: Brings nothing more, though it lives.
@@ -49,7 +49,7 @@ class Subscriber:
 
 
 @dataclass(slots=True)
-class Status:
+class PlayerStatus:
     """Counts of one exchange: `sent` frames and trades to all connections together, `read` of the recording."""
 
     connections: int = 0
@@ -68,12 +68,12 @@ class Player:
     def __init__(
         self,
         code: str,
-        source: Path | Walk,
+        source: Path | RandomWalk,
         *,
         speed: float | None,
         wait_for_subscribers: bool,
         all_streams: bool,
-        plan: Plan | None = None,
+        plan: FaultPlan | None = None,
     ) -> None:
         """`speed` None: as fast as the connections take it.
 
@@ -86,7 +86,7 @@ class Player:
         self._speed = speed
         self._wait = wait_for_subscribers
         self._all_streams = all_streams
-        self._status = Status()
+        self._status = PlayerStatus()
         self._code = code
         self.plan = plan
         self.dice = Dice(plan) if plan is not None else None
@@ -101,7 +101,7 @@ class Player:
         return [*self._owned.get(symbol, ())]
 
     @property
-    def status(self) -> Status:
+    def status(self) -> PlayerStatus:
         """Counts so far."""
         self._status.connections = len(self.subscribers)
         self._status.subscribed = sorted({symbol for one in self.subscribers for symbol in one.symbols})
@@ -136,7 +136,7 @@ class Player:
         self._status.done = True
 
     async def _frames(self) -> AsyncIterator[bytes]:
-        if isinstance(self._source, Walk):
+        if isinstance(self._source, RandomWalk):
             if self._wait:
                 # Its trades happen now.
                 await self._listeners()

@@ -1,4 +1,4 @@
-"""The exchanges' REST answers of trades, in their own words, from what the simulator owns."""
+"""Answers REST requests as each exchange does, from the trades that the simulator owns."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from types import MappingProxyType
 from urllib.parse import parse_qs, urlsplit
 
 from producers.exchanges.model import Trade
-from producers.schedule import event_time_us
-from producers.simulator.venues.model import dumps
+from producers.simulator.protocols.model import dumps
+from producers.timestamps import event_time_us
 
 Query = Mapping[str, list[str]]
 #: Trades of a symbol, oldest first.

@@ -16,12 +16,12 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from config.errors import MedallionError
-from producers.simulator.faults import Plan
-from producers.simulator.player import Player, Status, Subscriber
+from producers.simulator.faults import FaultPlan
+from producers.simulator.player import Player, PlayerStatus, Subscriber
+from producers.simulator.protocols import PROTOCOLS
+from producers.simulator.protocols.model import Reply
 from producers.simulator.rest import answer as rest_answer
-from producers.simulator.synthetic import Walk
-from producers.simulator.venues import VENUES
-from producers.simulator.venues.model import Answer
+from producers.simulator.synthetic import RandomWalk
 
 _HOST = "127.0.0.1"
 
@@ -35,12 +35,12 @@ class Simulator:
 
     def __init__(
         self,
-        recordings: Mapping[str, Path | Walk],
+        recordings: Mapping[str, Path | RandomWalk],
         *,
         speed: float | None = None,
         wait_for_subscribers: bool = False,
         all_streams: bool = False,
-        plan: Plan | None = None,
+        plan: FaultPlan | None = None,
         refused: Mapping[str, Set[str]] | None = None,
     ) -> None:
         """Nothing is served yet.
@@ -108,7 +108,7 @@ class Simulator:
             self._server.close()
             await self._server.wait_closed()
 
-    def progress(self, code: str) -> Status:
+    def progress(self, code: str) -> PlayerStatus:
         """How far the recording of an exchange code has been played."""
         return self._players[code].status
 
@@ -140,7 +140,7 @@ class Simulator:
         url = urlsplit(socket.request.path if socket.request is not None else "")
         code = _code(url.path)
         player = self._players[code]
-        subscriber = Subscriber(socket, VENUES[code](self._refused.get(code, frozenset())))
+        subscriber = Subscriber(socket, PROTOCOLS[code](self._refused.get(code, frozenset())))
         beating: asyncio.Task[None] | None = None
         try:
             opened = subscriber.venue.open(url.path.removeprefix(f"/{code}"), parse_qs(url.query))
@@ -166,7 +166,7 @@ def _text(message: str | bytes) -> str:
     return message if isinstance(message, str) else message.decode(errors="replace")
 
 
-async def _apply(subscriber: Subscriber, answer: Answer, player: Player) -> None:
+async def _apply(subscriber: Subscriber, answer: Reply, player: Player) -> None:
     late = player.plan is not None and player.plan.late_acks and bool(answer.subscribed)
     if late:
         subscriber.late.extend(answer.replies)

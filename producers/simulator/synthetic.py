@@ -1,4 +1,4 @@
-"""Frames that never were: trades of a random walk as the exchanges send them, the same for the same seed."""
+"""Makes up frames: trades of a random walk as the exchanges send them, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from producers.simulator.venues.model import dumps
+from producers.simulator.protocols.model import dumps
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -31,7 +31,7 @@ def write(
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
+class RandomWalk:
     """Trades that happen from now on, by an exchange's clock that is `clock_off_s` ahead of ours."""
 
     symbols: Sequence[str]

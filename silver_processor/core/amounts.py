@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
+
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,50 +17,62 @@ _GRAMMAR = r"^(?P<sign>[+-]?)(?P<whole>[0-9]+)(?:\.(?P<fraction>[0-9]+))?(?:[eE]
 # An exponent beyond this many digits outweighs any text a message can hold.
 _EXPONENT_DIGITS = 12
 _PRODUCT_WHOLE = 18
+_ALL = pl.all().all()
 
 
-def classify(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Judge the column `<name>_text` against the columns `<name>_max…` of `Rules.markets`.
+def classify(frame: pl.DataFrame, *names: str) -> pl.DataFrame:
+    """Judge each column `<name>_text` against the columns `<name>_max…` of `Rules.markets`.
 
-    Returns `<name>` (Decimal(38,18), null unless the text is a valid amount within the limit) and `<name>_fault`
-    (null, or `missing`, `not_a_number`, `not_positive`, `above_limit`, `too_precise`, in that order). Exact: no
-    value passes through a float. A null limit (unknown market) limits nothing.
+    Returns for each `<name>` (Decimal(38,18), null unless the text is a valid amount within the limit) and
+    `<name>_fault` (null, or `missing`, `not_a_number`, `not_positive`, `above_limit`, `too_precise`, in that order).
+    Exact: no value passes through a float. A null limit (unknown market) limits nothing.
     """
-    text = pl.col(f"{name}_text")
-    plain = frame.select(
-        text.str.contains(_PLAIN).alias("plain"),
-        text.alias("text"),
-        pl.col(f"{name}_max").alias("max"),
-    )
-    if plain["plain"].all():
-        return _judge_plain(plain, name)
-    rows = plain.with_columns(frame.select(pl.col(f"^{name}_max_.*$"))).with_row_index("row")
-    simple = rows.filter("plain")
-    parts = [
-        _judge_plain(simple, name).with_columns(simple["row"]),
-        _judge_any(rows.filter(~pl.col("plain")), name),
-    ]
-    return pl.concat(parts, how="vertical").sort("row").drop("row")
+    steps = _steps(names)
+    plain = frame.select(steps.is_plain)
+    if plain.select(_ALL).row(0) == (True,) * len(names):
+        return _judge_plain(frame, steps)
+    judged = [_judge_mixed(frame.with_columns(is_plain=plain[name]), name) for name in names]
+    return pl.concat(judged, how="horizontal")
 
 
-def _judge_plain(rows: pl.DataFrame, name: str) -> pl.DataFrame:
-    value = rows["text"].cast(AMOUNT)
-    fault = (
-        pl.when(pl.col("value") == 0)
-        .then(pl.lit("not_positive"))
-        .when(pl.col("value") > pl.col("max"))
-        .then(pl.lit("above_limit"))
-    )
-    judged = rows.select(value.alias("value"), "max").with_columns(fault.alias("fault"))
-    return judged.select(
-        pl.when(pl.col("fault").is_null()).then(pl.col("value")).alias(name),
-        pl.col("fault").alias(f"{name}_fault"),
-    )
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """Expressions for the columns of some names; made once, which costs more than judging a small batch by them."""
+
+    is_plain: list[pl.Expr]
+    values: list[pl.Expr]
+    faults: list[pl.Expr]
+    judged: list[pl.Expr]
+
+
+@cache
+def _steps(names: tuple[str, ...]) -> _Steps:
+    steps = _Steps([], [], [], [])
+    for name in names:
+        text, value, most, fault = (pl.col(f"{name}{suffix}") for suffix in ("_text", "", "_max", "_fault"))
+        steps.is_plain.append(text.str.contains(_PLAIN).alias(name))
+        steps.values.extend([text.cast(AMOUNT).alias(name), most])
+        found = pl.when(value == 0).then(pl.lit("not_positive")).when(value > most).then(pl.lit("above_limit"))
+        steps.faults.append(found.alias(f"{name}_fault"))
+        steps.judged.extend([pl.when(fault.is_null()).then(value), fault])
+    return steps
+
+
+def _judge_plain(frame: pl.DataFrame, steps: _Steps) -> pl.DataFrame:
+    return frame.select(steps.values).with_columns(steps.faults).select(steps.judged)
+
+
+def _judge_mixed(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    rows = frame.select("is_plain", f"^{name}_.*$").with_row_index("row")
+    simple, others = rows.filter("is_plain"), rows.filter(~pl.col("is_plain"))
+    parts = [_judge_plain(simple, _steps((name,))).with_columns(simple["row"]), _judge_any(others, name)]
+    return pl.concat(parts).sort("row").drop("row")
 
 
 def _judge_any(rows: pl.DataFrame, name: str) -> pl.DataFrame:
     """Any text: value = 0.<digits> * 10^whole, `digits` without zeros at either end."""
-    parts = rows.with_columns(pl.col("text").str.extract_groups(_GRAMMAR).alias("parts")).unnest("parts")
+    text = pl.col(f"{name}_text").alias("text")
+    parts = rows.with_columns(text, text.str.extract_groups(_GRAMMAR).alias("parts")).unnest("parts")
     fraction = pl.col("fraction").fill_null("")
     power = pl.col("exponent").fill_null("0").str.replace(r"^([+-]?)0*([0-9]+)$", "$1$2")
     size = power.str.strip_chars_start("+-").str.len_bytes()

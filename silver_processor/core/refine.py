@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from schemas.kinds import MOST_MATCHES, TradeKind
 from schemas.reasons import MEANINGS, Reason
-from schemas.records import SILVER
+from schemas.records import BRONZE, SILVER
 from silver_processor.core.amounts import classify, product
 from silver_processor.core.rules import Rules
 
@@ -46,6 +46,25 @@ REJECT_COLUMNS = (
     "received_at",
     "ingested_at",
 )
+# What of Bronze is judged, and what is only carried on.
+_JUDGED = (
+    *("exchange", "symbol", "trade_id", "price_text", "quantity_text", "timestamp"),
+    *("side", "sequence", "kind", "matches", "defect"),
+)
+_TOLD = tuple(name for name in BRONZE.names if name not in _JUDGED)
+_BRONZE_TYPES = pl.DataFrame(BRONZE.empty_table()).schema
+_NO_REJECTS = pl.DataFrame(schema={name: _BRONZE_TYPES.get(name, pl.String()) for name in REJECT_COLUMNS}).to_arrow()
+# Silver's columns that are made here, and from what; all others are as Bronze has them.
+_MADE = {
+    "symbol": "canonical",
+    "price": "price",
+    "quantity": "quantity",
+    "quote_volume": "quote_volume",
+    "side": "taker",
+    "sequence": "order_key",
+    "trade_kind": "trade_kind",
+    "match_count": "match_count",
+}
 # What `refine` leaves to the caller: which message and insert a row belongs to.
 _STAMPED = {"validated_at", "bronze_partition", "bronze_offset", "bronze_published_at", "insert_token"}
 VALID = pa.schema([field for field in SILVER if field.name not in _STAMPED])
@@ -76,28 +95,23 @@ def refine(bronze: pa.Table, rules: Rules) -> Refined:
     Price limits and `quote_volume` in quote currency, quantities in base currency; times µs UTC. The result depends
     on each row alone.
     """
-    rows = pl.DataFrame(bronze)
-    rows = rows.join(
+    rows = pl.DataFrame(bronze.select(_JUDGED)).join(
         rules.markets,
         left_on=["exchange", "symbol"],
         right_on=["exchange", "exchange_symbol"],
         how="left",
         maintain_order="left",
     )
-    rows = rows.with_columns(
-        *classify(rows, "price").get_columns(),
-        *classify(rows, "quantity").get_columns(),
-        pl.col("side").str.to_lowercase().replace_strict({"buy": "BUY", "sell": "SELL"}, default=None).alias("taker"),
-        *_order_key(),
-        *_matches(),
-        pl.when(pl.col("kind") == "").then(pl.lit(TradeKind.MARKET.value)).otherwise("kind").alias("trade_kind"),
-    )
-    volume = product(rows["price"].to_arrow(), rows["quantity"].to_arrow())
-    rows = rows.with_columns(pl.Series("quote_volume", volume)).with_columns(_reason(rules).alias("reason"))
-    rejected = rows["reason"].is_not_null()
-    if not rejected.any():
-        return Refined(_valid(rows, bronze, rules), _no_rejects(rows))
-    return Refined(_valid(rows.filter(~rejected), bronze, rules), _rejects(rows.filter(rejected)))
+    amounts = classify(rows, "price", "quantity")
+    volume = product(amounts["price"].to_arrow(), amounts["quantity"].to_arrow())
+    rows = rows.with_columns(*amounts.get_columns(), pl.Series("quote_volume", volume), *_READ)
+    rows = rows.with_columns(_TAKER, *_ORDER_KEY, *_MATCHES)
+    is_broken = rows.select(_IS_BROKEN).to_series()
+    if not is_broken.any():
+        return Refined(_valid(rows, bronze, rules), _NO_REJECTS)
+    told = pl.DataFrame(bronze.filter(is_broken.to_arrow()).select(_TOLD))
+    rejects = _rejects(rows.filter(is_broken).hstack(told), rules)
+    return Refined(_valid(rows.filter(~is_broken), bronze.filter((~is_broken).to_arrow()), rules), rejects)
 
 
 def refuse(bronze: pl.DataFrame, refused: pl.DataFrame) -> pl.DataFrame:
@@ -130,24 +144,56 @@ def partly_known(rows: pl.DataFrame, known: list[str]) -> pl.DataFrame:
     )
 
 
+def _uint64(text: pl.Expr) -> pl.Expr:
+    return pl.when(text.str.contains(_DIGITS)).then(text).cast(pl.UInt64, strict=False)
+
+
 def _order_key() -> tuple[pl.Expr, pl.Expr]:
     """Silver's `sequence`: the exchange's, else the trade id where it is a number below 2^64, else 0."""
-    sent, own = pl.col("sequence"), pl.col("trade_id")
-    key = pl.when(sent == "").then(_uint64(own).fill_null(0)).otherwise(_uint64(sent))
+    key = pl.when(pl.col("sequence") == "").then(pl.col("number").fill_null(0)).otherwise(_uint64(pl.col("sequence")))
     return key.alias("order_key"), key.is_null().alias("sequence_fault")
 
 
 def _matches() -> tuple[pl.Expr, pl.Expr]:
     """How many matches the row sums up, one where nothing is said; a numeric id has so many ids up to it."""
-    sent, last = pl.col("matches"), _uint64(pl.col("trade_id"))
+    sent, last = pl.col("matches"), pl.col("number")
     count = pl.when(sent == "").then(pl.lit(1, pl.UInt64)).otherwise(_uint64(sent)).cast(pl.UInt32, strict=False)
     is_number = count.is_between(1, MOST_MATCHES).fill_null(value=False)
     is_too_low = (count.cast(pl.UInt64) > last + 1).fill_null(value=False) & (last < MOST_MATCHES)
     return count.alias("match_count"), (~is_number | is_too_low.fill_null(value=False)).alias("matches_fault")
 
 
-def _uint64(text: pl.Expr) -> pl.Expr:
-    return pl.when(text.str.contains(_DIGITS)).then(text).cast(pl.UInt64, strict=False)
+# Expressions are made once: making them costs more than judging a small batch by them.
+_READ = (
+    _uint64(pl.col("trade_id")).alias("number"),
+    pl.col("side").str.to_lowercase().alias("taker"),
+    pl.when(pl.col("kind") == "").then(pl.lit(TradeKind.MARKET.value)).otherwise("kind").alias("trade_kind"),
+)
+_TAKER = (
+    pl.when(pl.col("taker") == "buy")
+    .then(pl.lit("BUY"))
+    .when(pl.col("taker") == "sell")
+    .then(pl.lit("SELL"))
+    .alias("taker")
+)
+_ORDER_KEY = _order_key()
+_MATCHES = _matches()
+# Whether any rule is broken, which costs less than asking which: of an exchange that is missing or unknown no market is
+# known, and each kind of defect breaks a rule.
+_IS_BROKEN = pl.any_horizontal(
+    pl.col("defect") != "",
+    pl.col("symbol") == "",
+    pl.col("trade_id") == "",
+    pl.col("canonical").is_null(),
+    pl.col("price_fault").is_not_null(),
+    pl.col("quantity_fault").is_not_null(),
+    pl.col("quote_volume").is_null(),
+    pl.col("taker").is_null(),
+    ~pl.col("timestamp").is_between(EARLIEST, LATEST, closed="left"),
+    pl.col("sequence_fault"),
+    ~pl.col("trade_kind").is_in(_KINDS),
+    pl.col("matches_fault"),
+)
 
 
 def _reason(rules: Rules) -> pl.Expr:
@@ -191,35 +237,17 @@ def _reason(rules: Rules) -> pl.Expr:
 
 
 def _valid(rows: pl.DataFrame, bronze: pa.Table, rules: Rules) -> pa.Table:
-    carried = [name for name in bronze.column_names if name in _STAMPED]
-    silver = rows.select(
-        "exchange",
-        pl.col("canonical").alias("symbol"),
-        "trade_id",
-        "price",
-        "quantity",
-        "quote_volume",
-        "timestamp",
-        pl.col("taker").alias("side"),
-        pl.col("order_key").alias("sequence"),
-        "trade_kind",
-        "match_count",
-        pl.col("symbol").alias("exchange_symbol"),
-        "raw_topic",
-        "raw_partition",
-        "raw_offset",
-        "published_at",
-        "received_at",
-        "ingested_at",
-        pl.lit(rules.version).alias("rules_version"),
-        *carried,
-    )
-    fields = [SILVER.field(name) for name in silver.columns]
-    return silver.to_arrow().cast(pa.schema(fields))
+    """Silver's rows; what Bronze said stays as it is."""
+    columns = dict(zip(bronze.column_names, bronze.columns, strict=True))
+    columns |= {"exchange_symbol": columns["symbol"], "rules_version": pa.repeat(rules.version, rows.height)}
+    columns |= zip(_MADE, rows.select(*_MADE.values()).to_arrow().columns, strict=True)
+    names = [*VALID.names, *(name for name in bronze.column_names if name in _STAMPED)]
+    return pa.table([columns[name] for name in names], schema=pa.schema([SILVER.field(name) for name in names]))
 
 
-def _rejects(rows: pl.DataFrame) -> pa.Table:
+def _rejects(rows: pl.DataFrame, rules: Rules) -> pa.Table:
     reason = pl.col("reason")
+    rows = rows.with_columns(_reason(rules).alias("reason"))
     fields = {code.value: meaning.field for code, meaning in MEANINGS.items()}
     texts = {code.value: meaning.rule for code, meaning in MEANINGS.items()}
     named = rows.with_columns(reason.replace_strict(fields).alias("field"), reason.replace_strict(texts).alias("rule"))
@@ -268,8 +296,3 @@ def _rejects(rows: pl.DataFrame) -> pa.Table:
         .otherwise(pl.lit(""))
     )
     return named.with_columns(value.alias("value"), limit.alias("limit")).select(REJECT_COLUMNS).to_arrow()
-
-
-def _no_rejects(rows: pl.DataFrame) -> pa.Table:
-    empty = rows.clear().with_columns(pl.lit("").alias(name) for name in ("field", "rule", "value", "limit"))
-    return empty.select(REJECT_COLUMNS).to_arrow()

@@ -90,6 +90,9 @@ def overruled(compared: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+NONE_OVERRULED = overruled(_COMPARED.to_frame())
+
+
 def versions_of(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows of Silver, hot or cold, as versions of their trades (`HELD`)."""
     return rows.select(HELD.names()).cast(HELD)

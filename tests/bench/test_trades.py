@@ -9,8 +9,8 @@ import pytest
 from bench.trades import Source, TradeStream
 from config.registry import SymbolRegistry
 from config.settings import DEFAULT_SYMBOLS_FILE
-from producers.envelope import envelopes
 from producers.exchanges import REGISTRY
+from producers.kafka.envelope import envelopes
 
 AT_US = 1_790_000_000_123_456
 

@@ -16,8 +16,8 @@ import psutil
 
 from config.settings import Settings
 from deploy.embedded.layout import DataDir, StackState
-from producers.publisher import Publisher, PublishError
-from producers.replay import replay
+from producers.kafka.publisher import Publisher, PublishError
+from producers.replay.run import replay
 
 # What one stroke kills, and how often it is drawn; names that the stack does not have are never drawn.
 STROKES = {

@@ -10,8 +10,8 @@ from confluent_kafka import Producer
 from config.connections import kafka_client
 from config.settings import Settings
 from deploy.embedded.layout import DataDir
-from producers.envelope import encode, envelopes
 from producers.exchanges.model import UNRECOGNISED
+from producers.kafka.envelope import encode, envelopes
 from tests.cli.conftest import Running
 
 pytestmark = pytest.mark.stack

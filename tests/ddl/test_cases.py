@@ -20,9 +20,9 @@ from config.markets import read_markets
 from config.registry import SymbolRegistry, SymbolsFile
 from config.settings import DEFAULT_SYMBOLS_FILE, Settings
 from config.symbols_update import update
-from producers.envelope import encode, envelopes
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import Control
+from producers.kafka.envelope import encode, envelopes
 from schemas.records import BRONZE
 from silver_processor.core.refine import refine
 from silver_processor.core.rules import Rules

@@ -13,11 +13,12 @@ import polars as pl
 from config.settings import Settings
 from producers.exchanges import exchange
 from producers.exchanges.model import Trade
-from producers.gap_notes import GapNotes
-from producers.gaps import OPEN, UNFILLABLE, ConsecutiveIds
-from producers.publisher import Publisher
+from producers.gaps.consecutive_ids import ConsecutiveIds
+from producers.gaps.events import GapEvents
+from producers.gaps.gap import OPEN, UNFILLABLE
+from producers.kafka.publisher import Publisher
 from tests.ddl.engine import Engine
-from tests.ddl.test_producer_gaps import Notes
+from tests.ddl.test_producer_gaps import Events
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S, SECONDS, TRADES = 1_760_000_040, 3_600, 400
@@ -57,10 +58,10 @@ def minutes(frame: pl.DataFrame) -> pl.DataFrame:
 
 def notes_of(tapes: list[pl.DataFrame], settings: Settings) -> tuple[list[bytes], list[dict[str, Any]]]:
     """What the detector sees of the stream and tells, in messages; and the gaps that are not healed."""
-    notes, unhealed = Notes(), []
+    notes, unhealed = Events(), []
     for frame in tapes:
         code, symbol = frame["exchange"][0], frame["own"][0]
-        detector, tell = ConsecutiveIds(exchange(code)), GapNotes(cast(Publisher, notes), settings, code)
+        detector, tell = ConsecutiveIds(exchange(code)), GapEvents(cast(Publisher, notes), settings, code)
 
         def trade(row: dict[str, Any]) -> Trade:
             return Trade(row["own"], str(row["id"]), "1", "1", str(row["time_us"]), "BUY", "", "{}")

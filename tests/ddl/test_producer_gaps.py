@@ -7,26 +7,27 @@ from typing import cast
 import polars as pl
 
 from config.settings import Settings
-from producers.gap_notes import GapNotes
-from producers.gaps import HEALED, OPEN, UNFILLABLE, Gap, Ids
-from producers.publisher import Publisher
+from producers.gaps.events import GapEvents
+from producers.gaps.gap import HEALED, OPEN, UNFILLABLE, Gap
+from producers.gaps.id_ranges import IdRanges
+from producers.kafka.publisher import Publisher
 from tests.ddl.engine import Engine
 
 DETECTED_US = 1_760_000_100_000_000
 
 
-class Notes:
+class Events:
     """A publisher that keeps what it is told."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, bytes, bytes]] = []
 
-    def note(self, topic: str, key: bytes, value: bytes) -> None:
+    def publish_event(self, topic: str, key: bytes, value: bytes) -> None:
         self.told.append((topic, key, value))
 
 
 def gap(symbol: str, first: int, last: int, state: str = OPEN) -> Gap:
-    ids = Ids(first, last)
+    ids = IdRanges(first, last)
     times = (1_760_000_000_000_000, 1_760_000_090_000_000)
     return Gap(symbol, str(first), str(last), *times, ids.count, DETECTED_US, ids, state=state)
 
@@ -34,8 +35,8 @@ def gap(symbol: str, first: int, last: int, state: str = OPEN) -> Gap:
 def test_states_of_a_gap_are_one_row_with_the_candles_symbol(engine: Engine, warehouse: Settings) -> None:
     settings = warehouse
     database = settings.clickhouse_database
-    notes = Notes()
-    tell = GapNotes(cast(Publisher, notes), settings, "kraken")
+    notes = Events()
+    tell = GapEvents(cast(Publisher, notes), settings, "kraken")
     first, second, unmapped = gap("BTC/USD", 5, 9), gap("BTC/USD", 20, 20), gap("??", 1, 2, UNFILLABLE)
     for one in (first, second, unmapped):
         tell(one)

@@ -18,6 +18,7 @@ import typer
 
 from config.registry import SymbolRegistry
 from config.settings import Settings
+from silver_processor.shards import shards_for
 
 # What deployment changes, and why; everything else a service is told must be the default it would have anyway.
 DIFFERENT = {
@@ -219,8 +220,14 @@ def test_produced_symbols_are_registered(ours: dict[str, Any]) -> None:
     assert checked > 10
 
 
-def test_shards_give_two_silver_workers_something_to_do(services: dict[str, Any]) -> None:
-    """librdkafka's `consistent_random` partitioner, which the Kafka engine uses, is the CRC-32 of the key."""
-    shards = int(services["ddl"]["environment"]["MEDALLION_BRONZE_SHARDS"])
+def test_there_are_as_many_shards_as_the_silver_workers_need(services: dict[str, Any]) -> None:
+    """One insert a cycle for the one worker that compose starts; the README's table says how many others need.
+
+    librdkafka's `consistent_random` partitioner, which the Kafka engine uses, is the CRC-32 of the key.
+    """
     partitions = int(services["topics"]["environment"]["BRONZE_PARTITIONS"])
-    assert len({zlib.crc32(str(shard).encode()) % partitions for shard in range(shards)}) == 2
+    shards = int(services["ddl"]["environment"]["MEDALLION_BRONZE_SHARDS"])
+    assert shards == shards_for(services["silver-processor"].get("deploy", {}).get("replicas", 1), partitions)
+    with_data = [len({zlib.crc32(str(one).encode()) % partitions for one in range(count)}) for count in (1, 2, 5, 6)]
+    assert with_data == [1, 2, 3, 4]
+    assert [shards_for(workers, partitions) for workers in (1, 2, 3, 4)] == [1, 2, 5, 6]

@@ -6,7 +6,7 @@ import threading
 
 from confluent_kafka import Producer
 
-from producers.pacing import Pacer
+from producers.kafka.flow_control import Pacer
 from tests.kafka_engine.kafka import commit, read
 from tests.kafka_engine.node import wait_until
 

@@ -70,9 +70,9 @@ def test_each_match_is_added_once_whatever_the_buckets(
         if not set(range(last - count + 1, last + 1)) & set(ids(rows(silver))):
             silver.append((last, count))
     messages = rows([trade for trade in offered if trade[0] not in {last for last, _ in silver}])
-    sums = Sums()
-    sums.notice(rows(silver))
-    sums.offer(messages.filter(pl.col("match_count") > 1))
+    several = pl.col("match_count") > 1
+    sums = Sums(set(pl.concat([rows(silver), messages]).filter(several)["symbol"]))
+    sums.offer(messages.filter(several))
     sums.hold(rows(silver))
     numbers = list(range(buckets))
     shuffler.shuffle(numbers)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from websockets.asyncio.server import ServerConnection, serve
+
+from producers.exchanges.model import Exchange, chunks
 
 
 @asynccontextmanager
@@ -20,6 +22,12 @@ async def exchange(behave: Callable[[ServerConnection, int], Awaitable[None]]) -
 
     async with serve(connected, "127.0.0.1", 0, compression=None) as server:
         yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+
+
+def messages(known: Exchange, symbols: Sequence[str]) -> list[str]:
+    """All that a new connection is sent to get these symbols' trades."""
+    asked = chunks(symbols, known.symbols_a_message)
+    return [*known.greeting, *(known.subscribe(chunk, number) for number, chunk in enumerate(asked, start=1))]
 
 
 def trade(number: int, symbol: str = "BTCUSDT") -> str:

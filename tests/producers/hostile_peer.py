@@ -12,14 +12,14 @@ from pathlib import Path
 
 from aiohttp import web
 
-import producers.unified.library
+import producers.ccxt.import_hook
 from config.market_lists import MarketListError, bound, markets_of
-from producers.connection import Connection, Limits
 from producers.exchanges import exchange
-from producers.exchanges.model import Rate
-from producers.exchanges.rest import RestError
-from producers.guard import Guard
-from producers.rest import FAILURES, RestClient
+from producers.exchanges.model import Rate, RestError
+from producers.options import ProducerOptions
+from producers.rest.client import FAILURES, RestClient
+from producers.stream.connection import ExchangeConnection
+from producers.venue_limits import VenueLimits
 
 MB = 1_000_000
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -40,8 +40,8 @@ async def peer(answer: Answer) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def guard() -> Guard:
-    return Guard("test", Rate(100, 1.0), Rate(100, 1.0), failures=1_000, open_s=1.0)
+def guard() -> VenueLimits:
+    return VenueLimits("test", Rate(100, 1.0), Rate(100, 1.0), failures=1_000, open_s=1.0)
 
 
 def bomb(megabytes: int) -> bytes:
@@ -63,13 +63,13 @@ async def _rest(address: str) -> str:
 
 async def _unified_rest(address: str) -> str:
     """The same of the way through ccxt."""
-    from producers.unified.trades import RestTrades
-    from producers.unified.venue import make
+    from producers.ccxt.rest_trades import RestTrades
+    from producers.ccxt.venue import make
 
     venue = make("bitstamp", guard(), 5.0, f"ws://{address}", f"http://{address}")
     try:
         venue.set_markets([{"id": "btcusd", "symbol": "BTC/USD", "base": "BTC", "quote": "USD", "spot": True}])
-        await RestTrades("bitstamp", venue, guard()).newest("BTC/USD")
+        await RestTrades("bitstamp", venue, guard()).poll("BTC/USD")
     except RestError as error:
         return f"{type(error).__name__}: {error}"[:300]
     finally:
@@ -94,7 +94,7 @@ def _market_list(address: str) -> str:
 async def _frames(address: str) -> str:
     """A connection whose frames nobody takes until the peer has sent all that fits."""
     known = exchange("binance")
-    connection = Connection(known, f"ws://{address}", ["BTCUSDT"], Limits())
+    connection = ExchangeConnection(known, f"ws://{address}", ["BTCUSDT"], ProducerOptions())
     taken = 0
     async with connection.open(asyncio.Event()) as frames, aclosing(_generator(frames)) as each:
         async for frame in each:
@@ -119,7 +119,7 @@ def peak_bytes() -> int:
 if __name__ == "__main__":
     what, where = sys.argv[1:]
     if what == "unified":
-        producers.unified.library.install()
+        producers.ccxt.import_hook.install()
     before = peak_bytes()
     if what == "market_list":
         outcome = _market_list(where)

@@ -21,7 +21,7 @@ from pathlib import Path
 from config.logs import configure
 from config.markets import read_markets
 from config.settings import Settings
-from producers.connection import Limits
+from producers.options import ProducerOptions
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import Rate
 from producers.live import run
@@ -32,10 +32,10 @@ async def main():
         REGISTRY.pop(code)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    limits = Limits(back_off_s=0.05, healthy_after_s=0.0, close_s=0.2, idle_s=1.0, heal_after_s=0.05, audit_s=0.3,
-                    breaker_open_s=0.3, requests=Rate(100, 1.0), lifetime_s=10.0, early_s=1.0, quiet_s=0.5)
+    options = ProducerOptions(back_off_s=0.05, healthy_after_s=0.0, close_s=0.2, idle_s=1.0, heal_after_s=0.05,
+                    audit_s=0.3, breaker_open_s=0.3, requests=Rate(100, 1.0), lifetime_s=10.0, early_s=1.0, quiet_s=0.5)
     report = await run(code, symbols.split(","), Settings(kafka_bootstrap_servers=broker), endpoint=url,
-                       rest_endpoint=rest, limits=limits, stop=stop,
+                       rest_endpoint=rest, options=options, stop=stop,
                        markets=read_markets(Path(markets[0])) if markets else None)
     gaps = report.gaps
     print(json.dumps({"found": gaps.found, "healed": gaps.healed, "open": gaps.open, "unfillable": gaps.unfillable,

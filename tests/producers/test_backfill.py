@@ -20,9 +20,10 @@ from typer.testing import CliRunner
 
 from cli.backfill import backfill as command
 from config.settings import Settings
-from producers.backfill import DumpReport, backfill, days
-from producers.dumps import Day
-from producers.journal import Journal
+from producers.backfill.checkpoint import BackfillCheckpoint
+from producers.backfill.dumps import Day
+from producers.backfill.from_dumps import backfill, days
+from producers.backfill.report import DumpReport
 
 ROOT = Path(__file__).resolve().parents[2]
 MIDNIGHT_MS = int(datetime(2024, 8, 9, tzinfo=UTC).timestamp() * 1e3)
@@ -54,9 +55,9 @@ def write_dumps(trades: pl.DataFrame, folder: Path, *, micros: bool = False) -> 
 
 
 def fill(
-    wanted: list[Day], start: datetime, end: datetime, settings: Settings, journal: Path, **more: Any
+    wanted: list[Day], start: datetime, end: datetime, settings: Settings, checkpoint: Path, **more: Any
 ) -> DumpReport:
-    with Journal(journal, "w") as steps:
+    with BackfillCheckpoint(checkpoint, "w") as steps:
         return backfill(wanted, start, end, settings, steps, **more)
 
 

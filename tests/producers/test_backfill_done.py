@@ -22,14 +22,16 @@ from confluent_kafka import Message
 
 from cli.warehouse import own_name
 from config.settings import Settings
-from producers.backfill import DumpReport, backfill, days
-from producers.dumps import Day
-from producers.earlier import read_earlier
+from producers.backfill.checkpoint import BackfillCheckpoint
+from producers.backfill.dumps import Day
+from producers.backfill.from_dumps import backfill, days
+from producers.backfill.report import DumpReport
 from producers.exchanges import exchange
-from producers.gap_notes import GapNotes
-from producers.gaps import OPEN, UNFILLABLE, Gap, Ids
-from producers.journal import Journal
-from producers.publisher import Publisher
+from producers.gaps.events import GapEvents
+from producers.gaps.gap import OPEN, UNFILLABLE, Gap
+from producers.gaps.id_ranges import IdRanges
+from producers.gaps.resume import read_resume_point
+from producers.kafka.publisher import Publisher
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = ROOT / "tests" / "cases"
@@ -53,14 +55,14 @@ def csv(
 
 
 def fill(
-    wanted: list[Day], start: datetime, end: datetime, settings: Settings, journal: Path, source: str
+    wanted: list[Day], start: datetime, end: datetime, settings: Settings, checkpoint: Path, source: str
 ) -> DumpReport:
-    with Journal(journal, "w") as steps:
+    with BackfillCheckpoint(checkpoint, "w") as steps:
         return backfill(wanted, start, end, settings, steps, source=source)
 
 
-def fill_all(source: Path | str, settings: Settings, journal: Path, last: datetime = SECOND) -> DumpReport:
-    return fill(days("binance", ["BTCUSDT"], NEW_YEAR, last), NEW_YEAR, last, settings, journal, source=str(source))
+def fill_all(source: Path | str, settings: Settings, checkpoint: Path, last: datetime = SECOND) -> DumpReport:
+    return fill(days("binance", ["BTCUSDT"], NEW_YEAR, last), NEW_YEAR, last, settings, checkpoint, source=str(source))
 
 
 def values(settings: Settings, consume: Consume) -> list[dict[str, Any]]:
@@ -146,7 +148,7 @@ def test_holes_are_rows_which_later_files_close(settings: Settings, tmp_path: Pa
     expected = {("10", "12"): ("open", 3, 3, 4_000_000), ("20", "24"): ("open", 5, 5, second_us)}
     assert gap_rows(settings, consume) == expected
     assert (report.gaps, report.gap_trades, report.gaps_healed) == (2, 8, 0)
-    earlier = read_earlier(
+    earlier = read_resume_point(
         settings, exchange("binance"), ["BTCUSDT"], time.time_ns() // 1_000, 10_000, threading.Event()
     )
     assert {(gap.from_id, gap.to_id) for gap in earlier.open["BTCUSDT"]} == {("10", "12"), ("20", "24")}, "for healing"
@@ -169,9 +171,9 @@ def test_a_gap_of_a_live_producer_is_closed_by_a_dump_also_where_it_was_given_up
 ) -> None:
     span = (int(NEW_YEAR.timestamp() * 1e6), int(NEW_YEAR.timestamp() * 1e6) + 9)
     with Publisher(settings) as publisher:
-        note = GapNotes(publisher, settings, "binance")
+        note = GapEvents(publisher, settings, "binance")
         for first, last, state in ((3, 5, UNFILLABLE), (8, 9, OPEN), (90, 95, OPEN)):
-            note(Gap("BTCUSDT", str(first), str(last), *span, last - first + 1, 7, Ids(first, last), state))
+            note(Gap("BTCUSDT", str(first), str(last), *span, last - first + 1, 7, IdRanges(first, last), state))
     csv(tmp_path, range(1, 12))
     assert fill_all(tmp_path, settings, tmp_path / "s").gaps_healed == 2
     assert gap_rows(settings, consume) == {
@@ -193,7 +195,7 @@ def test_a_file_that_has_changed_is_read_again_and_another_warehouse_has_read_no
         assert ((report.skipped, report.changed), report.failures) == (counts, [])
     sides = [json.loads(message.value())["side"] for message in consume(settings.raw_topic("binance_usdm"))]
     assert Counter(sides)["BUY"] > 0
-    with Journal(state, "another") as steps:
+    with BackfillCheckpoint(state, "another") as steps:
         report = backfill(wanted, start, end, settings, steps, source=str(source))
     assert report.skipped == 0
     assert report.published > 0
@@ -267,8 +269,8 @@ def test_the_command_refuses_patterns_and_unknown_symbols_and_names_what_failed(
     assert "ETHUSDT-trades-2025-01-01" in mixed.stderr
     assert "Traceback" not in mixed.stderr
     assert len(values(settings, consume)) == 7
-    (journal,) = tmp_path.rglob("backfill.jsonl")
-    assert journal.is_relative_to(tmp_path / "medallion")
+    (checkpoint,) = tmp_path.rglob("backfill.jsonl")
+    assert checkpoint.is_relative_to(tmp_path / "medallion")
 
     dry = cli("--symbols", "BTCUSDT,ETHUSDT", "--source", files, "--dry-run", "--json", environment=environment)
     planned = json.loads(dry.stdout)

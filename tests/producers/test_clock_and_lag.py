@@ -15,19 +15,20 @@ from prometheus_client import REGISTRY
 from websockets.asyncio.server import ServerConnection
 
 from config.settings import Settings
-from producers.connection import Limits
+from producers.counters import LiveReport
 from producers.exchanges import exchange as exchange_of
 from producers.exchanges.model import Trades
-from producers.live import LiveReport, run
-from producers.publisher import Publisher, PublishError
+from producers.kafka.publisher import Publisher, PublishError
+from producers.live import run
+from producers.options import ProducerOptions
 from producers.simulator.server import Simulator
-from producers.simulator.synthetic import Walk
+from producers.simulator.synthetic import RandomWalk
 from tests.producers.exchange import exchange
 from tests.producers.test_publisher import envelope
 
 DEADLINE_S = 30.0
 BROKER_S = 0.3
-QUICK = Limits(back_off_s=0.1, healthy_after_s=0.0, close_s=0.5)
+QUICK = ProducerOptions(back_off_s=0.1, healthy_after_s=0.0, close_s=0.5)
 OFF_S = 1.5
 
 
@@ -79,7 +80,7 @@ def test_lag_counts_the_way_to_the_broker_also_while_the_exchange_sends_nothing_
         async with exchange(behave) as url:
             # The publisher is not flushed while the lag is not counted.
             await run(
-                "binance", ["X"], slow_broker, endpoint=url, limits=QUICK, duration_s=DEADLINE_S,
+                "binance", ["X"], slow_broker, endpoint=url, options=QUICK, duration_s=DEADLINE_S,
                 until=lambda _report: sample("lag_seconds_count") > before,
             )  # fmt: skip
 
@@ -96,7 +97,7 @@ def test_a_clock_that_is_off_shows_and_changes_no_time(
     sent: dict[str, str] = {}
 
     @dataclasses.dataclass(frozen=True)
-    class Kept(Walk):
+    class Kept(RandomWalk):
         def frames(self, code: str) -> Iterator[bytes]:
             for frame in super().frames(code):
                 parsed = exchange_of(code).parse(frame)
@@ -110,7 +111,7 @@ def test_a_clock_that_is_off_shows_and_changes_no_time(
         simulator = Simulator({"kraken": walk}, speed=1.0, wait_for_subscribers=True)
         port = await simulator.start()
         report = await run(
-            "kraken", ["BTC/USD"], settings, endpoint=f"ws://127.0.0.1:{port}/kraken", limits=QUICK,
+            "kraken", ["BTC/USD"], settings, endpoint=f"ws://127.0.0.1:{port}/kraken", options=QUICK,
             until=lambda report: report.trades >= 50, duration_s=DEADLINE_S,
         )  # fmt: skip
         await simulator.close()

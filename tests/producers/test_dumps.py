@@ -21,10 +21,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from producers import dump_files, dumps
-from producers.dumps import Contents, Day, DumpError
-from producers.envelope import Envelope
-from producers.holes import Runs, without
+from producers.backfill import dump_files, dumps
+from producers.backfill.dumps import Day, DumpContents, DumpError
+from producers.gaps.id_ranges import TimedRanges, without
+from producers.kafka.envelope import Envelope
 
 DAY = Day("binance", "BTCUSDT", date(2025, 1, 1))
 START_US = DAY.span_us[0]
@@ -34,7 +34,7 @@ HEADER = "id,price,qty,quote_qty,time,is_buyer_maker,is_best_match\n"
 CHILD = """
 import sys, time
 from datetime import date
-from producers.dumps import Day, DumpError, inspect, opened
+from producers.backfill.dumps import Day, DumpError, inspect, opened
 day = Day("binance", "BTCUSDT", date(2025, 1, 1))
 error = ""
 try:
@@ -71,7 +71,7 @@ def put(folder: Path, suffix: str, content: bytes | str) -> Path:
     return path
 
 
-def read(folder: Path) -> tuple[Contents, list[Envelope]]:
+def read(folder: Path) -> tuple[DumpContents, list[Envelope]]:
     with dumps.opened(DAY, str(folder)) as stored:
         return dumps.inspect(DAY, stored, DAY.span_us), [*dumps.messages(DAY, stored, DAY.span_us)]
 
@@ -317,7 +317,7 @@ def test_hostile_files_take_neither_memory_nor_time(
 
 @given(st.lists(st.integers(1, 60), max_size=80))
 def test_runs_are_the_set_of_ids_whatever_their_order(numbers: list[int]) -> None:
-    runs, seen = Runs(), set()
+    runs, seen = TimedRanges(), set()
     for number in numbers:
         assert runs.add(number, number * 10) == (number not in seen)
         seen.add(number)
@@ -330,7 +330,7 @@ def test_runs_are_the_set_of_ids_whatever_their_order(numbers: list[int]) -> Non
 @given(st.sets(st.integers(0, 60)), st.sets(st.integers(0, 60)))
 def test_what_is_left_of_runs_is_the_difference_of_sets(wanted: set[int], taken: set[int]) -> None:
     def runs(numbers: set[int]) -> list[tuple[int, int]]:
-        made = Runs()
+        made = TimedRanges()
         for number in numbers:
             made.add(number, 0)
         return [(run.first, run.last) for run in made]

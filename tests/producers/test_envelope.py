@@ -9,8 +9,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.envelope import Envelope, decode, encode, envelopes, shortened
 from producers.exchanges.model import UNRECOGNISED, Control, Trade, Trades
+from producers.kafka.envelope import Envelope, decode, encode, envelopes, shortened
 from schemas.records import RawTrade
 
 TEXT = r'"(?:[^"\\]|\\.)*"'

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from producers.ccxt.unified_trades import family_of, singly, told
+from producers.ccxt.venue import class_of
 from producers.exchanges import exchange
 from producers.exchanges.model import PLACEHOLDER, Control, Trades
-from producers.unified.families import family_of, singly, told
-from producers.unified.venue import class_of
 
 
 def info(code: str, **more: Any) -> tuple[dict[str, Any], bytes]:

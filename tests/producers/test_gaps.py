@@ -16,24 +16,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import Settings
-from producers.connection import Limits
+from producers.counters import LiveReport
 from producers.exchanges import REGISTRY, exchange
-from producers.exchanges.model import Rate, Trade, Trades
-from producers.exchanges.rest import Pages, RestError, Span
-from producers.gaps import HEALED, OPEN, UNFILLABLE, ConsecutiveIds, Ids
-from producers.guard import Guard
-from producers.live import LiveReport, run
-from producers.overlap import Overlap
-from producers.rest import RestClient, rest_of
+from producers.exchanges.model import Pages, Rate, RestError, Trade, Trades, TradeSpan
+from producers.gaps.consecutive_ids import ConsecutiveIds
+from producers.gaps.gap import HEALED, OPEN, UNFILLABLE
+from producers.gaps.id_ranges import IdRanges
+from producers.gaps.unordered_ids import UnorderedIds
+from producers.live import run
+from producers.options import ProducerOptions
+from producers.rest.client import RestClient, rest_of
 from producers.simulator import synthetic
-from producers.simulator.faults import Fault, Plan
+from producers.simulator.faults import Fault, FaultPlan
 from producers.simulator.rest import answer
 from producers.simulator.server import Simulator
+from producers.venue_limits import VenueLimits
 
 DEADLINE_S = 25.0
 START_US = 1_760_000_000_000_000
 #: As the simulator's recordings are played much faster than life, so is everything that waits.
-FAST = Limits(
+FAST = ProducerOptions(
     back_off_s=0.05, healthy_after_s=0.0, close_s=0.2, idle_s=1.5, heal_after_s=0.05, audit_s=0.3,
     breaker_open_s=0.3, requests=Rate(100, 1.0), quiet_s=0.3,
 )  # fmt: skip
@@ -56,7 +58,7 @@ def trade(number: int, symbol: str = "X", count: int | None = None) -> Trade:
 
 @given(st.integers(-50, 50), st.integers(0, 60), st.lists(st.integers(-60, 120)))
 def test_ids_are_a_set(first: int, length: int, out: list[int]) -> None:
-    ids, model = Ids(first, first + length), set(range(first, first + length + 1))
+    ids, model = IdRanges(first, first + length), set(range(first, first + length + 1))
     for number in out:
         assert ids.discard(number) == (number in model)
         model.discard(number)
@@ -104,7 +106,7 @@ def test_symbols_do_not_mix_and_texts_that_are_no_numbers_are_left_alone() -> No
 
 
 def test_overlap_finds_what_the_stream_did_not_bring_and_says_where_rest_does_not_reach() -> None:
-    overlap = Overlap()
+    overlap = UnorderedIds()
     overlap.observe([trade(number) for number in (1, 2, 3, 7, 8)])
     newest = [trade(number) for number in range(2, 12)]
     lost, (gap,) = overlap.compare("X", newest, is_quiet=False)
@@ -124,7 +126,7 @@ def test_overlap_finds_what_the_stream_did_not_bring_and_says_where_rest_does_no
 
 
 def test_while_a_stream_is_down_every_comparison_must_reach_back_to_the_one_before() -> None:
-    overlap = Overlap()
+    overlap = UnorderedIds()
     overlap.observe([trade(1)])
     overlap.interrupted("X")
     lost, gaps = overlap.compare("X", [trade(number) for number in range(1, 5)], is_quiet=True)
@@ -155,7 +157,7 @@ def test_rest_serves_the_very_trades_of_the_stream_page_by_page(code: str, tmp_p
     else:
         wanted = streamed[500:2_500]
         first, last = int(wanted[0].trade_id), int(wanted[-1].trade_id)
-    span: Span | None = Span(first, last, START_US + 500 * 33_333 - 1_000)
+    span: TradeSpan | None = TradeSpan(first, last, START_US + 500 * 33_333 - 1_000)
     got: dict[str, Trade] = {}
     while span is not None:
         body = answer(code, rest.request(symbol, span), lambda _symbol: streamed)
@@ -181,7 +183,7 @@ def produce(
     recording: Path,
     total: int,
     settings: Settings,
-    plan: Plan,
+    plan: FaultPlan,
     *,
     speed: float | None = 100.0,
     endpoint: str = "",
@@ -208,7 +210,7 @@ def produce(
             return quiet > 10
 
         report = await run(
-            code, sorted({symbol for symbol, _ in owned}), settings, limits=FAST,
+            code, sorted({symbol for symbol, _ in owned}), settings, options=FAST,
             endpoint=f"ws://127.0.0.1:{port}/{code}{endpoint}",
             rest_endpoint=f"http://127.0.0.1:{port}/{code}/rest", until=until, duration_s=DEADLINE_S,
         )  # fmt: skip
@@ -231,7 +233,7 @@ def test_each_fault_alone_loses_no_trade(
 ) -> None:
     path = tmp_path / "a.jsonl"
     count = synthetic.write(path, "binance", SYMBOLS["binance"], seconds=200, rate=10, seed=2, start_us=START_US)
-    plan = Plan(7, every=400, kinds=(fault,), retry_after_s=0, late_acks=False, resend=0, rest=0.0)
+    plan = FaultPlan(7, every=400, kinds=(fault,), retry_after_s=0, late_acks=False, resend=0, rest=0.0)
     report, status, owned = produce("binance", path, count, settings, plan)
     assert status["exchanges"]["binance"]["faults"][fault.name] >= 1  # type: ignore[index]
     assert published(settings, "binance", consume) == owned
@@ -247,7 +249,7 @@ def test_binance_s_endpoints_and_units_of_time_are_kept_by_rest_too(
 ) -> None:
     recording = tmp_path / "a.jsonl"
     count = synthetic.write(recording, "binance", ["BTCUSDT"], seconds=60, rate=10, seed=2, start_us=START_US)
-    plan = Plan(7, every=100, kinds=(Fault.SKIP,), retry_after_s=0, late_acks=False, resend=0, rest=0.0)
+    plan = FaultPlan(7, every=100, kinds=(Fault.SKIP,), retry_after_s=0, late_acks=False, resend=0, rest=0.0)
     report, _, owned = produce("binance", recording, count, settings, plan, endpoint=path + unit)
     assert report.gaps.healed > 0, "nothing came over REST: the test shows nothing"
     values = [json.loads(message.value()) for message in consume(settings.raw_topic("binance"))]
@@ -264,7 +266,7 @@ def test_all_faults_together_lose_no_trade_of_any_exchange(
 ) -> None:
     path = tmp_path / "a.jsonl"
     count = synthetic.write(path, code, SYMBOLS[code], seconds=400, rate=10, seed=3, start_us=START_US)
-    plan = Plan(11, every=300, retry_after_s=0)
+    plan = FaultPlan(11, every=300, retry_after_s=0)
     report, status, owned = produce(code, path, count, settings, plan)
     assert sum(status["exchanges"][code]["faults"].values()) >= 5  # type: ignore[index]
     assert published(settings, code, consume) == owned
@@ -292,7 +294,7 @@ def test_all_faults_together_lose_no_trade_of_any_exchange(
 def test_no_rest_answer_is_anything_else_than_trades_or_an_error(code: str, body: str) -> None:
     known = exchange(code)
     assert known.rest is not None
-    client = RestClient(known, known.rest, cast(Guard, None))
+    client = RestClient(known, known.rest, cast(VenueLimits, None))
     try:
         trades = client._read("X", body.encode())
     except (RestError, msgspec.DecodeError):
@@ -304,7 +306,7 @@ def test_faults_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
     from producers.simulator.faults import Dice
 
     def draw(seed: int) -> list[object]:
-        dice = Dice(Plan(seed, every=5))
+        dice = Dice(FaultPlan(seed, every=5))
         return [(dice.fault(), dice.refusal()) for _ in range(500)]
 
     assert draw(1) == draw(1) != draw(2)
@@ -321,7 +323,7 @@ def test_a_hole_that_rest_does_not_fill_is_given_up_and_told(
         simulator = Simulator({"binance": path}, wait_for_subscribers=True)
         port = await simulator.start()
         report = await run(
-            "binance", ["X"], settings, limits=dataclasses.replace(FAST, heal_for_s=0.3),
+            "binance", ["X"], settings, options=dataclasses.replace(FAST, heal_for_s=0.3),
             endpoint=f"ws://127.0.0.1:{port}/binance", rest_endpoint=f"http://127.0.0.1:{port}/binance/rest",
             until=lambda report: report.gaps.unfillable > 0, duration_s=DEADLINE_S,
         )  # fmt: skip

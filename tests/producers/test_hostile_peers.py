@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import WebSocketException
 
-from producers.bounded import ANSWER_BYTES, TooLargeError, decompressed
-from producers.connection import Connection, Limits
 from producers.exchanges import exchange
-from producers.rest import FAILURES, RestClient
+from producers.options import ProducerOptions
+from producers.rest.bounded import ANSWER_BYTES, TooLargeError, decompressed
+from producers.rest.client import FAILURES, RestClient
+from producers.stream.connection import ExchangeConnection
 from tests.producers.hostile_peer import DEEP, MB, Answer, bomb, guard, peer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,7 +124,7 @@ def test_a_handshake_that_is_redirected_fails() -> None:
                 return web.Response(status=302, headers={"Location": f"ws://{other}/"})
 
             async with peer(answer) as address:
-                connection = Connection(exchange("binance"), f"ws://{address}/", ["BTCUSDT"], Limits())
+                connection = ExchangeConnection(exchange("binance"), f"ws://{address}/", ["BTCUSDT"], ProducerOptions())
                 with pytest.raises(WebSocketException):
                     async with connection.open(asyncio.Event()):
                         pass

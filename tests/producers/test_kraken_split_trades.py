@@ -12,15 +12,16 @@ from confluent_kafka import Message
 from websockets.asyncio.server import ServerConnection
 
 from config.settings import Settings
-from producers.connection import Limits
+from producers.counters import LiveReport
 from producers.exchanges.model import Rate
-from producers.live import LiveReport, run
+from producers.live import run
+from producers.options import ProducerOptions
 from tests.producers import market_lists
 from tests.producers.exchange import exchange
 
 MOMENTS, AT_ONCE = 12, 3
 DEADLINE_S = 40.0
-QUICK = Limits(back_off_s=0.1, heal_after_s=0.05, quiet_s=0.3, requests=Rate(100, 1.0))
+QUICK = ProducerOptions(back_off_s=0.1, heal_after_s=0.05, quiet_s=0.3, requests=Rate(100, 1.0))
 
 
 def test_every_trade_of_a_moment_is_published(settings: Settings, consume: Callable[[str], list[Message]]) -> None:
@@ -52,7 +53,7 @@ def test_every_trade_of_a_moment_is_published(settings: Settings, consume: Calla
     async def main(rest_url: str) -> LiveReport:
         async with exchange(behave) as url:
             return await run(
-                "kraken", ["BTC/USD"], settings, endpoint=url, rest_endpoint=rest_url, limits=QUICK,
+                "kraken", ["BTC/USD"], settings, endpoint=url, rest_endpoint=rest_url, options=QUICK,
                 until=lambda report: report.gaps.healed >= (MOMENTS - 1) * (AT_ONCE - 1) and not report.gaps.open
                 and report.published >= MOMENTS * AT_ONCE, duration_s=DEADLINE_S,
             )  # fmt: skip

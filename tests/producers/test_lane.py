@@ -17,17 +17,18 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from config.settings import Settings
-from producers import publisher as publisher_module
-from producers.connection import Limits
+from producers.counters import LiveReport
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import Rate
-from producers.guard import CLOSED, HALF_OPEN, OPEN, REST, STREAM, Guard, VenueUnavailableError
-from producers.live import LiveReport, run
-from producers.publisher import PublishError
+from producers.kafka import publisher as publisher_module
+from producers.kafka.publisher import PublishError
+from producers.live import run
+from producers.options import ProducerOptions
+from producers.venue_limits import CLOSED, HALF_OPEN, OPEN, REST, STREAM, VenueLimits, VenueUnavailableError
 from tests.producers.exchange import exchange, trade
 
 DEADLINE_S = 30.0
-QUICK = Limits(back_off_s=0.1, healthy_after_s=0.0, close_s=0.5)
+QUICK = ProducerOptions(back_off_s=0.1, healthy_after_s=0.0, close_s=0.5)
 ACK = '{"result":null,"id":1}'
 
 
@@ -64,11 +65,11 @@ def test_the_new_connection_is_subscribed_before_the_old_one_closes_and_nothing_
             await asyncio.sleep(0.001)
 
     async def main() -> LiveReport:
-        limits = dataclasses.replace(QUICK, lifetime_s=0.6, early_s=0.3)
+        options = dataclasses.replace(QUICK, lifetime_s=0.6, early_s=0.3)
         async with exchange(behave) as url:
             feeding = asyncio.ensure_future(feed())
             report = await run(
-                "binance", ["BTCUSDT"], settings, endpoint=url, limits=limits,
+                "binance", ["BTCUSDT"], settings, endpoint=url, options=options,
                 until=lambda report: report.renewals >= 3, duration_s=DEADLINE_S,
             )  # fmt: skip
             feeding.cancel()
@@ -98,7 +99,7 @@ def test_a_connection_that_the_exchange_says_it_will_close_is_replaced_before(se
     async def main() -> LiveReport:
         async with exchange(behave) as url:
             return await run(
-                "binance", ["BTCUSDT"], settings, endpoint=url, limits=QUICK,
+                "binance", ["BTCUSDT"], settings, endpoint=url, options=QUICK,
                 until=lambda report: report.renewals >= 1, duration_s=DEADLINE_S,
             )  # fmt: skip
 
@@ -131,12 +132,12 @@ def test_more_symbols_than_a_connection_may_carry_take_several(
 
 
 def test_the_breaker_opens_after_failures_tries_once_and_closes() -> None:
-    async def fail(guard: Guard) -> None:
+    async def fail(guard: VenueLimits) -> None:
         async with guard.connecting():
             raise OSError("down")
 
     async def main() -> None:
-        guard = Guard("x", Rate(100, 1.0), Rate(100, 1.0), failures=3, open_s=0.2)
+        guard = VenueLimits("x", Rate(100, 1.0), Rate(100, 1.0), failures=3, open_s=0.2)
         for state in (CLOSED, CLOSED, OPEN):
             with pytest.raises(OSError, match="down"):
                 await fail(guard)
@@ -157,7 +158,7 @@ def test_the_breaker_opens_after_failures_tries_once_and_closes() -> None:
 
 def test_connects_and_requests_keep_to_the_rate() -> None:
     async def main() -> float:
-        guard = Guard("x", Rate(2, 0.2), Rate(2, 0.2), failures=3, open_s=1.0)
+        guard = VenueLimits("x", Rate(2, 0.2), Rate(2, 0.2), failures=3, open_s=1.0)
         started = time.monotonic()
         for _ in range(6):
             async with guard.requesting():
@@ -171,9 +172,9 @@ def test_an_absent_exchange_is_left_alone_by_the_breaker(settings: Settings) -> 
     """Without it, a back-off of 10 ms would try some hundred times a second."""
 
     async def main() -> LiveReport:
-        limits = dataclasses.replace(QUICK, back_off_s=0.01, breaker_failures=3, breaker_open_s=60.0)
+        options = dataclasses.replace(QUICK, back_off_s=0.01, breaker_failures=3, breaker_open_s=60.0)
         return await run(
-            "binance", ["X"], settings, endpoint=f"ws://127.0.0.1:{free_port()}", limits=limits,
+            "binance", ["X"], settings, endpoint=f"ws://127.0.0.1:{free_port()}", options=options,
             until=lambda report: report.disconnects["VenueUnavailableError"] >= 1, duration_s=DEADLINE_S,
         )  # fmt: skip
 
@@ -196,7 +197,7 @@ def test_health_and_readiness_and_metrics_are_served(broker: str) -> None:
     async def main() -> None:
         stop = asyncio.Event()
         async with exchange(behave) as url, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
-            running = asyncio.ensure_future(run("binance", ["X"], settings, endpoint=url, stop=stop, limits=QUICK))
+            running = asyncio.ensure_future(run("binance", ["X"], settings, endpoint=url, stop=stop, options=QUICK))
 
             async def answer(path: str) -> tuple[int, str]:
                 async with http.get(path) as response:
@@ -247,7 +248,7 @@ def test_a_slow_broker_slows_the_reading_and_loses_nothing(slow_broker: str, mon
     async def main() -> LiveReport:
         async with exchange(behave) as url:
             return await run(
-                "binance", ["X"], Settings(kafka_bootstrap_servers=slow_broker), endpoint=url, limits=QUICK,
+                "binance", ["X"], Settings(kafka_bootstrap_servers=slow_broker), endpoint=url, options=QUICK,
                 until=lambda report: report.trades >= 3_000, duration_s=DEADLINE_S,
             )  # fmt: skip
 
@@ -275,7 +276,7 @@ def test_what_the_full_buffer_never_took_is_counted_and_said(monkeypatch: pytest
         settings = Settings(kafka_bootstrap_servers=f"127.0.0.1:{free_port()}")
         async with exchange(behave) as url:
             await run(
-                "binance", ["BTCUSDT"], settings, endpoint=url, limits=QUICK, until=until, duration_s=DEADLINE_S,
+                "binance", ["BTCUSDT"], settings, endpoint=url, options=QUICK, until=until, duration_s=DEADLINE_S,
                 flush_s=0.3,
             )  # fmt: skip
 

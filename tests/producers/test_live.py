@@ -19,16 +19,17 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from websockets.asyncio.server import ServerConnection, serve
 
 from config.settings import Settings
-from producers.connection import Limits
-from producers.live import LiveReport, run
-from producers.publisher import PublishError
+from producers.counters import LiveReport
+from producers.kafka.publisher import PublishError
+from producers.live import run
+from producers.options import ProducerOptions
 from producers.simulator.server import Simulator
 from tests.producers.conftest import each_recording
 from tests.producers.exchange import exchange, trade
 from tests.recorded import Recorded
 
 DEADLINE_S = 30.0
-QUICK = Limits(back_off_s=0.1, healthy_after_s=0.0, close_s=0.5)
+QUICK = ProducerOptions(back_off_s=0.1, healthy_after_s=0.0, close_s=0.5)
 
 
 @each_recording
@@ -82,7 +83,7 @@ def test_a_lost_connection_is_replaced_and_subscribed_again(
     async def main() -> LiveReport:
         async with exchange(behave) as url:
             return await run(
-                "binance", ["BTCUSDT"], settings, endpoint=url, limits=QUICK,
+                "binance", ["BTCUSDT"], settings, endpoint=url, options=QUICK,
                 until=lambda report: report.trades >= 4, duration_s=DEADLINE_S,
             )  # fmt: skip
 
@@ -98,10 +99,10 @@ def test_a_silent_connection_is_given_up(settings: Settings) -> None:
         await connection.wait_closed()
 
     async def main() -> LiveReport:
-        limits = Limits(back_off_s=0.1, healthy_after_s=0.0, idle_s=0.3)
+        options = ProducerOptions(back_off_s=0.1, healthy_after_s=0.0, idle_s=0.3)
         async with exchange(behave) as url:
             return await run(
-                "binance", ["BTCUSDT"], settings, endpoint=url, limits=limits,
+                "binance", ["BTCUSDT"], settings, endpoint=url, options=options,
                 until=lambda report: report.trades >= 2, duration_s=DEADLINE_S,
             )  # fmt: skip
 
@@ -127,7 +128,7 @@ def test_an_exchange_that_is_not_there_is_tried_again_until_it_is(settings: Sett
             return report.trades >= 1
 
         running = asyncio.ensure_future(
-            run("binance", ["X"], settings, endpoint=f"ws://127.0.0.1:{port}", limits=QUICK, until=until)
+            run("binance", ["X"], settings, endpoint=f"ws://127.0.0.1:{port}", options=QUICK, until=until)
         )
         async with asyncio.timeout(DEADLINE_S):
             while not (reports and reports[-1].disconnects.total() >= 2):
@@ -175,7 +176,7 @@ def test_a_broker_that_takes_nothing_stops_the_reading_and_is_an_error_at_the_en
         stop = asyncio.Event()
         async with exchange(behave) as url:
             running = asyncio.ensure_future(
-                run("binance", ["BTCUSDT"], settings, endpoint=url, stop=stop, limits=QUICK, flush_s=0.3)
+                run("binance", ["BTCUSDT"], settings, endpoint=url, stop=stop, options=QUICK, flush_s=0.3)
             )
             async with asyncio.timeout(DEADLINE_S):
                 before = -1

@@ -11,15 +11,17 @@ from pathlib import Path
 import pytest
 
 from config.settings import Settings
-from producers.earlier import read_earlier
-from producers.envelope import BACKFILL, REST, Envelope, envelopes
 from producers.exchanges import exchange
 from producers.exchanges.model import Trade, Trades
-from producers.gap_notes import GapNotes
-from producers.gaps import HEALED, OPEN, ConsecutiveIds, Gap, Ids
-from producers.publisher import Publisher
+from producers.gaps.consecutive_ids import ConsecutiveIds
+from producers.gaps.events import GapEvents
+from producers.gaps.gap import HEALED, OPEN, Gap
+from producers.gaps.id_ranges import IdRanges
+from producers.gaps.resume import read_resume_point
+from producers.kafka.envelope import BACKFILL, REST, Envelope, envelopes
+from producers.kafka.publisher import Publisher
 from producers.simulator import synthetic
-from producers.simulator.faults import Fault, Plan
+from producers.simulator.faults import Fault, FaultPlan
 from producers.simulator.server import Simulator
 from tests.producers import market_lists
 from tests.producers.process import Reader, owned, start
@@ -56,7 +58,7 @@ def test_trades_between_two_lives_are_published(through: str, tmp_path: Path, se
 
     async def main() -> int:
         # No faults but that nothing waits for who is not there.
-        plan = Plan(1, kinds=(), rest=0.2, resend=0, retry_after_s=0)
+        plan = FaultPlan(1, kinds=(), rest=0.2, resend=0, retry_after_s=0)
         simulator = Simulator({code: recording}, speed=speed, wait_for_subscribers=True, plan=plan)
         port = await simulator.start()
         producer = start(code, symbols, settings, port, markets)
@@ -97,14 +99,14 @@ def test_what_was_published_last_is_found_whatever_else_is_in_the_topic(settings
         publisher.publish([envelope(1_210), envelope(900)], REST)
         publisher.publish([envelope(number, symbol) for number in range(9_000, 9_100) for symbol in "XY"], BACKFILL)
         publisher.publish([envelope(5_000, received_at=2_000)])
-        note = GapNotes(publisher, settings, "binance")
-        gap = Gap("OLD", "7", "8", 1, 2, 2, 500, Ids(7, 8))
+        note = GapEvents(publisher, settings, "binance")
+        gap = Gap("OLD", "7", "8", 1, 2, 2, 500, IdRanges(7, 8))
         note(gap)
-        note(Gap("OLD", "17", "18", 1, 2, 2, 600, Ids(17, 18)))
-        note(Gap("OLD", "17", "18", 1, 2, 2, 600, Ids(17, 18), state=HEALED))
-        note(Gap("OLD", "27", "28", 1, 2, 2, 3_000, Ids(27, 28)))
+        note(Gap("OLD", "17", "18", 1, 2, 2, 600, IdRanges(17, 18)))
+        note(Gap("OLD", "17", "18", 1, 2, 2, 600, IdRanges(17, 18), state=HEALED))
+        note(Gap("OLD", "27", "28", 1, 2, 2, 3_000, IdRanges(27, 28)))
     known = exchange("binance")
-    earlier = read_earlier(settings, known, ["X", "Y", "OLD"], 2_000, 1_000, threading.Event())
+    earlier = read_resume_point(settings, known, ["X", "Y", "OLD"], 2_000, 1_000, threading.Event())
     published = [int(trade.trade_id) for trade in earlier.published["X"]]
     assert published[-1] == 1_299
     assert published[0] == 1_099, "a frame may list trades newest first: the first ones may lack a neighbour"
@@ -123,7 +125,7 @@ def test_a_topic_that_is_read_in_part_says_whom_it_does_not_know(settings: Setti
     with Publisher(settings) as publisher:
         publisher.publish([envelope(1, "OLD")])
         publisher.publish([envelope(number) for number in range(1_000)])
-    earlier = read_earlier(settings, exchange("binance"), ["X", "OLD"], 2_000, 100, threading.Event())
+    earlier = read_resume_point(settings, exchange("binance"), ["X", "OLD"], 2_000, 100, threading.Event())
     assert (list(earlier.published), earlier.unknown) in (
         (["X"], ["OLD"]),
         (["X", "OLD"], []),  # the two share no partition
@@ -137,7 +139,7 @@ def trade(number: int) -> Trade:
 @pytest.mark.parametrize("streamed_first", [False, True])
 def test_the_hole_is_the_same_whether_the_stream_or_the_topic_is_read_first(streamed_first: bool) -> None:
     detector = ConsecutiveIds(exchange("binance"))
-    left = Gap("X", "3", "4", 1, 2, 2, 3, Ids(3, 4))
+    left = Gap("X", "3", "4", 1, 2, 2, 3, IdRanges(3, 4))
     gaps = detector.observe([trade(20), trade(21)]) if streamed_first else []
     gaps += detector.resume("X", [trade(n) for n in (1, 2, 5, 6, 8, 9)], [left])
     gaps += [] if streamed_first else detector.observe([trade(20), trade(21)])
@@ -157,7 +159,7 @@ def test_the_end_of_a_quiet_symbol_is_found_and_a_dead_subscription_replaced(
     reader = Reader(settings, "binance")
 
     async def main() -> dict[str, int]:
-        plan = Plan(3, every=200, kinds=(Fault.DEAF,), rest=0.0, resend=0, late_acks=False)
+        plan = FaultPlan(3, every=200, kinds=(Fault.DEAF,), rest=0.0, resend=0, late_acks=False)
         simulator = Simulator({"binance": recording}, speed=50.0, wait_for_subscribers=True, plan=plan)
         port = await simulator.start()
         producer = start("binance", SYMBOLS["binance"], settings, port)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from producers.exchanges import REGISTRY, exchange
 from producers.exchanges.model import Control, Trade, Trades, Unrecognised
+from tests.producers.exchange import messages
 
 CODES = ("binance", "kraken", "bybit", "okx", "coinbase")
 each_code = pytest.mark.parametrize("code", CODES)
@@ -293,7 +294,7 @@ MOST_CHARACTERS = {"binance": 4_096, "okx": 65_536, "bybit": 21_000}
 def test_subscribe_messages_keep_to_the_exchange_s_limits(code: str, count: int) -> None:
     symbols = [f"SYMBOL{number}-USDT" for number in range(count)]
     venue = code.partition("_")[0]
-    for message in exchange(code).messages(symbols):
+    for message in messages(exchange(code), symbols):
         assert message.count("SYMBOL") + message.count("symbol") - message.count('"symbol"') <= MOST_SYMBOLS[venue]
         assert len(message) <= MOST_CHARACTERS.get(venue, 1 << 16)
 
@@ -301,7 +302,7 @@ def test_subscribe_messages_keep_to_the_exchange_s_limits(code: str, count: int)
 @pytest.mark.parametrize("code", REGISTRY)
 def test_subscribe_messages_name_every_symbol_once(code: str) -> None:
     symbols = [f"SYM{number}" for number in range(250)]
-    messages = exchange(code).messages(symbols)
-    text = " ".join(messages).upper()
-    assert all(json.loads(message) for message in messages)
+    sent = messages(exchange(code), symbols)
+    text = " ".join(sent).upper()
+    assert all(json.loads(message) for message in sent)
     assert all(text.count(f'{symbol}"') + text.count(f"{symbol}@") == 1 for symbol in symbols)

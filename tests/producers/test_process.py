@@ -25,8 +25,8 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from config.settings import Settings
-from producers import presence
 from producers.simulator import synthetic
+from producers.status import ProducerState, StatusFile, running
 from tests.producers import market_lists
 
 DEADLINE_S = 60.0
@@ -186,7 +186,7 @@ def test_status_shows_each_producer_s_connection_and_breakers(tmp_path: Path, br
         url = f"http://127.0.0.1:{port}"
 
         def up() -> None:
-            (state,) = presence.running()
+            (state,) = running()
             assert (state.exchange, state.symbols, state.connections, state.lanes) == ("kraken", ["BTC/USD"], 1, 1)
             assert state.trades > 0
 
@@ -212,7 +212,7 @@ def test_status_shows_each_producer_s_connection_and_breakers(tmp_path: Path, br
         assert "open" in text.stdout
         producer.kill()
         producer.wait()
-        assert presence.running() == []
+        assert running() == []
     gone = CliRunner().invoke(app, ["status", "--producer", url])
     assert gone.exit_code == 1
     assert "MEDALLION_METRICS_PORT" in str(gone.exception)
@@ -245,7 +245,7 @@ def test_a_name_of_ccxt_and_saved_markets_are_enough(
                 assert metric(port, 'trades_total{exchange="binanceus"}') == 300
 
             eventually(all_published)()
-            assert presence.running()[0].breakers["stream"] == "closed"
+            assert running()[0].breakers["stream"] == "closed"
             producer.send_signal(signal.SIGTERM)
             assert producer.wait(timeout=DEADLINE_S) == 0, (tmp_path / "producer.log").read_text()
     values = [json.loads(message.value()) for message in consume(settings.raw_topic("binanceus"))]
@@ -258,18 +258,18 @@ def test_a_name_of_ccxt_and_saved_markets_are_enough(
 def test_a_producer_that_hangs_is_a_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from cli.producing import troubles
 
-    state = presence.ProducerState(
+    state = ProducerState(
         exchange="binance", symbols=["X"], pid=os.getpid(), broker="b", started_at=1.0,
         updated_at=psutil.Process().create_time() + 1, connections=1, lanes=1, breakers={}, troubles={}, trades=1,
         published=1, undelivered=0, disconnects=0, gaps_open=0,
     )  # fmt: skip
-    mine = presence.Presence()
+    mine = StatusFile()
     mine.show(state)
-    assert presence.running() == [state]
+    assert running() == [state]
     monkeypatch.setattr("cli.producing.time.time", lambda: state.updated_at + 11)
     assert "said nothing for 11 s" in troubles(state)["process"]
     mine.end()
-    assert presence.running() == []
+    assert running() == []
 
 
 def test_a_folder_that_cannot_be_written_stops_no_producer(
@@ -277,9 +277,9 @@ def test_a_folder_that_cannot_be_written_stops_no_producer(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    one: Callable[[], presence.Presence] = presence.Presence
+    one: Callable[[], StatusFile] = StatusFile
     here = one()
-    state = presence.ProducerState("x", [], 1, "", 0.0, 0.0, 0, 0, {}, {}, 0, 0, 0, 0, 0)
+    state = ProducerState("x", [], 1, "", 0.0, 0.0, 0, 0, {}, {}, 0, 0, 0, 0, 0)
     here.show(state)
     here.show(state)
     here.end()

@@ -18,10 +18,10 @@ from config import logs
 from config.repeats import Repeats
 from config.settings import Settings
 from producers import metrics
-from producers import publisher as publisher_module
-from producers.envelope import Envelope, envelopes
 from producers.exchanges.model import Trade, Trades
-from producers.publisher import Publisher, PublishError
+from producers.kafka import publisher as publisher_module
+from producers.kafka.envelope import Envelope, envelopes
+from producers.kafka.publisher import Publisher, PublishError
 from tests.producers.exchange import trade
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from producers.exchanges import exchange
 from producers.exchanges.model import Control, Trade, Trades
-from producers.recording import Recording
-from producers.schedule import event_time_us
+from producers.replay.recording import Recording
+from producers.timestamps import event_time_us
 from tests.producers.conftest import each_recording
 from tests.recorded import Recorded
 

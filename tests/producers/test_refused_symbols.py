@@ -20,20 +20,21 @@ from websockets.asyncio.server import ServerConnection
 from cli import producing
 from cli.context import out
 from config.settings import Settings
-from producers.connection import Limits
+from producers.counters import LiveReport
 from producers.exchanges import REGISTRY, exchange
-from producers.exchanges.model import ACK, ERROR, Answer, Control, Exchange, Rate
-from producers.live import LiveReport, run
-from producers.presence import Presence, ProducerState
+from producers.exchanges.model import ACK, ERROR, Control, Exchange, Rate, SubscriptionAnswer
+from producers.live import run
+from producers.options import ProducerOptions
 from producers.simulator.server import Simulator
-from producers.simulator.synthetic import Walk
-from producers.standings import Standings, State
-from producers.subscriptions import Patience, Refusal, Subscriptions
+from producers.simulator.synthetic import RandomWalk
+from producers.status import ProducerState, StatusFile
+from producers.stream.subscriptions import Refusal, Subscriptions, SubscriptionTimeouts
+from producers.stream.symbol_states import SymbolState, SymbolStatuses
 from tests.producers.exchange import exchange as fake_exchange
 from tests.producers.exchange import trade
 
 DEADLINE_S = 40.0
-QUICK = Limits(
+QUICK = ProducerOptions(
     back_off_s=0.1, healthy_after_s=0.0, close_s=0.2, answer_s=1.0, refused_s=0.5, quiet_s=0.3, heal_after_s=0.05,
     requests=Rate(100, 1.0),
 )  # fmt: skip
@@ -47,7 +48,7 @@ GOOD = {
 BAD = {"binance": "GONEUSDT", "kraken": "GONE/USD", "bybit": "GONEUSDT", "okx": "GONE-USDT", "coinbase": "GONE-USD"}
 
 
-class Watched(Presence):
+class Watched(StatusFile):
     """Keeps the last state instead of a file."""
 
     def __init__(self) -> None:
@@ -82,14 +83,14 @@ def test_the_others_flow_and_the_refused_one_is_shown_in_the_exchange_s_words(co
     asks_rest = code == "binance"
 
     async def main() -> tuple[LiveReport, Seen]:
-        simulator = Simulator({code: Walk(good, rate=50)}, speed=1.0, refused={code: {bad}})
+        simulator = Simulator({code: RandomWalk(good, rate=50)}, speed=1.0, refused={code: {bad}})
         port = await simulator.start()
         watched, seen = Watched(), Seen()
         try:
             return await run(
-                code, symbols, settings, endpoint=f"ws://127.0.0.1:{port}/{code}/stream", limits=QUICK,
+                code, symbols, settings, endpoint=f"ws://127.0.0.1:{port}/{code}/stream", options=QUICK,
                 rest_endpoint=f"http://127.0.0.1:{port}/{code}/rest" if asks_rest else None,
-                presence=watched, until=partial(seen.until, watched, wanted), duration_s=DEADLINE_S,
+                status_file=watched, until=partial(seen.until, watched, wanted), duration_s=DEADLINE_S,
             ), seen  # fmt: skip
         finally:
             await simulator.close()
@@ -137,7 +138,7 @@ def test_a_symbol_that_is_listed_later_flows_without_a_restart(settings: Setting
 
     async def main() -> tuple[Seen, LiveReport]:
         simulator = Simulator(
-            {"kraken": Walk(["BTC/USD", "GONE/USD"], rate=50)}, speed=1.0, refused={"kraken": refused}
+            {"kraken": RandomWalk(["BTC/USD", "GONE/USD"], rate=50)}, speed=1.0, refused={"kraken": refused}
         )
         port = await simulator.start()
         watched, seen = Watched(), Seen()
@@ -150,8 +151,8 @@ def test_a_symbol_that_is_listed_later_flows_without_a_restart(settings: Setting
 
         try:
             report = await run(
-                "kraken", ["BTC/USD", "GONE/USD"], settings, endpoint=f"ws://127.0.0.1:{port}/kraken", limits=QUICK,
-                presence=watched, until=until, duration_s=DEADLINE_S,
+                "kraken", ["BTC/USD", "GONE/USD"], settings, endpoint=f"ws://127.0.0.1:{port}/kraken", options=QUICK,
+                status_file=watched, until=until, duration_s=DEADLINE_S,
             )  # fmt: skip
             return seen, report
         finally:
@@ -189,10 +190,10 @@ def test_an_exchange_that_answers_nothing_is_named_and_asked_again(settings: Set
                 seen.until(watched, {}, report)
                 return ["mute@trade"] in asked and "symbols" in (seen.states or [None])[-1].troubles  # type: ignore[union-attr]
 
-            limits = Limits(answer_s=0.2, refused_s=60.0, ready_s=0.2)
+            options = ProducerOptions(answer_s=0.2, refused_s=60.0, ready_s=0.2)
             await run(
-                "binance", ["BTCUSDT", "MUTE"], settings, endpoint=url, limits=limits,
-                presence=watched, until=until, duration_s=DEADLINE_S,
+                "binance", ["BTCUSDT", "MUTE"], settings, endpoint=url, options=options,
+                status_file=watched, until=until, duration_s=DEADLINE_S,
             )  # fmt: skip
         return seen
 
@@ -211,15 +212,17 @@ def answers(way: str, symbols: Sequence[str], number: int, bad: Collection[str])
     wrong = [symbol for symbol in symbols if symbol in bad]
     if way == "each":
         return [
-            Control(ERROR, Answer((symbol,), None, "no")) if symbol in bad else Control(ACK, Answer((symbol,)))
+            Control(ERROR, SubscriptionAnswer((symbol,), None, "no"))
+            if symbol in bad
+            else Control(ACK, SubscriptionAnswer((symbol,)))
             for symbol in symbols
         ]
     if not wrong:
-        return [Control(ACK, Answer(None, number if way.endswith("number") else None))]
+        return [Control(ACK, SubscriptionAnswer(None, number if way.endswith("number") else None))]
     if way == "whole, silent":
         return []
     words = {"whole, named": f"topic:t.{wrong[0]}", "whole, echoed": f"invalid {{{','.join(symbols)}}}"}
-    return [Control(ERROR, Answer(None, number if way.endswith("number") else None, words.get(way, "no")))]
+    return [Control(ERROR, SubscriptionAnswer(None, number if way.endswith("number") else None, words.get(way, "no")))]
 
 
 @given(
@@ -235,18 +238,18 @@ def test_every_good_symbol_is_taken_and_only_bad_ones_are_refused(
     symbols = [f"S{number}" for number in range(count)]
     wrong = {f"S{number}" for number in bad if number < count}
     known = exchange_that(answers_each=way == "each")
-    standings = Standings(symbols, 300.0)
+    statuses = SymbolStatuses(symbols, 300.0)
     refusals: dict[str, Refusal] = {}
-    talk = Subscriptions(known, symbols, standings, refusals, Patience(10.0, 300.0))
+    talk = Subscriptions(known, symbols, statuses, refusals, SubscriptionTimeouts(10.0, 300.0))
     # What is not answered costs the time that an answer is awaited for.
     end_s = 3_000.0 if way == "whole, silent" else 1_250.0
     sent = converse(talk, way, wrong, (1_000.0, end_s), at_once=at_once)
-    states = {symbol: standings.state(symbol) for symbol in symbols}
-    assert {symbol for symbol, state in states.items() if state is State.ACKNOWLEDGED} == {*symbols} - wrong
+    states = {symbol: statuses.state(symbol) for symbol in symbols}
+    assert {symbol for symbol, state in states.items() if state is SymbolState.ACKNOWLEDGED} == {*symbols} - wrong
     if way == "whole, silent":
-        assert {symbol for symbol, one in standings.now(end_s).items() if one.words} == wrong
+        assert {symbol for symbol, one in statuses.now(end_s).items() if one.words} == wrong
     else:
-        assert {symbol for symbol, state in states.items() if state is State.REFUSED} == wrong == refusals.keys()
+        assert {symbol for symbol, state in states.items() if state is SymbolState.REFUSED} == wrong == refusals.keys()
     # Halving a message of ten takes at most four steps a symbol; and no hot loop.
     assert len(sent) <= 3 + 12 * len(wrong) + (12 * len(wrong) if way == "whole, silent" else 0)
     # Nothing is asked again before its time, then each alone.
@@ -284,39 +287,41 @@ def exchange_that(*, answers_each: bool) -> Exchange:
 
 
 def test_a_new_connection_does_not_ask_the_others_again_for_a_symbol_that_is_refused() -> None:
-    known, standings = exchange_that(answers_each=False), Standings(["A", "B"], 300.0)
-    talk = Subscriptions(known, ["A", "B"], standings, {"B": Refusal("no", 500.0)}, Patience(10.0, 300.0))
+    known, statuses = exchange_that(answers_each=False), SymbolStatuses(["A", "B"], 300.0)
+    talk = Subscriptions(known, ["A", "B"], statuses, {"B": Refusal("no", 500.0)}, SubscriptionTimeouts(10.0, 300.0))
     assert talk.due(100.0) == ["1 A"]
-    talk.hear(Control(ACK, Answer()), 100.0)
+    talk.hear(Control(ACK, SubscriptionAnswer()), 100.0)
     assert talk.is_settled
-    assert standings.now(100.0)["B"].words == "no"
+    assert statuses.now(100.0)["B"].words == "no"
     assert talk.due(501.0) == ["2 B"]
-    assert talk.hear(Control(ACK, Answer()), 501.0) == ["B"], "nobody is told that its trades flow from now on"
+    assert talk.hear(Control(ACK, SubscriptionAnswer()), 501.0) == ["B"], (
+        "nobody is told that its trades flow from now on"
+    )
 
 
 def test_already_subscribed_is_a_yes() -> None:
     frame = b'{"success":false,"ret_msg":"error:already subscribed,topic:publicTrade.A","op":"subscribe","req_id":"1"}'
     known = REGISTRY["bybit"]
-    standings = Standings(["A", "B"], 300.0)
-    talk = Subscriptions(known, ["A", "B"], standings, {}, Patience(10.0, 300.0))
+    statuses = SymbolStatuses(["A", "B"], 300.0)
+    talk = Subscriptions(known, ["A", "B"], statuses, {}, SubscriptionTimeouts(10.0, 300.0))
     assert len(talk.due(0.0)) == 1
     talk.hear(known.parse(frame), 0.0)
-    assert standings.state("A") is State.ACKNOWLEDGED
+    assert statuses.state("A") is SymbolState.ACKNOWLEDGED
     assert [json.loads(message)["args"] for message in talk.due(0.0)] == [["publicTrade.B"]]
 
 
 def test_a_symbol_without_a_trade_for_long_is_silent_and_no_trouble() -> None:
-    standings = Standings(["A"], 300.0)
-    standings.acknowledged("A", 100.0)
-    assert standings.now(399.0)["A"].state is State.ACKNOWLEDGED
-    assert standings.now(401.0)["A"].state is State.SILENT
-    assert standings.now(401.0)["A"].words == ""
+    statuses = SymbolStatuses(["A"], 300.0)
+    statuses.acknowledged("A", 100.0)
+    assert statuses.now(399.0)["A"].state is SymbolState.ACKNOWLEDGED
+    assert statuses.now(401.0)["A"].state is SymbolState.SILENT
+    assert statuses.now(401.0)["A"].words == ""
 
 
 def test_the_rest_of_a_refused_message_is_asked_for_at_once() -> None:
-    known, standings = exchange_that(answers_each=False), Standings(["A", "B", "C"], 300.0)
-    talk = Subscriptions(known, ["A", "B", "C"], standings, {}, Patience(10.0, 300.0))
+    known, statuses = exchange_that(answers_each=False), SymbolStatuses(["A", "B", "C"], 300.0)
+    talk = Subscriptions(known, ["A", "B", "C"], statuses, {}, SubscriptionTimeouts(10.0, 300.0))
     assert talk.due(0.0) == ["1 A,B,C"]
-    talk.hear(Control(ERROR, Answer(words="unknown topic t.B")), 0.0)
+    talk.hear(Control(ERROR, SubscriptionAnswer(words="unknown topic t.B")), 0.0)
     assert talk.due(0.0) == ["2 A,C"]
-    assert standings.state("B") is State.REFUSED
+    assert statuses.state("B") is SymbolState.REFUSED

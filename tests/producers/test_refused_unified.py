@@ -11,16 +11,17 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 from config.settings import Settings
-from producers.connection import Limits
+from producers.counters import LiveReport
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import Rate
-from producers.live import LiveReport, run
-from producers.presence import Presence, ProducerState
+from producers.live import run
+from producers.options import ProducerOptions
+from producers.status import ProducerState, StatusFile
 from tests.producers import market_lists
 from tests.producers.exchange import exchange
 
 DEADLINE_S = 40.0
-QUICK = Limits(
+QUICK = ProducerOptions(
     back_off_s=0.05, healthy_after_s=0.0, close_s=0.2, audit_s=60.0, ready_s=0.3, refused_s=0.5,
     requests=Rate(100, 1.0),
 )  # fmt: skip
@@ -28,7 +29,7 @@ PAIRS = "/0/public/AssetPairs"
 BOTH = ["BTC/USD", "DOGE/USD"]
 
 
-class Watched(Presence):
+class Watched(StatusFile):
     """Keeps the states instead of a file."""
 
     def __init__(self) -> None:
@@ -96,7 +97,7 @@ def produce(
     async def main(rest_url: str) -> LiveReport:
         async with exchange(kraken(refused)) as url:  # type: ignore[arg-type]
             return await run(
-                "kraken", symbols, settings, endpoint=url, rest_endpoint=rest_url, limits=QUICK, presence=watched,
+                "kraken", symbols, settings, endpoint=url, rest_endpoint=rest_url, options=QUICK, status_file=watched,
                 until=lambda _report: until(watched), duration_s=DEADLINE_S,
             )  # fmt: skip
 

@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import Settings
-from producers.publisher import Publisher
-from producers.recording import Recording, RecordingError
-from producers.replay import replay
-from producers.schedule import LONGEST_PAUSE_S, Schedule, SpeedError, event_time_us, parse_speed
+from producers.kafka.publisher import Publisher
+from producers.replay.recording import Recording, RecordingError
+from producers.replay.run import replay
+from producers.replay.schedule import LONGEST_PAUSE_S, Schedule, SpeedError, parse_speed
+from producers.timestamps import event_time_us
 from tests.producers.conftest import each_recording
 from tests.recorded import Recorded
 

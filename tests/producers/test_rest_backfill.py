@@ -22,20 +22,21 @@ from hypothesis import strategies as st
 
 import producers.simulator.player
 from config.settings import Settings
-from producers.backfill import BackfillReport
-from producers.connection import Limits
+from producers.backfill.checkpoint import BackfillCheckpoint, CheckpointError
+from producers.backfill.from_rest import RestBackfill
+from producers.backfill.report import BackfillReport
 from producers.exchanges import exchange
 from producers.exchanges.model import Rate, Trade, Trades
-from producers.gap_notes import GapNotes
-from producers.gaps import Gap, Ids
-from producers.history import search
-from producers.journal import Journal, JournalError
-from producers.publisher import Publisher
-from producers.rest_backfill import RestBackfill
-from producers.schedule import event_time_us
+from producers.gaps.events import GapEvents
+from producers.gaps.gap import Gap
+from producers.gaps.id_ranges import IdRanges
+from producers.kafka.publisher import Publisher
+from producers.options import ProducerOptions
+from producers.rest.history import search
 from producers.simulator import synthetic
-from producers.simulator.faults import Plan
+from producers.simulator.faults import FaultPlan
 from producers.simulator.server import Simulator
+from producers.timestamps import event_time_us
 
 ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2025, 10, 9, 8, tzinfo=UTC)
@@ -84,21 +85,21 @@ def run(
     start: datetime,
     end: datetime,
     settings: Settings,
-    journal: Path,
+    checkpoint: Path,
     *,
     faults: float = 0.15,
 ) -> BackfillReport:
     """The whole recording has been played; REST refuses some requests."""
 
     async def main() -> BackfillReport:
-        plan = Plan(4, kinds=(), rest=faults, retry_after_s=0)
+        plan = FaultPlan(4, kinds=(), rest=faults, retry_after_s=0)
         simulator = Simulator({code: recording}, plan=plan)
         port = await simulator.start()
         await simulator.wait()
-        limits = Limits(requests=Rate(1_000, 1.0), breaker_failures=50)
+        options = ProducerOptions(requests=Rate(1_000, 1.0), breaker_failures=50)
         url = f"http://127.0.0.1:{port}/{code}/rest"
-        with Journal(journal, "w") as steps:
-            done = await RestBackfill(code, SYMBOLS.get(code, ["BTCUSDT"]), start, end, url, limits).run(
+        with BackfillCheckpoint(checkpoint, "w") as steps:
+            done = await RestBackfill(code, SYMBOLS.get(code, ["BTCUSDT"]), start, end, url, options).run(
                 settings, steps
             )
         await simulator.close()
@@ -120,10 +121,10 @@ def test_every_trade_of_the_window_arrives_once(
     write(recording, code, SYMBOLS[code])
     expected = within(code, recording, start, end)
     assert len(expected) == 160 * RATE
-    report = run(code, recording, start, end, settings, tmp_path / "journal")
+    report = run(code, recording, start, end, settings, tmp_path / "checkpoint")
     assert (report.missing, report.published, report.share) == ([], len(expected), 1.0)
     assert published(settings, code, consume) == dict.fromkeys(expected, 1)
-    again = run(code, recording, start, end, settings, tmp_path / "journal")
+    again = run(code, recording, start, end, settings, tmp_path / "checkpoint")
     assert (again.skipped, again.published) == (len(SYMBOLS[code]), 0)
 
 
@@ -143,7 +144,7 @@ def test_what_an_exchange_does_not_serve_is_said_and_noted(
     ):
         recording = tmp_path / code
         write(recording, code, SYMBOLS.get(code, ["BTCUSDT"]))
-        report = run(code, recording, start, end, settings, tmp_path / f"{code}.journal")
+        report = run(code, recording, start, end, settings, tmp_path / f"{code}.checkpoint")
         expected = within(code, recording, end - timedelta(seconds=newest / RATE), end)
         (missing,) = report.missing
         assert why in missing
@@ -154,10 +155,10 @@ def test_what_an_exchange_does_not_serve_is_said_and_noted(
         (note,) = [note for note in notes if note["exchange"] == code]
         assert (note["state"], note["from_time"], note["ids_missing"]) == ("unfillable", start.timestamp() * 1e6, 0)
         assert 0 <= note["to_time"] - (end.timestamp() - newest / RATE) * 1e6 < 2e6 / RATE
-        with Journal(tmp_path / f"{code}.journal", "w") as journal:
-            assert not journal.is_done(RestBackfill(code, SYMBOLS.get(code, ["BTCUSDT"]), start, end).tasks[0].name), (
-                "what is not served today may be another day"
-            )
+        with BackfillCheckpoint(tmp_path / f"{code}.checkpoint", "w") as checkpoint:
+            assert not checkpoint.is_done(
+                RestBackfill(code, SYMBOLS.get(code, ["BTCUSDT"]), start, end).tasks[0].name
+            ), "what is not served today may be another day"
 
 
 def test_gaps_that_were_known_are_closed_or_given_up(
@@ -177,10 +178,10 @@ def test_gaps_that_were_known_are_closed_or_given_up(
         "open": (served[-1] + 100, served[-1] + 101, end_us + 60_000_000),
     }
     with Publisher(settings) as publisher:
-        note = GapNotes(publisher, settings, "okx")
+        note = GapEvents(publisher, settings, "okx")
         for first, last, time_us in gaps.values():
-            note(Gap("BTC-USDT", str(first), str(last), time_us, time_us, last - first + 1, 7, Ids(first, last)))
-    report = run("okx", recording, start, end, settings, tmp_path / "journal")
+            note(Gap("BTC-USDT", str(first), str(last), time_us, time_us, last - first + 1, 7, IdRanges(first, last)))
+    report = run("okx", recording, start, end, settings, tmp_path / "checkpoint")
     assert (report.gaps_healed, report.gaps) == (1, 1)
     for _ in range(2):
         notes = [json.loads(message.value()) for message in consume(settings.gaps_topic)]
@@ -189,7 +190,7 @@ def test_gaps_that_were_known_are_closed_or_given_up(
             state: first for state, (first, _, _) in gaps.items()
         }
         assert len({(note["from_id"], note["detected_at"]) for note in notes}) == 4, "no second row of the same"
-        run("okx", recording, start, end, settings, tmp_path / "another journal")
+        run("okx", recording, start, end, settings, tmp_path / "another checkpoint")
 
 
 @contextmanager
@@ -218,28 +219,28 @@ def command(arguments: Sequence[str], settings: Settings, **more: Any) -> subpro
 def test_the_command_killed_and_run_again_publishes_everything_and_fetches_little_twice(
     tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]
 ) -> None:
-    recording, journal = tmp_path / "a.jsonl", tmp_path / "journal"
+    recording, checkpoint = tmp_path / "a.jsonl", tmp_path / "checkpoint"
     write(recording, "kraken", SYMBOLS["kraken"])
     end = START + timedelta(seconds=SECONDS)
     with simulator(recording, "kraken", tmp_path / "address") as address:
         arguments = ["--exchange", "kraken", "--symbols", ",".join(SYMBOLS["kraken"]), "--from", f"{START:%FT%T}",
                      "--to", f"{end:%FT%T}", "--rest-endpoint", f"http://{address}/kraken/rest",
-                     "--state", str(journal), "--json"]  # fmt: skip
+                     "--state", str(checkpoint), "--json"]  # fmt: skip
         dry = command([*arguments, "--dry-run"], settings)
         estimates = json.loads(dry.communicate(timeout=DEADLINE_S)[0])
         assert sum(one["trades"] for one in estimates) == SECONDS * RATE
         assert [one["requests"] for one in estimates] == [4, 3] or [one["requests"] for one in estimates] == [3, 4]
-        assert journal.read_bytes() == b""
+        assert checkpoint.read_bytes() == b""
         first = command(arguments, settings)
         deadline = time.monotonic() + DEADLINE_S
         # Kraken allows a request a second.
-        while journal.read_bytes().count(b"\n") < 2:
+        while checkpoint.read_bytes().count(b"\n") < 2:
             assert time.monotonic() < deadline
             assert first.poll() is None
             time.sleep(0.02)
         first.kill()
         first.communicate()
-        with journal.open("ab") as file:
+        with checkpoint.open("ab") as file:
             file.write(b'{"name": "torn')
         second = command(arguments, settings)
         report = json.loads(second.communicate(timeout=DEADLINE_S)[0])
@@ -250,16 +251,16 @@ def test_the_command_killed_and_run_again_publishes_everything_and_fetches_littl
     assert got.total() - len(got) <= 2_000, "at most a page a symbol comes twice"
 
 
-def test_a_journal_belongs_to_one_process_and_another_file_is_refused(tmp_path: Path) -> None:
-    with Journal(tmp_path / "a", "w") as journal:
-        journal.put("x", {"done": True})
-        with pytest.raises(JournalError, match="in use"), Journal(tmp_path / "a", "w"):
+def test_a_checkpoint_belongs_to_one_process_and_another_file_is_refused(tmp_path: Path) -> None:
+    with BackfillCheckpoint(tmp_path / "a", "w") as checkpoint:
+        checkpoint.put("x", {"done": True})
+        with pytest.raises(CheckpointError, match="in use"), BackfillCheckpoint(tmp_path / "a", "w"):
             pass
-    with Journal(tmp_path / "a", "w") as journal:
-        assert journal.is_done("x")
-        assert not journal.is_done("y")
-    (tmp_path / "b").write_text("no journal\n")
-    with pytest.raises(JournalError, match="no journal"), Journal(tmp_path / "b", "w"):
+    with BackfillCheckpoint(tmp_path / "a", "w") as checkpoint:
+        assert checkpoint.is_done("x")
+        assert not checkpoint.is_done("y")
+    (tmp_path / "b").write_text("no checkpoint\n")
+    with pytest.raises(CheckpointError, match="no checkpoint"), BackfillCheckpoint(tmp_path / "b", "w"):
         pass
 
 

@@ -10,9 +10,9 @@ import json
 import pytest
 
 from producers.exchanges import exchange
-from producers.exchanges.rest import RestError, Span
+from producers.exchanges.model import RestError, TradeSpan
 
-SPAN = Span(5, 9, 1_688_669_597_000_000)
+SPAN = TradeSpan(5, 9, 1_688_669_597_000_000)
 ANSWERS = {
     # Binance, spot API, "Old trade lookup": the documented example. Older ones lack `quoteQty`.
     "binance": (

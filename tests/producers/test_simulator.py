@@ -14,9 +14,10 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from producers.exchanges import REGISTRY, exchange
 from producers.exchanges.model import Control, Trades
-from producers.recording import Recording
+from producers.replay.recording import Recording
 from producers.simulator.server import Simulator, SimulatorError
 from tests.producers.conftest import each_recording
+from tests.producers.exchange import messages
 from tests.recorded import Recorded
 
 DEADLINE_S = 20.0
@@ -71,7 +72,7 @@ def test_one_symbol_s_frames_come_verbatim_and_in_order_and_no_other(recorded: R
 
     async def client(port: int, simulator: Simulator) -> None:
         async with connect(f"ws://127.0.0.1:{port}/{recorded.code}", compression=None, max_queue=None) as socket:
-            for message in known.messages([symbol]):
+            for message in messages(known, [symbol]):
                 await socket.send(message)
             received = await drain(socket, simulator)
         kinds = {parsed.kind for frame in received if isinstance(parsed := known.parse(frame), Control)}
@@ -185,7 +186,7 @@ def test_pings_are_answered_and_nonsense_is_an_error(code: str, recording: Path)
                 assert await next_kind() == "pong"
             await socket.send("nonsense")
             assert await next_kind() == "error"
-            for message in known.messages(["X"]):
+            for message in messages(known, ["X"]):
                 await socket.send(message)
                 assert await next_kind() == "ack"
 
@@ -200,7 +201,7 @@ def test_heartbeats_go_on_after_the_recording(code: str, tmp_path: Path) -> None
 
     async def client(port: int, simulator: Simulator) -> None:
         async with connect(f"ws://127.0.0.1:{port}/{code}") as socket:
-            for message in known.messages(["X"]):
+            for message in messages(known, ["X"]):
                 await socket.send(message)
             beats = 0
             while beats < 2:

@@ -19,7 +19,7 @@ import pytest
 
 from config.settings import Settings
 from producers.simulator import synthetic
-from producers.simulator.faults import Fault, Plan
+from producers.simulator.faults import Fault, FaultPlan
 from producers.simulator.server import Simulator
 from tests.producers.process import Reader, owned, start
 
@@ -39,7 +39,7 @@ def test_an_hour_of_trading_with_faults(
     code: str, symbols: list[str], tmp_path: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recording = tmp_path / "hour.jsonl"
-    plan = Plan(20_261_121, every=int(RATE * FAULT_S), kinds=tuple(Fault), retry_after_s=1)
+    plan = FaultPlan(20_261_121, every=int(RATE * FAULT_S), kinds=tuple(Fault), retry_after_s=1)
     count = synthetic.write(
         recording, code, symbols, seconds=SIMULATED_S, rate=RATE, seed=plan.seed, start_us=1_760_000_000_000_000
     )

@@ -8,6 +8,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from confluent_kafka import Message
@@ -18,23 +19,26 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from config.settings import Settings
-from producers import publisher as publisher_module
-from producers.connection import Limits
+from producers.ccxt import verbatim
+from producers.ccxt.feed import MarketsMissingError, UnknownSymbolError
+from producers.ccxt.rest_trades import RestTrades
+from producers.counters import LiveReport
 from producers.exchanges import REGISTRY, UnknownExchangeError
-from producers.exchanges.model import Rate
-from producers.live import LiveReport, run
-from producers.publisher import PublishError
-from producers.schedule import event_time_us
+from producers.exchanges.model import Rate, RestError, Trade
+from producers.kafka import publisher as publisher_module
+from producers.kafka.publisher import PublishError
+from producers.live import run
+from producers.options import ProducerOptions
 from producers.simulator.server import Simulator
-from producers.unified import verbatim
-from producers.unified.feed import MarketsMissingError, UnknownSymbolError
+from producers.timestamps import event_time_us
+from producers.venue_limits import VenueLimits
 from tests.producers import market_lists
 from tests.producers.conftest import RECORDED
 from tests.producers.exchange import exchange
 from tests.recorded import Recorded
 
 DEADLINE_S = 40.0
-FAST = Limits(
+FAST = ProducerOptions(
     back_off_s=0.05, healthy_after_s=0.0, close_s=0.2, heal_after_s=0.05, audit_s=0.3, breaker_open_s=0.3,
     requests=Rate(100, 1.0),
 )  # fmt: skip
@@ -95,7 +99,7 @@ def test_a_recording_read_by_ccxt_is_published_digit_for_digit(
         simulator = Simulator({venue.simulated: recorded.path}, wait_for_subscribers=True)
         port = await simulator.start()
         report = await run(
-            code_of(venue, monkeypatch), sorted(unified.values()), settings, limits=Limits(),
+            code_of(venue, monkeypatch), sorted(unified.values()), settings, options=ProducerOptions(),
             endpoint=f"ws://127.0.0.1:{port}/{venue.simulated}", rest_endpoint=rest,
             until=lambda report: report.trades >= total, duration_s=DEADLINE_S,
         )  # fmt: skip
@@ -193,7 +197,7 @@ def run_kraken(
     behave: Callable[[ServerConnection, int], object],
     until: Callable[[LiveReport], bool],
     rest: Mapping[str, object] | None = None,
-    limits: Limits = FAST,
+    options: ProducerOptions = FAST,
     flush_s: float = 30.0,
 ) -> LiveReport:
     monkeypatch.delitem(REGISTRY, "kraken")
@@ -201,7 +205,7 @@ def run_kraken(
     async def main(rest_url: str) -> LiveReport:
         async with exchange(behave) as url:  # type: ignore[arg-type]
             return await run(
-                "kraken", ["BTC/USD"], settings, endpoint=url, rest_endpoint=rest_url, limits=limits, until=until,
+                "kraken", ["BTC/USD"], settings, endpoint=url, rest_endpoint=rest_url, options=options, until=until,
                 duration_s=DEADLINE_S, flush_s=flush_s,
             )  # fmt: skip
 
@@ -271,7 +275,7 @@ def test_frames_that_ccxt_cannot_read_go_to_the_dlq_and_the_next_trade_goes_thro
 def test_an_exchange_that_goes_silent_is_given_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     report = run_kraken(
         settings, monkeypatch, lambda connection, number: talk(connection, kraken(number)),
-        lambda report: report.trades >= 2, limits=Limits(back_off_s=0.05, idle_s=0.5, close_s=0.2),
+        lambda report: report.trades >= 2, options=ProducerOptions(back_off_s=0.05, idle_s=0.5, close_s=0.2),
     )  # fmt: skip
     assert report.connections >= 2
     assert report.disconnects["RequestTimeout"] >= 1
@@ -301,11 +305,11 @@ def test_a_connection_is_replaced_before_its_end_of_life_by_one_that_is_subscrib
             await asyncio.sleep(0.05)
         subscribed.remove(connection)
 
-    limits = Limits(
+    options = ProducerOptions(
         back_off_s=0.05, close_s=0.2, lifetime_s=1.0, early_s=0.5, audit_s=60.0, ready_s=60.0, healthy_after_s=0.0
     )
     report = run_kraken(
-        settings, monkeypatch, behave, lambda report: report.renewals >= 3, limits=limits
+        settings, monkeypatch, behave, lambda report: report.renewals >= 3, options=options
     )  # fmt: skip
     assert report.renewals >= 2
     assert report.disconnects.total() == 0
@@ -317,10 +321,10 @@ def test_a_connection_is_replaced_before_its_end_of_life_by_one_that_is_subscrib
 def test_a_quiet_symbol_does_not_keep_a_connection_from_being_ready_and_replaced(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits = Limits(close_s=0.2, lifetime_s=1.0, early_s=0.5, audit_s=60.0, ready_s=0.3)
+    options = ProducerOptions(close_s=0.2, lifetime_s=1.0, early_s=0.5, audit_s=60.0, ready_s=0.3)
     report = run_kraken(
         settings, monkeypatch, lambda connection, _number: talk(connection), lambda report: report.renewals >= 2,
-        limits=limits,
+        options=options,
     )  # fmt: skip
     assert (report.renewals >= 2, report.trades, report.disconnects.total()) == (True, 0, 0)
 
@@ -382,11 +386,11 @@ def test_a_broker_that_takes_nothing_stops_ccxt_s_reading_and_hides_no_loss(monk
         before = sent
         return quiet > 8
 
-    limits = Limits(back_off_s=0.05, audit_s=60.0)
+    options = ProducerOptions(back_off_s=0.05, audit_s=60.0)
     with pytest.raises(
         PublishError, match=r"50 of 50 messages were not acknowledged.*Not delivered: kraken BTC/USD \d+"
     ):
-        run_kraken(nobody, monkeypatch, behave, until, limits=limits, flush_s=0.5)
+        run_kraken(nobody, monkeypatch, behave, until, options=options, flush_s=0.5)
     report = reports[-1]
     assert report.published == 50
     assert report.undelivered == report.trades - 50 > 0
@@ -396,7 +400,7 @@ def test_a_broker_that_takes_nothing_stops_ccxt_s_reading_and_hides_no_loss(monk
 
 def test_what_cannot_be_produced_says_what_to_do(settings: Settings) -> None:
     def start(code: str, symbol: str, rest: str | None) -> None:
-        asyncio.run(run(code, [symbol], settings, endpoint="ws://127.0.0.1:9", rest_endpoint=rest, limits=FAST))
+        asyncio.run(run(code, [symbol], settings, endpoint="ws://127.0.0.1:9", rest_endpoint=rest, options=FAST))
 
     with pytest.raises(UnknownExchangeError, match=r"mtgox.*ccxt"):
         start("mtgox", "X", None)
@@ -415,3 +419,33 @@ def test_time_of_the_trade_is_read_as_milliseconds() -> None:
 
 def test_a_recording_of_each_venue_is_there() -> None:
     assert {one.code for one in PLAYED} == set(VENUES)
+
+
+class Answers:
+    """What `RestTrades` asks of a ccxt class; each answer is a list of trade ids, one second apart."""
+
+    family = ""
+
+    def __init__(self, *ids: range) -> None:
+        self.last_response_headers: dict[str, str] = {}
+        self._ids = [*ids]
+
+    async def fetch_trades(self, symbol: str, since: int | None, params: object) -> list[dict[str, Any]]:
+        return [{"id": str(number), "timestamp": number * 1_000} for number in self._ids.pop(0)]
+
+    def answered(self, rows: list[dict[str, Any]]) -> tuple[bytes, list[Trade]]:
+        return b"", [Trade("X", row["id"], "1", "1", str(row["timestamp"]), "BUY", "", "{}") for row in rows]
+
+
+def test_an_answer_that_overlaps_only_with_what_rest_brought_before_is_believed() -> None:
+    async def main() -> None:
+        rate = Rate(100, 1.0)
+        answers = Answers(range(5, 20), range(15, 30), range(90, 99))
+        rest = RestTrades("x", answers, VenueLimits("x", rate, rate, failures=5, open_s=1.0))
+        rest.streamed(answers.answered([{"id": "5", "timestamp": 5_000}])[1])
+        assert len(await rest.newest("X")) == 15
+        assert len(await rest.newest("X")) == 15
+        with pytest.raises(RestError, match="their ids differ"):
+            await rest.newest("X")
+
+    asyncio.run(main())

@@ -11,9 +11,9 @@ import polars as pl
 import pyarrow as pa
 
 from offload.candles import minutes
-from producers.envelope import Envelope, envelopes
 from producers.exchanges import REGISTRY as EXCHANGES
 from producers.exchanges.model import Trades
+from producers.kafka.envelope import Envelope, envelopes
 from schemas.records import BRONZE
 from silver_processor.batch import Message, judge
 from silver_processor.core.rules import Rules
@@ -50,8 +50,7 @@ class Journey:
         """Raw messages in one insert."""
         rows = pa.Table.from_pylist([self._bronze(message) for message in messages], schema=BRONZE)
         judged = judge([Message(0, self._offset, 0, rows)], "bronze", self._rules, _EPOCH)
-        for market in self._index.unknown(judged.valid):
-            self._index.load(market)
+        self._index.load(self._index.unknown(judged.valid))
         split = self._index.split(judged.valid)
         self._index.add(split.fresh)
         self._rows.append(split.fresh)

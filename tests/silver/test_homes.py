@@ -15,8 +15,9 @@ from config.registry import SymbolRegistry
 from silver_processor.batch import Message, judge, read
 from silver_processor.core.rules import Rules
 from silver_processor.delivery import Outgoing
-from silver_processor.homes import Homes, partition_of
+from silver_processor.homes import Homes
 from silver_processor.rulebook import RuleBook
+from silver_processor.shards import partition_of, shards_for
 from tests.silver.bronze import DOCUMENT, MOMENT, bronze
 from tests.silver.stack import Stack, wait_until
 from tests.silver.test_rules_reload import Kept, Symbols
@@ -141,3 +142,12 @@ def test_each_trade_counts_once_whatever_name_it_came_by(stack: Stack) -> None:
     assert sent > 0
     for worker in workers:
         assert worker.stop() == 0
+
+
+def test_so_many_shards_give_so_many_workers_work_and_no_fewer() -> None:
+    """As deploy/compose/README.md says for its four partitions."""
+    assert [shards_for(workers, 4) for workers in (1, 2, 3, 4, 5)] == [1, 2, 5, 6, 6]
+    for workers in range(1, 17):
+        shards = shards_for(workers, 16)
+        assert len({partition_of(shard, 16) for shard in range(shards)}) == workers
+        assert len({partition_of(shard, 16) for shard in range(shards - 1)}) == workers - 1

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyroaring import BitMap64
 
 from config.registry import SymbolRegistry
-from producers.envelope import Envelope
+from producers.kafka.envelope import Envelope
 from silver_processor.core.matches import match
 from silver_processor.core.rules import Rules
 from tests.silver.journey import Journey

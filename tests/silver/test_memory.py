@@ -37,8 +37,7 @@ def test_memory_is_flat_over_a_stretch_of_trades(markets: int) -> None:
         for number in range(messages):
             message = read(0, number, 0, avro(feed.take(ROWS_A_MESSAGE, _TRADED_US + number * 1_000_000, 1)))
             valid = judge([message], "bronze", rules, datetime.now(UTC)).valid
-            for market in seen.unknown(valid):
-                seen.load(market)
+            seen.load(seen.unknown(valid))
             split = seen.split(valid)
             assert (split.fresh.num_rows, split.again.num_rows) == (ROWS_A_MESSAGE, 0)
             seen.add(split.fresh)

@@ -97,11 +97,14 @@ class Server:
     def rows(self) -> pa.Table:
         return pa.concat_tables(self.silver.values()) if self.silver else SILVER.empty_table()
 
-    def load(self, seen: SeenTrades, market: Market, but_token: str = "") -> None:
-        tables = (table for token, table in self.silver.items() if token != but_token)
+    def load(self, seen: SeenTrades, markets: Sequence[Market], but_token: str = "") -> None:
+        tables = [table for token, table in self.silver.items() if token != but_token]
         seen.load(
-            market,
-            (t.filter(pa.array([pair == market for pair in zip(*_pairs(t), strict=True)], pa.bool_())) for t in tables),
+            markets,
+            (
+                t.filter(pa.array([pair in markets for pair in zip(*_pairs(t), strict=True)], pa.bool_()))
+                for t in tables
+            ),
         )
 
     def versions(self, rows: pa.Table) -> pl.DataFrame:

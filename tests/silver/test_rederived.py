@@ -35,8 +35,7 @@ class Server:
 
 def loaded() -> SeenTrades:
     index = SeenTrades(nowhere)
-    for market in MARKETS:
-        index.load(market)
+    index.load(MARKETS)
     return index
 
 
@@ -46,15 +45,14 @@ def test_markets_of_a_switched_exchange_are_forgotten() -> None:
     index = loaded()
     follower.follow(index, trade(timedelta()), NOW)
     assert index.markets == 0, "what was loaded before the first look may be older than a switch"
-    for market in MARKETS:
-        index.load(market)
+    index.load(MARKETS)
     follower.follow(index, trade(timedelta()), NOW)
     assert index.markets == 2
     server.switches = {"binance": 1}
     follower.follow(index, trade(timedelta()), NOW)
     assert index.markets == 1
     # Every switch counts, not only the first.
-    index.load(MARKETS[0])
+    index.load(MARKETS[:1])
     server.switches = {"binance": 2}
     assert follower.is_stale()
     follower.follow(index, trade(timedelta()), NOW)

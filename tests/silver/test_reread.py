@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from producers.envelope import encode, envelopes
 from producers.exchanges import exchange
 from producers.exchanges.model import UNRECOGNISED
+from producers.kafka.envelope import encode, envelopes
 from silver_processor.reread import reread, whole
 
 LIMIT = 1_048_576

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silver_processor.core.refine import refine
-from silver_processor.digests import DigestSet
+from silver_processor.digests import DigestSet, digest
 from silver_processor.seen import MarketNotLoadedError, SeenTrades
 from tests.silver.bronze import MOMENT, RULES, bronze
 
@@ -33,8 +33,7 @@ def identities(table: pa.Table) -> list[tuple[Any, ...]]:
 
 
 def load_all(index: SeenTrades, table: pa.Table) -> None:
-    for market in index.unknown(table):
-        index.load(market)
+    index.load(index.unknown(table))
 
 
 NUMBERS = st.sampled_from(
@@ -42,7 +41,8 @@ NUMBERS = st.sampled_from(
 )
 UUIDS = st.integers(0, 5).map(lambda n: str(uuid.UUID(int=n << 64)))
 IDS = NUMBERS | UUIDS | st.sampled_from(["a", "A", "a\x00", "\\xff"])
-MARKETS = st.sampled_from([("binance", "BTCUSDT"), ("binance", "ETHUSDT"), ("kraken", "BTC/USD")])
+MARKETS_NAMED = [("binance", "BTCUSDT"), ("binance", "ETHUSDT"), ("kraken", "BTC/USD")]
+MARKETS = st.sampled_from(MARKETS_NAMED)
 BATCHES = st.lists(st.lists(st.tuples(MARKETS, IDS), max_size=12), max_size=6)
 
 
@@ -88,12 +88,48 @@ def test_which_of_two_copies_is_kept_does_not_depend_on_their_order(
     assert sorted(kept[0]["raw_offset"].to_pylist()) == sorted(first["raw_offset"].to_list())
 
 
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(MARKETS, st.integers(1, 30).map(str) | IDS, st.sampled_from(["", "1", "3", "8"])), max_size=20
+        ),
+        max_size=4,
+    ),
+    st.booleans(),
+)
+def test_a_batch_of_many_markets_is_split_as_each_of_them_alone(
+    batches: list[list[tuple[tuple[str, str], str, str]]], comes_in_order: bool
+) -> None:
+    """Numbers and texts, single matches and sums, ascending as live trades are or not."""
+    whole, alone = SeenTrades(never), {market: SeenTrades(never) for market in MARKETS_NAMED}
+    for number, batch in enumerate(batches):
+        rows = sorted(batch, key=lambda row: (len(row[1]), row[1])) if comes_in_order else batch
+        table = valid(
+            {"exchange": e, "symbol": s, "trade_id": i, "matches": m, "raw_offset": 100 * number + place}
+            for place, ((e, s), i, m) in enumerate(rows)
+        )
+        load_all(whole, table)
+        split = whole.split(table)
+        whole.add(split.fresh)
+        parts = []
+        for (exchange, symbol), index in alone.items():
+            names = zip(table["exchange"].to_pylist(), table["exchange_symbol"].to_pylist(), strict=True)
+            mine = table.filter(pa.array([name == (exchange, symbol) for name in names], pa.bool_()))
+            load_all(index, mine)
+            parts.append(index.split(mine))
+            index.add(parts[-1].fresh)
+        for kind in ("fresh", "again", "partly"):
+            together, singly = getattr(split, kind), pa.concat_tables([getattr(part, kind) for part in parts])
+            assert together.sort_by("raw_offset").equals(singly.sort_by("raw_offset").combine_chunks()), kind
+        assert sorted(split.known) == sorted(text for part in parts for text in part.known)
+
+
 def test_a_market_must_be_loaded_and_can_be_forgotten() -> None:
     index, table = SeenTrades(never), valid([{}])
     with pytest.raises(MarketNotLoadedError, match="binance:BTCUSDT"):
         index.split(table)
     assert index.unknown(table) == [("binance", "BTCUSDT")]
-    index.load(("binance", "BTCUSDT"), [table])
+    index.load([("binance", "BTCUSDT")], [table])
     assert index.split(table).again.num_rows == 1
     index.forget([("binance", "BTCUSDT")])
     assert index.unknown(table) == [("binance", "BTCUSDT")]
@@ -101,7 +137,7 @@ def test_a_market_must_be_loaded_and_can_be_forgotten() -> None:
 
 def test_a_million_consecutive_ids_cost_next_to_nothing() -> None:
     index = SeenTrades(never)
-    index.load(("binance", "BTCUSDT"))
+    index.load([("binance", "BTCUSDT")])
     row = valid([{}]).select(["exchange", "symbol", "timestamp", "match_count"])
     ids = pl.int_range(3_000_000_000, 3_001_000_000, eager=True).cast(pl.String)
     columns = [pa.repeat(row[name][0], len(ids)) for name in row.column_names]
@@ -158,9 +194,9 @@ def test_digests_hold_exactly_what_was_added(batches: list[list[int]]) -> None:
     held, index = set[int](), DigestSet(limit=10**9)
     for batch in batches:
         fresh = [n for n in batch if n not in held]
-        index.add(pl.Series([f"t{n}" for n in fresh], dtype=pl.String), np.array(fresh, dtype=np.int64))
+        index.add(digest(pl.Series([f"t{n}" for n in fresh], dtype=pl.String)), np.array(fresh, dtype=np.int64))
         held.update(fresh)
     probe = list(range(0, 3100, 7))
-    found = index.holds(pl.Series([f"t{n}" for n in probe]))
+    found = index.holds(digest(pl.Series([f"t{n}" for n in probe])))
     assert found.tolist() == [n in held for n in probe]
     assert len(index) == len(held)

@@ -13,6 +13,7 @@ import pytest
 
 from schemas.records import SILVER
 from silver_processor import held as held_module
+from silver_processor import loading
 from silver_processor import store as store_module
 from silver_processor.batch import Message, judge, stamp
 from silver_processor.core.versions import versions_of
@@ -59,7 +60,7 @@ def test_an_index_that_holds_the_newest_ids_knows_all_of_them(
     store: Store, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Invariants 2 and 8: whatever is loaded, a trade that Silver holds is a duplicate, and no other one is."""
-    monkeypatch.setattr(store_module, "IDS_LOADED", 40)
+    monkeypatch.setattr(loading, "IDS_LOADED", 40)
     monkeypatch.setattr(store_module, "_IDS_A_QUERY", 30)
     symbol = {"numbers": "BTCUSDT", "texts": "ETHUSDT", "mixed": "SHIBUSDT"}[kind]
     numbers = [str(5_000 + 7 * n) for n in range(300)]
@@ -68,7 +69,7 @@ def test_an_index_that_holds_the_newest_ids_knows_all_of_them(
     held = silver(symbol, ids, kind)
     store.insert("silver_trades", held, kind)
     index = SeenTrades(store.in_silver)
-    store.load(index, ("binance", symbol))
+    store.load(index, [("binance", symbol)])
     assert 0 < index.ids <= 41
     # Ids beside each one that is held, at the same times, and one of the future.
     others = silver(symbol, [f"{trade_id}9" for trade_id in ids], "second")
@@ -80,15 +81,42 @@ def test_an_index_that_holds_the_newest_ids_knows_all_of_them(
 
 def test_the_rows_of_an_insert_in_doubt_do_not_count(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the same block could not be made again, and Gold would miss what the crash left out."""
-    monkeypatch.setattr(store_module, "IDS_LOADED", 5)
+    monkeypatch.setattr(loading, "IDS_LOADED", 5)
     ids = [f"x{n}" for n in range(40)]
     done, doubtful = silver("WIDEUSDT", ids[:20], "done"), silver("WIDEUSDT", ids[20:], "doubt", first=20)
     store.insert("silver_trades", done, "done")
     store.insert("silver_trades", doubtful, "doubt")
     index = SeenTrades(store.in_silver)
-    store.load(index, ("binance", "WIDEUSDT"), but_token="doubt")
+    store.load(index, [("binance", "WIDEUSDT")], but_token="doubt")
     split = index.split(pa.concat_tables([done, doubtful]), but_token="doubt")
     assert (split.fresh["trade_id"].to_pylist(), split.again["trade_id"].to_pylist()) == (ids[20:], ids[:20])
+
+
+def test_markets_met_together_are_asked_about_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two questions for markets with few rows, whatever they are called; one with many is asked about alone."""
+    few, many = [*AWKWARD, "none"], "many"
+    rows = [silver("BTCUSDT", [f"m{n}" for n in range(count)], "met") for count in [1] * len(AWKWARD) + [0, 60]]
+    markets = [("binance", symbol) for symbol in (*few, many)]
+    named = [
+        one.set_column(1, "symbol", pa.array([symbol] * one.num_rows, pa.string()))
+        for one, (_, symbol) in zip(rows, markets, strict=True)
+    ]
+    held = pa.concat_tables(named).cast(SILVER)
+    store.insert("silver_trades", held, "met")
+    asked: list[str] = []
+    ask, blocks = store._ask, store._blocks
+    monkeypatch.setattr(store, "_ask", lambda query, *a, **k: (asked.append(query), ask(query, *a, **k))[1])
+    monkeypatch.setattr(store, "_blocks", lambda query, *a: (asked.append(query), blocks(query, *a))[1])
+    index = SeenTrades(store.in_silver)
+    store.load(index, markets)
+    assert len(asked) == 2
+    assert index.split(held).again.num_rows == held.num_rows == len(AWKWARD) + 60
+    assert (index.markets, index.ids) == (len(markets), held.num_rows)
+    monkeypatch.setattr(loading, "IDS_LOADED", 40)
+    index = SeenTrades(store.in_silver)
+    store.load(index, markets)
+    assert (index.markets, index.ids) == (len(markets), len(AWKWARD) + 40)
+    assert index.split(held).again.num_rows == held.num_rows, "the others are asked of Silver"
 
 
 def test_what_silver_holds_of_a_trade_is_found_at_its_time_and_at_any_other(

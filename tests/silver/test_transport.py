@@ -12,13 +12,51 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
+from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from silver_processor.assignment import IncompleteAssignmentError
-from silver_processor.transport import Paced, QuickThread, _joining
+from silver_processor.transport import FETCH_WAIT_MS, IDLE_FETCH_WAIT_MS, Paced, QuickThread, _joining
 
 PLACE = TopicPartition("market.crypto.trades.bronze", 3)
 SAME = TP(*PLACE)
+
+
+class Consumer:
+    """A consumer whose fetcher is asked for messages."""
+
+    def __init__(self) -> None:
+        self._fetcher = SimpleNamespace(_fetch_max_wait_ms=0)
+
+
+def test_fetches_wait_long_when_nothing_comes_and_shortly_while_messages_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[tuple[dict[TopicPartition, list[str]], float]] = []
+    now = 1_000.0
+
+    async def answer(_thread: Any, _consumer: Any, *_: Any, **__: Any) -> dict[TopicPartition, list[str]]:
+        nonlocal now
+        records, took = answers.pop(0)
+        now += took
+        return records
+
+    async def scenario() -> None:
+        monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", answer)
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+        thread, consumer = QuickThread.__new__(QuickThread), Consumer()
+        thread._busy_until = 0.0
+        for records, took, wait_ms in (
+            ({}, 1.0, IDLE_FETCH_WAIT_MS),
+            ({PLACE: ["a trade"]}, 5.0, FETCH_WAIT_MS),
+            ({}, 0.9, FETCH_WAIT_MS),
+            ({PLACE: ["a trade"]}, 0.1, FETCH_WAIT_MS),
+            ({}, 1.0, IDLE_FETCH_WAIT_MS),
+        ):
+            answers.append((records, took))
+            assert await thread._fetch_records(consumer, {PLACE}, timeout=1.0) == records
+            assert consumer._fetcher._fetch_max_wait_ms == wait_ms
+
+    asyncio.run(scenario())
+    assert FETCH_WAIT_MS < IDLE_FETCH_WAIT_MS
 
 
 class Broker:

@@ -12,8 +12,8 @@ from typing import Any
 import fastavro
 import pytest
 
-from producers.envelope import encode, envelopes
 from producers.exchanges import REGISTRY as EXCHANGES
+from producers.kafka.envelope import encode, envelopes
 from schemas.records import BronzeTrade
 from schemas.wire import avro_schema
 from silver_processor.core.latency import STAGES

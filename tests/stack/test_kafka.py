@@ -18,6 +18,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from config.settings import Settings
 from deploy.embedded.kafka import topics
+from deploy.embedded.layout import PARTITIONS
 from tests.recorded import OURS
 from tests.stack import truth
 from tests.stack.compare import rows, silver_set, true_set
@@ -173,7 +174,7 @@ def test_bronze_gets_partitions_goes_and_comes_back_with_fewer(stack: Path, meda
     producer.produce(BRONZE, value=b"nor this", partition=3)
     assert producer.flush(30) == 0
     medallion("drain", "--timeout", "60", "--data-dir", stack)
-    assert len(offsets(stack, "silver", BRONZE)) == topics.PARTITIONS
+    assert len(offsets(stack, "silver", BRONZE)) == PARTITIONS
     assert medallion("query", "SELECT count() FROM dlq_trades", "--data-dir", stack).stdout == "2\n"
     assert service(stack, "silver-0")["restarts"] == 0
 

@@ -9,10 +9,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from config.connections import kafka_client
 from config.settings import RAW_TOPIC, UNLISTED_EXCHANGE, Settings
-from deploy.embedded.layout import StackError
+from deploy.embedded.layout import PARTITIONS, StackError
 
-# As deploy/compose/redpanda/create-topics.sh: partitions by topic kind, and how long and how much is kept of each.
-PARTITIONS = 4
+# As deploy/compose/redpanda/create-topics.sh: how long and how much is kept of each kind of topic.
 _HOUR_MS = 3_600_000
 _GIB = 2**30
 _TIMEOUT_S = 30.0

@@ -17,7 +17,7 @@ from ddl.quoting import quote_name, quote_string
 from deploy.embedded.clickhouse.engine_session import EngineSession
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.kafka.catalog import StandIn
-from producers.pacing import Pacer
+from producers.kafka.flow_control import Pacer
 
 _PARTS = """
 SELECT name, rows FROM system.parts

@@ -17,7 +17,7 @@ from deploy.embedded.clickhouse.kafka.gate import Gate
 from deploy.embedded.clickhouse.kafka.sink import Sink
 from deploy.embedded.clickhouse.kafka.source import Source
 from deploy.embedded.clickhouse.tokens import Token, scan
-from producers.pacing import Pacer
+from producers.kafka.flow_control import Pacer
 
 # What changes the catalog comes through this node's sessions, which say so; the rest is a net below that.
 _REFRESH_SECONDS = 30.0

@@ -1,0 +1,106 @@
+"""Which parts of a back-fill are done, in a file that survives SIGKILL: a JSON line a step, the last of a name counts.
+
+A step counts for the warehouse it was taken in: a file that two of them share says of neither what the other has.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from config.errors import MedallionError
+
+DONE: dict[str, Any] = {"done": True}
+
+
+class CheckpointError(MedallionError):
+    """The checkpoint file cannot be used."""
+
+
+class BackfillCheckpoint:
+    """The checkpoint file; `with` opens it, for one process at a time. Safe to use from several threads."""
+
+    def __init__(self, path: Path, warehouse: str) -> None:
+        """Nothing is read yet. `warehouse` names the one that the steps are about."""
+        self._path = path
+        self._warehouse = warehouse
+        self._steps: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        """Read what an earlier run left.
+
+        Raises:
+            CheckpointError: another process has it, or it is no checkpoint file.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise CheckpointError(
+                f"{self._path} is in use by another back-fill: wait for its end, or give another file with --state"
+            ) from error
+        self._steps = _read(self._path, self._warehouse)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._descriptor)
+
+    def get(self, name: str) -> dict[str, Any]:
+        """The newest step; {} for a name that has none."""
+        with self._lock:
+            return self._steps.get(name, {})
+
+    def is_done(self, name: str) -> bool:
+        """Whether its last step was the last."""
+        return bool(self.get(name).get("done"))
+
+    def named(self, prefix: str) -> list[dict[str, Any]]:
+        """The newest step of each name that begins so."""
+        with self._lock:
+            return [step for name, step in self._steps.items() if name.startswith(prefix)]
+
+    def put(self, name: str, step: dict[str, Any]) -> None:
+        """Remember a step; it is on the disk when this returns."""
+        self.put_all({name: step})
+
+    def put_all(self, steps: Mapping[str, dict[str, Any]]) -> None:
+        """Remember steps; they are on the disk when this returns."""
+        lines = [json.dumps({"name": name, "warehouse": self._warehouse, **step}) for name, step in steps.items()]
+        with self._lock:
+            self._steps |= steps
+            os.write(self._descriptor, "".join(f"{line}\n" for line in lines).encode())
+            os.fdatasync(self._descriptor)
+
+
+def _read(path: Path, warehouse: str) -> dict[str, dict[str, Any]]:
+    steps = {}
+    lines = path.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith(b"\n"):
+            # The process was killed in this step: the one before counts.
+            with path.open("r+b") as file:
+                file.truncate(sum(map(len, lines[:-1])))
+            break
+        try:
+            step = json.loads(line)
+            # Steps without one are of earlier versions, which knew neither the warehouse nor the files' checksums.
+            name, of = str(step.pop("name")), step.pop("warehouse", None)
+            if of == warehouse:
+                steps[name] = step
+        except (ValueError, KeyError, AttributeError) as error:
+            raise CheckpointError(
+                f"{path} is no checkpoint file of a back-fill (line {number:,}): give another file with --state"
+            ) from error
+    return steps

@@ -1,0 +1,186 @@
+"""Reads a dump: its lists of trades line by line, within bounds, checked by the file's own checksums.
+
+zip: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, 4.3.16 (the record at the end of the directory).
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, BinaryIO, cast
+
+from config.errors import MedallionError
+
+_BLOCK = 1 << 20
+#: A trade's row takes some 80 bytes.
+MOST_LINE = 4_096
+#: Trades shrink to a fifth or a tenth; what grows a hundredfold is no list of trades.
+_MOST_GROWTH, _FREE_BYTES = 100, 16 << 20
+_MOST_ENTRIES, _MOST_DIRECTORY = 1_000, 1 << 20
+_END, _END_SIZE, _LOCATOR_64, _LOCATOR_SIZE = b"PK\x05\x06", 22, b"PK\x06\x07", 20
+_LONGEST_COMMENT = 65_535
+_NAMES_A_DAY = re.compile(r".+-\d{4}-\d\d(-\d\d)?\.csv", re.IGNORECASE)
+#: What `gzip` and `zipfile` say of bytes that are not theirs. `RuntimeError`: a flag asks for a password, or
+#: (`NotImplementedError`) a method is not known.
+_DAMAGE = (EOFError, OSError, zlib.error, zipfile.BadZipFile, RuntimeError, ValueError, struct.error)
+
+
+class DumpError(MedallionError):
+    """A dump is missing, or cannot be read as the trades of its day; the message names the file."""
+
+
+@dataclass(slots=True)
+class DumpFile:
+    """An open dump. `is_vouched`: the exchange's checksum file is beside it and agrees."""
+
+    name: str
+    file: BinaryIO
+    size: int
+    sha256: str
+    is_vouched: bool
+    stamp: tuple[int, int]
+
+    def check_unchanged(self) -> None:
+        """To be called when it was read.
+
+        Raises:
+            DumpError: somebody has written to it since it was opened.
+        """
+        if stamp_of(self.file) != self.stamp:
+            raise DumpError(f"{self.name}: was written to while it was read; run again when it is whole")
+
+    def entries(self, stem: str) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """The lists of trades in the file, each with its name and its lines; read each to its end.
+
+        `stem` is what the day's file is called: an entry that is called after another day is refused. What archivers
+        add (folders, `__MACOSX`, `._…`, `.DS_Store`) is read, since it may be damaged as well, and left out.
+
+        Raises:
+            DumpError: here or while a list is read; the file is damaged, cut off, or out of bounds.
+        """
+        if not self.size:
+            raise DumpError(f"{self.name}: is empty (0 bytes); fetch it again")
+        bound = _Bound(self.name, self.size)
+        self.file.seek(0)
+        if self.name.endswith(".zip"):
+            yield from self._zipped(stem, bound)
+        elif self.name.endswith(".gz"):
+            yield self.name, self._lines(cast(IO[bytes], gzip.GzipFile(fileobj=self.file)), bound)
+        else:
+            yield self.name, self._lines(self.file, bound)
+
+    def _zipped(self, stem: str, bound: _Bound) -> Iterator[tuple[str, Iterator[bytes]]]:
+        try:
+            count = _entries_said(self.file, self.size)
+            archive = zipfile.ZipFile(self.file)
+            if len(archive.infolist()) != count:
+                raise zipfile.BadZipFile(f"{len(archive.infolist())} of its {count} entries are listed")
+        except _DAMAGE as error:
+            raise self._damaged(error) from error
+        for info in archive.infolist():
+            # Other methods have no bound on what one step of them gives.
+            if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+                raise DumpError(
+                    f"{self.name}: {info.filename!r} is packed by method {info.compress_type}: damaged, or made by"
+                    " another program; fetch it again, or pack it by deflate"
+                )
+            try:
+                content = archive.open(info)
+            except _DAMAGE as error:
+                raise self._damaged(error) from error
+            with content:
+                if info.is_dir() or _is_archivers_own(info.filename):
+                    for _ in self._blocks(content, bound):
+                        pass
+                    continue
+                base = info.filename.rpartition("/")[2]
+                if _NAMES_A_DAY.fullmatch(base) and not base.startswith(stem):
+                    raise DumpError(
+                        f"{self.name}: {info.filename!r} in it is not of {stem}: take it out, and run again"
+                    )
+                # Python's own `readline` of an entry is ten times slower.
+                yield f"{self.name}: {info.filename}", self._lines(io.BufferedReader(content, _BLOCK), bound)  # type: ignore[type-var]  # it reads as a raw file does
+
+    def _lines(self, content: IO[bytes], bound: _Bound) -> Iterator[bytes]:
+        while True:
+            try:
+                line = content.readline(MOST_LINE + 1)
+            except _DAMAGE as error:
+                raise self._damaged(error) from error
+            if not line:
+                return
+            if len(line) > MOST_LINE:
+                raise DumpError(
+                    f"{self.name}: a line is longer than {MOST_LINE:,} bytes ({line[:40]!r}…): it is no list of trades;"
+                    " fetch it again"
+                )
+            bound.count(len(line))
+            yield line
+
+    def _blocks(self, content: IO[bytes], bound: _Bound) -> Iterator[bytes]:
+        while True:
+            try:
+                block = content.read(_BLOCK)
+            except _DAMAGE as error:
+                raise self._damaged(error) from error
+            if not block:
+                return
+            bound.count(len(block))
+            yield block
+
+    def _damaged(self, error: BaseException) -> DumpError:
+        return DumpError(
+            f"{self.name}: is damaged or cut off ({str(error) or type(error).__name__}), nothing of it is published;"
+            " fetch it again"
+        )
+
+
+class _Bound:
+    """How much a file may grow; entries that overlap count each."""
+
+    def __init__(self, name: str, stored: int) -> None:
+        self._name = name
+        self._left = max(stored * _MOST_GROWTH, _FREE_BYTES)
+        self._most = self._left
+
+    def count(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise DumpError(
+                f"{self._name}: unpacks to more than {self._most:,} bytes: it is no list of trades; fetch it again"
+            )
+
+
+def stamp_of(file: BinaryIO) -> tuple[int, int]:
+    """Size and time of the last write, which change when somebody writes to it."""
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
+
+
+def _entries_said(file: BinaryIO, size: int) -> int:
+    """How many entries the archive says it has, within bounds: `zipfile` reads the whole directory, and counts none."""
+    file.seek(max(size - _LONGEST_COMMENT - _END_SIZE - _LOCATOR_SIZE, 0))
+    tail = file.read()
+    at = tail.rfind(_END)
+    if at < 0 or len(tail) < at + _END_SIZE:
+        raise zipfile.BadZipFile("no zip file, or its end is missing")
+    count, directory = struct.unpack("<HL", tail[at + 10 : at + 16])
+    if (
+        count > _MOST_ENTRIES
+        or directory > _MOST_DIRECTORY
+        or tail[: max(at, 0)][-_LOCATOR_SIZE:].startswith(_LOCATOR_64)
+    ):
+        raise zipfile.BadZipFile(f"more than {_MOST_ENTRIES:,} entries, or names beyond all measure")
+    return int(count)
+
+
+def _is_archivers_own(name: str) -> bool:
+    base = name.rpartition("/")[2]
+    return name.startswith("__MACOSX/") or base.startswith("._") or base == ".DS_Store"

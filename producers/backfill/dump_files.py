@@ -1,0 +1,157 @@
+"""Opens a dump, from a folder or over HTTP, and checks it against the exchange's checksum file."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import io
+import re
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from producers.backfill.dump_content import MOST_LINE, DumpError, DumpFile, stamp_of
+
+URL = "https://data.binance.vision"
+SUFFIXES = (".zip", ".csv", ".csv.gz")
+_TIMEOUT_S = 60.0
+_BLOCK = 1 << 20
+_MOST_STORED = 16 << 30
+_CHECKSUM = re.compile(rb"\s*([0-9a-fA-F]{64})\b")
+
+
+@contextmanager
+def opened(name: str, market: str, symbol: str, source: str) -> Iterator[DumpFile]:
+    """The file `name` (without suffix) of a market's symbol; as `find` where `source` is a folder, else fetched.
+
+    Raises:
+        DumpError: there is no such file, it cannot be fetched, or its checksum file does not agree.
+    """
+    if is_url(source):
+        url = address(name, market, symbol, source)
+        checksum = remote_checksum(url)
+        with tempfile.TemporaryFile() as spool:
+            sha256 = _fetch(url, cast(BinaryIO, spool))
+            yield _stored(url, cast(BinaryIO, spool), sha256, checksum)
+        return
+    path = find(name, market, source)
+    beside = path.with_name(f"{path.name}.CHECKSUM")
+    try:
+        file = path.open("rb")
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        checksum = _checksum(str(beside), beside.read_bytes()[:MOST_LINE]) if beside.is_file() else None
+    except OSError as error:
+        raise DumpError(f"{path}: cannot be read: {error.strerror or error}") from error
+    with file:
+        yield _stored(str(path), file, sha256, checksum)
+
+
+def find(name: str, market: str, folder: str) -> Path:
+    """The one regular file of that name, .zip before .csv before .csv.gz, anywhere below a folder.
+
+    The same file name stands for other trades on another market: where the tree is Binance's own, that of the market.
+
+    Raises:
+        DumpError: none or several.
+    """
+    for found in _named(name, folder):
+        own = [path for path in found if market in path.as_posix()] or found
+        if len(own) > 1:
+            raise DumpError(
+                f"{name}: {len(own)} files are called so ({own[0]}, {own[1]}): name the folder of one with --source"
+            )
+        if own and not stat.S_ISREG(own[0].stat().st_mode):
+            raise DumpError(f"{own[0]}: is no regular file; fetch it again")
+        if own:
+            return own[0]
+    raise DumpError(f"{name}: no {name}.zip, .csv or .csv.gz below {folder}; fetch it from {URL}")
+
+
+def exists(name: str, folder: str) -> bool:
+    """Whether anything there has that name."""
+    return any(_named(name, folder))
+
+
+def _named(name: str, folder: str) -> Iterator[list[Path]]:
+    for suffix in SUFFIXES:
+        yield sorted(Path(folder).rglob(glob.escape(name + suffix)))
+
+
+def is_url(source: str) -> bool:
+    """Whether a source is no folder."""
+    return source.startswith(("http://", "https://"))
+
+
+def address(name: str, market: str, symbol: str, source: str) -> str:
+    """Where a file is served."""
+    return f"{source.rstrip('/')}/data/{market}/daily/trades/{symbol}/{name}.zip"
+
+
+def remote_checksum(url: str) -> str | None:
+    """What the venue says beside a file; None where it says nothing.
+
+    Raises:
+        DumpError: it does not answer, or something else does.
+    """
+    try:
+        with _get(f"{url}.CHECKSUM") as answer:
+            if answer.status_code == requests.codes.not_found:
+                return None
+            _check_status(answer)
+            return _checksum(f"{url}.CHECKSUM", answer.raw.read(MOST_LINE))
+    except (requests.RequestException, HTTPError, OSError) as error:
+        raise DumpError(f"{url}.CHECKSUM: {error}; try again later, or give a folder with --source") from error
+
+
+def _fetch(url: str, spool: BinaryIO) -> str:
+    """The body as it is sent, on the disk; its SHA-256."""
+    digest = hashlib.sha256()
+    try:
+        with _get(url) as answer:
+            _check_status(answer)
+            while block := answer.raw.read(_BLOCK):
+                digest.update(block)
+                if spool.tell() + len(block) > _MOST_STORED:
+                    raise DumpError(f"{url}: sends more than {_MOST_STORED:,} bytes: it is no day of trades")
+                spool.write(block)
+    except (requests.RequestException, HTTPError, OSError) as error:
+        raise DumpError(
+            f"{url}: {error}; dumps appear the day after: check the symbol and the dates, or give a folder"
+        ) from error
+    spool.flush()
+    return digest.hexdigest()
+
+
+def _get(url: str) -> requests.Response:
+    """A venue serves its files itself: nobody is followed elsewhere."""
+    return requests.get(
+        url, timeout=_TIMEOUT_S, stream=True, headers={"Accept-Encoding": "identity"}, allow_redirects=False
+    )
+
+
+def _check_status(answer: requests.Response) -> None:
+    answer.raise_for_status()
+    if answer.status_code != requests.codes.ok:
+        raise requests.HTTPError(f"HTTP {answer.status_code} instead of the file")
+
+
+def _stored(name: str, file: BinaryIO, sha256: str, checksum: str | None) -> DumpFile:
+    if checksum is not None and checksum != sha256:
+        raise DumpError(
+            f"{name}: its SHA-256 is {sha256}, the .CHECKSUM file beside it says {checksum}: it is damaged, or of"
+            " another version; nothing of it is published; fetch both again"
+        )
+    return DumpFile(name, file, file.seek(0, io.SEEK_END), sha256, checksum is not None, stamp_of(file))
+
+
+def _checksum(name: str, content: bytes) -> str:
+    found = _CHECKSUM.match(content)
+    if found is None:
+        raise DumpError(f"{name}: begins with no SHA-256; fetch it again, or remove it")
+    return found[1].decode("ascii").lower()

@@ -1,0 +1,275 @@
+"""Binance's public trade dumps (data.binance.vision): one CSV a symbol and day, zipped, in a folder or behind a URL.
+
+Columns: id, price, qty, quote qty, time, is buyer maker[, is best match]; with a header line on futures. Times are in
+ms, in µs on spot from 2025-01-01 on; they are published as they are, as on the stream.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+import msgspec
+
+from producers import metrics
+from producers.backfill import dump_files
+from producers.backfill.dump_content import DumpError, DumpFile
+from producers.backfill.dump_files import URL
+from producers.exchanges.model import PLACEHOLDER, is_placeholder
+from producers.gaps.id_ranges import TimedRanges
+from producers.kafka.envelope import Envelope
+from producers.timestamps import event_time_us, now_us
+
+__all__ = ["URL", "Day", "DumpContents", "DumpError", "TimeSpan", "inspect", "markets", "messages", "opened"]
+
+_MARKETS = {"binance": "spot", "binance_usdm": "futures/um", "binance_coinm": "futures/cm"}
+_SIDE_OF_BUYER_IS_MAKER = {"true": "SELL", "false": "BUY"}
+#: What the venue calls the columns, in their order.
+_NAMES = (
+    {"id", "trade_id"},
+    {"price"},
+    {"qty", "quantity"},
+    {"quote_qty", "quoteqty", "base_qty", "baseqty"},
+    {"time", "timestamp"},
+    {"is_buyer_maker", "isbuyermaker"},
+    {"is_best_match", "isbestmatch"},
+)
+_ALL_NAMES = frozenset().union(*_NAMES)
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+#: A file whose ids are in more runs than this is not one day's trades.
+_MOST_RUNS = 100_000
+_DAY_US = 86_400_000_000
+
+#: From, and to before, µs (UTC).
+TimeSpan = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Day:
+    """All trades of a symbol on a UTC day."""
+
+    exchange: str
+    symbol: str
+    date: date
+
+    @property
+    def name(self) -> str:
+        """As people read it, and its name in the checkpoint."""
+        return f"{self.exchange}/{self.symbol}/{self.date}"
+
+    @property
+    def stem(self) -> str:
+        """What its file is called, without suffix."""
+        return f"{self.symbol}-trades-{self.date}"
+
+    @property
+    def market(self) -> str:
+        """The folder of its market in Binance's tree."""
+        return _MARKETS[self.exchange]
+
+    @property
+    def span_us(self) -> TimeSpan:
+        """The whole day."""
+        start = int(datetime(self.date.year, self.date.month, self.date.day, tzinfo=UTC).timestamp()) * 1_000_000
+        return start, start + _DAY_US
+
+    def later(self, days: int) -> Day:
+        """The day so many days after it."""
+        return Day(self.exchange, self.symbol, self.date + timedelta(days=days))
+
+
+@dataclass(slots=True)
+class DumpContents:
+    """What a file holds, read whole. `runs` are the ids of the trades in the span asked for.
+
+    Of its `rows` (header and blank lines aside) `dead` are no trades, `placeholders` are ids without a trade, and
+    `outside` lie outside the span; a `repeated` row has the id of an earlier one.
+    """
+
+    rows: int = 0
+    dead: int = 0
+    placeholders: int = 0
+    outside: int = 0
+    repeated: int = 0
+    runs: TimedRanges = field(default_factory=TimedRanges)
+
+
+class _Row(msgspec.Struct, frozen=True, gc=False):
+    """A line that is neither a header nor blank; `columns` is None where it is no trade, `time_us` then 0."""
+
+    where: str
+    number: int
+    text: str
+    columns: list[str] | None
+    time_us: int
+
+
+def markets() -> tuple[str, ...]:
+    """Exchange codes that have dumps."""
+    return tuple(_MARKETS)
+
+
+def opened(day: Day, source: str) -> AbstractContextManager[DumpFile]:
+    """The day's file; `source` is a URL as `URL`, or a folder with the files anywhere below it.
+
+    Raises:
+        DumpError: as `dump_files.opened`.
+    """
+    return dump_files.opened(day.stem, day.market, day.symbol, source)
+
+
+def inspect(day: Day, stored: DumpFile, span: TimeSpan) -> DumpContents:
+    """Read the file to its end, and every row of it, before anything is published.
+
+    Raises:
+        DumpError: it is damaged, cut off, out of bounds, of another format or of another day.
+    """
+    found = DumpContents()
+    whole = day.span_us
+    is_of_the_day = False
+    for row in _rows(day, stored):
+        found.rows += 1
+        if row.columns is None:
+            found.dead += 1
+            continue
+        is_of_the_day = is_of_the_day or whole[0] <= row.time_us < whole[1]
+        if not _is_asked(row, span, whole):
+            found.outside += 1
+            continue
+        # Its id is taken all the same: nobody misses it.
+        found.placeholders += _is_placeholder(row.columns)
+        if not found.runs.add(int(row.columns[0]), row.time_us):
+            found.repeated += 1
+        elif len(found.runs) > _MOST_RUNS:
+            raise DumpError(f"{row.where}: most trade ids between its first and last are missing; fetch it again")
+    if found.rows and not is_of_the_day:
+        raise DumpError(f"{stored.name}: no row of it is of {day.date} (UTC): it is another day's; fetch it again")
+    return found
+
+
+def messages(day: Day, stored: DumpFile, span: TimeSpan) -> Iterator[Envelope]:
+    """The raw messages of the span: of a trade its columns, with the CSV line as a JSON string for payload.
+
+    A row that is no trade has nothing but a payload that says where it stands, so that it ends in the DLQ. An id
+    without a trade is counted as a control message.
+
+    Raises:
+        DumpError: as `inspect`.
+    """
+    whole = day.span_us
+    for row in _rows(day, stored):
+        if row.columns is not None and not _is_asked(row, span, whole):
+            continue
+        if row.columns is not None and _is_placeholder(row.columns):
+            metrics.CONTROL.labels(day.exchange, PLACEHOLDER).inc()
+            continue
+        yield _envelope(day, row)
+
+
+def _is_placeholder(columns: list[str]) -> bool:
+    return is_placeholder(columns[1], columns[2])
+
+
+def _is_asked(row: _Row, span: TimeSpan, whole: TimeSpan) -> bool:
+    """A row that is of another day than its file's is nobody else's: it is published whatever the span."""
+    return span[0] <= row.time_us < span[1] or not whole[0] <= row.time_us < whole[1]
+
+
+def _envelope(day: Day, row: _Row) -> Envelope:
+    columns = row.columns
+    received_us = now_us()
+    if columns is None:
+        said = {"dump": row.where, "line": row.number, "row": row.text}
+        return Envelope(
+            exchange=day.exchange, symbol="", trade_id="", price="", quantity="", timestamp="", side="", sequence="",
+            received_at=received_us, payload=msgspec.json.encode(said).decode(),
+        )  # fmt: skip
+    return Envelope(
+        exchange=day.exchange,
+        symbol=day.symbol,
+        trade_id=columns[0],
+        price=columns[1],
+        quantity=columns[2],
+        timestamp=columns[4],
+        side=_SIDE_OF_BUYER_IS_MAKER[columns[5].lower()],
+        sequence="",
+        received_at=received_us,
+        payload=msgspec.json.encode(row.text).decode(),
+    )
+
+
+def _rows(day: Day, stored: DumpFile) -> Iterator[_Row]:
+    for where, lines in stored.entries(day.stem):
+        # The first row that is no trade; and how many columns the trades have.
+        odd: _Row | None = None
+        width = 0
+        for number, line in enumerate(lines, start=1):
+            raw = _marked(line, where) if number == 1 else line
+            text = raw.decode("utf-8", errors="backslashreplace").rstrip("\r\n")
+            columns = _columns(text)
+            if not text.strip() or _is_header(columns, where):
+                continue
+            time_us = _time_us(columns, width)
+            if time_us is None and not raw.endswith(b"\n"):
+                raise DumpError(
+                    f"{where}: its last line, {number:,}, is cut off: {text[:100]!r}; nothing of it is published;"
+                    " fetch it again"
+                )
+            row = _Row(where, number, text, None if time_us is None else columns, time_us or 0)
+            if row.columns is None:
+                odd = odd or row
+            width = width or (len(columns) if row.columns is not None else 0)
+            yield row
+        if odd is not None and not width:
+            raise DumpError(f"{where}: no row of it is a trade; line {odd.number:,}: {odd.text[:100]!r}.{_hint(odd)}")
+
+
+def _marked(line: bytes, where: str) -> bytes:
+    """The first line without a mark of UTF-8."""
+    if line.startswith(_UTF_16) or b"\0" in line:
+        raise DumpError(f"{where}: is UTF-16 or no text at all; save it as UTF-8, or fetch it again")
+    return line.removeprefix(codecs.BOM_UTF8)
+
+
+def _columns(text: str) -> list[str]:
+    columns = text.split(",")
+    if '"' in text or " " in text or "\t" in text:
+        return [column.strip().removeprefix('"').removesuffix('"').strip() for column in columns]
+    return columns
+
+
+def _is_header(columns: list[str], where: str) -> bool:
+    """Names of columns, wherever they stand: files are put together by `cat`."""
+    if columns[0][:1].isdigit():
+        return False
+    names = [column.lower() for column in columns]
+    if _ALL_NAMES.isdisjoint(names):
+        return False
+    if len(names) not in {6, 7} or any(name not in known for name, known in zip(names, _NAMES, strict=False)):
+        raise DumpError(
+            f"{where}: its columns are {', '.join(columns)[:200]}; those of a trade file are id, price, qty, quote_qty,"
+            " time, is_buyer_maker[, is_best_match]"
+        )
+    return True
+
+
+def _time_us(columns: list[str], width: int) -> int | None:
+    """When the trade was, µs (UTC); None for columns that are no trade's. `width` 0: not known yet."""
+    if len(columns) not in {6, 7} or width not in {0, len(columns)}:
+        return None
+    number = columns[0]
+    if not (number.isascii() and number.isdigit() and len(number) <= 20):
+        return None
+    if columns[5].lower() not in _SIDE_OF_BUYER_IS_MAKER or columns[-1].lower() not in _SIDE_OF_BUYER_IS_MAKER:
+        return None
+    return event_time_us(columns[4])
+
+
+def _hint(row: _Row) -> str:
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if separator in row.text:
+            return f" Its columns are separated by {name}: they must be by commas"
+    return " Fetch it again"

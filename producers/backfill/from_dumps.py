@@ -1,0 +1,273 @@
+"""Back-fills from dumps, days in parallel: a day is done when the broker has all of it, and is then not read again.
+
+Done is a file with this checksum, in this warehouse: each of its rows is on the raw topic, as a trade or for the DLQ,
+and each hole in its ids is a row of `producer_gaps`. A file that has changed since is read again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice, pairwise
+from typing import Any
+
+import structlog
+
+from config.settings import Settings
+from producers.backfill import dump_files, dumps
+from producers.backfill.checkpoint import DONE, BackfillCheckpoint
+from producers.backfill.dumps import Day, DumpContents, DumpError, TimeSpan
+from producers.backfill.gaps import BackfillGaps
+from producers.backfill.report import DumpReport, Progress
+from producers.gaps.gap import Gap
+from producers.gaps.id_ranges import IdRanges, TimedRange
+from producers.kafka.envelope import BACKFILL, Envelope
+from producers.kafka.publisher import Publisher
+from producers.timestamps import now_us
+
+_BATCH = 1_000
+#: How many days without a trade may lie between two files whose ids are compared.
+_MOST_EMPTY_DAYS = 31
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDay:
+    """What a run would do with a day: `read` it, read it again since it `changed`, or nothing where it is `done`.
+
+    `missing`: there is no such file; `fetch`: it is served, or not, and has to be fetched to know more.
+    """
+
+    day: Day
+    file: str
+    what: str
+
+
+def days(exchange: str, symbols: Sequence[str], start: datetime, end: datetime) -> list[Day]:
+    """The UTC days that [start, end) touches, of each symbol."""
+    first, last = start.astimezone(UTC).date(), (end.astimezone(UTC) - timedelta(microseconds=1)).date()
+    dates = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    return [Day(exchange, symbol, one) for one in dates for symbol in symbols]
+
+
+def plan(
+    wanted: Sequence[Day], start: datetime, end: datetime, checkpoint: BackfillCheckpoint, source: str
+) -> list[PlannedDay]:
+    """What `backfill` would do; nothing is published, nothing but checksum files is fetched."""
+    return [_planned(day, _clipped(day, start, end), checkpoint, source) for day in wanted]
+
+
+def backfill(
+    wanted: Sequence[Day],
+    start: datetime,
+    end: datetime,
+    settings: Settings,
+    checkpoint: BackfillCheckpoint,
+    *,
+    source: str = dumps.URL,
+    workers: int = 2,
+    progress: Progress = lambda _report: None,
+) -> DumpReport:
+    """Publish the trades of [start, end) of the days; what live producers also published is harmless.
+
+    A file is read whole before its first trade is published. One that is missing, damaged or of another kind is in the
+    report's `failures`; the others go on.
+
+    Raises:
+        PublishError: something was not delivered; days done before stay done.
+    """
+    with ExitStack() as stack:
+        run = _Run(settings, checkpoint, source, DumpReport(parts=len(wanted)), progress, stack)
+
+        def unless_stopped(day: Day) -> None:
+            """The thread that fails stops the others itself: it would take the next day before anybody else looked."""
+            if run.stop.is_set():
+                return
+            try:
+                run.take(day, _clipped(day, start, end))
+            except BaseException:
+                run.stop.set()
+                raise
+
+        with ThreadPoolExecutor(workers) as pool:
+            tasks = [pool.submit(unless_stopped, day) for day in wanted]
+            try:
+                wait(tasks)
+            finally:
+                # Ctrl-C, too: days under way end at their next batch, no further one is started.
+                run.stop.set()
+        for task in tasks:
+            task.result()
+    return run.report
+
+
+class _Run:
+    """One run over many days."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        checkpoint: BackfillCheckpoint,
+        source: str,
+        report: DumpReport,
+        progress: Progress,
+        stack: ExitStack,
+    ) -> None:
+        self.report = report
+        self.stop = threading.Event()
+        self._settings, self._checkpoint, self._source, self._progress = settings, checkpoint, source, progress
+        self._stack = stack
+        self._lock = threading.Lock()
+        self._gaps: BackfillGaps | None = None
+
+    def take(self, day: Day, span: TimeSpan) -> None:
+        """Do one day, or say why not."""
+        try:
+            self._read(day, span)
+        except DumpError as error:
+            with self._lock:
+                self.report.failures.append(str(error))
+        with self._lock:
+            self.report.share += 1 / self.report.parts
+            self._progress(self.report)
+
+    def _read(self, day: Day, span: TimeSpan) -> None:
+        step = self._checkpoint.get(_step(day, span))
+        if _is_known(day, self._source, step):
+            self._skip()
+            return
+        with dumps.opened(day, self._source) as stored:
+            if step.get("sha256") == stored.sha256:
+                self._skip()
+                return
+            contents = dumps.inspect(day, stored, span)
+            stored.check_unchanged()
+            if not contents.rows and not stored.is_vouched:
+                raise DumpError(
+                    f"{stored.name}: has no trades. Where the exchange had none on {day.date}, put its .CHECKSUM file"
+                    " beside the file; else fetch it again"
+                )
+            if not self._publish(dumps.messages(day, stored, span)):
+                return
+            stored.check_unchanged()
+            with self._lock:
+                self._count(stored.name, contents, has_changed=bool(step))
+                self._note_gaps(day, span, contents)
+                self._checkpoint.put(_step(day, span), {**DONE, "sha256": stored.sha256, **_ends(contents)})
+
+    def _publish(self, messages: Iterator[Envelope]) -> bool:
+        """Whether it came to its end; the broker has everything then."""
+        with Publisher(self._settings) as publisher:
+            for batch in _batches(messages):
+                if self.stop.is_set():
+                    return False
+                publisher.publish(batch, BACKFILL)
+                with self._lock:
+                    self.report.published += len(batch)
+                    self._progress(self.report)
+        return True
+
+    def _skip(self) -> None:
+        with self._lock:
+            self.report.skipped += 1
+
+    def _count(self, name: str, contents: DumpContents, *, has_changed: bool) -> None:
+        report = self.report
+        report.rows += contents.rows
+        report.dead += contents.dead
+        report.repeated += contents.repeated
+        report.changed += has_changed
+        if contents.dead:
+            _log.warning("rows that are no trades go to the DLQ", file=name, rows=contents.dead)
+        if not contents.rows:
+            report.empty.append(name)
+
+    def _note_gaps(self, day: Day, span: TimeSpan, contents: DumpContents) -> None:
+        """Holes in the file and around it, and older ones that it fills; the broker has their events afterwards."""
+        if self._gaps is None:
+            events = self._stack.enter_context(Publisher(self._settings))
+            self._gaps = BackfillGaps(self._settings, day.exchange, self._checkpoint, events)
+        runs = [*contents.runs]
+        self._gaps.fill(day.symbol, [(run.first, run.last) for run in runs])
+        if span == day.span_us:
+            runs = [*self._neighbour(day, -1)[-1:], *runs, *self._neighbour(day, 1)[:1]]
+        self._gaps.found(day.symbol, [_gap(day.symbol, *pair) for pair in pairwise(runs) if _is_hole(*pair)])
+        counts = self._gaps.counts
+        self.report.gaps, self.report.gap_trades, self.report.gaps_healed = (
+            counts.found,
+            counts.ids_missing,
+            counts.healed,
+        )
+
+    def _neighbour(self, day: Day, direction: int) -> list[TimedRange]:
+        """First and last trade of the next day that is done and has some; [] where a day between is not done."""
+        for distance in range(1, _MOST_EMPTY_DAYS + 1):
+            other = day.later(direction * distance)
+            step = self._checkpoint.get(_step(other, other.span_us))
+            if not step.get("done"):
+                return []
+            if step["ends"]:
+                return [TimedRange(*step["ends"])]
+        return []
+
+
+def _planned(day: Day, span: TimeSpan, checkpoint: BackfillCheckpoint, source: str) -> PlannedDay:
+    step = checkpoint.get(_step(day, span))
+    try:
+        if dump_files.is_url(source):
+            url = dump_files.address(day.stem, day.market, day.symbol, source)
+            return PlannedDay(day, url, "done" if _is_known(day, source, step) else "fetch")
+        with dumps.opened(day, source) as stored:
+            same = step.get("sha256") == stored.sha256
+            return PlannedDay(day, stored.name, "done" if same else ("changed" if step else "read"))
+    except DumpError as error:
+        return PlannedDay(day, str(error), "done" if _is_known(day, source, step) else "missing")
+
+
+def _is_known(day: Day, source: str, step: dict[str, Any]) -> bool:
+    """Whether a day that was done needs no look into its file: there is none any more, or the venue's is the same."""
+    if not step:
+        return False
+    if not dump_files.is_url(source):
+        return not dump_files.exists(day.stem, source)
+    url = dump_files.address(day.stem, day.market, day.symbol, source)
+    return dump_files.remote_checksum(url) == str(step["sha256"])
+
+
+def _clipped(day: Day, start: datetime, end: datetime) -> TimeSpan:
+    """What of [start, end) is of the day."""
+    start_us, end_us = (int(moment.timestamp()) * 1_000_000 + moment.microsecond for moment in (start, end))
+    first, last = day.span_us
+    return max(first, start_us), min(last, end_us)
+
+
+def _step(day: Day, span: TimeSpan) -> str:
+    """A part of a day counts by itself."""
+    return f"dump {day.name}" if span == day.span_us else f"dump {day.name} {span[0]} {span[1]}"
+
+
+def _ends(contents: DumpContents) -> dict[str, Any]:
+    runs = [*contents.runs]
+    ends = [runs[0].first, runs[-1].last, runs[0].first_us, runs[-1].last_us] if runs else []
+    return {"rows": contents.rows, "ends": ends}
+
+
+def _is_hole(before: TimedRange, after: TimedRange) -> bool:
+    return before.last + 1 < after.first
+
+
+def _gap(symbol: str, before: TimedRange, after: TimedRange) -> Gap:
+    first, last = before.last + 1, after.first - 1
+    return Gap(
+        symbol, str(first), str(last), before.last_us, after.first_us, last - first + 1, now_us(), IdRanges(first, last)
+    )
+
+
+def _batches(envelopes: Iterable[Envelope]) -> Iterator[list[Envelope]]:
+    source = iter(envelopes)
+    while batch := list(islice(source, _BATCH)):
+        yield batch

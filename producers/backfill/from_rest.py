@@ -1,0 +1,147 @@
+"""Back-fills over REST, symbols in parallel within the exchange's rate limit; goes on where a killed run ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from config.errors import MedallionError
+from config.settings import Settings
+from producers.backfill.checkpoint import BackfillCheckpoint
+from producers.backfill.gaps import BackfillGaps
+from producers.backfill.report import BackfillReport, Progress
+from producers.backfill.rest_window import AcknowledgedPublisher, Remaining, RetryingClient, SymbolWindow, WindowFill
+from producers.exchanges import exchange as exchange_of
+from producers.exchanges.model import Rest
+from producers.kafka.publisher import Publisher
+from producers.options import ProducerOptions
+from producers.rest.client import FAILURES, RestClient
+from producers.rest.history import History
+from producers.venue_limits import VenueLimits
+
+
+class NoRestError(MedallionError):
+    """The exchange's history cannot be asked for over REST."""
+
+
+class IncompleteError(MedallionError):
+    """Not all of the window was published; the message says what is missing and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a task would fetch: `trades` with at least `requests` in at least `seconds`, from `unreachable` on none."""
+
+    symbol: str
+    trades: int
+    requests: int
+    seconds: float
+    done: bool = False
+    unreachable: tuple[int, int] | None = None
+
+
+@dataclass(slots=True)
+class RestBackfill:
+    """A back-fill of one exchange; `rest_endpoint` takes the place of the exchange's own.
+
+    Raises (every method):
+        UnknownExchangeError, NoRestError: the exchange has no REST interface that we know.
+        RestError and what else `RestClient.pages` raises: after some tries.
+    """
+
+    code: str
+    symbols: Sequence[str]
+    start: datetime
+    end: datetime
+    rest_endpoint: str | None = None
+    options: ProducerOptions = field(default_factory=ProducerOptions)
+
+    @property
+    def tasks(self) -> list[SymbolWindow]:
+        """One a symbol."""
+        return [SymbolWindow(self.code, symbol, self.start, self.end) for symbol in self.symbols]
+
+    async def estimate(self, checkpoint: BackfillCheckpoint) -> list[Estimate]:
+        """What `run` would do; asks where the windows lie, and publishes nothing."""
+        async with self._client() as client:
+            history = History(RetryingClient(client))
+            return [await self._estimate(client.rest, history, task, checkpoint) for task in self.tasks]
+
+    async def run(
+        self,
+        settings: Settings,
+        checkpoint: BackfillCheckpoint,
+        *,
+        workers: int = 2,
+        progress: Progress = lambda _report: None,
+    ) -> BackfillReport:
+        """Publish the trades; overlap with what live producers publish is harmless.
+
+        Raises:
+            PublishError: something was not delivered.
+
+        What the exchange does not serve is in the report's `missing`, and a row of `producer_gaps`.
+        """
+        tasks = self.tasks
+        report = BackfillReport(parts=len(tasks))
+        shares = dict.fromkeys((task.name for task in tasks), 0.0)
+        turns = asyncio.Semaphore(workers)
+
+        def tell(task: SymbolWindow, share: float) -> None:
+            shares[task.name] = share
+            report.published, report.share = sink.published, sum(shares.values()) / len(shares)
+            progress(report)
+
+        async def one(task: SymbolWindow) -> None:
+            async with turns:
+                if checkpoint.is_done(task.name):
+                    report.skipped += 1
+                else:
+                    try:
+                        report.missing += await WindowFill(retrying, history, task, checkpoint, sink, gaps, tell).run()
+                    except FAILURES as error:
+                        report.missing.append(f"{task.symbol}: {error or type(error).__name__}")
+                tell(task, 1.0)
+
+        with Publisher(settings) as publisher, Publisher(settings) as events:
+            sink = AcknowledgedPublisher(self.code, publisher, asyncio.Lock())
+            gaps = await asyncio.to_thread(BackfillGaps, settings, self.code, checkpoint, events)
+            async with self._client() as client:
+                retrying = RetryingClient(client)
+                history = History(retrying)
+                working = [asyncio.ensure_future(one(task)) for task in tasks]
+                try:
+                    await asyncio.gather(*working)
+                finally:
+                    for each in working:
+                        each.cancel()
+                    await asyncio.gather(*working, return_exceptions=True)
+        report.take_gaps(gaps.counts)
+        return report
+
+    def _client(self) -> RestClient:
+        known = exchange_of(self.code)
+        if known.rest is None:
+            raise NoRestError(f"{self.code}: no REST interface with trades is known")
+        rate = self.options.requests or known.rest.rate
+        venue_limits = VenueLimits(
+            self.code, known.connects, rate, failures=self.options.breaker_failures, open_s=self.options.breaker_open_s
+        )
+        return RestClient(known, known.rest, venue_limits, self.rest_endpoint)
+
+    async def _estimate(
+        self, rest: Rest, history: History, task: SymbolWindow, checkpoint: BackfillCheckpoint
+    ) -> Estimate:
+        if checkpoint.is_done(task.name):
+            return Estimate(task.symbol, 0, 0, 0.0, done=True)
+        if step := checkpoint.get(task.name):
+            left = Remaining.of(step)
+            count, unreachable = left.count, left.unreachable
+        else:
+            window = await history.window(task.symbol, *task.span_us)
+            count, unreachable = window.count, window.unreachable
+        rate = self.options.requests or rest.rate
+        requests = -(-count // rest.page)
+        return Estimate(task.symbol, count, requests, requests * rate.seconds / rate.times, unreachable=unreachable)

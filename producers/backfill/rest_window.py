@@ -1,0 +1,221 @@
+"""Back-fills one symbol's window page by page; the checkpoint lists the ids that the broker does not have yet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import structlog
+from tenacity import AsyncRetrying
+
+from producers.backfill.checkpoint import DONE, BackfillCheckpoint
+from producers.backfill.gaps import BackfillGaps
+from producers.exchanges.model import Rest, Trade, Trades, TradeSpan
+from producers.gaps.id_ranges import IdRanges, without
+from producers.kafka.envelope import BACKFILL, envelopes
+from producers.kafka.publisher import Publisher
+from producers.rest.client import FAILURES, RefusedError, RestClient, rest_of
+from producers.rest.history import History
+from producers.retry import retry_times
+from producers.timestamps import event_time_us, now_us
+
+_TRIES = 6
+_LONGEST_PAUSE_S = 30.0
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolWindow:
+    """One symbol's trades of [start, end)."""
+
+    exchange: str
+    symbol: str
+    start: datetime
+    end: datetime
+
+    @property
+    def name(self) -> str:
+        """Its name in the checkpoint."""
+        return f"rest {self.exchange}/{self.symbol} {self.start.isoformat()} {self.end.isoformat()}"
+
+    @property
+    def span_us(self) -> tuple[int, int]:
+        """The window, µs (UTC)."""
+        start, end = (int(moment.timestamp()) * 1_000_000 + moment.microsecond for moment in (self.start, self.end))
+        return start, end
+
+
+@dataclass(slots=True)
+class Remaining:
+    """The part of a window that is not published yet; `window` is its first and last id, where it has ids."""
+
+    total: int
+    window: tuple[int, int]
+    ids: IdRanges | None
+    since_us: int
+    unreachable: tuple[int, int] | None
+
+    @property
+    def count(self) -> int:
+        """Ids."""
+        return self.ids.count if self.ids is not None else 0
+
+    @classmethod
+    def of(cls, step: dict[str, Any]) -> Self:
+        """What a step of the checkpoint says."""
+        runs = [(int(first), int(last)) for first, last in step["left"]]
+        cut = step["unreachable"]
+        first, last = step["window"]
+        ids = IdRanges.of(runs) if runs else None
+        return cls(step["total"], (first, last), ids, step["since_us"], (cut[0], cut[1]) if cut else None)
+
+    def step(self) -> dict[str, Any]:
+        """The step for the checkpoint."""
+        runs = self.ids.runs if self.ids is not None else []
+        return {
+            "total": self.total,
+            "window": self.window,
+            "left": runs,
+            "since_us": self.since_us,
+            "unreachable": self.unreachable,
+        }
+
+    @property
+    def unserved(self) -> list[tuple[int, int]]:
+        """Runs of ids."""
+        return self.ids.runs if self.ids is not None and self.count else []
+
+    @property
+    def published(self) -> list[tuple[int, int]]:
+        """Runs of ids."""
+        return without([self.window], self.unserved) if self.window[0] <= self.window[1] else []
+
+
+class RetryingClient:
+    """A REST client with retries: a back-fill of hours does not end because an exchange is away for a minute."""
+
+    def __init__(self, client: RestClient) -> None:
+        """`client` is open."""
+        self._client = client
+
+    @property
+    def rest(self) -> Rest:
+        """As `RestClient.rest`."""
+        return self._client.rest
+
+    @property
+    def lacks_key(self) -> bool:
+        """As `RestClient.lacks_key`."""
+        return self._client.lacks_key
+
+    async def newest(self, symbol: str) -> list[Trade]:
+        """As `RestClient.newest`."""
+        return await _retry()(self._client.newest, symbol)
+
+    async def page(self, symbol: str, span: TradeSpan) -> list[Trade]:
+        """As `RestClient.page`."""
+        return await _retry()(self._client.page, symbol, span)
+
+
+def _retry() -> AsyncRetrying:
+    return retry_times(_TRIES, _is_temporary, _LONGEST_PAUSE_S, _log, "asking again")
+
+
+def _is_temporary(error: BaseException) -> bool:
+    return isinstance(error, FAILURES) and not isinstance(error, RefusedError)
+
+
+@dataclass(slots=True)
+class AcknowledgedPublisher:
+    """Publishes for all symbols; a page is acknowledged before the checkpoint says so."""
+
+    code: str
+    publisher: Publisher
+    lock: asyncio.Lock
+    published: int = 0
+
+    async def put(self, trades: Sequence[Trade]) -> None:
+        """Publish; returns when the broker has them.
+
+        Raises:
+            PublishError: something was not delivered.
+        """
+        messages = envelopes(self.code, b"", Trades([*trades]), now_us())
+        async with self.lock:
+            await asyncio.to_thread(self._put, messages)
+            self.published += len(messages)
+
+    def _put(self, messages: Sequence[Any]) -> None:
+        self.publisher.publish(messages, BACKFILL)
+        self.publisher.flush()
+
+
+@dataclass(slots=True)
+class WindowFill:
+    """Back-fills one symbol's window."""
+
+    client: RetryingClient
+    history: History
+    task: SymbolWindow
+    checkpoint: BackfillCheckpoint
+    sink: AcknowledgedPublisher
+    gaps: BackfillGaps
+    tell: Callable[[SymbolWindow, float], None]
+
+    async def run(self) -> list[str]:
+        """What could not be published, in words; [] where everything was."""
+        task = self.task
+        if step := self.checkpoint.get(task.name):
+            left = Remaining.of(step)
+        else:
+            window = await self.history.window(task.symbol, *task.span_us)
+            if window.trades is not None:
+                await self.sink.put(window.trades)
+            ids = IdRanges(window.first, window.last) if window.trades is None and window.count else None
+            left = Remaining(window.count, (window.first, window.last), ids, task.span_us[0], window.unreachable)
+        await self._pages(left)
+        missing = await asyncio.to_thread(self._note_gaps, left)
+        # A window that is not over yet may get more trades; one with holes may be served whole another day.
+        if not missing and task.span_us[1] < now_us():
+            self.checkpoint.put(task.name, DONE)
+        return missing
+
+    async def _pages(self, left: Remaining) -> None:
+        span = TradeSpan(left.ids.first, left.ids.last, left.since_us) if left.ids is not None and left.count else None
+        while span is not None:
+            page = await self.client.page(self.task.symbol, span)
+            await self._take(page, left)
+            after = rest_of(span, page, self.client.rest.pages) if page and left.count else None
+            span = after if after != span else None
+
+    async def _take(self, page: Sequence[Trade], left: Remaining) -> None:
+        ids = left.ids
+        wanted = [trade for trade in page if ids is not None and ids.discard(int(trade.trade_id))]
+        if not wanted:
+            return
+        await self.sink.put(wanted)
+        if self.client.rest.by_time:
+            left.since_us = max(left.since_us, *(event_time_us(trade.timestamp) or 0 for trade in wanted))
+        self.checkpoint.put(self.task.name, left.step())
+        self.tell(self.task, 1.0 - left.count / left.total)
+
+    def _note_gaps(self, left: Remaining) -> list[str]:
+        """What was missing and is published now, and what the exchange does not serve; the latter in words, too."""
+        symbol = self.task.symbol
+        said = []
+        self.gaps.fill(symbol, left.published)
+        if left.unreachable is not None:
+            self.gaps.unreachable(symbol, left.unreachable)
+            until = datetime.fromtimestamp(left.unreachable[1] / 1e6, tz=UTC).isoformat()
+            why = "older trades are not served"
+            if self.client.lacks_key:
+                why = f"older trades are served with an API key only, set {self.client.rest.key_variable}"
+            said.append(f"{symbol}: nothing before {until}: {why}")
+        if left.unserved:
+            self.gaps.refused(symbol, left.unserved, self.task.span_us)
+            first, last = left.unserved[0][0], left.unserved[-1][1]
+            said.append(f"{symbol}: {left.count:,} trades between ids {first} and {last} are not served")
+        return said

@@ -1,0 +1,204 @@
+"""Keeps the trades of a ccxt exchange flowing: by streams that replace each other, or over REST where ccxt has none."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import Any
+
+import ccxt
+import structlog
+
+from config.errors import MedallionError
+from config.markets import Markets
+from producers.ccxt.polling import CcxtPolling
+from producers.ccxt.rest_trades import UNFORESEEN, RestTrades
+from producers.ccxt.stream import CcxtStream
+from producers.ccxt.venue import ConnectionListener, class_of, make
+from producers.ccxt.watched import WatchedSymbols
+from producers.exchanges.model import UNRECOGNISED, Exchange, Rate, RestError
+from producers.retry import retry_until
+from producers.stream.context import StreamContext
+from producers.stream.rotation import Rotation
+from producers.stream.symbol_states import SymbolState, SymbolStatus
+from producers.venue_limits import VenueUnavailableError
+
+#: ccxt does not say when an exchange cuts a connection off; those that do so allow a day.
+_LIFETIME_S = 86_400.0
+_POLL_S = 1.0
+_LEAST_POLL_S = 0.01
+#: What asking for markets may meet.
+_REST_FAILURES = (RestError, VenueUnavailableError)
+_log = structlog.get_logger(__name__)
+
+
+class UnknownSymbolError(MedallionError, LookupError):
+    """The exchange has no such market."""
+
+
+class MarketsMissingError(MedallionError):
+    """Nobody may be asked which markets the exchange has."""
+
+
+def exchange_named(name: str) -> Exchange | None:
+    """A ccxt exchange as one of ours; None for a name that ccxt does not know, or that has no public trades."""
+    if name not in ccxt.exchanges:
+        return None
+    known = class_of(name)()
+    if not (known.has.get("watchTrades") or known.has.get("fetchTrades")):
+        return None
+    # ccxt does not say how many connections an exchange allows, nor whether its ids are consecutive.
+    return Exchange(
+        name,
+        "",
+        lambda _frame: UNRECOGNISED,
+        lambda _symbols, _number: "",
+        connects=Rate(5, 5.0),
+        lifetime_s=_LIFETIME_S,
+        ids_of=None,
+        requests=Rate(1, max(float(known.rateLimit), 1.0) / 1_000),
+    )
+
+
+class CcxtFeed:
+    """The symbols of one exchange, kept flowing inside of `async with feed.rest`."""
+
+    def __init__(self, context: StreamContext, symbols: Sequence[str], markets: Markets | None = None) -> None:
+        """Nothing is connected yet.
+
+        Args:
+            context: of an exchange from `exchange_named`; endpoints take the place of scheme and host in all its URLs.
+            symbols: ccxt's unified ones, `BTC/USDT`, `BTC/USDT:USDT`.
+            markets: as ccxt's `fetch_markets()` gives them; None: the exchange is asked.
+
+        Raises:
+            MarketsMissingError: neither markets nor anybody to ask for them.
+        """
+        exchange, options = context.exchange, context.options
+        self._context, self._symbols = context, symbols
+        if markets is None and not context.asks_rest:
+            raise MarketsMissingError(
+                f"{exchange.code} is not to be asked for its markets: give --rest-endpoint beside --endpoint,"
+                " or a saved list with --markets"
+            )
+        self._markets = markets
+        #: Those that the exchange lists; streams compare theirs with it.
+        self._listed = [*symbols]
+        #: What the market list does not have, and in which words that is said.
+        self._unlisted: dict[str, str] = {}
+        #: Asked over REST, for as long as the feed lives; streams are instances of their own.
+        self._venue = _venue_of(context)
+        self.rest = RestTrades(exchange.code, self._venue, context.venue_limits)
+        # Where a rate limit is given, that is the pace.
+        pause_s = max(_POLL_S, self._venue.rateLimit / 1_000) if options.requests is None else _LEAST_POLL_S
+        self._source: Rotation[CcxtStream] | CcxtPolling = (
+            Rotation(partial(_new_stream, context, self._listed, self._venue, self.rest), context.count_renewal)
+            if self._venue.has.get("watchTrades")
+            else CcxtPolling(self.rest, context, self._listed, pause_s)
+        )
+        self._log = _log.bind(exchange=exchange.code)
+
+    @property
+    def heals(self) -> bool:
+        """Whether `rest` may be asked for trades."""
+        return self._context.asks_rest and bool(self._venue.has.get("fetchTrades"))
+
+    @property
+    def ready(self) -> bool:
+        """Every symbol is watched, as far as ccxt tells."""
+        return self._source.ready
+
+    @property
+    def symbols(self) -> Sequence[str]:
+        """ccxt's unified ones."""
+        return self._symbols
+
+    def statuses(self) -> dict[str, SymbolStatus]:
+        """How each symbol stands."""
+        source = self._source.current if isinstance(self._source, Rotation) else self._source
+        listed = source.statuses() if source is not None else {}
+        missing = {symbol: SymbolStatus(SymbolState.REFUSED, words) for symbol, words in self._unlisted.items()}
+        unknown = dict.fromkeys(self._symbols, SymbolStatus(SymbolState.SUBSCRIBING))
+        return unknown | listed | missing
+
+    def unknown(self, symbol: str, words: str) -> None:
+        """As `ReconnectingStream.unknown`; ccxt tells of a symbol that is refused by itself."""
+
+    def renew(self) -> None:
+        """Replace the connections as before their end of life, unless that was done just now."""
+        if isinstance(self._source, Rotation):
+            self._source.renew()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set.
+
+        Raises:
+            UnknownSymbolError: the exchange has none of these markets; one that is missing stops nobody else, and is
+                looked for again.
+            PublishError: from `take`: the publisher cannot go on.
+        """
+        again = retry_until(
+            stop, _REST_FAILURES, self._context.options.back_off_s, self._log, "asking for markets again"
+        )
+        await again(self._load)
+        if stop.is_set():
+            return
+        if not self._listed:
+            raise UnknownSymbolError("; ".join(self._unlisted.values()))
+        looking = asyncio.ensure_future(self._look_for_unlisted())
+        try:
+            await self._source.run(stop)
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+
+    async def _look_for_unlisted(self) -> None:
+        """What the list lacks may be listed later; a list that was given stays as it is."""
+        while self._unlisted and self._markets is None:
+            await asyncio.sleep(self._context.options.refused_s)
+            try:
+                await self._load()
+            except _REST_FAILURES as error:
+                self._log.warning("markets not asked for", error=str(error) or type(error).__name__)
+
+    async def _load(self) -> None:
+        try:
+            if self._markets is not None:
+                self._venue.set_markets([*self._markets])
+            else:
+                async with self._context.venue_limits.requesting():
+                    await self._venue.load_markets(reload=True)
+        except (ccxt.BaseError, *UNFORESEEN) as error:
+            raise RestError(f"{type(error).__name__}: {error}") from error
+        known = self._venue.markets
+        before = {*self._unlisted}
+        self._unlisted = {symbol: self._no_market(symbol, known) for symbol in self._symbols if symbol not in known}
+        for symbol in self._unlisted.keys() - before:
+            self._log.error("symbol refused", symbol=symbol, words=self._unlisted[symbol])
+        self._listed[:] = [symbol for symbol in self._symbols if symbol in known]
+        if isinstance(self._source, CcxtPolling):
+            self._source.watch(self._listed)
+        # A large exchange's list takes tens of MB.
+        self._venue.set_markets([known[symbol] for symbol in self._listed])
+
+    def _no_market(self, symbol: str, known: Collection[str]) -> str:
+        near = difflib.get_close_matches(symbol, known, 3, 0.4)
+        return (
+            f"{self._context.exchange.code} has no market {symbol!r}; use ccxt's unified symbols"
+            f" (like {', '.join(near or [*known][:3])})"
+        )
+
+
+def _venue_of(context: StreamContext, listener: ConnectionListener | None = None) -> Any:
+    code, open_s = context.exchange.code, context.options.open_s
+    return make(code, context.venue_limits, open_s, context.endpoint, context.rest_endpoint, listener)
+
+
+def _new_stream(context: StreamContext, listed: list[str], known: Any, rest: RestTrades) -> CcxtStream:
+    """A stream of its own instance of ccxt's class, with the markets of the `known` one."""
+    watched = WatchedSymbols(context, {one: str(known.markets[one].get("id") or one) for one in listed})
+    venue = _venue_of(context, watched)
+    venue.set_markets_from_exchange(known)
+    return CcxtStream(venue, watched, context, listed, rest)

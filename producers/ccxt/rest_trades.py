@@ -1,0 +1,171 @@
+"""Asks a ccxt exchange for trades over REST: for healing, and for polling where there is no stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+from ccxt import BaseError, NetworkError
+
+from producers import metrics
+from producers.ccxt.unified_trades import SUMMING, singly
+from producers.exchanges.model import RestError, Trade, TradeSpan
+from producers.rest.client import BusyError, retry_after_s, retry_busy
+from producers.venue_limits import VenueLimits
+
+#: What a class of ccxt makes of an answer whose shape it does not know.
+UNFORESEEN = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
+_PAGES = 100
+_REMEMBERED = 5_000
+#: Trade id to time and price.
+Known = OrderedDict[str, tuple[str, str]]
+Rows = list[dict[str, Any]]
+_log = structlog.get_logger(__name__)
+
+
+class RestTrades:
+    """`fetch_trades` of one exchange, one request at a time; `async with` closes its connections."""
+
+    def __init__(self, code: str, venue: Any, venue_limits: VenueLimits) -> None:
+        """`venue` from `producers.ccxt.venue.make`."""
+        self._code = code
+        self._venue = venue
+        self._venue_limits = venue_limits
+        self._turn = asyncio.Lock()
+        #: By symbol and trade id: time and price of what the stream brought.
+        self._streamed: dict[str, Known] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._venue.close()
+
+    def resume(self, published: Mapping[str, Sequence[Trade]]) -> None:
+        """Earlier runs of the producer published these trades, by symbol: their streams brought them."""
+        for trades in published.values():
+            self.streamed(trades)
+
+    def streamed(self, trades: Sequence[Trade]) -> None:
+        """Trades that did not come from here."""
+        for trade in trades:
+            known = self._streamed.setdefault(trade.symbol, Known())
+            known[trade.trade_id] = trade.timestamp, trade.price
+            if len(known) > _REMEMBERED:
+                known.popitem(last=False)
+
+    async def pages(self, symbol: str, span: TradeSpan) -> AsyncIterator[list[Trade]]:
+        """As `producers.rest.client.TradesSource.pages`; all of the span at once."""
+        yield await self.newest(symbol, span.since_us)
+
+    async def poll(self, symbol: str) -> tuple[bytes, list[Trade]]:
+        """The body of an answer and its trades, oldest first.
+
+        Raises:
+            RestError: the exchange cannot be asked, or answers something else; VenueUnavailableError: it is left alone.
+        """
+        async with self._turn:
+            rows = await self._fetch(symbol, None)
+            body, trades = self._venue.answered(rows)
+            return body, trades
+
+    async def newest(self, symbol: str, since_us: int | None = None) -> list[Trade]:
+        """The newest trades, and those before them from `since_us` (UTC) on where the exchange goes back, oldest first.
+
+        Raises:
+            RestError: also where none of them is a trade that the stream brought: some exchanges number the trades
+                of the two differently (Binance's REST sums several up), and those would be published twice.
+            VenueUnavailableError: the exchange is left alone.
+        """
+        async with self._turn:
+            rows = await self._fetch(symbol, None)
+            trades: list[Trade] = self._venue.answered(rows)[1]
+            older = since_us is not None and rows and rows[0]["timestamp"] > since_us // 1_000
+            if since_us is not None and older and not await self._newest_only(symbol):
+                trades = await self._before(symbol, since_us // 1_000, rows[0]["timestamp"]) + trades
+        known = self._streamed.get(symbol)
+        if known and not any(known.get(trade.trade_id) == (trade.timestamp, trade.price) for trade in trades):
+            raise RestError("none of REST's trades is one of the stream's: their ids differ, or it lags behind")
+        if known:
+            # Their ids are the stream's: once they fill a gap, the next answer may overlap with nothing else.
+            self.streamed(trades)
+        return [*{_identity(trade): trade for trade in trades}.values()]
+
+    async def _before(self, symbol: str, since_ms: int, until_ms: int) -> list[Trade]:
+        """From `since_ms` up to `until_ms`; nothing where that cannot be had without a hole in it."""
+        found: list[Trade] = []
+        for _ in range(_PAGES):
+            rows = [row for row in await self._fetch(symbol, since_ms) if row["timestamp"] >= since_ms]
+            found += self._venue.answered(rows)[1]
+            # An exchange that ignores `since` answers with its newest trades.
+            if rows and rows[-1]["timestamp"] >= until_ms:
+                return found
+            # More trades of one moment than a page holds.
+            if not rows or rows[-1]["timestamp"] == since_ms:
+                break
+            since_ms = rows[-1]["timestamp"]
+        _log.warning("REST does not reach back without a hole", exchange=self._code, symbol=symbol, got=len(found))
+        return []
+
+    async def _newest_only(self, symbol: str) -> dict[str, str]:
+        """How to ask for single matches where `fetchTrades` would sum them up: of the newest trades only."""
+        if self._venue.family not in SUMMING:
+            return {}
+        await self._venue.load_markets()
+        return singly(self._venue.market(symbol))
+
+    async def _fetch(self, symbol: str, since_ms: int | None) -> Rows:
+        return await retry_busy(self._code)(self._fetch_once, symbol, since_ms)
+
+    async def _fetch_once(self, symbol: str, since_ms: int | None) -> Rows:
+        self._venue.last_response_headers = {}
+        try:
+            async with self._venue_limits.requesting():
+                single = await self._newest_only(symbol)
+                rows: Rows = await self._venue.fetch_trades(symbol, since_ms, params=single)
+        except NetworkError as error:
+            metrics.REST_REQUESTS.labels(self._code, type(error).__name__).inc()
+            said = {name.lower(): text for name, text in (self._venue.last_response_headers or {}).items()}
+            raise BusyError(f"{type(error).__name__}: {error}", retry_after_s(said.get("retry-after", ""))) from error
+        except BaseError as error:
+            metrics.REST_REQUESTS.labels(self._code, type(error).__name__).inc()
+            raise RestError(f"{type(error).__name__}: {error}") from error
+        except UNFORESEEN as error:
+            metrics.REST_REQUESTS.labels(self._code, "unreadable").inc()
+            raise RestError(f"unreadable answer ({error!r})") from error
+        metrics.REST_REQUESTS.labels(self._code, "200").inc()
+        return sorted((row for row in rows if row.get("timestamp") is not None), key=_moment)
+
+
+class UnseenTrades:
+    """Finds the trades of a REST answer that no earlier answer had."""
+
+    def __init__(self) -> None:
+        """Nothing was looked at yet."""
+        self._seen: dict[str, OrderedDict[tuple[str, ...], None]] = {}
+
+    def of(self, symbol: str, trades: Sequence[Trade]) -> tuple[list[Trade], bool]:
+        """The new ones, and whether there may be others between them and those seen before."""
+        seen = self._seen.setdefault(symbol, OrderedDict())
+        new = [trade for trade in trades if _identity(trade) not in seen]
+        hole = bool(seen) and bool(new) and len(new) == len(trades)
+        for trade in new:
+            seen[_identity(trade)] = None
+        while len(seen) > max(_REMEMBERED, len(trades)):
+            seen.popitem(last=False)
+        return new, hole
+
+
+def _moment(row: Mapping[str, Any]) -> int:
+    return int(row["timestamp"])
+
+
+def _identity(trade: Trade) -> tuple[str, ...]:
+    """Some exchanges number no trades."""
+    return (trade.trade_id,) if trade.trade_id else (trade.timestamp, trade.price, trade.quantity, trade.side)

@@ -1,0 +1,147 @@
+"""Watches every symbol by `watch_trades` of one instance of a ccxt class, until it is retired."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from producers import metrics
+from producers.ccxt.rest_trades import RestTrades
+from producers.ccxt.watched import WatchedSymbols
+from producers.exchanges.model import RestError, Trades
+from producers.retry import retry_until
+from producers.stream.context import StreamContext
+from producers.stream.symbol_states import SymbolStatus
+
+#: Silence that is normal on quiet symbols of an exchange that nobody here knows.
+_IDLE_S = 300.0
+_TICK_S = 0.25
+_log = structlog.get_logger(__name__)
+
+
+class CcxtStream:
+    """Watches all symbols over connections of ccxt, which `retire` closes. Ready when every symbol is watched."""
+
+    def __init__(
+        self, venue: Any, watched: WatchedSymbols, context: StreamContext, listed: Sequence[str], rest: RestTrades
+    ) -> None:
+        """Starts at once.
+
+        Args:
+            venue: from `producers.ccxt.venue.make`, with its markets; this stream's alone, and tells `watched`.
+            watched: the symbols to watch.
+            context: of the exchange.
+            listed: the symbols that the exchange lists now; a stream that watches others is old.
+            rest: told of the trades that the stream brings.
+        """
+        self.ready = watched.ready
+        self._venue, self._watched, self._context, self._listed, self._rest = venue, watched, context, listed, rest
+        options, exchange = context.options, context.exchange
+        lifetime_s = exchange.lifetime_s if options.lifetime_s is None else options.lifetime_s
+        self._renew_after_s = max(lifetime_s - options.early_s, lifetime_s / 2) if lifetime_s else float("inf")
+        self._connected = 0
+        self._log = _log.bind(exchange=exchange.code)
+        self.task = asyncio.ensure_future(self._run())
+
+    @property
+    def is_old(self) -> bool:
+        """A connection of it is of the age at which exchanges cut them off, or there are other symbols to watch."""
+        return self._venue.age_s > self._renew_after_s or self._watched.symbols != self._listed
+
+    def statuses(self) -> dict[str, SymbolStatus]:
+        """How each symbol stands."""
+        return self._watched.statuses()
+
+    def age(self) -> None:
+        """Have it replaced, unless it is younger than what makes a symbol quiet."""
+        if self._venue.age_s > 2 * self._context.options.quiet_s:
+            self._log.warning("connection replaced: it brings nothing of a symbol that trades")
+            self._renew_after_s = 0.0
+
+    async def retire(self) -> None:
+        """Close it; what had arrived is still taken.
+
+        Raises:
+            PublishError: the publisher cannot go on.
+        """
+        self._watched.end.set()
+        await self.task
+
+    async def _run(self) -> None:
+        taking = asyncio.ensure_future(self._take_all())
+        others = [
+            *map(asyncio.ensure_future, map(self._watch_for_ever, self._watched.symbols)),
+            asyncio.ensure_future(self._watch_dog()),
+            asyncio.ensure_future(self._watched.end.wait()),
+        ]
+        try:
+            await asyncio.wait([taking, *others], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._watched.end.set()
+            for task in others:
+                task.cancel()
+            ended = await asyncio.gather(*others, return_exceptions=True)
+            self._show(0)
+            await self._venue.close()
+            # What had arrived is still taken.
+            self._venue.frames.end()
+            await taking
+        for result in ended:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _take_all(self) -> None:
+        while (arrived := await self._venue.frames.take()) is not None:
+            frame, parsed = arrived
+            if isinstance(parsed, Trades):
+                self._watched.observe(parsed.records)
+                self._rest.streamed(parsed.records)
+            await self._context.frames.take_parsed(frame, parsed)
+
+    async def _watch_for_ever(self, symbol: str) -> None:
+        log, end, options = self._log.bind(symbol=symbol), self._watched.end, self._context.options
+        while not end.is_set():
+            # One that was healthy ends the call, so that the back-off starts small again.
+            await retry_until(end, (RestError,), options.back_off_s, log, "watching again")(self._watch, symbol)
+            if self._watched.is_refused(symbol):
+                # It may be listed later; asked often, some classes of ccxt fail every other symbol with it.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(end.wait(), options.refused_s)
+
+    async def _watch(self, symbol: str) -> None:
+        """`watch_trades` from one loss of it to the next; raises only where it never became healthy."""
+        started, healthy = time.monotonic(), False
+        self._watched.begin(symbol)
+        try:
+            while True:
+                await self._venue.watch_trades(symbol)
+                healthy = True
+                if self._watched.flows(symbol):
+                    self._watched.look(self._venue.age_s)
+        # A class of ccxt can fail in any way, and cancels its own futures; the next try may succeed.
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            if self._watched.failed(symbol, error):
+                self._watched.look(self._venue.age_s)
+            elif not healthy or time.monotonic() - started < self._context.options.healthy_after_s:
+                raise RestError(str(error)) from error
+
+    async def _watch_dog(self) -> None:
+        """ccxt does not notice an exchange that goes silent, nor each end of a connection."""
+        idle_s = _IDLE_S if self._context.options.idle_s is None else self._context.options.idle_s
+        while True:
+            await asyncio.sleep(min(_TICK_S, idle_s / 4))
+            self._show(len(self._venue.open_sockets))
+            self._watched.look(self._venue.age_s)
+            self._venue.give_up_silent(idle_s)
+
+    def _show(self, connected: int) -> None:
+        metrics.CONNECTED.labels(self._context.exchange.code).inc(connected - self._connected)
+        self._connected = connected

@@ -1,0 +1,84 @@
+"""Counts of a run: what went in and what went out, of live and recorded messages alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from producers import metrics
+from producers.exchanges.model import Control, Parsed, Trades
+
+
+@dataclass(slots=True)
+class FrameCounts:
+    """Counts of one run.
+
+    Every frame holds trades, is a control message (by kind) or is unrecognised; `published` messages, one a
+    trade and one an unrecognised frame, were handed to the publisher; `size` counts the frames' bytes.
+    """
+
+    frames: int = 0
+    trade_frames: int = 0
+    trades: int = 0
+    control: Counter[str] = field(default_factory=Counter)
+    unrecognised: int = 0
+    published: int = 0
+    size: int = 0
+    seconds: float = 0.0
+
+    def count(self, frame: bytes, parsed: Parsed) -> None:
+        """Take one frame into account."""
+        self.frames += 1
+        self.size += len(frame)
+        if isinstance(parsed, Trades):
+            self.trade_frames += 1
+            self.trades += len(parsed.records)
+        elif isinstance(parsed, Control):
+            self.control[parsed.kind] += 1
+        else:
+            self.unrecognised += 1
+
+
+@dataclass(slots=True)
+class GapReport:
+    """Counts of trades, and of gaps by their state."""
+
+    found: int = 0
+    healed: int = 0
+    unfillable: int = 0
+    gaps: int = 0
+    open: int = 0
+
+
+@dataclass(slots=True)
+class LiveReport(FrameCounts):
+    """What a live producer received and published; `disconnects` by cause, `renewals` were planned.
+
+    `undelivered` messages were read, and not taken by the full buffer before the end.
+    """
+
+    connections: int = 0
+    renewals: int = 0
+    undelivered: int = 0
+    gaps: GapReport = field(default_factory=GapReport)
+    disconnects: Counter[str] = field(default_factory=Counter)
+
+
+class FrameMetrics:
+    """Shows the counts of one exchange code as Prometheus counters.
+
+    A few times a second, since a counter a frame costs too much.
+    """
+
+    def __init__(self, code: str, counts: FrameCounts) -> None:
+        """`counts` goes on counting."""
+        self._counts = counts
+        self._counters = metrics.FRAMES.labels(code), metrics.BYTES.labels(code), metrics.TRADES.labels(code)
+        self._shown = 0, 0, 0
+
+    def show(self) -> None:
+        """What was counted since the last time."""
+        now = self._counts.frames, self._counts.size, self._counts.trades
+        for counter, value, shown in zip(self._counters, now, self._shown, strict=True):
+            counter.inc(value - shown)
+        self._shown = now

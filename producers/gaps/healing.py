@@ -1,0 +1,139 @@
+"""Fills gaps over REST, and compares symbols with REST where the stream alone does not show a gap."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+
+import structlog
+
+from producers.exchanges.model import Trade, TradeSpan
+from producers.gaps.gap import OPEN, Gap
+from producers.gaps.tracker import GapTracker
+from producers.options import ProducerOptions
+from producers.rest.client import FAILURES, TradesSource, UnknownError
+from producers.retry import pause_s
+
+_TICK_S = 0.05
+_LONGEST_PAUSE_S = 60.0
+#: Gaps, and symbols that are compared, at a time; the rate limit is shared by them.
+_AT_ONCE = 4
+_log = structlog.get_logger(__name__)
+
+
+class Healer:
+    """Heals the gaps that a tracker knows."""
+
+    def __init__(
+        self,
+        code: str,
+        gaps: GapTracker,
+        options: ProducerOptions,
+        client: TradesSource | None,
+        *,
+        publish: Callable[[Sequence[Trade]], Awaitable[None]],
+        stale: Callable[[Sequence[str]], None],
+        unknown: Callable[[str, str], None],
+    ) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            code: exchange code, for the log.
+            gaps: what is missing.
+            limits: the first pause before a gap is asked for again.
+            client: who is asked; None: gaps stay open.
+            publish: takes trades that REST brought.
+            stale: told of symbols that trade on while their stream brings nothing.
+            unknown: told of a symbol that REST does not know, in the exchange's words.
+        """
+        self._gaps = gaps
+        self._options = options
+        self._client = client
+        self._publish, self._stale, self._unknown = publish, stale, unknown
+        self._tasks: dict[Gap | str, asyncio.Task[None]] = {}
+        self._log = _log.bind(exchange=code)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set.
+
+        Raises:
+            PublishError: the publisher cannot go on.
+        """
+        try:
+            while not stop.is_set():
+                self._gaps.give_up(self._tasks.__contains__)
+                if self._client is not None:
+                    for gap in self._gaps.due_gaps():
+                        self._start(gap, _AT_ONCE, partial(self._heal, gap, self._client))
+                    for symbol in self._gaps.due_symbols():
+                        self._start(symbol, _AT_ONCE // 2, partial(self._compare, symbol, self._client))
+                self._finish()
+                self._gaps.settle()
+                await asyncio.sleep(_TICK_S)
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _start(self, what: Gap | str, most: int, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Unless it is under way, or REST is asked as much as it should be at once."""
+        if what not in self._tasks and len(self._tasks) < most:
+            self._tasks[what] = asyncio.ensure_future(work())
+
+    def _finish(self) -> None:
+        for what in [what for what, task in self._tasks.items() if task.done()]:
+            self._tasks.pop(what).result()
+
+    async def _heal(self, gap: Gap, client: TradesSource) -> None:
+        ids = gap.ids
+        if ids is None or not ids.count:
+            return
+        gap.tries += 1
+        try:
+            async for page in client.pages(gap.symbol, TradeSpan(ids.first, ids.last, gap.from_us)):
+                # What is around the gap was published; where one message stands for several trades, as another trade.
+                await self._bring([trade for trade in page if ids.has(int(trade.trade_id))])
+        except FAILURES as error:
+            self._log.warning("gap not healed yet", symbol=gap.symbol, error=str(error) or type(error).__name__)
+        finally:
+            gap.due_s = time.monotonic() + pause_s(self._options.heal_after_s, gap.tries, _LONGEST_PAUSE_S)
+
+    async def _compare(self, symbol: str, client: TradesSource) -> None:
+        """Compare with the exchange's newest trades: the next message may be long in coming, or never come."""
+        is_quiet = self._gaps.begin_comparison(symbol)
+        if not is_quiet and not self._gaps.compares_always:
+            return
+        try:
+            newest = await client.newest(symbol, self._gaps.broken_us(symbol))
+        except UnknownError as error:
+            self._unknown(symbol, str(error))
+            self._log.warning("trades not compared", symbol=symbol, error=str(error))
+            return
+        except FAILURES as error:
+            self._log.warning("trades not compared", symbol=symbol, error=str(error) or type(error).__name__)
+            return
+        # The stream may be a little behind.
+        await asyncio.sleep(self._options.heal_after_s)
+        lost, gaps = self._gaps.compare(symbol, newest, is_quiet=is_quiet)
+        await self._bring(lost)
+        for gap in gaps:
+            if gap.ids is None and gap.state == OPEN:
+                gap.mark_healed()
+        if is_quiet and gaps:
+            self._stale([symbol])
+
+    async def _bring(self, trades: Sequence[Trade]) -> None:
+        """Publish what REST brought; what was begun is ended, also when the producer stops."""
+        if not trades:
+            return
+        publishing = asyncio.ensure_future(self._publish(trades))
+        try:
+            await asyncio.shield(publishing)
+        except asyncio.CancelledError:
+            await publishing
+            raise
+        finally:
+            if publishing.done() and not publishing.cancelled() and publishing.exception() is None:
+                self._gaps.published(trades)

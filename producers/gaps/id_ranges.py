@@ -1,0 +1,120 @@
+"""Sets of trade ids as ranges: a range of a million takes as much memory as one of two. No I/O."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+
+@dataclass(slots=True)
+class TimedRange:
+    """All ids from `first` to `last`; the times (µs, UTC) of these two trades."""
+
+    first: int
+    last: int
+    first_us: int
+    last_us: int
+
+
+class TimedRanges:
+    """A set of numbers that are mostly consecutive, in whatever order they come."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self._runs: list[TimedRange] = []
+
+    def __len__(self) -> int:
+        """How many runs."""
+        return len(self._runs)
+
+    def __iter__(self) -> Iterator[TimedRange]:
+        """In order."""
+        return iter(self._runs)
+
+    def add(self, number: int, time_us: int) -> bool:
+        """Take a number in; False where it is in already."""
+        runs = self._runs
+        if runs and number == runs[-1].last + 1:
+            runs[-1].last, runs[-1].last_us = number, time_us
+            return True
+        at = bisect_right(runs, number, key=lambda run: run.first) - 1
+        if at >= 0 and number <= runs[at].last:
+            return False
+        runs.insert(at + 1, TimedRange(number, number, time_us, time_us))
+        self._join(at + 1)
+        self._join(at)
+        return True
+
+    def _join(self, at: int) -> None:
+        """With the next one, where they touch."""
+        if 0 <= at < len(self._runs) - 1 and self._runs[at].last + 1 == self._runs[at + 1].first:
+            after = self._runs.pop(at + 1)
+            self._runs[at].last, self._runs[at].last_us = after.last, after.last_us
+
+
+def without(wanted: Sequence[tuple[int, int]], taken: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The numbers of the `wanted` runs that are in none of the `taken`; both in order and apart from each other."""
+    left = []
+    for first, last in wanted:
+        start = first
+        for taken_first, taken_last in taken[max(bisect_right(taken, first, key=lambda run: run[0]) - 1, 0) :]:
+            if taken_first > last:
+                break
+            if taken_first > start:
+                left.append((start, taken_first - 1))
+            start = max(start, taken_last + 1)
+        if start <= last:
+            left.append((start, last))
+    return left
+
+
+class IdRanges:
+    """A set of ids, kept as ranges."""
+
+    def __init__(self, first: int, last: int) -> None:
+        """All from `first` to `last`, both included."""
+        self._runs = [(first, last)]
+        self.count = last - first + 1
+
+    @classmethod
+    def of(cls, runs: Sequence[tuple[int, int]]) -> Self:
+        """All of the runs, each from its first to its last number, in order and apart from each other."""
+        made = cls(*runs[0])
+        made._runs = [*runs]
+        made.count = sum(last - first + 1 for first, last in runs)
+        return made
+
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        """First and last of each run, in order."""
+        return [*self._runs]
+
+    def has(self, number: int) -> bool:
+        """Whether a number is in."""
+        at = self._at(number)
+        return at >= 0 and number <= self._runs[at][1]
+
+    def discard(self, number: int) -> bool:
+        """Take a number out; False where it is not in."""
+        if not self.has(number):
+            return False
+        at = self._at(number)
+        first, last = self._runs[at]
+        self._runs[at : at + 1] = [run for run in ((first, number - 1), (number + 1, last)) if run[0] <= run[1]]
+        self.count -= 1
+        return True
+
+    def _at(self, number: int) -> int:
+        return bisect_right(self._runs, (number, float("inf"))) - 1
+
+    @property
+    def first(self) -> int:
+        """The smallest."""
+        return self._runs[0][0]
+
+    @property
+    def last(self) -> int:
+        """The largest."""
+        return self._runs[-1][1]

@@ -1,0 +1,78 @@
+"""Stops the reading while the publisher's buffer is full, so that the exchange's socket fills instead."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from producers import metrics
+from producers.counters import LiveReport
+from producers.kafka.envelope import Envelope
+from producers.kafka.publisher import Publisher
+
+_POLL_S = 0.1
+_log = structlog.get_logger(__name__)
+
+
+class WaitingPublisher:
+    """Publishes one exchange's messages; whoever brings more than the buffer holds waits."""
+
+    def __init__(
+        self, code: str, publisher: Publisher, report: LiveReport, stop: asyncio.Event, flush_s: float
+    ) -> None:
+        """A full buffer is waited for until `flush_s` after `stop` is set."""
+        self._code, self._publisher, self._report = code, publisher, report
+        self._stop, self._flush_s = stop, flush_s
+        self._give_up_s = float("inf")
+        self._waiting = asyncio.Lock()
+        self._log = _log.bind(exchange=code)
+
+    @property
+    def is_full(self) -> bool:
+        """Somebody waits for room."""
+        return self._waiting.locked()
+
+    async def put(
+        self, messages: Sequence[Envelope], acknowledged: Callable[[], None] | None = None, source: str = ""
+    ) -> None:
+        """As `Publisher.offer`, but all of them.
+
+        Raises:
+            PublishError: the publisher cannot go on.
+        """
+        # Who waits for room was first.
+        taken = 0 if self._waiting.locked() else self._publisher.offer(messages, acknowledged, source)
+        self._report.published += taken
+        if taken < len(messages):
+            await self._wait_for_room(messages[taken:], acknowledged, source)
+
+    async def _wait_for_room(
+        self, messages: Sequence[Envelope], acknowledged: Callable[[], None] | None, source: str
+    ) -> None:
+        """Reading stands still meanwhile, so that the exchange's socket is the only buffer that grows."""
+        started = time.monotonic()
+        async with self._waiting:
+            while messages:
+                taken = await asyncio.to_thread(self._publisher.offer, messages, acknowledged, source)
+                self._report.published += taken
+                messages = messages[taken:]
+                if messages and self._stop.is_set() and time.monotonic() > self.deadline():
+                    self._log.error("stopped while the broker takes nothing", undelivered=len(messages))
+                    self._report.undelivered += len(messages)
+                    self._publisher.losses.abandon(message.key for message in messages)
+                    break
+                if messages:
+                    await asyncio.to_thread(self._publisher.poll, _POLL_S)
+        metrics.BACK_PRESSURE.labels(self._code).inc(time.monotonic() - started)
+
+    def time_left_s(self) -> float:
+        """To flush what is taken, since `stop` was set."""
+        return max(self.deadline() - time.monotonic(), _POLL_S)
+
+    def deadline(self) -> float:
+        """On the monotonic clock; it runs from the first time that it is asked for."""
+        self._give_up_s = min(self._give_up_s, time.monotonic() + self._flush_s)
+        return self._give_up_s

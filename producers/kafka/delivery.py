@@ -1,0 +1,175 @@
+"""What became of published messages: client errors, losses by market, and the error messages about them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from config.errors import MedallionError
+from config.repeats import Repeats
+from producers import metrics
+
+_MARKETS_SAID = 20
+_log = structlog.get_logger(__name__)
+#: Given to librdkafka, which repeats itself: each thing is said once a minute.
+logger = logging.getLogger(__name__)
+logger.addFilter(Repeats())
+
+
+class ClientErrors:
+    """The last error of one Kafka client, and since when the broker cannot be reached."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self._repeats = Repeats()
+        self._last = ""
+        self._away_since_s: float | None = None
+
+    def __call__(self, error: KafkaError) -> None:
+        """librdkafka's `error_cb`."""
+        self._last = error.str()
+        if self._away_since_s is None:
+            self._away_since_s = time.monotonic()
+        if count := self._repeats.count(self._last):
+            _log.warning("kafka client", error=self._last, fatal=error.fatal(), times=count)
+
+    def delivered(self) -> None:
+        """The broker took a message: it is there."""
+        self._away_since_s = None
+
+    @property
+    def away_s(self) -> float:
+        """For how long there were errors and no message was taken; 0 where the last thing heard is good."""
+        return 0.0 if self._away_since_s is None else time.monotonic() - self._away_since_s
+
+    def __str__(self) -> str:
+        return f" ({self._last})" if self._last else ""
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherStatistics:
+    """Counts since the publisher started; `buffered` messages are not yet acknowledged."""
+
+    accepted: int
+    delivered: int
+    buffered: int
+    failed: int
+    shortened: int
+    bytes: int
+
+
+class PublishError(MedallionError):
+    """Messages did not reach the broker."""
+
+
+def not_acknowledged(
+    waiting: int, accepted: int, untaken: int, servers: str, timeout_s: float, detail: str
+) -> PublishError:
+    """The error of a flush that did not get through."""
+    more = f", and {untaken} more were never taken by the full buffer" if untaken else ""
+    return PublishError(
+        f"{waiting} of {accepted} messages were not acknowledged by {servers} within {timeout_s:g} s{detail}{more};"
+        " check that the broker runs and can be reached (MEDALLION_KAFKA_BOOTSTRAP_SERVERS), then send the same input"
+        " again, or `medallion backfill` the time: duplicates are harmless"
+    )
+
+
+def stalled(counts: PublisherStatistics, servers: str, waited_s: float, is_away: bool, detail: str) -> PublishError:
+    """The error of a publisher that found no room for so long."""
+    if is_away:
+        why = f"no answer of the broker at {servers} for {waited_s:.0f} s{detail}"
+        check = "check that the broker runs and can be reached (MEDALLION_KAFKA_BOOTSTRAP_SERVERS)"
+    else:
+        why = f"the broker at {servers} had no room for more for {waited_s:.0f} s: nobody consumes what was published"
+        check = "see `medallion status`: ClickHouse has to read the raw topics"
+    return PublishError(
+        f"{why}; {counts.delivered:,} messages were delivered, {counts.buffered:,} were sent and not acknowledged, what"
+        f" comes after them was not sent; {check}, then send the same input again: duplicates are harmless"
+    )
+
+
+def refused(failed: int, accepted: int, servers: str, first: str) -> PublishError:
+    """The error of a publisher some of whose messages failed for good."""
+    return PublishError(
+        f"{failed} of {accepted} messages were not delivered to {servers}; the first: {first}; check the broker and its"
+        " topics, then send the same input again: duplicates are harmless"
+    )
+
+
+def in_all(error: PublishError, accepted: int, losses: Losses) -> PublishError:
+    """An error that ended the work, with what became of all that was sent by then."""
+    delivered = accepted - losses.counts.total() + losses.abandoned
+    return PublishError(f"{error}. In all {delivered:,} messages were delivered. Not delivered: {losses}")
+
+
+def subject(message: Message) -> dict[str, object]:
+    """What a log line about a raw message names; its key is `<exchange>:<symbol>`."""
+    exchange, _, symbol = message.key().decode(errors="replace").partition(":")
+    place = {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
+    return {"exchange": exchange, "symbol": symbol, **place}
+
+
+class Losses:
+    """Counts of messages by `<exchange>:<symbol>`, the Kafka key; no symbol where a message was not recognised."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self.counts: Counter[str] = Counter()
+        #: Of these, given up before a publisher took them.
+        self.abandoned = 0
+
+    def abandon(self, keys: Iterable[str]) -> None:
+        """Messages that no publisher took."""
+        before = self.counts.total()
+        self.counts.update(keys)
+        self.abandoned += self.counts.total() - before
+
+    def __str__(self) -> str:
+        said = [f"{exchange} {symbol or '(no symbol)'} {count:,}" for exchange, symbol, count in self._rows()]
+        more = f", and of {len(said) - _MARKETS_SAID:,} markets more" if len(said) > _MARKETS_SAID else ""
+        return ", ".join(said[:_MARKETS_SAID]) + more
+
+    def tell(self) -> None:
+        """Log and count each market's."""
+        for exchange, symbol, count in self._rows():
+            metrics.LOST.labels(exchange).inc(count)
+            _log.error("not delivered", exchange=exchange, symbol=symbol, messages=count)
+
+    def _rows(self) -> list[tuple[str, str, int]]:
+        keys = ((key.partition(":"), count) for key, count in self.counts.most_common())
+        return [(exchange, symbol, count) for (exchange, _, symbol), count in keys]
+
+
+class EventSender:
+    """Publishes events beside the trades: nobody waits for them; their loss is counted and logged."""
+
+    def __init__(self, producer: Producer) -> None:
+        """`producer` stays open."""
+        self._producer = producer
+        #: Not acknowledged yet.
+        self.waiting = 0
+        self.lost = 0
+
+    def put(self, topic: str, key: bytes, value: bytes) -> None:
+        """Publish one; never waits."""
+        try:
+            self._producer.produce(topic, value, key, on_delivery=self._on_delivery)
+            self.waiting += 1
+        except (BufferError, KafkaException) as error:
+            self._count_lost(topic, str(error))
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        self.waiting -= 1
+        if error is not None:
+            self._count_lost(message.topic(), error.str())
+
+    def _count_lost(self, topic: str, error: str) -> None:
+        self.lost += 1
+        metrics.EVENTS_LOST.inc()
+        _log.error("note not delivered", topic=topic, error=error)

@@ -1,0 +1,158 @@
+"""Bounds what is published and not yet consumed, so that a broker that keeps little drops nothing unread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+REFRESH_SECONDS = 0.02
+_REQUEST_SECONDS = 5.0
+_WAIT_SECONDS = 0.005
+
+
+class Pacer:
+    """Admits at most `max_bytes` a partition that are published and not yet committed by `group`; 0 means no bound.
+
+    The publisher asks with `acquire` before it produces, and from the producer's delivery callback calls `release`,
+    once
+    for every message acquired, and `delivered` where there was no error. What is under way counts against every
+    partition, since the partitioner chooses only later. A message larger than the bound goes alone, when everything
+    before it is consumed. A publisher that may overshoot by what it has under way asks with `admits` instead.
+    What other processes, or an earlier life of this one, published is not counted: bound below half of what the broker
+    keeps. Safe to use from several threads.
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, object],
+        group: str,
+        max_bytes: int,
+        *,
+        serve: Callable[[float], object] | None = None,
+    ) -> None:
+        """Args:
+        client: librdkafka's properties that reach the broker (`config.connections.kafka_client`).
+        group: the consumer group whose committed offsets count as consumed; it need not exist yet.
+        max_bytes: keys, values and headers, uncompressed.
+        serve: serves delivery callbacks for at most so many seconds (`Producer.poll`), called while `acquire` waits;
+            without it another thread has to serve them.
+        """
+        self._client, self._group, self._max_bytes = dict(client), group, max_bytes
+        self._serve = serve
+        self._lock = threading.RLock()
+        self._cancelled = threading.Event()
+        self._consumer: Consumer | None = None
+        self._under_way = 0
+        self._unconsumed: dict[tuple[str, int], deque[tuple[int, int]]] = {}
+        self._bytes: dict[tuple[str, int], int] = {}
+        self._refreshed = 0.0
+        self.last_error = ""
+
+    def admits(self, nbytes: int = 1) -> bool:
+        """Whether `nbytes` more may be published now; looks the committed offsets up where they matter, never waits."""
+        with self._lock:
+            if self._fits(nbytes):
+                return True
+            if time.monotonic() - self._refreshed < REFRESH_SECONDS:
+                return False
+            self._refresh()
+            return self._fits(nbytes)
+
+    def try_acquire(self, nbytes: int) -> bool:
+        """Count `nbytes` as under way if there is room for them; never waits for consumers."""
+        with self._lock:
+            if not self.admits(nbytes):
+                return False
+            if self._max_bytes:
+                self._under_way += nbytes
+            return True
+
+    def acquire(self, nbytes: int, timeout: float | None = None) -> bool:
+        """Wait for room for a message of `nbytes`; False after `timeout` seconds or `cancel`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self.try_acquire(nbytes):
+            if self._cancelled.is_set() or (deadline is not None and time.monotonic() > deadline):
+                return False
+            if self._serve is not None:
+                self._serve(_WAIT_SECONDS)
+            else:
+                self._cancelled.wait(_WAIT_SECONDS)
+        return True
+
+    def delivered(self, topic: str, partition: int, offset: int, size: int) -> None:
+        """A message of `size` bytes is at `offset`."""
+        if not self._max_bytes:
+            return
+        key = (topic, partition)
+        with self._lock:
+            pending = self._unconsumed.setdefault(key, deque())
+            if pending and offset <= pending[-1][0]:
+                # A broker that lost its topics counts from 0 again: nothing published before is there to be consumed.
+                pending.clear()
+                self._bytes[key] = 0
+            pending.append((offset, size))
+            self._bytes[key] = self._bytes.get(key, 0) + size
+
+    def release(self, nbytes: int) -> None:
+        """A message that was acquired with `nbytes` is no longer under way."""
+        if self._max_bytes:
+            with self._lock:
+                self._under_way -= nbytes
+
+    def unconsumed(self) -> dict[tuple[str, int], int]:
+        """Bytes by (topic, partition) that the group had not consumed when last looked up."""
+        with self._lock:
+            return {key: size for key, size in self._bytes.items() if size}
+
+    def cancel(self) -> None:
+        """Make every waiting and later `acquire` that finds no room return False."""
+        self._cancelled.set()
+
+    def close(self) -> None:
+        """Cancel, and leave the broker."""
+        self.cancel()
+        with self._lock:
+            if self._consumer is not None:
+                self._consumer.close()
+                self._consumer = None
+
+    def _fits(self, nbytes: int) -> bool:
+        most = max(self._bytes.values(), default=0) + self._under_way
+        return not self._max_bytes or most == 0 or most + nbytes <= self._max_bytes
+
+    def _refresh(self) -> None:
+        """Forget what the group has consumed; a broker that does not answer leaves things as they are."""
+        waiting = [TopicPartition(topic, partition) for (topic, partition), size in self._bytes.items() if size]
+        if not waiting:
+            return
+        try:
+            committed = self._reader().committed(waiting, timeout=_REQUEST_SECONDS)
+        except KafkaException as error:
+            self.last_error = str(error)
+            committed = []
+        else:
+            self.last_error = ""
+        self._refreshed = time.monotonic()
+        for position in committed:
+            key = (position.topic, position.partition)
+            pending = self._unconsumed[key]
+            while pending and pending[0][0] < position.offset:
+                self._bytes[key] -= pending.popleft()[1]
+
+    def _reader(self) -> Consumer:
+        if self._consumer is None:
+            # Never subscribes: reading a group's offsets does not make a member of it.
+            self._consumer = Consumer(
+                {
+                    **self._client,
+                    "group.id": self._group,
+                    "enable.auto.commit": False,
+                    # What it would say of a broker that is away is in `last_error`.
+                    "log_level": 2,
+                }
+            )
+        return self._consumer

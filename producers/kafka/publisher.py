@@ -1,0 +1,319 @@
+"""Publishes raw envelopes: idempotent, acknowledged by all replicas, with a bounded buffer and no silent loss."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from config.connections import kafka_client
+from config.settings import Settings
+from producers import metrics
+from producers.kafka import delivery
+from producers.kafka.delivery import (
+    ClientErrors,
+    EventSender,
+    Losses,
+    PublishError,
+    PublisherStatistics,
+    in_all,
+    not_acknowledged,
+    refused,
+    stalled,
+    subject,
+)
+from producers.kafka.envelope import SOURCE, Envelope, decode, encode, shortened
+from producers.kafka.flow_control import Pacer
+
+_BUFFER_MESSAGES = 100_000
+_BUFFER_KBYTES = 65_536
+_LINGER_MS = 5
+_POLL_S = 0.1
+#: A broker that does not answer is not waited for as long as one that is slow.
+UNREACHABLE_S = 60.0
+#: Acknowledgements are served with every so many single messages: each by itself would cost as much as sending.
+_SERVE_EVERY = 32
+FLUSH_S = 30.0
+# Room for the key and Kafka's own bytes of a message.
+_OVERHEAD = 4_096
+# What a broker with a lower limit than ours is offered instead of a message it called too large.
+_REFUSED_LIMIT = 65_536 * 8
+_PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+Headers = list[tuple[str, bytes]] | None
+_log = structlog.get_logger(__name__)
+
+__all__ = ["PublishError", "Publisher", "PublisherStatistics"]
+
+
+class Publisher:
+    """A Kafka producer of raw envelopes, keyed `<exchange>:<symbol>`, each to its exchange's raw topic.
+
+    Memory is bounded: when the buffer is full, `offer` takes less and `publish` waits. A message that a
+    broker refuses as too large goes again with its payload cut; it ends in the DLQ.
+    """
+
+    def __init__(self, settings: Settings, *, delivery_timeout_s: float = 300.0) -> None:
+        """Connects in the background.
+
+        Args:
+            settings: bootstrap servers, topic names, the largest message, and the bound of unconsumed bytes.
+            delivery_timeout_s: a message that is not acknowledged after this long has failed; 0 is never.
+        """
+        self._settings = settings
+        broker = kafka_client(settings)
+        self._servers = settings.kafka_bootstrap_servers
+        self._limit = settings.kafka_max_message_bytes
+        bound = settings.publish_max_unconsumed_bytes
+        self._pacer = Pacer(broker, settings.raw_consumer_group, bound) if bound else None
+        self._topics: dict[str, str] = {}
+        self._offers = 0
+        self._refused: deque[Envelope] = deque()
+        self._accepted = self._failed = self._shortened = self._bytes = 0
+        self.losses = Losses()
+        self._first_failure = ""
+        self._client_errors = ClientErrors()
+        self._timeout_s = delivery_timeout_s or float("inf")
+        self._producer = Producer(
+            {
+                **broker,
+                "client.id": "medallion-producer",
+                "enable.idempotence": True,
+                "acks": "all",
+                "compression.type": "lz4",
+                "linger.ms": _LINGER_MS,
+                "partitioner": "murmur2_random",
+                "message.max.bytes": self._limit,
+                "message.timeout.ms": int(delivery_timeout_s * 1000),
+                "queue.buffering.max.messages": _BUFFER_MESSAGES,
+                "queue.buffering.max.kbytes": max(_BUFFER_KBYTES, 2 * self._limit // 1024),
+                "error_cb": self._client_errors,
+            },
+            logger=delivery.logger,
+        )
+        self._events = EventSender(self._producer)
+
+    def offer(
+        self, envelopes: Sequence[Envelope], acknowledged: Callable[[], None] | None = None, source: str = ""
+    ) -> int:
+        """Take as many of the envelopes, from the first on, as the buffer and the bound of unconsumed bytes allow.
+
+        Waits for nothing but an answer of the broker on what was consumed, where there is such a bound. `acknowledged`
+        is called, from `poll` or another call of this publisher, when the broker has the last of the envelopes.
+        `source` is "" for trades of a live stream: a producer that starts looks for the last of these.
+
+        Returns:
+            how many were taken.
+
+        Raises:
+            PublishError: an earlier message failed for good, or the producer cannot go on.
+        """
+        self._offers += 1
+        if len(envelopes) > 1 or not self._offers % _SERVE_EVERY:
+            self._producer.poll(0)
+        self._raise_failure()
+        self._send_refused()
+        last = len(envelopes) - 1
+        headers = [(SOURCE, source.encode())] if source else None
+        for number, envelope in enumerate(envelopes):
+            if not self._produce(envelope, acknowledged if number == last else None, headers):
+                return number
+        return len(envelopes)
+
+    def publish(self, envelopes: Sequence[Envelope], source: str = "") -> None:
+        """Take all envelopes, waiting while there is no room; `source` as in `offer`.
+
+        Raises:
+            PublishError: a message failed for good, there was no room for the delivery timeout, or for a minute
+                while the broker cannot be reached.
+        """
+        taken = self.offer(envelopes, source=source)
+        waiting_since_s = time.monotonic()
+        while taken < len(envelopes):
+            self.poll(_POLL_S)
+            more = self.offer(envelopes[taken:], source=source)
+            taken += more
+            waited_s = time.monotonic() - waiting_since_s
+            if more:
+                waiting_since_s = time.monotonic()
+            elif waited_s >= self._timeout_s or (self._is_away and waited_s >= UNREACHABLE_S):
+                raise stalled(self.statistics, self._servers, waited_s, self._is_away, str(self._client_errors))
+
+    def publish_event(self, topic: str, key: bytes, value: bytes) -> None:
+        """Publish a message about trades that is no trade: never waits; its loss is counted and logged."""
+        self._events.put(topic, key, value)
+
+    def flush_events(self) -> None:
+        """As `flush`, for whoever must not go on without the events.
+
+        Raises:
+            PublishError: as `flush`, or an event was refused.
+        """
+        self.flush()
+        if self._events.lost or self._events.waiting:
+            raise PublishError(
+                f"{self._events.lost + self._events.waiting} gap events were not taken by {self._servers}: check the"
+                f" topic {self._settings.gaps_topic}, then run the same command again"
+            )
+
+    def poll(self, timeout_s: float) -> None:
+        """Serve acknowledgements, for at most `timeout_s` or until there is one."""
+        self._producer.poll(timeout_s)
+
+    def flush(self, timeout_s: float = FLUSH_S) -> None:
+        """Wait until everything taken is acknowledged.
+
+        Raises:
+            PublishError: something failed, is not acknowledged in time, or was abandoned.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._send_refused()
+            unsent = self._producer.flush(max(deadline - time.monotonic(), 0.0)) + len(self._refused)
+            if not unsent or time.monotonic() >= deadline:
+                break
+        self._raise_failure()
+        waiting, untaken = self._waiting, self.losses.abandoned
+        if waiting or untaken:
+            raise not_acknowledged(waiting, self._accepted, untaken, self._servers, timeout_s, str(self._client_errors))
+
+    def close(self, timeout_s: float = FLUSH_S) -> None:
+        """Flush, then let go of the connection; what is still not acknowledged is given up.
+
+        Raises:
+            PublishError: something failed, is not acknowledged in time, or was abandoned; it says how much of which
+                exchange and symbol.
+        """
+        try:
+            self.flush(timeout_s)
+        except PublishError as error:
+            self._give_up()
+            raise PublishError(f"{error}. Not delivered: {self.losses}") from error
+        finally:
+            self._producer.purge()
+            self._producer.flush(_POLL_S)
+            self._producer.close()
+            if self._pacer is not None:
+                self._pacer.close()
+
+    def _give_up(self) -> None:
+        """Count what is still not acknowledged, and tell it."""
+        self.losses.counts.update(envelope.key for envelope in self._refused)
+        self._refused.clear()
+        self._producer.purge()
+        # A purged message is reported as any other one that failed.
+        self._producer.flush(_POLL_S)
+        self.losses.tell()
+
+    @property
+    def statistics(self) -> PublisherStatistics:
+        """Counts so far."""
+        buffered = self._waiting
+        delivered = max(self._accepted - self._failed - buffered, 0)
+        return PublisherStatistics(self._accepted, delivered, buffered, self._failed, self._shortened, self._bytes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        try:
+            # Who was told that the broker takes nothing does not wait for it again.
+            self.close(_POLL_S if isinstance(error, PublishError) else FLUSH_S)
+        except PublishError as lost:
+            if isinstance(error, PublishError):
+                raise in_all(error, self._accepted, self.losses) from error
+            # The error in flight is the cause; what was lost because of it is still said.
+            error.add_note(str(lost))
+
+    def _produce(
+        self, envelope: Envelope, acknowledged: Callable[[], None] | None = None, headers: Headers = None
+    ) -> bool:
+        value = encode(envelope)
+        if len(value) >= self._limit - _OVERHEAD:
+            self._shortened += 1
+            about = {"exchange": envelope.exchange, "symbol": envelope.symbol}
+            _log.warning("payload cut", **about, bytes=len(value), limit=self._limit)
+            envelope = shortened(envelope, self._limit)
+            value = encode(envelope)
+        key = envelope.key.encode()
+        size = len(key) + len(value)
+        if self._pacer is not None and not self._pacer.try_acquire(size):
+            return False
+        report = partial(self._on_delivery, acknowledged=acknowledged) if acknowledged else self._on_delivery
+        try:
+            self._producer.produce(self._topic(envelope.exchange), value, key, on_delivery=report, headers=headers)
+        except BufferError:
+            if self._pacer is not None:
+                self._pacer.release(size)
+            return False
+        except KafkaException as error:
+            raise PublishError(
+                f"the producer cannot go on: {error}; restart it and send the same input again"
+            ) from error
+        self._accepted += 1
+        self._bytes += len(value)
+        return True
+
+    def _topic(self, exchange: str) -> str:
+        topic = self._topics.get(exchange)
+        if topic is None:
+            topic = self._topics[exchange] = self._settings.raw_topic(exchange)
+        return topic
+
+    def _send_refused(self) -> None:
+        while self._refused and self._produce(self._refused[0]):
+            self._refused.popleft()
+            self._accepted -= 1  # it was counted when it was first taken
+
+    def _on_delivery(
+        self, error: KafkaError | None, message: Message, acknowledged: Callable[[], None] | None = None
+    ) -> None:
+        if self._pacer is not None:
+            size = len(message.key()) + len(message.value())
+            if error is None:
+                self._pacer.delivered(message.topic(), message.partition(), message.offset(), size)
+            self._pacer.release(size)
+        if error is None:
+            self._client_errors.delivered()
+            if acknowledged is not None:
+                acknowledged()
+            return
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            envelope = shortened(decode(message.value()), _REFUSED_LIMIT)
+            if len(encode(envelope)) < len(message.value()):
+                self._shortened += 1
+                self._refused.append(envelope)
+                _log.warning("payload cut, the broker refused it", **subject(message), bytes=len(message.value()))
+                return
+        self.losses.counts[message.key().decode(errors="replace")] += 1
+        if error.code() in _PURGED:
+            return
+        self._failed += 1
+        metrics.DELIVERY_ERRORS.labels(str(subject(message)["exchange"])).inc()
+        if not self._first_failure:
+            self._first_failure = f"{error.str()} ({message.topic()})"
+            _log.error("message not delivered", **subject(message), error=error.str())
+
+    @property
+    def _waiting(self) -> int:
+        """Messages about trades that are not acknowledged."""
+        return max(len(self._producer) - self._events.waiting, 0) + len(self._refused)
+
+    @property
+    def _is_away(self) -> bool:
+        """The last thing heard of the broker is an error."""
+        return self._client_errors.away_s > 0 or bool(self._pacer and self._pacer.last_error)
+
+    def _raise_failure(self) -> None:
+        if self._failed:
+            raise refused(self._failed, self._accepted, self._servers, f"{self._first_failure}{self._client_errors}")

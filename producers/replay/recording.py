@@ -1,0 +1,215 @@
+"""Reads recorded WebSocket messages: one verbatim message a line, plain or gzip, in bounded memory.
+
+A line ends with LF or CR LF; the last line end starts no further message; a blank line is an empty message. A mark of
+UTF-8 (BOM) before the first message is none of its bytes.
+Beside `<name>.jsonl[.gz]` there may be `<name>.recv_ns.txt.gz`: the receive time of each line, ns since the epoch.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import msgspec
+
+from config.errors import MedallionError
+from producers.exchanges import REGISTRY
+from producers.exchanges.model import Parsed, Trades, Unrecognised
+from producers.exchanges.parsing import elements
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_BUFFER = 1 << 20
+_SUFFIXES = (".gz", ".jsonl")
+#: So many messages without one that is known are no recording; fewer are, unless one of the signs below is there.
+MOST_LINES = 20
+_MOST_BYTES = 8 << 20
+_PACKED = {
+    b"PK": "a zip file: unzip it first",
+    b"\x28\xb5\x2f\xfd": "packed by zstd: unpack it first",
+    b"BZh": "packed by bzip2: unpack it first",
+    b"\xfd7zXZ": "packed by xz: unpack it first",
+}
+
+
+class RecordingError(MedallionError):
+    """A recording cannot be read."""
+
+
+class Recording:
+    """A recording open for one pass; iterate over its messages."""
+
+    def __init__(self, path: Path, *, longest_message: int) -> None:
+        """Opens the file, and its receive times where there are any.
+
+        Args:
+            path: the recording; gzip is told by its content, not by its name.
+            longest_message: a longer line is cut to this many bytes.
+
+        Raises:
+            RecordingError: the file cannot be opened.
+        """
+        self.path = path
+        self._longest = longest_message
+        self._number = 0
+        try:
+            self._file: BinaryIO = path.open("rb")
+        except OSError as error:
+            raise RecordingError(
+                f"{path}: {error.strerror}; give the path of a recording, one message a line, plain or .gz"
+            ) from error
+        self._size = os.fstat(self._file.fileno()).st_size
+        compressed = self._file.read(2) == _GZIP_MAGIC
+        self._file.seek(0)
+        self._lines: BinaryIO | gzip.GzipFile = gzip.GzipFile(fileobj=self._file) if compressed else self._file
+        self._times = _receive_times(path)
+
+    @property
+    def fraction(self) -> float:
+        """How much of the file was read, 0 to 1."""
+        return self._file.tell() / self._size if self._size else 1.0
+
+    def check(self) -> None:
+        """Read a compressed file to its end, which is where its checksum is, and begin again.
+
+        Raises:
+            RecordingError: it is damaged or cut off.
+        """
+        for file, name in ((self._lines, self.path.name), (self._times, "the receive times beside it")):
+            if isinstance(file, gzip.GzipFile):
+                try:
+                    while file.read(_BUFFER):
+                        pass
+                    file.seek(0)
+                except (EOFError, OSError, zlib.error) as error:
+                    raise RecordingError(
+                        f"{self.path}: {name} is damaged or cut off ({error}), nothing was published; fetch it again,"
+                        " or publish what can be read of it with --force"
+                    ) from error
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The messages, verbatim.
+
+        Raises:
+            RecordingError: the compressed file is damaged or cut off.
+        """
+        try:
+            while line := self._lines.readline(self._longest + 2):
+                self._number += 1
+                if self._number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)  # as an editor wrote it
+                if not line.endswith(b"\n") and len(line) > self._longest:
+                    self._skip_line()
+                yield line.removesuffix(b"\n").removesuffix(b"\r")[: self._longest]
+        except (EOFError, OSError, zlib.error) as error:
+            raise RecordingError(
+                f"{self.path}: damaged after {self._number:,} messages ({error}); those were read,"
+                " fetch the file again and replay it whole: duplicates are harmless"
+            ) from error
+
+    def received_at(self) -> int | None:
+        """The recorded receive time of the next message in µs since the epoch; None where none was recorded.
+
+        Call it once a message.
+
+        Raises:
+            RecordingError: the receive times do not belong to the recording.
+        """
+        if self._times is None:
+            return None
+        line = self._times.readline()
+        try:
+            return int(line) // 1_000
+        except ValueError as error:
+            raise RecordingError(
+                f"{self.path}: its receive times have no number for message {self._number:,};"
+                " repair or remove the .recv_ns.txt.gz file beside it"
+            ) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        for file in (self._lines, self._file, self._times):
+            if file is not None:
+                file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _skip_line(self) -> None:
+        while (rest := self._lines.readline(_BUFFER)) and not rest.endswith(b"\n"):
+            pass
+
+
+def _receive_times(path: Path) -> gzip.GzipFile | None:
+    name = path.name
+    for suffix in _SUFFIXES:
+        name = name.removesuffix(suffix)
+    times = path.with_name(f"{name}.recv_ns.txt.gz")
+    return gzip.open(times, "rb") if times.is_file() else None
+
+
+def why_not(messages: Iterable[bytes], code: str, parse: Callable[[bytes], Parsed]) -> str:
+    """What speaks against a recording of the exchange `code`, and what to do; "" where nothing does.
+
+    Only the first messages are looked at. `parse` is the exchange's.
+    """
+    seen: list[bytes] = []
+    size = 0
+    for message in messages:
+        if not isinstance(parse(message), Unrecognised):
+            return ""
+        seen.append(message)
+        size += len(message)
+        if len(seen) == MOST_LINES or size > _MOST_BYTES:
+            break
+    if not seen:
+        return ""
+    sign = _packing(seen[0]) or next((found for one in seen if (found := _sign(one, parse))), "")
+    if not sign and len(seen) == MOST_LINES:
+        sign = f"another kind of file: none of its first {MOST_LINES} lines is a message of {code}"
+    return sign
+
+
+def _packing(first: bytes) -> str:
+    for magic, sign in _PACKED.items():
+        if first.startswith(magic):
+            return sign
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in first[:64]:
+        return "UTF-16, or no text: save it as UTF-8"
+    if first.strip() in {b"{", b"["}:
+        return "pretty-printed: write each message on a line of its own (`jq -c .`)"
+    return ""
+
+
+def _sign(message: bytes, parse: Callable[[bytes], Parsed]) -> str:
+    def is_known(content: bytes) -> bool:
+        return not isinstance(parse(content), Unrecognised)
+
+    if b"\r" in message and is_known(message.partition(b"\r")[0]):
+        return "lines that end with CR alone: write LF (`tr '\\r' '\\n'`)"
+    start = min((at for at in (message.find(b"{"), message.find(b"[")) if at > 0), default=0)
+    if start and is_known(message[start:]):
+        return f"messages behind other text ({message[:start][:40]!r}): cut it off (`sed 's/^[^{{[]*//'`)"
+    if any(is_known(element) for element in _elements(message)):
+        return "a JSON array: write each message on a line of its own (`jq -c .[]`)"
+    others = [other.code for other in REGISTRY.values() if isinstance(other.parse(message), Trades)]
+    if others:
+        return f"messages of {' or '.join(others)}: name the exchange with --exchange"
+    return ""
+
+
+def _elements(message: bytes) -> list[bytes]:
+    try:
+        return [bytes(element) for element in elements(msgspec.Raw(message))]
+    except (msgspec.DecodeError, RecursionError):
+        return []

@@ -1,0 +1,199 @@
+"""Trades over REST: within the exchange's rate limit, behind a circuit breaker, with retries where it is busy."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+import aiohttp
+import msgspec
+import structlog
+from tenacity import AsyncRetrying
+
+from producers import metrics
+from producers.exchanges.model import PLACEHOLDER, Exchange, Pages, Rest, RestError, Trade, TradeSpan
+from producers.rest.bounded import bounded_session
+from producers.retry import retry_times
+from producers.timestamps import event_time_us
+from producers.venue_limits import VenueLimits, VenueUnavailableError
+
+_TIMEOUT_S = 20.0
+#: How often a busy exchange is asked, and the longest pause: no exchange asks for more, a header that does is ignored.
+_TRIES = 5
+_LONGEST_PAUSE_S = 300.0
+_TOO_MANY = (418, 429)  # 418: Binance, to those who went on after 429
+_UNKNOWN = (400, 404)
+_log = structlog.get_logger(__name__)
+
+
+class TradesSource(Protocol):
+    """The REST interface that healing asks."""
+
+    def pages(self, symbol: str, span: TradeSpan) -> AsyncIterator[list[Trade]]:
+        """As `RestClient.pages`."""
+
+    async def newest(self, symbol: str, since_us: int | None = None) -> list[Trade]:
+        """As `RestClient.newest`, and where it can the trades before those, from `since_us` (UTC) on."""
+
+    def resume(self, published: Mapping[str, Sequence[Trade]]) -> None:
+        """Earlier runs of the producer published these trades, by symbol."""
+
+
+#: What may be tried again later.
+FAILURES = (RestError, VenueUnavailableError, aiohttp.ClientError, TimeoutError, msgspec.DecodeError)
+
+
+class RefusedError(RestError):
+    """The exchange will not answer this request, however often it is asked."""
+
+
+class UnknownError(RefusedError):
+    """The exchange does not know what was asked for (HTTP 400 or 404): mostly its symbol."""
+
+
+class BusyError(RestError):
+    """The exchange has no time, or is not reached; `wait_s` is the pause it asks for, 0 where it says nothing."""
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        """As the class says."""
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+def retry_busy(code: str) -> AsyncRetrying:
+    """The retry policy of a single request to an exchange: BusyError is raised after some tries."""
+    log = _log.bind(exchange=code)
+    return retry_times(_TRIES, lambda error: isinstance(error, BusyError), _LONGEST_PAUSE_S, log, "REST refused")
+
+
+class RestClient:
+    """Asks one exchange code for trades; `async with` opens and closes its connections."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        rest: Rest,
+        venue_limits: VenueLimits,
+        base: str | None = None,
+        stream: str | None = None,
+    ) -> None:
+        """`base` and `stream` instead of the exchange's own URLs."""
+        self._code = exchange.code
+        self._rest = rest
+        self._venue_limits = venue_limits
+        self._base = base or rest.url
+        self._headers = {**rest.headers_beside(stream or exchange.url)}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        key = "" if self.lacks_key else os.environ.get(self._rest.key_variable, "")
+        self._session = bounded_session(
+            timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
+            headers=self._headers | ({self._rest.key_header: key} if key else {}),
+            trust_env=True,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    @property
+    def rest(self) -> Rest:
+        """What it speaks."""
+        return self._rest
+
+    @property
+    def lacks_key(self) -> bool:
+        """The exchange wants an API key for older trades, and there is none: only the newest are served."""
+        return bool(self._rest.key_variable) and not os.environ.get(self._rest.key_variable)
+
+    def resume(self, published: Mapping[str, Sequence[Trade]]) -> None:
+        """Nothing to do: healing asks by id for what it knows to be missing."""
+
+    async def newest(self, symbol: str, since_us: int | None = None) -> list[Trade]:  # noqa: ARG002  # it cannot
+        """One page of the newest trades, oldest first.
+
+        Raises:
+            as `pages`.
+        """
+        return await self._get(symbol, self._rest.newest(symbol))
+
+    async def page(self, symbol: str, span: TradeSpan) -> list[Trade]:
+        """The first page of a span, oldest first, with trades around it.
+
+        Raises:
+            as `pages`.
+        """
+        return await self._get(symbol, self._rest.request(symbol, span))
+
+    async def pages(self, symbol: str, span: TradeSpan) -> AsyncIterator[list[Trade]]:
+        """The span's trades, page by page (each oldest first), with others around them.
+
+        Raises:
+            RestError: the exchange answers something else than trades; aiohttp.ClientError, TimeoutError: it cannot
+                be asked; VenueUnavailableError: it is left alone.
+        """
+        if self.lacks_key or self._rest.pages is Pages.NONE:
+            yield await self.newest(symbol)
+            return
+        while True:
+            trades = await self.page(symbol, span)
+            yield trades
+            after = rest_of(span, trades, self._rest.pages) if trades else None
+            if after is None or after == span:
+                return
+            span = after
+
+    async def _get(self, symbol: str, path: str) -> list[Trade]:
+        return await retry_busy(self._code)(self._get_once, symbol, path)
+
+    async def _get_once(self, symbol: str, path: str) -> list[Trade]:
+        async with self._venue_limits.requesting():
+            return self._read(symbol, await self._body(path))
+
+    def _read(self, symbol: str, body: bytes) -> list[Trade]:
+        try:
+            trades = self._rest.parse(symbol, body)
+            if self._rest.pages is not Pages.NONE:
+                for trade in trades:
+                    int(trade.trade_id)
+        # Whatever shape an answer has, it must not end the producer: deep brackets raise RecursionError.
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise RestError(f"unreadable answer ({error}): {body[:200].decode(errors='replace')}") from error
+        if without := sum(trade.kind == PLACEHOLDER for trade in trades):
+            metrics.CONTROL.labels(self._code, PLACEHOLDER).inc(without)
+        return trades
+
+    async def _body(self, path: str) -> bytes:
+        assert self._session is not None, "use `async with`"
+        async with self._session.get(self._base + path) as response:
+            metrics.REST_REQUESTS.labels(self._code, str(response.status)).inc()
+            body = await response.read()
+            if response.status in _TOO_MANY or response.status >= 500:
+                raise BusyError(f"HTTP {response.status}", retry_after_s(response.headers.get("Retry-After", "")))
+            if response.status != 200:
+                refused = UnknownError if response.status in _UNKNOWN else RefusedError
+                raise refused(f"HTTP {response.status} to {path}: {body[:200].decode(errors='replace')}")
+            return body
+
+
+def rest_of(span: TradeSpan, trades: list[Trade], pages: Pages) -> TradeSpan | None:
+    """What of the span comes after this page; None: nothing."""
+    ids = [int(trade.trade_id) for trade in trades]
+    if pages is Pages.BACKWARD:
+        return dataclasses.replace(span, last=min(ids) - 1) if min(ids) > span.first else None
+    if max(ids) >= span.last:
+        return None
+    time_us = max(event_time_us(trade.timestamp) or 0 for trade in trades)
+    return TradeSpan(max(max(ids) + 1, span.first), span.last, max(time_us, span.since_us))
+
+
+def retry_after_s(text: str) -> float:
+    """Seconds of a `Retry-After`, five minutes at most; 0 where it is absent or a date (no exchange sends one)."""
+    return min(float(text), _LONGEST_PAUSE_S) if text.isascii() and text.isdigit() else 0.0

@@ -1,0 +1,83 @@
+"""The retry policy of everything that asks an exchange: pauses that double up to a longest one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_when_event_set,
+    wait_exponential_jitter,
+)
+
+FIRST_S = 0.5
+#: 2 to this power is longer than any pause.
+_MOST_DOUBLED = 20
+
+
+def pause_s(first_s: float, doubled: int, longest_s: float) -> float:
+    """The pause after it was doubled so many times."""
+    return min(first_s * 2.0 ** min(doubled, _MOST_DOUBLED), longest_s)
+
+
+def retry_until(
+    end: asyncio.Event, failures: tuple[type[BaseException], ...], longest_s: float, log: Any, doing: str
+) -> AsyncRetrying:
+    """Calls something until it raises none of `failures`, or `end` is set: then the answer is None.
+
+    Pauses half a second at first, `longest_s` at most, and up to a second more by chance, so that many producers do not
+    come back at the same moment. `log` (structlog's) is told of each attempt what is done again.
+    """
+
+    async def sleep(seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(end.wait(), seconds)
+
+    def say(state: RetryCallState) -> None:
+        log.info(doing, attempt=state.attempt_number, wait_s=round(state.upcoming_sleep, 2))
+
+    return AsyncRetrying(
+        retry=retry_if_exception_type(failures),
+        wait=wait_exponential_jitter(multiplier=min(FIRST_S, longest_s), max=longest_s, jitter=1.0),
+        stop=stop_when_event_set(end),  # type: ignore[arg-type]  # asks only for is_set()
+        sleep=sleep,
+        before_sleep=say,
+        retry_error_callback=lambda _state: None,
+    )
+
+
+def retry_times(
+    times: int, is_temporary: Callable[[BaseException], bool], longest_s: float, log: Any, doing: str
+) -> AsyncRetrying:
+    """Calls something at most so many times, while it raises what is temporary; the last error is raised.
+
+    Pauses as long as the error's `wait_s` says, else half a second at first and `longest_s` at most.
+    """
+
+    def wait_s(state: RetryCallState) -> float:
+        asked_s = float(getattr(_error(state), "wait_s", 0.0))
+        return asked_s or pause_s(FIRST_S, state.attempt_number - 1, longest_s)
+
+    def say(state: RetryCallState) -> None:
+        error = _error(state)
+        words = str(error) or type(error).__name__
+        log.warning(doing, attempt=state.attempt_number, error=words, wait_s=round(state.upcoming_sleep, 2))
+
+    return AsyncRetrying(
+        retry=retry_if_exception(is_temporary),
+        wait=wait_s,
+        stop=stop_after_attempt(times),
+        before_sleep=say,
+        reraise=True,
+    )
+
+
+def _error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome is not None else None

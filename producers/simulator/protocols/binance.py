@@ -1,0 +1,65 @@
+"""Binance: streams in the URL (`/stream?streams=…`, `/ws/<stream>`) or by SUBSCRIBE, acknowledged by id."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set
+
+import msgspec
+
+from producers.simulator.protocols.model import Reply, dumps, request, strings
+
+_TRADE = "@trade"
+_MILLIS = re.compile(rb'"[ET]":\d{13}\b')
+
+
+class Binance:
+    """One connection to a Binance market stream endpoint, combined or raw."""
+
+    heartbeat_s = 0.0
+
+    def __init__(self, refused: Set[str] = frozenset()) -> None:
+        """Combined and in ms until the URL says otherwise; a `refused` symbol's stream is acknowledged and silent."""
+        self._refused = refused
+        self._raw = self._micros = False
+
+    def open(self, path: str, query: dict[str, list[str]]) -> Reply:
+        """`streams=a/b` on the combined endpoint, `/ws/a` on the raw one; `timeUnit=MICROSECOND` on both."""
+        self._micros = query.get("timeUnit", [""])[0].upper() == "MICROSECOND"
+        self._raw = path == "/ws" or path.startswith("/ws/")
+        streams = path.removeprefix("/ws").strip("/") if self._raw else "/".join(query.get("streams", []))
+        return Reply(subscribed=_symbols(streams.split("/")))
+
+    def answer(self, message: str) -> Reply:
+        """SUBSCRIBE, UNSUBSCRIBE and LIST_SUBSCRIPTIONS; anything else is an error."""
+        asked = request(message)
+        method, number = asked.get("method"), asked.get("id")
+        symbols = _symbols(strings(asked.get("params")))
+        acknowledged = (dumps({"result": None, "id": number}),)
+        if method == "SUBSCRIBE":
+            return Reply(acknowledged, subscribed=symbols - self._refused)
+        if method == "UNSUBSCRIBE":
+            return Reply(acknowledged, unsubscribed=symbols)
+        error = {"error": {"code": 2, "msg": f"Invalid request: unknown method {method}"}, "id": number}
+        return Reply((dumps(error),))
+
+    def heartbeat(self) -> str:
+        """Binance pings on the protocol's level only."""
+        return ""
+
+    def frame(self, recorded: bytes) -> bytes:
+        """The raw endpoint sends what the combined one wraps, verbatim but for the unit of time."""
+        if self._micros:
+            recorded = _MILLIS.sub(rb"\g<0>000", recorded)
+        if not self._raw:
+            return recorded
+        try:
+            wrapped = msgspec.json.decode(recorded, type=dict[str, msgspec.Raw])
+        except msgspec.DecodeError:
+            return recorded
+        return bytes(wrapped["data"]) if wrapped.keys() == {"stream", "data"} else recorded
+
+
+def _symbols(streams: object) -> frozenset[str]:
+    names = streams if isinstance(streams, list) else []
+    return frozenset(name.removesuffix(_TRADE).upper() for name in names if name.endswith(_TRADE))

@@ -1,0 +1,63 @@
+"""Coinbase Advanced: `type: subscribe` a channel, answered with all subscriptions; heartbeats if asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+from producers.simulator.protocols.model import Reply, dumps, now, request, strings
+
+
+class Coinbase:
+    """One connection to the market data endpoint."""
+
+    heartbeat_s = 1.0
+
+    def __init__(self, refused: Set[str] = frozenset()) -> None:
+        """Nothing subscribed, no frame sent; a message with a `refused` product is refused whole."""
+        self._refused = refused
+        self._channels: dict[str, set[str]] = {}
+        self._frames = 0
+        self._beats = 0
+
+    def open(self, path: str, query: dict[str, list[str]]) -> Reply:  # noqa: ARG002  # nothing in the URL
+        """Nothing is sent on connect."""
+        return Reply()
+
+    def answer(self, message: str) -> Reply:
+        """subscribe and unsubscribe; anything else is an error."""
+        asked = request(message)
+        kind, channel = asked.get("type"), asked.get("channel")
+        if kind not in {"subscribe", "unsubscribe"} or not isinstance(channel, str):
+            return Reply((dumps({"type": "error", "message": "invalid request"}),))
+        products = frozenset(strings(asked.get("product_ids")))
+        unknown = sorted(products & self._refused)
+        if unknown:
+            reason = f"{unknown[0]} is not a valid product"
+            return Reply((dumps({"type": "error", "message": "Failed to subscribe", "reason": reason}),))
+        subscribed = self._channels.setdefault(channel, set())
+        changed = products if channel == "market_trades" else frozenset[str]()
+        if kind == "subscribe":
+            subscribed |= products
+            return Reply((self._subscriptions(),), subscribed=changed)
+        subscribed -= products
+        return Reply((self._subscriptions(),), unsubscribed=changed)
+
+    def heartbeat(self) -> str:
+        """Only for a client that subscribed to them."""
+        if "heartbeats" not in self._channels:
+            return ""
+        self._beats += 1
+        return self._message("heartbeats", [{"current_time": now(), "heartbeat_counter": self._beats}])
+
+    def frame(self, recorded: bytes) -> bytes:
+        """Verbatim."""
+        return recorded
+
+    def _subscriptions(self) -> str:
+        names = {channel: sorted(products) for channel, products in self._channels.items()}
+        return self._message("subscriptions", [{"subscriptions": names}])
+
+    def _message(self, channel: str, events: list[dict[str, object]]) -> str:
+        self._frames += 1
+        message = {"channel": channel, "timestamp": now(), "sequence_num": self._frames, "events": events}
+        return dumps(message)

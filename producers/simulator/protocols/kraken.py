@@ -1,0 +1,54 @@
+"""Kraken v2: `status` on connect, `method: subscribe` acknowledged symbol by symbol, a heartbeat a second."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+from producers.simulator.protocols.model import Reply, dumps, now, request, strings
+
+
+class Kraken:
+    """One connection to the v2 endpoint."""
+
+    heartbeat_s = 1.0
+
+    def __init__(self, refused: Set[str] = frozenset()) -> None:
+        """`refused` may change while it is open."""
+        self._refused = refused
+
+    def open(self, path: str, query: dict[str, list[str]]) -> Reply:  # noqa: ARG002  # nothing in the URL
+        """The status of the system comes first."""
+        status = {"version": "2.0.10", "system": "online", "api_version": "v2", "connection_id": 1}
+        return Reply((dumps({"channel": "status", "type": "update", "data": [status]}),))
+
+    def answer(self, message: str) -> Reply:
+        """subscribe, unsubscribe and ping; anything else is an error."""
+        asked = request(message)
+        method = asked.get("method")
+        if method == "ping":
+            return Reply((dumps({"method": "pong", "time_in": now(), "time_out": now()}),))
+        parameters = asked.get("params")
+        if method not in {"subscribe", "unsubscribe"} or not isinstance(parameters, dict):
+            return Reply((dumps({"error": "Unsupported method", "method": method, "success": False}),))
+        symbols = list(strings(parameters.get("symbol")))
+        replies = tuple(self._reply(method, parameters.get("channel"), symbol) for symbol in symbols)
+        changed = frozenset(symbols if parameters.get("channel") == "trade" else ())
+        if method == "subscribe":
+            return Reply(replies, subscribed=changed - self._refused)
+        return Reply(replies, unsubscribed=changed)
+
+    def _reply(self, method: str, channel: object, symbol: str) -> str:
+        times = {"time_in": now(), "time_out": now()}
+        if method == "subscribe" and symbol in self._refused:
+            error = f"Currency pair not supported {symbol}"
+            return dumps({"error": error, "method": method, "success": False, "symbol": symbol} | times)
+        result = {"channel": channel, "snapshot": True, "symbol": symbol}
+        return dumps({"method": method, "result": result, "success": True} | times)
+
+    def heartbeat(self) -> str:
+        """As Kraken sends it."""
+        return '{"channel":"heartbeat"}'
+
+    def frame(self, recorded: bytes) -> bytes:
+        """Verbatim."""
+        return recorded

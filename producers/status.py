@@ -1,0 +1,110 @@
+"""The state of a live producer: served as `/status`, and kept in a file where `medallion status` finds it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import psutil
+import structlog
+
+from config.places import state_folder
+
+#: A state that is older belongs to a producer that hangs; it is renewed every second.
+STALE_S = 10.0
+_log = structlog.get_logger(__name__)
+
+
+class ProducerState(msgspec.Struct, frozen=True):
+    """Times in s since the epoch; counts since the start.
+
+    `connections` of `lanes` are subscribed; `breakers` by interface (stream, rest): closed, half-open or open;
+    `troubles` say what is wrong, {} where nothing is; `undelivered` messages wait for the broker. `symbol_states` are
+    those of `producers.stream.symbol_states.SymbolState`; `symbol_troubles` say why a symbol's trades do not flow.
+    """
+
+    exchange: str
+    symbols: list[str]
+    pid: int
+    broker: str
+    started_at: float
+    updated_at: float
+    connections: int
+    lanes: int
+    breakers: Mapping[str, str]
+    troubles: Mapping[str, str]
+    trades: int
+    published: int
+    undelivered: int
+    disconnects: int
+    gaps_open: int
+    metrics_url: str = ""
+    symbol_states: Mapping[str, str] = {}
+    symbol_troubles: Mapping[str, str] = {}
+
+
+class StatusFile:
+    """The file in which this process keeps its state, for `medallion status`."""
+
+    def __init__(self) -> None:
+        """Nothing is written yet."""
+        self._path = _folder() / f"{os.getpid()}.json"
+        self._writable = True
+
+    def show(self, state: ProducerState) -> None:
+        """Write the state; where that is not possible the producer goes on without, and says so once."""
+        if not self._writable:
+            return
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            draft = self._path.with_suffix(".new")
+            draft.write_bytes(msgspec.json.encode(state))
+            draft.replace(self._path)
+        except OSError as error:
+            self._writable = False
+            _log.info("not shown by `medallion status`", path=str(self._path), error=str(error))
+
+    def end(self) -> None:
+        """Remove the file."""
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
+def read_state(data: bytes) -> ProducerState:
+    """What a producer wrote or served.
+
+    Raises:
+        msgspec.DecodeError: it is something else.
+    """
+    return msgspec.json.decode(data, type=ProducerState)
+
+
+def running() -> list[ProducerState]:
+    """The producers of this user on this machine, by exchange; files of those that were killed are removed."""
+    found = []
+    for path in _folder().glob("*.json"):
+        try:
+            state = read_state(path.read_bytes())
+        except (OSError, msgspec.DecodeError):
+            continue
+        if _lives(state):
+            found.append(state)
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink()
+    return sorted(found, key=lambda state: (state.exchange, state.pid))
+
+
+def _lives(state: ProducerState) -> bool:
+    try:
+        # A process that took over the number started later.
+        return psutil.Process(state.pid).create_time() <= state.updated_at
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _folder() -> Path:
+    return state_folder() / "producers"

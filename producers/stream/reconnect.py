@@ -1,0 +1,192 @@
+"""Keeps a set of symbols connected: reconnects after a loss, and before the exchange would cut the connection off."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+
+import structlog
+from websockets.exceptions import WebSocketException
+
+from producers import metrics
+from producers.exchanges.model import ENDING, Control, Parsed, Trades
+from producers.retry import retry_until
+from producers.stream.connection import ConnectionLostError, ExchangeConnection
+from producers.stream.context import StreamContext
+from producers.stream.rotation import Rotation
+from producers.stream.subscriptions import Refusal, Subscriptions, SubscriptionTimeouts
+from producers.stream.symbol_states import SymbolStatus, SymbolStatuses
+
+_log = structlog.get_logger(__name__)
+_FAILURES = (OSError, WebSocketException, ConnectionLostError)
+
+
+class ReconnectingStream:
+    """As many symbols as one connection may carry, connected from `run` on until `stop` is set."""
+
+    def __init__(self, context: StreamContext, symbols: Sequence[str]) -> None:
+        """`symbols` are in the exchange's own spelling."""
+        self._context = context
+        self._symbols = symbols
+        refusals: dict[str, Refusal] = {}
+        self._rotation = Rotation(lambda: _Reconnecting(context, symbols, refusals), context.count_renewal)
+
+    @property
+    def ready(self) -> bool:
+        """Connected, every subscription answered, and at least one taken."""
+        return self._rotation.ready
+
+    def statuses(self) -> dict[str, SymbolStatus]:
+        """How each symbol stands on the connection of now."""
+        current = self._rotation.current
+        return current.statuses() if current is not None else {}
+
+    def unknown(self, symbol: str, words: str) -> None:
+        """The exchange's REST interface says that there is no such symbol."""
+        current = self._rotation.current
+        if current is not None:
+            current.unknown(symbol, words)
+
+    @property
+    def symbols(self) -> Sequence[str]:
+        """In the exchange's own spelling."""
+        return self._symbols
+
+    def renew(self) -> None:
+        """Replace the connection as before its end of life, unless that was done just now."""
+        self._rotation.renew()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set.
+
+        Raises:
+            PublishError: from `take`: the publisher cannot go on.
+        """
+        await self._rotation.run(stop)
+
+
+class _Reconnecting:
+    """A connection and its replacements after losses, until it is retired."""
+
+    def __init__(self, context: StreamContext, symbols: Sequence[str], refusals: dict[str, Refusal]) -> None:
+        self.ready = asyncio.Event()
+        self._context = context
+        self._symbols = symbols
+        self._refusals = refusals
+        self._end = asyncio.Event()
+        self._opened_s: float | None = None
+        self._ending = False
+        options, exchange = context.options, context.exchange
+        lifetime = exchange.lifetime_s if options.lifetime_s is None else options.lifetime_s
+        self._renew_after_s = max(lifetime - options.early_s, lifetime / 2) if lifetime else float("inf")
+        self._subscriptions = self._fresh()
+        self._log = _log.bind(exchange=exchange.code)
+        self.task = asyncio.ensure_future(self._run())
+
+    @property
+    def is_old(self) -> bool:
+        """The exchange is going to cut its connection off soon, by its age or by what it says."""
+        if self._opened_s is None:
+            return False
+        return self._ending or time.monotonic() - self._opened_s > self._renew_after_s
+
+    def age(self) -> None:
+        """Have the connection replaced, unless it is younger than what makes a symbol quiet."""
+        if self._opened_s is not None and time.monotonic() - self._opened_s > 2 * self._context.options.quiet_s:
+            self._log.warning("connection replaced: it brings nothing of a symbol that trades", symbols=self._symbols)
+            self._renew_after_s = 0.0
+
+    async def retire(self) -> None:
+        """Close the connection; what had arrived is still taken.
+
+        Raises:
+            PublishError: the publisher cannot go on.
+        """
+        self._end.set()
+        if self._opened_s is None:
+            self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.task
+
+    def statuses(self) -> dict[str, SymbolStatus]:
+        """How each symbol stands."""
+        return self._subscriptions.statuses.now(time.monotonic())
+
+    def unknown(self, symbol: str, words: str) -> None:
+        """What brought nothing on this connection is refused in these words, though it may be acknowledged."""
+        self._subscriptions.unknown(symbol, words)
+
+    def _fresh(self) -> Subscriptions:
+        options = self._context.options
+        return Subscriptions(
+            self._context.exchange,
+            self._symbols,
+            SymbolStatuses(self._symbols, options.silent_s),
+            self._refusals,
+            SubscriptionTimeouts(options.answer_s, options.refused_s),
+        )
+
+    async def _run(self) -> None:
+        while not self._end.is_set():
+            # A connection that was healthy ends the call below, so that the back-off starts small again.
+            again = retry_until(self._end, _FAILURES, self._context.options.back_off_s, self._log, "connecting again")
+            await again(self._session)
+
+    async def _session(self) -> None:
+        """One connection, from connecting to its end; raises only where it never became healthy."""
+        context = self._context
+        code, options = context.exchange.code, context.options
+        url = context.endpoint or context.exchange.url
+        connection = ExchangeConnection(context.exchange, url, self._due, options, context.venue_limits.connecting)
+        started, healthy = time.monotonic(), False
+        self._ending = False
+        try:
+            async with connection.open(self._end) as frames:
+                started = self._opened_s = time.monotonic()
+                context.report.connections += 1
+                metrics.CONNECTED.labels(code).inc()
+                async for frame in frames:
+                    healthy = True
+                    parsed = await context.frames.take(frame)
+                    self._ending = self._ending or (isinstance(parsed, Control) and parsed.kind == ENDING)
+                    self._hear(parsed)
+        except _FAILURES as error:
+            cause = error.cause if isinstance(error, ConnectionLostError) else type(error).__name__
+            context.report.disconnects[cause] += 1
+            metrics.DISCONNECTS.labels(code, cause).inc()
+            self._log.warning("connection lost", cause=cause, error=str(error), url=url)
+            if self._opened_s is not None:
+                context.losses.lost(self._symbols)
+            if not healthy or time.monotonic() - started < options.healthy_after_s:
+                raise
+        finally:
+            if self._opened_s is not None:
+                metrics.CONNECTED.labels(code).dec()
+            self._opened_s = None
+            self.ready.clear()
+            self._subscriptions = self._fresh()
+
+    def _due(self) -> list[str]:
+        now_s = time.monotonic()
+        self._taken(self._subscriptions.look(now_s))
+        return self._subscriptions.due(now_s)
+
+    def _hear(self, parsed: Parsed) -> None:
+        now_s = time.monotonic() if isinstance(parsed, Control) or not self.ready.is_set() else 0.0
+        taken = self._subscriptions.hear(parsed, now_s)
+        if self.ready.is_set():
+            self._taken(taken)
+            return
+        self._subscriptions.look(now_s)
+        age_s = now_s - (self._opened_s or 0.0)
+        is_up = isinstance(parsed, Trades) and age_s > self._context.options.ready_s
+        if self._subscriptions.is_settled or is_up:
+            self.ready.set()
+            self._context.losses.resumed(self._subscriptions.taken)
+
+    def _taken(self, symbols: Sequence[str]) -> None:
+        """A symbol that was refused or not answered, and is there now."""
+        if symbols and self.ready.is_set():
+            self._context.losses.resumed(symbols)

@@ -1,0 +1,76 @@
+"""Replaces a connection before its end of life: the new one is subscribed before the old one closes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+_TICK_S = 0.05
+
+
+class Rotating(Protocol):
+    """A connection and its replacements after losses, until it is retired."""
+
+    #: Ends with the connection, or with an error that ends the producer.
+    task: asyncio.Task[None]
+    #: Set while everything is subscribed.
+    ready: asyncio.Event
+
+    @property
+    def is_old(self) -> bool:
+        """The exchange is going to cut it off soon."""
+
+    def age(self) -> None:
+        """Have it replaced, unless that was done just now."""
+
+    async def retire(self) -> None:
+        """Close it; what had arrived is still taken."""
+
+
+Life = TypeVar("Life", bound=Rotating)
+
+
+class Rotation(Generic[Life]):
+    """Holds one connection, and two while the new one is not ready yet."""
+
+    def __init__(self, start: Callable[[], Life], renewed: Callable[[], None]) -> None:
+        """`start` begins another connection; `renewed` is told of each that took over."""
+        self._start, self._renewed = start, renewed
+        #: The connection that counts; None before the first.
+        self.current: Life | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Connected, and everything subscribed."""
+        return self.current is not None and self.current.ready.is_set()
+
+    def renew(self) -> None:
+        """Replace the connection as before its end of life, unless that was done just now."""
+        if self.current is not None:
+            self.current.age()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set.
+
+        Raises:
+            whatever ends a connection's task.
+        """
+        lives = [self._start()]
+        self.current = lives[0]
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            while not stop.is_set():
+                await asyncio.wait([lives[0].task, stopping], timeout=_TICK_S, return_when=asyncio.FIRST_COMPLETED)
+                if lives[0].task.done():
+                    lives[0].task.result()
+                if len(lives) == 1 and lives[0].is_old:
+                    lives.append(self._start())
+                elif len(lives) == 2 and (lives[1].ready.is_set() or lives[1].task.done()):
+                    old = lives.pop(0)
+                    self.current = lives[0]
+                    await old.retire()
+                    self._renewed()
+        finally:
+            stopping.cancel()
+            await asyncio.gather(*(life.retire() for life in lives))
