@@ -3,8 +3,8 @@ CREATE OR REPLACE VIEW {{ db }}.retention{{ on_cluster }}
 AS
 SELECT *
 FROM VALUES(
-    'table_name String, event_time String, arrival_time String, days UInt32',
+    'table_name String, event_time String, arrival_time String, days UInt32, partition_prefix String',
 {%- for entry in retention %}
-    ({{ entry.table | literal }}, {{ entry.event_time | literal }}, {{ entry.arrival_time | literal }}, {{ entry.days }}){{ '' if loop.last else ',' }}
+    ({{ entry.table | literal }}, {{ entry.event_time | literal }}, {{ entry.arrival_time | literal }}, {{ entry.days }}, {{ entry.partition_prefix | literal }}){{ '' if loop.last else ',' }}
 {%- endfor %}
 );

@@ -1,6 +1,3 @@
--- Where a re-derivation prepares partitions before it publishes them with REPLACE PARTITION: twins of Silver and of the
--- candle states, fed by no view and read by nobody.
+-- Where a re-derivation prepares a day of Silver before it publishes it with REPLACE PARTITION: a twin of Silver, fed by
+-- no view and read by nobody.
 CREATE TABLE IF NOT EXISTS {{ db }}.silver_trades_staged{{ on_cluster }} AS {{ db }}.silver_trades;
-{% for frame in timeframes %}
-CREATE TABLE IF NOT EXISTS {{ db }}.{{ frame.state_table }}_staged{{ on_cluster }} AS {{ db }}.{{ frame.state_table }};
-{% endfor %}

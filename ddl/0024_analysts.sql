@@ -99,7 +99,8 @@ FROM
         state.symbol AS symbol,
         argMaxMerge(state.close) AS price,
         {{ sql.time_of('argMaxMergeState(state.close)') }} AS time
-    FROM {{ db }}.gold_ohlcv_1d_state AS state
+    FROM {{ db }}.gold_ohlcv_state AS state
+    WHERE state.frame = 86400
     GROUP BY exchange, symbol
 ) AS newest
 LEFT JOIN
@@ -113,8 +114,9 @@ LEFT JOIN
         sum(state.volume) AS volume,
         sum(state.quote_volume) AS quote_volume,
         sum(state.trade_count) AS trade_count
-    FROM {{ db }}.gold_ohlcv_30m_state AS state
-    WHERE state.window_start >= toDateTime64(intDiv(toUnixTimestamp(now('UTC')) - 86400, 1800) * 1800, 0, 'UTC')
+    FROM {{ db }}.gold_ohlcv_state AS state
+    WHERE state.frame = 1800
+      AND state.window_start >= toDateTime64(intDiv(toUnixTimestamp(now('UTC')) - 86400, 1800) * 1800, 0, 'UTC')
     GROUP BY exchange, symbol
 ) AS hours USING (exchange, symbol)
 SETTINGS join_use_nulls = 0

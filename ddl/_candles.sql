@@ -62,8 +62,8 @@ if(throwIf(abs({{ amount }}) >= toDecimal256('1{{ '0' * (38 - scale) }}', {{ sca
 {%- endfor -%}
 {%- endmacro -%}
 
-{#- One exact row a candle of a table of states, sums as wide as they are kept. -#}
-{%- macro merged(states) -%}
+{#- One exact row a candle of `seconds`, sums as wide as they are kept. -#}
+{%- macro merged(states, seconds) -%}
 SELECT
         state.exchange AS exchange,
         state.symbol AS symbol,
@@ -79,18 +79,19 @@ SELECT
         sum(state.sell_volume) AS sell_volume,
         max(state.updated_at) AS updated_at
     FROM {{ states }} AS state
+    WHERE state.frame = {{ seconds }}
     GROUP BY exchange, symbol, window_start
 {%- endmacro -%}
 
 {#- Whether a candle of `seconds` is closed. Only a window that ended within the grace needs a look at the trades. Windows
     are whole minutes, so a minute of the market at or after the window's end is a trade at or after it. -#}
-{%- macro is_closed(seconds, minutes) -%}
+{%- macro is_closed(seconds, states) -%}
 toBool(now64(0, 'UTC') >= candle.window_start + {{ seconds }}
         AND (now64(0, 'UTC') >= candle.window_start + {{ seconds + grace_seconds }}
             OR (candle.exchange, candle.symbol) IN (
                 SELECT exchange, symbol
-                FROM {{ minutes }}
-                WHERE window_start >= toDateTime64(intDiv(toUnixTimestamp(now('UTC')), {{ seconds }}) * {{ seconds }}, 0, 'UTC')
+                FROM {{ states }}
+                WHERE frame = 60 AND window_start >= toDateTime64(intDiv(toUnixTimestamp(now('UTC')), {{ seconds }}) * {{ seconds }}, 0, 'UTC')
             )))
 {%- endmacro -%}
 
@@ -120,7 +121,7 @@ toBool((candle.exchange, candle.symbol, toUnixTimestamp64Second(candle.window_st
         ))
 {%- endmacro -%}
 
-{#- The query of a view of hot candles; `states`: of another table of states than the frame's. -#}
+{#- The query of a view of hot candles; `states`: of another table of states than the hot one. -#}
 {%- macro hot(db, frame, exact, states='') -%}
 SELECT
     candle.exchange AS exchange,
@@ -130,10 +131,10 @@ SELECT
     candle.trade_count AS trade_count,
     {{ shown('candle', exact, by_side) }}
     candle.updated_at AS updated_at,
-    {{ is_closed(frame.seconds, db ~ '.gold_ohlcv_1m_state') }} AS is_closed,
+    {{ is_closed(frame.seconds, db ~ '.gold_ohlcv_state') }} AS is_closed,
     {{ is_complete(frame.seconds, db ~ '.producer_gaps') }} AS is_complete
 FROM
 (
-    {{ merged(db ~ '.' ~ (states or frame.state_table)) }}
+    {{ merged(db ~ '.' ~ (states or 'gold_ohlcv_state'), frame.seconds) }}
 ) AS candle
 {%- endmacro -%}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -56,9 +57,15 @@ class Verdict:
 
 
 def judge(statements: Sequence[Statement], server: Server, same_sql: SameSql) -> list[Verdict]:
-    """A verdict a statement, then one for every object the journal knows and the files no longer name."""
+    """A verdict a statement, then one for every object the journal knows and the files no longer name.
+
+    Statements that `without_superseded` leaves out get no verdict.
+    """
     consumers = consumer_views(statements)
-    verdicts = [_judge_one(statement, server, same_sql, consumers) for statement in statements]
+    verdicts = [
+        _judge_one(statement, server, same_sql, consumers)
+        for statement in without_superseded(statements, server.definitions)
+    ]
     named = {statement.object for statement in statements}
     seen: set[str] = set()
     for entry in reversed(server.entries.values()):
@@ -73,6 +80,18 @@ def judge(statements: Sequence[Statement], server: Server, same_sql: SameSql) ->
     return verdicts
 
 
+def without_superseded(statements: Sequence[Statement], existing: Container[str]) -> list[Statement]:
+    """The statements without those that drop an object which does not exist, or read its rows."""
+    gone = [one.object for one in statements if one.kind is Kind.DROP and one.object not in existing]
+    named = re.compile(rf"\b(?:{'|'.join(gone)})\b") if gone else None
+    return [
+        one
+        for one in statements
+        if not (one.kind is Kind.DROP and one.object in gone)
+        and not (one.kind is Kind.DATA and named is not None and named.search(one.sql))
+    ]
+
+
 def consumer_views(statements: Sequence[Statement]) -> set[str]:
     """The materialized views that read a Kafka table: with none of them, nothing is consumed."""
     kafka = {statement.object for statement in statements if statement.kind is Kind.KAFKA_TABLE}
@@ -83,6 +102,8 @@ def _judge_one(statement: Statement, server: Server, same_sql: SameSql, consumer
     entry = server.entries.get(statement.key)
     if entry is not None and entry.state == "dropped":
         entry = None
+    if statement.kind is Kind.DROP:
+        return Verdict(statement, State.PENDING, "superseded; apply drops it", Action.RUN)
     if statement.kind in {Kind.ALTER, Kind.DATA}:
         return _judge_run_once(statement, entry)
     definition = server.definitions.get(statement.object)

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from config.settings import Settings
 from ddl.errors import MigrationError
-from ddl.layers import load_layers
+from ddl.layers import STATE_TABLE, load_layers
 from ddl.quoting import quote_name, quote_string
 from ddl.statements import Kind, Statement, split
 from schemas.kinds import COUNTED
@@ -21,7 +21,7 @@ _NUMBERED = re.compile(r"^(?P<number>\d{4})_\w+\.sql$")
 
 def render(settings: Settings, folder: Path = MIGRATIONS_FOLDER) -> list[Statement]:
     """Every statement of every migration: tables in file order, then views in theirs, since a view may read or fill
-    a column that a later migration adds to its table.
+    a column that a later migration adds to its table. What a file alters or drops after a view stays after it.
 
     Raises:
         MigrationError: two files have one number, or a statement is not terminated.
@@ -29,12 +29,16 @@ def render(settings: Settings, folder: Path = MIGRATIONS_FOLDER) -> list[Stateme
     """
     names = _migration_files(folder)
     environment = _environment(settings, folder)
-    statements = [
-        statement
-        for name in names
-        for statement in split(name.removesuffix(".sql"), environment.get_template(name).render())
-    ]
-    return sorted(statements, key=lambda statement: statement.kind in {Kind.VIEW, Kind.MATERIALIZED_VIEW})
+    early: list[Statement] = []
+    late: list[Statement] = []
+    for name in names:
+        has_view = False
+        for statement in split(name.removesuffix(".sql"), environment.get_template(name).render()):
+            is_view = statement.kind in {Kind.VIEW, Kind.MATERIALIZED_VIEW}
+            has_view = has_view or is_view
+            stays = has_view and statement.kind in {Kind.ALTER, Kind.DROP}
+            (late if is_view or stays else early).append(statement)
+    return early + late
 
 
 def render_journal(settings: Settings) -> list[Statement]:
@@ -93,6 +97,8 @@ def _environment(settings: Settings, folder: Path) -> Environment:
         "deduplication_window": settings.deduplication_window,
         "max_message_bytes": settings.max_message_bytes,
         "timeframes": layers.timeframes,
+        "retention_classes": layers.candles,
+        "state_table": STATE_TABLE,
         "retention": layers.all_retention,
     }
     environment.globals["counted_kinds"] = COUNTED

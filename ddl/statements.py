@@ -10,9 +10,9 @@ from enum import StrEnum
 from ddl.errors import MigrationError
 
 _HEAD = re.compile(
-    r"""^(?P<verb>CREATE(?:\s+OR\s+REPLACE)?|ALTER)\s+
+    r"""^(?P<verb>CREATE(?:\s+OR\s+REPLACE)?|ALTER|DROP)\s+
         (?P<what>DATABASE|TABLE|MATERIALIZED\s+VIEW|VIEW)\s+
-        (?:IF\s+NOT\s+EXISTS\s+)?
+        (?:IF\s+(?:NOT\s+)?EXISTS\s+)?
         (?:`?\w+`?\.)?`?(?P<name>\w+)`?""",
     re.VERBOSE,
 )
@@ -32,6 +32,7 @@ class Kind(StrEnum):
     MATERIALIZED_VIEW = "materialized view"
     VIEW = "view"
     ALTER = "alter"
+    DROP = "drop"
     DATA = "data"
 
     @property
@@ -45,7 +46,7 @@ class Statement:
     """One rendered SQL statement.
 
     `migration` is the file's name without `.sql`, `number` counts its statements from 1, `object` is the
-    unqualified name of what it creates or alters ("" for data) and `sql` the exact text to be sent.
+    unqualified name of what it creates, alters or drops ("" for data) and `sql` the exact text to be sent.
     """
 
     migration: str
@@ -109,9 +110,12 @@ def _classify(sql: str) -> tuple[Kind, str]:
     head = _HEAD.match(sql)
     if head is None:
         return Kind.DATA, ""
-    if head["verb"] == "ALTER":
-        return Kind.ALTER, head["name"]
+    if head["verb"] in {"ALTER", "DROP"}:
+        return Kind(head["verb"].lower()), head["name"]
     what = " ".join(head["what"].split())
+    if what == "TABLE" and head["verb"] != "CREATE" and _QUERY.search(sql):
+        # It fills a table anew.
+        return Kind.DATA, ""
     if what == "TABLE":
         return (Kind.KAFKA_TABLE if _KAFKA.search(sql) else Kind.TABLE), head["name"]
     return {"DATABASE": Kind.DATABASE, "VIEW": Kind.VIEW}.get(what, Kind.MATERIALIZED_VIEW), head["name"]

@@ -12,6 +12,8 @@ from pyiceberg.table.sorting import NullOrder, SortDirection, SortField, SortOrd
 from pyiceberg.transforms import DayTransform, IdentityTransform, MonthTransform, Transform
 from pyiceberg.types import IcebergType, NestedField
 
+from ddl.layers import STATE_TABLE
+
 Layer = Literal["raw", "bronze", "silver", "duplicates", "dlq", "gold"]
 LAYERS: tuple[Layer, ...] = ("raw", "bronze", "silver", "duplicates", "dlq", "gold")
 Period = Literal["day", "month"]
@@ -25,7 +27,7 @@ class ColdTable:
     `select` is the SQL file that turns hot rows into cold ones; what the offload writes and what `verify` compares
     with both come from it. `arrival` is the column by whose hour the table is sliced; Gold has none and is sliced by
     partition, `bucket_seconds` being the length of its candles. `hot_event` is the column by whose day or month the hot
-    table is partitioned.
+    table is partitioned; the ids of the hot partitions begin with `partition_prefix`.
 
     `merges`: the hot table is a ReplacingMergeTree that keeps, of the rows with one sorting key, the latest by
     `arrival`, at a moment nobody knows. `unsettled` columns may then be those of any of the rows that were merged, as
@@ -49,6 +51,7 @@ class ColdTable:
     arrival: str = ""
     bucket_seconds: int = 0
     hot_event: str = ""
+    partition_prefix: str = ""
     optional: frozenset[str] = frozenset()
     later: Mapping[str, str | int | None] = field(default_factory=dict)
     merges: bool = False
@@ -60,7 +63,7 @@ class ColdTable:
     @property
     def hot_table(self) -> str:
         """The hot table whose partitions hold the rows; `hot` is a view on it where `layer` is gold."""
-        return f"{self.name}_state" if self.layer == "gold" else self.hot
+        return STATE_TABLE if self.layer == "gold" else self.hot
 
     @property
     def schema(self) -> Schema:

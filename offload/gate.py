@@ -9,7 +9,7 @@ partition to the next one.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -27,7 +27,7 @@ from offload.hint import publish_hint
 from offload.hot import ClickHouseHttp, HotStore
 from offload.late import SilverState, is_confirmed
 from offload.ledger import left_properties
-from offload.slices import Slice, hot_partition, instant
+from offload.slices import Slice, hot_partition, instant, period_of
 from offload.tables import TABLES, ColdTable
 from offload.templates import render
 from offload.tiers import EARLIEST_US, LATEST_US
@@ -81,19 +81,22 @@ class _Gate:
         self._now = now
         self._drop = drop
 
-    def judge(self, retention: Retention, cold: ColdTable) -> list[PartitionVerdict]:
+    def judge(self, retention: Retention, colds: Sequence[ColdTable]) -> list[PartitionVerdict]:
+        """Verdicts on a hot table's partitions; `colds`: the cold tables that their rows are in."""
         if self._drop:
-            for left in self._partitions(leaving(retention.table)):
+            for left in self._partitions(leaving(retention.table), retention.partition_prefix):
                 # Only a partition that is a day is ever moved away.
                 if part := hot_partition(left):
-                    self._announce(retention.table, cold, left, 0)
-                    self._settle(retention.table, cold, left, part)
-        return [self._judge(retention, cold, partition) for partition in self._partitions(retention.table)]
+                    self._announce(colds, left, 0)
+                    self._settle(retention.table, colds, left, part)
+        partitions = self._partitions(retention.table, retention.partition_prefix)
+        return [self._judge(retention, colds, partition) for partition in partitions]
 
-    def _partitions(self, table: str) -> list[str]:
-        return [row["partition_id"] for row in self._hot.rows(render("hot_partitions.sql"), {"table": table})]
+    def _partitions(self, table: str, prefix: str) -> list[str]:
+        rows = self._hot.rows(render("hot_partitions.sql"), {"table": table})
+        return [row["partition_id"] for row in rows if row["partition_id"].startswith(prefix)]
 
-    def _judge(self, retention: Retention, cold: ColdTable, partition: str) -> PartitionVerdict:
+    def _judge(self, retention: Retention, colds: Sequence[ColdTable], partition: str) -> PartitionVerdict:
         table, kept = retention.table, timedelta(days=retention.days)
         part = hot_partition(partition)
         if part is None:
@@ -108,30 +111,33 @@ class _Gate:
         rows = int(row["hot_rows"])
         if expires > self._now:
             return PartitionVerdict(table=table, partition=partition, state="young", rows=rows, expires_at=expires)
-        why = self._difference(table, cold, partition, part, cold.hot)
+        why = self._first_difference(table, colds, partition, part, {cold.name: cold.hot for cold in colds})
         if not why and self._drop:
-            self._announce(table, cold, partition, int(row["arrival_us"]))
+            self._announce(colds, partition, int(row["arrival_us"]))
             names = {"source": table, "target": leaving(table)}
             self._hot.command(render("move_partition.sql", **names), {"partition": partition})
-            why = self._settle(table, cold, partition, part)
+            why = self._settle(table, colds, partition, part)
         state: State = "held" if why else "dropped" if self._drop else "confirmed"
         return PartitionVerdict(table=table, partition=partition, state=state, rows=rows, expires_at=expires, why=why)
 
-    def _announce(self, table: str, cold: ColdTable, partition: str, until_us: int) -> None:
+    def _announce(self, colds: Sequence[ColdTable], partition: str, until_us: int) -> None:
         """Let the views read a partition in Iceberg, as new as it was compared, before it moves."""
-        if cold.layer in {"silver", "gold"}:
+        shown = [cold for cold in colds if cold.layer in {"silver", "gold"}]
+        for cold in shown:
             publish_hint(self._catalog, f"{self._namespace}.{cold.name}")
-            announce(self._hot, table, partition, until_us)
+        if shown:
+            announce(self._hot, shown, period_of(partition), until_us)
 
-    def _settle(self, table: str, cold: ColdTable, partition: str, part: Slice) -> str:
+    def _settle(self, table: str, colds: Sequence[ColdTable], partition: str, part: Slice) -> str:
         """Drop a partition that was moved, or put it back and say why."""
-        view = leaving(cold.hot) if cold.layer == "gold" else leaving(table)
-        why = self._difference(leaving(table), cold, partition, part, view)
+        sources = {cold.name: leaving(cold.hot) for cold in colds}
+        why = self._first_difference(leaving(table), colds, partition, part, sources)
         if why:
             names = {"source": leaving(table), "target": table}
             self._hot.command(render("move_partition.sql", **names), {"partition": partition})
         else:
-            self._note_left(cold, partition)
+            for cold in colds:
+                self._note_left(cold, period_of(partition))
             self._hot.command(render("drop_partition.sql", table=leaving(table)), {"partition": partition})
         return why
 
@@ -141,10 +147,17 @@ class _Gate:
         wait=wait_random(0.01, 0.3),
         reraise=True,
     )
-    def _note_left(self, cold: ColdTable, partition: str) -> None:
-        """Remember in Iceberg that it has the partition alone from now on: missing there, it is missing."""
+    def _note_left(self, cold: ColdTable, period: str) -> None:
+        """Remember in Iceberg that it has the day or month alone from now on: missing there, it is missing."""
         with self._tables[cold.name].refresh().transaction() as transaction:
-            transaction.set_properties(left_properties(partition, self._now))
+            transaction.set_properties(left_properties(period, self._now))
+
+    def _first_difference(
+        self, table: str, colds: Sequence[ColdTable], partition: str, part: Slice, sources: Mapping[str, str]
+    ) -> str:
+        """As `_difference`, of the first cold table that differs; `sources` by cold table."""
+        found = (self._difference(table, cold, partition, part, sources[cold.name]) for cold in colds)
+        return next(filter(None, found), "")
 
     def _difference(self, table: str, cold: ColdTable, partition: str, part: Slice, source: str) -> str:
         """How `source`, which shows the partition of the hot `table`, differs from the cold table; "" if not."""
@@ -228,13 +241,14 @@ def close_gate(
     """
     store: HotStore = hot or ClickHouseHttp(settings)
     gate = _Gate(settings, store, now or datetime.now(UTC), drop=drop)
-    cold_of = {cold.hot_table: cold for cold in TABLES}
     chosen = [entry for entry in load_layers().all_retention if not tables or entry.table in tables]
-    return GateReport(verdicts=tuple(v for entry in chosen for v in gate.judge(entry, cold_of[entry.table])))
+    return GateReport(verdicts=tuple(v for entry in chosen for v in gate.judge(entry, _cold_tables(entry))))
 
 
-def _kept(table: str, partition: str) -> PartitionVerdict:
-    return PartitionVerdict(table=table, partition=partition, state="kept", rows=0, expires_at=None, why=_NO_DAY)
+def _cold_tables(retention: Retention) -> list[ColdTable]:
+    """The cold tables that the rows of the hot partitions are in: of Gold one a time frame."""
+    place = (retention.table, retention.partition_prefix)
+    return [cold for cold in TABLES if (cold.hot_table, cold.partition_prefix) == place]
 
 
 def leaving(name: str) -> str:

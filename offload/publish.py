@@ -17,9 +17,9 @@ from pyiceberg.table import Table
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from config.settings import Settings
-from ddl.layers import Timeframe, load_layers
+from ddl.layers import STATE_TABLE
 from offload.compare import cold_sources
-from offload.cover import Cover, Source, plain_views, take_off
+from offload.cover import Cover, Source, frame_seconds, plain_views, take_off
 from offload.errors import OffloadError
 from offload.export import select_of
 from offload.hot import HotStore
@@ -27,7 +27,7 @@ from offload.pause import Deadline, pause, resume, wait_for_queries
 from offload.publication import Log, Open
 from offload.published import day_span, file_paths, offloaded_hours, open_hours, partition_of, replace_from_staged
 from offload.slices import DAY_US, Slice, instant
-from offload.tables import BY_NAME
+from offload.tables import BY_NAME, TABLES, ColdTable
 from offload.templates import render
 
 PAUSE_SECONDS = 30.0
@@ -42,6 +42,7 @@ HALF_DONE_SECONDS = 30.0
 HALF_DONE_POLL_SECONDS = 0.2
 T = TypeVar("T")
 _SILVER = BY_NAME["silver_trades"]
+GOLD = tuple(cold for cold in TABLES if cold.layer == "gold")
 
 
 class PublishError(OffloadError):
@@ -74,11 +75,10 @@ class Publisher:
         log = Log(self.hot)
         for left in log.open():
             log.claim(left)
-            cover = Cover(left.cover, left.publication, left.keys, left.from_us, left.from_us + DAY_US)
+            cover = Cover(left.cover, left.publication, left.keys, left.from_us, left.from_us + DAY_US, left.frames)
             if left.cover == "silver" or left.is_switched:
-                frames = [frame for frame in load_layers().timeframes if frame.code in left.frames]
                 with pause(self.hot, left.publication, _day(cover), PAUSE_SECONDS) as deadline:
-                    self._follow(cover, frames, deadline)
+                    self._follow(cover, deadline)
             resume(self.hot, left.publication)
             take_off(self.hot, plain_views(self.settings))
             log.note(left, "ended", "")
@@ -95,22 +95,21 @@ class Publisher:
             HotStoreError: ClickHouse failed.
         """
         self.finish_open()
-        frames = self._hot_frames(day)
+        hot_gold = self._hot_gold(day)
+        frames = tuple(cold.name.removeprefix("gold_ohlcv_") for cold, _ in hot_gold)
         is_hot = bool(partition_of(self.hot, "silver_trades", day))
         if not frames and not is_hot:
             return []
         source = self._source(day, keys, frames) if is_hot else "staged"
         log = Log(self.hot)
-        mine = log.begin(uuid4().hex[:12], keys, day.from_us, source, [frame.code for frame in frames], rules_version)
-        cover = Cover(source, mine.publication, tuple(keys), day.from_us, day.to_us)
+        mine = log.begin(uuid4().hex[:12], keys, day.from_us, source, frames, rules_version)
+        cover = Cover(source, mine.publication, tuple(keys), day.from_us, day.to_us, frames)
         views = plain_views(self.settings)
         try:
-            cover.put_on(self.hot, views, frames)
+            cover.put_on(self.hot, self.settings.clickhouse_database, views)
             wait_for_queries(self.hot, "reads_under_way.sql", READERS_SECONDS)
             seconds = PAUSE_SECONDS + self._rows(tables["silver_trades"], day) / ROWS_A_SECOND
-            self._in_time(
-                day, lambda: self._switch(tables, cover, frames, log, mine, seconds, is_hot, rules_version) or None
-            )
+            self._in_time(day, lambda: self._switch(tables, cover, log, mine, seconds, is_hot, rules_version) or None)
         except OffloadError:
             if not any(left.publication == mine.publication and left.is_switched for left in log.open()):
                 take_off(self.hot, views)
@@ -119,14 +118,13 @@ class Publisher:
         take_off(self.hot, views)
         log.note(mine, "ended", rules_version)
         self.hot.command(render("truncate.sql", table="silver_trades_staged"), {})
-        name = f"{instant(day.from_us):%Y%m%d}"
-        return [f"{table}/{name}" for table in (["silver_trades"] if is_hot else []) + [f.state_table for f in frames]]
+        silver = [f"silver_trades/{instant(day.from_us):%Y%m%d}"] if is_hot else []
+        return silver + [f"{STATE_TABLE}/{partition}" for partition in dict.fromkeys(name for _, name in hot_gold)]
 
     def _switch(
         self,
         tables: Mapping[str, Table],
         cover: Cover,
-        frames: list[Timeframe],
         log: Log,
         mine: Open,
         seconds: float,
@@ -136,7 +134,7 @@ class Publisher:
         """The switch, within one pause; False if an insert is half done and must be let through first."""
         day = _day(cover)
         with pause(self.hot, cover.publication, day, seconds) as deadline:
-            if is_hot and cover.source == "silver" and not self._agrees(day, cover.keys, frames):
+            if is_hot and cover.source == "silver" and not self._agrees(day, cover.keys, cover.frames):
                 return False
             self._stage(tables["silver_trades"], day, cover.keys, is_hot)
             if deadline.left() < MARGIN_SECONDS:
@@ -147,17 +145,14 @@ class Publisher:
             if is_hot:
                 replace_from_staged(self.hot, "silver_trades", day)
             log.note(mine, "switched", rules_version)
-            self._follow(cover, frames, deadline)
+            self._follow(cover, deadline)
         return True
 
-    def _follow(self, cover: Cover, frames: list[Timeframe], deadline: Deadline) -> None:
+    def _follow(self, cover: Cover, deadline: Deadline) -> None:
         """Make the day's candle states again from the cover's source, while nothing is added to either."""
-        for frame in frames:
-            self.hot.command(render("states_delete.sql", table=frame.state_table, cover=cover), {})
-            found = self.hot.rows(render("table_columns.sql"), {"table": frame.state_table})
-            columns = [str(row["name"]) for row in found]
-            live = cover.candles_query(self.hot, frame)
-            self.hot.command(render("states_insert.sql", table=frame.state_table, columns=columns, live=live), {})
+        if cover.frames:
+            self.hot.command(render("states_delete.sql", here=cover.here), {})
+            self.hot.command(render("states_insert.sql", states=cover.states), {})
         if deadline.left() <= 0:
             message = "The candles took longer than the pause; readers see them right: run the same command to finish."
             raise PublishError(message)
@@ -180,14 +175,14 @@ class Publisher:
         if twice:
             raise OutrunError([str(row["key"]) for row in twice])
 
-    def _source(self, day: Slice, keys: Sequence[str], frames: list[Timeframe]) -> Source:
+    def _source(self, day: Slice, keys: Sequence[str], frames: Sequence[str]) -> Source:
         """Silver, if the states have exactly its trades; a half-done insert is given time."""
 
         def look() -> Source | None:
-            counts = self._counts(day, keys, frames)
-            if len(set(counts.values())) == 1:
+            silver, *gold = self._counts(day, keys, frames)
+            if set(gold) <= {silver}:
                 return "silver"
-            is_whole = all(counts[frame.state_table] >= counts["silver_trades"] for frame in frames)
+            is_whole = all(trades >= silver for trades in gold)
             return "staged" if self.mend or is_whole else None
 
         return self._in_time(day, look)
@@ -209,13 +204,15 @@ class Publisher:
             raise PublishError(self._lacks(day))
         return found
 
-    def _agrees(self, day: Slice, keys: Sequence[str], frames: list[Timeframe]) -> bool:
-        return len(set(self._counts(day, keys, frames).values())) == 1
+    def _agrees(self, day: Slice, keys: Sequence[str], frames: Sequence[str]) -> bool:
+        return len(set(self._counts(day, keys, frames))) == 1
 
-    def _counts(self, day: Slice, keys: Sequence[str], frames: list[Timeframe]) -> dict[str, int]:
-        sql = render("gold_against_silver.sql", tables=[frame.state_table for frame in frames])
-        found = self.hot.rows(sql, {"keys": list(keys), "from_us": day.from_us, "to_us": day.to_us})
-        return {str(row["source"]): int(row["trades"]) for row in found}
+    def _counts(self, day: Slice, keys: Sequence[str], frames: Sequence[str]) -> list[int]:
+        """Trades in hot Silver, then in the candles of each frame."""
+        span: dict[str, str | int | list[str]] = {"keys": list(keys), "from_us": day.from_us, "to_us": day.to_us}
+        found = self.hot.rows(render("gold_against_silver.sql"), span)
+        trades = {int(row["frame"]): int(row["trades"]) for row in found}
+        return [trades.get(frame, 0) for frame in (0, *frame_seconds(frames))]
 
     def _lacks(self, day: Slice) -> str:
         return (
@@ -224,8 +221,10 @@ class Publisher:
             "then add --mend-gold."
         )
 
-    def _hot_frames(self, day: Slice) -> list[Timeframe]:
-        return [frame for frame in load_layers().timeframes if partition_of(self.hot, frame.state_table, day)]
+    def _hot_gold(self, day: Slice) -> list[tuple[ColdTable, str]]:
+        """The time frames whose candles of the day are hot, and the partitions that hold them."""
+        found = [(cold, partition_of(self.hot, STATE_TABLE, day, cold.partition_prefix)) for cold in GOLD]
+        return [(cold, partition) for cold, partition in found if partition]
 
     def _rows(self, silver: Table, day: Slice) -> int:
         """About as many rows as will be staged."""

@@ -28,8 +28,7 @@ def is_published(hot: HotStore, tables: Mapping[str, Table], part: Slice) -> boo
     for cold in TABLES:
         if cold.layer not in {"silver", "gold"}:
             continue
-        state = cold.hot_table
-        if not partition_of(hot, state, part):
+        if not partition_of(hot, cold.hot_table, part, cold.partition_prefix):
             continue
         span = day_span(part)
         if cold.layer == "gold":
@@ -86,10 +85,11 @@ def replace_from_staged(hot: HotStore, table: str, part: Slice) -> None:
     hot.command(render("drop_partition.sql" if is_empty else "replace_partition.sql", table=table), partition)
 
 
-def partition_of(hot: HotStore, table: str, part: Slice) -> str:
-    """The id of the hot partition that holds the day, or nothing if there is none."""
+def partition_of(hot: HotStore, table: str, part: Slice, prefix: str = "") -> str:
+    """The id of the hot partition that holds the day, or nothing if there is none; of those whose ids begin so."""
     for row in hot.rows(render("hot_partitions.sql"), {"table": table}):
         partition = hot_partition(row["partition_id"])
-        if partition is not None and partition.from_us <= part.from_us < partition.to_us:
+        is_asked = str(row["partition_id"]).startswith(prefix)
+        if is_asked and partition is not None and partition.from_us <= part.from_us < partition.to_us:
             return str(row["partition_id"])
     return ""

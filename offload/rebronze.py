@@ -23,7 +23,6 @@ from pyiceberg.table import Table
 from offload.cold_rows import parquet_rows, read_rows
 from offload.commit import Replacement, replace_slices
 from offload.compare import cold_sources
-from offload.cover import replaced
 from offload.errors import OffloadError
 from offload.export import Export, select_of, slice_folder
 from offload.hot import CHUNK_BYTES, HotStore
@@ -211,12 +210,15 @@ def live_query(hot: HotStore, source: str) -> str:
     """The query of the live view of Bronze over `source` in place of trades_raw.
 
     Raises:
-        CoverError: the view cannot be recognised.
+        RebronzeError: the view is gone or cannot be recognised.
     """
     found = hot.rows(render("view_query.sql"), {"view": "bronze_trades_mv"})
     if not found:
         raise RebronzeError("bronze_trades_mv is gone: see `medallion ddl status`.")
-    return replaced(str(found[0]["as_select"]), f"FROM {found[0]['db']}.trades_raw AS raw", f"FROM {source} AS raw")
+    query, raw = str(found[0]["as_select"]), f"FROM {found[0]['db']}.trades_raw AS raw"
+    if query.count(raw) != 1:
+        raise RebronzeError(f"Expected '{raw}' once in bronze_trades_mv: see `medallion ddl status`. It is: {query}")
+    return query.replace(raw, f"FROM {source} AS raw")
 
 
 def stage_cold(hot: HotStore, bronze: Table, paths: list[str], events: Slice, arrivals: Slice, but: str = "") -> None:

@@ -89,17 +89,23 @@ def parse_hour_id(slice_id: str) -> Slice:
 
 
 def hot_partition(partition_id: str) -> Slice | None:
-    """The day or month (UTC) of a hot partition, from ClickHouse's id of it: `20261121` or `202611`.
+    """The day or month (UTC) of a hot partition, from ClickHouse's id of it: `20261121`, `202611` or `3600-202611`.
 
     None for a day that no row of ours has (not from 1970 to 2199): versions before 0.2 made such partitions of
     duplicates and dead letters, of Kafka timestamps in another unit than ms.
     """
-    if len(partition_id) not in {6, 8} or not "1970" <= partition_id[:4] < "2200":
+    period = period_of(partition_id)
+    if len(period) not in {6, 8} or not "1970" <= period[:4] < "2200":
         return None
-    moment = datetime.strptime(partition_id, "%Y%m%d" if len(partition_id) == 8 else "%Y%m").replace(tzinfo=UTC)
-    if len(partition_id) == 8:
+    moment = datetime.strptime(period, "%Y%m%d" if len(period) == 8 else "%Y%m").replace(tzinfo=UTC)
+    if len(period) == 8:
         return Slice(micros(moment), micros(moment) + DAY_US)
     return Slice(micros(moment), micros(_next_month(moment)))
+
+
+def period_of(partition_id: str) -> str:
+    """The day or month in the id of a hot partition, by which what has left is noted: `202611` of `3600-202611`."""
+    return partition_id.rpartition("-")[2]
 
 
 def _next_month(first: datetime) -> datetime:

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from pyiceberg.types import BinaryType, DecimalType, DoubleType, LongType, StringType, TimestamptzType
 
-from ddl.layers import load_layers
-from offload.cold_table import LAYERS, ColdTable, Column, Layer, Period
+from ddl.layers import RetentionClass, Timeframe, load_layers
+from offload.cold_table import LAYERS, ColdTable, Column, Layer
 
 __all__ = ["BY_NAME", "LAYERS", "TABLES", "ColdTable", "Layer"]
 
@@ -220,13 +220,13 @@ _DLQ = ColdTable(
 )
 
 
-def _gold(name: str, exact_view: str, code: str, seconds: int, period: Period) -> ColdTable:
+def _gold(frame: Timeframe, kept: RetentionClass) -> ColdTable:
     return ColdTable(
-        name=name,
+        name=frame.view,
         layer="gold",
-        hot=exact_view,
+        hot=frame.exact_view,
         select="select_gold.sql",
-        doc=f"Candles of {code}, UTC",
+        doc=f"Candles of {frame.code}, UTC",
         columns=(
             ("exchange", TEXT, "exchange-and-market code"),
             ("symbol", TEXT, "canonical symbol"),
@@ -243,10 +243,11 @@ def _gold(name: str, exact_view: str, code: str, seconds: int, period: Period) -
         ),
         partition_time="window_start",
         partition_by="exchange",
-        period=period,
+        period=kept.partition,
         sort=("symbol", "window_start"),
-        bucket_seconds=seconds,
+        bucket_seconds=frame.seconds,
         hot_event="window_start",
+        partition_prefix=kept.partition_prefix,
         later={"buy_volume": None, "sell_volume": None},
     )
 
@@ -257,9 +258,6 @@ TABLES: tuple[ColdTable, ...] = (
     _SILVER,
     _DUPLICATES,
     _DLQ,
-    *(
-        _gold(frame.view, frame.exact_view, frame.code, frame.seconds, frame.partition)
-        for frame in load_layers().timeframes
-    ),
+    *(_gold(frame, kept) for kept in load_layers().candles for frame in kept.timeframes),
 )
 BY_NAME = {table.name: table for table in TABLES}

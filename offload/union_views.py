@@ -8,7 +8,7 @@ hot tables by `left_partitions`, which the gate writes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 from pydantic import BaseModel, ConfigDict
@@ -16,14 +16,14 @@ from pyiceberg.table import Table
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from config.settings import Settings
-from ddl.layers import Timeframe, load_layers
+from ddl.layers import STATE_TABLE, load_layers
 from ddl.quoting import quote_string
 from offload.catalog import ensure_tables, open_catalog
 from offload.hint import publish_hint
 from offload.hot import ClickHouseHttp, HotStore
 from offload.ledger import read_ledger
 from offload.server_paths import iceberg_source
-from offload.slices import DAY_US, instant, parse_gold_id
+from offload.slices import DAY_US, instant, parse_gold_id, period_of
 from offload.tables import TABLES, ColdTable
 from offload.templates import render
 
@@ -70,15 +70,16 @@ def follow(settings: Settings, hot: HotStore | None = None, *, check: bool = Fal
     return found
 
 
-def announce(hot: HotStore, table: str, partition: str, until_us: int) -> None:
-    """From now on the views read a partition of the hot `table` from Iceberg, but rows that arrived after `until_us`.
+def announce(hot: HotStore, tables: Sequence[ColdTable], period: str, until_us: int) -> None:
+    """From now on the views read a day or month of `tables` from Iceberg, but rows that arrived after `until_us`.
 
     Returns when no query is under way that began before, or has had time enough to look where the partition is.
 
     Raises:
         HotStoreError: ClickHouse failed.
     """
-    hot.command(render("mark_left.sql"), {"table": table, "partition": partition, "until_us": until_us})
+    for cold in tables:
+        hot.command(render("mark_left.sql"), {"table": cold.name, "partition": period, "until_us": until_us})
     before = {"before_us": int(hot.rows(render("clock.sql"), {})[0]["now_us"])}
     Retrying(
         retry=retry_if_result(lambda count: count > 0),
@@ -91,11 +92,7 @@ def announce(hot: HotStore, table: str, partition: str, until_us: int) -> None:
 def _definitions(hot: HotStore, cold: ColdTable, table: Table) -> dict[str, tuple[str, str]]:
     """By view its statement and a comment that tells this definition from others."""
     if cold.layer == "gold":
-        frame = next(frame for frame in load_layers().timeframes if frame.view == cold.name)
-        statements = {
-            f"{view}_all": _candles(table, frame, view, exact=view == frame.exact_view)
-            for view in (frame.exact_view, frame.view)
-        }
+        statements = {f"{view}_all": _candles(table, cold, view) for view in (cold.hot, cold.name)}
     else:
         statements = {f"{cold.hot}_all": _trades(hot, cold, table)}
     return {
@@ -107,15 +104,17 @@ def _definitions(hot: HotStore, cold: ColdTable, table: Table) -> dict[str, tupl
     }
 
 
-def _candles(table: Table, frame: Timeframe, hot_view: str, *, exact: bool) -> str:
+def _candles(table: Table, cold: ColdTable, hot_view: str) -> str:
+    frame = next(frame for frame in load_layers().timeframes if frame.view == cold.name)
     return render(
         "view_gold_all.sql",
         view=f"{hot_view}_all",
         source=iceberg_source(table),
         hot=hot_view,
-        exact=exact,
-        state=frame.state_table,
-        partition="toYYYYMMDD" if frame.partition == "day" else "toYYYYMM",
+        exact=hot_view == cold.hot,
+        table=cold.name,
+        state=STATE_TABLE,
+        partition="toYYYYMMDD" if cold.period == "day" else "toYYYYMM",
         window_start=frame.window_start_sql,
         seconds=frame.seconds,
     )
@@ -142,17 +141,16 @@ def _meant(cold: ColdTable, name: str) -> str:
 
 def _mark(hot: HotStore, cold: ColdTable, table: Table) -> tuple[str, ...]:
     """Mark the cold partitions that the hot tables lack rows of: dropped before there were marks, by hand, or lost."""
-    state = cold.hot_table
-    sql = render("partition_measure.sql", table=state, gold=cold.layer == "gold")
-    here = Counter({row["partition_id"]: int(row["measure"]) for row in hot.rows(sql, {})})
-    known = {row["partition_id"] for row in hot.rows(render("left.sql"), {"table": state})}
+    sql = render("partition_measure.sql", table=cold.hot_table, bucket_seconds=cold.bucket_seconds)
+    here = Counter({period_of(row["partition_id"]): int(row["measure"]) for row in hot.rows(sql, {})})
+    known = {row["partition_id"] for row in hot.rows(render("left.sql"), {"table": cold.name})}
     lacking = sorted(
         partition
         for partition, measure in _cold_measures(cold, table).items()
         if partition not in known and here[partition] < measure
     )
     for partition in lacking:
-        announce(hot, state, partition, 0)
+        announce(hot, [cold], partition, 0)
     return tuple(lacking)
 
 

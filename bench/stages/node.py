@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 from clickhouse_driver import Client
 
 from bench.isolated import Lap, lap
 from bench.load import SOURCES
-from bench.stages.material import MaterialError, broker, read_all, trades
+from bench.stages.material import broker, read_all, trades
 from config.settings import Settings
 from ddl.runner import apply
 from deploy.embedded.clickhouse import config as configuration
 from deploy.embedded.clickhouse.access import Access
 from deploy.embedded.clickhouse.config import Limits
+from deploy.embedded.clickhouse.endpoint import Endpoint
 from deploy.embedded.clickhouse.engine import Engine
 from deploy.embedded.clickhouse.engine_session import EngineSession
 from deploy.embedded.clickhouse.kafka import KafkaTables
@@ -35,8 +36,6 @@ from producers.kafka.flow_control import Pacer
 from producers.kafka.publisher import Publisher
 
 _GRACE_S = 5.0
-_DRAIN_S = 60.0
-_POLL_S = 0.001
 _LARGEST_MESSAGE = 4_000_000
 _SMALL_REPETITIONS = 20
 
@@ -48,29 +47,26 @@ class NodeStages:
     read: list[Lap]
     cascade: list[Lap]
     small_cascade: list[Lap]
-    drain: list[Lap]
     bronze_messages: list[bytes]
 
 
 def node_stages(rows: int, repetitions: int, small_rows: int) -> NodeStages:
     """Trades through every stage of the node, one stage after the other; small blocks are of `small_rows`."""
-    stages = NodeStages([], [], [], [], [])
+    stages = NodeStages([], [], [], [])
     settings = Settings()
     topics = [settings.raw_topic(source.exchange) for source in SOURCES]
-    with broker() as (servers, broker_process), _node(settings) as (engine, stand_ins):
+    with broker() as (servers, broker_process), _node(settings) as (engine, endpoint, stand_ins):
         with Publisher(settings.model_copy(update={"kafka_bootstrap_servers": servers})) as publisher:
             publisher.publish(trades(rows, 1))
         source = stand_ins[settings.clickhouse_database, "trades_raw_queue"]
-        outbox = stand_ins[settings.clickhouse_database, "bronze_trades_sink"]
         session = engine.session()
+        sink = _sink(session, stand_ins[settings.clickhouse_database, "bronze_trades_sink"], servers)
+        endpoint.start(lambda _, container: sink.publish(container))
         for _ in range(repetitions):
             blocks: list[Block] = []
             read = partial(_read, blocks, source, servers, topics, rows)
             stages.read.append(lap(rows, read, [broker_process]))
-            stages.cascade.append(lap(rows, partial(_insert, session, source, blocks)))
-            sink = _sink(engine, outbox, servers)
-            stages.drain.append(lap(rows, partial(_drained, sink), [broker_process]))
-            sink.stop()
+            stages.cascade.append(lap(rows, partial(_insert, session, source, blocks), [broker_process]))
             if not stages.bronze_messages:
                 sent = read_all(servers, [settings.bronze_topic], int(str(sink.status()["messages"])))
                 stages.bronze_messages.extend(message.value() for message in sent)
@@ -78,6 +74,7 @@ def node_stages(rows: int, repetitions: int, small_rows: int) -> NodeStages:
         _read(small, source, servers, topics, small_rows)
         for _ in range(_SMALL_REPETITIONS):
             stages.small_cascade.append(lap(small_rows, partial(_insert, session, source, small)))
+        sink.stop()
         session.close()
     return stages
 
@@ -92,33 +89,26 @@ def _read(blocks: list[Block], source: StandIn, servers: str, topics: Sequence[s
 
 def _insert(session: EngineSession, source: StandIn, blocks: Sequence[Block]) -> None:
     for one in blocks:
-        insert_block(session, source.name, one)
+        # Under the same token a second repetition would be taken for a retry.
+        insert_block(session, source.name, replace(one, token=uuid4().hex))
 
 
-def _sink(engine: Engine, outbox: StandIn, servers: str) -> Sink:
-    config = producer_config(outbox.table.settings, servers)
+def _sink(session: EngineSession, stand_in: StandIn, servers: str) -> Sink:
+    config = producer_config(stand_in.table.settings, servers)
     client = {"bootstrap.servers": servers}
-    return Sink(outbox, engine.session(), config, lambda serve: Pacer(client, "", 0, serve=serve), _LARGEST_MESSAGE)
-
-
-def _drained(sink: Sink) -> None:
-    """Start the drain and wait until the broker has acknowledged all that was in the outbox."""
-    is_delivered = sink.flushed()
-    sink.start()
-    deadline = time.monotonic() + _DRAIN_S
-    while not is_delivered():
-        if time.monotonic() > deadline:
-            raise MaterialError(f"the outbox was not drained within {_DRAIN_S:.0f} s: {sink.status()['last_error']}")
-        time.sleep(_POLL_S)
+    columns = dict(session.columns(f"SELECT * FROM {'.'.join(stand_in.name)}"))
+    return Sink(stand_in, config, columns, lambda serve: Pacer(client, "", 0, serve=serve), _LARGEST_MESSAGE)
 
 
 @contextmanager
-def _node(settings: Settings) -> Iterator[tuple[Engine, Mapping[Name, StandIn]]]:
+def _node(settings: Settings) -> Iterator[tuple[Engine, Endpoint, Mapping[Name, StandIn]]]:
     """The node's engine in this process with the migrations applied, its Kafka tables known and nothing running."""
     with tempfile.TemporaryDirectory(prefix="medallion-bench-") as folder:
         path = Path(folder)
-        engine = Engine.open(path / "engine", config=configuration.write(path / "node-config.xml", Limits()))
-        tables = KafkaTables(engine, brokers="not.started:1")
+        endpoint = Endpoint()
+        config = configuration.write(path / "node-config.xml", Limits(), sinks=endpoint.address)
+        engine = Engine.open(path / "engine", config=config)
+        tables = KafkaTables(engine, endpoint, brokers="not.started:1")
         policy = Policy(has_kafka=True)
 
         def open_session(database: str, role: Role) -> Session:
@@ -133,7 +123,7 @@ def _node(settings: Settings) -> Iterator[tuple[Engine, Mapping[Name, StandIn]]]
         stand_ins = {one.name: one for one in read_catalog(session).stand_ins.values()}
         session.close()
         try:
-            yield engine, stand_ins
+            yield engine, endpoint, stand_ins
         finally:
             server.stop(_GRACE_S)
             tables.stop()

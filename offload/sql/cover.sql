@@ -1,15 +1,14 @@
-{% macro here(time) %}exchange IN ({% for key in keys %}{{ key | literal }}{{ ', ' if not loop.last }}{% endfor %}) AND {{ time }} >= toDateTime({{ from_us // 1000000 }}, 'UTC') AND {{ time }} < toDateTime({{ to_us // 1000000 }}, 'UTC'){% endmacro %}
-{% macro switched() %}(SELECT count() FROM {{ switch }} WHERE publication = {{ publication | literal }} AND step = 'switched'){% endmacro %}
+{% macro switched() %}(SELECT count() FROM {{ db }}.rederivations WHERE publication = {{ publication | literal }} AND step = 'switched'){% endmacro %}
 SELECT *
-FROM {{ states }}
-WHERE NOT ({{ here('window_start') }}){% if switch %} OR {{ switched() }} = 0{% endif %}
+FROM {{ db }}.gold_ohlcv_state
+WHERE NOT ({{ here }}){% if source != 'silver' %} OR {{ switched() }} = 0{% endif %}
 
 UNION ALL
 SELECT *
 FROM
 (
-{{ live }}
+{{ states }}
 )
-{% if switch %}
+{% if source != 'silver' %}
 WHERE {{ switched() }} > 0
 {% endif %}

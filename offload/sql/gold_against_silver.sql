@@ -1,16 +1,15 @@
--- Trades that candles count, of some exchanges and a day, in Silver and in the candle states of each time frame.
+-- Trades that candles count, of some exchanges and a day, in Silver (frame 0) and in the candle states of each frame.
 {% import '_counting.sql' as counting %}
-SELECT 'silver_trades' AS source, toInt64({{ counting.trades('silver') }}) AS trades
+SELECT 0 AS frame, toInt64({{ counting.trades('silver') }}) AS trades
 FROM silver_trades AS silver
 WHERE {{ counting.is_counted('silver') }}
   AND exchange IN {keys:Array(String)}
   AND timestamp >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
   AND timestamp < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
-{% for table in tables %}
 UNION ALL
-SELECT {{ table | literal }}, toInt64(sum(trade_count))
-FROM {{ table }}
+SELECT frame, toInt64(sum(trade_count))
+FROM gold_ohlcv_state
 WHERE exchange IN {keys:Array(String)}
   AND toUnixTimestamp(window_start) >= intDiv({from_us:Int64}, 1000000)
   AND toUnixTimestamp(window_start) < intDiv({to_us:Int64}, 1000000)
-{% endfor %}
+GROUP BY frame

@@ -1,4 +1,4 @@
--- The partitions of a hot table that have left for Iceberg.
+-- The days or months of a cold table that have left the hot one.
 SELECT DISTINCT toString(partition_id) AS partition_id
 FROM left_partitions
 WHERE table_name = {table:String}

@@ -7,4 +7,4 @@ WHERE timestamp >= fromUnixTimestamp64Micro({event_from_us:Int64}, 'UTC')
 {% if hours %}
   AND toInt64(toUnixTimestamp(toStartOfHour(ingested_at, 'UTC'))) NOT IN ({{ hours | join(', ') }})
 {% endif %}
-SETTINGS insert_deduplicate = 0
+SETTINGS deduplicate_insert_select = 'disable'

@@ -10,4 +10,4 @@ WHERE ({but:String} = '' OR exchange != {but:String})
   AND timestamp < fromUnixTimestamp64Micro({event_to_us:Int64}, 'UTC')
   AND ingested_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
   AND ingested_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
-SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0
+SETTINGS deduplicate_insert_select = 'disable', max_partitions_per_insert_block = 0

@@ -13,4 +13,4 @@ WHERE ingested_at >= fromUnixTimestamp64Micro({since_us:Int64}, 'UTC')
     SELECT raw_topic, raw_partition, raw_offset, {{ sql.kafka_time('published_at') }}
     FROM bronze_trades
     WHERE ingested_at >= fromUnixTimestamp64Micro({since_us:Int64}, 'UTC'))
-SETTINGS insert_deduplicate = 0
+SETTINGS deduplicate_insert_select = 'disable'

@@ -5,4 +5,4 @@ FROM
 (
 {{ view_query }}
 )
-SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0
+SETTINGS deduplicate_insert_select = 'disable', max_partitions_per_insert_block = 0

@@ -8,4 +8,4 @@ FROM
 WHERE exchange = {key:String}
   AND timestamp >= fromUnixTimestamp64Micro({event_from_us:Int64}, 'UTC')
   AND timestamp < fromUnixTimestamp64Micro({event_to_us:Int64}, 'UTC')
-SETTINGS insert_deduplicate = 0
+SETTINGS deduplicate_insert_select = 'disable'

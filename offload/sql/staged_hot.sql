@@ -25,4 +25,4 @@ WHERE timestamp >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
            ))
 {% endif %}
   )
-SETTINGS insert_deduplicate = 0
+SETTINGS deduplicate_insert_select = 'disable'

@@ -1,8 +1,4 @@
--- The same by the very query of the live view.
-INSERT INTO {{ table }} ({{ columns | join(', ') }})
-SELECT {{ columns | join(', ') }}
-FROM
-(
-{{ live }}
-)
-SETTINGS insert_deduplicate = 0
+-- The same by the query of the materialized view.
+INSERT INTO gold_ohlcv_state
+{{ states }}
+SETTINGS deduplicate_insert_select = 'disable'

@@ -17,15 +17,15 @@ CREATE OR REPLACE VIEW {{ view }}
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 WITH
-    {{ left.gone(state) }},
+    {{ left.gone(table) }},
     (
         SELECT groupUniqArray((toString(exchange), toString(symbol), toInt64(toUnixTimestamp(window_start))))
         FROM
         (
-{% for table in (state, state ~ '_leaving') %}
+{% for states in (state, state ~ '_leaving') %}
             SELECT exchange, symbol, window_start
-            FROM {{ table }}
-            WHERE {{ partition }}(window_start) IN (SELECT arrayJoin(gone.1))
+            FROM {{ states }}
+            WHERE frame = {{ seconds }} AND {{ partition }}(window_start) IN (SELECT arrayJoin(gone.1))
               AND updated_at > transform({{ partition }}(window_start), gone.1, gone.2, toDateTime64(0, 6, 'UTC'))
             {{ 'UNION ALL' if not loop.last }}
 {% endfor %}
@@ -57,7 +57,7 @@ SELECT
     {{ candles.shown('candle', exact, candles.amounts) }}
     candle.trade_count AS trade_count,
     {{ candles.shown('candle', exact, candles.by_side) }}
-    {{ candles.is_closed(seconds, 'gold_ohlcv_1m_state') }} AS is_closed,
+    {{ candles.is_closed(seconds, state) }} AS is_closed,
     {{ candles.is_complete(seconds, 'producer_gaps') }} AS is_complete
 FROM
 (

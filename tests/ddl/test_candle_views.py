@@ -162,7 +162,7 @@ def test_a_look_at_one_market_reads_one_market(engine: Engine, warehouse: Settin
         " toDateTime64(1760054400 + intDiv(number, 40) * 60, 6, 'UTC'), 'BUY' FROM numbers(57600 * 2)"
         " SETTINGS max_partitions_per_insert_block = 0"
     )
-    table, time = ("silver_trades", "timestamp") if view == "trades" else ("gold_ohlcv_1m_state", "window_start")
+    table, time = ("silver_trades", "timestamp") if view == "trades" else ("gold_ohlcv_state", "window_start")
     engine.execute(f"OPTIMIZE TABLE {database}.{table} FINAL")
     for columns in ("*", "exchange"):
         explained = engine.execute(

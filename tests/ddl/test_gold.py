@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config.settings import Settings
-from ddl.layers import Timeframe, load_layers
+from ddl.layers import STATE_TABLE, Timeframe, load_layers
 from tests.ddl.conftest import make_warehouse
 from tests.ddl.engine import Engine, EngineError
 
@@ -147,11 +147,10 @@ def test_candles_survive_merges(engine: Engine, warehouse: Settings) -> None:
     }
     frame = tape_frame(exchange, tape)
     send(engine, warehouse, [frame.reverse()[n::7] for n in range(7)])
-    for timeframe in TIMEFRAMES:
-        before = candles_of(engine, warehouse, timeframe, exchange)
-        engine.execute(f"OPTIMIZE TABLE {warehouse.clickhouse_database}.{timeframe.state_table} FINAL")
-        assert before == candles_of(engine, warehouse, timeframe, exchange)
-        assert before == expected_candles(frame, timeframe.seconds)
+    before = [candles_of(engine, warehouse, timeframe, exchange) for timeframe in TIMEFRAMES]
+    engine.execute(f"OPTIMIZE TABLE {warehouse.clickhouse_database}.{STATE_TABLE} FINAL")
+    assert before == [candles_of(engine, warehouse, timeframe, exchange) for timeframe in TIMEFRAMES]
+    assert before == [expected_candles(frame, timeframe.seconds) for timeframe in TIMEFRAMES]
 
 
 def test_sums_do_not_overflow(engine: Engine, warehouse: Settings) -> None:
@@ -204,7 +203,7 @@ def test_a_retried_insert_adds_nothing(engine: Engine) -> None:
 def test_without_a_window_a_retry_would_count_twice(engine: Engine) -> None:
     """Holds the test above to its cause: the window that the migrations set."""
     warehouse = make_warehouse(engine)
-    for name in ("silver_trades", *(timeframe.state_table for timeframe in TIMEFRAMES)):
+    for name in ("silver_trades", STATE_TABLE):
         table = f"{warehouse.clickhouse_database}.{name}"
         engine.execute(f"ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = 0")
     assert same_insert_twice(engine, warehouse) == [60] * 7
@@ -212,11 +211,21 @@ def test_without_a_window_a_retry_would_count_twice(engine: Engine) -> None:
 
 def test_a_retry_completes_what_a_failed_view_left_undone(engine: Engine) -> None:
     warehouse = make_warehouse(engine)
-    state = f"{warehouse.clickhouse_database}.{TIMEFRAMES[3].state_table}"
+    state = f"{warehouse.clickhouse_database}.{STATE_TABLE}"
     engine.execute(f"RENAME TABLE {state} TO {state}_away")
     with pytest.raises(Exception, match="UNKNOWN_TABLE"):
         same_insert_twice(engine, warehouse)
     engine.execute(f"RENAME TABLE {state}_away TO {state}")
+    assert same_insert_twice(engine, warehouse) == [30] * 7
+
+
+def test_a_retry_completes_gold_where_silver_was_written(engine: Engine) -> None:
+    """TRUNCATE takes Gold's rows and its memory of the token, as if the insert had died after Silver."""
+    warehouse = make_warehouse(engine)
+    assert same_insert_twice(engine, warehouse) == [30] * 7
+    state = f"{warehouse.clickhouse_database}.{STATE_TABLE}"
+    engine.execute(f"TRUNCATE TABLE {state}")
+    assert totals(engine, warehouse) == [30] + [0] * 6
     assert same_insert_twice(engine, warehouse) == [30] * 7
 
 

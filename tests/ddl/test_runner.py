@@ -6,11 +6,12 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from config.settings import Settings
 from ddl.errors import DriftError, MigrationError
-from ddl.layers import load_layers
-from ddl.plan import State
+from ddl.layers import STATE_TABLE, Layers, load_layers
+from ddl.plan import State, without_superseded
 from ddl.quoting import quote_string
 from ddl.render import render, render_journal
 from ddl.runner import Applied, ObjectStatus, apply, status
@@ -48,7 +49,8 @@ def test_apply_makes_every_object_once(engine: Engine) -> None:
     settings = fresh()
     assert set(states(engine, settings).values()) == {State.PENDING}
     applied = apply(engine, settings)
-    assert sorted(names(applied)) == sorted(statement.object for statement in render(settings))
+    wanted = without_superseded(render(settings), ())
+    assert sorted(names(applied)) == sorted(statement.object for statement in wanted)
     assert set(states(engine, settings).values()) == {State.APPLIED}
     engine.sent.clear()
     assert apply(engine, settings) == []
@@ -163,18 +165,18 @@ def test_alterations_on_the_server_are_seen(engine: Engine) -> None:
     settings = make_warehouse(engine)
     database = settings.clickhouse_database
     engine.execute(f"ALTER TABLE {database}.trades_raw ADD COLUMN mine String")
-    engine.execute(f"ALTER TABLE {database}.gold_ohlcv_1h_mv MODIFY QUERY SELECT 'x' AS exchange")
+    engine.execute(f"ALTER TABLE {database}.gold_ohlcv_mv MODIFY QUERY SELECT 'x' AS exchange")
     engine.execute(f"CREATE TABLE {database}.mine (a String) ENGINE = Memory")
     seen = states(engine, settings)
     assert {name: state for name, state in seen.items() if state is not State.APPLIED} == {
         "trades_raw": State.DRIFTED,
-        "gold_ohlcv_1h_mv": State.DRIFTED,
+        "gold_ohlcv_mv": State.DRIFTED,
         "mine": State.UNEXPECTED,
     }
     with pytest.raises(DriftError, match="trades_raw was altered on the server: undo that by hand"):
         apply(engine, settings)
     engine.execute(f"ALTER TABLE {database}.trades_raw DROP COLUMN mine")
-    assert names(apply(engine, settings))[0] == "gold_ohlcv_1h_mv"
+    assert names(apply(engine, settings))[0] == "gold_ohlcv_mv"
     assert {name for name, state in states(engine, settings).items() if state is not State.APPLIED} == {"mine"}
 
 
@@ -208,7 +210,7 @@ def test_a_later_migration_alters_a_table(engine: Engine) -> None:
 def test_render_for_a_cluster(engine: Engine) -> None:
     statements = render_journal(fresh(clickhouse_cluster="prod")) + render(fresh(clickhouse_cluster="prod"))
     for statement in statements:
-        assert " ON CLUSTER prod" in statement.sql.split("\n")[0], statement.key
+        assert " ON CLUSTER prod" in statement.sql.split("\n")[0] or statement.kind is Kind.DATA, statement.key
         (formatted,) = engine.execute(f"SELECT formatQueryOrNull({quote_string(statement.sql)})")[0]
         assert formatted, statement.key
         # A twin of another table (`AS db.table`) has that table's engine.
@@ -219,7 +221,7 @@ def test_render_for_a_cluster(engine: Engine) -> None:
 
 def test_every_table_of_silver_and_gold_remembers_inserts() -> None:
     tables = {s.object: s.sql for s in render(fresh(deduplication_window=7_777)) if s.kind is Kind.TABLE}
-    cascade = ["silver_trades", "duplicate_trades", *(frame.state_table for frame in load_layers().timeframes)]
+    cascade = ["silver_trades", "duplicate_trades", STATE_TABLE]
     for name in cascade:
         assert "non_replicated_deduplication_window = 7777" in tables[name]
 
@@ -254,3 +256,35 @@ def test_migration_files_must_be_numbered_once(tmp_path: Path) -> None:
 def test_a_setting_cannot_break_out_of_its_literal() -> None:
     with pytest.raises(MigrationError, match="correct the setting"):
         render(fresh(bronze_topic="x', kafka_format = 'CSV"))
+
+
+def with_frame(code: str, seconds: int, of: int) -> Layers:
+    """The shipped layers with one more time frame in a retention class."""
+    shipped = load_layers()
+    candles = list(shipped.candles)
+    candles[of] = candles[of].model_copy(update={"frames": {**candles[of].frames, code: seconds}})
+    return Layers.model_validate({**shipped.model_dump(), "candles": [kept.model_dump() for kept in candles]})
+
+
+def test_a_frame_is_added_in_place(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its entry in layers.yaml alone, and no table changes."""
+    settings = make_warehouse(engine)
+    monkeypatch.setattr("ddl.render.load_layers", lambda: with_frame("4h", 14_400, of=1))
+    changes = names(apply(engine, settings))
+    assert {"gold_ohlcv_mv", "gold_ohlcv_4h", "gold_ohlcv_4h_exact"} <= set(changes)
+    assert STATE_TABLE not in changes
+    database = settings.clickhouse_database
+    engine.execute(
+        f"INSERT INTO {database}.silver_trades (exchange, symbol, trade_id, price, quantity, quote_volume, timestamp)"
+        " SELECT 'binance', 'BTCUSDT', toString(number), 1, 1, 1, toDateTime64(1760054400 + number * 3600, 6, 'UTC')"
+        " FROM numbers(6)"
+    )
+    candles = engine.execute(f"SELECT trade_count FROM {database}.gold_ohlcv_4h ORDER BY window_start")
+    assert [int(row[0]) for row in candles] == [4, 2]
+
+
+@pytest.mark.parametrize(("code", "seconds", "of"), [("2h", 7_200, 0), ("30m", 1_800, 1), ("90m", 90 * 61, 1)])
+def test_a_frame_that_its_table_could_not_keep_is_refused(code: str, seconds: int, of: int) -> None:
+    """In another class than its length says its partition would leave too early or too late."""
+    with pytest.raises(ValidationError):
+        with_frame(code, seconds, of).timeframes  # noqa: B018

@@ -11,16 +11,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from deploy.embedded.clickhouse import config
+from deploy.embedded.clickhouse.endpoint import Endpoint
 from deploy.embedded.clickhouse.engine import Engine
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.kafka import KafkaTables
+from deploy.embedded.clickhouse.policy import Role
 from deploy.embedded.clickhouse.statements import parse
 
 
 def _serve(pipe: Connection, folder: Path, options: Mapping[str, Any]) -> None:
-    engine = Engine.open(folder)
-    session = engine.session()
-    tables = KafkaTables(engine, **options)
+    endpoint = Endpoint()
+    folder.mkdir(exist_ok=True)
+    settings = config.write(folder / "config.xml", config.Limits(), sinks=endpoint.address)
+    engine = Engine.open(folder / "engine", config=settings)
+    session = engine.session(role=Role.OPERATOR)
+    tables = KafkaTables(engine, endpoint, **options)
     tables.start()
     pipe.send("ready")
     while (request := pipe.recv()) is not None:

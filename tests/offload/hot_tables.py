@@ -10,6 +10,7 @@ import clickhouse_connect
 import polars as pl
 
 from config.settings import Settings
+from ddl.plan import without_superseded
 from ddl.render import render
 
 # Arrivals are spread over three hours long past; event times are the recording's own.
@@ -26,7 +27,7 @@ class HotTables:
         admin = self._connect("system")
         admin.command(f"CREATE DATABASE {settings.clickhouse_database}")
         self.client = self._connect(settings.clickhouse_database)
-        for statement in render(settings):
+        for statement in without_superseded(render(settings), ()):
             if not any(text in statement.sql for text in _KAFKA):
                 self.client.command(statement.sql)
 

@@ -40,7 +40,7 @@ KILL_EVERY = 10
 LAYERS: tuple[Layer, ...] = ("raw", "bronze", "silver", "gold")
 STEPS = ("exporting", "streaming", "exported", "before-catalog", "after-catalog", "committed")
 VICTIMS = ("raw_trades", "bronze_trades", "silver_trades", "gold_ohlcv_1m", "gold_ohlcv_1d")
-GATED = ("trades_raw", "silver_trades", "gold_ohlcv_1m_state")
+GATED = ("trades_raw", "silver_trades", "gold_ohlcv_state")
 EXPECTED = (OffloadError, OSError, requests.RequestException, CommitFailedException)
 
 

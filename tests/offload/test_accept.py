@@ -145,7 +145,8 @@ def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot:
     letters = "SELECT toString(reason), count() FROM dlq_trades GROUP BY ALL"
     assert hot.client.query(letters).result_rows == [("trade_superseded", wrong.height)]
     bought = silver_rows(now).filter(pl.col("side") == "BUY")["quantity"].sum()
-    assert hot.client.query("SELECT sum(buy_volume) FROM gold_ohlcv_1h_state").result_rows == [(bought,)]
+    candles = "SELECT sum(buy_volume) FROM gold_ohlcv_state WHERE frame = 3600"
+    assert hot.client.query(candles).result_rows == [(bought,)]
     assert plan(posted, ALL).is_empty
 
     # A third version of one trade, and a message that says what Silver has by now.

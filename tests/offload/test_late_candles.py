@@ -77,7 +77,7 @@ def test_late_trades_are_added_to_the_candles_that_left(
     # The gate knows the late candles, too, and the proof is not disturbed by them.
     assert verify(settings).ok
     let_all_go(settings)
-    assert hot.count("gold_ohlcv_1d_state") == hot.count("silver_trades") == 0
+    assert hot.count("gold_ohlcv_state WHERE frame = 86400") == hot.count("silver_trades") == 0
     assert verify(settings).ok
     assert files_on_disk(settings) == files_referenced(settings)
 
@@ -132,7 +132,7 @@ def test_candles_wait_for_the_silver_rows_they_are_made_of(
     hot.load(rest)
     assert outcomes(run(settings, layers=("gold",))) == {"kept"}
     assert_candles_are(settings, on_time)
-    report = close_gate(settings, drop=True, tables=["gold_ohlcv_1m_state"], now=LATER)
+    report = close_gate(settings, drop=True, tables=["gold_ohlcv_state"], now=LATER)
     assert report.held, "Iceberg lacks the late trades"
     run(settings)
     assert_candles_are(settings, trades)

@@ -177,7 +177,7 @@ def test_cold_rows_stay_when_hot_ones_are_gone(settings: Settings, hot: HotTable
     hot.load(trades)
     run(settings)
     hot.client.command("ALTER TABLE silver_trades DROP PARTITION 20240808")
-    hot.client.command("ALTER TABLE gold_ohlcv_1m_state DROP PARTITION 20240808")
+    hot.client.command("ALTER TABLE gold_ohlcv_state DROP PARTITION ID '60-20240808'")
     report = run(settings, again=True)
     kept = {part.table for part in report.slices if part.outcome == "kept"}
     assert "silver_trades" in kept
@@ -208,10 +208,10 @@ def test_a_sum_that_does_not_fit_fails_loudly_and_leaves_nothing(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
     hot.load(trades)
-    before = hot.client.command("SELECT max(window_start) FROM gold_ohlcv_1h_state")
+    before = hot.client.command("SELECT max(window_start) FROM gold_ohlcv_state WHERE frame = 3600")
     hot.client.command(
-        "INSERT INTO gold_ohlcv_1h_state SELECT * REPLACE (toDecimal256('123456789012345678901', 18) AS volume)"
-        f" FROM gold_ohlcv_1h_state WHERE window_start = '{before}' LIMIT 1"
+        "INSERT INTO gold_ohlcv_state SELECT * REPLACE (toDecimal256('123456789012345678901', 18) AS volume)"
+        f" FROM gold_ohlcv_state WHERE frame = 3600 AND window_start = '{before}' LIMIT 1"
     )
     with pytest.raises((HotStoreError, BrokenExportError), match="needs more than 38 digits"):
         run(settings)

@@ -45,8 +45,8 @@ ALL_STEPS = (
     ("INSERT INTO silver_trades_staged", 2),
     ("ALTER TABLE silver_trades REPLACE PARTITION", 1),
     ("INSERT rederivations", 3),
-    ("ALTER TABLE gold_ohlcv_5m_state DELETE", 1),
-    ("INSERT INTO gold_ohlcv_1h_state", 1),
+    ("ALTER TABLE gold_ohlcv_state DELETE", 1),
+    ("INSERT INTO gold_ohlcv_state", 1),
     ("CREATE OR REPLACE VIEW gold_ohlcv_15m_exact (", 2),
     ("INSERT rederivations", 4),
 )

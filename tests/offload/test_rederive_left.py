@@ -11,7 +11,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from config.settings import Settings
-from ddl.layers import load_layers
+from ddl.layers import STATE_TABLE, load_layers
 from offload.gate import close_gate
 from offload.rederive import rederive
 from offload.run import run
@@ -25,7 +25,7 @@ from tests.offload.test_gate import LATER
 
 FRAMES = load_layers().timeframes
 SILVER = ("silver_trades",)
-EVERYTHING = ("silver_trades", *(frame.state_table for frame in FRAMES))
+EVERYTHING = ("silver_trades", STATE_TABLE)
 
 
 @pytest.fixture
@@ -72,12 +72,11 @@ def test_hot_candles_follow_a_day_whose_silver_has_left(
     fill(hot, trades, HIGH)
     run(settings)
     let_go(settings, SILVER)
-    states = {frame.state_table for frame in FRAMES}
     for limit in (LOW, HIGH):
         kept = within(trades, limit)
         new = limited(settings, tmp_path, limit)
         report = rederive(new, FROM, TO)
-        assert {name.partition("/")[0] for day in report for name in day.published} == states
+        assert {name.partition("/")[0] for day in report for name in day.published} == {STATE_TABLE}
         assert hot.count("silver_trades") == 0
         assert read(settings, BY_NAME["silver_trades"]).height == kept.height
         assert_shown(hot, kept, "")

@@ -155,7 +155,7 @@ def test_a_damaged_value_is_traced_to_its_layer(
 
 def test_a_damaged_candle_is_named(settings: Settings, loaded: HotTables, trade: dict[str, str]) -> None:
     loaded.client.command(
-        "ALTER TABLE gold_ohlcv_5m_state UPDATE volume = volume + 1 WHERE 1 SETTINGS mutations_sync = 2"
+        "ALTER TABLE gold_ohlcv_state UPDATE volume = volume + 1 WHERE frame = 300 SETTINGS mutations_sync = 2"
     )
     trace = _trace(settings, trade)
     assert trace.first_change is not None

@@ -12,7 +12,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from config.settings import Settings
-from ddl.layers import load_layers
+from ddl.layers import STATE_TABLE, load_layers
 from offload.gate import close_gate
 from offload.hot import ClickHouseHttp, Parameters
 from offload.maintenance import maintain
@@ -26,9 +26,9 @@ LATER = datetime(2028, 1, 1, tzinfo=UTC)
 # Between the ends of retention of the two days (see `trades`): the first may leave Silver and the candles up to 30m.
 BETWEEN = datetime(2026, 2, 20, tzinfo=UTC)
 LAYERS: tuple[Layer, ...] = ("silver", "gold")
-TABLES = ("silver_trades", "gold_ohlcv_1m_state", "gold_ohlcv_1d_state")
+TABLES = ("silver_trades", STATE_TABLE)
 FRAMES = load_layers().timeframes
-GATED = ("silver_trades", *(frame.state_table for frame in FRAMES))
+GATED = TABLES
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_every_row_counts_once_wherever_its_partition_is(
     assert 0 < hot.count("silver_trades") < trades.height
     assert_all(hot, trades)  # one day is hot, one cold
     close_gate(settings, drop=True, tables=GATED, now=LATER)
-    assert {hot.count(table) for table in ("silver_trades", "gold_ohlcv_1m_state", "gold_ohlcv_1d_state")} == {0}
+    assert {hot.count(table) for table in TABLES} == {0}
     assert_all(hot, trades)  # all is cold
     more = late(trades)
     hot.load(more)
@@ -169,7 +169,7 @@ def test_readers_see_all_rows_while_partitions_leave(settings: Settings, hot: Ho
     for thread in threads:
         thread.start()
     try:
-        close_gate(settings, drop=True, tables=["silver_trades", "gold_ohlcv_1m_state"], now=LATER)
+        close_gate(settings, drop=True, tables=TABLES, now=LATER)
     finally:
         stop.set()
         for thread in threads:
@@ -193,7 +193,7 @@ def test_a_gate_that_died_between_the_move_and_the_drop_changes_no_answer(
 ) -> None:
     hot.load(trades)
     run(settings, layers=LAYERS)
-    for table in ("silver_trades", "gold_ohlcv_1m_state", "gold_ohlcv_1d_state"):
+    for table in TABLES:
         with pytest.raises(ConnectionError):
             close_gate(settings, drop=True, tables=[table], now=LATER, hot=Dies(settings))
         assert hot.count(f"{table}_leaving") > 0
@@ -207,7 +207,7 @@ def test_a_hot_tier_that_lost_rows_shows_those_of_iceberg(
 ) -> None:
     hot.load(trades)
     run(settings, layers=LAYERS)
-    for table in ("silver_trades", *(frame.state_table for frame in FRAMES)):
+    for table in TABLES:
         hot.client.command(f"TRUNCATE TABLE {table}")
     hot.insert("silver_trades", silver_rows(trades.head(1)))
     marked = follow(settings, check=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 from xml.sax.saxutils import escape
 
+from deploy.embedded.clickhouse.endpoint import SINKS, TOKEN_HEADER, Address
 from deploy.embedded.clickhouse.errors import NodeStartError
 
 _TEMPLATE = Path(__file__).with_name("node-config.xml")
@@ -32,13 +33,19 @@ class Limits:
     deduplication_window: int = 100_000
 
 
-def write(path: Path, limits: Limits, analyst_tables: Sequence[str] = ()) -> Path:
+def write(
+    path: Path,
+    limits: Limits,
+    analyst_tables: Sequence[str] = (),
+    sinks: Address = Address(),  # noqa: B008 - immutable
+) -> Path:
     """Write the configuration file, and beside it who may do what, for their owner's eyes; the file's path.
 
     Args:
         path: the file to write.
         limits: what the node may use.
         analyst_tables: what the analyst's user may read, each `database.table`.
+        sinks: where the tables that stand in for Kafka sinks post their inserts.
 
     Raises:
         OSError: a file cannot be written.
@@ -48,13 +55,17 @@ def write(path: Path, limits: Limits, analyst_tables: Sequence[str] = ()) -> Pat
         raise NodeStartError(f"{wrong[0]!r} is not database.table, letters, digits and _ in each")
     grants = "\n".join(f"                <query>GRANT SELECT ON {table}</query>" for table in analyst_tables)
     users = path.with_name(_USERS_FILE)
-    _fill(_USERS_TEMPLATE, users, analyst_grants=grants)
+    _fill(_USERS_TEMPLATE, users, analyst_grants=grants, sinks=SINKS)
     _fill(
         _TEMPLATE,
         path,
         users_file=escape(str(users)),
         max_memory_bytes=limits.max_memory_mb * _MIB,
         deduplication_window=limits.deduplication_window,
+        sinks=SINKS,
+        sinks_url=escape(sinks.url),
+        token_header=TOKEN_HEADER,
+        sinks_token=sinks.token,
     )
     return path
 

@@ -34,11 +34,12 @@ WHERE engine = 'View' AND position(create_table_query, 'SQL SECURITY DEFINER') =
 class Engine:
     """The engine of one data folder; a process holds one.
 
-    Several sessions run their queries in parallel; the GIL is free while the engine works.
+    Several sessions run their queries in parallel; the GIL is free while the engine works. `path` is the data folder.
     """
 
-    def __init__(self, connection_string: str, lock: BinaryIO) -> None:
+    def __init__(self, path: Path, connection_string: str, lock: BinaryIO) -> None:
         """Use `Engine.open`."""
+        self.path = path
         self._lock = lock
         self._connection_string = connection_string
         self._admin_lock = threading.Lock()
@@ -80,7 +81,7 @@ class Engine:
         try:
             # By its descriptor: a path with a blank in it is not found, and then none of the configuration holds.
             descriptor = os.open(config, os.O_RDONLY | os.O_CLOEXEC)
-            engine = cls(f"{path}?config-file=/proc/self/fd/{descriptor}", lock)
+            engine = cls(path, f"{path}?config-file=/proc/self/fd/{descriptor}", lock)
             engine.check_roles()
         except EngineError as error:
             lock.close()
@@ -93,7 +94,7 @@ class Engine:
         Raises:
             EngineError: it does not.
         """
-        self._run("SET ROLE operator, reader, analyst")
+        self._run("SET ROLE operator, reader, publisher, analyst")
 
     def session(self, database: str = "default", role: Role | None = None) -> EngineSession:
         """A session of its own settings, temporary tables and current database.

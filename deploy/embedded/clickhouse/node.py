@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from deploy.embedded.clickhouse import config
 from deploy.embedded.clickhouse.access import Access
+from deploy.embedded.clickhouse.endpoint import Address, Endpoint
 from deploy.embedded.clickhouse.engine import Engine
 from deploy.embedded.clickhouse.errors import NodeStartError
 from deploy.embedded.clickhouse.http.server import HttpServer
@@ -61,14 +62,16 @@ class Node:
         path = options.path.resolve()
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            config_file = config.write(path / "node-config.xml", options.limits, options.analyst_tables)
+            self._endpoint = Endpoint() if options.kafka_brokers else None
+            sinks = self._endpoint.address if self._endpoint else Address()
+            config_file = config.write(path / "node-config.xml", options.limits, options.analyst_tables, sinks)
         except OSError as error:
             reason = f"cannot write to the data folder {path}: {error.strerror}. Name one you may write."
             raise NodeStartError(reason) from error
         self._engine = Engine.open(path / "engine", config=config_file)
         self._engine.share(options.analyst_tables)
         self._policy = _policy(options)
-        self._kafka = _kafka(self._engine, options)
+        self._kafka = _kafka(self._engine, self._endpoint, options)
         self._hooks: Sequence[StatementHook] = [self._kafka] if self._kafka else []
         self._native: NativeServer | None = None
         self._http = HttpServer(options.access, self._open_session, self._kafka.status if self._kafka else None)
@@ -120,13 +123,14 @@ def _policy(options: Options) -> Policy:
     return Policy(folders, buckets, has_kafka=bool(options.kafka_brokers))
 
 
-def _kafka(engine: Engine, options: Options) -> KafkaTables | None:
-    if not options.kafka_brokers:
+def _kafka(engine: Engine, endpoint: Endpoint | None, options: Options) -> KafkaTables | None:
+    if endpoint is None:
         return None
     from deploy.embedded.clickhouse.kafka import KafkaTables  # noqa: PLC0415 - Arrow and Kafka clients are 50 MB
 
     return KafkaTables(
         engine,
+        endpoint,
         brokers=options.kafka_brokers,
         security=options.kafka_security,
         pace_group=options.kafka_pace_group or None,

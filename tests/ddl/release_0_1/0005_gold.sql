@@ -1,3 +1,4 @@
+{% from '_layers.sql' import retention, timeframes %}
 -- Gold: candles, kept as aggregation states that every Silver insert adds to.
 -- Sums are Decimal256: a Decimal128 sum overflows in silence.
 {% for frame in timeframes %}

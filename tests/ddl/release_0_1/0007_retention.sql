@@ -1,3 +1,4 @@
+{% from '_layers.sql' import retention, timeframes %}
 -- Retention as data. Nothing here deletes: the durability gate does, and only what Iceberg has confirmed.
 CREATE OR REPLACE VIEW {{ db }}.retention{{ on_cluster }}
 AS

@@ -1,3 +1,4 @@
+{% from '_layers.sql' import retention, timeframes %}
 -- Where the durability gate moves a partition before it drops it: a move is atomic and nothing inserts here, so what
 -- is compared with Iceberg is what is dropped, and rows that arrive meanwhile stay in the hot table.
 -- A migration that alters a hot table alters its twin here too, or the move is refused.

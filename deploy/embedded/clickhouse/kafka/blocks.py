@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import hashlib
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import orjson
 import pyarrow as pa
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 Partition = tuple[str, int]
+Bounds = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -21,49 +24,56 @@ class Block:
         data: the rows as an Arrow stream; empty if no message has a row.
         rows: rows in `data`; an empty message and a tombstone have none, as with the engine's RawBLOB.
         messages: messages by partition.
-        first: the first offset by partition.
-        next: the offset to go on from by partition, which is what gets committed.
+        bounds: by partition the first offset, and the one to go on from, which is what gets committed.
+        token: the same for the same messages, however they were consumed: offsets and Kafka times by partition.
     """
 
     columns: tuple[str, ...]
     data: memoryview
     rows: int
-    messages: dict[Partition, int]
-    first: dict[Partition, int]
-    next: dict[Partition, int]
+    messages: Mapping[Partition, int]
+    bounds: Mapping[Partition, Bounds]
+    token: str
 
 
 def block(column: str, messages: Sequence[Message]) -> Block:
-    """Turn messages without errors into a block.
+    """Turn messages without errors into a block; the rows of a partition stay together.
 
     Args:
         column: the name of the table's one column, which takes the message's bytes.
         messages: in the order of consumption, ascending by offset within a partition.
     """
-    partitions = [(message.topic(), message.partition()) for message in messages]
-    offsets = [message.offset() for message in messages]
-    last = dict(zip(partitions, offsets, strict=True))
-    rows = [message for message in messages if message.value()]
+    by_partition: dict[Partition, list[Message]] = {}
+    for message in messages:
+        by_partition.setdefault((message.topic(), message.partition()), []).append(message)
+    groups = dict(sorted(by_partition.items()))
+    bounds = {partition: (group[0].offset(), group[-1].offset() + 1) for partition, group in groups.items()}
+    counts = {partition: len(group) for partition, group in groups.items()}
+    times = array("q", [message.timestamp()[1] for group in groups.values() for message in group])
+    named = orjson.dumps([[*partition, *bounds[partition], counts[partition]] for partition in groups])
+    rows = {partition: filled for partition, group in groups.items() if (filled := [m for m in group if m.value()])}
     names, data = _rows(column, rows) if rows else ([], memoryview(b""))
     return Block(
         columns=tuple(names),
         data=data,
-        rows=len(rows),
-        messages=dict(Counter(partitions)),
-        first=dict(zip(reversed(partitions), reversed(offsets), strict=True)),
-        next={partition: offset + 1 for partition, offset in last.items()},
+        rows=sum(map(len, rows.values())),
+        messages=counts,
+        bounds=bounds,
+        token=hashlib.blake2b(named + times.tobytes(), digest_size=16).hexdigest(),
     )
 
 
-def _rows(column: str, messages: Sequence[Message]) -> tuple[list[str], memoryview]:
+def _rows(column: str, groups: Mapping[Partition, Sequence[Message]]) -> tuple[list[str], memoryview]:
+    messages = [message for group in groups.values() for message in group]
     stamps = [message.timestamp() for message in messages]
     milliseconds = pa.array([None if kind == TIMESTAMP_NOT_AVAILABLE else at for kind, at in stamps], pa.int64())
+    sizes = [len(group) for group in groups.values()]
     arrays: dict[str, pa.Array] = {
         column: pa.array([message.value() for message in messages], pa.binary()),
-        "_topic": pa.array([message.topic() for message in messages], pa.string()),
+        "_topic": _repeated([topic for topic, _ in groups], sizes, pa.string()),
         "_key": pa.array([message.key() or b"" for message in messages], pa.binary()),
         "_offset": pa.array([message.offset() for message in messages], pa.uint64()),
-        "_partition": pa.array([message.partition() for message in messages], pa.uint64()),
+        "_partition": _repeated([number for _, number in groups], sizes, pa.uint64()),
         "_timestamp": pa.compute.divide(milliseconds, 1000).cast(pa.timestamp("s")),
         "_timestamp_ms": milliseconds.cast(pa.timestamp("ms")),
     }
@@ -78,6 +88,11 @@ def _rows(column: str, messages: Sequence[Message]) -> tuple[list[str], memoryvi
     with pa.ipc.new_stream(target, table.schema) as writer:
         writer.write_table(table)
     return table.column_names, memoryview(target.getvalue())
+
+
+def _repeated(values: Sequence[str | int], times: Sequence[int], kind: pa.DataType) -> pa.Array:
+    """Each value so many times."""
+    return pa.concat_arrays([pa.repeat(pa.scalar(value, kind), n) for value, n in zip(values, times, strict=True)])
 
 
 def _headers(message: Message) -> list[tuple[str, bytes | None]]:

@@ -6,12 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from uuid import uuid4
 
 from ddl.quoting import quote_name, quote_string
+from deploy.embedded.clickhouse.endpoint import SINKS, TABLE_HEADER
 from deploy.embedded.clickhouse.errors import NOT_IMPLEMENTED, UNKNOWN_SETTING, refusal
 from deploy.embedded.clickhouse.tokens import Token, scan
 
 _BAD_ARGUMENTS = 36
+_DEFAULT_FLUSH_MS = 7_500
 _POSITIONAL = ("kafka_broker_list", "kafka_topic_list", "kafka_group_name", "kafka_format")
 # https://clickhouse.com/docs/engines/table-engines/integrations/kafka. The first group is honoured, the second has no
 # meaning for a stand-in with one consumer and whole messages as rows.
@@ -46,6 +49,9 @@ _WITHOUT_MEANING = frozenset(
         "kafka_autodetect_client_rack",
     }
 )
+# The node cuts posts into messages at any row, and compresses these itself. Small blocks: a cut walks the rows of its
+# block.
+_FORMAT_OF_POSTS = {"output_format_avro_codec": "null", "output_format_avro_sync_interval": "4096"}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "b": "\b", "f": "\f", "a": "\a", "v": "\v"}
 # Names and types as `DESCRIBE … SETTINGS describe_include_virtual_columns = 1` shows them for the real engine.
 VIRTUAL_COLUMNS = {
@@ -103,25 +109,33 @@ class KafkaTable:
         """The consumer group."""
         return self.settings["kafka_group_name"]
 
+    @property
+    def flush_ms(self) -> int:
+        """How long a message may wait for others before they are inserted."""
+        return self.number("kafka_flush_interval_ms", _DEFAULT_FLUSH_MS)
+
     def number(self, name: str, default: int) -> int:
         """A numeric setting; 0 means the default, as with the engine."""
         return int(self.settings.get(name, "0")) or default
 
-    def stand_in(self) -> str:
+    def stand_in(self, prefix: str = "") -> str:
         """The statement that creates the stand-in; its COMMENT is the original statement.
 
         A source is a Null table. The engine's virtual columns become MATERIALIZED ones, so that `SELECT *` leaves
-        them out
-        as it does there; whoever feeds the table sets `insert_allow_materialized_columns`. A sink is an outbox: one
-        part an
-        insert, never merged, until it is delivered.
+        them out as it does there; whoever feeds the table sets `insert_allow_materialized_columns`. A sink posts each
+        insert to the node (`SINKS` in its configuration says where), under a UUID that tells the sinks apart.
+
+        Args:
+            prefix: what to begin with instead of `self.prefix`.
         """
         comment = f"COMMENT {quote_string(self.statement)}"
         if self.role is Role.SINK:
+            uuid = uuid4()
+            formats = {**self.format_settings, **_FORMAT_OF_POSTS}
+            settings = ", ".join(f"{name} = {quote_string(value)}" for name, value in formats.items())
             return (
-                f"{self.prefix} {self.columns} ENGINE = MergeTree ORDER BY tuple() SETTINGS "
-                "max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1, "
-                f"old_parts_lifetime = 1, parts_to_delay_insert = 3000, parts_to_throw_insert = 10000 {comment}"
+                f"{prefix or self.prefix} UUID '{uuid}' {self.columns} "
+                f"ENGINE = URL({SINKS}, headers('{TABLE_HEADER}' = '{uuid}')) SETTINGS {settings} {comment}"
             )
         virtual = ", ".join(
             f"{quote_name(name)} {kind} MATERIALIZED defaultValueOfTypeName({quote_string(kind)})"

@@ -16,6 +16,22 @@ _SETTINGS = {
     # One thread and no splitting: the block reaches the views as it was consumed.
     "max_threads": "1",
     "max_insert_threads": "1",
+    # Optimisations that find nothing in the migrations' views and are planned for each of them with every block.
+    **dict.fromkeys(
+        (
+            "query_plan_enable_optimizations",
+            "optimize_if_chain_to_multiif",
+            "optimize_multiif_to_if",
+            "optimize_or_like_chain",
+            "optimize_functions_to_subcolumns",
+            "convert_query_to_cnf",
+            "optimize_move_functions_out_of_any",
+            "optimize_arithmetic_operations_in_aggregate_functions",
+        ),
+        "0",
+    ),
+    # Each table behind the source takes in what it does not have of a block that is inserted again.
+    "deduplicate_blocks_in_dependent_materialized_views": "1",
 }
 
 
@@ -40,7 +56,7 @@ def insert_block(session: EngineSession, table: tuple[str, str], made: Block) ->
         session.execute(
             f"INSERT INTO {target} ({names}) SELECT {names} "  # noqa: S608 - quoted names
             f"FROM file('/proc/self/fd/{descriptor}', 'ArrowStream', {quote_string(structure)})",
-            _SETTINGS,
+            {**_SETTINGS, "insert_deduplication_token": made.token},
         )
     finally:
         os.close(descriptor)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+_PATIENCE_SECONDS = 1.0
 
 
 class Gate:
@@ -29,11 +31,19 @@ class Gate:
                 self._changed.notify_all()
 
     @contextmanager
-    def closed(self) -> Iterator[None]:
-        """Hold the gate closed; one at a time."""
+    def closed(self, hurry: Callable[[], None]) -> Iterator[None]:
+        """Hold the gate closed; one at a time.
+
+        Args:
+            hurry: called when those inside take longer than a second; makes them leave soon.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._closing == 0)
             self._closing += 1
+            is_empty = self._changed.wait_for(lambda: self._inside == 0, _PATIENCE_SECONDS)
+        if not is_empty:
+            hurry()
+        with self._changed:
             self._changed.wait_for(lambda: self._inside == 0)
         try:
             yield

@@ -1,29 +1,35 @@
-"""Stands in for the Kafka table engine: creates the stand-in tables, feeds the sources, drains the sinks."""
+"""Stands in for the Kafka table engine: creates the stand-in tables, feeds the sources, publishes what sinks get."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
+import orjson
 import structlog
 
+from deploy.embedded.clickhouse.endpoint import Endpoint, RefusedError
 from deploy.embedded.clickhouse.engine import Engine
 from deploy.embedded.clickhouse.errors import EngineError
+from deploy.embedded.clickhouse.kafka import outbox
 from deploy.embedded.clickhouse.kafka.catalog import Catalog, StandIn, read_catalog
 from deploy.embedded.clickhouse.kafka.clients import consumer_config, producer_config
 from deploy.embedded.clickhouse.kafka.definition import KafkaTable, Role, check, parse_kafka_table
 from deploy.embedded.clickhouse.kafka.gate import Gate
 from deploy.embedded.clickhouse.kafka.sink import Sink
 from deploy.embedded.clickhouse.kafka.source import Source
-from deploy.embedded.clickhouse.tokens import Token, scan
+from deploy.embedded.clickhouse.kafka.under_way import UnderWay
+from deploy.embedded.clickhouse.tokens import scan
 from producers.kafka.flow_control import Pacer
 
 # What changes the catalog comes through this node's sessions, which say so; the rest is a net below that.
 _REFRESH_SECONDS = 30.0
 _RETRY_SECONDS = 0.5
 _CHANGING = frozenset({"CREATE", "ALTER", "REPLACE", "UNDROP"})
-_DROP_SECONDS = 5.0
+_STOP_SECONDS = 5.0
+_COLUMNS = "SELECT name, type FROM system.columns WHERE database = {database:String} AND table = {name:String}"
+_UNDER_WAY_FOLDER = "kafka_blocks"
 _log = structlog.get_logger(__name__)
 
 
@@ -31,15 +37,14 @@ class KafkaTables:
     """Every Kafka-engine table of one engine.
 
     A table of format RawBLOB reads its topics (a source), one of format Avro writes its topic (a sink). The original
-    CREATE
-    statement is the stand-in's COMMENT (`system.tables.comment`): the engine keeps it, renames and drops it with the
-    table,
-    and a node that starts again finds all its Kafka tables there.
+    CREATE statement is the stand-in's COMMENT (`system.tables.comment`): the engine keeps it, renames and drops it with
+    the table, and a node that starts again finds all its Kafka tables there.
     """
 
     def __init__(
         self,
         engine: Engine,
+        endpoint: Endpoint,
         *,
         brokers: str | None = None,
         security: Mapping[str, object] | None = None,
@@ -48,27 +53,30 @@ class KafkaTables:
         max_message_bytes: int = 4_000_000,
     ) -> None:
         """Args:
-        engine: the engine, open.
+        engine: the engine, open, with the endpoint's address in its configuration.
+        endpoint: where the engine posts what is inserted into sinks; closed by `stop`.
         brokers: `host:port,…` used instead of every table's `kafka_broker_list`.
         security: librdkafka's properties for authentication and TLS, as a server's `<kafka>` section; a table's own
             settings win.
         pace_group: the consumer group of the sinks' topics; with `max_unconsumed_bytes`, no partition gets more bytes
-            than
-            that beyond what the group has committed. The outbox keeps the rest.
+            than that beyond what the group has committed. Inserts wait with the rest.
         max_unconsumed_bytes: see `pace_group`; 0 is no bound.
         max_message_bytes: sink messages larger than that are split.
         """
-        self._engine, self._brokers, self._security = engine, brokers, dict(security or {})
+        self._engine, self._endpoint = engine, endpoint
+        self._brokers, self._security = brokers, dict(security or {})
         self._pace_group, self._max_unconsumed, self._max_message = pace_group, max_unconsumed_bytes, max_message_bytes
         self._session = engine.session()
+        self._publishing = engine.session()
         self._gate = Gate()
         self._refreshing = threading.Lock()
         self._stopping = threading.Event()
         self._changed = threading.Event()
         self._started = False
         self._workers: dict[str, Source | Sink] = {}
-        self._catalog = Catalog({}, frozenset(), {})
+        self._catalog = Catalog({}, frozenset())
         self._thread = threading.Thread(target=self._watch, name="kafka tables", daemon=True)
+        self._emptying = threading.Thread(target=self._empty_outboxes, name="kafka outboxes", daemon=True)
 
     def start(self) -> None:
         """Take up all Kafka tables that the engine knows, and watch for more.
@@ -76,30 +84,41 @@ class KafkaTables:
         Raises:
             EngineError: the catalog cannot be read.
         """
+        self._read()
+        for one in self._catalog.outboxes:
+            outbox.put_aside(self._session, one)
         self._started = True
+        self._endpoint.start(self._publish)
         self._refresh()
         self._thread.start()
+        if self._catalog.outboxes:
+            self._emptying.start()
 
     def stop(self) -> None:
-        """Insert what was consumed, deliver what is under way, commit, and leave the broker."""
+        """Insert what was consumed, wait seconds for the broker to take it, commit, and leave the broker."""
         self._stopping.set()
         self._changed.set()
         if self._thread.is_alive():
             self._thread.join()
         with self._refreshing:
-            # Sources first: their last commits wait for the sinks.
+            refusing = threading.Timer(_STOP_SECONDS, self._refuse)
+            refusing.start()
+            # Sources first: their last blocks go through the sinks.
             for role in (Source, Sink):
                 for uuid in [uuid for uuid, worker in self._workers.items() if isinstance(worker, role)]:
                     self._workers.pop(uuid).stop()
+            refusing.cancel()
+        if self._emptying.is_alive():
+            self._emptying.join()
+        self._endpoint.close()
+        self._publishing.close()
         self._session.close()
 
     def handle(self, sql: str, database: str, execute: Callable[[str], None]) -> bool:
         """Run a statement that creates a Kafka table, or changes which tables there are; False for any other.
 
-        While it runs no block flows, so that a view is there for a block or not, never for part of it. What a sink
-        still
-        holds is delivered before it is dropped, if the broker takes it within seconds. `SHOW CREATE TABLE` of a
-        stand-in is left to the
+        While it runs no block flows, so that a view is there for a block or not, never for part of it: a block that
+        waits for its broker is refused, and inserted again afterwards. `SHOW CREATE TABLE` of a stand-in is left to the
         engine: it shows the stand-in, with the original statement as its COMMENT.
 
         Raises:
@@ -108,14 +127,12 @@ class KafkaTables:
         table = parse_kafka_table(sql)
         if table is not None:
             check(table, self._engine.setting_names())
-            self._change(table.stand_in(), execute)
+            self._change(lambda: self._create(table, database))
             return True
-        tokens = list(scan(sql))
-        if not tokens or tokens[0].upper not in {"DROP", "DETACH", "ATTACH", "RENAME", "EXCHANGE"}:
+        first = next(scan(sql), None)
+        if first is None or first.upper not in {"DROP", "DETACH", "ATTACH", "RENAME", "EXCHANGE"}:
             return False
-        if tokens[0].upper == "DROP":
-            self._flush(_named(tokens, database))
-        self._change(sql, execute)
+        self._change(lambda: execute(sql))
         return True
 
     def after(self, words: Sequence[str]) -> None:
@@ -124,50 +141,65 @@ class KafkaTables:
             self._changed.set()
 
     def status(self) -> dict[str, dict[str, object]]:
-        """By `database.table`: role, original statement, counters, last error, partitions; outbox rows of a sink.
-
-        Raises:
-            EngineError: the engine failed.
-        """
+        """By `database.table`: role, original statement, counters, last error, partitions."""
         with self._refreshing:
             workers = list(self._workers.values())
-        rows = {
-            (database, name): int(total)
-            for database, name, total in (
-                line.split("\t")
-                for line in self._session.query(
-                    "SELECT database, table, sum(rows) FROM system.parts WHERE active GROUP BY database, table"
-                )
-                .decode()
-                .splitlines()
-            )
-        }
         return {
-            ".".join(worker.stand_in.name): {
-                **worker.status(),
-                "statement": worker.stand_in.table.statement,
-                **({"outbox_rows": rows.get(worker.stand_in.name, 0)} if isinstance(worker, Sink) else {}),
-            }
+            ".".join(worker.stand_in.name): {**worker.status(), "statement": worker.stand_in.table.statement}
             for worker in workers
         }
 
-    def _change(self, sql: str, execute: Callable[[str], None]) -> None:
-        with self._gate.closed():
-            execute(sql)
+    def _create(self, table: KafkaTable, database: str) -> None:
+        """Make a stand-in in the node's own session: no client may use the engine of a sink's."""
+        with self._engine.session(database) as session:
+            session.execute("SET ROLE operator, publisher")
+            session.execute(table.stand_in())
+
+    def _change(self, execute: Callable[[], None]) -> None:
+        with self._nothing_flowing():
+            execute()
             self._read()
         self._refresh()
 
-    def _flush(self, name: tuple[str, str | None]) -> None:
-        with self._refreshing:
-            sinks = [worker for worker in self._workers.values() if isinstance(worker, Sink)]
-        named = [sink for sink in sinks if name in {sink.stand_in.name, (sink.stand_in.name[0], None)}]
-        tests = [sink.flushed() for sink in named]
-        deadline = time.monotonic() + _DROP_SECONDS
-        while not all(is_flushed() for is_flushed in tests):
-            if time.monotonic() > deadline:
-                _log.error("sink dropped with rows that were not delivered", table=name)
-                return
-            self._stopping.wait(0.01)
+    @contextmanager
+    def _nothing_flowing(self) -> Iterator[None]:
+        with self._gate.closed(self._refuse):
+            try:
+                yield
+            finally:
+                for sink in self._sinks():
+                    sink.accept()
+
+    def _sinks(self) -> list[Sink]:
+        return [worker for worker in list(self._workers.values()) if isinstance(worker, Sink)]
+
+    def _refuse(self) -> None:
+        for sink in self._sinks():
+            sink.refuse()
+
+    def _publish(self, uuid: str, container: bytes) -> None:
+        """Deliver what the engine posted.
+
+        Raises:
+            RefusedError: it was not delivered.
+        """
+        sink = self._workers.get(uuid)
+        if not isinstance(sink, Sink):
+            raise RefusedError("the node does not serve this table (yet)")
+        sink.publish(container)
+
+    def _empty_outboxes(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                outboxes = read_catalog(self._publishing).outboxes
+                for one in outboxes:
+                    outbox.publish(self._publishing, one)
+                    _log.info("rows of an earlier version's outbox published", table=one.name)
+            except EngineError as error:
+                _log.warning("outbox not published, trying again", error=error.message)
+                self._stopping.wait(_RETRY_SECONDS)
+                continue
+            return
 
     def _watch(self) -> None:
         wait = _REFRESH_SECONDS
@@ -193,49 +225,43 @@ class KafkaTables:
             if not self._started or self._stopping.is_set():
                 return
             for uuid in self._workers.keys() - self._catalog.stand_ins.keys():
-                self._workers.pop(uuid).stop()
-            for uuid, stand_in in self._catalog.stand_ins.items():
+                gone = self._workers.pop(uuid)
+                gone.stop()
+                if isinstance(gone, Source):
+                    gone.forget()
+            # Sinks first: what a source inserts reaches them.
+            for uuid, stand_in in sorted(self._catalog.stand_ins.items(), key=lambda item: item[1].table.role.value):
                 if uuid in self._workers:
                     self._workers[uuid].stand_in = stand_in
-                else:
-                    self._workers[uuid] = self._worker(stand_in)
-                    self._workers[uuid].start()
+                    continue
+                worker = self._workers[uuid] = self._worker(stand_in)
+                if isinstance(worker, Source):
+                    worker.start()
 
     def _worker(self, stand_in: StandIn) -> Source | Sink:
         table: KafkaTable = stand_in.table
-        session = self._engine.session()
         brokers = self._brokers or table.settings["kafka_broker_list"]
         if table.role is Role.SINK:
             bound = self._max_unconsumed if self._pace_group else 0
             client = {"bootstrap.servers": brokers, **self._security}
             return Sink(
                 stand_in,
-                session,
                 {**self._security, **producer_config(table.settings, brokers)},
+                self._columns(stand_in),
                 lambda serve: Pacer(client, self._pace_group or "", bound, serve=serve),
                 self._max_message,
             )
         uuid = stand_in.uuid
         return Source(
             stand_in,
-            session,
-            {**self._security, **consumer_config(table.settings, brokers, uuid)},
+            self._engine.session(),
+            {**self._security, **consumer_config(table.settings, brokers, table.flush_ms, uuid)},
             self._gate,
             lambda: uuid in self._catalog.fed,
-            lambda: self._delivery(uuid),
+            UnderWay(self._engine.path / _UNDER_WAY_FOLDER / f"{uuid}.json"),
         )
 
-    def _delivery(self, source: str) -> list[Callable[[], bool]]:
-        sinks = [self._workers.get(uuid) for uuid in self._catalog.sinks.get(source, ())]
-        return [sink.flushed() for sink in sinks if isinstance(sink, Sink)]
-
-
-def _named(tokens: list[Token], database: str) -> tuple[str, str | None]:
-    """(database, table) that a DROP names; (database, None) for DROP DATABASE."""
-    words = {"DROP", "TABLE", "DATABASE", "VIEW", "TEMPORARY", "DICTIONARY", "IF", "EXISTS", "EMPTY"}
-    index = next((i for i, token in enumerate(tokens) if token.upper not in words), len(tokens) - 1)
-    first = tokens[index].text.strip('`"')
-    if tokens[1].upper == "DATABASE":
-        return first, None
-    qualified = index + 2 < len(tokens) and tokens[index + 1].text == "."
-    return (first, tokens[index + 2].text.strip('`"')) if qualified else (database, first)
+    def _columns(self, stand_in: StandIn) -> dict[str, str]:
+        database, name = stand_in.name
+        listed = self._session.query(_COLUMNS, "JSONCompactEachRow", params={"database": database, "name": name})
+        return dict(orjson.loads(line) for line in listed.splitlines())

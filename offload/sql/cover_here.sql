@@ -1,0 +1,1 @@
+frame IN ({{ seconds | join(', ') }}) AND exchange IN ({% for key in keys %}{{ key | literal }}{{ ', ' if not loop.last }}{% endfor %}) AND window_start >= toDateTime({{ from_us // 1000000 }}, 'UTC') AND window_start < toDateTime({{ to_us // 1000000 }}, 'UTC')

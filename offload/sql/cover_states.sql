@@ -1,0 +1,2 @@
+{% import '_states.sql' as gold %}
+{{ gold.states('(' ~ rows ~ ')', timeframes) }}
