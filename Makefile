@@ -93,6 +93,7 @@ lock:  ## pin every dependency again, hashes included (after `make test` has mad
 	$(PIN) --extra embedded -c requirements.txt -o requirements-embedded.txt pyproject.toml
 	$(PIN) --extra embedded --extra dev -c requirements-embedded.txt -o requirements-dev.txt pyproject.toml
 	printf '%s\n' pip setuptools wheel | $(PIN) -c requirements-dev.txt -o requirements-build.txt -
+	printf '%s\n' 'cython>=3' setuptools setuptools-scm wheel | $(PIN) -c requirements-build.txt -o requirements-faust.txt -
 	$(PIN) -o requirements-conformance.txt tests/conformance/requirements.in
 	$(PIN) -o requirements-spark.txt tests/offload/spark/requirements.in
 	$(PIN) -o requirements-bench.txt bench/silver/requirements.in

@@ -50,6 +50,11 @@ out = SafeConsole(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ e
 err = SafeConsole(stderr=True)
 
 
+def deployed() -> bool:
+    """Whether the environment names the endpoints of a stack, so that no embedded one is meant."""
+    return any(name in os.environ for name in ENDPOINT_VARIABLES)
+
+
 def load_settings(data_dir: Path | None) -> Settings:
     """The settings of the stack a command speaks to.
 
@@ -57,7 +62,7 @@ def load_settings(data_dir: Path | None) -> Settings:
         StackError: no embedded stack runs and no endpoint is set in the environment.
         pydantic.ValidationError: a setting is out of range.
     """
-    if data_dir is None and any(name in os.environ for name in ENDPOINT_VARIABLES):
+    if data_dir is None and deployed():
         return Settings()
     return Settings.from_environment(control.find(data_dir).environment)
 

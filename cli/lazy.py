@@ -20,6 +20,7 @@ COMMANDS = {
     "backfill": "cli.backfill:backfill",
     "drain": "cli.query:drain",
     "smoke": "cli.smoke:smoke",
+    "alert": "cli.alerts:app",
     "query": "cli.query:query",
     "ddl": "cli.migrations:app",
     "dlq": "cli.dlq:app",

@@ -12,9 +12,9 @@ from typing import Annotated
 import psutil
 import typer
 
-from cli import disks, producing
-from cli.context import DataDirOption, JsonOption, err, out, print_json, print_table
-from cli.lag import LagError, LagMeter, wait
+from cli import alerts, disks, producing
+from cli.context import DataDirOption, JsonOption, deployed, err, out, print_json, print_table
+from cli.lag import Lag, LagError, LagMeter, wait
 from config.connections import clickhouse_native
 from config.disks import FULL
 from config.settings import Settings
@@ -137,6 +137,7 @@ def status(
 ) -> None:
     """Show the embedded stack's processes and endpoints, how far each consumer is behind, and the live producers.
 
+    Of a stack that the MEDALLION_… endpoints name: how far each consumer is behind, and whether alerts reach nobody.
     Exit code 1 where a process is not healthy or a disk is full; with --producer, or where producers run and no stack,
     where one of these has trouble.
     """
@@ -147,9 +148,12 @@ def status(
         state = control.find(data_dir)
     except StackError:
         alone = running()
-        if data_dir is not None or not alone:
+        if data_dir is None and alone:
+            _status_of(alone, as_json)
+        elif data_dir is None and deployed():
+            _status_of_deployed(Settings(), as_json)
+        else:
             raise
-        _status_of(alone, as_json)
         return
     settings = Settings.from_environment(state.environment)
     measured = disks.of_stack(state)
@@ -164,15 +168,7 @@ def status(
                 **state.model_dump(mode="json", exclude={"environment"}),
                 "endpoints": _endpoints(settings),
                 **({"passwords": _passwords(state, settings)} if show_password else {}),
-                "lag": [
-                    {
-                        "stage": lag.stage,
-                        "topic": lag.topic,
-                        "partition": lag.partition,
-                        "messages": lag.messages,
-                    }
-                    for lag in lags
-                ],
+                "lag": _lag(lags),
                 "producers": producing.as_json(running()),
                 "disks": [asdict(disk) | {"level": disk.level} for disk in measured],
                 "troubles": troubles,
@@ -186,15 +182,23 @@ def status(
         if show_password:
             title = f"Users of ClickHouse, database {settings.clickhouse_database}"
             print_table(title, ("user", "password"), _passwords(state, settings).items())
-        behind = [lag for lag in lags if lag.messages]
-        print_table(
-            "Behind",
-            ("stage", "topic", "partition", "messages"),
-            [(x.stage, x.topic, x.partition, x.messages) for x in behind],
-        )
+        _print_behind(lags)
         producing.print_producers(running())
     if state.state != "healthy":
         raise typer.Exit(1)
+
+
+def _status_of_deployed(settings: Settings, as_json: bool) -> None:
+    with LagMeter(settings) as meter:
+        lags = meter.measure()
+    warning = alerts.warning(settings)
+    if as_json:
+        print_json({"endpoints": _endpoints(settings), "lag": _lag(lags), "alerts": warning or None})
+        return
+    print_table("Endpoints", ("service", "address"), _endpoints(settings).items())
+    _print_behind(lags)
+    if warning:
+        out.print(warning, style="bold red", soft_wrap=True, markup=False)
 
 
 def _status_of(states: Sequence[ProducerState], as_json: bool) -> None:
@@ -204,6 +208,20 @@ def _status_of(states: Sequence[ProducerState], as_json: bool) -> None:
         producing.print_producers(states)
     if any(producing.troubles(state) for state in states):
         raise typer.Exit(1)
+
+
+def _lag(lags: Sequence[Lag]) -> list[dict[str, str | int]]:
+    return [
+        {"stage": lag.stage, "topic": lag.topic, "partition": lag.partition, "messages": lag.messages} for lag in lags
+    ]
+
+
+def _print_behind(lags: Sequence[Lag]) -> None:
+    print_table(
+        "Behind",
+        ("stage", "topic", "partition", "messages"),
+        [(x.stage, x.topic, x.partition, x.messages) for x in lags if x.messages],
+    )
 
 
 def _endpoints(settings: Settings) -> dict[str, str]:

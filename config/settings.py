@@ -148,6 +148,7 @@ class Settings(BaseSettings):
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
     # What watches the stack; "" where nothing does.
     prometheus_url: str = ""
+    alertmanager_url: str = ""
     grafana_url: str = ""
     grafana_user: str = "admin"
     grafana_password: SecretStr = SecretStr("")

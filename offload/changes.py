@@ -20,7 +20,7 @@ from offload.mail import Mail
 from offload.published import offloaded_hours, open_hours
 from offload.redo import COORDINATES, IDENTITY, MARK, redo
 from offload.slices import HOUR_US, Slice
-from offload.spill import Spill, bucket_count
+from offload.spill import Spill, bucket_count, ensure_room
 from offload.templates import render
 from offload.weigh import weigh
 from offload.work import BRONZE_TABLE, SILVER, Work
@@ -68,6 +68,7 @@ def find_changes(work: Work, folder: Path) -> Changes | None:
 
     Raises:
         HotStoreError: ClickHouse failed.
+        NoRoomError: the disk of `folder` is too small for the rows in doubt.
     """
     table, bronze_table, balance = work.load(SILVER), work.load(BRONZE_TABLE), Balance()
     tasks, bronze = work.silver_tasks(table), work.bronze_parts(bronze_table)
@@ -76,6 +77,7 @@ def find_changes(work: Work, folder: Path) -> Changes | None:
         return None
     known = Known.fetch(work, met.published, folder / "known")
     known.doubt(balance)
+    ensure_room(folder, balance.rows_in_doubt)
     buckets = bucket_count(balance.rows_in_doubt)
     mail = Mail(work, known, balance, folder / "mail", buckets)
     found = Changes(table, tasks, {}, _new_rows(folder, table), mail, met.silver_rows)

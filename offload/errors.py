@@ -27,3 +27,7 @@ class WarehouseError(OffloadError):
 
 class StoppedError(OffloadError):
     """The service was told to stop between two slices; what was committed stays, run again for the rest."""
+
+
+class NoRoomError(OffloadError):
+    """The disk for temporary files cannot hold what is compared; nothing was changed."""

@@ -29,7 +29,7 @@ from offload.hot import CHUNK_BYTES, HotStore
 from offload.ledger import SliceRecord, read_ledger
 from offload.owner import owned_attempt
 from offload.slices import DAY_US, HOUR_US, Slice, hour, instant, parse_hour_id
-from offload.spill import Spill, bucket_count
+from offload.spill import Spill, bucket_count, ensure_room
 from offload.swap import separate
 from offload.tables import BY_NAME, ColdTable
 from offload.templates import render
@@ -174,7 +174,9 @@ class Rebronze:
     def _compare(self, bronze: Table, part: Slice, files: Sequence[tuple[str, Path]], folder: Path) -> Redrawn:
         known = read_ledger(bronze.properties).get(part.id)
         rows = sum(pq.ParquetFile(path).metadata.num_rows for _, path in files)
-        buckets = max(1, bucket_count(rows + (known.rows if known else 0)))
+        size = rows + (known.rows if known else 0)
+        ensure_room(folder, size)
+        buckets = max(1, bucket_count(size))
         of_message = pl.col("raw_offset") % buckets
         before, after = (Spill(folder / name, buckets, of_message) for name in ("before", "after"))
         for piece in read_rows(bronze, part.predicate(BRONZE)):

@@ -17,7 +17,7 @@ _ICEBERG: dict[Scheme, str] = {"file": "icebergLocal", "s3": "icebergS3"}
 def server_path(table: Table, path: str) -> str:
     """A path or URL under the table's location as ClickHouse takes it.
 
-    An S3 endpoint of ours (`s3.endpoint` of the catalog) is ClickHouse's too; the server has its own credentials of it.
+    The S3 endpoint is the catalog's (`s3.endpoint`), else ours; the server has its own credentials of it.
 
     Raises:
         WarehouseError: the warehouse is of a kind ClickHouse cannot be pointed to.

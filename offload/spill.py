@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,7 @@ from threading import Lock
 import polars as pl
 import pyarrow as pa
 
+from offload.errors import NoRoomError
 from offload.hot import CHUNK_BYTES
 
 # The rows of a bucket are in memory at once, several times over while they are compared.
@@ -17,12 +19,31 @@ BUCKET_ROWS = 30_000
 # With more buckets than this, rows go into groups of buckets first: a piece cut into thousands would be crumbs.
 FAN = 64
 _SETTLE_ROWS = 65_536
+# What a row of Silver or Bronze that is compared takes on disk, at most (test_spill.py measures it).
+BYTES_A_ROW = 1_024
 _NUMBER = "bucket_number"
 
 
 def bucket_count(rows: int) -> int:
     """How many buckets keep each below about `BUCKET_ROWS`."""
     return -(-rows // BUCKET_ROWS)
+
+
+def ensure_room(folder: Path, rows: int) -> None:
+    """Find out that the disk of `folder`, which need not exist, is too small before it is full.
+
+    Raises:
+        NoRoomError: it cannot hold so many rows of Silver and Bronze.
+    """
+    while not folder.exists():
+        folder = folder.parent
+    free, needed = shutil.disk_usage(folder).free, rows * BYTES_A_ROW
+    if needed > free:
+        raise NoRoomError(
+            f"Comparing {rows:,} rows takes up to {needed >> 20:,} MiB of temporary files, and the disk of {folder} has"
+            f" {free >> 20:,} MiB left. Nothing was changed: set TMPDIR to a folder on a larger disk, or re-derive one"
+            " --exchange or --symbol at a time."
+        )
 
 
 class Spill:

@@ -13,6 +13,8 @@ while IFS= read -r line; do
         continue
     fi
     value="${line#*=}"
+    # `COMPOSE_PROFILES=simulator make env`: what starts is said once, in the file that `up` and `down` both read.
+    [[ "$name" != COMPOSE_PROFILES ]] || value="${COMPOSE_PROFILES:-$value}"
     # Letters and digits only: ClickHouse reads passwords as XML, SeaweedFS as JSON.
     printf '%s=%s\n' "$name" "${value:-$(head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n')}" >>"$folder/.env"
     printf 'added %s\n' "$name"

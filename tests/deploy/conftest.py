@@ -16,6 +16,7 @@ COMPOSE_FILES = (
     "docker-compose.seaweedfs.yml",
     "docker-compose.host-access.yml",
     "docker-compose.ccxt.yml",
+    "docker-compose.kafka.yml",
 )
 VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>[A-Za-z_]+)(?:(?P<operator>:?[-?])(?P<rest>[^}]*))?\})")
 
@@ -101,4 +102,4 @@ def services(unresolved: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def ours(services: dict[str, Any]) -> dict[str, Any]:
     """The services that run this project's image."""
-    return {name: service for name, service in services.items() if "build" in service}
+    return {name: service for name, service in services.items() if service.get("image", "").startswith("medallion:")}

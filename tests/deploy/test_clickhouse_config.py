@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,7 @@ PASSWORDS = {
     "OBJECT_STORE_ACCESS_KEY": "o5",
     "OBJECT_STORE_SECRET_KEY": "o6",
 }
-# What the image ships, as far as our files build on it.
-CONFIG = (
-    "<clickhouse><user_directories><users_xml><path>{0}/users.xml</path></users_xml></user_directories></clickhouse>"
-)
+# What the image ships of users, as far as our file builds on it.
 USERS = """<clickhouse>
     <profiles><default/></profiles>
     <users><default>
@@ -42,7 +40,7 @@ import chdb
 connection = chdb.connect(sys.argv[1])
 answers = {name: connection.query(sql, "JSONCompact").data() for name, sql in json.load(sys.stdin).items()}
 with open(sys.argv[2], "w") as file:
-    json.dump({name: json.loads(text)["data"] for name, text in answers.items()}, file)
+    json.dump({name: json.loads(text)["data"] for name, text in answers.items() if text}, file)
 """
 QUESTIONS = {
     "users": "SELECT name, auth_type, host_ip, host_names, default_roles_all FROM system.users",
@@ -61,6 +59,8 @@ QUESTIONS = {
     "parts": "SELECT value FROM system.merge_tree_settings WHERE name = 'parts_to_delay_insert'",
     "macros": "SELECT macro, substitution FROM system.macros",
     "clusters": "SELECT cluster, shard_num, host_name FROM system.clusters ORDER BY shard_num, replica_num",
+    "noted": "SYSTEM FLUSH LOGS",
+    "logs": "SELECT name, engine_full FROM system.tables WHERE database = 'system' AND engine LIKE '%MergeTree'",
     "events": "SELECT event FROM system.events SETTINGS system_events_show_zero_values = 1",
 }
 
@@ -74,9 +74,9 @@ def ask(
     """
     (folder / "config.d").mkdir(parents=True)
     (folder / "users.d").mkdir()
-    (folder / "config.xml").write_text(CONFIG.format(folder))
+    server = (root / "deploy/compose/clickhouse/server.xml").read_text()
+    (folder / "config.xml").write_text(server.replace("/var/lib/clickhouse/", f"{folder}/data/"))
     (folder / "users.xml").write_text(USERS)
-    shutil.copy(root / "deploy/compose/clickhouse/server.xml", folder / "config.d/medallion.xml")
     shutil.copy(root / "deploy/compose/clickhouse/users.xml", folder / "users.d/medallion.xml")
     for name, text in (extra or {}).items():
         (folder / name).write_text(text)
@@ -198,6 +198,31 @@ def test_alerts_name_events_that_the_engine_counts(answers: dict[str, list[list[
     named = set(re.findall(r"ClickHouseProfileEvents_(\w+)", rules))
     assert named
     assert named <= {row[0] for row in answers["events"]}
+
+
+def test_what_the_server_notes_about_itself_ends(answers: dict[str, list[list[Any]]]) -> None:
+    """In the engine: query_log at least is there, and no log is without an end."""
+    kept = dict(answers["logs"])
+    assert "query_log" in kept
+    assert not {name for name, engine in kept.items() if "TTL event_date + toIntervalDay(7)" not in engine}
+
+
+def test_the_login_to_a_broker_outside_is_read(root: Path, tmp_path: Path) -> None:
+    """docker-compose.kafka.yml's file on top of the server's: the engine takes the two together."""
+    extra = {"config.d/medallion_kafka.xml": (root / "deploy/compose/clickhouse/kafka.xml").read_text()}
+    told = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512"}
+    assert ask(root, tmp_path / "server", PASSWORDS | told, extra) is not None
+
+
+def test_the_image_adds_no_log_of_its_own(root: Path, services: dict[str, Any]) -> None:
+    """A log exists if the configuration names it. The image's names more with each release; ours takes its place."""
+    mounted = dict(volume.split(":")[:2][::-1] for volume in services["clickhouse"]["volumes"])
+    server = mounted["/etc/clickhouse-server/config.xml"]
+    logs = [element for element in ET.parse(root / server).getroot() if element.tag.endswith("_log")]
+    assert logs
+    for log in logs:
+        assert log.findtext("ttl") == "event_date + INTERVAL 7 DAY DELETE", log.tag
+    assert not [path for path in mounted if path.startswith("/etc/clickhouse-server/config.d")]
 
 
 def test_the_parts_alert_fires_before_inserts_are_slowed_down(answers: dict[str, list[list[Any]]], root: Path) -> None:

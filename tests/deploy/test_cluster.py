@@ -37,11 +37,17 @@ TRAFFIC = {
     ("redpanda", "redpanda", 33145),
     ("silver", "clickhouse", 8123),
     ("offload", "clickhouse", 8123),
+    ("offload", "redpanda", 9092),
+    ("cli", "clickhouse", 8123),
+    ("cli", "clickhouse", 9000),
+    ("cli", "redpanda", 9092),
     ("ddl", "clickhouse", 9000),
     ("clickhouse", "clickhouse", 9009),
     ("clickhouse", "keeper", 9181),
     ("keeper", "keeper", 9234),
 }
+# What the command line's libraries read besides.
+PLACES = {"TMPDIR", "XDG_STATE_HOME"}
 Manifest = dict[str, Any]
 
 
@@ -104,6 +110,53 @@ def test_other_sizes_render(root: Path) -> None:
         kubernetes_validate.validate(one, "1.33", strict=True)
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ("symbols=mine", "configMap: {name: mine}"),
+        ("symbols=mine", "MEDALLION_SYMBOLS_FILE: /etc/medallion/symbols.yaml"),
+        ("serviceAccount=bucket-reader", "serviceAccountName: bucket-reader"),
+        ("catalog.tokenKey=CATALOG_TOKEN", "{name: medallion, key: CATALOG_TOKEN}"),
+        ("settings.MEDALLION_LOG_LEVEL=DEBUG", 'MEDALLION_LOG_LEVEL: "DEBUG"'),
+        ("catalog.egressPorts={8181}", "- {port: 8181}"),
+        ("clientNamespaces={grafana}", "kubernetes.io/metadata.name: grafana"),
+    ],
+)
+def test_a_value_reaches_the_manifests(root: Path, values: str, said: str) -> None:
+    helm = shutil.which("helm")
+    if helm is None:
+        pytest.skip("helm is not installed")
+    command = [helm, "template", "medallion", "deploy/cluster", "--set", values]
+    text = subprocess.run(command, cwd=root, capture_output=True, check=True, text=True).stdout
+    assert said in text
+    for one in yaml.safe_load_all(text):
+        if one:
+            kubernetes_validate.validate(one, "1.33", strict=True)
+
+
+def test_two_replicas_are_refused(root: Path) -> None:
+    helm = shutil.which("helm")
+    if helm is None:
+        pytest.skip("helm is not installed")
+    command = [helm, "template", "medallion", "deploy/cluster", "--set", "clickhouse.replicas=2"]
+    done = subprocess.run(command, cwd=root, capture_output=True, check=False, text=True)
+    assert done.returncode != 0
+    assert "one restart stops the shard" in done.stderr
+
+
+def test_an_operator_has_a_way_in(pods: dict[str, Manifest]) -> None:
+    """A pod with the logins of compose's service `medallion`, and room for what a re-derivation puts aside."""
+    pod = pods["medallion-cli"]["spec"]
+    (container,) = pod["containers"]
+    told = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert told["MEDALLION_KAFKA_SASL_USERNAME"] == "operator"
+    assert told["MEDALLION_CLICKHOUSE_USER"] == "ingest"
+    assert told["MEDALLION_ICEBERG_CATALOG_URI"]
+    assert {"name": "scratch", "mountPath": told["TMPDIR"]} in container["volumeMounts"]
+    (scratch,) = (volume for volume in pod["volumes"] if volume["name"] == "scratch")
+    assert "medium" not in scratch["emptyDir"]
+
+
 @pytest.mark.parametrize("version", ["1.29", "1.33"])
 def test_every_object_is_valid(manifests: list[Manifest], version: str) -> None:
     for one in manifests:
@@ -138,7 +191,7 @@ def test_every_variable_is_one_that_settings_know_and_values_are_valid(
     for name, container in ours(pods).items():
         own = {entry["name"]: entry.get("value", "s3cret-for-the-test") for entry in container.get("env", [])}
         told = shared | own
-        assert set(told) <= Settings.variables(), name
+        assert set(told) - PLACES <= Settings.variables(), name
         settings = Settings.from_environment(told)
         cluster = "medallion" if name.startswith("medallion-ddl") else ""
         assert settings.clickhouse_cluster == cluster, name
@@ -170,7 +223,7 @@ def test_command_lines_exist(pods: dict[str, Manifest]) -> None:
     command_line = typer.main.get_command(app)
     for name, container in ours(pods).items():
         if "command" in container:
-            assert container["command"] == ["python", "-m", "silver_processor"], name
+            assert container["command"] in (["python", "-m", "silver_processor"], ["sleep", "infinity"]), name
         else:
             _parse(command_line, container["args"])
 
@@ -178,8 +231,8 @@ def test_command_lines_exist(pods: dict[str, Manifest]) -> None:
 def test_what_holds_data_is_kept_by_more_than_one(manifests: list[Manifest]) -> None:
     sets = of_kind(manifests, "StatefulSet")
     assert {name: one["spec"]["replicas"] for name, one in sets.items()} == {
-        "medallion-clickhouse-0": 2,
-        "medallion-clickhouse-1": 2,
+        "medallion-clickhouse-0": 3,
+        "medallion-clickhouse-1": 3,
         "medallion-keeper": 3,
         "medallion-redpanda": 3,
     }
@@ -293,15 +346,23 @@ def test_a_node_knows_its_place_and_its_peers(node: dict[str, list[list[Any]]]) 
     assert peers == [
         (shard + 1, f"medallion-clickhouse-{shard}-{replica}.medallion-clickhouse")
         for shard in range(2)
-        for replica in range(2)
+        for replica in range(3)
     ]
 
 
-def test_an_insert_is_on_most_replicas_before_it_is_acknowledged(node: dict[str, list[list[Any]]]) -> None:
+def test_an_insert_is_on_most_replicas_before_it_is_acknowledged(root: Path, node: dict[str, list[list[Any]]]) -> None:
+    """And a shard that loses a replica has most of them left; of two it would not."""
     settings = dict(node["settings"])
     assert settings["insert_quorum"] == "auto"
-    assert settings.get("insert_quorum_parallel") == "0"
-    assert settings["select_sequential_consistency"] == "1"
+    replicas = yaml.safe_load((root / "deploy/cluster/values.yaml").read_text())["clickhouse"]["replicas"]
+    assert replicas // 2 + 1 <= replicas - 1
+    # One at a time (0), which sequential consistency needs, refuses every insert that meets another one.
+    assert settings.get("insert_quorum_parallel", "1") == "1"
+    assert settings.get("select_sequential_consistency", "0") == "0"
+    # So whoever asks for what was just acknowledged must ask whom it was sent to.
+    assert settings["load_balancing"] == "in_order"
+    assert settings["prefer_localhost_replica"] == "0"
+    assert settings["fallback_to_stale_replicas_for_distributed_queries"] == "0"
     assert settings["distributed_foreground_insert"] == "1"
     assert settings["distributed_product_mode"] == "global"
     merge_tree = dict(node["merge_tree"])
@@ -315,9 +376,9 @@ def test_what_a_node_has_of_its_own_wins(node: dict[str, list[list[Any]]], pods:
     assert server["background_pool_size"] == "8"
     (container,) = pods["medallion-clickhouse-0"]["spec"]["containers"]
     mounted = [one["mountPath"] for one in container["volumeMounts"] if one["mountPath"].endswith(".xml")]
-    for folder in ("config.d", "users.d"):
-        names = sorted(Path(path).name for path in mounted if folder in path)
-        assert names == ["medallion.xml", "medallion_cluster.xml"]
+    assert "/etc/clickhouse-server/config.xml" in mounted, "in place of the image's, and before config.d"
+    names = sorted(path.removeprefix("/etc/clickhouse-server/") for path in mounted if ".d/" in path)
+    assert names == ["config.d/medallion_cluster.xml", "users.d/medallion.xml", "users.d/medallion_cluster.xml"]
 
 
 def test_users_of_a_cluster_have_what_all_shards_take(node: dict[str, list[list[Any]]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import subprocess
 import tomllib
 from pathlib import Path
@@ -13,12 +14,16 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.conftest import COMPOSE_FILES, load_compose, variables
+from tests.deploy.conftest import COMPOSE_FILES, load_compose, resolve, variables
 
 # Everything a browser opens; nothing else may be reached from the host.
 USER_INTERFACES = {"redpanda-console", "object-store", "prometheus", "alertmanager", "grafana"}
 # What ADR-009 counts: broker, warehouse, processors, producers.
 PIPELINE = {"redpanda", "clickhouse", "silver-processor", "offload"}
+# The images that are built here.
+OURS = {"medallion", "medallion-grafana"}
+# A mail server may want no login.
+OPTIONAL_SECRETS = {"ALERT_SMTP_PASSWORD"}
 SECRET = re.compile(r"PASSWORD|SECRET|ACCESS_KEY|ENCRYPTION_KEY")
 UNITS = {"M": 1024**2, "G": 1024**3}
 
@@ -69,8 +74,110 @@ def test_every_image_is_pinned(root: Path, compose_file: dict[str, Any]) -> None
         assert re.search(r"\d+\.\d+|RELEASE\.\d{4}-\d\d-\d\dT", tag), f"{name}: {tag} is no exact version"
         assert not digest or re.fullmatch(r"sha256:[0-9a-f]{64}", digest), name
         assert seen.setdefault(repository, tag) == tag, f"{name}: {repository} in two versions"
-        if repository == "medallion":
-            assert tag == version, "the image is tagged with the project's version"
+        if repository in OURS:
+            assert tag == version, "an image of ours is tagged with the project's version"
+
+
+def test_each_image_of_ours_is_built_by_one_service(root: Path) -> None:
+    """Compose builds all at once: a second export of a tag fails. Nor may it be pulled from a public registry."""
+    found = [one for file in COMPOSE_FILES for one in load_compose(file)["services"].items()]
+    built = [service["image"] for _, service in found if "build" in service]
+    assert sorted(image.partition(":")[0] for image in built) == sorted(OURS)
+    for name, service in found:
+        image = service.get("image", "")
+        assert (image in built) == (image.partition(":")[0] in OURS), name
+        if image in built:
+            assert service["pull_policy"] == "never", name
+
+
+@pytest.mark.parametrize("profile", ["core", "observability", "simulator"])
+def test_every_profile_builds_what_it_runs(services: dict[str, Any], profile: str) -> None:
+    running = [service for service in services.values() if profile in service["profiles"]]
+    built = {service["image"] for service in running if "build" in service}
+    assert {service["image"] for service in running if service["image"].partition(":")[0] in OURS} == built
+
+
+def test_the_stack_starts_without_the_internet(root: Path, services: dict[str, Any]) -> None:
+    """Once the images are there: Grafana has its plugin in the image, outside the volume, and fetches nothing."""
+    told = services["grafana"]["environment"]
+    assert not [name for name in told if re.search("INSTALL", name) and name != "GF_PLUGINS_PREINSTALL_DISABLED"]
+    assert told["GF_PLUGINS_PREINSTALL_DISABLED"] == "true"
+    for name in ("REPORTING_ENABLED", "CHECK_FOR_UPDATES", "CHECK_FOR_PLUGIN_UPDATES"):
+        assert told[f"GF_ANALYTICS_{name}"] == "false"
+    image = (root / services["grafana"]["build"] / "Dockerfile").read_text()
+    assert re.search(r"^FROM grafana/grafana:\d+\.\d+\.\d+@sha256:[0-9a-f]{64}$", image, re.MULTILINE)
+    (plugins,) = re.findall(r"^ENV GF_PATHS_PLUGINS=(\S+)$", image, re.MULTILINE)
+    assert f"grafana cli --pluginsDir {plugins} plugins install" in image
+    mounted = [volume.split(":")[1] for volume in services["grafana"]["volumes"]]
+    assert not [path for path in mounted if plugins.startswith(path)], "a volume would hide the plugin"
+    assert not image.rstrip().endswith("USER root")
+
+
+def test_what_does_not_fit_into_memory_has_a_volume(root: Path, services: dict[str, Any]) -> None:
+    """A re-derivation spills as much as the day holds; /tmp is 64 MiB of memory."""
+    service = services["medallion"]
+    place = service["environment"]["TMPDIR"]
+    assert f"scratch:{place}" in service["volumes"]
+    assert not [mount for mount in service["tmpfs"] if mount.startswith(f"{place}:")]
+    # Docker gives a new volume the owner of the image's folder.
+    assert re.search(rf"install --directory --owner=10001 .*{place}$", (root / "deploy/Dockerfile").read_text(), re.M)
+
+
+def test_a_symbol_needs_no_new_image(ours: dict[str, Any]) -> None:
+    for name, service in ours.items():
+        (place,) = {volume.split(":")[1] for volume in service["volumes"] if volume.startswith("./config:")}
+        told = service.get("environment", {}).get("MEDALLION_SYMBOLS_FILE")
+        assert told in {None, f"{place}/symbols.yaml"}
+        assert "." not in place, f"{name} mounts a file: an edit would leave the old one in place"
+    assert ours["silver-processor"]["environment"]["MEDALLION_SYMBOLS_FILE"] == "/etc/medallion/symbols.yaml"
+
+
+def test_the_database_is_ready_when_it_answers_where_others_ask(services: dict[str, Any]) -> None:
+    """While Postgres' image initialises, its server answers on the socket, which is pg_isready's default."""
+    assert "--host=127.0.0.1" in services["catalog-database"]["healthcheck"]["test"]
+
+
+def test_the_catalog_sends_clients_back_to_where_they_came(services: dict[str, Any]) -> None:
+    """Lakekeeper's `overrides.uri` is LAKEKEEPER__BASE_URI where it is set, for clients on the host too."""
+    told = services["catalog"]["environment"]
+    assert "LAKEKEEPER__BASE_URI" not in told
+    assert told["LAKEKEEPER__USE_X_FORWARDED_HEADERS"] == "false"
+
+
+@pytest.mark.parametrize(("answer", "healthy"), [("200 OK", True), ("503 Service Unavailable", False), ("", False)])
+def test_the_health_check_is_about_the_status(root: Path, answer: str, healthy: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        command = ["bash", root / "deploy/compose/answers.sh", str(server.getsockname()[1]), "/healthz"]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as check:
+            connection, _ = server.accept()
+            with connection:
+                with connection.makefile("rb") as request:
+                    said = list(iter(request.readline, b"\r\n"))
+                assert said[:2] == [b"GET /healthz HTTP/1.1\r\n", b"Host: 127.0.0.1\r\n"]
+                connection.sendall(f"HTTP/1.1 {answer}\r\n\r\n".encode() if answer else b"")
+        assert (check.returncode == 0) == healthy
+    refused = subprocess.run(command, capture_output=True, check=False)
+    assert refused.returncode != 0, "nobody listens"
+
+
+def test_health_checks_of_small_services_are_cheap(ours: dict[str, Any]) -> None:
+    """An interpreter that starts in a twentieth of a core needs most of the time that it has to answer."""
+    for name, service in ours.items():
+        if "healthcheck" in service:
+            assert service["healthcheck"]["test"][:3] == ["CMD", "bash", "/answers.sh"], name
+            assert any(volume.endswith(":/answers.sh:ro") for volume in service["volumes"]), name
+
+
+@pytest.mark.parametrize(
+    "path", ["Makefile", "README.md", "deploy/compose/README.md", "docs/runbooks/operate.md", "docker-compose.yml"]
+)
+def test_what_starts_a_profile_also_stops_it(root: Path, path: str) -> None:
+    """`--profile` counts for one command: the `down` after it would leave the profile's services running."""
+    for line in (root / path).read_text().splitlines():
+        if "docker compose" in line and "--profile" in line:
+            assert re.search(r"--profile '\*' down", line), line
+        if re.search(r"docker compose .*\bdown\b", line):
+            assert "--profile '*'" in line, line
 
 
 def test_every_long_running_service_has_a_health_check_or_a_reason(services: dict[str, Any]) -> None:
@@ -88,7 +195,7 @@ def test_health_checks_ask_the_port_that_the_service_listens_on(ours: dict[str, 
     for name, service in ours.items():
         port = service.get("environment", {}).get("MEDALLION_METRICS_PORT")
         if port:
-            assert f"127.0.0.1:{port}/" in service["healthcheck"]["test"][-1], name
+            assert service["healthcheck"]["test"][3] == port, name
 
 
 def test_jobs_are_awaited(services: dict[str, Any]) -> None:
@@ -145,9 +252,32 @@ def test_only_those_that_need_the_catalog_reach_it(services: dict[str, Any]) -> 
     reaching = {name for name, service in services.items() if "catalog" in service.get("networks", ())}
     clients = {name for name, one in services.items() if "MEDALLION_ICEBERG_CATALOG_URI" in one.get("environment", {})}
     parts = {"catalog", "catalog-migrate", "catalog-database"}
-    # The catalog writes to the object store; Prometheus asks for its metrics.
-    assert reaching == clients | parts | {"object-store", "prometheus"}
-    assert {name: services[name]["networks"] for name in parts} == {name: ["catalog"] for name in parts}
+    # Prometheus asks for its metrics.
+    assert reaching == clients | parts | {"prometheus"}
+    # It checks and tidies what is in the object store.
+    assert {name: services[name]["networks"] for name in parts} == {
+        "catalog": ["catalog", "store"],
+        "catalog-migrate": ["catalog"],
+        "catalog-database": ["catalog"],
+    }
+
+
+def test_only_those_that_have_its_keys_reach_the_object_store(services: dict[str, Any]) -> None:
+    """Prometheus besides, for the metrics. Not every port of a store asks for a key."""
+    reaching = {name for name, service in services.items() if "store" in service.get("networks", ())}
+    keys = {name for name, one in services.items() if any("SECRET" in key for key in one.get("environment", {}))}
+    assert reaching == keys | {"object-store", "catalog", "prometheus"}
+    assert services["object-store"]["networks"] == ["store"]
+
+
+def test_seaweedfs_serves_s3_and_nothing_else() -> None:
+    """Its filer would show every object to whoever reaches the port; so would master and volume server."""
+    command = load_compose("docker-compose.seaweedfs.yml")["services"]["object-store"]["command"]
+    flags = dict(flag.removeprefix("-").split("=") for flag in command if "=" in flag)
+    assert flags["ip"] == flags["ip.bind"] == "127.0.0.1"
+    assert flags["s3.ip.bind"] == "0.0.0.0"
+    assert flags["s3.port.iceberg"] == flags["s3.port.lance"] == "0"
+    assert not {"-filer", "-webdav", "-sftp", "-iam"} & set(command)
 
 
 def test_grafana_asks_for_a_login_and_reads_as_the_analyst(root: Path, unresolved: dict[str, Any]) -> None:
@@ -168,7 +298,7 @@ def test_grafana_asks_for_a_login_and_reads_as_the_analyst(root: Path, unresolve
 
 def test_secrets_have_no_default(compose_file: dict[str, Any]) -> None:
     for variable, operators in variables(compose_file).items():
-        if SECRET.search(variable):
+        if SECRET.search(variable) and variable not in OPTIONAL_SECRETS:
             assert operators == {":?"}, f"{variable} must be ${{{variable}:?…}} wherever it is used"
     for name, service in compose_file["services"].items():
         for key, value in (service.get("environment") or {}).items():
@@ -209,9 +339,11 @@ def test_the_pipeline_fits_the_budget_of_the_adr(root: Path, services: dict[str,
     assert claimed in (root / "docker-compose.yml").read_text(), f"the comment should say: {claimed}"
 
 
-def test_data_is_in_named_volumes_and_configuration_is_read_only(root: Path, unresolved: dict[str, Any]) -> None:
+def test_data_is_in_named_volumes_and_configuration_is_read_only(
+    root: Path, unresolved: dict[str, Any], services: dict[str, Any]
+) -> None:
     used = set()
-    for name, service in unresolved["services"].items():
+    for name, service in services.items():
         for volume in service.get("volumes", []):
             source, target, *mode = volume.split(":")
             if source.startswith("./"):
@@ -264,3 +396,21 @@ def test_overrides_name_services_that_exist(services: dict[str, Any], compose_fi
     new = {name for name, service in compose_file["services"].items() if "extends" in service}
     assert set(compose_file["services"]) - new <= set(services)
     assert {compose_file["services"][name]["extends"]["service"] for name in new} <= set(services)
+
+
+def test_a_broker_outside_takes_the_place_of_the_stacks(services: dict[str, Any]) -> None:
+    """Everybody who logs in to the broker goes to the other one, and nothing waits for ours."""
+    environment = {"KAFKA_BOOTSTRAP_SERVERS": "kafka.desk:9093", "KAFKA_ADMIN_PASSWORD": "s3cret"}
+    changed = resolve(load_compose("docker-compose.kafka.yml")["services"], environment)
+    clients = {name for name, one in services.items() if "MEDALLION_KAFKA_SASL_USERNAME" in one.get("environment", {})}
+    assert len(clients) > 8
+    for name in clients | {"topics"}:
+        told = changed[name]["environment"]
+        assert told["MEDALLION_KAFKA_BOOTSTRAP_SERVERS"] == "kafka.desk:9093", name
+        assert told["MEDALLION_KAFKA_SECURITY_PROTOCOL"] == "SASL_SSL", name
+    assert changed["ddl"]["environment"]["MEDALLION_CLICKHOUSE_KAFKA_BROKERS"] == "kafka.desk:9093"
+    assert changed["clickhouse"]["environment"]["KAFKA_SECURITY_PROTOCOL"] == "SASL_SSL"
+    for name, service in services.items():
+        waits = changed.get(name, {}).get("depends_on", service.get("depends_on", {}))
+        assert "redpanda" not in waits, name
+    assert set(changed["redpanda"]["profiles"]).isdisjoint({"core", "simulator", "observability", "tools"})

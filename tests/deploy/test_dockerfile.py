@@ -9,6 +9,7 @@ import subprocess
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,10 +30,32 @@ def of(instructions: list[Instruction], name: str) -> list[str]:
 
 
 def test_every_stage_starts_from_the_same_pinned_image(instructions: list[Instruction]) -> None:
-    bases = {arguments.partition(" AS ")[0] for arguments in of(instructions, "FROM")}
-    assert len(of(instructions, "FROM")) == 2, "a build stage and a runtime stage"
-    assert len(bases) == 1
-    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", bases.pop())
+    stages = [arguments.split(" AS ") for arguments in of(instructions, "FROM")]
+    own = {name for _, name in stages} | {"faust-${TARGETARCH}"}
+    (base,) = {base for base, _ in stages if base not in own}
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", base)
+    assert stages[-1] == [base, "runtime"], "nothing of the build but what is copied"
+
+
+def test_both_platforms_are_built(root: Path, instructions: list[Instruction]) -> None:
+    """Each has the stage that its name picks; where the lock has no wheel, one is compiled from the hashed source."""
+    bake = (root / "deploy/docker-bake.hcl").read_text()
+    platforms = {tuple(re.findall(r"linux/(\w+)", line)) for line in re.findall(r"platforms +=.*", bake)}
+    assert platforms == {("amd64", "arm64")}
+    stages = {arguments.split(" AS ")[1] for arguments in of(instructions, "FROM")}
+    assert {f"faust-{name}" for name in platforms.pop()} <= stages
+    lock = (root / "requirements.txt").read_text()
+    block = re.search(r"^faust-streaming==[^\n]*\n(?:    --hash=\S+(?: \\)?\n)+", lock, re.MULTILINE)
+    (picked,) = [run for run in of(instructions, "RUN") if "awk" in run]
+    (program,) = re.findall(r"awk '([^']+)'", picked)
+    kept = subprocess.run(["awk", program, "requirements.txt"], cwd=root, capture_output=True, text=True, check=True)
+    assert block is not None
+    assert kept.stdout == block[0]
+
+
+def test_the_tags_of_the_images_are_composes(root: Path, services: dict[str, Any]) -> None:
+    tags = re.findall(r'"\$\{REGISTRY\}([^"]+)"', (root / "deploy/docker-bake.hcl").read_text())
+    assert set(tags) == {service["image"] for service in services.values() if "build" in service}
 
 
 def test_runs_as_a_numeric_user_that_is_not_root(instructions: list[Instruction]) -> None:
@@ -50,9 +73,14 @@ def test_uses_copy_and_the_exec_form(instructions: list[Instruction]) -> None:
 def test_installs_from_the_lock_alone(instructions: list[Instruction]) -> None:
     runs = " && ".join(of(instructions, "RUN"))
     installs = re.findall(r"pip (?:install|wheel) [^&]+", runs)
-    assert len(installs) == 3
+    assert len(installs) == 6
     assert all("--require-hashes" in line or "--no-deps" in line for line in installs)
-    assert not re.search(r"\b(curl|wget|apt-get|apk|git)\b|\|\s*(ba)?sh", runs)
+    # The compiler of the ARM stage is Debian's, by its signatures; nothing of that stage but a wheel is kept.
+    packages = re.findall(r"apt-get install [^&]+", runs)
+    assert [line.split() for line in packages] == [
+        ["apt-get", "install", "--yes", "--no-install-recommends", "gcc", "libc6-dev"]
+    ]
+    assert not re.search(r"\b(curl|wget|apk|git)\b|\|\s*(ba)?sh", runs)
     assert not re.search(r"--(extra-)?index-url|--trusted-host", runs)
 
 
@@ -78,7 +106,7 @@ def test_no_secret_and_no_floating_tag(root: Path, instructions: list[Instructio
 
 def test_writes_nowhere_but_tmp(instructions: list[Instruction]) -> None:
     """What a read-only root file system needs: home and working folder on the tmpfs, no byte code written."""
-    runtime = instructions[[name for name, _ in instructions].index("FROM", 1) :]
+    runtime = instructions[len(instructions) - [name for name, _ in instructions][::-1].index("FROM") - 1 :]
     assert of(runtime, "WORKDIR") == ["/tmp"]
     environment = " ".join(of(runtime, "ENV"))
     assert "HOME=/tmp" in environment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,9 +11,10 @@ from pathlib import Path
 from tests.deploy.conftest import COMPOSE_FILES, load_compose, variables
 
 
-def make_env(root: Path, folder: Path) -> dict[str, str]:
+def make_env(root: Path, folder: Path, **environment: str) -> dict[str, str]:
     shutil.copy(root / ".env.example", folder)
-    subprocess.run([root / "deploy/compose/make-env.sh", folder], check=True, capture_output=True)
+    environment = {"PATH": os.environ["PATH"], **environment}
+    subprocess.run([root / "deploy/compose/make-env.sh", folder], check=True, capture_output=True, env=environment)
     return dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines())
 
 
@@ -34,3 +36,9 @@ def test_what_is_there_stays(root: Path, tmp_path: Path) -> None:
     second = make_env(root, tmp_path)
     assert kept.items() <= second.items()
     assert second["GRAFANA_ADMIN_PASSWORD"] not in {"", first["GRAFANA_ADMIN_PASSWORD"]}
+
+
+def test_the_profiles_are_said_in_the_file(root: Path, tmp_path: Path) -> None:
+    """Every later command reads them there, `down` too."""
+    assert make_env(root, tmp_path, COMPOSE_PROFILES="simulator")["COMPOSE_PROFILES"] == "simulator"
+    assert make_env(root, tmp_path)["COMPOSE_PROFILES"] == "simulator", "what is there stays"

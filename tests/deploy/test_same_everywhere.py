@@ -39,7 +39,9 @@ ENDPOINTS = {
     "metrics_host",
     "metrics_port",
     "prometheus_url",
+    "alertmanager_url",
     "grafana_url",
+    "symbols_file",
 }
 # How one logs in at an endpoint.
 LOGINS = {

@@ -47,7 +47,7 @@ def test_cores_follow_from_costs(page: str, costs: dict[str, float]) -> None:
     assert number(rows[-1][0]) == 1_000_000
     for row in rows:
         rate, *cores = (number(cell) for cell in row)
-        by_role = [costs["producer"], costs["ClickHouse"], MERGES_OF_A_REPLICA, costs["Silver worker"]]
+        by_role = [costs["producer"], costs["ClickHouse"], 2 * MERGES_OF_A_REPLICA, costs["Silver worker"]]
         exact = [rate * cost / 1e6 / UTILISED for cost in by_role]
         for written, wanted in zip(cores, [*exact, sum(exact)], strict=True):
             assert written == pytest.approx(wanted, abs=0.06 if wanted > 0.1 else 0.006)

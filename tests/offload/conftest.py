@@ -53,13 +53,13 @@ class Node:
         self._folder, self._environment = folder, {**os.environ, **(environment or {}), **ENVIRONMENT}
         self._program = program
         folder.mkdir(parents=True, exist_ok=True)
-        self._native, self.http_port = _free_port(), _free_port()
+        self.native_port, self.http_port = _free_port(), _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, or again, on the same ports; returns when it answers."""
         command = [sys.executable, *self._program, "--path", str(self._folder / "store")]
-        command += ["--native-port", str(self._native), "--http-port", str(self.http_port), *ARGUMENTS]
+        command += ["--native-port", str(self.native_port), "--http-port", str(self.http_port), *ARGUMENTS]
         # Tests keep their warehouses and files beside the node's folder; buckets are on servers of this machine.
         command += ["--readable", str(self._folder.parent), "--readable", "http://127.0.0.1"]
         with (self._folder / "log").open("ab") as log:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
+from typer.testing import CliRunner
 
+from cli.main import app
 from config.settings import Settings
 from offload.gate import close_gate
 from offload.pins import Pins
@@ -38,7 +40,8 @@ Become = Callable[[str], None]
 
 
 def users_of_the_node(operator: str) -> str:
-    """The node's users: its operator with the grants of compose's user `operator`, its analyst with its namesake's."""
+    """The node's users: its operator with the grants and limits of compose's user `operator`, its analyst with the
+    grants of its namesake."""
     text = (ROOT / "deploy/embedded/clickhouse/node-users.xml").read_text()
     for role, user in (("operator", operator), ("analyst", "analyst")):
         queries = "".join(f"<query>{query}</query>" for query in granted(user))
@@ -46,7 +49,10 @@ def users_of_the_node(operator: str) -> str:
             f"<{role}>.*?</{role}>", f"<{role}><grants>{queries}</grants></{role}>", text, count=1, flags=re.DOTALL
         )
         assert count == 1
-    return text
+    limits = ET.parse(ROOT / "deploy/compose/clickhouse/users.xml").find("profiles/default")
+    assert limits is not None
+    settings = "".join(ET.tostring(one, encoding="unicode") for one in limits)
+    return text.replace("<default>", f"<default>{settings}", 1)
 
 
 def granted(user: str) -> list[str]:
@@ -76,7 +82,11 @@ def settings(tmp_path: Path, brokers: str) -> Iterator[tuple[Settings, Become]]:
     try:
         yield (
             new_settings(node.http_port, tmp_path).model_copy(
-                update={"clickhouse_database": Settings().clickhouse_database, "kafka_bootstrap_servers": brokers}
+                update={
+                    "clickhouse_database": Settings().clickhouse_database,
+                    "clickhouse_port": node.native_port,
+                    "kafka_bootstrap_servers": brokers,
+                }
             ),
             become,
         )
@@ -110,6 +120,55 @@ def test_each_user_may_do_its_work(settings: tuple[Settings, Become], tape: Path
         with pytest.raises(DatabaseError, match="Not enough privileges"):
             hot.client.command(denied)
     assert_readable(told, database)
+
+
+def commands(span: Sequence[str]) -> list[tuple[str, ...]]:
+    """What the service `medallion` is asked to do, by people and by the runbooks; each once, in an order that works."""
+    return [
+        ("offload", "run"),
+        ("offload", "status"),
+        ("offload", "verify"),
+        ("offload", "views"),
+        ("offload", "gate"),
+        ("offload", "maintain"),
+        ("pin", "create", "loss"),
+        ("pin", "list"),
+        ("query", "--pin", "loss", "SELECT count() FROM silver_trades"),
+        ("pin", "show", "loss", "--views"),
+        ("lineage", "verify"),
+        # Restore from Iceberg.
+        ("query", "TRUNCATE TABLE silver_trades"),
+        ("query", "INSERT INTO silver_trades SELECT * FROM pin_loss.silver_trades"),
+        ("pin", "drop", "loss"),
+        ("dlq", "list"),
+        ("dlq", "stats"),
+        ("rederive", *span, "--dry-run"),
+        ("rederive", *span),
+    ]
+
+
+def test_every_command_works_as_the_deployed_user(
+    settings: tuple[Settings, Become], tape: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the grants and the limits that it has when deployed."""
+    told, become = settings
+    become("ddl")
+    hot = HotTables(told)
+    become("ingest")
+    trades = read_tape(tape).tail(300)
+    fill(hot, trades, HIGH)
+    secrets = {"clickhouse_password": PASSWORD}
+    for name, value in (told.model_dump(mode="json", exclude_defaults=True) | secrets).items():
+        monkeypatch.setenv(f"MEDALLION_{name}".upper(), str(value))
+    runner = CliRunner()
+    span = ("--from", f"{FROM:%Y-%m-%d}", "--to", f"{TO:%Y-%m-%d}", "--exchange", "binance")
+    failed = {}
+    for arguments in commands(span):
+        done = runner.invoke(app, arguments)
+        if done.exit_code:
+            failed[" ".join(arguments)] = f"{done.exit_code}: {done.exception} {done.output[-500:]}"
+    assert not failed
+    assert hot.count("silver_trades") == within(trades, HIGH).height
 
 
 def assert_readable(settings: Settings, pin: str) -> None:

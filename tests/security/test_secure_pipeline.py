@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from cli.lag import LagError, LagMeter
@@ -21,8 +22,8 @@ from config.connections import kafka_client
 from config.settings import Settings
 from deploy.embedded.ports import free_ports
 from tests.certificates import Authority
-from tests.security.acls import Asked
-from tests.security.kafka import SecureKafka, create_users
+from tests.security.acls import Asked, Grant
+from tests.security.kafka import SecureKafka, create_users, grant
 from tests.tls_relay import TlsRelay
 
 pytestmark = pytest.mark.kafka
@@ -111,9 +112,13 @@ def test_trades_and_dead_letters_pass_with_every_connection_encrypted_and_named(
     pipeline.spawn("silver", silver, "-m", "silver_processor")
     wait_for(f"http://127.0.0.1:{metrics}/readyz")
 
-    for name, exchange in (("kraken_v2_btcusd.jsonl", "kraken"), ("binance_bad_input.jsonl", "binance")):
-        pipeline.run(users["producer"], "replay", str(recordings / name), "--exchange", exchange)
     operator = users["operator"] | clickhouse
+    # The one file as a producer, the other as whoever sits at the command line.
+    for told, name, exchange in (
+        (users["producer"], "kraken_v2_btcusd.jsonl", "kraken"),
+        (operator, "binance_bad_input.jsonl", "binance"),
+    ):
+        pipeline.run(told, "replay", str(recordings / name), "--exchange", exchange)
     pipeline.run(operator, "drain")
     count = """SELECT (SELECT count() FROM trades_raw) AS raw, (SELECT count() FROM silver_trades) AS silver,
         (SELECT count() FROM duplicate_trades FINAL) AS duplicates, (SELECT count() FROM dlq_trades) AS dead,
@@ -169,7 +174,11 @@ def read(configuration: dict[str, object], topic: str, group: str) -> KafkaError
         ("silver", BRONZE, False, True),
         ("silver", KRAKEN, False, False),
         ("operator", DLQ, True, True),
+        ("operator", KRAKEN, True, True),
+        ("operator", Settings().gaps_topic, True, True),
         ("operator", BRONZE, False, True),
+        ("console", KRAKEN, False, True),
+        ("console", DLQ, False, True),
     ],
 )
 def test_the_broker_refuses_what_is_not_a_users_business(
@@ -215,3 +224,21 @@ def test_the_stronger_mechanism(kafka: SecureKafka, asked: Asked) -> None:
     create_users(kafka, asked.passwords, "SCRAM-SHA-512")
     configuration = client(kafka, "silver", asked, kafka_sasl_mechanism="SCRAM-SHA-512")
     assert written(configuration, DLQ) is None
+
+
+def test_the_job_of_a_broker_outside_makes_what_is_missing(kafka: SecureKafka) -> None:
+    """docker-compose.kafka.yml's job `topics`, as a user who may create: with TLS and SCRAM, by the Kafka API alone."""
+    create_users(kafka, {"admin": "a-password-of-admin"})
+    grant(kafka, {Grant("admin", operation, "cluster", "kafka-cluster", False) for operation in ("create", "describe")})
+    environment = variables(kafka.login("admin", "a-password-of-admin")) | {"MEDALLION_EXCHANGES": "kraken,gate"}
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.compose.topics"],
+        env=clean(environment),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    topics = AdminClient({"bootstrap.servers": kafka.plain}).list_topics(timeout=30).topics
+    assert len(topics[Settings(exchanges=("gate",)).raw_topic("gate")].partitions) == 4

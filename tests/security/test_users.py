@@ -20,8 +20,8 @@ def topics(asked: Asked, user: str, operation: str) -> set[str]:
 
 def test_every_user_has_a_password_of_its_own(asked: Asked) -> None:
     assert asked.code == 0
-    assert set(asked.passwords) == {"producer", "clickhouse", "silver", "operator"}
-    assert len(set(asked.passwords.values())) == 4
+    assert set(asked.passwords) == {"producer", "clickhouse", "silver", "operator", "console"}
+    assert len(set(asked.passwords.values())) == 5
 
 
 def test_each_writes_and_reads_its_side_of_the_flow_only(asked: Asked) -> None:
@@ -31,8 +31,9 @@ def test_each_writes_and_reads_its_side_of_the_flow_only(asked: Asked) -> None:
     assert topics(asked, "clickhouse", "write") == {BRONZE}
     assert topics(asked, "silver", "read") == {BRONZE}
     assert topics(asked, "silver", "write") == {DLQ}
-    # `smoke` writes to the one; `rederive` and `dlq accept` send dead letters.
-    assert topics(asked, "operator", "write") == {SETTINGS.raw_topic("nobody listed it"), DLQ}
+    # `replay`, `backfill` and `smoke` publish as a producer does; `rederive` and `dlq accept` send dead letters.
+    assert topics(asked, "operator", "write") == RAW | {GAPS, DLQ}
+    assert topics(asked, "console", "write") == set()
 
 
 def test_groups_belong_to_one_user(asked: Asked) -> None:
@@ -49,7 +50,7 @@ def test_nobody_may_create_delete_or_alter(asked: Asked) -> None:
     allowed = {"read", "write", "describe", "describe-configs", "idempotent-write"}
     assert {one.operation for one in asked.grants} == allowed
     assert not [one for one in asked.grants if one.name == "*" and one.operation != "describe"]
-    assert {one.user for one in asked.grants if one.is_prefix} == {"operator"}
+    assert {one.user for one in asked.grants if one.is_prefix} == {"operator", "console"}
 
 
 def test_a_second_run_sets_passwords_again(users_environment: dict[str, str], tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ def test_a_second_run_sets_passwords_again(users_environment: dict[str, str], tm
     done = ask(tmp_path, users_environment, existing=("admin", "producer", "silver"))
     changed = {call[3]: call[call.index("--new-password") + 1] for call in done.calls if call[2] == "update"}
     assert set(changed) == {"producer", "silver"}
-    assert set(done.passwords) == {"clickhouse", "operator"}
+    assert set(done.passwords) == {"clickhouse", "operator", "console"}
     assert changed["producer"] == users_environment["KAFKA_PRODUCER_PASSWORD"]
 
 

@@ -42,11 +42,18 @@ envFrom:
   - configMapRef: {name: {{ .Release.Name }}-settings}
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
+  {{- if .Values.symbols }}
+  # The folder, not its file: only so do the workers see the ConfigMap change.
+  - {name: symbols, mountPath: /etc/medallion, readOnly: true}
+  {{- end }}
 {{- end -}}
 
 {{/* What every pod of ours has. */}}
 {{- define "medallion.pod" -}}
 automountServiceAccountToken: false
+{{- with .Values.serviceAccount }}
+serviceAccountName: {{ . }}
+{{- end }}
 securityContext:
   runAsNonRoot: true
   runAsUser: 10001
@@ -55,6 +62,28 @@ securityContext:
 volumes:
   - name: tmp
     emptyDir: {medium: Memory, sizeLimit: 64Mi}
+  {{- with .Values.symbols }}
+  - name: symbols
+    configMap: {name: {{ . }}}
+  {{- end }}
+{{- end -}}
+
+{{/* How whoever works on the cold tier reaches ClickHouse, the catalog and the bucket. */}}
+{{- define "medallion.coldTier" -}}
+- {name: MEDALLION_CLICKHOUSE_USER, value: ingest}
+{{ include "medallion.secret" (dict "root" . "variable" "MEDALLION_CLICKHOUSE_PASSWORD" "key" "CLICKHOUSE_INGEST_PASSWORD") }}
+- {name: MEDALLION_ICEBERG_CATALOG_URI, value: {{ .Values.catalog.uri | quote }}}
+- {name: MEDALLION_ICEBERG_WAREHOUSE, value: {{ .Values.catalog.warehouse | quote }}}
+{{- with .Values.catalog.tokenKey }}
+{{ include "medallion.secret" (dict "root" $ "variable" "MEDALLION_ICEBERG_CATALOG_TOKEN" "key" .) }}
+{{- end }}
+{{- with .Values.catalog.credentialKey }}
+{{ include "medallion.secret" (dict "root" $ "variable" "MEDALLION_ICEBERG_CATALOG_CREDENTIAL" "key" .) }}
+{{- end }}
+- {name: MEDALLION_S3_ENDPOINT, value: {{ .Values.s3.endpoint | quote }}}
+- {name: MEDALLION_S3_REGION, value: {{ .Values.s3.region | quote }}}
+{{ include "medallion.secret" (dict "root" . "variable" "MEDALLION_S3_ACCESS_KEY_ID" "key" "OBJECT_STORE_ACCESS_KEY") }}
+{{ include "medallion.secret" (dict "root" . "variable" "MEDALLION_S3_SECRET_ACCESS_KEY" "key" "OBJECT_STORE_SECRET_KEY") }}
 {{- end -}}
 
 {{/* No two of a component on one node, if nodes there are enough. */}}

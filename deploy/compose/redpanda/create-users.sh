@@ -7,7 +7,7 @@ set -euo pipefail
 : "${MEDALLION_DLQ_TOPIC:?}" "${MEDALLION_GAPS_TOPIC:?}" "${MEDALLION_RAW_CONSUMER_GROUP:?}"
 : "${MEDALLION_DLQ_CONSUMER_GROUP:?}" "${MEDALLION_GAPS_CONSUMER_GROUP:?}" "${MEDALLION_SILVER_CONSUMER_GROUP:?}"
 : "${KAFKA_PRODUCER_PASSWORD:?}" "${KAFKA_CLICKHOUSE_PASSWORD:?}" "${KAFKA_SILVER_PASSWORD:?}"
-: "${KAFKA_OPERATOR_PASSWORD:?}"
+: "${KAFKA_OPERATOR_PASSWORD:?}" "${KAFKA_CONSOLE_PASSWORD:?}"
 
 readonly MECHANISM=SCRAM-SHA-256
 
@@ -61,10 +61,20 @@ grant silver read --group "$MEDALLION_SILVER_CONSUMER_GROUP"
 grant silver write,describe --topic "$MEDALLION_DLQ_TOPIC"
 grant silver idempotent-write --cluster
 
-# The console and the command line: look, and write only where `medallion smoke` puts its message that is no trade, and
-# the dead letters of a re-derivation.
+# Who looks: the console, which asks nobody for a login and so may change nothing; and the command line.
+# look NAME
+look() {
+    grant "$1" read,describe,describe-configs --topic market.crypto. --resource-pattern-type prefixed
+    grant "$1" describe --group '*'
+    grant "$1" describe,describe-configs --cluster
+}
+
+user console "$KAFKA_CONSOLE_PASSWORD"
+look console
+
+# An operator publishes what a producer does (`replay`, `backfill`, `smoke`), and the dead letters of `rederive` and
+# `dlq accept`. Bronze is ClickHouse's: `dlq replay` goes by its sink. No offsets are committed, no topic is changed.
 user operator "$KAFKA_OPERATOR_PASSWORD"
-grant operator read,describe,describe-configs --topic market.crypto. --resource-pattern-type prefixed
-grant operator describe --group '*'
-grant operator write --topic "market.crypto.trades.unlisted.raw,$MEDALLION_DLQ_TOPIC"
-grant operator describe,describe-configs,idempotent-write --cluster
+look operator
+grant operator write --topic "$raw,$MEDALLION_GAPS_TOPIC,$MEDALLION_DLQ_TOPIC"
+grant operator idempotent-write --cluster

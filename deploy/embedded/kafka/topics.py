@@ -26,24 +26,24 @@ def answers(client: Mapping[str, object]) -> bool:
         return False
 
 
-def wanted(settings: Settings) -> list[NewTopic]:
-    """Every topic of the pipeline."""
+def wanted(settings: Settings, replicas: int = 1) -> list[NewTopic]:
+    """Every topic of the pipeline; -1 replicas are as many as the broker gives a topic by default."""
     return [
-        *(_topic(settings, name, _raw_partitions(name), 48, _GIB) for name in settings.raw_topics),
-        _topic(settings, settings.bronze_topic, PARTITIONS, 48, 2 * _GIB),
-        _topic(settings, settings.dlq_topic, 1, 168, _GIB),
-        _topic(settings, settings.gaps_topic, 1, 168, _GIB),
+        *(_topic(settings, name, _raw_partitions(name), 48, _GIB, replicas) for name in settings.raw_topics),
+        _topic(settings, settings.bronze_topic, PARTITIONS, 48, 2 * _GIB, replicas),
+        _topic(settings, settings.dlq_topic, 1, 168, _GIB, replicas),
+        _topic(settings, settings.gaps_topic, 1, 168, _GIB, replicas),
     ]
 
 
-def create(settings: Settings) -> None:
-    """Create what is missing; topics that exist stay as they are.
+def create(settings: Settings, replicas: int = 1) -> None:
+    """Create what is missing, with replicas as `wanted`; topics that exist stay as they are.
 
     Raises:
         StackError: the broker refused.
     """
     admin = AdminClient({**kafka_client(settings), "log_level": 0})
-    for name, future in admin.create_topics(wanted(settings), operation_timeout=_TIMEOUT_S).items():
+    for name, future in admin.create_topics(wanted(settings, replicas), operation_timeout=_TIMEOUT_S).items():
         try:
             future.result(_TIMEOUT_S)
         except KafkaException as error:
@@ -56,11 +56,11 @@ def _raw_partitions(topic: str) -> int:
     return 1 if topic == RAW_TOPIC.format(exchange=UNLISTED_EXCHANGE) else PARTITIONS
 
 
-def _topic(settings: Settings, name: str, partitions: int, hours: int, partition_bytes: int) -> NewTopic:
+def _topic(settings: Settings, name: str, partitions: int, hours: int, partition_bytes: int, replicas: int) -> NewTopic:
     return NewTopic(
         name,
         partitions,
-        1,
+        replicas,
         config={
             "retention.ms": str(hours * _HOUR_MS),
             "retention.bytes": str(partition_bytes),

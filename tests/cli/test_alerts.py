@@ -1,0 +1,154 @@
+"""`medallion alert test` and the line in `medallion status`, against a real Alertmanager with compose's own file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from confluent_kafka import Producer
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from typer.testing import CliRunner
+
+from cli.alerts import NOBODY, AlertError, send, warning
+from cli.main import app
+from config.settings import Settings
+from deploy.embedded.ports import free_ports
+from tests.deploy.test_alerts import alertmanager_file
+
+Start = Callable[..., Settings]
+
+
+class Desk:
+    """A receiver of webhooks; `status` is what it answers."""
+
+    def __init__(self) -> None:
+        self.alerts: list[dict[str, Any]] = []
+        self.status = 200
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+@pytest.fixture
+def webhook(desk: Desk) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if desk.status == 200:
+                desk.alerts.extend(body["alerts"])
+            self.send_response(desk.status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts Alertmanager with these variables of `.env`; the settings of a client of it."""
+    program = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
+    if program is None:
+        pytest.skip("Alertmanager is not installed (Debian: prometheus-alertmanager)")
+    with ExitStack() as stack:
+
+        def run(**environment: str) -> Settings:
+            (port,) = free_ports(1)
+            file = tmp_path / "alertmanager.yml"
+            file.write_text(alertmanager_file(**environment))
+            arguments = [f"--config.file={file}", f"--storage.path={tmp_path / 'data'}", "--cluster.listen-address="]
+            log = stack.enter_context((tmp_path / "log").open("wb"))
+            process = subprocess.Popen(
+                [program, *arguments, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log
+            )
+            stack.callback(process.wait, 30)
+            stack.callback(process.terminate)
+            base = f"http://127.0.0.1:{port}"
+            for attempt in Retrying(
+                retry=retry_if_exception_type(requests.RequestException),
+                stop=stop_after_delay(60),
+                wait=wait_fixed(0.1),
+            ):
+                with attempt:
+                    requests.get(f"{base}/-/ready", timeout=5).raise_for_status()
+            return Settings(alertmanager_url=base)
+
+        yield run
+
+
+def test_a_test_alert_reaches_the_receiver(start: Start, desk: Desk, webhook: str) -> None:
+    settings = start(ALERT_RECEIVER="webhook", ALERT_WEBHOOK_URL=webhook)
+    assert warning(settings) == ""
+    delivery = send(settings, 60)
+    assert delivery.integrations == ("webhook",)
+    assert [alert["labels"]["alertname"] for alert in desk.alerts] == ["MedallionTest"]
+    # A second one is not taken for the first.
+    send(settings, 60)
+    assert len({alert["labels"]["run"] for alert in desk.alerts}) == 2
+
+
+def test_a_receiver_that_refuses_is_named(start: Start, desk: Desk, webhook: str) -> None:
+    desk.status = 403
+    settings = start(ALERT_RECEIVER="webhook", ALERT_WEBHOOK_URL=webhook)
+    with pytest.raises(AlertError, match="webhook refused it"):
+        send(settings, 5)
+
+
+def test_nobody_is_said_loudly(start: Start) -> None:
+    settings = start()
+    assert warning(settings) == NOBODY
+    began = time.monotonic()
+    with pytest.raises(AlertError, match="ALERT_RECEIVER"):
+        send(settings, 60)
+    assert time.monotonic() - began < 30
+
+
+def test_an_alertmanager_that_is_away_is_said(settings_of_nothing: Settings) -> None:
+    assert "does not answer" in warning(settings_of_nothing)
+    assert warning(Settings()) == "", "a stack without Alertmanager has nobody to tell"
+
+
+def test_status_of_a_deployed_stack_says_so(
+    settings_of_nothing: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No embedded stack is there: the endpoints of the environment are meant."""
+    cluster = Producer({"test.mock.num.brokers": 1})
+    known = Settings()
+    for topic in (*known.raw_topics, known.bronze_topic, known.dlq_topic, known.gaps_topic):
+        brokers = cluster.list_topics(topic, timeout=30).brokers.values()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("MEDALLION_KAFKA_BOOTSTRAP_SERVERS", ",".join(f"{one.host}:{one.port}" for one in brokers))
+    monkeypatch.setenv("MEDALLION_ALERTMANAGER_URL", settings_of_nothing.alertmanager_url)
+    shown = CliRunner().invoke(app, ["status"])
+    assert shown.exit_code == 0, shown.output
+    assert "Behind: nothing" in shown.output
+    assert "Alertmanager does not answer" in shown.output
+    said = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
+    assert "Alertmanager does not answer" in said["alerts"]
+    assert {lag["messages"] for lag in said["lag"]} == {0}
+    cluster.flush(0)
+
+
+@pytest.fixture
+def settings_of_nothing() -> Settings:
+    (port,) = free_ports(1)
+    return Settings(alertmanager_url=f"http://127.0.0.1:{port}")
