@@ -39,7 +39,12 @@ _QUERY_SETTINGS: dict[str, Any] = {
     "max_bytes_before_external_sort": 100_000_000,
     "max_threads": 2,
 }
-_INSERT_SETTINGS: dict[str, Any] = {"insert_deduplicate": 0, "max_partitions_per_insert_block": 0, "async_insert": 0}
+# `insert_deduplicate` says nothing to servers that know `deduplicate_insert`, as all do from 26.1 on.
+_INSERT_SETTINGS: dict[str, Any] = {
+    "deduplicate_insert": "disable",
+    "max_partitions_per_insert_block": 0,
+    "async_insert": 0,
+}
 
 
 class HotStore(Protocol):

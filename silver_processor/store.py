@@ -92,7 +92,7 @@ class Store:
         """
         body = _arrow_stream(rows)
         settings = {
-            "insert_deduplicate": 1,
+            "deduplicate_insert": "enable",
             "insert_deduplication_token": token,
             "deduplicate_blocks_in_dependent_materialized_views": 1,
             "max_partitions_per_insert_block": 0,

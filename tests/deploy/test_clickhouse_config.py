@@ -159,7 +159,7 @@ def test_services_write_rows_and_only_migrations_create_tables(answers: dict[str
 
 def test_inserts_are_deduplicated_through_the_views(answers: dict[str, list[list[Any]]]) -> None:
     settings = dict(answers["settings"])
-    assert settings["insert_deduplicate"] == "1"
+    assert settings["deduplicate_insert"] == "enable"
     assert settings["deduplicate_blocks_in_dependent_materialized_views"] == "1"
     assert settings["max_partitions_per_insert_block"] == "0"
     assert settings.get("async_insert", "0") == "0"
