@@ -36,7 +36,7 @@ CANDLE = (
 
 def as_of(settings: Settings, newest: str) -> list[Statement]:
     """The migrations as they were when `newest` was the last."""
-    if newest <= "0021":
+    if newest < "0022":
         return [statement for statement in render(settings, RELEASED) if statement.migration <= newest]
     old = render(settings, BEFORE_0027)
     changed = {statement.migration for statement in old}
