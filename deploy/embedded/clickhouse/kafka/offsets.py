@@ -49,6 +49,7 @@ class Offsets:
         self._taken: dict[Partition, int] = {}
         self._committed: dict[Partition, int] = {}
         self._inserted: deque[tuple[Mapping[Partition, Bounds], int]] = deque()
+        self._unanswered: dict[Partition, int] = {}
         self._position: dict[Partition, int] = {}
         self._high: dict[Partition, int] = {}
         self._due: dict[Partition, int] = {}
@@ -60,9 +61,9 @@ class Offsets:
         return self._epoch
 
     @property
-    def are_committed(self) -> bool:
-        """Whether nothing waits for its commit."""
-        return not self._inserted and not any(partition in self._epochs for partition in self._due)
+    def are_acknowledged(self) -> bool:
+        """Whether the broker has what is inserted: a node that is killed now is given nothing of it again."""
+        return not self._inserted and not any(partition in self._epochs for partition in self._unanswered.copy())
 
     def take(self, made: Block) -> None:
         """A block is about to be inserted; count what the broker no longer had before it."""
@@ -89,12 +90,13 @@ class Offsets:
         """Commit the offsets of all blocks that are in the engine; again if it failed."""
         found = False
         while self._inserted:
-            bounds, epoch = self._inserted.popleft()
+            bounds, epoch = self._inserted[0]
             found = True
             for partition, (_, following) in bounds.items():
                 # A partition that went to another consumer meanwhile is that one's to commit.
                 if self._epochs.get(partition, self._left.get(partition, epoch + 1)) <= epoch:
-                    self._due[partition] = following
+                    self._due[partition] = self._unanswered[partition] = following
+            self._inserted.popleft()
         due = {partition: offset for partition, offset in self._due.items() if partition in self._epochs}
         if not due or (asynchronous and not found and time.monotonic() < self._commit_again):
             return
@@ -116,6 +118,8 @@ class Offsets:
             failure = error or one.error
             if failure is None:
                 self._committed[partition] = one.offset
+                if one.offset >= self._unanswered.get(partition, 0):
+                    self._unanswered.pop(partition, None)
                 continue
             self._counters.failed(f"commit of {one.topic}/{one.partition}: {failure}")
             self._commit_again = time.monotonic() + _RETRY_SECONDS
@@ -140,7 +144,7 @@ class Offsets:
                 self._epochs[partition] = left
                 continue
             self._epochs[partition] = self._epoch
-            for known in (self._taken, self._due):
+            for known in (self._taken, self._due, self._unanswered):
                 known.pop(partition, None)
             if partition in committed:
                 self._taken[partition] = committed[partition]

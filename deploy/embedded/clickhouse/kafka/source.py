@@ -25,6 +25,7 @@ _BLOCKS_AHEAD = 1
 _IDLE_SECONDS = 0.25
 _SLICE_SECONDS = 0.01
 _BUSY_SLICE_SECONDS = 0.003
+_ANSWER_SECONDS = 0.001
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.05, 5.0
 _STOP_SECONDS = 10.0
 _REQUEST_SECONDS = 5.0
@@ -131,7 +132,7 @@ class Source:
         table = self.stand_in.table
         rows = min(table.number("kafka_max_block_size", _DEFAULT_BLOCK_ROWS), _MOST_ROWS)
         flush_s = table.flush_ms / 1000
-        if not self._held and not self._blocks.unfinished_tasks and self._offsets.are_committed:
+        if not self._held and not self._blocks.unfinished_tasks and self._offsets.are_acknowledged:
             message = self._consumer.poll(_IDLE_SECONDS)  # returns with the first one
             self._hold([] if message is None else [message])
         now = time.monotonic()
@@ -139,10 +140,11 @@ class Source:
         while (
             len(self._held) < rows
             and (now < deadline or self._blocks.unfinished_tasks)
-            and (self._held or self._blocks.unfinished_tasks or not self._offsets.are_committed)
+            and (self._held or self._blocks.unfinished_tasks or not self._offsets.are_acknowledged)
             and not self._stopping.is_set()
         ):
-            wait = min(max(deadline - now, _BUSY_SLICE_SECONDS), _SLICE_SECONDS)
+            slice_s = _SLICE_SECONDS if self._offsets.are_acknowledged else _BUSY_SLICE_SECONDS
+            wait = min(max(deadline - now, _BUSY_SLICE_SECONDS), slice_s)
             self._hold(self._consumer.consume(rows - len(self._held), wait))
             self._offsets.commit(self._consumer, asynchronous=True)
             now = time.monotonic()
@@ -194,6 +196,11 @@ class Source:
                 if self._read.is_set():
                     return
                 continue
+            while not self._offsets.are_acknowledged:
+                # What a node does not insert is read again, unless it was inserted and its commit is still on the way:
+                # with another block behind it, it would be a part of a longer block, which no table knows.
+                if self._stopping.wait(_ANSWER_SECONDS):
+                    return
             if not self._insert_until_done(made):
                 return
             self._offsets.inserted(made, epoch)
