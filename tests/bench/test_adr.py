@@ -70,6 +70,7 @@ def target() -> Iterator[Target]:
         yield running
 
 
+@pytest.mark.nightly
 @pytest.mark.stack
 @pytest.mark.timeout(600)
 def test_it_runs_and_its_candles_are_those_of_the_raw_messages(target: Target) -> None:

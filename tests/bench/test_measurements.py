@@ -56,6 +56,7 @@ def test_a_part_that_fails_says_why_and_leaves_what_was_measured(
 
 
 # Before the tests that share a stack: it starts a node of its own.
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_one_command_measures_keeps_and_compares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["rederive", "--quick", "--runs", "1", "--rows", "4000", "--json", "--results"]
@@ -71,6 +72,7 @@ def test_one_command_measures_keeps_and_compares(tmp_path: Path, capsys: pytest.
     assert f"| re-derivation, dry run, rows/s | 78,800 | 250,000 | 500,000 | {rate} |" in table
 
 
+@pytest.mark.nightly
 @pytest.mark.stack
 @pytest.mark.timeout(600)
 def test_latency_tells_every_layer_and_leaves_its_parts(target: Target) -> None:
@@ -83,6 +85,7 @@ def test_latency_tells_every_layer_and_leaves_its_parts(target: Target) -> None:
     json.dumps(found)
 
 
+@pytest.mark.nightly
 @pytest.mark.stack
 @pytest.mark.timeout(600)
 def test_parts_are_sampled_while_a_load_lasts(target: Target) -> None:
@@ -93,6 +96,7 @@ def test_parts_are_sampled_while_a_load_lasts(target: Target) -> None:
     json.dumps(found)
 
 
+@pytest.mark.nightly
 @pytest.mark.stack
 @pytest.mark.timeout(600)
 def test_idle_counts_every_process_of_the_stack(target: Target) -> None:
@@ -102,6 +106,7 @@ def test_idle_counts_every_process_of_the_stack(target: Target) -> None:
     assert found["percent"] > 0
 
 
+@pytest.mark.nightly
 @pytest.mark.stack
 @pytest.mark.timeout(600)
 def test_sustained_tells_rate_and_cpu_without_the_generator(target: Target) -> None:

@@ -69,6 +69,7 @@ def proof(running: Running) -> dict[str, int]:
     return {name: sum(count[name] for count in found["counts"]) for name in names}
 
 
+@pytest.mark.nightly
 def test_a_corrected_dump_is_taken_over(running: Running, tmp_path: Path) -> None:
     """Contradictions are shown, accepted, proved; the old version stays a dead letter; twice is once."""
     backfill(running, "first", tmp_path)

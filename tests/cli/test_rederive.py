@@ -151,6 +151,7 @@ def _names(trade: dict[str, Any]) -> tuple[str, ...]:
     return "--exchange", "binance", "--symbol", trade["s"], "--trade-id", str(trade["t"])
 
 
+@pytest.mark.nightly
 def test_a_damaged_value_is_traced_to_its_layer_and_mended(running: Running, recordings: Path, tmp_path: Path) -> None:
     """Scenario 2: prices change in Raw, by a wrong Bronze view, and in Silver; each is found where it changed.
 

@@ -28,7 +28,7 @@ SINK = "bronze_trades_sink"
 RELEASED = Path(__file__).with_name("release_0_1")
 BEFORE_0027 = Path(__file__).with_name("before_0027")
 # The first version with data to keep, all of 0.1, and the last with a table of states a frame.
-EARLIER = ["0011_staged", "0021_pipeline_latency", "0026_kafka_time"]
+EARLIER = [pytest.param("0011_staged", marks=pytest.mark.nightly), "0021_pipeline_latency", "0026_kafka_time"]
 CANDLE = (
     "exchange, symbol, window_start, open, high, low, close, volume, quote_volume, trade_count, buy_volume, sell_volume"
 )

@@ -172,6 +172,7 @@ def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot:
     assert_is(hot, posted, now)
 
 
+@pytest.mark.nightly
 def test_a_trade_moves_to_another_day(posted: Settings, hot: HotTables) -> None:
     """The corrected time lies a day later; the old day has left hot Silver."""
     first = tape()

@@ -110,6 +110,7 @@ def test_candles_that_left_are_made_of_silver(settings: Settings, hot: HotTables
     ]
 
 
+@pytest.mark.nightly
 def test_late_trades_meet_candles_of_version_0_1(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     early = trades.head(2900)
     hot.load(early)

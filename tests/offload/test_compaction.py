@@ -120,6 +120,7 @@ def test_lineage_names_the_merged_file_and_its_snapshot(
         }
 
 
+@pytest.mark.nightly
 def test_an_hour_can_be_offloaded_again_after_it_was_merged(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:

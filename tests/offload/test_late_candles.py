@@ -93,6 +93,7 @@ def as_matches(trades: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     return rows, rows.filter(pl.col("trade_kind") == "market")
 
 
+@pytest.mark.nightly
 def test_matches_and_kinds_do_not_hide_that_candles_left(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:

@@ -163,6 +163,7 @@ def test_a_creation_that_broke_off_is_finished_or_dropped(
     assert {name for cold in TABLES for name in load(settings, cold).metadata.refs} == {"main", "create"}
 
 
+@pytest.mark.nightly
 def test_a_branch_that_version_0_1_took_for_a_pin_is_put_right(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:

@@ -87,7 +87,11 @@ def test_hot_candles_follow_a_day_whose_silver_has_left(
 
 @pytest.mark.parametrize(
     ("left", "is_offloaded"),
-    [(SILVER, False), pytest.param(EVERYTHING, False, marks=pytest.mark.nightly), (EVERYTHING, True)],
+    [
+        (SILVER, False),
+        pytest.param(EVERYTHING, False, marks=pytest.mark.nightly),
+        pytest.param(EVERYTHING, True, marks=pytest.mark.nightly),
+    ],
 )
 def test_late_trades_of_a_day_that_has_left_are_neither_lost_nor_doubled(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, left: Sequence[str], is_offloaded: bool

@@ -89,6 +89,7 @@ def test_silver_and_all_candles_switch_at_once(
     assert_is(hot, posted, within(trades, HIGH))
 
 
+@pytest.mark.nightly
 def test_candles_switch_at_once_where_silver_is_not_hot_any_more(
     posted: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
 ) -> None:
