@@ -11,7 +11,7 @@ help:  ## what there is to make
 demo: $(VENV)/.run  ## recorded and synthetic trades through every layer, in about half a minute
 	$(BIN)/medallion demo
 
-PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.dev $(VENV)-conformance/.ready  ## every invariant, the same examples and seeds every time
 	$(PYTEST) -m "not nightly" --durations 30
