@@ -142,6 +142,9 @@ class Offsets:
             if 0 <= self._committed.get(partition, 0) <= committed.get(partition, -1) <= taken:
                 one.offset = taken
                 self._epochs[partition] = left
+                if partition in self._unanswered:
+                    # Its commit may have been refused while the partition was away.
+                    self._due[partition] = self._unanswered[partition]
                 continue
             self._epochs[partition] = self._epoch
             for known in (self._taken, self._due, self._unanswered):
