@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import polars as pl
 
 from bench.plan import Plan
 from bench.runs import run_load, select
+from bench.sampler import Sampler
 from bench.stack import Target
 from bench.usage import usage_rows
 
@@ -35,36 +34,18 @@ def most_parts(samples: Sequence[dict[str, Any]]) -> int:
     return max((int(one["parts"]) for one in samples), default=0)
 
 
-class PartsSampler:
-    """Samples `active_parts` every so many seconds while its `with` block runs."""
+class PartsSampler(Sampler):
+    """Samples `active_parts`."""
 
     def __init__(self, target: Target, period_s: float) -> None:
-        self._target, self._period_s = target, period_s
+        super().__init__(period_s)
+        self._target = target
         self._started = time.monotonic()
-        self._stop = threading.Event()
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="parts sampler", daemon=True)
         self.samples: list[dict[str, Any]] = []
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-        if error is None and self._failure is not None:
-            raise self._failure
-
-    def _run(self) -> None:
-        try:
-            while not self._stop.wait(self._period_s):
-                at_s = time.monotonic() - self._started
-                self.samples += [{"at_s": round(at_s, 1), **one} for one in active_parts(self._target)]
-        except BaseException as failure:  # noqa: BLE001 - handed to the thread that waits for us
-            self._failure = failure
+    def _look(self) -> None:
+        at_s = time.monotonic() - self._started
+        self.samples += [{"at_s": round(at_s, 1), **one} for one in active_parts(self._target)]
 
 
 def measure(target: Target, plan: Plan, rate: float = RATE, seconds: float = SHORT_S) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import psutil
+
+from bench.sampler import Sampler
 
 _PERIOD_S = 0.25
 
@@ -29,24 +28,13 @@ class _Sample:
     rss: dict[str, int]
 
 
-class ProcessSampler:
-    """Samples while its `with` block runs. `all_peak_rss` counts pages that processes share once for each."""
+class ProcessSampler(Sampler):
+    """Samples CPU and memory. `all_peak_rss` counts pages that processes share once for each."""
 
     def __init__(self, pids: Mapping[str, int]) -> None:
+        super().__init__(_PERIOD_S)
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
         self._samples: list[_Sample] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="process sampler", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
 
     @property
     def names(self) -> frozenset[str]:
@@ -87,11 +75,8 @@ class ProcessSampler:
             raise ValueError(f"a window of {end - start:.2f} s holds fewer than two samples: measure longer")
         return within
 
-    def _run(self) -> None:
-        while True:
-            self._samples.append(self._sample())
-            if self._stop.wait(_PERIOD_S):
-                return
+    def _look(self) -> None:
+        self._samples.append(self._sample())
 
     def _sample(self) -> _Sample:
         cpu_s: dict[str, float] = {}

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import polars as pl
+
+from bench.sampler import Sampler
 
 #: A look takes about 3 ms of CPU: more of them would slow down what they measure.
 PAUSE_S = 0.01
 
 
-class Watcher:
+class Watcher(Sampler):
     """Asks again and again over one connection while its `with` block runs.
 
     A trade began to count at some moment between the look that first shows it and the one before: latencies taken from
@@ -22,30 +23,22 @@ class Watcher:
 
     def __init__(self, client: Any, query: str, pause_s: float = PAUSE_S) -> None:
         """`client`: of `bench.stack.native_client`, for this watcher alone; `query` gives exchange, symbol, trades."""
-        self._client, self._query, self._pause_s = client, query, pause_s
+        super().__init__(pause_s)
+        self._client, self._query = client, query
         self._looks: list[tuple[int, list[tuple[str, str, int]]]] = []
-        self._stop = threading.Event()
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="candle watcher", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._client.disconnect()
-        if error is None and self._failure is not None:
-            raise self._failure
+        try:
+            super().__exit__(kind, error, trace)
+        finally:
+            self._client.disconnect()
 
     @property
     def has_looked(self) -> bool:
         """Whether ClickHouse has answered once."""
-        if self._failure is not None:
-            raise self._failure
+        self.check()
         return bool(self._looks)
 
     @property
@@ -64,10 +57,6 @@ class Watcher:
         rows = [(seen, *market) for seen, markets in self._looks.copy() for market in markets]
         return pl.DataFrame(rows, schema=schema, orient="row")
 
-    def _run(self) -> None:
-        try:
-            while not self._stop.wait(self._pause_s):
-                markets = self._client.execute(self._query)
-                self._looks.append((time.time_ns() // 1_000, markets))
-        except BaseException as failure:  # noqa: BLE001 - handed to the thread that waits for us
-            self._failure = failure
+    def _look(self) -> None:
+        markets = self._client.execute(self._query)
+        self._looks.append((time.time_ns() // 1_000, markets))

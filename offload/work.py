@@ -11,7 +11,6 @@ import polars as pl
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import And, BooleanExpression, EqualTo
-from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table
 
 from offload.cold_rows import Portion, parquet_rows, portions, read_portion
@@ -59,10 +58,6 @@ class Work:
         """The live files of cold Silver: each holds rows of this exchange and day only, its partition."""
         found: list[FileScanTask] = list(table.scan(row_filter=self.rows_of_day()).plan_files())
         return sorted(found, key=lambda task: task.file.file_path)
-
-    def silver_files(self, table: Table) -> list[DataFile]:
-        """The same as data files."""
-        return [task.file for task in self.silver_tasks(table)]
 
     def silver_parts(self, table: Table, tasks: Sequence[FileScanTask], columns: Sequence[str]) -> list[SilverPart]:
         """The rows of these files, all symbols', with their `file` (place in `tasks`) and `row` (place in the file)."""

@@ -22,7 +22,6 @@ UNCODED = 1001
 _CODED = re.compile(r"Code: (\d+)\. (DB::\w*Exception: .*)", re.DOTALL)
 # Where we made the engine read an insert's rows from.
 _PIPE = re.compile(r": \(in file/uri /proc/self/fd/\d+\)")
-_NAME = re.compile(r"\(([A-Z][A-Z0-9_]+)\)(?: \(version [^)]*\))?\s*$")
 
 
 class NodeStartError(Exception):
@@ -59,9 +58,3 @@ def engine_error(error: BaseException) -> EngineError:
 def refusal(code: int, name: str, reason: str) -> EngineError:
     """An error of the node's own, in the form of the engine's."""
     return EngineError(code, f"DB::Exception: {reason} ({name})")
-
-
-def error_name(error: EngineError) -> str:
-    """The error's symbolic name, `UNKNOWN_TABLE`; empty where the message has none."""
-    found = _NAME.search(error.message)
-    return found[1] if found else ""
