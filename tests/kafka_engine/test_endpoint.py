@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -54,11 +56,21 @@ def test_whole_and_chunked_posts_are_taken(endpoint: Endpoint, taken: Taken) -> 
     assert taken.posts == [("a", b"whole"), ("b", b"in chunks")]
 
 
-@pytest.mark.parametrize("token", ["", "wrong"])
+@pytest.mark.parametrize("token", ["", "wrong", "w\xf6rong"])
 def test_without_the_token_nothing_is_read(endpoint: Endpoint, taken: Taken, token: str) -> None:
     with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
         post(endpoint, "a", b"rows", token)
     assert taken.posts == []
+
+
+@pytest.mark.parametrize("head", [b"\0\xff\r\n\r\n", b"POST / HTTP/1.1\r\n" + b"a: b\r\n" * 1_000, b"a" * 200_000])
+def test_garbage_ends_its_connection_only(endpoint: Endpoint, taken: Taken, head: bytes) -> None:
+    host, port = endpoint.address.url.removeprefix("http://").rstrip("/").split(":")
+    with socket.create_connection((host, int(port)), 10) as connection, suppress(ConnectionError):
+        connection.sendall(head)
+        assert connection.recv(1) == b""
+    assert post(endpoint, "a", b"rows") == (200, "")
+    assert taken.posts == [("a", b"rows")]
 
 
 def test_refused_rows_fail_the_insert_with_the_reason(endpoint: Endpoint) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 from xml.sax.saxutils import escape
 
-from deploy.embedded.clickhouse.endpoint import SINKS, TOKEN_HEADER, Address
+from deploy.embedded.clickhouse.endpoint import NO_SINKS, SINKS, TOKEN_HEADER, Address
 from deploy.embedded.clickhouse.errors import NodeStartError
 
 _TEMPLATE = Path(__file__).with_name("node-config.xml")
@@ -37,7 +37,7 @@ def write(
     path: Path,
     limits: Limits,
     analyst_tables: Sequence[str] = (),
-    sinks: Address = Address(),  # noqa: B008 - immutable
+    sinks: Address = NO_SINKS,
 ) -> Path:
     """Write the configuration file, and beside it who may do what, for their owner's eyes; the file's path.
 

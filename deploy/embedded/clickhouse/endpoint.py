@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import http.client
 import secrets
 import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from email.message import Message
 from typing import BinaryIO
 
 import structlog
@@ -16,7 +18,7 @@ import structlog
 SINKS = "kafka_sinks"  # the named collection in node-config.xml
 TABLE_HEADER = "X-Sink-Table"
 TOKEN_HEADER = "X-Sink-Token"  # noqa: S105 - its name
-_LARGEST_HEAD = 64
+_LONGEST_LINE = 1 << 16
 _LOCALHOST = "127.0.0.1"
 _log = structlog.get_logger(__name__)
 
@@ -27,10 +29,14 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Address:
-    """Where to post, and the token that every post has to bring; a node that serves no sinks has this one."""
+    """Where to post, and the token that every post has to bring."""
 
-    url: str = "http://127.0.0.1:1/"
-    token: str = ""
+    url: str
+    token: str
+
+
+# Of a node without Kafka tables: nothing listens there.
+NO_SINKS = Address("http://127.0.0.1:1/", "")
 
 
 class Endpoint:
@@ -89,52 +95,36 @@ class Endpoint:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             with connection, connection.makefile("rb") as stream:
-                while (head := _head(stream)) is not None:
-                    connection.sendall(self._answer(head, stream))
-        except (OSError, ValueError) as error:
+                while request := stream.readline(_LONGEST_LINE):
+                    connection.sendall(self._answer(request, http.client.parse_headers(stream), stream))
+        except (OSError, ValueError, http.client.HTTPException) as error:
             _log.debug("sink connection ended", error=str(error))
         finally:
             with self._lock:
                 self._connections.discard(connection)
 
-    def _answer(self, head: dict[str, str], stream: BinaryIO) -> bytes:
-        if not hmac.compare_digest(head.get(TOKEN_HEADER.lower(), ""), self._token):
+    def _answer(self, request: bytes, head: Message, stream: BinaryIO) -> bytes:
+        if not hmac.compare_digest(head.get(TOKEN_HEADER, "").encode(), self._token.encode()):
             raise ValueError("a post without this node's token")
-        if head[""].split(" ", 1)[0] != "POST":
+        if not request.startswith(b"POST "):
             return _response("405 Method Not Allowed", "a Kafka table that writes a topic cannot be read")
         body = _body(head, stream)
         try:
             if body and self._take is not None:
-                self._take(head.get(TABLE_HEADER.lower(), ""), body)
+                self._take(head.get(TABLE_HEADER, ""), body)
         except RefusedError as error:
             return _response("503 Service Unavailable", str(error))
         return _response("200 OK", "")
 
 
-def _head(stream: BinaryIO) -> dict[str, str] | None:
-    """The request line under "" and the headers by lower-case name; None where no request follows."""
-    line = stream.readline(1 << 16)
-    if not line:
-        return None
-    head = {"": line.decode("latin-1").rstrip("\r\n")}
-    for _ in range(_LARGEST_HEAD):
-        line = stream.readline(1 << 16)
-        if line in {b"\r\n", b"\n"}:
-            return head
-        name, _, value = line.decode("latin-1").partition(":")
-        head[name.strip().lower()] = value.strip()
-    raise ValueError("a head without an end")
-
-
-def _body(head: dict[str, str], stream: BinaryIO) -> bytes:
-    if head.get("transfer-encoding", "").lower() != "chunked":
-        return _exactly(stream, int(head.get("content-length", "0")))
+def _body(head: Message, stream: BinaryIO) -> bytes:
+    if head.get("Transfer-Encoding", "").lower() != "chunked":
+        return _exactly(stream, int(head.get("Content-Length", "0")))
     chunks: list[bytes] = []
     while size := int(stream.readline(1 << 10).split(b";", 1)[0], 16):
         chunks.append(_exactly(stream, size))
         stream.readline(1 << 10)
-    while stream.readline(1 << 16) not in {b"\r\n", b"\n", b""}:
-        pass  # trailers
+    http.client.parse_headers(stream)  # trailers
     return b"".join(chunks)
 
 

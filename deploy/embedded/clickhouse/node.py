@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from deploy.embedded.clickhouse import config
 from deploy.embedded.clickhouse.access import Access
-from deploy.embedded.clickhouse.endpoint import Address, Endpoint
+from deploy.embedded.clickhouse.endpoint import NO_SINKS, Endpoint
 from deploy.embedded.clickhouse.engine import Engine
 from deploy.embedded.clickhouse.errors import NodeStartError
 from deploy.embedded.clickhouse.http.server import HttpServer
@@ -63,7 +63,7 @@ class Node:
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._endpoint = Endpoint() if options.kafka_brokers else None
-            sinks = self._endpoint.address if self._endpoint else Address()
+            sinks = self._endpoint.address if self._endpoint else NO_SINKS
             config_file = config.write(path / "node-config.xml", options.limits, options.analyst_tables, sinks)
         except OSError as error:
             reason = f"cannot write to the data folder {path}: {error.strerror}. Name one you may write."
