@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import http.client
+import io
 import secrets
 import socket
 import threading
@@ -19,6 +20,8 @@ SINKS = "kafka_sinks"  # the named collection in node-config.xml
 TABLE_HEADER = "X-Sink-Table"
 TOKEN_HEADER = "X-Sink-Token"  # noqa: S105 - its name
 _LONGEST_LINE = 1 << 16
+# `http.client` has a limit of its own, but clickhouse-connect raises it for the whole process when it is imported.
+_MOST_HEADERS = 100
 _LOCALHOST = "127.0.0.1"
 _log = structlog.get_logger(__name__)
 
@@ -96,7 +99,7 @@ class Endpoint:
         try:
             with connection, connection.makefile("rb") as stream:
                 while request := stream.readline(_LONGEST_LINE):
-                    connection.sendall(self._answer(request, http.client.parse_headers(stream), stream))
+                    connection.sendall(self._answer(request, _head(stream), stream))
         except (OSError, ValueError, http.client.HTTPException) as error:
             _log.debug("sink connection ended", error=str(error))
         finally:
@@ -117,6 +120,15 @@ class Endpoint:
         return _response("200 OK", "")
 
 
+def _head(stream: BinaryIO) -> Message:
+    lines: list[bytes] = []
+    while (line := stream.readline(_LONGEST_LINE)) not in (b"\r\n", b"\n", b""):
+        lines.append(line)
+        if len(line) == _LONGEST_LINE or len(lines) > _MOST_HEADERS:
+            raise ValueError(f"a head of more than {_MOST_HEADERS} lines, or one of more than {_LONGEST_LINE} bytes")
+    return http.client.parse_headers(io.BytesIO(b"".join(lines)))
+
+
 def _body(head: Message, stream: BinaryIO) -> bytes:
     if head.get("Transfer-Encoding", "").lower() != "chunked":
         return _exactly(stream, int(head.get("Content-Length", "0")))
@@ -124,7 +136,7 @@ def _body(head: Message, stream: BinaryIO) -> bytes:
     while size := int(stream.readline(1 << 10).split(b";", 1)[0], 16):
         chunks.append(_exactly(stream, size))
         stream.readline(1 << 10)
-    http.client.parse_headers(stream)  # trailers
+    _head(stream)  # trailers
     return b"".join(chunks)
 
 
