@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -65,7 +66,7 @@ class Source:
         self._session, self._gate, self._is_fed = session, gate, is_fed
         self._under_way = under_way
         self._repeat: dict[Partition, Bounds] = under_way.read()
-        self._repeat_until = 0.0
+        self._repeat_until = math.inf  # until partitions are assigned, which may take until an earlier node is given up
         self._counters = Counters()
         self._offsets = Offsets(self._counters)
         self._consumer = Consumer({**config, "on_commit": self._offsets.on_commit, "error_cb": self._on_error})
@@ -112,7 +113,6 @@ class Source:
             self._stopping.wait(_IDLE_SECONDS)
         table = self.stand_in.table
         if not self._stopping.is_set():
-            self._repeat_until = time.monotonic() + _REPEAT_SECONDS
             self._consumer.subscribe(
                 list(table.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
             )
@@ -167,7 +167,7 @@ class Source:
         """The messages of the block that was under way when an earlier node ended; none until all of them are there."""
         ends = dict.fromkeys(self._repeat, -1) | {(one.topic(), one.partition()): one.offset() for one in self._held}
         is_whole = all(ends[partition] + 1 >= following for partition, (_, following) in self._repeat.items())
-        if not is_whole and time.monotonic() < self._repeat_until:
+        if not is_whole and (time.monotonic() < self._repeat_until or not self._broker_answers()):
             return []
         if not is_whole:
             _log.warning("block not made again: the broker does not give its messages", table=self.stand_in.name)
@@ -239,12 +239,13 @@ class Source:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         committed = self._offsets.assign(consumer, partitions)
+        self._repeat_until = time.monotonic() + _REPEAT_SECONDS
         if not self._repeat:
             return
         for one in partitions:
             partition = (one.topic, one.partition)
             _, following = self._repeat.get(partition, (0, 0))
-            if following and (committed.get(partition, -1) >= following or not self._has(consumer, one, following)):
+            if following and (committed.get(partition, -1) >= following or self._is_gone(consumer, one, following)):
                 del self._repeat[partition]
         # The others wait, so that what is held stays small.
         waiting = [one for one in partitions if self._repeat and (one.topic, one.partition) not in self._repeat]
@@ -252,14 +253,24 @@ class Source:
         if not waiting:
             consumer.resume(partitions)
 
-    def _has(self, consumer: Consumer, partition: TopicPartition, following: int) -> bool:
-        """Whether the broker has the message before an offset: it may have forgotten its topics."""
+    def _is_gone(self, consumer: Consumer, partition: TopicPartition, following: int) -> bool:
+        """Whether the broker does not have the message before an offset: it may have forgotten its topics."""
         try:
             low, high = consumer.get_watermark_offsets(partition, timeout=_REQUEST_SECONDS)
         except KafkaException as error:
             self._counters.failed(f"offsets of {partition.topic}/{partition.partition}: {error}")
             return False
-        return bool(low < following <= high)
+        return not low < following <= high
+
+    def _broker_answers(self) -> bool:
+        """Whether it is there; if not, what it owes is waited for once more."""
+        try:
+            self._consumer.list_topics(timeout=_REQUEST_SECONDS)
+        except KafkaException as error:
+            self._counters.failed(f"broker: {error}")
+            self._repeat_until = time.monotonic() + _REPEAT_SECONDS
+            return False
+        return True
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = {(one.topic, one.partition) for one in partitions}
