@@ -81,7 +81,7 @@ def _as_bronze(read: Sequence[Mapping[str, str]], settings: Settings, ask: Ask, 
         for part in columns.iter_slices(_NAMES_A_QUERY)
     ]
     bronze = pl.concat(answers)
-    micros = bronze["micros"]
+    micros = bronze["plausible_micros"]
     unread = pl.when(columns["timestamp_raw"] == "").then(pl.lit(Reason.TIMESTAMP_MISSING.value))
     defect = pl.when(micros == _NO_TIME).then(unread.otherwise(pl.lit(Reason.TIMESTAMP_INVALID.value)))
     times = pl.when(micros == _NO_TIME).then(letters["ingested_at"])

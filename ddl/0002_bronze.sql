@@ -41,12 +41,13 @@ AS
 WITH
     raw.symbol = '' AND raw.trade_id = '' AND raw.price = '' AND raw.quantity = '' AND raw.timestamp_raw = '' AS is_bare,
     greatest(length(raw.exchange), length(raw.symbol), length(raw.trade_id), length(raw.price), length(raw.quantity), length(raw.timestamp_raw), length(raw.side), length(raw.sequence), length(raw.kind), length(raw.matches)) > 256 AS is_overlong,
-    {{ sql.micros_of('raw.timestamp_raw') }} AS micros,
+    if(is_overlong, 64, 256) AS longest,
+    {{ sql.micros_of('raw.timestamp_raw') }},
     {{ sql.is_plausible('micros') }} AS has_time,
     toFloat64OrNull(raw.price) AS price_float,
     toFloat64OrNull(raw.quantity) AS quantity_float
 SELECT
-    {% macro bounded(column) %}if(is_overlong, substringUTF8(raw.{{ column }}, 1, 64), raw.{{ column }}){% endmacro %}
+    {% macro bounded(column) %}substringUTF8(raw.{{ column }}, 1, longest){% endmacro %}
     {{ bounded('exchange') }} AS exchange,
     {{ bounded('symbol') }} AS symbol,
     {{ bounded('trade_id') }} AS trade_id,

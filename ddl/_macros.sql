@@ -46,35 +46,30 @@ fromUnixTimestamp64Milli({{ bounded_ms('toUnixTimestamp64Milli(' ~ column ~ ')')
           OR {{ is_no_kafka_time(column) }})
 {%- endmacro -%}
 
-{#- Scales an integer of s, ms, µs or ns (told by magnitude) to µs; `fraction` are the digits after the point,
-    padded to six. Cut, never rounded. -#}
-{%- macro scaled_to_micros(whole, fraction) -%}
-multiIf(
-        {{ whole }} < 100000000000, toInt64({{ whole }} * 1000000{% if fraction %} + toUInt32({{ fraction }}){% endif %}),
-        {{ whole }} < 100000000000000, toInt64({{ whole }} * 1000{% if fraction %} + toUInt32(substring({{ fraction }}, 1, 3)){% endif %}),
-        {{ whole }} < 100000000000000000, toInt64({{ whole }}),
-        toInt64(intDiv({{ whole }}, 1000)))
-{%- endmacro -%}
-
-{#- The one normaliser of exchange times: µs since the epoch (UTC), -1 where `text` is no time.
-    Integers and decimals in s / ms / µs / ns, ISO-8601 with Z, an offset or none (UTC), any number of digits.
-    The round trip through toString refuses dates that no calendar has, which the parser would carry over. -#}
+{#- The one normaliser of exchange times: defines `micros`, µs since the epoch (UTC), -1 where `text` is no time.
+    Integers and decimals in s / ms / µs / ns (told by magnitude; cut, never rounded), ISO-8601 with Z, an offset or none
+    (UTC), any number of digits. The round trip through toString refuses dates that no calendar has, which the parser
+    would carry over. Each step has a name: text that is repeated instead is analysed again with every insert. -#}
 {%- macro micros_of(text) -%}
-{%- set clock = "concat(substring(" ~ text ~ ", 1, 10), ' ', substring(" ~ text ~ ", 12, 8))" -%}
-{%- set zone = "extract(" ~ text ~ ", '[+-][0-9]{2}:?[0-9]{0,2}$')" -%}
-{%- set fraction = "substring(rightPad(extract(" ~ text ~ ", '[.,]([0-9]+)'), 6, '0'), 1, 6)" -%}
-multiIf(
-    match({{ text }}, '^[0-9]{1,19}$'),
-    {{ scaled_to_micros("toUInt64OrZero(" ~ text ~ ")", "") }},
-    match({{ text }}, '^[0-9]{1,19}[.][0-9]+$'),
-    {{ scaled_to_micros("toUInt64OrZero(extract(" ~ text ~ ", '^[0-9]+'))", fraction) }},
-    match({{ text }}, '^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}([.,][0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)?$')
-        AND toString(toDateTime64OrZero({{ clock }}, 3, 'UTC')) = concat({{ clock }}, '.000'),
-    (toUnixTimestamp64Second(toDateTime64OrZero({{ clock }}, 3, 'UTC'))
-        - if(startsWith({{ zone }}, '-'), -1, 1) * (toUInt8OrZero(substring({{ zone }}, 2, 2)) * 3600
-        + if(length({{ zone }}) > 3, toUInt8OrZero(substring({{ zone }}, -2)), 0) * 60)) * 1000000
-        + toUInt32OrZero({{ fraction }}),
-    toInt64(-1))
+toUInt64OrZero(extract({{ text }}, '^[0-9]+')) AS time_whole,
+    toUInt32OrZero(substring(rightPad(extract({{ text }}, '[.,]([0-9]+)'), 6, '0'), 1, 6)) AS time_fraction,
+    concat(substring({{ text }}, 1, 10), ' ', substring({{ text }}, 12, 8)) AS time_clock,
+    toDateTime64OrZero(time_clock, 3, 'UTC') AS time_utc,
+    extract({{ text }}, '[+-][0-9]{2}:?[0-9]{0,2}$') AS time_zone,
+    multiIf(
+        match({{ text }}, '^[0-9]{1,19}([.][0-9]+)?$'),
+        toInt64(multiIf(
+            time_whole < 100000000000, time_whole * 1000000 + time_fraction,
+            time_whole < 100000000000000, time_whole * 1000 + intDiv(time_fraction, 1000),
+            time_whole < 100000000000000000, time_whole,
+            intDiv(time_whole, 1000))),
+        match({{ text }}, '^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}([.,][0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)?$')
+            AND toString(time_utc) = concat(time_clock, '.000'),
+        (toUnixTimestamp64Second(time_utc)
+            - if(startsWith(time_zone, '-'), -1, 1) * (toUInt8OrZero(substring(time_zone, 2, 2)) * 3600
+            + if(length(time_zone) > 3, toUInt8OrZero(substring(time_zone, -2)), 0) * 60)) * 1000000
+            + time_fraction,
+        toInt64(-1)) AS micros
 {%- endmacro -%}
 
 {#- The Silver order as one string: big-endian time, big-endian sequence, trade id, so that comparing bytes compares

@@ -1,7 +1,8 @@
 -- What Bronze makes of times, and the shards of markets, for messages that are read again: no migration.
+WITH
+    {{ sql.micros_of('text') }}
 SELECT
-    {{ sql.micros_of('text') }} AS found,
-    if({{ sql.is_plausible('found') }}, found, toInt64(-1)) AS micros,
+    if({{ sql.is_plausible('micros') }}, micros, toInt64(-1)) AS plausible_micros,
     toString(modulo(cityHash64(exchange, symbol), {{ bronze_shards }})) AS shard
 FROM
 (
