@@ -1,1 +1,4 @@
-"""The `medallion` command."""
+"""The `medallion` command.
+
+Rooms: `common` (printing, context, SQL); beside each other `stack`, `messages`, `dlq`, `cold`; on top the entry point.
+"""

@@ -11,18 +11,18 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from cli import lag
-from cli.cold import offload_with_progress, print_offload
-from cli.context import err, out, print_table
-from cli.dlq import ALL, print_stats
-from cli.lineage import print_lineage
-from cli.statements import rows, warehouse
+from cli.cold.lineage import print_lineage
+from cli.cold.offload import offload_with_progress, print_offload
+from cli.common import lag
+from cli.common.context import err, out, print_table
+from cli.common.statements import rows, warehouse
+from cli.dlq.commands import ALL, print_stats
 from config.errors import MedallionError
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import STACK_FILE, StackError
-from offload.hot import ClickHouseHttp
-from offload.lineage import count_lineage
+from offload.clickhouse.client import ClickHouseHttp
+from offload.proof.counts import count_lineage
 from producers.counters import LiveReport
 from producers.kafka.publisher import Publisher
 from producers.live import run as run_live

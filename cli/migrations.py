@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from cli.context import DataDirOption, JsonOption, clickhouse, err, load_settings, print_json, print_table
+from cli.common.context import DataDirOption, JsonOption, clickhouse, err, load_settings, print_json, print_table
 from config.settings import Settings
 from ddl import runner
 from ddl.plan import State

@@ -20,16 +20,16 @@ from pyiceberg.expressions import And, EqualTo
 from config.registry import SymbolRegistry
 from config.settings import Settings
 from ddl.layers import load_layers
-from offload.catalog import ensure_tables, open_catalog
-from offload.cold_rows import read_rows
+from offload.clickhouse.client import ClickHouseHttp, HotStore, Parameters
+from offload.clickhouse.templates import render
+from offload.difference.day import SILVER
 from offload.errors import OffloadError
-from offload.hot import ClickHouseHttp, HotStore, Parameters
-from offload.rederive import DayReport, OnStep, rederive
+from offload.files.scans import read_rows
+from offload.proof.tiers import EARLIEST_US, LATEST_US
+from offload.rederive.run import DayReport, OnStep, rederive
 from offload.run import run
-from offload.slices import DAY_US, GRACE_US, SECOND_US, instant
-from offload.templates import render
-from offload.tiers import EARLIEST_US, LATEST_US
-from offload.work import SILVER
+from offload.tables.catalog import ensure_tables, open_catalog
+from offload.tables.slices import DAY_US, GRACE_US, SECOND_US, instant
 from schemas.reasons import Reason
 from schemas.records import BRONZE
 from silver_processor.core.refine import PLACE, refine
@@ -214,7 +214,7 @@ def accept(
     """Note the corrections of a plan and let Silver, Gold and Iceberg follow; each day's report.
 
     Raises:
-        OffloadError: as `offload.run.run` and `offload.rederive.rederive`; the same command again does the rest.
+        OffloadError: as `offload.run.run` and `offload.rederive.run.rederive`; the same command again does the rest.
     """
     store: HotStore = hot or ClickHouseHttp(settings)
     doing("Offloading what has arrived")

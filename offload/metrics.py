@@ -11,10 +11,10 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 
-from offload.compaction import Compaction
-from offload.maintenance import Upkeep
+from offload.hourly.status import TableStatus
+from offload.maintain.compaction import Compaction
+from offload.maintain.expiry import Upkeep
 from offload.report import OffloadReport
-from offload.status import TableStatus
 
 _SHOWN = {"table", "complete_until", "rows", "files", "bytes", "pending", "lag_seconds"}
 _SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)

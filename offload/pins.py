@@ -20,14 +20,14 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 
 from config.settings import Settings
 from ddl.quoting import quote_name
-from offload.catalog import ensure_tables, open_catalog
-from offload.compare import file_arguments, meant
+from offload.clickhouse.checksums import file_arguments, meant
+from offload.clickhouse.client import ClickHouseHttp, HotStore
+from offload.clickhouse.locations import file_function
+from offload.clickhouse.templates import render
 from offload.errors import OffloadError
-from offload.hot import ClickHouseHttp, HotStore
-from offload.ledger import read_ledger, read_silver_windows
-from offload.server_paths import file_function
-from offload.tables import BY_NAME, TABLES, ColdTable
-from offload.templates import render
+from offload.tables.catalog import ensure_tables, open_catalog
+from offload.tables.cold_tables import BY_NAME, TABLES, ColdTable
+from offload.tables.slice_records import read_ledger, read_silver_windows
 
 PREFIX = "medallion.pin."
 _BEGUN = "medallion.pin-begun."

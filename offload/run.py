@@ -16,18 +16,18 @@ from collections.abc import Collection
 from datetime import datetime
 
 from config.settings import Settings
-from offload.arrival import offload_arrival
-from offload.catalog import ensure_tables, open_catalog
-from offload.gold import offload_gold
-from offload.hot import ClickHouseHttp, HotStore
-from offload.mirror import mirror
+from offload.clickhouse.client import ClickHouseHttp, HotStore
+from offload.clickhouse.templates import render
+from offload.files.attempt import Task
+from offload.files.replace import sweep
+from offload.hourly.arrival import offload_arrival
+from offload.hourly.candles import offload_gold
+from offload.hourly.watermark_copy import mirror
 from offload.report import OffloadReport, OnProgress, SliceReport
-from offload.slices import GRACE_US, HOUR_US, micros
-from offload.swap import sweep
-from offload.tables import LAYERS, TABLES, Layer
-from offload.task import Task
-from offload.templates import render
-from offload.union_views import follow
+from offload.retention.union_views import follow
+from offload.tables.catalog import ensure_tables, open_catalog
+from offload.tables.cold_tables import LAYERS, TABLES, Layer
+from offload.tables.slices import GRACE_US, HOUR_US, micros
 
 
 def run(

@@ -20,16 +20,16 @@ from apscheduler.triggers.cron import CronTrigger
 
 from config.disks import FULL, DiskMetrics, local_folder, measure
 from config.settings import Settings
-from offload.compaction import compact
-from offload.completeness import Completeness
+from offload.clickhouse.client import ClickHouseHttp
 from offload.errors import StoppedError
-from offload.gate import GateReport, close_gate
-from offload.hot import ClickHouseHttp
-from offload.maintenance import maintain
+from offload.hourly.status import status
+from offload.maintain.compaction import compact
+from offload.maintain.expiry import maintain
 from offload.metrics import Metrics, serve
+from offload.proof.completeness import Completeness
 from offload.report import Progress
+from offload.retention.gate import GateReport, close_gate
 from offload.run import run
-from offload.status import status
 
 RETRY_SECONDS = 300.0
 # An hour and a half after a good run the next one is overdue.

@@ -1,8 +1,8 @@
 """Every partition of the Bronze topic has an owner, or the worker says so, joins again and at last ends itself.
 
-The leader refuses an assignment that leaves a partition out (`silver_processor.assignment`). Here every worker looks at
-what came of it: a leader that knows too few partitions, a group that comes to no assignment, a topic that is not there.
-A broker that does not answer says nothing about owners: it is waited for, as everywhere.
+The leader refuses an assignment that leaves a partition out (`silver_processor.group.assignment`). Here every worker
+looks at what came of it: a leader that knows too few partitions, a group that comes to no assignment, a topic that is
+not there. A broker that does not answer says nothing about owners: it is waited for, as everywhere.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from enum import Enum
 import structlog
 from confluent_kafka import KafkaException
 
-from silver_processor.backlog import Place
+from silver_processor.group.backlog import Place
 from silver_processor.metrics import Metrics
 
 #: Join again after this share of the limit.

@@ -15,24 +15,24 @@ import structlog
 
 from config.disks import DiskMetrics, local_folder
 from config.settings import Settings
-from silver_processor.assignment import IncompleteAssignmentError, WholeAssignor, own_url
-from silver_processor.backlog import outsider, places
-from silver_processor.dead_letters import DeadLetterQueue
-from silver_processor.delivery import Delivery
-from silver_processor.homes import Homes
-from silver_processor.inserter import Inserter
-from silver_processor.journal import Journal
+from silver_processor.batching.pace import Pace
+from silver_processor.batching.plan import Range
+from silver_processor.batching.turns import Inserter
+from silver_processor.group.assignment import IncompleteAssignmentError, WholeAssignor, own_url
+from silver_processor.group.backlog import outsider, places
+from silver_processor.group.transport import EXIT_UNRECOVERABLE, QuickTransport, credentials
+from silver_processor.inserts.aliases import Homes
+from silver_processor.inserts.dead_letters import DeadLetterQueue
+from silver_processor.inserts.delivery import Delivery
+from silver_processor.inserts.intent import Journal
+from silver_processor.inserts.partition import Lanes, Partition
+from silver_processor.inserts.rulebook import RuleBook
+from silver_processor.inserts.sink import Outcome, Sink
+from silver_processor.inserts.store import Store
 from silver_processor.metrics import Metrics, serve
 from silver_processor.ownership import Escalation, Ownership
-from silver_processor.pace import Pace
-from silver_processor.partition import Lanes, Partition
-from silver_processor.patience import Patience, StoppedError
-from silver_processor.plan import Range
-from silver_processor.rulebook import RuleBook
-from silver_processor.seen import SeenTrades
-from silver_processor.sink import Outcome, Sink
-from silver_processor.store import Store
-from silver_processor.transport import EXIT_UNRECOVERABLE, QuickTransport, credentials
+from silver_processor.retry import Patience, StoppedError
+from silver_processor.seen.index import SeenTrades
 
 # Messages, not rows: a message holds thousands of rows, and those that wait are held in memory.
 _BUFFERED_MESSAGES = 64

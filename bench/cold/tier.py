@@ -27,7 +27,7 @@ from ddl.plan import without_superseded
 from ddl.render import render
 from ddl.statements import Kind
 from deploy.embedded.ports import LOOPBACK, free_ports
-from offload.hot import ClickHouseHttp
+from offload.clickhouse.client import ClickHouseHttp
 
 MARKETS = 40
 _CHUNK = 65_536

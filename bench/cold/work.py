@@ -24,11 +24,11 @@ from pyiceberg.table import Table
 from bench.memory import peak_rss_kib
 from config.connections import clickhouse_http, clickhouse_native
 from config.settings import Settings
-from offload.catalog import ensure_tables, open_catalog
-from offload.export import select_of
-from offload.rederive import rederive
+from offload.files.export import select_of
+from offload.rederive.run import rederive
 from offload.run import run
-from offload.tables import BY_NAME, LAYERS
+from offload.tables.catalog import ensure_tables, open_catalog
+from offload.tables.cold_tables import BY_NAME, LAYERS
 
 Work = Callable[[Settings, str, int, datetime], tuple[int, int]]
 _SILVER = BY_NAME["silver_trades"]

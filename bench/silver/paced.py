@@ -14,7 +14,7 @@ from bench.silver.contest import Contender, delivered
 from bench.silver.feed import BronzeFeed, producer
 from bench.silver.place import LOOK, Place, PlaceError, wait_until
 from bench.visibility import Watcher
-from offload.hot import ClickHouseHttp
+from offload.clickhouse.client import ClickHouseHttp
 
 _TIMES = (Path(__file__).parents[1] / "sql" / "silver_times.sql").read_text(encoding="utf-8")
 _US = 1_000_000

@@ -19,11 +19,11 @@ from bench.isolated import Lap, lap
 from bench.stack import native_client
 from config.registry import SymbolRegistry
 from config.settings import Settings
-from silver_processor.batch import Message, judge, read, stamp
+from silver_processor.batching.batch import Message, judge, read, stamp
 from silver_processor.core.rules import Rules
-from silver_processor.patience import Patience
-from silver_processor.seen import SeenTrades
-from silver_processor.store import Store
+from silver_processor.inserts.store import Store
+from silver_processor.retry import Patience
+from silver_processor.seen.index import SeenTrades
 
 _TOKEN = "bench"
 _SMALL_REPETITIONS = 20

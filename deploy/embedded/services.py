@@ -14,7 +14,7 @@ from config.settings import Settings
 from ddl.analyst import analyst_tables
 from deploy.embedded.layout import PARTITIONS, BrokerKind, DataDir
 from deploy.embedded.ports import LOOPBACK
-from silver_processor.shards import shards_for
+from silver_processor.group.shards import shards_for
 
 _REASON_CHARACTERS = 500
 PASSWORD_VARIABLE = "MEDALLION_CLICKHOUSE_PASSWORD"  # noqa: S105 - its name

@@ -19,8 +19,8 @@ from confluent_kafka import Producer
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 from typer.testing import CliRunner
 
-from cli.alerts import NOBODY, AlertError, send, warning
 from cli.main import app
+from cli.stack.alerts import NOBODY, AlertError, send, warning
 from config.settings import Settings
 from deploy.embedded.ports import free_ports
 from tests.deploy.test_alerts import alertmanager_file

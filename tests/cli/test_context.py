@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.context import print_table, shown
+from cli.common.context import print_table, shown
 
 
 def test_a_symbol_with_a_blank_at_an_end_is_told_from_the_one_without(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,8 +18,9 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from cli import context, letters
-from cli.console import SafeConsole, VisibleStream
+from cli.common import context
+from cli.common.console import SafeConsole, VisibleStream
+from cli.dlq import letter as letters
 from config import logs
 from config.visible import has_hidden, visible, visible_json, visible_line
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from config.settings import Settings
 from ddl.render import render
 from ddl.runner import apply
-from offload.templates import render as render_offload
+from offload.clickhouse.templates import render as render_offload
 from schemas.kafka_time import bounded_ms
 from tests.ddl.engine import Engine
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from config.settings import Settings
 from ddl.quoting import quote_name, quote_string
 from ddl.render import MIGRATIONS_FOLDER, render_template
-from offload.hot import server_side
+from offload.clickhouse.client import server_side
 from tests.ddl.engine import Engine
 
 ODD = "'\"`\\%s %(a)s {b:String} {{ c }} \n\t\r\0\b?ü日\U0001f600 -- /* $x$"

@@ -15,8 +15,8 @@ from prometheus_client import REGISTRY
 import producers.metrics  # noqa: F401 - registers the producers' metrics
 from config.disks import DiskMetrics
 from config.settings import Settings
-from offload.completeness import Completeness
 from offload.metrics import Metrics as OffloadMetrics
+from offload.proof.completeness import Completeness
 from silver_processor.metrics import Metrics
 from tests.deploy.conftest import load_compose, resolve
 

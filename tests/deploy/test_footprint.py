@@ -25,9 +25,9 @@ MIB = 1024**2
     ("service", "modules", "grows"),
     [
         # The publisher's buffer, full when the broker is away.
-        ("producer-binance", ["cli.main", "cli.feed"], 64 * MIB),
+        ("producer-binance", ["cli.main", "cli.messages.feed"], 64 * MIB),
         ("silver-processor", ["silver_processor.__main__"], 200 * MIB),
-        ("offload", ["cli.main", "cli.cold"], 100 * MIB),
+        ("offload", ["cli.main", "cli.cold.offload"], 100 * MIB),
         ("lakehouse-init", ["deploy.compose.lakehouse"], 50 * MIB),
     ],
 )
@@ -38,7 +38,9 @@ def test_programs_fit_their_limit(services: dict[str, Any], service: str, module
 def test_a_producer_through_ccxt_fits_its_limit() -> None:
     """The buffer, and 30 MB for a list of 3,000 markets while it is read."""
     service = load_compose("docker-compose.ccxt.yml")["services"]["producer-ccxt"]
-    assert_fits(service, ["cli.main", "cli.feed", "producers.ccxt.feed", "ccxt.pro.gate"], 64 * MIB + 30_000_000)
+    assert_fits(
+        service, ["cli.main", "cli.messages.feed", "producers.ccxt.feed", "ccxt.pro.gate"], 64 * MIB + 30_000_000
+    )
 
 
 def assert_fits(service: dict[str, Any], modules: list[str], grows: int) -> None:

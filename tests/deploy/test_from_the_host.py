@@ -19,8 +19,8 @@ from pyiceberg.schema import Schema
 from pyiceberg.types import LongType, NestedField
 
 from config.settings import Settings
-from offload.catalog import open_catalog
-from offload.server_paths import server_path
+from offload.clickhouse.locations import server_path
+from offload.tables.catalog import open_catalog
 
 INSIDE = "http://object-store:9000"
 OBJECT = b"what the bucket holds"

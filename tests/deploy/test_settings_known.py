@@ -18,7 +18,7 @@ import typer
 
 from config.registry import SymbolRegistry
 from config.settings import Settings
-from silver_processor.shards import shards_for
+from silver_processor.group.shards import shards_for
 
 # What deployment changes, and why; everything else a service is told must be the default it would have anyway.
 DIFFERENT = {

@@ -9,8 +9,8 @@ import polars as pl
 from pyiceberg.table import Table
 
 from config.settings import Settings
-from offload.catalog import open_catalog
-from offload.tables import TABLES, ColdTable
+from offload.tables.catalog import open_catalog
+from offload.tables.cold_tables import TABLES, ColdTable
 
 
 def load(settings: Settings, cold: ColdTable) -> Table:

@@ -13,8 +13,8 @@ from pyiceberg.io.pyarrow import PyArrowFile
 from pyiceberg.table import Table
 
 from config.settings import Settings
+from offload.clickhouse.client import ClickHouseHttp, Parameters
 from offload.errors import HotStoreError
-from offload.hot import ClickHouseHttp, Parameters
 
 
 class Countdown:

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from config.settings import Settings
-from offload.rederive import rederive
+from offload.rederive.run import rederive
 
 
 def main(arguments: list[str]) -> None:

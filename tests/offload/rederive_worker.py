@@ -17,8 +17,8 @@ import pyarrow as pa
 from pyiceberg.table import Table
 
 from config.settings import Settings
-from offload.hot import ClickHouseHttp, Parameters
-from offload.rederive import rederive
+from offload.clickhouse.client import ClickHouseHttp, Parameters
+from offload.rederive.run import rederive
 
 
 class Stopping(ClickHouseHttp):

@@ -12,11 +12,11 @@ from polars.testing import assert_frame_equal
 
 from config.settings import Settings
 from ddl.layers import load_layers
-from offload.hot import ClickHouseHttp
-from offload.lineage import count_lineage
-from offload.redo import VALUES
-from offload.tables import BY_NAME
-from offload.verify import verify
+from offload.clickhouse.client import ClickHouseHttp
+from offload.difference.outcome import VALUES
+from offload.proof.counts import count_lineage
+from offload.proof.verify import verify
+from offload.tables.cold_tables import BY_NAME
 from tests.offload.cold_tables import read
 from tests.offload.hot_tables import HotTables, candles, raw_rows, silver_rows
 

@@ -18,12 +18,12 @@ from pyiceberg.exceptions import CommitFailedException
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from config.settings import Settings
+from offload.clickhouse.client import ClickHouseHttp, HotStore
 from offload.errors import OffloadError
-from offload.gate import close_gate
-from offload.hot import ClickHouseHttp, HotStore
+from offload.proof.verify import verify
+from offload.retention.gate import close_gate
 from offload.run import run
-from offload.tables import Layer
-from offload.verify import verify
+from offload.tables.cold_tables import Layer
 from tests.clickhouse import as_json
 from tests.offload import faults
 from tests.offload.conftest import Node

@@ -12,10 +12,10 @@ import pytest
 
 from config.settings import Settings
 from offload.accept import Chosen, accept, plan
-from offload.hot import ClickHouseHttp, Parameters
-from offload.rederive import rederive
+from offload.clickhouse.client import ClickHouseHttp, Parameters
+from offload.rederive.run import rederive
 from offload.run import run
-from offload.tables import BY_NAME
+from offload.tables.cold_tables import BY_NAME
 from tests.offload.cold_tables import read
 from tests.offload.hot_tables import ARRIVAL, HotTables, raw_rows, silver_rows
 from tests.offload.rederiving import HIGH, assert_is, assert_proved, limited

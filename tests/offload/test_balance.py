@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offload.balance import WEIGHED, Balance
-from offload.redo import COORDINATES, IDENTITY, VALUES
-from offload.tables import BY_NAME
+from offload.difference.balance import WEIGHED, Balance
+from offload.difference.outcome import COORDINATES, IDENTITY, VALUES
+from offload.tables.cold_tables import BY_NAME
 
 COLD = pl.DataFrame(BY_NAME["silver_trades"].schema.as_arrow().empty_table()).schema
 START = datetime(2026, 1, 5, tzinfo=UTC)

@@ -14,16 +14,16 @@ from polars.testing import assert_frame_equal
 
 from config.settings import Settings
 from ddl.layers import load_layers
-from offload.catalog import ensure_tables, open_catalog
-from offload.gate import close_gate
-from offload.ledger import PREFIX, read_ledger
 from offload.pins import Pins
-from offload.rewrite import write_file
+from offload.proof.verify import verify
+from offload.rederive.rewrite import write_file
+from offload.retention.gate import close_gate
+from offload.retention.union_views import follow
 from offload.run import run
-from offload.slices import parse_gold_id
-from offload.tables import BY_NAME, ColdTable
-from offload.union_views import follow
-from offload.verify import verify
+from offload.tables.catalog import ensure_tables, open_catalog
+from offload.tables.cold_tables import BY_NAME, ColdTable
+from offload.tables.slice_records import PREFIX, read_ledger
+from offload.tables.slices import parse_gold_id
 from tests.offload.cold_tables import load, read
 from tests.offload.hot_tables import HotTables, candles, read_tape
 

@@ -20,21 +20,21 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from config.settings import Settings
-from offload.catalog import open_catalog
-from offload.compaction import compact
+from offload.clickhouse.client import ClickHouseHttp, Parameters
 from offload.errors import BrokenExportError
-from offload.gate import close_gate
-from offload.hot import ClickHouseHttp, Parameters
-from offload.maintenance import maintain
-from offload.owner import LEASE_SECONDS, owned_attempt
+from offload.files.orphans import LEASE_SECONDS, owned_attempt
+from offload.files.replace import compacted_folder, separate, sweep
+from offload.maintain.compaction import compact
+from offload.maintain.expiry import maintain
 from offload.pins import Pins
-from offload.rederive import rederive
+from offload.proof.trace import Tracer
+from offload.proof.verify import verify
+from offload.rederive.run import rederive
+from offload.retention.gate import close_gate
 from offload.run import run
-from offload.slices import HOUR_US, hour, micros
-from offload.swap import compacted_folder, separate, sweep
-from offload.tables import BY_NAME, TABLES
-from offload.trace import Tracer
-from offload.verify import verify
+from offload.tables.catalog import open_catalog
+from offload.tables.cold_tables import BY_NAME, TABLES
+from offload.tables.slices import HOUR_US, hour, micros
 from tests.clickhouse import ENVIRONMENT, as_json
 from tests.offload.cold_tables import files_on_disk, files_referenced, live_files, load, read
 from tests.offload.hot_tables import ARRIVAL, HotTables, duplicate_rows, raw_rows, read_tape, silver_rows
@@ -221,7 +221,7 @@ KILLED = """
 import os, signal, sys
 from pyiceberg.table import Table
 from config.settings import Settings
-from offload.compaction import compact
+from offload.maintain.compaction import compact
 original = Table._do_commit
 def patched(self, *args, **kwargs):
     if sys.argv[2] == "before":

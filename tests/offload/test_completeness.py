@@ -10,8 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from config.settings import Settings
-from offload.completeness import Completeness
-from offload.hot import ClickHouseHttp
+from offload.clickhouse.client import ClickHouseHttp
+from offload.proof.completeness import Completeness
 from tests.offload.hot_tables import ARRIVAL, HotTables, raw_rows, read_tape, silver_rows
 
 END = ARRIVAL + timedelta(hours=3)

@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from config.settings import Settings
-from offload.gate import close_gate
 from offload.pins import Pins
-from offload.rederive import rederive
+from offload.proof.verify import verify
+from offload.rederive.run import rederive
+from offload.retention.gate import close_gate
 from offload.run import run
-from offload.verify import verify
 from tests.clickhouse import PASSWORD
 from tests.offload.conftest import Node, new_settings
 from tests.offload.hot_tables import ARRIVAL, HotTables, read_tape

@@ -13,12 +13,12 @@ from pydantic import SecretStr
 from config.settings import Settings
 from ddl.layers import load_layers
 from offload.errors import WarehouseError
-from offload.gate import close_gate
-from offload.maintenance import maintain
+from offload.maintain.expiry import maintain
 from offload.pins import Pins
+from offload.proof.verify import verify
+from offload.retention.gate import close_gate
 from offload.run import run
-from offload.tables import BY_NAME, TABLES
-from offload.verify import verify
+from offload.tables.cold_tables import BY_NAME, TABLES
 from tests.offload import rest_catalog, s3_server
 from tests.offload.cold_tables import read
 from tests.offload.conftest import clickhouse_node, new_settings

@@ -13,16 +13,16 @@ import pytest
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from config.settings import Settings
-from offload.catalog import ensure_tables, open_catalog
-from offload.commit import Replacement, replace_slices
+from offload.clickhouse.client import ClickHouseHttp, Parameters
 from offload.errors import BrokenExportError, CommitConflictError
-from offload.export import export_slice
-from offload.hot import ClickHouseHttp, Parameters
-from offload.ledger import SliceRecord
+from offload.files.commit import Replacement, replace_slices
+from offload.files.export import export_slice
+from offload.proof.verify import verify
 from offload.run import run
-from offload.slices import HOUR_US, hour, micros
-from offload.tables import BY_NAME, TABLES
-from offload.verify import verify
+from offload.tables.catalog import ensure_tables, open_catalog
+from offload.tables.cold_tables import BY_NAME, TABLES
+from offload.tables.slice_records import SliceRecord
+from offload.tables.slices import HOUR_US, hour, micros
 from tests.clickhouse import as_json
 from tests.offload.cold_tables import files_on_disk, files_referenced, load, read
 from tests.offload.hot_tables import ARRIVAL, HotTables, read_tape

@@ -13,11 +13,11 @@ import pytest
 
 from config.settings import Settings
 from ddl.layers import load_layers
-from offload.gate import GateReport, close_gate, leaving
-from offload.hot import ClickHouseHttp, Parameters
+from offload.clickhouse.client import ClickHouseHttp, Parameters
+from offload.proof.verify import verify
+from offload.retention.gate import GateReport, close_gate, leaving
 from offload.run import run
-from offload.tables import BY_NAME, TABLES
-from offload.verify import verify
+from offload.tables.cold_tables import BY_NAME, TABLES
 from tests.offload.cold_tables import live_files, read
 from tests.offload.hot_tables import ARRIVAL, HotTables, dead_letter_rows, duplicate_rows, read_tape, silver_rows
 

@@ -11,11 +11,11 @@ from polars.testing import assert_frame_equal
 
 from config.settings import Settings
 from ddl.layers import load_layers
-from offload.gate import close_gate
+from offload.proof.verify import verify
 from offload.report import OffloadReport
+from offload.retention.gate import close_gate
 from offload.run import run
-from offload.tables import BY_NAME
-from offload.verify import verify
+from offload.tables.cold_tables import BY_NAME
 from tests.offload.cold_tables import files_on_disk, files_referenced, read
 from tests.offload.hot_tables import HotTables, candles, read_tape, silver_rows
 

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 
 from config.settings import Settings
-from offload.catalog import ensure_tables, open_catalog
-from offload.gate import close_gate
-from offload.hot import ClickHouseHttp
-from offload.lineage import LineageCount, count_lineage, find_missing, stream_lineage
+from offload.clickhouse.client import ClickHouseHttp
+from offload.proof.counts import LineageCount, count_lineage, find_missing, stream_lineage
+from offload.retention.gate import close_gate
 from offload.run import run
+from offload.tables.catalog import ensure_tables, open_catalog
 from tests.offload.hot_tables import ARRIVAL, HotTables, raw_rows, read_tape, silver_rows
 from tests.offload.test_gate import LATER
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from config.settings import Settings
-from offload.publish import PublishError
-from offload.rederive import rederive
+from offload.publish.day import PublishError
+from offload.rederive.run import rederive
 from offload.run import run
 from tests.clickhouse import ENVIRONMENT
 from tests.offload.conftest import new_settings
@@ -56,7 +56,7 @@ def test_candles_that_were_lost_are_mended(
     hot.client.command(f"ALTER TABLE gold_ohlcv_state DELETE WHERE {lost}")
     new = limited(settings, tmp_path, limit)
     with monkeypatch.context() as patch:
-        patch.setattr("offload.publish.HALF_DONE_SECONDS", 0.5)
+        patch.setattr("offload.publish.day.HALF_DONE_SECONDS", 0.5)
         with pytest.raises(PublishError, match="--mend-gold"):
             rederive(new, FROM, TO)
     given = {f"MEDALLION_{name}".upper(): str(value) for name, value in new.model_dump(include=NAMES).items()}

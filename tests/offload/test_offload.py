@@ -13,9 +13,9 @@ from pyiceberg.expressions import AlwaysTrue
 from config.settings import Settings
 from ddl.layers import load_layers
 from offload.errors import BrokenExportError, HotStoreError
+from offload.proof.verify import verify
 from offload.run import run
-from offload.tables import BY_NAME, TABLES
-from offload.verify import verify
+from offload.tables.cold_tables import BY_NAME, TABLES
 from tests.offload.cold_tables import files_on_disk, files_referenced, live_files, load, read
 from tests.offload.hot_tables import (
     ARRIVAL,

@@ -16,12 +16,12 @@ import pytest
 
 from config.settings import Settings
 from ddl.layers import load_layers
-from offload.catalog import open_catalog
-from offload.hint import publish_hint
+from offload.clickhouse.locations import iceberg_source
+from offload.files.version_hint import publish_hint
 from offload.pins import Pins
 from offload.run import run
-from offload.server_paths import iceberg_source
-from offload.tables import BY_NAME
+from offload.tables.catalog import open_catalog
+from offload.tables.cold_tables import BY_NAME
 from tests.offload.cold_tables import load
 from tests.offload.conftest import new_settings
 from tests.offload.hot_tables import HotTables, candles, read_tape, silver_rows

@@ -10,14 +10,14 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from config.settings import Settings
-from offload.branches import mend
-from offload.catalog import open_catalog
 from offload.errors import WarehouseError
-from offload.maintenance import maintain
+from offload.maintain.expiry import maintain
 from offload.pins import PinError, Pins
+from offload.proof.verify import verify
 from offload.run import run
-from offload.tables import BY_NAME, TABLES, ColdTable
-from offload.verify import verify
+from offload.tables.branches import mend
+from offload.tables.catalog import open_catalog
+from offload.tables.cold_tables import BY_NAME, TABLES, ColdTable
 from tests.offload.cold_tables import files_on_disk, files_referenced, load, read
 from tests.offload.hot_tables import HotTables, read_tape
 

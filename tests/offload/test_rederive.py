@@ -13,12 +13,12 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from config.settings import Settings
 from ddl.layers import STATE_TABLE, load_layers
-from offload.gate import close_gate
-from offload.hot import ClickHouseHttp, Parameters
+from offload.clickhouse.client import ClickHouseHttp, Parameters
 from offload.pins import Pins
-from offload.rederive import RederiveError, rederive
+from offload.rederive.run import RederiveError, rederive
+from offload.retention.gate import close_gate
 from offload.run import run
-from offload.tables import BY_NAME, TABLES
+from offload.tables.cold_tables import BY_NAME, TABLES
 from tests.offload.cold_tables import load, read
 from tests.offload.conftest import new_settings
 from tests.offload.hot_tables import ARRIVAL, HotTables, read_tape, silver_rows
@@ -164,7 +164,7 @@ def test_one_that_died_between_iceberg_silver_and_gold_is_finished_by_the_next(
         raise DiedError
 
     with monkeypatch.context() as patch:
-        patch.setattr("offload.rewrite.replace_slices", die)
+        patch.setattr("offload.rederive.rewrite.replace_slices", die)
         with pytest.raises(DiedError):
             rederive(new, FROM, TO)
     rederive(new, FROM, TO)

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from offload.candles import add_minutes, candles, minutes
-from offload.minutes import Minutes
-from offload.spill import Spill
+from offload.difference.candles import add_minutes, candles, minutes
+from offload.difference.minutes import Minutes
+from offload.difference.spill import Spill
 
 START = datetime(2026, 1, 5, 23, 58, tzinfo=UTC)
 NUMBERS = ("open", "high", "low", "close", "volume", "quote_volume", "trade_count", "buy_volume", "sell_volume")
@@ -102,7 +102,7 @@ def test_minutes_on_disk_are_those_of_all_trades(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merge_rows: int
 ) -> None:
     """Of many symbols, added in parts that share minutes, whenever the parts are merged."""
-    monkeypatch.setattr("offload.minutes._MERGE_ROWS", merge_rows)
+    monkeypatch.setattr("offload.difference.minutes._MERGE_ROWS", merge_rows)
     numbers = range(3000)
     rows = frame(
         [(number * 7 % 400, number * 13 % 5, 1 + number % 17, 1 + number % 3, number % 4) for number in numbers]

@@ -13,7 +13,7 @@ import pytest
 import tenacity
 
 from config.settings import Settings
-from offload.rederive import rederive
+from offload.rederive.run import rederive
 from offload.run import run
 from tests.clickhouse import as_json
 from tests.offload.cold_tables import files_on_disk, files_referenced

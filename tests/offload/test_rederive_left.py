@@ -12,11 +12,11 @@ from polars.testing import assert_frame_equal
 
 from config.settings import Settings
 from ddl.layers import STATE_TABLE, load_layers
-from offload.gate import close_gate
-from offload.rederive import rederive
+from offload.proof.verify import verify
+from offload.rederive.run import rederive
+from offload.retention.gate import close_gate
 from offload.run import run
-from offload.tables import BY_NAME
-from offload.verify import verify
+from offload.tables.cold_tables import BY_NAME
 from tests.offload.cold_tables import read
 from tests.offload.conftest import new_settings
 from tests.offload.hot_tables import HotTables, candles, read_tape

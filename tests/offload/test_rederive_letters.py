@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Consumer
 
 from config.settings import Settings
-from offload.rederive import rederive
+from offload.rederive.run import rederive
 from offload.run import run
 from tests.offload.hot_tables import HotTables, raw_rows, read_tape, silver_rows
 from tests.offload.rederiving import FROM, HIGH, LOW, assert_proved, fill, letters, limited, within

@@ -12,7 +12,7 @@ import pytest
 
 from config.settings import Settings
 from offload.run import run
-from offload.tables import BY_NAME
+from offload.tables.cold_tables import BY_NAME
 from tests.clickhouse import as_json
 from tests.offload.cold_tables import read
 from tests.offload.conftest import new_settings

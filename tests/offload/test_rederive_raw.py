@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from config.settings import Settings
-from offload.from_raw import rederive_from_raw
+from offload.rederive.from_raw import rederive_from_raw
 from offload.run import run
-from offload.tables import BY_NAME
+from offload.tables.cold_tables import BY_NAME
 from tests.offload.cold_tables import load, read
 from tests.offload.hot_tables import HotTables, raw_rows, read_tape, silver_rows
 from tests.offload.rederiving import FROM, HIGH, assert_is, limited

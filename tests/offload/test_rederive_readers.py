@@ -12,7 +12,7 @@ import pytest
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from config.settings import Settings
-from offload.rederive import rederive
+from offload.rederive.run import rederive
 from offload.run import run
 from tests.offload.hot_tables import HotTables, read_tape
 from tests.offload.rederiving import (

@@ -19,9 +19,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from config.settings import Settings
+from offload.hourly.status import status
 from offload.service import OffloadService
-from offload.status import status
-from offload.tables import BY_NAME, TABLES
+from offload.tables.cold_tables import BY_NAME, TABLES
 from tests.clickhouse import ENVIRONMENT
 from tests.offload.cold_tables import read
 from tests.offload.hot_tables import HotTables, read_tape

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offload.arrival import due
-from offload.ledger import SliceRecord, ledger_properties, read_ledger
-from offload.slices import DAY_US, HOUR_US, gold_slices, hour, instant, micros, parse_gold_id, parse_hour_id
-from offload.tables import TABLES, ColdTable
+from offload.hourly.arrival import due
+from offload.tables.cold_tables import TABLES, ColdTable
+from offload.tables.slice_records import SliceRecord, ledger_properties, read_ledger
+from offload.tables.slices import DAY_US, HOUR_US, gold_slices, hour, instant, micros, parse_gold_id, parse_hour_id
 
 TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2199, 12, 1), timezones=st.just(UTC))  # noqa: DTZ001 - naive bounds
 GOLD = [cold for cold in TABLES if cold.layer == "gold"]

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
+from offload.difference.spill import BYTES_A_ROW, Spill, bucket_count, ensure_room
 from offload.errors import NoRoomError
-from offload.spill import BYTES_A_ROW, Spill, bucket_count, ensure_room
 from schemas.records import BRONZE, SILVER
 
 ROWS = 40_000

@@ -16,9 +16,9 @@ from pyarrow.fs import FileSelector, FileType
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from config.settings import Settings
-from offload.maintenance import maintain
+from offload.maintain.expiry import maintain
 from offload.run import run
-from offload.tables import BY_NAME
+from offload.tables.cold_tables import BY_NAME
 from tests.offload import s3_server
 from tests.offload.cold_tables import files_referenced, load, read
 from tests.offload.conftest import new_settings, running_node

@@ -9,7 +9,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offload.sums import Sums
+from offload.difference.matches import Sums
 
 IDS = range(100, 130)
 

@@ -14,9 +14,9 @@ import pytest
 
 from config.settings import Settings
 from ddl.layers import load_layers
-from offload.gate import close_gate
+from offload.proof.trace import Trace, Tracer
+from offload.retention.gate import close_gate
 from offload.run import run
-from offload.trace import Trace, Tracer
 from tests.offload.hot_tables import HotTables, dead_letter_rows, duplicate_rows, raw_rows, read_tape, silver_rows
 from tests.offload.test_gate import LATER
 

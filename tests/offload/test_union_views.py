@@ -13,12 +13,12 @@ from polars.testing import assert_frame_equal
 
 from config.settings import Settings
 from ddl.layers import STATE_TABLE, load_layers
-from offload.gate import close_gate
-from offload.hot import ClickHouseHttp, Parameters
-from offload.maintenance import maintain
+from offload.clickhouse.client import ClickHouseHttp, Parameters
+from offload.maintain.expiry import maintain
+from offload.retention.gate import close_gate
+from offload.retention.union_views import follow
 from offload.run import run
-from offload.tables import BY_NAME, Layer
-from offload.union_views import follow
+from offload.tables.cold_tables import BY_NAME, Layer
 from tests.offload.cold_tables import load
 from tests.offload.hot_tables import HotTables, candles, read_tape, silver_rows
 

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cli.show_verify import conclusion
+from cli.cold.show_verify import conclusion
 from config.settings import Settings
+from offload.proof.verify import verify
 from offload.run import run
-from offload.tables import BY_NAME
-from offload.verify import verify
+from offload.tables.cold_tables import BY_NAME
 from tests.offload.cold_tables import live_files
 from tests.offload.conftest import new_settings
 from tests.offload.hot_tables import HotTables, raw_rows, read_tape, silver_rows

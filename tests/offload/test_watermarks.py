@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 
 from config.settings import Settings
-from offload.hot import ClickHouseHttp
-from offload.ledger import read_ledger
+from offload.clickhouse.client import ClickHouseHttp
 from offload.run import run
-from offload.tables import TABLES
+from offload.tables.cold_tables import TABLES
+from offload.tables.slice_records import read_ledger
 from tests.offload.cold_tables import load
 from tests.offload.hot_tables import ARRIVAL, HotTables, read_tape
 from tests.offload.test_service import eventually

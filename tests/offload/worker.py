@@ -19,10 +19,10 @@ from typing import Any
 from pyiceberg.table import Table
 
 from config.settings import Settings
-from offload.hot import ClickHouseHttp, Parameters
+from offload.clickhouse.client import ClickHouseHttp, Parameters
 from offload.report import Progress
 from offload.run import run
-from offload.tables import BY_NAME, LAYERS
+from offload.tables.cold_tables import BY_NAME, LAYERS
 
 
 def _stop(marker: Path) -> None:

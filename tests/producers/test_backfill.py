@@ -18,7 +18,7 @@ import pytest
 from confluent_kafka import Message
 from typer.testing import CliRunner
 
-from cli.backfill import backfill as command
+from cli.messages.backfill import backfill as command
 from config.settings import Settings
 from producers.backfill.checkpoint import BackfillCheckpoint
 from producers.backfill.dumps import Day

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Message
 
-from cli.warehouse import own_name
+from cli.common.warehouse import own_name
 from config.settings import Settings
 from producers.backfill.checkpoint import BackfillCheckpoint
 from producers.backfill.dumps import Day

@@ -256,7 +256,7 @@ def test_a_name_of_ccxt_and_saved_markets_are_enough(
 
 
 def test_a_producer_that_hangs_is_a_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cli.producing import troubles
+    from cli.stack.producing import troubles
 
     state = ProducerState(
         exchange="binance", symbols=["X"], pid=os.getpid(), broker="b", started_at=1.0,
@@ -266,7 +266,7 @@ def test_a_producer_that_hangs_is_a_trouble(tmp_path: Path, monkeypatch: pytest.
     mine = StatusFile()
     mine.show(state)
     assert running() == [state]
-    monkeypatch.setattr("cli.producing.time.time", lambda: state.updated_at + 11)
+    monkeypatch.setattr("cli.stack.producing.time.time", lambda: state.updated_at + 11)
     assert "said nothing for 11 s" in troubles(state)["process"]
     mine.end()
     assert running() == []

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY as METRICS
 from websockets.asyncio.server import ServerConnection
 
-from cli import producing
-from cli.context import out
+from cli.common.context import out
+from cli.stack import producing
 from config.settings import Settings
 from producers.counters import LiveReport
 from producers.exchanges import REGISTRY, exchange

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli.symbols import app
+from cli.messages.symbols import app
 from config.registry import LOOKUP, RegistryError, SymbolRegistry
 from config.settings import DEFAULT_SYMBOLS_FILE
 

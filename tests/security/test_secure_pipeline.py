@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from cli.lag import LagError, LagMeter
+from cli.common.lag import LagError, LagMeter
 from config.connections import kafka_client
 from config.settings import Settings
 from deploy.embedded.ports import free_ports

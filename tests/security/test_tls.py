@@ -15,9 +15,9 @@ from pyiceberg.io import load_file_io
 
 from config.connections import iceberg_catalog
 from config.settings import Settings
-from offload.catalog import open_catalog
 from offload.errors import WarehouseError
-from offload.object_store import file_io
+from offload.tables.catalog import open_catalog
+from offload.tables.object_store import file_io
 from tests.certificates import Authority
 
 OBJECT = b"bytes of an object"

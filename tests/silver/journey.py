@@ -10,14 +10,14 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from offload.candles import minutes
+from offload.difference.candles import minutes
 from producers.exchanges import REGISTRY as EXCHANGES
 from producers.exchanges.model import Trades
 from producers.kafka.envelope import Envelope, envelopes
 from schemas.records import BRONZE
-from silver_processor.batch import Message, judge
+from silver_processor.batching.batch import Message, judge
 from silver_processor.core.rules import Rules
-from silver_processor.seen import SeenTrades, Split
+from silver_processor.seen.index import SeenTrades, Split
 
 CASES = Path(__file__).parents[1] / "cases"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

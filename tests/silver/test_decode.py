@@ -13,7 +13,7 @@ import pytest
 
 from schemas.records import BRONZE, BronzeTrade
 from schemas.wire import avro_schema
-from silver_processor.decode import BronzeUnreadableError, decode
+from silver_processor.batching.decode import BronzeUnreadableError, decode
 
 QUERY = """
 SELECT 'binance' AS exchange, 'BTCUSDT' AS symbol, toString(number) AS trade_id, '61837.63000000' AS price_text,

@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from config.registry import SymbolRegistry
-from silver_processor.batch import Message, judge, read
+from silver_processor.batching.batch import Message, judge, read
 from silver_processor.core.rules import Rules
-from silver_processor.delivery import Outgoing
-from silver_processor.homes import Homes
-from silver_processor.rulebook import RuleBook
-from silver_processor.shards import partition_of, shards_for
+from silver_processor.group.shards import partition_of, shards_for
+from silver_processor.inserts.aliases import Homes
+from silver_processor.inserts.delivery import Outgoing
+from silver_processor.inserts.rulebook import RuleBook
 from tests.silver.bronze import DOCUMENT, MOMENT, bronze
 from tests.silver.stack import Stack, wait_until
 from tests.silver.test_rules_reload import Kept, Symbols

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silver_processor.inserter import Inserter
-from silver_processor.pace import Pace
+from silver_processor.batching.pace import Pace
+from silver_processor.batching.turns import Inserter
 
 PACE = Pace(small_rows=250, gap_s=0.5, longest_wait_s=1.0)
 INSERT_S = 0.05

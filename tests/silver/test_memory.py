@@ -13,9 +13,9 @@ import pytest
 
 from bench.silver.feed import ROWS_A_MESSAGE, BronzeFeed, Market, avro
 from config.registry import SymbolRegistry
-from silver_processor.batch import judge, read
+from silver_processor.batching.batch import judge, read
 from silver_processor.core.rules import Rules
-from silver_processor.seen import SeenTrades
+from silver_processor.seen.index import SeenTrades
 
 _MESSAGES = 10
 _TRADED_US = 1_750_000_000_000_000

@@ -21,10 +21,10 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from faust.assignor import PartitionAssignor
 
 from deploy.embedded.broker import InMemoryBroker
-from silver_processor.backlog import Place
+from silver_processor.group.backlog import Place
+from silver_processor.group.transport import EXIT_UNRECOVERABLE
 from silver_processor.metrics import Metrics
 from silver_processor.ownership import Escalation, Ownership, Remedy
-from silver_processor.transport import EXIT_UNRECOVERABLE
 from tests.silver.stack import free_port, wait_until
 from tests.silver.test_assignment import member
 

@@ -23,18 +23,18 @@ from hypothesis import strategies as st
 from config.registry import SymbolRegistry
 from schemas.records import SILVER, BronzeTrade
 from schemas.wire import avro_schema
-from silver_processor.batch import Judged, Message, read
-from silver_processor.by_market import Market
+from silver_processor.batching.batch import Judged, Message, read
+from silver_processor.batching.plan import Range
 from silver_processor.core.rules import Rules
 from silver_processor.core.versions import HELD, IDENTITY, versions_of
-from silver_processor.journal import Position
-from silver_processor.lease import LEASE_S
-from silver_processor.partition import Lanes, Partition
-from silver_processor.patience import Patience
-from silver_processor.plan import Range
-from silver_processor.seen import SeenTrades
-from silver_processor.sink import Outcome, Sink
-from silver_processor.store import Coordinates, Payload
+from silver_processor.inserts.fence import LEASE_S
+from silver_processor.inserts.intent import Position
+from silver_processor.inserts.partition import Lanes, Partition
+from silver_processor.inserts.sink import Outcome, Sink
+from silver_processor.inserts.store import Coordinates, Payload
+from silver_processor.retry import Patience
+from silver_processor.seen.by_market import Market
+from silver_processor.seen.index import SeenTrades
 from tests.silver.bronze import DOCUMENT, RULES, TRADE
 
 AVRO = fastavro.parse_schema(avro_schema(BronzeTrade))
@@ -317,7 +317,7 @@ def test_a_worker_that_stood_still_inserts_only_if_the_group_still_knows_it(
 ) -> None:
     """Frozen between record and insert for longer than the server may remember the token."""
     now = [0.0]
-    monkeypatch.setattr("silver_processor.lease.Lease.__init__.__defaults__", (lambda: now[0],))
+    monkeypatch.setattr("silver_processor.inserts.fence.Lease.__init__.__defaults__", (lambda: now[0],))
 
     class Freezing(Server):
         attempts = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silver_processor.plan import MOST_ROWS, Range, Waiting, next_range
+from silver_processor.batching.plan import MOST_ROWS, Range, Waiting, next_range
 
 ROWS = st.lists(st.integers(0, 70_000), min_size=1, max_size=40)
 

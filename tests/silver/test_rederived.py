@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
-from silver_processor.rederived import LIVE, Rederived
-from silver_processor.seen import SeenTrades
+from silver_processor.seen.index import SeenTrades
+from silver_processor.seen.rederived import LIVE, Rederived
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 MARKETS = [("binance", "BTCUSDT"), ("kraken", "BTCUSD")]

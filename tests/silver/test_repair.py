@@ -11,8 +11,8 @@ import pyarrow as pa
 from schemas.reasons import Reason
 from schemas.records import BRONZE
 from silver_processor.core.refine import refine
-from silver_processor.dead_letters import records
-from silver_processor.repair import PASSES, reconsider
+from silver_processor.inserts.dead_letters import records
+from silver_processor.letters.rejudged import PASSES, reconsider
 from tests.silver.bronze import RULES, bronze
 
 

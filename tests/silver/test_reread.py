@@ -10,7 +10,7 @@ import pytest
 from producers.exchanges import exchange
 from producers.exchanges.model import UNRECOGNISED
 from producers.kafka.envelope import encode, envelopes
-from silver_processor.reread import reread, whole
+from silver_processor.letters.reread import reread, whole
 
 LIMIT = 1_048_576
 BINANCE = b'{"e":"trade","E":1,"s":"BTCUSDT","t":42,"p":"61837.630","q":"0.02","T":1723161255342,"m":true,"M":true}'

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from config.registry import RegistryError, SymbolRegistry
-from silver_processor.rulebook import SETTLE_SECONDS, RuleBook
+from silver_processor.inserts.rulebook import SETTLE_SECONDS, RuleBook
 from tests.silver.bronze import DOCUMENT
 from tests.silver.stack import Stack, wait_until
 from tests.silver.test_worker import BRONZE_TOPIC, message, trades

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silver_processor.core.refine import refine
-from silver_processor.digests import DigestSet, digest
-from silver_processor.seen import MarketNotLoadedError, SeenTrades
+from silver_processor.seen.id_hashes import DigestSet, digest
+from silver_processor.seen.index import MarketNotLoadedError, SeenTrades
 from tests.silver.bronze import MOMENT, RULES, bronze
 
 

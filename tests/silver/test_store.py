@@ -12,14 +12,14 @@ import pyarrow as pa
 import pytest
 
 from schemas.records import SILVER
-from silver_processor import held as held_module
-from silver_processor import loading
-from silver_processor import store as store_module
-from silver_processor.batch import Message, judge, stamp
+from silver_processor.batching.batch import Message, judge, stamp
 from silver_processor.core.versions import versions_of
-from silver_processor.patience import Patience
-from silver_processor.seen import SeenTrades
-from silver_processor.store import Store
+from silver_processor.inserts import store as store_module
+from silver_processor.inserts.store import Store
+from silver_processor.retry import Patience
+from silver_processor.seen import held as held_module
+from silver_processor.seen import loading
+from silver_processor.seen.index import SeenTrades
 from tests.silver.bronze import RULES, bronze
 from tests.silver.stack import Stack
 

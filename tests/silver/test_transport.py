@@ -15,8 +15,8 @@ from aiokafka.structs import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from silver_processor.assignment import IncompleteAssignmentError
-from silver_processor.transport import FETCH_WAIT_MS, IDLE_FETCH_WAIT_MS, Paced, QuickThread, _joining
+from silver_processor.group.assignment import IncompleteAssignmentError
+from silver_processor.group.transport import FETCH_WAIT_MS, IDLE_FETCH_WAIT_MS, Paced, QuickThread, _joining
 
 PLACE = TopicPartition("market.crypto.trades.bronze", 3)
 SAME = TP(*PLACE)

@@ -15,18 +15,18 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from cli.context import load_settings
+from cli.common.context import load_settings
 from config.settings import Settings
 from deploy.embedded.layout import DataDir, StackError
-from offload.catalog import ensure_tables, open_catalog
-from offload.from_raw import rederive_from_raw
-from offload.gate import close_gate
-from offload.hot import ClickHouseHttp
-from offload.lineage import stream_lineage
+from offload.clickhouse.client import ClickHouseHttp
 from offload.pins import Pins
+from offload.proof.counts import stream_lineage
+from offload.proof.trace import Tracer
+from offload.rederive.from_raw import rederive_from_raw
+from offload.retention.gate import close_gate
+from offload.retention.union_views import follow
 from offload.run import run
-from offload.trace import Tracer
-from offload.union_views import follow
+from offload.tables.catalog import ensure_tables, open_catalog
 from tests.cli.conftest import Running
 
 SEED = int(os.environ.get("METADATA_SEED", "20261128"))

@@ -1,0 +1,1 @@
+"""The cold tier: offload, verify, lineage, pins, re-derivation. May import `common`."""

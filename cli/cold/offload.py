@@ -1,0 +1,267 @@
+"""`medallion offload run|serve|status|gate|maintain|verify`: the cold tier."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from cli.cold.show_verify import conclusion, print_verification
+from cli.cold.union_views import views
+from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
+from config import logs
+from config.errors import MedallionError
+from config.settings import Settings
+from offload.hourly.status import status as cold_status
+from offload.maintain.compaction import Bundle, compact
+from offload.maintain.expiry import maintain
+from offload.proof.verify import VerifyReport
+from offload.proof.verify import verify as verify_cold
+from offload.report import OffloadReport
+from offload.report import Progress as Step
+from offload.retention.gate import close_gate
+from offload.run import run as run_offload
+from offload.service import OffloadService
+from offload.tables.cold_tables import LAYERS, Layer
+
+offload_app = typer.Typer(help="Hot rows to Iceberg.", no_args_is_help=True)
+offload_app.command("views")(views)
+
+FORMATS = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H", "%Y-%m-%d", "%Y-%m-%d %H:%M:%S"]
+FromOption = Annotated[
+    datetime | None, typer.Option("--from", help="Arrival from this hour on (UTC).", formats=FORMATS)
+]
+ToOption = Annotated[datetime | None, typer.Option("--to", help="Arrival before this hour (UTC).", formats=FORMATS)]
+
+
+StrictOption = Annotated[bool, typer.Option("--strict", help="Exit 1 also if a hot row could not be compared.")]
+
+
+class ProofError(MedallionError):
+    """A proof did not hold; the message names what differs."""
+
+
+def utc(moment: datetime | None) -> datetime | None:
+    """A command-line time, which is UTC, as an aware time."""
+    return moment.replace(tzinfo=UTC) if moment else None
+
+
+@offload_app.command("run")
+def offload_run(
+    since: FromOption = None,
+    until: ToOption = None,
+    hour: Annotated[
+        datetime | None, typer.Option("--hour", help="Only this hour of arrival (UTC).", formats=FORMATS)
+    ] = None,
+    layer: Annotated[list[str] | None, typer.Option(help="Only this layer: raw, bronze, silver or gold.")] = None,
+    until_now: Annotated[
+        bool, typer.Option("--until-now", help="The open hour and open candles too; a later run replaces them.")
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Export what the cold tier has already, too.")] = False,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write every layer's arrival hours to its Iceberg table; what is there already is left as it is."""
+    settings = load_settings(data_dir)
+    layers = _layers(layer)
+    if hour and (since or until):
+        raise typer.BadParameter("give either --hour or --from and --to", param_hint="--hour")
+    if hour:
+        since, until = hour, hour + timedelta(hours=1)
+    report = offload_with_progress(
+        settings, start=utc(since), end=utc(until), until_now=until_now, again=again, layers=layers
+    )
+    if as_json:
+        print_json(report)
+    else:
+        print_offload(report)
+
+
+def _layers(names: list[str] | None) -> tuple[Layer, ...]:
+    unknown = [name for name in names or () if name not in LAYERS]
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}: choose of {', '.join(LAYERS)}", param_hint="--layer")
+    return tuple(layer for layer in LAYERS if not names or layer in names)
+
+
+@offload_app.command("status")
+def offload_status(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
+    """Say of each cold table how far it is: last hour and slice, rows, files, bytes, and hours that are overdue."""
+    tables = cold_status(load_settings(data_dir))
+    if as_json:
+        print_json(tables)
+        return
+    print_table(
+        "Iceberg",
+        ("cold table", "complete until", "last complete slice", "rows", "files", "bytes", "hours pending", "lag, s"),
+        [
+            (t.table, t.complete_until, t.last_slice, t.rows, t.files, t.bytes, t.pending, round(t.lag_seconds))
+            for t in tables
+        ],
+    )
+
+
+@offload_app.command("gate")
+def offload_gate(
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Drop the partitions that Iceberg confirms; without it only say which.")
+    ] = False,
+    table: Annotated[list[str] | None, typer.Option(help="Only this hot table.")] = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare every expired hot partition with Iceberg, row by row; exit 1 if one is held back, saying why."""
+    report = close_gate(load_settings(data_dir), drop=drop, tables=table or ())
+    if as_json:
+        print_json(report)
+    else:
+        young = sum(verdict.state == "young" for verdict in report.verdicts)
+        print_table(
+            f"Durability gate: {young} hot partitions are younger than their retention",
+            ("hot table", "partition", "state", "rows", "expired", "why"),
+            [
+                (v.table, v.partition, v.state, v.rows, v.expires_at, v.why)
+                for v in report.verdicts
+                if v.state != "young"
+            ],
+            empty="none has expired",
+        )
+    if report.held:
+        raise ProofError("Iceberg does not confirm every expired partition: these stay hot, for the reasons above.")
+
+
+@offload_app.command("maintain")
+def offload_maintain(
+    expire_days: Annotated[
+        float | None,
+        typer.Option(help="Expire snapshots older than this, never pinned ones; default: the settings'.", min=0),
+    ] = None,
+    orphan_days: Annotated[
+        float | None, typer.Option(help="Remove unnamed files older than this; default: the settings'.", min=0.1)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Merge small files of past days, expire old snapshots, remove files that nothing names; `serve` does it daily."""
+    settings = load_settings(data_dir)
+    with err.status("Looking for small files …") as spinner:
+
+        def watch(table: str, bundle: Bundle) -> None:
+            spinner.update(f"{table}: merging {len(bundle.files)} files of {bundle.size / 1e6:,.1f} MB")
+
+        merged = compact(settings, dry_run=dry_run, progress=watch)
+        spinner.update("Snapshots and files that nothing names …")
+        done = maintain(
+            settings,
+            expire_after=None if expire_days is None else timedelta(days=expire_days),
+            orphan_age=None if orphan_days is None else timedelta(days=orphan_days),
+            dry_run=dry_run,
+        )
+    if as_json:
+        print_json({"dry_run": dry_run, "compaction": merged, "upkeep": done})
+        return
+    print_table(
+        "Would be merged" if dry_run else "Small files merged",
+        ("cold table", "files", "bytes", "into files", "gave way"),
+        [(table.table, table.files, table.bytes, table.into, table.conflicts) for table in merged],
+    )
+    print_table(
+        "Upkeep it would do" if dry_run else "Upkeep",
+        ("cold table", "snapshots expired", "files removed", "bytes removed"),
+        [(upkeep.table, upkeep.expired_snapshots, upkeep.removed_files, upkeep.bytes) for upkeep in done],
+    )
+
+
+@offload_app.command("serve")
+def offload_serve(
+    minute: Annotated[int, typer.Option(help="Minute of the hour.", min=3, max=59)] = 5,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Let the gate drop expired partitions that Iceberg confirms.")
+    ] = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Offload at once and then every hour, until SIGTERM; metrics and /healthz on MEDALLION_METRICS_PORT."""
+    settings = load_settings(data_dir)
+    logs.configure(settings.log_level, "offload")
+    service = OffloadService(settings, minute=minute, drop=drop)
+    service.serve()
+
+
+@offload_app.command("verify")
+def offload_verify(
+    since: FromOption = None,
+    until: ToOption = None,
+    include_open: Annotated[
+        bool, typer.Option("--include-open", help="Compare also what has grown since it was offloaded.")
+    ] = False,
+    strict: StrictOption = False,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare every offloaded hour with the hot tier by count and checksum, and say what was not compared, and why.
+
+    Exit 1 where they differ; with --strict also if a hot row was not compared. An open hour is compared if nothing has
+    come to it since it was offloaded.
+    """
+    report = verify_cold(load_settings(data_dir), start=utc(since), end=utc(until), include_open=include_open)
+    if as_json:
+        print_json(report)
+    else:
+        print_verification(report)
+    judge(report, strict=strict)
+
+
+def judge(report: VerifyReport, *, strict: bool) -> None:
+    """End the command by what a comparison found.
+
+    Raises:
+        ProofError: there is a difference; or, if `strict`, a hot row was not compared.
+    """
+    if not report.ok:
+        raise ProofError("Hot and cold differ in the slices named above.")
+    if strict and not report.complete:
+        raise ProofError(f"{conclusion(report)} `medallion offload run --until-now` takes what there is.")
+
+
+def offload_with_progress(
+    settings: Settings,
+    *,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    until_now: bool = False,
+    again: bool = False,
+    layers: tuple[Layer, ...] = LAYERS,
+) -> OffloadReport:
+    """`offload.run.run`, with what it is at on standard error."""
+    columns = (SpinnerColumn(), TextColumn("Offloading {task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task("…", total=None)
+
+        def watch(step: Step) -> None:
+            progress.update(task, description=f"{step.table} {step.slice}: {step.step}")
+
+        return run_offload(
+            settings, start=start, end=end, until_now=until_now, again=again, layers=layers, progress=watch
+        )
+
+
+def print_offload(report: OffloadReport) -> None:
+    """A line a cold table: what the run wrote."""
+    tables: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    for part in report.slices:
+        totals = tables[part.table]
+        totals[0] += part.rows
+        if part.outcome in {"written", "rebuilt"}:
+            totals[1] += part.rows
+            totals[2] += part.files
+            totals[3] += part.bytes
+    print_table(
+        f"Iceberg: offloaded in {report.seconds:.1f} s",
+        ("cold table", "rows", "written now", "files", "bytes"),
+        [(name, *totals) for name, totals in tables.items()],
+        empty="no rows that were not offloaded yet (the open hour waits for --until-now)",
+    )

@@ -1,0 +1,94 @@
+"""`medallion pin create|list|show|drop|repair`: named, reproducible versions of the cold tables."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from cli.cold.offload import FORMATS, utc
+from cli.common.context import DataDirOption, JsonOption, YesOption, err, load_settings, print_json, print_table
+from offload.pins import Pin, Pins
+from offload.tables.branches import mend
+from offload.tables.catalog import open_catalog
+
+app = typer.Typer(help="Named versions of all cold tables, kept for good.", no_args_is_help=True)
+NameArgument = Annotated[str, typer.Argument(help="Lower-case letters, digits and _.")]
+
+
+@app.command("create")
+def create(
+    name: NameArgument,
+    at: Annotated[
+        datetime | None, typer.Option(help="The version of this time (UTC), between two offload runs.", formats=FORMATS)
+    ] = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Pin one consistent version of all cold tables; what it names never expires."""
+    _show(Pins(load_settings(data_dir)).create(name, utc(at)), as_json)
+
+
+@app.command("list")
+def list_pins(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
+    """Show every pin."""
+    pins = Pins(load_settings(data_dir)).all()
+    if as_json:
+        print_json(pins)
+        return
+    rows = [(pin.name, pin.created_at, sum(part.rows for part in pin.tables)) for pin in pins]
+    print_table("Pins", ("name", "created", "rows"), rows, empty="none")
+
+
+@app.command("show")
+def show(
+    name: NameArgument,
+    views: Annotated[
+        bool, typer.Option("--views", help="Make ClickHouse views of it in the database pin_NAME.")
+    ] = False,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the snapshots that a pin names."""
+    pins = Pins(load_settings(data_dir))
+    _show(pins.get(name), as_json)
+    if views:
+        err.print(f"Views of it: {pins.publish(name)}.silver_trades and the others.")
+
+
+@app.command("drop")
+def drop(name: NameArgument, data_dir: DataDirOption = None) -> None:
+    """Let go of a pin: its snapshots may expire then."""
+    Pins(load_settings(data_dir)).drop(name)
+    err.print(f"The pin {name} is gone.")
+
+
+@app.command("repair")
+def repair(yes: YesOption = False, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
+    """Make `main` the branch of every cold table again, after version 0.1 took it for a pin's name.
+
+    Puts it on the snapshot it was on, or on the newest where there is none; no row is lost.
+    """
+    settings = load_settings(data_dir)
+    mended = mend(open_catalog(settings), settings, dry_run=not yes)
+    if as_json:
+        print_json({"dry_run": not yes, "tables": mended})
+        return
+    print_table(
+        "Branches put right" if yes else "Branches that --yes puts right",
+        ("cold table", "what is wrong", "snapshot", "rows"),
+        [(one.table, one.damage, str(one.snapshot_id), one.rows) for one in mended],
+        empty="none is wrong",
+    )
+
+
+def _show(pin: Pin, as_json: bool) -> None:
+    if as_json:
+        print_json(pin)
+        return
+    print_table(
+        f"Pin {pin.name}",
+        ("cold table", "snapshot", "committed", "rows"),
+        [(part.table, str(part.snapshot_id or ""), part.committed_at, part.rows) for part in pin.tables],
+    )

@@ -1,0 +1,152 @@
+"""`medallion rederive`: Silver and Gold again from cold Bronze, or Bronze too from cold Raw, by today's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from cli.cold.offload import FORMATS, utc
+from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
+from config.settings import Settings
+from offload.rederive.bronze import HourReport
+from offload.rederive.from_raw import RawReport, rederive_from_raw
+from offload.rederive.run import DayReport, Step
+from offload.rederive.run import rederive as run_rederive
+
+
+class Layer(StrEnum):
+    """Where a re-derivation begins."""
+
+    BRONZE = "bronze"
+    RAW = "raw"
+
+
+def rederive(
+    since: Annotated[datetime, typer.Option("--from", help="First day of event time (UTC).", formats=FORMATS)],
+    until: Annotated[datetime, typer.Option("--to", help="End of event time (UTC), exclusive.", formats=FORMATS)],
+    exchange: Annotated[str, typer.Option(help="Only this exchange-and-market code.")] = "",
+    symbol: Annotated[str, typer.Option(help="Only this canonical symbol (of Silver and Gold).")] = "",
+    from_layer: Annotated[
+        Layer, typer.Option(help="raw: make Bronze again first, by the SQL of the live view.")
+    ] = Layer.BRONZE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    mend_gold: Annotated[
+        bool,
+        typer.Option(
+            "--mend-gold",
+            help="Publish although hot Gold lacks trades that hot Silver has (no Silver worker may be in an insert).",
+        ),
+    ] = False,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge cold Bronze again by the present registry and replace what differs in Silver and Gold, hot and cold.
+
+    Works on whole UTC days of event time. Readers see the old version of a day or the new one; live trades flow on.
+    Killed anywhere, it is finished by running it again.
+    """
+    start, end = utc(since), utc(until)
+    assert start is not None
+    assert end is not None
+    settings = load_settings(data_dir)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        watch = _Watch(progress)
+        report = _run(settings, start, end, exchange, symbol, from_layer, dry_run, mend_gold, watch)
+    if as_json:
+        print_json({"dry_run": dry_run, "from_layer": from_layer.value, **report.model_dump()})
+    else:
+        _print(report, dry_run, from_layer)
+
+
+class _Watch:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task: TaskID = progress.add_task("Re-deriving …", total=None)
+
+    def hour(self, report: HourReport, number: int, total: int) -> None:
+        text = f"Bronze of {report.hour:%Y-%m-%dT%H}"
+        self._progress.update(self._task, description=text, completed=number, total=total)
+
+    def day(self, step: Step) -> None:
+        text = f"{step.doing} {step.exchange} {step.day}"
+        self._progress.update(self._task, description=text, completed=step.number, total=step.total)
+
+
+def _run(
+    settings: Settings,
+    start: datetime,
+    end: datetime,
+    exchange: str,
+    symbol: str,
+    layer: Layer,
+    dry_run: bool,
+    mend_gold: bool,
+    watch: _Watch,
+) -> RawReport:
+    if layer is Layer.RAW:
+        return rederive_from_raw(
+            settings,
+            start,
+            end,
+            exchange=exchange,
+            symbol=symbol,
+            dry_run=dry_run,
+            mend_gold=mend_gold,
+            on_hour=watch.hour,
+            progress=watch.day,
+        )
+    days = run_rederive(
+        settings,
+        start,
+        end,
+        exchange=exchange,
+        symbol=symbol,
+        dry_run=dry_run,
+        mend_gold=mend_gold,
+        progress=watch.day,
+    )
+    return RawReport(bronze=(), bronze_published=(), days=tuple(days))
+
+
+def _print(report: RawReport, dry_run: bool, layer: Layer) -> None:
+    title = "Would change" if dry_run else "Changed"
+    if layer is Layer.RAW:
+        print_table(
+            f"{title} in Bronze, by hour of arrival",
+            ("hour", "rows", "added", "removed", "altered"),
+            [(f"{h.hour:%Y-%m-%dT%H}", h.rows, h.added, h.removed, h.altered) for h in report.bronze],
+            empty="no rows of these days",
+        )
+    _print_days(report.days, title)
+
+
+def _print_days(days: Sequence[DayReport], title: str) -> None:
+    frames = list(days[0].candles_altered) if days else []
+    names = ("exchange", "day", "rows", "added", "removed", "altered", "without Bronze")
+    letters = ("letters resolved", "new letters")
+    print_table(
+        f"{title} in Silver and Gold",
+        (*names, *(f"{frame} candles" for frame in frames), *letters),
+        [
+            (
+                day.exchange,
+                day.day,
+                day.rows,
+                day.added,
+                day.removed,
+                day.altered,
+                day.unfounded,
+                *day.candles_altered.values(),
+                day.letters_resolved,
+                day.letters_added,
+            )
+            for day in days
+        ],
+        empty="no trades in these days",
+    )

@@ -1,0 +1,1 @@
+"""What every command shares: context, printing, lag, SQL files. Imports no command."""

@@ -1,0 +1,59 @@
+"""Full disks as the commands tell of them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from cli.common.context import print_table
+from config.disks import FULL, OK, Disk, local_folder, measure
+from config.errors import MedallionError
+from config.settings import Settings
+from deploy.embedded import control
+from deploy.embedded.layout import StackState
+
+_MIB = 1 << 20
+
+
+def of_stack(state: StackState) -> list[Disk]:
+    """The disks of a stack's data folder and of its warehouse."""
+    warehouse = local_folder(Settings.from_environment(state.environment).iceberg_warehouse)
+    return measure({"data folder": state.data_dir} | ({"warehouse": warehouse} if warehouse else {}))
+
+
+def troubles(disks: Sequence[Disk]) -> dict[str, str]:
+    """What to do about those that are full, or nearly so."""
+    return {
+        disk.name: f"{disk}: {'' if disk.level == FULL else 'nearly '}full; free space there or enlarge it"
+        for disk in disks
+        if disk.level != OK
+    }
+
+
+def print_disks(disks: Sequence[Disk]) -> None:
+    """One line a disk, then what is wrong with it."""
+    print_table(
+        "Disks",
+        ("of", "folder", "left MiB", "size MiB", "state"),
+        [(one.name, str(one.path), one.free // _MIB, one.size // _MIB, one.level) for one in disks],
+    )
+
+
+def explained(error: BaseException) -> str:
+    """One line for a command that met a full disk."""
+    places = {f"stack {state.data_dir}": state.data_dir for state in _stacks()}
+    places |= {"current folder": Path.cwd(), "temporary files": Path(tempfile.gettempdir())}
+    disks = measure(places)
+    full = [str(disk) for disk in disks if disk.level == FULL] or [str(min(disks, key=lambda one: one.free))]
+    return (
+        f"No space left on a disk: {'; '.join(full)}. Free space there or enlarge it, then run the same command again:"
+        f" what was done stays, and nothing is lost. ({type(error).__name__}: {' '.join(str(error).split())[:300]})"
+    )
+
+
+def _stacks() -> list[StackState]:
+    try:
+        return control.running()
+    except MedallionError:
+        return []

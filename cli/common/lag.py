@@ -1,0 +1,107 @@
+"""How far each consumer group is behind its topics, and waiting until none is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from confluent_kafka import Consumer, KafkaException
+
+from config.errors import MedallionError
+from config.settings import Settings
+from silver_processor.group.backlog import outsider, places
+
+TIMEOUT_S = 10.0
+POLL_S = 0.1
+
+
+class LagError(MedallionError):
+    """The broker did not answer; the message says what to check."""
+
+
+@dataclass(frozen=True)
+class Lag:
+    """Messages of one partition that its consumer group has not finished with."""
+
+    stage: str
+    topic: str
+    partition: int
+    committed: int
+    high_watermark: int
+
+    @property
+    def messages(self) -> int:
+        """High watermark less committed offset; a group that has committed nothing owes all that is still kept."""
+        return max(0, self.high_watermark - self.committed)
+
+
+def stages(settings: Settings) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """(name, consumer group, topics) of each step, in the order in which a trade meets them."""
+    return (
+        ("raw → bronze", settings.raw_consumer_group, settings.raw_topics),
+        ("bronze → silver", settings.silver_consumer_group, (settings.bronze_topic,)),
+        ("dead letters", settings.dlq_consumer_group, (settings.dlq_topic,)),
+    )
+
+
+class LagMeter:
+    """Asks the broker for offsets; a consumer a group, since committed offsets are asked for as a member of it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._servers = settings.kafka_bootstrap_servers
+        self._user = settings.kafka_sasl_username if settings.kafka_has_sasl else ""
+        self._stages = [(name, outsider(settings, group), topics) for name, group, topics in stages(settings)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _name, consumer, _topics in self._stages:
+            consumer.close()
+
+    def measure(self) -> list[Lag]:
+        """The lag of every partition now, upstream stages first.
+
+        A stage commits only after its output is durable downstream. Read in this order, an all-zero answer therefore
+        means that everything published before the call has reached its end.
+
+        Raises:
+            LagError: the broker does not answer, or hides a topic from this user.
+        """
+        try:
+            return [lag for name, consumer, topics in self._stages for lag in self._lags(name, consumer, topics)]
+        except KafkaException as error:
+            raise LagError(
+                f"The broker at {self._servers} does not answer ({error.args[0]}): "
+                "is it running? `medallion status` shows the embedded one."
+            ) from error
+
+    def _lags(self, name: str, consumer: Consumer, topics: Iterable[str]) -> list[Lag]:
+        found = places(consumer, topics, TIMEOUT_S)
+        # A broker leaves out what a user may not see: counted as empty, it would pass for drained.
+        hidden = sorted(set(topics) - {place.topic for place in found}) if self._user else []
+        if hidden:
+            raise LagError(
+                f"The broker at {self._servers} shows the user {self._user} no topic {', '.join(hidden)}: ask as one "
+                "who may describe all of them (compose: `docker compose run --rm medallion …`), or create them."
+            )
+        return [Lag(name, place.topic, place.partition, place.committed, place.end) for place in found]
+
+
+def wait(settings: Settings, timeout_s: float, watch: Callable[[list[Lag]], None]) -> list[Lag]:
+    """Wait until every stage has caught up; the partitions that have not when the time is over (none: drained).
+
+    Raises:
+        LagError: the broker does not answer.
+    """
+    deadline = time.monotonic() + timeout_s
+    with LagMeter(settings) as meter:
+        while True:
+            lags = meter.measure()
+            watch(lags)
+            behind = [lag for lag in lags if lag.messages]
+            if not behind or time.monotonic() >= deadline:
+                return behind
+            time.sleep(POLL_S)

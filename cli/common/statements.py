@@ -1,0 +1,67 @@
+"""The commands' own SQL files, run with parameters and read as rows of named columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from cli.common.context import ServerError
+from config.connections import clickhouse_http
+from config.settings import Settings
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver import Client
+
+FOLDER = Path(__file__).parents[1] / "sql"
+# Texts come as bytes: what a message said need not be UTF-8.
+_ARROW = {"output_format_arrow_string_as_string": 0, "output_format_arrow_compression_method": "none"}
+
+
+@contextmanager
+def warehouse(settings: Settings) -> Iterator[Client]:
+    """An HTTP client on the pipeline's database: its protocol has parameters on the server's side.
+
+    Raises:
+        ServerError: whatever the client raises inside the `with` block.
+    """
+    import clickhouse_connect  # noqa: PLC0415 - a second that most commands need not wait
+    from clickhouse_connect.driver.exceptions import ClickHouseError  # noqa: PLC0415
+
+    address = f"{settings.clickhouse_host}:{settings.clickhouse_http_port}"
+    try:
+        client = clickhouse_connect.get_client(**clickhouse_http(settings))
+    except (ClickHouseError, OSError) as error:
+        raise ServerError(f"ClickHouse at {address} does not answer: see `medallion status`. ({error})") from error
+    try:
+        yield client
+    except (ClickHouseError, OSError) as error:
+        raise ServerError(f"ClickHouse at {address}: {error}") from error
+    finally:
+        client.close()
+
+
+def text(name: str) -> str:
+    """The text of `cli/sql/<name>.sql`."""
+    return (FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def rows(client: Client, name: str, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
+    """The rows of `cli/sql/<name>.sql`, column name → value; times aware, texts that are not UTF-8 as bytes."""
+    body = client.raw_query(text(name), parameters=dict(parameters), fmt="ArrowStream", settings=_ARROW)
+    found = pa.ipc.open_stream(body).read_all().to_pylist()
+    return [{column: _readable(value) for column, value in row.items()} for row in found]
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_readable(item) for item in value]
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value
+    return value

@@ -1,0 +1,141 @@
+"""`medallion dlq accept`: another version of trades as the right one, in Silver, Gold and the cold tables."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from cli.common.context import DataDirOption, JsonOption, YesOption, err, load_settings, out, print_json, print_table
+from offload.accept import Chosen, Correction, Plan, Version
+from offload.accept import accept as run_accept
+from offload.accept import plan as plan_accept
+from offload.proof.tiers import EARLIEST_US, LATEST_US
+from offload.rederive.run import DayReport
+from offload.tables.slices import micros
+
+FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
+# Trades that are printed; `--json` has all.
+SHOWN = 50
+LONGEST_LIST = 3
+
+
+def accept(
+    topic: Annotated[str, typer.Argument(help="Raw topic; with partition and offset it names one version.")] = "",
+    partition: Annotated[int, typer.Argument(help="Raw partition.", min=-1)] = -1,
+    offset: Annotated[int, typer.Argument(help="Raw offset.", min=-1)] = -1,
+    exchange: Annotated[str, typer.Option(help="Only this exchange code.")] = "",
+    symbol: Annotated[str, typer.Option(help="Only this symbol, in the exchange's own spelling.")] = "",
+    trade_id: Annotated[str, typer.Option("--trade-id", help="Only this trade.")] = "",
+    since: Annotated[
+        datetime | None, typer.Option("--from", help="Trades at or after this event time (UTC).", formats=FORMATS)
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option("--to", help="Trades before this event time (UTC).", formats=FORMATS)
+    ] = None,
+    yes: YesOption = False,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take over the newest version of trades that contradict Silver: show old and new; with --yes make it so.
+
+    Of each trade the newest message with reason trade_contradicts counts. An older one, or one that was superseded, is
+    taken by its topic, partition and offset, as `dlq list` prints them. Silver, Gold and the cold tables follow by
+    re-derivation of the days touched, which must be over. Killed anywhere, the same command does the rest.
+    """
+    if topic and (partition < 0 or offset < 0):
+        raise typer.BadParameter("name a version by topic, partition and offset, as `dlq list` prints them")
+    if yes and not (topic or exchange):
+        raise typer.BadParameter("say whose trades: --exchange, or one message by topic, partition and offset")
+    chosen = Chosen(
+        place=(topic, partition, offset) if topic else None,
+        exchange=exchange,
+        symbol=symbol,
+        trade_id=trade_id,
+        from_us=_micros(since, EARLIEST_US),
+        to_us=_micros(until, LATEST_US),
+    )
+    settings = load_settings(data_dir)
+    with err.status("Comparing versions …"):
+        wanted = plan_accept(settings, chosen)
+    days: list[DayReport] = []
+    if yes and not wanted.is_empty:
+        with err.status("Offloading …") as status:
+            days = run_accept(settings, wanted, doing=lambda text: status.update(f"{text} …"))
+    if as_json:
+        print_json(
+            {
+                "dry_run": not yes,
+                "corrections": wanted.corrections(),
+                "candles": wanted.candles(),
+                "refused": wanted.refused,
+                "not_over": wanted.not_over,
+                "unfinished": wanted.unfinished.height,
+                "agreeing": wanted.agreeing.height,
+                "days": days,
+            }
+        )
+    else:
+        _print(wanted, days, done=yes)
+
+
+def _micros(moment: datetime | None, otherwise: int) -> int:
+    return micros(moment.replace(tzinfo=UTC)) if moment else otherwise
+
+
+def _print(wanted: Plan, days: list[DayReport], *, done: bool) -> None:
+    count = wanted.trades.height
+    shown = f", the first {SHOWN} of {count:,}" if count > SHOWN else ""
+    print_table(
+        f"Another version{shown}",
+        ("exchange", "symbol", "trade id", "differs in", "was" if done else "is", "is" if done else "would be", "by"),
+        [_row(correction) for correction in wanted.corrections(SHOWN)],
+        empty="nothing to accept",
+    )
+    if count:
+        candles = [(frame, len(starts), _some(starts)) for frame, starts in wanted.candles().items()]
+        print_table("Candle windows touched", ("frame", "windows", "starting at (UTC)"), candles)
+    for reason, number in wanted.refused.items():
+        out.print(f"{number:,} left out: today's rules reject them as {reason}.")
+    if wanted.not_over:
+        out.print(f"{wanted.not_over:,} left out: their day is not over. Run the same command after midnight UTC.")
+    if wanted.unfinished.height:
+        out.print(f"{wanted.unfinished.height:,} were accepted by a command that did not end; they are finished too.")
+    if wanted.agreeing.height:
+        out.print(f"{wanted.agreeing.height:,} say by now what Silver has; they become duplicates.")
+    if not done and not wanted.is_empty:
+        out.print("Do it with --yes.")
+    if days:
+        changed = [(day.exchange, day.day, day.added, day.removed, day.altered, day.letters_resolved) for day in days]
+        names = ("exchange", "day", "added", "removed", "altered", "letters resolved")
+        print_table("Changed in Silver and Gold", names, changed)
+
+
+def _row(correction: Correction) -> tuple[str, ...]:
+    return (
+        correction.exchange,
+        correction.symbol,
+        correction.trade_id,
+        correction.field,
+        _said(correction.old, correction.field) if correction.old else "nothing",
+        _said(correction.new, correction.field),
+        correction.new.message,
+    )
+
+
+def _said(version: Version, field: str) -> str:
+    """What a version says in the fields that differ; all of it where there is nothing to differ from."""
+    said = {
+        "price_text": version.price,
+        "quantity_text": version.quantity,
+        "timestamp": version.timestamp,
+        "side": version.side,
+        "kind": version.trade_kind,
+    }
+    return ", ".join(text for name, text in said.items() if not field or name in field.split(", "))
+
+
+def _some(starts: list[datetime]) -> str:
+    named = ", ".join(f"{start:%Y-%m-%d %H:%M}" for start in starts[:LONGEST_LIST])
+    return named + (f" … {starts[-1]:%Y-%m-%d %H:%M}" if len(starts) > LONGEST_LIST else "")

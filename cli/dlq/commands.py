@@ -1,0 +1,232 @@
+"""`medallion dlq list|show|stats|replay|accept`: why trades were rejected, and how they get through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from clickhouse_connect.driver import Client
+
+from cli.common.context import (
+    DataDirOption,
+    JsonOption,
+    YesOption,
+    err,
+    load_settings,
+    out,
+    print_json,
+    print_table,
+)
+from cli.common.statements import rows, warehouse
+from cli.dlq import letter as one_letter
+from cli.dlq import resend
+from cli.dlq.accept import accept
+from config.registry import SymbolRegistry
+from schemas.reasons import Reason
+from silver_processor.core.rules import Rules
+
+app = typer.Typer(help="Dead letters: rejected messages and the reason of each.", no_args_is_help=True)
+app.command()(accept)
+
+FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
+EPOCH, FAR = datetime(1970, 1, 1), datetime(2200, 1, 1)  # noqa: DTZ001 - typer's defaults; taken as UTC below
+ReasonOption = Annotated[str, typer.Option(help="Only this reason code (see docs/reasons.md).")]
+ExchangeOption = Annotated[str, typer.Option(help="Only this exchange code.")]
+SymbolOption = Annotated[str, typer.Option(help="Only this symbol, in the exchange's own spelling.")]
+SinceOption = Annotated[datetime, typer.Option("--from", help="Rejected at or after this time (UTC).", formats=FORMATS)]
+UntilOption = Annotated[datetime, typer.Option("--to", help="Rejected before this time (UTC).", formats=FORMATS)]
+
+
+ALL = {"exchange": "", "symbol": "", "since": "1970-01-01 00:00:00", "until": "2200-01-01 00:00:00"}
+
+
+def _utc(moment: datetime) -> str:
+    return moment.replace(tzinfo=UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _filters(reason: str, exchange: str, symbol: str, since: datetime, until: datetime) -> dict[str, object]:
+    if reason and reason not in set(Reason):
+        raise typer.BadParameter(f"{reason}: no such reason code, see docs/reasons.md", param_hint="--reason")
+    return {"reason": reason, "exchange": exchange, "symbol": symbol, "since": _utc(since), "until": _utc(until)}
+
+
+@app.command("list")
+def list_records(
+    reason: ReasonOption = "",
+    exchange: ExchangeOption = "",
+    symbol: SymbolOption = "",
+    since: SinceOption = EPOCH,
+    until: UntilOption = FAR,
+    limit: Annotated[int, typer.Option(help="At most this many, newest first.", min=1)] = 50,
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="Those that a replay has brought through, instead of the open ones.")
+    ] = False,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List dead letters, newest first."""
+    parameters = {**_filters(reason, exchange, symbol, since, until), "limit": limit}
+    with warehouse(load_settings(data_dir)) as client:
+        found = rows(client, "dlq_list_resolved" if resolved else "dlq_list", parameters)
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        "Resolved dead letters" if resolved else "Dead letters",
+        ("rejected at", "reason", "exchange", "symbol", "trade id", "field", "value", "limit", "raw message")
+        + (("sent again", "now in") if resolved else ()),
+        [
+            (
+                record["rejected_at"],
+                record["reason"],
+                record["exchange"],
+                record["symbol"],
+                record["trade_id"],
+                record["field"],
+                record["value"][:60],
+                record["limit"],
+                f"{record['raw_topic']}[{record['raw_partition']}]@{record['raw_offset']}",
+                *((record["sent_at"], record["landed"]) if resolved else ()),
+            )
+            for record in found
+        ],
+        empty="none",
+    )
+
+
+@app.command()
+def show(
+    topic: Annotated[str, typer.Argument(help="Raw topic; with partition and offset it names one message.")] = "",
+    partition: Annotated[int, typer.Argument(help="Raw partition.", min=-1)] = -1,
+    offset: Annotated[int, typer.Argument(help="Raw offset.", min=-1)] = -1,
+    reason: ReasonOption = "",
+    exchange: ExchangeOption = "",
+    symbol: SymbolOption = "",
+    since: SinceOption = EPOCH,
+    until: UntilOption = FAR,
+    limit: Annotated[int, typer.Option(help="At most this many, newest first.", min=1)] = 5,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show dead letters in full: raw message, Bronze row and rule side by side; resolved ones too."""
+    if topic and offset < 0:
+        raise typer.BadParameter("name a message by topic, partition and offset, as `dlq list` prints them")
+    parameters = {
+        **_filters(reason, exchange, symbol, since, until),
+        "topic": topic,
+        "partition": max(partition, 0),
+        "offset": max(offset, 0),
+        "limit": limit,
+    }
+    with warehouse(load_settings(data_dir)) as client:
+        found = one_letter.load(client, parameters)
+    if as_json:
+        print_json(found)
+    else:
+        for letter in found:
+            out.print(one_letter.panels(letter))
+    if not found:
+        err.print("No such dead letter: `medallion dlq list` and `medallion dlq list --resolved` show what there is.")
+        raise typer.Exit(1)
+
+
+@app.command()
+def stats(
+    exchange: ExchangeOption = "",
+    symbol: SymbolOption = "",
+    since: SinceOption = EPOCH,
+    until: UntilOption = FAR,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Count dead letters by reason."""
+    parameters = {"exchange": exchange, "symbol": symbol, "since": _utc(since), "until": _utc(until)}
+    with warehouse(load_settings(data_dir)) as client:
+        if as_json:
+            print_json(rows(client, "dlq_stats", parameters))
+        else:
+            print_stats(client, parameters)
+
+
+def print_stats(client: Client, parameters: Mapping[str, object]) -> None:
+    """Dead letters by reason as a table."""
+    found = rows(client, "dlq_stats", parameters)
+    print_table(
+        "Dead letters by reason",
+        ("reason", "records", "markets", "first", "last", "latest value"),
+        [(r["reason"], r["records"], r["markets"], r["first"], r["last"], r["latest_value"][:60]) for r in found],
+        empty="none",
+    )
+
+
+@app.command()
+def replay(
+    reason: ReasonOption = "",
+    exchange: ExchangeOption = "",
+    symbol: SymbolOption = "",
+    since: SinceOption = EPOCH,
+    until: UntilOption = FAR,
+    yes: YesOption = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for what was sent.", min=0)] = 60.0,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge dead letters by today's symbols file and parsers; with --yes send those that pass through Silver again.
+
+    A message that Bronze could not read is read again: its payload by today's parser of the exchange, its time by
+    today's Bronze. One raw message can become one row: a frame of several trades is not repaired here.
+
+    Safe to repeat: a message that was sent twice lands once, and an interrupted replay is completed by the next.
+    """
+    settings = load_settings(data_dir)
+    rules = Rules.of(SymbolRegistry.load(settings.symbols_file))
+    replayer = resend.Replayer(settings, rules, _filters(reason, exchange, symbol, since, until))
+    with err.status("Judging dead letters …"):
+        changes = replayer.run(send=yes)
+    progress = resend.Progress()
+    if yes:
+        with err.status("Waiting for what was sent …"):
+            progress = replayer.follow(timeout)
+    passing = resend.passing(changes)
+    if as_json:
+        print_json(
+            {
+                "dry_run": not yes,
+                "rules_version": rules.version,
+                "records": sum(change.records for change in changes),
+                "passing": passing,
+                "changes": changes,
+                "sent": passing if yes else 0,
+                **asdict(progress),
+            }
+        )
+    else:
+        _print_replay(changes, passing, progress if yes else None, rules.version)
+    if progress.again or progress.pending:
+        err.print(
+            f"{progress.again:,} rejected again" + (f" by rules {progress.again_by}" if progress.again else "") + f", "
+            f"{progress.pending:,} still on their way. Do all Silver workers read this symbols file "
+            f"({settings.symbols_file}), and run (`medallion status`)? Then run the same command again."
+        )
+        raise typer.Exit(1)
+
+
+def _print_replay(
+    changes: list[resend.Change], passing: int, progress: resend.Progress | None, rules_version: str
+) -> None:
+    print_table(
+        f"Dead letters judged by rules {rules_version}",
+        ("rejected as", "now", "records", "why"),
+        [(change.before, change.after or "passes", change.records, change.why) for change in changes],
+        empty="none",
+    )
+    if progress is None:
+        out.print(f"{passing:,} would pass. Send them through with --yes." if passing else "None would pass.")
+    else:
+        out.print(
+            f"{passing:,} sent: {progress.silver:,} are in Silver, {progress.duplicates:,} are counted duplicates, "
+            f"{progress.again:,} were rejected again, {progress.pending:,} are on their way."
+        )

@@ -1,0 +1,202 @@
+"""Dead letters sent through again: judged by today's rules, noted, put on the Bronze topic, followed to their end.
+
+A message that passes goes back to the Bronze topic under its raw coordinates, through the table that every Bronze row
+takes, and so through the same worker and the same de-duplication. Sent twice it still lands once. The note
+(`dlq_replays`) comes first: a crash after it leaves the dead letter open, and the next replay sends it again; a
+message that has landed counts as resolved from the very insert, whoever follows it (`dlq_resolutions`).
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import clickhouse_connect
+import polars as pl
+import pyarrow as pa
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from cli.common.context import ServerError
+from cli.common.statements import text
+from cli.dlq.reread import read_again
+from config.connections import clickhouse_http
+from config.settings import Settings
+from schemas.records import BRONZE
+from silver_processor.core.rules import Rules
+from silver_processor.core.versions import ABOUT_VERSIONS
+from silver_processor.letters.rejudged import PASSES, reconsider
+from silver_processor.letters.reread import FROM_BRONZE
+
+# A letter may bring 64 KiB of its message along.
+PAGE_ROWS = 2_000
+_POLL_S = 0.2
+_SINK = "bronze_trades_sink"
+_VERSIONS = "another version of a trade: `medallion dlq accept` takes it over"
+_START: dict[str, Any] = {"after_topic": "", "after_partition": 0, "after_offset": 0, "after_published_ms": -1}
+
+
+@dataclass(frozen=True)
+class Change:
+    """How many dead letters of one reason get which verdict now; `after` is empty where they pass.
+
+    `why`: what keeps a letter that Bronze could not read from being read again, or another version from being sent.
+    """
+
+    before: str
+    after: str
+    records: int
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What became of the messages sent: in Silver, duplicates, rejected again (by which rules), on their way."""
+
+    silver: int = 0
+    duplicates: int = 0
+    again: int = 0
+    pending: int = 0
+    again_by: str = ""
+
+
+class Replayer:
+    """One replay over ClickHouse's HTTP interface.
+
+    Raises (every method):
+        ServerError: ClickHouse refused or does not answer; what was sent stays sent, run the command again.
+    """
+
+    def __init__(self, settings: Settings, rules: Rules, filters: Mapping[str, object]) -> None:
+        self._settings, self._rules = settings, rules
+        self._filters = dict(filters)
+        self.replay_id = str(uuid.uuid4())
+        try:
+            self._client = clickhouse_connect.get_client(**clickhouse_http(settings))
+        except (ClickHouseError, OSError) as error:
+            raise self._explained(error) from error
+
+    def run(self, *, send: bool) -> list[Change]:
+        """Judge every chosen dead letter; with `send`, put those that pass on the Bronze topic, page by page."""
+        counts: dict[tuple[str, str, str], int] = {}
+        for page in self._pages():
+            letters, why = read_again(page, self._settings, self._ask)
+            found = reconsider(letters, self._rules)
+            # Of letters that were read again the reason is the one they carry.
+            notes = pl.when(pl.col("before").is_in(ABOUT_VERSIONS)).then(pl.lit(_VERSIONS)).otherwise("why")
+            verdicts = found.verdicts.with_columns(pl.Series("why", why, dtype=pl.String)).with_columns(
+                notes.alias("why")
+            )
+            for before, after, note, number in verdicts.group_by("before", "after", "why").len().iter_rows():
+                counts[before, after, note] = counts.get((before, after, note), 0) + number
+            if send and found.passing.num_rows:
+                passing = pl.DataFrame(found.passing)
+                self._note(passing)
+                self._publish(passing)
+        ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        return [Change(before, after, number, note) for (before, after, note), number in ordered]
+
+    def follow(self, timeout_s: float) -> Progress:
+        """Wait until nothing of this replay is on its way, or the time is over; what has landed is confirmed."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            (row,) = self._select("dlq_progress", {"replay_id": self.replay_id}).to_pylist()
+            progress = Progress(**row)
+            if not progress.pending or time.monotonic() >= deadline:
+                self.confirm()
+                return progress
+            time.sleep(_POLL_S)
+
+    def confirm(self) -> None:
+        """Note what has landed, of this replay and of earlier ones that were interrupted."""
+        try:
+            self._client.command(text("dlq_confirm"))
+        except (ClickHouseError, OSError) as error:
+            raise self._explained(error) from error
+
+    def _pages(self) -> Iterator[pa.Table]:
+        after = dict(_START)
+        while True:
+            asked = {**self._filters, **after, "shards": self._settings.bronze_shards, "page": PAGE_ROWS}
+            asked["from_bronze"] = sorted(FROM_BRONZE)
+            page = self._select("dlq_candidates", asked)
+            if page.num_rows:
+                yield page
+            if page.num_rows < PAGE_ROWS:
+                return
+            last = pl.DataFrame(page.slice(page.num_rows - 1))
+            after = {
+                "after_topic": last["raw_topic"][0],
+                "after_partition": last["raw_partition"][0],
+                "after_offset": last["raw_offset"][0],
+                "after_published_ms": last["published_at"].dt.epoch("ms")[0],
+            }
+
+    def _note(self, passing: pl.DataFrame) -> None:
+        sent_at = pl.lit(datetime.now(UTC), pl.Datetime("us", "UTC"))
+        self._insert(
+            "dlq_replays",
+            passing.select(
+                "raw_topic",
+                "raw_partition",
+                "raw_offset",
+                "published_at",
+                "exchange",
+                pl.col("canonical").alias("symbol"),
+                "timestamp",
+                pl.lit(self._rules.version).alias("rules_version"),
+                "rejected_at",
+                pl.lit(self.replay_id).alias("replay_id"),
+                sent_at.alias("sent_at"),
+                pl.lit("").alias("landed"),
+                pl.lit(0, pl.UInt8).alias("is_confirmed"),
+            ),
+        )
+
+    def _publish(self, passing: pl.DataFrame) -> None:
+        """One insert a shard, since the key of a Bronze message is that of all its rows."""
+        for (shard,), rows in passing.group_by("shard", maintain_order=True):
+            self._insert(_SINK, rows.select(*BRONZE.names, pl.lit(str(shard)).alias("_key")))
+
+    def _select(self, name: str, parameters: Mapping[str, object]) -> pa.Table:
+        return self._ask(text(name), parameters)
+
+    def _ask(self, query: str, parameters: Mapping[str, object]) -> pa.Table:
+        settings = {"output_format_arrow_string_as_string": 1, "output_format_arrow_compression_method": "none"}
+        try:
+            body = self._client.raw_query(query, parameters=dict(parameters), fmt="ArrowStream", settings=settings)
+        except (ClickHouseError, OSError) as error:
+            raise self._explained(error) from error
+        return pa.ipc.open_stream(body).read_all()
+
+    def _insert(self, table: str, rows: pl.DataFrame) -> None:
+        stream = pa.BufferOutputStream()
+        content = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
+        with pa.ipc.new_stream(stream, content.schema) as writer:
+            writer.write_table(content)
+        settings = {"max_partitions_per_insert_block": 0, "async_insert": 0}
+        try:
+            self._client.raw_insert(
+                table,
+                column_names=rows.columns,
+                insert_block=bytes(stream.getvalue()),
+                settings=settings,
+                fmt="ArrowStream",
+            )
+        except (ClickHouseError, OSError) as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: Exception) -> ServerError:
+        address = f"{self._settings.clickhouse_host}:{self._settings.clickhouse_http_port}"
+        return ServerError(
+            f"ClickHouse at {address}: {error} Nothing is lost: see `medallion status` and `medallion ddl status`, "
+            "then run the same command again."
+        )
+
+
+def passing(changes: list[Change]) -> int:
+    """How many of the dead letters pass now."""
+    return sum(change.records for change in changes if change.after == PASSES)

@@ -1,0 +1,213 @@
+"""`medallion backfill`: an exchange's history into the raw topics."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from cli.common import warehouse
+from cli.common.context import DataDirOption, JsonOption, err, load_settings, out, print_json, print_table
+from config import logs
+from config.registry import SymbolRegistry
+from config.settings import Settings
+from producers.backfill import dumps, from_dumps
+from producers.backfill.checkpoint import BackfillCheckpoint
+from producers.backfill.from_dumps import PlannedDay
+from producers.backfill.from_rest import Estimate, IncompleteError, RestBackfill
+from producers.backfill.report import BackfillReport, DumpReport
+from producers.exchanges import REGISTRY
+
+_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"]
+_REST = "rest"
+_CHECKPOINT = "backfill.jsonl"
+#: They stand for other characters in the names of files, and in no exchange's symbols.
+_PATTERN = frozenset("*?[]{}\\")
+
+
+def backfill(
+    exchange: Annotated[str, typer.Option(help=f"Exchange code: {', '.join(REGISTRY)}.")],
+    symbols: Annotated[
+        str,
+        typer.Option(help="Symbols in the exchange's own spelling, separated by commas; each in full, no patterns."),
+    ],
+    start: Annotated[datetime, typer.Option("--from", formats=_FORMATS, help="From this UTC day or time on.")],
+    end: Annotated[datetime, typer.Option("--to", formats=_FORMATS, help="To before this UTC day or time.")],
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="`rest`: the exchange's REST interface; else folder or URL of Binance's daily trade files."
+            f" Default: {dumps.URL.removeprefix('https://')} for {', '.join(dumps.markets())}, rest for others."
+        ),
+    ] = None,
+    rest_endpoint: Annotated[
+        str | None, typer.Option(help="Ask here instead of the exchange's REST interface.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Days or symbols at a time.", min=1, max=32)] = 2,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"Remembers what is done. Default: {_CHECKPOINT} in the stack's data folder; of a stack that the"
+            " MEDALLION_… endpoints name, in folder medallion of this user's $XDG_STATE_HOME.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Read files of symbols that the registry does not know: they go to the DLQ.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read, publish nothing.")] = False,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Publish historical trades; run again after an interruption, what is done is not read again.
+
+    A file is checked whole before its first trade is published. It is done when every row of it is published, and each
+    hole in its trade ids is a row of producer_gaps; it is read again when its checksum has changed.
+
+    Exit code 1 where a file is missing, damaged or without trades, or the exchange does not serve all of it: what is
+    missing is said, the rest is published.
+    """
+    settings = load_settings(data_dir)
+    logs.configure(settings.log_level, "backfill")
+    names = list(dict.fromkeys(name.strip() for name in symbols.split(",") if name.strip()))
+    source = source or (dumps.URL if exchange in dumps.markets() and rest_endpoint is None else _REST)
+    start, end = start.replace(tzinfo=UTC), end.replace(tzinfo=UTC)
+    _check(exchange, names, start, end, source)
+    if source != _REST and not force:
+        _check_known(exchange, names, settings)
+    place = warehouse.find(data_dir, settings)
+    with BackfillCheckpoint(state or place.folder / _CHECKPOINT, place.name) as checkpoint:
+        asked = RestBackfill(exchange, names, start, end, rest_endpoint)
+        wanted = from_dumps.days(exchange, names, start, end)
+        if dry_run and source == _REST:
+            _show_estimates(asyncio.run(asked.estimate(checkpoint)), as_json)
+            return
+        if dry_run:
+            _show_plan(from_dumps.plan(wanted, start, end, checkpoint, source), source, as_json)
+            return
+        columns = (
+            SpinnerColumn(),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[published]:,} published"),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=err, transient=True) as bar:
+            task = bar.add_task("", total=1.0, published=0)
+
+            def watch(report: BackfillReport) -> None:
+                bar.update(task, completed=report.share, published=report.published)
+
+            if source == _REST:
+                report = asyncio.run(asked.run(settings, checkpoint, workers=workers, progress=watch))
+            else:
+                report = from_dumps.backfill(
+                    wanted, start, end, settings, checkpoint, source=source, workers=workers, progress=watch
+                )
+    if as_json:
+        print_json(report)
+    else:
+        _show(report)
+    if report.missing:
+        raise IncompleteError(
+            f"{'; '.join(report.missing)}. What is served was published, what is not is `unfillable` in producer_gaps."
+        )
+    if isinstance(report, DumpReport) and report.failures:
+        said = "\n".join(f"  {failure}" for failure in report.failures)
+        raise IncompleteError(f"{len(report.failures)} of {report.parts} files are not done:\n{said}")
+
+
+def _check(exchange: str, names: list[str], start: datetime, end: datetime, source: str) -> None:
+    if exchange not in REGISTRY:
+        raise typer.BadParameter(f"no {exchange!r}; one of {', '.join(REGISTRY)}", param_hint="--exchange")
+    if not names:
+        raise typer.BadParameter("name at least one symbol, for example BTCUSDT", param_hint="--symbols")
+    # A dump's symbol is part of a path and of an address.
+    refused = _PATTERN if source == _REST else _PATTERN | {"/"}
+    for name in names:
+        if refused.intersection(name) or not name.isprintable() or name.startswith("."):
+            raise typer.BadParameter(
+                f"{name!r} is no symbol: write each symbol in full, separated by commas", param_hint="--symbols"
+            )
+    if source != _REST and exchange not in dumps.markets():
+        raise typer.BadParameter(f"no dumps of {exchange!r}: use --source rest", param_hint="--source")
+    if start >= end:
+        raise typer.BadParameter("is not after --from", param_hint="--to")
+
+
+def _check_known(exchange: str, names: list[str], settings: Settings) -> None:
+    """A file is found by the symbol's very name; REST refuses a name that the exchange does not know."""
+    markets = SymbolRegistry.load(settings.symbols_file).content.exchanges.get(exchange, {})
+    known = {name for symbol, entry in markets.items() for name in (symbol, *entry.aliases)}
+    for name in names:
+        if name not in known:
+            near = ", ".join(difflib.get_close_matches(name.upper(), known, n=3))
+            raise typer.BadParameter(
+                f"{settings.symbols_file} has no {name!r} of {exchange}{f' (near it: {near})' if near else ''}:"
+                " all of its trades would go to the DLQ. Add it (`medallion symbols build`), or give --force",
+                param_hint="--symbols",
+            )
+
+
+def _show(report: BackfillReport) -> None:
+    if not isinstance(report, DumpReport):
+        out.print(
+            f"{report.published:,} trades of {report.parts} symbols published, {report.skipped} were done before."
+        )
+    else:
+        out.print(
+            f"{report.published:,} trades of {report.parts} days published, {report.skipped} were done before"
+            f"{f', {report.changed} have changed since and were read again' if report.changed else ''}."
+        )
+        if report.dead or report.repeated:
+            out.print(f"{report.dead:,} rows are no trades (in the DLQ), {report.repeated:,} repeat an earlier id.")
+        for name in report.empty:
+            out.print(f"No trades that day, as the exchange's checksum file says: {name}", markup=False)
+    if report.gaps:
+        out.print(
+            f"{report.gaps:,} gaps found, {report.gap_trades:,} trades: rows of producer_gaps. A live producer that"
+            " starts asks REST for them, so does --source rest."
+        )
+    if report.gaps_healed:
+        out.print(f"{report.gaps_healed:,} gaps that were known are full now.")
+
+
+def _show_estimates(estimates: list[Estimate], as_json: bool) -> None:
+    if as_json:
+        print_json(estimates)
+        return
+    rows = [
+        (
+            one.symbol,
+            one.trades,
+            one.requests,
+            f"{one.seconds:,.0f}",
+            "done before" if one.done else (f"none before {_moment(one.unreachable[1])}" if one.unreachable else ""),
+        )
+        for one in estimates
+    ]
+    print_table("Would be fetched", ("symbol", "trades", "requests", "seconds at least", ""), rows)
+
+
+def _show_plan(planned: list[PlannedDay], source: str, as_json: bool) -> None:
+    left = [one for one in planned if one.what != "done"]
+    if as_json:
+        files = [{"day": one.day.name, "file": one.file, "what": one.what} for one in planned]
+        print_json(
+            {"source": source, "days": [one.day.name for one in left], "done": len(planned) - len(left), "files": files}
+        )
+        return
+    print_table(
+        f"Would be read from {source} ({len(planned) - len(left)} of {len(planned)} days are done)",
+        ("exchange", "symbol", "day", "what", "file"),
+        [(one.day.exchange, one.day.symbol, one.day.date, one.what, one.file) for one in left],
+    )
+
+
+def _moment(time_us: int) -> str:
+    return f"{datetime.fromtimestamp(time_us / 1e6, tz=UTC):%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,128 @@
+"""`medallion produce` and `medallion replay`: live and recorded messages into the raw topics."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import structlog
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cli.common.context import DataDirOption, JsonOption, err, load_settings, out, print_json
+from config import logs
+from config.markets import read_markets
+from producers.counters import FrameCounts
+from producers.kafka.publisher import FLUSH_S, Publisher
+from producers.live import run_until_signal
+from producers.replay.run import ReplayReport
+from producers.replay.run import replay as replay_files
+from producers.replay.schedule import parse_speed
+
+
+def produce(
+    exchange: Annotated[
+        str,
+        typer.Option(help="Exchange code: binance, binance_usdm, kraken, bybit_linear …, or any name that ccxt knows."),
+    ],
+    symbols: Annotated[
+        str,
+        typer.Option(help="Symbols in the exchange's own spelling, ccxt's where it reads them; separated by commas."),
+    ],
+    endpoint: Annotated[str | None, typer.Option(help="Connect here instead of to the exchange.")] = None,
+    rest_endpoint: Annotated[
+        str | None, typer.Option(help="Ask here for missed trades; with --endpoint alone nobody is asked.")
+    ] = None,
+    markets: Annotated[
+        Path | None,
+        typer.Option(
+            help="For ccxt: the exchange's markets, as `symbols build --markets` takes them, instead of asking."
+        ),
+    ] = None,
+    duration: Annotated[float | None, typer.Option(help="Stop after this many seconds.", min=0)] = None,
+    flush_timeout: Annotated[
+        float,
+        typer.Option(help="Seconds to wait for the broker at the end; what it has not taken then is named.", min=0),
+    ] = FLUSH_S,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Publish an exchange's live trades until Ctrl-C or SIGTERM, then flush.
+
+    Exit code 1 where something was read and not delivered.
+    """
+    settings = load_settings(data_dir)
+    logs.configure(settings.log_level, "producer")
+    names = [name.strip() for name in symbols.split(",") if name.strip()]
+    if not names:
+        raise typer.BadParameter("name at least one symbol, for example BTCUSDT", param_hint="--symbols")
+    report = run_until_signal(
+        exchange,
+        names,
+        settings,
+        endpoint=endpoint,
+        rest_endpoint=rest_endpoint,
+        duration_s=duration,
+        markets=read_markets(markets) if markets is not None else None,
+        flush_s=flush_timeout,
+    )
+    if not as_json and not sys.stdout.isatty():
+        # A service's standard output is its log as well.
+        counts = orjson.loads(orjson.dumps(report))
+        structlog.get_logger(__name__).info("producer ended", exchange=exchange, **counts)
+        return
+    _print_counts(report, as_json)
+
+
+def replay(
+    files: Annotated[list[Path], typer.Argument(help="Recordings: one verbatim message a line, plain or .gz.")],
+    exchange: Annotated[str, typer.Option(help="Exchange code they were recorded from.")],
+    speed: Annotated[str, typer.Option(help="N times as fast as recorded, or max.")] = "max",
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Publish what a damaged file still gives, and files that seem to be no recordings."
+        ),
+    ] = False,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Publish recorded WebSocket messages through the same parser and publisher as live ones.
+
+    Nothing is published where one of the files is damaged or no recording of the exchange: the error says what it is.
+    """
+    settings = load_settings(data_dir)
+    logs.configure(settings.log_level, "replay")
+    pace = parse_speed(speed)
+    with (
+        Publisher(settings) as publisher,
+        Progress(
+            TextColumn("Replaying"),
+            BarColumn(),
+            TextColumn("{task.fields[published]:,} published"),
+            TimeElapsedColumn(),
+            console=err,
+            transient=True,
+        ) as progress,
+    ):
+        task = progress.add_task("", total=1.0, published=0)
+
+        def watch(report: ReplayReport, fraction: float) -> None:
+            progress.update(task, completed=fraction, published=report.published)
+
+        report = replay_files(files, exchange, publisher, settings, speed=pace, progress=watch, force=force)
+    _print_counts(report, as_json)
+
+
+def _print_counts(counts: FrameCounts, as_json: bool) -> None:
+    if as_json:
+        print_json(counts)
+        return
+    rate = counts.published / counts.seconds if counts.seconds else 0.0
+    out.print(
+        f"{counts.frames:,} messages read: {counts.trades:,} trades, {counts.unrecognised:,} unrecognised, "
+        f"{sum(counts.control.values()):,} control. {counts.published:,} published in {counts.seconds:.1f} s "
+        f"({rate:,.0f}/s)."
+    )

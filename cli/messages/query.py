@@ -1,0 +1,123 @@
+"""`medallion query` and `medallion drain`: the analyst's SQL, and waiting until it sees everything."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Annotated
+
+import requests
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cli.common.console import VisibleStream
+from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
+from cli.common.lag import Lag, wait
+from config.connections import clickhouse_requests
+from config.errors import MedallionError
+from config.settings import Settings
+
+CHUNK_BYTES = 65_536
+
+
+class QueryError(MedallionError):
+    """ClickHouse refused the statement; the message is its own."""
+
+
+def query(
+    sql: Annotated[str, typer.Argument(help="The statement, or - to read it from standard input.")],
+    output_format: Annotated[
+        str | None,
+        typer.Option("--format", help="A ClickHouse output format: CSVWithNames, JSONEachRow, Parquet …"),
+    ] = None,
+    pin: Annotated[
+        str | None, typer.Option("--pin", help="Ask this pinned dataset version: cold tables, not hot ones.")
+    ] = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Run SQL against the warehouse and write the answer to standard output, streamed.
+
+    On a terminal the default format is a table, in a pipe tab-separated values.
+    """
+    settings = load_settings(data_dir)
+    database = settings.clickhouse_database if pin is None else _pinned(settings, pin)
+    text = sys.stdin.read() if sql == "-" else sql
+    chosen = output_format or ("PrettyCompactMonoBlock" if sys.stdout.isatty() else "TabSeparated")
+    try:
+        answer = requests.post(
+            **clickhouse_requests(settings),
+            params={"database": database, "default_format": chosen},
+            data=text.encode(),
+            stream=True,
+            allow_redirects=False,
+            timeout=(10, None),
+        )
+        if answer.status_code != 200:
+            raise QueryError(answer.text.strip())
+        _write(answer.iter_content(CHUNK_BYTES))
+    except requests.ConnectionError as error:
+        raise QueryError(
+            f"ClickHouse at {settings.clickhouse_host}:{settings.clickhouse_http_port} does not answer, or broke off: "
+            f"see `medallion status`. ({error})"
+        ) from error
+
+
+def _write(chunks: Iterable[bytes]) -> None:
+    """To a pipe or a file byte for byte; to a terminal with the hidden characters of the data as escapes."""
+    output = sys.stdout.buffer
+    if sys.stdout.isatty():
+        terminal = VisibleStream(output)
+        for chunk in chunks:
+            terminal.write(chunk)
+        terminal.end()
+    else:
+        for chunk in chunks:
+            output.write(chunk)
+    output.flush()
+
+
+def _pinned(settings: Settings, name: str) -> str:
+    """The database whose views read exactly the files of the pin."""
+    from offload.pins import Pins  # noqa: PLC0415 - loading Iceberg takes a second that a plain query need not wait
+
+    return Pins(settings).publish(name)
+
+
+def drain(
+    timeout: Annotated[float, typer.Option(help="Seconds to wait.", min=0)] = 120.0,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Wait until everything published has reached its end: a Silver row, a counted duplicate or a dead letter."""
+    settings = load_settings(data_dir)
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[behind]:,} messages behind"),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+    ) as progress:
+        task = progress.add_task("Draining", total=None, behind=0)
+        most = 0
+
+        def watch(lags: list[Lag]) -> None:
+            nonlocal most
+            behind = sum(lag.messages for lag in lags)
+            most = max(most, behind)
+            progress.update(task, total=most or 1, completed=most - behind, behind=behind)
+
+        behind = wait(settings, timeout, watch)
+    if as_json:
+        print_json({"drained": not behind, "behind": behind})
+    if behind:
+        if not as_json:
+            print_table(
+                f"Not drained after {timeout:g} s",
+                ("stage", "topic", "partition", "messages"),
+                [(lag.stage, lag.topic, lag.partition, lag.messages) for lag in behind],
+            )
+        err.print("Something lags: see `medallion status` and the logs of the stage named.")
+        raise typer.Exit(1)
+    if not as_json:
+        err.print("Drained: every published message has reached its end.")

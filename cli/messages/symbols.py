@@ -1,0 +1,194 @@
+"""`medallion symbols build|list|check`: the symbol registry, and how to make it of the exchanges' market lists."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+
+from cli.common.context import JsonOption, err, out, print_json, print_table
+from config.market_lists import fetch_markets
+from config.markets import Markets, read_markets
+from config.registry import Status, SymbolRegistry, SymbolsFile, shown_name
+from config.settings import Settings
+from config.symbols_build import SOURCES, render, source
+from config.symbols_check import ERROR, Finding, findings
+from config.symbols_update import LEFT_OUT, Change, update
+
+app = typer.Typer(help="The symbol registry.")
+_SHOWN = 50
+
+
+@app.callback()
+def symbols() -> None:
+    """The symbol registry: exchange symbols, their canonical names and limits."""
+
+
+FileOption = Annotated[Path | None, typer.Option("--file", help="A symbols file; without it the one in use.")]
+
+
+def _registry(file: Path | None) -> tuple[Path, SymbolRegistry]:
+    path = file or Settings().symbols_file
+    return path, SymbolRegistry.load(path)
+
+
+def _saved(texts: list[str]) -> dict[str, Path]:
+    saved = {}
+    for text in texts:
+        code, equals, path = text.partition("=")
+        if not (code and equals and Path(path).is_file()):
+            raise typer.BadParameter(f"{text!r}: give <exchange code>=<existing file>", param_hint="--markets")
+        saved[code] = Path(path)
+    return saved
+
+
+@app.command("build")
+def build_symbols(
+    exchanges: Annotated[
+        str | None,
+        typer.Option(help="Exchange codes, or names that ccxt knows; without it those of --markets, else all of ours."),
+    ] = None,
+    markets: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CODE=FILE", help="A market list saved as JSON (ccxt's load_markets), instead of asking."),
+    ] = None,
+    file: FileOption = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start from nothing instead of a file.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Write here; without it to standard output.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    many_delisted: Annotated[
+        bool, typer.Option("--many-delisted", help="Believe a list that lacks most of an exchange's markets.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a symbols file up to date with the exchanges' market lists (ccxt; no keys needed).
+
+    New markets are added, their description and limits renewed, markets that are gone marked delisted, never removed.
+    Names in the file stay. A market of which no entry can be made (odd characters in its name, one name for two
+    markets) is left out and named, with exit code 0; where the file has it, it stays as it is. With --json the changes
+    are printed, and the file is written only with --output.
+    """
+    saved = _saved(markets or [])
+    asked = [code.strip() for code in (exchanges or "").split(",") if code.strip()]
+    lists = _market_lists(asked or [*saved] or [*SOURCES], saved)
+    before = SymbolsFile(version=1, exchanges={}) if fresh else _registry(file)[1].content
+    after, changes = update(before, lists, datetime.now(UTC).date(), many_delisted=many_delisted)
+    written = None if dry_run else output
+    left_out = [change for change in changes if change.what == LEFT_OUT]
+    changes = [change for change in changes if change.what != LEFT_OUT]
+    if as_json:
+        named = [{"exchange": one.exchange, "symbol": one.symbol, "why": one.why} for one in left_out]
+        print_json({"changes": changes, "left_out": named, "written": written})
+    else:
+        _print_changes(changes)
+    for one in left_out:
+        err.print(f"warning: {one.exchange} {shown_name(one.symbol)} is left out: {one.why}", markup=False)
+    if written is not None:
+        fresh_file = written.with_name(written.name + ".new")
+        fresh_file.write_text(render(after), encoding="utf-8")
+        fresh_file.replace(written)
+        err.print(f"Wrote {written}. Use it with MEDALLION_SYMBOLS_FILE={written}.")
+    elif not (dry_run or as_json):
+        sys.stdout.write(render(after))
+
+
+def _market_lists(codes: list[str], saved: dict[str, Path]) -> dict[str, Markets]:
+    # All names first: no list is fetched for nothing.
+    classes = {code: source(code)[0] for code in codes}
+    fetched: dict[str, Markets] = {}
+    lists: dict[str, Markets] = {}
+    for number, (code, name) in enumerate(classes.items(), start=1):
+        if code in saved:
+            lists[code] = read_markets(saved[code])
+            continue
+        with err.status(f"Asking {name} ({number} of {len(classes)}) …"):
+            lists[code] = fetched[name] = fetched.get(name) or fetch_markets(name)
+    return lists
+
+
+def _print_changes(changes: list[Change]) -> None:
+    """On standard error, which the file does not go to."""
+    counts: dict[tuple[str, str], int] = {}
+    for change in changes:
+        counts[change.exchange, change.what] = counts.get((change.exchange, change.what), 0) + 1
+    for (exchange, what), count in counts.items():
+        err.print(f"{exchange}: {count:,} {what}")
+    for change in changes[:_SHOWN]:
+        fields = ", ".join(f"{name} {before} → {after}" for name, (before, after) in change.fields.items())
+        err.print(f"  {change.exchange} {change.symbol} {change.what} {fields or change.canonical}".rstrip())
+    if len(changes) > _SHOWN:
+        err.print(f"  and {len(changes) - _SHOWN:,} more (--json shows all)")
+    if not changes:
+        err.print("Nothing has changed.")
+
+
+@app.command("list")
+def list_symbols(
+    exchange: Annotated[str | None, typer.Option(help="Only this exchange code.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only active, halted or delisted ones.")] = None,
+    file: FileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the markets that Silver accepts: names, kind, steps, limits and status."""
+    _, registry = _registry(file)
+    if exchange is not None and exchange not in registry.exchanges:
+        raise typer.BadParameter(f"{exchange!r} is none of {', '.join(sorted(registry.exchanges))}")
+    if status is not None and status not in get_args(Status):
+        raise typer.BadParameter(f"{status!r} is none of {', '.join(get_args(Status))}")
+    rows = [row for row in _rows(registry) if exchange in {None, row["exchange"]} and status in {None, row["status"]}]
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("exchange", "exchange_symbol", "canonical", "base", "quote", "kind", "tick", "lot", "price_max",
+               "quantity_max", "status")  # fmt: skip
+    print_table("Symbols", columns, [tuple(row[column] for column in columns) for row in rows])
+
+
+def _rows(registry: SymbolRegistry) -> list[dict[str, Any]]:
+    described = {
+        (exchange, name): entry.model_dump(
+            mode="json", include={"kind", "tick", "lot", "quantity_min", "notional_min", "status", "delisted_on"}
+        )
+        for exchange, markets in registry.content.exchanges.items()
+        for symbol, entry in markets.items()
+        for name in (symbol, *entry.aliases)
+    }
+    return [row | described[row["exchange"], row["exchange_symbol"]] for row in registry.lookup]
+
+
+@app.command("check")
+def check_symbols(file: FileOption = None, as_json: JsonOption = False) -> None:
+    """Check a symbols file: format, collisions, limits that no trade can pass, delisted markets.
+
+    Exit code 1 where something is wrong; warnings alone are 0.
+    """
+    path, registry = _registry(file)
+    found = findings(registry, datetime.now(UTC).date())
+    errors = [one for one in found if one.level == ERROR]
+    statuses = [entry.status for markets in registry.content.exchanges.values() for entry in markets.values()]
+    if as_json:
+        print_json(
+            {
+                "file": path,
+                "rules_version": registry.rules_version,
+                "markets": {status: statuses.count(status) for status in sorted(set(statuses))},
+                "findings": found,
+            }
+        )
+    else:
+        _print_findings(found)
+        verdict = f"{len(errors):,} errors" if errors else "no error"
+        out.print(
+            f"{path}: {len(registry.lookup):,} names of {len(registry.exchanges)} exchange codes,"
+            f" {statuses.count('delisted'):,} markets delisted, {verdict}. Rules version {registry.rules_version}."
+        )
+    if errors:
+        raise typer.Exit(1)
+
+
+def _print_findings(found: list[Finding]) -> None:
+    for one in found:
+        out.print(f"{one.level}: {one.exchange} {one.symbol}: {one.message}")

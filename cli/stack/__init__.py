@@ -1,0 +1,1 @@
+"""The stack: up, down, status, smoke, alerts. May import `common`."""

@@ -1,0 +1,151 @@
+"""Whom alerts reach, and `medallion alert test`, which sends one."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import requests
+import typer
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from cli.common.context import DataDirOption, JsonOption, err, load_settings, out, print_json
+from config.errors import MedallionError
+from config.settings import Settings
+
+app = typer.Typer(help="Whether alerts reach somebody.", no_args_is_help=True)
+
+REQUEST_S = 10.0
+POLL_S = 0.5
+_CONFIGS = "_configs"
+_SENT, _FAILED = "alertmanager_notification_requests", "alertmanager_notification_requests_failed"
+NOBODY = (
+    "Alerts reach nobody: they show on Alertmanager's page only. Set ALERT_RECEIVER (webhook, slack or email) and its"
+    " address in .env, run `docker compose up -d`, then `medallion alert test`."
+)
+
+
+class AlertError(MedallionError):
+    """An alert does not get through; the message says where it ends."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A test alert that a receiver took; `integrations` are Alertmanager's names of the ways it went."""
+
+    integrations: tuple[str, ...]
+    seconds: float
+
+
+@app.callback()
+def alert() -> None:
+    """Whether alerts reach somebody."""
+
+
+@app.command("test")
+def send_test(
+    timeout: Annotated[float, typer.Option(help="Seconds to wait until it is delivered.", min=0)] = 60.0,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send the alert MedallionTest through Alertmanager and wait until the receiver has taken it; exit 1 if not."""
+    with err.status("Waiting for the receiver …"):
+        delivery = send(load_settings(data_dir), timeout)
+    if as_json:
+        print_json(delivery)
+        return
+    out.print(f"Delivered by {', '.join(delivery.integrations)} in {delivery.seconds:.1f} s: somebody has it now.")
+
+
+def receivers(base: str) -> tuple[str, ...]:
+    """The integrations (`webhook`, `slack`, …) of the receiver that an alert goes to by default.
+
+    Raises:
+        AlertError: Alertmanager does not answer as itself.
+    """
+    answer = _ask("GET", f"{base}/api/v2/status").json()
+    document = yaml.safe_load(answer["config"]["original"])
+    chosen = document["route"]["receiver"]
+    (receiver,) = (one for one in document["receivers"] if one["name"] == chosen)
+    return tuple(
+        sorted(name.removesuffix(_CONFIGS) for name, many in receiver.items() if name.endswith(_CONFIGS) and many)
+    )
+
+
+def warning(settings: Settings) -> str:
+    """What `medallion status` says of the receivers: nothing where somebody is told, or nothing watches the stack."""
+    if not settings.alertmanager_url:
+        return ""
+    try:
+        return "" if receivers(_base(settings)) else NOBODY
+    except AlertError as error:
+        return str(error)
+
+
+def send(settings: Settings, timeout_s: float) -> Delivery:
+    """Fire MedallionTest and wait until each integration of the receiver has delivered something.
+
+    Raises:
+        AlertError: nobody receives alerts, the receiver refuses them, or nothing came of it in time.
+    """
+    base = _base(settings)
+    integrations = receivers(base)
+    if not integrations:
+        raise AlertError(NOBODY)
+    before, started = _counts(base), time.monotonic()
+    alert = {
+        "labels": {"alertname": "MedallionTest", "severity": "info", "run": uuid.uuid4().hex},
+        "annotations": {"summary": "A test by `medallion alert test`: nothing is wrong, and alerts reach you."},
+        "endsAt": (datetime.now(UTC) + timedelta(minutes=1)).isoformat(),
+    }
+    _ask("POST", f"{base}/api/v2/alerts", [alert])
+    while True:
+        now, elapsed = _counts(base), time.monotonic() - started
+        gained = {
+            name: (now.get((_SENT, name), 0) - before.get((_SENT, name), 0),
+                   now.get((_FAILED, name), 0) - before.get((_FAILED, name), 0))
+            for name in integrations
+        }  # fmt: skip
+        if all(sent > failed for sent, failed in gained.values()):
+            return Delivery(integrations, elapsed)
+        if elapsed > timeout_s:
+            refused = [name for name, (_, failed) in gained.items() if failed]
+            raise AlertError(
+                f"The alert was not delivered within {timeout_s:g} s:"
+                f" {', '.join(refused) or ', '.join(integrations)} {'refused it' if refused else 'did not answer'}."
+                " Check its address in .env; `docker compose logs alertmanager` has the reason."
+            )
+        time.sleep(POLL_S)
+
+
+def _base(settings: Settings) -> str:
+    if not settings.alertmanager_url:
+        raise AlertError("No Alertmanager is known: set MEDALLION_ALERTMANAGER_URL, such as http://alertmanager:9093.")
+    return settings.alertmanager_url.rstrip("/")
+
+
+def _ask(method: str, url: str, body: Any = None) -> requests.Response:
+    try:
+        answer = requests.request(method, url, json=body, timeout=REQUEST_S)
+    except requests.RequestException as error:
+        raise AlertError(
+            f"Alertmanager does not answer at {url}: is the profile observability up? ({error})"
+        ) from error
+    if not answer.ok:
+        raise AlertError(f"{method} {url} answered {answer.status_code}: {answer.text[:200]}")
+    return answer
+
+
+def _counts(base: str) -> dict[tuple[str, str], float]:
+    """Requests to receivers since Alertmanager's start, all and failed ones, by integration."""
+    found: dict[tuple[str, str], float] = {}
+    for family in text_string_to_metric_families(_ask("GET", f"{base}/metrics").text):
+        if family.name in {_SENT, _FAILED}:
+            for sample in family.samples:
+                key = family.name, sample.labels["integration"]
+                found[key] = found.get(key, 0) + sample.value
+    return found

@@ -1,0 +1,258 @@
+"""`medallion up`, `down` and `status`."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+
+from cli.common import disks
+from cli.common.context import DataDirOption, JsonOption, deployed, err, out, print_json, print_table
+from cli.common.lag import Lag, LagError, LagMeter, wait
+from cli.stack import alerts, producing
+from config.connections import clickhouse_native
+from config.disks import FULL
+from config.settings import Settings
+from deploy.embedded import control
+from deploy.embedded.layout import BrokerKind, DataDir, StackError, StackState
+from producers.status import ProducerState, running
+
+DEFAULT_DATA_DIR = Path(".medallion")
+MB = 1_000_000
+
+
+def up(
+    data_dir: DataDirOption = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return when the stack is healthy and leave it running.")
+    ] = False,
+    native_port: Annotated[
+        int, typer.Option(help="ClickHouse native TCP port; 0: any free one.", min=0, max=65535)
+    ] = 0,
+    http_port: Annotated[int, typer.Option(help="ClickHouse HTTP port; 0: any free one.", min=0, max=65535)] = 0,
+    workers: Annotated[int, typer.Option(help="Silver workers.", min=1, max=16)] = 1,
+    broker: Annotated[
+        BrokerKind,
+        typer.Option(
+            help="memory: in-memory, forgets when it stops. kafka: Apache Kafka (needs Java 17; fetched with Maven).",
+        ),
+    ] = "memory",
+    offload: Annotated[
+        bool,
+        typer.Option("--offload", help="Run the hourly offload, too (about 300 MB); else `medallion offload run`."),
+    ] = False,
+    kafka_home: Annotated[
+        Path | None,
+        typer.Option(envvar="KAFKA_HOME", help="An unpacked Apache Kafka 4, instead of fetching one."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Start the embedded stack: broker, ClickHouse, Silver. All on 127.0.0.1, all from this Python environment."""
+    folder = data_dir or DEFAULT_DATA_DIR
+    with err.status("Starting the stack …") as spinner:
+
+        def watch(state: StackState) -> None:
+            spinner.update("Starting " + ", ".join(f"{service.name}: {service.state}" for service in state.services))
+
+        state = control.start(
+            folder, native_port, http_port, workers, watch, broker=broker, kafka_home=kafka_home, offload=offload
+        )
+    if as_json:
+        print_json(state)
+    else:
+        _print_state(state)
+        if state.broker == "memory":
+            out.print(
+                "The in-memory broker keeps about 5 MB a partition and forgets all when it stops: for demos and tests. "
+                "What ClickHouse and the warehouse hold stays."
+            )
+    if not detach:
+        _hold(folder, state)
+
+
+def _hold(folder: Path, state: StackState) -> None:
+    """Stay in the foreground until Ctrl-C or SIGTERM, then stop the stack."""
+    err.print("Press Ctrl-C to stop it.")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        while psutil.pid_exists(state.supervisor_pid):
+            time.sleep(0.5)
+        err.print(f"The supervisor ended; see {folder / 'logs' / 'supervisor.log'}.")
+        raise typer.Exit(1)
+    except KeyboardInterrupt:
+        control.stop(folder)
+
+
+def down(
+    data_dir: DataDirOption = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds to let messages in flight reach their end first.", min=0)
+    ] = 30.0,
+) -> None:
+    """Stop the embedded stack: let what is in flight reach its end, then end every process."""
+    folder = data_dir or _only_running() or DEFAULT_DATA_DIR
+    state = control.find(folder) if control.is_running(folder) else None
+    behind = 0
+    if state is not None and state.state == "healthy" and timeout > 0:
+        with err.status("Letting messages in flight reach their end …"):
+            behind = _drain(state, timeout)
+    stopped = control.stop(folder)
+    if behind:
+        kept = state is not None and state.broker == "kafka"
+        fate = "Kafka keeps them for the next start." if kept else "the in-memory broker has forgotten them."
+        err.print(f"{behind:,} messages had not reached their end; {fate}", style="red")
+        raise typer.Exit(0 if kept else 1)
+    err.print(f"Stopped the stack on {folder}." if stopped else f"No stack was running on {folder}.")
+
+
+def _drain(state: StackState, timeout: float) -> int:
+    try:
+        lags = wait(Settings.from_environment(state.environment), timeout, lambda _: None)
+    except LagError as error:
+        err.print(f"Cannot tell what is in flight: {error}")
+        return 0
+    return sum(lag.messages for lag in lags)
+
+
+def _only_running() -> Path | None:
+    states = control.running()
+    return states[0].data_dir if len(states) == 1 else None
+
+
+def status(
+    data_dir: DataDirOption = None,
+    producer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="Show only these producers, http://<host>:<metrics port>, wherever they run."),
+    ] = None,
+    show_password: Annotated[
+        bool, typer.Option("--show-password", help="Show also the passwords of ClickHouse's users.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the embedded stack's processes and endpoints, how far each consumer is behind, and the live producers.
+
+    Of a stack that the MEDALLION_… endpoints name: how far each consumer is behind, and whether alerts reach nobody.
+    Exit code 1 where a process is not healthy or a disk is full; with --producer, or where producers run and no stack,
+    where one of these has trouble.
+    """
+    if producer:
+        _status_of([producing.ask(url) for url in producer], as_json)
+        return
+    try:
+        state = control.find(data_dir)
+    except StackError:
+        alone = running()
+        if data_dir is None and alone:
+            _status_of(alone, as_json)
+        elif data_dir is None and deployed():
+            _status_of_deployed(Settings(), as_json)
+        else:
+            raise
+        return
+    settings = Settings.from_environment(state.environment)
+    measured = disks.of_stack(state)
+    troubles = disks.troubles(measured)
+    if state.state == "healthy" and any(disk.level == FULL for disk in measured):
+        state = state.model_copy(update={"state": "degraded", "detail": "; ".join(troubles.values())})
+    with LagMeter(settings) as meter:
+        lags = meter.measure()
+    if as_json:
+        print_json(
+            {
+                **state.model_dump(mode="json", exclude={"environment"}),
+                "endpoints": _endpoints(settings),
+                **({"passwords": _passwords(state, settings)} if show_password else {}),
+                "lag": _lag(lags),
+                "producers": producing.as_json(running()),
+                "disks": [asdict(disk) | {"level": disk.level} for disk in measured],
+                "troubles": troubles,
+            }
+        )
+    else:
+        _print_state(state)
+        disks.print_disks(measured)
+        for words in troubles.values():
+            out.print(words, soft_wrap=True, markup=False)
+        if show_password:
+            title = f"Users of ClickHouse, database {settings.clickhouse_database}"
+            print_table(title, ("user", "password"), _passwords(state, settings).items())
+        _print_behind(lags)
+        producing.print_producers(running())
+    if state.state != "healthy":
+        raise typer.Exit(1)
+
+
+def _status_of_deployed(settings: Settings, as_json: bool) -> None:
+    with LagMeter(settings) as meter:
+        lags = meter.measure()
+    warning = alerts.warning(settings)
+    if as_json:
+        print_json({"endpoints": _endpoints(settings), "lag": _lag(lags), "alerts": warning or None})
+        return
+    print_table("Endpoints", ("service", "address"), _endpoints(settings).items())
+    _print_behind(lags)
+    if warning:
+        out.print(warning, style="bold red", soft_wrap=True, markup=False)
+
+
+def _status_of(states: Sequence[ProducerState], as_json: bool) -> None:
+    if as_json:
+        print_json({"producers": producing.as_json(states)})
+    else:
+        producing.print_producers(states)
+    if any(producing.troubles(state) for state in states):
+        raise typer.Exit(1)
+
+
+def _lag(lags: Sequence[Lag]) -> list[dict[str, str | int]]:
+    return [
+        {"stage": lag.stage, "topic": lag.topic, "partition": lag.partition, "messages": lag.messages} for lag in lags
+    ]
+
+
+def _print_behind(lags: Sequence[Lag]) -> None:
+    print_table(
+        "Behind",
+        ("stage", "topic", "partition", "messages"),
+        [(x.stage, x.topic, x.partition, x.messages) for x in lags if x.messages],
+    )
+
+
+def _endpoints(settings: Settings) -> dict[str, str]:
+    return {
+        "kafka": settings.kafka_bootstrap_servers,
+        "clickhouse_native": f"{settings.clickhouse_host}:{settings.clickhouse_port}",
+        "clickhouse_http": f"http://{settings.clickhouse_host}:{settings.clickhouse_http_port}",
+        "iceberg_catalog": settings.iceberg_catalog_uri,
+        "iceberg_warehouse": settings.iceberg_warehouse,
+    }
+
+
+def _passwords(state: StackState, settings: Settings) -> dict[str, str]:
+    analyst = DataDir(state.data_dir).analyst_password_file.read_text(encoding="ascii").strip()
+    return {settings.clickhouse_user: clickhouse_native(settings)["password"], "analyst": analyst}
+
+
+def _print_state(state: StackState) -> None:
+    print_table(
+        f"Stack on {state.data_dir}: {state.state} {state.detail}".rstrip(),
+        ("process", "state", "pid", "restarts", "memory MB", "detail"),
+        [(s.name, s.state, str(s.pid or ""), s.restarts, _memory_mb(s.pid), s.detail) for s in state.services],
+    )
+    print_table("Endpoints", ("service", "address"), _endpoints(Settings.from_environment(state.environment)).items())
+
+
+def _memory_mb(pid: int | None) -> int:
+    if pid is None:
+        return 0
+    try:
+        return round(psutil.Process(pid).memory_info().rss / MB)
+    except psutil.NoSuchProcess:
+        return 0

@@ -1,0 +1,1 @@
+"""The hot side: queries, SQL templates, checksums, where ClickHouse finds the warehouse. May import `tables`."""

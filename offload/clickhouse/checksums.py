@@ -1,0 +1,109 @@
+"""Rows and order-independent checksums of hot SELECTs and of cold files, by one function of one engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyiceberg.table import Table
+
+from ddl.quoting import UNREADABLE, quote_name, quote_string
+from offload.clickhouse.client import HotStore, Parameters
+from offload.clickhouse.locations import file_function, server_path
+from offload.clickhouse.templates import render
+from offload.errors import WarehouseError
+from offload.tables.cold_tables import BY_NAME, ColdTable
+
+MODULUS = 1 << 64
+# A server expands a list of names to at most 1,000, and reads at most 256 KiB of SQL.
+FILES_A_QUERY = 500
+
+Group = tuple[str, str]
+# (exchange, symbol) -> rows, checksum modulo 2^64
+Sums = dict[Group, tuple[int, int]]
+
+
+def sums_of(
+    hot: HotStore, cold: ColdTable, source: str, span: Parameters, merge_key: str = "", *, exact: bool = False
+) -> Sums:
+    """Rows and checksum by (exchange, symbol) of `source`, SQL with the columns of `cold`.
+
+    With `merge_key`, of the rows with one key only the latest counts. `exact`: unsettled columns count, too.
+
+    Raises:
+        HotStoreError: ClickHouse failed.
+    """
+    sql = render(
+        "checksum.sql",
+        source=source,
+        columns=[name for name, _, _ in cold.columns],
+        optional=cold.optional,
+        unsettled=cold.unsettled,
+        unsettled_if="" if exact else cold.unsettled_if,
+        arrival=cold.arrival,
+        merge_key=merge_key,
+    )
+    return {
+        (row["key_exchange"], row["key_symbol"]): (int(row["row_count"]), int(row["checksum"]))
+        for row in hot.rows(sql, span)
+    }
+
+
+def add_sums(into: Sums, more: Sums) -> None:
+    """Add the sums of other rows."""
+    for group, (rows, checksum) in more.items():
+        known = into.get(group, (0, 0))
+        into[group] = known[0] + rows, (known[1] + checksum) % MODULUS
+
+
+def cold_sources(hot: HotStore, table: Table, paths: Sequence[str], select: str, span: Parameters) -> list[str]:
+    """SQL that reads files of `table` with the types of the hot `select`: a query for each `FILES_A_QUERY` of them.
+
+    Raises:
+        WarehouseError: the warehouse is of a kind ClickHouse cannot be pointed to.
+    """
+    if not paths:
+        return []
+    structure = hot.rows(render("describe.sql", select=select), span)
+    names = [row["name"] for row in structure]
+    types = ", ".join(f"{quote_name(row['name'])} {row['type']}" for row in structure)
+    function = file_function(table)
+    return [
+        render("cold_files.sql", function=function, arguments=arguments, meant=meant(table, names))
+        for arguments in file_arguments(table, paths, types)
+    ]
+
+
+def meant(table: Table, names: Sequence[str]) -> dict[str, str]:
+    """Columns among `names` of which files from before them mean another value than the type's own, as SQL."""
+    later = BY_NAME[table.name()[-1]].later
+    return {name: repr(later[name]) for name in names if later.get(name)}
+
+
+def file_arguments(table: Table, paths: Sequence[str], types: str) -> list[str]:
+    """Arguments of ClickHouse's `file` or `s3` for data files of `table`, `FILES_A_QUERY` a time, with column types.
+
+    Raises:
+        WarehouseError: the warehouse is of a kind ClickHouse cannot be pointed to.
+    """
+    root = f"{table.location()}/data/"
+    base = server_path(table, root)
+    if any((UNREADABLE | {","}) & set(path.removeprefix(root)) for path in paths):
+        raise WarehouseError(f"ClickHouse cannot read a file below {root}: its name has one of *?{{}}[]\\#,.")
+    found = []
+    for some in _pieces(sorted(path.removeprefix(root) for path in paths)):
+        chosen = some[0] if len(some) == 1 else "{" + ",".join(some) + "}"
+        found.append(f"{quote_string(base + chosen)}, 'Parquet', {quote_string(types)}")
+    return found
+
+
+def merge_key(hot: HotStore, cold: ColdTable) -> str:
+    """The hot table's sorting key, by which it tells what to merge, as SQL over hot or cold rows.
+
+    The key prints published_at: it has ms in the hot table, µs in the cold one, and in both is to be bounded.
+    """
+    key = str(hot.rows(render("sorting_key.sql"), {"hot": cold.hot})[0]["sorting_key"])
+    return key.replace("published_at", render("kafka_time.sql", column="published_at"))
+
+
+def _pieces(names: Sequence[str]) -> list[Sequence[str]]:
+    return [names[start : start + FILES_A_QUERY] for start in range(0, len(names), FILES_A_QUERY)]

@@ -1,0 +1,57 @@
+"""How ClickHouse is pointed to files of the warehouse: `file` and `icebergLocal` of a folder, `s3` and `icebergS3`."""
+
+from __future__ import annotations
+
+from typing import Literal
+from urllib.parse import urlparse
+
+from pyiceberg.table import Table
+
+from ddl.quoting import UNREADABLE, quote_string
+from offload.errors import WarehouseError
+
+Scheme = Literal["file", "s3"]
+_ICEBERG: dict[Scheme, str] = {"file": "icebergLocal", "s3": "icebergS3"}
+
+
+def server_path(table: Table, path: str) -> str:
+    """A path or URL under the table's location as ClickHouse takes it.
+
+    The S3 endpoint is the catalog's (`s3.endpoint`), else ours; the server has its own credentials of it.
+
+    Raises:
+        WarehouseError: the warehouse is of a kind ClickHouse cannot be pointed to.
+    """
+    location = urlparse(path)
+    if _scheme(table) == "file":
+        return location.path
+    endpoint = str(table.io.properties.get("s3.endpoint", "")).rstrip("/")
+    return f"{endpoint}/{location.netloc}{location.path}" if endpoint else f"s3://{location.netloc}{location.path}"
+
+
+def file_function(table: Table) -> str:
+    """The table function that reads data files.
+
+    Raises:
+        WarehouseError: as `server_path`.
+    """
+    return _scheme(table)
+
+
+def iceberg_source(table: Table) -> str:
+    """The table function, with its arguments, that reads what the table's hint names (`offload.files.version_hint`).
+
+    Raises:
+        WarehouseError: as `server_path`.
+    """
+    path = server_path(table, f"{table.location()}/")
+    return f"{_ICEBERG[_scheme(table)]}({quote_string(path)}, SETTINGS iceberg_use_version_hint = 1)"
+
+
+def _scheme(table: Table) -> Scheme:
+    location = table.location()
+    scheme = urlparse(location).scheme
+    if UNREADABLE & set(location) or scheme not in _ICEBERG:
+        message = f"ClickHouse cannot read {location}: use a file:// or s3:// warehouse whose path has no *?{{}}[]\\#."
+        raise WarehouseError(message)
+    return "file" if scheme == "file" else "s3"

@@ -1,0 +1,32 @@
+"""The SQL files of the cold tier, rendered: identifiers by Jinja, values as ClickHouse query parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ddl.quoting import quote_name, quote_string
+from ddl.render import MIGRATIONS_FOLDER
+from schemas.kinds import COUNTED
+
+_OFFLOAD = Path(__file__).parents[1]
+_ENVIRONMENT = Environment(
+    # Each room has its SQL beside it. The migrations' macros, too: what both say of times and candles is said once.
+    loader=FileSystemLoader([*sorted(_OFFLOAD.glob("**/sql")), MIGRATIONS_FOLDER]),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    autoescape=False,  # noqa: S701 - SQL, and only constants of ours are rendered
+)
+_ENVIRONMENT.filters |= {"literal": quote_string, "name": quote_name}
+_ENVIRONMENT.globals["counted_kinds"] = COUNTED
+
+
+def render(name: str, **context: Any) -> str:
+    """The text of the file of that name in the rooms' `sql` folders.
+
+    Raises:
+        jinja2.UndefinedError: the file names something that was not given.
+    """
+    return _ENVIRONMENT.get_template(name).render(**context).strip()

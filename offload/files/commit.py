@@ -1,0 +1,147 @@
+"""One snapshot that replaces some slices of a cold table, and the removal of what dead attempts left.
+
+Two offloaders of one slice cannot both succeed: the commit names the slice as its conflict predicate, so whoever comes
+second fails validation. Offloaders of different slices do not disturb each other; pyiceberg repeats the loser's commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pyiceberg.exceptions import CommitFailedException, ValidationException
+from pyiceberg.expressions import AlwaysFalse, BooleanExpression, Or
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table
+
+from offload.errors import CommitConflictError, WarehouseError
+from offload.files.export import Export, slice_folder
+from offload.files.folder import list_files, remove
+from offload.tables.cold_tables import ColdTable
+from offload.tables.slice_records import SUMMARY_ATTEMPT, SUMMARY_SLICES, SliceRecord, ledger_properties, read_ledger
+from offload.tables.slices import Slice
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """A slice's new files and what the table is to remember of it."""
+
+    export: Export
+    record: SliceRecord
+
+
+def files_of(table: Table, cold: ColdTable, part: Slice) -> list[DataFile]:
+    """The live files of a slice in the table's current snapshot.
+
+    Raises:
+        WarehouseError: a file holds rows of several slices: `offload.files.replace.separate` them first.
+    """
+    folder = slice_folder(table, part)
+    found = [task.file for task in table.scan(row_filter=part.predicate(cold)).plan_files()]
+    for file in found:
+        if not file.file_path.startswith(f"{folder}/"):
+            message = f"{file.file_path} holds rows of {part.id} but is no file of that slice alone: not replaced."
+            raise WarehouseError(message)
+    return found
+
+
+def replace_slices(
+    table: Table,
+    cold: ColdTable,
+    attempt: str,
+    replacements: Sequence[Replacement],
+    more_properties: Mapping[str, str],
+) -> Table:
+    """Commit `replacements` in one overwrite snapshot and return the table after it.
+
+    `table` must have been loaded before the first file of the attempt was written: that is what makes another
+    offloader's commit in between a conflict. Nothing but properties is committed if there are no files at all.
+
+    Raises:
+        CommitConflictError: another offloader replaced one of the slices; load the table and export again.
+    """
+    ledger = read_ledger(table.properties)
+    parts = [replacement.export.part for replacement in replacements]
+    old = [file for part in parts if part.id in ledger for file in files_of(table, cold, part)]
+    new = [file for replacement in replacements for file in replacement.export.files]
+    records = {replacement.export.part.id: replacement.record for replacement in replacements}
+    summary = {SUMMARY_ATTEMPT: attempt, SUMMARY_SLICES: ",".join(part.id for part in parts)}
+    try:
+        with table.transaction() as transaction:
+            transaction.set_properties({**ledger_properties(records), **more_properties})
+            if old or new:
+                with transaction.update_snapshot(snapshot_properties=summary).overwrite() as snapshot:
+                    snapshot.delete_by_predicate(_any_of(part.predicate(cold) for part in parts))
+                    for file in old:
+                        snapshot.delete_data_file(file)
+                    for file in new:
+                        snapshot.append_data_file(file)
+    except (ValidationException, CommitFailedException) as error:
+        message = f"Another offloader changed {table.name()} {summary[SUMMARY_SLICES]} meanwhile: {error}. Run again."
+        raise CommitConflictError(message) from error
+    return table
+
+
+def attempt_landed(table: Table, attempt: str) -> bool:
+    """Whether a commit whose outcome is unknown is in the table; call it on a freshly loaded one."""
+    return attempt in _committed_attempts(table)
+
+
+def leftovers(table: Table, parts: Sequence[Slice], attempt: str) -> list[str]:
+    """Files of other attempts at these slices, to be judged by `remove_dead` after the commit of `attempt`."""
+    found = []
+    for part in parts:
+        files = list_files(table, slice_folder(table, part), recursive=False)
+        found += [path for path, _ in files if _attempt_of(path) != attempt]
+    return found
+
+
+def remove_dead(table: Table, candidates: Sequence[str]) -> list[str]:
+    """Delete the candidates that no snapshot names; returns what was deleted.
+
+    Safe against a living offloader of the same slice: its files were listed before our commit, so it had loaded the
+    table before our commit too, and its own commit can only fail.
+    """
+    committed = _committed_attempts(table)
+    dead = [path for path in candidates if _attempt_of(path) not in committed]
+    if dead:
+        # The snapshot that brought a file may have expired while a pinned one still names the file.
+        named = referenced_files(table)
+        dead = [path for path in dead if path not in named]
+    for path in dead:
+        remove(table.io, path)
+    return dead
+
+
+def referenced_files(table: Table) -> set[str]:
+    """The data files that any snapshot of the table reads."""
+    manifests = {
+        manifest.manifest_path: manifest
+        for snapshot in table.metadata.snapshots
+        for manifest in snapshot.manifests(table.io)
+    }
+    return {
+        entry.data_file.file_path
+        for manifest in manifests.values()
+        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)
+    }
+
+
+def _committed_attempts(table: Table) -> set[str]:
+    named = {record.attempt for record in read_ledger(table.properties).values()}
+    for snapshot in table.metadata.snapshots:
+        attempt = snapshot.summary[SUMMARY_ATTEMPT] if snapshot.summary else None
+        if attempt:
+            named.add(attempt)
+    return named
+
+
+def _attempt_of(path: str) -> str:
+    return path.rpartition("/")[2].partition("-")[0]
+
+
+def _any_of(predicates: Iterable[BooleanExpression]) -> BooleanExpression:
+    result: BooleanExpression = AlwaysFalse()
+    for predicate in predicates:
+        result = Or(result, predicate)
+    return result

@@ -1,0 +1,228 @@
+"""Files of a cold table replaced by others that hold the same rows: compaction, and the undoing of it for some hours.
+
+A compacted file holds several hours. Whoever replaces an hour (a run that found more rows, a re-derivation) first calls
+`separate`, after which the hour's rows are in files of its own again and everything else goes by slice folders.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.conversions import from_bytes
+from pyiceberg.exceptions import CommitFailedException, ValidationException
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
+
+from offload.clickhouse.checksums import Sums, add_sums, cold_sources, sums_of
+from offload.clickhouse.client import HotStore
+from offload.clickhouse.templates import render
+from offload.errors import BrokenExportError, CommitConflictError
+from offload.files.attempt import ATTEMPTS
+from offload.files.commit import attempt_landed
+from offload.files.export import select_of, slice_folder, write_query
+from offload.files.folder import remove
+from offload.files.orphans import LEASE_SECONDS, owned_attempt, remove_abandoned
+from offload.tables.cold_tables import TIME, ColdTable
+from offload.tables.slice_records import SUMMARY_ATTEMPT
+from offload.tables.slices import Slice
+
+ALWAYS_TRUE = AlwaysTrue()
+SUMMARY_SWAP = "medallion.swap"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A file to write: rows that arrived in [from_us, to_us) (µs, UTC), in `folder`."""
+
+    from_us: int
+    to_us: int
+    folder: str
+
+
+def compacted_folder(table: Table) -> str:
+    """Where files are that hold several hours."""
+    return f"{table.location()}/data/compacted"
+
+
+def arrival_bounds(table: Table, cold: ColdTable, file: DataFile) -> tuple[int, int]:
+    """Earliest and latest arrival in a file (µs, UTC), from its statistics.
+
+    Raises:
+        KeyError: the file has no statistics of the column.
+    """
+    number = table.schema().find_field(cold.arrival).field_id
+    low, high = (from_bytes(TIME, bounds[number]) for bounds in (file.lower_bounds, file.upper_bounds))
+    return int(low), int(high)
+
+
+def swap(
+    hot: HotStore, table: Table, cold: ColdTable, old: Sequence[DataFile], targets: Sequence[Target], why: str
+) -> list[DataFile]:
+    """Write the rows of `old` into `targets`, prove that they are the same rows, and commit the exchange.
+
+    The targets' spans must cover the arrivals in `old`. Nothing is committed and no file stays if anything fails.
+
+    Raises:
+        BrokenExportError: the new files hold other rows than the old ones.
+        CommitConflictError: somebody else replaced one of the old files; load the table and look again.
+        HotStoreError: ClickHouse failed, or cannot read the warehouse.
+    """
+    attempt, began = owned_attempt(), time.monotonic()
+    paths: list[str] = []
+    new: list[DataFile] = []
+    try:
+        for number, target in enumerate(targets):
+            paths.append(f"{target.folder}/{attempt}-{number:05d}.parquet")
+            file = _write(hot, table, cold, old, target, paths[-1])
+            if file.record_count:
+                new.append(file)
+            else:
+                remove(table.io, paths.pop())
+        _prove(hot, table, cold, old, new)
+        _in_time(table, began)
+    except BaseException:
+        _remove_all(table, paths)
+        raise
+    try:
+        _commit(table, attempt, old, new, why)
+    except CommitConflictError:
+        _remove_all(table, paths)
+        raise
+    return new
+
+
+@retry(
+    retry=retry_if_exception_type(CommitConflictError),
+    stop=stop_after_attempt(ATTEMPTS),
+    wait=wait_random(0.01, 0.2),
+    reraise=True,
+)
+def separate(
+    hot: HotStore,
+    catalog: Catalog,
+    name: str,
+    cold: ColdTable,
+    hours: Collection[Slice],
+    within: BooleanExpression = ALWAYS_TRUE,
+) -> Table:
+    """The table `name` with no file that holds rows of one of `hours` beside others; readers see the same rows.
+
+    `within`: files that have none of these rows are left alone.
+
+    Raises:
+        OffloadError: as `swap`.
+    """
+    table = catalog.load_table(name)
+    wanted = sorted(hours)
+    if not wanted:
+        return table
+    span = Slice(wanted[0].from_us, wanted[-1].to_us).predicate(cold)
+    files = [task.file for task in table.scan(row_filter=And(span, within)).plan_files()]
+    found = [file for file in files if file.file_path.startswith(f"{compacted_folder(table)}/")]
+    cut = False
+    for file in found:
+        low, high = arrival_bounds(table, cold, file)
+        targets = _cut(table, low, high + 1, wanted)
+        if any(target.folder != compacted_folder(table) for target in targets):
+            swap(hot, table, cold, [file], targets, "separate")
+            cut = True
+    return catalog.load_table(name) if cut else table
+
+
+def sweep(table: Table) -> list[str]:
+    """Remove merged files of processes that died before their commit; returns what went.
+
+    Raises:
+        WarehouseError: the warehouse cannot be listed.
+    """
+    return remove_abandoned(table, compacted_folder(table), LEASE_SECONDS)
+
+
+def _in_time(table: Table, began: float) -> None:
+    """Whoever takes longer must not commit: see `sweep`."""
+    if time.monotonic() - began > LEASE_SECONDS / 2:
+        raise CommitConflictError(f"Merging files of {table.name()} took too long: nothing was committed.")
+
+
+def _remove_all(table: Table, paths: Sequence[str]) -> None:
+    for path in paths:
+        remove(table.io, path)
+
+
+def _cut(table: Table, from_us: int, to_us: int, hours: Sequence[Slice]) -> list[Target]:
+    """The span [from_us, to_us): each of the hours (sorted) by itself, what is between them compacted."""
+    targets, at = [], from_us
+    for part in hours:
+        if part.to_us <= from_us or part.from_us >= to_us:
+            continue
+        if part.from_us > at:
+            targets.append(Target(at, part.from_us, compacted_folder(table)))
+        targets.append(Target(part.from_us, part.to_us, slice_folder(table, part)))
+        at = part.to_us
+    if at < to_us:
+        targets.append(Target(at, to_us, compacted_folder(table)))
+    return targets
+
+
+def _write(
+    hot: HotStore, table: Table, cold: ColdTable, old: Sequence[DataFile], target: Target, path: str
+) -> DataFile:
+    span = _span(target.from_us, target.to_us)
+    source = "\nUNION ALL\n".join(_sources(hot, table, cold, old, span))
+    return write_query(
+        hot, table, render("merged.sql", source=source, arrival=cold.arrival, sort=cold.sort), span, path
+    )
+
+
+def _prove(hot: HotStore, table: Table, cold: ColdTable, old: Sequence[DataFile], new: Sequence[DataFile]) -> None:
+    if _sums(hot, table, cold, old) != _sums(hot, table, cold, new):
+        rows = sum(file.record_count for file in old), sum(file.record_count for file in new)
+        raise BrokenExportError(
+            f"The {rows[1]:,} rows written for {len(old)} files of {table.name()} are not their {rows[0]:,}: nothing"
+            " was committed. See `medallion offload verify`."
+        )
+
+
+def _sums(hot: HotStore, table: Table, cold: ColdTable, files: Sequence[DataFile]) -> Sums:
+    found: Sums = {}
+    span = _span(0, 0)
+    for source in _sources(hot, table, cold, files, span):
+        add_sums(found, sums_of(hot, cold, source, span, exact=True))
+    return found
+
+
+def _sources(
+    hot: HotStore, table: Table, cold: ColdTable, files: Sequence[DataFile], span: Mapping[str, str | int]
+) -> list[str]:
+    return cold_sources(hot, table, [file.file_path for file in files], select_of(cold, partition=False), span)
+
+
+def _span(from_us: int, to_us: int) -> dict[str, str | int]:
+    return {"from_us": from_us, "to_us": to_us}
+
+
+def _commit(table: Table, attempt: str, old: Sequence[DataFile], new: Sequence[DataFile], why: str) -> None:
+    """One snapshot; if an old file is not there any more the commit fails, whatever else was committed meanwhile."""
+    summary = {SUMMARY_ATTEMPT: attempt, SUMMARY_SWAP: why}
+    try:
+        with (
+            table.transaction() as transaction,
+            transaction.update_snapshot(snapshot_properties=summary).overwrite() as snapshot,
+        ):
+            for file in old:
+                snapshot.delete_data_file(file)
+            for file in new:
+                snapshot.append_data_file(file)
+    except (ValidationException, CommitFailedException) as error:
+        message = f"Another offloader replaced files of {table.name()} meanwhile: {error}. Run again."
+        raise CommitConflictError(message) from error
+    except Exception:
+        # The catalog may have taken the commit all the same (a lost answer). If not, the files stay for the sweep of
+        # `maintain`: deleting them here could pull them from under a commit that lands late.
+        if not attempt_landed(table.refresh(), attempt):
+            raise

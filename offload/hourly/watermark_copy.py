@@ -1,0 +1,71 @@
+"""The watermarks of the cold tables in ClickHouse, for SQL: a copy, brought up to date by every run."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+
+from offload.clickhouse.client import HotStore
+from offload.clickhouse.templates import render
+from offload.tables.cold_tables import TABLES, ColdTable
+from offload.tables.slice_records import SliceRecord, read_ledger
+from offload.tables.slices import instant, parse_gold_id, parse_hour_id
+
+_TIME = pa.timestamp("us", tz="UTC")
+_SCHEMA = pa.schema(
+    {
+        "table_name": pa.string(),
+        "slice": pa.string(),
+        "exchange": pa.string(),
+        "starts_at": _TIME,
+        "ends_at": _TIME,
+        "cold_rows": pa.uint64(),
+        "is_final": pa.uint8(),
+        "exported_until": _TIME,
+        "attempt": pa.string(),
+    }
+)
+Known = tuple[str, int, bool, int]
+
+
+def mirror(hot: HotStore, catalog: Catalog, namespace: str) -> int:
+    """Make `offload_watermarks` say what the cold tables' own properties say; returns how many rows it lacked.
+
+    Raises:
+        HotStoreError: ClickHouse failed; the next run makes it good.
+    """
+    written = 0
+    for cold in TABLES:
+        ledger = read_ledger(catalog.load_table(f"{namespace}.{cold.name}").properties)
+        wanted = {name: _known(record) for name, record in ledger.items()}
+        found = {
+            row["slice"]: (str(row["attempt"]), int(row["cold_rows"]), bool(row["is_final"]), int(row["until_us"]))
+            for row in hot.rows(render("watermarks.sql"), {"table": cold.name})
+        }
+        lacking = [_row(cold, name, ledger[name]) for name in wanted if found.get(name) != wanted[name]]
+        if lacking:
+            hot.insert("offload_watermarks", pa.Table.from_pylist(lacking, _SCHEMA))
+        gone = sorted(found.keys() - wanted.keys())
+        if gone:
+            hot.command(render("watermarks_forget.sql"), {"table": cold.name, "slices": gone})
+        written += len(lacking)
+    return written
+
+
+def _known(record: SliceRecord) -> Known:
+    return record.attempt, record.rows, record.final, record.until_us
+
+
+def _row(cold: ColdTable, name: str, record: SliceRecord) -> dict[str, object]:
+    part = parse_gold_id(cold, name) if cold.layer == "gold" else parse_hour_id(name)
+    return {
+        "table_name": cold.name,
+        "slice": name,
+        "exchange": part.key,
+        "starts_at": instant(part.from_us),
+        "ends_at": instant(part.to_us),
+        "cold_rows": record.rows,
+        "is_final": int(record.final),
+        "exported_until": instant(record.until_us),
+        "attempt": record.attempt,
+    }

@@ -1,0 +1,1 @@
+"""Compaction and expiry of the cold tables. May import `files` and below."""

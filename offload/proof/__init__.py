@@ -1,0 +1,1 @@
+"""Counts, hot against cold, one trade through every layer. May import `hourly`, `maintain` and below."""

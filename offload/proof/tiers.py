@@ -1,0 +1,111 @@
+"""Where the counting proof finds rows: in the hot tables and, for hours that these have let go, in Iceberg."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pyiceberg.table import Table
+
+from offload.clickhouse.checksums import cold_sources
+from offload.clickhouse.client import HotStore
+from offload.clickhouse.templates import render
+from offload.files.attempt import arrivals
+from offload.files.export import select_of
+from offload.tables.cold_tables import BY_NAME, ColdTable
+from offload.tables.slice_records import read_ledger
+from offload.tables.slices import HOUR_US, SECOND_US, Slice, parse_hour_id
+
+EARLIEST_US, LATEST_US = 0, 7_258_118_400_000_000
+_RAW = BY_NAME["raw_trades"]
+# Where a message ends; a reject's record is no row of `dlq_trades` any more when it is resolved.
+_ENDS = tuple(BY_NAME[name] for name in ("silver_trades", "duplicate_trades", "dlq_trades"))
+_MS = 1000
+
+
+@dataclass(frozen=True)
+class Places:
+    """What the queries of the proof need: template variables, and the parameters of the span."""
+
+    context: dict[str, Any]
+    span: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Tiers:
+    """`tables`: cold tables by name, or none: then only hot rows count. Looks once where the hours are."""
+
+    hot: HotStore
+    tables: Mapping[str, Table] = field(default_factory=dict)
+
+    def hours(self, from_us: int, to_us: int) -> dict[int, int]:
+        """Messages of Raw by hour of arrival (start, µs) in [from_us, to_us), in the tier that has more of them."""
+        here, there = self._raw_hours, self._cold_hours(_RAW)
+        return {
+            start: max(here.get(start, 0), there.get(start, 0))
+            for start in sorted(here.keys() | there.keys())
+            if start < to_us and start + HOUR_US > from_us
+        }
+
+    def first_hot_us(self) -> int:
+        """The first hour of arrival that hot Raw has, or the end of time."""
+        return min(self._raw_hours, default=LATEST_US)
+
+    def places(self, from_us: int, to_us: int) -> Places:
+        """Where messages that arrived in [from_us, to_us) are, and where they may have ended.
+
+        Raises:
+            HotStoreError: ClickHouse failed.
+            WarehouseError: ClickHouse cannot be pointed to the warehouse.
+        """
+        span = self._published(from_us, to_us)
+        published = Slice(span["published_from_ms"] * _MS, span["published_to_ms"] * _MS + 1)
+        gone = self._gone[_RAW.name]
+        cold = {_RAW.name: self._sources(_RAW, published, "published_at") if gone else []}
+        for end in _ENDS:
+            # A message reaches its end after it was published.
+            is_needed = any(start + HOUR_US > published.from_us for start in self._gone[end.name])
+            cold[end.name] = self._sources(end, published, "published_at") if is_needed else []
+        here = self._raw_hours.keys()
+        context = {
+            "cold": cold,
+            "raw_in_cold": [start // SECOND_US for start in sorted(gone & here)],
+            "raw_in_hot": [start // SECOND_US for start in sorted(here - gone)],
+        }
+        return Places(context, {**span, "from_us": from_us, "to_us": to_us})
+
+    def _published(self, from_us: int, to_us: int) -> dict[str, int]:
+        is_cold = any(from_us < start + HOUR_US and start < to_us for start in self._gone[_RAW.name])
+        cold = self._sources(_RAW, Slice(from_us, to_us), _RAW.arrival) if is_cold else []
+        row = self.hot.rows(render("lineage_span.sql", cold=cold), {"from_us": from_us, "to_us": to_us})[0]
+        return {"published_from_ms": int(row["first_ms"]), "published_to_ms": int(row["last_ms"])}
+
+    def _sources(self, cold: ColdTable, span: Slice, column: str) -> list[str]:
+        """SQL of the live files that may have rows of a span of `column`."""
+        table = self.tables[cold.name]
+        paths = [task.file.file_path for task in table.scan(row_filter=span.between(column)).plan_files()]
+        select = select_of(cold, partition=False)
+        return cold_sources(self.hot, table, paths, select, {"from_us": span.from_us, "to_us": span.to_us})
+
+    def _cold_hours(self, cold: ColdTable) -> dict[int, int]:
+        """Rows of each hour of arrival in Iceberg."""
+        properties = self.tables[cold.name].properties if self.tables else {}
+        return {parse_hour_id(name).from_us: record.rows for name, record in read_ledger(properties).items()}
+
+    @cached_property
+    def _raw_hours(self) -> dict[int, int]:
+        return arrivals(self.hot, _RAW, EARLIEST_US, LATEST_US)
+
+    @cached_property
+    def _gone(self) -> dict[str, frozenset[int]]:
+        """Of each table the hours of arrival of which Iceberg has more than the hot table."""
+        found = {}
+        for cold in (_RAW, *_ENDS):
+            there = self._cold_hours(cold)
+            here: dict[int, int] = {}
+            if there:
+                here = self._raw_hours if cold is _RAW else arrivals(self.hot, cold, min(there), LATEST_US)
+            found[cold.name] = frozenset(start for start, rows in there.items() if here.get(start, 0) < rows)
+        return found

@@ -1,0 +1,88 @@
+"""What a comparison of hot and cold rows leaves out: what has grown since it was offloaded, and what never was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from offload.clickhouse.client import HotStore
+from offload.clickhouse.templates import render
+from offload.files.attempt import arrivals
+from offload.files.export import select_of
+from offload.proof.tiers import LATEST_US
+from offload.tables.cold_tables import BY_NAME, ColdTable
+from offload.tables.slice_records import SliceRecord, read_ledger, read_silver_windows
+from offload.tables.slices import Slice, hour
+
+_SILVER = BY_NAME["silver_trades"]
+
+
+class NotCompared(BaseModel):
+    """Hot rows of a table (of Gold candles, or the trades of an hour it does not have) that were not compared.
+
+    `grown`: rows came to the slice after it was offloaded. `open`: the candles have not ended. `not offloaded`: Iceberg
+    has nothing of the hour.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    slice: str
+    hot_rows: int
+    why: Literal["grown", "open", "not offloaded"]
+
+
+@dataclass(frozen=True)
+class Uncovered:
+    """One cold table's: `properties` are the table's own."""
+
+    hot: HotStore
+    cold: ColdTable
+    properties: Mapping[str, str]
+
+    def grown(self, part: Slice, record: SliceRecord) -> NotCompared | None:
+        """The slice, if the hot tier has more of it than was offloaded.
+
+        Raises:
+            HotStoreError: ClickHouse failed.
+        """
+        rows, measure = self._measure(part, record.until_us)
+        return NotCompared(slice=part.id, hot_rows=rows, why="grown") if measure > record.measure else None
+
+    def open_candles(self, part: Slice, record: SliceRecord) -> NotCompared | None:
+        """Candles of a Gold slice that had not ended when it was offloaded.
+
+        Raises:
+            HotStoreError: ClickHouse failed.
+        """
+        if self.cold.arrival:
+            return None
+        rows = self._measure(part, LATEST_US)[0] - self._measure(part, record.until_us)[0]
+        return NotCompared(slice=part.id, hot_rows=rows, why="open") if rows > 0 else None
+
+    def not_offloaded(self, from_us: int, to_us: int) -> Iterator[NotCompared]:
+        """Hours of arrival in [from_us, to_us) that the cold table has nothing of, or not all.
+
+        Raises:
+            HotStoreError: ClickHouse failed.
+        """
+        source = self.cold if self.cold.arrival else _SILVER
+        there = read_ledger(self.properties).keys() if self.cold.arrival else self._followed()
+        for start, rows in arrivals(self.hot, source, from_us, min(to_us, LATEST_US)).items():
+            if hour(start).id not in there:
+                yield NotCompared(slice=hour(start).id, hot_rows=rows, why="not offloaded")
+
+    def _followed(self) -> set[str]:
+        return set(read_silver_windows(self.properties))
+
+    def _measure(self, part: Slice, until_us: int) -> tuple[int, int]:
+        """Hot rows of a slice, and what its record measures: rows too, of Gold the trades in the candles."""
+        if self.cold.arrival:
+            rows = arrivals(self.hot, self.cold, part.from_us, part.to_us).get(part.from_us, 0)
+            return rows, rows
+        sql = render("gold_measure.sql", select=select_of(self.cold, partition=True))
+        span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": until_us}
+        found = self.hot.rows(sql, {**span, "key": part.key})[0]
+        return int(found["hot_rows"]), int(found["trades"])

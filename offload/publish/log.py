@@ -1,0 +1,140 @@
+"""The log of publications (`rederivations`): one at a time, and what a dead one left can be finished."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+import polars as pl
+
+from offload.clickhouse.client import HotStore
+from offload.clickhouse.templates import render
+from offload.errors import OffloadError
+from offload.publish.pause import now_us
+from offload.publish.view_override import Source
+from offload.tables.slices import SECOND_US, instant
+
+# A publisher on another host counts as dead when it has not noted a step for so long.
+LEASE_SECONDS = 900
+Step = Literal["begun", "switched", "ended"]
+
+
+class PublicationBusyError(OffloadError):
+    """Another re-derivation is publishing."""
+
+
+@dataclass(frozen=True)
+class Open:
+    """A publication that has not ended: some exchanges (`keys`) and the UTC day that begins at `from_us`.
+
+    `frames`: codes of the time frames that were hot when it began; half-way a partition may be empty.
+    """
+
+    publication: str
+    keys: tuple[str, ...]
+    from_us: int
+    cover: Source
+    frames: tuple[str, ...]
+    is_switched: bool
+    owner: str
+    lease_us: int
+
+
+@dataclass(frozen=True)
+class Log:
+    """`rederivations`, to which rows are only ever added."""
+
+    hot: HotStore
+
+    def open(self) -> list[Open]:
+        """Publications that have begun and not ended, the oldest first."""
+        return [
+            Open(
+                publication=str(row["publication"]),
+                keys=tuple(sorted(row["keys"])),
+                from_us=int(row["from_us"]),
+                cover="silver" if str(row["cover"]).startswith("silver:") else "staged",
+                frames=tuple(filter(None, str(row["cover"]).partition(":")[2].split(","))),
+                is_switched=bool(row["is_switched"]),
+                owner=str(row["owner"]),
+                lease_us=int(row["lease_us"]),
+            )
+            for row in self.hot.rows(render("publications_open.sql"), {})
+        ]
+
+    def begin(
+        self,
+        publication: str,
+        keys: Sequence[str],
+        from_us: int,
+        cover: Source,
+        frames: Sequence[str],
+        rules_version: str,
+    ) -> Open:
+        """Note a new one.
+
+        Raises:
+            PublicationBusyError: another one began at the same time; the older of the two goes on.
+        """
+        mine = Open(publication, tuple(sorted(keys)), from_us, cover, tuple(frames), False, _me(), 0)
+        self.note(mine, "begun", rules_version)
+        first = self.open()[0]
+        if first.publication != publication:
+            self.note(mine, "ended", rules_version)
+            raise _busy(first)
+        return mine
+
+    def claim(self, left: Open) -> None:
+        """Take over one whose owner is dead.
+
+        Raises:
+            PublicationBusyError: the owner lives.
+        """
+        host, _, process = left.owner.rpartition(":")
+        if host == socket.gethostname():
+            alive = int(process) != os.getpid() and _runs(int(process))
+        else:
+            alive = left.lease_us > now_us(self.hot)
+        if alive:
+            raise _busy(left)
+
+    def note(self, one: Open, step: Step, rules_version: str) -> None:
+        """Add a row a key; the lease begins anew."""
+        lease = instant(now_us(self.hot) + LEASE_SECONDS * SECOND_US)
+        rows = pl.DataFrame({"exchange": list(one.keys)}).select(
+            pl.lit(one.publication).alias("publication"),
+            "exchange",
+            pl.lit(instant(one.from_us).date()).alias("day"),
+            pl.lit(step).alias("step"),
+            pl.lit(f"{one.cover}:{','.join(one.frames)}").alias("cover"),
+            pl.lit(_me()).alias("owner"),
+            pl.lit(lease, pl.Datetime("us", "UTC")).alias("lease_until"),
+            pl.lit(rules_version).alias("rules_version"),
+        )
+        self.hot.insert("rederivations", rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
+
+
+def _me() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _busy(other: Open) -> PublicationBusyError:
+    until = datetime.fromtimestamp(other.lease_us / SECOND_US, UTC)
+    return PublicationBusyError(
+        f"Another re-derivation ({other.owner}) is publishing {instant(other.from_us):%Y-%m-%d}: run again when it has "
+        f"ended; should it be dead, its claim ends at {until:%H:%M:%S} UTC."
+    )

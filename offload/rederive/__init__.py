@@ -1,0 +1,1 @@
+"""A re-derivation: Bronze, Silver and Gold of a day again. May import `difference`, `publish` and below."""

@@ -1,0 +1,236 @@
+"""Bronze again from cold Raw, by the very SQL of the live view, one arrival hour at a time.
+
+The hours are those in which Bronze has rows of the days asked for, and those of the days themselves, whose rows may
+belong there by today's SQL. An hour whose rows are what they were is left alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+from pyiceberg.catalog import Catalog
+from pyiceberg.expressions import And, BooleanExpression, EqualTo
+from pyiceberg.io.pyarrow import parquet_file_to_data_file
+from pyiceberg.table import Table
+
+from offload.clickhouse.checksums import cold_sources
+from offload.clickhouse.client import CHUNK_BYTES, HotStore
+from offload.clickhouse.templates import render
+from offload.difference.spill import Spill, bucket_count, ensure_room
+from offload.errors import OffloadError
+from offload.files.commit import Replacement, replace_slices
+from offload.files.export import Export, select_of, slice_folder
+from offload.files.orphans import owned_attempt
+from offload.files.replace import separate
+from offload.files.scans import parquet_rows, read_rows
+from offload.proof.tiers import EARLIEST_US, LATEST_US
+from offload.tables.cold_tables import BY_NAME, ColdTable
+from offload.tables.slice_records import SliceRecord, read_ledger
+from offload.tables.slices import DAY_US, HOUR_US, Slice, hour, instant, parse_hour_id
+
+RAW, BRONZE = BY_NAME["raw_trades"], BY_NAME["bronze_trades"]
+# Days (µs) whose hot Bronze, and whose Silver and Gold, are to follow.
+PENDING, SILVER_PENDING = "medallion.rebronzed.", "medallion.rebronzed-silver."
+_MESSAGE = ["raw_topic", "raw_partition", "raw_offset", "published_at"]
+
+
+class RebronzeError(OffloadError):
+    """Bronze cannot be made again; the message says why."""
+
+
+class HourReport(BaseModel):
+    """What Bronze's SQL of today changes in one hour of arrival (UTC): rows by raw coordinates."""
+
+    model_config = ConfigDict(frozen=True)
+
+    hour: datetime
+    rows: int
+    added: int
+    removed: int
+    altered: int
+
+
+@dataclass(frozen=True)
+class Redrawn:
+    """Bronze rows of one arrival hour as they should be, one file a topic, and the days (µs) that change.
+
+    `moved`: a row has changed its day.
+    """
+
+    part: Slice
+    files: tuple[tuple[str, Path], ...]
+    report: HourReport
+    days: frozenset[int]
+    moved: bool
+
+    @property
+    def changes(self) -> bool:
+        """Whether any row does."""
+        return bool(self.report.added or self.report.removed or self.report.altered)
+
+
+@dataclass(frozen=True)
+class Rebronze:
+    """Makes Bronze again; `exchange` (or all) leaves the rows of others as they are."""
+
+    catalog: Catalog
+    namespace: str
+    hot: HotStore
+    exchange: str = ""
+
+    def hours(self, span: Slice) -> list[Slice]:
+        """The arrival hours in Iceberg that may hold Raw of the days of `span`."""
+        bronze = self._load(BRONZE)
+        wanted: BooleanExpression = span.between("timestamp")
+        if self.exchange:
+            wanted = And(wanted, EqualTo("exchange", self.exchange))  # type: ignore[call-arg, arg-type]
+        starts: set[int] = set()
+        for piece in read_rows(bronze, wanted, ["ingested_at"]):
+            starts |= set((piece["ingested_at"].dt.epoch("us") // HOUR_US * HOUR_US).to_list())
+        known = {parse_hour_id(name).from_us for name in read_ledger(self._load(RAW).properties)}
+        missing = sorted(starts - known)
+        if missing:
+            raise RebronzeError(
+                f"cold.raw_trades lacks the hour {instant(missing[0]):%Y-%m-%dT%H} that cold.bronze_trades has: "
+                "run `medallion offload run --layer raw`, or re-derive from Bronze."
+            )
+        starts |= {start for start in known if span.from_us <= start < span.to_us}
+        return [hour(start) for start in sorted(starts)]
+
+    def redraw(self, part: Slice, folder: Path) -> Redrawn:
+        """The hour's rows by today's SQL in `folder` (empty), against those of Iceberg.
+
+        Raises:
+            HotStoreError: ClickHouse failed.
+        """
+        raw, bronze = self._load(RAW), self._load(BRONZE)
+        self.hot.command(render("truncate.sql", table="bronze_trades_staged"), {})
+        span = {"from_us": part.from_us, "to_us": part.to_us}
+        columns = [name for name, _, _ in BRONZE.columns]
+        for source in cold_sources(self.hot, raw, _paths(raw, RAW, part), select_of(RAW, partition=False), span):
+            text = render("rebronze_raw.sql", source=source, key=self.exchange)
+            query = live_query(self.hot, f"(\n{text}\n)")
+            self.hot.command(render("rebronze_new.sql", columns=columns, view_query=query), span)
+        if self.exchange:
+            everything = Slice(EARLIEST_US, LATEST_US)
+            stage_cold(self.hot, bronze, _paths(bronze, BRONZE, part), everything, part, self.exchange)
+        files = tuple(self._fetch(part, folder))
+        return self._compare(bronze, part, files, folder)
+
+    def commit(self, redrawn: Redrawn) -> None:
+        """Replace the hour in Iceberg, and note which days' hot partitions are to follow.
+
+        Raises:
+            CommitConflictError: an offload changed the hour meanwhile.
+        """
+        part, attempt = redrawn.part, owned_attempt()
+        table = separate(self.hot, self.catalog, f"{self.namespace}.{BRONZE.name}", BRONZE, [part])
+        new = []
+        for number, (_, path) in enumerate(redrawn.files):
+            target = f"{slice_folder(table, part)}/{attempt}-{number:05d}.parquet"
+            with path.open("rb") as source, table.io.new_output(target).create() as output:
+                shutil.copyfileobj(source, output, CHUNK_BYTES)
+            new.append(parquet_file_to_data_file(table.io, table.metadata, target))
+        known = read_ledger(table.properties).get(part.id)
+        rows = redrawn.report.rows
+        measure, until_us, final = (known.measure, known.until_us, known.final) if known else (rows, part.to_us, True)
+        # The measure counts hot rows, which an offload compares; it never falls, or the old rows would come back.
+        record = SliceRecord(attempt=attempt, rows=rows, measure=max(measure, rows), until_us=until_us, final=final)
+        more = {f"{prefix}{day_us}": "" for day_us in redrawn.days for prefix in (PENDING, SILVER_PENDING)}
+        replace_slices(table, BRONZE, attempt, [Replacement(Export(part, tuple(new)), record)], more)
+
+    def pending_days(self) -> set[int]:
+        """Days (µs) whose Silver and Gold have not followed a `commit` yet."""
+        properties = self._load(BRONZE).properties
+        return {int(key.removeprefix(SILVER_PENDING)) for key in properties if key.startswith(SILVER_PENDING)}
+
+    def followed(self, days: set[int]) -> None:
+        """Silver and Gold of these days have followed."""
+        if days:
+            with self._load(BRONZE).transaction() as transaction:
+                transaction.remove_properties(*(f"{SILVER_PENDING}{day_us}" for day_us in days))
+
+    def _fetch(self, part: Slice, folder: Path) -> Iterator[tuple[str, Path]]:
+        """The staged rows as the offload would write them, one file a topic."""
+        select = select_of(BRONZE, partition=True, hot="bronze_trades_staged")
+        span = {"from_us": part.from_us, "to_us": part.to_us}
+        topics = self.hot.rows(
+            render("partitions_topic.sql", hot="bronze_trades_staged", topic="raw_topic", arrival=BRONZE.arrival), span
+        )
+        for number, row in enumerate(topics):
+            path = folder / f"{number}.parquet"
+            with self.hot.parquet(select, {**span, "key": row["key"]}) as chunks, path.open("wb") as output:
+                for chunk in chunks:
+                    output.write(chunk)
+            yield str(row["key"]), path
+
+    def _compare(self, bronze: Table, part: Slice, files: Sequence[tuple[str, Path]], folder: Path) -> Redrawn:
+        known = read_ledger(bronze.properties).get(part.id)
+        rows = sum(pq.ParquetFile(path).metadata.num_rows for _, path in files)
+        size = rows + (known.rows if known else 0)
+        ensure_room(folder, size)
+        buckets = max(1, bucket_count(size))
+        of_message = pl.col("raw_offset") % buckets
+        before, after = (Spill(folder / name, buckets, of_message) for name in ("before", "after"))
+        for piece in read_rows(bronze, part.predicate(BRONZE)):
+            before.add(piece)
+            names = piece.columns
+        after.add(before.empty)
+        for piece in parquet_rows([path for _, path in files]):
+            after.add(piece.select(names).cast(before.empty.schema))
+        added = removed = altered = 0
+        days: set[int] = set()
+        moved = False
+        for bucket in range(buckets):
+            old, new = before.read(bucket), after.read(bucket)
+            gone = old.join(new, on=names, how="anti", nulls_equal=True)
+            come = new.join(old, on=names, how="anti", nulls_equal=True)
+            both = come.join(gone, on=_MESSAGE, how="inner")
+            altered += both.height
+            added += come.height - both.height
+            removed += gone.height - both.height
+            moved |= bool((both["timestamp"].dt.date() != both["timestamp_right"].dt.date()).any())
+            for frame in (gone, come):
+                days |= set((frame["timestamp"].dt.epoch("us") // DAY_US * DAY_US).to_list())
+        report = HourReport(hour=instant(part.from_us), rows=rows, added=added, removed=removed, altered=altered)
+        return Redrawn(part, tuple(files), report, frozenset(days), moved)
+
+    def _load(self, cold: ColdTable) -> Table:
+        return self.catalog.load_table(f"{self.namespace}.{cold.name}")
+
+
+def live_query(hot: HotStore, source: str) -> str:
+    """The query of the live view of Bronze over `source` in place of trades_raw.
+
+    Raises:
+        RebronzeError: the view is gone or cannot be recognised.
+    """
+    found = hot.rows(render("view_query.sql"), {"view": "bronze_trades_mv"})
+    if not found:
+        raise RebronzeError("bronze_trades_mv is gone: see `medallion ddl status`.")
+    query, raw = str(found[0]["as_select"]), f"FROM {found[0]['db']}.trades_raw AS raw"
+    if query.count(raw) != 1:
+        raise RebronzeError(f"Expected '{raw}' once in bronze_trades_mv: see `medallion ddl status`. It is: {query}")
+    return query.replace(raw, f"FROM {source} AS raw")
+
+
+def stage_cold(hot: HotStore, bronze: Table, paths: list[str], events: Slice, arrivals: Slice, but: str = "") -> None:
+    """Cold Bronze rows of a span of event time and one of arrival into the twin, but those of the exchange `but`."""
+    select = select_of(BRONZE, partition=False)
+    span: dict[str, str | int | list[str]] = {"from_us": arrivals.from_us, "to_us": arrivals.to_us}
+    asked = {**span, "but": but, "event_from_us": events.from_us, "event_to_us": events.to_us}
+    columns = [name for name, _, _ in BRONZE.columns]
+    for source in cold_sources(hot, bronze, paths, select, span):
+        hot.command(render("rebronze_kept.sql", columns=columns, source=source), asked)
+
+
+def _paths(table: Table, cold: ColdTable, part: Slice) -> list[str]:
+    """Live files that have rows of the hour, perhaps beside others."""
+    return [task.file.file_path for task in table.scan(row_filter=part.predicate(cold)).plan_files()]

@@ -1,0 +1,226 @@
+"""A re-derived exchange and day into Iceberg: one snapshot of Silver, then one of each Gold table whose candles differ.
+
+A file of Silver in which a row leaves is written again without it, in its own order, piece by piece; rows that come
+are files of their own in the folder of their arrival hour. Nothing else of the day is touched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.exceptions import CommitFailedException, ValidationException
+from pyiceberg.io.pyarrow import parquet_file_to_data_file
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table
+
+from offload.difference.candles import candles, candles_altered
+from offload.difference.day import SILVER, Work
+from offload.difference.minutes import Minutes
+from offload.errors import CommitConflictError
+from offload.files.attempt import new_attempt
+from offload.files.commit import Replacement, replace_slices
+from offload.files.export import Export, slice_folder
+from offload.files.folder import remove
+from offload.files.orphans import owned_attempt
+from offload.files.scans import read_rows, read_task
+from offload.rederive.changes import Changes
+from offload.tables.cold_tables import TABLES, ColdTable
+from offload.tables.slice_records import (
+    SUMMARY_ATTEMPT,
+    SUMMARY_SLICES,
+    SliceRecord,
+    ledger_properties,
+    read_ledger,
+    read_silver_windows,
+    silver_properties,
+)
+from offload.tables.slices import gold_slices, hour, instant
+
+_GROUP_ROWS = 250_000
+# So many rows are in memory at once, and a row group; new rows are sorted within one.
+_PIECE_ROWS = 50_000
+_MINUTE = 60
+_PENDING = "medallion.rederived."
+
+
+def rewrite_silver(work: Work, changes: Changes) -> Table:
+    """Commit the changes; the table after it.
+
+    Raises:
+        CommitConflictError: an offload changed the day meanwhile; nothing was committed.
+    """
+    table, attempt = changes.table, owned_attempt()
+    old = [changes.tasks[number].file for number in sorted(changes.gone)]
+    new = _write(work, changes, attempt)
+    try:
+        records = _records(changes, read_ledger(table.properties), attempt)
+        summary = {
+            SUMMARY_ATTEMPT: attempt,
+            SUMMARY_SLICES: ",".join(sorted(records)),
+            "medallion.rederived": work.part.id,
+        }
+        known = read_ledger(table.properties)
+        measures = {name: known[name].measure if name in known else None for name in records}
+        pending = {**measures, **_pending(table, work)}
+        properties = {**ledger_properties(records), _PENDING + work.part.id: json.dumps(pending)}
+        with table.transaction() as transaction:
+            transaction.set_properties(properties)
+            with transaction.update_snapshot(snapshot_properties=summary).overwrite() as snapshot:
+                snapshot.delete_by_predicate(work.rows_of_day())
+                for file in old:
+                    snapshot.delete_data_file(file)
+                for file in new:
+                    snapshot.append_data_file(file)
+    except (ValidationException, CommitFailedException) as error:
+        for file in new:
+            remove(table.io, file.file_path)
+        message = f"An offload changed {work.part.id} meanwhile: {error}. Run the same command again."
+        raise CommitConflictError(message) from error
+    return work.load(SILVER)
+
+
+def _write(work: Work, changes: Changes, attempt: str) -> list[DataFile]:
+    """The new files of Silver; if that fails, none of them stays."""
+    table, key = changes.table, work.part.key
+    paths: list[str] = []
+    new: list[DataFile] = []
+    try:
+        for number, leaving in sorted(changes.gone.items()):
+            if not leaving.all():
+                folder = changes.tasks[number].file.file_path.rpartition("/")[0]
+                paths.append(f"{folder}/{attempt}-{key}-{number:05d}.parquet")
+                new.append(write_file(table, paths[-1], _remaining(changes, number)))
+        for start in sorted(changes.new_rows):
+            pieces = (piece.sort(*SILVER.sort) for piece in _pieces(changes.new.pieces(start)))
+            paths.append(f"{slice_folder(table, hour(start))}/{attempt}-{key}-new.parquet")
+            new.append(write_file(table, paths[-1], pieces))
+    except BaseException:
+        for path in paths:
+            remove(table.io, path)
+        raise
+    return new
+
+
+def rewrite_gold(work: Work, silver: Table, minutes: Minutes) -> None:
+    """The candles of the day in every Gold table in which any of them differs from what the day's `minutes` make.
+
+    Raises:
+        CommitConflictError: an offload changed a slice meanwhile.
+    """
+    pending, windows = _pending(silver, work), read_ledger(silver.properties)
+    groups = [candles(group, _MINUTE) for group in minutes.groups()]
+    for cold in TABLES:
+        if cold.layer == "gold":
+            _rewrite_candles(work, cold, groups, pending, windows)
+    if pending:
+        with work.load(SILVER).transaction() as transaction:
+            transaction.remove_properties(_PENDING + work.part.id)
+
+
+def _pending(silver: Table, work: Work) -> dict[str, int | None]:
+    """Measures, before Silver was rewritten, of the hours in which it was, until Gold has followed."""
+    found: dict[str, int | None] = json.loads(silver.properties.get(_PENDING + work.part.id, "{}"))
+    return found
+
+
+def _rewrite_candles(
+    work: Work,
+    cold: ColdTable,
+    minutes: Sequence[pl.DataFrame],
+    pending: Mapping[str, int | None],
+    windows: Mapping[str, SliceRecord],
+) -> None:
+    table, part = work.load(cold), work.part
+    followed = read_silver_windows(table.properties)
+    # What Gold had followed then, it has followed now.
+    more = silver_properties(
+        (name, windows[name].measure)
+        for name, before in pending.items()
+        if followed.get(name) == before and before != windows[name].measure
+    )
+    (piece,) = gold_slices(cold, [(part.key, part.from_us)])
+    known = read_ledger(table.properties).get(piece.id)
+    found = pl.concat(list(read_rows(table, piece.predicate(cold))))
+    in_day = pl.col("window_start").is_between(instant(part.from_us), instant(part.to_us), closed="left")
+    made = pl.concat(candles(group, cold.bucket_seconds).cast(found.schema).select(found.columns) for group in minutes)
+    if not candles_altered(found.filter(in_day), made):
+        if more:
+            replace_slices(table, cold, new_attempt(), [], more)
+        return
+    rows = pl.concat([found.filter(~in_day), made]).sort("symbol", "window_start")
+    attempt = owned_attempt()
+    files: tuple[DataFile, ...] = ()
+    if rows.height:
+        files = (write_file(table, f"{slice_folder(table, piece)}/{attempt}-00000.parquet", iter([rows])),)
+    trades = int(rows["trade_count"].sum())
+    until_us, final = (known.until_us, known.final) if known else (piece.to_us, True)
+    record = SliceRecord(
+        attempt=attempt,
+        rows=rows.height,
+        measure=trades,
+        until_us=until_us,
+        final=final,
+        by_side=not rows["buy_volume"].null_count(),
+    )
+    replace_slices(table, cold, attempt, [Replacement(Export(piece, files), record)], more)
+
+
+def write_file(table: Table, path: str, pieces: Iterator[pl.DataFrame]) -> DataFile:
+    """One Parquet file in the table's types, its rows in the order given."""
+    schema = pa.schema([pa.field(f.name, _narrow(f.type), nullable=f.nullable) for f in table.schema().as_arrow()])
+    with table.io.new_output(path).create() as output, pq.ParquetWriter(output, schema, compression="zstd") as writer:
+        for piece in pieces:
+            content = piece.select(schema.names).to_arrow().cast(schema)
+            writer.write_table(content, row_group_size=_GROUP_ROWS)
+    return parquet_file_to_data_file(table.io, table.metadata, path)
+
+
+def _remaining(changes: Changes, number: int) -> Iterator[pl.DataFrame]:
+    """A file's rows without those that leave, in groups large enough to be a row group."""
+
+    def pieces() -> Iterator[pl.DataFrame]:
+        leaving, start = changes.gone[number], 0
+        for piece in read_task(changes.table, changes.tasks[number]):
+            mask = pl.Series(leaving[start : start + piece.height])
+            start += piece.height
+            yield piece.filter(~mask)
+
+    return _pieces(pieces())
+
+
+def _pieces(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same rows, about `_PIECE_ROWS` at a time."""
+    waiting: list[pl.DataFrame] = []
+    for frame in frames:
+        waiting.append(frame)
+        if sum(part.height for part in waiting) >= _PIECE_ROWS:
+            yield pl.concat(waiting)
+            waiting = []
+    if any(part.height for part in waiting):
+        yield pl.concat(waiting)
+
+
+def _records(changes: Changes, ledger: Mapping[str, SliceRecord], attempt: str) -> dict[str, SliceRecord]:
+    """What the ledger says of the hours that changed.
+
+    A measure never falls: the hot tier still has the rows that left, and an offload that ran now would otherwise
+    take the hour for one that has grown and bring them back.
+    """
+    found = {}
+    for start in sorted(changes.new_rows.keys() | changes.gone_rows.keys()):
+        window = hour(start)
+        known = ledger.get(window.id)
+        come, left = changes.new_rows[start], changes.gone_rows[start]
+        if known is None:
+            known = SliceRecord(attempt=attempt, rows=0, measure=0, until_us=window.to_us, final=True)
+        rows = known.rows + come - left
+        found[window.id] = known.model_copy(update={"rows": rows, "measure": known.measure + max(0, come - left)})
+    return found
+
+
+def _narrow(kind: pa.DataType) -> pa.DataType:
+    return pa.string() if pa.types.is_large_string(kind) else pa.binary() if pa.types.is_large_binary(kind) else kind

@@ -1,0 +1,159 @@
+"""The Iceberg catalog and the nine tables in it, created where they are missing."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NamespaceAlreadyExistsError,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+    ValidationException,
+)
+from pyiceberg.table import Table
+from pyiceberg.utils.config import Config
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
+
+from config.connections import iceberg_catalog
+from config.settings import Settings
+from offload.errors import WarehouseError
+from offload.tables.branches import damage
+from offload.tables.cold_tables import TABLES, ColdTable
+from offload.tables.object_store import file_io
+
+CATALOG_NAME = "medallion"
+
+
+@retry(
+    retry=retry_if_exception_type((OperationalError, IntegrityError)),
+    stop=stop_after_attempt(5),
+    wait=wait_random(0.05, 0.3),
+    reraise=True,
+)
+def _sql_catalog(properties: dict[str, str]) -> SqlCatalog:
+    """Two processes that create an SQL catalog's own tables at once: one fails, and finds them when it tries again."""
+    return SqlCatalog(CATALOG_NAME, **properties)
+
+
+def open_catalog(settings: Settings) -> Catalog:
+    """The catalog of `settings`: a REST catalog for an `http(s)://` address, else an SQL catalog (SQLite, PostgreSQL).
+
+    What the settings leave open, pyiceberg's own configuration (`PYICEBERG_CATALOG__MEDALLION__…`) may say.
+
+    Raises:
+        WarehouseError: the catalog cannot be opened.
+    """
+    uri, warehouse = settings.iceberg_catalog_uri, settings.iceberg_warehouse
+    properties = {**iceberg_catalog(settings), **file_io(settings)}
+    try:
+        if urlparse(uri).scheme in {"http", "https"}:
+            return load_catalog(CATALOG_NAME, type="rest", **properties)
+        _make_folders(uri, warehouse)
+        properties = {"pool_pre_ping": "true", **_configured(), **properties}
+        return _sql_catalog(properties)
+    except (OSError, OperationalError, ArgumentError) as error:
+        message = (
+            f"Cannot open the Iceberg catalog {uri} with warehouse {warehouse}: {error}. Check "
+            "MEDALLION_ICEBERG_CATALOG_URI and MEDALLION_ICEBERG_WAREHOUSE, and that the folders can be written."
+        )
+        raise WarehouseError(message) from error
+
+
+def _configured() -> dict[str, str]:
+    found: Any = Config().get_catalog_config(CATALOG_NAME) or {}
+    return {str(key): str(value) for key, value in found.items() if key not in {"uri", "warehouse", "type"}}
+
+
+def _make_folders(uri: str, warehouse: str) -> None:
+    database = make_url(uri).database
+    if uri.startswith("sqlite:///") and database:
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
+    location = urlparse(warehouse)
+    if location.scheme == "file":
+        Path(location.path).mkdir(parents=True, exist_ok=True)
+
+
+def ensure_tables(catalog: Catalog, namespace: str, tables: tuple[ColdTable, ...] = TABLES) -> dict[str, Table]:
+    """The cold tables by name, created if they are missing, with the columns that came later; safe with several
+    processes at once.
+
+    Raises:
+        WarehouseError: a table exists with other columns than this version writes, or has no current snapshot.
+    """
+    with suppress(NamespaceAlreadyExistsError):
+        catalog.create_namespace(namespace)
+    return {table.name: _ensure(catalog, namespace, table) for table in tables}
+
+
+def _ensure(catalog: Catalog, namespace: str, cold: ColdTable) -> Table:
+    identifier = f"{namespace}.{cold.name}"
+    try:
+        table = catalog.load_table(identifier)
+    except NoSuchTableError:
+        table = _create(catalog, identifier, cold)
+    if wrong := damage(table):
+        raise WarehouseError(f"{identifier}: {wrong}. `medallion pin repair` puts that right; no row is lost.")
+    table = _evolved(catalog, table, cold)
+    found = [(field.name, field.field_type) for field in table.schema().fields]
+    wanted = [(name, kind) for name, kind, _ in cold.columns]
+    if found != wanted:
+        names = sorted({str(column) for column in set(found) ^ set(wanted)})
+        message = f"{identifier} has other columns than this version writes ({', '.join(names)}): migrate it first."
+        raise WarehouseError(message)
+    return table
+
+
+@retry(
+    retry=retry_if_exception_type((CommitFailedException, ValidationException)),
+    stop=stop_after_attempt(20),
+    wait=wait_random(0.01, 0.3),
+    reraise=True,
+)
+def _evolved(catalog: Catalog, table: Table, cold: ColdTable) -> Table:
+    """The table with the columns that a version after the one that made it writes, each in its place."""
+    table = catalog.load_table(table.name())
+    known = {field.name for field in table.schema().fields}
+    missing = [column for column in cold.columns if column[0] in cold.later and column[0] not in known]
+    if not missing:
+        return table
+    names = [name for name, _, _ in cold.columns]
+    with table.update_schema() as update:
+        for name, kind, doc in missing:
+            update.add_column(name, kind, doc)
+            update.move_after(name, names[names.index(name) - 1])
+    return catalog.load_table(table.name())
+
+
+def _create(catalog: Catalog, identifier: str, cold: ColdTable) -> Table:
+    schema = cold.schema
+    properties = {
+        "comment": cold.doc,
+        # ClickHouse's files carry no field ids: without this mapping they commit and cannot be read.
+        "schema.name-mapping.default": schema.name_mapping.model_dump_json(),
+        "write.delete.isolation-level": "serializable",
+        "commit.retry.num-retries": "20",
+        "commit.retry.min-wait-ms": "20",
+        "commit.retry.max-wait-ms": "1000",
+        "write.metadata.delete-after-commit.enabled": "true",
+        "write.metadata.previous-versions-max": "50",
+        "write.metadata.metrics.default": "truncate(16)",
+        **{
+            f"write.metadata.metrics.column.{name}": "counts"
+            for name in ("raw_json", "payload", "insert_token")
+            if name in {column[0] for column in cold.columns}
+        },
+    }
+    try:
+        return catalog.create_table(
+            identifier, schema, partition_spec=cold.spec, sort_order=cold.sort_order, properties=properties
+        )
+    except TableAlreadyExistsError:
+        return catalog.load_table(identifier)

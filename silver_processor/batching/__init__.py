@@ -1,0 +1,1 @@
+"""Which Bronze messages make one insert, and when. May import `core`."""

@@ -1,0 +1,111 @@
+"""Bronze messages of one insert to the rows of Silver, of the duplicates and of the dead-letter queue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from schemas.reasons import MEANINGS, Reason
+from schemas.records import BRONZE, DUPLICATE, SILVER
+from silver_processor.batching.decode import BronzeUnreadableError, decode
+from silver_processor.core.refine import REJECT_COLUMNS, VALUE_CHARACTERS, refine
+from silver_processor.core.rules import Rules
+
+_STAMPS = ("bronze_partition", "bronze_offset", "bronze_published_at")
+_OF_THE_INSERT = ("insert_token", "validated_at")
+UNSTAMPED = pa.schema([field for field in SILVER if field.name not in _OF_THE_INSERT])
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A decoded Bronze message: its place, its Kafka time (ms), its rows (`BRONZE`), or why it has none.
+
+    `unreadable` holds the bytes of a message that could not be decoded.
+    """
+
+    partition: int
+    offset: int
+    published_ms: int
+    rows: pa.Table
+    fault: str = ""
+    unreadable: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The rows of one insert before de-duplication, by which rules.
+
+    `valid`: schema `UNSTAMPED`, that is Silver's without what only the insert itself knows. `rejects`: columns
+    `REJECT_COLUMNS`.
+    """
+
+    valid: pa.Table
+    rejects: pa.Table
+    rules_version: str
+
+
+def read(partition: int, offset: int, published_ms: int, value: bytes | None) -> Message:
+    """Decode a Bronze message; one that cannot be read becomes a message without rows and with a fault."""
+    try:
+        return Message(partition, offset, published_ms, decode(value or b""))
+    except BronzeUnreadableError as error:
+        return Message(partition, offset, published_ms, BRONZE.empty_table(), str(error), value or b"")
+
+
+def judge(messages: Sequence[Message], topic: str, rules: Rules, now: datetime) -> Judged:
+    """Refine all rows of the messages; what could not be decoded becomes a reject of the time `now` (UTC)."""
+    refined = refine(_stamped(messages), rules)
+    unreadable = [_unreadable(message, topic, now) for message in messages if message.fault]
+    rejects = refined.rejects
+    if unreadable:
+        rejects = pa.concat_tables([rejects, pa.Table.from_pylist(unreadable, schema=rejects.schema)])
+    return Judged(refined.valid.select(UNSTAMPED.names), rejects, rules.version)
+
+
+def stamp(valid: pa.Table, token: str, now: datetime) -> pa.Table:
+    """Rows of schema `SILVER`: the judged ones with their insert's token and time (UTC)."""
+    for name, value in zip(_OF_THE_INSERT, (token, now), strict=True):
+        field = SILVER.field(name)
+        valid = valid.append_column(field, pa.repeat(pa.scalar(value, field.type), valid.num_rows))
+    return valid.select(SILVER.names)
+
+
+def duplicates(again: pa.Table, now: datetime) -> pa.Table:
+    """Rows of duplicate_trades for the Silver rows that were seen before (`now`: UTC)."""
+    seen = again.append_column("seen_at", pa.repeat(pa.scalar(now, DUPLICATE.field("seen_at").type), again.num_rows))
+    return seen.select(DUPLICATE.names).cast(DUPLICATE)
+
+
+def _stamped(messages: Sequence[Message]) -> pa.Table:
+    """All rows, each with the place and Kafka time of its message."""
+    table = pa.concat_tables([message.rows for message in messages]).combine_chunks()
+    places = [(message.partition, message.offset, message.published_ms) for message in messages]
+    counts = [message.rows.num_rows for message in messages]
+    for name, values in zip(_STAMPS, zip(*places, strict=True), strict=True):
+        field = SILVER.field(name)
+        column = pa.array(np.repeat(np.array(values, dtype=np.int64), counts)).cast(field.type)
+        table = table.append_column(field, column)
+    return table
+
+
+def _unreadable(message: Message, topic: str, now: datetime) -> dict[str, Any]:
+    meaning = MEANINGS[Reason.BRONZE_UNREADABLE]
+    published = datetime.fromtimestamp(message.published_ms / 1000, tz=now.tzinfo)
+    return dict.fromkeys(REJECT_COLUMNS, "") | {
+        "reason": Reason.BRONZE_UNREADABLE.value,
+        "field": meaning.field,
+        "value": message.fault[:VALUE_CHARACTERS],
+        "rule": meaning.rule,
+        "timestamp": published,
+        "raw_topic": topic,
+        "raw_partition": message.partition,
+        "raw_offset": message.offset,
+        "published_at": published,
+        "received_at": published,
+        "ingested_at": now,
+    }

@@ -1,0 +1,1 @@
+"""One insert made durable, effectively once: intent, fence, ClickHouse, broker. May import `letters` and below."""

@@ -1,0 +1,1 @@
+"""Dead letters judged again, and read again. May import `seen` and below."""
