@@ -15,6 +15,7 @@ COMMANDS = {
     "up": "cli.stack.commands:up",
     "status": "cli.stack.commands:status",
     "down": "cli.stack.commands:down",
+    "serve": "cli.stack.serve:serve",
     "produce": "cli.messages.feed:produce",
     "replay": "cli.messages.feed:replay",
     "backfill": "cli.messages.backfill:backfill",

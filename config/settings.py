@@ -144,6 +144,11 @@ class Settings(BaseSettings):
     snapshot_keep_days: Annotated[float, Field(ge=0)] = 7.0
     orphan_keep_days: Annotated[float, Field(ge=0.1)] = 1.0
 
+    # The page and Binance's interfaces (`medallion serve`); clients beyond this machine must know the token.
+    serving_host: str = "127.0.0.1"
+    serving_port: Annotated[int, Field(ge=0, le=65535)] = 8686
+    serving_token: SecretStr = SecretStr("")
+
     # Observability
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0

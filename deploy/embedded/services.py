@@ -76,6 +76,13 @@ def stack_environment(
     }
 
 
+def analyst_environment(data_dir: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """The settings of a service that reads this stack as the analyst does."""
+    own = {name: value for name, value in environment.items() if name != PASSWORD_VARIABLE}
+    password = str(DataDir(data_dir).analyst_password_file)
+    return {**own, "MEDALLION_CLICKHOUSE_USER": "analyst", _PASSWORD_FILE_VARIABLE: password}
+
+
 def clickhouse_service(data_dir: DataDir, ports: Ports, environment: Mapping[str, str]) -> Service:
     """The ClickHouse node: the engine's store behind native TCP and HTTP, and the stand-in for its Kafka engine."""
     settings = Settings.from_environment(environment)

@@ -1,0 +1,145 @@
+"""The whole service, wired: paths to endpoints, one warehouse, one poller."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from config.errors import MedallionError
+from config.settings import Settings
+from serving.errors import ApiError
+from serving.guard import Guard, refuse, refuse_path
+from serving.live.hub import Hub
+from serving.live.poller import Poller
+from serving.live.sockets import Sockets
+from serving.markets import Markets
+from serving.page_api import PageApi
+from serving.rest.endpoints import RestApi, json_response
+from serving.rest.venue import Venue
+from serving.warehouse import Warehouse
+
+FOLDER = Path(__file__).parent
+PAGE = FOLDER / "page"
+DEFAULT_EXCHANGE = "binance"
+FUTURES = "binance_usdm"
+_REGISTRY_PERIOD_S = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+def build(settings: Settings) -> ASGIApp:
+    """The service as an ASGI application; it connects when it starts.
+
+    Raises:
+        RegistryError: the symbols file cannot be used.
+    """
+    service = _Service(settings)
+    app = Starlette(
+        routes=service.routes(),
+        lifespan=service.lifespan,
+        exception_handlers={ApiError: refuse, HTTPException: refuse_path},
+    )
+    return Guard(app, settings.serving_token.get_secret_value())
+
+
+class _Service:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._markets = Markets(settings.symbols_file)
+        self._hub = Hub()
+        self._warehouse: Warehouse | None = None
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        warehouse = Warehouse(self._settings)
+        self._warehouse = warehouse
+        app.router.routes.extend(self._routes_of_data(warehouse))
+        tasks = [asyncio.create_task(Poller(warehouse, self._hub).run()), asyncio.create_task(self._refresh())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await warehouse.close()
+
+    async def _refresh(self) -> None:
+        """Read the registry again where it changed; a new exchange's paths come with the next start."""
+        while True:
+            await asyncio.sleep(_REGISTRY_PERIOD_S)
+            try:
+                self._markets.refresh()
+            except (MedallionError, OSError) as error:
+                log.error("the symbols file cannot be used, the one before stays", error=str(error))
+
+    def routes(self) -> list[BaseRoute]:
+        """Those that need no ClickHouse."""
+        return [
+            Route("/", _page),
+            Mount("/page", StaticFiles(directory=PAGE)),
+            Route("/openapi.json", _openapi),
+            Route("/healthz", _alive),
+            Route("/readyz", self._ready),
+            Route("/metrics", _metrics),
+        ]
+
+    def _routes_of_data(self, warehouse: Warehouse) -> list[BaseRoute]:
+        page = PageApi(warehouse, self._markets).endpoints()
+        found: list[BaseRoute] = [Route(f"/v1/{path}", endpoint) for path, endpoint in page.items()]
+        found += self._routes_of(warehouse, "", Venue(DEFAULT_EXCHANGE, is_futures=False))
+        found += self._rest(warehouse, "/fapi/v1", Venue(FUTURES, is_futures=True))
+        for exchange in self._markets.exchanges:
+            found += self._routes_of(warehouse, f"/{exchange}", Venue(exchange, is_futures=False))
+        return found
+
+    def _routes_of(self, warehouse: Warehouse, prefix: str, venue: Venue) -> list[BaseRoute]:
+        sockets = Sockets(venue.exchange, self._hub, self._markets)
+        return [
+            *self._rest(warehouse, f"{prefix}/api/v3", venue),
+            WebSocketRoute(f"{prefix}/ws", sockets.plain),
+            WebSocketRoute(f"{prefix}/ws/{{streams:path}}", sockets.plain),
+            WebSocketRoute(f"{prefix}/stream", sockets.named),
+        ]
+
+    def _rest(self, warehouse: Warehouse, prefix: str, venue: Venue) -> list[BaseRoute]:
+        endpoints = RestApi(venue, warehouse, self._markets).endpoints()
+        return [Route(f"{prefix}/{path}", endpoint) for path, endpoint in endpoints.items()]
+
+    async def _ready(self, request: Request) -> Response:
+        """200 while ClickHouse answers."""
+        del request
+        assert self._warehouse is not None
+        await self._warehouse.rows("ready", {})
+        return json_response({"status": "ready"})
+
+
+async def _alive(request: Request) -> Response:
+    del request
+    return json_response({"status": "alive"})
+
+
+async def _metrics(request: Request) -> Response:
+    del request
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _page(request: Request) -> Response:
+    del request
+    return FileResponse(PAGE / "index.html")
+
+
+async def _openapi(request: Request) -> Response:
+    del request
+    return FileResponse(FOLDER / "openapi.json", media_type="application/json")

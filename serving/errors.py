@@ -1,0 +1,92 @@
+"""What a request is answered instead of data, in Binance's codes and words.
+
+Source of codes and messages: https://developers.binance.com/docs/binance-spot-api-docs/errors.
+"""
+
+from __future__ import annotations
+
+from config.errors import MedallionError
+
+
+class ServingError(MedallionError):
+    """The service cannot start as it is told to; the message says what to change."""
+
+
+class ApiError(MedallionError):
+    """A request that is refused: `{"code": code, "msg": message}` with an HTTP status."""
+
+    def __init__(self, code: int, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = status
+
+
+def missing(name: str) -> ApiError:
+    """A parameter that must be given."""
+    return ApiError(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
+
+
+def empty(name: str) -> ApiError:
+    """A parameter without a value."""
+    return ApiError(-1105, f"Parameter '{name}' was empty.")
+
+
+def repeated() -> ApiError:
+    """A parameter that is given twice."""
+    return ApiError(-1101, "Duplicate values for a parameter detected.")
+
+
+def unread(read: int, sent: int) -> ApiError:
+    """Parameters that the endpoint does not know."""
+    return ApiError(-1104, f"Not all sent parameters were read; read '{read}' parameter(s) but was sent '{sent}'.")
+
+
+def illegal(name: str, legal: str) -> ApiError:
+    """A value with characters that cannot be in it."""
+    return ApiError(-1100, f"Illegal characters found in parameter '{name}'; legal range is '{legal}'.")
+
+
+def invalid(name: str) -> ApiError:
+    """A value out of range."""
+    return ApiError(-1130, f"Data sent for parameter '{name}' is not valid.")
+
+
+def contradictory() -> ApiError:
+    """Parameters that exclude each other."""
+    return ApiError(-1128, "Combination of optional parameters invalid.")
+
+
+def invalid_interval() -> ApiError:
+    """No interval of Binance's."""
+    return ApiError(-1120, "Invalid interval.")
+
+
+def invalid_symbol() -> ApiError:
+    """No market of the exchange."""
+    return ApiError(-1121, "Invalid symbol.")
+
+
+def not_found() -> ApiError:
+    """No such path."""
+    return ApiError(-1020, "This operation is not supported.", 404)
+
+
+def unauthorised() -> ApiError:
+    """No token, or a wrong one."""
+    return ApiError(-2015, "Invalid API-key, IP, or permissions for action.", 401)
+
+
+def forbidden() -> ApiError:
+    """A page of another site asks."""
+    return ApiError(-1002, "You are not authorized to execute this request.", 403)
+
+
+def unavailable() -> ApiError:
+    """ClickHouse does not answer, or refuses."""
+    return ApiError(-1001, "Internal error; unable to process your request. Please try again.", 503)
+
+
+def timed_out() -> ApiError:
+    """ClickHouse took too long."""
+    return ApiError(-1007, "Timeout waiting for response from backend server. Ask for less.", 504)

@@ -1,0 +1,158 @@
+"""What every request passes: who asks, from where, and what a browser may do with the answer."""
+
+from __future__ import annotations
+
+import hmac
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs, urlsplit
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving import errors, metrics
+from serving.errors import ApiError
+from serving.rest.endpoints import json_response
+
+COOKIE = "medallion_token"
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_WITHOUT_TOKEN = frozenset({"/healthz", "/readyz"})
+_HEADERS = {
+    # The chart library puts its one style sheet into the page; nothing else is taken from anywhere but this service.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_POLICY_VIOLATION = 1008
+
+log = structlog.get_logger(__name__)
+
+
+class Guard:
+    """Middleware: refuses strangers and other sites' pages, adds security headers, turns failures into JSON."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        """`token`: what a client must know; "": the service is on the loopback address, and only names of it are
+        answered, so that no other site's name can be made to point here.
+        """
+        self._app = app
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        if scope["type"] == "websocket":
+            if refusal is not None:
+                await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": refusal.message})
+                return
+            await self._app(scope, receive, send)
+            return
+        await self._http(refusal, scope, receive, send)
+
+    async def _http(self, refusal: ApiError | None, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                headers.update(_HEADERS)
+                headers.setdefault("Cache-Control", "no-store")
+                route = scope.get("route")
+                metrics.REQUESTS.labels(getattr(route, "path", "none"), message["status"]).inc()
+            await send(message)
+
+        if refusal is not None:
+            await _answer(refusal)(scope, receive, send_guarded)
+            return
+        if self._token and scope["path"] == "/" and (given := self._in_address(scope)):
+            await self._remember(given)(scope, receive, send_guarded)
+            return
+        try:
+            await self._app(scope, receive, send_guarded)
+        except ApiError as error:
+            answer = _answer(error)
+        except Exception as error:
+            log.exception("request failed", path=scope["path"])
+            del error
+            answer = _answer(errors.unavailable())
+        else:
+            return
+        if not started:
+            await answer(scope, receive, send_guarded)
+
+    def _refusal(self, scope: Scope) -> ApiError | None:
+        headers = Headers(scope=scope)
+        if not self._token and _host(headers.get("host", "")) not in LOOPBACK:
+            return errors.forbidden()
+        origin = headers.get("origin")
+        if origin is not None and origin.partition("://")[2] != headers.get("host"):
+            return errors.forbidden()
+        if self._token and scope["path"] not in _WITHOUT_TOKEN and not self._knows_token(scope, headers):
+            return errors.unauthorised()
+        return None
+
+    def _knows_token(self, scope: Scope, headers: Headers) -> bool:
+        """In Binance's own header, as a bearer token, in the page's cookie or in the address of the page."""
+        given = (
+            headers.get("x-mbx-apikey"),
+            headers.get("authorization", "").removeprefix("Bearer "),
+            _cookie(headers),
+            self._in_address(scope),
+        )
+        return any(one is not None and hmac.compare_digest(one.encode(), self._token.encode()) for one in given)
+
+    def _in_address(self, scope: Scope) -> str | None:
+        """A browser's first request can carry nothing else."""
+        values = parse_qs(scope["query_string"].decode("latin-1")).get("token", []) if scope["path"] == "/" else []
+        return values[0] if values else None
+
+    def _remember(self, token: str) -> Response:
+        """The page again, without the token in its address."""
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(COOKIE, token, httponly=True, samesite="strict")
+        return answer
+
+
+def _host(header: str) -> str:
+    try:
+        return urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _cookie(headers: Headers) -> str | None:
+    try:
+        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return None
+    return found.value if found else None
+
+
+def _answer(error: ApiError) -> Response:
+    return json_response({"code": error.code, "msg": error.message}, error.status)
+
+
+async def refuse(request: Request, error: Exception) -> Response:
+    """An `ApiError` of an endpoint, as JSON."""
+    del request
+    assert isinstance(error, ApiError)
+    return _answer(error)
+
+
+async def refuse_path(request: Request, error: Exception) -> Response:
+    """A path or a method that there is not."""
+    del request
+    refusal = errors.not_found()
+    return _answer(ApiError(refusal.code, refusal.message, getattr(error, "status_code", refusal.status)))

@@ -1,0 +1,80 @@
+"""Binance's candle intervals, and the candles of ours that each is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ddl.layers import Timeframe, load_layers
+
+_DAY = 86_400
+# The Unix epoch is a Thursday; Binance's weeks begin on Monday.
+_FIRST_MONDAY = 4 * _DAY
+# 3d is counted from the epoch, 1M is the calendar month. `1s` is finer than what Gold keeps.
+_SECONDS = {
+    "1m": 60,
+    "3m": 180,
+    "5m": 300,
+    "15m": 900,
+    "30m": 1_800,
+    "1h": 3_600,
+    "2h": 7_200,
+    "4h": 14_400,
+    "6h": 21_600,
+    "8h": 28_800,
+    "12h": 43_200,
+    "1d": _DAY,
+    "3d": 3 * _DAY,
+    "1w": 7 * _DAY,
+}
+MONTH = "1M"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One interval.
+
+    Attributes:
+        code: as Binance writes it; case matters (`1m`, `1M`).
+        seconds: its length; 0 for calendar months.
+        offset: seconds after the epoch at which a window starts.
+        base: the longest of our time frames of which whole ones make it up.
+    """
+
+    code: str
+    seconds: int
+    offset: int
+    base: Timeframe
+
+    def start(self, second: int) -> int:
+        """Start of the window that `second` is in; both seconds since the epoch, UTC."""
+        if self.seconds:
+            return (second - self.offset) // self.seconds * self.seconds + self.offset
+        moment = datetime.fromtimestamp(second, UTC)
+        return int(datetime(moment.year, moment.month, 1, tzinfo=UTC).timestamp())
+
+    def end(self, start: int) -> int:
+        """End of the window that starts at `start`, exclusive; both seconds since the epoch, UTC."""
+        if self.seconds:
+            return start + self.seconds
+        month = datetime.fromtimestamp(start, UTC)
+        following = (month.year + 1, 1) if month.month == 12 else (month.year, month.month + 1)
+        return int(datetime(*following, 1, tzinfo=UTC).timestamp())
+
+
+def _interval(code: str, seconds: int) -> Interval:
+    frames = load_layers().timeframes
+    base = max((frame for frame in frames if seconds % frame.seconds == 0), key=lambda frame: frame.seconds)
+    return Interval(code, seconds, _FIRST_MONDAY if code == "1w" else 0, base)
+
+
+def _month() -> Interval:
+    base = max((frame for frame in load_layers().timeframes if _DAY % frame.seconds == 0), key=lambda one: one.seconds)
+    return Interval(MONTH, 0, 0, base)
+
+
+#: By Binance's code.
+INTERVALS: dict[str, Interval] = {
+    **{code: _interval(code, seconds) for code, seconds in _SECONDS.items()},
+    MONTH: _month(),
+}

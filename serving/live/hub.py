@@ -1,0 +1,85 @@
+"""Who listens to what, and the queue of each client: a slow one slows no other."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import OrderedDict
+from collections.abc import Hashable
+
+from serving import metrics
+from serving.live.messages import Update
+from serving.live.streams import Stream
+
+MOST_WAITING = 1_000
+
+
+class Outbox:
+    """Messages that a client has not been sent yet, at most `MOST_WAITING`; the newest candle of a stream wins."""
+
+    def __init__(self, most: int = MOST_WAITING) -> None:
+        """`most`: how many may wait."""
+        self._most = most
+        self._waiting: OrderedDict[Hashable, Update] = OrderedDict()
+        self._numbers = itertools.count()
+        self._something = asyncio.Event()
+
+    def put(self, update: Update) -> None:
+        """Queue a message: in place of the one that it replaces, or of the oldest that can be done without."""
+        key = next(self._numbers) if update.replaces is None else ("replaced", update.replaces)
+        if self._waiting.pop(key, None) is not None:
+            metrics.DROPPED.inc()
+        elif len(self._waiting) >= self._most:
+            spare = next((one for one, old in self._waiting.items() if not old.must_arrive), None)
+            self._waiting.pop(next(iter(self._waiting)) if spare is None else spare)
+            metrics.DROPPED.inc()
+        self._waiting[key] = update
+        self._something.set()
+
+    async def take(self) -> Update:
+        """The oldest message; waits for one."""
+        while not self._waiting:
+            self._something.clear()
+            await self._something.wait()
+        return self._waiting.popitem(last=False)[1]
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+
+class Hub:
+    """The listeners of every stream."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[Stream, set[Outbox]] = {}
+        self._somebody = asyncio.Event()
+
+    @property
+    def streams(self) -> list[Stream]:
+        """What somebody listens to."""
+        return list(self._listeners)
+
+    def listen(self, stream: Stream, outbox: Outbox) -> None:
+        """Send the stream's messages to a client, too."""
+        self._listeners.setdefault(stream, set()).add(outbox)
+        self._somebody.set()
+        metrics.STREAMS.set(len(self._listeners))
+
+    def leave(self, stream: Stream, outbox: Outbox) -> None:
+        """Send the client no more of them."""
+        outboxes = self._listeners.get(stream, set())
+        outboxes.discard(outbox)
+        if not outboxes:
+            self._listeners.pop(stream, None)
+        if not self._listeners:
+            self._somebody.clear()
+        metrics.STREAMS.set(len(self._listeners))
+
+    async def somebody(self) -> None:
+        """Returns when somebody listens."""
+        await self._somebody.wait()
+
+    def publish(self, stream: Stream, update: Update) -> None:
+        """Queue a message for each listener."""
+        for outbox in self._listeners.get(stream, ()):
+            outbox.put(update)

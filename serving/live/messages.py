@@ -1,0 +1,95 @@
+"""What streams send.
+
+Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import orjson
+
+from serving.amounts import amount
+from serving.candles import UNKNOWN
+from serving.intervals import Interval
+from serving.rest.endpoints import trade_id
+from serving.warehouse import Row
+
+
+@dataclass(frozen=True)
+class Update:
+    """A message of a stream, encoded once for all its clients.
+
+    Attributes:
+        stream: the stream's name.
+        data: the message.
+        replaces: an older message with the same key that still waits is replaced by this one; None: by none.
+        must_arrive: a full queue drops others before it.
+    """
+
+    stream: str
+    data: dict[str, Any]
+    replaces: Hashable = None
+    must_arrive: bool = False
+
+    @cached_property
+    def plain(self) -> str:
+        """The message, as `/ws` sends it."""
+        return orjson.dumps(self.data).decode()
+
+    @cached_property
+    def named(self) -> str:
+        """The message with the name of its stream, as `/stream` sends it."""
+        return orjson.dumps({"stream": self.stream, "data": self.data}).decode()
+
+
+def kline_update(stream: str, interval: Interval, row: Row, now: int) -> Update:
+    """A candle; `x` says whether it is closed. First and last trade id are -1: Gold does not keep them."""
+    candle = {
+        "t": row["opened"] * 1000,
+        "T": interval.end(row["opened"]) * 1000 - 1,
+        "s": row["symbol"],
+        "i": interval.code,
+        "f": -1,
+        "L": -1,
+        "o": amount(row["open"]),
+        "c": amount(row["close"]),
+        "h": amount(row["high"]),
+        "l": amount(row["low"]),
+        "v": amount(row["volume"]),
+        "n": row["trade_count"],
+        "x": bool(row["is_closed"]),
+        "q": amount(row["quote_volume"]),
+        "V": amount(row["buy_volume"]),
+        "Q": row.get("buy_quote_volume", UNKNOWN),
+        "B": "0",
+    }
+    data = {"e": "kline", "E": now, "s": row["symbol"], "k": candle}
+    is_closed = bool(row["is_closed"])
+    return Update(stream, data, replaces=(stream, row["opened"]) if is_closed else stream, must_arrive=is_closed)
+
+
+def trade_update(stream: str, row: Row, now: int) -> Update:
+    """A trade."""
+    data = {
+        "e": "trade",
+        "E": now,
+        "s": row["symbol"],
+        "t": trade_id(row["trade_id"]),
+        "p": amount(row["price"]),
+        "q": amount(row["quantity"]),
+        "T": row["time"],
+        "m": bool(row["is_buyer_maker"]),
+        "M": True,
+    }
+    return Update(stream, data)
+
+
+def mini_ticker_update(stream: str, row: Row, now: int) -> Update:
+    """A market's last 24 hours, of a row of `serving.tickers`."""
+    names = {"c": "lastPrice", "o": "openPrice", "h": "highPrice", "l": "lowPrice", "v": "volume", "q": "quoteVolume"}
+    data = {"e": "24hrMiniTicker", "E": now, "s": row["symbol"]}
+    return Update(stream, data | {key: row[name] for key, name in names.items()}, replaces=stream)

@@ -1,0 +1,51 @@
+"""Which markets there are: the symbol registry, read again when its file changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from config.registry import DELISTED, Entry, SymbolRegistry
+
+
+class Markets:
+    """The registry's markets by exchange code and canonical symbol."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises:
+        RegistryError: the file cannot be used.
+        """
+        self._path = path
+        self._read_at = path.stat().st_mtime_ns
+        self._by_exchange = _by_exchange(SymbolRegistry.load(path))
+
+    def refresh(self) -> None:
+        """Read the file again where it changed.
+
+        Raises:
+            RegistryError: the new file cannot be used; the markets of the old one stay.
+            OSError: there is no file.
+        """
+        changed_at = self._path.stat().st_mtime_ns
+        if changed_at != self._read_at:
+            self._read_at = changed_at
+            self._by_exchange = _by_exchange(SymbolRegistry.load(self._path))
+
+    @property
+    def exchanges(self) -> tuple[str, ...]:
+        """The exchange codes."""
+        return tuple(self._by_exchange)
+
+    def names(self, exchange: str) -> frozenset[str]:
+        """Canonical symbols of an exchange; none of one that nobody knows."""
+        return frozenset(self._by_exchange.get(exchange, {}))
+
+    def listed(self, exchange: str) -> list[Entry]:
+        """The markets that the exchange has now, by symbol."""
+        return [entry for entry in self._by_exchange.get(exchange, {}).values() if entry.status != DELISTED]
+
+
+def _by_exchange(registry: SymbolRegistry) -> dict[str, dict[str, Entry]]:
+    return {
+        exchange: {entry.canonical: entry for entry in sorted(entries.values(), key=lambda one: one.canonical)}
+        for exchange, entries in sorted(registry.content.exchanges.items())
+    }

@@ -1,0 +1,135 @@
+"""What only the page asks for: markets of all exchanges, where a candle comes from, the pipeline, dead letters."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving import tickers
+from serving.errors import ApiError, invalid, missing
+from serving.markets import Markets
+from serving.parameters import Parameters
+from serving.rest.endpoints import Endpoint, json_response
+from serving.warehouse import AccessDeniedError, Row, Warehouse
+
+_MOST_TRADES = 200
+_MOST_LETTERS = 200
+_MOST_OFFSET = 1_000_000
+_RATE_SECONDS = 60
+# A trade that is older by its own time is no live one, and is looked for by no index.
+_RATE_HOURS = 24
+_MOST_TEXT = 200
+
+
+class PageApi:
+    """The endpoints below `/v1/`."""
+
+    def __init__(self, warehouse: Warehouse, markets: Markets) -> None:
+        self._warehouse = warehouse
+        self._markets = markets
+
+    def endpoints(self) -> dict[str, Endpoint]:
+        """By path below `/v1/`."""
+        return {
+            "markets": self.markets,
+            "origin": self.origin,
+            "payload": self.payload,
+            "pipeline": self.pipeline,
+            "dead-letters": self.dead_letters,
+        }
+
+    async def markets(self, request: Request) -> Response:
+        """Every market that ever traded: price, 24 hours, time of its newest trade (ms)."""
+        Parameters(request.query_params.multi_items(), frozenset())
+        exchanges = self._markets.exchanges
+        rows, newest = await self._warehouse.gather(
+            tickers.tickers(self._warehouse, exchanges),
+            self._warehouse.rows("newest", {"exchanges": exchanges}),
+        )
+        last = {(row["exchange"], row["symbol"]): row["last_time"] for row in newest}
+        found = [row | {"lastTime": last.get((row["exchange"], row["symbol"]), 0)} for row in rows]
+        return json_response({"serverTime": int(time.time() * 1000), "markets": found})
+
+    async def origin(self, request: Request) -> Response:
+        """The trades of the candle of `interval` that opened at `openTime` (ms), with their Kafka messages."""
+        names = frozenset({"exchange", "symbol", "interval", "openTime", "offset"})
+        parameters = Parameters(request.query_params.multi_items(), names)
+        exchange = self._exchange(parameters)
+        symbol, interval = parameters.symbol(self._markets.names(exchange)), parameters.interval()
+        opened, offset = parameters.number("openTime"), parameters.number("offset") or 0
+        if opened is None:
+            raise missing("openTime")
+        if opened % 1000 or opened >= 2**42 or interval.start(opened // 1000) != opened // 1000:
+            raise invalid("openTime")
+        if offset > _MOST_OFFSET:
+            raise invalid("offset")
+        rows = await self._warehouse.rows(
+            "origin",
+            {
+                "exchange": exchange,
+                "symbol": symbol,
+                "from": opened // 1000,
+                "until": interval.end(opened // 1000),
+                # One more says whether there are more.
+                "limit": _MOST_TRADES + 1,
+                "offset": offset,
+            },
+        )
+        return json_response({"trades": rows[:_MOST_TRADES], "hasMore": len(rows) > _MOST_TRADES})
+
+    async def payload(self, request: Request) -> Response:
+        """A raw message as the producer published it: the exchange's own words are in its `payload`.
+
+        `payload` is null, with the reason, where Raw has let it go or this service's user may not read Raw.
+        """
+        names = frozenset({"exchange", "topic", "partition", "offset", "ingested"})
+        parameters = Parameters(request.query_params.multi_items(), names)
+        exchange = self._exchange(parameters)
+        place: dict[str, Any] = {name: _whole(parameters, name) for name in ("partition", "offset", "ingested")}
+        topic = parameters.text("topic")
+        try:
+            rows = await self._warehouse.rows("payload", {"exchange": exchange, "topic": topic, **place})
+        except AccessDeniedError:
+            return json_response({"payload": None, "reason": "The service's ClickHouse user may not read trades_raw."})
+        if not rows:
+            return json_response({"payload": None, "reason": "ClickHouse no longer has the raw message."})
+        return json_response({"payload": rows[0]["raw_json"], "reason": None})
+
+    async def pipeline(self, request: Request) -> Response:
+        """The last minute by exchange: trades a second, and seconds (p50, p99) of each stage; dead letters."""
+        Parameters(request.query_params.multi_items(), frozenset())
+        stages, letters = await self._warehouse.gather(
+            self._warehouse.rows("stages", {"seconds": _RATE_SECONDS, "hours": _RATE_HOURS}),
+            self._warehouse.rows("letters_by_reason", {}),
+        )
+        return json_response({"seconds": _RATE_SECONDS, "exchanges": stages, "deadLetters": letters})
+
+    async def dead_letters(self, request: Request) -> Response:
+        """The newest open dead letters; `reason`, `exchange` and `symbol` filter."""
+        filters = ("reason", "exchange", "symbol")
+        parameters = Parameters(request.query_params.multi_items(), frozenset({*filters, "limit"}))
+        wanted: dict[str, object] = {name: parameters.optional(name) or "" for name in filters}
+        for name, value in wanted.items():
+            if len(str(value)) > _MOST_TEXT:
+                raise invalid(name)
+        limit = parameters.limit(_MOST_LETTERS, _MOST_LETTERS)
+        rows: list[Row] = await self._warehouse.rows("letters", wanted | {"limit": limit})
+        return json_response({"letters": rows})
+
+    def _exchange(self, parameters: Parameters) -> str:
+        exchange = parameters.text("exchange")
+        if exchange not in self._markets.exchanges:
+            raise ApiError(-1130, "Data sent for parameter 'exchange' is not valid.")
+        return exchange
+
+
+def _whole(parameters: Parameters, name: str) -> int:
+    value = parameters.number(name)
+    if value is None:
+        raise missing(name)
+    if value >= 2 ** (32 if name == "partition" else 53):
+        raise invalid(name)
+    return value

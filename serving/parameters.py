@@ -1,0 +1,142 @@
+"""Reading a request's parameters as Binance does: each once, each known, each in its range."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from serving import errors
+from serving.intervals import INTERVALS, Interval
+
+_NUMBER = r"^[0-9]{1,20}$"
+_SYMBOL = r"^[A-Z0-9-_.]{1,20}$"
+# 2200-01-01 in ms: no layer holds a later time.
+_END_OF_TIME = 7_258_118_400_000
+_MOST_SYMBOLS = 500
+
+
+class Parameters:
+    """The parameters of one request; each method reads one of them."""
+
+    def __init__(self, sent: Iterable[tuple[str, str]], known: frozenset[str]) -> None:
+        """`known`: what the endpoint reads.
+
+        Raises:
+            ApiError: -1101 for one that is given twice, -1104 for one that is not known, -1105 for an empty one.
+        """
+        pairs = list(sent)
+        values: Mapping[str, str] = dict(pairs)
+        if len(values) != len(pairs):
+            raise errors.repeated()
+        read = len(values.keys() & known)
+        if read != len(values):
+            raise errors.unread(read, len(values))
+        for name, value in values.items():
+            if not value:
+                raise errors.empty(name)
+        self._values = values
+
+    def text(self, name: str) -> str:
+        """A parameter that must be there.
+
+        Raises:
+            ApiError: -1102.
+        """
+        if name not in self._values:
+            raise errors.missing(name)
+        return self._values[name]
+
+    def optional(self, name: str) -> str | None:
+        """A parameter that may be absent."""
+        return self._values.get(name)
+
+    def number(self, name: str) -> int | None:
+        """A whole number, None where it is absent.
+
+        Raises:
+            ApiError: -1100.
+        """
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if re.fullmatch(_NUMBER, value, re.ASCII) is None:
+            raise errors.illegal(name, _NUMBER)
+        return int(value)
+
+    def limit(self, default: int, most: int) -> int:
+        """How many rows; more than `most` is `most`.
+
+        Raises:
+            ApiError: -1100, -1130 for 0.
+        """
+        value = self.number("limit")
+        if value == 0:
+            raise errors.invalid("limit")
+        return default if value is None else min(value, most)
+
+    def times(self) -> tuple[int | None, int | None]:
+        """`startTime` and `endTime`, ms since the epoch, both inclusive.
+
+        Raises:
+            ApiError: -1100, -1128 where the end is before the start.
+        """
+        start, end = (self._bounded(name) for name in ("startTime", "endTime"))
+        if start is not None and end is not None and end < start:
+            raise errors.contradictory()
+        return start, end
+
+    def _bounded(self, name: str) -> int | None:
+        value = self.number(name)
+        return None if value is None else min(value, _END_OF_TIME)
+
+    def interval(self) -> Interval:
+        """`interval`.
+
+        Raises:
+            ApiError: -1102, -1120.
+        """
+        code = self.text("interval")
+        if code not in INTERVALS:
+            raise errors.invalid_interval()
+        return INTERVALS[code]
+
+    def symbols(self, names: frozenset[str]) -> tuple[str, ...] | None:
+        """`symbol`, or `symbols` (a JSON list), of `names`; None: neither is there.
+
+        Raises:
+            ApiError: -1100, -1121, -1128 where both are there.
+        """
+        one, several = self.optional("symbol"), self.optional("symbols")
+        if one is not None and several is not None:
+            raise errors.contradictory()
+        if one is not None:
+            return (known_symbol(one, names),)
+        if several is None:
+            return None
+        legal = r"""^\["[A-Z0-9-_.]{1,20}"(,"[A-Z0-9-_.]{1,20}")*\]$"""
+        listed = re.fullmatch(r'\[\s*"[^"\\]+"(\s*,\s*"[^"\\]+")*\s*\]', several)
+        found = re.findall(r'"([^"]+)"', several) if listed else []
+        if not found or len(found) > _MOST_SYMBOLS:
+            raise errors.illegal("symbols", legal)
+        return tuple(dict.fromkeys(known_symbol(name, names) for name in found))
+
+    def symbol(self, names: frozenset[str]) -> str:
+        """`symbol`, which must be there and one of `names`.
+
+        Raises:
+            ApiError: -1100, -1102, -1121.
+        """
+        return known_symbol(self.text("symbol"), names)
+
+
+def known_symbol(symbol: str, names: frozenset[str]) -> str:
+    """`symbol`, if it is one of `names`.
+
+    Raises:
+        ApiError: -1100, -1121.
+    """
+    if symbol in names:
+        return symbol
+    if re.fullmatch(_SYMBOL, symbol, re.ASCII) is None:
+        raise errors.illegal("symbol", _SYMBOL)
+    raise errors.invalid_symbol()

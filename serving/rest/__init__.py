@@ -1,0 +1,1 @@
+"""Binance's REST interface, for every exchange code."""

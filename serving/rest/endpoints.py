@@ -1,0 +1,214 @@
+"""The endpoints of `/api/v3` and `/fapi/v1`: parameters in, JSON out.
+
+Source: https://developers.binance.com/docs/binance-spot-api-docs/rest-api and …/docs/derivatives/usds-margined-futures.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving import tickers
+from serving.amounts import amount
+from serving.candles import add_buyers, candles, kline
+from serving.errors import ApiError, contradictory
+from serving.markets import Markets
+from serving.parameters import Parameters
+from serving.rest.venue import Venue
+from serving.warehouse import Row, Warehouse
+
+_DEFAULT_ROWS = 500
+_MOST_TRADES = 1_000
+# 2200-01-01, ms.
+_END_OF_TIME = 7_258_118_400_000
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """`value` as JSON."""
+    return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+class RestApi:
+    """The endpoints of one exchange."""
+
+    def __init__(self, venue: Venue, warehouse: Warehouse, markets: Markets) -> None:
+        self._venue = venue
+        self._warehouse = warehouse
+        self._markets = markets
+
+    def endpoints(self) -> dict[str, Endpoint]:
+        """By path below the version's."""
+        shared: dict[str, Endpoint] = {
+            "ping": self.ping,
+            "time": self.time,
+            "exchangeInfo": self.exchange_info,
+            "klines": self.klines,
+            "ticker/price": self.price,
+            "ticker/24hr": self.day,
+            "trades": self.trades,
+            "aggTrades": self.aggregate_trades,
+        }
+        return shared if self._venue.is_futures else shared | {"uiKlines": self.klines}
+
+    @property
+    def _names(self) -> frozenset[str]:
+        return self._markets.names(self._venue.exchange)
+
+    async def ping(self, request: Request) -> Response:
+        """`/ping`."""
+        _read(request)
+        return json_response({})
+
+    async def time(self, request: Request) -> Response:
+        """`/time`: this machine's clock."""
+        _read(request)
+        return json_response({"serverTime": _now()})
+
+    async def exchange_info(self, request: Request) -> Response:
+        """`/exchangeInfo`: the registry's markets."""
+        wanted = _read(request, "symbol", "symbols").symbols(self._names)
+        listed = self._markets.listed(self._venue.exchange)
+        found = [self._venue.market(entry) for entry in listed if wanted is None or entry.canonical in wanted]
+        return json_response(
+            {"timezone": "UTC", "serverTime": _now(), "rateLimits": [], "exchangeFilters": [], "symbols": found}
+        )
+
+    async def klines(self, request: Request) -> Response:
+        """`/klines` and `/uiKlines`: windows without a trade have no candle."""
+        parameters = _read(request, "symbol", "interval", "startTime", "endTime", "timeZone", "limit")
+        symbol, interval = parameters.symbol(self._names), parameters.interval()
+        start, end = parameters.times()
+        limit = parameters.limit(_DEFAULT_ROWS, self._venue.most_candles)
+        if parameters.optional("timeZone") not in {None, "0", "00:00", "+00:00"}:
+            raise ApiError(-1130, "Data sent for parameter 'timeZone' is not valid: candles here are of UTC.")
+        rows = await candles(self._warehouse, interval, [(self._venue.exchange, symbol)], limit, start, end)
+        await add_buyers(self._warehouse, interval, rows)
+        return json_response([kline(interval, row) for row in rows])
+
+    async def price(self, request: Request) -> Response:
+        """`/ticker/price`: of one market, some or all."""
+        wanted = _read(request, "symbol", "symbols").symbols(self._names)
+        rows = await tickers.prices(self._warehouse, [self._venue.exchange], _only(wanted))
+        now = {"time": _now()} if self._venue.is_futures else {}
+        found = [{"symbol": row["symbol"], "price": amount(row["last_price"]), **now} for row in rows]
+        return json_response(_chosen(request, wanted, found))
+
+    async def day(self, request: Request) -> Response:
+        """`/ticker/24hr`: of one market, some or all."""
+        parameters = _read(request, "symbol", "symbols", "type")
+        wanted = parameters.symbols(self._names)
+        if parameters.optional("type") not in {None, "FULL", "MINI"}:
+            raise ApiError(-1130, "Data sent for parameter 'type' is not valid.")
+        rows = await tickers.tickers(self._warehouse, [self._venue.exchange], _only(wanted))
+        found = [{name: value for name, value in row.items() if name != "exchange"} for row in rows]
+        return json_response(_chosen(request, wanted, found))
+
+    async def trades(self, request: Request) -> Response:
+        """`/trades`: the newest."""
+        parameters = _read(request, "symbol", "limit")
+        symbol, limit = parameters.symbol(self._names), parameters.limit(_DEFAULT_ROWS, _MOST_TRADES)
+        rows = await self._trades(symbol, limit, 0, _END_OF_TIME, 0, is_latest=True)
+        best = {} if self._venue.is_futures else {"isBestMatch": True}
+        return json_response(
+            [
+                {
+                    "id": trade_id(row["trade_id"]),
+                    "price": amount(row["price"]),
+                    "qty": amount(row["quantity"]),
+                    "quoteQty": amount(row["quote_volume"]),
+                    "time": row["time"],
+                    "isBuyerMaker": bool(row["is_buyer_maker"]),
+                    **best,
+                }
+                for row in rows
+            ]
+        )
+
+    async def aggregate_trades(self, request: Request) -> Response:
+        """`/aggTrades`: each trade by itself, since no layer knows which of them one order made."""
+        parameters = _read(request, "symbol", "fromId", "startTime", "endTime", "limit")
+        symbol, limit = parameters.symbol(self._names), parameters.limit(_DEFAULT_ROWS, _MOST_TRADES)
+        start, end = parameters.times()
+        from_id = parameters.number("fromId") or 0
+        if from_id and (start is not None or end is not None):
+            raise contradictory()
+        is_latest = start is None and not from_id
+        until = _END_OF_TIME if end is None else end + 1
+        rows = await self._trades(symbol, limit, start or 0, until, from_id, is_latest=is_latest)
+        best = {} if self._venue.is_futures else {"M": True}
+        return json_response(
+            [
+                {
+                    "a": trade_id(row["trade_id"]),
+                    "p": amount(row["price"]),
+                    "q": amount(row["quantity"]),
+                    "f": first_id(row["trade_id"], row["match_count"]),
+                    "l": trade_id(row["trade_id"]),
+                    "T": row["time"],
+                    "m": bool(row["is_buyer_maker"]),
+                    **best,
+                }
+                for row in rows
+            ]
+        )
+
+    async def _trades(
+        self, symbol: str, limit: int, start: int, until: int, from_id: int, *, is_latest: bool
+    ) -> list[Row]:
+        rows = await self._warehouse.rows(
+            "trades",
+            {
+                "exchange": self._venue.exchange,
+                "symbol": symbol,
+                "from": start,
+                "until": until,
+                "from_id": min(from_id, 2**63 - 1),
+                "limit": limit,
+            },
+            direction="DESC" if is_latest else "ASC",
+        )
+        return rows[::-1] if is_latest else rows
+
+
+def trade_id(text: str) -> int | str:
+    """A trade id as a number where it is one that JSON clients can hold, else as the exchange gives it."""
+    is_number = text.isascii() and text.isdigit() and len(text) < 19 and str(int(text)) == text
+    return int(text) if is_number else text
+
+
+def first_id(text: str, match_count: int) -> int | str:
+    """The id of the first of the matches that a trade stands for: a numeric id is that of the last."""
+    last = trade_id(text)
+    return last - match_count + 1 if isinstance(last, int) else last
+
+
+def _read(request: Request, *known: str) -> Parameters:
+    return Parameters(request.query_params.multi_items(), frozenset(known))
+
+
+def _only(wanted: tuple[str, ...] | None) -> str:
+    return wanted[0] if wanted is not None and len(wanted) == 1 else ""
+
+
+def _chosen(request: Request, wanted: tuple[str, ...] | None, found: list[Row]) -> Row | list[Row]:
+    """One object where `symbol` was asked for, else a list.
+
+    Raises:
+        ApiError: -1121, a market without any trade was asked for by itself.
+    """
+    chosen = [row for row in found if wanted is None or row["symbol"] in wanted]
+    if "symbol" not in request.query_params:
+        return chosen
+    if not chosen:
+        raise ApiError(-1121, "Invalid symbol: no trade of it is known.")
+    return chosen[0]
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

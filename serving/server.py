@@ -1,0 +1,61 @@
+"""Running the service: `medallion serve`."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import structlog
+import uvicorn
+
+from config.settings import Settings
+from serving.app import build
+from serving.errors import ServingError
+
+_MOST_REQUEST_BYTES = 65_536
+_MOST_CONNECTIONS = 2_000
+_STOP_SECONDS = 5
+
+log = structlog.get_logger(__name__)
+
+
+def address(settings: Settings) -> str:
+    """Where a browser finds it."""
+    host = settings.serving_host
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.serving_port}/"
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        ServingError: it would listen beyond this machine without a token.
+        RegistryError: the symbols file cannot be used.
+    """
+    if not _is_loopback(settings.serving_host) and not settings.serving_token.get_secret_value():
+        raise ServingError(
+            f"MEDALLION_SERVING_HOST={settings.serving_host} lets other machines in: set MEDALLION_SERVING_TOKEN "
+            "(or …_FILE), which clients then send as X-MBX-APIKEY, or listen on 127.0.0.1."
+        )
+    config = uvicorn.Config(
+        build(settings),
+        host=settings.serving_host,
+        port=settings.serving_port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        ws_max_size=_MOST_REQUEST_BYTES,
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+    )
+    log.info("serving", address=address(settings))
+    uvicorn.Server(config).run()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
