@@ -10,7 +10,6 @@ from pathlib import Path
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
@@ -19,8 +18,7 @@ from starlette.types import ASGIApp
 
 from config.errors import MedallionError
 from config.settings import Settings
-from serving.errors import ApiError
-from serving.guard import Guard, refuse, refuse_path
+from serving.guard import HANDLERS, Guard
 from serving.live.hub import Hub
 from serving.live.poller import Poller
 from serving.live.sockets import Sockets
@@ -49,7 +47,7 @@ def build(settings: Settings) -> ASGIApp:
     app = Starlette(
         routes=service.routes(),
         lifespan=service.lifespan,
-        exception_handlers={ApiError: refuse, HTTPException: refuse_path},
+        exception_handlers=HANDLERS,
     )
     return Guard(app, settings.serving_token.get_secret_value())
 

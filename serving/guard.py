@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Awaitable, Callable
 from http.cookies import CookieError, SimpleCookie
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -60,12 +63,8 @@ class Guard:
         await self._http(refusal, scope, receive, send)
 
     async def _http(self, refusal: ApiError | None, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
         async def send_guarded(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 headers = MutableHeaders(scope=message)
                 headers.update(_HEADERS)
                 headers.setdefault("Cache-Control", "no-store")
@@ -81,16 +80,9 @@ class Guard:
             return
         try:
             await self._app(scope, receive, send_guarded)
-        except ApiError as error:
-            answer = _answer(error)
-        except Exception as error:
+        except Exception:
+            # Starlette has sent the answer of `HANDLERS` before.
             log.exception("request failed", path=scope["path"])
-            del error
-            answer = _answer(errors.unavailable())
-        else:
-            return
-        if not started:
-            await answer(scope, receive, send_guarded)
 
     def _refusal(self, scope: Scope) -> ApiError | None:
         headers = Headers(scope=scope)
@@ -144,15 +136,29 @@ def _answer(error: ApiError) -> Response:
     return json_response({"code": error.code, "msg": error.message}, error.status)
 
 
-async def refuse(request: Request, error: Exception) -> Response:
+async def _refuse(request: Request, error: Exception) -> Response:
     """An `ApiError` of an endpoint, as JSON."""
     del request
     assert isinstance(error, ApiError)
     return _answer(error)
 
 
-async def refuse_path(request: Request, error: Exception) -> Response:
+async def _refuse_path(request: Request, error: Exception) -> Response:
     """A path or a method that there is not."""
     del request
     refusal = errors.not_found()
     return _answer(ApiError(refusal.code, refusal.message, getattr(error, "status_code", refusal.status)))
+
+
+async def _refuse_failure(request: Request, error: Exception) -> Response:
+    """A fault of ours; the log has it."""
+    del request, error
+    return _answer(errors.unavailable())
+
+
+#: What an application behind the guard answers to each kind of error.
+HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
+    ApiError: _refuse,
+    HTTPException: _refuse_path,
+    Exception: _refuse_failure,
+}

@@ -1,0 +1,57 @@
+// Questions to the service, and words for its answers. Text from messages goes into the page as text only.
+
+export class Refused extends Error {}
+
+/** The JSON at `path` with `parameters`. Throws Refused with a sentence for the reader. */
+export async function ask(path, parameters = {}) {
+  const query = new URLSearchParams(parameters).toString();
+  let answer;
+  try {
+    answer = await fetch(query ? `${path}?${query}` : path, { headers: { Accept: "application/json" } });
+  } catch {
+    throw new Refused("The service does not answer. This page tries again by itself.");
+  }
+  const body = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Refused(body.msg || `The service answered ${answer.status}.`);
+  return body;
+}
+
+/** An element with a text or children. */
+export function element(name, content = "", className = "") {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  if (Array.isArray(content)) made.append(...content);
+  else made.textContent = content;
+  return made;
+}
+
+/** Say something in a `.state` line; "" hides it. */
+export function say(id, text, isError = false) {
+  const line = document.getElementById(id);
+  if (line.textContent !== text) line.textContent = text;
+  line.classList.toggle("error", isError);
+}
+
+/** A decimal without the zeros at its end. */
+export function plain(text) {
+  return text.includes(".") ? text.replace(/0+$/, "").replace(/\.$/, "") : text;
+}
+
+/** Milliseconds since the epoch as UTC. */
+export function utc(milliseconds) {
+  return new Date(milliseconds).toISOString().replace("T", " ").replace(/\.000Z$|Z$/, "");
+}
+
+/** How long ago. */
+export function age(milliseconds) {
+  const seconds = Math.max(0, milliseconds / 1000);
+  for (const [size, word] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
+    if (seconds >= size) return `${Math.floor(seconds / size)} ${word} ago`;
+  }
+  return `${Math.floor(seconds)} s ago`;
+}
+
+/** A large amount, short. */
+export function short(text) {
+  return new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 2 }).format(Number(text));
+}

@@ -1,0 +1,175 @@
+// Candles and volume of one market: history as one scrolls back, the newest by WebSocket.
+import { ask, element, plain, say } from "./ask.js";
+import { Live } from "./live.js";
+import { closeOrigin, showOrigin } from "./origin.js";
+
+const FRAMES = ["1m", "5m", "15m", "30m", "1h", "1d"];
+const PAGE = 500;
+const canvas = document.getElementById("canvas");
+const dark = matchMedia("(prefers-color-scheme: dark)");
+let market = null;
+let candles = new Map();
+let isLoading = false;
+let isWhole = false;
+let chosen = null;
+let drawn = null;
+
+const live = new Live({
+  onKline: (k) => {
+    const one = candle(k.t, k.o, k.h, k.l, k.c, k.v, k.n);
+    candles.set(one.time, one);
+    if (!drawn) return;
+    const newest = drawn.newest;
+    if (newest !== null && one.time < newest) draw();
+    else drawOne(one);
+    quote(one, k.x);
+    say("chart-state", "");
+  },
+  onState: (state) => connection(state),
+  onAgain: () => load(null),
+});
+
+export function connection(state) {
+  const line = document.getElementById("connection");
+  line.textContent = state === "live" ? "Live" : "Disconnected: trying again …";
+  line.classList.toggle("lost", state !== "live");
+}
+
+function candle(opened, open, high, low, close, volume, trades) {
+  return { time: opened / 1000, open: Number(open), high: Number(high), low: Number(low), close: Number(close), volume: Number(volume), texts: [open, high, low, close, volume], trades };
+}
+
+function colours() {
+  const style = getComputedStyle(document.documentElement);
+  const probe = element("span");
+  document.body.append(probe);
+  const found = Object.fromEntries(["ground", "ink", "line", "up", "down"].map((name) => {
+    probe.style.color = `var(--${name})`;
+    return [name, getComputedStyle(probe).color || style.color];
+  }));
+  probe.remove();
+  return found;
+}
+
+function paint() {
+  const { ground, ink, line, up, down } = colours();
+  drawn.chart.applyOptions({ layout: { background: { color: ground }, textColor: ink, attributionLogo: true }, grid: { vertLines: { color: line }, horzLines: { color: line } }, timeScale: { borderColor: line }, rightPriceScale: { borderColor: line } });
+  drawn.prices.applyOptions({ upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, borderVisible: false });
+}
+
+function make() {
+  const { createChart, CandlestickSeries, HistogramSeries } = window.LightweightCharts;
+  const chart = createChart(canvas, { autoSize: true, timeScale: { timeVisible: true, secondsVisible: false } });
+  const prices = chart.addSeries(CandlestickSeries, {});
+  const volumes = chart.addSeries(HistogramSeries, { priceScaleId: "volume", priceFormat: { type: "volume" }, lastValueVisible: false, priceLineVisible: false, color: "#7d8ba155" });
+  volumes.priceScale().applyOptions({ scaleMargins: { top: 0.8, bottom: 0 } });
+  chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
+    if (range && range.from < 50) older();
+  });
+  chart.subscribeClick(({ time }) => time !== undefined && choose(time, true));
+  drawn = { chart, prices, volumes, newest: null };
+  paint();
+  dark.addEventListener("change", paint);
+}
+
+function draw() {
+  const all = [...candles.values()].sort((a, b) => a.time - b.time);
+  const decimals = Math.max(0, ...all.slice(-PAGE).flatMap((one) => one.texts.slice(0, 4).map((text) => (plain(text).split(".")[1] || "").length)));
+  drawn.prices.applyOptions({ priceFormat: { type: "price", precision: decimals, minMove: 10 ** -decimals } });
+  drawn.prices.setData(all);
+  drawn.volumes.setData(all.map(({ time, volume }) => ({ time, value: volume })));
+  drawn.newest = all.length ? all[all.length - 1].time : null;
+  if (all.length) quote(all[all.length - 1]);
+}
+
+function drawOne(one) {
+  drawn.prices.update(one);
+  drawn.volumes.update({ time: one.time, value: one.volume });
+  drawn.newest = one.time;
+}
+
+function quote(one) {
+  const [open, high, low, close, volume] = one.texts.map(plain);
+  document.getElementById("quote").textContent = `O ${open}  H ${high}  L ${low}  C ${close}  V ${volume}  ${one.trades} trades`;
+}
+
+async function load(endTime) {
+  const asked = market;
+  isLoading = true;
+  try {
+    const parameters = { symbol: asked.symbol, interval: asked.interval, limit: PAGE };
+    if (endTime !== null) parameters.endTime = endTime;
+    const rows = await ask(`/${encodeURIComponent(asked.exchange)}/api/v3/klines`, parameters);
+    if (asked !== market) return;
+    for (const [opened, open, high, low, close, volume, , , trades] of rows) {
+      candles.set(opened / 1000, candle(opened, open, high, low, close, volume, trades));
+    }
+    if (endTime !== null && rows.length < PAGE) isWhole = true;
+    draw();
+    say("chart-state", candles.size ? "" : "This market has no candle yet. It appears here with its first trade.");
+  } catch (error) {
+    if (asked === market) say("chart-state", error.message, true);
+  } finally {
+    if (asked === market) isLoading = false;
+  }
+}
+
+function older() {
+  if (isLoading || isWhole || !candles.size) return;
+  load(Math.min(...candles.keys()) * 1000 - 1);
+}
+
+function choose(time, isOpened) {
+  const one = candles.get(time);
+  if (!one) return;
+  chosen = time;
+  drawn.chart.setCrosshairPosition(one.close, time, drawn.prices);
+  quote(one);
+  if (isOpened) showOrigin(market, time * 1000);
+}
+
+canvas.addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  const times = [...candles.keys()].sort((a, b) => a - b);
+  if (step && times.length) {
+    const at = chosen === null ? times.length - 1 : times.indexOf(chosen) + step;
+    choose(times[Math.min(Math.max(at, 0), times.length - 1)], false);
+    event.preventDefault();
+  } else if (event.key === "Enter" && times.length) {
+    choose(chosen ?? times[times.length - 1], true);
+    event.preventDefault();
+  }
+});
+
+/** Show a market; the address has it, so that it can be kept and sent. */
+export function openChart(exchange, symbol, interval) {
+  const isSame = market && market.exchange === exchange && market.symbol === symbol && market.interval === interval;
+  if (isSame) return;
+  if (!drawn) make();
+  market = { exchange, symbol, interval };
+  candles = new Map();
+  isWhole = false;
+  chosen = null;
+  closeOrigin();
+  document.getElementById("chart-title").textContent = `${symbol} · ${exchange}`;
+  document.getElementById("frames").replaceChildren(...FRAMES.map((frame) => {
+    const button = element("button", frame);
+    button.setAttribute("aria-pressed", String(frame === interval));
+    button.addEventListener("click", () => {
+      location.hash = `#/chart/${encodeURIComponent(exchange)}/${encodeURIComponent(symbol)}/${frame}`;
+    });
+    return button;
+  }));
+  document.getElementById("quote").textContent = "";
+  drawn.prices.setData([]);
+  drawn.volumes.setData([]);
+  say("chart-state", "Loading candles …");
+  load(null).then(() => drawn.chart.timeScale().scrollToRealTime());
+  live.open(exchange, symbol, interval);
+}
+
+/** Stop listening while another view is shown. */
+export function leaveChart() {
+  live.close();
+  market = null;
+}

@@ -1,0 +1,45 @@
+// The live stream of one candle length of one market; it comes back by itself.
+
+const LONGEST_PAUSE_MS = 10_000;
+
+export class Live {
+  /** `onKline` gets each candle, `onState` "live" or "lost", `onAgain` is called after an interruption. */
+  constructor({ onKline, onState, onAgain }) {
+    this.handlers = { onKline, onState, onAgain };
+    this.generation = 0;
+    this.pause = 500;
+  }
+
+  open(exchange, symbol, interval) {
+    this.close();
+    const generation = this.generation;
+    const scheme = location.protocol === "https:" ? "wss" : "ws";
+    const stream = `${symbol.toLowerCase()}@kline_${interval}`;
+    const connect = (isAgain) => {
+      const socket = new WebSocket(`${scheme}://${location.host}/${encodeURIComponent(exchange)}/ws/${encodeURIComponent(stream)}`);
+      this.socket = socket;
+      socket.onopen = () => {
+        if (generation !== this.generation) return;
+        this.pause = 500;
+        this.handlers.onState("live");
+        if (isAgain) this.handlers.onAgain();
+      };
+      socket.onmessage = ({ data }) => {
+        if (generation === this.generation) this.handlers.onKline(JSON.parse(data).k);
+      };
+      socket.onclose = () => {
+        if (generation !== this.generation) return;
+        this.handlers.onState("lost");
+        setTimeout(() => generation === this.generation && connect(true), this.pause);
+        this.pause = Math.min(this.pause * 2, LONGEST_PAUSE_MS);
+      };
+    };
+    connect(false);
+  }
+
+  close() {
+    this.generation += 1;
+    if (this.socket) this.socket.close();
+    this.socket = null;
+  }
+}

@@ -1,0 +1,85 @@
+// Where a candle comes from: its trades, the Kafka messages that brought them, and the messages themselves.
+import { ask, element, plain, say, utc } from "./ask.js";
+
+const section = document.getElementById("origin");
+const table = section.querySelector("table");
+const more = document.getElementById("origin-more");
+let shown = null;
+
+export function closeOrigin() {
+  section.hidden = true;
+  shown = null;
+}
+
+/** The trades of the candle that opened at `opened` (ms). */
+export async function showOrigin({ exchange, symbol, interval }, opened) {
+  shown = { exchange, symbol, interval, openTime: opened };
+  document.getElementById("origin-title").textContent = `Where the ${interval} candle of ${utc(opened)} UTC comes from`;
+  section.hidden = false;
+  table.hidden = true;
+  table.tBodies[0].replaceChildren();
+  say("origin-state", "Loading trades …");
+  section.focus();
+  await next(0);
+}
+
+async function next(offset) {
+  const asked = shown;
+  more.hidden = true;
+  try {
+    const { trades, hasMore } = await ask("/v1/origin", { ...asked, offset });
+    if (asked !== shown) return;
+    table.tBodies[0].append(...trades.map((trade) => row(asked.exchange, trade)));
+    const count = table.tBodies[0].querySelectorAll("tr.trade").length;
+    table.hidden = !count;
+    say("origin-state", count ? `${count} trades${hasMore ? " and more" : ""}` : "ClickHouse no longer has these trades.");
+    more.hidden = !hasMore;
+    more.onclick = () => next(offset + trades.length);
+  } catch (error) {
+    if (asked === shown) say("origin-state", error.message, true);
+  }
+}
+
+function row(exchange, trade) {
+  const button = element("button", "Show");
+  button.setAttribute("aria-expanded", "false");
+  const made = element("tr", [
+    element("td", utc(trade.time / 1000)),
+    element("td", trade.trade_kind === "market" ? trade.trade_id : `${trade.trade_id} (${trade.trade_kind})`),
+    element("td", trade.side, trade.side === "BUY" ? "up" : "down"),
+    element("td", plain(trade.price), "number"),
+    element("td", plain(trade.quantity), "number"),
+    element("td", trade.raw_topic),
+    element("td", String(trade.raw_partition), "number"),
+    element("td", String(trade.raw_offset), "number"),
+    element("td", [button]),
+  ], "trade");
+  button.addEventListener("click", () => toggle(exchange, trade, made, button));
+  return made;
+}
+
+async function toggle(exchange, trade, made, button) {
+  if (button.getAttribute("aria-expanded") === "true") {
+    made.nextElementSibling.remove();
+    button.setAttribute("aria-expanded", "false");
+    return;
+  }
+  button.setAttribute("aria-expanded", "true");
+  const cell = element("td", "Loading …", "text");
+  cell.colSpan = 9;
+  made.after(element("tr", [cell]));
+  try {
+    const { payload, reason } = await ask("/v1/payload", {
+      exchange, topic: trade.raw_topic, partition: trade.raw_partition, offset: trade.raw_offset, ingested: trade.ingested,
+    });
+    const times = `Received ${utc(trade.received / 1000)}, in Raw ${utc(trade.ingested / 1000)}, in Silver ${utc(trade.validated / 1000)}, rules ${trade.rules_version}.`;
+    cell.replaceChildren(element("p", times), payload === null ? element("p", reason) : element("pre", payload));
+  } catch (error) {
+    cell.textContent = error.message;
+  }
+}
+
+document.getElementById("origin-close").addEventListener("click", () => {
+  closeOrigin();
+  document.getElementById("canvas").focus();
+});

@@ -1,0 +1,75 @@
+"""A request is read as Binance reads it: known parameters once, in range, or Binance's own error code."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.errors import ApiError
+from serving.parameters import Parameters
+
+KNOWN = frozenset({"symbol", "symbols", "interval", "limit", "startTime", "endTime"})
+NAMES = frozenset({"BTCUSDT", "ETHUSDT"})
+
+
+def code_of(*sent: tuple[str, str], read: str = "") -> int:
+    """The error code that these parameters are answered with; 0 where they are fine."""
+    try:
+        parameters = Parameters(sent, KNOWN)
+        {
+            "symbol": lambda: parameters.symbol(NAMES),
+            "symbols": lambda: parameters.symbols(NAMES),
+            "interval": parameters.interval,
+            "limit": lambda: parameters.limit(500, 1000),
+            "times": parameters.times,
+            "": lambda: None,
+        }[read]()
+    except ApiError as error:
+        return error.code
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("sent", "read", "code"),
+    [
+        ([], "symbol", -1102),
+        ([("symbol", "")], "symbol", -1105),
+        ([("symbol", "BTCUSDT"), ("symbol", "BTCUSDT")], "symbol", -1101),
+        ([("symbol", "BTCUSDT"), ("depth", "5")], "symbol", -1104),
+        ([("symbol", "btcusdt")], "symbol", -1100),
+        ([("symbol", "BTC'; DROP TABLE x")], "symbol", -1100),
+        ([("symbol", "BTCUSDT\n")], "symbol", -1100),
+        ([("symbol", "NOSUCH")], "symbol", -1121),
+        ([], "interval", -1102),
+        ([("interval", "1s")], "interval", -1120),
+        ([("interval", "1D")], "interval", -1120),
+        ([("limit", "ten")], "limit", -1100),
+        ([("limit", "-1")], "limit", -1100),
+        ([("limit", "\u0661")], "limit", -1100),
+        ([("limit", "0")], "limit", -1130),
+        ([("startTime", "5"), ("endTime", "4")], "times", -1128),
+        ([("startTime", "1e3")], "times", -1100),
+        ([("symbols", "BTCUSDT")], "symbols", -1100),
+        ([("symbols", '["BTCUSDT","nope"]')], "symbols", -1100),
+        ([("symbols", '["NOPE"]')], "symbols", -1121),
+        ([("symbols", '["BTCUSDT"]'), ("symbol", "BTCUSDT")], "symbols", -1128),
+    ],
+)
+def test_what_is_wrong_has_binances_code(sent: list[tuple[str, str]], read: str, code: int) -> None:
+    assert code_of(*sent, read=read) == code
+
+
+def test_what_is_right_is_read() -> None:
+    sent = [("symbols", '["BTCUSDT", "ETHUSDT"]'), ("limit", "5000"), ("startTime", "0"), ("interval", "1M")]
+    parameters = Parameters(sent, KNOWN)
+    assert parameters.symbols(NAMES) == ("BTCUSDT", "ETHUSDT")
+    assert parameters.limit(500, 1000) == 1000
+    assert parameters.times() == (0, None)
+    assert parameters.interval().code == "1M"
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(KNOWN)), st.text(max_size=40)), max_size=6))
+def test_no_text_is_anything_but_read_or_refused(sent: list[tuple[str, str]]) -> None:
+    for read in ("symbol", "symbols", "interval", "limit", "times"):
+        assert code_of(*sent, read=read) <= 0
