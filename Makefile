@@ -81,8 +81,8 @@ test-docker: $(VENV)/.dev  ## tests that need a Docker engine: the true images
 cluster:  ## render the Helm chart's manifests again, into deploy/cluster/rendered.yaml (needs helm)
 	helm template medallion deploy/cluster > deploy/cluster/rendered.yaml 2>/dev/null
 
-up: $(VENV)/.run  ## start the embedded stack in the background
-	$(BIN)/medallion up --detach
+up: $(VENV)/.run  ## start the embedded stack in the background, with its page
+	$(BIN)/medallion up --detach --serve
 
 down: $(VENV)/.run  ## stop it
 	$(BIN)/medallion down

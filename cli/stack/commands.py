@@ -21,6 +21,7 @@ from config.disks import FULL
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import BrokerKind, DataDir, StackError, StackState
+from deploy.embedded.services import SERVING
 from producers.status import ProducerState, running
 
 DEFAULT_DATA_DIR = Path(".medallion")
@@ -47,6 +48,10 @@ def up(
         bool,
         typer.Option("--offload", help="Run the hourly offload, too (about 300 MB); else `medallion offload run`."),
     ] = False,
+    serve: Annotated[
+        bool,
+        typer.Option("--serve", help="Serve the page and Binance's interfaces, too (about 70 MB): `medallion serve`."),
+    ] = False,
     kafka_home: Annotated[
         Path | None,
         typer.Option(envvar="KAFKA_HOME", help="An unpacked Apache Kafka 4, instead of fetching one."),
@@ -61,7 +66,15 @@ def up(
             spinner.update("Starting " + ", ".join(f"{service.name}: {service.state}" for service in state.services))
 
         state = control.start(
-            folder, native_port, http_port, workers, watch, broker=broker, kafka_home=kafka_home, offload=offload
+            folder,
+            native_port,
+            http_port,
+            workers,
+            watch,
+            broker=broker,
+            kafka_home=kafka_home,
+            offload=offload,
+            serve=serve,
         )
     if as_json:
         print_json(state)
@@ -167,7 +180,7 @@ def status(
         print_json(
             {
                 **state.model_dump(mode="json", exclude={"environment"}),
-                "endpoints": _endpoints(settings),
+                "endpoints": _endpoints(settings, state),
                 **({"passwords": _passwords(state, settings)} if show_password else {}),
                 "lag": _lag(lags),
                 "producers": producing.as_json(running()),
@@ -225,8 +238,11 @@ def _print_behind(lags: Sequence[Lag]) -> None:
     )
 
 
-def _endpoints(settings: Settings) -> dict[str, str]:
+def _endpoints(settings: Settings, state: StackState | None = None) -> dict[str, str]:
+    is_served = state is not None and any(service.name == SERVING for service in state.services)
+    page = {"page": f"http://{settings.serving_host}:{settings.serving_port}/"} if is_served else {}
     return {
+        **page,
         "kafka": settings.kafka_bootstrap_servers,
         "clickhouse_native": f"{settings.clickhouse_host}:{settings.clickhouse_port}",
         "clickhouse_http": f"http://{settings.clickhouse_host}:{settings.clickhouse_http_port}",
@@ -246,7 +262,9 @@ def _print_state(state: StackState) -> None:
         ("process", "state", "pid", "restarts", "memory MB", "detail"),
         [(s.name, s.state, str(s.pid or ""), s.restarts, _memory_mb(s.pid), s.detail) for s in state.services],
     )
-    print_table("Endpoints", ("service", "address"), _endpoints(Settings.from_environment(state.environment)).items())
+    print_table(
+        "Endpoints", ("service", "address"), _endpoints(Settings.from_environment(state.environment), state).items()
+    )
 
 
 def _memory_mb(pid: int | None) -> int:

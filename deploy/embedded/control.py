@@ -18,7 +18,7 @@ from deploy.embedded.kafka import jars, server
 from deploy.embedded.kafka.jars import Kafka
 from deploy.embedded.layout import BrokerKind, DataDir, StackError, StackState
 from deploy.embedded.ports import LOOPBACK, free_ports, is_free
-from deploy.embedded.services import Ports
+from deploy.embedded.services import SERVING, Ports
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
@@ -40,12 +40,13 @@ def start(
     broker: BrokerKind = "memory",
     kafka_home: Path | None = None,
     offload: bool = False,
+    serve: bool = False,
 ) -> StackState:
     """Start a stack in the background and return when every process of it is healthy.
 
     Ports of 0 are chosen free. `watch` sees each new state while it starts. `kafka_home` is an unpacked Apache Kafka 4
     for the broker "kafka"; without it `KAFKA_HOME`, else the pinned jars, fetched with Maven once. `offload` adds the
-    hourly offload.
+    hourly offload, `serve` the page at `MEDALLION_SERVING_PORT`, or a free port where that is taken.
 
     Raises:
         StackError: unwritable folder, second start on it, taken port, no Java or Kafka, or a process that does not
@@ -59,7 +60,7 @@ def start(
             pass
     for port in (native_port, http_port):
         _check_port(port)
-    ports = _choose(native_port, http_port, workers, offload=offload)
+    ports = _choose(native_port, http_port, workers, offload=offload, serve=serve)
     _remove_survivors(directory)
     kafka = None
     if broker == "kafka":
@@ -165,10 +166,19 @@ def _check_port(port: int) -> None:
         raise StackError(f"Port {port} on {LOOPBACK} cannot be used: choose another one, or 0 for any free port.")
 
 
-def _choose(native_port: int, http_port: int, workers: int, *, offload: bool) -> Ports:
+def _choose(native_port: int, http_port: int, workers: int, *, offload: bool, serve: bool) -> Ports:
     """Free ports for those given as 0."""
-    native, http, service, *metrics = free_ports(3 + workers)
-    return Ports(native_port or native, http_port or http, tuple(metrics), service if offload else 0)
+    native, http, service, page, *metrics = free_ports(4 + workers)
+    wanted = Settings().serving_port
+    if wanted and is_free(wanted):
+        page = wanted
+    return Ports(
+        native_port or native,
+        http_port or http,
+        tuple(metrics),
+        service if offload else 0,
+        page if serve else 0,
+    )
 
 
 def _spawn_supervisor(directory: DataDir, ports: Ports, kafka: Kafka | None) -> subprocess.Popen[bytes]:
@@ -178,6 +188,8 @@ def _spawn_supervisor(directory: DataDir, ports: Ports, kafka: Kafka | None) -> 
         argv += ["--metrics-port", str(port)]
     if ports.offload:
         argv += ["--offload-port", str(ports.offload)]
+    if ports.serving:
+        argv += ["--serving-port", str(ports.serving)]
     if kafka is not None:
         argv += ["--kafka-java", str(kafka.java), "--kafka-libs", str(kafka.libs)]
     with (directory.logs / "supervisor.log").open("ab") as output:
@@ -222,7 +234,12 @@ def _remove_survivors(directory: DataDir) -> int:
     if state is None or directory.locked():
         return 0
     broker = str(directory.kafka) if state.broker == "kafka" else "deploy.embedded.broker"
-    markers = {"broker": broker, "clickhouse": "deploy.embedded.clickhouse", "offload": "offload serve"}
+    markers = {
+        "broker": broker,
+        "clickhouse": "deploy.embedded.clickhouse",
+        "offload": "offload serve",
+        SERVING: "cli serve",
+    }
     found = [
         process
         for service in state.services

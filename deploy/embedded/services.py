@@ -17,6 +17,7 @@ from deploy.embedded.ports import LOOPBACK
 from silver_processor.group.shards import shards_for
 
 _REASON_CHARACTERS = 500
+SERVING = "serving"
 PASSWORD_VARIABLE = "MEDALLION_CLICKHOUSE_PASSWORD"  # noqa: S105 - its name
 _PASSWORD_FILE_VARIABLE = f"{PASSWORD_VARIABLE}_FILE"
 _ANALYST_PASSWORD_VARIABLE = "MEDALLION_ANALYST_PASSWORD"  # noqa: S105 - its name
@@ -24,12 +25,16 @@ _ANALYST_PASSWORD_VARIABLE = "MEDALLION_ANALYST_PASSWORD"  # noqa: S105 - its na
 
 @dataclass(frozen=True)
 class Ports:
-    """TCP ports of the stack on the loopback address; `metrics`: one a Silver worker; `offload`: 0 for none."""
+    """TCP ports of the stack on the loopback address.
+
+    `metrics`: one a Silver worker; `offload`, `serving`: 0 for none.
+    """
 
     clickhouse_native: int
     clickhouse_http: int
     metrics: tuple[int, ...]
     offload: int = 0
+    serving: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,13 @@ def stack_environment(
     """
     is_given = any(given.get(name) for name in (PASSWORD_VARIABLE, _PASSWORD_FILE_VARIABLE))
     password = {} if is_given else {_PASSWORD_FILE_VARIABLE: str(data_dir.password_file)}
+    page = {"MEDALLION_SERVING_HOST": LOOPBACK, "MEDALLION_SERVING_PORT": str(ports.serving)} if ports.serving else {}
     return {
         # Fewer leave a worker without work, more make more inserts a cycle.
         "MEDALLION_BRONZE_SHARDS": str(shards_for(len(ports.metrics), PARTITIONS)),
         **given,
         **password,
+        **page,
         "MEDALLION_CLICKHOUSE_USER": "default",
         "MEDALLION_KAFKA_BOOTSTRAP_SERVERS": servers,
         "MEDALLION_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
@@ -139,6 +146,16 @@ def offload_service(port: int, environment: Mapping[str, str]) -> Service:
         (sys.executable, "-m", "cli", "offload", "serve"),
         {**environment, "MEDALLION_METRICS_PORT": str(port)},
         _answering(f"http://{LOOPBACK}:{port}/metrics"),
+    )
+
+
+def serving_service(data_dir: DataDir, port: int, environment: Mapping[str, str]) -> Service:
+    """The page and Binance's interfaces, ready while ClickHouse answers it."""
+    return Service(
+        SERVING,
+        (sys.executable, "-m", "cli", "serve"),
+        analyst_environment(data_dir.path, environment),
+        _answering(f"http://{LOOPBACK}:{port}/readyz"),
     )
 
 

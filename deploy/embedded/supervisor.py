@@ -35,6 +35,7 @@ from deploy.embedded.services import (
     broker_service,
     clickhouse_service,
     offload_service,
+    serving_service,
     silver_service,
     stack_environment,
 )
@@ -132,6 +133,8 @@ class Supervisor:
             await self._start(silver_service(index, self._ports, self._environment))
         if self._ports.offload:
             await self._start(offload_service(self._ports.offload, self._environment))
+        if self._ports.serving:
+            await self._start(serving_service(self._dir, self._ports.serving, self._environment))
         self._publish("healthy")
         log.info("stack healthy", environment=sorted(self._environment))
 
@@ -391,6 +394,7 @@ def main() -> int:
     parser.add_argument("--http-port", type=int, required=True)
     parser.add_argument("--metrics-port", type=int, action="append", required=True, help="one a Silver worker")
     parser.add_argument("--offload-port", type=int, default=0, help="offload every hour; the port of its metrics")
+    parser.add_argument("--serving-port", type=int, default=0, help="serve the page and Binance's interfaces there")
     parser.add_argument("--kafka-java", type=Path, help="run Kafka as the broker, with this java")
     parser.add_argument("--kafka-libs", type=Path, help="the folder of Kafka's jars")
     arguments = parser.parse_args()
@@ -398,7 +402,13 @@ def main() -> int:
     os.umask(0o077)
     data_dir = DataDir(arguments.data_dir)
     given = {name: value for name, value in os.environ.items() if name.startswith("MEDALLION_")}
-    ports = Ports(arguments.native_port, arguments.http_port, tuple(arguments.metrics_port), arguments.offload_port)
+    ports = Ports(
+        arguments.native_port,
+        arguments.http_port,
+        tuple(arguments.metrics_port),
+        arguments.offload_port,
+        arguments.serving_port,
+    )
     kafka = Kafka(arguments.kafka_java, arguments.kafka_libs) if arguments.kafka_java else None
     try:
         with data_dir.lock():

@@ -62,6 +62,7 @@ function make() {
   const chart = createChart(canvas, { autoSize: true, timeScale: { timeVisible: true, secondsVisible: false } });
   const prices = chart.addSeries(CandlestickSeries, {});
   const volumes = chart.addSeries(HistogramSeries, { priceScaleId: "volume", priceFormat: { type: "volume" }, lastValueVisible: false, priceLineVisible: false, color: "#7d8ba155" });
+  prices.priceScale().applyOptions({ scaleMargins: { top: 0.08, bottom: 0.24 } });
   volumes.priceScale().applyOptions({ scaleMargins: { top: 0.8, bottom: 0 } });
   chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
     if (range && range.from < 50) older();

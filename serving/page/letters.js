@@ -20,7 +20,8 @@ export async function refreshLetters() {
 
 function row(letter) {
   const details = element("details", [
-    element("summary", `${letter.raw_topic} ${letter.raw_partition}/${letter.raw_offset}`),
+    element("summary", `partition ${letter.raw_partition}, offset ${letter.raw_offset}`),
+    element("p", letter.raw_topic),
     element("pre", letter.payload),
   ]);
   return element("tr", [

@@ -46,7 +46,7 @@ function show() {
 }
 
 function row(one) {
-  const link = element("a", `${one.symbol} · ${one.exchange}`);
+  const link = element("a", [one.symbol, element("span", ` · ${one.exchange}`, "of")]);
   link.href = `#/chart/${encodeURIComponent(one.exchange)}/${encodeURIComponent(one.symbol)}/1m`;
   const change = Number(one.priceChangePercent);
   return element("tr", [

@@ -8,16 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import random
 import re
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import ccxt
@@ -28,116 +20,17 @@ import requests
 import websockets
 
 from tests.recorded import OURS
+from tests.serving.conftest import GENERATED, ROOT, Service
 from tests.stack import truth
-from tests.stack.conftest import clean_environment
 
 pytestmark = pytest.mark.stack
 
-ROOT = Path(__file__).resolve().parents[2]
-REPLAYED = ("binance_spot_trades", "kraken_v2_btcusd", "okx_v5_trades_synthetic", "bybit_v5_linear_synthetic")
 LATER = "coinbase_advanced_btcusd_synthetic"
 # Ours by Binance's code, in polars' words.
 WINDOWS = {
     **{code: code for code in ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w")},
     "1M": "1mo",
 }
-GENERATED = "DOGEUSDT"
-
-
-@dataclass(frozen=True)
-class Service:
-    """A running service and the stack behind it."""
-
-    url: str
-    folder: Path
-    home: Path
-    trades: pl.DataFrame
-
-    def run(self, *arguments: str | Path) -> None:
-        """`medallion …` on the stack."""
-        done = subprocess.run(
-            [sys.executable, "-m", "cli", *map(str, arguments), "--data-dir", str(self.folder)],
-            env=clean_environment(self.home),
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
-        assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
-
-    def get(self, path: str, status: int = 200, **parameters: Any) -> Any:
-        """The JSON of a GET that must be answered so."""
-        answer = requests.get(f"{self.url}{path}", params=parameters, timeout=30)
-        assert answer.status_code == status, f"{path} {parameters}: {answer.status_code} {answer.text}"
-        return answer.json()
-
-
-def generated() -> tuple[list[str], pl.DataFrame]:
-    """Trades over 100 days with awkward decimals: Binance's frames, and the same as `truth.trades` has them."""
-    random_ = random.Random(20261128)
-    start_ms = 1_704_067_200_000 - 40 * 86_400_000  # 40 days before a new year, so that months and years change
-    frames, rows = [], []
-    for number in range(1_500):
-        at = (
-            start_ms
-            + random_.choice([0, 1, 59_999, random_.randrange(86_400_000)])
-            + random_.randrange(100) * 86_400_000
-        )
-        price, quantity = f"{random_.randrange(1, 10**9)}e-8", f"{random_.randrange(1, 10**12)}e-8"
-        price, quantity = f"{Decimal(price):f}", f"{Decimal(quantity):f}"
-        is_maker = random_.random() < 0.5
-        trade = {"e": "trade", "E": at, "s": GENERATED, "t": number + 1, "p": price, "q": quantity, "T": at}
-        frames.append(json.dumps({**trade, "m": is_maker, "M": True}))
-        rows.append(("binance", GENERATED, f"{number + 1}", price, quantity, "SELL" if is_maker else "BUY", at, number))
-    names = ("exchange", "symbol", "trade_id", "price", "quantity", "side", "timestamp", "position")
-    table = pl.DataFrame(rows, schema=names, orient="row").with_columns(
-        pl.col("price", "quantity").cast(pl.Decimal(38, 18)),
-        pl.col("timestamp").cast(pl.Datetime("ms")).cast(pl.Datetime("us")),
-    )
-    return frames, table
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder, home = tmp_path_factory.mktemp("serving") / "stack", tmp_path_factory.mktemp("home")
-    frames, table = generated()
-    table = pl.concat(
-        [table, *(truth.trades(OURS[name]).select(table.columns) for name in REPLAYED)], how="vertical_relaxed"
-    )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    running = Service(f"http://127.0.0.1:{port}", folder, home, table)
-    running.run("up", "--detach")
-    recording = folder.parent / "generated.jsonl"
-    recording.write_text("\n".join(frames) + "\n", encoding="utf-8")
-    running.run("replay", recording, "--exchange", "binance")
-    for name in REPLAYED:
-        running.run("replay", OURS[name].path, "--exchange", OURS[name].code)
-    running.run("replay", ROOT / "tests/recordings/binance_bad_input.jsonl", "--exchange", "binance", "--force")
-    running.run("drain")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cli", "serve", "--port", str(port), "--data-dir", str(folder)],
-        env=clean_environment(home),
-    )
-    try:
-        wait_until_ready(running.url)
-        yield running
-    finally:
-        process.terminate()
-        process.wait(30)
-        running.run("down", "--timeout", "0")
-
-
-def wait_until_ready(url: str) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            if requests.get(f"{url}/readyz", timeout=5).status_code == 200:
-                return
-        except requests.ConnectionError:
-            time.sleep(0.1)
-    raise AssertionError("the service was not ready within 60 s")
 
 
 def amount(value: Decimal) -> str:

@@ -1,0 +1,115 @@
+"""The page in a real browser: each journey of somebody who looks at the pipeline.
+
+Needs Debian's chromium and Playwright (`apt install chromium`, `pip install playwright`); skipped without them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.recorded import OURS
+from tests.serving.conftest import Service
+
+pytestmark = [pytest.mark.stack, pytest.mark.nightly]
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+CHROMIUM = shutil.which("chromium")
+LATER = OURS["coinbase_advanced_btcusd_synthetic"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed: apt install chromium")
+    with sync_api.sync_playwright() as playwright:
+        # Root, as which containers run tests, may not use Chromium's own sandbox.
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Any, service: Service) -> Iterator[Any]:
+    """A page whose console stays empty and which asks no other host."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    opened = context.new_page()
+    faults: list[str] = []
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on("console", lambda message: faults.append(message.text) if "Security Policy" in message.text else None)
+    opened.on("request", lambda request: faults.append(request.url) if is_elsewhere(request.url, service) else None)
+    yield opened
+    context.close()
+    assert faults == []
+
+
+def is_elsewhere(url: str, service: Service) -> bool:
+    return not url.startswith((service.url, service.url.replace("http", "ws"), "data:"))
+
+
+def test_a_market_is_found_its_candle_moves_and_leads_to_its_messages(page: Any, service: Service) -> None:
+    page.goto(service.url)
+    page.get_by_label("Search").fill("btc kraken")
+    page.get_by_role("link", name="BTCUSD · kraken").click()
+    page.get_by_role("button", name="5m").click()
+    sync_api.expect(page.locator("#quote")).to_contain_text("52 trades")
+    page.locator("#canvas").focus()
+    page.keyboard.press("Enter")
+    rows = page.locator("#origin tr.trade")
+    sync_api.expect(rows).to_have_count(52)
+    sync_api.expect(rows.first).to_contain_text("market.crypto.trades.kraken.raw")
+    rows.first.get_by_role("button", name="Show").click()
+    sync_api.expect(page.locator("#origin")).to_contain_text("Received 20")
+
+    page.goto(f"{service.url}/#/chart/coinbase/BTCUSD/1m")
+    sync_api.expect(page.locator("#chart-state")).to_contain_text("no candle yet")
+    service.run("replay", LATER.path, "--exchange", LATER.code)
+    sync_api.expect(page.locator("#quote")).to_contain_text("trades", timeout=20_000)
+
+
+def test_dead_letters_are_filtered_and_shown_with_their_payload(page: Any, service: Service) -> None:
+    page.goto(f"{service.url}/#/pipeline")
+    sync_api.expect(page.locator("#reasons")).to_contain_text("price_above_limit")
+    page.get_by_role("link", name="Dead letters").click()
+    page.get_by_label("Reason").fill("price_above_limit")
+    page.get_by_role("button", name="Filter").click()
+    rows = page.locator("#letters tbody tr")
+    sync_api.expect(rows).to_have_count(1)
+    rows.locator("summary").click()
+    sync_api.expect(rows.locator("pre")).to_contain_text("1e400")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_every_view_fits_the_screen(browser: Any, service: Service, width: int, scheme: str) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page = context.new_page()
+    for view in ("markets", "chart/binance/BTCUSDT/1m", "pipeline", "dead-letters"):
+        page.goto(f"{service.url}/#/{view}")
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, view
+    context.close()
+
+
+def test_a_lost_service_is_said_and_found_again(page: Any, service: Service) -> None:
+    page.goto(f"{service.url}/#/chart/binance/ETHUSDT/1m")
+    connection = page.locator("#connection")
+    sync_api.expect(connection).to_have_text("Live", timeout=20_000)
+    serving = next(one for one in psutil.process_iter() if is_service(one, service))
+    os.kill(serving.pid, signal.SIGKILL)
+    sync_api.expect(connection).to_contain_text("Disconnected", timeout=20_000)
+    sync_api.expect(connection).to_have_text("Live", timeout=60_000)
+
+
+def is_service(process: psutil.Process, service: Service) -> bool:
+    """Whether a process is the one that listens at the service's port."""
+    try:
+        port = int(service.url.rpartition(":")[2])
+        return any(one.status == "LISTEN" and one.laddr.port == port for one in process.net_connections())
+    except psutil.Error:
+        return False
