@@ -13,7 +13,7 @@ import orjson
 import structlog
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from config.connections import tls_context
+from config.connections import clickhouse_requests, tls_context
 from config.settings import Settings
 from ddl.quoting import quote_string
 from ddl.render import MIGRATIONS_FOLDER
@@ -56,14 +56,11 @@ class Warehouse:
     """
 
     def __init__(self, settings: Settings) -> None:
-        scheme = "https" if settings.clickhouse_tls else "http"
-        self._url = f"{scheme}://{settings.clickhouse_host}:{settings.clickhouse_http_port}/"
+        told = clickhouse_requests(settings)
+        self._url = told["url"]
         self._database = settings.clickhouse_database
         self._session = aiohttp.ClientSession(
-            headers={
-                "X-ClickHouse-User": settings.clickhouse_user,
-                "X-ClickHouse-Key": settings.clickhouse_password.get_secret_value(),
-            },
+            auth=aiohttp.BasicAuth(*told["auth"], encoding="utf-8"),
             connector=aiohttp.TCPConnector(
                 limit=_MOST_AT_ONCE, ssl=tls_context(settings.clickhouse_ca_file) if settings.clickhouse_tls else True
             ),
@@ -90,6 +87,7 @@ class Warehouse:
             "database": self._database,
             "default_format": "JSONEachRow",
             "max_execution_time": f"{SECONDS}",
+            "wait_end_of_query": "1",
             "output_format_json_quote_64bit_integers": "0",
             **{f"param_{key}": _parameter(value) for key, value in parameters.items()},
         }

@@ -23,7 +23,7 @@ from config.settings import Settings
 from silver_processor.group.transport import credentials
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("producers", "silver_processor", "ddl", "offload", "schemas", "config", "deploy", "cli")
+PACKAGES = ("producers", "silver_processor", "ddl", "offload", "serving", "schemas", "config", "deploy", "cli")
 SASL = {"kafka_sasl_username": "silver", "kafka_sasl_password": "hush"}
 # Who may name a broker without the settings: the stand-in has its table's own settings (and the node's security), the
 # supervisor asks the broker it has just started, which is on the loopback address and plain.

@@ -15,7 +15,9 @@ from offload.clickhouse.client import server_side
 from tests.ddl.engine import Engine
 
 ODD = "'\"`\\%s %(a)s {b:String} {{ c }} \n\t\r\0\b?ü日\U0001f600 -- /* $x$"
-FOLDERS = [Path(__file__).resolve().parents[2] / part / "sql" for part in ("offload", "silver_processor", "cli")]
+FOLDERS = [
+    Path(__file__).resolve().parents[2] / part / "sql" for part in ("offload", "silver_processor", "serving", "cli")
+]
 
 
 @given(st.lists(st.text(), min_size=1))

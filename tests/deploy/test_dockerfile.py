@@ -142,7 +142,7 @@ def test_the_build_sees_the_packages_and_nothing_else(root: Path) -> None:
         "ddl/0001_raw.sql",
     ):
         assert kept(root, path), path
-    for package in ("cli", "config", "ddl", "deploy", "offload", "producers", "schemas", "silver_processor"):
+    for package in ("cli", "config", "ddl", "deploy", "offload", "producers", "schemas", "serving", "silver_processor"):
         assert kept(root, f"{package}/__init__.py"), package
     assert kept(root, "deploy/compose/lakehouse.py")
     for path in (".env", ".git/config", ".venv/bin/python", "tests/recordings/README.md", ".medallion/catalog.db"):

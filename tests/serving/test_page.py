@@ -57,7 +57,7 @@ def test_a_market_is_found_its_candle_moves_and_leads_to_its_messages(page: Any,
     page.goto(service.url)
     page.get_by_label("Search").fill("btc kraken")
     page.get_by_role("link", name="BTCUSD · kraken").click()
-    page.get_by_role("button", name="5m").click()
+    page.get_by_role("button", name="5m", exact=True).click()
     sync_api.expect(page.locator("#quote")).to_contain_text("52 trades")
     page.locator("#canvas").focus()
     page.keyboard.press("Enter")
