@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 
-class Client(Protocol):
+class SqlClient(Protocol):
     """Runs one statement as it is."""
 
     def execute(self, query: str) -> Sequence[Sequence[Any]] | Any:

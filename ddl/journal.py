@@ -5,31 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from config.settings import Settings
-from ddl.client import Client
+from ddl.client import SqlClient
 from ddl.render import render_journal, render_template
-from ddl.statements import Kind, Statement
+from ddl.statements import MigrationStatement, ObjectKind
 
 JOURNAL_TABLE = "schema_migrations"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """A statement that was begun (`started`), finished (`done`) or whose object was removed (`dropped`)."""
 
     key: str
     migration: str
     object: str
-    kind: Kind
+    kind: ObjectKind
     sha256: str
     state: str
     definition: str
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class DatabaseState:
     """One look at the database: journal entries by key, oldest first, and object definitions by name."""
 
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: dict[str, JournalEntry] = field(default_factory=dict)
     definitions: dict[str, str] = field(default_factory=dict)
 
     def recorded_definition(self, name: str) -> str | None:
@@ -40,32 +40,32 @@ class Server:
         return touched[-1].definition
 
 
-def look(client: Client, settings: Settings) -> Server:
+def look(client: SqlClient, settings: Settings) -> DatabaseState:
     """Journal and objects as they are; both empty where the database does not exist yet."""
     objects = client.execute(_render(settings, "_objects.sql"))
     definitions = {name: definition for name, definition, _ in objects}
     if not client.execute(_render(settings, "_has_journal.sql"))[0][0]:
-        return Server({}, definitions)
+        return DatabaseState({}, definitions)
     rows = client.execute(_render(settings, "_entries.sql"))
     entries = {
-        key: Entry(key, migration, name, Kind(kind), sha256, state, definition)
+        key: JournalEntry(key, migration, name, ObjectKind(kind), sha256, state, definition)
         for key, migration, name, kind, sha256, state, definition in rows
     }
-    return Server(entries, definitions)
+    return DatabaseState(entries, definitions)
 
 
-def prepare(client: Client, settings: Settings) -> None:
+def prepare(client: SqlClient, settings: Settings) -> None:
     """Make the database and the journal, if they are not there."""
     for statement in render_journal(settings):
         client.execute(statement.sql)
 
 
-def record(client: Client, settings: Settings, statement: Statement | Entry, state: str) -> None:
+def record(client: SqlClient, settings: Settings, statement: MigrationStatement | JournalEntry, state: str) -> None:
     """Note that a statement is `started`, `done` or `dropped`, with the server's definition of its object."""
     client.execute(_render(settings, "_record.sql", entry=statement, state=state))
 
 
-def is_same_sql(client: Client, settings: Settings, left: str, right: str) -> bool:
+def is_same_sql(client: SqlClient, settings: Settings, left: str, right: str) -> bool:
     """Whether two definitions differ in nothing but layout."""
     return left == right or bool(client.execute(_render(settings, "_same_sql.sql", left=left, right=right))[0][0])
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ddl.journal import Entry, Server
-from ddl.statements import Kind, Statement
+from ddl.journal import DatabaseState, JournalEntry
+from ddl.statements import MigrationStatement, ObjectKind
 
 SameSql = Callable[[str, str], bool]
 
@@ -34,18 +34,18 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ApplyStep:
     """One thing to do; `statement` is a journal entry where an object is only dropped."""
 
     action: Action
-    statement: Statement | Entry
+    statement: MigrationStatement | JournalEntry
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Of one statement: where it stands, in words, and the step that mends it (None: none, or none is safe)."""
 
-    statement: Statement | Entry
+    statement: MigrationStatement | JournalEntry
     state: State
     detail: str = ""
     action: Action | None = None
@@ -56,7 +56,9 @@ class Verdict:
         return self.state is not State.APPLIED and self.action is None
 
 
-def judge(statements: Sequence[Statement], server: Server, same_sql: SameSql) -> list[Verdict]:
+def compare_with_server(
+    statements: Sequence[MigrationStatement], server: DatabaseState, same_sql: SameSql
+) -> list[Verdict]:
     """A verdict a statement, then one for every object the journal knows and the files no longer name.
 
     Statements that `without_superseded` leaves out get no verdict.
@@ -80,31 +82,31 @@ def judge(statements: Sequence[Statement], server: Server, same_sql: SameSql) ->
     return verdicts
 
 
-def without_superseded(statements: Sequence[Statement], existing: Container[str]) -> list[Statement]:
+def without_superseded(statements: Sequence[MigrationStatement], existing: Container[str]) -> list[MigrationStatement]:
     """The statements without those that drop an object which does not exist, or read its rows."""
-    gone = [one.object for one in statements if one.kind is Kind.DROP and one.object not in existing]
+    gone = [one.object for one in statements if one.kind is ObjectKind.DROP and one.object not in existing]
     named = re.compile(rf"\b(?:{'|'.join(gone)})\b") if gone else None
     return [
         one
         for one in statements
-        if not (one.kind is Kind.DROP and one.object in gone)
-        and not (one.kind is Kind.DATA and named is not None and named.search(one.sql))
+        if not (one.kind is ObjectKind.DROP and one.object in gone)
+        and not (one.kind is ObjectKind.DATA and named is not None and named.search(one.sql))
     ]
 
 
-def consumer_views(statements: Sequence[Statement]) -> set[str]:
+def consumer_views(statements: Sequence[MigrationStatement]) -> set[str]:
     """The materialized views that read a Kafka table: with none of them, nothing is consumed."""
-    kafka = {statement.object for statement in statements if statement.kind is Kind.KAFKA_TABLE}
+    kafka = {statement.object for statement in statements if statement.kind is ObjectKind.KAFKA_TABLE}
     return {statement.object for statement in statements if statement.source in kafka}
 
 
-def _judge_one(statement: Statement, server: Server, same_sql: SameSql, consumers: set[str]) -> Verdict:
+def _judge_one(statement: MigrationStatement, server: DatabaseState, same_sql: SameSql, consumers: set[str]) -> Verdict:
     entry = server.entries.get(statement.key)
     if entry is not None and entry.state == "dropped":
         entry = None
-    if statement.kind is Kind.DROP:
+    if statement.kind is ObjectKind.DROP:
         return Verdict(statement, State.PENDING, "superseded; apply drops it", Action.RUN)
-    if statement.kind in {Kind.ALTER, Kind.DATA}:
+    if statement.kind in {ObjectKind.ALTER, ObjectKind.DATA}:
         return _judge_run_once(statement, entry)
     definition = server.definitions.get(statement.object)
     if entry is None:
@@ -118,10 +120,10 @@ def _judge_one(statement: Statement, server: Server, same_sql: SameSql, consumer
 
 
 def _judge_drift(
-    statement: Statement,
-    entry: Entry,
+    statement: MigrationStatement,
+    entry: JournalEntry,
     definition: str,
-    server: Server,
+    server: DatabaseState,
     same_sql: SameSql,
     mend: Action | None,
 ) -> Verdict:
@@ -137,7 +139,7 @@ def _judge_drift(
     return Verdict(statement, State.APPLIED)
 
 
-def _judge_unrecorded(statement: Statement, definition: str | None) -> Verdict:
+def _judge_unrecorded(statement: MigrationStatement, definition: str | None) -> Verdict:
     if definition is None:
         return Verdict(statement, State.PENDING, "not applied yet", Action.CREATE)
     return Verdict(
@@ -147,7 +149,7 @@ def _judge_unrecorded(statement: Statement, definition: str | None) -> Verdict:
     )
 
 
-def _judge_missing(statement: Statement) -> Verdict:
+def _judge_missing(statement: MigrationStatement) -> Verdict:
     if statement.kind.is_stateless:
         return Verdict(statement, State.MISSING, "dropped on the server; apply makes it again", Action.CREATE)
     return Verdict(
@@ -158,17 +160,17 @@ def _judge_missing(statement: Statement) -> Verdict:
     )
 
 
-def _mending_action(statement: Statement, consumers: set[str]) -> Action | None:
+def _mending_action(statement: MigrationStatement, consumers: set[str]) -> Action | None:
     """How a changed object is brought in line; None for a table, whose rows are at stake.
 
     A view that something else than Kafka feeds is never dropped: rows inserted meanwhile would pass it by.
     """
-    if statement.kind is Kind.MATERIALIZED_VIEW and statement.object not in consumers:
+    if statement.kind is ObjectKind.MATERIALIZED_VIEW and statement.object not in consumers:
         return Action.MODIFY_QUERY
     return Action.REPLACE if statement.kind.is_stateless else None
 
 
-def _judge_run_once(statement: Statement, entry: Entry | None) -> Verdict:
+def _judge_run_once(statement: MigrationStatement, entry: JournalEntry | None) -> Verdict:
     if entry is None or entry.state == "started":
         return Verdict(statement, State.PENDING, "not applied yet", Action.RUN)
     if entry.sha256 != statement.sha256:

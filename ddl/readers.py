@@ -7,11 +7,11 @@ setting: `MEDALLION_CLICKHOUSE_DATABASE`. Nothing in it holds rows, so it is mad
 from __future__ import annotations
 
 from config.settings import Settings
-from ddl.client import Client
+from ddl.client import SqlClient
 from ddl.plan import Action
 from ddl.render import render, render_template
 from ddl.runner import Applied
-from ddl.statements import Kind, Statement, split
+from ddl.statements import MigrationStatement, ObjectKind, split
 
 SUFFIX = "_all"
 # Where a row of a table that is written through here goes. A market's trades share a shard: so does a retried insert,
@@ -34,7 +34,7 @@ def readers_database(settings: Settings) -> str:
     return settings.clickhouse_database + SUFFIX
 
 
-def render_readers(settings: Settings) -> list[Statement]:
+def render_readers(settings: Settings) -> list[MigrationStatement]:
     """The statements that make it; [] where no cluster is set.
 
     Raises:
@@ -48,22 +48,23 @@ def render_readers(settings: Settings) -> list[Statement]:
         statement.object
         for statement in wanted
         # A source's rows cannot be selected; the sink takes what is sent through again.
-        if statement.kind is Kind.TABLE or (statement.kind is Kind.KAFKA_TABLE and statement.object.endswith("_sink"))
+        if statement.kind is ObjectKind.TABLE
+        or (statement.kind is ObjectKind.KAFKA_TABLE and statement.object.endswith("_sink"))
     ]
     database = f"CREATE DATABASE IF NOT EXISTS {here.clickhouse_database} ON CLUSTER {settings.clickhouse_cluster}"
     return [
-        Statement("readers", 0, Kind.DATABASE, here.clickhouse_database, f"{database} ENGINE = Atomic"),
+        MigrationStatement("readers", 0, ObjectKind.DATABASE, here.clickhouse_database, f"{database} ENGINE = Atomic"),
         *(statement for table in tables for statement in _over_all_shards(here, settings.clickhouse_database, table)),
-        *(statement for statement in wanted if statement.kind is Kind.VIEW),
+        *(statement for statement in wanted if statement.kind is ObjectKind.VIEW),
     ]
 
 
-def _over_all_shards(here: Settings, local: str, table: str) -> list[Statement]:
+def _over_all_shards(here: Settings, local: str, table: str) -> list[MigrationStatement]:
     key = _KEYS.get(table, _ANY_SHARD)
     return split("readers", render_template(here, "_reader.sql", local=local, table=table, key=key))
 
 
-def apply_readers(client: Client, settings: Settings) -> list[Applied]:
+def apply_readers(client: SqlClient, settings: Settings) -> list[Applied]:
     """Make it, or make it again; [] where no cluster is set."""
     statements = render_readers(settings)
     for statement in statements:

@@ -11,7 +11,7 @@ from config.settings import Settings
 from ddl.errors import MigrationError
 from ddl.layers import STATE_TABLE, load_layers
 from ddl.quoting import quote_name, quote_string
-from ddl.statements import Kind, Statement, split
+from ddl.statements import MigrationStatement, ObjectKind, split
 from schemas.kinds import COUNTED
 
 MIGRATIONS_FOLDER = Path(__file__).parent
@@ -19,7 +19,7 @@ _JOURNAL_TEMPLATE = "_journal.sql"
 _NUMBERED = re.compile(r"^(?P<number>\d{4})_\w+\.sql$")
 
 
-def render(settings: Settings, folder: Path = MIGRATIONS_FOLDER) -> list[Statement]:
+def render(settings: Settings, folder: Path = MIGRATIONS_FOLDER) -> list[MigrationStatement]:
     """Every statement of every migration: tables in file order, then views in theirs, since a view may read or fill
     a column that a later migration adds to its table. What a file alters or drops after a view stays after it.
 
@@ -29,19 +29,19 @@ def render(settings: Settings, folder: Path = MIGRATIONS_FOLDER) -> list[Stateme
     """
     names = _migration_files(folder)
     environment = _environment(settings, folder)
-    early: list[Statement] = []
-    late: list[Statement] = []
+    early: list[MigrationStatement] = []
+    late: list[MigrationStatement] = []
     for name in names:
         has_view = False
         for statement in split(name.removesuffix(".sql"), environment.get_template(name).render()):
-            is_view = statement.kind in {Kind.VIEW, Kind.MATERIALIZED_VIEW}
+            is_view = statement.kind in {ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW}
             has_view = has_view or is_view
-            stays = has_view and statement.kind in {Kind.ALTER, Kind.DROP}
+            stays = has_view and statement.kind in {ObjectKind.ALTER, ObjectKind.DROP}
             (late if is_view or stays else early).append(statement)
     return early + late
 
 
-def render_journal(settings: Settings) -> list[Statement]:
+def render_journal(settings: Settings) -> list[MigrationStatement]:
     """The database and the runner's own table; both idempotent and needed before any migration."""
     environment = _environment(settings, MIGRATIONS_FOLDER)
     return split("_journal", environment.get_template(_JOURNAL_TEMPLATE).render())

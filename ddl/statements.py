@@ -23,7 +23,7 @@ _QUERY = re.compile(r"^AS$\n", re.MULTILINE)
 _SOURCE = re.compile(r"^FROM\s+(?:`?\w+`?\.)?`?(?P<name>\w+)`?", re.MULTILINE)
 
 
-class Kind(StrEnum):
+class ObjectKind(StrEnum):
     """What a statement makes; decides what may be done when it changes."""
 
     DATABASE = "database"
@@ -38,11 +38,11 @@ class Kind(StrEnum):
     @property
     def is_stateless(self) -> bool:
         """True where the object holds no rows of its own, so that it may be made again in place."""
-        return self in {Kind.KAFKA_TABLE, Kind.MATERIALIZED_VIEW, Kind.VIEW}
+        return self in {ObjectKind.KAFKA_TABLE, ObjectKind.MATERIALIZED_VIEW, ObjectKind.VIEW}
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class MigrationStatement:
     """One rendered SQL statement.
 
     `migration` is the file's name without `.sql`, `number` counts its statements from 1, `object` is the
@@ -51,14 +51,14 @@ class Statement:
 
     migration: str
     number: int
-    kind: Kind
+    kind: ObjectKind
     object: str
     sql: str
 
     @property
     def key(self) -> str:
         """Identity in the journal. A position would shift when a setting adds a statement before it."""
-        by_object = self.kind not in {Kind.ALTER, Kind.DATA}
+        by_object = self.kind not in {ObjectKind.ALTER, ObjectKind.DATA}
         return f"{self.migration}/{self.object if by_object else self.number}"
 
     @property
@@ -69,7 +69,7 @@ class Statement:
     @property
     def source(self) -> str:
         """The table that a materialized view reads, "" for anything else."""
-        found = _SOURCE.search(self.sql) if self.kind is Kind.MATERIALIZED_VIEW else None
+        found = _SOURCE.search(self.sql) if self.kind is ObjectKind.MATERIALIZED_VIEW else None
         return found["name"] if found else ""
 
     @property
@@ -88,7 +88,7 @@ class Statement:
         return parts[1]
 
 
-def split(migration: str, text: str) -> list[Statement]:
+def split(migration: str, text: str) -> list[MigrationStatement]:
     """The statements of a rendered migration. A statement ends with a `;` at the end of a line.
 
     Raises:
@@ -97,25 +97,27 @@ def split(migration: str, text: str) -> list[Statement]:
     *bodies, rest = _END.split(text)
     if _COMMENT_LINES.sub("", rest, count=1).strip():
         raise MigrationError(f"{migration}: the last statement lacks its `;` at the end of the line; add it.")
-    statements: list[Statement] = []
+    statements: list[MigrationStatement] = []
     for body in bodies:
         sql = _COMMENT_LINES.sub("", body, count=1).strip()
         if sql:
             kind, name = _classify(sql)
-            statements.append(Statement(migration, len(statements) + 1, kind, name, sql))
+            statements.append(MigrationStatement(migration, len(statements) + 1, kind, name, sql))
     return statements
 
 
-def _classify(sql: str) -> tuple[Kind, str]:
+def _classify(sql: str) -> tuple[ObjectKind, str]:
     head = _HEAD.match(sql)
     if head is None:
-        return Kind.DATA, ""
+        return ObjectKind.DATA, ""
     if head["verb"] in {"ALTER", "DROP"}:
-        return Kind(head["verb"].lower()), head["name"]
+        return ObjectKind(head["verb"].lower()), head["name"]
     what = " ".join(head["what"].split())
     if what == "TABLE" and head["verb"] != "CREATE" and _QUERY.search(sql):
         # It fills a table anew.
-        return Kind.DATA, ""
+        return ObjectKind.DATA, ""
     if what == "TABLE":
-        return (Kind.KAFKA_TABLE if _KAFKA.search(sql) else Kind.TABLE), head["name"]
-    return {"DATABASE": Kind.DATABASE, "VIEW": Kind.VIEW}.get(what, Kind.MATERIALIZED_VIEW), head["name"]
+        return (ObjectKind.KAFKA_TABLE if _KAFKA.search(sql) else ObjectKind.TABLE), head["name"]
+    return {"DATABASE": ObjectKind.DATABASE, "VIEW": ObjectKind.VIEW}.get(what, ObjectKind.MATERIALIZED_VIEW), head[
+        "name"
+    ]

@@ -12,7 +12,7 @@ from config.markets import Markets
 from config.settings import Settings
 from producers import health, metrics
 from producers.counters import FrameMetrics, LiveReport
-from producers.kafka.publisher import FLUSH_S, Publisher
+from producers.kafka.publisher import FLUSH_S, KafkaPublisher
 from producers.options import ProducerOptions
 from producers.producer import live_producer
 from producers.status import ProducerState, StatusFile
@@ -34,7 +34,7 @@ async def run(
     stop: asyncio.Event | None = None,
     duration_s: float | None = None,
     until: Callable[[LiveReport], bool] | None = None,
-    publisher: Publisher | None = None,
+    publisher: KafkaPublisher | None = None,
     options: ProducerOptions | None = None,
     markets: Markets | None = None,
     status_file: StatusFile | None = None,
@@ -58,7 +58,7 @@ async def run(
     started = time.monotonic()
     # Without a limit the buffer holds what an absent broker would otherwise lose, and reading stops when it is full.
     own = publisher is None
-    publisher = publisher or Publisher(settings, delivery_timeout_s=0)
+    publisher = publisher or KafkaPublisher(settings, delivery_timeout_s=0)
     options = options or ProducerOptions(
         max_frame_bytes=settings.kafka_max_message_bytes, quiet_s=settings.producer_quiet_check_s
     )
@@ -145,7 +145,7 @@ async def run(
     return producer.report
 
 
-async def _serve_acknowledgements(publisher: Publisher) -> None:
+async def _serve_acknowledgements(publisher: KafkaPublisher) -> None:
     """Also while the exchange sends nothing."""
     while True:
         await asyncio.sleep(_ACKNOWLEDGED_S)

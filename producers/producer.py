@@ -2,7 +2,7 @@
 
 `live_producer` puts a producer together; trades flow from left to right:
 
-    ConnectionPool ──▶ FrameHandler ──▶ WaitingPublisher ──▶ Publisher ──▶ raw topic
+    ConnectionPool ──▶ FrameHandler ──▶ WaitingPublisher ──▶ KafkaPublisher ──▶ raw topic
           │                 │                  ▲
           │ losses          │ trades           │ what REST brought
           └───────────▶ GapTracker ──▶ Healer ─┘
@@ -26,7 +26,7 @@ from producers.gaps.healing import Healer
 from producers.gaps.resume import ResumePoint, resume_reader
 from producers.gaps.tracker import GapTracker
 from producers.kafka.back_pressure import WaitingPublisher
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 from producers.options import ProducerOptions
 from producers.rest.client import RestClient, TradesSource
 from producers.stream.context import StreamContext
@@ -40,7 +40,7 @@ def live_producer(
     code: str,
     symbols: Sequence[str],
     settings: Settings,
-    publisher: Publisher,
+    publisher: KafkaPublisher,
     stop: asyncio.Event,
     *,
     endpoint: str | None = None,

@@ -26,7 +26,7 @@ from producers.backfill.report import DumpReport, Progress
 from producers.gaps.gap import Gap
 from producers.gaps.id_ranges import IdRanges, TimedRange
 from producers.kafka.envelope import BACKFILL, Envelope
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 from producers.timestamps import now_us
 
 _BATCH = 1_000
@@ -81,7 +81,7 @@ def backfill(
         PublishError: something was not delivered; days done before stay done.
     """
     with ExitStack() as stack:
-        run = _Run(settings, checkpoint, source, DumpReport(parts=len(wanted)), progress, stack)
+        run = _DumpRun(settings, checkpoint, source, DumpReport(parts=len(wanted)), progress, stack)
 
         def unless_stopped(day: Day) -> None:
             """The thread that fails stops the others itself: it would take the next day before anybody else looked."""
@@ -105,7 +105,7 @@ def backfill(
     return run.report
 
 
-class _Run:
+class _DumpRun:
     """One run over many days."""
 
     def __init__(
@@ -161,7 +161,7 @@ class _Run:
 
     def _publish(self, messages: Iterator[Envelope]) -> bool:
         """Whether it came to its end; the broker has everything then."""
-        with Publisher(self._settings) as publisher:
+        with KafkaPublisher(self._settings) as publisher:
             for batch in _batches(messages):
                 if self.stop.is_set():
                     return False
@@ -189,7 +189,7 @@ class _Run:
     def _note_gaps(self, day: Day, span: TimeSpan, contents: DumpContents) -> None:
         """Holes in the file and around it, and older ones that it fills; the broker has their events afterwards."""
         if self._gaps is None:
-            events = self._stack.enter_context(Publisher(self._settings))
+            events = self._stack.enter_context(KafkaPublisher(self._settings))
             self._gaps = BackfillGaps(self._settings, day.exchange, self._checkpoint, events)
         runs = [*contents.runs]
         self._gaps.fill(day.symbol, [(run.first, run.last) for run in runs])

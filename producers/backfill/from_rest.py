@@ -15,7 +15,7 @@ from producers.backfill.report import BackfillReport, Progress
 from producers.backfill.rest_window import AcknowledgedPublisher, Remaining, RetryingClient, SymbolWindow, WindowFill
 from producers.exchanges import exchange as exchange_of
 from producers.exchanges.model import Rest
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 from producers.options import ProducerOptions
 from producers.rest.client import FAILURES, RestClient
 from producers.rest.history import History
@@ -105,7 +105,7 @@ class RestBackfill:
                         report.missing.append(f"{task.symbol}: {error or type(error).__name__}")
                 tell(task, 1.0)
 
-        with Publisher(settings) as publisher, Publisher(settings) as events:
+        with KafkaPublisher(settings) as publisher, KafkaPublisher(settings) as events:
             sink = AcknowledgedPublisher(self.code, publisher, asyncio.Lock())
             gaps = await asyncio.to_thread(BackfillGaps, settings, self.code, checkpoint, events)
             async with self._client() as client:

@@ -22,7 +22,7 @@ from producers.gaps.events import GapEvents
 from producers.gaps.gap import HEALED, OPEN, UNFILLABLE, Gap
 from producers.gaps.id_ranges import IdRanges, without
 from producers.gaps.resume import read_gaps
-from producers.kafka.publisher import Publisher, PublishError
+from producers.kafka.publisher import KafkaPublisher, PublishError
 from producers.timestamps import now_us
 
 Interval = tuple[int, int]
@@ -40,7 +40,9 @@ class GapCounts:
 class BackfillGaps:
     """The gaps of one exchange code. Safe to use from several threads."""
 
-    def __init__(self, settings: Settings, code: str, checkpoint: BackfillCheckpoint, publisher: Publisher) -> None:
+    def __init__(
+        self, settings: Settings, code: str, checkpoint: BackfillCheckpoint, publisher: KafkaPublisher
+    ) -> None:
         """Read the gaps that are known. `publisher` stays open.
 
         Raises:

@@ -16,7 +16,7 @@ from producers.backfill.gaps import BackfillGaps
 from producers.exchanges.model import Rest, Trade, Trades, TradeSpan
 from producers.gaps.id_ranges import IdRanges, without
 from producers.kafka.envelope import BACKFILL, envelopes
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 from producers.rest.client import FAILURES, RefusedError, RestClient, rest_of
 from producers.rest.history import History
 from producers.retry import retry_times
@@ -133,7 +133,7 @@ class AcknowledgedPublisher:
     """Publishes for all symbols; a page is acknowledged before the checkpoint says so."""
 
     code: str
-    publisher: Publisher
+    publisher: KafkaPublisher
     lock: asyncio.Lock
     published: int = 0
 

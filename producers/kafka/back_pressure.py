@@ -11,7 +11,7 @@ import structlog
 from producers import metrics
 from producers.counters import LiveReport
 from producers.kafka.envelope import Envelope
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 
 _POLL_S = 0.1
 _log = structlog.get_logger(__name__)
@@ -21,7 +21,7 @@ class WaitingPublisher:
     """Publishes one exchange's messages; whoever brings more than the buffer holds waits."""
 
     def __init__(
-        self, code: str, publisher: Publisher, report: LiveReport, stop: asyncio.Event, flush_s: float
+        self, code: str, publisher: KafkaPublisher, report: LiveReport, stop: asyncio.Event, flush_s: float
     ) -> None:
         """A full buffer is waited for until `flush_s` after `stop` is set."""
         self._code, self._publisher, self._report = code, publisher, report
@@ -38,7 +38,7 @@ class WaitingPublisher:
     async def put(
         self, messages: Sequence[Envelope], acknowledged: Callable[[], None] | None = None, source: str = ""
     ) -> None:
-        """As `Publisher.offer`, but all of them.
+        """As `KafkaPublisher.offer`, but all of them.
 
         Raises:
             PublishError: the publisher cannot go on.

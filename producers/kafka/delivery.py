@@ -64,23 +64,23 @@ class PublisherStatistics:
     bytes: int
 
 
-class PublishError(MedallionError):
+class DeliveryError(MedallionError):
     """Messages did not reach the broker."""
 
 
 def not_acknowledged(
     waiting: int, accepted: int, untaken: int, servers: str, timeout_s: float, detail: str
-) -> PublishError:
+) -> DeliveryError:
     """The error of a flush that did not get through."""
     more = f", and {untaken} more were never taken by the full buffer" if untaken else ""
-    return PublishError(
+    return DeliveryError(
         f"{waiting} of {accepted} messages were not acknowledged by {servers} within {timeout_s:g} s{detail}{more};"
         " check that the broker runs and can be reached (MEDALLION_KAFKA_BOOTSTRAP_SERVERS), then send the same input"
         " again, or `medallion backfill` the time: duplicates are harmless"
     )
 
 
-def stalled(counts: PublisherStatistics, servers: str, waited_s: float, is_away: bool, detail: str) -> PublishError:
+def stalled(counts: PublisherStatistics, servers: str, waited_s: float, is_away: bool, detail: str) -> DeliveryError:
     """The error of a publisher that found no room for so long."""
     if is_away:
         why = f"no answer of the broker at {servers} for {waited_s:.0f} s{detail}"
@@ -88,24 +88,24 @@ def stalled(counts: PublisherStatistics, servers: str, waited_s: float, is_away:
     else:
         why = f"the broker at {servers} had no room for more for {waited_s:.0f} s: nobody consumes what was published"
         check = "see `medallion status`: ClickHouse has to read the raw topics"
-    return PublishError(
+    return DeliveryError(
         f"{why}; {counts.delivered:,} messages were delivered, {counts.buffered:,} were sent and not acknowledged, what"
         f" comes after them was not sent; {check}, then send the same input again: duplicates are harmless"
     )
 
 
-def refused(failed: int, accepted: int, servers: str, first: str) -> PublishError:
+def refused(failed: int, accepted: int, servers: str, first: str) -> DeliveryError:
     """The error of a publisher some of whose messages failed for good."""
-    return PublishError(
+    return DeliveryError(
         f"{failed} of {accepted} messages were not delivered to {servers}; the first: {first}; check the broker and its"
         " topics, then send the same input again: duplicates are harmless"
     )
 
 
-def in_all(error: PublishError, accepted: int, losses: Losses) -> PublishError:
+def in_all(error: DeliveryError, accepted: int, losses: Losses) -> DeliveryError:
     """An error that ended the work, with what became of all that was sent by then."""
     delivered = accepted - losses.counts.total() + losses.abandoned
-    return PublishError(f"{error}. In all {delivered:,} messages were delivered. Not delivered: {losses}")
+    return DeliveryError(f"{error}. In all {delivered:,} messages were delivered. Not delivered: {losses}")
 
 
 def subject(message: Message) -> dict[str, object]:

@@ -18,9 +18,9 @@ from producers import metrics
 from producers.kafka import delivery
 from producers.kafka.delivery import (
     ClientErrors,
+    DeliveryError,
     EventSender,
     Losses,
-    PublishError,
     PublisherStatistics,
     in_all,
     not_acknowledged,
@@ -48,10 +48,10 @@ _PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 Headers = list[tuple[str, bytes]] | None
 _log = structlog.get_logger(__name__)
 
-__all__ = ["PublishError", "Publisher", "PublisherStatistics"]
+__all__ = ["DeliveryError", "KafkaPublisher", "PublisherStatistics"]
 
 
-class Publisher:
+class KafkaPublisher:
     """A Kafka producer of raw envelopes, keyed `<exchange>:<symbol>`, each to its exchange's raw topic.
 
     Memory is bounded: when the buffer is full, `offer` takes less and `publish` waits. A message that a
@@ -111,7 +111,7 @@ class Publisher:
             how many were taken.
 
         Raises:
-            PublishError: an earlier message failed for good, or the producer cannot go on.
+            DeliveryError: an earlier message failed for good, or the producer cannot go on.
         """
         self._offers += 1
         if len(envelopes) > 1 or not self._offers % _SERVE_EVERY:
@@ -129,7 +129,7 @@ class Publisher:
         """Take all envelopes, waiting while there is no room; `source` as in `offer`.
 
         Raises:
-            PublishError: a message failed for good, there was no room for the delivery timeout, or for a minute
+            DeliveryError: a message failed for good, there was no room for the delivery timeout, or for a minute
                 while the broker cannot be reached.
         """
         taken = self.offer(envelopes, source=source)
@@ -152,11 +152,11 @@ class Publisher:
         """As `flush`, for whoever must not go on without the events.
 
         Raises:
-            PublishError: as `flush`, or an event was refused.
+            DeliveryError: as `flush`, or an event was refused.
         """
         self.flush()
         if self._events.lost or self._events.waiting:
-            raise PublishError(
+            raise DeliveryError(
                 f"{self._events.lost + self._events.waiting} gap events were not taken by {self._servers}: check the"
                 f" topic {self._settings.gaps_topic}, then run the same command again"
             )
@@ -169,7 +169,7 @@ class Publisher:
         """Wait until everything taken is acknowledged.
 
         Raises:
-            PublishError: something failed, is not acknowledged in time, or was abandoned.
+            DeliveryError: something failed, is not acknowledged in time, or was abandoned.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -186,14 +186,14 @@ class Publisher:
         """Flush, then let go of the connection; what is still not acknowledged is given up.
 
         Raises:
-            PublishError: something failed, is not acknowledged in time, or was abandoned; it says how much of which
+            DeliveryError: something failed, is not acknowledged in time, or was abandoned; it says how much of which
                 exchange and symbol.
         """
         try:
             self.flush(timeout_s)
-        except PublishError as error:
+        except DeliveryError as error:
             self._give_up()
-            raise PublishError(f"{error}. Not delivered: {self.losses}") from error
+            raise DeliveryError(f"{error}. Not delivered: {self.losses}") from error
         finally:
             self._producer.purge()
             self._producer.flush(_POLL_S)
@@ -228,9 +228,9 @@ class Publisher:
             return
         try:
             # Who was told that the broker takes nothing does not wait for it again.
-            self.close(_POLL_S if isinstance(error, PublishError) else FLUSH_S)
-        except PublishError as lost:
-            if isinstance(error, PublishError):
+            self.close(_POLL_S if isinstance(error, DeliveryError) else FLUSH_S)
+        except DeliveryError as lost:
+            if isinstance(error, DeliveryError):
                 raise in_all(error, self._accepted, self.losses) from error
             # The error in flight is the cause; what was lost because of it is still said.
             error.add_note(str(lost))
@@ -257,7 +257,7 @@ class Publisher:
                 self._pacer.release(size)
             return False
         except KafkaException as error:
-            raise PublishError(
+            raise DeliveryError(
                 f"the producer cannot go on: {error}; restart it and send the same input again"
             ) from error
         self._accepted += 1

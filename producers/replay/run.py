@@ -13,7 +13,7 @@ from producers.counters import FrameCounts
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import UNRECOGNISED, Parsed, frame_time_us
 from producers.kafka.envelope import REPLAY, Envelope, envelopes
-from producers.kafka.publisher import Publisher, PublishError
+from producers.kafka.publisher import KafkaPublisher, PublishError
 from producers.replay.recording import Recording, RecordingError, why_not
 from producers.replay.schedule import Schedule
 from producers.timestamps import now_us
@@ -35,7 +35,7 @@ Progress = Callable[[ReplayReport, float], None]
 def replay(
     files: Sequence[Path],
     exchange: str,
-    publisher: Publisher,
+    publisher: KafkaPublisher,
     settings: Settings,
     *,
     speed: float | None = None,
@@ -115,7 +115,7 @@ def _replay_one(
     recording: Recording,
     exchange: str,
     parse: Callable[[bytes], Parsed],
-    publisher: Publisher,
+    publisher: KafkaPublisher,
     report: ReplayReport,
     speed: float | None,
     progress: Progress,
@@ -152,6 +152,6 @@ def _replay_one(
     send()
 
 
-def _wait(publisher: Publisher, until_s: float) -> None:
+def _wait(publisher: KafkaPublisher, until_s: float) -> None:
     while (left_s := until_s - time.monotonic()) > 0:
         publisher.poll(left_s)

@@ -1,4 +1,4 @@
-"""The private parts of ccxt that `producers.ccxt.venue` relies on are there: an upgrade that moves one fails at once."""
+"""ccxt has the private parts that `producers.ccxt.venue` relies on: an upgrade that moves one fails at once."""
 
 from __future__ import annotations
 
