@@ -1,4 +1,4 @@
--- What live producers missed: one row a gap, its newest state.
+-- Gaps of live producers: one row for each gap, with its newest state.
 
 CREATE TABLE IF NOT EXISTS {{ db }}.producer_gaps_queue{{ on_cluster }}
 (

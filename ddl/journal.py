@@ -1,4 +1,4 @@
-"""What was applied, as the database remembers it, and what the server holds now."""
+"""The migration journal: what was applied, as the database remembers it, beside the objects that exist now."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ JOURNAL_TABLE = "schema_migrations"
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """A statement that was begun (`started`), finished (`done`) or whose object was removed (`dropped`)."""
+    """A statement in the journal. `state`: `started`, `done`, or `dropped` if its object was removed since."""
 
     key: str
     migration: str
@@ -27,13 +27,13 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseState:
-    """One look at the database: journal entries by key, oldest first, and object definitions by name."""
+    """The database at one moment: journal entries by key, oldest first, and object definitions by name."""
 
     entries: dict[str, JournalEntry] = field(default_factory=dict)
     definitions: dict[str, str] = field(default_factory=dict)
 
     def recorded_definition(self, name: str) -> str | None:
-        """What the server said of `name` after the runner last touched it; None while a change is under way."""
+        """The server's definition of an object after the runner's last change; None while a change is under way."""
         touched = [entry for entry in self.entries.values() if entry.object == name and entry.state != "dropped"]
         if not touched or any(entry.state == "started" for entry in touched):
             return None
@@ -41,7 +41,7 @@ class DatabaseState:
 
 
 def look(client: SqlClient, settings: Settings) -> DatabaseState:
-    """Journal and objects as they are; both empty where the database does not exist yet."""
+    """The present journal and objects. Both are empty if the database does not exist yet."""
     objects = client.execute(_render(settings, "_objects.sql"))
     definitions = {name: definition for name, definition, _ in objects}
     if not client.execute(_render(settings, "_has_journal.sql"))[0][0]:
@@ -55,22 +55,22 @@ def look(client: SqlClient, settings: Settings) -> DatabaseState:
 
 
 def prepare(client: SqlClient, settings: Settings) -> None:
-    """Make the database and the journal, if they are not there."""
+    """Create the database and the journal if they do not exist."""
     for statement in render_journal(settings):
         client.execute(statement.sql)
 
 
 def record(client: SqlClient, settings: Settings, statement: MigrationStatement | JournalEntry, state: str) -> None:
-    """Note that a statement is `started`, `done` or `dropped`, with the server's definition of its object."""
+    """Write to the journal that a statement is `started`, `done` or `dropped`, with its object's definition."""
     client.execute(_render(settings, "_record.sql", entry=statement, state=state))
 
 
 def is_same_sql(client: SqlClient, settings: Settings, left: str, right: str) -> bool:
-    """Whether two definitions differ in nothing but layout."""
+    """Whether two definitions are the same apart from layout."""
     return left == right or bool(client.execute(_render(settings, "_same_sql.sql", left=left, right=right))[0][0])
 
 
 def _render(settings: Settings, name: str, **more: object) -> str:
-    # Literals and not parameters: the embedded node's native protocol is of before there were any.
+    # Literals, not parameters: the embedded node's native protocol is older than parameters.
     _, _, sql = render_template(settings, name, journal=JOURNAL_TABLE, **more).partition("\n")
     return sql

@@ -1,4 +1,4 @@
-"""Apply the migrations to a server and say how the server stands against them."""
+"""Applies the migrations to a server, and reports how the server compares with them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ddl.statements import MigrationStatement, ObjectKind
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """One thing that `apply` did."""
+    """One step that `apply` took."""
 
     migration: str
     object: str
@@ -27,7 +27,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class ObjectStatus:
-    """How one object of the database stands; `detail` says what differs and what to do."""
+    """How one object of the database compares with the files. `detail`: what differs and what to do."""
 
     object: str
     kind: ObjectKind
@@ -39,17 +39,17 @@ class ObjectStatus:
 def apply(
     client: SqlClient, settings: Settings, statements: Sequence[MigrationStatement] | None = None
 ) -> list[Applied]:
-    """Bring the server in line with the files; a second call does nothing and returns [].
+    """Bring the server in line with the files. A second call does nothing and returns [].
 
-    While tables or materialized views change, nothing is consumed from Kafka: the views that read a Kafka table
-    are dropped first and made last, so that no row passes a view that is being changed. A call that was
-    interrupted is completed by the next one.
+    While tables or materialized views change, ClickHouse consumes nothing from Kafka: the views that read a Kafka table
+    are dropped first and created last, so that no row misses a view that is being changed. The next call completes an
+    interrupted one.
 
     Args:
-        statements: what to apply instead of the shipped migrations.
+        statements: applied instead of the shipped migrations.
 
     Raises:
-        DriftError: an applied table differs from its file or is gone; nothing was changed.
+        DriftError: an applied table differs from its file or is missing. Nothing was changed.
     """
     wanted = render(settings) if statements is None else list(statements)
     server = look(client, settings)
@@ -70,7 +70,7 @@ def apply(
 def status(
     client: SqlClient, settings: Settings, statements: Sequence[MigrationStatement] | None = None
 ) -> list[ObjectStatus]:
-    """Every object of the files, then what else the database holds. Changes nothing."""
+    """Every object of the files, then every other object of the database. Changes nothing."""
     wanted = render(settings) if statements is None else list(statements)
     server = look(client, settings)
     verdicts = compare_with_server(wanted, server, lambda left, right: is_same_sql(client, settings, left, right))
@@ -85,15 +85,15 @@ def status(
         for name, v in by_object.items()
         if v.state is not State.UNEXPECTED or v.statement.object in server.definitions
     ]
-    strangers = sorted(server.definitions.keys() - by_object.keys() - set(load_layers().union_views))
+    unknown = sorted(server.definitions.keys() - by_object.keys() - set(load_layers().union_views))
     return found + [
         ObjectStatus(name, ObjectKind.TABLE, "", State.UNEXPECTED, "not made by the migrations: drop or move it")
-        for name in strangers
+        for name in unknown
     ]
 
 
 def _forbids(verdict: Verdict) -> bool:
-    """A table that a migration once made and the files forgot is reported by `status`, but harms nothing."""
+    """Whether the verdict makes `apply` refuse. A table that left the files is harmless: `status` reports it."""
     return verdict.is_unsafe and not isinstance(verdict.statement, JournalEntry)
 
 
@@ -109,7 +109,7 @@ def _paused(
     client: SqlClient,
     settings: Settings,
 ) -> list[ApplyStep]:
-    """Stop consumption, and order the steps so that it starts again at the very end."""
+    """Stop consumption now. The last steps returned start it again."""
     readers = [statement for statement in wanted if statement.object in consumers]
     for reader in readers:
         if reader.object in server.definitions:
@@ -141,7 +141,7 @@ def _take(step: ApplyStep, client: SqlClient, settings: Settings) -> Applied:
 
 
 def _drop(statement: MigrationStatement | JournalEntry, client: SqlClient, settings: Settings) -> None:
-    """Drop a stateless object. SYNC: what is in flight through it has finished when this returns."""
+    """Drop a stateless object. SYNC: no block passes through it any more when this returns."""
     what = "TABLE" if statement.kind is ObjectKind.KAFKA_TABLE else "VIEW"
     client.execute(f"DROP {what} IF EXISTS {_qualified(statement, settings)} SYNC")
 

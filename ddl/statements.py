@@ -1,4 +1,4 @@
-"""What a migration consists of: single SQL statements and what each of them makes."""
+"""A migration split into its SQL statements, and what each of them creates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SOURCE = re.compile(r"^FROM\s+(?:`?\w+`?\.)?`?(?P<name>\w+)`?", re.MULTILINE)
 
 
 class ObjectKind(StrEnum):
-    """What a statement makes; decides what may be done when it changes."""
+    """What a statement creates. It decides what the runner may do when the statement changes."""
 
     DATABASE = "database"
     TABLE = "table"
@@ -37,7 +37,7 @@ class ObjectKind(StrEnum):
 
     @property
     def is_stateless(self) -> bool:
-        """True where the object holds no rows of its own, so that it may be made again in place."""
+        """Whether the object holds no rows of its own, so that it can be created again at any time."""
         return self in {ObjectKind.KAFKA_TABLE, ObjectKind.MATERIALIZED_VIEW, ObjectKind.VIEW}
 
 
@@ -45,8 +45,8 @@ class ObjectKind(StrEnum):
 class MigrationStatement:
     """One rendered SQL statement.
 
-    `migration` is the file's name without `.sql`, `number` counts its statements from 1, `object` is the
-    unqualified name of what it creates, alters or drops ("" for data) and `sql` the exact text to be sent.
+    `migration`: the file's name without `.sql`. `number`: its place in the file, from 1. `object`: the unqualified name
+    of what it creates, alters or drops; "" for data. `sql`: the exact text that is sent.
     """
 
     migration: str
@@ -57,7 +57,7 @@ class MigrationStatement:
 
     @property
     def key(self) -> str:
-        """Identity in the journal. A position would shift when a setting adds a statement before it."""
+        """Identity in the journal. It names the object, because a setting can add a statement and shift the numbers."""
         by_object = self.kind not in {ObjectKind.ALTER, ObjectKind.DATA}
         return f"{self.migration}/{self.object if by_object else self.number}"
 
@@ -68,13 +68,13 @@ class MigrationStatement:
 
     @property
     def source(self) -> str:
-        """The table that a materialized view reads, "" for anything else."""
+        """The table that a materialized view reads; "" for any other statement."""
         found = _SOURCE.search(self.sql) if self.kind is ObjectKind.MATERIALIZED_VIEW else None
         return found["name"] if found else ""
 
     @property
     def query(self) -> str:
-        """The SELECT of a materialized view: what follows the line `AS`.
+        """The SELECT of a materialized view: the text after the line `AS`.
 
         Raises:
             MigrationError: the statement has no such line.
@@ -89,7 +89,7 @@ class MigrationStatement:
 
 
 def split(migration: str, text: str) -> list[MigrationStatement]:
-    """The statements of a rendered migration. A statement ends with a `;` at the end of a line.
+    """Split a rendered migration. A statement ends with a `;` at the end of a line.
 
     Raises:
         MigrationError: text follows the last `;`.
@@ -114,7 +114,7 @@ def _classify(sql: str) -> tuple[ObjectKind, str]:
         return ObjectKind(head["verb"].lower()), head["name"]
     what = " ".join(head["what"].split())
     if what == "TABLE" and head["verb"] != "CREATE" and _QUERY.search(sql):
-        # It fills a table anew.
+        # It replaces the rows of a table.
         return ObjectKind.DATA, ""
     if what == "TABLE":
         return (ObjectKind.KAFKA_TABLE if _KAFKA.search(sql) else ObjectKind.TABLE), head["name"]
