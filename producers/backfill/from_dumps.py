@@ -78,7 +78,7 @@ def backfill(
     report's `failures`; the others go on.
 
     Raises:
-        PublishError: something was not delivered; days done before stay done.
+        DeliveryError: something was not delivered; days done before stay done.
     """
     with ExitStack() as stack:
         run = _DumpRun(settings, checkpoint, source, DumpReport(parts=len(wanted)), progress, stack)

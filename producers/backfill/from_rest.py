@@ -80,7 +80,7 @@ class RestBackfill:
         """Publish the trades; overlap with what live producers publish is harmless.
 
         Raises:
-            PublishError: something was not delivered.
+            DeliveryError: something was not delivered.
 
         What the exchange does not serve is in the report's `missing`, and a row of `producer_gaps`.
         """

@@ -16,7 +16,7 @@ import psutil
 
 from config.settings import Settings
 from deploy.embedded.layout import DataDir, StackState
-from producers.kafka.publisher import KafkaPublisher, PublishError
+from producers.kafka.publisher import DeliveryError, KafkaPublisher
 from producers.replay.run import replay
 
 # What one stroke kills, and how often it is drawn; names that the stack does not have are never drawn.
@@ -122,9 +122,9 @@ class Feed:
             self._publisher = self._publisher or KafkaPublisher(self._settings)
             try:
                 replay([chunk.file], chunk.exchange, self._publisher, self._settings)
-            except PublishError:
+            except DeliveryError:
                 self.again += 1
-                with contextlib.suppress(PublishError):
+                with contextlib.suppress(DeliveryError):
                     self._publisher.close()
                 self._publisher = None
                 continue

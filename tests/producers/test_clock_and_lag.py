@@ -18,7 +18,7 @@ from config.settings import Settings
 from producers.counters import LiveReport
 from producers.exchanges import exchange as exchange_of
 from producers.exchanges.model import Trades
-from producers.kafka.publisher import KafkaPublisher, PublishError
+from producers.kafka.publisher import DeliveryError, KafkaPublisher
 from producers.live import run
 from producers.options import ProducerOptions
 from producers.simulator.server import Simulator
@@ -63,7 +63,7 @@ def test_who_offers_to_a_broker_that_is_not_there_is_told_of_no_acknowledgement(
         publisher = KafkaPublisher(Settings(kafka_bootstrap_servers=f"127.0.0.1:{free.getsockname()[1]}"))
     told: list[str] = []
     publisher.offer([envelope(1)], lambda: told.append("acknowledged"))
-    with pytest.raises(PublishError):
+    with pytest.raises(DeliveryError):
         publisher.close(0.2)
     assert told == []
 

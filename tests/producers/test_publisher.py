@@ -21,7 +21,7 @@ from producers import metrics
 from producers.exchanges.model import Trade, Trades
 from producers.kafka import publisher as publisher_module
 from producers.kafka.envelope import Envelope, envelopes
-from producers.kafka.publisher import KafkaPublisher, PublishError
+from producers.kafka.publisher import DeliveryError, KafkaPublisher
 from tests.producers.exchange import trade
 
 
@@ -60,7 +60,7 @@ def test_a_broker_that_is_not_there_is_an_error_that_says_what_to_do() -> None:
     settings = Settings(kafka_bootstrap_servers=f"127.0.0.1:{dead_port()}")
     publisher = KafkaPublisher(settings, delivery_timeout_s=0)
     publisher.publish([envelope(number) for number in range(10)])
-    with pytest.raises(PublishError, match=r"10 of 10 .*MEDALLION_KAFKA_BOOTSTRAP_SERVERS"):
+    with pytest.raises(DeliveryError, match=r"10 of 10 .*MEDALLION_KAFKA_BOOTSTRAP_SERVERS"):
         publisher.close(timeout_s=0.5)
 
 
@@ -70,10 +70,10 @@ def test_messages_given_up_are_counted_and_stop_the_publisher() -> None:
     counted = metrics.DELIVERY_ERRORS.labels(envelope().exchange)._value
     before = counted.get()
     publisher.publish([envelope(number) for number in range(10)])
-    with pytest.raises(PublishError, match="10 of 10 messages were not delivered"):
+    with pytest.raises(DeliveryError, match="10 of 10 messages were not delivered"):
         publisher.flush(timeout_s=20)
     assert publisher.statistics.failed == counted.get() - before == 10
-    with pytest.raises(PublishError):
+    with pytest.raises(DeliveryError):
         publisher.publish([envelope()])
 
 
@@ -87,7 +87,7 @@ def test_a_full_buffer_takes_no_more_and_forgets_nothing() -> None:
     taken += now
     assert publisher.offer(some) == 0
     assert publisher.statistics.accepted == publisher.statistics.buffered == taken
-    with pytest.raises(PublishError, match=f"{taken} of {taken}"):
+    with pytest.raises(DeliveryError, match=f"{taken} of {taken}"):
         publisher.close(timeout_s=0.1)
 
 
@@ -206,7 +206,7 @@ def test_a_replay_whose_broker_goes_away_ends_and_says_what_arrived(
 def test_a_broker_whose_consumers_read_nothing_is_not_waited_for_for_ever(broker: str) -> None:
     settings = Settings(kafka_bootstrap_servers=broker, publish_max_unconsumed_bytes=100_000)
     publisher = KafkaPublisher(settings, delivery_timeout_s=5.0)
-    with pytest.raises(PublishError, match=r"nobody consumes .* messages were delivered.*ClickHouse"), publisher:
+    with pytest.raises(DeliveryError, match=r"nobody consumes .* messages were delivered.*ClickHouse"), publisher:
         publisher.publish([envelope(number, payload="x" * 1_000) for number in range(500)])
 
 
