@@ -34,7 +34,7 @@ from mode import Service
 # (the in-memory one) adds this to every trade's latency. The second value applies when no message has come for
 # `_BUSY_S`, so that an idle worker costs next to nothing.
 FETCH_WAIT_MS = 10
-IDLE_FETCH_WAIT_MS = 50
+IDLE_FETCH_WAIT_MS = 100
 _BUSY_S = 1.0
 _CHECK_SECONDS = 0.5
 _METADATA_PAUSE_S = 0.2
