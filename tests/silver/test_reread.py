@@ -57,7 +57,7 @@ def test_fields_that_bronze_refused_come_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("message", "why"),
     [
-        (unparsed("kraken", KRAKEN % (b", " + KRAKEN.split(b"[")[1][: -len(b"%s]}")])), "holds 2 trades"),
+        (unparsed("kraken", KRAKEN % (b", " + KRAKEN.split(b"[")[1][: -len(b"%s]}")])), "finds 2 trades"),
         (unparsed("binance", b'{"result":null,"id":1}'), "control message"),
         (unparsed("binance", b'{"weird":1}'), "does not recognise"),
         (unparsed("binance", b"\xff\xfe"), "does not recognise"),
