@@ -44,7 +44,7 @@ def silver_trades(clickhouse: ClickHouse) -> HeldTrades:
 
 
 def split_of(index: SeenTrades, rows: pa.Table, but_token: str = "") -> Split:
-    return split_of(index, rows, by_market(rows), but_token)
+    return index.split(rows, by_market(rows), but_token)
 
 
 def silver(symbol: str, ids: list[str], token: str, first: int = 0) -> pa.Table:
