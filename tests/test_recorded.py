@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.recorded import FOLDER, OTHERS, OURS, MORE
+from tests.recorded import FOLDER, MORE, OTHERS, OURS
 from tests.recordings import synthetic
 
 GIVEN = sorted([*(FOLDER / "expected").glob("*.csv.gz"), *(MORE / "expected").glob("*.csv.gz")])
