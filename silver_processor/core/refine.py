@@ -1,4 +1,4 @@
-"""Bronze rows to Silver rows and rejects, by column: the rules in a fixed order."""
+"""Bronze rows to Silver rows and rejects, by column. The rules apply in a fixed order (docs/reasons.md)."""
 
 from __future__ import annotations
 
