@@ -49,6 +49,6 @@ def _full_disk(error: Exception) -> str:
     """What is added where a full disk is behind a failure."""
     if not is_no_space(error):
         return ""
-    from cli.common.disks import explained  # noqa: PLC0415  # it knows of stacks, which most commands do without
+    from cli.common.disks import explain_full_disk  # noqa: PLC0415  # it knows of stacks, which most commands do without
 
     return f" {explained(error)}"

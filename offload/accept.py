@@ -25,8 +25,8 @@ from offload.clickhouse.templates import render
 from offload.difference.day import SILVER
 from offload.errors import OffloadError
 from offload.files.scans import read_rows
-from offload.proof.tiers import EARLIEST_US, LATEST_US
-from offload.rederive.run import DayReport, OnStep, rederive
+from offload.proof.sources import EARLIEST_US, LATEST_US
+from offload.rederive.run import DayReport, OnRederive, rederive
 from offload.run import run
 from offload.tables.catalog import ensure_tables, open_catalog
 from offload.tables.slices import DAY_US, GRACE_US, SECOND_US, instant
@@ -38,7 +38,7 @@ from silver_processor.core.versions import CONTENT, HELD, IDENTITY, compare, tex
 
 _MARKET = ["exchange", "symbol"]
 _TIME = pl.Datetime("us", "UTC")
-_NOTED = pl.Schema([*HELD.items(), ("old_timestamp", _TIME), ("accepted_at", _TIME), ("is_applied", pl.UInt8())])
+_CORRECTION = pl.Schema([*HELD.items(), ("old_timestamp", _TIME), ("accepted_at", _TIME), ("is_applied", pl.UInt8())])
 
 
 class AcceptError(OffloadError):
@@ -46,7 +46,7 @@ class AcceptError(OffloadError):
 
 
 @dataclass(frozen=True)
-class Chosen:
+class LetterFilter:
     """Which dead letters: `place` names one message (topic, partition, offset), the rest narrows; empty: all.
 
     `symbol` in the exchange's own spelling; the version's event time is in [`from_us`, `to_us`) (µs, UTC).
@@ -61,7 +61,7 @@ class Chosen:
 
     @property
     def parameters(self) -> Parameters:
-        """The parameters of `sql/_accept_chosen.sql`.
+        """The parameters of `sql/_accept_filter.sql`.
 
         A superseded version is meant only where it is named itself.
         """
@@ -80,7 +80,7 @@ class Chosen:
         }
 
 
-class Version(BaseModel):
+class TradeVersion(BaseModel):
     """What a message says of a trade (price in quote, quantity in base currency), as text, and which message."""
 
     model_config = ConfigDict(frozen=True)
@@ -102,16 +102,16 @@ class Correction(BaseModel):
     symbol: str
     trade_id: str
     field: str
-    old: Version | None
-    new: Version
+    old: TradeVersion | None
+    new: TradeVersion
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What accepting means. `trades`: columns `_NOTED` (`old_timestamp` null where no version is held).
+class AcceptPlan:
+    """What accepting means. `trades`: columns `_CORRECTION` (`old_timestamp` null where no version is held).
 
     `held` are the versions they replace (`HELD`), `fields` names what differs in each of the trades. `agreeing` letters
-    (`HELD`) say by now what Silver has and only need to be settled; `unfinished` (`_NOTED`) are corrections that an
+    (`HELD`) say by now what Silver has and only need to be settled; `unfinished` (`_CORRECTION`) are corrections that an
     interrupted command has noted. `refused`: letters by the reason for which today's rules reject them. `not_over`:
     trades left out because a day of theirs is not over.
     """
@@ -163,10 +163,10 @@ class Plan:
         return first + _days(moved)
 
 
-OnDoing = Callable[[str], None]
+OnPhase = Callable[[str], None]
 
 
-def plan(settings: Settings, chosen: Chosen, hot: HotStore | None = None) -> Plan:
+def plan_accept(settings: Settings, chosen: LetterFilter, hot: HotStore | None = None) -> AcceptPlan:
     """What accepting the newest of the chosen versions of each trade means; changes nothing.
 
     Raises:
@@ -177,10 +177,10 @@ def plan(settings: Settings, chosen: Chosen, hot: HotStore | None = None) -> Pla
     letters = _read(store, "accept_letters.sql", BRONZE.names, chosen).to_arrow().cast(BRONZE)
     refined = refine(letters, rules)
     valid = pl.DataFrame(refined.valid)
-    noted = _read(store, "accept_known.sql", list(_NOTED), chosen).select(_NOTED.names()).cast(_NOTED)
-    candidates = valid if chosen.place else _after(valid, noted)
+    noted = _read(store, "accept_corrections.sql", list(_CORRECTION), chosen).select(_CORRECTION.names()).cast(_CORRECTION)
+    candidates = valid if chosen.place else _newer_than_accepted(valid, noted)
     newest = candidates.sort("published_at", "raw_offset", descending=True).unique(IDENTITY, keep="first")
-    hot_held = _read(store, "accept_held.sql", HELD.names(), chosen).select(HELD.names()).cast(HELD)
+    hot_held = _read(store, "accept_silver.sql", HELD.names(), chosen).select(HELD.names()).cast(HELD)
     held = pl.concat([hot_held, _cold_held(settings, newest.join(hot_held, on=IDENTITY, how="anti"))])
     compared = compare(newest, held)
     agrees = compared.filter(pl.col("is_known") & (pl.col("field") == ""))
@@ -190,10 +190,10 @@ def plan(settings: Settings, chosen: Chosen, hot: HotStore | None = None) -> Pla
     is_over = pl.max_horizontal(_day("timestamp"), _day("old_timestamp")) + DAY_US <= over_us
     accepted = pl.lit(datetime.now(UTC), _TIME)
     trades = differing.filter(is_over).with_columns(accepted_at=accepted, is_applied=pl.lit(0, pl.UInt8))
-    trades = trades.select(_NOTED.names()).cast(_NOTED).sort(*_MARKET, "timestamp", "trade_id")
+    trades = trades.select(_CORRECTION.names()).cast(_CORRECTION).sort(*_MARKET, "timestamp", "trade_id")
     unfinished = noted.filter(pl.col("is_applied") == 0).join(trades, on=IDENTITY, how="anti")
     agreeing = newest.join(agrees, on=PLACE, how="semi").filter(_day("timestamp") + DAY_US <= over_us)
-    return Plan(
+    return AcceptPlan(
         trades=trades,
         held=held,
         fields=compared.select(*IDENTITY, "field"),
@@ -206,10 +206,10 @@ def plan(settings: Settings, chosen: Chosen, hot: HotStore | None = None) -> Pla
 
 def accept(
     settings: Settings,
-    wanted: Plan,
+    wanted: AcceptPlan,
     hot: HotStore | None = None,
-    doing: OnDoing = lambda _: None,
-    progress: OnStep = lambda _: None,
+    doing: OnPhase = lambda _: None,
+    progress: OnRederive = lambda _: None,
 ) -> list[DayReport]:
     """Note the corrections of a plan and let Silver, Gold and Iceberg follow; each day's report.
 
@@ -237,12 +237,12 @@ def _note(store: HotStore, rows: pl.DataFrame) -> None:
         store.insert("corrections", filled.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
 
-def _read(store: HotStore, name: str, columns: Sequence[str], chosen: Chosen) -> pl.DataFrame:
+def _read(store: HotStore, name: str, columns: Sequence[str], chosen: LetterFilter) -> pl.DataFrame:
     with store.parquet(render(name, columns=columns), chosen.parameters) as chunks:
         return pl.read_parquet(io.BytesIO(b"".join(chunks)))
 
 
-def _after(valid: pl.DataFrame, noted: pl.DataFrame) -> pl.DataFrame:
+def _newer_than_accepted(valid: pl.DataFrame, noted: pl.DataFrame) -> pl.DataFrame:
     """Versions that came after the one that stands accepted, or is of a trade without one."""
     stands = noted.select(*IDENTITY, pl.col("published_at").alias("accepted"))
     met = valid.join(stands, on=IDENTITY, how="left")
@@ -275,5 +275,5 @@ def _texts(rows: pl.DataFrame) -> list[dict[str, Any]]:
     return rows.select(*IDENTITY, *(text_of(name).alias(name) for name in CONTENT), message).to_dicts()
 
 
-def _version(row: Mapping[str, str]) -> Version:
-    return Version(**{name: row[name] for name in Version.model_fields})
+def _version(row: Mapping[str, str]) -> TradeVersion:
+    return TradeVersion(**{name: row[name] for name in TradeVersion.model_fields})

@@ -25,9 +25,9 @@ class WarehouseError(OffloadError):
     """The catalog or the warehouse cannot be used as configured."""
 
 
-class StoppedError(OffloadError):
+class OffloadStoppedError(OffloadError):
     """The service was told to stop between two slices; what was committed stays, run again for the rest."""
 
 
-class NoRoomError(OffloadError):
+class DiskSpaceError(OffloadError):
     """The disk for temporary files cannot hold what is compared; nothing was changed."""

@@ -20,7 +20,7 @@ _SHOWN = {"table", "complete_until", "rows", "files", "bytes", "pending", "lag_s
 _SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 
 
-class Metrics:
+class OffloadMetrics:
     """One registry a service."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class _Quiet(WSGIRequestHandler):
         """Requests of a scraper are no news."""
 
 
-def serve(metrics: Metrics, trouble: Callable[[], str], host: str, port: int) -> WSGIServer:
+def serve(metrics: OffloadMetrics, trouble: Callable[[], str], host: str, port: int) -> WSGIServer:
     """Serve `/metrics` and `/healthz` in a thread: 200 while `trouble()` is empty, else 503; JSON, with every table.
 
     Port 0 takes a free one (`server_port`).

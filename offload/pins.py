@@ -20,7 +20,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 
 from config.settings import Settings
 from ddl.quoting import quote_name
-from offload.clickhouse.checksums import file_arguments, meant
+from offload.clickhouse.checksums import file_arguments, earlier_values
 from offload.clickhouse.client import ClickHouseHttp, HotStore
 from offload.clickhouse.locations import file_function
 from offload.clickhouse.templates import render
@@ -156,7 +156,7 @@ class Pins:
                     table=part.table,
                     function=file_function(table),
                     sources=file_arguments(table, paths, types),
-                    meant=meant(table, [name for name, _, _ in cold.columns]),
+                    earlier_values=earlier_values(table, [name for name, _, _ in cold.columns]),
                 ),
                 {},
             )

@@ -7,22 +7,22 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Step = Literal["exporting", "exported", "committed", "done"]
+SliceStep = Literal["exporting", "exported", "committed", "done"]
 Outcome = Literal["written", "unchanged", "kept", "rebuilt"]
 
 
-class Progress(BaseModel):
+class OffloadProgress(BaseModel):
     """One step of one slice: about to export, files written, snapshot committed, dead files removed."""
 
     model_config = ConfigDict(frozen=True)
 
     table: str
     slice: str
-    step: Step
+    step: SliceStep
     rows: int = 0
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[OffloadProgress], None]
 
 
 class SliceReport(BaseModel):

@@ -18,13 +18,13 @@ from datetime import datetime
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp, HotStore
 from offload.clickhouse.templates import render
-from offload.files.attempt import Task
-from offload.files.replace import sweep
-from offload.hourly.arrival import offload_arrival
+from offload.files.attempt import OffloadContext
+from offload.files.replace import remove_abandoned_merges
+from offload.hourly.arrival_hours import offload_hours
 from offload.hourly.candles import offload_gold
-from offload.hourly.watermark_copy import mirror
+from offload.hourly.watermark_copy import copy_watermarks
 from offload.report import OffloadReport, OnProgress, SliceReport
-from offload.retention.union_views import follow
+from offload.retention.union_views import update_union_views
 from offload.tables.catalog import ensure_tables, open_catalog
 from offload.tables.cold_tables import LAYERS, TABLES, Layer
 from offload.tables.slices import GRACE_US, HOUR_US, micros
@@ -57,7 +57,7 @@ def run(
     now_us = int(store.rows(render("clock.sql"), {})[0]["now_us"])
     closed_us = (now_us - GRACE_US) // HOUR_US * HOUR_US
     latest_us = now_us // HOUR_US * HOUR_US + HOUR_US if until_now else closed_us
-    task = Task(
+    task = OffloadContext(
         hot=store,
         catalog=catalog,
         namespace=settings.iceberg_namespace,
@@ -73,9 +73,9 @@ def run(
     done: list[SliceReport] = []
     for cold in TABLES:
         if cold.layer in layers:
-            done += offload_gold(task, cold) if cold.layer == "gold" else offload_arrival(task, cold)
+            done += offload_gold(task, cold) if cold.layer == "gold" else offload_hours(task, cold)
             if cold.arrival:
-                sweep(task.load(cold))
-    mirror(store, catalog, settings.iceberg_namespace)
-    follow(settings, store)
+                remove_abandoned_merges(task.load(cold))
+    copy_watermarks(store, catalog, settings.iceberg_namespace)
+    update_union_views(settings, store)
     return OffloadReport(slices=tuple(done), seconds=time.monotonic() - began)

@@ -21,13 +21,13 @@ from apscheduler.triggers.cron import CronTrigger
 from config.disks import FULL, DiskMetrics, local_folder, measure
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp
-from offload.errors import StoppedError
+from offload.errors import OffloadStoppedError
 from offload.hourly.status import status
 from offload.maintain.compaction import compact
 from offload.maintain.expiry import maintain
-from offload.metrics import Metrics, serve
+from offload.metrics import OffloadMetrics, serve
 from offload.proof.completeness import Completeness
-from offload.report import Progress
+from offload.report import OffloadProgress
 from offload.retention.gate import GateReport, close_gate
 from offload.run import run
 
@@ -43,7 +43,7 @@ class OffloadService:
     def __init__(
         self, settings: Settings, *, minute: int = 5, drop: bool = False, retry_seconds: float = RETRY_SECONDS
     ) -> None:
-        self.metrics = Metrics()
+        self.metrics = OffloadMetrics()
         self._completeness = Completeness(settings.exchanges, self.metrics.registry)
         folder = local_folder(settings.iceberg_warehouse)
         self._places = {"warehouse": folder} if folder is not None else {}
@@ -135,11 +135,11 @@ class OffloadService:
 
     def _between(self, *_: object) -> None:
         if self.stop.is_set():
-            raise StoppedError("Told to stop.")
+            raise OffloadStoppedError("Told to stop.")
 
-    def _watch(self, step: Progress) -> None:
+    def _watch(self, step: OffloadProgress) -> None:
         if self.stop.is_set() and step.step == "exporting":
-            raise StoppedError("Told to stop.")
+            raise OffloadStoppedError("Told to stop.")
 
     def _observe_gate(self, report: GateReport) -> None:
         for table in {verdict.table for verdict in report.verdicts}:
@@ -160,7 +160,7 @@ class OffloadService:
             if not is_daily:
                 self._last_success = time.monotonic()
             return
-        if isinstance(event.exception, StoppedError):
+        if isinstance(event.exception, OffloadStoppedError):
             return
         self._faults[kind] = f"{type(event.exception).__name__}: {event.exception}"
         self.metrics.runs.labels("failed").inc()

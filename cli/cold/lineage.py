@@ -11,7 +11,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from cli.cold.offload import FORMATS, FromOption, ProofError, StrictOption, ToOption, judge, utc
+from cli.cold.offload import FORMATS, FromOption, ProofError, StrictOption, ToOption, require_equal, utc
 from cli.cold.show_trace import print_candles, print_changes, print_trace
 from cli.cold.show_verify import print_verification
 from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json, print_table
@@ -75,7 +75,7 @@ def lineage_verify(
     if overlaps:
         raise ProofError("Some matches are in Silver twice, summed up and singly, in the markets named above.")
     if cold is not None:
-        judge(cold, strict=strict)
+        require_equal(cold, strict=strict)
 
 
 class _Proof:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import OffloadProgress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cli.cold.show_verify import conclusion, print_verification
 from cli.cold.union_views import views
@@ -16,12 +16,12 @@ from config import logs
 from config.errors import MedallionError
 from config.settings import Settings
 from offload.hourly.status import status as cold_status
-from offload.maintain.compaction import Bundle, compact
+from offload.maintain.compaction import MergeGroup, compact
 from offload.maintain.expiry import maintain
 from offload.proof.verify import VerifyReport
 from offload.proof.verify import verify as verify_cold
 from offload.report import OffloadReport
-from offload.report import Progress as Step
+from offload.report import OffloadProgress as Step
 from offload.retention.gate import close_gate
 from offload.run import run as run_offload
 from offload.service import OffloadService
@@ -150,7 +150,7 @@ def offload_maintain(
     settings = load_settings(data_dir)
     with err.status("Looking for small files …") as spinner:
 
-        def watch(table: str, bundle: Bundle) -> None:
+        def watch(table: str, bundle: MergeGroup) -> None:
             spinner.update(f"{table}: merging {len(bundle.files)} files of {bundle.size / 1e6:,.1f} MB")
 
         merged = compact(settings, dry_run=dry_run, progress=watch)
@@ -212,10 +212,10 @@ def offload_verify(
         print_json(report)
     else:
         print_verification(report)
-    judge(report, strict=strict)
+    require_equal(report, strict=strict)
 
 
-def judge(report: VerifyReport, *, strict: bool) -> None:
+def require_equal(report: VerifyReport, *, strict: bool) -> None:
     """End the command by what a comparison found.
 
     Raises:
@@ -238,7 +238,7 @@ def offload_with_progress(
 ) -> OffloadReport:
     """`offload.run.run`, with what it is at on standard error."""
     columns = (SpinnerColumn(), TextColumn("Offloading {task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
+    with OffloadProgress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("…", total=None)
 
         def watch(step: Step) -> None:

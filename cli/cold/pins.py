@@ -10,7 +10,7 @@ import typer
 from cli.cold.offload import FORMATS, utc
 from cli.common.context import DataDirOption, JsonOption, YesOption, err, load_settings, print_json, print_table
 from offload.pins import Pin, Pins
-from offload.tables.branches import mend
+from offload.tables.branches import repair_branches
 from offload.tables.catalog import open_catalog
 
 app = typer.Typer(help="Named versions of all cold tables, kept for good.", no_args_is_help=True)
@@ -71,7 +71,7 @@ def repair(yes: YesOption = False, data_dir: DataDirOption = None, as_json: Json
     Puts it on the snapshot it was on, or on the newest where there is none; no row is lost.
     """
     settings = load_settings(data_dir)
-    mended = mend(open_catalog(settings), settings, dry_run=not yes)
+    mended = repair_branches(open_catalog(settings), settings, dry_run=not yes)
     if as_json:
         print_json({"dry_run": not yes, "tables": mended})
         return

@@ -13,9 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from cli.cold.offload import FORMATS, utc
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
 from config.settings import Settings
-from offload.rederive.bronze import HourReport
+from offload.rederive.bronze import BronzeHourReport
 from offload.rederive.from_raw import RawReport, rederive_from_raw
-from offload.rederive.run import DayReport, Step
+from offload.rederive.run import DayReport, RederiveProgress
 from offload.rederive.run import rederive as run_rederive
 
 
@@ -69,11 +69,11 @@ class _Watch:
         self._progress = progress
         self._task: TaskID = progress.add_task("Re-deriving …", total=None)
 
-    def hour(self, report: HourReport, number: int, total: int) -> None:
+    def hour(self, report: BronzeHourReport, number: int, total: int) -> None:
         text = f"Bronze of {report.hour:%Y-%m-%dT%H}"
         self._progress.update(self._task, description=text, completed=number, total=total)
 
-    def day(self, step: Step) -> None:
+    def day(self, step: RederiveProgress) -> None:
         text = f"{step.doing} {step.exchange} {step.day}"
         self._progress.update(self._task, description=text, completed=step.number, total=step.total)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cli.common.context import out, print_table
-from offload.proof.chain import CANDLE_NUMBERS, Change
+from offload.proof.value_changes import CANDLE_NUMBERS, ValueChange
 from offload.proof.trace import CandleTrace, Trace
 
 _VALUES = ("price", "quantity", "price_text", "quantity_text", "quote_volume", "side", "timestamp", "timestamp_raw")
@@ -62,7 +62,7 @@ def print_candles(candles: Iterable[CandleTrace]) -> None:
     )
 
 
-def print_changes(changes: Iterable[Change]) -> None:
+def print_changes(changes: Iterable[ValueChange]) -> None:
     """What was changed, first to last."""
     print_table(
         "Changed on the way, in the order of the flow",

@@ -16,7 +16,7 @@ from deploy.embedded.layout import StackState
 _MIB = 1 << 20
 
 
-def of_stack(state: StackState) -> list[Disk]:
+def stack_disks(state: StackState) -> list[Disk]:
     """The disks of a stack's data folder and of its warehouse."""
     warehouse = local_folder(Settings.from_environment(state.environment).iceberg_warehouse)
     return measure({"data folder": state.data_dir} | ({"warehouse": warehouse} if warehouse else {}))
@@ -40,7 +40,7 @@ def print_disks(disks: Sequence[Disk]) -> None:
     )
 
 
-def explained(error: BaseException) -> str:
+def explain_full_disk(error: BaseException) -> str:
     """One line for a command that met a full disk."""
     places = {f"stack {state.data_dir}": state.data_dir for state in _stacks()}
     places |= {"current folder": Path.cwd(), "temporary files": Path(tempfile.gettempdir())}

@@ -22,7 +22,7 @@ _ARROW = {"output_format_arrow_string_as_string": 0, "output_format_arrow_compre
 
 
 @contextmanager
-def warehouse(settings: Settings) -> Iterator[Client]:
+def http_client(settings: Settings) -> Iterator[Client]:
     """An HTTP client on the pipeline's database: its protocol has parameters on the server's side.
 
     Raises:
@@ -44,14 +44,14 @@ def warehouse(settings: Settings) -> Iterator[Client]:
         client.close()
 
 
-def text(name: str) -> str:
+def sql_text(name: str) -> str:
     """The text of `cli/sql/<name>.sql`."""
     return (FOLDER / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def rows(client: Client, name: str, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
     """The rows of `cli/sql/<name>.sql`, column name → value; times aware, texts that are not UTF-8 as bytes."""
-    body = client.raw_query(text(name), parameters=dict(parameters), fmt="ArrowStream", settings=_ARROW)
+    body = client.raw_query(sql_text(name), parameters=dict(parameters), fmt="ArrowStream", settings=_ARROW)
     found = pa.ipc.open_stream(body).read_all().to_pylist()
     return [{column: _readable(value) for column, value in row.items()} for row in found]
 

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from cli.common.context import DataDirOption, JsonOption, YesOption, err, load_settings, out, print_json, print_table
-from offload.accept import Chosen, Correction, Plan, Version
+from offload.accept import LetterFilter, Correction, AcceptPlan, TradeVersion
 from offload.accept import accept as run_accept
-from offload.accept import plan as plan_accept
-from offload.proof.tiers import EARLIEST_US, LATEST_US
+from offload.accept import plan_accept as plan_accept
+from offload.proof.sources import EARLIEST_US, LATEST_US
 from offload.rederive.run import DayReport
 from offload.tables.slices import micros
 
@@ -48,7 +48,7 @@ def accept(
         raise typer.BadParameter("name a version by topic, partition and offset, as `dlq list` prints them")
     if yes and not (topic or exchange):
         raise typer.BadParameter("say whose trades: --exchange, or one message by topic, partition and offset")
-    chosen = Chosen(
+    chosen = LetterFilter(
         place=(topic, partition, offset) if topic else None,
         exchange=exchange,
         symbol=symbol,
@@ -84,7 +84,7 @@ def _micros(moment: datetime | None, otherwise: int) -> int:
     return micros(moment.replace(tzinfo=UTC)) if moment else otherwise
 
 
-def _print(wanted: Plan, days: list[DayReport], *, done: bool) -> None:
+def _print(wanted: AcceptPlan, days: list[DayReport], *, done: bool) -> None:
     count = wanted.trades.height
     shown = f", the first {SHOWN} of {count:,}" if count > SHOWN else ""
     print_table(
@@ -124,7 +124,7 @@ def _row(correction: Correction) -> tuple[str, ...]:
     )
 
 
-def _said(version: Version, field: str) -> str:
+def _said(version: TradeVersion, field: str) -> str:
     """What a version says in the fields that differ; all of it where there is nothing to differ from."""
     said = {
         "price_text": version.price,

@@ -20,7 +20,7 @@ from cli.common.context import (
     print_json,
     print_table,
 )
-from cli.common.statements import rows, warehouse
+from cli.common.statements import rows, http_client
 from cli.dlq import letter as one_letter
 from cli.dlq import resend
 from cli.dlq.accept import accept
@@ -69,7 +69,7 @@ def list_records(
 ) -> None:
     """List dead letters, newest first."""
     parameters = {**_filters(reason, exchange, symbol, since, until), "limit": limit}
-    with warehouse(load_settings(data_dir)) as client:
+    with http_client(load_settings(data_dir)) as client:
         found = rows(client, "dlq_list_resolved" if resolved else "dlq_list", parameters)
     if as_json:
         print_json(found)
@@ -121,7 +121,7 @@ def show(
         "offset": max(offset, 0),
         "limit": limit,
     }
-    with warehouse(load_settings(data_dir)) as client:
+    with http_client(load_settings(data_dir)) as client:
         found = one_letter.load(client, parameters)
     if as_json:
         print_json(found)
@@ -144,7 +144,7 @@ def stats(
 ) -> None:
     """Count dead letters by reason."""
     parameters = {"exchange": exchange, "symbol": symbol, "since": _utc(since), "until": _utc(until)}
-    with warehouse(load_settings(data_dir)) as client:
+    with http_client(load_settings(data_dir)) as client:
         if as_json:
             print_json(rows(client, "dlq_stats", parameters))
         else:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from cli.common.statements import text
+from cli.common.statements import sql_text
 from config.settings import Settings
 from ddl.render import render_template
 from schemas.reasons import Reason
@@ -53,7 +53,7 @@ def _read(letter: Mapping[str, Any], settings: Settings, ask: Ask) -> Read:
     if message is None:
         place = {"topic": letter["raw_topic"], "partition": letter["raw_partition"], "offset": letter["raw_offset"]}
         published = {"published_ms": round(letter["published_at"].timestamp() * 1000)}
-        stored = ask(text("dlq_raw_whole"), place | published | {"longest": settings.max_message_bytes})
+        stored = ask(sql_text("dlq_raw_whole"), place | published | {"longest": settings.max_message_bytes})
         if not stored.num_rows:
             return Read(why="the whole raw message is neither in the dead letter nor in trades_raw any more")
         if stored["bytes"][0].as_py() > settings.max_message_bytes:

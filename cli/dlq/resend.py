@@ -21,7 +21,7 @@ import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cli.common.context import ServerError
-from cli.common.statements import text
+from cli.common.statements import sql_text
 from cli.dlq.reread import read_again
 from config.connections import clickhouse_http
 from config.settings import Settings
@@ -40,7 +40,7 @@ _START: dict[str, Any] = {"after_topic": "", "after_partition": 0, "after_offset
 
 
 @dataclass(frozen=True)
-class Change:
+class VerdictCount:
     """How many dead letters of one reason get which verdict now; `after` is empty where they pass.
 
     `why`: what keeps a letter that Bronze could not read from being read again, or another version from being sent.
@@ -53,7 +53,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Progress:
+class ReplayProgress:
     """What became of the messages sent: in Silver, duplicates, rejected again (by which rules), on their way."""
 
     silver: int = 0
@@ -79,7 +79,7 @@ class Replayer:
         except (ClickHouseError, OSError) as error:
             raise self._explained(error) from error
 
-    def run(self, *, send: bool) -> list[Change]:
+    def run(self, *, send: bool) -> list[VerdictCount]:
         """Judge every chosen dead letter; with `send`, put those that pass on the Bronze topic, page by page."""
         counts: dict[tuple[str, str, str], int] = {}
         for page in self._pages():
@@ -92,19 +92,19 @@ class Replayer:
             )
             for before, after, note, number in verdicts.group_by("before", "after", "why").len().iter_rows():
                 counts[before, after, note] = counts.get((before, after, note), 0) + number
-            if send and found.passing.num_rows:
-                passing = pl.DataFrame(found.passing)
-                self._note(passing)
-                self._publish(passing)
+            if send and found.count_passing.num_rows:
+                count_passing = pl.DataFrame(found.count_passing)
+                self._note(count_passing)
+                self._publish(count_passing)
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        return [Change(before, after, number, note) for (before, after, note), number in ordered]
+        return [VerdictCount(before, after, number, note) for (before, after, note), number in ordered]
 
-    def follow(self, timeout_s: float) -> Progress:
+    def follow(self, timeout_s: float) -> ReplayProgress:
         """Wait until nothing of this replay is on its way, or the time is over; what has landed is confirmed."""
         deadline = time.monotonic() + timeout_s
         while True:
             (row,) = self._select("dlq_progress", {"replay_id": self.replay_id}).to_pylist()
-            progress = Progress(**row)
+            progress = ReplayProgress(**row)
             if not progress.pending or time.monotonic() >= deadline:
                 self.confirm()
                 return progress
@@ -113,7 +113,7 @@ class Replayer:
     def confirm(self) -> None:
         """Note what has landed, of this replay and of earlier ones that were interrupted."""
         try:
-            self._client.command(text("dlq_confirm"))
+            self._client.command(sql_text("dlq_confirm"))
         except (ClickHouseError, OSError) as error:
             raise self._explained(error) from error
 
@@ -135,11 +135,11 @@ class Replayer:
                 "after_published_ms": last["published_at"].dt.epoch("ms")[0],
             }
 
-    def _note(self, passing: pl.DataFrame) -> None:
+    def _note(self, count_passing: pl.DataFrame) -> None:
         sent_at = pl.lit(datetime.now(UTC), pl.Datetime("us", "UTC"))
         self._insert(
             "dlq_replays",
-            passing.select(
+            count_passing.select(
                 "raw_topic",
                 "raw_partition",
                 "raw_offset",
@@ -156,13 +156,13 @@ class Replayer:
             ),
         )
 
-    def _publish(self, passing: pl.DataFrame) -> None:
+    def _publish(self, count_passing: pl.DataFrame) -> None:
         """One insert a shard, since the key of a Bronze message is that of all its rows."""
-        for (shard,), rows in passing.group_by("shard", maintain_order=True):
+        for (shard,), rows in count_passing.group_by("shard", maintain_order=True):
             self._insert(_SINK, rows.select(*BRONZE.names, pl.lit(str(shard)).alias("_key")))
 
     def _select(self, name: str, parameters: Mapping[str, object]) -> pa.Table:
-        return self._ask(text(name), parameters)
+        return self._ask(sql_text(name), parameters)
 
     def _ask(self, query: str, parameters: Mapping[str, object]) -> pa.Table:
         settings = {"output_format_arrow_string_as_string": 1, "output_format_arrow_compression_method": "none"}
@@ -197,6 +197,6 @@ class Replayer:
         )
 
 
-def passing(changes: list[Change]) -> int:
+def count_passing(changes: list[VerdictCount]) -> int:
     """How many of the dead letters pass now."""
     return sum(change.records for change in changes if change.after == PASSES)

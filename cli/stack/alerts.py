@@ -34,7 +34,7 @@ class AlertError(MedallionError):
 
 
 @dataclass(frozen=True)
-class Delivery:
+class AlertDelivery:
     """A test alert that a receiver took; `integrations` are Alertmanager's names of the ways it went."""
 
     integrations: tuple[str, ...]
@@ -86,7 +86,7 @@ def warning(settings: Settings) -> str:
         return str(error)
 
 
-def send(settings: Settings, timeout_s: float) -> Delivery:
+def send(settings: Settings, timeout_s: float) -> AlertDelivery:
     """Fire MedallionTest and wait until each integration of the receiver has delivered something.
 
     Raises:
@@ -111,7 +111,7 @@ def send(settings: Settings, timeout_s: float) -> Delivery:
             for name in integrations
         }  # fmt: skip
         if all(sent > failed for sent, failed in gained.values()):
-            return Delivery(integrations, elapsed)
+            return AlertDelivery(integrations, elapsed)
         if elapsed > timeout_s:
             refused = [name for name, (_, failed) in gained.items() if failed]
             raise AlertError(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import requests
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from cli.common.statements import rows, warehouse
+from cli.common.statements import rows, http_client
 from config.errors import MedallionError
 from config.settings import Settings
 from offload.hourly.status import status as offload_status
@@ -66,7 +66,7 @@ def _candles(settings: Settings) -> Check:
     """Candles of every time frame, each within its own bounds, and as many trades in them as in Silver's share."""
 
     def look() -> str:
-        with warehouse(settings) as client:
+        with http_client(settings) as client:
             (found,) = rows(client, "smoke_candles", {})
         if not found["candles"]:
             raise NotSeenError("gold_ohlcv_1m is empty: do producers publish (`medallion drain`, the producers' logs)?")
@@ -92,7 +92,7 @@ def _dead_letters(settings: Settings) -> Check:
             with Publisher(settings) as publisher:
                 publisher.publish([bare(EXCHANGE, payload, time.time_ns() // 1_000)])
             sent.append(payload)
-        with warehouse(settings) as client:
+        with http_client(settings) as client:
             (found,) = rows(client, "smoke_dead_letter", {"payload": payload, "exchange": EXCHANGE})
         if not found["reasons"]:
             raise NotSeenError("a message that is no trade has not become a dead letter: see Silver's log and lag.")

@@ -19,12 +19,12 @@ FILES_A_QUERY = 500
 
 Group = tuple[str, str]
 # (exchange, symbol) -> rows, checksum modulo 2^64
-Sums = dict[Group, tuple[int, int]]
+Checksums = dict[Group, tuple[int, int]]
 
 
-def sums_of(
+def checksums_of(
     hot: HotStore, cold: ColdTable, source: str, span: Parameters, merge_key: str = "", *, exact: bool = False
-) -> Sums:
+) -> Checksums:
     """Rows and checksum by (exchange, symbol) of `source`, SQL with the columns of `cold`.
 
     With `merge_key`, of the rows with one key only the latest counts. `exact`: unsettled columns count, too.
@@ -48,7 +48,7 @@ def sums_of(
     }
 
 
-def add_sums(into: Sums, more: Sums) -> None:
+def add_checksums(into: Checksums, more: Checksums) -> None:
     """Add the sums of other rows."""
     for group, (rows, checksum) in more.items():
         known = into.get(group, (0, 0))
@@ -68,12 +68,12 @@ def cold_sources(hot: HotStore, table: Table, paths: Sequence[str], select: str,
     types = ", ".join(f"{quote_name(row['name'])} {row['type']}" for row in structure)
     function = file_function(table)
     return [
-        render("cold_files.sql", function=function, arguments=arguments, meant=meant(table, names))
+        render("cold_files.sql", function=function, arguments=arguments, earlier_values=earlier_values(table, names))
         for arguments in file_arguments(table, paths, types)
     ]
 
 
-def meant(table: Table, names: Sequence[str]) -> dict[str, str]:
+def earlier_values(table: Table, names: Sequence[str]) -> dict[str, str]:
     """Columns among `names` of which files from before them mean another value than the type's own, as SQL."""
     later = BY_NAME[table.name()[-1]].later
     return {name: repr(later[name]) for name in names if later.get(name)}

@@ -13,12 +13,12 @@ _ORDER = ["timestamp", "sequence", "trade_id"]
 _FIRST, _LAST = [f"first_{name}" for name in _ORDER], [f"last_{name}" for name in _ORDER]
 _MINUTE = 60
 # What minutes are made of.
-TRADE = [*_KEY[:2], *_ORDER, "price", "quantity", "quote_volume", "side", "trade_kind", "match_count"]
+TRADE_COLUMNS = [*_KEY[:2], *_ORDER, "price", "quantity", "quote_volume", "side", "trade_kind", "match_count"]
 
 
-def minutes(silver: pl.DataFrame) -> pl.DataFrame:
+def minute_candles(silver: pl.DataFrame) -> pl.DataFrame:
     """1-minute candles of those of a minute's trades that candles count, with the order keys of open and close for
-    `add_minutes`."""
+    `merge_minutes`."""
     rows = silver.filter(pl.col("trade_kind").is_in(COUNTED)).sort(_ORDER).with_columns(_bucket("timestamp", _MINUTE))
     return rows.group_by(_KEY, maintain_order=True).agg(
         pl.col("price").first().alias("open"),
@@ -35,8 +35,8 @@ def minutes(silver: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def add_minutes(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
-    """The minutes of the trades of both, as `minutes` would give them of all trades together."""
+def merge_minutes(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
+    """The minutes of the trades of both, as `minute_candles` would give them of all trades together."""
     rows = pl.concat([one, other])
     opened = rows.sort(_FIRST).group_by(_KEY, maintain_order=True)
     closed = rows.sort(_LAST).group_by(_KEY, maintain_order=True)
@@ -68,7 +68,7 @@ def candles(whole_minutes: pl.DataFrame, seconds: int) -> pl.DataFrame:
     )
 
 
-def candles_altered(before: pl.DataFrame, after: pl.DataFrame) -> int:
+def count_altered(before: pl.DataFrame, after: pl.DataFrame) -> int:
     """Candles that are in one only, or differ in a number."""
     names = [*_KEY, *_NUMBERS]
     first, second = before.select(names), after.select(names)

@@ -14,7 +14,7 @@ from pyiceberg.expressions import And, BooleanExpression, EqualTo
 from pyiceberg.table import FileScanTask, Table
 
 from offload.clickhouse.client import HotStore
-from offload.files.scans import Portion, parquet_rows, portions, read_portion
+from offload.files.scans import RowGroup, parquet_rows, row_groups, read_row_group
 from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slices import HOUR_US, Slice, instant
 from schemas.records import BRONZE
@@ -30,10 +30,10 @@ BronzePart = Callable[[], Iterator[pa.Table]]
 
 
 @dataclass(frozen=True)
-class Work:
+class RederivedDay:
     """An exchange (`part.key`) and UTC day of event time; `symbol` (canonical) or all.
 
-    `redrawn`: Bronze rows that stand for those of Iceberg, as Parquet files by arrival hour (start, µs).
+    `rederived_hours`: Bronze rows that stand for those of Iceberg, as Parquet files by arrival hour (start, µs).
     """
 
     catalog: Catalog
@@ -42,7 +42,7 @@ class Work:
     rules: Rules
     part: Slice
     symbol: str = ""
-    redrawn: Mapping[int, Sequence[Path]] = field(default_factory=dict)
+    rederived_hours: Mapping[int, Sequence[Path]] = field(default_factory=dict)
 
     def load(self, cold: ColdTable) -> Table:
         """The cold table as it is now."""
@@ -62,9 +62,9 @@ class Work:
     def silver_parts(self, table: Table, tasks: Sequence[FileScanTask], columns: Sequence[str]) -> list[SilverPart]:
         """The rows of these files, all symbols', with their `file` (place in `tasks`) and `row` (place in the file)."""
         return [
-            partial(self._silver_part, table, portion, number, columns)
+            partial(self._silver_part, table, group, number, columns)
             for number, task in enumerate(tasks)
-            for portion in portions(table, [task])
+            for group in row_groups(table, [task])
         ]
 
     def bronze_parts(self, table: Table) -> list[BronzePart]:
@@ -72,29 +72,29 @@ class Work:
         wanted = self.rows_of_day()
         tasks = table.scan(row_filter=wanted).plan_files()
         parts: list[BronzePart] = [
-            partial(self._bronze_part, table, portion) for portion in portions(table, tasks, wanted)
+            partial(self._bronze_part, table, group) for group in row_groups(table, tasks, wanted)
         ]
-        return [*parts, *(partial(self._redrawn_part, path) for paths in self.redrawn.values() for path in paths)]
+        return [*parts, *(partial(self._rederived_part, path) for paths in self.rederived_hours.values() for path in paths)]
 
-    def judged(self, silver: pl.DataFrame) -> pl.DataFrame:
+    def compared(self, silver: pl.DataFrame) -> pl.DataFrame:
         """Of rows of Silver those that are judged; what they are judged by is a Bronze row of the same symbol."""
         return silver.filter(pl.col("symbol") == self.symbol) if self.symbol else silver
 
     def _silver_part(
-        self, table: Table, portion: Portion, number: int, columns: Sequence[str]
+        self, table: Table, group: RowGroup, number: int, columns: Sequence[str]
     ) -> Iterator[pl.DataFrame]:
-        start = portion.first_row
-        for content in read_portion(table, portion, columns):
+        start = group.first_row
+        for content in read_row_group(table, group, columns):
             yield pl.DataFrame(content).with_columns(
                 pl.lit(number, pl.Int32).alias("file"), pl.int_range(start, start + content.num_rows).alias("row")
             )
             start += content.num_rows
 
-    def _bronze_part(self, table: Table, portion: Portion) -> Iterator[pa.Table]:
-        for content in read_portion(table, portion, BRONZE.names, self.rows_of_day()):
-            yield self._chosen(content, ~_ARRIVED.is_in(list(self.redrawn)) if self.redrawn else None)
+    def _bronze_part(self, table: Table, group: RowGroup) -> Iterator[pa.Table]:
+        for content in read_row_group(table, group, BRONZE.names, self.rows_of_day()):
+            yield self._chosen(content, ~_ARRIVED.is_in(list(self.rederived_hours)) if self.rederived_hours else None)
 
-    def _redrawn_part(self, path: Path) -> Iterator[pa.Table]:
+    def _rederived_part(self, path: Path) -> Iterator[pa.Table]:
         span = pl.col("timestamp").is_between(instant(self.part.from_us), instant(self.part.to_us), closed="left")
         for piece in parquet_rows([path]):
             rows = piece.select(BRONZE.names).cast(COLD_BRONZE)
@@ -115,6 +115,6 @@ class Work:
 
 
 def no_silver(table: Table) -> pl.DataFrame:
-    """No rows, with all columns of `Work.silver_parts`."""
+    """No rows, with all columns of `RederivedDay.silver_parts`."""
     empty = pl.DataFrame(table.schema().as_arrow().empty_table())
     return empty.with_columns(pl.lit(0, pl.Int32).alias("file"), pl.lit(0, pl.Int64).alias("row"))

@@ -10,10 +10,10 @@ from threading import Lock
 import polars as pl
 from pyiceberg.table import Table
 
-from offload.difference.balance import Balance
-from offload.difference.day import COLD_BRONZE, BronzePart, SilverPart, Work, no_silver
-from offload.difference.matches import Sums
-from offload.difference.side_by_side import side_by_side
+from offload.difference.checksums import IdChecksums
+from offload.difference.day import COLD_BRONZE, BronzePart, SilverPart, RederivedDay, no_silver
+from offload.difference.match_index import MatchIndex
+from offload.difference.in_parallel import in_parallel
 from offload.difference.spill import Spill
 from schemas.records import BRONZE
 from silver_processor.core.refine import refine
@@ -21,32 +21,32 @@ from silver_processor.core.refine import refine
 _MATCHES = pl.col("matches")
 
 
-class Doubted:
+class SuspectRows:
     """Rows of Silver (with `file` and `row`) and Bronze in doubt, by bucket, and what is known of their matches.
 
-    `silver` (of `table`) and `bronze`: all rows of the day; `summed`: the symbols (canonical) that have trades of
+    `silver` (of `table`) and `bronze`: all rows of the day; `summed_symbols`: the symbols (canonical) that have trades of
     several matches.
     """
 
     def __init__(
         self,
-        work: Work,
-        balance: Balance,
+        day: RederivedDay,
+        checksums: IdChecksums,
         table: Table,
         silver: Sequence[SilverPart],
         bronze: Sequence[BronzePart],
-        summed: set[str],
+        summed_symbols: set[str],
         folder: Path,
         buckets: int,
     ) -> None:
-        self.sums = Sums(summed)
-        self._work, self._balance = work, balance
+        self.matches = MatchIndex(summed_symbols)
+        self._day, self._checksums = day, checksums
         self._silver, self._bronze = Spill(folder / "silver", buckets), Spill(folder / "bronze", buckets)
         self._silver.add(no_silver(table))
         self._bronze.add(COLD_BRONZE.to_frame())
         self._lock = Lock()
-        sides = [*(partial(self._add_bronze, part) for part in bronze)]
-        for _ in side_by_side([*sides, *(partial(self._add_silver, part) for part in silver)]):
+        reads = [*(partial(self._add_bronze, part) for part in bronze)]
+        for _ in in_parallel([*reads, *(partial(self._add_silver, part) for part in silver)]):
             pass
 
     def read(self, bucket: int) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -55,18 +55,18 @@ class Doubted:
 
     def _add_silver(self, part: SilverPart) -> None:
         for piece in part():
-            rows = self._work.judged(piece)
-            self._silver.add(self._balance.in_doubt(rows))
+            rows = self._day.compared(piece)
+            self._silver.add(self._checksums.suspects(rows))
             # What sums up several matches may be in doubt because of any trade.
             with self._lock:
-                self.sums.hold(rows)
+                self.matches.add_silver(rows)
 
     def _add_bronze(self, part: BronzePart) -> None:
         for piece in part():
-            rows = self._balance.in_doubt(pl.DataFrame(piece).cast(COLD_BRONZE))
+            rows = self._checksums.suspects(pl.DataFrame(piece).cast(COLD_BRONZE))
             self._bronze.add(rows)
             several = rows.filter(~_MATCHES.is_in(["", "1"]))
             if several.height:
-                valid = refine(several.to_arrow().cast(BRONZE), self._work.rules).valid
+                valid = refine(several.to_arrow().cast(BRONZE), self._day.rules).valid
                 with self._lock:
-                    self.sums.offer(pl.DataFrame(valid))
+                    self.matches.add_bronze(pl.DataFrame(valid))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from offload.difference.candles import add_minutes, minutes
+from offload.difference.candles import merge_minutes, minute_candles
 from offload.difference.spill import Spill
 
 # Symbols in so many groups: a few groups, or many where there are few minutes, are in memory at once.
@@ -15,7 +15,7 @@ GROUPS = 32
 _MERGE_ROWS = 40_000
 
 
-class Minutes:
+class MinuteSpill:
     """1-minute candles of the trades that were added; `like` has the trades' columns (cold Silver's)."""
 
     def __init__(self, folder: Path, like: pl.DataFrame) -> None:
@@ -24,9 +24,9 @@ class Minutes:
 
     def add(self, silver: pl.DataFrame) -> None:
         """Add trades."""
-        self.add_made(minutes(silver))
+        self.add_minutes(minute_candles(silver))
 
-    def add_made(self, made: pl.DataFrame) -> None:
+    def add_minutes(self, made: pl.DataFrame) -> None:
         """Add trades of which there are minutes (`candles.minutes`)."""
         self._spill.add(made)
 
@@ -41,12 +41,12 @@ class Minutes:
 
     def groups(self) -> Iterator[pl.DataFrame]:
         """All minutes, whole, some symbols' at a time."""
-        return (one for (one,) in together(self))
+        return (one for (one,) in merged_minutes(self))
 
 
-def together(*several: Minutes) -> Iterator[tuple[pl.DataFrame, ...]]:
+def merged_minutes(*several: MinuteSpill) -> Iterator[tuple[pl.DataFrame, ...]]:
     """All minutes of each, whole, the same symbols' at a time."""
-    sums = [_Sum(one.empty) for one in several]
+    sums = [_MinuteSum(one.empty) for one in several]
     for group in range(GROUPS):
         for total, one in zip(sums, several, strict=True):
             for piece in one.pieces(group):
@@ -55,7 +55,7 @@ def together(*several: Minutes) -> Iterator[tuple[pl.DataFrame, ...]]:
             yield tuple(total.take() for total in sums)
 
 
-class _Sum:
+class _MinuteSum:
     """Minutes that are added up when there are enough of them for that to be worth it."""
 
     def __init__(self, empty: pl.DataFrame) -> None:
@@ -80,5 +80,5 @@ class _Sum:
         return taken
 
     def _merge(self) -> None:
-        self._whole = add_minutes(self._whole, pl.concat(self._parts))
+        self._whole = merge_minutes(self._whole, pl.concat(self._parts))
         self._parts, self._waiting = [self._empty], 0

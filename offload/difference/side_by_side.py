@@ -16,7 +16,7 @@ _SIDES = 2
 Result = TypeVar("Result")
 
 
-def side_by_side(works: Iterable[Callable[[], Result]]) -> Iterator[Result]:
+def in_parallel(works: Iterable[Callable[[], Result]]) -> Iterator[Result]:
     """Do all of it and give the results in order; what one raises ends it all, when those under way are done."""
     pool = ThreadPoolExecutor(_SIDES, thread_name_prefix="side-by-side")
     try:

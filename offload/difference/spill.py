@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from offload.clickhouse.client import CHUNK_BYTES
-from offload.errors import NoRoomError
+from offload.errors import DiskSpaceError
 
 # The rows of a bucket are in memory at once, several times over while they are compared.
 BUCKET_ROWS = 30_000
@@ -39,7 +39,7 @@ def ensure_room(folder: Path, rows: int) -> None:
         folder = folder.parent
     free, needed = shutil.disk_usage(folder).free, rows * BYTES_A_ROW
     if needed > free:
-        raise NoRoomError(
+        raise DiskSpaceError(
             f"Comparing {rows:,} rows takes up to {needed >> 20:,} MiB of temporary files, and the disk of {folder} has"
             f" {free >> 20:,} MiB left. Nothing was changed: set TMPDIR to a folder on a larger disk, or re-derive one"
             " --exchange or --symbol at a time."

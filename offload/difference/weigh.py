@@ -8,68 +8,68 @@ from functools import partial
 
 import polars as pl
 
-from offload.difference.balance import Balance
-from offload.difference.day import BronzePart, SilverPart, Work
-from offload.difference.known import Span
-from offload.difference.side_by_side import side_by_side
+from offload.difference.checksums import IdChecksums
+from offload.difference.day import BronzePart, SilverPart, RederivedDay
+from offload.difference.hot_records import KafkaTimes
+from offload.difference.in_parallel import in_parallel
 from silver_processor.core.refine import refine
 
 
 @dataclass
-class Weighed:
+class FirstPass:
     """What was met: so many rows of Silver that are judged and messages, their Kafka times, and the symbols
     (canonical) that have trades of several matches.
     """
 
     silver_rows: int = 0
     messages: int = 0
-    published: Span = field(default_factory=Span)
-    summed: set[str] = field(default_factory=set)
+    published: KafkaTimes = field(default_factory=KafkaTimes)
+    summed_symbols: set[str] = field(default_factory=set)
 
-    def note(self, rows: pl.DataFrame) -> None:
+    def _note(self, rows: pl.DataFrame) -> None:
         """Take in which of valid rows sum up matches."""
-        self.summed |= set(rows.filter(pl.col("match_count") > 1)["symbol"])
+        self.summed_symbols |= set(rows.filter(pl.col("match_count") > 1)["symbol"])
 
-    def add(self, other: Weighed) -> None:
+    def add(self, other: FirstPass) -> None:
         """Take in what was met elsewhere."""
         self.silver_rows += other.silver_rows
         self.messages += other.messages
-        self.published.join(other.published)
-        self.summed |= other.summed
+        self.published.add(other.published)
+        self.summed_symbols |= other.summed_symbols
 
 
-def weigh(work: Work, balance: Balance, silver: Sequence[SilverPart], bronze: Sequence[BronzePart]) -> Weighed:
+def first_pass(day: RederivedDay, checksums: IdChecksums, silver: Sequence[SilverPart], bronze: Sequence[BronzePart]) -> FirstPass:
     """Refine all messages and weigh them against Silver's rows, of which `silver` has the columns `WEIGHED`."""
-    found = Weighed()
-    sides = [
-        *(partial(_weigh_bronze, work, balance, part) for part in bronze),
-        *(partial(_weigh_silver, work, balance, part) for part in silver),
+    found = FirstPass()
+    reads = [
+        *(partial(_pass_bronze, day, checksums, part) for part in bronze),
+        *(partial(_pass_silver, day, checksums, part) for part in silver),
     ]
-    for met in side_by_side(sides):
-        found.add(met)
+    for part_result in in_parallel(reads):
+        found.add(part_result)
     return found
 
 
-def _weigh_bronze(work: Work, balance: Balance, part: BronzePart) -> Weighed:
-    found = Weighed()
+def _pass_bronze(day: RederivedDay, checksums: IdChecksums, part: BronzePart) -> FirstPass:
+    found = FirstPass()
     for piece in part():
         found.messages += piece.num_rows
-        found.published.widen(pl.DataFrame(piece.select(["published_at"])))
-        refined = refine(piece, work.rules)
+        found.published.add_rows(pl.DataFrame(piece.select(["published_at"])))
+        refined = refine(piece, day.rules)
         valid = pl.DataFrame(refined.valid)
-        found.note(valid)
-        balance.add_valid(valid)
+        found._note(valid)
+        checksums.add_valid(valid)
         if refined.rejects.num_rows:
-            balance.add_rejects(pl.DataFrame(refined.rejects))
+            checksums.add_rejects(pl.DataFrame(refined.rejects))
     return found
 
 
-def _weigh_silver(work: Work, balance: Balance, part: SilverPart) -> Weighed:
-    found = Weighed()
+def _pass_silver(day: RederivedDay, checksums: IdChecksums, part: SilverPart) -> FirstPass:
+    found = FirstPass()
     for piece in part():
-        rows = work.judged(piece)
+        rows = day.compared(piece)
         found.silver_rows += rows.height
-        found.published.widen(rows)
-        found.note(rows)
-        balance.add_silver(rows)
+        found.published.add_rows(rows)
+        found._note(rows)
+        checksums.add_silver(rows)
     return found

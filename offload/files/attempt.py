@@ -12,9 +12,9 @@ from pyiceberg.table import Table
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
 from offload.errors import CommitConflictError
-from offload.files.commit import Replacement, attempt_landed, leftovers, remove_dead, replace_slices
+from offload.files.commit import Replacement, attempt_landed, files_of_other_attempts, remove_uncommitted, replace_slices
 from offload.files.export import discard
-from offload.report import OnProgress, Progress, Step
+from offload.report import OnProgress, OffloadProgress, SliceStep
 from offload.tables.cold_tables import ColdTable
 
 # An offloader that loses against another one to the same slices exports again, having seen what the other one did.
@@ -22,7 +22,7 @@ ATTEMPTS = 8
 
 
 @dataclass(frozen=True)
-class Task:
+class OffloadContext:
     """What a run works with; times in µs since the epoch (UTC), whole hours but `now_us` (the server's clock)."""
 
     hot: HotStore
@@ -45,22 +45,22 @@ class Task:
         """The cold table as it is now."""
         return self.catalog.load_table(self.name(cold))
 
-    def say(self, cold: ColdTable, slice_id: str, step: Step, rows: int = 0) -> None:
+    def report(self, cold: ColdTable, slice_id: str, step: SliceStep, rows: int = 0) -> None:
         """Report a step."""
-        self.progress(Progress(table=cold.name, slice=slice_id, step=step, rows=rows))
+        self.progress(OffloadProgress(table=cold.name, slice=slice_id, step=step, rows=rows))
 
-    def arrivals(self, cold: ColdTable) -> dict[int, int]:
+    def arrival_hours(self, cold: ColdTable) -> dict[int, int]:
         """Hot rows of each arrival hour in the run's span: start in µs -> rows."""
-        return arrivals(self.hot, cold, self.from_us, self.to_us)
+        return arrival_hours(self.hot, cold, self.from_us, self.to_us)
 
 
-def arrivals(hot: HotStore, cold: ColdTable, from_us: int, to_us: int) -> dict[int, int]:
+def arrival_hours(hot: HotStore, cold: ColdTable, from_us: int, to_us: int) -> dict[int, int]:
     """Hot rows of each arrival hour in [from_us, to_us) (µs, UTC): start in µs -> rows.
 
     Raises:
         HotStoreError: ClickHouse failed.
     """
-    sql = render("windows.sql", hot=cold.hot, arrival=cold.arrival, final=cold.counts_merged)
+    sql = render("arrival_hours.sql", hot=cold.hot, arrival=cold.arrival, final=cold.counts_merged)
     return {int(row["window_us"]): int(row["hot_rows"]) for row in hot.rows(sql, {"from_us": from_us, "to_us": to_us})}
 
 
@@ -70,7 +70,7 @@ def new_attempt() -> str:
 
 
 def commit(
-    task: Task,
+    context: OffloadContext,
     table: Table,
     cold: ColdTable,
     attempt: str,
@@ -83,7 +83,7 @@ def commit(
         CommitConflictError: another offloader was quicker; this attempt's files are gone.
     """
     parts = [replacement.export.part for replacement in replacements]
-    candidates = leftovers(table, parts, attempt)
+    candidates = files_of_other_attempts(table, parts, attempt)
     try:
         replace_slices(table, cold, attempt, replacements, more_properties)
     except CommitConflictError:
@@ -93,10 +93,10 @@ def commit(
     except Exception:
         # The catalog may have taken the commit all the same (a lost answer). If not, the files stay for the next
         # attempt to remove: deleting them here could pull them from under a commit that lands late.
-        if not attempt_landed(task.load(cold), attempt):
+        if not attempt_landed(context.load(cold), attempt):
             raise
     for replacement in replacements:
-        task.say(cold, replacement.export.part.id, "committed", replacement.export.rows)
-    remove_dead(task.load(cold), candidates)
+        context.report(cold, replacement.export.part.id, "committed", replacement.export.rows)
+    remove_uncommitted(context.load(cold), candidates)
     for replacement in replacements:
-        task.say(cold, replacement.export.part.id, "done", replacement.export.rows)
+        context.report(cold, replacement.export.part.id, "done", replacement.export.rows)

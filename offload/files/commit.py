@@ -87,8 +87,8 @@ def attempt_landed(table: Table, attempt: str) -> bool:
     return attempt in _committed_attempts(table)
 
 
-def leftovers(table: Table, parts: Sequence[Slice], attempt: str) -> list[str]:
-    """Files of other attempts at these slices, to be judged by `remove_dead` after the commit of `attempt`."""
+def files_of_other_attempts(table: Table, parts: Sequence[Slice], attempt: str) -> list[str]:
+    """Files of other attempts at these slices, to be judged by `remove_uncommitted` after the commit of `attempt`."""
     found = []
     for part in parts:
         files = list_files(table, slice_folder(table, part), recursive=False)
@@ -96,7 +96,7 @@ def leftovers(table: Table, parts: Sequence[Slice], attempt: str) -> list[str]:
     return found
 
 
-def remove_dead(table: Table, candidates: Sequence[str]) -> list[str]:
+def remove_uncommitted(table: Table, candidates: Sequence[str]) -> list[str]:
     """Delete the candidates that no snapshot names; returns what was deleted.
 
     Safe against a living offloader of the same slice: its files were listed before our commit, so it had loaded the

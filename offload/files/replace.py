@@ -1,7 +1,7 @@
 """Files of a cold table replaced by others that hold the same rows: compaction, and the undoing of it for some hours.
 
 A compacted file holds several hours. Whoever replaces an hour (a run that found more rows, a re-derivation) first calls
-`separate`, after which the hour's rows are in files of its own again and everything else goes by slice folders.
+`separate_hours`, after which the hour's rows are in files of its own again and everything else goes by slice folders.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from offload.clickhouse.checksums import Sums, add_sums, cold_sources, sums_of
+from offload.clickhouse.checksums import Checksums, add_checksums, cold_sources, checksums_of
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
 from offload.errors import BrokenExportError, CommitConflictError
@@ -26,7 +26,7 @@ from offload.files.attempt import ATTEMPTS
 from offload.files.commit import attempt_landed
 from offload.files.export import select_of, slice_folder, write_query
 from offload.files.folder import remove
-from offload.files.orphans import LEASE_SECONDS, owned_attempt, remove_abandoned
+from offload.files.data_files import LEASE_SECONDS, process_attempt, remove_abandoned
 from offload.tables.cold_tables import TIME, ColdTable
 from offload.tables.slice_records import SUMMARY_ATTEMPT
 from offload.tables.slices import Slice
@@ -36,7 +36,7 @@ SUMMARY_SWAP = "medallion.swap"
 
 
 @dataclass(frozen=True)
-class Target:
+class TargetFile:
     """A file to write: rows that arrived in [from_us, to_us) (µs, UTC), in `folder`."""
 
     from_us: int
@@ -60,8 +60,8 @@ def arrival_bounds(table: Table, cold: ColdTable, file: DataFile) -> tuple[int, 
     return int(low), int(high)
 
 
-def swap(
-    hot: HotStore, table: Table, cold: ColdTable, old: Sequence[DataFile], targets: Sequence[Target], why: str
+def replace_files(
+    hot: HotStore, table: Table, cold: ColdTable, old: Sequence[DataFile], targets: Sequence[TargetFile], why: str
 ) -> list[DataFile]:
     """Write the rows of `old` into `targets`, prove that they are the same rows, and commit the exchange.
 
@@ -72,7 +72,7 @@ def swap(
         CommitConflictError: somebody else replaced one of the old files; load the table and look again.
         HotStoreError: ClickHouse failed, or cannot read the warehouse.
     """
-    attempt, began = owned_attempt(), time.monotonic()
+    attempt, began = process_attempt(), time.monotonic()
     paths: list[str] = []
     new: list[DataFile] = []
     try:
@@ -83,8 +83,8 @@ def swap(
                 new.append(file)
             else:
                 remove(table.io, paths.pop())
-        _prove(hot, table, cold, old, new)
-        _in_time(table, began)
+        _require_same_rows(hot, table, cold, old, new)
+        _require_in_time(table, began)
     except BaseException:
         _remove_all(table, paths)
         raise
@@ -102,7 +102,7 @@ def swap(
     wait=wait_random(0.01, 0.2),
     reraise=True,
 )
-def separate(
+def separate_hours(
     hot: HotStore,
     catalog: Catalog,
     name: str,
@@ -115,7 +115,7 @@ def separate(
     `within`: files that have none of these rows are left alone.
 
     Raises:
-        OffloadError: as `swap`.
+        OffloadError: as `replace_files`.
     """
     table = catalog.load_table(name)
     wanted = sorted(hours)
@@ -129,12 +129,12 @@ def separate(
         low, high = arrival_bounds(table, cold, file)
         targets = _cut(table, low, high + 1, wanted)
         if any(target.folder != compacted_folder(table) for target in targets):
-            swap(hot, table, cold, [file], targets, "separate")
+            replace_files(hot, table, cold, [file], targets, "separate")
             cut = True
     return catalog.load_table(name) if cut else table
 
 
-def sweep(table: Table) -> list[str]:
+def remove_abandoned_merges(table: Table) -> list[str]:
     """Remove merged files of processes that died before their commit; returns what went.
 
     Raises:
@@ -143,8 +143,8 @@ def sweep(table: Table) -> list[str]:
     return remove_abandoned(table, compacted_folder(table), LEASE_SECONDS)
 
 
-def _in_time(table: Table, began: float) -> None:
-    """Whoever takes longer must not commit: see `sweep`."""
+def _require_in_time(table: Table, began: float) -> None:
+    """Whoever takes longer must not commit: see `remove_abandoned_merges`."""
     if time.monotonic() - began > LEASE_SECONDS / 2:
         raise CommitConflictError(f"Merging files of {table.name()} took too long: nothing was committed.")
 
@@ -154,32 +154,32 @@ def _remove_all(table: Table, paths: Sequence[str]) -> None:
         remove(table.io, path)
 
 
-def _cut(table: Table, from_us: int, to_us: int, hours: Sequence[Slice]) -> list[Target]:
+def _cut(table: Table, from_us: int, to_us: int, hours: Sequence[Slice]) -> list[TargetFile]:
     """The span [from_us, to_us): each of the hours (sorted) by itself, what is between them compacted."""
     targets, at = [], from_us
     for part in hours:
         if part.to_us <= from_us or part.from_us >= to_us:
             continue
         if part.from_us > at:
-            targets.append(Target(at, part.from_us, compacted_folder(table)))
-        targets.append(Target(part.from_us, part.to_us, slice_folder(table, part)))
+            targets.append(TargetFile(at, part.from_us, compacted_folder(table)))
+        targets.append(TargetFile(part.from_us, part.to_us, slice_folder(table, part)))
         at = part.to_us
     if at < to_us:
-        targets.append(Target(at, to_us, compacted_folder(table)))
+        targets.append(TargetFile(at, to_us, compacted_folder(table)))
     return targets
 
 
 def _write(
-    hot: HotStore, table: Table, cold: ColdTable, old: Sequence[DataFile], target: Target, path: str
+    hot: HotStore, table: Table, cold: ColdTable, old: Sequence[DataFile], target: TargetFile, path: str
 ) -> DataFile:
     span = _span(target.from_us, target.to_us)
     source = "\nUNION ALL\n".join(_sources(hot, table, cold, old, span))
     return write_query(
-        hot, table, render("merged.sql", source=source, arrival=cold.arrival, sort=cold.sort), span, path
+        hot, table, render("rows_of_files.sql", source=source, arrival=cold.arrival, sort=cold.sort), span, path
     )
 
 
-def _prove(hot: HotStore, table: Table, cold: ColdTable, old: Sequence[DataFile], new: Sequence[DataFile]) -> None:
+def _require_same_rows(hot: HotStore, table: Table, cold: ColdTable, old: Sequence[DataFile], new: Sequence[DataFile]) -> None:
     if _sums(hot, table, cold, old) != _sums(hot, table, cold, new):
         rows = sum(file.record_count for file in old), sum(file.record_count for file in new)
         raise BrokenExportError(
@@ -188,11 +188,11 @@ def _prove(hot: HotStore, table: Table, cold: ColdTable, old: Sequence[DataFile]
         )
 
 
-def _sums(hot: HotStore, table: Table, cold: ColdTable, files: Sequence[DataFile]) -> Sums:
-    found: Sums = {}
+def _sums(hot: HotStore, table: Table, cold: ColdTable, files: Sequence[DataFile]) -> Checksums:
+    found: Checksums = {}
     span = _span(0, 0)
     for source in _sources(hot, table, cold, files, span):
-        add_sums(found, sums_of(hot, cold, source, span, exact=True))
+        add_checksums(found, checksums_of(hot, cold, source, span, exact=True))
     return found
 
 

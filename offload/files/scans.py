@@ -40,7 +40,7 @@ def lean_arrow() -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Portion:
+class RowGroup:
     """A row group of a cold file: what is read at a time. `first_row`: so many rows of the file come before it."""
 
     task: FileScanTask
@@ -49,7 +49,7 @@ class Portion:
     first_row: int
 
 
-def portions(table: Table, tasks: Iterable[FileScanTask], wanted: BooleanExpression | None = None) -> Iterator[Portion]:
+def row_groups(table: Table, tasks: Iterable[FileScanTask], wanted: BooleanExpression | None = None) -> Iterator[RowGroup]:
     """The row groups of these files, or those that may have matching rows.
 
     Raises:
@@ -66,12 +66,12 @@ def portions(table: Table, tasks: Iterable[FileScanTask], wanted: BooleanExpress
         first_row = 0
         for group in range(metadata.num_row_groups):
             if group in chosen:
-                yield Portion(task, metadata, group, first_row)
+                yield RowGroup(task, metadata, group, first_row)
             first_row += metadata.row_group(group).num_rows
 
 
-def read_portion(
-    table: Table, portion: Portion, columns: Sequence[str] = _ALL, wanted: BooleanExpression | None = None
+def read_row_group(
+    table: Table, group: RowGroup, columns: Sequence[str] = _ALL, wanted: BooleanExpression | None = None
 ) -> Iterator[pa.Table]:
     """The rows of a row group, or the matching ones, in the types of the cold table."""
     schema = table.schema().as_arrow()
@@ -82,10 +82,10 @@ def read_portion(
         numbers = extract_field_ids(bind(table.schema(), wanted, case_sensitive=True))
         asked |= {table.schema().find_column_name(number) for number in numbers}
     later = BY_NAME[table.name()[-1]].later
-    with table.io.new_input(portion.task.file.file_path).open() as file:
-        content = open_parquet(file, portion.metadata)
+    with table.io.new_input(group.task.file.file_path).open() as file:
+        content = open_parquet(file, group.metadata)
         there = [name for name in schema.names if name in asked and name in content.schema_arrow.names]
-        for batch in content.iter_batches(PIECE_ROWS, row_groups=[portion.group], columns=there):
+        for batch in content.iter_batches(PIECE_ROWS, row_groups=[group.group], columns=there):
             fields = {name: schema.field(name).type for name in schema.names if name in asked}
             found = [
                 batch[name].cast(kind) if name in there else pa.repeat(pa.scalar(later.get(name), kind), batch.num_rows)
@@ -97,16 +97,16 @@ def read_portion(
 
 def read_task(table: Table, task: FileScanTask, columns: Sequence[str] = _ALL) -> Iterator[pl.DataFrame]:
     """All rows of one file."""
-    for portion in portions(table, [task]):
-        yield from map(pl.DataFrame, read_portion(table, portion, columns))
+    for group in row_groups(table, [task]):
+        yield from map(pl.DataFrame, read_row_group(table, group, columns))
 
 
 def read_rows(table: Table, wanted: BooleanExpression, columns: Sequence[str] = _ALL) -> Iterator[pl.DataFrame]:
     """Matching rows of the current snapshot; at least one piece, perhaps empty."""
     empty = pl.DataFrame(table.schema().as_arrow().empty_table())
     yield empty if columns == _ALL else empty.select(columns)
-    for portion in portions(table, table.scan(row_filter=wanted).plan_files(), wanted):
-        yield from map(pl.DataFrame, read_portion(table, portion, columns, wanted))
+    for group in row_groups(table, table.scan(row_filter=wanted).plan_files(), wanted):
+        yield from map(pl.DataFrame, read_row_group(table, group, columns, wanted))
 
 
 def parquet_rows(paths: Sequence[Path]) -> Iterator[pl.DataFrame]:

@@ -11,8 +11,8 @@ from pyiceberg.table import Table
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp, HotStore
 from offload.clickhouse.templates import render
-from offload.files.attempt import arrivals as arrivals_of
-from offload.hourly.arrival import due
+from offload.files.attempt import arrival_hours as arrivals_of
+from offload.hourly.arrival_hours import is_due
 from offload.tables.catalog import ensure_tables, open_catalog
 from offload.tables.cold_tables import BY_NAME, TABLES, ColdTable
 from offload.tables.slice_records import read_ledger, read_silver_windows
@@ -52,24 +52,24 @@ def status(settings: Settings, hot: HotStore | None = None) -> list[TableStatus]
     tables = ensure_tables(open_catalog(settings), settings.iceberg_namespace)
     now_us = int(store.rows(render("clock.sql"), {})[0]["now_us"])
     closed_us = (now_us - GRACE_US) // HOUR_US * HOUR_US
-    arrivals: dict[str, dict[int, int]] = {}
+    arrival_hours: dict[str, dict[int, int]] = {}
     found = []
     for cold in TABLES:
         source = cold if cold.arrival else BY_NAME["silver_trades"]
-        if source.hot not in arrivals:
-            arrivals[source.hot] = arrivals_of(store, source, 0, closed_us)
-        found.append(_status(tables[cold.name], cold, arrivals[source.hot], now_us))
+        if source.hot not in arrival_hours:
+            arrival_hours[source.hot] = arrivals_of(store, source, 0, closed_us)
+        found.append(_status(tables[cold.name], cold, arrival_hours[source.hot], now_us))
     return found
 
 
-def _status(table: Table, cold: ColdTable, arrivals: Mapping[int, int], now_us: int) -> TableStatus:
+def _status(table: Table, cold: ColdTable, arrival_hours: Mapping[int, int], now_us: int) -> TableStatus:
     ledger = read_ledger(table.properties)
     if cold.arrival:
-        pending = [start for start, rows in arrivals.items() if due(ledger.get(hour(start).id), rows, again=False)]
+        pending = [start for start, rows in arrival_hours.items() if is_due(ledger.get(hour(start).id), rows, again=False)]
         hours = [name for name, record in ledger.items() if record.final]
     else:
         followed = read_silver_windows(table.properties)
-        pending = [start for start, rows in arrivals.items() if rows > followed.get(hour(start).id, 0)]
+        pending = [start for start, rows in arrival_hours.items() if rows > followed.get(hour(start).id, 0)]
         hours = [name for name in followed if parse_hour_id(name).over(now_us)]
     snapshot = table.current_snapshot()
     totals = snapshot.summary if snapshot and snapshot.summary else {}

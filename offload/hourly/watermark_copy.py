@@ -28,7 +28,7 @@ _SCHEMA = pa.schema(
 Known = tuple[str, int, bool, int]
 
 
-def mirror(hot: HotStore, catalog: Catalog, namespace: str) -> int:
+def copy_watermarks(hot: HotStore, catalog: Catalog, namespace: str) -> int:
     """Make `offload_watermarks` say what the cold tables' own properties say; returns how many rows it lacked.
 
     Raises:
@@ -47,7 +47,7 @@ def mirror(hot: HotStore, catalog: Catalog, namespace: str) -> int:
             hot.insert("offload_watermarks", pa.Table.from_pylist(lacking, _SCHEMA))
         gone = sorted(found.keys() - wanted.keys())
         if gone:
-            hot.command(render("watermarks_forget.sql"), {"table": cold.name, "slices": gone})
+            hot.command(render("delete_watermarks.sql"), {"table": cold.name, "slices": gone})
         written += len(lacking)
     return written
 

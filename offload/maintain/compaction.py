@@ -20,7 +20,7 @@ from offload.clickhouse.client import ClickHouseHttp, HotStore
 from offload.clickhouse.templates import render
 from offload.errors import CommitConflictError
 from offload.files.attempt import ATTEMPTS
-from offload.files.replace import Target, arrival_bounds, compacted_folder, swap, sweep
+from offload.files.replace import TargetFile, arrival_bounds, compacted_folder, replace_files, remove_abandoned_merges
 from offload.tables.catalog import ensure_tables, open_catalog
 from offload.tables.cold_tables import TABLES, ColdTable
 from offload.tables.slice_records import SliceRecord, read_ledger
@@ -43,7 +43,7 @@ class Compaction(BaseModel):
 
 
 @dataclass(frozen=True)
-class Bundle:
+class MergeGroup:
     """Files of one partition that become one; arrivals in [from_us, to_us) (µs, UTC)."""
 
     files: tuple[DataFile, ...]
@@ -56,7 +56,7 @@ class Bundle:
         return sum(file.file_size_in_bytes for file in self.files)
 
 
-OnMerge = Callable[[str, Bundle], None]
+OnMerge = Callable[[str, MergeGroup], None]
 
 
 def compact(
@@ -80,32 +80,32 @@ def compact(
     ]
 
 
-def bundles(
+def merge_groups(
     table: Table, cold: ColdTable, files: Iterable[DataFile], now_us: int, target_bytes: int, min_files: int
-) -> list[Bundle]:
+) -> list[MergeGroup]:
     """What to merge: files below half the target, of complete hours and days that are over, in order of arrival.
 
     `now_us`: µs since the epoch (UTC).
     """
     ledger = read_ledger(table.properties)
-    partitions: dict[tuple[int, str], list[Bundle]] = defaultdict(list)
+    partitions: dict[tuple[int, str], list[MergeGroup]] = defaultdict(list)
     for file in files:
         day, key = int(file.partition[0]), str(file.partition[1])
         small = file.file_size_in_bytes < target_bytes / 2
         if small and (day + 1) * DAY_US + GRACE_US <= now_us and _is_final(table, ledger, file.file_path):
             low, high = arrival_bounds(table, cold, file)
-            partitions[day, key].append(Bundle((file,), low, high + 1))
+            partitions[day, key].append(MergeGroup((file,), low, high + 1))
     return [
-        bundle
+        group
         for _, singles in sorted(partitions.items())
-        for bundle in _packed(sorted(singles, key=lambda single: single.from_us), target_bytes)
-        if len(bundle.files) >= min_files or (len(bundle.files) > 1 and bundle.size >= target_bytes / 2)
+        for group in _packed(sorted(singles, key=lambda single: single.from_us), target_bytes)
+        if len(group.files) >= min_files or (len(group.files) > 1 and group.size >= target_bytes / 2)
     ]
 
 
-def _packed(singles: Iterable[Bundle], target_bytes: int) -> Iterable[Bundle]:
+def _packed(singles: Iterable[MergeGroup], target_bytes: int) -> Iterable[MergeGroup]:
     """Neighbours in arrival together, as long as they fit one file."""
-    held: list[Bundle] = []
+    held: list[MergeGroup] = []
     for single in singles:
         if held and sum(one.size for one in held) + single.size > target_bytes:
             yield _joined(held)
@@ -115,8 +115,8 @@ def _packed(singles: Iterable[Bundle], target_bytes: int) -> Iterable[Bundle]:
         yield _joined(held)
 
 
-def _joined(held: list[Bundle]) -> Bundle:
-    return Bundle(
+def _joined(held: list[MergeGroup]) -> MergeGroup:
+    return MergeGroup(
         tuple(file for one in held for file in one.files),
         min(one.from_us for one in held),
         max(one.to_us for one in held),
@@ -145,25 +145,25 @@ def _compact(
         table = catalog.load_table(f"{settings.iceberg_namespace}.{cold.name}")
         live = (task.file for task in table.scan().plan_files())
         conflicts = 0
-        for bundle in bundles(table, cold, live, now_us, settings.offload_file_bytes, settings.compact_min_files):
+        for group in merge_groups(table, cold, live, now_us, settings.offload_file_bytes, settings.compact_min_files):
             if not dry_run:
-                progress(cold.name, bundle)
-                if not _merge(hot, table, cold, bundle):
+                progress(cold.name, group)
+                if not _merge(hot, table, cold, group):
                     conflicts += 1
                     continue
-            files, size, into = files + len(bundle.files), size + bundle.size, into + 1
+            files, size, into = files + len(group.files), size + group.size, into + 1
         if not conflicts:
             break
     if not dry_run:
-        sweep(table)
+        remove_abandoned_merges(table)
     return Compaction(table=cold.name, files=files, bytes=size, into=into, conflicts=conflicts)
 
 
-def _merge(hot: HotStore, table: Table, cold: ColdTable, bundle: Bundle) -> bool:
+def _merge(hot: HotStore, table: Table, cold: ColdTable, group: MergeGroup) -> bool:
     """Whether the files could be exchanged; not if an offload replaced one of them meanwhile."""
-    target = Target(bundle.from_us, bundle.to_us, compacted_folder(table))
+    target = TargetFile(group.from_us, group.to_us, compacted_folder(table))
     try:
-        swap(hot, table, cold, bundle.files, [target], "compact")
+        replace_files(hot, table, cold, group.files, [target], "compact")
     except CommitConflictError:
         table.refresh()
         return False

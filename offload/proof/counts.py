@@ -10,7 +10,7 @@ from pyiceberg.table import Table
 
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
-from offload.proof.tiers import LATEST_US, Tiers
+from offload.proof.sources import LATEST_US, ProofSources
 from offload.tables.slices import instant, micros
 
 # Messages whose coordinates are grouped in one query.
@@ -77,16 +77,16 @@ def stream_lineage(
         WarehouseError: ClickHouse cannot read the warehouse.
         ValueError: a time without a zone.
     """
-    tiers = Tiers(hot, tables or {})
-    first, last = _span(tiers, start, end)
+    sources = ProofSources(hot, tables or {})
+    first, last = _span(sources, start, end)
     rows, began = 0, first
-    for hour_us, count in tiers.hours(first, last).items():
+    for hour_us, count in sources.hours(first, last).items():
         if rows and rows + count > chunk_rows:
-            yield from _count(tiers, began, hour_us)
+            yield from _count(sources, began, hour_us)
             rows, began = 0, hour_us
         rows += count
     if rows:
-        yield from _count(tiers, began, last)
+        yield from _count(sources, began, last)
 
 
 def count_lineage(hot: HotStore, start: datetime | None = None, end: datetime | None = None) -> list[LineageCount]:
@@ -114,9 +114,9 @@ def find_missing(
         WarehouseError: ClickHouse cannot read the warehouse.
         ValueError: a time without a zone.
     """
-    tiers = Tiers(hot, tables or {})
-    places = tiers.places(*_span(tiers, start, end))
-    rows = hot.rows(render("lineage_missing.sql", **places.context), {**places.span, "at_most": at_most})
+    sources = ProofSources(hot, tables or {})
+    places = sources.places(*_span(sources, start, end))
+    rows = hot.rows(render("missing_messages.sql", **places.context), {**places.span, "at_most": at_most})
     return [
         LostMessage(
             raw_topic=row["raw_topic"],
@@ -131,11 +131,11 @@ def find_missing(
     ]
 
 
-def _count(tiers: Tiers, from_us: int, to_us: int) -> Iterator[LineageCount]:
-    places = tiers.places(from_us, to_us)
-    for row in tiers.hot.rows(render("lineage.sql", **places.context), places.span):
+def _count(sources: ProofSources, from_us: int, to_us: int) -> Iterator[LineageCount]:
+    places = sources.places(from_us, to_us)
+    for row in sources.hot.rows(render("count_messages.sql", **places.context), places.span):
         yield LineageCount(hour=instant(int(row.pop("hour_us"))), **row)
 
 
-def _span(tiers: Tiers, start: datetime | None, end: datetime | None) -> tuple[int, int]:
-    return micros(start) if start else min(tiers.first_hot_us(), LATEST_US - 1), micros(end) if end else LATEST_US
+def _span(sources: ProofSources, start: datetime | None, end: datetime | None) -> tuple[int, int]:
+    return micros(start) if start else min(sources.first_hot_us(), LATEST_US - 1), micros(end) if end else LATEST_US

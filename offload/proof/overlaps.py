@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
-from offload.proof.tiers import EARLIEST_US, LATEST_US
+from offload.proof.sources import EARLIEST_US, LATEST_US
 from offload.tables.slices import micros
 
 

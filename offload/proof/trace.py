@@ -16,8 +16,8 @@ from config.settings import Settings
 from ddl.layers import Timeframe, load_layers
 from offload.clickhouse.client import ClickHouseHttp, HotStore
 from offload.clickhouse.templates import render
-from offload.proof.chain import (
-    Change,
+from offload.proof.value_changes import (
+    ValueChange,
     Row,
     bronze_to_silver,
     candle_to_candle,
@@ -32,7 +32,7 @@ LAYERS = ("raw_trades", "bronze_trades", "silver_trades")
 Coordinates = tuple[str, int, int, datetime]
 
 
-class Sighting(BaseModel):
+class TracedRow(BaseModel):
     """A row of the trade; a cold one with its file and the snapshot that brought the file (null once expired)."""
 
     model_config = ConfigDict(frozen=True)
@@ -53,8 +53,8 @@ class CandleTrace(BaseModel):
     window_start: datetime
     from_silver: dict[str, Any] | None
     hot: dict[str, Any] | None
-    cold: Sighting | None
-    changes: tuple[Change, ...]
+    cold: TracedRow | None
+    changes: tuple[ValueChange, ...]
 
 
 class Trace(BaseModel):
@@ -72,12 +72,12 @@ class Trace(BaseModel):
     message: str
     coordinates: tuple[str, int, int, datetime] | None
     fate: str
-    sightings: tuple[Sighting, ...]
+    sightings: tuple[TracedRow, ...]
     candles: tuple[CandleTrace, ...]
-    changes: tuple[Change, ...]
+    changes: tuple[ValueChange, ...]
 
     @property
-    def first_change(self) -> Change | None:
+    def first_change(self) -> ValueChange | None:
         """The first layer where a value changed."""
         return self.changes[0] if self.changes else None
 
@@ -150,7 +150,7 @@ class Tracer:
         )
         cold = next(iter(cold_rows), None)
         made, shown = found.get("silver"), found.get("view")
-        changes: list[Change] = []
+        changes: list[ValueChange] = []
         if made and shown:
             changes += candle_to_candle(frame.view, made, shown)
         before = shown or made
@@ -166,7 +166,7 @@ class Tracer:
         others = {row["exchange_symbol"] for row in rows if row["canonical"] in canonical}
         return sorted({symbol} | canonical | others)
 
-    def _hot_rows(self, key: dict[str, Any]) -> Iterable[Sighting]:
+    def _hot_rows(self, key: dict[str, Any]) -> Iterable[TracedRow]:
         statements = {
             "raw_trades": render("trace_raw.sql"),
             "bronze_trades": _rows_of("bronze_trades FINAL"),
@@ -174,28 +174,28 @@ class Tracer:
         }
         for layer in LAYERS:
             for row in self._hot.rows(statements[layer], key):
-                yield Sighting(layer=layer, tier="hot", row=_readable(row))
+                yield TracedRow(layer=layer, tier="hot", row=_readable(row))
 
-    def _cold_rows(self, exchange: str, symbols: list[str], trade_id: str) -> Iterable[Sighting]:
+    def _cold_rows(self, exchange: str, symbols: list[str], trade_id: str) -> Iterable[TracedRow]:
         for layer in LAYERS:
             yield from self._scan(layer, _trade(exchange, symbols, trade_id))
 
-    def _scan(self, name: str, wanted: BooleanExpression) -> Iterable[Sighting]:
+    def _scan(self, name: str, wanted: BooleanExpression) -> Iterable[TracedRow]:
         """Matching rows, file by file, in bounded memory."""
         table: Table = self._tables[name]
         scan = table.scan(row_filter=wanted)
         arrow = ArrowScan(table.metadata, table.io, scan.projection(), wanted)
-        brought = {
+        written_by = {
             snapshot.summary[SUMMARY_ATTEMPT]: snapshot.snapshot_id
             for snapshot in table.metadata.snapshots
             if snapshot.summary
         }
         for task in scan.plan_files():
             path = task.file.file_path
-            snapshot_id = brought.get(path.rpartition("/")[2].partition("-")[0])
+            snapshot_id = written_by.get(path.rpartition("/")[2].partition("-")[0])
             for batch in arrow.to_record_batches([task]):
                 for row in batch.to_pylist():
-                    yield Sighting(layer=name, tier="cold", row=_readable(row), file=path, snapshot_id=snapshot_id)
+                    yield TracedRow(layer=name, tier="cold", row=_readable(row), file=path, snapshot_id=snapshot_id)
 
     def _fate(self, key: dict[str, Any]) -> str:
         rejects = self._hot.rows(_rows_of("dlq_trades", without="payload"), key)
@@ -214,10 +214,10 @@ def _rows_of(table: str, kafka_times: Sequence[str] = ("published_at",), without
     return render("trace_rows.sql", table=table, column="symbol", kafka_times=kafka_times, without=without)
 
 
-def _changes(rows: dict[tuple[str, str], dict[str, Any]]) -> list[Change]:
+def _changes(rows: dict[tuple[str, str], dict[str, Any]]) -> list[ValueChange]:
     """Along the flow; where the hot tier has let go of a row its cold copy stands in."""
     raw, bronze, silver = (rows.get((layer, "hot")) or rows.get((layer, "cold")) for layer in LAYERS)
-    found: list[Change] = []
+    found: list[ValueChange] = []
     if raw:
         found += payload_to_raw(_text(raw["raw_json"]), raw)
     found += _copy("raw_trades", rows)
@@ -229,12 +229,12 @@ def _changes(rows: dict[tuple[str, str], dict[str, Any]]) -> list[Change]:
     return found + _copy("silver_trades", rows)
 
 
-def _copy(layer: str, rows: dict[tuple[str, str], dict[str, Any]]) -> list[Change]:
+def _copy(layer: str, rows: dict[tuple[str, str], dict[str, Any]]) -> list[ValueChange]:
     hot, cold = rows.get((layer, "hot")), rows.get((layer, "cold"))
     return sorted(hot_to_cold(layer, hot, cold), key=lambda change: change.field) if hot and cold else []
 
 
-def _choose(sightings: Iterable[Sighting]) -> Coordinates | None:
+def _choose(sightings: Iterable[TracedRow]) -> Coordinates | None:
     """The message that became the Silver row, else the first one."""
     ordered = sorted(sightings, key=lambda s: (s.layer != "silver_trades", s.tier != "hot"))
     return _coordinates(ordered[0].row) if ordered else None

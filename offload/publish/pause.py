@@ -46,10 +46,10 @@ def pause(hot: HotStore, publication: str, day: Slice, seconds: float) -> Iterat
         HotStoreError: ClickHouse failed.
     """
     name = f"{NAME}_{publication}"
-    hot.command(render("resume.sql", constraint=name), {})
+    hot.command(render("resume_inserts.sql", constraint=name), {})
     deadline = Deadline(hot, seconds)
     hot.command(
-        render("pause.sql", constraint=name, until_s=deadline.until_s, from_us=day.from_us, to_us=day.to_us), {}
+        render("pause_inserts.sql", constraint=name, until_s=deadline.until_s, from_us=day.from_us, to_us=day.to_us), {}
     )
     try:
         wait_for_queries(hot, "inserts_under_way.sql", _INSERT_SECONDS)
@@ -60,7 +60,7 @@ def pause(hot: HotStore, publication: str, day: Slice, seconds: float) -> Iterat
 
 def resume(hot: HotStore, publication: str) -> None:
     """Inserts go through again; does nothing where there is no pause."""
-    hot.command(render("resume.sql", constraint=f"{NAME}_{publication}"), {})
+    hot.command(render("resume_inserts.sql", constraint=f"{NAME}_{publication}"), {})
 
 
 def wait_for_queries(hot: HotStore, sql: str, seconds: float) -> None:

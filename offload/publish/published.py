@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from pyiceberg.table import Table
 
-from offload.clickhouse.checksums import Sums, add_sums, cold_sources, sums_of
+from offload.clickhouse.checksums import Checksums, add_checksums, cold_sources, checksums_of
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
 from offload.files.export import select_of
-from offload.proof.tiers import EARLIEST_US, LATEST_US
+from offload.proof.sources import EARLIEST_US, LATEST_US
 from offload.tables.cold_tables import TABLES
 from offload.tables.slice_records import read_ledger
 from offload.tables.slices import SECOND_US, Slice, hot_partition, parse_hour_id
@@ -35,12 +35,12 @@ def is_published(hot: HotStore, tables: Mapping[str, Table], part: Slice) -> boo
             span |= {"from_us": part.from_us, "to_us": part.to_us, "until_us": LATEST_US}
         select = select_of(cold, partition=False, event_day=True)
         chosen = hours if cold.layer == "silver" else []
-        here = sums_of(hot, cold, render("day_hot.sql", select=select, hours=chosen), span)
+        here = checksums_of(hot, cold, render("hot_day.sql", select=select, hours=chosen), span)
         table = tables[cold.name]
-        there: Sums = {}
+        there: Checksums = {}
         for source in cold_sources(hot, table, file_paths(table, cold.hot_event, part), select, span):
             names = {"event": cold.hot_event, "arrival": cold.arrival, "hours": [], "key": part.key}
-            add_sums(there, sums_of(hot, cold, render("cold_part.sql", source=source, **names), span))
+            add_checksums(there, checksums_of(hot, cold, render("cold_partition.sql", source=source, **names), span))
         if here != there:
             return False
     return True

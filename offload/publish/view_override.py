@@ -21,17 +21,17 @@ from ddl.statements import Kind
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
 
-Source = Literal["silver", "staged"]
+CandleSource = Literal["silver", "staged"]
 
 
 @dataclass(frozen=True)
-class Cover:
+class ViewOverride:
     """The candles of some exchanges, time frames (codes) and one day (`from_us`, `to_us`), read from `source`.
 
     `publication` is the id whose `switched` row in `rederivations` switches a source that is staged.
     """
 
-    source: Source
+    source: CandleSource
     publication: str
     keys: tuple[str, ...]
     from_us: int
@@ -39,17 +39,17 @@ class Cover:
     frames: tuple[str, ...]
 
     @property
-    def here(self) -> str:
+    def condition(self) -> str:
         """The condition (SQL) on a candle state that it is one of these."""
         seconds = frame_seconds(self.frames)
-        return render("cover_here.sql", seconds=seconds, keys=self.keys, from_us=self.from_us, to_us=self.to_us)
+        return render("override_condition.sql", seconds=seconds, keys=self.keys, from_us=self.from_us, to_us=self.to_us)
 
     @property
     def states(self) -> str:
         """The query that makes these states of the source's rows."""
         return self._states("")
 
-    def put_on(self, hot: HotStore, database: str, views: Mapping[str, str]) -> None:
+    def apply(self, hot: HotStore, database: str, views: Mapping[str, str]) -> None:
         """Let the views read the states through the cover; in any order, both ways give the same candles.
 
         `views`: see `plain_views`; of this database.
@@ -60,11 +60,11 @@ class Cover:
         if not self.frames:
             return
         rows = render(
-            "cover.sql",
+            "override_from.sql",
             db=database,
             source=self.source,
             publication=self.publication,
-            here=self.here,
+            condition=self.condition,
             states=self._states(f"{database}."),
         )
         states = _from_states(database)
@@ -95,7 +95,7 @@ def plain_views(settings: Settings) -> dict[str, str]:
     }
 
 
-def take_off(hot: HotStore, views: Mapping[str, str]) -> None:
+def remove_override(hot: HotStore, views: Mapping[str, str]) -> None:
     """Let every candle view read its states only; those that do are left alone.
 
     Raises:

@@ -27,25 +27,25 @@ from offload.difference.spill import Spill, bucket_count, ensure_room
 from offload.errors import OffloadError
 from offload.files.commit import Replacement, replace_slices
 from offload.files.export import Export, select_of, slice_folder
-from offload.files.orphans import owned_attempt
-from offload.files.replace import separate
+from offload.files.data_files import process_attempt
+from offload.files.replace import separate_hours
 from offload.files.scans import parquet_rows, read_rows
-from offload.proof.tiers import EARLIEST_US, LATEST_US
+from offload.proof.sources import EARLIEST_US, LATEST_US
 from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slice_records import SliceRecord, read_ledger
 from offload.tables.slices import DAY_US, HOUR_US, Slice, hour, instant, parse_hour_id
 
 RAW, BRONZE = BY_NAME["raw_trades"], BY_NAME["bronze_trades"]
 # Days (µs) whose hot Bronze, and whose Silver and Gold, are to follow.
-PENDING, SILVER_PENDING = "medallion.rebronzed.", "medallion.rebronzed-silver."
+HOT_PENDING, SILVER_PENDING = "medallion.rebronzed.", "medallion.rebronzed-silver."
 _MESSAGE = ["raw_topic", "raw_partition", "raw_offset", "published_at"]
 
 
-class RebronzeError(OffloadError):
+class BronzeRederiveError(OffloadError):
     """Bronze cannot be made again; the message says why."""
 
 
-class HourReport(BaseModel):
+class BronzeHourReport(BaseModel):
     """What Bronze's SQL of today changes in one hour of arrival (UTC): rows by raw coordinates."""
 
     model_config = ConfigDict(frozen=True)
@@ -58,7 +58,7 @@ class HourReport(BaseModel):
 
 
 @dataclass(frozen=True)
-class Redrawn:
+class RederivedHour:
     """Bronze rows of one arrival hour as they should be, one file a topic, and the days (µs) that change.
 
     `moved`: a row has changed its day.
@@ -66,7 +66,7 @@ class Redrawn:
 
     part: Slice
     files: tuple[tuple[str, Path], ...]
-    report: HourReport
+    report: BronzeHourReport
     days: frozenset[int]
     moved: bool
 
@@ -77,7 +77,7 @@ class Redrawn:
 
 
 @dataclass(frozen=True)
-class Rebronze:
+class BronzeRederivation:
     """Makes Bronze again; `exchange` (or all) leaves the rows of others as they are."""
 
     catalog: Catalog
@@ -97,14 +97,14 @@ class Rebronze:
         known = {parse_hour_id(name).from_us for name in read_ledger(self._load(RAW).properties)}
         missing = sorted(starts - known)
         if missing:
-            raise RebronzeError(
+            raise BronzeRederiveError(
                 f"cold.raw_trades lacks the hour {instant(missing[0]):%Y-%m-%dT%H} that cold.bronze_trades has: "
                 "run `medallion offload run --layer raw`, or re-derive from Bronze."
             )
         starts |= {start for start in known if span.from_us <= start < span.to_us}
         return [hour(start) for start in sorted(starts)]
 
-    def redraw(self, part: Slice, folder: Path) -> Redrawn:
+    def rederive_hour(self, part: Slice, folder: Path) -> RederivedHour:
         """The hour's rows by today's SQL in `folder` (empty), against those of Iceberg.
 
         Raises:
@@ -114,36 +114,36 @@ class Rebronze:
         self.hot.command(render("truncate.sql", table="bronze_trades_staged"), {})
         span = {"from_us": part.from_us, "to_us": part.to_us}
         columns = [name for name, _, _ in BRONZE.columns]
-        for source in cold_sources(self.hot, raw, _paths(raw, RAW, part), select_of(RAW, partition=False), span):
-            text = render("rebronze_raw.sql", source=source, key=self.exchange)
+        for source in cold_sources(self.hot, raw, _hour_paths(raw, RAW, part), select_of(RAW, partition=False), span):
+            text = render("raw_as_live.sql", source=source, key=self.exchange)
             query = live_query(self.hot, f"(\n{text}\n)")
-            self.hot.command(render("rebronze_new.sql", columns=columns, view_query=query), span)
+            self.hot.command(render("stage_bronze_new.sql", columns=columns, view_query=query), span)
         if self.exchange:
             everything = Slice(EARLIEST_US, LATEST_US)
-            stage_cold(self.hot, bronze, _paths(bronze, BRONZE, part), everything, part, self.exchange)
+            stage_cold(self.hot, bronze, _hour_paths(bronze, BRONZE, part), everything, part, self.exchange)
         files = tuple(self._fetch(part, folder))
         return self._compare(bronze, part, files, folder)
 
-    def commit(self, redrawn: Redrawn) -> None:
+    def commit(self, rederived: RederivedHour) -> None:
         """Replace the hour in Iceberg, and note which days' hot partitions are to follow.
 
         Raises:
             CommitConflictError: an offload changed the hour meanwhile.
         """
-        part, attempt = redrawn.part, owned_attempt()
-        table = separate(self.hot, self.catalog, f"{self.namespace}.{BRONZE.name}", BRONZE, [part])
+        part, attempt = rederived.part, process_attempt()
+        table = separate_hours(self.hot, self.catalog, f"{self.namespace}.{BRONZE.name}", BRONZE, [part])
         new = []
-        for number, (_, path) in enumerate(redrawn.files):
+        for number, (_, path) in enumerate(rederived.files):
             target = f"{slice_folder(table, part)}/{attempt}-{number:05d}.parquet"
             with path.open("rb") as source, table.io.new_output(target).create() as output:
                 shutil.copyfileobj(source, output, CHUNK_BYTES)
             new.append(parquet_file_to_data_file(table.io, table.metadata, target))
         known = read_ledger(table.properties).get(part.id)
-        rows = redrawn.report.rows
+        rows = rederived.report.rows
         measure, until_us, final = (known.measure, known.until_us, known.final) if known else (rows, part.to_us, True)
         # The measure counts hot rows, which an offload compares; it never falls, or the old rows would come back.
         record = SliceRecord(attempt=attempt, rows=rows, measure=max(measure, rows), until_us=until_us, final=final)
-        more = {f"{prefix}{day_us}": "" for day_us in redrawn.days for prefix in (PENDING, SILVER_PENDING)}
+        more = {f"{prefix}{day_us}": "" for day_us in rederived.days for prefix in (HOT_PENDING, SILVER_PENDING)}
         replace_slices(table, BRONZE, attempt, [Replacement(Export(part, tuple(new)), record)], more)
 
     def pending_days(self) -> set[int]:
@@ -151,7 +151,7 @@ class Rebronze:
         properties = self._load(BRONZE).properties
         return {int(key.removeprefix(SILVER_PENDING)) for key in properties if key.startswith(SILVER_PENDING)}
 
-    def followed(self, days: set[int]) -> None:
+    def clear_pending(self, days: set[int]) -> None:
         """Silver and Gold of these days have followed."""
         if days:
             with self._load(BRONZE).transaction() as transaction:
@@ -171,7 +171,7 @@ class Rebronze:
                     output.write(chunk)
             yield str(row["key"]), path
 
-    def _compare(self, bronze: Table, part: Slice, files: Sequence[tuple[str, Path]], folder: Path) -> Redrawn:
+    def _compare(self, bronze: Table, part: Slice, files: Sequence[tuple[str, Path]], folder: Path) -> RederivedHour:
         known = read_ledger(bronze.properties).get(part.id)
         rows = sum(pq.ParquetFile(path).metadata.num_rows for _, path in files)
         size = rows + (known.rows if known else 0)
@@ -199,8 +199,8 @@ class Rebronze:
             moved |= bool((both["timestamp"].dt.date() != both["timestamp_right"].dt.date()).any())
             for frame in (gone, come):
                 days |= set((frame["timestamp"].dt.epoch("us") // DAY_US * DAY_US).to_list())
-        report = HourReport(hour=instant(part.from_us), rows=rows, added=added, removed=removed, altered=altered)
-        return Redrawn(part, tuple(files), report, frozenset(days), moved)
+        report = BronzeHourReport(hour=instant(part.from_us), rows=rows, added=added, removed=removed, altered=altered)
+        return RederivedHour(part, tuple(files), report, frozenset(days), moved)
 
     def _load(self, cold: ColdTable) -> Table:
         return self.catalog.load_table(f"{self.namespace}.{cold.name}")
@@ -214,23 +214,23 @@ def live_query(hot: HotStore, source: str) -> str:
     """
     found = hot.rows(render("view_query.sql"), {"view": "bronze_trades_mv"})
     if not found:
-        raise RebronzeError("bronze_trades_mv is gone: see `medallion ddl status`.")
+        raise BronzeRederiveError("bronze_trades_mv is gone: see `medallion ddl status`.")
     query, raw = str(found[0]["as_select"]), f"FROM {found[0]['db']}.trades_raw AS raw"
     if query.count(raw) != 1:
-        raise RebronzeError(f"Expected '{raw}' once in bronze_trades_mv: see `medallion ddl status`. It is: {query}")
+        raise BronzeRederiveError(f"Expected '{raw}' once in bronze_trades_mv: see `medallion ddl status`. It is: {query}")
     return query.replace(raw, f"FROM {source} AS raw")
 
 
-def stage_cold(hot: HotStore, bronze: Table, paths: list[str], events: Slice, arrivals: Slice, but: str = "") -> None:
-    """Cold Bronze rows of a span of event time and one of arrival into the twin, but those of the exchange `but`."""
+def stage_cold(hot: HotStore, bronze: Table, paths: list[str], events: Slice, arrivals: Slice, except_exchange: str = "") -> None:
+    """Cold Bronze rows of a span of event time and one of arrival into the twin, but those of the exchange `except_exchange`."""
     select = select_of(BRONZE, partition=False)
     span: dict[str, str | int | list[str]] = {"from_us": arrivals.from_us, "to_us": arrivals.to_us}
-    asked = {**span, "but": but, "event_from_us": events.from_us, "event_to_us": events.to_us}
+    asked = {**span, "but": except_exchange, "event_from_us": events.from_us, "event_to_us": events.to_us}
     columns = [name for name, _, _ in BRONZE.columns]
     for source in cold_sources(hot, bronze, paths, select, span):
-        hot.command(render("rebronze_kept.sql", columns=columns, source=source), asked)
+        hot.command(render("stage_bronze_kept.sql", columns=columns, source=source), asked)
 
 
-def _paths(table: Table, cold: ColdTable, part: Slice) -> list[str]:
+def _hour_paths(table: Table, cold: ColdTable, part: Slice) -> list[str]:
     """Live files that have rows of the hour, perhaps beside others."""
     return [task.file.file_path for task in table.scan(row_filter=part.predicate(cold)).plan_files()]

@@ -11,10 +11,10 @@ from pyiceberg.catalog import Catalog
 
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
-from offload.proof.tiers import EARLIEST_US, LATEST_US
+from offload.proof.sources import EARLIEST_US, LATEST_US
 from offload.publish.pause import now_us
 from offload.publish.published import file_paths, offloaded_hours, open_hours, partition_of, replace_from_staged
-from offload.rederive.bronze import BRONZE, PENDING, live_query, stage_cold
+from offload.rederive.bronze import BRONZE, HOT_PENDING, live_query, stage_cold
 from offload.tables.slices import DAY_US, HOUR_US, SECOND_US, Slice
 
 
@@ -26,15 +26,15 @@ class HotBronze:
     namespace: str
     hot: HotStore
 
-    def follow(self) -> list[str]:
+    def replace_pending(self) -> list[str]:
         """Replace every hot partition noted; names them. One that is not hot any more has nothing to follow.
 
         Raises:
             HotStoreError: ClickHouse failed; a repetition does the rest.
         """
         name = f"{self.namespace}.{BRONZE.name}"
-        noted = [key for key in self.catalog.load_table(name).properties if key.startswith(PENDING)]
-        days = [Slice(day_us, day_us + DAY_US) for day_us in sorted(int(key.removeprefix(PENDING)) for key in noted)]
+        noted = [key for key in self.catalog.load_table(name).properties if key.startswith(HOT_PENDING)]
+        days = [Slice(day_us, day_us + DAY_US) for day_us in sorted(int(key.removeprefix(HOT_PENDING)) for key in noted)]
         hot = [day for day in days if partition_of(self.hot, "bronze_trades", day)]
         # Rows of a hot day that moved to one without a partition found it.
         done = [self._replace(day) for day in days] if hot else []
@@ -49,7 +49,7 @@ class HotBronze:
         # A row is stamped before its insert can be seen; of an hour taken while it was open, more may have come.
         since_us = min([now_us(self.hot) - HOUR_US, *(start * SECOND_US for start in open_hours(bronze))])
         self.hot.command(render("truncate.sql", table="bronze_trades_staged"), {})
-        self.hot.command(render("rebronze_hot.sql", hours=offloaded_hours(bronze)), span)
+        self.hot.command(render("stage_bronze_hot.sql", hours=offloaded_hours(bronze)), span)
         stage_cold(self.hot, bronze, file_paths(bronze, "timestamp", day), day, Slice(EARLIEST_US, LATEST_US))
         partition = partition_of(self.hot, "bronze_trades_staged", day)
         if partition_of(self.hot, "bronze_trades", day):
@@ -60,7 +60,7 @@ class HotBronze:
         database = self.hot.rows("SELECT currentDatabase() AS name", {})[0]["name"]
         query = live_query(self.hot, f"{database}.trades_raw")
         columns = [name for name, _, _ in BRONZE.columns]
-        late = render("rebronze_late.sql", columns=columns, view_query=query)
+        late = render("stage_bronze_late.sql", columns=columns, view_query=query)
         self.hot.command(late, {**span, "since_us": since_us})
         late_partition = partition_of(self.hot, "bronze_trades_staged", day)
         if late_partition:

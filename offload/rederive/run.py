@@ -20,15 +20,15 @@ from config.registry import SymbolRegistry
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp, HotStore
 from offload.clickhouse.templates import render
-from offload.difference.day import Work
-from offload.difference.delivery import Post
+from offload.difference.day import RederivedDay
+from offload.difference.dead_letter_sender import DeadLetterSender
 from offload.errors import OffloadError
-from offload.files.orphans import remove_abandoned
+from offload.files.data_files import remove_abandoned
 from offload.files.scans import lean_arrow
-from offload.publish.day import OutrunError, Publisher
+from offload.publish.publisher import ArrivedMeanwhileError, DayPublisher
 from offload.publish.published import is_published
-from offload.rederive.changes import Changes, find_changes
-from offload.rederive.day_minutes import DayMinutes
+from offload.difference.changes import DayChanges, find_changes
+from offload.difference.day_candles import DayCandles
 from offload.rederive.rewrite import rewrite_gold, rewrite_silver
 from offload.retention import union_views
 from offload.tables.catalog import ensure_tables, open_catalog
@@ -67,7 +67,7 @@ class DayReport(BaseModel):
     published: tuple[str, ...] = ()
 
 
-class Step(BaseModel):
+class RederiveProgress(BaseModel):
     """Progress: `number` of `total` exchanges and days, what is being done to which."""
 
     model_config = ConfigDict(frozen=True)
@@ -79,7 +79,7 @@ class Step(BaseModel):
     doing: str
 
 
-OnStep = Callable[[Step], None]
+OnRederive = Callable[[RederiveProgress], None]
 
 
 def rederive(
@@ -92,17 +92,17 @@ def rederive(
     dry_run: bool = False,
     mend_gold: bool = False,
     hot: HotStore | None = None,
-    progress: OnStep = lambda _: None,
-    redrawn: Mapping[int, Sequence[Path]] | None = None,
+    progress: OnRederive = lambda _: None,
+    rederived_hours: Mapping[int, Sequence[Path]] | None = None,
 ) -> list[DayReport]:
     """Re-derive the days of event time in [start, end) (aware times, cut to whole UTC days), all exchanges or one.
 
-    `symbol` (canonical) leaves the rows of other symbols as they are. `mend_gold`: see `offload.publish.day.Publisher`.
-    `redrawn`: see `offload.difference.day.Work`; for a dry run only.
+    `symbol` (canonical) leaves the rows of other symbols as they are. `mend_gold`: see `offload.publish.publisher.DayPublisher`.
+    `rederived_hours`: see `offload.difference.day.Work`; for a dry run only.
 
     Raises:
         RederiveError: a day is not over.
-        OffloadError: as `offload.run.run` and `offload.publish.day`; days before the one at hand are done.
+        OffloadError: as `offload.run.run` and `offload.publish.publisher`; days before the one at hand are done.
     """
     store: HotStore = hot or ClickHouseHttp(settings)
     catalog = open_catalog(settings)
@@ -110,8 +110,8 @@ def rederive(
     rules = Rules.of(SymbolRegistry.load(settings.symbols_file))
     days = days_between(store, start, end)
     keys = [exchange] if exchange else rules.exchanges.to_list()
-    publisher, post = Publisher(settings, store, mend_gold), Post(settings, store)
-    run = _Run(settings, catalog, store, rules, keys, symbol, publisher, post, progress, len(days), redrawn or {})
+    publisher, sender = DayPublisher(settings, store, mend_gold), DeadLetterSender(settings, store)
+    run = _Run(settings, catalog, store, rules, keys, symbol, publisher, sender, progress, len(days), rederived_hours or {})
     if not dry_run:
         for cold in TABLES:
             # What a re-derivation that was killed wrote and did not commit.
@@ -121,7 +121,7 @@ def rederive(
     found = []
     with lean_arrow():
         for number, day in enumerate(days):
-            found += run.look(number, day) if dry_run else run.do(number, day)
+            found += run.preview(number, day) if dry_run else run.apply(number, day)
     if not dry_run:
         union_views.follow(settings, store)
     return found
@@ -148,44 +148,44 @@ class _Run:
     rules: Rules
     keys: list[str]
     symbol: str
-    publisher: Publisher
-    post: Post
-    progress: OnStep
+    publisher: DayPublisher
+    sender: DeadLetterSender
+    progress: OnRederive
     days: int
-    redrawn: Mapping[int, Sequence[Path]]
+    rederived_hours: Mapping[int, Sequence[Path]]
 
-    def look(self, number: int, day: Slice) -> list[DayReport]:
+    def preview(self, number: int, day: Slice) -> list[DayReport]:
         """What would change in a day."""
         found = []
         for index, key in enumerate(self.keys):
-            self._say(number, index, day, "comparing")
+            self._report_progress(number, index, day, "comparing")
             with tempfile.TemporaryDirectory(prefix="medallion-rederive-") as folder:
-                work = self._work(day, key)
-                changes = find_changes(work, Path(folder))
+                rederived_day = self._rederived_day(day, key)
+                changes = find_changes(rederived_day, Path(folder))
                 if changes is not None:
-                    altered = DayMinutes(work, changes, Path(folder) / "minutes").altered() if changes.any else {}
+                    altered = DayCandles(rederived_day, changes, Path(folder) / "minutes").altered() if changes.any else {}
                     found.append(_report(key, day, changes, altered))
         return found
 
-    def do(self, number: int, day: Slice) -> list[DayReport]:
+    def apply(self, number: int, day: Slice) -> list[DayReport]:
         """Make it so, first in Iceberg, then in the hot tier."""
         with tempfile.TemporaryDirectory(prefix="medallion-rederive-") as folder:
-            found: dict[str, Changes] = {}
+            found: dict[str, DayChanges] = {}
             reports: dict[str, DayReport] = {}
             for index, key in enumerate(self.keys):
-                self._say(number, index, day, "comparing")
+                self._report_progress(number, index, day, "comparing")
                 rewritten = self._rewrite(day, key, Path(folder) / f"{index}")
                 if rewritten is not None:
                     found[key], reports[key] = rewritten
             for attempt in range(ATTEMPTS):
-                tables = {cold.name: self._work(day, "").load(cold) for cold in TABLES}
+                tables = {cold.name: self._rederived_day(day, "").load(cold) for cold in TABLES}
                 stale = [key for key in found if not is_published(self.hot, tables, Slice(day.from_us, day.to_us, key))]
                 if not stale:
                     break
-                self._say(number, len(self.keys) - 1, day, "publishing")
+                self._report_progress(number, len(self.keys) - 1, day, "publishing")
                 try:
                     names = self.publisher.publish(tables, day, stale, self.rules.version)
-                except OutrunError as error:
+                except ArrivedMeanwhileError as error:
                     if attempt == ATTEMPTS - 1:
                         raise
                     for index, key in enumerate(error.keys):
@@ -196,28 +196,28 @@ class _Run:
                 reports |= {key: reports[key].model_copy(update={"published": tuple(names)}) for key in stale}
                 break
             for changes in found.values():
-                changes.mail.settle()
+                changes.dead_letters.confirm()
         return list(reports.values())
 
-    def _rewrite(self, day: Slice, key: str, folder: Path) -> tuple[Changes, DayReport] | None:
-        work = self._work(day, key)
-        changes = find_changes(work, folder)
+    def _rewrite(self, day: Slice, key: str, folder: Path) -> tuple[DayChanges, DayReport] | None:
+        rederived_day = self._rederived_day(day, key)
+        changes = find_changes(rederived_day, folder)
         if changes is None:
             return None
-        minutes = DayMinutes(work, changes, folder / "minutes")
-        changes.mail.send(self.post)
-        table = rewrite_silver(work, changes) if changes.any else changes.table
-        rewrite_gold(work, table, minutes.after)
+        minutes = DayCandles(rederived_day, changes, folder / "minutes")
+        changes.dead_letters.send(self.sender)
+        table = rewrite_silver(rederived_day, changes) if changes.any else changes.table
+        rewrite_gold(rederived_day, table, minutes.after)
         return changes, _report(key, day, changes, minutes.altered())
 
-    def _work(self, day: Slice, key: str) -> Work:
+    def _rederived_day(self, day: Slice, key: str) -> RederivedDay:
         part = Slice(day.from_us, day.to_us, key)
         namespace = self.settings.iceberg_namespace
-        return Work(self.catalog, namespace, self.hot, self.rules, part, self.symbol, self.redrawn)
+        return RederivedDay(self.catalog, namespace, self.hot, self.rules, part, self.symbol, self.rederived_hours)
 
-    def _say(self, number: int, index: int, day: Slice, doing: str) -> None:
+    def _report_progress(self, number: int, index: int, day: Slice, doing: str) -> None:
         self.progress(
-            Step(
+            RederiveProgress(
                 number=number * len(self.keys) + index + 1,
                 total=self.days * len(self.keys),
                 exchange=self.keys[index],
@@ -227,7 +227,7 @@ class _Run:
         )
 
 
-def _report(key: str, day: Slice, changes: Changes, altered: Mapping[str, int]) -> DayReport:
+def _report(key: str, day: Slice, changes: DayChanges, altered: Mapping[str, int]) -> DayReport:
     frames = [cold.name.removeprefix("gold_ohlcv_") for cold in TABLES if cold.layer == "gold"]
     return DayReport(
         exchange=key,
@@ -238,6 +238,6 @@ def _report(key: str, day: Slice, changes: Changes, altered: Mapping[str, int]) 
         altered=changes.altered,
         unfounded=changes.unfounded,
         candles_altered={frame: altered.get(frame, 0) for frame in frames},
-        letters_resolved=changes.mail.resolved,
-        letters_added=changes.mail.written,
+        letters_resolved=changes.dead_letters.resolved,
+        letters_added=changes.dead_letters.written,
     )

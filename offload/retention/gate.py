@@ -20,14 +20,14 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 
 from config.settings import Settings
 from ddl.layers import Retention, load_layers
-from offload.clickhouse.checksums import Sums, add_sums, cold_sources, merge_key, sums_of
+from offload.clickhouse.checksums import Checksums, add_checksums, cold_sources, merge_key, checksums_of
 from offload.clickhouse.client import ClickHouseHttp, HotStore
 from offload.clickhouse.templates import render
 from offload.files.export import select_of
 from offload.files.version_hint import publish_hint
-from offload.hourly.late_candles import SilverState, is_confirmed
-from offload.proof.tiers import EARLIEST_US, LATEST_US
-from offload.retention.union_views import announce
+from offload.hourly.late_candles import ColdSilver, are_late_and_confirmed
+from offload.proof.sources import EARLIEST_US, LATEST_US
+from offload.retention.union_views import mark_cold
 from offload.tables.catalog import ensure_tables, open_catalog
 from offload.tables.cold_tables import TABLES, ColdTable
 from offload.tables.slice_records import left_properties
@@ -81,22 +81,22 @@ class _Gate:
         self._now = now
         self._drop = drop
 
-    def judge(self, retention: Retention, colds: Sequence[ColdTable]) -> list[PartitionVerdict]:
-        """Verdicts on a hot table's partitions; `colds`: the cold tables that their rows are in."""
+    def check_table(self, retention: Retention, cold_tables: Sequence[ColdTable]) -> list[PartitionVerdict]:
+        """Verdicts on a hot table's partitions; `cold_tables`: the cold tables that their rows are in."""
         if self._drop:
             for left in self._partitions(leaving(retention.table), retention.partition_prefix):
                 # Only a partition that is a day is ever moved away.
                 if part := hot_partition(left):
-                    self._announce(colds, left, 0)
-                    self._settle(retention.table, colds, left, part)
+                    self._mark_cold(cold_tables, left, 0)
+                    self._drop_or_return(retention.table, cold_tables, left, part)
         partitions = self._partitions(retention.table, retention.partition_prefix)
-        return [self._judge(retention, colds, partition) for partition in partitions]
+        return [self._check_partition(retention, cold_tables, partition) for partition in partitions]
 
     def _partitions(self, table: str, prefix: str) -> list[str]:
         rows = self._hot.rows(render("hot_partitions.sql"), {"table": table})
         return [row["partition_id"] for row in rows if row["partition_id"].startswith(prefix)]
 
-    def _judge(self, retention: Retention, colds: Sequence[ColdTable], partition: str) -> PartitionVerdict:
+    def _check_partition(self, retention: Retention, cold_tables: Sequence[ColdTable], partition: str) -> PartitionVerdict:
         table, kept = retention.table, timedelta(days=retention.days)
         part = hot_partition(partition)
         if part is None:
@@ -111,32 +111,32 @@ class _Gate:
         rows = int(row["hot_rows"])
         if expires > self._now:
             return PartitionVerdict(table=table, partition=partition, state="young", rows=rows, expires_at=expires)
-        why = self._first_difference(table, colds, partition, part, {cold.name: cold.hot for cold in colds})
+        why = self._first_difference(table, cold_tables, partition, part, {cold.name: cold.hot for cold in cold_tables})
         if not why and self._drop:
-            self._announce(colds, partition, int(row["arrival_us"]))
+            self._mark_cold(cold_tables, partition, int(row["arrival_us"]))
             names = {"source": table, "target": leaving(table)}
             self._hot.command(render("move_partition.sql", **names), {"partition": partition})
-            why = self._settle(table, colds, partition, part)
+            why = self._drop_or_return(table, cold_tables, partition, part)
         state: State = "held" if why else "dropped" if self._drop else "confirmed"
         return PartitionVerdict(table=table, partition=partition, state=state, rows=rows, expires_at=expires, why=why)
 
-    def _announce(self, colds: Sequence[ColdTable], partition: str, until_us: int) -> None:
+    def _mark_cold(self, cold_tables: Sequence[ColdTable], partition: str, until_us: int) -> None:
         """Let the views read a partition in Iceberg, as new as it was compared, before it moves."""
-        shown = [cold for cold in colds if cold.layer in {"silver", "gold"}]
+        shown = [cold for cold in cold_tables if cold.layer in {"silver", "gold"}]
         for cold in shown:
             publish_hint(self._catalog, f"{self._namespace}.{cold.name}")
         if shown:
-            announce(self._hot, shown, period_of(partition), until_us)
+            mark_cold(self._hot, shown, period_of(partition), until_us)
 
-    def _settle(self, table: str, colds: Sequence[ColdTable], partition: str, part: Slice) -> str:
+    def _drop_or_return(self, table: str, cold_tables: Sequence[ColdTable], partition: str, part: Slice) -> str:
         """Drop a partition that was moved, or put it back and say why."""
-        sources = {cold.name: leaving(cold.hot) for cold in colds}
-        why = self._first_difference(leaving(table), colds, partition, part, sources)
+        sources = {cold.name: leaving(cold.hot) for cold in cold_tables}
+        why = self._first_difference(leaving(table), cold_tables, partition, part, sources)
         if why:
             names = {"source": leaving(table), "target": table}
             self._hot.command(render("move_partition.sql", **names), {"partition": partition})
         else:
-            for cold in colds:
+            for cold in cold_tables:
                 self._note_left(cold, period_of(partition))
             self._hot.command(render("drop_partition.sql", table=leaving(table)), {"partition": partition})
         return why
@@ -153,10 +153,10 @@ class _Gate:
             transaction.set_properties(left_properties(period, self._now))
 
     def _first_difference(
-        self, table: str, colds: Sequence[ColdTable], partition: str, part: Slice, sources: Mapping[str, str]
+        self, table: str, cold_tables: Sequence[ColdTable], partition: str, part: Slice, sources: Mapping[str, str]
     ) -> str:
         """As `_difference`, of the first cold table that differs; `sources` by cold table."""
-        found = (self._difference(table, cold, partition, part, sources[cold.name]) for cold in colds)
+        found = (self._difference(table, cold, partition, part, sources[cold.name]) for cold in cold_tables)
         return next(filter(None, found), "")
 
     def _difference(self, table: str, cold: ColdTable, partition: str, part: Slice, source: str) -> str:
@@ -164,7 +164,7 @@ class _Gate:
         here, there = self._compare(table, cold, partition, part, source)
         differing = sorted(group for group in here.keys() | there.keys() if here.get(group) != there.get(group))
         exchanges = {exchange for exchange, _ in differing}
-        if not differing or (cold.layer == "gold" and self._are_late(cold, part, source, exchanges)):
+        if not differing or (cold.layer == "gold" and self._are_late_candles(cold, part, source, exchanges)):
             return ""
         exchange, symbol = differing[0]
         hot_rows, cold_rows = (sum(rows for rows, _ in sums.values()) for sums in (here, there))
@@ -173,7 +173,7 @@ class _Gate:
             return f"{hot_rows:,} rows are hot, {cold_rows:,} in Iceberg ({named}): `medallion offload run`"
         return f"values differ from Iceberg's ({named}): see `medallion offload verify`"
 
-    def _compare(self, table: str, cold: ColdTable, partition: str, part: Slice, source: str) -> tuple[Sums, Sums]:
+    def _compare(self, table: str, cold: ColdTable, partition: str, part: Slice, source: str) -> tuple[Checksums, Checksums]:
         key = merge_key(self._hot, cold) if cold.merges else ""
         hours: list[int] = []
         keys = [""]
@@ -184,27 +184,27 @@ class _Gate:
             sql = render("hot_hours.sql", table=table, arrival=cold.arrival)
             hours = [int(row["hour_s"]) for row in self._hot.rows(sql, {"partition": partition})]
         select = select_of(cold, partition=cold.layer == "gold", hot=source, event_day=cold.hot_event != cold.arrival)
-        here: Sums = {}
-        there: Sums = {}
+        here: Checksums = {}
+        there: Checksums = {}
         for exchange in keys:
             span = self._span(cold, part, exchange)
-            add_sums(here, sums_of(self._hot, cold, select, span, key))
+            add_checksums(here, checksums_of(self._hot, cold, select, span, key))
             sources = cold_sources(self._hot, self._tables[cold.name], self._files(cold, part), select, span)
             # Rows that merge must meet in one query; sums of other rows add up.
             pieces = ["\nUNION ALL\n".join(sources)] if key and sources else sources
             for piece in pieces:
                 names = {"event": cold.hot_event, "arrival": cold.arrival, "hours": hours, "key": exchange}
-                add_sums(there, sums_of(self._hot, cold, render("cold_part.sql", source=piece, **names), span, key))
+                add_checksums(there, checksums_of(self._hot, cold, render("cold_partition.sql", source=piece, **names), span, key))
         return here, there
 
-    def _are_late(self, cold: ColdTable, part: Slice, source: str, exchanges: Collection[str]) -> bool:
+    def _are_late_candles(self, cold: ColdTable, part: Slice, source: str, exchanges: Collection[str]) -> bool:
         """Whether the partition left before, and these exchanges' hot candles are late ones, known to Iceberg, too."""
-        sql = render("gold_measure.sql", select=select_of(cold, partition=True, hot=source))
+        sql = render("count_candles.sql", select=select_of(cold, partition=True, hot=source))
         pieces = [Slice(part.from_us, part.to_us, exchange) for exchange in sorted(exchanges)]
         trades = [int(self._hot.rows(sql, self._span(cold, piece, piece.key))[0]["trades"]) for piece in pieces]
-        silver = SilverState.look(self._hot, self._tables["silver_trades"].refresh())
+        silver = ColdSilver.look(self._hot, self._tables["silver_trades"].refresh())
         return all(
-            is_confirmed(self._hot, silver, self._tables[cold.name], cold, piece, source, count)
+            are_late_and_confirmed(self._hot, silver, self._tables[cold.name], cold, piece, source, count)
             for piece, count in zip(pieces, trades, strict=True)
         )
 
@@ -242,7 +242,7 @@ def close_gate(
     store: HotStore = hot or ClickHouseHttp(settings)
     gate = _Gate(settings, store, now or datetime.now(UTC), drop=drop)
     chosen = [entry for entry in load_layers().all_retention if not tables or entry.table in tables]
-    return GateReport(verdicts=tuple(v for entry in chosen for v in gate.judge(entry, _cold_tables(entry))))
+    return GateReport(verdicts=tuple(v for entry in chosen for v in gate.check_table(entry, _cold_tables(entry))))
 
 
 def _cold_tables(retention: Retention) -> list[ColdTable]:

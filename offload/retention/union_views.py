@@ -42,7 +42,7 @@ class UnionView(BaseModel):
     marked: tuple[str, ...]
 
 
-def follow(settings: Settings, hot: HotStore | None = None, *, check: bool = False) -> list[UnionView]:
+def update_union_views(settings: Settings, hot: HotStore | None = None, *, check: bool = False) -> list[UnionView]:
     """Bring the hints up to date; make the views that are missing or point elsewhere, and look what has left.
 
     `check` looks what has left even where the view is as it should be: after a hot partition was dropped by hand.
@@ -62,7 +62,7 @@ def follow(settings: Settings, hot: HotStore | None = None, *, check: bool = Fal
         table = tables[cold.name]
         wanted = _definitions(store, cold, table)
         news = {view for view, (_, comment) in wanted.items() if known.get(view) != comment}
-        marked = _mark(store, cold, table) if news or check else ()
+        marked = _mark_missing(store, cold, table) if news or check else ()
         for view, (statement, comment) in wanted.items():
             if view in news:
                 store.command(f"{statement}\nCOMMENT '{comment}'", {})
@@ -70,7 +70,7 @@ def follow(settings: Settings, hot: HotStore | None = None, *, check: bool = Fal
     return found
 
 
-def announce(hot: HotStore, tables: Sequence[ColdTable], period: str, until_us: int) -> None:
+def mark_cold(hot: HotStore, tables: Sequence[ColdTable], period: str, until_us: int) -> None:
     """From now on the views read a day or month of `tables` from Iceberg, but rows that arrived after `until_us`.
 
     Returns when no query is under way that began before, or has had time enough to look where the partition is.
@@ -79,7 +79,7 @@ def announce(hot: HotStore, tables: Sequence[ColdTable], period: str, until_us: 
         HotStoreError: ClickHouse failed.
     """
     for cold in tables:
-        hot.command(render("mark_left.sql"), {"table": cold.name, "partition": period, "until_us": until_us})
+        hot.command(render("insert_left_partition.sql"), {"table": cold.name, "partition": period, "until_us": until_us})
     before = {"before_us": int(hot.rows(render("clock.sql"), {})[0]["now_us"])}
     Retrying(
         retry=retry_if_result(lambda count: count > 0),
@@ -121,7 +121,7 @@ def _candles(table: Table, cold: ColdTable, hot_view: str) -> str:
 
 
 def _trades(hot: HotStore, cold: ColdTable, table: Table) -> str:
-    types = {row["name"]: row["type"] for row in hot.rows(render("columns.sql"), {"table": cold.hot})}
+    types = {row["name"]: row["type"] for row in hot.rows(render("column_types.sql"), {"table": cold.hot})}
     casts = [f"CAST({_meant(cold, name)}, {quote_string(types[name])}) AS {name}" for name, _, _ in cold.columns]
     names = [name for name, _, _ in cold.columns]
     return render(
@@ -134,23 +134,23 @@ def _trades(hot: HotStore, cold: ColdTable, table: Table) -> str:
     )
 
 
-def _meant(cold: ColdTable, name: str) -> str:
+def _cold_column(cold: ColdTable, name: str) -> str:
     """A cold column; in files from before it Iceberg has NULL."""
     return f"ifNull(cold.{name}, {cold.later[name]!r})" if name in cold.later else f"cold.{name}"
 
 
-def _mark(hot: HotStore, cold: ColdTable, table: Table) -> tuple[str, ...]:
+def _mark_missing(hot: HotStore, cold: ColdTable, table: Table) -> tuple[str, ...]:
     """Mark the cold partitions that the hot tables lack rows of: dropped before there were marks, by hand, or lost."""
-    sql = render("partition_measure.sql", table=cold.hot_table, bucket_seconds=cold.bucket_seconds)
+    sql = render("count_partitions.sql", table=cold.hot_table, bucket_seconds=cold.bucket_seconds)
     here = Counter({period_of(row["partition_id"]): int(row["measure"]) for row in hot.rows(sql, {})})
-    known = {row["partition_id"] for row in hot.rows(render("left.sql"), {"table": cold.name})}
+    known = {row["partition_id"] for row in hot.rows(render("left_partitions.sql"), {"table": cold.name})}
     lacking = sorted(
         partition
         for partition, measure in _cold_measures(cold, table).items()
         if partition not in known and here[partition] < measure
     )
     for partition in lacking:
-        announce(hot, [cold], partition, 0)
+        mark_cold(hot, [cold], partition, 0)
     return tuple(lacking)
 
 

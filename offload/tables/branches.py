@@ -17,18 +17,18 @@ from config.settings import Settings
 from offload.tables.cold_tables import TABLES
 
 
-class Mended(BaseModel):
+class RepairedBranch(BaseModel):
     """A table whose branch `main` is to be put, or was put, on a snapshot, and the rows that it has."""
 
     model_config = ConfigDict(frozen=True)
 
     table: str
-    damage: str
+    branch_damage: str
     snapshot_id: int
     rows: int
 
 
-def damage(table: Table) -> str:
+def branch_damage(table: Table) -> str:
     """What is wrong with the branch `main` of a table; nothing if it is as it should be, or the table is new."""
     ref = table.metadata.refs.get(MAIN_BRANCH)
     if ref is None:
@@ -36,7 +36,7 @@ def damage(table: Table) -> str:
     return "" if ref.snapshot_ref_type == SnapshotRefType.BRANCH else f"{MAIN_BRANCH} is a tag and no branch"
 
 
-def mend(catalog: Catalog, settings: Settings, *, dry_run: bool) -> list[Mended]:
+def repair_branches(catalog: Catalog, settings: Settings, *, dry_run: bool) -> list[RepairedBranch]:
     """Put the branch `main` of every damaged cold table where it was: on the tag's snapshot, or on the newest there is.
 
     Raises:
@@ -48,14 +48,14 @@ def mend(catalog: Catalog, settings: Settings, *, dry_run: bool) -> list[Mended]
             table = catalog.load_table(f"{settings.iceberg_namespace}.{cold.name}")
         except NoSuchTableError:
             continue
-        wrong = damage(table)
+        wrong = branch_damage(table)
         if not wrong:
             continue
         snapshot = _current(table)
         if not dry_run:
             table.manage_snapshots().create_branch(snapshot.snapshot_id, MAIN_BRANCH).commit()
         rows = int(snapshot.summary["total-records"] or 0) if snapshot.summary else 0
-        found.append(Mended(table=cold.name, damage=wrong, snapshot_id=snapshot.snapshot_id, rows=rows))
+        found.append(RepairedBranch(table=cold.name, branch_damage=wrong, snapshot_id=snapshot.snapshot_id, rows=rows))
     return found
 
 

@@ -25,7 +25,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from config.connections import iceberg_catalog
 from config.settings import Settings
 from offload.errors import WarehouseError
-from offload.tables.branches import damage
+from offload.tables.branches import branch_damage
 from offload.tables.cold_tables import TABLES, ColdTable
 from offload.tables.object_store import file_io
 
@@ -99,7 +99,7 @@ def _ensure(catalog: Catalog, namespace: str, cold: ColdTable) -> Table:
         table = catalog.load_table(identifier)
     except NoSuchTableError:
         table = _create(catalog, identifier, cold)
-    if wrong := damage(table):
+    if wrong := branch_damage(table):
         raise WarehouseError(f"{identifier}: {wrong}. `medallion pin repair` puts that right; no row is lost.")
     table = _evolved(catalog, table, cold)
     found = [(field.name, field.field_type) for field in table.schema().fields]

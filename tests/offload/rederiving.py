@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 from config.settings import Settings
 from ddl.layers import load_layers
 from offload.clickhouse.client import ClickHouseHttp
-from offload.difference.outcome import VALUES
+from offload.difference.silver_difference import VALUES
 from offload.proof.counts import count_lineage
 from offload.proof.verify import verify
 from offload.tables.cold_tables import BY_NAME

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from config.settings import Settings
-from offload.accept import Chosen, accept, plan
+from offload.accept import LetterFilter, accept, plan_accept
 from offload.clickhouse.client import ClickHouseHttp, Parameters
 from offload.rederive.run import rederive
 from offload.run import run
@@ -22,7 +22,7 @@ from tests.offload.rederiving import HIGH, assert_is, assert_proved, limited
 
 FIRST = datetime(2024, 8, 8, tzinfo=UTC)
 LAST = FIRST + timedelta(days=2)
-ALL = Chosen(exchange="binance")
+ALL = LetterFilter(exchange="binance")
 TRADES = 200
 TOPIC = "market.crypto.trades.binance.raw"
 
@@ -118,8 +118,8 @@ def together(first: pl.DataFrame, versions: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([first.join(versions, on=["symbol", "trade_id"], how="anti"), versions.select(first.columns)])
 
 
-def place(trade: pl.DataFrame) -> Chosen:
-    return Chosen(place=(TOPIC, 0, int(trade["offset"][0])))
+def place(trade: pl.DataFrame) -> LetterFilter:
+    return LetterFilter(place=(TOPIC, 0, int(trade["offset"][0])))
 
 
 def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot: HotTables) -> None:
@@ -131,7 +131,7 @@ def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot:
     come(hot, corrected, "price_text, side")
     assert_proved(posted, first.height, 0, wrong.height)
 
-    planned = plan(posted, ALL)
+    planned = plan_accept(posted, ALL)
     assert planned.trades.height == wrong.height
     one = planned.corrections(1)[0]
     assert (one.field, one.new.price) == ("price_text, side", "77.5")
@@ -147,13 +147,13 @@ def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot:
     bought = silver_rows(now).filter(pl.col("side") == "BUY")["quantity"].sum()
     candles = "SELECT sum(buy_volume) FROM gold_ohlcv_state WHERE frame = 3600"
     assert hot.client.query(candles).result_rows == [(bought,)]
-    assert plan(posted, ALL).is_empty
+    assert plan_accept(posted, ALL).is_empty
 
     # A third version of one trade, and a message that says what Silver has by now.
     third = later(turned(wrong.head(1)).with_columns(pl.lit("78").alias("price")), 2)
     come(hot, third, "price_text")
     come(hot, later(corrected.tail(1), 2))
-    again = plan(posted, ALL)
+    again = plan_accept(posted, ALL)
     assert (again.trades.height, again.agreeing.height) == (1, 1)
     accept(posted, again)
     now = together(now, third)
@@ -161,7 +161,7 @@ def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot:
     assert_proved(posted, first.height, 1, wrong.height + 1)
 
     # And back to the very first: it is named by its message.
-    accept(posted, plan(posted, place(wrong.head(1))))
+    accept(posted, plan_accept(posted, place(wrong.head(1))))
     now = together(now, wrong.head(1))
     assert_is(hot, posted, now)
     assert_proved(posted, first.height, 1, wrong.height + 1)
@@ -182,7 +182,7 @@ def test_a_trade_moves_to_another_day(posted: Settings, hot: HotTables) -> None:
     corrected = later(moving.with_columns(pl.col("time") + pl.duration(days=1)))
     come(hot, corrected, "timestamp")
     hot.client.command("ALTER TABLE silver_trades DROP PARTITION ID '20240808'")
-    planned = plan(posted, ALL)
+    planned = plan_accept(posted, ALL)
     assert {one.field for one in planned.corrections()} == {"timestamp"}
     accept(posted, planned)
     expected = together(first, corrected)
@@ -194,7 +194,7 @@ def test_a_trade_moves_to_another_day(posted: Settings, hot: HotTables) -> None:
     assert hot.count("dlq_trades") == moving.height
     trades = hot.client.query("SELECT sum(trade_count) FROM gold_ohlcv_1h").result_rows
     assert trades == [(expected.height,)]
-    assert plan(posted, ALL).is_empty
+    assert plan_accept(posted, ALL).is_empty
 
 
 # In the order in which they come; every other one, unless all are asked for.
@@ -221,10 +221,10 @@ def test_killed_at_any_step_the_next_one_finishes_it(posted: Settings, hot: HotT
             pl.lit(f"{100 + number}.5").alias("price")
         )
         come(hot, version, "price_text, side")
-        planned = plan(posted, ALL)
+        planned = plan_accept(posted, ALL)
         with pytest.raises(KilledError):
             accept(posted, planned, hot=Killing(posted, text, count))
-        while not (rest := plan(posted, ALL)).is_empty:
+        while not (rest := plan_accept(posted, ALL)).is_empty:
             accept(posted, rest)
         now = together(now, version)
         assert_proved(posted, first.height, 0, number * version.height)

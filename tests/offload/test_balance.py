@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offload.difference.balance import WEIGHED, Balance
-from offload.difference.outcome import COORDINATES, IDENTITY, VALUES
+from offload.difference.checksums import SILVER_COLUMNS, IdChecksums
+from offload.difference.silver_difference import COORDINATES, IDENTITY, VALUES
 from offload.tables.cold_tables import BY_NAME
 
 COLD = pl.DataFrame(BY_NAME["silver_trades"].schema.as_arrow().empty_table()).schema
@@ -39,7 +39,7 @@ def silver(numbers: list[int]) -> pl.DataFrame:
         **{name: pl.lit(START) + pl.duration(seconds=number) for name, kind in COLD.items() if kind.is_temporal()},
     }
     rows = pl.DataFrame({"number": pl.Series(numbers, dtype=pl.Int64)})
-    return rows.select(**columns).select(WEIGHED).cast({name: COLD[name] for name in WEIGHED})
+    return rows.select(**columns).select(SILVER_COLUMNS).cast({name: COLD[name] for name in SILVER_COLUMNS})
 
 
 def valid(rows: pl.DataFrame) -> pl.DataFrame:
@@ -56,23 +56,23 @@ def valid(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def doubted(balance: Balance, rows: pl.DataFrame) -> set[str]:
-    return set(balance.in_doubt(rows)["trade_id"])
+def suspect_ids(checksums: IdChecksums, rows: pl.DataFrame) -> set[str]:
+    return set(checksums.suspects(rows)["trade_id"])
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 9), max_size=30), st.lists(st.integers(0, 9), max_size=30), st.integers(0, 30))
 def test_in_doubt_is_what_differs_and_no_more(messages: list[int], rows: list[int], cut: int) -> None:
     """In any order and any pieces; with as many slots as make ten ids share none."""
-    balance = Balance()
+    checksums = IdChecksums()
     for part in (messages[:cut], messages[cut:]):
-        balance.add_valid(valid(silver(part)))
+        checksums.add_valid(valid(silver(part)))
     for part in (rows[cut:], rows[:cut]):
-        balance.add_silver(silver(part))
+        checksums.add_silver(silver(part))
     said, held = Counter(messages), Counter(rows)
     differing = {number for number in range(10) if said[number] != held[number]}
-    assert doubted(balance, silver(list(range(10)))) == {f"trade_id-{number}" for number in differing}
-    assert balance.rows_in_doubt == sum(said[number] + held[number] for number in differing)
+    assert suspect_ids(checksums, silver(list(range(10)))) == {f"trade_id-{number}" for number in differing}
+    assert checksums.suspect_rows == sum(said[number] + held[number] for number in differing)
 
 
 @pytest.mark.parametrize("name", [*IDENTITY, *VALUES, *COORDINATES])
@@ -81,41 +81,41 @@ def test_each_value_counts(name: str) -> None:
     other = rows.with_columns(
         pl.when(pl.col("trade_id") == "trade_id-2").then(ALTERED[name]).otherwise(name).alias(name)
     )
-    balance = Balance()
-    balance.add_valid(valid(rows))
-    balance.add_silver(other.cast({name: COLD[name]}))
-    assert doubted(balance, rows) == {"trade_id-2"}
+    checksums = IdChecksums()
+    checksums.add_valid(valid(rows))
+    checksums.add_silver(other.cast({name: COLD[name]}))
+    assert suspect_ids(checksums, rows) == {"trade_id-2"}
 
 
 @pytest.mark.parametrize("name", [*IDENTITY, *VALUES, *COORDINATES])
 def test_values_that_change_places_are_not_the_same(name: str) -> None:
     """Two trades in one slot, one of whose columns is the other's: no sum of columns tells that."""
     rows = silver([1, 2])
-    balance = Balance(slots=1)
-    balance.add_valid(valid(rows))
-    balance.add_silver(rows.with_columns(pl.col(name).reverse()))
-    assert doubted(balance, rows) == {"trade_id-1", "trade_id-2"}
+    checksums = IdChecksums(slots=1)
+    checksums.add_valid(valid(rows))
+    checksums.add_silver(rows.with_columns(pl.col(name).reverse()))
+    assert suspect_ids(checksums, rows) == {"trade_id-1", "trade_id-2"}
 
 
 def test_what_the_sums_do_not_know_can_be_doubted() -> None:
     rows = silver([1, 2, 3, 4])
     added = pl.col("trade_id") == "trade_id-4"
-    balance = Balance()
-    balance.add_valid(valid(rows))
-    balance.add_silver(
+    checksums = IdChecksums()
+    checksums.add_valid(valid(rows))
+    checksums.add_silver(
         rows.with_columns(pl.when(added).then(pl.lit("rederive:1-abc")).otherwise("insert_token").alias("insert_token"))
     )
-    assert doubted(balance, rows) == {"trade_id-4"}, "the stream may have it by now"
-    balance.doubt(pl.Series(["trade_id-2"]))
-    balance.add_rejects(valid(silver([5])))
-    assert doubted(balance, silver([1, 2, 3, 4, 5, 6])) == {"trade_id-2", "trade_id-4", "trade_id-5"}
-    assert balance.rows_in_doubt == 5
+    assert suspect_ids(checksums, rows) == {"trade_id-4"}, "the stream may have it by now"
+    checksums.mark_suspect(pl.Series(["trade_id-2"]))
+    checksums.add_rejects(valid(silver([5])))
+    assert suspect_ids(checksums, silver([1, 2, 3, 4, 5, 6])) == {"trade_id-2", "trade_id-4", "trade_id-5"}
+    assert checksums.suspect_rows == 5
 
 
 def test_messages_of_rows_are_known_by_their_coordinates() -> None:
     rows = silver(list(range(100)))
-    balance = Balance()
-    balance.add_silver(rows)
-    assert balance.is_silver(rows).all()
+    checksums = IdChecksums()
+    checksums.add_silver(rows)
+    assert checksums.may_be_in_silver(rows).all()
     later = rows.with_columns(pl.col("published_at") + timedelta(milliseconds=1))
-    assert balance.is_silver(later).sum() <= 1
+    assert checksums.may_be_in_silver(later).sum() <= 1

@@ -18,7 +18,7 @@ from offload.pins import Pins
 from offload.proof.verify import verify
 from offload.rederive.rewrite import write_file
 from offload.retention.gate import close_gate
-from offload.retention.union_views import follow
+from offload.retention.union_views import update_union_views
 from offload.run import run
 from offload.tables.catalog import ensure_tables, open_catalog
 from offload.tables.cold_tables import BY_NAME, ColdTable
@@ -96,7 +96,7 @@ def test_candles_that_left_are_made_of_silver(settings: Settings, hot: HotTables
     assert not close_gate(settings, drop=True, now=LATER).held
     all_of_version_0_1(settings)
     Pins(settings).create("before_sides")
-    follow(settings)
+    update_union_views(settings)
     for view in ("gold_ohlcv_1h_all", "gold_ohlcv_1h_exact_all"):
         assert hot.client.command(f"SELECT sum(trade_count) FROM {view}") == trades.height
         with pytest.raises(DatabaseError, match="medallion offload run"):

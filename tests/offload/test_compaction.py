@@ -22,8 +22,8 @@ from polars.testing import assert_frame_equal
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp, Parameters
 from offload.errors import BrokenExportError
-from offload.files.orphans import LEASE_SECONDS, owned_attempt
-from offload.files.replace import compacted_folder, separate, sweep
+from offload.files.data_files import LEASE_SECONDS, process_attempt
+from offload.files.replace import compacted_folder, separate_hours, remove_abandoned_merges
 from offload.maintain.compaction import compact
 from offload.maintain.expiry import maintain
 from offload.pins import Pins
@@ -161,7 +161,7 @@ def test_hours_can_be_taken_out_of_a_merged_file(settings: Settings, hot: HotTab
     cold = BY_NAME["silver_trades"]
     name = f"{settings.iceberg_namespace}.{cold.name}"
     middle = hour(micros(ARRIVAL) + HOUR_US)
-    separate(ClickHouseHttp(settings), open_catalog(settings), name, cold, [middle])
+    separate_hours(ClickHouseHttp(settings), open_catalog(settings), name, cold, [middle])
     folders = sorted({path.parent.name for path in live_files(settings, cold)})
     assert folders == [middle.id, "compacted"]
     assert_same(frames(settings), before)
@@ -256,7 +256,7 @@ def test_only_files_of_the_dead_are_swept(settings: Settings, hot: HotTables, tr
     hot.insert("trades_raw", raw_rows(trades))
     run(settings, layers=("raw",))
     table = load(settings, BY_NAME["raw_trades"])
-    mine = owned_attempt()
+    mine = process_attempt()
     unique, place, process, started = mine.split(".")
     names = {
         "living": mine,
@@ -273,7 +273,7 @@ def test_only_files_of_the_dead_are_swept(settings: Settings, hot: HotTables, tr
         path.touch()
     old = time.time() - LEASE_SECONDS - 60
     os.utime(paths["elsewhere, too old"], (old, old))
-    sweep(table)
+    remove_abandoned_merges(table)
     assert {name for name, path in paths.items() if path.exists()} == {"living", "elsewhere", "of an hour"}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import Settings
-from offload.publish.day import PublishError
+from offload.publish.publisher import DayPublishError
 from offload.rederive.run import rederive
 from offload.run import run
 from tests.clickhouse import ENVIRONMENT
@@ -56,8 +56,8 @@ def test_candles_that_were_lost_are_mended(
     hot.client.command(f"ALTER TABLE gold_ohlcv_state DELETE WHERE {lost}")
     new = limited(settings, tmp_path, limit)
     with monkeypatch.context() as patch:
-        patch.setattr("offload.publish.day.HALF_DONE_SECONDS", 0.5)
-        with pytest.raises(PublishError, match="--mend-gold"):
+        patch.setattr("offload.publish.publisher.HALF_DONE_SECONDS", 0.5)
+        with pytest.raises(DayPublishError, match="--mend-gold"):
             rederive(new, FROM, TO)
     given = {f"MEDALLION_{name}".upper(): str(value) for name, value in new.model_dump(include=NAMES).items()}
     span = ("--from", f"{FROM:%Y-%m-%d}", "--to", f"{TO:%Y-%m-%d}")

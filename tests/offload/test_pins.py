@@ -15,7 +15,7 @@ from offload.maintain.expiry import maintain
 from offload.pins import PinError, Pins
 from offload.proof.verify import verify
 from offload.run import run
-from offload.tables.branches import mend
+from offload.tables.branches import repair_branches
 from offload.tables.catalog import open_catalog
 from offload.tables.cold_tables import BY_NAME, TABLES, ColdTable
 from tests.offload.cold_tables import files_on_disk, files_referenced, load, read
@@ -182,12 +182,12 @@ def test_a_branch_that_version_0_1_took_for_a_pin_is_put_right(
                     table.manage_snapshots().remove_tag("main").commit()
         with pytest.raises(WarehouseError, match="medallion pin repair"):
             run(settings)
-        planned = mend(catalog, settings, dry_run=True)
-        assert mend(catalog, settings, dry_run=False) == planned
+        planned = repair_branches(catalog, settings, dry_run=True)
+        assert repair_branches(catalog, settings, dry_run=False) == planned
         assert {one.table: one.rows for one in planned} == {
             name: frame.height for name, frame in before.items() if frame.height
         }
-        assert mend(catalog, settings, dry_run=False) == []
+        assert repair_branches(catalog, settings, dry_run=False) == []
         run(settings, again=True)
         assert verify(settings).ok
         for cold in TABLES:

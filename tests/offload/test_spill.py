@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from offload.difference.spill import BYTES_A_ROW, Spill, bucket_count, ensure_room
-from offload.errors import NoRoomError
+from offload.errors import DiskSpaceError
 from schemas.records import BRONZE, SILVER
 
 ROWS = 40_000
@@ -41,6 +41,6 @@ def test_a_disk_that_is_too_small_is_named_before_it_is_full(tmp_path: Path, mon
     """64 MiB, as compose's /tmp: 300,000 trades, each once in Silver and once in Bronze, do not fit."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=64 << 20))
     ensure_room(tmp_path / "not" / "there" / "yet", 1_000)
-    with pytest.raises(NoRoomError, match=r"600,000 rows .* 64 MiB left.*TMPDIR"):
+    with pytest.raises(DiskSpaceError, match=r"600,000 rows .* 64 MiB left.*TMPDIR"):
         ensure_room(tmp_path, 600_000)
     assert not list(tmp_path.iterdir())

@@ -9,7 +9,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offload.difference.matches import Sums
+from offload.difference.match_index import MatchIndex
 
 IDS = range(100, 130)
 
@@ -71,18 +71,18 @@ def test_each_match_is_added_once_whatever_the_buckets(
             silver.append((last, count))
     messages = rows([trade for trade in offered if trade[0] not in {last for last, _ in silver}])
     several = pl.col("match_count") > 1
-    sums = Sums(set(pl.concat([rows(silver), messages]).filter(several)["symbol"]))
-    sums.offer(messages.filter(several))
-    sums.hold(rows(silver))
+    matches = MatchIndex(set(pl.concat([rows(silver), messages]).filter(several)["symbol"]))
+    matches.add_bronze(messages.filter(several))
+    matches.add_silver(rows(silver))
     numbers = list(range(buckets))
     shuffler.shuffle(numbers)
     added, told = [messages.clear()], set[int]()
     for bucket in numbers:
-        new, partly = sums.settle(messages.filter(pl.col("trade_id").cast(pl.Int64) % buckets == bucket))
+        new, partly = matches.split_new(messages.filter(pl.col("trade_id").cast(pl.Int64) % buckets == bucket))
         added.append(new)
         told |= set(partly["raw_offset"].to_list())
     after = [*ids(rows(silver)), *ids(pl.concat(added))]
-    if sums.symbols:
+    if matches.symbols:
         assert len(after) == len(set(after)), "no match is there twice"
     # Every message is a row, all of it is there, or it is told which part is.
     rest = messages.join(pl.concat(added), on="raw_offset", how="anti")

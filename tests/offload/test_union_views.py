@@ -16,7 +16,7 @@ from ddl.layers import STATE_TABLE, load_layers
 from offload.clickhouse.client import ClickHouseHttp, Parameters
 from offload.maintain.expiry import maintain
 from offload.retention.gate import close_gate
-from offload.retention.union_views import follow
+from offload.retention.union_views import update_union_views
 from offload.run import run
 from offload.tables.cold_tables import BY_NAME, Layer
 from tests.offload.cold_tables import load
@@ -210,7 +210,7 @@ def test_a_hot_tier_that_lost_rows_shows_those_of_iceberg(
     for table in TABLES:
         hot.client.command(f"TRUNCATE TABLE {table}")
     hot.insert("silver_trades", silver_rows(trades.head(1)))
-    marked = follow(settings, check=True)
+    marked = update_union_views(settings, check=True)
     assert all(view.marked for view in marked)
     assert_all(hot, trades)
 

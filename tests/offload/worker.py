@@ -20,7 +20,7 @@ from pyiceberg.table import Table
 
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp, Parameters
-from offload.report import Progress
+from offload.report import OffloadProgress
 from offload.run import run
 from offload.tables.cold_tables import BY_NAME, LAYERS
 
@@ -73,7 +73,7 @@ def main() -> None:
     if when.endswith("-catalog"):
         _stop_at_catalog(when, table, marker)
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: OffloadProgress) -> None:
         if (progress.step, progress.table) == (when, table):
             _stop(marker)
 

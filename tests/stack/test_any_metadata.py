@@ -24,7 +24,7 @@ from offload.proof.counts import stream_lineage
 from offload.proof.trace import Tracer
 from offload.rederive.from_raw import rederive_from_raw
 from offload.retention.gate import close_gate
-from offload.retention.union_views import follow
+from offload.retention.union_views import update_union_views
 from offload.run import run
 from offload.tables.catalog import ensure_tables, open_catalog
 from tests.cli.conftest import Running
@@ -122,7 +122,7 @@ def test_any_metadata_in_any_folder(odd: Running) -> None:
     for day in redone.days:
         assert (day.added, day.removed, day.altered, day.unfounded, day.letters_added) == (0, 0, 0, 0, 0)
     # Another tool's reader, by the views over the folder.
-    assert not any(view.created for view in follow(settings))
+    assert not any(view.created for view in update_union_views(settings))
     Pins(settings).create("any")
     pinned = Pins(settings).publish("any")
     assert hot.rows(f"SELECT count() AS rows FROM {pinned}.raw_trades", {}) == [{"rows": sent}]

@@ -1,6 +1,6 @@
 -- Raw messages that are in none of Silver, duplicates and DLQ: what to look for.
 -- Grouping by coordinates goes to disk when it outgrows its memory, as a set to look them up in could not.
-{% import '_places.sql' as places %}
+{% import '_messages.sql' as places %}
 SELECT
     topic AS raw_topic,
     partition AS raw_partition,

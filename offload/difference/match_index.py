@@ -22,9 +22,9 @@ from silver_processor.seen.by_market import of_market
 _ORDER = ["timestamp", "sequence", "trade_id", *PLACE]
 
 
-class Sums:
-    """Told of the sums among Bronze's rows (`offer`) and of all rows of Silver (`hold`), in any order, then asked about
-    what is to be added (`settle`).
+class MatchIndex:
+    """Told of the sums among Bronze's rows (`add_bronze`) and of all rows of Silver (`add_silver`), in any order, then asked about
+    what is to be added (`split_new`).
 
     `symbols` (canonical) have trades of several matches in Bronze or Silver; of others there is nothing to know.
     """
@@ -35,39 +35,39 @@ class Sums:
         self._candidates: list[pl.DataFrame] = []
         self._chosen: pl.DataFrame | None = None
 
-    def hold(self, silver: pl.DataFrame) -> None:
+    def add_silver(self, silver: pl.DataFrame) -> None:
         """Rows of Silver."""
         if not self.symbols:
             return
-        mine = silver.filter(pl.col("symbol").is_in(list(self.symbols)))
-        for (symbol,), rows in mine.group_by("symbol"):
+        rows_of_symbols = silver.filter(pl.col("symbol").is_in(list(self.symbols)))
+        for (symbol,), rows in rows_of_symbols.group_by("symbol"):
             self._known[str(symbol)] |= of_market(("", str(symbol)), _typed(rows)).distinct
 
-    def offer(self, valid: pl.DataFrame) -> None:
+    def add_bronze(self, valid: pl.DataFrame) -> None:
         """Valid messages that sum up several matches (Silver's columns, but those of its insert).
 
         One that Silver has as it is need not be among them.
         """
         self._candidates.append(valid.select(*_ORDER, "symbol", "match_count"))
 
-    def settle(self, added: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def split_new(self, added: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Of rows that Silver does not have by their ids those that are new, and what `refuse` is told of the sums of
         which Silver has some matches. The others are duplicates.
         """
-        mine = added.filter(pl.col("symbol").is_in(list(self.symbols)))
-        if not mine.height:
+        rows_of_symbols = added.filter(pl.col("symbol").is_in(list(self.symbols)))
+        if not rows_of_symbols.height:
             return added, partly_known(added.clear(), [])
-        self._choose()
+        self._choose_sums()
         kept, refused = [added.filter(~pl.col("symbol").is_in(list(self.symbols)))], [added.clear()]
         known: list[str] = []
-        for (symbol,), rows in mine.group_by("symbol", maintain_order=True):
-            new, partly = self._of_market(str(symbol), rows)
+        for (symbol,), rows in rows_of_symbols.group_by("symbol", maintain_order=True):
+            new, partly = self._split_market(str(symbol), rows)
             kept.append(rows.filter(new))
             refused.append(rows[[*partly]])
             known += partly.values()
         return pl.concat(kept), partly_known(pl.concat(refused), known)
 
-    def _choose(self) -> None:
+    def _choose_sums(self) -> None:
         """The sums that become rows; what they stand for is known from now on."""
         if self._chosen is not None:
             return
@@ -86,7 +86,7 @@ class Sums:
         none = pl.DataFrame(schema={"symbol": pl.String, "trade_id": pl.String, "match_count": pl.Int64})
         self._chosen = pl.concat([none, *(part.cast(none.schema) for part in chosen)])
 
-    def _of_market(self, symbol: str, rows: pl.DataFrame) -> tuple[pl.Series, dict[int, str]]:
+    def _split_market(self, symbol: str, rows: pl.DataFrame) -> tuple[pl.Series, dict[int, str]]:
         """Which rows are new; of those known in part (by place) what is known."""
         assert self._chosen is not None
         trades = of_market(("", symbol), _typed(rows))

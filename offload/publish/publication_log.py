@@ -15,12 +15,12 @@ from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
 from offload.errors import OffloadError
 from offload.publish.pause import now_us
-from offload.publish.view_override import Source
+from offload.publish.view_override import CandleSource
 from offload.tables.slices import SECOND_US, instant
 
 # A publisher on another host counts as dead when it has not noted a step for so long.
 LEASE_SECONDS = 900
-Step = Literal["begun", "switched", "ended"]
+PublicationStep = Literal["begun", "switched", "ended"]
 
 
 class PublicationBusyError(OffloadError):
@@ -28,7 +28,7 @@ class PublicationBusyError(OffloadError):
 
 
 @dataclass(frozen=True)
-class Open:
+class OpenPublication:
     """A publication that has not ended: some exchanges (`keys`) and the UTC day that begins at `from_us`.
 
     `frames`: codes of the time frames that were hot when it began; half-way a partition may be empty.
@@ -37,7 +37,7 @@ class Open:
     publication: str
     keys: tuple[str, ...]
     from_us: int
-    cover: Source
+    source: CandleSource
     frames: tuple[str, ...]
     is_switched: bool
     owner: str
@@ -45,25 +45,25 @@ class Open:
 
 
 @dataclass(frozen=True)
-class Log:
+class PublicationLog:
     """`rederivations`, to which rows are only ever added."""
 
     hot: HotStore
 
-    def open(self) -> list[Open]:
+    def open(self) -> list[OpenPublication]:
         """Publications that have begun and not ended, the oldest first."""
         return [
-            Open(
+            OpenPublication(
                 publication=str(row["publication"]),
                 keys=tuple(sorted(row["keys"])),
                 from_us=int(row["from_us"]),
-                cover="silver" if str(row["cover"]).startswith("silver:") else "staged",
+                source="silver" if str(row["cover"]).startswith("silver:") else "staged",
                 frames=tuple(filter(None, str(row["cover"]).partition(":")[2].split(","))),
                 is_switched=bool(row["is_switched"]),
                 owner=str(row["owner"]),
                 lease_us=int(row["lease_us"]),
             )
-            for row in self.hot.rows(render("publications_open.sql"), {})
+            for row in self.hot.rows(render("open_publications.sql"), {})
         ]
 
     def begin(
@@ -71,16 +71,16 @@ class Log:
         publication: str,
         keys: Sequence[str],
         from_us: int,
-        cover: Source,
+        source: CandleSource,
         frames: Sequence[str],
         rules_version: str,
-    ) -> Open:
+    ) -> OpenPublication:
         """Note a new one.
 
         Raises:
             PublicationBusyError: another one began at the same time; the older of the two goes on.
         """
-        mine = Open(publication, tuple(sorted(keys)), from_us, cover, tuple(frames), False, _me(), 0)
+        mine = OpenPublication(publication, tuple(sorted(keys)), from_us, source, tuple(frames), False, _me(), 0)
         self.note(mine, "begun", rules_version)
         first = self.open()[0]
         if first.publication != publication:
@@ -88,7 +88,7 @@ class Log:
             raise _busy(first)
         return mine
 
-    def claim(self, left: Open) -> None:
+    def claim(self, left: OpenPublication) -> None:
         """Take over one whose owner is dead.
 
         Raises:
@@ -102,7 +102,7 @@ class Log:
         if alive:
             raise _busy(left)
 
-    def note(self, one: Open, step: Step, rules_version: str) -> None:
+    def note(self, one: OpenPublication, step: PublicationStep, rules_version: str) -> None:
         """Add a row a key; the lease begins anew."""
         lease = instant(now_us(self.hot) + LEASE_SECONDS * SECOND_US)
         rows = pl.DataFrame({"exchange": list(one.keys)}).select(
@@ -132,7 +132,7 @@ def _runs(process: int) -> bool:
     return True
 
 
-def _busy(other: Open) -> PublicationBusyError:
+def _busy(other: OpenPublication) -> PublicationBusyError:
     until = datetime.fromtimestamp(other.lease_us / SECOND_US, UTC)
     return PublicationBusyError(
         f"Another re-derivation ({other.owner}) is publishing {instant(other.from_us):%Y-%m-%d}: run again when it has "

@@ -4,6 +4,6 @@ FROM corrections FINAL
 WHERE NOT is_applied OR (exchange, trade_id) IN (
     SELECT exchange, trade_id
     FROM dlq_trades
-    WHERE {% include '_accept_chosen.sql' %}
+    WHERE {% include '_accept_filter.sql' %}
 
 )

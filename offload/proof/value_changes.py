@@ -20,7 +20,7 @@ _EXACT = Context(prec=200)
 _MAGNITUDES = ((10**11, 1_000_000, 1), (10**14, 1_000, 1), (10**17, 1, 1), (10**30, 1, 1_000))
 
 
-class Change(BaseModel):
+class ValueChange(BaseModel):
     """A value that a layer has otherwise than the layer before it."""
 
     model_config = ConfigDict(frozen=True)
@@ -31,7 +31,7 @@ class Change(BaseModel):
     after: str
 
 
-def payload_to_raw(envelope: str, raw: Row) -> list[Change]:
+def payload_to_raw(envelope: str, raw: Row) -> list[ValueChange]:
     """The message against the columns of trades_raw, and against the exchange's own text in its payload.
 
     The payload may be any exchange's: a price, quantity and trade id must occur in it as they are, digit for digit.
@@ -46,7 +46,7 @@ def payload_to_raw(envelope: str, raw: Row) -> list[Change]:
     for name, column in (("trade_id", "trade_id"), ("price", "price"), ("quantity", "quantity")):
         sent = str(message.get(name, ""))
         if values and sent and sent not in values:
-            found.append(Change(layer="producer", field=name, before="not in the exchange's payload", after=sent))
+            found.append(ValueChange(layer="producer", field=name, before="not in the exchange's payload", after=sent))
         found += _differ("raw_trades", column, sent, raw[column])
     for name in ("symbol", "timestamp", "side", "kind", "matches"):
         column = "timestamp_raw" if name == "timestamp" else name
@@ -54,7 +54,7 @@ def payload_to_raw(envelope: str, raw: Row) -> list[Change]:
     return found
 
 
-def raw_to_bronze(raw: Row, bronze: Row) -> list[Change]:
+def raw_to_bronze(raw: Row, bronze: Row) -> list[ValueChange]:
     """Bronze keeps every text as it is and reads the time."""
     pairs = (
         ("price", "price_text"),
@@ -70,7 +70,7 @@ def raw_to_bronze(raw: Row, bronze: Row) -> list[Change]:
     return found + (_differ("bronze_trades", "timestamp", moment, bronze["timestamp"]) if moment else [])
 
 
-def bronze_to_silver(bronze: Row, silver: Row) -> list[Change]:
+def bronze_to_silver(bronze: Row, silver: Row) -> list[ValueChange]:
     """Silver's numbers are the exact decimals of Bronze's text, quote_volume their exact product."""
     found = []
     for text, name in (("price_text", "price"), ("quantity_text", "quantity")):
@@ -83,7 +83,7 @@ def bronze_to_silver(bronze: Row, silver: Row) -> list[Change]:
     return found + _differ("silver_trades", "timestamp", bronze["timestamp"], silver["timestamp"])
 
 
-def hot_to_cold(layer: str, hot: Row, cold: Row) -> list[Change]:
+def hot_to_cold(layer: str, hot: Row, cold: Row) -> list[ValueChange]:
     """A cold row has the values of the hot one."""
     return [
         change
@@ -92,7 +92,7 @@ def hot_to_cold(layer: str, hot: Row, cold: Row) -> list[Change]:
     ]
 
 
-def candle_to_candle(layer: str, before: Row, after: Row) -> list[Change]:
+def candle_to_candle(layer: str, before: Row, after: Row) -> list[ValueChange]:
     """Candles are equal in every number that both have: cold ones of version 0.1 have none by side."""
     return [
         change
@@ -102,8 +102,8 @@ def candle_to_candle(layer: str, before: Row, after: Row) -> list[Change]:
     ]
 
 
-def _differ(layer: str, field: str, before: object, after: object) -> list[Change]:
-    return [] if before == after else [Change(layer=layer, field=field, before=str(before), after=str(after))]
+def _differ(layer: str, field: str, before: object, after: object) -> list[ValueChange]:
+    return [] if before == after else [ValueChange(layer=layer, field=field, before=str(before), after=str(after))]
 
 
 def _plain(value: Any) -> Any:

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict
 
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
-from offload.files.attempt import arrivals
+from offload.files.attempt import arrival_hours
 from offload.files.export import select_of
-from offload.proof.tiers import LATEST_US
+from offload.proof.sources import LATEST_US
 from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slice_records import SliceRecord, read_ledger, read_silver_windows
 from offload.tables.slices import Slice, hour
@@ -35,7 +35,7 @@ class NotCompared(BaseModel):
 
 
 @dataclass(frozen=True)
-class Uncovered:
+class ComparisonGaps:
     """One cold table's: `properties` are the table's own."""
 
     hot: HotStore
@@ -70,7 +70,7 @@ class Uncovered:
         """
         source = self.cold if self.cold.arrival else _SILVER
         there = read_ledger(self.properties).keys() if self.cold.arrival else self._followed()
-        for start, rows in arrivals(self.hot, source, from_us, min(to_us, LATEST_US)).items():
+        for start, rows in arrival_hours(self.hot, source, from_us, min(to_us, LATEST_US)).items():
             if hour(start).id not in there:
                 yield NotCompared(slice=hour(start).id, hot_rows=rows, why="not offloaded")
 
@@ -80,9 +80,9 @@ class Uncovered:
     def _measure(self, part: Slice, until_us: int) -> tuple[int, int]:
         """Hot rows of a slice, and what its record measures: rows too, of Gold the trades in the candles."""
         if self.cold.arrival:
-            rows = arrivals(self.hot, self.cold, part.from_us, part.to_us).get(part.from_us, 0)
+            rows = arrival_hours(self.hot, self.cold, part.from_us, part.to_us).get(part.from_us, 0)
             return rows, rows
-        sql = render("gold_measure.sql", select=select_of(self.cold, partition=True))
+        sql = render("count_candles.sql", select=select_of(self.cold, partition=True))
         span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": until_us}
         found = self.hot.rows(sql, {**span, "key": part.key})[0]
         return int(found["hot_rows"]), int(found["trades"])

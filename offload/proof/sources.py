@@ -12,7 +12,7 @@ from pyiceberg.table import Table
 from offload.clickhouse.checksums import cold_sources
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
-from offload.files.attempt import arrivals
+from offload.files.attempt import arrival_hours
 from offload.files.export import select_of
 from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slice_records import read_ledger
@@ -26,7 +26,7 @@ _MS = 1000
 
 
 @dataclass(frozen=True)
-class Places:
+class ProofQuery:
     """What the queries of the proof need: template variables, and the parameters of the span."""
 
     context: dict[str, Any]
@@ -34,7 +34,7 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Tiers:
+class ProofSources:
     """`tables`: cold tables by name, or none: then only hot rows count. Looks once where the hours are."""
 
     hot: HotStore
@@ -53,7 +53,7 @@ class Tiers:
         """The first hour of arrival that hot Raw has, or the end of time."""
         return min(self._raw_hours, default=LATEST_US)
 
-    def places(self, from_us: int, to_us: int) -> Places:
+    def query(self, from_us: int, to_us: int) -> ProofQuery:
         """Where messages that arrived in [from_us, to_us) are, and where they may have ended.
 
         Raises:
@@ -62,11 +62,11 @@ class Tiers:
         """
         span = self._published(from_us, to_us)
         published = Slice(span["published_from_ms"] * _MS, span["published_to_ms"] * _MS + 1)
-        gone = self._gone[_RAW.name]
+        gone = self._cold_only[_RAW.name]
         cold = {_RAW.name: self._sources(_RAW, published, "published_at") if gone else []}
         for end in _ENDS:
             # A message reaches its end after it was published.
-            is_needed = any(start + HOUR_US > published.from_us for start in self._gone[end.name])
+            is_needed = any(start + HOUR_US > published.from_us for start in self._cold_only[end.name])
             cold[end.name] = self._sources(end, published, "published_at") if is_needed else []
         here = self._raw_hours.keys()
         context = {
@@ -74,12 +74,12 @@ class Tiers:
             "raw_in_cold": [start // SECOND_US for start in sorted(gone & here)],
             "raw_in_hot": [start // SECOND_US for start in sorted(here - gone)],
         }
-        return Places(context, {**span, "from_us": from_us, "to_us": to_us})
+        return ProofQuery(context, {**span, "from_us": from_us, "to_us": to_us})
 
     def _published(self, from_us: int, to_us: int) -> dict[str, int]:
-        is_cold = any(from_us < start + HOUR_US and start < to_us for start in self._gone[_RAW.name])
+        is_cold = any(from_us < start + HOUR_US and start < to_us for start in self._cold_only[_RAW.name])
         cold = self._sources(_RAW, Slice(from_us, to_us), _RAW.arrival) if is_cold else []
-        row = self.hot.rows(render("lineage_span.sql", cold=cold), {"from_us": from_us, "to_us": to_us})[0]
+        row = self.hot.rows(render("published_span.sql", cold=cold), {"from_us": from_us, "to_us": to_us})[0]
         return {"published_from_ms": int(row["first_ms"]), "published_to_ms": int(row["last_ms"])}
 
     def _sources(self, cold: ColdTable, span: Slice, column: str) -> list[str]:
@@ -96,16 +96,16 @@ class Tiers:
 
     @cached_property
     def _raw_hours(self) -> dict[int, int]:
-        return arrivals(self.hot, _RAW, EARLIEST_US, LATEST_US)
+        return arrival_hours(self.hot, _RAW, EARLIEST_US, LATEST_US)
 
     @cached_property
-    def _gone(self) -> dict[str, frozenset[int]]:
+    def _cold_only(self) -> dict[str, frozenset[int]]:
         """Of each table the hours of arrival of which Iceberg has more than the hot table."""
         found = {}
         for cold in (_RAW, *_ENDS):
             there = self._cold_hours(cold)
             here: dict[int, int] = {}
             if there:
-                here = self._raw_hours if cold is _RAW else arrivals(self.hot, cold, min(there), LATEST_US)
+                here = self._raw_hours if cold is _RAW else arrival_hours(self.hot, cold, min(there), LATEST_US)
             found[cold.name] = frozenset(start for start, rows in there.items() if here.get(start, 0) < rows)
         return found

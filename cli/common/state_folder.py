@@ -18,14 +18,14 @@ _ID_FILE = "warehouse.id"
 
 
 @dataclass(frozen=True, slots=True)
-class Warehouse:
+class StateFolder:
     """`name` is its own: a stack that is made anew in the folder of another one has another."""
 
     folder: Path
     name: str
 
 
-def find(data_dir: Path | None, settings: Settings) -> Warehouse:
+def find_state_folder(data_dir: Path | None, settings: Settings) -> StateFolder:
     """That of the stack which `cli.common.context.load_settings` chose.
 
     An embedded one's folder is its data folder; that of the `MEDALLION_…` endpoints is this user's, below
@@ -38,12 +38,12 @@ def find(data_dir: Path | None, settings: Settings) -> Warehouse:
         broker = settings.kafka_bootstrap_servers
         store = f"{settings.clickhouse_host}:{settings.clickhouse_port}/{settings.clickhouse_database}"
         name = f"{broker} {store}"
-        return Warehouse(state_folder() / re.sub(r"[^A-Za-z0-9.,-]+", "_", name), name)
-    folder = control.find(data_dir).data_dir
-    return Warehouse(folder, own_name(folder))
+        return StateFolder(state_folder() / re.sub(r"[^A-Za-z0-9.,-]+", "_", name), name)
+    folder = control.find_state_folder(data_dir).data_dir
+    return StateFolder(folder, stack_id(folder))
 
 
-def own_name(folder: Path) -> str:
+def stack_id(folder: Path) -> str:
     """Of the stack in a data folder: it is in a file that goes with the folder.
 
     Of two commands that look at the same time one makes it.

@@ -18,7 +18,7 @@ from silver_processor.inserts.sink import PROCESSOR_VERSION
 from silver_processor.inserts.store import Store
 from silver_processor.retry import Patience, StoppedError
 
-LETTERS_A_TIME = 1000
+LETTERS_A_BATCH = 1000
 _KAFKA_SECONDS = 60.0
 _TIMES: dict[str, Literal["us", "ms"]] = {
     "timestamp": "us",
@@ -29,11 +29,11 @@ _TIMES: dict[str, Literal["us", "ms"]] = {
 }
 
 
-class PostError(OffloadError):
+class DeadLetterSendError(OffloadError):
     """Kafka did not acknowledge dead letters; Silver has not been changed yet."""
 
 
-class Post:
+class DeadLetterSender:
     """Sends letters; connects when there is a first one.
 
     The table takes a letter directly too, so that it holds it when the call returns: the topic's own delivery merges
@@ -43,7 +43,7 @@ class Post:
     def __init__(self, settings: Settings, hot: HotStore) -> None:
         self._settings, self._hot = settings, hot
         self._stop = threading.Event()
-        self._ends: tuple[Store, DeadLetterQueue] | None = None
+        self._connection: tuple[Store, DeadLetterQueue] | None = None
 
     def send(self, rejects: pl.DataFrame, rules_version: str) -> None:
         """Deliver one letter a reject (`REJECT_COLUMNS`).
@@ -52,14 +52,14 @@ class Post:
             PostError: Kafka did not acknowledge them within a minute.
             HotStoreError: ClickHouse failed.
         """
-        for some in rejects.iter_slices(LETTERS_A_TIME):
+        for some in rejects.iter_slices(LETTERS_A_BATCH):
             self._send(some, rules_version)
 
     def _send(self, rejects: pl.DataFrame, rules_version: str) -> None:
-        if self._ends is None:
-            patience, topic = Patience(self._stop), self._settings.dlq_topic
-            self._ends = Store(self._settings, patience), DeadLetterQueue(topic, Delivery(self._settings, patience))
-        store, queue = self._ends
+        if self._connection is None:
+            retry, topic = Patience(self._stop), self._settings.dlq_topic
+            self._connection = Store(self._settings, retry), DeadLetterQueue(topic, Delivery(self._settings, retry))
+        store, queue = self._connection
         typed = rejects.with_columns(pl.col("published_at").cast(pl.Datetime("ms", "UTC"))).select(REJECT_COLUMNS)
         table = typed.to_arrow()
         now = self._hot.rows("SELECT now64(6, 'UTC') AS now", {})[0]["now"]
@@ -73,20 +73,20 @@ class Post:
                 f"{len(letters)} dead letters were not taken by Kafka at {self._settings.kafka_bootstrap_servers}: "
                 "see that it runs (`medallion status`), then run the same command again."
             )
-            raise PostError(message) from error
+            raise DeadLetterSendError(message) from error
         finally:
             timer.cancel()
-        self._hot.insert("dlq_trades_log", to_log(letters))
+        self._hot.insert("dlq_trades_log", dlq_log_rows(letters))
 
 
-def to_log(letters: list[dict[str, object]]) -> pa.Table:
+def dlq_log_rows(letters: list[dict[str, object]]) -> pa.Table:
     """Records of the DLQ topic as rows of dlq_trades_log."""
-    frame = pl.DataFrame(letters, schema_overrides=_numbers(), infer_schema_length=None)
+    frame = pl.DataFrame(letters, schema_overrides=_integer_types(), infer_schema_length=None)
     moments = [pl.col(name).cast(pl.Datetime(unit, "UTC")) for name, unit in _TIMES.items()]
     place = [pl.lit(0, pl.UInt32).alias("dlq_partition"), pl.lit(0, pl.UInt64).alias("dlq_offset")]
     return frame.with_columns(*moments, *place).to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
-def _numbers() -> dict[str, type[pl.DataType]]:
+def _integer_types() -> dict[str, type[pl.DataType]]:
     kinds: dict[str, type[pl.DataType]] = dict.fromkeys(_TIMES, pl.Int64)
     return kinds | {"raw_partition": pl.UInt32, "raw_offset": pl.UInt64, "payload_bytes": pl.UInt64}

@@ -23,7 +23,7 @@ from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
 from offload.errors import OffloadError
 from offload.files.export import select_of
-from offload.publish.log import Log, Open
+from offload.publish.publication_log import PublicationLog, OpenPublication
 from offload.publish.pause import Deadline, pause, resume, wait_for_queries
 from offload.publish.published import (
     day_span,
@@ -33,7 +33,7 @@ from offload.publish.published import (
     partition_of,
     replace_from_staged,
 )
-from offload.publish.view_override import Cover, Source, frame_seconds, plain_views, take_off
+from offload.publish.view_override import ViewOverride, CandleSource, frame_seconds, plain_views, remove_override
 from offload.tables.cold_tables import BY_NAME, TABLES, ColdTable
 from offload.tables.slices import DAY_US, Slice, instant
 
@@ -43,20 +43,20 @@ MARGIN_SECONDS = 10.0
 # A pause is longer for a day of more rows than this a second.
 ROWS_A_SECOND = 200_000
 # A reader that began before the cover was put on is waited for so long.
-READERS_SECONDS = 300.0
+READER_WAIT_SECONDS = 300.0
 # An insert that is half done is repeated by its worker within seconds.
-HALF_DONE_SECONDS = 30.0
-HALF_DONE_POLL_SECONDS = 0.2
+INSERT_REPEAT_SECONDS = 30.0
+INSERT_POLL_SECONDS = 0.2
 T = TypeVar("T")
 _SILVER = BY_NAME["silver_trades"]
 GOLD = tuple(cold for cold in TABLES if cold.layer == "gold")
 
 
-class PublishError(OffloadError):
+class DayPublishError(OffloadError):
     """The hot tables could not be replaced; they are as they were, Iceberg has the corrected rows."""
 
 
-class OutrunError(OffloadError):
+class ArrivedMeanwhileError(OffloadError):
     """Live trades came meanwhile that the re-derivation had added: the day must be looked at again."""
 
     def __init__(self, keys: Sequence[str]) -> None:
@@ -65,7 +65,7 @@ class OutrunError(OffloadError):
 
 
 @dataclass(frozen=True)
-class Publisher:
+class DayPublisher:
     """Publishes days; `mend`: also where Gold lacks trades that Silver has and no worker completes them."""
 
     settings: Settings
@@ -79,15 +79,15 @@ class Publisher:
             PublicationBusyError: another one is at work.
             PublishError: as `publish`.
         """
-        log = Log(self.hot)
+        log = PublicationLog(self.hot)
         for left in log.open():
             log.claim(left)
-            cover = Cover(left.cover, left.publication, left.keys, left.from_us, left.from_us + DAY_US, left.frames)
-            if left.cover == "silver" or left.is_switched:
-                with pause(self.hot, left.publication, _day(cover), PAUSE_SECONDS) as deadline:
-                    self._follow(cover, deadline)
+            override = ViewOverride(left.override, left.publication, left.keys, left.from_us, left.from_us + DAY_US, left.frames)
+            if left.override == "silver" or left.is_switched:
+                with pause(self.hot, left.publication, _override_day(override), PAUSE_SECONDS) as deadline:
+                    self._rebuild_states(override, deadline)
             resume(self.hot, left.publication)
-            take_off(self.hot, plain_views(self.settings))
+            remove_override(self.hot, plain_views(self.settings))
             log.note(left, "ended", "")
 
     def publish(self, tables: Mapping[str, Table], day: Slice, keys: Sequence[str], rules_version: str) -> list[str]:
@@ -108,22 +108,22 @@ class Publisher:
         if not frames and not is_hot:
             return []
         source = self._source(day, keys, frames) if is_hot else "staged"
-        log = Log(self.hot)
-        mine = log.begin(uuid4().hex[:12], keys, day.from_us, source, frames, rules_version)
-        cover = Cover(source, mine.publication, tuple(keys), day.from_us, day.to_us, frames)
+        log = PublicationLog(self.hot)
+        begun = log.begin(uuid4().hex[:12], keys, day.from_us, source, frames, rules_version)
+        override = ViewOverride(source, begun.publication, tuple(keys), day.from_us, day.to_us, frames)
         views = plain_views(self.settings)
         try:
-            cover.put_on(self.hot, self.settings.clickhouse_database, views)
-            wait_for_queries(self.hot, "reads_under_way.sql", READERS_SECONDS)
+            override.apply(self.hot, self.settings.clickhouse_database, views)
+            wait_for_queries(self.hot, "reads_under_way.sql", READER_WAIT_SECONDS)
             seconds = PAUSE_SECONDS + self._rows(tables["silver_trades"], day) / ROWS_A_SECOND
-            self._in_time(day, lambda: self._switch(tables, cover, log, mine, seconds, is_hot, rules_version) or None)
+            self._wait_for(day, lambda: self._switch(tables, override, log, begun, seconds, is_hot, rules_version) or None)
         except OffloadError:
-            if not any(left.publication == mine.publication and left.is_switched for left in log.open()):
-                take_off(self.hot, views)
-                log.note(mine, "ended", rules_version)
+            if not any(left.publication == begun.publication and left.is_switched for left in log.open()):
+                remove_override(self.hot, views)
+                log.note(begun, "ended", rules_version)
             raise
-        take_off(self.hot, views)
-        log.note(mine, "ended", rules_version)
+        remove_override(self.hot, views)
+        log.note(begun, "ended", rules_version)
         self.hot.command(render("truncate.sql", table="silver_trades_staged"), {})
         silver = [f"silver_trades/{instant(day.from_us):%Y%m%d}"] if is_hot else []
         return silver + [f"{STATE_TABLE}/{partition}" for partition in dict.fromkeys(name for _, name in hot_gold)]
@@ -131,38 +131,38 @@ class Publisher:
     def _switch(
         self,
         tables: Mapping[str, Table],
-        cover: Cover,
-        log: Log,
-        mine: Open,
+        override: ViewOverride,
+        log: PublicationLog,
+        begun: OpenPublication,
         seconds: float,
         is_hot: bool,
         rules_version: str,
     ) -> bool:
         """The switch, within one pause; False if an insert is half done and must be let through first."""
-        day = _day(cover)
-        with pause(self.hot, cover.publication, day, seconds) as deadline:
-            if is_hot and cover.source == "silver" and not self._agrees(day, cover.keys, cover.frames):
+        day = _override_day(override)
+        with pause(self.hot, override.publication, day, seconds) as deadline:
+            if is_hot and override.source == "silver" and not self._gold_equals_silver(day, override.keys, override.frames):
                 return False
-            self._stage(tables["silver_trades"], day, cover.keys, is_hot)
+            self._stage(tables["silver_trades"], day, override.keys, is_hot)
             if deadline.left() < MARGIN_SECONDS:
-                raise PublishError(
+                raise DayPublishError(
                     f"Preparing {instant(day.from_us):%Y-%m-%d} took too long: run the same command again."
                 )
-            log.note(mine, "begun", rules_version)
+            log.note(begun, "begun", rules_version)
             if is_hot:
                 replace_from_staged(self.hot, "silver_trades", day)
-            log.note(mine, "switched", rules_version)
-            self._follow(cover, deadline)
+            log.note(begun, "switched", rules_version)
+            self._rebuild_states(override, deadline)
         return True
 
-    def _follow(self, cover: Cover, deadline: Deadline) -> None:
+    def _rebuild_states(self, override: ViewOverride, deadline: Deadline) -> None:
         """Make the day's candle states again from the cover's source, while nothing is added to either."""
-        if cover.frames:
-            self.hot.command(render("states_delete.sql", here=cover.here), {})
-            self.hot.command(render("states_insert.sql", states=cover.states), {})
+        if override.frames:
+            self.hot.command(render("states_delete.sql", condition=override.condition), {})
+            self.hot.command(render("states_insert.sql", states=override.states), {})
         if deadline.left() <= 0:
             message = "The candles took longer than the pause; readers see them right: run the same command to finish."
-            raise PublishError(message)
+            raise DayPublishError(message)
 
     def _stage(self, silver: Table, day: Slice, keys: Sequence[str], is_hot: bool) -> None:
         self.hot.command(render("truncate.sql", table="silver_trades_staged"), {})
@@ -171,57 +171,57 @@ class Publisher:
             span = day_span(Slice(day.from_us, day.to_us, key))
             for source in cold_sources(self.hot, silver, file_paths(silver, "timestamp", day), select, span):
                 names = [name for name, _, _ in _SILVER.columns]
-                self.hot.command(render("staged_cold.sql", columns=names, source=source), span)
+                self.hot.command(render("stage_cold_silver.sql", columns=names, source=source), span)
         if not is_hot:
             return
         hours, opened = offloaded_hours(silver), open_hours(silver)
         asked: dict[str, str | int | list[str]] = {"keys": list(keys), "from_us": day.from_us, "to_us": day.to_us}
-        self.hot.command(render("staged_hot.sql", hours=hours, open_hours=opened), asked)
+        self.hot.command(render("stage_hot_silver.sql", hours=hours, open_hours=opened), asked)
         closed = sorted(set(hours) - set(opened))
-        twice = self.hot.rows(render("staged_twice.sql", hours=closed), {"keys": list(keys)})
+        twice = self.hot.rows(render("staged_duplicates.sql", hours=closed), {"keys": list(keys)})
         if twice:
-            raise OutrunError([str(row["key"]) for row in twice])
+            raise ArrivedMeanwhileError([str(row["key"]) for row in twice])
 
-    def _source(self, day: Slice, keys: Sequence[str], frames: Sequence[str]) -> Source:
+    def _source(self, day: Slice, keys: Sequence[str], frames: Sequence[str]) -> CandleSource:
         """Silver, if the states have exactly its trades; a half-done insert is given time."""
 
-        def look() -> Source | None:
+        def look() -> CandleSource | None:
             silver, *gold = self._counts(day, keys, frames)
             if set(gold) <= {silver}:
                 return "silver"
             is_whole = all(trades >= silver for trades in gold)
             return "staged" if self.mend or is_whole else None
 
-        return self._in_time(day, look)
+        return self._wait_for(day, look)
 
-    def _in_time(self, day: Slice, work: Callable[[], T | None]) -> T:
-        """What `work` gives, once it gives something: a worker completes its half-done insert within seconds.
+    def _wait_for(self, day: Slice, ask: Callable[[], T | None]) -> T:
+        """What `ask` gives, once it gives something: a worker completes its half-done insert within seconds.
 
         Raises:
             PublishError: it gives nothing.
         """
         waiting = Retrying(
             retry=retry_if_result(lambda found: found is None),
-            stop=stop_after_delay(HALF_DONE_SECONDS),
-            wait=wait_fixed(HALF_DONE_POLL_SECONDS),
+            stop=stop_after_delay(INSERT_REPEAT_SECONDS),
+            wait=wait_fixed(INSERT_POLL_SECONDS),
             retry_error_callback=lambda _: None,
         )
-        found = waiting(work)
+        found = waiting(ask)
         if found is None:
-            raise PublishError(self._lacks(day))
+            raise DayPublishError(self._missing_trades(day))
         return found
 
-    def _agrees(self, day: Slice, keys: Sequence[str], frames: Sequence[str]) -> bool:
+    def _gold_equals_silver(self, day: Slice, keys: Sequence[str], frames: Sequence[str]) -> bool:
         return len(set(self._counts(day, keys, frames))) == 1
 
     def _counts(self, day: Slice, keys: Sequence[str], frames: Sequence[str]) -> list[int]:
         """Trades in hot Silver, then in the candles of each frame."""
         span: dict[str, str | int | list[str]] = {"keys": list(keys), "from_us": day.from_us, "to_us": day.to_us}
-        found = self.hot.rows(render("gold_against_silver.sql"), span)
+        found = self.hot.rows(render("count_silver_and_gold.sql"), span)
         trades = {int(row["frame"]): int(row["trades"]) for row in found}
         return [trades.get(frame, 0) for frame in (0, *frame_seconds(frames))]
 
-    def _lacks(self, day: Slice) -> str:
+    def _missing_trades(self, day: Slice) -> str:
         return (
             f"On {instant(day.from_us):%Y-%m-%d} hot Gold lacks trades that hot Silver has. Either an insert is half "
             "done: start the Silver workers, which complete it, and run the same command again. Or Gold lost rows: "
@@ -241,5 +241,5 @@ class Publisher:
         return cold + sum(int(row["part_rows"]) for row in parts if row["partition_id"] == name)
 
 
-def _day(cover: Cover) -> Slice:
-    return Slice(cover.from_us, cover.to_us)
+def _override_day(override: ViewOverride) -> Slice:
+    return Slice(override.from_us, override.to_us)

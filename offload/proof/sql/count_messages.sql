@@ -1,7 +1,7 @@
 -- The counting proof: each raw message, known by its coordinates, is in exactly one of Silver, duplicates and DLQ.
 -- A message that Kafka delivered twice has one pair of coordinates and counts once, in the hour of its first arrival.
 -- A Silver row that is hot and cold is one row. Grouping by coordinates goes to disk when it outgrows its memory.
-{% import '_places.sql' as places %}
+{% import '_messages.sql' as places %}
 SELECT
     exchange,
     symbol,

@@ -13,25 +13,25 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from offload.difference.outcome import COORDINATES, IDENTITY, MARK, VALUES
+from offload.difference.silver_difference import COORDINATES, IDENTITY, REDERIVED_TOKEN, VALUES
 from offload.tables.cold_tables import BY_NAME
 
 # So many rows of a day have few slots in common, and more rows only make more of them be judged with another's.
 SLOTS = 1 << 20
-_PLACES = 1 << 23
-_SLOT_SEED, _PLACE_SEED = 0x452821E638D01377, 0xBE5466CF34E90C6C
+_MESSAGE_SLOTS = 1 << 23
+_SLOT_SEED, _MESSAGE_SEED = 0x452821E638D01377, 0xBE5466CF34E90C6C
 # Two hashes of 64 bits: that other rows have the same sums has a chance of about 10^-38.
 _SEEDS = (0x243F6A8885A308D3, 0x13198A2E03707344)
 _COLD = pl.DataFrame(BY_NAME["silver_trades"].schema.as_arrow().empty_table()).schema
 _COMPARED = pl.Schema({name: _COLD[name] for name in (*IDENTITY, *VALUES, *COORDINATES)})
-_PLACE = pl.Schema({name: _COLD[name] for name in COORDINATES})
+_COORDINATE_TYPES = pl.Schema({name: _COLD[name] for name in COORDINATES})
 # The columns of Silver that are weighed.
-WEIGHED = [*_COMPARED.names(), "insert_token"]
+SILVER_COLUMNS = [*_COMPARED.names(), "insert_token"]
 
 Flags = npt.NDArray[np.bool_]
 
 
-class Balance:
+class IdChecksums:
     """Which trade ids of one exchange and day must be judged: those in doubt, and any that share a slot with them.
 
     May be told by several threads at once, and asked when all is told.
@@ -41,49 +41,49 @@ class Balance:
         """`slots`: a power of two."""
         self._sums = np.zeros((len(_SEEDS), slots), dtype=np.uint64)
         self._rows = np.zeros(slots, dtype=np.uint32)
-        self._doubted = np.zeros(slots, dtype=np.bool_)
-        self._places = np.zeros(_PLACES, dtype=np.bool_)
-        self._open: Flags | None = None
+        self._suspect = np.zeros(slots, dtype=np.bool_)
+        self._messages = np.zeros(_MESSAGE_SLOTS, dtype=np.bool_)
+        self._unequal: Flags | None = None
         self._lock = Lock()
 
     def add_valid(self, messages: pl.DataFrame) -> None:
         """Valid messages, as `refine` gives them."""
-        self._weigh(messages, np.add)
+        self._add(messages, np.add)
 
     def add_silver(self, rows: pl.DataFrame) -> None:
-        """Rows of cold Silver (`WEIGHED`). What an earlier re-derivation added may have come to the stream since."""
-        places = _hashed(rows.select(COORDINATES).cast(_PLACE), _PLACE_SEED, _PLACES)
+        """Rows of cold Silver (`SILVER_COLUMNS`). What an earlier re-derivation added may have come to the stream since."""
+        slots = _hashed(rows.select(COORDINATES).cast(_COORDINATE_TYPES), _MESSAGE_SEED, _MESSAGE_SLOTS)
         with self._lock:
-            self._places[places] = True
-        self._weigh(rows, np.subtract)
-        self.doubt(rows.filter(pl.col("insert_token").str.starts_with(MARK))["trade_id"])
+            self._messages[slots] = True
+        self._add(rows, np.subtract)
+        self.mark_suspect(rows.filter(pl.col("insert_token").str.starts_with(REDERIVED_TOKEN))["trade_id"])
 
     def add_rejects(self, messages: pl.DataFrame) -> None:
         """Messages that no rule lets through."""
         slots = self._slots(messages["trade_id"])
         with self._lock:
             np.add.at(self._rows, slots, 1)
-        self.doubt(messages["trade_id"])
+        self.mark_suspect(messages["trade_id"])
 
-    def doubt(self, trade_ids: pl.Series) -> None:
+    def mark_suspect(self, trade_ids: pl.Series) -> None:
         """Let these be judged, whatever the sums say."""
-        self._doubted[self._slots(trade_ids)] = True
-        self._open = None
+        self._suspect[self._slots(trade_ids)] = True
+        self._unequal = None
 
-    def is_silver(self, messages: pl.DataFrame) -> pl.Series:
+    def may_be_in_silver(self, messages: pl.DataFrame) -> pl.Series:
         """Which messages (`COORDINATES`) may be those of Silver's rows; the others are not."""
-        return pl.Series(self._places[_hashed(messages.select(COORDINATES).cast(_PLACE), _PLACE_SEED, _PLACES)])
+        return pl.Series(self._messages[_hashed(messages.select(COORDINATES).cast(_COORDINATE_TYPES), _MESSAGE_SEED, _MESSAGE_SLOTS)])
 
     @property
-    def rows_in_doubt(self) -> int:
-        """How many messages and rows `in_doubt` chooses."""
-        return int(self._rows[self._open_slots()].sum())
+    def suspect_rows(self) -> int:
+        """How many messages and rows `suspects` chooses."""
+        return int(self._rows[self._unequal_slots()].sum())
 
-    def in_doubt(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def suspects(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Of any rows with a `trade_id` those that must be judged."""
-        return rows.filter(pl.Series(self._open_slots()[self._slots(rows["trade_id"])]))
+        return rows.filter(pl.Series(self._unequal_slots()[self._slots(rows["trade_id"])]))
 
-    def _weigh(self, rows: pl.DataFrame, apply: np.ufunc) -> None:
+    def _add(self, rows: pl.DataFrame, apply: np.ufunc) -> None:
         slots = self._slots(rows["trade_id"])
         compared = rows.select(_COMPARED.names()).cast(_COMPARED)
         hashes = [compared.hash_rows(seed).to_numpy() for seed in _SEEDS]
@@ -91,15 +91,15 @@ class Balance:
             np.add.at(self._rows, slots, 1)
             for sums, some in zip(self._sums, hashes, strict=True):
                 apply.at(sums, slots, some)
-            self._open = None
+            self._unequal = None
 
     def _slots(self, trade_ids: pl.Series) -> npt.NDArray[np.int64]:
-        return _hashed(trade_ids.to_frame(), _SLOT_SEED, len(self._doubted))
+        return _hashed(trade_ids.to_frame(), _SLOT_SEED, len(self._suspect))
 
-    def _open_slots(self) -> Flags:
-        if self._open is None:
-            self._open = self._doubted | self._sums.any(axis=0)
-        return self._open
+    def _unequal_slots(self) -> Flags:
+        if self._unequal is None:
+            self._unequal = self._suspect | self._sums.any(axis=0)
+        return self._unequal
 
 
 def _hashed(rows: pl.DataFrame, seed: int, below: int) -> npt.NDArray[np.int64]:

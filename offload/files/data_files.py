@@ -26,7 +26,7 @@ _START_TOLERANCE_S = 2.0
 _PARTS = 4
 
 
-def owned_attempt() -> str:
+def process_attempt() -> str:
     """A name for one try, with which its files begin: unique, and this process's place, number and start (s)."""
     return f"{uuid4().hex}.{_place()}.{os.getpid()}.{psutil.Process().create_time():.0f}"
 
@@ -58,7 +58,7 @@ def remove_abandoned(table: Table, folder: str, lease_seconds: float | None = No
 def _is_dead(path: str) -> bool:
     """Whether the name says that a process of this place wrote the file, and that process is gone."""
     owner = path.rpartition("/")[2].partition("-")[0].split(".")
-    if len(owner) != _PARTS or owner[1] != _place():
+    if len(owner) != _PARTS or owner[1] != _machine():
         return False
     try:
         started = psutil.Process(int(owner[2])).create_time()
@@ -68,7 +68,7 @@ def _is_dead(path: str) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _place() -> str:
+def _machine() -> str:
     """Where a process number means the same process: this host since it started, and this space of numbers."""
     parts = [socket.gethostname()]
     for source in (Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")):
