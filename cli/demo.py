@@ -11,17 +11,17 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from cli.cold.lineage import print_lineage
 from cli.cold.offload import offload_with_progress, print_offload
+from cli.cold.printing import print_lineage
 from cli.common import lag
 from cli.common.context import err, out, print_table
-from cli.common.statements import rows, http_client
+from cli.common.statements import http_client, rows
 from cli.dlq.commands import ALL, print_stats
 from config.errors import MedallionError
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import STACK_FILE, StackError
-from offload.clickhouse.client import ClickHouseHttp
+from offload.clickhouse.tiers import Tiers
 from offload.proof.counts import count_lineage
 from producers.counters import LiveReport
 from producers.kafka.publisher import Publisher
@@ -53,7 +53,10 @@ LIVE = (
         synthetic=True,
     ),
 )
-REPLAYED = (DemoFeed("kraken", "kraken_v2_btcusd.jsonl"), DemoFeed("binance", "binance_bad_input.jsonl", synthetic=True))
+REPLAYED = (
+    DemoFeed("kraken", "kraken_v2_btcusd.jsonl"),
+    DemoFeed("binance", "binance_bad_input.jsonl", synthetic=True),
+)
 FEED_TIMEOUT_S = 120.0
 DRAIN_TIMEOUT_S = 120.0
 
@@ -175,6 +178,6 @@ def _show(settings: Settings) -> bool:
             [tuple(candle.values()) for candle in candles],
         )
         print_stats(client, ALL)
-    report = offload_with_progress(settings, until_now=True)
-    print_offload(report)
-    return print_lineage(count_lineage(ClickHouseHttp(settings)))
+    tiers = Tiers.open(settings)
+    print_offload(offload_with_progress(tiers, until_now=True))
+    return print_lineage(count_lineage(tiers.hot))

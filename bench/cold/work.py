@@ -24,6 +24,7 @@ from pyiceberg.table import Table
 from bench.memory import peak_rss_kib
 from config.connections import clickhouse_http, clickhouse_native
 from config.settings import Settings
+from offload.clickhouse.tiers import Tiers
 from offload.files.export import select_of
 from offload.rederive.run import rederive
 from offload.run import run
@@ -59,7 +60,7 @@ def main() -> None:
 
 def _offload(settings: Settings, kind: str, rows: int, day: datetime) -> tuple[int, int]:
     del rows, day
-    report = run(settings, layers=tuple(layer for layer in LAYERS if layer == kind), again=True)
+    report = run(Tiers.open(settings), layers=tuple(layer for layer in LAYERS if layer == kind), again=True)
     written = [part for part in report.slices if part.outcome == "written"]
     return sum(part.rows for part in written), sum(part.bytes for part in written)
 
@@ -105,7 +106,7 @@ def _silver_sql(settings: Settings) -> str:
 
 def _rederive(settings: Settings, kind: str, rows: int, day: datetime) -> tuple[int, int]:
     del rows
-    days = rederive(settings, day, day + timedelta(days=1), dry_run=kind == "rederive-look")
+    days = rederive(Tiers.open(settings), day, day + timedelta(days=1), dry_run=kind == "rederive-look")
     return sum(one.rows for one in days), 0
 
 

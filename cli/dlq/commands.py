@@ -20,7 +20,7 @@ from cli.common.context import (
     print_json,
     print_table,
 )
-from cli.common.statements import rows, http_client
+from cli.common.statements import http_client, rows
 from cli.dlq import letter as one_letter
 from cli.dlq import resend
 from cli.dlq.accept import accept

@@ -1,4 +1,4 @@
-"""The minutes of a day's Silver before a re-derivation and after it."""
+"""The minutes of a day's Silver before and after a re-derivation, and how many candles differ."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from pathlib import Path
 
 import polars as pl
 
-from offload.difference.candles import TRADE_COLUMNS, candles, count_altered, minute_candles
-from offload.difference.day import SilverPart, RederivedDay, no_silver
-from offload.difference.minute_candles import MinuteSpill, merged_minutes
-from offload.difference.in_parallel import in_parallel
+from offload.difference.candles import (
+    TRADE_COLUMNS,
+    MinuteSpill,
+    candles,
+    count_altered,
+    merged_minutes,
+    minute_candles,
+)
 from offload.difference.changes import DayChanges
-from offload.tables.cold_tables import TABLES
+from offload.difference.day import RederivedDay, SilverPart, in_parallel, no_silver
+from offload.tables.cold_tables import GOLD
 
 
 class DayCandles:
-    """Of all symbols; made when they are first asked for, in `folder`, from the files that Silver had.
+    """The minutes of all symbols, in `folder`, made from the files that Silver had.
 
     `after` is `before` where nothing changes.
     """
@@ -37,22 +42,23 @@ class DayCandles:
 
     def count_altered(self) -> dict[str, int]:
         """How many candles differ, by time frame."""
-        gold = {cold.name.removeprefix("gold_ohlcv_"): cold.bucket_seconds for cold in TABLES if cold.layer == "gold"}
-        found = dict.fromkeys(gold, 0)
+        found = {cold.timeframe: 0 for cold in GOLD}
         if self._changes.any:
             for before, after in merged_minutes(self.before, self.after):
-                for frame, seconds in gold.items():
-                    found[frame] += count_altered(candles(before, seconds), candles(after, seconds))
+                for cold in GOLD:
+                    seconds = cold.bucket_seconds
+                    found[cold.timeframe] += count_altered(candles(before, seconds), candles(after, seconds))
         return found
 
     def _add(self, part: SilverPart) -> None:
         for piece in part():
-            made = minute_candles(piece)
-            self.before.add_minutes(made)
+            minutes = minute_candles(piece)
+            self.before.add_minutes(minutes)
             if self.after is not self.before:
-                stay = self._staying(piece)
-                self.after.add_minutes(made if stay.height == piece.height else minute_candles(stay))
+                staying = self._staying(piece)
+                self.after.add_minutes(minutes if staying.height == piece.height else minute_candles(staying))
 
     def _staying(self, piece: pl.DataFrame) -> pl.DataFrame:
+        """The rows of one file's piece that stay in Silver."""
         leaving = self._changes.leaving_rows.get(piece["file"][0]) if piece.height else None
         return piece if leaving is None else piece.filter(pl.Series(~leaving[piece["row"].to_numpy()]))

@@ -1,4 +1,4 @@
-"""Dead letters of a re-derivation to where those of the Silver worker go: the DLQ topic, and the table behind it."""
+"""Sends the dead letters of a re-derivation where the Silver worker sends its own: to the DLQ topic and its table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pyarrow as pa
 
 from config.settings import Settings
 from offload.clickhouse.client import HotStore
+from offload.clickhouse.server import server_now_us
 from offload.errors import OffloadError
+from offload.tables.slices import instant
 from silver_processor.core.refine import REJECT_COLUMNS
 from silver_processor.inserts.dead_letters import DeadLetterQueue, records
 from silver_processor.inserts.delivery import Delivery
@@ -30,14 +32,14 @@ _TIMES: dict[str, Literal["us", "ms"]] = {
 
 
 class DeadLetterSendError(OffloadError):
-    """Kafka did not acknowledge dead letters; Silver has not been changed yet."""
+    """Kafka did not acknowledge dead letters. Silver is unchanged."""
 
 
 class DeadLetterSender:
-    """Sends letters; connects when there is a first one.
+    """Sends dead letters to the topic and to the table; connects when there is a first one.
 
-    The table takes a letter directly too, so that it holds it when the call returns: the topic's own delivery merges
-    with it, being the same message and reason.
+    The table gets each dead letter directly, so that it has the letter when the call returns. The copy that comes
+    through the topic has the same coordinates and reason and merges with it.
     """
 
     def __init__(self, settings: Settings, hot: HotStore) -> None:
@@ -46,10 +48,10 @@ class DeadLetterSender:
         self._connection: tuple[Store, DeadLetterQueue] | None = None
 
     def send(self, rejects: pl.DataFrame, rules_version: str) -> None:
-        """Deliver one letter a reject (`REJECT_COLUMNS`).
+        """Send one dead letter for each reject (`REJECT_COLUMNS`).
 
         Raises:
-            PostError: Kafka did not acknowledge them within a minute.
+            PostError: Kafka does not acknowledge them within a minute.
             HotStoreError: ClickHouse failed.
         """
         for some in rejects.iter_slices(LETTERS_A_BATCH):
@@ -62,7 +64,7 @@ class DeadLetterSender:
         store, queue = self._connection
         typed = rejects.with_columns(pl.col("published_at").cast(pl.Datetime("ms", "UTC"))).select(REJECT_COLUMNS)
         table = typed.to_arrow()
-        now = self._hot.rows("SELECT now64(6, 'UTC') AS now", {})[0]["now"]
+        now = instant(server_now_us(self._hot))
         letters = records(table, store.payloads(table), now, PROCESSOR_VERSION, rules_version)
         timer = threading.Timer(_KAFKA_SECONDS, self._stop.set)
         timer.start()
@@ -70,8 +72,8 @@ class DeadLetterSender:
             queue.send(letters)
         except StoppedError as error:
             message = (
-                f"{len(letters)} dead letters were not taken by Kafka at {self._settings.kafka_bootstrap_servers}: "
-                "see that it runs (`medallion status`), then run the same command again."
+                f"Kafka at {self._settings.kafka_bootstrap_servers} did not acknowledge {len(letters)} dead letters. "
+                "Check that it runs (`medallion status`), then run the same command again."
             )
             raise DeadLetterSendError(message) from error
         finally:

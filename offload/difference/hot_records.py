@@ -1,4 +1,4 @@
-"""What ClickHouse knows of the messages of one exchange and day: letters, counted duplicates, accepted versions."""
+"""What ClickHouse knows of the messages of one exchange and day: dead letters, duplicates, accepted versions."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ import polars as pl
 
 from offload.clickhouse.client import HotStore, Parameters
 from offload.clickhouse.templates import render
-from offload.difference.checksums import IdChecksums
 from offload.difference.day import RederivedDay
+from offload.difference.id_checksums import IdChecksums
 from offload.difference.spill import Spill
 from offload.files.scans import parquet_rows
 
 
 class KafkaTimes:
-    """The Kafka times (`published_at`) of the messages met."""
+    """Earliest and latest Kafka time (`published_at`) of the rows added."""
 
     def __init__(self) -> None:
         self.from_us, self.to_us = 1 << 62, -1
 
     def add_rows(self, rows: pl.DataFrame) -> None:
-        """Take in the times of these rows."""
+        """Add the times of these rows."""
         if rows.height:
             times = rows.select(first=pl.col("published_at").min(), last=pl.col("published_at").max())
             first, last = (int(times[name].dt.epoch("us")[0]) for name in times.columns)
             self.from_us, self.to_us = min(self.from_us, first), max(self.to_us, last)
 
     def add(self, other: KafkaTimes) -> None:
-        """Take in the times of another."""
+        """Add the times of another."""
         self.from_us, self.to_us = min(self.from_us, other.from_us), max(self.to_us, other.to_us)
 
 
 @dataclass(frozen=True)
 class HotRecords:
-    """Local Parquet files: `letters` and `duplicates` of messages of a span of Kafka time, `corrections` of all times."""
+    """Local Parquet files: dead `letters` and counted `duplicates` within a span of Kafka time, all `corrections`."""
 
     letters: Path
     duplicates: Path
@@ -43,32 +43,35 @@ class HotRecords:
 
     @classmethod
     def fetch(cls, day: RederivedDay, published: KafkaTimes, folder: Path) -> HotRecords:
-        """Ask ClickHouse; the files are in `folder`, which is made.
+        """Read them from ClickHouse into files of `folder`, which is created.
 
         Raises:
             HotStoreError: ClickHouse failed.
         """
         folder.mkdir(parents=True)
-        span: dict[str, str | int] = {"key": day.part.key, "from_us": max(0, published.from_us)}
-        asked = span | {"to_us": published.to_us}
+        span: dict[str, str | int] = {
+            "key": day.part.key,
+            "from_us": max(0, published.from_us),
+            "to_us": published.to_us,
+        }
         return cls(
-            _fetch(day.hot, render("known_letters.sql"), asked, folder / "letters.parquet"),
-            _fetch(day.hot, render("known_duplicates.sql"), asked, folder / "counted.parquet"),
-            _fetch(day.hot, render("known_corrections.sql"), asked, folder / "corrections.parquet"),
+            _fetch(day.hot, render("known_letters.sql"), span, folder / "letters.parquet"),
+            _fetch(day.hot, render("known_duplicates.sql"), span, folder / "duplicates.parquet"),
+            _fetch(day.hot, render("known_corrections.sql"), span, folder / "corrections.parquet"),
         )
 
     def mark_suspects(self, checksums: IdChecksums) -> None:
-        """Let all be judged that open letters or corrections speak of, and rows whose message is a duplicate, too."""
+        """Mark the trade ids of open dead letters, of corrections, and of duplicates that may be rows of Silver."""
         for letters in parquet_rows([self.letters]):
-            checksums.mark_suspects(letters.filter(~pl.col("is_resolved"))["trade_id"])
+            checksums.mark_suspect(letters.filter(~pl.col("is_resolved"))["trade_id"])
         for duplicates in parquet_rows([self.duplicates]):
-            checksums.mark_suspects(duplicates.filter(checksums.may_be_in_silver(duplicates))["trade_id"])
+            checksums.mark_suspect(duplicates.filter(checksums.may_be_in_silver(duplicates))["trade_id"])
         for corrections in parquet_rows([self.corrections]):
-            checksums.mark_suspects(corrections["trade_id"])
+            checksums.mark_suspect(corrections["trade_id"])
 
 
 def spill_suspects(path: Path, checksums: IdChecksums, folder: Path, buckets: int) -> Spill:
-    """Of the rows of a local file those in doubt, by bucket."""
+    """The rows of a local file whose trade ids are suspect, by bucket."""
     spill = Spill(folder, buckets)
     for piece in parquet_rows([path]):
         spill.add(checksums.suspects(piece))

@@ -1,9 +1,9 @@
-"""Trades of several matches in one exchange and day: which of the messages that Silver lacks are new (pure).
+"""Trades of several matches in one exchange and day: which messages bring a match that Silver does not have (pure).
 
-What belongs to one trade id is judged in one bucket, but a sum of matches and these matches singly have several ids.
-So the ids of all matches of the markets that have such trades are known before the buckets are judged, as Silver's
-worker knows them. A sum that today's rules take out of Silver makes room for its single matches in the next
-re-derivation only.
+Trades are compared in buckets by trade id. But a trade of several matches and the same matches one by one have
+different ids. So the ids of all matches of the markets that have such trades are collected before the buckets are
+compared, as Silver's worker does. When today's rules remove a trade of several matches from Silver, its single matches
+are added by the next re-derivation only.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import polars as pl
 import pyarrow as pa
 from pyroaring import BitMap64
 
+from schemas.coordinates import COORDINATES
 from silver_processor.core.matches import match
-from silver_processor.core.refine import PLACE, partly_known
+from silver_processor.core.refine import partly_known
 from silver_processor.seen.by_market import of_market
 
-_ORDER = ["timestamp", "sequence", "trade_id", *PLACE]
+_ORDER = ["timestamp", "sequence", "trade_id", *COORDINATES]
 
 
 class MatchIndex:
-    """Told of the sums among Bronze's rows (`add_bronze`) and of all rows of Silver (`add_silver`), in any order, then asked about
-    what is to be added (`split_new`).
+    """The matches that Silver has. Add Bronze and Silver in any order, then ask with `split_new`.
 
-    `symbols` (canonical) have trades of several matches in Bronze or Silver; of others there is nothing to know.
+    `symbols` (canonical) have trades of several matches in Bronze or Silver. Other symbols need no index.
     """
 
     def __init__(self, symbols: set[str]) -> None:
@@ -36,31 +36,32 @@ class MatchIndex:
         self._chosen: pl.DataFrame | None = None
 
     def add_silver(self, silver: pl.DataFrame) -> None:
-        """Rows of Silver."""
+        """Add rows of Silver."""
         if not self.symbols:
             return
-        rows_of_symbols = silver.filter(pl.col("symbol").is_in(list(self.symbols)))
-        for (symbol,), rows in rows_of_symbols.group_by("symbol"):
+        indexed = silver.filter(pl.col("symbol").is_in(list(self.symbols)))
+        for (symbol,), rows in indexed.group_by("symbol"):
             self._known[str(symbol)] |= of_market(("", str(symbol)), _typed(rows)).distinct
 
     def add_bronze(self, valid: pl.DataFrame) -> None:
-        """Valid messages that sum up several matches (Silver's columns, but those of its insert).
+        """Add valid messages of several matches (Silver's columns without those of its insert).
 
-        One that Silver has as it is need not be among them.
+        Messages that are in Silver unchanged may be left out.
         """
         self._candidates.append(valid.select(*_ORDER, "symbol", "match_count"))
 
     def split_new(self, added: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Of rows that Silver does not have by their ids those that are new, and what `refuse` is told of the sums of
-        which Silver has some matches. The others are duplicates.
+        """Of rows whose ids Silver does not have: those that bring new matches, and those that bring some known ones.
+
+        The latter as `refuse` expects them. All others are duplicates.
         """
-        rows_of_symbols = added.filter(pl.col("symbol").is_in(list(self.symbols)))
-        if not rows_of_symbols.height:
+        indexed = added.filter(pl.col("symbol").is_in(list(self.symbols)))
+        if not indexed.height:
             return added, partly_known(added.clear(), [])
         self._choose_sums()
         kept, refused = [added.filter(~pl.col("symbol").is_in(list(self.symbols)))], [added.clear()]
         known: list[str] = []
-        for (symbol,), rows in rows_of_symbols.group_by("symbol", maintain_order=True):
+        for (symbol,), rows in indexed.group_by("symbol", maintain_order=True):
             new, partly = self._split_market(str(symbol), rows)
             kept.append(rows.filter(new))
             refused.append(rows[[*partly]])
@@ -68,12 +69,12 @@ class MatchIndex:
         return pl.concat(kept), partly_known(pl.concat(refused), known)
 
     def _choose_sums(self) -> None:
-        """The sums that become rows; what they stand for is known from now on."""
+        """Choose the trades of several matches that become rows; their matches are known from now on."""
         if self._chosen is not None:
             return
-        offered = pl.concat(self._candidates).sort(_ORDER) if self._candidates else None
+        candidates = pl.concat(self._candidates).sort(_ORDER) if self._candidates else None
         chosen = []
-        for (symbol,), rows in offered.group_by("symbol", maintain_order=True) if offered is not None else ():
+        for (symbol,), rows in candidates.group_by("symbol", maintain_order=True) if candidates is not None else ():
             trades = of_market(("", str(symbol)), _typed(rows))
             known = self._known[str(symbol)]
             matched = match(trades.numbers, trades.counts, known, overlap=True)
@@ -87,7 +88,7 @@ class MatchIndex:
         self._chosen = pl.concat([none, *(part.cast(none.schema) for part in chosen)])
 
     def _split_market(self, symbol: str, rows: pl.DataFrame) -> tuple[pl.Series, dict[int, str]]:
-        """Which rows are new; of those known in part (by place) what is known."""
+        """Which rows are new; and, by row number, the known matches of the rows that are known in part."""
         assert self._chosen is not None
         trades = of_market(("", symbol), _typed(rows))
         matched = match(trades.numbers, trades.counts, self._known[symbol], overlap=False)

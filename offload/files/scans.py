@@ -1,4 +1,4 @@
-"""Rows of cold tables and of local Parquet files, piece by piece in the order of the file, a few MB at a time."""
+"""Reads rows of cold tables and of local Parquet files in the order of the file, a few MB at a time."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from pyiceberg.table import FileScanTask, Table
 from offload.errors import WarehouseError
 from offload.tables.cold_tables import BY_NAME
 
-# Two of these are refined at a time, each several times over in memory; smaller ones cost calls.
+# Two pieces are refined at a time, and several copies of each are in memory. Smaller pieces need more calls.
 PIECE_ROWS = 24_576
-# Of each column so much of the file is read ahead.
+# How much of each column is read ahead.
 _BUFFER_BYTES = 1 << 20
 _ALL = ("*",)
 
 
 @contextmanager
 def lean_arrow() -> Iterator[None]:
-    """Arrow's memory from malloc meanwhile: its own pool keeps some 90 MB of what is read piece by piece."""
+    """Let Arrow allocate with malloc: its own pool keeps about 90 MB when files are read piece by piece."""
     before = pa.default_memory_pool()
     pa.set_memory_pool(pa.system_memory_pool())
     try:
@@ -41,7 +41,7 @@ def lean_arrow() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """A row group of a cold file: what is read at a time. `first_row`: so many rows of the file come before it."""
+    """A row group of a cold file. `first_row`: how many rows of the file come before it."""
 
     task: FileScanTask
     metadata: pq.FileMetaData
@@ -49,8 +49,10 @@ class RowGroup:
     first_row: int
 
 
-def row_groups(table: Table, tasks: Iterable[FileScanTask], wanted: BooleanExpression | None = None) -> Iterator[RowGroup]:
-    """The row groups of these files, or those that may have matching rows.
+def row_groups(
+    table: Table, tasks: Iterable[FileScanTask], wanted: BooleanExpression | None = None
+) -> Iterator[RowGroup]:
+    """The row groups of these files; with `wanted`, those that may have matching rows.
 
     Raises:
         WarehouseError: a file has delete files.
@@ -59,7 +61,9 @@ def row_groups(table: Table, tasks: Iterable[FileScanTask], wanted: BooleanExpre
     for task in tasks:
         if task.delete_files:
             path = task.file.file_path
-            raise WarehouseError(f"{path} has delete files, which nothing of ours writes: compact it first.")
+            raise WarehouseError(
+                f"{path} has delete files, which we never write: compact it with the tool that wrote them."
+            )
         with table.io.new_input(task.file.file_path).open() as file:
             metadata = open_parquet(file).metadata
             chosen = _groups(file, metadata, condition)
@@ -73,7 +77,7 @@ def row_groups(table: Table, tasks: Iterable[FileScanTask], wanted: BooleanExpre
 def read_row_group(
     table: Table, group: RowGroup, columns: Sequence[str] = _ALL, wanted: BooleanExpression | None = None
 ) -> Iterator[pa.Table]:
-    """The rows of a row group, or the matching ones, in the types of the cold table."""
+    """The rows of a row group, with `wanted` the matching ones, with the types of the cold table."""
     schema = table.schema().as_arrow()
     names = schema.names if columns == _ALL else list(columns)
     condition, asked = None, set(names)
@@ -102,7 +106,7 @@ def read_task(table: Table, task: FileScanTask, columns: Sequence[str] = _ALL) -
 
 
 def read_rows(table: Table, wanted: BooleanExpression, columns: Sequence[str] = _ALL) -> Iterator[pl.DataFrame]:
-    """Matching rows of the current snapshot; at least one piece, perhaps empty."""
+    """The matching rows of the current snapshot; at least one piece, which may be empty."""
     empty = pl.DataFrame(table.schema().as_arrow().empty_table())
     yield empty if columns == _ALL else empty.select(columns)
     for group in row_groups(table, table.scan(row_filter=wanted).plan_files(), wanted):
@@ -110,7 +114,7 @@ def read_rows(table: Table, wanted: BooleanExpression, columns: Sequence[str] = 
 
 
 def parquet_rows(paths: Sequence[Path]) -> Iterator[pl.DataFrame]:
-    """Rows of local files; of each at least one piece, perhaps empty."""
+    """The rows of local files; at least one piece of each, which may be empty."""
     for path in paths:
         with path.open("rb") as file:
             content = open_parquet(file)
@@ -119,9 +123,9 @@ def parquet_rows(paths: Sequence[Path]) -> Iterator[pl.DataFrame]:
 
 
 def open_parquet(file: BinaryIO | pa.NativeFile, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
-    """To be read piece by piece: Arrow's data sets, and a file opened without more ado, read a row group ahead.
+    """Open a file to be read piece by piece. By default Arrow would read a whole row group ahead.
 
-    `metadata`: the file's footer, where it is known.
+    `metadata`: the file's footer, if it is known.
     """
     return pq.ParquetFile(file, metadata=metadata, pre_buffer=False, buffer_size=_BUFFER_BYTES)
 

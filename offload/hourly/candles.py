@@ -1,8 +1,7 @@
-"""Offload of the candles: the partitions that new Silver rows touched, each exported whole, all in one commit.
+"""Offloads the candles: the partitions that new Silver rows touch, each exported whole, all in one commit.
 
-A partition whose hot candles are not whole any more (the gate let it go, then a trade came) is made of cold Silver
-instead: see `offload.hourly.late_candles`. Partitions that version 0.1 exported lack the volume by side: they are made
-anew.
+A partition whose hot candles are incomplete (the gate dropped it, then a trade came) is built from cold Silver instead:
+see `offload.hourly.late_candles`. Partitions that version 0.1 exported lack the volume by side and are exported again.
 """
 
 from __future__ import annotations
@@ -11,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pyiceberg.table import Table
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from offload.clickhouse.templates import render
 from offload.errors import CommitConflictError
-from offload.files.attempt import ATTEMPTS, OffloadContext, commit, new_attempt
-from offload.files.commit import Replacement
+from offload.files.commit import Replacement, new_attempt
 from offload.files.export import Export, discard, export_query, export_slice, select_of
+from offload.hourly.context import OffloadContext
 from offload.hourly.late_candles import ColdSilver, select_rebuilt
 from offload.report import Outcome, SliceReport
+from offload.retry import retry_on
 from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slice_records import (
     SliceRecord,
@@ -30,23 +29,13 @@ from offload.tables.slice_records import (
 )
 from offload.tables.slices import DAY_US, HOUR_US, Slice, gold_slices, hour, parse_gold_id
 
-# Later than any candle: nothing is left out for being open.
-NO_END_US = 7_258_118_400_000_000
 _SILVER = BY_NAME["silver_trades"]
-# So many are made anew in one commit.
+# Slices of version 0.1 that are exported again in one commit.
 _OLD_SLICES = 100
 
 
-_AGAIN = retry(
-    retry=retry_if_exception_type(CommitConflictError),
-    stop=stop_after_attempt(ATTEMPTS),
-    wait=wait_random(0.01, 0.2),
-    reraise=True,
-)
-
-
 def offload_gold(context: OffloadContext, cold: ColdTable) -> list[SliceReport]:
-    """Bring one time frame up to date with the Silver rows of the run's span, and all of it with its columns.
+    """Bring one time frame up to date with the run's Silver rows, and all its slices with this version's columns.
 
     Raises:
         OffloadError: as `offload.run.run`.
@@ -58,7 +47,7 @@ def offload_gold(context: OffloadContext, cold: ColdTable) -> list[SliceReport]:
     return reports
 
 
-@_AGAIN
+@retry_on(CommitConflictError)
 def _export_again(context: OffloadContext, cold: ColdTable, names: Sequence[str]) -> list[SliceReport]:
     table = context.load(cold)
     gold = _GoldAttempt(context, cold, table, read_ledger(table.properties), set())
@@ -66,19 +55,19 @@ def _export_again(context: OffloadContext, cold: ColdTable, names: Sequence[str]
     return gold.reports
 
 
-@_AGAIN
+@retry_on(CommitConflictError)
 def _follow_silver(context: OffloadContext, cold: ColdTable) -> list[SliceReport]:
     table = context.load(cold)
-    windows = context.arrivals(_SILVER)
+    hours = context.arrival_hours(_SILVER)
     followed = read_silver_windows(table.properties)
     taken = {name: record.measure for name, record in read_ledger(context.load(_SILVER).properties).items()}
 
     def is_news(name: str, rows: int) -> bool:
-        """More rows than were followed; or fewer, taken so by cold Silver, of which a re-derivation removed some."""
+        """More rows than Gold contains; or as many as cold Silver has after a re-derivation removed some."""
         known = followed.get(name, 0)
         return context.again or rows > known or rows == taken.get(name, known) != known
 
-    news = {start: rows for start, rows in windows.items() if is_news(hour(start).id, rows)}
+    news = {start: rows for start, rows in hours.items() if is_news(hour(start).id, rows)}
     gold = _GoldAttempt(context, cold, table, read_ledger(table.properties), _touched_days(context, news))
     gold.run_and_commit(news, gold.export)
     return gold.reports
@@ -86,9 +75,9 @@ def _follow_silver(context: OffloadContext, cold: ColdTable) -> list[SliceReport
 
 @dataclass
 class _GoldAttempt:
-    """One attempt at a time frame; `touched_days`: (exchange, day in µs) of the new Silver rows.
+    """One attempt at a time frame. `touched_days`: (exchange, day in µs) of the new Silver rows.
 
-    `records`: slices that only became final; `postponed`: arrival hours that the next run must look at again.
+    `records`: slices that only became final. `postponed`: arrival hours that the next run must look at again.
     """
 
     context: OffloadContext
@@ -103,7 +92,7 @@ class _GoldAttempt:
     postponed: frozenset[int] = frozenset()
 
     def run_and_commit(self, news: Mapping[int, int], export: Callable[[], None]) -> None:
-        """Write the files and commit them; `news`: rows of the arrival hours that Gold has followed then."""
+        """Write files with `export` and commit them. `news`: rows of the arrival hours that Gold contains then."""
         try:
             export()
         except BaseException:
@@ -115,37 +104,39 @@ class _GoldAttempt:
             **silver_properties((hour(start).id, rows) for start, rows in news.items() if start not in self.postponed),
         }
         if self.replacements or more:
-            commit(self.context, self.table, self.cold, self.attempt, self.replacements, more)
+            self.context.commit(self.table, self.cold, self.attempt, self.replacements, more)
 
     def export_again(self, parts: Sequence[Slice]) -> None:
-        """Write the files of slices again, of the hot candles or, where these have left, of cold Silver."""
-        now_us = NO_END_US if self.context.until_now else self.context.closed_us
+        """Write the files of slices again from the hot candles or, where these were dropped, from cold Silver."""
+        now_us = self.context.candles_until_us
         known = {part: self.ledger[part.id] for part in parts}
         until = {part: max(now_us, record.until_us) for part, record in known.items()}
         measures = {part: self._measure(part, until[part]) for part in parts}
-        silver = ColdSilver.look(self.context.hot, self.context.load(_SILVER))
+        silver = ColdSilver.read(self.context.hot, self.context.load(_SILVER))
         for part, record in known.items():
             if measures[part] >= record.measure and not self._is_late(silver, part, measures[part]):
                 self._replace(part, measures[part], until[part])
-            elif silver.trades(self.context.hot, part) < record.measure:
+            elif silver.count_trades(self.context.hot, part) < record.measure:
                 self._report_kept(part, record)
             else:
                 self._rebuild(silver, part, record, until[part])
 
     def export(self) -> None:
         """Write the files of every slice that has to be replaced."""
-        until_us = NO_END_US if self.context.until_now else self.context.closed_us
+        until_us = self.context.candles_until_us
         touched_days = gold_slices(self.cold, self.touched_days)
         waiting = {parse_gold_id(self.cold, name) for name, record in self.ledger.items() if not record.final}
         measures = {part: self._measure(part, until_us) for part in sorted(touched_days | waiting)}
         closed = [part for part in touched_days if self._is_final(part)]
-        # Looked at after the candles were counted: what comes in between makes them look incomplete, never complete.
-        silver = ColdSilver.look(self.context.hot, self.context.load(_SILVER)) if closed else None
+        # Read after the candles were counted: a trade in between can make them look incomplete, but never complete.
+        silver = ColdSilver.read(self.context.hot, self.context.load(_SILVER)) if closed else None
         for part, measure in measures.items():
             known = self.ledger.get(part.id)
             if silver is not None and part in closed and self._is_late(silver, part, measure):
                 self._rebuild(silver, part, known, until_us)
-            elif known is not None and (measure < known.measure or (measure == known.measure and part not in touched_days)):
+            elif known is not None and (
+                measure < known.measure or (measure == known.measure and part not in touched_days)
+            ):
                 self._report_unchanged(part, known, measure, until_us)
             else:
                 self._replace(part, measure, until_us)
@@ -154,10 +145,10 @@ class _GoldAttempt:
         return part.to_us <= self.context.closed_us
 
     def _is_late(self, silver: ColdSilver, part: Slice, measure: int) -> bool:
-        return measure < silver.trades(self.context.hot, part) + silver.waiting(self.context.hot, part)
+        return measure < silver.count_trades(self.context.hot, part) + silver.missing_trades(self.context.hot, part)
 
     def _measure(self, part: Slice, until_us: int) -> int:
-        """Trades in the hot candles of a partition; they only grow, unless the hot tier has let go of some."""
+        """Trades in the hot candles of a partition. The number only grows, unless the gate dropped the partition."""
         sql = render("count_candles.sql", select=select_of(self.cold, partition=True))
         span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": until_us}
         return int(self.context.hot.rows(sql, {**span, "key": part.key})[0]["trades"])
@@ -177,9 +168,9 @@ class _GoldAttempt:
         self._add_export(export, "written", measure, until_us)
 
     def _rebuild(self, silver: ColdSilver, part: Slice, known: SliceRecord | None, until_us: int) -> None:
-        if silver.waiting(self.context.hot, part):
-            # Their hours are not in cold Silver yet: a run that has brought them there makes the candles.
-            self.postponed = silver.stale
+        if silver.missing_trades(self.context.hot, part):
+            # The hours of these trades are not in cold Silver yet. The run that offloads them builds the candles.
+            self.postponed = silver.incomplete_hours
             self._report_kept(part, known)
             return
         self.context.report(self.cold, part.id, "exporting")
@@ -188,7 +179,7 @@ class _GoldAttempt:
             days = set(range(part.from_us // DAY_US, part.to_us // DAY_US))
         sql, span = select_rebuilt(self.context.hot, silver, self.table, self.cold, part, days)
         export = export_query(self.context.hot, self.table, part, sql, span, self.attempt)
-        self._add_export(export, "rebuilt", silver.trades(self.context.hot, part), until_us)
+        self._add_export(export, "rebuilt", silver.count_trades(self.context.hot, part), until_us)
 
     def _report_kept(self, part: Slice, known: SliceRecord | None) -> None:
         rows = known.rows if known else 0
@@ -214,10 +205,10 @@ class _GoldAttempt:
         )
 
 
-def _touched_days(context: OffloadContext, windows: Mapping[int, int]) -> set[tuple[str, int]]:
-    """(exchange, day in µs) of the Silver rows that arrived in these windows; adjacent windows are one query."""
+def _touched_days(context: OffloadContext, hours: Mapping[int, int]) -> set[tuple[str, int]]:
+    """(exchange, day in µs) of the Silver rows that arrived in these hours; adjacent hours are one query."""
     spans: list[list[int]] = []
-    for start in sorted(windows):
+    for start in sorted(hours):
         if spans and spans[-1][1] == start:
             spans[-1][1] = start + HOUR_US
         else:

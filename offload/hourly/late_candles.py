@@ -1,8 +1,8 @@
-"""Candles whose hot partition has left, and to which a trade comes all the same.
+"""Late candles: the hot partition was dropped, and then another trade of it comes.
 
-The trade founds the hot partition anew, with candles that know nothing of the trades before. Such candles must not
-replace those in Iceberg; instead the days they are of are made anew of all their trades in cold Silver. Whether the hot
-candles are whole is told by counting: trades in them against trades in cold Silver and those on their way there.
+The trade creates the hot partition again, with candles that lack all earlier trades. Such candles must not replace
+those in Iceberg. Instead, the days they belong to are built from all their trades in cold Silver. Whether hot candles
+are complete is found by counting: the trades in them against those in cold Silver and those not offloaded yet.
 """
 
 from __future__ import annotations
@@ -15,44 +15,46 @@ from pyiceberg.expressions import And, BooleanExpression, EqualTo
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
-from offload.clickhouse.checksums import Checksums, cold_sources, checksums_of
+from offload.clickhouse.checksums import Checksums, checksums_of, cold_sources
 from offload.clickhouse.client import HotStore, Parameters
+from offload.clickhouse.server import arrival_hours
 from offload.clickhouse.templates import render
-from offload.files.attempt import arrival_hours
 from offload.files.export import select_of
 from offload.tables.cold_tables import BY_NAME, LONG, TEXT, ColdTable
 from offload.tables.slice_records import read_ledger
 from offload.tables.slices import DAY_US, SECOND_US, Slice, hour
 from schemas.kinds import COUNTED
+from schemas.valid_times import EARLIEST_US, END_US
 
 _SILVER = BY_NAME["silver_trades"]
-# Later than any arrival.
-_LATEST_US = 7_258_118_400_000_000
 
 
 @dataclass(frozen=True)
 class ColdSilver:
-    """Cold Silver as it is, and the hot arrival hours (starts, µs) that it does not have, or not wholly."""
+    """Cold Silver, and the hot arrival hours (starts, µs) that it does not have, or not completely."""
 
     table: Table
     incomplete_hours: frozenset[int]
 
     @classmethod
     def read(cls, hot: HotStore, table: Table) -> ColdSilver:
-        """Look at the hot tier after `table` was loaded, and after the candles were counted that it is held against."""
+        """Read the hot arrival hours. Load `table`, and count the candles it is compared with, before you call this."""
         ledger = read_ledger(table.properties)
-        found = arrival_hours(hot, _SILVER, 0, _LATEST_US)
+        found = arrival_hours(hot, _SILVER, EARLIEST_US, END_US)
         known = {start: ledger.get(hour(start).id) for start in found}
-        incomplete_hours = (start for start, rows in found.items() if (record := known[start]) is None or rows > record.measure)
+        incomplete_hours = (
+            start for start, rows in found.items() if (record := known[start]) is None or rows > record.measure
+        )
         return cls(table, frozenset(incomplete_hours))
 
-    def trades(self, hot: HotStore, part: Slice) -> int:
+    def count_trades(self, hot: HotStore, part: Slice) -> int:
         """Trades of an exchange and period in cold Silver, as candles count them.
 
         Raises:
             HotStoreError: ClickHouse failed, or cannot read the warehouse.
         """
-        # A file of Silver is of one exchange and day; most hold only rows that count as one, and need no reading.
+        # A file of Silver is of one exchange and day. In most files each row counts as one trade, so they need not be
+        # read.
         files = [task.file for task in self.table.scan(row_filter=_rows_of(part, "timestamp")).plan_files()]
         mixed = [file.file_path for file in files if not self._one_trade_a_row(file)]
         trades: int = sum(file.record_count for file in files if self._one_trade_a_row(file))
@@ -61,7 +63,7 @@ class ColdSilver:
         return trades
 
     def _one_trade_a_row(self, file: DataFile) -> bool:
-        """Whether the statistics say that each row is one counted trade; so is a row from before these columns."""
+        """Whether each row is one counted trade, by the file's statistics. Rows from before these columns are."""
         schema = self.table.schema()
         kind, matches = (schema.find_field(name).field_id for name in ("trade_kind", "match_count"))
         if file.value_counts and not {kind, matches} & file.value_counts.keys():
@@ -72,7 +74,7 @@ class ColdSilver:
         return low == high and from_bytes(TEXT, low) in COUNTED and int(from_bytes(LONG, most)) == 1
 
     def missing_trades(self, hot: HotStore, part: Slice) -> int:
-        """Hot trades of an exchange and period that candles count and cold Silver lacks; at least so many."""
+        """Hot trades of an exchange and period that cold Silver may lack, as candles count them (upper bound)."""
         if not self.incomplete_hours:
             return 0
         hours = [start // SECOND_US for start in sorted(self.incomplete_hours)]
@@ -82,7 +84,7 @@ class ColdSilver:
 def select_rebuilt(
     hot: HotStore, silver: ColdSilver, table: Table, cold: ColdTable, part: Slice, days: Collection[int]
 ) -> tuple[str, Parameters]:
-    """SQL of all candles of a Gold slice, those of `days` (since the epoch) made of cold Silver.
+    """SQL of all candles of a Gold slice; those of `days` (since the epoch) are built from cold Silver.
 
     Raises:
         HotStoreError: ClickHouse failed.
@@ -95,15 +97,15 @@ def select_rebuilt(
 def are_late_and_confirmed(
     hot: HotStore, silver: ColdSilver, table: Table, cold: ColdTable, part: Slice, source: str, trades: int
 ) -> bool:
-    """Whether `source`, a hot table or view of candles with `trades`, has only late ones, whose trades Iceberg knows.
+    """Whether all candles of `source` (a hot table or view with `trades` trades) are late and correct in Iceberg.
 
-    It does if the hot candles lack trades that cold Silver has, no trade is on its way there, and the cold candles of
-    the days in question are exactly those that cold Silver's trades make.
+    They are if they lack trades that cold Silver has, every hot trade is offloaded, and the cold candles of their days
+    are exactly those that cold Silver's trades make.
 
     Raises:
         HotStoreError: ClickHouse failed, or cannot read the warehouse.
     """
-    if trades >= silver.trades(hot, part) or silver.missing_trades(hot, part):
+    if trades >= silver.count_trades(hot, part) or silver.missing_trades(hot, part):
         return False
     days = [int(row["day"]) for row in hot.rows(render("candle_days.sql", hot=source), _span(part))]
     there = _sums(hot, cold, part, _candles_of_days(hot, table, cold, part, days, others=False))
@@ -141,9 +143,9 @@ def _candles_of_days(
 
 
 def _rows_of(part: Slice, column: str) -> BooleanExpression:
-    # pyiceberg accepts plain names and values here, which its annotations do not say.
+    # pyiceberg accepts plain names and values here; its annotations do not say so.
     return And(part.between(column), EqualTo("exchange", part.key))  # type: ignore[call-arg, arg-type]
 
 
 def _span(part: Slice) -> dict[str, str | int]:
-    return {"key": part.key, "from_us": part.from_us, "to_us": part.to_us, "until_us": _LATEST_US}
+    return {"key": part.key, "from_us": part.from_us, "to_us": part.to_us, "until_us": END_US}

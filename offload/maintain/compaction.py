@@ -1,7 +1,7 @@
-"""Small hourly files of a day that is over, merged into few files of about the target size, partition by partition.
+"""Merges the small hourly files of past days into few files of about the target size, partition by partition.
 
-Only hours that are complete are merged, and only days that are over, so that the offload rarely has to take an hour out
-of a merged file again (`offload.files.replace.separate`). Gold is left alone: a partition of it is one file already.
+Only complete hours of past days are merged, so that the offload rarely has to separate an hour from a merged file again
+(`offload.files.replace.separate_hours`). Gold needs no merging: each of its partitions is one file.
 """
 
 from __future__ import annotations
@@ -11,26 +11,24 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
-from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
-from config.settings import Settings
-from offload.clickhouse.client import ClickHouseHttp, HotStore
-from offload.clickhouse.templates import render
+from offload.clickhouse.client import HotStore
+from offload.clickhouse.server import server_now_us
+from offload.clickhouse.tiers import Tiers
 from offload.errors import CommitConflictError
-from offload.files.attempt import ATTEMPTS
-from offload.files.replace import TargetFile, arrival_bounds, compacted_folder, replace_files, remove_abandoned_merges
-from offload.tables.catalog import ensure_tables, open_catalog
+from offload.files.replace import TargetFile, arrival_bounds, compacted_folder, remove_abandoned_merges, replace_files
+from offload.retry import TRIES
 from offload.tables.cold_tables import TABLES, ColdTable
 from offload.tables.slice_records import SliceRecord, read_ledger
 from offload.tables.slices import DAY_US, GRACE_US
 
 
 class Compaction(BaseModel):
-    """What was, or in a dry run would be, done to one table: `files` of `bytes` merged into `into` files.
+    """One table: `files` of `bytes` were merged into `into` files; in a dry run, would be.
 
-    `conflicts`: merges that gave way to an offload and were not made good in this run; the next one looks again.
+    `conflicts`: merges that lost against an offload and were not repeated with success; the next run tries again.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,7 +42,7 @@ class Compaction(BaseModel):
 
 @dataclass(frozen=True)
 class MergeGroup:
-    """Files of one partition that become one; arrivals in [from_us, to_us) (µs, UTC)."""
+    """Files of one partition that are merged into one; their rows arrived in [from_us, to_us) (µs, UTC)."""
 
     files: tuple[DataFile, ...]
     from_us: int
@@ -59,31 +57,20 @@ class MergeGroup:
 OnMerge = Callable[[str, MergeGroup], None]
 
 
-def compact(
-    settings: Settings,
-    *,
-    dry_run: bool = False,
-    progress: OnMerge = lambda *_: None,
-    hot: HotStore | None = None,
-) -> list[Compaction]:
-    """Merge the small files of every table that is sliced by hour; `progress` hears of each merge before it begins.
+def compact(tiers: Tiers, *, dry_run: bool = False, progress: OnMerge = lambda *_: None) -> list[Compaction]:
+    """Merge the small files of every table that is sliced by hour. `progress` is called before each merge.
 
     Raises:
-        OffloadError: ClickHouse, the catalog or the warehouse cannot be used; what was committed stays.
+        OffloadError: ClickHouse, the catalog or the warehouse fails; what was committed stays.
     """
-    store: HotStore = hot or ClickHouseHttp(settings)
-    catalog = open_catalog(settings)
-    ensure_tables(catalog, settings.iceberg_namespace)
-    now_us = int(store.rows(render("clock.sql"), {})[0]["now_us"])
-    return [
-        _compact(settings, store, catalog, cold, now_us, progress, dry_run=dry_run) for cold in TABLES if cold.arrival
-    ]
+    now_us = server_now_us(tiers.hot)
+    return [_compact(tiers, cold, now_us, progress, dry_run=dry_run) for cold in TABLES if cold.arrival]
 
 
 def merge_groups(
     table: Table, cold: ColdTable, files: Iterable[DataFile], now_us: int, target_bytes: int, min_files: int
 ) -> list[MergeGroup]:
-    """What to merge: files below half the target, of complete hours and days that are over, in order of arrival.
+    """What to merge: files of less than half the target size, from complete hours of past days, in order of arrival.
 
     `now_us`: µs since the epoch (UTC).
     """
@@ -104,7 +91,7 @@ def merge_groups(
 
 
 def _packed(singles: Iterable[MergeGroup], target_bytes: int) -> Iterable[MergeGroup]:
-    """Neighbours in arrival together, as long as they fit one file."""
+    """Groups of files that follow each other in arrival and fit one file."""
     held: list[MergeGroup] = []
     for single in singles:
         if held and sum(one.size for one in held) + single.size > target_bytes:
@@ -130,25 +117,17 @@ def _is_final(table: Table, ledger: Mapping[str, SliceRecord], path: str) -> boo
     return folder in ledger and ledger[folder].final
 
 
-def _compact(
-    settings: Settings,
-    hot: HotStore,
-    catalog: Catalog,
-    cold: ColdTable,
-    now_us: int,
-    progress: OnMerge,
-    *,
-    dry_run: bool,
-) -> Compaction:
+def _compact(tiers: Tiers, cold: ColdTable, now_us: int, progress: OnMerge, *, dry_run: bool) -> Compaction:
+    settings = tiers.settings
     files = size = into = conflicts = 0
-    for _ in range(ATTEMPTS):
-        table = catalog.load_table(f"{settings.iceberg_namespace}.{cold.name}")
+    for _ in range(TRIES):
+        table = tiers.cold.load(cold)
         live = (task.file for task in table.scan().plan_files())
         conflicts = 0
         for group in merge_groups(table, cold, live, now_us, settings.offload_file_bytes, settings.compact_min_files):
             if not dry_run:
                 progress(cold.name, group)
-                if not _merge(hot, table, cold, group):
+                if not _merge(tiers.hot, table, cold, group):
                     conflicts += 1
                     continue
             files, size, into = files + len(group.files), size + group.size, into + 1
@@ -160,7 +139,7 @@ def _compact(
 
 
 def _merge(hot: HotStore, table: Table, cold: ColdTable, group: MergeGroup) -> bool:
-    """Whether the files could be exchanged; not if an offload replaced one of them meanwhile."""
+    """Merge a group; False if an offload replaced one of its files meanwhile."""
     target = TargetFile(group.from_us, group.to_us, compacted_folder(table))
     try:
         replace_files(hot, table, cold, group.files, [target], "compact")

@@ -1,4 +1,4 @@
-"""What a comparison of hot and cold rows leaves out: what has grown since it was offloaded, and what never was."""
+"""Which hot rows a comparison leaves out: those that came after the offload, and those that are not offloaded."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from offload.clickhouse.client import HotStore
+from offload.clickhouse.server import arrival_hours
 from offload.clickhouse.templates import render
-from offload.files.attempt import arrival_hours
 from offload.files.export import select_of
-from offload.proof.sources import LATEST_US
 from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slice_records import SliceRecord, read_ledger, read_silver_windows
 from offload.tables.slices import Slice, hour
+from schemas.valid_times import END_US
 
 _SILVER = BY_NAME["silver_trades"]
 
 
 class NotCompared(BaseModel):
-    """Hot rows of a table (of Gold candles, or the trades of an hour it does not have) that were not compared.
+    """Hot rows that were not compared; for Gold candles, or the trades of an hour that Gold lacks.
 
     `grown`: rows came to the slice after it was offloaded. `open`: the candles have not ended. `not offloaded`: Iceberg
-    has nothing of the hour.
+    does not have the hour.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,14 +36,14 @@ class NotCompared(BaseModel):
 
 @dataclass(frozen=True)
 class ComparisonGaps:
-    """One cold table's: `properties` are the table's own."""
+    """Finds the hot rows that a comparison of one cold table leaves out; `properties` are the table's."""
 
     hot: HotStore
     cold: ColdTable
     properties: Mapping[str, str]
 
     def grown(self, part: Slice, record: SliceRecord) -> NotCompared | None:
-        """The slice, if the hot tier has more of it than was offloaded.
+        """The slice, if the hot tier has more rows of it than were offloaded.
 
         Raises:
             HotStoreError: ClickHouse failed.
@@ -59,26 +59,23 @@ class ComparisonGaps:
         """
         if self.cold.arrival:
             return None
-        rows = self._measure(part, LATEST_US)[0] - self._measure(part, record.until_us)[0]
+        rows = self._measure(part, END_US)[0] - self._measure(part, record.until_us)[0]
         return NotCompared(slice=part.id, hot_rows=rows, why="open") if rows > 0 else None
 
     def not_offloaded(self, from_us: int, to_us: int) -> Iterator[NotCompared]:
-        """Hours of arrival in [from_us, to_us) that the cold table has nothing of, or not all.
+        """Arrival hours in [from_us, to_us) that the cold table lacks.
 
         Raises:
             HotStoreError: ClickHouse failed.
         """
         source = self.cold if self.cold.arrival else _SILVER
-        there = read_ledger(self.properties).keys() if self.cold.arrival else self._followed()
-        for start, rows in arrival_hours(self.hot, source, from_us, min(to_us, LATEST_US)).items():
+        there = read_ledger(self.properties).keys() if self.cold.arrival else set(read_silver_windows(self.properties))
+        for start, rows in arrival_hours(self.hot, source, from_us, min(to_us, END_US)).items():
             if hour(start).id not in there:
                 yield NotCompared(slice=hour(start).id, hot_rows=rows, why="not offloaded")
 
-    def _followed(self) -> set[str]:
-        return set(read_silver_windows(self.properties))
-
     def _measure(self, part: Slice, until_us: int) -> tuple[int, int]:
-        """Hot rows of a slice, and what its record measures: rows too, of Gold the trades in the candles."""
+        """Hot rows of a slice, and the number that its record measures: rows, for Gold the trades in the candles."""
         if self.cold.arrival:
             rows = arrival_hours(self.hot, self.cold, part.from_us, part.to_us).get(part.from_us, 0)
             return rows, rows

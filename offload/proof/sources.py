@@ -1,4 +1,4 @@
-"""Where the counting proof finds rows: in the hot tables and, for hours that these have let go, in Iceberg."""
+"""Where the counting proof reads rows: from the hot tables and, for hours that are no longer hot, from Iceberg."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pyiceberg.table import Table
 
 from offload.clickhouse.checksums import cold_sources
 from offload.clickhouse.client import HotStore
+from offload.clickhouse.server import arrival_hours
 from offload.clickhouse.templates import render
-from offload.files.attempt import arrival_hours
 from offload.files.export import select_of
 from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slice_records import read_ledger
 from offload.tables.slices import HOUR_US, SECOND_US, Slice, parse_hour_id
+from schemas.valid_times import EARLIEST_US, END_US
 
-EARLIEST_US, LATEST_US = 0, 7_258_118_400_000_000
 _RAW = BY_NAME["raw_trades"]
-# Where a message ends; a reject's record is no row of `dlq_trades` any more when it is resolved.
+# The tables in which a message ends. A resolved dead letter is no longer in `dlq_trades`.
 _ENDS = tuple(BY_NAME[name] for name in ("silver_trades", "duplicate_trades", "dlq_trades"))
 _MS = 1000
 
 
 @dataclass(frozen=True)
 class ProofQuery:
-    """What the queries of the proof need: template variables, and the parameters of the span."""
+    """Template variables and parameters of the proof's queries."""
 
     context: dict[str, Any]
     span: dict[str, int]
@@ -35,7 +35,7 @@ class ProofQuery:
 
 @dataclass(frozen=True)
 class ProofSources:
-    """`tables`: cold tables by name, or none: then only hot rows count. Looks once where the hours are."""
+    """`tables`: cold tables by name; without them only hot rows count. Reads once in which tier each hour is."""
 
     hot: HotStore
     tables: Mapping[str, Table] = field(default_factory=dict)
@@ -50,11 +50,11 @@ class ProofSources:
         }
 
     def first_hot_us(self) -> int:
-        """The first hour of arrival that hot Raw has, or the end of time."""
-        return min(self._raw_hours, default=LATEST_US)
+        """The first arrival hour of hot Raw (µs), or `END_US` where it is empty."""
+        return min(self._raw_hours, default=END_US)
 
     def query(self, from_us: int, to_us: int) -> ProofQuery:
-        """Where messages that arrived in [from_us, to_us) are, and where they may have ended.
+        """The query for messages that arrived in [from_us, to_us): where they are, and where they may have ended.
 
         Raises:
             HotStoreError: ClickHouse failed.
@@ -65,7 +65,7 @@ class ProofSources:
         gone = self._cold_only[_RAW.name]
         cold = {_RAW.name: self._sources(_RAW, published, "published_at") if gone else []}
         for end in _ENDS:
-            # A message reaches its end after it was published.
+            # A message ends after it was published.
             is_needed = any(start + HOUR_US > published.from_us for start in self._cold_only[end.name])
             cold[end.name] = self._sources(end, published, "published_at") if is_needed else []
         here = self._raw_hours.keys()
@@ -83,7 +83,7 @@ class ProofSources:
         return {"published_from_ms": int(row["first_ms"]), "published_to_ms": int(row["last_ms"])}
 
     def _sources(self, cold: ColdTable, span: Slice, column: str) -> list[str]:
-        """SQL of the live files that may have rows of a span of `column`."""
+        """SQL of the live files that may have rows whose time `column` is in the span."""
         table = self.tables[cold.name]
         paths = [task.file.file_path for task in table.scan(row_filter=span.between(column)).plan_files()]
         select = select_of(cold, partition=False)
@@ -96,16 +96,16 @@ class ProofSources:
 
     @cached_property
     def _raw_hours(self) -> dict[int, int]:
-        return arrival_hours(self.hot, _RAW, EARLIEST_US, LATEST_US)
+        return arrival_hours(self.hot, _RAW, EARLIEST_US, END_US)
 
     @cached_property
     def _cold_only(self) -> dict[str, frozenset[int]]:
-        """Of each table the hours of arrival of which Iceberg has more than the hot table."""
+        """By table, the arrival hours of which Iceberg has more rows than the hot table."""
         found = {}
         for cold in (_RAW, *_ENDS):
             there = self._cold_hours(cold)
             here: dict[int, int] = {}
             if there:
-                here = self._raw_hours if cold is _RAW else arrival_hours(self.hot, cold, min(there), LATEST_US)
+                here = self._raw_hours if cold is _RAW else arrival_hours(self.hot, cold, min(there), END_US)
             found[cold.name] = frozenset(start for start, rows in there.items() if here.get(start, 0) < rows)
         return found

@@ -12,20 +12,18 @@ from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.table import Table
 
 from config.registry import SymbolRegistry
-from config.settings import Settings
 from ddl.layers import Timeframe, load_layers
-from offload.clickhouse.client import ClickHouseHttp, HotStore
 from offload.clickhouse.templates import render
+from offload.clickhouse.tiers import Tiers
 from offload.proof.value_changes import (
-    ValueChange,
     Row,
+    ValueChange,
     bronze_to_silver,
     candle_to_candle,
     hot_to_cold,
     payload_to_raw,
     raw_to_bronze,
 )
-from offload.tables.catalog import ensure_tables, open_catalog
 from offload.tables.slice_records import SUMMARY_ATTEMPT
 
 LAYERS = ("raw_trades", "bronze_trades", "silver_trades")
@@ -33,7 +31,7 @@ Coordinates = tuple[str, int, int, datetime]
 
 
 class TracedRow(BaseModel):
-    """A row of the trade; a cold one with its file and the snapshot that brought the file (null once expired)."""
+    """A row of the trade in one layer and tier; of a cold row its file and, until it expires, its snapshot."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,7 +43,7 @@ class TracedRow(BaseModel):
 
 
 class CandleTrace(BaseModel):
-    """A candle as Silver's rows make it, as the hot view shows it and as Iceberg has it; absent ones are null."""
+    """A candle as Silver's rows make it, as the hot view shows it and as Iceberg has it; null where there is none."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -58,10 +56,10 @@ class CandleTrace(BaseModel):
 
 
 class Trace(BaseModel):
-    """Everything that is known of one trade.
+    """All rows of one trade, and what became of it.
 
-    `message`: the raw message with the exchange's payload; `coordinates`: its Kafka topic, partition, offset and
-    timestamp; `fate`: `silver`, `duplicate`, `rejected: <reason>` or `missing`; `changes`: in the order of the flow.
+    `message`: the raw message with the exchange's payload. `coordinates`: its Kafka topic, partition, offset and
+    timestamp. `fate`: `silver`, `duplicate`, `rejected: <reason>` or `missing`. `changes`: in the order of the layers.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -83,16 +81,15 @@ class Trace(BaseModel):
 
 
 class Tracer:
-    """Looks trades and candles up in both tiers.
+    """Finds trades and candles in both tiers.
 
     Raises (every method):
-        OffloadError: ClickHouse or the warehouse cannot be used.
+        OffloadError: ClickHouse or the warehouse fails.
     """
 
-    def __init__(self, settings: Settings, hot: HotStore | None = None) -> None:
-        self._hot: HotStore = hot or ClickHouseHttp(settings)
-        self._tables = ensure_tables(open_catalog(settings), settings.iceberg_namespace)
-        self._lookup = SymbolRegistry.load(settings.symbols_file).lookup
+    def __init__(self, tiers: Tiers) -> None:
+        self._hot, self._tables = tiers.hot, tiers.cold.load_all()
+        self._lookup = SymbolRegistry.load(tiers.settings.symbols_file).lookup
 
     def trade(self, exchange: str, symbol: str, trade_id: str) -> Trace:
         """Trace one trade; `symbol` canonical or as the exchange writes it."""
@@ -181,7 +178,7 @@ class Tracer:
             yield from self._scan(layer, _trade(exchange, symbols, trade_id))
 
     def _scan(self, name: str, wanted: BooleanExpression) -> Iterable[TracedRow]:
-        """Matching rows, file by file, in bounded memory."""
+        """Matching cold rows, file by file, in bounded memory."""
         table: Table = self._tables[name]
         scan = table.scan(row_filter=wanted)
         arrow = ArrowScan(table.metadata, table.io, scan.projection(), wanted)
@@ -203,7 +200,7 @@ class Tracer:
             return f"rejected: {rejects[0]['reason']}"
         if self._hot.rows(_rows_of("duplicate_trades FINAL"), key):
             return "duplicate"
-        # Neither is hot for longer than its retention.
+        # Neither table is hot for longer than its retention.
         wanted = _trade(key["exchange"], key["symbols"], key["trade_id"])
         for letter in self._scan("dlq_trades", wanted):
             return f"rejected: {letter.row['reason']}"
@@ -215,7 +212,7 @@ def _rows_of(table: str, kafka_times: Sequence[str] = ("published_at",), without
 
 
 def _changes(rows: dict[tuple[str, str], dict[str, Any]]) -> list[ValueChange]:
-    """Along the flow; where the hot tier has let go of a row its cold copy stands in."""
+    """Changes in the order of the layers. Where a row is no longer hot, the cold row is used."""
     raw, bronze, silver = (rows.get((layer, "hot")) or rows.get((layer, "cold")) for layer in LAYERS)
     found: list[ValueChange] = []
     if raw:
@@ -235,7 +232,7 @@ def _copy(layer: str, rows: dict[tuple[str, str], dict[str, Any]]) -> list[Value
 
 
 def _choose(sightings: Iterable[TracedRow]) -> Coordinates | None:
-    """The message that became the Silver row, else the first one."""
+    """The message that Silver's row is made of, else the first message."""
     ordered = sorted(sightings, key=lambda s: (s.layer != "silver_trades", s.tier != "hot"))
     return _coordinates(ordered[0].row) if ordered else None
 
@@ -245,7 +242,7 @@ def _coordinates(row: Row) -> Coordinates:
 
 
 def _readable(row: dict[str, Any]) -> dict[str, Any]:
-    """Bytes as text, times aware: ClickHouse's are UTC and come without a zone."""
+    """Bytes as text, and aware times: those of ClickHouse are UTC without a zone."""
     return {name: _read(value) for name, value in row.items()}
 
 
@@ -263,7 +260,7 @@ def _trade(exchange: str, symbols: list[str], trade_id: str) -> BooleanExpressio
     return And(_equals("exchange", exchange), _in("symbol", symbols), _equals("trade_id", trade_id))
 
 
-# pyiceberg accepts plain names and values here, which its annotations do not say.
+# pyiceberg accepts plain names and values here; its annotations do not say so.
 def _equals(column: str, value: str) -> BooleanExpression:
     return EqualTo(column, value)  # type: ignore[call-arg, arg-type]
 

@@ -1,4 +1,4 @@
-"""Where a trade's values changed on their way: each layer's row against the one before it (pure)."""
+"""Where a trade's values changed between layers: each layer's row against the one before it (pure)."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from schemas.valid_times import EARLIEST_US, END_US
+
 Row = Mapping[str, Any]
 CANDLE_NUMBERS = (
     *("open", "high", "low", "close", "volume", "quote_volume", "trade_count"),
     *("buy_volume", "sell_volume"),
 )
 _EXACT = Context(prec=200)
-# Integers below these are seconds, milliseconds, microseconds; above, nanoseconds (the rule of Bronze).
+# Integers below these limits are seconds, milliseconds, microseconds; larger ones nanoseconds (the rule of Bronze).
 _MAGNITUDES = ((10**11, 1_000_000, 1), (10**14, 1_000, 1), (10**17, 1, 1), (10**30, 1, 1_000))
 
 
 class ValueChange(BaseModel):
-    """A value that a layer has otherwise than the layer before it."""
+    """A value that differs from the one in the layer before."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,7 +36,7 @@ class ValueChange(BaseModel):
 def payload_to_raw(envelope: str, raw: Row) -> list[ValueChange]:
     """The message against the columns of trades_raw, and against the exchange's own text in its payload.
 
-    The payload may be any exchange's: a price, quantity and trade id must occur in it as they are, digit for digit.
+    The payload may be of any exchange: price, quantity and trade id must occur in it digit for digit.
     """
     try:
         message = json.loads(envelope, parse_float=str, parse_int=str)
@@ -55,7 +57,7 @@ def payload_to_raw(envelope: str, raw: Row) -> list[ValueChange]:
 
 
 def raw_to_bronze(raw: Row, bronze: Row) -> list[ValueChange]:
-    """Bronze keeps every text as it is and reads the time."""
+    """Bronze keeps every text unchanged and reads the time."""
     pairs = (
         ("price", "price_text"),
         ("quantity", "quantity_text"),
@@ -71,7 +73,7 @@ def raw_to_bronze(raw: Row, bronze: Row) -> list[ValueChange]:
 
 
 def bronze_to_silver(bronze: Row, silver: Row) -> list[ValueChange]:
-    """Silver's numbers are the exact decimals of Bronze's text, quote_volume their exact product."""
+    """Silver's numbers are the exact decimals of Bronze's texts; quote_volume is their exact product."""
     found = []
     for text, name in (("price_text", "price"), ("quantity_text", "quantity")):
         found += _differ("silver_trades", name, _decimal(bronze[text]), _decimal(silver[name]))
@@ -84,7 +86,7 @@ def bronze_to_silver(bronze: Row, silver: Row) -> list[ValueChange]:
 
 
 def hot_to_cold(layer: str, hot: Row, cold: Row) -> list[ValueChange]:
-    """A cold row has the values of the hot one."""
+    """A cold row has the values of the hot row."""
     return [
         change
         for name in cold.keys() & hot.keys()
@@ -93,7 +95,7 @@ def hot_to_cold(layer: str, hot: Row, cold: Row) -> list[ValueChange]:
 
 
 def candle_to_candle(layer: str, before: Row, after: Row) -> list[ValueChange]:
-    """Candles are equal in every number that both have: cold ones of version 0.1 have none by side."""
+    """Candles are equal in every number that both have; cold candles of version 0.1 have none by side."""
     return [
         change
         for name in CANDLE_NUMBERS
@@ -118,13 +120,13 @@ def _decimal(value: object) -> object:
 
 
 def _time(text: str) -> datetime | None:
-    """µs precision, cut; None where only Bronze's SQL can say."""
+    """The time in µs, rounded down; None for texts that only Bronze's SQL can read."""
     if not text.isascii() or not text.isdigit():
         return None
     number = int(text)
     times, over = next(((times, over) for limit, times, over in _MAGNITUDES if number < limit), (0, 1))
     micros = number * times // over
-    if not 0 < micros < 7_258_118_400_000_000:
+    if not EARLIEST_US < micros < END_US:
         return None
     return datetime.fromtimestamp(micros // 10**6, UTC).replace(microsecond=micros % 10**6)
 

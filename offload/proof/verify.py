@@ -1,8 +1,8 @@
-"""Hot equals cold: rows and checksums of every offloaded slice, computed by one function of one engine on both sides.
+"""Compares hot and cold: row counts and checksums of every offloaded slice, both computed by ClickHouse.
 
-The hot side is the very SELECT the export ran; the cold side reads the files that the table's current snapshot names,
-with the types of the hot side. ClickHouse's own Iceberg reader is not used: it takes the newest metadata file in the
-folder, even an uncommitted one.
+The hot side is the SELECT of the export. The cold side reads the files of the table's current snapshot with the types
+of the hot side. ClickHouse's own Iceberg reader is not used: it reads the newest metadata file, even an uncommitted
+one.
 """
 
 from __future__ import annotations
@@ -14,22 +14,21 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, computed_field
 from pyiceberg.table import Table
 
-from config.settings import Settings
-from offload.clickhouse.checksums import MODULUS, Checksums, cold_sources, merge_key, checksums_of
-from offload.clickhouse.client import ClickHouseHttp, HotStore, Parameters
+from offload.clickhouse.checksums import MODULUS, Checksums, checksums_of, cold_sources, merge_key
+from offload.clickhouse.client import HotStore, Parameters
 from offload.clickhouse.templates import render
+from offload.clickhouse.tiers import Tiers
 from offload.files.export import select_of
 from offload.hourly.late_candles import ColdSilver, are_late_and_confirmed
-from offload.proof.sources import LATEST_US
-from offload.proof.gaps import NotCompared, ComparisonGaps
-from offload.tables.catalog import ensure_tables, open_catalog
+from offload.proof.gaps import ComparisonGaps, NotCompared
 from offload.tables.cold_tables import LAYERS, TABLES, ColdTable, Layer
 from offload.tables.slice_records import read_ledger, read_left
 from offload.tables.slices import Slice, instant, micros, parse_gold_id, parse_hour_id
+from schemas.valid_times import END_US
 
 
 class SliceDifference(BaseModel):
-    """Where hot and cold differ: equal counts mean that a value does."""
+    """Where hot and cold differ. If the counts are equal, a value differs."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,9 +43,9 @@ class SliceDifference(BaseModel):
 class TableVerification(BaseModel):
     """One cold table against its hot one: `hot_rows` and `cold_rows` of the `slices` that were compared.
 
-    Of these `open_slices` were open when they were offloaded and have not grown since. `superseded` rows have merged
-    into another window and are not lost; `only_cold` rows were let go by the gate, which compared them then.
-    `not_compared` are the hot rows left out.
+    `open_slices` of these were open when they were offloaded and have not grown since. `superseded`: cold rows that
+    have merged into another hour and are not lost. `only_cold`: rows of partitions that the gate compared and dropped.
+    `not_compared`: hot rows that were left out.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,7 +62,7 @@ class TableVerification(BaseModel):
 
 
 class VerifyReport(BaseModel):
-    """All tables; `ok` if there is no difference in what was compared, `complete` if every hot row was compared."""
+    """All tables. `ok`: no compared slice differs. `complete`: every hot row was compared."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -72,7 +71,7 @@ class VerifyReport(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def ok(self) -> bool:
-        """Whether every slice that was looked at is the same in both tiers."""
+        """Whether every compared slice is the same in both tiers."""
         return not any(table.differences for table in self.tables)
 
     @computed_field  # type: ignore[prop-decorator]
@@ -83,32 +82,30 @@ class VerifyReport(BaseModel):
 
 
 def verify(
-    settings: Settings,
+    tiers: Tiers,
     *,
     start: datetime | None = None,
     end: datetime | None = None,
     include_open: bool = False,
     layers: Collection[Layer] = LAYERS,
-    hot: HotStore | None = None,
 ) -> VerifyReport:
     """Compare every offloaded slice that overlaps [start, end) (aware times; default: all) in both tiers.
 
-    A slice that was open when it was offloaded is left out, and said to be, if it has grown since; not if
-    `include_open`, when that is a difference.
+    A slice that was open when it was offloaded and has grown since is reported as not compared; with `include_open` it
+    is a difference.
 
     Raises:
         HotStoreError: ClickHouse failed, or cannot read the warehouse.
         WarehouseError: the warehouse is of a kind ClickHouse cannot be pointed to.
         ValueError: a time without a zone.
     """
-    store: HotStore = hot or ClickHouseHttp(settings)
-    tables = ensure_tables(open_catalog(settings), settings.iceberg_namespace)
+    tables = tiers.cold.load_all()
     from_us = micros(start) if start else 0
     to_us = micros(end) if end else MODULUS
     return VerifyReport(
         tables=tuple(
             _Verifier(
-                store, tables[cold.name], tables["silver_trades"], cold, read_left(tables[cold.name].properties)
+                tiers.hot, tables[cold.name], tables["silver_trades"], cold, read_left(tables[cold.name].properties)
             ).verify(from_us, to_us, include_open=include_open)
             for cold in TABLES
             if cold.layer in layers
@@ -141,7 +138,7 @@ class _Verifier:
             grown = gaps.grown(part, record) if may_grow else None
             comparison = None if grown else self._compare(part, record.until_us)
             if comparison and comparison.differences and may_grow:
-                # Rows may have come while it was compared.
+                # Rows may have come during the comparison.
                 grown = gaps.grown(part, record)
             if grown:
                 left_out.append(grown)
@@ -192,14 +189,14 @@ class _Verifier:
         )
 
     def _has_left(self, part: Slice, here: Checksums) -> bool:
-        """Whether the gate let the candles go and the hot ones, if any, are of trades that came later."""
+        """Whether the gate dropped the candles, and the hot ones, if any, are of later trades."""
         day = instant(part.from_us)
         if (f"{day:%Y%m%d}" if self.cold.period == "day" else f"{day:%Y%m}") not in self.left:
             return False
         if not here:
             return True
         sql = render("count_candles.sql", select=select_of(self.cold, partition=True))
-        span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": LATEST_US}
+        span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": END_US}
         trades = int(self.hot.rows(sql, {**span, "key": part.key})[0]["trades"])
         silver = ColdSilver.comparison(self.hot, self.silver)
         return are_late_and_confirmed(self.hot, silver, self.table, self.cold, part, self.cold.hot, trades)
@@ -218,7 +215,9 @@ def _rows(sums: Checksums) -> int:
     return sum(rows for rows, _ in sums.values())
 
 
-def _differences(cold: ColdTable, part: Slice, hot: Checksums, there: Checksums, moved: Checksums) -> Iterator[SliceDifference]:
+def _differences(
+    cold: ColdTable, part: Slice, hot: Checksums, there: Checksums, moved: Checksums
+) -> Iterator[SliceDifference]:
     for group in sorted(hot.keys() | there.keys()):
         here, cold_sum, gone = (sums.get(group, (0, 0)) for sums in (hot, there, moved))
         if here != (cold_sum[0] - gone[0], (cold_sum[1] - gone[1]) % MODULUS):
@@ -234,10 +233,10 @@ def _differences(cold: ColdTable, part: Slice, hot: Checksums, there: Checksums,
 
 
 def _cold_source(hot: HotStore, table: Table, cold: ColdTable, part: Slice, select: str, span: Parameters) -> str:
-    """SQL that reads the slice's live files, or nothing if there are none."""
+    """SQL that reads the slice's live files; "" if there are none."""
     paths = [task.file.file_path for task in table.scan(row_filter=part.predicate(cold)).plan_files()]
     source = "\nUNION ALL\n".join(cold_sources(hot, table, paths, select, span))
-    # A compacted file holds other hours, too.
+    # A merged file holds other hours, too.
     return render("cold_hour.sql", source=source, arrival=cold.arrival) if source and cold.arrival else source
 
 

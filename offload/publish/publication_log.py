@@ -1,4 +1,4 @@
-"""The log of publications (`rederivations`): one at a time, and what a dead one left can be finished."""
+"""The log of publications (table `rederivations`): one at a time, and one that died can be finished."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Literal
 import polars as pl
 
 from offload.clickhouse.client import HotStore
+from offload.clickhouse.server import server_now_us
 from offload.clickhouse.templates import render
 from offload.errors import OffloadError
-from offload.publish.pause import now_us
 from offload.publish.view_override import CandleSource
 from offload.tables.slices import SECOND_US, instant
 
-# A publisher on another host counts as dead when it has not noted a step for so long.
+# A publisher on another host counts as dead when it has not logged a step for this long.
 LEASE_SECONDS = 900
 PublicationStep = Literal["begun", "switched", "ended"]
 
@@ -31,7 +31,8 @@ class PublicationBusyError(OffloadError):
 class OpenPublication:
     """A publication that has not ended: some exchanges (`keys`) and the UTC day that begins at `from_us`.
 
-    `frames`: codes of the time frames that were hot when it began; half-way a partition may be empty.
+    `frames`: codes of the time frames that were hot when it began; half-way their partition may be empty. `owner`: host
+    and process id. `lease_us`: until when another host takes the owner for alive (µs, UTC).
     """
 
     publication: str
@@ -46,12 +47,12 @@ class OpenPublication:
 
 @dataclass(frozen=True)
 class PublicationLog:
-    """`rederivations`, to which rows are only ever added."""
+    """The table `rederivations`. Rows are only ever added."""
 
     hot: HotStore
 
     def open(self) -> list[OpenPublication]:
-        """Publications that have begun and not ended, the oldest first."""
+        """Publications that have begun and not ended, oldest first."""
         return [
             OpenPublication(
                 publication=str(row["publication"]),
@@ -75,12 +76,14 @@ class PublicationLog:
         frames: Sequence[str],
         rules_version: str,
     ) -> OpenPublication:
-        """Note a new one.
+        """Log a new publication.
 
         Raises:
             PublicationBusyError: another one began at the same time; the older of the two goes on.
         """
-        mine = OpenPublication(publication, tuple(sorted(keys)), from_us, source, tuple(frames), False, _me(), 0)
+        mine = OpenPublication(
+            publication, tuple(sorted(keys)), from_us, source, tuple(frames), False, _this_process(), 0
+        )
         self.note(mine, "begun", rules_version)
         first = self.open()[0]
         if first.publication != publication:
@@ -89,40 +92,40 @@ class PublicationLog:
         return mine
 
     def claim(self, left: OpenPublication) -> None:
-        """Take over one whose owner is dead.
+        """Take over a publication whose owner is dead.
 
         Raises:
-            PublicationBusyError: the owner lives.
+            PublicationBusyError: the owner is alive.
         """
         host, _, process = left.owner.rpartition(":")
         if host == socket.gethostname():
-            alive = int(process) != os.getpid() and _runs(int(process))
+            alive = int(process) != os.getpid() and _is_running(int(process))
         else:
-            alive = left.lease_us > now_us(self.hot)
+            alive = left.lease_us > server_now_us(self.hot)
         if alive:
             raise _busy(left)
 
-    def note(self, one: OpenPublication, step: PublicationStep, rules_version: str) -> None:
-        """Add a row a key; the lease begins anew."""
-        lease = instant(now_us(self.hot) + LEASE_SECONDS * SECOND_US)
-        rows = pl.DataFrame({"exchange": list(one.keys)}).select(
-            pl.lit(one.publication).alias("publication"),
+    def note(self, publication: OpenPublication, step: PublicationStep, rules_version: str) -> None:
+        """Log a step: a row for each exchange. The lease begins again."""
+        lease = instant(server_now_us(self.hot) + LEASE_SECONDS * SECOND_US)
+        rows = pl.DataFrame({"exchange": list(publication.keys)}).select(
+            pl.lit(publication.publication).alias("publication"),
             "exchange",
-            pl.lit(instant(one.from_us).date()).alias("day"),
+            pl.lit(instant(publication.from_us).date()).alias("day"),
             pl.lit(step).alias("step"),
-            pl.lit(f"{one.cover}:{','.join(one.frames)}").alias("cover"),
-            pl.lit(_me()).alias("owner"),
+            pl.lit(f"{publication.source}:{','.join(publication.frames)}").alias("cover"),
+            pl.lit(_this_process()).alias("owner"),
             pl.lit(lease, pl.Datetime("us", "UTC")).alias("lease_until"),
             pl.lit(rules_version).alias("rules_version"),
         )
         self.hot.insert("rederivations", rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
 
-def _me() -> str:
+def _this_process() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def _runs(process: int) -> bool:
+def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -136,5 +139,5 @@ def _busy(other: OpenPublication) -> PublicationBusyError:
     until = datetime.fromtimestamp(other.lease_us / SECOND_US, UTC)
     return PublicationBusyError(
         f"Another re-derivation ({other.owner}) is publishing {instant(other.from_us):%Y-%m-%d}: run again when it has "
-        f"ended; should it be dead, its claim ends at {until:%H:%M:%S} UTC."
+        f"ended. If it is dead, its claim ends at {until:%H:%M:%S} UTC."
     )

@@ -1,7 +1,7 @@
-"""A re-derived exchange and day into Iceberg: one snapshot of Silver, then one of each Gold table whose candles differ.
+"""Commits a re-derived exchange and day to Iceberg: one snapshot of Silver, then one of each Gold table that differs.
 
-A file of Silver in which a row leaves is written again without it, in its own order, piece by piece; rows that come
-are files of their own in the folder of their arrival hour. Nothing else of the day is touched.
+A file of Silver from which a row leaves is written again without that row, in the same order, piece by piece. Rows that
+come are in new files in the folder of their arrival hour. All other files of the day stay.
 """
 
 from __future__ import annotations
@@ -17,18 +17,15 @@ from pyiceberg.io.pyarrow import parquet_file_to_data_file
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
-from offload.difference.candles import candles, count_altered
-from offload.difference.day import SILVER, RederivedDay
-from offload.difference.minutes import MinuteSpill
-from offload.errors import CommitConflictError
-from offload.files.attempt import new_attempt
-from offload.files.commit import Replacement, replace_slices
-from offload.files.export import Export, slice_folder
-from offload.files.folder import remove
-from offload.files.data_files import process_attempt
-from offload.files.scans import read_rows, read_task
+from offload.difference.candles import MINUTE_SECONDS, MinuteSpill, candles, count_altered
 from offload.difference.changes import DayChanges
-from offload.tables.cold_tables import TABLES, ColdTable
+from offload.difference.day import SILVER, RederivedDay
+from offload.errors import CommitConflictError
+from offload.files.commit import Replacement, new_attempt, replace_slices
+from offload.files.data_files import process_attempt, remove
+from offload.files.export import Export, slice_folder
+from offload.files.scans import read_rows, read_task
+from offload.tables.cold_tables import GOLD, ColdTable
 from offload.tables.slice_records import (
     SUMMARY_ATTEMPT,
     SUMMARY_SLICES,
@@ -41,14 +38,13 @@ from offload.tables.slice_records import (
 from offload.tables.slices import gold_slices, hour, instant
 
 _GROUP_ROWS = 250_000
-# So many rows are in memory at once, and a row group; new rows are sorted within one.
+# Rows in memory at once, and in a row group. New rows are sorted within one group.
 _PIECE_ROWS = 50_000
-_MINUTE = 60
 _PENDING = "medallion.rederived."
 
 
 def rewrite_silver(day: RederivedDay, changes: DayChanges) -> Table:
-    """Commit the changes; the table after it.
+    """Commit the changes to Silver; returns the table after the commit.
 
     Raises:
         CommitConflictError: an offload changed the day meanwhile; nothing was committed.
@@ -78,13 +74,13 @@ def rewrite_silver(day: RederivedDay, changes: DayChanges) -> Table:
     except (ValidationException, CommitFailedException) as error:
         for file in new:
             remove(table.io, file.file_path)
-        message = f"An offload changed {work.part.id} meanwhile: {error}. Run the same command again."
+        message = f"An offload changed {day.part.id} meanwhile: {error}. Run the same command again."
         raise CommitConflictError(message) from error
     return day.load(SILVER)
 
 
 def _write(day: RederivedDay, changes: DayChanges, attempt: str) -> list[DataFile]:
-    """The new files of Silver; if that fails, none of them stays."""
+    """Write the new files of Silver; if that fails, none of them stays."""
     table, key = changes.table, day.part.key
     paths: list[str] = []
     new: list[DataFile] = []
@@ -106,23 +102,22 @@ def _write(day: RederivedDay, changes: DayChanges, attempt: str) -> list[DataFil
 
 
 def rewrite_gold(day: RederivedDay, silver: Table, minutes: MinuteSpill) -> None:
-    """The candles of the day in every Gold table in which any of them differs from what the day's `minutes` make.
+    """Replace the day's candles in every Gold table where one of them differs from the candles of `minutes`.
 
     Raises:
         CommitConflictError: an offload changed a slice meanwhile.
     """
     pending, windows = _pending(silver, day), read_ledger(silver.properties)
-    groups = [candles(group, _MINUTE) for group in minutes.groups()]
-    for cold in TABLES:
-        if cold.layer == "gold":
-            _rewrite_candles(day, cold, groups, pending, windows)
+    groups = [candles(group, MINUTE_SECONDS) for group in minutes.groups()]
+    for cold in GOLD:
+        _rewrite_candles(day, cold, groups, pending, windows)
     if pending:
         with day.load(SILVER).transaction() as transaction:
             transaction.remove_properties(_PENDING + day.part.id)
 
 
 def _pending(silver: Table, day: RederivedDay) -> dict[str, int | None]:
-    """Measures, before Silver was rewritten, of the hours in which it was, until Gold has followed."""
+    """Measures that the rewritten hours of Silver had before, kept until Gold is rewritten too; by slice id."""
     found: dict[str, int | None] = json.loads(silver.properties.get(_PENDING + day.part.id, "{}"))
     return found
 
@@ -136,7 +131,7 @@ def _rewrite_candles(
 ) -> None:
     table, part = day.load(cold), day.part
     followed = read_silver_windows(table.properties)
-    # What Gold had followed then, it has followed now.
+    # Gold tables that were up to date before the rewrite are recorded as up to date after it.
     more = silver_properties(
         (name, windows[name].measure)
         for name, before in pending.items()
@@ -170,7 +165,7 @@ def _rewrite_candles(
 
 
 def write_file(table: Table, path: str, pieces: Iterator[pl.DataFrame]) -> DataFile:
-    """One Parquet file in the table's types, its rows in the order given."""
+    """Write one Parquet file with the types of the table, its rows in the order given."""
     schema = pa.schema([pa.field(f.name, _narrow(f.type), nullable=f.nullable) for f in table.schema().as_arrow()])
     with table.io.new_output(path).create() as output, pq.ParquetWriter(output, schema, compression="zstd") as writer:
         for piece in pieces:
@@ -180,7 +175,7 @@ def write_file(table: Table, path: str, pieces: Iterator[pl.DataFrame]) -> DataF
 
 
 def _remaining(changes: DayChanges, number: int) -> Iterator[pl.DataFrame]:
-    """A file's rows without those that leave, in groups large enough to be a row group."""
+    """A file's rows without those that leave, in pieces large enough for a row group."""
 
     def pieces() -> Iterator[pl.DataFrame]:
         leaving, start = changes.leaving_rows[number], 0
@@ -193,7 +188,7 @@ def _remaining(changes: DayChanges, number: int) -> Iterator[pl.DataFrame]:
 
 
 def _pieces(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The same rows, about `_PIECE_ROWS` at a time."""
+    """The same rows in pieces of about `_PIECE_ROWS`."""
     waiting: list[pl.DataFrame] = []
     for frame in frames:
         waiting.append(frame)
@@ -205,16 +200,16 @@ def _pieces(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
 
 
 def _records(changes: DayChanges, ledger: Mapping[str, SliceRecord], attempt: str) -> dict[str, SliceRecord]:
-    """What the ledger says of the hours that changed.
+    """The records of the hours that change.
 
-    A measure never falls: the hot tier still has the rows that left, and an offload that ran now would otherwise
-    take the hour for one that has grown and bring them back.
+    A measure never falls. The hot tier still has the rows that leave; with a lower measure an offload would take the
+    hour for one that has grown, and bring the rows back.
     """
     found = {}
-    for start in sorted(changes.new_rows.keys() | changes.gone_rows.keys()):
+    for start in sorted(changes.new_rows.keys() | changes.leaving_hours.keys()):
         window = hour(start)
         known = ledger.get(window.id)
-        come, left = changes.new_rows[start], changes.gone_rows[start]
+        come, left = changes.new_rows[start], changes.leaving_hours[start]
         if known is None:
             known = SliceRecord(attempt=attempt, rows=0, measure=0, until_us=window.to_us, final=True)
         rows = known.rows + come - left

@@ -1,4 +1,4 @@
--- The versions that hot Silver has of the trades of such letters, and which messages said them.
+-- The versions that hot Silver has of the trades of the named dead letters, and the messages they were made of.
 SELECT {{ columns | join(', ') }}
 FROM silver_trades
 WHERE (exchange, trade_id) IN (

@@ -17,10 +17,11 @@ import pytest
 from config.settings import Settings
 from ddl.layers import load_layers
 from offload.clickhouse.locations import iceberg_source
+from offload.clickhouse.tiers import Tiers
 from offload.files.version_hint import publish_hint
 from offload.pins import Pins
 from offload.run import run
-from offload.tables.catalog import open_catalog
+from offload.tables.catalog import ColdTier, open_catalog
 from offload.tables.cold_tables import BY_NAME
 from tests.offload.cold_tables import load
 from tests.offload.conftest import new_settings
@@ -59,10 +60,10 @@ class Versions:
         self.settings, self.client = settings, hot.client
         trades = read_tape(tape).tail(4000)
         hot.load(trades.head(1500))
-        run(settings)
-        self.pin = {part.table: part.snapshot_id for part in Pins(settings).create("backtest").tables}
+        run(Tiers.open(settings))
+        self.pin = {part.table: part.snapshot_id for part in Pins(ColdTier.open(settings)).create("backtest").tables}
         hot.load(trades.slice(1500))
-        run(settings)
+        run(Tiers.open(settings))
         self.pinned, self.current = truth(trades.head(1500)), truth(trades)
 
 

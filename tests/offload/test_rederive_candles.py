@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from offload.difference.candles import merge_minutes, candles, minute_candles
+from offload.difference.candles import candles, merge_minutes, minute_candles
 from offload.difference.minute_candles import MinuteSpill
 from offload.difference.spill import Spill
 

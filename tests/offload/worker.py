@@ -20,6 +20,7 @@ from pyiceberg.table import Table
 
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp, Parameters
+from offload.clickhouse.tiers import Tiers
 from offload.report import OffloadProgress
 from offload.run import run
 from offload.tables.cold_tables import BY_NAME, LAYERS
@@ -79,7 +80,7 @@ def main() -> None:
 
     layer = BY_NAME[table].layer if table else None
     layers = LAYERS if layer is None else ("silver", "gold") if layer == "gold" else (layer,)
-    run(settings, layers=layers, progress=watch, hot=hot)
+    run(Tiers.open(settings, hot), layers=layers, progress=watch)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,11 @@ class Journey:
     def candles(self) -> pl.DataFrame:
         """Minutes of what candles count: open, high, low, close, volume, quote_volume, trade_count."""
         names = ["open", "high", "low", "close", "volume", "quote_volume", "trade_count"]
-        return minute_candles(self.silver).sort("exchange", "symbol", "window_start").select("symbol", "window_start", *names)
+        return (
+            minute_candles(self.silver)
+            .sort("exchange", "symbol", "window_start")
+            .select("symbol", "window_start", *names)
+        )
 
     def _in_silver(self, rows: pa.Table, _token: str) -> pa.Table:
         market = rows["exchange"][0].as_py(), rows["symbol"][0].as_py()

@@ -1,4 +1,4 @@
--- What the hot tier holds of one Gold partition: a later export may only grow it.
+-- Candles and trades that the hot tier has of one Gold partition.
 SELECT count() AS hot_rows, sum(trade_count) AS trades
 FROM (
 {{ select }}

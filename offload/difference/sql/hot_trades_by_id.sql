@@ -1,4 +1,5 @@
--- Trades of one exchange that the hot Silver has, less those of the day whose hour is in Iceberg: these follow Iceberg.
+-- Trades that hot Silver has, by exchange and trade id. Rows of the day whose hour is in Iceberg are left out: they follow
+-- Iceberg.
 {% import '_macros.sql' as sql %}
 SELECT DISTINCT
     toString(exchange) AS exchange,

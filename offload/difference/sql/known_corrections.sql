@@ -1,4 +1,4 @@
--- The accepted versions of trades of one exchange, and which messages said them.
+-- The accepted versions of trades of one exchange, and the coordinates of their messages.
 SELECT
     toString(exchange) AS exchange,
     toString(symbol) AS symbol,

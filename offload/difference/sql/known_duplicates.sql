@@ -1,4 +1,4 @@
--- Counted duplicates of one exchange by their message's Kafka time.
+-- Counted duplicates of one exchange, by the Kafka time of their messages.
 {% import '_macros.sql' as sql %}
 SELECT DISTINCT
     toString(raw_topic) AS raw_topic,

@@ -1,4 +1,4 @@
--- Rows of some files of a cold table that arrived in a span, in the table's order.
+-- Rows from some files of a cold table that arrived in a span, in the table's order.
 SELECT *
 FROM
 (

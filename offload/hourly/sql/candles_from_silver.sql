@@ -1,6 +1,6 @@
--- Candles of some days of an exchange, of the trades in Iceberg.
+-- Candles of some days of an exchange, made from the trades in Iceberg.
 {% import '_counting.sql' as counting %}
--- A sum of too many digits must fail: a Decimal(38) column takes some 39-digit numbers without a word.
+-- A sum of too many digits must fail: a Decimal(38) column silently accepts some numbers of 39 digits.
 SELECT
     exchange,
     symbol,

@@ -1,4 +1,4 @@
--- Candles that Iceberg has of an exchange, of some days only or of all others.
+-- Candles of an exchange in Iceberg: those of some days, or all others.
 SELECT *
 FROM
 (

@@ -1,5 +1,4 @@
--- Hot trades, as candles count them, of an exchange and period that arrived in hours which Iceberg does not have, or not
--- wholly.
+-- Hot trades of an exchange and period, as candles count them, from arrival hours that Iceberg lacks or has in part.
 {% import '_counting.sql' as counting %}
 SELECT {{ counting.trades('silver') }} AS trades
 FROM silver_trades AS silver

@@ -1,4 +1,4 @@
--- Days (exchange, day of event time) whose candles the Silver rows of some windows touched.
+-- Exchanges and days of event time of the Silver rows that arrived in a span: their candles change.
 SELECT
     toString(exchange) AS key,
     toUnixTimestamp64Micro(timestamp) - positiveModulo(toUnixTimestamp64Micro(timestamp), 86400000000) AS day_us

@@ -1,4 +1,4 @@
-{#- Where raw messages are: the rows of a layer in the hot tables and, where these have let go, in Iceberg. -#}
+{#- The messages of each layer: rows of the hot tables and, for hours that are no longer hot, of Iceberg. -#}
 
 {% import '_macros.sql' as sql %}
 
@@ -6,8 +6,8 @@
 {{ sql.kafka_time_between('source.published_at', '{published_from_ms:Int64}', '{published_to_ms:Int64}') }}
 {%- endmacro %}
 
-{#- Coordinates as the hot tables type them; `of` names the layer, `tier` where the row was read. -#}
-{% macro place(of, tier, topic, partition, offset, arrived, named, source) -%}
+{#- Rows with coordinates of the hot tables' types. `of` names the layer, `tier` where the row is read. -#}
+{% macro rows(of, tier, topic, partition, offset, arrived, named, source) -%}
 SELECT {{ of | literal }} AS layer, {{ tier | literal }} AS tier, toString({{ topic }}) AS topic, toUInt32({{ partition }}) AS partition,
                toUInt64({{ offset }}) AS offset, {{ sql.kafka_time('source.published_at') }} AS published_at,
                {{ 'toString(exchange)' if named else "''" }} AS layer_exchange,
@@ -22,36 +22,36 @@ SELECT {{ of | literal }} AS layer, {{ tier | literal }} AS tier, toString({{ to
 toInt64(toUnixTimestamp(toStartOfHour(ingested_at, 'UTC')))
 {%- endmacro %}
 
-{#- An hour of Raw is read in one tier. Of the other layers a row may be met in both. -#}
+{#- An hour of Raw is read from one tier. A row of the other layers may be read from both. -#}
 {% macro all(cold, raw_in_cold, raw_in_hot) %}
-        {{ place('raw', 'hot', '_topic', '_partition', '_offset', 'ingested_at', true, 'trades_raw') }}
+        {{ rows('raw', 'hot', '_topic', '_partition', '_offset', 'ingested_at', true, 'trades_raw') }}
         {% if raw_in_cold %}
           AND {{ hour_of_arrival() }} NOT IN ({{ raw_in_cold | join(', ') }})
         {% endif %}
         UNION ALL
-        {{ place('silver', 'hot', 'raw_topic', 'raw_partition', 'raw_offset', 'ingested_at', false, 'silver_trades') }}
+        {{ rows('silver', 'hot', 'raw_topic', 'raw_partition', 'raw_offset', 'ingested_at', false, 'silver_trades') }}
         UNION ALL
-        {{ place('duplicate', 'hot', 'raw_topic', 'raw_partition', 'raw_offset', 'seen_at', false, 'duplicate_trades') }}
+        {{ rows('duplicate', 'hot', 'raw_topic', 'raw_partition', 'raw_offset', 'seen_at', false, 'duplicate_trades') }}
         UNION ALL
-        {{ place('dlq', 'hot', 'raw_topic', 'raw_partition', 'raw_offset', 'ingested_at', false, 'dlq_trades') }}
+        {{ rows('dlq', 'hot', 'raw_topic', 'raw_partition', 'raw_offset', 'ingested_at', false, 'dlq_trades') }}
     {% for source in cold['raw_trades'] %}
         UNION ALL
-        {{ place('raw', 'cold', 'raw_topic', 'raw_partition', 'raw_offset', 'ingested_at', true, '(' ~ source ~ ')') }}
+        {{ rows('raw', 'cold', 'raw_topic', 'raw_partition', 'raw_offset', 'ingested_at', true, '(' ~ source ~ ')') }}
         {% if raw_in_hot %}
           AND {{ hour_of_arrival() }} NOT IN ({{ raw_in_hot | join(', ') }})
         {% endif %}
     {% endfor %}
     {% for source in cold['silver_trades'] %}
         UNION ALL
-        {{ place('silver', 'cold', 'raw_topic', 'raw_partition', 'raw_offset', 'ingested_at', false, '(' ~ source ~ ')') }}
+        {{ rows('silver', 'cold', 'raw_topic', 'raw_partition', 'raw_offset', 'ingested_at', false, '(' ~ source ~ ')') }}
     {% endfor %}
     {% for source in cold['duplicate_trades'] %}
         UNION ALL
-        {{ place('duplicate', 'cold', 'raw_topic', 'raw_partition', 'raw_offset', 'seen_at', false, '(' ~ source ~ ')') }}
+        {{ rows('duplicate', 'cold', 'raw_topic', 'raw_partition', 'raw_offset', 'seen_at', false, '(' ~ source ~ ')') }}
     {% endfor %}
     {% for source in cold['dlq_trades'] %}
         UNION ALL
-        {{ place('dlq', 'cold', 'raw_topic', 'raw_partition', 'raw_offset', 'ingested_at', false, '(' ~ source ~ ')') }}
+        {{ rows('dlq', 'cold', 'raw_topic', 'raw_partition', 'raw_offset', 'ingested_at', false, '(' ~ source ~ ')') }}
           AND (toString(raw_topic), toUInt32(raw_partition), toUInt64(raw_offset), {{ sql.kafka_time('source.published_at') }})
               NOT IN (
                   SELECT toString(raw_topic), raw_partition, raw_offset, {{ sql.kafka_time('published_at') }}

@@ -1,4 +1,4 @@
--- Cold rows of a span, without those whose hot partition has left and has no row of the span any more.
+-- Cold rows of a span, without those whose hot partition was dropped and has no row of the span since.
 SELECT *
 FROM
 (

@@ -1,7 +1,7 @@
--- The counting proof: each raw message, known by its coordinates, is in exactly one of Silver, duplicates and DLQ.
--- A message that Kafka delivered twice has one pair of coordinates and counts once, in the hour of its first arrival.
--- A Silver row that is hot and cold is one row. Grouping by coordinates goes to disk when it outgrows its memory.
-{% import '_messages.sql' as places %}
+-- The counting proof: each raw message, identified by its coordinates, is in exactly one of Silver, duplicates and DLQ.
+-- A message that Kafka delivered twice counts once, in the hour of its first arrival. A Silver row that is hot and cold is
+-- one row. The grouping by coordinates goes to disk when it exceeds its memory.
+{% import '_messages.sql' as messages %}
 SELECT
     exchange,
     symbol,
@@ -29,7 +29,7 @@ FROM
         silver_rows + in_duplicates + in_dlq AS places
     FROM
     (
-        {{ places.all(cold, raw_in_cold, raw_in_hot) }}
+        {{ messages.all(cold, raw_in_cold, raw_in_hot) }}
     )
     GROUP BY topic, partition, offset, published_at
     HAVING deliveries > 0

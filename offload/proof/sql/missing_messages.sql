@@ -1,6 +1,6 @@
--- Raw messages that are in none of Silver, duplicates and DLQ: what to look for.
--- Grouping by coordinates goes to disk when it outgrows its memory, as a set to look them up in could not.
-{% import '_messages.sql' as places %}
+-- Raw messages that are in none of Silver, duplicates and DLQ.
+-- The grouping by coordinates goes to disk when it exceeds its memory, which a set for look-ups could not.
+{% import '_messages.sql' as messages %}
 SELECT
     topic AS raw_topic,
     partition AS raw_partition,
@@ -11,7 +11,7 @@ SELECT
     anyIf(layer_trade_id, layer = 'raw') AS raw_trade_id
 FROM
 (
-    {{ places.all(cold, raw_in_cold, raw_in_hot) }}
+    {{ messages.all(cold, raw_in_cold, raw_in_hot) }}
 )
 GROUP BY topic, partition, offset, published_at
 HAVING count() = countIf(layer = 'raw')

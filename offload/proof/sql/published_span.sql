@@ -1,4 +1,4 @@
--- When the raw messages of some hours of arrival were published, the first and the last, by Kafka's clock.
+-- The first and last Kafka time of the raw messages of some arrival hours.
 {% import '_macros.sql' as sql %}
 SELECT toUnixTimestamp64Milli(min(published)) AS first_ms, toUnixTimestamp64Milli(max(published)) AS last_ms
 FROM

@@ -1,7 +1,7 @@
 {% macro switched() %}(SELECT count() FROM {{ db }}.rederivations WHERE publication = {{ publication | literal }} AND step = 'switched'){% endmacro %}
 SELECT *
 FROM {{ db }}.gold_ohlcv_state
-WHERE NOT ({{ here }}){% if source != 'silver' %} OR {{ switched() }} = 0{% endif %}
+WHERE NOT ({{ condition }}){% if source != 'silver' %} OR {{ switched() }} = 0{% endif %}
 
 UNION ALL
 SELECT *

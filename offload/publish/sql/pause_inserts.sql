@@ -1,4 +1,4 @@
--- Let inserts of one day into Silver fail until a moment: the workers repeat them, with the same token. It ends by itself.
+-- Refuse inserts of one day into Silver until a moment, when the constraint ends by itself. Workers repeat such inserts.
 ALTER TABLE silver_trades ADD CONSTRAINT {{ constraint }} CHECK
     now() >= toDateTime({{ until_s }}, 'UTC')
     OR timestamp < fromUnixTimestamp64Micro({{ from_us }}, 'UTC')

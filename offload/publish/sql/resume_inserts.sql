@@ -1,2 +1,2 @@
--- Inserts of the day into Silver go through again.
+-- Accept inserts of the day into Silver again.
 ALTER TABLE silver_trades DROP CONSTRAINT IF EXISTS {{ constraint }}

@@ -1,6 +1,6 @@
--- Hot Silver rows of the day that the re-derivation does not concern: other exchanges, and what is not in Iceberg.
--- Of an hour that was open when it was taken, that is what Iceberg does not have and no letter or duplicate tells of:
--- a row that the re-derivation has taken out of Silver has left one of these.
+-- Hot Silver rows of the day that the re-derivation does not change: other exchanges, and what is not in Iceberg.
+-- Of an hour that was open when it was offloaded, those are the rows that are neither in Iceberg nor a dead letter or
+-- duplicate: a row that the re-derivation removed from Silver is one of the two.
 {% import '_macros.sql' as sql %}
 INSERT INTO silver_trades_staged
 SELECT *

@@ -1,4 +1,4 @@
--- Trades that the day would have twice: of an hour that is not (wholly) in Iceberg, and of Iceberg.
+-- Trades that the staged day has twice: once from Iceberg, and once from an hour that Iceberg does not have, or not wholly.
 SELECT toString(exchange) AS key, count() AS trades
 FROM
 (

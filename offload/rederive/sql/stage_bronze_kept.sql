@@ -1,11 +1,11 @@
--- Cold Bronze rows that stay: of other exchanges, or of a day that is to be hot as Iceberg has it.
+-- Cold Bronze rows that stay: those of other exchanges, or all rows of a day that hot Bronze must have.
 INSERT INTO bronze_trades_staged ({{ columns | join(', ') }})
 SELECT {{ columns | join(', ') }}
 FROM
 (
 {{ source }}
 )
-WHERE ({but:String} = '' OR exchange != {but:String})
+WHERE ({except_exchange:String} = '' OR exchange != {except_exchange:String})
   AND timestamp >= fromUnixTimestamp64Micro({event_from_us:Int64}, 'UTC')
   AND timestamp < fromUnixTimestamp64Micro({event_to_us:Int64}, 'UTC')
   AND ingested_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
