@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar, cast
+
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-# Each loser has lost to a winner, so ten tries let ten writers of one table through.
+# Of several writers of one table one wins each round, so ten tries let ten writers through.
 TRIES = 10
+Function = TypeVar("Function", bound=Callable[..., object])
 
 
-def retry_on(*failures: type[Exception]) -> retry:
-    """A decorator: call again after 10 to 300 ms when one of `failures` is raised; the last failure is raised."""
-    return retry(
+def retry_on(*failures: type[Exception]) -> Callable[[Function], Function]:
+    """A decorator: call again after 10 to 300 ms when one of `failures` is raised; the last one is raised."""
+    decorate = retry(
         retry=retry_if_exception_type(failures),
         stop=stop_after_attempt(TRIES),
         wait=wait_random(0.01, 0.3),
         reraise=True,
     )
+    return cast("Callable[[Function], Function]", decorate)

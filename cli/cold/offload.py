@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich.progress import OffloadProgress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cli.cold.printing import conclusion, print_verification
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
@@ -19,8 +19,7 @@ from offload.maintain.compaction import MergeGroup, compact
 from offload.maintain.expiry import maintain
 from offload.proof.verify import VerifyReport
 from offload.proof.verify import verify as verify_cold
-from offload.report import OffloadProgress as Step
-from offload.report import OffloadReport
+from offload.report import OffloadProgress, OffloadReport
 from offload.retention.gate import close_gate
 from offload.retention.union_views import update_union_views
 from offload.run import run as run_offload
@@ -257,10 +256,10 @@ def offload_with_progress(
 ) -> OffloadReport:
     """`offload.run.run` with its progress on standard error."""
     columns = (SpinnerColumn(), TextColumn("Offloading {task.description}", markup=False), TimeElapsedColumn())
-    with OffloadProgress(*columns, console=err, transient=True) as progress:
+    with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("…", total=None)
 
-        def watch(step: Step) -> None:
+        def watch(step: OffloadProgress) -> None:
             progress.update(task, description=f"{step.table} {step.slice}: {step.step}")
 
         return run_offload(tiers, start=start, end=end, until_now=until_now, again=again, layers=layers, progress=watch)

@@ -39,7 +39,7 @@ def find_state_folder(data_dir: Path | None, settings: Settings) -> StateFolder:
         store = f"{settings.clickhouse_host}:{settings.clickhouse_port}/{settings.clickhouse_database}"
         name = f"{broker} {store}"
         return StateFolder(state_folder() / re.sub(r"[^A-Za-z0-9.,-]+", "_", name), name)
-    folder = control.find_state_folder(data_dir).data_dir
+    folder = control.find(data_dir).data_dir
     return StateFolder(folder, stack_id(folder))
 
 

@@ -186,11 +186,11 @@ def replay(
     replayer = resend.Replayer(settings, rules, _filters(reason, exchange, symbol, since, until))
     with err.status("Judging dead letters …"):
         changes = replayer.run(send=yes)
-    progress = resend.Progress()
+    progress = resend.ReplayProgress()
     if yes:
         with err.status("Waiting for what was sent …"):
             progress = replayer.follow(timeout)
-    passing = resend.passing(changes)
+    passing = resend.count_passing(changes)
     if as_json:
         print_json(
             {
@@ -215,7 +215,7 @@ def replay(
 
 
 def _print_replay(
-    changes: list[resend.Change], passing: int, progress: resend.Progress | None, rules_version: str
+    changes: list[resend.VerdictCount], passing: int, progress: resend.ReplayProgress | None, rules_version: str
 ) -> None:
     print_table(
         f"Dead letters judged by rules {rules_version}",

@@ -92,10 +92,10 @@ class Replayer:
             )
             for before, after, note, number in verdicts.group_by("before", "after", "why").len().iter_rows():
                 counts[before, after, note] = counts.get((before, after, note), 0) + number
-            if send and found.count_passing.num_rows:
-                count_passing = pl.DataFrame(found.count_passing)
-                self._note(count_passing)
-                self._publish(count_passing)
+            if send and found.passing.num_rows:
+                passing = pl.DataFrame(found.passing)
+                self._note(passing)
+                self._publish(passing)
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         return [VerdictCount(before, after, number, note) for (before, after, note), number in ordered]
 
@@ -135,11 +135,11 @@ class Replayer:
                 "after_published_ms": last["published_at"].dt.epoch("ms")[0],
             }
 
-    def _note(self, count_passing: pl.DataFrame) -> None:
+    def _note(self, passing: pl.DataFrame) -> None:
         sent_at = pl.lit(datetime.now(UTC), pl.Datetime("us", "UTC"))
         self._insert(
             "dlq_replays",
-            count_passing.select(
+            passing.select(
                 "raw_topic",
                 "raw_partition",
                 "raw_offset",
@@ -156,9 +156,9 @@ class Replayer:
             ),
         )
 
-    def _publish(self, count_passing: pl.DataFrame) -> None:
+    def _publish(self, passing: pl.DataFrame) -> None:
         """One insert a shard, since the key of a Bronze message is that of all its rows."""
-        for (shard,), rows in count_passing.group_by("shard", maintain_order=True):
+        for (shard,), rows in passing.group_by("shard", maintain_order=True):
             self._insert(_SINK, rows.select(*BRONZE.names, pl.lit(str(shard)).alias("_key")))
 
     def _select(self, name: str, parameters: Mapping[str, object]) -> pa.Table:

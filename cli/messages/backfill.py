@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from cli.common import warehouse
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, out, print_json, print_table
+from cli.common.state_folder import find_state_folder
 from config import logs
 from config.registry import SymbolRegistry
 from config.settings import Settings
@@ -80,7 +80,7 @@ def backfill(
     _check(exchange, names, start, end, source)
     if source != _REST and not force:
         _check_known(exchange, names, settings)
-    place = warehouse.find(data_dir, settings)
+    place = find_state_folder(data_dir, settings)
     with BackfillCheckpoint(state or place.folder / _CHECKPOINT, place.name) as checkpoint:
         asked = RestBackfill(exchange, names, start, end, rest_endpoint)
         wanted = from_dumps.days(exchange, names, start, end)

@@ -42,8 +42,8 @@ def ensure_disk_space(folder: Path, rows: int) -> None:
     if needed > free:
         raise DiskSpaceError(
             f"To compare {rows:,} rows takes up to {needed >> 20:,} MiB of temporary files, but the disk of {folder}"
-            f" has {free >> 20:,} MiB left. Nothing was changed. Set TMPDIR to a folder on a larger disk, or re-derive one"
-            " --exchange or --symbol at a time."
+            f" has {free >> 20:,} MiB left. Nothing was changed. Set TMPDIR to a folder on a larger disk, or re-derive"
+            " one --exchange or --symbol at a time."
         )
 
 

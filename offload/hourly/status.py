@@ -8,7 +8,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 from pyiceberg.table import Table
 
-from offload.clickhouse.server import server_now_us
+from offload.clickhouse.server import arrival_hours, server_now_us
 from offload.clickhouse.tiers import Tiers
 from offload.hourly.arrival_hours import is_due
 from offload.tables.cold_tables import BY_NAME, TABLES, ColdTable
@@ -47,26 +47,24 @@ def status(tiers: Tiers) -> list[TableStatus]:
     """
     tables, now_us = tiers.cold.load_all(), server_now_us(tiers.hot)
     closed_us = (now_us - GRACE_US) // HOUR_US * HOUR_US
-    arrival_hours: dict[str, dict[int, int]] = {}
+    hours: dict[str, dict[int, int]] = {}
     found = []
     for cold in TABLES:
         source = cold if cold.arrival else BY_NAME["silver_trades"]
-        if source.hot not in arrival_hours:
-            arrival_hours[source.hot] = arrival_hours(tiers.hot, source, 0, closed_us)
-        found.append(_status(tables[cold.name], cold, arrival_hours[source.hot], now_us))
+        if source.hot not in hours:
+            hours[source.hot] = arrival_hours(tiers.hot, source, 0, closed_us)
+        found.append(_status(tables[cold.name], cold, hours[source.hot], now_us))
     return found
 
 
-def _status(table: Table, cold: ColdTable, arrival_hours: Mapping[int, int], now_us: int) -> TableStatus:
+def _status(table: Table, cold: ColdTable, hot_rows: Mapping[int, int], now_us: int) -> TableStatus:
     ledger = read_ledger(table.properties)
     if cold.arrival:
-        pending = [
-            start for start, rows in arrival_hours.items() if is_due(ledger.get(hour(start).id), rows, again=False)
-        ]
+        pending = [start for start, rows in hot_rows.items() if is_due(ledger.get(hour(start).id), rows, again=False)]
         hours = [name for name, record in ledger.items() if record.final]
     else:
         followed = read_silver_windows(table.properties)
-        pending = [start for start, rows in arrival_hours.items() if rows > followed.get(hour(start).id, 0)]
+        pending = [start for start, rows in hot_rows.items() if rows > followed.get(hour(start).id, 0)]
         hours = [name for name in followed if parse_hour_id(name).over(now_us)]
     snapshot = table.current_snapshot()
     totals = snapshot.summary if snapshot and snapshot.summary else {}

@@ -20,7 +20,7 @@ from offload.clickhouse.templates import render
 from offload.clickhouse.tiers import Tiers
 from offload.files.export import select_of
 from offload.hourly.late_candles import ColdSilver, are_late_and_confirmed
-from offload.proof.gaps import ComparisonGaps, NotCompared
+from offload.proof.not_compared import ComparisonGaps, NotCompared
 from offload.tables.cold_tables import LAYERS, TABLES, ColdTable, Layer
 from offload.tables.slice_records import read_ledger, read_left
 from offload.tables.slices import Slice, instant, micros, parse_gold_id, parse_hour_id
@@ -198,7 +198,7 @@ class _Verifier:
         sql = render("count_candles.sql", select=select_of(self.cold, partition=True))
         span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": END_US}
         trades = int(self.hot.rows(sql, {**span, "key": part.key})[0]["trades"])
-        silver = ColdSilver.comparison(self.hot, self.silver)
+        silver = ColdSilver.read(self.hot, self.silver)
         return are_late_and_confirmed(self.hot, silver, self.table, self.cold, part, self.cold.hot, trades)
 
 

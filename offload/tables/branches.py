@@ -23,7 +23,7 @@ class RepairedBranch(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     table: str
-    branch_damage: str
+    damage: str
     snapshot_id: int
     rows: int
 
@@ -55,7 +55,7 @@ def repair_branches(catalog: Catalog, settings: Settings, *, dry_run: bool) -> l
         if not dry_run:
             table.manage_snapshots().create_branch(snapshot.snapshot_id, MAIN_BRANCH).commit()
         rows = int(snapshot.summary["total-records"] or 0) if snapshot.summary else 0
-        found.append(RepairedBranch(table=cold.name, branch_damage=wrong, snapshot_id=snapshot.snapshot_id, rows=rows))
+        found.append(RepairedBranch(table=cold.name, damage=wrong, snapshot_id=snapshot.snapshot_id, rows=rows))
     return found
 
 

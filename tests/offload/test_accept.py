@@ -120,7 +120,7 @@ def together(first: pl.DataFrame, versions: pl.DataFrame) -> pl.DataFrame:
 
 
 def place(trade: pl.DataFrame) -> LetterFilter:
-    return LetterFilter(place=(TOPIC, 0, int(trade["offset"][0])))
+    return LetterFilter(message=(TOPIC, 0, int(trade["offset"][0])))
 
 
 def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot: HotTables) -> None:

@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 
 from config.settings import Settings
 from ddl.layers import load_layers
+from offload.clickhouse.client import ClickHouseHttp
 from offload.clickhouse.tiers import Tiers
 from offload.pins import Pins
 from offload.proof.verify import verify
@@ -105,7 +106,7 @@ def test_candles_that_left_are_made_of_silver(settings: Settings, hot: HotTables
     report = run(Tiers.open(settings))
     assert {part.outcome for part in report.slices if part.table.startswith("gold")} == {"rebuilt"}
     assert_all_known(settings, hot, trades)
-    pinned = f"{Pins(ColdTier.open(settings)).publish('before_sides')}.gold_ohlcv_1h"
+    pinned = f"{Pins(ColdTier.open(settings)).publish('before_sides', ClickHouseHttp(settings))}.gold_ohlcv_1h"
     assert hot.client.query(f"SELECT countIf(buy_volume IS NOT NULL), count() > 0 FROM {pinned}").result_rows == [
         (0, True)
     ]

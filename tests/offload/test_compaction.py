@@ -33,7 +33,7 @@ from offload.proof.verify import verify
 from offload.rederive.run import rederive
 from offload.retention.gate import close_gate
 from offload.run import run
-from offload.tables.catalog import ColdTier, open_catalog
+from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import BY_NAME, TABLES
 from offload.tables.slices import HOUR_US, hour, micros
 from tests.clickhouse import ENVIRONMENT, as_json
@@ -160,9 +160,8 @@ def test_hours_can_be_taken_out_of_a_merged_file(settings: Settings, hot: HotTab
     before = frames(settings)
     compact(Tiers.open(settings))
     cold = BY_NAME["silver_trades"]
-    name = f"{settings.iceberg_namespace}.{cold.name}"
     middle = hour(micros(ARRIVAL) + HOUR_US)
-    separate_hours(ClickHouseHttp(settings), open_catalog(settings), name, cold, [middle])
+    separate_hours(ClickHouseHttp(settings), ColdTier.open(settings), cold, [middle])
     folders = sorted({path.parent.name for path in live_files(settings, cold)})
     assert folders == [middle.id, "compacted"]
     assert_same(frames(settings), before)

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from config.settings import Settings
+from offload.clickhouse.client import ClickHouseHttp
 from offload.clickhouse.tiers import Tiers
 from offload.pins import Pins
 from offload.proof.verify import verify
@@ -109,7 +110,7 @@ def test_each_user_may_do_its_work(settings: tuple[Settings, Become], tape: Path
     assert verify(Tiers.open(told)).ok
     pins = Pins(ColdTier.open(told))
     pins.create("before")
-    database = pins.publish("before")
+    database = pins.publish("before", ClickHouseHttp(told))
     assert hot.count(f"{database}.silver_trades") == within(trades, LOW).height
     new = limited(told, tmp_path, HIGH)
     rederive(Tiers.open(new), FROM, TO, exchange="binance")

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from config.settings import Settings
 from ddl.layers import load_layers
+from offload.clickhouse.client import ClickHouseHttp
 from offload.clickhouse.tiers import Tiers
 from offload.errors import WarehouseError
 from offload.maintain.expiry import maintain
@@ -71,7 +72,7 @@ def test_offload_verify_pin_gate_and_views(deployed: Settings, tape: Path, tmp_p
     for cold in TABLES:
         if cold.layer in {"raw", "bronze", "silver"}:
             assert read(deployed, cold).height == trades.height
-    database = Pins(ColdTier.open(deployed)).publish("backtest")
+    database = Pins(ColdTier.open(deployed)).publish("backtest", ClickHouseHttp(deployed))
     for part in pin.tables:
         if part.rows:
             assert hot.count(f"{database}.{part.table}") == part.rows

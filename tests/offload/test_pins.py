@@ -10,6 +10,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from config.settings import Settings
+from offload.clickhouse.client import ClickHouseHttp
 from offload.clickhouse.tiers import Tiers
 from offload.errors import WarehouseError
 from offload.maintain.expiry import maintain
@@ -57,7 +58,7 @@ def test_a_pin_reads_the_same_after_corrections_and_expiry(
     assert verify(Tiers.open(settings)).ok
     assert files_on_disk(settings) == files_referenced(settings)
     assert Pins(ColdTier.open(settings)).get("backtest") == pin
-    database = Pins(ColdTier.open(settings)).publish("backtest")
+    database = Pins(ColdTier.open(settings)).publish("backtest", ClickHouseHttp(settings))
     for cold in TABLES:
         assert hot.count(f"{database}.{cold.name}") == before[cold.name].height
     hot.client.command(f"DROP DATABASE {database}")

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from offload.difference.candles import candles, merge_minutes, minute_candles
-from offload.difference.minute_candles import MinuteSpill
+from offload.difference.candles import MinuteSpill, candles, merge_minutes, minute_candles
 from offload.difference.spill import Spill
 
 START = datetime(2026, 1, 5, 23, 58, tzinfo=UTC)
@@ -102,7 +101,7 @@ def test_minutes_on_disk_are_those_of_all_trades(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merge_rows: int
 ) -> None:
     """Of many symbols, added in parts that share minutes, whenever the parts are merged."""
-    monkeypatch.setattr("offload.difference.minutes._MERGE_ROWS", merge_rows)
+    monkeypatch.setattr("offload.difference.candles._MERGE_ROWS", merge_rows)
     numbers = range(3000)
     rows = frame(
         [(number * 7 % 400, number * 13 % 5, 1 + number % 17, 1 + number % 3, number % 4) for number in numbers]

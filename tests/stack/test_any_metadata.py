@@ -125,7 +125,7 @@ def test_any_metadata_in_any_folder(odd: Running) -> None:
     # Another tool's reader, by the views over the folder.
     assert not any(view.created for view in update_union_views(Tiers.open(settings)))
     Pins(ColdTier.open(settings)).create("any")
-    pinned = Pins(ColdTier.open(settings)).publish("any")
+    pinned = Pins(ColdTier.open(settings)).publish("any", ClickHouseHttp(settings))
     assert hot.rows(f"SELECT count() AS rows FROM {pinned}.raw_trades", {}) == [{"rows": sent}]
     places = traced(settings)
     # The gate lets everything go, and the proof then holds in Iceberg alone.

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offload.difference.checksums import SILVER_COLUMNS, IdChecksums
-from offload.difference.silver_difference import COORDINATES, IDENTITY, VALUES
+from offload.difference.id_checksums import SILVER_COLUMNS, IdChecksums
+from offload.difference.silver_difference import IDENTITY, VALUES
 from offload.tables.cold_tables import BY_NAME
+from schemas.coordinates import COORDINATES
 
 COLD = pl.DataFrame(BY_NAME["silver_trades"].schema.as_arrow().empty_table()).schema
 START = datetime(2026, 1, 5, tzinfo=UTC)
