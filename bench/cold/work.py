@@ -30,10 +30,11 @@ from offload.rederive.run import rederive
 from offload.run import run
 from offload.tables.catalog import ensure_tables, open_catalog
 from offload.tables.cold_tables import BY_NAME, LAYERS
+from schemas.valid_times import EARLIEST_US, END_US
 
 Work = Callable[[Settings, str, int, datetime], tuple[int, int]]
 _SILVER = BY_NAME["silver_trades"]
-_FROM, _TO = 0, 7_258_118_400_000_000
+_FROM, _TO = EARLIEST_US, END_US
 # Rows of an append: what a loop over a cursor takes at a time.
 _BATCH = 1_000
 

@@ -1,4 +1,4 @@
-"""Where commands keep what they remember of one warehouse, and by which name it is known there."""
+"""The folder in which commands keep state about one stack, and the stack's name in it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _ID_FILE = "warehouse.id"
 
 @dataclass(frozen=True, slots=True)
 class StateFolder:
-    """`name` is its own: a stack that is made anew in the folder of another one has another."""
+    """`name` identifies the stack: a new stack in the folder of an old one has another name."""
 
     folder: Path
     name: str
 
 
 def find_state_folder(data_dir: Path | None, settings: Settings) -> StateFolder:
-    """That of the stack which `cli.common.context.load_settings` chose.
+    """The state folder of the stack that `cli.common.context.load_settings` chose.
 
-    An embedded one's folder is its data folder; that of the `MEDALLION_…` endpoints is this user's, below
-    `$XDG_STATE_HOME/medallion`.
+    For an embedded stack it is the data folder. For a stack of the `MEDALLION_…` endpoints it is below
+    `$XDG_STATE_HOME/medallion` of this user.
 
     Raises:
         StackError: as `load_settings`.
@@ -44,9 +44,9 @@ def find_state_folder(data_dir: Path | None, settings: Settings) -> StateFolder:
 
 
 def stack_id(folder: Path) -> str:
-    """Of the stack in a data folder: it is in a file that goes with the folder.
+    """The name of the stack in a data folder, from a file in the folder; created where it is missing.
 
-    Of two commands that look at the same time one makes it.
+    Two commands at the same time get the same name.
     """
     path = folder / _ID_FILE
     if not path.exists():

@@ -1,4 +1,4 @@
-"""The commands' own SQL files, run with parameters and read as rows of named columns."""
+"""Runs the commands' SQL files with parameters; results are rows with named columns."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver import Client
 
 FOLDER = Path(__file__).parents[1] / "sql"
-# Texts come as bytes: what a message said need not be UTF-8.
+# Texts come as bytes, since a message need not be UTF-8.
 _ARROW = {"output_format_arrow_string_as_string": 0, "output_format_arrow_compression_method": "none"}
 
 
 @contextmanager
 def http_client(settings: Settings) -> Iterator[Client]:
-    """An HTTP client on the pipeline's database: its protocol has parameters on the server's side.
+    """An HTTP client for the pipeline's database. This protocol has server-side parameters.
 
     Raises:
         ServerError: whatever the client raises inside the `with` block.
     """
-    import clickhouse_connect  # noqa: PLC0415 - a second that most commands need not wait
+    import clickhouse_connect  # noqa: PLC0415 - takes a second, which most commands need not wait
     from clickhouse_connect.driver.exceptions import ClickHouseError  # noqa: PLC0415
 
     address = f"{settings.clickhouse_host}:{settings.clickhouse_http_port}"

@@ -152,7 +152,7 @@ def stats(
 
 
 def print_stats(client: Client, parameters: Mapping[str, object]) -> None:
-    """Dead letters by reason as a table."""
+    """Print dead letters by reason."""
     found = rows(client, "dlq_stats", parameters)
     print_table(
         "Dead letters by reason",

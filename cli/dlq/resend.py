@@ -1,9 +1,8 @@
-"""Dead letters sent through again: judged by today's rules, noted, put on the Bronze topic, followed to their end.
+"""Replays dead letters: validates them by today's rules and sends those that pass to the Bronze topic.
 
-A message that passes goes back to the Bronze topic under its raw coordinates, through the table that every Bronze row
-takes, and so through the same worker and the same de-duplication. Sent twice it still lands once. The note
-(`dlq_replays`) comes first: a crash after it leaves the dead letter open, and the next replay sends it again; a
-message that has landed counts as resolved from the very insert, whoever follows it (`dlq_resolutions`).
+A message that passes keeps its raw coordinates and takes the way of every Bronze row: the same table, worker and
+de-duplication. Sent twice, it still lands once. A note in `dlq_replays` is written first. After a crash the dead letter
+is open, and the next replay sends it again. A message counts as resolved as soon as it is inserted (`dlq_resolutions`).
 """
 
 from __future__ import annotations
@@ -25,13 +24,14 @@ from cli.common.statements import sql_text
 from cli.dlq.reread import read_again
 from config.connections import clickhouse_http
 from config.settings import Settings
+from schemas.coordinates import COORDINATES
 from schemas.records import BRONZE
 from silver_processor.core.rules import Rules
 from silver_processor.core.versions import ABOUT_VERSIONS
 from silver_processor.letters.rejudged import PASSES, reconsider
 from silver_processor.letters.reread import FROM_BRONZE
 
-# A letter may bring 64 KiB of its message along.
+# A dead letter may contain 64 KiB of its message.
 PAGE_ROWS = 2_000
 _POLL_S = 0.2
 _SINK = "bronze_trades_sink"
@@ -41,9 +41,9 @@ _START: dict[str, Any] = {"after_topic": "", "after_partition": 0, "after_offset
 
 @dataclass(frozen=True)
 class VerdictCount:
-    """How many dead letters of one reason get which verdict now; `after` is empty where they pass.
+    """How many dead letters of one reason get the same verdict now; `after` is empty where they pass.
 
-    `why`: what keeps a letter that Bronze could not read from being read again, or another version from being sent.
+    `why`: why a dead letter could not be read again, or why another version is not sent.
     """
 
     before: str
@@ -54,7 +54,7 @@ class VerdictCount:
 
 @dataclass(frozen=True)
 class ReplayProgress:
-    """What became of the messages sent: in Silver, duplicates, rejected again (by which rules), on their way."""
+    """What became of the messages sent: in Silver, duplicates, rejected again (by which rules), still in flight."""
 
     silver: int = 0
     duplicates: int = 0
@@ -80,12 +80,12 @@ class Replayer:
             raise self._explained(error) from error
 
     def run(self, *, send: bool) -> list[VerdictCount]:
-        """Judge every chosen dead letter; with `send`, put those that pass on the Bronze topic, page by page."""
+        """Validate every chosen dead letter, page by page; with `send`, send those that pass to the Bronze topic."""
         counts: dict[tuple[str, str, str], int] = {}
         for page in self._pages():
             letters, why = read_again(page, self._settings, self._ask)
             found = reconsider(letters, self._rules)
-            # Of letters that were read again the reason is the one they carry.
+            # A dead letter that was read again keeps its reason.
             notes = pl.when(pl.col("before").is_in(ABOUT_VERSIONS)).then(pl.lit(_VERSIONS)).otherwise("why")
             verdicts = found.verdicts.with_columns(pl.Series("why", why, dtype=pl.String)).with_columns(
                 notes.alias("why")
@@ -100,7 +100,7 @@ class Replayer:
         return [VerdictCount(before, after, number, note) for (before, after, note), number in ordered]
 
     def follow(self, timeout_s: float) -> ReplayProgress:
-        """Wait until nothing of this replay is on its way, or the time is over; what has landed is confirmed."""
+        """Wait until no message of this replay is in flight, at most `timeout_s`; then confirm what has landed."""
         deadline = time.monotonic() + timeout_s
         while True:
             (row,) = self._select("dlq_progress", {"replay_id": self.replay_id}).to_pylist()
@@ -111,7 +111,7 @@ class Replayer:
             time.sleep(_POLL_S)
 
     def confirm(self) -> None:
-        """Note what has landed, of this replay and of earlier ones that were interrupted."""
+        """Confirm the messages that have landed, also those of earlier, interrupted replays."""
         try:
             self._client.command(sql_text("dlq_confirm"))
         except (ClickHouseError, OSError) as error:
@@ -140,10 +140,7 @@ class Replayer:
         self._insert(
             "dlq_replays",
             passing.select(
-                "raw_topic",
-                "raw_partition",
-                "raw_offset",
-                "published_at",
+                *COORDINATES,
                 "exchange",
                 pl.col("canonical").alias("symbol"),
                 "timestamp",
@@ -157,7 +154,7 @@ class Replayer:
         )
 
     def _publish(self, passing: pl.DataFrame) -> None:
-        """One insert a shard, since the key of a Bronze message is that of all its rows."""
+        """One insert for each shard, since all rows of a Bronze message share its key."""
         for (shard,), rows in passing.group_by("shard", maintain_order=True):
             self._insert(_SINK, rows.select(*BRONZE.names, pl.lit(str(shard)).alias("_key")))
 

@@ -21,7 +21,7 @@ CHUNK_BYTES = 65_536
 
 
 class QueryError(MedallionError):
-    """ClickHouse refused the statement; the message is its own."""
+    """ClickHouse refused the statement; the message is that of ClickHouse."""
 
 
 def query(
@@ -63,7 +63,7 @@ def query(
 
 
 def _write(chunks: Iterable[bytes]) -> None:
-    """To a pipe or a file byte for byte; to a terminal with the hidden characters of the data as escapes."""
+    """Write to a pipe or a file byte for byte, to a terminal with hidden characters as escapes."""
     output = sys.stdout.buffer
     if sys.stdout.isatty():
         terminal = VisibleStream(output)

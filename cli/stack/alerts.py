@@ -30,12 +30,12 @@ NOBODY = (
 
 
 class AlertError(MedallionError):
-    """An alert does not get through; the message says where it ends."""
+    """An alert is not delivered; the message says where it ends."""
 
 
 @dataclass(frozen=True)
 class AlertDelivery:
-    """A test alert that a receiver took; `integrations` are Alertmanager's names of the ways it went."""
+    """A delivered test alert; `integrations`: Alertmanager's names of the receivers that took it."""
 
     integrations: tuple[str, ...]
     seconds: float
@@ -77,7 +77,7 @@ def receivers(base: str) -> tuple[str, ...]:
 
 
 def warning(settings: Settings) -> str:
-    """What `medallion status` says of the receivers: nothing where somebody is told, or nothing watches the stack."""
+    """The warning of `medallion status` that alerts reach nobody; "" if they do, or no Alertmanager is configured."""
     if not settings.alertmanager_url:
         return ""
     try:

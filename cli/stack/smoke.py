@@ -23,7 +23,7 @@ from producers.kafka.envelope import bare
 from producers.kafka.publisher import Publisher
 from schemas.reasons import Reason
 
-# No exchange: its messages go to the raw topic of exchanges that nobody listed, and from there to the dead letters.
+# Not an exchange: its messages go to the raw topic of unlisted exchanges, and from there to the dead letters.
 EXCHANGE = "smoke"
 POLL_S = 0.5
 REQUEST_S = 10.0
@@ -48,7 +48,7 @@ class Result:
 
 
 def check(name: str, settings: Settings, timeout_s: float) -> Result:
-    """Run one check, again and again until it succeeds or `timeout_s` is over; a failure is a result, too."""
+    """Run one check until it succeeds, for at most `timeout_s`; a failure is a result as well."""
     started = time.monotonic()
     attempts = Retrying(
         retry=retry_if_exception_type((MedallionError, requests.RequestException)),
@@ -65,12 +65,12 @@ def check(name: str, settings: Settings, timeout_s: float) -> Result:
     )
 
 
-# A check is made once, and then asked until it answers: text, or None where there is nothing to check.
+# Called until it returns: a text, or None where the stack has no such part.
 Check = Callable[[], str | None]
 
 
 def _candles(settings: Settings) -> Check:
-    """Candles of every time frame, each within its own bounds, and as many trades in them as in Silver's share."""
+    """Every time frame has candles, each within its own high and low."""
 
     def look() -> str:
         with http_client(settings) as client:
