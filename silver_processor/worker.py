@@ -39,7 +39,8 @@ _BUFFERED_MESSAGES = 64
 # While one batch is inserted the next is gathered, and a third may begin.
 _WAITING_BATCHES = 2
 _FETCH_BYTES = 8 * 2**20
-_COMMIT_SECONDS = 0.1
+# The in-memory broker's producers wait for what is committed (`Pacer`): rarer commits slow a full pipeline.
+_COMMIT_SECONDS = 0.25
 _HEARTBEATS_A_SESSION = 6
 # An idle worker looks at its symbols file this often, a busy one before every batch.
 _RULES_SECONDS = 1.0

@@ -23,7 +23,7 @@ from silver_processor.group.assignment import IncompleteAssignmentError
 # one) would add that to every trade's latency. The first holds while messages come, the second when none has come for a
 # second: an idle worker costs next to nothing.
 FETCH_WAIT_MS = 10
-IDLE_FETCH_WAIT_MS = 50
+IDLE_FETCH_WAIT_MS = 100
 _BUSY_S = 1.0
 _CHECK_SECONDS = 0.5
 _METADATA_PAUSE_S = 0.2
