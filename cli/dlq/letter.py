@@ -26,7 +26,7 @@ _RULE = ("reason", "field", "value", "rule", "limit", "rules_version", "processo
 
 
 @dataclass(frozen=True)
-class DeadLetter:
+class ShownLetter:
     """A dead letter and the rows it belongs to.
 
     `raw`: `message` (text, or bytes where it is not UTF-8; at most 64 KiB), `bytes` (its full length) and `source`
@@ -43,12 +43,12 @@ class DeadLetter:
     resolution: Mapping[str, Any]
 
 
-def load(client: Client, filters: Mapping[str, object]) -> list[DeadLetter]:
+def load(client: Client, filters: Mapping[str, object]) -> list[ShownLetter]:
     """The dead letters that match `filters` (see `cli/sql/dlq_show.sql`), newest first."""
     return [_complete(client, record) for record in rows(client, "dlq_show", filters)]
 
 
-def _complete(client: Client, record: Mapping[str, Any]) -> DeadLetter:
+def _complete(client: Client, record: Mapping[str, Any]) -> ShownLetter:
     published: datetime = record["published_at"]
     place = {
         "topic": record["raw_topic"],
@@ -61,7 +61,7 @@ def _complete(client: Client, record: Mapping[str, Any]) -> DeadLetter:
     landed = record["landed"]
     named = {name: record[name] for name in ("exchange", "symbol", "trade_id")}
     held = rows(client, "dlq_show_held", named) if record["reason"] in ABOUT_VERSIONS else []
-    return DeadLetter(
+    return ShownLetter(
         coordinates={name: record[name] for name in COORDINATES},
         rule={name: record[name] for name in _RULE},
         raw={**raw[0], "source": "trades_raw"} if raw else _recorded(record),
@@ -79,7 +79,7 @@ def _recorded(record: Mapping[str, Any]) -> dict[str, Any]:
     return {"message": message, "bytes": record["payload_bytes"], "source": "dead letter"}
 
 
-def panels(letter: DeadLetter) -> RenderableType:
+def panels(letter: ShownLetter) -> RenderableType:
     """Raw message, Bronze row and rule side by side."""
     place = letter.coordinates
     title = f"{place['raw_topic']}[{place['raw_partition']}]@{place['raw_offset']} published {place['published_at']}"
