@@ -96,7 +96,7 @@ def test_a_moment_can_be_pinned(settings: Settings, hot: HotTables, trades: pl.D
 def test_silver_without_its_candles_is_not_pinned(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades.head(300))
     run(Tiers.open(settings), layers=("raw", "bronze", "silver"))
-    with pytest.raises(PinError, match="an offload is under way or broke off"):
+    with pytest.raises(PinError, match="an offload is under way, or was interrupted"):
         Pins(ColdTier.open(settings)).create("uneven")
 
 
