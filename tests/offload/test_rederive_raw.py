@@ -57,7 +57,7 @@ def test_unchanged_sql_changes_nothing(posted: Settings, hot: HotTables, trades:
 
 def test_a_mended_view_mends_bronze_silver_and_gold(posted: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     """The view cut the last character of every price of one symbol; rows of the other exchange stay as they are."""
-    price = "if(is_overlong, substringUTF8(raw.price, 1, 64), raw.price)"
+    price = "substringUTF8(raw.price, 1, longest)"
     broken = f"if(raw.symbol = 'ETHUSDT', substring({price}, 1, length({price}) - 1), {price})"
     modify_view(hot, f"{price} AS price_text", f"{broken} AS price_text")
     cut = pl.col("price").str.slice(0, pl.col("price").str.len_chars() - 1)
