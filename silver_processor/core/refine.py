@@ -1,4 +1,4 @@
-"""Bronze rows to Silver rows and rejects, by column: the rules of ADR-009 with its errata, in a fixed order."""
+"""Bronze rows to Silver rows and rejects, by column. The rules apply in a fixed order (docs/reasons.md)."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def most_in_a_second(starts: list[float]) -> int:
 
 @given(st.floats(1, 499), st.integers(1, 2))
 def test_at_low_rates_a_worker_inserts_at_most_twice_a_second(rows_a_second: float, count: int) -> None:
-    """Issue C, 5: within what the latency bound leaves room for, that is up to two busy partitions."""
+    """Within what the latency bound leaves room for, that is up to two busy partitions."""
 
     async def scenario(loop: Simulated) -> None:
         inserts = await feed(loop, [Partition(loop) for _ in range(count)], rows_a_second / count, 20)

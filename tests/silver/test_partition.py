@@ -346,7 +346,7 @@ def test_a_worker_that_stood_still_inserts_only_if_the_group_still_knows_it(
 
 
 def test_the_next_batch_is_decoded_and_judged_while_the_one_before_is_inserted() -> None:
-    """Issue C, 5. The insert of the first batch ends only after the second one was judged."""
+    """The insert of the first batch ends only after the second one was judged."""
     server, group = Server(), Group()
     judged_ahead = threading.Event()
     seen_ahead: list[bool] = []
