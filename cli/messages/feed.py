@@ -69,7 +69,7 @@ def produce(
         flush_s=flush_timeout,
     )
     if not as_json and not sys.stdout.isatty():
-        # A service's standard output is its log as well.
+        # The standard output of a service is its log.
         counts = orjson.loads(orjson.dumps(report))
         structlog.get_logger(__name__).info("producer ended", exchange=exchange, **counts)
         return

@@ -1,4 +1,4 @@
-"""`medallion symbols build|list|check`: the symbol registry, and how to make it of the exchanges' market lists."""
+"""`medallion symbols build|list|check`: the symbol registry, and its update from the exchanges' market lists."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _market_lists(codes: list[str], saved: dict[str, Path]) -> dict[str, Markets
 
 
 def _print_changes(changes: list[MarketChange]) -> None:
-    """On standard error, which the file does not go to."""
+    """Print to standard error: standard output may be the file."""
     counts: dict[tuple[str, str], int] = {}
     for change in changes:
         counts[change.exchange, change.what] = counts.get((change.exchange, change.what), 0) + 1

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 import producers.metrics  # noqa: F401 - registers the producers' metrics
 from config.disks import DiskMetrics
 from config.settings import Settings
-from offload.metrics import Metrics as OffloadMetrics
+from offload.metrics import OffloadMetrics
 from offload.proof.completeness import Completeness
 from silver_processor.metrics import SilverMetrics
 from tests.deploy.conftest import load_compose, resolve

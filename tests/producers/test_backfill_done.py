@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Message
 
-from cli.common.warehouse import own_name
+from cli.common.state_folder import stack_id
 from config.settings import Settings
 from producers.backfill.checkpoint import BackfillCheckpoint
 from producers.backfill.dumps import Day
@@ -206,8 +206,8 @@ def test_a_stack_that_is_made_anew_in_the_same_folder_is_another(tmp_path: Path)
     names = []
     for _ in range(2):
         folder.mkdir()
-        names.append(own_name(folder))
-        assert own_name(folder) == names[-1]
+        names.append(stack_id(folder))
+        assert stack_id(folder) == names[-1]
         shutil.rmtree(folder)
     assert names[0] != names[1]
 

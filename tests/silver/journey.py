@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from offload.difference.candles import minutes
+from offload.difference.candles import minute_candles
 from producers.exchanges import REGISTRY as EXCHANGES
 from producers.exchanges.model import Trades
 from producers.kafka.envelope import Envelope, envelopes
@@ -70,7 +70,11 @@ class Journey:
     def candles(self) -> pl.DataFrame:
         """Minutes of what candles count: open, high, low, close, volume, quote_volume, trade_count."""
         names = ["open", "high", "low", "close", "volume", "quote_volume", "trade_count"]
-        return minutes(self.silver).sort("exchange", "symbol", "window_start").select("symbol", "window_start", *names)
+        return (
+            minute_candles(self.silver)
+            .sort("exchange", "symbol", "window_start")
+            .select("symbol", "window_start", *names)
+        )
 
     def _in_silver(self, rows: pa.Table, _token: str) -> pa.Table:
         market = rows["exchange"][0].as_py(), rows["symbol"][0].as_py()
