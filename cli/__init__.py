@@ -1,4 +1,4 @@
 """The `medallion` command.
 
-Rooms: `common` (printing, context, SQL); beside each other `stack`, `messages`, `dlq`, `cold`; on top the entry point.
+Folders: `common` is imported by all others; `stack`, `messages`, `dlq` and `cold` have the subcommands.
 """

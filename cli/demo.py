@@ -11,20 +11,20 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from cli.cold.lineage import print_lineage
 from cli.cold.offload import offload_with_progress, print_offload
+from cli.cold.printing import print_lineage
 from cli.common import lag
 from cli.common.context import err, out, print_table
-from cli.common.statements import rows, warehouse
+from cli.common.statements import http_client, rows
 from cli.dlq.commands import ALL, print_stats
 from config.errors import MedallionError
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import STACK_FILE, StackError
-from offload.clickhouse.client import ClickHouseHttp
+from offload.clickhouse.tiers import Tiers
 from offload.proof.counts import count_lineage
 from producers.counters import LiveReport
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 from producers.live import run as run_live
 from producers.replay.run import replay
 from producers.simulator.server import Simulator
@@ -33,7 +33,7 @@ RECORDINGS = Path(__file__).resolve().parents[1] / "tests" / "recordings"
 
 
 @dataclass(frozen=True, slots=True)
-class Feed:
+class DemoFeed:
     """A file of messages of one exchange; `symbols`: what a live producer of them subscribes to."""
 
     code: str
@@ -43,17 +43,20 @@ class Feed:
 
 
 LIVE = (
-    Feed("binance", "binance_spot_trades.jsonl.gz", ("BTCUSDT", "ETHUSDT")),
-    Feed("binance_usdm", "binance_usdm_trades.jsonl.gz", ("BTCUSDT", "ETHUSDT")),
-    Feed("kraken", "kraken_v2_btcusdt_synthetic.jsonl.gz", ("BTC/USDT",), synthetic=True),
-    Feed(
+    DemoFeed("binance", "binance_spot_trades.jsonl.gz", ("BTCUSDT", "ETHUSDT")),
+    DemoFeed("binance_usdm", "binance_usdm_trades.jsonl.gz", ("BTCUSDT", "ETHUSDT")),
+    DemoFeed("kraken", "kraken_v2_btcusdt_synthetic.jsonl.gz", ("BTC/USDT",), synthetic=True),
+    DemoFeed(
         "bybit_linear",
         "bybit_v5_linear_synthetic.jsonl.gz",
         ("BTCUSDT", "ETHUSDT", "SOLUSDT", "DOGEUSDT"),
         synthetic=True,
     ),
 )
-REPLAYED = (Feed("kraken", "kraken_v2_btcusd.jsonl"), Feed("binance", "binance_bad_input.jsonl", synthetic=True))
+REPLAYED = (
+    DemoFeed("kraken", "kraken_v2_btcusd.jsonl"),
+    DemoFeed("binance", "binance_bad_input.jsonl", synthetic=True),
+)
 FEED_TIMEOUT_S = 120.0
 DRAIN_TIMEOUT_S = 120.0
 
@@ -115,7 +118,7 @@ def _feed(settings: Settings, recordings: Path) -> None:
         console=err,
     ) as progress:
         asyncio.run(_live(settings, recordings, progress))
-    with Publisher(settings) as publisher:
+    with KafkaPublisher(settings) as publisher:
         for feed in REPLAYED:
             replay([recordings / feed.file], feed.code, publisher, settings)
 
@@ -132,7 +135,7 @@ async def _live(settings: Settings, recordings: Path, progress: Progress) -> Non
         await simulator.close()
 
 
-async def _produce(feed: Feed, settings: Settings, simulator: Simulator, port: int, progress: Progress) -> None:
+async def _produce(feed: DemoFeed, settings: Settings, simulator: Simulator, port: int, progress: Progress) -> None:
     task = progress.add_task(f"{feed.code:>13} live, {_origin(feed)}", total=None)
 
     def finished(report: LiveReport) -> bool:
@@ -149,7 +152,7 @@ async def _produce(feed: Feed, settings: Settings, simulator: Simulator, port: i
         raise DemoError(f"{feed.code}: {report.trades:,} trades arrived of {sent:,} sent")
 
 
-def _origin(feed: Feed) -> str:
+def _origin(feed: DemoFeed) -> str:
     return "synthetic" if feed.synthetic else "recorded"
 
 
@@ -167,7 +170,7 @@ def _show(settings: Settings) -> bool:
         ("exchange", "file in tests/recordings", "messages"),
         [(feed.code, feed.file, _origin(feed)) for feed in (*LIVE, *REPLAYED)],
     )
-    with warehouse(settings) as client:
+    with http_client(settings) as client:
         candles = rows(client, "demo_candles", {"per_market": 1})
         print_table(
             "Gold: the newest 1-minute candle of each market (gold_ohlcv_1m)",
@@ -175,6 +178,6 @@ def _show(settings: Settings) -> bool:
             [tuple(candle.values()) for candle in candles],
         )
         print_stats(client, ALL)
-    report = offload_with_progress(settings, until_now=True)
-    print_offload(report)
-    return print_lineage(count_lineage(ClickHouseHttp(settings)))
+    tiers = Tiers.open(settings)
+    print_offload(offload_with_progress(tiers, until_now=True))
+    return print_lineage(count_lineage(tiers.hot))

@@ -1,4 +1,4 @@
--- What live producers missed: one row a gap, its newest state.
+-- Gaps of live producers: one row for each gap, with its newest state.
 
 -- Nobody waits for a gap as for a candle: fewer and larger blocks, and fewer questions to an idle broker.
 CREATE TABLE IF NOT EXISTS {{ db }}.producer_gaps_queue{{ on_cluster }}

@@ -1,5 +1,5 @@
-"""Every layer to Iceberg, the proof that it arrived, and Silver and Gold made again from there.
+"""Writes every layer to Iceberg, proves that all of it arrived, and derives Silver and Gold again from there.
 
-Rooms, each knows those before it: `tables`, `clickhouse`, `files`, `hourly` and `maintain`, `proof`, `retention`,
-`publish` and `difference`, `rederive`; on top what a command or the service runs.
+Folders, each of which may import those before it: `tables`, `clickhouse`, `files`, `hourly` and `maintain`, `proof`,
+`retention`, `publish` and `difference`, `rederive`; then what a command or the service runs.
 """

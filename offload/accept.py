@@ -1,8 +1,8 @@
-"""Another version of a trade accepted as the right one: the correction is noted, then Silver, Gold and Iceberg follow.
+"""Accepts another version of a trade: the correction is recorded, then Silver, Gold and Iceberg are re-derived.
 
-The note (`corrections`) is what every judgement honours from then on, so a command that was killed is finished by the
-next one, and one that is repeated changes nothing. The version before stays in Raw, in the earlier snapshots of Iceberg
-and, as a dead letter (`trade_superseded`), in the counting proof.
+Every validation uses the table `corrections` from then on. So a command that was killed is finished by the next one,
+and to repeat one changes nothing. The version before stays in Raw, in earlier snapshots of Iceberg and, as a dead
+letter (`trade_superseded`), in the counting proof.
 """
 
 from __future__ import annotations
@@ -18,55 +18,52 @@ from pydantic import BaseModel, ConfigDict
 from pyiceberg.expressions import And, EqualTo
 
 from config.registry import SymbolRegistry
-from config.settings import Settings
 from ddl.layers import load_layers
-from offload.clickhouse.client import ClickHouseHttp, HotStore, Parameters
+from offload.clickhouse.client import HotStore, Parameters
+from offload.clickhouse.server import server_now_us
 from offload.clickhouse.templates import render
+from offload.clickhouse.tiers import Tiers
 from offload.difference.day import SILVER
-from offload.errors import OffloadError
 from offload.files.scans import read_rows
-from offload.proof.tiers import EARLIEST_US, LATEST_US
-from offload.rederive.run import DayReport, OnStep, rederive
+from offload.rederive.run import DayReport, OnRederive, rederive
 from offload.run import run
-from offload.tables.catalog import ensure_tables, open_catalog
+from offload.tables.catalog import ColdTier
 from offload.tables.slices import DAY_US, GRACE_US, SECOND_US, instant
+from schemas.coordinates import COORDINATES
 from schemas.reasons import Reason
 from schemas.records import BRONZE
-from silver_processor.core.refine import PLACE, refine
+from schemas.valid_times import EARLIEST_US, END_US
+from silver_processor.core.refine import refine
 from silver_processor.core.rules import Rules
 from silver_processor.core.versions import CONTENT, HELD, IDENTITY, compare, text_of
 
 _MARKET = ["exchange", "symbol"]
 _TIME = pl.Datetime("us", "UTC")
-_NOTED = pl.Schema([*HELD.items(), ("old_timestamp", _TIME), ("accepted_at", _TIME), ("is_applied", pl.UInt8())])
-
-
-class AcceptError(OffloadError):
-    """What was accepted could not be brought into Silver; the message says what to do."""
+_CORRECTION = pl.Schema([*HELD.items(), ("old_timestamp", _TIME), ("accepted_at", _TIME), ("is_applied", pl.UInt8())])
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """Which dead letters: `place` names one message (topic, partition, offset), the rest narrows; empty: all.
+class LetterFilter:
+    """Which dead letters: `message` names one (topic, partition, offset); the other fields are filters, empty: all.
 
     `symbol` in the exchange's own spelling; the version's event time is in [`from_us`, `to_us`) (µs, UTC).
     """
 
-    place: tuple[str, int, int] | None = None
+    message: tuple[str, int, int] | None = None
     exchange: str = ""
     symbol: str = ""
     trade_id: str = ""
     from_us: int = EARLIEST_US
-    to_us: int = LATEST_US
+    to_us: int = END_US
 
     @property
     def parameters(self) -> Parameters:
-        """The parameters of `sql/_accept_chosen.sql`.
+        """The parameters of `sql/_accept_filter.sql`.
 
-        A superseded version is meant only where it is named itself.
+        A superseded version is included only where `message` names it.
         """
-        reasons = [Reason.TRADE_CONTRADICTS.value, *([Reason.TRADE_SUPERSEDED.value] if self.place else [])]
-        topic, partition, offset = self.place or ("", 0, 0)
+        reasons = [Reason.TRADE_CONTRADICTS.value, *([Reason.TRADE_SUPERSEDED.value] if self.message else [])]
+        topic, partition, offset = self.message or ("", 0, 0)
         return {
             "reasons": reasons,
             "topic": topic,
@@ -80,8 +77,8 @@ class Chosen:
         }
 
 
-class Version(BaseModel):
-    """What a message says of a trade (price in quote, quantity in base currency), as text, and which message."""
+class TradeVersion(BaseModel):
+    """One version of a trade as text (price in quote, quantity in base currency), and the message that says it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -94,7 +91,7 @@ class Version(BaseModel):
 
 
 class Correction(BaseModel):
-    """A trade whose version would be, or is, another: `field` names what differs; `old` is None where none is held."""
+    """A trade whose version changes. `field` names what differs; `old` is None where Silver has no version."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -102,18 +99,18 @@ class Correction(BaseModel):
     symbol: str
     trade_id: str
     field: str
-    old: Version | None
-    new: Version
+    old: TradeVersion | None
+    new: TradeVersion
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What accepting means. `trades`: columns `_NOTED` (`old_timestamp` null where no version is held).
+class AcceptPlan:
+    """What accepting changes. `trades` (`_CORRECTION`): new versions; `old_timestamp` is null where Silver has none.
 
-    `held` are the versions they replace (`HELD`), `fields` names what differs in each of the trades. `agreeing` letters
-    (`HELD`) say by now what Silver has and only need to be settled; `unfinished` (`_NOTED`) are corrections that an
-    interrupted command has noted. `refused`: letters by the reason for which today's rules reject them. `not_over`:
-    trades left out because a day of theirs is not over.
+    `held` (`HELD`): the versions they replace. `fields`: what differs, for each trade. `agreeing` (`HELD`): dead
+    letters that now say what Silver has. `unfinished` (`_CORRECTION`): corrections that an interrupted command has
+    recorded. `refused`: dead letters by the reason for which today's rules reject them. `not_over`: trades left out
+    because a day of theirs is not over.
     """
 
     trades: pl.DataFrame
@@ -130,7 +127,7 @@ class Plan:
         return not (self.trades.height or self.agreeing.height or self.unfinished.height)
 
     def corrections(self, most: int | None = None) -> list[Correction]:
-        """The trades for people, at most so many."""
+        """The trades for people; at most `most` of them."""
         some = self.trades.head(most) if most is not None else self.trades
         told = some.join(self.fields, on=IDENTITY, how="left").with_columns(pl.col("field").fill_null(""))
         old = {
@@ -144,7 +141,7 @@ class Plan:
         ]
 
     def candles(self) -> dict[str, list[datetime]]:
-        """By time frame, the starts of the windows that change, of all markets."""
+        """By time frame, the starts of the candles that change, of all markets."""
         times = pl.concat([self.trades["timestamp"], self.trades["old_timestamp"].drop_nulls()]).dt.epoch("us")
         found = {}
         for frame in load_layers().timeframes:
@@ -153,47 +150,49 @@ class Plan:
         return found
 
     def days(self) -> list[tuple[str, str, int]]:
-        """The markets and UTC days (starts, µs) to be re-derived, in order: a trade that moves leaves its day first."""
+        """The markets and UTC days (starts, µs) to re-derive, in order: a trade that moves leaves its old day first."""
         noted = pl.concat([self.trades, self.unfinished])
         left = noted.select(*_MARKET, pl.col("old_timestamp").alias("timestamp")).drop_nulls()
         come = pl.concat([noted.select(*_MARKET, "timestamp"), self.agreeing.select(*_MARKET, "timestamp")])
         moved = noted.filter(_day("timestamp") != _day("old_timestamp")).select(*_MARKET, "timestamp")
         first = _days(pl.concat([left, come]))
-        # By then it has left its old day for certain, whichever of the two comes first.
+        # The new day is re-derived once more at the end. By then the trade has left its old day in any case.
         return first + _days(moved)
 
 
-OnDoing = Callable[[str], None]
+OnPhase = Callable[[str], None]
 
 
-def plan(settings: Settings, chosen: Chosen, hot: HotStore | None = None) -> Plan:
-    """What accepting the newest of the chosen versions of each trade means; changes nothing.
+def plan_accept(tiers: Tiers, chosen: LetterFilter) -> AcceptPlan:
+    """What accepting the newest chosen version of each trade would change; changes nothing.
 
     Raises:
         HotStoreError: ClickHouse failed.
     """
-    store: HotStore = hot or ClickHouseHttp(settings)
-    rules = Rules.of(SymbolRegistry.load(settings.symbols_file))
-    letters = _read(store, "accept_letters.sql", BRONZE.names, chosen).to_arrow().cast(BRONZE)
+    hot = tiers.hot
+    rules = Rules.of(SymbolRegistry.load(tiers.settings.symbols_file))
+    letters = _read(hot, "accept_letters.sql", BRONZE.names, chosen).to_arrow().cast(BRONZE)
     refined = refine(letters, rules)
     valid = pl.DataFrame(refined.valid)
-    noted = _read(store, "accept_known.sql", list(_NOTED), chosen).select(_NOTED.names()).cast(_NOTED)
-    candidates = valid if chosen.place else _after(valid, noted)
+    noted = (
+        _read(hot, "accept_corrections.sql", list(_CORRECTION), chosen).select(_CORRECTION.names()).cast(_CORRECTION)
+    )
+    candidates = valid if chosen.message else _newer_than_accepted(valid, noted)
     newest = candidates.sort("published_at", "raw_offset", descending=True).unique(IDENTITY, keep="first")
-    hot_held = _read(store, "accept_held.sql", HELD.names(), chosen).select(HELD.names()).cast(HELD)
-    held = pl.concat([hot_held, _cold_held(settings, newest.join(hot_held, on=IDENTITY, how="anti"))])
+    hot_held = _read(hot, "accept_silver.sql", HELD.names(), chosen).select(HELD.names()).cast(HELD)
+    held = pl.concat([hot_held, _cold_held(tiers.cold, newest.join(hot_held, on=IDENTITY, how="anti"))])
     compared = compare(newest, held)
     agrees = compared.filter(pl.col("is_known") & (pl.col("field") == ""))
     old = held.unique(IDENTITY).select(*IDENTITY, pl.col("timestamp").alias("old_timestamp"))
-    differing = newest.join(agrees, on=PLACE, how="anti").join(old, on=IDENTITY, how="left")
-    over_us = int(store.rows(render("clock.sql"), {})[0]["now_us"]) - GRACE_US
+    differing = newest.join(agrees, on=COORDINATES, how="anti").join(old, on=IDENTITY, how="left")
+    over_us = server_now_us(hot) - GRACE_US
     is_over = pl.max_horizontal(_day("timestamp"), _day("old_timestamp")) + DAY_US <= over_us
     accepted = pl.lit(datetime.now(UTC), _TIME)
     trades = differing.filter(is_over).with_columns(accepted_at=accepted, is_applied=pl.lit(0, pl.UInt8))
-    trades = trades.select(_NOTED.names()).cast(_NOTED).sort(*_MARKET, "timestamp", "trade_id")
+    trades = trades.select(_CORRECTION.names()).cast(_CORRECTION).sort(*_MARKET, "timestamp", "trade_id")
     unfinished = noted.filter(pl.col("is_applied") == 0).join(trades, on=IDENTITY, how="anti")
-    agreeing = newest.join(agrees, on=PLACE, how="semi").filter(_day("timestamp") + DAY_US <= over_us)
-    return Plan(
+    agreeing = newest.join(agrees, on=COORDINATES, how="semi").filter(_day("timestamp") + DAY_US <= over_us)
+    return AcceptPlan(
         trades=trades,
         held=held,
         fields=compared.select(*IDENTITY, "field"),
@@ -205,55 +204,50 @@ def plan(settings: Settings, chosen: Chosen, hot: HotStore | None = None) -> Pla
 
 
 def accept(
-    settings: Settings,
-    wanted: Plan,
-    hot: HotStore | None = None,
-    doing: OnDoing = lambda _: None,
-    progress: OnStep = lambda _: None,
+    tiers: Tiers, plan: AcceptPlan, doing: OnPhase = lambda _: None, progress: OnRederive = lambda _: None
 ) -> list[DayReport]:
-    """Note the corrections of a plan and let Silver, Gold and Iceberg follow; each day's report.
+    """Record the corrections of a plan and re-derive Silver, Gold and Iceberg; returns each day's report.
 
     Raises:
         OffloadError: as `offload.run.run` and `offload.rederive.run.rederive`; the same command again does the rest.
     """
-    store: HotStore = hot or ClickHouseHttp(settings)
     doing("Offloading what has arrived")
-    run(settings, until_now=True, hot=store)
-    if wanted.trades.height:
-        _note(store, wanted.trades)
+    run(tiers, until_now=True)
+    if plan.trades.height:
+        _record(tiers.hot, plan.trades)
     reports = []
-    for exchange, symbol, day_us in wanted.days():
+    for exchange, symbol, day_us in plan.days():
         doing(f"Re-deriving {exchange} {symbol} {instant(day_us):%Y-%m-%d}")
         span = instant(day_us), instant(day_us + DAY_US)
-        reports += rederive(settings, *span, exchange=exchange, symbol=symbol, hot=store, progress=progress)
-    _note(store, pl.concat([wanted.trades, wanted.unfinished]).with_columns(is_applied=pl.lit(1, pl.UInt8)))
+        reports += rederive(tiers, *span, exchange=exchange, symbol=symbol, progress=progress)
+    _record(tiers.hot, pl.concat([plan.trades, plan.unfinished]).with_columns(is_applied=pl.lit(1, pl.UInt8)))
     return reports
 
 
-def _note(store: HotStore, rows: pl.DataFrame) -> None:
-    # A trade of which no version was held has none that moves.
+def _record(hot: HotStore, rows: pl.DataFrame) -> None:
+    # Where Silver has no version, the trade does not move.
     filled = rows.with_columns(pl.col("old_timestamp").fill_null(pl.col("timestamp")))
     if filled.height:
-        store.insert("corrections", filled.to_arrow(compat_level=pl.CompatLevel.oldest()))
+        hot.insert("corrections", filled.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
 
-def _read(store: HotStore, name: str, columns: Sequence[str], chosen: Chosen) -> pl.DataFrame:
-    with store.parquet(render(name, columns=columns), chosen.parameters) as chunks:
+def _read(hot: HotStore, name: str, columns: Sequence[str], chosen: LetterFilter) -> pl.DataFrame:
+    with hot.parquet(render(name, columns=columns), chosen.parameters) as chunks:
         return pl.read_parquet(io.BytesIO(b"".join(chunks)))
 
 
-def _after(valid: pl.DataFrame, noted: pl.DataFrame) -> pl.DataFrame:
-    """Versions that came after the one that stands accepted, or is of a trade without one."""
+def _newer_than_accepted(valid: pl.DataFrame, noted: pl.DataFrame) -> pl.DataFrame:
+    """Versions newer than the accepted one, and versions of trades without an accepted one."""
     stands = noted.select(*IDENTITY, pl.col("published_at").alias("accepted"))
     met = valid.join(stands, on=IDENTITY, how="left")
     return met.filter(pl.col("accepted").is_null() | (pl.col("published_at") > pl.col("accepted"))).drop("accepted")
 
 
-def _cold_held(settings: Settings, wanted: pl.DataFrame) -> pl.DataFrame:
-    """The versions that Iceberg has of trades (`IDENTITY`) that have left hot Silver."""
+def _cold_held(tier: ColdTier, wanted: pl.DataFrame) -> pl.DataFrame:
+    """The versions that Iceberg has of trades (`IDENTITY`) that are no longer in hot Silver."""
     found = [HELD.to_frame()]
     if wanted.height:
-        table = ensure_tables(open_catalog(settings), settings.iceberg_namespace)[SILVER.name]
+        table = tier.load(SILVER)
         for (exchange, symbol), trades in wanted.group_by(*_MARKET):
             ours = And(EqualTo("exchange", str(exchange)), EqualTo("symbol", str(symbol)))  # type: ignore[call-arg, arg-type]
             for piece in read_rows(table, ours, HELD.names()):
@@ -271,9 +265,9 @@ def _days(rows: pl.DataFrame) -> list[tuple[str, str, int]]:
 
 
 def _texts(rows: pl.DataFrame) -> list[dict[str, Any]]:
-    message = pl.format("{}[{}]@{}", *PLACE[:3]).alias("message")
+    message = pl.format("{}[{}]@{}", *COORDINATES[:3]).alias("message")
     return rows.select(*IDENTITY, *(text_of(name).alias(name) for name in CONTENT), message).to_dicts()
 
 
-def _version(row: Mapping[str, str]) -> Version:
-    return Version(**{name: row[name] for name in Version.model_fields})
+def _version(row: Mapping[str, str]) -> TradeVersion:
+    return TradeVersion(**{name: row[name] for name in TradeVersion.model_fields})

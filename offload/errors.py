@@ -1,4 +1,4 @@
-"""What can go wrong in the cold tier; every message says what to do next."""
+"""Errors of the cold tier. Every message says what to do next."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from config.errors import MedallionError
 
 
 class OffloadError(MedallionError):
-    """Base of the cold tier's errors."""
+    """Base of all errors of the cold tier."""
 
 
 class HotStoreError(OffloadError):
-    """ClickHouse refused a statement or could not be reached; nothing was committed for the slice at hand."""
+    """ClickHouse refused a statement or does not answer. Nothing was committed for the slice at hand."""
 
 
 class BrokenExportError(OffloadError):
-    """The Parquet stream ended early or does not fit the cold table; the file was removed, run the offload again."""
+    """The Parquet stream ended early or does not fit the cold table. The file was removed; run the offload again."""
 
 
 class CommitConflictError(OffloadError):
-    """Another offloader kept replacing the same slices; run again when it has finished."""
+    """Another offloader keeps replacing the same slices. Run again when it has finished."""
 
 
 class WarehouseError(OffloadError):
     """The catalog or the warehouse cannot be used as configured."""
 
 
-class StoppedError(OffloadError):
-    """The service was told to stop between two slices; what was committed stays, run again for the rest."""
+class OffloadStoppedError(OffloadError):
+    """The service was told to stop between two slices. What was committed stays; run again for the rest."""
 
 
-class NoRoomError(OffloadError):
-    """The disk for temporary files cannot hold what is compared; nothing was changed."""
+class DiskSpaceError(OffloadError):
+    """The disk for temporary files is too small for the rows to compare. Nothing was changed."""

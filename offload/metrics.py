@@ -1,4 +1,4 @@
-"""Prometheus metrics of the offload service, and the HTTP port that shows them and the service's health."""
+"""Prometheus metrics of the offload service, and the HTTP server of the metrics and the service's health."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _SHOWN = {"table", "complete_until", "rows", "files", "bytes", "pending", "lag_s
 _SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 
 
-class Metrics:
-    """One registry a service."""
+class OffloadMetrics:
+    """The metrics of one service, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -70,7 +70,7 @@ class Metrics:
                 self.written.labels(part.table).inc(part.rows)
 
     def observe_status(self, tables: Sequence[TableStatus]) -> None:
-        """Show how far each table is."""
+        """Set how far each table is."""
         self.tables = tuple(tables)
         for table in tables:
             self.lag.labels(table.table).set(table.lag_seconds)
@@ -100,13 +100,13 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the overridden name
-        """Requests of a scraper are no news."""
+        """Requests are not logged: a scraper makes them every few seconds."""
 
 
-def serve(metrics: Metrics, trouble: Callable[[], str], host: str, port: int) -> WSGIServer:
-    """Serve `/metrics` and `/healthz` in a thread: 200 while `trouble()` is empty, else 503; JSON, with every table.
+def serve(metrics: OffloadMetrics, trouble: Callable[[], str], host: str, port: int) -> WSGIServer:
+    """Serve `/metrics` and `/healthz` in a thread. `/healthz` is JSON with every table: 503 if `trouble()`, else 200.
 
-    Port 0 takes a free one (`server_port`).
+    Port 0 means any free port (`server_port`).
 
     Raises:
         OSError: the port is taken.

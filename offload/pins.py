@@ -1,8 +1,8 @@
-"""Pins: a name for one consistent version of all cold tables, kept from expiry and read back byte for byte.
+"""Pins: a name for one consistent version of all cold tables, which never expires and is read back byte for byte.
 
-A pin is an Iceberg tag of that name on every table that had a snapshot, and a record of their snapshot ids, written
-last, as a property of `raw_trades`: without the record a pin was never finished and does not exist. A note of the
-creation comes first, so that tags of a creation that broke off are told from those of another tool.
+A pin is an Iceberg tag of that name on every table that had a snapshot, and a record of the snapshot ids. The record is
+a property of `raw_trades` and is written last: without it the pin was never finished and does not exist. Another
+property is written first, so that the tags of an interrupted creation are not taken for those of another tool.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.types import DecimalType, IcebergType
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from config.settings import Settings
 from ddl.quoting import quote_name
-from offload.clickhouse.checksums import file_arguments, meant
-from offload.clickhouse.client import ClickHouseHttp, HotStore
+from offload.clickhouse.checksums import earlier_values, file_arguments
+from offload.clickhouse.client import HotStore
 from offload.clickhouse.locations import file_function
 from offload.clickhouse.templates import render
 from offload.errors import OffloadError
-from offload.tables.catalog import ensure_tables, open_catalog
-from offload.tables.cold_tables import BY_NAME, TABLES, ColdTable
+from offload.retry import retry_on
+from offload.tables.catalog import ColdTier
+from offload.tables.cold_tables import BY_NAME, GOLD, TABLES, ColdTable
 from offload.tables.slice_records import read_ledger, read_silver_windows
 
 PREFIX = "medallion.pin."
@@ -64,21 +63,19 @@ class Pins:
     """The pins of one catalog.
 
     Raises (every method):
-        OffloadError: the catalog cannot be used.
+        OffloadError: the catalog fails.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._catalog = open_catalog(settings)
-        ensure_tables(self._catalog, settings.iceberg_namespace)
+    def __init__(self, tier: ColdTier) -> None:
+        self._tier = tier
 
     def create(self, name: str, at: datetime | None = None) -> Pin:
-        """Pin the present version, or the one of a moment (an aware time) between two offload runs.
+        """Pin the present version, or that of a moment `at` (an aware time) between two offload runs.
 
-        Repeating a creation that broke off finishes it.
+        To repeat a creation that was interrupted finishes it.
 
         Raises:
-            PinError: the name is taken or no name; Gold does not yet have what Silver has; nothing is as old as `at`.
+            PinError: the name is taken or invalid, Gold lacks trades that Silver has, or no snapshot is as old as `at`.
         """
         self._refuse_name(name)
         if name in self._records():
@@ -86,18 +83,18 @@ class Pins:
         tables = {cold.name: self._load(cold.name) for cold in TABLES}
         _refuse_taken(tables, name)
         if at is None:
-            _refuse_uneven(tables)
+            _refuse_incomplete_gold(tables)
         chosen = [_pinned(name, table, at) for name, table in tables.items()]
         if all(part.snapshot_id is None for part in chosen):
             raise PinError(
                 "There is nothing to pin: no cold table has a snapshot of that time (`medallion offload run`)."
             )
         pin = Pin(name=name, created_at=datetime.now(UTC), tables=tuple(chosen))
-        self._keep({_BEGUN + name: pin.created_at.isoformat()}, ())
+        self._set_properties({_BEGUN + name: pin.created_at.isoformat()}, ())
         for part in chosen:
             if part.snapshot_id is not None:
                 self._tag(part.table, name, part.snapshot_id)
-        self._keep({PREFIX + name: pin.model_dump_json()}, (_BEGUN + name,))
+        self._set_properties({PREFIX + name: pin.model_dump_json()}, (_BEGUN + name,))
         return pin
 
     def all(self) -> list[Pin]:
@@ -116,9 +113,9 @@ class Pins:
         return records[name]
 
     def drop(self, name: str) -> None:
-        """Let go of a pin, also of one that was never finished; its snapshots may then expire.
+        """Drop a pin, finished or not; its snapshots may then expire.
 
-        A tag of that name that is no pin's, and a branch, stay as they are.
+        A branch of that name stays, and so does a tag that belongs to no pin.
 
         Raises:
             PinError: there is none of that name.
@@ -128,18 +125,17 @@ class Pins:
             raise PinError(f"There is no pin {name}: `medallion pin list` shows those there are.")
         for cold in TABLES:
             self._untag(cold.name, name)
-        # Last: what broke off before is still known to be ours.
-        self._keep({}, (PREFIX + name, _BEGUN + name))
+        # Last, so that an interrupted drop can be repeated.
+        self._set_properties({}, (PREFIX + name, _BEGUN + name))
 
-    def publish(self, name: str, hot: HotStore | None = None) -> str:
-        """Make a ClickHouse database `pin_<name>` of views on exactly the pin's files, and return its name.
+    def publish(self, name: str, hot: HotStore) -> str:
+        """Create a ClickHouse database `pin_<name>` of views on exactly the pin's files; returns the database's name.
 
         Raises:
             PinError: there is no such pin.
         """
-        store: HotStore = hot or ClickHouseHttp(self._settings)
         pin, database = self.get(name), f"pin_{name}"
-        store.command(render("pin_database.sql", database=database), {})
+        hot.command(render("pin_database.sql", database=database), {})
         for part in pin.tables:
             if part.snapshot_id is None:
                 continue
@@ -149,14 +145,14 @@ class Pins:
                 for name, kind, _ in cold.columns
             )
             paths = [task.file.file_path for task in table.scan(snapshot_id=part.snapshot_id).plan_files()]
-            store.command(
+            hot.command(
                 render(
                     "pin_view.sql",
                     database=database,
                     table=part.table,
                     function=file_function(table),
                     sources=file_arguments(table, paths, types),
-                    meant=meant(table, [name for name, _, _ in cold.columns]),
+                    earlier_values=earlier_values(table, [name for name, _, _ in cold.columns]),
                 ),
                 {},
             )
@@ -164,14 +160,14 @@ class Pins:
 
     def _refuse_name(self, name: str) -> None:
         if not _NAME.fullmatch(name):
-            raise PinError(f"{name!r} is no pin name: lower-case letters, digits and _, a letter first, at most 63.")
+            raise PinError(f"{name!r} is no pin name: use at most 63 lower-case letters, digits and _, a letter first.")
         if name == MAIN_BRANCH:
             raise PinError(f"{name} is the branch that every cold table is read by: choose another name.")
-        if f"pin_{name}" == self._settings.clickhouse_database:
+        if f"pin_{name}" == self._tier.settings.clickhouse_database:
             raise PinError(f"pin_{name} is the database of the hot tables: choose another name.")
 
     def _load(self, name: str) -> Table:
-        return self._catalog.load_table(f"{self._settings.iceberg_namespace}.{name}")
+        return self._tier.load(BY_NAME[name])
 
     def _records(self) -> dict[str, Pin]:
         properties = self._load(_KEEPER).properties
@@ -181,14 +177,7 @@ class Pins:
             if key.startswith(PREFIX)
         }
 
-    _again = retry(
-        retry=retry_if_exception_type(CommitFailedException),
-        stop=stop_after_attempt(10),
-        wait=wait_random(0.01, 0.3),
-        reraise=True,
-    )
-
-    @_again
+    @retry_on(CommitFailedException)
     def _tag(self, table_name: str, name: str, snapshot_id: int) -> None:
         table = self._load(table_name)
         known = _tagged(table, name)
@@ -199,15 +188,15 @@ class Pins:
             table = self._load(table_name)
         table.manage_snapshots().create_tag(snapshot_id, name).commit()
 
-    @_again
+    @retry_on(CommitFailedException)
     def _untag(self, table_name: str, name: str) -> None:
         table = self._load(table_name)
-        # The branch by which a table is read is never ours to remove, whatever a damaged table says it is.
+        # The branch by which a table is read is never removed, whatever a damaged table says that it is.
         if name != MAIN_BRANCH and _tagged(table, name) is not None:
             table.manage_snapshots().remove_tag(name).commit()
 
-    @_again
-    def _keep(self, records: Mapping[str, str], gone: tuple[str, ...]) -> None:
+    @retry_on(CommitFailedException)
+    def _set_properties(self, records: Mapping[str, str], gone: tuple[str, ...]) -> None:
         with self._load(_KEEPER).transaction() as transaction:
             if records:
                 transaction.set_properties(dict(records))
@@ -240,7 +229,7 @@ def _pinned(name: str, table: Table, at: datetime | None) -> PinnedTable:
 
 
 def _refuse_taken(tables: Mapping[str, Table], name: str) -> None:
-    """A branch, or a tag that no pin of ours has begun to make, is another tool's."""
+    """Refuse a name that another tool uses for a branch or tag."""
     if _BEGUN + name in tables[_KEEPER].properties:
         return
     for table in tables.values():
@@ -248,23 +237,21 @@ def _refuse_taken(tables: Mapping[str, Table], name: str) -> None:
         if ref is not None:
             whose = ".".join(table.name()[-2:])
             raise PinError(
-                f"{whose} has a {ref.snapshot_ref_type} named {name} that is no pin's: choose another name, or remove "
-                "it with the tool that made it."
+                f"{whose} has a {ref.snapshot_ref_type} named {name} that belongs to no pin: choose another name, or "
+                "remove it with the tool that made it."
             )
 
 
-def _refuse_uneven(tables: Mapping[str, Table]) -> None:
-    """Candles that lack trades the pinned Silver has, or the reverse, would be no version of anything."""
+def _refuse_incomplete_gold(tables: Mapping[str, Table]) -> None:
+    """Refuse a pin whose candles and Silver do not have the same trades."""
     silver = {name: record.measure for name, record in read_ledger(tables["silver_trades"].properties).items()}
-    for cold in TABLES:
-        if cold.layer != "gold":
-            continue
+    for cold in GOLD:
         followed = read_silver_windows(tables[cold.name].properties)
         uneven = sorted(name for name in silver.keys() | followed.keys() if silver.get(name) != followed.get(name))
         if uneven:
             raise PinError(
-                f"{cold.name} and silver_trades differ in the hour {uneven[0]}: an offload is under way or broke off. "
-                "Pin when `medallion offload run` has finished."
+                f"{cold.name} and silver_trades differ in the hour {uneven[0]}: an offload is under way, or was "
+                "interrupted. Pin when `medallion offload run` has finished."
             )
 
 
@@ -278,7 +265,7 @@ _CLICKHOUSE = {
 
 
 def _is_unknown(cold: ColdTable, name: str) -> bool:
-    """Whether a file from before the column says nothing of it."""
+    """Whether a file from before the column has no value of it."""
     return name in cold.later and cold.later[name] is None
 
 

@@ -1,4 +1,4 @@
-"""What an offload did, slice by slice, and what it says while at work."""
+"""What an offload run did, slice by slice, and the progress it reports meanwhile."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Step = Literal["exporting", "exported", "committed", "done"]
+SliceStep = Literal["exporting", "exported", "committed", "done"]
 Outcome = Literal["written", "unchanged", "kept", "rebuilt"]
 
 
-class Progress(BaseModel):
+class OffloadProgress(BaseModel):
     """One step of one slice: about to export, files written, snapshot committed, dead files removed."""
 
     model_config = ConfigDict(frozen=True)
 
     table: str
     slice: str
-    step: Step
+    step: SliceStep
     rows: int = 0
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[OffloadProgress], None]
 
 
 class SliceReport(BaseModel):
     """What became of one slice.
 
-    `written`: committed, replacing what was there. `unchanged`: the cold table has it already. `kept`: the hot tier
-    holds fewer rows than the cold one (partitions dropped, or Bronze rows merged into a later window), so the cold rows
-    stay as they are, or wait for a run that brings Silver too. `rebuilt`: candles made of cold Silver, since their hot
-    partition had left when a trade came. `final` is false for a slice that is still open; a later run replaces it.
+    `written`: committed; replaces what was there. `unchanged`: the cold table has it already. `kept`: the hot tier has
+    fewer rows than the cold one (partitions were dropped, or Bronze rows merged into a later hour), so the cold rows
+    stay, or wait for a run that offloads Silver too. `rebuilt`: candles made from cold Silver, since a trade came after
+    their hot partition was dropped. `final` is false for a slice that is still open; a later run replaces it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,7 +46,7 @@ class SliceReport(BaseModel):
 
 
 class OffloadReport(BaseModel):
-    """Every slice the run looked at, and how long it took (seconds)."""
+    """Every slice that the run compared, and how long it took (seconds)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,7 +54,7 @@ class OffloadReport(BaseModel):
     seconds: float
 
     def rows(self, table: str) -> int:
-        """Rows of the table's slices, whatever became of them."""
+        """Rows of all slices of the table, whatever their outcome."""
         return sum(part.rows for part in self.slices if part.table == table)
 
     def written(self, table: str) -> int:

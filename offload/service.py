@@ -1,7 +1,7 @@
-"""`medallion offload serve`: at five past every hour, and at once when it starts; until SIGTERM.
+"""`medallion offload serve`: offloads at its start and at five past every hour, until SIGTERM.
 
-A run that fails is repeated after five minutes; since a run takes every hour that is not offloaded yet, a catalog
-that was away for a day is caught up with by the first run that reaches it.
+A failed run is repeated after five minutes. A run offloads every hour that is not in Iceberg yet, so the first run that
+reaches a catalog catches up with all it has missed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -21,29 +21,30 @@ from apscheduler.triggers.cron import CronTrigger
 from config.disks import FULL, DiskMetrics, local_folder, measure
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp
-from offload.errors import StoppedError
+from offload.clickhouse.tiers import Tiers
+from offload.errors import OffloadStoppedError
 from offload.hourly.status import status
 from offload.maintain.compaction import compact
 from offload.maintain.expiry import maintain
-from offload.metrics import Metrics, serve
+from offload.metrics import OffloadMetrics, serve
 from offload.proof.completeness import Completeness
-from offload.report import Progress
+from offload.report import OffloadProgress
 from offload.retention.gate import GateReport, close_gate
 from offload.run import run
 
 RETRY_SECONDS = 300.0
-# An hour and a half after a good run the next one is overdue.
+# The next run is overdue an hour and a half after a good one.
 OVERDUE_SECONDS = 5400.0
 _COUNTS = ("completeness", "count now")
 
 
 class OffloadService:
-    """The scheduled offload; `minute` past the hour, the gate after each run (dropping only if `drop`)."""
+    """The scheduled offload: a run at `minute` past each hour, then the gate, which drops partitions only if `drop`."""
 
     def __init__(
         self, settings: Settings, *, minute: int = 5, drop: bool = False, retry_seconds: float = RETRY_SECONDS
     ) -> None:
-        self.metrics = Metrics()
+        self.metrics = OffloadMetrics()
         self._completeness = Completeness(settings.exchanges, self.metrics.registry)
         folder = local_folder(settings.iceberg_warehouse)
         self._places = {"warehouse": folder} if folder is not None else {}
@@ -54,24 +55,24 @@ class OffloadService:
         self._drop = drop
         self._retry_seconds = retry_seconds
         self._log = structlog.get_logger()
-        # Of the hourly and of the daily job, until it goes well again.
+        # Faults of the hourly and the daily job, each until the job succeeds again.
         self._faults: dict[str, str] = {}
         self._last_success = time.monotonic()
-        # Runs that were missed while one was under way count as one, however late.
+        # All runs missed while one was under way are one run, however late.
         self._scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
         self._scheduler.add_job(self._cycle, CronTrigger(minute=minute, timezone=UTC), id="hourly")
         self._scheduler.add_job(self._cycle, id="now")
         self._scheduler.add_job(self._maintain, CronTrigger(hour=3, minute=35, timezone=UTC), id="daily")
-        # In time for what arrived at the very end of the hour to have reached its end.
+        # At this minute messages that arrived at the end of the hour have reached Silver.
         self._scheduler.add_job(self._count, CronTrigger(minute=minute, timezone=UTC), id="completeness")
         self._scheduler.add_job(self._count, id="count now")
         self._scheduler.add_listener(self._ended, EVENT_JOB_ERROR | EVENT_JOB_EXECUTED)
         self._busy = threading.Lock()
 
     def trouble(self) -> str:
-        """Why the service is not healthy, or nothing."""
+        """Why the service is not healthy; "" if it is."""
         full = [str(disk) for disk in measure(self._places) if disk.level == FULL]
         if self._faults or full:
             return "; ".join([*self._faults.values(), *full])
@@ -79,7 +80,7 @@ class OffloadService:
         return f"no good run for {quiet:.0f} s" if quiet > OVERDUE_SECONDS else ""
 
     def serve(self, ready: Callable[[int], None] = lambda _: None) -> None:
-        """Run until SIGTERM, SIGINT or `stop`; a slice under way is finished first. `ready` gets the metrics port.
+        """Run until SIGTERM, SIGINT or `stop`, then finish the slice under way. `ready` is given the metrics port.
 
         Raises:
             OSError: the metrics port is taken.
@@ -100,15 +101,11 @@ class OffloadService:
             server.server_close()
 
     def _cycle(self) -> None:
-        with self._busy:
-            store = ClickHouseHttp(self._settings)
-            try:
-                report = run(self._settings, progress=self._watch, hot=store)
-                self.metrics.observe_run(report)
-                self.metrics.observe_status(status(self._settings, store))
-                self._observe_gate(close_gate(self._settings, drop=self._drop, hot=store))
-            finally:
-                store.close()
+        with self._busy, self._tiers() as tiers:
+            report = run(tiers, progress=self._watch)
+            self.metrics.observe_run(report)
+            self.metrics.observe_status(status(tiers))
+            self._observe_gate(close_gate(tiers, drop=self._drop))
         written = sum(part.rows for part in report.slices if part.outcome == "written")
         self._log.info("offloaded", rows=written, slices=len(report.slices), seconds=round(report.seconds, 3))
 
@@ -119,27 +116,29 @@ class OffloadService:
             self._log.warning("incomplete", **count.model_dump(mode="json"))
 
     def _maintain(self) -> None:
-        with self._busy:
-            store = ClickHouseHttp(self._settings)
-            try:
-                merged = compact(self._settings, progress=self._between, hot=store)
-            finally:
-                store.close()
+        with self._busy, self._tiers() as tiers:
+            merged = compact(tiers, progress=self._between)
             self.metrics.observe_compaction(merged)
-            done = maintain(self._settings)
+            done = maintain(tiers.cold)
         self.metrics.observe_upkeep(done)
         removed, expired = sum(part.removed_files for part in done), sum(part.expired_snapshots for part in done)
         files, into, gave_way = (sum(getattr(part, name) for part in merged) for name in ("files", "into", "conflicts"))
         self._log.info("compacted", files=files, into=into, conflicts=gave_way)
         self._log.info("upkeep done", removed_files=removed, expired_snapshots=expired)
 
+    @contextlib.contextmanager
+    def _tiers(self) -> Iterator[Tiers]:
+        """Both tiers, opened once for a job, in its own thread."""
+        with contextlib.closing(ClickHouseHttp(self._settings)) as hot:
+            yield Tiers.open(self._settings, hot)
+
     def _between(self, *_: object) -> None:
         if self.stop.is_set():
-            raise StoppedError("Told to stop.")
+            raise OffloadStoppedError("Told to stop.")
 
-    def _watch(self, step: Progress) -> None:
+    def _watch(self, step: OffloadProgress) -> None:
         if self.stop.is_set() and step.step == "exporting":
-            raise StoppedError("Told to stop.")
+            raise OffloadStoppedError("Told to stop.")
 
     def _observe_gate(self, report: GateReport) -> None:
         for table in {verdict.table for verdict in report.verdicts}:
@@ -148,23 +147,23 @@ class OffloadService:
             self.metrics.dropped.labels(table).inc(states.count("dropped"))
 
     def _ended(self, event: JobExecutionEvent) -> None:
-        """The scheduler has caught whatever a run raised: remember it and try again soon."""
+        """Called after each job: remember the exception that it raised, and schedule it again soon."""
         if event.job_id in _COUNTS:
             if event.exception is not None:
                 self._log.error("completeness not counted", error=str(event.exception))
             return
         is_daily = event.job_id.startswith("daily")
-        kind, work = ("daily", self._maintain) if is_daily else ("hourly", self._cycle)
+        kind, job = ("daily", self._maintain) if is_daily else ("hourly", self._cycle)
         if event.exception is None:
             self._faults.pop(kind, None)
             if not is_daily:
                 self._last_success = time.monotonic()
             return
-        if isinstance(event.exception, StoppedError):
+        if isinstance(event.exception, OffloadStoppedError):
             return
         self._faults[kind] = f"{type(event.exception).__name__}: {event.exception}"
         self.metrics.runs.labels("failed").inc()
         self._log.error(f"{kind} job failed", error=self._faults[kind], again_in_seconds=self._retry_seconds)
         if not self.stop.is_set():
             again = datetime.now(UTC) + timedelta(seconds=self._retry_seconds)
-            self._scheduler.add_job(work, "date", run_date=again, id=f"{kind}-again", replace_existing=True)
+            self._scheduler.add_job(job, "date", run_date=again, id=f"{kind}-again", replace_existing=True)

@@ -24,15 +24,17 @@ from pyiceberg.table import Table
 from bench.memory import peak_rss_kib
 from config.connections import clickhouse_http, clickhouse_native
 from config.settings import Settings
+from offload.clickhouse.tiers import Tiers
 from offload.files.export import select_of
 from offload.rederive.run import rederive
 from offload.run import run
 from offload.tables.catalog import ensure_tables, open_catalog
 from offload.tables.cold_tables import BY_NAME, LAYERS
+from schemas.valid_times import EARLIEST_US, END_US
 
 Work = Callable[[Settings, str, int, datetime], tuple[int, int]]
 _SILVER = BY_NAME["silver_trades"]
-_FROM, _TO = 0, 7_258_118_400_000_000
+_FROM, _TO = EARLIEST_US, END_US
 # Rows of an append: what a loop over a cursor takes at a time.
 _BATCH = 1_000
 
@@ -59,7 +61,7 @@ def main() -> None:
 
 def _offload(settings: Settings, kind: str, rows: int, day: datetime) -> tuple[int, int]:
     del rows, day
-    report = run(settings, layers=tuple(layer for layer in LAYERS if layer == kind), again=True)
+    report = run(Tiers.open(settings), layers=tuple(layer for layer in LAYERS if layer == kind), again=True)
     written = [part for part in report.slices if part.outcome == "written"]
     return sum(part.rows for part in written), sum(part.bytes for part in written)
 
@@ -105,7 +107,7 @@ def _silver_sql(settings: Settings) -> str:
 
 def _rederive(settings: Settings, kind: str, rows: int, day: datetime) -> tuple[int, int]:
     del rows
-    days = rederive(settings, day, day + timedelta(days=1), dry_run=kind == "rederive-look")
+    days = rederive(Tiers.open(settings), day, day + timedelta(days=1), dry_run=kind == "rederive-look")
     return sum(one.rows for one in days), 0
 
 

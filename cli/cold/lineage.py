@@ -1,9 +1,8 @@
-"""`medallion lineage trace|verify`: where every number came from, and the proof that none is missing."""
+"""`medallion lineage trace|verify`: where a number comes from, and the proof that no message is missing."""
 
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -11,22 +10,19 @@ from typing import Annotated
 import orjson
 import typer
 
-from cli.cold.offload import FORMATS, FromOption, ProofError, StrictOption, ToOption, judge, utc
-from cli.cold.show_trace import print_candles, print_changes, print_trace
-from cli.cold.show_verify import print_verification
+from cli.cold.offload import FORMATS, FromOption, ProofError, StrictOption, ToOption, require_equal, utc
+from cli.cold.printing import print_candles, print_changes, print_lineage, print_trace, print_verification
 from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json, print_table
 from ddl.layers import load_layers
-from offload.clickhouse.client import ClickHouseHttp
-from offload.proof.counts import LineageCount, LostMessage, find_missing, stream_lineage
-from offload.proof.overlaps import Overlap, find_overlaps
+from offload.clickhouse.tiers import Tiers
+from offload.proof.counts import LineageCount, LostMessage, Overlap, find_missing, find_overlaps, stream_lineage
 from offload.proof.trace import Tracer
 from offload.proof.verify import VerifyReport
 from offload.proof.verify import verify as verify_cold
-from offload.tables.catalog import ensure_tables, open_catalog
 
 app = typer.Typer(help="Where every number came from.", no_args_is_help=True)
 
-# Messages that are named; the counts say how many there are.
+# How many missing messages are named. The counts say how many there are.
 NAMED = 100
 HOUR = timedelta(hours=1)
 
@@ -54,10 +50,9 @@ def lineage_verify(
     let go are counted in Iceberg; without --from the count begins with the first hour of Raw in ClickHouse. What could
     not be compared is named with its reason; with --strict that is exit 1, too.
     """
-    settings = load_settings(data_dir)
-    hot = ClickHouseHttp(settings)
+    tiers = Tiers.open(load_settings(data_dir))
+    hot, tables = tiers.hot, tiers.cold.load_all()
     proof = _Proof()
-    tables = ensure_tables(open_catalog(settings), settings.iceberg_namespace)
     counts = proof.watch(stream_lineage(hot, utc(since), utc(until), tables=tables))
     if as_json:
         _write_counts(counts)
@@ -65,7 +60,7 @@ def lineage_verify(
         print_lineage(counts)
     missing = [lost for hour in proof.lossy for lost in find_missing(hot, *hour, at_most=NAMED, tables=tables)][:NAMED]
     overlaps = find_overlaps(hot, utc(since), utc(until))
-    cold = None if count_only else verify_cold(settings, start=utc(since), end=utc(until))
+    cold = None if count_only else verify_cold(tiers, start=utc(since), end=utc(until))
     if as_json:
         _write_rest(missing, overlaps, cold, proof)
     else:
@@ -75,11 +70,11 @@ def lineage_verify(
     if overlaps:
         raise ProofError("Some matches are in Silver twice, summed up and singly, in the markets named above.")
     if cold is not None:
-        judge(cold, strict=strict)
+        require_equal(cold, strict=strict)
 
 
 class _Proof:
-    """What must be remembered of the counts that go by: those that do not hold, and where to look for what is lost."""
+    """What is kept of the counts that are streamed: those that do not hold, and the hours with missing messages."""
 
     def __init__(self) -> None:
         self.failing: list[LineageCount] = []
@@ -92,7 +87,7 @@ class _Proof:
 
     @property
     def counted(self) -> dict[str, object]:
-        """How many messages, of which hours of arrival (UTC, the last one included)."""
+        """How many messages, and of which arrival hours (UTC, the last one included)."""
         hours = sorted(self._hours)
         span = {"from": hours[0], "to": hours[-1] + HOUR} if hours else {"from": None, "to": None}
         return {"messages": self.messages, "hours": len(hours), **span}
@@ -112,7 +107,7 @@ class _Proof:
 
 
 def _write_counts(counts: Iterable[LineageCount]) -> None:
-    """The first half of the JSON document, a count at a time: there may be many."""
+    """The first half of the JSON document, written one count at a time, since there may be many."""
     output = sys.stdout.buffer
     output.write(b'{"counts": [')
     for number, count in enumerate(counts):
@@ -186,7 +181,7 @@ def lineage_trace(
     exchange: Annotated[str, typer.Option(help="Exchange-and-market code.")],
     symbol: Annotated[str, typer.Option(help="Canonical symbol, or the exchange's own.")],
     trade_id: Annotated[str | None, typer.Option(help="The exchange's trade id.")] = None,
-    candle: Annotated[str | None, typer.Option(help="Instead of a trade a candle: 1m, 5m, 15m, 30m, 1h or 1d.")] = None,
+    candle: Annotated[str | None, typer.Option(help="Instead of a trade a candle, by its time frame: 1m.")] = None,
     at: Annotated[datetime | None, typer.Option(help="A time within the candle (UTC).", formats=FORMATS)] = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
@@ -194,9 +189,10 @@ def lineage_trace(
     """Follow one trade or candle through every layer, hot and cold; exit 1 if a value changed on the way."""
     if (trade_id is None) == (candle is None) or (candle is None) != (at is None):
         raise typer.BadParameter("give --trade-id, or --candle with --at", param_hint="--trade-id")
-    if candle and candle not in {frame.code for frame in load_layers().timeframes}:
-        raise typer.BadParameter("choose of 1m, 5m, 15m, 30m, 1h, 1d", param_hint="--candle")
-    tracer = Tracer(load_settings(data_dir))
+    frames = [frame.code for frame in load_layers().timeframes]
+    if candle and candle not in frames:
+        raise typer.BadParameter(f"choose one of {', '.join(frames)}", param_hint="--candle")
+    tracer = Tracer(Tiers.open(load_settings(data_dir)))
     if trade_id is not None:
         trace = tracer.trade(exchange, symbol, trade_id)
         print_json(trace) if as_json else print_trace(trace)
@@ -214,30 +210,3 @@ def lineage_trace(
             print_changes(changes)
     if changes:
         raise ProofError(f"Changed first in {changes[0].layer}: {changes[0].field}.")
-
-
-def print_lineage(counts: Iterable[LineageCount]) -> bool:
-    """The counting proof by exchange and symbol, its sum as one line; whether it holds."""
-    names = ("raw", "silver", "duplicates", "dlq", "contradicting", "missing", "in_several")
-    markets: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(names))
-    for count in counts:
-        totals = markets[count.exchange, count.symbol]
-        for index, name in enumerate(names):
-            totals[index] += getattr(count, name)
-    print_table(
-        "Lineage: every raw message is in exactly one place",
-        ("exchange", "symbol", "raw", "silver", "duplicates", "dead letters", "contradicting", "missing", "in several"),
-        [(*market, *totals) for market, totals in sorted(markets.items())],
-    )
-    raw, silver, duplicates, dlq, contradicting, missing, several = (
-        (sum(column) for column in zip(*markets.values(), strict=True)) if markets else (0,) * len(names)
-    )
-    sign = "=" if raw == silver + duplicates + dlq else "≠"
-    out.print(f"raw {raw:,} {sign} silver {silver:,} + duplicates {duplicates:,} + dead letters {dlq:,}", style="bold")
-    if contradicting:
-        out.print(
-            f"{contradicting:,} dead letters contradict Silver's version of their trade: `medallion dlq accept` shows "
-            "both and takes the newer one over.",
-            style="yellow",
-        )
-    return sign == "=" and missing == 0 and several == 0

@@ -1,4 +1,4 @@
-"""`medallion offload run|serve|status|gate|maintain|verify`: the cold tier."""
+"""`medallion offload run|serve|status|views|gate|maintain|verify`: the cold tier."""
 
 from __future__ import annotations
 
@@ -9,26 +9,24 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from cli.cold.show_verify import conclusion, print_verification
-from cli.cold.union_views import views
+from cli.cold.printing import conclusion, print_verification
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
 from config import logs
 from config.errors import MedallionError
-from config.settings import Settings
+from offload.clickhouse.tiers import Tiers
 from offload.hourly.status import status as cold_status
-from offload.maintain.compaction import Bundle, compact
+from offload.maintain.compaction import MergeGroup, compact
 from offload.maintain.expiry import maintain
 from offload.proof.verify import VerifyReport
 from offload.proof.verify import verify as verify_cold
-from offload.report import OffloadReport
-from offload.report import Progress as Step
+from offload.report import OffloadProgress, OffloadReport
 from offload.retention.gate import close_gate
+from offload.retention.union_views import update_union_views
 from offload.run import run as run_offload
 from offload.service import OffloadService
 from offload.tables.cold_tables import LAYERS, Layer
 
 offload_app = typer.Typer(help="Hot rows to Iceberg.", no_args_is_help=True)
-offload_app.command("views")(views)
 
 FORMATS = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H", "%Y-%m-%d", "%Y-%m-%d %H:%M:%S"]
 FromOption = Annotated[
@@ -45,7 +43,7 @@ class ProofError(MedallionError):
 
 
 def utc(moment: datetime | None) -> datetime | None:
-    """A command-line time, which is UTC, as an aware time."""
+    """A time from the command line, which is UTC, as an aware time."""
     return moment.replace(tzinfo=UTC) if moment else None
 
 
@@ -65,14 +63,18 @@ def offload_run(
     as_json: JsonOption = False,
 ) -> None:
     """Write every layer's arrival hours to its Iceberg table; what is there already is left as it is."""
-    settings = load_settings(data_dir)
     layers = _layers(layer)
     if hour and (since or until):
         raise typer.BadParameter("give either --hour or --from and --to", param_hint="--hour")
     if hour:
         since, until = hour, hour + timedelta(hours=1)
     report = offload_with_progress(
-        settings, start=utc(since), end=utc(until), until_now=until_now, again=again, layers=layers
+        Tiers.open(load_settings(data_dir)),
+        start=utc(since),
+        end=utc(until),
+        until_now=until_now,
+        again=again,
+        layers=layers,
     )
     if as_json:
         print_json(report)
@@ -87,10 +89,24 @@ def _layers(names: list[str] | None) -> tuple[Layer, ...]:
     return tuple(layer for layer in LAYERS if not names or layer in names)
 
 
+@offload_app.command("views")
+def offload_views(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
+    """Make or mend the views `…_all` of hot and cold rows; every offload run does it, this looks at all partitions."""
+    found = update_union_views(Tiers.open(load_settings(data_dir)), check=True)
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        "Views of hot and cold rows",
+        ("view", "made now", "partitions now read from Iceberg"),
+        [(view.view, "yes" if view.created else "no", ", ".join(view.marked)) for view in found],
+    )
+
+
 @offload_app.command("status")
 def offload_status(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     """Say of each cold table how far it is: last hour and slice, rows, files, bytes, and hours that are overdue."""
-    tables = cold_status(load_settings(data_dir))
+    tables = cold_status(Tiers.open(load_settings(data_dir)))
     if as_json:
         print_json(tables)
         return
@@ -114,7 +130,7 @@ def offload_gate(
     as_json: JsonOption = False,
 ) -> None:
     """Compare every expired hot partition with Iceberg, row by row; exit 1 if one is held back, saying why."""
-    report = close_gate(load_settings(data_dir), drop=drop, tables=table or ())
+    report = close_gate(Tiers.open(load_settings(data_dir)), drop=drop, tables=table or ())
     if as_json:
         print_json(report)
     else:
@@ -147,16 +163,16 @@ def offload_maintain(
     as_json: JsonOption = False,
 ) -> None:
     """Merge small files of past days, expire old snapshots, remove files that nothing names; `serve` does it daily."""
-    settings = load_settings(data_dir)
+    tiers = Tiers.open(load_settings(data_dir))
     with err.status("Looking for small files …") as spinner:
 
-        def watch(table: str, bundle: Bundle) -> None:
+        def watch(table: str, bundle: MergeGroup) -> None:
             spinner.update(f"{table}: merging {len(bundle.files)} files of {bundle.size / 1e6:,.1f} MB")
 
-        merged = compact(settings, dry_run=dry_run, progress=watch)
+        merged = compact(tiers, dry_run=dry_run, progress=watch)
         spinner.update("Snapshots and files that nothing names …")
         done = maintain(
-            settings,
+            tiers.cold,
             expire_after=None if expire_days is None else timedelta(days=expire_days),
             orphan_age=None if orphan_days is None else timedelta(days=orphan_days),
             dry_run=dry_run,
@@ -207,19 +223,21 @@ def offload_verify(
     Exit 1 where they differ; with --strict also if a hot row was not compared. An open hour is compared if nothing has
     come to it since it was offloaded.
     """
-    report = verify_cold(load_settings(data_dir), start=utc(since), end=utc(until), include_open=include_open)
+    report = verify_cold(
+        Tiers.open(load_settings(data_dir)), start=utc(since), end=utc(until), include_open=include_open
+    )
     if as_json:
         print_json(report)
     else:
         print_verification(report)
-    judge(report, strict=strict)
+    require_equal(report, strict=strict)
 
 
-def judge(report: VerifyReport, *, strict: bool) -> None:
-    """End the command by what a comparison found.
+def require_equal(report: VerifyReport, *, strict: bool) -> None:
+    """Fail the command if hot and cold differ.
 
     Raises:
-        ProofError: there is a difference; or, if `strict`, a hot row was not compared.
+        ProofError: they differ; with `strict` also if a hot row was not compared.
     """
     if not report.ok:
         raise ProofError("Hot and cold differ in the slices named above.")
@@ -228,7 +246,7 @@ def judge(report: VerifyReport, *, strict: bool) -> None:
 
 
 def offload_with_progress(
-    settings: Settings,
+    tiers: Tiers,
     *,
     start: datetime | None = None,
     end: datetime | None = None,
@@ -236,21 +254,19 @@ def offload_with_progress(
     again: bool = False,
     layers: tuple[Layer, ...] = LAYERS,
 ) -> OffloadReport:
-    """`offload.run.run`, with what it is at on standard error."""
+    """`offload.run.run` with its progress on standard error."""
     columns = (SpinnerColumn(), TextColumn("Offloading {task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("…", total=None)
 
-        def watch(step: Step) -> None:
+        def watch(step: OffloadProgress) -> None:
             progress.update(task, description=f"{step.table} {step.slice}: {step.step}")
 
-        return run_offload(
-            settings, start=start, end=end, until_now=until_now, again=again, layers=layers, progress=watch
-        )
+        return run_offload(tiers, start=start, end=end, until_now=until_now, again=again, layers=layers, progress=watch)
 
 
 def print_offload(report: OffloadReport) -> None:
-    """A line a cold table: what the run wrote."""
+    """Print a line for each cold table: what the run wrote."""
     tables: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for part in report.slices:
         totals = tables[part.table]

@@ -9,9 +9,10 @@ import typer
 
 from cli.cold.offload import FORMATS, utc
 from cli.common.context import DataDirOption, JsonOption, YesOption, err, load_settings, print_json, print_table
+from offload.clickhouse.client import ClickHouseHttp
 from offload.pins import Pin, Pins
-from offload.tables.branches import mend
-from offload.tables.catalog import open_catalog
+from offload.tables.branches import repair_branches
+from offload.tables.catalog import ColdTier, open_catalog
 
 app = typer.Typer(help="Named versions of all cold tables, kept for good.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(help="Lower-case letters, digits and _.")]
@@ -27,13 +28,13 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Pin one consistent version of all cold tables; what it names never expires."""
-    _show(Pins(load_settings(data_dir)).create(name, utc(at)), as_json)
+    _show(Pins(ColdTier.open(load_settings(data_dir))).create(name, utc(at)), as_json)
 
 
 @app.command("list")
 def list_pins(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     """Show every pin."""
-    pins = Pins(load_settings(data_dir)).all()
+    pins = Pins(ColdTier.open(load_settings(data_dir))).all()
     if as_json:
         print_json(pins)
         return
@@ -51,17 +52,18 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show the snapshots that a pin names."""
-    pins = Pins(load_settings(data_dir))
+    settings = load_settings(data_dir)
+    pins = Pins(ColdTier.open(settings))
     _show(pins.get(name), as_json)
     if views:
-        err.print(f"Views of it: {pins.publish(name)}.silver_trades and the others.")
+        err.print(f"Views of it: {pins.publish(name, ClickHouseHttp(settings))}.silver_trades and the others.")
 
 
 @app.command("drop")
 def drop(name: NameArgument, data_dir: DataDirOption = None) -> None:
     """Let go of a pin: its snapshots may expire then."""
-    Pins(load_settings(data_dir)).drop(name)
-    err.print(f"The pin {name} is gone.")
+    Pins(ColdTier.open(load_settings(data_dir))).drop(name)
+    err.print(f"Dropped the pin {name}.")
 
 
 @app.command("repair")
@@ -71,7 +73,7 @@ def repair(yes: YesOption = False, data_dir: DataDirOption = None, as_json: Json
     Puts it on the snapshot it was on, or on the newest where there is none; no row is lost.
     """
     settings = load_settings(data_dir)
-    mended = mend(open_catalog(settings), settings, dry_run=not yes)
+    mended = repair_branches(open_catalog(settings), settings, dry_run=not yes)
     if as_json:
         print_json({"dry_run": not yes, "tables": mended})
         return

@@ -12,10 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from cli.cold.offload import FORMATS, utc
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
-from config.settings import Settings
-from offload.rederive.bronze import HourReport
+from offload.clickhouse.tiers import Tiers
+from offload.rederive.bronze import BronzeHourReport
 from offload.rederive.from_raw import RawReport, rederive_from_raw
-from offload.rederive.run import DayReport, Step
+from offload.rederive.run import DayReport, RederiveProgress
 from offload.rederive.run import rederive as run_rederive
 
 
@@ -53,11 +53,11 @@ def rederive(
     start, end = utc(since), utc(until)
     assert start is not None
     assert end is not None
-    settings = load_settings(data_dir)
+    tiers = Tiers.open(load_settings(data_dir))
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         watch = _Watch(progress)
-        report = _run(settings, start, end, exchange, symbol, from_layer, dry_run, mend_gold, watch)
+        report = _run(tiers, start, end, exchange, symbol, from_layer, dry_run, mend_gold, watch)
     if as_json:
         print_json({"dry_run": dry_run, "from_layer": from_layer.value, **report.model_dump()})
     else:
@@ -69,17 +69,17 @@ class _Watch:
         self._progress = progress
         self._task: TaskID = progress.add_task("Re-deriving …", total=None)
 
-    def hour(self, report: HourReport, number: int, total: int) -> None:
+    def hour(self, report: BronzeHourReport, number: int, total: int) -> None:
         text = f"Bronze of {report.hour:%Y-%m-%dT%H}"
         self._progress.update(self._task, description=text, completed=number, total=total)
 
-    def day(self, step: Step) -> None:
+    def day(self, step: RederiveProgress) -> None:
         text = f"{step.doing} {step.exchange} {step.day}"
         self._progress.update(self._task, description=text, completed=step.number, total=step.total)
 
 
 def _run(
-    settings: Settings,
+    tiers: Tiers,
     start: datetime,
     end: datetime,
     exchange: str,
@@ -91,7 +91,7 @@ def _run(
 ) -> RawReport:
     if layer is Layer.RAW:
         return rederive_from_raw(
-            settings,
+            tiers,
             start,
             end,
             exchange=exchange,
@@ -102,7 +102,7 @@ def _run(
             progress=watch.day,
         )
     days = run_rederive(
-        settings,
+        tiers,
         start,
         end,
         exchange=exchange,

@@ -1,1 +1,1 @@
-"""What every command shares: context, printing, lag, SQL files. Imports no command."""
+"""Shared by all commands: settings, printing, lag, SQL files. Imports no command."""

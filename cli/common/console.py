@@ -1,4 +1,4 @@
-"""The one place that prints to a person: no markup in data is obeyed, no hidden character reaches the terminal."""
+"""Prints to a terminal: markup in data has no effect, and hidden characters are shown as escapes."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ class SafeConsole(Console):
         super().__init__(stderr=stderr, width=width, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """`text` without markup: rich measures and draws every string of a table or a line through this."""
+        """`text` without markup; rich uses this for every string of a table or a line."""
         return super().render_str(visible(text), **(options | {"markup": False, "emoji": False}))
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """The segments of a renderable; what came in as a finished `Text` is made visible here."""
+        """The segments of a renderable, hidden characters as escapes; this covers finished `Text` too."""
         for segment in super().render(renderable, options):
             text, style, control = segment
             yield segment if control else Segment(visible(text), style)
 
 
 class VisibleStream:
-    """Writes UTF-8 that arrives in pieces to a terminal, hidden characters as escapes, other bytes as `\\xNN`."""
+    """Writes pieces of UTF-8 to a terminal; hidden characters are shown as escapes, other bytes as `\\xNN`."""
 
     def __init__(self, terminal: BinaryIO) -> None:
         self._terminal = terminal
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="backslashreplace")
 
     def write(self, piece: bytes) -> None:
-        """The next piece; a character that is cut at its end waits for the piece after."""
+        """Write a piece; a character that is cut at its end waits for the next piece."""
         self._terminal.write(visible(self._decoder.decode(piece)).encode())
 
     def end(self) -> None:
-        """What still waits is no whole character: its bytes are shown."""
+        """Write the bytes that are still waiting: they are no whole character."""
         self._terminal.write(visible(self._decoder.decode(b"", final=True)).encode())

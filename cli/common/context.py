@@ -1,4 +1,4 @@
-"""What every command shares: which stack it speaks to, how it prints, how it fails."""
+"""Shared by all commands: the settings of the stack, the client, and how results are printed."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without this the 
 
 ENDPOINT_VARIABLES = ("MEDALLION_KAFKA_BOOTSTRAP_SERVERS", "MEDALLION_CLICKHOUSE_HOST")
 
-# Not on a terminal the width is unknown; 80 columns would fold every table.
+# Without a terminal the width is unknown. 80 columns would fold every table.
 PIPE_WIDTH = 160
-# A table is measured as if it had this much room: the width it needs, not the width it gets.
+# A table is measured with this width, to find the width it needs.
 _ANY_WIDTH = 10_000
 out = SafeConsole(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
 err = SafeConsole(stderr=True)
 
 
 def deployed() -> bool:
-    """Whether the environment names the endpoints of a stack, so that no embedded one is meant."""
+    """Whether the environment names the endpoints of a deployed stack."""
     return any(name in os.environ for name in ENDPOINT_VARIABLES)
 
 
 def load_settings(data_dir: Path | None) -> Settings:
-    """The settings of the stack a command speaks to.
+    """The settings of the stack that a command uses.
 
     Raises:
         StackError: no embedded stack runs and no endpoint is set in the environment.
@@ -78,7 +78,7 @@ def clickhouse(settings: Settings, database: str | None = None) -> Iterator[Clie
     Raises:
         ServerError: whatever the client raises inside the `with` block.
     """
-    # 26 MB, which a producer's process does without.
+    # Takes 26 MB, which a producer does not need.
     from clickhouse_driver import Client  # noqa: PLC0415
     from clickhouse_driver.errors import Error as ClientError  # noqa: PLC0415
     from clickhouse_driver.errors import NetworkError, SocketTimeoutError  # noqa: PLC0415
@@ -117,7 +117,7 @@ _BLANKS = {" ": "␣"}
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "nothing") -> None:
-    """A table for people, numbers to the right; a terminal too narrow for its words gets a block of lines a row."""
+    """Print a table for people, numbers to the right. In a narrow terminal each row is a block of lines."""
     rows = list(rows)
     if not rows:
         out.print(f"{title}: {empty}")
@@ -160,7 +160,7 @@ def _cell(value: object) -> str:
 
 
 def shown(text: str) -> str:
-    """`text` on one line with what hides in it and the blanks at its ends visible: `BTCUSDT␣` is not `BTCUSDT`."""
+    """`text` on one line, hidden characters and blanks at the ends visible: `BTCUSDT␣` is not `BTCUSDT`."""
     text = visible_line(text)
     core = text.strip()
     if len(core) == len(text):

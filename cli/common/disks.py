@@ -1,4 +1,4 @@
-"""Full disks as the commands tell of them."""
+"""How commands report disks that are full."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from deploy.embedded.layout import StackState
 _MIB = 1 << 20
 
 
-def of_stack(state: StackState) -> list[Disk]:
+def stack_disks(state: StackState) -> list[Disk]:
     """The disks of a stack's data folder and of its warehouse."""
     warehouse = local_folder(Settings.from_environment(state.environment).iceberg_warehouse)
     return measure({"data folder": state.data_dir} | ({"warehouse": warehouse} if warehouse else {}))
 
 
 def troubles(disks: Sequence[Disk]) -> dict[str, str]:
-    """What to do about those that are full, or nearly so."""
+    """By disk, what to do about it if it is full or nearly full."""
     return {
         disk.name: f"{disk}: {'' if disk.level == FULL else 'nearly '}full; free space there or enlarge it"
         for disk in disks
@@ -32,7 +32,7 @@ def troubles(disks: Sequence[Disk]) -> dict[str, str]:
 
 
 def print_disks(disks: Sequence[Disk]) -> None:
-    """One line a disk, then what is wrong with it."""
+    """Print a line for each disk."""
     print_table(
         "Disks",
         ("of", "folder", "left MiB", "size MiB", "state"),
@@ -40,8 +40,8 @@ def print_disks(disks: Sequence[Disk]) -> None:
     )
 
 
-def explained(error: BaseException) -> str:
-    """One line for a command that met a full disk."""
+def explain_full_disk(error: BaseException) -> str:
+    """The error message of a command that a full disk stopped."""
     places = {f"stack {state.data_dir}": state.data_dir for state in _stacks()}
     places |= {"current folder": Path.cwd(), "temporary files": Path(tempfile.gettempdir())}
     disks = measure(places)

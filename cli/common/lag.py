@@ -1,4 +1,4 @@
-"""How far each consumer group is behind its topics, and waiting until none is."""
+"""How far each consumer group is behind its topics, and how to wait until none is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaException
 
 from config.errors import MedallionError
 from config.settings import Settings
-from silver_processor.group.backlog import outsider, places
+from silver_processor.group.backlog import backlog, group_observer
 
 TIMEOUT_S = 10.0
 POLL_S = 0.1
@@ -33,12 +33,12 @@ class Lag:
 
     @property
     def messages(self) -> int:
-        """High watermark less committed offset; a group that has committed nothing owes all that is still kept."""
+        """High watermark less committed offset; for a group without a commit, all messages that are kept."""
         return max(0, self.high_watermark - self.committed)
 
 
 def stages(settings: Settings) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
-    """(name, consumer group, topics) of each step, in the order in which a trade meets them."""
+    """(name, consumer group, topics) of each stage, in the order in which a trade passes them."""
     return (
         ("raw → bronze", settings.raw_consumer_group, settings.raw_topics),
         ("bronze → silver", settings.silver_consumer_group, (settings.bronze_topic,)),
@@ -47,12 +47,12 @@ def stages(settings: Settings) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
 
 
 class LagMeter:
-    """Asks the broker for offsets; a consumer a group, since committed offsets are asked for as a member of it."""
+    """Asks the broker for offsets; with one consumer for each group, as only a member can ask for committed offsets."""
 
     def __init__(self, settings: Settings) -> None:
         self._servers = settings.kafka_bootstrap_servers
         self._user = settings.kafka_sasl_username if settings.kafka_has_sasl else ""
-        self._stages = [(name, outsider(settings, group), topics) for name, group, topics in stages(settings)]
+        self._stages = [(name, group_observer(settings, group), topics) for name, group, topics in stages(settings)]
 
     def __enter__(self) -> Self:
         return self
@@ -79,8 +79,8 @@ class LagMeter:
             ) from error
 
     def _lags(self, name: str, consumer: Consumer, topics: Iterable[str]) -> list[Lag]:
-        found = places(consumer, topics, TIMEOUT_S)
-        # A broker leaves out what a user may not see: counted as empty, it would pass for drained.
+        found = backlog(consumer, topics, TIMEOUT_S)
+        # A broker hides topics that a user may not describe. Counted as empty, they would pass for drained.
         hidden = sorted(set(topics) - {place.topic for place in found}) if self._user else []
         if hidden:
             raise LagError(
@@ -91,7 +91,7 @@ class LagMeter:
 
 
 def wait(settings: Settings, timeout_s: float, watch: Callable[[list[Lag]], None]) -> list[Lag]:
-    """Wait until every stage has caught up; the partitions that have not when the time is over (none: drained).
+    """Wait until every stage has caught up; returns the partitions that have not after `timeout_s` (none: drained).
 
     Raises:
         LagError: the broker does not answer.

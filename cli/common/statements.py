@@ -1,4 +1,4 @@
-"""The commands' own SQL files, run with parameters and read as rows of named columns."""
+"""Runs the commands' SQL files with parameters; results are rows with named columns."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver import Client
 
 FOLDER = Path(__file__).parents[1] / "sql"
-# Texts come as bytes: what a message said need not be UTF-8.
+# Texts come as bytes, since a message need not be UTF-8.
 _ARROW = {"output_format_arrow_string_as_string": 0, "output_format_arrow_compression_method": "none"}
 
 
 @contextmanager
-def warehouse(settings: Settings) -> Iterator[Client]:
-    """An HTTP client on the pipeline's database: its protocol has parameters on the server's side.
+def http_client(settings: Settings) -> Iterator[Client]:
+    """An HTTP client for the pipeline's database. This protocol has server-side parameters.
 
     Raises:
         ServerError: whatever the client raises inside the `with` block.
     """
-    import clickhouse_connect  # noqa: PLC0415 - a second that most commands need not wait
+    import clickhouse_connect  # noqa: PLC0415 - takes a second, which most commands need not wait
     from clickhouse_connect.driver.exceptions import ClickHouseError  # noqa: PLC0415
 
     address = f"{settings.clickhouse_host}:{settings.clickhouse_http_port}"
@@ -44,14 +44,14 @@ def warehouse(settings: Settings) -> Iterator[Client]:
         client.close()
 
 
-def text(name: str) -> str:
+def sql_text(name: str) -> str:
     """The text of `cli/sql/<name>.sql`."""
     return (FOLDER / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def rows(client: Client, name: str, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
     """The rows of `cli/sql/<name>.sql`, column name → value; times aware, texts that are not UTF-8 as bytes."""
-    body = client.raw_query(text(name), parameters=dict(parameters), fmt="ArrowStream", settings=_ARROW)
+    body = client.raw_query(sql_text(name), parameters=dict(parameters), fmt="ArrowStream", settings=_ARROW)
     found = pa.ipc.open_stream(body).read_all().to_pylist()
     return [{column: _readable(value) for column, value in row.items()} for row in found]
 

@@ -1,4 +1,4 @@
-"""`medallion dlq accept`: another version of trades as the right one, in Silver, Gold and the cold tables."""
+"""`medallion dlq accept`: accepts another version of trades, in Silver, Gold and the cold tables."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from cli.common.context import DataDirOption, JsonOption, YesOption, err, load_settings, out, print_json, print_table
-from offload.accept import Chosen, Correction, Plan, Version
+from offload.accept import AcceptPlan, Correction, LetterFilter, TradeVersion, plan_accept
 from offload.accept import accept as run_accept
-from offload.accept import plan as plan_accept
-from offload.proof.tiers import EARLIEST_US, LATEST_US
+from offload.clickhouse.tiers import Tiers
 from offload.rederive.run import DayReport
 from offload.tables.slices import micros
+from schemas.valid_times import EARLIEST_US, END_US
 
 FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 # Trades that are printed; `--json` has all.
@@ -48,21 +48,21 @@ def accept(
         raise typer.BadParameter("name a version by topic, partition and offset, as `dlq list` prints them")
     if yes and not (topic or exchange):
         raise typer.BadParameter("say whose trades: --exchange, or one message by topic, partition and offset")
-    chosen = Chosen(
-        place=(topic, partition, offset) if topic else None,
+    chosen = LetterFilter(
+        message=(topic, partition, offset) if topic else None,
         exchange=exchange,
         symbol=symbol,
         trade_id=trade_id,
         from_us=_micros(since, EARLIEST_US),
-        to_us=_micros(until, LATEST_US),
+        to_us=_micros(until, END_US),
     )
-    settings = load_settings(data_dir)
+    tiers = Tiers.open(load_settings(data_dir))
     with err.status("Comparing versions …"):
-        wanted = plan_accept(settings, chosen)
+        wanted = plan_accept(tiers, chosen)
     days: list[DayReport] = []
     if yes and not wanted.is_empty:
         with err.status("Offloading …") as status:
-            days = run_accept(settings, wanted, doing=lambda text: status.update(f"{text} …"))
+            days = run_accept(tiers, wanted, doing=lambda text: status.update(f"{text} …"))
     if as_json:
         print_json(
             {
@@ -84,7 +84,7 @@ def _micros(moment: datetime | None, otherwise: int) -> int:
     return micros(moment.replace(tzinfo=UTC)) if moment else otherwise
 
 
-def _print(wanted: Plan, days: list[DayReport], *, done: bool) -> None:
+def _print(wanted: AcceptPlan, days: list[DayReport], *, done: bool) -> None:
     count = wanted.trades.height
     shown = f", the first {SHOWN} of {count:,}" if count > SHOWN else ""
     print_table(
@@ -124,8 +124,8 @@ def _row(correction: Correction) -> tuple[str, ...]:
     )
 
 
-def _said(version: Version, field: str) -> str:
-    """What a version says in the fields that differ; all of it where there is nothing to differ from."""
+def _said(version: TradeVersion, field: str) -> str:
+    """The fields of a version that differ, as text; all fields where Silver has no version."""
     said = {
         "price_text": version.price,
         "quantity_text": version.quantity,

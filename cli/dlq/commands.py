@@ -20,7 +20,7 @@ from cli.common.context import (
     print_json,
     print_table,
 )
-from cli.common.statements import rows, warehouse
+from cli.common.statements import http_client, rows
 from cli.dlq import letter as one_letter
 from cli.dlq import resend
 from cli.dlq.accept import accept
@@ -69,7 +69,7 @@ def list_records(
 ) -> None:
     """List dead letters, newest first."""
     parameters = {**_filters(reason, exchange, symbol, since, until), "limit": limit}
-    with warehouse(load_settings(data_dir)) as client:
+    with http_client(load_settings(data_dir)) as client:
         found = rows(client, "dlq_list_resolved" if resolved else "dlq_list", parameters)
     if as_json:
         print_json(found)
@@ -121,7 +121,7 @@ def show(
         "offset": max(offset, 0),
         "limit": limit,
     }
-    with warehouse(load_settings(data_dir)) as client:
+    with http_client(load_settings(data_dir)) as client:
         found = one_letter.load(client, parameters)
     if as_json:
         print_json(found)
@@ -144,7 +144,7 @@ def stats(
 ) -> None:
     """Count dead letters by reason."""
     parameters = {"exchange": exchange, "symbol": symbol, "since": _utc(since), "until": _utc(until)}
-    with warehouse(load_settings(data_dir)) as client:
+    with http_client(load_settings(data_dir)) as client:
         if as_json:
             print_json(rows(client, "dlq_stats", parameters))
         else:
@@ -152,7 +152,7 @@ def stats(
 
 
 def print_stats(client: Client, parameters: Mapping[str, object]) -> None:
-    """Dead letters by reason as a table."""
+    """Print dead letters by reason."""
     found = rows(client, "dlq_stats", parameters)
     print_table(
         "Dead letters by reason",
@@ -186,11 +186,11 @@ def replay(
     replayer = resend.Replayer(settings, rules, _filters(reason, exchange, symbol, since, until))
     with err.status("Judging dead letters …"):
         changes = replayer.run(send=yes)
-    progress = resend.Progress()
+    progress = resend.ReplayProgress()
     if yes:
         with err.status("Waiting for what was sent …"):
             progress = replayer.follow(timeout)
-    passing = resend.passing(changes)
+    passing = resend.count_passing(changes)
     if as_json:
         print_json(
             {
@@ -215,7 +215,7 @@ def replay(
 
 
 def _print_replay(
-    changes: list[resend.Change], passing: int, progress: resend.Progress | None, rules_version: str
+    changes: list[resend.VerdictCount], passing: int, progress: resend.ReplayProgress | None, rules_version: str
 ) -> None:
     print_table(
         f"Dead letters judged by rules {rules_version}",

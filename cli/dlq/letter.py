@@ -1,4 +1,4 @@
-"""One dead letter in full: the raw message, the Bronze row and the rule it broke."""
+"""One dead letter in full: the raw message, the Bronze row, and the rule that rejects it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from rich.text import Text
 from cli.common.context import shown
 from cli.common.statements import rows
 from config.visible import visible, visible_line
+from schemas.coordinates import COORDINATES
 from schemas.records import BRONZE
 from silver_processor.core.versions import ABOUT_VERSIONS, CONTENT
 
 _RULE = ("reason", "field", "value", "rule", "limit", "rules_version", "processor_version", "rejected_at")
-_COORDINATES = ("raw_topic", "raw_partition", "raw_offset", "published_at")
 
 
 @dataclass(frozen=True)
-class Letter:
-    """A dead letter and what it is about.
+class ShownLetter:
+    """A dead letter and the rows it belongs to.
 
     `raw`: `message` (text, or bytes where it is not UTF-8; at most 64 KiB), `bytes` (its full length) and `source`
-    (`trades_raw`, or `dead letter` where Raw has let go of it). `bronze`: the row, and `source` (`bronze_trades` or
-    `dead letter`). `held` is Silver's row of the trade where the letter tells of another version of it, else empty.
-    `resolution` is empty while the letter is open.
+    (`trades_raw`, or `dead letter` where Raw no longer has it). `bronze`: the row, and `source` (`bronze_trades` or
+    `dead letter`). `held`: Silver's row of the trade if the dead letter is another version of it, else empty.
+    `resolution`: empty while the dead letter is open.
     """
 
     coordinates: Mapping[str, Any]
@@ -43,12 +43,12 @@ class Letter:
     resolution: Mapping[str, Any]
 
 
-def load(client: Client, filters: Mapping[str, object]) -> list[Letter]:
-    """The letters that match, newest first (see `cli/sql/dlq_show.sql`)."""
+def load(client: Client, filters: Mapping[str, object]) -> list[ShownLetter]:
+    """The dead letters that match `filters` (see `cli/sql/dlq_show.sql`), newest first."""
     return [_complete(client, record) for record in rows(client, "dlq_show", filters)]
 
 
-def _complete(client: Client, record: Mapping[str, Any]) -> Letter:
+def _complete(client: Client, record: Mapping[str, Any]) -> ShownLetter:
     published: datetime = record["published_at"]
     place = {
         "topic": record["raw_topic"],
@@ -61,8 +61,8 @@ def _complete(client: Client, record: Mapping[str, Any]) -> Letter:
     landed = record["landed"]
     named = {name: record[name] for name in ("exchange", "symbol", "trade_id")}
     held = rows(client, "dlq_show_held", named) if record["reason"] in ABOUT_VERSIONS else []
-    return Letter(
-        coordinates={name: record[name] for name in _COORDINATES},
+    return ShownLetter(
+        coordinates={name: record[name] for name in COORDINATES},
         rule={name: record[name] for name in _RULE},
         raw={**raw[0], "source": "trades_raw"} if raw else _recorded(record),
         bronze={**bronze[0], "source": "bronze_trades"}
@@ -79,7 +79,7 @@ def _recorded(record: Mapping[str, Any]) -> dict[str, Any]:
     return {"message": message, "bytes": record["payload_bytes"], "source": "dead letter"}
 
 
-def panels(letter: Letter) -> RenderableType:
+def panels(letter: ShownLetter) -> RenderableType:
     """Raw message, Bronze row and rule side by side."""
     place = letter.coordinates
     title = f"{place['raw_topic']}[{place['raw_partition']}]@{place['raw_offset']} published {place['published_at']}"

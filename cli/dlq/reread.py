@@ -1,4 +1,4 @@
-"""The dead letters that Bronze could not read, read again before they are judged."""
+"""Reads dead letters again that Bronze could not read, before they are validated."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from cli.common.statements import text
+from cli.common.statements import sql_text
 from config.settings import Settings
 from ddl.render import render_template
 from schemas.reasons import Reason
-from silver_processor.letters.reread import FROM_BRONZE, Read, cannot, reread, whole
+from silver_processor.revalidation import FROM_BRONZE, Reread, cannot, reread, whole
 
-# An answer of the server's normaliser: the SQL and its parameters → rows.
+# Runs a statement on the server: SQL and parameters → rows.
 Ask = Callable[[str, Mapping[str, object]], pa.Table]
 
 _NAMES_A_QUERY = 500
@@ -26,10 +26,11 @@ _COLUMNS = (
 
 
 def read_again(page: pa.Table, settings: Settings, ask: Ask) -> tuple[pa.Table, list[str]]:
-    """The letters with what today's parsers and today's Bronze make of those that Bronze rejected, in order; and for
-    each letter why it could not be read again ("" where it was, or where Bronze had no objection).
+    """Read again the dead letters that Bronze rejected, by today's parsers and today's Bronze; keeps the order.
 
-    `page`: columns of `cli/sql/dlq_candidates.sql`; `payload` and what belongs to it are dropped.
+    Also returns why each could not be read again: "" where it was, or where Bronze did not reject it.
+
+    `page`: columns of `cli/sql/dlq_candidates.sql`. `payload`, `payload_bytes` and `payload_encoding` are dropped.
     """
     letters = pl.DataFrame(page)
     found = [_read(letter, settings, ask) for letter in letters.to_dicts()]
@@ -45,17 +46,17 @@ def read_again(page: pa.Table, settings: Settings, ask: Ask) -> tuple[pa.Table, 
     return merged.to_arrow(), why
 
 
-def _read(letter: Mapping[str, Any], settings: Settings, ask: Ask) -> Read:
+def _read(letter: Mapping[str, Any], settings: Settings, ask: Ask) -> Reread:
     reason = letter["reason"]
     if reason not in FROM_BRONZE:
-        return Read(why=cannot(reason))
+        return Reread(why=cannot(reason))
     message = whole(letter["payload"], letter["payload_encoding"], letter["payload_bytes"])
     if message is None:
         place = {"topic": letter["raw_topic"], "partition": letter["raw_partition"], "offset": letter["raw_offset"]}
         published = {"published_ms": round(letter["published_at"].timestamp() * 1000)}
-        stored = ask(text("dlq_raw_whole"), place | published | {"longest": settings.max_message_bytes})
+        stored = ask(sql_text("dlq_raw_whole"), place | published | {"longest": settings.max_message_bytes})
         if not stored.num_rows:
-            return Read(why="the whole raw message is neither in the dead letter nor in trades_raw any more")
+            return Reread(why="neither the dead letter nor trades_raw has the whole raw message")
         if stored["bytes"][0].as_py() > settings.max_message_bytes:
             return reread(b" " * (settings.max_message_bytes + 1), "", settings.max_message_bytes)
         value = stored["message"][0].as_py()
@@ -64,7 +65,7 @@ def _read(letter: Mapping[str, Any], settings: Settings, ask: Ask) -> Read:
 
 
 def _as_bronze(read: Sequence[Mapping[str, str]], settings: Settings, ask: Ask, letters: pl.DataFrame) -> pl.DataFrame:
-    """The letters with the fields read, their times and their shards, as Bronze would have had them."""
+    """The dead letters with the fields read, and the times and shards that Bronze would have."""
     columns = pl.DataFrame(list(read), schema=dict.fromkeys(_COLUMNS, pl.String))
     query = render_template(settings, "_reread.sql")
     answers = [

@@ -1,9 +1,8 @@
-"""Dead letters sent through again: judged by today's rules, noted, put on the Bronze topic, followed to their end.
+"""Replays dead letters: validates them by today's rules and sends those that pass to the Bronze topic.
 
-A message that passes goes back to the Bronze topic under its raw coordinates, through the table that every Bronze row
-takes, and so through the same worker and the same de-duplication. Sent twice it still lands once. The note
-(`dlq_replays`) comes first: a crash after it leaves the dead letter open, and the next replay sends it again; a
-message that has landed counts as resolved from the very insert, whoever follows it (`dlq_resolutions`).
+A message that passes keeps its raw coordinates and takes the way of every Bronze row: the same table, worker and
+de-duplication. Sent twice, it still lands once. A note in `dlq_replays` is written first. After a crash the dead letter
+is open, and the next replay sends it again. A message counts as resolved as soon as it is inserted (`dlq_resolutions`).
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cli.common.context import ServerError
-from cli.common.statements import text
+from cli.common.statements import sql_text
 from cli.dlq.reread import read_again
 from config.connections import clickhouse_http
 from config.settings import Settings
+from schemas.coordinates import COORDINATES
 from schemas.records import BRONZE
 from silver_processor.core.rules import Rules
 from silver_processor.core.versions import ABOUT_VERSIONS
-from silver_processor.letters.rejudged import PASSES, reconsider
-from silver_processor.letters.reread import FROM_BRONZE
+from silver_processor.revalidation import FROM_BRONZE, PASSES, revalidate
 
-# A letter may bring 64 KiB of its message along.
+# A dead letter may contain 64 KiB of its message.
 PAGE_ROWS = 2_000
 _POLL_S = 0.2
 _SINK = "bronze_trades_sink"
@@ -40,10 +39,10 @@ _START: dict[str, Any] = {"after_topic": "", "after_partition": 0, "after_offset
 
 
 @dataclass(frozen=True)
-class Change:
-    """How many dead letters of one reason get which verdict now; `after` is empty where they pass.
+class VerdictCount:
+    """How many dead letters of one reason get the same verdict now; `after` is empty where they pass.
 
-    `why`: what keeps a letter that Bronze could not read from being read again, or another version from being sent.
+    `why`: why a dead letter could not be read again, or why another version is not sent.
     """
 
     before: str
@@ -53,8 +52,8 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """What became of the messages sent: in Silver, duplicates, rejected again (by which rules), on their way."""
+class ReplayProgress:
+    """What became of the messages sent: in Silver, duplicates, rejected again (by which rules), still in flight."""
 
     silver: int = 0
     duplicates: int = 0
@@ -79,13 +78,13 @@ class Replayer:
         except (ClickHouseError, OSError) as error:
             raise self._explained(error) from error
 
-    def run(self, *, send: bool) -> list[Change]:
-        """Judge every chosen dead letter; with `send`, put those that pass on the Bronze topic, page by page."""
+    def run(self, *, send: bool) -> list[VerdictCount]:
+        """Validate every chosen dead letter, page by page; with `send`, send those that pass to the Bronze topic."""
         counts: dict[tuple[str, str, str], int] = {}
         for page in self._pages():
             letters, why = read_again(page, self._settings, self._ask)
-            found = reconsider(letters, self._rules)
-            # Of letters that were read again the reason is the one they carry.
+            found = revalidate(letters, self._rules)
+            # A dead letter that was read again keeps its reason.
             notes = pl.when(pl.col("before").is_in(ABOUT_VERSIONS)).then(pl.lit(_VERSIONS)).otherwise("why")
             verdicts = found.verdicts.with_columns(pl.Series("why", why, dtype=pl.String)).with_columns(
                 notes.alias("why")
@@ -97,23 +96,23 @@ class Replayer:
                 self._note(passing)
                 self._publish(passing)
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        return [Change(before, after, number, note) for (before, after, note), number in ordered]
+        return [VerdictCount(before, after, number, note) for (before, after, note), number in ordered]
 
-    def follow(self, timeout_s: float) -> Progress:
-        """Wait until nothing of this replay is on its way, or the time is over; what has landed is confirmed."""
+    def follow(self, timeout_s: float) -> ReplayProgress:
+        """Wait until no message of this replay is in flight, at most `timeout_s`; then confirm what has landed."""
         deadline = time.monotonic() + timeout_s
         while True:
             (row,) = self._select("dlq_progress", {"replay_id": self.replay_id}).to_pylist()
-            progress = Progress(**row)
+            progress = ReplayProgress(**row)
             if not progress.pending or time.monotonic() >= deadline:
                 self.confirm()
                 return progress
             time.sleep(_POLL_S)
 
     def confirm(self) -> None:
-        """Note what has landed, of this replay and of earlier ones that were interrupted."""
+        """Confirm the messages that have landed, also those of earlier, interrupted replays."""
         try:
-            self._client.command(text("dlq_confirm"))
+            self._client.command(sql_text("dlq_confirm"))
         except (ClickHouseError, OSError) as error:
             raise self._explained(error) from error
 
@@ -140,10 +139,7 @@ class Replayer:
         self._insert(
             "dlq_replays",
             passing.select(
-                "raw_topic",
-                "raw_partition",
-                "raw_offset",
-                "published_at",
+                *COORDINATES,
                 "exchange",
                 pl.col("canonical").alias("symbol"),
                 "timestamp",
@@ -157,12 +153,12 @@ class Replayer:
         )
 
     def _publish(self, passing: pl.DataFrame) -> None:
-        """One insert a shard, since the key of a Bronze message is that of all its rows."""
+        """One insert for each shard, since all rows of a Bronze message share its key."""
         for (shard,), rows in passing.group_by("shard", maintain_order=True):
             self._insert(_SINK, rows.select(*BRONZE.names, pl.lit(str(shard)).alias("_key")))
 
     def _select(self, name: str, parameters: Mapping[str, object]) -> pa.Table:
-        return self._ask(text(name), parameters)
+        return self._ask(sql_text(name), parameters)
 
     def _ask(self, query: str, parameters: Mapping[str, object]) -> pa.Table:
         settings = {"output_format_arrow_string_as_string": 1, "output_format_arrow_compression_method": "none"}
@@ -197,6 +193,6 @@ class Replayer:
         )
 
 
-def passing(changes: list[Change]) -> int:
+def count_passing(changes: list[VerdictCount]) -> int:
     """How many of the dead letters pass now."""
     return sum(change.records for change in changes if change.after == PASSES)

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from cli.common import warehouse
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, out, print_json, print_table
+from cli.common.state_folder import find_state_folder
 from config import logs
 from config.registry import SymbolRegistry
 from config.settings import Settings
@@ -26,7 +26,7 @@ from producers.exchanges import REGISTRY
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"]
 _REST = "rest"
 _CHECKPOINT = "backfill.jsonl"
-#: They stand for other characters in the names of files, and in no exchange's symbols.
+# Wildcards in file names. No exchange has them in its symbols.
 _PATTERN = frozenset("*?[]{}\\")
 
 
@@ -80,7 +80,7 @@ def backfill(
     _check(exchange, names, start, end, source)
     if source != _REST and not force:
         _check_known(exchange, names, settings)
-    place = warehouse.find(data_dir, settings)
+    place = find_state_folder(data_dir, settings)
     with BackfillCheckpoint(state or place.folder / _CHECKPOINT, place.name) as checkpoint:
         asked = RestBackfill(exchange, names, start, end, rest_endpoint)
         wanted = from_dumps.days(exchange, names, start, end)
@@ -141,7 +141,7 @@ def _check(exchange: str, names: list[str], start: datetime, end: datetime, sour
 
 
 def _check_known(exchange: str, names: list[str], settings: Settings) -> None:
-    """A file is found by the symbol's very name; REST refuses a name that the exchange does not know."""
+    """Check that the registry has these symbols. REST needs no check: it refuses unknown names."""
     markets = SymbolRegistry.load(settings.symbols_file).content.exchanges.get(exchange, {})
     known = {name for symbol, entry in markets.items() for name in (symbol, *entry.aliases)}
     for name in names:

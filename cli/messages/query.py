@@ -21,7 +21,7 @@ CHUNK_BYTES = 65_536
 
 
 class QueryError(MedallionError):
-    """ClickHouse refused the statement; the message is its own."""
+    """ClickHouse refused the statement; the message is that of ClickHouse."""
 
 
 def query(
@@ -63,7 +63,7 @@ def query(
 
 
 def _write(chunks: Iterable[bytes]) -> None:
-    """To a pipe or a file byte for byte; to a terminal with the hidden characters of the data as escapes."""
+    """Write to a pipe or a file byte for byte, to a terminal with hidden characters as escapes."""
     output = sys.stdout.buffer
     if sys.stdout.isatty():
         terminal = VisibleStream(output)
@@ -78,9 +78,12 @@ def _write(chunks: Iterable[bytes]) -> None:
 
 def _pinned(settings: Settings, name: str) -> str:
     """The database whose views read exactly the files of the pin."""
-    from offload.pins import Pins  # noqa: PLC0415 - loading Iceberg takes a second that a plain query need not wait
+    # To import Iceberg takes a second, which a plain query need not wait.
+    from offload.clickhouse.client import ClickHouseHttp  # noqa: PLC0415
+    from offload.pins import Pins  # noqa: PLC0415
+    from offload.tables.catalog import ColdTier  # noqa: PLC0415
 
-    return Pins(settings).publish(name)
+    return Pins(ColdTier.open(settings)).publish(name, ClickHouseHttp(settings))
 
 
 def drain(

@@ -1,4 +1,4 @@
-"""`medallion symbols build|list|check`: the symbol registry, and how to make it of the exchanges' market lists."""
+"""`medallion symbols build|list|check`: the symbol registry, and its update from the exchanges' market lists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from config.registry import Status, SymbolRegistry, SymbolsFile, shown_name
 from config.settings import Settings
 from config.symbols_build import SOURCES, render, source
 from config.symbols_check import ERROR, Finding, findings
-from config.symbols_update import LEFT_OUT, Change, update
+from config.symbols_update import LEFT_OUT, MarketChange, update
 
 app = typer.Typer(help="The symbol registry.")
 _SHOWN = 50
@@ -109,8 +109,8 @@ def _market_lists(codes: list[str], saved: dict[str, Path]) -> dict[str, Markets
     return lists
 
 
-def _print_changes(changes: list[Change]) -> None:
-    """On standard error, which the file does not go to."""
+def _print_changes(changes: list[MarketChange]) -> None:
+    """Print to standard error: standard output may be the file."""
     counts: dict[tuple[str, str], int] = {}
     for change in changes:
         counts[change.exchange, change.what] = counts.get((change.exchange, change.what), 0) + 1

@@ -1,5 +1,5 @@
--- The next open dead letters to be judged again, one a raw message, with the key of their market's Bronze shard.
--- The message's latest rejection stands for it. The raw message comes along where Bronze could not read it.
+-- The next open dead letters to be validated again, one for each raw message, with the key of their Bronze shard.
+-- The latest rejection of a message counts. The raw message is included where Bronze could not read it.
 SELECT
     toString(exchange) AS exchange, symbol, trade_id, price_text, quantity_text, timestamp, timestamp_raw, side, sequence,
     toString(kind) AS kind, matches,

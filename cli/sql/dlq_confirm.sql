@@ -1,4 +1,4 @@
--- What has landed stays resolved, also after its Silver partition has left the hot tier.
+-- Confirm messages that have landed, so that they stay resolved after their Silver partition has left the hot tier.
 INSERT INTO dlq_replays
 SELECT raw_topic, raw_partition, raw_offset, published_at, exchange, replay.symbol, timestamp, rules_version, rejected_at,
        replay.replay_id, replay.sent_at, resolution.landed, 1 AS is_confirmed

@@ -1,4 +1,4 @@
--- What has become of the messages of one replay: `again` were rejected anew, `pending` are on their way.
+-- What has become of the messages of one replay: `again` were rejected once more, `pending` are in flight.
 SELECT
     countIf(landed = 'silver') AS silver,
     countIf(landed = 'duplicates') AS duplicates,

@@ -1,4 +1,4 @@
--- A raw message as it came, unless it is longer than the limit; no row once Raw has let go of it.
+-- A whole raw message, unless it is longer than the limit; no row once Raw has dropped it.
 SELECT if(length(raw_json) > {longest:UInt64}, '', raw_json) AS message, length(raw_json) AS bytes
 FROM trades_raw
 WHERE _topic = {topic:String} AND _partition = {partition:UInt32} AND _offset = {offset:UInt64}

@@ -1,4 +1,4 @@
--- The Bronze row behind a dead letter; no row once Bronze has let go of it, or merged it with another delivery.
+-- The Bronze row of a dead letter; no row once Bronze has dropped it, or merged it with another delivery.
 SELECT *
 FROM bronze_trades
 WHERE raw_topic = {topic:String} AND raw_partition = {partition:UInt32} AND raw_offset = {offset:UInt64}

@@ -30,12 +30,12 @@ NOBODY = (
 
 
 class AlertError(MedallionError):
-    """An alert does not get through; the message says where it ends."""
+    """An alert is not delivered; the message says where it ends."""
 
 
 @dataclass(frozen=True)
-class Delivery:
-    """A test alert that a receiver took; `integrations` are Alertmanager's names of the ways it went."""
+class AlertDelivery:
+    """A delivered test alert; `integrations`: Alertmanager's names of the receivers that took it."""
 
     integrations: tuple[str, ...]
     seconds: float
@@ -77,7 +77,7 @@ def receivers(base: str) -> tuple[str, ...]:
 
 
 def warning(settings: Settings) -> str:
-    """What `medallion status` says of the receivers: nothing where somebody is told, or nothing watches the stack."""
+    """The warning of `medallion status` that alerts reach nobody; "" if they do, or no Alertmanager is configured."""
     if not settings.alertmanager_url:
         return ""
     try:
@@ -86,7 +86,7 @@ def warning(settings: Settings) -> str:
         return str(error)
 
 
-def send(settings: Settings, timeout_s: float) -> Delivery:
+def send(settings: Settings, timeout_s: float) -> AlertDelivery:
     """Fire MedallionTest and wait until each integration of the receiver has delivered something.
 
     Raises:
@@ -111,7 +111,7 @@ def send(settings: Settings, timeout_s: float) -> Delivery:
             for name in integrations
         }  # fmt: skip
         if all(sent > failed for sent, failed in gained.values()):
-            return Delivery(integrations, elapsed)
+            return AlertDelivery(integrations, elapsed)
         if elapsed > timeout_s:
             refused = [name for name, (_, failed) in gained.items() if failed]
             raise AlertError(

@@ -170,7 +170,7 @@ def status(
             raise
         return
     settings = Settings.from_environment(state.environment)
-    measured = disks.of_stack(state)
+    measured = disks.stack_disks(state)
     troubles = disks.troubles(measured)
     if state.state == "healthy" and any(disk.level == FULL for disk in measured):
         state = state.model_copy(update={"state": "degraded", "detail": "; ".join(troubles.values())})

@@ -18,7 +18,7 @@ _TIMEOUT_S = 5.0
 
 
 class ProducerError(MedallionError):
-    """A producer does not say how it is."""
+    """A producer does not answer with its state."""
 
 
 def ask(url: str) -> ProducerState:
@@ -39,7 +39,7 @@ def ask(url: str) -> ProducerState:
 
 
 def troubles(state: ProducerState) -> dict[str, str]:
-    """What is wrong with a producer, also that it hangs; {} where its trades flow."""
+    """What is wrong with a producer, including that it hangs; {} if nothing is."""
     age_s = time.time() - state.updated_at
     silent = {"process": f"said nothing for {age_s:.0f} s"} if age_s > STALE_S else {}
     return {**silent, **state.troubles}
@@ -51,7 +51,7 @@ def as_json(states: Sequence[ProducerState]) -> list[dict[str, object]]:
 
 
 def print_producers(states: Sequence[ProducerState]) -> None:
-    """One line a producer, then one a trouble."""
+    """Print a line for each producer, then one for each trouble."""
     print_table(
         "Producers",
         ("exchange", "pid", "connections", "symbols", "stream breaker", "REST breaker", "trades", "undelivered",
@@ -80,6 +80,6 @@ def print_producers(states: Sequence[ProducerState]) -> None:
 
 
 def _symbols(state: ProducerState) -> str:
-    """How many stand how: `2 streaming, 1 refused`."""
+    """How many symbols are in which state: `2 streaming, 1 refused`."""
     counts = Counter(state.symbol_states.values())
     return ", ".join(f"{counts[one]:,} {one}" for one in SymbolState if counts[one])

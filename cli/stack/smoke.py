@@ -1,18 +1,186 @@
-"""`medallion smoke`: does a stack that was just started do what it is for?"""
+"""`medallion smoke`: whether a stack that was just started does what it is for."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
+import requests
 import typer
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
-from cli.stack.smoke_checks import CHECKS, Result, check
+from cli.common.statements import http_client, rows
 from config.errors import MedallionError
+from config.settings import Settings
+from offload.clickhouse.tiers import Tiers
+from offload.hourly.status import status as offload_status
+from offload.run import run as run_offload
+from producers.kafka.envelope import bare
+from producers.kafka.publisher import KafkaPublisher
+from schemas.reasons import Reason
+
+# Not an exchange: its messages go to the raw topic of unlisted exchanges, and from there to the dead letters.
+EXCHANGE = "smoke"
+POLL_S = 0.5
+REQUEST_S = 10.0
+
+
+class NotSeenError(MedallionError):
+    """What a check looks for is not there (yet)."""
 
 
 class SmokeError(MedallionError):
     """A check failed."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one check ended; `skipped` where the stack has no such part."""
+
+    name: str
+    outcome: Literal["ok", "failed", "skipped"]
+    seconds: float
+    detail: str
+
+
+def check(name: str, settings: Settings, timeout_s: float) -> Result:
+    """Run one check until it succeeds, for at most `timeout_s`; a failure is a result as well."""
+    started = time.monotonic()
+    attempts = Retrying(
+        retry=retry_if_exception_type((MedallionError, requests.RequestException)),
+        stop=stop_after_delay(timeout_s),
+        wait=wait_fixed(POLL_S),
+        reraise=True,
+    )
+    try:
+        detail = attempts(CHECKS[name](settings))
+    except (MedallionError, requests.RequestException) as error:
+        return Result(name, "failed", time.monotonic() - started, str(error))
+    return Result(
+        name, "skipped" if detail is None else "ok", time.monotonic() - started, detail or "not in this stack"
+    )
+
+
+# Called until it returns: a text, or None where the stack has no such part.
+Check = Callable[[], str | None]
+
+
+def _candles(settings: Settings) -> Check:
+    """Every time frame has candles, each within its own high and low."""
+
+    def look() -> str:
+        with http_client(settings) as client:
+            (found,) = rows(client, "smoke_candles", {})
+        if not found["candles"]:
+            raise NotSeenError("gold_ohlcv_1m is empty: do producers publish (`medallion drain`, the producers' logs)?")
+        if found["impossible"]:
+            raise NotSeenError(f"{found['impossible']} candles are not within their own high and low: this is a bug.")
+        if found["timeframes"] != found["frames_filled"]:
+            raise NotSeenError(f"only {found['frames_filled']} of {found['timeframes']} time frames have candles.")
+        return (
+            f"{found['candles']:,} one-minute candles of {found['markets']} markets, the newest of "
+            f"{found['newest']:%Y-%m-%d %H:%M} UTC"
+        )
+
+    return look
+
+
+def _dead_letters(settings: Settings) -> Check:
+    """One message that is no trade, from the broker through every layer to the dead letters, with the right reason."""
+    payload = f"smoke test {uuid.uuid4()}"
+    sent: list[str] = []
+
+    def look() -> str:
+        if not sent:
+            with KafkaPublisher(settings) as publisher:
+                publisher.publish([bare(EXCHANGE, payload, time.time_ns() // 1_000)])
+            sent.append(payload)
+        with http_client(settings) as client:
+            (found,) = rows(client, "smoke_dead_letter", {"payload": payload, "exchange": EXCHANGE})
+        if not found["reasons"]:
+            raise NotSeenError("a message that is no trade has not become a dead letter: see Silver's log and lag.")
+        if found["reasons"] != [Reason.EXCHANGE_UNKNOWN.value]:
+            raise NotSeenError(f"a message of an unknown exchange was rejected as {found['reasons']}: this is a bug.")
+        return f"rejected as {found['reasons'][0]}; {found['open']:,} open dead letters in all"
+
+    return look
+
+
+def _offload(settings: Settings) -> Check:
+    """Every layer in Iceberg, the open hour too."""
+
+    def look() -> str:
+        tiers = Tiers.open(settings)
+        report = run_offload(tiers, until_now=True)
+        tables = offload_status(tiers)
+        empty = [
+            table.table for table in tables if table.table.startswith(("raw", "silver", "gold")) and not table.rows
+        ]
+        if empty:
+            raise NotSeenError(f"nothing of {', '.join(empty)} is in Iceberg: see `medallion offload status`.")
+        return f"{sum(table.rows for table in tables):,} rows in {len(tables)} cold tables, in {report.seconds:.1f} s"
+
+    return look
+
+
+def _metrics(settings: Settings) -> Check:
+    """Prometheus scrapes something of ours and has the rules."""
+
+    def look() -> str | None:
+        base = settings.prometheus_url.rstrip("/")
+        if not base:
+            return None
+        targets = _json(f"{base}/api/v1/targets?state=active")["data"]["activeTargets"]
+        rules = _json(f"{base}/api/v1/rules")["data"]["groups"]
+        up = sorted({target["labels"]["job"] for target in targets if target["health"] == "up"})
+        if not up:
+            raise NotSeenError("Prometheus reaches none of its targets.")
+        if not rules:
+            raise NotSeenError("Prometheus has no rules: is deploy/compose/prometheus mounted?")
+        return f"{len(targets)} targets, up: {', '.join(up)}; {sum(len(group['rules']) for group in rules)} rules"
+
+    return look
+
+
+def _dashboards(settings: Settings) -> Check:
+    """Grafana has its dashboards, and its data sources answer."""
+
+    def look() -> str | None:
+        base = settings.grafana_url.rstrip("/")
+        if not base:
+            return None
+        login = (settings.grafana_user, settings.grafana_password.get_secret_value())
+        found = _json(f"{base}/api/search?type=dash-db", login)
+        if not found:
+            raise NotSeenError("Grafana has no dashboard: is deploy/compose/grafana mounted?")
+        for one in found:
+            _json(f"{base}/api/dashboards/uid/{one['uid']}", login)
+        sources = _json(f"{base}/api/datasources", login)
+        for source in sources:
+            _json(f"{base}/api/datasources/uid/{source['uid']}/health", login)
+        return f"{len(found)} dashboards; data sources that answer: {', '.join(source['name'] for source in sources)}"
+
+    return look
+
+
+def _json(url: str, login: tuple[str, str] | None = None) -> Any:
+    answer = requests.get(url, auth=login, timeout=REQUEST_S)
+    if not answer.ok:
+        raise NotSeenError(f"{url} answered {answer.status_code}: {answer.text[:200]}")
+    return answer.json()
+
+
+CHECKS: dict[str, Callable[[Settings], Check]] = {
+    "candles": _candles,
+    "dead letters": _dead_letters,
+    "offload": _offload,
+    "metrics": _metrics,
+    "dashboards": _dashboards,
+}
 
 
 def smoke(

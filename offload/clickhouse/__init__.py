@@ -1,1 +1,1 @@
-"""The hot side: queries, SQL templates, checksums, where ClickHouse finds the warehouse. May import `tables`."""
+"""The hot tier: client, SQL templates, checksums, and where ClickHouse reads the warehouse. May import `tables`."""

@@ -1,4 +1,4 @@
-"""Rows and order-independent checksums of hot SELECTs and of cold files, by one function of one engine."""
+"""Row counts and order-independent checksums of hot SELECTs and of cold files, both computed by ClickHouse."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from offload.errors import WarehouseError
 from offload.tables.cold_tables import BY_NAME, ColdTable
 
 MODULUS = 1 << 64
-# A server expands a list of names to at most 1,000, and reads at most 256 KiB of SQL.
+# A server expands a list of file names to at most 1,000, and reads at most 256 KiB of SQL.
 FILES_A_QUERY = 500
 
 Group = tuple[str, str]
 # (exchange, symbol) -> rows, checksum modulo 2^64
-Sums = dict[Group, tuple[int, int]]
+Checksums = dict[Group, tuple[int, int]]
 
 
-def sums_of(
+def checksums_of(
     hot: HotStore, cold: ColdTable, source: str, span: Parameters, merge_key: str = "", *, exact: bool = False
-) -> Sums:
-    """Rows and checksum by (exchange, symbol) of `source`, SQL with the columns of `cold`.
+) -> Checksums:
+    """Row counts and checksums by (exchange, symbol) of `source`, SQL with the columns of `cold`.
 
-    With `merge_key`, of the rows with one key only the latest counts. `exact`: unsettled columns count, too.
+    With `merge_key` only the latest of the rows with one key counts. With `exact` unsettled columns count too.
 
     Raises:
         HotStoreError: ClickHouse failed.
@@ -48,18 +48,18 @@ def sums_of(
     }
 
 
-def add_sums(into: Sums, more: Sums) -> None:
-    """Add the sums of other rows."""
+def add_checksums(into: Checksums, more: Checksums) -> None:
+    """Add the checksums of other rows."""
     for group, (rows, checksum) in more.items():
         known = into.get(group, (0, 0))
         into[group] = known[0] + rows, (known[1] + checksum) % MODULUS
 
 
 def cold_sources(hot: HotStore, table: Table, paths: Sequence[str], select: str, span: Parameters) -> list[str]:
-    """SQL that reads files of `table` with the types of the hot `select`: a query for each `FILES_A_QUERY` of them.
+    """SQL that reads files of `table` with the types of the hot `select`; one query for each `FILES_A_QUERY` files.
 
     Raises:
-        WarehouseError: the warehouse is of a kind ClickHouse cannot be pointed to.
+        WarehouseError: ClickHouse cannot read this kind of warehouse.
     """
     if not paths:
         return []
@@ -68,27 +68,27 @@ def cold_sources(hot: HotStore, table: Table, paths: Sequence[str], select: str,
     types = ", ".join(f"{quote_name(row['name'])} {row['type']}" for row in structure)
     function = file_function(table)
     return [
-        render("cold_files.sql", function=function, arguments=arguments, meant=meant(table, names))
+        render("cold_files.sql", function=function, arguments=arguments, earlier_values=earlier_values(table, names))
         for arguments in file_arguments(table, paths, types)
     ]
 
 
-def meant(table: Table, names: Sequence[str]) -> dict[str, str]:
-    """Columns among `names` of which files from before them mean another value than the type's own, as SQL."""
+def earlier_values(table: Table, names: Sequence[str]) -> dict[str, str]:
+    """Those of `names` for which files from before the column mean another value (SQL) than the type's default."""
     later = BY_NAME[table.name()[-1]].later
     return {name: repr(later[name]) for name in names if later.get(name)}
 
 
 def file_arguments(table: Table, paths: Sequence[str], types: str) -> list[str]:
-    """Arguments of ClickHouse's `file` or `s3` for data files of `table`, `FILES_A_QUERY` a time, with column types.
+    """Arguments of ClickHouse's `file` or `s3` that read data files of `table`, `FILES_A_QUERY` at a time.
 
     Raises:
-        WarehouseError: the warehouse is of a kind ClickHouse cannot be pointed to.
+        WarehouseError: ClickHouse cannot read this kind of warehouse.
     """
     root = f"{table.location()}/data/"
     base = server_path(table, root)
     if any((UNREADABLE | {","}) & set(path.removeprefix(root)) for path in paths):
-        raise WarehouseError(f"ClickHouse cannot read a file below {root}: its name has one of *?{{}}[]\\#,.")
+        raise WarehouseError(f"ClickHouse cannot read a file below {root} whose name has one of *?{{}}[]\\#,.")
     found = []
     for some in _pieces(sorted(path.removeprefix(root) for path in paths)):
         chosen = some[0] if len(some) == 1 else "{" + ",".join(some) + "}"
@@ -97,9 +97,9 @@ def file_arguments(table: Table, paths: Sequence[str], types: str) -> list[str]:
 
 
 def merge_key(hot: HotStore, cold: ColdTable) -> str:
-    """The hot table's sorting key, by which it tells what to merge, as SQL over hot or cold rows.
+    """The hot table's sorting key, by which rows merge, as SQL over hot or cold rows.
 
-    The key prints published_at: it has ms in the hot table, µs in the cold one, and in both is to be bounded.
+    The key contains published_at. It has ms in the hot table and µs in the cold one, and is bounded in both.
     """
     key = str(hot.rows(render("sorting_key.sql"), {"hot": cold.hot})[0]["sorting_key"])
     return key.replace("published_at", render("kafka_time.sql", column="published_at"))

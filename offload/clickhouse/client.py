@@ -1,9 +1,9 @@
-"""ClickHouse as the offload sees it: small results as rows, large ones as a stream of Parquet bytes.
+"""The offload's ClickHouse client: small results as rows, large ones as a stream of Parquet bytes.
 
-Everything goes over HTTP, so that the same code serves a remote server with a bucket and the embedded node with a
-folder: the server needs no right to write to the warehouse, `file()` (which a server confines to its own folder) is
-not used, and the warehouse's credentials are needed in one place. Measured on two cores, 3 million Silver-like rows:
-`INSERT INTO FUNCTION file()` 3.8 million rows/s, the same Parquet through a pipe and Python 3.8 million rows/s.
+Everything goes over HTTP, so that the same code works with a remote server and a bucket, and with the embedded node and
+a folder. The server needs no right to write to the warehouse, and only the offload needs its credentials. `INSERT INTO
+FUNCTION file()` is not used: a server confines it to its own folder. Nor is it faster: measured on two cores with 3
+million Silver-like rows, both ways write 3.8 million rows/s.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from offload.errors import HotStoreError
 CHUNK_BYTES = 1 << 20
 Parameters = Mapping[str, str | int | list[str]]
 
-# Small row groups, and sorts and groupings that go to disk, keep the server within 1 GiB at 3 million rows a window.
-# Bloom filters halve the speed and no reader of ours uses them.
+# Small row groups, and sorts and groupings that go to disk, keep the server below 1 GiB at 3 million rows an hour.
+# Bloom filters halve the speed, and none of our readers uses them.
 _EXPORT_SETTINGS: dict[str, Any] = {
     "output_format_parquet_write_bloom_filter": 0,
     "output_format_parquet_row_group_size": 250_000,
@@ -39,7 +39,7 @@ _QUERY_SETTINGS: dict[str, Any] = {
     "max_bytes_before_external_sort": 100_000_000,
     "max_threads": 2,
 }
-# `insert_deduplicate` says nothing to servers that know `deduplicate_insert`, as all do from 26.1 on.
+# Servers from 26.1 on ignore `insert_deduplicate` and use `deduplicate_insert`.
 _INSERT_SETTINGS: dict[str, Any] = {
     "deduplicate_insert": "disable",
     "max_partitions_per_insert_block": 0,
@@ -51,22 +51,22 @@ class HotStore(Protocol):
     """What the offload asks of ClickHouse."""
 
     def rows(self, sql: str, parameters: Parameters) -> list[dict[str, Any]]:
-        """The whole result of a statement, one mapping a row. Raises HotStoreError."""
+        """The result of a statement, one mapping for each row. Raises HotStoreError."""
         ...
 
     def command(self, sql: str, parameters: Parameters) -> None:
-        """A statement without a result. Raises HotStoreError."""
+        """Run a statement without a result. Raises HotStoreError."""
         ...
 
     def insert(self, table: str, rows: pa.Table) -> None:
-        """Append rows, columns by name, whatever was inserted before. Raises HotStoreError."""
+        """Append rows, columns by name, without de-duplication. Raises HotStoreError."""
         ...
 
     @contextmanager
     def parquet(self, sql: str, parameters: Parameters) -> Iterator[Iterator[bytes]]:
         """The result as the bytes of one Parquet file, in chunks. Raises HotStoreError.
 
-        An error half-way may show only as a file that ends early: check its footer.
+        After an error half-way the file may just end early: check its footer.
         """
         ...
 
@@ -121,7 +121,7 @@ class ClickHouseHttp:
         try:
             yield iter(lambda: stream.read(CHUNK_BYTES), b"")
         except HTTPError as error:
-            raise HotStoreError(f"ClickHouse broke off in the middle of a result: {error}. Run again.") from error
+            raise HotStoreError(f"ClickHouse ended a result half-way: {error}. Run the same command again.") from error
         finally:
             stream.close()
 
@@ -131,13 +131,13 @@ class ClickHouseHttp:
 
 
 def server_side(sql: str, parameters: Parameters) -> dict[str, Any] | None:
-    """The parameters that `sql` names as `{name:Type}`, for the server to put in place.
+    """Those of the parameters that `sql` names as `{name:Type}`, which the server fills in.
 
-    Of any other clickhouse-connect would format the text, in which a path may have a per-cent sign.
+    With any other parameter clickhouse-connect would format the text itself, and a path in it may have a per-cent sign.
     """
     return {name: value for name, value in parameters.items() if f"{{{name}:" in sql} or None
 
 
 def _explain(error: ClickHouseError, sql: str) -> str:
-    about = next((line[3:] for line in sql.splitlines() if line.startswith("-- ")), sql[:80])
-    return f"ClickHouse refused '{about}': {error}. Is the schema up to date (`medallion ddl status`)?"
+    subject = next((line[3:] for line in sql.splitlines() if line.startswith("-- ")), sql[:80])
+    return f"ClickHouse refused '{subject}': {error}. Is the schema up to date (`medallion ddl status`)?"

@@ -1,4 +1,4 @@
-"""How ClickHouse is pointed to files of the warehouse: `file` and `icebergLocal` of a folder, `s3` and `icebergS3`."""
+"""How ClickHouse reads the warehouse: a folder by `file` and `icebergLocal`, a bucket by `s3` and `icebergS3`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ _ICEBERG: dict[Scheme, str] = {"file": "icebergLocal", "s3": "icebergS3"}
 def server_path(table: Table, path: str) -> str:
     """A path or URL under the table's location as ClickHouse takes it.
 
-    The S3 endpoint is the catalog's (`s3.endpoint`), else ours; the server has its own credentials of it.
+    The S3 endpoint is that of the catalog (`s3.endpoint`), else that of our settings. The server has its own
+    credentials.
 
     Raises:
-        WarehouseError: the warehouse is of a kind ClickHouse cannot be pointed to.
+        WarehouseError: ClickHouse cannot read this kind of warehouse.
     """
     location = urlparse(path)
     if _scheme(table) == "file":
@@ -39,7 +40,7 @@ def file_function(table: Table) -> str:
 
 
 def iceberg_source(table: Table) -> str:
-    """The table function, with its arguments, that reads what the table's hint names (`offload.files.version_hint`).
+    """The table function, with arguments, that reads the table by its version hint (`offload.files.version_hint`).
 
     Raises:
         WarehouseError: as `server_path`.

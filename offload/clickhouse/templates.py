@@ -1,4 +1,4 @@
-"""The SQL files of the cold tier, rendered: identifiers by Jinja, values as ClickHouse query parameters."""
+"""Renders the SQL files of the cold tier: Jinja fills in identifiers, ClickHouse the values (query parameters)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.kinds import COUNTED
 
 _OFFLOAD = Path(__file__).parents[1]
 _ENVIRONMENT = Environment(
-    # Each room has its SQL beside it. The migrations' macros, too: what both say of times and candles is said once.
+    # Each folder has its SQL beside it. The migrations' macros define times and candles for both.
     loader=FileSystemLoader([*sorted(_OFFLOAD.glob("**/sql")), MIGRATIONS_FOLDER]),
     undefined=StrictUndefined,
     trim_blocks=True,
@@ -24,9 +24,9 @@ _ENVIRONMENT.globals["counted_kinds"] = COUNTED
 
 
 def render(name: str, **context: Any) -> str:
-    """The text of the file of that name in the rooms' `sql` folders.
+    """The text of the file `name` in the `sql` folders.
 
     Raises:
-        jinja2.UndefinedError: the file names something that was not given.
+        jinja2.UndefinedError: the file uses a variable that is not in `context`.
     """
     return _ENVIRONMENT.get_template(name).render(**context).strip()

@@ -1,1 +1,1 @@
-"""What today's rules would make of a day, against what it is. May import `retention` and below."""
+"""How Silver by today's rules differs from Silver, for one exchange and day. May import `retention` and below."""

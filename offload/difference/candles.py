@@ -1,9 +1,16 @@
-"""Candles of Silver rows: minutes that are made in parts and add up, and longer frames from minutes (pure)."""
+"""Candles of Silver rows: minutes that are made in parts and merged, and longer frames from minutes.
+
+A day's minutes are merged from many parts in bounded memory: `MinuteSpill` keeps them on disk by symbol.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import polars as pl
 
+from offload.difference.spill import Spill
 from schemas.kinds import COUNTED
 
 _KEY = ["exchange", "symbol", "window_start"]
@@ -11,15 +18,18 @@ _SUMS = ["volume", "quote_volume", "trade_count", "buy_volume", "sell_volume"]
 _NUMBERS = ["open", "high", "low", "close", *_SUMS]
 _ORDER = ["timestamp", "sequence", "trade_id"]
 _FIRST, _LAST = [f"first_{name}" for name in _ORDER], [f"last_{name}" for name in _ORDER]
-_MINUTE = 60
-# What minutes are made of.
-TRADE = [*_KEY[:2], *_ORDER, "price", "quantity", "quote_volume", "side", "trade_kind", "match_count"]
+MINUTE_SECONDS = 60
+# The columns of Silver that minutes are made of.
+TRADE_COLUMNS = [*_KEY[:2], *_ORDER, "price", "quantity", "quote_volume", "side", "trade_kind", "match_count"]
+# Symbols are in this many groups. A few groups at a time are in memory; all of them where there are few minutes.
+GROUPS = 32
+_MERGE_ROWS = 40_000
 
 
-def minutes(silver: pl.DataFrame) -> pl.DataFrame:
-    """1-minute candles of those of a minute's trades that candles count, with the order keys of open and close for
-    `add_minutes`."""
-    rows = silver.filter(pl.col("trade_kind").is_in(COUNTED)).sort(_ORDER).with_columns(_bucket("timestamp", _MINUTE))
+def minute_candles(silver: pl.DataFrame) -> pl.DataFrame:
+    """1-minute candles of the trades that candles count, with the order keys of open and close (`merge_minutes`)."""
+    rows = silver.filter(pl.col("trade_kind").is_in(COUNTED)).sort(_ORDER)
+    rows = rows.with_columns(_bucket("timestamp", MINUTE_SECONDS))
     return rows.group_by(_KEY, maintain_order=True).agg(
         pl.col("price").first().alias("open"),
         pl.col("price").max().alias("high"),
@@ -35,8 +45,8 @@ def minutes(silver: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def add_minutes(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
-    """The minutes of the trades of both, as `minutes` would give them of all trades together."""
+def merge_minutes(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
+    """The minutes of the trades of both, as `minute_candles` makes them of all trades together."""
     rows = pl.concat([one, other])
     opened = rows.sort(_FIRST).group_by(_KEY, maintain_order=True)
     closed = rows.sort(_LAST).group_by(_KEY, maintain_order=True)
@@ -52,7 +62,7 @@ def add_minutes(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
 
 
 def candles(whole_minutes: pl.DataFrame, seconds: int) -> pl.DataFrame:
-    """Candles of a frame of whole minutes: columns and types of a cold Gold table, sorted as its files are."""
+    """Candles of a frame of `seconds` from whole minutes: columns, types and order of a cold Gold table."""
     return (
         whole_minutes.sort("window_start")
         .with_columns(_bucket("window_start", seconds))
@@ -68,12 +78,81 @@ def candles(whole_minutes: pl.DataFrame, seconds: int) -> pl.DataFrame:
     )
 
 
-def candles_altered(before: pl.DataFrame, after: pl.DataFrame) -> int:
-    """Candles that are in one only, or differ in a number."""
+def count_altered(before: pl.DataFrame, after: pl.DataFrame) -> int:
+    """How many candles are in one frame only or differ in a number."""
     names = [*_KEY, *_NUMBERS]
     first, second = before.select(names), after.select(names)
     gone = first.join(second, on=_KEY, how="anti").height
     return gone + second.join(first, on=names, how="anti").height
+
+
+class MinuteSpill:
+    """The 1-minute candles of all trades added; `like` has the trades' columns (cold Silver's)."""
+
+    def __init__(self, folder: Path, like: pl.DataFrame) -> None:
+        self._spill = Spill(folder, GROUPS, by=pl.col("symbol").hash(seed=0) % GROUPS)
+        self.add(like.clear())
+
+    def add(self, silver: pl.DataFrame) -> None:
+        """Add trades."""
+        self.add_minutes(minute_candles(silver))
+
+    def add_minutes(self, minutes: pl.DataFrame) -> None:
+        """Add the minutes of some trades (`minute_candles`)."""
+        self._spill.add(minutes)
+
+    @property
+    def empty(self) -> pl.DataFrame:
+        """No minutes."""
+        return self._spill.empty
+
+    def pieces(self, group: int) -> Iterator[pl.DataFrame]:
+        """What was added for the symbols of a group, piece by piece."""
+        return self._spill.pieces(group)
+
+    def groups(self) -> Iterator[pl.DataFrame]:
+        """All minutes, merged, for some symbols at a time."""
+        return (minutes for (minutes,) in merged_minutes(self))
+
+
+def merged_minutes(*spills: MinuteSpill) -> Iterator[tuple[pl.DataFrame, ...]]:
+    """The merged minutes of each spill, for the same symbols at a time."""
+    sums = [_MinuteSum(spill.empty) for spill in spills]
+    for group in range(GROUPS):
+        for total, spill in zip(sums, spills, strict=True):
+            for piece in spill.pieces(group):
+                total.add(piece)
+        if group == GROUPS - 1 or sum(total.rows for total in sums) >= _MERGE_ROWS:
+            yield tuple(total.take() for total in sums)
+
+
+class _MinuteSum:
+    """Minutes that are merged whenever `_MERGE_ROWS` of them are waiting."""
+
+    def __init__(self, empty: pl.DataFrame) -> None:
+        self._empty = empty
+        self._merged, self._parts, self._waiting = empty, [empty], 0
+
+    @property
+    def rows(self) -> int:
+        """Upper bound on the number of minutes."""
+        return self._merged.height + self._waiting
+
+    def add(self, piece: pl.DataFrame) -> None:
+        self._parts.append(piece)
+        self._waiting += piece.height
+        if self._waiting >= _MERGE_ROWS:
+            self._merge()
+
+    def take(self) -> pl.DataFrame:
+        """The merged minutes; the sum is empty afterwards."""
+        self._merge()
+        taken, self._merged = self._merged, self._empty
+        return taken
+
+    def _merge(self) -> None:
+        self._merged = merge_minutes(self._merged, pl.concat(self._parts))
+        self._parts, self._waiting = [self._empty], 0
 
 
 def _bucket(column: str, seconds: int) -> pl.Expr:

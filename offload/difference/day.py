@@ -1,52 +1,65 @@
-"""One exchange and day of a re-derivation: what it works with, and how its cold rows are read."""
+"""One exchange and day of a re-derivation, and how its cold rows are read: piece by piece, two pieces at a time.
+
+The libraries (polars, Arrow) release Python's lock while they compute, and polars has a thread for each core besides.
+So two threads are enough to keep the cores busy: one waits for its file while the other computes. Each piece is in
+memory several times over. More threads would exceed the memory that a re-derivation may take.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 import pyarrow as pa
-from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import And, BooleanExpression, EqualTo
 from pyiceberg.table import FileScanTask, Table
 
 from offload.clickhouse.client import HotStore
-from offload.files.scans import Portion, parquet_rows, portions, read_portion
+from offload.clickhouse.tiers import Tiers
+from offload.files.scans import RowGroup, parquet_rows, read_row_group, row_groups
 from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slices import HOUR_US, Slice, instant
 from schemas.records import BRONZE
 from silver_processor.core.rules import Rules
 
 SILVER, BRONZE_TABLE = BY_NAME["silver_trades"], BY_NAME["bronze_trades"]
-# Bronze rows as the cold table types them, where `schemas.records.BRONZE` has other integers and times in ms.
+# Bronze's columns with the types of the cold table; `schemas.records.BRONZE` has other integers and times in ms.
 COLD_BRONZE = pl.DataFrame(BRONZE_TABLE.schema.as_arrow().empty_table()).select(BRONZE.names).schema
 _ARRIVED = pl.col("ingested_at").dt.epoch("us") // HOUR_US * HOUR_US
-# Rows that are read together, piece by piece.
+_THREADS = 2
+# Rows of one part of a file, read piece by piece.
 SilverPart = Callable[[], Iterator[pl.DataFrame]]
 BronzePart = Callable[[], Iterator[pa.Table]]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Work:
-    """An exchange (`part.key`) and UTC day of event time; `symbol` (canonical) or all.
+class RederivedDay:
+    """An exchange (`part.key`) and UTC day of event time; only `symbol` (canonical), or all where it is "".
 
-    `redrawn`: Bronze rows that stand for those of Iceberg, as Parquet files by arrival hour (start, µs).
+    `rederived_hours`: Bronze rows that replace those of Iceberg in a dry run, as Parquet files by arrival hour (start,
+    µs).
     """
 
-    catalog: Catalog
-    namespace: str
-    hot: HotStore
+    tiers: Tiers
     rules: Rules
     part: Slice
     symbol: str = ""
-    redrawn: Mapping[int, Sequence[Path]] = field(default_factory=dict)
+    rederived_hours: Mapping[int, Sequence[Path]] = field(default_factory=dict)
+
+    @property
+    def hot(self) -> HotStore:
+        """ClickHouse."""
+        return self.tiers.hot
 
     def load(self, cold: ColdTable) -> Table:
         """The cold table as it is now."""
-        return self.catalog.load_table(f"{self.namespace}.{cold.name}")
+        return self.tiers.cold.load(cold)
 
     def rows_of_day(self) -> BooleanExpression:
         """The exchange's rows of the day, by event time."""
@@ -55,53 +68,56 @@ class Work:
         return And(span, EqualTo("exchange", self.part.key))  # type: ignore[call-arg, arg-type]
 
     def silver_tasks(self, table: Table) -> list[FileScanTask]:
-        """The live files of cold Silver: each holds rows of this exchange and day only, its partition."""
+        """The live files of cold Silver for this exchange and day, which are one partition."""
         found: list[FileScanTask] = list(table.scan(row_filter=self.rows_of_day()).plan_files())
         return sorted(found, key=lambda task: task.file.file_path)
 
     def silver_parts(self, table: Table, tasks: Sequence[FileScanTask], columns: Sequence[str]) -> list[SilverPart]:
-        """The rows of these files, all symbols', with their `file` (place in `tasks`) and `row` (place in the file)."""
+        """The rows of these files, of all symbols, with `file` (index in `tasks`) and `row` (number in the file)."""
         return [
-            partial(self._silver_part, table, portion, number, columns)
+            partial(self._silver_part, table, group, number, columns)
             for number, task in enumerate(tasks)
-            for portion in portions(table, [task])
+            for group in row_groups(table, [task])
         ]
 
     def bronze_parts(self, table: Table) -> list[BronzePart]:
-        """The day's Bronze rows of the symbols that are judged, schema `schemas.records.BRONZE`."""
+        """The day's Bronze rows of the symbols that are compared (schema `schemas.records.BRONZE`)."""
         wanted = self.rows_of_day()
         tasks = table.scan(row_filter=wanted).plan_files()
         parts: list[BronzePart] = [
-            partial(self._bronze_part, table, portion) for portion in portions(table, tasks, wanted)
+            partial(self._bronze_part, table, group) for group in row_groups(table, tasks, wanted)
         ]
-        return [*parts, *(partial(self._redrawn_part, path) for paths in self.redrawn.values() for path in paths)]
+        return [
+            *parts,
+            *(partial(self._rederived_part, path) for paths in self.rederived_hours.values() for path in paths),
+        ]
 
-    def judged(self, silver: pl.DataFrame) -> pl.DataFrame:
-        """Of rows of Silver those that are judged; what they are judged by is a Bronze row of the same symbol."""
+    def compared(self, silver: pl.DataFrame) -> pl.DataFrame:
+        """The rows of Silver that are compared: those of `symbol`, as only Bronze rows of that symbol are read."""
         return silver.filter(pl.col("symbol") == self.symbol) if self.symbol else silver
 
     def _silver_part(
-        self, table: Table, portion: Portion, number: int, columns: Sequence[str]
+        self, table: Table, group: RowGroup, number: int, columns: Sequence[str]
     ) -> Iterator[pl.DataFrame]:
-        start = portion.first_row
-        for content in read_portion(table, portion, columns):
+        start = group.first_row
+        for content in read_row_group(table, group, columns):
             yield pl.DataFrame(content).with_columns(
                 pl.lit(number, pl.Int32).alias("file"), pl.int_range(start, start + content.num_rows).alias("row")
             )
             start += content.num_rows
 
-    def _bronze_part(self, table: Table, portion: Portion) -> Iterator[pa.Table]:
-        for content in read_portion(table, portion, BRONZE.names, self.rows_of_day()):
-            yield self._chosen(content, ~_ARRIVED.is_in(list(self.redrawn)) if self.redrawn else None)
+    def _bronze_part(self, table: Table, group: RowGroup) -> Iterator[pa.Table]:
+        for content in read_row_group(table, group, BRONZE.names, self.rows_of_day()):
+            yield self._chosen(content, ~_ARRIVED.is_in(list(self.rederived_hours)) if self.rederived_hours else None)
 
-    def _redrawn_part(self, path: Path) -> Iterator[pa.Table]:
+    def _rederived_part(self, path: Path) -> Iterator[pa.Table]:
         span = pl.col("timestamp").is_between(instant(self.part.from_us), instant(self.part.to_us), closed="left")
         for piece in parquet_rows([path]):
             rows = piece.select(BRONZE.names).cast(COLD_BRONZE)
             yield self._chosen(rows.to_arrow(), span & (pl.col("exchange") == self.part.key))
 
     def _chosen(self, bronze: pa.Table, wanted: pl.Expr | None) -> pa.Table:
-        """The rows that are wanted, and whose symbol is judged."""
+        """The rows that match `wanted` and whose symbol is compared."""
         conditions = [] if wanted is None else [wanted]
         if self.symbol:
             conditions.append(pl.col("symbol").is_in(self._exchange_symbols()))
@@ -109,12 +125,25 @@ class Work:
         return rows.cast(BRONZE)
 
     def _exchange_symbols(self) -> list[str]:
-        """How the exchange spells `symbol`."""
+        """The exchange's spellings of `symbol`."""
         ours = (pl.col("exchange") == self.part.key) & (pl.col("canonical") == self.symbol)
         return self.rules.markets.filter(ours)["exchange_symbol"].to_list()
 
 
 def no_silver(table: Table) -> pl.DataFrame:
-    """No rows, with all columns of `Work.silver_parts`."""
+    """No rows, with the columns of `RederivedDay.silver_parts`."""
     empty = pl.DataFrame(table.schema().as_arrow().empty_table())
     return empty.with_columns(pl.lit(0, pl.Int32).alias("file"), pl.lit(0, pl.Int64).alias("row"))
+
+
+def in_parallel(reads: Iterable[Callable[[], Result]]) -> Iterator[Result]:
+    """Run all `reads`, two at a time, and yield their results in order.
+
+    An error ends it once the reads under way are done.
+    """
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="rederive")
+    try:
+        for read in [pool.submit(read) for read in reads]:
+            yield read.result()
+    finally:
+        pool.shutdown(cancel_futures=True)

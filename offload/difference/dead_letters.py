@@ -1,9 +1,9 @@
 """What a re-derivation means for dead letters and counted duplicates, so that each message stays in one place.
 
-A letter of a message that passes now is noted in `dlq_replays` before Silver has the trade; a message that fails now
-gets its letter, and a note too, while Silver still has it. A note takes effect with the very switch of Silver
-(`dlq_resolutions`), so that a message is at no moment both in Silver and an open letter, or in neither. What is to do
-is worked out from what the tables hold, so that a repetition does what a crash left undone.
+A dead letter whose message passes now gets a note in `dlq_replays` before Silver has the trade. A message that fails
+now gets a dead letter, and a note as well, while Silver still has it. The view `dlq_resolutions` evaluates a note at
+the same moment as Silver is replaced. So a message is never both in Silver and an open dead letter, and never in
+neither. Everything is derived from what the tables hold, so a repetition does what a crash left undone.
 """
 
 from __future__ import annotations
@@ -15,98 +15,103 @@ from pathlib import Path
 import polars as pl
 
 from offload.clickhouse.templates import render
-from offload.difference.balance import Balance
-from offload.difference.day import Work
-from offload.difference.delivery import Post
-from offload.difference.known import Known, spilled
-from offload.difference.outcome import COORDINATES, IDENTITY, Redone
+from offload.difference.day import RederivedDay
+from offload.difference.dead_letter_sender import DeadLetterSender
+from offload.difference.hot_records import HotRecords, spill_suspects
+from offload.difference.id_checksums import IdChecksums
+from offload.difference.silver_difference import IDENTITY, REDERIVED_TOKEN, SilverDifference
 from offload.difference.spill import Spill
+from schemas.coordinates import COORDINATES
 from schemas.reasons import Reason
 from silver_processor.core.refine import REJECT_COLUMNS
 
-_PLACES_A_STATEMENT = 1000
-_NOTE = [*COORDINATES, "exchange", "symbol", "timestamp", "rejected_at"]
-# What makes two messages one Bronze row.
-_SAID = [
+_MESSAGES_A_STATEMENT = 1000
+_NOTE_COLUMNS = [*COORDINATES, "exchange", "symbol", "timestamp", "rejected_at"]
+# Messages that are equal in these columns are one row of Bronze.
+_CONTENT = [
     *("exchange", "symbol", "trade_id", "price_text", "quantity_text", "timestamp_raw", "side", "sequence"),
     *("kind", "matches"),
 ]
+_SILVER_KEY: Sequence[str] = (*COORDINATES, *IDENTITY, "exchange_symbol", "received_at", "ingested_at")
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Mail:
-    """The letters and duplicates of one exchange and day: `sort_out` bucket by bucket, then `send`, then `settle`.
+class DeadLetterChanges:
+    """The changes for one exchange and day. Call `add_bucket` for each bucket, then `send`, then `confirm`.
 
-    Of those that are `known` the ones in doubt.
+    `records`: what ClickHouse knows; only suspect trade ids are looked at.
     """
 
-    def __init__(self, work: Work, known: Known, balance: Balance, folder: Path, buckets: int) -> None:
-        self._work, self._buckets = work, buckets
-        self._letters = spilled(known.letters, balance, folder / "letters", buckets)
-        self._counted = spilled(known.counted, balance, folder / "counted", buckets)
+    def __init__(
+        self, day: RederivedDay, records: HotRecords, checksums: IdChecksums, folder: Path, buckets: int
+    ) -> None:
+        self._day, self._buckets = day, buckets
+        self._letters = spill_suspects(records.letters, checksums, folder / "letters", buckets)
+        self._known_duplicates = spill_suspects(records.duplicates, checksums, folder / "known-duplicates", buckets)
         self._notes = Spill(folder / "notes", buckets)
         self._rejects = Spill(folder / "rejects", buckets)
-        self._duplicates = Spill(folder / "duplicates", buckets)
+        self._new_duplicates = Spill(folder / "new-duplicates", buckets)
         self._confirmed = Spill(folder / "confirmed", buckets)
         self._unconfirmed = Spill(folder / "unconfirmed", buckets)
         self._uncounted = Spill(folder / "uncounted", buckets)
         self.resolved = self.written = 0
 
-    def sort_out(self, redone: Redone, bronze: pl.DataFrame, bucket: int) -> None:
-        """Work out what the judgement of one bucket (of the messages `bronze`) means."""
-        letters, counted = self._letters.read(bucket), self._counted.read(bucket)
-        left = pl.concat([redone.removed, redone.replaced]).select(*_KEY_OF_SILVER, "timestamp")
-        # What Silver has under other ids is compared by the worker only: its verdict stands.
-        covered = redone.valid.filter("is_covered")
-        compared = pl.col("reason") == Reason.TRADE_CONTRADICTS.value
-        stands = letters.filter(compared).join(covered, on=COORDINATES, how="semi")
-        opened = letters.filter(~pl.col("is_resolved")).join(stands, on=COORDINATES, how="anti")
-        own = redone.valid.join(opened.select(*COORDINATES, "rejected_at"), on=COORDINATES, how="inner")
-        passing = pl.concat([own, _twins(redone, bronze, opened).select(own.columns)])
-        failing = _failing(redone, left, counted)
-        # A letter that a note hides comes back by itself, unless the note was confirmed.
+    def add_bucket(self, difference: SilverDifference, bronze: pl.DataFrame, bucket: int) -> None:
+        """Add what the difference of one bucket means for the messages `bronze`."""
+        letters, duplicates = self._letters.read(bucket), self._known_duplicates.read(bucket)
+        left = pl.concat([difference.removed, difference.replaced]).select(*_SILVER_KEY, "timestamp")
+        # Only the worker compares messages with matches that Silver has under other ids: its verdict stands.
+        covered = difference.valid.filter("is_covered")
+        contradicting = letters.filter(pl.col("reason") == Reason.TRADE_CONTRADICTS.value)
+        stands = contradicting.join(covered, on=COORDINATES, how="semi")
+        open_letters = letters.filter(~pl.col("is_resolved")).join(stands, on=COORDINATES, how="anti")
+        own = difference.valid.join(open_letters.select(*COORDINATES, "rejected_at"), on=COORDINATES, how="inner")
+        passing = pl.concat([own, _merged_away(difference, bronze, open_letters).select(own.columns)])
+        failing = _newly_rejected(difference, left, duplicates)
+        # A dead letter that a note hides is open again by itself, unless the note was confirmed.
         hidden = failing.join(letters, on=COORDINATES, how="semi")
-        unwritten = failing.join(letters, on=COORDINATES, how="anti")
-        stuck = hidden.join(letters.filter(pl.col("is_confirmed")), on=COORDINATES, how="semi")
-        others = redone.valid.filter(~pl.col("is_row"))
-        lost = others.join(left, on=COORDINATES, how="semi")
-        doubles = pl.concat([lost, passing.filter(~pl.col("is_row")).select(lost.columns)])
-        mine = redone.valid.filter(pl.col("is_row")).select(COORDINATES)
-        wrong = counted.join(pl.concat([mine, failing.select(COORDINATES)]), on=COORDINATES, how="semi")
+        without_letter = failing.join(letters, on=COORDINATES, how="anti")
+        confirmed_before = hidden.join(letters.filter(pl.col("is_confirmed")), on=COORDINATES, how="semi")
+        others = difference.valid.filter(~pl.col("is_row"))
+        replaced = others.join(left, on=COORDINATES, how="semi")
+        now_duplicates = pl.concat([replaced, passing.filter(~pl.col("is_row")).select(replaced.columns)])
+        row_messages = difference.valid.filter(pl.col("is_row")).select(COORDINATES)
+        no_duplicates = pl.concat([row_messages, failing.select(COORDINATES)])
+        wrongly_counted = duplicates.join(no_duplicates, on=COORDINATES, how="semi")
         never = pl.lit(_EARLIEST, pl.Datetime("us", "UTC")).alias("rejected_at")
         noted = failing.with_columns(pl.col("symbol_row").alias("symbol"), pl.col("timestamp_row").alias("timestamp"))
-        self._notes.add(passing.select(*_NOTE, "trade_id"))
-        self._notes.add(noted.with_columns(never).select(*_NOTE, "trade_id"))
-        self._confirmed.add(passing.select(*_NOTE, "trade_id", "is_row"))
-        self._unconfirmed.add(stuck.select(*COORDINATES, "trade_id"))
-        self._rejects.add(unwritten.select(*REJECT_COLUMNS))
-        missing = doubles.join(counted, on=COORDINATES, how="anti")
-        self._duplicates.add(missing.select(*IDENTITY, "timestamp", *COORDINATES))
-        self._uncounted.add(wrong.select(*COORDINATES, "trade_id").unique())
+        self._notes.add(passing.select(*_NOTE_COLUMNS, "trade_id"))
+        self._notes.add(noted.with_columns(never).select(*_NOTE_COLUMNS, "trade_id"))
+        self._confirmed.add(passing.select(*_NOTE_COLUMNS, "trade_id", "is_row"))
+        self._unconfirmed.add(confirmed_before.select(*COORDINATES, "trade_id"))
+        self._rejects.add(without_letter.select(*REJECT_COLUMNS))
+        not_counted = now_duplicates.join(duplicates, on=COORDINATES, how="anti")
+        self._new_duplicates.add(not_counted.select(*IDENTITY, "timestamp", *COORDINATES))
+        self._uncounted.add(wrongly_counted.select(*COORDINATES, "trade_id").unique())
         self.resolved += passing.height
         self.written += failing.height
 
-    def send(self, post: Post) -> None:
-        """What must be there before Silver changes.
+    def send(self, sender: DeadLetterSender) -> None:
+        """Write notes, dead letters and duplicates that must be there before Silver changes.
 
         Raises:
             HotStoreError: ClickHouse failed.
-            PostError: Kafka did not take the letters.
+            DeadLetterSendError: Kafka did not acknowledge the dead letters.
         """
         for bucket in range(self._buckets):
-            self._delete("mail_unconfirm.sql", self._unconfirmed.read(bucket))
+            self._delete("delete_confirmations.sql", self._unconfirmed.read(bucket))
             self._note(self._notes.read(bucket), confirmed=False)
-            post.send(self._rejects.read(bucket), self._work.rules.version)
-            self._count(self._duplicates.read(bucket))
+            sender.send(self._rejects.read(bucket), self._day.rules.version)
+            self._count(self._new_duplicates.read(bucket))
 
-    def settle(self) -> None:
-        """What can only be said when Silver has changed.
+    def confirm(self) -> None:
+        """Confirm notes and delete duplicates; only valid once Silver has changed.
 
         Raises:
             HotStoreError: ClickHouse failed.
         """
         for bucket in range(self._buckets):
-            self._delete("mail_uncount.sql", self._uncounted.read(bucket))
+            self._delete("delete_duplicates.sql", self._uncounted.read(bucket))
             self._note(self._confirmed.read(bucket), confirmed=True)
 
     def _note(self, rows: pl.DataFrame, *, confirmed: bool) -> None:
@@ -114,63 +119,61 @@ class Mail:
             return
         landed = pl.when("is_row").then(pl.lit("silver")).otherwise(pl.lit("duplicates")) if confirmed else pl.lit("")
         notes = rows.select(
-            *_NOTE,
-            pl.lit(self._work.rules.version).alias("rules_version"),
-            pl.lit(f"rederive:{self._work.part.id}").alias("replay_id"),
+            *_NOTE_COLUMNS,
+            pl.lit(self._day.rules.version).alias("rules_version"),
+            pl.lit(f"{REDERIVED_TOKEN}{self._day.part.id}").alias("replay_id"),
             pl.lit(datetime.now(UTC), pl.Datetime("us", "UTC")).alias("sent_at"),
             landed.alias("landed"),
             pl.lit(int(confirmed), pl.UInt8).alias("is_confirmed"),
         )
-        self._work.hot.insert("dlq_replays", notes.to_arrow(compat_level=pl.CompatLevel.oldest()))
+        self._day.hot.insert("dlq_replays", notes.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
     def _count(self, rows: pl.DataFrame) -> None:
         if rows.height:
-            more = {"bronze_partition": 0, "bronze_offset": 0, "insert_token": f"rederive:{self._work.rules.version}"}
+            token = f"{REDERIVED_TOKEN}{self._day.rules.version}"
+            more = {"bronze_partition": 0, "bronze_offset": 0, "insert_token": token}
             stamped = rows.with_columns(pl.lit(value).alias(name) for name, value in more.items())
-            self._work.hot.insert("duplicate_trades", stamped.to_arrow(compat_level=pl.CompatLevel.oldest()))
+            self._day.hot.insert("duplicate_trades", stamped.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
     def _delete(self, name: str, rows: pl.DataFrame) -> None:
-        for some in rows.iter_slices(_PLACES_A_STATEMENT):
-            self._work.hot.command(render(name), {"places": places(some)})
+        for some in rows.iter_slices(_MESSAGES_A_STATEMENT):
+            self._day.hot.command(render(name), {"messages": coordinate_texts(some)})
 
 
-_KEY_OF_SILVER: Sequence[str] = (*COORDINATES, *IDENTITY, "exchange_symbol", "received_at", "ingested_at")
+def _newly_rejected(difference: SilverDifference, left: pl.DataFrame, duplicates: pl.DataFrame) -> pl.DataFrame:
+    """Rejects (`REJECT_COLUMNS`) of messages that were in Silver or duplicates, with that row's market and time.
 
-
-def _failing(redone: Redone, left: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
-    """Rejects (`REJECT_COLUMNS`) of messages that were in Silver or counted, with that row's market and time.
-
-    Bronze keeps one of several messages that say the same: of such a one Silver's may be another, which then fails
-    for the same reason.
+    Bronze keeps one of several messages of the same content. Silver's message may be another one of them, which then
+    fails for the same reason.
     """
     market = (pl.col("symbol").alias("symbol_row"), pl.col("timestamp").alias("timestamp_row"))
-    was = pl.concat([rows.select(*COORDINATES, *market) for rows in (left, counted)]).unique(COORDINATES)
-    own = redone.rejects.join(was, on=COORDINATES, how="inner")
-    known = pl.concat([redone.rejects.select(COORDINATES), redone.valid.select(COORDINATES)])
+    was = pl.concat([rows.select(*COORDINATES, *market) for rows in (left, duplicates)]).unique(COORDINATES)
+    own = difference.rejects.join(was, on=COORDINATES, how="inner")
+    known = pl.concat([difference.rejects.select(COORDINATES), difference.valid.select(COORDINATES)])
     merged = left.join(known, on=COORDINATES, how="anti").rename({"symbol": "symbol_row", "timestamp": "timestamp_row"})
-    like = redone.rejects.drop(*COORDINATES, "received_at", "ingested_at").unique(
+    by_content = difference.rejects.drop(*COORDINATES, "received_at", "ingested_at").unique(
         ["exchange", "symbol", "trade_id"], keep="first", maintain_order=True
     )
     same = merged.join(
-        like, left_on=["exchange", "exchange_symbol", "trade_id"], right_on=["exchange", "symbol", "trade_id"]
+        by_content, left_on=["exchange", "exchange_symbol", "trade_id"], right_on=["exchange", "symbol", "trade_id"]
     ).with_columns(pl.col("exchange_symbol").alias("symbol"))
     return pl.concat([own, same.select(own.columns)])
 
 
-def _twins(redone: Redone, bronze: pl.DataFrame, opened: pl.DataFrame) -> pl.DataFrame:
-    """Valid messages (columns of `redone.valid`, `rejected_at`) that have a letter, and that Bronze has merged away.
+def _merged_away(difference: SilverDifference, bronze: pl.DataFrame, open_letters: pl.DataFrame) -> pl.DataFrame:
+    """Valid messages (columns of `difference.valid`, `rejected_at`) with a dead letter that Bronze has merged away.
 
-    Bronze keeps the latest of several messages that say the same; what it says of that one goes for them all.
+    Bronze keeps the latest of several messages of the same content. Its verdict holds for all of them.
     """
-    lost = opened.join(bronze, on=COORDINATES, how="anti").select(*_SAID, *COORDINATES, "rejected_at")
-    kept = bronze.select(*_SAID, *(pl.col(name).alias(f"{name}_kept") for name in COORDINATES))
+    lost = open_letters.join(bronze, on=COORDINATES, how="anti").select(*_CONTENT, *COORDINATES, "rejected_at")
+    kept = bronze.select(*_CONTENT, *(pl.col(name).alias(f"{name}_kept") for name in COORDINATES))
     named = [f"{name}_kept" for name in COORDINATES]
-    valid = redone.valid.rename({name: f"{name}_kept" for name in COORDINATES})
-    found = lost.join(kept, on=_SAID).drop("exchange", "symbol", "trade_id").join(valid, on=named)
+    valid = difference.valid.rename({name: f"{name}_kept" for name in COORDINATES})
+    found = lost.join(kept, on=_CONTENT).drop("exchange", "symbol", "trade_id").join(valid, on=named)
     return found.unique(COORDINATES).with_columns(pl.lit(value=False).alias("is_row"))
 
 
-def places(rows: pl.DataFrame) -> list[str]:
-    """Coordinates as `mail_*.sql` compare them: topic, partition, offset, published_at (ms)."""
+def coordinate_texts(rows: pl.DataFrame) -> list[str]:
+    """Coordinates as the `delete_*.sql` files compare them: topic, partition, offset, published_at (ms)."""
     parts = (pl.col("raw_topic"), pl.col("raw_partition"), pl.col("raw_offset"), pl.col("published_at").dt.epoch("ms"))
-    return rows.select(pl.concat_str(parts, separator=" ").alias("place"))["place"].to_list()
+    return rows.select(pl.concat_str(parts, separator=" ").alias("text"))["text"].to_list()

@@ -1,13 +1,14 @@
-"""One snapshot that replaces some slices of a cold table, and the removal of what dead attempts left.
+"""Commits one snapshot that replaces some slices of a cold table, and removes the files that dead attempts left.
 
-Two offloaders of one slice cannot both succeed: the commit names the slice as its conflict predicate, so whoever comes
-second fails validation. Offloaders of different slices do not disturb each other; pyiceberg repeats the loser's commit.
+Two offloaders of one slice cannot both succeed: the commit names the slice as its conflict predicate, so the second one
+fails validation. Offloaders of different slices do not conflict; pyiceberg repeats the commit that came second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from uuid import uuid4
 
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.expressions import AlwaysFalse, BooleanExpression, Or
@@ -15,8 +16,8 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from offload.errors import CommitConflictError, WarehouseError
+from offload.files.data_files import list_files, referenced_files, remove
 from offload.files.export import Export, slice_folder
-from offload.files.folder import list_files, remove
 from offload.tables.cold_tables import ColdTable
 from offload.tables.slice_records import SUMMARY_ATTEMPT, SUMMARY_SLICES, SliceRecord, ledger_properties, read_ledger
 from offload.tables.slices import Slice
@@ -24,23 +25,28 @@ from offload.tables.slices import Slice
 
 @dataclass(frozen=True)
 class Replacement:
-    """A slice's new files and what the table is to remember of it."""
+    """A slice's new files and its new record."""
 
     export: Export
     record: SliceRecord
+
+
+def new_attempt() -> str:
+    """A name for one attempt at some slices; the names of its files begin with it."""
+    return uuid4().hex
 
 
 def files_of(table: Table, cold: ColdTable, part: Slice) -> list[DataFile]:
     """The live files of a slice in the table's current snapshot.
 
     Raises:
-        WarehouseError: a file holds rows of several slices: `offload.files.replace.separate` them first.
+        WarehouseError: a file holds rows of several slices: `offload.files.replace.separate_hours` first.
     """
     folder = slice_folder(table, part)
     found = [task.file for task in table.scan(row_filter=part.predicate(cold)).plan_files()]
     for file in found:
         if not file.file_path.startswith(f"{folder}/"):
-            message = f"{file.file_path} holds rows of {part.id} but is no file of that slice alone: not replaced."
+            message = f"{file.file_path} holds rows of {part.id} and of other slices. Nothing was replaced: run again."
             raise WarehouseError(message)
     return found
 
@@ -54,8 +60,8 @@ def replace_slices(
 ) -> Table:
     """Commit `replacements` in one overwrite snapshot and return the table after it.
 
-    `table` must have been loaded before the first file of the attempt was written: that is what makes another
-    offloader's commit in between a conflict. Nothing but properties is committed if there are no files at all.
+    `table` must have been loaded before the first file of the attempt was written. Otherwise the commit of another
+    offloader in between is no conflict. Where there are no files, only properties are committed.
 
     Raises:
         CommitConflictError: another offloader replaced one of the slices; load the table and export again.
@@ -83,12 +89,12 @@ def replace_slices(
 
 
 def attempt_landed(table: Table, attempt: str) -> bool:
-    """Whether a commit whose outcome is unknown is in the table; call it on a freshly loaded one."""
+    """Whether the table has the commit of `attempt`; load the table again before you ask."""
     return attempt in _committed_attempts(table)
 
 
-def leftovers(table: Table, parts: Sequence[Slice], attempt: str) -> list[str]:
-    """Files of other attempts at these slices, to be judged by `remove_dead` after the commit of `attempt`."""
+def files_of_other_attempts(table: Table, parts: Sequence[Slice], attempt: str) -> list[str]:
+    """Files of other attempts at these slices; `remove_uncommitted` checks them after the commit of `attempt`."""
     found = []
     for part in parts:
         files = list_files(table, slice_folder(table, part), recursive=False)
@@ -96,35 +102,21 @@ def leftovers(table: Table, parts: Sequence[Slice], attempt: str) -> list[str]:
     return found
 
 
-def remove_dead(table: Table, candidates: Sequence[str]) -> list[str]:
-    """Delete the candidates that no snapshot names; returns what was deleted.
+def remove_uncommitted(table: Table, candidates: Sequence[str]) -> list[str]:
+    """Delete the candidates that no snapshot names; returns their paths.
 
-    Safe against a living offloader of the same slice: its files were listed before our commit, so it had loaded the
-    table before our commit too, and its own commit can only fail.
+    An offloader of the same slice that is still running loses nothing: its files were listed before our commit, so it
+    loaded the table before our commit, and its own commit can only fail.
     """
     committed = _committed_attempts(table)
     dead = [path for path in candidates if _attempt_of(path) not in committed]
     if dead:
-        # The snapshot that brought a file may have expired while a pinned one still names the file.
+        # The snapshot that added a file may have expired while a pinned one still names the file.
         named = referenced_files(table)
         dead = [path for path in dead if path not in named]
     for path in dead:
         remove(table.io, path)
     return dead
-
-
-def referenced_files(table: Table) -> set[str]:
-    """The data files that any snapshot of the table reads."""
-    manifests = {
-        manifest.manifest_path: manifest
-        for snapshot in table.metadata.snapshots
-        for manifest in snapshot.manifests(table.io)
-    }
-    return {
-        entry.data_file.file_path
-        for manifest in manifests.values()
-        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)
-    }
 
 
 def _committed_attempts(table: Table) -> set[str]:

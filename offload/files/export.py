@@ -1,8 +1,8 @@
-"""Hot rows of one slice as Parquet files in the warehouse, none left behind by a failed try.
+"""Writes the hot rows of one slice as Parquet files of the warehouse; a failed attempt leaves none behind.
 
-A partition of a slice is one file, or several of about the target size. ClickHouse writes a query's rows as one Parquet
-file, so a partition is cut before it is written: by time of arrival, or, where the hot table merges rows, by a hash of
-what equal rows have in common, so that they meet in one file.
+A partition of a slice is one file, or several of about the target size. ClickHouse writes the result of a query as one
+file, so a large partition is divided into several queries: by time of arrival, or, where the hot table merges rows, by
+a hash of the sorting key, so that rows which merge are in one file.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from pyiceberg.table import Table
 from offload.clickhouse.client import HotStore, Parameters
 from offload.clickhouse.templates import render
 from offload.errors import BrokenExportError, CommitConflictError
-from offload.files.folder import remove
+from offload.files.data_files import remove
 from offload.tables.cold_tables import ColdTable
 from offload.tables.slices import Slice
 
 PARQUET_MAGIC = b"PAR1"
-# Of a table that has no file yet; Silver rows take some 40 bytes, Raw ones with their payload 200.
+# Assumed for a table without files. Silver rows take about 40 bytes, Raw rows with their payload 200.
 ASSUMED_ROW_BYTES = 100.0
-# The aim is 128 to 512 MB: what is cut into files of at most this has none below half of it.
+# Files should have 128 to 512 MB. A partition that is divided into files of at most this size has none below half of
+# it.
 TARGET_FILE_BYTES = 268_435_456
 
 
@@ -52,15 +53,15 @@ class Export:
 
 
 def slice_folder(table: Table, part: Slice) -> str:
-    """Where the files of a slice are; the attempt that wrote a file begins its name."""
+    """The folder of a slice's files. A file's name begins with the attempt that wrote it."""
     return f"{table.location()}/data/{quote(part.id, safe='/')}"
 
 
 def select_of(cold: ColdTable, *, partition: bool, hot: str = "", event_day: bool = False, pieces: bool = False) -> str:
     """The SELECT that turns the hot rows of a slice into rows of `cold`, of one partition or of all.
 
-    `hot` names another table (or view) of the hot one's columns; `event_day` adds a span of event time; `pieces`
-    takes one piece of several of a table that merges.
+    `hot`: another table or view with the columns of the hot one. `event_day`: adds a span of event time. `pieces`: one
+    of several pieces of a table that merges.
     """
     return render(
         cold.select,
@@ -81,11 +82,11 @@ def export_slice(
     attempt: str,
     file_bytes: int = TARGET_FILE_BYTES,
 ) -> Export:
-    """Write the files of a slice, each of about `file_bytes` at most; if that fails, none of them stays.
+    """Write the files of a slice, each of at most about `file_bytes`; if that fails, none of them stays.
 
     Raises:
         HotStoreError: ClickHouse failed.
-        BrokenExportError: a file is not what the cold table needs.
+        BrokenExportError: a file does not fit the cold table.
         CommitConflictError: another offloader replaced the slice meanwhile.
     """
     span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": until_us}
@@ -136,7 +137,7 @@ def discard(table: Table, export: Export) -> None:
 
 
 def _partitions(hot: HotStore, cold: ColdTable, part: Slice) -> list[dict[str, Any]]:
-    """The partitions a slice falls into, as query parameters; a Gold slice is one partition, and one file."""
+    """The partitions of a slice, as query parameters; a Gold slice is one partition and one file."""
     if cold.layer == "gold":
         return [{"key": part.key, "partition_rows": 0}]
     if cold.layer == "silver":
@@ -148,7 +149,7 @@ def _partitions(hot: HotStore, cold: ColdTable, part: Slice) -> list[dict[str, A
 
 
 def _row_bytes(table: Table) -> float:
-    """Bytes that a row of the table takes, from the files it has."""
+    """Bytes of a row, on average over the table's files."""
     snapshot = table.current_snapshot()
     totals = snapshot.summary if snapshot and snapshot.summary else {}
     rows, size = int(totals.get("total-records") or 0), int(totals.get("total-files-size") or 0)
@@ -156,7 +157,7 @@ def _row_bytes(table: Table) -> float:
 
 
 def _pieces(hot: HotStore, cold: ColdTable, span: dict[str, Any], count: int) -> Iterator[tuple[str, Parameters]]:
-    """The queries, with parameters, that give the rows of a partition in `count` files."""
+    """The queries, with parameters, that write the rows of a partition to `count` files."""
     whole = select_of(cold, partition=True)
     if count <= 1:
         yield whole, span
@@ -172,12 +173,12 @@ def _pieces(hot: HotStore, cold: ColdTable, span: dict[str, Any], count: int) ->
 
 
 def write_query(hot: HotStore, table: Table, sql: str, parameters: Parameters, path: str) -> DataFile:
-    """Stream one query into one file and read its footer back.
+    """Write the result of one query to one file and read the file's footer.
 
     Raises:
         HotStoreError: ClickHouse failed.
-        BrokenExportError: the file is not what the cold table needs; it may be there.
-        CommitConflictError: another offloader took the file away.
+        BrokenExportError: the file does not fit the cold table; it may exist.
+        CommitConflictError: another offloader removed the file.
     """
     tail = b""
     with hot.parquet(sql, parameters) as chunks, table.io.new_output(path).create() as output:
@@ -186,12 +187,14 @@ def write_query(hot: HotStore, table: Table, sql: str, parameters: Parameters, p
             tail = (tail + chunk)[-4096:]
     if not tail.endswith(PARQUET_MAGIC):
         said = tail[-600:].decode("utf-8", "replace")
-        raise BrokenExportError(f"The Parquet stream for {path} ended early; ClickHouse's last words: …{said}")
+        raise BrokenExportError(
+            f"The Parquet stream for {path} ended early: run again. ClickHouse's last output: …{said}"
+        )
     try:
         return parquet_file_to_data_file(table.io, table.metadata, path)
     except FileNotFoundError as error:
-        # Only the sweep of an offloader that committed this slice meanwhile takes a file away: ours could not commit.
-        raise CommitConflictError(f"{path} was superseded before it was finished: run again.") from error
+        # Only an offloader that committed this slice meanwhile removes the file; our commit would fail.
+        raise CommitConflictError(f"Another offloader committed the slice of {path} first: run again.") from error
     except (pa.ArrowException, ValueError) as error:
-        message = f"{path} does not fit its cold table: {error}. Does the hot table have this version's columns?"
+        message = f"{path} does not fit its cold table: {error}. Check the hot table's columns: `medallion ddl status`."
         raise BrokenExportError(message) from error

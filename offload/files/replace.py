@@ -1,7 +1,7 @@
-"""Files of a cold table replaced by others that hold the same rows: compaction, and the undoing of it for some hours.
+"""Replaces files of a cold table by others with the same rows: merges small files, and separates merged hours again.
 
-A compacted file holds several hours. Whoever replaces an hour (a run that found more rows, a re-derivation) first calls
-`separate`, after which the hour's rows are in files of its own again and everything else goes by slice folders.
+A merged file holds several hours. Before an hour is replaced (by a run that found more rows, or by a re-derivation),
+`separate_hours` puts its rows into files of their own. Everything else works on the folders of slices.
 """
 
 from __future__ import annotations
@@ -10,34 +10,32 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from pyiceberg.catalog import Catalog
 from pyiceberg.conversions import from_bytes
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from offload.clickhouse.checksums import Sums, add_sums, cold_sources, sums_of
+from offload.clickhouse.checksums import Checksums, add_checksums, checksums_of, cold_sources
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
 from offload.errors import BrokenExportError, CommitConflictError
-from offload.files.attempt import ATTEMPTS
 from offload.files.commit import attempt_landed
+from offload.files.data_files import LEASE_SECONDS, process_attempt, remove, remove_abandoned
 from offload.files.export import select_of, slice_folder, write_query
-from offload.files.folder import remove
-from offload.files.orphans import LEASE_SECONDS, owned_attempt, remove_abandoned
+from offload.retry import retry_on
+from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import TIME, ColdTable
 from offload.tables.slice_records import SUMMARY_ATTEMPT
 from offload.tables.slices import Slice
 
 ALWAYS_TRUE = AlwaysTrue()
-SUMMARY_SWAP = "medallion.swap"
+SUMMARY_REASON = "medallion.swap"
 
 
 @dataclass(frozen=True)
-class Target:
-    """A file to write: rows that arrived in [from_us, to_us) (µs, UTC), in `folder`."""
+class TargetFile:
+    """A file to write to `folder`: the rows that arrived in [from_us, to_us) (µs, UTC)."""
 
     from_us: int
     to_us: int
@@ -45,7 +43,7 @@ class Target:
 
 
 def compacted_folder(table: Table) -> str:
-    """Where files are that hold several hours."""
+    """The folder of the files that hold several hours."""
     return f"{table.location()}/data/compacted"
 
 
@@ -60,19 +58,20 @@ def arrival_bounds(table: Table, cold: ColdTable, file: DataFile) -> tuple[int, 
     return int(low), int(high)
 
 
-def swap(
-    hot: HotStore, table: Table, cold: ColdTable, old: Sequence[DataFile], targets: Sequence[Target], why: str
+def replace_files(
+    hot: HotStore, table: Table, cold: ColdTable, old: Sequence[DataFile], targets: Sequence[TargetFile], why: str
 ) -> list[DataFile]:
-    """Write the rows of `old` into `targets`, prove that they are the same rows, and commit the exchange.
+    """Write the rows of `old` to `targets`, check that they are the same rows, and commit the replacement.
 
-    The targets' spans must cover the arrivals in `old`. Nothing is committed and no file stays if anything fails.
+    The spans of the targets must cover all arrivals in `old`. If anything fails, nothing is committed and no file
+    stays.
 
     Raises:
         BrokenExportError: the new files hold other rows than the old ones.
-        CommitConflictError: somebody else replaced one of the old files; load the table and look again.
+        CommitConflictError: another process replaced one of the old files; load the table and try again.
         HotStoreError: ClickHouse failed, or cannot read the warehouse.
     """
-    attempt, began = owned_attempt(), time.monotonic()
+    attempt, began = process_attempt(), time.monotonic()
     paths: list[str] = []
     new: list[DataFile] = []
     try:
@@ -83,8 +82,8 @@ def swap(
                 new.append(file)
             else:
                 remove(table.io, paths.pop())
-        _prove(hot, table, cold, old, new)
-        _in_time(table, began)
+        _require_same_rows(hot, table, cold, old, new)
+        _require_in_time(table, began)
     except BaseException:
         _remove_all(table, paths)
         raise
@@ -96,46 +95,40 @@ def swap(
     return new
 
 
-@retry(
-    retry=retry_if_exception_type(CommitConflictError),
-    stop=stop_after_attempt(ATTEMPTS),
-    wait=wait_random(0.01, 0.2),
-    reraise=True,
-)
-def separate(
+@retry_on(CommitConflictError)
+def separate_hours(
     hot: HotStore,
-    catalog: Catalog,
-    name: str,
+    tier: ColdTier,
     cold: ColdTable,
     hours: Collection[Slice],
     within: BooleanExpression = ALWAYS_TRUE,
 ) -> Table:
-    """The table `name` with no file that holds rows of one of `hours` beside others; readers see the same rows.
+    """Put the rows of `hours` into files of their own; returns the table. Readers see the same rows.
 
-    `within`: files that have none of these rows are left alone.
+    `within`: files without any of these rows stay.
 
     Raises:
-        OffloadError: as `swap`.
+        OffloadError: as `replace_files`.
     """
-    table = catalog.load_table(name)
+    table = tier.load(cold)
     wanted = sorted(hours)
     if not wanted:
         return table
     span = Slice(wanted[0].from_us, wanted[-1].to_us).predicate(cold)
     files = [task.file for task in table.scan(row_filter=And(span, within)).plan_files()]
     found = [file for file in files if file.file_path.startswith(f"{compacted_folder(table)}/")]
-    cut = False
+    is_cut = False
     for file in found:
         low, high = arrival_bounds(table, cold, file)
-        targets = _cut(table, low, high + 1, wanted)
+        targets = _targets(table, low, high + 1, wanted)
         if any(target.folder != compacted_folder(table) for target in targets):
-            swap(hot, table, cold, [file], targets, "separate")
-            cut = True
-    return catalog.load_table(name) if cut else table
+            replace_files(hot, table, cold, [file], targets, "separate")
+            is_cut = True
+    return tier.load(cold) if is_cut else table
 
 
-def sweep(table: Table) -> list[str]:
-    """Remove merged files of processes that died before their commit; returns what went.
+def remove_abandoned_merges(table: Table) -> list[str]:
+    """Remove the merged files of processes that died before their commit; returns their paths.
 
     Raises:
         WarehouseError: the warehouse cannot be listed.
@@ -143,8 +136,8 @@ def sweep(table: Table) -> list[str]:
     return remove_abandoned(table, compacted_folder(table), LEASE_SECONDS)
 
 
-def _in_time(table: Table, began: float) -> None:
-    """Whoever takes longer must not commit: see `sweep`."""
+def _require_in_time(table: Table, began: float) -> None:
+    """Refuse a commit that comes so late that `remove_abandoned_merges` may have removed its files."""
     if time.monotonic() - began > LEASE_SECONDS / 2:
         raise CommitConflictError(f"Merging files of {table.name()} took too long: nothing was committed.")
 
@@ -154,45 +147,47 @@ def _remove_all(table: Table, paths: Sequence[str]) -> None:
         remove(table.io, path)
 
 
-def _cut(table: Table, from_us: int, to_us: int, hours: Sequence[Slice]) -> list[Target]:
-    """The span [from_us, to_us): each of the hours (sorted) by itself, what is between them compacted."""
+def _targets(table: Table, from_us: int, to_us: int, hours: Sequence[Slice]) -> list[TargetFile]:
+    """Targets for [from_us, to_us): one for each of the hours (sorted), and merged files between them."""
     targets, at = [], from_us
     for part in hours:
         if part.to_us <= from_us or part.from_us >= to_us:
             continue
         if part.from_us > at:
-            targets.append(Target(at, part.from_us, compacted_folder(table)))
-        targets.append(Target(part.from_us, part.to_us, slice_folder(table, part)))
+            targets.append(TargetFile(at, part.from_us, compacted_folder(table)))
+        targets.append(TargetFile(part.from_us, part.to_us, slice_folder(table, part)))
         at = part.to_us
     if at < to_us:
-        targets.append(Target(at, to_us, compacted_folder(table)))
+        targets.append(TargetFile(at, to_us, compacted_folder(table)))
     return targets
 
 
 def _write(
-    hot: HotStore, table: Table, cold: ColdTable, old: Sequence[DataFile], target: Target, path: str
+    hot: HotStore, table: Table, cold: ColdTable, old: Sequence[DataFile], target: TargetFile, path: str
 ) -> DataFile:
     span = _span(target.from_us, target.to_us)
     source = "\nUNION ALL\n".join(_sources(hot, table, cold, old, span))
     return write_query(
-        hot, table, render("merged.sql", source=source, arrival=cold.arrival, sort=cold.sort), span, path
+        hot, table, render("rows_of_files.sql", source=source, arrival=cold.arrival, sort=cold.sort), span, path
     )
 
 
-def _prove(hot: HotStore, table: Table, cold: ColdTable, old: Sequence[DataFile], new: Sequence[DataFile]) -> None:
-    if _sums(hot, table, cold, old) != _sums(hot, table, cold, new):
+def _require_same_rows(
+    hot: HotStore, table: Table, cold: ColdTable, old: Sequence[DataFile], new: Sequence[DataFile]
+) -> None:
+    if _checksums(hot, table, cold, old) != _checksums(hot, table, cold, new):
         rows = sum(file.record_count for file in old), sum(file.record_count for file in new)
         raise BrokenExportError(
-            f"The {rows[1]:,} rows written for {len(old)} files of {table.name()} are not their {rows[0]:,}: nothing"
-            " was committed. See `medallion offload verify`."
+            f"The {rows[1]:,} rows written for {len(old)} files of {table.name()} differ from their {rows[0]:,} rows:"
+            " nothing was committed. See `medallion offload verify`."
         )
 
 
-def _sums(hot: HotStore, table: Table, cold: ColdTable, files: Sequence[DataFile]) -> Sums:
-    found: Sums = {}
+def _checksums(hot: HotStore, table: Table, cold: ColdTable, files: Sequence[DataFile]) -> Checksums:
+    found: Checksums = {}
     span = _span(0, 0)
     for source in _sources(hot, table, cold, files, span):
-        add_sums(found, sums_of(hot, cold, source, span, exact=True))
+        add_checksums(found, checksums_of(hot, cold, source, span, exact=True))
     return found
 
 
@@ -207,8 +202,8 @@ def _span(from_us: int, to_us: int) -> dict[str, str | int]:
 
 
 def _commit(table: Table, attempt: str, old: Sequence[DataFile], new: Sequence[DataFile], why: str) -> None:
-    """One snapshot; if an old file is not there any more the commit fails, whatever else was committed meanwhile."""
-    summary = {SUMMARY_ATTEMPT: attempt, SUMMARY_SWAP: why}
+    """Commit one snapshot; it fails if an old file is gone, whatever else was committed meanwhile."""
+    summary = {SUMMARY_ATTEMPT: attempt, SUMMARY_REASON: why}
     try:
         with (
             table.transaction() as transaction,
@@ -219,10 +214,10 @@ def _commit(table: Table, attempt: str, old: Sequence[DataFile], new: Sequence[D
             for file in new:
                 snapshot.append_data_file(file)
     except (ValidationException, CommitFailedException) as error:
-        message = f"Another offloader replaced files of {table.name()} meanwhile: {error}. Run again."
+        message = f"Another offloader replaced files of {table.name()} meanwhile: {error}. Run the same command again."
         raise CommitConflictError(message) from error
     except Exception:
-        # The catalog may have taken the commit all the same (a lost answer). If not, the files stay for the sweep of
-        # `maintain`: deleting them here could pull them from under a commit that lands late.
+        # The catalog may have taken the commit although its answer was lost. If it has not, the files stay until
+        # `remove_abandoned_merges`: to delete them here could break a commit that lands late.
         if not attempt_landed(table.refresh(), attempt):
             raise

@@ -1,4 +1,4 @@
-"""Rows of cold tables and of local Parquet files, piece by piece in the order of the file, a few MB at a time."""
+"""Reads rows of cold tables and of local Parquet files in the order of the file, a few MB at a time."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from pyiceberg.table import FileScanTask, Table
 from offload.errors import WarehouseError
 from offload.tables.cold_tables import BY_NAME
 
-# Two of these are refined at a time, each several times over in memory; smaller ones cost calls.
+# Two pieces are refined at a time, and several copies of each are in memory. Smaller pieces need more calls.
 PIECE_ROWS = 24_576
-# Of each column so much of the file is read ahead.
+# How much of each column is read ahead.
 _BUFFER_BYTES = 1 << 20
 _ALL = ("*",)
 
 
 @contextmanager
 def lean_arrow() -> Iterator[None]:
-    """Arrow's memory from malloc meanwhile: its own pool keeps some 90 MB of what is read piece by piece."""
+    """Let Arrow allocate with malloc: its own pool keeps about 90 MB when files are read piece by piece."""
     before = pa.default_memory_pool()
     pa.set_memory_pool(pa.system_memory_pool())
     try:
@@ -40,8 +40,8 @@ def lean_arrow() -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Portion:
-    """A row group of a cold file: what is read at a time. `first_row`: so many rows of the file come before it."""
+class RowGroup:
+    """A row group of a cold file. `first_row`: how many rows of the file come before it."""
 
     task: FileScanTask
     metadata: pq.FileMetaData
@@ -49,8 +49,10 @@ class Portion:
     first_row: int
 
 
-def portions(table: Table, tasks: Iterable[FileScanTask], wanted: BooleanExpression | None = None) -> Iterator[Portion]:
-    """The row groups of these files, or those that may have matching rows.
+def row_groups(
+    table: Table, tasks: Iterable[FileScanTask], wanted: BooleanExpression | None = None
+) -> Iterator[RowGroup]:
+    """The row groups of these files; with `wanted`, those that may have matching rows.
 
     Raises:
         WarehouseError: a file has delete files.
@@ -59,21 +61,23 @@ def portions(table: Table, tasks: Iterable[FileScanTask], wanted: BooleanExpress
     for task in tasks:
         if task.delete_files:
             path = task.file.file_path
-            raise WarehouseError(f"{path} has delete files, which nothing of ours writes: compact it first.")
+            raise WarehouseError(
+                f"{path} has delete files, which we never write: compact it with the tool that wrote them."
+            )
         with table.io.new_input(task.file.file_path).open() as file:
             metadata = open_parquet(file).metadata
             chosen = _groups(file, metadata, condition)
         first_row = 0
         for group in range(metadata.num_row_groups):
             if group in chosen:
-                yield Portion(task, metadata, group, first_row)
+                yield RowGroup(task, metadata, group, first_row)
             first_row += metadata.row_group(group).num_rows
 
 
-def read_portion(
-    table: Table, portion: Portion, columns: Sequence[str] = _ALL, wanted: BooleanExpression | None = None
+def read_row_group(
+    table: Table, group: RowGroup, columns: Sequence[str] = _ALL, wanted: BooleanExpression | None = None
 ) -> Iterator[pa.Table]:
-    """The rows of a row group, or the matching ones, in the types of the cold table."""
+    """The rows of a row group, with `wanted` the matching ones, with the types of the cold table."""
     schema = table.schema().as_arrow()
     names = schema.names if columns == _ALL else list(columns)
     condition, asked = None, set(names)
@@ -82,10 +86,10 @@ def read_portion(
         numbers = extract_field_ids(bind(table.schema(), wanted, case_sensitive=True))
         asked |= {table.schema().find_column_name(number) for number in numbers}
     later = BY_NAME[table.name()[-1]].later
-    with table.io.new_input(portion.task.file.file_path).open() as file:
-        content = open_parquet(file, portion.metadata)
+    with table.io.new_input(group.task.file.file_path).open() as file:
+        content = open_parquet(file, group.metadata)
         there = [name for name in schema.names if name in asked and name in content.schema_arrow.names]
-        for batch in content.iter_batches(PIECE_ROWS, row_groups=[portion.group], columns=there):
+        for batch in content.iter_batches(PIECE_ROWS, row_groups=[group.group], columns=there):
             fields = {name: schema.field(name).type for name in schema.names if name in asked}
             found = [
                 batch[name].cast(kind) if name in there else pa.repeat(pa.scalar(later.get(name), kind), batch.num_rows)
@@ -97,20 +101,20 @@ def read_portion(
 
 def read_task(table: Table, task: FileScanTask, columns: Sequence[str] = _ALL) -> Iterator[pl.DataFrame]:
     """All rows of one file."""
-    for portion in portions(table, [task]):
-        yield from map(pl.DataFrame, read_portion(table, portion, columns))
+    for group in row_groups(table, [task]):
+        yield from map(pl.DataFrame, read_row_group(table, group, columns))
 
 
 def read_rows(table: Table, wanted: BooleanExpression, columns: Sequence[str] = _ALL) -> Iterator[pl.DataFrame]:
-    """Matching rows of the current snapshot; at least one piece, perhaps empty."""
+    """The matching rows of the current snapshot; at least one piece, which may be empty."""
     empty = pl.DataFrame(table.schema().as_arrow().empty_table())
     yield empty if columns == _ALL else empty.select(columns)
-    for portion in portions(table, table.scan(row_filter=wanted).plan_files(), wanted):
-        yield from map(pl.DataFrame, read_portion(table, portion, columns, wanted))
+    for group in row_groups(table, table.scan(row_filter=wanted).plan_files(), wanted):
+        yield from map(pl.DataFrame, read_row_group(table, group, columns, wanted))
 
 
 def parquet_rows(paths: Sequence[Path]) -> Iterator[pl.DataFrame]:
-    """Rows of local files; of each at least one piece, perhaps empty."""
+    """The rows of local files; at least one piece of each, which may be empty."""
     for path in paths:
         with path.open("rb") as file:
             content = open_parquet(file)
@@ -119,9 +123,9 @@ def parquet_rows(paths: Sequence[Path]) -> Iterator[pl.DataFrame]:
 
 
 def open_parquet(file: BinaryIO | pa.NativeFile, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
-    """To be read piece by piece: Arrow's data sets, and a file opened without more ado, read a row group ahead.
+    """Open a file to be read piece by piece. By default Arrow would read a whole row group ahead.
 
-    `metadata`: the file's footer, where it is known.
+    `metadata`: the file's footer, if it is known.
     """
     return pq.ParquetFile(file, metadata=metadata, pre_buffer=False, buffer_size=_BUFFER_BYTES)
 

@@ -1,7 +1,7 @@
-"""The file that tells engines without our catalog which metadata of a cold table is current.
+"""The version hint: a file that tells engines without our catalog which metadata of a cold table is current.
 
 `metadata/version-hint.text` holds the name of the current metadata file without its suffix, as ClickHouse and DuckDB
-read it. Without it they take the newest file of the folder, which a try that failed may have left.
+expect. Without it they read the newest metadata file, which may be that of a failed commit.
 """
 
 from __future__ import annotations
@@ -10,35 +10,38 @@ from pathlib import Path
 from urllib.parse import urlparse
 from uuid import uuid4
 
-from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from offload.errors import WarehouseError
+from offload.tables.catalog import ColdTier
+from offload.tables.cold_tables import ColdTable
 
 _SUFFIX = ".metadata.json"
 _TRIES = 20
 
 
-def publish_hint(catalog: Catalog, identifier: str) -> Table:
-    """Make the hint name the table's current metadata, whoever else commits meanwhile; returns the table.
+def publish_hint(tier: ColdTier, cold: ColdTable) -> Table:
+    """Write the name of the table's current metadata to the hint, even while others commit; returns the table.
 
     Raises:
-        WarehouseError: others committed faster than the hint could be written, time and again.
+        WarehouseError: others keep committing faster than the hint can be written.
         OSError: the warehouse cannot be written.
     """
-    table = catalog.load_table(identifier)
+    table = tier.load(cold)
     for _ in range(_TRIES):
         _write(table)
-        # Another process may have committed, and written its hint, between the look and the write: look again.
-        current = catalog.load_table(identifier)
+        # Another process may have committed and written its hint since the table was loaded: load it again.
+        current = tier.load(cold)
         if current.metadata_location == table.metadata_location:
             return current
         table = current
-    raise WarehouseError(f"{identifier} changes faster than it can be looked at: run again when fewer writers commit.")
+    raise WarehouseError(
+        f"{tier.name(cold)} changes faster than its version hint can be written: run again when fewer writers commit."
+    )
 
 
 def hint_path(table: Table) -> str:
-    """Where the hint of a table is."""
+    """The path of a table's hint."""
     return f"{table.location()}/metadata/version-hint.text"
 
 
@@ -52,7 +55,7 @@ def _write(table: Table) -> None:
                 return
     location = urlparse(path)
     if location.scheme == "file":
-        # A reader must not meet an empty file. An object store replaces objects whole.
+        # A reader must not find an empty file. An object store replaces an object at once.
         draft = Path(f"{location.path}.{uuid4().hex}")
         draft.write_bytes(name)
         draft.replace(location.path)

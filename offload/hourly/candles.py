@@ -1,8 +1,7 @@
-"""Offload of the candles: the partitions that new Silver rows touched, each exported whole, all in one commit.
+"""Offloads the candles: the partitions that new Silver rows touch, each exported whole, all in one commit.
 
-A partition whose hot candles are not whole any more (the gate let it go, then a trade came) is made of cold Silver
-instead: see `offload.hourly.late_candles`. Partitions that version 0.1 exported lack the volume by side: they are made
-anew.
+A partition whose hot candles are incomplete (the gate dropped it, then a trade came) is built from cold Silver instead:
+see `offload.hourly.late_candles`. Partitions that version 0.1 exported lack the volume by side and are exported again.
 """
 
 from __future__ import annotations
@@ -11,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pyiceberg.table import Table
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from offload.clickhouse.templates import render
 from offload.errors import CommitConflictError
-from offload.files.attempt import ATTEMPTS, Task, commit, new_attempt
-from offload.files.commit import Replacement
+from offload.files.commit import Replacement, new_attempt
 from offload.files.export import Export, discard, export_query, export_slice, select_of
-from offload.hourly.late_candles import SilverState, rebuilt_select
+from offload.hourly.context import OffloadContext
+from offload.hourly.late_candles import ColdSilver, select_rebuilt
 from offload.report import Outcome, SliceReport
+from offload.retry import retry_on
 from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slice_records import (
     SliceRecord,
@@ -30,80 +29,70 @@ from offload.tables.slice_records import (
 )
 from offload.tables.slices import DAY_US, HOUR_US, Slice, gold_slices, hour, parse_gold_id
 
-# Later than any candle: nothing is left out for being open.
-NO_END_US = 7_258_118_400_000_000
 _SILVER = BY_NAME["silver_trades"]
-# So many are made anew in one commit.
+# Slices of version 0.1 that are exported again in one commit.
 _OLD_SLICES = 100
 
 
-_AGAIN = retry(
-    retry=retry_if_exception_type(CommitConflictError),
-    stop=stop_after_attempt(ATTEMPTS),
-    wait=wait_random(0.01, 0.2),
-    reraise=True,
-)
-
-
-def offload_gold(task: Task, cold: ColdTable) -> list[SliceReport]:
-    """Bring one time frame up to date with the Silver rows of the run's span, and all of it with its columns.
+def offload_gold(context: OffloadContext, cold: ColdTable) -> list[SliceReport]:
+    """Bring one time frame up to date with the run's Silver rows, and all its slices with this version's columns.
 
     Raises:
         OffloadError: as `offload.run.run`.
     """
-    reports = _follow(task, cold)
-    old = sorted(name for name, record in read_ledger(task.load(cold).properties).items() if not record.by_side)
+    reports = _follow_silver(context, cold)
+    old = sorted(name for name, record in read_ledger(context.load(cold).properties).items() if not record.by_side)
     for start in range(0, len(old), _OLD_SLICES):
-        reports += _make_anew(task, cold, old[start : start + _OLD_SLICES])
+        reports += _export_again(context, cold, old[start : start + _OLD_SLICES])
     return reports
 
 
-@_AGAIN
-def _make_anew(task: Task, cold: ColdTable, names: Sequence[str]) -> list[SliceReport]:
-    table = task.load(cold)
-    work = _Work(task, cold, table, read_ledger(table.properties), set())
-    work.finish({}, lambda: work.make_anew([parse_gold_id(cold, name) for name in names]))
-    return work.reports
+@retry_on(CommitConflictError)
+def _export_again(context: OffloadContext, cold: ColdTable, names: Sequence[str]) -> list[SliceReport]:
+    table = context.load(cold)
+    gold = _GoldAttempt(context, cold, table, read_ledger(table.properties), set())
+    gold.run_and_commit({}, lambda: gold.export_again([parse_gold_id(cold, name) for name in names]))
+    return gold.reports
 
 
-@_AGAIN
-def _follow(task: Task, cold: ColdTable) -> list[SliceReport]:
-    table = task.load(cold)
-    windows = task.arrivals(_SILVER)
+@retry_on(CommitConflictError)
+def _follow_silver(context: OffloadContext, cold: ColdTable) -> list[SliceReport]:
+    table = context.load(cold)
+    hours = context.arrival_hours(_SILVER)
     followed = read_silver_windows(table.properties)
-    taken = {name: record.measure for name, record in read_ledger(task.load(_SILVER).properties).items()}
+    taken = {name: record.measure for name, record in read_ledger(context.load(_SILVER).properties).items()}
 
     def is_news(name: str, rows: int) -> bool:
-        """More rows than were followed; or fewer, taken so by cold Silver, of which a re-derivation removed some."""
+        """More rows than Gold contains; or as many as cold Silver has after a re-derivation removed some."""
         known = followed.get(name, 0)
-        return task.again or rows > known or rows == taken.get(name, known) != known
+        return context.again or rows > known or rows == taken.get(name, known) != known
 
-    news = {start: rows for start, rows in windows.items() if is_news(hour(start).id, rows)}
-    work = _Work(task, cold, table, read_ledger(table.properties), _touched(task, news))
-    work.finish(news, work.export)
-    return work.reports
+    news = {start: rows for start, rows in hours.items() if is_news(hour(start).id, rows)}
+    gold = _GoldAttempt(context, cold, table, read_ledger(table.properties), _touched_days(context, news))
+    gold.run_and_commit(news, gold.export)
+    return gold.reports
 
 
 @dataclass
-class _Work:
-    """One attempt at a time frame; `touched`: (exchange, day in µs) of the new Silver rows.
+class _GoldAttempt:
+    """One attempt at a time frame. `touched_days`: (exchange, day in µs) of the new Silver rows.
 
-    `records`: slices that only became final; `postponed`: arrival hours that the next run must look at again.
+    `records`: slices that only became final. `postponed`: arrival hours that the next run must look at again.
     """
 
-    task: Task
+    context: OffloadContext
     cold: ColdTable
     table: Table
     ledger: Mapping[str, SliceRecord]
-    touched: set[tuple[str, int]]
+    touched_days: set[tuple[str, int]]
     attempt: str = field(default_factory=new_attempt)
     replacements: list[Replacement] = field(default_factory=list)
     reports: list[SliceReport] = field(default_factory=list)
     records: dict[str, SliceRecord] = field(default_factory=dict)
     postponed: frozenset[int] = frozenset()
 
-    def finish(self, news: Mapping[int, int], export: Callable[[], None]) -> None:
-        """Write the files and commit them; `news`: rows of the arrival hours that Gold has followed then."""
+    def run_and_commit(self, news: Mapping[int, int], export: Callable[[], None]) -> None:
+        """Write files with `export` and commit them. `news`: rows of the arrival hours that Gold contains then."""
         try:
             export()
         except BaseException:
@@ -115,54 +104,56 @@ class _Work:
             **silver_properties((hour(start).id, rows) for start, rows in news.items() if start not in self.postponed),
         }
         if self.replacements or more:
-            commit(self.task, self.table, self.cold, self.attempt, self.replacements, more)
+            self.context.commit(self.table, self.cold, self.attempt, self.replacements, more)
 
-    def make_anew(self, parts: Sequence[Slice]) -> None:
-        """Write the files of slices again, of the hot candles or, where these have left, of cold Silver."""
-        now_us = NO_END_US if self.task.until_now else self.task.closed_us
+    def export_again(self, parts: Sequence[Slice]) -> None:
+        """Write the files of slices again from the hot candles or, where these were dropped, from cold Silver."""
+        now_us = self.context.candles_until_us
         known = {part: self.ledger[part.id] for part in parts}
         until = {part: max(now_us, record.until_us) for part, record in known.items()}
         measures = {part: self._measure(part, until[part]) for part in parts}
-        silver = SilverState.look(self.task.hot, self.task.load(_SILVER))
+        silver = ColdSilver.read(self.context.hot, self.context.load(_SILVER))
         for part, record in known.items():
             if measures[part] >= record.measure and not self._is_late(silver, part, measures[part]):
                 self._replace(part, measures[part], until[part])
-            elif silver.trades(self.task.hot, part) < record.measure:
-                self._keep(part, record)
+            elif silver.count_trades(self.context.hot, part) < record.measure:
+                self._report_kept(part, record)
             else:
                 self._rebuild(silver, part, record, until[part])
 
     def export(self) -> None:
         """Write the files of every slice that has to be replaced."""
-        until_us = NO_END_US if self.task.until_now else self.task.closed_us
-        touched = gold_slices(self.cold, self.touched)
+        until_us = self.context.candles_until_us
+        touched_days = gold_slices(self.cold, self.touched_days)
         waiting = {parse_gold_id(self.cold, name) for name, record in self.ledger.items() if not record.final}
-        measures = {part: self._measure(part, until_us) for part in sorted(touched | waiting)}
-        closed = [part for part in touched if self._is_final(part)]
-        # Looked at after the candles were counted: what comes in between makes them look incomplete, never complete.
-        silver = SilverState.look(self.task.hot, self.task.load(_SILVER)) if closed else None
+        measures = {part: self._measure(part, until_us) for part in sorted(touched_days | waiting)}
+        closed = [part for part in touched_days if self._is_final(part)]
+        # Read after the candles were counted: a trade in between can make them look incomplete, but never complete.
+        silver = ColdSilver.read(self.context.hot, self.context.load(_SILVER)) if closed else None
         for part, measure in measures.items():
             known = self.ledger.get(part.id)
             if silver is not None and part in closed and self._is_late(silver, part, measure):
                 self._rebuild(silver, part, known, until_us)
-            elif known is not None and (measure < known.measure or (measure == known.measure and part not in touched)):
-                self._leave(part, known, measure, until_us)
+            elif known is not None and (
+                measure < known.measure or (measure == known.measure and part not in touched_days)
+            ):
+                self._report_unchanged(part, known, measure, until_us)
             else:
                 self._replace(part, measure, until_us)
 
     def _is_final(self, part: Slice) -> bool:
-        return part.to_us <= self.task.closed_us
+        return part.to_us <= self.context.closed_us
 
-    def _is_late(self, silver: SilverState, part: Slice, measure: int) -> bool:
-        return measure < silver.trades(self.task.hot, part) + silver.waiting(self.task.hot, part)
+    def _is_late(self, silver: ColdSilver, part: Slice, measure: int) -> bool:
+        return measure < silver.count_trades(self.context.hot, part) + silver.missing_trades(self.context.hot, part)
 
     def _measure(self, part: Slice, until_us: int) -> int:
-        """Trades in the hot candles of a partition; they only grow, unless the hot tier has let go of some."""
-        sql = render("gold_measure.sql", select=select_of(self.cold, partition=True))
+        """Trades in the hot candles of a partition. The number only grows, unless the gate dropped the partition."""
+        sql = render("count_candles.sql", select=select_of(self.cold, partition=True))
         span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": until_us}
-        return int(self.task.hot.rows(sql, {**span, "key": part.key})[0]["trades"])
+        return int(self.context.hot.rows(sql, {**span, "key": part.key})[0]["trades"])
 
-    def _leave(self, part: Slice, known: SliceRecord, measure: int, until_us: int) -> None:
+    def _report_unchanged(self, part: Slice, known: SliceRecord, measure: int, until_us: int) -> None:
         outcome: Outcome = "kept" if measure < known.measure else "unchanged"
         final = self._is_final(part)
         if outcome == "unchanged" and (known.until_us, known.final) != (until_us, final):
@@ -172,31 +163,31 @@ class _Work:
         )
 
     def _replace(self, part: Slice, measure: int, until_us: int) -> None:
-        self.task.say(self.cold, part.id, "exporting")
-        export = export_slice(self.task.hot, self.table, self.cold, part, until_us, self.attempt)
-        self._take(export, "written", measure, until_us)
+        self.context.report(self.cold, part.id, "exporting")
+        export = export_slice(self.context.hot, self.table, self.cold, part, until_us, self.attempt)
+        self._add_export(export, "written", measure, until_us)
 
-    def _rebuild(self, silver: SilverState, part: Slice, known: SliceRecord | None, until_us: int) -> None:
-        if silver.waiting(self.task.hot, part):
-            # Their hours are not in cold Silver yet: a run that has brought them there makes the candles.
-            self.postponed = silver.stale
-            self._keep(part, known)
+    def _rebuild(self, silver: ColdSilver, part: Slice, known: SliceRecord | None, until_us: int) -> None:
+        if silver.missing_trades(self.context.hot, part):
+            # The hours of these trades are not in cold Silver yet. The run that offloads them builds the candles.
+            self.postponed = silver.incomplete_hours
+            self._report_kept(part, known)
             return
-        self.task.say(self.cold, part.id, "exporting")
-        days = {us // DAY_US for key, us in self.touched if key == part.key and part.from_us <= us < part.to_us}
+        self.context.report(self.cold, part.id, "exporting")
+        days = {us // DAY_US for key, us in self.touched_days if key == part.key and part.from_us <= us < part.to_us}
         if known is not None and not known.by_side:
             days = set(range(part.from_us // DAY_US, part.to_us // DAY_US))
-        sql, span = rebuilt_select(self.task.hot, silver, self.table, self.cold, part, days)
-        export = export_query(self.task.hot, self.table, part, sql, span, self.attempt)
-        self._take(export, "rebuilt", silver.trades(self.task.hot, part), until_us)
+        sql, span = select_rebuilt(self.context.hot, silver, self.table, self.cold, part, days)
+        export = export_query(self.context.hot, self.table, part, sql, span, self.attempt)
+        self._add_export(export, "rebuilt", silver.count_trades(self.context.hot, part), until_us)
 
-    def _keep(self, part: Slice, known: SliceRecord | None) -> None:
+    def _report_kept(self, part: Slice, known: SliceRecord | None) -> None:
         rows = known.rows if known else 0
         self.reports.append(SliceReport(table=self.cold.name, slice=part.id, outcome="kept", rows=rows))
 
-    def _take(self, export: Export, outcome: Outcome, measure: int, until_us: int) -> None:
+    def _add_export(self, export: Export, outcome: Outcome, measure: int, until_us: int) -> None:
         part, final = export.part, self._is_final(export.part)
-        self.task.say(self.cold, part.id, "exported", export.rows)
+        self.context.report(self.cold, part.id, "exported", export.rows)
         record = SliceRecord(
             attempt=self.attempt, rows=export.rows, measure=measure, until_us=until_us, final=final, by_side=True
         )
@@ -214,14 +205,14 @@ class _Work:
         )
 
 
-def _touched(task: Task, windows: Mapping[int, int]) -> set[tuple[str, int]]:
-    """(exchange, day in µs) of the Silver rows that arrived in these windows; adjacent windows are one query."""
+def _touched_days(context: OffloadContext, hours: Mapping[int, int]) -> set[tuple[str, int]]:
+    """(exchange, day in µs) of the Silver rows that arrived in these hours; adjacent hours are one query."""
     spans: list[list[int]] = []
-    for start in sorted(windows):
+    for start in sorted(hours):
         if spans and spans[-1][1] == start:
             spans[-1][1] = start + HOUR_US
         else:
             spans.append([start, start + HOUR_US])
-    sql = render("touched.sql")
-    rows = [row for from_us, to_us in spans for row in task.hot.rows(sql, {"from_us": from_us, "to_us": to_us})]
+    sql = render("touched_days.sql")
+    rows = [row for from_us, to_us in spans for row in context.hot.rows(sql, {"from_us": from_us, "to_us": to_us})]
     return {(row["key"], int(row["day_us"])) for row in rows}

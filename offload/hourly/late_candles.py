@@ -1,8 +1,8 @@
-"""Candles whose hot partition has left, and to which a trade comes all the same.
+"""Late candles: the hot partition was dropped, and then another trade of it comes.
 
-The trade founds the hot partition anew, with candles that know nothing of the trades before. Such candles must not
-replace those in Iceberg; instead the days they are of are made anew of all their trades in cold Silver. Whether the hot
-candles are whole is told by counting: trades in them against trades in cold Silver and those on their way there.
+The trade creates the hot partition again, with candles that lack all earlier trades. Such candles must not replace
+those in Iceberg. Instead, the days they belong to are built from all their trades in cold Silver. Whether hot candles
+are complete is found by counting: the trades in them against those in cold Silver and those not offloaded yet.
 """
 
 from __future__ import annotations
@@ -15,53 +15,55 @@ from pyiceberg.expressions import And, BooleanExpression, EqualTo
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
-from offload.clickhouse.checksums import Sums, cold_sources, sums_of
+from offload.clickhouse.checksums import Checksums, checksums_of, cold_sources
 from offload.clickhouse.client import HotStore, Parameters
+from offload.clickhouse.server import arrival_hours
 from offload.clickhouse.templates import render
-from offload.files.attempt import arrivals
 from offload.files.export import select_of
 from offload.tables.cold_tables import BY_NAME, LONG, TEXT, ColdTable
 from offload.tables.slice_records import read_ledger
 from offload.tables.slices import DAY_US, SECOND_US, Slice, hour
 from schemas.kinds import COUNTED
+from schemas.valid_times import EARLIEST_US, END_US
 
 _SILVER = BY_NAME["silver_trades"]
-# Later than any arrival.
-_LATEST_US = 7_258_118_400_000_000
 
 
 @dataclass(frozen=True)
-class SilverState:
-    """Cold Silver as it is, and the hot arrival hours (starts, µs) that it does not have, or not wholly."""
+class ColdSilver:
+    """Cold Silver, and the hot arrival hours (starts, µs) that it does not have, or not completely."""
 
     table: Table
-    stale: frozenset[int]
+    incomplete_hours: frozenset[int]
 
     @classmethod
-    def look(cls, hot: HotStore, table: Table) -> SilverState:
-        """Look at the hot tier after `table` was loaded, and after the candles were counted that it is held against."""
+    def read(cls, hot: HotStore, table: Table) -> ColdSilver:
+        """Read the hot arrival hours. Load `table`, and count the candles it is compared with, before you call this."""
         ledger = read_ledger(table.properties)
-        found = arrivals(hot, _SILVER, 0, _LATEST_US)
+        found = arrival_hours(hot, _SILVER, EARLIEST_US, END_US)
         known = {start: ledger.get(hour(start).id) for start in found}
-        stale = (start for start, rows in found.items() if (record := known[start]) is None or rows > record.measure)
-        return cls(table, frozenset(stale))
+        incomplete_hours = (
+            start for start, rows in found.items() if (record := known[start]) is None or rows > record.measure
+        )
+        return cls(table, frozenset(incomplete_hours))
 
-    def trades(self, hot: HotStore, part: Slice) -> int:
+    def count_trades(self, hot: HotStore, part: Slice) -> int:
         """Trades of an exchange and period in cold Silver, as candles count them.
 
         Raises:
             HotStoreError: ClickHouse failed, or cannot read the warehouse.
         """
-        # A file of Silver is of one exchange and day; most hold only rows that count as one, and need no reading.
-        files = [task.file for task in self.table.scan(row_filter=_of(part, "timestamp")).plan_files()]
-        mixed = [file.file_path for file in files if not self._counts_as_rows(file)]
-        trades: int = sum(file.record_count for file in files if self._counts_as_rows(file))
+        # A file of Silver is of one exchange and day. In most files each row counts as one trade, so they need not be
+        # read.
+        files = [task.file for task in self.table.scan(row_filter=_rows_of(part, "timestamp")).plan_files()]
+        mixed = [file.file_path for file in files if not self._one_trade_a_row(file)]
+        trades: int = sum(file.record_count for file in files if self._one_trade_a_row(file))
         for source in cold_sources(hot, self.table, mixed, select_of(_SILVER, partition=False), _span(part)):
-            trades += int(hot.rows(render("cold_counted.sql", source=source), _span(part))[0]["trades"])
+            trades += int(hot.rows(render("count_cold_trades.sql", source=source), _span(part))[0]["trades"])
         return trades
 
-    def _counts_as_rows(self, file: DataFile) -> bool:
-        """Whether the statistics say that each row is one counted trade; so is a row from before these columns."""
+    def _one_trade_a_row(self, file: DataFile) -> bool:
+        """Whether each row is one counted trade, by the file's statistics. Rows from before these columns are."""
         schema = self.table.schema()
         kind, matches = (schema.find_field(name).field_id for name in ("trade_kind", "match_count"))
         if file.value_counts and not {kind, matches} & file.value_counts.keys():
@@ -71,62 +73,62 @@ class SilverState:
             return False
         return low == high and from_bytes(TEXT, low) in COUNTED and int(from_bytes(LONG, most)) == 1
 
-    def waiting(self, hot: HotStore, part: Slice) -> int:
-        """Hot trades of an exchange and period that candles count and cold Silver lacks; at least so many."""
-        if not self.stale:
+    def missing_trades(self, hot: HotStore, part: Slice) -> int:
+        """Hot trades of an exchange and period that cold Silver may lack, as candles count them (upper bound)."""
+        if not self.incomplete_hours:
             return 0
-        hours = [start // SECOND_US for start in sorted(self.stale)]
-        return int(hot.rows(render("silver_waiting.sql", hours=hours), _span(part))[0]["trades"])
+        hours = [start // SECOND_US for start in sorted(self.incomplete_hours)]
+        return int(hot.rows(render("silver_missing.sql", hours=hours), _span(part))[0]["trades"])
 
 
-def rebuilt_select(
-    hot: HotStore, silver: SilverState, table: Table, cold: ColdTable, part: Slice, days: Collection[int]
+def select_rebuilt(
+    hot: HotStore, silver: ColdSilver, table: Table, cold: ColdTable, part: Slice, days: Collection[int]
 ) -> tuple[str, Parameters]:
-    """SQL of all candles of a Gold slice, those of `days` (since the epoch) made of cold Silver.
+    """SQL of all candles of a Gold slice; those of `days` (since the epoch) are built from cold Silver.
 
     Raises:
         HotStoreError: ClickHouse failed.
         WarehouseError: ClickHouse cannot read the warehouse.
     """
     kept = _candles_of_days(hot, table, cold, part, days, others=True)
-    return render("candles_rebuilt.sql", parts=[*kept, *_made(hot, silver, cold, part, days)]), _span(part)
+    return render("candles_rebuilt.sql", parts=[*kept, *_from_silver(hot, silver, cold, part, days)]), _span(part)
 
 
-def is_confirmed(
-    hot: HotStore, silver: SilverState, table: Table, cold: ColdTable, part: Slice, source: str, trades: int
+def are_late_and_confirmed(
+    hot: HotStore, silver: ColdSilver, table: Table, cold: ColdTable, part: Slice, source: str, trades: int
 ) -> bool:
-    """Whether `source`, a hot table or view of candles with `trades`, has only late ones, whose trades Iceberg knows.
+    """Whether all candles of `source` (a hot table or view with `trades` trades) are late and correct in Iceberg.
 
-    It does if the hot candles lack trades that cold Silver has, no trade is on its way there, and the cold candles of
-    the days in question are exactly those that cold Silver's trades make.
+    They are if they lack trades that cold Silver has, every hot trade is offloaded, and the cold candles of their days
+    are exactly those that cold Silver's trades make.
 
     Raises:
         HotStoreError: ClickHouse failed, or cannot read the warehouse.
     """
-    if trades >= silver.trades(hot, part) or silver.waiting(hot, part):
+    if trades >= silver.count_trades(hot, part) or silver.missing_trades(hot, part):
         return False
     days = [int(row["day"]) for row in hot.rows(render("candle_days.sql", hot=source), _span(part))]
     there = _sums(hot, cold, part, _candles_of_days(hot, table, cold, part, days, others=False))
-    return bool(days) and there == _sums(hot, cold, part, _made(hot, silver, cold, part, days))
+    return bool(days) and there == _sums(hot, cold, part, _from_silver(hot, silver, cold, part, days))
 
 
-def _sums(hot: HotStore, cold: ColdTable, part: Slice, sources: list[str]) -> Sums:
-    return sums_of(hot, cold, "\nUNION ALL\n".join(sources), _span(part)) if sources else {}
+def _sums(hot: HotStore, cold: ColdTable, part: Slice, sources: list[str]) -> Checksums:
+    return checksums_of(hot, cold, "\nUNION ALL\n".join(sources), _span(part)) if sources else {}
 
 
-def _made(hot: HotStore, silver: SilverState, cold: ColdTable, part: Slice, days: Collection[int]) -> list[str]:
+def _from_silver(hot: HotStore, silver: ColdSilver, cold: ColdTable, part: Slice, days: Collection[int]) -> list[str]:
     paths = [
         task.file.file_path
         for day in sorted(days)
         for task in silver.table.scan(
-            row_filter=_of(Slice(day * DAY_US, (day + 1) * DAY_US, part.key), "timestamp")
+            row_filter=_rows_of(Slice(day * DAY_US, (day + 1) * DAY_US, part.key), "timestamp")
         ).plan_files()
     ]
     sources = cold_sources(hot, silver.table, paths, select_of(_SILVER, partition=False), _span(part))
     if not sources:
         return []
     names = {"source": "\nUNION ALL\n".join(sources), "bucket_seconds": cold.bucket_seconds}
-    return [render("candles_of_silver.sql", **names, days=sorted(days))]
+    return [render("candles_from_silver.sql", **names, days=sorted(days))]
 
 
 def _candles_of_days(
@@ -137,13 +139,13 @@ def _candles_of_days(
     if not sources or not days:
         return []
     names = {"source": "\nUNION ALL\n".join(sources), "days": sorted(days)}
-    return [render("candles_of_days.sql", **names, others=others)]
+    return [render("cold_candles.sql", **names, others=others)]
 
 
-def _of(part: Slice, column: str) -> BooleanExpression:
-    # pyiceberg accepts plain names and values here, which its annotations do not say.
+def _rows_of(part: Slice, column: str) -> BooleanExpression:
+    # pyiceberg accepts plain names and values here; its annotations do not say so.
     return And(part.between(column), EqualTo("exchange", part.key))  # type: ignore[call-arg, arg-type]
 
 
 def _span(part: Slice) -> dict[str, str | int]:
-    return {"key": part.key, "from_us": part.from_us, "to_us": part.to_us, "until_us": _LATEST_US}
+    return {"key": part.key, "from_us": part.from_us, "to_us": part.to_us, "until_us": END_US}

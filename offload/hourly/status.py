@@ -1,4 +1,4 @@
-"""How far the cold tier has come: a line a table, from the table's own properties and the hot tier's arrivals."""
+"""How far each cold table is, from its own properties and the hot tier's arrival hours."""
 
 from __future__ import annotations
 
@@ -8,24 +8,21 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 from pyiceberg.table import Table
 
-from config.settings import Settings
-from offload.clickhouse.client import ClickHouseHttp, HotStore
-from offload.clickhouse.templates import render
-from offload.files.attempt import arrivals as arrivals_of
-from offload.hourly.arrival import due
-from offload.tables.catalog import ensure_tables, open_catalog
+from offload.clickhouse.server import arrival_hours, server_now_us
+from offload.clickhouse.tiers import Tiers
+from offload.hourly.arrival_hours import is_due
 from offload.tables.cold_tables import BY_NAME, TABLES, ColdTable
 from offload.tables.slice_records import read_ledger, read_silver_windows
 from offload.tables.slices import GRACE_US, HOUR_US, SECOND_US, hour, instant, parse_hour_id
 
 
 class TableStatus(BaseModel):
-    """One cold table as its current snapshot has it.
+    """One cold table at its current snapshot.
 
-    `complete_until`: end (UTC) of the last arrival hour that the table has, of Gold the last one it has followed.
-    `last_slice`: the latest slice that is complete (an hour of arrival; of Gold, an exchange and the first day of its
-    partition). `pending`: arrival hours that are over and whose rows the table does not have yet; `lag_seconds`: how
-    long the earliest of them has been over, 0 if there is none.
+    `complete_until`: end (UTC) of the last arrival hour that the table has; for Gold, whose Silver rows it contains.
+    `last_slice`: the latest complete slice (an arrival hour; for Gold an exchange and the first day of its partition).
+    `pending`: arrival hours that are over and whose rows the table lacks. `lag_seconds`: how long the earliest of them
+    has been over; 0 if there is none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,34 +39,32 @@ class TableStatus(BaseModel):
     committed_at: datetime | None
 
 
-def status(settings: Settings, hot: HotStore | None = None) -> list[TableStatus]:
+def status(tiers: Tiers) -> list[TableStatus]:
     """The state of every cold table.
 
     Raises:
-        OffloadError: ClickHouse or the catalog cannot be used.
+        OffloadError: ClickHouse or the catalog fails.
     """
-    store: HotStore = hot or ClickHouseHttp(settings)
-    tables = ensure_tables(open_catalog(settings), settings.iceberg_namespace)
-    now_us = int(store.rows(render("clock.sql"), {})[0]["now_us"])
+    tables, now_us = tiers.cold.load_all(), server_now_us(tiers.hot)
     closed_us = (now_us - GRACE_US) // HOUR_US * HOUR_US
-    arrivals: dict[str, dict[int, int]] = {}
+    hours: dict[str, dict[int, int]] = {}
     found = []
     for cold in TABLES:
         source = cold if cold.arrival else BY_NAME["silver_trades"]
-        if source.hot not in arrivals:
-            arrivals[source.hot] = arrivals_of(store, source, 0, closed_us)
-        found.append(_status(tables[cold.name], cold, arrivals[source.hot], now_us))
+        if source.hot not in hours:
+            hours[source.hot] = arrival_hours(tiers.hot, source, 0, closed_us)
+        found.append(_status(tables[cold.name], cold, hours[source.hot], now_us))
     return found
 
 
-def _status(table: Table, cold: ColdTable, arrivals: Mapping[int, int], now_us: int) -> TableStatus:
+def _status(table: Table, cold: ColdTable, hot_rows: Mapping[int, int], now_us: int) -> TableStatus:
     ledger = read_ledger(table.properties)
     if cold.arrival:
-        pending = [start for start, rows in arrivals.items() if due(ledger.get(hour(start).id), rows, again=False)]
+        pending = [start for start, rows in hot_rows.items() if is_due(ledger.get(hour(start).id), rows, again=False)]
         hours = [name for name, record in ledger.items() if record.final]
     else:
         followed = read_silver_windows(table.properties)
-        pending = [start for start, rows in arrivals.items() if rows > followed.get(hour(start).id, 0)]
+        pending = [start for start, rows in hot_rows.items() if rows > followed.get(hour(start).id, 0)]
         hours = [name for name in followed if parse_hour_id(name).over(now_us)]
     snapshot = table.current_snapshot()
     totals = snapshot.summary if snapshot and snapshot.summary else {}

@@ -1,12 +1,11 @@
-"""The watermarks of the cold tables in ClickHouse, for SQL: a copy, brought up to date by every run."""
+"""A copy of the cold tables' watermarks in ClickHouse, for SQL; every run updates it."""
 
 from __future__ import annotations
 
 import pyarrow as pa
-from pyiceberg.catalog import Catalog
 
-from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
+from offload.clickhouse.tiers import Tiers
 from offload.tables.cold_tables import TABLES, ColdTable
 from offload.tables.slice_records import SliceRecord, read_ledger
 from offload.tables.slices import instant, parse_gold_id, parse_hour_id
@@ -25,19 +24,19 @@ _SCHEMA = pa.schema(
         "attempt": pa.string(),
     }
 )
-Known = tuple[str, int, bool, int]
+Watermark = tuple[str, int, bool, int]
 
 
-def mirror(hot: HotStore, catalog: Catalog, namespace: str) -> int:
-    """Make `offload_watermarks` say what the cold tables' own properties say; returns how many rows it lacked.
+def copy_watermarks(tiers: Tiers) -> int:
+    """Copy the ledgers of the cold tables to `offload_watermarks`; returns how many rows it lacked.
 
     Raises:
-        HotStoreError: ClickHouse failed; the next run makes it good.
+        HotStoreError: ClickHouse failed; the next run copies the rest.
     """
-    written = 0
+    hot, written = tiers.hot, 0
     for cold in TABLES:
-        ledger = read_ledger(catalog.load_table(f"{namespace}.{cold.name}").properties)
-        wanted = {name: _known(record) for name, record in ledger.items()}
+        ledger = read_ledger(tiers.cold.load(cold).properties)
+        wanted = {name: _watermark(record) for name, record in ledger.items()}
         found = {
             row["slice"]: (str(row["attempt"]), int(row["cold_rows"]), bool(row["is_final"]), int(row["until_us"]))
             for row in hot.rows(render("watermarks.sql"), {"table": cold.name})
@@ -47,12 +46,12 @@ def mirror(hot: HotStore, catalog: Catalog, namespace: str) -> int:
             hot.insert("offload_watermarks", pa.Table.from_pylist(lacking, _SCHEMA))
         gone = sorted(found.keys() - wanted.keys())
         if gone:
-            hot.command(render("watermarks_forget.sql"), {"table": cold.name, "slices": gone})
+            hot.command(render("delete_watermarks.sql"), {"table": cold.name, "slices": gone})
         written += len(lacking)
     return written
 
 
-def _known(record: SliceRecord) -> Known:
+def _watermark(record: SliceRecord) -> Watermark:
     return record.attempt, record.rows, record.final, record.until_us
 
 

@@ -1,7 +1,7 @@
-"""Small hourly files of a day that is over, merged into few files of about the target size, partition by partition.
+"""Merges the small hourly files of past days into few files of about the target size, partition by partition.
 
-Only hours that are complete are merged, and only days that are over, so that the offload rarely has to take an hour out
-of a merged file again (`offload.files.replace.separate`). Gold is left alone: a partition of it is one file already.
+Only complete hours of past days are merged, so that the offload rarely has to separate an hour from a merged file again
+(`offload.files.replace.separate_hours`). Gold needs no merging: each of its partitions is one file.
 """
 
 from __future__ import annotations
@@ -11,26 +11,24 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
-from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
-from config.settings import Settings
-from offload.clickhouse.client import ClickHouseHttp, HotStore
-from offload.clickhouse.templates import render
+from offload.clickhouse.client import HotStore
+from offload.clickhouse.server import server_now_us
+from offload.clickhouse.tiers import Tiers
 from offload.errors import CommitConflictError
-from offload.files.attempt import ATTEMPTS
-from offload.files.replace import Target, arrival_bounds, compacted_folder, swap, sweep
-from offload.tables.catalog import ensure_tables, open_catalog
+from offload.files.replace import TargetFile, arrival_bounds, compacted_folder, remove_abandoned_merges, replace_files
+from offload.retry import TRIES
 from offload.tables.cold_tables import TABLES, ColdTable
 from offload.tables.slice_records import SliceRecord, read_ledger
 from offload.tables.slices import DAY_US, GRACE_US
 
 
 class Compaction(BaseModel):
-    """What was, or in a dry run would be, done to one table: `files` of `bytes` merged into `into` files.
+    """One table: `files` of `bytes` were merged into `into` files; in a dry run, would be.
 
-    `conflicts`: merges that gave way to an offload and were not made good in this run; the next one looks again.
+    `conflicts`: merges that lost against an offload and were not repeated with success; the next run tries again.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,8 +41,8 @@ class Compaction(BaseModel):
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """Files of one partition that become one; arrivals in [from_us, to_us) (µs, UTC)."""
+class MergeGroup:
+    """Files of one partition that are merged into one; their rows arrived in [from_us, to_us) (µs, UTC)."""
 
     files: tuple[DataFile, ...]
     from_us: int
@@ -56,56 +54,45 @@ class Bundle:
         return sum(file.file_size_in_bytes for file in self.files)
 
 
-OnMerge = Callable[[str, Bundle], None]
+OnMerge = Callable[[str, MergeGroup], None]
 
 
-def compact(
-    settings: Settings,
-    *,
-    dry_run: bool = False,
-    progress: OnMerge = lambda *_: None,
-    hot: HotStore | None = None,
-) -> list[Compaction]:
-    """Merge the small files of every table that is sliced by hour; `progress` hears of each merge before it begins.
+def compact(tiers: Tiers, *, dry_run: bool = False, progress: OnMerge = lambda *_: None) -> list[Compaction]:
+    """Merge the small files of every table that is sliced by hour. `progress` is called before each merge.
 
     Raises:
-        OffloadError: ClickHouse, the catalog or the warehouse cannot be used; what was committed stays.
+        OffloadError: ClickHouse, the catalog or the warehouse fails; what was committed stays.
     """
-    store: HotStore = hot or ClickHouseHttp(settings)
-    catalog = open_catalog(settings)
-    ensure_tables(catalog, settings.iceberg_namespace)
-    now_us = int(store.rows(render("clock.sql"), {})[0]["now_us"])
-    return [
-        _compact(settings, store, catalog, cold, now_us, progress, dry_run=dry_run) for cold in TABLES if cold.arrival
-    ]
+    now_us = server_now_us(tiers.hot)
+    return [_compact(tiers, cold, now_us, progress, dry_run=dry_run) for cold in TABLES if cold.arrival]
 
 
-def bundles(
+def merge_groups(
     table: Table, cold: ColdTable, files: Iterable[DataFile], now_us: int, target_bytes: int, min_files: int
-) -> list[Bundle]:
-    """What to merge: files below half the target, of complete hours and days that are over, in order of arrival.
+) -> list[MergeGroup]:
+    """What to merge: files of less than half the target size, from complete hours of past days, in order of arrival.
 
     `now_us`: µs since the epoch (UTC).
     """
     ledger = read_ledger(table.properties)
-    partitions: dict[tuple[int, str], list[Bundle]] = defaultdict(list)
+    partitions: dict[tuple[int, str], list[MergeGroup]] = defaultdict(list)
     for file in files:
         day, key = int(file.partition[0]), str(file.partition[1])
         small = file.file_size_in_bytes < target_bytes / 2
         if small and (day + 1) * DAY_US + GRACE_US <= now_us and _is_final(table, ledger, file.file_path):
             low, high = arrival_bounds(table, cold, file)
-            partitions[day, key].append(Bundle((file,), low, high + 1))
+            partitions[day, key].append(MergeGroup((file,), low, high + 1))
     return [
-        bundle
+        group
         for _, singles in sorted(partitions.items())
-        for bundle in _packed(sorted(singles, key=lambda single: single.from_us), target_bytes)
-        if len(bundle.files) >= min_files or (len(bundle.files) > 1 and bundle.size >= target_bytes / 2)
+        for group in _packed(sorted(singles, key=lambda single: single.from_us), target_bytes)
+        if len(group.files) >= min_files or (len(group.files) > 1 and group.size >= target_bytes / 2)
     ]
 
 
-def _packed(singles: Iterable[Bundle], target_bytes: int) -> Iterable[Bundle]:
-    """Neighbours in arrival together, as long as they fit one file."""
-    held: list[Bundle] = []
+def _packed(singles: Iterable[MergeGroup], target_bytes: int) -> Iterable[MergeGroup]:
+    """Groups of files that follow each other in arrival and fit one file."""
+    held: list[MergeGroup] = []
     for single in singles:
         if held and sum(one.size for one in held) + single.size > target_bytes:
             yield _joined(held)
@@ -115,8 +102,8 @@ def _packed(singles: Iterable[Bundle], target_bytes: int) -> Iterable[Bundle]:
         yield _joined(held)
 
 
-def _joined(held: list[Bundle]) -> Bundle:
-    return Bundle(
+def _joined(held: list[MergeGroup]) -> MergeGroup:
+    return MergeGroup(
         tuple(file for one in held for file in one.files),
         min(one.from_us for one in held),
         max(one.to_us for one in held),
@@ -130,40 +117,32 @@ def _is_final(table: Table, ledger: Mapping[str, SliceRecord], path: str) -> boo
     return folder in ledger and ledger[folder].final
 
 
-def _compact(
-    settings: Settings,
-    hot: HotStore,
-    catalog: Catalog,
-    cold: ColdTable,
-    now_us: int,
-    progress: OnMerge,
-    *,
-    dry_run: bool,
-) -> Compaction:
+def _compact(tiers: Tiers, cold: ColdTable, now_us: int, progress: OnMerge, *, dry_run: bool) -> Compaction:
+    settings = tiers.settings
     files = size = into = conflicts = 0
-    for _ in range(ATTEMPTS):
-        table = catalog.load_table(f"{settings.iceberg_namespace}.{cold.name}")
+    for _ in range(TRIES):
+        table = tiers.cold.load(cold)
         live = (task.file for task in table.scan().plan_files())
         conflicts = 0
-        for bundle in bundles(table, cold, live, now_us, settings.offload_file_bytes, settings.compact_min_files):
+        for group in merge_groups(table, cold, live, now_us, settings.offload_file_bytes, settings.compact_min_files):
             if not dry_run:
-                progress(cold.name, bundle)
-                if not _merge(hot, table, cold, bundle):
+                progress(cold.name, group)
+                if not _merge(tiers.hot, table, cold, group):
                     conflicts += 1
                     continue
-            files, size, into = files + len(bundle.files), size + bundle.size, into + 1
+            files, size, into = files + len(group.files), size + group.size, into + 1
         if not conflicts:
             break
     if not dry_run:
-        sweep(table)
+        remove_abandoned_merges(table)
     return Compaction(table=cold.name, files=files, bytes=size, into=into, conflicts=conflicts)
 
 
-def _merge(hot: HotStore, table: Table, cold: ColdTable, bundle: Bundle) -> bool:
-    """Whether the files could be exchanged; not if an offload replaced one of them meanwhile."""
-    target = Target(bundle.from_us, bundle.to_us, compacted_folder(table))
+def _merge(hot: HotStore, table: Table, cold: ColdTable, group: MergeGroup) -> bool:
+    """Merge a group; False if an offload replaced one of its files meanwhile."""
+    target = TargetFile(group.from_us, group.to_us, compacted_folder(table))
     try:
-        swap(hot, table, cold, bundle.files, [target], "compact")
+        replace_files(hot, table, cold, group.files, [target], "compact")
     except CommitConflictError:
         table.refresh()
         return False

@@ -1,7 +1,7 @@
-"""Upkeep of the cold tables: snapshots that expire, and files that nothing names any more.
+"""Expires snapshots of the cold tables and removes files that no snapshot names.
 
-pyiceberg expires snapshots and deletes no file. A file goes when no snapshot that is left reads it and it is older
-than an age that no commit under way can have: an offloader writes its files before its commit names them.
+pyiceberg expires snapshots but deletes no files. A file is removed when no remaining snapshot names it and it is older
+than any commit under way can be: an offloader writes its files before its commit names them.
 """
 
 from __future__ import annotations
@@ -12,20 +12,18 @@ from datetime import UTC, datetime, timedelta
 from pydantic import BaseModel, ConfigDict
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from config.settings import Settings
-from offload.files.commit import referenced_files
-from offload.files.folder import list_files
+from offload.files.data_files import list_files, referenced_files
 from offload.files.version_hint import hint_path, publish_hint
-from offload.tables.catalog import ensure_tables, open_catalog
-from offload.tables.cold_tables import TABLES
+from offload.retry import retry_on
+from offload.tables.catalog import ColdTier
+from offload.tables.cold_tables import TABLES, ColdTable
 
 
 class Upkeep(BaseModel):
-    """What was, or in a dry run would be, done to one table; `bytes` of the files removed.
+    """One table: what expired and what was removed (`bytes` of the files); in a dry run, what would be.
 
-    A dry run does not know which files the snapshots that would expire are the last to name.
+    A dry run leaves out the files that only the snapshots name which would expire.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,7 +35,7 @@ class Upkeep(BaseModel):
 
 
 def maintain(
-    settings: Settings,
+    tier: ColdTier,
     *,
     expire_after: timedelta | None = None,
     orphan_age: timedelta | None = None,
@@ -45,47 +43,33 @@ def maintain(
 ) -> list[Upkeep]:
     """Expire snapshots older than `expire_after`, except current and pinned ones, then remove unnamed files.
 
-    Both ages are those of the settings (`snapshot_keep_days`, `orphan_keep_days`) unless given.
+    Without them, both ages are those of the settings (`snapshot_keep_days`, `orphan_keep_days`).
 
     Raises:
-        OffloadError: the catalog or the warehouse cannot be used.
+        OffloadError: the catalog or the warehouse fails.
     """
+    settings = tier.settings
     keep = timedelta(days=settings.snapshot_keep_days) if expire_after is None else expire_after
     age = timedelta(days=settings.orphan_keep_days) if orphan_age is None else orphan_age
-    catalog = open_catalog(settings)
-    ensure_tables(catalog, settings.iceberg_namespace)
-    found = []
-    for cold in TABLES:
-        identifier = f"{settings.iceberg_namespace}.{cold.name}"
-
-        @retry(
-            retry=retry_if_exception_type(CommitFailedException),
-            stop=stop_after_attempt(10),
-            wait=wait_random(0.01, 0.3),
-            reraise=True,
-        )
-        def expire(name: str = identifier) -> int:
-            return _expire(catalog.load_table(name), datetime.now(UTC) - keep, dry_run=dry_run)
-
-        expired = expire()
-        # Readers that follow the hint must not be left with metadata that goes.
-        table = catalog.load_table(identifier) if dry_run else publish_hint(catalog, identifier)
-        files = list(_unnamed(table, datetime.now(UTC) - age))
-        table = catalog.load_table(identifier)
-        for path, _ in () if dry_run else files:
-            table.io.delete(path)
-        found.append(
-            Upkeep(
-                table=cold.name,
-                expired_snapshots=expired,
-                removed_files=len(files),
-                bytes=sum(size for _, size in files),
-            )
-        )
-    return found
+    return [_maintain(tier, cold, keep, age, dry_run=dry_run) for cold in TABLES]
 
 
-def _expire(table: Table, before: datetime, *, dry_run: bool) -> int:
+def _maintain(tier: ColdTier, cold: ColdTable, keep: timedelta, age: timedelta, *, dry_run: bool) -> Upkeep:
+    expired = _expire(tier, cold, datetime.now(UTC) - keep, dry_run=dry_run)
+    # Readers that follow the hint must not be left with metadata that is removed.
+    table = tier.load(cold) if dry_run else publish_hint(tier, cold)
+    files = list(_unnamed(table, datetime.now(UTC) - age))
+    table = tier.load(cold)
+    for path, _ in () if dry_run else files:
+        table.io.delete(path)
+    return Upkeep(
+        table=cold.name, expired_snapshots=expired, removed_files=len(files), bytes=sum(size for _, size in files)
+    )
+
+
+@retry_on(CommitFailedException)
+def _expire(tier: ColdTier, cold: ColdTable, before: datetime, *, dry_run: bool) -> int:
+    table = tier.load(cold)
     kept = {ref.snapshot_id for ref in table.metadata.refs.values()}
     old = [
         snapshot.snapshot_id
@@ -98,9 +82,9 @@ def _expire(table: Table, before: datetime, *, dry_run: bool) -> int:
 
 
 def _unnamed(table: Table, before: datetime) -> Iterable[tuple[str, int]]:
-    """Files under the table's folder that no snapshot and no metadata file kept names, and their sizes."""
-    # The listing comes first: what is written after it is not in it, what is committed after it is not in `named`
-    # but younger than `before`.
+    """Files in the table's folder that no snapshot and no current metadata names, and their sizes (bytes)."""
+    # The listing comes first: a file that is written later is not in it. A file that is committed later is not in
+    # `named`, but it is younger than `before`.
     listed = list(list_files(table, table.location()))
     named = referenced_files(table) | _metadata_files(table)
     for path, info in listed:

@@ -1,1 +1,1 @@
-"""Counts, hot against cold, one trade through every layer. May import `hourly`, `maintain` and below."""
+"""Proofs: counts, hot against cold, one trade through every layer. May import `hourly`, `maintain` and below."""

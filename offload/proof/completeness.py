@@ -1,4 +1,4 @@
-"""Whether every raw message of the last day has reached its one end: the counting proof, repeated as hours close."""
+"""The counting proof of the last day as metrics: whether each raw message is in exactly one place, hour by hour."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from offload.clickhouse.client import HotStore
 from offload.proof.counts import LineageCount, count_lineage
 
 HOUR = timedelta(hours=1)
-# Raw holds two days; what is not settled by then is somebody's to look into with `medallion lineage verify`.
+# Raw is kept for two days. What is missing for longer than this needs a person and `medallion lineage verify`.
 WATCHED = timedelta(hours=24)
-# A message may name any exchange; what the settings do not list is one series.
+# A message may name any exchange. Those that the settings do not list share one series.
 OTHER = "other"
 
 
 class Completeness:
-    """Counts the hours that have closed, and those where something was missing until nothing is.
+    """Counts the hours that are over, and again those where a message was missing.
 
-    A message that is still on its way when its hour is counted is missing; it is counted again with the next hour.
+    A message that is still in flight when its hour is counted is missing; it is counted again with the next hour.
     """
 
     def __init__(self, exchanges: Collection[str], registry: CollectorRegistry) -> None:
@@ -41,7 +41,7 @@ class Completeness:
         )
 
     def count(self, hot: HotStore, now: datetime) -> list[LineageCount]:
-        """Count what has closed by `now` (aware), and what was not settled; the counts that do not hold.
+        """Count the hours that are over at `now` (aware) or had missing messages; returns the counts that do not hold.
 
         Raises:
             HotStoreError: ClickHouse failed.

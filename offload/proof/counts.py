@@ -1,4 +1,4 @@
-"""The counting proof of invariant 1: raw = silver + duplicates + dlq, by exchange, symbol and hour of arrival."""
+"""Proofs by counting: raw = silver + duplicates + dlq by exchange, symbol and arrival hour; no match counts twice."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pyiceberg.table import Table
 
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
-from offload.proof.tiers import LATEST_US, Tiers
+from offload.proof.sources import ProofSources
 from offload.tables.slices import instant, micros
+from schemas.valid_times import EARLIEST_US, END_US
 
 # Messages whose coordinates are grouped in one query.
 CHUNK_ROWS = 2_000_000
@@ -20,10 +21,10 @@ CHUNK_ROWS = 2_000_000
 class LineageCount(BaseModel):
     """Raw messages of one exchange, symbol (both as the message says) and hour (UTC) of first arrival.
 
-    A message is known by its raw coordinates; `redelivered` counts the further deliveries of messages that Kafka
-    delivered more than once, which `raw` does not. `silver`, `duplicates` and `dlq` are the messages found there,
-    `contradicting` those of the dead letters that contradict Silver's version of their trade, `missing` those found
-    nowhere, `in_several` those found more than once, in one place or in several.
+    A message is identified by its raw coordinates and counts once in `raw`; `redelivered` counts its further deliveries
+    by Kafka. `silver`, `duplicates` and `dlq`: the messages found there. `contradicting`: dead letters that contradict
+    Silver's version of their trade. `missing`: messages found nowhere. `in_several`: messages found more than once, in
+    one place or in several.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,12 +43,12 @@ class LineageCount(BaseModel):
 
     @property
     def holds(self) -> bool:
-        """Whether every message of the group is in exactly one place."""
+        """Whether each message of the group is in exactly one place."""
         return self.missing == 0 and self.in_several == 0
 
 
 class LostMessage(BaseModel):
-    """A raw message that is in none of Silver, duplicates and DLQ; `published_at` in UTC."""
+    """A raw message that is neither in Silver nor a duplicate nor a dead letter; `published_at` in UTC."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -67,30 +68,30 @@ def stream_lineage(
     chunk_rows: int = CHUNK_ROWS,
     tables: Mapping[str, Table] | None = None,
 ) -> Iterator[LineageCount]:
-    """The same as `count_lineage`, some hours at a time: neither side's memory grows with the span.
+    """Count as `count_lineage`, some hours at a time, so that memory does not grow with the span.
 
-    A chunk is as many hours as hold `chunk_rows` messages, at least one. With `tables` (the cold ones, by name) hours
-    that the hot tables have let go are counted in Iceberg; without `start`, from the first hour of hot Raw.
+    A chunk is as many hours as hold `chunk_rows` messages, at least one hour. With `tables` (cold tables by name) hours
+    that are no longer hot are counted in Iceberg. Without `start` the count begins with the first hour of hot Raw.
 
     Raises:
         HotStoreError: ClickHouse failed.
         WarehouseError: ClickHouse cannot read the warehouse.
         ValueError: a time without a zone.
     """
-    tiers = Tiers(hot, tables or {})
-    first, last = _span(tiers, start, end)
+    sources = ProofSources(hot, tables or {})
+    first, last = _span(sources, start, end)
     rows, began = 0, first
-    for hour_us, count in tiers.hours(first, last).items():
+    for hour_us, count in sources.hours(first, last).items():
         if rows and rows + count > chunk_rows:
-            yield from _count(tiers, began, hour_us)
+            yield from _count(sources, began, hour_us)
             rows, began = 0, hour_us
         rows += count
     if rows:
-        yield from _count(tiers, began, last)
+        yield from _count(sources, began, last)
 
 
 def count_lineage(hot: HotStore, start: datetime | None = None, end: datetime | None = None) -> list[LineageCount]:
-    """Count the messages that first arrived in [start, end) (aware times; default: all that Raw still holds).
+    """Count the messages that first arrived in [start, end) (aware times; default: all of hot Raw).
 
     Raises:
         HotStoreError: ClickHouse failed.
@@ -107,16 +108,16 @@ def find_missing(
     at_most: int = 100,
     tables: Mapping[str, Table] | None = None,
 ) -> list[LostMessage]:
-    """Name messages of [start, end) that `stream_lineage` counts as missing, `at_most` of them.
+    """Up to `at_most` of the messages of [start, end) that `stream_lineage` counts as missing.
 
     Raises:
         HotStoreError: ClickHouse failed.
         WarehouseError: ClickHouse cannot read the warehouse.
         ValueError: a time without a zone.
     """
-    tiers = Tiers(hot, tables or {})
-    places = tiers.places(*_span(tiers, start, end))
-    rows = hot.rows(render("lineage_missing.sql", **places.context), {**places.span, "at_most": at_most})
+    sources = ProofSources(hot, tables or {})
+    query = sources.query(*_span(sources, start, end))
+    rows = hot.rows(render("missing_messages.sql", **query.context), {**query.span, "at_most": at_most})
     return [
         LostMessage(
             raw_topic=row["raw_topic"],
@@ -131,11 +132,38 @@ def find_missing(
     ]
 
 
-def _count(tiers: Tiers, from_us: int, to_us: int) -> Iterator[LineageCount]:
-    places = tiers.places(from_us, to_us)
-    for row in tiers.hot.rows(render("lineage.sql", **places.context), places.span):
+class Overlap(BaseModel):
+    """Trades of one market whose matches another trade counts too: how many, and the `trade_id` of the first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    exchange: str
+    symbol: str
+    trades: int
+    trade_id: str
+
+
+def find_overlaps(hot: HotStore, start: datetime | None = None, end: datetime | None = None) -> list[Overlap]:
+    """Markets of hot Silver whose volume counts twice, by event time in [start, end) (aware times; default: all).
+
+    Rows from before 0.2 say one match each, so nothing is found there.
+
+    Raises:
+        HotStoreError: ClickHouse failed.
+        ValueError: a time without a zone.
+    """
+    span: dict[str, str | int | list[str]] = {
+        "from_us": micros(start) if start else EARLIEST_US,
+        "to_us": micros(end) if end else END_US,
+    }
+    return [Overlap(**row) for row in hot.rows(render("silver_overlaps.sql"), span)]
+
+
+def _count(sources: ProofSources, from_us: int, to_us: int) -> Iterator[LineageCount]:
+    query = sources.query(from_us, to_us)
+    for row in sources.hot.rows(render("count_messages.sql", **query.context), query.span):
         yield LineageCount(hour=instant(int(row.pop("hour_us"))), **row)
 
 
-def _span(tiers: Tiers, start: datetime | None, end: datetime | None) -> tuple[int, int]:
-    return micros(start) if start else min(tiers.first_hot_us(), LATEST_US - 1), micros(end) if end else LATEST_US
+def _span(sources: ProofSources, start: datetime | None, end: datetime | None) -> tuple[int, int]:
+    return micros(start) if start else min(sources.first_hot_us(), END_US - 1), micros(end) if end else END_US

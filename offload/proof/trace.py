@@ -12,28 +12,26 @@ from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.table import Table
 
 from config.registry import SymbolRegistry
-from config.settings import Settings
 from ddl.layers import Timeframe, load_layers
-from offload.clickhouse.client import ClickHouseHttp, HotStore
 from offload.clickhouse.templates import render
-from offload.proof.chain import (
-    Change,
+from offload.clickhouse.tiers import Tiers
+from offload.proof.value_changes import (
     Row,
+    ValueChange,
     bronze_to_silver,
     candle_to_candle,
     hot_to_cold,
     payload_to_raw,
     raw_to_bronze,
 )
-from offload.tables.catalog import ensure_tables, open_catalog
 from offload.tables.slice_records import SUMMARY_ATTEMPT
 
 LAYERS = ("raw_trades", "bronze_trades", "silver_trades")
 Coordinates = tuple[str, int, int, datetime]
 
 
-class Sighting(BaseModel):
-    """A row of the trade; a cold one with its file and the snapshot that brought the file (null once expired)."""
+class TracedRow(BaseModel):
+    """A row of the trade in one layer and tier; of a cold row its file and, until it expires, its snapshot."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,7 +43,7 @@ class Sighting(BaseModel):
 
 
 class CandleTrace(BaseModel):
-    """A candle as Silver's rows make it, as the hot view shows it and as Iceberg has it; absent ones are null."""
+    """A candle as Silver's rows make it, as the hot view shows it and as Iceberg has it; null where there is none."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,15 +51,15 @@ class CandleTrace(BaseModel):
     window_start: datetime
     from_silver: dict[str, Any] | None
     hot: dict[str, Any] | None
-    cold: Sighting | None
-    changes: tuple[Change, ...]
+    cold: TracedRow | None
+    changes: tuple[ValueChange, ...]
 
 
 class Trace(BaseModel):
-    """Everything that is known of one trade.
+    """All rows of one trade, and what became of it.
 
-    `message`: the raw message with the exchange's payload; `coordinates`: its Kafka topic, partition, offset and
-    timestamp; `fate`: `silver`, `duplicate`, `rejected: <reason>` or `missing`; `changes`: in the order of the flow.
+    `message`: the raw message with the exchange's payload. `coordinates`: its Kafka topic, partition, offset and
+    timestamp. `fate`: `silver`, `duplicate`, `rejected: <reason>` or `missing`. `changes`: in the order of the layers.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -72,27 +70,26 @@ class Trace(BaseModel):
     message: str
     coordinates: tuple[str, int, int, datetime] | None
     fate: str
-    sightings: tuple[Sighting, ...]
+    sightings: tuple[TracedRow, ...]
     candles: tuple[CandleTrace, ...]
-    changes: tuple[Change, ...]
+    changes: tuple[ValueChange, ...]
 
     @property
-    def first_change(self) -> Change | None:
+    def first_change(self) -> ValueChange | None:
         """The first layer where a value changed."""
         return self.changes[0] if self.changes else None
 
 
 class Tracer:
-    """Looks trades and candles up in both tiers.
+    """Finds trades and candles in both tiers.
 
     Raises (every method):
-        OffloadError: ClickHouse or the warehouse cannot be used.
+        OffloadError: ClickHouse or the warehouse fails.
     """
 
-    def __init__(self, settings: Settings, hot: HotStore | None = None) -> None:
-        self._hot: HotStore = hot or ClickHouseHttp(settings)
-        self._tables = ensure_tables(open_catalog(settings), settings.iceberg_namespace)
-        self._lookup = SymbolRegistry.load(settings.symbols_file).lookup
+    def __init__(self, tiers: Tiers) -> None:
+        self._hot, self._tables = tiers.hot, tiers.cold.load_all()
+        self._lookup = SymbolRegistry.load(tiers.settings.symbols_file).lookup
 
     def trade(self, exchange: str, symbol: str, trade_id: str) -> Trace:
         """Trace one trade; `symbol` canonical or as the exchange writes it."""
@@ -150,7 +147,7 @@ class Tracer:
         )
         cold = next(iter(cold_rows), None)
         made, shown = found.get("silver"), found.get("view")
-        changes: list[Change] = []
+        changes: list[ValueChange] = []
         if made and shown:
             changes += candle_to_candle(frame.view, made, shown)
         before = shown or made
@@ -166,7 +163,7 @@ class Tracer:
         others = {row["exchange_symbol"] for row in rows if row["canonical"] in canonical}
         return sorted({symbol} | canonical | others)
 
-    def _hot_rows(self, key: dict[str, Any]) -> Iterable[Sighting]:
+    def _hot_rows(self, key: dict[str, Any]) -> Iterable[TracedRow]:
         statements = {
             "raw_trades": render("trace_raw.sql"),
             "bronze_trades": _rows_of("bronze_trades FINAL"),
@@ -174,28 +171,28 @@ class Tracer:
         }
         for layer in LAYERS:
             for row in self._hot.rows(statements[layer], key):
-                yield Sighting(layer=layer, tier="hot", row=_readable(row))
+                yield TracedRow(layer=layer, tier="hot", row=_readable(row))
 
-    def _cold_rows(self, exchange: str, symbols: list[str], trade_id: str) -> Iterable[Sighting]:
+    def _cold_rows(self, exchange: str, symbols: list[str], trade_id: str) -> Iterable[TracedRow]:
         for layer in LAYERS:
             yield from self._scan(layer, _trade(exchange, symbols, trade_id))
 
-    def _scan(self, name: str, wanted: BooleanExpression) -> Iterable[Sighting]:
-        """Matching rows, file by file, in bounded memory."""
+    def _scan(self, name: str, wanted: BooleanExpression) -> Iterable[TracedRow]:
+        """Matching cold rows, file by file, in bounded memory."""
         table: Table = self._tables[name]
         scan = table.scan(row_filter=wanted)
         arrow = ArrowScan(table.metadata, table.io, scan.projection(), wanted)
-        brought = {
+        written_by = {
             snapshot.summary[SUMMARY_ATTEMPT]: snapshot.snapshot_id
             for snapshot in table.metadata.snapshots
             if snapshot.summary
         }
         for task in scan.plan_files():
             path = task.file.file_path
-            snapshot_id = brought.get(path.rpartition("/")[2].partition("-")[0])
+            snapshot_id = written_by.get(path.rpartition("/")[2].partition("-")[0])
             for batch in arrow.to_record_batches([task]):
                 for row in batch.to_pylist():
-                    yield Sighting(layer=name, tier="cold", row=_readable(row), file=path, snapshot_id=snapshot_id)
+                    yield TracedRow(layer=name, tier="cold", row=_readable(row), file=path, snapshot_id=snapshot_id)
 
     def _fate(self, key: dict[str, Any]) -> str:
         rejects = self._hot.rows(_rows_of("dlq_trades", without="payload"), key)
@@ -203,7 +200,7 @@ class Tracer:
             return f"rejected: {rejects[0]['reason']}"
         if self._hot.rows(_rows_of("duplicate_trades FINAL"), key):
             return "duplicate"
-        # Neither is hot for longer than its retention.
+        # Neither table is hot for longer than its retention.
         wanted = _trade(key["exchange"], key["symbols"], key["trade_id"])
         for letter in self._scan("dlq_trades", wanted):
             return f"rejected: {letter.row['reason']}"
@@ -214,10 +211,10 @@ def _rows_of(table: str, kafka_times: Sequence[str] = ("published_at",), without
     return render("trace_rows.sql", table=table, column="symbol", kafka_times=kafka_times, without=without)
 
 
-def _changes(rows: dict[tuple[str, str], dict[str, Any]]) -> list[Change]:
-    """Along the flow; where the hot tier has let go of a row its cold copy stands in."""
+def _changes(rows: dict[tuple[str, str], dict[str, Any]]) -> list[ValueChange]:
+    """Changes in the order of the layers. Where a row is no longer hot, the cold row is used."""
     raw, bronze, silver = (rows.get((layer, "hot")) or rows.get((layer, "cold")) for layer in LAYERS)
-    found: list[Change] = []
+    found: list[ValueChange] = []
     if raw:
         found += payload_to_raw(_text(raw["raw_json"]), raw)
     found += _copy("raw_trades", rows)
@@ -229,13 +226,13 @@ def _changes(rows: dict[tuple[str, str], dict[str, Any]]) -> list[Change]:
     return found + _copy("silver_trades", rows)
 
 
-def _copy(layer: str, rows: dict[tuple[str, str], dict[str, Any]]) -> list[Change]:
+def _copy(layer: str, rows: dict[tuple[str, str], dict[str, Any]]) -> list[ValueChange]:
     hot, cold = rows.get((layer, "hot")), rows.get((layer, "cold"))
     return sorted(hot_to_cold(layer, hot, cold), key=lambda change: change.field) if hot and cold else []
 
 
-def _choose(sightings: Iterable[Sighting]) -> Coordinates | None:
-    """The message that became the Silver row, else the first one."""
+def _choose(sightings: Iterable[TracedRow]) -> Coordinates | None:
+    """The message that Silver's row is made of, else the first message."""
     ordered = sorted(sightings, key=lambda s: (s.layer != "silver_trades", s.tier != "hot"))
     return _coordinates(ordered[0].row) if ordered else None
 
@@ -245,7 +242,7 @@ def _coordinates(row: Row) -> Coordinates:
 
 
 def _readable(row: dict[str, Any]) -> dict[str, Any]:
-    """Bytes as text, times aware: ClickHouse's are UTC and come without a zone."""
+    """Bytes as text, and aware times: those of ClickHouse are UTC without a zone."""
     return {name: _read(value) for name, value in row.items()}
 
 
@@ -263,7 +260,7 @@ def _trade(exchange: str, symbols: list[str], trade_id: str) -> BooleanExpressio
     return And(_equals("exchange", exchange), _in("symbol", symbols), _equals("trade_id", trade_id))
 
 
-# pyiceberg accepts plain names and values here, which its annotations do not say.
+# pyiceberg accepts plain names and values here; its annotations do not say so.
 def _equals(column: str, value: str) -> BooleanExpression:
     return EqualTo(column, value)  # type: ignore[call-arg, arg-type]
 

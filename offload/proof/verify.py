@@ -1,8 +1,8 @@
-"""Hot equals cold: rows and checksums of every offloaded slice, computed by one function of one engine on both sides.
+"""Compares hot and cold: row counts and checksums of every offloaded slice, both computed by ClickHouse.
 
-The hot side is the very SELECT the export ran; the cold side reads the files that the table's current snapshot names,
-with the types of the hot side. ClickHouse's own Iceberg reader is not used: it takes the newest metadata file in the
-folder, even an uncommitted one.
+The hot side is the SELECT of the export. The cold side reads the files of the table's current snapshot with the types
+of the hot side. ClickHouse's own Iceberg reader is not used: it reads the newest metadata file, even an uncommitted
+one.
 """
 
 from __future__ import annotations
@@ -14,22 +14,21 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, computed_field
 from pyiceberg.table import Table
 
-from config.settings import Settings
-from offload.clickhouse.checksums import MODULUS, Sums, cold_sources, merge_key, sums_of
-from offload.clickhouse.client import ClickHouseHttp, HotStore, Parameters
+from offload.clickhouse.checksums import MODULUS, Checksums, checksums_of, cold_sources, merge_key
+from offload.clickhouse.client import HotStore, Parameters
 from offload.clickhouse.templates import render
+from offload.clickhouse.tiers import Tiers
 from offload.files.export import select_of
-from offload.hourly.late_candles import SilverState, is_confirmed
-from offload.proof.tiers import LATEST_US
-from offload.proof.uncovered import NotCompared, Uncovered
-from offload.tables.catalog import ensure_tables, open_catalog
+from offload.hourly.late_candles import ColdSilver, are_late_and_confirmed
+from offload.proof.not_compared import ComparisonGaps, NotCompared
 from offload.tables.cold_tables import LAYERS, TABLES, ColdTable, Layer
 from offload.tables.slice_records import read_ledger, read_left
 from offload.tables.slices import Slice, instant, micros, parse_gold_id, parse_hour_id
+from schemas.valid_times import END_US
 
 
-class Difference(BaseModel):
-    """Where hot and cold differ: equal counts mean that a value does."""
+class SliceDifference(BaseModel):
+    """Where hot and cold differ. If the counts are equal, a value differs."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,9 +43,9 @@ class Difference(BaseModel):
 class TableVerification(BaseModel):
     """One cold table against its hot one: `hot_rows` and `cold_rows` of the `slices` that were compared.
 
-    Of these `open_slices` were open when they were offloaded and have not grown since. `superseded` rows have merged
-    into another window and are not lost; `only_cold` rows were let go by the gate, which compared them then.
-    `not_compared` are the hot rows left out.
+    `open_slices` of these were open when they were offloaded and have not grown since. `superseded`: cold rows that
+    have merged into another hour and are not lost. `only_cold`: rows of partitions that the gate compared and dropped.
+    `not_compared`: hot rows that were left out.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,12 +57,12 @@ class TableVerification(BaseModel):
     cold_rows: int
     superseded: int
     only_cold: int
-    differences: tuple[Difference, ...]
+    differences: tuple[SliceDifference, ...]
     not_compared: tuple[NotCompared, ...]
 
 
 class VerifyReport(BaseModel):
-    """All tables; `ok` if there is no difference in what was compared, `complete` if every hot row was compared."""
+    """All tables. `ok`: no compared slice differs. `complete`: every hot row was compared."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -72,7 +71,7 @@ class VerifyReport(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def ok(self) -> bool:
-        """Whether every slice that was looked at is the same in both tiers."""
+        """Whether every compared slice is the same in both tiers."""
         return not any(table.differences for table in self.tables)
 
     @computed_field  # type: ignore[prop-decorator]
@@ -83,32 +82,30 @@ class VerifyReport(BaseModel):
 
 
 def verify(
-    settings: Settings,
+    tiers: Tiers,
     *,
     start: datetime | None = None,
     end: datetime | None = None,
     include_open: bool = False,
     layers: Collection[Layer] = LAYERS,
-    hot: HotStore | None = None,
 ) -> VerifyReport:
     """Compare every offloaded slice that overlaps [start, end) (aware times; default: all) in both tiers.
 
-    A slice that was open when it was offloaded is left out, and said to be, if it has grown since; not if
-    `include_open`, when that is a difference.
+    A slice that was open when it was offloaded and has grown since is reported as not compared; with `include_open` it
+    is a difference.
 
     Raises:
         HotStoreError: ClickHouse failed, or cannot read the warehouse.
         WarehouseError: the warehouse is of a kind ClickHouse cannot be pointed to.
         ValueError: a time without a zone.
     """
-    store: HotStore = hot or ClickHouseHttp(settings)
-    tables = ensure_tables(open_catalog(settings), settings.iceberg_namespace)
+    tables = tiers.cold.load_all()
     from_us = micros(start) if start else 0
     to_us = micros(end) if end else MODULUS
     return VerifyReport(
         tables=tuple(
             _Verifier(
-                store, tables[cold.name], tables["silver_trades"], cold, read_left(tables[cold.name].properties)
+                tiers.hot, tables[cold.name], tables["silver_trades"], cold, read_left(tables[cold.name].properties)
             ).verify(from_us, to_us, include_open=include_open)
             for cold in TABLES
             if cold.layer in layers
@@ -132,37 +129,37 @@ class _Verifier:
             ((part, record) for part, record in found if part.from_us < to_us and part.to_us > from_us),
             key=lambda pair: pair[0],
         )
-        uncovered = Uncovered(self.hot, cold, self.table.properties)
-        looks: list[_Look] = []
-        left_out = list(uncovered.not_offloaded(from_us, to_us))
+        gaps = ComparisonGaps(self.hot, cold, self.table.properties)
+        comparisons: list[_Comparison] = []
+        left_out = list(gaps.not_offloaded(from_us, to_us))
         open_slices = 0
         for part, record in wanted:
             may_grow = not record.final and not include_open
-            grown = uncovered.grown(part, record) if may_grow else None
-            look = None if grown else self._look(part, record.until_us)
-            if look and look.differences and may_grow:
-                # Rows may have come while it was compared.
-                grown = uncovered.grown(part, record)
+            grown = gaps.grown(part, record) if may_grow else None
+            comparison = None if grown else self._compare(part, record.until_us)
+            if comparison and comparison.differences and may_grow:
+                # Rows may have come during the comparison.
+                grown = gaps.grown(part, record)
             if grown:
                 left_out.append(grown)
-            elif look:
-                looks.append(look)
+            elif comparison:
+                comparisons.append(comparison)
                 open_slices += not record.final
-                candles = None if record.final else uncovered.open_candles(part, record)
+                candles = None if record.final else gaps.open_candles(part, record)
                 left_out += [candles] if candles else []
         return TableVerification(
             table=cold.name,
-            slices=len(looks),
+            slices=len(comparisons),
             open_slices=open_slices,
-            hot_rows=sum(look.hot_rows for look in looks),
-            cold_rows=sum(look.cold_rows for look in looks),
-            superseded=sum(look.superseded for look in looks),
-            only_cold=sum(look.only_cold for look in looks),
-            differences=tuple(difference for look in looks for difference in look.differences),
+            hot_rows=sum(comparison.hot_rows for comparison in comparisons),
+            cold_rows=sum(comparison.cold_rows for comparison in comparisons),
+            superseded=sum(comparison.superseded for comparison in comparisons),
+            only_cold=sum(comparison.only_cold for comparison in comparisons),
+            differences=tuple(difference for comparison in comparisons for difference in comparison.differences),
             not_compared=tuple(left_out),
         )
 
-    def _look(self, part: Slice, until_us: int) -> _Look:
+    def _compare(self, part: Slice, until_us: int) -> _Comparison:
         cold = self.cold
         span: dict[str, str | int] = {
             "from_us": part.from_us,
@@ -171,19 +168,19 @@ class _Verifier:
             "key": part.key,
         }
         select = select_of(cold, partition=cold.layer == "gold")
-        here = sums_of(self.hot, cold, select, span)
+        here = checksums_of(self.hot, cold, select, span)
         files = _cold_source(self.hot, self.table, cold, part, select, span)
-        there = sums_of(self.hot, cold, files, span) if files else {}
-        cold_rows, moved = _rows(there), Sums()
+        there = checksums_of(self.hot, cold, files, span) if files else {}
+        cold_rows, moved = _rows(there), Checksums()
         if here != there and cold.layer == "gold" and self._has_left(part, here):
-            return _Look(_rows(here), cold_rows, 0, cold_rows - _rows(here), ())
+            return _Comparison(_rows(here), cold_rows, 0, cold_rows - _rows(here), ())
         if here != there and cold.arrival and self.left:
             names = {"hot": cold.hot, "arrival": cold.arrival, "event": cold.hot_event}
-            files = render("cold_not_left.sql", source=files, partitions=sorted(self.left), **names)
-            there = sums_of(self.hot, cold, files, span)
+            files = render("cold_without_left.sql", source=files, partitions=sorted(self.left), **names)
+            there = checksums_of(self.hot, cold, files, span)
         if here != there and cold.merges and files:
-            moved = sums_of(self.hot, cold, _superseded(self.hot, cold, files), span)
-        return _Look(
+            moved = checksums_of(self.hot, cold, _superseded(self.hot, cold, files), span)
+        return _Comparison(
             _rows(here),
             cold_rows,
             _rows(moved),
@@ -191,39 +188,41 @@ class _Verifier:
             tuple(_differences(cold, part, here, there, moved)),
         )
 
-    def _has_left(self, part: Slice, here: Sums) -> bool:
-        """Whether the gate let the candles go and the hot ones, if any, are of trades that came later."""
+    def _has_left(self, part: Slice, here: Checksums) -> bool:
+        """Whether the gate dropped the candles, and the hot ones, if any, are of later trades."""
         day = instant(part.from_us)
         if (f"{day:%Y%m%d}" if self.cold.period == "day" else f"{day:%Y%m}") not in self.left:
             return False
         if not here:
             return True
-        sql = render("gold_measure.sql", select=select_of(self.cold, partition=True))
-        span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": LATEST_US}
+        sql = render("count_candles.sql", select=select_of(self.cold, partition=True))
+        span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": END_US}
         trades = int(self.hot.rows(sql, {**span, "key": part.key})[0]["trades"])
-        silver = SilverState.look(self.hot, self.silver)
-        return is_confirmed(self.hot, silver, self.table, self.cold, part, self.cold.hot, trades)
+        silver = ColdSilver.read(self.hot, self.silver)
+        return are_late_and_confirmed(self.hot, silver, self.table, self.cold, part, self.cold.hot, trades)
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Comparison:
     hot_rows: int
     cold_rows: int
     superseded: int
     only_cold: int
-    differences: tuple[Difference, ...]
+    differences: tuple[SliceDifference, ...]
 
 
-def _rows(sums: Sums) -> int:
+def _rows(sums: Checksums) -> int:
     return sum(rows for rows, _ in sums.values())
 
 
-def _differences(cold: ColdTable, part: Slice, hot: Sums, there: Sums, moved: Sums) -> Iterator[Difference]:
+def _differences(
+    cold: ColdTable, part: Slice, hot: Checksums, there: Checksums, moved: Checksums
+) -> Iterator[SliceDifference]:
     for group in sorted(hot.keys() | there.keys()):
         here, cold_sum, gone = (sums.get(group, (0, 0)) for sums in (hot, there, moved))
         if here != (cold_sum[0] - gone[0], (cold_sum[1] - gone[1]) % MODULUS):
             exchange, symbol = group
-            yield Difference(
+            yield SliceDifference(
                 table=cold.name,
                 slice=part.id,
                 exchange=exchange,
@@ -234,10 +233,10 @@ def _differences(cold: ColdTable, part: Slice, hot: Sums, there: Sums, moved: Su
 
 
 def _cold_source(hot: HotStore, table: Table, cold: ColdTable, part: Slice, select: str, span: Parameters) -> str:
-    """SQL that reads the slice's live files, or nothing if there are none."""
+    """SQL that reads the slice's live files; "" if there are none."""
     paths = [task.file.file_path for task in table.scan(row_filter=part.predicate(cold)).plan_files()]
     source = "\nUNION ALL\n".join(cold_sources(hot, table, paths, select, span))
-    # A compacted file holds other hours, too.
+    # A merged file holds other hours, too.
     return render("cold_hour.sql", source=source, arrival=cold.arrival) if source and cold.arrival else source
 
 

@@ -1,1 +1,1 @@
-"""A corrected day into the hot tables, all at once for every query. May import `retention` and below."""
+"""Replaces a day in the hot tables, all at once for every query. May import `retention` and below."""

@@ -1,11 +1,11 @@
-"""The candle views while a day is published: they take its candles from a source that switches all at once.
+"""The override of the candle views while a day is published: a source of its candles that switches all at once.
 
-Silver and the candle states cannot be replaced in one statement. But within one query a server reads each
-table as it was at one moment (`enable_shared_storage_snapshot_in_query`, on by default), however often and through
-whichever views the query names it. So for the time of a publication the views that read candle states compute the day's
-candles from Silver itself, which gives what the states give, by the query that makes the states. Replacing Silver's
-partition then switches Silver and every candle for every query, whole; the states follow under this cover. Where
-Silver's partition cannot be the switch (it is gone, or the states differ from it), a row of `rederivations` is.
+Silver and the candle states cannot be replaced in one statement. But one query reads each table as it was at one moment
+(`enable_shared_storage_snapshot_in_query`, on by default), however often and through whichever views it names the
+table. So during a publication the views compute the day's candles from Silver, with the query that makes the states;
+the result is the same. To replace Silver's partition then switches Silver and all candles for every query, and the
+states are rebuilt behind the override. Where Silver's partition cannot be the switch (it is not hot, or the states
+differ from it), a row of `rederivations` is.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import Literal
 from config.settings import Settings
 from ddl.layers import STATE_TABLE, load_layers
 from ddl.render import render as render_ddl
-from ddl.statements import Kind
+from ddl.statements import ObjectKind
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
 
-Source = Literal["silver", "staged"]
+CandleSource = Literal["silver", "staged"]
 
 
 @dataclass(frozen=True)
-class Cover:
-    """The candles of some exchanges, time frames (codes) and one day (`from_us`, `to_us`), read from `source`.
+class ViewOverride:
+    """Candles of some exchanges (`keys`), time frames (codes) and one day (`from_us`, `to_us`), read from `source`.
 
-    `publication` is the id whose `switched` row in `rederivations` switches a source that is staged.
+    A staged source is used from the `switched` row of `publication` in `rederivations` on.
     """
 
-    source: Source
+    source: CandleSource
     publication: str
     keys: tuple[str, ...]
     from_us: int
@@ -39,20 +39,20 @@ class Cover:
     frames: tuple[str, ...]
 
     @property
-    def here(self) -> str:
-        """The condition (SQL) on a candle state that it is one of these."""
+    def condition(self) -> str:
+        """SQL: whether a candle state is one of these."""
         seconds = frame_seconds(self.frames)
-        return render("cover_here.sql", seconds=seconds, keys=self.keys, from_us=self.from_us, to_us=self.to_us)
+        return render("override_condition.sql", seconds=seconds, keys=self.keys, from_us=self.from_us, to_us=self.to_us)
 
     @property
     def states(self) -> str:
-        """The query that makes these states of the source's rows."""
+        """SQL: these states, made from the rows of the source."""
         return self._states("")
 
-    def put_on(self, hot: HotStore, database: str, views: Mapping[str, str]) -> None:
-        """Let the views read the states through the cover; in any order, both ways give the same candles.
+    def apply(self, hot: HotStore, database: str, views: Mapping[str, str]) -> None:
+        """Apply the override to `views` (see `plain_views`) of `database`, one after the other.
 
-        `views`: see `plain_views`; of this database.
+        Views with and without it show the same candles.
 
         Raises:
             HotStoreError: ClickHouse failed.
@@ -60,11 +60,11 @@ class Cover:
         if not self.frames:
             return
         rows = render(
-            "cover.sql",
+            "override_from.sql",
             db=database,
             source=self.source,
             publication=self.publication,
-            here=self.here,
+            condition=self.condition,
             states=self._states(f"{database}."),
         )
         states = _from_states(database)
@@ -74,29 +74,29 @@ class Cover:
     def _states(self, database: str) -> str:
         table = "silver_trades" if self.source == "silver" else "silver_trades_staged"
         source = f"{database}{table}"
-        rows = render("cover_rows.sql", source=source, keys=self.keys, from_us=self.from_us, to_us=self.to_us)
         timeframes = [frame for frame in load_layers().timeframes if frame.code in self.frames]
-        return render("cover_states.sql", rows=rows, timeframes=timeframes)
+        span = {"keys": self.keys, "from_us": self.from_us, "to_us": self.to_us}
+        return render("override_states.sql", source=source, timeframes=timeframes, **span)
 
 
 def frame_seconds(codes: Collection[str]) -> list[int]:
-    """The lengths of these time frames."""
+    """The lengths of these time frames in seconds."""
     return [frame.seconds for frame in load_layers().timeframes if frame.code in codes]
 
 
 def plain_views(settings: Settings) -> dict[str, str]:
-    """The statements that make the views on candle states on one server, as the migrations have them, by name."""
+    """The statements of the migrations that create the views on candle states on one server, by view."""
     alone = settings.model_copy(update={"clickhouse_cluster": ""})
     states = _from_states(settings.clickhouse_database)
     return {
         statement.object: statement.sql
         for statement in render_ddl(alone)
-        if statement.kind is Kind.VIEW and states in statement.sql
+        if statement.kind is ObjectKind.VIEW and states in statement.sql
     }
 
 
-def take_off(hot: HotStore, views: Mapping[str, str]) -> None:
-    """Let every candle view read its states only; those that do are left alone.
+def remove_override(hot: HotStore, views: Mapping[str, str]) -> None:
+    """Remove the override from every candle view that has one.
 
     Raises:
         HotStoreError: ClickHouse failed.
@@ -108,5 +108,5 @@ def take_off(hot: HotStore, views: Mapping[str, str]) -> None:
 
 
 def _from_states(database: str) -> str:
-    """How the views name the states."""
+    """How the views read the states."""
     return f"FROM {database}.{STATE_TABLE} AS state"

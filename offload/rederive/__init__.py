@@ -1,1 +1,1 @@
-"""A re-derivation: Bronze, Silver and Gold of a day again. May import `difference`, `publish` and below."""
+"""Bronze, Silver and Gold of a day again, by today's rules. May import `difference`, `publish` and below."""

@@ -1,7 +1,10 @@
-"""Bronze again from cold Raw, by the very SQL of the live view, one arrival hour at a time.
+"""Bronze again from cold Raw by the SQL of the live view, one arrival hour at a time; then hot Bronze by partitions.
 
-The hours are those in which Bronze has rows of the days asked for, and those of the days themselves, whose rows may
-belong there by today's SQL. An hour whose rows are what they were is left alone.
+The hours are those in which Bronze has rows of the wanted days, and the hours of the days themselves, whose rows may
+belong to the days by today's SQL. An hour whose rows stay the same is not written.
+
+Hot partitions are replaced, and rows that arrived meanwhile are added. No insert waits, and nothing is sent to the
+Bronze topic again, since rows that enter a table as a partition pass no view.
 """
 
 from __future__ import annotations
@@ -15,38 +18,40 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
-from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import And, BooleanExpression, EqualTo
 from pyiceberg.io.pyarrow import parquet_file_to_data_file
 from pyiceberg.table import Table
 
 from offload.clickhouse.checksums import cold_sources
 from offload.clickhouse.client import CHUNK_BYTES, HotStore
+from offload.clickhouse.server import partition_of, server_now_us, truncate
 from offload.clickhouse.templates import render
-from offload.difference.spill import Spill, bucket_count, ensure_room
+from offload.clickhouse.tiers import Tiers
+from offload.difference.spill import Spill, bucket_count, ensure_disk_space
 from offload.errors import OffloadError
 from offload.files.commit import Replacement, replace_slices
+from offload.files.data_files import process_attempt
 from offload.files.export import Export, select_of, slice_folder
-from offload.files.orphans import owned_attempt
-from offload.files.replace import separate
+from offload.files.replace import separate_hours
 from offload.files.scans import parquet_rows, read_rows
-from offload.proof.tiers import EARLIEST_US, LATEST_US
+from offload.publish.published import file_paths, replace_from_staged
 from offload.tables.cold_tables import BY_NAME, ColdTable
-from offload.tables.slice_records import SliceRecord, read_ledger
-from offload.tables.slices import DAY_US, HOUR_US, Slice, hour, instant, parse_hour_id
+from offload.tables.slice_records import SliceRecord, offloaded_hours, open_hours, read_ledger
+from offload.tables.slices import DAY_US, HOUR_US, SECOND_US, Slice, hour, instant, parse_hour_id
+from schemas.coordinates import COORDINATES
+from schemas.valid_times import EARLIEST_US, END_US
 
 RAW, BRONZE = BY_NAME["raw_trades"], BY_NAME["bronze_trades"]
-# Days (µs) whose hot Bronze, and whose Silver and Gold, are to follow.
-PENDING, SILVER_PENDING = "medallion.rebronzed.", "medallion.rebronzed-silver."
-_MESSAGE = ["raw_topic", "raw_partition", "raw_offset", "published_at"]
+# Table properties that name the days (µs) whose hot Bronze, and whose Silver and Gold, do not have a commit's rows yet.
+HOT_PENDING, SILVER_PENDING = "medallion.rebronzed.", "medallion.rebronzed-silver."
 
 
-class RebronzeError(OffloadError):
-    """Bronze cannot be made again; the message says why."""
+class BronzeRederiveError(OffloadError):
+    """Bronze cannot be re-derived; the message says why."""
 
 
-class HourReport(BaseModel):
-    """What Bronze's SQL of today changes in one hour of arrival (UTC): rows by raw coordinates."""
+class BronzeHourReport(BaseModel):
+    """What today's SQL changes in Bronze in one arrival hour (UTC): rows, by raw coordinates."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -58,35 +63,42 @@ class HourReport(BaseModel):
 
 
 @dataclass(frozen=True)
-class Redrawn:
-    """Bronze rows of one arrival hour as they should be, one file a topic, and the days (µs) that change.
+class RederivedHour:
+    """Bronze of one arrival hour by today's SQL.
 
-    `moved`: a row has changed its day.
+    `files`: topics and their local files. `days`: days (µs) whose rows change. `moved`: a row has changed its day.
     """
 
     part: Slice
     files: tuple[tuple[str, Path], ...]
-    report: HourReport
+    report: BronzeHourReport
     days: frozenset[int]
     moved: bool
 
     @property
     def changes(self) -> bool:
-        """Whether any row does."""
+        """Whether any row changes."""
         return bool(self.report.added or self.report.removed or self.report.altered)
 
 
 @dataclass(frozen=True)
-class Rebronze:
-    """Makes Bronze again; `exchange` (or all) leaves the rows of others as they are."""
+class BronzeRederivation:
+    """Re-derives cold Bronze. `exchange`: rows of other exchanges stay as they are."""
 
-    catalog: Catalog
-    namespace: str
-    hot: HotStore
+    tiers: Tiers
     exchange: str = ""
 
+    @property
+    def hot(self) -> HotStore:
+        """ClickHouse."""
+        return self.tiers.hot
+
     def hours(self, span: Slice) -> list[Slice]:
-        """The arrival hours in Iceberg that may hold Raw of the days of `span`."""
+        """The arrival hours in Iceberg that may have Raw of the days of `span`.
+
+        Raises:
+            BronzeRederiveError: Iceberg lacks Raw of an hour that it has Bronze of.
+        """
         bronze = self._load(BRONZE)
         wanted: BooleanExpression = span.between("timestamp")
         if self.exchange:
@@ -97,68 +109,69 @@ class Rebronze:
         known = {parse_hour_id(name).from_us for name in read_ledger(self._load(RAW).properties)}
         missing = sorted(starts - known)
         if missing:
-            raise RebronzeError(
-                f"cold.raw_trades lacks the hour {instant(missing[0]):%Y-%m-%dT%H} that cold.bronze_trades has: "
+            raise BronzeRederiveError(
+                f"cold.raw_trades lacks the hour {instant(missing[0]):%Y-%m-%dT%H}, which cold.bronze_trades has: "
                 "run `medallion offload run --layer raw`, or re-derive from Bronze."
             )
         starts |= {start for start in known if span.from_us <= start < span.to_us}
         return [hour(start) for start in sorted(starts)]
 
-    def redraw(self, part: Slice, folder: Path) -> Redrawn:
-        """The hour's rows by today's SQL in `folder` (empty), against those of Iceberg.
+    def rederive_hour(self, part: Slice, folder: Path) -> RederivedHour:
+        """Write the hour's rows by today's SQL to `folder` (empty) and compare them with those of Iceberg.
 
         Raises:
             HotStoreError: ClickHouse failed.
         """
         raw, bronze = self._load(RAW), self._load(BRONZE)
-        self.hot.command(render("truncate.sql", table="bronze_trades_staged"), {})
+        truncate(self.hot, "bronze_trades_staged")
         span = {"from_us": part.from_us, "to_us": part.to_us}
         columns = [name for name, _, _ in BRONZE.columns]
-        for source in cold_sources(self.hot, raw, _paths(raw, RAW, part), select_of(RAW, partition=False), span):
-            text = render("rebronze_raw.sql", source=source, key=self.exchange)
+        for source in cold_sources(self.hot, raw, _hour_paths(raw, RAW, part), select_of(RAW, partition=False), span):
+            text = render("raw_as_live.sql", source=source, key=self.exchange)
             query = live_query(self.hot, f"(\n{text}\n)")
-            self.hot.command(render("rebronze_new.sql", columns=columns, view_query=query), span)
+            self.hot.command(render("stage_bronze_new.sql", columns=columns, view_query=query), span)
         if self.exchange:
-            everything = Slice(EARLIEST_US, LATEST_US)
-            stage_cold(self.hot, bronze, _paths(bronze, BRONZE, part), everything, part, self.exchange)
+            everything = Slice(EARLIEST_US, END_US)
+            stage_cold(self.hot, bronze, _hour_paths(bronze, BRONZE, part), everything, part, self.exchange)
         files = tuple(self._fetch(part, folder))
         return self._compare(bronze, part, files, folder)
 
-    def commit(self, redrawn: Redrawn) -> None:
-        """Replace the hour in Iceberg, and note which days' hot partitions are to follow.
+    def commit(self, rederived: RederivedHour) -> None:
+        """Replace the hour in Iceberg, and record the days that hot Bronze, Silver and Gold must update.
 
         Raises:
             CommitConflictError: an offload changed the hour meanwhile.
         """
-        part, attempt = redrawn.part, owned_attempt()
-        table = separate(self.hot, self.catalog, f"{self.namespace}.{BRONZE.name}", BRONZE, [part])
+        part, attempt = rederived.part, process_attempt()
+        table = separate_hours(self.hot, self.tiers.cold, BRONZE, [part])
         new = []
-        for number, (_, path) in enumerate(redrawn.files):
+        for number, (_, path) in enumerate(rederived.files):
             target = f"{slice_folder(table, part)}/{attempt}-{number:05d}.parquet"
             with path.open("rb") as source, table.io.new_output(target).create() as output:
                 shutil.copyfileobj(source, output, CHUNK_BYTES)
             new.append(parquet_file_to_data_file(table.io, table.metadata, target))
         known = read_ledger(table.properties).get(part.id)
-        rows = redrawn.report.rows
+        rows = rederived.report.rows
         measure, until_us, final = (known.measure, known.until_us, known.final) if known else (rows, part.to_us, True)
-        # The measure counts hot rows, which an offload compares; it never falls, or the old rows would come back.
+        # An offload compares the measure with the hot rows. It must not fall, or the offload would bring the old rows
+        # back.
         record = SliceRecord(attempt=attempt, rows=rows, measure=max(measure, rows), until_us=until_us, final=final)
-        more = {f"{prefix}{day_us}": "" for day_us in redrawn.days for prefix in (PENDING, SILVER_PENDING)}
+        more = {f"{prefix}{day_us}": "" for day_us in rederived.days for prefix in (HOT_PENDING, SILVER_PENDING)}
         replace_slices(table, BRONZE, attempt, [Replacement(Export(part, tuple(new)), record)], more)
 
     def pending_days(self) -> set[int]:
-        """Days (µs) whose Silver and Gold have not followed a `commit` yet."""
+        """Days (µs) whose Silver and Gold do not have the rows of a `commit` yet."""
         properties = self._load(BRONZE).properties
         return {int(key.removeprefix(SILVER_PENDING)) for key in properties if key.startswith(SILVER_PENDING)}
 
-    def followed(self, days: set[int]) -> None:
-        """Silver and Gold of these days have followed."""
+    def clear_pending(self, days: set[int]) -> None:
+        """Record that Silver and Gold of these days (µs) have the rows of every `commit`."""
         if days:
             with self._load(BRONZE).transaction() as transaction:
                 transaction.remove_properties(*(f"{SILVER_PENDING}{day_us}" for day_us in days))
 
     def _fetch(self, part: Slice, folder: Path) -> Iterator[tuple[str, Path]]:
-        """The staged rows as the offload would write them, one file a topic."""
+        """The staged rows as the offload would write them, one file for each topic."""
         select = select_of(BRONZE, partition=True, hot="bronze_trades_staged")
         span = {"from_us": part.from_us, "to_us": part.to_us}
         topics = self.hot.rows(
@@ -171,11 +184,11 @@ class Rebronze:
                     output.write(chunk)
             yield str(row["key"]), path
 
-    def _compare(self, bronze: Table, part: Slice, files: Sequence[tuple[str, Path]], folder: Path) -> Redrawn:
+    def _compare(self, bronze: Table, part: Slice, files: Sequence[tuple[str, Path]], folder: Path) -> RederivedHour:
         known = read_ledger(bronze.properties).get(part.id)
         rows = sum(pq.ParquetFile(path).metadata.num_rows for _, path in files)
         size = rows + (known.rows if known else 0)
-        ensure_room(folder, size)
+        ensure_disk_space(folder, size)
         buckets = max(1, bucket_count(size))
         of_message = pl.col("raw_offset") % buckets
         before, after = (Spill(folder / name, buckets, of_message) for name in ("before", "after"))
@@ -192,45 +205,100 @@ class Rebronze:
             old, new = before.read(bucket), after.read(bucket)
             gone = old.join(new, on=names, how="anti", nulls_equal=True)
             come = new.join(old, on=names, how="anti", nulls_equal=True)
-            both = come.join(gone, on=_MESSAGE, how="inner")
+            both = come.join(gone, on=COORDINATES, how="inner")
             altered += both.height
             added += come.height - both.height
             removed += gone.height - both.height
             moved |= bool((both["timestamp"].dt.date() != both["timestamp_right"].dt.date()).any())
             for frame in (gone, come):
                 days |= set((frame["timestamp"].dt.epoch("us") // DAY_US * DAY_US).to_list())
-        report = HourReport(hour=instant(part.from_us), rows=rows, added=added, removed=removed, altered=altered)
-        return Redrawn(part, tuple(files), report, frozenset(days), moved)
+        report = BronzeHourReport(hour=instant(part.from_us), rows=rows, added=added, removed=removed, altered=altered)
+        return RederivedHour(part, tuple(files), report, frozenset(days), moved)
 
     def _load(self, cold: ColdTable) -> Table:
-        return self.catalog.load_table(f"{self.namespace}.{cold.name}")
+        return self.tiers.cold.load(cold)
+
+
+@dataclass(frozen=True)
+class HotBronze:
+    """The hot partitions of Bronze that must be replaced, as the properties of the cold table name them."""
+
+    tiers: Tiers
+
+    def replace_pending(self) -> list[str]:
+        """Replace each of them; returns their names. A partition that is no longer hot is skipped.
+
+        Raises:
+            HotStoreError: ClickHouse failed; a repetition does the rest.
+        """
+        hot, table = self.tiers.hot, self.tiers.cold.load(BRONZE)
+        noted = [key for key in table.properties if key.startswith(HOT_PENDING)]
+        starts = sorted(int(key.removeprefix(HOT_PENDING)) for key in noted)
+        days = [Slice(day_us, day_us + DAY_US) for day_us in starts]
+        is_any_hot = any(partition_of(hot, "bronze_trades", day) for day in days)
+        # Rows of a hot day may move to a day without a partition, which they then create.
+        done = [self._replace(day) for day in days] if is_any_hot else []
+        if noted:
+            with self.tiers.cold.load(BRONZE).transaction() as transaction:
+                transaction.remove_properties(*noted)
+        return [f"bronze_trades/{partition}" for partition in done if partition]
+
+    def _replace(self, day: Slice) -> str:
+        hot, bronze = self.tiers.hot, self.tiers.cold.load(BRONZE)
+        span = {"event_from_us": day.from_us, "event_to_us": day.to_us}
+        # A row is stamped before its insert is visible. Of an hour that was offloaded while open, more rows may have
+        # come.
+        opened = (start * SECOND_US for start in open_hours(bronze.properties))
+        since_us = min([server_now_us(hot) - HOUR_US, *opened])
+        truncate(hot, "bronze_trades_staged")
+        hot.command(render("stage_bronze_hot.sql", hours=offloaded_hours(bronze.properties)), span)
+        stage_cold(hot, bronze, file_paths(bronze, "timestamp", day), day, Slice(EARLIEST_US, END_US))
+        partition = partition_of(hot, "bronze_trades_staged", day)
+        if partition_of(hot, "bronze_trades", day):
+            replace_from_staged(hot, "bronze_trades", day)
+        elif partition:
+            hot.command(render("attach_partition.sql", table="bronze_trades"), {"partition": partition})
+        truncate(hot, "bronze_trades_staged")
+        query = live_query(hot, f"{self.tiers.settings.clickhouse_database}.trades_raw")
+        columns = [name for name, _, _ in BRONZE.columns]
+        late = render("stage_bronze_late.sql", columns=columns, view_query=query)
+        hot.command(late, {**span, "since_us": since_us})
+        late_partition = partition_of(hot, "bronze_trades_staged", day)
+        if late_partition:
+            hot.command(render("attach_partition.sql", table="bronze_trades"), {"partition": late_partition})
+        truncate(hot, "bronze_trades_staged")
+        return partition or late_partition
 
 
 def live_query(hot: HotStore, source: str) -> str:
-    """The query of the live view of Bronze over `source` in place of trades_raw.
+    """The query of the live view of Bronze, reading from `source` instead of trades_raw.
 
     Raises:
-        RebronzeError: the view is gone or cannot be recognised.
+        BronzeRederiveError: the view is missing, or reads from something else.
     """
     found = hot.rows(render("view_query.sql"), {"view": "bronze_trades_mv"})
     if not found:
-        raise RebronzeError("bronze_trades_mv is gone: see `medallion ddl status`.")
+        raise BronzeRederiveError("bronze_trades_mv is missing: see `medallion ddl status`.")
     query, raw = str(found[0]["as_select"]), f"FROM {found[0]['db']}.trades_raw AS raw"
     if query.count(raw) != 1:
-        raise RebronzeError(f"Expected '{raw}' once in bronze_trades_mv: see `medallion ddl status`. It is: {query}")
+        raise BronzeRederiveError(
+            f"bronze_trades_mv must name '{raw}' once: see `medallion ddl status`. Its query is: {query}"
+        )
     return query.replace(raw, f"FROM {source} AS raw")
 
 
-def stage_cold(hot: HotStore, bronze: Table, paths: list[str], events: Slice, arrivals: Slice, but: str = "") -> None:
-    """Cold Bronze rows of a span of event time and one of arrival into the twin, but those of the exchange `but`."""
+def stage_cold(
+    hot: HotStore, bronze: Table, paths: list[str], events: Slice, arrivals: Slice, except_exchange: str = ""
+) -> None:
+    """Copy cold Bronze rows of a span of event time and one of arrival to the staging table, without one exchange."""
     select = select_of(BRONZE, partition=False)
     span: dict[str, str | int | list[str]] = {"from_us": arrivals.from_us, "to_us": arrivals.to_us}
-    asked = {**span, "but": but, "event_from_us": events.from_us, "event_to_us": events.to_us}
+    asked = {**span, "except_exchange": except_exchange, "event_from_us": events.from_us, "event_to_us": events.to_us}
     columns = [name for name, _, _ in BRONZE.columns]
     for source in cold_sources(hot, bronze, paths, select, span):
-        hot.command(render("rebronze_kept.sql", columns=columns, source=source), asked)
+        hot.command(render("stage_bronze_kept.sql", columns=columns, source=source), asked)
 
 
-def _paths(table: Table, cold: ColdTable, part: Slice) -> list[str]:
-    """Live files that have rows of the hour, perhaps beside others."""
+def _hour_paths(table: Table, cold: ColdTable, part: Slice) -> list[str]:
+    """Live files that have rows of the hour, some of them other rows as well."""
     return [task.file.file_path for task in table.scan(row_filter=part.predicate(cold)).plan_files()]

@@ -1,7 +1,7 @@
-"""A re-derived exchange and day into Iceberg: one snapshot of Silver, then one of each Gold table whose candles differ.
+"""Commits a re-derived exchange and day to Iceberg: one snapshot of Silver, then one of each Gold table that differs.
 
-A file of Silver in which a row leaves is written again without it, in its own order, piece by piece; rows that come
-are files of their own in the folder of their arrival hour. Nothing else of the day is touched.
+A file of Silver from which a row leaves is written again without that row, in the same order, piece by piece. Rows that
+come are in new files in the folder of their arrival hour. All other files of the day stay.
 """
 
 from __future__ import annotations
@@ -17,18 +17,15 @@ from pyiceberg.io.pyarrow import parquet_file_to_data_file
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
-from offload.difference.candles import candles, candles_altered
-from offload.difference.day import SILVER, Work
-from offload.difference.minutes import Minutes
+from offload.difference.candles import MINUTE_SECONDS, MinuteSpill, candles, count_altered
+from offload.difference.changes import DayChanges
+from offload.difference.day import SILVER, RederivedDay
 from offload.errors import CommitConflictError
-from offload.files.attempt import new_attempt
-from offload.files.commit import Replacement, replace_slices
+from offload.files.commit import Replacement, new_attempt, replace_slices
+from offload.files.data_files import process_attempt, remove
 from offload.files.export import Export, slice_folder
-from offload.files.folder import remove
-from offload.files.orphans import owned_attempt
 from offload.files.scans import read_rows, read_task
-from offload.rederive.changes import Changes
-from offload.tables.cold_tables import TABLES, ColdTable
+from offload.tables.cold_tables import GOLD, ColdTable
 from offload.tables.slice_records import (
     SUMMARY_ATTEMPT,
     SUMMARY_SLICES,
@@ -41,36 +38,35 @@ from offload.tables.slice_records import (
 from offload.tables.slices import gold_slices, hour, instant
 
 _GROUP_ROWS = 250_000
-# So many rows are in memory at once, and a row group; new rows are sorted within one.
+# Rows in memory at once, and in a row group. New rows are sorted within one group.
 _PIECE_ROWS = 50_000
-_MINUTE = 60
 _PENDING = "medallion.rederived."
 
 
-def rewrite_silver(work: Work, changes: Changes) -> Table:
-    """Commit the changes; the table after it.
+def rewrite_silver(day: RederivedDay, changes: DayChanges) -> Table:
+    """Commit the changes to Silver; returns the table after the commit.
 
     Raises:
         CommitConflictError: an offload changed the day meanwhile; nothing was committed.
     """
-    table, attempt = changes.table, owned_attempt()
-    old = [changes.tasks[number].file for number in sorted(changes.gone)]
-    new = _write(work, changes, attempt)
+    table, attempt = changes.table, process_attempt()
+    old = [changes.tasks[number].file for number in sorted(changes.leaving_rows)]
+    new = _write(day, changes, attempt)
     try:
         records = _records(changes, read_ledger(table.properties), attempt)
         summary = {
             SUMMARY_ATTEMPT: attempt,
             SUMMARY_SLICES: ",".join(sorted(records)),
-            "medallion.rederived": work.part.id,
+            "medallion.rederived": day.part.id,
         }
         known = read_ledger(table.properties)
         measures = {name: known[name].measure if name in known else None for name in records}
-        pending = {**measures, **_pending(table, work)}
-        properties = {**ledger_properties(records), _PENDING + work.part.id: json.dumps(pending)}
+        pending = {**measures, **_pending(table, day)}
+        properties = {**ledger_properties(records), _PENDING + day.part.id: json.dumps(pending)}
         with table.transaction() as transaction:
             transaction.set_properties(properties)
             with transaction.update_snapshot(snapshot_properties=summary).overwrite() as snapshot:
-                snapshot.delete_by_predicate(work.rows_of_day())
+                snapshot.delete_by_predicate(day.rows_of_day())
                 for file in old:
                     snapshot.delete_data_file(file)
                 for file in new:
@@ -78,18 +74,18 @@ def rewrite_silver(work: Work, changes: Changes) -> Table:
     except (ValidationException, CommitFailedException) as error:
         for file in new:
             remove(table.io, file.file_path)
-        message = f"An offload changed {work.part.id} meanwhile: {error}. Run the same command again."
+        message = f"An offload changed {day.part.id} meanwhile: {error}. Run the same command again."
         raise CommitConflictError(message) from error
-    return work.load(SILVER)
+    return day.load(SILVER)
 
 
-def _write(work: Work, changes: Changes, attempt: str) -> list[DataFile]:
-    """The new files of Silver; if that fails, none of them stays."""
-    table, key = changes.table, work.part.key
+def _write(day: RederivedDay, changes: DayChanges, attempt: str) -> list[DataFile]:
+    """Write the new files of Silver; if that fails, none of them stays."""
+    table, key = changes.table, day.part.key
     paths: list[str] = []
     new: list[DataFile] = []
     try:
-        for number, leaving in sorted(changes.gone.items()):
+        for number, leaving in sorted(changes.leaving_rows.items()):
             if not leaving.all():
                 folder = changes.tasks[number].file.file_path.rpartition("/")[0]
                 paths.append(f"{folder}/{attempt}-{key}-{number:05d}.parquet")
@@ -105,38 +101,37 @@ def _write(work: Work, changes: Changes, attempt: str) -> list[DataFile]:
     return new
 
 
-def rewrite_gold(work: Work, silver: Table, minutes: Minutes) -> None:
-    """The candles of the day in every Gold table in which any of them differs from what the day's `minutes` make.
+def rewrite_gold(day: RederivedDay, silver: Table, minutes: MinuteSpill) -> None:
+    """Replace the day's candles in every Gold table where one of them differs from the candles of `minutes`.
 
     Raises:
         CommitConflictError: an offload changed a slice meanwhile.
     """
-    pending, windows = _pending(silver, work), read_ledger(silver.properties)
-    groups = [candles(group, _MINUTE) for group in minutes.groups()]
-    for cold in TABLES:
-        if cold.layer == "gold":
-            _rewrite_candles(work, cold, groups, pending, windows)
+    pending, windows = _pending(silver, day), read_ledger(silver.properties)
+    groups = [candles(group, MINUTE_SECONDS) for group in minutes.groups()]
+    for cold in GOLD:
+        _rewrite_candles(day, cold, groups, pending, windows)
     if pending:
-        with work.load(SILVER).transaction() as transaction:
-            transaction.remove_properties(_PENDING + work.part.id)
+        with day.load(SILVER).transaction() as transaction:
+            transaction.remove_properties(_PENDING + day.part.id)
 
 
-def _pending(silver: Table, work: Work) -> dict[str, int | None]:
-    """Measures, before Silver was rewritten, of the hours in which it was, until Gold has followed."""
-    found: dict[str, int | None] = json.loads(silver.properties.get(_PENDING + work.part.id, "{}"))
+def _pending(silver: Table, day: RederivedDay) -> dict[str, int | None]:
+    """Measures that the rewritten hours of Silver had before, kept until Gold is rewritten too; by slice id."""
+    found: dict[str, int | None] = json.loads(silver.properties.get(_PENDING + day.part.id, "{}"))
     return found
 
 
 def _rewrite_candles(
-    work: Work,
+    day: RederivedDay,
     cold: ColdTable,
     minutes: Sequence[pl.DataFrame],
     pending: Mapping[str, int | None],
     windows: Mapping[str, SliceRecord],
 ) -> None:
-    table, part = work.load(cold), work.part
+    table, part = day.load(cold), day.part
     followed = read_silver_windows(table.properties)
-    # What Gold had followed then, it has followed now.
+    # Gold tables that were up to date before the rewrite are recorded as up to date after it.
     more = silver_properties(
         (name, windows[name].measure)
         for name, before in pending.items()
@@ -147,12 +142,12 @@ def _rewrite_candles(
     found = pl.concat(list(read_rows(table, piece.predicate(cold))))
     in_day = pl.col("window_start").is_between(instant(part.from_us), instant(part.to_us), closed="left")
     made = pl.concat(candles(group, cold.bucket_seconds).cast(found.schema).select(found.columns) for group in minutes)
-    if not candles_altered(found.filter(in_day), made):
+    if not count_altered(found.filter(in_day), made):
         if more:
             replace_slices(table, cold, new_attempt(), [], more)
         return
     rows = pl.concat([found.filter(~in_day), made]).sort("symbol", "window_start")
-    attempt = owned_attempt()
+    attempt = process_attempt()
     files: tuple[DataFile, ...] = ()
     if rows.height:
         files = (write_file(table, f"{slice_folder(table, piece)}/{attempt}-00000.parquet", iter([rows])),)
@@ -170,7 +165,7 @@ def _rewrite_candles(
 
 
 def write_file(table: Table, path: str, pieces: Iterator[pl.DataFrame]) -> DataFile:
-    """One Parquet file in the table's types, its rows in the order given."""
+    """Write one Parquet file with the types of the table, its rows in the order given."""
     schema = pa.schema([pa.field(f.name, _narrow(f.type), nullable=f.nullable) for f in table.schema().as_arrow()])
     with table.io.new_output(path).create() as output, pq.ParquetWriter(output, schema, compression="zstd") as writer:
         for piece in pieces:
@@ -179,11 +174,11 @@ def write_file(table: Table, path: str, pieces: Iterator[pl.DataFrame]) -> DataF
     return parquet_file_to_data_file(table.io, table.metadata, path)
 
 
-def _remaining(changes: Changes, number: int) -> Iterator[pl.DataFrame]:
-    """A file's rows without those that leave, in groups large enough to be a row group."""
+def _remaining(changes: DayChanges, number: int) -> Iterator[pl.DataFrame]:
+    """A file's rows without those that leave, in pieces large enough for a row group."""
 
     def pieces() -> Iterator[pl.DataFrame]:
-        leaving, start = changes.gone[number], 0
+        leaving, start = changes.leaving_rows[number], 0
         for piece in read_task(changes.table, changes.tasks[number]):
             mask = pl.Series(leaving[start : start + piece.height])
             start += piece.height
@@ -193,7 +188,7 @@ def _remaining(changes: Changes, number: int) -> Iterator[pl.DataFrame]:
 
 
 def _pieces(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The same rows, about `_PIECE_ROWS` at a time."""
+    """The same rows in pieces of about `_PIECE_ROWS`."""
     waiting: list[pl.DataFrame] = []
     for frame in frames:
         waiting.append(frame)
@@ -204,17 +199,17 @@ def _pieces(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         yield pl.concat(waiting)
 
 
-def _records(changes: Changes, ledger: Mapping[str, SliceRecord], attempt: str) -> dict[str, SliceRecord]:
-    """What the ledger says of the hours that changed.
+def _records(changes: DayChanges, ledger: Mapping[str, SliceRecord], attempt: str) -> dict[str, SliceRecord]:
+    """The records of the hours that change.
 
-    A measure never falls: the hot tier still has the rows that left, and an offload that ran now would otherwise
-    take the hour for one that has grown and bring them back.
+    A measure never falls. The hot tier still has the rows that leave; with a lower measure an offload would take the
+    hour for one that has grown, and bring the rows back.
     """
     found = {}
-    for start in sorted(changes.new_rows.keys() | changes.gone_rows.keys()):
+    for start in sorted(changes.new_rows.keys() | changes.leaving_hours.keys()):
         window = hour(start)
         known = ledger.get(window.id)
-        come, left = changes.new_rows[start], changes.gone_rows[start]
+        come, left = changes.new_rows[start], changes.leaving_hours[start]
         if known is None:
             known = SliceRecord(attempt=attempt, rows=0, measure=0, until_us=window.to_us, final=True)
         rows = known.rows + come - left

@@ -1,8 +1,8 @@
 """Re-derivation: Silver and Gold again from cold Bronze by today's rules, one exchange and day at a time.
 
-Each step compares what there is with what there should be and does only what is missing, so a re-derivation that was
-killed is finished by the next one, and one that is repeated changes nothing. A day's Silver is replaced by one
-snapshot; the version before it stays readable through its own until it expires, or for good through a pin.
+Each step compares what there is with what there should be and does only what is missing. So a re-derivation that was
+killed is finished by the next one, and to repeat one changes nothing. One snapshot replaces a day's Silver. The version
+before it stays readable until its snapshot expires, or for good through a pin.
 """
 
 from __future__ import annotations
@@ -14,30 +14,29 @@ from datetime import datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
-from pyiceberg.catalog import Catalog
 
 from config.registry import SymbolRegistry
-from config.settings import Settings
-from offload.clickhouse.client import ClickHouseHttp, HotStore
-from offload.clickhouse.templates import render
-from offload.difference.day import Work
-from offload.difference.delivery import Post
+from offload.clickhouse.client import HotStore
+from offload.clickhouse.server import server_now_us
+from offload.clickhouse.tiers import Tiers
+from offload.difference.changes import DayChanges, find_changes
+from offload.difference.day import RederivedDay
+from offload.difference.day_candles import DayCandles
+from offload.difference.dead_letter_sender import DeadLetterSender
 from offload.errors import OffloadError
-from offload.files.orphans import remove_abandoned
+from offload.files.data_files import remove_abandoned
 from offload.files.scans import lean_arrow
-from offload.publish.day import OutrunError, Publisher
+from offload.publish.publication_log import PublicationLog
 from offload.publish.published import is_published
-from offload.rederive.changes import Changes, find_changes
-from offload.rederive.day_minutes import DayMinutes
+from offload.publish.publisher import ArrivedMeanwhileError, DayPublisher
 from offload.rederive.rewrite import rewrite_gold, rewrite_silver
-from offload.retention import union_views
-from offload.tables.catalog import ensure_tables, open_catalog
-from offload.tables.cold_tables import TABLES
+from offload.retention.union_views import update_union_views
+from offload.tables.cold_tables import GOLD, TABLES
 from offload.tables.slices import DAY_US, GRACE_US, Slice, instant, micros
 from silver_processor.core.rules import Rules
 
-# Live trades that come while they are added make the day be looked at again.
-ATTEMPTS = 3
+# How often a day is compared again because the stream brought trades while they were added.
+PUBLISH_TRIES = 3
 
 
 class RederiveError(OffloadError):
@@ -47,9 +46,9 @@ class RederiveError(OffloadError):
 class DayReport(BaseModel):
     """What today's rules change in one exchange and day (UTC, event time).
 
-    Rows of Silver `added`, `removed` and `altered`; `candles_altered` by time frame; `unfounded` rows have no Bronze
-    row and stay. `letters_resolved` dead letters are in Silver (or duplicates) now, `letters_added` messages have
-    become dead letters. `published`: hot partitions that were replaced.
+    Rows of Silver `added`, `removed` and `altered`; `candles_altered` by time frame. `unfounded` rows have no Bronze
+    row and stay. `letters_resolved`: dead letters whose messages are in Silver, or duplicates, now. `letters_added`:
+    messages that are dead letters now. `published`: hot partitions that were replaced.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,8 +66,8 @@ class DayReport(BaseModel):
     published: tuple[str, ...] = ()
 
 
-class Step(BaseModel):
-    """Progress: `number` of `total` exchanges and days, what is being done to which."""
+class RederiveProgress(BaseModel):
+    """Progress: the `number`-th of `total` exchanges and days, and what is done to it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -79,11 +78,11 @@ class Step(BaseModel):
     doing: str
 
 
-OnStep = Callable[[Step], None]
+OnRederive = Callable[[RederiveProgress], None]
 
 
 def rederive(
-    settings: Settings,
+    tiers: Tiers,
     start: datetime,
     end: datetime,
     *,
@@ -91,40 +90,41 @@ def rederive(
     symbol: str = "",
     dry_run: bool = False,
     mend_gold: bool = False,
-    hot: HotStore | None = None,
-    progress: OnStep = lambda _: None,
-    redrawn: Mapping[int, Sequence[Path]] | None = None,
+    progress: OnRederive = lambda _: None,
 ) -> list[DayReport]:
-    """Re-derive the days of event time in [start, end) (aware times, cut to whole UTC days), all exchanges or one.
+    """Re-derive the days of event time in [start, end) (aware times, cut to whole UTC days), of all exchanges or one.
 
-    `symbol` (canonical) leaves the rows of other symbols as they are. `mend_gold`: see `offload.publish.day.Publisher`.
-    `redrawn`: see `offload.difference.day.Work`; for a dry run only.
+    `symbol` (canonical): rows of other symbols stay as they are. `mend_gold`: see `DayPublisher`.
 
     Raises:
         RederiveError: a day is not over.
-        OffloadError: as `offload.run.run` and `offload.publish.day`; days before the one at hand are done.
+        OffloadError: as `offload.run.run` and `offload.publish.publisher`; earlier days are done.
     """
-    store: HotStore = hot or ClickHouseHttp(settings)
-    catalog = open_catalog(settings)
-    ensure_tables(catalog, settings.iceberg_namespace)
-    rules = Rules.of(SymbolRegistry.load(settings.symbols_file))
-    days = days_between(store, start, end)
-    keys = [exchange] if exchange else rules.exchanges.to_list()
-    publisher, post = Publisher(settings, store, mend_gold), Post(settings, store)
-    run = _Run(settings, catalog, store, rules, keys, symbol, publisher, post, progress, len(days), redrawn or {})
-    if not dry_run:
-        for cold in TABLES:
-            # What a re-derivation that was killed wrote and did not commit.
-            table = catalog.load_table(f"{settings.iceberg_namespace}.{cold.name}")
-            remove_abandoned(table, f"{table.location()}/data")
-        run.publisher.finish_open()
-    found = []
-    with lean_arrow():
-        for number, day in enumerate(days):
-            found += run.look(number, day) if dry_run else run.do(number, day)
-    if not dry_run:
-        union_views.follow(settings, store)
-    return found
+    run = rederivation(tiers, exchange=exchange, symbol=symbol, dry_run=dry_run, mend_gold=mend_gold, progress=progress)
+    return run.run(days_between(tiers.hot, start, end))
+
+
+def rederivation(
+    tiers: Tiers,
+    *,
+    exchange: str = "",
+    symbol: str = "",
+    dry_run: bool = False,
+    mend_gold: bool = False,
+    progress: OnRederive = lambda _: None,
+) -> Rederivation:
+    """All that a re-derivation consists of. Parameters as `rederive`."""
+    rules = Rules.of(SymbolRegistry.load(tiers.settings.symbols_file))
+    return Rederivation(
+        tiers=tiers,
+        rules=rules,
+        keys=[exchange] if exchange else rules.exchanges.to_list(),
+        symbol=symbol,
+        is_dry_run=dry_run,
+        publisher=DayPublisher(tiers.settings, tiers.hot, PublicationLog(tiers.hot), mend_gold),
+        sender=DeadLetterSender(tiers.settings, tiers.hot),
+        progress=progress,
+    )
 
 
 def days_between(hot: HotStore, start: datetime, end: datetime) -> list[Slice]:
@@ -133,60 +133,84 @@ def days_between(hot: HotStore, start: datetime, end: datetime) -> list[Slice]:
     Raises:
         RederiveError: one of them is not over.
     """
-    now_us = int(hot.rows(render("clock.sql"), {})[0]["now_us"])
     first, last = micros(start) // DAY_US * DAY_US, -(-micros(end) // DAY_US) * DAY_US
-    if last + GRACE_US > now_us:
+    if last + GRACE_US > server_now_us(hot):
         raise RederiveError("Only days that are over can be re-derived: end at midnight UTC of today, or earlier.")
     return [Slice(day_us, day_us + DAY_US) for day_us in range(first, last, DAY_US)]
 
 
 @dataclass(frozen=True)
-class _Run:
-    settings: Settings
-    catalog: Catalog
-    hot: HotStore
+class Rederivation:
+    """Re-derives days of the exchanges `keys`; made by `rederivation`."""
+
+    tiers: Tiers
     rules: Rules
     keys: list[str]
     symbol: str
-    publisher: Publisher
-    post: Post
-    progress: OnStep
-    days: int
-    redrawn: Mapping[int, Sequence[Path]]
+    is_dry_run: bool
+    publisher: DayPublisher
+    sender: DeadLetterSender
+    progress: OnRederive
 
-    def look(self, number: int, day: Slice) -> list[DayReport]:
+    def run(
+        self, days: Sequence[Slice], rederived_hours: Mapping[int, Sequence[Path]] | None = None
+    ) -> list[DayReport]:
+        """Re-derive days that are over. `rederived_hours`: for a dry run, see `RederivedDay`.
+
+        Raises:
+            OffloadError: as `rederive`.
+        """
+        if not self.is_dry_run:
+            for cold in TABLES:
+                # Files that a killed re-derivation wrote and did not commit.
+                table = self.tiers.cold.load(cold)
+                remove_abandoned(table, f"{table.location()}/data")
+            self.publisher.finish_open()
+        found = []
+        with lean_arrow():
+            for number, day in enumerate(days):
+                report = _DayProgress(self.progress, number, len(days), self.keys, day)
+                found += self._preview(report, day, rederived_hours or {}) if self.is_dry_run else self._do(report, day)
+        if not self.is_dry_run:
+            update_union_views(self.tiers)
+        return found
+
+    def _preview(
+        self, report: _DayProgress, day: Slice, rederived_hours: Mapping[int, Sequence[Path]]
+    ) -> list[DayReport]:
         """What would change in a day."""
         found = []
         for index, key in enumerate(self.keys):
-            self._say(number, index, day, "comparing")
+            report(index, "comparing")
             with tempfile.TemporaryDirectory(prefix="medallion-rederive-") as folder:
-                work = self._work(day, key)
-                changes = find_changes(work, Path(folder))
+                rederived_day = self._rederived_day(day, key, rederived_hours)
+                changes = find_changes(rederived_day, Path(folder))
                 if changes is not None:
-                    altered = DayMinutes(work, changes, Path(folder) / "minutes").altered() if changes.any else {}
-                    found.append(_report(key, day, changes, altered))
+                    candles = DayCandles(rederived_day, changes, Path(folder) / "minutes") if changes.any else None
+                    found.append(_report(key, day, changes, candles.count_altered() if candles else {}))
         return found
 
-    def do(self, number: int, day: Slice) -> list[DayReport]:
-        """Make it so, first in Iceberg, then in the hot tier."""
+    def _do(self, report: _DayProgress, day: Slice) -> list[DayReport]:
+        """Change a day, first in Iceberg, then in the hot tier."""
         with tempfile.TemporaryDirectory(prefix="medallion-rederive-") as folder:
-            found: dict[str, Changes] = {}
+            found: dict[str, DayChanges] = {}
             reports: dict[str, DayReport] = {}
             for index, key in enumerate(self.keys):
-                self._say(number, index, day, "comparing")
+                report(index, "comparing")
                 rewritten = self._rewrite(day, key, Path(folder) / f"{index}")
                 if rewritten is not None:
                     found[key], reports[key] = rewritten
-            for attempt in range(ATTEMPTS):
-                tables = {cold.name: self._work(day, "").load(cold) for cold in TABLES}
-                stale = [key for key in found if not is_published(self.hot, tables, Slice(day.from_us, day.to_us, key))]
+            for attempt in range(PUBLISH_TRIES):
+                tables = self.tiers.cold.load_all()
+                parts = {key: Slice(day.from_us, day.to_us, key) for key in found}
+                stale = [key for key, part in parts.items() if not is_published(self.tiers.hot, tables, part)]
                 if not stale:
                     break
-                self._say(number, len(self.keys) - 1, day, "publishing")
+                report(len(self.keys) - 1, "publishing")
                 try:
                     names = self.publisher.publish(tables, day, stale, self.rules.version)
-                except OutrunError as error:
-                    if attempt == ATTEMPTS - 1:
+                except ArrivedMeanwhileError as error:
+                    if attempt == PUBLISH_TRIES - 1:
                         raise
                     for index, key in enumerate(error.keys):
                         rewritten = self._rewrite(day, key, Path(folder) / f"again-{attempt}-{index}")
@@ -196,39 +220,49 @@ class _Run:
                 reports |= {key: reports[key].model_copy(update={"published": tuple(names)}) for key in stale}
                 break
             for changes in found.values():
-                changes.mail.settle()
+                changes.dead_letters.confirm()
         return list(reports.values())
 
-    def _rewrite(self, day: Slice, key: str, folder: Path) -> tuple[Changes, DayReport] | None:
-        work = self._work(day, key)
-        changes = find_changes(work, folder)
+    def _rewrite(self, day: Slice, key: str, folder: Path) -> tuple[DayChanges, DayReport] | None:
+        """Change an exchange and day in Iceberg; None where there is nothing of it."""
+        rederived_day = self._rederived_day(day, key, {})
+        changes = find_changes(rederived_day, folder)
         if changes is None:
             return None
-        minutes = DayMinutes(work, changes, folder / "minutes")
-        changes.mail.send(self.post)
-        table = rewrite_silver(work, changes) if changes.any else changes.table
-        rewrite_gold(work, table, minutes.after)
-        return changes, _report(key, day, changes, minutes.altered())
+        candles = DayCandles(rederived_day, changes, folder / "minutes")
+        changes.dead_letters.send(self.sender)
+        table = rewrite_silver(rederived_day, changes) if changes.any else changes.table
+        rewrite_gold(rederived_day, table, candles.after)
+        return changes, _report(key, day, changes, candles.count_altered())
 
-    def _work(self, day: Slice, key: str) -> Work:
+    def _rederived_day(self, day: Slice, key: str, rederived_hours: Mapping[int, Sequence[Path]]) -> RederivedDay:
         part = Slice(day.from_us, day.to_us, key)
-        namespace = self.settings.iceberg_namespace
-        return Work(self.catalog, namespace, self.hot, self.rules, part, self.symbol, self.redrawn)
+        return RederivedDay(self.tiers, self.rules, part, self.symbol, rederived_hours)
 
-    def _say(self, number: int, index: int, day: Slice, doing: str) -> None:
+
+@dataclass(frozen=True)
+class _DayProgress:
+    """Reports the progress of the `number`-th of `days` days."""
+
+    progress: OnRederive
+    number: int
+    days: int
+    keys: Sequence[str]
+    day: Slice
+
+    def __call__(self, index: int, doing: str) -> None:
         self.progress(
-            Step(
-                number=number * len(self.keys) + index + 1,
+            RederiveProgress(
+                number=self.number * len(self.keys) + index + 1,
                 total=self.days * len(self.keys),
                 exchange=self.keys[index],
-                day=f"{instant(day.from_us):%Y-%m-%d}",
+                day=f"{instant(self.day.from_us):%Y-%m-%d}",
                 doing=doing,
             )
         )
 
 
-def _report(key: str, day: Slice, changes: Changes, altered: Mapping[str, int]) -> DayReport:
-    frames = [cold.name.removeprefix("gold_ohlcv_") for cold in TABLES if cold.layer == "gold"]
+def _report(key: str, day: Slice, changes: DayChanges, altered: Mapping[str, int]) -> DayReport:
     return DayReport(
         exchange=key,
         day=f"{instant(day.from_us):%Y-%m-%d}",
@@ -237,7 +271,7 @@ def _report(key: str, day: Slice, changes: Changes, altered: Mapping[str, int]) 
         removed=changes.removed,
         altered=changes.altered,
         unfounded=changes.unfounded,
-        candles_altered={frame: altered.get(frame, 0) for frame in frames},
-        letters_resolved=changes.mail.resolved,
-        letters_added=changes.mail.written,
+        candles_altered={cold.timeframe: altered.get(cold.timeframe, 0) for cold in GOLD},
+        letters_resolved=changes.dead_letters.resolved,
+        letters_added=changes.dead_letters.written,
     )

@@ -1,10 +1,10 @@
-"""The durability gate: an expired hot partition goes only when Iceberg has every one of its rows (invariant 6).
+"""The durability gate: an expired hot partition is dropped only when Iceberg has every one of its rows.
 
-Rows and an order-independent checksum by exchange and symbol of the partition must equal those of the cold table.
-They are compared twice: where the partition is, and, before the drop, in a table of its own to which it was moved
-and into which nothing inserts. A row that arrives between the two comparisons makes them differ and the partition
-goes back; a row that arrives after the move founds the partition anew. A gate that died in between leaves the moved
-partition to the next one.
+Row counts and an order-independent checksum by exchange and symbol must be equal in the partition and the cold table.
+They are compared twice: in place, and again before the drop, after the partition was moved to a table of its own into
+which nothing inserts. A row that arrives between the comparisons makes them differ, and the partition is moved back. A
+row that arrives after the move creates the partition again. The next gate settles a partition that a gate which died
+had moved.
 """
 
 from __future__ import annotations
@@ -16,36 +16,35 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from config.settings import Settings
 from ddl.layers import Retention, load_layers
-from offload.clickhouse.checksums import Sums, add_sums, cold_sources, merge_key, sums_of
-from offload.clickhouse.client import ClickHouseHttp, HotStore
+from offload.clickhouse.checksums import Checksums, add_checksums, checksums_of, cold_sources, merge_key
+from offload.clickhouse.server import partition_rows
 from offload.clickhouse.templates import render
+from offload.clickhouse.tiers import Tiers
 from offload.files.export import select_of
 from offload.files.version_hint import publish_hint
-from offload.hourly.late_candles import SilverState, is_confirmed
-from offload.proof.tiers import EARLIEST_US, LATEST_US
-from offload.retention.union_views import announce
-from offload.tables.catalog import ensure_tables, open_catalog
+from offload.hourly.late_candles import ColdSilver, are_late_and_confirmed
+from offload.retention.union_views import mark_cold
+from offload.retry import retry_on
 from offload.tables.cold_tables import TABLES, ColdTable
 from offload.tables.slice_records import left_properties
 from offload.tables.slices import Slice, hot_partition, instant, period_of
+from schemas.valid_times import EARLIEST_US, END_US
 
 State = Literal["young", "confirmed", "held", "dropped", "kept"]
 _NO_DAY = (
-    "no day: an earlier version took a Kafka timestamp in another unit for ms; Iceberg has its rows by their right day"
+    "no day: an earlier version read a Kafka timestamp of another unit as ms; Iceberg has its rows under the right day"
 )
 
 
 class PartitionVerdict(BaseModel):
-    """One hot partition: `young` (not expired), `confirmed` (may go), `dropped`, or `held`, and then `why`.
+    """One hot partition: `young` (not expired), `confirmed` (may be dropped), `dropped`, or `held` (`why` says why).
 
-    `kept` is one whose id is no day (`why` says how it came); it never expires and is no reason for alarm.
+    `kept`: its id is no day (`why` says how that came). It never expires and is no reason for alarm.
 
-    `rows`: what a reader of the hot table sees, 0 where a young partition was not counted. `expires_at`: UTC, from the
-    later of event time and arrival of the newest row; unknown (null) where a young partition was not looked into.
+    `rows`: what a reader of the hot table sees; 0 where a young partition was not counted. `expires_at` (UTC): counted
+    from the later of event time and arrival of the newest row; null where a young partition was not read.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,36 +66,36 @@ class GateReport(BaseModel):
 
     @property
     def held(self) -> tuple[PartitionVerdict, ...]:
-        """Partitions that should go and may not."""
+        """Partitions that have expired and may not be dropped."""
         return tuple(verdict for verdict in self.verdicts if verdict.state == "held")
 
 
 class _Gate:
-    """One look at the hot tables; `now` (aware) in place of the server's clock."""
+    """One check of the hot tables at the time `now` (aware)."""
 
-    def __init__(self, settings: Settings, store: HotStore, now: datetime, *, drop: bool) -> None:
-        self._catalog, self._namespace = open_catalog(settings), settings.iceberg_namespace
-        self._tables = ensure_tables(self._catalog, self._namespace)
-        self._hot = store
+    def __init__(self, tiers: Tiers, now: datetime, *, drop: bool) -> None:
+        self._cold, self._hot = tiers.cold, tiers.hot
+        self._tables = tiers.cold.load_all()
         self._now = now
         self._drop = drop
 
-    def judge(self, retention: Retention, colds: Sequence[ColdTable]) -> list[PartitionVerdict]:
-        """Verdicts on a hot table's partitions; `colds`: the cold tables that their rows are in."""
+    def check_table(self, retention: Retention, cold_tables: Sequence[ColdTable]) -> list[PartitionVerdict]:
+        """Check a hot table's partitions; `cold_tables` have their rows."""
         if self._drop:
             for left in self._partitions(leaving(retention.table), retention.partition_prefix):
-                # Only a partition that is a day is ever moved away.
+                # Only partitions that are a day or month are ever moved.
                 if part := hot_partition(left):
-                    self._announce(colds, left, 0)
-                    self._settle(retention.table, colds, left, part)
+                    self._mark_cold(cold_tables, left, 0)
+                    self._drop_or_return(retention.table, cold_tables, left, part)
         partitions = self._partitions(retention.table, retention.partition_prefix)
-        return [self._judge(retention, colds, partition) for partition in partitions]
+        return [self._check_partition(retention, cold_tables, partition) for partition in partitions]
 
     def _partitions(self, table: str, prefix: str) -> list[str]:
-        rows = self._hot.rows(render("hot_partitions.sql"), {"table": table})
-        return [row["partition_id"] for row in rows if row["partition_id"].startswith(prefix)]
+        return [name for name in partition_rows(self._hot, table) if name.startswith(prefix)]
 
-    def _judge(self, retention: Retention, colds: Sequence[ColdTable], partition: str) -> PartitionVerdict:
+    def _check_partition(
+        self, retention: Retention, cold_tables: Sequence[ColdTable], partition: str
+    ) -> PartitionVerdict:
         table, kept = retention.table, timedelta(days=retention.days)
         part = hot_partition(partition)
         if part is None:
@@ -111,69 +110,66 @@ class _Gate:
         rows = int(row["hot_rows"])
         if expires > self._now:
             return PartitionVerdict(table=table, partition=partition, state="young", rows=rows, expires_at=expires)
-        why = self._first_difference(table, colds, partition, part, {cold.name: cold.hot for cold in colds})
+        why = self._first_difference(table, cold_tables, partition, part, {cold.name: cold.hot for cold in cold_tables})
         if not why and self._drop:
-            self._announce(colds, partition, int(row["arrival_us"]))
+            self._mark_cold(cold_tables, partition, int(row["arrival_us"]))
             names = {"source": table, "target": leaving(table)}
             self._hot.command(render("move_partition.sql", **names), {"partition": partition})
-            why = self._settle(table, colds, partition, part)
+            why = self._drop_or_return(table, cold_tables, partition, part)
         state: State = "held" if why else "dropped" if self._drop else "confirmed"
         return PartitionVerdict(table=table, partition=partition, state=state, rows=rows, expires_at=expires, why=why)
 
-    def _announce(self, colds: Sequence[ColdTable], partition: str, until_us: int) -> None:
-        """Let the views read a partition in Iceberg, as new as it was compared, before it moves."""
-        shown = [cold for cold in colds if cold.layer in {"silver", "gold"}]
+    def _mark_cold(self, cold_tables: Sequence[ColdTable], partition: str, until_us: int) -> None:
+        """Let the views read the compared rows of a partition from Iceberg before it is moved."""
+        shown = [cold for cold in cold_tables if cold.layer in {"silver", "gold"}]
         for cold in shown:
-            publish_hint(self._catalog, f"{self._namespace}.{cold.name}")
+            publish_hint(self._cold, cold)
         if shown:
-            announce(self._hot, shown, period_of(partition), until_us)
+            mark_cold(self._hot, shown, period_of(partition), until_us)
 
-    def _settle(self, table: str, colds: Sequence[ColdTable], partition: str, part: Slice) -> str:
-        """Drop a partition that was moved, or put it back and say why."""
-        sources = {cold.name: leaving(cold.hot) for cold in colds}
-        why = self._first_difference(leaving(table), colds, partition, part, sources)
+    def _drop_or_return(self, table: str, cold_tables: Sequence[ColdTable], partition: str, part: Slice) -> str:
+        """Drop a partition that was moved; or move it back and return why."""
+        sources = {cold.name: leaving(cold.hot) for cold in cold_tables}
+        why = self._first_difference(leaving(table), cold_tables, partition, part, sources)
         if why:
             names = {"source": leaving(table), "target": table}
             self._hot.command(render("move_partition.sql", **names), {"partition": partition})
         else:
-            for cold in colds:
+            for cold in cold_tables:
                 self._note_left(cold, period_of(partition))
             self._hot.command(render("drop_partition.sql", table=leaving(table)), {"partition": partition})
         return why
 
-    @retry(
-        retry=retry_if_exception_type(CommitFailedException),
-        stop=stop_after_attempt(10),
-        wait=wait_random(0.01, 0.3),
-        reraise=True,
-    )
+    @retry_on(CommitFailedException)
     def _note_left(self, cold: ColdTable, period: str) -> None:
-        """Remember in Iceberg that it has the day or month alone from now on: missing there, it is missing."""
+        """Record in Iceberg that only Iceberg has the day or month from now on."""
         with self._tables[cold.name].refresh().transaction() as transaction:
             transaction.set_properties(left_properties(period, self._now))
 
     def _first_difference(
-        self, table: str, colds: Sequence[ColdTable], partition: str, part: Slice, sources: Mapping[str, str]
+        self, table: str, cold_tables: Sequence[ColdTable], partition: str, part: Slice, sources: Mapping[str, str]
     ) -> str:
-        """As `_difference`, of the first cold table that differs; `sources` by cold table."""
-        found = (self._difference(table, cold, partition, part, sources[cold.name]) for cold in colds)
+        """`_difference` of the first cold table that differs; `sources` by cold table."""
+        found = (self._difference(table, cold, partition, part, sources[cold.name]) for cold in cold_tables)
         return next(filter(None, found), "")
 
     def _difference(self, table: str, cold: ColdTable, partition: str, part: Slice, source: str) -> str:
-        """How `source`, which shows the partition of the hot `table`, differs from the cold table; "" if not."""
+        """How the partition of the hot `table`, read through `source`, differs from the cold table; "" if not."""
         here, there = self._compare(table, cold, partition, part, source)
         differing = sorted(group for group in here.keys() | there.keys() if here.get(group) != there.get(group))
         exchanges = {exchange for exchange, _ in differing}
-        if not differing or (cold.layer == "gold" and self._are_late(cold, part, source, exchanges)):
+        if not differing or (cold.layer == "gold" and self._are_late_candles(cold, part, source, exchanges)):
             return ""
         exchange, symbol = differing[0]
         hot_rows, cold_rows = (sum(rows for rows, _ in sums.values()) for sums in (here, there))
         named = f"{exchange} {symbol}" + (f" and {len(differing) - 1} more" if len(differing) > 1 else "")
         if hot_rows != cold_rows:
-            return f"{hot_rows:,} rows are hot, {cold_rows:,} in Iceberg ({named}): `medallion offload run`"
+            return f"{hot_rows:,} rows are hot, {cold_rows:,} in Iceberg ({named}): run `medallion offload run`"
         return f"values differ from Iceberg's ({named}): see `medallion offload verify`"
 
-    def _compare(self, table: str, cold: ColdTable, partition: str, part: Slice, source: str) -> tuple[Sums, Sums]:
+    def _compare(
+        self, table: str, cold: ColdTable, partition: str, part: Slice, source: str
+    ) -> tuple[Checksums, Checksums]:
         key = merge_key(self._hot, cold) if cold.merges else ""
         hours: list[int] = []
         keys = [""]
@@ -184,27 +180,29 @@ class _Gate:
             sql = render("hot_hours.sql", table=table, arrival=cold.arrival)
             hours = [int(row["hour_s"]) for row in self._hot.rows(sql, {"partition": partition})]
         select = select_of(cold, partition=cold.layer == "gold", hot=source, event_day=cold.hot_event != cold.arrival)
-        here: Sums = {}
-        there: Sums = {}
+        here: Checksums = {}
+        there: Checksums = {}
         for exchange in keys:
             span = self._span(cold, part, exchange)
-            add_sums(here, sums_of(self._hot, cold, select, span, key))
+            add_checksums(here, checksums_of(self._hot, cold, select, span, key))
             sources = cold_sources(self._hot, self._tables[cold.name], self._files(cold, part), select, span)
-            # Rows that merge must meet in one query; sums of other rows add up.
+            # Rows that merge must be in one query. Checksums of other rows add up.
             pieces = ["\nUNION ALL\n".join(sources)] if key and sources else sources
             for piece in pieces:
                 names = {"event": cold.hot_event, "arrival": cold.arrival, "hours": hours, "key": exchange}
-                add_sums(there, sums_of(self._hot, cold, render("cold_part.sql", source=piece, **names), span, key))
+                add_checksums(
+                    there, checksums_of(self._hot, cold, render("cold_partition.sql", source=piece, **names), span, key)
+                )
         return here, there
 
-    def _are_late(self, cold: ColdTable, part: Slice, source: str, exchanges: Collection[str]) -> bool:
-        """Whether the partition left before, and these exchanges' hot candles are late ones, known to Iceberg, too."""
-        sql = render("gold_measure.sql", select=select_of(cold, partition=True, hot=source))
+    def _are_late_candles(self, cold: ColdTable, part: Slice, source: str, exchanges: Collection[str]) -> bool:
+        """Whether these exchanges' candles are late and correct in Iceberg (`offload.hourly.late_candles`)."""
+        sql = render("count_candles.sql", select=select_of(cold, partition=True, hot=source))
         pieces = [Slice(part.from_us, part.to_us, exchange) for exchange in sorted(exchanges)]
         trades = [int(self._hot.rows(sql, self._span(cold, piece, piece.key))[0]["trades"]) for piece in pieces]
-        silver = SilverState.look(self._hot, self._tables["silver_trades"].refresh())
+        silver = ColdSilver.read(self._hot, self._tables["silver_trades"].refresh())
         return all(
-            is_confirmed(self._hot, silver, self._tables[cold.name], cold, piece, source, count)
+            are_late_and_confirmed(self._hot, silver, self._tables[cold.name], cold, piece, source, count)
             for piece, count in zip(pieces, trades, strict=True)
         )
 
@@ -212,8 +210,8 @@ class _Gate:
         by_event = bool(cold.arrival) and cold.hot_event != cold.arrival
         return {
             "from_us": EARLIEST_US if by_event else part.from_us,
-            "to_us": LATEST_US if by_event else part.to_us,
-            "until_us": LATEST_US,
+            "to_us": END_US if by_event else part.to_us,
+            "until_us": END_US,
             "event_from_us": part.from_us,
             "event_to_us": part.to_us,
             "key": exchange,
@@ -225,32 +223,26 @@ class _Gate:
 
 
 def close_gate(
-    settings: Settings,
-    *,
-    drop: bool = False,
-    tables: Collection[str] = (),
-    now: datetime | None = None,
-    hot: HotStore | None = None,
+    tiers: Tiers, *, drop: bool = False, tables: Collection[str] = (), now: datetime | None = None
 ) -> GateReport:
-    """Judge every hot partition, or those of `tables`; with `drop`, let go of those that Iceberg confirms.
+    """Check every hot partition, or those of `tables`; with `drop`, drop those that Iceberg confirms.
 
-    `now` (an aware time) stands in for the present.
+    `now` (an aware time) replaces the present.
 
     Raises:
         OffloadError: ClickHouse or the warehouse failed; nothing unconfirmed was dropped.
     """
-    store: HotStore = hot or ClickHouseHttp(settings)
-    gate = _Gate(settings, store, now or datetime.now(UTC), drop=drop)
+    gate = _Gate(tiers, now or datetime.now(UTC), drop=drop)
     chosen = [entry for entry in load_layers().all_retention if not tables or entry.table in tables]
-    return GateReport(verdicts=tuple(v for entry in chosen for v in gate.judge(entry, _cold_tables(entry))))
+    return GateReport(verdicts=tuple(v for entry in chosen for v in gate.check_table(entry, _cold_tables(entry))))
 
 
 def _cold_tables(retention: Retention) -> list[ColdTable]:
-    """The cold tables that the rows of the hot partitions are in: of Gold one a time frame."""
+    """The cold tables that have the rows of the hot partitions; for Gold one for each time frame."""
     place = (retention.table, retention.partition_prefix)
     return [cold for cold in TABLES if (cold.hot_table, cold.partition_prefix) == place]
 
 
 def leaving(name: str) -> str:
-    """The table or view where partitions of `name` wait for the gate's last look (migrations 0008, 0015)."""
+    """The table or view to which the gate moves partitions of `name` before it drops them (migrations 0008, 0015)."""
     return f"{name}_leaving"

@@ -1,4 +1,4 @@
--- Open dead letters of trades that have another version, as Bronze rows; an empty filter matches everything.
+-- Open dead letters of trades that have another version, as Bronze rows. An empty filter matches everything.
 SELECT {{ columns | join(', ') }}
 FROM dlq_trades
-WHERE {% include '_accept_chosen.sql' %}
+WHERE {% include '_accept_filter.sql' %}

@@ -1,2 +1,2 @@
--- Where the views of a pin are.
+-- The database of the views of a pin.
 CREATE DATABASE IF NOT EXISTS {{ database }}

@@ -1,9 +1,9 @@
--- A cold table as a pin has it: exactly the files of its snapshot.
+-- A view on a cold table as a pin has it: exactly the files of its snapshot.
 {% import '_files.sql' as files %}
 CREATE OR REPLACE VIEW {{ database }}.{{ table }}
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 {% for arguments in sources %}
 {{ 'UNION ALL' if not loop.first }}
-{{ files.rows(function, arguments, meant) }}
+{{ files.rows(function, arguments, earlier_values) }}
 {% endfor %}

@@ -1,7 +1,7 @@
-"""The branch `main` of the cold tables, which says what is current: whether it is one, and how it becomes one again.
+"""The branch `main` of the cold tables, which names the current snapshot: how damage is found and repaired.
 
-Version 0.1 took `main` for the name of a pin. The branch became a tag, after which no offload could commit; dropping
-the pin left the tables without a current snapshot. Nothing is lost by either: the snapshots and their files are there.
+Version 0.1 accepted `main` as the name of a pin. That turned the branch into a tag, and no offload could commit. To
+drop the pin left the tables without a current snapshot. Nothing is lost: the snapshots and their files are still there.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from config.settings import Settings
 from offload.tables.cold_tables import TABLES
 
 
-class Mended(BaseModel):
-    """A table whose branch `main` is to be put, or was put, on a snapshot, and the rows that it has."""
+class RepairedBranch(BaseModel):
+    """A table whose branch `main` was repaired (in a dry run: would be), the snapshot it names then, and its rows."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,19 +28,19 @@ class Mended(BaseModel):
     rows: int
 
 
-def damage(table: Table) -> str:
-    """What is wrong with the branch `main` of a table; nothing if it is as it should be, or the table is new."""
+def branch_damage(table: Table) -> str:
+    """What is wrong with the branch `main` of a table; "" if nothing is, or the table is new."""
     ref = table.metadata.refs.get(MAIN_BRANCH)
     if ref is None:
-        return "there are snapshots and none is current" if table.metadata.snapshots else ""
-    return "" if ref.snapshot_ref_type == SnapshotRefType.BRANCH else f"{MAIN_BRANCH} is a tag and no branch"
+        return "no snapshot is current" if table.metadata.snapshots else ""
+    return "" if ref.snapshot_ref_type == SnapshotRefType.BRANCH else f"{MAIN_BRANCH} is a tag, not a branch"
 
 
-def mend(catalog: Catalog, settings: Settings, *, dry_run: bool) -> list[Mended]:
-    """Put the branch `main` of every damaged cold table where it was: on the tag's snapshot, or on the newest there is.
+def repair_branches(catalog: Catalog, settings: Settings, *, dry_run: bool) -> list[RepairedBranch]:
+    """Repair the branch `main` of every damaged cold table: it names the tag's snapshot, or else the newest one.
 
     Raises:
-        CommitFailedException: somebody else changed a table meanwhile; run it again.
+        CommitFailedException: another process changed a table meanwhile; run it again.
     """
     found = []
     for cold in TABLES:
@@ -48,14 +48,14 @@ def mend(catalog: Catalog, settings: Settings, *, dry_run: bool) -> list[Mended]
             table = catalog.load_table(f"{settings.iceberg_namespace}.{cold.name}")
         except NoSuchTableError:
             continue
-        wrong = damage(table)
+        wrong = branch_damage(table)
         if not wrong:
             continue
         snapshot = _current(table)
         if not dry_run:
             table.manage_snapshots().create_branch(snapshot.snapshot_id, MAIN_BRANCH).commit()
         rows = int(snapshot.summary["total-records"] or 0) if snapshot.summary else 0
-        found.append(Mended(table=cold.name, damage=wrong, snapshot_id=snapshot.snapshot_id, rows=rows))
+        found.append(RepairedBranch(table=cold.name, damage=wrong, snapshot_id=snapshot.snapshot_id, rows=rows))
     return found
 
 

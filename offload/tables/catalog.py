@@ -1,8 +1,9 @@
-"""The Iceberg catalog and the nine tables in it, created where they are missing."""
+"""The Iceberg catalog and the eleven cold tables in it, created where they are missing."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -20,33 +21,28 @@ from pyiceberg.table import Table
 from pyiceberg.utils.config import Config
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from config.connections import iceberg_catalog
 from config.settings import Settings
 from offload.errors import WarehouseError
-from offload.tables.branches import damage
+from offload.retry import retry_on
+from offload.tables.branches import branch_damage
 from offload.tables.cold_tables import TABLES, ColdTable
 from offload.tables.object_store import file_io
 
 CATALOG_NAME = "medallion"
 
 
-@retry(
-    retry=retry_if_exception_type((OperationalError, IntegrityError)),
-    stop=stop_after_attempt(5),
-    wait=wait_random(0.05, 0.3),
-    reraise=True,
-)
+@retry_on(OperationalError, IntegrityError)
 def _sql_catalog(properties: dict[str, str]) -> SqlCatalog:
-    """Two processes that create an SQL catalog's own tables at once: one fails, and finds them when it tries again."""
+    """Of two processes that create an SQL catalog's own tables at once one fails; it finds them when it tries again."""
     return SqlCatalog(CATALOG_NAME, **properties)
 
 
 def open_catalog(settings: Settings) -> Catalog:
     """The catalog of `settings`: a REST catalog for an `http(s)://` address, else an SQL catalog (SQLite, PostgreSQL).
 
-    What the settings leave open, pyiceberg's own configuration (`PYICEBERG_CATALOG__MEDALLION__…`) may say.
+    pyiceberg's own configuration (`PYICEBERG_CATALOG__MEDALLION__…`) may set what `settings` do not.
 
     Raises:
         WarehouseError: the catalog cannot be opened.
@@ -67,6 +63,37 @@ def open_catalog(settings: Settings) -> Catalog:
         raise WarehouseError(message) from error
 
 
+@dataclass(frozen=True)
+class ColdTier:
+    """The cold tables of one catalog."""
+
+    settings: Settings
+    catalog: Catalog
+
+    @classmethod
+    def open(cls, settings: Settings) -> ColdTier:
+        """Open the catalog of `settings` and create the cold tables that are missing.
+
+        Raises:
+            WarehouseError: the catalog cannot be opened, or a table is not of this version (see `ensure_tables`).
+        """
+        tier = cls(settings, open_catalog(settings))
+        ensure_tables(tier.catalog, settings.iceberg_namespace)
+        return tier
+
+    def name(self, cold: ColdTable) -> str:
+        """The cold table's name in the catalog, with its namespace."""
+        return f"{self.settings.iceberg_namespace}.{cold.name}"
+
+    def load(self, cold: ColdTable) -> Table:
+        """The cold table as it is now."""
+        return self.catalog.load_table(self.name(cold))
+
+    def load_all(self) -> dict[str, Table]:
+        """All cold tables as they are now, by the name they have in `TABLES`."""
+        return {cold.name: self.load(cold) for cold in TABLES}
+
+
 def _configured() -> dict[str, str]:
     found: Any = Config().get_catalog_config(CATALOG_NAME) or {}
     return {str(key): str(value) for key, value in found.items() if key not in {"uri", "warehouse", "type"}}
@@ -82,8 +109,7 @@ def _make_folders(uri: str, warehouse: str) -> None:
 
 
 def ensure_tables(catalog: Catalog, namespace: str, tables: tuple[ColdTable, ...] = TABLES) -> dict[str, Table]:
-    """The cold tables by name, created if they are missing, with the columns that came later; safe with several
-    processes at once.
+    """The cold tables by name; creates missing tables and adds later columns. Safe in several processes at once.
 
     Raises:
         WarehouseError: a table exists with other columns than this version writes, or has no current snapshot.
@@ -99,8 +125,10 @@ def _ensure(catalog: Catalog, namespace: str, cold: ColdTable) -> Table:
         table = catalog.load_table(identifier)
     except NoSuchTableError:
         table = _create(catalog, identifier, cold)
-    if wrong := damage(table):
-        raise WarehouseError(f"{identifier}: {wrong}. `medallion pin repair` puts that right; no row is lost.")
+    if wrong := branch_damage(table):
+        raise WarehouseError(
+            f"{identifier}: {wrong}. Run `medallion pin repair`, which puts it right without losing a row."
+        )
     table = _evolved(catalog, table, cold)
     found = [(field.name, field.field_type) for field in table.schema().fields]
     wanted = [(name, kind) for name, kind, _ in cold.columns]
@@ -111,14 +139,9 @@ def _ensure(catalog: Catalog, namespace: str, cold: ColdTable) -> Table:
     return table
 
 
-@retry(
-    retry=retry_if_exception_type((CommitFailedException, ValidationException)),
-    stop=stop_after_attempt(20),
-    wait=wait_random(0.01, 0.3),
-    reraise=True,
-)
+@retry_on(CommitFailedException, ValidationException)
 def _evolved(catalog: Catalog, table: Table, cold: ColdTable) -> Table:
-    """The table with the columns that a version after the one that made it writes, each in its place."""
+    """The table with the columns that later versions added, each in its place."""
     table = catalog.load_table(table.name())
     known = {field.name for field in table.schema().fields}
     missing = [column for column in cold.columns if column[0] in cold.later and column[0] not in known]
@@ -136,7 +159,7 @@ def _create(catalog: Catalog, identifier: str, cold: ColdTable) -> Table:
     schema = cold.schema
     properties = {
         "comment": cold.doc,
-        # ClickHouse's files carry no field ids: without this mapping they commit and cannot be read.
+        # ClickHouse writes files without field ids. Without this mapping they can be committed but not read.
         "schema.name-mapping.default": schema.name_mapping.model_dump_json(),
         "write.delete.isolation-level": "serializable",
         "commit.retry.num-retries": "20",

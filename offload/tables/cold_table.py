@@ -24,19 +24,19 @@ Column = tuple[str, IcebergType, str]
 class ColdTable:
     """One cold table.
 
-    `select` is the SQL file that turns hot rows into cold ones; what the offload writes and what `verify` compares
-    with both come from it. `arrival` is the column by whose hour the table is sliced; Gold has none and is sliced by
-    partition, `bucket_seconds` being the length of its candles. `hot_event` is the column by whose day or month the hot
-    table is partitioned; the ids of the hot partitions begin with `partition_prefix`.
+    `select`: the SQL file that turns hot rows into cold ones. The offload writes its rows, and `verify` compares with
+    them. `arrival`: the column by whose hour the table is sliced. Gold has none and is sliced by partition; its candles
+    are `bucket_seconds` long. `hot_event`: the column by whose day or month the hot table is partitioned. The ids of
+    the hot partitions begin with `partition_prefix`.
 
-    `merges`: the hot table is a ReplacingMergeTree that keeps, of the rows with one sorting key, the latest by
-    `arrival`, at a moment nobody knows. `unsettled` columns may then be those of any of the rows that were merged, as
-    far as `unsettled_if` (SQL) says so; they do not count where hot and cold are compared. `counts_merged`: the arrival
-    is stamped by a worker, so rows may appear in an hour long over, which merges must not hide: rows are counted FINAL.
+    `merges`: the hot table is a ReplacingMergeTree. Of the rows with one sorting key it keeps the latest by `arrival`,
+    and drops the others at any time. Where `unsettled_if` (SQL) holds, the `unsettled` columns may be those of any of
+    the merged rows, so they are left out when hot and cold are compared. `counts_merged`: a worker stamps the arrival,
+    so rows may appear in an hour that is long over. Merges must not hide that, so rows are counted FINAL.
 
-    `later`: columns that came after version 0.1, and what a file without them means; None: nothing, its rows are made
-    anew (`offload.hourly.candles`). Tables that lack them get them. Iceberg has them optional, since a required column
-    needs a default, which format version 2 does not have.
+    `later`: columns that came after version 0.1, and the value that a file without them means. None: the file means no
+    value, and its rows are exported again (`offload.hourly.candles`). Tables without these columns get them. They are
+    optional in Iceberg, since a required column needs a default value, which format version 2 does not have.
     """
 
     name: str
@@ -66,6 +66,11 @@ class ColdTable:
         return STATE_TABLE if self.layer == "gold" else self.hot
 
     @property
+    def timeframe(self) -> str:
+        """The code of a Gold table's time frame, such as `1m`; "" for the other tables."""
+        return self.name.removeprefix("gold_ohlcv_") if self.layer == "gold" else ""
+
+    @property
     def schema(self) -> Schema:
         """The Iceberg schema; field ids follow the order of the columns."""
         fields = (
@@ -76,7 +81,7 @@ class ColdTable:
 
     @property
     def spec(self) -> PartitionSpec:
-        """Partition spec: the period of `partition_time`, then `partition_by` as it is."""
+        """Partitions: the day or month of `partition_time`, then the value of `partition_by`."""
         period: Transform[int, int] = DayTransform() if self.period == "day" else MonthTransform()
         schema = self.schema
         time = schema.find_field(self.partition_time).field_id
@@ -88,8 +93,9 @@ class ColdTable:
 
     @property
     def sort_order(self) -> SortOrder:
-        """The order of the rows in every file. Raw and Silver have the hot table's own,
-        so that a window of any size is read in order instead of sorted.
+        """The order of the rows in every file.
+
+        Raw and Silver have the hot table's order, so that ClickHouse reads an hour in order and need not sort it.
         """
         schema = self.schema
         return SortOrder(

@@ -1,17 +1,17 @@
-"""The eleven cold tables: columns, partitions, sort orders, and how each is sliced for export.
+"""The cold tables: columns, partitions, sort orders, and how each is sliced for export.
 
 Types (from ClickHouse): DateTime64 -> timestamptz (µs, UTC); UInt8..64 and offsets -> long; Decimal as it is; Enum and
 LowCardinality -> string; everything required, except Bronze's Nullable(Float64) price and quantity.
 
-Text columns of Raw, Bronze and the dead letters are claims of whoever produced the message and may not be UTF-8,
-which Iceberg strings must be: the export passes them through `toValidUTF8`. Nothing is lost by that, since `raw_json`
-keeps the message byte for byte; it is `binary` in Iceberg for the same reason, and so is a dead letter's `payload`.
+Text columns of Raw, Bronze and the dead letters hold what the sender of a message claims. They need not be UTF-8, as
+Iceberg strings must be, so the export passes them through `toValidUTF8`. Nothing is lost: `raw_json` keeps the message
+byte for byte. It is `binary` in Iceberg for that reason, and so is a dead letter's `payload`.
 
-Partitions. Raw, Bronze, duplicates and dead letters go by the day of *arrival* and the raw topic: both are facts of
-ours, whereas exchange and event time are whatever a message says, and a stream of junk must not become one partition a
-message. Files still carry minimum and maximum of exchange, symbol and timestamp, and one topic is one exchange, so
-readers skip as many files. Silver and Gold are validated, hence by day (Gold 1h and 1d: month) of event time and
-exchange.
+Partitions. Raw, Bronze, duplicates and dead letters are partitioned by the day of *arrival* and the raw topic. Both are
+facts of ours, whereas exchange and event time are whatever a message says: a stream of junk must not make a partition
+for each message. Readers skip as many files as with exchange and event time, since files carry the minimum and maximum
+of exchange, symbol and timestamp, and one topic is one exchange. Silver and Gold are validated, so they are partitioned
+by exchange and day (Gold 1h and 1d: month) of event time.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ from pyiceberg.types import BinaryType, DecimalType, DoubleType, LongType, Strin
 
 from ddl.layers import RetentionClass, Timeframe, load_layers
 from offload.tables.cold_table import LAYERS, ColdTable, Column, Layer
+from schemas.coordinates import COORDINATES
 
-__all__ = ["BY_NAME", "LAYERS", "TABLES", "ColdTable", "Layer"]
+__all__ = ["BY_NAME", "GOLD", "LAYERS", "TABLES", "ColdTable", "Layer"]
 
 TEXT, LONG, TIME, BYTES, DOUBLE = StringType(), LongType(), TimestamptzType(), BinaryType(), DoubleType()
 PRICE, QUOTE = DecimalType(38, 18), DecimalType(38, 20)
 
+_TOPIC, _PARTITION, _OFFSET, _PUBLISHED = COORDINATES
 _COORDINATES: tuple[Column, ...] = (
-    ("raw_topic", TEXT, "Kafka topic of the raw message"),
-    ("raw_partition", LONG, "Kafka partition of the raw message"),
-    ("raw_offset", LONG, "Kafka offset of the raw message"),
-    ("published_at", TIME, "Kafka timestamp of the raw message (ms)"),
+    (_TOPIC, TEXT, "Kafka topic of the raw message"),
+    (_PARTITION, LONG, "Kafka partition of the raw message"),
+    (_OFFSET, LONG, "Kafka offset of the raw message"),
+    (_PUBLISHED, TIME, "Kafka timestamp of the raw message (ms)"),
 )
 
 _TEXTS = {"kind": "", "matches": ""}
@@ -99,7 +101,7 @@ _BRONZE = ColdTable(
     hot_event="timestamp",
     optional=frozenset({"price", "quantity"}),
     merges=True,
-    unsettled=frozenset({"raw_topic", "raw_partition", "raw_offset", "published_at", "received_at"}),
+    unsettled=frozenset({*COORDINATES, "received_at"}),
     unsettled_if="defect = '' AND trade_id != ''",
     later=_TEXTS,
 )
@@ -213,7 +215,7 @@ _DLQ = ColdTable(
     hot_event="published_at",
     merges=True,
     counts_merged=True,
-    # A dead letter that was produced twice has two places in the topic and is otherwise the same.
+    # A dead letter that was produced twice has two offsets in the DLQ topic and is otherwise the same.
     unsettled=frozenset({"dlq_partition", "dlq_offset"}),
     unsettled_if="reason != ''",
     later=_TEXTS,
@@ -261,3 +263,4 @@ TABLES: tuple[ColdTable, ...] = (
     *(_gold(frame, kept) for kept in load_layers().candles for frame in kept.timeframes),
 )
 BY_NAME = {table.name: table for table in TABLES}
+GOLD = tuple(table for table in TABLES if table.layer == "gold")

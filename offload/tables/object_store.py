@@ -1,4 +1,4 @@
-"""Files of a bucket at the address that our settings say, with a certificate of one's own authority."""
+"""Access to a bucket at the address of our settings, with certificates of a private authority."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def file_io(settings: Settings) -> dict[str, Any]:
 
 
 class SettingsFileIO(PyArrowFileIO):
-    """PyArrow's files; on S3 at the address of the property `s3.own-endpoint`, trusting whom `s3.ca-file` names.
+    """PyArrow's file access. S3 is at the property `s3.own-endpoint` and trusts the authorities of `s3.ca-file`.
 
-    A REST catalog tells a table's clients where the bucket is (`s3.endpoint`), and pyiceberg lets that win over what
-    the client was told. The catalog speaks for the containers beside it, as ClickHouse's address of the bucket
-    (`offload.clickhouse.locations`); a client on the host has another one. PyArrow takes authorities from a file, and
-    pyiceberg (0.12.0) has no property for that.
+    A REST catalog tells its clients where the bucket is (`s3.endpoint`), and pyiceberg prefers that to the client's own
+    setting. The catalog names the address that containers use, ClickHouse among them (`offload.clickhouse.locations`).
+    A client on the host needs another one. PyArrow reads authorities from a file; pyiceberg (0.12.0) has no property
+    for that.
     """
 
     def _initialize_s3_fs(self, netloc: str | None) -> FileSystem:

@@ -1,6 +1,6 @@
-"""What a cold table knows of itself: one record a slice, kept as table properties in the commit that wrote the slice.
+"""The ledger of a cold table: one record for each slice, a table property set by the commit that wrote the slice.
 
-Snapshot summaries carry the attempt and the slices too, but snapshots expire; properties do not.
+Snapshot summaries also name the attempt and the slices, but snapshots expire. Properties do not.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from offload.tables.slices import SECOND_US, parse_hour_id
 
 PREFIX = "medallion.slice."
 SILVER_PREFIX = "medallion.silver-window."
@@ -21,10 +23,10 @@ SUMMARY_SLICES = "medallion.slices"
 class SliceRecord(BaseModel):
     """A slice as it was last committed.
 
-    `attempt` names the files; `rows` are in the cold table; `measure` is what the hot tier held then (rows of the
-    window, for Gold the trades in the candles), so that a later look can tell whether more has arrived; `until_us` (µs
-    since the epoch) is the end of the latest candle that was taken; `final` says that the slice was over; `by_side`,
-    that its candles have buy_volume and sell_volume, which those of version 0.1 do not.
+    `attempt` begins the names of its files. `rows`: rows in the cold table. `measure`: what the hot tier held then
+    (rows of the hour; for Gold the trades in the candles), to tell later whether more has arrived. `until_us`: candles
+    that ended by this time (µs since the epoch) were taken. `final`: the slice was over. `by_side`: its candles have
+    buy_volume and sell_volume, which candles of version 0.1 lack.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,13 +52,27 @@ def read_ledger(properties: Mapping[str, str]) -> dict[str, SliceRecord]:
     }
 
 
+def offloaded_hours(properties: Mapping[str, str]) -> list[int]:
+    """Starts (seconds since the epoch) of the arrival hours that a table has in Iceberg, open ones included."""
+    return [parse_hour_id(name).from_us // SECOND_US for name in read_ledger(properties)]
+
+
+def open_hours(properties: Mapping[str, str]) -> list[int]:
+    """Those of `offloaded_hours` that were not over when they were taken (`offload run --until-now`).
+
+    More rows may have arrived in them since.
+    """
+    ledger = read_ledger(properties)
+    return [parse_hour_id(name).from_us // SECOND_US for name, record in ledger.items() if not record.final]
+
+
 def ledger_properties(records: Mapping[str, SliceRecord]) -> dict[str, str]:
     """The properties that record `records`."""
     return {PREFIX + name: record.model_dump_json(exclude_defaults=True) for name, record in records.items()}
 
 
 def read_silver_windows(properties: Mapping[str, str]) -> dict[str, int]:
-    """Silver rows by window that a Gold table has already followed."""
+    """The Silver rows of each arrival hour (by slice id) that a Gold table contains."""
     return {
         key.removeprefix(SILVER_PREFIX): int(value)
         for key, value in properties.items()
@@ -65,15 +81,15 @@ def read_silver_windows(properties: Mapping[str, str]) -> dict[str, int]:
 
 
 def silver_properties(windows: Iterable[tuple[str, int]]) -> dict[str, str]:
-    """The properties that record Silver windows as followed."""
+    """The properties that record which Silver rows a Gold table contains."""
     return {SILVER_PREFIX + name: str(rows) for name, rows in windows}
 
 
 def read_left(properties: Mapping[str, str]) -> frozenset[str]:
-    """Ids of the hot partitions that the gate let go since the cold table has their rows."""
+    """The days or months whose hot partitions the gate dropped, since the cold table has their rows."""
     return frozenset(key.removeprefix(LEFT_PREFIX) for key in properties if key.startswith(LEFT_PREFIX))
 
 
 def left_properties(partition: str, at: datetime) -> dict[str, str]:
-    """The property that records a partition as gone (UTC)."""
+    """The property that records that a hot partition was dropped at `at` (UTC)."""
     return {LEFT_PREFIX + partition: at.isoformat()}

@@ -1,4 +1,4 @@
-"""Slices of cold tables: the units that one commit replaces, as ids, times and Iceberg predicates (pure)."""
+"""Slices of cold tables: what one commit replaces. Ids, times and Iceberg predicates of a slice (pure)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from offload.tables.cold_tables import ColdTable
 SECOND_US = 1_000_000
 HOUR_US = 3600 * SECOND_US
 DAY_US = 24 * HOUR_US
-# A row is stamped before its insert is visible; so long after the hour nothing of it should be under way.
+# A row is stamped before its insert becomes visible. This long after an hour no insert of it should be under way.
 GRACE_US = 120 * SECOND_US
 
 
 @dataclass(frozen=True, order=True)
 class Slice:
-    """A span [from_us, to_us) (µs, UTC): an hour of arrival, or, `key` being the exchange, a Gold partition."""
+    """A span [from_us, to_us) (µs, UTC): an arrival hour, or a Gold partition of the exchange `key`."""
 
     from_us: int
     to_us: int
@@ -32,7 +32,7 @@ class Slice:
         return f"{self.key}/{start:%Y-%m-%d}" if self.key else f"{start:%Y-%m-%dT%H}"
 
     def over(self, now_us: int) -> bool:
-        """Whether nothing more should arrive in it."""
+        """Whether no more rows should arrive in it."""
         return now_us >= self.to_us + GRACE_US
 
     def predicate(self, table: ColdTable) -> BooleanExpression:
@@ -42,7 +42,7 @@ class Slice:
 
     def between(self, column: str) -> BooleanExpression:
         """The rows whose time `column` lies in the span, whatever the key."""
-        # pyiceberg accepts plain names and values here, which its annotations do not say.
+        # pyiceberg accepts plain names and values here; its annotations do not say so.
         return And(
             GreaterThanOrEqual(column, instant(self.from_us).isoformat()),  # type: ignore[call-arg, arg-type]
             LessThan(column, instant(self.to_us).isoformat()),  # type: ignore[call-arg, arg-type]
@@ -89,10 +89,10 @@ def parse_hour_id(slice_id: str) -> Slice:
 
 
 def hot_partition(partition_id: str) -> Slice | None:
-    """The day or month (UTC) of a hot partition, from ClickHouse's id of it: `20261121`, `202611` or `3600-202611`.
+    """The day or month (UTC) of a hot partition, from its ClickHouse id: `20261121`, `202611` or `3600-202611`.
 
-    None for a day that no row of ours has (not from 1970 to 2199): versions before 0.2 made such partitions of
-    duplicates and dead letters, of Kafka timestamps in another unit than ms.
+    None for a day outside 1970 to 2199. Versions before 0.2 made such partitions of duplicates and dead letters whose
+    Kafka timestamps were not in ms.
     """
     period = period_of(partition_id)
     if len(period) not in {6, 8} or not "1970" <= period[:4] < "2200":
@@ -104,7 +104,7 @@ def hot_partition(partition_id: str) -> Slice | None:
 
 
 def period_of(partition_id: str) -> str:
-    """The day or month in the id of a hot partition, by which what has left is noted: `202611` of `3600-202611`."""
+    """The day or month in the id of a hot partition: `202611` of `3600-202611`."""
     return partition_id.rpartition("-")[2]
 
 

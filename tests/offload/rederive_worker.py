@@ -18,6 +18,7 @@ from pyiceberg.table import Table
 
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp, Parameters
+from offload.clickhouse.tiers import Tiers
 from offload.rederive.run import rederive
 
 
@@ -59,7 +60,7 @@ def main(arguments: list[str]) -> None:
         commit(table, *more, **named)
 
     Table._do_commit = committing  # type: ignore[method-assign]
-    rederive(settings, start, end, exchange="binance", hot=hot)
+    rederive(Tiers.open(settings, hot), start, end, exchange="binance")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from polars.testing import assert_frame_equal
 from config.settings import Settings
 from ddl.layers import load_layers
 from offload.clickhouse.client import ClickHouseHttp
-from offload.difference.outcome import VALUES
+from offload.clickhouse.tiers import Tiers
+from offload.difference.silver_difference import VALUES
 from offload.proof.counts import count_lineage
 from offload.proof.verify import verify
 from offload.tables.cold_tables import BY_NAME
@@ -74,7 +75,7 @@ def assert_is(hot: HotTables, settings: Settings, expected: pl.DataFrame) -> Non
             f"SELECT sum(volume), sum(quote_volume), sum(trade_count) FROM {frame.exact_view}"
         ).result_rows
         assert volume == [(made["volume"].sum(), made["quote_volume"].sum(), made["trade_count"].sum())]
-    assert verify(settings).ok
+    assert verify(Tiers.open(settings)).ok
     # Nothing of the publication is left behind.
     shown = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND "
     assert str(hot.client.command(shown + "create_table_query LIKE '%CONSTRAINT publishing%'")) == "0"

@@ -19,6 +19,7 @@ from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp, HotStore
+from offload.clickhouse.tiers import Tiers
 from offload.errors import OffloadError
 from offload.proof.verify import verify
 from offload.retention.gate import close_gate
@@ -107,13 +108,13 @@ class Storm:
             self.count[kind] += 1
 
     def _offload(self, store: HotStore) -> None:
-        run(self._settings, layers=(self._random.choice(LAYERS),), hot=store)
+        run(Tiers.open(self._settings, store), layers=(self._random.choice(LAYERS),))
 
     def _season_ends(self) -> None:
         """All is offloaded, then the gate drops, both in the storm; readers must not notice."""
         self._attempt(self._offload_all)
         self._offload_all(None)
-        differences = [found for table in verify(self._settings).tables for found in table.differences]
+        differences = [found for table in verify(Tiers.open(self._settings)).tables for found in table.differences]
         # Of what has left there is nothing hot to compare with.
         assert [found for found in differences if found.hot_rows] == []
         for _ in range(2):
@@ -124,15 +125,15 @@ class Storm:
         assert self._hot.count("silver_trades") == self._hot.count("trades_raw") == 0
 
     def _offload_all(self, store: HotStore | None) -> None:
-        run(self._settings, hot=store)
+        run(Tiers.open(self._settings, store))
 
     def _gate(self, store: HotStore | None) -> None:
-        close_gate(self._settings, drop=True, tables=GATED, now=LATER, hot=store)
+        close_gate(Tiers.open(self._settings, store), drop=True, tables=GATED, now=LATER)
 
     def _check(self) -> None:
         """Every trade is shown once, wherever it is at this moment."""
         if not int(str(self._hot.client.command("EXISTS VIEW silver_trades_all"))):
-            run(self._settings, layers=())
+            run(Tiers.open(self._settings), layers=())
         rows = sum(batch.height for batch in self.arrived)
         silver = "SELECT concat(toString(count()), ' ', toString(uniqExact(trade_id))) FROM silver_trades_all"
         assert str(self._hot.client.command(silver)) == f"{rows} {rows}"

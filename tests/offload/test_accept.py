@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 
 from config.settings import Settings
-from offload.accept import Chosen, accept, plan
+from offload.accept import LetterFilter, accept, plan_accept
 from offload.clickhouse.client import ClickHouseHttp, Parameters
+from offload.clickhouse.tiers import Tiers
 from offload.rederive.run import rederive
 from offload.run import run
 from offload.tables.cold_tables import BY_NAME
@@ -22,7 +23,7 @@ from tests.offload.rederiving import HIGH, assert_is, assert_proved, limited
 
 FIRST = datetime(2024, 8, 8, tzinfo=UTC)
 LAST = FIRST + timedelta(days=2)
-ALL = Chosen(exchange="binance")
+ALL = LetterFilter(exchange="binance")
 TRADES = 200
 TOPIC = "market.crypto.trades.binance.raw"
 
@@ -118,8 +119,8 @@ def together(first: pl.DataFrame, versions: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([first.join(versions, on=["symbol", "trade_id"], how="anti"), versions.select(first.columns)])
 
 
-def place(trade: pl.DataFrame) -> Chosen:
-    return Chosen(place=(TOPIC, 0, int(trade["offset"][0])))
+def place(trade: pl.DataFrame) -> LetterFilter:
+    return LetterFilter(message=(TOPIC, 0, int(trade["offset"][0])))
 
 
 def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot: HotTables) -> None:
@@ -131,14 +132,14 @@ def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot:
     come(hot, corrected, "price_text, side")
     assert_proved(posted, first.height, 0, wrong.height)
 
-    planned = plan(posted, ALL)
+    planned = plan_accept(Tiers.open(posted), ALL)
     assert planned.trades.height == wrong.height
     one = planned.corrections(1)[0]
     assert (one.field, one.new.price) == ("price_text, side", "77.5")
     assert one.old is not None
     assert one.old.message == f"{TOPIC}[0]@{first.filter(pl.col('trade_id') == one.trade_id)['offset'][0]}"
     assert planned.candles()["1d"] == [FIRST, FIRST + timedelta(days=1)]
-    accept(posted, planned)
+    accept(Tiers.open(posted), planned)
     now = together(first, corrected)
     assert_is(hot, posted, now)
     assert_proved(posted, first.height, 0, wrong.height)
@@ -147,28 +148,28 @@ def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot:
     bought = silver_rows(now).filter(pl.col("side") == "BUY")["quantity"].sum()
     candles = "SELECT sum(buy_volume) FROM gold_ohlcv_state WHERE frame = 3600"
     assert hot.client.query(candles).result_rows == [(bought,)]
-    assert plan(posted, ALL).is_empty
+    assert plan_accept(Tiers.open(posted), ALL).is_empty
 
     # A third version of one trade, and a message that says what Silver has by now.
     third = later(turned(wrong.head(1)).with_columns(pl.lit("78").alias("price")), 2)
     come(hot, third, "price_text")
     come(hot, later(corrected.tail(1), 2))
-    again = plan(posted, ALL)
+    again = plan_accept(Tiers.open(posted), ALL)
     assert (again.trades.height, again.agreeing.height) == (1, 1)
-    accept(posted, again)
+    accept(Tiers.open(posted), again)
     now = together(now, third)
     assert_is(hot, posted, now)
     assert_proved(posted, first.height, 1, wrong.height + 1)
 
     # And back to the very first: it is named by its message.
-    accept(posted, plan(posted, place(wrong.head(1))))
+    accept(Tiers.open(posted), plan_accept(Tiers.open(posted), place(wrong.head(1))))
     now = together(now, wrong.head(1))
     assert_is(hot, posted, now)
     assert_proved(posted, first.height, 1, wrong.height + 1)
 
     # A disaster takes the notes: what Silver has stays.
     hot.client.command("TRUNCATE TABLE corrections")
-    assert {(day.added, day.removed, day.altered) for day in rederive(posted, FIRST, LAST)} == {(0, 0, 0)}
+    assert {(day.added, day.removed, day.altered) for day in rederive(Tiers.open(posted), FIRST, LAST)} == {(0, 0, 0)}
     assert_is(hot, posted, now)
 
 
@@ -177,14 +178,14 @@ def test_a_trade_moves_to_another_day(posted: Settings, hot: HotTables) -> None:
     """The corrected time lies a day later; the old day has left hot Silver."""
     first = tape()
     hot.load(first)
-    run(posted, until_now=True)
+    run(Tiers.open(posted), until_now=True)
     moving = first.head(3)
     corrected = later(moving.with_columns(pl.col("time") + pl.duration(days=1)))
     come(hot, corrected, "timestamp")
     hot.client.command("ALTER TABLE silver_trades DROP PARTITION ID '20240808'")
-    planned = plan(posted, ALL)
+    planned = plan_accept(Tiers.open(posted), ALL)
     assert {one.field for one in planned.corrections()} == {"timestamp"}
-    accept(posted, planned)
+    accept(Tiers.open(posted), planned)
     expected = together(first, corrected)
     cold = read(posted, BY_NAME["silver_trades"])
     key = ["symbol", "trade_id", "timestamp", "price", "side"]
@@ -194,7 +195,7 @@ def test_a_trade_moves_to_another_day(posted: Settings, hot: HotTables) -> None:
     assert hot.count("dlq_trades") == moving.height
     trades = hot.client.query("SELECT sum(trade_count) FROM gold_ohlcv_1h").result_rows
     assert trades == [(expected.height,)]
-    assert plan(posted, ALL).is_empty
+    assert plan_accept(Tiers.open(posted), ALL).is_empty
 
 
 # In the order in which they come; every other one, unless all are asked for.
@@ -221,11 +222,11 @@ def test_killed_at_any_step_the_next_one_finishes_it(posted: Settings, hot: HotT
             pl.lit(f"{100 + number}.5").alias("price")
         )
         come(hot, version, "price_text, side")
-        planned = plan(posted, ALL)
+        planned = plan_accept(Tiers.open(posted), ALL)
         with pytest.raises(KilledError):
-            accept(posted, planned, hot=Killing(posted, text, count))
-        while not (rest := plan(posted, ALL)).is_empty:
-            accept(posted, rest)
+            accept(Tiers.open(posted, Killing(posted, text, count)), planned)
+        while not (rest := plan_accept(Tiers.open(posted), ALL)).is_empty:
+            accept(Tiers.open(posted), rest)
         now = together(now, version)
         assert_proved(posted, first.height, 0, number * version.height)
     assert_is(hot, posted, now)

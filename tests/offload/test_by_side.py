@@ -14,13 +14,15 @@ from polars.testing import assert_frame_equal
 
 from config.settings import Settings
 from ddl.layers import load_layers
+from offload.clickhouse.client import ClickHouseHttp
+from offload.clickhouse.tiers import Tiers
 from offload.pins import Pins
 from offload.proof.verify import verify
 from offload.rederive.rewrite import write_file
 from offload.retention.gate import close_gate
-from offload.retention.union_views import follow
+from offload.retention.union_views import update_union_views
 from offload.run import run
-from offload.tables.catalog import ensure_tables, open_catalog
+from offload.tables.catalog import ColdTier, ensure_tables, open_catalog
 from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slice_records import PREFIX, read_ledger
 from offload.tables.slices import parse_gold_id
@@ -81,30 +83,30 @@ def assert_all_known(settings: Settings, hot: HotTables, trades: pl.DataFrame) -
 
 def test_hot_candles_are_exported_again(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades)
-    run(settings)
+    run(Tiers.open(settings))
     all_of_version_0_1(settings)
-    report = run(settings)
+    report = run(Tiers.open(settings))
     assert {part.outcome for part in report.slices if part.table.startswith("gold")} == {"written"}
     assert_all_known(settings, hot, trades)
-    assert verify(settings).ok
-    assert not [part for part in run(settings).slices if part.table.startswith("gold")], "once is enough"
+    assert verify(Tiers.open(settings)).ok
+    assert not [part for part in run(Tiers.open(settings)).slices if part.table.startswith("gold")], "once is enough"
 
 
 def test_candles_that_left_are_made_of_silver(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades)
-    run(settings)
-    assert not close_gate(settings, drop=True, now=LATER).held
+    run(Tiers.open(settings))
+    assert not close_gate(Tiers.open(settings), drop=True, now=LATER).held
     all_of_version_0_1(settings)
-    Pins(settings).create("before_sides")
-    follow(settings)
+    Pins(ColdTier.open(settings)).create("before_sides")
+    update_union_views(Tiers.open(settings))
     for view in ("gold_ohlcv_1h_all", "gold_ohlcv_1h_exact_all"):
         assert hot.client.command(f"SELECT sum(trade_count) FROM {view}") == trades.height
         with pytest.raises(DatabaseError, match="medallion offload run"):
             hot.client.command(f"SELECT sum(buy_volume) FROM {view}")
-    report = run(settings)
+    report = run(Tiers.open(settings))
     assert {part.outcome for part in report.slices if part.table.startswith("gold")} == {"rebuilt"}
     assert_all_known(settings, hot, trades)
-    pinned = f"{Pins(settings).publish('before_sides')}.gold_ohlcv_1h"
+    pinned = f"{Pins(ColdTier.open(settings)).publish('before_sides', ClickHouseHttp(settings))}.gold_ohlcv_1h"
     assert hot.client.query(f"SELECT countIf(buy_volume IS NOT NULL), count() > 0 FROM {pinned}").result_rows == [
         (0, True)
     ]
@@ -114,25 +116,25 @@ def test_candles_that_left_are_made_of_silver(settings: Settings, hot: HotTables
 def test_late_trades_meet_candles_of_version_0_1(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     early = trades.head(2900)
     hot.load(early)
-    run(settings)
-    assert not close_gate(settings, drop=True, now=LATER).held
+    run(Tiers.open(settings))
+    assert not close_gate(Tiers.open(settings), drop=True, now=LATER).held
     all_of_version_0_1(settings)
     hot.load(trades.slice(2900).with_columns(pl.col("arrived") + timedelta(hours=9)))
-    run(settings)
+    run(Tiers.open(settings))
     assert_all_known(settings, hot, trades)
-    assert verify(settings).ok
-    assert not close_gate(settings, drop=True, now=LATER).held
+    assert verify(Tiers.open(settings)).ok
+    assert not close_gate(Tiers.open(settings), drop=True, now=LATER).held
 
 
 def test_candles_that_silver_cannot_make_stay(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades)
-    run(settings)
-    assert not close_gate(settings, drop=True, now=LATER).held
+    run(Tiers.open(settings))
+    assert not close_gate(Tiers.open(settings), drop=True, now=LATER).held
     as_version_0_1_made_it(settings, BY_NAME["gold_ohlcv_1h"])
     silver = load(settings, BY_NAME["silver_trades"])
     with silver.transaction() as change, change.update_snapshot().overwrite() as without:
         for task in silver.scan().plan_files():
             without.delete_data_file(task.file)
-    (kept,) = {part.outcome for part in run(settings).slices if part.table == "gold_ohlcv_1h"}
+    (kept,) = {part.outcome for part in run(Tiers.open(settings)).slices if part.table == "gold_ohlcv_1h"}
     assert kept == "kept"
     assert read(settings, BY_NAME["gold_ohlcv_1h"])["trade_count"].sum() == trades.height

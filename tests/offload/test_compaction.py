@@ -21,9 +21,10 @@ from polars.testing import assert_frame_equal
 
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp, Parameters
+from offload.clickhouse.tiers import Tiers
 from offload.errors import BrokenExportError
-from offload.files.orphans import LEASE_SECONDS, owned_attempt
-from offload.files.replace import compacted_folder, separate, sweep
+from offload.files.data_files import LEASE_SECONDS, process_attempt
+from offload.files.replace import compacted_folder, remove_abandoned_merges, separate_hours
 from offload.maintain.compaction import compact
 from offload.maintain.expiry import maintain
 from offload.pins import Pins
@@ -32,7 +33,7 @@ from offload.proof.verify import verify
 from offload.rederive.run import rederive
 from offload.retention.gate import close_gate
 from offload.run import run
-from offload.tables.catalog import open_catalog
+from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import BY_NAME, TABLES
 from offload.tables.slices import HOUR_US, hour, micros
 from tests.clickhouse import ENVIRONMENT, as_json
@@ -71,13 +72,13 @@ def load_all(hot: HotTables, trades: pl.DataFrame) -> None:
 
 def test_small_files_become_one_and_no_row_changes(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     load_all(hot, trades)
-    run(settings)
+    run(Tiers.open(settings))
     before = frames(settings)
     small = {cold.name: len(live_files(settings, cold)) for cold in TABLES}
-    Pins(settings).create("before")
-    planned = compact(settings, dry_run=True)
+    Pins(ColdTier.open(settings)).create("before")
+    planned = compact(Tiers.open(settings), dry_run=True)
     assert {cold.name: len(live_files(settings, cold)) for cold in TABLES} == small, "a dry run changes nothing"
-    done = compact(settings)
+    done = compact(Tiers.open(settings))
     assert done == planned
     assert {part.table: (part.files, part.into) for part in done} == {
         cold.name: (small[cold.name], small[cold.name] // 3) for cold in SLICED
@@ -88,16 +89,16 @@ def test_small_files_become_one_and_no_row_changes(settings: Settings, hot: HotT
         for path in live_files(settings, cold):
             rows = pl.read_parquet(path, columns=list(cold.sort))
             assert_frame_equal(rows, rows.sort(cold.sort))
-    assert verify(settings).ok
-    assert [part.files for part in compact(settings)] == [0] * len(SLICED), "there is nothing left to merge"
+    assert verify(Tiers.open(settings)).ok
+    assert [part.files for part in compact(Tiers.open(settings))] == [0] * len(SLICED), "there is nothing left to merge"
     # What a pin names stays, whatever expires.
-    maintain(settings, expire_after=timedelta(0), orphan_age=timedelta(0))
+    maintain(ColdTier.open(settings), expire_after=timedelta(0), orphan_age=timedelta(0))
     for cold in TABLES:
         pinned = pl.from_arrow(load(settings, cold).scan().use_ref("before").to_arrow())
         assert isinstance(pinned, pl.DataFrame)
         assert_frame_equal(pinned.sort(pinned.columns), before[cold.name])
-    Pins(settings).drop("before")
-    maintain(settings, expire_after=timedelta(0), orphan_age=timedelta(0))
+    Pins(ColdTier.open(settings)).drop("before")
+    maintain(ColdTier.open(settings), expire_after=timedelta(0), orphan_age=timedelta(0))
     assert files_on_disk(settings) == files_referenced(settings)
     assert sum(len(live_files(settings, cold)) for cold in TABLES) == len(files_on_disk(settings))
     assert_same(frames(settings), before)
@@ -107,10 +108,10 @@ def test_lineage_names_the_merged_file_and_its_snapshot(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
     hot.load(trades)
-    run(settings)
-    compact(settings)
+    run(Tiers.open(settings))
+    compact(Tiers.open(settings))
     trade = trades.row(5, named=True)
-    trace = Tracer(settings).trade("binance", trade["symbol"], trade["trade_id"])
+    trace = Tracer(Tiers.open(settings)).trade("binance", trade["symbol"], trade["trade_id"])
     assert trace.changes == ()
     cold = {sighting.layer: sighting for sighting in trace.sightings if sighting.tier == "cold"}
     for name in ("raw_trades", "bronze_trades", "silver_trades"):
@@ -128,40 +129,39 @@ def test_an_hour_can_be_offloaded_again_after_it_was_merged(
     late = trades.filter(pl.col("offset") % 3 == 1).tail(100)
     on_time = trades.join(late, on="offset", how="anti")
     load_all(hot, on_time)
-    run(settings)
-    compact(settings)
+    run(Tiers.open(settings))
+    compact(Tiers.open(settings))
     load_all(hot, late)
-    report = run(settings)
+    report = run(Tiers.open(settings))
     middle = f"{ARRIVAL + timedelta(hours=1):%Y-%m-%dT%H}"
     written = {
         part.slice for part in report.slices if part.outcome == "written" and part.table in {c.name for c in SLICED}
     }
     assert written == {middle}
-    assert verify(settings).ok
+    assert verify(Tiers.open(settings)).ok
     for cold in SLICED:
         assert read(settings, cold).height == trades.height
-    compact(settings)
-    run(settings, again=True)
-    assert verify(settings).ok
-    compact(settings)
-    assert verify(settings).ok
+    compact(Tiers.open(settings))
+    run(Tiers.open(settings), again=True)
+    assert verify(Tiers.open(settings)).ok
+    compact(Tiers.open(settings))
+    assert verify(Tiers.open(settings)).ok
     assert sorted(read(settings, BY_NAME["silver_trades"])["raw_offset"].to_list()) == trades["offset"].to_list()
-    report_gate = close_gate(settings, drop=True, now=LATER)
+    report_gate = close_gate(Tiers.open(settings), drop=True, now=LATER)
     assert not report_gate.held
-    maintain(settings, expire_after=timedelta(0), orphan_age=timedelta(0))
+    maintain(ColdTier.open(settings), expire_after=timedelta(0), orphan_age=timedelta(0))
     assert files_on_disk(settings) == files_referenced(settings)
 
 
 def test_hours_can_be_taken_out_of_a_merged_file(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     """What a re-derivation asks for before it replaces the files of an hour."""
     hot.load(trades)
-    run(settings)
+    run(Tiers.open(settings))
     before = frames(settings)
-    compact(settings)
+    compact(Tiers.open(settings))
     cold = BY_NAME["silver_trades"]
-    name = f"{settings.iceberg_namespace}.{cold.name}"
     middle = hour(micros(ARRIVAL) + HOUR_US)
-    separate(ClickHouseHttp(settings), open_catalog(settings), name, cold, [middle])
+    separate_hours(ClickHouseHttp(settings), ColdTier.open(settings), cold, [middle])
     folders = sorted({path.parent.name for path in live_files(settings, cold)})
     assert folders == [middle.id, "compacted"]
     assert_same(frames(settings), before)
@@ -183,7 +183,7 @@ class Meddling(ClickHouseHttp):
             data = b"".join(chunks)
         if not self._done:
             self._done = True
-            run(self._settings, again=True, layers=("raw",))
+            run(Tiers.open(self._settings), again=True, layers=("raw",))
         yield iter([data])
 
 
@@ -191,11 +191,11 @@ def test_a_merge_gives_way_to_an_offload_and_tries_again(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
     hot.insert("trades_raw", raw_rows(trades))
-    run(settings, layers=("raw",))
-    done = {part.table: part for part in compact(settings, hot=Meddling(settings))}
+    run(Tiers.open(settings), layers=("raw",))
+    done = {part.table: part for part in compact(Tiers.open(settings, Meddling(settings)))}
     assert (done["raw_trades"].files, done["raw_trades"].into, done["raw_trades"].conflicts) == (3, 1, 0)
     assert read(settings, BY_NAME["raw_trades"]).height == 3000
-    assert verify(settings, layers=("raw",)).ok
+    assert verify(Tiers.open(settings), layers=("raw",)).ok
     assert files_on_disk(settings) == files_referenced(settings), "what gave way left no file"
 
 
@@ -210,9 +210,9 @@ class Lossy(ClickHouseHttp):
 
 def test_a_merge_that_lost_a_row_is_not_committed(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.insert("trades_raw", raw_rows(trades))
-    run(settings, layers=("raw",))
+    run(Tiers.open(settings), layers=("raw",))
     with pytest.raises(BrokenExportError, match="nothing was committed"):
-        compact(settings, hot=Lossy(settings))
+        compact(Tiers.open(settings, Lossy(settings)))
     assert read(settings, BY_NAME["raw_trades"]).height == 3000
     assert files_on_disk(settings) == files_referenced(settings)
 
@@ -239,7 +239,7 @@ def test_a_merge_that_was_killed_is_done_or_not_done(
 ) -> None:
     """What it wrote and did not commit goes with the next merge or offload, without waiting for the daily sweep."""
     hot.insert("trades_raw", raw_rows(trades))
-    run(settings, layers=("raw",))
+    run(Tiers.open(settings), layers=("raw",))
     before = read(settings, BY_NAME["raw_trades"]).sort("raw_offset")
     command = [sys.executable, "-c", KILLED, as_json(settings), when]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
@@ -254,9 +254,9 @@ def test_a_merge_that_was_killed_is_done_or_not_done(
 def test_only_files_of_the_dead_are_swept(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     """A living process, here or elsewhere, may still commit what it wrote; not after its lease."""
     hot.insert("trades_raw", raw_rows(trades))
-    run(settings, layers=("raw",))
+    run(Tiers.open(settings), layers=("raw",))
     table = load(settings, BY_NAME["raw_trades"])
-    mine = owned_attempt()
+    mine = process_attempt()
     unique, place, process, started = mine.split(".")
     names = {
         "living": mine,
@@ -273,7 +273,7 @@ def test_only_files_of_the_dead_are_swept(settings: Settings, hot: HotTables, tr
         path.touch()
     old = time.time() - LEASE_SECONDS - 60
     os.utime(paths["elsewhere, too old"], (old, old))
-    sweep(table)
+    remove_abandoned_merges(table)
     assert {name for name, path in paths.items() if path.exists()} == {"living", "elsewhere", "of an hour"}
 
 
@@ -281,7 +281,7 @@ def test_an_export_is_cut_into_files_of_the_target_size(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
     hot.load(trades)
-    run(settings)
+    run(Tiers.open(settings))
     size = live_files(settings, BY_NAME["raw_trades"])[0].stat().st_size
     # The table's own bytes a row decide, hence the run before.
     small = settings.model_copy(update={"offload_file_bytes": size // 4})
@@ -289,7 +289,7 @@ def test_an_export_is_cut_into_files_of_the_target_size(
     hot.load(again)
     hot.insert("duplicate_trades", duplicate_rows(again))
     hot.insert("duplicate_trades", duplicate_rows(again))
-    report = run(small)
+    report = run(Tiers.open(small))
     files = {name: max(p.files for p in report.slices if p.table == name) for name in ("raw_trades", "silver_trades")}
     assert files["raw_trades"] >= 4
     assert files["silver_trades"] >= 2
@@ -297,7 +297,7 @@ def test_an_export_is_cut_into_files_of_the_target_size(
     assert raw[-4] < size / 2, "all but the three of the first run"
     assert max(p.files for p in report.slices if p.table == "duplicate_trades") >= 2
     assert read(settings, BY_NAME["duplicate_trades"]).height == trades.height
-    assert verify(settings).ok
+    assert verify(Tiers.open(settings)).ok
     # Equal Bronze rows meet in one file, however it is cut.
     assert read(settings, BY_NAME["silver_trades"]).height == 2 * silver_rows(trades).height
 
@@ -308,8 +308,8 @@ def test_a_rederivation_goes_by_merged_files_too(
     """A limit in the registry falls after the files were merged: rows leave, none comes twice."""
     settings = settings.model_copy(update={"kafka_bootstrap_servers": brokers})
     hot.load(trades)
-    run(settings)
-    compact(settings)
+    run(Tiers.open(settings))
+    compact(Tiers.open(settings))
     rules = tmp_path / "symbols.yaml"
     rules.write_text(
         "version: 1\ndefaults: {price_max: 1000000, quantity_max: 100000}\nexchanges:\n  binance:\n"
@@ -319,20 +319,20 @@ def test_a_rederivation_goes_by_merged_files_too(
     small = trades.filter(pl.col("qty").str.to_decimal(scale=18) <= pl.lit(Decimal("0.05")))
     assert 0 < small.height < trades.height
     first, last = (trades["time"].dt.truncate("1d").unique().sort()[at] for at in (0, -1))
-    rederive(settings.model_copy(update={"symbols_file": rules}), first, last + timedelta(days=1))
+    rederive(Tiers.open(settings.model_copy(update={"symbols_file": rules})), first, last + timedelta(days=1))
     for _ in range(2):
         found = read(settings, BY_NAME["silver_trades"])
         assert sorted(found["raw_offset"].to_list()) == sorted(small["offset"].to_list())
         assert read(settings, BY_NAME["gold_ohlcv_1h"])["trade_count"].sum() == small.height
-        compact(settings)
-    assert verify(settings, layers=("silver", "gold")).ok
+        compact(Tiers.open(settings))
+    assert verify(Tiers.open(settings), layers=("silver", "gold")).ok
 
 
 def test_the_command_says_what_it_would_do_and_does_it(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
     hot.insert("trades_raw", raw_rows(trades))
-    run(settings, layers=("raw",))
+    run(Tiers.open(settings), layers=("raw",))
     names = {
         "clickhouse_host",
         "clickhouse_http_port",

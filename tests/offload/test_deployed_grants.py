@@ -15,11 +15,14 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from config.settings import Settings
+from offload.clickhouse.client import ClickHouseHttp
+from offload.clickhouse.tiers import Tiers
 from offload.pins import Pins
 from offload.proof.verify import verify
 from offload.rederive.run import rederive
 from offload.retention.gate import close_gate
 from offload.run import run
+from offload.tables.catalog import ColdTier
 from tests.clickhouse import PASSWORD
 from tests.offload.conftest import Node, new_settings
 from tests.offload.hot_tables import ARRIVAL, HotTables, read_tape
@@ -103,17 +106,17 @@ def test_each_user_may_do_its_work(settings: tuple[Settings, Become], tape: Path
     become("ingest")
     trades = read_tape(tape).tail(1000)
     fill(hot, trades, LOW)
-    run(told)
-    assert verify(told).ok
-    pins = Pins(told)
+    run(Tiers.open(told))
+    assert verify(Tiers.open(told)).ok
+    pins = Pins(ColdTier.open(told))
     pins.create("before")
-    database = pins.publish("before")
+    database = pins.publish("before", ClickHouseHttp(told))
     assert hot.count(f"{database}.silver_trades") == within(trades, LOW).height
     new = limited(told, tmp_path, HIGH)
-    rederive(new, FROM, TO, exchange="binance")
+    rederive(Tiers.open(new), FROM, TO, exchange="binance")
     assert hot.count("silver_trades") == within(trades, HIGH).height > within(trades, LOW).height
-    run(told, end=ARRIVAL + timedelta(hours=3))
-    report = close_gate(told, drop=True, now=LATER)
+    run(Tiers.open(told), end=ARRIVAL + timedelta(hours=3))
+    report = close_gate(Tiers.open(told), drop=True, now=LATER)
     assert {verdict.state for verdict in report.verdicts} == {"dropped"}
     assert hot.count("silver_trades_all") == within(trades, HIGH).height
     for denied in ("CREATE TABLE mine (number UInt8) ENGINE = Log", "DROP TABLE silver_trades"):

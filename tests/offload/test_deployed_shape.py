@@ -12,12 +12,15 @@ from pydantic import SecretStr
 
 from config.settings import Settings
 from ddl.layers import load_layers
+from offload.clickhouse.client import ClickHouseHttp
+from offload.clickhouse.tiers import Tiers
 from offload.errors import WarehouseError
 from offload.maintain.expiry import maintain
 from offload.pins import Pins
 from offload.proof.verify import verify
 from offload.retention.gate import close_gate
 from offload.run import run
+from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import BY_NAME, TABLES
 from tests.offload import rest_catalog, s3_server
 from tests.offload.cold_tables import read
@@ -61,19 +64,19 @@ def test_offload_verify_pin_gate_and_views(deployed: Settings, tape: Path, tmp_p
     trades = read_tape(tape).tail(4000)
     hot = HotTables(deployed)
     hot.load(trades.head(1500))
-    run(deployed)
-    pin = Pins(deployed).create("backtest")
+    run(Tiers.open(deployed))
+    pin = Pins(ColdTier.open(deployed)).create("backtest")
     hot.load(trades.slice(1500))
-    run(deployed)
-    assert verify(deployed).ok
+    run(Tiers.open(deployed))
+    assert verify(Tiers.open(deployed)).ok
     for cold in TABLES:
         if cold.layer in {"raw", "bronze", "silver"}:
             assert read(deployed, cold).height == trades.height
-    database = Pins(deployed).publish("backtest")
+    database = Pins(ColdTier.open(deployed)).publish("backtest", ClickHouseHttp(deployed))
     for part in pin.tables:
         if part.rows:
             assert hot.count(f"{database}.{part.table}") == part.rows
-    report = close_gate(deployed, drop=True, now=LATER)
+    report = close_gate(Tiers.open(deployed), drop=True, now=LATER)
     assert {verdict.state for verdict in report.verdicts} == {"dropped"}
     assert hot.count("silver_trades") == 0
     assert hot.count("silver_trades_all") == trades.height
@@ -83,13 +86,13 @@ def test_offload_verify_pin_gate_and_views(deployed: Settings, tape: Path, tmp_p
         rows, volume, opens = hot.client.query(asked).first_row
         found = pl.DataFrame({"volume": [volume], "open": [opens]}).select(pl.all().str.to_decimal(scale=18)).row(0)
         assert (rows, *found) == (truth.height, truth["volume"].sum(), truth["open"].sum())
-    maintain(deployed, orphan_age=timedelta(0))
+    maintain(ColdTier.open(deployed), orphan_age=timedelta(0))
     assert hot.count("silver_trades_all") == trades.height
     # A catalog that is away fails the run; the first one that reaches it catches up.
     hot.load(trades.with_columns(pl.col("trade_id") + "0", pl.col("arrived") + timedelta(days=40)))
     away = deployed.model_copy(update={"iceberg_catalog_uri": f"http://127.0.0.1:{s3_server.free_port()}"})
     with pytest.raises(WarehouseError, match="Cannot open the Iceberg catalog"):
-        run(away)
-    run(deployed)
+        run(Tiers.open(away))
+    run(Tiers.open(deployed))
     assert read(deployed, BY_NAME["silver_trades"]).height == 2 * trades.height
     assert hot.count("silver_trades_all") == 2 * trades.height

@@ -14,6 +14,7 @@ from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp, Parameters
+from offload.clickhouse.tiers import Tiers
 from offload.errors import BrokenExportError, CommitConflictError
 from offload.files.commit import Replacement, replace_slices
 from offload.files.export import export_slice
@@ -65,7 +66,7 @@ def test_a_killed_offload_leaves_old_or_new_and_the_next_run_completes_it(
     # A first half is offloaded already, so that the killed run replaces windows and candles.
     layer = BY_NAME[point.partition(":")[2]].layer
     hot.load(trades.head(1500))
-    run(settings, layers=(layer,))
+    run(Tiers.open(settings), layers=(layer,))
     hot.load(trades.slice(1500))
     marker = tmp_path / "reached"
     with _start(settings, point, marker) as worker:
@@ -77,8 +78,8 @@ def test_a_killed_offload_leaves_old_or_new_and_the_next_run_completes_it(
         else:
             windows = read(settings, cold).group_by(pl.col(cold.arrival).dt.truncate("1h")).len()
             assert set(windows["len"]) <= {500, 1000}, "a window that is neither the old nor the new one"
-    run(settings, layers=(layer,))
-    checked = verify(settings, layers=(layer,))
+    run(Tiers.open(settings), layers=(layer,))
+    checked = verify(Tiers.open(settings), layers=(layer,))
     assert checked.ok
     assert layer == "gold" or [table.cold_rows for table in checked.tables] == [3000]
     assert files_on_disk(settings) == files_referenced(settings)
@@ -95,7 +96,7 @@ def test_several_offloads_at_once_write_every_row_once(
     for cold in TABLES:
         if cold.layer == "gold":
             assert read(settings, cold)["trade_count"].sum() == 3000
-    assert verify(settings).ok
+    assert verify(Tiers.open(settings)).ok
     assert files_on_disk(settings) == files_referenced(settings)
 
 
@@ -135,8 +136,8 @@ def test_a_stream_that_breaks_off_is_refused_and_removed(
 ) -> None:
     hot.load(trades)
     with pytest.raises(BrokenExportError, match="Memory limit exceeded"):
-        run(settings, hot=Truncated(settings))
+        run(Tiers.open(settings, Truncated(settings)))
     assert files_on_disk(settings) == set()
     assert all(load(settings, cold).current_snapshot() is None for cold in TABLES)
-    run(settings)
-    assert verify(settings).ok
+    run(Tiers.open(settings))
+    assert verify(Tiers.open(settings)).ok

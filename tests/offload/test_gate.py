@@ -14,6 +14,7 @@ import pytest
 from config.settings import Settings
 from ddl.layers import load_layers
 from offload.clickhouse.client import ClickHouseHttp, Parameters
+from offload.clickhouse.tiers import Tiers
 from offload.proof.verify import verify
 from offload.retention.gate import GateReport, close_gate, leaving
 from offload.run import run
@@ -44,18 +45,18 @@ def test_what_iceberg_has_is_dropped_and_nothing_else_is(
     hot.load(trades)
     hot.load_left_out(trades.head(1000))
     before = _hot_rows(hot)
-    assert _states(close_gate(settings, drop=True, now=LATER)) == dict.fromkeys(RETAINED, "held")
+    assert _states(close_gate(Tiers.open(settings), drop=True, now=LATER)) == dict.fromkeys(RETAINED, "held")
     assert _hot_rows(hot) == before, "nothing was offloaded, nothing may go"
-    run(settings)
+    run(Tiers.open(settings))
     cold = {table.name: read(settings, table).height for table in TABLES}
-    assert _states(close_gate(settings, now=LATER)) == dict.fromkeys(RETAINED, "confirmed")
+    assert _states(close_gate(Tiers.open(settings), now=LATER)) == dict.fromkeys(RETAINED, "confirmed")
     assert _hot_rows(hot) == before, "a dry run drops nothing"
-    report = close_gate(settings, drop=True, now=LATER)
+    report = close_gate(Tiers.open(settings), drop=True, now=LATER)
     assert _states(report) == dict.fromkeys(RETAINED, "dropped")
     assert sum(v.rows for v in report.verdicts if v.table == "silver_trades") == trades.height
     assert set(_hot_rows(hot).values()) == {0}
     assert {hot.count(leaving(table)) for table in RETAINED} == {0}
-    run(settings)
+    run(Tiers.open(settings))
     assert {table.name: read(settings, table).height for table in TABLES} == cold, "the cold tier does not forget"
 
 
@@ -63,13 +64,13 @@ def test_age_counts_from_the_later_of_event_and_arrival(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
     hot.load(trades)
-    run(settings)
+    run(Tiers.open(settings))
     # The trades are of 2024, they arrived in 2026: old by event time, young by arrival.
     last = trades["arrived"].max()
     assert isinstance(last, datetime)
     expiry = last.replace(tzinfo=UTC) + timedelta(days=30)
     for now, state in ((expiry - timedelta(minutes=1), "young"), (expiry, "confirmed")):
-        report = close_gate(settings, tables=["silver_trades"], now=now)
+        report = close_gate(Tiers.open(settings), tables=["silver_trades"], now=now)
         assert {verdict.state for verdict in report.verdicts} == {state}
 
 
@@ -90,7 +91,7 @@ def test_one_changed_value_in_iceberg_holds_the_partition(
 ) -> None:
     hot.load(trades.head(2000))
     hot.load_left_out(trades.head(2000))
-    run(settings)
+    run(Tiers.open(settings))
     cold = BY_NAME[name]
     table = cold.hot_table
     path = live_files(settings, cold)[0]
@@ -105,7 +106,7 @@ def test_one_changed_value_in_iceberg_holds_the_partition(
     # The other partitions of the candle states are of other time frames.
     rows_at_stake = f"{table} WHERE frame = {cold.bucket_seconds}" if cold.layer == "gold" else table
     before = hot.count(rows_at_stake)
-    (held,) = close_gate(settings, drop=True, tables=[table], now=LATER).held
+    (held,) = close_gate(Tiers.open(settings), drop=True, tables=[table], now=LATER).held
     assert "values differ" in held.why
     assert hot.count(rows_at_stake) == before
 
@@ -132,18 +133,18 @@ def test_a_trade_that_arrives_while_the_gate_is_at_work_is_not_lost(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, when: str
 ) -> None:
     hot.load(trades)
-    run(settings)
+    run(Tiers.open(settings))
     late = trades.head(1).with_columns(
         pl.lit("7").alias("trade_id"), pl.lit(99_999_999, pl.UInt64).alias("offset"), pl.lit(ARRIVAL).alias("arrived")
     )
     late = late.with_columns(pl.col("arrived").dt.cast_time_unit("us") + timedelta(hours=9))
     store = Meddling(settings, when, lambda: hot.insert("silver_trades", silver_rows(late)))
-    report = close_gate(settings, drop=True, tables=["silver_trades"], now=LATER, hot=store)
+    report = close_gate(Tiers.open(settings, store), drop=True, tables=["silver_trades"], now=LATER)
     assert hot.count("silver_trades WHERE trade_id = '7'") == 1
     assert len(report.held) == (1 if when == "before" else 0)
     # Once the late trade is in Iceberg, it may go too.
-    run(settings)
-    close_gate(settings, drop=True, tables=["silver_trades"], now=LATER)
+    run(Tiers.open(settings))
+    close_gate(Tiers.open(settings), drop=True, tables=["silver_trades"], now=LATER)
     assert hot.count("silver_trades") == 0
     assert read(settings, BY_NAME["silver_trades"]).height == trades.height + 1
 
@@ -159,13 +160,15 @@ def test_a_gate_that_died_after_the_move_is_finished_by_the_next(
     def die() -> None:
         raise DiedError
 
-    run(settings)
+    run(Tiers.open(settings))
     with pytest.raises(DiedError):
-        close_gate(settings, drop=True, tables=["silver_trades"], now=LATER, hot=Meddling(settings, "after", die))
+        close_gate(
+            Tiers.open(settings, Meddling(settings, "after", die)), drop=True, tables=["silver_trades"], now=LATER
+        )
     moved = hot.count("silver_trades_leaving")
     assert moved
     assert hot.count("silver_trades") == trades.height - moved
-    close_gate(settings, drop=True, tables=["silver_trades"], now=LATER)
+    close_gate(Tiers.open(settings), drop=True, tables=["silver_trades"], now=LATER)
     assert hot.count("silver_trades") == hot.count("silver_trades_leaving") == 0
     assert read(settings, BY_NAME["silver_trades"]).height == trades.height
 
@@ -180,16 +183,16 @@ def test_repeated_rejections_are_confirmed_by_the_later_window(
 ) -> None:
     """A batch that was judged again an hour later: one row in the hot table after the merge, two in Iceberg."""
     hot.load_left_out(trades.head(3000))
-    run(settings)
+    run(Tiers.open(settings))
     again = trades.head(700).with_columns(pl.col("arrived") + timedelta(hours=6))
     hot.insert("duplicate_trades", _published_before(duplicate_rows(again)))
     hot.insert("dlq_trades_log", _published_before(dead_letter_rows(again)))
-    run(settings)
+    run(Tiers.open(settings))
     for table in ("duplicate_trades", "dlq_trades_log"):
         hot.client.command(f"OPTIMIZE TABLE {table} FINAL")
-    assert verify(settings, layers=("duplicates", "dlq")).ok
-    assert [t.superseded for t in verify(settings, layers=("duplicates", "dlq")).tables] == [700, 700]
-    report = close_gate(settings, drop=True, tables=["duplicate_trades", "dlq_trades_log"], now=LATER)
+    assert verify(Tiers.open(settings), layers=("duplicates", "dlq")).ok
+    assert [t.superseded for t in verify(Tiers.open(settings), layers=("duplicates", "dlq")).tables] == [700, 700]
+    report = close_gate(Tiers.open(settings), drop=True, tables=["duplicate_trades", "dlq_trades_log"], now=LATER)
     assert not report.held
     assert hot.count("duplicate_trades") == hot.count("dlq_trades_log") == 0
     assert read(settings, BY_NAME["dlq_trades"]).height == 3700
@@ -200,13 +203,13 @@ def test_merged_bronze_rows_are_confirmed_by_the_later_window(
 ) -> None:
     """A message redelivered in a later hour: two cold rows, one hot row after the merge."""
     hot.load(trades)
-    run(settings)
+    run(Tiers.open(settings))
     again = trades.with_columns(pl.col("arrived") + timedelta(hours=6))
     hot.load(again.head(5000))
-    run(settings)
+    run(Tiers.open(settings))
     hot.client.command("OPTIMIZE TABLE bronze_trades FINAL")
     assert hot.count("bronze_trades") == trades.height
     assert read(settings, BY_NAME["bronze_trades"]).height == trades.height + 5000
-    assert verify(settings, layers=("bronze",)).ok
-    close_gate(settings, drop=True, tables=["bronze_trades"], now=LATER)
+    assert verify(Tiers.open(settings), layers=("bronze",)).ok
+    close_gate(Tiers.open(settings), drop=True, tables=["bronze_trades"], now=LATER)
     assert hot.count("bronze_trades") == 0

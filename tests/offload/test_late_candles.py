@@ -11,6 +11,7 @@ from polars.testing import assert_frame_equal
 
 from config.settings import Settings
 from ddl.layers import load_layers
+from offload.clickhouse.tiers import Tiers
 from offload.proof.verify import verify
 from offload.report import OffloadReport
 from offload.retention.gate import close_gate
@@ -42,7 +43,7 @@ def assert_candles_are(settings: Settings, trades: pl.DataFrame) -> None:
 
 
 def let_all_go(settings: Settings) -> None:
-    report = close_gate(settings, drop=True, now=LATER)
+    report = close_gate(Tiers.open(settings), drop=True, now=LATER)
     assert report.verdicts
     assert {verdict.state for verdict in report.verdicts} == {"dropped"}
 
@@ -64,21 +65,21 @@ def test_late_trades_are_added_to_the_candles_that_left(
     mixed = trades.sample(fraction=1, shuffle=True, seed=5)
     on_time, some, more = mixed.head(before), late(mixed.slice(before, 60)), late(late(mixed.slice(before + 60, 7)))
     hot.load(on_time)
-    run(settings)
+    run(Tiers.open(settings))
     let_all_go(settings)
     hot.load(some)
-    assert "rebuilt" in outcomes(run(settings))
+    assert "rebuilt" in outcomes(run(Tiers.open(settings)))
     assert_candles_are(settings, pl.concat([on_time, some]))
     hot.load(more)
-    run(settings)
+    run(Tiers.open(settings))
     assert_candles_are(settings, pl.concat([on_time, some, more]))
-    run(settings, again=True)
+    run(Tiers.open(settings), again=True)
     assert_candles_are(settings, pl.concat([on_time, some, more]))
     # The gate knows the late candles, too, and the proof is not disturbed by them.
-    assert verify(settings).ok
+    assert verify(Tiers.open(settings)).ok
     let_all_go(settings)
     assert hot.count("gold_ohlcv_state WHERE frame = 86400") == hot.count("silver_trades") == 0
-    assert verify(settings).ok
+    assert verify(Tiers.open(settings)).ok
     assert files_on_disk(settings) == files_referenced(settings)
 
 
@@ -103,11 +104,11 @@ def test_matches_and_kinds_do_not_hide_that_candles_left(
         pl.col("validated_at") + timedelta(hours=9), pl.lit(50_000, pl.UInt32).alias("match_count")
     )
     hot.insert("silver_trades", rows.head(2900))
-    assert outcomes(run(settings)) == {"written"}, "whole candles are exported as they are"
+    assert outcomes(run(Tiers.open(settings))) == {"written"}, "whole candles are exported as they are"
     let_all_go(settings)
     hot.insert("silver_trades", some)
-    assert outcomes(run(settings)) == {"rebuilt"}
-    assert verify(settings).ok
+    assert outcomes(run(Tiers.open(settings))) == {"rebuilt"}
+    assert verify(Tiers.open(settings)).ok
     late_ones = some.filter(pl.col("trade_kind") == "market")
     everything = pl.concat([counted.join(late_ones, on="trade_id", how="anti"), late_ones])
     for frame in FRAMES:
@@ -128,12 +129,12 @@ def test_candles_wait_for_the_silver_rows_they_are_made_of(
 ) -> None:
     on_time, rest = trades.head(2900), late(trades.slice(2900))
     hot.load(on_time)
-    run(settings)
+    run(Tiers.open(settings))
     let_all_go(settings)
     hot.load(rest)
-    assert outcomes(run(settings, layers=("gold",))) == {"kept"}
+    assert outcomes(run(Tiers.open(settings), layers=("gold",))) == {"kept"}
     assert_candles_are(settings, on_time)
-    report = close_gate(settings, drop=True, tables=["gold_ohlcv_state"], now=LATER)
+    report = close_gate(Tiers.open(settings), drop=True, tables=["gold_ohlcv_state"], now=LATER)
     assert report.held, "Iceberg lacks the late trades"
-    run(settings)
+    run(Tiers.open(settings))
     assert_candles_are(settings, trades)

@@ -10,6 +10,7 @@ import pytest
 
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp
+from offload.clickhouse.tiers import Tiers
 from offload.proof.counts import LineageCount, count_lineage, find_missing, stream_lineage
 from offload.retention.gate import close_gate
 from offload.run import run
@@ -153,12 +154,12 @@ def test_hours_that_left_are_counted_in_iceberg(settings: Settings, hot: HotTabl
     before = count_lineage(store)
     total = _total(before)
     assert (total["raw"], total["missing"], total["in_several"], total["redelivered"]) == (3004, 4, 2, 500)
-    run(settings)
+    run(Tiers.open(settings))
     tables = ensure_tables(open_catalog(settings), settings.iceberg_namespace)
     start = ARRIVAL - timedelta(days=1)
     lost = find_missing(store, start)
     for gone in (("trades_raw",), ("silver_trades",), ("duplicate_trades", "dlq_trades_log")):
-        report = close_gate(settings, drop=True, tables=gone, now=LATER)
+        report = close_gate(Tiers.open(settings), drop=True, tables=gone, now=LATER)
         assert [verdict for verdict in report.verdicts if verdict.state != "dropped"] == []
         for chunk_rows in (1, 2_000_000):
             counts = list(stream_lineage(store, start, chunk_rows=chunk_rows, tables=tables))
@@ -173,8 +174,8 @@ def test_a_raw_partition_that_left_with_the_others_hot(
 ) -> None:
     """A message that was first delivered on a day that has left, and again on one that is hot."""
     _split(hot, trades)
-    run(settings)
-    close_gate(settings, drop=True, tables=("trades_raw",), now=LATER)
+    run(Tiers.open(settings))
+    close_gate(Tiers.open(settings), drop=True, tables=("trades_raw",), now=LATER)
     hot.insert("trades_raw", raw_rows(trades).with_columns(pl.col("ingested_at") + timedelta(days=1)))
     tables = ensure_tables(open_catalog(settings), settings.iceberg_namespace)
     store = ClickHouseHttp(settings)

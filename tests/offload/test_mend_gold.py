@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from config.settings import Settings
-from offload.publish.day import PublishError
+from offload.clickhouse.tiers import Tiers
+from offload.publish.publisher import DayPublishError
 from offload.rederive.run import rederive
 from offload.run import run
 from tests.clickhouse import ENVIRONMENT
@@ -51,14 +52,14 @@ def test_candles_that_were_lost_are_mended(
 ) -> None:
     trades = read_tape(tape).gather_every(8)
     fill(hot, trades, HIGH)
-    run(settings)
+    run(Tiers.open(settings))
     lost = "frame IN (60, 3600) AND symbol = 'ETHUSDT' SETTINGS mutations_sync = 2"
     hot.client.command(f"ALTER TABLE gold_ohlcv_state DELETE WHERE {lost}")
     new = limited(settings, tmp_path, limit)
     with monkeypatch.context() as patch:
-        patch.setattr("offload.publish.day.HALF_DONE_SECONDS", 0.5)
-        with pytest.raises(PublishError, match="--mend-gold"):
-            rederive(new, FROM, TO)
+        patch.setattr("offload.publish.publisher.HALF_DONE_SECONDS", 0.5)
+        with pytest.raises(DayPublishError, match="--mend-gold"):
+            rederive(Tiers.open(new), FROM, TO)
     given = {f"MEDALLION_{name}".upper(): str(value) for name, value in new.model_dump(include=NAMES).items()}
     span = ("--from", f"{FROM:%Y-%m-%d}", "--to", f"{TO:%Y-%m-%d}")
     command = [sys.executable, "-m", "cli", "rederive", *span, "--mend-gold", "--json"]

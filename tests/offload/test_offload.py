@@ -12,6 +12,7 @@ from pyiceberg.expressions import AlwaysTrue
 
 from config.settings import Settings
 from ddl.layers import load_layers
+from offload.clickhouse.tiers import Tiers
 from offload.errors import BrokenExportError, HotStoreError
 from offload.proof.verify import verify
 from offload.run import run
@@ -56,7 +57,7 @@ def test_every_table_reads_back_equal_to_the_recording(
 ) -> None:
     hot.load(trades)
     hot.load_left_out(trades)
-    report = run(settings)
+    report = run(Tiers.open(settings))
     assert {part.table for part in report.slices} == {cold.name for cold in TABLES}
     _assert_cold_is(settings, trades)
     raw = read(settings, BY_NAME["raw_trades"]).sort("raw_offset")
@@ -74,7 +75,7 @@ def test_every_table_reads_back_equal_to_the_recording(
     repeats = read(settings, BY_NAME["duplicate_trades"]).sort("raw_offset")
     for column in ("trade_id", "timestamp", "insert_token", "seen_at"):
         assert repeats[column].to_list() == duplicate_rows(trades).sort("raw_offset")[column].to_list(), column
-    checked = verify(settings)
+    checked = verify(Tiers.open(settings))
     assert checked.ok
     assert {table.table: table.cold_rows for table in checked.tables}["silver_trades"] == trades.height
     assert files_on_disk(settings) == files_referenced(settings)
@@ -84,7 +85,7 @@ def test_candles_equal_the_published_ground_truth(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, recordings: Path
 ) -> None:
     hot.load(trades)
-    run(settings, layers=("gold",))
+    run(Tiers.open(settings), layers=("gold",))
     path = recordings / "expected" / "binance_spot_trades.candles_1m.csv.gz"
     names = ("open", "high", "low", "close", "volume", "quote_volume")
     expected = pl.read_csv(path, schema_overrides=dict.fromkeys(names, pl.String)).sort("symbol", "open_time_ms")
@@ -99,42 +100,42 @@ def test_a_second_run_does_nothing_and_a_forced_one_replaces(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
     hot.load(trades)
-    first = run(settings)
+    first = run(Tiers.open(settings))
     snapshots = {cold.name: load(settings, cold).metadata.snapshots for cold in TABLES}
-    second = run(settings)
+    second = run(Tiers.open(settings))
     assert all(part.outcome == "unchanged" for part in second.slices)
     assert {cold.name: load(settings, cold).metadata.snapshots for cold in TABLES} == snapshots
-    third = run(settings, again=True)
+    third = run(Tiers.open(settings), again=True)
     assert [(part.slice, part.rows) for part in third.slices] == [(part.slice, part.rows) for part in first.slices]
     assert all(part.outcome == "written" for part in third.slices)
     _assert_cold_is(settings, trades)
-    assert verify(settings).ok
+    assert verify(Tiers.open(settings)).ok
     assert files_on_disk(settings) == files_referenced(settings)
 
 
 def test_late_rows_reach_an_hour_that_was_offloaded(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     is_late = pl.col("offset") % 7 == 0
     hot.load(trades.filter(~is_late))
-    run(settings)
+    run(Tiers.open(settings))
     # Late in two ways: rows of an old hour that show up afterwards, and old event times in a new hour.
     late = trades.filter(is_late)
     reappeared = late.filter(pl.col("offset") % 2 == 0)
     new_hour = late.filter(pl.col("offset") % 2 == 1).with_columns(pl.col("arrived") + timedelta(hours=5))
     everything = pl.concat([trades.filter(~is_late), reappeared, new_hour])
     hot.load(pl.concat([reappeared, new_hour]))
-    run(settings)
+    run(Tiers.open(settings))
     _assert_cold_is(settings, everything)
-    assert verify(settings).ok
+    assert verify(Tiers.open(settings)).ok
 
 
 def test_only_the_touched_slices_are_written(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades)
-    run(settings)
+    run(Tiers.open(settings))
     extra = trades.head(1).with_columns(
         pl.lit("5").alias("trade_id"), pl.lit(99_999_999, pl.UInt64).alias("offset"), pl.col("arrived") + 9 * HOUR
     )
     hot.insert("silver_trades", silver_rows(extra))
-    report = run(settings)
+    report = run(Tiers.open(settings))
     written = {(part.table, part.slice) for part in report.slices if part.outcome == "written"}
     assert {piece for table, piece in written if table == "silver_trades"} == {f"{ARRIVAL + 9 * HOUR:%Y-%m-%dT%H}"}
     assert {piece for table, piece in written if table == "gold_ohlcv_1m"} == {"binance/2024-08-08"}
@@ -147,15 +148,15 @@ def test_the_open_hour_is_exported_only_on_request_and_replaced_later(
     now = datetime.now(UTC).replace(microsecond=0)
     live = trades.with_columns(pl.lit(now).dt.cast_time_unit("us").alias("arrived"))
     hot.load(live.head(1000))
-    assert run(settings).written("silver_trades") == 0
-    first = run(settings, until_now=True)
+    assert run(Tiers.open(settings)).written("silver_trades") == 0
+    first = run(Tiers.open(settings), until_now=True)
     assert first.written("silver_trades") == 1000
     assert not any(part.final for part in first.slices if part.table == "silver_trades")
     hot.load(live.slice(1000, 500))
-    assert run(settings, until_now=True).written("silver_trades") == 1500
+    assert run(Tiers.open(settings), until_now=True).written("silver_trades") == 1500
     _assert_cold_is(settings, live.head(1500))
-    assert verify(settings, include_open=True).ok
-    assert any(table.slices for table in verify(settings).tables if table.table == "silver_trades")
+    assert verify(Tiers.open(settings), include_open=True).ok
+    assert any(table.slices for table in verify(Tiers.open(settings)).tables if table.table == "silver_trades")
 
 
 def test_an_open_candle_is_not_exported_as_final(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
@@ -166,19 +167,19 @@ def test_an_open_candle_is_not_exported_as_final(settings: Settings, hot: HotTab
         pl.lit(now - 3 * HOUR).dt.cast_time_unit("us").alias("arrived"),
     )
     hot.load(open_now)
-    run(settings)
+    run(Tiers.open(settings))
     assert read(settings, BY_NAME["silver_trades"]).height == 20
     assert read(settings, BY_NAME["gold_ohlcv_1d"]).height == 0
-    run(settings, until_now=True)
+    run(Tiers.open(settings), until_now=True)
     assert read(settings, BY_NAME["gold_ohlcv_1d"])["trade_count"].sum() == 20
 
 
 def test_cold_rows_stay_when_hot_ones_are_gone(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades)
-    run(settings)
+    run(Tiers.open(settings))
     hot.client.command("ALTER TABLE silver_trades DROP PARTITION 20240808")
     hot.client.command("ALTER TABLE gold_ohlcv_state DROP PARTITION ID '60-20240808'")
-    report = run(settings, again=True)
+    report = run(Tiers.open(settings), again=True)
     kept = {part.table for part in report.slices if part.outcome == "kept"}
     assert "silver_trades" in kept
     _assert_cold_is(settings, trades)
@@ -191,17 +192,17 @@ def test_bronze_is_the_same_before_and_after_merges(settings: Settings, hot: Hot
     hot.client.command("SYSTEM STOP MERGES bronze_trades")
     for part in (trades, again, later):
         hot.insert("trades_raw", raw_rows(part))
-    report = run(settings)
+    report = run(Tiers.open(settings))
     assert report.rows("raw_trades") == trades.height + 500
     assert report.rows("bronze_trades") == trades.height + 200
-    assert verify(settings, layers=("raw", "bronze")).ok
+    assert verify(Tiers.open(settings), layers=("raw", "bronze")).ok
     hot.client.command("SYSTEM START MERGES bronze_trades")
     hot.client.command("OPTIMIZE TABLE bronze_trades FINAL")
     assert hot.count("bronze_trades") == trades.height
-    merged = verify(settings, layers=("bronze",))
+    merged = verify(Tiers.open(settings), layers=("bronze",))
     assert merged.ok
     assert merged.tables[0].superseded == 200
-    assert run(settings, layers=("bronze",)).written("bronze_trades") == 0
+    assert run(Tiers.open(settings), layers=("bronze",)).written("bronze_trades") == 0
 
 
 def test_a_sum_that_does_not_fit_fails_loudly_and_leaves_nothing(
@@ -214,7 +215,7 @@ def test_a_sum_that_does_not_fit_fails_loudly_and_leaves_nothing(
         f" FROM gold_ohlcv_state WHERE frame = 3600 AND window_start = '{before}' LIMIT 1"
     )
     with pytest.raises((HotStoreError, BrokenExportError), match="needs more than 38 digits"):
-        run(settings)
+        run(Tiers.open(settings))
     assert read(settings, BY_NAME["gold_ohlcv_1h"]).height == 0
     assert files_on_disk(settings) == files_referenced(settings)
 
@@ -222,7 +223,7 @@ def test_a_sum_that_does_not_fit_fails_loudly_and_leaves_nothing(
 def test_every_cold_table_has_what_other_engines_need(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades.head(100))
     hot.load_left_out(trades.head(100))
-    run(settings)
+    run(Tiers.open(settings))
     for cold in TABLES:
         table = load(settings, cold)
         assert table.name_mapping() is not None

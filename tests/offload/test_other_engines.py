@@ -17,10 +17,11 @@ import pytest
 from config.settings import Settings
 from ddl.layers import load_layers
 from offload.clickhouse.locations import iceberg_source
+from offload.clickhouse.tiers import Tiers
 from offload.files.version_hint import publish_hint
 from offload.pins import Pins
 from offload.run import run
-from offload.tables.catalog import open_catalog
+from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import BY_NAME
 from tests.offload.cold_tables import load
 from tests.offload.conftest import new_settings
@@ -59,10 +60,10 @@ class Versions:
         self.settings, self.client = settings, hot.client
         trades = read_tape(tape).tail(4000)
         hot.load(trades.head(1500))
-        run(settings)
-        self.pin = {part.table: part.snapshot_id for part in Pins(settings).create("backtest").tables}
+        run(Tiers.open(settings))
+        self.pin = {part.table: part.snapshot_id for part in Pins(ColdTier.open(settings)).create("backtest").tables}
         hot.load(trades.slice(1500))
-        run(settings)
+        run(Tiers.open(settings))
         self.pinned, self.current = truth(trades.head(1500)), truth(trades)
 
 
@@ -168,7 +169,7 @@ def test_the_hint_names_the_catalogs_version(versions: Versions) -> None:
         hint = Path(table.location().removeprefix("file://")) / "metadata" / "version-hint.text"
         assert table.metadata_location.endswith(f"/{hint.read_text()}.metadata.json")
         hint.write_text("stale")
-    publish_hint(open_catalog(versions.settings), f"{versions.settings.iceberg_namespace}.silver_trades")
+    publish_hint(ColdTier.open(versions.settings), BY_NAME["silver_trades"])
     table = load(versions.settings, BY_NAME["silver_trades"])
     hint = Path(table.location().removeprefix("file://")) / "metadata" / "version-hint.text"
     assert table.metadata_location.endswith(f"/{hint.read_text()}.metadata.json")

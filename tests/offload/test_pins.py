@@ -10,13 +10,15 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from config.settings import Settings
+from offload.clickhouse.client import ClickHouseHttp
+from offload.clickhouse.tiers import Tiers
 from offload.errors import WarehouseError
 from offload.maintain.expiry import maintain
 from offload.pins import PinError, Pins
 from offload.proof.verify import verify
 from offload.run import run
-from offload.tables.branches import mend
-from offload.tables.catalog import open_catalog
+from offload.tables.branches import repair_branches
+from offload.tables.catalog import ColdTier, open_catalog
 from offload.tables.cold_tables import BY_NAME, TABLES, ColdTable
 from tests.offload.cold_tables import files_on_disk, files_referenced, load, read
 from tests.offload.hot_tables import HotTables, read_tape
@@ -39,24 +41,24 @@ def test_a_pin_reads_the_same_after_corrections_and_expiry(
 ) -> None:
     hot.load(trades.head(1500))
     hot.load_left_out(trades.head(1500))
-    run(settings)
+    run(Tiers.open(settings))
     before = {cold.name: read(settings, cold) for cold in TABLES}
-    pin = Pins(settings).create("backtest")
+    pin = Pins(ColdTier.open(settings)).create("backtest")
     assert {part.table: part.rows for part in pin.tables} == {name: frame.height for name, frame in before.items()}
     hot.load(trades.slice(1500))
     for _ in range(2):
-        run(settings, again=True)
-    maintain(settings, expire_after=timedelta(0), orphan_age=timedelta(0))
+        run(Tiers.open(settings), again=True)
+    maintain(ColdTier.open(settings), expire_after=timedelta(0), orphan_age=timedelta(0))
     # And one more replacement, which sweeps what dead attempts left in the same folders.
-    run(settings, again=True)
-    maintain(settings, expire_after=timedelta(0), orphan_age=timedelta(0))
+    run(Tiers.open(settings), again=True)
+    maintain(ColdTier.open(settings), expire_after=timedelta(0), orphan_age=timedelta(0))
     for cold in TABLES:
         assert_frame_equal(pinned(settings, cold, "backtest"), before[cold.name].sort(before[cold.name].columns))
         assert read(settings, cold).height >= before[cold.name].height
-    assert verify(settings).ok
+    assert verify(Tiers.open(settings)).ok
     assert files_on_disk(settings) == files_referenced(settings)
-    assert Pins(settings).get("backtest") == pin
-    database = Pins(settings).publish("backtest")
+    assert Pins(ColdTier.open(settings)).get("backtest") == pin
+    database = Pins(ColdTier.open(settings)).publish("backtest", ClickHouseHttp(settings))
     for cold in TABLES:
         assert hot.count(f"{database}.{cold.name}") == before[cold.name].height
     hot.client.command(f"DROP DATABASE {database}")
@@ -65,43 +67,43 @@ def test_a_pin_reads_the_same_after_corrections_and_expiry(
 def test_a_dropped_pin_expires(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades.head(300))
     hot.load_left_out(trades.head(300))
-    run(settings)
-    Pins(settings).create("short")
-    run(settings, again=True)
-    maintain(settings, expire_after=timedelta(0), orphan_age=timedelta(0))
+    run(Tiers.open(settings))
+    Pins(ColdTier.open(settings)).create("short")
+    run(Tiers.open(settings), again=True)
+    maintain(ColdTier.open(settings), expire_after=timedelta(0), orphan_age=timedelta(0))
     assert {len(load(settings, cold).metadata.snapshots) for cold in TABLES} == {2}
-    Pins(settings).drop("short")
-    assert Pins(settings).all() == []
-    maintain(settings, expire_after=timedelta(0), orphan_age=timedelta(0))
+    Pins(ColdTier.open(settings)).drop("short")
+    assert Pins(ColdTier.open(settings)).all() == []
+    maintain(ColdTier.open(settings), expire_after=timedelta(0), orphan_age=timedelta(0))
     assert {len(load(settings, cold).metadata.snapshots) for cold in TABLES} == {1}
     assert files_on_disk(settings) == files_referenced(settings)
-    assert verify(settings).ok
+    assert verify(Tiers.open(settings)).ok
 
 
 def test_a_moment_can_be_pinned(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades.head(300))
-    run(settings)
+    run(Tiers.open(settings))
     moment = datetime.now(UTC)
     hot.load(trades.slice(300))
-    run(settings)
-    Pins(settings).create("earlier", moment)
+    run(Tiers.open(settings))
+    Pins(ColdTier.open(settings)).create("earlier", moment)
     assert pinned(settings, BY_NAME["silver_trades"], "earlier").height == 300
     assert pinned(settings, BY_NAME["gold_ohlcv_1h"], "earlier")["trade_count"].sum() == 300
     with pytest.raises(PinError, match="nothing to pin"):
-        Pins(settings).create("before_all", datetime(2020, 1, 1, tzinfo=UTC))
+        Pins(ColdTier.open(settings)).create("before_all", datetime(2020, 1, 1, tzinfo=UTC))
 
 
 def test_silver_without_its_candles_is_not_pinned(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades.head(300))
-    run(settings, layers=("raw", "bronze", "silver"))
-    with pytest.raises(PinError, match="an offload is under way or broke off"):
-        Pins(settings).create("uneven")
+    run(Tiers.open(settings), layers=("raw", "bronze", "silver"))
+    with pytest.raises(PinError, match="an offload is under way, or was interrupted"):
+        Pins(ColdTier.open(settings)).create("uneven")
 
 
 def test_names_are_checked_and_unique(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades.head(30))
-    run(settings)
-    pins = Pins(settings)
+    run(Tiers.open(settings))
+    pins = Pins(ColdTier.open(settings))
     pins.create("once")
     with pytest.raises(PinError, match="exists"):
         pins.create("once")
@@ -116,20 +118,20 @@ def test_branches_and_tags_of_other_tools_stay_as_they_are(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
     hot.load(trades.head(30))
-    run(settings)
+    run(Tiers.open(settings))
     table = load(settings, BY_NAME["silver_trades"])
     current = table.metadata.current_snapshot_id
     assert current is not None
     table.manage_snapshots().create_branch(current, "audit").create_tag(current, "release").commit()
     refs = table.refresh().metadata.refs
-    pins = Pins(settings)
+    pins = Pins(ColdTier.open(settings))
     for name, kind in (("main", "the branch"), ("audit", "a branch"), ("release", "a tag")):
         with pytest.raises(PinError, match=kind):
             pins.create(name)
         with pytest.raises(PinError, match="no pin"):
             pins.drop(name)
     with pytest.raises(PinError, match="database of the hot tables"):
-        Pins(settings.model_copy(update={"clickhouse_database": "pin_week"})).create("week")
+        Pins(ColdTier.open(settings.model_copy(update={"clickhouse_database": "pin_week"}))).create("week")
     assert load(settings, BY_NAME["silver_trades"]).metadata.refs == refs
     # A branch that another tool makes of a pin's name afterwards is left alone, too.
     pins.create("later")
@@ -143,7 +145,7 @@ def test_a_creation_that_broke_off_is_finished_or_dropped(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hot.load(trades.head(30))
-    run(settings)
+    run(Tiers.open(settings))
     tag, tagged = Pins._tag, []
 
     def fail_at_the_third(self: Pins, table_name: str, name: str, snapshot_id: int) -> None:
@@ -157,9 +159,9 @@ def test_a_creation_that_broke_off_is_finished_or_dropped(
         with monkeypatch.context() as patch:
             patch.setattr(Pins, "_tag", fail_at_the_third)
             with pytest.raises(ConnectionError):
-                Pins(settings).create(end)
-        getattr(Pins(settings), end)(end)
-    assert [pin.name for pin in Pins(settings).all()] == ["create"]
+                Pins(ColdTier.open(settings)).create(end)
+        getattr(Pins(ColdTier.open(settings)), end)(end)
+    assert [pin.name for pin in Pins(ColdTier.open(settings)).all()] == ["create"]
     assert {name for cold in TABLES for name in load(settings, cold).metadata.refs} == {"main", "create"}
 
 
@@ -169,7 +171,7 @@ def test_a_branch_that_version_0_1_took_for_a_pin_is_put_right(
 ) -> None:
     """What `pin create main` and then `pin drop main` left; nothing of it is lost."""
     hot.load(trades.head(300))
-    run(settings)
+    run(Tiers.open(settings))
     catalog = open_catalog(settings)
     before = {cold.name: read(settings, cold) for cold in TABLES}
     for remove in (False, True):
@@ -181,14 +183,14 @@ def test_a_branch_that_version_0_1_took_for_a_pin_is_put_right(
                 if remove:
                     table.manage_snapshots().remove_tag("main").commit()
         with pytest.raises(WarehouseError, match="medallion pin repair"):
-            run(settings)
-        planned = mend(catalog, settings, dry_run=True)
-        assert mend(catalog, settings, dry_run=False) == planned
+            run(Tiers.open(settings))
+        planned = repair_branches(catalog, settings, dry_run=True)
+        assert repair_branches(catalog, settings, dry_run=False) == planned
         assert {one.table: one.rows for one in planned} == {
             name: frame.height for name, frame in before.items() if frame.height
         }
-        assert mend(catalog, settings, dry_run=False) == []
-        run(settings, again=True)
-        assert verify(settings).ok
+        assert repair_branches(catalog, settings, dry_run=False) == []
+        run(Tiers.open(settings), again=True)
+        assert verify(Tiers.open(settings)).ok
         for cold in TABLES:
             assert_frame_equal(read(settings, cold), before[cold.name], check_row_order=False)

@@ -14,10 +14,12 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from config.settings import Settings
 from ddl.layers import STATE_TABLE, load_layers
 from offload.clickhouse.client import ClickHouseHttp, Parameters
+from offload.clickhouse.tiers import Tiers
 from offload.pins import Pins
 from offload.rederive.run import RederiveError, rederive
 from offload.retention.gate import close_gate
 from offload.run import run
+from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import BY_NAME, TABLES
 from tests.offload.cold_tables import load, read
 from tests.offload.conftest import new_settings
@@ -43,7 +45,7 @@ def test_a_changed_limit_is_followed(
     other = of_exchange(trades, "binance_usdm")
     fill(hot, trades, before)
     fill(hot, other, before)
-    run(settings)
+    run(Tiers.open(settings))
     # Live rows that are not in Iceberg yet: of the same day, in a later hour.
     live = trades.filter(pl.col("symbol") == "ETHUSDT").head(2)
     live = live.with_columns(
@@ -51,16 +53,16 @@ def test_a_changed_limit_is_followed(
         pl.lit(datetime.now(UTC)).dt.cast_time_unit("us").alias("arrived"),
     )
     hot.insert("silver_trades", silver_rows(live))
-    Pins(settings).create("before")
+    Pins(ColdTier.open(settings)).create("before")
     new = limited(settings, tmp_path, after)
     gained = within(trades, HIGH).height - within(trades, LOW).height
     assert gained > 100
-    planned = rederive(new, FROM, TO, exchange="binance", dry_run=True)
+    planned = rederive(Tiers.open(new), FROM, TO, exchange="binance", dry_run=True)
     change = {"added": sum(day.added for day in planned), "removed": sum(day.removed for day in planned)}
     assert change == {"added": gained if after > before else 0, "removed": gained if after < before else 0}
     assert {day.altered for day in planned} == {day.unfounded for day in planned} == {0}
     assert all(count > 0 for day in planned for count in day.candles_altered.values())
-    done = rederive(new, FROM, TO, exchange="binance")
+    done = rederive(Tiers.open(new), FROM, TO, exchange="binance")
     assert [day.model_copy(update={"published": ()}) for day in done] == planned
     assert {table.partition("/")[0] for day in done for table in day.published} == {
         "silver_trades",
@@ -70,13 +72,15 @@ def test_a_changed_limit_is_followed(
     assert hot.count("silver_trades WHERE trade_id LIKE '9%' AND length(trade_id) > 10") == 2
     hot.client.command("ALTER TABLE silver_trades DELETE WHERE length(trade_id) > 10 SETTINGS mutations_sync = 2")
     snapshots = {cold.name: load(settings, cold).current_snapshot() for cold in TABLES}
-    again = rederive(new, FROM, TO, exchange="binance")
+    again = rederive(Tiers.open(new), FROM, TO, exchange="binance")
     assert {(day.added, day.removed, day.altered) for day in again} == {(0, 0, 0)}
     assert {cold.name: load(settings, cold).current_snapshot() for cold in TABLES} == snapshots
     assert_is(hot, settings, pl.concat([within(trades, after), within(other, before)]))
     # The offload finds nothing to do, and the corrected version can be pinned.
-    assert {part.outcome for part in run(settings, end=ARRIVAL + timedelta(hours=3)).slices} == {"unchanged"}
-    Pins(settings).create("after")
+    assert {part.outcome for part in run(Tiers.open(settings), end=ARRIVAL + timedelta(hours=3)).slices} == {
+        "unchanged"
+    }
+    Pins(ColdTier.open(settings)).create("after")
     old = load(settings, BY_NAME["silver_trades"]).scan().use_ref("before").to_arrow()
     assert old.num_rows == within(trades, before).height + within(other, before).height
 
@@ -86,7 +90,7 @@ def test_live_rows_wait_for_the_publication_and_are_not_lost(
 ) -> None:
     """A writer that repeats failed inserts, as the Silver worker does, all the while."""
     fill(hot, trades, LOW)
-    run(settings)
+    run(Tiers.open(settings))
     stop, written, refused = threading.Event(), 0, 0
     lives = HotTables.__new__(HotTables)
     lives.settings, lives._folder = settings, tmp_path / "live"
@@ -109,7 +113,7 @@ def test_live_rows_wait_for_the_publication_and_are_not_lost(
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        rederive(limited(settings, tmp_path, HIGH), FROM, TO)
+        rederive(Tiers.open(limited(settings, tmp_path, HIGH)), FROM, TO)
     finally:
         stop.set()
         writer.join()
@@ -145,11 +149,11 @@ def test_one_that_died_is_finished_by_the_next(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, at: str
 ) -> None:
     fill(hot, trades, HIGH)
-    run(settings)
+    run(Tiers.open(settings))
     new = limited(settings, tmp_path, LOW)
     with pytest.raises(DiedError):
-        rederive(new, FROM, TO, hot=Dying(settings, at))
-    rederive(new, FROM, TO)
+        rederive(Tiers.open(new, Dying(settings, at)), FROM, TO)
+    rederive(Tiers.open(new), FROM, TO)
     assert_is(hot, settings, within(trades, LOW))
 
 
@@ -157,7 +161,7 @@ def test_one_that_died_between_iceberg_silver_and_gold_is_finished_by_the_next(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(hot, trades, HIGH)
-    run(settings)
+    run(Tiers.open(settings))
     new = limited(settings, tmp_path, LOW)
 
     def die(*_: object) -> None:
@@ -166,8 +170,8 @@ def test_one_that_died_between_iceberg_silver_and_gold_is_finished_by_the_next(
     with monkeypatch.context() as patch:
         patch.setattr("offload.rederive.rewrite.replace_slices", die)
         with pytest.raises(DiedError):
-            rederive(new, FROM, TO)
-    rederive(new, FROM, TO)
+            rederive(Tiers.open(new), FROM, TO)
+    rederive(Tiers.open(new), FROM, TO)
     assert_is(hot, settings, within(trades, LOW))
 
 
@@ -175,9 +179,9 @@ def test_days_that_only_iceberg_holds_are_re_derived_there(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
 ) -> None:
     fill(hot, trades, HIGH)
-    run(settings)
-    close_gate(settings, drop=True, now=LATER)
-    report = rederive(limited(settings, tmp_path, LOW), FROM, TO)
+    run(Tiers.open(settings))
+    close_gate(Tiers.open(settings), drop=True, now=LATER)
+    report = rederive(Tiers.open(limited(settings, tmp_path, LOW)), FROM, TO)
     assert {day.published for day in report} == {()}
     silver = read(settings, BY_NAME["silver_trades"])
     assert silver.height == within(trades, LOW).height
@@ -189,15 +193,15 @@ def test_one_symbol_leaves_the_other_alone(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
 ) -> None:
     fill(hot, trades, HIGH)
-    run(settings)
-    report = rederive(limited(settings, tmp_path, LOW), FROM, TO, symbol="ETHUSDT")
+    run(Tiers.open(settings))
+    report = rederive(Tiers.open(limited(settings, tmp_path, LOW)), FROM, TO, symbol="ETHUSDT")
     assert {day.removed for day in report} == {0}
     assert_is(hot, settings, within(trades, HIGH))
-    rederive(limited(settings, tmp_path, LOW), FROM, TO, symbol="BTCUSDT")
+    rederive(Tiers.open(limited(settings, tmp_path, LOW)), FROM, TO, symbol="BTCUSDT")
     assert_is(hot, settings, within(trades, LOW))
 
 
 def test_today_is_refused(settings: Settings, hot: HotTables) -> None:
     now = datetime.now(UTC)
     with pytest.raises(RederiveError, match="Only days that are over"):
-        rederive(settings, now - timedelta(days=1), now)
+        rederive(Tiers.open(settings), now - timedelta(days=1), now)

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from offload.difference.candles import add_minutes, candles, minutes
-from offload.difference.minutes import Minutes
+from offload.difference.candles import MinuteSpill, candles, merge_minutes, minute_candles
 from offload.difference.spill import Spill
 
 START = datetime(2026, 1, 5, 23, 58, tzinfo=UTC)
@@ -75,9 +74,9 @@ def by_hand(rows: pl.DataFrame, seconds: int) -> list[tuple[object, ...]]:
 @given(st.lists(TRADE, min_size=1, max_size=40))
 def test_parts_add_up(trades: list[tuple[int, int, int, int, int]]) -> None:
     rows = frame(trades)
-    made = minutes(rows.clear())
+    made = minute_candles(rows.clear())
     for part in range(4):
-        made = add_minutes(made, minutes(rows.filter(pl.col("part") == part)))
+        made = merge_minutes(made, minute_candles(rows.filter(pl.col("part") == part)))
     for seconds in FRAMES:
         found = candles(made, seconds)
         assert [
@@ -102,13 +101,13 @@ def test_minutes_on_disk_are_those_of_all_trades(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merge_rows: int
 ) -> None:
     """Of many symbols, added in parts that share minutes, whenever the parts are merged."""
-    monkeypatch.setattr("offload.difference.minutes._MERGE_ROWS", merge_rows)
+    monkeypatch.setattr("offload.difference.candles._MERGE_ROWS", merge_rows)
     numbers = range(3000)
     rows = frame(
         [(number * 7 % 400, number * 13 % 5, 1 + number % 17, 1 + number % 3, number % 4) for number in numbers]
     )
     rows = rows.with_columns(pl.Series("symbol", [f"S{number % 70}" for number in numbers]))
-    made = Minutes(tmp_path / "minutes", rows)
+    made = MinuteSpill(tmp_path / "minutes", rows)
     for part in range(4):
         made.add(rows.filter(pl.col("part") == part))
     groups = list(made.groups())

@@ -13,6 +13,7 @@ import pytest
 import tenacity
 
 from config.settings import Settings
+from offload.clickhouse.tiers import Tiers
 from offload.rederive.run import rederive
 from offload.run import run
 from tests.clickhouse import as_json
@@ -82,7 +83,7 @@ def test_killed_at_each_step(posted: Settings, hot: HotTables, tape: Path, tmp_p
     trades = read_tape(tape).filter(pl.col("time").dt.day() == 8).gather_every(8)
     fill(hot, trades, HIGH)
     letters(hot, trades, HIGH)
-    run(posted)
+    run(Tiers.open(posted))
     low, high = within(trades, LOW), within(trades, HIGH)
     assert_proved(posted, high.height, 0, trades.height - high.height)
     for number, step in enumerate(STEPS):
@@ -94,7 +95,7 @@ def test_killed_at_each_step(posted: Settings, hot: HotTables, tape: Path, tmp_p
         answer = seen_day(hot.client)
         assert len(set(answer)) == 1, (step, answer)
         assert answer[0] in {day_of(low), day_of(high)}, (step, answer)
-        rederive(new, FROM, DAY_AFTER, exchange="binance")
+        rederive(Tiers.open(new), FROM, DAY_AFTER, exchange="binance")
         assert set(seen_day(hot.client)) == {day_of(after)}, step
         assert_proved(posted, after.height, 0, trades.height - after.height)
     assert_is(hot, posted, after)

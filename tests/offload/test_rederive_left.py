@@ -12,6 +12,7 @@ from polars.testing import assert_frame_equal
 
 from config.settings import Settings
 from ddl.layers import STATE_TABLE, load_layers
+from offload.clickhouse.tiers import Tiers
 from offload.proof.verify import verify
 from offload.rederive.run import rederive
 from offload.retention.gate import close_gate
@@ -39,7 +40,7 @@ def trades(tape: Path) -> pl.DataFrame:
 
 
 def let_go(settings: Settings, tables: Sequence[str]) -> None:
-    report = close_gate(settings, drop=True, tables=tables, now=LATER)
+    report = close_gate(Tiers.open(settings), drop=True, tables=tables, now=LATER)
     assert {verdict.state for verdict in report.verdicts} == {"dropped"}
 
 
@@ -70,19 +71,19 @@ def test_hot_candles_follow_a_day_whose_silver_has_left(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
 ) -> None:
     fill(hot, trades, HIGH)
-    run(settings)
+    run(Tiers.open(settings))
     let_go(settings, SILVER)
     for limit in (LOW, HIGH):
         kept = within(trades, limit)
         new = limited(settings, tmp_path, limit)
-        report = rederive(new, FROM, TO)
+        report = rederive(Tiers.open(new), FROM, TO)
         assert {name.partition("/")[0] for day in report for name in day.published} == {STATE_TABLE}
         assert hot.count("silver_trades") == 0
         assert read(settings, BY_NAME["silver_trades"]).height == kept.height
         assert_shown(hot, kept, "")
         assert_all_is(hot, kept)
-    assert verify(settings).ok
-    assert {day.published for day in rederive(new, FROM, TO)} == {()}
+    assert verify(Tiers.open(settings)).ok
+    assert {day.published for day in rederive(Tiers.open(new), FROM, TO)} == {()}
 
 
 @pytest.mark.parametrize(
@@ -97,24 +98,24 @@ def test_late_trades_of_a_day_that_has_left_are_neither_lost_nor_doubled(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, left: Sequence[str], is_offloaded: bool
 ) -> None:
     fill(hot, trades.head(-100), HIGH)
-    run(settings)
+    run(Tiers.open(settings))
     let_go(settings, left)
     fill(hot, trades.tail(100).with_columns(pl.col("arrived") + timedelta(hours=9)), HIGH)
     if is_offloaded:
-        run(settings)
+        run(Tiers.open(settings))
     new = limited(settings, tmp_path, LOW)
-    rederive(new, FROM, TO)
+    rederive(Tiers.open(new), FROM, TO)
     kept = within(trades, LOW)
     if not is_offloaded:
         # What Iceberg does not have yet is corrected once it has.
         kept = pl.concat([within(trades.head(-100), LOW), within(trades.tail(100), HIGH)])
         assert_all_is(hot, kept)
-        run(settings)
-        rederive(new, FROM, TO)
+        run(Tiers.open(settings))
+        rederive(Tiers.open(new), FROM, TO)
         kept = within(trades, LOW)
     assert read(settings, BY_NAME["silver_trades"]).height == kept.height
     assert_all_is(hot, kept)
-    run(settings)
-    assert verify(settings).ok
+    run(Tiers.open(settings))
+    assert verify(Tiers.open(settings)).ok
     let_go(settings, EVERYTHING)
     assert_all_is(hot, kept)

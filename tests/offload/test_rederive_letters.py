@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import Consumer
 
 from config.settings import Settings
+from offload.clickhouse.tiers import Tiers
 from offload.rederive.run import rederive
 from offload.run import run
 from tests.offload.hot_tables import HotTables, raw_rows, read_tape, silver_rows
@@ -49,10 +50,10 @@ def test_letters_come_and_are_resolved(posted: Settings, hot: HotTables, trades:
     low, high = within(trades, LOW), within(trades, HIGH)
     fill(hot, trades, HIGH)
     letters(hot, trades, HIGH)
-    run(posted)
+    run(Tiers.open(posted))
     beyond = trades.height - high.height
     lost = high.height - low.height
-    (report,) = rederive(limited(posted, tmp_path, LOW), FROM, DAY_AFTER, exchange="binance")
+    (report,) = rederive(Tiers.open(limited(posted, tmp_path, LOW)), FROM, DAY_AFTER, exchange="binance")
     assert (report.removed, report.letters_added, report.letters_resolved) == (lost, lost, 0)
     assert_proved(posted, low.height, 0, beyond + lost)
     reasons = hot.client.query(
@@ -64,15 +65,15 @@ def test_letters_come_and_are_resolved(posted: Settings, hot: HotTables, trades:
     assert {str(letter["trade_id"]) for letter in sent} == set(gone["trade_id"])
     assert all("payload" in letter and letter["payload_bytes"] for letter in sent)
 
-    (report,) = rederive(limited(posted, tmp_path, HIGH), FROM, DAY_AFTER, exchange="binance")
+    (report,) = rederive(Tiers.open(limited(posted, tmp_path, HIGH)), FROM, DAY_AFTER, exchange="binance")
     assert (report.added, report.letters_added, report.letters_resolved) == (lost, 0, lost)
     assert_proved(posted, high.height, 0, beyond)
     landed = hot.client.query("SELECT landed, is_confirmed, count() FROM dlq_resolutions GROUP BY ALL").result_rows
     assert landed == [("silver", 1, lost)]
     # And back: what was confirmed is so no more.
-    rederive(limited(posted, tmp_path, LOW), FROM, DAY_AFTER, exchange="binance")
+    rederive(Tiers.open(limited(posted, tmp_path, LOW)), FROM, DAY_AFTER, exchange="binance")
     assert_proved(posted, low.height, 0, beyond + lost)
-    (report,) = rederive(limited(posted, tmp_path, LOW), FROM, DAY_AFTER, exchange="binance")
+    (report,) = rederive(Tiers.open(limited(posted, tmp_path, LOW)), FROM, DAY_AFTER, exchange="binance")
     assert (report.added, report.removed, report.letters_added, report.letters_resolved) == (0, 0, 0, 0)
 
 
@@ -89,11 +90,11 @@ def test_of_two_messages_of_a_trade_one_is_its_duplicate(
     letters(hot, again, HIGH)
     counted = within(again, HIGH)
     hot.insert("duplicate_trades", silver_rows(counted).select(_DUPLICATE))
-    run(posted)
+    run(Tiers.open(posted))
     beyond = trades.height - high.height
     assert_proved(posted, high.height, high.height, 2 * beyond)
     for limit, after in ((LOW, low), (HIGH, high)):
-        rederive(limited(posted, tmp_path, limit), FROM, DAY_AFTER, exchange="binance")
+        rederive(Tiers.open(limited(posted, tmp_path, limit)), FROM, DAY_AFTER, exchange="binance")
         rest = trades.height - after.height
         assert_proved(posted, after.height, after.height, 2 * rest)
 
@@ -105,9 +106,9 @@ def test_letters_of_days_that_are_not_hot_are_resolved_too(
     high = within(trades, HIGH)
     fill(hot, trades, LOW)
     letters(hot, trades, LOW)
-    run(posted)
+    run(Tiers.open(posted))
     hot.client.command("ALTER TABLE silver_trades DROP PARTITION ID '20240808'")
-    rederive(limited(posted, tmp_path, HIGH), FROM, DAY_AFTER, exchange="binance")
+    rederive(Tiers.open(limited(posted, tmp_path, HIGH)), FROM, DAY_AFTER, exchange="binance")
     assert hot.count("dlq_trades") == trades.height - high.height
 
 

@@ -1,4 +1,4 @@
-"""The memory of a re-derivation does not grow with the number of rows (issue G: 600 MiB at any size)."""
+"""The memory of a re-derivation does not grow with the number of rows (600 MiB at any size)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from config.settings import Settings
+from offload.clickhouse.tiers import Tiers
 from offload.run import run
 from offload.tables.cold_tables import BY_NAME
 from tests.clickhouse import as_json
@@ -62,7 +63,7 @@ def test_three_times_the_rows_take_the_same_memory(
     sizes = (6, 12)
     for start, number in ((0, sizes[0]), (sizes[0], sizes[1])):
         fill(hot, copies(trades, start, number), LOW)
-        run(settings, again=True)
+        run(Tiers.open(settings), again=True)
         made = peak_mib(limited(settings, tmp_path, HIGH))
         found.append((made, peak_mib(limited(settings, tmp_path, NONE), "--dry-run")))
     assert read(settings, BY_NAME["silver_trades"]).height == within(trades, HIGH).height * sum(sizes)

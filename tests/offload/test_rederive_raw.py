@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from config.settings import Settings
+from offload.clickhouse.tiers import Tiers
 from offload.rederive.from_raw import rederive_from_raw
 from offload.run import run
 from offload.tables.cold_tables import BY_NAME
@@ -46,9 +47,9 @@ def modify_view(hot: HotTables, old: str, new: str) -> None:
 
 def test_unchanged_sql_changes_nothing(posted: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades)
-    run(posted)
+    run(Tiers.open(posted))
     before = load(posted, BRONZE).current_snapshot()
-    report = rederive_from_raw(posted, FROM, DAY_AFTER, exchange="binance")
+    report = rederive_from_raw(Tiers.open(posted), FROM, DAY_AFTER, exchange="binance")
     assert sum(hour.rows for hour in report.bronze) == trades.height
     assert {(hour.added, hour.removed, hour.altered) for hour in report.bronze} == {(0, 0, 0)}
     assert load(posted, BRONZE).current_snapshot() == before
@@ -56,21 +57,21 @@ def test_unchanged_sql_changes_nothing(posted: Settings, hot: HotTables, trades:
 
 def test_a_mended_view_mends_bronze_silver_and_gold(posted: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     """The view cut the last character of every price of one symbol; rows of the other exchange stay as they are."""
-    price = "if(is_overlong, substringUTF8(raw.price, 1, 64), raw.price)"
+    price = "substringUTF8(raw.price, 1, longest)"
     broken = f"if(raw.symbol = 'ETHUSDT', substring({price}, 1, length({price}) - 1), {price})"
     modify_view(hot, f"{price} AS price_text", f"{broken} AS price_text")
     cut = pl.col("price").str.slice(0, pl.col("price").str.len_chars() - 1)
     wrong = trades.with_columns(pl.when(pl.col("symbol") == "ETHUSDT").then(cut).otherwise("price").alias("price"))
     hot.insert("trades_raw", raw_rows(trades))
     hot.insert("silver_trades", silver_rows(wrong))
-    run(posted)
+    run(Tiers.open(posted))
     # Recorded prices end in zeros: only the text differs, so only Bronze does.
     modify_view(hot, f"{broken} AS price_text", f"{price} AS price_text")
     ethereum = trades.filter(pl.col("symbol") == "ETHUSDT").height
-    planned = rederive_from_raw(posted, FROM, DAY_AFTER, exchange="binance", dry_run=True)
+    planned = rederive_from_raw(Tiers.open(posted), FROM, DAY_AFTER, exchange="binance", dry_run=True)
     assert sum(hour.altered for hour in planned.bronze) == ethereum
     assert bronze_of(posted)["price_text"].to_list() == wrong.sort("offset")["price"].to_list()
-    done = rederive_from_raw(posted, FROM, DAY_AFTER, exchange="binance")
+    done = rederive_from_raw(Tiers.open(posted), FROM, DAY_AFTER, exchange="binance")
     assert done.bronze == planned.bronze
     assert [day.model_copy(update={"published": ()}) for day in done.days] == list(planned.days)
     assert done.bronze_published == ("bronze_trades/20240808",)
@@ -80,7 +81,7 @@ def test_a_mended_view_mends_bronze_silver_and_gold(posted: Settings, hot: HotTa
     )
     assert shown.result_rows[0][0] == trades.sort("offset")["price"].to_list()
     assert_is(hot, posted, trades)
-    again = rederive_from_raw(posted, FROM, DAY_AFTER, exchange="binance")
+    again = rederive_from_raw(Tiers.open(posted), FROM, DAY_AFTER, exchange="binance")
     assert {(hour.added, hour.removed, hour.altered) for hour in again.bronze} == {(0, 0, 0)}
     assert again.bronze_published == ()
 
@@ -93,10 +94,12 @@ def test_trades_whose_day_was_read_wrongly_move(posted: Settings, hot: HotTables
     wrong = trades.with_columns(pl.col("time") + pl.duration(days=1))
     hot.insert("trades_raw", raw_rows(trades))
     hot.insert("silver_trades", silver_rows(wrong))
-    run(posted)
+    run(Tiers.open(posted))
     modify_view(hot, late, right)
     # The day to which they belong has no rows yet; its rows are found through the day where they are.
-    report = rederive_from_raw(posted, FROM + timedelta(days=1), FROM + timedelta(days=2), exchange="binance")
+    report = rederive_from_raw(
+        Tiers.open(posted), FROM + timedelta(days=1), FROM + timedelta(days=2), exchange="binance"
+    )
     assert sum(hour.altered for hour in report.bronze) == trades.height
     moved = {day.day: (day.added, day.removed) for day in report.days}
     assert moved == {"2024-08-08": (trades.height, 0), "2024-08-09": (0, trades.height)}

@@ -12,6 +12,7 @@ import pytest
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from config.settings import Settings
+from offload.clickhouse.tiers import Tiers
 from offload.rederive.run import rederive
 from offload.run import run
 from tests.offload.hot_tables import HotTables, read_tape
@@ -76,12 +77,12 @@ def test_silver_and_all_candles_switch_at_once(
 ) -> None:
     fill(hot, trades, HIGH)
     letters(hot, trades, HIGH)
-    run(posted)
+    run(Tiers.open(posted))
     low, high = day_of(within(trades, LOW)), day_of(within(trades, HIGH))
     assert low != high
     with Readers(hot) as readers:
         for limit in (LOW, HIGH):
-            rederive(limited(posted, tmp_path, limit), FROM, DAY_AFTER, exchange="binance")
+            rederive(Tiers.open(limited(posted, tmp_path, limit)), FROM, DAY_AFTER, exchange="binance")
     assert not readers.failed, readers.failed[:3]
     assert {value for answer in readers.seen for value in answer} == {low, high}
     mixed = [answer for answer in readers.seen if len(set(answer)) > 1]
@@ -94,13 +95,13 @@ def test_candles_switch_at_once_where_silver_is_not_hot_any_more(
     posted: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
 ) -> None:
     fill(hot, trades, HIGH)
-    run(posted)
+    run(Tiers.open(posted))
     for day in ("20240808", "20240809"):
         hot.client.command(f"ALTER TABLE silver_trades DROP PARTITION ID '{day}'")
     low, high = day_of(within(trades, LOW)), day_of(within(trades, HIGH))
     with Readers(hot) as readers:
         for limit in (LOW, HIGH):
-            rederive(limited(posted, tmp_path, limit), FROM, DAY_AFTER, exchange="binance")
+            rederive(Tiers.open(limited(posted, tmp_path, limit)), FROM, DAY_AFTER, exchange="binance")
     assert not readers.failed, readers.failed[:3]
     assert {answer[0] for answer in readers.seen} == {(0, Decimal(0))}
     candles = [answer[1:] for answer in readers.seen]

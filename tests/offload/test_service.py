@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from config.settings import Settings
+from offload.clickhouse.tiers import Tiers
 from offload.hourly.status import status
 from offload.service import OffloadService
 from offload.tables.cold_tables import BY_NAME, TABLES
@@ -81,7 +82,7 @@ def test_status_says_what_is_pending_and_then_what_is_there(
 ) -> None:
     hot.load(trades)
     hot.load_left_out(trades)
-    before = {table.table: table for table in status(settings)}
+    before = {table.table: table for table in status(Tiers.open(settings))}
     assert {(table.pending, table.rows, table.lag_seconds > 3600) for table in before.values()} == {(3, 0, True)}
     with serving(OffloadService(settings)) as url:
         eventually(lambda: _assert_equal(samples(url).get(("medallion_cold_rows", "silver_trades")), 3000))
@@ -95,7 +96,7 @@ def test_status_says_what_is_pending_and_then_what_is_there(
         assert found["medallion_offload_runs_total", "ok"] == 1
         assert found["medallion_offload_written_rows_total", "raw_trades"] == 3000
         assert {found["medallion_offload_lag_seconds", table.name] for table in TABLES} == {0}
-    after = {table.table: table for table in status(settings)}
+    after = {table.table: table for table in status(Tiers.open(settings))}
     assert {(table.pending, table.lag_seconds) for table in after.values()} == {(0, 0)}
     assert after["silver_trades"].last_slice == "2026-01-05T12"
     assert {name: after[name].rows for name in BY_NAME} == {
@@ -144,6 +145,6 @@ def test_the_command_ends_well_on_sigterm(settings: Settings, hot: HotTables, tr
 
 def read_or_zero(settings: Settings) -> int:
     return (
-        next(table.rows for table in status(settings) if table.table == "gold_ohlcv_1d")
+        next(table.rows for table in status(Tiers.open(settings)) if table.table == "gold_ohlcv_1d")
         and read(settings, BY_NAME["silver_trades"]).height
     )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offload.hourly.arrival import due
+from offload.hourly.arrival_hours import is_due
 from offload.tables.cold_tables import TABLES, ColdTable
 from offload.tables.slice_records import SliceRecord, ledger_properties, read_ledger
 from offload.tables.slices import DAY_US, HOUR_US, gold_slices, hour, instant, micros, parse_gold_id, parse_hour_id
@@ -48,12 +48,12 @@ RECORD = SliceRecord(attempt="a", rows=10, measure=10, until_us=0, final=True)
 
 
 def test_a_window_is_due_when_new_open_grown_or_asked_for() -> None:
-    assert due(None, 1, again=False)
-    assert due(RECORD, 11, again=False)
-    assert due(RECORD.model_copy(update={"final": False}), 10, again=False)
-    assert due(RECORD, 10, again=True)
-    assert not due(RECORD, 10, again=False)
-    assert not due(RECORD, 9, again=False)
+    assert is_due(None, 1, again=False)
+    assert is_due(RECORD, 11, again=False)
+    assert is_due(RECORD.model_copy(update={"final": False}), 10, again=False)
+    assert is_due(RECORD, 10, again=True)
+    assert not is_due(RECORD, 10, again=False)
+    assert not is_due(RECORD, 9, again=False)
 
 
 def test_the_ledger_ignores_other_properties() -> None:

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from offload.difference.spill import BYTES_A_ROW, Spill, bucket_count, ensure_room
-from offload.errors import NoRoomError
+from offload.difference.spill import BYTES_A_ROW, Spill, bucket_count, ensure_disk_space
+from offload.errors import DiskSpaceError
 from schemas.records import BRONZE, SILVER
 
 ROWS = 40_000
@@ -40,7 +40,7 @@ def test_a_row_takes_no_more_than_is_counted_with(kind: str, tmp_path: Path) -> 
 def test_a_disk_that_is_too_small_is_named_before_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """64 MiB, as compose's /tmp: 300,000 trades, each once in Silver and once in Bronze, do not fit."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=64 << 20))
-    ensure_room(tmp_path / "not" / "there" / "yet", 1_000)
-    with pytest.raises(NoRoomError, match=r"600,000 rows .* 64 MiB left.*TMPDIR"):
-        ensure_room(tmp_path, 600_000)
+    ensure_disk_space(tmp_path / "not" / "there" / "yet", 1_000)
+    with pytest.raises(DiskSpaceError, match=r"600,000 rows .* 64 MiB left.*TMPDIR"):
+        ensure_disk_space(tmp_path, 600_000)
     assert not list(tmp_path.iterdir())

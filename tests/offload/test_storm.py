@@ -16,8 +16,10 @@ from pyarrow.fs import FileSelector, FileType
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from config.settings import Settings
+from offload.clickhouse.tiers import Tiers
 from offload.maintain.expiry import maintain
 from offload.run import run
+from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import BY_NAME
 from tests.offload import s3_server
 from tests.offload.cold_tables import files_referenced, load, read
@@ -65,14 +67,14 @@ def weather(storm: Storm, settings: Settings, capsys: pytest.CaptureFixture[str]
     with capsys.disabled():
         print(f"\nstorm on {where}: seed {SEED}, {FAULTS} faults …", flush=True)  # noqa: T201
     storm.blow(FAULTS, KILLS)
-    run(settings, again=True)
+    run(Tiers.open(settings), again=True)
     arrived = pl.concat(storm.arrived)
     for name, key in (("raw_trades", "raw_offset"), ("bronze_trades", "raw_offset"), ("silver_trades", "raw_offset")):
         cold = read(settings, BY_NAME[name])
         assert sorted(cold[key]) == sorted(arrived["offset"]), f"seed {SEED}: {name}"
     for frame in ("1m", "1h", "1d"):
         assert read(settings, BY_NAME[f"gold_ohlcv_{frame}"])["trade_count"].sum() == arrived.height, f"seed {SEED}"
-    maintain(settings, orphan_age=timedelta(0))
+    maintain(ColdTier.open(settings), orphan_age=timedelta(0))
     assert data_files(settings) == files_referenced(settings), f"seed {SEED}: files that nobody owns"
     with capsys.disabled():
         print("\n".join(f"  {count:4} {kind}" for kind, count in sorted(storm.count.items())), flush=True)  # noqa: T201

@@ -14,6 +14,7 @@ import pytest
 
 from config.settings import Settings
 from ddl.layers import load_layers
+from offload.clickhouse.tiers import Tiers
 from offload.proof.trace import Trace, Tracer
 from offload.retention.gate import close_gate
 from offload.run import run
@@ -39,7 +40,7 @@ def loaded(settings: Settings, hot: HotTables, tape: Path) -> HotTables:
     trades = read_tape(tape).head(2000).filter(pl.col("offset") % 3 == 1)
     hot.insert("trades_raw", messages(trades))
     hot.insert("silver_trades", silver_rows(trades))
-    run(settings)
+    run(Tiers.open(settings))
     return hot
 
 
@@ -50,7 +51,7 @@ def trade(tape: Path) -> dict[str, str]:
 
 
 def _trace(settings: Settings, trade: dict[str, str]) -> Trace:
-    return Tracer(settings).trade("binance", trade["symbol"], trade["trade_id"])
+    return Tracer(Tiers.open(settings)).trade("binance", trade["symbol"], trade["trade_id"])
 
 
 def test_a_trade_is_found_everywhere_and_unchanged(
@@ -72,14 +73,14 @@ def test_a_trade_is_found_everywhere_and_unchanged(
 
 
 def test_what_only_iceberg_holds_is_traced_too(settings: Settings, loaded: HotTables, trade: dict[str, str]) -> None:
-    close_gate(settings, drop=True, now=LATER)
+    close_gate(Tiers.open(settings), drop=True, now=LATER)
     trace = _trace(settings, trade)
     assert {s.tier for s in trace.sightings} == {"cold"}
     assert (trace.fate, trace.changes) == ("silver", ())
 
 
 def test_an_unknown_trade_is_missing(settings: Settings, loaded: HotTables) -> None:
-    trace = Tracer(settings).trade("binance", "BTCUSDT", "no such trade")
+    trace = Tracer(Tiers.open(settings)).trade("binance", "BTCUSDT", "no such trade")
     assert (trace.fate, trace.sightings) == ("missing", ())
 
 
@@ -87,14 +88,14 @@ def test_a_dead_letter_is_known_after_it_left(settings: Settings, hot: HotTables
     trades = read_tape(tape).head(20)
     hot.insert("dlq_trades_log", dead_letter_rows(trades.head(10), "price_missing"))
     hot.insert("duplicate_trades", duplicate_rows(trades.tail(10)))
-    run(settings)
+    run(Tiers.open(settings))
     for table in ("dlq_trades_log", "duplicate_trades"):
         hot.client.command(f"TRUNCATE TABLE {table}")
     for row, fate in (
         (trades.row(3, named=True), "rejected: price_missing"),
         (trades.row(13, named=True), "duplicate"),
     ):
-        assert Tracer(settings).trade("binance", row["symbol"], row["trade_id"]).fate == fate
+        assert Tracer(Tiers.open(settings)).trade("binance", row["symbol"], row["trade_id"]).fate == fate
 
 
 # Within the envelope's own text the payload's quotes are escaped.

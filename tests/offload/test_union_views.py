@@ -1,4 +1,4 @@
-"""The views of hot and cold rows show every trade and candle once, wherever its partition is (issue D, item 6)."""
+"""The views of hot and cold rows show every trade and candle once, wherever its partition is."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from polars.testing import assert_frame_equal
 from config.settings import Settings
 from ddl.layers import STATE_TABLE, load_layers
 from offload.clickhouse.client import ClickHouseHttp, Parameters
+from offload.clickhouse.tiers import Tiers
 from offload.maintain.expiry import maintain
 from offload.retention.gate import close_gate
-from offload.retention.union_views import follow
+from offload.retention.union_views import update_union_views
 from offload.run import run
+from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import BY_NAME, Layer
 from tests.offload.cold_tables import load
 from tests.offload.hot_tables import HotTables, candles, read_tape, silver_rows
@@ -86,24 +88,24 @@ def test_every_row_counts_once_wherever_its_partition_is(
 ) -> None:
     early = trades.head(2500)
     hot.load(early)
-    run(settings, layers=LAYERS)
+    run(Tiers.open(settings), layers=LAYERS)
     assert_all(hot, early)  # hot and cold alike
     hot.load(trades.slice(2500))
     assert_all(hot, trades)  # more is hot than cold
-    run(settings, layers=LAYERS)
-    close_gate(settings, drop=True, tables=GATED, now=BETWEEN)
+    run(Tiers.open(settings), layers=LAYERS)
+    close_gate(Tiers.open(settings), drop=True, tables=GATED, now=BETWEEN)
     assert 0 < hot.count("silver_trades") < trades.height
     assert_all(hot, trades)  # one day is hot, one cold
-    close_gate(settings, drop=True, tables=GATED, now=LATER)
+    close_gate(Tiers.open(settings), drop=True, tables=GATED, now=LATER)
     assert {hot.count(table) for table in TABLES} == {0}
     assert_all(hot, trades)  # all is cold
     more = late(trades)
     hot.load(more)
     everything = pl.concat([trades, more])
     assert_all(hot, everything, tuple(frame.code for frame in FRAMES))  # a candle of which the hot tier has one trade
-    run(settings, layers=LAYERS)
+    run(Tiers.open(settings), layers=LAYERS)
     assert_all(hot, everything)  # and those trades are in Iceberg, too
-    close_gate(settings, drop=True, tables=["silver_trades"], now=LATER)
+    close_gate(Tiers.open(settings), drop=True, tables=["silver_trades"], now=LATER)
     assert_all(hot, everything)
 
 
@@ -111,8 +113,8 @@ def test_a_trade_sent_again_after_its_day_left_counts_once(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
     hot.load(trades)
-    run(settings, layers=LAYERS)
-    close_gate(settings, drop=True, tables=TABLES, now=LATER)
+    run(Tiers.open(settings), layers=LAYERS)
+    close_gate(Tiers.open(settings), drop=True, tables=TABLES, now=LATER)
     hot.load(trades.head(5))
     assert_all(hot, trades)
 
@@ -123,8 +125,8 @@ def test_the_time_asked_for_decides_which_files_are_read(
     days = [trades.with_columns(pl.col("time") + timedelta(days=2 * n), pl.col("offset") + n * 4000) for n in range(3)]
     everything = pl.concat([day.with_columns(pl.col("trade_id") + str(n)) for n, day in enumerate(days)])
     hot.load(everything)
-    run(settings, layers=LAYERS)
-    close_gate(settings, drop=True, tables=TABLES, now=LATER)
+    run(Tiers.open(settings), layers=LAYERS)
+    close_gate(Tiers.open(settings), drop=True, tables=TABLES, now=LATER)
 
     def files(sql: str) -> int:
         def read() -> int:
@@ -150,7 +152,7 @@ def test_the_time_asked_for_decides_which_files_are_read(
 
 def test_readers_see_all_rows_while_partitions_leave(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades)
-    run(settings, layers=LAYERS)
+    run(Tiers.open(settings), layers=LAYERS)
     stop = threading.Event()
     seen: set[tuple[str, str]] = set()
     looks = [0, 0]
@@ -169,7 +171,7 @@ def test_readers_see_all_rows_while_partitions_leave(settings: Settings, hot: Ho
     for thread in threads:
         thread.start()
     try:
-        close_gate(settings, drop=True, tables=TABLES, now=LATER)
+        close_gate(Tiers.open(settings), drop=True, tables=TABLES, now=LATER)
     finally:
         stop.set()
         for thread in threads:
@@ -192,13 +194,13 @@ def test_a_gate_that_died_between_the_move_and_the_drop_changes_no_answer(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
     hot.load(trades)
-    run(settings, layers=LAYERS)
+    run(Tiers.open(settings), layers=LAYERS)
     for table in TABLES:
         with pytest.raises(ConnectionError):
-            close_gate(settings, drop=True, tables=[table], now=LATER, hot=Dies(settings))
+            close_gate(Tiers.open(settings, Dies(settings)), drop=True, tables=[table], now=LATER)
         assert hot.count(f"{table}_leaving") > 0
     assert_all(hot, trades)
-    close_gate(settings, drop=True, tables=TABLES, now=LATER)
+    close_gate(Tiers.open(settings), drop=True, tables=TABLES, now=LATER)
     assert_all(hot, trades)
 
 
@@ -206,19 +208,19 @@ def test_a_hot_tier_that_lost_rows_shows_those_of_iceberg(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
     hot.load(trades)
-    run(settings, layers=LAYERS)
+    run(Tiers.open(settings), layers=LAYERS)
     for table in TABLES:
         hot.client.command(f"TRUNCATE TABLE {table}")
     hot.insert("silver_trades", silver_rows(trades.head(1)))
-    marked = follow(settings, check=True)
+    marked = update_union_views(Tiers.open(settings), check=True)
     assert all(view.marked for view in marked)
     assert_all(hot, trades)
 
 
 def test_metadata_that_no_catalog_took_is_not_read(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades)
-    run(settings, layers=LAYERS)
-    close_gate(settings, drop=True, tables=TABLES, now=LATER)
+    run(Tiers.open(settings), layers=LAYERS)
+    close_gate(Tiers.open(settings), drop=True, tables=TABLES, now=LATER)
     for name in ("silver_trades", "gold_ohlcv_1m"):
         table = load(settings, BY_NAME[name])
         folder = Path(table.location().removeprefix("file://")) / "metadata"
@@ -232,7 +234,7 @@ def test_metadata_that_no_catalog_took_is_not_read(settings: Settings, hot: HotT
 
 def test_upkeep_leaves_the_views_readable(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades)
-    run(settings, layers=LAYERS)
-    close_gate(settings, drop=True, tables=TABLES, now=LATER)
-    maintain(settings, expire_after=timedelta(0), orphan_age=timedelta(0))
+    run(Tiers.open(settings), layers=LAYERS)
+    close_gate(Tiers.open(settings), drop=True, tables=TABLES, now=LATER)
+    maintain(ColdTier.open(settings), expire_after=timedelta(0), orphan_age=timedelta(0))
     assert_all(hot, trades)

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cli.cold.show_verify import conclusion
+from cli.cold.printing import conclusion
 from config.settings import Settings
+from offload.clickhouse.tiers import Tiers
 from offload.proof.verify import verify
 from offload.run import run
 from offload.tables.cold_tables import BY_NAME
@@ -29,7 +30,7 @@ def hot_and_cold(http_port: int, tape: Path, tmp_path_factory: pytest.TempPathFa
     trades = read_tape(tape).head(3000)
     hot.insert("silver_trades", silver_rows(trades))
     hot.insert("trades_raw", raw_rows(_with_unreadable_price(trades)))
-    run(hot.settings)
+    run(Tiers.open(hot.settings))
     return hot
 
 
@@ -99,12 +100,12 @@ def _other(value: object) -> object:
 )
 def test_a_damaged_cold_file_is_found(offloaded: Settings, name: str, change: str, column: str) -> None:
     layer = BY_NAME[name].layer
-    assert verify(offloaded, layers=(layer,)).ok
+    assert verify(Tiers.open(offloaded), layers=(layer,)).ok
     path = sorted(live_files(offloaded, BY_NAME[name]))[0]
     intact = path.read_bytes()
     row = _rewrite(path, change, column)
     try:
-        report = verify(offloaded, layers=(layer,))
+        report = verify(Tiers.open(offloaded), layers=(layer,))
     finally:
         path.write_bytes(intact)
     assert not report.ok
@@ -126,14 +127,14 @@ def test_a_changed_row_with_a_null_is_found(offloaded: Settings) -> None:
     index = table.schema.get_field_index("quantity_text")
     pq.write_table(table.set_column(index, table.field(index), pa.array(texts, table.field(index).type)), path)
     try:
-        assert not verify(offloaded, layers=("bronze",)).ok
+        assert not verify(Tiers.open(offloaded), layers=("bronze",)).ok
     finally:
         path.write_bytes(intact)
 
 
 def test_a_hot_row_that_appeared_since_is_a_difference(hot_and_cold: HotTables, tape: Path) -> None:
     hot_and_cold.load(read_tape(tape).slice(3000, 1))
-    report = verify(hot_and_cold.settings)
+    report = verify(Tiers.open(hot_and_cold.settings))
     assert {difference.table for table in report.tables for difference in table.differences} >= {
         "raw_trades",
         "bronze_trades",
@@ -149,12 +150,12 @@ def test_an_open_hour_is_compared_until_it_grows(settings: Settings, hot: HotTab
     fresh = trades.with_columns(pl.col("arrived").alias("time"))
     hot.load(fresh.head(40))
     hot.load_left_out(fresh.head(40))
-    nothing = verify(settings)
+    nothing = verify(Tiers.open(settings))
     assert (nothing.ok, nothing.complete) == (True, False)
     assert {part.why for table in nothing.tables for part in table.not_compared} == {"not offloaded"}
     assert conclusion(nothing) == "Nothing was compared: no hot row is in Iceberg yet."
-    run(settings, until_now=True)
-    whole = verify(settings)
+    run(Tiers.open(settings), until_now=True)
+    whole = verify(Tiers.open(settings))
     assert (whole.ok, whole.complete) == (True, True)
     arrival = ("raw_trades", "bronze_trades", "silver_trades", "duplicate_trades", "dlq_trades")
     assert [(t.table, t.slices, t.open_slices, t.hot_rows) for t in whole.tables[:5]] == [
@@ -166,17 +167,17 @@ def test_an_open_hour_is_compared_until_it_grows(settings: Settings, hot: HotTab
     (file,) = live_files(settings, BY_NAME["raw_trades"])
     kept = file.read_bytes()
     _rewrite(file, "drop", "price")
-    assert [len(table.differences) for table in verify(settings).tables] == [1] + [0] * 10
+    assert [len(table.differences) for table in verify(Tiers.open(settings)).tables] == [1] + [0] * 10
     file.write_bytes(kept)
     # Rows that come after are named; what has not grown is compared all the same.
     hot.insert("silver_trades", silver_rows(fresh.tail(20)))
-    grown = verify(settings)
+    grown = verify(Tiers.open(settings))
     assert grown.ok
     left_out = {table.table: [(part.why, part.hot_rows) for part in table.not_compared] for table in grown.tables}
     assert left_out.pop("silver_trades") == [("grown", 60)]
     assert {name for name, parts in left_out.items() if parts} == {name for name in left_out if name.startswith("gold")}
     assert "Nothing was compared of silver_trades" in conclusion(grown)
-    assert not verify(settings, include_open=True).ok
+    assert not verify(Tiers.open(settings), include_open=True).ok
 
 
 def test_candles_that_have_not_ended_are_named(settings: Settings, hot: HotTables, tape: Path) -> None:
@@ -190,8 +191,8 @@ def test_candles_that_have_not_ended_are_named(settings: Settings, hot: HotTable
         )
     )
     hot.load(closed)
-    run(settings)
-    report = verify(settings)
+    run(Tiers.open(settings))
+    report = verify(Tiers.open(settings))
     named = {table.table: [part.why for part in table.not_compared] for table in report.tables}
     assert report.ok
     assert (named["silver_trades"], named["gold_ohlcv_1d"]) == ([], ["open"])

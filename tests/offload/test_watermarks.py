@@ -11,6 +11,7 @@ import pytest
 
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp
+from offload.clickhouse.tiers import Tiers
 from offload.run import run
 from offload.tables.cold_tables import TABLES
 from offload.tables.slice_records import read_ledger
@@ -40,7 +41,7 @@ def truth(settings: Settings) -> dict[tuple[str, str], tuple[Any, ...]]:
 
 def test_the_mirror_follows_every_run_and_is_repaired(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades.head(600))
-    run(settings)
+    run(Tiers.open(settings))
     assert mirrored(settings) == truth(settings)
     assert len(truth(settings)) > 9
     (progress,) = ClickHouseHttp(settings).rows(
@@ -49,13 +50,13 @@ def test_the_mirror_follows_every_run_and_is_repaired(settings: Settings, hot: H
     assert progress["complete_until"].replace(tzinfo=ARRIVAL.tzinfo) == ARRIVAL + timedelta(hours=3)
     assert progress["rows"] == 600
     hot.load(trades.slice(600))
-    run(settings)
+    run(Tiers.open(settings))
     assert mirrored(settings) == truth(settings)
     # The copy was lost, or a run died before it wrote it; and a row of a warehouse that is no more.
     hot.client.command("TRUNCATE TABLE offload_watermarks")
     hot.client.command("INSERT INTO offload_watermarks (table_name, slice) VALUES ('silver_trades', '2020-01-01T00')")
     assert len(mirrored(settings)) == 1
-    run(settings)
+    run(Tiers.open(settings))
     assert {key: value for key, value in mirrored(settings).items() if key in truth(settings)} == truth(settings)
     eventually(lambda: _assert_same(mirrored(settings), truth(settings)))
 

@@ -20,7 +20,8 @@ from pyiceberg.table import Table
 
 from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp, Parameters
-from offload.report import Progress
+from offload.clickhouse.tiers import Tiers
+from offload.report import OffloadProgress
 from offload.run import run
 from offload.tables.cold_tables import BY_NAME, LAYERS
 
@@ -73,13 +74,13 @@ def main() -> None:
     if when.endswith("-catalog"):
         _stop_at_catalog(when, table, marker)
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: OffloadProgress) -> None:
         if (progress.step, progress.table) == (when, table):
             _stop(marker)
 
     layer = BY_NAME[table].layer if table else None
     layers = LAYERS if layer is None else ("silver", "gold") if layer == "gold" else (layer,)
-    run(settings, layers=layers, progress=watch, hot=hot)
+    run(Tiers.open(settings, hot), layers=layers, progress=watch)
 
 
 if __name__ == "__main__":

@@ -19,14 +19,15 @@ from cli.common.context import load_settings
 from config.settings import Settings
 from deploy.embedded.layout import DataDir, StackError
 from offload.clickhouse.client import ClickHouseHttp
+from offload.clickhouse.tiers import Tiers
 from offload.pins import Pins
 from offload.proof.counts import stream_lineage
 from offload.proof.trace import Tracer
 from offload.rederive.from_raw import rederive_from_raw
 from offload.retention.gate import close_gate
-from offload.retention.union_views import follow
+from offload.retention.union_views import update_union_views
 from offload.run import run
-from offload.tables.catalog import ensure_tables, open_catalog
+from offload.tables.catalog import ColdTier, ensure_tables, open_catalog
 from tests.cli.conftest import Running
 
 SEED = int(os.environ.get("METADATA_SEED", "20261128"))
@@ -110,25 +111,25 @@ def test_any_metadata_in_any_folder(odd: Running) -> None:
     assert (raw["messages"], raw["places"]) == (sent, sent)
     assert raw["first"] >= 0
     assert raw["last"] < END_MS
-    run(settings, until_now=True)
+    run(Tiers.open(settings), until_now=True)
     # The command says what it compared.
     told = odd.json("lineage", "verify", "--strict")
     assert (told["holds"], told["counted"]["messages"], told["cold"]["complete"]) == (True, sent, True)
     assert {table["table"]: table["hot_rows"] for table in told["cold"]["tables"]}["raw_trades"] == sent
     assert len(odd.json("dlq", "list", "--limit", "10000")) > 0
     # Repeated by today's rules the day is the same, also from Raw.
-    redone = rederive_from_raw(settings, DAY, DAY + timedelta(days=1))
+    redone = rederive_from_raw(Tiers.open(settings), DAY, DAY + timedelta(days=1))
     assert [day.exchange for day in redone.days] == ["binance"]
     for day in redone.days:
         assert (day.added, day.removed, day.altered, day.unfounded, day.letters_added) == (0, 0, 0, 0, 0)
     # Another tool's reader, by the views over the folder.
-    assert not any(view.created for view in follow(settings))
-    Pins(settings).create("any")
-    pinned = Pins(settings).publish("any")
+    assert not any(view.created for view in update_union_views(Tiers.open(settings)))
+    Pins(ColdTier.open(settings)).create("any")
+    pinned = Pins(ColdTier.open(settings)).publish("any", ClickHouseHttp(settings))
     assert hot.rows(f"SELECT count() AS rows FROM {pinned}.raw_trades", {}) == [{"rows": sent}]
     places = traced(settings)
     # The gate lets everything go, and the proof then holds in Iceberg alone.
-    report = close_gate(settings, drop=True, now=datetime(2250, 1, 1, tzinfo=UTC))
+    report = close_gate(Tiers.open(settings), drop=True, now=datetime(2250, 1, 1, tzinfo=UTC))
     assert {verdict.state for verdict in report.verdicts} == {"dropped"}
     tables = ensure_tables(open_catalog(settings), settings.iceberg_namespace)
     counts = list(stream_lineage(hot, DAY, tables=tables))
@@ -139,7 +140,7 @@ def test_any_metadata_in_any_folder(odd: Running) -> None:
 
 def traced(settings: Settings) -> list[tuple[str, int, int, datetime] | None]:
     """Where some of the trades' messages are; every one is found, as it was sent."""
-    tracer = Tracer(settings)
+    tracer = Tracer(Tiers.open(settings))
     traces = [tracer.trade("binance", "BTCUSDT", str(number)) for number in range(1, MESSAGES, 20)]
     assert {trace.fate for trace in traces} == {"silver"}
     assert not any(trace.changes for trace in traces)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cli.stack.smoke_checks import check
+from cli.stack.smoke import check
 from config.settings import Settings
 from tests.stack.conftest import Medallion
 

@@ -1,8 +1,8 @@
-{#- Rows of data files. One from before a column means what `meant` says (SQL by name), not the type's own default. -#}
-{% macro rows(function, arguments, meant) -%}
+{#- Rows of data files. For files without a column, `earlier_values` (SQL by name) replaces the type's default. -#}
+{% macro rows(function, arguments, earlier_values) -%}
 SELECT *
-{%- if meant %} REPLACE (
-{%- for name, value in meant.items() %}
+{%- if earlier_values %} REPLACE (
+{%- for name, value in earlier_values.items() %}
 {{ ', ' if not loop.first }}if({{ name }} = defaultValueOfArgumentType({{ name }}), {{ value }}, {{ name }}) AS {{ name }}
 {%- endfor %}
 )

@@ -1,5 +1,5 @@
--- Rows and an order-independent checksum (modulo 2^64, so that sums of parts add up) by exchange and symbol.
--- A hash of NULL is NULL and would drop its row from the sum, hence the pair in its place.
+-- Row counts and an order-independent checksum by exchange and symbol. It is modulo 2^64, so checksums of parts add up.
+-- The hash of NULL is NULL, which would drop the row from the sum; so a pair takes the place of an optional column.
 {% macro hash(left_out) -%}
 cityHash64(
     {%- for column in columns if column not in left_out -%}
@@ -16,7 +16,7 @@ SELECT
 FROM
 (
 {% if merge_key %}
-    -- Of the rows that merging makes one, the latest: what the hot table keeps.
+    -- Of the rows that merge, the latest: the hot table keeps that one.
     SELECT exchange, symbol, argMax(row_hash, {{ arrival }}) AS row_hash
     FROM
     (
@@ -29,7 +29,7 @@ FROM
         sipHash128({{ merge_key }}) AS row_key,
 {% endif %}
 {% if unsettled_if %}
-        -- Which of several equal rows a merge keeps is the server's choice: their coordinates do not count.
+        -- The server chooses which of several equal rows a merge keeps, so their coordinates do not count.
         if({{ unsettled_if }}, {{ hash(unsettled) }}, {{ hash([]) }}) AS row_hash
 {% else %}
         {{ hash([]) }} AS row_hash

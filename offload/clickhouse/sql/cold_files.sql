@@ -1,3 +1,3 @@
--- The files of one slice as the current snapshot of the cold table names them; a server that lacks one of them fails.
+-- Rows of some files that the current snapshot of a cold table names. The query fails where a file is missing.
 {% import '_files.sql' as files %}
-{{ files.rows(function, arguments, meant) }}
+{{ files.rows(function, arguments, earlier_values) }}

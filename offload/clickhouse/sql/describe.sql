@@ -1,4 +1,4 @@
--- Column types of a hot SELECT: what the cold files are to be read as.
+-- Column types of a hot SELECT: the types that cold files are read with.
 DESCRIBE
 (
 {{ select }}

@@ -1,2 +1,2 @@
--- Drop a partition: Iceberg has it row by row, or, re-derived, none of it.
+-- Drop a partition: Iceberg has all its rows, or a re-derivation has left none.
 ALTER TABLE {{ table }} DROP PARTITION ID {partition:String}

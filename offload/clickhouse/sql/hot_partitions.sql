@@ -1,4 +1,4 @@
--- The partitions a hot table has rows in. What was moved or dropped leaves empty parts for a while.
+-- The partitions of a hot table that have rows. Moved and dropped partitions leave empty parts for a while.
 SELECT partition_id, toInt64(sum(rows)) AS part_rows
 FROM system.parts
 WHERE database = currentDatabase() AND table = {table:String} AND active

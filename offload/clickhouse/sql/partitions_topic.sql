@@ -1,4 +1,4 @@
--- Partitions (raw topic) that a window's rows fall into, and their rows; the day is the window's own.
+-- The partitions (raw topics) of the rows of an arrival hour, and their rows. The day is that of the hour.
 SELECT
     toString({{ topic }}) AS key,
     {from_us:Int64} AS partition_from_us,

@@ -1,2 +1,2 @@
--- Empty a twin table.
+-- Remove all rows of a staging table.
 TRUNCATE TABLE {{ table }}

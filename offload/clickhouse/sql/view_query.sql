@@ -1,4 +1,4 @@
--- The query of a materialized view, and the database it names its source in.
+-- The query of a materialized view, and the database in which it names its source.
 SELECT as_select, currentDatabase() AS db
 FROM system.tables
 WHERE database = currentDatabase() AND name = {view:String}

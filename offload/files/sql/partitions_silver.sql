@@ -1,4 +1,4 @@
--- Partitions (exchange, day of event time) that a window's Silver rows fall into.
+-- The partitions (exchange, day of event time) of the Silver rows of an arrival hour.
 SELECT
     toString(exchange) AS key,
     toUnixTimestamp64Micro(timestamp) - positiveModulo(toUnixTimestamp64Micro(timestamp), 86400000000)

@@ -1,4 +1,4 @@
--- Days of event time (since the epoch) of the candles that a hot table shows of an exchange and period.
+-- Days of event time (since the epoch) of the candles of an exchange and period in a hot table.
 SELECT DISTINCT intDiv(toInt64(toUnixTimestamp(window_start)), 86400) AS day
 FROM {{ hot }}
 WHERE exchange = {key:String}

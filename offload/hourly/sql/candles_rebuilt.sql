@@ -1,4 +1,4 @@
--- Candles of a slice: some days made anew of the trades in Iceberg, the others as Iceberg has them.
+-- Candles of a slice: some days made from the trades in Iceberg, the others as Iceberg has them.
 SELECT *
 FROM
 (

@@ -1,4 +1,4 @@
--- Cold rows whose key the hot table holds in another window and not in this one any more: merging has moved them.
+-- Cold rows whose key the hot table has in another hour and no longer in this one: a merge has moved them.
 SELECT c.*
 FROM
 (

@@ -1,4 +1,4 @@
--- The raw messages of one trade, with the names the cold table gives their coordinates.
+-- The raw messages of one trade, with the column names of the cold table.
 {% import '_macros.sql' as sql %}
 SELECT exchange, symbol, trade_id, price, quantity, timestamp_raw, side, sequence, kind, matches,
        toValidUTF8(raw_json) AS raw_json, toString(_topic) AS raw_topic, _partition AS raw_partition,

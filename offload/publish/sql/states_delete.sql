@@ -1,4 +1,4 @@
--- Candle states of some exchanges and a day: what comes into the table meanwhile is of other days.
+-- Candle states of some exchanges and a day. Rows that are inserted meanwhile are of other days.
 ALTER TABLE gold_ohlcv_state
-DELETE WHERE {{ here }}
+DELETE WHERE {{ condition }}
 SETTINGS mutations_sync = 2

@@ -1,4 +1,4 @@
--- The same by the query of the materialized view.
+-- The same states again, by the query of the materialized view.
 INSERT INTO gold_ohlcv_state
 {{ states }}
 SETTINGS deduplicate_insert_select = 'disable'

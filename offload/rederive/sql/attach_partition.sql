@@ -1,2 +1,2 @@
--- Add staged rows to a partition; no view sees them as new.
+-- Add staged rows to a table as a partition; no view sees them.
 ALTER TABLE {{ table }} ATTACH PARTITION ID {partition:String} FROM {{ table }}_staged

@@ -1,7 +1,7 @@
-{#- What the gate let go, for the views of hot and cold rows. -#}
+{#- The partitions that have left the hot tables, for the views of hot and cold rows. -#}
 
-{#- A scalar of two lists, partitions and until when their rows are confirmed: all branches of one query see the same.
-    The first entry, of no partition, is there because `transform` takes no empty list. -#}
+{#- A scalar of two lists: partitions, and until when the rows of each are confirmed. All branches of one query read the
+    same scalar. `transform` takes no empty list, so the first entry names no partition. -#}
 {% macro gone(table) -%}
 (
         SELECT (arrayPushFront(groupArray(partition_id), 0),

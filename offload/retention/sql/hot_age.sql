@@ -1,4 +1,4 @@
--- The newest row of a partition, by the later of event time and arrival.
+-- Rows of a partition, and the newest event time and arrival among them.
 SELECT
     count() AS hot_rows,
     toUnixTimestamp64Micro(toDateTime64(max({{ event }}), 6, 'UTC')) AS event_us,

@@ -1,4 +1,4 @@
--- The views of hot and cold rows, and of which definition each is.
+-- The views of hot and cold rows, and the definition of each.
 SELECT name, comment
 FROM system.tables
 WHERE database = currentDatabase() AND engine = 'View' AND endsWith(name, '_all')

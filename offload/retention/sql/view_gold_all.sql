@@ -1,6 +1,6 @@
--- Every candle, hot or cold, once. A partition is read from the hot view (whose states a re-derivation makes again behind
--- it) or, from the moment it leaves, in Iceberg. A candle to which a trade came after that is in neither: the hot states
--- have the late trades only, so it is made of all its Silver trades. Which candles are late is a scalar, too.
+-- Every candle, hot or cold, once. A partition is read from the hot view (behind which a re-derivation rebuilds the states)
+-- until it leaves, then from Iceberg. A candle to which a trade came after that is in neither: the hot states have only
+-- the late trades. Such a candle is made of all its Silver trades. Which candles are late is a scalar, too.
 {% import '_left.sql' as left %}
 {% import '_candles.sql' as candles %}
 {% import '_counting.sql' as counting %}

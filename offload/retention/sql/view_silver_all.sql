@@ -1,7 +1,7 @@
--- Every Silver trade, hot or cold, once. A partition (day) is read in the hot table or, from the moment it leaves, in
--- Iceberg, with what arrived hot since; a trade that is in both then is shown as the hot table has it. What is moved away
--- by the gate has all arrived before, so where it is at this moment does not matter.
--- `IN (SELECT …)` and the plain casts let the server skip partitions and files by time.
+-- Every Silver trade, hot or cold, once. A partition (day) is read from the hot table until it leaves, then from Iceberg,
+-- with the rows that arrived hot since. A trade that is in both is shown as the hot table has it. Rows that the gate moves
+-- arrived before, so it does not matter in which table they are at this moment.
+-- With `IN (SELECT …)` and plain casts the server can skip partitions and files by time.
 {% import '_left.sql' as left %}
 CREATE OR REPLACE VIEW {{ view }}
 DEFINER = CURRENT_USER SQL SECURITY DEFINER

@@ -1,0 +1,170 @@
+"""How the proofs, a trace and a comparison of hot and cold are printed for people."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from cli.common.context import out, print_table
+from offload.proof.counts import LineageCount
+from offload.proof.trace import CandleTrace, Trace
+from offload.proof.value_changes import CANDLE_NUMBERS, ValueChange
+from offload.proof.verify import VerifyReport
+
+_VALUES = ("price", "quantity", "price_text", "quantity_text", "quote_volume", "side", "timestamp", "timestamp_raw")
+_WHY = {
+    "grown": "rows came after it was offloaded",
+    "open": "candles that have not ended",
+    "not offloaded": "not offloaded yet",
+}
+
+
+def print_lineage(counts: Iterable[LineageCount]) -> bool:
+    """Print the counting proof by exchange and symbol, then its sum; returns whether it holds."""
+    names = ("raw", "silver", "duplicates", "dlq", "contradicting", "missing", "in_several")
+    markets: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(names))
+    for count in counts:
+        totals = markets[count.exchange, count.symbol]
+        for index, name in enumerate(names):
+            totals[index] += getattr(count, name)
+    print_table(
+        "Lineage: every raw message is in exactly one place",
+        ("exchange", "symbol", "raw", "silver", "duplicates", "dead letters", "contradicting", "missing", "in several"),
+        [(*market, *totals) for market, totals in sorted(markets.items())],
+    )
+    raw, silver, duplicates, dlq, contradicting, missing, several = (
+        (sum(column) for column in zip(*markets.values(), strict=True)) if markets else (0,) * len(names)
+    )
+    sign = "=" if raw == silver + duplicates + dlq else "≠"
+    out.print(f"raw {raw:,} {sign} silver {silver:,} + duplicates {duplicates:,} + dead letters {dlq:,}", style="bold")
+    if contradicting:
+        out.print(
+            f"{contradicting:,} dead letters contradict Silver's version of their trade: `medallion dlq accept` shows "
+            "both and takes the newer one over.",
+            style="yellow",
+        )
+    return sign == "=" and missing == 0 and several == 0
+
+
+def print_trace(trace: Trace) -> None:
+    """Print the message, its rows in every layer, its candles, and the values that changed."""
+    out.print(f"{trace.exchange} {trace.symbol} {trace.trade_id}: {trace.fate}", style="bold")
+    if trace.coordinates:
+        topic, partition, offset, published = trace.coordinates
+        out.print(f"Kafka {topic} partition {partition} offset {offset}, published {published:%Y-%m-%d %H:%M:%S.%f}")
+    if trace.message:
+        out.print(f"message {trace.message}")
+    print_table(
+        "Rows",
+        ("layer", "tier", "values", "snapshot", "file"),
+        [
+            (
+                sighting.layer,
+                sighting.tier,
+                " ".join(str(sighting.row[name]) for name in _VALUES if name in sighting.row),
+                str(sighting.snapshot_id or ""),
+                sighting.file,
+            )
+            for sighting in trace.sightings
+        ],
+    )
+    if trace.candles:
+        print_candles(trace.candles)
+    print_changes(trace.changes)
+
+
+def print_candles(candles: Iterable[CandleTrace]) -> None:
+    """Print a line for each source that has a candle."""
+    candles = list(candles)
+    print_table(
+        "Candles",
+        ("candle", "starts", "source", *CANDLE_NUMBERS),
+        [
+            (
+                candle.timeframe,
+                candle.window_start,
+                source,
+                *("" if row[name] is None else str(row[name]) for name in CANDLE_NUMBERS),
+            )
+            for candle in candles
+            for source, row in (
+                ("from Silver", candle.from_silver),
+                ("hot", candle.hot),
+                ("cold", candle.cold.row if candle.cold else None),
+            )
+            if row
+        ],
+    )
+
+
+def print_changes(changes: Iterable[ValueChange]) -> None:
+    """Print the values that changed, in the order of the layers."""
+    print_table(
+        "Changed on the way, in the order of the flow",
+        ("layer", "field", "before", "after"),
+        [(change.layer, change.field, change.before, change.after) for change in changes],
+        empty="nothing",
+    )
+
+
+def print_verification(report: VerifyReport) -> None:
+    """Print a line for each cold table, what was not compared and why, every difference, and a conclusion."""
+    print_table(
+        "Hot against cold",
+        (
+            "cold table",
+            "slices",
+            "of these open",
+            "hot rows",
+            "cold rows",
+            "only cold now",
+            "not compared",
+            "differences",
+        ),
+        [
+            (
+                t.table,
+                t.slices,
+                t.open_slices,
+                t.hot_rows,
+                t.cold_rows,
+                t.only_cold,
+                sum(part.hot_rows for part in t.not_compared),
+                len(t.differences),
+            )
+            for t in report.tables
+        ],
+    )
+    if not report.complete:
+        print_table(
+            "Not compared",
+            ("cold table", "slice", "hot rows", "why"),
+            [(t.table, part.slice, part.hot_rows, _WHY[part.why]) for t in report.tables for part in t.not_compared],
+        )
+    differences = [difference for table in report.tables for difference in table.differences]
+    if differences:
+        print_table(
+            "Differences",
+            ("table", "slice", "exchange", "symbol", "hot rows", "cold rows"),
+            [(d.table, d.slice, d.exchange, d.symbol, d.hot_rows, d.cold_rows) for d in differences],
+        )
+    out.print(conclusion(report), style="bold")
+
+
+def conclusion(report: VerifyReport) -> str:
+    """What the comparison found, in a sentence or two."""
+    slices = sum(table.slices for table in report.tables)
+    rows = sum(table.hot_rows for table in report.tables)
+    left_out = sum(part.hot_rows for table in report.tables for part in table.not_compared)
+    empty = [table.table for table in report.tables if not table.slices and table.not_compared]
+    if not slices:
+        said = "Nothing was compared: " + ("no hot row is in Iceberg yet." if left_out else "there is nothing.")
+    elif report.ok:
+        said = f"No difference in the {rows:,} hot rows of {slices:,} slices that were compared."
+    else:
+        said = f"Hot and cold differ; {rows:,} hot rows of {slices:,} slices were compared."
+    if slices and left_out:
+        said += f" {left_out:,} hot rows were not compared."
+    if slices and empty:
+        said += f" Nothing was compared of {', '.join(empty)}."
+    return said

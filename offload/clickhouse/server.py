@@ -1,0 +1,65 @@
+"""What a ClickHouse server says of itself and of its tables: its clock, partitions, arrival hours."""
+
+from __future__ import annotations
+
+from offload.clickhouse.client import HotStore
+from offload.clickhouse.templates import render
+from offload.tables.cold_tables import ColdTable
+from offload.tables.slices import Slice, hot_partition
+
+
+def server_now_us(hot: HotStore) -> int:
+    """The server's clock (µs since the epoch, UTC).
+
+    Raises:
+        HotStoreError: ClickHouse failed.
+    """
+    return int(hot.rows(render("clock.sql"), {})[0]["now_us"])
+
+
+def arrival_hours(hot: HotStore, cold: ColdTable, from_us: int, to_us: int) -> dict[int, int]:
+    """Hot rows of each arrival hour in [from_us, to_us) (µs, UTC): start of the hour in µs -> rows.
+
+    Raises:
+        HotStoreError: ClickHouse failed.
+    """
+    sql = render("arrival_hours.sql", hot=cold.hot, arrival=cold.arrival, final=cold.counts_merged)
+    return {int(row["hour_us"]): int(row["hot_rows"]) for row in hot.rows(sql, {"from_us": from_us, "to_us": to_us})}
+
+
+def partition_rows(hot: HotStore, table: str) -> dict[str, int]:
+    """The ids of a hot table's partitions that have rows, and how many rows each has.
+
+    Raises:
+        HotStoreError: ClickHouse failed.
+    """
+    rows = hot.rows(render("hot_partitions.sql"), {"table": table})
+    return {str(row["partition_id"]): int(row["part_rows"]) for row in rows}
+
+
+def partition_of(hot: HotStore, table: str, part: Slice, prefix: str = "") -> str:
+    """The id of the hot partition that holds the start of `part`, or "" where it has no rows.
+
+    Only partitions whose ids begin with `prefix` count.
+
+    Raises:
+        HotStoreError: ClickHouse failed.
+    """
+    for partition_id in partition_rows(hot, table):
+        partition = hot_partition(partition_id)
+        if (
+            partition_id.startswith(prefix)
+            and partition is not None
+            and partition.from_us <= part.from_us < partition.to_us
+        ):
+            return partition_id
+    return ""
+
+
+def truncate(hot: HotStore, table: str) -> None:
+    """Remove all rows of a staging table.
+
+    Raises:
+        HotStoreError: ClickHouse failed.
+    """
+    hot.command(render("truncate.sql", table=table), {})

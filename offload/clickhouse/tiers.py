@@ -1,0 +1,28 @@
+"""Both tiers, opened once for everything that a command or a run of the service does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from config.settings import Settings
+from offload.clickhouse.client import ClickHouseHttp, HotStore
+from offload.tables.catalog import ColdTier
+
+
+@dataclass(frozen=True)
+class Tiers:
+    """The hot tables in ClickHouse and the cold ones in Iceberg; for one thread, as the connection to ClickHouse is."""
+
+    settings: Settings
+    hot: HotStore
+    cold: ColdTier
+
+    @classmethod
+    def open(cls, settings: Settings, hot: HotStore | None = None) -> Tiers:
+        """Connect to both and create the cold tables that are missing. `hot` replaces the connection of `settings`.
+
+        Raises:
+            HotStoreError: ClickHouse does not answer.
+            WarehouseError: the catalog cannot be opened, or a cold table is not of this version.
+        """
+        return cls(settings, hot or ClickHouseHttp(settings), ColdTier.open(settings))

@@ -1,0 +1,178 @@
+"""What today's rules change in one exchange and day, found bucket by bucket in bounded memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pyiceberg.expressions import And, EqualTo, In, Not
+from pyiceberg.table import FileScanTask, Table
+
+from offload.clickhouse.templates import render
+from offload.difference.day import BRONZE_TABLE, SILVER, RederivedDay
+from offload.difference.dead_letters import DeadLetterChanges
+from offload.difference.hot_records import HotRecords, spill_suspects
+from offload.difference.id_checksums import SILVER_COLUMNS, IdChecksums
+from offload.difference.passes import SuspectRows, first_pass
+from offload.difference.silver_difference import IDENTITY, REDERIVED_TOKEN, silver_difference
+from offload.difference.spill import Spill, bucket_count, ensure_disk_space
+from offload.files.scans import read_rows
+from offload.tables.slice_records import offloaded_hours, open_hours
+from offload.tables.slices import HOUR_US, Slice
+from schemas.coordinates import COORDINATES
+from schemas.records import BRONZE
+from silver_processor.core.versions import HELD
+
+_IDS_A_QUERY = 1000
+_HOUR = pl.col("validated_at").dt.epoch("us") // HOUR_US * HOUR_US
+_ROW_KEY = [*IDENTITY, *COORDINATES]
+_VERSION_COLUMNS = HELD.names()
+
+
+@dataclass
+class DayChanges:
+    """Differences between cold Silver and what today's rules make of cold Bronze.
+
+    `tasks`: Silver's live files. `leaving_rows`: for each file (by index) which rows leave. `new`: rows that come,
+    spilled by arrival hour (start, µs). `new_rows`, `leaving_hours`: how many rows come and leave, by that hour.
+    `rows`: how many rows the day has afterwards. `dead_letters`: what the changes mean for dead letters and duplicates.
+    """
+
+    table: Table
+    tasks: list[FileScanTask]
+    leaving_rows: dict[int, npt.NDArray[np.bool_]]
+    new: Spill
+    dead_letters: DeadLetterChanges
+    rows: int
+    added: int = 0
+    removed: int = 0
+    altered: int = 0
+    unfounded: int = 0
+    new_rows: Counter[int] = field(default_factory=Counter)
+    leaving_hours: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def any(self) -> bool:
+        """Whether a row comes, leaves or changes."""
+        return bool(self.added or self.removed or self.altered)
+
+
+def find_changes(day: RederivedDay, folder: Path) -> DayChanges | None:
+    """Compare Silver with Bronze; None where the exchange has neither on that day.
+
+    The first pass finds the suspect trade ids, the second compares only those. `folder` (empty) holds what does not fit
+    in memory.
+
+    Raises:
+        HotStoreError: ClickHouse failed.
+        DiskSpaceError: the disk of `folder` is too small for the suspect rows.
+    """
+    table, bronze_table, checksums = day.load(SILVER), day.load(BRONZE_TABLE), IdChecksums()
+    tasks, bronze = day.silver_tasks(table), day.bronze_parts(bronze_table)
+    totals = first_pass(day, checksums, day.silver_parts(table, tasks, SILVER_COLUMNS), bronze)
+    if not totals.silver_rows + totals.messages:
+        return None
+    records = HotRecords.fetch(day, totals.published, folder / "records")
+    records.mark_suspects(checksums)
+    ensure_disk_space(folder, checksums.suspect_rows)
+    buckets = bucket_count(checksums.suspect_rows)
+    dead_letters = DeadLetterChanges(day, records, checksums, folder / "dead-letters", buckets)
+    found = DayChanges(table, tasks, {}, _new_rows(folder, table), dead_letters, totals.silver_rows)
+    if buckets:
+        silver = day.silver_parts(table, tasks, _column_names(table))
+        suspects = SuspectRows(day, checksums, table, silver, bronze, totals.summed_symbols, folder, buckets)
+        corrections = spill_suspects(records.corrections, checksums, folder / "corrections", buckets)
+        for bucket in range(buckets):
+            _compare_bucket(day, found, suspects, corrections.read(bucket), bucket)
+    found.rows += found.added - found.removed
+    return found
+
+
+def _compare_bucket(
+    day: RederivedDay, found: DayChanges, suspects: SuspectRows, corrections: pl.DataFrame, bucket: int
+) -> None:
+    silver, bronze = suspects.read(bucket)
+    # A redelivered message is in two arrival hours; the earlier row is the message.
+    messages = bronze.sort("ingested_at", *COORDINATES[:3]).unique(COORDINATES, keep="first", maintain_order=True)
+    rows = messages.to_arrow().cast(BRONZE)
+    nothing = silver.select(_VERSION_COLUMNS).clear()
+    difference = silver_difference(
+        rows, silver, nothing, nothing.select(COORDINATES), day.rules, corrections, suspects.matches
+    )
+    rederived = silver.filter(pl.col("insert_token").str.starts_with(REDERIVED_TOKEN))
+    may_be_elsewhere = pl.concat([difference.added.select(_VERSION_COLUMNS), rederived.select(_VERSION_COLUMNS)])
+    if may_be_elsewhere.height or difference.unfounded.height:
+        elsewhere = _elsewhere(day, found.table, may_be_elsewhere)
+        moved = _moved(day, difference.unfounded)
+        difference = silver_difference(rows, silver, elsewhere, moved, day.rules, corrections, suspects.matches)
+    leaving = pl.concat([difference.removed, difference.replaced])
+    coming = pl.concat([difference.added, difference.altered])
+    for (number,), part in leaving.group_by("file"):
+        index = int(str(number))
+        mask = found.leaving_rows.setdefault(index, np.zeros(found.tasks[index].file.record_count, dtype=np.bool_))
+        mask[part["row"].to_numpy()] = True
+    found.new.add(coming.select(_column_names(found.table)))
+    for counter, frame in ((found.new_rows, coming), (found.leaving_hours, leaving)):
+        for start, count in frame.group_by(_HOUR.alias("hour")).len().iter_rows():
+            counter[start] += count
+    found.added += difference.added.height
+    found.removed += difference.removed.height
+    found.altered += difference.altered.height
+    found.unfounded += difference.unfounded.height
+    found.dead_letters.add_bucket(difference, messages, bucket)
+
+
+def _elsewhere(day: RederivedDay, silver: Table, wanted_rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows with these identities that Silver has on another day, or in hours that are not in Iceberg yet."""
+    found = [wanted_rows.clear()]
+    wanted = wanted_rows.select(IDENTITY).unique()
+    if wanted.height:
+        symbols = wanted["symbol"].unique().sort().to_list()
+        away = And(
+            Not(day.rows_of_day()),
+            And(EqualTo("exchange", day.part.key), In("symbol", symbols)),  # type: ignore[call-arg, arg-type]
+        )
+        for piece in read_rows(silver, away, _VERSION_COLUMNS):
+            found.append(piece.join(wanted, on=IDENTITY, how="semi"))
+    opened = open_hours(silver.properties)
+    hours = sorted(set(offloaded_hours(silver.properties)) - set(opened))
+    sql = render("hot_trades_by_id.sql", hours=hours, open_hours=opened)
+    for part in wanted.iter_slices(_IDS_A_QUERY):
+        span: dict[str, str | int] = {
+            "key": day.part.key,
+            "event_from_us": day.part.from_us,
+            "event_to_us": day.part.to_us,
+        }
+        rows = day.hot.rows(sql, {**span, "ids": part["trade_id"].to_list()})
+        frame = pl.DataFrame(rows, schema={**wanted_rows.schema, "is_open": pl.Boolean})
+        frame = frame.join(wanted, on=IDENTITY, how="semi")
+        # In an hour that Iceberg has in part, the row of the same message is not another row.
+        others = frame.filter(~pl.col("is_open")).drop("is_open")
+        newer = frame.filter("is_open").drop("is_open").join(wanted_rows, on=_ROW_KEY, how="anti")
+        found += [others, newer]
+    return pl.concat(found).unique()
+
+
+def _moved(day: RederivedDay, unfounded: pl.DataFrame) -> pl.DataFrame:
+    """Coordinates of those rows' messages that Bronze has on another day."""
+    found = [unfounded.select(COORDINATES).clear()]
+    if unfounded.height:
+        times = unfounded["ingested_at"].dt.epoch("us").to_list()
+        arrived = Slice(min(times), max(times) + 1).between("ingested_at")
+        for piece in read_rows(day.load(BRONZE_TABLE), And(Not(day.rows_of_day()), arrived), COORDINATES):
+            found.append(piece.join(unfounded, on=COORDINATES, how="semi"))
+    return pl.concat(found).unique()
+
+
+def _column_names(table: Table) -> list[str]:
+    return [field.name for field in table.schema().fields]
+
+
+def _new_rows(folder: Path, table: Table) -> Spill:
+    spill = Spill(folder / "new", 1, by=_HOUR)
+    spill.add(pl.DataFrame(table.schema().as_arrow().empty_table()))
+    return spill

@@ -1,0 +1,108 @@
+"""Trades of several matches in one exchange and day: which messages bring a match that Silver does not have (pure).
+
+Trades are compared in buckets by trade id. But a trade of several matches and the same matches one by one have
+different ids. So the ids of all matches of the markets that have such trades are collected before the buckets are
+compared, as Silver's worker does. When today's rules remove a trade of several matches from Silver, its single matches
+are added by the next re-derivation only.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from pyroaring import BitMap64
+
+from schemas.coordinates import COORDINATES
+from silver_processor.core.matches import match
+from silver_processor.core.refine import partly_known
+from silver_processor.seen.by_market import of_market
+
+_ORDER = ["timestamp", "sequence", "trade_id", *COORDINATES]
+
+
+class MatchIndex:
+    """The matches that Silver has. Add Bronze and Silver in any order, then ask with `split_new`.
+
+    `symbols` (canonical) have trades of several matches in Bronze or Silver. Other symbols need no index.
+    """
+
+    def __init__(self, symbols: set[str]) -> None:
+        self.symbols = symbols
+        self._known: dict[str, BitMap64] = defaultdict(BitMap64)
+        self._candidates: list[pl.DataFrame] = []
+        self._chosen: pl.DataFrame | None = None
+
+    def add_silver(self, silver: pl.DataFrame) -> None:
+        """Add rows of Silver."""
+        if not self.symbols:
+            return
+        indexed = silver.filter(pl.col("symbol").is_in(list(self.symbols)))
+        for (symbol,), rows in indexed.group_by("symbol"):
+            self._known[str(symbol)] |= of_market(("", str(symbol)), _typed(rows)).distinct
+
+    def add_bronze(self, valid: pl.DataFrame) -> None:
+        """Add valid messages of several matches (Silver's columns without those of its insert).
+
+        Messages that are in Silver unchanged may be left out.
+        """
+        self._candidates.append(valid.select(*_ORDER, "symbol", "match_count"))
+
+    def split_new(self, added: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Of rows whose ids Silver does not have: those that bring new matches, and those that bring some known ones.
+
+        The latter as `refuse` expects them. All others are duplicates.
+        """
+        indexed = added.filter(pl.col("symbol").is_in(list(self.symbols)))
+        if not indexed.height:
+            return added, partly_known(added.clear(), [])
+        self._choose_sums()
+        kept, refused = [added.filter(~pl.col("symbol").is_in(list(self.symbols)))], [added.clear()]
+        known: list[str] = []
+        for (symbol,), rows in indexed.group_by("symbol", maintain_order=True):
+            new, partly = self._split_market(str(symbol), rows)
+            kept.append(rows.filter(new))
+            refused.append(rows[[*partly]])
+            known += partly.values()
+        return pl.concat(kept), partly_known(pl.concat(refused), known)
+
+    def _choose_sums(self) -> None:
+        """Choose the trades of several matches that become rows; their matches are known from now on."""
+        if self._chosen is not None:
+            return
+        candidates = pl.concat(self._candidates).sort(_ORDER) if self._candidates else None
+        chosen = []
+        for (symbol,), rows in candidates.group_by("symbol", maintain_order=True) if candidates is not None else ():
+            trades = of_market(("", str(symbol)), _typed(rows))
+            known = self._known[str(symbol)]
+            matched = match(trades.numbers, trades.counts, known, overlap=True)
+            fresh = ~matched.again
+            fresh[[*matched.partly]] = False
+            places = trades.number_rows[fresh]
+            new = rows[places.tolist()]
+            chosen.append(new.select("symbol", "trade_id", "match_count"))
+            self._known[str(symbol)] = known | of_market(("", str(symbol)), _typed(new)).distinct
+        none = pl.DataFrame(schema={"symbol": pl.String, "trade_id": pl.String, "match_count": pl.Int64})
+        self._chosen = pl.concat([none, *(part.cast(none.schema) for part in chosen)])
+
+    def _split_market(self, symbol: str, rows: pl.DataFrame) -> tuple[pl.Series, dict[int, str]]:
+        """Which rows are new; and, by row number, the known matches of the rows that are known in part."""
+        assert self._chosen is not None
+        trades = of_market(("", symbol), _typed(rows))
+        matched = match(trades.numbers, trades.counts, self._known[symbol], overlap=False)
+        new = np.ones(rows.height, dtype=np.bool_)
+        new[trades.number_rows[matched.again]] = False
+        partly = {int(trades.number_rows[place]): text for place, text in matched.partly.items()}
+        new[[*partly]] = False
+        own = ["symbol", "trade_id", "match_count"]
+        chosen = (
+            rows.select(own).cast(self._chosen.schema).with_row_index("place").join(self._chosen, on=own, how="semi")
+        )
+        new[chosen["place"].to_numpy()] = True
+        return pl.Series(new), partly
+
+
+def _typed(rows: pl.DataFrame) -> pa.Table:
+    return rows.select("trade_id", "timestamp", "match_count").to_arrow()

@@ -1,0 +1,26 @@
+-- Dead letters of one exchange, by the Kafka time of their messages; whether a note resolves them, and for good.
+{% import '_macros.sql' as sql %}
+SELECT
+    toString(letter.raw_topic) AS raw_topic,
+    toInt64(letter.raw_partition) AS raw_partition,
+    toInt64(letter.raw_offset) AS raw_offset,
+    toDateTime64({{ sql.kafka_time('letter.published_at') }}, 6, 'UTC') AS published_at,
+    toString(any(letter.exchange)) AS exchange,
+    toValidUTF8(any(letter.symbol)) AS symbol,
+    toValidUTF8(any(letter.trade_id)) AS trade_id,
+    toValidUTF8(any(letter.price_text)) AS price_text,
+    toValidUTF8(any(letter.quantity_text)) AS quantity_text,
+    toValidUTF8(any(letter.timestamp_raw)) AS timestamp_raw,
+    toValidUTF8(any(letter.side)) AS side,
+    toValidUTF8(any(letter.sequence)) AS sequence,
+    toValidUTF8(toString(any(letter.kind))) AS kind,
+    toValidUTF8(any(letter.matches)) AS matches,
+    toString(argMax(letter.reason, letter.rejected_at)) AS reason,
+    max(letter.rejected_at) AS rejected_at,
+    toBool(max(resolution.landed != '')) AS is_resolved,
+    toBool(max(resolution.is_confirmed = 1)) AS is_confirmed
+FROM dlq_trades_log AS letter
+LEFT JOIN dlq_resolutions AS resolution USING (raw_topic, raw_partition, raw_offset, published_at)
+WHERE letter.exchange = {key:String} AND letter.reason != ''
+  AND {{ sql.kafka_time_between('letter.published_at', 'intDiv({from_us:Int64}, 1000)', 'intDiv({to_us:Int64}, 1000)') }}
+GROUP BY raw_topic, raw_partition, raw_offset, published_at

@@ -1,7 +1,0 @@
--- These messages have left Silver again: what was said of them for good is not so.
-{% import '_macros.sql' as sql %}
-ALTER TABLE dlq_replays
-DELETE WHERE is_confirmed = 1
-  AND concat(raw_topic, ' ', toString(raw_partition), ' ', toString(raw_offset), ' ',
-             toString({{ sql.bounded_ms('toUnixTimestamp64Milli(published_at)') }})) IN {places:Array(String)}
-SETTINGS mutations_sync = 2

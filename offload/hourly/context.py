@@ -1,0 +1,96 @@
+"""What one offload run works with, and the commit of one attempt at some slices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pyiceberg.table import Table
+
+from offload.clickhouse.client import HotStore
+from offload.clickhouse.server import arrival_hours
+from offload.clickhouse.tiers import Tiers
+from offload.errors import CommitConflictError
+from offload.files.commit import (
+    Replacement,
+    attempt_landed,
+    files_of_other_attempts,
+    remove_uncommitted,
+    replace_slices,
+)
+from offload.files.export import discard
+from offload.report import OffloadProgress, OnProgress, SliceStep
+from offload.tables.cold_tables import ColdTable
+from schemas.valid_times import END_US
+
+
+@dataclass(frozen=True)
+class OffloadContext:
+    """One run. Times in µs since the epoch (UTC), whole hours but `now_us` (the server's clock).
+
+    The run takes the arrival hours in [`from_us`, `to_us`). Hours before `closed_us` are over. `until_now`: open
+    candles are taken too. `again`: slices that the cold tier has are exported again.
+    """
+
+    tiers: Tiers
+    from_us: int
+    to_us: int
+    now_us: int
+    closed_us: int
+    until_now: bool
+    again: bool
+    progress: OnProgress
+
+    @property
+    def hot(self) -> HotStore:
+        """ClickHouse."""
+        return self.tiers.hot
+
+    @property
+    def candles_until_us(self) -> int:
+        """Candles that end later are left out, since they are still open."""
+        return END_US if self.until_now else self.closed_us
+
+    def load(self, cold: ColdTable) -> Table:
+        """The cold table as it is now."""
+        return self.tiers.cold.load(cold)
+
+    def report(self, cold: ColdTable, slice_id: str, step: SliceStep, rows: int = 0) -> None:
+        """Report a step to whoever watches the run."""
+        self.progress(OffloadProgress(table=cold.name, slice=slice_id, step=step, rows=rows))
+
+    def arrival_hours(self, cold: ColdTable) -> dict[int, int]:
+        """Hot rows of each arrival hour of the run: start in µs -> rows."""
+        return arrival_hours(self.hot, cold, self.from_us, self.to_us)
+
+    def commit(
+        self,
+        table: Table,
+        cold: ColdTable,
+        attempt: str,
+        replacements: Sequence[Replacement],
+        more_properties: Mapping[str, str],
+    ) -> None:
+        """Commit an attempt, then remove the files that dead attempts at the same slices left.
+
+        Raises:
+            CommitConflictError: another offloader was quicker; the files of this attempt are removed.
+        """
+        parts = [replacement.export.part for replacement in replacements]
+        candidates = files_of_other_attempts(table, parts, attempt)
+        try:
+            replace_slices(table, cold, attempt, replacements, more_properties)
+        except CommitConflictError:
+            for replacement in replacements:
+                discard(table, replacement.export)
+            raise
+        except Exception:
+            # The catalog may have taken the commit although its answer was lost. If it has not, the files stay until
+            # the next attempt removes them: to delete them here could break a commit that lands late.
+            if not attempt_landed(self.load(cold), attempt):
+                raise
+        for replacement in replacements:
+            self.report(cold, replacement.export.part.id, "committed", replacement.export.rows)
+        remove_uncommitted(self.load(cold), candidates)
+        for replacement in replacements:
+            self.report(cold, replacement.export.part.id, "done", replacement.export.rows)

@@ -1,0 +1,85 @@
+"""Which hot rows a comparison leaves out: those that came after the offload, and those that are not offloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from offload.clickhouse.client import HotStore
+from offload.clickhouse.server import arrival_hours
+from offload.clickhouse.templates import render
+from offload.files.export import select_of
+from offload.tables.cold_tables import BY_NAME, ColdTable
+from offload.tables.slice_records import SliceRecord, read_ledger, read_silver_windows
+from offload.tables.slices import Slice, hour
+from schemas.valid_times import END_US
+
+_SILVER = BY_NAME["silver_trades"]
+
+
+class NotCompared(BaseModel):
+    """Hot rows that were not compared; for Gold candles, or the trades of an hour that Gold lacks.
+
+    `grown`: rows came to the slice after it was offloaded. `open`: the candles have not ended. `not offloaded`: Iceberg
+    does not have the hour.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    slice: str
+    hot_rows: int
+    why: Literal["grown", "open", "not offloaded"]
+
+
+@dataclass(frozen=True)
+class ComparisonGaps:
+    """Finds the hot rows that a comparison of one cold table leaves out; `properties` are the table's."""
+
+    hot: HotStore
+    cold: ColdTable
+    properties: Mapping[str, str]
+
+    def grown(self, part: Slice, record: SliceRecord) -> NotCompared | None:
+        """The slice, if the hot tier has more rows of it than were offloaded.
+
+        Raises:
+            HotStoreError: ClickHouse failed.
+        """
+        rows, measure = self._measure(part, record.until_us)
+        return NotCompared(slice=part.id, hot_rows=rows, why="grown") if measure > record.measure else None
+
+    def open_candles(self, part: Slice, record: SliceRecord) -> NotCompared | None:
+        """Candles of a Gold slice that had not ended when it was offloaded.
+
+        Raises:
+            HotStoreError: ClickHouse failed.
+        """
+        if self.cold.arrival:
+            return None
+        rows = self._measure(part, END_US)[0] - self._measure(part, record.until_us)[0]
+        return NotCompared(slice=part.id, hot_rows=rows, why="open") if rows > 0 else None
+
+    def not_offloaded(self, from_us: int, to_us: int) -> Iterator[NotCompared]:
+        """Arrival hours in [from_us, to_us) that the cold table lacks.
+
+        Raises:
+            HotStoreError: ClickHouse failed.
+        """
+        source = self.cold if self.cold.arrival else _SILVER
+        there = read_ledger(self.properties).keys() if self.cold.arrival else set(read_silver_windows(self.properties))
+        for start, rows in arrival_hours(self.hot, source, from_us, min(to_us, END_US)).items():
+            if hour(start).id not in there:
+                yield NotCompared(slice=hour(start).id, hot_rows=rows, why="not offloaded")
+
+    def _measure(self, part: Slice, until_us: int) -> tuple[int, int]:
+        """Hot rows of a slice, and the number that its record measures: rows, for Gold the trades in the candles."""
+        if self.cold.arrival:
+            rows = arrival_hours(self.hot, self.cold, part.from_us, part.to_us).get(part.from_us, 0)
+            return rows, rows
+        sql = render("count_candles.sql", select=select_of(self.cold, partition=True))
+        span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": until_us}
+        found = self.hot.rows(sql, {**span, "key": part.key})[0]
+        return int(found["hot_rows"]), int(found["trades"])

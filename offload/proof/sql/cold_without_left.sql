@@ -1,0 +1,14 @@
+-- Cold rows of a span, without those whose hot partition was dropped and has no row of the span since.
+SELECT *
+FROM
+(
+{{ source }}
+)
+WHERE toYYYYMMDD({{ event }}, 'UTC') NOT IN ({{ partitions | join(', ') }})
+   OR toYYYYMMDD({{ event }}, 'UTC') IN
+      (
+          SELECT DISTINCT toYYYYMMDD({{ event }}, 'UTC')
+          FROM {{ hot }}
+          WHERE {{ arrival }} >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
+            AND {{ arrival }} < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
+      )

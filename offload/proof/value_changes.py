@@ -1,0 +1,139 @@
+"""Where a trade's values changed between layers: each layer's row against the one before it (pure)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Context, Decimal, InvalidOperation
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.valid_times import EARLIEST_US, END_US
+
+Row = Mapping[str, Any]
+CANDLE_NUMBERS = (
+    *("open", "high", "low", "close", "volume", "quote_volume", "trade_count"),
+    *("buy_volume", "sell_volume"),
+)
+_EXACT = Context(prec=200)
+# Integers below these limits are seconds, milliseconds, microseconds; larger ones nanoseconds (the rule of Bronze).
+_MAGNITUDES = ((10**11, 1_000_000, 1), (10**14, 1_000, 1), (10**17, 1, 1), (10**30, 1, 1_000))
+
+
+class ValueChange(BaseModel):
+    """A value that differs from the one in the layer before."""
+
+    model_config = ConfigDict(frozen=True)
+
+    layer: str
+    field: str
+    before: str
+    after: str
+
+
+def payload_to_raw(envelope: str, raw: Row) -> list[ValueChange]:
+    """The message against the columns of trades_raw, and against the exchange's own text in its payload.
+
+    The payload may be of any exchange: price, quantity and trade id must occur in it digit for digit.
+    """
+    try:
+        message = json.loads(envelope, parse_float=str, parse_int=str)
+        payload = message["payload"] if isinstance(message, dict) else ""
+        values = _scalars(json.loads(payload, parse_float=str, parse_int=str)) if isinstance(payload, str) else set()
+    except (ValueError, KeyError):
+        return []
+    found = []
+    for name, column in (("trade_id", "trade_id"), ("price", "price"), ("quantity", "quantity")):
+        sent = str(message.get(name, ""))
+        if values and sent and sent not in values:
+            found.append(ValueChange(layer="producer", field=name, before="not in the exchange's payload", after=sent))
+        found += _differ("raw_trades", column, sent, raw[column])
+    for name in ("symbol", "timestamp", "side", "kind", "matches"):
+        column = "timestamp_raw" if name == "timestamp" else name
+        found += _differ("raw_trades", column, str(message.get(name, "")), raw[column])
+    return found
+
+
+def raw_to_bronze(raw: Row, bronze: Row) -> list[ValueChange]:
+    """Bronze keeps every text unchanged and reads the time."""
+    pairs = (
+        ("price", "price_text"),
+        ("quantity", "quantity_text"),
+        ("timestamp_raw", "timestamp_raw"),
+        ("side", "side"),
+        ("sequence", "sequence"),
+        ("kind", "kind"),
+        ("matches", "matches"),
+    )
+    found = [change for a, b in pairs for change in _differ("bronze_trades", b, raw[a], bronze[b])]
+    moment = _time(raw["timestamp_raw"])
+    return found + (_differ("bronze_trades", "timestamp", moment, bronze["timestamp"]) if moment else [])
+
+
+def bronze_to_silver(bronze: Row, silver: Row) -> list[ValueChange]:
+    """Silver's numbers are the exact decimals of Bronze's texts; quote_volume is their exact product."""
+    found = []
+    for text, name in (("price_text", "price"), ("quantity_text", "quantity")):
+        found += _differ("silver_trades", name, _decimal(bronze[text]), _decimal(silver[name]))
+    product = _EXACT.multiply(Decimal(silver["price"]), Decimal(silver["quantity"]))
+    found += _differ("silver_trades", "quote_volume", product, Decimal(silver["quote_volume"]))
+    found += _differ("silver_trades", "trade_kind", bronze["kind"] or "market", silver["trade_kind"])
+    found += _differ("silver_trades", "match_count", int(bronze["matches"] or 1), int(silver["match_count"]))
+    found += _differ("silver_trades", "side", str(bronze["side"]).upper(), str(silver["side"]))
+    return found + _differ("silver_trades", "timestamp", bronze["timestamp"], silver["timestamp"])
+
+
+def hot_to_cold(layer: str, hot: Row, cold: Row) -> list[ValueChange]:
+    """A cold row has the values of the hot row."""
+    return [
+        change
+        for name in cold.keys() & hot.keys()
+        for change in _differ(f"cold.{layer}", name, _plain(hot[name]), _plain(cold[name]))
+    ]
+
+
+def candle_to_candle(layer: str, before: Row, after: Row) -> list[ValueChange]:
+    """Candles are equal in every number that both have; cold candles of version 0.1 have none by side."""
+    return [
+        change
+        for name in CANDLE_NUMBERS
+        if before[name] is not None and after[name] is not None
+        for change in _differ(layer, name, Decimal(str(before[name])), Decimal(str(after[name])))
+    ]
+
+
+def _differ(layer: str, field: str, before: object, after: object) -> list[ValueChange]:
+    return [] if before == after else [ValueChange(layer=layer, field=field, before=str(before), after=str(after))]
+
+
+def _plain(value: Any) -> Any:
+    return Decimal(value) if isinstance(value, int) else value
+
+
+def _decimal(value: object) -> object:
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        return str(value)
+
+
+def _time(text: str) -> datetime | None:
+    """The time in µs, rounded down; None for texts that only Bronze's SQL can read."""
+    if not text.isascii() or not text.isdigit():
+        return None
+    number = int(text)
+    times, over = next(((times, over) for limit, times, over in _MAGNITUDES if number < limit), (0, 1))
+    micros = number * times // over
+    if not EARLIEST_US < micros < END_US:
+        return None
+    return datetime.fromtimestamp(micros // 10**6, UTC).replace(microsecond=micros % 10**6)
+
+
+def _scalars(value: object) -> set[str]:
+    if isinstance(value, dict):
+        return {scalar for part in value.values() for scalar in _scalars(part)}
+    if isinstance(value, list):
+        return {scalar for part in value for scalar in _scalars(part)}
+    return {str(value)}

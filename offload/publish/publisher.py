@@ -1,0 +1,238 @@
+"""Replaces Silver and Gold of a day in the hot tables: a query sees all of the old version or all of the new one.
+
+The day's Silver is prepared in a staging table. The candle views get an override (`offload.publish.view_override`) that
+computes the day's candles from Silver. Then one REPLACE PARTITION switches Silver and all candles at once, and the
+candle states are rebuilt behind the override. Meanwhile inserts of that day wait (`offload.publish.pause`); other days'
+do not. Every step can be repeated. The next publication finishes one that died, and until then readers see one whole
+version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import uuid4
+
+from pyiceberg.table import Table
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from config.settings import Settings
+from ddl.layers import STATE_TABLE
+from offload.clickhouse.checksums import cold_sources
+from offload.clickhouse.client import HotStore
+from offload.clickhouse.server import partition_of, partition_rows, truncate
+from offload.clickhouse.templates import render
+from offload.errors import OffloadError
+from offload.files.export import select_of
+from offload.publish.pause import Deadline, pause, resume, wait_for_queries
+from offload.publish.publication_log import OpenPublication, PublicationLog
+from offload.publish.published import day_span, file_paths, replace_from_staged
+from offload.publish.view_override import CandleSource, ViewOverride, frame_seconds, plain_views, remove_override
+from offload.tables.cold_tables import BY_NAME, GOLD, ColdTable
+from offload.tables.slice_records import offloaded_hours, open_hours
+from offload.tables.slices import DAY_US, Slice, instant
+
+PAUSE_SECONDS = 30.0
+# The partition is replaced only while this much of the pause is left.
+MARGIN_SECONDS = 10.0
+# The pause of a larger day is longer: a second for this many rows.
+ROWS_A_SECOND = 200_000
+# How long to wait for queries that began before the override.
+READER_WAIT_SECONDS = 300.0
+# A worker repeats an insert that failed half-way within seconds.
+INSERT_REPEAT_SECONDS = 30.0
+INSERT_POLL_SECONDS = 0.2
+T = TypeVar("T")
+_SILVER = BY_NAME["silver_trades"]
+
+
+class DayPublishError(OffloadError):
+    """The hot tables could not be replaced and are unchanged. Iceberg has the corrected rows."""
+
+
+class ArrivedMeanwhileError(OffloadError):
+    """The stream brought trades that the re-derivation has just added: the day must be compared again."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        super().__init__(
+            f"While trades of {', '.join(keys)} were added, the stream brought them too: run the same command again."
+        )
+        self.keys = tuple(keys)
+
+
+@dataclass(frozen=True)
+class DayPublisher:
+    """Publishes days. `mend`: also where Gold lacks trades that Silver has and no worker completes them."""
+
+    settings: Settings
+    hot: HotStore
+    log: PublicationLog
+    mend: bool = False
+
+    def finish_open(self) -> None:
+        """Finish the publications of processes that died.
+
+        Raises:
+            PublicationBusyError: another process is publishing.
+            DayPublishError: as `publish`.
+        """
+        for left in self.log.open():
+            self.log.claim(left)
+            override = ViewOverride(
+                left.source, left.publication, left.keys, left.from_us, left.from_us + DAY_US, left.frames
+            )
+            if left.source == "silver" or left.is_switched:
+                with pause(self.hot, left.publication, _day_of(override), PAUSE_SECONDS) as deadline:
+                    self._rebuild_states(override, deadline)
+            resume(self.hot, left.publication)
+            remove_override(self.hot, plain_views(self.settings))
+            self.log.note(left, "ended", "")
+
+    def publish(self, tables: Mapping[str, Table], day: Slice, keys: Sequence[str], rules_version: str) -> list[str]:
+        """Replace the hot rows of some exchanges and a day by those of Iceberg; returns the partitions that changed.
+
+        `tables`: cold tables by name. Partitions that are no longer hot are skipped.
+
+        Raises:
+            DayPublishError: Gold lacks trades, or the preparation took longer than the pause.
+            ArrivedMeanwhileError: the stream brought trades that were just added.
+            PauseError: a query that began before does not end.
+            HotStoreError: ClickHouse failed.
+        """
+        self.finish_open()
+        hot_gold = self._hot_gold(day)
+        frames = tuple(cold.timeframe for cold, _ in hot_gold)
+        is_hot = bool(partition_of(self.hot, "silver_trades", day))
+        if not frames and not is_hot:
+            return []
+        source = self._candle_source(day, keys, frames) if is_hot else "staged"
+        begun = self.log.begin(uuid4().hex[:12], keys, day.from_us, source, frames, rules_version)
+        override = ViewOverride(source, begun.publication, tuple(keys), day.from_us, day.to_us, frames)
+        views = plain_views(self.settings)
+        try:
+            override.apply(self.hot, self.settings.clickhouse_database, views)
+            wait_for_queries(self.hot, "reads_under_way.sql", READER_WAIT_SECONDS)
+            seconds = PAUSE_SECONDS + self._rows(tables["silver_trades"], day) / ROWS_A_SECOND
+            self._wait_for(day, lambda: self._switch(tables, override, begun, seconds, is_hot, rules_version) or None)
+        except OffloadError:
+            if not any(left.publication == begun.publication and left.is_switched for left in self.log.open()):
+                remove_override(self.hot, views)
+                self.log.note(begun, "ended", rules_version)
+            raise
+        remove_override(self.hot, views)
+        self.log.note(begun, "ended", rules_version)
+        truncate(self.hot, "silver_trades_staged")
+        silver = [f"silver_trades/{instant(day.from_us):%Y%m%d}"] if is_hot else []
+        return silver + [f"{STATE_TABLE}/{partition}" for partition in dict.fromkeys(name for _, name in hot_gold)]
+
+    def _switch(
+        self,
+        tables: Mapping[str, Table],
+        override: ViewOverride,
+        begun: OpenPublication,
+        seconds: float,
+        is_hot: bool,
+        rules_version: str,
+    ) -> bool:
+        """Switch within one pause; False if an insert is half done and must be completed first."""
+        day = _day_of(override)
+        with pause(self.hot, override.publication, day, seconds) as deadline:
+            if is_hot and override.source == "silver" and not self._is_gold_complete(override):
+                return False
+            self._stage(tables["silver_trades"], day, override.keys, is_hot)
+            if deadline.left() < MARGIN_SECONDS:
+                raise DayPublishError(
+                    f"The preparation of {instant(day.from_us):%Y-%m-%d} took too long: run the same command again."
+                )
+            self.log.note(begun, "begun", rules_version)
+            if is_hot:
+                replace_from_staged(self.hot, "silver_trades", day)
+            self.log.note(begun, "switched", rules_version)
+            self._rebuild_states(override, deadline)
+        return True
+
+    def _rebuild_states(self, override: ViewOverride, deadline: Deadline) -> None:
+        """Rebuild the day's candle states from the override's source, while inserts into both are paused."""
+        if override.frames:
+            self.hot.command(render("states_delete.sql", condition=override.condition), {})
+            self.hot.command(render("states_insert.sql", states=override.states), {})
+        if deadline.left() <= 0:
+            message = "The candles took longer than the pause. Readers see them right: run the same command to finish."
+            raise DayPublishError(message)
+
+    def _stage(self, silver: Table, day: Slice, keys: Sequence[str], is_hot: bool) -> None:
+        truncate(self.hot, "silver_trades_staged")
+        select = select_of(_SILVER, partition=False)
+        for key in keys:
+            span = day_span(Slice(day.from_us, day.to_us, key))
+            for source in cold_sources(self.hot, silver, file_paths(silver, "timestamp", day), select, span):
+                names = [name for name, _, _ in _SILVER.columns]
+                self.hot.command(render("stage_cold_silver.sql", columns=names, source=source), span)
+        if not is_hot:
+            return
+        hours, opened = offloaded_hours(silver.properties), open_hours(silver.properties)
+        span = {"keys": list(keys), "from_us": day.from_us, "to_us": day.to_us}
+        self.hot.command(render("stage_hot_silver.sql", hours=hours, open_hours=opened), span)
+        closed = sorted(set(hours) - set(opened))
+        twice = self.hot.rows(render("staged_duplicates.sql", hours=closed), {"keys": list(keys)})
+        if twice:
+            raise ArrivedMeanwhileError([str(row["key"]) for row in twice])
+
+    def _candle_source(self, day: Slice, keys: Sequence[str], frames: Sequence[str]) -> CandleSource:
+        """Silver, if the candle states have exactly its trades; a half-done insert gets time to complete."""
+
+        def compare() -> CandleSource | None:
+            silver, *gold = self._counts(day, keys, frames)
+            if set(gold) <= {silver}:
+                return "silver"
+            is_complete = all(trades >= silver for trades in gold)
+            return "staged" if self.mend or is_complete else None
+
+        return self._wait_for(day, compare)
+
+    def _wait_for(self, day: Slice, ask: Callable[[], T | None]) -> T:
+        """The result of `ask`, which is asked again while it is None: a worker completes its insert within seconds.
+
+        Raises:
+            DayPublishError: it stays None.
+        """
+        waiting = Retrying(
+            retry=retry_if_result(lambda found: found is None),
+            stop=stop_after_delay(INSERT_REPEAT_SECONDS),
+            wait=wait_fixed(INSERT_POLL_SECONDS),
+            retry_error_callback=lambda _: None,
+        )
+        found = waiting(ask)
+        if found is None:
+            raise DayPublishError(
+                f"On {instant(day.from_us):%Y-%m-%d} hot Gold lacks trades that hot Silver has. Either an insert is "
+                "half done: start the Silver workers, which complete it, and run the same command again. Or Gold lost "
+                "rows: then add --mend-gold."
+            )
+        return found
+
+    def _is_gold_complete(self, override: ViewOverride) -> bool:
+        return len(set(self._counts(_day_of(override), override.keys, override.frames))) == 1
+
+    def _counts(self, day: Slice, keys: Sequence[str], frames: Sequence[str]) -> list[int]:
+        """Trades in hot Silver, then in the candles of each frame."""
+        span: dict[str, str | int | list[str]] = {"keys": list(keys), "from_us": day.from_us, "to_us": day.to_us}
+        found = self.hot.rows(render("count_silver_and_gold.sql"), span)
+        trades = {int(row["frame"]): int(row["trades"]) for row in found}
+        return [trades.get(frame, 0) for frame in (0, *frame_seconds(frames))]
+
+    def _hot_gold(self, day: Slice) -> list[tuple[ColdTable, str]]:
+        """The time frames whose candles of the day are hot, and the partitions that hold them."""
+        found = [(cold, partition_of(self.hot, STATE_TABLE, day, cold.partition_prefix)) for cold in GOLD]
+        return [(cold, partition) for cold, partition in found if partition]
+
+    def _rows(self, silver: Table, day: Slice) -> int:
+        """About how many rows will be staged."""
+        cold = sum(task.file.record_count for task in silver.scan(row_filter=day.between("timestamp")).plan_files())
+        partition = partition_of(self.hot, "silver_trades", day)
+        return cold + partition_rows(self.hot, "silver_trades").get(partition, 0)
+
+
+def _day_of(override: ViewOverride) -> Slice:
+    return Slice(override.from_us, override.to_us)

@@ -1,2 +1,0 @@
-{% import '_states.sql' as gold %}
-{{ gold.states('(' ~ rows ~ ')', timeframes) }}

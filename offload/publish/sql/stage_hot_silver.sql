@@ -1,0 +1,28 @@
+-- Hot Silver rows of the day that the re-derivation does not change: other exchanges, and what is not in Iceberg.
+-- Of an hour that was open when it was offloaded, those are the rows that are neither in Iceberg nor a dead letter or
+-- duplicate: a row that the re-derivation removed from Silver is one of the two.
+{% import '_macros.sql' as sql %}
+INSERT INTO silver_trades_staged
+SELECT *
+FROM silver_trades
+WHERE timestamp >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
+  AND timestamp < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
+  AND (exchange NOT IN {keys:Array(String)}
+{% if hours %}
+       OR toInt64(toUnixTimestamp(toStartOfHour(validated_at, 'UTC'))) NOT IN ({{ hours | join(', ') }})
+{% else %}
+       OR 1
+{% endif %}
+{% if open_hours %}
+       OR (toInt64(toUnixTimestamp(toStartOfHour(validated_at, 'UTC'))) IN ({{ open_hours | join(', ') }})
+           AND (raw_topic, raw_partition, raw_offset, {{ sql.kafka_time('published_at') }}) NOT IN (
+{% for table in ('silver_trades_staged', 'dlq_trades_log', 'duplicate_trades') %}
+               {{ 'UNION ALL' if not loop.first }}
+               SELECT raw_topic, raw_partition, raw_offset, {{ sql.kafka_time('published_at') }}
+               FROM {{ table }}
+               WHERE exchange IN {keys:Array(String)}
+{% endfor %}
+           ))
+{% endif %}
+  )
+SETTINGS deduplicate_insert_select = 'disable'

@@ -1,5 +1,0 @@
--- The days or months of a cold table that have left the hot one.
-SELECT DISTINCT toString(partition_id) AS partition_id
-FROM left_partitions
-WHERE table_name = {table:String}
-ORDER BY partition_id

@@ -1,4 +1,0 @@
--- A partition leaves for Iceberg: from this row on the views read it there. Sent again it is the same row.
-INSERT INTO left_partitions (table_name, partition_id, confirmed_until)
-SELECT {table:String}, toUInt32({partition:String}), fromUnixTimestamp64Micro({until_us:Int64}, 'UTC')
-SETTINGS deduplicate_insert_select = 'disable'

@@ -1,7 +1,0 @@
--- What a hot table holds of each partition: rows, or trades in the candles.
-SELECT _partition_id AS partition_id, {{ 'sum(trade_count)' if bucket_seconds else 'count()' }} AS measure
-FROM {{ table }}
-{% if bucket_seconds %}
-WHERE frame = {{ bucket_seconds }}
-{% endif %}
-GROUP BY partition_id

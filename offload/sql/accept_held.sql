@@ -1,9 +1,0 @@
--- The versions that hot Silver has of the trades of such letters, and which messages said them.
-SELECT {{ columns | join(', ') }}
-FROM silver_trades
-WHERE (exchange, trade_id) IN (
-    SELECT exchange, trade_id
-    FROM dlq_trades
-    WHERE {% include '_accept_chosen.sql' %}
-
-)

@@ -1,0 +1,9 @@
+-- The versions that hot Silver has of the trades of the named dead letters, and the messages they were made of.
+SELECT {{ columns | join(', ') }}
+FROM silver_trades
+WHERE (exchange, trade_id) IN (
+    SELECT exchange, trade_id
+    FROM dlq_trades
+    WHERE {% include '_accept_filter.sql' %}
+
+)
