@@ -57,10 +57,11 @@ class Warehouse:
 
     def __init__(self, settings: Settings) -> None:
         told = clickhouse_requests(settings)
+        user, password = told["auth"]
         self._url = told["url"]
         self._database = settings.clickhouse_database
         self._session = aiohttp.ClientSession(
-            auth=aiohttp.BasicAuth(*told["auth"], encoding="utf-8"),
+            auth=aiohttp.BasicAuth(user, password, "utf-8"),
             connector=aiohttp.TCPConnector(
                 limit=_MOST_AT_ONCE, ssl=tls_context(settings.clickhouse_ca_file) if settings.clickhouse_tls else True
             ),
