@@ -94,10 +94,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     running = dataclasses.replace(running, url=f"http://127.0.0.1:{up['environment']['MEDALLION_SERVING_PORT']}")
     recording = folder.parent / "generated.jsonl"
     recording.write_text("\n".join(frames) + "\n", encoding="utf-8")
-    running.run("replay", recording, "--exchange", "binance")
-    for name in REPLAYED:
+    bad = ROOT / "tests" / "recordings" / "binance_bad_input.jsonl"
+    files = (recording, OURS["binance_spot_trades"].path, bad)
+    running.run("replay", *files, "--exchange", "binance", "--force")
+    for name in REPLAYED[1:]:
         running.run("replay", OURS[name].path, "--exchange", OURS[name].code)
-    running.run("replay", ROOT / "tests/recordings/binance_bad_input.jsonl", "--exchange", "binance", "--force")
     running.run("drain")
     yield running
     running.run("down", "--timeout", "0")

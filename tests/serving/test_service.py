@@ -324,6 +324,12 @@ def test_dead_letters_are_counted_and_filtered(service: Service) -> None:
     assert service.get("/v1/dead-letters", exchange="kraken")["letters"] == []
 
 
+def test_status_shows_the_process_and_the_address(service: Service) -> None:
+    status = json.loads(service.run("status", "--json"))
+    assert status["endpoints"]["page"] == f"{service.url}/"
+    assert {one["name"]: one["state"] for one in status["services"]}["serving"] == "healthy"
+
+
 def test_every_market_that_traded_is_listed(service: Service) -> None:
     markets = {(one["exchange"], one["symbol"]): one for one in service.get("/v1/markets")["markets"]}
     newest = service.trades.group_by("exchange", "symbol").agg(pl.col("timestamp").max().dt.epoch("ms"))
