@@ -301,6 +301,6 @@ def test_a_broker_that_is_away_is_waited_for() -> None:
 
 def test_remedies_by_the_time_that_trouble_lasts() -> None:
     escalation = Escalation(8.0)
-    found = [escalation.trouble(0.5 * step) for step in range(17)]
+    found = [escalation.remedy(0.5 * step) for step in range(17)]
     assert [place * 0.5 for place, remedy in enumerate(found) if remedy is Remedy.REJOIN] == [2.0, 4.0, 6.0]
     assert found[-1] is Remedy.END
