@@ -13,7 +13,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from polars.testing import assert_frame_equal
 
 from config.settings import Settings
-from ddl.layers import load_layers
+from ddl.layers import STATE_TABLE, load_layers
 from offload.pins import Pins
 from offload.proof.verify import verify
 from offload.rederive.rewrite import write_file
@@ -21,7 +21,7 @@ from offload.retention.gate import close_gate
 from offload.retention.union_views import follow
 from offload.run import run
 from offload.tables.catalog import ensure_tables, open_catalog
-from offload.tables.cold_tables import BY_NAME, ColdTable
+from offload.tables.cold_tables import BY_NAME, ColdTable, Layer
 from offload.tables.slice_records import PREFIX, read_ledger
 from offload.tables.slices import parse_gold_id
 from tests.offload.cold_tables import load, read
@@ -30,11 +30,12 @@ from tests.offload.hot_tables import HotTables, candles, read_tape
 FRAMES = load_layers().timeframes
 SIDES = ("buy_volume", "sell_volume")
 LATER = datetime(2028, 1, 1, tzinfo=UTC)
+LAYERS: tuple[Layer, ...] = ("silver", "gold")
+GATED = ("silver_trades", STATE_TABLE)
 
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    # Around midnight: two day partitions, one month partition.
     return read_tape(tape).sort("time").slice(9000, 3000)
 
 
@@ -81,19 +82,19 @@ def assert_all_known(settings: Settings, hot: HotTables, trades: pl.DataFrame) -
 
 def test_hot_candles_are_exported_again(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades)
-    run(settings)
+    run(settings, layers=LAYERS)
     all_of_version_0_1(settings)
-    report = run(settings)
+    report = run(settings, layers=LAYERS)
     assert {part.outcome for part in report.slices if part.table.startswith("gold")} == {"written"}
     assert_all_known(settings, hot, trades)
-    assert verify(settings).ok
-    assert not [part for part in run(settings).slices if part.table.startswith("gold")], "once is enough"
+    assert verify(settings, layers=LAYERS).ok
+    assert not [part for part in run(settings, layers=LAYERS).slices if part.table.startswith("gold")], "once is enough"
 
 
 def test_candles_that_left_are_made_of_silver(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades)
-    run(settings)
-    assert not close_gate(settings, drop=True, now=LATER).held
+    run(settings, layers=LAYERS)
+    assert not close_gate(settings, drop=True, tables=GATED, now=LATER).held
     all_of_version_0_1(settings)
     Pins(settings).create("before_sides")
     follow(settings)
@@ -101,7 +102,7 @@ def test_candles_that_left_are_made_of_silver(settings: Settings, hot: HotTables
         assert hot.client.command(f"SELECT sum(trade_count) FROM {view}") == trades.height
         with pytest.raises(DatabaseError, match="medallion offload run"):
             hot.client.command(f"SELECT sum(buy_volume) FROM {view}")
-    report = run(settings)
+    report = run(settings, layers=LAYERS)
     assert {part.outcome for part in report.slices if part.table.startswith("gold")} == {"rebuilt"}
     assert_all_known(settings, hot, trades)
     pinned = f"{Pins(settings).publish('before_sides')}.gold_ohlcv_1h"
@@ -126,13 +127,13 @@ def test_late_trades_meet_candles_of_version_0_1(settings: Settings, hot: HotTab
 
 def test_candles_that_silver_cannot_make_stay(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades)
-    run(settings)
-    assert not close_gate(settings, drop=True, now=LATER).held
+    run(settings, layers=LAYERS)
+    assert not close_gate(settings, drop=True, tables=GATED, now=LATER).held
     as_version_0_1_made_it(settings, BY_NAME["gold_ohlcv_1h"])
     silver = load(settings, BY_NAME["silver_trades"])
     with silver.transaction() as change, change.update_snapshot().overwrite() as without:
         for task in silver.scan().plan_files():
             without.delete_data_file(task.file)
-    (kept,) = {part.outcome for part in run(settings).slices if part.table == "gold_ohlcv_1h"}
+    (kept,) = {part.outcome for part in run(settings, layers=LAYERS).slices if part.table == "gold_ohlcv_1h"}
     assert kept == "kept"
     assert read(settings, BY_NAME["gold_ohlcv_1h"])["trade_count"].sum() == trades.height

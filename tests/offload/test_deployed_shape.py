@@ -58,12 +58,12 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 def test_offload_verify_pin_gate_and_views(deployed: Settings, tape: Path, tmp_path: Path) -> None:
-    trades = read_tape(tape).tail(4000)
+    trades = read_tape(tape).tail(400)
     hot = HotTables(deployed)
-    hot.load(trades.head(1500))
+    hot.load(trades.head(150))
     run(deployed)
     pin = Pins(deployed).create("backtest")
-    hot.load(trades.slice(1500))
+    hot.load(trades.slice(150))
     run(deployed)
     assert verify(deployed).ok
     for cold in TABLES:

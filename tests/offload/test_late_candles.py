@@ -25,7 +25,6 @@ FRAMES = load_layers().timeframes
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    # Around midnight: two day partitions, one month partition.
     return read_tape(tape).sort("time").slice(9000, 3000)
 
 
@@ -71,8 +70,6 @@ def test_late_trades_are_added_to_the_candles_that_left(
     assert_candles_are(settings, pl.concat([on_time, some]))
     hot.load(more)
     run(settings)
-    assert_candles_are(settings, pl.concat([on_time, some, more]))
-    run(settings, again=True)
     assert_candles_are(settings, pl.concat([on_time, some, more]))
     # The gate knows the late candles, too, and the proof is not disturbed by them.
     assert verify(settings).ok

@@ -63,8 +63,8 @@ def test_a_pin_reads_the_same_after_corrections_and_expiry(
 
 
 def test_a_dropped_pin_expires(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
-    hot.load(trades.head(300))
-    hot.load_left_out(trades.head(300))
+    hot.load(trades.head(1))
+    hot.load_left_out(trades.head(1))
     run(settings)
     Pins(settings).create("short")
     run(settings, again=True)
@@ -79,6 +79,8 @@ def test_a_dropped_pin_expires(settings: Settings, hot: HotTables, trades: pl.Da
 
 
 def test_a_moment_can_be_pinned(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    # Of one hour.
+    trades = trades.gather_every(3)
     hot.load(trades.head(300))
     run(settings)
     moment = datetime.now(UTC)
@@ -99,7 +101,7 @@ def test_silver_without_its_candles_is_not_pinned(settings: Settings, hot: HotTa
 
 
 def test_names_are_checked_and_unique(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
-    hot.load(trades.head(30))
+    hot.load(trades.head(1))
     run(settings)
     pins = Pins(settings)
     pins.create("once")
@@ -115,7 +117,7 @@ def test_names_are_checked_and_unique(settings: Settings, hot: HotTables, trades
 def test_branches_and_tags_of_other_tools_stay_as_they_are(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
-    hot.load(trades.head(30))
+    hot.load(trades.head(1))
     run(settings)
     table = load(settings, BY_NAME["silver_trades"])
     current = table.metadata.current_snapshot_id
@@ -142,7 +144,7 @@ def test_branches_and_tags_of_other_tools_stay_as_they_are(
 def test_a_creation_that_broke_off_is_finished_or_dropped(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hot.load(trades.head(30))
+    hot.load(trades.head(1))
     run(settings)
     tag, tagged = Pins._tag, []
 

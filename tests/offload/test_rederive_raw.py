@@ -29,7 +29,7 @@ def posted(settings: Settings, brokers: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    return read_tape(tape).filter(pl.col("time").dt.day() == 8).gather_every(8)
+    return read_tape(tape).filter(pl.col("time").dt.day() == 8).gather_every(32)
 
 
 def bronze_of(settings: Settings) -> pl.DataFrame:
@@ -44,6 +44,7 @@ def modify_view(hot: HotTables, old: str, new: str) -> None:
     hot.client.command(f"ALTER TABLE bronze_trades_mv MODIFY QUERY {text.replace(old, new)}")
 
 
+@pytest.mark.nightly
 def test_unchanged_sql_changes_nothing(posted: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades)
     run(posted)
