@@ -191,8 +191,8 @@ def same_insert_twice(engine: Engine, warehouse: Settings, exchange: str) -> lis
         }
         for n in range(30)
     }
-    token = f", insert_deduplication_token = '{exchange}:0:1-1:1', deduplicate_blocks_in_dependent_materialized_views = 1"
-    token += ", deduplicate_insert_select = 'force_enable'"
+    token = f", insert_deduplication_token = '{exchange}:0:1-1:1', deduplicate_insert_select = 'force_enable'"
+    token += ", deduplicate_blocks_in_dependent_materialized_views = 1"
     send(engine, warehouse, [tape_frame(exchange, tape)] * 2, token)
     return totals(engine, warehouse, exchange)
 

@@ -12,8 +12,17 @@ from config.settings import Settings
 from tests.recorded import OTHERS, OURS
 
 _DEADLINE_S = 20.0
+LARGE = 300_000
 RECORDED = [*OURS.values(), *OTHERS.values()]
 each_recording = pytest.mark.parametrize("recorded", RECORDED, ids=lambda one: one.name)
+#: For tests that play every frame: another recording of the same exchange has the large ones' kinds of frames.
+each_recording_played = pytest.mark.parametrize(
+    "recorded",
+    [
+        pytest.param(one, id=one.name, marks=[pytest.mark.nightly] if one.path.stat().st_size > LARGE else [])
+        for one in RECORDED
+    ],
+)
 
 
 @pytest.fixture
