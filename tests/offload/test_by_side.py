@@ -80,6 +80,7 @@ def assert_all_known(settings: Settings, hot: HotTables, trades: pl.DataFrame) -
         assert all(record.by_side for record in read_ledger(load(settings, BY_NAME[frame.view]).properties).values())
 
 
+@pytest.mark.nightly
 def test_hot_candles_are_exported_again(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades)
     run(settings, layers=LAYERS)

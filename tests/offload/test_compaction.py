@@ -306,6 +306,7 @@ def test_an_export_is_cut_into_files_of_the_target_size(
     assert read(settings, BY_NAME["silver_trades"]).height == 2 * silver_rows(trades).height
 
 
+@pytest.mark.nightly
 def test_a_rederivation_goes_by_merged_files_too(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, brokers: str
 ) -> None:

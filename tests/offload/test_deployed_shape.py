@@ -57,6 +57,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
             )
 
 
+# The same on a folder is the business of the other files here.
+@pytest.mark.nightly
 def test_offload_verify_pin_gate_and_views(deployed: Settings, tape: Path, tmp_path: Path) -> None:
     trades = read_tape(tape).tail(400)
     hot = HotTables(deployed)

@@ -219,6 +219,8 @@ def test_a_sum_that_does_not_fit_fails_loudly_and_leaves_nothing(
     assert files_on_disk(settings) == files_referenced(settings)
 
 
+# test_other_engines.py reads the tables with them.
+@pytest.mark.nightly
 def test_every_cold_table_has_what_other_engines_need(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades.head(100))
     hot.load_left_out(trades.head(100))

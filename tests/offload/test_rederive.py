@@ -179,6 +179,8 @@ def test_one_that_died_between_iceberg_silver_and_gold_is_finished_by_the_next(
     assert_is(hot, settings, within(trades, LOW))
 
 
+# So does a day whose Silver has left: test_rederive_left.py.
+@pytest.mark.nightly
 def test_days_that_only_iceberg_holds_are_re_derived_there(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
 ) -> None:
@@ -193,6 +195,8 @@ def test_days_that_only_iceberg_holds_are_re_derived_there(
     assert hot.count("silver_trades") == 0
 
 
+# As one exchange leaves the other alone, above.
+@pytest.mark.nightly
 def test_one_symbol_leaves_the_other_alone(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
 ) -> None:

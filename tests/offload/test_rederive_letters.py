@@ -75,6 +75,7 @@ def test_letters_come_and_are_resolved(posted: Settings, hot: HotTables, trades:
     assert_proved(posted, low.height, 0, beyond + lost)
 
 
+@pytest.mark.nightly
 def test_of_two_messages_of_a_trade_one_is_its_duplicate(
     posted: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
 ) -> None:

@@ -86,6 +86,7 @@ def test_a_mended_view_mends_bronze_silver_and_gold(posted: Settings, hot: HotTa
     assert again.bronze_published == ()
 
 
+@pytest.mark.nightly
 def test_trades_whose_day_was_read_wrongly_move(posted: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     """The view took times for a day later; Silver and Gold of both days follow."""
     right = "raw.ingested_at) AS timestamp"

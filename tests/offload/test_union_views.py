@@ -194,6 +194,8 @@ class Dies(ClickHouseHttp):
         super().command(sql, parameters)
 
 
+# Readers look at these moments in the test above, too.
+@pytest.mark.nightly
 def test_a_gate_that_died_between_the_move_and_the_drop_changes_no_answer(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
