@@ -35,7 +35,10 @@ class _Forker:
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "tests.command"]
-        self._process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # The console takes its width when it is imported.
+        environment = {**os.environ, "COLUMNS": "200"}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._process = subprocess.Popen(command, cwd=_ROOT, env=environment, text=True, **pipes)
 
     def run(self, asked: Mapping[str, object]) -> int:
         assert self._process.stdin is not None
