@@ -1,6 +1,6 @@
 """The load generator, a process of its own: `python -m bench.load --rate 5000 --seconds 20`.
 
-It publishes through `producers.kafka.publisher.Publisher` to the broker of `MEDALLION_KAFKA_BOOTSTRAP_SERVERS`.
+It publishes through `producers.kafka.publisher.KafkaPublisher` to the broker of `MEDALLION_KAFKA_BOOTSTRAP_SERVERS`.
 A trade's `received_at` is the moment it was *due*: a generator that was held back makes the latency longer, never hides
 it.
 Prints one line `ready` when it starts to publish, then its report as JSON.
@@ -19,7 +19,7 @@ from pathlib import Path
 from bench.trades import Source, TradeStream
 from config.registry import SymbolRegistry
 from config.settings import Settings
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 
 _SLICE_S = 0.002
 _SLICE_TRADES = 1_000
@@ -40,7 +40,7 @@ class LoadReport:
     most_behind_s: float
 
 
-def publish(stream: TradeStream, publisher: Publisher, rate: float, seconds: float) -> LoadReport:
+def publish(stream: TradeStream, publisher: KafkaPublisher, rate: float, seconds: float) -> LoadReport:
     """Publish `rate` trades a second for so many seconds; rate 0: as many as publisher and broker take."""
     started = time.time()
     published, most_behind = 0, 0.0
@@ -71,7 +71,7 @@ def main() -> int:
     given = parser.parse_args()
     settings = Settings.from_environment(os.environ)
     stream = TradeStream.load(SOURCES, SymbolRegistry.load(settings.symbols_file), given.markets, given.first_id)
-    with Publisher(settings) as publisher:
+    with KafkaPublisher(settings) as publisher:
         print("ready", flush=True)
         report = publish(stream, publisher, given.rate, given.seconds)
     print(json.dumps(asdict(report)), flush=True)

@@ -24,7 +24,7 @@ from deploy.embedded.layout import STACK_FILE, StackError
 from offload.clickhouse.client import ClickHouseHttp
 from offload.proof.counts import count_lineage
 from producers.counters import LiveReport
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 from producers.live import run as run_live
 from producers.replay.run import replay
 from producers.simulator.server import Simulator
@@ -115,7 +115,7 @@ def _feed(settings: Settings, recordings: Path) -> None:
         console=err,
     ) as progress:
         asyncio.run(_live(settings, recordings, progress))
-    with Publisher(settings) as publisher:
+    with KafkaPublisher(settings) as publisher:
         for feed in REPLAYED:
             replay([recordings / feed.file], feed.code, publisher, settings)
 

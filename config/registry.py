@@ -100,7 +100,7 @@ class Entry(BaseModel):
 
 
 class Defaults(BaseModel):
-    """Inclusive maxima where an entry names none (ADR-009: 1,000,000 and 100,000); the minimum 0 is exclusive."""
+    """Inclusive maxima where an entry names none (docs/invariants.md); the minimum 0 is exclusive."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

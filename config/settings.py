@@ -106,9 +106,9 @@ class Settings(BaseSettings):
     symbols_file: Path = DEFAULT_SYMBOLS_FILE
     max_message_bytes: Annotated[int, Field(ge=1_024)] = 1_048_576
     silver_merge_rows: Annotated[int, Field(ge=1)] = 100_000
-    # Few parts against low latency (silver_processor/batching/pace.py): an insert of fewer rows than this is small,
-    # small ones start no closer to the start of the insert before than the gap, and no message waits longer than the
-    # last.
+    # Few parts against low latency (silver_processor/batching/scheduler.py): an insert of fewer rows than this is
+    # small, small ones start no closer to the start of the insert before than the gap, and no message waits longer than
+    # the last.
     silver_small_rows: Annotated[int, Field(ge=1)] = 250
     silver_small_gap_ms: Annotated[int, Field(ge=0)] = 40
     silver_longest_wait_ms: Annotated[int, Field(ge=0)] = 100

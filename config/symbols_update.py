@@ -18,7 +18,7 @@ _KEPT = ("canonical", "base", "quote", "aliases", "pinned")
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class MarketChange:
     """Of one market: `what` is new, changed, delisted, halted or left out; `fields` hold before and after.
 
     `why` says what is wrong with a market that is left out: the file has it as before, or not at all.
@@ -34,7 +34,7 @@ class Change:
 
 def update(
     before: SymbolsFile, lists: Mapping[str, Markets], today: date, *, many_delisted: bool = False
-) -> tuple[SymbolsFile, list[Change]]:
+) -> tuple[SymbolsFile, list[MarketChange]]:
     """The document with the markets of the `lists` (exchange code → market list), and what that changes.
 
     Names (canonical, base, quote, aliases) that the document has stay; a maximum is only ever raised; a market that is
@@ -46,7 +46,7 @@ def update(
             than it did; or more markets are gone than `many_delisted` allows. The message names each.
     """
     exchanges = dict(before.exchanges)
-    changes: list[Change] = []
+    changes: list[MarketChange] = []
     faults: list[str] = []
     for exchange, markets in lists.items():
         found_on_list = markets_to_symbols(exchange, markets, halted=True)
@@ -55,7 +55,7 @@ def update(
         faults += _reused(exchange, known, listed)
         out = {one.symbol: one.why for one in found_on_list.left_out}
         merged, found = _merge(exchange, known, listed, out.keys(), today)
-        changes += [Change(exchange, symbol, "", LEFT_OUT, why=why) for symbol, why in out.items()]
+        changes += [MarketChange(exchange, symbol, "", LEFT_OUT, why=why) for symbol, why in out.items()]
         gone = sum(change.what == DELISTED for change in found)
         trading = sum(entry.status != DELISTED for entry in known.values())
         if gone >= _FEW_GONE and gone > trading * _MOST_GONE and not many_delisted:
@@ -95,14 +95,14 @@ def _reused(exchange: str, known: Mapping[str, Entry], listed: Mapping[str, Entr
 
 def _merge(
     exchange: str, known: Mapping[str, Entry], listed: Mapping[str, Entry], left_out: Collection[str], today: date
-) -> tuple[dict[str, Entry], list[Change]]:
+) -> tuple[dict[str, Entry], list[MarketChange]]:
     merged: dict[str, Entry] = {}
-    changes: list[Change] = []
+    changes: list[MarketChange] = []
     names = {name for entry in known.values() for name in entry.aliases}
 
     def note(symbol: str, entry: Entry, what: str, then: Entry | None = None) -> None:
         fields = _differences(then, entry) if then is not None else {}
-        changes.append(Change(exchange, symbol, entry.canonical, what, fields))
+        changes.append(MarketChange(exchange, symbol, entry.canonical, what, fields))
 
     for symbol, then in known.items():
         now = listed.get(symbol)

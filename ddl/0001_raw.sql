@@ -1,4 +1,4 @@
--- Raw: every Kafka message byte for byte, with the fields it names as text.
+-- Raw: every Kafka message byte for byte, and its fields as text.
 
 -- RawBLOB: a format that parses would raise on a malformed message and stall the consumer.
 CREATE TABLE IF NOT EXISTS {{ db }}.trades_raw_queue{{ on_cluster }}

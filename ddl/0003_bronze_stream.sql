@@ -1,4 +1,4 @@
--- The Bronze topic: many rows a message, for the Silver processor.
+-- The Bronze topic, for the Silver processor. A message holds many rows.
 
 -- Deflate: every Avro reader has it (polars no zstd, fastavro neither snappy nor zstd by itself), it is a seventh of
 -- the size and takes 0.7 µs a row where snappy takes 0.3. String pattern: the default type of a String is Avro `bytes`.

@@ -1,4 +1,4 @@
--- Silver: validated trades, each once, digit for digit; and the duplicates that were left out.
+-- Silver: validated trades, each once and with every digit. And the duplicates that were not inserted.
 
 CREATE TABLE IF NOT EXISTS {{ db }}.silver_trades{{ on_cluster }}
 (

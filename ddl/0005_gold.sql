@@ -1,4 +1,4 @@
--- Gold: a candle a row, made of the states that every Silver insert adds to (0027).
+-- Gold: views with one row for each candle, over the states that every Silver insert adds to (0027).
 {% import '_candles.sql' as candles %}
 {% for frame in timeframes %}
 CREATE OR REPLACE VIEW {{ db }}.{{ frame.exact_view }}{{ on_cluster }}

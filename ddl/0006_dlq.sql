@@ -1,5 +1,6 @@
 -- The dead-letter queue in SQL: what Silver rejected, why, and where it came from.
 
+-- Nobody waits for a dead letter as for a candle: fewer and larger blocks, and fewer questions to an idle broker.
 CREATE TABLE IF NOT EXISTS {{ db }}.dlq_trades_queue{{ on_cluster }}
 (
     raw_data String
@@ -10,7 +11,7 @@ SETTINGS
     kafka_topic_list = {{ dlq_topic | literal }},
     kafka_group_name = {{ dlq_consumer_group | literal }},
     kafka_format = 'RawBLOB',
-    kafka_flush_interval_ms = {{ kafka_flush_interval_ms }},
+    kafka_flush_interval_ms = {{ [kafka_flush_interval_ms, 250] | max }},
     kafka_max_block_size = {{ kafka_max_block_rows }},
     kafka_poll_max_batch_size = {{ kafka_max_block_rows }};
 
@@ -50,13 +51,13 @@ PARTITION BY toYYYYMMDD(published_at)
 ORDER BY (raw_topic, raw_partition, raw_offset, published_at, reason, if(reason = '', (dlq_partition, dlq_offset), (0, 0)))
 COMMENT 'Storage of dlq_trades, which merges deliveries of one reject';
 
--- With these a record holds the whole Bronze row: it can be judged again when Bronze has let go of it.
+-- With these columns a record holds the whole Bronze row. It can be validated again after Bronze has dropped the row.
 ALTER TABLE {{ db }}.dlq_trades_log{{ on_cluster }}
     ADD COLUMN IF NOT EXISTS sequence String CODEC(ZSTD(1)) AFTER side,
     ADD COLUMN IF NOT EXISTS timestamp DateTime64(6, 'UTC') COMMENT 'as Bronze read it' CODEC(Delta, ZSTD(1)) AFTER sequence,
     ADD COLUMN IF NOT EXISTS defect LowCardinality(String) AFTER timestamp;
 
--- Written before a message is sent again. That alone resolves nothing: see dlq_resolutions.
+-- Written before a message is sent again. This alone does not resolve the dead letter: see dlq_resolutions.
 CREATE TABLE IF NOT EXISTS {{ db }}.dlq_replays{{ on_cluster }}
 (
     raw_topic LowCardinality(String),
@@ -78,9 +79,9 @@ PARTITION BY toYYYYMMDD(published_at)
 ORDER BY (raw_topic, raw_partition, raw_offset, published_at)
 COMMENT 'Dead letters that were sent through again, one row a raw message';
 
--- A dead letter is resolved when it was sent again *and* its raw message is in Silver or among the duplicates. Being
--- derived, it changes with the very insert of the trade: at no moment is a message in two places, or in none. A
--- confirmation keeps that true after Silver's partition has gone to Iceberg.
+-- A dead letter is resolved when it was sent again *and* its raw message is in Silver or among the duplicates. The view
+-- derives this, so it changes with the insert of the trade itself: a message is never in two places, nor in none. A
+-- confirmation keeps it true after Silver's partition has left for Iceberg.
 CREATE OR REPLACE VIEW {{ db }}.dlq_resolutions{{ on_cluster }}
 AS
 WITH
@@ -112,10 +113,10 @@ SELECT
         '') AS landed
 FROM {{ db }}.dlq_replays AS replay FINAL;
 
--- The open dead letters: a resolved one is no place of its message any more.
+-- The open dead letters. A resolved one is left out.
 CREATE OR REPLACE VIEW {{ db }}.dlq_trades{{ on_cluster }}
 AS
--- The columns are those the table has when the view is made: kind and matches came with migration 0022.
+-- The view selects the columns that the table has at this point: migration 0022 adds kind and matches.
 SELECT *
 FROM {{ db }}.dlq_trades_log FINAL
 WHERE (raw_topic, raw_partition, raw_offset, published_at) NOT IN (

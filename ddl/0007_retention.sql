@@ -1,4 +1,4 @@
--- Retention as data. Nothing here deletes: the durability gate does, and only what Iceberg has confirmed.
+-- Retention as data. Nothing here deletes rows: the durability gate does, and only rows that Iceberg has confirmed.
 CREATE OR REPLACE VIEW {{ db }}.retention{{ on_cluster }}
 AS
 SELECT *

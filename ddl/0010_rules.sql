@@ -1,5 +1,5 @@
--- Every version of the rules that a worker judged by: what a rules_version in Silver or the dead letters stands for.
--- A batch whose worker died is judged again by the version it was begun with, wherever it is taken up.
+-- The symbols file behind every rules_version in Silver and in the dead letters.
+-- A batch whose worker died is validated again by the version it began with, by whichever worker takes it over.
 CREATE TABLE IF NOT EXISTS {{ db }}.rules_versions{{ on_cluster }}
 (
     rules_version String,

@@ -1,5 +1,5 @@
--- How far each cold table is, for SQL: a copy of what the Iceberg tables say of themselves, which is the truth. Every
--- offload run brings it up to date, after its commits; until then it lags, and never runs ahead.
+-- How far each cold table reaches, for SQL. It is a copy: the Iceberg tables hold the original. Every offload run updates
+-- it after its commits, so the copy may lag behind and is never ahead.
 CREATE TABLE IF NOT EXISTS {{ db }}.offload_watermarks{{ on_cluster }}
 (
     table_name LowCardinality(String) COMMENT 'the cold table',

@@ -1,5 +1,5 @@
--- What re-derivations have done to the hot tables: a row a step. Silver's workers load the trades they know of an
--- exchange again when one of its days was switched; a publication that has begun and not ended is finished by the next.
+-- The steps of every re-derivation on the hot tables. When a day is switched, Silver's workers load the trades of its
+-- exchange again. The next re-derivation finishes a publication that has begun and not ended.
 CREATE TABLE IF NOT EXISTS {{ db }}.rederivations{{ on_cluster }}
 (
     publication String COMMENT 'id of one publication: the exchanges of a day',

@@ -1,6 +1,6 @@
--- Which partitions of a hot table have left for Iceberg: of these the cold tier has every row that arrived until
--- `confirmed_until`, and what is hot of them and newer came later. The gate writes here before it moves a partition
--- away, and the views `…_all` read it.
+-- Partitions of a hot table that have left for Iceberg. The cold tier has all their rows that arrived until
+-- `confirmed_until`; rows in the hot table are newer. The durability gate writes here before it moves a partition, and
+-- the views `…_all` read it.
 CREATE TABLE IF NOT EXISTS {{ db }}.left_partitions{{ on_cluster }}
 (
     table_name LowCardinality(String) COMMENT 'the hot table',

@@ -1,5 +1,5 @@
--- How long each trade took, for questions the metric medallion_trade_latency_seconds cannot answer (which trade, when).
--- Its stages are the metric's; that of the Silver insert itself has no time in a row, so the last here is `queue`.
+-- The latency of each trade, for questions that the metric medallion_trade_latency_seconds cannot answer (which trade,
+-- when). The stages are the metric's. A row does not know when its own insert returned, so the last stage is `queue`.
 CREATE OR REPLACE VIEW {{ db }}.pipeline_latency{{ on_cluster }}
 AS
 SELECT

@@ -1,5 +1,6 @@
--- The kind of a trade and the number of matches it sums up, from Raw to Silver. Rows from before are market trades of
--- one match, as they were counted. Each table's twins follow it, or no partition can be moved or replaced.
+-- The kind of a trade and the number of matches it sums up, from Raw to Silver. Older rows are market trades of one
+-- match, as they were counted. Each table's `_leaving` and `_staged` tables follow it: a partition can only be moved or
+-- replaced between tables of one structure.
 {% macro texts(names) %}
 {% for name in names %}
 ALTER TABLE {{ db }}.{{ name }}{{ on_cluster }}
@@ -11,7 +12,7 @@ ALTER TABLE {{ db }}.{{ name }}{{ on_cluster }}
 
 {% call texts(['dlq_trades_log', 'dlq_trades_log_leaving']) %}LowCardinality(String){% endcall %}
 
--- Rows that differ in nothing else are two versions of a trade, and must not merge.
+-- Two rows that differ in kind or matches only are two versions of a trade, and must not merge.
 {% for name in ('bronze_trades', 'bronze_trades_leaving', 'bronze_trades_staged') %}
 ALTER TABLE {{ db }}.{{ name }}{{ on_cluster }}
     ADD COLUMN IF NOT EXISTS kind LowCardinality(String) COMMENT 'a kind of trade, empty: market' AFTER sequence,

@@ -1,6 +1,6 @@
--- Which version of a trade is right, where its messages say different things and an operator has accepted one of them
--- (`medallion dlq accept`). Silver's rules honour it in the stream and in every re-derivation: a message that says
--- something else never becomes the trade. Without retention: a later re-derivation must come to the same rows.
+-- The version of a trade that an operator has accepted (`medallion dlq accept`) where its messages contradict each other.
+-- Silver's rules honour it in the stream and in every re-derivation: a message that contradicts it never becomes the
+-- trade. It has no retention, because a later re-derivation must produce the same rows.
 CREATE TABLE IF NOT EXISTS {{ db }}.corrections{{ on_cluster }}
 (
     exchange LowCardinality(String),

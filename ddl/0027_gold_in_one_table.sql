@@ -1,5 +1,5 @@
--- The candle states of all time frames in one table, filled by one view: Silver is aggregated once an insert.
--- Sums are Decimal256: a Decimal128 sum overflows in silence.
+-- The candle states of all time frames in one table, filled by one view, so that each Silver insert is aggregated once.
+-- Sums are Decimal256: a Decimal128 sum overflows without an error.
 {% import '_states.sql' as gold %}
 {% macro state_table_of(clause) %}
 {{ clause }} {{ db }}.gold_ohlcv_state{{ on_cluster }}
@@ -35,8 +35,8 @@ COMMENT 'Aggregation states of all candles: read gold_ohlcv_1m and its like'
 SELECT throwIf(1, 'Candles of a cluster are copied by hand, shard by shard, before this migration: deploy/cluster/README.md, Upgrade')
 FROM {{ db }}.gold_ohlcv_1m_state;
 {% else %}
--- A database of before has a table and a view a frame. An insert that reached Silver and not all of them would not be
--- completed any more: candles must be as new as the last insert of each Bronze partition.
+-- A database of an earlier version has a table and a view for each time frame. This migration refuses to run while an
+-- insert has reached Silver and only some of them: nothing would complete it afterwards.
 SELECT throwIf(count() > 0, 'An insert into Silver is half done: start the Silver worker of the version before until it is idle, stop it, and apply again')
 FROM
 (
@@ -68,15 +68,15 @@ WHERE candle.newest_update < newest.needed
 SETTINGS join_use_nulls = 0;
 {% endif %}
 
--- Silver's workers wait while the states are copied (they take the constraint for that of a re-derivation), so that no
--- insert misses both the old views and the new one.
+-- Silver's workers wait while the states are copied, so that no insert misses both the old views and the new one. They
+-- treat this constraint like that of a re-derivation.
 ALTER TABLE {{ db }}.silver_trades{{ on_cluster }} ADD CONSTRAINT IF NOT EXISTS publishing_gold_in_one_table CHECK 0;
 {% for code, _ in earlier %}
 DROP VIEW IF EXISTS {{ db }}.gold_ohlcv_{{ code }}_mv{{ on_cluster }} SYNC;
 {% endfor %}
 
 {% if not cluster %}
--- All or nothing: what was killed half-way is done again from the start.
+-- One statement for all states: a copy that was interrupted starts again from the beginning.
 {{ state_table_of('CREATE OR REPLACE TABLE') }}
 AS
 {% for code, seconds in earlier %}
@@ -89,7 +89,7 @@ FROM {{ db }}.gold_ohlcv_{{ code }}_state{{ suffix }}
 {% endfor %}
 SETTINGS max_partitions_per_insert_block = 0;
 
--- What left is named by the candles now, not by the table that had them.
+-- Partitions that have left are listed under the name of the candles, no longer under that of the state table.
 INSERT INTO {{ db }}.left_partitions (table_name, partition_id, confirmed_until, left_at)
 SELECT replaceRegexpOne(table_name, '_state$', ''), partition_id, confirmed_until, left_at
 FROM {{ db }}.left_partitions

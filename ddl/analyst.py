@@ -1,4 +1,4 @@
-"""What an analyst may read: the views for people and Silver, none of the other tables behind them."""
+"""The tables and views that an analyst may read: Silver and the views made for people."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VIEWS = (
 
 
 def analyst_tables() -> tuple[str, ...]:
-    """Names in the pipeline's database; some views exist only once the offload has run."""
+    """Names in the pipeline's database. The views over cold rows exist only after the first offload."""
     layers = load_layers()
     candles = (view for frame in layers.timeframes for view in (frame.view, frame.exact_view))
     return (*candles, *layers.union_views, *_VIEWS)

@@ -1,4 +1,4 @@
-"""The one thing the runner needs of a ClickHouse client; `clickhouse_driver.Client` has it."""
+"""The one method of a ClickHouse client that the runner needs. `clickhouse_driver.Client` has it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 
-class Client(Protocol):
-    """Runs one statement as it is."""
+class SqlClient(Protocol):
+    """Runs one SQL statement."""
 
     def execute(self, query: str) -> Sequence[Sequence[Any]] | Any:
-        """The result's rows, empty for a statement without a result."""
+        """The rows of the result; empty if the statement has none."""

@@ -1,4 +1,4 @@
-"""What can go wrong with migrations; every message says what to do next."""
+"""Errors of the migrations. Every message says what to do next."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ class MigrationError(MedallionError):
 
 
 class DriftError(MedallionError):
-    """The server does not hold what the files and settings say, and mending it could lose rows.
+    """The server differs from the files and settings, and a change by the runner could lose rows.
 
     Args:
-        findings: one sentence an object, each with its remedy.
+        findings: one sentence for each object, with its remedy.
     """
 
     def __init__(self, findings: list[str]) -> None:

@@ -1,76 +1,76 @@
-"""What was applied, as the database remembers it, and what the server holds now."""
+"""The migration journal: what was applied, as the database remembers it, beside the objects that exist now."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from config.settings import Settings
-from ddl.client import Client
+from ddl.client import SqlClient
 from ddl.render import render_journal, render_template
-from ddl.statements import Kind, Statement
+from ddl.statements import MigrationStatement, ObjectKind
 
 JOURNAL_TABLE = "schema_migrations"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A statement that was begun (`started`), finished (`done`) or whose object was removed (`dropped`)."""
+class JournalEntry:
+    """A statement in the journal. `state`: `started`, `done`, or `dropped` if its object was removed since."""
 
     key: str
     migration: str
     object: str
-    kind: Kind
+    kind: ObjectKind
     sha256: str
     state: str
     definition: str
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """One look at the database: journal entries by key, oldest first, and object definitions by name."""
+class DatabaseState:
+    """The database at one moment: journal entries by key, oldest first, and object definitions by name."""
 
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: dict[str, JournalEntry] = field(default_factory=dict)
     definitions: dict[str, str] = field(default_factory=dict)
 
     def recorded_definition(self, name: str) -> str | None:
-        """What the server said of `name` after the runner last touched it; None while a change is under way."""
+        """The server's definition of an object after the runner's last change; None while a change is under way."""
         touched = [entry for entry in self.entries.values() if entry.object == name and entry.state != "dropped"]
         if not touched or any(entry.state == "started" for entry in touched):
             return None
         return touched[-1].definition
 
 
-def look(client: Client, settings: Settings) -> Server:
-    """Journal and objects as they are; both empty where the database does not exist yet."""
+def look(client: SqlClient, settings: Settings) -> DatabaseState:
+    """The present journal and objects. Both are empty if the database does not exist yet."""
     objects = client.execute(_render(settings, "_objects.sql"))
     definitions = {name: definition for name, definition, _ in objects}
     if not client.execute(_render(settings, "_has_journal.sql"))[0][0]:
-        return Server({}, definitions)
+        return DatabaseState({}, definitions)
     rows = client.execute(_render(settings, "_entries.sql"))
     entries = {
-        key: Entry(key, migration, name, Kind(kind), sha256, state, definition)
+        key: JournalEntry(key, migration, name, ObjectKind(kind), sha256, state, definition)
         for key, migration, name, kind, sha256, state, definition in rows
     }
-    return Server(entries, definitions)
+    return DatabaseState(entries, definitions)
 
 
-def prepare(client: Client, settings: Settings) -> None:
-    """Make the database and the journal, if they are not there."""
+def prepare(client: SqlClient, settings: Settings) -> None:
+    """Create the database and the journal if they do not exist."""
     for statement in render_journal(settings):
         client.execute(statement.sql)
 
 
-def record(client: Client, settings: Settings, statement: Statement | Entry, state: str) -> None:
-    """Note that a statement is `started`, `done` or `dropped`, with the server's definition of its object."""
+def record(client: SqlClient, settings: Settings, statement: MigrationStatement | JournalEntry, state: str) -> None:
+    """Write to the journal that a statement is `started`, `done` or `dropped`, with its object's definition."""
     client.execute(_render(settings, "_record.sql", entry=statement, state=state))
 
 
-def is_same_sql(client: Client, settings: Settings, left: str, right: str) -> bool:
-    """Whether two definitions differ in nothing but layout."""
+def is_same_sql(client: SqlClient, settings: Settings, left: str, right: str) -> bool:
+    """Whether two definitions are the same apart from layout."""
     return left == right or bool(client.execute(_render(settings, "_same_sql.sql", left=left, right=right))[0][0])
 
 
 def _render(settings: Settings, name: str, **more: object) -> str:
-    # Literals and not parameters: the embedded node's native protocol is of before there were any.
+    # Literals, not parameters: the embedded node's native protocol is older than parameters.
     _, _, sql = render_template(settings, name, journal=JOURNAL_TABLE, **more).partition("\n")
     return sql

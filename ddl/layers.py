@@ -1,4 +1,4 @@
-"""The candle time frames and the declared retention of every hot table, read from `layers.yaml`."""
+"""The candle time frames and the retention of every hot table, as declared in `layers.yaml`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATE_TABLE = "gold_ohlcv_state"
 
 
 class Timeframe(BaseModel):
-    """One candle length; `seconds` divides the Unix epoch into its windows (UTC)."""
+    """One candle length. Its windows (UTC) start at multiples of `seconds` since the Unix epoch."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,19 +25,19 @@ class Timeframe(BaseModel):
 
     @property
     def view(self) -> str:
-        """The query view with one row a candle, amounts as Float64."""
+        """The view with one row for each candle, amounts as Float64."""
         return f"gold_ohlcv_{self.code}"
 
     @property
     def exact_view(self) -> str:
-        """The same with amounts as exact decimals: what the cold tables are made of."""
+        """The view with exact decimals as amounts. The cold tables are filled from it."""
         return f"{self.view}_exact"
 
     @property
     def window_start_sql(self) -> str:
         """Start of the window of column `timestamp` (DateTime64(6)), as DateTime64(0, 'UTC').
 
-        Seconds arithmetic instead of `toStartOf…`: those depend on a time zone and wrap in 2106.
+        It does not use `toStartOf…` functions: they depend on a time zone and wrap around in 2106.
         """
         return (
             f"toDateTime64(intDiv(toUnixTimestamp64Micro(timestamp), {self.seconds}000000) * {self.seconds}, 0, 'UTC')"
@@ -45,9 +45,10 @@ class Timeframe(BaseModel):
 
 
 class RetentionClass(BaseModel):
-    """Time frames whose states are kept equally long, `days`, and share partitions: a `partition` (UTC) each.
+    """Time frames whose candle states are kept for the same number of `days` and share partitions.
 
-    `frames`: seconds by code, from `from_seconds` up to the next class's.
+    `partition`: the UTC period of one partition. `frames`: seconds by code; each has at least `from_seconds` and fewer
+    than the next class's `from_seconds`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,25 +60,25 @@ class RetentionClass(BaseModel):
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:
-        """Its time frames, the shortest first."""
+        """The time frames of the class, the shortest first."""
         ordered = sorted(self.frames.items(), key=lambda frame: frame[1])
         return tuple(Timeframe(code=code, seconds=seconds) for code, seconds in ordered)
 
     @property
     def period_sql(self) -> str:
-        """The function that gives a time's day or month as a number: the rest of a partition's id."""
+        """The SQL function from a time to its day or month as a number. Partition ids end with it."""
         return "toYYYYMMDD" if self.partition == "day" else "toYYYYMM"
 
     @property
     def partition_prefix(self) -> str:
-        """What the ids of its partitions begin with."""
+        """The beginning of the class's partition ids."""
         return f"{self.from_seconds}-"
 
 
 class Retention(BaseModel):
-    """How long a hot table keeps a row: `days` after the later of its event and arrival column.
+    """How long a hot table keeps a row: `days` after the later of its event time and arrival time.
 
-    `partition_prefix`: of the partitions whose ids begin so.
+    `partition_prefix`: only partitions whose ids begin with it are meant; "": all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -90,7 +91,7 @@ class Retention(BaseModel):
 
 
 class Layers(BaseModel):
-    """`layers.yaml`, validated; `candles` from the shortest frames to the longest."""
+    """The content of `layers.yaml`. `candles`: the class with the shortest time frames first."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -117,7 +118,7 @@ class Layers(BaseModel):
 
     @property
     def all_retention(self) -> tuple[Retention, ...]:
-        """`retention` and the one that each class declares for the table of states."""
+        """`retention`, and that of the state table for each class of time frames."""
         gold = (
             Retention(
                 table=STATE_TABLE,
@@ -132,7 +133,7 @@ class Layers(BaseModel):
 
     @property
     def union_views(self) -> tuple[str, ...]:
-        """Views of hot and cold rows together, which the offload makes when it knows where the cold tables are."""
+        """Views over hot and cold rows together. The offload creates them once the cold tables exist."""
         gold = (f"{view}_all" for frame in self.timeframes for view in (frame.exact_view, frame.view))
         return ("silver_trades_all", *gold)
 

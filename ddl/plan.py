@@ -1,4 +1,4 @@
-"""What `apply` would do and `status` would say: pure, from the files and one look at the server."""
+"""The differences between the migration files and the server, and the steps that remove them. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ddl.journal import Entry, Server
-from ddl.statements import Kind, Statement
+from ddl.journal import DatabaseState, JournalEntry
+from ddl.statements import MigrationStatement, ObjectKind
 
 SameSql = Callable[[str, str], bool]
 
 
 class Action(StrEnum):
-    """How a statement is carried out."""
+    """What the runner does with a statement."""
 
     CREATE = "create"
     REPLACE = "replace"
@@ -24,7 +24,7 @@ class Action(StrEnum):
 
 
 class State(StrEnum):
-    """How an object stands against the files."""
+    """How an object compares with the files."""
 
     APPLIED = "applied"
     PENDING = "pending"
@@ -34,36 +34,38 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One thing to do; `statement` is a journal entry where an object is only dropped."""
+class ApplyStep:
+    """One step of `apply`. `statement` is a journal entry if the object is only dropped."""
 
     action: Action
-    statement: Statement | Entry
+    statement: MigrationStatement | JournalEntry
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Of one statement: where it stands, in words, and the step that mends it (None: none, or none is safe)."""
+    """The state of one statement, and the action that mends it (None: none is needed, or none is safe)."""
 
-    statement: Statement | Entry
+    statement: MigrationStatement | JournalEntry
     state: State
     detail: str = ""
     action: Action | None = None
 
     @property
     def is_unsafe(self) -> bool:
-        """The server differs and mending it could lose rows: `apply` must refuse."""
+        """Whether the server differs and no action is safe, so that `apply` must refuse."""
         return self.state is not State.APPLIED and self.action is None
 
 
-def judge(statements: Sequence[Statement], server: Server, same_sql: SameSql) -> list[Verdict]:
-    """A verdict a statement, then one for every object the journal knows and the files no longer name.
+def compare_with_server(
+    statements: Sequence[MigrationStatement], server: DatabaseState, same_sql: SameSql
+) -> list[Verdict]:
+    """A verdict on each statement, then on each object that is in the journal and no longer in the files.
 
-    Statements that `without_superseded` leaves out get no verdict.
+    Statements that `without_superseded` removes get no verdict.
     """
     consumers = consumer_views(statements)
     verdicts = [
-        _judge_one(statement, server, same_sql, consumers)
+        _compare(statement, server, same_sql, consumers)
         for statement in without_superseded(statements, server.definitions)
     ]
     named = {statement.object for statement in statements}
@@ -80,48 +82,48 @@ def judge(statements: Sequence[Statement], server: Server, same_sql: SameSql) ->
     return verdicts
 
 
-def without_superseded(statements: Sequence[Statement], existing: Container[str]) -> list[Statement]:
-    """The statements without those that drop an object which does not exist, or read its rows."""
-    gone = [one.object for one in statements if one.kind is Kind.DROP and one.object not in existing]
+def without_superseded(statements: Sequence[MigrationStatement], existing: Container[str]) -> list[MigrationStatement]:
+    """The statements, less those that drop a missing object, and less data statements that read one."""
+    gone = [one.object for one in statements if one.kind is ObjectKind.DROP and one.object not in existing]
     named = re.compile(rf"\b(?:{'|'.join(gone)})\b") if gone else None
     return [
         one
         for one in statements
-        if not (one.kind is Kind.DROP and one.object in gone)
-        and not (one.kind is Kind.DATA and named is not None and named.search(one.sql))
+        if not (one.kind is ObjectKind.DROP and one.object in gone)
+        and not (one.kind is ObjectKind.DATA and named is not None and named.search(one.sql))
     ]
 
 
-def consumer_views(statements: Sequence[Statement]) -> set[str]:
-    """The materialized views that read a Kafka table: with none of them, nothing is consumed."""
-    kafka = {statement.object for statement in statements if statement.kind is Kind.KAFKA_TABLE}
+def consumer_views(statements: Sequence[MigrationStatement]) -> set[str]:
+    """The materialized views that read a Kafka table. ClickHouse consumes nothing while none of them exists."""
+    kafka = {statement.object for statement in statements if statement.kind is ObjectKind.KAFKA_TABLE}
     return {statement.object for statement in statements if statement.source in kafka}
 
 
-def _judge_one(statement: Statement, server: Server, same_sql: SameSql, consumers: set[str]) -> Verdict:
+def _compare(statement: MigrationStatement, server: DatabaseState, same_sql: SameSql, consumers: set[str]) -> Verdict:
     entry = server.entries.get(statement.key)
     if entry is not None and entry.state == "dropped":
         entry = None
-    if statement.kind is Kind.DROP:
+    if statement.kind is ObjectKind.DROP:
         return Verdict(statement, State.PENDING, "superseded; apply drops it", Action.RUN)
-    if statement.kind in {Kind.ALTER, Kind.DATA}:
-        return _judge_run_once(statement, entry)
+    if statement.kind in {ObjectKind.ALTER, ObjectKind.DATA}:
+        return _compare_run_once(statement, entry)
     definition = server.definitions.get(statement.object)
     if entry is None:
-        return _judge_unrecorded(statement, definition)
+        return _compare_unrecorded(statement, definition)
     if entry.state == "started":
         again = Action.REPLACE if statement.kind.is_stateless else Action.CREATE
         return Verdict(statement, State.PENDING, "an earlier apply did not finish it", again)
     if definition is None:
-        return _judge_missing(statement)
-    return _judge_drift(statement, entry, definition, server, same_sql, _mending_action(statement, consumers))
+        return _compare_missing(statement)
+    return _compare_definition(statement, entry, definition, server, same_sql, _mending_action(statement, consumers))
 
 
-def _judge_drift(
-    statement: Statement,
-    entry: Entry,
+def _compare_definition(
+    statement: MigrationStatement,
+    entry: JournalEntry,
     definition: str,
-    server: Server,
+    server: DatabaseState,
     same_sql: SameSql,
     mend: Action | None,
 ) -> Verdict:
@@ -137,7 +139,7 @@ def _judge_drift(
     return Verdict(statement, State.APPLIED)
 
 
-def _judge_unrecorded(statement: Statement, definition: str | None) -> Verdict:
+def _compare_unrecorded(statement: MigrationStatement, definition: str | None) -> Verdict:
     if definition is None:
         return Verdict(statement, State.PENDING, "not applied yet", Action.CREATE)
     return Verdict(
@@ -147,7 +149,7 @@ def _judge_unrecorded(statement: Statement, definition: str | None) -> Verdict:
     )
 
 
-def _judge_missing(statement: Statement) -> Verdict:
+def _compare_missing(statement: MigrationStatement) -> Verdict:
     if statement.kind.is_stateless:
         return Verdict(statement, State.MISSING, "dropped on the server; apply makes it again", Action.CREATE)
     return Verdict(
@@ -158,17 +160,17 @@ def _judge_missing(statement: Statement) -> Verdict:
     )
 
 
-def _mending_action(statement: Statement, consumers: set[str]) -> Action | None:
-    """How a changed object is brought in line; None for a table, whose rows are at stake.
+def _mending_action(statement: MigrationStatement, consumers: set[str]) -> Action | None:
+    """The action that brings a changed object in line; None for a table, because its rows could be lost.
 
-    A view that something else than Kafka feeds is never dropped: rows inserted meanwhile would pass it by.
+    A view that reads an ordinary table is never dropped: rows inserted in the meantime would not reach its target.
     """
-    if statement.kind is Kind.MATERIALIZED_VIEW and statement.object not in consumers:
+    if statement.kind is ObjectKind.MATERIALIZED_VIEW and statement.object not in consumers:
         return Action.MODIFY_QUERY
     return Action.REPLACE if statement.kind.is_stateless else None
 
 
-def _judge_run_once(statement: Statement, entry: Entry | None) -> Verdict:
+def _compare_run_once(statement: MigrationStatement, entry: JournalEntry | None) -> Verdict:
     if entry is None or entry.state == "started":
         return Verdict(statement, State.PENDING, "not applied yet", Action.RUN)
     if entry.sha256 != statement.sha256:

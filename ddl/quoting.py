@@ -1,24 +1,25 @@
-"""Values and names as ClickHouse SQL, where the engine takes no parameter: table functions, DDL, `SET`, `USE`.
+"""Values and names quoted for ClickHouse SQL, where it accepts no parameter: table functions, DDL, `SET`, `USE`.
 
-Everywhere else values go in as parameters (`{name:Type}`), which the server puts in place.
+Everywhere else values are passed as parameters (`{name:Type}`).
 """
 
 from __future__ import annotations
 
-# No path of a warehouse may have these: ClickHouse takes them for a pattern, a URL ends at them. No quoting helps.
+# Not allowed in the path of a warehouse: ClickHouse reads them as a pattern, or a URL ends there. Quoting does not
+# help.
 UNREADABLE = frozenset("*?{}[]\\#")
 
 
 def quote_string(value: str) -> str:
-    """A string literal of any text."""
+    """Any text as a string literal."""
     return "'" + _escaped(value, "'") + "'"
 
 
 def quote_name(value: str) -> str:
-    """A quoted identifier; of what the server takes as one, which an empty name is not."""
+    """A name as a quoted identifier. The server refuses an empty one."""
     return "`" + _escaped(value, "`") + "`"
 
 
 def _escaped(value: str, quote: str) -> str:
-    # A byte 0 would end the statement where it is passed as a C string.
+    # A zero byte would end the statement in code that passes it as a C string.
     return value.replace("\\", "\\\\").replace(quote, f"\\{quote}").replace("\0", "\\0")

@@ -1,21 +1,21 @@
-"""On a cluster: a second database whose tables and views span all shards, under the names that the shards use.
+"""The readers' database of a cluster: its tables and views span all shards and have the names of the shards' own.
 
-Everything that a service or an analyst asks for by name is there, so they differ from a single server's in one
-setting: `MEDALLION_CLICKHOUSE_DATABASE`. Nothing in it holds rows, so it is made again with every `ddl apply`.
+Services and analysts find every object there by its usual name. Against a single server they change one setting only:
+`MEDALLION_CLICKHOUSE_DATABASE`. The database holds no rows, so every `ddl apply` creates its objects again.
 """
 
 from __future__ import annotations
 
 from config.settings import Settings
-from ddl.client import Client
+from ddl.client import SqlClient
 from ddl.plan import Action
 from ddl.render import render, render_template
 from ddl.runner import Applied
-from ddl.statements import Kind, Statement, split
+from ddl.statements import MigrationStatement, ObjectKind, split
 
 SUFFIX = "_all"
-# Where a row of a table that is written through here goes. A market's trades share a shard: so does a retried insert,
-# whose token only the shard that has it already knows.
+# The sharding key of tables that are written through this database. All trades of a market go to one shard, and so does
+# a repeated insert: only the shard of the first attempt knows its token.
 _MARKET = "cityHash64(exchange, symbol)"
 _KEYS = {
     "silver_trades": _MARKET,
@@ -25,17 +25,17 @@ _KEYS = {
     "rules_versions": "cityHash64(rules_version)",
 }
 _ANY_SHARD = "rand()"
-# Twins that only whoever administers one shard looks at.
+# Working tables of one shard. Only its administrator looks at them.
 _INTERNAL = ("_leaving", "_staged")
 
 
 def readers_database(settings: Settings) -> str:
-    """Its name."""
+    """The name of the readers' database."""
     return settings.clickhouse_database + SUFFIX
 
 
-def render_readers(settings: Settings) -> list[Statement]:
-    """The statements that make it; [] where no cluster is set.
+def render_readers(settings: Settings) -> list[MigrationStatement]:
+    """The statements that create the database; [] if no cluster is set.
 
     Raises:
         MigrationError: as `render`.
@@ -47,24 +47,25 @@ def render_readers(settings: Settings) -> list[Statement]:
     tables = [
         statement.object
         for statement in wanted
-        # A source's rows cannot be selected; the sink takes what is sent through again.
-        if statement.kind is Kind.TABLE or (statement.kind is Kind.KAFKA_TABLE and statement.object.endswith("_sink"))
+        # Nobody can select from a Kafka source. The sink is needed to send rows again.
+        if statement.kind is ObjectKind.TABLE
+        or (statement.kind is ObjectKind.KAFKA_TABLE and statement.object.endswith("_sink"))
     ]
     database = f"CREATE DATABASE IF NOT EXISTS {here.clickhouse_database} ON CLUSTER {settings.clickhouse_cluster}"
     return [
-        Statement("readers", 0, Kind.DATABASE, here.clickhouse_database, f"{database} ENGINE = Atomic"),
+        MigrationStatement("readers", 0, ObjectKind.DATABASE, here.clickhouse_database, f"{database} ENGINE = Atomic"),
         *(statement for table in tables for statement in _over_all_shards(here, settings.clickhouse_database, table)),
-        *(statement for statement in wanted if statement.kind is Kind.VIEW),
+        *(statement for statement in wanted if statement.kind is ObjectKind.VIEW),
     ]
 
 
-def _over_all_shards(here: Settings, local: str, table: str) -> list[Statement]:
+def _over_all_shards(here: Settings, local: str, table: str) -> list[MigrationStatement]:
     key = _KEYS.get(table, _ANY_SHARD)
     return split("readers", render_template(here, "_reader.sql", local=local, table=table, key=key))
 
 
-def apply_readers(client: Client, settings: Settings) -> list[Applied]:
-    """Make it, or make it again; [] where no cluster is set."""
+def apply_readers(client: SqlClient, settings: Settings) -> list[Applied]:
+    """Create the objects of the database again; [] if no cluster is set."""
     statements = render_readers(settings)
     for statement in statements:
         client.execute(statement.sql)

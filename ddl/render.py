@@ -1,4 +1,4 @@
-"""Migrations with the settings filled in: the exact SQL that will be sent."""
+"""Renders the migrations with the settings: the exact SQL that is sent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from config.settings import Settings
 from ddl.errors import MigrationError
 from ddl.layers import STATE_TABLE, load_layers
 from ddl.quoting import quote_name, quote_string
-from ddl.statements import Kind, Statement, split
+from ddl.statements import MigrationStatement, ObjectKind, split
 from schemas.kinds import COUNTED
 
 MIGRATIONS_FOLDER = Path(__file__).parent
@@ -19,9 +19,11 @@ _JOURNAL_TEMPLATE = "_journal.sql"
 _NUMBERED = re.compile(r"^(?P<number>\d{4})_\w+\.sql$")
 
 
-def render(settings: Settings, folder: Path = MIGRATIONS_FOLDER) -> list[Statement]:
-    """Every statement of every migration: tables in file order, then views in theirs, since a view may read or fill
-    a column that a later migration adds to its table. What a file alters or drops after a view stays after it.
+def render(settings: Settings, folder: Path = MIGRATIONS_FOLDER) -> list[MigrationStatement]:
+    """Every statement of every migration, in the order in which it is applied.
+
+    Tables come first, then views, both in file order: a view may use a column that a later migration adds to its table.
+    An ALTER or DROP after a view in its file stays after that view.
 
     Raises:
         MigrationError: two files have one number, or a statement is not terminated.
@@ -29,26 +31,26 @@ def render(settings: Settings, folder: Path = MIGRATIONS_FOLDER) -> list[Stateme
     """
     names = _migration_files(folder)
     environment = _environment(settings, folder)
-    early: list[Statement] = []
-    late: list[Statement] = []
+    early: list[MigrationStatement] = []
+    late: list[MigrationStatement] = []
     for name in names:
         has_view = False
         for statement in split(name.removesuffix(".sql"), environment.get_template(name).render()):
-            is_view = statement.kind in {Kind.VIEW, Kind.MATERIALIZED_VIEW}
+            is_view = statement.kind in {ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW}
             has_view = has_view or is_view
-            stays = has_view and statement.kind in {Kind.ALTER, Kind.DROP}
+            stays = has_view and statement.kind in {ObjectKind.ALTER, ObjectKind.DROP}
             (late if is_view or stays else early).append(statement)
     return early + late
 
 
-def render_journal(settings: Settings) -> list[Statement]:
-    """The database and the runner's own table; both idempotent and needed before any migration."""
+def render_journal(settings: Settings) -> list[MigrationStatement]:
+    """The statements that create the database and the journal, before any migration. They can be repeated."""
     environment = _environment(settings, MIGRATIONS_FOLDER)
     return split("_journal", environment.get_template(_JOURNAL_TEMPLATE).render())
 
 
 def render_template(settings: Settings, name: str, **more: object) -> str:
-    """The text of a template here that is no migration (`_reread.sql`), with settings and `more` filled in."""
+    """A template of this folder that is no migration (`_reread.sql`), rendered with the settings and `more`."""
     return _environment(settings, MIGRATIONS_FOLDER).get_template(name).render(**more)
 
 
@@ -108,7 +110,11 @@ def _environment(settings: Settings, folder: Path) -> Environment:
 
 
 def _kafka_name(text: str) -> str:
-    """`text`, if it can be a topic's, a group's or some hosts' name."""
+    """The text, if it is a valid name of a topic, a group or hosts.
+
+    Raises:
+        MigrationError: it is not.
+    """
     if not re.fullmatch(r"[A-Za-z0-9._:,\[\]-]+", text):
         raise MigrationError(f"Setting value {text!r} is no topic, group or host:port; correct the setting.")
     return text

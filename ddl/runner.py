@@ -1,4 +1,4 @@
-"""Apply the migrations to a server and say how the server stands against them."""
+"""Applies the migrations to a server, and reports how the server compares with them."""
 
 from __future__ import annotations
 
@@ -6,70 +6,74 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from config.settings import Settings
-from ddl.client import Client
+from ddl.client import SqlClient
 from ddl.errors import DriftError
-from ddl.journal import Entry, Server, is_same_sql, look, prepare, record
+from ddl.journal import DatabaseState, JournalEntry, is_same_sql, look, prepare, record
 from ddl.layers import load_layers
-from ddl.plan import Action, State, Step, Verdict, consumer_views, judge
+from ddl.plan import Action, ApplyStep, State, Verdict, compare_with_server, consumer_views
 from ddl.render import render
-from ddl.statements import Kind, Statement
+from ddl.statements import MigrationStatement, ObjectKind
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """One thing that `apply` did."""
+    """One step that `apply` took."""
 
     migration: str
     object: str
-    kind: Kind
+    kind: ObjectKind
     action: Action
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectStatus:
-    """How one object of the database stands; `detail` says what differs and what to do."""
+    """How one object of the database compares with the files. `detail`: what differs and what to do."""
 
     object: str
-    kind: Kind
+    kind: ObjectKind
     migration: str
     state: State
     detail: str
 
 
-def apply(client: Client, settings: Settings, statements: Sequence[Statement] | None = None) -> list[Applied]:
-    """Bring the server in line with the files; a second call does nothing and returns [].
+def apply(
+    client: SqlClient, settings: Settings, statements: Sequence[MigrationStatement] | None = None
+) -> list[Applied]:
+    """Bring the server in line with the files. A second call does nothing and returns [].
 
-    While tables or materialized views change, nothing is consumed from Kafka: the views that read a Kafka table
-    are dropped first and made last, so that no row passes a view that is being changed. A call that was
-    interrupted is completed by the next one.
+    While tables or materialized views change, ClickHouse consumes nothing from Kafka: the views that read a Kafka table
+    are dropped first and created last, so that no row misses a view that is being changed. The next call completes an
+    interrupted one.
 
     Args:
-        statements: what to apply instead of the shipped migrations.
+        statements: applied instead of the shipped migrations.
 
     Raises:
-        DriftError: an applied table differs from its file or is gone; nothing was changed.
+        DriftError: an applied table differs from its file or is missing. Nothing was changed.
     """
     wanted = render(settings) if statements is None else list(statements)
     server = look(client, settings)
-    verdicts = judge(wanted, server, lambda left, right: is_same_sql(client, settings, left, right))
+    verdicts = compare_with_server(wanted, server, lambda left, right: is_same_sql(client, settings, left, right))
     findings = [f"{_name(verdict)}: {verdict.detail}." for verdict in verdicts if _forbids(verdict)]
     if findings:
         raise DriftError(findings)
-    steps = [Step(verdict.action, verdict.statement) for verdict in verdicts if verdict.action]
+    steps = [ApplyStep(verdict.action, verdict.statement) for verdict in verdicts if verdict.action]
     if not steps:
         return []
     prepare(client, settings)
     consumers = consumer_views(wanted)
-    if any(step.statement.kind not in {Kind.VIEW, Kind.DATA} for step in steps):
+    if any(step.statement.kind not in {ObjectKind.VIEW, ObjectKind.DATA} for step in steps):
         steps = _paused(steps, wanted, server, consumers, client, settings)
     return [_take(step, client, settings) for step in steps]
 
 
-def status(client: Client, settings: Settings, statements: Sequence[Statement] | None = None) -> list[ObjectStatus]:
-    """Every object of the files, then what else the database holds. Changes nothing."""
+def status(
+    client: SqlClient, settings: Settings, statements: Sequence[MigrationStatement] | None = None
+) -> list[ObjectStatus]:
+    """Every object of the files, then every other object of the database. Changes nothing."""
     wanted = render(settings) if statements is None else list(statements)
     server = look(client, settings)
-    verdicts = judge(wanted, server, lambda left, right: is_same_sql(client, settings, left, right))
+    verdicts = compare_with_server(wanted, server, lambda left, right: is_same_sql(client, settings, left, right))
     by_object: dict[str, Verdict] = {}
     for verdict in verdicts:
         key = verdict.statement.object or verdict.statement.key
@@ -81,16 +85,16 @@ def status(client: Client, settings: Settings, statements: Sequence[Statement] |
         for name, v in by_object.items()
         if v.state is not State.UNEXPECTED or v.statement.object in server.definitions
     ]
-    strangers = sorted(server.definitions.keys() - by_object.keys() - set(load_layers().union_views))
+    unknown = sorted(server.definitions.keys() - by_object.keys() - set(load_layers().union_views))
     return found + [
-        ObjectStatus(name, Kind.TABLE, "", State.UNEXPECTED, "not made by the migrations: drop or move it")
-        for name in strangers
+        ObjectStatus(name, ObjectKind.TABLE, "", State.UNEXPECTED, "not made by the migrations: drop or move it")
+        for name in unknown
     ]
 
 
 def _forbids(verdict: Verdict) -> bool:
-    """A table that a migration once made and the files forgot is reported by `status`, but harms nothing."""
-    return verdict.is_unsafe and not isinstance(verdict.statement, Entry)
+    """Whether the verdict makes `apply` refuse. A table that left the files is harmless: `status` reports it."""
+    return verdict.is_unsafe and not isinstance(verdict.statement, JournalEntry)
 
 
 def _name(verdict: Verdict) -> str:
@@ -98,14 +102,14 @@ def _name(verdict: Verdict) -> str:
 
 
 def _paused(
-    steps: list[Step],
-    wanted: Sequence[Statement],
-    server: Server,
+    steps: list[ApplyStep],
+    wanted: Sequence[MigrationStatement],
+    server: DatabaseState,
     consumers: set[str],
-    client: Client,
+    client: SqlClient,
     settings: Settings,
-) -> list[Step]:
-    """Stop consumption, and order the steps so that it starts again at the very end."""
+) -> list[ApplyStep]:
+    """Stop consumption now. The last steps returned start it again."""
     readers = [statement for statement in wanted if statement.object in consumers]
     for reader in readers:
         if reader.object in server.definitions:
@@ -114,12 +118,12 @@ def _paused(
     others = [step for step in steps if step.statement.object not in consumers]
     obsolete = [step for step in others if step.action is Action.DROP]
     changes = [step for step in others if step.action is not Action.DROP]
-    return [*obsolete, *changes, *(Step(Action.CREATE, reader) for reader in readers)]
+    return [*obsolete, *changes, *(ApplyStep(Action.CREATE, reader) for reader in readers)]
 
 
-def _take(step: Step, client: Client, settings: Settings) -> Applied:
+def _take(step: ApplyStep, client: SqlClient, settings: Settings) -> Applied:
     statement = step.statement
-    if isinstance(statement, Entry):
+    if isinstance(statement, JournalEntry):
         _drop(statement, client, settings)
         record(client, settings, statement, "dropped")
     else:
@@ -136,12 +140,12 @@ def _take(step: Step, client: Client, settings: Settings) -> Applied:
     return Applied(statement.migration, statement.object, statement.kind, step.action)
 
 
-def _drop(statement: Statement | Entry, client: Client, settings: Settings) -> None:
-    """Drop a stateless object. SYNC: what is in flight through it has finished when this returns."""
-    what = "TABLE" if statement.kind is Kind.KAFKA_TABLE else "VIEW"
+def _drop(statement: MigrationStatement | JournalEntry, client: SqlClient, settings: Settings) -> None:
+    """Drop a stateless object. SYNC: no block passes through it any more when this returns."""
+    what = "TABLE" if statement.kind is ObjectKind.KAFKA_TABLE else "VIEW"
     client.execute(f"DROP {what} IF EXISTS {_qualified(statement, settings)} SYNC")
 
 
-def _qualified(statement: Statement | Entry, settings: Settings) -> str:
+def _qualified(statement: MigrationStatement | JournalEntry, settings: Settings) -> str:
     cluster = f" ON CLUSTER {settings.clickhouse_cluster}" if settings.clickhouse_cluster else ""
     return f"{settings.clickhouse_database}.{statement.object}{cluster}"

@@ -1,4 +1,4 @@
-"""What a migration consists of: single SQL statements and what each of them makes."""
+"""A migration split into its SQL statements, and what each of them creates."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _QUERY = re.compile(r"^AS$\n", re.MULTILINE)
 _SOURCE = re.compile(r"^FROM\s+(?:`?\w+`?\.)?`?(?P<name>\w+)`?", re.MULTILINE)
 
 
-class Kind(StrEnum):
-    """What a statement makes; decides what may be done when it changes."""
+class ObjectKind(StrEnum):
+    """What a statement creates. It decides what the runner may do when the statement changes."""
 
     DATABASE = "database"
     TABLE = "table"
@@ -37,28 +37,28 @@ class Kind(StrEnum):
 
     @property
     def is_stateless(self) -> bool:
-        """True where the object holds no rows of its own, so that it may be made again in place."""
-        return self in {Kind.KAFKA_TABLE, Kind.MATERIALIZED_VIEW, Kind.VIEW}
+        """Whether the object holds no rows of its own, so that it can be created again at any time."""
+        return self in {ObjectKind.KAFKA_TABLE, ObjectKind.MATERIALIZED_VIEW, ObjectKind.VIEW}
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class MigrationStatement:
     """One rendered SQL statement.
 
-    `migration` is the file's name without `.sql`, `number` counts its statements from 1, `object` is the
-    unqualified name of what it creates, alters or drops ("" for data) and `sql` the exact text to be sent.
+    `migration`: the file's name without `.sql`. `number`: its place in the file, from 1. `object`: the unqualified name
+    of what it creates, alters or drops; "" for data. `sql`: the exact text that is sent.
     """
 
     migration: str
     number: int
-    kind: Kind
+    kind: ObjectKind
     object: str
     sql: str
 
     @property
     def key(self) -> str:
-        """Identity in the journal. A position would shift when a setting adds a statement before it."""
-        by_object = self.kind not in {Kind.ALTER, Kind.DATA}
+        """Identity in the journal. It names the object, because a setting can add a statement and shift the numbers."""
+        by_object = self.kind not in {ObjectKind.ALTER, ObjectKind.DATA}
         return f"{self.migration}/{self.object if by_object else self.number}"
 
     @property
@@ -68,13 +68,13 @@ class Statement:
 
     @property
     def source(self) -> str:
-        """The table that a materialized view reads, "" for anything else."""
-        found = _SOURCE.search(self.sql) if self.kind is Kind.MATERIALIZED_VIEW else None
+        """The table that a materialized view reads; "" for any other statement."""
+        found = _SOURCE.search(self.sql) if self.kind is ObjectKind.MATERIALIZED_VIEW else None
         return found["name"] if found else ""
 
     @property
     def query(self) -> str:
-        """The SELECT of a materialized view: what follows the line `AS`.
+        """The SELECT of a materialized view: the text after the line `AS`.
 
         Raises:
             MigrationError: the statement has no such line.
@@ -88,8 +88,8 @@ class Statement:
         return parts[1]
 
 
-def split(migration: str, text: str) -> list[Statement]:
-    """The statements of a rendered migration. A statement ends with a `;` at the end of a line.
+def split(migration: str, text: str) -> list[MigrationStatement]:
+    """Split a rendered migration. A statement ends with a `;` at the end of a line.
 
     Raises:
         MigrationError: text follows the last `;`.
@@ -97,25 +97,27 @@ def split(migration: str, text: str) -> list[Statement]:
     *bodies, rest = _END.split(text)
     if _COMMENT_LINES.sub("", rest, count=1).strip():
         raise MigrationError(f"{migration}: the last statement lacks its `;` at the end of the line; add it.")
-    statements: list[Statement] = []
+    statements: list[MigrationStatement] = []
     for body in bodies:
         sql = _COMMENT_LINES.sub("", body, count=1).strip()
         if sql:
             kind, name = _classify(sql)
-            statements.append(Statement(migration, len(statements) + 1, kind, name, sql))
+            statements.append(MigrationStatement(migration, len(statements) + 1, kind, name, sql))
     return statements
 
 
-def _classify(sql: str) -> tuple[Kind, str]:
+def _classify(sql: str) -> tuple[ObjectKind, str]:
     head = _HEAD.match(sql)
     if head is None:
-        return Kind.DATA, ""
+        return ObjectKind.DATA, ""
     if head["verb"] in {"ALTER", "DROP"}:
-        return Kind(head["verb"].lower()), head["name"]
+        return ObjectKind(head["verb"].lower()), head["name"]
     what = " ".join(head["what"].split())
     if what == "TABLE" and head["verb"] != "CREATE" and _QUERY.search(sql):
-        # It fills a table anew.
-        return Kind.DATA, ""
+        # It replaces the rows of a table.
+        return ObjectKind.DATA, ""
     if what == "TABLE":
-        return (Kind.KAFKA_TABLE if _KAFKA.search(sql) else Kind.TABLE), head["name"]
-    return {"DATABASE": Kind.DATABASE, "VIEW": Kind.VIEW}.get(what, Kind.MATERIALIZED_VIEW), head["name"]
+        return (ObjectKind.KAFKA_TABLE if _KAFKA.search(sql) else ObjectKind.TABLE), head["name"]
+    return {"DATABASE": ObjectKind.DATABASE, "VIEW": ObjectKind.VIEW}.get(what, ObjectKind.MATERIALIZED_VIEW), head[
+        "name"
+    ]

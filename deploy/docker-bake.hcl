@@ -16,12 +16,12 @@ variable "REGISTRY" {
 target "medallion" {
   context    = "."
   dockerfile = "deploy/Dockerfile"
-  tags       = ["${REGISTRY}medallion:0.1.0"]
+  tags       = ["${REGISTRY}medallion:0.2.0"]
   platforms  = ["linux/amd64", "linux/arm64"]
 }
 
 target "grafana" {
   context   = "deploy/compose/grafana"
-  tags      = ["${REGISTRY}medallion-grafana:0.1.0"]
+  tags      = ["${REGISTRY}medallion-grafana:0.2.0"]
   platforms = ["linux/amd64", "linux/arm64"]
 }

@@ -1,1 +1,1 @@
-"""From an exchange's messages, live or recorded, to the raw topic; imports `schemas`, `config` and libraries only."""
+"""From an exchange's messages, live or recorded, to the raw topic. Imports `schemas`, `config` and libraries only."""

@@ -1,4 +1,4 @@
-"""Counts of a run: what went in and what went out, of live and recorded messages alike."""
+"""Counts of a run: messages read and messages published, live or recorded."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from producers.exchanges.model import Control, Parsed, Trades
 class FrameCounts:
     """Counts of one run.
 
-    Every frame holds trades, is a control message (by kind) or is unrecognised; `published` messages, one a
-    trade and one an unrecognised frame, were handed to the publisher; `size` counts the frames' bytes.
+    Every frame holds trades, is a control message (counted by kind) or is unrecognised. `published` counts the messages
+    given to the publisher: one for each trade and one for each unrecognised frame. `size`: bytes of the frames.
     """
 
     frames: int = 0
@@ -27,7 +27,7 @@ class FrameCounts:
     seconds: float = 0.0
 
     def count(self, frame: bytes, parsed: Parsed) -> None:
-        """Take one frame into account."""
+        """Count one frame."""
         self.frames += 1
         self.size += len(frame)
         if isinstance(parsed, Trades):
@@ -52,9 +52,10 @@ class GapReport:
 
 @dataclass(slots=True)
 class LiveReport(FrameCounts):
-    """What a live producer received and published; `disconnects` by cause, `renewals` were planned.
+    """What a live producer received and published.
 
-    `undelivered` messages were read, and not taken by the full buffer before the end.
+    `disconnects`: lost connections by cause. `renewals`: planned replacements. `undelivered`: messages that were read
+    but found no room in the buffer before the end.
     """
 
     connections: int = 0
@@ -67,17 +68,17 @@ class LiveReport(FrameCounts):
 class FrameMetrics:
     """Shows the counts of one exchange code as Prometheus counters.
 
-    A few times a second, since a counter a frame costs too much.
+    Call it a few times a second: to count every frame singly costs too much.
     """
 
     def __init__(self, code: str, counts: FrameCounts) -> None:
-        """`counts` goes on counting."""
+        """`counts` is still being counted."""
         self._counts = counts
         self._counters = metrics.FRAMES.labels(code), metrics.BYTES.labels(code), metrics.TRADES.labels(code)
         self._shown = 0, 0, 0
 
     def show(self) -> None:
-        """What was counted since the last time."""
+        """Add what was counted since the last call."""
         now = self._counts.frames, self._counts.size, self._counts.trades
         for counter, value, shown in zip(self._counters, now, self._shown, strict=True):
             counter.inc(value - shown)

@@ -1,4 +1,4 @@
-"""Handles a frame: parses, counts and publishes it, tells the gap tracker of its trades, and measures its lag."""
+"""Handles a frame: parses, counts and publishes it, reports its trades to the gap tracker, and measures its lag."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from producers.kafka.envelope import REST, envelopes
 from producers.timestamps import now_us
 
 _log = structlog.get_logger(__name__)
-#: At most one frame in this time is measured: a busy stream has thousands.
+#: The lag of at most one frame in this time is measured: a busy stream brings thousands.
 _SAMPLE_NS = 1_000_000
 _WINDOW_S = 60.0
 
@@ -32,17 +32,17 @@ class FrameHandler:
         self._log = _log.bind(exchange=exchange.code)
 
     async def take(self, frame: bytes) -> Parsed:
-        """Parse a frame and handle it; returns when there was room for it.
+        """Parse a frame and handle it. Returns once the publisher has room for it.
 
         Raises:
-            PublishError: the publisher cannot go on.
+            DeliveryError: the publisher cannot go on.
         """
         parsed = self._exchange.parse(frame)
         await self.take_parsed(frame, parsed)
         return parsed
 
     async def take_parsed(self, frame: bytes, parsed: Parsed) -> None:
-        """As `take`, of a frame that somebody else has parsed."""
+        """As `take`, for a frame that is parsed already."""
         received_ns = time.time_ns()
         self._report.count(frame, parsed)
         acknowledged: Callable[[], None] | None = None
@@ -62,7 +62,7 @@ class FrameHandler:
         """Publish trades that REST brought.
 
         Raises:
-            PublishError: the publisher cannot go on.
+            DeliveryError: the publisher cannot go on.
         """
         messages = envelopes(self._exchange.code, b"", Trades([*trades]), now_us())
         await self._output.put(messages, source=REST)
@@ -89,8 +89,8 @@ class LagSampler:
         """A frame was received (ns since the epoch, local clock).
 
         Returns:
-            what to call when the broker has acknowledged the frame; None where this frame is not measured: one was
-            within the last millisecond, or its trades have no time.
+            a function to call when the broker has acknowledged the frame; None if the frame is not measured, because
+            another one was within the last millisecond or its trades have no time.
         """
         if received_ns - self._sampled_ns < _SAMPLE_NS:
             return None
@@ -108,7 +108,7 @@ class LagSampler:
 class _ClockOffset:
     """The least time from trade to receipt in the last one to two minutes: latency plus clock offset.
 
-    Latency is never negative: a negative minimum is a lower bound of how far the local clock is behind.
+    Latency is never negative. A negative minimum means that the local clock is behind by at least as much.
     """
 
     def __init__(self, code: str) -> None:
@@ -117,7 +117,7 @@ class _ClockOffset:
         self._least = self._before = float("inf")
 
     def observe(self, lag_s: float, now_s: float) -> None:
-        """A trade was received at `now_s` (Unix s, local clock), `lag_s` after its own time."""
+        """Note a trade that was received at `now_s` (Unix s, local clock), `lag_s` after its own time."""
         if now_s - self._started_s >= _WINDOW_S:
             self._before = self._least if now_s - self._started_s < 2 * _WINDOW_S else float("inf")
             self._least, self._started_s = float("inf"), now_s

@@ -12,7 +12,7 @@ from config.markets import Markets
 from config.settings import Settings
 from producers import health, metrics
 from producers.counters import FrameMetrics, LiveReport
-from producers.kafka.publisher import FLUSH_S, Publisher
+from producers.kafka.publisher import FLUSH_S, KafkaPublisher
 from producers.options import ProducerOptions
 from producers.producer import live_producer
 from producers.status import ProducerState, StatusFile
@@ -20,7 +20,7 @@ from producers.stream.symbol_states import SymbolMetrics, troubled
 
 _TICK_S = 0.25
 _SHOWN_S = 1.0
-#: How late an acknowledgement may be noticed.
+#: An acknowledgement is noticed at most this late.
 _ACKNOWLEDGED_S = 0.01
 
 
@@ -34,7 +34,7 @@ async def run(
     stop: asyncio.Event | None = None,
     duration_s: float | None = None,
     until: Callable[[LiveReport], bool] | None = None,
-    publisher: Publisher | None = None,
+    publisher: KafkaPublisher | None = None,
     options: ProducerOptions | None = None,
     markets: Markets | None = None,
     status_file: StatusFile | None = None,
@@ -42,23 +42,23 @@ async def run(
 ) -> LiveReport:
     """Produce until `stop` is set, `duration_s` is over or `until` holds (asked a few times a second).
 
-    At the end everything taken is flushed, for at most `flush_s`. Where settings name a metrics port, `/metrics`,
-    `/healthz`, `/readyz` and `/status` are served on it; `status_file` is shown the state every second.
+    At the end the publisher is flushed, for at most `flush_s`. If the settings name a metrics port, `/metrics`,
+    `/healthz`, `/readyz` and `/status` are served there. `status_file` receives the state every second.
 
-    `markets`, as ccxt's `fetch_markets()` gives them, is for exchanges that are reached through ccxt: without it the
+    `markets`: what ccxt's `fetch_markets()` returns, for an exchange that is reached through ccxt. Without it the
     exchange is asked.
 
     Raises:
         UnknownExchangeError: neither a module of ours nor ccxt has the exchange.
-        UnknownSymbolError, MarketsMissingError: of an exchange that is reached through ccxt.
-        PublishError: something was not delivered; the message says how much of which symbol.
+        UnknownSymbolError, MarketsMissingError: an exchange that is reached through ccxt lacks a symbol or its markets.
+        DeliveryError: something was not delivered; the message says how much of which symbol.
         OSError: the metrics port is taken.
     """
     stop = stop or asyncio.Event()
     started = time.monotonic()
     # Without a limit the buffer holds what an absent broker would otherwise lose, and reading stops when it is full.
     own = publisher is None
-    publisher = publisher or Publisher(settings, delivery_timeout_s=0)
+    publisher = publisher or KafkaPublisher(settings, delivery_timeout_s=0)
     options = options or ProducerOptions(
         max_frame_bytes=settings.kafka_max_message_bytes, quiet_s=settings.producer_quiet_check_s
     )
@@ -75,7 +75,7 @@ async def run(
         markets=markets,
     )
     counting = FrameMetrics(exchange, producer.report)
-    # There before the first one: what a counter begins with is no increase.
+    # The counter must exist before its first error: Prometheus sees no increase in a counter's first value.
     metrics.DELIVERY_ERRORS.labels(exchange)
     loop = asyncio.ensure_future(producer.run())
     serving = asyncio.ensure_future(_serve_acknowledgements(publisher))
@@ -145,11 +145,11 @@ async def run(
     return producer.report
 
 
-async def _serve_acknowledgements(publisher: Publisher) -> None:
-    """Also while the exchange sends nothing."""
+async def _serve_acknowledgements(publisher: KafkaPublisher) -> None:
+    """Serve acknowledgements, even while the exchange sends nothing."""
     while True:
         await asyncio.sleep(_ACKNOWLEDGED_S)
-        # On this thread: in another one each callback would wait its turn at the interpreter.
+        # On this thread: on another one each callback would wait for the interpreter's lock.
         publisher.poll(0)
 
 

@@ -2,7 +2,7 @@
 
 `live_producer` puts a producer together; trades flow from left to right:
 
-    ConnectionPool ──▶ FrameHandler ──▶ WaitingPublisher ──▶ Publisher ──▶ raw topic
+    ConnectionPool ──▶ FrameHandler ──▶ WaitingPublisher ──▶ KafkaPublisher ──▶ raw topic
           │                 │                  ▲
           │ losses          │ trades           │ what REST brought
           └───────────▶ GapTracker ──▶ Healer ─┘
@@ -26,7 +26,7 @@ from producers.gaps.healing import Healer
 from producers.gaps.resume import ResumePoint, resume_reader
 from producers.gaps.tracker import GapTracker
 from producers.kafka.back_pressure import WaitingPublisher
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 from producers.options import ProducerOptions
 from producers.rest.client import RestClient, TradesSource
 from producers.stream.context import StreamContext
@@ -40,7 +40,7 @@ def live_producer(
     code: str,
     symbols: Sequence[str],
     settings: Settings,
-    publisher: Publisher,
+    publisher: KafkaPublisher,
     stop: asyncio.Event,
     *,
     endpoint: str | None = None,
@@ -49,24 +49,24 @@ def live_producer(
     markets: Markets | None = None,
     flush_s: float,
 ) -> LiveProducer:
-    """Put a producer together; nothing is connected yet.
+    """Build a producer from its parts. Nothing is connected yet.
 
     Args:
         code: exchange code.
         symbols: in the exchange's own spelling.
         settings: topics, broker and symbols file.
-        publisher: stays open.
+        publisher: the caller closes it.
         stop: ends the producer when it is set.
-        endpoint: instead of the exchange's own URL; the exchange's own REST interface is then not asked.
-        rest_endpoint: instead of the exchange's own REST interface.
-        limits: of the connections.
-        markets: of an exchange that is reached through ccxt, as `fetch_markets()` gives them.
-        flush_s: how long a full buffer is waited for after `stop`.
+        endpoint: replaces the exchange's URL; the exchange's REST interface is then not asked.
+        rest_endpoint: replaces the exchange's REST interface.
+        options: timings and bounds of the connections.
+        markets: what ccxt's `fetch_markets()` returns, for an exchange that is reached through ccxt.
+        flush_s: limit for waiting on a full buffer after `stop`.
 
     Raises:
-        UnknownExchangeError: neither a module of ours nor ccxt has the exchange.
-        MarketsMissingError: nobody may be asked for the markets of an exchange that is reached through ccxt.
-        RegistryError: the symbols file cannot be used.
+        UnknownExchangeError: neither a module of ours nor ccxt has the exchange. MarketsMissingError: the markets of an
+        exchange that is reached through ccxt are neither given nor can be asked for. RegistryError: the symbols file
+        cannot be used.
     """
     exchange = REGISTRY.get(code) or _exchange_of_ccxt(code)
     report = LiveReport()
@@ -85,7 +85,7 @@ def live_producer(
         connections = [ReconnectingStream(context, chunk) for chunk in chunks(symbols, exchange.symbols_a_connection)]
         if exchange.rest is not None and context.asks_rest:
             client = session = RestClient(exchange, exchange.rest, venue_limits, rest_endpoint, endpoint)
-        # Until they are connected: what earlier runs published may end long before.
+        # Trades are missed from the end of an earlier run until the connections are up.
         gaps.lost(symbols)
     else:
         from producers.ccxt.feed import CcxtFeed  # noqa: PLC0415  # ccxt takes seconds to load
@@ -112,7 +112,7 @@ def _exchange_of_ccxt(code: str) -> Exchange:
 
 
 class LiveProducer:
-    """Runs what `live_producer` has put together, and says how it is."""
+    """Runs the parts that `live_producer` has put together, and reports their state."""
 
     def __init__(
         self,
@@ -127,17 +127,17 @@ class LiveProducer:
         session: AbstractAsyncContextManager[object],
         read_resume_point: Callable[[threading.Event], ResumePoint],
     ) -> None:
-        """`client` is asked inside of `session`; `read_resume_point` gives up when its event is set."""
+        """`client` is used while `session` is open. `read_resume_point` ends early when its event is set."""
         self._stop = stop
         self.report, self.venue_limits, self.pool = report, venue_limits, pool
         self._output, self._gaps, self._healer = output, gaps, healer
         self._client, self._session, self._read_resume_point = client, session, read_resume_point
 
     async def run(self) -> None:
-        """Until `stop` is set.
+        """Run until `stop` is set.
 
         Raises:
-            PublishError: the publisher cannot go on.
+            DeliveryError: the publisher cannot go on.
         """
         stop = self._stop
         async with self._session:
@@ -156,16 +156,16 @@ class LiveProducer:
                     raise result
 
     def statuses(self) -> dict[str, SymbolStatus]:
-        """How each symbol stands, in the order in which they were given."""
+        """The state of each symbol, in the given order."""
         return self.pool.statuses()
 
     def troubles(self) -> dict[str, str]:
-        """What is wrong, by name; empty: every symbol's trades flow."""
+        """What is wrong, by name. Empty: every symbol's trades arrive."""
         refused = troubled(self.statuses())
         return self.unready() | ({"symbols": said(refused)} if refused else {})
 
     def unready(self) -> dict[str, str]:
-        """Why no trades flow, by name; a symbol that the exchange refuses keeps nobody else from being ready."""
+        """Why the producer is not ready, by name. A symbol that the exchange refuses does not count."""
         found = {}
         up, all_of_them = self.pool.up, len(self.pool)
         if up < all_of_them:
@@ -178,11 +178,11 @@ class LiveProducer:
         return found
 
     def time_left_s(self) -> float:
-        """To flush what is taken, since `stop` was set."""
+        """Seconds left to flush, of `flush_s` since `stop` was set."""
         return self._output.time_left_s()
 
     async def _resume(self, stop: asyncio.Event) -> None:
-        """The trades flow meanwhile: a broker that is away does not keep the producer from reading."""
+        """Read the resume point beside the stream: a broker that is away does not stop the producer from reading."""
         given_up = threading.Event()
         reading = asyncio.ensure_future(asyncio.to_thread(self._read_resume_point, given_up))
         stopping = asyncio.ensure_future(stop.wait())

@@ -1,4 +1,4 @@
-"""The retry policy of everything that asks an exchange: pauses that double up to a longest one."""
+"""The producers' retry policy for requests to an exchange: pauses double up to a longest one."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _MOST_DOUBLED = 20
 
 
 def pause_s(first_s: float, doubled: int, longest_s: float) -> float:
-    """The pause after it was doubled so many times."""
+    """The first pause, doubled so many times, at most `longest_s`."""
     return min(first_s * 2.0 ** min(doubled, _MOST_DOUBLED), longest_s)
 
 
 def retry_until(
     end: asyncio.Event, failures: tuple[type[BaseException], ...], longest_s: float, log: Any, doing: str
 ) -> AsyncRetrying:
-    """Calls something until it raises none of `failures`, or `end` is set: then the answer is None.
+    """Repeats a call until it raises none of `failures`. If `end` is set before, the result is None.
 
-    Pauses half a second at first, `longest_s` at most, and up to a second more by chance, so that many producers do not
-    come back at the same moment. `log` (structlog's) is told of each attempt what is done again.
+    The pause starts at half a second and ends at `longest_s`. Up to a second is added at random, so that many producers
+    do not come back at the same moment. Every repetition is logged as `doing`.
     """
 
     async def sleep(seconds: float) -> None:
@@ -56,9 +56,9 @@ def retry_until(
 def retry_times(
     times: int, is_temporary: Callable[[BaseException], bool], longest_s: float, log: Any, doing: str
 ) -> AsyncRetrying:
-    """Calls something at most so many times, while it raises what is temporary; the last error is raised.
+    """Repeats a call, at most `times` in all, while its error is temporary. The last error is raised.
 
-    Pauses as long as the error's `wait_s` says, else half a second at first and `longest_s` at most.
+    The pause is the error's `wait_s` if it has one; otherwise it starts at half a second and ends at `longest_s`.
     """
 
     def wait_s(state: RetryCallState) -> float:

@@ -1,4 +1,4 @@
-"""The state of a live producer: served as `/status`, and kept in a file where `medallion status` finds it."""
+"""The state of a live producer, served as `/status` and kept in a file for `medallion status`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import structlog
 
 from config.places import state_folder
 
-#: A state that is older belongs to a producer that hangs; it is renewed every second.
+#: The state is written every second. An older one belongs to a producer that hangs.
 STALE_S = 10.0
 _log = structlog.get_logger(__name__)
 
 
 class ProducerState(msgspec.Struct, frozen=True):
-    """Times in s since the epoch; counts since the start.
+    """The state at one moment. Times are in s since the epoch, counts since the start.
 
-    `connections` of `lanes` are subscribed; `breakers` by interface (stream, rest): closed, half-open or open;
-    `troubles` say what is wrong, {} where nothing is; `undelivered` messages wait for the broker. `symbol_states` are
-    those of `producers.stream.symbol_states.SymbolState`; `symbol_troubles` say why a symbol's trades do not flow.
+    `connections` of `lanes` connections are subscribed. `breakers`: by interface (stream, rest), closed, half-open or
+    open. `troubles`: what is wrong, by name. `undelivered`: messages that wait for the broker. `symbol_states`: values
+    of `producers.stream.symbol_states.SymbolState`. `symbol_troubles`: why a symbol's trades do not arrive.
     """
 
     exchange: str
@@ -55,7 +55,7 @@ class StatusFile:
         self._writable = True
 
     def show(self, state: ProducerState) -> None:
-        """Write the state; where that is not possible the producer goes on without, and says so once."""
+        """Write the state. If that fails, the producer goes on without the file and logs it once."""
         if not self._writable:
             return
         try:
@@ -74,16 +74,16 @@ class StatusFile:
 
 
 def read_state(data: bytes) -> ProducerState:
-    """What a producer wrote or served.
+    """The state that a producer wrote or served.
 
     Raises:
-        msgspec.DecodeError: it is something else.
+        msgspec.DecodeError: the text is no state.
     """
     return msgspec.json.decode(data, type=ProducerState)
 
 
 def running() -> list[ProducerState]:
-    """The producers of this user on this machine, by exchange; files of those that were killed are removed."""
+    """The producers of this user on this machine, by exchange. Removes the files of killed ones."""
     found = []
     for path in _folder().glob("*.json"):
         try:
@@ -100,7 +100,7 @@ def running() -> list[ProducerState]:
 
 def _lives(state: ProducerState) -> bool:
     try:
-        # A process that took over the number started later.
+        # A process that started later has taken over the process id.
         return psutil.Process(state.pid).create_time() <= state.updated_at
     except psutil.NoSuchProcess:
         return False

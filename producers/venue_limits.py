@@ -1,4 +1,4 @@
-"""Rate limits and circuit breakers: they protect an exchange from us, and us from one that is down."""
+"""Rate limits and circuit breakers: they protect an exchange from us, and us from an exchange that is down."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _log = structlog.get_logger(__name__)
 
 
 class VenueUnavailableError(ConnectionError):
-    """The breaker is open: the venue is left alone for a while."""
+    """The circuit breaker is open: the exchange is not asked for a while."""
 
 
 class VenueLimits:
-    """The limits of one exchange, for everything that this process asks of it; belongs to one event loop.
+    """The limits of one exchange for this whole process. Belongs to one event loop.
 
-    Streams and REST are different machines at every exchange, so each has a breaker of its own: a REST service
-    that is down does not keep a lost stream from coming back.
+    Streams and REST run on different machines, so each has its own circuit breaker: a REST service that is down does
+    not prevent a lost stream from coming back.
     """
 
     def __init__(self, venue: str, connects: Rate, requests: Rate, *, failures: int, open_s: float) -> None:
-        """After `failures` failures in a row the venue is left alone for `open_s`; then one try decides."""
+        """`failures` in a row open a breaker. It stays open for `open_s`; then one attempt decides."""
         self._venue = venue
         self._limiters = {
             STREAM: AsyncLimiter(connects.times, connects.seconds),

@@ -1,5 +1,5 @@
 """Bronze messages to Silver rows, counted duplicates and dead letters.
 
-Rooms, each knows those before it: `core` (pure rules), `batching` and `group`, `seen`, `letters`, `inserts`; on top
-the worker.
+The rooms, from the bottom: `core` (pure rules), `batching` and `group`, `clickhouse`, `seen`, `inserts`. A room imports
+only those before it. The worker is on top and wires them together. `revalidation` serves the dead-letter commands.
 """

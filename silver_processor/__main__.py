@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from config import logs
 from config.settings import Settings
-from silver_processor.worker import SilverWorker
+from silver_processor.worker import build_worker
 
 
 def main() -> None:
     """Read the settings and the symbols file, then consume."""
     settings = Settings()
     logs.configure(settings.log_level, "silver-processor")
-    worker = SilverWorker(settings)
+    worker = build_worker(settings)
     process = worker.app.Worker(
         loglevel=None, quiet=True, redirect_stdouts=False, override_logging=False, blocking_timeout=60.0
     )
-    # It draws on standard output, terminal or not.
+    # Faust's spinner draws on standard output even without a terminal.
     process.spinner = None
     process.execute_from_commandline()
 

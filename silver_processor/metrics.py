@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
+import numpy.typing as npt
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
 
-from silver_processor.inserts.sink import Outcome
-from silver_processor.latency_histogram import LatencyHistogram
+from config import metrics_server
+from silver_processor.core.latency import BOUNDS, Latency
+from silver_processor.inserts.writer import InsertOutcome
 
+LATENCY = "medallion_trade_latency_seconds"
+_BUCKETS = [*map(str, BOUNDS), "+Inf"]
 _ROWS = (1, 10, 100, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000)
 _SECONDS = (0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.2, 0.35, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class Metrics:
-    """One registry a worker."""
+class SilverMetrics:
+    """The metrics of one worker, in a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.rows = Counter("medallion_silver_rows", "Bronze rows judged", registry=self.registry)
+        self.rows = Counter("medallion_silver_rows", "Bronze rows validated", registry=self.registry)
         self.valid = Counter("medallion_silver_valid", "Rows inserted into Silver", registry=self.registry)
         self.duplicates = Counter("medallion_silver_duplicates", "Rows Silver held already", registry=self.registry)
         self.not_compared = Counter(
             "medallion_silver_not_compared",
-            "Of these, those of which nobody knows whether they say the same: the trade's row has left Silver",
+            "Duplicates that could not be compared: the row of their trade has left Silver",
             registry=self.registry,
         )
         self.sent_home = Counter(
             "medallion_silver_sent_home",
-            "Rows under another name of a market, sent to its shard",
+            "Rows under an alias of a market, sent to the partition of its first name",
             registry=self.registry,
         )
         self.rejects = Counter("medallion_silver_rejects", "Rows rejected", ["reason"], registry=self.registry)
@@ -41,7 +49,7 @@ class Metrics:
         )
         self.age_seconds = Histogram(
             "medallion_silver_age_seconds",
-            "Bronze message's publication to its offset released for commit",
+            "From a Bronze message's publication until its offset may be committed",
             buckets=_SECONDS,
             registry=self.registry,
         )
@@ -50,27 +58,29 @@ class Metrics:
         )
         self.unowned_partitions = Gauge(
             "medallion_silver_unowned_partitions",
-            "Partitions of Bronze that no worker owns, as far as this one knows",
+            "Partitions of Bronze without an owner, as far as this worker knows",
             registry=self.registry,
         )
         self.unowned_messages = Gauge(
-            "medallion_silver_unowned_messages", "Bronze messages that wait in them", registry=self.registry
+            "medallion_silver_unowned_messages",
+            "Bronze messages that wait in partitions without an owner",
+            registry=self.registry,
         )
         self.refused_assignments = Counter(
             "medallion_silver_refused_assignments",
-            "Assignments refused because a partition would have had no owner",
+            "Assignments refused because they left a partition without an owner",
             registry=self.registry,
         )
         self.rules = Gauge(
-            "medallion_silver_rules", "1: new batches are judged by this version", ["version"], registry=self.registry
+            "medallion_silver_rules", "1: the version of the rules for new batches", ["version"], registry=self.registry
         )
         self.rules_broken = Gauge(
             "medallion_silver_rules_broken",
-            "1: the symbols file cannot be used, older rules are in force",
+            "1: the symbols file cannot be used, the older rules stay in force",
             registry=self.registry,
         )
         self.waiting_rows = Gauge(
-            "medallion_silver_waiting_rows", "Bronze rows decoded and in no insert yet", registry=self.registry
+            "medallion_silver_waiting_rows", "Decoded Bronze rows that wait for an insert", registry=self.registry
         )
         self.index_bytes = Gauge("medallion_silver_index_bytes", "Memory of the seen ids", registry=self.registry)
         self.index_ids = Gauge("medallion_silver_index_ids", "Seen ids in the index", registry=self.registry)
@@ -80,11 +90,11 @@ class Metrics:
         self.registry.register(self.latency)
 
     def in_force(self, rules_version: str) -> None:
-        """Show the version that judges new batches."""
+        """Show the rules version of new batches."""
         self.rules.clear()
         self.rules.labels(rules_version).set(1)
 
-    def observe(self, outcome: Outcome) -> None:
+    def observe(self, outcome: InsertOutcome) -> None:
         """Count one insert."""
         self.rows.inc(outcome.rows)
         self.valid.inc(outcome.fresh)
@@ -98,26 +108,48 @@ class Metrics:
         self.latency.add(outcome.latencies)
 
 
-async def serve(metrics: Metrics, unready: Callable[[], str], host: str, port: int) -> web.AppRunner:
+class LatencyHistogram(Collector):
+    """`medallion_trade_latency_seconds` by exchange and stage (`silver_processor.core.latency.STAGES`).
+
+    The latencies of a whole insert are added at once.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[str, str], npt.NDArray[np.int64]] = {}
+        self._seconds: dict[tuple[str, str], float] = {}
+
+    def add(self, found: Iterable[Latency]) -> None:
+        """Count the latencies of one insert."""
+        with self._lock:
+            for latency in found:
+                key = (latency.exchange, latency.stage)
+                self._counts[key] = self._counts.get(key, 0) + latency.counts
+                self._seconds[key] = self._seconds.get(key, 0.0) + latency.seconds
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """The metric in the form of Prometheus: cumulative counts."""
+        family = HistogramMetricFamily(
+            LATENCY, "From the exchange's trade time through each layer to the candle", labels=["exchange", "stage"]
+        )
+        with self._lock:
+            for key, counts in self._counts.items():
+                cumulative = zip(_BUCKETS, np.cumsum(counts).tolist(), strict=True)
+                family.add_metric(list(key), list(cumulative), self._seconds[key])
+        yield family
+
+
+async def serve(metrics: SilverMetrics, unready: Callable[[], str], host: str, port: int) -> web.AppRunner:
     """Serve `/metrics`, `/healthz` (alive) and `/readyz`: 200, or 503 with the reason that `unready` gives.
 
     Raises:
         OSError: the port is taken.
     """
 
-    async def show(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    async def alive(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def is_ready(_: web.Request) -> web.Response:
+    def readiness() -> web.Response:
         reason = unready()
         return web.Response(status=503, text=f"{reason}\n") if reason else web.Response(text="ready\n")
 
-    application = web.Application()
-    application.add_routes([web.get("/metrics", show), web.get("/healthz", alive), web.get("/readyz", is_ready)])
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, host, port).start()
+    answers = {"/healthz": lambda: web.Response(text="ok\n"), "/readyz": readiness}
+    runner, _ = await metrics_server.serve(metrics.registry, answers, host, port)
     return runner

@@ -1,8 +1,8 @@
-"""Every partition of the Bronze topic has an owner, or the worker says so, joins again and at last ends itself.
+"""Partitions of the Bronze topic without an owner: the worker reports them, joins its group again and at last ends.
 
-The leader refuses an assignment that leaves a partition out (`silver_processor.group.assignment`). Here every worker
-looks at what came of it: a leader that knows too few partitions, a group that comes to no assignment, a topic that is
-not there. A broker that does not answer says nothing about owners: it is waited for, as everywhere.
+The leader refuses an assignment that leaves out a partition (`silver_processor.group.membership`). Every worker also
+compares the result with the broker's partitions. It finds a leader that knows too few partitions, a group that reaches
+no assignment, and a missing topic. A broker that does not answer proves nothing: the worker waits for it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from enum import Enum
 import structlog
 from confluent_kafka import KafkaException
 
-from silver_processor.group.backlog import Place
-from silver_processor.metrics import Metrics
+from silver_processor.group.backlog import PartitionBacklog
+from silver_processor.metrics import SilverMetrics
 
-#: Join again after this share of the limit.
+#: The worker joins again each time this share of the limit has passed.
 _REJOIN_SHARE = 0.25
 
 
 class Remedy(Enum):
-    """What is to be done about partitions without an owner."""
+    """What to do about partitions without an owner."""
 
     NONE = "none"
     REJOIN = "join the group again"
@@ -31,19 +31,19 @@ class Remedy(Enum):
 
 
 class Escalation:
-    """Chooses the remedy by how long the trouble lasts, in seconds of any clock."""
+    """Chooses the remedy by how long the trouble lasts. Times are in seconds of any monotonic clock."""
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
         self._since: float | None = None
         self._next_rejoin = 0.0
 
-    def over(self) -> None:
-        """Nothing is wrong, or nobody can say."""
+    def reset(self) -> None:
+        """Nothing is wrong, or the broker does not answer."""
         self._since = None
 
-    def trouble(self, now: float) -> Remedy:
-        """Something is wrong at `now`."""
+    def remedy(self, now: float) -> Remedy:
+        """What to do about the trouble at `now`."""
         if self._since is None:
             self._since, self._next_rejoin = now, now + self._limit_s * _REJOIN_SHARE
         if now - self._since >= self._limit_s:
@@ -55,20 +55,24 @@ class Escalation:
 
 
 class Ownership:
-    """Compares the assignment this worker was told with the topic's partitions, and acts."""
+    """Compares the latest assignment with the topic's partitions, and applies the remedy."""
 
     def __init__(
         self,
         topic: str,
         owned: Callable[[], frozenset[int]],
-        measure: Callable[[], Iterable[Place]],
-        metrics: Metrics,
+        measure: Callable[[], Iterable[PartitionBacklog]],
+        metrics: SilverMetrics,
         escalation: Escalation,
         clock: Callable[[], float],
         rejoin: Callable[[], None],
         end: Callable[[], None],
     ) -> None:
-        """`owned`: of the last assignment; `measure`: a blocking question to the broker (KafkaException: no answer)."""
+        """`owned`: the partitions with an owner in the latest assignment.
+
+        `measure`: asks the broker and blocks; it raises KafkaException if there is no answer. `clock`: seconds,
+        monotonic. `rejoin`, `end`: the remedies.
+        """
         self._topic = topic
         self._owned = owned
         self._measure = measure
@@ -84,16 +88,16 @@ class Ownership:
         self._closed = False
 
     def assigned(self) -> None:
-        """The group has come to an assignment."""
+        """The group has an assignment."""
         self._assigned = True
 
     def revoked(self) -> None:
-        """It is coming to a new one."""
+        """The group makes a new assignment."""
         self._assigned = False
 
     @property
     def unready(self) -> str:
-        """Why this worker is not ready; empty: it is, and so is its group as far as it knows."""
+        """Why this worker is not ready; empty if it is ready, and its group as far as it knows."""
         if not self._assigned:
             return self._trouble or "the group has no assignment yet"
         if not self._owned():
@@ -101,18 +105,18 @@ class Ownership:
         return self._trouble
 
     async def watch(self, every_s: float) -> None:
-        """Check again and again until closed or cancelled."""
+        """Check every `every_s` seconds until closed or cancelled."""
         while not self._closed:
             await self.check()
             await asyncio.sleep(every_s)
 
     async def check(self) -> None:
-        """Ask the broker, set the metrics, do what is to be done."""
+        """Ask the broker, set the metrics, apply the remedy."""
         try:
             places = await asyncio.get_running_loop().run_in_executor(self._thread, lambda: list(self._measure()))
         except KafkaException as error:
-            self._log.debug("owners not checked", error=str(error))
-            self._escalation.over()
+            self._log.debug("partition owners not checked", error=str(error))
+            self._escalation.reset()
             return
         owned = self._owned() if self._assigned else frozenset()
         unowned = [place for place in places if place.partition not in owned]
@@ -121,11 +125,11 @@ class Ownership:
         self._metrics.unowned_messages.set(waiting)
         self._trouble = self._describe(places, unowned, waiting)
         if not self._trouble:
-            self._escalation.over()
+            self._escalation.reset()
             return
-        self._treat(self._escalation.trouble(self._clock()))
+        self._apply(self._escalation.remedy(self._clock()))
 
-    def _describe(self, places: list[Place], unowned: list[Place], waiting: int) -> str:
+    def _describe(self, places: list[PartitionBacklog], unowned: list[PartitionBacklog], waiting: int) -> str:
         if not places:
             return f"the broker names no partitions of {self._topic}: create it, or let this user see it"
         if not self._assigned:
@@ -135,17 +139,17 @@ class Ownership:
             return f"no worker owns these partitions of {self._topic}: {numbers}; {waiting} messages wait there"
         return ""
 
-    def _treat(self, remedy: Remedy) -> None:
+    def _apply(self, remedy: Remedy) -> None:
         if remedy is Remedy.NONE:
             return
         self._log.error("partitions without an owner", reason=self._trouble, remedy=remedy.value)
         if remedy is Remedy.END:
-            # Nothing is acknowledged that is not durable: a new process takes over.
+            # Only durable messages are acknowledged, so a new process takes over safely.
             self._end()
         elif self._assigned:
             self._rejoin()
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop checking."""
         self._closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)

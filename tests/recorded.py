@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from typing import Any, NamedTuple
 import polars as pl
 
 FOLDER = Path(__file__).parent / "recordings"
-#: Other people's real frames whose licences keep them out of this repository; only some machines have them.
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+#: Further recordings (`ws/`) whose licences keep them out of this repository, and what others computed of them
+#: (`expected/`): a folder that only some machines have and name.
+MORE = Path(os.environ.get("MEDALLION_MORE_RECORDINGS", FOLDER / "none"))
 #: How names of recordings begin → exchange code of the pipeline, and exchange and market of the truth.
 _VENUES = {
     "binance_spot_": ("binance", "binance", "spot"),
@@ -211,5 +213,5 @@ def _recordings(folder: Path) -> dict[str, Recorded]:
 
 #: The recordings of this repository.
 OURS = _recordings(FOLDER)
-#: Those that this machine has besides: none where `SHARED` does not exist.
-OTHERS = {name: one for name, one in _recordings(SHARED / "ws").items() if name not in OURS}
+#: Those that this machine has besides: none where `MORE` does not exist.
+OTHERS = {name: one for name, one in _recordings(MORE / "ws").items() if name not in OURS}

@@ -9,10 +9,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.recorded import FOLDER, OTHERS, OURS, SHARED
+from tests.recorded import FOLDER, MORE, OTHERS, OURS
 from tests.recordings import synthetic
 
-GIVEN = sorted([*(FOLDER / "expected").glob("*.csv.gz"), *(SHARED / "expected").glob("*.csv.gz")])
+GIVEN = sorted([*(FOLDER / "expected").glob("*.csv.gz"), *(MORE / "expected").glob("*.csv.gz")])
 _DECIMALS = ("open", "high", "low", "close", "volume", "quote_volume")
 
 

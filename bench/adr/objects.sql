@@ -1,7 +1,7 @@
--- The tables and views of ADR-009 as it words them. Where its letter cannot run, a line that begins with "Erratum"
--- names the fix, the smallest there is; the numbers are those of the project's list of faults in the ADR.
+-- The tables and views of ADR-009 as it words them. Where its letter cannot run, a line that begins with "Fault" names
+-- the fix, the smallest there is. The numbers are those of docs/invariants.md, which says what ADR-009 is.
 
--- Erratum 4: the embedded node reads RawBLOB, not JSONAsString; of a message that is one JSON object both give the
+-- Fault 4: the embedded node reads RawBLOB, not JSONAsString; of a message that is one JSON object both give the
 -- same text. The topics are those of the load. The ADR sets no flush interval, and the server's own is 7.5 s, which
 -- every latency would be: it has the one of this pipeline.
 CREATE TABLE trades_raw_queue (
@@ -46,7 +46,7 @@ PARTITION BY toYYYYMMDD(timestamp)
 ORDER BY (exchange, symbol, trade_id)
 TTL timestamp + INTERVAL 7 DAY;
 
--- Erratum 14: nothing in the ADR carries Bronze to the processor. A Kafka table does, with many rows a message as in
+-- Fault 14: nothing in the ADR carries Bronze to the processor. A Kafka table does, with many rows a message as in
 -- this pipeline: the server's own, a message a row, would only be dearer.
 CREATE TABLE bronze_trades_sink (
     exchange String,
@@ -141,7 +141,7 @@ SELECT
     ingested_at
 FROM trades_raw;
 
--- Erratum 1: JSONExtractRaw keeps the quotes of a string, so that every price would be 0 and every trade rejected.
+-- Fault 1: JSONExtractRaw keeps the quotes of a string, so that every price would be 0 and every trade rejected.
 CREATE MATERIALIZED VIEW trades_raw_mv TO trades_raw AS
 SELECT
     JSONExtractString(raw_data, 'exchange') AS exchange,

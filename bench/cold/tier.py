@@ -25,7 +25,7 @@ from config.registry import SymbolRegistry
 from config.settings import Settings
 from ddl.plan import without_superseded
 from ddl.render import render
-from ddl.statements import Kind
+from ddl.statements import ObjectKind
 from deploy.embedded.ports import LOOPBACK, free_ports
 from offload.clickhouse.client import ClickHouseHttp
 
@@ -107,7 +107,7 @@ def _fill(settings: Settings, rows: int, day: datetime) -> None:
     store = ClickHouseHttp(settings)
     statements = without_superseded(render(settings), ())
     # No broker here: what reads from or writes to one is left out.
-    kafka = {statement.object for statement in statements if statement.kind is Kind.KAFKA_TABLE}
+    kafka = {statement.object for statement in statements if statement.kind is ObjectKind.KAFKA_TABLE}
     for statement in statements:
         if statement.object not in kafka and not any(f".{name}" in statement.sql for name in kafka):
             store.command(statement.sql, {})

@@ -66,7 +66,7 @@ def measure(plan: Plan) -> list[dict[str, Any]]:
         Stage("blocks → Raw, Bronze, Bronze topic", node.cascade),
         Stage(f"the same, {SMALL_ROWS} rows", node.small_cascade),
         Stage("Bronze message → columns", core.decode),
-        Stage("columns → judged, fresh rows", core.judge),
+        Stage("columns → valid, fresh rows", core.validate),
         Stage("rows → Silver and Gold", inserts.whole, inserts.obvious),
         Stage(f"the same, {SMALL_ROWS} rows", inserts.small),
     ]
@@ -77,7 +77,7 @@ def measure(plan: Plan) -> list[dict[str, Any]]:
     return figures
 
 
-_CORE = ("Bronze message → columns", "columns → judged, fresh rows")
+_CORE = ("Bronze message → columns", "columns → valid, fresh rows")
 
 
 def _rate(laps: Sequence[Lap]) -> float:

@@ -28,12 +28,12 @@ from deploy.embedded.clickhouse.kafka.blocks import Block, block
 from deploy.embedded.clickhouse.kafka.catalog import Name, StandIn, read_catalog
 from deploy.embedded.clickhouse.kafka.clients import producer_config
 from deploy.embedded.clickhouse.kafka.feed import insert_block
-from deploy.embedded.clickhouse.kafka.sink import Sink
+from deploy.embedded.clickhouse.kafka.sink import KafkaSink
 from deploy.embedded.clickhouse.native.server import NativeServer
 from deploy.embedded.clickhouse.policy import Policy, Role
 from deploy.embedded.clickhouse.session import Session
 from producers.kafka.flow_control import Pacer
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 
 _GRACE_S = 5.0
 _LARGEST_MESSAGE = 4_000_000
@@ -56,7 +56,7 @@ def node_stages(rows: int, repetitions: int, small_rows: int) -> NodeStages:
     settings = Settings()
     topics = [settings.raw_topic(source.exchange) for source in SOURCES]
     with broker() as (servers, broker_process), _node(settings) as (engine, endpoint, stand_ins):
-        with Publisher(settings.model_copy(update={"kafka_bootstrap_servers": servers})) as publisher:
+        with KafkaPublisher(settings.model_copy(update={"kafka_bootstrap_servers": servers})) as publisher:
             publisher.publish(trades(rows, 1))
         source = stand_ins[settings.clickhouse_database, "trades_raw_queue"]
         session = engine.session()
@@ -93,11 +93,11 @@ def _insert(session: EngineSession, source: StandIn, blocks: Sequence[Block]) ->
         insert_block(session, source.name, replace(one, token=uuid4().hex))
 
 
-def _sink(session: EngineSession, stand_in: StandIn, servers: str) -> Sink:
+def _sink(session: EngineSession, stand_in: StandIn, servers: str) -> KafkaSink:
     config = producer_config(stand_in.table.settings, servers)
     client = {"bootstrap.servers": servers}
     columns = dict(session.columns(f"SELECT * FROM {'.'.join(stand_in.name)}"))
-    return Sink(stand_in, config, columns, lambda serve: Pacer(client, "", 0, serve=serve), _LARGEST_MESSAGE)
+    return KafkaSink(stand_in, config, columns, lambda serve: Pacer(client, "", 0, serve=serve), _LARGEST_MESSAGE)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from bench.stages.material import broker, trades
 from config.settings import Settings
 from producers.exchanges import REGISTRY
 from producers.kafka.envelope import encode, envelopes
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 
 _WINDOW_BYTES = 2_500_000
 
@@ -55,7 +55,7 @@ def obvious_parse_and_encode(rows: int, repetitions: int) -> list[Lap]:
 def publish(rows: int, repetitions: int) -> list[Lap]:
     """Envelope → acknowledged by the in-memory broker, nobody reading; CPU includes the broker's."""
     batch = trades(rows, 1)
-    with broker() as (servers, process), Publisher(Settings(kafka_bootstrap_servers=servers)) as publisher:
+    with broker() as (servers, process), KafkaPublisher(Settings(kafka_bootstrap_servers=servers)) as publisher:
 
         def work() -> None:
             publisher.publish(batch)

@@ -1,4 +1,4 @@
-"""Silver stages: Bronze messages to columns, columns to judged and de-duplicated rows, those into Silver and Gold."""
+"""Silver stages: Bronze messages to columns, columns to validated new rows, rows into Silver and Gold."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from bench.isolated import Lap, lap
 from bench.stack import native_client
 from config.registry import SymbolRegistry
 from config.settings import Settings
-from silver_processor.batching.batch import Message, judge, read, stamp
+from silver_processor.batching.batch import Message, decode_message, stamp, validate
+from silver_processor.clickhouse import ClickHouse
 from silver_processor.core.rules import Rules
-from silver_processor.inserts.store import Store
-from silver_processor.retry import Patience
-from silver_processor.seen.index import SeenTrades
+from silver_processor.retry import RetryPolicy
+from silver_processor.seen.by_market import by_market
+from silver_processor.seen.index import SeenTrades, Split
 
 _TOKEN = "bench"
 _SMALL_REPETITIONS = 20
@@ -31,10 +32,10 @@ _SMALL_REPETITIONS = 20
 
 @dataclass(frozen=True, slots=True)
 class CoreStages:
-    """Laps of decoding, of judging and de-duplicating, and of the obvious way of both; and the Silver rows made."""
+    """Laps of decoding, of validating and de-duplicating, and of the obvious way of both; and the Silver rows made."""
 
     decode: list[Lap]
-    judge: list[Lap]
+    validate: list[Lap]
     obvious: list[Lap]
     silver_rows: pa.Table
 
@@ -47,9 +48,9 @@ def core_stages(messages: Sequence[bytes], repetitions: int) -> CoreStages:
     rows = sum(message.rows.num_rows for message in decoded)
     seen = _known(rules, decoded)
     decode_laps = [lap(rows, lambda: _decode(messages)) for _ in range(repetitions)]
-    judge_laps = [lap(rows, lambda: seen.split(_judged(decoded, rules))) for _ in range(repetitions)]
+    validate_laps = [lap(rows, lambda: _split(seen, _validated(decoded, rules))) for _ in range(repetitions)]
     obvious_laps = [lap(rows, lambda: [_obvious(message) for message in messages]) for _ in range(repetitions)]
-    return CoreStages(decode_laps, judge_laps, obvious_laps, _judged(decoded, rules))
+    return CoreStages(decode_laps, validate_laps, obvious_laps, _validated(decoded, rules))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +66,13 @@ def insert_stages(
     silver_rows: pa.Table, settings: Settings, node_pid: int, repetitions: int, small_rows: int
 ) -> InsertStages:
     """Silver rows into `silver_trades` with its six Gold views, each time under a token of its own."""
-    store = Store(settings, Patience(threading.Event()))
+    clickhouse = ClickHouse(settings, RetryPolicy(threading.Event()))
     node = [psutil.Process(node_pid)]
     tokens = (f"{_TOKEN}-{number}" for number in count())
     rows = silver_rows.num_rows
 
     def insert(table: pa.Table) -> Callable[[], None]:
-        return lambda: store.insert("silver_trades", table, next(tokens))
+        return lambda: clickhouse.insert("silver_trades", table, next(tokens))
 
     few = silver_rows.slice(0, small_rows)
     whole = [lap(rows, insert(silver_rows), node) for _ in range(repetitions)]
@@ -86,18 +87,22 @@ def insert_stages(
 
 
 def _decode(messages: Sequence[bytes]) -> list[Message]:
-    return [read(0, offset, 0, value) for offset, value in enumerate(messages)]
+    return [decode_message(0, offset, 0, value) for offset, value in enumerate(messages)]
 
 
-def _judged(decoded: Sequence[Message], rules: Rules) -> pa.Table:
+def _validated(decoded: Sequence[Message], rules: Rules) -> pa.Table:
     now = datetime.now(UTC)
-    return stamp(judge(decoded, "bench", rules, now).valid, _TOKEN, now)
+    return stamp(validate(decoded, "bench", rules, now).valid, _TOKEN, now)
+
+
+def _split(seen: SeenTrades, valid: pa.Table) -> Split:
+    return seen.split(valid, by_market(valid))
 
 
 def _known(rules: Rules, decoded: Sequence[Message]) -> SeenTrades:
     """An index that knows the markets and none of the trades."""
     seen = SeenTrades(lambda _rows, _token: (_ for _ in ()).throw(AssertionError("numeric ids never ask Silver")))
-    seen.load(seen.unknown(_judged(decoded, rules)))
+    seen.load(seen.unknown(by_market(_validated(decoded, rules))))
     return seen
 
 

@@ -186,7 +186,7 @@ def lineage_trace(
     exchange: Annotated[str, typer.Option(help="Exchange-and-market code.")],
     symbol: Annotated[str, typer.Option(help="Canonical symbol, or the exchange's own.")],
     trade_id: Annotated[str | None, typer.Option(help="The exchange's trade id.")] = None,
-    candle: Annotated[str | None, typer.Option(help="Instead of a trade a candle: 1m, 5m, 15m, 30m, 1h or 1d.")] = None,
+    candle: Annotated[str | None, typer.Option(help="Instead of a trade a candle, by its time frame: 1m.")] = None,
     at: Annotated[datetime | None, typer.Option(help="A time within the candle (UTC).", formats=FORMATS)] = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
@@ -194,8 +194,9 @@ def lineage_trace(
     """Follow one trade or candle through every layer, hot and cold; exit 1 if a value changed on the way."""
     if (trade_id is None) == (candle is None) or (candle is None) != (at is None):
         raise typer.BadParameter("give --trade-id, or --candle with --at", param_hint="--trade-id")
-    if candle and candle not in {frame.code for frame in load_layers().timeframes}:
-        raise typer.BadParameter("choose of 1m, 5m, 15m, 30m, 1h, 1d", param_hint="--candle")
+    frames = [frame.code for frame in load_layers().timeframes]
+    if candle and candle not in frames:
+        raise typer.BadParameter(f"choose one of {', '.join(frames)}", param_hint="--candle")
     tracer = Tracer(load_settings(data_dir))
     if trade_id is not None:
         trace = tracer.trade(exchange, symbol, trade_id)

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaException
 
 from config.errors import MedallionError
 from config.settings import Settings
-from silver_processor.group.backlog import outsider, places
+from silver_processor.group.backlog import backlog, group_observer
 
 TIMEOUT_S = 10.0
 POLL_S = 0.1
@@ -52,7 +52,7 @@ class LagMeter:
     def __init__(self, settings: Settings) -> None:
         self._servers = settings.kafka_bootstrap_servers
         self._user = settings.kafka_sasl_username if settings.kafka_has_sasl else ""
-        self._stages = [(name, outsider(settings, group), topics) for name, group, topics in stages(settings)]
+        self._stages = [(name, group_observer(settings, group), topics) for name, group, topics in stages(settings)]
 
     def __enter__(self) -> Self:
         return self
@@ -79,7 +79,7 @@ class LagMeter:
             ) from error
 
     def _lags(self, name: str, consumer: Consumer, topics: Iterable[str]) -> list[Lag]:
-        found = places(consumer, topics, TIMEOUT_S)
+        found = backlog(consumer, topics, TIMEOUT_S)
         # A broker leaves out what a user may not see: counted as empty, it would pass for drained.
         hidden = sorted(set(topics) - {place.topic for place in found}) if self._user else []
         if hidden:

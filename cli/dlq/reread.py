@@ -12,7 +12,7 @@ from cli.common.statements import text
 from config.settings import Settings
 from ddl.render import render_template
 from schemas.reasons import Reason
-from silver_processor.letters.reread import FROM_BRONZE, Read, cannot, reread, whole
+from silver_processor.revalidation import FROM_BRONZE, Reread, cannot, reread, whole
 
 # An answer of the server's normaliser: the SQL and its parameters → rows.
 Ask = Callable[[str, Mapping[str, object]], pa.Table]
@@ -45,17 +45,17 @@ def read_again(page: pa.Table, settings: Settings, ask: Ask) -> tuple[pa.Table, 
     return merged.to_arrow(), why
 
 
-def _read(letter: Mapping[str, Any], settings: Settings, ask: Ask) -> Read:
+def _read(letter: Mapping[str, Any], settings: Settings, ask: Ask) -> Reread:
     reason = letter["reason"]
     if reason not in FROM_BRONZE:
-        return Read(why=cannot(reason))
+        return Reread(why=cannot(reason))
     message = whole(letter["payload"], letter["payload_encoding"], letter["payload_bytes"])
     if message is None:
         place = {"topic": letter["raw_topic"], "partition": letter["raw_partition"], "offset": letter["raw_offset"]}
         published = {"published_ms": round(letter["published_at"].timestamp() * 1000)}
         stored = ask(text("dlq_raw_whole"), place | published | {"longest": settings.max_message_bytes})
         if not stored.num_rows:
-            return Read(why="the whole raw message is neither in the dead letter nor in trades_raw any more")
+            return Reread(why="the whole raw message is neither in the dead letter nor in trades_raw any more")
         if stored["bytes"][0].as_py() > settings.max_message_bytes:
             return reread(b" " * (settings.max_message_bytes + 1), "", settings.max_message_bytes)
         value = stored["message"][0].as_py()

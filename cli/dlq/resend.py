@@ -28,8 +28,7 @@ from config.settings import Settings
 from schemas.records import BRONZE
 from silver_processor.core.rules import Rules
 from silver_processor.core.versions import ABOUT_VERSIONS
-from silver_processor.letters.rejudged import PASSES, reconsider
-from silver_processor.letters.reread import FROM_BRONZE
+from silver_processor.revalidation import FROM_BRONZE, PASSES, revalidate
 
 # A letter may bring 64 KiB of its message along.
 PAGE_ROWS = 2_000
@@ -84,7 +83,7 @@ class Replayer:
         counts: dict[tuple[str, str, str], int] = {}
         for page in self._pages():
             letters, why = read_again(page, self._settings, self._ask)
-            found = reconsider(letters, self._rules)
+            found = revalidate(letters, self._rules)
             # Of letters that were read again the reason is the one they carry.
             notes = pl.when(pl.col("before").is_in(ABOUT_VERSIONS)).then(pl.lit(_VERSIONS)).otherwise("why")
             verdicts = found.verdicts.with_columns(pl.Series("why", why, dtype=pl.String)).with_columns(

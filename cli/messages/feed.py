@@ -15,7 +15,7 @@ from cli.common.context import DataDirOption, JsonOption, err, load_settings, ou
 from config import logs
 from config.markets import read_markets
 from producers.counters import FrameCounts
-from producers.kafka.publisher import FLUSH_S, Publisher
+from producers.kafka.publisher import FLUSH_S, KafkaPublisher
 from producers.live import run_until_signal
 from producers.replay.run import ReplayReport
 from producers.replay.run import replay as replay_files
@@ -97,7 +97,7 @@ def replay(
     logs.configure(settings.log_level, "replay")
     pace = parse_speed(speed)
     with (
-        Publisher(settings) as publisher,
+        KafkaPublisher(settings) as publisher,
         Progress(
             TextColumn("Replaying"),
             BarColumn(),

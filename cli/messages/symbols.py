@@ -16,7 +16,7 @@ from config.registry import Status, SymbolRegistry, SymbolsFile, shown_name
 from config.settings import Settings
 from config.symbols_build import SOURCES, render, source
 from config.symbols_check import ERROR, Finding, findings
-from config.symbols_update import LEFT_OUT, Change, update
+from config.symbols_update import LEFT_OUT, MarketChange, update
 
 app = typer.Typer(help="The symbol registry.")
 _SHOWN = 50
@@ -109,7 +109,7 @@ def _market_lists(codes: list[str], saved: dict[str, Path]) -> dict[str, Markets
     return lists
 
 
-def _print_changes(changes: list[Change]) -> None:
+def _print_changes(changes: list[MarketChange]) -> None:
     """On standard error, which the file does not go to."""
     counts: dict[tuple[str, str], int] = {}
     for change in changes:

@@ -17,7 +17,7 @@ from config.settings import Settings
 from offload.hourly.status import status as offload_status
 from offload.run import run as run_offload
 from producers.kafka.envelope import bare
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 from schemas.reasons import Reason
 
 # No exchange: its messages go to the raw topic of exchanges that nobody listed, and from there to the dead letters.
@@ -89,7 +89,7 @@ def _dead_letters(settings: Settings) -> Check:
 
     def look() -> str:
         if not sent:
-            with Publisher(settings) as publisher:
+            with KafkaPublisher(settings) as publisher:
                 publisher.publish([bare(EXCHANGE, payload, time.time_ns() // 1_000)])
             sent.append(payload)
         with warehouse(settings) as client:

@@ -1,4 +1,4 @@
-"""Start, find and stop embedded stacks from the outside: what `medallion up`, `down` and `status` call."""
+"""Starts, finds and stops embedded stacks, for `medallion up`, `down` and `status`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ POLL_S = 0.05
 
 
 def running_stacks_file() -> Path:
-    """Where `up` notes the folders of stacks, so that later commands need no `--data-dir`."""
+    """The file in which `up` notes the folders of stacks, so that later commands need no `--data-dir`."""
     return state_folder() / "stacks"
 
 
@@ -41,15 +41,16 @@ def start(
     kafka_home: Path | None = None,
     offload: bool = False,
 ) -> StackState:
-    """Start a stack in the background and return when every process of it is healthy.
+    """Start a stack in the background and return when all its processes are healthy.
 
-    Ports of 0 are chosen free. `watch` sees each new state while it starts. `kafka_home` is an unpacked Apache Kafka 4
-    for the broker "kafka"; without it `KAFKA_HOME`, else the pinned jars, fetched with Maven once. `offload` adds the
-    hourly offload.
+    A port of 0 means any free port. `watch` is called with each new state during the start. `kafka_home`: an unpacked
+    Apache Kafka 4 for the broker "kafka"; default: `KAFKA_HOME`, then the pinned jars, which Maven fetches once.
+    `offload`: run the hourly offload as well.
 
     Raises:
-        StackError: unwritable folder, second start on it, taken port, no Java or Kafka, or a process that does not
-            start.
+        StackError: the folder cannot be written or is in use, a port is taken, Java or Kafka is missing, or a process
+        does
+            not start.
     """
     os.umask(0o077)
     directory = DataDir(data_dir.absolute())
@@ -79,7 +80,7 @@ def start(
 
 
 def stop(data_dir: Path) -> bool:
-    """Stop the stack on `data_dir`; False when none was running. No process of it is left afterwards.
+    """Stop the stack on `data_dir`. False: none was running. No process of it is left afterwards.
 
     Raises:
         StackError: a process does not end.
@@ -103,7 +104,7 @@ def stop(data_dir: Path) -> bool:
 
 
 def find(data_dir: Path | None) -> StackState:
-    """The running stack on `data_dir`, or the only running one where none is named.
+    """The running stack on `data_dir`, or the only running stack if `data_dir` is None.
 
     Raises:
         StackError: no stack runs there, or several run and none was named.
@@ -150,7 +151,7 @@ def _remembered() -> list[Path]:
 
 
 def _remember(folder: Path) -> None:
-    """Best effort: a home that cannot be written only means that `--data-dir` has to be given."""
+    """Note the folder if possible. Without the note `--data-dir` has to be given."""
     kept = [path for path in _remembered() if path != folder and path.exists()]
     with contextlib.suppress(OSError):
         file = running_stacks_file()
@@ -166,7 +167,7 @@ def _check_port(port: int) -> None:
 
 
 def _choose(native_port: int, http_port: int, workers: int, *, offload: bool) -> Ports:
-    """Free ports for those given as 0."""
+    """The ports, with a free one in place of each 0."""
     native, http, service, *metrics = free_ports(3 + workers)
     return Ports(native_port or native, http_port or http, tuple(metrics), service if offload else 0)
 
@@ -208,7 +209,7 @@ def _wait_healthy(
 
 
 def _own_process(pid: int, marker: str) -> psutil.Process | None:
-    """The process if it is still the one meant: a pid may have been given to another program since."""
+    """The process with this pid, if it is still the one that was started: a pid can be used again."""
     try:
         process = psutil.Process(pid)
         return process if marker in " ".join(process.cmdline()) else None
@@ -217,7 +218,7 @@ def _own_process(pid: int, marker: str) -> psutil.Process | None:
 
 
 def _remove_survivors(directory: DataDir) -> int:
-    """Kill processes of an earlier stack on this folder whose supervisor died without stopping them."""
+    """Kill the processes of an earlier stack on this folder that outlived its supervisor."""
     state = directory.read() if directory.path.exists() else None
     if state is None or directory.locked():
         return 0

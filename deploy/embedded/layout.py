@@ -20,7 +20,7 @@ from ddl.quoting import UNREADABLE
 from deploy.embedded import ownership
 
 STACK_FILE = "stack.json"
-# Of a topic, as in deploy/compose/redpanda/create-topics.sh; the in-memory broker has no other number.
+# Partitions of a topic, as in deploy/compose/redpanda/create-topics.sh. The in-memory broker always has this number.
 PARTITIONS = 4
 BrokerKind = Literal["memory", "kafka"]
 
@@ -42,7 +42,7 @@ class ServiceState(BaseModel):
 
 
 class StackState(BaseModel):
-    """What a supervisor publishes of its stack: its processes, and the settings that reach them."""
+    """The published state of a stack: its processes, and the settings that reach them."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -79,14 +79,14 @@ class DataDir:
 
     @property
     def warehouse_uri(self) -> str:
-        """The warehouse as pyiceberg takes it: the path as it is, not percent-encoded."""
+        """The warehouse's URL for pyiceberg, which takes the path without percent-encoding."""
         return f"file://{self.warehouse}"
 
     @property
     def warehouses(self) -> list[Path]:
-        """The warehouse, and the folder beside it that version 0.1 wrote to, where there is one.
+        """The warehouse, and the folder beside it that version 0.1 used, if there is one.
 
-        It percent-encoded the path, which pyiceberg takes as it is: the cold tables of `a b` are in `a%20b` for good.
+        Version 0.1 percent-encoded the path, and pyiceberg did not decode it: the cold tables of `a b` stay in `a%20b`.
         """
         earlier = Path(self.warehouse.as_uri().removeprefix("file://"))
         return [self.warehouse, *([earlier] if earlier != self.warehouse and earlier.exists() else [])]
@@ -98,7 +98,7 @@ class DataDir:
 
     @property
     def logs(self) -> Path:
-        """One log file a process."""
+        """The folder of the log files, one for each process."""
         return self.path / "logs"
 
     @property
@@ -113,7 +113,7 @@ class DataDir:
 
     @property
     def password_file(self) -> Path:
-        """The password of ClickHouse's user `default`, with which every command and service comes."""
+        """The password of ClickHouse's user `default`, which every command and service uses."""
         return self.path / "clickhouse.password"
 
     @property
@@ -122,11 +122,11 @@ class DataDir:
         return self.path / "analyst.password"
 
     def create(self) -> None:
-        """Make the folders, for their owner only, and the passwords where there are none yet.
+        """Make the folders, readable by their owner only, and the passwords that are missing.
 
         Raises:
             StackError: the folder cannot be made or written, or its name has characters the warehouse cannot have.
-            OwnershipError: it is somebody else's, holds something else, or a link is in the way.
+            OwnershipError: the folder belongs to somebody else, holds other files, or is a link.
         """
         if found := sorted(UNREADABLE & set(str(self.path))):
             raise StackError(
@@ -150,7 +150,7 @@ class DataDir:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for one supervisor; the kernel releases it however the process ends.
+        """Lock the folder for one supervisor. The kernel releases the lock however the process ends.
 
         Raises:
             StackError: another supervisor holds it.
@@ -196,7 +196,7 @@ class DataDir:
             ) from error
 
     def write(self, state: StackState) -> None:
-        """Publish the state: a reader sees the old file or the new, never half of one. Readable by its owner only."""
+        """Publish the state in one atomic step. Only the owner can read the file."""
         descriptor, name = tempfile.mkstemp(dir=self.path, prefix=".stack-")
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:

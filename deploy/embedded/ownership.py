@@ -15,7 +15,7 @@ _SECRET_BYTES = 32
 
 
 class OwnershipError(MedallionError):
-    """Something in the way is not ours; the message says what to do next."""
+    """A file or folder in the way is not ours. The message says what to do next."""
 
 
 def take(folder: Path, *, is_ours: bool) -> None:
@@ -23,12 +23,11 @@ def take(folder: Path, *, is_ours: bool) -> None:
 
     Args:
         folder: absolute; its parents are made, too.
-        is_ours: it was made by us before, so that its mode may be changed even if it holds something.
+        is_ours: this program made it before, so its mode may be changed even if it is not empty.
 
     Raises:
-        OwnershipError: it, or a link on the way to it, is somebody else's; it is a link; it holds something of another
-            kind.
-        OSError: it cannot be made.
+        OwnershipError: the folder, or a link on its path, belongs to somebody else; it is a link; it holds other files.
+        OSError: the folder cannot be made.
     """
     _check_way(folder)
     folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
@@ -46,7 +45,7 @@ def take(folder: Path, *, is_ours: bool) -> None:
 
 
 def make_secret(file: Path) -> None:
-    """Put a new password into a file that only its owner can read; an existing one stays.
+    """Write a new password to a file that only its owner can read. An existing password stays.
 
     Raises:
         OwnershipError: the file is a link, or somebody else's.
@@ -65,7 +64,7 @@ def make_secret(file: Path) -> None:
 
 
 def _check_way(folder: Path) -> None:
-    """The folder itself may be no link; links on the way are root's or our own."""
+    """Check the path: the folder may not be a link, and links on its path must belong to root or to us."""
     if folder.is_symlink():
         raise OwnershipError(f"{folder} is a symbolic link: name the folder that it leads to.")
     for parent in folder.parents:

@@ -22,8 +22,8 @@ def is_free(port: int) -> bool:
 def free_ports(count: int) -> tuple[int, ...]:
     """Distinct free ports below the kernel's ephemeral range.
 
-    A client that tries again and again to reach a dead server's port would, within that range, sooner or later be given
-    this very port as its own, connect to itself, and keep the server from coming back.
+    Inside that range, a client that keeps trying to reach a dead server's port would sooner or later get this port as
+    its own. It would connect to itself and block the server's return.
 
     Raises:
         OSError: no port is free.
@@ -31,7 +31,7 @@ def free_ports(count: int) -> tuple[int, ...]:
     end = max(_ephemeral_start(), _LOWEST + count * 10)
     with contextlib.ExitStack() as probes:
         found: list[int] = []
-        # All probes stay open until the last is chosen, so that none comes twice.
+        # All probes stay open until the last port is chosen, so that no port is chosen twice.
         for port in random.SystemRandom().sample(range(_LOWEST, end), min(_TRIES, end - _LOWEST)):
             if len(found) == count:
                 break

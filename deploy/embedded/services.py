@@ -24,7 +24,7 @@ _ANALYST_PASSWORD_VARIABLE = "MEDALLION_ANALYST_PASSWORD"  # noqa: S105 - its na
 
 @dataclass(frozen=True)
 class Ports:
-    """TCP ports of the stack on the loopback address; `metrics`: one a Silver worker; `offload`: 0 for none."""
+    """TCP ports of the stack on the loopback address. `metrics`: one for each Silver worker. `offload`: 0 for none."""
 
     clickhouse_native: int
     clickhouse_http: int
@@ -34,9 +34,9 @@ class Ports:
 
 @dataclass(frozen=True)
 class Service:
-    """One process: its command line, what it adds to the environment, and why it is not ready now (empty: it is).
+    """One process: its command line, its additions to the environment, and why it is not ready (empty: it is).
 
-    One that `must_answer` is ended, and started again, when it was not ready for long.
+    With `must_answer`, a process that is not ready for long is ended and started again.
     """
 
     name: str
@@ -51,12 +51,12 @@ def stack_environment(
 ) -> dict[str, str]:
     """The `MEDALLION_…` settings with which every service and command reaches this stack.
 
-    `given` are the caller's own `MEDALLION_…` variables; endpoints are the stack's, whatever they say.
+    `given`: the caller's own `MEDALLION_…` variables. The endpoints are always the stack's.
     """
     is_given = any(given.get(name) for name in (PASSWORD_VARIABLE, _PASSWORD_FILE_VARIABLE))
     password = {} if is_given else {_PASSWORD_FILE_VARIABLE: str(data_dir.password_file)}
     return {
-        # Fewer leave a worker without work, more make more inserts a cycle.
+        # Fewer shards leave a worker without work; more shards cost more inserts in each cycle.
         "MEDALLION_BRONZE_SHARDS": str(shards_for(len(ports.metrics), PARTITIONS)),
         **given,
         **password,
@@ -67,11 +67,11 @@ def stack_environment(
         "MEDALLION_CLICKHOUSE_PORT": str(ports.clickhouse_native),
         "MEDALLION_CLICKHOUSE_HTTP_PORT": str(ports.clickhouse_http),
         "MEDALLION_CLICKHOUSE_TLS": "false",
-        # The node knows the broker's address, which changes with every start; the DDL must not.
+        # The broker's address changes with every start. The node knows it, so that the DDL need not change.
         "MEDALLION_CLICKHOUSE_KAFKA_BROKERS": "embedded",
         "MEDALLION_ICEBERG_CATALOG_URI": data_dir.catalog_uri,
         "MEDALLION_ICEBERG_WAREHOUSE": data_dir.warehouse_uri,
-        # The in-memory broker keeps about 5 MB a partition and drops the oldest silently.
+        # The in-memory broker keeps about 5 MB of each partition and silently drops the oldest messages.
         "MEDALLION_PUBLISH_MAX_UNCONSUMED_BYTES": "2500000" if broker == "memory" else "0",
     }
 
@@ -154,7 +154,7 @@ def _answering(url: str) -> Callable[[], Awaitable[str]]:
 
 
 async def _refusal(url: str) -> str:
-    """What `url` says instead of 200; empty: it is 200."""
+    """The answer of `url` if its status is not 200; empty if it is."""
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,

@@ -47,7 +47,7 @@ POLL_S = 0.05
 LOOK_S = 3.0
 # A rebalance of the Silver workers takes some seconds.
 UNREADY_AFTER_S = 12.0
-# A machine that is busy for some seconds is not a silent process.
+# A process on a busy machine may not answer for some seconds.
 SILENT_AFTER_S = 30.0
 SILENT_END_S = 5.0
 
@@ -58,9 +58,9 @@ _back_off = wait_exponential_jitter(multiplier=0.2, max=_LONGEST_BACK_OFF_S, jit
 
 
 def _die_with_parent() -> None:
-    """Runs in the child: no process of the stack outlives a supervisor that was killed.
+    """Runs in the child: the kernel ends it with SIGKILL when its supervisor dies.
 
-    SIGKILL, since with all of them gone at once none has anybody left to say goodbye to; every service survives it.
+    All processes of the stack end at once then, so an orderly stop would wait in vain. Every service survives SIGKILL.
     """
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -81,7 +81,7 @@ class Supervisor:
     """One embedded stack: broker, ClickHouse node and Silver workers on one data folder."""
 
     def __init__(self, data_dir: DataDir, ports: Ports, given: Mapping[str, str], kafka: Kafka | None = None) -> None:
-        """`kafka`: run this as the broker, prepared in the data folder; else the in-memory one."""
+        """`kafka`: the Apache Kafka to run as the broker; None: the in-memory one."""
         self._dir = data_dir
         self._kafka = kafka
         self._ports = ports
@@ -190,7 +190,7 @@ class Supervisor:
             event = orjson.loads(line)
             line = str(event.get("error") or event.get("exception") or event["event"])
         except (orjson.JSONDecodeError, AttributeError, KeyError):
-            pass  # not a line of ours: show it as it is
+            pass  # no log line of ours: show it unchanged
         return line[-500:]
 
     async def _spawn(self, service: Service) -> _Child:
@@ -216,7 +216,7 @@ class Supervisor:
         child.healthy_at = child.ready_at = time.monotonic()
 
     def _create_topics(self) -> None:
-        """The in-memory broker makes a topic when its metadata is asked for; consumers must not come before."""
+        """Create the topics before the consumers come. The in-memory broker creates one on a metadata request."""
         settings = Settings.from_environment(self._environment)
         admin = AdminClient(kafka_client(settings))
         for topic in (*settings.raw_topics, settings.bronze_topic, settings.dlq_topic, settings.gaps_topic):
@@ -231,10 +231,10 @@ class Supervisor:
             client.disconnect()
 
     async def _keep_all(self) -> None:
-        """Bring back what ends, each process on its own: one that waits for another must not delay it.
+        """Restart each process that ends, independently: one that waits must not delay another.
 
-        Returns when the in-memory broker had ended and everything was started over: a new one has a new address and
-        has forgotten everything.
+        Returns when the in-memory broker has ended and everything must start again: a new broker has a new address and
+        no messages.
         """
         keepers = [asyncio.ensure_future(self._keep(child)) for child in self._children.values()]
         try:
@@ -256,7 +256,7 @@ class Supervisor:
                 await asyncio.sleep(_LONGEST_BACK_OFF_S)
 
     async def _keep(self, child: _Child) -> None:
-        """Restart a process whenever it ends; returns when it was one that all the others depend on."""
+        """Restart a process whenever it ends. Returns if all other processes depend on it."""
         while child.process is not None:
             await self._until_ended(child, child.process)
             name = child.service.name
@@ -268,7 +268,7 @@ class Supervisor:
             await self._until_ready_again(child)
 
     async def _until_ended(self, child: _Child, process: asyncio.subprocess.Process) -> None:
-        """Returns when the process ends; one that lives may say that it is not ready, or nothing for too long."""
+        """Return when the process ends, or is ended because it was not ready for too long."""
         ended = asyncio.ensure_future(process.wait())
         try:
             while not (await asyncio.wait({ended}, timeout=LOOK_S))[0]:
@@ -304,7 +304,7 @@ class Supervisor:
         log.warning("service ended, restarting", service=name, exit_code=code, restarts=child.restarts)
 
     async def _until_ready_again(self, child: _Child) -> None:
-        """Returns when it is ready or has ended again; it may wait long for another service that is down."""
+        """Return when the process is ready or has ended again. It may wait long for another service that is down."""
         while child.process is not None and child.process.returncode is None:
             try:
                 await self._until_ready(child)
@@ -359,12 +359,12 @@ class Supervisor:
         try:
             self._dir.write(now)
         except OSError as error:
-            # On a full disk the stack goes on; the last state that was written stays.
+            # On a full disk the stack goes on, and the file keeps the last state that was written.
             log.error("state not written", error=str(error), state=state, detail=detail)
 
 
 async def _end(process: asyncio.subprocess.Process, seconds: float) -> bool:
-    """SIGTERM, and SIGKILL when it has not ended in time; whether it ended by itself."""
+    """Send SIGTERM, and SIGKILL if the process has not ended in time. True: it ended by itself."""
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     try:

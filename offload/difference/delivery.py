@@ -11,12 +11,11 @@ import pyarrow as pa
 from config.settings import Settings
 from offload.clickhouse.client import HotStore
 from offload.errors import OffloadError
+from silver_processor.clickhouse import ClickHouse
 from silver_processor.core.refine import REJECT_COLUMNS
-from silver_processor.inserts.dead_letters import DeadLetterQueue, records
-from silver_processor.inserts.delivery import Delivery
-from silver_processor.inserts.sink import PROCESSOR_VERSION
-from silver_processor.inserts.store import Store
-from silver_processor.retry import Patience, StoppedError
+from silver_processor.inserts.dead_letters import PROCESSOR_VERSION, DeadLetterQueue, RawMessages, records
+from silver_processor.inserts.producer import ConfirmedProducer
+from silver_processor.retry import RetryPolicy, WorkerStoppedError
 
 LETTERS_A_TIME = 1000
 _KAFKA_SECONDS = 60.0
@@ -43,7 +42,7 @@ class Post:
     def __init__(self, settings: Settings, hot: HotStore) -> None:
         self._settings, self._hot = settings, hot
         self._stop = threading.Event()
-        self._ends: tuple[Store, DeadLetterQueue] | None = None
+        self._ends: tuple[RawMessages, DeadLetterQueue] | None = None
 
     def send(self, rejects: pl.DataFrame, rules_version: str) -> None:
         """Deliver one letter a reject (`REJECT_COLUMNS`).
@@ -57,18 +56,19 @@ class Post:
 
     def _send(self, rejects: pl.DataFrame, rules_version: str) -> None:
         if self._ends is None:
-            patience, topic = Patience(self._stop), self._settings.dlq_topic
-            self._ends = Store(self._settings, patience), DeadLetterQueue(topic, Delivery(self._settings, patience))
-        store, queue = self._ends
+            retry = RetryPolicy(self._stop)
+            queue = DeadLetterQueue(self._settings.dlq_topic, ConfirmedProducer(self._settings, retry))
+            self._ends = RawMessages(ClickHouse(self._settings, retry)), queue
+        raw_messages, queue = self._ends
         typed = rejects.with_columns(pl.col("published_at").cast(pl.Datetime("ms", "UTC"))).select(REJECT_COLUMNS)
         table = typed.to_arrow()
         now = self._hot.rows("SELECT now64(6, 'UTC') AS now", {})[0]["now"]
-        letters = records(table, store.payloads(table), now, PROCESSOR_VERSION, rules_version)
+        letters = records(table, raw_messages.payloads(table), now, PROCESSOR_VERSION, rules_version)
         timer = threading.Timer(_KAFKA_SECONDS, self._stop.set)
         timer.start()
         try:
             queue.send(letters)
-        except StoppedError as error:
+        except WorkerStoppedError as error:
             message = (
                 f"{len(letters)} dead letters were not taken by Kafka at {self._settings.kafka_bootstrap_servers}: "
                 "see that it runs (`medallion status`), then run the same command again."

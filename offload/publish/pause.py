@@ -16,7 +16,7 @@ from offload.clickhouse.templates import render
 from offload.errors import OffloadError
 from offload.tables.slices import SECOND_US, Slice
 
-# Also of the constraint's name in `silver_processor.inserts.store`, where it tells a pause from an error.
+# Also of the constraint's name in `silver_processor.clickhouse`, where it tells a pause from an error.
 NAME = "publishing"
 _INSERT_SECONDS = 60
 

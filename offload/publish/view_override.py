@@ -17,7 +17,7 @@ from typing import Literal
 from config.settings import Settings
 from ddl.layers import STATE_TABLE, load_layers
 from ddl.render import render as render_ddl
-from ddl.statements import Kind
+from ddl.statements import ObjectKind
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
 
@@ -91,7 +91,7 @@ def plain_views(settings: Settings) -> dict[str, str]:
     return {
         statement.object: statement.sql
         for statement in render_ddl(alone)
-        if statement.kind is Kind.VIEW and states in statement.sql
+        if statement.kind is ObjectKind.VIEW and states in statement.sql
     }
 
 

@@ -1,4 +1,4 @@
-"""The eleven cold tables: columns, partitions, sort orders, and how each is sliced for export.
+"""The cold tables: columns, partitions, sort orders, and how each is sliced for export.
 
 Types (from ClickHouse): DateTime64 -> timestamptz (µs, UTC); UInt8..64 and offsets -> long; Decimal as it is; Enum and
 LowCardinality -> string; everything required, except Bronze's Nullable(Float64) price and quantity.

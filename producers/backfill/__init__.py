@@ -1,1 +1,1 @@
-"""Publishes an exchange's history, from dumps or over REST; may import `gaps` and what it may."""
+"""Publishes an exchange's history, from dumps or over REST. May import `gaps` and what it may import."""

@@ -1,6 +1,6 @@
-"""Which parts of a back-fill are done, in a file that survives SIGKILL: a JSON line a step, the last of a name counts.
+"""The backfill checkpoint: which parts of a back-fill are done, in a file that survives SIGKILL.
 
-A step counts for the warehouse it was taken in: a file that two of them share says of neither what the other has.
+Each line is a step in JSON. The last step of a name counts, for the warehouse in which it was taken.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class CheckpointError(MedallionError):
 
 
 class BackfillCheckpoint:
-    """The checkpoint file; `with` opens it, for one process at a time. Safe to use from several threads."""
+    """The checkpoint file. `with` opens it for one process at a time. Safe to use from several threads."""
 
     def __init__(self, path: Path, warehouse: str) -> None:
-        """Nothing is read yet. `warehouse` names the one that the steps are about."""
+        """`warehouse`: the one that the steps belong to. Nothing is read yet."""
         self._path = path
         self._warehouse = warehouse
         self._steps: dict[str, dict[str, Any]] = {}
@@ -35,10 +35,10 @@ class BackfillCheckpoint:
         self._descriptor = -1
 
     def __enter__(self) -> Self:
-        """Read what an earlier run left.
+        """Read the steps of earlier runs.
 
         Raises:
-            CheckpointError: another process has it, or it is no checkpoint file.
+            CheckpointError: another process uses the file, or it is no checkpoint file.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -58,25 +58,25 @@ class BackfillCheckpoint:
         os.close(self._descriptor)
 
     def get(self, name: str) -> dict[str, Any]:
-        """The newest step; {} for a name that has none."""
+        """The newest step of a name; {} if there is none."""
         with self._lock:
             return self._steps.get(name, {})
 
     def is_done(self, name: str) -> bool:
-        """Whether its last step was the last."""
+        """Whether the part with this name is done."""
         return bool(self.get(name).get("done"))
 
     def named(self, prefix: str) -> list[dict[str, Any]]:
-        """The newest step of each name that begins so."""
+        """The newest step of each name with this prefix."""
         with self._lock:
             return [step for name, step in self._steps.items() if name.startswith(prefix)]
 
     def put(self, name: str, step: dict[str, Any]) -> None:
-        """Remember a step; it is on the disk when this returns."""
+        """Write a step. It is on the disk when this returns."""
         self.put_all({name: step})
 
     def put_all(self, steps: Mapping[str, dict[str, Any]]) -> None:
-        """Remember steps; they are on the disk when this returns."""
+        """Write steps. They are on the disk when this returns."""
         lines = [json.dumps({"name": name, "warehouse": self._warehouse, **step}) for name, step in steps.items()]
         with self._lock:
             self._steps |= steps
@@ -89,13 +89,13 @@ def _read(path: Path, warehouse: str) -> dict[str, dict[str, Any]]:
     lines = path.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
         if not line.endswith(b"\n"):
-            # The process was killed in this step: the one before counts.
+            # The process was killed while it wrote this line. The step before it counts.
             with path.open("r+b") as file:
                 file.truncate(sum(map(len, lines[:-1])))
             break
         try:
             step = json.loads(line)
-            # Steps without one are of earlier versions, which knew neither the warehouse nor the files' checksums.
+            # Earlier versions wrote neither the warehouse nor the files' checksums.
             name, of = str(step.pop("name")), step.pop("warehouse", None)
             if of == warehouse:
                 steps[name] = step

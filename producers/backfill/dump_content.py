@@ -19,26 +19,27 @@ from typing import IO, BinaryIO, cast
 from config.errors import MedallionError
 
 _BLOCK = 1 << 20
-#: A trade's row takes some 80 bytes.
+#: A trade's row takes about 80 bytes.
 MOST_LINE = 4_096
-#: Trades shrink to a fifth or a tenth; what grows a hundredfold is no list of trades.
+#: Lists of trades compress to a fifth or a tenth. A file that unpacks to a hundred times its size is none.
 _MOST_GROWTH, _FREE_BYTES = 100, 16 << 20
 _MOST_ENTRIES, _MOST_DIRECTORY = 1_000, 1 << 20
 _END, _END_SIZE, _LOCATOR_64, _LOCATOR_SIZE = b"PK\x05\x06", 22, b"PK\x06\x07", 20
 _LONGEST_COMMENT = 65_535
 _NAMES_A_DAY = re.compile(r".+-\d{4}-\d\d(-\d\d)?\.csv", re.IGNORECASE)
-#: What `gzip` and `zipfile` say of bytes that are not theirs. `RuntimeError`: a flag asks for a password, or
-#: (`NotImplementedError`) a method is not known.
+#  Errors of `gzip` and `zipfile` for damaged files. `RuntimeError`: a password is needed, or (`NotImplementedError`)
+# the
+#: compression method is unknown.
 _DAMAGE = (EOFError, OSError, zlib.error, zipfile.BadZipFile, RuntimeError, ValueError, struct.error)
 
 
 class DumpError(MedallionError):
-    """A dump is missing, or cannot be read as the trades of its day; the message names the file."""
+    """A dump is missing, or cannot be read as the trades of its day. The message names the file."""
 
 
 @dataclass(slots=True)
 class DumpFile:
-    """An open dump. `is_vouched`: the exchange's checksum file is beside it and agrees."""
+    """An open dump. `is_vouched`: the exchange's checksum file is there and agrees."""
 
     name: str
     file: BinaryIO
@@ -48,22 +49,22 @@ class DumpFile:
     stamp: tuple[int, int]
 
     def check_unchanged(self) -> None:
-        """To be called when it was read.
+        """Check, after reading, that nobody has written to the file since it was opened.
 
         Raises:
-            DumpError: somebody has written to it since it was opened.
+            DumpError: somebody has.
         """
         if stamp_of(self.file) != self.stamp:
             raise DumpError(f"{self.name}: was written to while it was read; run again when it is whole")
 
     def entries(self, stem: str) -> Iterator[tuple[str, Iterator[bytes]]]:
-        """The lists of trades in the file, each with its name and its lines; read each to its end.
+        """The lists of trades in the file, each with its name and its lines. Read each list to its end.
 
-        `stem` is what the day's file is called: an entry that is called after another day is refused. What archivers
-        add (folders, `__MACOSX`, `._…`, `.DS_Store`) is read, since it may be damaged as well, and left out.
+        `stem`: the name of the day's file; an entry with the name of another day is refused. Entries that archivers add
+        (folders, `__MACOSX`, `._…`, `.DS_Store`) are checked for damage and left out.
 
         Raises:
-            DumpError: here or while a list is read; the file is damaged, cut off, or out of bounds.
+            DumpError: the file is damaged, cut off, or out of bounds. It may be raised while a list is read.
         """
         if not self.size:
             raise DumpError(f"{self.name}: is empty (0 bytes); fetch it again")
@@ -85,7 +86,7 @@ class DumpFile:
         except _DAMAGE as error:
             raise self._damaged(error) from error
         for info in archive.infolist():
-            # Other methods have no bound on what one step of them gives.
+            # With other methods, one step can unpack to any size.
             if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
                 raise DumpError(
                     f"{self.name}: {info.filename!r} is packed by method {info.compress_type}: damaged, or made by"
@@ -105,7 +106,7 @@ class DumpFile:
                     raise DumpError(
                         f"{self.name}: {info.filename!r} in it is not of {stem}: take it out, and run again"
                     )
-                # Python's own `readline` of an entry is ten times slower.
+                # `readline` of `zipfile` is ten times slower.
                 yield f"{self.name}: {info.filename}", self._lines(io.BufferedReader(content, _BLOCK), bound)  # type: ignore[type-var]  # it reads as a raw file does
 
     def _lines(self, content: IO[bytes], bound: _Bound) -> Iterator[bytes]:
@@ -143,7 +144,7 @@ class DumpFile:
 
 
 class _Bound:
-    """How much a file may grow; entries that overlap count each."""
+    """The bound on the unpacked size of a file. Overlapping entries count each."""
 
     def __init__(self, name: str, stored: int) -> None:
         self._name = name
@@ -159,13 +160,13 @@ class _Bound:
 
 
 def stamp_of(file: BinaryIO) -> tuple[int, int]:
-    """Size and time of the last write, which change when somebody writes to it."""
+    """Size and time of the last write. They change when somebody writes to the file."""
     status = os.fstat(file.fileno())
     return status.st_size, status.st_mtime_ns
 
 
 def _entries_said(file: BinaryIO, size: int) -> int:
-    """How many entries the archive says it has, within bounds: `zipfile` reads the whole directory, and counts none."""
+    """The number of entries the archive claims, checked against a bound. `zipfile` would read any directory whole."""
     file.seek(max(size - _LONGEST_COMMENT - _END_SIZE - _LOCATOR_SIZE, 0))
     tail = file.read()
     at = tail.rfind(_END)

@@ -28,7 +28,7 @@ _CHECKSUM = re.compile(rb"\s*([0-9a-fA-F]{64})\b")
 
 @contextmanager
 def opened(name: str, market: str, symbol: str, source: str) -> Iterator[DumpFile]:
-    """The file `name` (without suffix) of a market's symbol; as `find` where `source` is a folder, else fetched.
+    """Open the file `name` (without suffix) of a market's symbol, from a folder or a URL (`source`).
 
     Raises:
         DumpError: there is no such file, it cannot be fetched, or its checksum file does not agree.
@@ -55,10 +55,11 @@ def opened(name: str, market: str, symbol: str, source: str) -> Iterator[DumpFil
 def find(name: str, market: str, folder: str) -> Path:
     """The one regular file of that name, .zip before .csv before .csv.gz, anywhere below a folder.
 
-    The same file name stands for other trades on another market: where the tree is Binance's own, that of the market.
+    Binance uses the same file name on each market. In a tree with Binance's folders, only the market's folder is
+    searched.
 
     Raises:
-        DumpError: none or several.
+        DumpError: there is no such file, or several.
     """
     for found in _named(name, folder):
         own = [path for path in found if market in path.as_posix()] or found
@@ -74,7 +75,7 @@ def find(name: str, market: str, folder: str) -> Path:
 
 
 def exists(name: str, folder: str) -> bool:
-    """Whether anything there has that name."""
+    """Whether a file or anything else there has that name."""
     return any(_named(name, folder))
 
 
@@ -84,20 +85,20 @@ def _named(name: str, folder: str) -> Iterator[list[Path]]:
 
 
 def is_url(source: str) -> bool:
-    """Whether a source is no folder."""
+    """Whether the source is a URL, not a folder."""
     return source.startswith(("http://", "https://"))
 
 
 def address(name: str, market: str, symbol: str, source: str) -> str:
-    """Where a file is served."""
+    """The URL of a file."""
     return f"{source.rstrip('/')}/data/{market}/daily/trades/{symbol}/{name}.zip"
 
 
 def remote_checksum(url: str) -> str | None:
-    """What the venue says beside a file; None where it says nothing.
+    """The checksum that the exchange serves beside a file; None if it serves none.
 
     Raises:
-        DumpError: it does not answer, or something else does.
+        DumpError: the exchange does not answer, or the answer is no checksum.
     """
     try:
         with _get(f"{url}.CHECKSUM") as answer:
@@ -110,7 +111,7 @@ def remote_checksum(url: str) -> str | None:
 
 
 def _fetch(url: str, spool: BinaryIO) -> str:
-    """The body as it is sent, on the disk; its SHA-256."""
+    """Save the body to the disk, and return its SHA-256."""
     digest = hashlib.sha256()
     try:
         with _get(url) as answer:
@@ -129,7 +130,7 @@ def _fetch(url: str, spool: BinaryIO) -> str:
 
 
 def _get(url: str) -> requests.Response:
-    """A venue serves its files itself: nobody is followed elsewhere."""
+    """Refuse a redirect: the exchange serves its files itself."""
     return requests.get(
         url, timeout=_TIMEOUT_S, stream=True, headers={"Accept-Encoding": "identity"}, allow_redirects=False
     )

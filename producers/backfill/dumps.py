@@ -1,7 +1,7 @@
-"""Binance's public trade dumps (data.binance.vision): one CSV a symbol and day, zipped, in a folder or behind a URL.
+"""Binance's public trade dumps (data.binance.vision): a zipped CSV for each symbol and day, in a folder or at a URL.
 
-Columns: id, price, qty, quote qty, time, is buyer maker[, is best match]; with a header line on futures. Times are in
-ms, in µs on spot from 2025-01-01 on; they are published as they are, as on the stream.
+Columns: id, price, qty, quote qty, time, is buyer maker[, is best match]; futures have a header line. Times are in
+ms, on spot from 2025-01-01 on in µs. They are published unchanged, as on the stream.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["URL", "Day", "DumpContents", "DumpError", "TimeSpan", "inspect", "ma
 
 _MARKETS = {"binance": "spot", "binance_usdm": "futures/um", "binance_coinm": "futures/cm"}
 _SIDE_OF_BUYER_IS_MAKER = {"true": "SELL", "false": "BUY"}
-#: What the venue calls the columns, in their order.
+#: The exchange's names of the columns, in order.
 _NAMES = (
     {"id", "trade_id"},
     {"price"},
@@ -39,11 +39,11 @@ _NAMES = (
 )
 _ALL_NAMES = frozenset().union(*_NAMES)
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-#: A file whose ids are in more runs than this is not one day's trades.
+#: A file whose ids form more runs than this does not hold the trades of a day.
 _MOST_RUNS = 100_000
 _DAY_US = 86_400_000_000
 
-#: From, and to before, µs (UTC).
+#: Start (included) and end (excluded), µs (UTC).
 TimeSpan = tuple[int, int]
 
 
@@ -57,36 +57,36 @@ class Day:
 
     @property
     def name(self) -> str:
-        """As people read it, and its name in the checkpoint."""
+        """The day's name in reports and in the checkpoint."""
         return f"{self.exchange}/{self.symbol}/{self.date}"
 
     @property
     def stem(self) -> str:
-        """What its file is called, without suffix."""
+        """The name of the day's file, without suffix."""
         return f"{self.symbol}-trades-{self.date}"
 
     @property
     def market(self) -> str:
-        """The folder of its market in Binance's tree."""
+        """The folder of the market in Binance's tree."""
         return _MARKETS[self.exchange]
 
     @property
     def span_us(self) -> TimeSpan:
-        """The whole day."""
+        """The span of the whole day."""
         start = int(datetime(self.date.year, self.date.month, self.date.day, tzinfo=UTC).timestamp()) * 1_000_000
         return start, start + _DAY_US
 
     def later(self, days: int) -> Day:
-        """The day so many days after it."""
+        """The day that many days later."""
         return Day(self.exchange, self.symbol, self.date + timedelta(days=days))
 
 
 @dataclass(slots=True)
 class DumpContents:
-    """What a file holds, read whole. `runs` are the ids of the trades in the span asked for.
+    """The content of a whole file. `runs`: the ids of the trades in the requested span.
 
-    Of its `rows` (header and blank lines aside) `dead` are no trades, `placeholders` are ids without a trade, and
-    `outside` lie outside the span; a `repeated` row has the id of an earlier one.
+    `rows`: rows but headers and blank lines. Of these, `dead` are no trades, `placeholders` are ids without a trade,
+    `outside` lie outside the span, and `repeated` have the id of an earlier row.
     """
 
     rows: int = 0
@@ -98,7 +98,7 @@ class DumpContents:
 
 
 class _Row(msgspec.Struct, frozen=True, gc=False):
-    """A line that is neither a header nor blank; `columns` is None where it is no trade, `time_us` then 0."""
+    """A line that is neither a header nor blank. If it is no trade, `columns` is None and `time_us` is 0."""
 
     where: str
     number: int
@@ -113,7 +113,7 @@ def markets() -> tuple[str, ...]:
 
 
 def opened(day: Day, source: str) -> AbstractContextManager[DumpFile]:
-    """The day's file; `source` is a URL as `URL`, or a folder with the files anywhere below it.
+    """Open the day's file. `source`: a URL like `URL`, or a folder with the files anywhere below it.
 
     Raises:
         DumpError: as `dump_files.opened`.
@@ -122,10 +122,10 @@ def opened(day: Day, source: str) -> AbstractContextManager[DumpFile]:
 
 
 def inspect(day: Day, stored: DumpFile, span: TimeSpan) -> DumpContents:
-    """Read the file to its end, and every row of it, before anything is published.
+    """Read every row of the file before anything is published.
 
     Raises:
-        DumpError: it is damaged, cut off, out of bounds, of another format or of another day.
+        DumpError: the file is damaged, cut off, out of bounds, of another format or of another day.
     """
     found = DumpContents()
     whole = day.span_us
@@ -139,7 +139,7 @@ def inspect(day: Day, stored: DumpFile, span: TimeSpan) -> DumpContents:
         if not _is_asked(row, span, whole):
             found.outside += 1
             continue
-        # Its id is taken all the same: nobody misses it.
+        # Its id counts as present, so that it is no gap.
         found.placeholders += _is_placeholder(row.columns)
         if not found.runs.add(int(row.columns[0]), row.time_us):
             found.repeated += 1
@@ -151,10 +151,10 @@ def inspect(day: Day, stored: DumpFile, span: TimeSpan) -> DumpContents:
 
 
 def messages(day: Day, stored: DumpFile, span: TimeSpan) -> Iterator[Envelope]:
-    """The raw messages of the span: of a trade its columns, with the CSV line as a JSON string for payload.
+    """The raw messages of the span: the columns of each trade, with the CSV line as a JSON string for payload.
 
-    A row that is no trade has nothing but a payload that says where it stands, so that it ends in the DLQ. An id
-    without a trade is counted as a control message.
+    A row that is no trade gets only a payload, which names its place, and becomes a dead letter. An id without a trade
+    is counted as a control message.
 
     Raises:
         DumpError: as `inspect`.
@@ -174,7 +174,7 @@ def _is_placeholder(columns: list[str]) -> bool:
 
 
 def _is_asked(row: _Row, span: TimeSpan, whole: TimeSpan) -> bool:
-    """A row that is of another day than its file's is nobody else's: it is published whatever the span."""
+    """Whether the row is published. A row of another day is in no other file, so it always is."""
     return span[0] <= row.time_us < span[1] or not whole[0] <= row.time_us < whole[1]
 
 
@@ -203,7 +203,7 @@ def _envelope(day: Day, row: _Row) -> Envelope:
 
 def _rows(day: Day, stored: DumpFile) -> Iterator[_Row]:
     for where, lines in stored.entries(day.stem):
-        # The first row that is no trade; and how many columns the trades have.
+        # The first row that is no trade, and the number of columns of the trades.
         odd: _Row | None = None
         width = 0
         for number, line in enumerate(lines, start=1):
@@ -228,7 +228,7 @@ def _rows(day: Day, stored: DumpFile) -> Iterator[_Row]:
 
 
 def _marked(line: bytes, where: str) -> bytes:
-    """The first line without a mark of UTF-8."""
+    """The lines, with a byte order mark removed from the first."""
     if line.startswith(_UTF_16) or b"\0" in line:
         raise DumpError(f"{where}: is UTF-16 or no text at all; save it as UTF-8, or fetch it again")
     return line.removeprefix(codecs.BOM_UTF8)
@@ -242,7 +242,7 @@ def _columns(text: str) -> list[str]:
 
 
 def _is_header(columns: list[str], where: str) -> bool:
-    """Names of columns, wherever they stand: files are put together by `cat`."""
+    """Whether a line is a header. It may stand anywhere: some files were joined with `cat`."""
     if columns[0][:1].isdigit():
         return False
     names = [column.lower() for column in columns]
@@ -257,7 +257,7 @@ def _is_header(columns: list[str], where: str) -> bool:
 
 
 def _time_us(columns: list[str], width: int) -> int | None:
-    """When the trade was, µs (UTC); None for columns that are no trade's. `width` 0: not known yet."""
+    """The trade's time, µs (UTC); None if the columns are no trade's. `width`: number of columns; 0: unknown yet."""
     if len(columns) not in {6, 7} or width not in {0, len(columns)}:
         return None
     number = columns[0]

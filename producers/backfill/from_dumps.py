@@ -1,7 +1,8 @@
-"""Back-fills from dumps, days in parallel: a day is done when the broker has all of it, and is then not read again.
+"""Back-fills from dumps, several days in parallel.
 
-Done is a file with this checksum, in this warehouse: each of its rows is on the raw topic, as a trade or for the DLQ,
-and each hole in its ids is a row of `producer_gaps`. A file that has changed since is read again.
+A day is done when the broker has all of its file: each row is on the raw topic, as a trade or a dead letter, and each
+hole in the ids is a row of `producer_gaps`. A day that is done is not read again, unless its file or the warehouse
+changes.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ from producers.backfill.report import DumpReport, Progress
 from producers.gaps.gap import Gap
 from producers.gaps.id_ranges import IdRanges, TimedRange
 from producers.kafka.envelope import BACKFILL, Envelope
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 from producers.timestamps import now_us
 
 _BATCH = 1_000
-#: How many days without a trade may lie between two files whose ids are compared.
+#: The ids of two files are compared across at most this many days without a trade.
 _MOST_EMPTY_DAYS = 31
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedDay:
-    """What a run would do with a day: `read` it, read it again since it `changed`, or nothing where it is `done`.
+    """What a run would do with a day: `read` it, read it again because it `changed`, or nothing because it is `done`.
 
-    `missing`: there is no such file; `fetch`: it is served, or not, and has to be fetched to know more.
+    `missing`: there is no such file. `fetch`: only a download tells whether the exchange serves the file.
     """
 
     day: Day
@@ -57,7 +58,7 @@ def days(exchange: str, symbols: Sequence[str], start: datetime, end: datetime) 
 def plan(
     wanted: Sequence[Day], start: datetime, end: datetime, checkpoint: BackfillCheckpoint, source: str
 ) -> list[PlannedDay]:
-    """What `backfill` would do; nothing is published, nothing but checksum files is fetched."""
+    """What `backfill` would do. Nothing is published, and only checksum files are fetched."""
     return [_planned(day, _clipped(day, start, end), checkpoint, source) for day in wanted]
 
 
@@ -72,19 +73,19 @@ def backfill(
     workers: int = 2,
     progress: Progress = lambda _report: None,
 ) -> DumpReport:
-    """Publish the trades of [start, end) of the days; what live producers also published is harmless.
+    """Publish the trades of [start, end) of the days. Trades that live producers also published are duplicates.
 
-    A file is read whole before its first trade is published. One that is missing, damaged or of another kind is in the
-    report's `failures`; the others go on.
+    A file is read whole before its first trade is published. A file that is missing, damaged or of another kind is
+    listed in the report's `failures`, and the other files are done.
 
     Raises:
-        PublishError: something was not delivered; days done before stay done.
+        DeliveryError: something was not delivered. Days that were done stay done.
     """
     with ExitStack() as stack:
-        run = _Run(settings, checkpoint, source, DumpReport(parts=len(wanted)), progress, stack)
+        run = _DumpRun(settings, checkpoint, source, DumpReport(parts=len(wanted)), progress, stack)
 
         def unless_stopped(day: Day) -> None:
-            """The thread that fails stops the others itself: it would take the next day before anybody else looked."""
+            """Do one day. A thread that fails stops the others at once, before it could take the next day."""
             if run.stop.is_set():
                 return
             try:
@@ -98,14 +99,14 @@ def backfill(
             try:
                 wait(tasks)
             finally:
-                # Ctrl-C, too: days under way end at their next batch, no further one is started.
+                # Ctrl-C as well: days under way end at their next batch, and no other day starts.
                 run.stop.set()
         for task in tasks:
             task.result()
     return run.report
 
 
-class _Run:
+class _DumpRun:
     """One run over many days."""
 
     def __init__(
@@ -160,8 +161,8 @@ class _Run:
                 self._checkpoint.put(_step(day, span), {**DONE, "sha256": stored.sha256, **_ends(contents)})
 
     def _publish(self, messages: Iterator[Envelope]) -> bool:
-        """Whether it came to its end; the broker has everything then."""
-        with Publisher(self._settings) as publisher:
+        """Publish a day. True: the whole day was published, and the broker has all of it."""
+        with KafkaPublisher(self._settings) as publisher:
             for batch in _batches(messages):
                 if self.stop.is_set():
                     return False
@@ -187,9 +188,9 @@ class _Run:
             report.empty.append(name)
 
     def _note_gaps(self, day: Day, span: TimeSpan, contents: DumpContents) -> None:
-        """Holes in the file and around it, and older ones that it fills; the broker has their events afterwards."""
+        """Publish the holes in and around the file, and the older ones that it fills, and wait for the broker."""
         if self._gaps is None:
-            events = self._stack.enter_context(Publisher(self._settings))
+            events = self._stack.enter_context(KafkaPublisher(self._settings))
             self._gaps = BackfillGaps(self._settings, day.exchange, self._checkpoint, events)
         runs = [*contents.runs]
         self._gaps.fill(day.symbol, [(run.first, run.last) for run in runs])
@@ -204,7 +205,7 @@ class _Run:
         )
 
     def _neighbour(self, day: Day, direction: int) -> list[TimedRange]:
-        """First and last trade of the next day that is done and has some; [] where a day between is not done."""
+        """First and last trade of the nearest day that is done and has trades; [] if a day between is not done."""
         for distance in range(1, _MOST_EMPTY_DAYS + 1):
             other = day.later(direction * distance)
             step = self._checkpoint.get(_step(other, other.span_us))
@@ -229,7 +230,7 @@ def _planned(day: Day, span: TimeSpan, checkpoint: BackfillCheckpoint, source: s
 
 
 def _is_known(day: Day, source: str, step: dict[str, Any]) -> bool:
-    """Whether a day that was done needs no look into its file: there is none any more, or the venue's is the same."""
+    """Whether a done day needs no look into its file: the file is gone, or the exchange's is unchanged."""
     if not step:
         return False
     if not dump_files.is_url(source):
@@ -239,14 +240,14 @@ def _is_known(day: Day, source: str, step: dict[str, Any]) -> bool:
 
 
 def _clipped(day: Day, start: datetime, end: datetime) -> TimeSpan:
-    """What of [start, end) is of the day."""
+    """The part of [start, end) that lies in the day."""
     start_us, end_us = (int(moment.timestamp()) * 1_000_000 + moment.microsecond for moment in (start, end))
     first, last = day.span_us
     return max(first, start_us), min(last, end_us)
 
 
 def _step(day: Day, span: TimeSpan) -> str:
-    """A part of a day counts by itself."""
+    """The name in the checkpoint. A part of a day has its own."""
     return f"dump {day.name}" if span == day.span_us else f"dump {day.name} {span[0]} {span[1]}"
 
 

@@ -1,4 +1,4 @@
-"""Back-fills over REST, symbols in parallel within the exchange's rate limit; goes on where a killed run ended."""
+"""Back-fills over REST, symbols in parallel within the exchange's rate limit. It resumes where a killed run ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from producers.backfill.report import BackfillReport, Progress
 from producers.backfill.rest_window import AcknowledgedPublisher, Remaining, RetryingClient, SymbolWindow, WindowFill
 from producers.exchanges import exchange as exchange_of
 from producers.exchanges.model import Rest
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 from producers.options import ProducerOptions
 from producers.rest.client import FAILURES, RestClient
 from producers.rest.history import History
@@ -27,12 +27,12 @@ class NoRestError(MedallionError):
 
 
 class IncompleteError(MedallionError):
-    """Not all of the window was published; the message says what is missing and why."""
+    """A part of the window was not published. The message says which, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a task would fetch: `trades` with at least `requests` in at least `seconds`, from `unreachable` on none."""
+    """What a task would fetch: `trades` in at least `requests` and `seconds`; nothing in `unreachable`."""
 
     symbol: str
     trades: int
@@ -44,11 +44,11 @@ class Estimate:
 
 @dataclass(slots=True)
 class RestBackfill:
-    """A back-fill of one exchange; `rest_endpoint` takes the place of the exchange's own.
+    """A back-fill of one exchange. `rest_endpoint` replaces the exchange's URL.
 
     Raises (every method):
         UnknownExchangeError, NoRestError: the exchange has no REST interface that we know.
-        RestError and what else `RestClient.pages` raises: after some tries.
+        RestError and the other errors of `RestClient.pages`: after several attempts.
     """
 
     code: str
@@ -64,7 +64,7 @@ class RestBackfill:
         return [SymbolWindow(self.code, symbol, self.start, self.end) for symbol in self.symbols]
 
     async def estimate(self, checkpoint: BackfillCheckpoint) -> list[Estimate]:
-        """What `run` would do; asks where the windows lie, and publishes nothing."""
+        """What `run` would do. It asks the exchange for the windows' ids, and publishes nothing."""
         async with self._client() as client:
             history = History(RetryingClient(client))
             return [await self._estimate(client.rest, history, task, checkpoint) for task in self.tasks]
@@ -77,10 +77,10 @@ class RestBackfill:
         workers: int = 2,
         progress: Progress = lambda _report: None,
     ) -> BackfillReport:
-        """Publish the trades; overlap with what live producers publish is harmless.
+        """Publish the trades. Trades that live producers also published are duplicates.
 
         Raises:
-            PublishError: something was not delivered.
+            DeliveryError: something was not delivered.
 
         What the exchange does not serve is in the report's `missing`, and a row of `producer_gaps`.
         """
@@ -105,7 +105,7 @@ class RestBackfill:
                         report.missing.append(f"{task.symbol}: {error or type(error).__name__}")
                 tell(task, 1.0)
 
-        with Publisher(settings) as publisher, Publisher(settings) as events:
+        with KafkaPublisher(settings) as publisher, KafkaPublisher(settings) as events:
             sink = AcknowledgedPublisher(self.code, publisher, asyncio.Lock())
             gaps = await asyncio.to_thread(BackfillGaps, settings, self.code, checkpoint, events)
             async with self._client() as client:

@@ -1,7 +1,7 @@
 """Updates the rows of `producer_gaps` that a back-fill finds, fills or cannot fill.
 
-Known gaps are read from the gaps topic, and from the checkpoint those that the topic has forgotten. The checkpoint also
-knows which ids of a gap were published meanwhile.
+Known gaps come from the gaps topic, and from the checkpoint if the topic no longer has them. The checkpoint also knows
+which ids of a gap have been published since.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from producers.gaps.events import GapEvents
 from producers.gaps.gap import HEALED, OPEN, UNFILLABLE, Gap
 from producers.gaps.id_ranges import IdRanges, without
 from producers.gaps.resume import read_gaps
-from producers.kafka.publisher import Publisher, PublishError
+from producers.kafka.publisher import DeliveryError, KafkaPublisher
 from producers.timestamps import now_us
 
 Interval = tuple[int, int]
@@ -30,7 +30,7 @@ Interval = tuple[int, int]
 
 @dataclass(slots=True)
 class GapCounts:
-    """Counts of gaps: newly found, healed now, and the trades that the new ones lack."""
+    """Counts of gaps: newly found, healed now, and the missing trades of the new ones."""
 
     found: int = 0
     healed: int = 0
@@ -40,11 +40,13 @@ class GapCounts:
 class BackfillGaps:
     """The gaps of one exchange code. Safe to use from several threads."""
 
-    def __init__(self, settings: Settings, code: str, checkpoint: BackfillCheckpoint, publisher: Publisher) -> None:
-        """Read the gaps that are known. `publisher` stays open.
+    def __init__(
+        self, settings: Settings, code: str, checkpoint: BackfillCheckpoint, publisher: KafkaPublisher
+    ) -> None:
+        """Read the known gaps. The caller closes `publisher`.
 
         Raises:
-            PublishError: the broker does not answer.
+            DeliveryError: the broker does not answer.
             RegistryError: the symbols file cannot be used.
         """
         self.counts = GapCounts()
@@ -56,7 +58,7 @@ class BackfillGaps:
         try:
             known = read_gaps(settings, exchange_of(code))
         except KafkaException as error:
-            raise PublishError(
+            raise DeliveryError(
                 f"{settings.kafka_bootstrap_servers} does not say which gaps are known ({error}): check that the broker"
                 " runs and can be reached (MEDALLION_KAFKA_BOOTSTRAP_SERVERS), then run the same command again"
             ) from error
@@ -70,10 +72,10 @@ class BackfillGaps:
             self._gaps.setdefault(gap.symbol, []).append(gap)
 
     def found(self, symbol: str, gaps: Sequence[Gap]) -> None:
-        """Note those that are new; the others are within one that is known, whatever became of it.
+        """Publish the new gaps. A gap inside a known one is not new, whatever its state.
 
         Raises:
-            PublishError: the broker did not take a note.
+            DeliveryError: the broker did not take an event.
         """
         with self._lock:
             known = sorted(ids for gap in self._gaps.get(symbol, []) if (ids := _span(gap)) is not None)
@@ -93,10 +95,10 @@ class BackfillGaps:
             self._tell(new)
 
     def fill(self, symbol: str, runs: Sequence[Interval]) -> None:
-        """The broker has the trades with these ids (runs in order): gaps that waited for them are full, or smaller.
+        """Note that the broker has the trades with these ids (runs in order), which makes gaps smaller or full.
 
         Raises:
-            PublishError: as `found`.
+            DeliveryError: as `found`.
         """
         with self._lock:
             changed = []
@@ -114,10 +116,10 @@ class BackfillGaps:
             self._tell(changed)
 
     def refused(self, symbol: str, runs: Sequence[Interval], span_us: Interval) -> None:
-        """The exchange does not serve these ids of a span of time: nobody can fill them.
+        """Note that the exchange does not serve these ids of a span of time: nothing can fill them.
 
         Raises:
-            PublishError: as `found`.
+            DeliveryError: as `found`.
         """
         self._give_up(symbol, lambda gap: gap.ids is not None and not without(gap.ids.runs, runs))
         gaps = [
@@ -127,10 +129,10 @@ class BackfillGaps:
         self.found(symbol, gaps)
 
     def unreachable(self, symbol: str, span_us: Interval) -> None:
-        """The exchange serves nothing of a span of time; how many trades that are nobody knows.
+        """Note that the exchange serves nothing of a span of time. The number of missing trades is unknown.
 
         Raises:
-            PublishError: as `found`.
+            DeliveryError: as `found`.
         """
         self._give_up(symbol, lambda gap: span_us[0] <= gap.to_us <= span_us[1])
         self.found(symbol, [Gap(symbol, "", "", *span_us, 0, now_us(), state=UNFILLABLE)])
@@ -145,14 +147,14 @@ class BackfillGaps:
     def _tell(self, gaps: Sequence[Gap]) -> None:
         for gap in gaps:
             self._publish_event(gap)
-            # The producer's buffer is smaller than a file may have holes.
+            # A file can have more holes than the producer's buffer has room.
             self._publisher.poll(0)
         if gaps:
             self._publisher.flush_events()
             self._checkpoint.put_all({self._name(gap): _step_of(gap) for gap in gaps})
 
     def _name(self, gap: Gap) -> str:
-        """Its name in the checkpoint: what makes a row of `producer_gaps` one row."""
+        """The gap's name in the checkpoint: the key of its row in `producer_gaps`."""
         return f"gap {self._code}/{gap.symbol} {gap.from_id} {gap.from_us} {gap.detected_us}"
 
 

@@ -10,10 +10,12 @@ from producers.backfill.gaps import GapCounts
 
 @dataclass(slots=True)
 class BackfillReport:
-    """Counts; `skipped` parts (days or symbols) were done by an earlier run. `missing` says what was not to be had.
+    """Counts of a run.
 
-    `share` of the work that is done, 0 to 1. `gaps` were found and noted, which lack `gap_trades`; `gaps_healed` are
-    full now.
+    `skipped`: parts (days or symbols) that an earlier run has done. `missing`: what the exchange does not serve.
+
+    `share`: the finished part of the work, 0 to 1. `gaps`: newly found gaps, which lack `gap_trades`. `gaps_healed`:
+    gaps that are full now.
     """
 
     parts: int = 0
@@ -26,16 +28,19 @@ class BackfillReport:
     gaps_healed: int = 0
 
     def take_gaps(self, counts: GapCounts) -> None:
-        """Report these counts, which are of the whole run."""
+        """Report the counts of the whole run."""
         self.gaps, self.gap_trades, self.gaps_healed = counts.found, counts.ids_missing, counts.healed
 
 
 @dataclass(slots=True)
 class DumpReport(BackfillReport):
-    """Of files. `changed` were read before with another checksum. `failures` name each file that is not done.
+    """Counts of a run over files.
 
-    Of the `rows` of the files that were read `dead` are no trades, and published for the DLQ; `repeated` have the id of
-    an earlier row of their file. `empty` files hold no trades, as the venue's checksum file says.
+    `changed`: files that an earlier run read with another checksum. `failures`: each file that is not done, and why.
+
+    `rows`: rows of the files that were read. Of these, `dead` are no trades and become dead letters, and `repeated`
+    have the id of an earlier row of their file. `empty`: files without trades, as the exchange's checksum file
+    confirms.
     """
 
     changed: int = 0
@@ -46,5 +51,5 @@ class DumpReport(BackfillReport):
     failures: list[str] = field(default_factory=list)
 
 
-#: Told of the report after every batch.
+#: Called with the report after every batch.
 Progress = Callable[[BackfillReport], None]

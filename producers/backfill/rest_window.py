@@ -1,4 +1,4 @@
-"""Back-fills one symbol's window page by page; the checkpoint lists the ids that the broker does not have yet."""
+"""Back-fills one symbol's window page by page. The checkpoint lists the ids that the broker does not have yet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from producers.backfill.gaps import BackfillGaps
 from producers.exchanges.model import Rest, Trade, Trades, TradeSpan
 from producers.gaps.id_ranges import IdRanges, without
 from producers.kafka.envelope import BACKFILL, envelopes
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 from producers.rest.client import FAILURES, RefusedError, RestClient, rest_of
 from producers.rest.history import History
 from producers.retry import retry_times
@@ -38,7 +38,7 @@ class SymbolWindow:
 
     @property
     def name(self) -> str:
-        """Its name in the checkpoint."""
+        """The task's name in the checkpoint."""
         return f"rest {self.exchange}/{self.symbol} {self.start.isoformat()} {self.end.isoformat()}"
 
     @property
@@ -50,7 +50,7 @@ class SymbolWindow:
 
 @dataclass(slots=True)
 class Remaining:
-    """The part of a window that is not published yet; `window` is its first and last id, where it has ids."""
+    """The part of a window that is not published yet. `window`: its first and last id, if it has ids."""
 
     total: int
     window: tuple[int, int]
@@ -65,7 +65,7 @@ class Remaining:
 
     @classmethod
     def of(cls, step: dict[str, Any]) -> Self:
-        """What a step of the checkpoint says."""
+        """Read a step of the checkpoint."""
         runs = [(int(first), int(last)) for first, last in step["left"]]
         cut = step["unreachable"]
         first, last = step["window"]
@@ -95,10 +95,10 @@ class Remaining:
 
 
 class RetryingClient:
-    """A REST client with retries: a back-fill of hours does not end because an exchange is away for a minute."""
+    """A REST client with retries, so that a long back-fill survives an exchange that is away for a minute."""
 
     def __init__(self, client: RestClient) -> None:
-        """`client` is open."""
+        """The caller opens and closes `client`."""
         self._client = client
 
     @property
@@ -130,18 +130,18 @@ def _is_temporary(error: BaseException) -> bool:
 
 @dataclass(slots=True)
 class AcknowledgedPublisher:
-    """Publishes for all symbols; a page is acknowledged before the checkpoint says so."""
+    """Publishes for all symbols. The checkpoint lists a page only after the broker has acknowledged it."""
 
     code: str
-    publisher: Publisher
+    publisher: KafkaPublisher
     lock: asyncio.Lock
     published: int = 0
 
     async def put(self, trades: Sequence[Trade]) -> None:
-        """Publish; returns when the broker has them.
+        """Publish, and return once the broker has all.
 
         Raises:
-            PublishError: something was not delivered.
+            DeliveryError: something was not delivered.
         """
         messages = envelopes(self.code, b"", Trades([*trades]), now_us())
         async with self.lock:
@@ -166,7 +166,7 @@ class WindowFill:
     tell: Callable[[SymbolWindow, float], None]
 
     async def run(self) -> list[str]:
-        """What could not be published, in words; [] where everything was."""
+        """What could not be published, in words; [] if everything was."""
         task = self.task
         if step := self.checkpoint.get(task.name):
             left = Remaining.of(step)
@@ -178,7 +178,7 @@ class WindowFill:
             left = Remaining(window.count, (window.first, window.last), ids, task.span_us[0], window.unreachable)
         await self._pages(left)
         missing = await asyncio.to_thread(self._note_gaps, left)
-        # A window that is not over yet may get more trades; one with holes may be served whole another day.
+        # A window that is not over may get more trades, and the exchange may fill the holes of another one later.
         if not missing and task.span_us[1] < now_us():
             self.checkpoint.put(task.name, DONE)
         return missing
@@ -203,7 +203,7 @@ class WindowFill:
         self.tell(self.task, 1.0 - left.count / left.total)
 
     def _note_gaps(self, left: Remaining) -> list[str]:
-        """What was missing and is published now, and what the exchange does not serve; the latter in words, too."""
+        """What was missing and is published now, and what the exchange does not serve, also in words."""
         symbol = self.task.symbol
         said = []
         self.gaps.fill(symbol, left.published)

@@ -137,7 +137,7 @@ class CcxtFeed:
         Raises:
             UnknownSymbolError: the exchange has none of these markets; one that is missing stops nobody else, and is
                 looked for again.
-            PublishError: from `take`: the publisher cannot go on.
+            DeliveryError: from `take`: the publisher cannot go on.
         """
         again = retry_until(
             stop, _REST_FAILURES, self._context.options.back_off_s, self._log, "asking for markets again"

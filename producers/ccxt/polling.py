@@ -54,7 +54,7 @@ class CcxtPolling:
         """Until `stop` is set; what was answered by then is still taken.
 
         Raises:
-            PublishError: from `take`: the publisher cannot go on.
+            DeliveryError: from `take`: the publisher cannot go on.
         """
         self._end = stop
         polling = asyncio.ensure_future(self._for_ever())

@@ -67,7 +67,7 @@ class CcxtStream:
         """Close it; what had arrived is still taken.
 
         Raises:
-            PublishError: the publisher cannot go on.
+            DeliveryError: the publisher cannot go on.
         """
         self._watched.end.set()
         await self.task

@@ -80,7 +80,7 @@ _OTHER_EVENTS = frozenset(
 )
 
 
-class _Event(msgspec.Struct, gc=False):
+class _BinanceEvent(msgspec.Struct, gc=False):
     e: Raw = ABSENT
     s: Raw = ABSENT
     t: Raw = ABSENT
@@ -91,11 +91,11 @@ class _Event(msgspec.Struct, gc=False):
     X: Raw = ABSENT
 
 
-class _Frame(_Event, gc=False):
+class _BinanceFrame(_BinanceEvent, gc=False):
     """Either the event itself (raw endpoint) or its wrapper (combined endpoint)."""
 
     stream: Raw = ABSENT
-    data: _Event | None = None
+    data: _BinanceEvent | None = None
 
 
 class _Trade(msgspec.Struct, gc=False):
@@ -115,7 +115,7 @@ class _TradeFrame(msgspec.Struct, gc=False):
     data: _Trade
 
 
-_frame = Decoder(_Frame)
+_frame = Decoder(_BinanceFrame)
 _trade_frame = Decoder(_TradeFrame)
 
 
@@ -215,7 +215,7 @@ def subscribe(symbols: Sequence[str], number: int) -> str:
     return msgspec.json.encode({"method": "SUBSCRIBE", "params": streams, "id": number}).decode()
 
 
-class _RestTrade(msgspec.Struct, gc=False):
+class _BinanceRestTrade(msgspec.Struct, gc=False):
     id: Raw = ABSENT
     price: Raw = ABSENT
     qty: Raw = ABSENT
@@ -224,7 +224,7 @@ class _RestTrade(msgspec.Struct, gc=False):
     isRPITrade: Raw = ABSENT  # noqa: N815
 
 
-_rest_trade = Decoder(_RestTrade)
+_rest_trade = Decoder(_BinanceRestTrade)
 
 
 def _rest_parse(symbol: str, answer: bytes) -> list[Trade]:

@@ -72,7 +72,7 @@ _OTHER_TOPICS = {
 _OPERATIONS = {"unsubscribe": ACK, "ping": PONG, "pong": PONG}
 
 
-class _Frame(msgspec.Struct, gc=False):
+class _BybitFrame(msgspec.Struct, gc=False):
     topic: Raw = ABSENT
     data: Raw = ABSENT
     op: Raw = ABSENT
@@ -81,7 +81,7 @@ class _Frame(msgspec.Struct, gc=False):
     req_id: Raw = ABSENT
 
 
-class _Element(msgspec.Struct, gc=False):
+class _BybitTrade(msgspec.Struct, gc=False):
     s: Raw = ABSENT
     i: Raw = ABSENT
     p: Raw = ABSENT
@@ -93,8 +93,8 @@ class _Element(msgspec.Struct, gc=False):
     RPI: Raw = ABSENT
 
 
-_frame = Decoder(_Frame)
-_element = Decoder(_Element)
+_frame = Decoder(_BybitFrame)
+_element = Decoder(_BybitTrade)
 
 
 @total
@@ -128,7 +128,7 @@ def _ordered(trades: Iterable[Trade]) -> list[Trade]:
     return found
 
 
-def _trade(element: _Element, payload: str) -> Trade:
+def _trade(element: _BybitTrade, payload: str) -> Trade:
     side = text(element.S)
     return Trade(
         text(element.s),

@@ -49,7 +49,7 @@ _CHANNELS = {
 }
 
 
-class _Frame(msgspec.Struct, gc=False):
+class _CoinbaseFrame(msgspec.Struct, gc=False):
     channel: Raw = ABSENT
     events: Raw = ABSENT
     type: Raw = ABSENT
@@ -57,11 +57,11 @@ class _Frame(msgspec.Struct, gc=False):
     reason: Raw = ABSENT
 
 
-class _Event(msgspec.Struct, gc=False):
+class _CoinbaseEvent(msgspec.Struct, gc=False):
     trades: Raw
 
 
-class _Element(msgspec.Struct, gc=False):
+class _CoinbaseTrade(msgspec.Struct, gc=False):
     product_id: Raw = ABSENT
     trade_id: Raw = ABSENT
     price: Raw = ABSENT
@@ -70,9 +70,9 @@ class _Element(msgspec.Struct, gc=False):
     side: Raw = ABSENT
 
 
-_frame = Decoder(_Frame)
-_event = Decoder(_Event)
-_element = Decoder(_Element)
+_frame = Decoder(_CoinbaseFrame)
+_event = Decoder(_CoinbaseEvent)
+_element = Decoder(_CoinbaseTrade)
 
 
 @total
@@ -100,7 +100,7 @@ def _subscribed(events: Raw) -> tuple[str, ...]:
     return tuple(text(product) for one in channels for product in elements(one.get("market_trades", none)))
 
 
-def _trade(element: _Element, payload: str) -> Trade:
+def _trade(element: _CoinbaseTrade, payload: str) -> Trade:
     side = text(element.side)
     return Trade(
         text(element.product_id),
@@ -120,7 +120,7 @@ def subscribe(symbols: Sequence[str], number: int) -> str:  # noqa: ARG001  # Co
     return msgspec.json.encode(message).decode()
 
 
-class _RestTrade(msgspec.Struct, gc=False):
+class _CoinbaseRestTrade(msgspec.Struct, gc=False):
     trade_id: Raw = ABSENT
     price: Raw = ABSENT
     size: Raw = ABSENT
@@ -128,7 +128,7 @@ class _RestTrade(msgspec.Struct, gc=False):
     side: Raw = ABSENT
 
 
-_rest_trade = Decoder(_RestTrade)
+_rest_trade = Decoder(_CoinbaseRestTrade)
 
 
 def _rest_newest(symbol: str) -> str:

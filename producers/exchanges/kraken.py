@@ -54,7 +54,7 @@ _CHANNELS = {
 _METHODS = {"unsubscribe": ACK, "ping": PONG, "pong": PONG}
 
 
-class _Frame(msgspec.Struct, gc=False):
+class _KrakenFrame(msgspec.Struct, gc=False):
     channel: Raw = ABSENT
     data: Raw = ABSENT
     method: Raw = ABSENT
@@ -65,7 +65,7 @@ class _Frame(msgspec.Struct, gc=False):
     req_id: Raw = ABSENT
 
 
-class _Element(msgspec.Struct, gc=False):
+class _KrakenTrade(msgspec.Struct, gc=False):
     symbol: Raw = ABSENT
     trade_id: Raw = ABSENT
     price: Raw = ABSENT
@@ -74,8 +74,8 @@ class _Element(msgspec.Struct, gc=False):
     side: Raw = ABSENT
 
 
-_frame = Decoder(_Frame)
-_element = Decoder(_Element)
+_frame = Decoder(_KrakenFrame)
+_element = Decoder(_KrakenTrade)
 
 
 @total
@@ -98,7 +98,7 @@ def parse(frame: bytes) -> Parsed:
     return control_of(_METHODS, method)
 
 
-def _refusal(message: _Frame) -> Control:
+def _refusal(message: _KrakenFrame) -> Control:
     return refusal(text(message.error), _named(message.symbol), counter(message.req_id))
 
 
@@ -107,7 +107,7 @@ def _named(symbol: Raw) -> tuple[str, ...] | None:
     return (name,) if name else None
 
 
-def _trade(element: _Element, payload: str) -> Trade:
+def _trade(element: _KrakenTrade, payload: str) -> Trade:
     side = text(element.side)
     return Trade(
         text(element.symbol),

@@ -93,7 +93,7 @@ class _Argument(msgspec.Struct, gc=False):
     channel: Raw = ABSENT
 
 
-class _Frame(msgspec.Struct, gc=False):
+class _OkxFrame(msgspec.Struct, gc=False):
     event: Raw = ABSENT
     arg: Raw = ABSENT
     data: Raw = ABSENT
@@ -101,7 +101,7 @@ class _Frame(msgspec.Struct, gc=False):
     msg: Raw = ABSENT
 
 
-class _Element(msgspec.Struct, gc=False):
+class _OkxTrade(msgspec.Struct, gc=False):
     instId: Raw = ABSENT  # noqa: N815  # OKX's spelling
     tradeId: Raw = ABSENT  # noqa: N815
     px: Raw = ABSENT
@@ -112,9 +112,9 @@ class _Element(msgspec.Struct, gc=False):
     source: Raw = ABSENT
 
 
-_frame = Decoder(_Frame)
+_frame = Decoder(_OkxFrame)
 _argument = Decoder(_Argument)
-_element = Decoder(_Element)
+_element = Decoder(_OkxTrade)
 
 
 @total
@@ -136,7 +136,7 @@ def parse(frame: bytes) -> Parsed:
     return next((Control(name) for name in _CANDLES if channel.startswith(name)), UNRECOGNISED)
 
 
-def _said(message: _Frame, event: str) -> Parsed:
+def _said(message: _OkxFrame, event: str) -> Parsed:
     if event == "subscribe":
         instrument = text(members(message.arg).get("instId", ABSENT))
         return Control(ACK, SubscriptionAnswer((instrument,) if instrument else None, counter(message.id)))
@@ -152,7 +152,7 @@ def kind_of(source: str) -> str:
     return f"source={source}" if known is None else known
 
 
-def _trade(element: _Element, payload: str) -> Trade:
+def _trade(element: _OkxTrade, payload: str) -> Trade:
     side, count, source = text(element.side), text(element.count), text(element.source)
     return Trade(
         text(element.instId),

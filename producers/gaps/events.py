@@ -11,7 +11,7 @@ import msgspec
 from config.registry import SymbolRegistry
 from config.settings import Settings
 from producers.gaps.gap import Gap
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 from producers.timestamps import now_us
 
 
@@ -52,7 +52,7 @@ def read_event(value: bytes) -> GapEvent | None:
 class GapEvents:
     """Publishes the gaps of one exchange code; call it with a gap."""
 
-    def __init__(self, publisher: Publisher, settings: Settings, code: str) -> None:
+    def __init__(self, publisher: KafkaPublisher, settings: Settings, code: str) -> None:
         """Reads the symbol registry.
 
         Raises:

@@ -59,7 +59,7 @@ class Healer:
         """Until `stop` is set.
 
         Raises:
-            PublishError: the publisher cannot go on.
+            DeliveryError: the publisher cannot go on.
         """
         try:
             while not stop.is_set():

@@ -1,1 +1,1 @@
-"""Trades as Kafka messages: envelope, publisher, flow control, back-pressure; may import `exchanges` and the base."""
+"""Trades as Kafka messages: envelope, publisher, flow control, back-pressure. May import `exchanges` and the base."""

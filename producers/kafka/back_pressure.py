@@ -1,4 +1,4 @@
-"""Stops the reading while the publisher's buffer is full, so that the exchange's socket fills instead."""
+"""Back-pressure: while the publisher's buffer is full, nothing is read, so that the exchange's socket fills instead."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import structlog
 from producers import metrics
 from producers.counters import LiveReport
 from producers.kafka.envelope import Envelope
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 
 _POLL_S = 0.1
 _log = structlog.get_logger(__name__)
 
 
 class WaitingPublisher:
-    """Publishes one exchange's messages; whoever brings more than the buffer holds waits."""
+    """Publishes one exchange's messages. A caller waits while the buffer is full."""
 
     def __init__(
-        self, code: str, publisher: Publisher, report: LiveReport, stop: asyncio.Event, flush_s: float
+        self, code: str, publisher: KafkaPublisher, report: LiveReport, stop: asyncio.Event, flush_s: float
     ) -> None:
-        """A full buffer is waited for until `flush_s` after `stop` is set."""
+        """`flush_s`: after `stop` is set, a caller waits at most this long for room."""
         self._code, self._publisher, self._report = code, publisher, report
         self._stop, self._flush_s = stop, flush_s
         self._give_up_s = float("inf")
@@ -32,18 +32,18 @@ class WaitingPublisher:
 
     @property
     def is_full(self) -> bool:
-        """Somebody waits for room."""
+        """Whether a caller waits for room."""
         return self._waiting.locked()
 
     async def put(
         self, messages: Sequence[Envelope], acknowledged: Callable[[], None] | None = None, source: str = ""
     ) -> None:
-        """As `Publisher.offer`, but all of them.
+        """As `KafkaPublisher.offer`, but returns only when all envelopes are taken.
 
         Raises:
-            PublishError: the publisher cannot go on.
+            DeliveryError: the publisher cannot go on.
         """
-        # Who waits for room was first.
+        # A caller that waits already comes first.
         taken = 0 if self._waiting.locked() else self._publisher.offer(messages, acknowledged, source)
         self._report.published += taken
         if taken < len(messages):
@@ -52,7 +52,7 @@ class WaitingPublisher:
     async def _wait_for_room(
         self, messages: Sequence[Envelope], acknowledged: Callable[[], None] | None, source: str
     ) -> None:
-        """Reading stands still meanwhile, so that the exchange's socket is the only buffer that grows."""
+        """Wait for room. Nothing is read in the meantime: only the exchange's socket fills."""
         started = time.monotonic()
         async with self._waiting:
             while messages:
@@ -69,10 +69,10 @@ class WaitingPublisher:
         metrics.BACK_PRESSURE.labels(self._code).inc(time.monotonic() - started)
 
     def time_left_s(self) -> float:
-        """To flush what is taken, since `stop` was set."""
+        """Seconds left to flush, of `flush_s` since `stop` was set."""
         return max(self.deadline() - time.monotonic(), _POLL_S)
 
     def deadline(self) -> float:
-        """On the monotonic clock; it runs from the first time that it is asked for."""
+        """The end of `flush_s` on the monotonic clock. It starts to run at the first call."""
         self._give_up_s = min(self._give_up_s, time.monotonic() + self._flush_s)
         return self._give_up_s

@@ -1,4 +1,4 @@
-"""What became of published messages: client errors, losses by market, and the error messages about them."""
+"""The fate of published messages: client errors, losses by market, and the errors that report them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from producers import metrics
 
 _MARKETS_SAID = 20
 _log = structlog.get_logger(__name__)
-#: Given to librdkafka, which repeats itself: each thing is said once a minute.
+#: librdkafka's logger. librdkafka repeats itself, so each message is logged once a minute.
 logger = logging.getLogger(__name__)
 logger.addFilter(Repeats())
 
 
 class ClientErrors:
-    """The last error of one Kafka client, and since when the broker cannot be reached."""
+    """The last error of one Kafka client, and how long the broker has been unreachable."""
 
     def __init__(self) -> None:
         """None yet."""
@@ -40,12 +40,12 @@ class ClientErrors:
             _log.warning("kafka client", error=self._last, fatal=error.fatal(), times=count)
 
     def delivered(self) -> None:
-        """The broker took a message: it is there."""
+        """The broker acknowledged a message, so it is reachable."""
         self._away_since_s = None
 
     @property
     def away_s(self) -> float:
-        """For how long there were errors and no message was taken; 0 where the last thing heard is good."""
+        """Seconds since the first error after the last acknowledgement; 0 if there was none."""
         return 0.0 if self._away_since_s is None else time.monotonic() - self._away_since_s
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class ClientErrors:
 
 @dataclass(frozen=True, slots=True)
 class PublisherStatistics:
-    """Counts since the publisher started; `buffered` messages are not yet acknowledged."""
+    """Counts of messages since the publisher started. `buffered`: not yet acknowledged."""
 
     accepted: int
     delivered: int
@@ -64,68 +64,68 @@ class PublisherStatistics:
     bytes: int
 
 
-class PublishError(MedallionError):
+class DeliveryError(MedallionError):
     """Messages did not reach the broker."""
 
 
 def not_acknowledged(
     waiting: int, accepted: int, untaken: int, servers: str, timeout_s: float, detail: str
-) -> PublishError:
-    """The error of a flush that did not get through."""
+) -> DeliveryError:
+    """The error of a flush that ran out of time."""
     more = f", and {untaken} more were never taken by the full buffer" if untaken else ""
-    return PublishError(
+    return DeliveryError(
         f"{waiting} of {accepted} messages were not acknowledged by {servers} within {timeout_s:g} s{detail}{more};"
         " check that the broker runs and can be reached (MEDALLION_KAFKA_BOOTSTRAP_SERVERS), then send the same input"
         " again, or `medallion backfill` the time: duplicates are harmless"
     )
 
 
-def stalled(counts: PublisherStatistics, servers: str, waited_s: float, is_away: bool, detail: str) -> PublishError:
-    """The error of a publisher that found no room for so long."""
+def stalled(counts: PublisherStatistics, servers: str, waited_s: float, is_away: bool, detail: str) -> DeliveryError:
+    """The error of a publisher that found no room within its time limit."""
     if is_away:
         why = f"no answer of the broker at {servers} for {waited_s:.0f} s{detail}"
         check = "check that the broker runs and can be reached (MEDALLION_KAFKA_BOOTSTRAP_SERVERS)"
     else:
         why = f"the broker at {servers} had no room for more for {waited_s:.0f} s: nobody consumes what was published"
         check = "see `medallion status`: ClickHouse has to read the raw topics"
-    return PublishError(
+    return DeliveryError(
         f"{why}; {counts.delivered:,} messages were delivered, {counts.buffered:,} were sent and not acknowledged, what"
         f" comes after them was not sent; {check}, then send the same input again: duplicates are harmless"
     )
 
 
-def refused(failed: int, accepted: int, servers: str, first: str) -> PublishError:
-    """The error of a publisher some of whose messages failed for good."""
-    return PublishError(
+def refused(failed: int, accepted: int, servers: str, first: str) -> DeliveryError:
+    """The error of a publisher that has lost messages for good."""
+    return DeliveryError(
         f"{failed} of {accepted} messages were not delivered to {servers}; the first: {first}; check the broker and its"
         " topics, then send the same input again: duplicates are harmless"
     )
 
 
-def in_all(error: PublishError, accepted: int, losses: Losses) -> PublishError:
-    """An error that ended the work, with what became of all that was sent by then."""
+def in_all(error: DeliveryError, accepted: int, losses: Losses) -> DeliveryError:
+    """The error that ended the work, with the fate of all messages sent until then."""
     delivered = accepted - losses.counts.total() + losses.abandoned
-    return PublishError(f"{error}. In all {delivered:,} messages were delivered. Not delivered: {losses}")
+    return DeliveryError(f"{error}. In all {delivered:,} messages were delivered. Not delivered: {losses}")
 
 
 def subject(message: Message) -> dict[str, object]:
-    """What a log line about a raw message names; its key is `<exchange>:<symbol>`."""
+    """The fields of a log line about a raw message. Its key is `<exchange>:<symbol>`."""
     exchange, _, symbol = message.key().decode(errors="replace").partition(":")
     place = {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
     return {"exchange": exchange, "symbol": symbol, **place}
 
 
 class Losses:
-    """Counts of messages by `<exchange>:<symbol>`, the Kafka key; no symbol where a message was not recognised."""
+    """Counts of lost messages by Kafka key, `<exchange>:<symbol>`. An unrecognised message has no symbol."""
 
     def __init__(self) -> None:
         """None yet."""
         self.counts: Counter[str] = Counter()
-        #: Of these, given up before a publisher took them.
+        #: Of these, messages that never reached a publisher.
         self.abandoned = 0
 
     def abandon(self, keys: Iterable[str]) -> None:
-        """Messages that no publisher took."""
+        """Count messages that never reached a publisher."""
         before = self.counts.total()
         self.counts.update(keys)
         self.abandoned += self.counts.total() - before
@@ -136,7 +136,7 @@ class Losses:
         return ", ".join(said[:_MARKETS_SAID]) + more
 
     def tell(self) -> None:
-        """Log and count each market's."""
+        """Log the losses of each market and add them to the metric."""
         for exchange, symbol, count in self._rows():
             metrics.LOST.labels(exchange).inc(count)
             _log.error("not delivered", exchange=exchange, symbol=symbol, messages=count)
@@ -147,12 +147,12 @@ class Losses:
 
 
 class EventSender:
-    """Publishes events beside the trades: nobody waits for them; their loss is counted and logged."""
+    """Publishes events beside the trades. It never waits; lost events are counted and logged."""
 
     def __init__(self, producer: Producer) -> None:
-        """`producer` stays open."""
+        """The caller closes `producer`."""
         self._producer = producer
-        #: Not acknowledged yet.
+        #: Events that are not acknowledged yet.
         self.waiting = 0
         self.lost = 0
 

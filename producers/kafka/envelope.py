@@ -1,4 +1,4 @@
-"""The raw envelope: what one frame becomes on the raw topic (docs/architecture.md, Records)."""
+"""The raw envelope: the form of a message on the raw topic (docs/architecture.md, Records)."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ import msgspec
 
 from producers.exchanges.model import PLACEHOLDER, Parsed, Trade, Trades, Unrecognised
 
-#: Kafka header of a message that no live stream brought, and its values: where the message is from.
+#: Kafka header of a message that did not come from a live stream. Its value names the source.
 SOURCE = "source"
 REST, BACKFILL, REPLAY = "rest", "backfill", "replay"
 _UTF8 = ""
 _KEY_CHARACTERS = 200
 _FIELD_CHARACTERS = 1_000
-#: One character of a payload takes at most six bytes of JSON; the other fields get what is left.
+#: A character of the payload takes at most six bytes of JSON. The other fields get the rest.
 _BYTES_A_CHARACTER = 8
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Envelope]
 
 
 class Envelope(msgspec.Struct, omit_defaults=True, gc=False, kw_only=True):
-    """One raw message; its JSON has the members in this order and no white space (the SQL's fast path).
+    """One raw message. Its JSON has the members in this order and no white space, which the SQL reads fastest.
 
-    `received_at` in µs since the epoch (UTC). `payload_encoding` is "base64" only where the bytes of the
-    payload are not UTF-8.
+    `received_at`: µs since the epoch (UTC). `payload_encoding`: "base64" if the payload's bytes are not UTF-8, else "".
     """
 
     exchange: str
@@ -51,8 +50,9 @@ _decoder = msgspec.json.Decoder(Envelope)
 
 
 def envelopes(exchange: str, frame: bytes, parsed: Parsed, received_at: int) -> list[Envelope]:
-    """The raw messages of a frame: one a trade, one for an unrecognised frame, none for a control message or for an
-    id without a trade.
+    """The raw messages of a frame: one for each trade, or one for an unrecognised frame.
+
+    A control message, or an id without a trade, gives none.
 
     `received_at` in µs since the epoch (UTC).
     """
@@ -85,7 +85,7 @@ def _of_trade(exchange: str, trade: Trade, received_at: int) -> Envelope:
 
 
 def bare(exchange: str, payload: str, received_at: int, payload_encoding: str = _UTF8) -> Envelope:
-    """The raw message of a frame that is no trade that can be read: nothing but its payload."""
+    """The raw message of a frame in which no trade was recognised. It has a payload only."""
     return Envelope(
         exchange=exchange,
         symbol="",
@@ -110,7 +110,7 @@ def decode(value: bytes) -> Envelope:
     """The envelope of a message that `encode` made.
 
     Raises:
-        msgspec.DecodeError: it is no raw envelope.
+        msgspec.DecodeError: the message is no raw envelope.
     """
     return _decoder.decode(value)
 
@@ -118,7 +118,7 @@ def decode(value: bytes) -> Envelope:
 def shortened(envelope: Envelope, limit: int) -> Envelope:
     """The envelope with its texts cut so that its message is shorter than `limit` bytes.
 
-    What no broker would take is not lost without a trace: its beginning arrives.
+    The beginning of a message that is too large for the broker arrives, so that its loss leaves a trace.
     """
     texts = {
         name: getattr(envelope, name)[:_FIELD_CHARACTERS]

@@ -1,4 +1,7 @@
-"""Bounds what is published and not yet consumed, so that a broker that keeps little drops nothing unread."""
+"""Flow control: bounds the bytes that are published and not yet consumed.
+
+A broker with a small retention would otherwise delete messages before they are read.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,14 @@ _WAIT_SECONDS = 0.005
 
 
 class Pacer:
-    """Admits at most `max_bytes` a partition that are published and not yet committed by `group`; 0 means no bound.
+    """Admits at most `max_bytes` for each partition that `group` has not committed yet; 0: no bound.
 
-    The publisher asks with `acquire` before it produces, and from the producer's delivery callback calls `release`,
-    once
-    for every message acquired, and `delivered` where there was no error. What is under way counts against every
-    partition, since the partitioner chooses only later. A message larger than the bound goes alone, when everything
-    before it is consumed. A publisher that may overshoot by what it has under way asks with `admits` instead.
-    What other processes, or an earlier life of this one, published is not counted: bound below half of what the broker
-    keeps. Safe to use from several threads.
+    The publisher asks with `acquire` before it produces, and from the producer's delivery callback calls `release`
+    once for every acquired message, and `delivered` if there was no error. Messages under way count against every
+    partition, because the partitioner chooses later. A message larger than the bound is admitted alone, once everything
+    before it is consumed. A publisher that may exceed the bound by its messages under way uses `admits` instead.
+    Messages of other processes, or of an earlier run, are not counted: set the bound below half of the broker's
+    retention. Safe to use from several threads.
     """
 
     def __init__(
@@ -35,11 +37,11 @@ class Pacer:
         serve: Callable[[float], object] | None = None,
     ) -> None:
         """Args:
-        client: librdkafka's properties that reach the broker (`config.connections.kafka_client`).
+        client: librdkafka's connection properties (`config.connections.kafka_client`).
         group: the consumer group whose committed offsets count as consumed; it need not exist yet.
         max_bytes: keys, values and headers, uncompressed.
-        serve: serves delivery callbacks for at most so many seconds (`Producer.poll`), called while `acquire` waits;
-            without it another thread has to serve them.
+        serve: serves delivery callbacks for a number of seconds (`Producer.poll`). `acquire` calls it while it waits;
+            without it, another thread has to serve them.
         """
         self._client, self._group, self._max_bytes = dict(client), group, max_bytes
         self._serve = serve
@@ -53,7 +55,7 @@ class Pacer:
         self.last_error = ""
 
     def admits(self, nbytes: int = 1) -> bool:
-        """Whether `nbytes` more may be published now; looks the committed offsets up where they matter, never waits."""
+        """Whether `nbytes` more may be published now. It may ask the broker, but never waits for consumers."""
         with self._lock:
             if self._fits(nbytes):
                 return True
@@ -63,7 +65,7 @@ class Pacer:
             return self._fits(nbytes)
 
     def try_acquire(self, nbytes: int) -> bool:
-        """Count `nbytes` as under way if there is room for them; never waits for consumers."""
+        """Count `nbytes` as under way if there is room. It never waits for consumers."""
         with self._lock:
             if not self.admits(nbytes):
                 return False
@@ -91,20 +93,20 @@ class Pacer:
         with self._lock:
             pending = self._unconsumed.setdefault(key, deque())
             if pending and offset <= pending[-1][0]:
-                # A broker that lost its topics counts from 0 again: nothing published before is there to be consumed.
+                # The broker has lost its topics and counts from 0 again. Nobody can consume what was published before.
                 pending.clear()
                 self._bytes[key] = 0
             pending.append((offset, size))
             self._bytes[key] = self._bytes.get(key, 0) + size
 
     def release(self, nbytes: int) -> None:
-        """A message that was acquired with `nbytes` is no longer under way."""
+        """Stop counting a message that was acquired with `nbytes` as under way."""
         if self._max_bytes:
             with self._lock:
                 self._under_way -= nbytes
 
     def unconsumed(self) -> dict[tuple[str, int], int]:
-        """Bytes by (topic, partition) that the group had not consumed when last looked up."""
+        """Bytes that the group had not consumed at the last look-up, by (topic, partition)."""
         with self._lock:
             return {key: size for key, size in self._bytes.items() if size}
 
@@ -113,7 +115,7 @@ class Pacer:
         self._cancelled.set()
 
     def close(self) -> None:
-        """Cancel, and leave the broker."""
+        """Cancel, and close the connection to the broker."""
         self.cancel()
         with self._lock:
             if self._consumer is not None:
@@ -125,7 +127,7 @@ class Pacer:
         return not self._max_bytes or most == 0 or most + nbytes <= self._max_bytes
 
     def _refresh(self) -> None:
-        """Forget what the group has consumed; a broker that does not answer leaves things as they are."""
+        """Stop counting what the group has consumed. If the broker does not answer, the counts stay."""
         waiting = [TopicPartition(topic, partition) for (topic, partition), size in self._bytes.items() if size]
         if not waiting:
             return
@@ -145,13 +147,13 @@ class Pacer:
 
     def _reader(self) -> Consumer:
         if self._consumer is None:
-            # Never subscribes: reading a group's offsets does not make a member of it.
+            # It never subscribes: reading a group's offsets does not make it a member.
             self._consumer = Consumer(
                 {
                     **self._client,
                     "group.id": self._group,
                     "enable.auto.commit": False,
-                    # What it would say of a broker that is away is in `last_error`.
+                    # `last_error` holds what it would log about a broker that is away.
                     "log_level": 2,
                 }
             )

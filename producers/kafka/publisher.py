@@ -18,9 +18,9 @@ from producers import metrics
 from producers.kafka import delivery
 from producers.kafka.delivery import (
     ClientErrors,
+    DeliveryError,
     EventSender,
     Losses,
-    PublishError,
     PublisherStatistics,
     in_all,
     not_acknowledged,
@@ -35,27 +35,27 @@ _BUFFER_MESSAGES = 100_000
 _BUFFER_KBYTES = 65_536
 _LINGER_MS = 5
 _POLL_S = 0.1
-#: A broker that does not answer is not waited for as long as one that is slow.
+#: Limit for a broker that does not answer. A slow one gets the delivery timeout.
 UNREACHABLE_S = 60.0
-#: Acknowledgements are served with every so many single messages: each by itself would cost as much as sending.
+#: Acknowledgements are served once in so many single messages: to serve each would cost as much as sending it.
 _SERVE_EVERY = 32
 FLUSH_S = 30.0
 # Room for the key and Kafka's own bytes of a message.
 _OVERHEAD = 4_096
-# What a broker with a lower limit than ours is offered instead of a message it called too large.
+# A message that a broker with a lower limit refused is cut to this size.
 _REFUSED_LIMIT = 65_536 * 8
 _PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 Headers = list[tuple[str, bytes]] | None
 _log = structlog.get_logger(__name__)
 
-__all__ = ["PublishError", "Publisher", "PublisherStatistics"]
+__all__ = ["DeliveryError", "KafkaPublisher", "PublisherStatistics"]
 
 
-class Publisher:
+class KafkaPublisher:
     """A Kafka producer of raw envelopes, keyed `<exchange>:<symbol>`, each to its exchange's raw topic.
 
-    Memory is bounded: when the buffer is full, `offer` takes less and `publish` waits. A message that a
-    broker refuses as too large goes again with its payload cut; it ends in the DLQ.
+    Memory is bounded: when the buffer is full, `offer` takes less and `publish` waits. A message that the broker
+    refuses as too large is sent again with its payload cut, and becomes a dead letter.
     """
 
     def __init__(self, settings: Settings, *, delivery_timeout_s: float = 300.0) -> None:
@@ -63,7 +63,7 @@ class Publisher:
 
         Args:
             settings: bootstrap servers, topic names, the largest message, and the bound of unconsumed bytes.
-            delivery_timeout_s: a message that is not acknowledged after this long has failed; 0 is never.
+            delivery_timeout_s: a message that is not acknowledged within this time has failed; 0: no limit.
         """
         self._settings = settings
         broker = kafka_client(settings)
@@ -101,17 +101,17 @@ class Publisher:
     def offer(
         self, envelopes: Sequence[Envelope], acknowledged: Callable[[], None] | None = None, source: str = ""
     ) -> int:
-        """Take as many of the envelopes, from the first on, as the buffer and the bound of unconsumed bytes allow.
+        """Take as many of the first envelopes as the buffer and the bound of unconsumed bytes allow.
 
-        Waits for nothing but an answer of the broker on what was consumed, where there is such a bound. `acknowledged`
-        is called, from `poll` or another call of this publisher, when the broker has the last of the envelopes.
-        `source` is "" for trades of a live stream: a producer that starts looks for the last of these.
+        It waits only for the broker's answer about consumed offsets, if there is such a bound. `acknowledged` is called
+        when the broker has the last of the envelopes, from `poll` or another method of this publisher. `source`: "" for
+        trades of a live stream. A starting producer looks for the last of these.
 
         Returns:
             how many were taken.
 
         Raises:
-            PublishError: an earlier message failed for good, or the producer cannot go on.
+            DeliveryError: an earlier message failed for good, or the producer cannot go on.
         """
         self._offers += 1
         if len(envelopes) > 1 or not self._offers % _SERVE_EVERY:
@@ -126,10 +126,10 @@ class Publisher:
         return len(envelopes)
 
     def publish(self, envelopes: Sequence[Envelope], source: str = "") -> None:
-        """Take all envelopes, waiting while there is no room; `source` as in `offer`.
+        """Take all envelopes, and wait while there is no room. `source`: as in `offer`.
 
         Raises:
-            PublishError: a message failed for good, there was no room for the delivery timeout, or for a minute
+            DeliveryError: a message failed for good, there was no room for the delivery timeout, or for a minute
                 while the broker cannot be reached.
         """
         taken = self.offer(envelopes, source=source)
@@ -145,31 +145,31 @@ class Publisher:
                 raise stalled(self.statistics, self._servers, waited_s, self._is_away, str(self._client_errors))
 
     def publish_event(self, topic: str, key: bytes, value: bytes) -> None:
-        """Publish a message about trades that is no trade: never waits; its loss is counted and logged."""
+        """Publish an event about trades. It never waits; a lost event is counted and logged."""
         self._events.put(topic, key, value)
 
     def flush_events(self) -> None:
-        """As `flush`, for whoever must not go on without the events.
+        """As `flush`, and check that the broker has all events.
 
         Raises:
-            PublishError: as `flush`, or an event was refused.
+            DeliveryError: as `flush`, or an event was refused.
         """
         self.flush()
         if self._events.lost or self._events.waiting:
-            raise PublishError(
+            raise DeliveryError(
                 f"{self._events.lost + self._events.waiting} gap events were not taken by {self._servers}: check the"
                 f" topic {self._settings.gaps_topic}, then run the same command again"
             )
 
     def poll(self, timeout_s: float) -> None:
-        """Serve acknowledgements, for at most `timeout_s` or until there is one."""
+        """Serve acknowledgements. Returns after the first one, or after `timeout_s`."""
         self._producer.poll(timeout_s)
 
     def flush(self, timeout_s: float = FLUSH_S) -> None:
         """Wait until everything taken is acknowledged.
 
         Raises:
-            PublishError: something failed, is not acknowledged in time, or was abandoned.
+            DeliveryError: something failed, is not acknowledged in time, or was abandoned.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -183,17 +183,17 @@ class Publisher:
             raise not_acknowledged(waiting, self._accepted, untaken, self._servers, timeout_s, str(self._client_errors))
 
     def close(self, timeout_s: float = FLUSH_S) -> None:
-        """Flush, then let go of the connection; what is still not acknowledged is given up.
+        """Flush, then close the connection. Messages that are not acknowledged by then are given up.
 
         Raises:
-            PublishError: something failed, is not acknowledged in time, or was abandoned; it says how much of which
-                exchange and symbol.
+            DeliveryError: something failed, is not acknowledged in time, or was abandoned. The message names the
+                losses by exchange and symbol.
         """
         try:
             self.flush(timeout_s)
-        except PublishError as error:
+        except DeliveryError as error:
             self._give_up()
-            raise PublishError(f"{error}. Not delivered: {self.losses}") from error
+            raise DeliveryError(f"{error}. Not delivered: {self.losses}") from error
         finally:
             self._producer.purge()
             self._producer.flush(_POLL_S)
@@ -202,11 +202,11 @@ class Publisher:
                 self._pacer.close()
 
     def _give_up(self) -> None:
-        """Count what is still not acknowledged, and tell it."""
+        """Count and log the messages that are not acknowledged."""
         self.losses.counts.update(envelope.key for envelope in self._refused)
         self._refused.clear()
         self._producer.purge()
-        # A purged message is reported as any other one that failed.
+        # A purged message reaches the delivery callback like any other failed one.
         self._producer.flush(_POLL_S)
         self.losses.tell()
 
@@ -227,12 +227,12 @@ class Publisher:
             self.close()
             return
         try:
-            # Who was told that the broker takes nothing does not wait for it again.
-            self.close(_POLL_S if isinstance(error, PublishError) else FLUSH_S)
-        except PublishError as lost:
-            if isinstance(error, PublishError):
+            # The caller has waited for this broker already. It does not wait again.
+            self.close(_POLL_S if isinstance(error, DeliveryError) else FLUSH_S)
+        except DeliveryError as lost:
+            if isinstance(error, DeliveryError):
                 raise in_all(error, self._accepted, self.losses) from error
-            # The error in flight is the cause; what was lost because of it is still said.
+            # The error in flight is the cause. The losses are added to it as a note.
             error.add_note(str(lost))
 
     def _produce(
@@ -257,7 +257,7 @@ class Publisher:
                 self._pacer.release(size)
             return False
         except KafkaException as error:
-            raise PublishError(
+            raise DeliveryError(
                 f"the producer cannot go on: {error}; restart it and send the same input again"
             ) from error
         self._accepted += 1
@@ -311,7 +311,7 @@ class Publisher:
 
     @property
     def _is_away(self) -> bool:
-        """The last thing heard of the broker is an error."""
+        """Whether the latest news of the broker is an error."""
         return self._client_errors.away_s > 0 or bool(self._pacer and self._pacer.last_error)
 
     def _raise_failure(self) -> None:

@@ -1,1 +1,1 @@
-"""Publishes recorded messages at a chosen speed; may import `kafka` and what it may."""
+"""Publishes recorded messages at a chosen speed. May import `kafka` and what it may import."""

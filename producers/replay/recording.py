@@ -1,8 +1,8 @@
 """Reads recorded WebSocket messages: one verbatim message a line, plain or gzip, in bounded memory.
 
-A line ends with LF or CR LF; the last line end starts no further message; a blank line is an empty message. A mark of
-UTF-8 (BOM) before the first message is none of its bytes.
-Beside `<name>.jsonl[.gz]` there may be `<name>.recv_ns.txt.gz`: the receive time of each line, ns since the epoch.
+A line ends with LF or CR LF. A blank line is an empty message; nothing follows the last line end. A byte order mark
+before the first message is skipped. Beside `<name>.jsonl[.gz]` there may be `<name>.recv_ns.txt.gz`: the receive time
+of each line, ns since the epoch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from producers.exchanges.parsing import elements
 _GZIP_MAGIC = b"\x1f\x8b"
 _BUFFER = 1 << 20
 _SUFFIXES = (".gz", ".jsonl")
-#: So many messages without one that is known are no recording; fewer are, unless one of the signs below is there.
+#: A file whose first messages, as many as this, are all unknown is no recording. A shorter one is, unless a sign below
+#: speaks against it.
 MOST_LINES = 20
 _MOST_BYTES = 8 << 20
 _PACKED = {
@@ -45,10 +46,10 @@ class Recording:
     """A recording open for one pass; iterate over its messages."""
 
     def __init__(self, path: Path, *, longest_message: int) -> None:
-        """Opens the file, and its receive times where there are any.
+        """Open the file, and its receive times if there are any.
 
         Args:
-            path: the recording; gzip is told by its content, not by its name.
+            path: the recording. Its content, not its name, tells whether it is gzip.
             longest_message: a longer line is cut to this many bytes.
 
         Raises:
@@ -71,11 +72,11 @@ class Recording:
 
     @property
     def fraction(self) -> float:
-        """How much of the file was read, 0 to 1."""
+        """The part of the file that was read, 0 to 1."""
         return self._file.tell() / self._size if self._size else 1.0
 
     def check(self) -> None:
-        """Read a compressed file to its end, which is where its checksum is, and begin again.
+        """Check a compressed file: read it to the checksum at its end, then start again.
 
         Raises:
             RecordingError: it is damaged or cut off.
@@ -102,7 +103,7 @@ class Recording:
             while line := self._lines.readline(self._longest + 2):
                 self._number += 1
                 if self._number == 1:
-                    line = line.removeprefix(codecs.BOM_UTF8)  # as an editor wrote it
+                    line = line.removeprefix(codecs.BOM_UTF8)  # a line end as an editor writes it
                 if not line.endswith(b"\n") and len(line) > self._longest:
                     self._skip_line()
                 yield line.removesuffix(b"\n").removesuffix(b"\r")[: self._longest]
@@ -113,9 +114,9 @@ class Recording:
             ) from error
 
     def received_at(self) -> int | None:
-        """The recorded receive time of the next message in µs since the epoch; None where none was recorded.
+        """The recorded receive time of the next message, µs since the epoch; None if none was recorded.
 
-        Call it once a message.
+        Call it once for each message.
 
         Raises:
             RecordingError: the receive times do not belong to the recording.
@@ -159,7 +160,7 @@ def _receive_times(path: Path) -> gzip.GzipFile | None:
 
 
 def why_not(messages: Iterable[bytes], code: str, parse: Callable[[bytes], Parsed]) -> str:
-    """What speaks against a recording of the exchange `code`, and what to do; "" where nothing does.
+    """Why the file is probably no recording of the exchange `code`, and what to do; "" if it probably is one.
 
     Only the first messages are looked at. `parse` is the exchange's.
     """

@@ -13,7 +13,7 @@ from producers.counters import FrameCounts
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import UNRECOGNISED, Parsed, frame_time_us
 from producers.kafka.envelope import REPLAY, Envelope, envelopes
-from producers.kafka.publisher import Publisher, PublishError
+from producers.kafka.publisher import DeliveryError, KafkaPublisher
 from producers.replay.recording import Recording, RecordingError, why_not
 from producers.replay.schedule import Schedule
 from producers.timestamps import now_us
@@ -28,14 +28,14 @@ class ReplayReport(FrameCounts):
     """What a replay read and published."""
 
 
-#: Called now and then with the report so far and the fraction of the input that was read.
+#: Called now and then with the report so far and the part of the input that was read, 0 to 1.
 Progress = Callable[[ReplayReport, float], None]
 
 
 def replay(
     files: Sequence[Path],
     exchange: str,
-    publisher: Publisher,
+    publisher: KafkaPublisher,
     settings: Settings,
     *,
     speed: float | None = None,
@@ -44,22 +44,22 @@ def replay(
 ) -> ReplayReport:
     """Publish the recordings, one after the other, and wait until the broker has acknowledged everything.
 
-    Every file is looked at before the first message is published. An exchange code without a parser is published
-    unparsed under that code: it ends in the DLQ.
+    Every file is checked before the first message is published. Messages of an exchange code without a parser are
+    published unparsed, and become dead letters.
 
     Args:
         files: recordings (see producers.replay.recording).
         exchange: the code of the exchange and market they were recorded from.
-        publisher: stays open.
-        settings: for the largest message.
-        speed: times as fast as recorded, None as fast as possible.
-        progress: told about every 1,000 messages, and at the end.
-        force: publish what can be read of a damaged file, and files that seem to be no recordings.
+        publisher: the caller closes it.
+        settings: name the size of the largest message.
+        speed: times as fast as recorded; None: as fast as possible.
+        progress: called about every 1,000 messages, and at the end.
+        force: publish the readable part of a damaged file, and files that seem to be no recordings.
 
     Raises:
-        RecordingError: a file is damaged or no recording, and nothing is published; with `force`, or where the receive
-            times do not fit, what was read before is.
-        PublishError: something was not delivered.
+        RecordingError: a file is damaged or no recording, and nothing was published. With `force`, or if the receive
+            times do not fit, the messages before the error were published.
+        DeliveryError: something was not delivered.
     """
     parse = _parser(exchange)
     if not force:
@@ -72,8 +72,8 @@ def replay(
             before = report.frames
             with Recording(path, longest_message=settings.kafka_max_message_bytes) as recording:
                 _replay_one(recording, exchange, parse, publisher, report, speed, _share(progress, number, len(files)))
-    except PublishError as error:
-        raise PublishError(f"{path}, stopped {report.frames - before:,} messages into it: {error}") from error
+    except DeliveryError as error:
+        raise DeliveryError(f"{path}, stopped {report.frames - before:,} messages into it: {error}") from error
     except RecordingError:
         publisher.flush()
         raise
@@ -115,7 +115,7 @@ def _replay_one(
     recording: Recording,
     exchange: str,
     parse: Callable[[bytes], Parsed],
-    publisher: Publisher,
+    publisher: KafkaPublisher,
     report: ReplayReport,
     speed: float | None,
     progress: Progress,
@@ -152,6 +152,6 @@ def _replay_one(
     send()
 
 
-def _wait(publisher: Publisher, until_s: float) -> None:
+def _wait(publisher: KafkaPublisher, until_s: float) -> None:
     while (left_s := until_s - time.monotonic()) > 0:
         publisher.poll(left_s)

@@ -1,1 +1,1 @@
-"""An exchange's trades over REST, page by page; may import `exchanges` and base modules."""
+"""An exchange's trades over REST, page by page. May import `exchanges` and base modules."""

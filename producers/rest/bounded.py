@@ -1,4 +1,4 @@
-"""Bounds what a peer can make us hold: the size of an answer, what it unpacks to, and no redirects."""
+"""Bounds on HTTP answers: their size, their unpacked size, and no redirects."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 import aiohttp
 
-#: Largest answer of a REST interface once it is unpacked. A page of 1,000 trades is below 1 MiB; the longest list of
+#: Largest answer of a REST interface, unpacked. A page of 1,000 trades is below 1 MiB; the longest list of
 #: markets that an exchange serves is below 10 MiB.
 ANSWER_BYTES = 16 * 2**20
 _PIECE_BYTES = 65_536
 
 
 class TooLargeError(aiohttp.ClientPayloadError):
-    """A peer sent more than is taken; nothing of it is kept."""
+    """An answer is larger than the bound. Nothing of it is kept."""
 
 
 class RedirectError(aiohttp.ClientError):
-    """A peer sent us elsewhere; keys and requests stay with the host they were meant for."""
+    """A server redirected the request. It is not followed: keys and requests are for one host only."""
 
 
 class BoundedResponse(aiohttp.ClientResponse):
@@ -29,7 +29,8 @@ class BoundedResponse(aiohttp.ClientResponse):
         """The body.
 
         Raises:
-            TooLargeError: it is larger; aiohttp.ClientError: as without a bound.
+            TooLargeError: the body is larger than the bound.
+            aiohttp.ClientError: as aiohttp's own method.
         """
         if self._body is None:
             body = bytearray()
@@ -50,18 +51,18 @@ async def _refuse_redirect(
 
 
 def bounded_session(**options: Any) -> aiohttp.ClientSession:
-    """A session of aiohttp whose answers are bounded and that follows no redirect, WebSocket handshakes included."""
+    """An aiohttp session with bounded answers. It follows no redirect, not even in a WebSocket handshake."""
     tracing = aiohttp.TraceConfig()
     tracing.on_request_redirect.append(_refuse_redirect)
     return aiohttp.ClientSession(response_class=BoundedResponse, trace_configs=[tracing], **options)
 
 
 def decompressed(data: bytes, wbits: int, most: int) -> bytes:
-    """Unpacked `data`, at most `most` bytes of it are ever held (`wbits` as for zlib.decompressobj).
+    """Unpack `data`, holding at most `most` bytes (`wbits`: as for zlib.decompressobj).
 
     Raises:
         TooLargeError: it unpacks to more.
-        zlib.error: it is damaged, or cut.
+        zlib.error: the data is damaged or cut off.
     """
     unpacking = zlib.decompressobj(wbits)
     body = unpacking.decompress(data, most + 1)

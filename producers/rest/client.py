@@ -1,4 +1,4 @@
-"""Trades over REST: within the exchange's rate limit, behind a circuit breaker, with retries where it is busy."""
+"""Trades over REST: within the exchange's rate limit, behind a circuit breaker, with retries while it is busy."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from producers.timestamps import event_time_us
 from producers.venue_limits import VenueLimits, VenueUnavailableError
 
 _TIMEOUT_S = 20.0
-#: How often a busy exchange is asked, and the longest pause: no exchange asks for more, a header that does is ignored.
+#: Attempts at a busy exchange, and the longest pause between them. A header that asks for more is ignored.
 _TRIES = 5
 _LONGEST_PAUSE_S = 300.0
-_TOO_MANY = (418, 429)  # 418: Binance, to those who went on after 429
+_TOO_MANY = (418, 429)  # 418: Binance's answer to a client that ignored 429
 _UNKNOWN = (400, 404)
 _log = structlog.get_logger(__name__)
 
@@ -36,26 +36,26 @@ class TradesSource(Protocol):
         """As `RestClient.pages`."""
 
     async def newest(self, symbol: str, since_us: int | None = None) -> list[Trade]:
-        """As `RestClient.newest`, and where it can the trades before those, from `since_us` (UTC) on."""
+        """As `RestClient.newest`, with earlier trades from `since_us` (UTC) on, if the exchange serves them."""
 
     def resume(self, published: Mapping[str, Sequence[Trade]]) -> None:
-        """Earlier runs of the producer published these trades, by symbol."""
+        """Note the trades that earlier runs of the producer published, by symbol."""
 
 
-#: What may be tried again later.
+#: Errors after which a request may be repeated later.
 FAILURES = (RestError, VenueUnavailableError, aiohttp.ClientError, TimeoutError, msgspec.DecodeError)
 
 
 class RefusedError(RestError):
-    """The exchange will not answer this request, however often it is asked."""
+    """The exchange refuses this request. To repeat it is useless."""
 
 
 class UnknownError(RefusedError):
-    """The exchange does not know what was asked for (HTTP 400 or 404): mostly its symbol."""
+    """The exchange does not know what was asked for (HTTP 400 or 404), mostly the symbol."""
 
 
 class BusyError(RestError):
-    """The exchange has no time, or is not reached; `wait_s` is the pause it asks for, 0 where it says nothing."""
+    """The exchange is busy or unreachable. `wait_s`: the pause it asks for; 0 if it names none."""
 
     def __init__(self, message: str, wait_s: float) -> None:
         """As the class says."""
@@ -64,13 +64,13 @@ class BusyError(RestError):
 
 
 def retry_busy(code: str) -> AsyncRetrying:
-    """The retry policy of a single request to an exchange: BusyError is raised after some tries."""
+    """The retry policy of one request to an exchange. BusyError is raised after the last attempt."""
     log = _log.bind(exchange=code)
     return retry_times(_TRIES, lambda error: isinstance(error, BusyError), _LONGEST_PAUSE_S, log, "REST refused")
 
 
 class RestClient:
-    """Asks one exchange code for trades; `async with` opens and closes its connections."""
+    """Asks one exchange for trades. `async with` opens and closes its connections."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class RestClient:
         base: str | None = None,
         stream: str | None = None,
     ) -> None:
-        """`base` and `stream` instead of the exchange's own URLs."""
+        """`base` and `stream` replace the exchange's URLs."""
         self._code = exchange.code
         self._rest = rest
         self._venue_limits = venue_limits
@@ -105,16 +105,16 @@ class RestClient:
 
     @property
     def rest(self) -> Rest:
-        """What it speaks."""
+        """The exchange's REST interface."""
         return self._rest
 
     @property
     def lacks_key(self) -> bool:
-        """The exchange wants an API key for older trades, and there is none: only the newest are served."""
+        """Whether the exchange serves only the newest trades, because it wants an API key and none is set."""
         return bool(self._rest.key_variable) and not os.environ.get(self._rest.key_variable)
 
     def resume(self, published: Mapping[str, Sequence[Trade]]) -> None:
-        """Nothing to do: healing asks by id for what it knows to be missing."""
+        """Do nothing: healing asks for missing trades by id."""
 
     async def newest(self, symbol: str, since_us: int | None = None) -> list[Trade]:  # noqa: ARG002  # it cannot
         """One page of the newest trades, oldest first.
@@ -125,7 +125,7 @@ class RestClient:
         return await self._get(symbol, self._rest.newest(symbol))
 
     async def page(self, symbol: str, span: TradeSpan) -> list[Trade]:
-        """The first page of a span, oldest first, with trades around it.
+        """The first page of a span, oldest first. It may hold trades around the span.
 
         Raises:
             as `pages`.
@@ -133,11 +133,12 @@ class RestClient:
         return await self._get(symbol, self._rest.request(symbol, span))
 
     async def pages(self, symbol: str, span: TradeSpan) -> AsyncIterator[list[Trade]]:
-        """The span's trades, page by page (each oldest first), with others around them.
+        """The span's trades, page by page, each oldest first. They may hold trades around the span.
 
         Raises:
-            RestError: the exchange answers something else than trades; aiohttp.ClientError, TimeoutError: it cannot
-                be asked; VenueUnavailableError: it is left alone.
+            RestError: the exchange's answer holds no trades.
+            aiohttp.ClientError, TimeoutError: the exchange is unreachable.
+            VenueUnavailableError: its circuit breaker is open.
         """
         if self.lacks_key or self._rest.pages is Pages.NONE:
             yield await self.newest(symbol)
@@ -163,7 +164,7 @@ class RestClient:
             if self._rest.pages is not Pages.NONE:
                 for trade in trades:
                     int(trade.trade_id)
-        # Whatever shape an answer has, it must not end the producer: deep brackets raise RecursionError.
+        # No answer may end the producer, whatever its shape. Deep brackets raise RecursionError.
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise RestError(f"unreadable answer ({error}): {body[:200].decode(errors='replace')}") from error
         if without := sum(trade.kind == PLACEHOLDER for trade in trades):
@@ -184,7 +185,7 @@ class RestClient:
 
 
 def rest_of(span: TradeSpan, trades: list[Trade], pages: Pages) -> TradeSpan | None:
-    """What of the span comes after this page; None: nothing."""
+    """The part of the span after this page; None: nothing is left."""
     ids = [int(trade.trade_id) for trade in trades]
     if pages is Pages.BACKWARD:
         return dataclasses.replace(span, last=min(ids) - 1) if min(ids) > span.first else None
@@ -195,5 +196,5 @@ def rest_of(span: TradeSpan, trades: list[Trade], pages: Pages) -> TradeSpan | N
 
 
 def retry_after_s(text: str) -> float:
-    """Seconds of a `Retry-After`, five minutes at most; 0 where it is absent or a date (no exchange sends one)."""
+    """Seconds of a `Retry-After`, five minutes at most; 0 if it is absent or a date (no exchange sends one)."""
     return min(float(text), _LONGEST_PAUSE_S) if text.isascii() and text.isdigit() else 0.0

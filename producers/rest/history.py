@@ -1,4 +1,4 @@
-"""Finds which trade ids a window of time holds, as far as an exchange serves them over REST."""
+"""Finds the trade ids of a window of time, as far as the exchange serves them over REST."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Protocol
 from producers.exchanges.model import Pages, Rest, RestError, Trade, TradeSpan
 from producers.timestamps import event_time_us
 
-#: The page of trades that holds this id, or those next to it.
+#: Asks for the page of trades around an id.
 Probe = Callable[[int], Awaitable[Sequence[Trade]]]
 
 
 @dataclass(frozen=True, slots=True)
 class ServedWindow:
-    """Trades `first` to `last` (ids, both included; none where `last` < `first`) of a window of time.
+    """The trades of a window of time: ids `first` to `last`, both included; none if `last` < `first`.
 
-    `unreachable` of the window (µs, UTC: from, to) is not served any more. Where an exchange has no ids in order the
-    trades are all there is.
+    `unreachable`: the part of the window (µs, UTC: from, to) that the exchange no longer serves. An exchange without
+    ordered ids serves only the trades given here.
     """
 
     first: int
@@ -29,12 +29,12 @@ class ServedWindow:
 
     @property
     def count(self) -> int:
-        """Trades that can be had."""
+        """How many trades the exchange serves."""
         return max(self.last - self.first + 1, 0) if self.trades is None else len(self.trades)
 
 
 class PagedClient(Protocol):
-    """The client that a history asks: `RestClient`, or one with retries."""
+    """The client that `History` asks: `RestClient`, or one with retries."""
 
     @property
     def rest(self) -> Rest:
@@ -55,13 +55,13 @@ class History:
     """Finds the trades of windows of time."""
 
     def __init__(self, client: PagedClient) -> None:
-        """`client` is open."""
+        """The caller opens and closes `client`."""
         self._client = client
         self._rest = client.rest
         self._only_newest = client.rest.pages is Pages.NONE or client.lacks_key
 
     async def window(self, symbol: str, from_us: int, to_us: int) -> ServedWindow:
-        """The trades of [from_us, to_us) (µs, UTC); those after the newest one there is now are not in it.
+        """The trades of [from_us, to_us) (µs, UTC), up to the newest one that exists now.
 
         Raises:
             as `RestClient.pages`.
@@ -80,9 +80,9 @@ class History:
         return ServedWindow(first, end - 1, (from_us, min(served_us or to_us, to_us)) if is_cut else None)
 
     async def _first_at(self, symbol: str, time_us: int, newest: Sequence[Trade]) -> tuple[int, int | None]:
-        """The id of the first trade from a time on, or what comes after the newest.
+        """The id of the first trade from a time on, or the next id after the newest trade.
 
-        And the time of that trade if no older one is served, else None.
+        The second value is that trade's time if the exchange serves no older one, else None.
         """
         if _time_us(newest[-1]) < time_us:
             return int(newest[-1].trade_id) + 1, None
@@ -97,8 +97,8 @@ class History:
 
 
 async def search(probe: Probe, time_us: int, newest: Sequence[Trade]) -> tuple[int, int | None]:
-    """As `History._first_at`, by looking at ids: where time says it should be, and every other time half-way."""
-    # No id up to `low` is it, nor one from `bound` on but `found`.
+    """As `History._first_at`, by search over ids: alternately where the time suggests and half-way."""
+    # The id is above `low`, and it is `found` or below `bound`.
     low, low_us = -1, None
     bound = found = int(newest[-1].trade_id)
     found_us = _time_us(newest[-1])

@@ -1,1 +1,1 @@
-"""An exchange's WebSocket connections, kept subscribed and alive; may import `exchanges` and base modules."""
+"""An exchange's WebSocket connections, kept subscribed and alive. May import `exchanges` and base modules."""

@@ -18,25 +18,26 @@ from producers.options import ProducerOptions
 Opening = Callable[[], AbstractAsyncContextManager[None]]
 _WATCH_S = 0.25
 _TALK_S = 0.1
-#: Frames read ahead of the parser; beyond, the socket fills and the exchange notices. What one read of the socket
-#: brings is queued whole, small frames by the hundred, so a low mark costs nothing and bounds the bytes of large ones.
+#  Frames that are read ahead of the parser. Beyond this the socket fills, and the exchange notices. One read of the
+# socket
+#: queues all its frames, small ones by the hundred, so a low limit costs nothing and bounds the bytes of large ones.
 _READ_AHEAD = (4, 1)
 
 
 class ConnectionLostError(ConnectionError):
-    """The connection ended or was given up; `cause` is one word for metrics."""
+    """The connection ended or was closed as dead. `cause`: one word, for metrics."""
 
     def __init__(self, cause: str, detail: str) -> None:
-        """`detail` says what happened, for the log."""
+        """`detail`: what happened, for the log."""
         super().__init__(detail)
         self.cause = cause
 
 
 class _Connect(connect):
-    """A handshake that is redirected fails: nothing is asked of a host that nobody named."""
+    """A handshake that fails on a redirect: no other host is asked."""
 
     def process_redirect(self, exc: Exception) -> Exception:
-        """The refusal as it came."""
+        """Return the redirect as an error."""
         return exc
 
 
@@ -51,20 +52,20 @@ class ExchangeConnection:
         options: ProducerOptions,
         opening: Opening = nullcontext,
     ) -> None:
-        """`due` gives the subscribe messages to send now, asked all along; the handshake runs inside of `opening()`."""
+        """`due`: returns the subscribe messages to send now. `opening`: a context for the handshake."""
         self._opening = opening
         self._exchange = exchange
         self._url = url
         self._due = due
         self._options = options
         self._idle_s = exchange.idle_timeout_s if options.idle_s is None else options.idle_s
-        # Since when the next frame is awaited; None while the consumer is busy, which is no silence.
+        # Since when the next frame is awaited. None while the consumer is busy: that is not the exchange's silence.
         self._waiting_since: float | None = None
         self._silent = False
 
     @asynccontextmanager
     async def open(self, stop: asyncio.Event) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """The frames of the open connection; when `stop` is set it is closed, and what had arrived still comes.
+        """The frames of the open connection. `stop` closes it; frames that have arrived are still returned.
 
         Raises:
             ConnectionLostError: (from the iterator) closed by the other side, or silent for too long.
@@ -124,7 +125,7 @@ class ExchangeConnection:
                 await asyncio.sleep(_TALK_S)
 
     async def _watch(self, socket: ClientConnection) -> None:
-        """An exchange can go silent while its socket lives and answers protocol pings."""
+        """Close a silent connection. An exchange can go silent while its socket still answers pings."""
         while self._waiting_since is None or time.monotonic() - self._waiting_since < self._idle_s:
             await asyncio.sleep(min(_WATCH_S, self._idle_s))
         self._silent = True

@@ -1,4 +1,4 @@
-"""What a connection needs of its producer."""
+"""What a connection needs from its producer."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from producers.venue_limits import VenueLimits
 
 
 class FrameSink(Protocol):
-    """Takes the frames of all connections; returns when there was room for one.
+    """Takes the frames of all connections. A call returns once the publisher has room.
 
-    Raises (both):
-        PublishError: the publisher cannot go on.
+    Raises (both methods):
+        DeliveryError: the publisher cannot go on.
     """
 
     async def take(self, frame: bytes) -> Parsed:
-        """Parse and publish a frame; what it was."""
+        """Parse and publish a frame, and return what it held."""
 
     async def take_parsed(self, frame: bytes, parsed: Parsed) -> None:
-        """Publish a frame that somebody else has parsed."""
+        """Publish a frame that is parsed already."""
 
 
 class LossListener(Protocol):
-    """Is told of the symbols whose trades may have been missed."""
+    """Is told of symbols whose trades may be missing."""
 
     def lost(self, symbols: Sequence[str]) -> None:
-        """Their connection broke."""
+        """The connection of these symbols broke."""
 
     def resumed(self, symbols: Sequence[str]) -> None:
-        """Their connection is there, or back."""
+        """The connection of these symbols is up, or up again."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamContext:
     """What all connections of a producer share.
 
-    `endpoint` and `rest_endpoint` take the place of the exchange's own; where only the first is given, the exchange's
-    REST interface is not asked.
+    `endpoint` and `rest_endpoint` replace the exchange's URLs. If only the first is given, the exchange's REST
+    interface is not asked.
     """
 
     exchange: Exchange
@@ -56,10 +56,10 @@ class StreamContext:
 
     @property
     def asks_rest(self) -> bool:
-        """Whether there is a REST interface that may be asked."""
+        """Whether a REST interface may be asked."""
         return self.rest_endpoint is not None or self.endpoint is None
 
     def count_renewal(self) -> None:
-        """A connection was replaced before its end of life."""
+        """Note that a connection was replaced before its end of life."""
         self.report.renewals += 1
         metrics.RENEWALS.labels(self.exchange.code).inc()

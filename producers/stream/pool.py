@@ -10,7 +10,7 @@ from producers.stream.symbol_states import SymbolStatus, troubled
 
 
 class KeptConnection(Protocol):
-    """Some symbols, kept connected."""
+    """The connection of some symbols, kept up."""
 
     @property
     def symbols(self) -> Sequence[str]:
@@ -21,19 +21,19 @@ class KeptConnection(Protocol):
         """Connected and subscribed."""
 
     def statuses(self) -> dict[str, SymbolStatus]:
-        """How each symbol stands."""
+        """The state of each symbol."""
 
     def unknown(self, symbol: str, words: str) -> None:
-        """The exchange's REST interface says, in these words, that there is no such symbol."""
+        """Note that the exchange's REST interface does not know a symbol, and its words."""
 
     def renew(self) -> None:
-        """Replace the connection as before its end of life, unless that was done just now."""
+        """Replace the connection as at its end of life, unless it was replaced just now."""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set.
+        """Run until `stop` is set.
 
         Raises:
-            PublishError: the publisher cannot go on.
+            DeliveryError: the publisher cannot go on.
         """
 
 
@@ -45,20 +45,20 @@ class ConnectionPool:
         self._connections = connections
 
     def start(self, stop: asyncio.Event) -> list[asyncio.Future[None]]:
-        """Run each in a task of its own, until `stop` is set."""
+        """Run each connection in its own task, until `stop` is set."""
         return [asyncio.ensure_future(one.run(stop)) for one in self._connections]
 
     @property
     def up(self) -> int:
-        """How many are connected and subscribed."""
+        """How many connections are up and subscribed."""
         return sum(one.ready for one in self._connections)
 
     def __len__(self) -> int:
-        """How many there should be."""
+        """How many connections there should be."""
         return len(self._connections)
 
     def statuses(self) -> dict[str, SymbolStatus]:
-        """How each symbol stands, in the order in which they were given."""
+        """The state of each symbol, in the given order."""
         found: dict[str, SymbolStatus] = {}
         for one in self._connections:
             found |= one.statuses()
@@ -67,7 +67,7 @@ class ConnectionPool:
     def renew(self, symbols: Sequence[str]) -> None:
         """Replace the connections of these symbols.
 
-        Not for a symbol that is refused: a new connection would bring nothing of it either.
+        A refused symbol is left alone: a new connection would not bring its trades either.
         """
         wanted = set(symbols) - troubled(self.statuses()).keys()
         for one in self._connections:
@@ -75,7 +75,7 @@ class ConnectionPool:
                 one.renew()
 
     def unknown(self, symbol: str, words: str) -> None:
-        """The exchange's REST interface says, in these words, that there is no such symbol."""
+        """Note that the exchange's REST interface does not know a symbol, and its words."""
         for one in self._connections:
             if symbol in one.symbols:
                 one.unknown(symbol, words)

@@ -62,7 +62,7 @@ class ReconnectingStream:
         """Until `stop` is set.
 
         Raises:
-            PublishError: from `take`: the publisher cannot go on.
+            DeliveryError: from `take`: the publisher cannot go on.
         """
         await self._rotation.run(stop)
 
@@ -102,7 +102,7 @@ class _Reconnecting:
         """Close the connection; what had arrived is still taken.
 
         Raises:
-            PublishError: the publisher cannot go on.
+            DeliveryError: the publisher cannot go on.
         """
         self._end.set()
         if self._opened_s is None:

@@ -1,1 +1,1 @@
-"""Which Bronze messages make one insert, and when. May import `core`."""
+"""Bronze messages gathered into inserts: which messages, and when. May import `core`."""

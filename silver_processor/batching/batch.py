@@ -1,4 +1,4 @@
-"""Bronze messages of one insert to the rows of Silver, of the duplicates and of the dead-letter queue."""
+"""The messages of one insert, from bytes to validated rows and rejects; and the columns that the insert adds."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from silver_processor.batching.decode import BronzeUnreadableError, decode
 from silver_processor.core.refine import REJECT_COLUMNS, VALUE_CHARACTERS, refine
 from silver_processor.core.rules import Rules
 
-_STAMPS = ("bronze_partition", "bronze_offset", "bronze_published_at")
-_OF_THE_INSERT = ("insert_token", "validated_at")
-UNSTAMPED = pa.schema([field for field in SILVER if field.name not in _OF_THE_INSERT])
+_MESSAGE_COLUMNS = ("bronze_partition", "bronze_offset", "bronze_published_at")
+_INSERT_COLUMNS = ("insert_token", "validated_at")
+UNSTAMPED = pa.schema([field for field in SILVER if field.name not in _INSERT_COLUMNS])
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A decoded Bronze message: its place, its Kafka time (ms), its rows (`BRONZE`), or why it has none.
+    """A decoded Bronze message: its partition and offset, its Kafka timestamp (ms) and its rows (`BRONZE`).
 
-    `unreadable` holds the bytes of a message that could not be decoded.
+    A message that could not be decoded has no rows, the reason in `fault` and its bytes in `unreadable`.
     """
 
     partition: int
@@ -37,10 +37,10 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """The rows of one insert before de-duplication, by which rules.
+class Validated:
+    """The rows of one insert before de-duplication, and the rules they were validated by.
 
-    `valid`: schema `UNSTAMPED`, that is Silver's without what only the insert itself knows. `rejects`: columns
+    `valid`: schema `UNSTAMPED`, which is Silver's without the columns that the insert adds. `rejects`: columns
     `REJECT_COLUMNS`.
     """
 
@@ -49,44 +49,44 @@ class Judged:
     rules_version: str
 
 
-def read(partition: int, offset: int, published_ms: int, value: bytes | None) -> Message:
-    """Decode a Bronze message; one that cannot be read becomes a message without rows and with a fault."""
+def decode_message(partition: int, offset: int, published_ms: int, value: bytes | None) -> Message:
+    """Decode a Bronze message. One that cannot be decoded becomes a message with a fault and without rows."""
     try:
         return Message(partition, offset, published_ms, decode(value or b""))
     except BronzeUnreadableError as error:
         return Message(partition, offset, published_ms, BRONZE.empty_table(), str(error), value or b"")
 
 
-def judge(messages: Sequence[Message], topic: str, rules: Rules, now: datetime) -> Judged:
-    """Refine all rows of the messages; what could not be decoded becomes a reject of the time `now` (UTC)."""
+def validate(messages: Sequence[Message], topic: str, rules: Rules, now: datetime) -> Validated:
+    """Apply the rules to all rows. A message that could not be decoded becomes one reject, dated `now` (UTC)."""
     refined = refine(_stamped(messages), rules)
     unreadable = [_unreadable(message, topic, now) for message in messages if message.fault]
     rejects = refined.rejects
     if unreadable:
         rejects = pa.concat_tables([rejects, pa.Table.from_pylist(unreadable, schema=rejects.schema)])
-    return Judged(refined.valid.select(UNSTAMPED.names), rejects, rules.version)
+    return Validated(refined.valid.select(UNSTAMPED.names), rejects, rules.version)
 
 
 def stamp(valid: pa.Table, token: str, now: datetime) -> pa.Table:
-    """Rows of schema `SILVER`: the judged ones with their insert's token and time (UTC)."""
-    for name, value in zip(_OF_THE_INSERT, (token, now), strict=True):
+    """Rows of schema `SILVER`: valid rows with their insert's token and time (UTC)."""
+    for name, value in zip(_INSERT_COLUMNS, (token, now), strict=True):
         field = SILVER.field(name)
         valid = valid.append_column(field, pa.repeat(pa.scalar(value, field.type), valid.num_rows))
     return valid.select(SILVER.names)
 
 
 def duplicates(again: pa.Table, now: datetime) -> pa.Table:
-    """Rows of duplicate_trades for the Silver rows that were seen before (`now`: UTC)."""
+    """Rows of duplicate_trades for rows of trades that Silver holds already (`now`: UTC)."""
     seen = again.append_column("seen_at", pa.repeat(pa.scalar(now, DUPLICATE.field("seen_at").type), again.num_rows))
     return seen.select(DUPLICATE.names).cast(DUPLICATE)
 
 
 def _stamped(messages: Sequence[Message]) -> pa.Table:
-    """All rows, each with the place and Kafka time of its message."""
+    """All rows, each with the partition, offset and Kafka timestamp of its message."""
     table = pa.concat_tables([message.rows for message in messages]).combine_chunks()
     places = [(message.partition, message.offset, message.published_ms) for message in messages]
     counts = [message.rows.num_rows for message in messages]
-    for name, values in zip(_STAMPS, zip(*places, strict=True), strict=True):
+    for name, values in zip(_MESSAGE_COLUMNS, zip(*places, strict=True), strict=True):
         field = SILVER.field(name)
         column = pa.array(np.repeat(np.array(values, dtype=np.int64), counts)).cast(field.type)
         table = table.append_column(field, column)

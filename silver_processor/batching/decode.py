@@ -14,13 +14,13 @@ from schemas.records import BRONZE, BronzeTrade
 
 
 class BronzeUnreadableError(ValueError):
-    """The message is no Avro container with the Bronze columns; it belongs in the dead-letter queue."""
+    """The message is no Avro container with the Bronze columns. It becomes a dead letter."""
 
 
 _SYNC_BYTES = 16
-# Fields that came later, with what their absence means: messages from before an upgrade may still wait in the topic.
-_LATER = {name: field.default for name, field in BronzeTrade.model_fields.items() if not field.is_required()}
-# Both are 8 bytes, so the header keeps its length: Avro text fields read as bytes.
+# Fields of later versions, with their defaults: messages from before an upgrade may still wait in the topic.
+_ADDED_FIELDS = {name: field.default for name, field in BronzeTrade.model_fields.items() if not field.is_required()}
+# To read Avro strings as bytes. Both texts have 8 bytes, so the header keeps its length.
 _AS_TEXT, _AS_BYTES = b'"string"', b'"bytes" '
 _DEFAULT = re.compile(rb',\s*"default"\s*:\s*""|"default"\s*:\s*""\s*,')
 # Well-formed UTF-8, byte by byte (RFC 3629, section 4).
@@ -35,17 +35,17 @@ _FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowEx
 def decode(message: bytes) -> pa.Table:
     """A Bronze message as a table with the schema `schemas.records.BRONZE`, rows in the message's order.
 
-    Codecs: null, deflate, snappy. Fields may come as Avro strings or bytes (ClickHouse's default). A text that is not
-    UTF-8 becomes `\\x` and the hexadecimal digits of its bytes, so that the row is judged like any other.
+    Codecs: null, deflate, snappy. Text fields may be Avro strings or bytes (ClickHouse's default). A text that is not
+    UTF-8 becomes `\\x` and the hexadecimal digits of its bytes, so that the rules can reject the row.
 
     Raises:
-        BronzeUnreadableError: not such a container, a column missing, or a value outside its column's type.
+        BronzeUnreadableError: no Avro container, a column is missing, or a value does not fit its column's type.
     """
     message = _without_defaults(message)
     try:
         return _conform(pl.read_avro(io.BytesIO(message)))
     except _FAILURES as error:
-        # Avro strings that are not UTF-8 fail as a whole message: read them as bytes.
+        # One string that is not UTF-8 fails the whole message. Read all strings as bytes.
         if "utf" not in str(error).lower():
             raise _unreadable(error) from error
     try:
@@ -59,20 +59,21 @@ def _unreadable(error: BaseException) -> BronzeUnreadableError:
 
 
 def _without_defaults(message: bytes) -> bytes:
-    """The container without the defaults of its fields, which polars does not read: spaces, as many bytes."""
+    """The container with spaces in place of its fields' defaults, which polars cannot read."""
     header = message[: message.find(message[-_SYNC_BYTES:])]
     plain = _DEFAULT.sub(lambda found: b" " * len(found[0]), header)
     return message if plain == header else plain + message[len(header) :]
 
 
 def _text_as_bytes(message: bytes) -> bytes:
-    """The container with every text field declared as bytes; the header ends with its sync marker, as the file does."""
+    """The container with every string field declared as bytes."""
+    # The header ends with the sync marker, as the container does.
     end = message.find(message[-_SYNC_BYTES:])
     return message[:end].replace(_AS_TEXT, _AS_BYTES) + message[end:]
 
 
 def _conform(frame: pl.DataFrame) -> pa.Table:
-    absent = [pl.lit(meant).alias(name) for name, meant in _LATER.items() if name not in frame.columns]
+    absent = [pl.lit(meant).alias(name) for name, meant in _ADDED_FIELDS.items() if name not in frame.columns]
     frame = frame.with_columns(absent).select(BRONZE.names)
     binary = [name for name, kind in frame.schema.items() if kind == pl.Binary]
     if binary:
@@ -88,7 +89,10 @@ def _conform(frame: pl.DataFrame) -> pa.Table:
 
 
 def _bounded(table: pa.Table) -> pa.Table:
-    """The rows with Kafka times that every layer can carry: another's rows, and those of versions before 0.2."""
+    """The rows with Kafka timestamps in the range that every layer can store.
+
+    Only rows of foreign producers, or of versions before 0.2, have others.
+    """
     place = table.schema.get_field_index("published_at")
     times = pc.cast(table.column(place), pa.int64())
     spread = pc.min_max(times)
@@ -99,7 +103,7 @@ def _bounded(table: pa.Table) -> pa.Table:
 
 
 def _text(column: pl.Series) -> pl.Series:
-    # Arrow matches binary columns byte by byte.
+    # Unlike polars, Arrow matches a pattern against binary columns, byte by byte.
     readable = pl.Series(column.name, pc.match_substring_regex(column.to_arrow(), _UTF8), dtype=pl.Boolean)
     rows = pl.select(column, readable.alias("readable"))
     value = pl.col(column.name)

@@ -1,4 +1,4 @@
-"""Decimal text to exact decimals, by column: what the text is, its value, whether it passes a limit."""
+"""Decimal text to exact decimals, by column: its value, or the reason why it is no valid amount."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ AMOUNT = pl.Decimal(38, 18)
 _WHOLE, _SCALE = 20, 18
 _PLAIN = rf"^[0-9]{{1,{_WHOLE - 1}}}(?:\.[0-9]{{1,{_SCALE}}})?$"
 _GRAMMAR = r"^(?P<sign>[+-]?)(?P<whole>[0-9]+)(?:\.(?P<fraction>[0-9]+))?(?:[eE](?P<exponent>[+-]?[0-9]+))?$"
-# An exponent beyond this many digits outweighs any text a message can hold.
+# An exponent with more digits is larger than any text in a message is long.
 _EXPONENT_DIGITS = 12
 _PRODUCT_WHOLE = 18
 _ALL = pl.all().all()
 
 
 def classify(frame: pl.DataFrame, *names: str) -> pl.DataFrame:
-    """Judge each column `<name>_text` against the columns `<name>_max…` of `Rules.markets`.
+    """Validate each column `<name>_text` against the columns `<name>_max…` of `Rules.markets`.
 
     Returns for each `<name>` (Decimal(38,18), null unless the text is a valid amount within the limit) and
     `<name>_fault` (null, or `missing`, `not_a_number`, `not_positive`, `above_limit`, `too_precise`, in that order).
@@ -30,19 +30,19 @@ def classify(frame: pl.DataFrame, *names: str) -> pl.DataFrame:
     steps = _steps(names)
     plain = frame.select(steps.is_plain)
     if plain.select(_ALL).row(0) == (True,) * len(names):
-        return _judge_plain(frame, steps)
-    judged = [_judge_mixed(frame.with_columns(is_plain=plain[name]), name) for name in names]
-    return pl.concat(judged, how="horizontal")
+        return _validate_plain(frame, steps)
+    validated = [_validate_mixed(frame.with_columns(is_plain=plain[name]), name) for name in names]
+    return pl.concat(validated, how="horizontal")
 
 
 @dataclass(frozen=True, slots=True)
 class _Steps:
-    """Expressions for the columns of some names; made once, which costs more than judging a small batch by them."""
+    """Expressions for the columns of some names, made once: making them costs more than validating a small batch."""
 
     is_plain: list[pl.Expr]
     values: list[pl.Expr]
     faults: list[pl.Expr]
-    judged: list[pl.Expr]
+    validated: list[pl.Expr]
 
 
 @cache
@@ -54,22 +54,22 @@ def _steps(names: tuple[str, ...]) -> _Steps:
         steps.values.extend([text.cast(AMOUNT).alias(name), most])
         found = pl.when(value == 0).then(pl.lit("not_positive")).when(value > most).then(pl.lit("above_limit"))
         steps.faults.append(found.alias(f"{name}_fault"))
-        steps.judged.extend([pl.when(fault.is_null()).then(value), fault])
+        steps.validated.extend([pl.when(fault.is_null()).then(value), fault])
     return steps
 
 
-def _judge_plain(frame: pl.DataFrame, steps: _Steps) -> pl.DataFrame:
-    return frame.select(steps.values).with_columns(steps.faults).select(steps.judged)
+def _validate_plain(frame: pl.DataFrame, steps: _Steps) -> pl.DataFrame:
+    return frame.select(steps.values).with_columns(steps.faults).select(steps.validated)
 
 
-def _judge_mixed(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+def _validate_mixed(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     rows = frame.select("is_plain", f"^{name}_.*$").with_row_index("row")
     simple, others = rows.filter("is_plain"), rows.filter(~pl.col("is_plain"))
-    parts = [_judge_plain(simple, _steps((name,))).with_columns(simple["row"]), _judge_any(others, name)]
+    parts = [_validate_plain(simple, _steps((name,))).with_columns(simple["row"]), _validate_any(others, name)]
     return pl.concat(parts).sort("row").drop("row")
 
 
-def _judge_any(rows: pl.DataFrame, name: str) -> pl.DataFrame:
+def _validate_any(rows: pl.DataFrame, name: str) -> pl.DataFrame:
     """Any text: value = 0.<digits> * 10^whole, `digits` without zeros at either end."""
     text = pl.col(f"{name}_text").alias("text")
     parts = rows.with_columns(text, text.str.extract_groups(_GRAMMAR).alias("parts")).unnest("parts")
@@ -108,11 +108,11 @@ def _judge_any(rows: pl.DataFrame, name: str) -> pl.DataFrame:
         .when((pl.col("lowest") < -_SCALE) | (pl.col("size") > _WHOLE))
         .then(pl.lit("too_precise"))
     )
-    judged = sized.with_columns(fault.alias(f"{name}_fault"))
+    validated = sized.with_columns(fault.alias(f"{name}_fault"))
     shift = pl.col("lowest").cast(pl.String)
     plain = pl.when(pl.col(f"{name}_fault").is_null()).then(pl.col("digits") + "e" + shift)
-    value = pl.Series(pc.cast(judged.select(plain).to_series().to_arrow(), pa.decimal128(38, _SCALE)))
-    return judged.select(value.alias(name), f"{name}_fault", "row")
+    value = pl.Series(pc.cast(validated.select(plain).to_series().to_arrow(), pa.decimal128(38, _SCALE)))
+    return validated.select(value.alias(name), f"{name}_fault", "row")
 
 
 def product(price: pa.ChunkedArray, quantity: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -127,7 +127,7 @@ def product(price: pa.ChunkedArray, quantity: pa.ChunkedArray) -> pa.ChunkedArra
 
 
 def _shortened(column: pa.ChunkedArray, precision: int) -> pa.ChunkedArray | None:
-    """The column as Decimal128(precision, 10), or None where a value does not fit: 18 + 19 digits make 38."""
+    """The column as Decimal128(precision, 10), or None if a value does not fit. Arrow makes 38 digits of 18 and 19."""
     try:
         return column.cast(pa.decimal128(precision, 10))
     except pa.ArrowInvalid:
@@ -135,7 +135,7 @@ def _shortened(column: pa.ChunkedArray, precision: int) -> pa.ChunkedArray | Non
 
 
 def _wide_product(price: pa.ChunkedArray, quantity: pa.ChunkedArray) -> pa.ChunkedArray:
-    """One factor of a product below 10^18 is below 10^9, so 76 digits hold every product that counts."""
+    """A product below 10^18 has a factor below 10^9, so 76 digits hold every product that fits."""
     larger, smaller = pc.max_element_wise(price, quantity), pc.min_element_wise(price, quantity)
     fits = pc.less(smaller, pa.scalar(10 ** (_PRODUCT_WHOLE // 2)).cast(pa.decimal128(38, 18)))
     fits = pc.and_kleene(fits, pc.and_(pc.is_valid(price), pc.is_valid(quantity)))

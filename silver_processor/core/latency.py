@@ -1,4 +1,4 @@
-"""How long the trades of one insert took from layer to layer, counted into histogram buckets by column."""
+"""The latencies of one insert's trades from layer to layer, counted into histogram buckets by column."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 VISIBLE = "visible"
-# Stage → the columns of Silver between which it lies; `visible` is when the insert into Silver and Gold returned.
+# Stage → the columns of Silver at its start and end. `visible`: when the insert into Silver and Gold returned.
 STAGES: Mapping[str, tuple[str, str]] = {
     "exchange": ("timestamp", "received_at"),
     "producer": ("received_at", "published_at"),
@@ -21,14 +21,15 @@ STAGES: Mapping[str, tuple[str, str]] = {
     "pipeline": ("received_at", VISIBLE),
     "total": ("timestamp", VISIBLE),
 }
-# Upper bounds in seconds, inclusive; what is longer is counted as +Inf. Fine where the aims of p50 and p99 lie.
+# Upper bounds in seconds, inclusive; longer latencies are counted as +Inf. The steps are fine around the goals for p50
+# and p99.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 120.0, 600.0)
 _BOUNDS_US = np.array([round(bound * 1_000_000) for bound in BOUNDS])
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Latencies of one exchange and stage: how many fell into each bucket (`BOUNDS`, then +Inf), their sum (s)."""
+    """Latencies of one exchange and stage: the count in each bucket (`BOUNDS`, then +Inf), and their sum (s)."""
 
     exchange: str
     stage: str
@@ -39,8 +40,8 @@ class Latency:
 def latencies(rows: pa.Table, visible_us: int) -> list[Latency]:
     """Every stage of every exchange among `rows` (schema `SILVER`), visible at `visible_us` (µs since the epoch).
 
-    A stage that ended before it began counts as 0: the exchange's clock is not ours, and Kafka's times are cut to
-    whole milliseconds.
+    A stage that seems to end before it starts counts as 0: the exchange's clock differs from ours, and Kafka's times
+    are cut to whole milliseconds.
     """
     if not rows.num_rows:
         return []

@@ -1,7 +1,7 @@
-"""Which matches are new: a trade may be one match, or sum up several under the id of the last one (pure).
+"""Which trades of a batch are known already, match by match. A trade is one match, or the sum of several.
 
-Matches of a market have consecutive ids, so a trade of n matches with the id L stands for the ids L-n+1 … L. OKX's
-channel `trades` sends such trades, its REST and `trades-all` the single matches.
+The matches of a market have consecutive ids. A trade of n matches with the id L stands for the ids L-n+1 … L. OKX's
+channel `trades` sends such summed trades; its REST interface and `trades-all` send the single matches.
 """
 
 from __future__ import annotations
@@ -13,23 +13,28 @@ import numpy.typing as npt
 from pyroaring import BitMap64
 
 Words = npt.NDArray[np.uint64]
+#: A summed trade and its single matches have times at most this far apart (µs).
+SAME_TIME_US = 1_000_000
 _RANGES_NAMED = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """Of trades by place: `again` (all their matches are known), `partly` (some are; place → those, as text)."""
+    """The verdict on trades, by their place.
+
+    `again`: all matches of the trade are known. `partly`: place → the known matches as text, where only some are known.
+    """
 
     again: npt.NDArray[np.bool_]
     partly: dict[int, str]
 
 
 def match(numbers: Words, counts: npt.NDArray[np.int64] | None, known: BitMap64, *, overlap: bool) -> Matched:
-    """What is known of trades with the ids `numbers`, of `counts` matches each (None: one).
+    """Compare trades with the matches that are known.
 
-    `known`: ids of matches. `overlap`: trades given here may have matches in common. Then those of more matches come
-    first, so that nothing is lost that a longer trade has; of equally long ones the first. Single matches with one id
-    are left to the caller.
+    `numbers`: the trades' ids. `counts`: matches of each trade; None: one each. `known`: ids of known matches.
+    `overlap`: the trades may share matches. A trade of more matches then wins over one of fewer, so that no match is
+    lost; of equally long trades the first wins. The caller handles single matches that share an id.
     """
     again = np.isin(numbers, np.asarray(known.to_array(), dtype=np.uint64)) if known else np.zeros(len(numbers), bool)
     if counts is None or not (known or overlap):
@@ -58,7 +63,7 @@ def _range(last: int, count: int) -> BitMap64:
 
 
 def _named(ids: BitMap64) -> str:
-    """`5-7, 9`; what is more than a few ranges is cut."""
+    """Ids as text, `5-7, 9`: the first `_RANGES_NAMED` ranges."""
     found: list[list[int]] = []
     for number in ids:
         if found and found[-1][1] == number - 1:

@@ -1,4 +1,4 @@
-"""Bronze rows to Silver rows and rejects, by column: the rules of ADR-009 with its errata, in a fixed order."""
+"""Bronze rows to Silver rows and rejects, by column. The rules apply in a fixed order (docs/reasons.md)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from schemas.records import BRONZE, SILVER
 from silver_processor.core.amounts import classify, product
 from silver_processor.core.rules import Rules
 
-# 2009-01-03: Bitcoin's first block; nothing traded before.
+# 2009-01-03: Bitcoin's first block. Nothing was traded before.
 EARLIEST = datetime(2009, 1, 3, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 VALUE_CHARACTERS = 256
-# Which raw message a row is.
+# The coordinates of a row's raw message.
 PLACE = ("raw_topic", "raw_partition", "raw_offset", "published_at")
 
 REJECT_COLUMNS = (
@@ -46,15 +46,15 @@ REJECT_COLUMNS = (
     "received_at",
     "ingested_at",
 )
-# What of Bronze is judged, and what is only carried on.
-_JUDGED = (
+# The columns of Bronze that are validated; the others are only carried on.
+_VALIDATED = (
     *("exchange", "symbol", "trade_id", "price_text", "quantity_text", "timestamp"),
     *("side", "sequence", "kind", "matches", "defect"),
 )
-_TOLD = tuple(name for name in BRONZE.names if name not in _JUDGED)
+_CARRIED = tuple(name for name in BRONZE.names if name not in _VALIDATED)
 _BRONZE_TYPES = pl.DataFrame(BRONZE.empty_table()).schema
 _NO_REJECTS = pl.DataFrame(schema={name: _BRONZE_TYPES.get(name, pl.String()) for name in REJECT_COLUMNS}).to_arrow()
-# Silver's columns that are made here, and from what; all others are as Bronze has them.
+# Silver's columns that are made here, and the columns they are made from. All others are Bronze's.
 _MADE = {
     "symbol": "canonical",
     "price": "price",
@@ -65,7 +65,7 @@ _MADE = {
     "trade_kind": "trade_kind",
     "match_count": "match_count",
 }
-# What `refine` leaves to the caller: which message and insert a row belongs to.
+# The columns that the caller adds: the message and the insert of a row.
 _STAMPED = {"validated_at", "bronze_partition", "bronze_offset", "bronze_published_at", "insert_token"}
 VALID = pa.schema([field for field in SILVER if field.name not in _STAMPED])
 
@@ -77,10 +77,9 @@ _KINDS = [kind.value for kind in TradeKind]
 
 @dataclass(frozen=True, slots=True)
 class Refined:
-    """What became of Bronze rows: each is in exactly one table, in the order it came.
+    """Refined Bronze rows. Each is in exactly one of the tables, in the order of the input.
 
-    `valid`: columns `VALID` (Silver's, less those the caller stamps) and any column of the input that is neither
-    Bronze's nor Silver's.
+    `valid`: columns `VALID` (Silver's, less those that the caller adds) and every other column of the input.
     `rejects`: columns `REJECT_COLUMNS`.
     """
 
@@ -89,13 +88,13 @@ class Refined:
 
 
 def refine(bronze: pa.Table, rules: Rules) -> Refined:
-    """Validate, normalise the symbol and enrich with quote_volume.
+    """Validate, normalise the symbol, and add quote_volume.
 
-    `bronze` has the columns of `schemas.records.BRONZE`, and may have those of `_STAMPED` which then pass through.
+    `bronze` has the columns of `schemas.records.BRONZE`, and may have those of `_STAMPED`, which are kept.
     Price limits and `quote_volume` in quote currency, quantities in base currency; times µs UTC. The result depends
     on each row alone.
     """
-    rows = pl.DataFrame(bronze.select(_JUDGED)).join(
+    rows = pl.DataFrame(bronze.select(_VALIDATED)).join(
         rules.markets,
         left_on=["exchange", "symbol"],
         right_on=["exchange", "exchange_symbol"],
@@ -109,16 +108,16 @@ def refine(bronze: pa.Table, rules: Rules) -> Refined:
     is_broken = rows.select(_IS_BROKEN).to_series()
     if not is_broken.any():
         return Refined(_valid(rows, bronze, rules), _NO_REJECTS)
-    told = pl.DataFrame(bronze.filter(is_broken.to_arrow()).select(_TOLD))
+    told = pl.DataFrame(bronze.filter(is_broken.to_arrow()).select(_CARRIED))
     rejects = _rejects(rows.filter(is_broken).hstack(told), rules)
     return Refined(_valid(rows.filter(~is_broken), bronze.filter((~is_broken).to_arrow()), rules), rejects)
 
 
 def refuse(bronze: pl.DataFrame, refused: pl.DataFrame) -> pl.DataFrame:
-    """The rejects (`REJECT_COLUMNS`) of rows that only Silver as a whole speaks against.
+    """The rejects (`REJECT_COLUMNS`) of rows that are valid by themselves and contradict other trades.
 
     `bronze` has the columns of `schemas.records.BRONZE`, `refused` the coordinates of raw messages (`PLACE`), `reason`,
-    `field`, `value` and `limit`. A message that came twice is one reject.
+    `field`, `value` and `limit`. A message that was delivered twice becomes one reject.
     """
     place = pl.Schema({name: bronze.schema[name] for name in PLACE})
     told = refused.select(*PLACE, "reason", "field", "value", "limit").unique(PLACE, keep="first")
@@ -134,7 +133,7 @@ def refuse(bronze: pl.DataFrame, refused: pl.DataFrame) -> pl.DataFrame:
 
 
 def partly_known(rows: pl.DataFrame, known: list[str]) -> pl.DataFrame:
-    """What `refuse` is told of trades (columns `PLACE`, `match_count`) of whose matches Silver has those `known`."""
+    """The input of `refuse` for trades (columns `PLACE`, `match_count`) of which Silver has the matches `known`."""
     return rows.select(
         *PLACE,
         pl.lit(Reason.MATCHES_PARTLY_KNOWN.value).alias("reason"),
@@ -155,7 +154,7 @@ def _order_key() -> tuple[pl.Expr, pl.Expr]:
 
 
 def _matches() -> tuple[pl.Expr, pl.Expr]:
-    """How many matches the row sums up, one where nothing is said; a numeric id has so many ids up to it."""
+    """How many matches the row sums up; one if the message does not say. A numeric id must be at least that high."""
     sent, last = pl.col("matches"), pl.col("number")
     count = pl.when(sent == "").then(pl.lit(1, pl.UInt64)).otherwise(_uint64(sent)).cast(pl.UInt32, strict=False)
     is_number = count.is_between(1, MOST_MATCHES).fill_null(value=False)
@@ -163,7 +162,7 @@ def _matches() -> tuple[pl.Expr, pl.Expr]:
     return count.alias("match_count"), (~is_number | is_too_low.fill_null(value=False)).alias("matches_fault")
 
 
-# Expressions are made once: making them costs more than judging a small batch by them.
+# Expressions are made once: making them costs more than validating a small batch.
 _READ = (
     _uint64(pl.col("trade_id")).alias("number"),
     pl.col("side").str.to_lowercase().alias("taker"),

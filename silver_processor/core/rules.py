@@ -1,4 +1,4 @@
-"""The registry prepared for column work: one row a market, with limits in comparable form."""
+"""The registry prepared for work by column: one row for each name of a market, with limits in comparable form."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Rules:
 
     @classmethod
     def of(cls, registry: SymbolRegistry) -> Rules:
-        """Prepare a registry; costs one pass over its entries."""
+        """Prepare a registry."""
         columns = {
             name: pl.Series([row[name] for row in registry.lookup], dtype=pl.String)
             for name in ("exchange", "exchange_symbol", "canonical")
@@ -44,7 +44,7 @@ class Rules:
             columns[f"{name}_max_whole"] = pl.Series([x.adjusted() + 1 for x in limits], dtype=pl.Int64)
             columns[f"{name}_max_digits"] = pl.Series([_digits(x) for x in limits], dtype=pl.String)
         return cls(
-            # A market's first name is its entry's, aliases follow.
+            # The first name of a market is its entry's; aliases follow.
             markets=pl.DataFrame(columns).with_columns(
                 pl.col("exchange_symbol").first().over("exchange", "canonical").alias("first_name")
             ),

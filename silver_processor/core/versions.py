@@ -1,12 +1,13 @@
-"""Versions of a trade: whether two messages with one identity say the same, and what is said of those that do not.
+"""Versions of a trade: whether two messages with one identity agree, and how they differ if not.
 
-What a trade says is its price, quantity, time, side and kind, as values: 1.50 is 1.5. Not compared is what depends on
-the source: the sequence, which dumps and REST do not have, and the name of the market, of which there may be several.
+Compared are price, quantity, time, side and kind, as values: 1.50 is 1.5. Not compared are columns that depend on the
+source: the sequence, which dumps and REST lack, and the name of the market, of which there may be several.
 
-- Two times are one if they are equal, or less than a millisecond apart and one of them in whole milliseconds: some
-  sources know microseconds and others cut or round them.
-- Two quantities are compared if both messages sum up equally many matches: a match is a part of their sum.
-- Two kinds are compared if neither is `market`, which is also what a source says that knows no kinds.
+- Two times agree if they are equal, or less than a millisecond apart and one of them in whole milliseconds: some
+sources
+  have microseconds and others cut or round them.
+- Two quantities are compared only if both messages sum up the same number of matches.
+- Two kinds are compared only if neither is `market`, which is also the kind of a source that knows no kinds.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from schemas.records import SILVER
 from silver_processor.core.refine import PLACE
 
 IDENTITY = ("exchange", "symbol", "trade_id")
-# What is compared, and what Bronze calls it.
+# Compared columns → their names in Bronze.
 CONTENT = {
     "price": "price_text",
     "quantity": "quantity_text",
@@ -27,9 +28,9 @@ CONTENT = {
     "side": "side",
     "trade_kind": "kind",
 }
-# The reasons of the letters of such messages.
+# The reasons of dead letters about versions.
 ABOUT_VERSIONS = (Reason.TRADE_CONTRADICTS, Reason.TRADE_SUPERSEDED)
-# A version that is held: by its identity, what it says, and which message said it.
+# A held version: identity, compared columns, and the coordinates of its raw message.
 _SILVER_TYPES = pl.DataFrame(SILVER.empty_table()).schema
 HELD = pl.Schema({name: _SILVER_TYPES[name] for name in (*IDENTITY, *CONTENT, "match_count", *PLACE)})
 _FLAGS = ("is_known", "is_message", "is_earlier")
@@ -53,7 +54,7 @@ def compare(rows: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
     `field` (the names of Bronze's columns that differ, `""` if none), `value` and `limit` (what this message and that
     one say in them).
     """
-    # Every insert asks, mostly about nothing.
+    # Every insert calls this, mostly with no rows.
     if not rows.height:
         return _COMPARED.to_frame()
     mine = versions_of(rows).with_row_index("row")
@@ -69,20 +70,20 @@ def compare(rows: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
         .fill_null("")
         .alias("limit"),
     )
-    # Silver has a trade once; should it have it twice, a version that agrees counts.
+    # Silver should hold a trade once. If it holds two versions, one that agrees counts.
     nearest = told.sort("row", ~pl.col("is_message"), pl.col("field") != "", maintain_order=True)
     return nearest.unique("row", keep="first", maintain_order=True).select(_COMPARED.names())
 
 
 def contradicting(compared: pl.DataFrame) -> pl.DataFrame:
-    """Those of compared rows that are other messages and say something else."""
+    """The compared rows that come from another message and differ."""
     return compared.filter(pl.col("is_known") & ~pl.col("is_message") & (pl.col("field") != ""))
 
 
 def overruled(compared: pl.DataFrame) -> pl.DataFrame:
-    """Those of rows compared with the corrections that say something else, with the `reason` of each.
+    """Of rows compared with the corrections, those that differ, with the `reason` of each.
 
-    What was published before the version that was accepted is superseded; what came after it contradicts it.
+    A message published before the accepted version is superseded. A later one contradicts it.
     """
     contradicts, superseded = (pl.lit(reason.value) for reason in ABOUT_VERSIONS)
     return contradicting(compared).with_columns(
@@ -113,13 +114,13 @@ def _differs(name: str) -> pl.Expr:
 
 
 def _listed(said: dict[str, pl.Expr]) -> pl.Expr:
-    """Of each field that differs its text, in the order of `CONTENT`."""
+    """The text of each field that differs, in the order of `CONTENT`."""
     texts = (pl.when(_differs(name)).then(text) for name, text in said.items())
     return pl.concat_list(*texts).list.drop_nulls().list.join(", ")
 
 
 def _said(suffix: str) -> pl.Expr:
-    """What the fields that differ say: `price 150.1, side SELL`."""
+    """The values of the fields that differ: `price 150.1, side SELL`."""
     return _listed({name: pl.concat_str(pl.lit(f"{name} "), text_of(name, suffix)) for name in CONTENT})
 
 

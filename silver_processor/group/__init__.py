@@ -1,1 +1,1 @@
-"""The worker's membership in its consumer group: transport, assignment, backlog. May import `retry`."""
+"""The worker's membership in its consumer group: app, assignment, backlog. May import `config` only."""

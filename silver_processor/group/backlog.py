@@ -1,4 +1,4 @@
-"""What waits in a topic for a consumer group: asked of the broker, by somebody outside of the group."""
+"""The messages that wait in a topic for a consumer group, asked of the broker without joining the group."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ _TIMEOUT_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a group stands in a partition: its committed offset, or the first one kept where it has committed none,
-    and the offset of the next message to come."""
+class PartitionBacklog:
+    """A group's backlog in one partition.
+
+    `committed`: the group's offset, or the first kept one if it has committed none. `end`: the next message's offset.
+    """
 
     topic: str
     partition: int
@@ -25,17 +27,17 @@ class Place:
 
     @property
     def messages(self) -> int:
-        """How many wait."""
+        """How many messages wait."""
         return max(0, self.end - self.committed)
 
 
-def outsider(settings: Settings, group: str) -> Consumer:
-    """A client that may ask for the group's offsets and never joins it."""
+def group_observer(settings: Settings, group: str) -> Consumer:
+    """A client that can ask for the group's offsets and never joins the group."""
     return Consumer({**kafka_client(settings), "group.id": group, "enable.auto.commit": False, "log_level": 0})
 
 
-def places(consumer: Consumer, topics: Iterable[str], timeout_s: float = _TIMEOUT_S) -> list[Place]:
-    """The group's place in every partition of those topics that the broker knows.
+def backlog(consumer: Consumer, topics: Iterable[str], timeout_s: float = _TIMEOUT_S) -> list[PartitionBacklog]:
+    """The group's backlog in every partition of the topics. A topic that the broker does not know is left out.
 
     Raises:
         confluent_kafka.KafkaException: the broker does not answer.
@@ -49,5 +51,5 @@ def places(consumer: Consumer, topics: Iterable[str], timeout_s: float = _TIMEOU
         partition = TopicPartition(committed.topic, committed.partition)
         low, end = consumer.get_watermark_offsets(partition, timeout=timeout_s)
         offset = committed.offset if committed.offset >= 0 else low
-        found.append(Place(committed.topic, committed.partition, offset, end))
+        found.append(PartitionBacklog(committed.topic, committed.partition, offset, end))
     return found

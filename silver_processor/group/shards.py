@@ -1,4 +1,4 @@
-"""Bronze shards and the partitions they are in: so many partitions carry data, and so many workers have work."""
+"""Bronze shards and their partitions. A partition without a shard carries no data, so its worker has no work."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from itertools import count
 
 
 def partition_of(shard: int, partitions: int) -> int:
-    """Where a Bronze shard's messages are: librdkafka's partitioner `consistent_random` over the key that is its number
-    (rdkafka_msg.c, rd_kafka_msg_partitioner_consistent: CRC-32 modulo the count)."""
+    """The partition of a Bronze shard's messages.
+
+    Their key is the shard's number. librdkafka's partitioner `consistent_random` takes the key's CRC-32 modulo the
+    partition count (rdkafka_msg.c, rd_kafka_msg_partitioner_consistent).
+    """
     return zlib.crc32(str(shard).encode()) % partitions
 
 
 def shards_for(workers: int, partitions: int) -> int:
-    """The fewest shards with which so many Silver workers have work, as far as there are partitions.
+    """The fewest shards that give every one of `workers` Silver workers work, at most one for each partition.
 
-    Each further partition with data is one more insert a cycle.
+    Fewer shards are better: every partition with data costs an insert in each cycle.
     """
     reached: set[int] = set()
     for shard in count():
         reached.add(partition_of(shard, partitions))
         if len(reached) >= min(workers, partitions):
             return shard + 1
-    raise AssertionError("the numbers do not end")
+    raise AssertionError("count() does not end")

@@ -1,1 +1,1 @@
-"""One insert made durable, effectively once: intent, fence, ClickHouse, broker. May import `letters` and below."""
+"""One insert made durable, effectively once: intent, fence, Silver, dead letters. May import `seen` and below."""

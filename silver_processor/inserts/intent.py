@@ -1,83 +1,101 @@
-"""The range an insert is about to cover, recorded in the consumer group before the insert.
+"""What keeps two owners of a partition from inserting the same trades: the insert intent and the insert fence.
 
-The record is the metadata of a commit of the *first* offset. A commit is fenced by the group's generation: whoever
-takes the partition over sees either the range and repeats it under the same token, or the fenced worker has failed to
-record and did not insert. The record also names the rules the batch is judged by, so that a repetition makes the same
-rows. Faust has no interface for commit metadata: `silver_processor.group.transport` adds it.
+The intent is the range that an insert is about to cover. It is recorded before the insert, as the metadata of a commit
+of the range's *first* offset. The broker rejects the commit of a worker that has left the group. So the next owner
+either sees the range and repeats the insert under the same token, or the worker failed to record it and did not insert.
+The intent also names the rules version, so that a repetition makes the same rows.
+
+ClickHouse does not know the group: it accepts an insert from anybody. A worker that stood still after its record
+(SIGSTOP, a suspended machine, a server that was away for hours) may have lost its partition, and its late insert is
+harmless only while the server remembers the token. So the fence allows requests within a minute of the record. Later
+the worker has to record the intent again, which the broker rejects if the worker has left the group.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from aiokafka.errors import CommitFailedError, IllegalStateError
-from aiokafka.structs import TopicPartition
-
-from silver_processor.batching.plan import Range
+from silver_processor.batching.ranges import OffsetRange
+from silver_processor.group.membership import GroupMembership
 from silver_processor.inserts.rulebook import RuleBook
 
-# Before migration 0027 it was ";". Such a record is not read: its token says nothing to the table that Gold has since.
-# The migration has seen that its insert is in Silver and Gold or in neither: its messages are redeliveries, or new.
+FENCE_S = 60.0
+# This clock also runs while the machine is suspended. Linux only.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+# Versions before migration 0027 wrote ";". Such an intent is ignored: Gold's present table does not know its token. The
+# migration has checked that its insert is in both Silver and Gold or in neither, so its messages are either
+# redeliveries or new.
 _RULES = "|"
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """Where the group stands in a partition: the committed offset (-1: none), the range recorded there, and the
-    group generation in which that was read."""
+class GroupPosition:
+    """Where the group stands in a partition.
+
+    `committed`: the offset, -1 if there is none. `recorded`: the insert intent at that offset. `generation`: the
+    group's generation in which both were read.
+    """
 
     committed: int
-    recorded: Range | None
+    recorded: OffsetRange | None
     generation: int
 
 
-class Journal:
-    """Reads and records ranges through the worker's own group membership."""
+class InsertIntents:
+    """Reads and records insert intents, as a member of the worker's consumer group."""
 
-    def __init__(self, app: Any, topic: str, rules: RuleBook) -> None:
-        self._app = app
-        self._topic = topic
-        self._rules = rules
+    def __init__(self, membership: GroupMembership, topic: str, rules: RuleBook) -> None:
+        self._membership, self._topic, self._rules = membership, topic, rules
 
-    async def position(self, partition: int) -> Position | None:
-        """The group's position, or None where the partition is not this worker's any more.
+    async def position(self, partition: int) -> GroupPosition | None:
+        """The group's position; None if the partition belongs to another worker now.
 
         Raises:
             aiokafka.errors.KafkaError: the broker refused.
         """
-        thread, place = self._app.consumer._thread, TopicPartition(self._topic, partition)
+        found = await self._membership.committed(self._topic, partition)
+        if found is None:
+            return None
+        text, _, rules_version = found.metadata.partition(_RULES)
+        recorded = OffsetRange.parse(text)
+        if recorded is not None and rules_version:
+            self._rules.recall(recorded.token(self._topic, partition), rules_version)
+        return GroupPosition(found.offset, recorded, found.generation)
 
-        async def read() -> Position | None:
-            consumer = thread._ensure_consumer()
-            if place not in consumer.assignment():
-                return None
-            generation = consumer._coordinator.generation
-            found = (await consumer._coordinator.fetch_committed_offsets([place])).get(place)
-            if found is None or found.offset < 0:
-                return Position(-1, None, generation)
-            text, _, rules_version = found.metadata.partition(_RULES)
-            recorded = Range.parse(text)
-            if recorded is not None and rules_version:
-                self._rules.recall(recorded.token(self._topic, partition), rules_version)
-            return Position(found.offset, recorded, generation)
-
-        position: Position | None = await thread.call_thread(read)
-        return position
-
-    async def record(self, partition: int, planned: Range, generation: int) -> bool:
-        """Record the range at its first offset; False: the group has moved on since `generation`, do not insert.
+    async def record(self, partition: int, planned: OffsetRange, generation: int) -> bool:
+        """Record the range at its first offset. False: the group has a newer generation, so do not insert.
 
         Raises:
             aiokafka.errors.KafkaError: the broker refused for another reason.
         """
-        thread, place = self._app.consumer._thread, TopicPartition(self._topic, partition)
         rules_version = self._rules.pin(planned.token(self._topic, partition))
+        metadata = f"{planned}{_RULES}{rules_version}"
+        return await self._membership.commit(self._topic, partition, planned.first, metadata, generation)
 
-        async def commit() -> bool:
-            try:
-                return bool(await thread.record(place, planned.first, f"{planned}{_RULES}{rules_version}", generation))
-            except (CommitFailedError, IllegalStateError):
-                return False
 
-        return bool(await thread.call_thread(commit))
+class FenceExpiredError(RuntimeError):
+    """The intent was recorded too long ago: record it again before the insert."""
+
+
+def boot_clock() -> float:
+    """Seconds since the machine started, including the time it was suspended."""
+    return time.clock_gettime(_CLOCK)
+
+
+class InsertFence:
+    """Allows requests for `FENCE_S` seconds of `clock` from its making, or until the partition is revoked."""
+
+    def __init__(self, is_revoked: Callable[[], bool], clock: Callable[[], float] = boot_clock) -> None:
+        self._is_revoked, self._clock = is_revoked, clock
+        self._since = clock()
+
+    def check(self) -> None:
+        """Call this before every request to insert.
+
+        Raises:
+            FenceExpiredError: the partition is lost, or may be.
+        """
+        if self._is_revoked() or self._clock() - self._since > FENCE_S:
+            raise FenceExpiredError("the partition was revoked, or its insert intent was recorded too long ago")

@@ -1,4 +1,4 @@
-"""Which rules an insert is judged by: the symbols file's latest content, or those an interrupted insert began with."""
+"""The rules of each insert: those of the symbols file, or those that an interrupted insert began with."""
 
 from __future__ import annotations
 
@@ -7,52 +7,67 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
+import pyarrow as pa
 import structlog
 import yaml
 
 from config.registry import RegistryError, SymbolRegistry
+from silver_processor.clickhouse import ClickHouse
 from silver_processor.core.rules import Rules, moved
 
-# A file younger than this may still be half written, and half a symbols file can be valid YAML.
+# A younger file may be half written, and half a symbols file can be valid YAML.
 SETTLE_SECONDS = 0.1
-# A pin is needed until its insert is durable; there are as many such inserts as partitions.
-_MOST_PINS = 1_024
-_MOST_VERSIONS = 8
+# A pin is needed until its insert is durable. Each partition has at most one such insert.
+_MAX_PINS = 1_024
+_MAX_VERSIONS = 8
+_RULES = Path(__file__).with_name("sql").joinpath("rules.sql").read_text(encoding="utf-8")
 
 Signature = tuple[int, int, int, int]
 
 
-class Archive(Protocol):
-    """Where the content behind each rules version is kept (see `silver_processor.inserts.store.Store`)."""
+class RulesArchive:
+    """The symbols file behind each rules version, in ClickHouse.
 
-    def keep_rules(self, version: str, document: str) -> None:
-        """Return once the version is durable."""
+    Raises (both methods):
+        WorkerStoppedError: the worker stops while ClickHouse is away.
+    """
 
-    def rules_document(self, version: str) -> str | None:
-        """What was kept, or None."""
+    def __init__(self, clickhouse: ClickHouse) -> None:
+        self._clickhouse = clickhouse
+
+    def keep(self, version: str, document: str) -> None:
+        """Keep the file's content, once for each version. It is durable when this returns."""
+        if self.document(version) is None:
+            rows = pa.table({"rules_version": [version], "document": [document]})
+            self._clickhouse.insert("rules_versions", rows, token=version)
+
+    def document(self, version: str) -> str | None:
+        """The file's content behind a version; None if it was not kept."""
+        found = self._clickhouse.select(_RULES, {"version": version})["document"].to_pylist()
+        return str(found[0]) if found else None
 
 
 class RuleBook:
-    """Rules by version; `current` changes in `refresh` only.
+    """Rules by version. Only `refresh` changes `current`.
 
-    An insert is judged by the version that was pinned when its range was recorded, so by exactly one, whatever the
-    file does meanwhile. `pin` and `recall` cost nothing and may be called on an event loop; `refresh` and `judge_by`
-    read and write files and the archive.
+    Every insert uses the one version that was pinned when its range was recorded, whatever happens to the file in the
+    meantime. `pin` and `recall` do no I/O and may be called on an event loop. `refresh` and `rules_for` use the file
+    and the archive.
 
     Args:
         path: the symbols file.
         archive: keeps every version before it is used.
-        failed: told True when the file turns unusable (the rules then stay), False when it is in order.
-        shards: with more than one, a file that moves a market to another home (`silver_processor.inserts.aliases`) is
-        unusable.
+        failed: called with True when the file becomes unusable (the rules then stay), with False when it is usable.
+        clock: seconds since the epoch.
+        shards: with more than one, a file that moves a market to another partition is unusable
+            (`silver_processor.inserts.alias_routing`).
     """
 
     def __init__(
         self,
         path: Path,
-        archive: Archive,
+        archive: RulesArchive,
         failed: Callable[[bool], object] = lambda _: None,
         clock: Callable[[], float] = time.time,
         shards: int = 1,
@@ -71,10 +86,10 @@ class RuleBook:
         self.current = self._remember(Rules.of(registry))
 
     def refresh(self) -> None:
-        """Take over a changed file; one that cannot be used changes nothing and is logged once.
+        """Load a changed file. A file that cannot be used changes nothing and is logged once.
 
         Raises:
-            StoppedError: the worker stops while the archive is away.
+            WorkerStoppedError: the worker stops while the archive is away.
         """
         self._keep()
         found = _signature(self._path)
@@ -102,7 +117,7 @@ class RuleBook:
         self.current = self._remember(rules)
 
     def pin(self, token: str) -> str:
-        """The version by which the insert is judged: the one it was begun with, else today's."""
+        """The insert's rules version: the one it began with, otherwise the current one."""
         version = self.current.version
         with self._lock:
             if token not in self._pins:
@@ -110,36 +125,37 @@ class RuleBook:
             return self._pins[token]
 
     def recall(self, token: str, version: str) -> None:
-        """The insert was begun by `version`, perhaps by another process, and is judged by that again."""
+        """The insert began with `version`, perhaps in another process, and uses it again."""
         with self._lock:
             self._pin(token, version)
 
     def _pin(self, token: str, version: str) -> None:
         self._pins[token] = version
-        while len(self._pins) > _MOST_PINS:
+        while len(self._pins) > _MAX_PINS:
             self._pins.popitem(last=False)
 
-    def judge_by(self, token: str) -> Rules:
+    def rules_for(self, token: str) -> Rules:
         """The rules pinned for the insert.
 
-        Today's, with an error in the log, where nothing is known of the version: its trades may then be in two
-        places, which `medallion lineage verify` shows; waiting would stall the partition for ever.
+        If the archive does not have the version, the current rules are used and an error is logged: waiting would stall
+        the partition for ever. A trade may then be both in Silver and a dead letter, which `medallion lineage verify`
+        shows.
 
         Raises:
-            StoppedError: the worker stops while the archive is away.
+            WorkerStoppedError: the worker stops while the archive is away.
         """
         with self._lock:
             version = self._pins.get(token, self.current.version)
             known = self._versions.get(version)
         if known is not None:
             return known
-        document = self._archive.rules_document(version)
+        document = self._archive.document(version)
         try:
-            # No document fails as an empty one does.
+            # A missing document fails as an empty one does.
             rules = Rules.of(SymbolRegistry.of(yaml.safe_load(document or "")))
         except RegistryError as error:
             self._log.error(
-                "rules of an interrupted insert are lost, judging by today's",
+                "rules of an interrupted insert are lost, using the current ones",
                 token=token,
                 rules=version,
                 error=str(error),
@@ -148,7 +164,7 @@ class RuleBook:
         return self._remember(rules)
 
     def _refuse_moves(self, rules: Rules) -> None:
-        """Two workers would own the market for a while, and neither would know of the other's trades."""
+        """Refuse a file that moves a market: for a while two workers would insert its trades, unknown to each other."""
         for exchange, canonical, before, after in moved(self.current, rules) if self._shards > 1 else []:
             message = (
                 f"exchanges.{exchange}: the first name of {canonical} changes from {before!r} to {after!r} while "
@@ -159,19 +175,19 @@ class RuleBook:
 
     def _keep(self) -> None:
         if self._not_kept is not None:
-            self._archive.keep_rules(self._not_kept.rules_version, self._not_kept.document)
+            self._archive.keep(self._not_kept.rules_version, self._not_kept.document)
             self._not_kept = None
 
     def _remember(self, rules: Rules) -> Rules:
         with self._lock:
             self._versions[rules.version] = rules
-            while len(self._versions) > _MOST_VERSIONS:
+            while len(self._versions) > _MAX_VERSIONS:
                 self._versions.popitem(last=False)
         return rules
 
 
 def _signature(path: Path) -> Signature | None:
-    """What changes whenever the file does; None where it cannot be seen."""
+    """A value that changes whenever the file does; None if the file cannot be read."""
     try:
         found = path.stat()
     except OSError:

@@ -1,1 +1,1 @@
-"""The trades that Silver holds: which rows are new, and in which version. May import `batching`, `core`."""
+"""The trades that Silver holds: which rows are new, and in which version. May import `clickhouse` and below."""

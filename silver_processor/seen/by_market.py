@@ -1,4 +1,4 @@
-"""A batch's trades by market, as the index of seen trades wants them: ids that are numbers apart from other texts."""
+"""The trades of a batch, grouped by market. Numeric ids and other ids are kept apart."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import polars as pl
 import pyarrow as pa
 from pyroaring import BitMap64
 
-from silver_processor.seen.id_hashes import NO_DIGESTS, Digests, digest
+from silver_processor.seen.id_sets import NO_HASHES, Hashes, Times, Words, hash_ids
 
 Market = tuple[str, str]
-Words = npt.NDArray[np.uint64]
-Times = npt.NDArray[np.int64]
 Places = npt.NDArray[np.int64]
 IDENTITY = ("exchange", "symbol", "trade_id")
-# The plain text of a number; whether it is below 2^64 shows when it is read.
+# A decimal number without leading zeros. The cast tells whether it is below 2^64.
 _PLAIN = r"^(?:0|[1-9][0-9]{0,19})$"
 _NUMBER = pl.when(pl.col("trade_id").str.contains(_PLAIN)).then(pl.col("trade_id")).cast(pl.UInt64, strict=False)
-# Pairs of so few codes sort by their digits.
-_SHORT = 2**16
+# numpy sorts 16-bit integers by radix, which is faster.
+_RADIX_SORTED = 2**16
 
 
 @dataclass(slots=True, eq=False)
 class MarketTrades:
-    """The trades of one market, one entry each in batch order: its `rows` in the batch and their `times` (µs UTC).
+    """The trades of one market in batch order.
 
-    `numbers`: ids, numbers below 2^64, and of how many matches each is the last one's (`counts`; None: of one, all of
-    them); of all these matches the `lowest` and the `highest` id. `digests` are those of the other ids, each of which
-    stands for itself. `number_rows`, `number_times` go with the former, `text_rows`, `text_times` with the latter.
-    `earliest` and `latest` are of `number_times`. Without numbers these five say nothing.
+    Trades with a numeric id (below 2^64): `numbers` holds the ids, `counts` the matches of each trade (None: one each),
+    `number_rows` the rows in the batch and `number_times` the trade times (µs UTC). `lowest` and `highest` bound the
+    ids of all matches, `earliest` and `latest` the times; they mean nothing if there is no numeric id. `is_ascending`:
+    the matches come in ascending order, so none occurs twice.
+
+    Trades with any other id: `hashes` of the ids, `text_rows` and `text_times`.
     """
 
     market: Market
@@ -45,40 +45,40 @@ class MarketTrades:
     earliest: int
     latest: int
     is_ascending: bool
-    digests: Digests
+    hashes: Hashes
     text_rows: Places
     text_times: Times
     _distinct: BitMap64 | None = None
 
     @property
     def distinct(self) -> BitMap64:
-        """The ids of all matches of `numbers` as a set, which is not to be changed."""
+        """The ids of all matches of the numeric trades. Do not change the set: it is shared."""
         if self._distinct is None:
             self._distinct = ids_of(self.numbers, self.counts)
         return self._distinct
 
     @property
     def has_repeated_numbers(self) -> bool:
-        """Whether a match of `numbers` occurs twice."""
+        """Whether a match of a numeric trade occurs twice."""
         if self.is_ascending:
             return False
         return len(self.distinct) < (len(self.numbers) if self.counts is None else int(self.counts.sum()))
 
     @property
     def has_repeats(self) -> bool:
-        """Whether a match occurs twice; where half a digest does, it may."""
-        high = self.digests[0]
+        """Whether an id may occur twice: a match does, or half a hash does."""
+        high = self.hashes[0]
         return self.has_repeated_numbers or len(np.unique(high)) < len(high)
 
 
 def by_market(table: pa.Table) -> list[MarketTrades]:
-    """Every market's trades (columns exchange, symbol, trade_id, timestamp, match_count)."""
+    """The trades of a batch (columns exchange, symbol, trade_id, timestamp, match_count), grouped by market."""
     names = (table[name].cast(pa.string()).combine_chunks() for name in ("exchange", "symbol"))
     exchange, symbol = (column.dictionary_encode() for column in names)
     exchanges, symbols = exchange.dictionary.to_pylist(), symbol.dictionary.to_pylist()
     pair = exchange.indices.to_numpy().astype(np.int64) * len(symbols) + symbol.indices.to_numpy()
     pairs = len(exchanges) * len(symbols)
-    order = np.argsort(pair.astype(np.uint16) if pairs <= _SHORT else pair, kind="stable")
+    order = np.argsort(pair.astype(np.uint16) if pairs <= _RADIX_SORTED else pair, kind="stable")
     sizes = np.bincount(pair, minlength=pairs)
     met = np.flatnonzero(sizes)
     markets = [(exchanges[one // len(symbols)], symbols[one % len(symbols)]) for one in met.tolist()]
@@ -86,22 +86,22 @@ def by_market(table: pa.Table) -> list[MarketTrades]:
 
 
 def of_market(market: Market, table: pa.Table) -> MarketTrades:
-    """The trades of a table that has no other market's (columns trade_id, timestamp, match_count)."""
+    """The trades of a table of one market (columns trade_id, timestamp, match_count)."""
     return _trades([market], np.arange(table.num_rows), np.array([table.num_rows]), table)[0]
 
 
 def ids_of(numbers: Words, counts: npt.NDArray[np.int64] | None) -> BitMap64:
-    """The ids of all matches: of each number so many, up to it."""
+    """The ids of all matches of trades; `counts`: matches of each trade, None: one each."""
     found = BitMap64(numbers)
     if counts is not None:
         for last, count in zip(numbers[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True):
-            # The last one is in, and the end of a range may not be 2^64.
+            # The last id is in the set already. A range that includes it could end at 2^64, which BitMap64 refuses.
             found.add_range(last - count + 1, last)
     return found
 
 
 def _trades(markets: Sequence[Market], order: Places, sizes: Places, table: pa.Table) -> list[MarketTrades]:
-    """The trades of all markets, `sizes` of each; `order` brings the table's rows into that of the markets."""
+    """The trades of each market. `order`: the table's rows, market by market; `sizes`: rows of each market."""
     ids = pl.DataFrame(table.select(["trade_id"]))
     parsed = ids.select(_NUMBER).to_series()
     times = table["timestamp"].cast(pa.int64()).to_numpy()
@@ -114,10 +114,10 @@ def _trades(markets: Sequence[Market], order: Places, sizes: Places, table: pa.T
     counts = table["match_count"].to_numpy()[number_rows].astype(np.int64)
     firsts = words - (counts - 1).astype(np.uint64)
     number_times, text_times = times[number_rows], times[text_rows]
-    high, low = digest(ids["trade_id"].gather(text_rows)) if len(text_rows) else NO_DIGESTS
+    high, low = hash_ids(ids["trade_id"].gather(text_rows)) if len(text_rows) else NO_HASHES
     falls = np.flatnonzero(firsts[1:] <= words[:-1]) + 1
     falling = set(of_number[falls[of_number[falls] == of_number[falls - 1]]].tolist())
-    told = (
+    extremes = (
         _each(np.minimum, firsts, ends),
         _each(np.maximum, words, ends),
         _each(np.minimum, number_times, ends),
@@ -125,14 +125,14 @@ def _trades(markets: Sequence[Market], order: Places, sizes: Places, table: pa.T
         _each(np.maximum, counts, ends),
     )
     found, start, text = [], 0, 0
-    for place, (market, end, text_end, lowest, highest, earliest, latest, most) in enumerate(
-        zip(markets, ends.tolist(), text_ends.tolist(), *told, strict=True)
+    for place, (market, end, text_end, lowest, highest, earliest, latest, most_matches) in enumerate(
+        zip(markets, ends.tolist(), text_ends.tolist(), *extremes, strict=True)
     ):
         found.append(
             MarketTrades(
                 market,
                 words[start:end],
-                counts[start:end] if most > 1 else None,
+                counts[start:end] if most_matches > 1 else None,
                 number_rows[start:end],
                 number_times[start:end],
                 lowest,
@@ -150,7 +150,7 @@ def _trades(markets: Sequence[Market], order: Places, sizes: Places, table: pa.T
 
 
 def _each(extreme: np.ufunc, values: npt.NDArray[np.generic], ends: Places) -> list[int]:
-    """The extreme of each market's values, which end at `ends`; 0 of none."""
+    """The extreme of each market's values; 0 if it has none. `ends`: where each market's values end."""
     starts = np.concatenate([[0], ends[:-1]])
     found = np.zeros(len(ends), dtype=values.dtype)
     if (some := starts < ends).any():

@@ -1,4 +1,8 @@
-"""The index of trades that Silver holds: which rows of a batch are new, which are duplicates."""
+"""The index of seen trades: it knows which rows of a batch are new and which are duplicates.
+
+For each batch the caller groups the rows by market once (`by_market`), then calls `unknown`, loads those markets,
+`split`, inserts the new rows, and `add`.
+"""
 
 from __future__ import annotations
 
@@ -12,29 +16,24 @@ import polars as pl
 import pyarrow as pa
 from pyroaring import BitMap64
 
-from silver_processor.core.matches import match
+from silver_processor.core.matches import SAME_TIME_US, match
 from silver_processor.seen.by_market import IDENTITY, Market, MarketTrades, Places, by_market, of_market
-from silver_processor.seen.id_bitmaps import NumberSet
-from silver_processor.seen.id_hashes import DigestSet
+from silver_processor.seen.id_sets import IdBitmaps, IdHashes
 
-# The times of a trade of several matches and of these singly are that close at most.
-SAME_TIME_US = 1_000_000
-# Rows (exchange, symbol, trade_id, timestamp, match_count) of one market → Silver's trades (trade_id, timestamp,
-# match_count) that have a match in common with any of them, and perhaps others; apart from the rows of the insert with
-# that token ("": all count).
-InSilver = Callable[[pa.Table, str], pa.Table]
+#: Looks trades up in Silver (see `silver_processor.seen.held_trades.HeldTrades.overlapping`).
+Overlapping = Callable[[pa.Table, str], pa.Table]
 
 _ORDER = ["timestamp", "sequence", "trade_id", "raw_topic", "published_at", "raw_partition", "raw_offset"]
 
 
 class MarketNotLoadedError(LookupError):
-    """A batch has a market whose earlier ids were never loaded: call `load` for `unknown(valid)` first."""
+    """A batch has a market whose trades were never loaded: load the markets of `unknown(trades)` first."""
 
 
 @dataclass(slots=True)
-class _Ids:
-    numbers: NumberSet
-    texts: DigestSet
+class _MarketIds:
+    numbers: IdBitmaps
+    texts: IdHashes
 
     def __len__(self) -> int:
         return len(self.numbers) + len(self.texts)
@@ -46,49 +45,54 @@ class _Ids:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The rows of a batch, each in one table, in the batch's order; `again` are duplicates.
+    """The rows of a batch. Each is in one table, in the batch's order.
 
-    `partly`: of trades that sum up several matches those of which Silver has some: the trade would count these twice,
-    or the others would be lost in silence. `known`: for each, which it has (`5-6 of 5-7`).
+    `fresh`: new trades. `again`: duplicates. `partly`: summed trades of which Silver has some matches; to insert them
+    would count these matches twice, to drop them would lose the others. `known`: for each of them, which matches Silver
+    has (`5-6 of 5-7`).
     """
 
     fresh: pa.Table
     again: pa.Table
     partly: pa.Table
     known: list[str]
+    _fresh_trades: list[MarketTrades] | None = None
+
+    def fresh_trades(self) -> list[MarketTrades]:
+        """The new trades by market, for `SeenTrades.add`."""
+        return by_market(self.fresh) if self._fresh_trades is None else self._fresh_trades
 
 
 class SeenTrades:
-    """Which (exchange, canonical symbol, trade_id) Silver holds, by market; loaded when a market is first met.
+    """The trades that Silver holds, by market. A market is loaded when a worker meets it first.
 
-    Ids that are numbers below 2^64 live in roaring bitmaps (consecutive ids cost next to nothing), all those that a
-    trade of several matches stands for; other ids as 128-bit digests. Bounded three times: a market's numbers by
-    `numbers_bytes_per_market`, its other ids by their count `texts_per_market` (16 bytes each), all markets together by
-    `max_bytes`. A row no newer than what its market forgot is asked of Silver through `in_silver`, on the understanding
-    that an exchange sends a trade again with the same time. Beyond `max_bytes` the markets not met for longest are
-    forgotten whole, and loaded again when met.
+    Numeric ids are kept in bitmaps, all ids that a summed trade stands for; other ids as hashes. Memory is bounded
+    three times: `numbers_bytes_per_market` for a market's numeric ids, `texts_per_market` for the count of its other
+    ids (16 bytes each), `max_bytes` for all markets. Beyond `max_bytes` the markets met longest ago are forgotten
+    whole, and loaded again when met.
+
+    A row that is no newer than what its market forgot is looked up in Silver through `overlapping`. This relies on an
+    exchange that sends a trade again with the same time.
     """
 
     def __init__(
         self,
-        in_silver: InSilver,
+        overlapping: Overlapping,
         max_bytes: int = 512 * 2**20,
         texts_per_market: int = 1_000_000,
         numbers_bytes_per_market: int = 32 * 2**20,
     ) -> None:
-        self._in_silver = in_silver
+        self._overlapping = overlapping
         self._max_bytes = max_bytes
         self._texts_per_market = texts_per_market
         self._numbers_bytes_per_market = numbers_bytes_per_market
-        self._markets: OrderedDict[Market, _Ids] = OrderedDict()
+        self._markets: OrderedDict[Market, _MarketIds] = OrderedDict()
         self._sizes: dict[Market, tuple[int, int]] = {}
-        # The table asked about last: it is asked about again, and mostly all of it is added.
-        self._told: tuple[pa.Table, list[MarketTrades]] | None = None
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of all ids held, an upper bound."""
-        # A copy: the metrics ask while an insert goes on.
+        """Upper bound on the bytes of all ids."""
+        # The metrics ask while an insert changes the index, so a copy is summed.
         return sum(size for size, _ in list(self._sizes.values()))
 
     @property
@@ -101,22 +105,21 @@ class SeenTrades:
         """How many markets are held."""
         return len(self._sizes)
 
-    def unknown(self, valid: pa.Table) -> list[Market]:
-        """The markets of a batch that must be loaded before `split`, sorted."""
-        return sorted(part.market for part in self._parts(valid) if part.market not in self._markets)
+    def unknown(self, trades: Iterable[MarketTrades]) -> list[Market]:
+        """The markets that must be loaded before `split`, sorted."""
+        return sorted(part.market for part in trades if part.market not in self._markets)
 
     def load(self, markets: Collection[Market], blocks: Iterable[pa.Table] = (), horizon: int | None = None) -> None:
-        """Know `markets` from now on, with the trades in `blocks` (columns exchange, symbol, trade_id, timestamp,
-        match_count; ascending times in each market) and nothing of what Silver holds at or before `horizon` (µs; None:
-        `blocks` are all of it).
+        """Replace what is known of the markets by the trades in `blocks`.
 
-        Loading a market again starts from nothing.
+        `blocks` (columns exchange, symbol, trade_id, timestamp, match_count) hold all trades of the markets after
+        `horizon` (µs; None: all trades), in ascending order of time in each market.
         """
         self.forget(markets)
         loaded = {
-            market: _Ids(
-                NumberSet(self._numbers_bytes_per_market, horizon),
-                DigestSet(self._texts_per_market, horizon),
+            market: _MarketIds(
+                IdBitmaps(self._numbers_bytes_per_market, horizon),
+                IdHashes(self._texts_per_market, horizon),
             )
             for market in markets
         }
@@ -126,28 +129,28 @@ class SeenTrades:
         for market, ids in loaded.items():
             self._keep(market, ids)
 
-    def split(self, valid: pa.Table, but_token: str = "") -> Split:
-        """What of a batch (Silver's columns) is new; the index itself is not changed.
+    def split(self, valid: pa.Table, trades: list[MarketTrades], but_token: str = "") -> Split:
+        """Split a batch (Silver's columns) into new trades and others. The index does not change.
 
-        Of rows with a match in common the one of more matches is fresh, of equally long ones the first in (timestamp,
-        sequence, trade_id, raw coordinates). `but_token`: rows that Silver holds under this token do not count.
+        `trades`: the batch by market. Of rows that share a match, the one of more matches is new; of equally long ones
+        the first by timestamp, sequence, trade_id and raw coordinates. `but_token`: rows that Silver holds under this
+        insert token do not count.
 
         Raises:
             MarketNotLoadedError: a market was not loaded.
         """
-        parts = self._parts(valid)
         again = np.zeros(valid.num_rows, dtype=np.bool_)
         partly: dict[int, str] = {}
-        for part in parts:
+        for part in trades:
             self._mark_held(valid, part, again, partly, but_token)
         rest = ~again
         rest[list(partly)] = False
-        if any(part.has_repeats for part in parts):
+        if any(part.has_repeats for part in trades):
             repeated = _repeated(valid, rest)
             again |= repeated
             rest &= ~repeated
         if rest.all():
-            return Split(valid, valid.slice(0, 0), valid.slice(0, 0), [])
+            return Split(valid, valid.slice(0, 0), valid.slice(0, 0), [], trades)
         places = sorted(partly)
         return Split(
             valid.filter(pa.array(rest)),
@@ -156,25 +159,25 @@ class SeenTrades:
             [partly[place] for place in places],
         )
 
-    def add(self, table: pa.Table) -> None:
-        """Remember rows that Silver holds now (columns exchange, symbol, trade_id, timestamp, match_count), each once.
+    def add(self, trades: Iterable[MarketTrades]) -> None:
+        """Remember trades that Silver holds now. Add each trade once.
 
         Raises:
             MarketNotLoadedError: a market was not loaded.
         """
-        for part in self._parts(table):
+        for part in trades:
             ids = self._ids(part.market)
             _learn(ids, part)
             self._keep(part.market, ids)
 
     def trim(self) -> None:
-        """Forget the markets not met for longest while the index is larger than `max_bytes`; between batches."""
+        """Forget the markets met longest ago until the index fits into `max_bytes`. Call it between batches."""
         while self.memory_bytes > self._max_bytes and len(self._markets) > 1:
             oldest, _ = self._markets.popitem(last=False)
             del self._sizes[oldest]
 
     def forget(self, markets: Iterable[Market] | None = None) -> None:
-        """Forget the markets (all by default): they are loaded again when met."""
+        """Forget the markets (default: all). They are loaded again when they are met."""
         for market in list(self._markets) if markets is None else markets:
             self._markets.pop(market, None)
             self._sizes.pop(market, None)
@@ -183,18 +186,13 @@ class SeenTrades:
         """Forget every market of these exchanges."""
         self.forget([market for market in self._markets if market[0] in exchanges])
 
-    def _parts(self, table: pa.Table) -> list[MarketTrades]:
-        if self._told is None or self._told[0] is not table:
-            self._told = (table, by_market(table))
-        return self._told[1]
-
-    def _ids(self, market: Market) -> _Ids:
+    def _ids(self, market: Market) -> _MarketIds:
         if market not in self._markets:
-            message = f"{market[0]}:{market[1]} is not loaded: call load for unknown(batch) before split or add"
+            message = f"{market[0]}:{market[1]} is not loaded: load the markets of unknown(trades) before split or add"
             raise MarketNotLoadedError(message)
         return self._markets[market]
 
-    def _keep(self, market: Market, ids: _Ids) -> None:
+    def _keep(self, market: Market, ids: _MarketIds) -> None:
         self._markets[market] = ids
         self._markets.move_to_end(market)
         self._sizes[market] = (ids.memory_bytes, len(ids))
@@ -207,26 +205,25 @@ class SeenTrades:
         partly: dict[int, str],
         but_token: str,
     ) -> None:
-        """Set `again` and `partly` (by row) for the market's rows whose matches are held, or are in Silver where the
-        index has forgotten them."""
+        """Set `again` and `partly` (by row) for the market's rows of which the index or Silver holds matches."""
         ids = self._ids(part.market)
-        held = ids.texts.holds(part.digests)
+        held = ids.texts.holds(part.hashes)
         again[part.text_rows] = held
         unsure = part.text_rows[_older(part.text_times, ids.texts.horizon) & ~held]
         if not len(unsure) and _are_new(part, ids.numbers):
             return
         known = ids.numbers.common(part.distinct)
         old = _older(part.number_times - SAME_TIME_US, ids.numbers.horizon)
-        asked = np.sort(np.concatenate([unsure, part.number_rows[old & ~_whole(part, known)]]))
+        asked = np.sort(np.concatenate([unsure, part.number_rows[old & ~_known_singles(part, known)]]))
         if len(asked):
             columns = valid.select([*IDENTITY, "timestamp", "match_count"])
-            found = of_market(part.market, self._in_silver(columns.take(pa.array(asked)), but_token))
+            found = of_market(part.market, self._overlapping(columns.take(pa.array(asked)), but_token))
             known |= found.distinct & part.distinct
-            texts = DigestSet(len(found.text_rows))
-            texts.add(found.digests, found.text_times)
-            again[part.text_rows] |= texts.holds(part.digests)
+            texts = IdHashes(len(found.text_rows))
+            texts.add(found.hashes, found.text_times)
+            again[part.text_rows] |= texts.holds(part.hashes)
         overlap = part.has_repeated_numbers
-        order = _canonical(valid, part) if part.counts is not None and overlap else slice(None)
+        order = _canonical_order(valid, part) if part.counts is not None and overlap else slice(None)
         counts = None if part.counts is None else part.counts[order]
         matched = match(part.numbers[order], counts, known, overlap=overlap)
         places = part.number_rows[order]
@@ -234,9 +231,12 @@ class SeenTrades:
         partly |= {int(places[place]): text for place, text in matched.partly.items()}
 
 
-def _are_new(part: MarketTrades, held: NumberSet) -> bool:
-    """Whether a glance shows that the numeric trades have no match in common with Silver's, nor sums with each other:
-    so it is with trades that arrive in order."""
+def _are_new(part: MarketTrades, held: IdBitmaps) -> bool:
+    """Whether all numeric trades are certainly new, by comparing extremes only.
+
+    That holds for trades in order: they are newer than all forgotten trades, their ids are higher than all held ones,
+    and no summed trade shares a match with another.
+    """
     if not len(part.numbers):
         return True
     is_newer = held.horizon is None or part.earliest - SAME_TIME_US > held.horizon
@@ -247,26 +247,26 @@ def _older(times: npt.NDArray[np.int64], horizon: int | None) -> npt.NDArray[np.
     return np.zeros(len(times), dtype=np.bool_) if horizon is None else times <= horizon
 
 
-def _whole(part: MarketTrades, known: BitMap64) -> npt.NDArray[np.bool_]:
-    """Which trades are single matches, and known: of the others only the index as a whole can tell."""
+def _known_singles(part: MarketTrades, known: BitMap64) -> npt.NDArray[np.bool_]:
+    """Which trades are single matches that are known. A summed trade has to be looked up as a whole."""
     is_known = np.isin(part.numbers, np.asarray(known.to_array(), dtype=np.uint64))
     return is_known if part.counts is None else is_known & (part.counts == 1)
 
 
-def _canonical(valid: pa.Table, part: MarketTrades) -> Places:
-    """The places of the market's numeric trades in the canonical order."""
+def _canonical_order(valid: pa.Table, part: MarketTrades) -> Places:
+    """The places of the market's numeric trades, sorted by `_ORDER`."""
     rows = pl.DataFrame(valid.select(_ORDER).take(pa.array(part.number_rows))).with_row_index("place")
     return rows.sort([*_ORDER, "place"])["place"].to_numpy()
 
 
-def _learn(ids: _Ids, part: MarketTrades) -> None:
+def _learn(ids: _MarketIds, part: MarketTrades) -> None:
     if len(part.numbers):
         ids.numbers.add(part.distinct, part.latest)
-    ids.texts.add(part.digests, part.text_times)
+    ids.texts.add(part.hashes, part.text_times)
 
 
 def _repeated(valid: pa.Table, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Rows whose identity an earlier row has, earlier in the canonical order; only rows `among` which it says count."""
+    """Which rows share their identity with a row that comes earlier by `_ORDER`. Only the rows `among` count."""
     repeated = np.zeros(valid.num_rows, dtype=np.bool_)
     names = list(dict.fromkeys([*IDENTITY, *_ORDER]))
     rows = pl.DataFrame(valid.select(names)).with_row_index("row").filter(among)

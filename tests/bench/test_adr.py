@@ -1,4 +1,4 @@
-"""The ADR's pipeline, which ours is measured beside: it does what the ADR says, and nothing is lost on the way."""
+"""The pipeline of ADR-009 (docs/invariants.md) does what the ADR says, and loses nothing on the way."""
 
 from __future__ import annotations
 

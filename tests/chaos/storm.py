@@ -16,7 +16,7 @@ import psutil
 
 from config.settings import Settings
 from deploy.embedded.layout import DataDir, StackState
-from producers.kafka.publisher import Publisher, PublishError
+from producers.kafka.publisher import DeliveryError, KafkaPublisher
 from producers.replay.run import replay
 
 # What one stroke kills, and how often it is drawn; names that the stack does not have are never drawn.
@@ -83,7 +83,7 @@ class Feed:
         }
         self._waiting = [planned[number] for number in sorted(order, key=order.__getitem__)]
         self._sent: list[Chunk] = []
-        self._publisher: Publisher | None = None
+        self._publisher: KafkaPublisher | None = None
         self._calm = threading.Event()
         self._fresh_pause = 0.0
         self._error: BaseException | None = None
@@ -119,12 +119,12 @@ class Feed:
     def _publish(self, chunk: Chunk) -> None:
         """Until the broker has all of it: as a publisher's error says, the same input is sent again."""
         while True:
-            self._publisher = self._publisher or Publisher(self._settings)
+            self._publisher = self._publisher or KafkaPublisher(self._settings)
             try:
                 replay([chunk.file], chunk.exchange, self._publisher, self._settings)
-            except PublishError:
+            except DeliveryError:
                 self.again += 1
-                with contextlib.suppress(PublishError):
+                with contextlib.suppress(DeliveryError):
                     self._publisher.close()
                 self._publisher = None
                 continue

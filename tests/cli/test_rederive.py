@@ -1,4 +1,4 @@
-"""The ADR's scenarios as a user lives them: through the command line, on recorded trades, on a running stack."""
+"""Re-derivations as a user lives them: through the command line, on recorded trades, on a running stack."""
 
 from __future__ import annotations
 

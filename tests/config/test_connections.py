@@ -20,7 +20,7 @@ from config.connections import (
     kafka_security,
 )
 from config.settings import Settings
-from silver_processor.group.transport import credentials
+from silver_processor.group.app import credentials
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("producers", "silver_processor", "ddl", "offload", "schemas", "config", "deploy", "cli")

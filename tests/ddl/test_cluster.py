@@ -13,14 +13,14 @@ from chdb.session import Session
 from config.settings import Settings
 from ddl.readers import apply_readers, readers_database, render_readers
 from ddl.render import render, render_journal
-from ddl.statements import Kind, Statement
+from ddl.statements import MigrationStatement, ObjectKind
 
 CLUSTER = Settings(clickhouse_cluster="medallion", bronze_shards=4)
 ALONE = Settings(bronze_shards=4)
 ENGINE = re.compile(r"^ENGINE = (\w+)", re.MULTILINE)
 
 
-def everything() -> list[Statement]:
+def everything() -> list[MigrationStatement]:
     return [*render_journal(CLUSTER), *render(CLUSTER), *render_readers(CLUSTER)]
 
 
@@ -41,7 +41,7 @@ def test_a_cluster_changes_engines_windows_and_on_cluster_only() -> None:
 
 def test_every_object_is_made_on_every_node() -> None:
     for statement in everything():
-        if statement.kind is not Kind.DATA:
+        if statement.kind is not ObjectKind.DATA:
             assert " ON CLUSTER medallion" in statement.sql, statement.key
 
 
@@ -49,7 +49,7 @@ def test_every_table_that_holds_rows_is_replicated() -> None:
     engines = {
         statement.object: found[1]
         for statement in [*render_journal(CLUSTER), *render(CLUSTER)]
-        if statement.kind is Kind.TABLE and (found := ENGINE.search(statement.sql))
+        if statement.kind is ObjectKind.TABLE and (found := ENGINE.search(statement.sql))
     }
     assert len(engines) > 10
     assert {name for name, engine in engines.items() if not engine.startswith("Replicated")} == set()
@@ -67,7 +67,8 @@ def test_readers_are_all_that_a_service_or_an_analyst_asks_for() -> None:
     local = {
         statement.object
         for statement in render(CLUSTER)
-        if statement.kind in {Kind.TABLE, Kind.VIEW} and not statement.object.endswith(("_leaving", "_staged"))
+        if statement.kind in {ObjectKind.TABLE, ObjectKind.VIEW}
+        and not statement.object.endswith(("_leaving", "_staged"))
     }
     readers = {statement.object: statement for statement in render_readers(CLUSTER)}
     assert local <= set(readers)
@@ -79,7 +80,7 @@ def test_readers_are_all_that_a_service_or_an_analyst_asks_for() -> None:
 def test_readers_read_readers() -> None:
     """A view of the second database must not ask one shard."""
     for statement in render_readers(CLUSTER):
-        if statement.kind is Kind.VIEW:
+        if statement.kind is ObjectKind.VIEW:
             assert not re.search(r"\bmedallion\.", statement.sql), statement.object
 
 
@@ -104,4 +105,4 @@ def test_the_real_parser_reads_every_statement(session: Session) -> None:
     for statement in everything():
         literal = statement.sql.replace("\\", "\\\\").replace("'", "\\'")
         formatted = session.query(f"SELECT formatQuerySingleLine('{literal}')", "TSVRaw").bytes().decode()
-        assert "ON CLUSTER medallion" in formatted or statement.kind is Kind.DATA, statement.key
+        assert "ON CLUSTER medallion" in formatted or statement.kind is ObjectKind.DATA, statement.key

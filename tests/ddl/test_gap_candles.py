@@ -16,7 +16,7 @@ from producers.exchanges.model import Trade
 from producers.gaps.consecutive_ids import ConsecutiveIds
 from producers.gaps.events import GapEvents
 from producers.gaps.gap import OPEN, UNFILLABLE
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 from tests.ddl.engine import Engine
 from tests.ddl.test_producer_gaps import Events
 
@@ -61,7 +61,7 @@ def notes_of(tapes: list[pl.DataFrame], settings: Settings) -> tuple[list[bytes]
     notes, unhealed = Events(), []
     for frame in tapes:
         code, symbol = frame["exchange"][0], frame["own"][0]
-        detector, tell = ConsecutiveIds(exchange(code)), GapEvents(cast(Publisher, notes), settings, code)
+        detector, tell = ConsecutiveIds(exchange(code)), GapEvents(cast(KafkaPublisher, notes), settings, code)
 
         def trade(row: dict[str, Any]) -> Trade:
             return Trade(row["own"], str(row["id"]), "1", "1", str(row["time_us"]), "BUY", "", "{}")

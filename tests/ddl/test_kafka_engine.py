@@ -11,7 +11,7 @@ import pytest
 from config.settings import Settings
 from ddl.plan import without_superseded
 from ddl.render import render, render_journal
-from ddl.statements import Kind
+from ddl.statements import ObjectKind
 
 PYTHON = Path(__file__).resolve().parents[2] / ".venv-conformance" / "bin" / "python"
 # A view on a Kafka table would start a consumer; chDB has none, so those two are created on their targets only.
@@ -44,6 +44,6 @@ def test_the_real_engine_accepts_every_statement() -> None:
     )
     assert done.returncode == 0, done.stderr
     engines = {name: engine for name, engine in json.loads(done.stdout)["data"]}  # noqa: C416
-    assert set(engines) == {s.object for s in statements if s.kind not in {Kind.DATABASE, Kind.DATA}}
+    assert set(engines) == {s.object for s in statements if s.kind not in {ObjectKind.DATABASE, ObjectKind.DATA}}
     kafka = {name for name, engine in engines.items() if engine == "Kafka"}
     assert kafka == {"trades_raw_queue", "bronze_trades_sink", "dlq_trades_queue", "producer_gaps_queue"}

@@ -10,7 +10,7 @@ from config.settings import Settings
 from producers.gaps.events import GapEvents
 from producers.gaps.gap import HEALED, OPEN, UNFILLABLE, Gap
 from producers.gaps.id_ranges import IdRanges
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 from tests.ddl.engine import Engine
 
 DETECTED_US = 1_760_000_100_000_000
@@ -36,7 +36,7 @@ def test_states_of_a_gap_are_one_row_with_the_candles_symbol(engine: Engine, war
     settings = warehouse
     database = settings.clickhouse_database
     notes = Events()
-    tell = GapEvents(cast(Publisher, notes), settings, "kraken")
+    tell = GapEvents(cast(KafkaPublisher, notes), settings, "kraken")
     first, second, unmapped = gap("BTC/USD", 5, 9), gap("BTC/USD", 20, 20), gap("??", 1, 2, UNFILLABLE)
     for one in (first, second, unmapped):
         tell(one)

@@ -15,7 +15,7 @@ from ddl.plan import State, without_superseded
 from ddl.quoting import quote_string
 from ddl.render import render, render_journal
 from ddl.runner import Applied, ObjectStatus, apply, status
-from ddl.statements import Kind, Statement, split
+from ddl.statements import MigrationStatement, ObjectKind, split
 from tests.ddl.conftest import make_warehouse
 from tests.ddl.engine import Engine, EngineError
 from tests.ddl.feed import envelope, publish
@@ -31,7 +31,7 @@ def changed(settings: Settings, **changes: object) -> Settings:
     return settings.model_copy(update=changes)
 
 
-def states(engine: Engine, settings: Settings, extra: list[Statement] | None = None) -> dict[str, State]:
+def states(engine: Engine, settings: Settings, extra: list[MigrationStatement] | None = None) -> dict[str, State]:
     statements = None if extra is None else [*render(settings), *extra]
     return {entry.object: entry.state for entry in status(engine, settings, statements)}
 
@@ -196,7 +196,7 @@ def test_a_later_migration_alters_a_table(engine: Engine) -> None:
         f"INSERT INTO {database}.dlq_trades_log (reason) VALUES ('x;\\\\n');\n"
     )
     later = split("0099_note", text)
-    assert [statement.kind for statement in later] == [Kind.ALTER, Kind.DATA]
+    assert [statement.kind for statement in later] == [ObjectKind.ALTER, ObjectKind.DATA]
     assert states(engine, settings, later)["trades_raw"] is State.PENDING
     assert len(apply(engine, settings, [*render(settings), *later])) == 5
     assert apply(engine, settings, [*render(settings), *later]) == []
@@ -209,17 +209,17 @@ def test_a_later_migration_alters_a_table(engine: Engine) -> None:
 def test_render_for_a_cluster(engine: Engine) -> None:
     statements = render_journal(fresh(clickhouse_cluster="prod")) + render(fresh(clickhouse_cluster="prod"))
     for statement in statements:
-        assert " ON CLUSTER prod" in statement.sql.split("\n")[0] or statement.kind is Kind.DATA, statement.key
+        assert " ON CLUSTER prod" in statement.sql.split("\n")[0] or statement.kind is ObjectKind.DATA, statement.key
         (formatted,) = engine.execute(f"SELECT formatQueryOrNull({quote_string(statement.sql)})")[0]
         assert formatted, statement.key
         # A twin of another table (`AS db.table`) has that table's engine.
-        if statement.kind is Kind.TABLE and not statement.object.endswith(("_leaving", "_staged")):
+        if statement.kind is ObjectKind.TABLE and not statement.object.endswith(("_leaving", "_staged")):
             assert "ENGINE = Replicated" in statement.sql
         assert "non_replicated" not in statement.sql
 
 
 def test_every_table_of_silver_and_gold_remembers_inserts() -> None:
-    tables = {s.object: s.sql for s in render(fresh(deduplication_window=7_777)) if s.kind is Kind.TABLE}
+    tables = {s.object: s.sql for s in render(fresh(deduplication_window=7_777)) if s.kind is ObjectKind.TABLE}
     cascade = ["silver_trades", "duplicate_trades", STATE_TABLE]
     for name in cascade:
         assert "non_replicated_deduplication_window = 7777" in tables[name]

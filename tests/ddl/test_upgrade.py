@@ -18,7 +18,7 @@ from ddl.layers import load_layers
 from ddl.plan import State
 from ddl.render import render
 from ddl.runner import apply, status
-from ddl.statements import Kind, Statement
+from ddl.statements import MigrationStatement, ObjectKind
 from tests.ddl.engine import Engine, EngineError
 from tests.ddl.feed import envelope, publish
 
@@ -38,7 +38,7 @@ CANDLE = (
 )
 
 
-def as_of(settings: Settings, newest: str) -> list[Statement]:
+def as_of(settings: Settings, newest: str) -> list[MigrationStatement]:
     """The migrations as they were when `newest` was the last."""
     if newest < "0022":
         return [statement for statement in render(settings, RELEASED) if statement.migration <= newest]
@@ -50,7 +50,9 @@ def as_of(settings: Settings, newest: str) -> list[Statement]:
         for statement in render(settings)
         if statement.migration <= newest and statement.migration not in changed and statement.object != "latest_prices"
     ]
-    return sorted([*old, *others], key=lambda one: (one.kind in {Kind.VIEW, Kind.MATERIALIZED_VIEW}, one.migration))
+    return sorted(
+        [*old, *others], key=lambda one: (one.kind in {ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW}, one.migration)
+    )
 
 
 @pytest.mark.parametrize("newest", EARLIER)

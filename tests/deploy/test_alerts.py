@@ -17,7 +17,7 @@ from config.disks import DiskMetrics
 from config.settings import Settings
 from offload.metrics import Metrics as OffloadMetrics
 from offload.proof.completeness import Completeness
-from silver_processor.metrics import Metrics
+from silver_processor.metrics import SilverMetrics
 from tests.deploy.conftest import load_compose, resolve
 
 RULES = "deploy/compose/prometheus/rules/medallion.yml"
@@ -117,7 +117,7 @@ def exported_metrics() -> set[str]:
     offload.register(DiskMetrics({"warehouse": Path("/")}))
     return {
         sample
-        for registry in (REGISTRY, Metrics().registry, offload)
+        for registry in (REGISTRY, SilverMetrics().registry, offload)
         for family in registry.collect()
         for sample in (family.name, *(f"{family.name}_{end}" for end in ("total", "bucket", "count", "sum")))
     }

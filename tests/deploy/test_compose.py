@@ -18,7 +18,7 @@ from tests.deploy.conftest import COMPOSE_FILES, load_compose, resolve, variable
 
 # Everything a browser opens; nothing else may be reached from the host.
 USER_INTERFACES = {"redpanda-console", "object-store", "prometheus", "alertmanager", "grafana"}
-# What ADR-009 counts: broker, warehouse, processors, producers.
+# What the budget of ADR-009 (docs/invariants.md) counts: broker, warehouse, processors, producers.
 PIPELINE = {"redpanda", "clickhouse", "silver-processor", "offload"}
 # The images that are built here.
 OURS = {"medallion", "medallion-grafana"}

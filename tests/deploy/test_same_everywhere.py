@@ -13,7 +13,7 @@ import cli.migrations
 import ddl.runner
 from config.settings import Settings
 from ddl.render import render, render_journal
-from ddl.statements import Kind, Statement
+from ddl.statements import MigrationStatement, ObjectKind
 from deploy.embedded import services as embedded
 from deploy.embedded import supervisor
 from deploy.embedded.clickhouse.kafka.definition import VIRTUAL_COLUMNS, parse_kafka_table
@@ -108,7 +108,7 @@ def test_settings_differ_in_endpoints_only(
 
 
 @pytest.fixture
-def both(tmp_path: Path, services: dict[str, Any]) -> tuple[list[Statement], list[Statement]]:
+def both(tmp_path: Path, services: dict[str, Any]) -> tuple[list[MigrationStatement], list[MigrationStatement]]:
     """The DDL of the embedded stack and of compose."""
     here, there = (
         Settings.from_environment(environment)
@@ -117,11 +117,13 @@ def both(tmp_path: Path, services: dict[str, Any]) -> tuple[list[Statement], lis
     return ([*render_journal(here), *render(here)], [*render_journal(there), *render(there)])
 
 
-def test_the_ddl_differs_in_the_brokers_address_only(both: tuple[list[Statement], list[Statement]]) -> None:
+def test_the_ddl_differs_in_the_brokers_address_only(
+    both: tuple[list[MigrationStatement], list[MigrationStatement]],
+) -> None:
     here, there = both
     assert [statement.key for statement in here] == [statement.key for statement in there]
     different = [(one.sql, other.sql) for one, other in zip(here, there, strict=True) if one.sql != other.sql]
-    kafka = [statement for statement in here if statement.kind is Kind.KAFKA_TABLE]
+    kafka = [statement for statement in here if statement.kind is ObjectKind.KAFKA_TABLE]
     assert len(different) == len(kafka) > 3
     for one, other in different:
         pairs = zip(one.splitlines(), other.splitlines(), strict=True)
@@ -131,10 +133,10 @@ def test_the_ddl_differs_in_the_brokers_address_only(both: tuple[list[Statement]
 
 
 def test_a_stand_in_differs_from_its_kafka_table_in_the_engine_clause_only(
-    both: tuple[list[Statement], list[Statement]],
+    both: tuple[list[MigrationStatement], list[MigrationStatement]],
 ) -> None:
     """Same name, same columns; a sink is given its UUID, and what the engine would add by itself is spelled out."""
-    for statement in (one for one in both[0] if one.kind is Kind.KAFKA_TABLE):
+    for statement in (one for one in both[0] if one.kind is ObjectKind.KAFKA_TABLE):
         table = parse_kafka_table(statement.sql)
         assert table is not None
         stand_in, _, engine = re.sub(r" UUID '[-0-9a-f]{36}'", "", table.stand_in(), count=1).partition(" ENGINE = ")

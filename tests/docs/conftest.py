@@ -12,6 +12,7 @@ RUNBOOKS = tuple(ROOT / "docs" / "runbooks" / name for name in ("operate.md", "a
 DOCUMENTS = (
     *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "ddl" / "README.md",
     ROOT / "deploy" / "compose" / "README.md",
 )
 

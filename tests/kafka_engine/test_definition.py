@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deploy.embedded.clickhouse.errors import EngineError
-from deploy.embedded.clickhouse.kafka.definition import Role, check, parse_kafka_table
+from deploy.embedded.clickhouse.kafka.definition import KafkaTableRole, check, parse_kafka_table
 
 SETTINGS = "kafka_broker_list = 'b:1', kafka_topic_list = 'x, y', kafka_group_name = 'g', kafka_format = 'RawBLOB'"
 KNOWN = frozenset({"output_format_avro_codec"})
@@ -20,7 +20,7 @@ def test_settings_columns_and_prefix_are_found() -> None:
     assert table is not None
     assert table.column_names == ("raw", 'k" x')
     assert table.prefix.endswith("CREATE TABLE IF NOT EXISTS `d`.t")
-    assert (table.role, table.topics, table.group) == (Role.SOURCE, ("x", "y"), "g")
+    assert (table.role, table.topics, table.group) == (KafkaTableRole.SOURCE, ("x", "y"), "g")
     assert table.number("kafka_max_block_size", 1) == 7
     assert table.number("kafka_flush_interval_ms", 5) == 5
     assert table.format_settings == {"output_format_avro_codec": "it's 'null'"}
@@ -35,7 +35,7 @@ def test_positional_arguments_are_understood() -> None:
         "b:1",
         ("t",),
         "g",
-        Role.SINK,
+        KafkaTableRole.SINK,
     )
     check(table, KNOWN)
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from deploy.embedded.clickhouse.endpoint import TABLE_HEADER, TOKEN_HEADER, Endpoint, RefusedError
+from deploy.embedded.clickhouse.endpoint import TABLE_HEADER, TOKEN_HEADER, Endpoint, SinkRefusedError
 
 
 class Taken:
@@ -20,7 +20,7 @@ class Taken:
 
     def __call__(self, table: str, data: bytes) -> None:
         if table == "full":
-            raise RefusedError("no room")
+            raise SinkRefusedError("no room")
         self.posts.append((table, data))
 
 

@@ -19,7 +19,7 @@ from lz4 import frame as lz4_frame
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.native.packets import string, varint
 from deploy.embedded.clickhouse.native.skipper import skip_block
-from deploy.embedded.clickhouse.native.source import EmptyFeed, Source
+from deploy.embedded.clickhouse.native.source import ByteSource, EmptyFeed
 from deploy.embedded.clickhouse.native.types import parse_type
 from tests.node.conftest import PASSWORD, NodeProcess, eventually, start
 from tests.node.hostile import LZ4, ZSTD, Cost, column, cost, data, frame, hello, query, talk
@@ -97,14 +97,14 @@ def test_absurd_types_and_counts_are_refused_at_once(type_name: str, rows: int, 
     block = varint(1) + varint(rows) + string("a") + string(type_name) + values
     started = time.process_time()
     with pytest.raises(EngineError) as failure:
-        skip_block(Source(EmptyFeed(), block))
+        skip_block(ByteSource(EmptyFeed(), block))
     assert failure.value.code in {12, 48, 50}
     assert time.process_time() - started < 2
 
 
 def test_a_block_of_countless_columns_is_refused() -> None:
     with pytest.raises(EngineError):
-        skip_block(Source(EmptyFeed(), varint(1 << 50) + varint(0) + b"\x00\x00" * 1000))
+        skip_block(ByteSource(EmptyFeed(), varint(1 << 50) + varint(0) + b"\x00\x00" * 1000))
 
 
 def test_a_type_is_taken_apart_in_one_pass() -> None:

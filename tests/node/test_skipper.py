@@ -7,7 +7,7 @@ import pytest
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.native.packets import varint
 from deploy.embedded.clickhouse.native.skipper import skip_block
-from deploy.embedded.clickhouse.native.source import EmptyFeed, Source
+from deploy.embedded.clickhouse.native.source import ByteSource, EmptyFeed
 from tests.node.conftest import NodeProcess
 
 TYPES = """UInt8; Int256; Float32; Bool; UUID; IPv4; IPv6; Date; Date32; DateTime('UTC'); DateTime64(9, 'UTC');
@@ -35,7 +35,7 @@ def test_the_end_of_a_block_is_found(node: NodeProcess, type_name: str) -> None:
         sql = f"SELECT * FROM generateRandom('{structure}', 7, 150, 4) LIMIT {rows} FORMAT Native"
         block = node.curl("--data-binary", sql, node.url).stdout
         assert not block.startswith(b"Code:"), block
-        for source in (Source(EmptyFeed(), block), Source(Drip(block, 7))):
+        for source in (ByteSource(EmptyFeed(), block), ByteSource(Drip(block, 7))):
             end = 0
             while end < len(block):
                 columns, _ = skip_block(source)
@@ -48,5 +48,5 @@ def test_a_type_without_a_known_layout_is_refused() -> None:
     name = b"AggregateFunction(uniq, String)"
     block = varint(1) + varint(1) + varint(1) + b"a" + varint(len(name)) + name
     with pytest.raises(EngineError) as failure:
-        skip_block(Source(EmptyFeed(), block))
+        skip_block(ByteSource(EmptyFeed(), block))
     assert failure.value.code == 48

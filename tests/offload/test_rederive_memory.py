@@ -1,4 +1,4 @@
-"""The memory of a re-derivation does not grow with the number of rows (issue G: 600 MiB at any size)."""
+"""The memory of a re-derivation does not grow with the number of rows (600 MiB at any size)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The views of hot and cold rows show every trade and candle once, wherever its partition is (issue D, item 6)."""
+"""The views of hot and cold rows show every trade and candle once, wherever its partition is."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import importlib
 import json
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -12,7 +13,6 @@ from pathlib import Path
 
 from aiohttp import web
 
-import producers.ccxt.import_hook
 from config.market_lists import MarketListError, bound, markets_of
 from producers.exchanges import exchange
 from producers.exchanges.model import Rate, RestError
@@ -78,7 +78,7 @@ async def _unified_rest(address: str) -> str:
 
 
 def _market_list(address: str) -> str:
-    """What `symbols build` makes of the answer; the import hook of the unified producer stays out of it."""
+    """What `symbols build` makes of the answer."""
     import ccxt
 
     venue = ccxt.bitstamp({"number": str})
@@ -119,7 +119,8 @@ def peak_bytes() -> int:
 if __name__ == "__main__":
     what, where = sys.argv[1:]
     if what == "unified":
-        producers.ccxt.import_hook.install()
+        # Its 60 MB are not what the peer makes the process take.
+        importlib.import_module("ccxt.pro")
     before = peak_bytes()
     if what == "market_list":
         outcome = _market_list(where)

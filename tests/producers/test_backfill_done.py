@@ -31,7 +31,7 @@ from producers.gaps.events import GapEvents
 from producers.gaps.gap import OPEN, UNFILLABLE, Gap
 from producers.gaps.id_ranges import IdRanges
 from producers.gaps.resume import read_resume_point
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = ROOT / "tests" / "cases"
@@ -170,7 +170,7 @@ def test_a_gap_of_a_live_producer_is_closed_by_a_dump_also_where_it_was_given_up
     settings: Settings, tmp_path: Path, consume: Consume
 ) -> None:
     span = (int(NEW_YEAR.timestamp() * 1e6), int(NEW_YEAR.timestamp() * 1e6) + 9)
-    with Publisher(settings) as publisher:
+    with KafkaPublisher(settings) as publisher:
         note = GapEvents(publisher, settings, "binance")
         for first, last, state in ((3, 5, UNFILLABLE), (8, 9, OPEN), (90, 95, OPEN)):
             note(Gap("BTCUSDT", str(first), str(last), *span, last - first + 1, 7, IdRanges(first, last), state))

@@ -18,7 +18,7 @@ from config.settings import Settings
 from producers.counters import LiveReport
 from producers.exchanges import exchange as exchange_of
 from producers.exchanges.model import Trades
-from producers.kafka.publisher import Publisher, PublishError
+from producers.kafka.publisher import DeliveryError, KafkaPublisher
 from producers.live import run
 from producers.options import ProducerOptions
 from producers.simulator.server import Simulator
@@ -47,7 +47,7 @@ def sample(name: str, code: str = "binance") -> float:
 
 def test_who_offers_is_told_of_the_acknowledgement_and_not_before(slow_broker: Settings) -> None:
     told: list[float] = []
-    with Publisher(slow_broker) as publisher:
+    with KafkaPublisher(slow_broker) as publisher:
         started = time.monotonic()
         assert publisher.offer([envelope(1), envelope(2)], lambda: told.append(time.monotonic())) == 2
         publisher.poll(0)
@@ -60,10 +60,10 @@ def test_who_offers_is_told_of_the_acknowledgement_and_not_before(slow_broker: S
 def test_who_offers_to_a_broker_that_is_not_there_is_told_of_no_acknowledgement() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        publisher = Publisher(Settings(kafka_bootstrap_servers=f"127.0.0.1:{free.getsockname()[1]}"))
+        publisher = KafkaPublisher(Settings(kafka_bootstrap_servers=f"127.0.0.1:{free.getsockname()[1]}"))
     told: list[str] = []
     publisher.offer([envelope(1)], lambda: told.append("acknowledged"))
-    with pytest.raises(PublishError):
+    with pytest.raises(DeliveryError):
         publisher.close(0.2)
     assert told == []
 

@@ -21,7 +21,7 @@ from producers.counters import LiveReport
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import Rate
 from producers.kafka import publisher as publisher_module
-from producers.kafka.publisher import PublishError
+from producers.kafka.publisher import DeliveryError
 from producers.live import run
 from producers.options import ProducerOptions
 from producers.venue_limits import CLOSED, HALF_OPEN, OPEN, REST, STREAM, VenueLimits, VenueUnavailableError
@@ -280,7 +280,7 @@ def test_what_the_full_buffer_never_took_is_counted_and_said(monkeypatch: pytest
                 flush_s=0.3,
             )  # fmt: skip
 
-    with pytest.raises(PublishError, match="50 of 50 messages were not acknowledged") as caught:
+    with pytest.raises(DeliveryError, match="50 of 50 messages were not acknowledged") as caught:
         asyncio.run(main())
     report = reports[-1]
     assert report.published == 50

@@ -20,7 +20,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from config.settings import Settings
 from producers.counters import LiveReport
-from producers.kafka.publisher import PublishError
+from producers.kafka.publisher import DeliveryError
 from producers.live import run
 from producers.options import ProducerOptions
 from producers.simulator.server import Simulator
@@ -186,7 +186,7 @@ def test_a_broker_that_takes_nothing_stops_the_reading_and_is_an_error_at_the_en
             stop.set()
             await running
 
-    with pytest.raises(PublishError, match=r"were not acknowledged.*Not delivered: binance BTCUSDT \d+"):
+    with pytest.raises(DeliveryError, match=r"were not acknowledged.*Not delivered: binance BTCUSDT \d+"):
         asyncio.run(main())
     assert 20 < sent < 1_000
 

@@ -19,7 +19,7 @@ from producers.gaps.gap import HEALED, OPEN, Gap
 from producers.gaps.id_ranges import IdRanges
 from producers.gaps.resume import read_resume_point
 from producers.kafka.envelope import BACKFILL, REST, Envelope, envelopes
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 from producers.simulator import synthetic
 from producers.simulator.faults import Fault, FaultPlan
 from producers.simulator.server import Simulator
@@ -101,7 +101,7 @@ def envelope(number: int, symbol: str = "X", received_at: int = 1_000) -> Envelo
 def test_what_was_published_last_is_found_whatever_else_is_in_the_topic(settings: Settings) -> None:
     """Back-fill and this life's own trades are not it; a hole that a healed trade was to fill is seen."""
     Reader(settings, "binance").close()
-    with Publisher(settings) as publisher:
+    with KafkaPublisher(settings) as publisher:
         publisher.publish([envelope(number, "OLD") for number in range(5)])
         publisher.publish([envelope(number) for number in range(1_000, 1_300) if number not in {1_200, 1_210}])
         publisher.publish([envelope(1_210), envelope(900)], REST)
@@ -130,7 +130,7 @@ def test_what_was_published_last_is_found_whatever_else_is_in_the_topic(settings
 
 def test_a_topic_that_is_read_in_part_says_whom_it_does_not_know(settings: Settings) -> None:
     Reader(settings, "binance").close()
-    with Publisher(settings) as publisher:
+    with KafkaPublisher(settings) as publisher:
         publisher.publish([envelope(1, "OLD")])
         publisher.publish([envelope(number) for number in range(1_000)])
     earlier = read_resume_point(settings, exchange("binance"), ["X", "OLD"], 2_000, 100, threading.Event())

@@ -21,7 +21,7 @@ from producers import metrics
 from producers.exchanges.model import Trade, Trades
 from producers.kafka import publisher as publisher_module
 from producers.kafka.envelope import Envelope, envelopes
-from producers.kafka.publisher import Publisher, PublishError
+from producers.kafka.publisher import DeliveryError, KafkaPublisher
 from tests.producers.exchange import trade
 
 
@@ -41,7 +41,7 @@ def test_messages_arrive_once_keyed_in_the_topic_of_their_exchange(
 ) -> None:
     sent = [envelope(number, symbol="ETHUSDT" if number % 3 else "BTCUSDT") for number in range(5_000)]
     other = [envelope(1, exchange="kraken", symbol="BTC/USD"), envelope(2, exchange="mtgox")]
-    with Publisher(settings) as publisher:
+    with KafkaPublisher(settings) as publisher:
         publisher.publish(sent)
         publisher.publish(other)
         publisher.flush()
@@ -58,28 +58,28 @@ def test_messages_arrive_once_keyed_in_the_topic_of_their_exchange(
 
 def test_a_broker_that_is_not_there_is_an_error_that_says_what_to_do() -> None:
     settings = Settings(kafka_bootstrap_servers=f"127.0.0.1:{dead_port()}")
-    publisher = Publisher(settings, delivery_timeout_s=0)
+    publisher = KafkaPublisher(settings, delivery_timeout_s=0)
     publisher.publish([envelope(number) for number in range(10)])
-    with pytest.raises(PublishError, match=r"10 of 10 .*MEDALLION_KAFKA_BOOTSTRAP_SERVERS"):
+    with pytest.raises(DeliveryError, match=r"10 of 10 .*MEDALLION_KAFKA_BOOTSTRAP_SERVERS"):
         publisher.close(timeout_s=0.5)
 
 
 def test_messages_given_up_are_counted_and_stop_the_publisher() -> None:
     settings = Settings(kafka_bootstrap_servers=f"127.0.0.1:{dead_port()}")
-    publisher = Publisher(settings, delivery_timeout_s=0.5)
+    publisher = KafkaPublisher(settings, delivery_timeout_s=0.5)
     counted = metrics.DELIVERY_ERRORS.labels(envelope().exchange)._value
     before = counted.get()
     publisher.publish([envelope(number) for number in range(10)])
-    with pytest.raises(PublishError, match="10 of 10 messages were not delivered"):
+    with pytest.raises(DeliveryError, match="10 of 10 messages were not delivered"):
         publisher.flush(timeout_s=20)
     assert publisher.statistics.failed == counted.get() - before == 10
-    with pytest.raises(PublishError):
+    with pytest.raises(DeliveryError):
         publisher.publish([envelope()])
 
 
 def test_a_full_buffer_takes_no_more_and_forgets_nothing() -> None:
     settings = Settings(kafka_bootstrap_servers=f"127.0.0.1:{dead_port()}")
-    publisher = Publisher(settings, delivery_timeout_s=0)
+    publisher = KafkaPublisher(settings, delivery_timeout_s=0)
     some = [envelope(number, payload="x" * 10_000) for number in range(1_000)]
     taken = 0
     while (now := publisher.offer(some)) == len(some):
@@ -87,13 +87,13 @@ def test_a_full_buffer_takes_no_more_and_forgets_nothing() -> None:
     taken += now
     assert publisher.offer(some) == 0
     assert publisher.statistics.accepted == publisher.statistics.buffered == taken
-    with pytest.raises(PublishError, match=f"{taken} of {taken}"):
+    with pytest.raises(DeliveryError, match=f"{taken} of {taken}"):
         publisher.close(timeout_s=0.1)
 
 
 def test_a_message_over_the_limit_arrives_cut(broker: str, consume: Callable[[str], list[Message]]) -> None:
     settings = Settings(kafka_bootstrap_servers=broker, kafka_max_message_bytes=1_000_000)
-    with Publisher(settings) as publisher:
+    with KafkaPublisher(settings) as publisher:
         publisher.publish([envelope(1, payload='"' * 900_000), envelope(2)])
         publisher.flush()
         assert publisher.statistics.shortened == 1
@@ -107,7 +107,7 @@ def test_publishing_stands_still_until_the_consumers_have_caught_up(broker: str)
     settings = Settings(kafka_bootstrap_servers=broker, publish_max_unconsumed_bytes=bound)
     topic = settings.raw_topic("binance")
     many = [envelope(number, payload="x" * 1_000) for number in range(500)]
-    publisher = Publisher(settings)
+    publisher = KafkaPublisher(settings)
     consumer = Consumer(
         {
             "bootstrap.servers": broker,
@@ -177,9 +177,9 @@ def test_a_replay_whose_broker_goes_away_ends_and_says_what_arrived(
     monkeypatch.setattr(logs, "configure", lambda _level, _service: None)
     recording = tmp_path / "trades.jsonl"
     recording.write_text("".join(trade(number) + "\n" for number in range(20_000)))
-    published = Publisher.publish
+    published = KafkaPublisher.publish
 
-    def publish(self: Publisher, envelopes: Sequence[Envelope], source: str = "") -> None:
+    def publish(self: KafkaPublisher, envelopes: Sequence[Envelope], source: str = "") -> None:
         """The broker dies when it has taken the first of them."""
         published(self, envelopes[:100], source)
         if process.poll() is None:
@@ -188,7 +188,7 @@ def test_a_replay_whose_broker_goes_away_ends_and_says_what_arrived(
             process.wait()
         published(self, envelopes[100:], source)
 
-    monkeypatch.setattr(Publisher, "publish", publish)
+    monkeypatch.setattr(KafkaPublisher, "publish", publish)
     monkeypatch.setattr(sys, "argv", ["medallion", "replay", str(recording), "--exchange", "binance"])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -203,8 +203,8 @@ def test_a_replay_whose_broker_goes_away_ends_and_says_what_arrived(
 
 def test_a_broker_whose_consumers_read_nothing_is_not_waited_for_for_ever(broker: str) -> None:
     settings = Settings(kafka_bootstrap_servers=broker, publish_max_unconsumed_bytes=100_000)
-    publisher = Publisher(settings, delivery_timeout_s=2.0)
-    with pytest.raises(PublishError, match=r"nobody consumes .* messages were delivered.*ClickHouse"), publisher:
+    publisher = KafkaPublisher(settings, delivery_timeout_s=2.0)
+    with pytest.raises(DeliveryError, match=r"nobody consumes .* messages were delivered.*ClickHouse"), publisher:
         publisher.publish([envelope(number, payload="x" * 1_000) for number in range(500)])
 
 

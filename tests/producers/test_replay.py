@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import Settings
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 from producers.replay.recording import Recording, RecordingError
 from producers.replay.run import replay
 from producers.replay.schedule import LONGEST_PAUSE_S, Schedule, SpeedError, parse_speed
@@ -26,8 +26,8 @@ from tests.recorded import Recorded
 
 
 @pytest.fixture
-def publisher(settings: Settings) -> Iterator[Publisher]:
-    with Publisher(settings) as one:
+def publisher(settings: Settings) -> Iterator[KafkaPublisher]:
+    with KafkaPublisher(settings) as one:
         yield one
 
 
@@ -42,7 +42,7 @@ def trade(number: int, time_ms: int = 1_700_000_000_000) -> str:
 
 @each_recording
 def test_every_recording_arrives_whole(
-    recorded: Recorded, settings: Settings, publisher: Publisher, consume: Callable[[str], list[Message]]
+    recorded: Recorded, settings: Settings, publisher: KafkaPublisher, consume: Callable[[str], list[Message]]
 ) -> None:
     report = replay([recorded.path], recorded.code, publisher, settings)
     frames = recorded.frames()
@@ -96,7 +96,7 @@ def test_a_longer_line_is_cut_and_the_next_one_is_whole(tmp_path: Path, length: 
 
 
 def test_a_damaged_file_publishes_nothing_unless_forced_to_give_what_it_has(
-    tmp_path: Path, settings: Settings, publisher: Publisher, consume: Callable[[str], list[Message]]
+    tmp_path: Path, settings: Settings, publisher: KafkaPublisher, consume: Callable[[str], list[Message]]
 ) -> None:
     import os
 
@@ -143,7 +143,7 @@ CASES = Path(__file__).resolve().parents[1] / "cases" / "17-hostile-files"
     ],
 )
 def test_what_is_no_recording_stops_with_a_hint(
-    name: str, why: str, settings: Settings, publisher: Publisher, consume: Callable[[str], list[Message]]
+    name: str, why: str, settings: Settings, publisher: KafkaPublisher, consume: Callable[[str], list[Message]]
 ) -> None:
     with pytest.raises(RecordingError, match=why) as refused:
         replay([CASES / name], "binance", publisher, settings)
@@ -155,7 +155,7 @@ def test_what_is_no_recording_stops_with_a_hint(
 
 
 def test_another_exchanges_recording_and_any_other_text_stop_with_a_hint(
-    tmp_path: Path, recordings: Path, settings: Settings, publisher: Publisher
+    tmp_path: Path, recordings: Path, settings: Settings, publisher: KafkaPublisher
 ) -> None:
     with pytest.raises(RecordingError, match=r"messages of kraken: name the exchange"):
         replay([recordings / "kraken_v2_btcusd.jsonl"], "bybit", publisher, settings)
@@ -168,19 +168,19 @@ def test_another_exchanges_recording_and_any_other_text_stop_with_a_hint(
 
 
 @pytest.mark.parametrize("name", ["bom.jsonl", "crlf.jsonl"])
-def test_a_mark_of_utf_8_costs_no_message(name: str, settings: Settings, publisher: Publisher) -> None:
+def test_a_mark_of_utf_8_costs_no_message(name: str, settings: Settings, publisher: KafkaPublisher) -> None:
     report = replay([CASES / name], "binance", publisher, settings)
     lines = (CASES / name).read_text("utf-8-sig").splitlines()
     assert (report.trades, report.unrecognised) == (len(lines), 0)
 
 
-def test_a_missing_file_says_so(tmp_path: Path, settings: Settings, publisher: Publisher) -> None:
+def test_a_missing_file_says_so(tmp_path: Path, settings: Settings, publisher: KafkaPublisher) -> None:
     with pytest.raises(RecordingError, match="give the path of a recording"):
         replay([tmp_path / "none.jsonl"], "binance", publisher, settings)
 
 
 def test_bad_lines_are_published_unparsed_and_the_next_trade_goes_through(
-    tmp_path: Path, settings: Settings, publisher: Publisher, consume: Callable[[str], list[Message]]
+    tmp_path: Path, settings: Settings, publisher: KafkaPublisher, consume: Callable[[str], list[Message]]
 ) -> None:
     bad = [b"", b"   ", b"{", b"\xff\xfe", b'{"e":"?"}', b"y" * 10_000_000]
     path = tmp_path / "a.jsonl"
@@ -193,7 +193,7 @@ def test_bad_lines_are_published_unparsed_and_the_next_trade_goes_through(
 
 
 def test_an_exchange_without_a_parser_goes_to_the_dlq_under_its_code(
-    tmp_path: Path, settings: Settings, publisher: Publisher, consume: Callable[[str], list[Message]]
+    tmp_path: Path, settings: Settings, publisher: KafkaPublisher, consume: Callable[[str], list[Message]]
 ) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(trade(1) + "\n" + trade(2) + "\n")
@@ -204,7 +204,7 @@ def test_an_exchange_without_a_parser_goes_to_the_dlq_under_its_code(
 
 
 def test_recorded_receive_times_are_kept_and_must_fit(
-    tmp_path: Path, settings: Settings, publisher: Publisher, consume: Callable[[str], list[Message]]
+    tmp_path: Path, settings: Settings, publisher: KafkaPublisher, consume: Callable[[str], list[Message]]
 ) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(trade(1) + "\n" + '{"result":null,"id":1}' + "\n" + trade(2) + "\n")
@@ -219,7 +219,7 @@ def test_recorded_receive_times_are_kept_and_must_fit(
 
 
 def test_without_receive_times_it_is_now(
-    tmp_path: Path, settings: Settings, publisher: Publisher, consume: Callable[[str], list[Message]]
+    tmp_path: Path, settings: Settings, publisher: KafkaPublisher, consume: Callable[[str], list[Message]]
 ) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(trade(1))
@@ -230,7 +230,7 @@ def test_without_receive_times_it_is_now(
 
 
 def test_speed_keeps_the_distances_of_the_recording(
-    tmp_path: Path, settings: Settings, publisher: Publisher, consume: Callable[[str], list[Message]]
+    tmp_path: Path, settings: Settings, publisher: KafkaPublisher, consume: Callable[[str], list[Message]]
 ) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(trade(number, 1_700_000_000_000 + 1_000 * number) for number in range(4)))

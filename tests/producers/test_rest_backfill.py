@@ -30,7 +30,7 @@ from producers.exchanges.model import Rate, Trade, Trades
 from producers.gaps.events import GapEvents
 from producers.gaps.gap import Gap
 from producers.gaps.id_ranges import IdRanges
-from producers.kafka.publisher import Publisher
+from producers.kafka.publisher import KafkaPublisher
 from producers.options import ProducerOptions
 from producers.rest.history import search
 from producers.simulator import synthetic
@@ -184,7 +184,7 @@ def test_gaps_that_were_known_are_closed_or_given_up(
         "unfillable": (served[0] - 300, served[0] - 290, first_us + 5_000_000),
         "open": (served[-1] + 100, served[-1] + 101, end_us + 60_000_000),
     }
-    with Publisher(settings) as publisher:
+    with KafkaPublisher(settings) as publisher:
         note = GapEvents(publisher, settings, "okx")
         for first, last, time_us in gaps.values():
             note(Gap("BTC-USDT", str(first), str(last), time_us, time_us, last - first + 1, 7, IdRanges(first, last)))

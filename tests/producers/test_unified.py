@@ -26,7 +26,7 @@ from producers.counters import LiveReport
 from producers.exchanges import REGISTRY, UnknownExchangeError
 from producers.exchanges.model import Rate, RestError, Trade
 from producers.kafka import publisher as publisher_module
-from producers.kafka.publisher import PublishError
+from producers.kafka.publisher import DeliveryError
 from producers.live import run
 from producers.options import ProducerOptions
 from producers.simulator.server import Simulator
@@ -388,7 +388,7 @@ def test_a_broker_that_takes_nothing_stops_ccxt_s_reading_and_hides_no_loss(monk
 
     options = ProducerOptions(back_off_s=0.05, audit_s=60.0)
     with pytest.raises(
-        PublishError, match=r"50 of 50 messages were not acknowledged.*Not delivered: kraken BTC/USD \d+"
+        DeliveryError, match=r"50 of 50 messages were not acknowledged.*Not delivered: kraken BTC/USD \d+"
     ):
         run_kraken(nobody, monkeypatch, behave, until, options=options, flush_s=0.5)
     report = reports[-1]

@@ -15,8 +15,9 @@ from producers.exchanges import REGISTRY as EXCHANGES
 from producers.exchanges.model import Trades
 from producers.kafka.envelope import Envelope, envelopes
 from schemas.records import BRONZE
-from silver_processor.batching.batch import Message, judge
+from silver_processor.batching.batch import Message, validate
 from silver_processor.core.rules import Rules
+from silver_processor.seen.by_market import by_market
 from silver_processor.seen.index import SeenTrades, Split
 
 CASES = Path(__file__).parents[1] / "cases"
@@ -49,12 +50,13 @@ class Journey:
     def take(self, messages: Sequence[Envelope]) -> Split:
         """Raw messages in one insert."""
         rows = pa.Table.from_pylist([self._bronze(message) for message in messages], schema=BRONZE)
-        judged = judge([Message(0, self._offset, 0, rows)], "bronze", self._rules, _EPOCH)
-        self._index.load(self._index.unknown(judged.valid))
-        split = self._index.split(judged.valid)
-        self._index.add(split.fresh)
+        validated = validate([Message(0, self._offset, 0, rows)], "bronze", self._rules, _EPOCH)
+        trades = by_market(validated.valid)
+        self._index.load(self._index.unknown(trades))
+        split = self._index.split(validated.valid, trades)
+        self._index.add(split.fresh_trades())
         self._rows.append(split.fresh)
-        self.rejects += judged.rejects.to_pylist()
+        self.rejects += validated.rejects.to_pylist()
         self.rejects += [{"reason": "matches_partly_known", "limit": known} for known in split.known]
         self.duplicates += split.again.num_rows
         return split

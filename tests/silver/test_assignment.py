@@ -15,7 +15,7 @@ from faust.assignor import PartitionAssignor
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from silver_processor.group.assignment import IncompleteAssignmentError, WholeAssignor, own_url
+from silver_processor.group.membership import IncompleteAssignmentError, WholeAssignor, own_url
 
 BRONZE = "market.crypto.trades.bronze"
 Member = Callable[..., WholeAssignor]

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Histogram
 
 from schemas.records import SILVER
 from silver_processor.core.latency import BOUNDS, STAGES, latencies
-from silver_processor.latency_histogram import NAME, LatencyHistogram
+from silver_processor.metrics import LATENCY, LatencyHistogram
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 START_US = 1_760_000_000_000_000
@@ -54,7 +54,7 @@ def silver(trades: list[tuple[str, list[int]]]) -> tuple[pa.Table, list[dict[str
 @given(st.lists(TRADES, max_size=3), st.integers(0, 400_000_000))
 def test_the_histogram_is_that_of_trade_by_trade_observation(inserts: list[Any], extra_us: int) -> None:
     expected = Histogram(
-        NAME,
+        LATENCY,
         "From the exchange's trade time through each layer to the candle",
         ["exchange", "stage"],
         buckets=BOUNDS,
@@ -99,4 +99,4 @@ def test_no_rows_no_series() -> None:
     table, _ = silver([("okx", [0, 0, 0, 0, 0])])
     assert table["timestamp"][0].as_py() == moment
     histogram.add(latencies(table, START_US + 1))
-    assert registry.get_sample_value(f"{NAME}_count", {"exchange": "okx", "stage": "total"}) == 1
+    assert registry.get_sample_value(f"{LATENCY}_count", {"exchange": "okx", "stage": "total"}) == 1

@@ -13,8 +13,9 @@ import pytest
 
 from bench.silver.feed import ROWS_A_MESSAGE, BronzeFeed, Market, avro
 from config.registry import SymbolRegistry
-from silver_processor.batching.batch import judge, read
+from silver_processor.batching.batch import decode_message, validate
 from silver_processor.core.rules import Rules
+from silver_processor.seen.by_market import by_market
 from silver_processor.seen.index import SeenTrades
 
 _MESSAGES = 10
@@ -33,14 +34,15 @@ def test_memory_is_flat_over_a_stretch_of_trades(markets: int) -> None:
     seen = SeenTrades(lambda _rows, _token: pytest.fail("numeric ids never ask Silver"))
 
     def work(messages: int) -> int:
-        """Bytes resident once the messages were judged."""
+        """Bytes resident once the messages were validated."""
         for number in range(messages):
-            message = read(0, number, 0, avro(feed.take(ROWS_A_MESSAGE, _TRADED_US + number * 1_000_000, 1)))
-            valid = judge([message], "bronze", rules, datetime.now(UTC)).valid
-            seen.load(seen.unknown(valid))
-            split = seen.split(valid)
+            message = decode_message(0, number, 0, avro(feed.take(ROWS_A_MESSAGE, _TRADED_US + number * 1_000_000, 1)))
+            valid = validate([message], "bronze", rules, datetime.now(UTC)).valid
+            trades = by_market(valid)
+            seen.load(seen.unknown(trades))
+            split = seen.split(valid, trades)
             assert (split.fresh.num_rows, split.again.num_rows) == (ROWS_A_MESSAGE, 0)
-            seen.add(split.fresh)
+            seen.add(split.fresh_trades())
         gc.collect()
         return psutil.Process().memory_info().rss
 

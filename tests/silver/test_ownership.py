@@ -21,9 +21,9 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from faust.assignor import PartitionAssignor
 
 from deploy.embedded.broker import InMemoryBroker
-from silver_processor.group.backlog import Place
-from silver_processor.group.transport import EXIT_UNRECOVERABLE
-from silver_processor.metrics import Metrics
+from silver_processor.group.backlog import PartitionBacklog
+from silver_processor.group.membership import EXIT_UNRECOVERABLE
+from silver_processor.metrics import SilverMetrics
 from silver_processor.ownership import Escalation, Ownership, Remedy
 from tests.silver.stack import free_port, wait_until
 from tests.silver.test_assignment import member
@@ -205,17 +205,17 @@ class Group:
     def __init__(self, places: dict[int, int], owned: set[int]) -> None:
         self.places: dict[int, int] | None = places
         self.owned = owned
-        self.clock, self.metrics = Clock(), Metrics()
+        self.clock, self.metrics = Clock(), SilverMetrics()
         self.done: list[str] = []
         self.ownership = Ownership(
             BRONZE, lambda: frozenset(self.owned), self._measure, self.metrics, Escalation(100.0), self.clock,
             rejoin=lambda: self.done.append("rejoin"), end=lambda: self.done.append("end"),
         )  # fmt: skip
 
-    def _measure(self) -> list[Place]:
+    def _measure(self) -> list[PartitionBacklog]:
         if self.places is None:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
-        return [Place(BRONZE, number, 10, 10 + waiting) for number, waiting in self.places.items()]
+        return [PartitionBacklog(BRONZE, number, 10, 10 + waiting) for number, waiting in self.places.items()]
 
     def after(self, seconds: float) -> list[str]:
         """What has been done when it looks again so many seconds later."""

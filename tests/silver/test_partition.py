@@ -23,17 +23,17 @@ from hypothesis import strategies as st
 from config.registry import SymbolRegistry
 from schemas.records import SILVER, BronzeTrade
 from schemas.wire import avro_schema
-from silver_processor.batching.batch import Judged, Message, read
-from silver_processor.batching.plan import Range
+from silver_processor.batching.batch import Message, Validated, decode_message
+from silver_processor.batching.ranges import OffsetRange
 from silver_processor.core.rules import Rules
 from silver_processor.core.versions import HELD, IDENTITY, versions_of
-from silver_processor.inserts.fence import LEASE_S
-from silver_processor.inserts.intent import Position
-from silver_processor.inserts.partition import Lanes, Partition
-from silver_processor.inserts.sink import Outcome, Sink
-from silver_processor.inserts.store import Coordinates, Payload
-from silver_processor.retry import Patience
+from silver_processor.inserts.dead_letters import Coordinates, DeadLetterWriter, Payload
+from silver_processor.inserts.intent import FENCE_S, GroupPosition
+from silver_processor.inserts.partition import Partition, WorkerThreads
+from silver_processor.inserts.writer import InsertOutcome, SilverWriter
+from silver_processor.retry import RetryPolicy
 from silver_processor.seen.by_market import Market
+from silver_processor.seen.held_trades import Learn
 from silver_processor.seen.index import SeenTrades
 from tests.silver.bronze import DOCUMENT, RULES, TRADE
 
@@ -46,7 +46,7 @@ class Unchanging:
 
     current = RULES
 
-    def judge_by(self, _token: str) -> Rules:
+    def rules_for(self, _token: str) -> Rules:
         return RULES
 
 
@@ -76,7 +76,7 @@ class Server:
     accepted: dict[tuple[str, str, str], pl.DataFrame] = field(default_factory=dict)
     fate: Fate = field(default_factory=lambda: Fate(10**9))
 
-    def rederived(self) -> dict[str, int]:
+    def rederivations(self) -> dict[str, int]:
         return {}
 
     def insert(self, table: str, rows: pa.Table, token: str, before_request: Callable[[], None]) -> None:
@@ -97,14 +97,15 @@ class Server:
     def rows(self) -> pa.Table:
         return pa.concat_tables(self.silver.values()) if self.silver else SILVER.empty_table()
 
-    def load(self, seen: SeenTrades, markets: Sequence[Market], but_token: str = "") -> None:
+    def load(self, markets: Sequence[Market], learn: Learn, but_token: str = "") -> None:
         tables = [table for token, table in self.silver.items() if token != but_token]
-        seen.load(
+        learn(
             markets,
             (
                 t.filter(pa.array([pair in markets for pair in zip(*_pairs(t), strict=True)], pa.bool_()))
                 for t in tables
             ),
+            None,
         )
 
     def versions(self, rows: pa.Table) -> pl.DataFrame:
@@ -142,12 +143,12 @@ class Group:
 
     fate: Fate = field(default_factory=lambda: Fate(10**9))
     committed: int = -1
-    recorded: Range | None = None
+    recorded: OffsetRange | None = None
 
-    async def position(self, _partition: int) -> Position | None:
-        return Position(self.committed, self.recorded, 1)
+    async def position(self, _partition: int) -> GroupPosition | None:
+        return GroupPosition(self.committed, self.recorded, 1)
 
-    async def record(self, _partition: int, planned: Range, _generation: int) -> bool:
+    async def record(self, _partition: int, planned: OffsetRange, _generation: int) -> bool:
         self.fate.point()
         self.committed, self.recorded = planned.first, planned
         self.fate.point()
@@ -180,12 +181,21 @@ def never(_rows: pa.Table, _token: str) -> pa.Table:
     return np.empty(0, np.bool_)
 
 
+def silver_writer(
+    rules: Any, server: Server, letters: Letters, stop: Any, kind: type[SilverWriter] = SilverWriter
+) -> SilverWriter:
+    """The writer over the simulated server and dead-letter topic."""
+    retry = RetryPolicy(stop)
+    dead_letters = DeadLetterWriter(TOPIC, server, letters, retry)  # type: ignore[arg-type]
+    return kind(TOPIC, rules, server, server, dead_letters, retry)  # type: ignore[arg-type]
+
+
 async def run(
     messages: list[Any], steps: list[int], group: Group, server: Server, letters: Letters, merge_rows: int
 ) -> None:
     """One life of a worker: messages arrive while inserts go on, with `steps` turns of the loop before each one."""
-    lanes = Lanes(Inline(), Inline())
-    sink = Sink(TOPIC, Unchanging(), server, letters, Patience(SimpleNamespace(is_set=lambda: False)))  # type: ignore[arg-type]
+    threads = WorkerThreads(Inline(), Inline())
+    writer = silver_writer(Unchanging(), server, letters, SimpleNamespace(is_set=lambda: False))
     acknowledged: list[int] = []
 
     def commit(event: Any) -> None:
@@ -197,10 +207,10 @@ async def run(
         topic=TOPIC,
         number=0,
         seen=SeenTrades(never),
-        recorder=group,
-        writer=sink,
+        intents=group,
+        writer=writer,
         merge_rows=merge_rows,
-        lanes=lanes,
+        threads=threads,
         acknowledge=commit,
         observe=lambda *_: None,
         clock=lambda: 0.0,
@@ -301,7 +311,7 @@ def test_a_worker_that_lost_its_partition_does_not_insert() -> None:
     server, letters = Server(), Letters()
 
     class Fenced(Group):
-        async def record(self, _partition: int, _planned: Range, _generation: int) -> bool:
+        async def record(self, _partition: int, _planned: OffsetRange, _generation: int) -> bool:
             return False
 
     group = Fenced()
@@ -316,7 +326,7 @@ def test_a_worker_that_stood_still_inserts_only_if_the_group_still_knows_it(
 ) -> None:
     """Frozen between record and insert for longer than the server may remember the token."""
     now = [0.0]
-    monkeypatch.setattr("silver_processor.inserts.fence.Lease.__init__.__defaults__", (lambda: now[0],))
+    monkeypatch.setattr("silver_processor.inserts.intent.InsertFence.__init__.__defaults__", (lambda: now[0],))
 
     class Freezing(Server):
         attempts = 0
@@ -324,13 +334,13 @@ def test_a_worker_that_stood_still_inserts_only_if_the_group_still_knows_it(
         def insert(self, table: str, rows: pa.Table, token: str, before_request: Callable[[], None]) -> None:
             Freezing.attempts += 1
             if Freezing.attempts == 1:
-                now[0] += 2 * LEASE_S
+                now[0] += 2 * FENCE_S
             super().insert(table, rows, token, before_request)
 
     class Recording(Group):
-        records: ClassVar[list[Range]] = []
+        records: ClassVar[list[OffsetRange]] = []
 
-        async def record(self, partition: int, planned: Range, generation: int) -> bool:
+        async def record(self, partition: int, planned: OffsetRange, generation: int) -> bool:
             Recording.records.append(planned)
             if len(Recording.records) > 1 and not still_ours:
                 return False
@@ -339,22 +349,22 @@ def test_a_worker_that_stood_still_inserts_only_if_the_group_still_knows_it(
     Recording.records.clear()
     server, group = Freezing(), Recording()
     asyncio.run(run([message([("1", "BUY"), ("2", "BUY")], 0, 0)], [], group, server, Letters(), 10))
-    assert Recording.records == [Range(0, 0, Recording.records[0].first_published_ms)] * 2
+    assert Recording.records == [OffsetRange(0, 0, Recording.records[0].first_published_ms)] * 2
     assert server.rows.num_rows == (2 if still_ours else 0)
     assert group.committed == (1 if still_ours else 0)
 
 
 def test_the_next_batch_is_decoded_and_judged_while_the_one_before_is_inserted() -> None:
-    """Issue C, 5. The insert of the first batch ends only after the second one was judged."""
+    """The insert of the first batch ends only after the second one was judged."""
     server, group = Server(), Group()
-    judged_ahead = threading.Event()
+    validated_ahead = threading.Event()
     seen_ahead: list[bool] = []
 
-    class Slow(Sink):
-        def prepare(self, messages: Sequence[Message]) -> Judged:
-            judged = super().prepare(messages)
-            judged_ahead.set()
-            return judged
+    class Slow(SilverWriter):
+        def prepare(self, messages: Sequence[Message]) -> Validated:
+            validated = super().prepare(messages)
+            validated_ahead.set()
+            return validated
 
         def write(
             self,
@@ -362,10 +372,10 @@ def test_the_next_batch_is_decoded_and_judged_while_the_one_before_is_inserted()
             token: str,
             seen: SeenTrades,
             in_doubt: bool,
-            prepared: Judged | None = None,
+            prepared: Validated | None = None,
             before_insert: Callable[[], None] = lambda: None,
-        ) -> Outcome:
-            assert judged_ahead.wait(30), "nothing was judged during the insert"
+        ) -> InsertOutcome:
+            assert validated_ahead.wait(30), "nothing was validated during the insert"
             seen_ahead.append(prepared is not None)
             return super().write(messages, token, seen, in_doubt, prepared, before_insert)
 
@@ -375,10 +385,10 @@ def test_the_next_batch_is_decoded_and_judged_while_the_one_before_is_inserted()
                 topic=TOPIC,
                 number=0,
                 seen=SeenTrades(never),
-                recorder=group,
-                writer=Slow(TOPIC, Unchanging(), server, Letters(), Patience(threading.Event())),  # type: ignore[arg-type]
+                intents=group,
+                writer=silver_writer(Unchanging(), server, Letters(), threading.Event(), Slow),
                 merge_rows=2,
-                lanes=Lanes(decode, insert),
+                threads=WorkerThreads(decode, insert),
                 acknowledge=lambda _: None,
                 observe=lambda *_: None,
                 clock=lambda: 0.0,
@@ -398,13 +408,13 @@ def test_the_next_batch_is_decoded_and_judged_while_the_one_before_is_inserted()
     assert server.rows.num_rows == 6
 
 
-def test_rules_that_change_after_a_batch_was_judged_ahead_judge_it_again() -> None:
+def test_rules_that_change_after_a_batch_was_validated_ahead_judge_it_again() -> None:
     """The rules pinned when the range is recorded decide, not those of the moment it was decoded."""
     other = Rules.of(SymbolRegistry.of(DOCUMENT | {"version": 9}))
-    server, book = Server(), SimpleNamespace(current=RULES, judge_by=lambda _: other)
-    sink = Sink(TOPIC, book, server, Letters(), Patience(threading.Event()))  # type: ignore[arg-type]
-    batch = [read(0, 0, 0, message([("1", "BUY")], 0, 0).value)]
-    prepared = sink.prepare(batch)
+    server, book = Server(), SimpleNamespace(current=RULES, rules_for=lambda _: other)
+    writer = silver_writer(book, server, Letters(), threading.Event())
+    batch = [decode_message(0, 0, 0, message([("1", "BUY")], 0, 0).value)]
+    prepared = writer.prepare(batch)
     assert prepared.rules_version == RULES.version
-    sink.write(batch, "token", SeenTrades(never), in_doubt=False, prepared=prepared)
+    writer.write(batch, "token", SeenTrades(never), in_doubt=False, prepared=prepared)
     assert server.rows["rules_version"].to_pylist() == [other.version]

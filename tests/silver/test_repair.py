@@ -12,7 +12,7 @@ from schemas.reasons import Reason
 from schemas.records import BRONZE
 from silver_processor.core.refine import refine
 from silver_processor.inserts.dead_letters import records
-from silver_processor.letters.rejudged import PASSES, reconsider
+from silver_processor.revalidation import PASSES, revalidate
 from tests.silver.bronze import RULES, bronze
 
 
@@ -30,7 +30,7 @@ def test_each_letter_has_one_verdict_in_order() -> None:
         [{}, {"symbol": "NEWUSDT"}, {"price_text": "-1"}, {"defect": "timestamp_invalid"}, {}],
         ["symbol_unmapped", "symbol_unmapped", "price_above_limit", "timestamp_invalid", "bronze_unreadable"],
     )
-    found = reconsider(given, RULES)
+    found = revalidate(given, RULES)
     assert found.verdicts.rows() == [
         ("symbol_unmapped", PASSES),
         ("symbol_unmapped", "symbol_unmapped"),
@@ -45,7 +45,7 @@ def test_each_letter_has_one_verdict_in_order() -> None:
 
 
 def test_nothing_to_judge() -> None:
-    found = reconsider(letters([], []), RULES)
+    found = revalidate(letters([], []), RULES)
     assert found.verdicts.is_empty()
     assert found.passing.num_rows == 0
 

@@ -10,7 +10,7 @@ import pytest
 from producers.exchanges import exchange
 from producers.exchanges.model import UNRECOGNISED
 from producers.kafka.envelope import encode, envelopes
-from silver_processor.letters.reread import reread, whole
+from silver_processor.revalidation import reread, whole
 
 LIMIT = 1_048_576
 BINANCE = b'{"e":"trade","E":1,"s":"BTCUSDT","t":42,"p":"61837.630","q":"0.02","T":1723161255342,"m":true,"M":true}'
@@ -57,7 +57,7 @@ def test_fields_that_bronze_refused_come_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("message", "why"),
     [
-        (unparsed("kraken", KRAKEN % (b", " + KRAKEN.split(b"[")[1][: -len(b"%s]}")])), "holds 2 trades"),
+        (unparsed("kraken", KRAKEN % (b", " + KRAKEN.split(b"[")[1][: -len(b"%s]}")])), "finds 2 trades"),
         (unparsed("binance", b'{"result":null,"id":1}'), "control message"),
         (unparsed("binance", b'{"weird":1}'), "does not recognise"),
         (unparsed("binance", b"\xff\xfe"), "does not recognise"),
@@ -68,7 +68,7 @@ def test_fields_that_bronze_refused_come_as_they_are() -> None:
         (b"[" * 100_000, "no JSON"),
         (b" " * 2_000_000, "still longer"),
         (json.dumps({"exchange": "binance", "symbol": "x" * 300, "price": "1"}).encode(), "symbol is still longer"),
-        (b'{"exchange":"binance","payload":"%%","payload_encoding":"base64"}', "not what its encoding says"),
+        (b'{"exchange":"binance","payload":"%%","payload_encoding":"base64"}', "does not match its encoding"),
     ],
 )
 def test_what_cannot_be_read_says_why(message: bytes, why: str) -> None:

@@ -27,10 +27,10 @@ class Kept:
 
     documents: dict[str, str] = field(default_factory=dict)
 
-    def keep_rules(self, version: str, document: str) -> None:
+    def keep(self, version: str, document: str) -> None:
         self.documents[version] = document
 
-    def rules_document(self, version: str) -> str | None:
+    def document(self, version: str) -> str | None:
         return self.documents.get(version)
 
 
@@ -93,7 +93,7 @@ def open_book(symbols: Symbols, kept: Kept, broken: list[bool]) -> Open:
 
 
 def knows(book: RuleBook, token: str, symbol: str) -> bool:
-    return symbol in book.judge_by(token).markets["exchange_symbol"].to_list()
+    return symbol in book.rules_for(token).markets["exchange_symbol"].to_list()
 
 
 def test_a_changed_file_is_in_force_from_the_next_pin_on(symbols: Symbols, open_book: Open, kept: Kept) -> None:
@@ -116,7 +116,7 @@ def test_a_version_is_kept_before_it_is_used(symbols: Symbols, open_book: Open, 
         kept.documents[version] = document
         versions.append(version)
 
-    kept.keep_rules = keep  # type: ignore[method-assign]
+    kept.keep = keep  # type: ignore[method-assign]
     symbols.write(NEWUSDT=NEW)
     book.refresh()
     assert book.current.version == versions[-1]
@@ -195,7 +195,7 @@ def test_another_process_judges_an_interrupted_insert_by_the_rules_it_began_with
     successor = open_book()
     assert successor.current.version != began
     successor.recall("token", began)
-    assert successor.judge_by("token").version == began
+    assert successor.rules_for("token").version == began
     assert not knows(successor, "unknown", "BTC-NOT-THERE")
     assert knows(successor, "next", "NEWUSDT")
 
@@ -211,7 +211,7 @@ def test_what_the_archive_gives_back_judges_alike(symbols: Symbols, open_book: O
 def test_lost_rules_do_not_stall_the_partition(open_book: Open) -> None:
     book = open_book()
     book.recall("token", "1-gone")
-    assert book.judge_by("token") is book.current
+    assert book.rules_for("token") is book.current
 
 
 def test_a_start_on_a_broken_file_is_refused(symbols: Symbols, kept: Kept) -> None:

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silver_processor.core.refine import refine
-from silver_processor.seen.id_hashes import DigestSet, digest
+from silver_processor.seen.by_market import by_market
+from silver_processor.seen.id_sets import IdHashes, hash_ids
 from silver_processor.seen.index import MarketNotLoadedError, SeenTrades
 from tests.silver.bronze import MOMENT, RULES, bronze
 
@@ -33,7 +34,7 @@ def identities(table: pa.Table) -> list[tuple[Any, ...]]:
 
 
 def load_all(index: SeenTrades, table: pa.Table) -> None:
-    index.load(index.unknown(table))
+    index.load(index.unknown(by_market(table)))
 
 
 NUMBERS = st.sampled_from(
@@ -55,10 +56,10 @@ def test_fresh_rows_are_those_whose_identity_a_set_has_not_met(
     for batch in batches:
         table = valid({"exchange": e, "symbol": s, "trade_id": i} for (e, s), i in batch)
         load_all(index, table)
-        split = index.split(table)
+        split = index.split(table, by_market(table))
         fresh, again = split.fresh, split.again
-        assert index.split(table).fresh.equals(fresh), "split does not change the index"
-        index.add(fresh)
+        assert index.split(table, by_market(table)).fresh.equals(fresh), "split does not change the index"
+        index.add(by_market(fresh))
         expected = []
         for identity in identities(table):
             if identity not in met:
@@ -82,7 +83,7 @@ def test_which_of_two_copies_is_kept_does_not_depend_on_their_order(
     for one in (table, table.take(pa.array(order, pa.int64()))):
         index = SeenTrades(never)
         load_all(index, one)
-        kept.append(index.split(one).fresh.sort_by("raw_offset"))
+        kept.append(index.split(one, by_market(one)).fresh.sort_by("raw_offset"))
     assert kept[0].equals(kept[1])
     first = pl.DataFrame(table).sort("timestamp", "sequence", "raw_offset").unique("trade_id", keep="first")
     assert sorted(kept[0]["raw_offset"].to_pylist()) == sorted(first["raw_offset"].to_list())
@@ -109,15 +110,15 @@ def test_a_batch_of_many_markets_is_split_as_each_of_them_alone(
             for place, ((e, s), i, m) in enumerate(rows)
         )
         load_all(whole, table)
-        split = whole.split(table)
-        whole.add(split.fresh)
+        split = whole.split(table, by_market(table))
+        whole.add(split.fresh_trades())
         parts = []
         for (exchange, symbol), index in alone.items():
             names = zip(table["exchange"].to_pylist(), table["exchange_symbol"].to_pylist(), strict=True)
             mine = table.filter(pa.array([name == (exchange, symbol) for name in names], pa.bool_()))
             load_all(index, mine)
-            parts.append(index.split(mine))
-            index.add(parts[-1].fresh)
+            parts.append(index.split(mine, by_market(mine)))
+            index.add(parts[-1].fresh_trades())
         for kind in ("fresh", "again", "partly"):
             together, singly = getattr(split, kind), pa.concat_tables([getattr(part, kind) for part in parts])
             assert together.sort_by("raw_offset").equals(singly.sort_by("raw_offset").combine_chunks()), kind
@@ -127,12 +128,12 @@ def test_a_batch_of_many_markets_is_split_as_each_of_them_alone(
 def test_a_market_must_be_loaded_and_can_be_forgotten() -> None:
     index, table = SeenTrades(never), valid([{}])
     with pytest.raises(MarketNotLoadedError, match="binance:BTCUSDT"):
-        index.split(table)
-    assert index.unknown(table) == [("binance", "BTCUSDT")]
+        index.split(table, by_market(table))
+    assert index.unknown(by_market(table)) == [("binance", "BTCUSDT")]
     index.load([("binance", "BTCUSDT")], [table])
-    assert index.split(table).again.num_rows == 1
+    assert index.split(table, by_market(table)).again.num_rows == 1
     index.forget([("binance", "BTCUSDT")])
-    assert index.unknown(table) == [("binance", "BTCUSDT")]
+    assert index.unknown(by_market(table)) == [("binance", "BTCUSDT")]
 
 
 def test_a_million_consecutive_ids_cost_next_to_nothing() -> None:
@@ -142,7 +143,7 @@ def test_a_million_consecutive_ids_cost_next_to_nothing() -> None:
     ids = pl.int_range(3_000_000_000, 3_001_000_000, eager=True).cast(pl.String)
     columns = [pa.repeat(row[name][0], len(ids)) for name in row.column_names]
     table = pa.table([*columns, ids.to_arrow().cast(pa.string())], names=[*row.column_names, "trade_id"])
-    index.add(table)
+    index.add(by_market(table))
     assert index.memory_bytes < 3_000
 
 
@@ -155,12 +156,12 @@ def test_memory_is_bounded_over_markets() -> None:
     }
     for table in tables.values():
         load_all(index, table)
-        index.split(table)
-        index.add(table)
+        index.split(table, by_market(table))
+        index.add(by_market(table))
         index.trim()
     assert index.memory_bytes <= 1_000
-    assert index.unknown(tables["BTCUSDT"]) == [("binance", "BTCUSDT")]
-    assert index.split(tables["SHIBUSDT"]).again.num_rows == 40
+    assert index.unknown(by_market(tables["BTCUSDT"])) == [("binance", "BTCUSDT")]
+    assert index.split(tables["SHIBUSDT"], by_market(tables["SHIBUSDT"])).again.num_rows == 40
 
 
 def test_text_ids_that_were_forgotten_are_asked_of_silver() -> None:
@@ -178,11 +179,11 @@ def test_text_ids_that_were_forgotten_are_asked_of_silver() -> None:
     new = valid({"trade_id": f"new-{n}", "timestamp": MOMENT.replace(microsecond=900_000 + n)} for n in range(150))
     load_all(index, old)
     for table in (old, new):
-        index.add(table)
+        index.add(by_market(table))
         stored.update(table["trade_id"].to_pylist())
     late = valid([{"trade_id": "late", "timestamp": MOMENT.replace(microsecond=5)}])
     batch = pa.concat_tables([old.slice(0, 10), late, new.slice(0, 5)])
-    split = index.split(batch)
+    split = index.split(batch, by_market(batch))
     assert split.fresh["trade_id"].to_pylist() == ["late"]
     assert split.again.num_rows == 15
     assert asked == [11]
@@ -191,12 +192,12 @@ def test_text_ids_that_were_forgotten_are_asked_of_silver() -> None:
 @settings(max_examples=30)
 @given(st.lists(st.lists(st.integers(0, 3000), min_size=1, max_size=300, unique=True), min_size=1, max_size=20))
 def test_digests_hold_exactly_what_was_added(batches: list[list[int]]) -> None:
-    held, index = set[int](), DigestSet(limit=10**9)
+    held, index = set[int](), IdHashes(limit=10**9)
     for batch in batches:
         fresh = [n for n in batch if n not in held]
-        index.add(digest(pl.Series([f"t{n}" for n in fresh], dtype=pl.String)), np.array(fresh, dtype=np.int64))
+        index.add(hash_ids(pl.Series([f"t{n}" for n in fresh], dtype=pl.String)), np.array(fresh, dtype=np.int64))
         held.update(fresh)
     probe = list(range(0, 3100, 7))
-    found = index.holds(digest(pl.Series([f"t{n}" for n in probe])))
+    found = index.holds(hash_ids(pl.Series([f"t{n}" for n in probe])))
     assert found.tolist() == [n in held for n in probe]
     assert len(index) == len(held)

@@ -34,7 +34,7 @@ readonly known
 rpk cluster config set auto_create_topics_enabled false
 rpk cluster config set write_caching_default false
 
-# 48 hours is the ADR's replay buffer; the bytes bound the disk where an exchange outruns it.
+# 48 hours is the replay buffer of ADR-009 (docs/invariants.md); the bytes bound the disk where an exchange outruns it.
 IFS=',' read -ra exchanges <<<"$MEDALLION_EXCHANGES"
 for exchange in "${exchanges[@]}"; do
     exchange="${exchange//[[:space:]]/}"

@@ -26,7 +26,7 @@ _LOCALHOST = "127.0.0.1"
 _log = structlog.get_logger(__name__)
 
 
-class RefusedError(Exception):
+class SinkRefusedError(Exception):
     """The rows of a post were not taken; the insert fails with this text and may be tried again."""
 
 
@@ -68,7 +68,7 @@ class Endpoint:
 
         Args:
             take: called with a sink table's UUID and a container; returns when all rows are delivered. What raises
-                `RefusedError` fails the insert.
+                `SinkRefusedError` fails the insert.
         """
         self._take = take
         self._thread.start()
@@ -115,7 +115,7 @@ class Endpoint:
         try:
             if body and self._take is not None:
                 self._take(head.get(TABLE_HEADER, ""), body)
-        except RefusedError as error:
+        except SinkRefusedError as error:
             return _response("503 Service Unavailable", str(error))
         return _response("200 OK", "")
 

@@ -1,4 +1,4 @@
--- What Silver holds of some trades of one market, in a span of time (µs), and which message said it.
+-- Silver's rows of some trades of one market in a span of time (µs), and the raw message that each came in.
 SELECT toString(exchange) AS exchange, toString(symbol) AS symbol, trade_id, price, quantity, timestamp,
   toString(side) AS side, toString(trade_kind) AS trade_kind, match_count,
   toString(raw_topic) AS raw_topic, raw_partition, raw_offset, published_at

@@ -1,5 +1,5 @@
--- Trades of several matches that Silver holds of one market, in a span of time (µs), with one of low … high among
--- their ids, and which message said each.
+-- Silver's summed trades of one market in a span of time (µs) that contain an id from low to high, and the raw message
+-- that each came in.
 SELECT toString(exchange) AS exchange, toString(symbol) AS symbol, trade_id, price, quantity, timestamp,
   toString(side) AS side, toString(trade_kind) AS trade_kind, match_count,
   toString(raw_topic) AS raw_topic, raw_partition, raw_offset, published_at

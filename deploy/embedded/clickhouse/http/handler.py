@@ -59,7 +59,7 @@ class Handler:
             head = await body.read(HEAD_BYTES)
         except EngineError as error:
             return failure(error)
-        exchange = Exchange(self._sessions, self._workers, self._endings, parameters, role)
+        exchange = HttpExchange(self._sessions, self._workers, self._endings, parameters, role)
         try:
             return await exchange.run(request, head, body)
         except EngineError as error:
@@ -112,7 +112,7 @@ async def _form_parameters(request: web.Request) -> Parameters:
     return read_parameters({**request.query, **fields}, request.headers)
 
 
-class Exchange:
+class HttpExchange:
     """One statement on its way through a worker thread."""
 
     def __init__(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import orjson
 
 from deploy.embedded.clickhouse.engine_session import EngineSession
-from deploy.embedded.clickhouse.kafka.definition import KafkaTable, Role, parse_kafka_table
+from deploy.embedded.clickhouse.kafka.definition import KafkaTable, KafkaTableRole, parse_kafka_table
 
 Name = tuple[str, str]
 
@@ -19,7 +19,7 @@ FROM system.tables
 WHERE engine IN ('Null', 'URL', 'MergeTree') AND comment != '' AND NOT is_temporary
     AND database NOT IN ('system', 'information_schema', 'INFORMATION_SCHEMA')
 """
-_ENGINES = {Role.SOURCE: "Null", Role.SINK: "URL"}
+_ENGINES = {KafkaTableRole.SOURCE: "Null", KafkaTableRole.SINK: "URL"}
 _OUTBOX = "MergeTree"
 
 
@@ -63,11 +63,11 @@ def read_catalog(session: EngineSession) -> Catalog:
         one = StandIn(uuid, (database, name), table)
         if engine == _ENGINES[table.role]:
             stand_ins[uuid] = one
-        elif engine == _OUTBOX and table.role is Role.SINK:
+        elif engine == _OUTBOX and table.role is KafkaTableRole.SINK:
             outboxes.append(one)
         if has_views:
             fed.add(one.name)
-    sources = [one for one in stand_ins.values() if one.table.role is Role.SOURCE]
+    sources = [one for one in stand_ins.values() if one.table.role is KafkaTableRole.SOURCE]
     return Catalog(stand_ins, frozenset(one.uuid for one in sources if one.name in fed), tuple(outboxes))
 
 

@@ -67,7 +67,7 @@ VIRTUAL_COLUMNS = {
 _ERROR_COLUMNS = {"_raw_message": "String", "_error": "String"}
 
 
-class Role(Enum):
+class KafkaTableRole(Enum):
     """What a Kafka table is used for, by its format: RawBLOB reads a topic, Avro writes one."""
 
     SOURCE = "RawBLOB"
@@ -95,9 +95,9 @@ class KafkaTable:
     format_settings: Mapping[str, str]
 
     @property
-    def role(self) -> Role:
+    def role(self) -> KafkaTableRole:
         """Whether it reads or writes its topics."""
-        return Role(self.settings["kafka_format"])
+        return KafkaTableRole(self.settings["kafka_format"])
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -129,7 +129,7 @@ class KafkaTable:
             prefix: what to begin with instead of `self.prefix`.
         """
         comment = f"COMMENT {quote_string(self.statement)}"
-        if self.role is Role.SINK:
+        if self.role is KafkaTableRole.SINK:
             uuid = uuid4()
             formats = {**self.format_settings, **_FORMAT_OF_POSTS}
             settings = ", ".join(f"{name} = {quote_string(value)}" for name, value in formats.items())
@@ -182,7 +182,7 @@ def check(table: KafkaTable, known_settings: frozenset[str]) -> None:
             stand-in.
     """
     _check_names(table, known_settings)
-    if table.settings["kafka_format"] not in {role.value for role in Role}:
+    if table.settings["kafka_format"] not in {role.value for role in KafkaTableRole}:
         reason = (
             f"The embedded node stands in for Kafka tables of RawBLOB (read) and Avro (written), not "
             f"'{table.settings['kafka_format']}'. Use one of them, or a ClickHouse server."
@@ -192,9 +192,9 @@ def check(table: KafkaTable, known_settings: frozenset[str]) -> None:
         raise refusal(
             NOT_IMPLEMENTED, "NOT_IMPLEMENTED", "The embedded node knows kafka_handle_error_mode 'default' and 'stream'"
         )
-    if table.role is Role.SOURCE and len(table.column_names) != 1:
+    if table.role is KafkaTableRole.SOURCE and len(table.column_names) != 1:
         raise _bad("A RawBLOB table has exactly one column")
-    if table.role is Role.SINK and len(table.topics) != 1:
+    if table.role is KafkaTableRole.SINK and len(table.topics) != 1:
         raise _bad("A Kafka table that is written to needs exactly one topic")
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from deploy.embedded.clickhouse.endpoint import RefusedError
+from deploy.embedded.clickhouse.endpoint import SinkRefusedError
 from deploy.embedded.clickhouse.kafka.avro import AvroError, Container, Part, long, text
 from deploy.embedded.clickhouse.kafka.catalog import StandIn
 from producers.kafka.flow_control import Pacer
@@ -38,7 +38,7 @@ class _Counters:
     offsets: dict[str, int] = field(default_factory=dict)
 
 
-class Sink:
+class KafkaSink:
     """The writer of one sink table.
 
     As the engine's sink: messages of at most `kafka_max_rows_per_message` rows of one insert's block, encoded by the
@@ -85,7 +85,7 @@ class Sink:
             container: an Avro container without compression.
 
         Raises:
-            RefusedError: told to `refuse` before they were delivered, or the broker will not take a message.
+            SinkRefusedError: told to `refuse` before they were delivered, or the broker will not take a message.
         """
         rows = Container(container)
         table = self.stand_in.table
@@ -99,13 +99,13 @@ class Sink:
                 self._check()
                 post.producer.poll(_SERVE_SECONDS)
         except (AvroError, KafkaException) as error:
-            raise RefusedError(str(error)) from error
+            raise SinkRefusedError(str(error)) from error
         finally:
             with self._lock:
                 self._posts -= 1
         if post.error:
             self._failed(post.error)
-            raise RefusedError(post.error)
+            raise SinkRefusedError(post.error)
         with self._lock:
             self._counters.rows += rows.rows
             self._counters.last_error = ""
@@ -141,7 +141,9 @@ class Sink:
 
     def _check(self) -> None:
         if self._refusing.is_set():
-            raise RefusedError("the broker has not acknowledged the rows before the node stopped or changed its tables")
+            raise SinkRefusedError(
+                "the broker has not acknowledged the rows before the node stopped or changed its tables"
+            )
 
     def _produce(self, post: _Post, part: Part) -> None:
         key = text(part.last["_key"]) if self._has_key else None
@@ -174,7 +176,7 @@ class Sink:
                     post.producer.poll(_FULL_SECONDS)
                     continue
                 return
-        except (KafkaException, RefusedError):
+        except (KafkaException, SinkRefusedError):
             self._pacer.release(size)
             raise
 

@@ -34,7 +34,7 @@ _REPEAT_SECONDS = 15.0
 _log = structlog.get_logger(__name__)
 
 
-class Source:
+class KafkaSource:
     """The consumer of one source table.
 
     One thread consumes and builds the next block while another inserts this one. A block is what arrived since the one

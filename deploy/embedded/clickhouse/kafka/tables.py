@@ -9,16 +9,16 @@ from contextlib import contextmanager
 import orjson
 import structlog
 
-from deploy.embedded.clickhouse.endpoint import Endpoint, RefusedError
+from deploy.embedded.clickhouse.endpoint import Endpoint, SinkRefusedError
 from deploy.embedded.clickhouse.engine import Engine
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.kafka import outbox
 from deploy.embedded.clickhouse.kafka.catalog import Catalog, StandIn, read_catalog
 from deploy.embedded.clickhouse.kafka.clients import consumer_config, producer_config
-from deploy.embedded.clickhouse.kafka.definition import KafkaTable, Role, check, parse_kafka_table
+from deploy.embedded.clickhouse.kafka.definition import KafkaTable, KafkaTableRole, check, parse_kafka_table
 from deploy.embedded.clickhouse.kafka.gate import Gate
-from deploy.embedded.clickhouse.kafka.sink import Sink
-from deploy.embedded.clickhouse.kafka.source import Source
+from deploy.embedded.clickhouse.kafka.sink import KafkaSink
+from deploy.embedded.clickhouse.kafka.source import KafkaSource
 from deploy.embedded.clickhouse.kafka.under_way import UnderWay
 from deploy.embedded.clickhouse.tokens import scan
 from producers.kafka.flow_control import Pacer
@@ -73,7 +73,7 @@ class KafkaTables:
         self._stopping = threading.Event()
         self._changed = threading.Event()
         self._started = False
-        self._workers: dict[str, Source | Sink] = {}
+        self._workers: dict[str, KafkaSource | KafkaSink] = {}
         self._catalog = Catalog({}, frozenset())
         self._thread = threading.Thread(target=self._watch, name="kafka tables", daemon=True)
         self._emptying = threading.Thread(target=self._empty_outboxes, name="kafka outboxes", daemon=True)
@@ -104,7 +104,7 @@ class KafkaTables:
             refusing = threading.Timer(_STOP_SECONDS, self._refuse)
             refusing.start()
             # Sources first: their last blocks go through the sinks.
-            for role in (Source, Sink):
+            for role in (KafkaSource, KafkaSink):
                 for uuid in [uuid for uuid, worker in self._workers.items() if isinstance(worker, role)]:
                     self._workers.pop(uuid).stop()
             refusing.cancel()
@@ -170,8 +170,8 @@ class KafkaTables:
                 for sink in self._sinks():
                     sink.accept()
 
-    def _sinks(self) -> list[Sink]:
-        return [worker for worker in list(self._workers.values()) if isinstance(worker, Sink)]
+    def _sinks(self) -> list[KafkaSink]:
+        return [worker for worker in list(self._workers.values()) if isinstance(worker, KafkaSink)]
 
     def _refuse(self) -> None:
         for sink in self._sinks():
@@ -181,11 +181,11 @@ class KafkaTables:
         """Deliver what the engine posted.
 
         Raises:
-            RefusedError: it was not delivered.
+            SinkRefusedError: it was not delivered.
         """
         sink = self._workers.get(uuid)
-        if not isinstance(sink, Sink):
-            raise RefusedError("the node does not serve this table (yet)")
+        if not isinstance(sink, KafkaSink):
+            raise SinkRefusedError("the node does not serve this table (yet)")
         sink.publish(container)
 
     def _empty_outboxes(self) -> None:
@@ -227,7 +227,7 @@ class KafkaTables:
             for uuid in self._workers.keys() - self._catalog.stand_ins.keys():
                 gone = self._workers.pop(uuid)
                 gone.stop()
-                if isinstance(gone, Source):
+                if isinstance(gone, KafkaSource):
                     gone.forget()
             # Sinks first: what a source inserts reaches them.
             for uuid, stand_in in sorted(self._catalog.stand_ins.items(), key=lambda item: item[1].table.role.value):
@@ -235,16 +235,16 @@ class KafkaTables:
                     self._workers[uuid].stand_in = stand_in
                     continue
                 worker = self._workers[uuid] = self._worker(stand_in)
-                if isinstance(worker, Source):
+                if isinstance(worker, KafkaSource):
                     worker.start()
 
-    def _worker(self, stand_in: StandIn) -> Source | Sink:
+    def _worker(self, stand_in: StandIn) -> KafkaSource | KafkaSink:
         table: KafkaTable = stand_in.table
         brokers = self._brokers or table.settings["kafka_broker_list"]
-        if table.role is Role.SINK:
+        if table.role is KafkaTableRole.SINK:
             bound = self._max_unconsumed if self._pace_group else 0
             client = {"bootstrap.servers": brokers, **self._security}
-            return Sink(
+            return KafkaSink(
                 stand_in,
                 {**self._security, **producer_config(table.settings, brokers)},
                 self._columns(stand_in),
@@ -252,7 +252,7 @@ class KafkaTables:
                 self._max_message,
             )
         uuid = stand_in.uuid
-        return Source(
+        return KafkaSource(
             stand_in,
             self._engine.session(),
             {**self._security, **consumer_config(table.settings, brokers, table.flush_ms, uuid)},

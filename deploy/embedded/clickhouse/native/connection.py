@@ -19,10 +19,10 @@ from deploy.embedded.clickhouse.errors import (
 )
 from deploy.embedded.clickhouse.native import packets
 from deploy.embedded.clickhouse.native.compression import encode_frames
-from deploy.embedded.clickhouse.native.packets import Client, Query
+from deploy.embedded.clickhouse.native.packets import ClientPacket, Query
 from deploy.embedded.clickhouse.native.results import ResultBlocks
 from deploy.embedded.clickhouse.native.skipper import Column, skip_block
-from deploy.embedded.clickhouse.native.source import BLOCK_BYTES, HELLO_BYTES, FrameFeed, SocketFeed, Source
+from deploy.embedded.clickhouse.native.source import BLOCK_BYTES, HELLO_BYTES, ByteSource, FrameFeed, SocketFeed
 from deploy.embedded.clickhouse.native.watcher import Watcher
 from deploy.embedded.clickhouse.policy import Role
 from deploy.embedded.clickhouse.session import Request, Session
@@ -61,7 +61,7 @@ class ClientConnection:
         self._version = version
         self._setting_names = setting_names
         self._watcher = watcher
-        self._source = Source(SocketFeed(connection), limit=HELLO_BYTES)
+        self._source = ByteSource(SocketFeed(connection), limit=HELLO_BYTES)
         self._is_compressed = False
         self._frames = self._source
         self.is_busy = False
@@ -74,7 +74,7 @@ class ClientConnection:
         """
         self._socket.settimeout(LOGIN_S)
         try:
-            if self._source.varint() != Client.HELLO:
+            if self._source.varint() != ClientPacket.HELLO:
                 raise refusal(UNEXPECTED_PACKET, "UNEXPECTED_PACKET_FROM_CLIENT", "Expected the packet Hello")
             hello = packets.read_hello(self._source)
             time.sleep(self._access.delay(self._peer))
@@ -115,17 +115,17 @@ class ClientConnection:
                 self.is_busy = False
 
     def _handle(self, packet: int, session: Session) -> None:
-        if packet == Client.PING:
+        if packet == ClientPacket.PING:
             self._send(packets.PONG)
-        elif packet == Client.QUERY:
+        elif packet == ClientPacket.QUERY:
             self._answer(session)
-        elif packet != Client.CANCEL:  # a Cancel is for a query that had just ended
+        elif packet != ClientPacket.CANCEL:  # a Cancel is for a query that had just ended
             raise OutOfStepError(_unexpected(packet))
 
     def _answer(self, session: Session) -> None:
         query = self._in_step(lambda: packets.read_query(self._source))
         self._is_compressed = query.compressed
-        self._frames = Source(FrameFeed(self._source)) if query.compressed else self._source
+        self._frames = ByteSource(FrameFeed(self._source)) if query.compressed else self._source
         try:
             self._receive_external_tables(session)
             request = self._request(query, session)
@@ -204,9 +204,9 @@ class ClientConnection:
         """The next Data packet's table name, columns and block; None for the empty one that ends a series."""
         self._source.discard_read()
         packet = self._in_step(self._source.varint)
-        if packet == Client.CANCEL:
+        if packet == ClientPacket.CANCEL:
             raise refusal(QUERY_WAS_CANCELLED, "QUERY_WAS_CANCELLED", "Query was cancelled by the client")
-        if packet != Client.DATA:
+        if packet != ClientPacket.DATA:
             raise OutOfStepError(_unexpected(packet))
         name = self._in_step(lambda: self._source.string(HELLO_BYTES))
         frames = self._frames

@@ -1,6 +1,6 @@
 """The packets of the native protocol at revision 54453: reading the client's, writing the server's.
 
-Source: ClickHouse's `src/Core/Protocol.h`, `ProtocolDefines.h` and `TCPHandler.cpp`.
+ByteSource: ClickHouse's `src/Core/Protocol.h`, `ProtocolDefines.h` and `TCPHandler.cpp`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, UNEXPECTED_PACKET, EngineError, refusal
-from deploy.embedded.clickhouse.native.source import HELLO_BYTES, Source
+from deploy.embedded.clickhouse.native.source import HELLO_BYTES, ByteSource
 
 # The last revision without per-column serialisation bytes: blocks pass through as the engine formats them.
 REVISION = 54453
@@ -24,7 +24,7 @@ _MAX_SETTINGS = 2_000
 _MAX_INFO_FIELDS = 8
 
 
-class Client(IntEnum):
+class ClientPacket(IntEnum):
     """What a client sends."""
 
     HELLO = 0
@@ -34,7 +34,7 @@ class Client(IntEnum):
     PING = 4
 
 
-class Server(IntEnum):
+class ServerPacket(IntEnum):
     """What the server sends."""
 
     HELLO = 0
@@ -64,7 +64,7 @@ class Query:
     sql: str
 
 
-def read_hello(source: Source) -> Hello:
+def read_hello(source: ByteSource) -> Hello:
     """Read the body of a Hello packet.
 
     Raises:
@@ -77,7 +77,7 @@ def read_hello(source: Source) -> Hello:
     return Hello(revision, source.string(HELLO_BYTES), source.string(HELLO_BYTES), source.string(HELLO_BYTES))
 
 
-def read_query(source: Source) -> Query:
+def read_query(source: ByteSource) -> Query:
     """Read the body of a Query packet."""
     query_id = source.string(_NAME_BYTES)
     _read_client_info(source)
@@ -93,7 +93,7 @@ def read_query(source: Source) -> Query:
     return Query(query_id, settings, compressed, source.string())
 
 
-def _read_client_info(source: Source) -> None:
+def _read_client_info(source: ByteSource) -> None:
     if source.integer(1) == 0:
         return
     for _ in range(3):  # initial user, query id, address
@@ -116,7 +116,7 @@ def _read_client_info(source: Source) -> None:
         source.varint()
 
 
-def read_block_info(source: Source) -> None:
+def read_block_info(source: ByteSource) -> None:
     """Read a block info's fields up to its end."""
     for _ in range(_MAX_INFO_FIELDS):
         field = source.varint()
@@ -146,12 +146,14 @@ def hello(version: str) -> bytes:
     """The server's Hello; `version` is the engine's, `26.9.2.1`."""
     major, minor, patch = (int(part) for part in version.split(".")[:3])
     numbers = varint(major) + varint(minor) + varint(REVISION)
-    return varint(Server.HELLO) + string(SERVER_NAME) + numbers + string("UTC") + string("medallion") + varint(patch)
+    return (
+        varint(ServerPacket.HELLO) + string(SERVER_NAME) + numbers + string("UTC") + string("medallion") + varint(patch)
+    )
 
 
 def exception(error: EngineError) -> bytes:
     """An Exception packet."""
-    head = varint(Server.EXCEPTION) + struct.pack("<i", error.code)
+    head = varint(ServerPacket.EXCEPTION) + struct.pack("<i", error.code)
     return head + string("DB::Exception") + string(error.message) + string("") + b"\x00"
 
 
@@ -161,6 +163,6 @@ def header_block(columns: Iterable[tuple[str, str]]) -> bytes:
     return varint(len(listed)) + varint(0) + b"".join(string(name) + string(kind) for name, kind in listed)
 
 
-PONG = varint(Server.PONG)
-END_OF_STREAM = varint(Server.END_OF_STREAM)
-DATA_HEAD = varint(Server.DATA) + string("")
+PONG = varint(ServerPacket.PONG)
+END_OF_STREAM = varint(ServerPacket.END_OF_STREAM)
+DATA_HEAD = varint(ServerPacket.DATA) + string("")

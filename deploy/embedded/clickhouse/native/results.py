@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.native.packets import string
 from deploy.embedded.clickhouse.native.skipper import Column, skip_block
-from deploy.embedded.clickhouse.native.source import EmptyFeed, Source
+from deploy.embedded.clickhouse.native.source import ByteSource, EmptyFeed
 
 # Without a protocol revision the engine formats blocks as for a client that does not know `DateTime('UTC')` yet.
 _BARE = string("DateTime")
@@ -47,6 +47,6 @@ class ResultBlocks:
 
 def _walk(block: bytes, columns: int | None = None) -> list[Column]:
     try:
-        return skip_block(Source(EmptyFeed(), block), columns)[0]
+        return skip_block(ByteSource(EmptyFeed(), block), columns)[0]
     except EngineError:  # holds a type that only the engine can delimit
         return []

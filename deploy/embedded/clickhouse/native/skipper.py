@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, NOT_IMPLEMENTED, refusal
-from deploy.embedded.clickhouse.native.source import Source
+from deploy.embedded.clickhouse.native.source import ByteSource
 from deploy.embedded.clickhouse.native.types import TypeNode, bad_type, parse_type
 
 _WIDTHS = {
@@ -54,14 +54,14 @@ _MOST_COLUMNS = 10_000
 _TYPE_BYTES = 1 << 18
 
 Types = tuple[TypeNode, ...]
-Walk = Callable[[Source, int], None]
+Walk = Callable[[ByteSource, int], None]
 
 
 @dataclass(frozen=True)
 class Layout:
     """How a column lies in a block: a prefix (once, ahead of the data of its outermost column), then the rows."""
 
-    prefix: Callable[[Source], None]
+    prefix: Callable[[ByteSource], None]
     rows: Walk
 
 
@@ -75,7 +75,7 @@ class Column:
     type_end: int
 
 
-def skip_block(source: Source, columns_to_walk: int | None = None) -> tuple[list[Column], int]:
+def skip_block(source: ByteSource, columns_to_walk: int | None = None) -> tuple[list[Column], int]:
     """Read one block (column count, row count, columns), leaving it in the buffer.
 
     Args:
@@ -121,7 +121,7 @@ def _layout(node: TypeNode) -> Layout:
     if node.name in _GEO:
         return layout_of(_GEO[node.name])
     if node.name == "String":
-        return Layout(_no_prefix, Source.skip_strings)
+        return Layout(_no_prefix, ByteSource.skip_strings)
     composite = _COMPOSITES.get(node.name)
     if composite is None:
         reason = f"Columns of type {node.name} cannot be inserted over the native protocol here; insert over HTTP"
@@ -152,7 +152,7 @@ def _number(node: TypeNode, most: int) -> int:
     return int(text)
 
 
-def _no_prefix(_: Source) -> None:
+def _no_prefix(_: ByteSource) -> None:
     """Most types have none."""
 
 
@@ -163,7 +163,7 @@ def _fixed(width: int) -> Layout:
 def _nullable(inner: Types) -> Layout:
     value = _layout(inner[0])
 
-    def walk(source: Source, rows: int) -> None:
+    def walk(source: ByteSource, rows: int) -> None:
         source.skip(rows)
         value.rows(source, rows)
 
@@ -175,7 +175,7 @@ def _array(inner: Types) -> Layout:
 
 
 def _array_of(element: Layout) -> Layout:
-    def walk(source: Source, rows: int) -> None:
+    def walk(source: ByteSource, rows: int) -> None:
         if rows:
             source.skip(8 * (rows - 1))
             element.rows(source, source.integer(8))
@@ -188,11 +188,11 @@ def _tuple(inner: Types) -> Layout:
     if not elements:
         return _fixed(1)
 
-    def prefix(source: Source) -> None:
+    def prefix(source: ByteSource) -> None:
         for element in elements:
             element.prefix(source)
 
-    def walk(source: Source, rows: int) -> None:
+    def walk(source: ByteSource, rows: int) -> None:
         for element in elements:
             element.rows(source, rows)
 
@@ -203,7 +203,7 @@ def _low_cardinality(inner: Types) -> Layout:
     is_nullable = inner[0].name == "Nullable" and len(inner[0].inner) == 1
     keys = _layout(inner[0].inner[0] if is_nullable else inner[0])
 
-    def walk(source: Source, rows: int) -> None:
+    def walk(source: ByteSource, rows: int) -> None:
         if not rows:
             return
         flags = source.integer(8)

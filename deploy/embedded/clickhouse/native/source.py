@@ -23,7 +23,7 @@ class ClientGoneError(ConnectionError):
     """The client closed its connection."""
 
 
-class Feed(Protocol):
+class ByteFeed(Protocol):
     """Where more bytes come from."""
 
     def more(self) -> bytes:
@@ -60,14 +60,14 @@ class EmptyFeed:
         raise ClientGoneError("the data ended early")
 
 
-class Source:
+class ByteSource:
     """A window of bytes with a reading position; `buffer[position:]` is unread.
 
     Attributes:
         limit: how many bytes may be in the window; whoever announces more is refused before anything is awaited.
     """
 
-    def __init__(self, feed: Feed, initial: bytes = b"", limit: int = BLOCK_BYTES) -> None:
+    def __init__(self, feed: ByteFeed, initial: bytes = b"", limit: int = BLOCK_BYTES) -> None:
         self._feed = feed
         self.buffer = bytearray(initial)
         self.position = 0
@@ -152,7 +152,7 @@ class Source:
 class FrameFeed:
     """The content of compressed frames that arrive inside another source."""
 
-    def __init__(self, outer: Source) -> None:
+    def __init__(self, outer: ByteSource) -> None:
         self._outer = outer
 
     def more(self) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from deploy.embedded.clickhouse.native.packets import Client
+from deploy.embedded.clickhouse.native.packets import ClientPacket
 
 _INTERVAL_S = 0.05
 
@@ -76,4 +76,4 @@ def _stopped(watch: Watch) -> bool:
         ahead = watch.connection.recv(1, socket.MSG_PEEK)
     except (OSError, ValueError):  # reset by the client, or closed by our side
         return True
-    return not ahead or ahead[0] == Client.CANCEL
+    return not ahead or ahead[0] == ClientPacket.CANCEL

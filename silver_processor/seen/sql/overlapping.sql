@@ -1,5 +1,5 @@
--- Which trades of one market Silver holds in a span of time (µs), less those of one insert: those with the ids or with
--- ids first … last, and those of several matches that have one of low … high among theirs.
+-- Silver's trades of one market in a span of time (µs), without those of one insert: trades with one of the ids, trades
+-- with an id from first to last, and summed trades that contain an id from low to high.
 SELECT DISTINCT trade_id, timestamp, match_count FROM silver_trades
 WHERE exchange = {exchange:String} AND symbol = {symbol:String} AND insert_token != {token:String}
   AND timestamp BETWEEN fromUnixTimestamp64Micro({earliest:Int64}, 'UTC') AND fromUnixTimestamp64Micro({latest:Int64}, 'UTC')

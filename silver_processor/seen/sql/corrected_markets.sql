@@ -1,3 +1,3 @@
--- The markets of some exchanges of which another version of a trade was accepted.
+-- The markets of some exchanges that have a correction.
 SELECT DISTINCT toString(exchange) AS exchange, toString(symbol) AS symbol FROM corrections
 WHERE exchange IN {exchanges:Array(String)}

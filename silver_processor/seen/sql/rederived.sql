@@ -1,2 +1,2 @@
--- How often days of each exchange were replaced by a re-derivation.
+-- By exchange, how many days a re-derivation has replaced; a day counts each time.
 SELECT toString(exchange) AS exchange, count() AS switches FROM rederivations WHERE step = 'switched' GROUP BY exchange

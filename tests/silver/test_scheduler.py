@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silver_processor.batching.pace import Pace
-from silver_processor.batching.turns import Inserter
+from silver_processor.batching.scheduler import InsertScheduler, InsertTiming
 
-PACE = Pace(small_rows=250, gap_s=0.5, longest_wait_s=1.0)
+TIMING = InsertTiming(small_rows=250, gap_s=0.5, longest_wait_s=1.0)
 INSERT_S = 0.05
 
 
@@ -87,16 +86,16 @@ async def nothing() -> None:
     """Between two inserts."""
 
 
-def build(partitions: list[Partition], loop: Simulated, pace: Pace = PACE) -> Inserter:
-    return Inserter(pace, 1_000, loop.time, nothing, lambda: partitions)
+def build(partitions: list[Partition], loop: Simulated, timing: InsertTiming = TIMING) -> InsertScheduler:
+    return InsertScheduler(timing, 1_000, loop.time, nothing, lambda: partitions)
 
 
 async def feed(
-    loop: Simulated, partitions: list[Partition], rows_a_second: float, seconds: float, pace: Pace = PACE
+    loop: Simulated, partitions: list[Partition], rows_a_second: float, seconds: float, timing: InsertTiming = TIMING
 ) -> list[tuple[float, int, float]]:
     """Bronze messages every 50 ms in turn of the partitions; all inserts, in order."""
-    inserter = build(partitions, loop, pace)
-    running = asyncio.create_task(inserter.run())
+    scheduler = build(partitions, loop, timing)
+    running = asyncio.create_task(scheduler.run())
     owed, number = 0.0, 0
     while loop.now < seconds:
         owed += rows_a_second * 0.05
@@ -104,11 +103,11 @@ async def feed(
             partitions[number % len(partitions)].waiting.append((loop.now, int(owed)))
             owed -= int(owed)
             number += 1
-            inserter.wake()
+            scheduler.wake()
         await asyncio.sleep(0.05)
     while any(partition.waiting for partition in partitions):
         await asyncio.sleep(0.05)
-    inserter.stop()
+    scheduler.stop()
     await running
     return sorted(insert for partition in partitions for insert in partition.inserts)
 
@@ -119,13 +118,13 @@ def most_in_a_second(starts: list[float]) -> int:
 
 @given(st.floats(1, 499), st.integers(1, 2))
 def test_at_low_rates_a_worker_inserts_at_most_twice_a_second(rows_a_second: float, count: int) -> None:
-    """Issue C, 5: within what the latency bound leaves room for, that is up to two busy partitions."""
+    """Within what the latency bound leaves room for, that is up to two busy partitions."""
 
     async def scenario(loop: Simulated) -> None:
         inserts = await feed(loop, [Partition(loop) for _ in range(count)], rows_a_second / count, 20)
         starts = [start for start, _, _ in inserts]
         assert most_in_a_second(starts) <= 2
-        assert max(wait for _, _, wait in inserts) <= PACE.longest_wait_s + INSERT_S + 1e-9
+        assert max(wait for _, _, wait in inserts) <= TIMING.longest_wait_s + INSERT_S + 1e-9
 
     simulated(scenario)
 
@@ -146,10 +145,10 @@ def test_at_high_rates_latency_wins(rate: float, longest: float, most: int) -> N
 @given(st.integers(1, 12), st.floats(1, 20_000), st.floats(0.1, 2.0))
 def test_no_message_waits_longer_than_the_bound_asks(count: int, rate: float, bound: float) -> None:
     """Whatever the gap says; with many partitions a message also waits for the inserts of the others."""
-    pace = Pace(small_rows=250, gap_s=0.5, longest_wait_s=bound)
+    timing = InsertTiming(small_rows=250, gap_s=0.5, longest_wait_s=bound)
 
     async def scenario(loop: Simulated) -> None:
-        inserts = await feed(loop, [Partition(loop) for _ in range(count)], rate, 3, pace)
+        inserts = await feed(loop, [Partition(loop) for _ in range(count)], rate, 3, timing)
         assert max(wait for _, _, wait in inserts) <= bound + count * INSERT_S + 1e-9
 
     simulated(scenario)
@@ -166,18 +165,18 @@ def test_after_a_pause_the_first_message_does_not_wait() -> None:
 def test_an_insert_in_doubt_goes_first_and_at_once() -> None:
     async def scenario(loop: Simulated) -> None:
         fresh, doubtful = Partition(loop), Partition(loop, in_doubt=True, complete=False)
-        inserter = build([fresh, doubtful], loop)
-        running = asyncio.create_task(inserter.run())
+        scheduler = build([fresh, doubtful], loop)
+        running = asyncio.create_task(scheduler.run())
         fresh.waiting.append((0.0, 1))
         doubtful.waiting.append((0.0, 1))
-        inserter.wake()
+        scheduler.wake()
         await asyncio.sleep(0.1)
         assert (len(fresh.inserts), len(doubtful.inserts)) == (1, 0), "its messages are not all here"
         doubtful.complete = True
-        inserter.wake()
+        scheduler.wake()
         await asyncio.sleep(0.01)
         assert len(doubtful.inserts) == 1
-        inserter.stop()
+        scheduler.stop()
         await running
 
     simulated(scenario)
@@ -188,17 +187,17 @@ def test_arrivals_are_held_back_while_much_waits_and_only_if_an_insert_can_go_on
 
     async def scenario(loop: Simulated) -> None:
         partition = Partition(loop, waiting=[(0.0, 1_000)])
-        inserter = build([partition], loop)
-        held = asyncio.create_task(inserter.room())
+        scheduler = build([partition], loop)
+        held = asyncio.create_task(scheduler.room())
         await asyncio.sleep(1)
         assert not held.done()
-        running = asyncio.create_task(inserter.run())
+        running = asyncio.create_task(scheduler.run())
         await held
         assert partition.inserts
         partition.waiting.append((loop.now, 1_000))
         partition.in_doubt, partition.complete = True, False
-        await inserter.room()
-        inserter.stop()
+        await scheduler.room()
+        scheduler.stop()
         await running
 
     simulated(scenario)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from silver_processor.seen.index import SeenTrades
-from silver_processor.seen.rederived import LIVE, Rederived
+from silver_processor.seen.rederivations import LIVE, RederivationFollower
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 MARKETS = [("binance", "BTCUSDT"), ("kraken", "BTCUSD")]
@@ -41,7 +41,7 @@ def loaded() -> SeenTrades:
 
 def test_markets_of_a_switched_exchange_are_forgotten() -> None:
     server, clock = Server(), iter(range(0, 1000, 10))
-    follower = Rederived(server, lambda: float(next(clock)))
+    follower = RederivationFollower(server, lambda: float(next(clock)))
     index = loaded()
     follower.follow(index, trade(timedelta()), NOW)
     assert index.markets == 0, "what was loaded before the first look may be older than a switch"
@@ -54,15 +54,15 @@ def test_markets_of_a_switched_exchange_are_forgotten() -> None:
     # Every switch counts, not only the first.
     index.load(MARKETS[:1])
     server.switches = {"binance": 2}
-    assert follower.is_stale()
+    assert follower.is_outdated()
     follower.follow(index, trade(timedelta()), NOW)
     assert index.markets == 1
-    assert not follower.is_stale()
+    assert not follower.is_outdated()
 
 
 def test_live_trades_ask_once_a_second_and_older_ones_always() -> None:
     server = Server()
-    follower = Rederived(server, lambda: 5.0)
+    follower = RederivationFollower(server, lambda: 5.0)
     index = loaded()
     for _ in range(10):
         follower.follow(index, trade(timedelta(seconds=1)), NOW)

@@ -1,4 +1,4 @@
-"""Messages to the broker, delivered before the worker goes on."""
+"""The worker's Kafka producer: it waits until the broker has acknowledged every message."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from config.connections import kafka_client
 from config.settings import Settings
-from silver_processor.retry import Patience, StoppedError
+from silver_processor.retry import RetryPolicy, WorkerStoppedError
 
 _POLL_SECONDS = 0.1
 _METADATA_SECONDS = 10.0
@@ -19,65 +19,65 @@ _BY_KEY = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A message to publish; `partition` -1: the one that its key gives."""
+class OutgoingMessage:
+    """A message to publish. Its key chooses the partition if `partition` is -1."""
 
     key: bytes
     value: bytes
     partition: int = _BY_KEY
 
 
-class Delivery:
-    """A producer whose `send` returns when every message is acknowledged by all in-sync replicas."""
+class ConfirmedProducer:
+    """A producer whose `send` returns once all in-sync replicas have acknowledged every message."""
 
-    def __init__(self, settings: Settings, patience: Patience) -> None:
-        self._patience = patience
+    def __init__(self, settings: Settings, retry: RetryPolicy) -> None:
+        self._retry = retry
         self._failed: list[KafkaError] = []
         self._producer = Producer(
             {
                 **kafka_client(settings),
                 "enable.idempotence": True,
                 "acks": "all",
-                # The one codec that every client reads without another library, our own consumer among them.
+                # The one codec that every client reads without an extra library, the worker's own consumer included.
                 "compression.type": "gzip",
                 "linger.ms": 0,
                 "message.max.bytes": settings.kafka_max_message_bytes,
-                # A broker that is away is waited for.
+                # Never give up on a broker that is away.
                 "message.timeout.ms": 0,
             }
         )
 
     def partitions(self, topic: str) -> int:
-        """How many partitions a topic has; waits for the broker.
+        """How many partitions a topic has. Waits for a broker that is away.
 
         Raises:
-            StoppedError: the worker stops.
+            WorkerStoppedError: the worker stops.
         """
-        return self._patience.until_done(
+        return self._retry.until_done(
             "ask for the partitions of a topic",
             lambda: len(self._producer.list_topics(topic, timeout=_METADATA_SECONDS).topics[topic].partitions),
             (KafkaException,),
         )
 
-    def send(self, topic: str, messages: Iterable[Outgoing]) -> None:
-        """Deliver the messages.
+    def send(self, topic: str, messages: Iterable[OutgoingMessage]) -> None:
+        """Publish the messages and wait for their acknowledgement.
 
         Raises:
-            StoppedError: the worker stops before all are acknowledged.
-            KafkaException: the producer failed for good; a new process must take over.
+            WorkerStoppedError: the worker stops before all messages are acknowledged.
+            KafkaException: the producer failed for good. Only a new process can take over.
         """
         self._failed.clear()
         for message in messages:
             self._produce(topic, message)
         while self._producer.flush(_POLL_SECONDS):
-            if self._patience.stop.is_set():
-                raise StoppedError(f"stopped while messages to {topic} were not acknowledged")
+            if self._retry.stop.is_set():
+                raise WorkerStoppedError(f"the worker stopped before messages to {topic} were acknowledged")
         if self._failed:
             error = self._failed[0]
             structlog.get_logger().error("not delivered", topic=topic, error=str(error), count=len(self._failed))
             raise KafkaException(error)
 
-    def _produce(self, topic: str, message: Outgoing) -> None:
+    def _produce(self, topic: str, message: OutgoingMessage) -> None:
         while True:
             try:
                 self._producer.produce(
@@ -89,8 +89,8 @@ class Delivery:
                 )
             except BufferError:
                 self._producer.poll(_POLL_SECONDS)
-                if self._patience.stop.is_set():
-                    raise StoppedError(f"stopped while the queue to {topic} was full") from None
+                if self._retry.stop.is_set():
+                    raise WorkerStoppedError(f"the worker stopped while the queue to {topic} was full") from None
             else:
                 return
 

@@ -1,2 +1,2 @@
--- How many rows of some markets Silver has at most: those of the granules that its primary index names, not read.
+-- Upper bound on Silver's rows of some markets: the rows of the granules that the primary index names. Reads no row.
 EXPLAIN ESTIMATE SELECT timestamp FROM silver_trades WHERE (exchange, symbol) IN {markets:Array(Tuple(String, String))}

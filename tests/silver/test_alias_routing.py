@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from config.registry import SymbolRegistry
-from silver_processor.batching.batch import Message, judge, read
+from silver_processor.batching.batch import Message, decode_message, validate
 from silver_processor.core.rules import Rules
 from silver_processor.group.shards import partition_of, shards_for
-from silver_processor.inserts.aliases import Homes
-from silver_processor.inserts.delivery import Outgoing
+from silver_processor.inserts.alias_routing import AliasRouting
+from silver_processor.inserts.producer import OutgoingMessage
 from silver_processor.inserts.rulebook import RuleBook
 from tests.silver.bronze import DOCUMENT, MOMENT, bronze
 from tests.silver.stack import Stack, wait_until
@@ -40,39 +40,41 @@ class Sharding:
 
 
 @dataclass
-class Post:
-    sent: list[Outgoing] = field(default_factory=list)
+class Outbox:
+    sent: list[OutgoingMessage] = field(default_factory=list)
 
     def partitions(self, _topic: str) -> int:
         return 3
 
-    def send(self, _topic: str, messages: Sequence[Outgoing]) -> None:
+    def send(self, _topic: str, messages: Sequence[OutgoingMessage]) -> None:
         self.sent += messages
 
 
-def test_rows_under_another_name_go_home_as_they_were() -> None:
+def test_rows_under_an_alias_are_forwarded_unchanged() -> None:
     names = ["XBT/USD", "BTC/USD", "BTC/USD", "XBT0/USD", "XBT/USD"]
     rows = bronze([{"exchange": "kraken", "symbol": name, "trade_id": str(n)} for n, name in enumerate(names)])
-    home = partition_of(2, 3)
-    message = Message((home + 1) % 3, 0, 0, rows)
-    judged = judge([message], "bronze", RULES, MOMENT)
-    post = Post()
-    homes = Homes("bronze", SHARDS, Sharding(), post)
-    strangers = homes.strangers(judged.valid, message.partition, RULES)
-    assert strangers.tolist() == [True, False, False, True, True]
-    homes.send_home(judged.valid.filter(pa.array(strangers)), [message], RULES)
-    (sent,) = post.sent
-    assert (sent.key, sent.partition) == (b"2", home)
-    arrived = read(home, 9, 0, sent.value)
+    target = partition_of(2, 3)
+    message = Message((target + 1) % 3, 0, 0, rows)
+    validated = validate([message], "bronze", RULES, MOMENT)
+    outbox = Outbox()
+    routing = AliasRouting("bronze", SHARDS, Sharding(), outbox)
+    elsewhere = routing.is_elsewhere(validated.valid, message.partition, RULES)
+    assert elsewhere.tolist() == [True, False, False, True, True]
+    routing.forward(validated.valid.filter(pa.array(elsewhere)), [message], RULES)
+    (sent,) = outbox.sent
+    assert (sent.key, sent.partition) == (b"2", target)
+    arrived = decode_message(target, 9, 0, sent.value)
     assert arrived.fault == ""
-    assert arrived.rows.equals(rows.filter(pa.array(strangers))), "the worker at home reads the very rows"
-    again = judge([arrived], "bronze", RULES, MOMENT).valid
-    assert not homes.strangers(again, home, RULES).any(), "and keeps them"
-    assert not Homes("bronze", 1, Sharding(), post).strangers(judged.valid, 0, RULES).any(), "one shard is one home"
+    assert arrived.rows.equals(rows.filter(pa.array(elsewhere))), "the target's worker reads the very rows"
+    again = validate([arrived], "bronze", RULES, MOMENT).valid
+    assert not routing.is_elsewhere(again, target, RULES).any(), "and keeps them"
+    assert not AliasRouting("bronze", 1, Sharding(), outbox).is_elsewhere(validated.valid, 0, RULES).any(), (
+        "with one shard every row is in place"
+    )
 
 
 def test_a_reload_that_moves_a_market_is_refused_while_workers_share_the_shards(tmp_path: Path) -> None:
-    """With one shard it is taken: there is no other home."""
+    """With one shard it is loaded: there is no other partition."""
     file, broken = Symbols(tmp_path / "symbols.yaml"), list[bool]()
     file.write_text(yaml.safe_dump(ALIASED))
     many = RuleBook(file.path, Kept(), broken.append, clock=lambda: file.now, shards=SHARDS)

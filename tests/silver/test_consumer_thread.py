@@ -15,8 +15,14 @@ from aiokafka.structs import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from silver_processor.group.assignment import IncompleteAssignmentError
-from silver_processor.group.transport import FETCH_WAIT_MS, IDLE_FETCH_WAIT_MS, Paced, QuickThread, _joining
+from silver_processor.group.membership import (
+    FETCH_WAIT_MS,
+    IDLE_FETCH_WAIT_MS,
+    ConsumerThread,
+    IncompleteAssignmentError,
+    PacedUpdate,
+    _joining,
+)
 
 PLACE = TopicPartition("market.crypto.trades.bronze", 3)
 SAME = TP(*PLACE)
@@ -42,7 +48,7 @@ def test_fetches_wait_long_when_nothing_comes_and_shortly_while_messages_do(monk
     async def scenario() -> None:
         monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", answer)
         monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
-        thread, consumer = QuickThread.__new__(QuickThread), Consumer()
+        thread, consumer = ConsumerThread.__new__(ConsumerThread), Consumer()
         thread._busy_until = 0.0
         for records, took, wait_ms in (
             ({}, 1.0, IDLE_FETCH_WAIT_MS),
@@ -82,7 +88,7 @@ class Broker:
 @pytest.fixture
 def thread() -> Callable[[Broker], Any]:
     def build(broker: Broker) -> Any:
-        made = QuickThread.__new__(QuickThread)
+        made = ConsumerThread.__new__(ConsumerThread)
         made._commits, made._recorded = asyncio.Lock(), {}
         made.tp_last_committed_at = {}
         made._ensure_consumer = lambda: broker
@@ -149,7 +155,7 @@ def test_metadata_that_is_asked_for_without_a_pause_comes_at_a_pace() -> None:
             asked.append(loop.time())
             return True
 
-        paced = Paced(update, 0.05)
+        paced = PacedUpdate(update, 0.05)
         begun = loop.time()
         assert await paced()
         assert loop.time() - begun < 0.05, "the first is not held back"

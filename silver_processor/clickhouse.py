@@ -1,0 +1,137 @@
+"""The worker's ClickHouse connection: reads that are repeated until they succeed, and idempotent inserts."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import clickhouse_connect
+import pyarrow as pa
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from urllib3.exceptions import HTTPError
+
+from config.connections import clickhouse_http
+from config.settings import Settings
+from silver_processor.batching.ranges import MAX_INSERT_ROWS
+from silver_processor.retry import RetryPolicy
+
+# The server is away or refuses: the same request is sent again.
+_FAILURES: tuple[type[Exception], ...] = (ClickHouseError, HTTPError, OSError)
+# A streamed answer can also break off in the middle.
+_STREAM_FAILURES = (*_FAILURES, pa.ArrowException)
+# While a re-derivation replaces a day, a constraint with this name keeps the day's rows out (offload/publish/pause.py).
+_PAUSE_CONSTRAINT = "Constraint `publishing"
+# Columns with few distinct values. Each value is sent once.
+_DICTIONARY_COLUMNS = frozenset(
+    ("exchange", "symbol", "side", "trade_kind", "exchange_symbol", "raw_topic", "insert_token", "rules_version")
+)
+
+
+class SilverPausedError(RuntimeError):
+    """A re-derivation replaces a day of the rows. Nothing was inserted: de-duplicate again, then repeat the insert."""
+
+
+class ClickHouse:
+    """One HTTP connection, made at the first request. Every method waits for a server that is away.
+
+    Raises (every method):
+        WorkerStoppedError: the worker stops.
+    """
+
+    def __init__(self, settings: Settings, retry: RetryPolicy) -> None:
+        self._settings = settings
+        self._retry = retry
+        self._client: Any = None
+
+    def select(self, query: str, parameters: Mapping[str, Any], *, text: bool = True) -> pa.Table:
+        """The answer to a query. `text=False` returns String columns as bytes."""
+
+        def ask() -> pa.Table:
+            body = self._connection().raw_query(
+                query, parameters=dict(parameters), fmt="ArrowStream", settings=_arrow_settings(text)
+            )
+            return pa.ipc.open_stream(body).read_all()
+
+        return self._retry.until_done("read from ClickHouse", ask, _FAILURES)
+
+    def read_blocks(
+        self, query: str, parameters: Mapping[str, Any], consume: Callable[[Iterator[pa.Table]], None]
+    ) -> None:
+        """Stream the answer into `consume`, so that it never has to fit into memory.
+
+        If the answer breaks off, the query is repeated and `consume` starts again from the first block.
+        """
+
+        def stream() -> None:
+            body = self._connection().raw_stream(
+                query, parameters=dict(parameters), fmt="ArrowStream", settings=_arrow_settings(text=True)
+            )
+            with contextlib.closing(body), pa.ipc.open_stream(body) as reader:
+                consume(pa.Table.from_batches([batch]) for batch in reader)
+
+        self._retry.until_done("load the seen trades", stream, _STREAM_FAILURES)
+
+    def insert(self, table: str, rows: pa.Table, token: str, before_request: Callable[[], None] | None = None) -> None:
+        """Insert the rows as one block (at most `MAX_INSERT_ROWS`) under a de-duplication token.
+
+        A repeated insert with the same token and rows changes nothing, or completes what the first one left undone.
+        `before_request` runs before every attempt; an exception of it ends the attempts.
+
+        Raises:
+            SilverPausedError: a re-derivation replaces a day of the rows.
+        """
+        body = _arrow_stream(rows)
+        settings = {
+            "deduplicate_insert": "enable",
+            "insert_deduplication_token": token,
+            "deduplicate_blocks_in_dependent_materialized_views": 1,
+            "max_partitions_per_insert_block": 0,
+            "async_insert": 0,
+            "max_insert_block_size": MAX_INSERT_ROWS,
+            "min_insert_block_size_rows": MAX_INSERT_ROWS,
+            "min_insert_block_size_bytes": 0,
+        }
+
+        def send() -> None:
+            if before_request is not None:
+                before_request()
+            try:
+                self._connection().raw_insert(
+                    table, column_names=rows.column_names, insert_block=body, settings=settings, fmt="ArrowStream"
+                )
+            except ClickHouseError as error:
+                if _PAUSE_CONSTRAINT in str(error):
+                    raise SilverPausedError(str(error)) from error
+                raise
+
+        self._retry.until_done(f"insert into {table}", send, _FAILURES)
+
+    def _connection(self) -> Any:
+        if self._client is None:
+            self._client = clickhouse_connect.get_client(**clickhouse_http(self._settings))
+        return self._client
+
+
+def _arrow_settings(text: bool) -> dict[str, Any]:
+    return {"output_format_arrow_string_as_string": int(text), "output_format_arrow_compression_method": "none"}
+
+
+def _arrow_stream(rows: pa.Table) -> pa.Buffer:
+    """The rows as an Arrow stream of one record batch: the server makes one block of it."""
+    for place, field in enumerate(rows.schema):
+        if field.name in _DICTIONARY_COLUMNS:
+            column = rows.column(place).combine_chunks().dictionary_encode()
+            rows = rows.set_column(place, field.name, column)
+    rows = rows.combine_chunks()
+    # A buffer that grows is copied several times, so its size is measured first.
+    size = pa.MockOutputStream()
+    _write_stream(rows, size)
+    body = pa.allocate_buffer(size.size())
+    _write_stream(rows, pa.FixedSizeBufferWriter(body))
+    return body
+
+
+def _write_stream(rows: pa.Table, sink: pa.NativeFile) -> None:
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)

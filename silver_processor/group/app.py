@@ -1,0 +1,87 @@
+"""The Faust app of a worker: topic, group and timing, from the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import faust
+
+from config.connections import tls_context
+from config.settings import Settings
+from silver_processor.group.membership import MembershipTransport, WholeAssignor, own_url
+
+# A message holds thousands of rows, and every buffered one is in memory.
+_BUFFERED_MESSAGES = 64
+_FETCH_BYTES = 8 * 2**20
+# How often Faust commits and looks at every partition. The in-memory broker's producers wait for committed offsets
+# (`producers.kafka.flow_control.Pacer`), so rarer commits slow down a full pipeline.
+_COMMIT_SECONDS = 0.25
+_HEARTBEATS_A_SESSION = 6
+# How soon the group's leader learns of new partitions.
+_METADATA_SECONDS = 10.0
+# A partition that waits for ClickHouse is no reason to leave the group.
+_POLL_INTERVAL_S = 86_400.0
+
+
+class SilverApp(faust.App):  # type: ignore[misc]
+    """A Faust app that runs `begin` before it joins its group."""
+
+    begin: Callable[[], Awaitable[None]]
+
+    async def on_first_start(self) -> None:
+        """Run `begin`. Faust starts tasks and timers only after the first assignment.
+
+        Faust's own method makes folders for its tables. This app has no tables, and a killed worker leaves no files.
+        """
+        await self.begin()
+
+
+def silver_app(settings: Settings) -> SilverApp:
+    """The app of a worker: its transport and assignor are those of `silver_processor.group.membership`.
+
+    Raises:
+        OSError: `kafka_ca_file` cannot be read or holds no certificate.
+    """
+    servers = settings.kafka_bootstrap_servers.split(",")
+    session_seconds = settings.silver_session_timeout_ms / 1000
+    app = SilverApp(
+        settings.silver_consumer_group,
+        broker=[f"kafka://{server.strip()}" for server in servers],
+        broker_credentials=credentials(settings),
+        store="memory://",
+        web_enabled=False,
+        canonical_url=own_url(),
+        PartitionAssignor=WholeAssignor,
+        consumer_metadata_max_age_ms=int(_METADATA_SECONDS * 1000),
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        broker_commit_interval=_COMMIT_SECONDS,
+        broker_commit_every=1_000,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=_FETCH_BYTES,
+        broker_session_timeout=session_seconds,
+        broker_heartbeat_interval=session_seconds / _HEARTBEATS_A_SESSION,
+        stream_buffer_maxsize=_BUFFERED_MESSAGES,
+        broker_max_poll_interval=_POLL_INTERVAL_S,
+        stream_recovery_delay=0.0,
+    )
+    app.transport = MembershipTransport(app.conf.broker_consumer, app)
+    return app
+
+
+def credentials(settings: Settings) -> Any:
+    """Faust's `broker_credentials`; None if the broker asks for neither a name nor TLS.
+
+    Raises:
+        OSError: `kafka_ca_file` cannot be read or holds no certificate.
+    """
+    context = tls_context(settings.kafka_ca_file) if settings.kafka_has_tls else None
+    if settings.kafka_has_sasl:
+        return faust.SASLCredentials(
+            username=settings.kafka_sasl_username,
+            password=settings.kafka_sasl_password.get_secret_value(),
+            mechanism=settings.kafka_sasl_mechanism,
+            ssl_context=context,
+        )
+    return None if context is None else faust.SSLCredentials(context)

@@ -1,0 +1,231 @@
+"""One insert made durable: new trades in Silver and Gold, duplicates counted, rejects delivered as dead letters."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import polars as pl
+import pyarrow as pa
+import structlog
+
+from schemas.reasons import Reason
+from silver_processor.batching.batch import Message, Validated, duplicates, stamp, validate
+from silver_processor.clickhouse import ClickHouse, SilverPausedError
+from silver_processor.core.latency import Latency, latencies
+from silver_processor.core.refine import PLACE, partly_known, refuse
+from silver_processor.core.rules import Rules
+from silver_processor.core.versions import HELD, compare, contradicting
+from silver_processor.inserts.alias_routing import AliasRouting
+from silver_processor.inserts.dead_letters import DeadLetterWriter
+from silver_processor.inserts.rulebook import RuleBook
+from silver_processor.retry import RetryPolicy, WorkerStoppedError
+from silver_processor.seen.by_market import MarketTrades, by_market
+from silver_processor.seen.corrections import overruled_rows
+from silver_processor.seen.held_trades import HeldTrades
+from silver_processor.seen.index import SeenTrades, Split
+from silver_processor.seen.rederivations import RederivationFollower
+
+_PAUSE_POLL_SECONDS = 0.2
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class InsertOutcome:
+    """What became of the rows of one insert: `rows` = `fresh` + `again` + rejects (`reasons`) + `sent_home`.
+
+    `fresh`: new trades. `again`: duplicates, of which `not_compared` could not be compared with the trade they repeat,
+    because its row has left Silver. `sent_home`: rows that alias routing sent to another partition. `insert_seconds`:
+    duration of the Silver insert. `latencies`: of the fresh rows, until Silver and Gold showed them.
+    """
+
+    rows: int
+    fresh: int
+    again: int
+    reasons: dict[str, int]
+    insert_seconds: float
+    latencies: list[Latency] = field(default_factory=list)
+    sent_home: int = 0
+    not_compared: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What became of valid rows that are no new trades: duplicates, and dead letters by reason."""
+
+    again: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    not_compared: int = 0
+
+
+def _no_check() -> None:
+    """Allow every request."""
+
+
+def _without(rows: pa.Table, others: pl.DataFrame) -> pa.Table:
+    """The rows whose raw message (columns `PLACE`) is not among `others`."""
+    if not others.height:
+        return rows
+    place = pl.DataFrame(rows.select(PLACE)).with_row_index("row")
+    return rows.take(place.join(others, on=PLACE, how="anti", maintain_order="left")["row"].to_arrow())
+
+
+class SilverWriter:
+    """Writes inserts one after the other. A call returns once everything is durable, or raises."""
+
+    def __init__(
+        self,
+        topic: str,
+        rules: RuleBook,
+        clickhouse: ClickHouse,
+        held: HeldTrades,
+        dead_letters: DeadLetterWriter,
+        retry: RetryPolicy,
+        routing: AliasRouting | None = None,
+    ) -> None:
+        self._topic = topic
+        self._rules = rules
+        self._clickhouse = clickhouse
+        self._held = held
+        self._dead_letters = dead_letters
+        self._retry = retry
+        self._routing = routing
+        self._rederivations = RederivationFollower(held.rederivations)
+
+    def prepare(self, messages: Sequence[Message]) -> Validated:
+        """Validate messages ahead of their insert, by the present rules. Uses neither the index nor a server."""
+        return validate(messages, self._topic, self._rules.current, datetime.now(UTC))
+
+    def write(
+        self,
+        messages: Sequence[Message],
+        token: str,
+        seen: SeenTrades,
+        in_doubt: bool,
+        prepared: Validated | None = None,
+        before_insert: Callable[[], None] = _no_check,
+    ) -> InsertOutcome:
+        """Validate, de-duplicate, insert.
+
+        `in_doubt`: an insert under this token was tried before. Its rows in Silver then count as new, so that the same
+        block is made again and the server completes it. `prepared`: what `prepare` returned for these messages; they
+        are validated again if the rules have changed since. `before_insert` runs before every request and may raise.
+
+        Raises:
+            WorkerStoppedError: the worker stops. Nothing is acknowledged and the call can be repeated.
+        """
+        if self._retry.stop.is_set():
+            raise WorkerStoppedError("the worker stopped between two inserts")
+        now = datetime.now(UTC)
+        rules = self._rules.rules_for(token)
+        validated = prepared
+        if validated is None or validated.rules_version != rules.version:
+            validated = validate(messages, self._topic, rules, now)
+        own = self._route(stamp(validated.valid, token, now), messages, rules)
+        self._dead_letters.write(validated.rejects, messages, now, rules.version)
+        overruled = self._overruled(own, now)
+        valid = _without(own, overruled)
+        started = time.perf_counter()
+        split = self._insert(valid, token, seen, now, in_doubt, before_insert)
+        insert_seconds = time.perf_counter() - started
+        visible_us = time.time_ns() // 1000
+        known = self._settle(split, overruled, messages, token, now, rules.version, before_insert)
+        seen.add(split.fresh_trades())
+        seen.trim()
+        return InsertOutcome(
+            rows=validated.valid.num_rows + validated.rejects.num_rows,
+            fresh=split.fresh.num_rows,
+            again=known.again,
+            reasons=dict(Counter(validated.rejects["reason"].to_pylist()) + known.reasons),
+            insert_seconds=insert_seconds,
+            latencies=latencies(split.fresh, visible_us),
+            sent_home=validated.valid.num_rows - own.num_rows,
+            not_compared=known.not_compared,
+        )
+
+    def _insert(
+        self,
+        valid: pa.Table,
+        token: str,
+        seen: SeenTrades,
+        now: datetime,
+        in_doubt: bool,
+        before_insert: Callable[[], None],
+    ) -> Split:
+        """Insert the new trades among the valid rows. Rows are split again whenever a re-derivation intervenes."""
+        trades = by_market(valid)
+        while True:
+            split = self._split(valid, trades, seen, now, token if in_doubt else "")
+            if not split.fresh.num_rows:
+                return split
+            in_doubt = True
+            try:
+                check = self._rederivations.before_request(before_insert)
+                self._clickhouse.insert("silver_trades", split.fresh, token, check)
+                return split
+            except SilverPausedError:
+                if self._retry.stop.wait(_PAUSE_POLL_SECONDS):
+                    raise WorkerStoppedError("the worker stopped while a day of Silver was being replaced") from None
+
+    def _split(
+        self, valid: pa.Table, trades: list[MarketTrades], seen: SeenTrades, now: datetime, but_token: str
+    ) -> Split:
+        """Split the rows into new trades and others. Rows that Silver holds under `but_token` count as new."""
+        self._rederivations.follow(seen, valid, now)
+        unknown = seen.unknown(trades)
+        if unknown:
+            self._held.load(unknown, seen.load, but_token)
+        return seen.split(valid, trades, but_token)
+
+    def _settle(
+        self,
+        split: Split,
+        overruled: pl.DataFrame,
+        messages: Sequence[Message],
+        token: str,
+        now: datetime,
+        rules_version: str,
+        before_insert: Callable[[], None],
+    ) -> _Known:
+        """Reject what contradicts Silver or a correction, or is known in part. Count the other rows as duplicates."""
+        again = split.again
+        if not (again.num_rows or split.partly.num_rows or overruled.height):
+            return _Known()
+        compared = compare(pl.DataFrame(again), self._held.versions(again) if again.num_rows else HELD.to_frame())
+        contradicts = contradicting(compared).with_columns(reason=pl.lit(Reason.TRADE_CONTRADICTS.value))
+        partly = partly_known(pl.DataFrame(split.partly), split.known)
+        verdicts = pl.concat([overruled, contradicts, partly], how="diagonal")
+        if verdicts.height:
+            bronze = pl.DataFrame(pa.concat_tables([message.rows for message in messages]))
+            self._dead_letters.write(refuse(bronze, verdicts).to_arrow(), messages, now, rules_version)
+        # The same raw message delivered again is no duplicate: it is the Silver row.
+        is_repeat = ~compared["is_message"] & (compared["field"] == "")
+        if is_repeat.any():
+            repeats = again.filter(is_repeat.to_arrow())
+            self._clickhouse.insert("duplicate_trades", duplicates(repeats, now), token, before_insert)
+        not_compared = int((~compared["is_known"]).sum())
+        if not_compared:
+            _log.warning("duplicates not compared: their trades have left Silver", token=token, count=not_compared)
+        return _Known(again.num_rows - contradicts.height, Counter(verdicts["reason"].to_list()), not_compared)
+
+    def _overruled(self, valid: pa.Table, now: datetime) -> pl.DataFrame:
+        """The rows that a correction overrules, except those that Silver holds until a re-derivation removes them."""
+        found = overruled_rows(self._held, valid, now)
+        if not found.height:
+            return found
+        suspects = pl.DataFrame(valid).join(found, on=PLACE, how="semi")
+        held = compare(suspects, self._held.versions(suspects.to_arrow())).filter("is_message")
+        return found.join(held, on=PLACE, how="anti")
+
+    def _route(self, valid: pa.Table, messages: Sequence[Message], rules: Rules) -> pa.Table:
+        """The rows that belong to this partition. The others are durable in theirs when this returns."""
+        if self._routing is None:
+            return valid
+        is_elsewhere = self._routing.is_elsewhere(valid, messages[0].partition, rules)
+        if not is_elsewhere.any():
+            return valid
+        self._routing.forward(valid.filter(pa.array(is_elsewhere)), messages, rules)
+        return valid.filter(pa.array(~is_elsewhere))

@@ -1,1 +1,0 @@
-"""Dead letters judged again, and read again. May import `seen` and below."""
