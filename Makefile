@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscop
 test: $(VENV)/.dev $(VENV)-conformance/.ready  ## every invariant, the same examples and seeds every time
 	$(PYTEST) -m "not nightly" --durations 30
 
-test-all: $(VENV)/.dev $(VENV)-conformance/.ready  ## all tests, with examples that nobody has tried yet (an hour)
+test-all: $(VENV)/.dev $(VENV)-conformance/.ready  ## all tests, with more examples, which nobody has tried yet (an hour)
 	$(PYTEST) --hypothesis-profile nightly --durations 30
 
 test-spark: $(VENV)/.dev $(VENV)-spark/.ready  ## what Spark reads in the cold tables (Java, Maven and 400 MB)

@@ -179,6 +179,8 @@ def test_a_follower_of_a_leader_that_gives_nobody_anything(broker: Broker, start
     assert "25 messages wait" in said
 
 
+# The same without processes: `test_a_topic_that_is_not_there`, `test_what_lasts_ends_the_process`.
+@pytest.mark.nightly
 def test_a_topic_that_stays_away_ends_the_worker(broker: Broker, start: Callable[..., Worker]) -> None:
     """It has never had an assignment, and says so from its first moment; a supervisor starts it again."""
     broker.knows(BRONZE, False)
