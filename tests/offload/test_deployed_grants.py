@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from config.settings import Settings
+from offload.clickhouse.client import ClickHouseHttp
 from offload.clickhouse.tiers import Tiers
 from offload.pins import Pins
 from offload.retention.gate import close_gate
