@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all test-spark storm chaos chaos-seeds fuzz nightly soak lint format bench bench-memory bench-hour env smoke test-docker cluster up down lock clean
+.PHONY: help demo test test-all test-spark storm chaos chaos-seeds fuzz nightly soak lint audit format bench bench-memory bench-hour env smoke test-docker cluster up down lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscop
 test: $(VENV)/.dev $(VENV)-conformance/.ready  ## every invariant, the same examples and seeds every time
 	$(PYTEST) -m "not nightly" --durations 30
 
-test-all: $(VENV)/.dev $(VENV)-conformance/.ready  ## all tests, with examples that nobody has tried yet (an hour)
+test-all: $(VENV)/.dev $(VENV)-conformance/.ready  ## all tests, with more examples, which nobody has tried yet (an hour)
 	$(PYTEST) --hypothesis-profile nightly --durations 30
 
 test-spark: $(VENV)/.dev $(VENV)-spark/.ready  ## what Spark reads in the cold tables (Java, Maven and 400 MB)
@@ -42,16 +42,18 @@ fuzz: $(VENV)/.dev  ## an hour of hostile bytes at both ports of the embedded no
 	MEDALLION_FUZZ_SECONDS=$${MEDALLION_FUZZ_SECONDS:-3600} MEDALLION_FUZZ_SEED=$${MEDALLION_FUZZ_SEED:-$$(shuf -i 0-4294967295 -n 1)} \
 	  $(BIN)/python -m pytest tests/node/test_hostile_bytes.py -k mutated --timeout 0 -s
 
-nightly: test-all chaos-seeds chaos storm soak fuzz  ## all tests, every long storm and the soak (many hours; `make -k nightly`: all of them, whatever fails)
+nightly: audit test-all chaos-seeds chaos storm soak fuzz  ## all tests, every long storm and the soak (many hours; `make -k nightly`: all of them, whatever fails)
 
 soak: $(VENV)/.dev  ## an hour of simulated trading in six minutes, a fault every five seconds of it
 	MEDALLION_SOAK_SPEED=10 MEDALLION_SOAK_FAULT_S=5 $(BIN)/python -m pytest tests/producers/test_soak.py
 
-lint: $(VENV)/.dev  ## ruff, mypy --strict, the import layers, known vulnerabilities of the locked packages
+lint: $(VENV)/.dev  ## ruff, mypy --strict, the import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: $(VENV)/.dev  ## known vulnerabilities of the locked packages (asks PyPI: what it answers changes from day to day)
 	$(BIN)/python .ci/audit requirements.txt requirements-dev.txt
 
 format: $(VENV)/.dev  ## rewrite the sources in house style

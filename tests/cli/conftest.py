@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests import command
 from tests.stack.conftest import clean_environment
 
 
@@ -26,14 +26,8 @@ class Running:
 
     def run(self, *arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
         """`medallion …`, which must end with `code`."""
-        done = subprocess.run(
-            [sys.executable, "-m", "cli", *map(str, arguments), "--data-dir", str(self.folder)],
-            env={**clean_environment(self.home), "MEDALLION_SYMBOLS_FILE": str(self.symbols), **self.settings},
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
+        environment = {**clean_environment(self.home), "MEDALLION_SYMBOLS_FILE": str(self.symbols), **self.settings}
+        done = command.run([*map(str, arguments), "--data-dir", str(self.folder)], environment, 180)
         assert done.returncode == code, f"medallion {arguments} → {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 

@@ -118,7 +118,7 @@ def test_a_streamed_answer_may_be_cut_anywhere(answer: bytes, cuts: list[int]) -
 
 @pytest.mark.parametrize("attack", [attack for attack in ATTACKS if attack != "\ud800"])
 def test_a_dead_letter_is_shown(attack: str) -> None:
-    letter = letters.Letter(
+    letter = letters.ShownLetter(
         coordinates={"raw_topic": attack, "raw_partition": 0, "raw_offset": 1, "published_at": datetime.now(UTC)},
         rule={"reason": "trade_contradicts", "field": "symbol", "value": attack, "limit": attack},
         raw={"message": attack, "bytes": 3, "source": "trades_raw"},

@@ -14,7 +14,8 @@ from config.settings import Settings
 from tests.ddl.engine import Engine
 from tests.ddl.feed import bronze_rows, envelope, publish
 
-SLOW_ENGINE = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings().max_examples // 4
+SLOW_ENGINE = settings(max_examples=FEW, deadline=None, suppress_health_check=list(HealthCheck))
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAST = datetime(2199, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 

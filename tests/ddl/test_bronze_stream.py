@@ -48,7 +48,7 @@ def test_every_message_goes_out_even_if_bronze_merges_it(engine: Engine) -> None
     ]
 
 
-@pytest.mark.parametrize("shards", [2, 7])
+@pytest.mark.parametrize("shards", [pytest.param(2, marks=pytest.mark.nightly), 7])
 def test_a_market_has_one_shard_and_no_row_is_lost(engine: Engine, shards: int) -> None:
     settings = make_warehouse(engine, bronze_shards=shards)
     messages = [
@@ -102,6 +102,11 @@ DEAD = {
 }  # fmt: skip
 
 
+def rejected(topic: str, **changes: object) -> bytes:
+    """A dead letter whose message was in the topic."""
+    return json.dumps(DEAD | {"raw_topic": topic} | changes).encode()
+
+
 def reject(engine: Engine, settings: Settings, records: list[bytes]) -> None:
     engine.insert(
         f"{settings.clickhouse_database}.dlq_trades_queue",
@@ -109,14 +114,15 @@ def reject(engine: Engine, settings: Settings, records: list[bytes]) -> None:
     )
 
 
-def test_a_reject_reads_back_and_counts_once(engine: Engine) -> None:
-    settings = make_warehouse(engine)
-    again = DEAD | {"rejected_at": DEAD["rejected_at"] + 86_400_000_000}  # type: ignore[operator]
-    other = DEAD | {"reason": "quantity_missing"}
-    for batch in ([DEAD], [again, other], [DEAD], [DEAD | {"raw_offset": 7}]):
-        reject(engine, settings, [json.dumps(record).encode() for record in batch])
-    view = f"{settings.clickhouse_database}.dlq_trades"
-    assert engine.execute(f"SELECT reason, count() FROM {view} GROUP BY reason ORDER BY reason") == [
+def test_a_reject_reads_back_and_counts_once(engine: Engine, warehouse: Settings) -> None:
+    topic = "read back"
+    first, a_day_later = rejected(topic), DEAD["rejected_at"] + 86_400_000_000  # type: ignore[operator]
+    again, other = rejected(topic, rejected_at=a_day_later), rejected(topic, reason="quantity_missing")
+    for batch in ([first], [again, other], [first], [rejected(topic, raw_offset=7)]):
+        reject(engine, warehouse, batch)
+    view = f"{warehouse.clickhouse_database}.dlq_trades"
+    counted = f"SELECT reason, count() FROM {view} WHERE raw_topic = '{topic}' GROUP BY reason ORDER BY reason"
+    assert engine.execute(counted) == [
         ["price_not_positive", 2],
         ["quantity_missing", 1],
     ]
@@ -125,28 +131,27 @@ def test_a_reject_reads_back_and_counts_once(engine: Engine) -> None:
     )
     (row,) = engine.frame(
         f"SELECT * REPLACE (toUnixTimestamp64Milli(published_at) AS published_at, {micros}) FROM {view}"
-        f" WHERE raw_offset = {DEAD['raw_offset']} AND reason = 'price_not_positive'"
+        f" WHERE raw_topic = '{topic}' AND raw_offset = {DEAD['raw_offset']} AND reason = 'price_not_positive'"
     ).to_dicts()
     read = {name: value.decode() if isinstance(value, bytes) else value for name, value in row.items()}
-    assert {name: read[name] for name in DEAD} == again
+    assert {name: read[name] for name in DEAD} == json.loads(again)
 
 
-def test_a_redelivery_on_another_day_merges_in_storage(engine: Engine) -> None:
-    settings = make_warehouse(engine)
+def test_a_redelivery_on_another_day_merges_in_storage(engine: Engine, warehouse: Settings) -> None:
     for day in range(3):
-        record = DEAD | {"rejected_at": DEAD["rejected_at"] + day * 86_400_000_000}  # type: ignore[operator]
-        reject(engine, settings, [json.dumps(record).encode()])
-    log = f"{settings.clickhouse_database}.dlq_trades_log"
+        moment = DEAD["rejected_at"] + day * 86_400_000_000  # type: ignore[operator]
+        reject(engine, warehouse, [rejected("redelivered", rejected_at=moment)])
+    log = f"{warehouse.clickhouse_database}.dlq_trades_log"
     engine.execute(f"OPTIMIZE TABLE {log} FINAL")
-    assert engine.execute(f"SELECT count() FROM {log}") == [[1]]
+    assert engine.execute(f"SELECT count() FROM {log} WHERE raw_topic = 'redelivered'") == [[1]]
 
 
-def test_what_is_no_dlq_record_is_kept_and_stops_nothing(engine: Engine) -> None:
-    settings = make_warehouse(engine)
-    records = [b"", b"\xff", b"\xff", b"[]", b'{"published_at": 1e99, "raw_offset": -1}', json.dumps(DEAD).encode()]
-    reject(engine, settings, records)
+def test_what_is_no_dlq_record_is_kept_and_stops_nothing(engine: Engine, warehouse: Settings) -> None:
+    records = [b"", b"\xff", b"\xff", b"[]", b'{"published_at": 1e99, "raw_offset": -1}', rejected("kept")]
+    reject(engine, warehouse, records)
     kept = engine.frame(
-        f"SELECT payload, payload_bytes FROM {settings.clickhouse_database}.dlq_trades ORDER BY dlq_offset"
+        f"SELECT payload, payload_bytes FROM {warehouse.clickhouse_database}.dlq_trades"
+        " WHERE raw_topic IN ('', 'kept') ORDER BY dlq_offset"
     )
     assert kept["payload"].to_list() == [*records[:-1], b'{"a": "\\\\"}']
     assert kept["payload_bytes"].to_list()[:-1] == [len(record) for record in records[:-1]]

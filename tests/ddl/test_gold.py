@@ -121,7 +121,7 @@ def send(engine: Engine, warehouse: Settings, parts: Sequence[pl.DataFrame], set
         engine.insert(f"{warehouse.clickhouse_database}.silver_trades", part, settings)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=settings().max_examples // 4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(tape=tapes, data=st.data())
 def test_candles_do_not_depend_on_the_order_of_arrival(
     engine: Engine, warehouse: Settings, tape: dict[str, dict[str, Any]], data: st.DataObject
@@ -168,16 +168,17 @@ def test_sums_do_not_overflow(engine: Engine, warehouse: Settings) -> None:
     assert engine.execute(f"SELECT trade_count FROM {view} WHERE exchange = '{exchange}'") == [[10]]
 
 
-def totals(engine: Engine, warehouse: Settings) -> list[int]:
-    database = warehouse.clickhouse_database
-    counts = [engine.execute(f"SELECT count() FROM {database}.silver_trades")[0][0]]
+def totals(engine: Engine, warehouse: Settings, exchange: str) -> list[int]:
+    database, market = warehouse.clickhouse_database, f"WHERE exchange = '{exchange}'"
+    counts = [engine.execute(f"SELECT count() FROM {database}.silver_trades {market}")[0][0]]
     counts += [
-        engine.execute(f"SELECT sum(trade_count) FROM {database}.{timeframe.view}")[0][0] for timeframe in TIMEFRAMES
+        engine.execute(f"SELECT sum(trade_count) FROM {database}.{timeframe.view} {market}")[0][0]
+        for timeframe in TIMEFRAMES
     ]
     return [int(value) for value in counts]
 
 
-def same_insert_twice(engine: Engine, warehouse: Settings) -> list[int]:
+def same_insert_twice(engine: Engine, warehouse: Settings, exchange: str) -> list[int]:
     tape = {
         str(n): {
             "symbol": "BTCUSDT",
@@ -190,43 +191,44 @@ def same_insert_twice(engine: Engine, warehouse: Settings) -> list[int]:
         }
         for n in range(30)
     }
-    token = ", insert_deduplication_token = 't:0:1-1:1', deduplicate_blocks_in_dependent_materialized_views = 1"
-    token += ", deduplicate_insert_select = 'force_enable'"
-    send(engine, warehouse, [tape_frame("binance", tape)] * 2, token)
-    return totals(engine, warehouse)
+    token = f", insert_deduplication_token = '{exchange}:0:1-1:1', deduplicate_insert_select = 'force_enable'"
+    token += ", deduplicate_blocks_in_dependent_materialized_views = 1"
+    send(engine, warehouse, [tape_frame(exchange, tape)] * 2, token)
+    return totals(engine, warehouse, exchange)
 
 
-def test_a_retried_insert_adds_nothing(engine: Engine) -> None:
-    assert same_insert_twice(engine, make_warehouse(engine)) == [30] * 7
+def test_a_retried_insert_adds_nothing(engine: Engine, warehouse: Settings) -> None:
+    assert same_insert_twice(engine, warehouse, next(_exchanges)) == [30] * 7
 
 
+@pytest.mark.nightly
 def test_without_a_window_a_retry_would_count_twice(engine: Engine) -> None:
     """Holds the test above to its cause: the window that the migrations set."""
     warehouse = make_warehouse(engine)
     for name in ("silver_trades", STATE_TABLE):
         table = f"{warehouse.clickhouse_database}.{name}"
         engine.execute(f"ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = 0")
-    assert same_insert_twice(engine, warehouse) == [60] * 7
+    assert same_insert_twice(engine, warehouse, next(_exchanges)) == [60] * 7
 
 
-def test_a_retry_completes_what_a_failed_view_left_undone(engine: Engine) -> None:
-    warehouse = make_warehouse(engine)
+def test_a_retry_completes_what_a_failed_view_left_undone(engine: Engine, warehouse: Settings) -> None:
+    exchange = next(_exchanges)
     state = f"{warehouse.clickhouse_database}.{STATE_TABLE}"
     engine.execute(f"RENAME TABLE {state} TO {state}_away")
     with pytest.raises(Exception, match="UNKNOWN_TABLE"):
-        same_insert_twice(engine, warehouse)
+        same_insert_twice(engine, warehouse, exchange)
     engine.execute(f"RENAME TABLE {state}_away TO {state}")
-    assert same_insert_twice(engine, warehouse) == [30] * 7
+    assert same_insert_twice(engine, warehouse, exchange) == [30] * 7
 
 
-def test_a_retry_completes_gold_where_silver_was_written(engine: Engine) -> None:
+def test_a_retry_completes_gold_where_silver_was_written(engine: Engine, warehouse: Settings) -> None:
     """TRUNCATE takes Gold's rows and its memory of the token, as if the insert had died after Silver."""
-    warehouse = make_warehouse(engine)
-    assert same_insert_twice(engine, warehouse) == [30] * 7
+    exchange = next(_exchanges)
+    assert same_insert_twice(engine, warehouse, exchange) == [30] * 7
     state = f"{warehouse.clickhouse_database}.{STATE_TABLE}"
     engine.execute(f"TRUNCATE TABLE {state}")
-    assert totals(engine, warehouse) == [30] + [0] * 6
-    assert same_insert_twice(engine, warehouse) == [30] * 7
+    assert totals(engine, warehouse, exchange) == [30] + [0] * 6
+    assert same_insert_twice(engine, warehouse, exchange) == [30] * 7
 
 
 def test_a_counted_duplicate_is_one_row(engine: Engine, warehouse: Settings) -> None:

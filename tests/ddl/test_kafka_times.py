@@ -17,7 +17,7 @@ EDGES = [-(2**63), -1, 0, 7_258_118_399_999, 7_258_118_400_000, 1_795_860_000_00
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1))
 @example(EDGES)
-@settings(max_examples=30)
+@settings(max_examples=settings().max_examples // 4)
 def test_sql_and_python_bound_alike(engine: Engine, times: list[int]) -> None:
     stored = ", ".join(f"reinterpret(toInt64('{time}'), 'DateTime64(3)')" for time in times)
     bounded = render_offload("kafka_time.sql", column="stored")

@@ -14,7 +14,8 @@ from config.settings import Settings
 from tests.ddl.engine import Engine
 from tests.ddl.feed import FIELDS, TOPIC, envelope, publish, raw_rows
 
-SLOW_ENGINE = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings().max_examples // 4
+SLOW_ENGINE = settings(max_examples=FEW, deadline=None, suppress_health_check=list(HealthCheck))
 LAST_MICROS = 7_258_118_400_000_000
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

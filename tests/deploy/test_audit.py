@@ -54,7 +54,8 @@ def test_a_service_that_was_not_asked_is_a_warning_never_a_clean_bill(run: Run, 
     assert run(said, MEDALLION_AUDIT="required").returncode == 1
 
 
-def test_the_project_is_audited_by_make_lint(root: Path) -> None:
+def test_the_project_is_audited_by_make_audit_and_by_night(root: Path) -> None:
     makefile = (root / "Makefile").read_text()
-    lint = makefile.partition("\nlint:")[2].partition("\n\n")[0]
-    assert ".ci/audit requirements.txt requirements-dev.txt" in lint
+    audit = makefile.partition("\naudit:")[2].partition("\n\n")[0]
+    assert ".ci/audit requirements.txt requirements-dev.txt" in audit
+    assert "audit" in makefile.partition("\nnightly:")[2].partition("\n")[0].split()

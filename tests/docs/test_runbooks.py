@@ -78,6 +78,7 @@ def test_every_command_does_what_its_runbook_shows(bash: Shell, root: Path) -> N
     assert not faults, "\n\n".join(faults)
 
 
+@pytest.mark.nightly
 def test_the_readme_does_what_it_says(tmp_path: Path, root: Path) -> None:
     """Its block of usage, in which a `make` target stands for what the Makefile does."""
     makefile = (root / "Makefile").read_text()

@@ -87,7 +87,7 @@ def test_nothing_is_lost_when_the_node_is_killed_while_rows_flow(brokers: str, t
     node = Node(tmp_path, brokers=brokers)
     chain.create(node)
     sent = 0
-    for _ in range(3):
+    for _ in range(2):
         chain.publish(brokers, sent, sent + 2000)
         sent += 2000
         node.wait_for("SELECT count() > 0 FROM m.t", [[1]])

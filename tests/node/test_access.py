@@ -65,6 +65,8 @@ def test_accounts() -> None:
     assert "secret" not in repr(access)
 
 
+# By the clock. How long a delay is, and for whom, is above.
+@pytest.mark.nightly
 def test_guessing_is_slow_and_others_are_not_held_up(own_node: NodeProcess) -> None:
     """200 wrong passwords took 0.16 s."""
     known = own_node.native()

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 
 import polars as pl
@@ -19,10 +18,9 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from config.settings import Settings
 from deploy.embedded.ports import free_ports
 from tests.clickhouse import ARGUMENTS, ENVIRONMENT, PASSWORD
-from tests.offload.hot_tables import HotTables
+from tests.offload.hot_tables import HotTables, database_name
 from tests.recorded import OURS
 
-_numbers = count(1)
 _PROGRAM = ("-m", "deploy.embedded.clickhouse")
 
 
@@ -104,12 +102,12 @@ def http_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 def new_settings(http_port: int, folder: Path) -> Settings:
-    """Settings of a database that does not exist yet and of an empty warehouse."""
+    """Settings of a database that is empty or does not exist yet, and of an empty warehouse."""
     return Settings(
         clickhouse_host="127.0.0.1",
         clickhouse_http_port=http_port,
         clickhouse_password=PASSWORD,
-        clickhouse_database=f"offload_{next(_numbers)}",
+        clickhouse_database=database_name(http_port),
         iceberg_catalog_uri=f"sqlite:///{folder}/catalog.db",
         iceberg_warehouse=(folder / "warehouse").as_uri(),
     )
@@ -126,7 +124,7 @@ def hot(settings: Settings, tmp_path: Path) -> Iterator[HotTables]:
     """The hot tables of `settings`, created by the real migrations and empty."""
     tables = HotTables(settings)
     yield tables
-    tables.drop()
+    tables.give_back()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import clickhouse_connect
@@ -17,6 +18,17 @@ from ddl.render import render
 ARRIVAL = datetime(2026, 1, 5, 10, tzinfo=UTC)
 COORDINATES = ("raw_topic", "raw_partition", "raw_offset", "published_at")
 _KAFKA = ("_queue", "_sink", "ENGINE = Kafka")
+_numbers = count(1)
+# By port of the node: databases that are as the migrations left them and wait for their next test.
+_empty: dict[int, list[str]] = {}
+# What the migrations made, by database: name → definition.
+_made: dict[str, dict[str, str]] = {}
+
+
+def database_name(http_port: int) -> str:
+    """The name of an empty database of the node: of one that is there already, or a new one."""
+    waiting = _empty.get(http_port)
+    return waiting.pop() if waiting else f"offload_{next(_numbers)}"
 
 
 class HotTables:
@@ -25,11 +37,21 @@ class HotTables:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         admin = self._connect("system")
-        admin.command(f"CREATE DATABASE {settings.clickhouse_database}")
-        self.client = self._connect(settings.clickhouse_database)
+        name = settings.clickhouse_database
+        exists = str(admin.command(f"EXISTS DATABASE {name}")) == "1"
+        if not exists:
+            admin.command(f"CREATE DATABASE {name}")
+        self.client = self._connect(name)
+        if exists:
+            return
         for statement in without_superseded(render(settings), ()):
             if not any(text in statement.sql for text in _KAFKA):
                 self.client.command(statement.sql)
+        _made[name] = self._definitions()
+
+    def _definitions(self) -> dict[str, str]:
+        asked = "SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase()"
+        return dict(self.client.query(asked).result_rows)
 
     def connect(self) -> clickhouse_connect.driver.Client:
         """A client of its own, for a thread of its own."""
@@ -44,8 +66,22 @@ class HotTables:
             autogenerate_session_id=False,
         )
 
+    def give_back(self) -> None:
+        """Leave the database empty to the next test, which costs a tenth of the migrations; drop it if it differs."""
+        name = self.settings.clickhouse_database
+        made, found = _made[name], self._definitions()
+        if any(found.get(table) != definition for table, definition in made.items()):
+            self.drop()
+            return
+        for table in found.keys() - made.keys():
+            self.client.command(f"DROP TABLE {table} SYNC")
+        for table, definition in made.items():
+            if "MergeTree" in definition:
+                self.client.command(f"TRUNCATE TABLE {table} SYNC")
+        _empty.setdefault(self.settings.clickhouse_http_port, []).append(name)
+
     def drop(self) -> None:
-        """Give the node its memory back: every table costs some, and each test has sixty of its own."""
+        """Give the node its memory back: every table costs some, and each database has sixty."""
         self._connect("system").command(f"DROP DATABASE {self.settings.clickhouse_database} SYNC")
 
     def insert(self, table: str, frame: pl.DataFrame) -> None:

@@ -13,7 +13,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from polars.testing import assert_frame_equal
 
 from config.settings import Settings
-from ddl.layers import load_layers
+from ddl.layers import STATE_TABLE, load_layers
 from offload.clickhouse.client import ClickHouseHttp
 from offload.clickhouse.tiers import Tiers
 from offload.pins import Pins
@@ -23,7 +23,7 @@ from offload.retention.gate import close_gate
 from offload.retention.union_views import update_union_views
 from offload.run import run
 from offload.tables.catalog import ColdTier, ensure_tables, open_catalog
-from offload.tables.cold_tables import BY_NAME, ColdTable
+from offload.tables.cold_tables import BY_NAME, ColdTable, Layer
 from offload.tables.slice_records import PREFIX, read_ledger
 from offload.tables.slices import parse_gold_id
 from tests.offload.cold_tables import load, read
@@ -32,11 +32,12 @@ from tests.offload.hot_tables import HotTables, candles, read_tape
 FRAMES = load_layers().timeframes
 SIDES = ("buy_volume", "sell_volume")
 LATER = datetime(2028, 1, 1, tzinfo=UTC)
+LAYERS: tuple[Layer, ...] = ("silver", "gold")
+GATED = ("silver_trades", STATE_TABLE)
 
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    # Around midnight: two day partitions, one month partition.
     return read_tape(tape).sort("time").slice(9000, 3000)
 
 
@@ -81,21 +82,24 @@ def assert_all_known(settings: Settings, hot: HotTables, trades: pl.DataFrame) -
         assert all(record.by_side for record in read_ledger(load(settings, BY_NAME[frame.view]).properties).values())
 
 
+@pytest.mark.nightly
 def test_hot_candles_are_exported_again(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades)
-    run(Tiers.open(settings))
+    run(Tiers.open(settings), layers=LAYERS)
     all_of_version_0_1(settings)
-    report = run(Tiers.open(settings))
+    report = run(Tiers.open(settings), layers=LAYERS)
     assert {part.outcome for part in report.slices if part.table.startswith("gold")} == {"written"}
     assert_all_known(settings, hot, trades)
-    assert verify(Tiers.open(settings)).ok
-    assert not [part for part in run(Tiers.open(settings)).slices if part.table.startswith("gold")], "once is enough"
+    assert verify(Tiers.open(settings), layers=LAYERS).ok
+    assert not [part for part in run(Tiers.open(settings), layers=LAYERS).slices if part.table.startswith("gold")], (
+        "once is enough"
+    )
 
 
 def test_candles_that_left_are_made_of_silver(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades)
-    run(Tiers.open(settings))
-    assert not close_gate(Tiers.open(settings), drop=True, now=LATER).held
+    run(Tiers.open(settings), layers=LAYERS)
+    assert not close_gate(Tiers.open(settings), drop=True, tables=GATED, now=LATER).held
     all_of_version_0_1(settings)
     Pins(ColdTier.open(settings)).create("before_sides")
     update_union_views(Tiers.open(settings))
@@ -103,7 +107,7 @@ def test_candles_that_left_are_made_of_silver(settings: Settings, hot: HotTables
         assert hot.client.command(f"SELECT sum(trade_count) FROM {view}") == trades.height
         with pytest.raises(DatabaseError, match="medallion offload run"):
             hot.client.command(f"SELECT sum(buy_volume) FROM {view}")
-    report = run(Tiers.open(settings))
+    report = run(Tiers.open(settings), layers=LAYERS)
     assert {part.outcome for part in report.slices if part.table.startswith("gold")} == {"rebuilt"}
     assert_all_known(settings, hot, trades)
     pinned = f"{Pins(ColdTier.open(settings)).publish('before_sides', ClickHouseHttp(settings))}.gold_ohlcv_1h"
@@ -128,13 +132,15 @@ def test_late_trades_meet_candles_of_version_0_1(settings: Settings, hot: HotTab
 
 def test_candles_that_silver_cannot_make_stay(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades)
-    run(Tiers.open(settings))
-    assert not close_gate(Tiers.open(settings), drop=True, now=LATER).held
+    run(Tiers.open(settings), layers=LAYERS)
+    assert not close_gate(Tiers.open(settings), drop=True, tables=GATED, now=LATER).held
     as_version_0_1_made_it(settings, BY_NAME["gold_ohlcv_1h"])
     silver = load(settings, BY_NAME["silver_trades"])
     with silver.transaction() as change, change.update_snapshot().overwrite() as without:
         for task in silver.scan().plan_files():
             without.delete_data_file(task.file)
-    (kept,) = {part.outcome for part in run(Tiers.open(settings)).slices if part.table == "gold_ohlcv_1h"}
+    (kept,) = {
+        part.outcome for part in run(Tiers.open(settings), layers=LAYERS).slices if part.table == "gold_ohlcv_1h"
+    }
     assert kept == "kept"
     assert read(settings, BY_NAME["gold_ohlcv_1h"])["trade_count"].sum() == trades.height

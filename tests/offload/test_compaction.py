@@ -34,7 +34,7 @@ from offload.rederive.run import rederive
 from offload.retention.gate import close_gate
 from offload.run import run
 from offload.tables.catalog import ColdTier
-from offload.tables.cold_tables import BY_NAME, TABLES
+from offload.tables.cold_tables import BY_NAME, TABLES, Layer
 from offload.tables.slices import HOUR_US, hour, micros
 from tests.clickhouse import ENVIRONMENT, as_json
 from tests.offload.cold_tables import files_on_disk, files_referenced, live_files, load, read
@@ -108,7 +108,7 @@ def test_lineage_names_the_merged_file_and_its_snapshot(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
     hot.load(trades)
-    run(Tiers.open(settings))
+    run(Tiers.open(settings), layers=("raw", "bronze", "silver"))
     compact(Tiers.open(settings))
     trade = trades.row(5, named=True)
     trace = Tracer(Tiers.open(settings)).trade("binance", trade["symbol"], trade["trade_id"])
@@ -156,7 +156,7 @@ def test_an_hour_can_be_offloaded_again_after_it_was_merged(
 def test_hours_can_be_taken_out_of_a_merged_file(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     """What a re-derivation asks for before it replaces the files of an hour."""
     hot.load(trades)
-    run(Tiers.open(settings))
+    run(Tiers.open(settings), layers=("silver",))
     before = frames(settings)
     compact(Tiers.open(settings))
     cold = BY_NAME["silver_trades"]
@@ -233,7 +233,10 @@ compact(Settings.model_validate_json(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize(("when", "after"), [("before", compact), ("after", compact), ("before", run)])
+@pytest.mark.parametrize(
+    ("when", "after"),
+    [("before", compact), ("after", compact), pytest.param("before", run, marks=pytest.mark.nightly)],
+)
 def test_a_merge_that_was_killed_is_done_or_not_done(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, when: str, after: Callable[[Settings], object]
 ) -> None:
@@ -280,8 +283,9 @@ def test_only_files_of_the_dead_are_swept(settings: Settings, hot: HotTables, tr
 def test_an_export_is_cut_into_files_of_the_target_size(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
+    layers: tuple[Layer, ...] = ("raw", "silver", "duplicates")
     hot.load(trades)
-    run(Tiers.open(settings))
+    run(Tiers.open(settings), layers=layers)
     size = live_files(settings, BY_NAME["raw_trades"])[0].stat().st_size
     # The table's own bytes a row decide, hence the run before.
     small = settings.model_copy(update={"offload_file_bytes": size // 4})
@@ -289,7 +293,7 @@ def test_an_export_is_cut_into_files_of_the_target_size(
     hot.load(again)
     hot.insert("duplicate_trades", duplicate_rows(again))
     hot.insert("duplicate_trades", duplicate_rows(again))
-    report = run(Tiers.open(small))
+    report = run(Tiers.open(small), layers=layers)
     files = {name: max(p.files for p in report.slices if p.table == name) for name in ("raw_trades", "silver_trades")}
     assert files["raw_trades"] >= 4
     assert files["silver_trades"] >= 2
@@ -297,11 +301,12 @@ def test_an_export_is_cut_into_files_of_the_target_size(
     assert raw[-4] < size / 2, "all but the three of the first run"
     assert max(p.files for p in report.slices if p.table == "duplicate_trades") >= 2
     assert read(settings, BY_NAME["duplicate_trades"]).height == trades.height
-    assert verify(Tiers.open(settings)).ok
+    assert verify(Tiers.open(settings), layers=layers).ok
     # Equal Bronze rows meet in one file, however it is cut.
     assert read(settings, BY_NAME["silver_trades"]).height == 2 * silver_rows(trades).height
 
 
+@pytest.mark.nightly
 def test_a_rederivation_goes_by_merged_files_too(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, brokers: str
 ) -> None:
@@ -328,6 +333,8 @@ def test_a_rederivation_goes_by_merged_files_too(
     assert verify(Tiers.open(settings), layers=("silver", "gold")).ok
 
 
+# The same over the command line; its dry run and its merge are above.
+@pytest.mark.nightly
 def test_the_command_says_what_it_would_do_and_does_it(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:

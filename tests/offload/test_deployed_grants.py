@@ -18,15 +18,13 @@ from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp
 from offload.clickhouse.tiers import Tiers
 from offload.pins import Pins
-from offload.proof.verify import verify
-from offload.rederive.run import rederive
 from offload.retention.gate import close_gate
 from offload.run import run
 from offload.tables.catalog import ColdTier
 from tests.clickhouse import PASSWORD
 from tests.offload.conftest import Node, new_settings
 from tests.offload.hot_tables import ARRIVAL, HotTables, read_tape
-from tests.offload.rederiving import FROM, HIGH, LOW, TO, fill, limited, within
+from tests.offload.rederiving import FROM, HIGH, LOW, TO, fill, letters, limited, within
 
 pytestmark = pytest.mark.timeout(900)
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,33 +96,6 @@ def settings(tmp_path: Path, brokers: str) -> Iterator[tuple[Settings, Become]]:
             node.stop()
 
 
-def test_each_user_may_do_its_work(settings: tuple[Settings, Become], tape: Path, tmp_path: Path) -> None:
-    """`ddl` makes the tables; `ingest` fills, offloads, re-derives, pins, lets go; `analyst` reads all of it."""
-    told, become = settings
-    become("ddl")
-    hot = HotTables(told)
-    become("ingest")
-    trades = read_tape(tape).tail(1000)
-    fill(hot, trades, LOW)
-    run(Tiers.open(told))
-    assert verify(Tiers.open(told)).ok
-    pins = Pins(ColdTier.open(told))
-    pins.create("before")
-    database = pins.publish("before", ClickHouseHttp(told))
-    assert hot.count(f"{database}.silver_trades") == within(trades, LOW).height
-    new = limited(told, tmp_path, HIGH)
-    rederive(Tiers.open(new), FROM, TO, exchange="binance")
-    assert hot.count("silver_trades") == within(trades, HIGH).height > within(trades, LOW).height
-    run(Tiers.open(told), end=ARRIVAL + timedelta(hours=3))
-    report = close_gate(Tiers.open(told), drop=True, now=LATER)
-    assert {verdict.state for verdict in report.verdicts} == {"dropped"}
-    assert hot.count("silver_trades_all") == within(trades, HIGH).height
-    for denied in ("CREATE TABLE mine (number UInt8) ENGINE = Log", "DROP TABLE silver_trades"):
-        with pytest.raises(DatabaseError, match="Not enough privileges"):
-            hot.client.command(denied)
-    assert_readable(told, database)
-
-
 def commands(span: Sequence[str]) -> list[tuple[str, ...]]:
     """What the service `medallion` is asked to do, by people and by the runbooks; each once, in an order that works."""
     return [
@@ -150,18 +121,22 @@ def commands(span: Sequence[str]) -> list[tuple[str, ...]]:
     ]
 
 
-def test_every_command_works_as_the_deployed_user(
-    settings: tuple[Settings, Become], tape: Path, monkeypatch: pytest.MonkeyPatch
+def test_each_user_may_do_its_work(
+    settings: tuple[Settings, Become], tape: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the grants and the limits that it has when deployed."""
+    """`ddl` makes the tables; `ingest` fills them, does every command with the grants and limits that it has when
+    deployed, and lets go; `analyst` reads all of it.
+    """
     told, become = settings
     become("ddl")
     hot = HotTables(told)
     become("ingest")
     trades = read_tape(tape).tail(300)
-    fill(hot, trades, HIGH)
+    fill(hot, trades, LOW)
+    letters(hot, trades, LOW)
+    new = limited(told, tmp_path, HIGH)
     secrets = {"clickhouse_password": PASSWORD}
-    for name, value in (told.model_dump(mode="json", exclude_defaults=True) | secrets).items():
+    for name, value in (new.model_dump(mode="json", exclude_defaults=True) | secrets).items():
         monkeypatch.setenv(f"MEDALLION_{name}".upper(), str(value))
     runner = CliRunner()
     span = ("--from", f"{FROM:%Y-%m-%d}", "--to", f"{TO:%Y-%m-%d}", "--exchange", "binance")
@@ -171,7 +146,20 @@ def test_every_command_works_as_the_deployed_user(
         if done.exit_code:
             failed[" ".join(arguments)] = f"{done.exit_code}: {done.exception} {done.output[-500:]}"
     assert not failed
-    assert hot.count("silver_trades") == within(trades, HIGH).height
+    # The last one re-derived by a higher limit.
+    assert hot.count("silver_trades") == within(trades, HIGH).height > within(trades, LOW).height
+    pins = Pins(ColdTier.open(told))
+    pins.create("after")
+    database = pins.publish("after", ClickHouseHttp(told))
+    assert hot.count(f"{database}.silver_trades") == within(trades, HIGH).height
+    run(Tiers.open(told), end=ARRIVAL + timedelta(hours=3))
+    report = close_gate(Tiers.open(told), drop=True, now=LATER)
+    assert {verdict.state for verdict in report.verdicts} == {"dropped"}
+    assert hot.count("silver_trades_all") == within(trades, HIGH).height
+    for denied in ("CREATE TABLE mine (number UInt8) ENGINE = Log", "DROP TABLE silver_trades"):
+        with pytest.raises(DatabaseError, match="Not enough privileges"):
+            hot.client.command(denied)
+    assert_readable(told, database)
 
 
 def assert_readable(settings: Settings, pin: str) -> None:

@@ -60,13 +60,15 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
             )
 
 
+# The same on a folder is the business of the other files here.
+@pytest.mark.nightly
 def test_offload_verify_pin_gate_and_views(deployed: Settings, tape: Path, tmp_path: Path) -> None:
-    trades = read_tape(tape).tail(4000)
+    trades = read_tape(tape).tail(400)
     hot = HotTables(deployed)
-    hot.load(trades.head(1500))
+    hot.load(trades.head(150))
     run(Tiers.open(deployed))
     pin = Pins(ColdTier.open(deployed)).create("backtest")
-    hot.load(trades.slice(1500))
+    hot.load(trades.slice(150))
     run(Tiers.open(deployed))
     assert verify(Tiers.open(deployed)).ok
     for cold in TABLES:

@@ -30,16 +30,21 @@ from tests.offload.hot_tables import ARRIVAL, HotTables, read_tape
 
 ROOT = Path(__file__).resolve().parents[2]
 POINTS = (
-    "exporting:silver_trades",
     "streaming:silver_trades",
-    "streaming:gold_ohlcv_1m",
-    "exported:raw_trades",
-    "exported:gold_ohlcv_1h",
-    "before-catalog:bronze_trades",
     "before-catalog:gold_ohlcv_1m",
     "after-catalog:silver_trades",
-    "after-catalog:gold_ohlcv_5m",
-    "committed:raw_trades",
+    *(
+        pytest.param(point, marks=pytest.mark.nightly)
+        for point in (
+            "exporting:silver_trades",
+            "streaming:gold_ohlcv_1m",
+            "exported:raw_trades",
+            "exported:gold_ohlcv_1h",
+            "before-catalog:bronze_trades",
+            "after-catalog:gold_ohlcv_5m",
+            "committed:raw_trades",
+        )
+    ),
 )
 
 

@@ -18,7 +18,7 @@ from offload.clickhouse.tiers import Tiers
 from offload.proof.verify import verify
 from offload.retention.gate import GateReport, close_gate, leaving
 from offload.run import run
-from offload.tables.cold_tables import BY_NAME, TABLES
+from offload.tables.cold_tables import BY_NAME, TABLES, Layer
 from tests.offload.cold_tables import live_files, read
 from tests.offload.hot_tables import ARRIVAL, HotTables, dead_letter_rows, duplicate_rows, read_tape, silver_rows
 
@@ -28,7 +28,7 @@ LATER = datetime(2028, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    return read_tape(tape)
+    return read_tape(tape).gather_every(8)
 
 
 def _states(report: GateReport) -> dict[str, str]:
@@ -64,7 +64,7 @@ def test_age_counts_from_the_later_of_event_and_arrival(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
     hot.load(trades)
-    run(Tiers.open(settings))
+    run(Tiers.open(settings), layers=("silver",))
     # The trades are of 2024, they arrived in 2026: old by event time, young by arrival.
     last = trades["arrived"].max()
     assert isinstance(last, datetime)
@@ -77,22 +77,24 @@ def test_age_counts_from_the_later_of_event_and_arrival(
 @pytest.mark.parametrize(
     "name",
     [
-        "raw_trades",
+        pytest.param("raw_trades", marks=pytest.mark.nightly),
         "bronze_trades",
         "silver_trades",
-        "duplicate_trades",
+        pytest.param("duplicate_trades", marks=pytest.mark.nightly),
         "dlq_trades",
         "gold_ohlcv_1m",
-        "gold_ohlcv_1d",
+        pytest.param("gold_ohlcv_1d", marks=pytest.mark.nightly),
     ],
 )
 def test_one_changed_value_in_iceberg_holds_the_partition(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, name: str
 ) -> None:
-    hot.load(trades.head(2000))
-    hot.load_left_out(trades.head(2000))
-    run(Tiers.open(settings))
+    # Of one day: another day's partition, which has no damage, may go.
+    trades = trades.filter(pl.col("time").dt.day() == 8)
+    hot.load(trades)
+    hot.load_left_out(trades)
     cold = BY_NAME[name]
+    run(Tiers.open(settings), layers=(cold.layer,))
     table = cold.hot_table
     path = live_files(settings, cold)[0]
     rows = pq.read_table(path)
@@ -133,7 +135,7 @@ def test_a_trade_that_arrives_while_the_gate_is_at_work_is_not_lost(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, when: str
 ) -> None:
     hot.load(trades)
-    run(Tiers.open(settings))
+    run(Tiers.open(settings), layers=("silver",))
     late = trades.head(1).with_columns(
         pl.lit("7").alias("trade_id"), pl.lit(99_999_999, pl.UInt64).alias("offset"), pl.lit(ARRIVAL).alias("arrived")
     )
@@ -143,7 +145,7 @@ def test_a_trade_that_arrives_while_the_gate_is_at_work_is_not_lost(
     assert hot.count("silver_trades WHERE trade_id = '7'") == 1
     assert len(report.held) == (1 if when == "before" else 0)
     # Once the late trade is in Iceberg, it may go too.
-    run(Tiers.open(settings))
+    run(Tiers.open(settings), layers=("silver",))
     close_gate(Tiers.open(settings), drop=True, tables=["silver_trades"], now=LATER)
     assert hot.count("silver_trades") == 0
     assert read(settings, BY_NAME["silver_trades"]).height == trades.height + 1
@@ -160,7 +162,7 @@ def test_a_gate_that_died_after_the_move_is_finished_by_the_next(
     def die() -> None:
         raise DiedError
 
-    run(Tiers.open(settings))
+    run(Tiers.open(settings), layers=("silver",))
     with pytest.raises(DiedError):
         close_gate(
             Tiers.open(settings, Meddling(settings, "after", die)), drop=True, tables=["silver_trades"], now=LATER
@@ -182,12 +184,12 @@ def test_repeated_rejections_are_confirmed_by_the_later_window(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
     """A batch that was judged again an hour later: one row in the hot table after the merge, two in Iceberg."""
-    hot.load_left_out(trades.head(3000))
-    run(Tiers.open(settings))
+    hot.load_left_out(trades)
+    run(Tiers.open(settings), layers=("duplicates", "dlq"))
     again = trades.head(700).with_columns(pl.col("arrived") + timedelta(hours=6))
     hot.insert("duplicate_trades", _published_before(duplicate_rows(again)))
     hot.insert("dlq_trades_log", _published_before(dead_letter_rows(again)))
-    run(Tiers.open(settings))
+    run(Tiers.open(settings), layers=("duplicates", "dlq"))
     for table in ("duplicate_trades", "dlq_trades_log"):
         hot.client.command(f"OPTIMIZE TABLE {table} FINAL")
     assert verify(Tiers.open(settings), layers=("duplicates", "dlq")).ok
@@ -195,21 +197,23 @@ def test_repeated_rejections_are_confirmed_by_the_later_window(
     report = close_gate(Tiers.open(settings), drop=True, tables=["duplicate_trades", "dlq_trades_log"], now=LATER)
     assert not report.held
     assert hot.count("duplicate_trades") == hot.count("dlq_trades_log") == 0
-    assert read(settings, BY_NAME["dlq_trades"]).height == 3700
+    assert read(settings, BY_NAME["dlq_trades"]).height == trades.height + 700
 
 
+@pytest.mark.nightly
 def test_merged_bronze_rows_are_confirmed_by_the_later_window(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
     """A message redelivered in a later hour: two cold rows, one hot row after the merge."""
+    layers: tuple[Layer, ...] = ("raw", "bronze")
     hot.load(trades)
-    run(Tiers.open(settings))
+    run(Tiers.open(settings), layers=layers)
     again = trades.with_columns(pl.col("arrived") + timedelta(hours=6))
-    hot.load(again.head(5000))
-    run(Tiers.open(settings))
+    hot.load(again.head(500))
+    run(Tiers.open(settings), layers=layers)
     hot.client.command("OPTIMIZE TABLE bronze_trades FINAL")
     assert hot.count("bronze_trades") == trades.height
-    assert read(settings, BY_NAME["bronze_trades"]).height == trades.height + 5000
+    assert read(settings, BY_NAME["bronze_trades"]).height == trades.height + 500
     assert verify(Tiers.open(settings), layers=("bronze",)).ok
     close_gate(Tiers.open(settings), drop=True, tables=["bronze_trades"], now=LATER)
     assert hot.count("bronze_trades") == 0

@@ -15,9 +15,12 @@ from offload.proof.counts import LineageCount, count_lineage, find_missing, stre
 from offload.retention.gate import close_gate
 from offload.run import run
 from offload.tables.catalog import ensure_tables, open_catalog
+from offload.tables.cold_tables import Layer
 from tests.offload.hot_tables import ARRIVAL, HotTables, raw_rows, read_tape, silver_rows
 from tests.offload.test_gate import LATER
 
+# What the proof counts.
+LAYERS: tuple[Layer, ...] = ("raw", "silver", "duplicates", "dlq")
 COORDINATES = ("raw_topic", "raw_partition", "raw_offset", "published_at")
 
 
@@ -154,7 +157,7 @@ def test_hours_that_left_are_counted_in_iceberg(settings: Settings, hot: HotTabl
     before = count_lineage(store)
     total = _total(before)
     assert (total["raw"], total["missing"], total["in_several"], total["redelivered"]) == (3004, 4, 2, 500)
-    run(Tiers.open(settings))
+    run(Tiers.open(settings), layers=LAYERS)
     tables = ensure_tables(open_catalog(settings), settings.iceberg_namespace)
     start = ARRIVAL - timedelta(days=1)
     lost = find_missing(store, start)
@@ -174,7 +177,7 @@ def test_a_raw_partition_that_left_with_the_others_hot(
 ) -> None:
     """A message that was first delivered on a day that has left, and again on one that is hot."""
     _split(hot, trades)
-    run(Tiers.open(settings))
+    run(Tiers.open(settings), layers=LAYERS)
     close_gate(Tiers.open(settings), drop=True, tables=("trades_raw",), now=LATER)
     hot.insert("trades_raw", raw_rows(trades).with_columns(pl.col("ingested_at") + timedelta(days=1)))
     tables = ensure_tables(open_catalog(settings), settings.iceberg_namespace)

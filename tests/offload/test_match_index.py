@@ -60,7 +60,7 @@ TRADES = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=settings().max_examples * 2, deadline=None)
 @given(TRADES, TRADES, st.integers(1, 7), st.randoms())
 def test_each_match_is_added_once_whatever_the_buckets(
     held: list[tuple[int, int]], offered: list[tuple[int, int]], buckets: int, shuffler: random.Random

@@ -50,7 +50,7 @@ def test_candles_that_were_lost_are_mended(
     monkeypatch: pytest.MonkeyPatch,
     limit: Decimal,
 ) -> None:
-    trades = read_tape(tape).gather_every(8)
+    trades = read_tape(tape).gather_every(32)
     fill(hot, trades, HIGH)
     run(Tiers.open(settings))
     lost = "frame IN (60, 3600) AND symbol = 'ETHUSDT' SETTINGS mutations_sync = 2"

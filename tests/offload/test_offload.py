@@ -34,7 +34,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    return read_tape(tape)
+    return read_tape(tape).gather_every(8)
 
 
 def _gold_truth(trades: pl.DataFrame) -> dict[str, pl.DataFrame]:
@@ -82,9 +82,9 @@ def test_every_table_reads_back_equal_to_the_recording(
 
 
 def test_candles_equal_the_published_ground_truth(
-    settings: Settings, hot: HotTables, trades: pl.DataFrame, recordings: Path
+    settings: Settings, hot: HotTables, tape: Path, recordings: Path
 ) -> None:
-    hot.load(trades)
+    hot.load(read_tape(tape))
     run(Tiers.open(settings), layers=("gold",))
     path = recordings / "expected" / "binance_spot_trades.candles_1m.csv.gz"
     names = ("open", "high", "low", "close", "volume", "quote_volume")
@@ -192,7 +192,7 @@ def test_bronze_is_the_same_before_and_after_merges(settings: Settings, hot: Hot
     hot.client.command("SYSTEM STOP MERGES bronze_trades")
     for part in (trades, again, later):
         hot.insert("trades_raw", raw_rows(part))
-    report = run(Tiers.open(settings))
+    report = run(Tiers.open(settings), layers=("raw", "bronze"))
     assert report.rows("raw_trades") == trades.height + 500
     assert report.rows("bronze_trades") == trades.height + 200
     assert verify(Tiers.open(settings), layers=("raw", "bronze")).ok
@@ -220,6 +220,8 @@ def test_a_sum_that_does_not_fit_fails_loudly_and_leaves_nothing(
     assert files_on_disk(settings) == files_referenced(settings)
 
 
+# test_other_engines.py reads the tables with them.
+@pytest.mark.nightly
 def test_every_cold_table_has_what_other_engines_need(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades.head(100))
     hot.load_left_out(trades.head(100))

@@ -65,8 +65,8 @@ def test_a_pin_reads_the_same_after_corrections_and_expiry(
 
 
 def test_a_dropped_pin_expires(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
-    hot.load(trades.head(300))
-    hot.load_left_out(trades.head(300))
+    hot.load(trades.head(1))
+    hot.load_left_out(trades.head(1))
     run(Tiers.open(settings))
     Pins(ColdTier.open(settings)).create("short")
     run(Tiers.open(settings), again=True)
@@ -81,6 +81,8 @@ def test_a_dropped_pin_expires(settings: Settings, hot: HotTables, trades: pl.Da
 
 
 def test_a_moment_can_be_pinned(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    # Of one hour.
+    trades = trades.gather_every(3)
     hot.load(trades.head(300))
     run(Tiers.open(settings))
     moment = datetime.now(UTC)
@@ -101,7 +103,7 @@ def test_silver_without_its_candles_is_not_pinned(settings: Settings, hot: HotTa
 
 
 def test_names_are_checked_and_unique(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
-    hot.load(trades.head(30))
+    hot.load(trades.head(1))
     run(Tiers.open(settings))
     pins = Pins(ColdTier.open(settings))
     pins.create("once")
@@ -117,7 +119,7 @@ def test_names_are_checked_and_unique(settings: Settings, hot: HotTables, trades
 def test_branches_and_tags_of_other_tools_stay_as_they_are(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
-    hot.load(trades.head(30))
+    hot.load(trades.head(1))
     run(Tiers.open(settings))
     table = load(settings, BY_NAME["silver_trades"])
     current = table.metadata.current_snapshot_id
@@ -144,7 +146,7 @@ def test_branches_and_tags_of_other_tools_stay_as_they_are(
 def test_a_creation_that_broke_off_is_finished_or_dropped(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hot.load(trades.head(30))
+    hot.load(trades.head(1))
     run(Tiers.open(settings))
     tag, tagged = Pins._tag, []
 

@@ -35,7 +35,8 @@ def settings(http_port: int, tmp_path: Path, brokers: str) -> Settings:
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    return read_tape(tape)
+    # Of the second day there are few.
+    return read_tape(tape).filter((pl.col("offset") % 8 == 0) | (pl.col("time").dt.day() == 9))
 
 
 @pytest.mark.parametrize(("before", "after"), [(LOW, HIGH), pytest.param(HIGH, LOW, marks=pytest.mark.nightly)])
@@ -56,7 +57,7 @@ def test_a_changed_limit_is_followed(
     Pins(ColdTier.open(settings)).create("before")
     new = limited(settings, tmp_path, after)
     gained = within(trades, HIGH).height - within(trades, LOW).height
-    assert gained > 100
+    assert gained > 50
     planned = rederive(Tiers.open(new), FROM, TO, exchange="binance", dry_run=True)
     change = {"added": sum(day.added for day in planned), "removed": sum(day.removed for day in planned)}
     assert change == {"added": gained if after > before else 0, "removed": gained if after < before else 0}
@@ -144,7 +145,14 @@ class Dying(ClickHouseHttp):
         super().command(sql, parameters)
 
 
-@pytest.mark.parametrize("at", ["ADD CONSTRAINT", "silver_trades REPLACE PARTITION", "ALTER TABLE gold_ohlcv_state"])
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param("ADD CONSTRAINT", marks=pytest.mark.nightly),
+        "silver_trades REPLACE PARTITION",
+        pytest.param("ALTER TABLE gold_ohlcv_state", marks=pytest.mark.nightly),
+    ],
+)
 def test_one_that_died_is_finished_by_the_next(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, at: str
 ) -> None:
@@ -157,6 +165,7 @@ def test_one_that_died_is_finished_by_the_next(
     assert_is(hot, settings, within(trades, LOW))
 
 
+@pytest.mark.nightly
 def test_one_that_died_between_iceberg_silver_and_gold_is_finished_by_the_next(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +184,8 @@ def test_one_that_died_between_iceberg_silver_and_gold_is_finished_by_the_next(
     assert_is(hot, settings, within(trades, LOW))
 
 
+# So does a day whose Silver has left: test_rederive_left.py.
+@pytest.mark.nightly
 def test_days_that_only_iceberg_holds_are_re_derived_there(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
 ) -> None:
@@ -189,6 +200,8 @@ def test_days_that_only_iceberg_holds_are_re_derived_there(
     assert hot.count("silver_trades") == 0
 
 
+# As one exchange leaves the other alone, above.
+@pytest.mark.nightly
 def test_one_symbol_leaves_the_other_alone(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
 ) -> None:
@@ -196,7 +209,7 @@ def test_one_symbol_leaves_the_other_alone(
     run(Tiers.open(settings))
     report = rederive(Tiers.open(limited(settings, tmp_path, LOW)), FROM, TO, symbol="ETHUSDT")
     assert {day.removed for day in report} == {0}
-    assert_is(hot, settings, within(trades, HIGH))
+    assert hot.count("silver_trades") == within(trades, HIGH).height
     rederive(Tiers.open(limited(settings, tmp_path, LOW)), FROM, TO, symbol="BTCUSDT")
     assert_is(hot, settings, within(trades, LOW))
 

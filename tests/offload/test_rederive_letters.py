@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import orjson
 import polars as pl
@@ -23,12 +24,12 @@ DAY_AFTER = FROM + timedelta(days=1)
 @pytest.fixture
 def posted(settings: Settings, brokers: str) -> Settings:
     """The settings with a broker, and a topic of its own for the dead letters."""
-    return settings.model_copy(update={"kafka_bootstrap_servers": brokers, "dlq_topic": settings.clickhouse_database})
+    return settings.model_copy(update={"kafka_bootstrap_servers": brokers, "dlq_topic": f"letters_{uuid4().hex}"})
 
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    return read_tape(tape).filter(pl.col("time").dt.day() == 8).gather_every(4)
+    return read_tape(tape).filter(pl.col("time").dt.day() == 8).gather_every(16)
 
 
 def from_topic(settings: Settings, count: int) -> list[dict[str, object]]:
@@ -73,10 +74,9 @@ def test_letters_come_and_are_resolved(posted: Settings, hot: HotTables, trades:
     # And back: what was confirmed is so no more.
     rederive(Tiers.open(limited(posted, tmp_path, LOW)), FROM, DAY_AFTER, exchange="binance")
     assert_proved(posted, low.height, 0, beyond + lost)
-    (report,) = rederive(Tiers.open(limited(posted, tmp_path, LOW)), FROM, DAY_AFTER, exchange="binance")
-    assert (report.added, report.removed, report.letters_added, report.letters_resolved) == (0, 0, 0, 0)
 
 
+@pytest.mark.nightly
 def test_of_two_messages_of_a_trade_one_is_its_duplicate(
     posted: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
 ) -> None:
@@ -93,10 +93,8 @@ def test_of_two_messages_of_a_trade_one_is_its_duplicate(
     run(Tiers.open(posted))
     beyond = trades.height - high.height
     assert_proved(posted, high.height, high.height, 2 * beyond)
-    for limit, after in ((LOW, low), (HIGH, high)):
-        rederive(Tiers.open(limited(posted, tmp_path, limit)), FROM, DAY_AFTER, exchange="binance")
-        rest = trades.height - after.height
-        assert_proved(posted, after.height, after.height, 2 * rest)
+    rederive(Tiers.open(limited(posted, tmp_path, LOW)), FROM, DAY_AFTER, exchange="binance")
+    assert_proved(posted, low.height, low.height, 2 * (trades.height - low.height))
 
 
 @pytest.mark.nightly

@@ -30,7 +30,7 @@ def posted(settings: Settings, brokers: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    return read_tape(tape).filter(pl.col("time").dt.day() == 8).gather_every(8)
+    return read_tape(tape).filter(pl.col("time").dt.day() == 8).gather_every(32)
 
 
 def bronze_of(settings: Settings) -> pl.DataFrame:
@@ -45,6 +45,7 @@ def modify_view(hot: HotTables, old: str, new: str) -> None:
     hot.client.command(f"ALTER TABLE bronze_trades_mv MODIFY QUERY {text.replace(old, new)}")
 
 
+@pytest.mark.nightly
 def test_unchanged_sql_changes_nothing(posted: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades)
     run(Tiers.open(posted))
@@ -86,6 +87,7 @@ def test_a_mended_view_mends_bronze_silver_and_gold(posted: Settings, hot: HotTa
     assert again.bronze_published == ()
 
 
+@pytest.mark.nightly
 def test_trades_whose_day_was_read_wrongly_move(posted: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     """The view took times for a day later; Silver and Gold of both days follow."""
     right = "raw.ingested_at) AS timestamp"

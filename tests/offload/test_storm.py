@@ -1,6 +1,6 @@
 """Invariants 6 and 7 in a storm of faults, on a folder and on a real S3 server: nothing lost, doubled, left behind.
 
-STORM_FAULTS (8 each) and STORM_SEED change it: `make storm`.
+STORM_FAULTS (4 each) and STORM_SEED change it: `make storm`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.offload.hot_tables import HotTables, read_tape
 from tests.offload.maven import MissingError
 from tests.offload.storm import Storm
 
-FAULTS = int(os.environ.get("STORM_FAULTS", "8"))
+FAULTS = int(os.environ.get("STORM_FAULTS", "4"))
 SEED = int(os.environ.get("STORM_SEED", "1"))
 KILLS = max(2, FAULTS // 10)
 pytestmark = pytest.mark.timeout(60 + 60 * FAULTS)

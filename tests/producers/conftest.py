@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from config.settings import Settings
-from tests.recorded import OTHERS, OURS
+from tests.recorded import OTHERS, OURS, Recorded
 
 _DEADLINE_S = 20.0
+LARGE = 300_000
 RECORDED = [*OURS.values(), *OTHERS.values()]
 each_recording = pytest.mark.parametrize("recorded", RECORDED, ids=lambda one: one.name)
+
+
+def played(recordings: Iterable[Recorded]) -> list[Any]:
+    """For tests that play every frame in time: those of other people and the large ones are for the nightly tier."""
+    return [
+        pytest.param(
+            one,
+            id=one.name,
+            marks=[pytest.mark.nightly] if one.name in OTHERS or one.path.stat().st_size > LARGE else [],
+        )
+        for one in recordings
+    ]
+
+
+each_recording_played = pytest.mark.parametrize("recorded", played(RECORDED))
 
 
 @pytest.fixture

@@ -249,7 +249,7 @@ def test_the_command_refuses_patterns_and_unknown_symbols_and_names_what_failed(
     files = tmp_path / "files"
     csv(files, range(1, 6))
     csv(files, [1, 2], symbol="WHATUSDT")
-    for pattern in ("BTC*", "BTC?SDT", "BTCUSDT,[A-Z]*", "../BTCUSDT"):
+    for pattern in ("BTCUSDT,[A-Z]*", "../BTCUSDT"):
         refused = cli("--symbols", pattern, "--source", files, environment=environment)
         assert refused.returncode == 2
         assert "is no symbol" in refused.stderr

@@ -97,7 +97,7 @@ EXPECTED = [
 )
 @example(".zip", [], 0.0)
 @example(".csv.gz", [], 0.0)
-@settings(max_examples=1_500)
+@settings(max_examples=settings().max_examples * 15)
 def test_any_damage_is_found_or_harms_nothing(kind: str, flips: list[tuple[float, int]], kept: float | None) -> None:
     half = TEXT.index("21,")
     content = {

@@ -227,6 +227,8 @@ def published(settings: Settings, code: str, consume: Callable[[str], list[Messa
     return {(value["symbol"], value["trade_id"]) for value in values if value["trade_id"]}
 
 
+# All of them together, of each kind of exchange, are below.
+@pytest.mark.nightly
 @pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
 def test_each_fault_alone_loses_no_trade(
     fault: Fault, tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]
@@ -242,8 +244,15 @@ def test_each_fault_alone_loses_no_trade(
         assert report.gaps.healed > 0, "the fault lost nothing: the test shows nothing"
 
 
-@pytest.mark.parametrize("unit", ["", "?timeUnit=MICROSECOND"], ids=["ms", "us"])
-@pytest.mark.parametrize("path", ["/stream", "/ws"])
+@pytest.mark.parametrize(
+    ("path", "unit"),
+    [
+        pytest.param("/stream", "?timeUnit=MICROSECOND", id="stream-us"),
+        pytest.param("/ws", "", id="ws-ms"),
+        pytest.param("/stream", "", id="stream-ms", marks=pytest.mark.nightly),
+        pytest.param("/ws", "?timeUnit=MICROSECOND", id="ws-us", marks=pytest.mark.nightly),
+    ],
+)
 def test_binance_s_endpoints_and_units_of_time_are_kept_by_rest_too(
     path: str, unit: str, tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]
 ) -> None:
@@ -260,7 +269,17 @@ def test_binance_s_endpoints_and_units_of_time_are_kept_by_rest_too(
     assert {value["payload"].startswith('{"stream"') for value in values} == {path == "/stream", False}
 
 
-@pytest.mark.parametrize("code", ["binance", "kraken", "bybit_linear", "okx", "coinbase"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        # Ids one after the other, ids without an order, and ids of which one trade may stand for several.
+        "kraken",
+        "bybit_linear",
+        "okx",
+        pytest.param("binance", marks=pytest.mark.nightly),
+        pytest.param("coinbase", marks=pytest.mark.nightly),
+    ],
+)
 def test_all_faults_together_lose_no_trade_of_any_exchange(
     code: str, tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]
 ) -> None:

@@ -24,7 +24,7 @@ from producers.kafka.publisher import DeliveryError
 from producers.live import run
 from producers.options import ProducerOptions
 from producers.simulator.server import Simulator
-from tests.producers.conftest import each_recording
+from tests.producers.conftest import each_recording_played
 from tests.producers.exchange import exchange, trade
 from tests.recorded import Recorded
 
@@ -32,7 +32,7 @@ DEADLINE_S = 30.0
 QUICK = ProducerOptions(back_off_s=0.1, healthy_after_s=0.0, close_s=0.5)
 
 
-@each_recording
+@each_recording_played
 def test_every_recording_through_the_simulator_arrives_whole(
     recorded: Recorded, settings: Settings, consume: Callable[[str], list[Message]]
 ) -> None:

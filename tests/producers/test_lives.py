@@ -37,7 +37,15 @@ SYMBOLS = {
 }
 
 
-@pytest.mark.parametrize("through", [*SYMBOLS, "ccxt"])
+@pytest.mark.parametrize(
+    "through",
+    [
+        "binance",
+        "bybit_linear",
+        "ccxt",
+        *(pytest.param(code, marks=pytest.mark.nightly) for code in ("kraken", "okx", "coinbase")),
+    ],
+)
 def test_trades_between_two_lives_are_published(through: str, tmp_path: Path, settings: Settings) -> None:
     recording, markets = tmp_path / "a.jsonl", None
     # ccxt subscribes one symbol after the other: what the simulator plays before that was never promised.
@@ -46,7 +54,7 @@ def test_trades_between_two_lives_are_published(through: str, tmp_path: Path, se
         code, markets = "kraken", tmp_path / "markets.json"
         market_lists.save_kraken(markets)
     # Bybit serves the newest thousand and nothing older.
-    seconds, speed = (90, 5.0) if code == "bybit_linear" else (300, 50.0)
+    seconds, speed = (60, 5.0) if code == "bybit_linear" else (300, 50.0)
     synthetic.write(recording, code, symbols, seconds=seconds, rate=10, seed=5, start_us=START_US)
     expected = owned(code, recording.read_bytes())
     reader = Reader(settings, code)

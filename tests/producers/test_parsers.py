@@ -66,7 +66,7 @@ def of(parsed: object) -> list[Trade]:
 
 @each_code
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings().max_examples * 2, deadline=None)
 def test_every_field_keeps_its_characters(code: str, data: st.DataObject) -> None:
     count = 1 if code == "binance" else data.draw(st.integers(1, 4))
     drawn = [data.draw(st.lists(tokens, min_size=5, max_size=5)) for _ in range(count)]
@@ -193,7 +193,7 @@ def test_a_10_mb_trade_is_a_trade() -> None:
 
 @each_code
 @given(frame=st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda text: text.encode(errors="replace"))))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=settings().max_examples * 2, deadline=None)
 @example(frame=b"pong")
 def test_no_bytes_make_a_parser_raise(code: str, frame: bytes) -> None:
     assert isinstance(exchange(code).parse(frame), Trades | Control | Unrecognised)
@@ -213,7 +213,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 
 @each_code
 @given(value=json_values)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=settings().max_examples * 2, deadline=None)
 def test_no_json_makes_a_parser_raise(code: str, value: Any) -> None:
     frame = json.dumps(value).encode()
     parsed = exchange(code).parse(frame)
@@ -225,7 +225,7 @@ def test_no_json_makes_a_parser_raise(code: str, value: Any) -> None:
 
 @each_code
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings().max_examples * 2, deadline=None)
 def test_a_frame_cut_short_is_unrecognised(code: str, data: st.DataObject) -> None:
     good = element(code, ['"X"', "7", '"1"', '"2"', "1"], next(iter(SIDES[code])))
     frame = FRAMES[code]([good]).encode()

@@ -190,11 +190,9 @@ def test_a_replay_whose_broker_goes_away_ends_and_says_what_arrived(
 
     monkeypatch.setattr(KafkaPublisher, "publish", publish)
     monkeypatch.setattr(sys, "argv", ["medallion", "replay", str(recording), "--exchange", "binance"])
-    started = time.monotonic()
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 1
-    assert time.monotonic() - started < 30.0
     shown = capfd.readouterr()
     said = " ".join((shown.out + shown.err).split())
     assert f"{recording}, stopped 1,000 messages into it: no answer of the broker at {address}" in said
@@ -205,7 +203,7 @@ def test_a_replay_whose_broker_goes_away_ends_and_says_what_arrived(
 
 def test_a_broker_whose_consumers_read_nothing_is_not_waited_for_for_ever(broker: str) -> None:
     settings = Settings(kafka_bootstrap_servers=broker, publish_max_unconsumed_bytes=100_000)
-    publisher = KafkaPublisher(settings, delivery_timeout_s=5.0)
+    publisher = KafkaPublisher(settings, delivery_timeout_s=2.0)
     with pytest.raises(DeliveryError, match=r"nobody consumes .* messages were delivered.*ClickHouse"), publisher:
         publisher.publish([envelope(number, payload="x" * 1_000) for number in range(500)])
 

@@ -108,7 +108,14 @@ def run(
     return asyncio.run(main())
 
 
-@pytest.mark.parametrize("code", SYMBOLS)
+@pytest.mark.parametrize(
+    "code",
+    [
+        "binance_usdm",
+        "kraken",
+        *(pytest.param(code, marks=pytest.mark.nightly) for code in ("binance", "okx", "coinbase")),
+    ],
+)
 def test_every_trade_of_the_window_arrives_once(
     code: str,
     tmp_path: Path,

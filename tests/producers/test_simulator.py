@@ -16,7 +16,7 @@ from producers.exchanges import REGISTRY, exchange
 from producers.exchanges.model import Control, Trades
 from producers.replay.recording import Recording
 from producers.simulator.server import Simulator, SimulatorError
-from tests.producers.conftest import each_recording
+from tests.producers.conftest import each_recording_played
 from tests.producers.exchange import messages
 from tests.recorded import Recorded
 
@@ -64,7 +64,7 @@ def symbols_of(code: str, frame: bytes) -> set[str]:
     return {trade.symbol for trade in parsed.records} if isinstance(parsed, Trades) else set()
 
 
-@each_recording
+@each_recording_played
 def test_one_symbol_s_frames_come_verbatim_and_in_order_and_no_other(recorded: Recorded) -> None:
     recorded_frames = frames(recorded.path)[-10_000:]
     symbol = sorted(set().union(*(symbols_of(recorded.code, frame) for frame in recorded_frames)))[0]

@@ -33,7 +33,7 @@ from producers.simulator.server import Simulator
 from producers.timestamps import event_time_us
 from producers.venue_limits import VenueLimits
 from tests.producers import market_lists
-from tests.producers.conftest import RECORDED
+from tests.producers.conftest import RECORDED, played
 from tests.producers.exchange import exchange
 from tests.recorded import Recorded
 
@@ -84,7 +84,7 @@ def code_of(venue: Venue, monkeypatch: pytest.MonkeyPatch) -> str:
     return venue.name
 
 
-@pytest.mark.parametrize("recorded", PLAYED, ids=lambda one: one.name)
+@pytest.mark.parametrize("recorded", played(PLAYED))
 def test_a_recording_read_by_ccxt_is_published_digit_for_digit(
     recorded: Recorded,
     settings: Settings,

@@ -57,7 +57,7 @@ def test_a_broker_that_went_away(tmp_path: Path) -> None:
             assert running.wait(MOST_S) == 0
 
 
-@pytest.mark.parametrize("silent", [True, False])
+@pytest.mark.parametrize("silent", [pytest.param(True, marks=pytest.mark.nightly), False])
 def test_a_broker_that_was_never_there(tmp_path: Path, silent: bool) -> None:
     """One that takes connections and says nothing, and one that refuses them: that one ends the worker by itself."""
     with socket.socket() as listener:

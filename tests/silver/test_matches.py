@@ -128,7 +128,7 @@ def shown(journey: Journey) -> list[tuple[Any, ...]]:
     return journey.candles.drop("symbol", "window_start").rows()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=settings().max_examples * 2, deadline=None)
 @given(sendings(), st.booleans())
 def test_candles_are_those_of_the_single_matches(
     sent: tuple[Tape, list[list[Envelope]]], singles_come_in_one_insert: bool
@@ -152,7 +152,7 @@ def test_candles_are_those_of_the_single_matches(
     assert shown(journey) == tape.candles().drop("window").rows()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=settings().max_examples // 2, deadline=None)
 @given(ORDERS, st.randoms())
 def test_sums_and_singles_in_one_insert_lose_nothing_and_do_not_depend_on_their_order(
     orders: list[tuple[int, int, int, bool]], shuffler: random.Random

@@ -179,6 +179,8 @@ def test_a_follower_of_a_leader_that_gives_nobody_anything(broker: Broker, start
     assert "25 messages wait" in said
 
 
+# The same without processes: `test_a_topic_that_is_not_there`, `test_what_lasts_ends_the_process`.
+@pytest.mark.nightly
 def test_a_topic_that_stays_away_ends_the_worker(broker: Broker, start: Callable[..., Worker]) -> None:
     """It has never had an assignment, and says so from its first moment; a supervisor starts it again."""
     broker.knows(BRONZE, False)
@@ -301,6 +303,6 @@ def test_a_broker_that_is_away_is_waited_for() -> None:
 
 def test_remedies_by_the_time_that_trouble_lasts() -> None:
     escalation = Escalation(8.0)
-    found = [escalation.trouble(0.5 * step) for step in range(17)]
+    found = [escalation.remedy(0.5 * step) for step in range(17)]
     assert [place * 0.5 for place, remedy in enumerate(found) if remedy is Remedy.REJOIN] == [2.0, 4.0, 6.0]
     assert found[-1] is Remedy.END

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.registry import SymbolRegistry
@@ -241,7 +241,6 @@ TRADES = st.lists(
 LIVES = st.lists(st.tuples(st.integers(0, 25), st.lists(st.integers(0, 9), max_size=8), st.integers(1, 20)), max_size=6)
 
 
-@settings(max_examples=100)
 @given(st.lists(TRADES, min_size=1, max_size=8), LIVES)
 def test_effectively_once_whenever_the_worker_dies(
     contents: list[list[tuple[str, str]]], lives: list[tuple[int, list[int], int]]

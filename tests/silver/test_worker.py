@@ -167,6 +167,8 @@ def test_a_raw_message_comes_out_of_the_dead_letter_queue_byte_for_byte(stack: S
     assert worker.stop() == 0
 
 
+# The storms in tests/chaos kill either of two workers, too.
+@pytest.mark.nightly
 def test_two_workers_one_killed_again_and_again(stack: Stack) -> None:
     """Invariant 2: SIGKILL in the middle of inserts, takeover by the other worker, restart; each trade counts once."""
     symbols = ("ETHUSDT", "SOLUSDT")

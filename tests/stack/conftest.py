@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from deploy.embedded.kafka import jars
 from deploy.embedded.layout import StackError
+from tests import command
 
 Medallion = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -35,14 +35,8 @@ def medallion(state_home: Path) -> Medallion:
     def run(
         *arguments: str | Path, check: bool = True, timeout: float = 180, settings: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "cli", *map(str, arguments)],
-            env={**clean_environment(state_home), **(settings or {})},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        environment = {**clean_environment(state_home), **(settings or {})}
+        done = command.run([*map(str, arguments)], environment, timeout)
         if check and done.returncode != 0:
             raise AssertionError(f"medallion {arguments} → {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
@@ -57,6 +51,15 @@ def kafka() -> None:
         jars.find(None)
     except StackError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def shared_stack(tmp_path_factory: pytest.TempPathFactory, medallion: Medallion) -> Iterator[Path]:
+    """The data folder of a stack that a module's tests share: each leaves it running."""
+    folder = tmp_path_factory.mktemp("shared") / "stack"
+    medallion("up", "--data-dir", folder, "--detach")
+    yield folder
+    medallion("down", "--data-dir", folder, "--timeout", "0", check=False)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from tests.cli.conftest import Running
 SEED = int(os.environ.get("METADATA_SEED", "20261128"))
 TOPIC = "market.crypto.trades.binance.raw"
 # Enough for every kind of value and metadata; each hour of arrival they fall in costs a commit in every cold table.
-MESSAGES = 120
+MESSAGES = 60
 DAY = datetime(2024, 8, 8, tzinfo=UTC)
 END_MS = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp() * 1000)
 # 2026-11-28 in s, ms, µs and ns, the limits of each layer, and what is no time.

@@ -48,6 +48,9 @@ def fill(path: Path) -> None:
             return
 
 
+# What names it is in tests/config/test_disks.py; that a refused block waits and is tried again, in
+# tests/kafka_engine/test_tables.py.
+@pytest.mark.nightly
 def test_a_full_disk_is_named_and_nothing_is_lost(small_disk: Path, tmp_path: Path, medallion: Medallion) -> None:
     folder, ballast = small_disk / "stack", small_disk / "ballast"
     at = ("--data-dir", folder)

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -19,13 +19,12 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from config.settings import Settings
 from deploy.embedded.kafka import topics
 from deploy.embedded.layout import PARTITIONS
-from tests.recorded import OURS
+from tests.recorded import OURS, Recorded
 from tests.stack import truth
 from tests.stack.compare import rows, silver_set, true_set
 from tests.stack.conftest import Medallion, clean_environment
-from tests.stack.test_recordings import test_every_recording_gives_the_true_candles
+from tests.stack.test_recordings import GROUPS, assert_true_candles
 
-__all__ = ["test_every_recording_gives_the_true_candles"]
 pytestmark = [pytest.mark.stack, pytest.mark.kafka, pytest.mark.usefixtures("kafka")]
 
 BRONZE = "market.crypto.trades.bronze"
@@ -72,6 +71,14 @@ def offsets(folder: Path, group: str, topic: str) -> dict[int, tuple[int, int]]:
         consumer.close()
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_recording_gives_the_true_candles(
+    stack: Path, medallion: Medallion, group: Mapping[str, Recorded]
+) -> None:
+    assert_true_candles(stack, medallion, group)
+
+
 def test_down_and_up_keep_topics_messages_and_offsets(stack: Path, medallion: Medallion, recordings: Path) -> None:
     """Nothing is read twice after a restart, and what was published while nobody read arrives after it."""
     medallion("replay", recordings / "kraken_v2_btcusd.jsonl", "--exchange", "kraken", "--data-dir", stack)
@@ -99,6 +106,8 @@ def test_down_and_up_keep_topics_messages_and_offsets(stack: Path, medallion: Me
     assert medallion("query", count, "--data-dir", stack).stdout.split() == ["452", "452", "49"]
 
 
+# The storm on Apache Kafka kills the broker, too.
+@pytest.mark.nightly
 def test_a_broker_killed_during_a_replay_loses_nothing(stack: Path, medallion: Medallion, state_home: Path) -> None:
     """Invariant 1: every message that was acknowledged survives; the other processes reconnect, none starts over."""
     others = {name: service(stack, name)["pid"] for name in ("clickhouse", "silver-0")}

@@ -68,33 +68,31 @@ def test_down_leaves_no_process_and_loses_no_row(tmp_path: Path, medallion: Meda
     medallion("down", "--data-dir", folder)
 
 
-def test_a_second_up_on_the_same_folder_is_refused_and_harms_nothing(stack: Path, medallion: Medallion) -> None:
-    before = pids(medallion, stack)
-    second = medallion("up", "--data-dir", stack, "--detach", check=False)
+def test_a_second_up_on_the_same_folder_is_refused_and_harms_nothing(shared_stack: Path, medallion: Medallion) -> None:
+    before = pids(medallion, shared_stack)
+    second = medallion("up", "--data-dir", shared_stack, "--detach", check=False)
     assert second.returncode == 1
     assert "already running" in second.stderr
     assert "medallion down" in second.stderr
-    assert pids(medallion, stack) == before
+    assert pids(medallion, shared_stack) == before
 
 
-def test_a_killed_process_comes_back(stack: Path, medallion: Medallion) -> None:
+def test_a_killed_process_comes_back(shared_stack: Path, medallion: Medallion) -> None:
     for name in ("silver-0", "clickhouse"):
-        victim = pids(medallion, stack)[name]
+        victim = pids(medallion, shared_stack)[name]
         os.kill(victim, signal.SIGKILL)
 
         @eventually
         def back(name: str = name, victim: int = victim) -> None:
-            status = medallion("status", "--data-dir", stack, "--json", check=False)
+            status = medallion("status", "--data-dir", shared_stack, "--json", check=False)
             assert status.returncode == 0
-            assert pids(medallion, stack)[name] not in (None, victim)
+            assert pids(medallion, shared_stack)[name] not in (None, victim)
 
         back()
-    assert medallion("query", "SELECT 1", "--data-dir", stack).stdout == "1\n"
+    assert medallion("query", "SELECT 1", "--data-dir", shared_stack).stdout == "1\n"
 
 
-def test_the_offload_is_a_service_of_its_own_where_it_is_asked_for(
-    tmp_path: Path, medallion: Medallion, recordings: Path
-) -> None:
+def test_the_offload_is_a_service_of_its_own_where_it_is_asked_for(tmp_path: Path, medallion: Medallion) -> None:
     folder = tmp_path / "stack"
     medallion("up", "--data-dir", folder, "--detach", "--offload")
     before = pids(medallion, folder)
@@ -107,7 +105,16 @@ def test_the_offload_is_a_service_of_its_own_where_it_is_asked_for(
         assert pids(medallion, folder)["offload"] not in (None, before["offload"])
 
     back()
-    # By hand beside the service: both may be at work.
+    after = pids(medallion, folder)
+    medallion("down", "--data-dir", folder)
+    assert [name for name, pid in after.items() if alive(pid)] == []
+
+
+# That several offloads at once write every row once is in tests/offload/test_faults.py.
+@pytest.mark.nightly
+def test_an_offload_by_hand_beside_the_service(tmp_path: Path, medallion: Medallion, recordings: Path) -> None:
+    folder = tmp_path / "stack"
+    medallion("up", "--data-dir", folder, "--detach", "--offload")
     medallion("replay", recordings / "kraken_v2_btcusd.jsonl", "--exchange", "kraken", "--data-dir", folder)
     medallion("drain", "--data-dir", folder)
     medallion("offload", "run", "--until-now", "--data-dir", folder)
@@ -115,13 +122,11 @@ def test_the_offload_is_a_service_of_its_own_where_it_is_asked_for(
     assert {table["table"]: table["rows"] for table in tables}["silver_trades"] == 52
     proof = json.loads(medallion("lineage", "verify", "--data-dir", folder, "--json").stdout)
     assert (proof["holds"], sum(count["raw"] for count in proof["counts"])) == (True, 52)
-    after = pids(medallion, folder)
     medallion("down", "--data-dir", folder)
-    assert [name for name, pid in after.items() if alive(pid)] == []
 
 
-def test_a_killed_supervisor_takes_its_processes_with_it(stack: Path, medallion: Medallion) -> None:
-    before = pids(medallion, stack)
+def test_a_killed_supervisor_takes_its_processes_with_it(shared_stack: Path, medallion: Medallion) -> None:
+    before = pids(medallion, shared_stack)
     os.kill(before["supervisor"], signal.SIGKILL)
 
     @eventually
@@ -129,8 +134,8 @@ def test_a_killed_supervisor_takes_its_processes_with_it(stack: Path, medallion:
         assert [name for name, pid in before.items() if alive(pid)] == []
 
     gone()
-    assert medallion("status", "--data-dir", stack, check=False).returncode == 1
-    medallion("up", "--data-dir", stack, "--detach")
+    assert medallion("status", "--data-dir", shared_stack, check=False).returncode == 1
+    medallion("up", "--data-dir", shared_stack, "--detach")
 
 
 def test_a_taken_port_is_named(tmp_path: Path, medallion: Medallion) -> None:
