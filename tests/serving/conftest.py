@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,6 +15,7 @@ import polars as pl
 import pytest
 import requests
 
+from tests import command
 from tests.recorded import OURS
 from tests.stack import truth
 from tests.stack.conftest import clean_environment
@@ -38,14 +37,8 @@ class Service:
 
     def run(self, *arguments: str | Path) -> str:
         """What `medallion …` prints, on the stack."""
-        done = subprocess.run(
-            [sys.executable, "-m", "cli", *map(str, arguments), "--data-dir", str(self.folder)],
-            env={**clean_environment(self.home), **self.settings},
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
+        words = [*map(str, arguments), "--data-dir", str(self.folder)]
+        done = command.run(words, {**clean_environment(self.home), **self.settings}, 180)
         assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
         return done.stdout
 
