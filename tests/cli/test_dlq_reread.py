@@ -57,7 +57,7 @@ def test_a_parser_that_was_mended_brings_its_messages_through(running: Running) 
     why = {change["why"]: (change["after"], change["records"]) for change in dry["changes"]}
     assert why[""] == ("", 2)
     assert all(verdict == ("unrecognised_message", 1) for reason, verdict in why.items() if reason)
-    assert any("holds 2 trades" in reason for reason in why)
+    assert any("finds 2 trades" in reason for reason in why)
     assert any("does not recognise" in reason for reason in why)
     assert running.query("SELECT count() AS n FROM silver_trades") == [{"n": 0}], "a dry run sends nothing"
 

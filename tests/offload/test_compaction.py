@@ -221,6 +221,7 @@ KILLED = """
 import os, signal, sys
 from pyiceberg.table import Table
 from config.settings import Settings
+from offload.clickhouse.tiers import Tiers
 from offload.maintain.compaction import compact
 original = Table._do_commit
 def patched(self, *args, **kwargs):
@@ -229,7 +230,7 @@ def patched(self, *args, **kwargs):
     original(self, *args, **kwargs)
     os.kill(os.getpid(), signal.SIGKILL)
 Table._do_commit = patched
-compact(Settings.model_validate_json(sys.argv[1]))
+compact(Tiers.open(Settings.model_validate_json(sys.argv[1])))
 """
 
 
@@ -238,7 +239,7 @@ compact(Settings.model_validate_json(sys.argv[1]))
     [("before", compact), ("after", compact), pytest.param("before", run, marks=pytest.mark.nightly)],
 )
 def test_a_merge_that_was_killed_is_done_or_not_done(
-    settings: Settings, hot: HotTables, trades: pl.DataFrame, when: str, after: Callable[[Settings], object]
+    settings: Settings, hot: HotTables, trades: pl.DataFrame, when: str, after: Callable[[Tiers], object]
 ) -> None:
     """What it wrote and did not commit goes with the next merge or offload, without waiting for the daily sweep."""
     hot.insert("trades_raw", raw_rows(trades))
@@ -249,7 +250,7 @@ def test_a_merge_that_was_killed_is_done_or_not_done(
     assert len(live_files(settings, BY_NAME["raw_trades"])) == (3 if when == "before" else 1)
     assert_frame_equal(read(settings, BY_NAME["raw_trades"]).sort("raw_offset"), before)
     assert (files_on_disk(settings) == files_referenced(settings)) == (when == "after")
-    after(settings)
+    after(Tiers.open(settings))
     assert_frame_equal(read(settings, BY_NAME["raw_trades"]).sort("raw_offset"), before)
     assert files_on_disk(settings) == files_referenced(settings)
 

@@ -57,7 +57,7 @@ def test_candles_that_were_lost_are_mended(
     hot.client.command(f"ALTER TABLE gold_ohlcv_state DELETE WHERE {lost}")
     new = limited(settings, tmp_path, limit)
     with monkeypatch.context() as patch:
-        patch.setattr("offload.publish.publisher.HALF_DONE_SECONDS", 0.5)
+        patch.setattr("offload.publish.publisher.INSERT_REPEAT_SECONDS", 0.5)
         with pytest.raises(DayPublishError, match="--mend-gold"):
             rederive(Tiers.open(new), FROM, TO)
     given = {f"MEDALLION_{name}".upper(): str(value) for name, value in new.model_dump(include=NAMES).items()}
