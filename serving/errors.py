@@ -38,7 +38,7 @@ def repeated() -> ApiError:
 
 
 def unread(read: int, sent: int) -> ApiError:
-    """Parameters that the endpoint does not know."""
+    """RequestParameters that the endpoint does not know."""
     return ApiError(-1104, f"Not all sent parameters were read; read '{read}' parameter(s) but was sent '{sent}'.")
 
 
@@ -53,7 +53,7 @@ def invalid(name: str) -> ApiError:
 
 
 def contradictory() -> ApiError:
-    """Parameters that exclude each other."""
+    """RequestParameters that exclude each other."""
     return ApiError(-1128, "Combination of optional parameters invalid.")
 
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from serving import tickers
 from serving.errors import ApiError, invalid, missing
 from serving.markets import Markets
-from serving.parameters import Parameters
+from serving.parameters import RequestParameters
 from serving.rest.endpoints import Endpoint, json_response
 from serving.warehouse import AccessDeniedError, Row, Warehouse
 
@@ -43,7 +43,7 @@ class PageApi:
 
     async def markets(self, request: Request) -> Response:
         """Every market that ever traded: price, 24 hours, time of its newest trade (ms)."""
-        Parameters(request.query_params.multi_items(), frozenset())
+        RequestParameters(request.query_params.multi_items(), frozenset())
         exchanges = self._markets.exchanges
         rows, newest = await self._warehouse.gather(
             tickers.tickers(self._warehouse, exchanges),
@@ -56,7 +56,7 @@ class PageApi:
     async def origin(self, request: Request) -> Response:
         """The trades of the candle of `interval` that opened at `openTime` (ms), with their Kafka messages."""
         names = frozenset({"exchange", "symbol", "interval", "openTime", "offset"})
-        parameters = Parameters(request.query_params.multi_items(), names)
+        parameters = RequestParameters(request.query_params.multi_items(), names)
         exchange = self._exchange(parameters)
         symbol, interval = parameters.symbol(self._markets.names(exchange)), parameters.interval()
         opened, offset = parameters.number("openTime"), parameters.number("offset") or 0
@@ -86,7 +86,7 @@ class PageApi:
         `payload` is null, with the reason, where Raw has let it go or this service's user may not read Raw.
         """
         names = frozenset({"exchange", "topic", "partition", "offset", "ingested"})
-        parameters = Parameters(request.query_params.multi_items(), names)
+        parameters = RequestParameters(request.query_params.multi_items(), names)
         exchange = self._exchange(parameters)
         place: dict[str, Any] = {name: _whole(parameters, name) for name in ("partition", "offset", "ingested")}
         topic = parameters.text("topic")
@@ -100,7 +100,7 @@ class PageApi:
 
     async def pipeline(self, request: Request) -> Response:
         """The last minute by exchange: trades a second, and seconds (p50, p99) of each stage; dead letters."""
-        Parameters(request.query_params.multi_items(), frozenset())
+        RequestParameters(request.query_params.multi_items(), frozenset())
         stages, letters = await self._warehouse.gather(
             self._warehouse.rows("stages", {"seconds": _RATE_SECONDS, "hours": _RATE_HOURS}),
             self._warehouse.rows("letters_by_reason", {}),
@@ -110,7 +110,7 @@ class PageApi:
     async def dead_letters(self, request: Request) -> Response:
         """The newest open dead letters; `reason`, `exchange` and `symbol` filter."""
         filters = ("reason", "exchange", "symbol")
-        parameters = Parameters(request.query_params.multi_items(), frozenset({*filters, "limit"}))
+        parameters = RequestParameters(request.query_params.multi_items(), frozenset({*filters, "limit"}))
         wanted: dict[str, object] = {name: parameters.optional(name) or "" for name in filters}
         for name, value in wanted.items():
             if len(str(value)) > _MOST_TEXT:
@@ -119,14 +119,14 @@ class PageApi:
         rows: list[Row] = await self._warehouse.rows("letters", wanted | {"limit": limit})
         return json_response({"letters": rows})
 
-    def _exchange(self, parameters: Parameters) -> str:
+    def _exchange(self, parameters: RequestParameters) -> str:
         exchange = parameters.text("exchange")
         if exchange not in self._markets.exchanges:
             raise ApiError(-1130, "Data sent for parameter 'exchange' is not valid.")
         return exchange
 
 
-def _whole(parameters: Parameters, name: str) -> int:
+def _whole(parameters: RequestParameters, name: str) -> int:
     value = parameters.number(name)
     if value is None:
         raise missing(name)

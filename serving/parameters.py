@@ -15,7 +15,7 @@ _END_OF_TIME = 7_258_118_400_000
 _MOST_SYMBOLS = 500
 
 
-class Parameters:
+class RequestParameters:
     """The parameters of one request; each method reads one of them."""
 
     def __init__(self, sent: Iterable[tuple[str, str]], known: frozenset[str]) -> None:

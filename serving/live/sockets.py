@@ -20,7 +20,7 @@ _METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS")
 _INVALID = 2
 
 
-class Connection:
+class SubscriberConnection:
     """One client."""
 
     def __init__(self, socket: WebSocket, hub: Hub, exchange: str, symbols: frozenset[str], *, is_named: bool) -> None:
@@ -134,4 +134,4 @@ class Sockets:
 
     async def _serve(self, socket: WebSocket, names: list[str], *, is_named: bool) -> None:
         symbols = self._markets.names(self._exchange)
-        await Connection(socket, self._hub, self._exchange, symbols, is_named=is_named).serve(names)
+        await SubscriberConnection(socket, self._hub, self._exchange, symbols, is_named=is_named).serve(names)

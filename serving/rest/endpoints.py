@@ -18,7 +18,7 @@ from serving.amounts import amount
 from serving.candles import add_buyers, candles, kline
 from serving.errors import ApiError, contradictory
 from serving.markets import Markets
-from serving.parameters import Parameters
+from serving.parameters import RequestParameters
 from serving.rest.venue import Venue
 from serving.warehouse import Row, Warehouse
 
@@ -188,8 +188,8 @@ def first_id(text: str, match_count: int) -> int | str:
     return last - match_count + 1 if isinstance(last, int) else last
 
 
-def _read(request: Request, *known: str) -> Parameters:
-    return Parameters(request.query_params.multi_items(), frozenset(known))
+def _read(request: Request, *known: str) -> RequestParameters:
+    return RequestParameters(request.query_params.multi_items(), frozenset(known))
 
 
 def _only(wanted: tuple[str, ...] | None) -> str:

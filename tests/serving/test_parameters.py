@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import ApiError
-from serving.parameters import Parameters
+from serving.parameters import RequestParameters
 
 KNOWN = frozenset({"symbol", "symbols", "interval", "limit", "startTime", "endTime"})
 NAMES = frozenset({"BTCUSDT", "ETHUSDT"})
@@ -16,7 +16,7 @@ NAMES = frozenset({"BTCUSDT", "ETHUSDT"})
 def code_of(*sent: tuple[str, str], read: str = "") -> int:
     """The error code that these parameters are answered with; 0 where they are fine."""
     try:
-        parameters = Parameters(sent, KNOWN)
+        parameters = RequestParameters(sent, KNOWN)
         {
             "symbol": lambda: parameters.symbol(NAMES),
             "symbols": lambda: parameters.symbols(NAMES),
@@ -62,7 +62,7 @@ def test_what_is_wrong_has_binances_code(sent: list[tuple[str, str]], read: str,
 
 def test_what_is_right_is_read() -> None:
     sent = [("symbols", '["BTCUSDT", "ETHUSDT"]'), ("limit", "5000"), ("startTime", "0"), ("interval", "1M")]
-    parameters = Parameters(sent, KNOWN)
+    parameters = RequestParameters(sent, KNOWN)
     assert parameters.symbols(NAMES) == ("BTCUSDT", "ETHUSDT")
     assert parameters.limit(500, 1000) == 1000
     assert parameters.times() == (0, None)
