@@ -45,6 +45,7 @@ def test_every_secret_can_be_a_file_and_nothing_else(load: Any, tmp_path: Path) 
         VARIABLE,
         "MEDALLION_KAFKA_SASL_PASSWORD",
         "MEDALLION_GRAFANA_PASSWORD",
+        "MEDALLION_SERVING_TOKEN",
         "MEDALLION_ICEBERG_CATALOG_TOKEN",
         "MEDALLION_ICEBERG_CATALOG_CREDENTIAL",
     }
