@@ -27,9 +27,8 @@ _MOST_ENTRIES, _MOST_DIRECTORY = 1_000, 1 << 20
 _END, _END_SIZE, _LOCATOR_64, _LOCATOR_SIZE = b"PK\x05\x06", 22, b"PK\x06\x07", 20
 _LONGEST_COMMENT = 65_535
 _NAMES_A_DAY = re.compile(r".+-\d{4}-\d\d(-\d\d)?\.csv", re.IGNORECASE)
-#  Errors of `gzip` and `zipfile` for damaged files. `RuntimeError`: a password is needed, or (`NotImplementedError`)
-# the
-#: compression method is unknown.
+# Errors of `gzip` and `zipfile` for damaged files. `RuntimeError`: a password is needed, or (`NotImplementedError`) the
+# compression method is unknown.
 _DAMAGE = (EOFError, OSError, zlib.error, zipfile.BadZipFile, RuntimeError, ValueError, struct.error)
 
 

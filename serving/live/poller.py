@@ -116,10 +116,10 @@ class Poller:
         await self._look_for_tickers(by_kind["miniTicker"], set(changed))
 
     def _forget(self, streams: list[Stream]) -> None:
-        markets = {stream.market for stream in streams}
+        listened, markets = set(streams), {stream.market for stream in streams}
         self._markets = {market: one for market, one in self._markets.items() if market in markets}
-        self._candles = {stream: one for stream, one in self._candles.items() if stream in set(streams)}
-        self._tickers_at = {stream: at for stream, at in self._tickers_at.items() if stream in set(streams)}
+        self._candles = {stream: one for stream, one in self._candles.items() if stream in listened}
+        self._tickers_at = {stream: at for stream, at in self._tickers_at.items() if stream in listened}
         self._trading &= {stream.market for stream in streams if stream.kind == "trade"}
         self._stale_tickers &= markets
 

@@ -16,19 +16,33 @@ export async function ask(path, parameters = {}) {
   return body;
 }
 
+// As `config/visible.py`: control, format (direction overrides, zero widths), surrogate and separator characters.
+const HIDDEN = /(?![\n\t])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+
+/** The text with every control, direction and hidden character as an escape; line ends and tabs stay. */
+export function visible(text) {
+  return String(text).replace(HIDDEN, (character) => `\\u{${character.codePointAt(0).toString(16)}}`);
+}
+
 /** An element with a text or children. */
 export function element(name, content = "", className = "") {
   const made = document.createElement(name);
   if (className) made.className = className;
-  if (Array.isArray(content)) made.append(...content);
-  else made.textContent = content;
+  if (Array.isArray(content)) made.append(...content.map((one) => (typeof one === "string" ? visible(one) : one)));
+  else write(made, content);
   return made;
+}
+
+/** Put a text into an element: the one place of the page that does. */
+export function write(made, text) {
+  const shown = visible(text);
+  if (made.textContent !== shown) made.textContent = shown;
 }
 
 /** Say something in a `.state` line; "" hides it. */
 export function say(id, text, isError = false) {
   const line = document.getElementById(id);
-  if (line.textContent !== text) line.textContent = text;
+  write(line, text);
   line.classList.toggle("error", isError);
 }
 

@@ -1,5 +1,5 @@
 // Candles and volume of one market: history as one scrolls back, the newest by WebSocket.
-import { ask, element, plain, say } from "./ask.js";
+import { ask, element, plain, say, write } from "./ask.js";
 import { Live } from "./live.js";
 import { closeOrigin, showOrigin } from "./origin.js";
 
@@ -31,7 +31,7 @@ const live = new Live({
 
 export function connection(state) {
   const line = document.getElementById("connection");
-  line.textContent = state === "live" ? "Live" : "Disconnected: trying again …";
+  write(line, state === "live" ? "Live" : "Disconnected: trying again …");
   line.classList.toggle("lost", state !== "live");
 }
 
@@ -91,7 +91,7 @@ function drawOne(one) {
 
 function quote(one) {
   const [open, high, low, close, volume] = one.texts.map(plain);
-  document.getElementById("quote").textContent = `O ${open}  H ${high}  L ${low}  C ${close}  V ${volume}  ${one.trades} trades`;
+  write(document.getElementById("quote"), `O ${open}  H ${high}  L ${low}  C ${close}  V ${volume}  ${one.trades} trades`);
 }
 
 async function load(endTime) {
@@ -152,7 +152,7 @@ export function openChart(exchange, symbol, interval) {
   isWhole = false;
   chosen = null;
   closeOrigin();
-  document.getElementById("chart-title").textContent = `${symbol} · ${exchange}`;
+  write(document.getElementById("chart-title"), `${symbol} · ${exchange}`);
   document.getElementById("frames").replaceChildren(...FRAMES.map((frame) => {
     const button = element("button", frame);
     button.setAttribute("aria-pressed", String(frame === interval));
@@ -161,7 +161,7 @@ export function openChart(exchange, symbol, interval) {
     });
     return button;
   }));
-  document.getElementById("quote").textContent = "";
+  write(document.getElementById("quote"), "");
   drawn.prices.setData([]);
   drawn.volumes.setData([]);
   say("chart-state", "Loading candles …");

@@ -1,5 +1,5 @@
 // Where a candle comes from: its trades, the Kafka messages that brought them, and the messages themselves.
-import { ask, element, plain, say, utc } from "./ask.js";
+import { ask, element, plain, say, utc, write } from "./ask.js";
 
 const section = document.getElementById("origin");
 const table = section.querySelector("table");
@@ -14,7 +14,7 @@ export function closeOrigin() {
 /** The trades of the candle that opened at `opened` (ms). */
 export async function showOrigin({ exchange, symbol, interval }, opened) {
   shown = { exchange, symbol, interval, openTime: opened };
-  document.getElementById("origin-title").textContent = `Where the ${interval} candle of ${utc(opened)} UTC comes from`;
+  write(document.getElementById("origin-title"), `Where the ${interval} candle of ${utc(opened)} UTC comes from`);
   section.hidden = false;
   table.hidden = true;
   table.tBodies[0].replaceChildren();
@@ -75,7 +75,7 @@ async function toggle(exchange, trade, made, button) {
     const times = `Received ${utc(trade.received / 1000)}, in Raw ${utc(trade.ingested / 1000)}, in Silver ${utc(trade.validated / 1000)}, rules ${trade.rules_version}.`;
     cell.replaceChildren(element("p", times), payload === null ? element("p", reason) : element("pre", payload));
   } catch (error) {
-    cell.textContent = error.message;
+    write(cell, error.message);
   }
 }
 

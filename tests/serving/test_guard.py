@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+import serving
 from config.settings import Settings
 from serving.errors import ServingError
 from serving.guard import HANDLERS, Guard
@@ -134,3 +137,12 @@ def test_every_answer_says_what_a_browser_may_do() -> None:
 def test_nobody_beyond_this_machine_without_a_token(host: str) -> None:
     with pytest.raises(ServingError, match="MEDALLION_SERVING_TOKEN"):
         serve(Settings(serving_host=host))
+
+
+def test_the_page_writes_text_at_one_place_and_never_as_markup() -> None:
+    """`ask.js` shows hidden characters as escapes: what another script wrote by itself would not be."""
+    own = [path for path in (Path(serving.__file__).parent / "page").glob("*.js") if ".standalone." not in path.name]
+    scripts = {path.name: path.read_text(encoding="utf-8") for path in own}
+    assert {name for name, text in scripts.items() if re.search(r"\.textContent\s*=[^=]", text)} == {"ask.js"}
+    markup = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(")
+    assert not [name for name, text in scripts.items() if markup.search(text)]

@@ -73,6 +73,15 @@ def test_a_market_is_found_its_candle_moves_and_leads_to_its_messages(page: Any,
     sync_api.expect(page.locator("#quote")).to_contain_text("trades", timeout=20_000)
 
 
+def test_what_hides_in_a_text_is_shown(page: Any, service: Service) -> None:
+    page.goto(service.url)
+    hidden = "BTC\u202eTDSU \x1b]0;title\x07 \u200b\u2028<b>é漢</b>\n\t"
+    made = "async (text) => (await import('/page/ask.js')).element('p', [text]).textContent"
+    shown = "BTC\\u{202e}TDSU \\u{1b}]0;title\\u{7} \\u{200b}\\u{2028}<b>é漢</b>\n\t"
+    assert page.evaluate(made, hidden) == shown
+    assert page.evaluate(made.replace("[text]", "text"), hidden) == shown
+
+
 def test_dead_letters_are_filtered_and_shown_with_their_payload(page: Any, service: Service) -> None:
     page.goto(f"{service.url}/#/pipeline")
     sync_api.expect(page.locator("#reasons")).to_contain_text("price_above_limit")
