@@ -19,7 +19,8 @@ Opening = Callable[[], AbstractAsyncContextManager[None]]
 _WATCH_S = 0.25
 _TALK_S = 0.1
 # Frames that are read ahead of the parser. Beyond this the socket fills, and the exchange notices. One read of the
-# socket queues all its frames, small ones by the hundred, so a low limit costs nothing and bounds the bytes of large ones.
+# socket queues all its frames, small ones by the hundred, so a low limit costs nothing and bounds the bytes of large
+# ones.
 _READ_AHEAD = (4, 1)
 
 
