@@ -30,7 +30,7 @@ def _latency(rate: int, quantile: str, earlier: float, must: float, aim: float) 
     return Goal(f"latency_{rate}_{quantile}", f"trade → candle at {rate:,}/s, {quantile[:3]}", "ms", earlier, must, aim)
 
 
-#: What the pipeline must reach and what it aims at; docs/benchmarks.md has the same table.
+# What the pipeline must reach and what it aims at; docs/benchmarks.md has the same table.
 GOALS: tuple[Goal, ...] = (
     _latency(1_000, "p50_ms", 457, 120, 80),
     _latency(1_000, "p99_ms", 806, 200, 150),

@@ -30,7 +30,7 @@ from producers.options import ProducerOptions
 
 _START_S = 60.0
 _POLL_S = 0.02
-#: Of the frames, at both ends: connecting and the last of them are not sustained.
+# Of the frames, at both ends: connecting and the last of them are not sustained.
 _MARGIN = 0.1
 
 

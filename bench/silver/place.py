@@ -26,7 +26,7 @@ from deploy.embedded.kafka import jars, server, topics
 from deploy.embedded.ports import LOOPBACK, free_ports
 
 TRADES_TOPIC = "bench.trades"
-#: What contenders are watched by, as our own stack is.
+# What contenders are watched by, as our own stack is.
 LOOK = (Path(__file__).parents[1] / "sql" / "visible.sql").read_text(encoding="utf-8")
 _START_S = 60.0
 # `python -m bench…` finds itself there.

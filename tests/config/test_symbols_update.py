@@ -193,7 +193,7 @@ def test_what_may_be_another_asset_is_an_error_that_says_what_to_do(
         update(file(**known), {"binance": listed}, TODAY)
 
 
-#: A market list's entry of which no registry entry can be made, and what is said of it.
+# A market list's entry of which no registry entry can be made, and what is said of it.
 BAD: dict[str, tuple[list[Any], str]] = {
     "hyphen": ([market("A-B/C", id="ABC")], "the asset 'A-B' has a character that separates assets"),
     "control": ([market("A/C", id="A\x1b[31mC")], r"the name 'A\\x1b\[31mC' is not one"),
