@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from config import logs
+from config.optional_imports import PANDAS, do_without
 from deploy.embedded.clickhouse.access import Access
 from deploy.embedded.clickhouse.config import Limits
 from deploy.embedded.clickhouse.errors import NodeStartError
@@ -23,8 +24,8 @@ _EXIT_START_FAILED = 1
 _EXIT_STOP_FAILED = 2
 _STOP_S = 15.0  # after the grace: kills queries, delivers Kafka messages that are under way
 _log = structlog.get_logger(__name__)
-# chDB imports these when they are installed. Without them the node takes 50 MB less. Only Kafka tables need Arrow.
-_NOT_NEEDED = ("pyarrow", "pandas", "numpy")
+# chDB imports these if it can. Kafka tables work with Arrow.
+_NEEDED_BY_KAFKA_TABLES = ("pyarrow", "numpy")
 
 
 def _options() -> Options:
@@ -157,8 +158,9 @@ def main() -> int:
         options = _options()
         # chDB lets icebergLocal read everything below the working folder, whatever `user_files_path` says.
         os.chdir("/")
+        do_without(PANDAS)
         if not options.kafka_brokers:
-            sys.modules.update(dict.fromkeys(_NOT_NEEDED))  # type: ignore[arg-type]
+            do_without(*_NEEDED_BY_KAFKA_TABLES)
         asyncio.run(_serve(options))
     except NodeStartError as error:
         _log.error("not started", error=str(error))
