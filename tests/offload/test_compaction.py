@@ -281,6 +281,8 @@ def test_only_files_of_the_dead_are_swept(settings: Settings, hot: HotTables, tr
     assert {name for name, path in paths.items() if path.exists()} == {"living", "elsewhere", "of an hour"}
 
 
+# Its siblings: test_small_files_become_one_and_no_row_changes.
+@pytest.mark.nightly
 def test_an_export_is_cut_into_files_of_the_target_size(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
