@@ -11,6 +11,7 @@ from pyiceberg.expressions import And
 from ddl.layers import Timeframe, load_layers
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
+from offload.proof.candle_trades import CandleTrades
 from offload.proof.cold_rows import ColdRows, TracedRow, equals
 from offload.proof.value_changes import ValueChange, candle_to_candle
 
@@ -76,6 +77,17 @@ def trace_candle(
     return CandleTrace(
         timeframe=timeframe, window_start=start, from_silver=made, hot=shown, cold=cold_row, changes=tuple(changes)
     )
+
+
+def compare_with_trades(candle: CandleTrace, trades: CandleTrades) -> tuple[ValueChange, ...]:
+    """The candle's count against the trades that both tiers have of it, where only Iceberg has the candle.
+
+    A hot candle is compared with Silver by `trace_candle`.
+    """
+    if candle.hot or candle.cold is None or trades.only_hot or candle.cold.row["trade_count"] == trades.matches:
+        return ()
+    found, after = str(trades.matches), str(candle.cold.row["trade_count"])
+    return (ValueChange(layer=f"cold.{candle.cold.layer}", field="trade_count", before=found, after=after),)
 
 
 def _frame(timeframe: str) -> Timeframe:
