@@ -12,8 +12,6 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pydantic import SecretStr
-from typer.testing import CliRunner
 
 from cli.cold.lineage import app as lineage_app
 from config.settings import Settings
@@ -24,6 +22,7 @@ from offload.proof.trace import Trace, Tracer
 from offload.proof.trace_candle import compare_with_trades
 from offload.retention.gate import close_gate
 from offload.run import run
+from tests.offload.command_line import as_environment, run_command
 from tests.offload.hot_tables import (
     COORDINATES,
     HotTables,
@@ -252,23 +251,17 @@ def test_a_long_candle_is_read_in_slices_and_whole(settings: Settings, loaded: H
     assert [trade.trade_id for trade in found.all()] == expected["trade_id"].to_list()
 
 
-def _as_environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in settings.model_fields_set:
-        value = getattr(settings, name)
-        text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-        monkeypatch.setenv(f"MEDALLION_{name.upper()}", text)
-
-
 def _command(*arguments: str) -> tuple[int, str]:
-    """Exit code of `medallion lineage trace …`, and what it printed or the error that it ended with."""
-    done = CliRunner().invoke(lineage_app, ["trace", "--exchange", "binance", "--symbol", "BTCUSDT", *arguments])
-    return done.exit_code, done.output + (str(done.exception) if done.exception else "")
+    """Exit code of `medallion lineage trace …`, and what it printed and the error that it ended with."""
+    market = ("--exchange", "binance", "--symbol", "BTCUSDT")
+    code, printed, error = run_command(lineage_app, "trace", *market, *arguments)
+    return code, printed + error
 
 
 def test_what_is_missing_is_exit_code_1(
     settings: Settings, loaded: HotTables, trade: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _as_environment(settings, monkeypatch)
+    as_environment(settings, monkeypatch)
     code, printed = _command("--trade-id", "no such trade", "--json")
     assert code == 1
     assert "is in no layer of either tier" in printed
