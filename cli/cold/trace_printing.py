@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from decimal import Decimal
+from decimal import Context, Decimal
 from itertools import islice
 
 from cli.common.context import out, print_table
@@ -14,6 +14,7 @@ from offload.proof.trace_candle import CandleTrace
 from offload.proof.value_changes import CANDLE_NUMBERS, ValueChange
 
 _VALUES = ("price", "quantity", "price_text", "quantity_text", "quote_volume", "side", "timestamp", "timestamp_raw")
+_EXACT = Context(prec=100)
 # All trades of a candle are printed in tables of so many.
 _PAGE_ROWS = 100
 
@@ -74,7 +75,7 @@ def print_candles(candles: Iterable[CandleTrace]) -> None:
                 candle.timeframe,
                 candle.window_start,
                 source,
-                *(None if row[name] is None else Decimal(str(row[name])) for name in CANDLE_NUMBERS),
+                *(None if row[name] is None else _short(Decimal(str(row[name]))) for name in CANDLE_NUMBERS),
             )
             for candle in candles
             for source, row in (
@@ -138,13 +139,27 @@ def print_all_trades(trades: Iterator[CandleTrade]) -> None:
         first += len(page)
 
 
+def _short(value: Decimal) -> Decimal:
+    """Without the zeros that Decimal(38, 18) puts after the exchange's digits."""
+    return value.normalize(_EXACT)
+
+
 _TRADE_COLUMNS = ("time", "trade id", "price", "quantity", "side", "kind", "raw message", "payload")
 
 
 def _trade(one: CandleTrade) -> Sequence[object]:
     place = f"{one.raw_topic}[{one.raw_partition}]@{one.raw_offset}"
     payload = one.payload or "in neither tier any more"
-    return one.timestamp, one.trade_id, one.price, one.quantity, one.side, one.trade_kind, place, payload
+    return (
+        one.timestamp,
+        one.trade_id,
+        _short(one.price),
+        _short(one.quantity),
+        one.side,
+        one.trade_kind,
+        place,
+        payload,
+    )
 
 
 def _trade_in_full(one: CandleTrade) -> Sequence[object]:

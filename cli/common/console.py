@@ -50,7 +50,8 @@ class SafeConsole(Console):
     ) -> None:
         """Print a table for people, numbers to the right. No digit, letter or header is left out at any width.
 
-        Cells are wrapped between words. Where that does not do, each row is a block of lines, a line for each column.
+        Cells are wrapped between words. Where that does not do, a column that is the same in every row is shown once,
+        above the table. Where that does not do either, each row is a block of lines, a line for each column.
         """
         rows = list(rows)
         cells = [[cell(value) for value in row] for row in rows]
@@ -58,20 +59,28 @@ class SafeConsole(Console):
             self.print(f"{title}: {empty}")
             return
         self.print(Text(visible_line(title), style="bold"))
-        widths = _widths([list(column) for column in zip(columns, *cells, strict=True)], self.width)
+        shown = list(range(len(columns)))
+        widths = _widths(columns, cells, shown, self.width)
+        if widths is None and len(cells) > 1:
+            same = [index for index in shown if len({row[index] for row in cells}) == 1]
+            shown = [index for index in shown if index not in same]
+            if same:
+                self.print("  The same in every row:")
+                self._print_blocks([columns[index] for index in same], [[cells[0][index] for index in same]])
+            widths = _widths(columns, cells, shown, self.width)
         if widths is None:
-            self._print_blocks(columns, cells)
+            self._print_blocks([columns[index] for index in shown], [[row[index] for index in shown] for row in cells])
             return
         table = Table(box=box.SIMPLE_HEAD, header_style="bold")
-        for index, (name, width) in enumerate(zip(columns, widths, strict=True)):
+        for index, width in zip(shown, widths, strict=True):
             is_number = all(isinstance(row[index], int | float | Decimal) for row in rows)
-            table.add_column(name, justify="right" if is_number else "left", overflow="fold", width=width)
-        for row_cells in cells:
-            table.add_row(*row_cells)
+            table.add_column(columns[index], justify="right" if is_number else "left", overflow="fold", width=width)
+        for row in cells:
+            table.add_row(*(row[index] for index in shown))
         self.print(table)
 
     def _print_blocks(self, columns: Sequence[str], cells: Iterable[Sequence[str]]) -> None:
-        longest = max(map(cell_len, columns))
+        longest = max(map(cell_len, columns), default=0)
         beside = self.width >= _INDENT + longest + 2 + _ROOM_FOR_A_VALUE
         for row in cells:
             self.print()
@@ -87,8 +96,9 @@ class SafeConsole(Console):
                     self.print(Text(" " * _INDENT + line.rstrip(" "), overflow="fold"))
 
 
-def _widths(columns: Sequence[Sequence[str]], width: int) -> list[int] | None:
-    """How wide to make each column of texts, its header first; None if a table of `width` would break a word."""
+def _widths(names: Sequence[str], cells: Sequence[Sequence[str]], shown: Sequence[int], width: int) -> list[int] | None:
+    """How wide to make each column that is shown; None if a table of `width` would break a word."""
+    columns = [[names[index], *(row[index] for row in cells)] for index in shown]
     # Edges, dividers and the blanks beside each cell, as `box.SIMPLE_HEAD` has them.
     room = width - 2 - (len(columns) - 1) - 2 * len(columns)
     wanted = [max(map(cell_len, column)) for column in columns]
