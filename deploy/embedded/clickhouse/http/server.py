@@ -29,7 +29,7 @@ Status = Callable[[], Mapping[str, Any]]
 
 
 class HttpServer:
-    """Serves `/` (queries), `/ping` and `/kafka` (the stand-in's state)."""
+    """Serves `/` (queries), `/ping` and `/kafka` (state of the Kafka tables)."""
 
     def __init__(
         self, access: Access, open_session: Callable[[str, Role], Session], kafka_status: Status | None
@@ -64,7 +64,7 @@ class HttpServer:
             shutdown_timeout=grace_s,
             max_line_size=_MAX_URL_BYTES,
             read_bufsize=_READ_BYTES,
-            # `Body` does, in steps: aiohttp would decode whatever has arrived at once.
+            # `Body` decodes in steps; aiohttp would decode all that has arrived in one.
             auto_decompress=False,
         )
         await self._runner.setup()
@@ -76,7 +76,7 @@ class HttpServer:
             raise NodeStartError(reason) from error
 
     async def stop(self) -> None:
-        """Accept no more, let running queries end or kill them, close every session."""
+        """Accept no more clients, wait for running queries, kill those that outlast the grace, close every session."""
         if self._runner is not None:
             await self._runner.cleanup()
         await self._handler.finish()
@@ -92,7 +92,7 @@ class HttpServer:
         try:
             role = await login(self._access, request, read_parameters(request.query, request.headers))
             if role is not Role.OPERATOR:
-                raise refusal(ACCESS_DENIED, "ACCESS_DENIED", "the state of Kafka tables is the operator's")
+                raise refusal(ACCESS_DENIED, "ACCESS_DENIED", "only the operator may see the state of Kafka tables")
         except EngineError as error:
             return failure(error)
         if self._kafka_status is None:
@@ -101,7 +101,7 @@ class HttpServer:
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """Whether a record tells of a fault of ours: what is no HTTP is the client's, who could fill the disk with it."""
+    """Whether a log record is about a fault of the node. Records about invalid HTTP could fill the disk."""
     return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
 
 
