@@ -79,7 +79,10 @@ def ask(engine: Engine, warehouse: Settings, trades: pl.DataFrame) -> Ask:
 
     def asked(heading: str) -> pl.DataFrame:
         engine.query(f"USE {warehouse.clickhouse_database}", "TSV")
-        found = engine.frame(SQL[heading])
+        try:
+            found = engine.frame(SQL[heading])
+        finally:
+            engine.query("USE default", "TSV")
         texts = [name for name, kind in found.schema.items() if kind == pl.Binary]
         return found.with_columns(pl.col(texts).cast(pl.String))
 
