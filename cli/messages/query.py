@@ -45,10 +45,13 @@ def query(
     text = sys.stdin.read() if sql == "-" else sql
     as_table = output_format is None and sys.stdout.isatty()
     chosen = output_format or (TABLE_FORMAT if as_table else "TabSeparated")
+    parameters: dict[str, str | int] = {"database": database, "default_format": chosen}
+    if as_table:
+        parameters |= table_settings(out.width)
     try:
         answer = requests.post(
             **clickhouse_requests(settings),
-            params={"database": database, "default_format": chosen, **(table_settings(out.width) if as_table else {})},
+            params=parameters,
             data=text.encode(),
             stream=True,
             allow_redirects=False,
