@@ -9,7 +9,9 @@ from typing import Any
 import typer
 
 Message = tuple[str, int, int]
-HELP = "A message as `dlq list` prints it, 'topic[partition]@offset'; or topic, partition and offset as three words."
+HELP = (
+    "A message as `dlq list` prints it: 'market.crypto.trades.binance.raw[0]@42'; or its topic, partition and offset."
+)
 _ID = re.compile(r"(?P<topic>[^\[\]]+)\[(?P<partition>[0-9]{1,9})\]@(?P<offset>[0-9]{1,18})")
 
 
