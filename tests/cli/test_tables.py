@@ -72,6 +72,7 @@ def in_all(rows: Sequence[Sequence[object]], lines: Sequence[str]) -> Counter[st
 
 @given(st.integers(20, 200), tables())
 @example(20, (["price"], [["1" * 200]]))
+@example(40, (["a", "b"], [["1", "7" * 60], ["2", "y"]]))
 @example(40, (["a", "b"], [["0.000000123456789012", "x" * 60], ["12345678901234567890", "y"]]))
 def test_every_digit_is_there(width: int, table: tuple[list[str], list[list[object]]]) -> None:
     headers, rows = table
