@@ -191,20 +191,20 @@ def replay(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge dead letters by today's symbols file and parsers; with --yes send those that pass through Silver again.
+    """Validate dead letters by today's symbols file and parsers; with --yes send those that pass through Silver again.
 
-    Says so if the Silver workers do not judge by this symbols file.
+    Says so if the Silver workers have other rules than this symbols file.
 
     A message that Bronze could not read is read again: its payload by today's parser of the exchange, its time by
-    today's Bronze. One raw message can become one row: a frame of several trades is not repaired here.
+    today's Bronze. One raw message can become only one row, so a frame of several trades is not repaired here.
 
-    Safe to repeat: a message that was sent twice lands once, and an interrupted replay is completed by the next.
+    It is safe to repeat: a message that is sent twice arrives once, and the next replay completes an interrupted one.
     """
     settings = load_settings(data_dir)
     rules = Rules.of(SymbolRegistry.load(settings.symbols_file))
     workers = worker_rules(settings, data_dir)
     replayer = resend.Replayer(settings, rules, _filters(reason, exchange, symbol, trade_id, since, until))
-    with err.status("Judging dead letters …"):
+    with err.status("Validating dead letters …"):
         changes = replayer.run(send=yes)
     progress = resend.ReplayProgress()
     if yes:
@@ -246,7 +246,7 @@ def _print_replay(
     changes: list[resend.VerdictCount], passing: int, progress: resend.ReplayProgress | None, rules_version: str
 ) -> None:
     print_table(
-        f"Dead letters judged by rules {rules_version}",
+        f"Dead letters validated by rules {rules_version}",
         ("rejected as", "now", "records", "why"),
         [(change.before, change.after or "passes", change.records, change.why) for change in changes],
         empty="none",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlparse
@@ -17,6 +18,7 @@ from cli.cold.lineage import app as lineage_app
 from config.settings import Settings
 from ddl.layers import load_layers
 from offload.clickhouse.tiers import Tiers
+from offload.proof import candle_trades
 from offload.proof.candle_trades import CandleTrade, CandleTrades, payload_of
 from offload.proof.trace import Trace, Tracer
 from offload.proof.trace_candle import compare_with_trades
@@ -237,17 +239,24 @@ def test_the_trades_of_a_candle_are_found_wherever_they_are(
     assert all(trade.file for trade in cold_trades)
 
 
-def test_a_long_candle_is_read_in_slices_and_whole(settings: Settings, loaded: HotTables, tape: Path) -> None:
-    """The day that the tape begins in: what the slices add up to is what polars counts."""
+def test_a_long_candle_is_read_in_slices_and_whole(
+    settings: Settings, loaded: HotTables, tape: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What slices of a minute add up to is what polars counts; the trades are in several of them."""
+    monkeypatch.setattr(candle_trades, "_SLICE", timedelta(minutes=1))
     trades = read_tape(tape).head(2000).filter(pl.col("offset") % 3 == 1).filter(symbol="BTCUSDT")
-    day = trades["time"][0].date()
-    expected = trades.filter(pl.col("time").dt.date() == day).sort("time", pl.col("trade_id").cast(pl.Int64))
-    found = Tracer(Tiers.open(settings)).trades_of_candle("1d", "binance", "BTCUSDT", trades["time"][0])
+    quarter = trades["time"][0].replace(minute=45, second=0, microsecond=0)
+    expected = trades.filter(pl.col("time").is_between(quarter, quarter + timedelta(minutes=15), closed="left"))
+    expected = expected.sort("time", pl.col("trade_id").cast(pl.Int64))
+    assert expected["time"].dt.truncate("1m").n_unique() > 1
+    found = Tracer(Tiers.open(settings)).trades_of_candle("15m", "binance", "BTCUSDT", trades["time"][0])
     summary = found.summary()
     assert summary.counted == expected.height
     assert summary.first is not None
     assert summary.last is not None
     assert (summary.first.trade_id, summary.last.trade_id) == (expected["trade_id"][0], expected["trade_id"][-1])
+    assert (summary.offsets[0].first, summary.offsets[0].last) == (expected["offset"].min(), expected["offset"].max())
+    assert sum(file.trades for file in summary.files) == expected.height
     assert [trade.trade_id for trade in found.all()] == expected["trade_id"].to_list()
 
 
