@@ -26,6 +26,7 @@ from offload.proof.candle_trades import CandleTrade, CandleTrades
 from offload.proof.counts import LineageCount, LostMessage, Overlap, find_missing, find_overlaps, stream_lineage
 from offload.proof.trace import MISSING, Tracer
 from offload.proof.trace_candle import CandleTrace, compare_with_trades
+from offload.proof.value_changes import ValueChange
 from offload.proof.verify import VerifyReport
 from offload.proof.verify import verify as verify_cold
 
@@ -209,41 +210,51 @@ def lineage_trace(
     frames = [frame.code for frame in load_layers().timeframes]
     if candle and candle not in frames:
         raise typer.BadParameter(f"choose one of {', '.join(frames)}", param_hint="--candle")
-    tracer = Tracer(Tiers.open(load_settings(data_dir)))
-    if trade_id is not None:
-        if trades:
-            raise typer.BadParameter("it is for a candle: give --candle and --at", param_hint="--trades")
-        trace = tracer.trade(exchange, symbol, trade_id)
-        print_json(trace) if as_json else print_trace(trace)
-        changes = trace.changes
-        if trace.fate == MISSING:
-            raise ProofError(_missing(f"Trade {trade_id} of {symbol} on {exchange}", trace.sightings[:1] != ()))
+    if trade_id is not None and trades:
+        raise typer.BadParameter("it is for a candle: give --candle and --at", param_hint="--trades")
+    tracer, moment = Tracer(Tiers.open(load_settings(data_dir))), utc(at)
+    if candle is not None and moment is not None:
+        changes = _trace_candle(tracer, exchange, symbol, candle, moment, all_trades=trades, as_json=as_json)
     else:
-        moment = utc(at)
-        assert candle is not None
-        assert moment is not None
-        found = tracer.candle(candle, exchange, symbol, moment)
-        made_of = tracer.trades_of_candle(candle, exchange, symbol, moment)
-        summary = made_of.summary()
-        changes = (*found.changes, *compare_with_trades(found, summary))
-        if as_json:
-            _write_candle(found, summary, made_of.all() if trades else None)
-        else:
-            print_candles([found])
-            print_candle_trades(found, summary)
-            if trades:
-                print_all_trades(made_of.all())
-            print_changes(changes)
-        if not found.is_there:
-            raise ProofError(
-                f"No candle of {symbol} on {exchange} begins at {found.window_start:%Y-%m-%dT%H:%M:%S} ({candle}): no "
-                "trade of that time is in Silver or Iceberg. `medallion dlq list` shows those that were rejected."
-            )
+        changes = _trace_trade(tracer, exchange, symbol, trade_id or "", as_json=as_json)
     if changes:
         raise ProofError(f"Changed first in {changes[0].layer}: {changes[0].field}.")
 
 
-def _missing(what: str, was_received: bool) -> str:
+def _trace_trade(
+    tracer: Tracer, exchange: str, symbol: str, trade_id: str, *, as_json: bool
+) -> tuple[ValueChange, ...]:
+    trace = tracer.trade(exchange, symbol, trade_id)
+    print_json(trace) if as_json else print_trace(trace)
+    if trace.fate == MISSING:
+        raise ProofError(_missing(f"Trade {trade_id} of {symbol} on {exchange}", was_received=bool(trace.sightings)))
+    return trace.changes
+
+
+def _trace_candle(
+    tracer: Tracer, exchange: str, symbol: str, candle: str, at: datetime, *, all_trades: bool, as_json: bool
+) -> tuple[ValueChange, ...]:
+    found = tracer.candle(candle, exchange, symbol, at)
+    made_of = tracer.trades_of_candle(candle, exchange, symbol, at)
+    summary = made_of.summary()
+    changes = (*found.changes, *compare_with_trades(found, summary))
+    if as_json:
+        _write_candle(found, summary, made_of.all() if all_trades else None)
+    else:
+        print_candles([found])
+        print_candle_trades(found, summary)
+        if all_trades:
+            print_all_trades(made_of.all())
+        print_changes(changes)
+    if not found.is_there:
+        raise ProofError(
+            f"No candle of {symbol} on {exchange} begins at {found.window_start:%Y-%m-%dT%H:%M:%S} ({candle}): no "
+            "trade of that time is in Silver or Iceberg. `medallion dlq list` shows those that were rejected."
+        )
+    return changes
+
+
+def _missing(what: str, *, was_received: bool) -> str:
     if was_received:
         return (
             f"{what} was received and is neither in Silver nor a duplicate nor a dead letter: wait for what is on its "
