@@ -21,7 +21,7 @@ from producers.backfill.checkpoint import BackfillCheckpoint
 from producers.backfill.from_dumps import PlannedDay
 from producers.backfill.from_rest import Estimate, IncompleteError, RestBackfill
 from producers.backfill.report import BackfillReport, DumpReport
-from producers.exchanges import REGISTRY
+from producers.exchanges import CODES, REGISTRY
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"]
 _REST = "rest"
@@ -31,7 +31,7 @@ _PATTERN = frozenset("*?[]{}\\")
 
 
 def backfill(
-    exchange: Annotated[str, typer.Option(help=f"Exchange code: {', '.join(REGISTRY)}.")],
+    exchange: Annotated[str, typer.Option(help=f"Code of exchange and market: {CODES}.")],
     symbols: Annotated[
         str,
         typer.Option(help="Symbols in the exchange's own spelling, separated by commas; each in full, no patterns."),

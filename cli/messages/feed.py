@@ -15,6 +15,7 @@ from cli.common.context import DataDirOption, JsonOption, err, load_settings, ou
 from config import logs
 from config.markets import read_markets
 from producers.counters import FrameCounts
+from producers.exchanges import CODES
 from producers.kafka.publisher import FLUSH_S, KafkaPublisher
 from producers.live import run_until_signal
 from producers.replay.run import ReplayReport
@@ -25,7 +26,7 @@ from producers.replay.schedule import parse_speed
 def produce(
     exchange: Annotated[
         str,
-        typer.Option(help="Exchange code: binance, binance_usdm, kraken, bybit_linear …, or any name that ccxt knows."),
+        typer.Option(help=f"Code of exchange and market: {CODES}; or any name that ccxt knows."),
     ],
     symbols: Annotated[
         str,
@@ -78,20 +79,26 @@ def produce(
 
 def replay(
     files: Annotated[list[Path], typer.Argument(help="Recordings: one verbatim message a line, plain or .gz.")],
-    exchange: Annotated[str, typer.Option(help="Exchange code they were recorded from.")],
+    exchange: Annotated[str, typer.Option(help=f"Code of the exchange and market they were recorded from: {CODES}.")],
     speed: Annotated[str, typer.Option(help="N times as fast as recorded, or max.")] = "max",
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="Publish what a damaged file still gives, and files that seem to be no recordings."
+            "--force",
+            help="Publish what a damaged file still gives, and files that seem to be no recordings or another market's.",
         ),
+    ] = False,
+    unlisted: Annotated[
+        bool,
+        typer.Option("--unlisted", help="Take an exchange code that no parser has: each message goes to the DLQ."),
     ] = False,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Publish recorded WebSocket messages through the same parser and publisher as live ones.
 
-    Nothing is published where one of the files is damaged or no recording of the exchange: the error says what it is.
+    Nothing is published where one of the files is damaged or no recording of this exchange and market: the error says
+    what it is.
     """
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "replay")
