@@ -15,9 +15,12 @@ import typer.main
 from pydantic import ValidationError
 
 from cli.common.console import SafeConsole
+from cli.common.work import StoppedError, explained
 from config.disks import is_no_space
 from config.errors import MedallionError
 
+#: The exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT.
+CTRL_C = 130
 # Command → its function, or the Typer application of a group of commands. The order is that of `--help`.
 COMMANDS = {
     "demo": "cli.demo:demo",
@@ -50,6 +53,11 @@ class LazyGroup(typer.core.TyperGroup):
         del ctx
         return list(COMMANDS)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; Ctrl-C where the command says nothing about it gets the words for all of them."""
+        with explained(lambda: "The command did not end: run it again."):
+            return super().invoke(ctx)
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, or None for a name that is none."""
         del ctx
@@ -80,10 +88,13 @@ def medallion() -> None:
 
 
 def main() -> None:
-    """Run the command line; an expected failure is one line on standard error and exit code 1."""
+    """Run the command line; an expected failure is one line on standard error and exit code 1, after Ctrl-C 130."""
     console = SafeConsole(stderr=True, soft_wrap=True)
     try:
         app()
+    except StoppedError as stopped:
+        console.print(str(stopped), style="yellow")
+        sys.exit(CTRL_C)
     except MedallionError as error:
         console.print(f"error: {error}{_full_disk(error)}", style="red")
         sys.exit(1)

@@ -10,9 +10,19 @@ from typing import Annotated
 import orjson
 import typer
 
-from cli.cold.offload import FORMATS, FromOption, ProofError, StrictOption, ToOption, require_equal, utc
-from cli.cold.printing import print_candles, print_changes, print_lineage, print_trace, print_verification
+from cli.cold.offload import (
+    FORMATS,
+    FromOption,
+    ProofError,
+    StrictOption,
+    ToOption,
+    of_tables,
+    require_equal,
+    utc,
+)
+from cli.cold.printing import print_candles, print_changes, print_lineage, print_trace, print_verification, sum_markets
 from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json, print_table
+from cli.common.work import Work, working
 from ddl.layers import load_layers
 from offload.clickhouse.tiers import Tiers
 from offload.proof.counts import LineageCount, LostMessage, Overlap, find_missing, find_overlaps, stream_lineage
@@ -52,15 +62,22 @@ def lineage_verify(
     """
     tiers = Tiers.open(load_settings(data_dir))
     hot, tables = tiers.hot, tiers.cold.load_all()
-    proof = _Proof()
-    counts = proof.watch(stream_lineage(hot, utc(since), utc(until), tables=tables))
-    if as_json:
-        _write_counts(counts)
-    else:
-        print_lineage(counts)
-    missing = [lost for hour in proof.lossy for lost in find_missing(hot, *hour, at_most=NAMED, tables=tables)][:NAMED]
-    overlaps = find_overlaps(hot, utc(since), utc(until))
-    cold = None if count_only else verify_cold(tiers, start=utc(since), end=utc(until))
+    unchanged = "Nothing was changed."
+    with working("Counting", unchanged, quiet=as_json) as work:
+        proof = _Proof(work)
+        counts = proof.watch(stream_lineage(hot, utc(since), utc(until), tables=tables))
+        if as_json:
+            _write_counts(counts)
+        markets = sum_markets(counts)
+    if not as_json:
+        print_lineage(markets)
+    with working("Comparing with Iceberg", unchanged, quiet=as_json) as work:
+        lossy = proof.lossy
+        missing = [lost for hour in lossy for lost in find_missing(hot, *hour, at_most=NAMED, tables=tables)][:NAMED]
+        overlaps = find_overlaps(hot, utc(since), utc(until))
+        cold = None
+        if not count_only:
+            cold = verify_cold(tiers, start=utc(since), end=utc(until), progress=of_tables(work))
     if as_json:
         _write_rest(missing, overlaps, cold, proof)
     else:
@@ -76,7 +93,8 @@ def lineage_verify(
 class _Proof:
     """What is kept of the counts that are streamed: those that do not hold, and the hours with missing messages."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: Work) -> None:
+        self._work = work
         self.failing: list[LineageCount] = []
         self.messages = 0
         self._hours: set[datetime] = set()
@@ -101,6 +119,7 @@ class _Proof:
         for count in counts:
             self.messages += count.raw
             self._hours.add(count.hour)
+            self._work.show(f"{self.messages:,} messages of {len(self._hours):,} hours", "the hours after these")
             if not count.holds:
                 self.failing.append(count)
             yield count

@@ -21,6 +21,7 @@ from cli.common.context import (
     print_table,
 )
 from cli.common.statements import http_client, rows
+from cli.common.work import working
 from cli.dlq import letter as one_letter
 from cli.dlq import resend
 from cli.dlq.accept import accept
@@ -184,12 +185,22 @@ def replay(
     settings = load_settings(data_dir)
     rules = Rules.of(SymbolRegistry.load(settings.symbols_file))
     replayer = resend.Replayer(settings, rules, _filters(reason, exchange, symbol, since, until))
-    with err.status("Judging dead letters …"):
-        changes = replayer.run(send=yes)
     progress = resend.ReplayProgress()
-    if yes:
-        with err.status("Waiting for what was sent …"):
-            progress = replayer.follow(timeout)
+    go_on = "Run the same command again: a message that was sent twice lands once." if yes else "Nothing was sent."
+    with working("Judging dead letters", go_on, quiet=as_json) as work:
+
+        def judged(letters: int, passing: int) -> None:
+            work.show(f"{letters:,} judged, {passing:,} {'sent' if yes else 'pass'}", "the dead letters after these")
+
+        changes = replayer.run(send=yes, progress=judged)
+        if yes:
+            sent = resend.count_passing(changes)
+
+            def followed(now: resend.ReplayProgress) -> None:
+                arrived = f"{sent:,} sent, of these {sent - now.pending:,} arrived"
+                work.show(arrived, f"{now.pending:,} on their way", doing="waiting for what was sent")
+
+            progress = replayer.follow(timeout, progress=followed)
     passing = resend.count_passing(changes)
     if as_json:
         print_json(

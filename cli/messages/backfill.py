@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from cli.common.context import DataDirOption, JsonOption, err, load_settings, out, print_json, print_table
+from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json, print_table
 from cli.common.state_folder import find_state_folder
+from cli.common.work import working
 from config import logs
 from config.registry import SymbolRegistry
 from config.settings import Settings
@@ -90,18 +90,16 @@ def backfill(
         if dry_run:
             _show_plan(from_dumps.plan(wanted, start, end, checkpoint, source), source, as_json)
             return
-        columns = (
-            SpinnerColumn(),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[published]:,} published"),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=err, transient=True) as bar:
-            task = bar.add_task("", total=1.0, published=0)
+        parts = "symbols" if source == _REST else "days"
+        go_on = "Run the same command again: what is done is not read again."
+        with working("Back-filling", go_on, quiet=as_json) as work:
 
             def watch(report: BackfillReport) -> None:
-                bar.update(task, completed=report.share, published=report.published)
+                work.show(
+                    f"{report.done:,} of {report.parts:,} {parts}, {report.published:,} trades published",
+                    f"{report.parts - report.done:,} {parts}",
+                    share=report.share,
+                )
 
             if source == _REST:
                 report = asyncio.run(asked.run(settings, checkpoint, workers=workers, progress=watch))

@@ -9,9 +9,9 @@ from typing import Annotated
 import orjson
 import structlog
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cli.common.context import DataDirOption, JsonOption, err, load_settings, out, print_json
+from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json
+from cli.common.work import working
 from config import logs
 from config.markets import read_markets
 from producers.counters import FrameCounts
@@ -85,7 +85,7 @@ def replay(
         bool,
         typer.Option(
             "--force",
-            help="Publish what a damaged file still gives, and files that seem to be no recordings or another market's.",
+            help="Publish what a damaged file still gives, and files that seem to be none of this market's recordings.",
         ),
     ] = False,
     unlisted: Annotated[
@@ -103,23 +103,15 @@ def replay(
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "replay")
     pace = parse_speed(speed)
-    with (
-        KafkaPublisher(settings) as publisher,
-        Progress(
-            TextColumn("Replaying"),
-            BarColumn(),
-            TextColumn("{task.fields[published]:,} published"),
-            TimeElapsedColumn(),
-            console=err,
-            transient=True,
-        ) as progress,
-    ):
-        task = progress.add_task("", total=1.0, published=0)
+    go_on = "Run the same command again: what is published twice is a counted duplicate."
+    with working("Replaying", go_on, quiet=as_json) as work, KafkaPublisher(settings) as publisher:
 
-        def watch(report: ReplayReport, fraction: float) -> None:
-            progress.update(task, completed=fraction, published=report.published)
+        def watch(report: ReplayReport, share: float) -> None:
+            work.show(f"{report.published:,} messages published", f"{1 - share:.1%} of the recordings", share=share)
 
-        report = replay_files(files, exchange, publisher, settings, speed=pace, progress=watch, force=force)
+        report = replay_files(
+            files, exchange, publisher, settings, speed=pace, progress=watch, force=force, unlisted=unlisted
+        )
     _print_counts(report, as_json)
 
 

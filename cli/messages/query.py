@@ -8,11 +8,11 @@ from typing import Annotated
 
 import requests
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cli.common.console import VisibleStream
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
 from cli.common.lag import Lag, wait
+from cli.common.work import working
 from config.connections import clickhouse_requests
 from config.errors import MedallionError
 from config.settings import Settings
@@ -93,22 +93,19 @@ def drain(
 ) -> None:
     """Wait until everything published has reached its end: a Silver row, a counted duplicate or a dead letter."""
     settings = load_settings(data_dir)
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.fields[behind]:,} messages behind"),
-        TimeElapsedColumn(),
-        console=err,
-        transient=True,
-    ) as progress:
-        task = progress.add_task("Draining", total=None, behind=0)
+    go_on = "The messages flow on: `medallion drain` waits again."
+    with working("Draining", go_on, quiet=as_json) as work:
         most = 0
 
         def watch(lags: list[Lag]) -> None:
             nonlocal most
             behind = sum(lag.messages for lag in lags)
             most = max(most, behind)
-            progress.update(task, total=most or 1, completed=most - behind, behind=behind)
+            work.show(
+                f"{most - behind:,} messages have reached their end",
+                f"{behind:,} messages",
+                share=1 - behind / most if most else 1.0,
+            )
 
         behind = wait(settings, timeout, watch)
     if as_json:

@@ -159,6 +159,7 @@ class _DumpRun:
                 self._count(stored.name, contents, has_changed=bool(step))
                 self._note_gaps(day, span, contents)
                 self._checkpoint.put(_step(day, span), {**DONE, "sha256": stored.sha256, **_ends(contents)})
+                self.report.done += 1
 
     def _publish(self, messages: Iterator[Envelope]) -> bool:
         """Publish a day. True: the whole day was published, and the broker has all of it."""
@@ -175,6 +176,7 @@ class _DumpRun:
     def _skip(self) -> None:
         with self._lock:
             self.report.skipped += 1
+            self.report.done += 1
 
     def _count(self, name: str, contents: DumpContents, *, has_changed: bool) -> None:
         report = self.report
