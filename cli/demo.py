@@ -136,14 +136,13 @@ def _feed(settings: Settings, recordings: Path) -> None:
         console=err,
     ) as progress:
         reports = asyncio.run(_live(settings, recordings, progress))
-    holes = [
-        f"{code}: the recording has {report.gaps.gaps:,} holes of {report.gaps.found:,} trades that nobody recorded;"
-        " each is a row of producer_gaps."
-        for code, report in reports.items()
-        if report.gaps.gaps
-    ]
-    for hole in holes:
-        err.print(hole)
+    for code, report in reports.items():
+        if missing := report.gaps.found - report.gaps.healed:
+            err.print(
+                f"{code}: the recording lacks {missing:,} trades, which nobody recorded: its holes are rows of "
+                "producer_gaps.",
+                soft_wrap=True,
+            )
     with KafkaPublisher(settings) as publisher:
         for feed in REPLAYED:
             replay([recordings / feed.file], feed.code, publisher, settings)

@@ -73,7 +73,7 @@ def working(title: str, go_on: str, *, quiet: bool = False) -> Iterator[Work]:
         TimeElapsedColumn(),
         console=err,
         transient=True,
-        disable=quiet,
+        disable=quiet or not err.is_terminal,
     )
     work = Work(progress, progress.add_task(title, total=None, done=""), title)
     with explained(lambda: f"{work.said} {go_on}"), progress:
