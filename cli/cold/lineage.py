@@ -21,6 +21,7 @@ from cli.cold.offload import (
     utc,
 )
 from cli.cold.printing import print_candles, print_changes, print_lineage, print_trace, print_verification, sum_markets
+from cli.common.arguments import check_names, check_span
 from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json, print_table
 from cli.common.work import Work, working
 from ddl.layers import load_layers
@@ -60,6 +61,7 @@ def lineage_verify(
     let go are counted in Iceberg; without --from the count begins with the first hour of Raw in ClickHouse. What could
     not be compared is named with its reason; with --strict that is exit 1, too.
     """
+    check_span(since, until)
     tiers = Tiers.open(load_settings(data_dir))
     hot, tables = tiers.hot, tiers.cold.load_all()
     unchanged = "Nothing was changed."
@@ -211,9 +213,12 @@ def lineage_trace(
     frames = [frame.code for frame in load_layers().timeframes]
     if candle and candle not in frames:
         raise typer.BadParameter(f"choose one of {', '.join(frames)}", param_hint="--candle")
-    tracer = Tracer(Tiers.open(load_settings(data_dir)))
+    settings = load_settings(data_dir)
+    tracer = Tracer(Tiers.open(settings))
     if trade_id is not None:
         trace = tracer.trade(exchange, symbol, trade_id)
+        if not trace.sightings:
+            check_names(settings, exchange, symbol, canonical=True)
         print_json(trace) if as_json else print_trace(trace)
         changes = trace.changes
     else:
@@ -221,6 +226,8 @@ def lineage_trace(
         assert candle is not None
         assert moment is not None
         found = tracer.candle(candle, exchange, symbol, moment)
+        if not (found.from_silver or found.hot or found.cold):
+            check_names(settings, exchange, symbol, canonical=True)
         changes = found.changes
         if as_json:
             print_json(found)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.cold.printing import conclusion, print_verification
+from cli.common.arguments import check_span
 from cli.common.context import DataDirOption, JsonOption, load_settings, print_json, print_table
 from cli.common.work import Work, working
 from config import logs
@@ -68,6 +69,7 @@ def offload_run(
         raise typer.BadParameter("give either --hour or --from and --to", param_hint="--hour")
     if hour:
         since, until = hour, hour + timedelta(hours=1)
+    check_span(since, until)
     report = offload_with_progress(
         Tiers.open(load_settings(data_dir)),
         start=utc(since),
@@ -233,6 +235,7 @@ def offload_verify(
     Exit 1 where they differ; with --strict also if a hot row was not compared. An open hour is compared if nothing has
     come to it since it was offloaded.
     """
+    check_span(since, until)
     tiers = Tiers.open(load_settings(data_dir))
     with working("Comparing with Iceberg", "Nothing was changed.", quiet=as_json) as work:
         report = verify_cold(

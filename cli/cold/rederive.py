@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cli.cold.offload import FORMATS, utc
+from cli.common.arguments import check_span
 from cli.common.context import DataDirOption, JsonOption, load_settings, print_json, print_table
 from cli.common.work import Work, working
 from offload.clickhouse.tiers import Tiers
@@ -53,6 +54,7 @@ def rederive(
     start, end = utc(since), utc(until)
     assert start is not None
     assert end is not None
+    check_span(start, end)
     tiers = Tiers.open(load_settings(data_dir))
     go_on = "Nothing was changed." if dry_run else "Run the same command again: it finishes what was begun."
     with working("Re-deriving", go_on, quiet=as_json) as work:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cli.common.arguments import check_span
 from cli.common.context import DataDirOption, JsonOption, YesOption, err, load_settings, out, print_json, print_table
 from cli.common.work import working
 from offload.accept import AcceptPlan, Correction, LetterFilter, TradeVersion, plan_accept
@@ -45,6 +46,7 @@ def accept(
     taken by its topic, partition and offset, as `dlq list` prints them. Silver, Gold and the cold tables follow by
     re-derivation of the days touched, which must be over. Killed anywhere, the same command does the rest.
     """
+    check_span(since, until)
     if topic and (partition < 0 or offset < 0):
         raise typer.BadParameter("name a version by topic, partition and offset, as `dlq list` prints them")
     if yes and not (topic or exchange):

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from clickhouse_connect.driver import Client
 
+from cli.common.arguments import check_names, check_span
 from cli.common.context import (
     DataDirOption,
     JsonOption,
@@ -26,6 +27,7 @@ from cli.dlq import letter as one_letter
 from cli.dlq import resend
 from cli.dlq.accept import accept
 from config.registry import SymbolRegistry
+from config.settings import Settings
 from schemas.reasons import Reason
 from silver_processor.core.rules import Rules
 
@@ -51,7 +53,15 @@ def _utc(moment: datetime) -> str:
 def _filters(reason: str, exchange: str, symbol: str, since: datetime, until: datetime) -> dict[str, object]:
     if reason and reason not in set(Reason):
         raise typer.BadParameter(f"{reason}: no such reason code, see docs/reasons.md", param_hint="--reason")
+    check_span(since, until)
     return {"reason": reason, "exchange": exchange, "symbol": symbol, "since": _utc(since), "until": _utc(until)}
+
+
+def _check_names(client: Client, settings: Settings, exchange: str, symbol: str) -> None:
+    """Refuse names that nobody knows: not the settings, not the symbols file, and no dead letter, open or resolved."""
+    (known,) = rows(client, "dlq_known_names", {"exchange": exchange, "symbol": symbol})
+    if not known["letters"]:
+        check_names(settings, exchange, symbol, canonical=False)
 
 
 @app.command("list")
@@ -70,8 +80,11 @@ def list_records(
 ) -> None:
     """List dead letters, newest first."""
     parameters = {**_filters(reason, exchange, symbol, since, until), "limit": limit}
-    with http_client(load_settings(data_dir)) as client:
+    settings = load_settings(data_dir)
+    with http_client(settings) as client:
         found = rows(client, "dlq_list_resolved" if resolved else "dlq_list", parameters)
+        if not found:
+            _check_names(client, settings, exchange, symbol)
     if as_json:
         print_json(found)
         return
@@ -144,8 +157,11 @@ def stats(
     as_json: JsonOption = False,
 ) -> None:
     """Count dead letters by reason."""
+    check_span(since, until)
     parameters = {"exchange": exchange, "symbol": symbol, "since": _utc(since), "until": _utc(until)}
-    with http_client(load_settings(data_dir)) as client:
+    settings = load_settings(data_dir)
+    with http_client(settings) as client:
+        _check_names(client, settings, exchange, symbol)
         if as_json:
             print_json(rows(client, "dlq_stats", parameters))
         else:
@@ -183,6 +199,8 @@ def replay(
     Safe to repeat: a message that was sent twice lands once, and an interrupted replay is completed by the next.
     """
     settings = load_settings(data_dir)
+    with http_client(settings) as client:
+        _check_names(client, settings, exchange, symbol)
     rules = Rules.of(SymbolRegistry.load(settings.symbols_file))
     replayer = resend.Replayer(settings, rules, _filters(reason, exchange, symbol, since, until))
     progress = resend.ReplayProgress()

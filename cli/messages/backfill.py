@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cli.common.arguments import HTTP, check_address, check_span, near, own_names
 from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json, print_table
 from cli.common.state_folder import find_state_folder
 from cli.common.work import working
@@ -78,6 +78,7 @@ def backfill(
     source = source or (dumps.URL if exchange in dumps.markets() and rest_endpoint is None else _REST)
     start, end = start.replace(tzinfo=UTC), end.replace(tzinfo=UTC)
     _check(exchange, names, start, end, source)
+    check_address(rest_endpoint, HTTP, "--rest-endpoint")
     if source != _REST and not force:
         _check_known(exchange, names, settings)
     place = find_state_folder(data_dir, settings)
@@ -134,19 +135,16 @@ def _check(exchange: str, names: list[str], start: datetime, end: datetime, sour
             )
     if source != _REST and exchange not in dumps.markets():
         raise typer.BadParameter(f"no dumps of {exchange!r}: use --source rest", param_hint="--source")
-    if start >= end:
-        raise typer.BadParameter("is not after --from", param_hint="--to")
+    check_span(start, end)
 
 
 def _check_known(exchange: str, names: list[str], settings: Settings) -> None:
     """Check that the registry has these symbols. REST needs no check: it refuses unknown names."""
-    markets = SymbolRegistry.load(settings.symbols_file).content.exchanges.get(exchange, {})
-    known = {name for symbol, entry in markets.items() for name in (symbol, *entry.aliases)}
+    known = own_names(SymbolRegistry.load(settings.symbols_file).content.exchanges.get(exchange, {}))
     for name in names:
         if name not in known:
-            near = ", ".join(difflib.get_close_matches(name.upper(), known, n=3))
             raise typer.BadParameter(
-                f"{settings.symbols_file} has no {name!r} of {exchange}{f' (near it: {near})' if near else ''}:"
+                f"{settings.symbols_file} has no {name!r} of {exchange}{near(name, known)}:"
                 " all of its trades would go to the DLQ. Add it (`medallion symbols build`), or give --force",
                 param_hint="--symbols",
             )

@@ -10,9 +10,11 @@ import orjson
 import structlog
 import typer
 
+from cli.common.arguments import HTTP, WEBSOCKET, check_address
 from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json
 from cli.common.work import working
 from config import logs
+from config.errors import MedallionError
 from config.markets import read_markets
 from producers.counters import FrameCounts
 from producers.exchanges import CODES
@@ -21,6 +23,10 @@ from producers.live import run_until_signal
 from producers.replay.run import ReplayReport
 from producers.replay.run import replay as replay_files
 from producers.replay.schedule import parse_speed
+
+
+class NoConnectionError(MedallionError):
+    """No connection of a producer came up."""
 
 
 def produce(
@@ -52,13 +58,15 @@ def produce(
 ) -> None:
     """Publish an exchange's live trades until Ctrl-C or SIGTERM, then flush.
 
-    Exit code 1 where something was read and not delivered.
+    Exit code 1 where something was read and not delivered, or no connection came up.
     """
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "producer")
     names = [name.strip() for name in symbols.split(",") if name.strip()]
     if not names:
         raise typer.BadParameter("name at least one symbol, for example BTCUSDT", param_hint="--symbols")
+    check_address(endpoint, WEBSOCKET, "--endpoint")
+    check_address(rest_endpoint, HTTP, "--rest-endpoint")
     report = run_until_signal(
         exchange,
         names,
@@ -73,8 +81,14 @@ def produce(
         # The standard output of a service is its log.
         counts = orjson.loads(orjson.dumps(report))
         structlog.get_logger(__name__).info("producer ended", exchange=exchange, **counts)
-        return
-    _print_counts(report, as_json)
+    else:
+        _print_counts(report, as_json)
+    if not report.connections:
+        causes = ", ".join(f"{cause} {number:,} times" for cause, number in report.disconnects.most_common())
+        raise NoConnectionError(
+            f"No connection to {endpoint or exchange} came up in {report.seconds:.1f} s ({causes or 'no answer yet'}):"
+            " the log above says why. Check the address, the network, or a proxy in between."
+        )
 
 
 def replay(
