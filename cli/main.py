@@ -103,6 +103,10 @@ def main() -> None:
             name = "_".join(str(part) for part in fault["loc"]).upper()
             console.print(f"error: {f'MEDALLION_{name}: ' if name else ''}{fault['msg']}", style="red")
         sys.exit(2)
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        # A path of the command line or of a setting: each command opens its own files.
+        console.print(f"error: {error.filename}: {error.strerror}: give another path", style="red")
+        sys.exit(1)
     except Exception as error:
         if not is_no_space(error):
             raise

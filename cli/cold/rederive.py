@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cli.cold.offload import FORMATS, utc
-from cli.common.arguments import check_span
+from cli.common.arguments import check_names, check_span
 from cli.common.context import DataDirOption, JsonOption, load_settings, print_json, print_table
 from cli.common.work import Work, working
 from offload.clickhouse.tiers import Tiers
@@ -55,11 +55,14 @@ def rederive(
     assert start is not None
     assert end is not None
     check_span(start, end)
-    tiers = Tiers.open(load_settings(data_dir))
+    settings = load_settings(data_dir)
+    tiers = Tiers.open(settings)
     go_on = "Nothing was changed." if dry_run else "Run the same command again: it finishes what was begun."
     with working("Re-deriving", go_on, quiet=as_json) as work:
         watch = _Watch(work)
         report = _run(tiers, start, end, exchange, symbol, from_layer, dry_run, mend_gold, watch)
+    if not report.days:
+        check_names(settings, exchange, symbol, canonical=True)
     if as_json:
         print_json({"dry_run": dry_run, "from_layer": from_layer.value, **report.model_dump()})
     else:

@@ -13,6 +13,7 @@ from cli.common.console import VisibleStream
 from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
 from cli.common.lag import Lag, wait
 from cli.common.work import working
+from cli.messages.sql_error import brief
 from config.connections import clickhouse_requests
 from config.errors import MedallionError
 from config.settings import Settings
@@ -21,7 +22,7 @@ CHUNK_BYTES = 65_536
 
 
 class QueryError(MedallionError):
-    """ClickHouse refused the statement; the message is that of ClickHouse."""
+    """ClickHouse refused the statement; the message has its words."""
 
 
 def query(
@@ -33,6 +34,7 @@ def query(
     pin: Annotated[
         str | None, typer.Option("--pin", help="Ask this pinned dataset version: cold tables, not hot ones.")
     ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Of an error ClickHouse's whole answer.")] = False,
     data_dir: DataDirOption = None,
 ) -> None:
     """Run SQL against the warehouse and write the answer to standard output, streamed.
@@ -53,7 +55,8 @@ def query(
             timeout=(10, None),
         )
         if answer.status_code != 200:
-            raise QueryError(answer.text.strip())
+            said = answer.text.strip()
+            raise QueryError(said if verbose else f"{brief(said, text)}\n--verbose shows ClickHouse's whole answer.")
         _write(answer.iter_content(CHUNK_BYTES))
     except requests.ConnectionError as error:
         raise QueryError(

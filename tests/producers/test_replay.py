@@ -5,6 +5,10 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -23,6 +27,7 @@ from producers.replay.run import replay
 from producers.replay.schedule import LONGEST_PAUSE_S, Schedule, SpeedError, parse_speed
 from producers.timestamps import event_time_us
 from tests.producers.conftest import each_recording
+from tests.producers.process import Reader
 from tests.recorded import OURS, Recorded
 
 
@@ -307,6 +312,31 @@ def test_speed_keeps_the_distances_of_the_recording(
     values = [json.loads(message.value()) for message in consume(settings.raw_topic("binance"))]
     received = [value["received_at"] for value in sorted(values, key=lambda value: value["trade_id"])]
     assert all(later - earlier >= 95_000 for earlier, later in pairwise(received))
+
+
+def test_ctrl_c_says_what_is_published_and_how_to_go_on(
+    tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(trade(number, 1_700_000_000_000 + 60_000 * (number // 5)) for number in range(10)))
+    names = {"MEDALLION_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers, "XDG_STATE_HOME": str(tmp_path)}
+    command = subprocess.Popen(
+        [sys.executable, "-m", "cli", "replay", str(path), "--exchange", "binance", "--speed", "1"],
+        env={**os.environ, **names},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # The sixth is due a minute after the fifth.
+    reader = Reader(settings, "binance")
+    while reader.trades.total() < 5 and command.poll() is None:
+        reader.read()
+    reader.close()
+    command.send_signal(signal.SIGINT)
+    _, said = command.communicate(timeout=60)
+    assert command.returncode == 130
+    assert said.startswith("Stopped by Ctrl-C. Done: 5 messages published. Left: ")
+    assert "Run the same command again: what is published twice is a counted duplicate.\n" in said
+    assert len(consume(settings.raw_topic("binance"))) == 5
 
 
 @given(st.lists(st.none() | st.integers(0, 10**15), max_size=30), st.sampled_from([0.5, 1.0, 100.0]))
