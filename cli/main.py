@@ -35,6 +35,7 @@ COMMANDS = {
     "smoke": "cli.stack.smoke:smoke",
     "alert": "cli.stack.alerts:app",
     "query": "cli.messages.query:query",
+    "chart": "cli.chart.command:chart",
     "ddl": "cli.migrations:app",
     "dlq": "cli.dlq.commands:app",
     "offload": "cli.cold.offload:offload_app",
