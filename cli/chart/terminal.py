@@ -86,16 +86,23 @@ def _prices(candles: Sequence[Candle], rows: int, step: int) -> list[Text]:
 
 
 def _labels(low: float, high: float, rows: int) -> dict[int, str]:
-    """The numbers beside the rows: lowest and highest to their last digit, between them as many as they have."""
-    digits = max(len(plain(number).partition(".")[2]) for number in (low, high))
+    """The numbers beside the rows: lowest and highest to their last digit."""
+    digits = max(len(text.partition(".")[2]) for text in (plain(low), plain(high)))
     if low == high:
         return {rows // 2: plain(low)}
     labels = {0: plain(low), rows - 1: plain(high)}
     for row in range(_TICK_ROWS, rows - 2, _TICK_ROWS):
-        label = f"{low + (high - low) * (row + 0.5) / rows:,.{digits}f}"
+        label = _shortened(low + (high - low) * (row + 0.5) / rows, digits, max(map(len, (plain(low), plain(high)))))
         if label not in labels.values():
             labels[row] = label
     return labels
+
+
+def _shortened(number: float, digits: int, longest: int) -> str:
+    """A number between two others with at most so many decimals, so that it is no longer than they are."""
+    return next(
+        (text for places in range(digits, 0, -1) if len(text := f"{number:,.{places}f}") <= longest), f"{number:,.0f}"
+    )
 
 
 def _volumes(candles: Sequence[Candle], rows: int, step: int) -> list[Text]:

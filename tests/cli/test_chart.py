@@ -40,6 +40,7 @@ def series(candles: list[Candle], symbol: str = "BTCUSDT") -> Series:
     return Series("binance", symbol, "1m", candles)
 
 
+@example([Candle(START, 1.0, 999999.0, 0.00000012, 2.0, 1.0, 1)] * 16, 30, 20)
 @example([Candle(START, 1.0, 1.0, 1.0, 1.0, 0.0, 1)] * 6, 30, 8)
 @given(some(), st.integers(30, 160), st.integers(8, 50))
 def test_every_candle_that_fits_has_its_column(candles: list[Candle], width: int, height: int) -> None:
