@@ -18,8 +18,9 @@ from cli.common.console import SafeConsole
 from cli.common.work import StoppedError, explained
 from config.disks import is_no_space
 from config.errors import MedallionError
+from config.optional_imports import PANDAS, do_without
 
-#: The exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT.
+# The exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT.
 CTRL_C = 130
 # Command → its function, or the Typer application of a group of commands. The order is that of `--help`.
 COMMANDS = {
@@ -90,6 +91,7 @@ def medallion() -> None:
 
 def main() -> None:
     """Run the command line; an expected failure is one line on standard error and exit code 1, after Ctrl-C 130."""
+    do_without(PANDAS)
     console = SafeConsole(stderr=True, soft_wrap=True)
     try:
         app()

@@ -23,7 +23,7 @@ class OffloadProgress(BaseModel):
 
 
 OnProgress = Callable[[OffloadProgress], None]
-#: Called with what is looked at next, how many tables are done, and how many there are.
+# Called with what is looked at next, how many tables are done, and how many there are.
 OnTable = Callable[[str, int, int], None]
 
 

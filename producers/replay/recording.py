@@ -26,10 +26,10 @@ from producers.exchanges.parsing import elements
 _GZIP_MAGIC = b"\x1f\x8b"
 _BUFFER = 1 << 20
 _SUFFIXES = (".gz", ".jsonl")
-#: A file with this many unknown messages before its first trade, and with no known one, is no recording. A shorter one
-#: is, unless a sign below speaks against it.
+# A file with this many unknown messages before its first trade, and with no known one, is no recording. A shorter one
+# is, unless a sign below speaks against it.
 MOST_LINES = 20
-#: Known messages without a trade (acknowledgements, other streams) are skipped; after so many the file is a recording.
+# Known messages without a trade (acknowledgements, other streams) are skipped; after so many the file is a recording.
 _MOST_CONTROL = 1_000
 _MOST_BYTES = 8 << 20
 _KINDS = {

@@ -9,10 +9,11 @@ import pytest
 import typer
 
 from cli.common.arguments import HTTP, WEBSOCKET, UnknownNameError, check_address, check_names, check_span, near
-from cli.main import main
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import StackError
+from tests import command
+from tests.stack.conftest import clean_environment
 
 DAY, NEXT = datetime(2024, 8, 8), datetime(2024, 8, 9)  # noqa: DTZ001 - as typer gives them
 
@@ -76,12 +77,7 @@ def test_a_port_is_not_given_twice(tmp_path: Path) -> None:
         ("produce", "--symbols", "BTCUSDT", "--markets"),
     ],
 )
-def test_a_folder_where_a_file_is_wanted(
-    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("MEDALLION_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
-    monkeypatch.setattr("sys.argv", ["medallion", *arguments, str(tmp_path), "--exchange", "binance"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 1
-    assert f"error: {tmp_path}: Is a directory" in capfd.readouterr().err
+def test_a_folder_where_a_file_is_wanted(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    environment = {**clean_environment(tmp_path), "MEDALLION_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    done = command.run([*arguments, str(tmp_path), "--exchange", "binance"], environment, 60)
+    assert (done.returncode, done.stderr.startswith(f"error: {tmp_path}: Is a directory")) == (1, True)

@@ -1,4 +1,4 @@
-"""What the node must know about a SQL statement before the engine sees it: its kind, format and data."""
+"""Parses a SQL statement as far as the node needs: its kind, format and data."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _READING = frozenset({"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "
 _HOOKED = frozenset({"DROP", "DETACH", "RENAME", "ATTACH", "EXCHANGE"})
 _SOURCES = frozenset({"SELECT", "WITH", "WATCH", "INFILE"})
 _OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
-# Four times what the engine parses by default (max_query_size). The rows of an INSERT do not count.
+# Longest statement, in characters, without the rows of an INSERT: four times the engine's default max_query_size.
 MAX_STATEMENT = 1 << 20
 
 
 class StatementHook(Protocol):
-    """Takes over statements about tables that the engine cannot hold."""
+    """Takes over statements about tables that the engine cannot have."""
 
     def handle(self, sql: str, database: str, execute: Callable[[str], None]) -> bool:
-        """True when the statement was taken care of (what it needed was run through `execute`).
+        """Run a statement through `execute`, in whatever form the engine can run. False if it is not the hook's.
 
         Args:
             sql: the statement, without a closing semicolon.
@@ -32,7 +32,7 @@ class StatementHook(Protocol):
         ...
 
     def after(self, words: Sequence[str]) -> None:
-        """Told of every other command that ran, by its leading keywords."""
+        """Called after every other command that ran, with its leading keywords."""
         ...
 
 
@@ -46,20 +46,20 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement taken apart.
+    """A parsed statement.
 
     Attributes:
         sql: the text up to a trailing FORMAT clause, inline data or semicolon.
         kind: READ returns rows; INSERT takes rows from the client; COMMAND does neither.
         words: the leading keywords, upper case.
-        output_format: FORMAT of a READ or the input format of an INSERT, None where the statement has none.
-        suffix: what follows FORMAT in a READ, or the target of an INSERT: its SETTINGS.
-        data: inline rows of an INSERT, as they stand in the text.
-        table: the target of an INSERT, as it stands in the text.
-        columns: the column list of an INSERT with its parentheses, "" if it has none.
-        needs_hook: a `StatementHook` has to see it.
-        reads_outside: it reads files that the policy allows.
-        has_checked_data: the policy has looked at all of `data`, too.
+        output_format: the output format of a READ or input format of an INSERT; None if the statement names none.
+        suffix: the SETTINGS clause after the FORMAT of a READ or after the target of an INSERT.
+        data: the inline rows of an INSERT, unchanged.
+        table: the target of an INSERT, unchanged.
+        columns: the column list of an INSERT with its parentheses; "" if there is none.
+        needs_hook: whether a `StatementHook` has to see it.
+        reads_outside: whether it reads files that the policy allows.
+        has_checked_data: whether the policy has checked all of `data`, too.
     """
 
     sql: str
@@ -76,20 +76,20 @@ class Statement:
 
 
 def parse(sql: str) -> Statement:
-    """Take one statement apart.
+    """Parse one statement.
 
     Raises:
-        EngineError: as `take_apart`.
+        EngineError: as in `parse_with_tokens`.
     """
-    return take_apart(sql)[0]
+    return parse_with_tokens(sql)[0]
 
 
-def take_apart(sql: str) -> tuple[Statement, Sequence[Token]]:
-    """One statement, and its tokens up to the rows of an INSERT; in one pass.
+def parse_with_tokens(sql: str) -> tuple[Statement, Sequence[Token]]:
+    """Parse one statement in one pass. Returns it with its tokens up to the rows of an INSERT.
 
     Raises:
-        EngineError: 62 for an empty text, several statements at once, one of more than MAX_STATEMENT characters, or a
-            text that cannot be told apart.
+        EngineError: 62 for an empty text, several statements, more than MAX_STATEMENT characters, or text with two
+            readings (see `scan`).
     """
     tokens: list[Token] = []
     shape = _Shape()
@@ -118,11 +118,11 @@ def take_apart(sql: str) -> tuple[Statement, Sequence[Token]]:
 
 
 class _Shape:
-    """What the tokens so far say of a statement; each is looked at once.
+    """What the tokens so far say about a statement. It sees each token once.
 
     Attributes:
-        writes_a_query: an INSERT that takes its rows from a query or a file of the server's.
-        has_insert: INSERT stands outside of all brackets.
+        writes_a_query: it is an INSERT whose rows come from a query or a file of the server.
+        has_insert: the word INSERT stands outside all brackets.
     """
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class _Shape:
         self._before = ""
 
     def opens_inline_data(self, token: Token) -> bool:
-        """Take the next token; whether the rows of an INSERT begin after it."""
+        """Take the next token. Returns whether the rows of an INSERT begin after it."""
         upper, before = token.upper, self._before
         if token.text in _CLOSING:
             self._depth -= 1
@@ -188,7 +188,7 @@ def _insert(sql: str, tokens: list[Token]) -> Statement:
         _leading(tokens),
         output_format,
         suffix=sql[target_end:end].strip(),
-        # One line break belongs to the statement, as on a server; the rest is the data, byte for byte.
+        # As on a server, one line break belongs to the statement. The rest is data, byte for byte.
         data=data.lstrip(" \t").removeprefix("\r").removeprefix("\n") if data.strip() else "",
         table=table,
         columns=columns,
@@ -196,7 +196,7 @@ def _insert(sql: str, tokens: list[Token]) -> Statement:
 
 
 def _insert_target(sql: str, tokens: Sequence[Token]) -> tuple[str, str, int]:
-    """The table or function, the column list, and where the later of them ends."""
+    """The table or function, the column list, and the position after both."""
     index = 1
     while index < len(tokens) and tokens[index].upper in {"INTO", "TABLE"}:
         index += 1

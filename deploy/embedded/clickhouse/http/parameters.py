@@ -1,4 +1,4 @@
-"""What an HTTP request says beside its SQL: account, database, settings, query parameters, session."""
+"""The parameters of an HTTP request beside its SQL: account, database, settings, query parameters, session."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, NOT_IMPLEMENTED, refusal
 
 _PARAMETER_PREFIX = "param_"
-# Parameters of the interface itself, or settings that only concern it: https://clickhouse.com/docs/interfaces/http.
+# Parameters of the interface itself, and settings that concern only it: https://clickhouse.com/docs/interfaces/http.
 _OWN = frozenset(
     {
         "add_http_cors_header",
@@ -46,7 +46,7 @@ _MAX_SESSION_TIMEOUT_S = 3600
 
 @dataclass(frozen=True)
 class Parameters:
-    """One request's parameters, defaults filled in."""
+    """The parameters of one request, with defaults filled in."""
 
     user: str
     password: str = field(repr=False)
@@ -61,10 +61,10 @@ class Parameters:
 
 
 def read_parameters(query: Mapping[str, str], headers: Mapping[str, str]) -> Parameters:
-    """Read the URL's parameters and the headers.
+    """Read parameters from the URL and the headers.
 
     Raises:
-        EngineError: 12 for too many, 48 for ClickHouse's own block compression, which this interface does not speak.
+        EngineError: 12 for too many parameters, 48 for ClickHouse's own block compression, which is not supported.
     """
     if len(query) > _MOST_PARAMETERS:
         raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", f"More than {_MOST_PARAMETERS} parameters in one request")

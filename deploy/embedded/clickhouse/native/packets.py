@@ -1,6 +1,6 @@
 """The packets of the native protocol at revision 54453: reading the client's, writing the server's.
 
-ByteSource: ClickHouse's `src/Core/Protocol.h`, `ProtocolDefines.h` and `TCPHandler.cpp`.
+Source: ClickHouse's `src/Core/Protocol.h`, `ProtocolDefines.h` and `TCPHandler.cpp`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import IntEnum
 from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, UNEXPECTED_PACKET, EngineError, refusal
 from deploy.embedded.clickhouse.native.source import HELLO_BYTES, ByteSource
 
-# The last revision without per-column serialisation bytes: blocks pass through as the engine formats them.
+# The last revision without per-column serialisation bytes, so blocks pass through as the engine formats them.
 REVISION = 54453
 SERVER_NAME = "ClickHouse"
 # Block info: field 1 (is_overflows, 0), field 2 (bucket_num, -1), end.
@@ -25,7 +25,7 @@ _MAX_INFO_FIELDS = 8
 
 
 class ClientPacket(IntEnum):
-    """What a client sends."""
+    """Packets that a client sends."""
 
     HELLO = 0
     QUERY = 1
@@ -35,7 +35,7 @@ class ClientPacket(IntEnum):
 
 
 class ServerPacket(IntEnum):
-    """What the server sends."""
+    """Packets that the server sends."""
 
     HELLO = 0
     DATA = 1
@@ -56,7 +56,7 @@ class Hello:
 
 @dataclass(frozen=True)
 class Query:
-    """A query; `settings` maps names to (value, is important: unknown ones must be refused)."""
+    """A query. `settings` maps a name to its value and whether it is important: an unknown one is then refused."""
 
     query_id: str
     settings: dict[str, tuple[str, bool]]
@@ -68,7 +68,7 @@ def read_hello(source: ByteSource) -> Hello:
     """Read the body of a Hello packet.
 
     Raises:
-        EngineError: 12 for a text that is no name.
+        EngineError: 12 for a text too long for a name.
     """
     source.string(HELLO_BYTES)  # client name
     source.varint()  # major
@@ -117,7 +117,7 @@ def _read_client_info(source: ByteSource) -> None:
 
 
 def read_block_info(source: ByteSource) -> None:
-    """Read a block info's fields up to its end."""
+    """Read the fields of a block info, up to its end."""
     for _ in range(_MAX_INFO_FIELDS):
         field = source.varint()
         if field == 0:

@@ -1,4 +1,4 @@
-"""What a result's Native blocks lack on the wire: a header block, and the time zones of DateTime columns."""
+"""Adds to a result's Native blocks what clients need: a header block, and the time zones of DateTime columns."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from deploy.embedded.clickhouse.native.packets import string
 from deploy.embedded.clickhouse.native.skipper import Column, skip_block
 from deploy.embedded.clickhouse.native.source import ByteSource, EmptyFeed
 
-# Without a protocol revision the engine formats blocks as for a client that does not know `DateTime('UTC')` yet.
+# chDB formats blocks for a client so old that it does not know `DateTime('UTC')`.
 _BARE = string("DateTime")
-# A smaller block is walked sooner than the engine describes its query.
+# Walking a smaller block takes less time than asking the engine to describe its query.
 _QUICK_WALK_BYTES = 1 << 15
 
 
@@ -19,11 +19,11 @@ class ResultBlocks:
     """Completes the blocks of one result."""
 
     def __init__(self, first: bytes, describe: Callable[[], list[tuple[str, str]]]) -> None:
-        """Learn the columns from the first block or, where that is not enough, from `describe`.
+        """Take the columns from the first block or, if it lacks full types, from `describe`.
 
         Args:
             first: the result's first block.
-            describe: gives the columns with their full types; empty where it cannot.
+            describe: gives the columns with their full types; empty if it cannot.
         """
         described = describe() if _BARE in first or len(first) > _QUICK_WALK_BYTES else []
         self.columns: Sequence[tuple[str, str]] = described or [
@@ -48,5 +48,5 @@ class ResultBlocks:
 def _walk(block: bytes, columns: int | None = None) -> list[Column]:
     try:
         return skip_block(ByteSource(EmptyFeed(), block), columns)[0]
-    except EngineError:  # holds a type that only the engine can delimit
+    except EngineError:  # has a type whose end only the engine can find
         return []

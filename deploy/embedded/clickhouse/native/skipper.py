@@ -1,4 +1,4 @@
-"""Find the end of a Native block by walking its column types, without decoding a value.
+"""Finds the end of a Native block from its column types, without decoding values.
 
 Layouts: ClickHouse's `src/DataTypes/Serializations`. Blocks are not length-prefixed on the wire.
 """
@@ -59,7 +59,7 @@ Walk = Callable[[ByteSource, int], None]
 
 @dataclass(frozen=True)
 class Layout:
-    """How a column lies in a block: a prefix (once, ahead of the data of its outermost column), then the rows."""
+    """The layout of a column in a block: a prefix (once, before the data of its outermost column), then the rows."""
 
     prefix: Callable[[ByteSource], None]
     rows: Walk
@@ -67,7 +67,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a walked block: its name and type, and where in the buffer the type's text stands."""
+    """A column of a block: its name and type, and the position of the type's text in the buffer."""
 
     name: str
     type_name: str
@@ -76,18 +76,18 @@ class Column:
 
 
 def skip_block(source: ByteSource, columns_to_walk: int | None = None) -> tuple[list[Column], int]:
-    """Read one block (column count, row count, columns), leaving it in the buffer.
+    """Read one block (column count, row count, columns) and leave it in the buffer.
 
     Args:
         source: positioned after the block info.
-        columns_to_walk: stop after this many columns, default all.
+        columns_to_walk: stop after this many columns; None for all.
 
     Returns:
         its columns and its number of rows.
 
     Raises:
-        EngineError: 48 for a type whose values only the engine can delimit, 50 for what is no type, 12 for a size that
-            cannot be meant.
+        EngineError: 48 for a type whose end only the engine can find, 50 for text that is no type, 12 for an impossible
+            size.
     """
     count, rows = source.varint(), source.varint()
     if count > _MOST_COLUMNS:
@@ -109,7 +109,8 @@ def layout_of(type_name: str) -> Layout:
     """The layout of a ClickHouse type, `Array(Nullable(String))`.
 
     Raises:
-        EngineError: 48 for AggregateFunction, JSON, Dynamic, Variant and types unknown here, 50 for what is no type.
+        EngineError: 48 for AggregateFunction, JSON, Dynamic, Variant and types unknown here, 50 for text that is no
+            type.
     """
     return _layout(parse_type(type_name))
 
@@ -133,7 +134,7 @@ def _layout(node: TypeNode) -> Layout:
 
 
 def _width(node: TypeNode) -> int | None:
-    """Bytes a value of a type of fixed width takes."""
+    """Bytes of a value of a fixed-width type; None for other types."""
     if node.name.startswith("Interval"):
         return 8
     if node.name == "FixedString":
@@ -145,7 +146,7 @@ def _width(node: TypeNode) -> int | None:
 
 
 def _number(node: TypeNode, most: int) -> int:
-    """The first argument of a type, which has to be a number from 1 on."""
+    """The first argument of a type: a number from 1 to `most`."""
     text = node.inner[0].name if node.inner else ""
     if not (text.isascii() and text.isdigit()) or len(text) > 9 or not 1 <= int(text) <= most:
         raise bad_type(f"{node.name} of {text[:20]!r}; it takes 1 to {most}")
@@ -153,7 +154,7 @@ def _number(node: TypeNode, most: int) -> int:
 
 
 def _no_prefix(_: ByteSource) -> None:
-    """Most types have none."""
+    """Most types have no prefix."""
 
 
 def _fixed(width: int) -> Layout:
@@ -216,7 +217,7 @@ def _low_cardinality(inner: Types) -> Layout:
     return Layout(lambda source: source.skip(8), walk)
 
 
-# By name: how many types it takes, least and most, and its layout.
+# By name: the least and the largest number of inner types, and the layout.
 _COMPOSITES: dict[str, tuple[int, int, Callable[[Types], Layout]]] = {
     "Nullable": (1, 1, _nullable),
     "Array": (1, 1, _array),

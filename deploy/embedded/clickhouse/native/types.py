@@ -1,4 +1,4 @@
-"""A column type's text as a tree, in one pass and of bounded depth."""
+"""Parses the text of a column type into a tree of limited depth, in one pass."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PIECE = re.compile(
 
 @dataclass(frozen=True)
 class TypeNode:
-    """A type, or another argument of one: `Decimal` of (`38`, `18`). An element's own name is left out."""
+    """A type or a type's argument: `Decimal` with `38` and `18`. The names of elements are left out."""
 
     name: str
     inner: tuple[TypeNode, ...] = ()
@@ -26,7 +26,7 @@ def parse_type(text: str) -> TypeNode:
     """The tree of a type's text, `Tuple(a UInt8, b Array(String))`.
 
     Raises:
-        EngineError: 50 for text that is no type, or one that nests deeper than any table needs.
+        EngineError: 50 for text that is no type, or that nests deeper than any table needs.
     """
     levels: list[list[TypeNode]] = [[]]
     names: list[str] = []
@@ -61,11 +61,11 @@ def _close(levels: list[list[TypeNode]], names: list[str]) -> None:
 
 
 def _name(piece: str) -> str:
-    """`UInt8` of `a UInt8` and of `b c` UInt8 with the name quoted; other arguments as they are."""
+    """The type without an element's name: `UInt8` from `a UInt8`. Other arguments stay as they are."""
     stripped = piece.strip()
     return stripped.rpartition(" ")[2] if stripped[-1:].isalnum() else stripped
 
 
 def bad_type(reason: str) -> EngineError:
-    """The error for a type that cannot be: 50."""
+    """The error for an impossible type: 50."""
     return refusal(UNKNOWN_TYPE, "UNKNOWN_TYPE", f"Not a column type: {reason}")
