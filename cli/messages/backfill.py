@@ -98,7 +98,7 @@ def backfill(
             def watch(report: BackfillReport) -> None:
                 work.show(
                     f"{report.done:,} of {report.parts:,} {parts}, {report.published:,} trades published",
-                    f"{report.parts - report.done:,} {parts}",
+                    f"{report.parts - report.done:,} of {report.parts:,} {parts}",
                     share=report.share,
                 )
 

@@ -141,7 +141,7 @@ class _DumpRun:
         if _is_known(day, self._source, step):
             self._skip()
             return
-        with dumps.opened(day, self._source) as stored:
+        with dumps.opened(day, self._source, self.stop.is_set) as stored:
             if step.get("sha256") == stored.sha256:
                 self._skip()
                 return
