@@ -80,12 +80,14 @@ def test_what_has_no_room_is_the_oldest() -> None:
     assert [label(drawn[0].plain), label(drawn[5].plain)] == ["2.5", "2"]
 
 
-def test_the_characters_of_a_candle() -> None:
-    # Eight halves from 0 to 8, wicks on both sides of the body; a price between two halves is in the upper one.
-    candle = Candle(START, 2.0, 8.0, 0.0, 6.0, 8.0, 1)
-    lines = [line.plain for line in draw(series([candle]), 20, 7)]
-    assert [line[0] for line in lines[:4]] == ["╽", "┃", "┃", "│"]
-    assert [line[0] for line in lines[4:6]] == ["█", "█"]
+def test_the_characters_of_candles() -> None:
+    # Eight halves from 0 to 8, from below; a price between two halves is in the upper one.
+    shapes = [(2.0, 8.0, 0.0, 6.0), (6.0, 7.0, 1.0, 2.0), (4.0, 4.0, 4.0, 4.0), (0.0, 8.0, 0.0, 8.0)]
+    candles = [Candle(START, *prices, volume, 1) for prices, volume in zip(shapes, (8.0, 4.0, 0.0, 1.0), strict=True)]
+    lines = draw(series(candles), len("....│ volume"), 7)
+    assert [line.plain[:4] for line in lines[:6]] == ["╽╽ ┃", "┃┃╻┃", "┃┃ ┃", "│╵ ┃", "█   ", "██ ▂"]
+    (up, down, *_) = lines[0].spans
+    assert (up.style, down.style) == ("green", "red")
 
 
 def test_numbers_are_shown_whole() -> None:
