@@ -77,9 +77,12 @@ class Pins:
         To repeat a creation that was interrupted finishes it.
 
         Raises:
-            PinError: the name is taken or invalid, Gold lacks trades that Silver has, or no snapshot is as old as `at`.
+            PinError: the name is taken or invalid, Gold lacks trades that Silver has, `at` is in the future, or no
+                snapshot is as old.
         """
         self._refuse_name(name)
+        if at is not None and at > datetime.now(UTC):
+            raise PinError(f"{at:%Y-%m-%dT%H:%M:%SZ} is in the future (UTC): a pin names a version that there is.")
         if name in self._records():
             raise PinError(f"The pin {name} exists: choose another name, or `medallion pin drop {name}` first.")
         tables = {cold.name: self._load(cold.name) for cold in TABLES}

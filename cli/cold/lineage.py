@@ -10,8 +10,17 @@ from typing import Annotated
 import orjson
 import typer
 
-from cli.cold.offload import FORMATS, FromOption, ProofError, StrictOption, ToOption, require_equal, utc
-from cli.cold.printing import print_lineage, print_verification
+from cli.cold.offload import (
+    FORMATS,
+    FromOption,
+    ProofError,
+    StrictOption,
+    ToOption,
+    of_tables,
+    require_equal,
+    utc,
+)
+from cli.cold.printing import print_lineage, print_verification, sum_markets
 from cli.cold.trace_printing import (
     print_all_trades,
     print_candle_trades,
@@ -19,7 +28,10 @@ from cli.cold.trace_printing import (
     print_changes,
     print_trace,
 )
+from cli.common.arguments import check_names, check_span
 from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json, print_table
+from cli.common.work import Work, working
+from config.settings import Settings
 from ddl.layers import load_layers
 from offload.clickhouse.tiers import Tiers
 from offload.proof.candle_trades import CandleTrade, CandleTrades
@@ -60,17 +72,25 @@ def lineage_verify(
     let go are counted in Iceberg; without --from the count begins with the first hour of Raw in ClickHouse. What could
     not be compared is named with its reason; with --strict that is exit 1, too.
     """
+    check_span(since, until)
     tiers = Tiers.open(load_settings(data_dir))
     hot, tables = tiers.hot, tiers.cold.load_all()
-    proof = _Proof()
-    counts = proof.watch(stream_lineage(hot, utc(since), utc(until), tables=tables))
-    if as_json:
-        _write_counts(counts)
-    else:
-        print_lineage(counts)
-    missing = [lost for hour in proof.lossy for lost in find_missing(hot, *hour, at_most=NAMED, tables=tables)][:NAMED]
-    overlaps = find_overlaps(hot, utc(since), utc(until))
-    cold = None if count_only else verify_cold(tiers, start=utc(since), end=utc(until))
+    unchanged = "Nothing was changed."
+    with working("Counting", unchanged, quiet=as_json) as work:
+        proof = _Proof(work)
+        counts = proof.watch(stream_lineage(hot, utc(since), utc(until), tables=tables))
+        if as_json:
+            _write_counts(counts)
+        markets = sum_markets(counts)
+    if not as_json:
+        print_lineage(markets)
+    with working("Comparing with Iceberg", unchanged, quiet=as_json) as work:
+        lossy = proof.lossy
+        missing = [lost for hour in lossy for lost in find_missing(hot, *hour, at_most=NAMED, tables=tables)][:NAMED]
+        overlaps = find_overlaps(hot, utc(since), utc(until))
+        cold = None
+        if not count_only:
+            cold = verify_cold(tiers, start=utc(since), end=utc(until), progress=of_tables(work))
     if as_json:
         _write_rest(missing, overlaps, cold, proof)
     else:
@@ -86,7 +106,8 @@ def lineage_verify(
 class _Proof:
     """What is kept of the counts that are streamed: those that do not hold, and the hours with missing messages."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: Work) -> None:
+        self._work = work
         self.failing: list[LineageCount] = []
         self.messages = 0
         self._hours: set[datetime] = set()
@@ -111,6 +132,7 @@ class _Proof:
         for count in counts:
             self.messages += count.raw
             self._hours.add(count.hour)
+            self._work.show(f"{self.messages:,} messages of {len(self._hours):,} hours", "the hours after these")
             if not count.holds:
                 self.failing.append(count)
             yield count
@@ -212,19 +234,22 @@ def lineage_trace(
         raise typer.BadParameter(f"choose one of {', '.join(frames)}", param_hint="--candle")
     if trade_id is not None and trades:
         raise typer.BadParameter("it is for a candle: give --candle and --at", param_hint="--trades")
-    tracer, moment = Tracer(Tiers.open(load_settings(data_dir))), utc(at)
+    settings, moment = load_settings(data_dir), utc(at)
+    tracer = Tracer(Tiers.open(settings))
     if candle is not None and moment is not None:
-        changes = _trace_candle(tracer, exchange, symbol, candle, moment, all_trades=trades, as_json=as_json)
+        changes = _trace_candle(tracer, settings, exchange, symbol, candle, moment, all_trades=trades, as_json=as_json)
     else:
-        changes = _trace_trade(tracer, exchange, symbol, trade_id or "", as_json=as_json)
+        changes = _trace_trade(tracer, settings, exchange, symbol, trade_id or "", as_json=as_json)
     if changes:
         raise ProofError(f"Changed first in {changes[0].layer}: {changes[0].field}.")
 
 
 def _trace_trade(
-    tracer: Tracer, exchange: str, symbol: str, trade_id: str, *, as_json: bool
+    tracer: Tracer, settings: Settings, exchange: str, symbol: str, trade_id: str, *, as_json: bool
 ) -> tuple[ValueChange, ...]:
     trace = tracer.trade(exchange, symbol, trade_id)
+    if not trace.sightings:
+        check_names(settings, exchange, symbol, canonical=True)
     print_json(trace) if as_json else print_trace(trace)
     if trace.fate == MISSING:
         raise ProofError(_missing(f"Trade {trade_id} of {symbol} on {exchange}", was_received=bool(trace.sightings)))
@@ -232,9 +257,19 @@ def _trace_trade(
 
 
 def _trace_candle(
-    tracer: Tracer, exchange: str, symbol: str, candle: str, at: datetime, *, all_trades: bool, as_json: bool
+    tracer: Tracer,
+    settings: Settings,
+    exchange: str,
+    symbol: str,
+    candle: str,
+    at: datetime,
+    *,
+    all_trades: bool,
+    as_json: bool,
 ) -> tuple[ValueChange, ...]:
     found = tracer.candle(candle, exchange, symbol, at)
+    if not found.is_there:
+        check_names(settings, exchange, symbol, canonical=True)
     made_of = tracer.trades_of_candle(candle, exchange, symbol, at)
     summary = made_of.summary()
     changes = (*found.changes, *compare_with_trades(found, summary))

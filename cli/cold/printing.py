@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from cli.common.context import out, print_table
 from offload.proof.counts import LineageCount
@@ -16,21 +16,28 @@ _WHY = {
 }
 
 
-def print_lineage(counts: Iterable[LineageCount]) -> bool:
-    """Print the counting proof by exchange and symbol, then its sum; returns whether it holds."""
-    names = ("raw", "silver", "duplicates", "dlq", "contradicting", "missing", "in_several")
-    markets: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(names))
+_COUNTS = ("raw", "silver", "duplicates", "dlq", "contradicting", "missing", "in_several")
+
+
+def sum_markets(counts: Iterable[LineageCount]) -> Mapping[tuple[str, str], Sequence[int]]:
+    """The counting proof by exchange and symbol: the sums of `_COUNTS`."""
+    markets: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(_COUNTS))
     for count in counts:
         totals = markets[count.exchange, count.symbol]
-        for index, name in enumerate(names):
+        for index, name in enumerate(_COUNTS):
             totals[index] += getattr(count, name)
+    return markets
+
+
+def print_lineage(markets: Mapping[tuple[str, str], Sequence[int]]) -> bool:
+    """Print the counting proof by exchange and symbol, then its sum; returns whether it holds."""
     print_table(
         "Lineage: every raw message is in exactly one place",
         ("exchange", "symbol", "raw", "silver", "duplicates", "dead letters", "contradicting", "missing", "in several"),
         [(*market, *totals) for market, totals in sorted(markets.items())],
     )
     raw, silver, duplicates, dlq, contradicting, missing, several = (
-        (sum(column) for column in zip(*markets.values(), strict=True)) if markets else (0,) * len(names)
+        (sum(column) for column in zip(*markets.values(), strict=True)) if markets else (0,) * len(_COUNTS)
     )
     sign = "=" if raw == silver + duplicates + dlq else "≠"
     out.print(f"raw {raw:,} {sign} silver {silver:,} + duplicates {duplicates:,} + dead letters {dlq:,}", style="bold")

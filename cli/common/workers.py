@@ -1,4 +1,4 @@
-"""Which rules the Silver workers judge by, and whether these are the rules of a symbols file."""
+"""Which rules the Silver workers validate by, and whether these are the rules of a symbols file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _METRIC = "medallion_silver_rules"
 # Without the second half a worker that has ended would still be shown for five minutes.
 _QUERY = f"{_METRIC} == 1 and on(job, instance) up == 1"
 UNKNOWN = (
-    "Which rules the Silver workers judge by is not known here: set MEDALLION_PROMETHEUS_URL to the Prometheus that "
+    "Which rules the Silver workers validate by is not known here: set MEDALLION_PROMETHEUS_URL to the Prometheus that "
     "watches them."
 )
 

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from cli.common.arguments import check_span
 from cli.common.context import DataDirOption, JsonOption, YesOption, err, load_settings, out, print_json, print_table
+from cli.common.work import working
 from cli.dlq.message_id import HELP, parse_message
 from offload.accept import AcceptPlan, Correction, LetterFilter, TradeVersion, plan_accept
 from offload.accept import accept as run_accept
@@ -43,6 +45,7 @@ def accept(
     taken by its message, as `dlq list` prints it. Silver, Gold and the cold tables follow by
     re-derivation of the days touched, which must be over. Killed anywhere, the same command does the rest.
     """
+    check_span(since, until)
     named = parse_message(message or ())
     if yes and not (named or exchange):
         raise typer.BadParameter("say whose trades: --exchange, or one message as `dlq list` prints it")
@@ -59,8 +62,15 @@ def accept(
         wanted = plan_accept(tiers, chosen)
     days: list[DayReport] = []
     if yes and not wanted.is_empty:
-        with err.status("Offloading …") as status:
-            days = run_accept(tiers, wanted, doing=lambda text: status.update(f"{text} …"))
+        with working("Accepting", "Run the same command again: it does the rest.", quiet=as_json) as work:
+            phases = 0
+
+            def watch(phase: str) -> None:
+                nonlocal phases
+                work.show(f"{phases} steps", "this step and those after it", doing=phase)
+                phases += 1
+
+            days = run_accept(tiers, wanted, doing=watch)
     if as_json:
         print_json(
             {

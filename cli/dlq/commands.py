@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from clickhouse_connect.driver import Client
 
+from cli.common.arguments import check_names, check_span
 from cli.common.context import (
     DataDirOption,
     JsonOption,
@@ -21,6 +22,7 @@ from cli.common.context import (
     print_table,
 )
 from cli.common.statements import http_client, rows
+from cli.common.work import working
 from cli.common.workers import WorkerRules, difference, differing, worker_rules
 from cli.dlq import letter as one_letter
 from cli.dlq import resend
@@ -56,6 +58,7 @@ def _filters(
 ) -> dict[str, object]:
     if reason and reason not in set(Reason):
         raise typer.BadParameter(f"{reason}: no such reason code, see docs/reasons.md", param_hint="--reason")
+    check_span(since, until)
     return {
         "reason": reason,
         "exchange": exchange,
@@ -64,6 +67,13 @@ def _filters(
         "since": _utc(since),
         "until": _utc(until),
     }
+
+
+def _check_names(client: Client, settings: Settings, exchange: str, symbol: str) -> None:
+    """Refuse names that nobody knows: not the settings, not the symbols file, and no dead letter, open or resolved."""
+    (known,) = rows(client, "dlq_known_names", {"exchange": exchange, "symbol": symbol})
+    if not known["letters"]:
+        check_names(settings, exchange, symbol, canonical=False)
 
 
 @app.command("list")
@@ -87,8 +97,11 @@ def list_records(
 ) -> None:
     """List dead letters, newest first."""
     parameters = {**_filters(reason, exchange, symbol, trade_id, since, until), "limit": limit}
-    with http_client(load_settings(data_dir)) as client:
+    settings = load_settings(data_dir)
+    with http_client(settings) as client:
         found = rows(client, "dlq_list_resolved" if resolved else "dlq_list", parameters)
+        if not found:
+            _check_names(client, settings, exchange, symbol)
     if as_json:
         print_json(found)
         return
@@ -159,8 +172,11 @@ def stats(
     as_json: JsonOption = False,
 ) -> None:
     """Count dead letters by reason."""
+    check_span(since, until)
     parameters = {"exchange": exchange, "symbol": symbol, "since": _utc(since), "until": _utc(until)}
-    with http_client(load_settings(data_dir)) as client:
+    settings = load_settings(data_dir)
+    with http_client(settings) as client:
+        _check_names(client, settings, exchange, symbol)
         if as_json:
             print_json(rows(client, "dlq_stats", parameters))
         else:
@@ -201,15 +217,27 @@ def replay(
     It is safe to repeat: a message that is sent twice arrives once, and the next replay completes an interrupted one.
     """
     settings = load_settings(data_dir)
+    with http_client(settings) as client:
+        _check_names(client, settings, exchange, symbol)
     rules = Rules.of(SymbolRegistry.load(settings.symbols_file))
     workers = worker_rules(settings, data_dir)
     replayer = resend.Replayer(settings, rules, _filters(reason, exchange, symbol, trade_id, since, until))
-    with err.status("Validating dead letters …"):
-        changes = replayer.run(send=yes)
     progress = resend.ReplayProgress()
-    if yes:
-        with err.status("Waiting for what was sent …"):
-            progress = replayer.follow(timeout)
+    go_on = "Run the same command again: a message that was sent twice lands once." if yes else "Nothing was sent."
+    with working("Validating dead letters", go_on, quiet=as_json) as work:
+
+        def validated(letters: int, passing: int) -> None:
+            work.show(f"{letters:,} validated, {passing:,} {'sent' if yes else 'pass'}", "the dead letters after these")
+
+        changes = replayer.run(send=yes, progress=validated)
+        if yes:
+            sent = resend.count_passing(changes)
+
+            def followed(now: resend.ReplayProgress) -> None:
+                arrived = f"{sent:,} sent, of these {sent - now.pending:,} arrived"
+                work.show(arrived, f"{now.pending:,} on their way", doing="waiting for what was sent")
+
+            progress = replayer.follow(timeout, progress=followed)
     passing = resend.count_passing(changes)
     if as_json:
         print_json(

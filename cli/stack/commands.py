@@ -15,6 +15,7 @@ import typer
 from cli.common import disks
 from cli.common.context import DataDirOption, JsonOption, deployed, err, out, print_json, print_table
 from cli.common.lag import Lag, LagError, LagMeter, wait
+from cli.common.work import explained
 from cli.common.workers import print_workers, worker_rules
 from cli.stack import alerts, producing
 from config.connections import clickhouse_native
@@ -61,7 +62,8 @@ def up(
 ) -> None:
     """Start the embedded stack: broker, ClickHouse, Silver. All on 127.0.0.1, all from this Python environment."""
     folder = data_dir or DEFAULT_DATA_DIR
-    with err.status("Starting the stack …") as spinner:
+    stopped = "The stack that was starting is stopped again; what its folder holds stays. `medallion up` starts it."
+    with explained(lambda: stopped), err.status("Starting the stack …") as spinner:
 
         def watch(state: StackState) -> None:
             spinner.update("Starting " + ", ".join(f"{service.name}: {service.state}" for service in state.services))
@@ -113,10 +115,11 @@ def down(
     folder = data_dir or _only_running() or DEFAULT_DATA_DIR
     state = control.find(folder) if control.is_running(folder) else None
     behind = 0
-    if state is not None and state.state == "healthy" and timeout > 0:
-        with err.status("Letting messages in flight reach their end …"):
-            behind = _drain(state, timeout)
-    stopped = control.stop(folder)
+    with explained(lambda: f"The stack on {folder} may still run: `medallion status` says, `medallion down` stops it."):
+        if state is not None and state.state == "healthy" and timeout > 0:
+            with err.status("Letting messages in flight reach their end …"):
+                behind = _drain(state, timeout)
+        stopped = control.stop(folder)
     if behind:
         kept = state is not None and state.broker == "kafka"
         fate = "Kafka keeps them for the next start." if kept else "the in-memory broker has forgotten them."
