@@ -13,6 +13,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     NamespaceAlreadyExistsError,
+    NoSuchNamespaceError,
     NoSuchTableError,
     TableAlreadyExistsError,
     ValidationException,
@@ -98,8 +99,12 @@ class ColdTier:
         return cls(settings, open_catalog(settings, create=False))
 
     def missing(self) -> list[str]:
-        """The names of the cold tables that the catalog lacks."""
-        return [cold.name for cold in TABLES if not self.catalog.table_exists(self.name(cold))]
+        """The names of the cold tables that the catalog lacks. Reads nothing of the warehouse."""
+        try:
+            found = {name for *_, name in self.catalog.list_tables(self.settings.iceberg_namespace)}
+        except NoSuchNamespaceError:
+            found = set()
+        return [cold.name for cold in TABLES if cold.name not in found]
 
     def name(self, cold: ColdTable) -> str:
         """The cold table's name in the catalog, with its namespace."""
