@@ -11,7 +11,7 @@ from typing import Self
 import orjson
 
 from ddl.quoting import quote_name, quote_string
-from deploy.embedded.clickhouse.chdb_connection import STREAM_REFUSED, Connection
+from deploy.embedded.clickhouse.chdb_connection import STREAM_REFUSED, Connection, Progress
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.pipes import PipeReader, PipeWriter
 from deploy.embedded.clickhouse.query_settings import QuerySettings
@@ -45,6 +45,15 @@ class EngineSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def own_settings(self) -> Mapping[str, str]:
+        """What the client's SETs changed."""
+        return self._settings.own
+
+    def follow(self, listener: Callable[[Progress], None] | None) -> None:
+        """Have a listener told how far each query is, in the thread that runs it; None: no longer."""
+        self._connection.follow(listener)
 
     def execute(
         self, sql: str, settings: Mapping[str, str] | None = None, params: Mapping[str, str] | None = None
@@ -168,6 +177,9 @@ class EngineSession:
         Raises:
             EngineError: there is no such table or column.
         """
+        if statement.input_call:
+            rows = self._rows(f"DESCRIBE TABLE null({statement.input_structure})", settings, params)
+            return [(name, kind) for name, kind, *_ in rows]
         if statement.columns:
             listed = statement.columns[1:-1]
             return self.columns(f"SELECT {listed} FROM {statement.table}", settings, params)  # noqa: S608 - the client's own
@@ -187,7 +199,7 @@ class EngineSession:
         Atomic per block of `min_insert_block_size_rows`; nothing of the open block is kept if `chunks` raises.
 
         Args:
-            sql: `INSERT INTO t (columns)`; a trailing VALUES or FORMAT is ignored.
+            sql: `INSERT INTO t (columns)`, or one with a SELECT from `input(…)`; trailing VALUES or FORMAT is ignored.
             input_format: the format of the bytes in `chunks`.
             chunks: the encoded rows, cut anywhere.
             settings: settings of this query only.
@@ -202,8 +214,8 @@ class EngineSession:
             for name, value in (params or {}).items():
                 self._connection.query(f"SET param_{quote_name(name)[1:-1]} = {quote_string(value)}")
             pipe = PipeWriter()
-            source = f"FROM INFILE '{pipe.path}' {statement.suffix} FORMAT {input_format}"
-            return pipe.run(lambda: self._connection.insert(f"{statement.sql} {source}"), chunks, self.kill)
+            reading = _reading(statement, pipe.path, input_format)
+            return pipe.run(lambda: self._connection.insert(reading), chunks, self.kill)
 
     def create_temporary_table(self, name: str, columns: Sequence[tuple[str, str]]) -> None:
         """Make a temporary table of this session.
@@ -233,3 +245,12 @@ class EngineSession:
     def _rows(self, sql: str, settings: Mapping[str, str] | None, params: Mapping[str, str] | None) -> list[list[str]]:
         listed = self.query(sql, "JSONCompactStringsEachRow", settings, params)
         return [orjson.loads(line) for line in listed.splitlines()]
+
+
+def _reading(statement: Statement, path: str, input_format: str) -> str:
+    """An INSERT that reads its rows from a file. The engine inside a process ignores `input`: it is made that file."""
+    if statement.input_call is None:
+        return f"{statement.sql} FROM INFILE '{path}' {statement.suffix} FORMAT {input_format}"
+    start, end = statement.input_call
+    file = f"file('{path}', {quote_string(input_format)}, {statement.input_structure})"
+    return f"{statement.sql[:start]}{file}{statement.sql[end:]}"

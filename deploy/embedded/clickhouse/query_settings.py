@@ -23,6 +23,11 @@ class QuerySettings:
         self._applied: dict[str, str] = {}
         self._own: dict[str, str] = {}
 
+    @property
+    def own(self) -> Mapping[str, str]:
+        """What the client's SETs changed."""
+        return self._own
+
     def apply(self, settings: Mapping[str, str] | None) -> None:
         """Make exactly these settings hold for the next query, on top of the client's own.
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 
 from ddl.quoting import quote_name
+from deploy.embedded.clickhouse import summaries
+from deploy.embedded.clickhouse.chdb_connection import Progress
 from deploy.embedded.clickhouse.engine import Engine, EngineError
 from deploy.embedded.clickhouse.engine_session import EngineSession
 from deploy.embedded.clickhouse.policy import Policy, Role, refuse_kafka
 from deploy.embedded.clickhouse.statements import Kind, Statement, StatementHook
+from deploy.embedded.clickhouse.summaries import Part
 
 _STATEFUL = frozenset({"SET", "USE"})
 _DEFAULT_INPUT_FORMAT = "Values"
@@ -81,7 +84,7 @@ class Session:
             return b""
         if statement.needs_hook:
             refuse_kafka(statement)
-        with self._reaching(self._engine_session, statement):
+        with self._reaching(self._engine_session, statement.reads_outside):
             result = self._engine_session.query(statement.sql, output_format, request.settings, request.params)
         if statement.words[0] == "CREATE" and "VIEW" in statement.words:
             self._engine.share_views()
@@ -110,7 +113,7 @@ class Session:
         statement = request.statement
         if statement.needs_hook and self._handled(statement):
             return
-        with self._reaching(self._engine_session, statement):
+        with self._reaching(self._engine_session, statement.reads_outside):
             yield from self._engine_session.stream_statement(statement, output_format, request.settings, request.params)
 
     def blocks(self, request: Request) -> Generator[bytes, None, None]:
@@ -123,14 +126,41 @@ class Session:
         if statement.kind is not Kind.READ:
             yield from filter(None, [self.command(request, "Native")])
         elif not (statement.needs_hook and self._handled(statement)):
-            with self._reaching(self._engine_session, statement):
+            with self._reaching(self._engine_session, statement.reads_outside):
                 yield from self._engine_session.blocks(
                     f"{statement.sql} {statement.suffix}".rstrip(), request.settings, request.params
                 )
 
+    def result(self, request: Request) -> Generator[tuple[Part, bytes], None, None]:
+        """`blocks` with TOTALS and extremes, each block with what it holds.
+
+        Raises:
+            EngineError: refused or failed, perhaps after part of the result.
+        """
+        statement, settings = request.statement, {**self._engine_session.own_settings, **request.settings}
+        if statement.kind is not Kind.READ or not summaries.may_have_summaries(statement, settings):
+            yield from ((Part.ROWS, block) for block in self.blocks(request))
+            return
+        # Columns first: a session's engine connection does one thing at a time.
+        columns = self.columns(request)
+        settings = {**request.settings, **summaries.SETTINGS}
+        text = self.rows(
+            replace(request, statement=replace(statement, output_format=None), settings=settings), summaries.FORMAT
+        )
+        with closing(text), self._engine.session() as scratch:
+            yield from summaries.blocks(text, columns, scratch)
+
+    def setting(self, request: Request, name: str) -> str:
+        """The text of a setting as far as the client gave it, with the query or by SET; "" where it did not."""
+        return request.settings.get(name, "") or self._engine_session.own_settings.get(name, "")
+
+    def follow(self, listener: Callable[[Progress], None] | None) -> None:
+        """Have a listener told how far each query is, in the thread that runs it; None: no longer."""
+        self._engine_session.follow(listener)
+
     def columns(self, request: Request) -> list[tuple[str, str]]:
         """Names and types of what a reading statement returns."""
-        with self._reaching(self._engine_session, request.statement):
+        with self._reaching(self._engine_session, request.statement.reads_outside):
             return self._engine_session.columns(request.statement.sql, request.settings, request.params)
 
     def columns_meanwhile(self, request: Request) -> list[tuple[str, str]]:
@@ -142,7 +172,7 @@ class Session:
             self._sibling = self._engine.session(role=self._role)
         try:
             self._sibling.execute(f"USE {quote_name(self._database)}")
-            with self._reaching(self._sibling, request.statement):
+            with self._reaching(self._sibling, request.statement.reads_outside):
                 return self._sibling.columns(request.statement.sql, request.settings, request.params)
         except EngineError:
             return []
@@ -167,7 +197,8 @@ class Session:
         if wanted == "Values" and not statement.has_checked_data:
             # Rows that stream are not looked at: expressions in them must not be run.
             settings = {**settings, **_PLAIN_VALUES}
-        return self._engine_session.insert(statement.sql, wanted, chunks, settings, request.params)
+        with self._reaching(self._engine_session, statement.input_call is not None or statement.reads_outside):
+            return self._engine_session.insert(statement.sql, wanted, chunks, settings, request.params)
 
     def add_external_block(self, name: str, columns: Sequence[tuple[str, str]], block: bytes) -> None:
         """Put a client's Native block into the external table of that name, for the next statement.
@@ -196,9 +227,9 @@ class Session:
         self._engine_session.close()
 
     @contextmanager
-    def _reaching(self, session: EngineSession, statement: Statement) -> Iterator[None]:
+    def _reaching(self, session: EngineSession, reads_outside: bool) -> Iterator[None]:
         """Let one statement read outside the database, where the policy has allowed all the places that it names."""
-        if not statement.reads_outside:
+        if not reads_outside:
             yield
             return
         session.execute("SET ROLE reader")

@@ -7,8 +7,10 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import TypeVar
+from urllib.parse import parse_qsl
 from weakref import WeakKeyDictionary
 
 import orjson
@@ -20,6 +22,9 @@ from deploy.embedded.clickhouse.http.body import HEAD_BYTES, TEXT_BYTES, Body
 from deploy.embedded.clickhouse.http.parameters import Parameters, read_parameters
 from deploy.embedded.clickhouse.http.sessions import Sessions
 from deploy.embedded.clickhouse.http.status import content_type, http_status
+from deploy.embedded.clickhouse.native.compression import encode_frames
+from deploy.embedded.clickhouse.native.packets import BLOCK_INFO
+from deploy.embedded.clickhouse.native.results import ResultBlocks
 from deploy.embedded.clickhouse.policy import Role
 from deploy.embedded.clickhouse.session import Request, Session
 from deploy.embedded.clickhouse.statements import Kind, Statement
@@ -30,6 +35,7 @@ T = TypeVar("T")
 _PART_BYTES = 1 << 18
 _KILL_INTERVAL_S = 0.05
 _FORM_BYTES = 1 << 24
+_TEXT = "text/plain; charset=utf-8"
 _MOST_FIELDS = 1_000
 _let_in: WeakKeyDictionary[asyncio.Transport, tuple[str, str]] = WeakKeyDictionary()
 
@@ -51,9 +57,9 @@ class Handler:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Run the statement of one request."""
         try:
-            parameters = read_parameters(request.query, request.headers)
+            parameters = read_parameters(url_parameters(request), request.headers)
             role = await login(self._access, request, parameters)
-            body = Body(request)
+            body = Body(request, is_in_frames=parameters.is_compressed)
             if request.content_type == "multipart/form-data":
                 parameters = await _form_parameters(request)
             head = await body.read(HEAD_BYTES)
@@ -85,8 +91,9 @@ async def login(access: Access, request: web.Request, parameters: Parameters) ->
 
 def failure(error: EngineError, headers: dict[str, str] | None = None) -> web.Response:
     """The response for an error."""
-    coded = {**(headers or {}), "X-ClickHouse-Exception-Code": str(error.code)}
-    return web.Response(text=error.text + "\n", status=http_status(error.code), headers=coded)
+    coded = {**(headers or {}), "X-ClickHouse-Exception-Code": str(error.code), "Content-Type": _TEXT}
+    text = f"{error.text}\n".encode("utf-8", "surrogateescape")
+    return web.Response(body=text, status=http_status(error.code), headers=coded)
 
 
 async def _form_parameters(request: web.Request) -> Parameters:
@@ -109,7 +116,13 @@ async def _form_parameters(request: web.Request) -> Parameters:
                 raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", reason)
         left -= len(text)
         fields[part.name] = text.decode("utf-8", "surrogateescape")
-    return read_parameters({**request.query, **fields}, request.headers)
+    return read_parameters({**url_parameters(request), **fields}, request.headers)
+
+
+def url_parameters(request: web.Request) -> dict[str, str]:
+    """What follows the question mark; bytes that are not UTF-8 survive as surrogates."""
+    pairs = parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True, errors="surrogateescape")
+    return dict(pairs)
 
 
 class HttpExchange:
@@ -146,7 +159,7 @@ class HttpExchange:
             EngineError: refused or failed before anything was sent.
         """
         parts = self._parts(head, body, may_change=request.method != "GET")
-        part, is_last = await self._in_worker(lambda: next(parts))
+        part, is_last = await self._in_worker(lambda: self._framed(next(parts)))
         if is_last:
             return web.Response(body=part, headers=self.headers)
         try:
@@ -165,13 +178,19 @@ class HttpExchange:
         self, parts: Iterator[tuple[bytes, bool]], response: web.StreamResponse, request: web.Request
     ) -> tuple[bytes, bool]:
         try:
-            return await self._in_worker(lambda: next(parts))
+            return await self._in_worker(lambda: self._framed(next(parts)))
         except EngineError as error:
             # The status has gone out: the text at the end and a broken transfer tell the client.
-            await response.write(f"\n{error.text}\n".encode())
+            text = f"\n{error.text}\n".encode("utf-8", "surrogateescape")
+            await response.write(self._framed((text, True))[0])
             if request.transport is not None:
                 request.transport.close()
             raise ConnectionResetError(error.text) from error
+
+    def _framed(self, part: tuple[bytes, bool]) -> tuple[bytes, bool]:
+        """A piece of the answer, in compressed frames if the client asks for them."""
+        data, is_last = part
+        return (b"".join(encode_frames(data)), is_last) if self._parameters.wants_frames else part
 
     def _parts(self, head: bytes, body: Body, *, may_change: bool) -> Generator[tuple[bytes, bool], None, None]:
         """Pieces of the result, each with whether it is the last. In a worker: a statement takes time to read."""
@@ -190,13 +209,25 @@ class HttpExchange:
             else:
                 wanted = statement.output_format or self._parameters.default_format
                 self._describe(wanted)
-                with closing(session.rows(request, wanted)) as rows:
+                with closing(self._document(session, request, wanted)) as rows:
                     for chunk in rows:
                         held.append(chunk)
                         if sum(map(len, held)) >= _PART_BYTES:
                             yield b"".join(held), False
                             held = []
         yield b"".join(held), True
+
+    def _document(self, session: Session, request: Request, output_format: str) -> Generator[bytes, None, None]:
+        """The result of a reading statement in its format; Native as a client of a protocol revision reads it."""
+        revision = self._parameters.revision
+        if output_format != "Native" or not revision:
+            yield from session.rows(request, output_format)
+            return
+        with closing(session.blocks(request)) as blocks:
+            for first in blocks:
+                result = ResultBlocks(first, partial(session.columns_meanwhile, request), revision)
+                for block in chain([first], blocks):
+                    yield BLOCK_INFO + result.complete(block)
 
     def _read(self, session: Session, head: bytes, body: Body) -> tuple[Statement, bytes]:
         """The request's statement, and what was read of the data of an INSERT."""
