@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -382,3 +383,34 @@ def test_an_insert_selects_from_the_rows_that_the_client_sends(node: NodeProcess
     assert b"Code: 53." in node.curl("--data-binary", f"{insert} FORMAT CSV\nx,y\n", url).stdout or True
     outside = "INSERT INTO t SELECT 1, line FROM file('/etc/passwd', 'LineAsString', 'line String'), input('x UInt8')"
     assert b"Code: 481." in node.curl("--data-binary", f"{outside} FORMAT CSV\n1\n", url).stdout
+
+
+def test_files_of_a_form_are_tables_of_the_query(node: NodeProcess, database: str, tmp_path: Path) -> None:
+    (tmp_path / "wanted.csv").write_text("2,b\n3,c\n")
+    form = ["-F", f"wanted=@{tmp_path / 'wanted.csv'}", "-F", "query=SELECT * FROM wanted ORDER BY ALL"]
+    url = f"{node.url}?database={database}&wanted_format=CSV"
+    assert node.curl(*form, f"{url}&wanted_structure=x%20Int32,%20y%20String").stdout == b"2\tb\n3\tc\n"
+    by_place = ["-F", f"w=@{tmp_path / 'wanted.csv'}", "-F", "query=SELECT toTypeName(_1), _2 FROM w WHERE _1 = 2"]
+    typed = f"{node.url}?w_format=CSV&w_types=Decimal(9,%202),String"
+    assert node.curl(*by_place, typed).stdout == b"Decimal(9, 2)\tb\n"
+    assert b"Code: 36." in node.curl(*form, url).stdout
+    harm = f"{url}&wanted_structure=x%20Int32,%20y%20String%20DEFAULT%20file('/etc/passwd')"
+    assert b"Code: 481." in node.curl(*form, harm).stdout
+    assert b"Code: 497." in select(node, "SELECT * FROM wanted"), "gone with its query"
+
+
+def test_a_database_named_with_a_request_is_that_requests(node: NodeProcess, database: str) -> None:
+    sql = "SELECT currentDatabase()"
+    assert select(node, sql, session_id="own", database=database) == f"{database}\n".encode()
+    assert select(node, sql, session_id="own") == b"default\n"
+    select(node, f"USE {database}", session_id="own")
+    assert select(node, sql, session_id="own") == f"{database}\n".encode()
+    assert select(node, sql, session_id="own", database="system") == b"system\n"
+    assert select(node, sql, session_id="own") == f"{database}\n".encode()
+
+
+def test_names_and_texts_with_dollars(node: NodeProcess) -> None:
+    assert (
+        select(node, "SELECT {id$x:Int32} AS a$b, $c AS d FROM (SELECT 5 AS $c)", **{"param_id$x": "13"}) == b"13\t5\n"
+    )
+    assert select(node, "SELECT $q$it's$q$, 'x' /* a /* b */ 'c */ -- d") == b"it\\'s\tx\n"

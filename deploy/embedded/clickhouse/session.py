@@ -50,7 +50,7 @@ class Session:
         """
         self._engine = engine
         self._hooks = hooks
-        self._database = database or "default"
+        self._database = self._own_database = database or "default"
         self._role, self._policy = role, policy or Policy()
         if role is Role.ANALYST and self._database == "system":
             self._policy.read("USE system", role)
@@ -91,18 +91,20 @@ class Session:
         for hook in self._hooks:
             hook.after(statement.words)
         if statement.words[0] == "USE":
-            self._database = self._engine_session.query("SELECT currentDatabase()", "TSVRaw").decode().rstrip("\n")
+            current = self._engine_session.query("SELECT currentDatabase()", "TSVRaw").decode().rstrip("\n")
+            self._database = self._own_database = current
         return result
 
     def use(self, database: str) -> None:
-        """Make a database the current one; "" leaves it as it is.
+        """Make a database the current one for the next statement; "" is what the session began with, or its last USE.
 
         Raises:
             EngineError: 81 where there is no such database.
         """
-        if database and database != self._database:
-            self._engine_session.execute(f"USE {quote_name(database)}")
-            self._database = database
+        wanted = database or self._own_database
+        if wanted != self._database:
+            self._engine_session.execute(f"USE {quote_name(wanted)}")
+            self._database = wanted
 
     def rows(self, request: Request, output_format: str) -> Generator[bytes, None, None]:
         """Run a reading statement; its result as one document of its FORMAT or the given one, in bounded memory.
@@ -210,6 +212,23 @@ class Session:
             self._engine_session.create_temporary_table(name, columns)
             self._external_tables.append(name)
         self._engine_session.insert(f"INSERT INTO {quote_name(name)}", "Native", [block])
+
+    def add_external_table(self, name: str, structure: str, input_format: str, rows: bytes) -> None:
+        """Make a table of a client's for the next statement.
+
+        Args:
+            name: how the statement calls it.
+            structure: its columns, `a UInt8, b String`.
+            input_format: the format of `rows`.
+            rows: its rows.
+
+        Raises:
+            EngineError: the columns or the rows are refused, or a temporary table has the name.
+        """
+        declared = self.read(f"CREATE TEMPORARY TABLE {quote_name(name)} ({structure}) ENGINE = Memory")
+        self._engine_session.execute(declared.sql)
+        self._external_tables.append(name)
+        self._engine_session.insert(f"INSERT INTO {quote_name(name)}", input_format, [rows], _PLAIN_VALUES)
 
     def drop_external_tables(self) -> None:
         """Forget the client's external tables."""

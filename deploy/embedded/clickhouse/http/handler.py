@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -19,6 +19,7 @@ from aiohttp import BodyPartReader, ClientError, web
 from deploy.embedded.clickhouse.access import Access
 from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, NOT_IMPLEMENTED, READONLY, EngineError, refusal
 from deploy.embedded.clickhouse.http.body import HEAD_BYTES, TEXT_BYTES, Body
+from deploy.embedded.clickhouse.http.external import ExternalTable, take_tables
 from deploy.embedded.clickhouse.http.parameters import Parameters, read_parameters
 from deploy.embedded.clickhouse.http.sessions import Sessions
 from deploy.embedded.clickhouse.http.status import content_type, http_status
@@ -60,12 +61,13 @@ class Handler:
             parameters = read_parameters(url_parameters(request), request.headers)
             role = await login(self._access, request, parameters)
             body = Body(request, is_in_frames=parameters.is_compressed)
+            tables: list[ExternalTable] = []
             if request.content_type == "multipart/form-data":
-                parameters = await _form_parameters(request)
+                parameters, tables = await _form_parameters(request)
             head = await body.read(HEAD_BYTES)
         except EngineError as error:
             return failure(error)
-        exchange = HttpExchange(self._sessions, self._workers, self._endings, parameters, role)
+        exchange = HttpExchange(self._sessions, self._workers, self._endings, parameters, role, tables)
         try:
             return await exchange.run(request, head, body)
         except EngineError as error:
@@ -96,27 +98,32 @@ def failure(error: EngineError, headers: dict[str, str] | None = None) -> web.Re
     return web.Response(body=text, status=http_status(error.code), headers=coded)
 
 
-async def _form_parameters(request: web.Request) -> Parameters:
-    """The request's parameters with the text fields of a form, in which long parameters travel.
+async def _form_parameters(request: web.Request) -> tuple[Parameters, list[ExternalTable]]:
+    """The request's parameters with the text fields of a form, in which long ones travel; and its files: tables.
 
     Raises:
-        EngineError: 48 for files, 12 for a form that is too large.
+        EngineError: 12 for a form that is too large, 36 and 73 for a table that cannot be.
     """
     fields: dict[str, str] = {}
+    files: dict[str, bytes] = {}
     left = _FORM_BYTES
     async for part in await request.multipart():
-        if not isinstance(part, BodyPartReader) or part.name is None or part.filename is not None:
-            reason = "External data is not supported over HTTP; send it over the native protocol"
-            raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
-        text = bytearray()
+        if not isinstance(part, BodyPartReader) or part.name is None:
+            raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", "A form in a form, or a field without a name")
+        content = bytearray()
         while chunk := await part.read_chunk(_PART_BYTES):
-            text += chunk
-            if len(text) > left or len(fields) >= _MOST_FIELDS:
+            content += chunk
+            if len(content) > left or len(fields) + len(files) >= _MOST_FIELDS:
                 reason = f"A form of more than {_FORM_BYTES} bytes or {_MOST_FIELDS} fields"
                 raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", reason)
-        left -= len(text)
-        fields[part.name] = text.decode("utf-8", "surrogateescape")
-    return read_parameters({**url_parameters(request), **fields}, request.headers)
+        left -= len(content)
+        if part.filename is not None:
+            files[part.name] = bytes(content)
+        else:
+            fields[part.name] = _text(content)
+    given = {**url_parameters(request), **fields}
+    tables = take_tables(files, given)
+    return read_parameters(given, request.headers), tables
 
 
 def url_parameters(request: web.Request) -> dict[str, str]:
@@ -135,11 +142,12 @@ class HttpExchange:
         endings: set[asyncio.Task[None]],
         parameters: Parameters,
         role: Role,
+        tables: Sequence[ExternalTable] = (),
     ) -> None:
         self._sessions = sessions
         self._workers = workers
         self._endings = endings
-        self._parameters, self._role = parameters, role
+        self._parameters, self._role, self._tables = parameters, role, tables
         self._session: Session | None = None
         self.headers = {
             "X-ClickHouse-Query-Id": parameters.query_id,
@@ -195,9 +203,12 @@ class HttpExchange:
     def _parts(self, head: bytes, body: Body, *, may_change: bool) -> Generator[tuple[bytes, bool], None, None]:
         """Pieces of the result, each with whether it is the last. In a worker: a statement takes time to read."""
         held: list[bytes] = []
-        with self._sessions.lend(self._role, *self._lending) as session:
+        with self._sessions.lend(self._role, *self._lending) as session, ExitStack() as stack:
             self._session = session
             statement, data = self._read(session, head, body)
+            stack.callback(session.drop_external_tables)
+            for table in self._tables:
+                session.add_external_table(table.name, table.structure, table.input_format, table.rows)
             request = Request(statement, self._parameters.settings, self._parameters.params)
             if statement.kind is not Kind.READ and not may_change:
                 raise refusal(READONLY, "READONLY", "Cannot execute query in readonly mode: use POST for a change")
@@ -288,5 +299,5 @@ class HttpExchange:
             running.result()
 
 
-def _text(data: bytes) -> str:
+def _text(data: bytes | bytearray) -> str:
     return data.decode("utf-8", "surrogateescape")

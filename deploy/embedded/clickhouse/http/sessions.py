@@ -40,7 +40,7 @@ class Sessions:
 
         Args:
             role: whose it is; nobody gets another's.
-            database: its current database, "" for the default one; a named session keeps its own.
+            database: the current database of this request, "" for the default one, or a named session's own.
             session_id: name of a session that keeps its state between requests, "" for none.
             timeout_s: how long a named session lives on after this request.
 
@@ -82,7 +82,7 @@ class Sessions:
                 reason = f"{_MOST_NAMED} sessions are open: leave out session_id, or let some expire"
                 raise refusal(SESSION_IS_LOCKED, "TOO_MANY_SESSIONS", reason)
             if named is None:
-                named = self._named[role, session_id] = Named(self._open(database, role))
+                named = self._named[role, session_id] = Named(self._open("", role))
             named.is_busy = True
         try:
             named.session.use(database)
