@@ -11,16 +11,15 @@ from typing import Self
 import orjson
 
 from ddl.quoting import quote_name, quote_string
+from deploy.embedded.clickhouse import query_ids
 from deploy.embedded.clickhouse.chdb_connection import STREAM_REFUSED, Connection, Progress
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.pipes import PipeReader, PipeWriter
+from deploy.embedded.clickhouse.query_ids import SESSION_SETTING
 from deploy.embedded.clickhouse.query_settings import QuerySettings
 from deploy.embedded.clickhouse.statements import Kind, Statement, parse
 from deploy.embedded.clickhouse.tokens import scan
 
-# A setting that names the engine session in system.processes, so that its query can be found and killed. chDB
-# gives queries ids of its own and knows no custom settings; this one means nothing while the query cache is off.
-SESSION_SETTING = "query_cache_tag"
 _COMPUTED = frozenset({"MATERIALIZED", "ALIAS"})
 
 
@@ -33,10 +32,9 @@ class EngineSession:
     def __init__(self, connection: Connection, kill: Callable[[str], bool]) -> None:
         self._connection = connection
         self._kill = kill
-        self._settings = QuerySettings(connection)
         self._lock = threading.Lock()  # not re-entrant: a stream may be read from several threads in turn
         self._id = uuid.uuid4().hex
-        connection.query(f"SET {SESSION_SETTING} = '{self._id}'")
+        self._settings = QuerySettings(connection, {SESSION_SETTING: self._id})
 
     def __enter__(self) -> Self:
         return self
@@ -45,6 +43,10 @@ class EngineSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def tag(self, query_id: str) -> dict[str, str]:
+        """The setting by which a query is found under its client's id; "" where the client gave none."""
+        return {SESSION_SETTING: query_ids.tag(self._id, query_id)} if query_id else {}
 
     @property
     def own_settings(self) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ from deploy.embedded.clickhouse.chdb_connection import Progress
 from deploy.embedded.clickhouse.engine import Engine, EngineError
 from deploy.embedded.clickhouse.engine_session import EngineSession
 from deploy.embedded.clickhouse.policy import Policy, Role, refuse_kafka
+from deploy.embedded.clickhouse.query_ids import with_clients_ids
 from deploy.embedded.clickhouse.statements import Kind, Statement, StatementHook
 from deploy.embedded.clickhouse.summaries import Part
 
@@ -69,7 +70,11 @@ class Session:
         Raises:
             EngineError: as `Policy.read`.
         """
-        return self._policy.read(sql, self._role, is_whole=is_whole)
+        return with_clients_ids(self._policy.read(sql, self._role, is_whole=is_whole))
+
+    def tag(self, query_id: str) -> dict[str, str]:
+        """The setting by which a query is found under its client's id; "" where the client gave none."""
+        return self._engine_session.tag(query_id)
 
     def command(self, request: Request, output_format: str) -> bytes:
         """Run a statement that takes no rows from the client; its result, whole and often empty.

@@ -209,7 +209,7 @@ class HttpExchange:
             stack.callback(session.drop_external_tables)
             for table in self._tables:
                 session.add_external_table(table.name, table.structure, table.input_format, table.rows)
-            request = Request(statement, self._parameters.settings, self._parameters.params)
+            request = Request(statement, self._settings(session), self._parameters.params)
             if statement.kind is not Kind.READ and not may_change:
                 raise refusal(READONLY, "READONLY", "Cannot execute query in readonly mode: use POST for a change")
             if statement.kind is Kind.INSERT:
@@ -272,6 +272,10 @@ class HttpExchange:
             self.headers["X-ClickHouse-Format"] = output_format or ""
         if output_format is not None:
             self.headers["Content-Type"] = content_type(output_format)
+
+    def _settings(self, session: Session) -> dict[str, str]:
+        given = self._parameters.query_id if self._parameters.is_query_id_given else ""
+        return self._parameters.settings | session.tag(given)
 
     @property
     def _lending(self) -> tuple[str, str, float]:

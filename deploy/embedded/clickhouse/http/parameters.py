@@ -61,6 +61,7 @@ class Parameters:
     database: str
     query: str
     query_id: str
+    is_query_id_given: bool
     default_format: str
     session_id: str
     session_timeout_s: float
@@ -91,6 +92,7 @@ def read_parameters(query: Mapping[str, str], headers: Mapping[str, str]) -> Par
         database=query.get("database") or headers.get("X-ClickHouse-Database", ""),
         query=query.get("query", ""),
         query_id=query.get("query_id") or str(uuid.uuid4()),
+        is_query_id_given=bool(query.get("query_id")),
         default_format=default_format,
         session_id=query.get("session_id", ""),
         session_timeout_s=timeout_s,

@@ -157,7 +157,7 @@ class ClientConnection:
             for name, (value, important) in query.settings.items()
             if important or name in self._setting_names()
         }
-        return Request(session.read(query.sql), settings, query.params)
+        return Request(session.read(query.sql), settings | session.tag(query.query_id), query.params)
 
     def _select(self, session: Session, request: Request) -> None:
         outgoing, size = self._outgoing, ResultSize()
