@@ -181,8 +181,7 @@ class ClientConnection:
             if blocks is None:
                 outgoing.header(session.columns(request))
             outgoing.send(packets.profile_info(size.rows, size.blocks, size.bytes))
-        outgoing.tell_progress()
-        outgoing.send(packets.END_OF_STREAM)
+        outgoing.end()
 
     @contextmanager
     def _following(self, session: Session) -> Iterator[None]:
@@ -202,7 +201,6 @@ class ClientConnection:
             session.insert(request, [data.encode("utf-8", "surrogateescape")])
             outgoing.send(packets.END_OF_STREAM)
             return
-        outgoing.time_zone(session.setting(request, "session_timezone"))
         outgoing.header(session.insert_columns(request))
         self._has_failed = False
         blocks = self._received_blocks()

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from deploy.embedded.clickhouse.chdb_connection import Progress
 from deploy.embedded.clickhouse.native import packets
@@ -30,7 +31,7 @@ class Outgoing:
         self._socket = connection
         self._owner = threading.get_ident()
         self._told = self._known = Progress()
-        self._told_at = 0.0
+        self._began_at = self._told_at = 0.0
         self.revision = packets.REVISION
         self.is_compressed = False
 
@@ -61,7 +62,14 @@ class Outgoing:
     def begin(self) -> None:
         """A query begins: nothing of it is done."""
         self._told = self._known = Progress()
-        self._told_at = time.monotonic()
+        self._began_at = self._told_at = time.monotonic()
+
+    def end(self) -> None:
+        """The query has ended: say what of it the client does not know yet, and how long it took."""
+        self.tell_progress()
+        self._known = replace(self._known, elapsed_ns=int((time.monotonic() - self._began_at) * 1e9))
+        self.tell_progress()
+        self.send(packets.END_OF_STREAM)
 
     def progress(self, known: Progress) -> None:
         """Note how far the query is, and tell the client now and then. From any thread; the engine calls it."""
