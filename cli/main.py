@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from cli.common.console import SafeConsole
 from config.disks import is_no_space
 from config.errors import MedallionError
+from config.optional_imports import PANDAS, do_without
 
 # Command → its function, or the Typer application of a group of commands. The order is that of `--help`.
 COMMANDS = {
@@ -81,6 +82,7 @@ def medallion() -> None:
 
 def main() -> None:
     """Run the command line; an expected failure is one line on standard error and exit code 1."""
+    do_without(PANDAS)
     console = SafeConsole(stderr=True, soft_wrap=True)
     try:
         app()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -68,6 +69,8 @@ def _migration_files(folder: Path) -> list[str]:
     return list(by_number.values())
 
 
+# The journal renders two templates for each statement; the macros take 20 ms to compile.
+@lru_cache(maxsize=8)
 def _environment(settings: Settings, folder: Path) -> Environment:
     # The output is SQL, not HTML: escaping would break it (hence S701).
     environment = Environment(  # noqa: S701

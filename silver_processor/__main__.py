@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from config import logs
+from config.optional_imports import PANDAS, do_without
 from config.settings import Settings
-from silver_processor.worker import build_worker
 
 
 def main() -> None:
     """Read the settings and the symbols file, then consume."""
+    do_without(PANDAS)
+    from silver_processor.worker import build_worker  # noqa: PLC0415 - it imports PyArrow
+
     settings = Settings()
     logs.configure(settings.log_level, "silver-processor")
     worker = build_worker(settings)

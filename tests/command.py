@@ -17,6 +17,8 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from config.optional_imports import PANDAS, do_without
+
 # What the commands of these tests import, none of which starts a thread.
 IMPORTED = (
     "cli.main",
@@ -100,6 +102,7 @@ def _be_the_command(asked: dict[str, object]) -> int:
 
 def _serve() -> None:
     """A line of what is asked in, the exit code out."""
+    do_without(PANDAS)
     for name in IMPORTED:
         importlib.import_module(name)
     answers = os.fdopen(os.dup(1), "w")

@@ -1,1 +1,1 @@
-"""Any exchange that ccxt knows, behind our envelope. May import `stream`, `rest` and what they may import."""
+"""Reads any exchange that ccxt supports, with our envelope. May import `stream`, `rest` and what they may import."""

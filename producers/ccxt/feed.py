@@ -1,4 +1,4 @@
-"""Keeps the trades of a ccxt exchange flowing: by streams that replace each other, or over REST where ccxt has none."""
+"""Reads the trades of a ccxt exchange: from streams that replace each other, or over REST if ccxt has no stream."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from producers.stream.rotation import Rotation
 from producers.stream.symbol_states import SymbolState, SymbolStatus
 from producers.venue_limits import VenueUnavailableError
 
-#: ccxt does not say when an exchange cuts a connection off; those that do so allow a day.
+# ccxt does not say at which age an exchange closes a connection. Exchanges that do so allow a day.
 _LIFETIME_S = 86_400.0
 _POLL_S = 1.0
 _LEAST_POLL_S = 0.01
-#: What asking for markets may meet.
+# Errors of a request for markets after which it is sent again.
 _REST_FAILURES = (RestError, VenueUnavailableError)
 _log = structlog.get_logger(__name__)
 
@@ -39,17 +39,17 @@ class UnknownSymbolError(MedallionError, LookupError):
 
 
 class MarketsMissingError(MedallionError):
-    """Nobody may be asked which markets the exchange has."""
+    """No list of markets is given, and REST may not be asked for one."""
 
 
 def exchange_named(name: str) -> Exchange | None:
-    """A ccxt exchange as one of ours; None for a name that ccxt does not know, or that has no public trades."""
+    """The description of a ccxt exchange; None if ccxt does not know the name, or has no public trades of it."""
     if name not in ccxt.exchanges:
         return None
     known = class_of(name)()
     if not (known.has.get("watchTrades") or known.has.get("fetchTrades")):
         return None
-    # ccxt does not say how many connections an exchange allows, nor whether its ids are consecutive.
+    # ccxt does not say how many connections an exchange allows, or whether its ids are consecutive.
     return Exchange(
         name,
         "",
@@ -63,35 +63,35 @@ def exchange_named(name: str) -> Exchange | None:
 
 
 class CcxtFeed:
-    """The symbols of one exchange, kept flowing inside of `async with feed.rest`."""
+    """Reads the symbols of one exchange. Use it inside `async with feed.rest`."""
 
     def __init__(self, context: StreamContext, symbols: Sequence[str], markets: Markets | None = None) -> None:
-        """Nothing is connected yet.
+        """Connects nothing yet.
 
         Args:
-            context: of an exchange from `exchange_named`; endpoints take the place of scheme and host in all its URLs.
-            symbols: ccxt's unified ones, `BTC/USDT`, `BTC/USDT:USDT`.
-            markets: as ccxt's `fetch_markets()` gives them; None: the exchange is asked.
+            context: of an exchange from `exchange_named`. Its endpoints replace scheme and host in all URLs.
+            symbols: ccxt's unified symbols: `BTC/USDT`, `BTC/USDT:USDT`.
+            markets: from ccxt's `fetch_markets()`; None to request them from the exchange.
 
         Raises:
-            MarketsMissingError: neither markets nor anybody to ask for them.
+            MarketsMissingError: `markets` is None, and REST may not be asked.
         """
         exchange, options = context.exchange, context.options
         self._context, self._symbols = context, symbols
         if markets is None and not context.asks_rest:
             raise MarketsMissingError(
-                f"{exchange.code} is not to be asked for its markets: give --rest-endpoint beside --endpoint,"
+                f"{exchange.code} may not be asked for its markets: give --rest-endpoint beside --endpoint,"
                 " or a saved list with --markets"
             )
         self._markets = markets
-        #: Those that the exchange lists; streams compare theirs with it.
+        # Symbols that the exchange lists. A stream with other symbols is replaced.
         self._listed = [*symbols]
-        #: What the market list does not have, and in which words that is said.
+        # By symbol that is not listed: the message about it.
         self._unlisted: dict[str, str] = {}
-        #: Asked over REST, for as long as the feed lives; streams are instances of their own.
+        # The instance for REST, used as long as the feed exists. Each stream has its own instance.
         self._venue = _venue_of(context)
         self.rest = RestTrades(exchange.code, self._venue, context.venue_limits)
-        # Where a rate limit is given, that is the pace.
+        # A given rate limit is the only pace.
         pause_s = max(_POLL_S, self._venue.rateLimit / 1_000) if options.requests is None else _LEAST_POLL_S
         self._source: Rotation[CcxtStream] | CcxtPolling = (
             Rotation(partial(_new_stream, context, self._listed, self._venue, self.rest), context.count_renewal)
@@ -107,16 +107,16 @@ class CcxtFeed:
 
     @property
     def ready(self) -> bool:
-        """Every symbol is watched, as far as ccxt tells."""
+        """Whether every symbol is watched, as far as ccxt can tell."""
         return self._source.ready
 
     @property
     def symbols(self) -> Sequence[str]:
-        """ccxt's unified ones."""
+        """ccxt's unified symbols."""
         return self._symbols
 
     def statuses(self) -> dict[str, SymbolStatus]:
-        """How each symbol stands."""
+        """The status of each symbol."""
         source = self._source.current if isinstance(self._source, Rotation) else self._source
         listed = source.statuses() if source is not None else {}
         missing = {symbol: SymbolStatus(SymbolState.REFUSED, words) for symbol, words in self._unlisted.items()}
@@ -124,23 +124,24 @@ class CcxtFeed:
         return unknown | listed | missing
 
     def unknown(self, symbol: str, words: str) -> None:
-        """As `ReconnectingStream.unknown`; ccxt tells of a symbol that is refused by itself."""
+        """Does nothing: ccxt itself reports a refused symbol (see `ReconnectingStream.unknown`)."""
 
     def renew(self) -> None:
-        """Replace the connections as before their end of life, unless that was done just now."""
+        """Replace the connections as at the end of their lifetime, unless they have just been replaced."""
         if isinstance(self._source, Rotation):
             self._source.renew()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set.
+        """Read trades until `stop` is set.
+
+        A market that is missing does not stop the others, and is looked for again later.
 
         Raises:
-            UnknownSymbolError: the exchange has none of these markets; one that is missing stops nobody else, and is
-                looked for again.
-            DeliveryError: from `take`: the publisher cannot go on.
+            UnknownSymbolError: the exchange has none of the markets.
+            DeliveryError: the publisher cannot go on.
         """
         again = retry_until(
-            stop, _REST_FAILURES, self._context.options.back_off_s, self._log, "asking for markets again"
+            stop, _REST_FAILURES, self._context.options.back_off_s, self._log, "requesting markets again"
         )
         await again(self._load)
         if stop.is_set():
@@ -155,13 +156,13 @@ class CcxtFeed:
             await asyncio.gather(looking, return_exceptions=True)
 
     async def _look_for_unlisted(self) -> None:
-        """What the list lacks may be listed later; a list that was given stays as it is."""
+        """Request the list again while symbols are missing. A list that was given stays as it is."""
         while self._unlisted and self._markets is None:
             await asyncio.sleep(self._context.options.refused_s)
             try:
                 await self._load()
             except _REST_FAILURES as error:
-                self._log.warning("markets not asked for", error=str(error) or type(error).__name__)
+                self._log.warning("no list of markets, trying again later", error=str(error) or type(error).__name__)
 
     async def _load(self) -> None:
         try:
@@ -180,7 +181,7 @@ class CcxtFeed:
         self._listed[:] = [symbol for symbol in self._symbols if symbol in known]
         if isinstance(self._source, CcxtPolling):
             self._source.watch(self._listed)
-        # A large exchange's list takes tens of MB.
+        # Keep only these markets: a large exchange's list takes tens of MB.
         self._venue.set_markets([known[symbol] for symbol in self._listed])
 
     def _no_market(self, symbol: str, known: Collection[str]) -> str:
@@ -197,7 +198,7 @@ def _venue_of(context: StreamContext, listener: ConnectionListener | None = None
 
 
 def _new_stream(context: StreamContext, listed: list[str], known: Any, rest: RestTrades) -> CcxtStream:
-    """A stream of its own instance of ccxt's class, with the markets of the `known` one."""
+    """A stream with its own instance of ccxt's class, and the markets of the `known` instance."""
     watched = WatchedSymbols(context, {one: str(known.markets[one].get("id") or one) for one in listed})
     venue = _venue_of(context, watched)
     venue.set_markets_from_exchange(known)

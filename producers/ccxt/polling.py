@@ -1,4 +1,4 @@
-"""Polls `fetch_trades` of an exchange for which ccxt has no stream."""
+"""Polls `fetch_trades` of an exchange whose streams ccxt does not support."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class CcxtPolling:
     """Polls each symbol in turn."""
 
     def __init__(self, rest: RestTrades, context: StreamContext, listed: Sequence[str], pause_s: float) -> None:
-        """Asks `rest` for the `listed` symbols (the list may change), and waits `pause_s` between two rounds."""
+        """Poll the `listed` symbols from `rest`, with `pause_s` between two rounds. The list may change."""
         self._rest, self._context, self._listed, self._pause_s = rest, context, listed, pause_s
         self._unseen = UnseenTrades()
         self._statuses = SymbolStatuses(listed, context.options.silent_s)
-        #: Of symbols whose last request failed: how often in a row, and when (on the monotonic clock) to ask again.
+        # By symbol whose last request failed: failures in a row, and time of the next try on the monotonic clock, s.
         self._tries: dict[str, int] = {}
         self._due_s: dict[str, float] = {}
         self._end = asyncio.Event()
@@ -36,25 +36,25 @@ class CcxtPolling:
 
     @property
     def ready(self) -> bool:
-        """The last request of each symbol was answered, of one at least with trades."""
+        """Whether the last request of each symbol was answered, at least one of them with trades."""
         states = {self._statuses.state(symbol) for symbol in self._listed}
         return SymbolState.SUBSCRIBING not in states and not states.isdisjoint(_UP)
 
     def statuses(self) -> dict[str, SymbolStatus]:
-        """How each symbol stands."""
+        """The status of each symbol."""
         return self._statuses.now(time.monotonic())
 
     def watch(self, symbols: Sequence[str]) -> None:
-        """These, from now on."""
+        """Poll these symbols from now on."""
         for symbol in symbols:
             if not self._statuses.knows(symbol):
                 self._statuses.add(symbol)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set; what was answered by then is still taken.
+        """Poll until `stop` is set. Answers that have arrived by then are still published.
 
         Raises:
-            DeliveryError: from `take`: the publisher cannot go on.
+            DeliveryError: the publisher cannot go on.
         """
         self._end = stop
         polling = asyncio.ensure_future(self._for_ever())
@@ -76,7 +76,7 @@ class CcxtPolling:
             await asyncio.sleep(self._pause_s)
 
     async def _poll_once(self, symbol: str) -> None:
-        """A symbol that the exchange refuses keeps nobody else waiting."""
+        """Poll one symbol. A symbol that the exchange refuses does not hold up the others."""
         options = self._context.options
         try:
             await self._poll(symbol)

@@ -1,4 +1,4 @@
-"""Asks a ccxt exchange for trades over REST: for healing, and for polling where there is no stream."""
+"""Requests trades from a ccxt exchange over REST, for healing and for polling."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from producers.exchanges.model import RestError, Trade, TradeSpan
 from producers.rest.client import BusyError, retry_after_s, retry_busy
 from producers.venue_limits import VenueLimits
 
-#: What a class of ccxt makes of an answer whose shape it does not know.
+# Errors that a ccxt class raises for an answer whose shape it does not know.
 UNFORESEEN = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 _PAGES = 100
 _REMEMBERED = 5_000
-#: Trade id to time and price.
+# Time and price by trade id.
 Known = OrderedDict[str, tuple[str, str]]
 Rows = list[dict[str, Any]]
 _log = structlog.get_logger(__name__)
 
 
 class RestTrades:
-    """`fetch_trades` of one exchange, one request at a time; `async with` closes its connections."""
+    """Runs `fetch_trades` of one exchange, one request at a time. `async with` closes its connections."""
 
     def __init__(self, code: str, venue: Any, venue_limits: VenueLimits) -> None:
         """`venue` from `producers.ccxt.venue.make`."""
@@ -36,7 +36,7 @@ class RestTrades:
         self._venue = venue
         self._venue_limits = venue_limits
         self._turn = asyncio.Lock()
-        #: By symbol and trade id: time and price of what the stream brought.
+        # By symbol and trade id: time and price of trades that the stream brought.
         self._streamed: dict[str, Known] = {}
 
     async def __aenter__(self) -> Self:
@@ -48,12 +48,12 @@ class RestTrades:
         await self._venue.close()
 
     def resume(self, published: Mapping[str, Sequence[Trade]]) -> None:
-        """Earlier runs of the producer published these trades, by symbol: their streams brought them."""
+        """Record trades, by symbol, that the streams of earlier runs of the producer brought."""
         for trades in published.values():
             self.streamed(trades)
 
     def streamed(self, trades: Sequence[Trade]) -> None:
-        """Trades that did not come from here."""
+        """Record trades that the stream brought."""
         for trade in trades:
             known = self._streamed.setdefault(trade.symbol, Known())
             known[trade.trade_id] = trade.timestamp, trade.price
@@ -61,14 +61,15 @@ class RestTrades:
                 known.popitem(last=False)
 
     async def pages(self, symbol: str, span: TradeSpan) -> AsyncIterator[list[Trade]]:
-        """As `producers.rest.client.TradesSource.pages`; all of the span at once."""
+        """As `producers.rest.client.TradesSource.pages`, with all of the span in one page."""
         yield await self.newest(symbol, span.since_us)
 
     async def poll(self, symbol: str) -> tuple[bytes, list[Trade]]:
-        """The body of an answer and its trades, oldest first.
+        """Request the newest trades. Returns the answer's body and its trades, oldest first.
 
         Raises:
-            RestError: the exchange cannot be asked, or answers something else; VenueUnavailableError: it is left alone.
+            RestError: the request failed, or the answer is no list of trades.
+            VenueUnavailableError: the circuit breaker is open.
         """
         async with self._turn:
             rows = await self._fetch(symbol, None)
@@ -76,12 +77,12 @@ class RestTrades:
             return body, trades
 
     async def newest(self, symbol: str, since_us: int | None = None) -> list[Trade]:
-        """The newest trades, and those before them from `since_us` (UTC) on where the exchange goes back, oldest first.
+        """The newest trades, oldest first; from `since_us` (µs, UTC) on, if the exchange serves older ones.
 
         Raises:
-            RestError: also where none of them is a trade that the stream brought: some exchanges number the trades
-                of the two differently (Binance's REST sums several up), and those would be published twice.
-            VenueUnavailableError: the exchange is left alone.
+            RestError: as in `poll`, and if the stream brought none of them. Some exchanges number trades differently
+                in REST and stream (Binance's REST sums several up), and those would be published twice.
+            VenueUnavailableError: the circuit breaker is open.
         """
         async with self._turn:
             rows = await self._fetch(symbol, None)
@@ -91,22 +92,22 @@ class RestTrades:
                 trades = await self._before(symbol, since_us // 1_000, rows[0]["timestamp"]) + trades
         known = self._streamed.get(symbol)
         if known and not any(known.get(trade.trade_id) == (trade.timestamp, trade.price) for trade in trades):
-            raise RestError("none of REST's trades is one of the stream's: their ids differ, or it lags behind")
+            raise RestError("REST and the stream have no trade in common: their ids differ, or REST lags behind")
         if known:
-            # Their ids are the stream's: once they fill a gap, the next answer may overlap with nothing else.
+            # Their ids match the stream's. The next answer may overlap only with these trades, if they fill a gap.
             self.streamed(trades)
         return [*{_identity(trade): trade for trade in trades}.values()]
 
     async def _before(self, symbol: str, since_ms: int, until_ms: int) -> list[Trade]:
-        """From `since_ms` up to `until_ms`; nothing where that cannot be had without a hole in it."""
+        """Trades from `since_ms` to `until_ms`; none if REST does not serve them without a hole."""
         found: list[Trade] = []
         for _ in range(_PAGES):
             rows = [row for row in await self._fetch(symbol, since_ms) if row["timestamp"] >= since_ms]
             found += self._venue.answered(rows)[1]
-            # An exchange that ignores `since` answers with its newest trades.
+            # An exchange that ignores `since` sends its newest trades.
             if rows and rows[-1]["timestamp"] >= until_ms:
                 return found
-            # More trades of one moment than a page holds.
+            # One moment has more trades than a page.
             if not rows or rows[-1]["timestamp"] == since_ms:
                 break
             since_ms = rows[-1]["timestamp"]
@@ -114,7 +115,7 @@ class RestTrades:
         return []
 
     async def _newest_only(self, symbol: str) -> dict[str, str]:
-        """How to ask for single matches where `fetchTrades` would sum them up: of the newest trades only."""
+        """Parameters for single matches where `fetchTrades` sums them up. They serve only the newest trades."""
         if self._venue.family not in SUMMING:
             return {}
         await self._venue.load_markets()
@@ -144,14 +145,14 @@ class RestTrades:
 
 
 class UnseenTrades:
-    """Finds the trades of a REST answer that no earlier answer had."""
+    """Finds trades in a REST answer that no earlier answer had."""
 
     def __init__(self) -> None:
-        """Nothing was looked at yet."""
+        """No answer is seen yet."""
         self._seen: dict[str, OrderedDict[tuple[str, ...], None]] = {}
 
     def of(self, symbol: str, trades: Sequence[Trade]) -> tuple[list[Trade], bool]:
-        """The new ones, and whether there may be others between them and those seen before."""
+        """The new trades, and whether others may be missing between them and those seen before."""
         seen = self._seen.setdefault(symbol, OrderedDict())
         new = [trade for trade in trades if _identity(trade) not in seen]
         hole = bool(seen) and bool(new) and len(new) == len(trades)
@@ -167,5 +168,5 @@ def _moment(row: Mapping[str, Any]) -> int:
 
 
 def _identity(trade: Trade) -> tuple[str, ...]:
-    """Some exchanges number no trades."""
+    """The id of a trade, or its content: some exchanges have no trade ids."""
     return (trade.trade_id,) if trade.trade_id else (trade.timestamp, trade.price, trade.quantity, trade.side)

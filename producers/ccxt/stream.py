@@ -1,4 +1,4 @@
-"""Watches every symbol by `watch_trades` of one instance of a ccxt class, until it is retired."""
+"""Watches every symbol with `watch_trades` of one instance of a ccxt class, until it is retired."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from producers.retry import retry_until
 from producers.stream.context import StreamContext
 from producers.stream.symbol_states import SymbolStatus
 
-#: Silence that is normal on quiet symbols of an exchange that nobody here knows.
+# Longest silence of a healthy connection to an exchange that we do not know.
 _IDLE_S = 300.0
 _TICK_S = 0.25
 _log = structlog.get_logger(__name__)
 
 
 class CcxtStream:
-    """Watches all symbols over connections of ccxt, which `retire` closes. Ready when every symbol is watched."""
+    """Watches all symbols over ccxt's connections. Ready when every symbol is watched; `retire` closes it."""
 
     def __init__(
         self, venue: Any, watched: WatchedSymbols, context: StreamContext, listed: Sequence[str], rest: RestTrades
@@ -33,11 +33,12 @@ class CcxtStream:
         """Starts at once.
 
         Args:
-            venue: from `producers.ccxt.venue.make`, with its markets; this stream's alone, and tells `watched`.
+            venue: from `producers.ccxt.venue.make`, with its markets and `watched` as its listener. Used by this stream
+                alone.
             watched: the symbols to watch.
             context: of the exchange.
-            listed: the symbols that the exchange lists now; a stream that watches others is old.
-            rest: told of the trades that the stream brings.
+            listed: the symbols that the exchange lists now. A stream that watches others is old.
+            rest: gets the trades that the stream brings.
         """
         self.ready = watched.ready
         self._venue, self._watched, self._context, self._listed, self._rest = venue, watched, context, listed, rest
@@ -50,21 +51,21 @@ class CcxtStream:
 
     @property
     def is_old(self) -> bool:
-        """A connection of it is of the age at which exchanges cut them off, or there are other symbols to watch."""
+        """Whether a connection has reached its lifetime, or other symbols are to be watched."""
         return self._venue.age_s > self._renew_after_s or self._watched.symbols != self._listed
 
     def statuses(self) -> dict[str, SymbolStatus]:
-        """How each symbol stands."""
+        """The status of each symbol."""
         return self._watched.statuses()
 
     def age(self) -> None:
-        """Have it replaced, unless it is younger than what makes a symbol quiet."""
+        """Have the stream replaced, unless it is too young to call a symbol quiet."""
         if self._venue.age_s > 2 * self._context.options.quiet_s:
-            self._log.warning("connection replaced: it brings nothing of a symbol that trades")
+            self._log.warning("connection replaced: it brings no trades of a symbol that trades")
             self._renew_after_s = 0.0
 
     async def retire(self) -> None:
-        """Close it; what had arrived is still taken.
+        """Close the stream. Frames that have arrived are still published.
 
         Raises:
             DeliveryError: the publisher cannot go on.
@@ -88,7 +89,7 @@ class CcxtStream:
             ended = await asyncio.gather(*others, return_exceptions=True)
             self._show(0)
             await self._venue.close()
-            # What had arrived is still taken.
+            # Frames that have arrived are still published.
             self._venue.frames.end()
             await taking
         for result in ended:
@@ -106,15 +107,15 @@ class CcxtStream:
     async def _watch_for_ever(self, symbol: str) -> None:
         log, end, options = self._log.bind(symbol=symbol), self._watched.end, self._context.options
         while not end.is_set():
-            # One that was healthy ends the call, so that the back-off starts small again.
+            # A watch that was healthy ends the call without an error, so the back-off starts small again.
             await retry_until(end, (RestError,), options.back_off_s, log, "watching again")(self._watch, symbol)
             if self._watched.is_refused(symbol):
-                # It may be listed later; asked often, some classes of ccxt fail every other symbol with it.
+                # The symbol may be listed later. If we try often, some ccxt classes fail all other symbols, too.
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(end.wait(), options.refused_s)
 
     async def _watch(self, symbol: str) -> None:
-        """`watch_trades` from one loss of it to the next; raises only where it never became healthy."""
+        """Watch a symbol until its stream is lost. Raises only if it never became healthy."""
         started, healthy = time.monotonic(), False
         self._watched.begin(symbol)
         try:
@@ -123,7 +124,7 @@ class CcxtStream:
                 healthy = True
                 if self._watched.flows(symbol):
                     self._watched.look(self._venue.age_s)
-        # A class of ccxt can fail in any way, and cancels its own futures; the next try may succeed.
+        # A ccxt class can raise anything, and cancels its own futures. The next try may succeed.
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -134,7 +135,7 @@ class CcxtStream:
                 raise RestError(str(error)) from error
 
     async def _watch_dog(self) -> None:
-        """ccxt does not notice an exchange that goes silent, nor each end of a connection."""
+        """Close silent and dead connections: ccxt does not notice all of them."""
         idle_s = _IDLE_S if self._context.options.idle_s is None else self._context.options.idle_s
         while True:
             await asyncio.sleep(min(_TICK_S, idle_s / 4))

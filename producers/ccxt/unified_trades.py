@@ -1,11 +1,11 @@
-"""Turns a ccxt trade into one of ours, with the kind and the matches that only the exchange's element has (pure).
+"""Turns a ccxt trade into a `Trade`, with kind and matches from the exchange's own element (pure).
 
-ccxt's unified trades have neither (docs.ccxt.com, "Public Trades"), but keep the exchange's element as `info`. A class
-that is built on that of an exchange which our parsers know is read as they read it.
+ccxt's unified trades have no kind and no matches (docs.ccxt.com, "Public Trades"), but keep the exchange's element as
+`info`. If a ccxt class extends that of an exchange with a parser of ours, its elements are read as by that parser.
 
-Sums of matches (looked up in ccxt 2026-11-28): `watchTrades` of the okx classes is the channel `trades`, whose `count`
-is read here, since ccxt logs in for `trades-all`. `fetchTrades` of the binance classes asks for aggregated trades,
-numbered otherwise than the stream's, unless `fetchTradesMethod` names the endpoint of single ones.
+Sums of matches (looked up in ccxt 2026-11-28): `watchTrades` of the okx classes uses the channel `trades`, whose
+`count` is read here; ccxt logs in for `trades-all`. `fetchTrades` of the binance classes requests aggregated trades
+with ids of their own, unless `fetchTradesMethod` names the endpoint of single trades.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from schemas.kinds import TradeKind
 
 _SIDES = {"buy": "BUY", "sell": "SELL"}
 _FAMILIES = ("binance", "bybit", "okx")
-#: Families whose `fetchTrades` lists sums of matches by itself.
+# Families whose `fetchTrades` lists sums of matches by default.
 SUMMING = frozenset(("binance",))
 _FLAGS = {
     "binance": {"isRPITrade": TradeKind.RPI},
@@ -34,13 +34,13 @@ _FLAGS = {
 
 
 def family_of(venue: Any) -> str:
-    """The exchange whose class of ccxt this one is built on; "" where our parsers do not know it."""
+    """The exchange whose ccxt class this one extends; "" if no parser of ours knows it."""
     names = [base.__name__ for base in type(venue).__mro__]
     return next((name for name in _FAMILIES if name in names), "")
 
 
 def told(family: str, info: Any, price: str, quantity: str) -> tuple[str, str]:
-    """Kind and number of matches of a trade, as `producers.exchanges.model.Trade` has them."""
+    """Kind and number of matches of a trade, as in `producers.exchanges.model.Trade`."""
     if not isinstance(info, Mapping) or not family:
         return "", ""
     kind = next((flag.value for name, flag in _FLAGS.get(family, {}).items() if info.get(name) is True), "")
@@ -55,7 +55,7 @@ def told(family: str, info: Any, price: str, quantity: str) -> tuple[str, str]:
 
 
 def trade_of(family: str, trade: Mapping[str, Any], payload: str | None) -> Trade:
-    """ccxt's trade as ours; `payload` None: what ccxt kept of it, printed again."""
+    """Turn ccxt's trade into a `Trade`. With `payload` None, the element that ccxt kept is encoded again."""
     side = trade.get("side") or ""
     number, price, quantity, moment = (
         "" if value is None else str(value)
@@ -76,6 +76,6 @@ def trade_of(family: str, trade: Mapping[str, Any], payload: str | None) -> Trad
 
 
 def singly(market: Mapping[str, Any]) -> dict[str, str]:
-    """Parameters with which `fetchTrades` of a `SUMMING` class lists the newest single matches of a market."""
+    """Parameters that make `fetchTrades` of a `SUMMING` class list a market's newest single matches."""
     place = "fapiPublic" if market.get("linear") else "dapiPublic" if market.get("inverse") else "public"
     return {"fetchTradesMethod": f"{place}GetTrades"}

@@ -1,4 +1,4 @@
-"""A ccxt class that passes every frame on with its digits, waits for the publisher, and takes other endpoints."""
+"""Extends a ccxt class: it keeps every digit of a frame, waits for the publisher, and can use other endpoints."""
 
 from __future__ import annotations
 
@@ -26,41 +26,42 @@ from producers.stream.subscriptions import named_in
 from producers.venue_limits import VenueLimits
 
 OTHER = "other"
-#: As large as a frame that is not packed may be (ccxt's `max_msg_size`).
+# Most bytes of an unpacked frame: ccxt's limit for frames that are not packed (`max_msg_size`).
 _FRAME_BYTES = 10 * 2**20
 _GZIP, _DEFLATE = 16 + zlib.MAX_WBITS, -zlib.MAX_WBITS
 _ANSWERS = 8
 _LONGEST_TURN_MS = 300_000
-#: ccxt keeps the newest trades of each symbol; nobody looks at them here.
+# Trades of each symbol that ccxt keeps. Nothing here reads them.
 _KEPT = 10
 
 
 class ConnectionListener(Protocol):
-    """Is told of connections."""
+    """Gets the events of connections."""
 
     def opened(self) -> None:
-        """One is open."""
+        """A connection is open."""
 
     def closed(self, cause: str, detail: str, *, was_open: bool) -> None:
-        """One was lost or could not be opened: what kind of loss, and in which words."""
+        """A connection was lost or could not be opened. `cause` is the kind of loss, `detail` a text about it."""
 
     def rejected(self, error: object) -> list[list[str]]:
-        """The exchange said no to something: the names of each symbol that it refuses.
+        """The exchange refused something. Returns the names of each symbol that it refuses.
 
-        ccxt does not always tell whoever waits for these.
+        ccxt does not always fail those that wait for these symbols.
         """
 
 
 class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
-    """ccxt's connection; `venue` is set as soon as it is made."""
+    """ccxt's connection. `venue` is set as soon as it is made."""
 
     venue: Any
-    #: On the monotonic clock; 0: it was never open.
+    # On the monotonic clock, s; 0 if it was never open.
     opened_s = 0.0
     received_s = 0.0
 
     def handle_message(self, message: Any) -> None:
-        """A message, unpacked within a bound; ccxt unpacks whatever comes, and what is damaged ends its reading."""
+        """Handle a message, unpacked up to a limit. ccxt itself has no limit, and stops reading at a damaged
+        message."""
         if message.type is not WSMsgType.BINARY or not (self.gunzip or self.inflate):
             super().handle_message(message)
             return
@@ -72,17 +73,17 @@ class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
         self.handle_text_or_binary_message(data)
 
     def handle_text_or_binary_message(self, data: str | bytes) -> None:
-        """A frame: decoded with its digits, handled by ccxt, and passed on with the trades it brought."""
+        """Decode a frame with all digits, let ccxt handle it, and pass it on with its trades."""
         self.received_s = time.monotonic()
         self.venue.receive(self, data)
 
     async def receive(self) -> Any:
-        """The next message; not before there is room for it, so that the exchange's socket fills instead."""
+        """Wait for room, then for the next message. Without room the exchange's socket fills instead."""
         await self.venue.frames.room()
         return await self.connection.receive()
 
     async def create_connection(self, session: Any) -> Any:
-        """Within the rate limit of connects and behind the circuit breaker."""
+        """Connect within the rate limit of connects, behind the circuit breaker."""
         async with self.venue.venue_limits.connecting(), asyncio.timeout(self.venue.open_s):
             connection = await super().create_connection(session)
         self.opened_s = self.received_s = time.monotonic()
@@ -90,33 +91,33 @@ class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
         return connection
 
     def reject(self, result: Any, message_hash: str | None = None) -> Any:
-        """Fail those who wait for a message (ccxt's signature), or for any."""
+        """Fail those that wait for a message, or for any (ccxt's signature)."""
         answer = super().reject(result, message_hash)
         for names in self.venue.listener.rejected(result):
             self.venue.let_go(names, result)
         return answer
 
     def let_go(self, names: Sequence[str], error: Exception) -> None:
-        """Fail those who wait for a symbol of these names, and forget that it was subscribed to."""
+        """Fail those that wait for a symbol with one of these names, and forget its subscription."""
         for key in [key for key in self.subscriptions if named_in(str(key), names)]:
             del self.subscriptions[key]
         for key in [key for key in self.futures if named_in(str(key), names)]:
             super().reject(error, key)
 
     def on_error(self, error: Exception) -> None:
-        """It could not be opened, or was given up."""
+        """The connection could not be opened, or was given up."""
         self.venue.listener.closed(type(error).__name__, str(error), was_open=self.opened_s > 0)
         super().on_error(error)
 
     def on_close(self, code: int) -> None:
-        """The exchange closed it."""
+        """The exchange closed the connection."""
         if self.error is None:
             self.venue.listener.closed("closed", f"code {code}", was_open=self.opened_s > 0)
         super().on_close(code)
 
 
 class _TappedTrades(dict[str, Any]):
-    """ccxt's `trades`, symbol → cache: each trade that is put into a cache is told of once."""
+    """ccxt's `trades`, a cache by symbol. It calls `taken` once for each trade that is put into a cache."""
 
     def __init__(self, taken: Callable[[dict[str, Any]], None]) -> None:
         super().__init__()
@@ -133,14 +134,14 @@ class _TappedTrades(dict[str, Any]):
             append(trade)
             self._taken(trade)
 
-        # Some classes fill a cache before they store it.
+        # Some classes fill a cache before they store it here.
         for trade in list(cache):
             self._taken(trade)
         cache.append = tapped
 
 
 class VenueMixin:
-    """Comes before a class of ccxt.pro in the bases of the class that `make` builds."""
+    """The first base of the classes that `make` builds. A class of ccxt.pro is the second."""
 
     venue_limits: VenueLimits
     open_s: float
@@ -151,7 +152,7 @@ class VenueMixin:
     clients: dict[str, Socket] | None
 
     def prepare(self, venue_limits: VenueLimits, open_s: float, listener: ConnectionListener | None) -> None:
-        """After `__init__`, which is ccxt's."""
+        """Set the attributes of this class. Called after ccxt's `__init__`."""
         self.venue_limits, self.open_s, self.listener = venue_limits, open_s, listener
         self.family = family_of(self)
         self.frames = FrameQueue()
@@ -161,16 +162,16 @@ class VenueMixin:
         self.on_json_response = self._decode_answer
 
     def open(self, lazy: bool = False) -> None:  # ccxt's signature
-        """As ccxt's, with a session whose answers are bounded and that follows no redirect."""
+        """As in ccxt, with a session that limits the size of answers and follows no redirect."""
         fresh = self.session is None
         super().open(lazy)  # type: ignore[misc]
         if fresh:
-            # It never connected; its connector goes on in ours.
+            # ccxt's session has never connected. Our session takes over its connector.
             self.session.detach()
             self.session = bounded_session(connector=self.tcp_connector, trust_env=self.aiohttp_trust_env)
 
     def client(self, url: str) -> Any:
-        """The connection to an URL, ours instead of ccxt's: it offers no other way to exchange its class."""
+        """The connection to a URL, as a `Socket`. ccxt has no other way to change the connection's class."""
         client = super().client(url)  # type: ignore[misc]
         if not isinstance(client, Socket):
             client.__class__ = Socket
@@ -184,29 +185,29 @@ class VenueMixin:
 
     @property
     def open_sockets(self) -> list[Socket]:
-        """Those that are connected."""
+        """The open connections."""
         return [one for one in self._sockets if one.isConnected and not one.closed()]
 
     @property
     def age_s(self) -> float:
-        """Age of the oldest connection; 0 where none is open."""
+        """Age of the oldest open connection, s; 0 if none is open."""
         return max((time.monotonic() - socket.opened_s for socket in self.open_sockets), default=0.0)
 
     def let_go(self, names: Sequence[str], error: Exception) -> None:
-        """Fail those who wait for a symbol of these names, and forget that it was subscribed to."""
+        """Fail those that wait for a symbol with one of these names, and forget its subscription."""
         for socket in self._sockets:
             socket.let_go(names, error)
 
     def give_up_silent(self, idle_s: float) -> None:
-        """Give up connections that bring nothing for so long, or have ended unnoticed."""
+        """Give up connections that have brought nothing for `idle_s`, or have ended unnoticed."""
         for socket in self._sockets:
-            # While the publisher has no room nothing is read: that is no silence.
+            # While the publisher has no room, nothing is read. That is no silence.
             silent = not self.frames and time.monotonic() - socket.received_s > idle_s
             if socket.isConnected and (silent or socket.closed()) and socket.error is None:
                 socket.on_error(RequestTimeout("silence") if silent else NetworkError("connection lost"))
 
     def receive(self, socket: Socket, data: str | bytes) -> None:
-        """One frame, whatever it is. Never raises: ccxt would read no further, and say nothing."""
+        """Handle any frame. Never raises: ccxt would stop reading without a word."""
         frame = data.encode() if isinstance(data, str) else data
         self._taken = []
         parsed: Parsed
@@ -218,14 +219,14 @@ class VenueMixin:
             parsed = self._parsed(str(text), message) if self._taken else Control(OTHER)
         except BaseError:
             parsed = Control(ERROR)
-        # What a class of ccxt makes of an unforeseen message can be any error.
+        # A ccxt class can raise anything for a message that it does not expect.
         except Exception:  # noqa: BLE001
             parsed = UNRECOGNISED
         self._taken = None
         self.frames.put(frame, parsed)
 
     def answered(self, trades: Sequence[Mapping[str, Any]]) -> tuple[bytes, list[Trade]]:
-        """The body of the REST answer that the trades are in, b"" if it is not known, and the trades as ours."""
+        """The body of the REST answer with these trades (b"" if it is not known), and the trades as `Trade`."""
         wanted = [trade["info"] for trade in trades]
         for message, body in reversed(self._answers):
             found = verbatim.slices(body, message, wanted)
@@ -235,7 +236,7 @@ class VenueMixin:
 
     def _take(self, trade: dict[str, Any]) -> None:
         if self._taken is None:
-            # A class that looks something up before it parses has left the frame behind.
+            # Some classes look something up before they parse. By then the frame is over.
             own = self._trade(trade, None)
             self.frames.put(own.payload.encode(), Trades([own]))
         else:
@@ -256,7 +257,7 @@ class VenueMixin:
 
 
 def class_of(name: str) -> Any:
-    """Of ccxt.pro, or of ccxt where that has no stream of the exchange; None for a name that ccxt does not know."""
+    """The class from ccxt.pro, or from ccxt if ccxt.pro does not have the exchange; None for an unknown name."""
     return getattr(ccxt.pro, name) if name in ccxt.pro.exchanges else getattr(ccxt.async_support, name, None)
 
 
@@ -268,18 +269,22 @@ def make(
     rest_endpoint: str | None = None,
     listener: ConnectionListener | None = None,
 ) -> Any:
-    """An exchange of ccxt.pro, or of ccxt where it has no stream there; nothing is connected yet.
+    """Make an exchange of ccxt.pro, or of ccxt if ccxt.pro does not have it. It connects nothing yet.
 
-    A connection that is not open after `open_s` (without the wait for its turn) has failed. `endpoint` and
-    `rest_endpoint` take the place of scheme and host in every URL of their kind. `listener` hears of connections;
-    without one only REST may be asked.
+    Args:
+        name: ccxt's name of the exchange.
+        venue_limits: rate limits and circuit breakers of the exchange.
+        open_s: a connection that takes longer to open has failed, s. Waiting for the rate limit does not count.
+        endpoint: replaces scheme and host of every WebSocket URL.
+        rest_endpoint: replaces scheme and host of every REST URL.
+        listener: gets the events of connections. Without one, only REST may be used.
     """
     base = class_of(name)
     made: Any = type(base.__name__, (VenueMixin, base), {})({"enableRateLimit": True, "number": str})
     made.options["tradesLimit"] = _KEPT
     made.urls["api"] = _redirected(made.urls["api"], endpoint, rest_endpoint)
     made.aiohttp_trust_env = endpoint is None and rest_endpoint is None
-    # Ours ends earlier; waiting for the rate limit is not connecting.
+    # ccxt's own timeout must not end the wait for the rate limit. `open_s` limits the connecting.
     made.streaming = {**made.streaming, "connectionTimeout": _LONGEST_TURN_MS}
     made.prepare(venue_limits, open_s, listener)
     return made

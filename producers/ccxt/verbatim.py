@@ -1,4 +1,4 @@
-"""Decodes JSON for ccxt with every digit, and finds a trade's own characters in the text it came in."""
+"""Decodes JSON for ccxt without losing digits, and finds a trade's characters in the original text."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from producers.exchanges.parsing import elements, fields, token
 
 
 def decode(text: str) -> object:
-    """As ccxt expects it, but a number with a point or an exponent is its text: a float would lose digits.
+    """Decode JSON for ccxt. A number with a point or an exponent becomes text: a float would lose digits.
 
     Raises:
-        ValueError: it is not JSON, or nested deeper than any exchange's.
+        ValueError: the text is no JSON, or nests deeper than any exchange's.
     """
     try:
         return json.loads(text, parse_float=str, parse_constant=_refuse)
     except RecursionError as error:
-        raise ValueError("nested too deep") from error
+        raise ValueError("the JSON nests too deep") from error
 
 
 def _refuse(name: str) -> NoReturn:
@@ -29,9 +29,9 @@ def _refuse(name: str) -> NoReturn:
 
 
 def slices(text: str, message: object, wanted: Iterable[object]) -> dict[int, str]:
-    """For each of the `wanted` objects of a decoded message the characters it was decoded from, by its `id()`.
+    """The original characters of each `wanted` object of a decoded message, by the object's `id()`.
 
-    What is no part of the message (ccxt made something new of it) is not in the answer.
+    An object that is no part of the message, because ccxt made a new one, is left out.
     """
     ids = {id(one) for one in wanted}
     found: dict[int, str] = {}
@@ -40,7 +40,7 @@ def slices(text: str, message: object, wanted: Iterable[object]) -> dict[int, st
     elif ids:
         try:
             _find(message, Raw(text.encode()), ids, found)
-        # json takes some texts that msgspec does not: control characters, deeper nesting.
+        # json accepts some texts that msgspec refuses: control characters, deeper nesting.
         except (msgspec.DecodeError, RecursionError):
             found.clear()
     return found

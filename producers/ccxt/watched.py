@@ -1,4 +1,4 @@
-"""The symbols that one stream watches: which flow, which the exchange refuses, and when all are ready."""
+"""The symbols of one stream: which of them flow, which the exchange refuses, and when all are ready."""
 
 from __future__ import annotations
 
@@ -19,65 +19,65 @@ _log = structlog.get_logger(__name__)
 
 
 class WatchedSymbols:
-    """The symbols of one stream, from its first connection to its end. Is told of connections, and holds none."""
+    """The symbols of one stream, from its first connection to its end. It listens to connections, and has none."""
 
     def __init__(self, context: StreamContext, ids: Mapping[str, str]) -> None:
-        """`ids`: the symbols, each with the exchange's own name of it."""
+        """`ids` has the exchange symbol of each unified symbol."""
         self.ready = asyncio.Event()
-        #: Set when the stream is to end: connections that close afterwards are no loss.
+        # Set when the stream is to end. A connection that closes afterwards is no loss.
         self.end = asyncio.Event()
         self._context, self._ids = context, dict(ids)
         self._statuses = SymbolStatuses(self._ids, context.options.silent_s)
-        #: Since when each symbol is watched, on the monotonic clock; not there while that has failed.
+        # By symbol, since when it is watched, on the monotonic clock, s. A symbol whose watch failed is left out.
         self._since_s: dict[str, float] = {}
         self._flowing: set[str] = set()
         self._log = _log.bind(exchange=context.exchange.code)
 
     @property
     def symbols(self) -> list[str]:
-        """ccxt's unified ones."""
+        """ccxt's unified symbols."""
         return [*self._ids]
 
     def statuses(self) -> dict[str, SymbolStatus]:
-        """How each symbol stands."""
+        """The status of each symbol."""
         return self._statuses.now(time.monotonic())
 
     def is_refused(self, symbol: str) -> bool:
-        """Whether the exchange says no to it."""
+        """Whether the exchange refuses the symbol."""
         return self._statuses.state(symbol) is SymbolState.REFUSED
 
     def opened(self) -> None:
-        """A connection is open."""
+        """Count an open connection."""
         self._context.report.connections += 1
 
     def closed(self, cause: str, detail: str, *, was_open: bool) -> None:
-        """A connection was lost or could not be opened."""
+        """Record that a connection was lost or could not be opened."""
         if self.end.is_set():
             return
         self._context.report.disconnects[cause] += 1
         metrics.DISCONNECTS.labels(self._context.exchange.code, cause).inc()
         self._log.warning("connection lost", cause=cause, error=detail)
         if was_open:
-            # ccxt does not tell which symbols it carried.
+            # ccxt does not say which symbols the connection had.
             self._fail(self.symbols)
 
     def rejected(self, error: object) -> list[list[str]]:
-        """The exchange said no, perhaps to symbols: the names of each of these, which nobody need wait for."""
+        """Record a refusal by the exchange. Returns the names of each symbol that it is about."""
         refused = [symbol for symbol in self._ids if self._is_refusal(error, symbol)]
         for symbol in refused:
             self._statuses.refused(symbol, str(error))
         return [self._names(symbol) for symbol in refused]
 
     def observe(self, trades: Sequence[Trade]) -> None:
-        """The stream brought these trades."""
+        """Record trades that the stream brought."""
         self._statuses.observe(trades)
 
     def begin(self, symbol: str) -> None:
-        """A symbol is being watched from now on."""
+        """Record that a symbol is watched from now on."""
         self._since_s[symbol] = time.monotonic()
 
     def flows(self, symbol: str) -> bool:
-        """A symbol brings something; whether it did not before."""
+        """Record that a symbol brings trades. Returns whether it brought none before."""
         if symbol in self._flowing:
             return False
         self._flowing.add(symbol)
@@ -85,7 +85,7 @@ class WatchedSymbols:
         return True
 
     def failed(self, symbol: str, error: BaseException) -> bool:
-        """Watching a symbol failed; whether because the exchange refuses it."""
+        """Record that watching a symbol failed. Returns whether the exchange refuses it."""
         words = str(error) or type(error).__name__
         self._log.warning("not watched", symbol=symbol, error=words)
         if symbol in self._flowing:
@@ -99,9 +99,9 @@ class WatchedSymbols:
         return False
 
     def look(self, age_s: float) -> None:
-        """Ready when every symbol brought a trade, or has been watched for so long that it is a quiet one.
+        """Set `ready` when every symbol has brought a trade, or has been watched long enough to be a quiet one.
 
-        `age_s`: that of the oldest open connection; 0 where none is open.
+        `age_s` is the age of the oldest open connection; 0 if none is open.
         """
         if self.ready.is_set() or not age_s:
             return
@@ -116,7 +116,7 @@ class WatchedSymbols:
             self._context.losses.resumed(quiet)
 
     def _is_refusal(self, error: object, symbol: str) -> bool:
-        """Whether the exchange says no to this symbol; ccxt often fails all of them with the words about one."""
+        """Whether the error is about this symbol: ccxt often fails all symbols with the words about one."""
         return isinstance(error, ccxt.ExchangeError) and bool(named_in(str(error), self._names(symbol)))
 
     def _names(self, symbol: str) -> list[str]:

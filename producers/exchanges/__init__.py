@@ -1,4 +1,4 @@
-"""What is particular to each exchange, by its code; may import base modules only."""
+"""Everything that differs between exchanges, by exchange code. May import base modules only."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ REGISTRY: dict[str, Exchange] = {
 
 
 class UnknownExchangeError(MedallionError, LookupError):
-    """There is no module for this exchange code."""
+    """No module has this exchange code."""
 
 
 def exchange(code: str) -> Exchange:
-    """The exchange of a code.
+    """The exchange with this code.
 
     Raises:
-        UnknownExchangeError: no module has it; the message lists those that exist.
+        UnknownExchangeError: no module has the code. The message lists all codes.
     """
     try:
         return REGISTRY[code]

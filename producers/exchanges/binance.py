@@ -1,17 +1,20 @@
 """Binance spot, USD-M and COIN-M futures: `trade` streams, through the combined and the raw endpoint.
 
-Wire format: developers.binance.com, "WebSocket Streams / Trade Streams"; `T` is the trade time in ms, or in
-µs where the connection asked for `timeUnit=MICROSECOND`, `m` true says that the buyer is the maker.
-USD-M serves `@trade` from the `/public` tier since 2026-04.
+Wire format: developers.binance.com, "WebSocket Streams / Trade Streams". `T` is the trade time in ms, or in µs if the
+connection asks for `timeUnit=MICROSECOND`. `m` is true if the buyer is the maker. Since 2026-04, USD-M serves `@trade`
+under `/public`.
 
-Kinds of trade (sources looked up 2026-11-28). The futures' `@trade` says in `X` how a trade came about: MARKET,
-INSURANCE_FUND, ADL (github.com/QuantConnect/Lean.Brokerages.Binance/issues/28), and NA with price and quantity 0 where
-an id has no trade, tens of thousands a day. What REST and the dumps list are trades "filled in the order book",
-without those of the insurance fund and of ADL (developers.binance.com, USDⓈ-M Futures, "Recent Trades List", "Old
-Trades Lookup", "Compressed/Aggregate Trades List"; the dumps come from the latter two's endpoints, see
-github.com/binance/binance-public-data), so nothing in them tells kinds apart but `isRPITrade` of USD-M's REST, since
-2025-11-18. The stream does not mark RPI trades. Spot's block trades have a stream and ids of their own
-(`<symbol>@blockTrade`, spot docs "Block Trade Streams"): here they are control messages, as reference prices are.
+Kinds of trade (sources looked up 2026-11-28):
+
+- The futures' `@trade` has the kind in `X`: MARKET, INSURANCE_FUND, ADL
+  (github.com/QuantConnect/Lean.Brokerages.Binance/issues/28), or NA. NA with price and quantity 0 is an id without a
+  trade; there are tens of thousands a day.
+- REST and the dumps list trades "filled in the order book", without those of the insurance fund and ADL
+  (developers.binance.com, USDⓈ-M Futures, "Recent Trades List", "Old Trades Lookup", "Compressed/Aggregate Trades
+  List"; the dumps come from the endpoints of the last two, see github.com/binance/binance-public-data). They do not
+  tell kinds apart, except for `isRPITrade` in USD-M's REST since 2025-11-18. The stream does not mark RPI trades.
+- Spot's block trades have a stream and ids of their own (`<symbol>@blockTrade`, spot docs "Block Trade Streams"). They
+  are control messages here, and so are reference prices.
 """
 
 from __future__ import annotations
@@ -46,9 +49,9 @@ from schemas.kinds import TradeKind
 
 _SIDE_OF_BUYER_IS_MAKER = {"true": "SELL", "false": "BUY"}
 _KINDS = {"": "", "MARKET": "", "INSURANCE_FUND": TradeKind.INSURANCE_FUND.value, "ADL": TradeKind.ADL.value}
-#: Of an id without a trade.
+# The kind of an id without a trade.
 NONE = "X=NA"
-_TRADES_A_PAGE = 500  # of COIN-M and USD-M; spot gives 1,000
+_TRADES_A_PAGE = 500  # the most that COIN-M and USD-M serve; spot serves 1,000
 _COMBINED = b'{"stream":'
 _BOOK_TICKER_KEYS = frozenset(("u", "s", "b", "B", "a", "A"))
 _PARTIAL_DEPTH_KEYS = frozenset(("lastUpdateId", "bids", "asks"))
@@ -92,14 +95,14 @@ class _BinanceEvent(msgspec.Struct, gc=False):
 
 
 class _BinanceFrame(_BinanceEvent, gc=False):
-    """Either the event itself (raw endpoint) or its wrapper (combined endpoint)."""
+    """An event (raw endpoint), or the wrapper around it (combined endpoint)."""
 
     stream: Raw = ABSENT
     data: _BinanceEvent | None = None
 
 
 class _Trade(msgspec.Struct, gc=False):
-    """What nearly every frame is: fewer raw slices, the same characters."""
+    """The most frequent event. Strings in place of raw slices are faster, and have the same characters."""
 
     e: str
     s: str
@@ -162,13 +165,13 @@ def parse(frame: bytes) -> Parsed:
 
 
 def kind_of(way: str) -> str:
-    """The kind of a trade by its `X`."""
+    """The kind of a trade, from its `X`."""
     known = _KINDS.get(way)
     return f"X={way}" if known is None else known
 
 
 def _of(trade: Trade) -> Parsed:
-    """A trade, or an id that has none: only where price and quantity are 0 as well."""
+    """A frame of one trade, or of an id without a trade: kind NA, and price and quantity 0."""
     if trade.kind == NONE and is_placeholder(trade.price, trade.quantity):
         return Control(PLACEHOLDER, placeholders=(trade,))
     return Trades([trade])
@@ -191,7 +194,7 @@ def _other(frame: bytes) -> Parsed:
     number = counter(message.get("id", ABSENT))
     if "error" in keys or keys == {"code", "msg"}:
         return refusal(_words(message.get("error", ABSENT)), None, number) if number is not None else Control(ERROR)
-    # A stream that does not exist is acknowledged as well, and stays silent.
+    # Binance acknowledges a stream that does not exist, too. It stays silent.
     return Control(ACK, SubscriptionAnswer(None, number)) if keys == {"result", "id"} else UNRECOGNISED
 
 
@@ -203,14 +206,14 @@ def _words(error: Raw) -> str:
 
 
 def _array(raw: Raw) -> Parsed:
-    """The all-market streams (`!ticker@arr`) send arrays of events of one kind."""
+    """A frame of an all-market stream (`!ticker@arr`): an array of events of one kind."""
     kinds = {text(fields(event).get("e", ABSENT)) for event in elements(raw)}
     kind = kinds.pop() if len(kinds) == 1 else ""
     return Control(kind) if kind in _OTHER_EVENTS else UNRECOGNISED
 
 
 def subscribe(symbols: Sequence[str], number: int) -> str:
-    """The SUBSCRIBE message of the symbols' trade streams."""
+    """The SUBSCRIBE message for the symbols' trade streams."""
     streams = [f"{symbol.lower()}@trade" for symbol in symbols]
     return msgspec.json.encode({"method": "SUBSCRIBE", "params": streams, "id": number}).decode()
 
@@ -264,15 +267,15 @@ def _rest(url: str, path: str, rate: Rate, key_header: str = "") -> Rest:
 
 
 def _headers_beside(stream_url: str) -> dict[str, str]:
-    """A trade of a stream in µs must not come from REST in ms."""
+    """Headers that make REST send trade times in the unit of the stream."""
     unit = parse_qs(urlsplit(stream_url).query).get("timeUnit", [""])[0]
     return {"X-MBX-TIME-UNIT": unit} if unit.upper() == "MICROSECOND" else {}
 
 
 def _market(code: str, url: str, rest: Rest) -> Exchange:
-    # The exchange takes five messages a second (spot) and pings by itself every 20 s to 3 minutes, so silence
-    # on quiet symbols is normal for longer than elsewhere; the client's own protocol pings find dead sockets.
-    # 300 connections in 5 minutes an IP, 1,024 streams and 24 h a connection.
+    # Limits: 5 messages a second (spot), 300 connections in 5 minutes from an IP, 1,024 streams and 24 h a connection.
+    # Binance pings only every 20 s to 3 minutes, so a longer silence of quiet symbols is normal. The client's own pings
+    # find dead connections.
     return Exchange(
         code,
         url,
@@ -288,7 +291,8 @@ def _market(code: str, url: str, rest: Rest) -> Exchange:
 
 
 EXCHANGES = (
-    # `historicalTrades` weighs 25 of 6,000 a minute on spot; on futures 200 of 2,400, and wants an API key.
+    # `historicalTrades` has a weight of 25 (of 6,000 a minute) on spot. On futures its weight is 200 (of 2,400), and it
+    # needs an API key.
     _market(
         "binance", "wss://stream.binance.com:9443/stream", _rest("https://api.binance.com", "/api/v3", Rate(180, 60.0))
     ),

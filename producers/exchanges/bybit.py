@@ -1,14 +1,14 @@
 """Bybit v5 public streams, spot and linear: topic `publicTrade.<symbol>`, several trades a message.
 
-Wire format: bybit-exchange.github.io/docs/v5/websocket/public/trade. `S` is the taker's side. Trades are
-ordered by (`T`, `seq`, place in the message): `seq` is shared by the trades of one match and linear ids are
-UUIDs. The envelope's `sequence` is therefore seq * 10,000 + the place among the trades of that `seq` (a message
-holds at most 1,024), which REST's list gives as well: there a match that the page's end cut in two is left out.
+Wire format: bybit-exchange.github.io/docs/v5/websocket/public/trade. `S` is the taker's side. Trades are ordered by
+`T`, `seq` and place in the message: the trades of one match share a `seq`, and linear ids are UUIDs. So the envelope's
+`sequence` is `seq` * 10,000 + the place among the trades of that `seq` (a message has at most 1,024). REST's list
+gives the same number. A match that the end of its page cuts in two is left out.
 
-Kinds of trade (sources looked up 2026-11-28): `BT` says that it is a block trade, `RPI` that the maker's order was a
-retail price improvement (the page above, and v5/market/recent-trade: `isBlockTrade`, `isRPITrade`). The page on klines
-(v5/market/kline) does not say which of them count. A block trade is negotiated beside the order book, so candles leave
-it out; an RPI order is matched in the book, so they count it.
+Kinds of trade (sources looked up 2026-11-28): `BT` marks a block trade, `RPI` a maker order with retail price
+improvement (the page above; `isBlockTrade` and `isRPITrade` in v5/market/recent-trade). The page on klines
+(v5/market/kline) does not say which of them count. A block trade is negotiated outside the order book, so candles leave
+it out. An RPI order is matched in the book, so candles count it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from schemas.kinds import TradeKind
 
 PLACES = 10_000
 _SIDES = {"Buy": "BUY", "Sell": "SELL"}
-_TOPICS_A_MESSAGE = 10  # the limit of spot; linear has none but a length
+_TOPICS_A_MESSAGE = 10  # the limit of spot; linear limits only the length
 _OTHER_TOPICS = {
     name: name
     for name in (
@@ -118,7 +118,7 @@ def parse(frame: bytes) -> Parsed:
 
 
 def _ordered(trades: Iterable[Trade]) -> list[Trade]:
-    """Trades, oldest first, their `sequence` still the exchange's `seq`, with their order keys."""
+    """Set the order keys of trades, oldest first, whose `sequence` is still the exchange's `seq`."""
     found: list[Trade] = []
     last, place = "", 0
     for trade in trades:
@@ -144,14 +144,14 @@ def _trade(element: _BybitTrade, payload: str) -> Trade:
 
 
 def _sequence(seq: str, place: int) -> str:
-    # Text that is no counter goes on as it is: Silver names it as the reason.
+    # Text that is no number stays as it is. Silver rejects the trade and names it.
     if not (seq.isascii() and seq.isdigit() and len(seq) <= 19):
         return seq
     return str(int(seq) * PLACES + min(place, PLACES - 1))
 
 
 def subscribe(symbols: Sequence[str], number: int) -> str:
-    """The subscribe message of the symbols' trades; of one that is unknown, all are refused."""
+    """The subscribe message for the symbols' trades. One unknown symbol makes Bybit refuse all."""
     topics = [f"publicTrade.{symbol}" for symbol in symbols]
     return msgspec.json.encode({"req_id": str(number), "op": "subscribe", "args": topics}).decode()
 
@@ -184,13 +184,13 @@ def _rest(category: str, page: int) -> Rest:
         whole = [trade for trade in trades if trade.sequence != trades[0].sequence] if len(trades) >= page else trades
         return _ordered(whole or trades)
 
-    # 600 calls in 5 seconds an IP; only the newest trades are served.
+    # 600 calls in 5 seconds from an IP. REST serves only the newest trades.
     return Rest("https://api.bybit.com", Rate(10, 1.0), Pages.NONE, request, newest, read, page=page)
 
 
 def _market(code: str, category: str, page: int) -> Exchange:
     url = f"wss://stream.bybit.com/v5/public/{category}"
-    # 500 connections in 5 minutes an IP; the topics of one connection may be 21,000 characters long.
+    # 500 connections in 5 minutes from an IP. The topics of a connection may have 21,000 characters.
     return Exchange(
         code,
         url,

@@ -1,8 +1,8 @@
 """Coinbase Advanced Trade: channel `market_trades`, events of several trades, newest first.
 
-Wire format: docs.cdp.coinbase.com, "Advanced Trade WebSocket / Market Trades Channel". `side` is the *maker's*,
-so the taker's is the opposite. Data may come before the acknowledgement. No member tells kinds of trade apart, and
-each trade is one match (looked up 2026-11-28).
+Wire format: docs.cdp.coinbase.com, "Advanced Trade WebSocket / Market Trades Channel". `side` is the *maker's*, so the
+taker's is the opposite. Data may come before the acknowledgement. No member tells kinds of trade apart. Each trade is
+one match (looked up 2026-11-28).
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def parse(frame: bytes) -> Parsed:
 
 
 def _subscribed(events: Raw) -> tuple[str, ...]:
-    """The products whose trades the connection has; each answer lists them all."""
+    """The products whose trades the connection gets. Each answer lists all of them."""
     none = Raw(b"[]")
     channels = [members(members(event).get("subscriptions", ABSENT)) for event in elements(events or none)]
     return tuple(text(product) for one in channels for product in elements(one.get("market_trades", none)))
@@ -114,8 +114,8 @@ def _trade(element: _CoinbaseTrade, payload: str) -> Trade:
     )
 
 
-def subscribe(symbols: Sequence[str], number: int) -> str:  # noqa: ARG001  # Coinbase repeats no number
-    """The subscribe message of the products' trades; of one that is unknown, all are refused."""
+def subscribe(symbols: Sequence[str], number: int) -> str:  # noqa: ARG001  # Coinbase's answers have no number
+    """The subscribe message for the products' trades. One unknown product makes Coinbase refuse all."""
     message = {"type": "subscribe", "product_ids": list(symbols), "channel": "market_trades"}
     return msgspec.json.encode(message).decode()
 
@@ -140,7 +140,7 @@ def _rest_request(symbol: str, span: TradeSpan) -> str:
 
 
 def _rest_parse(symbol: str, answer: bytes) -> list[Trade]:
-    """Coinbase Exchange's list: the same trades and ids as Advanced, which pages by time only."""
+    """Trades from Coinbase Exchange: the same trades and ids as Advanced Trade, whose REST pages only by time."""
     found = []
     for raw in reversed(elements(Raw(answer))):
         trade = _rest_trade.decode(raw)
@@ -161,17 +161,17 @@ def _rest_parse(symbol: str, answer: bytes) -> list[Trade]:
 
 
 EXCHANGES = (
-    # 8 connections a second an IP.
+    # 8 connections a second from an IP.
     Exchange(
         "coinbase",
         "wss://advanced-trade-ws.coinbase.com",
         parse,
         subscribe,
-        # Without heartbeats a quiet feed is closed.
+        # Coinbase closes a quiet feed that has no heartbeats.
         greeting=('{"type":"subscribe","channel":"heartbeats"}',),
         idle_timeout_s=30.0,
         connects=Rate(8, 1.0),
-        # 10 public calls a second an IP.
+        # 10 public calls a second from an IP.
         rest=Rest(
             "https://api.exchange.coinbase.com",
             Rate(8, 1.0),

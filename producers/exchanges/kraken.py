@@ -1,8 +1,8 @@
 """Kraken spot, WebSocket API v2: channel `trade`, several trades a message, numbers as JSON numbers.
 
-Wire format: docs.kraken.com, "WebSocket v2 / Trades". On every subscription with `snapshot` the last 50
-trades come again. `side` is the taker's. Every message is one match of the order book (looked up 2026-11-28):
-`ord_type` is the taker's order, limit or market, and no kind of trade.
+Wire format: docs.kraken.com, "WebSocket v2 / Trades". A subscription with `snapshot` brings the last 50 trades again.
+`side` is the taker's. Every trade is one match in the order book (looked up 2026-11-28). `ord_type` is the type of the
+taker's order, limit or market; it is no kind of trade.
 """
 
 from __future__ import annotations
@@ -122,13 +122,13 @@ def _trade(element: _KrakenTrade, payload: str) -> Trade:
 
 
 def subscribe(symbols: Sequence[str], number: int) -> str:
-    """The subscribe message of the symbols' trades, the last 50 trades of each first."""
+    """The subscribe message for the symbols' trades. Kraken first sends the last 50 trades of each."""
     asked = {"channel": "trade", "symbol": list(symbols), "snapshot": True}
     return msgspec.json.encode({"method": "subscribe", "params": asked, "req_id": number}).decode()
 
 
 _REST_SIDES = {"b": "BUY", "s": "SELL"}
-#: What v2 and REST name differently.
+# Assets whose names differ in v2 and REST.
 _REST_ASSETS = {"BTC": "XBT", "DOGE": "XDG"}
 
 
@@ -138,7 +138,7 @@ def _rest_newest(symbol: str) -> str:
 
 
 def _rest_request(symbol: str, span: TradeSpan) -> str:
-    # `since` is exclusive and in ns; trades of one ns are asked for again.
+    # `since` is exclusive, in ns. One ns less, so that trades of that time come again.
     return f"{_rest_newest(symbol)}&since={max(span.since_us * 1_000 - 1, 0)}"
 
 
@@ -156,7 +156,7 @@ def _rest_parse(symbol: str, answer: bytes) -> list[Trade]:
 
 
 EXCHANGES = (
-    # About 150 connections in 10 minutes an IP.
+    # About 150 connections in 10 minutes from an IP.
     Exchange(
         "kraken",
         "wss://ws.kraken.com/v2",
@@ -166,7 +166,7 @@ EXCHANGES = (
         idle_timeout_s=30.0,
         connects=Rate(150, 600.0),
         answers_each_symbol=True,
-        # Public calls: about one a second.
+        # About one public call a second.
         rest=Rest(
             "https://api.kraken.com",
             Rate(1, 1.0),

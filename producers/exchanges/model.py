@@ -1,4 +1,4 @@
-"""What an exchange module provides, and the three things a frame can be."""
+"""The description of an exchange, and the three kinds of frame."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from producers.timestamps import event_time_us
 from schemas.kinds import MOST_MATCHES
 
 ACK = "ack"
-#: The exchange is about to close the connection.
+# The exchange is about to close the connection.
 ENDING = "ending"
 ERROR = "error"
 HEARTBEAT = "heartbeat"
 PONG = "pong"
 STATUS = "status"
 NO_TRADES = "no_trades"
-#: Of a control message, and of a record of REST: a trade id that the exchange gave to no trade. It is not published.
+# The kind of a control message or REST record about an id that has no trade. It is not published.
 PLACEHOLDER = "placeholder"
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False):
     """One trade in the exchange's own text, digit for digit; "" where the exchange sent nothing.
 
-    `side` is the taker's, `BUY` or `SELL`, or the exchange's text where it is neither. `sequence` is the
-    exchange's order key beside the trade id. `payload` is the message, or its element, verbatim. `kind` is one of
-    `schemas.kinds` ("": an ordinary market trade) or, of a kind that is none of them, the exchange's member and its
-    text (`X=NEW`); `matches` is how many matches the trade sums up under the last one's id ("": one).
+    Attributes:
+        side: the taker's, `BUY` or `SELL`; any other text of the exchange stays as it is.
+        sequence: the exchange's order key beside the trade id.
+        payload: the message, or the trade's element of it, verbatim.
+        kind: one of `schemas.kinds`; "" for an ordinary market trade; for an unknown kind the exchange's member and
+            text (`X=NEW`).
+        matches: how many matches the trade sums up under the id of the last one; "" for one.
     """
 
     symbol: str
@@ -45,14 +48,14 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
 
 
 def matches_of(trade: Trade) -> int:
-    """How many matches a trade sums up; one where it says nothing that can be (`schemas.kinds.MOST_MATCHES`)."""
+    """How many matches a trade sums up; one if its text is no number up to `schemas.kinds.MOST_MATCHES`."""
     text = trade.matches
     count = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1
     return count if count <= MOST_MATCHES else 1
 
 
 def is_placeholder(price: str, quantity: str) -> bool:
-    """Whether both are plain zeros: an id without a trade, where a price of zero alone is a trade gone wrong."""
+    """Whether price and quantity are both zero: an id without a trade. A price of zero alone is an invalid trade."""
     return _is_zero(price) and _is_zero(quantity)
 
 
@@ -61,18 +64,21 @@ def _is_zero(amount: str) -> bool:
 
 
 class Trades(msgspec.Struct, frozen=True, gc=False):
-    """A frame of at least one trade, in the order of the frame.
+    """A frame with at least one trade, in the frame's order.
 
-    An element that is no JSON object is a record with nothing but its payload.
+    An element that is no JSON object becomes a record with only a payload.
     """
 
     records: list[Trade]
 
 
 class SubscriptionAnswer(msgspec.Struct, frozen=True, gc=False):
-    """An answer to a subscribe message, about `symbols` (None: the whole message) in the exchange's own spelling.
+    """An answer to a subscribe message.
 
-    `number` is that of the message, where the exchange repeats it; `words` are the exchange's, of a refusal.
+    Attributes:
+        symbols: the symbols that it is about, in the exchange's own spelling; None for all of the message.
+        number: the number of the message, if the exchange repeats it.
+        words: the exchange's words of a refusal.
     """
 
     symbols: tuple[str, ...] | None = None
@@ -81,10 +87,11 @@ class SubscriptionAnswer(msgspec.Struct, frozen=True, gc=False):
 
 
 class Control(msgspec.Struct, frozen=True, gc=False):
-    """A known message that carries no trade: counted by `kind`, then dropped.
+    """A known message without a trade. It is counted by `kind`, and not published.
 
-    `answer`: an ACK or an ERROR that says how a subscription stands; None: it is about none.
-    `placeholders`: records of ids without a trade, so that nobody takes them for lost trades.
+    Attributes:
+        answer: what an ACK or ERROR says about a subscription; None if it is about none.
+        placeholders: ids without a trade, so that they do not count as lost trades.
     """
 
     kind: str
@@ -93,7 +100,7 @@ class Control(msgspec.Struct, frozen=True, gc=False):
 
 
 class Unrecognised(msgspec.Struct, frozen=True, gc=False):
-    """Neither a trade nor a known control message: published as it came, so that it ends in the DLQ."""
+    """Neither trades nor a known control message. It is published unchanged, and becomes a dead letter."""
 
 
 Parsed = Trades | Control | Unrecognised
@@ -101,7 +108,7 @@ UNRECOGNISED = Unrecognised()
 
 
 def frame_time_us(parsed: Parsed) -> int | None:
-    """The latest trade time in the frame, µs; None for a frame without one."""
+    """The latest trade time in the frame, µs (UTC); None if it has none."""
     if not isinstance(parsed, Trades):
         return None
     return max((time for trade in parsed.records if (time := event_time_us(trade.timestamp)) is not None), default=None)
@@ -109,18 +116,18 @@ def frame_time_us(parsed: Parsed) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """At most `times` in any `seconds`."""
+    """At most `times` within any `seconds`."""
 
     times: float
     seconds: float
 
 
 class RestError(RuntimeError):
-    """The exchange answered something else than trades."""
+    """The exchange's answer is not a list of trades."""
 
 
 class Pages(Enum):
-    """How to get at more trades than one answer holds."""
+    """How to get more trades than one answer has."""
 
     FORWARD = "from old to new"
     BACKWARD = "from new to old"
@@ -129,7 +136,7 @@ class Pages(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TradeSpan:
-    """Wanted trades: ids `first` to `last`, both included, none older than `since_us` (µs, UTC)."""
+    """The trades to request: ids `first` to `last`, both included, none older than `since_us` (µs, UTC)."""
 
     first: int
     last: int
@@ -138,14 +145,22 @@ class TradeSpan:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """`request` gives path and query below `url`, `newest` those of the newest trades; `parse` an answer's trades,
-    oldest first.
+    """An exchange's REST interface for trades.
 
-    `parse` raises RestError, or msgspec.DecodeError, for an answer that holds no list of trades. `key_variable` names
-    the environment variable of the API key that `request` wants in `key_header`; "" for a public interface. `newest`
-    needs none. `reach_s`: how far back the exchange says that trades are served; 0: all of them. `by_time`: `request`
-    honours a span's time, not its ids. A full answer holds `page` trades.
-    `headers_beside` are sent to get times in the unit of the stream at a URL.
+    Attributes:
+        url: its address.
+        rate: requests that the exchange allows.
+        pages: how to get more trades than one answer has.
+        request: gives path and query for a symbol and a span.
+        newest: gives path and query for a symbol's newest trades.
+        parse: gives an answer's trades, oldest first. Raises RestError or msgspec.DecodeError if it has no list of
+            trades.
+        key_header: the header in which `request` needs an API key; "" for a public interface. `newest` needs none.
+        key_variable: the environment variable with that key.
+        reach_s: how far back trades are served, s; 0 for all trades.
+        by_time: whether `request` uses the time of a span, not its ids.
+        page: number of trades in a full answer.
+        headers_beside: gives headers for times in the same unit as the stream at a URL.
     """
 
     url: str
@@ -164,37 +179,37 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """All that the connection loop, the replay and the simulator need to know of one exchange and market."""
+    """The description of one exchange and market, for the connection, the replay and the simulator."""
 
     code: str
     url: str
     parse: Callable[[bytes], Parsed]
-    #: The message that subscribes to symbols, in the exchange's own spelling, and its number on this connection, which
-    #: the answer repeats where the exchange does that.
+    # Makes the message that subscribes to symbols (in the exchange's own spelling) from them and its number on this
+    # connection. Some exchanges repeat the number in their answer.
     subscribe: Callable[[Sequence[str], int], str]
-    #: Symbols that one such message may carry.
+    # Most symbols of one such message.
     symbols_a_message: int = 100
-    #: What is sent first on every connection.
+    # Messages that are sent first on every connection.
     greeting: tuple[str, ...] = ()
-    #: Text message that keeps the connection alive; "" where protocol-level pings do.
+    # Text message that keeps the connection alive; "" if pings of the WebSocket protocol do.
     ping: str = ""
     ping_interval_s: float = 20.0
-    #: Longest silence of a healthy connection: the exchange sends a heartbeat, pong or trade well within it.
+    # Longest silence of a healthy connection. The exchange sends a heartbeat, pong or trade well within it.
     idle_timeout_s: float = 60.0
-    #: Least time between two messages to the exchange.
+    # Least time between two messages to the exchange.
     send_interval_s: float = 0.0
-    #: Symbols that one connection may carry; more are spread over several.
+    # Most symbols of one connection. More symbols get more connections.
     symbols_a_connection: int = 200
-    #: The exchange cuts a connection off at this age; 0: it does not say that it does.
+    # Age at which the exchange closes a connection; 0 if it names none.
     lifetime_s: float = 0.0
-    #: New connections that the exchange allows.
+    # New connections that the exchange allows.
     connects: Rate = Rate(1, 1.0)
-    #: A subscribe message is answered symbol by symbol; else one unknown symbol refuses the whole message.
+    # Whether the exchange answers a subscribe message symbol by symbol. Otherwise one unknown symbol refuses all.
     answers_each_symbol: bool = False
-    #: Trade ids are numbers without holes, a symbol each; how many of them one trade stands for.
+    # For trade ids that are consecutive numbers of a symbol: how many ids a trade stands for. None for other ids.
     ids_of: Callable[[Trade], int] | None = matches_of
     rest: Rest | None = None
-    #: REST requests that the exchange allows where `rest` does not say it.
+    # REST requests that the exchange allows, if there is no `rest` to say it.
     requests: Rate = Rate(1, 1.0)
 
 

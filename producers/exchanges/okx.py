@@ -1,14 +1,15 @@
-"""OKX v5 public feed: channel `trades-all`, every match by itself, ids per instrument.
+"""OKX v5 public feed: channel `trades-all`, one message a match, ids counted for each instrument.
 
-Wire format: okx.com/docs-v5, "WS / All trades channel" (on the business endpoint, without a login) and "WS / Trades
-channel". `side` is the taker's, `sz` counts contracts on swaps and futures, `ts` is the trade time in ms, as a string.
+Wire format: okx.com/docs-v5, "WS / All trades channel" (business endpoint, without a login) and "WS / Trades channel".
+`side` is the taker's. `sz` counts contracts on swaps and futures. `ts` is the trade time in ms, as a string.
 
-Matches (sources looked up 2026-11-28): `trades` sends one message a taker order, filled price and source, with the
-last id and the number of matches in `count`; of `tradeId` 123 and `count` 3 it stands for 121, 122 and 123 (the same
-page). `trades-all` and REST list them singly, so that is what is subscribed to; both are read.
+Matches (sources looked up 2026-11-28): `trades` sends one message for each taker order, price and source. It has the
+last id, and the number of matches in `count`: `tradeId` 123 with `count` 3 stands for 121, 122 and 123 (same page).
+`trades-all` and REST list each match, so we subscribe to `trades-all`. The parser reads both.
 
 Kinds of trade: `source` 0 is an ordinary order, 1 an ELP order (changelog of 2025-11-26; renamed RPI on 2026-07-28),
-which is matched in the order book. Block trades have a channel of their own, `public-block-trades`: a control message.
+which is matched in the order book. Block trades have their own channel, `public-block-trades`, which is a control
+message here.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ from producers.exchanges.parsing import (
 )
 from schemas.kinds import TradeKind
 
-# The order book's; the last is that of the trades before 2025-11-26.
+# Sources in the order book; "" is that of trades before 2025-11-26.
 _KINDS = {"0": "", "1": TradeKind.RPI.value, "": ""}
 _SIDES = {"buy": "BUY", "sell": "SELL"}
 _TRADE_CHANNELS = frozenset(("trades", "trades-all"))
@@ -132,7 +133,7 @@ def parse(frame: bytes) -> Parsed:
         return trades_of(read_elements(message.data, _element, _trade))
     if channel in _OTHER_CHANNELS:
         return Control(channel)
-    # What follows the name is the candle's length, or anything at all: it is no label of a metric.
+    # The candle's length, or any other text, follows the name. It must not become a metric label.
     return next((Control(name) for name in _CANDLES if channel.startswith(name)), UNRECOGNISED)
 
 
@@ -141,13 +142,13 @@ def _said(message: _OkxFrame, event: str) -> Parsed:
         instrument = text(members(message.arg).get("instId", ABSENT))
         return Control(ACK, SubscriptionAnswer((instrument,) if instrument else None, counter(message.id)))
     if event == "error":
-        # Which instrument is meant is in the words.
+        # The words name the instrument.
         return refusal(text(message.msg), None, counter(message.id))
     return control_of(_EVENTS, event)
 
 
 def kind_of(source: str) -> str:
-    """The kind of a trade by its `source`."""
+    """The kind of a trade, from its `source`."""
     known = _KINDS.get(source)
     return f"source={source}" if known is None else known
 
@@ -169,7 +170,7 @@ def _trade(element: _OkxTrade, payload: str) -> Trade:
 
 
 def subscribe(symbols: Sequence[str], number: int) -> str:
-    """The subscribe message of the instruments' trades."""
+    """The subscribe message for the instruments' trades."""
     channels = [{"channel": "trades-all", "instId": symbol} for symbol in symbols]
     return msgspec.json.encode({"id": str(number), "op": "subscribe", "args": channels}).decode()
 
@@ -190,7 +191,7 @@ def _rest_parse(_symbol: str, answer: bytes) -> list[Trade]:
 
 
 EXCHANGES = (
-    # 3 connections a second an IP; 480 requests an hour a connection, hence the interval between two.
+    # 3 connections a second from an IP. 480 requests an hour on a connection, hence the interval.
     Exchange(
         "okx",
         "wss://ws.okx.com:8443/ws/v5/business",
@@ -200,7 +201,7 @@ EXCHANGES = (
         send_interval_s=0.35,
         connects=Rate(3, 1.0),
         answers_each_symbol=True,
-        # 20 calls in 2 seconds an IP.
+        # 20 calls in 2 seconds from an IP.
         rest=Rest(
             "https://www.okx.com",
             Rate(16, 2.0),

@@ -1,4 +1,4 @@
-"""What the parsers of all exchanges share; JSON values are the characters they were sent in, never printed again."""
+"""Functions that all parsers share. JSON values keep the characters in which they were sent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from producers.exchanges.model import (
 
 Element = TypeVar("Element")
 
-#: Stands for a key that the message does not have.
+# Stands for a key that the message does not have.
 ABSENT = Raw(b"")
 _string = Decoder(str)
 _elements = Decoder(list[Raw])
@@ -32,7 +32,7 @@ _fields = Decoder(dict[str, Raw])
 
 
 def token(raw: Raw) -> str:
-    """The raw JSON token; "" for a key that is not there.
+    """The raw JSON token; "" if the key is missing.
 
     Raises:
         UnicodeDecodeError: the token is not UTF-8.
@@ -41,7 +41,7 @@ def token(raw: Raw) -> str:
 
 
 def text(raw: Raw) -> str:
-    """The value of a JSON string, the token of any other value, "" for null and for a key that is not there.
+    """The value of a JSON string, or the token of any other value; "" for null or a missing key.
 
     Raises:
         UnicodeDecodeError: the token is not UTF-8.
@@ -54,9 +54,9 @@ def text(raw: Raw) -> str:
 
 
 def flagged(*flags: tuple[str, Raw, str]) -> str:
-    """The kind of a trade by its flags (name, value, the kind where it is `true`), the first that is set.
+    """The kind of a trade, from its flags: each has a name, a value, and the kind that `true` stands for.
 
-    "" where none is. A value that is no flag gives the name and the value: no kind, so that somebody looks at it.
+    The first flag that is set counts; "" if none is. A value that is no flag gives `name=value`, which Silver rejects.
     """
     for name, value, kind in flags:
         said = token(value)
@@ -68,61 +68,61 @@ def flagged(*flags: tuple[str, Raw, str]) -> str:
 
 
 def elements(raw: Raw) -> list[Raw]:
-    """The elements of a JSON array, each as its verbatim slice of the frame.
+    """The elements of a JSON array, each as a verbatim slice of the frame.
 
     Raises:
-        msgspec.DecodeError: it is no array.
+        msgspec.DecodeError: the value is no array.
     """
     return _elements.decode(raw)
 
 
 def fields(message: Raw | bytes) -> dict[str, Raw]:
-    """The members of a JSON object (the last of a repeated key), each as its verbatim slice.
+    """The members of a JSON object, each as a verbatim slice. Of a repeated key the last one counts.
 
     Raises:
-        msgspec.DecodeError: it is no object.
+        msgspec.DecodeError: the value is no object.
     """
     return _fields.decode(message)
 
 
 def members(raw: Raw) -> dict[str, Raw]:
-    """As `fields`; {} for what is no object, or not there.
+    """As `fields`, but {} for a value that is no object or is missing.
 
     Raises:
-        msgspec.DecodeError: it is broken JSON.
+        msgspec.DecodeError: the JSON is broken.
     """
     return fields(raw) if token(raw).lstrip()[:1] == "{" else {}
 
 
 def counter(raw: Raw) -> int | None:
-    """A whole number from 0 on, also one that is sent as a string; None for anything else.
+    """A non-negative whole number, sent as a number or a string; None for anything else.
 
     Raises:
-        as `text`.
+        UnicodeDecodeError, msgspec.DecodeError: as in `text`.
     """
     value = text(raw)
     return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else None
 
 
 def refusal(words: str, symbols: tuple[str, ...] | None = None, number: int | None = None) -> Control:
-    """An exchange's no to a subscribe message; that it has the subscription already is a yes."""
+    """The refusal of a subscribe message. "Already subscribed" counts as an acknowledgement."""
     kind = ACK if "already subscribed" in words.lower() else ERROR
     return Control(kind, SubscriptionAnswer(symbols, number, words))
 
 
 def unreadable_element(payload: str) -> Trade:
-    """The record of an element of a trade message that is no JSON object."""
+    """The record for an element that is no JSON object."""
     return Trade("", "", "", "", "", "", "", payload)
 
 
 def total(parse: Callable[[bytes], Parsed]) -> Callable[[bytes], Parsed]:
-    """Make a parser total: bytes that are not UTF-8 or not JSON, and JSON of another shape, are unrecognised."""
+    """Make a parser total: what it cannot read (no UTF-8, no JSON, JSON of another shape) is unrecognised."""
 
     @wraps(parse)
     def wrapper(frame: bytes) -> Parsed:
         try:
             return parse(frame)
-        # msgspec bounds its depth by raising RecursionError, which is a RuntimeError of its own kind here.
+        # msgspec raises RecursionError for JSON that nests too deep.
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return UNRECOGNISED
 
@@ -130,15 +130,15 @@ def total(parse: Callable[[bytes], Parsed]) -> Callable[[bytes], Parsed]:
 
 
 def trades_of(records: list[Trade]) -> Parsed:
-    """A frame of trades; one that lists none is a control message."""
+    """A frame of trades. A frame without any is a control message."""
     return Trades(records) if records else Control(NO_TRADES)
 
 
 def read_elements(raw: Raw, decoder: Decoder[Element], trade: Callable[[Element, str], Trade]) -> list[Trade]:
-    """The trades of a JSON array; `trade` takes a decoded element and its own text.
+    """The trades of a JSON array. `trade` makes one from a decoded element and its text.
 
     Raises:
-        msgspec.DecodeError: it is no array, or broken JSON.
+        msgspec.DecodeError: the value is no array, or the JSON is broken.
     """
     return [_read(element, decoder, trade) for element in elements(raw)]
 
@@ -153,6 +153,6 @@ def _read(raw: Raw, decoder: Decoder[Element], trade: Callable[[Element, str], T
 
 
 def control_of(kinds: Mapping[str, str], name: str) -> Parsed:
-    """The control message of a name, by the kinds of those that are known."""
+    """The control message with this name; unrecognised if `kinds` does not have the name."""
     kind = kinds.get(name)
     return UNRECOGNISED if kind is None else Control(kind)

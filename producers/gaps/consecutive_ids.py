@@ -1,4 +1,4 @@
-"""Finds missing trades where trade ids are consecutive: an id that no message brought. No I/O."""
+"""Finds missing trades of exchanges with consecutive trade ids: ids that no message brought. No I/O."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from producers.timestamps import event_time_us, now_us
 
 @dataclass(slots=True)
 class _Sequence:
-    #: Where it starts, and the time of the first trade in the exchange's text: read only where there is a gap.
+    # The first id, and the time of its trade in the exchange's text. Times are parsed only when there is a gap.
     first: int
     since: str
-    #: The same of the newest trade.
+    # The highest id, and the time of its trade.
     highest: int
     moment: str
 
 
 class ConsecutiveIds:
-    """Finds the gaps of an exchange whose ids are consecutive numbers."""
+    """Finds gaps between consecutive ids."""
 
     def __init__(self, exchange: Exchange) -> None:
-        """No trade seen yet: the first one of each symbol is where the sequence starts."""
+        """No trade is seen yet. The sequence of a symbol starts with its first trade."""
         assert exchange.ids_of is not None
         self._exchange = exchange
         self._ids_of = exchange.ids_of
@@ -33,30 +33,33 @@ class ConsecutiveIds:
         self._gaps: dict[str, list[Gap]] = {}
 
     def observe(self, trades: Sequence[Trade]) -> list[Gap]:
-        """Trades that are published: the gaps they show, or none; they fill those that wait for them."""
+        """Record published trades. They fill known gaps. Returns the new gaps that they show."""
         if len(trades) == 1:
             return self._observe(trades[0])
         # A message may list its trades newest first.
         return [gap for trade in _ordered(trades) for gap in self._observe(trade)]
 
     def fill(self, trades: Sequence[Trade]) -> None:
-        """Trades that are published, and show no gap."""
+        """Record published trades that show no new gap."""
         for trade in _ordered(trades):
             self._fill(trade, int(trade.trade_id))
 
     def position(self, symbol: str) -> int | None:
-        """The highest id; None: no trade yet. It changes whenever the stream brings a newer trade."""
+        """The highest id; None before the first trade. Changes whenever the stream brings a newer trade."""
         known = self._symbols.get(symbol)
         return known.highest if known is not None else None
 
-    def broken_us(self, symbol: str) -> int | None:  # noqa: ARG002  # a loss shows as a hole
-        """As `producers.gaps.unordered_ids.UnorderedIds.broken_us`: None, ids show what is missing."""
+    def broken_us(self, symbol: str) -> int | None:  # noqa: ARG002  # ids show every loss
+        """Always None: ids show what is missing (see `producers.gaps.unordered_ids.UnorderedIds.broken_us`)."""
         return None
 
     def compare(self, symbol: str, newest: Sequence[Trade], *, is_quiet: bool) -> tuple[list[Trade], list[Gap]]:
-        """The newest trades of a symbol that is quiet, which the stream has had time to bring: the gap they show.
+        """Compare REST's newest trades of a quiet symbol with the highest id. An active symbol is not compared.
 
-        The trades are left to whoever fills the gap. Of a symbol without a trade they are where the sequence starts.
+        Without an earlier trade the sequence starts after them.
+
+        Returns:
+            no trades, because filling the gap publishes them; and the gap, if there is one.
         """
         ordered = _ordered(newest) if is_quiet else []
         if not ordered:
@@ -73,9 +76,15 @@ class ConsecutiveIds:
         return [], [gap]
 
     def resume(self, symbol: str, published: Sequence[Trade], left_open: Sequence[Gap] = ()) -> list[Gap]:
-        """What earlier runs of the producer published last, and the gaps they left open, which are filled as others.
+        """Continue after earlier runs of the producer.
 
-        Returns the gaps that are new: between what was published last and what this life saw first, and in it.
+        Args:
+            symbol: in the exchange's own spelling.
+            published: the last trades that earlier runs published.
+            left_open: the gaps that they left open. They are filled like others.
+
+        Returns:
+            the new gaps: among the published trades, and from these to the first trade of this run.
         """
         self._gaps.setdefault(symbol, []).extend(left_open)
         self.fill(published)
@@ -87,7 +96,7 @@ class ConsecutiveIds:
             return found
         known = self._symbols.setdefault(symbol, end)
         if known.first > end.highest + 1:
-            # The stream was faster than the reading of what was published before it.
+            # The stream brought trades before the published ones were read.
             found.append(self._opened(symbol, end.highest + 1, known.first - 1, end.moment, known.since))
         known.first = end.first
         return found

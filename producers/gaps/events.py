@@ -1,7 +1,7 @@
 """Publishes gaps as rows of `producer_gaps`: one JSON message for each change of a gap's state.
 
-A producer knows the broker and nothing behind it: an event waits in the same buffer as the trades while ClickHouse is
-away, and whoever consumes trades can consume their gaps.
+A producer depends on the broker alone. While ClickHouse is away, events wait on the broker like trades. Any consumer
+of trades can consume their gaps, too.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from producers.timestamps import now_us
 
 
 class GapEvent(msgspec.Struct):
-    """One state of one gap; times in µs since the epoch (UTC), 0 where there is none.
+    """One state of a gap. Times are µs since the epoch (UTC), 0 for none.
 
-    `symbol` is canonical, as in the candles; `from_id` and `to_id` are "" where ids have no order. Between the trades
-    at `from_time` and `to_time` `ids_missing` trades were found missing, of which `ids_open` are not published.
+    `symbol` is the canonical symbol. `from_id` and `to_id` are "" where ids have no order. `ids_missing` trades between
+    those at `from_time` and `to_time` were missing; `ids_open` of them are not published yet.
     """
 
     exchange: str
@@ -42,7 +42,7 @@ _decoder = msgspec.json.Decoder(GapEvent)
 
 
 def read_event(value: bytes) -> GapEvent | None:
-    """The note of a message; None for a message that is none."""
+    """Decode a message; None if it is no gap event."""
     try:
         return _decoder.decode(value)
     except msgspec.DecodeError:
@@ -50,10 +50,10 @@ def read_event(value: bytes) -> GapEvent | None:
 
 
 class GapEvents:
-    """Publishes the gaps of one exchange code; call it with a gap."""
+    """Publishes the gaps of one exchange code. Call it with a gap."""
 
     def __init__(self, publisher: KafkaPublisher, settings: Settings, code: str) -> None:
-        """Reads the symbol registry.
+        """Read the symbol registry.
 
         Raises:
             RegistryError: the symbols file cannot be used.
@@ -67,7 +67,7 @@ class GapEvents:
         self._code = code
 
     def __call__(self, gap: Gap) -> None:
-        """Publish its state as it is now."""
+        """Publish the current state of a gap."""
         note = GapEvent(
             self._code,
             self._canonical.get(gap.symbol, gap.symbol),

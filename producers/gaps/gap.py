@@ -13,10 +13,9 @@ OPEN, HEALED, UNFILLABLE = "open", "healed", "unfillable"
 
 @dataclass(slots=True, eq=False)
 class Gap:
-    """Trades of `symbol` that the stream did not bring.
+    """Trades of `symbol` that the stream did not bring, between the trades at `from_us` and `to_us` (µs, UTC).
 
-    Between the trades at `from_us` and `to_us` (µs, UTC); ids are text, "" where they have no order. `missing` counts
-    what is still not published of the `found`.
+    Ids are text; "" where ids have no order. `found` trades were missing at first; `missing` of them still are.
     """
 
     symbol: str
@@ -31,20 +30,20 @@ class Gap:
     healed_us: int = 0
     tries: int = 0
     due_s: float = 0.0
-    #: On the monotonic clock, since when this process heals it.
+    # Since when this process tries to heal the gap, in seconds of the monotonic clock.
     since_s: float = field(default_factory=time.monotonic)
 
     @property
     def missing(self) -> int:
-        """Not published yet."""
+        """How many of its trades are not published yet."""
         return self.ids.count if self.ids is not None else (self.found if self.state != HEALED else 0)
 
     def mark_healed(self) -> None:
-        """All its trades are published."""
+        """Record that all its trades are published."""
         self.state, self.healed_us = HEALED, now_us()
 
     def is_within(self, other: Gap) -> bool:
-        """Whether all its ids are of another one's span; never where ids have no order."""
+        """Whether its ids lie within those of another gap. Always False where ids have no order."""
         if self.ids is None or other.ids is None:
             return False
         return int(other.from_id) <= int(self.from_id) and int(self.to_id) <= int(other.to_id)

@@ -1,4 +1,4 @@
-"""Fills gaps over REST, and compares symbols with REST where the stream alone does not show a gap."""
+"""Fills gaps over REST, and compares symbols with REST if the stream alone shows no gap."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from producers.retry import pause_s
 
 _TICK_S = 0.05
 _LONGEST_PAUSE_S = 60.0
-#: Gaps, and symbols that are compared, at a time; the rate limit is shared by them.
+# Gaps and comparisons that run at once. They share the rate limit.
 _AT_ONCE = 4
 _log = structlog.get_logger(__name__)
 
@@ -37,16 +37,16 @@ class Healer:
         stale: Callable[[Sequence[str]], None],
         unknown: Callable[[str, str], None],
     ) -> None:
-        """Nothing is asked yet.
+        """Sends no request yet.
 
         Args:
             code: exchange code, for the log.
-            gaps: what is missing.
-            limits: the first pause before a gap is asked for again.
-            client: who is asked; None: gaps stay open.
-            publish: takes trades that REST brought.
-            stale: told of symbols that trade on while their stream brings nothing.
-            unknown: told of a symbol that REST does not know, in the exchange's words.
+            gaps: the tracker of the gaps.
+            options: with the first pause before a gap is tried again.
+            client: the REST client; without one, gaps stay open.
+            publish: publishes trades that REST brought.
+            stale: called with symbols that still trade although their stream brings nothing.
+            unknown: called with a symbol that REST does not know, and the exchange's words.
         """
         self._gaps = gaps
         self._options = options
@@ -56,7 +56,7 @@ class Healer:
         self._log = _log.bind(exchange=code)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set.
+        """Heal gaps until `stop` is set.
 
         Raises:
             DeliveryError: the publisher cannot go on.
@@ -78,7 +78,7 @@ class Healer:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def _start(self, what: Gap | str, most: int, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Unless it is under way, or REST is asked as much as it should be at once."""
+        """Start the work, unless it is under way or `most` tasks are."""
         if what not in self._tasks and len(self._tasks) < most:
             self._tasks[what] = asyncio.ensure_future(work())
 
@@ -93,7 +93,7 @@ class Healer:
         gap.tries += 1
         try:
             async for page in client.pages(gap.symbol, TradeSpan(ids.first, ids.last, gap.from_us)):
-                # What is around the gap was published; where one message stands for several trades, as another trade.
+                # Trades around the gap are published already, perhaps as part of a message that sums up several.
                 await self._bring([trade for trade in page if ids.has(int(trade.trade_id))])
         except FAILURES as error:
             self._log.warning("gap not healed yet", symbol=gap.symbol, error=str(error) or type(error).__name__)
@@ -101,7 +101,7 @@ class Healer:
             gap.due_s = time.monotonic() + pause_s(self._options.heal_after_s, gap.tries, _LONGEST_PAUSE_S)
 
     async def _compare(self, symbol: str, client: TradesSource) -> None:
-        """Compare with the exchange's newest trades: the next message may be long in coming, or never come."""
+        """Compare with the exchange's newest trades: the next message may come late or never."""
         is_quiet = self._gaps.begin_comparison(symbol)
         if not is_quiet and not self._gaps.compares_always:
             return
@@ -114,7 +114,7 @@ class Healer:
         except FAILURES as error:
             self._log.warning("trades not compared", symbol=symbol, error=str(error) or type(error).__name__)
             return
-        # The stream may be a little behind.
+        # The stream may bring the newest trades a little later.
         await asyncio.sleep(self._options.heal_after_s)
         lost, gaps = self._gaps.compare(symbol, newest, is_quiet=is_quiet)
         await self._bring(lost)
@@ -125,7 +125,7 @@ class Healer:
             self._stale([symbol])
 
     async def _bring(self, trades: Sequence[Trade]) -> None:
-        """Publish what REST brought; what was begun is ended, also when the producer stops."""
+        """Publish trades that REST brought. Once begun, it finishes even if the producer stops."""
         if not trades:
             return
         publishing = asyncio.ensure_future(self._publish(trades))

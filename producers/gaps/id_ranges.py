@@ -1,4 +1,4 @@
-"""Sets of trade ids as ranges: a range of a million takes as much memory as one of two. No I/O."""
+"""Sets of trade ids, kept as ranges: a range of a million ids takes as much memory as one of two. No I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Self
 
 @dataclass(slots=True)
 class TimedRange:
-    """All ids from `first` to `last`; the times (µs, UTC) of these two trades."""
+    """All ids from `first` to `last`, with the times of these two trades, µs (UTC)."""
 
     first: int
     last: int
@@ -19,22 +19,22 @@ class TimedRange:
 
 
 class TimedRanges:
-    """A set of numbers that are mostly consecutive, in whatever order they come."""
+    """A set of mostly consecutive numbers, added in any order."""
 
     def __init__(self) -> None:
-        """None yet."""
+        """An empty set."""
         self._runs: list[TimedRange] = []
 
     def __len__(self) -> int:
-        """How many runs."""
+        """The number of ranges."""
         return len(self._runs)
 
     def __iter__(self) -> Iterator[TimedRange]:
-        """In order."""
+        """The ranges in ascending order."""
         return iter(self._runs)
 
     def add(self, number: int, time_us: int) -> bool:
-        """Take a number in; False where it is in already."""
+        """Add a number. False if the set has it already."""
         runs = self._runs
         if runs and number == runs[-1].last + 1:
             runs[-1].last, runs[-1].last_us = number, time_us
@@ -48,14 +48,14 @@ class TimedRanges:
         return True
 
     def _join(self, at: int) -> None:
-        """With the next one, where they touch."""
+        """Join a range with the next one, if they touch."""
         if 0 <= at < len(self._runs) - 1 and self._runs[at].last + 1 == self._runs[at + 1].first:
             after = self._runs.pop(at + 1)
             self._runs[at].last, self._runs[at].last_us = after.last, after.last_us
 
 
 def without(wanted: Sequence[tuple[int, int]], taken: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The numbers of the `wanted` runs that are in none of the `taken`; both in order and apart from each other."""
+    """The numbers of the `wanted` ranges that are in no `taken` one. Each list is ordered, without overlap."""
     left = []
     for first, last in wanted:
         start = first
@@ -71,16 +71,16 @@ def without(wanted: Sequence[tuple[int, int]], taken: Sequence[tuple[int, int]])
 
 
 class IdRanges:
-    """A set of ids, kept as ranges."""
+    """A set of trade ids, kept as ranges."""
 
     def __init__(self, first: int, last: int) -> None:
-        """All from `first` to `last`, both included."""
+        """All ids from `first` to `last`, both included."""
         self._runs = [(first, last)]
         self.count = last - first + 1
 
     @classmethod
     def of(cls, runs: Sequence[tuple[int, int]]) -> Self:
-        """All of the runs, each from its first to its last number, in order and apart from each other."""
+        """The set of these ranges (first and last id), which are ordered and do not overlap."""
         made = cls(*runs[0])
         made._runs = [*runs]
         made.count = sum(last - first + 1 for first, last in runs)
@@ -88,16 +88,16 @@ class IdRanges:
 
     @property
     def runs(self) -> list[tuple[int, int]]:
-        """First and last of each run, in order."""
+        """First and last id of each range, in ascending order."""
         return [*self._runs]
 
     def has(self, number: int) -> bool:
-        """Whether a number is in."""
+        """Whether the set has a number."""
         at = self._at(number)
         return at >= 0 and number <= self._runs[at][1]
 
     def discard(self, number: int) -> bool:
-        """Take a number out; False where it is not in."""
+        """Remove a number. False if the set does not have it."""
         if not self.has(number):
             return False
         at = self._at(number)
@@ -111,10 +111,10 @@ class IdRanges:
 
     @property
     def first(self) -> int:
-        """The smallest."""
+        """The smallest id."""
         return self._runs[0][0]
 
     @property
     def last(self) -> int:
-        """The largest."""
+        """The largest id."""
         return self._runs[-1][1]

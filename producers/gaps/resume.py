@@ -1,4 +1,4 @@
-"""Reads from the broker where a producer has to go on: the trades published last, and the gaps still open."""
+"""Reads from the broker where a producer continues: the last published trades, and the gaps still open."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from producers.timestamps import now_us
 _TIMEOUT_S = 5.0
 _PAUSE_S = 5.0
 _BATCH = 5_000
-#: Messages of a partition that are read at first; four times as many where a symbol is not among them.
+# Messages read at first from the end of a partition. While a symbol is not among them, four times as many are read.
 _FIRST_LOOK = 10_000
 _KEPT = 2_000
-#: A frame may list trades newest first, and a window may begin in it.
+# A window may begin inside a frame that lists its trades newest first. So its first trades are not taken as a start.
 _MARGIN = 100
 _log = structlog.get_logger(__name__)
 
@@ -36,8 +36,9 @@ _log = structlog.get_logger(__name__)
 class ResumePoint:
     """Where earlier runs of the producer ended, by symbol.
 
-    `published` are the newest published trades, oldest first: what is not among them is missing. `open` are the gaps
-    left open. `unknown` symbols have no trade among the messages that were read, though the topic has older ones.
+    `published` has the last published trades without a hole, oldest first: a trade that is not among them is missing.
+    `open` has the gaps left open. `unknown` symbols have no trade among the messages read, though the topic has older
+    ones.
     """
 
     published: dict[str, list[Trade]] = field(default_factory=dict)
@@ -48,7 +49,10 @@ class ResumePoint:
 def resume_reader(
     settings: Settings, exchange: Exchange, symbols: Sequence[str], most: int
 ) -> Callable[[threading.Event], ResumePoint]:
-    """Reads the resume point of a process that starts now; tries until the broker answers or the event is set."""
+    """A function that reads the resume point of a process that starts now.
+
+    It tries until the broker answers or its event is set.
+    """
     before_us = now_us()
 
     def read(stop: threading.Event) -> ResumePoint:
@@ -56,7 +60,11 @@ def resume_reader(
             try:
                 return read_resume_point(settings, exchange, symbols, before_us, most, stop)
             except KafkaException as error:
-                _log.warning("what was published before is not known yet", exchange=exchange.code, error=str(error))
+                _log.warning(
+                    "the last published trades are not known yet, trying again",
+                    exchange=exchange.code,
+                    error=str(error),
+                )
                 stop.wait(_PAUSE_S)
         return ResumePoint()
 
@@ -70,11 +78,11 @@ def read_resume_point(
 
     Args:
         settings: the broker and the topics.
-        exchange: whose.
+        exchange: the producer's exchange.
         symbols: in the exchange's own spelling.
-        before_us: messages received later (µs) are this life's own.
-        most: messages of a partition that are read at most.
-        stop: ends it early, with an answer of no use.
+        before_us: start of this run, µs (UTC). Messages received later are its own.
+        most: upper bound on the messages read from a partition.
+        stop: ends the reading early; the result is then of no use.
 
     Raises:
         KafkaException: the broker does not answer.
@@ -99,7 +107,7 @@ def read_resume_point(
 
 
 def read_gaps(settings: Settings, exchange: Exchange) -> list[Gap]:
-    """Every gap that was noted of the exchange's markets, in its newest state.
+    """Every gap of the exchange's markets, in its newest state.
 
     Raises:
         KafkaException: the broker does not answer.
@@ -115,7 +123,7 @@ def _consumer(settings: Settings) -> Consumer:
     return Consumer(
         {
             **kafka_client(settings),
-            "group.id": "medallion-producer",  # never joined: partitions are assigned by hand, nothing is committed
+            "group.id": "medallion-producer",  # never joined: partitions are assigned, nothing is committed
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "log_level": 0,
@@ -125,7 +133,7 @@ def _consumer(settings: Settings) -> Consumer:
 
 @dataclass(slots=True)
 class _Window:
-    """Trades of one symbol in the order of the topic, each with whether a stream brought it."""
+    """Trades of one symbol in the topic's order, each with whether a stream brought it."""
 
     trades: deque[tuple[Trade, bool]]
     highest: Trade | None = None
@@ -137,11 +145,11 @@ class _Window:
 
     @property
     def is_streamed(self) -> bool:
-        """Whether a stream's trade was among what was read."""
+        """Whether a trade from a stream was read."""
         return self.highest is not None
 
     def complete(self, ordered: bool) -> list[Trade]:
-        """Those from which on the window holds every trade that was published."""
+        """The end of the window, from the trade on after which no published trade is missing."""
         if not ordered:
             return [trade for trade, _ in self.trades]
         if self.highest is None:
@@ -166,7 +174,7 @@ def _read_trades(
     most: int,
     stop: threading.Event,
 ) -> bool:
-    """Fill the windows; whether everything that was ever in the topic was read."""
+    """Fill the windows. Returns whether all messages that the topic ever had were read."""
     keys = {f"{exchange.code}:{symbol}".encode(): window for symbol, window in windows.items()}
     ends = _ends(consumer, topic)
     size = min(_FIRST_LOOK, most)
@@ -189,7 +197,7 @@ def _read_trades(
 
 
 def _envelope(message: Message) -> Envelope | None:
-    """None: no trade; who else produces to the topic may send anything."""
+    """Decode a message; None if it is no trade. Other programs may publish anything to the topic."""
     try:
         envelope = decode(message.value())
     except msgspec.DecodeError:
@@ -198,7 +206,7 @@ def _envelope(message: Message) -> Envelope | None:
 
 
 def _trade(envelope: Envelope) -> Trade:
-    # Payloads are most of what would be held here.
+    # Payloads are left out: they would take most of the memory.
     return Trade(
         envelope.symbol,
         envelope.trade_id,
@@ -214,7 +222,7 @@ def _trade(envelope: Envelope) -> Trade:
 
 
 def _read_gaps(consumer: Consumer, topic: str, exchange: Exchange, stop: threading.Event) -> list[Gap]:
-    """Each in its newest state."""
+    """Every gap in its newest state."""
     newest: dict[tuple[str, int, str, int], GapEvent] = {}
     ends = _ends(consumer, topic)
     for message in _messages(consumer, topic, {number: low for number, (low, _) in ends.items()}, ends, stop):
@@ -229,7 +237,7 @@ def _read_gaps(consumer: Consumer, topic: str, exchange: Exchange, stop: threadi
 
 
 def _gap(note: GapEvent, ordered: bool) -> Gap:
-    """Which of its ids were published meanwhile is not noted: all are asked for again."""
+    """The gap of an event. Events do not say which ids were published meanwhile, so all are requested again."""
     has_ids = ordered and note.from_id.isdecimal() and note.to_id.isdecimal()
     ids = IdRanges(int(note.from_id), int(note.to_id)) if has_ids else None
     return Gap(
@@ -247,7 +255,7 @@ def _gap(note: GapEvent, ordered: bool) -> Gap:
 
 
 def _ends(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:
-    """First and next offset by partition; none for a topic that is not there yet."""
+    """First and next offset by partition; empty if the topic does not exist yet."""
     metadata = consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
     return {
         number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT_S)
@@ -262,10 +270,10 @@ def _messages(
     ends: Mapping[int, tuple[int, int]],
     stop: threading.Event,
 ) -> Iterator[Message]:
-    """Messages from `starts` to before the ends, partition by partition in order.
+    """Messages from `starts` up to the ends, in order within each partition.
 
     Raises:
-        KafkaException: the broker stopped to answer.
+        KafkaException: the broker stopped answering.
     """
     left = {number for number, (_, end) in ends.items() if starts[number] < end}
     consumer.assign([TopicPartition(topic, number, starts[number]) for number in left])

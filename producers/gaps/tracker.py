@@ -16,13 +16,13 @@ from producers.gaps.resume import ResumePoint
 from producers.gaps.unordered_ids import UnorderedIds
 from producers.options import ProducerOptions
 
-#: A longer gap is not filled over REST: `medallion backfill` reads the exchange's dumps.
+# A gap of more ids is not filled over REST. `medallion backfill` fills it from the exchange's dumps.
 MOST_IDS = 1_000_000
 _log = structlog.get_logger(__name__)
 
 
 class GapTracker:
-    """The gaps of one exchange code, and when each symbol is due to be compared with REST. Asks nobody itself."""
+    """The gaps of one exchange code, and the time of each symbol's next comparison with REST. Sends no requests."""
 
     def __init__(
         self,
@@ -32,62 +32,62 @@ class GapTracker:
         report: GapReport,
         note: Callable[[Gap], None],
     ) -> None:
-        """No gap yet.
+        """No gap is known yet.
 
         Args:
-            exchange: whose trade ids are consecutive, or have no order.
+            exchange: says whether trade ids are consecutive or have no order.
             symbols: in the exchange's own spelling.
-            limits: when gaps are healed and symbols compared.
-            report: counts.
-            note: told of a gap whenever its state changes.
+            options: when gaps are healed and symbols compared.
+            report: the counters to update.
+            note: called with a gap whenever its state changes.
         """
         self._code = exchange.code
         self._options = options
         self._report = report
         self._note = note
         self._gaps: list[Gap] = []
-        # Ids that have no order show nothing by themselves: every symbol is compared, not only those that are quiet.
+        # Ids without an order show no gaps, so every symbol is compared, not only quiet ones.
         self.compares_always = exchange.ids_of is None
         self._detector: ConsecutiveIds | UnorderedIds = (
             UnorderedIds() if self.compares_always else ConsecutiveIds(exchange)
         )
         self._pause_s = options.audit_s if self.compares_always else options.quiet_s
-        #: By symbol: when it is compared next, on the monotonic clock; empty where none ever is.
+        # By symbol, the time of its next comparison on the monotonic clock, s; empty if symbols are not compared.
         self._due_s = dict.fromkeys(symbols, time.monotonic() + self._pause_s) if self._pause_s else {}
         self._positions: dict[str, int | None] = {}
         self._log = _log.bind(exchange=exchange.code)
 
     def observe(self, trades: Sequence[Trade]) -> None:
-        """The stream brought these trades."""
+        """Record trades that the stream brought."""
         self._open(self._detector.observe(trades))
 
     def published(self, trades: Sequence[Trade]) -> None:
-        """REST brought these trades, and they are published."""
+        """Record trades that REST brought and that are published."""
         self._detector.fill(trades)
 
     def resume(self, resume_point: ResumePoint) -> None:
-        """Go on where earlier runs of this producer ended."""
+        """Continue where earlier runs of this producer ended."""
         for gaps in resume_point.open.values():
             self._open(gaps)
         for symbol in resume_point.published.keys() | resume_point.open.keys():
             left_open = resume_point.open.get(symbol, [])
             self._open(self._detector.resume(symbol, resume_point.published.get(symbol, []), left_open))
         for symbol in resume_point.unknown:
-            self._log.warning("no trade found that was published before: a hole before this start is not noticed",
+            self._log.warning("no published trade found: a gap before this start is not noticed",
                               symbol=symbol)  # fmt: skip
-        # A symbol that stays quiet would not show what it traded in between.
+        # A symbol that stays quiet would not show its trades from before this start.
         due_s = time.monotonic() + self._options.heal_after_s
         for symbol in resume_point.published if self._due_s else ():
             self._due_s[symbol], self._positions[symbol] = due_s, self._detector.position(symbol)
 
     def lost(self, symbols: Sequence[str]) -> None:
-        """The connection of these symbols broke."""
+        """Record that the connection of these symbols broke."""
         if isinstance(self._detector, UnorderedIds):
             for symbol in symbols:
                 self._detector.interrupted(symbol)
 
     def resumed(self, symbols: Sequence[str]) -> None:
-        """The connection of these symbols is there, or back."""
+        """Record that the connection of these symbols is up."""
         if isinstance(self._detector, UnorderedIds):
             self._detector.restored(symbols)
             self._due_s.update(dict.fromkeys(symbols, time.monotonic() + self._options.heal_after_s))
@@ -98,40 +98,40 @@ class GapTracker:
         return [gap for gap in self._gaps if gap.state == OPEN]
 
     def due_gaps(self) -> list[Gap]:
-        """The gaps whose ids are to be asked for now."""
+        """The gaps that are due to be healed."""
         now_s = time.monotonic()
         return [gap for gap in self.open_gaps if gap.ids is not None and gap.due_s <= now_s]
 
     def due_symbols(self) -> list[str]:
-        """The symbols that are to be compared with REST now."""
+        """The symbols that are due to be compared with REST."""
         now_s = time.monotonic()
         return [symbol for symbol, due_s in self._due_s.items() if due_s <= now_s]
 
     def begin_comparison(self, symbol: str) -> bool:
-        """Set the time of the next comparison; whether the symbol brought no trade since the one before."""
+        """Set the time of the next comparison. Returns whether the symbol brought no trade since the last one."""
         self._due_s[symbol] = time.monotonic() + self._pause_s
         before, self._positions[symbol] = self._positions.get(symbol), self._detector.position(symbol)
         return self._positions[symbol] == before
 
     def broken_us(self, symbol: str) -> int | None:
-        """How far back a comparison has to reach (µs, UTC); None: the newest trades do."""
+        """The time to which a comparison has to reach back, µs (UTC); None if the newest trades are enough."""
         return self._detector.broken_us(symbol)
 
     def compare(self, symbol: str, newest: Sequence[Trade], *, is_quiet: bool) -> tuple[list[Trade], list[Gap]]:
-        """Compare REST's newest trades with the stream's: the trades to publish, and the gaps that they show."""
+        """Compare REST's newest trades with the stream's. Returns the trades to publish and the gaps that they show."""
         lost, gaps = self._detector.compare(symbol, newest, is_quiet=is_quiet)
         self._open(gaps)
         return lost, gaps
 
     def give_up(self, is_asked: Callable[[Gap], bool]) -> None:
-        """Gaps that are too old or too long to be filled over REST, and not being asked for, are unfillable."""
+        """Mark gaps as unfillable that are too old or too long for REST, unless a request for them runs."""
         for gap in self.open_gaps:
             is_old = time.monotonic() - gap.since_s > self._options.heal_for_s
             if gap.ids is not None and not is_asked(gap) and (is_old or gap.ids.count > MOST_IDS):
                 gap.state = UNFILLABLE
 
     def settle(self) -> None:
-        """Count and note the gaps that are over; they leave the list, which would grow with the run."""
+        """Count and note the gaps that are over, and remove them from the list."""
         over = [gap for gap in self._gaps if gap.state != OPEN]
         if not over:
             return

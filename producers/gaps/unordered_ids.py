@@ -1,4 +1,4 @@
-"""Finds missing trades where trade ids have no order: REST lists what the stream did not bring. No I/O."""
+"""Finds missing trades of exchanges whose trade ids have no order: those that only REST has. No I/O."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _REMEMBERED = 5_000
 
 
 class UnorderedIds:
-    """Finds the gaps of an exchange whose ids have no order, by comparing REST's newest trades with the stream's."""
+    """Finds gaps by comparing REST's newest trades with the stream's."""
 
     def __init__(self) -> None:
-        """No trade seen yet."""
+        """No trade is seen yet."""
         self._down: set[str] = set()
-        #: Broken since `broken_us` was asked, and what that answered.
+        # Symbols whose stream broke after the last call of `broken_us`, and what that call returned.
         self._again: set[str] = set()
         self._asked: dict[str, int | None] = {}
         self._seen: dict[str, OrderedDict[str, int]] = {}
@@ -26,7 +26,7 @@ class UnorderedIds:
         self._left_open: dict[str, list[Gap]] = {}
 
     def observe(self, trades: Sequence[Trade]) -> list[Gap]:
-        """Trades that are published. Shows no gap by itself."""
+        """Record published trades. By themselves they show no gap."""
         for trade in trades:
             seen = self._seen.setdefault(trade.symbol, OrderedDict())
             seen[trade.trade_id] = event_time_us(trade.timestamp) or 0
@@ -35,20 +35,21 @@ class UnorderedIds:
         return []
 
     def interrupted(self, symbol: str) -> None:
-        """The stream broke after the trades seen so far."""
+        """Record that the symbol's stream broke."""
         self._down.add(symbol)
         self._again.add(symbol)
         if symbol in self._seen:
             self._broken.setdefault(symbol, max(self._seen[symbol].values()))
 
     def restored(self, symbols: Iterable[str]) -> None:
-        """The stream of these symbols is up."""
+        """Record that the stream of these symbols is up."""
         self._down.difference_update(symbols)
 
     def broken_us(self, symbol: str) -> int | None:
-        """The time (µs, UTC) of the last trade before the stream broke, or before a gap that was left open.
+        """The time to which the trades of the next `compare` should reach back, µs (UTC).
 
-        The trades of the next `compare` should reach back to it. None: the last ones did.
+        It is the time of the last trade before the stream broke, or before a gap that was left open. None if the
+        newest trades are enough.
         """
         self._again.discard(symbol)
         self._asked[symbol] = reach = self._reach(symbol)
@@ -59,29 +60,38 @@ class UnorderedIds:
         return min([*times, *([self._broken[symbol]] if symbol in self._broken else [])], default=None)
 
     def position(self, symbol: str) -> int | None:
-        """The time of the newest trade, µs; None: no trade yet. It changes whenever the stream brings a newer trade."""
+        """The time of the newest trade, µs (UTC); None before the first. Changes whenever the stream brings a newer
+        one."""
         seen = self._seen.get(symbol)
         return max(seen.values()) if seen else None
 
     def compare(self, symbol: str, newest: Sequence[Trade], *, is_quiet: bool) -> tuple[list[Trade], list[Gap]]:
-        """The exchange's newest trades, oldest first, which the stream has had time to bring.
+        """Compare REST's newest trades with those that the stream brought.
 
-        While it brings trades, what is younger than those may still be on its way; of a quiet symbol nothing is.
-        Returns those that it did not bring, and the gaps they show. A gap is UNFILLABLE where REST does not reach back
-        to the time at which the stream broke.
+        On an active symbol, trades newer than the stream's newest may still be on their way, so they do not count. On
+        a quiet symbol all trades count.
+
+        Args:
+            symbol: in the exchange's own spelling.
+            newest: REST's newest trades, oldest first. The stream has had time to bring them.
+            is_quiet: whether the stream has brought nothing since the last comparison.
+
+        Returns:
+            the trades that the stream did not bring, and the gaps that they show. A gap is UNFILLABLE if REST does not
+            reach back to the time at which the stream broke.
         """
         if not newest:
             return [], []
         seen = self._seen.get(symbol)
         if not seen:
-            # Where the sequence starts.
+            # The first known trade: nothing before it counts as missing.
             self.observe(newest[-1:])
             return [], []
         oldest_us = min(seen.values())
         latest_us = float("inf") if is_quiet else max(seen.values())
         times = [event_time_us(trade.timestamp) or 0 for trade in newest]
         gaps = []
-        # Who asked before it was known how far to reach back asks once more.
+        # If the reach has changed since `broken_us` was called, these trades may not reach back far enough.
         reach = self._reach(symbol)
         is_known = self._asked.pop(symbol, reach) == reach
         broken_us = self._broken.pop(symbol, None) if is_known else None
@@ -96,7 +106,7 @@ class UnorderedIds:
             (first, first_us), (last, last_us) = lost[0], lost[-1]
             gaps.append(Gap(symbol, first.trade_id, last.trade_id, first_us, last_us, len(lost), now_us()))
         if symbol in self._down or symbol in self._again:
-            # All up to here is known then; what comes after is seen by nobody yet.
+            # The trades up to here are known now. Later ones may still be missing.
             self._broken[symbol] = times[-1]
         for gap in self._left_open.pop(symbol, []) if is_known else []:
             covered = times[0] <= gap.from_us
@@ -107,13 +117,19 @@ class UnorderedIds:
         return [trade for trade, _ in lost], gaps
 
     def fill(self, trades: Sequence[Trade]) -> None:
-        """Trades that are published, and show no gap."""
+        """Record published trades that show no gap."""
         self.observe(trades)
 
     def resume(self, symbol: str, published: Sequence[Trade], left_open: Sequence[Gap] = ()) -> list[Gap]:
-        """What earlier runs of the producer published last, oldest first: what came after it is compared.
+        """Continue after earlier runs of the producer. The next comparison looks for trades after theirs.
 
-        The gaps they left open are over with the next comparison. Shows no gap by itself.
+        Args:
+            symbol: in the exchange's own spelling.
+            published: the last trades that earlier runs published, oldest first.
+            left_open: the gaps that they left open. The next comparison decides them.
+
+        Returns:
+            no gaps: only a comparison finds them.
         """
         now = self._seen.pop(symbol, OrderedDict())
         self.observe(published)

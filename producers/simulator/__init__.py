@@ -1,1 +1,1 @@
-"""An exchange simulator: recorded messages over a real WebSocket; may import `replay` and `exchanges`."""
+"""An exchange simulator: sends recorded messages over a real WebSocket. May import `replay` and `exchanges`."""

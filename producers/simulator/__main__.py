@@ -1,4 +1,4 @@
-"""`python -m producers.simulator --recording binance=FILE --walk kraken=BTC/USD …`: serves until SIGTERM or SIGINT."""
+"""`python -m producers.simulator --recording binance=FILE --walk kraken=BTC/USD …` serves until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -45,23 +45,52 @@ def _speed(text: str) -> float | None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m producers.simulator", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="0: a free one")
-    parser.add_argument("--recording", type=_recording, action="append", default=[], metavar="CODE=FILE")
+    parser.add_argument("--port", type=int, default=0, help="port of 127.0.0.1 to serve on; 0 for a free one (default)")
     parser.add_argument(
-        "--walk", type=_symbols, action="append", default=[], metavar="CODE=SYMBOLS", help="trades made up, from now on"
+        "--recording",
+        type=_recording,
+        action="append",
+        default=[],
+        metavar="CODE=FILE",
+        help="an exchange code and the recording to play",
     )
-    parser.add_argument("--walk-rate", type=float, default=20.0, help="its trades a second (default 20)")
-    parser.add_argument("--walk-hours", type=float, default=24.0, help="how long it goes on (default 24)")
-    parser.add_argument("--clock-off", type=float, default=0.0, metavar="S", help="how far its clock is ahead of ours")
-    parser.add_argument("--speed", type=_speed, default=1.0, help="times as fast as recorded, or max (default 1)")
+    parser.add_argument(
+        "--walk",
+        type=_symbols,
+        action="append",
+        default=[],
+        metavar="CODE=SYMBOLS",
+        help="an exchange code and the symbols of a random walk",
+    )
+    parser.add_argument("--walk-rate", type=float, default=20.0, help="trades a second of a walk (default 20)")
+    parser.add_argument("--walk-hours", type=float, default=24.0, help="length of a walk, hours (default 24)")
+    parser.add_argument(
+        "--clock-off", type=float, default=0.0, metavar="S", help="seconds by which a walk's clock is ahead of ours"
+    )
+    parser.add_argument(
+        "--speed", type=_speed, default=1.0, help="how many times as fast as recorded, or max (default 1)"
+    )
     parser.add_argument("--wait-for-subscribers", action="store_true", help="play only while somebody is subscribed")
-    parser.add_argument("--all-streams", action="store_true", help="send the other streams too, not only trades")
+    parser.add_argument("--all-streams", action="store_true", help="send the recording's other streams, too")
     parser.add_argument(
-        "--refuse", type=_symbols, action="append", default=[], metavar="CODE=SYMBOLS", help="symbols it does not have"
+        "--refuse",
+        type=_symbols,
+        action="append",
+        default=[],
+        metavar="CODE=SYMBOLS",
+        help="symbols that the exchange does not have",
     )
-    parser.add_argument("--faults", type=int, metavar="SEED", help="suffer an exchange's faults; 0: a new seed")
-    parser.add_argument("--faults-every", type=int, default=500, metavar="N", help="frames of trades to a fault")
-    parser.add_argument("--state", type=Path, help="file that gets host:port once clients can connect")
+    parser.add_argument(
+        "--faults", type=int, metavar="SEED", help="make an exchange's faults, with this seed; 0 for a new seed"
+    )
+    parser.add_argument(
+        "--faults-every",
+        type=int,
+        default=500,
+        metavar="N",
+        help="frames of trades between two faults, on average (default 500)",
+    )
+    parser.add_argument("--state", type=Path, help="file to which host:port is written once clients can connect")
     arguments = parser.parse_args()
     if not arguments.recording and not arguments.walk:
         parser.error("name at least one --recording or --walk")
@@ -72,7 +101,7 @@ def _plan(arguments: argparse.Namespace) -> FaultPlan | None:
     if arguments.faults is None:
         return None
     plan = FaultPlan(arguments.faults or secrets.randbelow(1 << 31) + 1, every=max(arguments.faults_every, 1))
-    _log.info("faults, the same again with these", seed=plan.seed, every=plan.every)
+    _log.info("faults; these options make the same again", seed=plan.seed, every=plan.every)
     return plan
 
 
@@ -114,7 +143,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Exit code 1, with what to do next, where it cannot start or a recording cannot be read."""
+    """Run the simulator. Returns exit code 1, with a message, if it cannot start or read a recording."""
     arguments = _arguments()
     logs.configure("INFO", "simulator")
     try:

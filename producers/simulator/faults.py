@@ -1,4 +1,4 @@
-"""Decides what goes wrong at an exchange, and when: the same for the same seed and recording."""
+"""Decides which faults an exchange has, and when. The same seed and recording make the same faults."""
 
 from __future__ import annotations
 
@@ -12,24 +12,31 @@ from producers.exchanges.model import Trades
 
 
 class Fault(Enum):
-    """A fault of the stream; it befalls one frame, or the connections when that frame is due."""
+    """A fault of the stream. It hits one frame, or the connections at the time of that frame."""
 
-    DROP = "the connection ends in mid-stream; the frame is lost"
-    SILENCE = "the connection lives and brings nothing more"
-    DEAF = "the connection lives and brings nothing more of the frame's symbols"
-    SKIP = "frames are never sent; REST has their trades later"
-    MALFORMED = "half of the frame is sent instead of it"
+    DROP = "the connection breaks; the frame is lost"
+    SILENCE = "the connection stays open and brings nothing more"
+    DEAF = "the connection stays open and brings nothing more of the frame's symbols"
+    SKIP = "some frames are never sent; REST has their trades later"
+    MALFORMED = "only half of the frame is sent"
     ERROR = "an error object comes before the frame"
-    SLOW = "the frame and all after it come late"
-    NEWEST_FIRST = "several frames come as one with its trades newest first, or in that order"
+    SLOW = "the frame and all later ones come late"
+    NEWEST_FIRST = "several frames come as one, newest trade first, or in reverse order"
 
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
-    """Faults of `kinds`, one in `every` frames of trades on average, and REST refusals in `rest` of 1 of requests.
+    """How often which faults happen.
 
-    `resend` trades come again on every subscription; with `late_acks` acknowledgements come after data.
-    `slow_s` and `retry_after_s` are in seconds of the wall clock.
+    Attributes:
+        seed: of the random numbers.
+        every: frames of trades between two faults, on average.
+        kinds: faults of the stream.
+        rest: share of REST requests that are refused, 0 to 1.
+        resend: trades that are sent again on every subscription.
+        late_acks: whether acknowledgements come after data.
+        slow_s: delay of a slow frame, s.
+        retry_after_s: pause that a refusal asks for, s.
     """
 
     seed: int
@@ -43,18 +50,18 @@ class FaultPlan:
 
 
 class Dice:
-    """The plan's decisions, one after the other."""
+    """Draws the decisions of a plan, one after the other."""
 
     def __init__(self, plan: FaultPlan) -> None:
-        """The stream's and REST's do not disturb each other."""
+        """The stream and REST have random numbers of their own, so neither changes the other's faults."""
         self._plan = plan
-        # Reproducible on purpose, nothing is secret here (S311).
+        # Reproducible on purpose; nothing here is secret (S311).
         self._stream = random.Random(plan.seed)  # noqa: S311
         self._rest = random.Random(plan.seed + 1)  # noqa: S311
         self._left = self._pause()
 
     def fault(self) -> tuple[Fault, int] | None:
-        """Of the next frame of trades, and how many frames it befalls where that may be several."""
+        """The fault of the next frame of trades, or None; and how many frames it hits, if it can hit several."""
         self._left -= 1
         if self._left > 0 or not self._plan.kinds:
             return None
@@ -62,7 +69,7 @@ class Dice:
         return self._stream.choice([*self._plan.kinds]), self._stream.randint(2, 12)
 
     def refusal(self) -> HTTPStatus | None:
-        """Of the next REST request."""
+        """The refusal of the next REST request, or None."""
         if self._rest.random() >= self._plan.rest:
             return None
         return self._rest.choice(
@@ -73,7 +80,7 @@ class Dice:
         return self._stream.randint(1, max(2 * self._plan.every - 1, 1))
 
 
-#: What a frame of several trades looks like around its elements; exchanges not named send one trade a frame.
+# The text around the trades of a frame. Exchanges not in here send one trade a frame.
 _WRAPPERS = {
     "kraken": '{{"channel":"trade","type":"update","data":[{trades}]}}',
     "bybit": '{{"topic":"publicTrade.{symbol}","type":"snapshot","ts":0,"data":[{trades}]}}',
@@ -86,9 +93,9 @@ _WRAPPERS = {
 
 
 def newest_first(code: str, frames: Sequence[tuple[bytes, Trades]]) -> list[tuple[bytes, Trades]]:
-    """The trades of the frames, newest first: one frame a symbol where the exchange has such, else the same frames.
+    """The trades of the frames, newest first: one frame a symbol, or the frames in reverse if they have one trade each.
 
-    Bybit orders trades by their place in a message: its trades stay oldest first inside of one.
+    Bybit's trades stay oldest first within a frame: their place in the message is their order.
     """
     wrapper = _WRAPPERS.get(code.partition("_")[0])
     if wrapper is None:

@@ -1,4 +1,4 @@
-"""Plays one exchange's recording on one timeline, to all connections that subscribed."""
+"""Plays one exchange's recording on one timeline, to all connections that have subscribed."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from producers.simulator.faults import Dice, Fault, FaultPlan, newest_first
 from producers.simulator.protocols.model import ExchangeProtocol
 from producers.simulator.synthetic import RandomWalk
 
-#: The connection's own talk: the simulator makes its own, the recorded one is not sent.
+# Control messages of a connection. The simulator sends its own instead of the recorded ones.
 _TALK = frozenset((ACK, ERROR, HEARTBEAT, PONG, STATUS))
-#: Clients subscribe in several messages: play only when a connection has asked for nothing new for so long.
+# Clients subscribe in several messages. Play only after a connection has requested nothing new for this time.
 SETTLE_S = 0.5
 _TURN = 64
-#: Trades of a symbol that REST remembers.
+# Trades of a symbol that REST keeps.
 _OWNED = 20_000
 _LONGEST_MESSAGE = 1 << 25
 
 
 @dataclass(slots=True, eq=False)
 class Subscriber:
-    """A connection, and what it asked for (`changed_s`: when, on the monotonic clock)."""
+    """A connection and its subscriptions. `changed_s` is the time of their last change on the monotonic clock, s."""
 
     socket: ServerConnection
     venue: ExchangeProtocol
     symbols: set[str] = field(default_factory=set)
     changed_s: float = 0.0
-    #: Brings nothing more, though it lives.
+    # Whether the connection brings nothing more, although it is open.
     silent: bool = False
-    #: Symbols of which it brings nothing more.
+    # Symbols of which it brings nothing more.
     deaf: set[str] = field(default_factory=set)
-    #: Answers that wait for the next data.
+    # Answers that are sent after the next data.
     late: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class PlayerStatus:
-    """Counts of one exchange: `sent` frames and trades to all connections together, `read` of the recording."""
+    """Counters of one exchange: `sent` counts over all connections, `read` from the recording."""
 
     connections: int = 0
     subscribed: list[str] = field(default_factory=list)
@@ -63,7 +63,7 @@ class PlayerStatus:
 
 
 class Player:
-    """Plays the recording once; with a plan of faults, time does not wait for those that were cut off."""
+    """Plays the recording once. With a plan of faults, it goes on while clients are disconnected."""
 
     def __init__(
         self,
@@ -75,10 +75,10 @@ class Player:
         all_streams: bool,
         plan: FaultPlan | None = None,
     ) -> None:
-        """`speed` None: as fast as the connections take it.
+        """Plays nothing yet. `speed` None plays as fast as the connections read.
 
         Raises:
-            UnknownExchangeError: no module for the code.
+            UnknownExchangeError: no module has the code.
         """
         self.subscribers: set[Subscriber] = set()
         self._exchange = exchange_of(code)
@@ -97,18 +97,18 @@ class Player:
         self._hold = 0
 
     def owned(self, symbol: str) -> list[Trade]:
-        """What REST serves: the last trades of a symbol, sent or not, oldest first."""
+        """The trades that REST serves: the last ones of a symbol, sent or not, oldest first."""
         return [*self._owned.get(symbol, ())]
 
     @property
     def status(self) -> PlayerStatus:
-        """Counts so far."""
+        """The counters so far."""
         self._status.connections = len(self.subscribers)
         self._status.subscribed = sorted({symbol for one in self.subscribers for symbol in one.symbols})
         return self._status
 
     async def play(self) -> None:
-        """The whole recording; nobody's subscriptions change what was sent before.
+        """Play the whole recording.
 
         Raises:
             RecordingError: the file cannot be read.
@@ -138,7 +138,7 @@ class Player:
     async def _frames(self) -> AsyncIterator[bytes]:
         if isinstance(self._source, RandomWalk):
             if self._wait:
-                # Its trades happen now.
+                # A random walk happens now.
                 await self._listeners()
             for frame in self._source.frames(self._code):
                 yield frame
@@ -148,10 +148,10 @@ class Player:
                 yield frame
 
     async def resend(self, subscriber: Subscriber) -> None:
-        """The last trades again, to a connection that has just subscribed.
+        """Send the last trades again to a connection that has just subscribed.
 
         Raises:
-            ConnectionClosed: it is gone.
+            ConnectionClosed: the client left.
         """
         for frame, parsed in [*self._recent]:
             await self._deliver(subscriber, frame, parsed)
@@ -163,7 +163,7 @@ class Player:
             self._status.owned += 1
 
     async def _suffer(self, frame: bytes, parsed: Trades, dice: Dice) -> None:
-        """Send the frame, or what becomes of it."""
+        """Send the frame, or what a fault makes of it."""
         hit = dice.fault() if not (self._skip or self._hold) else None
         fault, length = hit or (None, 0)
         if fault is not None:
@@ -175,7 +175,7 @@ class Player:
         if self._skip:
             self._skip -= 1
             return
-        # Lost or not, REST and the next subscription have it.
+        # REST and the next subscription have the trades, sent or not.
         self._recent.append((frame, parsed))
         if self._hold:
             self._hold -= 1
@@ -220,7 +220,7 @@ class Player:
         return True
 
     async def _listeners(self) -> None:
-        """Until somebody listens and all that do have finished subscribing."""
+        """Wait until a connection is subscribed, and all connections have finished subscribing."""
         while True:
             listening = [one.changed_s for one in self.subscribers if one.symbols]
             settles_s = max(listening, default=0.0) + SETTLE_S - time.monotonic()
@@ -250,7 +250,7 @@ class Player:
 
 
 def _is_text(frame: bytes) -> bool:
-    """A text message must be UTF-8; a recorded one that is not goes as a binary message."""
+    """Whether a frame can be a text message, which must be UTF-8. Others are sent as binary messages."""
     try:
         frame.decode()
     except UnicodeDecodeError:

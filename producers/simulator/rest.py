@@ -1,4 +1,4 @@
-"""Answers REST requests as each exchange does, from the trades that the simulator owns."""
+"""Answers REST requests as each exchange does, from the simulator's trades."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from producers.simulator.protocols.model import dumps
 from producers.timestamps import event_time_us
 
 Query = Mapping[str, list[str]]
-#: Trades of a symbol, oldest first.
+# The trades of a symbol, oldest first.
 Owned = Callable[[str], Sequence[Trade]]
 _BINANCE_PAGE, _OKX_PAGE, _PAGE = 500, 100, 1_000
 _SECONDS = 1_000_000_000_000
 
 
 def answer(code: str, target: str, owned: Owned, headers: Mapping[str, str] = MappingProxyType({})) -> str | None:
-    """The body of the answer to a path with query; None for an interface that the exchange does not have."""
+    """The body of the answer to a path with query; None for a path that the exchange does not have."""
     body = _answer(code, target, owned)
     if body is not None and headers.get("X-MBX-TIME-UNIT", "").upper() == "MICROSECOND":
         body = re.sub(r'"time":\d{13}\b', r"\g<0>000", body)
@@ -72,7 +72,7 @@ def _binance_list(trades: Sequence[Trade]) -> str:
 
 def _kraken(query: Query, owned: Owned) -> str:
     pair, since_ns = query["pair"][0], _number(query, "since", 0)
-    # Kraken takes s as well as ns, and the long names of its older assets (`XXBTZUSD`).
+    # Kraken accepts s as well as ns, and the long names of older assets (`XXBTZUSD`).
     since_ns *= 1_000_000_000 if since_ns < _SECONDS else 1
     short = re.sub(r"^X(\w{3})Z(\w{3})$", r"\1\2", pair)
     symbol = f"{short[:3].replace('XBT', 'BTC').replace('XDG', 'DOGE')}/{short[3:]}"
@@ -81,7 +81,7 @@ def _kraken(query: Query, owned: Owned) -> str:
     for trade in owned(symbol) if since_ns else owned(symbol)[-most:]:
         time_us = event_time_us(trade.timestamp) or 0
         if time_us * 1_000 > since_ns and len(rows) < most:
-            # A number, with the digits of a clock in s.
+            # A number in s, with all digits of the µs.
             moment = f"{time_us // 1_000_000}.{time_us % 1_000_000:06d}"
             side = trade.side[0].lower()
             rows.append(f'["{trade.price}","{trade.quantity}",{moment},"{side}","m","",{trade.trade_id}]')
@@ -131,7 +131,7 @@ def _coinbase(product: str, query: Query, owned: Owned) -> str:
     rows = [
         {
             "trade_id": int(trade.trade_id),
-            # The maker's.
+            # The maker's side.
             "side": "sell" if trade.side == "BUY" else "buy",
             "size": trade.quantity,
             "price": trade.price,

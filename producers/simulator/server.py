@@ -1,4 +1,4 @@
-"""The simulator's server: `/<exchange code>[/…]` is a WebSocket, `/status` is JSON over HTTP."""
+"""The simulator's server: a WebSocket at `/<exchange code>[/…]`, REST below it, and JSON at `/status`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SimulatorError(MedallionError):
 
 
 class Simulator:
-    """Recordings by exchange code, each played once on its own timeline."""
+    """Plays recordings by exchange code, each once on its own timeline."""
 
     def __init__(
         self,
@@ -43,18 +43,18 @@ class Simulator:
         plan: FaultPlan | None = None,
         refused: Mapping[str, Set[str]] | None = None,
     ) -> None:
-        """Nothing is served yet.
+        """Serves nothing yet.
 
         Args:
-            recordings: exchange code to recording, or to a walk that is made up as it is played.
-            speed: times as fast as recorded, None as fast as the connections take it.
+            recordings: the recording or random walk of each exchange code.
+            speed: how many times as fast as recorded; None for as fast as the connections read.
             wait_for_subscribers: play only while somebody is subscribed.
-            all_streams: send the recording's other streams too, not only trades.
-            plan: of faults.
-            refused: exchange code to symbols that the exchange does not have; they may change meanwhile.
+            all_streams: send the recording's other streams, too.
+            plan: the faults to make.
+            refused: by exchange code, the symbols that the exchange does not have. They may change at any time.
 
         Raises:
-            UnknownExchangeError: no module for a code.
+            UnknownExchangeError: no module has one of the codes.
         """
         self._players = {
             code: Player(
@@ -75,7 +75,7 @@ class Simulator:
         """Serve on 127.0.0.1 and start to play.
 
         Returns:
-            the port, a free one for 0.
+            the port in use; a free one for `port` 0.
 
         Raises:
             SimulatorError: the port is taken.
@@ -86,13 +86,13 @@ class Simulator:
             )
         except OSError as error:
             raise SimulatorError(
-                f"port {port}: {error.strerror}; give another one with --port, 0 for a free one"
+                f"port {port}: {error.strerror}; choose another one with --port, or 0 for a free one"
             ) from error
         self._playing = [asyncio.create_task(player.play()) for player in self._players.values()]
         return int(next(iter(self._server.sockets)).getsockname()[1])
 
     async def wait(self) -> None:
-        """Until every recording was played; connections stay open.
+        """Wait until every recording is played. Connections stay open.
 
         Raises:
             RecordingError: a recording cannot be read.
@@ -109,11 +109,11 @@ class Simulator:
             await self._server.wait_closed()
 
     def progress(self, code: str) -> PlayerStatus:
-        """How far the recording of an exchange code has been played."""
+        """The progress of an exchange code's recording."""
         return self._players[code].status
 
     def status(self) -> dict[str, object]:
-        """What `/status` answers."""
+        """The content of `/status`."""
         exchanges = {code: asdict(player.status) for code, player in self._players.items()}
         return {"done": all(player.status.done for player in self._players.values()), "exchanges": exchanges}
 

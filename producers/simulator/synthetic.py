@@ -1,4 +1,4 @@
-"""Makes up frames: trades of a random walk as the exchanges send them, the same for the same seed."""
+"""Makes frames of a random walk as the exchanges send them. The same seed makes the same trades."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def write(
     path: Path, code: str, symbols: Sequence[str], *, seconds: float, rate: float, seed: int, start_us: int
 ) -> int:
-    """A recording of what `frames` gives, one a line.
+    """Write a recording of `frames`, one frame a line.
 
     Returns:
-        how many trades.
+        the number of trades.
     """
     count = 0
     with path.open("w", encoding="utf-8") as file:
@@ -32,7 +32,7 @@ def write(
 
 @dataclass(frozen=True, slots=True)
 class RandomWalk:
-    """Trades that happen from now on, by an exchange's clock that is `clock_off_s` ahead of ours."""
+    """Trades that happen from now on, on an exchange's clock that is `clock_off_s` ahead of ours."""
 
     symbols: Sequence[str]
     seconds: float = 3_600.0
@@ -41,7 +41,7 @@ class RandomWalk:
     clock_off_s: float = 0.0
 
     def frames(self, code: str) -> Iterator[bytes]:
-        """As `frames`; now is when the first one is asked for."""
+        """As `frames`, from the time when the first frame is read."""
         start_us = int((time.time() + self.clock_off_s) * 1_000_000)
         for frame in frames(
             code, self.symbols, seconds=self.seconds, rate=self.rate, seed=self.seed, start_us=start_us
@@ -52,9 +52,9 @@ class RandomWalk:
 def frames(
     code: str, symbols: Sequence[str], *, seconds: float, rate: float, seed: int, start_us: int
 ) -> Iterator[str]:
-    """`rate` trades a second on all symbols together, one a frame, from `start_us` (µs, UTC) on.
+    """Frames of one trade each, `rate` a second for all symbols together, from `start_us` (µs, UTC) on.
 
-    Trade ids of a symbol are consecutive; Bybit's are not numbers.
+    Trade ids of a symbol are consecutive, except Bybit's, which are no numbers.
     """
     dice = random.Random(seed)  # noqa: S311  # reproducible on purpose
     frame = _FRAMES[code.partition("_")[0]]

@@ -1,4 +1,4 @@
-"""One engine a test module; a fresh database of all migrations where a test asks for it."""
+"""One engine for all; a fresh database of all migrations where a test asks for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.ddl.engine import Engine
 _numbers = count(1)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     folder: Path = tmp_path_factory.mktemp("engine")
     with Engine(folder) as started:

@@ -121,6 +121,8 @@ def commands(span: Sequence[str]) -> list[tuple[str, ...]]:
     ]
 
 
+# Its siblings: security/test_users.py reads the grants.
+@pytest.mark.nightly
 def test_each_user_may_do_its_work(
     settings: tuple[Settings, Become], tape: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

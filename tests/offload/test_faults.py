@@ -90,6 +90,8 @@ def test_a_killed_offload_leaves_old_or_new_and_the_next_run_completes_it(
     assert files_on_disk(settings) == files_referenced(settings)
 
 
+# Its siblings: test_two_attempts_at_one_slice_conflict_and_at_two_slices_do_not.
+@pytest.mark.nightly
 def test_several_offloads_at_once_write_every_row_once(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
 ) -> None:

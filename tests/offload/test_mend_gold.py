@@ -38,6 +38,8 @@ def settings(http_port: int, tmp_path: Path, brokers: str) -> Settings:
     return new_settings(http_port, tmp_path).model_copy(update={"kafka_bootstrap_servers": brokers})
 
 
+# Its siblings: test_rederive.py and test_late_candles.py.
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "limit",
     [pytest.param(HIGH, id="same rules", marks=pytest.mark.nightly), pytest.param(LOW, id="other rules")],

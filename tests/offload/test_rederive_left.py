@@ -85,6 +85,8 @@ def test_hot_candles_follow_a_day_whose_silver_has_left(
     assert {day.published for day in rederive(Tiers.open(new), FROM, TO)} == {()}
 
 
+# Its siblings: test_hot_candles_follow_a_day_whose_silver_has_left, test_late_candles.py.
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("left", "is_offloaded"),
     [

@@ -125,6 +125,8 @@ def test_a_trade_sent_again_after_its_day_left_counts_once(all_cold: HotTables, 
     assert_all(all_cold, trades)
 
 
+# Its siblings: test_every_row_counts_once_wherever_its_partition_is reads the same views.
+@pytest.mark.nightly
 def test_the_time_asked_for_decides_which_files_are_read(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
@@ -156,6 +158,8 @@ def test_the_time_asked_for_decides_which_files_are_read(
     assert files("SELECT sum(volume) FROM gold_ohlcv_1m_all WHERE window_start >= '2025-01-01 00:00:00'") == 0
 
 
+# Its siblings: test_every_row_counts_once_wherever_its_partition_is.
+@pytest.mark.nightly
 def test_readers_see_all_rows_while_partitions_leave(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades)
     run(Tiers.open(settings), layers=LAYERS)

@@ -76,6 +76,8 @@ def processes() -> Iterator[ExitStack]:
         yield stack
 
 
+# Its siblings: test_tls.py and the tests below have each connection.
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_trades_and_dead_letters_pass_with_every_connection_encrypted_and_named(
     kafka: SecureKafka, asked: Asked, tmp_path: Path, processes: ExitStack, recordings: Path

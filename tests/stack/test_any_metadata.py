@@ -96,6 +96,8 @@ def produce(settings: Settings) -> int:
     return sent
 
 
+# Its siblings: ddl/test_kafka_times.py and stack/test_recordings.py have metadata and bad input one by one.
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_any_metadata_in_any_folder(odd: Running) -> None:
     settings = load_settings(odd.folder)

@@ -79,6 +79,8 @@ def test_every_recording_gives_the_true_candles(
     assert_true_candles(stack, medallion, group)
 
 
+# Its siblings: chaos/test_storm.py kills and starts this broker.
+@pytest.mark.nightly
 def test_down_and_up_keep_topics_messages_and_offsets(stack: Path, medallion: Medallion, recordings: Path) -> None:
     """Nothing is read twice after a restart, and what was published while nobody read arrives after it."""
     medallion("replay", recordings / "kraken_v2_btcusd.jsonl", "--exchange", "kraken", "--data-dir", stack)

@@ -92,6 +92,8 @@ def test_a_killed_process_comes_back(shared_stack: Path, medallion: Medallion) -
     assert medallion("query", "SELECT 1", "--data-dir", shared_stack).stdout == "1\n"
 
 
+# Its siblings: offload/test_service.py has the service, test_a_killed_process_comes_back its keeper.
+@pytest.mark.nightly
 def test_the_offload_is_a_service_of_its_own_where_it_is_asked_for(tmp_path: Path, medallion: Medallion) -> None:
     folder = tmp_path / "stack"
     medallion("up", "--data-dir", folder, "--detach", "--offload")

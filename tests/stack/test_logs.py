@@ -48,6 +48,8 @@ def eventually(condition: Callable[[], object]) -> None:
             assert condition()
 
 
+# Its siblings: test_libraries_warnings_and_exceptions_are_lines_too has each source of a line.
+@pytest.mark.nightly
 def test_every_line_of_every_service_is_json(
     tmp_path: Path, medallion: Medallion, state_home: Path, recordings: Path
 ) -> None:

@@ -25,6 +25,8 @@ ANSWERS: dict[str, Any] = {
 }
 
 
+# Its siblings: test_watchers_that_answer and its neighbours have each check.
+@pytest.mark.nightly
 @pytest.mark.stack
 def test_a_stack_without_trades_fails_and_one_with_them_passes(
     stack: Path, medallion: Medallion, recordings: Path

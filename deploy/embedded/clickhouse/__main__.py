@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from config import logs
+from config.optional_imports import PANDAS, do_without
 from deploy.embedded.clickhouse.access import Access
 from deploy.embedded.clickhouse.config import Limits
 from deploy.embedded.clickhouse.errors import NodeStartError
@@ -21,36 +22,62 @@ from deploy.embedded.clickhouse.node import Node, Options
 
 _EXIT_START_FAILED = 1
 _EXIT_STOP_FAILED = 2
-_STOP_S = 15.0  # after the grace: queries are killed, Kafka messages under way delivered
+_STOP_S = 15.0  # after the grace: kills queries, delivers Kafka messages that are under way
 _log = structlog.get_logger(__name__)
-# chDB imports these if it can; without them the node needs some 50 MB less. Kafka tables work with Arrow.
-_NOT_NEEDED = ("pyarrow", "pandas", "numpy")
+# chDB imports these if it can. Kafka tables work with Arrow.
+_NEEDED_BY_KAFKA_TABLES = ("pyarrow", "numpy")
 
 
 def _options() -> Options:
     parser = argparse.ArgumentParser(prog="python -m deploy.embedded.clickhouse", description=__doc__)
-    parser.add_argument("--path", type=Path, required=True, help="data folder, created if need be")
+    parser.add_argument("--path", type=Path, required=True, help="data folder; created if it is missing")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--native-port", type=int, required=True)
     parser.add_argument("--http-port", type=int, required=True)
     parser.add_argument(
-        "--password-env", required=True, help="environment variable with the password of user 'default', who may write"
+        "--password-env",
+        required=True,
+        help="environment variable with the password of user 'default', who reads and writes",
     )
     parser.add_argument(
-        "--analyst-password-env", default="", help="the same for user 'analyst', who reads; without it there is none"
+        "--analyst-password-env",
+        default="",
+        help="the same for user 'analyst', who only reads; without it there is no such user",
     )
     parser.add_argument(
-        "--analyst-table", action="append", default=[], metavar="DATABASE.TABLE", help="what the analyst reads"
+        "--analyst-table",
+        action="append",
+        default=[],
+        metavar="DATABASE.TABLE",
+        help="a table that the analyst may read; repeatable",
     )
     parser.add_argument(
-        "--readable", action="append", default=[], metavar="PLACE", help="folder, or URL of a bucket, that SQL may read"
+        "--readable",
+        action="append",
+        default=[],
+        metavar="PLACE",
+        help="folder, or URL of a bucket, that SQL may read; repeatable",
     )
-    parser.add_argument("--max-memory-mb", type=int, default=Limits.max_memory_mb, help="cap over all queries, MiB")
-    parser.add_argument("--deduplication-window", type=int, default=Limits.deduplication_window)
-    parser.add_argument("--grace-s", type=float, default=10.0, help="how long SIGTERM lets queries end, seconds")
+    parser.add_argument(
+        "--max-memory-mb", type=int, default=Limits.max_memory_mb, help="memory limit of all queries together, MiB"
+    )
+    parser.add_argument(
+        "--deduplication-window",
+        type=int,
+        default=Limits.deduplication_window,
+        help="inserts that each table remembers, to recognise a repeated one",
+    )
+    parser.add_argument(
+        "--grace-s", type=float, default=10.0, help="seconds that running queries get to end after SIGTERM"
+    )
     parser.add_argument("--kafka-brokers", default="", help="host:port,… for tables with ENGINE = Kafka")
-    parser.add_argument("--kafka-pace-group", default="", help="consumer group that the sinks must not outrun")
-    parser.add_argument("--kafka-max-unconsumed-bytes", type=int, default=0, help="by how much at most; 0: no bound")
+    parser.add_argument("--kafka-pace-group", default="", help="consumer group that sinks wait for")
+    parser.add_argument(
+        "--kafka-max-unconsumed-bytes",
+        type=int,
+        default=0,
+        help="bytes that a sink's partition may be ahead of that group; 0: no limit",
+    )
     given = parser.parse_args()
     analyst_password = _secret(given.analyst_password_env) if given.analyst_password_env else ""
     return Options(
@@ -71,19 +98,19 @@ def _options() -> Options:
 
 
 def _secret(variable: str) -> str:
-    """The password in an environment variable, which no process that this one may start inherits.
+    """Take a password from an environment variable. The variable is removed, so that no child process inherits it.
 
     Raises:
-        NodeStartError: there is none.
+        NodeStartError: the variable is not set or is empty.
     """
     value = os.environ.pop(variable, "")
     if not value:
-        raise NodeStartError(f"the environment variable {variable} is not set or empty: put the password in it.")
+        raise NodeStartError(f"the environment variable {variable} is not set or is empty: put the password in it.")
     return value
 
 
 def _kafka_security() -> dict[str, object]:
-    """As the `MEDALLION_KAFKA_…` variables say; a deployed server has the like in its `<kafka>` section."""
+    """librdkafka properties from the `MEDALLION_KAFKA_…` variables; a real server has them in its `<kafka>` section."""
     from config.connections import kafka_security  # noqa: PLC0415 - a node without Kafka tables stays smaller
     from config.settings import Settings  # noqa: PLC0415
 
@@ -104,17 +131,17 @@ async def _serve(options: Options) -> None:
 
 
 def _raise_file_limit() -> None:
-    """A connection takes a file descriptor, and so does every file of a part that is read."""
+    """Raise the limit of open files: each connection takes one, and so does each file of a part that is read."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft = 65_536 if most == resource.RLIM_INFINITY else min(most, 65_536)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
 
 
 def _end_in(seconds: float) -> None:
-    """End the process whatever its threads do, should the orderly stop not have ended it."""
+    """End the process after this time, whatever its threads do, unless the orderly stop ended it before."""
 
     def end() -> None:
-        _log.error("not stopped in time, ending all the same", seconds=seconds)
+        _log.error("orderly stop took too long, ending the process", seconds=seconds)
         os._exit(_EXIT_STOP_FAILED)
 
     timer = threading.Timer(seconds, end)
@@ -123,16 +150,17 @@ def _end_in(seconds: float) -> None:
 
 
 def main() -> int:
-    """Run a node until SIGTERM; the exit code."""
+    """Run a node until SIGTERM. Returns the exit code."""
     logs.configure("INFO", "clickhouse")
     os.umask(0o077)
     _raise_file_limit()
     try:
         options = _options()
-        # chDB lets icebergLocal read what is below the working folder, whatever `user_files_path` says.
+        # chDB lets icebergLocal read everything below the working folder, whatever `user_files_path` says.
         os.chdir("/")
+        do_without(PANDAS)
         if not options.kafka_brokers:
-            sys.modules.update(dict.fromkeys(_NOT_NEEDED))  # type: ignore[arg-type]
+            do_without(*_NEEDED_BY_KAFKA_TABLES)
         asyncio.run(_serve(options))
     except NodeStartError as error:
         _log.error("not started", error=str(error))

@@ -1,4 +1,4 @@
-"""Who may talk to the node: the operator, and the analyst who only reads."""
+"""The node's accounts: the operator, and the analyst who only reads."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _PEERS = 1024
 
 
 class Failures:
-    """How often each address was wrong lately: one is forgotten every second.
+    """Counts failed logins by address, and forgets one each second.
 
-    Everybody on this machine has the same address, so the delay is bounded, and connections that logged in before it
-    are not delayed: a stranger who guesses can make a new login wait for LONGEST_DELAY_S, and nothing else.
+    All processes of this machine share one address. So the delay has an upper bound, and a connection that has logged
+    in does not wait again: somebody who guesses passwords can hold up a new login by LONGEST_DELAY_S, and do no more.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,13 +34,13 @@ class Failures:
         self._peers: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def delay(self, peer: str) -> float:
-        """Seconds that a login from this address has to wait before its password is looked at."""
+        """Seconds that a login from this address waits before its password is checked."""
         with self._lock:
             count = self._count(peer) - _FORGIVEN
         return min(_FIRST_DELAY_S * 2**count, LONGEST_DELAY_S) if count >= 0 else 0.0
 
     def add(self, peer: str) -> None:
-        """The address was wrong."""
+        """Count a failed login of this address."""
         with self._lock:
             self._peers[peer] = (min(self._count(peer) + 1, _MOST_FAILURES), self._clock())
             self._peers.move_to_end(peer)
@@ -61,19 +61,19 @@ class Access:
     failures: Failures = field(default_factory=Failures, repr=False, compare=False)
 
     def delay(self, peer: str) -> float:
-        """Seconds to wait before `check`, for a connection that has not logged in yet."""
+        """Seconds that a connection that has not logged in yet waits before `check`."""
         return self.failures.delay(peer)
 
     def check(self, user: str, password: str, peer: str) -> Role:
-        """Let a client in.
+        """Check a client's user and password. Returns its role.
 
         Args:
-            user: the name it gives.
-            password: the password it gives.
-            peer: its address, for the delay of further attempts.
+            user: the name that the client gives.
+            password: the password that the client gives.
+            peer: the client's address, whose failures delay further attempts.
 
         Raises:
-            EngineError: 516 for another user or a wrong password.
+            EngineError: 516 for an unknown user or a wrong password.
         """
         given = password.encode("utf-8", "surrogateescape")
         for name, wanted, role in self._accounts():

@@ -1,4 +1,4 @@
-"""A chDB connection with ClickHouse's errors and nothing else: the only module that touches chDB."""
+"""A chDB connection that raises ClickHouse's errors. No other module imports chDB."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from deploy.embedded.clickhouse.errors import engine_error
 
-# chDB's answer, before it runs anything, to a statement it cannot stream.
+# chDB refuses a statement that it cannot stream with this code, before it runs anything.
 STREAM_REFUSED = 36
 # It takes a parameter that is not UTF-8 for an argument of another type.
 _FAILURES = (RuntimeError, UnicodeError, TypeError)
@@ -37,10 +37,10 @@ class Progress:
 
 
 class Connection:
-    """One connection to the engine in this process; its queries are serialised by the engine."""
+    """One connection to the engine in this process. The engine runs its queries one at a time."""
 
     def __init__(self, connection_string: str) -> None:
-        """Connect; the first connection of a process loads the engine and opens the folder.
+        """Connect. The first connection of a process loads the engine and opens the folder.
 
         Raises:
             EngineError: the folder cannot be opened.
@@ -71,7 +71,7 @@ class Connection:
         self._chdb.set_progress_callback(told)
 
     def query(self, sql: str, output_format: str = "TSV", params: Mapping[str, str] | None = None) -> bytes:
-        """Run a statement; its whole result.
+        """Run a statement and return its whole result.
 
         Raises:
             EngineError: the engine refused or failed.
@@ -83,10 +83,10 @@ class Connection:
         return result
 
     def blocks(self, sql: str, params: Mapping[str, str] | None = None) -> Generator[bytes, None, None]:
-        """Run a statement; its result as Native blocks. Closing the iterator cancels it.
+        """Run a statement and yield its result as Native blocks. Closing the iterator cancels the statement.
 
         Raises:
-            EngineError: the engine refused (STREAM_REFUSED: cannot stream this statement) or failed.
+            EngineError: the engine refused or failed; code STREAM_REFUSED where it cannot stream this statement.
         """
         try:
             stream: Any = self._chdb.send_query(_bytes(sql), "Native", params=dict(params or {}))
@@ -101,10 +101,10 @@ class Connection:
             stream.close()
 
     def insert(self, sql: str) -> int:
-        """Run an INSERT that brings its own data; the number of rows written, those of views included.
+        """Run an INSERT that brings its own data. Returns the number of rows written, those of views included.
 
-        chDB's streaming inserter (`send_insert`) must not be used: it reports success and drops the rows where the
-        table refuses them (constraints, failing views, too many partitions).
+        Do not use chDB's streaming inserter (`send_insert`). It reports success and drops the rows when a constraint or
+        a view fails or a block has too many partitions.
 
         Raises:
             EngineError: the engine refused or failed.
@@ -115,7 +115,7 @@ class Connection:
             raise engine_error(error) from error
 
     def close(self) -> None:
-        """Disconnect; the last connection of a process stops the engine."""
+        """Disconnect. The last connection of a process stops the engine."""
         self._chdb.close()
 
 

@@ -1,4 +1,4 @@
-"""The engine's configuration file, made from the template beside this module."""
+"""Writes the engine's configuration files from the templates beside this module."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True)
 class Limits:
-    """What a node may use.
+    """Limits of a node.
 
     Attributes:
-        max_memory_mb: cap over all queries and caches, MiB.
-        deduplication_window: how many recent blocks of a table a repeated insert is recognised in.
+        max_memory_mb: memory of all queries and caches together, MiB.
+        deduplication_window: how many inserts each table remembers, to recognise a repeated one.
     """
 
     max_memory_mb: int = 1024
@@ -39,20 +39,22 @@ def write(
     analyst_tables: Sequence[str] = (),
     sinks: Address = NO_SINKS,
 ) -> Path:
-    """Write the configuration file, and beside it who may do what, for their owner's eyes; the file's path.
+    """Write the configuration file and, beside it, the file of users and grants; only their owner can read them.
+
+    Returns the path of the configuration file.
 
     Args:
         path: the file to write.
-        limits: what the node may use.
-        analyst_tables: what the analyst's user may read, each `database.table`.
-        sinks: where the tables that stand in for Kafka sinks post their inserts.
+        limits: the node's limits.
+        analyst_tables: the tables that the analyst may read, each `database.table`.
+        sinks: the address to which Kafka sinks post their inserts.
 
     Raises:
         OSError: a file cannot be written.
-        NodeStartError: what should be a table's name is none.
+        NodeStartError: an analyst table is not of the form `database.table`.
     """
     if wrong := [table for table in analyst_tables if not _TABLE.fullmatch(table)]:
-        raise NodeStartError(f"{wrong[0]!r} is not database.table, letters, digits and _ in each")
+        raise NodeStartError(f"--analyst-table {wrong[0]!r} is not database.table (letters, digits and _ in each part)")
     grants = "\n".join(f"                <query>GRANT SELECT ON {table}</query>" for table in analyst_tables)
     users = path.with_name(_USERS_FILE)
     _fill(_USERS_TEMPLATE, users, analyst_grants=grants, sinks=SINKS)
@@ -72,6 +74,6 @@ def write(
 
 def _fill(template: Path, target: Path, **values: object) -> None:
     text = Template(template.read_text(encoding="utf-8")).substitute(**values)
-    target.unlink(missing_ok=True)  # a link in the way is not followed
+    target.unlink(missing_ok=True)  # replaces a link instead of following it
     with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
         file.write(text)

@@ -1,4 +1,4 @@
-"""The socket of the node that its sink tables post their inserts to."""
+"""The socket to which the node's sink tables post their inserts."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ import structlog
 
 SINKS = "kafka_sinks"  # the named collection in node-config.xml
 TABLE_HEADER = "X-Sink-Table"
-TOKEN_HEADER = "X-Sink-Token"  # noqa: S105 - its name
+TOKEN_HEADER = "X-Sink-Token"  # noqa: S105 - the name of a header, not a token
 _LONGEST_LINE = 1 << 16
-# `http.client` has a limit of its own, but clickhouse-connect raises it for the whole process when it is imported.
+# `http.client` has such a limit too, but importing clickhouse-connect raises it for the whole process.
 _MOST_HEADERS = 100
 _LOCALHOST = "127.0.0.1"
 _log = structlog.get_logger(__name__)
 
 
 class SinkRefusedError(Exception):
-    """The rows of a post were not taken; the insert fails with this text and may be tried again."""
+    """The rows of an insert were not delivered. The insert fails with this text and may be tried again."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where to post, and the token that every post has to bring."""
+    """The URL to post to, and the token that every post must carry."""
 
     url: str
     token: str
 
 
-# Of a node without Kafka tables: nothing listens there.
+# The address in a node without Kafka tables. Nothing listens there.
 NO_SINKS = Address("http://127.0.0.1:1/", "")
 
 
 class Endpoint:
-    """Takes an insert's container from the engine in this process, and answers when its rows are delivered.
+    """Receives each insert into a sink from the engine of this process, and answers when its rows are delivered.
 
-    Only the loopback interface is bound. The token is new with every start and is known to the engine's configuration
-    alone, so that no other process of the machine can write to a sink.
+    It listens on the loopback interface only. Each start makes a new token, which only the engine's configuration has.
+    So no other process of the machine can write to a sink.
     """
 
     def __init__(self) -> None:
-        """Bind a free port; posts wait in its queue until `start`."""
+        """Bind a free port. Posts wait in its queue until `start`."""
         self._socket = socket.create_server((_LOCALHOST, 0), backlog=128)
         self._token = secrets.token_urlsafe(32)
         self._take: Callable[[str, bytes], None] | None = None
@@ -60,15 +60,15 @@ class Endpoint:
 
     @property
     def address(self) -> Address:
-        """For the engine's configuration."""
+        """The URL and token for the engine's configuration."""
         return Address(f"http://{_LOCALHOST}:{self._socket.getsockname()[1]}/", self._token)
 
     def start(self, take: Callable[[str, bytes], None]) -> None:
-        """Serve.
+        """Start to serve.
 
         Args:
-            take: called with a sink table's UUID and a container; returns when all rows are delivered. What raises
-                `SinkRefusedError` fails the insert.
+            take: called with a sink table's UUID and an Avro container. It returns when all rows are delivered; if it
+                raises `SinkRefusedError`, the insert fails.
         """
         self._take = take
         self._thread.start()
@@ -94,7 +94,7 @@ class Endpoint:
             threading.Thread(target=self._serve, args=(connection,), name="sink post", daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        """Answer one post after the other; the engine keeps its connections."""
+        """Answer the posts of one connection in turn. The engine keeps its connections open."""
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             with connection, connection.makefile("rb") as stream:

@@ -33,31 +33,31 @@ WHERE engine = 'View' AND position(create_table_query, 'SQL SECURITY DEFINER') =
 
 
 class Engine:
-    """The engine of one data folder; a process holds one.
+    """The engine on one data folder. A process has one engine.
 
-    Several sessions run their queries in parallel; the GIL is free while the engine works. `path` is the data folder.
+    Sessions run their queries in parallel: the GIL is free while the engine works. `path` is the data folder.
     """
 
     def __init__(self, path: Path, connection_string: str, lock: BinaryIO) -> None:
-        """Use `Engine.open`."""
+        """Use `Engine.open` instead."""
         self.path = path
         self._lock = lock
         self._connection_string = connection_string
         self._admin_lock = threading.Lock()
-        self._admin = Connection(connection_string)  # the engine lives as long as any connection does
+        self._admin = Connection(connection_string)  # the engine runs as long as a connection is open
         self._setting_names: frozenset[str] = frozenset()
         self._shared: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: Path, *, config: Path | None = None) -> Engine:
-        """Load the engine on a data folder, which is created if need be.
+        """Load the engine on a data folder. A missing folder is created.
 
         Args:
             path: the data folder.
             config: a ClickHouse server configuration; by default one made from this package's template.
 
         Raises:
-            NodeStartError: another process uses the folder, or it cannot be opened.
+            NodeStartError: another process uses the folder, or the engine cannot open it.
         """
         path = path.resolve()
         try:
@@ -68,19 +68,19 @@ class Engine:
         except OSError as error:
             raise NodeStartError(f"cannot write to the data folder {path}: {error}. Name one you may write.") from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with the process, however it ends
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel releases it however the process ends
         except OSError as error:
             lock.close()
             raise NodeStartError(
                 f"the data folder {path} is in use by another process: stop that one or name another folder."
             ) from error
         for moved in quarantine(path):
-            _log.error("a table that cannot run here is set aside so that the store opens", **moved)
-        # The engine takes its time zone from the environment when it loads, not from the configuration.
+            _log.error("metadata of a table that cannot run here moved aside, so that the store opens", **moved)
+        # The engine reads its time zone from the environment when it loads, not from the configuration.
         os.environ["TZ"] = "UTC"
         time.tzset()
         try:
-            # By its descriptor: a path with a blank in it is not found, and then none of the configuration holds.
+            # By descriptor: chDB does not find a path with a blank in it, and would run without the configuration.
             descriptor = os.open(config, os.O_RDONLY | os.O_CLOEXEC)
             engine = cls(path, f"{path}?config-file=/proc/self/fd/{descriptor}", lock)
             engine.check_roles()
@@ -90,19 +90,19 @@ class Engine:
         return engine
 
     def check_roles(self) -> None:
-        """Make sure that the configuration holds: without it every client could do everything.
+        """Check that the engine has read the configuration. Without it every client could do everything.
 
         Raises:
-            EngineError: it does not.
+            EngineError: it has not.
         """
         self._run("SET ROLE operator, reader, publisher, analyst")
 
     def session(self, database: str = "default", role: Role | None = None) -> EngineSession:
-        """A session of its own settings, temporary tables and current database.
+        """Open a session with its own settings, temporary tables and current database.
 
         Args:
-            database: its current database.
-            role: whose rights it has; None: the node's own.
+            database: the session's current database.
+            role: whose rights the session has; None for the node's own.
 
         Raises:
             EngineError: 81 where there is no such database.
@@ -121,7 +121,7 @@ class Engine:
         return session
 
     def share(self, tables: Sequence[str]) -> None:
-        """Name what the analyst's user reads, each `database.table`; the grants are in the configuration.
+        """Name the tables that the analyst may read, each `database.table`. Their grants are in the configuration.
 
         Raises:
             EngineError: the engine failed.
@@ -130,7 +130,7 @@ class Engine:
         self.share_views()
 
     def share_views(self) -> None:
-        """Let the shared views read with their maker's rights, whoever asks; those made since the last call, too.
+        """Make shared views read with the rights of their definer, also those created since the last call.
 
         Raises:
             EngineError: the engine failed.
@@ -155,7 +155,7 @@ class Engine:
         return self._run("SELECT version()").strip()
 
     def close(self) -> None:
-        """Stop the engine; every session has to be closed before."""
+        """Stop the engine. Close every session first."""
         with self._admin_lock:
             self._admin.close()
         self._lock.close()

@@ -1,4 +1,4 @@
-"""A session on the engine: one connection, one query at a time."""
+"""A session of the engine: one connection, one query at a time."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _COMPUTED = frozenset({"MATERIALIZED", "ALIAS"})
 
 
 class EngineSession:
-    """One engine connection. Queries on it are serialised; `kill` may be called from any thread.
+    """One engine connection. It runs one query at a time; any thread may call `kill`.
 
-    It does what it is told: clients' statements pass the `Policy` before.
+    It checks nothing: the `Policy` admits clients' statements first.
     """
 
     def __init__(self, connection: Connection, kill: Callable[[str], bool]) -> None:
@@ -60,7 +60,7 @@ class EngineSession:
     def execute(
         self, sql: str, settings: Mapping[str, str] | None = None, params: Mapping[str, str] | None = None
     ) -> None:
-        """Run a statement whose rows, if any, nobody reads.
+        """Run a statement and discard its rows.
 
         Raises:
             EngineError: the engine refused or failed.
@@ -74,11 +74,11 @@ class EngineSession:
         settings: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> bytes:
-        """Run a statement and return its whole result; for small ones.
+        """Run a statement with a small result, and return it whole.
 
         Args:
-            sql: one statement; a FORMAT clause in it wins over `output_format`.
-            output_format: any output format of ClickHouse's.
+            sql: one statement; its FORMAT clause wins over `output_format`.
+            output_format: any output format of ClickHouse.
             settings: settings of this query only.
             params: values of `{name:Type}`, each in ClickHouse's escaped text form.
 
@@ -100,7 +100,7 @@ class EngineSession:
         settings: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> Generator[bytes, None, None]:
-        """Run a reading statement; its result, formatted as one document, in bounded memory.
+        """Run a reading statement and yield its result as one document, in bounded memory.
 
         Closing the iterator early kills the query. Arguments as for `query`.
 
@@ -120,18 +120,18 @@ class EngineSession:
         settings: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> Generator[bytes, None, None]:
-        """`stream` for a reading statement that was taken apart already."""
+        """`stream` for a reading statement that is parsed already."""
         wanted = statement.output_format or output_format
         with self._lock, PipeReader() as pipe:
             self._settings.apply(settings)
-            # chDB's own streaming formats every chunk as a document: JSON, Arrow and headers come out broken.
+            # chDB's own streaming formats every chunk as a document, which breaks JSON, Arrow and header lines.
             sql = f"{statement.sql}\nINTO OUTFILE '{pipe.path}' TRUNCATE FORMAT {wanted} {statement.suffix}"
             yield from pipe.run(lambda: self._connection.query(sql, params=params), self.kill)
 
     def blocks(
         self, sql: str, settings: Mapping[str, str] | None = None, params: Mapping[str, str] | None = None
     ) -> Generator[bytes, None, None]:
-        """Run a reading statement; its result as Native blocks, one an item; none where it is empty.
+        """Run a reading statement and yield its result as Native blocks; none if the result is empty.
 
         Closing the iterator early cancels the query. Arguments as for `query`.
 
@@ -163,7 +163,7 @@ class EngineSession:
         if statement.words[0] in {"SELECT", "WITH", "(", "FROM"}:
             described = f"DESCRIBE TABLE ({statement.sql}\n)"
             return [(name, kind) for name, kind, *_ in self._rows(described, settings, params)]
-        # SHOW, EXPLAIN and the like cannot stand in a subquery, but cost little to run again.
+        # SHOW, EXPLAIN and the like cannot be subqueries, but running them twice costs little.
         names_and_types = "JSONCompactStringsEachRowWithNamesAndTypes"
         head = self.query(statement.sql, names_and_types, settings, params).splitlines()[:2]
         return list(zip(*(orjson.loads(line) for line in head), strict=True))
@@ -196,9 +196,9 @@ class EngineSession:
         settings: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> int:
-        """Insert encoded rows in constant memory; the number of rows written, those of views included.
+        """Insert encoded rows in constant memory. Returns the number of rows written, those of views included.
 
-        Atomic per block of `min_insert_block_size_rows`; nothing of the open block is kept if `chunks` raises.
+        Each block of `min_insert_block_size_rows` is atomic. If `chunks` raises, the block under way is not inserted.
 
         Args:
             sql: `INSERT INTO t (columns)`, or one with a SELECT from `input(…)`; trailing VALUES or FORMAT is ignored.
@@ -220,10 +220,10 @@ class EngineSession:
             return pipe.run(lambda: self._connection.insert(reading), chunks, self.kill)
 
     def create_temporary_table(self, name: str, columns: Sequence[tuple[str, str]]) -> None:
-        """Make a temporary table of this session.
+        """Create a temporary table of this session.
 
         Raises:
-            EngineError: it exists, or a type is unknown.
+            EngineError: the table exists, or a type is unknown.
         """
         declared = ", ".join(f"{quote_name(column)} {kind}" for column, kind in columns)
         self.execute(f"CREATE TEMPORARY TABLE {quote_name(name)} ({declared}) ENGINE = Memory")
@@ -233,10 +233,10 @@ class EngineSession:
         self.execute(f"DROP TEMPORARY TABLE IF EXISTS {quote_name(name)}")
 
     def kill(self) -> bool:
-        """Ask the engine to stop what this session is running; returns at once, False where nothing runs (yet)."""
+        """Ask the engine to stop this session's query. Returns at once; False if no query runs (yet)."""
         try:
             return self._kill(self._id)
-        except EngineError:  # the query ended in the middle of it
+        except EngineError:  # the query ended meanwhile
             return False
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Errors of the node, each with the code that a ClickHouse server would give it."""
+"""The node's errors, each with the code that a ClickHouse server gives it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AUTHENTICATION_FAILED = 516
 UNCODED = 1001
 
 _CODED = re.compile(r"Code: (\d+)\. (DB::\w*Exception: .*)", re.DOTALL)
-# Where we made the engine read an insert's rows from.
+# The pipe from which the node makes the engine read an insert's rows. It means nothing to a client.
 _PIPE = re.compile(r": \(in file/uri /proc/self/fd/\d+\)")
 
 
@@ -40,12 +40,12 @@ class EngineError(Exception):
 
     @property
     def text(self) -> str:
-        """The message as a server prints it over HTTP."""
+        """The error as a server prints it over HTTP."""
         return f"Code: {self.code}. {self.message}"
 
 
 def engine_error(error: BaseException) -> EngineError:
-    """Find code and message in what chDB raised: `[…: ]Code: 60. DB::Exception: … (UNKNOWN_TABLE)`."""
+    """Take code and message from chDB's error: `[…: ]Code: 60. DB::Exception: … (UNKNOWN_TABLE)`."""
     if isinstance(error, UnicodeError | TypeError):
         return refusal(
             SYNTAX_ERROR, "SYNTAX_ERROR", "Syntax error: the statement, a setting or a parameter is not UTF-8"
@@ -58,5 +58,5 @@ def engine_error(error: BaseException) -> EngineError:
 
 
 def refusal(code: int, name: str, reason: str) -> EngineError:
-    """An error of the node's own, in the form of the engine's."""
+    """An error of the node itself, in the form of the engine's errors."""
     return EngineError(code, f"DB::Exception: {reason} ({name})")

@@ -1,4 +1,4 @@
-"""The node put together: engine, both interfaces, Kafka tables."""
+"""The whole node: engine, both interfaces and Kafka tables."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 class Options:
     """How to run a node.
 
-    `readable` are the folders, and URLs of buckets, that clients' SQL may read; `analyst_tables` is what the analyst's
-    user may, each `database.table`.
-    `kafka_brokers` "" means no Kafka tables; `kafka_security` are librdkafka's properties for authentication and TLS.
-    `kafka_pace_group` and `kafka_max_unconsumed_bytes` bound what their sinks put on a partition beyond what that
-    consumer group has committed (0: no bound).
+    Attributes:
+        readable: folders and URLs of buckets that clients' SQL may read.
+        analyst_tables: tables that the analyst may read, each `database.table`.
+        kafka_brokers: `host:port,…`; "" for a node without Kafka tables.
+        kafka_security: librdkafka's properties for authentication and TLS.
+        kafka_pace_group: the consumer group that sinks wait for; "" for none.
+        kafka_max_unconsumed_bytes: how far a partition may be ahead of what that group has committed; 0: no limit.
     """
 
     path: Path
@@ -56,7 +58,7 @@ class Node:
         """Open the data folder.
 
         Raises:
-            NodeStartError: it cannot be written, or another process uses it.
+            NodeStartError: the folder cannot be written, or another process uses it.
         """
         self._options = options
         path = options.path.resolve()
@@ -74,7 +76,8 @@ class Node:
         self._kafka = _kafka(self._engine, self._endpoint, options)
         self._hooks: Sequence[StatementHook] = [self._kafka] if self._kafka else []
         self._native: NativeServer | None = None
-        self._http = HttpServer(options.access, self._open_session, self._kafka.status if self._kafka else None)
+        status, fault = (self._kafka.status, self._kafka.fault) if self._kafka else (None, str)
+        self._http = HttpServer(options.access, self._open_session, status, fault)
 
     @property
     def native_port(self) -> int:
@@ -101,7 +104,7 @@ class Node:
         self._native.start()
 
     async def stop(self) -> None:
-        """Let running queries end or kill them, then close the engine."""
+        """Wait for running queries, kill those that outlast the grace, then close the engine."""
         native = self._native
         stopping = [self._http.stop()]
         if native is not None:

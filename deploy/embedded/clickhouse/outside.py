@@ -1,8 +1,8 @@
-"""The names by which SQL reaches outside a database, and those that do not: what the policy refuses and admits."""
+"""Names in SQL that reach outside the database, and names that do not. The policy decides by them."""
 
 from __future__ import annotations
 
-# Everything that keeps its rows in the store. Whatever is not here is refused: most others read elsewhere.
+# Engines that keep their rows in the store. Every other engine is refused: most of them read elsewhere.
 ENGINES = frozenset(
     {
         *(f"{kind}MergeTree" for kind in ("", "Replacing", "Summing", "Aggregating", "Coalescing")),
@@ -11,13 +11,13 @@ ENGINES = frozenset(
         *("View", "MaterializedView", "Atomic"),
     }
 )
-# Their threads do not run inside chDB: CREATE fails and leaves metadata with which the store does not open again.
+# Engines whose threads do not run inside chDB. CREATE fails and leaves metadata with which the store does not open.
 BROKER_ENGINES = frozenset({"KAFKA", "RABBITMQ", "NATS", "FILELOG", "S3QUEUE", "AZUREQUEUE"})
 
 ICEBERG_OF_A_FOLDER = frozenset({"icebergLocal"})
 ICEBERG_OF_A_BUCKET = frozenset({"icebergS3", "iceberg"})
 
-# Table functions that make or show rows of the database's own; a test asks the engine whether there are others.
+# Table functions that generate rows or show the database's own. A test compares this list with the engine's.
 INSIDE = frozenset(
     {
         *("SQLStandardValues", "values", "view", "viewExplain", "viewIfPermitted", "null", "input", "format", "merge"),
@@ -38,7 +38,7 @@ INSIDE = frozenset(
         *("timeSeriesSelector", "timeSeriesTags"),
     }
 )
-# The others, and the scalar functions and clauses of the same kind. Function names are case-sensitive.
+# All other table functions, and scalar functions and clauses of the same kind. Function names are case-sensitive.
 OUTSIDE = frozenset(
     {
         *("file", "fileCluster", "filesystem", "executable", "python", "Python", "eval", "disk", "arrowstream"),
@@ -55,7 +55,7 @@ OUTSIDE = frozenset(
     }
 )
 
-# What an analyst's tools ask for. The others tell of other people's queries, of paths and of memory.
+# The system tables that an analyst's tools read. Others show other users' queries, paths and memory.
 SYSTEM_TABLES_OF_ANALYSTS = frozenset(
     {
         *("one", "numbers", "zeros", "databases", "tables", "columns", "settings", "functions", "formats", "keywords"),

@@ -1,4 +1,4 @@
-"""Pipes between the engine and us: results and inserts of any format in constant memory."""
+"""Pipes between the engine and the node, which carry results and inserts of any format in constant memory."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from typing import Self, TypeVar
 
 _PIPE_BYTES = 1 << 20
 _KILL_INTERVAL_S = 0.02
-# Threads that are in the engine, kept: starting one takes as long as a small query. More than there can be clients.
+# Threads that call the engine. They are kept, because starting one takes as long as a small query. There are more of
+# them than there can be clients.
 _IN_ENGINE = ThreadPoolExecutor(max_workers=1024, thread_name_prefix="in-engine")
 
 T = TypeVar("T")
 
 
 class PipeReader:
-    """Read what a function writes to `path`."""
+    """Reads what a function writes to `path`."""
 
     def __init__(self) -> None:
         self._read_end, self._write_end = os.pipe()
@@ -26,7 +27,7 @@ class PipeReader:
 
     @property
     def path(self) -> str:
-        """The file to write to; opening it gives another descriptor of the pipe's write end."""
+        """The file to write to. Opening it gives another descriptor of the pipe's write end."""
         return f"/proc/self/fd/{self._write_end}"
 
     def __enter__(self) -> Self:
@@ -40,11 +41,11 @@ class PipeReader:
                 os.close(end)
 
     def run(self, write: Callable[[], object], kill: Callable[[], bool]) -> Generator[bytes, None, None]:
-        """Call `write` in a thread and yield what arrives.
+        """Call `write` in a thread and yield the bytes that it writes.
 
         Args:
             write: opens `path`, writes, closes it.
-            kill: makes `write` return early; called until it does if the reader stops.
+            kill: makes `write` return early. If the reader stops, it is called until `write` has returned.
 
         Raises:
             Exception: whatever `write` raised, after the bytes it wrote.
@@ -70,7 +71,7 @@ class PipeReader:
 
 
 class PipeWriter:
-    """Write what a function reads from `path`."""
+    """Writes what a function reads from `path`."""
 
     def __init__(self) -> None:
         self._read_end, self._write_end = os.pipe()
@@ -78,16 +79,16 @@ class PipeWriter:
 
     @property
     def path(self) -> str:
-        """The file to read; opening it gives another descriptor of the pipe's read end."""
+        """The file to read. Opening it gives another descriptor of the pipe's read end."""
         return f"/proc/self/fd/{self._read_end}"
 
     def run(self, read: Callable[[], T], chunks: Iterable[bytes], kill: Callable[[], bool]) -> T:
-        """Call `read` in a thread and write the chunks meanwhile; what `read` returned.
+        """Call `read` in a thread and write the chunks meanwhile. Returns what `read` returns.
 
         Args:
             read: opens `path` and reads it to its end, or fails.
-            chunks: what to write; if it raises, `read` is killed before it can see an end.
-            kill: makes `read` fail; True once it will.
+            chunks: the bytes to write. If it raises, `read` is killed before it sees the end of the file.
+            kill: makes `read` fail; True once it is certain to fail.
 
         Raises:
             Exception: whatever `read` or `chunks` raised.
@@ -96,7 +97,7 @@ class PipeWriter:
         try:
             self._feed(chunks)
         except BaseException:
-            # The end of the file is what commits an insert: it must not come before the kill has.
+            # The end of the file commits an insert, so the kill has to come first.
             while not wait([reader], timeout=_KILL_INTERVAL_S).done:
                 if kill():
                     self._end()
@@ -111,7 +112,7 @@ class PipeWriter:
             while left:
                 try:
                     left = left[os.write(self._write_end, left) :]
-                except BrokenPipeError:  # the reader has failed; its result says how
+                except BrokenPipeError:  # the reader failed, and its result says why
                     return
 
     def _read(self, read: Callable[[], T]) -> T:

@@ -1,8 +1,8 @@
-"""What a client's SQL may do: every token is looked at, whatever its spelling, before the engine sees the statement.
+"""What a client's SQL may do. The policy checks every token of a statement before the engine sees it.
 
-The engine's own grants (`node-users.xml`) are the first wall: no source outside the database is granted, nor is what
-stops the process. This is the second: it knows paths, which grants do not, and what grants do not cover: `file` as a
-scalar function, INTO OUTFILE and FROM INFILE, which the engine takes for its user's own, and other people's queries.
+The engine's grants (`node-users.xml`) are the first wall. They allow no source outside the database, and nothing that
+stops the process. The policy is the second wall, and covers what grants cannot express: paths, `file` as a scalar
+function, INTO OUTFILE and FROM INFILE (the engine asks no grant for them), and other users' queries.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from deploy.embedded.clickhouse.outside import (
     OUTSIDE,
     SYSTEM_TABLES_OF_ANALYSTS,
 )
-from deploy.embedded.clickhouse.statements import Kind, Statement, take_apart
+from deploy.embedded.clickhouse.statements import Kind, Statement, parse_with_tokens
 from deploy.embedded.clickhouse.tokens import Token, scan, unquote
 
 _GLOB = frozenset("*?{}[]")
@@ -45,7 +45,7 @@ _QUOTE = re.compile('["`\u201c]')
 
 
 class Role(Enum):
-    """Whose statement it is; the value is the engine's role."""
+    """Who sends a statement. The value is the name of the engine's role."""
 
     OPERATOR = "operator"
     ANALYST = "analyst"
@@ -53,12 +53,12 @@ class Role(Enum):
 
 @dataclass(frozen=True)
 class Policy:
-    """The rules for all statements of a node's clients.
+    """The rules for statements of a node's clients.
 
     Attributes:
-        folders: what `file` and `icebergLocal` may read below; symbolic links are followed before a path is compared.
-        buckets: URLs that those of `s3` and `icebergS3` may begin with; without a port, any port of the host.
-        has_kafka: Kafka tables are stood in for.
+        folders: `file` and `icebergLocal` may read below them. Symbolic links are resolved before a path is compared.
+        buckets: URLs below which `s3` and `icebergS3` may read. One without a port allows every port of its host.
+        has_kafka: whether the node has a stand-in for Kafka tables.
     """
 
     folders: tuple[Path, ...] = ()
@@ -66,18 +66,18 @@ class Policy:
     has_kafka: bool = False
 
     def read(self, sql: str, role: Role, *, is_whole: bool = True) -> Statement:
-        """Take a client's statement apart and admit it.
+        """Parse a client's statement and admit it.
 
         Args:
             sql: the statement, with the rows of an INSERT as far as they are known.
-            role: whose it is.
-            is_whole: no more rows follow.
+            role: who sends it.
+            is_whole: whether `sql` has all rows of an INSERT.
 
         Raises:
-            EngineError: 62 for what cannot be told apart, 392 for what stops or harms the node, 48 for engines that do
-                not run here, 497 and 481 for what is outside the database or not this user's.
+            EngineError: 62 for text that cannot be parsed, 392 for a statement that stops or harms the node, 48 for an
+                engine that does not run here, 497 or 481 for what lies outside the database or is not this user's.
         """
-        statement, tokens = take_apart(sql)
+        statement, tokens = parse_with_tokens(sql)
         if role is Role.ANALYST:
             _keep_to_reading(statement, tokens)
         _refuse_pairs(tokens)
@@ -90,7 +90,7 @@ class Policy:
         return replace(statement, reads_outside=True) if reads_outside else statement
 
     def _is_plain(self, data: str, role: Role) -> bool:
-        """Whether the rows of an INSERT name nothing outside; their values may be expressions."""
+        """Whether the rows of an INSERT name nothing outside the database. Their values may be expressions."""
         if _OUTSIDE_WORD.search(data) is None and not ("\\" in data and _QUOTE.search(data)):
             return True
         try:
@@ -113,7 +113,7 @@ class Policy:
             raise _no_such_engine(named)
 
     def _check_names(self, tokens: Sequence[Token], role: Role) -> bool:
-        """Look at every name that reaches outside the database; whether one of them may."""
+        """Refuse names that reach outside the database without permission. Returns whether a permitted one is there."""
         reads_outside = False
         for index, token in enumerate(tokens):
             name = token.name
@@ -121,7 +121,7 @@ class Policy:
                 continue
             is_called = index + 1 < len(tokens) and tokens[index + 1].text == "("
             if not is_called and name != "file":
-                continue  # a column or a table of that name; `file` may be handed to a function, as in APPLY
+                continue  # a column or table of that name; `file` without brackets can still be a function, as in APPLY
             if not is_called and index and tokens[index - 1].text == ".":
                 continue
             into = index > 0 and tokens[index - 1].upper == "FUNCTION"
@@ -132,7 +132,7 @@ class Policy:
         return reads_outside
 
     def _check_place(self, name: str, arguments: Sequence[Token]) -> None:
-        """Let a function read a place that is allowed: its first argument, a plain string."""
+        """Refuse a function whose first argument is not a plain string that names an allowed place."""
         if len(arguments) < 2 or arguments[0].text[0] != "'" or arguments[1].text not in {",", ")"}:
             raise _outside(name)
         place = unquote(arguments[0].text)
@@ -153,7 +153,7 @@ class Policy:
 
 
 def _is_in_bucket(place: str, bucket: str) -> bool:
-    """Whether a URL begins with another one; without a port that one stands for every port of its host."""
+    """Whether a URL lies below a bucket's URL. A bucket without a port stands for every port of its host."""
     asked, allowed = urlsplit(place), urlsplit(bucket)
     try:
         is_same_port = allowed.port in {None, asked.port}
@@ -164,7 +164,7 @@ def _is_in_bucket(place: str, bucket: str) -> bool:
 
 
 def _refuse_pairs(tokens: Sequence[Token]) -> None:
-    """Refuse what two words next to each other say, in any statement and at any place of it."""
+    """Refuse forbidden pairs of words, wherever they stand in a statement."""
     for first, second in pairwise(tokens):
         if second.kind != "word":
             continue
@@ -173,20 +173,22 @@ def _refuse_pairs(tokens: Sequence[Token]) -> None:
             reason = f"SYSTEM {pair[1]} is not available here. Stop the node with SIGTERM instead."
             raise refusal(QUERY_IS_PROHIBITED, "QUERY_IS_PROHIBITED", reason)
         if pair in {("SET", "ROLE"), ("DEFAULT", "ROLE"), ("EXECUTE", "AS")}:
-            raise _denied(f"{pair[0]} {pair[1]}: a client keeps the rights that it logged in with")
+            raise _denied(f"{pair[0]} {pair[1]} is not allowed: a client keeps the rights that it logged in with")
         if pair in {("INTO", "OUTFILE"), ("FROM", "INFILE")}:
-            raise _denied(f"{pair[0]} {pair[1]} is the server's file: read the result, or send the rows, as a client")
+            raise _denied(
+                f"{pair[0]} {pair[1]} uses a file of the server: read the result, or send the rows, as a client"
+            )
 
 
 def _refuse_attaching_a_folder(tokens: Sequence[Token]) -> None:
-    """ATTACH TABLE … FROM 'folder' moves the folder into the store."""
+    """Refuse ATTACH TABLE … FROM 'folder', which moves the folder into the store."""
     for first, second in pairwise(tokens):
         if first.upper == "FROM" and second.kind == "string" and any(token.upper == "ATTACH" for token in tokens):
-            raise _denied("ATTACH … FROM a folder takes it away from its place: INSERT its rows instead")
+            raise _denied("ATTACH … FROM moves the folder into the store: INSERT its rows instead")
 
 
 def _alternatives(place: str) -> list[str]:
-    """The paths that `folder/{a,b}` stands for; none where it has another pattern, which could match a link."""
+    """The paths that `folder/{a,b}` stands for. None for any other pattern, which could match a link."""
     before, opened, rest = place.partition("{")
     inside, closed, after = rest.partition("}")
     if _GLOB & set(before + inside + after) or bool(opened) != bool(closed) or ".." in inside:
@@ -195,7 +197,7 @@ def _alternatives(place: str) -> list[str]:
 
 
 def _keep_to_reading(statement: Statement, tokens: Sequence[Token]) -> None:
-    """An analyst reads, and changes the session's own state."""
+    """Refuse an analyst all but reading and changing the state of the session."""
     if statement.kind is not Kind.READ and statement.words[0] not in _STATE_OF_A_SESSION:
         raise _denied(f"the analyst's user only reads: {statement.words[0]} is not allowed")
     for index, token in enumerate(tokens):
@@ -210,14 +212,14 @@ def _keep_to_reading(statement: Statement, tokens: Sequence[Token]) -> None:
         if is_qualified and following[-1].lower() not in SYSTEM_TABLES_OF_ANALYSTS:
             raise _denied(f"the analyst's user may not read system.{following[-1]}")
         if not is_qualified and before == "USE":
-            raise _denied("the analyst's user may not make system the current database")
+            raise _denied("the analyst's user may not use the database system")
 
 
 def refuse_kafka(statement: Statement) -> None:
-    """Refuse a Kafka table that no stand-in was made for.
+    """Refuse a statement that creates a Kafka table without a stand-in.
 
     Raises:
-        EngineError: 48 where the statement makes one.
+        EngineError: 48 where the statement creates one.
     """
     if not any(token.upper == "KAFKA" for token in scan(statement.sql)):
         return
@@ -237,15 +239,15 @@ def _no_such_engine(named: Token) -> EngineError:
 def _broker_engine(name: str) -> EngineError:
     reason = (
         f"Table engine {name} does not run inside the embedded node. "
-        "Start the node with --kafka-brokers to have Kafka tables stood in for, or use a ClickHouse server."
+        "Start the node with --kafka-brokers, which gives it a stand-in for Kafka tables, or use a ClickHouse server."
     )
     return refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
 
 
 def _outside(name: str) -> EngineError:
     return _denied(
-        f"{name} reaches outside the database, which no client may here; "
-        "the folders that the node was started with can be read by a plain path"
+        f"{name} reaches outside the database, which no client may; "
+        "read a folder that the node was started with, by a plain path"
     )
 
 

@@ -1,4 +1,4 @@
-"""Settings of a single query on a connection that only knows SET."""
+"""Settings of single queries on a connection that has only SET."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 
 class QuerySettings:
-    """Keeps a connection's settings equal to the client's own SETs plus those of the current query."""
+    """Keeps a connection's settings at the client's own SETs plus those of the current query."""
 
     def __init__(self, connection: Connection, settings: Mapping[str, str]) -> None:
         """Set what the connection begins with; the names are our own."""
@@ -32,10 +32,10 @@ class QuerySettings:
         return self._own
 
     def apply(self, settings: Mapping[str, str] | None) -> None:
-        """Make exactly these settings hold for the next query, on top of the client's own.
+        """Apply exactly these settings to the next query, on top of the client's own.
 
         Raises:
-            EngineError: 115 for an unknown name, or the engine refused a value; then none of them holds.
+            EngineError: 115 for an unknown name, or the engine refused a value. Then none of them applies.
         """
         wanted = dict(settings or {})
         if wanted == self._applied:
@@ -53,7 +53,7 @@ class QuerySettings:
         self._applied = wanted
 
     def run_set(self, sql: str, params: Mapping[str, str] | None) -> None:
-        """Run a SET statement of the client's, and remember what later queries have to come back to.
+        """Run a client's SET statement, and remember the values that later queries return to.
 
         Raises:
             EngineError: the engine refused it.
@@ -66,7 +66,7 @@ class QuerySettings:
     def _undo(self, names: Iterable[str]) -> None:
         self._applied = {}
         for name in names:
-            with suppress(EngineError):  # the very setting that was refused
+            with suppress(EngineError):  # the setting that was refused
                 self._connection.query(f"SET {name} = {self._original(name)}")
 
     def _original(self, name: str) -> str:
@@ -74,5 +74,5 @@ class QuerySettings:
 
 
 def is_setting_name(name: str) -> bool:
-    """Whether a text can stand as a setting's or parameter's name in a SET."""
+    """Whether a text can be the name of a setting or parameter in a SET."""
     return _SETTING_NAME.fullmatch(name) is not None

@@ -1,4 +1,4 @@
-"""A client's session: its engine connection, and the statements that others take care of."""
+"""A client's session: its engine connection, and the statements that hooks take over."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PLAIN_VALUES = {
 
 @dataclass(frozen=True)
 class Request:
-    """One statement of a client's with what came beside it."""
+    """A client's statement with its settings and parameters."""
 
     statement: Statement
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Request:
 
 
 class Session:
-    """What both interfaces run statements through; one statement at a time."""
+    """Runs a client's statements for both interfaces, one at a time."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Session:
         role: Role = Role.OPERATOR,
         policy: Policy | None = None,
     ) -> None:
-        """Open a session of `role` on `database`; without a `policy` nothing outside the database can be reached.
+        """Open a session of `role` on `database`. Without a `policy` it reaches nothing outside the database.
 
         Raises:
             EngineError: 81 where there is no such database, 497 where it is not this user's.
@@ -61,14 +61,14 @@ class Session:
         self.is_pristine = True
 
     def read(self, sql: str, *, is_whole: bool = True) -> Statement:
-        """Take a client's statement apart and admit it; every statement comes this way.
+        """Parse and admit a client's statement. Every statement passes here.
 
         Args:
             sql: the statement.
-            is_whole: all rows of an INSERT that come with it are in the text.
+            is_whole: whether `sql` has all rows of an INSERT.
 
         Raises:
-            EngineError: as `Policy.read`.
+            EngineError: as in `Policy.read`.
         """
         return with_clients_ids(self._policy.read(sql, self._role, is_whole=is_whole))
 
@@ -77,7 +77,7 @@ class Session:
         return self._engine_session.tag(query_id)
 
     def command(self, request: Request, output_format: str) -> bytes:
-        """Run a statement that takes no rows from the client; its result, whole and often empty.
+        """Run a statement that takes no rows from the client. Returns its whole result, which is often empty.
 
         Raises:
             EngineError: refused or failed.
@@ -112,7 +112,7 @@ class Session:
             self._database = wanted
 
     def rows(self, request: Request, output_format: str) -> Generator[bytes, None, None]:
-        """Run a reading statement; its result as one document of its FORMAT or the given one, in bounded memory.
+        """Run a reading statement and yield one document in its FORMAT or `output_format`, in bounded memory.
 
         Raises:
             EngineError: refused or failed, perhaps after part of the result.
@@ -124,7 +124,7 @@ class Session:
             yield from self._engine_session.stream_statement(statement, output_format, request.settings, request.params)
 
     def blocks(self, request: Request) -> Generator[bytes, None, None]:
-        """Run any statement but an INSERT with rows; its result as Native blocks.
+        """Run any statement but an INSERT with rows, and yield its result as Native blocks.
 
         Raises:
             EngineError: refused or failed, perhaps after part of the result.
@@ -171,9 +171,9 @@ class Session:
             return self._engine_session.columns(request.statement.sql, request.settings, request.params)
 
     def columns_meanwhile(self, request: Request) -> list[tuple[str, str]]:
-        """`columns` while the statement itself is still running; empty where it needs temporary tables.
+        """`columns` while the statement still runs; empty if it needs temporary tables.
 
-        It asks on a connection of its own: the engine's connections do one thing at a time.
+        It asks on a second connection, because a connection of the engine runs one query at a time.
         """
         if self._sibling is None:
             self._sibling = self._engine.session(role=self._role)
@@ -185,7 +185,7 @@ class Session:
             return []
 
     def insert_columns(self, request: Request) -> list[tuple[str, str]]:
-        """Names and types of the columns an INSERT expects.
+        """Names and types of the columns that an INSERT expects.
 
         Raises:
             EngineError: there is no such table or column.
@@ -193,7 +193,7 @@ class Session:
         return self._engine_session.insert_columns(request.statement, request.settings, request.params)
 
     def insert(self, request: Request, chunks: Iterable[bytes], input_format: str | None = None) -> int:
-        """Insert what `chunks` brings after the statement's own data; the number of rows written.
+        """Insert the statement's own data, then `chunks`. Returns the number of rows written.
 
         Raises:
             EngineError: refused or failed.
@@ -202,16 +202,16 @@ class Session:
         wanted = input_format or statement.output_format or _DEFAULT_INPUT_FORMAT
         settings = request.settings
         if wanted == "Values" and not statement.has_checked_data:
-            # Rows that stream are not looked at: expressions in them must not be run.
+            # The policy has not checked rows that stream in, so expressions in them must not run.
             settings = {**settings, **_PLAIN_VALUES}
         with self._reaching(self._engine_session, statement.input_call is not None or statement.reads_outside):
             return self._engine_session.insert(statement.sql, wanted, chunks, settings, request.params)
 
     def add_external_block(self, name: str, columns: Sequence[tuple[str, str]], block: bytes) -> None:
-        """Put a client's Native block into the external table of that name, for the next statement.
+        """Add a client's Native block to the external table of that name, for the next statement.
 
         Raises:
-            EngineError: the columns differ from an earlier block's, or a temporary table has the name.
+            EngineError: an earlier block had other columns, or a temporary table has the name.
         """
         if name not in self._external_tables:
             self._engine_session.create_temporary_table(name, columns)
@@ -236,16 +236,16 @@ class Session:
         self._engine_session.insert(f"INSERT INTO {quote_name(name)}", input_format, [rows], _PLAIN_VALUES)
 
     def drop_external_tables(self) -> None:
-        """Forget the client's external tables."""
+        """Drop the client's external tables."""
         while self._external_tables:
             self._engine_session.drop_temporary_table(self._external_tables.pop())
 
     def kill(self) -> None:
-        """Stop what is running; from any thread."""
+        """Kill the running query. Any thread may call it."""
         self._engine_session.kill()
 
     def close(self) -> None:
-        """Release the engine connections."""
+        """Close the engine connections."""
         if self._sibling is not None:
             self._sibling.close()
         self._engine_session.close()

@@ -1,4 +1,4 @@
-"""What the node must know about a SQL statement before the engine sees it: its kind, format and data."""
+"""Parses a SQL statement as far as the node needs: its kind, format and data."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ MAX_STATEMENT = 1 << 20
 
 
 class StatementHook(Protocol):
-    """Takes over statements about tables that the engine cannot hold."""
+    """Takes over statements about tables that the engine cannot have."""
 
     def handle(self, sql: str, database: str, execute: Callable[[str], None]) -> bool:
-        """True when the statement was taken care of (what it needed was run through `execute`).
+        """Run a statement through `execute`, in whatever form the engine can run. False if it is not the hook's.
 
         Args:
             sql: the statement, without a closing semicolon.
@@ -34,7 +34,7 @@ class StatementHook(Protocol):
         ...
 
     def after(self, words: Sequence[str]) -> None:
-        """Told of every other command that ran, by its leading keywords."""
+        """Called after every other command that ran, with its leading keywords."""
         ...
 
 
@@ -48,7 +48,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement taken apart.
+    """A parsed statement.
 
     Attributes:
         sql: the text up to a trailing FORMAT clause, inline data or semicolon.
@@ -84,20 +84,20 @@ class Statement:
 
 
 def parse(sql: str) -> Statement:
-    """Take one statement apart.
+    """Parse one statement.
 
     Raises:
-        EngineError: as `take_apart`.
+        EngineError: as in `parse_with_tokens`.
     """
-    return take_apart(sql)[0]
+    return parse_with_tokens(sql)[0]
 
 
-def take_apart(sql: str) -> tuple[Statement, Sequence[Token]]:
-    """One statement, and its tokens up to the rows of an INSERT; in one pass.
+def parse_with_tokens(sql: str) -> tuple[Statement, Sequence[Token]]:
+    """Parse one statement in one pass. Returns it with its tokens up to the rows of an INSERT.
 
     Raises:
-        EngineError: 62 for an empty text, several statements at once, one of more than MAX_STATEMENT characters, or a
-            text that cannot be told apart.
+        EngineError: 62 for an empty text, several statements, more than MAX_STATEMENT characters, or text with two
+            readings (see `scan`).
     """
     tokens: list[Token] = []
     shape = _Shape()
@@ -126,7 +126,7 @@ def take_apart(sql: str) -> tuple[Statement, Sequence[Token]]:
 
 
 class _Shape:
-    """What the tokens so far say of a statement; each is looked at once.
+    """What the tokens so far say about a statement. It sees each token once.
 
     Attributes:
         insert_at: the number of the token INSERT of a statement that is one, also behind WITH.

@@ -1,4 +1,4 @@
-"""SQL text as its lexical elements, without comments and space, in one pass whatever the text."""
+"""Splits SQL text into tokens, without comments and white space, in one pass over any text."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from deploy.embedded.clickhouse.errors import SYNTAX_ERROR, refusal
 
-# The rules are those of ClickHouse's lexer (src/Parsers/Lexer.cpp): what is a name to it must not be text to us.
-# Quoted text escapes with \ or a doubled quote; the typographic quotes do not escape. Every loop is possessive, so that
-# no text makes the pattern go back.
+# The rules of ClickHouse's lexer (src/Parsers/Lexer.cpp). If the two differed, a name could pass the policy as text.
+# Quoted text escapes with \ or a doubled quote; typographic quotes do not escape. Every loop is possessive, so no text
+# makes the pattern backtrack.
 _TOKEN = re.compile(
     r"""(?P<skip>[\s\x00\u200b-\u200d\u2060\ufeff]++|--[^\n]*+|//[^\n]*+|\#[!\ ][^\n]*+)
       | (?P<string>'(?:[^'\\]|\\.|'')*+'|\u2018[^\u2019]*+\u2019|[xXbB]'[0-9A-Fa-f]*+')
@@ -30,7 +30,7 @@ _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "b": "\b", "f": "\f", "a
 
 
 class Token(NamedTuple):
-    """One lexical element: `kind` is `string`, `quoted`, `word`, `number` or `sign`."""
+    """A token. Its `kind` is `string`, `quoted`, `word`, `number` or `sign`."""
 
     kind: str
     text: str
@@ -39,19 +39,19 @@ class Token(NamedTuple):
 
     @property
     def upper(self) -> str:
-        """Keywords compare in upper case."""
+        """The text in which keywords are compared: a word in upper case."""
         return self.text.upper() if self.kind == "word" else self.text
 
     @property
     def name(self) -> str:
-        """What the element names: a word as it is, quoted text decoded, "" for anything else."""
+        """The name that the token can stand for: a word, or quoted text decoded; "" for any other kind."""
         if self.kind == "word":
             return self.text
         return unquote(self.text) if self.kind == "quoted" else ""
 
 
 def unquote(text: str) -> str:
-    """The content of a quoted text: escapes and doubled quotes decoded."""
+    """The content of quoted text, with escapes and doubled quotes decoded."""
     return _ESCAPE.sub(_unescape, text[1:-1])
 
 

@@ -1,4 +1,4 @@
-"""Binance: streams in the URL (`/stream?streams=…`, `/ws/<stream>`) or by SUBSCRIBE, acknowledged by id."""
+"""Binance: streams in the URL (`/stream?streams=…`, `/ws/<stream>`) or by SUBSCRIBE, acknowledged by its id."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ _MILLIS = re.compile(rb'"[ET]":\d{13}\b')
 
 
 class Binance:
-    """One connection to a Binance market stream endpoint, combined or raw."""
+    """A connection to a Binance market stream endpoint, combined or raw."""
 
     heartbeat_s = 0.0
 
     def __init__(self, refused: Set[str] = frozenset()) -> None:
-        """Combined and in ms until the URL says otherwise; a `refused` symbol's stream is acknowledged and silent."""
+        """Combined and in ms until the URL says otherwise. The stream of a `refused` symbol is acknowledged, but
+        silent."""
         self._refused = refused
         self._raw = self._micros = False
 
     def open(self, path: str, query: dict[str, list[str]]) -> Reply:
-        """`streams=a/b` on the combined endpoint, `/ws/a` on the raw one; `timeUnit=MICROSECOND` on both."""
+        """Read `streams=a/b` (combined endpoint) or `/ws/a` (raw endpoint), and `timeUnit=MICROSECOND` of either."""
         self._micros = query.get("timeUnit", [""])[0].upper() == "MICROSECOND"
         self._raw = path == "/ws" or path.startswith("/ws/")
         streams = path.removeprefix("/ws").strip("/") if self._raw else "/".join(query.get("streams", []))
         return Reply(subscribed=_symbols(streams.split("/")))
 
     def answer(self, message: str) -> Reply:
-        """SUBSCRIBE, UNSUBSCRIBE and LIST_SUBSCRIPTIONS; anything else is an error."""
+        """Answer SUBSCRIBE, UNSUBSCRIBE and LIST_SUBSCRIPTIONS. Anything else is an error."""
         asked = request(message)
         method, number = asked.get("method"), asked.get("id")
         symbols = _symbols(strings(asked.get("params")))
@@ -44,11 +45,11 @@ class Binance:
         return Reply((dumps(error),))
 
     def heartbeat(self) -> str:
-        """Binance pings on the protocol's level only."""
+        """Binance sends only pings of the WebSocket protocol."""
         return ""
 
     def frame(self, recorded: bytes) -> bytes:
-        """The raw endpoint sends what the combined one wraps, verbatim but for the unit of time."""
+        """The frame verbatim, but for the unit of time. The raw endpoint sends it without the wrapper."""
         if self._micros:
             recorded = _MILLIS.sub(rb"\g<0>000", recorded)
         if not self._raw:

@@ -1,4 +1,4 @@
-"""Bybit v5: `op: subscribe` acknowledged once a message, `op: ping` answered."""
+"""Bybit v5: one acknowledgement for each `op: subscribe`, and an answer to `op: ping`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _TOPIC = "publicTrade."
 
 
 class Bybit:
-    """One connection to a public endpoint."""
+    """A connection to a public endpoint."""
 
     heartbeat_s = 0.0
 
     def __init__(self, refused: Set[str] = frozenset()) -> None:
-        """`refused` may change while it is open."""
+        """`refused` may change while the connection is open."""
         self._refused = refused
 
     def open(self, path: str, query: dict[str, list[str]]) -> Reply:  # noqa: ARG002  # nothing in the URL
@@ -23,7 +23,7 @@ class Bybit:
         return Reply()
 
     def answer(self, message: str) -> Reply:
-        """subscribe, unsubscribe and ping; anything else is an error."""
+        """Answer subscribe, unsubscribe and ping. Anything else is an error."""
         asked = request(message)
         operation = asked.get("op")
         reply = {
@@ -48,9 +48,9 @@ class Bybit:
         return Reply((dumps(reply | {"success": False, "ret_msg": "unknown op"}),))
 
     def heartbeat(self) -> str:
-        """Bybit answers pings and sends none."""
+        """Bybit answers pings, but sends none."""
         return ""
 
     def frame(self, recorded: bytes) -> bytes:
-        """Verbatim."""
+        """The frame verbatim."""
         return recorded

@@ -1,4 +1,4 @@
-"""Coinbase Advanced: `type: subscribe` a channel, answered with all subscriptions; heartbeats if asked for."""
+"""Coinbase Advanced: `type: subscribe` is answered with all subscriptions. Heartbeats are a channel."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from producers.simulator.protocols.model import Reply, dumps, now, request, stri
 
 
 class Coinbase:
-    """One connection to the market data endpoint."""
+    """A connection to the market data endpoint."""
 
     heartbeat_s = 1.0
 
     def __init__(self, refused: Set[str] = frozenset()) -> None:
-        """Nothing subscribed, no frame sent; a message with a `refused` product is refused whole."""
+        """Without subscriptions yet. A message with one `refused` product is refused as a whole."""
         self._refused = refused
         self._channels: dict[str, set[str]] = {}
         self._frames = 0
@@ -24,7 +24,7 @@ class Coinbase:
         return Reply()
 
     def answer(self, message: str) -> Reply:
-        """subscribe and unsubscribe; anything else is an error."""
+        """Answer subscribe and unsubscribe. Anything else is an error."""
         asked = request(message)
         kind, channel = asked.get("type"), asked.get("channel")
         if kind not in {"subscribe", "unsubscribe"} or not isinstance(channel, str):
@@ -43,14 +43,14 @@ class Coinbase:
         return Reply((self._subscriptions(),), unsubscribed=changed)
 
     def heartbeat(self) -> str:
-        """Only for a client that subscribed to them."""
+        """A heartbeat, if the client has subscribed to heartbeats."""
         if "heartbeats" not in self._channels:
             return ""
         self._beats += 1
         return self._message("heartbeats", [{"current_time": now(), "heartbeat_counter": self._beats}])
 
     def frame(self, recorded: bytes) -> bytes:
-        """Verbatim."""
+        """The frame verbatim."""
         return recorded
 
     def _subscriptions(self) -> str:

@@ -1,4 +1,4 @@
-"""Kraken v2: `status` on connect, `method: subscribe` acknowledged symbol by symbol, a heartbeat a second."""
+"""Kraken v2: `status` on connect, one acknowledgement a symbol for `method: subscribe`, a heartbeat a second."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from producers.simulator.protocols.model import Reply, dumps, now, request, stri
 
 
 class Kraken:
-    """One connection to the v2 endpoint."""
+    """A connection to the v2 endpoint."""
 
     heartbeat_s = 1.0
 
     def __init__(self, refused: Set[str] = frozenset()) -> None:
-        """`refused` may change while it is open."""
+        """`refused` may change while the connection is open."""
         self._refused = refused
 
     def open(self, path: str, query: dict[str, list[str]]) -> Reply:  # noqa: ARG002  # nothing in the URL
-        """The status of the system comes first."""
+        """Send the status of the system first."""
         status = {"version": "2.0.10", "system": "online", "api_version": "v2", "connection_id": 1}
         return Reply((dumps({"channel": "status", "type": "update", "data": [status]}),))
 
     def answer(self, message: str) -> Reply:
-        """subscribe, unsubscribe and ping; anything else is an error."""
+        """Answer subscribe, unsubscribe and ping. Anything else is an error."""
         asked = request(message)
         method = asked.get("method")
         if method == "ping":
@@ -46,9 +46,9 @@ class Kraken:
         return dumps({"method": method, "result": result, "success": True} | times)
 
     def heartbeat(self) -> str:
-        """As Kraken sends it."""
+        """Kraken's heartbeat."""
         return '{"channel":"heartbeat"}'
 
     def frame(self, recorded: bytes) -> bytes:
-        """Verbatim."""
+        """The frame verbatim."""
         return recorded

@@ -1,4 +1,4 @@
-"""What an exchange's side of a connection has to provide."""
+"""The interface of an exchange's side of a connection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The reply to one client message: what is sent back, and the symbols that it adds and removes."""
+    """The reply to a client's message: what is sent back, and the symbols that it adds and removes."""
 
     replies: tuple[str, ...] = ()
     subscribed: frozenset[str] = frozenset()
@@ -19,17 +19,17 @@ class Reply:
 
 
 class ExchangeProtocol(Protocol):
-    """One connection as the exchange sees it."""
+    """The exchange's side of one connection."""
 
-    #: Seconds between heartbeats; 0: the exchange sends none.
+    # Seconds between heartbeats; 0 if the exchange sends none.
     heartbeat_s: float
 
     def open(self, path: str, query: dict[str, list[str]]) -> Reply:
-        """The connection is open on this path below the exchange code."""
+        """Reply to a new connection. `path` is the part of the URL after the exchange code."""
         ...
 
     def answer(self, message: str) -> Reply:
-        """The client sent a message."""
+        """Reply to a client's message."""
         ...
 
     def heartbeat(self) -> str:
@@ -37,7 +37,7 @@ class ExchangeProtocol(Protocol):
         ...
 
     def frame(self, recorded: bytes) -> bytes:
-        """A recorded frame as this connection gets it."""
+        """A recorded frame in the form that this connection gets."""
         ...
 
 
@@ -56,10 +56,10 @@ def dumps(value: object) -> str:
 
 
 def now() -> str:
-    """RFC 3339 with microseconds, UTC."""
+    """The current time (UTC) in RFC 3339, with µs."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def strings(value: object) -> Iterable[str]:
-    """The strings of a JSON array; none for anything else."""
+    """The strings of a JSON array; empty for anything else."""
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

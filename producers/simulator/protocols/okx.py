@@ -1,4 +1,4 @@
-"""OKX v5: `op: subscribe` acknowledged channel by channel, the text `ping` answered with `pong`."""
+"""OKX v5: one acknowledgement a channel for `op: subscribe`, and `pong` as the answer to the text `ping`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _TRADE_CHANNELS = frozenset(("trades", "trades-all"))
 
 
 class Okx:
-    """One connection to the public endpoint."""
+    """A connection to the public endpoint."""
 
     heartbeat_s = 0.0
 
     def __init__(self, refused: Set[str] = frozenset()) -> None:
-        """`refused` may change while it is open."""
+        """`refused` may change while the connection is open."""
         self._refused = refused
 
     def open(self, path: str, query: dict[str, list[str]]) -> Reply:  # noqa: ARG002  # nothing in the URL
@@ -23,7 +23,7 @@ class Okx:
         return Reply()
 
     def answer(self, message: str) -> Reply:
-        """subscribe, unsubscribe and the text ping; anything else is an error."""
+        """Answer subscribe, unsubscribe and the text ping. Anything else is an error."""
         if message == "ping":
             return Reply(("pong",))
         asked = request(message)
@@ -49,9 +49,9 @@ class Okx:
         return dumps({"id": number, "event": operation, "arg": channel, "connId": "simulator"})
 
     def heartbeat(self) -> str:
-        """OKX answers pings and sends none."""
+        """OKX answers pings, but sends none."""
         return ""
 
     def frame(self, recorded: bytes) -> bytes:
-        """Verbatim."""
+        """The frame verbatim."""
         return recorded

@@ -1,4 +1,4 @@
-"""A request's body: decoded piece by piece, read as it arrives, from the event loop or from a worker thread."""
+"""A request's body, read and decoded piece by piece, from the event loop or from a worker thread."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, NOT_IMPLEMENTED,
 from deploy.embedded.clickhouse.native.compression import FRAME_HEAD_BYTES, decode_frame, frame_length
 from deploy.embedded.clickhouse.statements import MAX_STATEMENT
 
-# A statement's beginning up to its data has to fit in here; more of an INSERT streams.
+# The statement before the rows of an INSERT has to fit in here. The rows stream.
 HEAD_BYTES = 1 << 18
-# All of a statement that is not an INSERT: every character may take four bytes.
+# Largest statement that is not an INSERT: a character takes up to four bytes.
 TEXT_BYTES = 4 * MAX_STATEMENT
 _PART_BYTES = 1 << 20
 _CANNOT_DECOMPRESS = 271
@@ -26,15 +26,15 @@ _MAX_WINDOW = {int(zstd.DecompressionParameter.window_log_max): 24}
 
 
 class Decoder(Protocol):
-    """Decodes in steps of a bounded size."""
+    """Decodes in steps of limited size."""
 
     def step(self, data: bytes, most: int) -> bytes:
-        """At most `most` bytes of content: of what is left of earlier data, then of `data`."""
+        """Decode at most `most` bytes, first from what is left of earlier data, then from `data`."""
         ...
 
     @property
     def wants_data(self) -> bool:
-        """Whether another step without data gives nothing."""
+        """Whether it needs more data for the next step."""
         ...
 
     @property
@@ -50,7 +50,7 @@ class _Zlib:
         self._left = b""
 
     def step(self, data: bytes, most: int) -> bytes:
-        if self._decoder.eof:  # gzip files may be put one after the other
+        if self._decoder.eof:  # several gzip files may follow each other
             self._left = self._decoder.unused_data
             if not self._left + data:
                 return b""
@@ -134,7 +134,7 @@ _DECODERS: dict[str, Callable[[], Decoder]] = {
 
 
 class Body:
-    """The body of one request, read once. In memory is one part of it, however much it decodes to."""
+    """The body of one request, read once. Memory holds one part of it, however large the decoded body is."""
 
     def __init__(self, request: web.Request, *, is_in_frames: bool = False) -> None:
         """Prepare to read.
@@ -163,11 +163,11 @@ class Body:
         self.is_complete = self._has_arrived
 
     async def read(self, wanted: int) -> bytes:
-        """At least `wanted` bytes, or all that is left; never more than a part beyond `wanted`.
+        """Read at least `wanted` bytes, or all that is left, and at most one part more than `wanted`.
 
         Raises:
             EngineError: 271 where the content cannot be decoded.
-            ClientError, ConnectionError: the client broke off.
+            ClientError, ConnectionError: the client closed the connection.
         """
         parts: list[bytes] = []
         length = 0
@@ -178,10 +178,10 @@ class Body:
         return b"".join(parts)
 
     def rest(self, limit: int) -> bytes:
-        """Everything that is left, for a thread other than the event loop's.
+        """Everything that is left. Call it outside the event loop's thread.
 
         Raises:
-            EngineError: 12 where it is more than `limit` bytes.
+            EngineError: 12 if it is more than `limit` bytes.
         """
         parts: list[bytes] = []
         length = 0
@@ -189,18 +189,18 @@ class Body:
             parts.append(part)
             length += len(part)
             if length > limit:
-                reason = f"A statement of more than {limit} bytes; the rows of an INSERT may be as many as you like"
+                reason = f"The statement has more than {limit} bytes; only the rows of an INSERT have no limit"
                 raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", reason)
         return b"".join(parts)
 
     def parts(self) -> Iterator[bytes]:
-        """Everything that is left, for a thread other than the event loop's."""
+        """Everything that is left, in parts. Call it outside the event loop's thread."""
         while not self.is_complete:
             if part := asyncio.run_coroutine_threadsafe(self.read(_PART_BYTES), self._loop).result():
                 yield part
 
     async def _next(self) -> bytes:
-        """One piece of the content; it may be empty."""
+        """The next piece of the content, which may be empty."""
         decoder = self._decoder
         data = b""
         if not self._has_arrived and (decoder is None or decoder.wants_data):
@@ -210,7 +210,7 @@ class Body:
             self.is_complete = self._has_arrived
             return data
         try:
-            # Not a step more: another one may be as large, and this is the event loop.
+            # One step only: it holds up the event loop, and the next may be as large.
             found = decoder.step(data, HEAD_BYTES)
         except (zlib.error, zstd.ZstdError, RuntimeError, EOFError) as error:
             raise _undecodable(error) from error

@@ -32,7 +32,7 @@ from deploy.embedded.clickhouse.statements import Kind, Statement
 
 T = TypeVar("T")
 
-# A result that fits is sent whole, so that an error in it still gets its own status.
+# A result of at most this size is sent whole, so that an error in it still sets the HTTP status.
 _PART_BYTES = 1 << 18
 _KILL_INTERVAL_S = 0.05
 _FORM_BYTES = 1 << 24
@@ -51,7 +51,7 @@ class Handler:
         self._endings: set[asyncio.Task[None]] = set()
 
     async def finish(self) -> None:
-        """Wait for the end of the queries whose clients have left."""
+        """Wait until the queries of clients that left have ended."""
         if self._endings:
             await asyncio.wait(self._endings)
 
@@ -75,10 +75,10 @@ class Handler:
 
 
 async def login(access: Access, request: web.Request, parameters: Parameters) -> Role:
-    """Let a client in; a connection that was let in before does not wait, whatever others try meanwhile.
+    """Check a client's password. A connection that has logged in before does not wait, whatever others try.
 
     Raises:
-        EngineError: 516 for another user or a wrong password.
+        EngineError: 516 for an unknown user or a wrong password.
     """
     peer = request.remote or ""
     account = (parameters.user, parameters.password)
@@ -133,7 +133,7 @@ def url_parameters(request: web.Request) -> dict[str, str]:
 
 
 class HttpExchange:
-    """One statement on its way through a worker thread."""
+    """One statement that runs in a worker thread."""
 
     def __init__(
         self,
@@ -159,12 +159,12 @@ class HttpExchange:
         """Run the statement and send its result, whole if it is small.
 
         Args:
-            request: what to answer.
+            request: the request to answer.
             head: the beginning of the body.
             body: the rest of it.
 
         Raises:
-            EngineError: refused or failed before anything was sent.
+            EngineError: the statement was refused or failed before anything was sent.
         """
         parts = self._parts(head, body, may_change=request.method != "GET")
         part, is_last = await self._in_worker(lambda: self._framed(next(parts)))
@@ -201,7 +201,7 @@ class HttpExchange:
         return (b"".join(encode_frames(data)), is_last) if self._parameters.wants_frames else part
 
     def _parts(self, head: bytes, body: Body, *, may_change: bool) -> Generator[tuple[bytes, bool], None, None]:
-        """Pieces of the result, each with whether it is the last. In a worker: a statement takes time to read."""
+        """Pieces of the result, each with whether it is the last. Runs in a worker thread: parsing takes time, too."""
         held: list[bytes] = []
         with self._sessions.lend(self._role, *self._lending) as session, ExitStack() as stack:
             self._session = session
@@ -241,7 +241,7 @@ class HttpExchange:
                     yield BLOCK_INFO + result.complete(block)
 
     def _read(self, session: Session, head: bytes, body: Body) -> tuple[Statement, bytes]:
-        """The request's statement, and what was read of the data of an INSERT."""
+        """The request's statement, and the data of an INSERT read so far."""
         prefix = self._parameters.query
         if prefix:
             statement = session.read(prefix, is_whole=not head and body.is_complete)
@@ -264,7 +264,7 @@ class HttpExchange:
         self._describe(None, written)
 
     def _describe(self, output_format: str | None, written: int | None = None) -> None:
-        """Say in the headers what the body is, and how many rows were written."""
+        """Set the headers for the content type and the number of rows written."""
         if written is not None:
             summary = {"read_rows": str(written), "written_rows": str(written)}
             self.headers["X-ClickHouse-Summary"] = orjson.dumps(summary).decode()
@@ -282,7 +282,7 @@ class HttpExchange:
         return self._parameters.database, self._parameters.session_id, self._parameters.session_timeout_s
 
     async def _in_worker(self, work: Callable[[], T]) -> T:
-        """Run `work` in a thread; if the client leaves meanwhile, see to it that its query ends."""
+        """Run `work` in a thread. If the client leaves meanwhile, kill its query."""
         running = asyncio.get_running_loop().run_in_executor(self._workers, work)
         try:
             return await asyncio.shield(running)

@@ -1,7 +1,7 @@
-"""Refuses what a web page of another site makes the operator's browser send.
+"""Refuses requests that a web page of another site makes the operator's browser send.
 
-A page may post text to any address, and a name of its own site may lead to this machine (DNS rebinding). Both show: the
-first in `Origin` or `Sec-Fetch-Site`, the second in `Host`.
+Such a page can post text to any address. It can also make a name of its own site point to this machine (DNS rebinding).
+`Origin` and `Sec-Fetch-Site` show the first, `Host` shows the second.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _OWN_SITES = frozenset({"", "none", "same-origin"})
 
 
 def check(host: str) -> Middleware:
-    """A middleware that answers 403 to requests that another site is behind; `host` is the name listened on."""
+    """A middleware that answers 403 to requests from another site. `host` is the name that the server listens on."""
     names = _LOCAL | {host.lower()}
 
     @web.middleware
@@ -33,12 +33,12 @@ def check(host: str) -> Middleware:
 
 
 def refused(host: str, origin: str | None, names: frozenset[str]) -> str:
-    """Why a request is refused, "" where it is not.
+    """The reason to refuse a request; "" if there is none.
 
     Args:
         host: the Host header; every browser sends one.
-        origin: the Origin header, None where there is none.
-        names: host names of our own, lower case; addresses are always ours, since no one can make them lead elsewhere.
+        origin: the Origin header; None if there is none.
+        names: our own host names, lower case. An IP address is always accepted: no site can rebind it.
     """
     if host and not _is_ours(host, names):
         return f"the Host header names another machine ({host[:100]!r}): use 127.0.0.1 or localhost"

@@ -1,4 +1,4 @@
-"""What an HTTP request says beside its SQL: account, database, settings, query parameters, session."""
+"""The parameters of an HTTP request beside its SQL: account, database, settings, query parameters, session."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, UNKNOWN_FORMAT, refusal
 
 _PARAMETER_PREFIX = "param_"
-# Parameters of the interface itself, or settings that only concern it: https://clickhouse.com/docs/interfaces/http.
+# Parameters of the interface itself, and settings that concern only it: https://clickhouse.com/docs/interfaces/http.
 _OWN = frozenset(
     {
         "add_http_cors_header",
@@ -73,7 +73,7 @@ class Parameters:
 
 
 def read_parameters(query: Mapping[str, str], headers: Mapping[str, str]) -> Parameters:
-    """Read the URL's parameters and the headers.
+    """Read parameters from the URL and the headers.
 
     Raises:
         EngineError: 12 for too many, 73 for a default format that is no name.

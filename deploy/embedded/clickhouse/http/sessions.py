@@ -1,4 +1,4 @@
-"""The sessions behind HTTP requests: named ones that live on, and a pool for requests without one."""
+"""The sessions of HTTP requests: named ones that outlive a request, and a pool for requests without a name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_NAMED = 500
 
 @dataclass
 class Named:
-    """A session a client calls by name; `expires_at` is on the monotonic clock, s."""
+    """A session that a client names. `expires_at` is in seconds of the monotonic clock."""
 
     session: Session
     expires_at: float = 0.0
@@ -26,7 +26,7 @@ class Named:
 
 
 class Sessions:
-    """Hands out sessions to requests; thread-safe."""
+    """Lends sessions to requests. Thread-safe."""
 
     def __init__(self, open_session: Callable[[str, Role], Session]) -> None:
         self._open = open_session
@@ -36,7 +36,7 @@ class Sessions:
 
     @contextmanager
     def lend(self, role: Role, database: str, session_id: str, timeout_s: float) -> Iterator[Session]:
-        """A session for the length of one request.
+        """Lend a session for one request.
 
         Args:
             role: whose it is; nobody gets another's.
@@ -45,7 +45,8 @@ class Sessions:
             timeout_s: how long a named session lives on after this request.
 
         Raises:
-            EngineError: 81 for an unknown database, 373 while another request uses the named session.
+            EngineError: 81 for an unknown database; 373 if another request uses the named session, or too many are
+                open.
         """
         if session_id:
             yield from self._lend_named(role, database, session_id, timeout_s)
@@ -53,7 +54,7 @@ class Sessions:
             yield from self._lend_pooled(role, database)
 
     def expire(self) -> None:
-        """Close the named sessions whose time has passed."""
+        """Close the named sessions that have expired."""
         now = time.monotonic()
         with self._lock:
             expired = [name for name, named in self._named.items() if not named.is_busy and named.expires_at < now]
@@ -62,7 +63,7 @@ class Sessions:
             session.close()
 
     def close(self) -> None:
-        """Close every session; no request may be running."""
+        """Close every session. No request may be running."""
         with self._lock:
             closing = [named.session for named in self._named.values()]
             closing += [session for idle in self._idle.values() for session in idle]

@@ -1,4 +1,4 @@
-"""HTTP status of ClickHouse error codes, and content types of its formats."""
+"""HTTP statuses of ClickHouse's error codes, and content types of its formats."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ _BINARY = frozenset(
 
 
 def http_status(code: int) -> int:
-    """The HTTP status a server gives for an error code."""
+    """The HTTP status that a server sends for an error code."""
     return _STATUS.get(code, _INTERNAL_ERROR)
 
 
 def content_type(format_name: str) -> str:
-    """The content type of a format's documents."""
+    """The content type of a format."""
     if format_name in _BINARY:
         return "application/octet-stream"
     return _CONTENT_TYPES.get(format_name, "text/plain; charset=UTF-8")

@@ -1,4 +1,4 @@
-"""The stand-in for ClickHouse's Kafka table engine, which does not run inside chDB."""
+"""A stand-in for ClickHouse's Kafka table engine, which does not run inside chDB."""
 
 from deploy.embedded.clickhouse.kafka.tables import KafkaTables
 

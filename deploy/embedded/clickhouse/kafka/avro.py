@@ -1,4 +1,4 @@
-"""Cuts an Avro container of the engine's into messages of so many rows, each a container of its own.
+"""Cuts an Avro container that the engine wrote into messages of a few rows, each a container of its own.
 
 Wire format: https://avro.apache.org/docs/1.11.1/specification/ (object container files, binary encoding).
 """
@@ -18,22 +18,22 @@ import pyarrow as pa
 _MAGIC = b"Obj\x01"
 _SYNC_BYTES = 16
 _FIXED_SIZES = {"null": 0, "boolean": 1, "float": 4, "double": 8}
-_DEFLATE_LEVEL = 1  # as large as the engine's own; the default level takes 2.5 times as long for a tenth less
+_DEFLATE_LEVEL = 1  # the same size as the engine's; the default level saves a tenth more and takes 2.5 times as long
 
 Skip = Callable[[bytes, int], int]
 
 
 class AvroError(Exception):
-    """The bytes are no Avro container that the engine writes."""
+    """The bytes are not an Avro container as the engine writes it."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows as a container of their own.
+    """Some of the rows, as a container of their own.
 
     Attributes:
         data: the container.
-        last: the encoded fields of its last row that were asked for, by name.
+        last: the wanted fields of its last row, encoded, by name.
     """
 
     data: bytes
@@ -41,7 +41,7 @@ class Part:
 
 
 class Container:
-    """A container whose blocks are not compressed."""
+    """An Avro container without compression."""
 
     def __init__(self, data: bytes) -> None:
         """Find the blocks.
@@ -50,11 +50,11 @@ class Container:
             data: the container, as the engine writes it with the codec `null`.
 
         Raises:
-            AvroError: it is none, or is compressed.
+            AvroError: it is no container, or is compressed.
         """
         metadata, at = _header(data)
         if metadata.get("avro.codec", b"null") != b"null":
-            raise AvroError("the engine was asked for blocks without compression")
+            raise AvroError("the container is compressed, although the engine was asked for blocks without compression")
         self._schema = metadata["avro.schema"]
         fields = orjson.loads(self._schema)["fields"]
         self._fields = [(str(field["name"]), _skip(field["type"])) for field in fields]
@@ -78,13 +78,13 @@ class Container:
         self._data = b"".join(blocks)
 
     def parts(self, rows: int, max_bytes: int, codec: str, wanted: frozenset[str]) -> Iterator[Part]:
-        """Cut the rows.
+        """Cut the container into parts.
 
         Args:
-            rows: at most so many a part.
-            max_bytes: halve a part above that, as far as single rows.
-            codec: compresses the parts: `null`, `deflate`, `snappy` or `zstd`.
-            wanted: names of the fields to give of each part's last row.
+            rows: most rows of a part.
+            max_bytes: most bytes of a part. A larger part is halved, down to single rows.
+            codec: compression of the parts: `null`, `deflate`, `snappy` or `zstd`.
+            wanted: names of the fields to return from each part's last row.
 
         Raises:
             AvroError: the codec is unknown.
@@ -104,7 +104,7 @@ class Container:
         yield from self._cut(middle, end, max_bytes, codec, wanted)
 
     def _position(self, row: int) -> int:
-        """Where a row begins: its block is known, the rows before it in the block are walked."""
+        """Where a row begins. Its block is looked up; the rows before it in the block are skipped one by one."""
         block = bisect_right(self._first_rows, row) - 1
         at = self._positions[block]
         for _ in range(row - self._first_rows[block]):
@@ -113,7 +113,7 @@ class Container:
         return at
 
     def _row(self, at: int, wanted: frozenset[str]) -> tuple[dict[str, bytes], int]:
-        """The wanted fields of the row that begins at `at`, and where it ends."""
+        """The wanted fields of the row that begins at `at`, and the end of the row."""
         values: dict[str, bytes] = {}
         for name, skip in self._fields:
             after = skip(self._data, at)
@@ -141,7 +141,7 @@ class Container:
 
 
 def long(data: bytes, at: int) -> tuple[int, int]:
-    """An encoded int or long and where it ends."""
+    """Decode an int or long. Returns it and its end."""
     byte = data[at]
     at += 1
     value = byte & 0x7F
@@ -155,7 +155,7 @@ def long(data: bytes, at: int) -> tuple[int, int]:
 
 
 def encoded_long(value: int) -> bytes:
-    """An int or long, encoded."""
+    """Encode an int or long."""
     rest = value << 1 if value >= 0 else (~value << 1) | 1
     encoded = bytearray()
     while rest > 0x7F:
@@ -166,7 +166,7 @@ def encoded_long(value: int) -> bytes:
 
 
 def text(data: bytes) -> bytes:
-    """The content of one encoded string or bytes."""
+    """Decode one string or bytes value."""
     length, at = long(data, 0)
     return data[at : at + length]
 
@@ -176,7 +176,7 @@ def _encoded_bytes(value: bytes) -> bytes:
 
 
 def _header(data: bytes) -> tuple[dict[str, bytes], int]:
-    """The metadata, and where the sync marker begins."""
+    """The metadata, and the position of the sync marker."""
     if data[: len(_MAGIC)] != _MAGIC:
         raise AvroError("no Avro container")
     metadata: dict[str, bytes] = {}
@@ -229,10 +229,10 @@ _VARIABLE: dict[str, Skip] = {
 
 
 def _skip(kind: Any) -> Skip:
-    """What finds the end of a value of a schema's type.
+    """A function that finds the end of a value of this schema type.
 
     Raises:
-        AvroError: the engine writes no such type.
+        AvroError: the type is unknown; the engine writes no such type.
     """
     name = kind["type"] if isinstance(kind, dict) else kind
     if isinstance(kind, list):

@@ -1,4 +1,4 @@
-"""Consumed Kafka messages as the block of rows that the Kafka engine would make of them."""
+"""Turns consumed Kafka messages into the block of rows that the Kafka engine would make of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 Partition = tuple[str, int]
@@ -20,12 +21,12 @@ class Block:
     """Rows of consecutive messages, ready to insert.
 
     Attributes:
-        columns: names of the columns in `data`; the others have their defaults.
+        columns: names of the columns in `data`. Other columns get their defaults.
         data: the rows as an Arrow stream; empty if no message has a row.
-        rows: rows in `data`; an empty message and a tombstone have none, as with the engine's RawBLOB.
-        messages: messages by partition.
-        bounds: by partition the first offset, and the one to go on from, which is what gets committed.
-        token: the same for the same messages, however they were consumed: offsets and Kafka times by partition.
+        rows: number of rows. As with the engine's RawBLOB, an empty message and a tombstone have none.
+        messages: number of messages by partition.
+        bounds: by partition, the first offset and the next offset after the block. The latter is committed.
+        token: a digest of offsets and Kafka times by partition. The same messages always have the same token.
     """
 
     columns: tuple[str, ...]
@@ -37,10 +38,10 @@ class Block:
 
 
 def block(column: str, messages: Sequence[Message]) -> Block:
-    """Turn messages without errors into a block; the rows of a partition stay together.
+    """Turn messages without errors into a block. Rows of a partition stay together.
 
     Args:
-        column: the name of the table's one column, which takes the message's bytes.
+        column: the name of the table's only column, which gets the message's bytes.
         messages: in the order of consumption, ascending by offset within a partition.
     """
     by_partition: dict[Partition, list[Message]] = {}
@@ -74,7 +75,7 @@ def _rows(column: str, groups: Mapping[Partition, Sequence[Message]]) -> tuple[l
         "_key": pa.array([message.key() or b"" for message in messages], pa.binary()),
         "_offset": pa.array([message.offset() for message in messages], pa.uint64()),
         "_partition": _repeated([number for _, number in groups], sizes, pa.uint64()),
-        "_timestamp": pa.compute.divide(milliseconds, 1000).cast(pa.timestamp("s")),
+        "_timestamp": pc.divide(milliseconds, 1000).cast(pa.timestamp("s")),
         "_timestamp_ms": milliseconds.cast(pa.timestamp("ms")),
     }
     headers = [_headers(message) for message in messages]
@@ -91,12 +92,12 @@ def _rows(column: str, groups: Mapping[Partition, Sequence[Message]]) -> tuple[l
 
 
 def _repeated(values: Sequence[str | int], times: Sequence[int], kind: pa.DataType) -> pa.Array:
-    """Each value so many times."""
+    """Repeat each value."""
     return pa.concat_arrays([pa.repeat(pa.scalar(value, kind), n) for value, n in zip(values, times, strict=True)])
 
 
 def _headers(message: Message) -> list[tuple[str, bytes | None]]:
-    """The message's headers; none where a name is not UTF-8, which the client library cannot give."""
+    """The message's headers; none if a name is not UTF-8, because the client library cannot return such headers."""
     try:
         return message.headers() or []
     except (UnicodeDecodeError, SystemError):

@@ -1,4 +1,4 @@
-"""What the engine's own catalog says: which tables are stand-ins, and which of them are read."""
+"""Reads from the engine's catalog which tables are stand-ins, and which of them a view reads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OUTBOX = "MergeTree"
 
 @dataclass(frozen=True)
 class StandIn:
-    """One stand-in table where it is now: names may change, the UUID stays."""
+    """One stand-in table under its current name. Names may change; the UUID stays."""
 
     uuid: str
     name: Name
@@ -34,12 +34,12 @@ class StandIn:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The stand-ins by UUID, and which sources are read.
+    """All stand-ins.
 
     Attributes:
         stand_ins: by UUID.
-        fed: by UUID of a source: whether a view reads it, without which nothing may be consumed.
-        outboxes: tables in which earlier versions kept what a sink had still to send.
+        fed: UUIDs of sources that a view reads. Without a view, nothing may be consumed.
+        outboxes: tables in which earlier versions kept rows that a sink had not sent yet.
     """
 
     stand_ins: Mapping[str, StandIn]
@@ -71,5 +71,5 @@ def read_catalog(session: EngineSession) -> Catalog:
     return Catalog(stand_ins, frozenset(one.uuid for one in sources if one.name in fed), tuple(outboxes))
 
 
-# The catalog is read again after every change, while most statements in it stay as they are.
+# Every change reads the whole catalog again, but most statements in it stay the same.
 _kafka_table = functools.lru_cache(maxsize=1024)(parse_kafka_table)

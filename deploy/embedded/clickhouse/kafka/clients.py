@@ -19,13 +19,13 @@ _SECURITY = {
 def consumer_config(
     settings: Mapping[str, str], brokers: str | None, flush_ms: int, instance: str
 ) -> dict[str, object]:
-    """A consumer that starts a new group at the beginning and commits only when told to, as the engine's does.
+    """Configure a consumer that starts a new group at the beginning and commits only on request, as the engine's does.
 
     Args:
         settings: the table's `kafka_…` settings.
-        brokers: replaces `kafka_broker_list`.
-        flush_ms: how long a message may wait for others.
-        instance: the name of this member in its group; the same one after a restart takes its place over at once.
+        brokers: used instead of `kafka_broker_list`.
+        flush_ms: how long a message may wait for others, ms.
+        instance: the name of this member in its group. After a restart the same name takes its place over at once.
     """
     return {
         **_common(settings, brokers),
@@ -36,22 +36,22 @@ def consumer_config(
         "enable.auto.offset.store": False,
         "allow.auto.create.topics": True,
         "topic.metadata.refresh.interval.ms": 2_000,
-        # The in-memory broker answers an empty fetch only when this has passed, however early a message comes; asking
-        # more often is most of what an idle stack costs.
+        # The in-memory broker answers an empty fetch only after this time, even if a message comes earlier. Shorter
+        # fetches are most of the CPU time of an idle stack.
         "fetch.wait.max.ms": min(max(_LEAST_WAIT_MS, flush_ms // 2), _LONGEST_WAIT_MS),
         "fetch.queue.backoff.ms": 5,
         "fetch.error.backoff.ms": 50,
         "receive.message.max.bytes": _LARGEST_RESPONSE,
-        # After a SIGKILL the group waits this long for the dead member; 6 s is the least that brokers allow by default.
+        # After a SIGKILL the group waits this long for the dead member. Brokers allow no less than 6 s by default.
         "session.timeout.ms": 6_000,
         "heartbeat.interval.ms": 500,
-        # A block that the engine keeps refusing must not throw the consumer out of its group.
+        # The consumer must stay in its group while the engine keeps refusing a block.
         "max.poll.interval.ms": 86_400_000,
     }
 
 
 def producer_config(settings: Mapping[str, str], brokers: str | None) -> dict[str, object]:
-    """A producer that retries until the broker has every message once."""
+    """Configure a producer that retries until the broker has every message exactly once."""
     given = {
         "compression.codec": settings.get("kafka_compression_codec"),
         "compression.level": settings.get("kafka_compression_level"),
@@ -73,7 +73,7 @@ def _common(settings: Mapping[str, str], brokers: str | None) -> dict[str, objec
     return {
         "bootstrap.servers": brokers or settings["kafka_broker_list"],
         "log_level": 3,
-        # Without it librdkafka writes lines of its own form to standard error.
+        # Without a logger librdkafka writes to standard error, in a format of its own.
         "logger": logging.getLogger("librdkafka"),
         **security,
     }

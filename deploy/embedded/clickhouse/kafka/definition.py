@@ -16,8 +16,8 @@ from deploy.embedded.clickhouse.tokens import Token, scan
 _BAD_ARGUMENTS = 36
 _DEFAULT_FLUSH_MS = 7_500
 _POSITIONAL = ("kafka_broker_list", "kafka_topic_list", "kafka_group_name", "kafka_format")
-# https://clickhouse.com/docs/engines/table-engines/integrations/kafka. The first group is honoured, the second has no
-# meaning for a stand-in with one consumer and whole messages as rows.
+# Settings: https://clickhouse.com/docs/engines/table-engines/integrations/kafka. The stand-in honours the first group.
+# The second has no meaning for it: it has one consumer, and each message is a row.
 _HONOURED = frozenset(
     {
         *_POSITIONAL,
@@ -49,11 +49,11 @@ _WITHOUT_MEANING = frozenset(
         "kafka_autodetect_client_rack",
     }
 )
-# The node cuts posts into messages at any row, and compresses these itself. Small blocks: a cut walks the rows of its
-# block.
+# The node cuts a post into messages between any two rows, and compresses the messages itself. Blocks are small because
+# a cut skips row by row through its block.
 _FORMAT_OF_POSTS = {"output_format_avro_codec": "null", "output_format_avro_sync_interval": "4096"}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "b": "\b", "f": "\f", "a": "\a", "v": "\v"}
-# Names and types as `DESCRIBE … SETTINGS describe_include_virtual_columns = 1` shows them for the real engine.
+# Names and types from the real engine: `DESCRIBE … SETTINGS describe_include_virtual_columns = 1`.
 VIRTUAL_COLUMNS = {
     "_topic": "LowCardinality(String)",
     "_key": "String",
@@ -68,7 +68,7 @@ _ERROR_COLUMNS = {"_raw_message": "String", "_error": "String"}
 
 
 class KafkaTableRole(Enum):
-    """What a Kafka table is used for, by its format: RawBLOB reads a topic, Avro writes one."""
+    """The direction of a Kafka table, which follows from its format: RawBLOB reads a topic, Avro writes one."""
 
     SOURCE = "RawBLOB"
     SINK = "Avro"
@@ -76,15 +76,15 @@ class KafkaTableRole(Enum):
 
 @dataclass(frozen=True)
 class KafkaTable:
-    """A Kafka-engine table as its CREATE statement defines it.
+    """A Kafka table as its CREATE statement defines it.
 
     Attributes:
         statement: the statement, as the client wrote it.
-        prefix: its text before the columns: `CREATE TABLE IF NOT EXISTS db.t`.
-        columns: its column list, with parentheses.
-        column_names: the names in it.
+        prefix: the text before the columns: `CREATE TABLE IF NOT EXISTS db.t`.
+        columns: the column list, with parentheses.
+        column_names: the names of the columns.
         settings: the `kafka_…` settings, positional arguments included; strings unquoted.
-        format_settings: the others, for the format.
+        format_settings: all other settings, which are the format's.
     """
 
     statement: str
@@ -96,12 +96,12 @@ class KafkaTable:
 
     @property
     def role(self) -> KafkaTableRole:
-        """Whether it reads or writes its topics."""
+        """Whether the table reads or writes its topics."""
         return KafkaTableRole(self.settings["kafka_format"])
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """The topics it reads, or the one it writes."""
+        """The topics that the table reads, or the one that it writes."""
         return tuple(name.strip() for name in self.settings["kafka_topic_list"].split(",") if name.strip())
 
     @property
@@ -111,22 +111,22 @@ class KafkaTable:
 
     @property
     def flush_ms(self) -> int:
-        """How long a message may wait for others before they are inserted."""
+        """How long a message may wait for others before they are inserted, ms."""
         return self.number("kafka_flush_interval_ms", _DEFAULT_FLUSH_MS)
 
     def number(self, name: str, default: int) -> int:
-        """A numeric setting; 0 means the default, as with the engine."""
+        """A numeric setting. 0 means the default, as with the engine."""
         return int(self.settings.get(name, "0")) or default
 
     def stand_in(self, prefix: str = "") -> str:
-        """The statement that creates the stand-in; its COMMENT is the original statement.
+        """The statement that creates the stand-in. Its COMMENT is the original statement.
 
-        A source is a Null table. The engine's virtual columns become MATERIALIZED ones, so that `SELECT *` leaves
-        them out as it does there; whoever feeds the table sets `insert_allow_materialized_columns`. A sink posts each
-        insert to the node (`SINKS` in its configuration says where), under a UUID that tells the sinks apart.
+        A source is a Null table. The engine's virtual columns become MATERIALIZED ones, so that `SELECT *` leaves them
+        out, as with the engine. An insert into it needs the setting `insert_allow_materialized_columns`. A sink posts
+        each insert to the node (named collection `SINKS`) under a UUID that identifies the sink.
 
         Args:
-            prefix: what to begin with instead of `self.prefix`.
+            prefix: text to use instead of `self.prefix`.
         """
         comment = f"COMMENT {quote_string(self.statement)}"
         if self.role is KafkaTableRole.SINK:
@@ -149,7 +149,7 @@ class KafkaTable:
 
 
 def parse_kafka_table(statement: str) -> KafkaTable | None:
-    """What a statement defines, or None if it does not create a Kafka-engine table; the settings are not checked."""
+    """Parse a statement; None if it does not create a Kafka table. The settings are not checked."""
     tokens = list(scan(statement))
     words = [token.upper for token in tokens[:6]]
     if not words or words[0] not in {"CREATE", "ATTACH"} or "TABLE" not in words:
@@ -175,22 +175,24 @@ def parse_kafka_table(statement: str) -> KafkaTable | None:
 
 
 def check(table: KafkaTable, known_settings: frozenset[str]) -> None:
-    """Refuse what the stand-in does not do, before anything is created.
+    """Refuse settings and formats that the stand-in does not support. Call it before anything is created.
 
     Raises:
-        EngineError: 36 for a missing or unusable setting, 115 for an unknown one, 48 for a format or mode without a
-            stand-in.
+        EngineError: 36 for a missing or unusable setting, 115 for an unknown one, 48 for a format or mode that is not
+            supported.
     """
     _check_names(table, known_settings)
     if table.settings["kafka_format"] not in {role.value for role in KafkaTableRole}:
         reason = (
-            f"The embedded node stands in for Kafka tables of RawBLOB (read) and Avro (written), not "
+            f"The embedded node supports Kafka tables of RawBLOB (read) and Avro (written), not "
             f"'{table.settings['kafka_format']}'. Use one of them, or a ClickHouse server."
         )
         raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
     if table.settings.get("kafka_handle_error_mode", "default") not in {"default", "stream"}:
         raise refusal(
-            NOT_IMPLEMENTED, "NOT_IMPLEMENTED", "The embedded node knows kafka_handle_error_mode 'default' and 'stream'"
+            NOT_IMPLEMENTED,
+            "NOT_IMPLEMENTED",
+            "The embedded node supports kafka_handle_error_mode 'default' and 'stream' only",
         )
     if table.role is KafkaTableRole.SOURCE and len(table.column_names) != 1:
         raise _bad("A RawBLOB table has exactly one column")
@@ -242,7 +244,7 @@ def _value(token: Token) -> str:
 
 
 def _column_names(tokens: Sequence[Token]) -> tuple[str, ...]:
-    """The first word after the opening parenthesis and after each comma of its level."""
+    """Column names: the first word after the opening parenthesis, and after each comma at its level."""
     names: list[str] = []
     depth = 0
     for before, token in zip([None, *tokens], tokens, strict=False):

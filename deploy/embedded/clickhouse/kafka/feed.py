@@ -1,4 +1,4 @@
-"""Inserts a block into a source's stand-in, so that every view behind it has it or the insert fails."""
+"""Inserts a block into a source's stand-in. If a view behind it fails, the insert fails."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from deploy.embedded.clickhouse.kafka.blocks import Block
 from deploy.embedded.clickhouse.kafka.definition import VIRTUAL_COLUMNS
 
 _SETTINGS = {
-    # A block that spans more days than the limit would otherwise stall the stream for ever.
+    # A limit would stall the stream for ever at a block of many days.
     "max_partitions_per_insert_block": "0",
     "insert_allow_materialized_columns": "1",
-    # One thread and no splitting: the block reaches the views as it was consumed.
+    # One thread does not split the block: views get it as it was consumed.
     "max_threads": "1",
     "max_insert_threads": "1",
-    # Optimisations that find nothing in the migrations' views and are planned for each of them with every block.
+    # Optimisations that do nothing for the views in ddl/, but take planning time for each view with every block.
     **dict.fromkeys(
         (
             "query_plan_enable_optimizations",
@@ -30,7 +30,7 @@ _SETTINGS = {
         ),
         "0",
     ),
-    # Each table behind the source takes in what it does not have of a block that is inserted again.
+    # When a block is inserted again, each table behind the source takes only what it does not have yet.
     "deduplicate_blocks_in_dependent_materialized_views": "1",
 }
 
@@ -38,12 +38,11 @@ _SETTINGS = {
 def insert_block(session: EngineSession, table: tuple[str, str], made: Block) -> None:
     """Insert all rows of a block.
 
-    An INSERT that chDB streams (`send_insert`) answers "ok" when a materialized view threw (26.9): an INSERT … SELECT
-    from a file
-    in memory does not.
+    chDB's streaming inserter (`send_insert`) reports success even if a materialized view fails (26.9). An INSERT …
+    SELECT from a file in memory reports the failure.
 
     Raises:
-        EngineError: the table or a view behind it refused; some views may have the rows.
+        EngineError: the table or a view behind it failed. Some views may have the rows.
     """
     kinds = {name: VIRTUAL_COLUMNS.get(name, "String") for name in made.columns}
     structure = ", ".join(f"{quote_name(name)} {kind}" for name, kind in kinds.items())

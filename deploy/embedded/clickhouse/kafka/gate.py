@@ -1,4 +1,4 @@
-"""Lets blocks flow side by side, and holds them while a statement changes the tables they flow through."""
+"""Lets blocks pass in parallel, and holds them while a statement changes the tables that they pass through."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_PATIENCE_SECONDS = 1.0
+_HURRY_AFTER_SECONDS = 1.0
 
 
 class Gate:
-    """Many may pass at once, or one may close it; who closes waits for those inside and keeps others out."""
+    """A lock that many threads pass at once, or one thread closes. Closing waits for those inside."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -19,7 +19,7 @@ class Gate:
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """Pass; waits while the gate is closed or about to be."""
+        """Pass the gate. Waits while it is closed or closing."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing == 0)
             self._inside += 1
@@ -32,15 +32,15 @@ class Gate:
 
     @contextmanager
     def closed(self, hurry: Callable[[], None]) -> Iterator[None]:
-        """Hold the gate closed; one at a time.
+        """Keep the gate closed. Only one thread can at a time.
 
         Args:
-            hurry: called when those inside take longer than a second; makes them leave soon.
+            hurry: called if those inside take longer than a second. It makes them leave soon.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._closing == 0)
             self._closing += 1
-            is_empty = self._changed.wait_for(lambda: self._inside == 0, _PATIENCE_SECONDS)
+            is_empty = self._changed.wait_for(lambda: self._inside == 0, _HURRY_AFTER_SECONDS)
         if not is_empty:
             hurry()
         with self._changed:

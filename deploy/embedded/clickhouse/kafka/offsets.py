@@ -1,4 +1,4 @@
-"""Where one source stands in its partitions: what it took, what is inserted, what is committed."""
+"""Keeps one source's offsets by partition: taken from the broker, inserted, committed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass
 class Counters:
-    """What a source has done since it started; `last_error` is empty once a block went in after it."""
+    """What a source has counted since it started. A block that is inserted clears `last_error`."""
 
     rows: int = 0
     messages: Counter[Partition] = field(default_factory=Counter)
@@ -34,11 +34,11 @@ class Counters:
 
 
 class Offsets:
-    """The offsets of one consumer; its thread calls everything but `inserted` and `status`.
+    """The offsets of one consumer. Only `inserted` and `status` may be called outside the consumer's thread.
 
-    After a rebalance that gives a partition back, reading goes on behind what was taken, so that a block on its way
-    into the engine is not read again. Where the broker has forgotten the group, its word counts: it may have forgotten
-    the messages, too.
+    If a rebalance gives a partition back, reading continues after the last message taken. So a block on its way into
+    the engine is not read again. If the broker has forgotten the group, reading starts where the broker says: it may
+    have forgotten the messages, too.
     """
 
     def __init__(self, counters: Counters) -> None:
@@ -57,16 +57,17 @@ class Offsets:
 
     @property
     def epoch(self) -> int:
-        """A number of the assignment, ascending."""
+        """The number of the current assignment, ascending."""
         return self._epoch
 
     @property
     def are_acknowledged(self) -> bool:
-        """Whether the broker has what is inserted: a node that is killed now is given nothing of it again."""
+        """Whether the broker has the commits of all inserted blocks. A node killed now would read none of them
+        again."""
         return not self._inserted and not any(partition in self._epochs for partition in self._unanswered.copy())
 
     def take(self, made: Block) -> None:
-        """A block is about to be inserted; count what the broker no longer had before it."""
+        """Record a block that is about to be inserted, and count messages before it that the broker no longer had."""
         for partition, (first, following) in made.bounds.items():
             expected = self._taken.get(partition, first)
             missing = following - expected - made.messages[partition]
@@ -79,7 +80,7 @@ class Offsets:
             self._taken[partition] = following
 
     def inserted(self, made: Block, epoch: int) -> None:
-        """A block that was taken in this epoch is in the engine; from any thread."""
+        """Record that the engine has a block of this epoch. Any thread may call it."""
         self._counters.last_error = ""
         self._counters.rows += made.rows
         self._counters.messages.update(made.messages)
@@ -87,13 +88,13 @@ class Offsets:
         self._inserted.append((made.bounds, epoch))
 
     def commit(self, consumer: Consumer, *, asynchronous: bool) -> None:
-        """Commit the offsets of all blocks that are in the engine; again if it failed."""
+        """Commit the offsets of all blocks that the engine has. A failed commit is repeated."""
         found = False
         while self._inserted:
             bounds, epoch = self._inserted[0]
             found = True
             for partition, (_, following) in bounds.items():
-                # A partition that went to another consumer meanwhile is that one's to commit.
+                # If the partition went to another consumer meanwhile, that one commits it.
                 if self._epochs.get(partition, self._left.get(partition, epoch + 1)) <= epoch:
                     self._due[partition] = self._unanswered[partition] = following
             self._inserted.popleft()
@@ -112,7 +113,7 @@ class Offsets:
             self.on_commit(None, answer)
 
     def on_commit(self, error: KafkaError | None, partitions: Iterable[TopicPartition]) -> None:
-        """The broker has answered a commit."""
+        """Record the broker's answer to a commit."""
         for one in partitions:
             partition = (one.topic, one.partition)
             failure = error or one.error
@@ -127,7 +128,7 @@ class Offsets:
                 self._due.setdefault(partition, one.offset)
 
     def assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> dict[Partition, int]:
-        """Begin each partition where its reading has to go on; what is committed, by partition."""
+        """Start each partition at its next offset. Returns the committed offsets by partition."""
         self._epoch += 1
         try:
             listed = consumer.committed(partitions, timeout=_REQUEST_SECONDS)
@@ -143,7 +144,7 @@ class Offsets:
                 one.offset = taken
                 self._epochs[partition] = left
                 if partition in self._unanswered:
-                    # Its commit may have been refused while the partition was away.
+                    # The broker may have refused its commit while another consumer had the partition.
                     self._due[partition] = self._unanswered[partition]
                 continue
             self._epochs[partition] = self._epoch
@@ -156,7 +157,7 @@ class Offsets:
         return committed
 
     def revoke(self, partitions: Iterable[TopicPartition]) -> None:
-        """The partitions may go to another consumer, or come back."""
+        """Record that the partitions were taken away. They may come back."""
         for one in partitions:
             partition = (one.topic, one.partition)
             if partition in self._epochs:
@@ -165,7 +166,7 @@ class Offsets:
                 known.pop(partition, None)
 
     def look_up_ends(self, consumer: Consumer) -> None:
-        """Keep the ends of the partitions as the client last heard of them."""
+        """Record the ends of the partitions, as far as the client knows them."""
         for partition in self._position.copy():
             if partition in self._epochs:
                 self._high[partition] = consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)[1]
@@ -173,7 +174,7 @@ class Offsets:
     def status(self) -> dict[str, dict[str, int | None]]:
         """By topic/partition: position, committed, lag, messages, missing.
 
-        `missing` counts offsets that the broker no longer had when they were to be read.
+        `missing` counts offsets that the broker had deleted before they were read.
         """
         partitions: dict[str, dict[str, int | None]] = {}
         for partition, position in sorted(self._position.copy().items()):

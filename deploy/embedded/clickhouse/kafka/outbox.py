@@ -1,4 +1,4 @@
-"""Publishes the rows of the outbox tables that earlier versions kept, and drops the tables."""
+"""Publishes the rows of outbox tables, which only earlier versions have, and drops the tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ORDER BY min_block_number, name
 
 
 def put_aside(session: EngineSession, outbox: StandIn) -> None:
-    """Let a sink of this version take the place of an outbox, which gets another name; killed, it can run again.
+    """Rename an outbox, and put a sink of this version in its place. If it is killed, it can run again.
 
     Raises:
         EngineError: the engine failed.
@@ -31,9 +31,9 @@ def put_aside(session: EngineSession, outbox: StandIn) -> None:
 
 
 def publish(session: EngineSession, outbox: StandIn) -> None:
-    """Insert what an outbox that was put aside holds into its sink, part by part, and drop it.
+    """Insert the rows of a renamed outbox into its sink, part by part, and drop the outbox.
 
-    A part was one insert, so that its rows have one key. Killed, the part under way is published again.
+    A part was one insert, so its rows have one key. If the node is killed, the current part is published again.
 
     Raises:
         EngineError: the engine failed, or the sink refused.

@@ -1,4 +1,4 @@
-"""Publishes what is inserted into one sink table, and lets an insert go when the broker has acknowledged its rows."""
+"""Publishes rows that are inserted into a sink table. An insert returns when the broker has acknowledged its rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass
 class _Post:
-    """One insert's messages; `waiting` are not acknowledged yet."""
+    """The messages of one insert. `waiting` counts those that are not acknowledged yet."""
 
     producer: Producer
     waiting: int = 0
@@ -41,11 +41,10 @@ class _Counters:
 class KafkaSink:
     """The writer of one sink table.
 
-    As the engine's sink: messages of at most `kafka_max_rows_per_message` rows of one insert's block, encoded by the
-    engine's own Avro format, keyed by the `_key` column and stamped by the `_timestamp` column of their last row. A
-    message above `max_message_bytes` is split further. An insert returns when the broker has all its messages: as long
-    as the broker is away it waits. One that fails or is killed may have been published, and is published again with
-    the retry.
+    As with the engine's sink, a message has at most `kafka_max_rows_per_message` rows of one insert, in the engine's
+    Avro format. Its key and timestamp are `_key` and `_timestamp` of its last row. A message above `max_message_bytes`
+    is split further. An insert returns when the broker has all its messages, and waits while the broker is away. An
+    insert that fails or is killed may have been published; the retry publishes it again.
     """
 
     def __init__(
@@ -57,11 +56,11 @@ class KafkaSink:
         max_message_bytes: int,
     ) -> None:
         """Args:
-        stand_in: the table; replace `stand_in` when it is renamed.
-        config: of the producer.
-        columns: the table's column types by name.
-        pacer: makes the pacer, given what serves delivery callbacks.
-        max_message_bytes: split messages larger than that, as far as single rows.
+        stand_in: the table. Assign a new `stand_in` when it is renamed.
+        config: the producer's configuration.
+        columns: the types of the table's columns, by name.
+        pacer: makes the pacer from a function that serves delivery callbacks.
+        max_message_bytes: a larger message is split, down to single rows.
         """
         self.stand_in = stand_in
         self._config, self._max_bytes = config, max_message_bytes
@@ -72,20 +71,25 @@ class KafkaSink:
         self._refusing = threading.Event()
         self._posts = 0
         self._counters = _Counters()
-        # As the engine: of other types than these they are ordinary columns.
+        # As with the engine, columns of these names but another type are ordinary columns.
         self._has_key = columns.get("_key") == "String"
         self._stamp_scale = _scale(columns.get("_timestamp", ""))
         labels = [("_key", self._has_key), ("_timestamp", self._stamp_scale is not None)]
         self._labels = frozenset(name for name, is_there in labels if is_there)
 
+    @property
+    def is_running(self) -> bool:
+        """True: an insert's own thread publishes it."""
+        return True
+
     def publish(self, container: bytes) -> None:
-        """Publish the rows of one insert; returns when the broker has them.
+        """Publish the rows of one insert. Returns when the broker has them.
 
         Args:
             container: an Avro container without compression.
 
         Raises:
-            SinkRefusedError: told to `refuse` before they were delivered, or the broker will not take a message.
+            SinkRefusedError: `refuse` was called before the rows were delivered, or the broker refused a message.
         """
         rows = Container(container)
         table = self.stand_in.table
@@ -111,20 +115,20 @@ class KafkaSink:
             self._counters.last_error = ""
 
     def refuse(self) -> None:
-        """Fail the inserts that wait for the broker or its consumers, and those that come, until `accept`."""
+        """Fail all inserts that wait for the broker or its consumers, and all new ones, until `accept`."""
         self._refusing.set()
 
     def accept(self) -> None:
-        """Take inserts again."""
+        """Accept inserts again."""
         self._refusing.clear()
 
     def stop(self) -> None:
-        """Fail the inserts that wait, and leave the broker."""
+        """Fail the inserts that wait, and disconnect from the broker."""
         self.refuse()
         self._pacer.close()
 
     def status(self) -> dict[str, object]:
-        """Counters of what was delivered, the last offset by topic/partition, and how many inserts wait."""
+        """Counters of delivered rows and messages, the last offset by topic/partition, and how many inserts wait."""
         return {
             "role": "sink",
             "rows": self._counters.rows,
@@ -142,7 +146,7 @@ class KafkaSink:
     def _check(self) -> None:
         if self._refusing.is_set():
             raise SinkRefusedError(
-                "the broker has not acknowledged the rows before the node stopped or changed its tables"
+                "the node stopped or changed its tables before the broker acknowledged the rows; insert them again"
             )
 
     def _produce(self, post: _Post, part: Part) -> None:
@@ -181,7 +185,7 @@ class KafkaSink:
             raise
 
     def _working_producer(self) -> Producer:
-        """The producer, made anew after an error with which the client library lets it do nothing more."""
+        """The producer. After an error that ends the old one, a new one."""
         with self._lock:
             self._posts += 1
             if self._has_failed:
@@ -194,7 +198,7 @@ class KafkaSink:
     def _failed(self, error: str) -> None:
         self._counters.errors += 1
         self._counters.last_error = error
-        _log.warning("sink", table=self.stand_in.name, error=error)
+        _log.warning("sink failed", table=self.stand_in.name, error=error)
 
     def _on_error(self, error: KafkaError) -> None:
         self._has_failed = self._has_failed or error.fatal()
@@ -202,7 +206,7 @@ class KafkaSink:
 
 
 def _scale(kind: str) -> int | None:
-    """How many units of a time column's type a second has; None where it is none."""
+    """Units of a time column in a second; None if the type is no time."""
     name, _, arguments = kind.partition("(")
     if name == "DateTime":
         return 1

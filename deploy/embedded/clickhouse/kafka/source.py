@@ -1,4 +1,4 @@
-"""Feeds one source table: consume, insert with every view behind it, commit when all it led to is delivered."""
+"""Feeds one source table: consumes messages, inserts them, and commits when the views have delivered them, too."""
 
 from __future__ import annotations
 
@@ -37,12 +37,13 @@ _log = structlog.get_logger(__name__)
 class KafkaSource:
     """The consumer of one source table.
 
-    One thread consumes and builds the next block while another inserts this one. A block is what arrived since the one
-    before, at the earliest `kafka_flush_interval_ms` after that one and when that one is inserted, at most
-    `kafka_max_block_size` messages: small blocks never queue up behind each other. A block that the engine refuses is
-    tried again, with back-off, until it goes in, as the real engine does; nothing behind it is read meanwhile (`status`
-    shows the error). Every block carries a token, and a node that was killed begins with the very block that was under
-    way: the tables behind the source take in what they do not have of it.
+    One thread consumes and builds the next block while another thread inserts the current one. The next block is built
+    when `kafka_flush_interval_ms` have passed since the current one and the current one is inserted. It has all
+    messages that have arrived, at most `kafka_max_block_size`. So small blocks never queue up.
+
+    A block that the engine refuses is tried again, with back-off, until it goes in, as with the real engine. Nothing
+    after it is read meanwhile, and `status` shows the error. Every block has a token. A node that was killed begins
+    with the block that was under way; each table behind the source takes only what it does not have of it.
     """
 
     def __init__(
@@ -55,18 +56,18 @@ class KafkaSource:
         under_way: UnderWay,
     ) -> None:
         """Args:
-        stand_in: the table; replace `stand_in` when it is renamed.
-        session: for this source alone; closed by `stop`.
-        config: of the consumer.
-        gate: passed for every block.
-        is_fed: whether a view reads the table; asked behind the gate.
-        under_way: for this source alone.
+        stand_in: the table. Assign a new `stand_in` when it is renamed.
+        session: a session for this source alone. `stop` closes it.
+        config: the consumer's configuration.
+        gate: every block passes it.
+        is_fed: whether a view reads the table. Called inside the gate.
+        under_way: the file of this source.
         """
         self.stand_in = stand_in
         self._session, self._gate, self._is_fed = session, gate, is_fed
         self._under_way = under_way
         self._repeat: dict[Partition, Bounds] = under_way.read()
-        self._repeat_until = math.inf  # until partitions are assigned, which may take until an earlier node is given up
+        self._repeat_until = math.inf  # until partitions are assigned; the group may first wait for an earlier node
         self._counters = Counters()
         self._offsets = Offsets(self._counters)
         self._consumer = Consumer({**config, "on_commit": self._offsets.on_commit, "error_cb": self._on_error})
@@ -75,7 +76,7 @@ class KafkaSource:
         self._blocks: queue.Queue[tuple[Block, int]] = queue.Queue(_BLOCKS_AHEAD)
         self._stopping = threading.Event()
         self._read = threading.Event()
-        self._pause = threading.Event()  # never set: a clock to wait on
+        self._pause = threading.Event()  # never set; only its timeout is used
         name = ".".join(stand_in.name)
         self._inserting = threading.Thread(target=self._insert, name=f"insert {name}", daemon=True)
         self._threads = [threading.Thread(target=self._consume, name=f"consume {name}", daemon=True), self._inserting]
@@ -86,18 +87,23 @@ class KafkaSource:
             thread.start()
 
     def stop(self) -> None:
-        """Insert what was consumed, commit what is inserted, leave the group."""
+        """Insert the consumed messages, commit the inserted ones, and leave the group."""
         self._stopping.set()
         for thread in self._threads:
             thread.join()
         self._session.close()
 
     def forget(self) -> None:
-        """Remove what is kept for the next start: the table is gone."""
+        """Remove the file for the next start. Call it when the table is gone."""
         self._under_way.forget()
 
+    @property
+    def is_running(self) -> bool:
+        """False once a thread has ended by itself."""
+        return all(thread.is_alive() for thread in self._threads)
+
     def status(self) -> dict[str, object]:
-        """Counters, and by topic/partition those of `Offsets.status`."""
+        """Counters of the source, and `Offsets.status` of its partitions."""
         return {
             "role": "source",
             "rows": self._counters.rows,
@@ -108,7 +114,7 @@ class KafkaSource:
         }
 
     def _consume(self) -> None:
-        # The client serialises its calls and lets a waiting thread starve: this thread makes them all.
+        # The client serialises its calls and can starve a waiting thread, so this thread makes all calls.
         while not self._stopping.is_set() and not self._is_fed():
             self._stopping.wait(_IDLE_SECONDS)
         table = self.stand_in.table
@@ -128,12 +134,12 @@ class KafkaSource:
         self._consumer.close()
 
     def _next_messages(self) -> list[Message]:
-        """The messages of the next block, in the order of consumption, none if none came; commits meanwhile."""
+        """Wait for the messages of the next block, and commit meanwhile. They are in the order of consumption."""
         table = self.stand_in.table
         rows = min(table.number("kafka_max_block_size", _DEFAULT_BLOCK_ROWS), _MOST_ROWS)
         flush_s = table.flush_ms / 1000
         if not self._held and not self._blocks.unfinished_tasks and self._offsets.are_acknowledged:
-            message = self._consumer.poll(_IDLE_SECONDS)  # returns with the first one
+            message = self._consumer.poll(_IDLE_SECONDS)  # returns with the first message
             self._hold([] if message is None else [message])
         now = time.monotonic()
         deadline = max(self._handed_over + flush_s, now + _BUSY_SLICE_SECONDS)
@@ -155,7 +161,7 @@ class KafkaSource:
         return messages
 
     def _hold(self, messages: list[Message]) -> None:
-        """Keep messages for the next block. Callbacks of `consume` may have dropped others: add, never assign."""
+        """Add messages to the next block. Callbacks of `consume` may have removed others, so never assign the list."""
         for message in messages:
             error = message.error()
             if error is None:
@@ -164,13 +170,16 @@ class KafkaSource:
                 self._counters.failed(error.str())
 
     def _repeated(self) -> list[Message]:
-        """The messages of the block that was under way when an earlier node ended; none until all of them are there."""
+        """The messages of the block that was under way when an earlier node ended; none until all have arrived."""
         ends = dict.fromkeys(self._repeat, -1) | {(one.topic(), one.partition()): one.offset() for one in self._held}
         is_whole = all(ends[partition] + 1 >= following for partition, (_, following) in self._repeat.items())
         if not is_whole and (time.monotonic() < self._repeat_until or not self._broker_answers()):
             return []
         if not is_whole:
-            _log.warning("block not made again: the broker does not give its messages", table=self.stand_in.name)
+            _log.warning(
+                "block of an earlier node not repeated: the broker does not return its messages",
+                table=self.stand_in.name,
+            )
         bounds, self._repeat = self._repeat, {}
         ours = [m for m in self._held if m.offset() < bounds.get((m.topic(), m.partition()), (0, 0))[1]]
         self._held = [m for m in self._held if m.offset() >= bounds.get((m.topic(), m.partition()), (0, 0))[1]]
@@ -197,8 +206,8 @@ class KafkaSource:
                     return
                 continue
             while not self._offsets.are_acknowledged:
-                # What a node does not insert is read again, unless it was inserted and its commit is still on the way:
-                # with another block behind it, it would be a part of a longer block, which no table knows.
+                # A block whose commit is still on the way is read again if the node is killed. It must come back as the
+                # same block: together with another one it would have a new token, which no table knows.
                 if self._stopping.wait(_ANSWER_SECONDS):
                     return
             if not self._insert_until_done(made):
@@ -207,7 +216,7 @@ class KafkaSource:
             self._blocks.task_done()
 
     def _insert_until_done(self, made: Block) -> bool:
-        """False when told to stop before the block went in; its offsets are then not committed."""
+        """Try until the block is inserted. False if the source stopped before; then nothing is committed."""
         backoff = _FIRST_BACKOFF
         while True:
             try:
@@ -230,7 +239,7 @@ class KafkaSource:
     def _insert_once(self, made: Block) -> bool:
         with self._gate.passing():
             if not self._is_fed():
-                self._counters.failed("no materialized view reads the table any more: waiting for one")
+                self._counters.failed("no materialized view reads the table any more; the source waits for one")
                 return False
             self._under_way.write(made.bounds)
             if made.rows:
@@ -247,14 +256,14 @@ class KafkaSource:
             _, following = self._repeat.get(partition, (0, 0))
             if following and (committed.get(partition, -1) >= following or self._is_gone(consumer, one, following)):
                 del self._repeat[partition]
-        # The others wait, so that what is held stays small.
+        # Other partitions wait, so that few messages are held.
         waiting = [one for one in partitions if self._repeat and (one.topic, one.partition) not in self._repeat]
         consumer.pause(waiting)
         if not waiting:
             consumer.resume(partitions)
 
     def _is_gone(self, consumer: Consumer, partition: TopicPartition, following: int) -> bool:
-        """Whether the broker does not have the message before an offset: it may have forgotten its topics."""
+        """Whether the broker lacks the message before an offset: it may have forgotten its topics."""
         try:
             low, high = consumer.get_watermark_offsets(partition, timeout=_REQUEST_SECONDS)
         except KafkaException as error:
@@ -263,7 +272,7 @@ class KafkaSource:
         return not low < following <= high
 
     def _broker_answers(self) -> bool:
-        """Whether it is there; if not, what it owes is waited for once more."""
+        """Whether the broker answers. If not, the wait for its messages starts again."""
         try:
             self._consumer.list_topics(timeout=_REQUEST_SECONDS)
         except KafkaException as error:

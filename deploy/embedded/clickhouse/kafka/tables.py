@@ -1,4 +1,4 @@
-"""Stands in for the Kafka table engine: creates the stand-in tables, feeds the sources, publishes what sinks get."""
+"""Replaces the Kafka table engine: creates stand-in tables, feeds the sources, publishes the sinks' rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from deploy.embedded.clickhouse.kafka.under_way import UnderWay
 from deploy.embedded.clickhouse.tokens import scan
 from producers.kafka.flow_control import Pacer
 
-# What changes the catalog comes through this node's sessions, which say so; the rest is a net below that.
+# Sessions of this node report changes of the catalog. This interval is a safety net.
 _REFRESH_SECONDS = 30.0
 _RETRY_SECONDS = 0.5
 _CHANGING = frozenset({"CREATE", "ALTER", "REPLACE", "UNDROP"})
@@ -34,11 +34,11 @@ _log = structlog.get_logger(__name__)
 
 
 class KafkaTables:
-    """Every Kafka-engine table of one engine.
+    """All Kafka tables of one engine.
 
-    A table of format RawBLOB reads its topics (a source), one of format Avro writes its topic (a sink). The original
-    CREATE statement is the stand-in's COMMENT (`system.tables.comment`): the engine keeps it, renames and drops it with
-    the table, and a node that starts again finds all its Kafka tables there.
+    A table of format RawBLOB reads its topics (a source). A table of format Avro writes its topic (a sink). The
+    stand-in's COMMENT (`system.tables.comment`) is the original CREATE statement. The engine keeps it with the table,
+    and a node finds its Kafka tables there when it starts again.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class KafkaTables:
         max_message_bytes: int = 4_000_000,
     ) -> None:
         """Args:
-        engine: the engine, open, with the endpoint's address in its configuration.
-        endpoint: where the engine posts what is inserted into sinks; closed by `stop`.
-        brokers: `host:port,…` used instead of every table's `kafka_broker_list`.
-        security: librdkafka's properties for authentication and TLS, as a server's `<kafka>` section; a table's own
+        engine: the open engine. Its configuration has the endpoint's address.
+        endpoint: the engine posts inserts into sinks to it. `stop` closes it.
+        brokers: `host:port,…`, used instead of every table's `kafka_broker_list`.
+        security: librdkafka's properties for authentication and TLS, as in a server's `<kafka>` section. A table's own
             settings win.
-        pace_group: the consumer group of the sinks' topics; with `max_unconsumed_bytes`, no partition gets more bytes
-            than that beyond what the group has committed. Inserts wait with the rest.
-        max_unconsumed_bytes: see `pace_group`; 0 is no bound.
-        max_message_bytes: sink messages larger than that are split.
+        pace_group: the consumer group that sinks wait for.
+        max_unconsumed_bytes: how far a partition may be ahead of what `pace_group` has committed; 0: no limit.
+            Inserts wait until there is room.
+        max_message_bytes: a larger message of a sink is split.
         """
         self._engine, self._endpoint = engine, endpoint
         self._brokers, self._security = brokers, dict(security or {})
@@ -79,7 +79,7 @@ class KafkaTables:
         self._emptying = threading.Thread(target=self._empty_outboxes, name="kafka outboxes", daemon=True)
 
     def start(self) -> None:
-        """Take up all Kafka tables that the engine knows, and watch for more.
+        """Serve all Kafka tables that the engine has, and watch for new ones.
 
         Raises:
             EngineError: the catalog cannot be read.
@@ -95,7 +95,7 @@ class KafkaTables:
             self._emptying.start()
 
     def stop(self) -> None:
-        """Insert what was consumed, wait seconds for the broker to take it, commit, and leave the broker."""
+        """Insert the consumed messages, wait a few seconds for the broker to take them, commit, and disconnect."""
         self._stopping.set()
         self._changed.set()
         if self._thread.is_alive():
@@ -115,14 +115,14 @@ class KafkaTables:
         self._session.close()
 
     def handle(self, sql: str, database: str, execute: Callable[[str], None]) -> bool:
-        """Run a statement that creates a Kafka table, or changes which tables there are; False for any other.
+        """Run a statement that creates a Kafka table, or drops or renames any table. False for other statements.
 
-        While it runs no block flows, so that a view is there for a block or not, never for part of it: a block that
-        waits for its broker is refused, and inserted again afterwards. `SHOW CREATE TABLE` of a stand-in is left to the
-        engine: it shows the stand-in, with the original statement as its COMMENT.
+        No block passes while it runs, so a view sees all of a block or nothing. A block that waits for its broker
+        is refused, and inserted again afterwards. The engine answers `SHOW CREATE TABLE` of a stand-in: it shows the
+        stand-in, with the original statement as its COMMENT.
 
         Raises:
-            EngineError: the statement was refused, by us or by the engine.
+            EngineError: the node or the engine refused the statement.
         """
         table = parse_kafka_table(sql)
         if table is not None:
@@ -136,12 +136,22 @@ class KafkaTables:
         return True
 
     def after(self, words: Sequence[str]) -> None:
-        """A statement that begins with these keywords ran: look at the tables again if it may have changed them."""
+        """Called after a statement that begins with these keywords. Read the catalog again if it may have changed."""
         if words and words[0] in _CHANGING:
             self._changed.set()
 
+    def fault(self) -> str:
+        """Which tables no longer read because a thread has ended, and what to do; "" while all work."""
+        if not self._started or self._stopping.is_set():
+            return ""
+        ended = [worker for worker in list(self._workers.values()) if not worker.is_running]
+        names = ", ".join(sorted(".".join(worker.stand_in.name) for worker in ended))
+        if not names and not self._thread.is_alive():
+            names = "new tables"
+        return f"Kafka: {names} stopped after a fault that the log has. Start the node again." if names else ""
+
     def status(self) -> dict[str, dict[str, object]]:
-        """By `database.table`: role, original statement, counters, last error, partitions."""
+        """Role, original statement, counters, last error and partitions of each table, by `database.table`."""
         with self._refreshing:
             workers = list(self._workers.values())
         return {
@@ -150,7 +160,7 @@ class KafkaTables:
         }
 
     def _create(self, table: KafkaTable, database: str) -> None:
-        """Make a stand-in in the node's own session: no client may use the engine of a sink's."""
+        """Create a stand-in in a session of the node: no client may use the engine URL of a sink."""
         with self._engine.session(database) as session:
             session.execute("SET ROLE operator, publisher")
             session.execute(table.stand_in())
@@ -178,10 +188,10 @@ class KafkaTables:
             sink.refuse()
 
     def _publish(self, uuid: str, container: bytes) -> None:
-        """Deliver what the engine posted.
+        """Publish the rows that the engine posted.
 
         Raises:
-            SinkRefusedError: it was not delivered.
+            SinkRefusedError: they were not delivered.
         """
         sink = self._workers.get(uuid)
         if not isinstance(sink, KafkaSink):
@@ -219,7 +229,7 @@ class KafkaTables:
         self._catalog = read_catalog(self._session)
 
     def _refresh(self) -> None:
-        """Bring the workers in line with the tables that there are."""
+        """Start and stop workers, so that each Kafka table has one."""
         with self._refreshing:
             self._read()
             if not self._started or self._stopping.is_set():

@@ -1,4 +1,4 @@
-"""Keeps the bounds of the block that is being inserted: a node that was killed makes the very same block again."""
+"""Keeps the bounds of the block that is being inserted, so that a node that was killed repeats the same block."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from deploy.embedded.clickhouse.kafka.blocks import Bounds, Partition
 
 
 class UnderWay:
-    """One source's file. The kernel keeps what was written whatever ends the process, so nothing is synced."""
+    """The file of one source. The kernel keeps written bytes however the process ends, so nothing is synced."""
 
     def __init__(self, path: Path) -> None:
-        """Use this file; its folder is created."""
+        """Use this file. Its folder is created if it is missing."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = path
         self._next = path.with_suffix(".next")
 
     def write(self, bounds: Mapping[Partition, Bounds]) -> None:
-        """Remember the block that is inserted next instead of the one before.
+        """Record the bounds of the next block in place of the last one's.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         listed = [[topic, number, first, following] for (topic, number), (first, following) in bounds.items()]
         self._next.write_bytes(orjson.dumps(listed))
         self._next.replace(self._path)
 
     def read(self) -> dict[Partition, Bounds]:
-        """The bounds of the block that was inserted last or not to its end; none before the first one."""
+        """The bounds of the last block, inserted or not; empty before the first one."""
         with suppress(FileNotFoundError):
             listed = orjson.loads(self._path.read_bytes())
             return {(topic, number): (first, following) for topic, number, first, following in listed}
         return {}
 
     def forget(self) -> None:
-        """Remove the file: the source is gone."""
+        """Remove the file. Call it when the source is gone."""
         self._path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Compressed frames: CityHash128 of what follows, method, sizes (both with the 9-byte head counted in the first), data.
+"""Compressed frames: CityHash128 of the rest, method, compressed size (with the 9-byte head), plain size, data.
 
 Format: https://clickhouse.com/docs/native-protocol/basics#compression, checked by clickhouse-driver's own reader.
 """
@@ -31,7 +31,7 @@ _CANNOT_DECOMPRESS = 271
 _DECODERS: dict[int, Callable[[bytes, int], bytes]] = {
     _PLAIN: lambda data, _: data,
     _LZ4: lambda data, size: bytes(lz4.decompress(data, uncompressed_size=size)),
-    # One byte more than announced shows that there is more; no more than that is ever made.
+    # One byte more than announced is enough to see that the content is too long, and no more is decoded.
     _ZSTD: lambda data, size: zstd.ZstdDecompressor(options=_MAX_WINDOW).decompress(data, size + 1),
 }
 

@@ -1,4 +1,4 @@
-"""One client's conversation over the native protocol."""
+"""One client's connection over the native protocol."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _MOST_EXTERNAL_BLOCKS = 1_000
 
 
 class OutOfStepError(Exception):
-    """What the client sends cannot be followed any further; `error` is what it should be told."""
+    """The client's bytes cannot be parsed any further. `error` is for the client."""
 
     def __init__(self, error: EngineError) -> None:
         super().__init__(error.text)
@@ -73,10 +73,10 @@ class ClientConnection:
         self.is_busy = False
 
     def greet(self, open_session: Callable[[str, Role], Session]) -> Session | None:
-        """Exchange Hellos; None where the client was refused.
+        """Exchange Hellos and open the client's session; None if the client was refused.
 
         Raises:
-            ClientGoneError: the client left, says nothing for LOGIN_S, or does not speak the protocol.
+            ClientGoneError: the client left, or sent nothing for LOGIN_S.
         """
         self._socket.settimeout(LOGIN_S)
         try:
@@ -100,8 +100,8 @@ class ClientConnection:
         return session
 
     def hang_up(self) -> None:
-        """End the conversation; a running query is killed. From any thread."""
-        with suppress(OSError):  # the client was quicker
+        """Disconnect the client and kill its query. Any thread may call it."""
+        with suppress(OSError):  # the client left first
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def serve(self, session: Session) -> None:
@@ -131,7 +131,7 @@ class ClientConnection:
             self._outgoing.send(packets.PONG)
         elif packet == ClientPacket.QUERY:
             self._answer(session)
-        elif packet != ClientPacket.CANCEL:  # a Cancel is for a query that had just ended
+        elif packet != ClientPacket.CANCEL:  # a Cancel here is for a query that has just ended
             raise OutOfStepError(_unexpected(packet))
 
     def _answer(self, session: Session) -> None:
@@ -223,7 +223,7 @@ class ClientConnection:
                 self._outgoing.block_was_taken()
 
     def _receive_external_tables(self, session: Session) -> None:
-        """Read the Data packets that follow every query, up to the empty one."""
+        """Read the Data packets that follow each query, up to the empty one."""
         failure: EngineError | None = None
         count = 0
         while (received := self._receive_block()) is not None:
@@ -240,7 +240,7 @@ class ClientConnection:
             raise failure
 
     def _receive_block(self) -> tuple[str, list[Column], bytes] | None:
-        """The next Data packet's table name, columns and block; None for the empty one that ends a series."""
+        """Table name, columns and block of the next Data packet; None for the empty packet that ends them."""
         self._source.discard_read()
         packet = self._in_step(self._source.varint)
         if packet == ClientPacket.CANCEL:

@@ -1,6 +1,6 @@
 """The packets of the native protocol up to revision 54464: reading the client's, writing the server's.
 
-ByteSource: ClickHouse's `src/Core/Protocol.h`, `ProtocolDefines.h` and `TCPHandler.cpp`.
+Source: ClickHouse's `src/Core/Protocol.h`, `ProtocolDefines.h` and `TCPHandler.cpp`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _MAX_INFO_FIELDS = 8
 
 
 class ClientPacket(IntEnum):
-    """What a client sends."""
+    """Packets that a client sends."""
 
     HELLO = 0
     QUERY = 1
@@ -52,7 +52,7 @@ class ClientPacket(IntEnum):
 
 
 class ServerPacket(IntEnum):
-    """What the server sends."""
+    """Packets that the server sends."""
 
     HELLO = 0
     DATA = 1
@@ -95,7 +95,7 @@ def read_hello(source: ByteSource) -> Hello:
     """Read the body of a Hello packet.
 
     Raises:
-        EngineError: 12 for a text that is no name.
+        EngineError: 12 for a text too long for a name.
     """
     source.string(HELLO_BYTES)  # client name
     source.varint()  # major
@@ -156,7 +156,7 @@ def _read_client_info(source: ByteSource) -> None:
 
 
 def read_block_info(source: ByteSource) -> None:
-    """Read a block info's fields up to its end."""
+    """Read the fields of a block info, up to its end."""
     for _ in range(_MAX_INFO_FIELDS):
         field = source.varint()
         if field == 0:

@@ -1,4 +1,4 @@
-"""Accepts native-protocol clients: a thread each."""
+"""Accepts clients of the native protocol, each in a thread."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class NativeServer:
         self._acceptor = threading.Thread(target=self._accept, name="native-acceptor", daemon=True)
 
     def start(self) -> None:
-        """Accept clients from now on."""
+        """Begin to accept clients."""
         self._acceptor.start()
 
     def stop(self, grace_s: float) -> None:
-        """Accept no more; let running queries end for `grace_s` seconds, then kill them; end every session."""
+        """Accept no more clients, wait `grace_s` seconds for running queries, kill the rest, end every session."""
         self._stopping.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the acceptor
@@ -73,7 +73,7 @@ class NativeServer:
             for client in served:
                 client.hang_up()
             if time.monotonic() > deadline:
-                _log.error("clients that do not end are left behind", clients=len(served))
+                _log.error("clients still connected at the end of the stop", clients=len(served))
                 break
             time.sleep(_POLL_S)
         self._watcher.close()
@@ -89,7 +89,7 @@ class NativeServer:
             except OSError as error:
                 if self._stopping.is_set():
                     return
-                _log.warning("a client was not accepted", error=str(error))  # too many open files, most likely
+                _log.warning("a client was not accepted", error=str(error))  # most likely too many open files
                 time.sleep(_PAUSE_S)
                 continue
             with self._lock:
@@ -107,7 +107,7 @@ class NativeServer:
         with self._lock:
             self._clients.add(client)
         try:
-            with connection, suppress(ConnectionError):  # the client has gone: nobody to tell
+            with connection, suppress(ConnectionError):  # the client has left
                 session = client.greet(self._open_session)
                 if session is not None:
                     with closing(session):

@@ -1,4 +1,4 @@
-"""Find the end of a Native block by walking its column types, without decoding a value.
+"""Finds the end of a Native block from its column types, without decoding values.
 
 Layouts: ClickHouse's `src/DataTypes/Serializations`. Blocks are not length-prefixed on the wire.
 """
@@ -60,7 +60,7 @@ Types = tuple[TypeNode, ...]
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a walked block: its name and type, and where in the buffer the type's text stands."""
+    """A column of a block: its name and type, and the position of the type's text in the buffer."""
 
     name: str
     type_name: str
@@ -143,7 +143,7 @@ def _layout(node: TypeNode) -> Layout:
 
 
 def _width(node: TypeNode) -> int | None:
-    """Bytes a value of a type of fixed width takes."""
+    """Bytes of a value of a fixed-width type; None for other types."""
     if node.name.startswith("Interval"):
         return 8
     if node.name == "FixedString":
@@ -155,7 +155,7 @@ def _width(node: TypeNode) -> int | None:
 
 
 def _number(node: TypeNode, most: int) -> int:
-    """The first argument of a type, which has to be a number from 1 on."""
+    """The first argument of a type: a number from 1 to `most`."""
     text = node.inner[0].name if node.inner else ""
     if not (text.isascii() and text.isdigit()) or len(text) > 9 or not 1 <= int(text) <= most:
         raise bad_type(f"{node.name} of {text[:20]!r}; it takes 1 to {most}")

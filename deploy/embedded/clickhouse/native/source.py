@@ -1,4 +1,4 @@
-"""Bytes that arrive piece by piece: from a socket, from compressed frames inside one, or from memory."""
+"""Bytes that arrive piece by piece: from a socket, from compressed frames in it, or from memory."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from deploy.embedded.clickhouse.native.compression import FRAME_HEAD_BYTES, deco
 _RECEIVE_BYTES = 1 << 18
 _VARINT_END = 0x80
 _VARINT_BITS = 63
-# A client that has not logged in sends four names; nothing of it may be large.
+# Before its login a client sends four names, none of which may be large.
 HELLO_BYTES = 1 << 12
-# A statement with the rows in its text; names, types and settings are small.
+# Longest text: a statement with its rows. Names, types and settings are small.
 TEXT_BYTES = 1 << 24
-# What is read before any of it is forgotten: one block of an INSERT, which has to be whole before the engine gets it.
+# Largest block of an INSERT. The buffer holds a whole block before the engine gets it.
 BLOCK_BYTES = 1 << 28
 
 
@@ -27,10 +27,10 @@ class ByteFeed(Protocol):
     """Where more bytes come from."""
 
     def more(self) -> bytes:
-        """At least one more byte.
+        """Return at least one more byte.
 
         Raises:
-            ClientGoneError: there will be none.
+            ClientGoneError: no more bytes will come.
         """
         ...
 
@@ -42,7 +42,7 @@ class SocketFeed:
         self._connection = connection
 
     def more(self) -> bytes:
-        """Whatever has arrived."""
+        """Return whatever has arrived."""
         try:
             received = self._connection.recv(_RECEIVE_BYTES)
         except OSError as error:
@@ -53,18 +53,18 @@ class SocketFeed:
 
 
 class EmptyFeed:
-    """Nothing beyond what is in memory."""
+    """Has no bytes beyond those in memory."""
 
     def more(self) -> bytes:
-        """Never returns."""
+        """Always raises."""
         raise ClientGoneError("the data ended early")
 
 
 class ByteSource:
-    """A window of bytes with a reading position; `buffer[position:]` is unread.
+    """A buffer with a reading position: `buffer[position:]` is unread.
 
     Attributes:
-        limit: how many bytes may be in the window; whoever announces more is refused before anything is awaited.
+        limit: how many bytes the buffer may hold. A client that announces more is refused at once.
     """
 
     def __init__(self, feed: ByteFeed, initial: bytes = b"", limit: int = BLOCK_BYTES) -> None:
@@ -74,7 +74,7 @@ class ByteSource:
         self.limit = max(limit, len(initial))
 
     def need(self, count: int) -> None:
-        """Have at least `count` unread bytes in the buffer.
+        """Wait until the buffer has at least `count` unread bytes.
 
         Raises:
             EngineError: 12 for a negative count or one beyond `limit`.
@@ -86,7 +86,7 @@ class ByteSource:
             self.buffer += self._feed.more()
 
     def discard_read(self) -> None:
-        """Forget what was read."""
+        """Drop the bytes that were read."""
         del self.buffer[: self.position]
         self.position = 0
 
@@ -108,7 +108,7 @@ class ByteSource:
         """An unsigned LEB128 number.
 
         Raises:
-            EngineError: 12 for more than 63 bits: a count or a size is never that large.
+            EngineError: 12 for more than 63 bits: no count or size is that large.
         """
         value = shift = 0
         while shift < _VARINT_BITS:
@@ -122,14 +122,14 @@ class ByteSource:
         raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", "The client announces a number of more than 63 bits")
 
     def string(self, limit: int = TEXT_BYTES) -> str:
-        """A length-prefixed text; bytes that are not UTF-8 survive as surrogates.
+        """A length-prefixed text. Bytes that are not UTF-8 become surrogates.
 
         Raises:
-            EngineError: 12 for one of more than `limit` bytes.
+            EngineError: 12 for a text of more than `limit` bytes.
         """
         length = self.varint()
         if length > limit:
-            reason = f"The client announces a text of {length} bytes, of which {limit} are allowed here"
+            reason = f"The client announces a text of {length} bytes; at most {limit} are allowed here"
             raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", reason)
         return self.read(length).decode("utf-8", "surrogateescape")
 
@@ -137,7 +137,7 @@ class ByteSource:
         """Read `count` length-prefixed strings and leave them in the buffer."""
         buffer, position, end = self.buffer, self.position, len(self.buffer)
         for _ in range(count):
-            # The common case without a call: a length below 128, and it is here.
+            # The common case needs no call: a length below 128, and the whole string has arrived.
             if position < end and (length := buffer[position]) < _VARINT_END:
                 position += length + 1
                 if position <= end:
@@ -150,7 +150,7 @@ class ByteSource:
 
 
 class FrameFeed:
-    """The content of compressed frames that arrive inside another source."""
+    """The content of compressed frames that another source brings."""
 
     def __init__(self, outer: ByteSource) -> None:
         self._outer = outer

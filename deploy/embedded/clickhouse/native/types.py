@@ -1,4 +1,4 @@
-"""A column type's text as a tree, in one pass and of bounded depth."""
+"""Parses the text of a column type into a tree of limited depth, in one pass."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def parse_type(text: str) -> TypeNode:
     """The tree of a type's text, `Tuple(a UInt8, b Array(String))`.
 
     Raises:
-        EngineError: 50 for text that is no type, or one that nests deeper than any table needs.
+        EngineError: 50 for text that is no type, or that nests deeper than any table needs.
     """
     levels: list[list[TypeNode]] = [[]]
     names: list[tuple[str, str]] = []
@@ -73,5 +73,5 @@ def _name(piece: str) -> tuple[str, str]:
 
 
 def bad_type(reason: str) -> EngineError:
-    """The error for a type that cannot be: 50."""
+    """The error for an impossible type: 50."""
     return refusal(UNKNOWN_TYPE, "UNKNOWN_TYPE", f"Not a column type: {reason}")

@@ -1,4 +1,4 @@
-"""One thread that notices clients that cancel or vanish while their query runs."""
+"""One thread that notices when a client cancels or leaves while its query runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _INTERVAL_S = 0.05
 
 @dataclass
 class Watch:
-    """A running query; `stopped` once its client cancelled or vanished."""
+    """A running query. `stopped` is True once its client cancelled or left."""
 
     connection: socket.socket
     kill: Callable[[], None]
@@ -24,7 +24,7 @@ class Watch:
 
 
 class Watcher:
-    """Peeks at the sockets of running queries, so that nobody else has to read them meanwhile."""
+    """Peeks at the sockets of running queries. Nobody else has to read them meanwhile."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -35,7 +35,7 @@ class Watcher:
 
     @contextmanager
     def watching(self, connection: socket.socket, kill: Callable[[], None]) -> Iterator[Watch]:
-        """Call `kill`, repeatedly, from when the client cancels or vanishes until the block ends."""
+        """Once the client cancels or leaves, call `kill` repeatedly until the `with` block ends."""
         watch = Watch(connection, kill)
         with self._changed:
             self._watches.append(watch)
@@ -68,12 +68,12 @@ class Watcher:
 
 def _stopped(watch: Watch) -> bool:
     try:
-        # Not select(): it knows no descriptor from 1024 on, and a thousand connections are allowed.
+        # Not select(): it takes no descriptor from 1024 on, and a thousand connections are allowed.
         readable = select.poll()
         readable.register(watch.connection, select.POLLIN)
         if not readable.poll(0):
             return watch.stopped
         ahead = watch.connection.recv(1, socket.MSG_PEEK)
-    except (OSError, ValueError):  # reset by the client, or closed by our side
+    except (OSError, ValueError):  # reset by the client, or closed by the node
         return True
     return not ahead or ahead[0] == ClientPacket.CANCEL
