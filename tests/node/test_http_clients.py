@@ -414,3 +414,15 @@ def test_names_and_texts_with_dollars(node: NodeProcess) -> None:
         select(node, "SELECT {id$x:Int32} AS a$b, $c AS d FROM (SELECT 5 AS $c)", **{"param_id$x": "13"}) == b"13\t5\n"
     )
     assert select(node, "SELECT $q$it's$q$, 'x' /* a /* b */ 'c */ -- d") == b"it\\'s\tx\n"
+
+
+def test_rows_that_are_no_expressions_may_hold_any_text(node: NodeProcess, database: str) -> None:
+    """The names that reach outside the database are forbidden in SQL; in a CSV they are words."""
+    client = node.native(database=database)
+    client.execute("CREATE TABLE t (a String) ENGINE = MergeTree ORDER BY a")
+    rows = b"url(x)\nfile(y) \\ `\n"
+    statement = b"INSERT INTO t FORMAT LineAsString\n" + rows
+    assert node.curl("--data-binary", "@-", f"{node.url}?database={database}", data=statement).stdout == b""
+    assert client.execute("SELECT a FROM t ORDER BY a") == [("file(y) \\ `",), ("url(x)",)]
+    expression = "INSERT INTO t FORMAT vALUES (file('/etc/passwd'))"
+    assert b"Code: 4" in select(node, expression, database=database)

@@ -13,11 +13,10 @@ from deploy.embedded.clickhouse.engine import Engine, EngineError
 from deploy.embedded.clickhouse.engine_session import EngineSession
 from deploy.embedded.clickhouse.policy import Policy, Role, refuse_kafka
 from deploy.embedded.clickhouse.query_ids import with_clients_ids
-from deploy.embedded.clickhouse.statements import Kind, Statement, StatementHook
+from deploy.embedded.clickhouse.statements import VALUES, Kind, Statement, StatementHook
 from deploy.embedded.clickhouse.summaries import Part
 
 _STATEFUL = frozenset({"SET", "USE"})
-_DEFAULT_INPUT_FORMAT = "Values"
 _PLAIN_VALUES = {
     "input_format_values_interpret_expressions": "0",
     "input_format_values_deduce_templates_of_expressions": "0",
@@ -199,9 +198,9 @@ class Session:
             EngineError: refused or failed.
         """
         statement = request.statement
-        wanted = input_format or statement.output_format or _DEFAULT_INPUT_FORMAT
+        wanted = input_format or statement.output_format or VALUES
         settings = request.settings
-        if wanted == "Values" and not statement.has_checked_data:
+        if wanted.upper() == VALUES.upper() and not statement.has_checked_data:
             # The policy has not checked rows that stream in, so expressions in them must not run.
             settings = {**settings, **_PLAIN_VALUES}
         with self._reaching(self._engine_session, statement.input_call is not None or statement.reads_outside):
@@ -218,7 +217,9 @@ class Session:
             self._external_tables.append(name)
         self._engine_session.insert(f"INSERT INTO {quote_name(name)}", "Native", [block])
 
-    def add_external_table(self, name: str, structure: str, input_format: str, rows: bytes) -> None:
+    def add_external_table(
+        self, name: str, structure: str, input_format: str, rows: bytes, settings: Mapping[str, str]
+    ) -> None:
         """Make a table of a client's for the next statement.
 
         Args:
@@ -226,6 +227,7 @@ class Session:
             structure: its columns, `a UInt8, b String`.
             input_format: the format of `rows`.
             rows: its rows.
+            settings: of the statement.
 
         Raises:
             EngineError: the columns or the rows are refused, or a temporary table has the name.
@@ -233,7 +235,9 @@ class Session:
         declared = self.read(f"CREATE TEMPORARY TABLE {quote_name(name)} ({structure}) ENGINE = Memory")
         self._engine_session.execute(declared.sql)
         self._external_tables.append(name)
-        self._engine_session.insert(f"INSERT INTO {quote_name(name)}", input_format, [rows], _PLAIN_VALUES)
+        self._engine_session.insert(
+            f"INSERT INTO {quote_name(name)}", input_format, [rows], {**settings, **_PLAIN_VALUES}
+        )
 
     def drop_external_tables(self) -> None:
         """Drop the client's external tables."""

@@ -18,6 +18,7 @@ _OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
 _BEFORE_A_NAME = frozenset({"AS", "WITH", ",", ".", "RECURSIVE"})
 # Four times what the engine parses by default (max_query_size). The rows of an INSERT do not count.
 MAX_STATEMENT = 1 << 20
+VALUES = "Values"
 
 
 class StatementHook(Protocol):
@@ -82,6 +83,11 @@ class Statement:
     asks_for_summaries: bool = False
     has_checked_data: bool = False
 
+    @property
+    def is_values(self) -> bool:
+        """Whether the rows of an INSERT may be expressions; names of formats have no case."""
+        return (self.output_format or VALUES).upper() == VALUES.upper()
+
 
 def parse(sql: str) -> Statement:
     """Parse one statement.
@@ -141,6 +147,7 @@ class _Shape:
         self._depth = self._count = 0
         self._begins_with = ""
         self._before = ""
+        self._is_reading = False
 
     def opens_inline_data(self, token: Token) -> bool:
         """Take the next token; whether the rows of an INSERT begin after it."""
@@ -153,6 +160,7 @@ class _Shape:
         if self.insert_at is None:
             if self._is_insert(token):
                 self.insert_at = self._count
+            self._is_reading |= self._depth == 0 and upper in {"SELECT", "FROM"}
         else:
             found = self._opens_data_of_insert(token)
         if token.text in _OPENING:
@@ -164,7 +172,8 @@ class _Shape:
     def _is_insert(self, token: Token) -> bool:
         if token.upper != "INSERT" or self._depth:
             return False
-        return self._count == 0 or (self._begins_with == "WITH" and self._before not in _BEFORE_A_NAME)
+        is_behind_with = self._begins_with == "WITH" and not self._is_reading
+        return self._count == 0 or (is_behind_with and self._before not in _BEFORE_A_NAME)
 
     def _opens_data_of_insert(self, token: Token) -> bool:
         upper, before = token.upper, self._before

@@ -208,7 +208,9 @@ class HttpExchange:
             statement, data = self._read(session, head, body)
             stack.callback(session.drop_external_tables)
             for table in self._tables:
-                session.add_external_table(table.name, table.structure, table.input_format, table.rows)
+                session.add_external_table(
+                    table.name, table.structure, table.input_format, table.rows, self._parameters.settings
+                )
             request = Request(statement, self._settings(session), self._parameters.params)
             if statement.kind is not Kind.READ and not may_change:
                 raise refusal(READONLY, "READONLY", "Cannot execute query in readonly mode: use POST for a change")
@@ -258,7 +260,7 @@ class HttpExchange:
         statement = request.statement
         if statement.output_format is None and self._parameters.default_format != "TabSeparated":
             request = replace(request, statement=replace(statement, output_format=self._parameters.default_format))
-        if statement.output_format == "Values" and body.is_complete:
+        if statement.is_values and body.is_complete:
             data = data.rstrip(b"; \r\n")
         written = session.insert(request, chain([data] if data else [], body.parts()))
         self._describe(None, written)

@@ -196,7 +196,7 @@ class ClientConnection:
     def _insert(self, session: Session, request: Request) -> None:
         statement, outgoing = request.statement, self._outgoing
         if data := statement.data:
-            if statement.output_format == "Values":
+            if statement.is_values:
                 data = data.rstrip("; \r\n")
             session.insert(request, [data.encode("utf-8", "surrogateescape")])
             outgoing.send(packets.END_OF_STREAM)
