@@ -11,11 +11,13 @@ from deploy.embedded.clickhouse import summaries
 from deploy.embedded.clickhouse.chdb_connection import Progress
 from deploy.embedded.clickhouse.engine import Engine, EngineError
 from deploy.embedded.clickhouse.engine_session import EngineSession
+from deploy.embedded.clickhouse.errors import ACCESS_DENIED, UNKNOWN_TABLE
 from deploy.embedded.clickhouse.policy import Policy, Role, refuse_kafka
 from deploy.embedded.clickhouse.query_ids import with_clients_ids
 from deploy.embedded.clickhouse.statements import VALUES, Kind, Statement, StatementHook
 from deploy.embedded.clickhouse.summaries import Part
 
+DEFAULT_DATABASE = "default"
 _STATEFUL = frozenset({"SET", "USE"})
 _PLAIN_VALUES = {
     "input_format_values_interpret_expressions": "0",
@@ -42,6 +44,7 @@ class Session:
         database: str = "",
         role: Role = Role.OPERATOR,
         policy: Policy | None = None,
+        landing: str = "",
     ) -> None:
         """Open a session of `role` on `database`. Without a `policy` it reaches nothing outside the database.
 
@@ -50,8 +53,9 @@ class Session:
         """
         self._engine = engine
         self._hooks = hooks
-        self._database = self._own_database = database or "default"
+        self._database = self._own_database = database or DEFAULT_DATABASE
         self._role, self._policy = role, policy or Policy()
+        self._landing = landing
         if role is Role.ANALYST and self._database == "system":
             self._policy.read("USE system", role)
         self._engine_session: EngineSession = engine.session(self._database, role)
@@ -70,6 +74,15 @@ class Session:
             EngineError: as in `Policy.read`.
         """
         return with_clients_ids(self._policy.read(sql, self._role, is_whole=is_whole))
+
+    def explained(self, error: EngineError) -> EngineError:
+        """The error with a hint for a client that is in the database `default` and looks for tables there."""
+        if not self._landing or self._database != DEFAULT_DATABASE or error.code not in {UNKNOWN_TABLE, ACCESS_DENIED}:
+            return error
+        hint = f"The database {DEFAULT_DATABASE} is empty; the tables are in {self._landing}: connect to that database"
+        return EngineError(
+            error.code, f"{error.message}. {hint}, or write {self._landing} and a dot before their names."
+        )
 
     def tag(self, query_id: str) -> dict[str, str]:
         """The setting by which a query is found under its client's id; "" where the client gave none."""

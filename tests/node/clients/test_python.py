@@ -59,9 +59,9 @@ def test_polars_and_pandas_read_the_rows(node: NodeProcess, database: str, trade
 def test_duckdb_reads_the_rows_and_sends_its_own(
     node: NodeProcess, database: str, trades: pl.DataFrame, tmp_path: Path
 ) -> None:
-    found = node.http(database=database).query_arrow("SELECT symbol, price FROM t")
+    found = duckdb.from_arrow(node.http(database=database).query_arrow("SELECT symbol, price FROM t"))
     file = tmp_path / "sums.parquet"
-    duckdb.sql("SELECT symbol, sum(price) AS price FROM found GROUP BY symbol").write_parquet(str(file))
+    found.aggregate("symbol, sum(price) AS price").write_parquet(str(file))
     node.native(database=database).execute("CREATE TABLE sums (symbol String, price Float64) ENGINE = Memory")
     url = f"{node.url}?database={database}&query=INSERT%20INTO%20sums%20FORMAT%20Parquet"
     assert node.curl("--data-binary", f"@{file}", url).stdout == b""

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import TypeVar
-from urllib.parse import parse_qsl
 from weakref import WeakKeyDictionary
 
 import orjson
-from aiohttp import BodyPartReader, ClientError, web
+from aiohttp import ClientError, web
 
 from deploy.embedded.clickhouse.access import Access
-from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, NOT_IMPLEMENTED, READONLY, EngineError, refusal
+from deploy.embedded.clickhouse.errors import READONLY, EngineError, refusal
 from deploy.embedded.clickhouse.http.body import HEAD_BYTES, TEXT_BYTES, Body
-from deploy.embedded.clickhouse.http.external import ExternalTable, take_tables
+from deploy.embedded.clickhouse.http.form import ExternalTable, read_form, url_parameters
 from deploy.embedded.clickhouse.http.parameters import Parameters, read_parameters
 from deploy.embedded.clickhouse.http.sessions import Sessions
 from deploy.embedded.clickhouse.http.status import content_type, http_status
@@ -35,9 +34,7 @@ T = TypeVar("T")
 # A result of at most this size is sent whole, so that an error in it still sets the HTTP status.
 _PART_BYTES = 1 << 18
 _KILL_INTERVAL_S = 0.05
-_FORM_BYTES = 1 << 24
 _TEXT = "text/plain; charset=utf-8"
-_MOST_FIELDS = 1_000
 _let_in: WeakKeyDictionary[asyncio.Transport, tuple[str, str]] = WeakKeyDictionary()
 
 
@@ -63,7 +60,7 @@ class Handler:
             body = Body(request, is_in_frames=parameters.is_compressed)
             tables: list[ExternalTable] = []
             if request.content_type == "multipart/form-data":
-                parameters, tables = await _form_parameters(request)
+                parameters, tables = await read_form(request)
             head = await body.read(HEAD_BYTES)
         except EngineError as error:
             return failure(error)
@@ -96,40 +93,6 @@ def failure(error: EngineError, headers: dict[str, str] | None = None) -> web.Re
     coded = {**(headers or {}), "X-ClickHouse-Exception-Code": str(error.code), "Content-Type": _TEXT}
     text = f"{error.text}\n".encode("utf-8", "surrogateescape")
     return web.Response(body=text, status=http_status(error.code), headers=coded)
-
-
-async def _form_parameters(request: web.Request) -> tuple[Parameters, list[ExternalTable]]:
-    """The request's parameters with the text fields of a form, in which long ones travel; and its files: tables.
-
-    Raises:
-        EngineError: 12 for a form that is too large, 36 and 73 for a table that cannot be.
-    """
-    fields: dict[str, str] = {}
-    files: dict[str, bytes] = {}
-    left = _FORM_BYTES
-    async for part in await request.multipart():
-        if not isinstance(part, BodyPartReader) or part.name is None:
-            raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", "A form in a form, or a field without a name")
-        content = bytearray()
-        while chunk := await part.read_chunk(_PART_BYTES):
-            content += chunk
-            if len(content) > left or len(fields) + len(files) >= _MOST_FIELDS:
-                reason = f"A form of more than {_FORM_BYTES} bytes or {_MOST_FIELDS} fields"
-                raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", reason)
-        left -= len(content)
-        if part.filename is not None:
-            files[part.name] = bytes(content)
-        else:
-            fields[part.name] = _text(content)
-    given = {**url_parameters(request), **fields}
-    tables = take_tables(files, given)
-    return read_parameters(given, request.headers), tables
-
-
-def url_parameters(request: web.Request) -> dict[str, str]:
-    """What follows the question mark; bytes that are not UTF-8 survive as surrogates."""
-    pairs = parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True, errors="surrogateescape")
-    return dict(pairs)
 
 
 class HttpExchange:
@@ -203,32 +166,40 @@ class HttpExchange:
     def _parts(self, head: bytes, body: Body, *, may_change: bool) -> Generator[tuple[bytes, bool], None, None]:
         """Pieces of the result, each with whether it is the last. Runs in a worker thread: parsing takes time, too."""
         held: list[bytes] = []
-        with self._sessions.lend(self._role, *self._lending) as session, ExitStack() as stack:
+        with self._sessions.lend(self._role, *self._lending) as session:
             self._session = session
-            statement, data = self._read(session, head, body)
-            stack.callback(session.drop_external_tables)
-            for table in self._tables:
-                session.add_external_table(
-                    table.name, table.structure, table.input_format, table.rows, self._parameters.settings
-                )
-            request = Request(statement, self._settings(session), self._parameters.params)
-            if statement.kind is not Kind.READ and not may_change:
-                raise refusal(READONLY, "READONLY", "Cannot execute query in readonly mode: use POST for a change")
-            if statement.kind is Kind.INSERT:
-                self._insert(session, request, data, body)
-            elif statement.kind is Kind.COMMAND:
-                held.append(session.command(request, self._parameters.default_format))
-                self._describe(self._parameters.default_format, 0)
-            else:
-                wanted = statement.output_format or self._parameters.default_format
-                self._describe(wanted)
-                with closing(self._document(session, request, wanted)) as rows:
-                    for chunk in rows:
+            try:
+                with closing(self._result(session, head, body, may_change=may_change)) as result:
+                    for chunk in result:
                         held.append(chunk)
                         if sum(map(len, held)) >= _PART_BYTES:
                             yield b"".join(held), False
                             held = []
+            except EngineError as error:
+                raise session.explained(error) from error
+            finally:
+                session.drop_external_tables()
         yield b"".join(held), True
+
+    def _result(self, session: Session, head: bytes, body: Body, *, may_change: bool) -> Generator[bytes, None, None]:
+        """Run the statement; its result."""
+        statement, data = self._read(session, head, body)
+        for table in self._tables:
+            session.add_external_table(
+                table.name, table.structure, table.input_format, table.rows, self._parameters.settings
+            )
+        request = Request(statement, self._settings(session), self._parameters.params)
+        if statement.kind is not Kind.READ and not may_change:
+            raise refusal(READONLY, "READONLY", "Cannot execute query in readonly mode: use POST for a change")
+        if statement.kind is Kind.INSERT:
+            self._insert(session, request, data, body)
+        elif statement.kind is Kind.COMMAND:
+            yield session.command(request, self._parameters.default_format)
+            self._describe(self._parameters.default_format, 0)
+        else:
+            wanted = statement.output_format or self._parameters.default_format
+            self._describe(wanted)
+            yield from self._document(session, request, wanted)
 
     def _document(self, session: Session, request: Request, output_format: str) -> Generator[bytes, None, None]:
         """The result of a reading statement in its format; Native as a client of a protocol revision reads it."""

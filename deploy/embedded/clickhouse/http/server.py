@@ -15,7 +15,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from deploy.embedded.clickhouse.access import Access
 from deploy.embedded.clickhouse.errors import ACCESS_DENIED, EngineError, NodeStartError, refusal
 from deploy.embedded.clickhouse.http import origin
-from deploy.embedded.clickhouse.http.handler import Handler, failure, login, url_parameters
+from deploy.embedded.clickhouse.http.form import url_parameters
+from deploy.embedded.clickhouse.http.handler import Handler, failure, login
 from deploy.embedded.clickhouse.http.parameters import read_parameters
 from deploy.embedded.clickhouse.http.sessions import Sessions
 from deploy.embedded.clickhouse.policy import Role

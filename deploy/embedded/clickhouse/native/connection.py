@@ -147,7 +147,7 @@ class ClientConnection:
             else:
                 self._select(session, request)
         except EngineError as error:
-            outgoing.send(packets.exception(error))
+            outgoing.send(packets.exception(session.explained(error)))
         finally:
             session.drop_external_tables()
 
@@ -208,7 +208,7 @@ class ClientConnection:
             session.insert(request, blocks, "Native")
         except EngineError as error:
             # A client that waits after each block is told at once; another one reads no answer before its last block.
-            outgoing.send(packets.exception(error))
+            outgoing.send(packets.exception(session.explained(error)))
             self._has_failed = True
             for _ in blocks:
                 pass
