@@ -139,3 +139,13 @@ def test_reading_a_statement_takes_time_in_proportion_to_it(piece: str) -> None:
     small = max(min(seconds(60_000) for _ in range(3)), 0.002)
     assert min(seconds(240_000) for _ in range(3)) < 12 * small
     assert small < 1
+
+
+@pytest.mark.parametrize(
+    "sql", ["INSERT INTO `d`.`t`_more (a) FORMAT CSV\n1", "INSERT INTO t more VALUES (1)", "INSERT INTO t u"]
+)
+def test_an_insert_into_what_is_no_table_is_no_insert_into_a_part_of_its_name(sql: str) -> None:
+    """The rows went into `d`.`t`."""
+    with pytest.raises(EngineError) as failure:
+        parse(sql)
+    assert failure.value.code == 62

@@ -14,6 +14,8 @@ _READING = frozenset({"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "
 _HOOKED = frozenset({"DROP", "DETACH", "RENAME", "ATTACH", "EXCHANGE"})
 _SOURCES = frozenset({"SELECT", "WITH", "WATCH", "INFILE"})
 _OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
+# Where the rows come later, these may follow the table and the columns of an INSERT.
+_AFTER_TARGET = frozenset({"SETTINGS", "PARTITION"})
 # `insert` after one of these is a name in an expression of WITH, not the keyword.
 _BEFORE_A_NAME = frozenset({"AS", "WITH", ",", ".", "RECURSIVE"})
 # Four times what the engine parses by default (max_query_size). The rows of an INSERT do not count.
@@ -223,6 +225,12 @@ def _insert(sql: str, tokens: list[Token], shape: _Shape) -> Statement:
     call, structure = _input_call(sql, named, shape.input_at)
     # The query of an INSERT belongs to its statement; otherwise what follows the target are its SETTINGS.
     statement_end = end if call else target_end
+    following = next((token for token in named if token.start >= statement_end), None)
+    if following is not None and following.upper not in _AFTER_TARGET:
+        reason = (
+            f"Syntax error: {following.text[:50]} stands where the rows, SETTINGS or the columns of an INSERT should"
+        )
+        raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", reason)
     return Statement(
         sql[:statement_end].rstrip(),
         Kind.INSERT,

@@ -79,7 +79,7 @@ def run_driver(python: str, sources: Path, node: NodeProcess, scratch: Path) -> 
     client = scratch / "clickhouse-client"
     client.write_text(textwrap.dedent(CLIENT).format(python=sys.executable, password=PASSWORD, url=node.url))
     client.chmod(0o755)
-    configuration["db"] |= {"port": str(node.native_port), "password": PASSWORD, "client": str(client)}
+    configuration["db"].update(port=str(node.native_port), password=PASSWORD, client=str(client))
     with (sources / "setup.cfg").open("w") as file:
         configuration.write(file)
     return run(python, sources, "tests", {}, scratch / "driver.xml")
