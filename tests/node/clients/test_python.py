@@ -78,7 +78,7 @@ def test_dbt_debugs_and_runs(
         pytest.skip(f"there is no {dbt}: `make compatibility` makes it, or MEDALLION_TEST_DBT names another one")
     port = node.http_port if driver == "http" else node.native_port
     (tmp_path / "dbt_project.yml").write_text(
-        "name: shop\nversion: '1'\nprofile: node\nmodels: {+materialized: table}\n"
+        "name: shop\nversion: '1.0.0'\nprofile: node\nmodels: {+materialized: table}\n"
     )
     (tmp_path / "profiles.yml").write_text(
         f"node: {{target: one, outputs: {{one: {{type: clickhouse, driver: {driver}, host: 127.0.0.1, port: {port},"

@@ -69,7 +69,7 @@ class ResultBlocks:
         """
         if not self._must_walk:
             return block
-        columns = _walk(block) or _find(block, self._described)
+        columns = _walk(block) or _find(block, self._described or self.columns)
         flag = _ORDINARY if self._has_flags else b""
         parts, copied = [], 0
         for index, column in enumerate(columns):
@@ -122,38 +122,39 @@ def _find(block: bytes, described: Described) -> list[Column]:
     """
     source = ByteSource(EmptyFeed(), block)
     count, rows = source.varint(), source.varint()
-    found = list(islice(_ways(source, rows, count, described), 2)) if count in {1, len(described)} else []
-    if len(found) != 1:
-        reason = "A column of this type cannot be told from the next one: select it last, convert it, or read over HTTP"
-        raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
-    return found[0]
+    if count == 1:
+        described = [("", "")]  # it ends with the block, whatever it is
+    if count == len(described):
+        found = list(islice(_ways(block, source.position, rows, described), 2))
+        if len(found) == 1:
+            return found[0]
+    reason = "A column of this type cannot be told from the next one: select it last, convert it, or read over HTTP"
+    raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
 
 
-def _ways(source: ByteSource, rows: int, count: int, described: Described) -> Iterator[list[Column]]:
-    """Every way to read `count` columns from the source's position to the end of its buffer."""
-    column = read_head(source)
-    if count == 1 and not _is_walkable(column):
-        yield [column]
+def _ways(block: bytes, start: int, rows: int, described: Described) -> Iterator[list[Column]]:
+    """Every way to read as many columns as are described from `start` to the end of the block."""
+    source = ByteSource(EmptyFeed(), block)
+    source.position = start
+    columns: list[Column] = []
+    try:
+        for _ in described:
+            columns.append(read_head(source))
+            if not _is_walkable(columns[-1]):
+                break
+            skip_column(source, columns[-1], rows)
+        else:
+            if source.position == len(block):
+                yield columns
+            return
+    except (EngineError, ConnectionError):  # it was a value that looks like the head of a column
         return
-    if _is_walkable(column):
-        try:
-            skip_column(source, column, rows)
-        except (EngineError, ConnectionError):
-            return
-        places: Iterator[int] = iter([source.position])
-    else:
-        places = _places(source, described[len(described) - count + 1])
-    for place in places:
-        if count == 1:
-            if place == len(source.buffer):
-                yield [column]
-            return
-        rest = ByteSource(EmptyFeed(), bytes(source.buffer))
-        rest.position = place
-        try:
-            yield from ([column, *others] for others in _ways(rest, rows, count - 1, described))
-        except (EngineError, ConnectionError):
-            continue
+    rest = described[len(columns) :]
+    if not rest:
+        yield columns
+        return
+    for place in _places(source, rest[0]):
+        yield from ([*columns, *others] for others in _ways(block, place, rows, rest))
 
 
 def _places(source: ByteSource, following: tuple[str, str]) -> Iterator[int]:

@@ -110,8 +110,12 @@ def skip_column(source: ByteSource, column: Column, rows: int) -> None:
         EngineError: as `skip_block`.
     """
     layout = layout_of(column.type_name)
-    if rows:
+    if not rows:
+        return
+    try:
         layout(source)(source, rows)
+    except RecursionError:  # Dynamic in Dynamic, and so on: how deep is in the data
+        raise bad_type("types that nest deeper than any table needs") from None
 
 
 @lru_cache(maxsize=4096)
