@@ -276,3 +276,10 @@ def test_a_state_whose_end_cannot_be_told_is_refused(node: NodeProcess) -> None:
     sql = f"SELECT groupArrayState({again}) AS s, anyState(1) AS c FORMAT Native"
     answer = node.curl("--data-binary", sql, f"{node.url}?client_protocol_version=54464").stdout
     assert answer.startswith(b"Code: 48."), answer
+
+
+def test_a_browser_at_the_native_port_is_told_where_it_is(node: NodeProcess) -> None:
+    answer = node.curl("-i", f"http://127.0.0.1:{node.native_port}/?query=SELECT%201").stdout
+    assert answer.startswith(b"HTTP/1.0 400 ")
+    assert b"native protocol" in answer
+    assert b"`medallion status` prints it" in answer

@@ -39,6 +39,11 @@ _PACKETS = {
 # A client says Hello as soon as it is connected; one that does not holds a thread and a socket.
 LOGIN_S = 10.0
 _MOST_EXTERNAL_BLOCKS = 1_000
+_HTTP = frozenset(b"GPHOD")  # what its methods begin with
+_WRONG_PORT = (
+    b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\n\r\n"
+    b"This port speaks ClickHouse's native protocol. HTTP has a port of its own: `medallion status` prints it.\r\n"
+)
 
 
 class OutOfStepError(Exception):
@@ -80,7 +85,11 @@ class ClientConnection:
         """
         self._socket.settimeout(LOGIN_S)
         try:
-            if self._source.varint() != ClientPacket.HELLO:
+            packet = self._source.varint()
+            if packet in _HTTP:
+                self._outgoing.send(_WRONG_PORT)
+                return None
+            if packet != ClientPacket.HELLO:
                 raise refusal(UNEXPECTED_PACKET, "UNEXPECTED_PACKET_FROM_CLIENT", "Expected the packet Hello")
             hello = packets.read_hello(self._source)
             time.sleep(self._access.delay(self._peer))
