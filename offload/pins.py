@@ -32,6 +32,8 @@ PREFIX = "medallion.pin."
 _BEGUN = "medallion.pin-begun."
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _KEEPER = "raw_trades"
+# In a comparison of versions, what the cold tables have at this moment.
+NOW = "now"
 
 
 class PinError(OffloadError):
@@ -166,6 +168,8 @@ class Pins:
             raise PinError(f"{name!r} is no pin name: use at most 63 lower-case letters, digits and _, a letter first.")
         if name == MAIN_BRANCH:
             raise PinError(f"{name} is the branch that every cold table is read by: choose another name.")
+        if name == NOW:
+            raise PinError(f"{name} stands for the present version in `medallion pin diff`: choose another name.")
         if f"pin_{name}" == self._tier.settings.clickhouse_database:
             raise PinError(f"pin_{name} is the database of the hot tables: choose another name.")
 

@@ -190,7 +190,8 @@ def offload_maintain(
             dry_run=dry_run,
         )
     if as_json:
-        print_json({"dry_run": dry_run, "compaction": merged, "upkeep": done})
+        # `upkeep` is the name that 0.1 gave it.
+        print_json({"dry_run": dry_run, "compaction": merged, "maintenance": done, "upkeep": done})
         return
     print_table(
         "Would be merged" if dry_run else "Small files merged",
@@ -198,9 +199,9 @@ def offload_maintain(
         [(table.table, table.files, table.bytes, table.into, table.conflicts) for table in merged],
     )
     print_table(
-        "Upkeep it would do" if dry_run else "Upkeep",
+        "Maintenance it would do" if dry_run else "Maintenance",
         ("cold table", "snapshots expired", "files removed", "bytes removed"),
-        [(upkeep.table, upkeep.expired_snapshots, upkeep.removed_files, upkeep.bytes) for upkeep in done],
+        [(table.table, table.expired_snapshots, table.removed_files, table.bytes) for table in done],
     )
 
 

@@ -46,10 +46,10 @@ def rederive(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge cold Bronze again by the present registry and replace what differs in Silver and Gold, hot and cold.
+    """Validate cold Bronze again by today's registry, and replace what differs in Silver and Gold, hot and cold.
 
-    Works on whole UTC days of event time. Readers see the old version of a day or the new one; live trades flow on.
-    Killed anywhere, it is finished by running it again.
+    It works on whole UTC days of event time. Readers see a day as it was or as it is now. Live trades go on. If it is
+    killed, run it again: it completes the work.
     """
     start, end = utc(since), utc(until)
     assert start is not None

@@ -79,14 +79,14 @@ class Replayer:
             raise self._explained(error) from error
 
     def run(
-        self, *, send: bool, progress: Callable[[int, int], None] = lambda _judged, _passing: None
+        self, *, send: bool, progress: Callable[[int, int], None] = lambda _validated, _passing: None
     ) -> list[VerdictCount]:
         """Validate every chosen dead letter, page by page; with `send`, send those that pass to the Bronze topic.
 
-        `progress` is called after each page with how many were judged so far, and how many of these pass.
+        `progress` is called after each page with how many were validated so far, and how many of these pass.
         """
         counts: dict[tuple[str, str, str], int] = {}
-        judged = passed = 0
+        validated = passed = 0
         for page in self._pages():
             letters, why = read_again(page, self._settings, self._ask)
             found = revalidate(letters, self._rules)
@@ -101,8 +101,8 @@ class Replayer:
                 passing = pl.DataFrame(found.passing)
                 self._note(passing)
                 self._publish(passing)
-            judged, passed = judged + page.num_rows, passed + found.passing.num_rows
-            progress(judged, passed)
+            validated, passed = validated + page.num_rows, passed + found.passing.num_rows
+            progress(validated, passed)
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         return [VerdictCount(before, after, number, note) for (before, after, note), number in ordered]
 

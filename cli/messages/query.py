@@ -10,7 +10,7 @@ import requests
 import typer
 
 from cli.common.console import VisibleStream
-from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
+from cli.common.context import DataDirOption, JsonOption, err, load_settings, out, print_json, print_table
 from cli.common.lag import Lag, wait
 from cli.common.work import working
 from cli.messages.sql_error import brief
@@ -19,6 +19,7 @@ from config.errors import MedallionError
 from config.settings import Settings
 
 CHUNK_BYTES = 65_536
+TABLE_FORMAT = "PrettyCompactMonoBlock"
 
 
 class QueryError(MedallionError):
@@ -44,11 +45,15 @@ def query(
     settings = load_settings(data_dir)
     database = settings.clickhouse_database if pin is None else _pinned(settings, pin)
     text = sys.stdin.read() if sql == "-" else sql
-    chosen = output_format or ("PrettyCompactMonoBlock" if sys.stdout.isatty() else "TabSeparated")
+    as_table = output_format is None and sys.stdout.isatty()
+    chosen = output_format or (TABLE_FORMAT if as_table else "TabSeparated")
+    parameters: dict[str, str | int] = {"database": database, "default_format": chosen}
+    if as_table:
+        parameters |= table_settings(out.width)
     try:
         answer = requests.post(
             **clickhouse_requests(settings),
-            params={"database": database, "default_format": chosen},
+            params=parameters,
             data=text.encode(),
             stream=True,
             allow_redirects=False,
@@ -63,6 +68,18 @@ def query(
             f"ClickHouse at {settings.clickhouse_host}:{settings.clickhouse_http_port} does not answer, or broke off: "
             f"see `medallion status`. ({error})"
         ) from error
+
+
+def table_settings(width: int) -> dict[str, int]:
+    """ClickHouse's settings for a table on a terminal of `width` columns: no name or value is cut, and up to 100 rows
+    that are wider are shown a line for each column."""
+    return {
+        "output_format_pretty_max_column_name_width_cut_to": 0,
+        "output_format_pretty_max_value_width": 0,
+        "output_format_pretty_fallback_to_vertical_min_table_width": width,
+        "output_format_pretty_fallback_to_vertical_min_columns": 1,
+        "output_format_pretty_fallback_to_vertical_max_rows_per_chunk": 100,
+    }
 
 
 def _write(chunks: Iterable[bytes]) -> None:

@@ -16,6 +16,7 @@ from cli.common import disks
 from cli.common.context import DataDirOption, JsonOption, deployed, err, out, print_json, print_table
 from cli.common.lag import Lag, LagError, LagMeter, wait
 from cli.common.work import explained
+from cli.common.workers import print_workers, worker_rules
 from cli.stack import alerts, producing
 from config.connections import clickhouse_native
 from config.disks import FULL
@@ -152,9 +153,11 @@ def status(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the embedded stack's processes and endpoints, how far each consumer is behind, and the live producers.
+    """Show the embedded stack's processes and endpoints, how far each consumer is behind, the rules version of each
+    Silver worker, and the live producers.
 
-    Of a stack that the MEDALLION_… endpoints name: how far each consumer is behind, and whether alerts reach nobody.
+    Of a stack that the MEDALLION_… endpoints name: how far each consumer is behind, the workers' rules where
+    MEDALLION_PROMETHEUS_URL is set, and whether alerts reach nobody.
     Exit code 1 where a process is not healthy or a disk is full; with --producer, or where producers run and no stack,
     where one of these has trouble.
     """
@@ -177,6 +180,7 @@ def status(
     troubles = disks.troubles(measured)
     if state.state == "healthy" and any(disk.level == FULL for disk in measured):
         state = state.model_copy(update={"state": "degraded", "detail": "; ".join(troubles.values())})
+    workers = worker_rules(settings, data_dir)
     with LagMeter(settings) as meter:
         lags = meter.measure()
     if as_json:
@@ -186,6 +190,7 @@ def status(
                 "endpoints": _endpoints(settings, state),
                 **({"passwords": _passwords(state, settings)} if show_password else {}),
                 "lag": _lag(lags),
+                "workers": workers,
                 "producers": producing.as_json(running()),
                 "disks": [asdict(disk) | {"level": disk.level} for disk in measured],
                 "troubles": troubles,
@@ -200,6 +205,7 @@ def status(
             title = f"Users of ClickHouse, database {settings.clickhouse_database}"
             print_table(title, ("user", "password"), _passwords(state, settings).items())
         _print_behind(lags)
+        print_workers(workers)
         producing.print_producers(running())
     if state.state != "healthy":
         raise typer.Exit(1)
@@ -208,12 +214,20 @@ def status(
 def _status_of_deployed(settings: Settings, as_json: bool) -> None:
     with LagMeter(settings) as meter:
         lags = meter.measure()
-    warning = alerts.warning(settings)
+    warning, workers = alerts.warning(settings), worker_rules(settings, None)
     if as_json:
-        print_json({"endpoints": _endpoints(settings), "lag": _lag(lags), "alerts": warning or None})
+        print_json(
+            {
+                "endpoints": _endpoints(settings),
+                "lag": _lag(lags),
+                "workers": workers,
+                "alerts": warning or None,
+            }
+        )
         return
     print_table("Endpoints", ("service", "address"), _endpoints(settings).items())
     _print_behind(lags)
+    print_workers(workers)
     if warning:
         out.print(warning, style="bold red", soft_wrap=True, markup=False)
 
