@@ -16,11 +16,11 @@ from cli.cold.offload import (
     ProofError,
     StrictOption,
     ToOption,
-    of_tables,
     require_equal,
     utc,
 )
 from cli.cold.printing import print_lineage, print_verification, sum_markets
+from cli.cold.progress import of_tables
 from cli.cold.trace_printing import (
     print_all_trades,
     print_candle_trades,
