@@ -248,7 +248,7 @@ def _trace_trade(
     tracer: Tracer, settings: Settings, exchange: str, symbol: str, trade_id: str, *, as_json: bool
 ) -> tuple[ValueChange, ...]:
     trace = tracer.trade(exchange, symbol, trade_id)
-    if not trace.sightings:
+    if trace.fate == MISSING and not trace.sightings:
         check_names(settings, exchange, symbol, canonical=True)
     print_json(trace) if as_json else print_trace(trace)
     if trace.fate == MISSING:
