@@ -120,7 +120,8 @@ def _candles(table: Table, cold: ColdTable, hot_view: str) -> str:
 
 
 def _trades(hot: HotStore, cold: ColdTable, table: Table) -> str:
-    types = {row["name"]: row["type"] for row in hot.rows(render("column_types.sql"), {"table": cold.hot})}
+    rows = {row["name"]: row for row in hot.rows(render("column_types.sql"), {"table": cold.hot})}
+    types = {name: row["type"] for name, row in rows.items()}
     casts = [f"CAST({_cold_column(cold, name)}, {quote_string(types[name])}) AS {name}" for name, _, _ in cold.columns]
     names = [name for name, _, _ in cold.columns]
     return render(
@@ -128,6 +129,7 @@ def _trades(hot: HotStore, cold: ColdTable, table: Table) -> str:
         view=f"{cold.hot}_all",
         source=iceberg_source(table),
         hot=cold.hot,
+        columns=[(name, types[name], rows[name]["comment"]) for name in names],
         names=names,
         casts=casts,
     )
