@@ -325,7 +325,8 @@ def test_before_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = {one["name"]: one for one in json.loads(done.stdout)}
     assert done.exit_code == 0, done.output
     assert found["memory"]["outcome"] == "warn"
-    assert {"python", "packages", "cores", "ports", "clock", "disk (data folder, warehouse)"} <= set(found)
+    assert {"python", "packages", "cores", "ports", "clock", "disk (data folder, warehouse)", "stack"} <= set(found)
+    assert str(folder) in found["stack"]["found"], "that no stack was looked at is said"
     assert not folder.exists()
     shown = CliRunner().invoke(app, ["doctor", "--data-dir", str(folder)])
     assert found["memory"]["found"] in " ".join(shown.stdout.split())

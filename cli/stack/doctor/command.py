@@ -52,7 +52,9 @@ def examine(data_dir: Path | None) -> list[Finding]:
         return [*_versions(embedded=False), _clock(settings), *_stack(settings, None, None), _alerts(settings)]
     state = _running(data_dir)
     if state is None:
-        return [*_versions(embedded=True), *_before_up(data_dir or DEFAULT_DATA_DIR), clock({}, is_synchronised())]
+        folder = (data_dir or DEFAULT_DATA_DIR).absolute()
+        none = Finding("stack", "ok", f"none runs on {folder}: `medallion up` starts one, and then more is checked")
+        return [*_versions(embedded=True), *_before_up(folder), clock({}, is_synchronised()), none]
     settings = Settings.from_environment(state.environment)
     return [
         *_versions(embedded=True),
@@ -79,7 +81,7 @@ def _machine(*, running: bool) -> list[Finding]:
 
 
 def _before_up(folder: Path) -> list[Finding]:
-    places = {"data folder": folder.absolute(), "warehouse": DataDir(folder.absolute()).warehouse}
+    places = {"data folder": folder, "warehouse": DataDir(folder).warehouse}
     nearest = {name: next(one for one in (path, *path.parents) if one.exists()) for name, path in places.items()}
     return [*_machine(running=False), *host.disks(measure(nearest)), host.ports(Settings().serving_port)]
 

@@ -36,9 +36,8 @@ def python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Finding:
     """Python is a version that this release runs on."""
     found, oldest = ".".join(map(str, version)), ".".join(map(str, OLDEST_PYTHON))
     if version < OLDEST_PYTHON:
-        return Finding(
-            "python", "fail", f"Python {found}", f"install Python {oldest} or later, then `make clean` and `make up`"
-        )
+        remedy = f"install Python {oldest} or later; without .venv, `make up PYTHON=python{oldest}` makes it again"
+        return Finding("python", "fail", f"Python {found}", remedy)
     return Finding("python", "ok", f"Python {found}")
 
 

@@ -115,7 +115,10 @@ def compare_topics(found: Mapping[str, int], expected: Mapping[str, int]) -> Fin
     Both: partitions by topic.
     """
     if missing := [name for name in expected if not found.get(name)]:
-        remedy = "`python -m deploy.compose.topics` makes them, as a user who may; or let this user describe them"
+        remedy = (
+            "make them (compose: the service `topics`; any broker: `python -m deploy.compose.topics`), or let this user "
+            "describe them"
+        )
         return Finding("topics", "fail", f"not there: {_some(missing)}", remedy)
     if few := [f"{name} has {found[name]} of {count}" for name, count in expected.items() if found[name] < count]:
         remedy = "add partitions while nothing is in flight (`medallion drain`), with the broker's own tool"
