@@ -63,6 +63,7 @@ def examine(data_dir: Path | None) -> list[Finding]:
         _clock(settings),
         servers.processes(state),
         *_stack(settings, state, data_dir),
+        *([_alerts(settings)] if settings.alertmanager_url else []),
     ]
 
 

@@ -116,8 +116,8 @@ def compare_topics(found: Mapping[str, int], expected: Mapping[str, int]) -> Fin
     """
     if missing := [name for name in expected if not found.get(name)]:
         remedy = (
-            "make them (compose: the service `topics`; any broker: `python -m deploy.compose.topics`), or let this user "
-            "describe them"
+            "make them (compose: the service `topics`; any broker: `python -m deploy.compose.topics`), or let this "
+            "user describe them"
         )
         return Finding("topics", "fail", f"not there: {_some(missing)}", remedy)
     if few := [f"{name} has {found[name]} of {count}" for name, count in expected.items() if found[name] < count]:
