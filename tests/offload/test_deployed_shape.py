@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from pydantic import SecretStr
 
+from cli.stack.doctor import cold as doctor
 from config.settings import Settings
 from ddl.layers import load_layers
 from offload.clickhouse.client import ClickHouseHttp
@@ -98,3 +99,19 @@ def test_offload_verify_pin_gate_and_views(deployed: Settings, tape: Path, tmp_p
     run(Tiers.open(deployed))
     assert read(deployed, BY_NAME["silver_trades"]).height == 2 * trades.height
     assert hot.count("silver_trades_all") == 2 * trades.height
+
+
+# Its sibling: test_doctor.py, on a folder.
+@pytest.mark.nightly
+def test_the_doctor_names_what_does_not_answer(deployed: Settings, tape: Path) -> None:
+    HotTables(deployed).load(read_tape(tape).head(50))
+    run(Tiers.open(deployed))
+    away = f"http://127.0.0.1:{s3_server.free_port()}"
+    without_catalog = deployed.model_copy(update={"iceberg_catalog_uri": away})
+    without_key = deployed.model_copy(update={"s3_secret_access_key": SecretStr("wrong")})
+    for settings, outcomes in (
+        (deployed, {"catalog": "ok", "bucket": "ok", "offload": "ok"}),
+        (without_catalog, {"catalog": "fail"}),
+        (without_key, {"catalog": "ok", "bucket": "fail"}),
+    ):
+        assert {one.name: one.outcome for one in doctor.cold(settings)} == outcomes
