@@ -24,6 +24,8 @@ from serving.live.poller import Poller
 from serving.live.sockets import Sockets
 from serving.markets import Markets
 from serving.page_api import PageApi
+from serving.replay.endpoint import ReplayApi
+from serving.replay.source import RawSource
 from serving.rest.endpoints import RestApi, json_response
 from serving.rest.venue import Venue
 from serving.warehouse import Warehouse
@@ -95,7 +97,9 @@ class _Service:
 
     def _routes_of_data(self, warehouse: Warehouse) -> list[BaseRoute]:
         page = PageApi(warehouse, self._markets).endpoints()
+        replay = ReplayApi(RawSource(warehouse), self._markets, is_open=self._settings.serving_raw)
         found: list[BaseRoute] = [Route(f"/v1/{path}", endpoint) for path, endpoint in page.items()]
+        found.append(Route("/replay", replay.replay))
         found += self._routes_of(warehouse, "", Venue(DEFAULT_EXCHANGE, is_futures=False))
         found += self._rest(warehouse, "/fapi/v1", Venue(FUTURES, is_futures=True))
         for exchange in self._markets.exchanges:

@@ -20,3 +20,7 @@ def test_raw_messages_and_the_pipelines_own_tables_are_not_among_it() -> None:
     assert not any(
         word in name for name in names for word in ("raw", "bronze", "_mv", "_queue", "_sink", "state", "_log")
     )
+
+
+def test_raw_messages_are_among_it_where_they_are_asked_for() -> None:
+    assert set(analyst_tables(raw=True)) - set(analyst_tables()) == {"trades_raw", "trades_raw_all"}
