@@ -194,7 +194,9 @@ def test_what_a_window_lacks_is_said(page: str, hot: HotTables) -> None:
     window = {"from": "2026-01-05T23:00", "to": "2026-01-06T01:00"}
     answer = ask(page, exchange="binance", **window)
     said = json.loads(answer.headers["X-Medallion-Missing"])
-    assert said == ["BTCUSDT: open gap of 7 trades from 2026-01-05T23:59:58.000+00:00 to 2026-01-05T23:59:59.000+00:00."]
+    assert said == [
+        "BTCUSDT: open gap of 7 trades from 2026-01-05T23:59:58.000+00:00 to 2026-01-05T23:59:59.000+00:00."
+    ]
     assert json.loads(ask(page, exchange="kraken", **window).headers["X-Medallion-Missing"]) == []
     coming = ask(page, exchange="kraken", **{"from": "2199-01-01", "to": "2199-01-02"})
     assert (coming.content, json.loads(coming.headers["X-Medallion-Missing"])[0][:21]) == (b"", "What comes after now:")
