@@ -28,11 +28,11 @@ from serving.replay.endpoint import ReplayApi
 from serving.replay.source import RawSource
 from serving.rest.endpoints import RestApi, json_response
 from serving.rest.venue import Venue
+from serving.udf.endpoints import DEFAULT_EXCHANGE, UdfApi
 from serving.warehouse import Warehouse
 
 FOLDER = Path(__file__).parent
 PAGE = FOLDER / "page"
-DEFAULT_EXCHANGE = "binance"
 FUTURES = "binance_usdm"
 _REGISTRY_PERIOD_S = 10.0
 
@@ -100,6 +100,8 @@ class _Service:
         replay = ReplayApi(RawSource(warehouse), self._markets, is_open=self._settings.serving_raw)
         found: list[BaseRoute] = [Route(f"/v1/{path}", endpoint) for path, endpoint in page.items()]
         found.append(Route("/replay", replay.replay))
+        udf = UdfApi(warehouse, self._markets).endpoints()
+        found += [Route(f"/udf/{path}", endpoint) for path, endpoint in udf.items()]
         found += self._routes_of(warehouse, "", Venue(DEFAULT_EXCHANGE, is_futures=False))
         found += self._rest(warehouse, "/fapi/v1", Venue(FUTURES, is_futures=True))
         for exchange in self._markets.exchanges:

@@ -43,6 +43,14 @@ class Markets:
         """Canonical symbols of an exchange; none of one that nobody knows."""
         return frozenset(self._by_exchange.get(exchange, {}))
 
+    def entry(self, exchange: str, symbol: str) -> Entry:
+        """A market by its canonical symbol.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self._by_exchange[exchange][symbol]
+
     def spellings(self, exchange: str, name: str) -> frozenset[str]:
         """How an exchange writes a market, by any of its names in any case; none where it has no such market."""
         return self._spellings.get(exchange, {}).get(name.upper(), frozenset())
