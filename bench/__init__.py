@@ -1,1 +1,1 @@
-"""Measurements of the pipeline on this machine: `python -m bench`."""
+"""Measures the pipeline on this machine: `python -m bench`."""

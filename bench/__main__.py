@@ -1,4 +1,4 @@
-"""`python -m bench [PART …]`: measure, show, keep as JSON and as the tables of docs/benchmarks.md."""
+"""`python -m bench [PART …]` measures, shows the results, and keeps them as JSON and as tables in Markdown."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from bench.stack import our_target
 from bench.stages import measure as stages
 from deploy.embedded.layout import StackError
 
-# What goes wrong on a machine, not in this code: the message is enough.
+# Failures of the machine, not of this code. Their message is enough.
 _FAILURES = (StackError, PlaceError, AdrError, LoadError, ColdError)
 _RESULTS = Path(__file__).with_name("results")
 _RATES = (1_000.0, 5_000.0, 20_000.0)
@@ -41,7 +41,7 @@ _RATES = (1_000.0, 5_000.0, 20_000.0)
 
 @dataclass(frozen=True, slots=True)
 class _Bench:
-    """What was asked for, and where it is shown."""
+    """The options of a run, and the console for its results."""
 
     given: argparse.Namespace
     plan: Plan
@@ -49,11 +49,11 @@ class _Bench:
 
     @property
     def rates(self) -> Sequence[float]:
-        """Trades/s at which latencies are taken."""
+        """Rates at which latencies are measured, trades/s."""
         return self.given.rate or _RATES
 
     def latency(self) -> list[dict[str, Any]]:
-        """Ours at each rate, a stack of its own for each: what one left to merge would slow the next."""
+        """Latencies of our pipeline. Each rate has a new stack, because parts of the last load would slow the next."""
         kept = []
         for rate in self.rates:
             with our_target() as target:
@@ -63,25 +63,25 @@ class _Bench:
         return kept
 
     def sustained(self) -> dict[str, Any]:
-        """Ours at as much as goes."""
+        """The sustained rate of our pipeline."""
         with our_target() as target:
             found = sustained.measure(target, self.plan)
         show.sustained(self.console, found)
         return found.to_dict()
 
     def adr(self) -> dict[str, Any]:
-        """The ADR's pipeline at the same loads."""
+        """The ADR's pipeline under the same loads."""
         return adr.measure(self.plan, self.rates, self.console.print)
 
     def idle(self) -> dict[str, Any]:
-        """A stack that nothing is sent to."""
+        """A stack without messages."""
         with our_target() as target:
             found = idle.measure(target, self.plan)
         show.idle(self.console, found)
         return found
 
     def parts(self) -> dict[str, Any]:
-        """Parts through a long load."""
+        """Active parts during a long load."""
         rate = self.given.rate[0] if self.given.rate else parts.RATE
         seconds = parts.HOUR_S if self.given.hour else self.given.seconds
         with our_target() as target:
@@ -94,19 +94,19 @@ class _Bench:
         return cold_tier.rederivation(self.plan, self.console.print)
 
     def stages(self) -> list[dict[str, Any]]:
-        """Each stage alone."""
+        """Each stage on its own."""
         found = stages.measure(self.plan)
         show.stages(self.console, found)
         return found
 
     def silver(self) -> dict[str, Any]:
-        """The worker beside other ways."""
+        """The Silver worker and other ways to write it."""
         found = silver.measure(self.plan, self.console.print)
         show_silver.contest(self.console, found)
         return found
 
     def cold(self) -> list[dict[str, Any]]:
-        """Offload and re-derivation."""
+        """The offload and the re-derivation."""
         found = cold_tier.measure(self.plan, self.console.print)
         show_cold.cold(self.console, found)
         return found
@@ -118,7 +118,7 @@ class _Bench:
         return found
 
     def memory(self) -> list[dict[str, Any]]:
-        """Tens of millions of trades."""
+        """The Silver worker's memory over tens of millions of trades."""
         markets = self.given.markets or (1, 500)
         found = [memory.measure(self.given.trades, one, self.console.print) for one in markets]
         show_silver.memory(self.console, found)
@@ -134,13 +134,13 @@ class _Part:
 
 PARTS = {
     "latency": _Part("trade → candle at 1,000, 5,000 and 20,000 trades/s, layer by layer", _Bench.latency),
-    "sustained": _Part("as many trades as go from the raw topic to Gold, CPU a trade, memory", _Bench.sustained),
-    "adr": _Part("ADR-009 to the letter at the same loads: rate, latency, CPU a trade", _Bench.adr),
-    "idle": _Part("CPU of a stack that nothing is sent to", _Bench.idle),
+    "sustained": _Part("sustained rate from the raw topic to Gold, CPU a trade, memory", _Bench.sustained),
+    "adr": _Part("ADR-009 to the letter under the same loads: rate, latency, CPU a trade", _Bench.adr),
+    "idle": _Part("CPU of a stack without messages", _Bench.idle),
     "rederive": _Part("dry run of a re-derivation: rows/s, peak memory (`cold` has it too)", _Bench.rederive, False),
-    "parts": _Part("active parts a table through a minute at 5,000/s, or --hour", _Bench.parts, False),
-    "stages": _Part("every stage alone, and the fixed cost of a batch", _Bench.stages),
-    "silver": _Part("the Silver worker beside other ways to write it", _Bench.silver),
+    "parts": _Part("active parts of each table during a minute at 5,000/s, or --hour", _Bench.parts, False),
+    "stages": _Part("each stage on its own, and the fixed cost of a batch", _Bench.stages),
+    "silver": _Part("the Silver worker and other ways to write it", _Bench.silver),
     "cold": _Part("offload of each layer, re-derivation", _Bench.cold),
     "live": _Part("the live producer on one core", _Bench.live),
     "memory": _Part("the Silver worker's memory over tens of millions of trades (an hour)", _Bench.memory, False),
@@ -150,7 +150,7 @@ PARTS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the chosen measurements."""
     given = _parser().parse_args(argv)
-    # With --json, standard output is the result and nothing else.
+    # With --json, standard output has only the result.
     console = Console(stderr=given.json, width=120 if not sys.stdout.isatty() else None)
     bench = _Bench(given, _plan(given), console)
     baseline = json.loads(given.baseline.read_text(encoding="utf-8")) if given.baseline else None
@@ -170,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         result["seconds"] = time.monotonic() - began
         result["load_average_after"] = machine.describe()["load_average"]
         result["figures"] = figures.figures(result)
-        # After every part: one that fails later takes nothing with it.
+        # Keep the result after every part, so that a later failure loses nothing.
         _keep(kept, result, baseline)
     show.grid(console, figures.goals_grid(result, baseline))
     if "adr" in result:
@@ -188,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=(
-            "Measure this machine. Without a part: all but those marked, under half an hour on two quiet cores.\n\n"
+            "Measure this machine. Without a part: all unmarked ones, in half an hour on two quiet cores.\n\n"
             f"parts:\n{each}\n\n"
             "one figure in about a minute:\n"
             "  python -m bench latency --rate 5000 --seconds 10 --runs 1\n"
@@ -200,17 +200,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "part", nargs="*", default="all", choices=["all", *PARTS], metavar="PART", help="what to measure"
     )
-    parser.add_argument("--quick", action="store_true", help="one short run of each")
-    parser.add_argument("--rate", type=float, action="append", help="trades/s of latency, adr, parts; may be repeated")
-    parser.add_argument("--seconds", type=float, help="of a measured run of latency, sustained, adr, parts, idle")
-    parser.add_argument("--runs", type=int, help="of each measurement; figures are their medians")
-    parser.add_argument("--rows", type=int, help="trades in the cold tier, of cold and rederive")
-    parser.add_argument("--hour", action="store_true", help="parts: an hour, sampled every minute")
+    parser.add_argument("--quick", action="store_true", help="one short run of each part")
+    parser.add_argument("--rate", type=float, action="append", help="latency, adr, parts: trades/s; repeatable")
+    parser.add_argument("--seconds", type=float, help="latency, sustained, adr, parts, idle: length of a run")
+    parser.add_argument("--runs", type=int, help="runs of each measurement; results are medians")
+    parser.add_argument("--rows", type=int, help="cold, rederive: trades in the cold tier")
+    parser.add_argument("--hour", action="store_true", help="parts: measure an hour, one sample a minute")
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="a kept result to compare with")
-    parser.add_argument("--json", action="store_true", help="the result on standard output, tables on standard error")
+    parser.add_argument("--json", action="store_true", help="print JSON on standard output, tables on standard error")
     parser.add_argument("--results", type=Path, default=_RESULTS, metavar="FOLDER", help="where results are kept")
-    parser.add_argument("--trades", type=int, default=50_000_000, help="of memory")
-    parser.add_argument("--markets", type=int, action="append", help="of memory; 1 and 500 unless given")
+    parser.add_argument("--trades", type=int, default=50_000_000, help="memory: number of trades")
+    parser.add_argument("--markets", type=int, action="append", help="memory: markets; repeatable (default 1 and 500)")
     return parser
 
 
@@ -230,6 +230,6 @@ def _keep(path: Path, result: dict[str, Any], baseline: dict[str, Any] | None) -
 
 
 if __name__ == "__main__":
-    # As Ctrl-C does: what was started is stopped.
+    # SIGTERM stops all processes that were started, as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     sys.exit(main())

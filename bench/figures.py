@@ -1,4 +1,4 @@
-"""The figures that a result is judged by: what they must be, what the ADR's pipeline does, what a baseline had."""
+"""The figures of a result, beside the goals, the ADR's pipeline and a baseline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MB_A_MIB = 2**20 / 1e6
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A figure by its key in `figures`; `earlier` is that of commit 9fce581 on a quiet two-core machine."""
+    """The goal of a figure, by its key in `figures`. `earlier` is from commit 9fce581 on a quiet two-core machine."""
 
     key: str
     title: str
@@ -30,7 +30,7 @@ def _latency(rate: int, quantile: str, earlier: float, must: float, aim: float) 
     return Goal(f"latency_{rate}_{quantile}", f"trade → candle at {rate:,}/s, {quantile[:3]}", "ms", earlier, must, aim)
 
 
-#: What the pipeline must reach and what it aims at; docs/benchmarks.md has the same table.
+# What the pipeline must reach, and what it aims at. docs/benchmarks.md has the same table.
 GOALS: tuple[Goal, ...] = (
     _latency(1_000, "p50_ms", 457, 120, 80),
     _latency(1_000, "p99_ms", 806, 200, 150),
@@ -50,7 +50,7 @@ GOALS: tuple[Goal, ...] = (
 
 
 def figures(result: Result) -> dict[str, float]:
-    """Ours by key, those that the result has; the ADR's begin with `adr_`."""
+    """The figures that the result has, by key. Keys of the ADR's pipeline begin with `adr_`."""
     found: dict[str, float] = {}
     found |= _end_to_end(result)
     found |= {f"adr_{key}": value for key, value in _end_to_end(result.get("adr", {})).items()}
@@ -86,21 +86,22 @@ def _end_to_end(result: Result) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table as text, for the terminal and for Markdown; the first column is of words."""
+    """A table of text for the terminal and for Markdown. The first column has words, the others numbers."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
 
     def markdown(self) -> str:
-        """A heading and the table."""
+        """The table in Markdown, with a heading."""
         lines = [f"### {self.title}", "", "| " + " | ".join(self.columns) + " |"]
         lines.append("|---|" + "---:|" * (len(self.columns) - 1))
         return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in self.rows), ""])
 
 
 def goals_grid(result: Result, baseline: Result | None = None) -> Grid:
-    """Every goal, "" where the result does not have it, and with a baseline its figure and how many times better."""
+    """All goals, "" for a figure that the result lacks. With a baseline, its figures and how many times better ours
+    are."""
     ours, base = figures(result), figures(baseline or {})
     columns = ["figure", "9fce581", "must", "aim", "measured", "reached"]
     rows = []
@@ -116,7 +117,8 @@ def goals_grid(result: Result, baseline: Result | None = None) -> Grid:
 
 
 def beside_grid(result: Result) -> Grid:
-    """Ours beside the ADR's of the same command; "" is not measured, and a rate that does not hold has no figures."""
+    """Our figures beside the ADR's of the same command. "" if not measured; a rate that it cannot hold has no
+    figures."""
     adr = result["adr"]
     found = figures(result)
     rates = sorted({one["rate"] for part in (result, adr) for one in part.get("latency", ())} | set(adr["skipped"]))
@@ -142,7 +144,7 @@ def _held(part: Result, rate: float | None, value: float | None) -> str:
 
 
 def markdown(result: Result, baseline: Result | None = None) -> str:
-    """What docs/benchmarks.md is written from."""
+    """The tables of a result in Markdown, for docs/benchmarks.md."""
     machine = result["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     changes = " with uncommitted changes" if machine["uncommitted_changes"] else ""

@@ -1,4 +1,4 @@
-"""What a stack costs that nothing is sent to."""
+"""Measures the CPU of a stack without messages."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from bench.stack import Target
 
 
 def measure(target: Target, plan: Plan) -> dict[str, Any]:
-    """`percent` of one core that all processes of an idle stack take together over `plan.idle_s`; each in `processes`.
+    """Measure an idle stack over `plan.idle_s`: `percent` of one core in all, and of each process in `processes`.
 
-    The stack is left alone for `plan.settle_s` first: consumer groups form and the node's threads come to rest.
+    First the stack gets `plan.settle_s`, in which consumer groups form and the node's threads come to rest.
     """
     time.sleep(plan.settle_s)
     start = time.time()

@@ -1,4 +1,4 @@
-"""Runs a stage in a process of its own and takes its time and CPU."""
+"""Runs a stage in a process of its own, and measures its time and CPU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Lap:
-    """One repetition over `rows` trades: wall time and CPU seconds of the processes that do the work."""
+    """One repetition over `rows` trades: wall time, and CPU time of the working processes, s."""
 
     rows: int
     wall_s: float
@@ -26,13 +26,13 @@ class Lap:
 
 
 def isolated(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call `function` in a fresh process, so that no stage inherits another's memory, threads or engine."""
+    """Call `function` in a new process, so that no stage inherits another's memory, threads or engine."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *args, **kwargs).result()
 
 
 def lap(rows: int, work: Callable[[], object], others: Sequence[psutil.Process] = ()) -> Lap:
-    """Time one repetition; CPU of this process, all threads, and of `others`."""
+    """Measure one repetition. CPU is that of this process with all its threads, and of `others`."""
     gc.collect()
     processes = (psutil.Process(), *others)
     cpu, started = _cpu_s(processes), time.perf_counter()

@@ -1,4 +1,4 @@
-"""How long trades took from layer to layer: pure functions over times in µs."""
+"""Computes how long trades take from layer to layer. Pure functions over times in µs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _MS = 1_000.0
 
 
 def with_visibility(journeys: pl.DataFrame, looks: pl.DataFrame) -> pl.DataFrame:
-    """Each trade with `visible`: the first look whose candles count it.
+    """Add to each trade the time `visible`: that of the first look whose candles count the trade.
 
-    A market's trades go through in order, so its n-th trade is in the candles once they count n of this market.
+    The trades of a market stay in order, so its n-th trade is in the candles once they count n trades.
 
     Args:
-        journeys: a trade a row: `exchange, symbol, number` (in its market, from 1 on), and times.
-        looks: of `bench.visibility.Watcher`.
+        journeys: a row for each trade: `exchange, symbol, number` (within its market, from 1), and times.
+        looks: from `bench.visibility.Watcher`.
 
     Raises:
         ValueError: a trade was never seen in the candles.
@@ -41,7 +41,7 @@ def with_visibility(journeys: pl.DataFrame, looks: pl.DataFrame) -> pl.DataFrame
             by=_MARKET,
             strategy="forward",
             coalesce=False,
-            # Both are sorted; polars cannot check it by group and says so.
+            # Both are sorted. polars cannot check that by group, and would warn.
             check_sortedness=False,
         )
     )
@@ -52,10 +52,10 @@ def with_visibility(journeys: pl.DataFrame, looks: pl.DataFrame) -> pl.DataFrame
 
 
 def durations(journeys: pl.DataFrame) -> pl.DataFrame:
-    """Columns `stage, mean_ms, p50_ms, p90_ms, p99_ms, max_ms` in the order of the journey; the whole last.
+    """Columns `stage, mean_ms, p50_ms, p90_ms, p99_ms, max_ms`, a row for each stage in order; the whole journey last.
 
-    Stages whose times `journeys` has: another pipeline may know only the whole. Means add up. `published` and
-    `bronze_published` are whole milliseconds, which blurs the stages they bound by one.
+    Only stages with times in `journeys` are there: another pipeline may have only the whole. Means add up. `published`
+    and `bronze_published` are whole ms, so stages next to them are off by up to one.
     """
     rows = []
     for name, (start, end) in STAGES.items():
@@ -68,7 +68,7 @@ def durations(journeys: pl.DataFrame) -> pl.DataFrame:
 
 
 def drift(journeys: pl.DataFrame) -> float:
-    """How much slower the later half of the trades is: the ratio of the halves' median latencies."""
+    """The median latency of the later half of the trades, divided by that of the earlier half."""
     took = journeys.sort("received").select(pl.col("visible") - pl.col("received")).to_series()
     half = took.len() // 2
     early, late = took.head(half).median(), took.tail(half).median()

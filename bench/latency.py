@@ -1,4 +1,4 @@
-"""Trade → candle latency at given rates, layer by layer where the pipeline tells."""
+"""Measures trade → candle latency at a rate, layer by layer if the pipeline has the times."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from bench.stack import Target
 from bench.usage import usage_rows
 
 _US = 1_000_000
-# Two loads one after the other with medians as near as this: what is met for the first time was met.
+# The pipeline is warm when the medians of two loads in a row are as near as this.
 _SETTLED = 0.15
-# A pipeline that keeps up has no later half much slower than the earlier one, and never makes the publisher wait.
+# If a pipeline keeps up, the later half is not much slower than the earlier one, and the publisher does not wait.
 _MOST_DRIFT = 2.0
 _MOST_BEHIND_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class RateResult:
-    """Of one rate (trades/s): the runs, the medians of the loads before them (ms), and the parts they left behind."""
+    """The result at one rate (trades/s): the runs, the medians of the warm-up loads (ms), and the parts at the end."""
 
     rate: float
     runs: list[dict[str, Any]]
@@ -33,7 +33,7 @@ class RateResult:
 
     @property
     def stages(self) -> pl.DataFrame:
-        """Columns as `bench.journeys.durations`: of each figure the median of the runs."""
+        """Columns as in `bench.journeys.durations`. Each figure is the median over the runs."""
         every = pl.concat([pl.DataFrame(run["stages"]) for run in self.runs])
         figures = [name for name in every.columns if name != "stage"]
         medians = every.group_by("stage", maintain_order=True).agg(pl.col(figures).median())
@@ -42,13 +42,13 @@ class RateResult:
 
     @property
     def keeps_up(self) -> bool:
-        """Whether the rate was reached in every run; if not, latencies only say how far behind it was by the end."""
+        """Whether every run reached the rate. If not, latencies only say how far behind the pipeline was at the end."""
         return all(
             run["drift"] < _MOST_DRIFT and run["generator_most_behind_ms"] < _MOST_BEHIND_S * 1_000 for run in self.runs
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The result as JSON values."""
         whole = self.stages.filter(pl.col("stage") == WHOLE).row(0, named=True)
         cpu = pl.Series([run["stack_cpu_us_per_trade"] for run in self.runs]).median()
         derived = {"p50_ms": whole["p50_ms"], "p99_ms": whole["p99_ms"], "keeps_up": self.keeps_up}
@@ -56,7 +56,7 @@ class RateResult:
 
 
 def measure(target: Target, rate: float, plan: Plan) -> RateResult:
-    """`plan.runs` runs of `plan.seconds` on a pipeline that was warmed up until its latency had settled."""
+    """Warm the pipeline up until its latency has settled, then do `plan.runs` runs of `plan.seconds`."""
     warm_ups: list[float] = []
     while len(warm_ups) < plan.warm_ups and not has_settled(warm_ups):
         stages = _one(target, rate, plan.warm_up_s, plan)["stages"]
@@ -66,7 +66,7 @@ def measure(target: Target, rate: float, plan: Plan) -> RateResult:
 
 
 def has_settled(medians_ms: list[float]) -> bool:
-    """Whether the last two are near each other."""
+    """Whether the last two medians are near each other."""
     if len(medians_ms) < 2:
         return False
     before, last = medians_ms[-2:]
@@ -97,7 +97,7 @@ def _one(target: Target, rate: float, seconds: float, plan: Plan) -> dict[str, A
 
 
 def _gap_ms(run: Run, start: float, end: float) -> float:
-    """The usual time between two looks at the candles."""
+    """The median time between two looks at the candles, ms."""
     seen = run.totals["seen"].filter(run.totals["seen"].is_between(int(start * _US), int(end * _US)))
     gap = seen.diff().median()
     return float(gap) / 1_000 if isinstance(gap, float | int) else float("nan")

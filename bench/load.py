@@ -1,9 +1,9 @@
-"""The load generator, a process of its own: `python -m bench.load --rate 5000 --seconds 20`.
+"""The load generator, which runs in its own process: `python -m bench.load --rate 5000 --seconds 20`.
 
 It publishes through `producers.kafka.publisher.KafkaPublisher` to the broker of `MEDALLION_KAFKA_BOOTSTRAP_SERVERS`.
-A trade's `received_at` is the moment it was *due*: a generator that was held back makes the latency longer, never hides
-it.
-Prints one line `ready` when it starts to publish, then its report as JSON.
+A trade's `received_at` is the time at which it was *due*. So a generator that is held up lengthens the latency instead
+of hiding it.
+It prints the line `ready` when it starts to publish, and its report as JSON at the end.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SOURCES = (
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What was published between `started` and `ended` (`time.time()`), and by how much the generator was behind."""
+    """The trades published between `started` and `ended` (`time.time()`), and how far the generator was behind."""
 
     published: int
     started: float
@@ -41,7 +41,7 @@ class LoadReport:
 
 
 def publish(stream: TradeStream, publisher: KafkaPublisher, rate: float, seconds: float) -> LoadReport:
-    """Publish `rate` trades a second for so many seconds; rate 0: as many as publisher and broker take."""
+    """Publish `rate` trades a second for `seconds`. Rate 0 publishes as many as publisher and broker accept."""
     started = time.time()
     published, most_behind = 0, 0.0
     while (now := time.time()) < started + seconds:
@@ -49,7 +49,7 @@ def publish(stream: TradeStream, publisher: KafkaPublisher, rate: float, seconds
             due = started + published / rate
             if due > now:
                 publisher.poll(0)
-                # librdkafka waits whole milliseconds: polling for less would spin.
+                # librdkafka waits in whole ms; polling for less would spin.
                 time.sleep(due - now)
                 continue
             most_behind = max(most_behind, now - due)
@@ -62,12 +62,14 @@ def publish(stream: TradeStream, publisher: KafkaPublisher, rate: float, seconds
 
 
 def main() -> int:
-    """Publish, and report on standard output."""
+    """Publish, and print the report."""
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
-    parser.add_argument("--rate", type=float, default=0.0, help="trades a second; 0: as many as possible")
+    parser.add_argument("--rate", type=float, default=0.0, help="trades a second; 0 for as many as possible")
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--markets", type=int, default=40)
-    parser.add_argument("--first-id", type=int, default=1, help="no two loads on one stack may share ids")
+    parser.add_argument(
+        "--first-id", type=int, default=1, help="first trade id; two loads on one stack must not share ids"
+    )
     given = parser.parse_args()
     settings = Settings.from_environment(os.environ)
     stream = TradeStream.load(SOURCES, SymbolRegistry.load(settings.symbols_file), given.markets, given.first_id)

@@ -1,4 +1,4 @@
-"""What a result was measured on: the machine, its load, the commit, the versions."""
+"""Describes the machine of a result: its load, the commit, the versions."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _PACKAGES = (
 
 
 def describe() -> dict[str, Any]:
-    """The machine as JSON values; `load_average` is that of the last 1, 5 and 15 minutes, now.
+    """The machine as JSON values. `load_average` is for the last 1, 5 and 15 minutes.
 
-    It is `quiet` where the load of the last minute leaves three quarters of the cores alone.
+    The machine is `quiet` if the load of the last minute leaves three quarters of the cores free.
     """
     load = os.getloadavg()
     return {
@@ -54,7 +54,7 @@ def _cpu_model() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """What git says, or "" where this is no checkout."""
+    """The output of git, or "" if this is no checkout."""
     try:
         done = subprocess.run(["git", *arguments], cwd=_ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""The most memory that a process had resident."""
+"""Reads the peak resident memory of a process."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
 
 def peak_rss_kib(process: int | str = "self") -> int:
-    """KiB that a process had resident at most since it began its program (Linux).
+    """Peak resident memory of a process since it started its program, KiB (Linux).
 
-    Not `ru_maxrss`: that survives exec, so that in a child it is at least what its parent had resident.
+    `ru_maxrss` would be wrong: it survives exec, so a child's value is at least that of its parent.
 
     Raises:
-        LookupError: the kernel does not say.
+        LookupError: the kernel does not give the value.
     """
     found = _PEAK.search(Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace"))
     if found is None:

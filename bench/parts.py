@@ -1,4 +1,4 @@
-"""Active parts of every table: after a run, and sampled through a long one."""
+"""Counts active parts of every table, after a run or during a long one."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ RATE = 5_000.0
 HOUR_S = 3_600.0
 SHORT_S = 60.0
 _SAMPLES = 60
-# An hour of looks is kept in memory: one a second is enough to see that trades arrive.
+# Looks at the candles stay in memory for an hour. One a second is enough to see that trades arrive.
 _PAUSE_S = 1.0
 _SQL = (Path(__file__).with_name("sql") / "parts.sql").read_text(encoding="utf-8")
 
 
 def active_parts(target: Target) -> list[dict[str, Any]]:
-    """`table`, `partition` and `parts` of every partition that has some, now."""
+    """The current `table`, `partition` and `parts` of every partition with active parts."""
     return select(target, _SQL).to_dicts()
 
 
 def most_parts(samples: Sequence[dict[str, Any]]) -> int:
-    """The most parts that one partition of any table had."""
+    """The most parts of one partition of any table."""
     return max((int(one["parts"]) for one in samples), default=0)
 
 
 class PartsSampler(Sampler):
-    """Samples `active_parts`."""
+    """Samples `active_parts` again and again."""
 
     def __init__(self, target: Target, period_s: float) -> None:
         super().__init__(period_s)
@@ -49,7 +49,7 @@ class PartsSampler(Sampler):
 
 
 def measure(target: Target, plan: Plan, rate: float = RATE, seconds: float = SHORT_S) -> dict[str, Any]:
-    """A load of `rate` trades/s for so long; parts sampled sixty times, so every minute of an hour."""
+    """Run a load of `rate` trades/s for `seconds`, and sample parts sixty times (each minute of an hour)."""
     with PartsSampler(target, seconds / _SAMPLES) as sampler:
         run = run_load(target, rate, seconds, plan.markets, _PAUSE_S)
         usage = usage_rows(run, run.load.started, run.load.ended, run.load.published)
@@ -65,9 +65,9 @@ def measure(target: Target, plan: Plan, rate: float = RATE, seconds: float = SHO
 
 
 def by_table(samples: Sequence[dict[str, Any]], seconds: float) -> list[dict[str, Any]]:
-    """Of each table the most parts of a partition: in the second and the last quarter of the time, and ever.
+    """The most parts of a partition of each table, in the second and the last quarter of the time, and in all.
 
-    Flat is where the last quarter has no more than the second; the first fills an empty table.
+    It is flat if the last quarter has no more than the second. The first quarter fills an empty table.
     """
     if not samples:
         return []

@@ -1,4 +1,4 @@
-"""How long and how often to measure."""
+"""The length and number of runs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`runs` runs of `seconds` each over `markets` markets, each after `lead_s` that do not count.
+    """The length and number of runs.
 
-    Before the first, the pipeline is warmed up by loads of `warm_up_s` until the median latency has settled, at most
-    `warm_ups` of them. Stages alone: `stage_rows` trades; the cold tier: `cold_rows`; the live producer: `live_trades`
-    a run; an idle stack is left alone for `settle_s`, then watched for `idle_s`.
+    End to end, there are `runs` runs of `seconds` each with `markets` markets. Their first `lead_s` do not count.
+    Before the first run, at most `warm_ups` loads of `warm_up_s` warm the pipeline up until the median latency has
+    settled. A single stage gets `stage_rows` trades, the cold tier `cold_rows`, a run of the live producer
+    `live_trades`. An idle stack comes to rest for `settle_s`, then it is measured for `idle_s`.
     """
 
     runs: int

@@ -1,4 +1,4 @@
-"""CPU time and memory of processes over time, sampled beside a run."""
+"""Samples CPU time and memory of processes during a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PERIOD_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Of one process over a window: CPU seconds of all its threads, and the most memory it had resident (bytes)."""
+    """The usage of one process in a time window: CPU time of all its threads (s), and peak resident memory (bytes)."""
 
     cpu_s: float
     peak_rss: int
@@ -29,7 +29,7 @@ class _Sample:
 
 
 class ProcessSampler(Sampler):
-    """Samples CPU and memory. `all_peak_rss` counts pages that processes share once for each."""
+    """Samples CPU and memory. `all_peak_rss` counts a shared page once for each process."""
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         super().__init__(_PERIOD_S)
@@ -38,14 +38,14 @@ class ProcessSampler(Sampler):
 
     @property
     def names(self) -> frozenset[str]:
-        """Of the processes that are sampled, running or not."""
+        """The names of the sampled processes, running or not."""
         return frozenset(self._processes)
 
     def usage(self, start: float, end: float) -> dict[str, Usage]:
-        """By process name, between two times (`time.time()`), to the sample.
+        """The usage by process name between two times (`time.time()`), as exact as the samples.
 
         Raises:
-            ValueError: fewer than two samples lie between them.
+            ValueError: fewer than two samples lie between the times.
         """
         within = self._within(start, end)
         first, last = within[0], within[-1]
@@ -59,13 +59,13 @@ class ProcessSampler(Sampler):
         }
 
     def all_peak_rss(self, start: float, end: float, without: Collection[str] = ()) -> int:
-        """The most bytes that all processes but those named had resident together at one moment."""
+        """The largest sum of resident memory of all processes but those named, bytes."""
         return max(
             sum(rss for name, rss in sample.rss.items() if name not in without) for sample in self._within(start, end)
         )
 
     def seconds(self, start: float, end: float) -> float:
-        """Between the first and the last sample that `usage` of this window takes."""
+        """The time between the first and the last sample that `usage` takes from this window."""
         within = self._within(start, end)
         return within[-1].at - within[0].at
 

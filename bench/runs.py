@@ -1,4 +1,4 @@
-"""One load on a running pipeline, watched from outside: what all end-to-end measurements are made of."""
+"""Runs one load on a running pipeline and watches it from outside. All end-to-end measurements use it."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from bench.visibility import PAUSE_S, Watcher
 
 _DRAIN_S = 120.0
 _POLL_S = 0.05
-# No load makes as many trades of one market.
+# Distance of ids between loads. No load has as many trades of one market.
 _IDS_A_RUN = 10_000_000
 _COUNTED = (Path(__file__).with_name("sql") / "counted.sql").read_text(encoding="utf-8")
 _runs = count(1)
 
 
 class LoadError(RuntimeError):
-    """The load did not go through; the message says where to look."""
+    """The load did not arrive as a whole. The message says where to look."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a load did, what the candles showed (of each market, and in all), and what the processes used meanwhile."""
+    """A load: its report, what the candles showed by market and in all, and the processes' usage."""
 
     load: LoadReport
     looks: pl.DataFrame
@@ -43,17 +43,17 @@ class Run:
 
 
 def run_load(target: Target, rate: float, seconds: float, markets: int, pause_s: float = PAUSE_S) -> Run:
-    """Publish `rate` trades a second (0: as many as go) for so many seconds and wait until all are in the candles.
+    """Publish trades, and wait until all are in the candles.
 
     Args:
         target: the pipeline.
-        rate: trades/s.
-        seconds: how long.
-        markets: dealt out to so many.
-        pause_s: between two looks at the candles.
+        rate: trades/s; 0 for as many as possible.
+        seconds: length of the load.
+        markets: number of markets to which the trades are dealt out.
+        pause_s: pause between two looks at the candles.
 
     Raises:
-        LoadError: the generator failed, trades did not arrive, or more of them than were published.
+        LoadError: the generator failed, or the candles count fewer or more trades than were published.
     """
     argv = [sys.executable, "-m", "bench.load", "--rate", str(rate), "--seconds", str(seconds)]
     argv += ["--markets", str(markets), "--first-id", str(next(_runs) * _IDS_A_RUN)]
@@ -86,7 +86,7 @@ def run_load(target: Target, rate: float, seconds: float, markets: int, pause_s:
 
 
 def select(target: Target, query: str, **parameters: Any) -> pl.DataFrame:
-    """The rows of a query over HTTP."""
+    """Run a query over HTTP and return its rows."""
     client = http_client(target.settings)
     try:
         body = client.raw_query(query, parameters=parameters, fmt="ArrowStream")
@@ -96,7 +96,7 @@ def select(target: Target, query: str, **parameters: Any) -> pl.DataFrame:
 
 
 def _first_count(watcher: Watcher) -> int:
-    """What earlier loads left in the candles, from before this one's first trade."""
+    """The trades that the candles count before this load, from earlier ones."""
     deadline = time.monotonic() + _DRAIN_S
     while not watcher.has_looked:
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Looks at something again and again beside a run, in a thread whose failure is the run's."""
+"""Takes samples during a run, in a thread of its own. If the thread fails, the run fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Self
 
 
 class Sampler(ABC):
-    """Calls `_look` at once and then every `period_s` seconds while its `with` block runs."""
+    """Calls `_look` at once, and then every `period_s` seconds, while its `with` block runs."""
 
     def __init__(self, period_s: float) -> None:
         self._period_s = period_s
@@ -31,7 +31,7 @@ class Sampler(ABC):
             self._looking.result()
 
     def check(self) -> None:
-        """Raises what ended the looking too early."""
+        """Raise the error that ended the thread, if there is one."""
         if self._looking.done():
             self._looking.result()
 

@@ -1,4 +1,4 @@
-"""Results as tables for people."""
+"""Shows results as tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.sustained import SustainedResult
 
 
 def machine(console: Console, found: Mapping[str, Any]) -> None:
-    """One line, and a warning where other work disturbs the measurement."""
+    """Show the machine in one line, and a warning if other work disturbs the measurement."""
     console.print(
         f"{found['cpu']}, {found['cores']} cores, {found['memory_gb']} GB, {found['system']}, Python {found['python']},"
         f" commit {found['commit'] or 'unknown'}{' with changes' if found['uncommitted_changes'] else ''}"
@@ -27,7 +27,7 @@ def machine(console: Console, found: Mapping[str, Any]) -> None:
 
 
 def stages(console: Console, figures: Sequence[Mapping[str, Any]]) -> None:
-    """Every stage alone; the slowest is marked."""
+    """Show each stage on its own. The slowest is marked."""
     whole = [one for one in figures if not one["stage"].startswith("the same")]
     slowest = min(whole, key=lambda one: float(one["trades_per_s"]))
     table = Table(title="Each stage alone", title_justify="left")
@@ -60,7 +60,7 @@ def stages(console: Console, figures: Sequence[Mapping[str, Any]]) -> None:
 
 
 def live(console: Console, found: Mapping[str, Any]) -> None:
-    """The live producer on one core beside the bare loop."""
+    """Show the live producer on one core, and the bare loop."""
     table = Table(title="One WebSocket connection → broker, the producer on one core", title_justify="left")
     for column in ("", "trades/s", "slowest … fastest run", "CPU µs a trade", "of its core"):
         table.add_column(column, justify="right" if column else "left")
@@ -83,14 +83,14 @@ def live(console: Console, found: Mapping[str, Any]) -> None:
 
 
 def sustained(console: Console, result: SustainedResult) -> None:
-    """The sustained rate and what it takes."""
+    """Show the sustained rate, and the CPU and memory that it takes."""
     rates = ", ".join(f"{run['trades_per_s']:,.0f}" for run in result.runs)
     console.print(f"\nSustained raw topic → Gold: [bold]{result.trades_per_s:,.0f} trades/s[/] (runs: {rates})")
     processes(console, result.runs)
 
 
 def latency(console: Console, result: RateResult) -> None:
-    """Where the time goes at one rate."""
+    """Show the latency of each stage at one rate."""
     runs = result.runs
     table = Table(title=f"Trade → candle at {result.rate:,.0f} trades/s, ms", title_justify="left")
     for column in ("layer", "mean", "p50", "p90", "p99", "max"):
@@ -110,12 +110,12 @@ def latency(console: Console, result: RateResult) -> None:
     )
     console.print(f"p50 of the warm-up: {', '.join(f'{one:,.0f}' for one in result.warm_up_p50_ms)} ms")
     if not result.keeps_up:
-        console.print("[yellow]It does not keep up with this rate: latencies grow for as long as the load lasts.")
+        console.print("[yellow]It does not keep up with this rate: latencies grow as long as the load lasts.")
     processes(console, runs)
 
 
 def idle(console: Console, found: Mapping[str, Any]) -> None:
-    """What an idle stack takes, by process."""
+    """Show the CPU of an idle stack, by process."""
     each = ", ".join(f"{name} {percent:.1f}" for name, percent in found["processes"].items())
     console.print(
         f"An idle stack takes [bold]{found['percent']:.1f} %[/] of a core ({each}) and {found['rss_mb']:,.0f} MiB,"
@@ -124,7 +124,7 @@ def idle(console: Console, found: Mapping[str, Any]) -> None:
 
 
 def parts(console: Console, found: Mapping[str, Any]) -> None:
-    """The most active parts of a partition, by table."""
+    """Show the most active parts of a partition, by table."""
     minutes = f"{found['seconds'] / 60:,.0f} min"
     table = Table(title=f"Parts of one partition, {found['rate']:,.0f} trades/s for {minutes}", title_justify="left")
     for column in ("table", "2nd quarter of the time", "last quarter", "most ever"):
@@ -136,7 +136,7 @@ def parts(console: Console, found: Mapping[str, Any]) -> None:
 
 
 def grid(console: Console, found: Grid) -> None:
-    """A table of figures."""
+    """Show a table of figures."""
     table = Table(title=found.title, title_justify="left")
     for number, column in enumerate(found.columns):
         table.add_column(column, justify="right" if number else "left")
@@ -147,7 +147,7 @@ def grid(console: Console, found: Grid) -> None:
 
 
 def processes(console: Console, runs: Sequence[Mapping[str, Any]]) -> None:
-    """CPU and memory by process, of the first run; `generator` and `watcher` are the measurement's own."""
+    """Show CPU and memory by process in the first run. `generator` and `watcher` belong to the measurement."""
     table = Table()
     for column in ("process", "cores", "CPU µs a trade", "peak memory MiB"):
         table.add_column(column, justify="left" if column == "process" else "right")

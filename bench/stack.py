@@ -1,4 +1,4 @@
-"""A fresh embedded stack for a measurement, and what a measurement has to know of a running pipeline."""
+"""A new embedded stack for a measurement, and the description of a running pipeline."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Target:
     """A running pipeline, ours or another one on the same broker and node.
 
     Attributes:
-        environment: the `MEDALLION_…` variables that lead a process to its broker and its node.
+        environment: `MEDALLION_…` variables with which a process reaches its broker and node.
         pids: its processes by name.
-        logs: where they log.
-        look: the query of `bench.visibility.Watcher`.
-        journeys: the query of `bench.journeys`.
+        logs: the folder of their logs.
+        look: the query for `bench.visibility.Watcher`.
+        journeys: the query for `bench.journeys`.
     """
 
     environment: Mapping[str, str]
@@ -40,18 +40,18 @@ class Target:
 
     @property
     def settings(self) -> Settings:
-        """The settings that reach it."""
+        """The settings with which the pipeline is reached."""
         return Settings.from_environment(self.environment)
 
 
 @contextmanager
 def fresh_stack() -> Iterator[StackState]:
-    """Start an empty stack in a temporary folder; stop it and remove the folder afterwards.
+    """Start an empty stack in a temporary folder. At the end it is stopped and the folder removed.
 
-    The caller's `MEDALLION_…` variables reach it, so that a setting can be tried out.
+    The stack gets the caller's `MEDALLION_…` variables, so a setting can be tried.
 
     Raises:
-        deploy.embedded.layout.StackError: it does not start.
+        deploy.embedded.layout.StackError: the stack does not start.
     """
     with tempfile.TemporaryDirectory(prefix="medallion-bench-", ignore_cleanup_errors=True) as folder:
         state = control.start(Path(folder) / "data", 0, 0, 1, lambda _state: None)
@@ -63,10 +63,10 @@ def fresh_stack() -> Iterator[StackState]:
 
 @contextmanager
 def our_target() -> Iterator[Target]:
-    """A fresh stack as a target.
+    """A new stack as a target.
 
     Raises:
-        deploy.embedded.layout.StackError: it does not start.
+        deploy.embedded.layout.StackError: the stack does not start.
     """
     with fresh_stack() as state:
         yield Target(
@@ -75,23 +75,23 @@ def our_target() -> Iterator[Target]:
 
 
 def settings_of(state: StackState) -> Settings:
-    """The settings that reach this stack."""
+    """The settings with which this stack is reached."""
     return Settings.from_environment(state.environment)
 
 
 def pids_of(state: StackState) -> dict[str, int]:
-    """Its processes by name."""
+    """The stack's processes by name."""
     services = {service.name: service.pid for service in state.services if service.pid is not None}
     return {**services, "supervisor": state.supervisor_pid}
 
 
 def native_client(settings: Settings) -> Any:
-    """A connection of the native protocol."""
+    """A client of the native protocol."""
     return Client(**clickhouse_native(settings), database=settings.clickhouse_database)
 
 
 def http_client(settings: Settings) -> Any:
-    """A connection of the HTTP interface."""
+    """A client of the HTTP interface."""
     return clickhouse_connect.get_client(**clickhouse_http(settings))
 
 

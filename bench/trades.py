@@ -1,4 +1,4 @@
-"""An endless stream of unique trades, made from recorded ones by shifting ids and times."""
+"""Makes an endless stream of unique trades from recorded ones, with other ids and times."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from producers.replay.recording import Recording
 
 _LONGEST_FRAME = 1 << 20
 _MILLISECONDS = 1_000
-# Recorded trades to make a stream of, from each recording: enough variety, and read in half a second.
+# Trades that are read from each recording: enough variety, and read in half a second.
 _MOST_SHAPES = 8_192
-# Where a Binance trade frame has what makes it this trade: stream and symbol, id, event and trade time (ms).
+# The parts of a Binance trade frame that identify its trade: stream and symbol, id, event and trade time (ms).
 _PLACES = re.compile(r'"stream":"(?P<stream>[^"@]+)@|"s":"(?P<s>[^"]+)"|"t":(?P<t>[0-9]+)|"[ET]":(?P<time>[0-9]+)')
 
 
 class StreamError(RuntimeError):
-    """The recordings give no trades to make a stream of."""
+    """The recordings do not have the trades for a stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A recording of Binance trade frames, and the exchange code it was recorded from."""
+    """A recording of Binance trade frames, and its exchange code."""
 
     exchange: str
     path: Path
@@ -36,7 +36,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """A recorded trade given a market; `payload` has `{t}` for the trade id and `{T}` for its time (ms)."""
+    """A recorded trade for a market. Its `payload` has `{t}` for the trade id and `{T}` for the time (ms)."""
 
     exchange: str
     symbol: str
@@ -50,13 +50,13 @@ class _Shape:
 class TradeStream:
     """Trades that never repeat, dealt out to the markets in turn.
 
-    Each recorded trade keeps its price, quantity and side digit for digit; its symbol is one of `markets` (the
-    recordings have two, which would reach two partitions of four), its id counts up by market from `first_id`, its
-    time is the one asked for.
+    Each trade has a recorded price, quantity and side, digit for digit. Its symbol is one of `markets` (the recordings
+    have two, which would reach two partitions of four). Its id counts up from `first_id` within its market. Its time is
+    the requested one.
     """
 
     def __init__(self, shapes: Sequence[_Shape], markets: int, first_id: int) -> None:
-        """Use `TradeStream.load`."""
+        """Use `TradeStream.load` instead."""
         self._shapes = shapes
         self._ids = [first_id] * markets
         self._next = 0
@@ -66,10 +66,10 @@ class TradeStream:
         """Read the recordings.
 
         Args:
-            sources: recordings of Binance trade frames; each gets its share of the markets.
-            registry: names the markets.
-            markets: how many in all, at least one a source.
-            first_id: of every market.
+            sources: recordings of Binance trade frames. Each gets a share of the markets.
+            registry: has the markets.
+            markets: their number in all, at least one for each source.
+            first_id: the first trade id of each market.
 
         Raises:
             StreamError: a recording has no trades, or an exchange has too few markets.
@@ -85,8 +85,8 @@ class TradeStream:
             dealt.append(_shapes(source, symbols, counted))
             counted += share
         if not counted:
-            raise StreamError("no recording: name at least one")
-        # Exchanges in turn, so that every stretch of the stream is of all of them.
+            raise StreamError("there is no recording: name at least one")
+        # Exchanges take turns, so that every stretch of the stream has all of them.
         shapes = [shape for group in zip(*dealt, strict=False) for shape in group]
         return cls(shapes, counted, first_id)
 
@@ -118,7 +118,7 @@ class TradeStream:
 
 
 def _symbols(registry: SymbolRegistry, exchange: str) -> list[str]:
-    """Every market of the exchange under one of its names, in order."""
+    """All markets of the exchange, each under one of its names, in order."""
     rows = [row for row in registry.lookup if row["exchange"] == exchange]
     return sorted({row["canonical"]: row["exchange_symbol"] for row in rows}.values())
 

@@ -1,4 +1,4 @@
-"""What a run cost, by process."""
+"""Computes what a run cost, by process."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 from bench.runs import LoadError, Run
 
 _MB = 2**20
-# The watcher and the generator are the measurement's own.
+# The watcher and the generator belong to the measurement.
 _OWN = ("watcher", "generator")
-# Starts and watches the others; no trade passes it.
+# The supervisor only starts and watches the others; no trade passes it.
 _BESIDE = "supervisor"
 
 
 def usage_rows(run: Run, start: float, end: float, trades: int) -> dict[str, Any]:
-    """Cores and µs of CPU a trade, and peak memory (MiB), by process; CPU and memory of the stack's together.
+    """Cores, CPU µs a trade and peak memory (MiB) of each process, and CPU and memory of the stack as a whole.
 
     Raises:
-        bench.runs.LoadError: a process of the stack ended meanwhile.
+        bench.runs.LoadError: a process of the stack ended during the run.
     """
     seconds = run.sampler.seconds(start, end)
-    # Samples do not fall on the window's ends: CPU a second counts, not CPU in all.
+    # Samples do not lie on the window's ends, so use CPU a second, not CPU in all.
     rate = trades / (end - start)
     by_process = {
         name: {

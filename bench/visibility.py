@@ -1,4 +1,4 @@
-"""Watches the candles as a reader does: how many trades of each market count in them, and when."""
+"""Watches the candles as a reader does: how many trades of each market they count, and when."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ import polars as pl
 
 from bench.sampler import Sampler
 
-#: A look takes about 3 ms of CPU: more of them would slow down what they measure.
+# A look takes about 3 ms of CPU. More looks would slow down what they measure.
 PAUSE_S = 0.01
 
 
 class Watcher(Sampler):
-    """Asks again and again over one connection while its `with` block runs.
+    """Looks at the candles again and again, over one connection, while its `with` block runs.
 
-    A trade began to count at some moment between the look that first shows it and the one before: latencies taken from
-    `looks` are too long by half the gap between two looks on average, never too short.
+    A trade became visible between the first look that shows it and the look before. So latencies from `looks` are too
+    long by half the time between two looks on average, and never too short.
     """
 
     def __init__(self, client: Any, query: str, pause_s: float = PAUSE_S) -> None:
-        """`client`: of `bench.stack.native_client`, for this watcher alone; `query` gives exchange, symbol, trades."""
+        """`client` is from `bench.stack.native_client`, for this watcher alone. `query` returns exchange, symbol and
+        trades."""
         super().__init__(pause_s)
         self._client, self._query = client, query
         self._looks: list[tuple[int, list[tuple[str, str, int]]]] = []
@@ -37,22 +38,22 @@ class Watcher(Sampler):
 
     @property
     def has_looked(self) -> bool:
-        """Whether ClickHouse has answered once."""
+        """Whether ClickHouse has answered at least once."""
         self.check()
         return bool(self._looks)
 
     @property
     def trades(self) -> int:
-        """Trades in the candles at the last look."""
+        """The number of trades in the candles at the last look."""
         return sum(trades for _, _, trades in self._looks[-1][1]) if self.has_looked else 0
 
     def totals(self) -> pl.DataFrame:
-        """Columns `seen` (µs since the epoch) and `trades` of all markets, a look a row, by time."""
+        """Columns `seen` (µs since the epoch) and `trades` of all markets: a row for each look, by time."""
         rows = [(seen, sum(trades for _, _, trades in markets)) for seen, markets in self._looks.copy()]
         return pl.DataFrame(rows, schema={"seen": pl.Int64, "trades": pl.Int64}, orient="row")
 
     def looks(self) -> pl.DataFrame:
-        """Columns `seen` (µs since the epoch), `exchange`, `symbol` and `trades` of that market, by time."""
+        """Columns `seen` (µs since the epoch), `exchange`, `symbol` and `trades` of the market, by time."""
         schema = {"seen": pl.Int64, "exchange": pl.String, "symbol": pl.String, "trades": pl.Int64}
         rows = [(seen, *market) for seen, markets in self._looks.copy() for market in markets]
         return pl.DataFrame(rows, schema=schema, orient="row")

@@ -1,4 +1,4 @@
-"""What each client library is told of the settings: address, credentials, TLS. No other module spells these out.
+"""The settings in the form of each client library: address, credentials, TLS. No other module builds these.
 
 Keys are the libraries' own: librdkafka (docs.confluent.io, CONFIGURATION.md), clickhouse-driver, clickhouse-connect,
 pyiceberg's catalog properties. Values hold secrets in plain text: pass them on, never log them.
@@ -15,7 +15,7 @@ from config.settings import Settings
 
 
 def kafka_security(settings: Settings) -> dict[str, object]:
-    """librdkafka's properties for authentication and TLS; empty where the broker wants neither."""
+    """librdkafka's properties for authentication and TLS; empty if the broker needs neither."""
     protocol = settings.kafka_security_protocol
     if protocol == "PLAINTEXT":
         return {}
@@ -32,17 +32,17 @@ def kafka_security(settings: Settings) -> dict[str, object]:
 
 
 def kafka_client(settings: Settings) -> dict[str, object]:
-    """librdkafka's properties that every producer, consumer and admin client starts from."""
+    """librdkafka's properties that all producers, consumers and admin clients have in common."""
     return {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
-        # Without it librdkafka writes lines of its own form to standard error.
+        # Without a logger librdkafka writes to standard error, in a format of its own.
         "logger": logging.getLogger("librdkafka"),
         **kafka_security(settings),
     }
 
 
 def clickhouse_native(settings: Settings) -> dict[str, Any]:
-    """Arguments of `clickhouse_driver.Client`; the database is the caller's business."""
+    """Arguments of `clickhouse_driver.Client`, without the database."""
     tls: dict[str, Any] = {"secure": True, "verify": True} if settings.clickhouse_tls else {}
     if settings.clickhouse_tls and settings.clickhouse_ca_file is not None:
         tls["ca_certs"] = str(settings.clickhouse_ca_file)
@@ -66,14 +66,14 @@ def clickhouse_http(settings: Settings) -> dict[str, Any]:
         "username": settings.clickhouse_user,
         "password": settings.clickhouse_password.get_secret_value(),
         "database": settings.clickhouse_database,
-        # A session serialises what could run side by side.
+        # Queries of one session do not run in parallel.
         "autogenerate_session_id": False,
         **tls,
     }
 
 
 def clickhouse_requests(settings: Settings) -> dict[str, Any]:
-    """Arguments of `requests.post`: address, credentials, and whose certificates to trust."""
+    """Arguments of `requests.post`: address, credentials and trusted authorities."""
     scheme = "https" if settings.clickhouse_tls else "http"
     return {
         "url": f"{scheme}://{settings.clickhouse_host}:{settings.clickhouse_http_port}/",
@@ -83,9 +83,9 @@ def clickhouse_requests(settings: Settings) -> dict[str, Any]:
 
 
 def iceberg_catalog(settings: Settings) -> dict[str, Any]:
-    """pyiceberg's catalog properties: address, warehouse, the REST catalog's credentials and those of the bucket.
+    """pyiceberg's catalog properties: address, warehouse, and credentials of the REST catalog and the bucket.
 
-    What is not set is left out, so that pyiceberg's own configuration (`PYICEBERG_CATALOG__MEDALLION__…`) still counts.
+    Settings without a value are left out, so pyiceberg's own configuration (`PYICEBERG_CATALOG__MEDALLION__…`) applies.
     """
     given = {
         "uri": settings.iceberg_catalog_uri,
@@ -106,9 +106,9 @@ def iceberg_catalog(settings: Settings) -> dict[str, Any]:
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """A client's context that verifies certificate and host name, against `ca_file` or the system's authorities.
+    """A client's TLS context. It verifies certificate and host name, against `ca_file` or the system's authorities.
 
     Raises:
-        OSError: the file cannot be read or holds no certificate.
+        OSError: the file cannot be read or has no certificate.
     """
     return ssl.create_default_context(cafile=ca_file)

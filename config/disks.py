@@ -1,4 +1,4 @@
-"""Which disk is full, and which failures are those of a full disk."""
+"""Measures free disk space, and recognises failures of a full disk."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from prometheus_client.registry import Collector
 OK, LOW, FULL = "ok", "low", "full"
 _MIB, _GIB = 1 << 20, 1 << 30
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-# As the operating system, SQLite and ClickHouse (codes 243 and 973) say it.
+# Words of the operating system, SQLite and ClickHouse (codes 243 and 973).
 _SAID = ("no space left on device", "database or disk is full", "disk quota exceeded", "cannot reserve")
 
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """What holds a folder; `free` and `size` in bytes, as a process without privileges sees them."""
+    """The disk of a folder. `free` and `size` are bytes, as a process without privileges sees them."""
 
     name: str
     path: Path
@@ -30,7 +30,7 @@ class Disk:
 
     @property
     def level(self) -> str:
-        """`full` below 1 % (8 MiB at least, 1 GiB at most): writes fail. `low` below 15 %, or 20 GiB of a large one."""
+        """`full` below 1 % (at least 8 MiB, at most 1 GiB): writes fail. `low` below 15 %, at most 20 GiB."""
         if self.free < min(max(self.size // 100, 8 * _MIB), _GIB):
             return FULL
         return LOW if self.free < min(self.size * 15 // 100, 20 * _GIB) else OK
@@ -40,7 +40,7 @@ class Disk:
 
 
 def measure(places: Mapping[str, Path]) -> list[Disk]:
-    """The disks of these folders, by name; one that holds several is there once. Folders that are not there are not."""
+    """The disks of these folders, by name. A disk with several folders comes once. Missing folders are left out."""
     found: dict[int, Disk] = {}
     for name, path in places.items():
         try:
@@ -54,16 +54,16 @@ def measure(places: Mapping[str, Path]) -> list[Disk]:
 
 
 def local_folder(location: str) -> Path | None:
-    """The folder of a warehouse on this machine, its path as pyiceberg takes it: as it is, not percent-decoded.
+    """The folder of a warehouse on this machine; None for a warehouse in an object store.
 
-    None for a warehouse in an object store.
+    As in pyiceberg, the path is not percent-decoded.
     """
     url = urlparse(location)
     return Path(url.path) if url.scheme in {"", "file"} else None
 
 
 def is_no_space(error: BaseException | None) -> bool:
-    """Whether a failure, or what caused it, is a full disk."""
+    """Whether a failure, or its cause, is a full disk."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _NO_SPACE:
             return True
@@ -74,14 +74,14 @@ def is_no_space(error: BaseException | None) -> bool:
 
 
 class DiskMetrics(Collector):
-    """`medallion_disk_free_bytes` and `medallion_disk_size_bytes` of folders, measured when they are asked for."""
+    """`medallion_disk_free_bytes` and `medallion_disk_size_bytes` of folders, measured at each scrape."""
 
     def __init__(self, places: Mapping[str, Path]) -> None:
-        """Folders by the name that their label gets."""
+        """`places` has the folders by the value of their label."""
         self._places = dict(places)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Both."""
+        """Measure the disks."""
         free = GaugeMetricFamily("medallion_disk_free_bytes", "Space left on the disk of a folder", labels=["disk"])
         size = GaugeMetricFamily("medallion_disk_size_bytes", "Size of the disk of a folder", labels=["disk"])
         for disk in measure(self._places):

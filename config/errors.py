@@ -1,7 +1,7 @@
-"""The base of the failures a user can do something about."""
+"""The base class of failures that a user can mend."""
 
 from __future__ import annotations
 
 
 class MedallionError(Exception):
-    """An expected failure. Its message says what happened and what to do next; the command line prints just that."""
+    """An expected failure. Its message says what happened and what to do next. The command line prints only that."""

@@ -1,8 +1,8 @@
-"""Logs of every service: one JSON object a line on standard error, readable text where that is a terminal.
+"""Logs of every service: one JSON object a line on standard error, or readable text if that is a terminal.
 
-Libraries that log through `logging` (Faust, aiokafka, pyiceberg, APScheduler, librdkafka) come out the same way, from
-WARNING on. Every line has `timestamp` (ISO 8601, UTC), `level`, `event`, `logger` and `service`; what an event is about
-is in `exchange`, `symbol`, `topic`, `partition`, `offset`, where they apply.
+Lines of libraries (Faust, aiokafka, pyiceberg, APScheduler, librdkafka) have the same form, from WARNING on. Every line
+has `timestamp` (ISO 8601, UTC), `level`, `event`, `logger` and `service`, and where they apply `exchange`, `symbol`,
+`topic`, `partition` and `offset`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from config.visible import visible, visible_json
 
-# Whose INFO and DEBUG are ours to show; `__main__` is a service's own module.
+# Loggers of our own code, whose INFO and DEBUG lines are shown. `__main__` is a service's own module.
 _OURS = ("__main__", "cli", "config", "ddl", "deploy", "offload", "producers", "silver_processor")
-# What they say of a server that is away is in our own warnings, once.
+# Our own warnings report an absent server, once. These loggers would repeat it.
 _CHATTY = ("urllib3", "clickhouse_connect")
 
 
 def configure(level: str, service: str) -> None:
-    """Send every log line of this process, `service`, to standard error; ours from `level` on.
+    """Send all log lines of this process (`service`) to standard error; our own from `level` on.
 
-    Exceptions that nobody catches, in any thread, and Python's warnings are log lines too.
+    Uncaught exceptions in any thread and Python's warnings become log lines, too.
     """
     threshold = logging.getLevelNamesMapping()[level]
     shared: list[Processor] = [
@@ -62,7 +62,7 @@ def configure(level: str, service: str) -> None:
 
 
 def _rendering() -> list[Processor]:
-    """Whoever reads the log in a terminal sees what a stranger's text holds, and is not steered by it."""
+    """The last processors. In a terminal, strangers' text cannot steer it: control characters are shown as escapes."""
     if sys.stderr.isatty():
         return [structlog.processors.format_exc_info, _make_visible, structlog.dev.ConsoleRenderer()]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_visible_json)]

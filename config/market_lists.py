@@ -1,4 +1,4 @@
-"""Which markets an exchange has: ccxt asks it."""
+"""Requests an exchange's list of markets through ccxt."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from requests.adapters import HTTPAdapter
 from config.errors import MedallionError
 from config.markets import Markets
 
-#: The longest list that an exchange serves is below 10 MiB.
+# Most bytes of a list. The longest list that an exchange serves has less than 10 MiB.
 _LIST_BYTES = 64 * 2**20
 _PIECE_BYTES = 65_536
 
 
 class MarketListError(MedallionError):
-    """An exchange could not be asked for its markets."""
+    """The exchange sent no list of markets."""
 
 
 class _BoundedAdapter(HTTPAdapter):
-    """Answers of at most `_LIST_BYTES`, counted as they are unpacked."""
+    """Limits answers to `_LIST_BYTES`, counted while they are unpacked."""
 
     def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
-        """The answer with its body read.
+        """Send the request and read the whole answer.
 
         Raises:
             requests.exceptions.ContentDecodingError: the body is larger, or damaged.
@@ -37,20 +37,20 @@ class _BoundedAdapter(HTTPAdapter):
                 response.close()
                 message = f"{response.url} sent more than {_LIST_BYTES:,} bytes"
                 raise requests.exceptions.ContentDecodingError(message)
-        # What `content` and `text` give once a body was read; requests has no public way to hand it over.
+        # The body for `content` and `text`. requests has no public way to set it.
         response._content = bytes(body)
         return response
 
 
 def bound(exchange: Any) -> None:
-    """Let an exchange object of ccxt take no answer that is too large, and follow no redirect."""
+    """Make a ccxt exchange object refuse answers that are too large, and follow no redirect."""
     exchange.session.max_redirects = 0
     for scheme in ("https://", "http://"):
         exchange.session.mount(scheme, _BoundedAdapter())
 
 
 def fetch_markets(name: str) -> Markets:
-    """The markets of a ccxt exchange (network; no keys needed).
+    """Request the markets of a ccxt exchange. No key is needed.
 
     Raises:
         MarketListError: it cannot be reached, or refuses.
@@ -61,20 +61,20 @@ def fetch_markets(name: str) -> Markets:
 
 
 def markets_of(exchange: Any) -> Markets:
-    """As `fetch_markets`, of an exchange object of ccxt; numbers are text where its `number` is `str`.
+    """As `fetch_markets`, for a ccxt exchange object. Numbers are text if its `number` is `str`.
 
     Raises:
         MarketListError: it cannot be reached, or refuses.
     """
     try:
         exchange.load_markets()
-    # What a class of ccxt makes of an answer it does not know can be any of these.
+    # Errors that ccxt classes raise for an answer that they do not know.
     except (ccxt.BaseError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise MarketListError(
             f"{exchange.id} gave no market list: is there a network to it? Else take one saved elsewhere, with"
             f" --markets. ({error})"
         ) from error
-    # By symbol ccxt keeps one market only; here two assets of one ticker must show.
+    # ccxt keeps only one market of a symbol, but two assets with one ticker must both be seen.
     markets = [market for same in (exchange.markets_by_id or {}).values() for market in same]
     if not markets:
         raise MarketListError(f"{exchange.id} answered with no market at all: try again, or take a saved list.")

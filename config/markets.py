@@ -1,4 +1,4 @@
-"""An exchange's markets as ccxt lists them, kept in a file."""
+"""Reads an exchange's markets from a file, in ccxt's form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from config.errors import MedallionError
 
-#: ccxt's market structures, also two of one unified symbol.
+# ccxt's market structures. Two of them may have the same unified symbol.
 Markets = Sequence[Mapping[str, Any]]
 
 
@@ -18,12 +18,12 @@ class MarketsFileError(MedallionError):
 
 
 def read_markets(path: Path) -> Markets:
-    """The markets in a file: ccxt's `load_markets()` as a JSON object, or `fetch_markets()` as a list.
+    """Read the markets from a file: ccxt's `load_markets()` as a JSON object, or `fetch_markets()` as a list.
 
-    Numbers with a point keep their text.
+    Numbers with a point stay text.
 
     Raises:
-        MarketsFileError: it cannot be read, or holds something else.
+        MarketsFileError: the file cannot be read, or has other content.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"), parse_float=str)
@@ -32,7 +32,7 @@ def read_markets(path: Path) -> Markets:
     except ValueError as error:
         raise MarketsFileError(f"{path}: not JSON: {error}") from error
     rows = list(found.values()) if isinstance(found, dict) else found
-    # One market that is damaged is no reason to refuse the others: what is made of them leaves it out.
+    # A damaged market is left out later. It does not make the others unusable.
     if not isinstance(rows, list) or (rows and not any(isinstance(row, dict) and "id" in row for row in rows)):
         raise MarketsFileError(
             f"{path}: not a list of ccxt markets; make one with"

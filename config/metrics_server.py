@@ -1,4 +1,4 @@
-"""The HTTP port of a long-running service: `/metrics` for Prometheus, and the service's own answers."""
+"""The HTTP port of a long-running service: `/metrics` for Prometheus, and the service's own paths."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-#: Answers a GET request.
+# Answers a GET request.
 Answer = Callable[[], web.Response]
 
 
 async def serve(
     registry: CollectorRegistry, answers: Mapping[str, Answer], host: str, port: int
 ) -> tuple[web.AppRunner, int]:
-    """Serve `/metrics` and the answers, by path, on the running event loop. A stuck loop does not answer.
+    """Serve `/metrics` and the answers (by path) on the running event loop. If the loop hangs, it does not answer.
 
     Returns:
         the runner, whose `cleanup` ends the server, and the port (a free one if `port` is 0).

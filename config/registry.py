@@ -1,4 +1,4 @@
-"""The symbol registry: which markets exist, their canonical names and their limits (`config/symbols.yaml`)."""
+"""The symbol registry: the markets, their canonical symbols and their limits (`config/symbols.yaml`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr, Va
 
 from config.errors import MedallionError
 
-#: What `SymbolRegistry.lookup` tells of a name.
+# The keys of `SymbolRegistry.lookup`.
 LOOKUP = ("exchange", "exchange_symbol", "canonical", "base", "quote", "price_max", "quantity_max")
 
 
@@ -24,8 +24,8 @@ class RegistryError(MedallionError):
     """The symbols file cannot be used; the message names the file, the entry and what to change."""
 
 
-# Letters and digits of any script and what exchanges put between them: nothing that hides, steers a terminal, is
-# markup, or parts words. The fillers are letters to Unicode, and blank.
+# Letters and digits of any script, and the marks that exchanges use. So a name cannot hide, steer a terminal, be markup
+# or contain blanks. The excluded Hangul fillers look blank, although Unicode calls them letters.
 _NAME = re.compile(r"(?:(?![\u115f\u1160\u3164\uffa0])[\w.$+!@#/:-]){1,100}")
 _BETWEEN_ASSETS = frozenset("/:-")
 
@@ -42,7 +42,7 @@ def _name(text: str) -> str:
 
 def _asset(text: str) -> str:
     if not _BETWEEN_ASSETS.isdisjoint(_name(text)):
-        message = f"the asset {text!r} has a character that parts assets in symbols (one of `/:-`)"
+        message = f"the asset {text!r} has a character that separates assets in symbols (one of `/:-`)"
         raise ValueError(message)
     return text
 
@@ -50,27 +50,33 @@ def _asset(text: str) -> str:
 Name = Annotated[StrictStr, AfterValidator(_name)]
 Asset = Annotated[StrictStr, AfterValidator(_asset)]
 Limit = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
-#: `linear` and `inverse` are perpetuals settled in quote and base, `quanto` in neither; `…_future` are dated.
+# Perpetuals settled in the quote (`linear`), the base (`inverse`) or another asset (`quanto`); `…_future` are dated.
 Kind = Literal["spot", "linear", "inverse", "quanto", "linear_future", "inverse_future", "quanto_future"]
-#: `halted`: listed, and not traded when the list was read. `delisted`: on the list no more.
+# `halted`: on the list, but not traded when it was read. `delisted`: no longer on the list.
 Status = Literal["active", "halted", "delisted"]
 ACTIVE: Status = "active"
 HALTED: Status = "halted"
 DELISTED: Status = "delisted"
-# What trades are judged by; the other fields describe, and change no rules version.
+# The fields that rules use. The others only describe a market, and do not change the rules version.
 _RULES = {"canonical", "base", "quote", "price_max", "quantity_max", "aliases"}
 
 
 class Entry(BaseModel):
-    """One market of one exchange code. A limit that is absent is the file's default.
+    """One market of one exchange code.
 
-    `canonical` is base + quote, upper case; a contract beside another market of the same pair carries a suffix
-    (`BTCUSD-220527`, `UNIUSD-SWAP`). `aliases` are other names the exchange gives to the *same* market.
-
-    `tick` and `lot` are the smallest steps of price (quote) and quantity, `quantity_min` and `notional_min` the
-    smallest order in quantity and quote, all as the exchange's market list states them. A delisted market stays, with
-    the (UTC) day on which the list was first seen without it: its trades are still judged, by the same rules. The
-    names of a `pinned` entry are right where the market list says otherwise.
+    Attributes:
+        canonical: base + quote in upper case. A contract beside another market of the pair has a suffix
+            (`BTCUSD-220527`, `UNIUSD-SWAP`).
+        price_max: largest price; None for the file's default.
+        quantity_max: largest quantity; None for the file's default.
+        aliases: other names that the exchange gives to the *same* market.
+        tick: smallest step of the price, in quote currency, from the exchange's list. So are the next three.
+        lot: smallest step of the quantity.
+        quantity_min: smallest order, in base currency.
+        notional_min: smallest order, in quote currency.
+        status: a delisted market stays in the file, and its trades are validated by the same rules.
+        delisted_on: the first day (UTC) on which the list did not have the market.
+        pinned: the names in this file are right, even if the exchange's list has others.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -94,13 +100,13 @@ class Entry(BaseModel):
     def _canonical_is_the_pair(self) -> Entry:
         pair = self.base + self.quote
         if self.canonical != self.canonical.upper() or not self.canonical.startswith(pair):
-            message = f"canonical {self.canonical!r} must be {pair.upper()!r}, or that with a suffix"
+            message = f"canonical {self.canonical!r} must be {pair.upper()!r}, perhaps with a suffix"
             raise ValueError(message)
         return self
 
 
 class Defaults(BaseModel):
-    """Inclusive maxima where an entry names none (docs/invariants.md); the minimum 0 is exclusive."""
+    """Largest values (inclusive) of entries that name none (docs/invariants.md). The minimum is 0, exclusive."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -119,7 +125,7 @@ class SymbolsFile(BaseModel):
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Safe YAML; a key given twice is an error instead of the last one winning in silence."""
+    """Loads safe YAML. A repeated key is an error; by default the last one would win."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
@@ -133,7 +139,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 @dataclass(frozen=True, eq=False)
 class SymbolRegistry:
-    """All known markets, looked up by (exchange code, exchange symbol)."""
+    """All known markets, by exchange code and exchange symbol."""
 
     content: SymbolsFile
 
@@ -185,7 +191,7 @@ class SymbolRegistry:
 
     @cached_property
     def document(self) -> str:
-        """The rules as YAML without comments, in a fixed order; `of` makes a registry of the same rules of it."""
+        """The rules as YAML without comments, in a fixed order. `of` makes the same rules from it."""
         plain = self.content.model_dump(mode="json")
         for symbols in plain["exchanges"].values():
             for name, entry in symbols.items():
@@ -194,7 +200,7 @@ class SymbolRegistry:
 
     @cached_property
     def rules_version(self) -> str:
-        """`<version>-<hash>`: changes with any name or maximum, not with order, comments, layout or description."""
+        """`<version>-<hash>`. Names and maxima change it; order, comments, layout and descriptions do not."""
         return f"{self.version}-{hashlib.sha256(self.document.encode()).hexdigest()[:12]}"
 
     @property
@@ -204,9 +210,9 @@ class SymbolRegistry:
 
     @cached_property
     def lookup(self) -> list[dict[str, str]]:
-        """One row an exchange symbol (aliases included), keys as `LOOKUP`; limits as exact decimal text.
+        """One row for each exchange symbol and alias, with the keys `LOOKUP` and limits as exact decimal text.
 
-        No Arrow: producers read the registry too, and Arrow would be two fifths of their memory.
+        Not an Arrow table: producers read the registry, too, and Arrow would be two fifths of their memory.
         """
         defaults = self.content.defaults
         return [
@@ -226,7 +232,7 @@ class SymbolRegistry:
 
 
 def shown_name(part: int | str) -> str:
-    """A name for a message; one that no name may be as an escape."""
+    """A name for a message. An invalid one is shown as an escape."""
     return str(part) if isinstance(part, int) or _NAME.fullmatch(part) else ascii(part)
 
 
@@ -238,8 +244,8 @@ def _refuse_collisions(exchange: str, symbols: dict[str, Entry]) -> None:
         if other != symbol:
             message = (
                 f"exchanges.{exchange}: {other!r} and {symbol!r} both map to {entry.canonical!r}: "
-                "their trades would mix; give the contract a suffix, or list a second name under `aliases`; of an"
-                " asset that took over the ticker of a delisted one, give the older its own canonical name and base"
+                "their trades would mix; give the contract a suffix, or list a second name under `aliases`; if another"
+                " asset took over the ticker of a delisted one, give the older a canonical name and base of its own"
             )
             raise RegistryError(message)
         for name in (symbol, *entry.aliases):

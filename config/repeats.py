@@ -1,4 +1,4 @@
-"""Log lines that say the same again and again: one a minute, with how many it stands for."""
+"""Repeated log lines: one a minute is written, with the number of lines that it stands for."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import threading
 import time
 from collections.abc import Callable
 
-#: So long a line is not repeated.
+# A line is written at most once in this time.
 EVERY_S = 60.0
 _MOST = 1_000
 _NUMBERS = re.compile(r"\d+")
 
 
 class Repeats(logging.Filter):
-    """Lets a text through once in `every_s`; texts that differ in their numbers only (ports, counts, times) are one.
+    """Lets a text pass once in `every_s`. Texts that differ only in numbers (ports, counts, times) count as one.
 
-    As a filter of a logger: `logging.getLogger(…).addFilter(Repeats())`. Safe to use from several threads.
+    To filter a logger: `logging.getLogger(…).addFilter(Repeats())`. Safe to use from several threads.
     """
 
     def __init__(self, every_s: float = EVERY_S, clock: Callable[[], float] = time.monotonic) -> None:
@@ -25,11 +25,11 @@ class Repeats(logging.Filter):
         super().__init__()
         self._every_s, self._clock = every_s, clock
         self._lock = threading.Lock()
-        #: By text: when it was said last, and how often it was not said since.
+        # By text: when it was last written, and how often it has been left out since.
         self._said: dict[str, tuple[float, int]] = {}
 
     def count(self, text: str) -> int:
-        """How many lines of this text a line written now stands for; 0: write none now."""
+        """How many lines with this text a line written now stands for; 0 if none is to be written."""
         text = _NUMBERS.sub("#", text)
         with self._lock:
             now_s = self._clock()
@@ -43,7 +43,7 @@ class Repeats(logging.Filter):
             return left_out + 1
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is written; one that stands for several says so."""
+        """Whether the record is written. One that stands for several has their number."""
         text = record.getMessage()
         count = self.count(text)
         if count > 1:

@@ -1,4 +1,4 @@
-"""Secrets that are kept in files: `MEDALLION_X_FILE` names a file that holds the value of the secret `MEDALLION_X`."""
+"""Secrets in files: `MEDALLION_X_FILE` names a file with the value of the secret `MEDALLION_X`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SUFFIX = "_file"
 
 
 class SecretFileError(MedallionError):
-    """A file that should hold a secret cannot be used."""
+    """The file of a secret cannot be used."""
 
 
 def secret_names(fields: Mapping[str, FieldInfo]) -> tuple[str, ...]:
@@ -23,10 +23,10 @@ def secret_names(fields: Mapping[str, FieldInfo]) -> tuple[str, ...]:
 
 
 def read_secrets(names: tuple[str, ...], environment: Mapping[str, str], prefix: str) -> dict[str, str]:
-    """The secrets of `names` that `environment` keeps in files; one line break at a file's end is not part of it.
+    """Read the secrets of `names` that `environment` keeps in files. A line break at a file's end does not count.
 
     Raises:
-        SecretFileError: a secret is given both ways, or its file cannot be read or is empty.
+        SecretFileError: a secret is set both ways, or its file cannot be read or is empty.
     """
     found = {}
     for name in names:

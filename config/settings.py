@@ -1,4 +1,4 @@
-"""The settings of every Medallion service: environment variables `MEDALLION_…`, checked at start."""
+"""The settings of all services: environment variables `MEDALLION_…`, checked at the start."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ def _default_warehouse() -> str:
 
 
 class _SecretFiles(PydanticBaseSettingsSource):
-    """The `…_FILE` variables of this process's environment."""
+    """The source for `…_FILE` variables of this process's environment."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Not asked one by one."""
+        """Required by pydantic; `__call__` returns all values at once."""
         del field
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """Secrets by setting."""
+        """The secrets by setting."""
         return dict(read_secrets(secret_names(self.settings_cls.model_fields), os.environ, _PREFIX))
 
 
 class Settings(BaseSettings):
-    """Endpoints and limits; the services know these, never whether they run embedded or deployed.
+    """Endpoints and limits. A service knows only these, not whether it runs embedded or deployed.
 
-    A secret can be kept in a file instead: `MEDALLION_CLICKHOUSE_PASSWORD_FILE` is its path.
+    A secret can be kept in a file: `MEDALLION_CLICKHOUSE_PASSWORD_FILE` is its path.
 
     Raises:
-        pydantic.ValidationError: a value is missing or out of range; the message names the variable.
-        SecretFileError: a file that should hold a secret cannot be used.
+        pydantic.ValidationError: a value is missing or out of range. The message names the variable.
+        SecretFileError: the file of a secret cannot be used.
     """
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-256"
     kafka_sasl_username: str = ""
     kafka_sasl_password: SecretStr = SecretStr("")
-    # Authorities to trust, PEM; None: the system's. The same for every other `…_ca_file`.
+    # Trusted authorities, PEM; None for the system's. The same holds for every other `…_ca_file`.
     kafka_ca_file: Path | None = None
     kafka_max_message_bytes: Annotated[int, Field(ge=1_000_000)] = 33_554_432
     exchanges: Annotated[tuple[str, ...], NoDecode] = DEFAULT_EXCHANGES
@@ -75,11 +75,12 @@ class Settings(BaseSettings):
     dlq_consumer_group: str = "clickhouse_dlq"
     gaps_consumer_group: str = "clickhouse_gaps"
     silver_consumer_group: str = "silver"
-    # A broker that keeps little (the in-memory one) must not be outrun: at most this many bytes of a
-    # partition published and not yet consumed. 0: no pacing, the broker's retention is the limit.
+    # Most bytes of a partition that are published and not yet consumed, for brokers with a small retention, such as the
+    # in-memory one. 0: no limit but the broker's retention.
     publish_max_unconsumed_bytes: Annotated[int, Field(ge=0)] = 0
 
-    # Live producers: a symbol without a message for this long is compared with the exchange's newest trades. 0: never.
+    # Live producers: after this time without a message, a symbol is compared with the exchange's newest trades. 0:
+    # never.
     producer_quiet_check_s: Annotated[float, Field(ge=0.0)] = 60.0
 
     # ClickHouse
@@ -88,17 +89,17 @@ class Settings(BaseSettings):
     clickhouse_http_port: Annotated[int, Field(ge=1, le=65535)] = 8123
     clickhouse_user: str = "default"
     clickhouse_password: SecretStr = SecretStr("")
-    # On both ports, which are then the server's secure ones (9440 and 8443 by its own default).
+    # TLS on both ports. These are then the server's secure ports (by default 9440 and 8443).
     clickhouse_tls: bool = False
     clickhouse_ca_file: Path | None = None
     clickhouse_database: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "medallion"
     clickhouse_cluster: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]*$")] = ""
-    # What the Kafka engine is told; ClickHouse reads the broker at its own address of it.
+    # The broker's address for ClickHouse's Kafka engine, which may differ from ours.
     clickhouse_kafka_brokers: str = "localhost:9092"
     kafka_flush_interval_ms: Annotated[int, Field(ge=1)] = 50
     kafka_max_block_rows: Annotated[int, Field(ge=1)] = 65_536
     bronze_rows_per_message: Annotated[int, Field(ge=1, le=65_536)] = 8_192
-    # An insert covers one Bronze partition, and a shard is in one: more shards than workers make more inserts a cycle.
+    # Each insert covers one partition, and so one shard. More shards than workers only make more inserts a cycle.
     bronze_shards: Annotated[int, Field(ge=1, le=1024)] = 1
     deduplication_window: Annotated[int, Field(ge=1_000)] = 100_000
 
@@ -106,45 +107,45 @@ class Settings(BaseSettings):
     symbols_file: Path = DEFAULT_SYMBOLS_FILE
     max_message_bytes: Annotated[int, Field(ge=1_024)] = 1_048_576
     silver_merge_rows: Annotated[int, Field(ge=1)] = 100_000
-    # Few parts against low latency (silver_processor/batching/scheduler.py): an insert of fewer rows than this is
-    # small, small ones start no closer to the start of the insert before than the gap, and no message waits longer than
-    # the last.
+    # Few parts, or low latency (silver_processor/batching/scheduler.py). An insert of fewer rows than `small_rows` is
+    # small. A small insert starts at least `small_gap_ms` after the start of the last insert. No message waits longer
+    # than `longest_wait_ms`.
     silver_small_rows: Annotated[int, Field(ge=1)] = 250
     silver_small_gap_ms: Annotated[int, Field(ge=0)] = 40
     silver_longest_wait_ms: Annotated[int, Field(ge=0)] = 100
-    # How long a killed worker's partitions lie idle; brokers allow no less than 6 s unless told otherwise.
+    # How long partitions of a killed worker lie idle. By default brokers allow no less than 6 s.
     silver_session_timeout_ms: Annotated[int, Field(ge=1_000, le=300_000)] = 6_000
-    # A worker that sees Bronze partitions without an owner for a quarter of this joins the group again, and ends itself
-    # when the time is over. A rebalance that waits for a worker without a sign of life takes up to 60 s.
+    # If Bronze partitions have no owner for a quarter of this time, a worker joins the group again; after all of it the
+    # worker ends. A rebalance that waits for a dead worker takes up to 60 s.
     silver_unowned_limit_s: Annotated[float, Field(ge=8.0)] = 120.0
 
     # Iceberg
     iceberg_catalog_uri: str = "sqlite:///.medallion/catalog.db"
-    # Beside the catalog: a folder that anybody could have made first, as one in /tmp, is no place for it.
+    # Beside the catalog by default. Not in /tmp, where another user could create the folder first.
     iceberg_warehouse: str = Field(default_factory=_default_warehouse)
     iceberg_namespace: str = "cold"
-    # Of a REST catalog: a token, or `client-id:client-secret` to get one from the OAuth2 server.
+    # For a REST catalog: a token, or `client-id:client-secret` to get one from the OAuth2 server.
     iceberg_catalog_token: SecretStr = SecretStr("")
     iceberg_catalog_credential: SecretStr = SecretStr("")
     iceberg_oauth2_uri: str = ""
     iceberg_catalog_scope: str = ""
-    # REQUESTS_CA_BUNDLE in the environment wins over it: pyiceberg asks by way of requests.
+    # The environment's REQUESTS_CA_BUNDLE wins over it: pyiceberg uses requests.
     iceberg_ca_file: Path | None = None
-    # Of the bucket that an s3:// warehouse is in; "" is what the environment says (AWS_…, instance role).
+    # For the bucket of an s3:// warehouse; "" leaves it to the environment (AWS_…, instance role).
     s3_endpoint: str = ""
     s3_region: str = ""
     s3_access_key_id: str = ""
     s3_secret_access_key: SecretStr = SecretStr("")
     s3_ca_file: Path | None = None
-    # Files are written, and small ones compacted, towards this size; a partition's last file may be half of it.
+    # Target size of cold files, written or compacted. A partition's last file may have half of it.
     offload_file_bytes: Annotated[int, Field(ge=4_096)] = 268_435_456
-    # So many files below half of that size are worth compacting.
+    # Least number of files below half of that size that are compacted.
     compact_min_files: Annotated[int, Field(ge=2)] = 4
-    # Snapshots older than this expire, except current and pinned ones; files older than this that nothing names go.
+    # Age at which snapshots expire, except current and pinned ones, and at which orphans are removed.
     snapshot_keep_days: Annotated[float, Field(ge=0)] = 7.0
     orphan_keep_days: Annotated[float, Field(ge=0.1)] = 1.0
 
-    # The page and Binance's interfaces (`medallion serve`); clients beyond this machine must know the token.
+    # The page and Binance's interfaces (`medallion serve`). Clients outside this machine need the token.
     serving_host: str = "127.0.0.1"
     serving_port: Annotated[int, Field(ge=0, le=65535)] = 8686
     serving_token: SecretStr = SecretStr("")
@@ -154,7 +155,7 @@ class Settings(BaseSettings):
     # Observability
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
-    # What watches the stack; "" where nothing does.
+    # Addresses of the monitoring; "" if there is none.
     prometheus_url: str = ""
     alertmanager_url: str = ""
     grafana_url: str = ""
@@ -164,9 +165,9 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
-        """The settings that `MEDALLION_…` variables of `environment` give, this process's own notwithstanding.
+        """The settings from the `MEDALLION_…` variables of `environment`, not of this process.
 
-        Variables that no setting knows (such as `MEDALLION_DATA_DIR`) are left to those who read them.
+        Variables that are no setting (such as `MEDALLION_DATA_DIR`) are ignored.
         """
         values: dict[str, Any] = {
             name.removeprefix(_PREFIX).lower(): value for name, value in environment.items() if name.startswith(_PREFIX)
@@ -176,7 +177,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def variables(cls) -> frozenset[str]:
-        """Every environment variable that is read."""
+        """All environment variables that are read."""
         names = {f"{_PREFIX}{name}".upper() for name in cls.model_fields}
         return frozenset(names | {f"{_PREFIX}{name}_file".upper() for name in secret_names(cls.model_fields)})
 
@@ -189,7 +190,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, then the environment, then the files that it names."""
+        """The sources by precedence: arguments, the environment, then the files that it names."""
         del dotenv_settings, file_secret_settings
         return init_settings, env_settings, _SecretFiles(settings_cls)
 
@@ -217,14 +218,14 @@ class Settings(BaseSettings):
 
     @property
     def kafka_has_tls(self) -> bool:
-        """Whether they speak TLS."""
+        """Whether clients of the broker use TLS."""
         return self.kafka_security_protocol.endswith("SSL")
 
     @property
     def raw_topics(self) -> tuple[str, ...]:
-        """Every raw topic ClickHouse reads: one an exchange, and one for exchanges nobody listed."""
+        """All raw topics that ClickHouse reads: one for each exchange, and one for all unlisted codes."""
         return tuple(RAW_TOPIC.format(exchange=code) for code in (*self.exchanges, UNLISTED_EXCHANGE))
 
     def raw_topic(self, exchange: str) -> str:
-        """The raw topic of an exchange code; unlisted codes share one, so that none is lost."""
+        """The raw topic of an exchange code. Unlisted codes share one, so none of their messages is lost."""
         return RAW_TOPIC.format(exchange=exchange if exchange in self.exchanges else UNLISTED_EXCHANGE)

@@ -1,4 +1,4 @@
-"""Symbol registry entries from ccxt's market lists (`medallion symbols build`)."""
+"""Makes registry entries from ccxt's market lists (`medallion symbols build`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from config.errors import MedallionError
 from config.markets import Markets
 from config.registry import ACTIVE, HALTED, Defaults, Entry, SymbolRegistry, SymbolsFile
 
-# Exchange code → ccxt class and the ccxt market types that the code's stream carries.
+# By exchange code: ccxt's class, and the market types of the code's stream.
 SOURCES: Mapping[str, tuple[str, frozenset[str]]] = {
     "binance": ("binance", frozenset({"spot"})),
     "binance_usdm": ("binanceusdm", frozenset({"swap", "future"})),
@@ -27,27 +27,28 @@ SOURCES: Mapping[str, tuple[str, frozenset[str]]] = {
     "coinbase": ("coinbase", frozenset({"spot"})),
 }
 _ALL_TYPES = frozenset({"spot", "swap", "future"})
-# The name a stream uses, where ccxt's `id` is that of another interface (Kraken: REST `XXBTZUSD`, v2 `BTC/USD`).
+# Exchanges whose stream uses ccxt's `symbol`: ccxt's `id` is that of another interface (Kraken: REST `XXBTZUSD`, v2
+# `BTC/USD`).
 _NAMED_BY_SYMBOL = frozenset({"kraken"})
-# A market that is listed twice is one market.
+# Two listed markets that agree in these are one market.
 _SAME = ("id", "symbol", "baseId", "quoteId", "type")
 
 
 class UnknownSourceError(MedallionError):
-    """Neither one of our exchange codes nor a name that ccxt knows."""
+    """The name is neither an exchange code of ours nor a ccxt exchange."""
 
 
 def source(exchange: str) -> tuple[str, frozenset[str]]:
-    """The ccxt class of an exchange code, and the types of market that its stream carries.
+    """The ccxt class of an exchange code, and the market types of its stream.
 
     Raises:
-        UnknownSourceError: there is none.
+        UnknownSourceError: ccxt does not have the exchange.
     """
     if exchange in SOURCES:
         return SOURCES[exchange]
     if exchange in ccxt.exchanges:
         return exchange, _ALL_TYPES
-    message = f"no ccxt source for {exchange!r}: choose of {', '.join(SOURCES)}, or a name that ccxt knows"
+    message = f"no ccxt source for {exchange!r}: choose one of {', '.join(SOURCES)}, or a name that ccxt knows"
     raise UnknownSourceError(message)
 
 
@@ -79,7 +80,7 @@ def _kind(market: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A market of which no entry can be made: its name on the list, in the exchange's own spelling, and why."""
+    """A market that cannot become an entry: its name in the exchange's own spelling, and the reason."""
 
     symbol: str
     why: str
@@ -87,7 +88,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Registry entries by exchange symbol, and the markets that are none."""
+    """Registry entries by exchange symbol, and the markets that were left out."""
 
     entries: dict[str, Entry]
     left_out: list[LeftOut]
@@ -96,13 +97,12 @@ class Listed:
 def markets_to_symbols(
     exchange: str, markets: Mapping[str, Mapping[str, Any]] | Markets, *, halted: bool = False
 ) -> Listed:
-    """Registry entries of ccxt's market structures; one market that cannot be one is no reason to refuse the others.
+    """Make registry entries from ccxt's market structures. A market that cannot become one is reported as left out.
 
-    Spot, and perpetuals of a code without spot, are base + quote; a perpetual beside spot ends in `-SWAP`, a dated
-    contract in `-YYMMDD`, either followed by `-<settle asset>` where that is neither base nor quote. Limits are
-    the market's own maximum order where the exchange states one above the default. Markets that are not traded are
-    left out without a word, or with `halted` marked so. Of markets that share a name or a canonical symbol all are left
-    out: nobody could tell their trades apart.
+    The canonical symbol is base + quote. A perpetual of a code that has spot, too, ends in `-SWAP`, a dated contract in
+    `-YYMMDD`. `-<settle asset>` follows if that is neither base nor quote. Limits are the market's largest order if it
+    is above the default. Markets that are not traded are skipped; with `halted` they become halted entries. If markets
+    share a name or a canonical symbol, all of them are left out, because their trades could not be told apart.
 
     Raises:
         UnknownSourceError: the exchange code has no ccxt source.
@@ -152,14 +152,14 @@ def _why(error: Exception) -> str:
 
 
 def _told_apart(found: Mapping[str, Sequence[tuple[Mapping[str, Any], Entry]]], left_out: list[LeftOut]) -> Listed:
-    """The markets without those that share a name with another one."""
+    """The entries without markets that share a name."""
     names: dict[str, list[str]] = {}
     for symbol, same in found.items():
         if len(same) == 1:
             names.setdefault(same[0][1].canonical, []).append(symbol)
             continue
         assets = " and ".join(f"{market['id']!r} of {market.get('baseId')!r}" for market, _ in same)
-        why = f"is listed {len(same)} times, {assets}: perhaps two assets of one ticker, not to be told apart"
+        why = f"is listed {len(same)} times, {assets}: perhaps two assets with one ticker, which cannot be told apart"
         left_out.append(LeftOut(symbol, why))
     entries: dict[str, Entry] = {}
     for canonical, symbols in names.items():
@@ -172,7 +172,7 @@ def _told_apart(found: Mapping[str, Sequence[tuple[Mapping[str, Any], Entry]]], 
 
 
 def _number(value: Any) -> Decimal | None:
-    """ccxt's numbers are floats, or texts where it was told so; some lists state 0 for none."""
+    """A positive number of ccxt's, which is a float or text; None for anything else. Some lists have 0 for none."""
     try:
         number = Decimal(str(value))
     except InvalidOperation:
@@ -208,7 +208,7 @@ def _described(market: Mapping[str, Any], steps: int) -> dict[str, Decimal]:
 
 
 def _step(precision: Any, steps: int) -> Decimal | None:
-    """The smallest step: stated, or as a count of decimals; some exchanges count significant digits, which is none."""
+    """The smallest step, given as such or as a number of decimals; None for a number of significant digits."""
     if precision is None or steps not in {ccxt.TICK_SIZE, ccxt.DECIMAL_PLACES}:
         return None
     if steps == ccxt.DECIMAL_PLACES:
@@ -217,7 +217,7 @@ def _step(precision: Any, steps: int) -> Decimal | None:
 
 
 def render(document: Mapping[str, Any] | SymbolsFile) -> str:
-    """A symbols document as YAML text that `SymbolRegistry.load` reads back equal."""
+    """The symbols document as YAML. `SymbolRegistry.load` reads the same document from it."""
     content = document if isinstance(document, SymbolsFile) else SymbolRegistry.of(document).content
     plain = content.model_dump(mode="json", exclude_defaults=True)
     return yaml.safe_dump(

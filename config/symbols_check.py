@@ -1,4 +1,4 @@
-"""What a symbols file that loads may still have wrong."""
+"""Finds what is wrong in a symbols file that loads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ERROR, WARNING = "error", "warning"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`level` is error or warning; the message says what to do."""
+    """One fault. `level` is error or warning; the message says what to do."""
 
     level: str
     exchange: str
@@ -26,7 +26,7 @@ class Finding:
 
 
 def findings(registry: SymbolRegistry, today: date) -> list[Finding]:
-    """Everything that is wrong with a registry, as of `today` (UTC); two markets of one name do not load at all."""
+    """All faults of a registry on the day `today` (UTC). A file with two markets of one name does not load at all."""
     content = registry.content
     found = [
         Finding(level, exchange, symbol, message)
@@ -39,11 +39,11 @@ def findings(registry: SymbolRegistry, today: date) -> list[Finding]:
 
 def _listing(entry: Entry, today: date) -> Iterator[tuple[str, str]]:
     if entry.status == DELISTED and entry.delisted_on is None:
-        yield ERROR, "is delisted without a day: add `delisted_on`"
+        yield ERROR, "is delisted, but has no day: add `delisted_on`"
     if entry.status != DELISTED and entry.delisted_on is not None:
-        yield ERROR, f"is {entry.status} and was delisted on {entry.delisted_on}: take one of the two out"
+        yield ERROR, f"is {entry.status} but was delisted on {entry.delisted_on}: remove one of the two"
     if entry.delisted_on is not None and entry.delisted_on > today:
-        yield ERROR, f"was delisted on {entry.delisted_on}, which is yet to come"
+        yield ERROR, f"was delisted on {entry.delisted_on}, which is in the future: correct `delisted_on`"
 
 
 def _limits(entry: Entry, content: SymbolsFile) -> Iterator[tuple[str, str]]:
@@ -60,13 +60,13 @@ def _limits(entry: Entry, content: SymbolsFile) -> Iterator[tuple[str, str]]:
             yield ERROR, f"{name} {step:f} is finer than the 18 decimals that Silver keeps: its trades will be rejected"
     for limit, maximum in (("price_max", price_max), ("quantity_max", quantity_max)):
         if maximum >= _LARGEST:
-            yield WARNING, f"{limit} {maximum:f} is more than Silver can hold (20 digits before the point)"
+            yield WARNING, f"{limit} {maximum:f} is more than Silver can store (20 digits before the point)"
     if entry.notional_min is not None and entry.notional_min > price_max * quantity_max:
         yield ERROR, f"no trade can pass: notional_min {entry.notional_min:f} is above price_max times quantity_max"
 
 
 def _assets(content: SymbolsFile) -> Iterator[Finding]:
-    """One canonical name for two pairs (`ABC`: A/BC here, AB/C there) would mix in every query across exchanges."""
+    """Canonical symbols of two different pairs (`ABC`: A/BC and AB/C). Queries across exchanges would mix them."""
     first: dict[str, tuple[str, str, Entry]] = {}
     for exchange, symbols in content.exchanges.items():
         for symbol, entry in symbols.items():

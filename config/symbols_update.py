@@ -1,4 +1,4 @@
-"""A symbols document brought up to date with the exchanges' market lists. No I/O."""
+"""Updates a symbols document from the exchanges' market lists. No I/O."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from config.registry import ACTIVE, DELISTED, HALTED, Entry, RegistryError, Symb
 from config.symbols_build import markets_to_symbols
 
 NEW, CHANGED, LEFT_OUT = "new", "changed", "left out"
-#: A list that lacks more than this share of an exchange's markets, and at least so many, is not believed.
+# A list that lacks more than this share of an exchange's markets, and at least this number, is refused.
 _MOST_GONE, _FEW_GONE = 0.5, 10
 _KEPT = ("canonical", "base", "quote", "aliases", "pinned")
 
 
 @dataclass(frozen=True, slots=True)
 class MarketChange:
-    """Of one market: `what` is new, changed, delisted, halted or left out; `fields` hold before and after.
+    """The change of one market.
 
-    `why` says what is wrong with a market that is left out: the file has it as before, or not at all.
+    Attributes:
+        what: new, changed, delisted, halted or left out.
+        fields: changed fields, each with its old and its new value.
+        why: the reason why a market is left out. The file keeps its old entry, if it has one.
     """
 
     exchange: str
@@ -35,15 +38,15 @@ class MarketChange:
 def update(
     before: SymbolsFile, lists: Mapping[str, Markets], today: date, *, many_delisted: bool = False
 ) -> tuple[SymbolsFile, list[MarketChange]]:
-    """The document with the markets of the `lists` (exchange code → market list), and what that changes.
+    """Update the document from the `lists` (by exchange code). Returns the new document and the changes.
 
-    Names (canonical, base, quote, aliases) that the document has stay; a maximum is only ever raised; a market that is
-    on the list no more is marked delisted, `today` (UTC). Exchanges without a list stay as they are.
+    Names (canonical, base, quote, aliases) never change. Maxima only grow. A market that is no longer listed becomes
+    delisted on `today` (UTC). Exchanges without a list stay unchanged.
 
     Raises:
         UnknownSourceError: an exchange code has no ccxt source.
-        RegistryError: a new market would take a name that is in the file; a ticker seems to stand for another asset
-            than it did; or more markets are gone than `many_delisted` allows. The message names each.
+        RegistryError: a new market has the name of one in the file, a ticker seems to stand for another asset than
+            before, or too many markets are gone (allowed by `many_delisted`). The message names each.
     """
     exchanges = dict(before.exchanges)
     changes: list[MarketChange] = []
@@ -60,19 +63,20 @@ def update(
         trading = sum(entry.status != DELISTED for entry in known.values())
         if gone >= _FEW_GONE and gone > trading * _MOST_GONE and not many_delisted:
             faults.append(
-                f"exchanges.{exchange}: the list lacks {gone} of {trading} markets; if that is so, --many-delisted"
+                f"exchanges.{exchange}: the list lacks {gone} of {trading} markets; if that is right, "
+                "give --many-delisted"
             )
         exchanges[exchange] = merged
         changes += found
     if faults:
         raise RegistryError("; ".join(faults))
     after = before.model_copy(update={"exchanges": exchanges})
-    # Checked as a whole: a new market may take the canonical name of an older one.
+    # Check the whole document: a new market may have the canonical symbol of an older one.
     return SymbolRegistry.of(after.model_dump()).content, changes
 
 
 def _reused(exchange: str, known: Mapping[str, Entry], listed: Mapping[str, Entry]) -> list[str]:
-    """Tickers that may have been given to another asset."""
+    """Faults of tickers that may now stand for another asset."""
     faults = []
     for symbol, now in listed.items():
         then = known.get(symbol)
@@ -81,14 +85,14 @@ def _reused(exchange: str, known: Mapping[str, Entry], listed: Mapping[str, Entr
         if then.status == DELISTED and now.status == ACTIVE:
             faults.append(
                 f"exchanges.{exchange}: {symbol!r}, delisted on {then.delisted_on}, is listed again: if it is the same"
-                " asset, take `status` and `delisted_on` from its entry; if another one took over the ticker, take the"
-                " entry out, or give it the new asset's names and `pinned: true`"
+                " asset, remove `status` and `delisted_on` from its entry; if another one took over the ticker, remove"
+                " the entry, or give it the new asset's names and `pinned: true`"
             )
         elif (then.base, then.quote) != (now.base, now.quote):
             faults.append(
                 f"exchanges.{exchange}: {symbol!r} is {then.base}/{then.quote} in the file and {now.base}/{now.quote}"
                 " on the list: if the file is right, mark the entry `pinned: true`; if the ticker was given to another"
-                " asset, take the entry out"
+                " asset, remove the entry"
             )
     return faults
 
@@ -107,7 +111,7 @@ def _merge(
     for symbol, then in known.items():
         now = listed.get(symbol)
         if now is None and symbol in left_out:
-            # It is on the list, and nobody can say as what.
+            # It is listed, but cannot be read: keep the old entry.
             merged[symbol] = then
             continue
         if now is None:
@@ -134,7 +138,7 @@ def _described_anew(then: Entry, now: Entry) -> Entry:
     for name in ("price_max", "quantity_max"):
         stated = [limit for limit in (getattr(then, name), getattr(now, name)) if limit is not None]
         kept[name] = max(stated, default=None)
-    # What the list does not state any more stays as it was.
+    # Values that the list no longer has stay as they were.
     described = {name: getattr(then, name) for name in ("tick", "lot", "quantity_min", "notional_min")}
     missing = {name: value for name, value in described.items() if getattr(now, name) is None}
     return now.model_copy(update={**missing, **kept})

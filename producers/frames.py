@@ -17,7 +17,7 @@ from producers.kafka.envelope import REST, envelopes
 from producers.timestamps import now_us
 
 _log = structlog.get_logger(__name__)
-#: The lag of at most one frame in this time is measured: a busy stream brings thousands.
+# The lag of at most one frame in this time is measured: a busy stream brings thousands.
 _SAMPLE_NS = 1_000_000
 _WINDOW_S = 60.0
 

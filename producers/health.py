@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from config import metrics_server
 from producers.status import ProducerState
 
-#: What is wrong, by name. Empty: nothing is.
+# What is wrong, by name. Empty: nothing is.
 Troubles = Callable[[], Mapping[str, str]]
 
 

@@ -20,7 +20,7 @@ from producers.stream.symbol_states import SymbolMetrics, troubled
 
 _TICK_S = 0.25
 _SHOWN_S = 1.0
-#: An acknowledgement is noticed at most this late.
+# An acknowledgement is noticed at most this late.
 _ACKNOWLEDGED_S = 0.01
 
 

@@ -18,7 +18,7 @@ from tenacity import (
 )
 
 FIRST_S = 0.5
-#: 2 to this power is longer than any pause.
+# 2 to this power is longer than any pause.
 _MOST_DOUBLED = 20
 
 

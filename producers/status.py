@@ -13,7 +13,7 @@ import structlog
 
 from config.places import state_folder
 
-#: The state is written every second. An older one belongs to a producer that hangs.
+# The state is written every second. An older one belongs to a producer that hangs.
 STALE_S = 10.0
 _log = structlog.get_logger(__name__)
 

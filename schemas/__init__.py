@@ -1,1 +1,1 @@
-"""The records of every topic and table: one definition each, from which Avro and Arrow schemas derive."""
+"""The records of every topic and table. Avro and Arrow schemas are made from one definition each."""

@@ -1,4 +1,4 @@
-"""`python -m schemas`: write the derived files (`schemas/*.avsc`, `docs/reasons.md`)."""
+"""`python -m schemas` writes the derived files (`schemas/*.avsc`, `docs/reasons.md`, `docs/kinds.md`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from schemas.derived import derived_files
 
 
 def main() -> None:
-    """Write every derived file."""
+    """Write all derived files."""
     for path, text in derived_files().items():
         path.write_text(text, encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Which columns name a raw message, in every layer after Raw."""
+"""The raw coordinates: the columns that identify a raw message in every layer after Raw."""
 
 from __future__ import annotations
 

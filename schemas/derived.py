@@ -1,4 +1,4 @@
-"""The committed files that are derived from the models, and their content."""
+"""The committed files that are made from the models, and their content."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FILES: dict[str, type[BaseModel]] = {
 
 
 def derived_files() -> dict[Path, str]:
-    """Path → content of every derived file."""
+    """The content of each derived file, by path."""
     files = {
         _HERE / f"{name}.avsc": json.dumps(avro_schema(model), indent=2, ensure_ascii=False) + "\n"
         for name, model in _FILES.items()

@@ -1,16 +1,16 @@
-"""Kafka timestamps as every layer can carry them."""
+"""Brings Kafka timestamps into the range that every layer can store."""
 
 from __future__ import annotations
 
-# 2200-01-01 in ms since the epoch. ClickHouse's DateTime64, Arrow, Iceberg (µs), Python and pandas (ns) go further.
+# 2200-01-01 in ms since the epoch. ClickHouse's DateTime64, Arrow, Iceberg (µs), Python and pandas (ns) reach further.
 _END = 7_258_118_400_000
 
 
 def bounded_ms(timestamp: int) -> int:
-    """A Kafka timestamp in ms since the epoch (UTC), 1970-01-01 ≤ t < 2200-01-01, whatever a producer gave as one.
+    """A Kafka timestamp within 1970-01-01 ≤ t < 2200-01-01, in ms since the epoch (UTC), from any number.
 
-    A number beyond that is read as µs, then ns, then less; a negative one by its distance from -1, which is Kafka's
-    "no timestamp". What fits stays as it is. The macro `bounded_ms` of `ddl/_macros.sql` does the same.
+    A number within the range stays as it is. A larger one is read as µs, then as ns, then as a smaller unit. A negative
+    one counts by its distance from -1, Kafka's "no timestamp". `bounded_ms` in `ddl/_macros.sql` does the same.
     """
     size = max(timestamp, ~timestamp)
     for unit in (1, 1_000, 1_000_000):

@@ -1,4 +1,4 @@
-"""The closed vocabulary of kinds of trade, and which of them candles count."""
+"""The closed set of trade kinds, and which of them candles count."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class TradeKind(StrEnum):
-    """How a trade came about. Values are stable: they are stored."""
+    """Why a trade exists. Values never change, because they are stored."""
 
     MARKET = "market"
     RPI = "rpi"
@@ -20,7 +20,7 @@ class TradeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KindMeaning:
-    """What a kind says, and whether Gold counts its trades: it counts what happened in the order book."""
+    """The meaning of a kind, and whether Gold counts its trades. Gold counts trades in the order book."""
 
     meaning: str
     is_counted: bool
@@ -39,13 +39,13 @@ KINDS: dict[TradeKind, KindMeaning] = {
     ),
     TradeKind.ADL: KindMeaning("auto-deleveraging between two positions, beside the order book", is_counted=False),
 }
-# Far above what an exchange sums up: a garbled number must not make many later trades look known.
+# Far more than exchanges sum up. A garbled number must not make many later trades look known.
 MOST_MATCHES = 1_000_000
 COUNTED = tuple(kind.value for kind, meaning in KINDS.items() if meaning.is_counted)
 
 
 def documentation() -> str:
-    """`docs/kinds.md`: one table row a kind."""
+    """The content of `docs/kinds.md`: one table row for each kind."""
     rows = [
         f"| `{kind}` | {meaning.meaning} | {'yes' if meaning.is_counted else 'no'} |" for kind, meaning in KINDS.items()
     ]

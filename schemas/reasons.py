@@ -1,4 +1,4 @@
-"""The closed set of reason codes a rejected message can carry."""
+"""The closed set of reason codes of rejected messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Layer = Literal["bronze", "silver"]
 
 
 class Reason(StrEnum):
-    """Why a raw message is no Silver trade. Values are stable: they are stored and counted."""
+    """Why a raw message is no Silver trade. Values never change, because they are stored and counted."""
 
     MALFORMED_ENVELOPE = "malformed_envelope"
     MESSAGE_TOO_LARGE = "message_too_large"
@@ -49,7 +49,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a reason code says: the DLQ record's `field`, the layer that finds it, the rule in one line."""
+    """The meaning of a reason code: the DLQ record's `field`, the layer that finds it, and the rule in one line."""
 
     field: str
     layer: Layer
@@ -109,7 +109,7 @@ MEANINGS: dict[Reason, Meaning] = {
 
 
 def documentation() -> str:
-    """`docs/reasons.md`: one table row a reason code, in the order in which the rules are tried."""
+    """The content of `docs/reasons.md`: one table row for each reason code, in the order of the rules."""
     rows = [
         f"| `{reason}` | {meaning.rule} | `{meaning.field}` | {meaning.layer.capitalize()} |"
         for reason, meaning in ((reason, MEANINGS[reason]) for reason in Reason)

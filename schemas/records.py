@@ -1,4 +1,4 @@
-"""The records of every topic and of Silver: pydantic models, the one source of their schemas."""
+"""The records of every topic and of Silver, as pydantic models. All schemas are made from them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from schemas.wire import (
 
 
 class Record(BaseModel):
-    """A record: immutable, no unknown fields."""
+    """The base of all records: immutable, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
@@ -28,8 +28,8 @@ class Record(BaseModel):
 class RawTrade(Record):
     """Raw envelope: the exchange's own text of each field, digit for digit, and its message verbatim.
 
-    `received_at` in µs since the epoch (UTC); `side` is the taker's. `kind` is one of `schemas.kinds` ("": an ordinary
-    market trade), `matches` how many matches the message sums up ("": one).
+    `received_at` is µs since the epoch (UTC). `side` is the taker's. `kind` is one of `schemas.kinds`, "" for an
+    ordinary market trade. `matches` is how many matches the message sums up, "" for one.
     """
 
     exchange: Text
@@ -50,7 +50,7 @@ class RawTrade(Record):
 class BronzeTrade(Record):
     """Row of the Bronze topic: one raw message, time normalised, numbers still text, with its coordinates.
 
-    `timestamp`, `received_at`, `ingested_at` in µs, `published_at` in ms since the epoch (UTC).
+    `timestamp`, `received_at` and `ingested_at` are µs, `published_at` ms since the epoch (UTC).
     """
 
     exchange: Text
@@ -76,8 +76,8 @@ class BronzeTrade(Record):
 class SilverTrade(Record):
     """Row of silver_trades: a valid trade under its canonical symbol, exact decimals, with its lineage.
 
-    `price` in quote currency, `quantity` in base currency, `quote_volume` their exact product. `trade_kind` is one of
-    `schemas.kinds`. A trade of `match_count` n whose id is the number L stands for the ids L-n+1 … L.
+    `price` is in quote currency, `quantity` in base currency, `quote_volume` is their exact product. `trade_kind` is
+    one of `schemas.kinds`. A trade of `match_count` n whose id is the number L stands for the ids L-n+1 … L.
     """
 
     exchange: Text
@@ -107,7 +107,7 @@ class SilverTrade(Record):
 
 
 class DuplicateTrade(Record):
-    """Row of duplicate_trades: a valid trade that Silver holds already, counted and not stored again."""
+    """Row of duplicate_trades: a valid trade that Silver has already, counted and not stored again."""
 
     exchange: Text
     symbol: Text
@@ -126,9 +126,10 @@ class DuplicateTrade(Record):
 class DeadLetter(Record):
     """Record of the DLQ topic (JSON): why a raw message is no trade, and where the message is.
 
-    Times are numbers: µs since the epoch (UTC), `published_at` in ms. With `sequence`, `timestamp` and `defect` it
-    holds the whole Bronze row, so that it can be judged again when Bronze has let go of it. `payload` is the raw
-    message, at most 64 KiB of it; `payload_bytes` its full length; `payload_encoding` is "base64" if not UTF-8.
+    Times are numbers: µs since the epoch (UTC), `published_at` in ms. The record has the whole Bronze row, with
+    `sequence`, `timestamp` and `defect`, so that it can be validated again after Bronze has dropped the row. `payload`
+    has at most 64 KiB of the raw message, `payload_bytes` its full length; `payload_encoding` is "base64" if it is not
+    UTF-8.
     """
 
     reason: Text

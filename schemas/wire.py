@@ -1,4 +1,4 @@
-"""Field types that carry their wire formats, and the derivation of Avro and Arrow schemas from models."""
+"""Field types with their wire formats. Makes Avro and Arrow schemas from models."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """How a field travels: its Avro type (a name, or a name with a logical type) and its Arrow type."""
+    """The wire formats of a field: its Avro type (a name, or a name with a logical type) and its Arrow type."""
 
     avro: str | dict[str, str | int]
     arrow: pa.DataType
 
 
 class SchemaError(TypeError):
-    """A model has a field whose type carries no `Wire`: annotate it with a type of this module."""
+    """A field's type has no `Wire`: annotate it with a type of this module."""
 
 
 def _ticks(unit: timedelta) -> BeforeValidator:
@@ -35,7 +35,7 @@ def _ticks(unit: timedelta) -> BeforeValidator:
 
 Text = Annotated[str, Wire("string", pa.string())]
 UInt32 = Annotated[int, Field(ge=0, lt=2**32), Wire("long", pa.uint32())]
-# Avro has no unsigned long: ClickHouse writes UInt64 as long, and Kafka offsets fit.
+# Avro has no unsigned long. ClickHouse writes UInt64 as long, which Kafka offsets fit.
 UInt64 = Annotated[int, Field(ge=0, lt=2**64), Wire("long", pa.uint64())]
 Micros = Annotated[
     int,
@@ -67,19 +67,19 @@ def _wires(model: type[BaseModel]) -> dict[str, Wire]:
     for name, field in model.model_fields.items():
         wire = next((item for item in field.metadata if isinstance(item, Wire)), None)
         if wire is None:
-            message = f"{model.__name__}.{name} carries no Wire: annotate it with a type of schemas.wire"
+            message = f"{model.__name__}.{name} has no Wire: annotate it with a type of schemas.wire"
             raise SchemaError(message)
         wires[name] = wire
     return wires
 
 
 def avro_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The Avro record of a model (Avro 1.11 specification): every field required, in the model's order.
+    """The Avro record of a model (Avro 1.11 specification). Fields are required, in the model's order.
 
-    Fields with a default get it as Avro default, so that a reader takes records written before they existed.
+    A field's default becomes the Avro default, so a reader accepts records from before the field existed.
 
     Raises:
-        SchemaError: a field carries no wire type.
+        SchemaError: a field has no wire type.
     """
     fields: list[dict[str, Any]] = []
     for name, wire in _wires(model).items():
@@ -99,9 +99,9 @@ def avro_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def arrow_schema(model: type[BaseModel]) -> pa.Schema:
-    """The Arrow schema of a model: one non-null column a field, in the model's order.
+    """The Arrow schema of a model: one non-null column for each field, in the model's order.
 
     Raises:
-        SchemaError: a field carries no wire type.
+        SchemaError: a field has no wire type.
     """
     return pa.schema([pa.field(name, wire.arrow, nullable=False) for name, wire in _wires(model).items()])

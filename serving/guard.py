@@ -156,7 +156,7 @@ async def _refuse_failure(request: Request, error: Exception) -> Response:
     return _answer(errors.unavailable())
 
 
-#: What an application behind the guard answers to each kind of error.
+# What an application behind the guard answers to each kind of error.
 HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
     ApiError: _refuse,
     HTTPException: _refuse_path,

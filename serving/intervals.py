@@ -73,7 +73,7 @@ def _month() -> Interval:
     return Interval(MONTH, 0, 0, base)
 
 
-#: By Binance's code.
+# By Binance's code.
 INTERVALS: dict[str, Interval] = {
     **{code: _interval(code, seconds) for code, seconds in _SECONDS.items()},
     MONTH: _month(),

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaException
 from silver_processor.group.backlog import PartitionBacklog
 from silver_processor.metrics import SilverMetrics
 
-#: The worker joins again each time this share of the limit has passed.
+# The worker joins again each time this share of the limit has passed.
 _REJOIN_SHARE = 0.25
 
 

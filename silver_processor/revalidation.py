@@ -20,7 +20,7 @@ from silver_processor.core.refine import PLACE, refine
 from silver_processor.core.rules import Rules
 from silver_processor.core.versions import ABOUT_VERSIONS
 
-#: As a reason: the message passes the rules.
+# As a reason: the message passes the rules.
 PASSES = ""
 FROM_BRONZE = frozenset(reason.value for reason, meaning in MEANINGS.items() if meaning.layer == "bronze")
 # Bronze refuses a longer field (ddl/0002_bronze.sql).

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import polars as pl
 
 FOLDER = Path(__file__).parent / "recordings"
-#: Further recordings (`ws/`) whose licences keep them out of this repository, and what others computed of them
-#: (`expected/`): a folder that only some machines have and name.
+# Further recordings (`ws/`) whose licences keep them out of this repository, and what others computed of them
+# (`expected/`): a folder that only some machines have and name.
 MORE = Path(os.environ.get("MEDALLION_MORE_RECORDINGS", FOLDER / "none"))
-#: How names of recordings begin → exchange code of the pipeline, and exchange and market of the truth.
+# How names of recordings begin → exchange code of the pipeline, and exchange and market of the truth.
 _VENUES = {
     "binance_spot_": ("binance", "binance", "spot"),
     "binance_usdm_": ("binance_usdm", "binance", "usdm"),
@@ -211,7 +211,7 @@ def _recordings(folder: Path) -> dict[str, Recorded]:
     return found
 
 
-#: The recordings of this repository.
+# The recordings of this repository.
 OURS = _recordings(FOLDER)
-#: Those that this machine has besides: none where `MORE` does not exist.
+# Those that this machine has besides: none where `MORE` does not exist.
 OTHERS = {name: one for name, one in _recordings(MORE / "ws").items() if name not in OURS}

@@ -1,4 +1,4 @@
-"""ADR-009 to the letter: its SQL and a row-wise Silver processor, on the broker and the node of our own stack.
+"""ADR-009 to the letter: its SQL and a row-wise Silver processor, on our own broker and node.
 
-ADR-009 is the decision record that the project started from: docs/invariants.md.
+ADR-009 is the decision record from which the project started: docs/invariants.md.
 """

@@ -1,4 +1,4 @@
-"""The ADR's pipeline at the load that ours gets: its sustained rate, then latencies at the rates that it may hold."""
+"""Measures the ADR's pipeline under the loads of ours: its sustained rate, then latencies at rates it may reach."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from bench import latency, sustained
 from bench.adr.place import adr_target
 from bench.plan import Plan
 
-# The rates at which it is always measured: what it does where it falls behind is a result, too.
+# It is measured at these rates in any case. Falling behind is a result, too.
 _ALWAYS = 5_000.0
 
 
 def measure(plan: Plan, rates: Sequence[float], tell: Callable[[str], None]) -> dict[str, Any]:
-    """`sustained` as `bench.sustained`, `latency` as `bench.latency` a rate, `skipped`: rates far above the first.
+    """Measure the ADR's pipeline.
+
+    Returns:
+        `sustained` as in `bench.sustained`, `latency` as in `bench.latency` for each rate, and the `skipped` rates,
+        which are far above the sustained one.
 
     Raises:
-        bench.adr.place.AdrError: it does not start.
-        bench.runs.LoadError: it loses trades.
+        bench.adr.place.AdrError: the pipeline does not start.
+        bench.runs.LoadError: the pipeline loses trades.
     """
     tell("The ADR to the letter: sustained rate")
     with adr_target() as target:

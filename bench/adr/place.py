@@ -1,4 +1,4 @@
-"""The broker and the node as `medallion up` starts them, with the ADR's objects and its processor."""
+"""Runs the ADR's objects and processor on a broker and a node as `medallion up` starts them."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _POLL_S = 0.05
 
 
 class AdrError(RuntimeError):
-    """A process of the ADR's pipeline did not start; the message says where it logs."""
+    """A process of the ADR's pipeline did not start. The message names its log."""
 
 
 @contextmanager
 def adr_target() -> Iterator[Target]:
-    """A fresh in-memory broker and node with the ADR's objects, and its processor.
+    """Start an in-memory broker, a node with the ADR's objects, and its processor.
 
     Raises:
         AdrError: a process does not start.
@@ -63,7 +63,7 @@ def _create(settings: Settings) -> None:
     client = Client(**clickhouse_native(settings))
     client.execute(f"CREATE DATABASE {quote_name(settings.clickhouse_database)}")
     client.disconnect()
-    # SQL, not HTML: escaping would break it.
+    # The output is SQL, not HTML: escaping would break it.
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["literal"] = quote_string
     text = environment.from_string(_text("objects.sql")).render(

@@ -1,8 +1,9 @@
 """The ADR's Silver processor, row by row in Python: `python -m bench.adr.processor`.
 
-As its Kotlin: a record is a dictionary, checked field by field; what passes is a `ValidatedTrade` with decimals made of
-doubles; rejects go to the DLQ one by one. A thousand rows an insert, or what came within a tenth of a second. Offsets
-are committed after the insert, so a crash counts trades twice: the ADR says nothing of it.
+It follows the ADR's Kotlin code. A record is a dictionary, checked field by field. A valid one becomes a
+`ValidatedTrade`, whose decimals are made from doubles. Rejects go to the DLQ one by one. An insert has a thousand rows,
+or those of a tenth of a second. Offsets are committed after the insert, so a crash counts trades twice; the ADR does
+not mention it.
 """
 
 from __future__ import annotations
@@ -48,11 +49,11 @@ class ValidatedTrade:
 
 
 class RejectedError(Exception):
-    """A record breaks a rule; the message is the ADR's reason."""
+    """A record breaks a rule. The message is the ADR's reason."""
 
 
 class SymbolNames:
-    """The ADR's symbol registry: canonical names by exchange and the exchange's own symbol."""
+    """The ADR's symbol registry: canonical symbols by exchange and exchange symbol."""
 
     def __init__(self, registry: SymbolRegistry) -> None:
         rows = registry.lookup
@@ -60,7 +61,7 @@ class SymbolNames:
         self.exchanges = {exchange for exchange, _ in self._canonical}
 
     def normalize(self, exchange: str, symbol: str) -> str | None:
-        """The canonical name, None where there is none."""
+        """The canonical symbol; None if there is none."""
         return self._canonical.get((exchange, symbol))
 
 
@@ -113,11 +114,11 @@ class Processor:
         self._consumer = Consumer(
             {
                 **broker,
-                # The node holds Bronze back by the offsets of this group.
+                # The node's flow control reads the offsets of this group.
                 "group.id": settings.silver_consumer_group,
                 "auto.offset.reset": "earliest",
                 "enable.auto.commit": False,
-                # The in-memory broker answers an empty fetch only when this has passed.
+                # The in-memory broker answers an empty fetch only after this time.
                 "fetch.wait.max.ms": 10,
                 "receive.message.max.bytes": 1_000_000_000,
             }
@@ -153,7 +154,7 @@ class Processor:
                 self._insert()
                 has_inserted = True
         if has_inserted:
-            # Whatever came before this message is in; of this one, rows may wait.
+            # All earlier messages are inserted. Rows of this one may still wait.
             self._commit()
         self._next[message.topic(), message.partition()] = message.offset() + 1
 

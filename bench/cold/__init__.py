@@ -1,1 +1,1 @@
-"""The cold tier alone: each layer's offload, re-derivation, and what one would write first instead."""
+"""The cold tier on its own: each layer's offload, the re-derivation, and obvious ways to write Silver instead."""

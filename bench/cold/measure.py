@@ -1,4 +1,4 @@
-"""Measures the cold tier: every layer's offload and the re-derivation, beside two obvious ways to write Silver."""
+"""Measures the cold tier: each layer's offload, the re-derivation, and two obvious ways to write Silver."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from bench.plan import Plan
 
 LAYERS = ("raw", "bronze", "silver", "gold")
 DRY_RUN = "rederive-look"
-# Row-wise appends take so long that a part of the rows must do: their rate does not depend on how many there are.
+# Rows of a row-wise append. It is slow, and its rate does not depend on the number of rows, so a part is enough.
 _ROW_WISE_PART = 20
 _SCRIPT = "bench.cold.work"
 
 
 class ColdError(RuntimeError):
-    """A piece of work failed; the message is its own."""
+    """A piece of work failed. The message is that of its process."""
 
 
 def rederivation(plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
-    """The line of the re-derivation's dry run alone.
+    """Measure only the re-derivation's dry run.
 
     Raises:
-        ColdError: it failed.
+        ColdError: the dry run failed.
     """
     with tier(plan.cold_rows, say) as place:
-        # It reads what the offload wrote.
+        # The re-derivation reads what the offload wrote.
         for layer in ("bronze", "silver"):
             _work(layer, place, plan.cold_rows)
         return _median(DRY_RUN, place, plan.cold_rows, plan.runs, say)
 
 
 def measure(plan: Plan, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """One line a kind of work: medians over the runs after one that is not counted; `--quick`: one run of each.
+    """Measure each kind of work: medians over the runs after a first one that does not count. A quick plan has one run.
 
     Raises:
         ColdError: a piece of work failed.
@@ -48,7 +48,7 @@ def measure(plan: Plan, say: Callable[[str], None]) -> list[dict[str, Any]]:
         for kind in (*LAYERS, DRY_RUN, "rederive"):
             found.append(_median(kind, place, plan.cold_rows, plan.runs, say))
     for kind in ("row-wise", "arrow"):
-        # A warehouse of its own: appends would double what is re-derived.
+        # A separate warehouse, because appends would double the trades to re-derive.
         rows = plan.cold_rows // _ROW_WISE_PART if kind == "row-wise" else plan.cold_rows
         with tier(rows, say) as place:
             found.append(_median(kind, place, rows, plan.runs, say))

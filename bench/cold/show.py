@@ -1,4 +1,4 @@
-"""The cold tier's results as a table for people."""
+"""Shows the cold tier's results as a table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NAMES = {
 
 
 def cold(console: Console, figures: Sequence[Mapping[str, Any]]) -> None:
-    """A line a kind of work."""
+    """Show one line for each kind of work."""
     table = Table(title="Cold tier", title_justify="left")
     for column in (
         "work",
@@ -49,4 +49,4 @@ def cold(console: Console, figures: Sequence[Mapping[str, Any]]) -> None:
             f"{ratio:,.1f}" if ratio else "",
         )
     console.print(table)
-    console.print("Peak memory is the Python process's own, its libraries included; ClickHouse is another process.")
+    console.print("Peak memory is that of the Python process with its libraries, without ClickHouse.")

@@ -1,4 +1,4 @@
-"""A ClickHouse node with an hour of trades in every layer, and an empty warehouse: what the offload works on."""
+"""A ClickHouse node with an hour of trades in every layer, and an empty warehouse for the offload."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TierError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """Settings with which it is reached, the node's process, and the UTC day of the trades' event times."""
+    """The settings to reach the node, its process, and the day (UTC) of the trades' event times."""
 
     settings: Settings
     node: psutil.Process
@@ -51,7 +51,7 @@ class Tier:
 
 @contextmanager
 def tier(rows: int, say: Callable[[str], None]) -> Iterator[Tier]:
-    """`rows` unique trades of 40 markets, event times and arrivals within an hour of yesterday (UTC).
+    """Start a node with `rows` unique trades of 40 markets. They traded and arrived within an hour of yesterday (UTC).
 
     Raises:
         TierError: the node did not start.
@@ -106,7 +106,7 @@ def _fill(settings: Settings, rows: int, day: datetime) -> None:
     store.close()
     store = ClickHouseHttp(settings)
     statements = without_superseded(render(settings), ())
-    # No broker here: what reads from or writes to one is left out.
+    # There is no broker here, so objects that read or write one are left out.
     kafka = {statement.object for statement in statements if statement.kind is ObjectKind.KAFKA_TABLE}
     for statement in statements:
         if statement.object not in kafka and not any(f".{name}" in statement.sql for name in kafka):

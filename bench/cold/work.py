@@ -1,7 +1,7 @@
-"""`python -m bench.cold.work KIND SETTINGS ROWS DAY`: one piece of work in a process of its own; JSON on its output.
+"""`python -m bench.cold.work KIND SETTINGS ROWS DAY` does one piece of work in its own process, and prints JSON.
 
-KIND: `raw`, `bronze`, `silver`, `gold` (the offload of a layer), `row-wise` and `arrow` (Silver appended to a table by
-pyiceberg, what one would write first), `rederive-look` and `rederive` (re-derivation of the day).
+KIND is `raw`, `bronze`, `silver`, `gold` (the offload of a layer), `row-wise` or `arrow` (the obvious ways: pyiceberg
+appends Silver to a table), `rederive-look` or `rederive` (the re-derivation of the day).
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from schemas.valid_times import EARLIEST_US, END_US
 Work = Callable[[Settings, str, int, datetime], tuple[int, int]]
 _SILVER = BY_NAME["silver_trades"]
 _FROM, _TO = EARLIEST_US, END_US
-# Rows of an append: what a loop over a cursor takes at a time.
+# Rows of an append, as a loop over a cursor would take them.
 _BATCH = 1_000
 
 
 def main() -> None:
-    """Do it and say rows, bytes, seconds, CPU and the most memory this process had resident, before and in all."""
+    """Do the work. Prints rows, bytes, seconds, CPU, and peak resident memory before the work and in all."""
     kind, settings, rows, day = sys.argv[1], Settings(**json.loads(sys.argv[2])), int(sys.argv[3]), sys.argv[4]
     before = peak_rss_kib()
     began = time.perf_counter()
@@ -67,7 +67,7 @@ def _offload(settings: Settings, kind: str, rows: int, day: datetime) -> tuple[i
 
 
 def _row_wise(settings: Settings, kind: str, rows: int, day: datetime) -> tuple[int, int]:
-    """Rows of a cursor, a thousand at a time, each thousand appended."""
+    """Append the rows of a cursor, a thousand at a time."""
     del kind, day
     table = _plain_table(settings)
     schema = table.schema().as_arrow()
@@ -79,7 +79,7 @@ def _row_wise(settings: Settings, kind: str, rows: int, day: datetime) -> tuple[
 
 
 def _plain_table(settings: Settings) -> Table:
-    """An empty table without partitions: pyiceberg alone cannot write into partitions by day."""
+    """An empty table without partitions: pyiceberg on its own cannot write into partitions by day."""
     catalog = open_catalog(settings)
     ensure_tables(catalog, settings.iceberg_namespace)
     return catalog.create_table(f"{settings.iceberg_namespace}.appended_{uuid4().hex}", _SILVER.schema)
@@ -91,7 +91,7 @@ def _batches(cursor: Iterator[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]
 
 
 def _arrow(settings: Settings, kind: str, rows: int, day: datetime) -> tuple[int, int]:
-    """All rows as one Arrow table, appended."""
+    """Append all rows as one Arrow table."""
     del kind, day
     table = _plain_table(settings)
     client = clickhouse_connect.get_client(**clickhouse_http(settings))

@@ -1,1 +1,1 @@
-"""The live producer on one core, from one WebSocket connection to the broker, beside a loop that only receives."""
+"""The live producer on one core, from one WebSocket connection to the broker, and a loop that only receives."""

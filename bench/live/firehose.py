@@ -1,8 +1,7 @@
-"""A simulated connection that sends as fast as it is read: `python -m bench.live.firehose --frames N --state FILE`.
+"""An exchange that sends as fast as it is read: `python -m bench.live.firehose --frames N --state FILE`.
 
-Frames are made before anybody connects, so that sending costs next to nothing: each holds one trade, as Binance's
-combined endpoint sends them, and ids count up without holes. Every connection that subscribes gets them all, then
-silence.
+All frames are made before a client connects, so sending costs almost nothing. Each has one trade, as Binance's combined
+endpoint sends it. Ids are consecutive. Every connection that subscribes gets all frames, then nothing more.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ _SHORT, _MEDIUM = 126, 65_536
 
 
 def wire(payload: bytes) -> bytes:
-    """One unmasked text frame (RFC 6455, 5.2).
+    """Encode an unmasked text frame (RFC 6455, 5.2).
 
     Raises:
-        ValueError: it is longer than any trade.
+        ValueError: the payload is longer than any trade.
     """
     size = len(payload)
     if size < _SHORT:
@@ -42,7 +41,7 @@ def wire(payload: bytes) -> bytes:
 
 
 def chunks(frames: int) -> list[bytes]:
-    """All frames of Binance's spot market, some hundred to a chunk."""
+    """All frames, as of Binance's spot market, a few hundred in each chunk."""
     stream = TradeStream.load(SOURCES[:1], SymbolRegistry.load(Settings().symbols_file), MARKETS, 1)
     made, chunk = [], bytearray()
     for trade in stream.take(frames, time.time_ns() // 1_000):
@@ -61,7 +60,7 @@ async def _serve(frames: int, state: Path) -> None:
         transport = connection.transport
         for chunk in made:
             transport.write(chunk)
-            # The library's own flow control, which `send` would apply frame by frame.
+            # The library's flow control. `send` would apply it to each frame.
             await connection.drain()
         await connection.wait_closed()
 
@@ -74,10 +73,12 @@ async def _serve(frames: int, state: Path) -> None:
 
 
 def main() -> int:
-    """Serve until it is ended."""
+    """Serve until the process is ended."""
     parser = argparse.ArgumentParser(prog="python -m bench.live.firehose", description=__doc__)
     parser.add_argument("--frames", type=int, required=True)
-    parser.add_argument("--state", type=Path, required=True, help="file that gets the URL once clients can connect")
+    parser.add_argument(
+        "--state", type=Path, required=True, help="file to which the URL is written once clients can connect"
+    )
     given = parser.parse_args()
     asyncio.run(_serve(given.frames, given.state))
     return 0

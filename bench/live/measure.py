@@ -1,4 +1,4 @@
-"""Trades a second of the live producer pinned to one core, and of a loop that receives and discards, in one run."""
+"""Measures trades a second of the live producer on one core, and of a loop that only receives."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from producers.options import ProducerOptions
 
 _START_S = 60.0
 _POLL_S = 0.02
-#: Of the frames, at both ends: connecting and the last of them are not sustained.
+# Share of the frames at each end that is left out: connecting and the last frames are not sustained.
 _MARGIN = 0.1
 
 
 def measure(plan: Plan) -> dict[str, Any]:
-    """Runs of both, in turn; medians of trades/s, their ratio, and the producer's CPU a trade (µs)."""
+    """Run both in turn. Returns medians of trades/s, their ratio, and the producer's CPU a trade (µs)."""
     cores = sorted(psutil.Process().cpu_affinity())
     others = cores[1:] or cores
     runs: dict[str, list[dict[str, float]]] = {"bare": [], "producer": []}
@@ -62,7 +62,7 @@ def _cpu(laps: Sequence[Mapping[str, float]]) -> float:
 
 
 def receive(url: str, trades: int, core: int) -> dict[str, float]:
-    """The bare loop: the same library, the same socket, every message discarded."""
+    """The bare loop: the same library and socket, but every message is discarded."""
     process = psutil.Process()
     process.cpu_affinity([core])
 
@@ -80,7 +80,7 @@ def receive(url: str, trades: int, core: int) -> dict[str, float]:
 
 
 def produce(url: str, servers: str, trades: int, core: int) -> dict[str, float]:
-    """The live producer as `medallion produce` runs it, gap detection included; until the broker has everything."""
+    """Run the live producer like `medallion produce`, with gap detection, until the broker has everything."""
     process = psutil.Process()
     process.cpu_affinity([core])
     settings = Settings(kafka_bootstrap_servers=servers)
@@ -90,7 +90,7 @@ def produce(url: str, servers: str, trades: int, core: int) -> dict[str, float]:
         clock.see(report.published)
         return report.published >= trades
 
-    # A firehose of its own on every connection: no second one may open for reasons of its own.
+    # Every connection gets all frames, so the producer must not open a second one.
     options = ProducerOptions(quiet_s=0.0, resume_messages=0)
     report = asyncio.run(run("binance", _symbols(settings), settings, endpoint=url, options=options, until=until))
     if report.gaps.found or report.published != trades:
@@ -99,7 +99,7 @@ def produce(url: str, servers: str, trades: int, core: int) -> dict[str, float]:
 
 
 class _Clock:
-    """Trades seen and CPU used between two moments well inside of a run."""
+    """Trades and CPU between two moments well inside a run."""
 
     def __init__(self, process: psutil.Process, trades: int) -> None:
         self._process = process
@@ -113,7 +113,7 @@ class _Clock:
 
     def figures(self) -> dict[str, float]:
         if len(self._seen) < 2:
-            raise MaterialError("the run was too short to measure: give more trades")
+            raise MaterialError("the run was too short to measure: use more trades")
         (start_s, start_cpu, first), (end_s, end_cpu, last) = self._seen[0], self._seen[-1]
         trades = last - first
         return {
@@ -140,7 +140,7 @@ def _firehose(frames: int) -> Iterator[tuple[str, psutil.Process]]:
             deadline = time.monotonic() + _START_S
             while not state.exists():
                 if process.poll() is not None or time.monotonic() > deadline:
-                    raise MaterialError("the firehose did not start: run python -m bench.live.firehose, which says why")
+                    raise MaterialError("the firehose did not start: run `python -m bench.live.firehose` to see why")
                 time.sleep(_POLL_S)
             yield state.read_text(encoding="ascii"), psutil.Process(process.pid)
         finally:

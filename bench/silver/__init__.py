@@ -1,1 +1,1 @@
-"""Bronze message → Silver and Gold committed: our worker beside the ways that come to mind first."""
+"""Bronze message → Silver and Gold committed: our worker, and the obvious ways to write one."""

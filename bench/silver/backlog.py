@@ -1,4 +1,4 @@
-"""How fast a contender works off a backlog: from the first trades in the candles to the last."""
+"""Measures how fast a contender works off a backlog, from the first trades in the candles to the last."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STEP_US = 50
 
 
 def measure(place: Place, contender: Contender, feed: BronzeFeed, runs: int) -> dict[str, Any]:
-    """Medians of `runs` runs, each over a backlog of its own and a new process."""
+    """Medians of `runs` runs. Each run has its own backlog and a new process."""
     each = [_one(place, contender, feed, number) for number in range(runs)]
     return {
         "contender": contender.name,
@@ -60,7 +60,7 @@ def _one(place: Place, contender: Contender, feed: BronzeFeed, number: int) -> d
     looks = watcher.totals()
     before, after = looks.filter(looks["trades"] > 0).row(0, named=True), looks.row(-1, named=True)
     after = looks.filter(looks["trades"] == after["trades"]).row(0, named=True)
-    # What the first look shows was worked off before it: only what came later is timed.
+    # Trades of the first look were worked off before it. Only later ones are timed.
     start, end = before["seen"] / 1e6, after["seen"] / 1e6
     rows_timed = after["trades"] - before["trades"]
     usage, seconds = sampler.usage(start, end), sampler.seconds(start, end)

@@ -1,4 +1,4 @@
-"""Who takes part: each contender's topic, how trades get there, and the program that consumes them."""
+"""The contenders: the topic of each, how trades get there, and the program that consumes them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ _DELIVERED_S = 120.0
 
 
 class UndeliveredError(RuntimeError):
-    """The broker did not take what was to be measured."""
+    """The broker did not accept the trades to be measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """`backlog`: trades to measure its rate with; `paced`: take latencies, with messages every `cadence_s`."""
+    """A contender. `backlog` is the number of trades for its rate. `paced` ones are measured with a message a
+    `cadence_s`."""
 
     name: str
     topic: Callable[[Place], str]
@@ -34,7 +35,7 @@ class Contender:
     cadence_s: float
 
     def publish(self, place: Place, producer: Producer, rows: pl.DataFrame) -> None:
-        """Send the rows as this contender's messages, to one partition."""
+        """Publish the rows as this contender's messages, to one partition."""
         topic = self.topic(place)
         for message in self.messages(rows):
             while True:
@@ -47,10 +48,10 @@ class Contender:
 
 
 def delivered(producer: Producer) -> None:
-    """Return when the broker has everything.
+    """Wait until the broker has everything.
 
     Raises:
-        UndeliveredError: it has not after two minutes.
+        UndeliveredError: it does not have everything after two minutes.
     """
     left = producer.flush(_DELIVERED_S)
     if left:
@@ -58,7 +59,7 @@ def delivered(producer: Producer) -> None:
 
 
 def contenders(scale: float) -> list[Contender]:
-    """Ours first; `scale` shortens the backlogs. Quix Streams only where `make bench` has made its environment."""
+    """All contenders, ours first. `scale` shortens the backlogs. Quix Streams needs the environment of `make bench`."""
     ours = Contender(
         "Medallion's worker",
         lambda place: place.settings.bronze_topic,
@@ -66,7 +67,7 @@ def contenders(scale: float) -> list[Contender]:
         lambda _place, _topic: (sys.executable, "-m", "silver_processor"),
         backlog=round(2_000_000 * scale),
         paced=True,
-        # The embedded stack's flush interval: what the worker gets at a low rate.
+        # The flush interval of the embedded stack: how often the worker gets a message at a low rate.
         cadence_s=0.05,
     )
     agent = (sys.executable, "obvious_faust")

@@ -1,4 +1,4 @@
-"""Bronze rows without end, made from recorded trades: as Avro messages, and as one JSON message a trade."""
+"""Makes endless Bronze rows from recorded trades, as Avro messages or as one JSON message a trade."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _QUEUE_KBYTES = 1_048_576
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """An exchange code and the exchange's own symbol."""
+    """An exchange code and an exchange symbol."""
 
     exchange: str
     symbol: str
 
 
 class BronzeFeed:
-    """Unique trades dealt out to `markets` in turn; price, quantity and side are recorded ones, ids count up.
+    """Unique trades, dealt out to `markets` in turn. Price, quantity and side are recorded; ids are consecutive.
 
     Args:
-        markets: at least one; every one must be in the registry of whoever judges.
-        first_id: of every market.
+        markets: at least one. All must be in the registry that validates them.
+        first_id: the first trade id of each market.
     """
 
     def __init__(self, markets: Sequence[Market], first_id: int = 1) -> None:
@@ -54,7 +54,8 @@ class BronzeFeed:
         self._made = 0
 
     def take(self, count: int, traded_us: int, step_us: int = 0) -> pl.DataFrame:
-        """The next `count` Bronze rows (columns as `schemas.records.BRONZE`), traded `step_us` apart (µs, UTC)."""
+        """The next `count` Bronze rows, with the columns of `schemas.records.BRONZE`, from `traded_us` on, `step_us`
+        apart."""
         number = pl.int_range(self._made, self._made + count, eager=True)
         self._made += count
         rows = pl.DataFrame({"number": number, "traded": traded_us + step_us * (number - number[0])})
@@ -81,20 +82,20 @@ class BronzeFeed:
 
 
 def avro(rows: pl.DataFrame) -> bytes:
-    """A Bronze message as the ClickHouse sink writes it: an Avro container, deflate."""
+    """A Bronze message as ClickHouse's sink writes it: an Avro container with deflate."""
     buffer = io.BytesIO()
     rows.write_avro(buffer, compression="deflate", name="bronze")
     return buffer.getvalue()
 
 
 def json_lines(rows: pl.DataFrame) -> Iterator[bytes]:
-    """A message a trade: the Bronze columns as a JSON object, times in µs (ms for `published_at`)."""
+    """One message a trade: the Bronze columns as a JSON object, times in µs (`published_at` in ms)."""
     times = [name for name, kind in rows.schema.items() if isinstance(kind, pl.Datetime)]
     return map(orjson.dumps, rows.with_columns(pl.col(times).to_physical()).iter_rows(named=True))
 
 
 def producer(servers: str) -> Producer:
-    """A producer that takes a backlog of a few million trades."""
+    """A producer whose buffer has room for a few million trades."""
     return Producer(
         {
             "bootstrap.servers": servers,

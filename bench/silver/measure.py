@@ -1,4 +1,4 @@
-"""All contenders in turn on one broker and one node: rate and latency."""
+"""Measures rate and latency of all contenders in turn, on one broker and one node."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _QUICK_SCALE = 0.25
 
 
 def measure(plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
-    """`backlog`: a figure a contender; `latency`: one a contender and rate. `tell` hears what is going on.
+    """Measure all contenders. `tell` is called with messages about the progress.
+
+    Returns:
+        `backlog`: a figure for each contender; `latency`: one for each contender and rate.
 
     Raises:
         StackError: Apache Kafka cannot be started here.

@@ -1,4 +1,4 @@
-"""Does the worker's memory stay flat? Tens of millions of trades through a real worker, watched."""
+"""Checks that the worker's memory stays flat over tens of millions of trades."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.silver.place import Place, PlaceError, open_place
 from deploy.embedded.ports import LOOPBACK, free_ports
 
 _PUBLISHED_ROWS = 65_536
-# Enough ahead that the worker never waits, little enough that Kafka's log is not the subject.
+# Trades published ahead: enough that the worker never waits, and few enough to keep Kafka's log small.
 _MOST_AHEAD = 2_000_000
 _STEP_US = 5_000
 _POLL_S = 0.25
@@ -31,7 +31,7 @@ _VALID = "medallion_silver_valid_total "
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """After so many trades: resident memory of the worker and of ClickHouse, and the worker's index, in bytes."""
+    """Resident memory of the worker and ClickHouse, and size of the worker's index, after some trades; bytes."""
 
     trades: int
     worker_rss: int
@@ -40,9 +40,9 @@ class Sample:
 
 
 def measure(trades: int, markets: int, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Feed `trades` unique trades of `markets` symbols (ids count up, 5 ms apart) to one worker.
+    """Feed `trades` unique trades of `markets` symbols, 5 ms apart and with consecutive ids, to one worker.
 
-    `fifths`: the most memory (MiB) while each fifth of the trades was worked off; flat means that they are alike.
+    `fifths` has the peak memory (MiB) during each fifth of the trades. Memory is flat if they are alike.
 
     Raises:
         StackError: Apache Kafka cannot be started here.
@@ -95,7 +95,7 @@ def _run(place: Place, feed: BronzeFeed, trades: int, tell: Callable[[str], None
 
 
 def _progress(port: int) -> tuple[int, int]:
-    """Trades inserted, and bytes of the index; zeros while the worker starts."""
+    """The number of trades inserted and the size of the index (bytes); zeros while the worker starts."""
     try:
         with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/metrics", timeout=10) as answer:
             lines = answer.read().decode().splitlines()

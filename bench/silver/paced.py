@@ -1,4 +1,4 @@
-"""Latency of a contender at a given rate: Bronze message published → its trades in the candles."""
+"""Measures a contender's latency at a rate, from a published Bronze message to its trades in the candles."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from offload.clickhouse.client import ClickHouseHttp
 
 _TIMES = (Path(__file__).parents[1] / "sql" / "silver_times.sql").read_text(encoding="utf-8")
 _US = 1_000_000
-# Behind by more than this after the load has ended: it does not keep up, and latencies mean nothing.
+# A contender that is further behind at the end of the load does not keep up, and its latencies mean nothing.
 _CATCH_UP_S = 30.0
 _POLL_S = 0.02
 _WARM_ROWS = 100
 
 
 def measure(place: Place, contender: Contender, feed: BronzeFeed, rate: float, plan: Plan) -> dict[str, Any]:
-    """p50 and p99 (ms) over `plan.seconds` after `plan.warm_up_s`; None where it does not keep up."""
+    """p50 and p99 (ms) over `plan.seconds` after `plan.warm_up_s`; None if the contender does not keep up."""
     place.empty()
     if contender.topic(place) != place.settings.bronze_topic:
         place.new_topic(contender.topic(place))

@@ -1,4 +1,4 @@
-"""A broker, a ClickHouse node with the migrations, and nothing else: where contenders are measured in turn."""
+"""A broker and a ClickHouse node with the migrations, on which contenders are measured in turn."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from deploy.embedded.kafka import jars, server, topics
 from deploy.embedded.ports import LOOPBACK, free_ports
 
 TRADES_TOPIC = "bench.trades"
-#: What contenders are watched by, as our own stack is.
+# The query with which contenders are watched, as our own stack is.
 LOOK = (Path(__file__).parents[1] / "sql" / "visible.sql").read_text(encoding="utf-8")
 _START_S = 60.0
-# `python -m bench…` finds itself there.
+# The folder in which `python -m bench…` works.
 _ROOT = Path(__file__).resolve().parents[2]
 _POLL_S = 0.05
 TOUCHED = ("silver_trades", "gold_ohlcv_state")
@@ -41,7 +41,7 @@ class PlaceError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Endpoints of the running broker and node, and the environment that leads a process there."""
+    """Endpoints of the running broker and node, and the environment with which a process reaches them."""
 
     folder: Path
     settings: Settings
@@ -53,14 +53,14 @@ class Place:
         return Client(**clickhouse_native(self.settings), database=self.settings.clickhouse_database)
 
     def empty(self) -> None:
-        """Forget all of Silver and Gold, with the tokens of their inserts."""
+        """Empty Silver and Gold, and forget the tokens of their inserts."""
         client = self.client()
         for table in TOUCHED:
             client.execute(f"TRUNCATE TABLE {table}")
         client.disconnect()
 
     def new_topic(self, name: str) -> None:
-        """An empty topic of one partition; an older one of this name goes first."""
+        """Create an empty topic of one partition, in place of an older one of this name."""
         admin = AdminClient({"bootstrap.servers": self.settings.kafka_bootstrap_servers, "log_level": 0})
         if name in admin.list_topics(timeout=_START_S).topics:
             admin.delete_topics([name], operation_timeout=_START_S)[name].result(_START_S)
@@ -70,7 +70,7 @@ class Place:
 
     @contextmanager
     def process(self, name: str, argv: Sequence[str], **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-        """A process of a contender; stopped at the end, its output is in `<folder>/<name>.log`."""
+        """Run a contender's process, and stop it at the end. Its output is in `<folder>/<name>.log`."""
         with (self.folder / f"{name}.log").open("ab") as log:
             started = subprocess.Popen(
                 argv, cwd=_ROOT, env={**os.environ, **self.environment, **environment}, stdout=log, stderr=log
@@ -78,16 +78,16 @@ class Place:
             try:
                 yield started
             finally:
-                # In order, so that its offsets are committed and the next process starts behind them.
+                # Stop it in order: its offsets are committed, and the next process starts after them.
                 _stop(started)
 
 
 @contextmanager
 def open_place(symbols_file: Path | None = None) -> Iterator[Place]:
-    """Apache Kafka (the in-memory broker forgets a backlog), the node with every migration applied.
+    """Start Apache Kafka (the in-memory broker drops a backlog) and a node with all migrations.
 
     Raises:
-        StackError: no Java or Maven.
+        StackError: Java or Maven is missing.
         PlaceError: a process does not start.
     """
     with tempfile.TemporaryDirectory(prefix="medallion-bench-", ignore_cleanup_errors=True) as name, ExitStack() as end:
@@ -123,10 +123,10 @@ def open_place(symbols_file: Path | None = None) -> Iterator[Place]:
 
 
 def wait_until(condition: Callable[[], bool], what: str, process: subprocess.Popen[bytes] | None = None) -> None:
-    """Poll until it holds.
+    """Wait until the condition holds.
 
     Raises:
-        PlaceError: not within a minute, or the process ended.
+        PlaceError: it does not hold after a minute, or the process ended.
     """
     deadline = time.monotonic() + _START_S
     while not condition():
@@ -138,7 +138,7 @@ def wait_until(condition: Callable[[], bool], what: str, process: subprocess.Pop
 
 
 def answers(url: str) -> bool:
-    """Whether it says 200 now."""
+    """Whether the URL answers with 200."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return bool(answer.status == 200)

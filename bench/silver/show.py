@@ -1,4 +1,4 @@
-"""The contest's figures as tables."""
+"""Shows the contest's figures as tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 
 
 def contest(console: Console, found: Mapping[str, Any]) -> None:
-    """Rates, then latencies."""
+    """Show rates, then latencies."""
     table = Table(title="Bronze message → Silver and Gold committed, from a backlog", title_justify="left")
     for column in (
         "",
@@ -48,7 +48,7 @@ def contest(console: Console, found: Mapping[str, Any]) -> None:
 
 
 def memory(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
-    """A row a fifth of the trades."""
+    """Show a row for each fifth of the trades."""
     for one in found:
         title = f"{one['trades']:,} trades, markets: {one['markets']}; the most memory in each fifth"
         table = Table(title=title, title_justify="left")

@@ -1,1 +1,2 @@
-"""Every stage of the pipeline alone, with the code that runs it, and where there is one the obvious way beside it."""
+"""Measures each stage of the pipeline on its own, with its real code, and the obvious way to write it if there is
+one."""

@@ -1,4 +1,4 @@
-"""What the stages alone work on: frames, envelopes, raw and Bronze messages, and a broker to pass them through."""
+"""Input for single stages: frames, envelopes, raw and Bronze messages, and a broker."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class MaterialError(RuntimeError):
 
 
 def trades(rows: int, first_id: int) -> list[Envelope]:
-    """Unique trades, all of now."""
+    """Unique trades at the current time."""
     settings = Settings()
     stream = TradeStream.load(SOURCES, SymbolRegistry.load(settings.symbols_file), MARKETS, first_id)
     return stream.take(rows, time.time_ns() // 1_000)
@@ -37,7 +37,7 @@ def trades(rows: int, first_id: int) -> list[Envelope]:
 
 @contextmanager
 def broker() -> Iterator[tuple[str, psutil.Process]]:
-    """An in-memory broker: its address and its process."""
+    """Start an in-memory broker. Yields its address and its process."""
     with tempfile.TemporaryDirectory(prefix="medallion-bench-") as folder:
         state = Path(folder) / "address"
         process = Popen([sys.executable, "-m", "deploy.embedded.broker", "--state", str(state)])
@@ -45,7 +45,7 @@ def broker() -> Iterator[tuple[str, psutil.Process]]:
             deadline = time.monotonic() + _START_S
             while not state.exists():
                 if process.poll() is not None or time.monotonic() > deadline:
-                    raise MaterialError("the in-memory broker did not start: try `medallion up`, which says why")
+                    raise MaterialError("the in-memory broker did not start: run `medallion up` to see why")
                 time.sleep(_POLL_S)
             yield state.read_text(encoding="utf-8"), psutil.Process(process.pid)
         finally:
@@ -54,10 +54,10 @@ def broker() -> Iterator[tuple[str, psutil.Process]]:
 
 
 def read_all(servers: str, topics: Sequence[str], count: int) -> list[Message]:
-    """The first `count` messages of the topics, from their beginning.
+    """Read the first `count` messages of the topics.
 
     Raises:
-        MaterialError: they do not come.
+        MaterialError: the messages do not arrive.
     """
     consumer = Consumer({"bootstrap.servers": servers, "group.id": "bench", "enable.auto.commit": False})
     try:

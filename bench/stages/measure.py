@@ -1,4 +1,4 @@
-"""All stages alone, one after the other, and which of them is the limit."""
+"""Measures all stages one after the other, and finds the slowest."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ _REPETITIONS = 5
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage's laps without the first, which warms up; `baseline`: those of the obvious way in the same run."""
+    """The laps of a stage without the first one, which warms up. `baseline` has those of the obvious way."""
 
     name: str
     laps: Sequence[Lap]
     baseline: Sequence[Lap] = ()
 
     def figures(self) -> dict[str, Any]:
-        """Medians: trades/s, ms a repetition, CPU µs a trade; the spread of trades/s; the ratio to the baseline."""
+        """Medians of trades/s, ms a repetition and CPU µs a trade; the spread of trades/s; the ratio to the
+        baseline."""
         rate = _rate(self.laps)
         return {
             "stage": self.name,
@@ -42,7 +43,7 @@ class Stage:
 
 
 def measure(plan: Plan) -> list[dict[str, Any]]:
-    """The figures of every stage, in the order in which a trade meets them; small batches show the fixed cost."""
+    """The figures of each stage, in the order of a trade's way. Small batches show the fixed cost."""
     rows = plan.stage_rows
     node = isolated(node_stages, rows, _REPETITIONS, SMALL_ROWS)
     core = isolated(core_stages, node.bronze_messages, _REPETITIONS)

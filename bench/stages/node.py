@@ -1,4 +1,4 @@
-"""Stages inside the ClickHouse node: raw messages to blocks, blocks to Bronze, Bronze to the Bronze topic."""
+"""Measures stages in the ClickHouse node: raw messages to blocks, blocks to Bronze, Bronze to the Bronze topic."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SMALL_REPETITIONS = 20
 
 @dataclass(frozen=True, slots=True)
 class NodeStages:
-    """Laps of each stage over `rows` trades, and the Bronze messages of the first repetition."""
+    """The laps of each stage over `rows` trades, and the Bronze messages of the first repetition."""
 
     read: list[Lap]
     cascade: list[Lap]
@@ -51,7 +51,7 @@ class NodeStages:
 
 
 def node_stages(rows: int, repetitions: int, small_rows: int) -> NodeStages:
-    """Trades through every stage of the node, one stage after the other; small blocks are of `small_rows`."""
+    """Pass trades through the node's stages, one stage after the other. Small blocks have `small_rows` rows."""
     stages = NodeStages([], [], [], [])
     settings = Settings()
     topics = [settings.raw_topic(source.exchange) for source in SOURCES]
@@ -80,7 +80,7 @@ def node_stages(rows: int, repetitions: int, small_rows: int) -> NodeStages:
 
 
 def _read(blocks: list[Block], source: StandIn, servers: str, topics: Sequence[str], rows: int) -> None:
-    """Consume and make blocks as large as the embedded node's largest."""
+    """Consume messages and make blocks of the embedded node's largest size."""
     messages = read_all(servers, topics, rows)
     column = source.table.column_names[0]
     most = source.table.number("kafka_max_block_size", rows)
@@ -89,7 +89,7 @@ def _read(blocks: list[Block], source: StandIn, servers: str, topics: Sequence[s
 
 def _insert(session: EngineSession, source: StandIn, blocks: Sequence[Block]) -> None:
     for one in blocks:
-        # Under the same token a second repetition would be taken for a retry.
+        # With the same token, the second repetition would count as a retry.
         insert_block(session, source.name, replace(one, token=uuid4().hex))
 
 
@@ -102,7 +102,7 @@ def _sink(session: EngineSession, stand_in: StandIn, servers: str) -> KafkaSink:
 
 @contextmanager
 def _node(settings: Settings) -> Iterator[tuple[Engine, Endpoint, Mapping[Name, StandIn]]]:
-    """The node's engine in this process with the migrations applied, its Kafka tables known and nothing running."""
+    """The node's engine in this process, with the migrations applied. Its Kafka tables do not run."""
     with tempfile.TemporaryDirectory(prefix="medallion-bench-") as folder:
         path = Path(folder)
         endpoint = Endpoint()

@@ -1,4 +1,4 @@
-"""Producer stages: an exchange's frame to the bytes of a raw message, and those to the broker."""
+"""Measures producer stages: an exchange's frame to a raw message, and raw messages to the broker."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def parse_and_encode(rows: int, repetitions: int) -> list[Lap]:
 
 
 def obvious_parse_and_encode(rows: int, repetitions: int) -> list[Lap]:
-    """The baseline: `json.loads`, a dictionary, `json.dumps`."""
+    """The obvious way: `json.loads`, a dictionary, `json.dumps`."""
     frames = [(one.exchange, one.payload) for one in trades(rows, 1)]
 
     def work() -> None:
@@ -53,7 +53,7 @@ def obvious_parse_and_encode(rows: int, repetitions: int) -> list[Lap]:
 
 
 def publish(rows: int, repetitions: int) -> list[Lap]:
-    """Envelope → acknowledged by the in-memory broker, nobody reading; CPU includes the broker's."""
+    """Envelope → acknowledged by the in-memory broker, without a consumer. CPU includes the broker's."""
     batch = trades(rows, 1)
     with broker() as (servers, process), KafkaPublisher(Settings(kafka_bootstrap_servers=servers)) as publisher:
 

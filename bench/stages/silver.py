@@ -1,4 +1,4 @@
-"""Silver stages: Bronze messages to columns, columns to validated new rows, rows into Silver and Gold."""
+"""Measures Silver stages: Bronze messages to columns, columns to new valid rows, rows into Silver and Gold."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ _SMALL_REPETITIONS = 20
 
 @dataclass(frozen=True, slots=True)
 class CoreStages:
-    """Laps of decoding, of validating and de-duplicating, and of the obvious way of both; and the Silver rows made."""
+    """The laps of decoding, of validating with de-duplication, and of the obvious way; and the resulting Silver
+    rows."""
 
     decode: list[Lap]
     validate: list[Lap]
@@ -41,7 +42,7 @@ class CoreStages:
 
 
 def core_stages(messages: Sequence[bytes], repetitions: int) -> CoreStages:
-    """Bronze messages → Arrow → rules, quote_volume → fresh rows: the pure part of the Silver processor."""
+    """Bronze messages → Arrow → rules, quote_volume → new rows: the pure part of the Silver processor."""
     settings = Settings()
     rules = Rules.of(SymbolRegistry.load(settings.symbols_file))
     decoded = _decode(messages)
@@ -55,7 +56,7 @@ def core_stages(messages: Sequence[bytes], repetitions: int) -> CoreStages:
 
 @dataclass(frozen=True, slots=True)
 class InsertStages:
-    """Laps of an insert of all rows, of a small one, and of the obvious way; CPU includes the node's."""
+    """The laps of an insert of all rows, of a small insert, and of the obvious way. CPU includes the node's."""
 
     whole: list[Lap]
     small: list[Lap]
@@ -65,7 +66,7 @@ class InsertStages:
 def insert_stages(
     silver_rows: pa.Table, settings: Settings, node_pid: int, repetitions: int, small_rows: int
 ) -> InsertStages:
-    """Silver rows into `silver_trades` with its six Gold views, each time under a token of its own."""
+    """Insert Silver rows into `silver_trades` with its Gold view, each time with a new token."""
     clickhouse = ClickHouse(settings, RetryPolicy(threading.Event()))
     node = [psutil.Process(node_pid)]
     tokens = (f"{_TOKEN}-{number}" for number in count())
@@ -100,14 +101,14 @@ def _split(seen: SeenTrades, valid: pa.Table) -> Split:
 
 
 def _known(rules: Rules, decoded: Sequence[Message]) -> SeenTrades:
-    """An index that knows the markets and none of the trades."""
+    """An index that has the markets, but no trades."""
     seen = SeenTrades(lambda _rows, _token: (_ for _ in ()).throw(AssertionError("numeric ids never ask Silver")))
     seen.load(seen.unknown(by_market(_validated(decoded, rules))))
     return seen
 
 
 def _obvious(message: bytes) -> list[dict[str, Any]]:
-    """The baseline: fastavro, one dictionary a row, `decimal` for the product."""
+    """The obvious way: fastavro, one dictionary a row, `decimal` for the product."""
     fresh = []
     for row in fastavro.reader(io.BytesIO(message)):
         price, quantity = Decimal(row["price_text"]), Decimal(row["quantity_text"])

@@ -19,9 +19,9 @@ from typing import IO, BinaryIO, cast
 from config.errors import MedallionError
 
 _BLOCK = 1 << 20
-#: A trade's row takes about 80 bytes.
+# A trade's row takes about 80 bytes.
 MOST_LINE = 4_096
-#: Lists of trades compress to a fifth or a tenth. A file that unpacks to a hundred times its size is none.
+# Lists of trades compress to a fifth or a tenth. A file that unpacks to a hundred times its size is none.
 _MOST_GROWTH, _FREE_BYTES = 100, 16 << 20
 _MOST_ENTRIES, _MOST_DIRECTORY = 1_000, 1 << 20
 _END, _END_SIZE, _LOCATOR_64, _LOCATOR_SIZE = b"PK\x05\x06", 22, b"PK\x06\x07", 20

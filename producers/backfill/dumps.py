@@ -27,7 +27,7 @@ __all__ = ["URL", "Day", "DumpContents", "DumpError", "TimeSpan", "inspect", "ma
 
 _MARKETS = {"binance": "spot", "binance_usdm": "futures/um", "binance_coinm": "futures/cm"}
 _SIDE_OF_BUYER_IS_MAKER = {"true": "SELL", "false": "BUY"}
-#: The exchange's names of the columns, in order.
+# The exchange's names of the columns, in order.
 _NAMES = (
     {"id", "trade_id"},
     {"price"},
@@ -39,11 +39,11 @@ _NAMES = (
 )
 _ALL_NAMES = frozenset().union(*_NAMES)
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-#: A file whose ids form more runs than this does not hold the trades of a day.
+# A file whose ids form more runs than this does not hold the trades of a day.
 _MOST_RUNS = 100_000
 _DAY_US = 86_400_000_000
 
-#: Start (included) and end (excluded), µs (UTC).
+# Start (included) and end (excluded), µs (UTC).
 TimeSpan = tuple[int, int]
 
 

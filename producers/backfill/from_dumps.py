@@ -31,7 +31,7 @@ from producers.kafka.publisher import KafkaPublisher
 from producers.timestamps import now_us
 
 _BATCH = 1_000
-#: The ids of two files are compared across at most this many days without a trade.
+# The ids of two files are compared across at most this many days without a trade.
 _MOST_EMPTY_DAYS = 31
 _log = structlog.get_logger(__name__)
 

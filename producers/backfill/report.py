@@ -51,5 +51,5 @@ class DumpReport(BackfillReport):
     failures: list[str] = field(default_factory=list)
 
 
-#: Called with the report after every batch.
+# Called with the report after every batch.
 Progress = Callable[[BackfillReport], None]

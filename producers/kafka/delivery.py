@@ -17,7 +17,7 @@ from producers import metrics
 
 _MARKETS_SAID = 20
 _log = structlog.get_logger(__name__)
-#: librdkafka's logger. librdkafka repeats itself, so each message is logged once a minute.
+# librdkafka's logger. librdkafka repeats itself, so each message is logged once a minute.
 logger = logging.getLogger(__name__)
 logger.addFilter(Repeats())
 
@@ -121,7 +121,7 @@ class Losses:
     def __init__(self) -> None:
         """None yet."""
         self.counts: Counter[str] = Counter()
-        #: Of these, messages that never reached a publisher.
+        # Of these, messages that never reached a publisher.
         self.abandoned = 0
 
     def abandon(self, keys: Iterable[str]) -> None:
@@ -152,7 +152,7 @@ class EventSender:
     def __init__(self, producer: Producer) -> None:
         """The caller closes `producer`."""
         self._producer = producer
-        #: Events that are not acknowledged yet.
+        # Events that are not acknowledged yet.
         self.waiting = 0
         self.lost = 0
 

@@ -8,13 +8,13 @@ import msgspec
 
 from producers.exchanges.model import PLACEHOLDER, Parsed, Trade, Trades, Unrecognised
 
-#: Kafka header of a message that did not come from a live stream. Its value names the source.
+# Kafka header of a message that did not come from a live stream. Its value names the source.
 SOURCE = "source"
 REST, BACKFILL, REPLAY = "rest", "backfill", "replay"
 _UTF8 = ""
 _KEY_CHARACTERS = 200
 _FIELD_CHARACTERS = 1_000
-#: A character of the payload takes at most six bytes of JSON. The other fields get the rest.
+# A character of the payload takes at most six bytes of JSON. The other fields get the rest.
 _BYTES_A_CHARACTER = 8
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Envelope]

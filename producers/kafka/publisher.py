@@ -35,9 +35,9 @@ _BUFFER_MESSAGES = 100_000
 _BUFFER_KBYTES = 65_536
 _LINGER_MS = 5
 _POLL_S = 0.1
-#: Limit for a broker that does not answer. A slow one gets the delivery timeout.
+# Limit for a broker that does not answer. A slow one gets the delivery timeout.
 UNREACHABLE_S = 60.0
-#: Acknowledgements are served once in so many single messages: to serve each would cost as much as sending it.
+# Acknowledgements are served once in so many single messages: to serve each would cost as much as sending it.
 _SERVE_EVERY = 32
 FLUSH_S = 30.0
 # Room for the key and Kafka's own bytes of a message.

@@ -26,8 +26,8 @@ from producers.exchanges.parsing import elements
 _GZIP_MAGIC = b"\x1f\x8b"
 _BUFFER = 1 << 20
 _SUFFIXES = (".gz", ".jsonl")
-#: A file whose first messages, as many as this, are all unknown is no recording. A shorter one is, unless a sign below
-#: speaks against it.
+# A file whose first messages, as many as this, are all unknown is no recording. A shorter one is, unless a sign below
+# speaks against it.
 MOST_LINES = 20
 _MOST_BYTES = 8 << 20
 _PACKED = {

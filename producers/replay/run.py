@@ -28,7 +28,7 @@ class ReplayReport(FrameCounts):
     """What a replay read and published."""
 
 
-#: Called now and then with the report so far and the part of the input that was read, 0 to 1.
+# Called now and then with the report so far and the part of the input that was read, 0 to 1.
 Progress = Callable[[ReplayReport, float], None]
 
 

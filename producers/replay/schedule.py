@@ -6,7 +6,7 @@ import re
 
 from config.errors import MedallionError
 
-#: A longer pause in the recording (in its own time) is cut to this length.
+# A longer pause in the recording (in its own time) is cut to this length.
 LONGEST_PAUSE_S = 60.0
 _SPEED = re.compile(r"[0-9]+(\.[0-9]+)?")
 

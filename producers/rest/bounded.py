@@ -8,8 +8,8 @@ from typing import Any
 
 import aiohttp
 
-#: Largest answer of a REST interface, unpacked. A page of 1,000 trades is below 1 MiB; the longest list of
-#: markets that an exchange serves is below 10 MiB.
+# Largest answer of a REST interface, unpacked. A page of 1,000 trades is below 1 MiB; the longest list of
+# markets that an exchange serves is below 10 MiB.
 ANSWER_BYTES = 16 * 2**20
 _PIECE_BYTES = 65_536
 

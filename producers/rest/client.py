@@ -21,7 +21,7 @@ from producers.timestamps import event_time_us
 from producers.venue_limits import VenueLimits, VenueUnavailableError
 
 _TIMEOUT_S = 20.0
-#: Attempts at a busy exchange, and the longest pause between them. A header that asks for more is ignored.
+# Attempts at a busy exchange, and the longest pause between them. A header that asks for more is ignored.
 _TRIES = 5
 _LONGEST_PAUSE_S = 300.0
 _TOO_MANY = (418, 429)  # 418: Binance's answer to a client that ignored 429
@@ -42,7 +42,7 @@ class TradesSource(Protocol):
         """Note the trades that earlier runs of the producer published, by symbol."""
 
 
-#: Errors after which a request may be repeated later.
+# Errors after which a request may be repeated later.
 FAILURES = (RestError, VenueUnavailableError, aiohttp.ClientError, TimeoutError, msgspec.DecodeError)
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from producers.exchanges.model import Pages, Rest, RestError, Trade, TradeSpan
 from producers.timestamps import event_time_us
 
-#: Asks for the page of trades around an id.
+# Asks for the page of trades around an id.
 Probe = Callable[[int], Awaitable[Sequence[Trade]]]
 
 

@@ -1,4 +1,4 @@
-"""Keeps a set of symbols connected: reconnects after a loss, and before the exchange would cut the connection off."""
+"""Keeps symbols connected: reconnects after a loss, and before the exchange closes the connection."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FAILURES = (OSError, WebSocketException, ConnectionLostError)
 
 
 class ReconnectingStream:
-    """As many symbols as one connection may carry, connected from `run` on until `stop` is set."""
+    """The symbols of one connection, which `run` keeps connected until `stop` is set."""
 
     def __init__(self, context: StreamContext, symbols: Sequence[str]) -> None:
         """`symbols` are in the exchange's own spelling."""
@@ -35,34 +35,34 @@ class ReconnectingStream:
 
     @property
     def ready(self) -> bool:
-        """Connected, every subscription answered, and at least one taken."""
+        """Whether it is connected, every subscription is answered, and at least one is accepted."""
         return self._rotation.ready
 
     def statuses(self) -> dict[str, SymbolStatus]:
-        """How each symbol stands on the connection of now."""
+        """The status of each symbol on the current connection."""
         current = self._rotation.current
         return current.statuses() if current is not None else {}
 
     def unknown(self, symbol: str, words: str) -> None:
-        """The exchange's REST interface says that there is no such symbol."""
+        """Note that the exchange's REST interface does not know a symbol."""
         current = self._rotation.current
         if current is not None:
             current.unknown(symbol, words)
 
     @property
     def symbols(self) -> Sequence[str]:
-        """In the exchange's own spelling."""
+        """The symbols, in the exchange's own spelling."""
         return self._symbols
 
     def renew(self) -> None:
-        """Replace the connection as before its end of life, unless that was done just now."""
+        """Replace the connection as at the end of its lifetime, unless it has just been replaced."""
         self._rotation.renew()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set.
+        """Run until `stop` is set.
 
         Raises:
-            DeliveryError: from `take`: the publisher cannot go on.
+            DeliveryError: the publisher cannot go on.
         """
         await self._rotation.run(stop)
 
@@ -87,19 +87,19 @@ class _Reconnecting:
 
     @property
     def is_old(self) -> bool:
-        """The exchange is going to cut its connection off soon, by its age or by what it says."""
+        """Whether the exchange will soon close the connection, because of its age or by its own word."""
         if self._opened_s is None:
             return False
         return self._ending or time.monotonic() - self._opened_s > self._renew_after_s
 
     def age(self) -> None:
-        """Have the connection replaced, unless it is younger than what makes a symbol quiet."""
+        """Have the connection replaced, unless it is too young to call a symbol quiet."""
         if self._opened_s is not None and time.monotonic() - self._opened_s > 2 * self._context.options.quiet_s:
-            self._log.warning("connection replaced: it brings nothing of a symbol that trades", symbols=self._symbols)
+            self._log.warning("connection replaced: it brings no trades of a symbol that trades", symbols=self._symbols)
             self._renew_after_s = 0.0
 
     async def retire(self) -> None:
-        """Close the connection; what had arrived is still taken.
+        """Close the connection. Frames that have arrived are still published.
 
         Raises:
             DeliveryError: the publisher cannot go on.
@@ -111,11 +111,11 @@ class _Reconnecting:
             await self.task
 
     def statuses(self) -> dict[str, SymbolStatus]:
-        """How each symbol stands."""
+        """The status of each symbol."""
         return self._subscriptions.statuses.now(time.monotonic())
 
     def unknown(self, symbol: str, words: str) -> None:
-        """What brought nothing on this connection is refused in these words, though it may be acknowledged."""
+        """Treat a symbol without trades on this connection as refused, even if it is acknowledged."""
         self._subscriptions.unknown(symbol, words)
 
     def _fresh(self) -> Subscriptions:
@@ -130,12 +130,12 @@ class _Reconnecting:
 
     async def _run(self) -> None:
         while not self._end.is_set():
-            # A connection that was healthy ends the call below, so that the back-off starts small again.
+            # A connection that was healthy ends the call without an error, so the back-off starts small again.
             again = retry_until(self._end, _FAILURES, self._context.options.back_off_s, self._log, "connecting again")
             await again(self._session)
 
     async def _session(self) -> None:
-        """One connection, from connecting to its end; raises only where it never became healthy."""
+        """Run one connection from connecting to its end. Raises only if it never became healthy."""
         context = self._context
         code, options = context.exchange.code, context.options
         url = context.endpoint or context.exchange.url
@@ -187,6 +187,6 @@ class _Reconnecting:
             self._context.losses.resumed(self._subscriptions.taken)
 
     def _taken(self, symbols: Sequence[str]) -> None:
-        """A symbol that was refused or not answered, and is there now."""
+        """Report symbols that stream now, after they were refused or not answered."""
         if symbols and self.ready.is_set():
             self._context.losses.resumed(symbols)

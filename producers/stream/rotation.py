@@ -1,4 +1,4 @@
-"""Replaces a connection before its end of life: the new one is subscribed before the old one closes."""
+"""Replaces a connection before the end of its lifetime: the new one is subscribed before the old one closes."""
 
 from __future__ import annotations
 
@@ -12,49 +12,49 @@ _TICK_S = 0.05
 class Rotating(Protocol):
     """A connection and its replacements after losses, until it is retired."""
 
-    #: Ends with the connection, or with an error that ends the producer.
+    # Ends with the connection, or with an error that ends the producer.
     task: asyncio.Task[None]
-    #: Set while everything is subscribed.
+    # Set while everything is subscribed.
     ready: asyncio.Event
 
     @property
     def is_old(self) -> bool:
-        """The exchange is going to cut it off soon."""
+        """Whether the exchange will soon close the connection."""
 
     def age(self) -> None:
-        """Have it replaced, unless that was done just now."""
+        """Have the connection replaced, unless it has just been replaced."""
 
     async def retire(self) -> None:
-        """Close it; what had arrived is still taken."""
+        """Close the connection. Frames that have arrived are still published."""
 
 
 Life = TypeVar("Life", bound=Rotating)
 
 
 class Rotation(Generic[Life]):
-    """Holds one connection, and two while the new one is not ready yet."""
+    """Holds one connection, or two while the new one is not ready yet."""
 
     def __init__(self, start: Callable[[], Life], renewed: Callable[[], None]) -> None:
-        """`start` begins another connection; `renewed` is told of each that took over."""
+        """`start` makes a connection. `renewed` is called whenever a new one has taken over."""
         self._start, self._renewed = start, renewed
-        #: The connection that counts; None before the first.
+        # The connection in use; None before the first.
         self.current: Life | None = None
 
     @property
     def ready(self) -> bool:
-        """Connected, and everything subscribed."""
+        """Whether the connection is up and everything is subscribed."""
         return self.current is not None and self.current.ready.is_set()
 
     def renew(self) -> None:
-        """Replace the connection as before its end of life, unless that was done just now."""
+        """Replace the connection as at the end of its lifetime, unless it has just been replaced."""
         if self.current is not None:
             self.current.age()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set.
+        """Run until `stop` is set.
 
         Raises:
-            whatever ends a connection's task.
+            Exception: the error that ended a connection's task.
         """
         lives = [self._start()]
         self.current = lives[0]

@@ -1,9 +1,9 @@
-"""Subscribes to the symbols of one connection; a symbol that the exchange refuses does not stop the others.
+"""Subscribes to the symbols of one connection. A refused symbol does not stop the others.
 
-Exchanges refuse in four ways: symbol by symbol (Kraken, OKX), the whole message for one unknown symbol (Bybit,
-Coinbase; some name the symbol, some do not), by an acknowledgement after which nothing comes (Binance), and by silence.
-A message that was refused or not answered is asked again without the symbol that is named, or in halves, until the
-refused symbol is alone. It is then asked for rarely: it may be listed later.
+Exchanges refuse in four ways: symbol by symbol (Kraken, OKX); the whole message for one unknown symbol, which some name
+and some do not (Bybit, Coinbase); by an acknowledgement without trades (Binance); and by silence. After a refusal or no
+answer, the message is sent again without the named symbol, or in halves, until the refused symbol is alone. That symbol
+is tried again at long intervals: it may be listed later.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The exchange's words, and when (on the monotonic clock) the symbol is asked for again."""
+    """The exchange's words, and the time of the next try on the monotonic clock, s."""
 
     words: str
     again_s: float
@@ -31,7 +31,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionTimeouts:
-    """An answer is awaited for `answer_s`; a refused symbol is asked for again after `again_s`."""
+    """How long to wait for an answer (`answer_s`), and until a refused symbol is tried again (`again_s`)."""
 
     answer_s: float
     again_s: float
@@ -39,7 +39,7 @@ class SubscriptionTimeouts:
 
 @dataclass(slots=True)
 class _Asked:
-    """A message that was sent: what of it is not answered yet."""
+    """A message that was sent, and its symbols without an answer."""
 
     symbols: list[str]
     sent_s: float
@@ -52,7 +52,7 @@ class _Planned:
 
 
 class Subscriptions:
-    """The subscriptions of one connection, from its start. No I/O; times are on the monotonic clock."""
+    """The subscriptions of one connection, from its start. No I/O. Times are on the monotonic clock, s."""
 
     def __init__(
         self,
@@ -62,14 +62,14 @@ class Subscriptions:
         refusals: dict[str, Refusal],
         timeouts: SubscriptionTimeouts,
     ) -> None:
-        """`refusals` are those of earlier connections, and kept up to date for later ones."""
+        """`refusals` has the refusals of earlier connections, and is updated for later ones."""
         self.statuses = statuses
         self._exchange, self._refusals, self._timeouts = exchange, refusals, timeouts
         self._log = _log.bind(exchange=exchange.code)
         self._asked: dict[int, _Asked] = {}
         self._number = 0
         self._tries: dict[str, int] = {}
-        # One message at a time: an answer that names nobody could be to any.
+        # One message at a time: an answer that names no symbol could be about any message.
         self._is_careful = not exchange.answers_each_symbol
         self._symbols = symbols
         for symbol, refusal in refusals.items():
@@ -80,13 +80,13 @@ class Subscriptions:
 
     @property
     def is_settled(self) -> bool:
-        """Every symbol was answered, and at least one was taken."""
+        """Whether every symbol is answered, and at least one is accepted."""
         states = {self.statuses.state(symbol) for symbol in self._symbols}
         return SymbolState.SUBSCRIBING not in states and states != {SymbolState.REFUSED}
 
     @property
     def taken(self) -> list[str]:
-        """The symbols whose trades flow."""
+        """The symbols that are accepted: acknowledged or streaming."""
         up = {SymbolState.ACKNOWLEDGED, SymbolState.STREAMING}
         return [symbol for symbol in self._symbols if self.statuses.state(symbol) in up]
 
@@ -99,7 +99,7 @@ class Subscriptions:
         self._planned = [one for one in self._planned if one not in ready]
         messages = []
         for one in ready:
-            # What streams meanwhile needs no question.
+            # A symbol that streams already needs no subscription.
             symbols = [symbol for symbol in one.symbols if self.statuses.state(symbol) is not SymbolState.STREAMING]
             if symbols:
                 self._number += 1
@@ -108,7 +108,7 @@ class Subscriptions:
         return messages
 
     def hear(self, parsed: Parsed, now_s: float) -> list[str]:
-        """A frame of the connection; the symbols that it shows to be taken and were not before."""
+        """Handle a frame of the connection. Returns the symbols that are newly accepted."""
         if isinstance(parsed, Trades):
             self.statuses.observe(parsed.records)
             return []
@@ -122,14 +122,14 @@ class Subscriptions:
         return []
 
     def look(self, now_s: float) -> list[str]:
-        """At the trades since the last time; the symbols that they show to be taken and were not before."""
+        """Handle the trades since the last call. Returns the symbols that are newly accepted."""
         begun = self.statuses.settle(now_s)
         if begun:
             self._answered(begun)
         return [symbol for symbol, before in begun.items() if before is not SymbolState.ACKNOWLEDGED]
 
     def unknown(self, symbol: str, words: str) -> None:
-        """The exchange says elsewhere that it has no such symbol: what brought no trade is refused."""
+        """Treat an acknowledged symbol without trades as refused: REST says that it does not exist."""
         if self.statuses.state(symbol) is SymbolState.ACKNOWLEDGED:
             self._log.error("symbol refused", symbol=symbol, words=words)
             self.statuses.refused(symbol, words)
@@ -140,7 +140,7 @@ class Subscriptions:
         if answer.symbols is not None:
             named = [name for text in answer.symbols if (name := self.statuses.name(text)) is not None]
         else:
-            # "Already subscribed" names one, and says nothing of the others.
+            # "Already subscribed" names one symbol, and says nothing about the others.
             named = named_in(answer.words, asked) if answer.words else [*asked]
         taken = {*self.taken}
         for symbol in named:
@@ -161,18 +161,18 @@ class Subscriptions:
             if self._exchange.answers_each_symbol:
                 return
         elif 1 < len(named) < len(message.symbols):
-            # Each is asked alone: it may be an echo of what was asked.
+            # Each of these is tried alone: the answer may only repeat the request.
             self._planned += [_Planned([symbol], now_s) for symbol in named]
             message.symbols = [symbol for symbol in message.symbols if symbol not in named]
         else:
-            self._log.warning("subscription refused, asked again in halves", symbols=len(message.symbols),
+            self._log.warning("subscription refused, trying again in halves", symbols=len(message.symbols),
                               words=answer.words)  # fmt: skip
             self._halve(message, now_s)
             return
         self._ask_again(message, now_s)
 
     def _refuse_one(self, symbol: str, words: str, now_s: float) -> None:
-        words = words or "refused without a word"
+        words = words or "refused without a reason"
         is_new = symbol not in self._refusals
         self._refusals[symbol] = Refusal(words, now_s + self._timeouts.again_s)
         self.statuses.refused(symbol, words)
@@ -195,7 +195,7 @@ class Subscriptions:
         self._asked = {number: message for number, message in self._asked.items() if message.symbols}
 
     def _ask_again(self, message: _Asked, now_s: float) -> None:
-        """What is left of a message that was refused."""
+        """Plan the symbols that are left of a refused message."""
         if message.symbols:
             self._planned.append(_Planned(message.symbols, now_s))
             message.symbols = []
@@ -208,7 +208,7 @@ class Subscriptions:
         self._forget_answered()
 
     def _message(self, answer: SubscriptionAnswer) -> _Asked | None:
-        """The one that the answer is to: of its number, or that asked for what it names, or the oldest."""
+        """The message of an answer: the one with its number, or with a symbol that it names, or the oldest."""
         if answer.number is not None:
             return self._asked.get(answer.number)
         named = [*(answer.symbols or ())]
@@ -218,7 +218,7 @@ class Subscriptions:
         return next(iter(self._asked.values()), None) if answer.symbols is None else None
 
     def _give_up_waiting(self, now_s: float) -> None:
-        """An exchange may drop a message for one symbol in it, and say nothing."""
+        """Try again without an answer: an exchange may silently drop a message because of one symbol in it."""
         late = [one for one in self._asked.values() if now_s - one.sent_s > self._timeouts.answer_s]
         if not late:
             return
@@ -228,7 +228,7 @@ class Subscriptions:
             words = f"no answer to its subscription within {self._timeouts.answer_s:g} s"
             for symbol in message.symbols:
                 self.statuses.unanswered(symbol, words)
-            self._log.warning("subscription not answered, asked again", symbols=message.symbols[:10],
+            self._log.warning("subscription not answered, trying again", symbols=message.symbols[:10],
                               count=len(message.symbols))  # fmt: skip
             if len(message.symbols) > 1:
                 self._halve(message, now_s)
@@ -242,7 +242,7 @@ class Subscriptions:
 
 
 def named_in(words: str, symbols: Sequence[str]) -> list[str]:
-    """The symbols that a text names, as words of their own."""
+    """The symbols that a text names as whole words."""
     return [
         symbol
         for symbol in symbols

@@ -1,4 +1,4 @@
-"""The state of each symbol at the exchange: asked for, acknowledged, streaming, silent or refused."""
+"""The state of each symbol at the exchange: subscribing, acknowledged, streaming, silent or refused."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class SymbolState(StrEnum):
     SUBSCRIBING = "subscribing"
     ACKNOWLEDGED = "acknowledged"
     STREAMING = "streaming"
-    #: No trade for long: the market is quiet, or the exchange acknowledges what it does not have.
+    # No trade for a long time: the market is quiet, or the exchange acknowledges a symbol that it does not have.
     SILENT = "silent"
     REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
 class SymbolStatus:
-    """A symbol's state; `words` say what is wrong: the exchange's where it refused, ours where it did not answer."""
+    """A symbol's state. `words` say what is wrong: the exchange's words of a refusal, or ours if it did not answer."""
 
     state: SymbolState
     words: str = ""
@@ -37,12 +37,12 @@ class SymbolStatus:
 class _Symbol:
     state: SymbolState = SymbolState.SUBSCRIBING
     words: str = ""
-    #: On the monotonic clock: of the acknowledgement, then of the last trade.
+    # Time of the acknowledgement, later of the last trade, on the monotonic clock, s.
     heard_s: float = 0.0
 
 
 class SymbolStatuses:
-    """The states of symbols, in the exchange's own spelling. No I/O; times are on the monotonic clock."""
+    """The states of symbols, in the exchange's own spelling. No I/O. Times are on the monotonic clock, s."""
 
     def __init__(self, symbols: Iterable[str], silent_s: float) -> None:
         """A symbol without a trade for `silent_s` is silent."""
@@ -54,22 +54,23 @@ class SymbolStatuses:
             self.add(symbol)
 
     def add(self, symbol: str) -> None:
-        """One more to look after."""
+        """Add a symbol."""
         self._symbols[symbol] = _Symbol()
-        # A frame's symbol may differ in case from what was asked for (Binance).
+        # A frame's symbol may differ in case from the subscribed one (Binance).
         self._names = {symbol.upper(): symbol} | self._names | {symbol: symbol}
 
     def knows(self, symbol: str) -> bool:
-        """Whether it is looked after."""
+        """Whether it has the symbol."""
         return symbol in self._symbols
 
     def observe(self, trades: Sequence[Trade]) -> None:
-        """Trades that the stream brought; what they show is looked at by `settle`."""
+        """Record trades that the stream brought. `settle` updates the states."""
         for trade in trades:
             self._fresh.add(trade.symbol)
 
     def settle(self, now_s: float) -> dict[str, SymbolState]:
-        """Take the trades observed since the last time into account; what the symbols that begin to stream were."""
+        """Update the states by the trades since the last call. Returns symbols that begin to stream, with their old
+        state."""
         begun: dict[str, SymbolState] = {}
         for text in self._fresh:
             name = self.name(text)
@@ -83,39 +84,39 @@ class SymbolStatuses:
         return begun
 
     def name(self, text: str) -> str | None:
-        """The symbol that a frame's text means; None: nobody asked for it."""
+        """The symbol that a frame's text means; None if it is not subscribed."""
         return self._names.get(text) or self._names.get(text.upper())
 
     def state(self, symbol: str) -> SymbolState:
-        """As of the last event; never silent."""
+        """The state as of the last event. It is never SILENT."""
         return self._symbols[symbol].state
 
     def acknowledged(self, symbol: str, now_s: float) -> None:
-        """The exchange took the subscription."""
+        """Record that the exchange accepted the subscription."""
         one = self._symbols[symbol]
         if one.state is not SymbolState.STREAMING:
             one.state, one.words, one.heard_s = SymbolState.ACKNOWLEDGED, "", now_s
 
     def refused(self, symbol: str, words: str) -> None:
-        """The exchange did not take it, in these words."""
+        """Record a refusal, and the exchange's words."""
         one = self._symbols[symbol]
         one.state, one.words = SymbolState.REFUSED, words[:_WORDS]
 
     def unanswered(self, symbol: str, words: str) -> None:
-        """The exchange has said nothing to the subscription."""
+        """Record that the exchange has not answered the subscription."""
         one = self._symbols[symbol]
         if one.state is SymbolState.SUBSCRIBING:
             one.words = words
 
     def lost(self, symbols: Iterable[str]) -> None:
-        """Their connection is gone; what was refused stays so."""
+        """Record that their connection was lost. Refused symbols stay refused."""
         for symbol in symbols:
             one = self._symbols[symbol]
             if one.state is not SymbolState.REFUSED:
                 one.state, one.words = SymbolState.SUBSCRIBING, ""
 
     def now(self, now_s: float) -> dict[str, SymbolStatus]:
-        """Every symbol's."""
+        """The status of each symbol."""
         self.settle(now_s)
         return {symbol: self._standing(one, now_s) for symbol, one in self._symbols.items()}
 
@@ -127,23 +128,23 @@ class SymbolStatuses:
 
 
 def troubled(statuses: Mapping[str, SymbolStatus]) -> dict[str, SymbolStatus]:
-    """The symbols of which no trade can come: refused, or not answered."""
+    """The symbols that can bring no trades: refused, or not answered."""
     return {symbol: one for symbol, one in statuses.items() if one.words}
 
 
 def said(troubled: Mapping[str, SymbolStatus]) -> str:
-    """What is wrong with symbols, for a person: the first ones by name."""
+    """A text about what is wrong with symbols. It names the first ones."""
     parts = [f"{symbol} {one.state}: {one.words}" for symbol, one in [*troubled.items()][:_SAID]]
     more = f", and {len(troubled) - _SAID:,} symbols more" if len(troubled) > _SAID else ""
     return "; ".join(parts) + more
 
 
-#: Symbols that are shown by name: a label's values are bounded.
+# Most symbols that are shown by name, because a label may not have any number of values.
 _NAMED = 100
 
 
 class SymbolMetrics:
-    """Shows the symbols of one exchange code as metrics: counted by state, and the refused ones by name."""
+    """Shows the symbols of one exchange code as metrics: their number by state, and the refused ones by name."""
 
     def __init__(self, code: str) -> None:
         """Nothing is shown yet."""
@@ -151,7 +152,7 @@ class SymbolMetrics:
         self._named: set[tuple[str, str]] = set()
 
     def show(self, statuses: Mapping[str, SymbolStatus]) -> None:
-        """As they stand now."""
+        """Show the current statuses."""
         counts = Counter(one.state for one in statuses.values())
         for state in SymbolState:
             metrics.SYMBOLS.labels(self._code, state.value).set(counts[state])

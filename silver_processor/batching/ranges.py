@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-#: The server splits an insert of more than 1,048,449 rows into several blocks. Its token would then protect only some.
+# The server splits an insert of more than 1,048,449 rows into several blocks. Its token would then protect only some.
 MAX_INSERT_ROWS = 1_000_000
 _RECORDED = re.compile(r"([0-9]+)-([0-9]+):([0-9]+)")
 

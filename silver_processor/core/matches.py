@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pyroaring import BitMap64
 
 Words = npt.NDArray[np.uint64]
-#: A summed trade and its single matches have times at most this far apart (µs).
+# A summed trade and its single matches have times at most this far apart (µs).
 SAME_TIME_US = 1_000_000
 _RANGES_NAMED = 8
 

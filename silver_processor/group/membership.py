@@ -40,7 +40,7 @@ _CHECK_SECONDS = 0.5
 _METADATA_PAUSE_S = 0.2
 # Shorter than the shortest session, so that the leader that refused an assignment stays the leader.
 _REFUSED_PAUSE_S = 0.3
-#: Exit code of a worker that cannot get back into its group.
+# Exit code of a worker that cannot get back into its group.
 EXIT_UNRECOVERABLE = 70
 
 
@@ -62,9 +62,9 @@ class WholeAssignor(PartitionAssignor):  # type: ignore[misc]
 
     def __init__(self, app: Any, replicas: int = 0) -> None:
         super().__init__(app, replicas)
-        #: Asks the broker for metadata. The consumer sets it.
+        # Asks the broker for metadata. The consumer sets it.
         self.refresh: Callable[[], object] = _ignore
-        #: Called with every refusal.
+        # Called with every refusal.
         self.refused: Callable[[IncompleteAssignmentError], object] = _ignore
 
     def metadata(self, topics: Any) -> Any:

@@ -46,7 +46,7 @@ _CORRECTIONS = _sql("corrections")
 _CORRECTED_MARKETS = _sql("corrected_markets")
 _REDERIVED = _sql("rederived")
 
-#: Takes markets, blocks of all their trades after the horizon, and that horizon (µs; None: the blocks are all trades).
+# Takes markets, blocks of all their trades after the horizon, and that horizon (µs; None: the blocks are all trades).
 Learn = Callable[[Sequence[Market], Iterable[pa.Table], int | None], None]
 
 

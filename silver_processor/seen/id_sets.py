@@ -12,7 +12,7 @@ from pyroaring import BitMap64
 
 Words = npt.NDArray[np.uint64]
 Times = npt.NDArray[np.int64]
-#: The high and the low half of each id's hash.
+# The high and the low half of each id's hash.
 Hashes = tuple[Words, Words]
 NO_HASHES: Hashes = (np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64))
 

@@ -20,7 +20,7 @@ from silver_processor.core.matches import SAME_TIME_US, match
 from silver_processor.seen.by_market import IDENTITY, Market, MarketTrades, Places, by_market, of_market
 from silver_processor.seen.id_sets import IdBitmaps, IdHashes
 
-#: Looks trades up in Silver (see `silver_processor.seen.held_trades.HeldTrades.overlapping`).
+# Looks trades up in Silver (see `silver_processor.seen.held_trades.HeldTrades.overlapping`).
 Overlapping = Callable[[pa.Table, str], pa.Table]
 
 _ORDER = ["timestamp", "sequence", "trade_id", "raw_topic", "published_at", "raw_partition", "raw_offset"]

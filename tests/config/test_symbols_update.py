@@ -193,9 +193,9 @@ def test_what_may_be_another_asset_is_an_error_that_says_what_to_do(
         update(file(**known), {"binance": listed}, TODAY)
 
 
-#: A market list's entry of which no registry entry can be made, and what is said of it.
+# A market list's entry of which no registry entry can be made, and what is said of it.
 BAD: dict[str, tuple[list[Any], str]] = {
-    "hyphen": ([market("A-B/C", id="ABC")], "the asset 'A-B' has a character that parts assets"),
+    "hyphen": ([market("A-B/C", id="ABC")], "the asset 'A-B' has a character that separates assets"),
     "control": ([market("A/C", id="A\x1b[31mC")], r"the name 'A\\x1b\[31mC' is not one"),
     "direction": ([market("A\u202eB/C")], r"A\\u202eB"),
     "zero width": ([market("A\u200bB/C")], r"A\\u200bB"),
@@ -276,9 +276,9 @@ def test_a_description_changes_no_judgement(field: str) -> None:
 
 
 CHECKS: list[tuple[dict[str, Any], str, str]] = [
-    (entry("A/C", status=DELISTED), ERROR, "without a day"),
-    (entry("A/C", delisted_on="2026-01-01"), ERROR, "take one of the two out"),
-    (entry("A/C", status=DELISTED, delisted_on="2027-01-01"), ERROR, "yet to come"),
+    (entry("A/C", status=DELISTED), ERROR, "has no day"),
+    (entry("A/C", delisted_on="2026-01-01"), ERROR, "remove one of the two"),
+    (entry("A/C", status=DELISTED, delisted_on="2027-01-01"), ERROR, "in the future"),
     (entry("A/C", tick="1e-19"), ERROR, "finer than the 18 decimals"),
     (entry("A/C", tick="2", price_max="1"), ERROR, "raise price_max"),
     (entry("A/C", quantity_min="2", quantity_max="1"), ERROR, "raise quantity_max"),

@@ -22,7 +22,7 @@ from tests.ddl.test_producer_gaps import Events
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S, SECONDS, TRADES = 1_760_000_040, 3_600, 400
-#: Of both exchanges; the same canonical symbol on two venues must not mix.
+# Of both exchanges; the same canonical symbol on two venues must not mix.
 MARKETS = {("kraken", "BTC/USD"): "BTCUSD", ("coinbase", "BTC-USD"): "BTCUSD", ("kraken", "ETH/USD"): "ETHUSD"}
 
 

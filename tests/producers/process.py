@@ -78,7 +78,7 @@ class Reader:
     def __init__(self, settings: Settings, code: str) -> None:
         """Makes the topics."""
         self.trades: Counter[tuple[str, str]] = Counter()
-        #: Newest state of each gap, by what identifies its row.
+        # Newest state of each gap, by what identifies its row.
         self.gaps: dict[tuple[str, int, str, int], dict[str, Any]] = {}
         self.states: list[str] = []
         self._gaps_topic = settings.gaps_topic

@@ -29,8 +29,8 @@ from producers.kafka.envelope import Envelope
 DAY = Day("binance", "BTCUSDT", date(2025, 1, 1))
 START_US = DAY.span_us[0]
 HEADER = "id,price,qty,quote_qty,time,is_buyer_maker,is_best_match\n"
-#: Says how many seconds of a processor and how much memory (KiB) it took at most, and the error. `ru_maxrss` would
-#: begin with that of the parent before `exec`.
+# Says how many seconds of a processor and how much memory (KiB) it took at most, and the error. `ru_maxrss` would
+# begin with that of the parent before `exec`.
 CHILD = """
 import sys, time
 from datetime import date

@@ -34,7 +34,7 @@ from producers.venue_limits import VenueLimits
 
 DEADLINE_S = 25.0
 START_US = 1_760_000_000_000_000
-#: As the simulator's recordings are played much faster than life, so is everything that waits.
+# As the simulator's recordings are played much faster than life, so is everything that waits.
 FAST = ProducerOptions(
     back_off_s=0.05, healthy_after_s=0.0, close_s=0.2, idle_s=1.5, heal_after_s=0.05, audit_s=0.3,
     breaker_open_s=0.3, requests=Rate(100, 1.0), quiet_s=0.3,

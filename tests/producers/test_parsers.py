@@ -283,7 +283,7 @@ def test_bybit_sequence_orders_by_seq_then_place_in_it_and_fits_64_bits() -> Non
     assert [record.sequence for record in odd] == ["-1", "", "٣"]
 
 
-#: Symbols a message, and characters a message, that the exchanges document or that are well within.
+# Symbols a message, and characters a message, that the exchanges document or that are well within.
 MOST_SYMBOLS = {"binance": 200, "kraken": 100, "bybit": 10, "okx": 100, "coinbase": 100}
 MOST_CHARACTERS = {"binance": 4_096, "okx": 65_536, "bybit": 21_000}
 

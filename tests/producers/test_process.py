@@ -30,7 +30,7 @@ from producers.status import ProducerState, StatusFile, running
 from tests.producers import market_lists
 
 DEADLINE_S = 60.0
-#: Frames larger than life fill the buffer (64 MiB) sooner.
+# Frames larger than life fill the buffer (64 MiB) sooner.
 PAD, FRAMES = 40_000, 3_000
 FLUSH_S = 2.0
 

@@ -27,7 +27,7 @@ SIMULATED_S, RATE = 3_600, 20
 SPEED = float(os.environ.get("MEDALLION_SOAK_SPEED", "60"))
 FAULT_S = float(os.environ.get("MEDALLION_SOAK_FAULT_S", "60"))
 DEADLINE_S = SIMULATED_S / SPEED + 120.0
-#: After these shares of the hour.
+# After these shares of the hour.
 KILLS = (0.2, 0.4)
 MOST_GROWTH_BYTES = 16_000_000
 
@@ -45,7 +45,7 @@ def test_an_hour_of_trading_with_faults(
     )
     expected = owned(code, recording.read_bytes())
     reader = Reader(settings, code)
-    #: Of the last life; the first minutes of it are for caches and pools.
+    # Of the last life; the first minutes of it are for caches and pools.
     memory: list[int] = []
     played: list[int] = []
 

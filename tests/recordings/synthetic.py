@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent
 SEED = 20_250_303
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS, _S = 1_000, 1_000_000
-#: Trades that one order makes, and how often.
+# Trades that one order makes, and how often.
 _SIZES, _WEIGHTS = (1, 2, 3, 5, 8, 20, 32), (60, 14, 10, 8, 5, 2, 1)
 
 

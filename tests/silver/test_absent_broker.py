@@ -15,7 +15,7 @@ import pytest
 
 from tests.silver.stack import free_port, wait_until
 
-#: Half of what orchestrators allow by default.
+# Half of what orchestrators allow by default.
 MOST_S = 15.0
 
 

@@ -1,1 +1,1 @@
-"""What ours is measured against, each as somebody would write it who starts from the library's tutorial."""
+"""The other contenders, each written as in the tutorial of its library."""

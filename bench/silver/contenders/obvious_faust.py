@@ -1,7 +1,7 @@
 """The obvious Faust agent: one event a trade, a pydantic model, row inserts.
 
-`python -m bench.silver.contenders.obvious_faust BROKERS TOPIC CLICKHOUSE_PORT DATABASE ROWS_AN_INSERT`; rows wait at
-most a tenth of a second for others to share their insert (1: every trade is inserted by itself).
+`python -m bench.silver.contenders.obvious_faust BROKERS TOPIC CLICKHOUSE_PORT DATABASE ROWS_AN_INSERT`. A row waits at
+most a tenth of a second for others in its insert. With 1, each trade is an insert.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _row(trade: BronzeTrade, message: Any, validated_at: datetime) -> tuple[Any,
 
 @app.agent(topic)  # type: ignore[untyped-decorator]
 async def silver(stream: Any) -> None:
-    """Validate and insert."""
+    """Validate trades and insert them."""
     if int(_ROWS) == 1:
         async for event in stream.events():
             trade = BronzeTrade.model_validate_json(event.value)

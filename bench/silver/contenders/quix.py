@@ -1,7 +1,7 @@
 """Quix Streams: one message a trade, a pydantic model, rows through its own batching sink.
 
 `python -m bench.silver.contenders.quix BROKERS TOPIC CLICKHOUSE_PORT DATABASE`, in the environment of
-`requirements-bench.txt`. A checkpoint, and so an insert, every tenth of a second or 10,000 trades.
+`requirements-bench.txt`. It makes a checkpoint, and so an insert, every tenth of a second or 10,000 trades.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CHECKPOINT_TRADES = 10_000
 
 
 class SilverSink(BatchingSink):  # type: ignore[misc]
-    """Inserts a checkpoint's trades."""
+    """Inserts the trades of a checkpoint."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class SilverSink(BatchingSink):  # type: ignore[misc]
         )
 
     def write(self, batch: SinkBatch) -> None:
-        """One insert."""
+        """Insert a batch."""
         now = datetime.now(UTC)
         rows = [row(item.value, batch.partition, item.offset, item.timestamp * 1_000, now) for item in batch]
         self._client.execute(INSERT, rows)

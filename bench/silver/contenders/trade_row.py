@@ -1,6 +1,6 @@
-"""A trade's message and its Silver row, as the contenders that take a trade a message write them: the tutorial's way.
+"""The message and the Silver row of a trade, for contenders that read one trade a message.
 
-Imported in both environments: nothing but pydantic and the standard library.
+Imported in both environments, so it uses only pydantic and the standard library.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ INSERT = (
 
 
 class BronzeTrade(BaseModel):
-    """A message."""
+    """A message of one trade."""
 
     exchange: str
     symbol: str
@@ -37,7 +37,7 @@ class BronzeTrade(BaseModel):
 
 
 def row(trade: BronzeTrade, partition: int, offset: int, published_us: int, validated_at: datetime) -> tuple[Any, ...]:
-    """The columns of `INSERT`; the message's place, and its Kafka time in µs (UTC)."""
+    """The values of `INSERT`, with the message's partition, offset and Kafka time (µs, UTC)."""
     return (
         trade.exchange,
         trade.symbol,

@@ -76,7 +76,8 @@ class Node:
         self._kafka = _kafka(self._engine, self._endpoint, options)
         self._hooks: Sequence[StatementHook] = [self._kafka] if self._kafka else []
         self._native: NativeServer | None = None
-        self._http = HttpServer(options.access, self._open_session, self._kafka.status if self._kafka else None)
+        status, fault = (self._kafka.status, self._kafka.fault) if self._kafka else (None, str)
+        self._http = HttpServer(options.access, self._open_session, status, fault)
 
     @property
     def native_port(self) -> int:

@@ -32,10 +32,18 @@ class HttpServer:
     """Serves `/` (queries), `/ping` and `/kafka` (state of the Kafka tables)."""
 
     def __init__(
-        self, access: Access, open_session: Callable[[str, Role], Session], kafka_status: Status | None
+        self,
+        access: Access,
+        open_session: Callable[[str, Role], Session],
+        kafka_status: Status | None,
+        kafka_fault: Callable[[], str],
     ) -> None:
+        """Args:
+        kafka_status: the state of the Kafka tables; None for a node without them.
+        kafka_fault: why the node has to be started again; "" while it works. `/ping` answers 503 with it.
+        """
         self._access = access
-        self._kafka_status = kafka_status
+        self._kafka_status, self._kafka_fault = kafka_status, kafka_fault
         self._sessions = Sessions(open_session)
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="http-worker")
         self._handler = Handler(access, self._sessions, self._workers)
@@ -54,7 +62,7 @@ class HttpServer:
         """
         logging.getLogger("aiohttp.server").addFilter(_is_ours)
         application = web.Application(middlewares=[origin.check(host)])
-        application.router.add_get("/ping", _ping)
+        application.router.add_get("/ping", self._ping)
         application.router.add_get("/kafka", self._kafka)
         application.router.add_route("*", "/", self._root)
         self._runner = web.AppRunner(
@@ -88,6 +96,11 @@ class HttpServer:
             return web.Response(text="Ok.\n")
         return await self._handler.answer(request)
 
+    async def _ping(self, request: web.Request) -> web.Response:
+        del request
+        fault = self._kafka_fault()
+        return web.Response(text=f"{fault}\n", status=503) if fault else web.Response(text="Ok.\n")
+
     async def _kafka(self, request: web.Request) -> web.Response:
         try:
             role = await login(self._access, request, read_parameters(request.query, request.headers))
@@ -103,7 +116,3 @@ class HttpServer:
 def _is_ours(record: logging.LogRecord) -> bool:
     """Whether a log record is about a fault of the node. Records about invalid HTTP could fill the disk."""
     return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
-
-
-async def _ping(_: web.Request) -> web.Response:
-    return web.Response(text="Ok.\n")

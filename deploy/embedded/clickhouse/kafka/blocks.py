@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 Partition = tuple[str, int]
@@ -74,7 +75,7 @@ def _rows(column: str, groups: Mapping[Partition, Sequence[Message]]) -> tuple[l
         "_key": pa.array([message.key() or b"" for message in messages], pa.binary()),
         "_offset": pa.array([message.offset() for message in messages], pa.uint64()),
         "_partition": _repeated([number for _, number in groups], sizes, pa.uint64()),
-        "_timestamp": pa.compute.divide(milliseconds, 1000).cast(pa.timestamp("s")),
+        "_timestamp": pc.divide(milliseconds, 1000).cast(pa.timestamp("s")),
         "_timestamp_ms": milliseconds.cast(pa.timestamp("ms")),
     }
     headers = [_headers(message) for message in messages]

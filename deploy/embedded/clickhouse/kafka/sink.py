@@ -77,6 +77,11 @@ class KafkaSink:
         labels = [("_key", self._has_key), ("_timestamp", self._stamp_scale is not None)]
         self._labels = frozenset(name for name, is_there in labels if is_there)
 
+    @property
+    def is_running(self) -> bool:
+        """True: an insert's own thread publishes it."""
+        return True
+
     def publish(self, container: bytes) -> None:
         """Publish the rows of one insert. Returns when the broker has them.
 

@@ -97,6 +97,11 @@ class KafkaSource:
         """Remove the file for the next start. Call it when the table is gone."""
         self._under_way.forget()
 
+    @property
+    def is_running(self) -> bool:
+        """False once a thread has ended by itself."""
+        return all(thread.is_alive() for thread in self._threads)
+
     def status(self) -> dict[str, object]:
         """Counters of the source, and `Offsets.status` of its partitions."""
         return {

@@ -140,6 +140,16 @@ class KafkaTables:
         if words and words[0] in _CHANGING:
             self._changed.set()
 
+    def fault(self) -> str:
+        """Which tables no longer read because a thread has ended, and what to do; "" while all work."""
+        if not self._started or self._stopping.is_set():
+            return ""
+        ended = [worker for worker in list(self._workers.values()) if not worker.is_running]
+        names = ", ".join(sorted(".".join(worker.stand_in.name) for worker in ended))
+        if not names and not self._thread.is_alive():
+            names = "new tables"
+        return f"Kafka: {names} stopped after a fault that the log has. Start the node again." if names else ""
+
     def status(self) -> dict[str, dict[str, object]]:
         """Role, original statement, counters, last error and partitions of each table, by `database.table`."""
         with self._refreshing:
