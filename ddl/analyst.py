@@ -12,6 +12,7 @@ _VIEWS = (
     "dlq_resolutions",
     "producer_gaps",
     "offload_progress",
+    "left_partitions",  # a table: which view, hot or hot and cold, has a time
     "pipeline_latency",
     "retention",
 )

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving import tickers
+from serving.candles import Candles
 from serving.errors import ApiError, invalid, missing
 from serving.markets import Markets
 from serving.parameters import RequestParameters
@@ -27,8 +28,9 @@ _MOST_TEXT = 200
 class PageApi:
     """The endpoints below `/v1/`."""
 
-    def __init__(self, warehouse: Warehouse, markets: Markets) -> None:
+    def __init__(self, warehouse: Warehouse, candles: Candles, markets: Markets) -> None:
         self._warehouse = warehouse
+        self._candles = candles
         self._markets = markets
 
     def endpoints(self) -> dict[str, Endpoint]:
@@ -77,6 +79,7 @@ class PageApi:
                 "limit": _MOST_TRADES + 1,
                 "offset": offset,
             },
+            trades=await self._candles.trades_since(opened // 1000),
         )
         return json_response({"trades": rows[:_MOST_TRADES], "hasMore": len(rows) > _MOST_TRADES})
 

@@ -350,8 +350,13 @@ def test_the_openapi_document_is_kept_to(service: Service) -> None:
 
 
 EXAMPLES = {
-    **{"symbol": "BTCUSDT", "interval": "1m", "group": "OKX", "symbols": "BINANCE:BTCUSDT,OKX:BTCUSDT"},
-    **{"resolution": "5", "from": 1_723_000_000, "to": 1_723_500_000},
+    "symbol": "BTCUSDT",
+    "interval": "1m",
+    "group": "OKX",
+    "symbols": "BINANCE:BTCUSDT,OKX:BTCUSDT",
+    "resolution": "5",
+    "from": 1_723_000_000,
+    "to": 1_723_500_000,
 }
 
 
