@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 
 from serving.errors import ApiError
 from serving.replay.options import Window
@@ -81,6 +81,21 @@ class RawSource:
         Raises:
             ApiError: ClickHouse does not answer.
         """
+        async for answer in self._answers(plan, "replay_messages"):
+            while block := answer.read(_BLOCK):
+                yield block
+
+    async def envelopes(self, plan: Plan) -> AsyncIterator[bytes]:
+        """The Kafka messages of a plan, each with the newline at its end; what is no envelope of ours is left out.
+
+        Raises:
+            ApiError: ClickHouse does not answer.
+        """
+        async for answer in self._answers(plan, "replay_envelopes"):
+            for line in answer:
+                yield line
+
+    async def _answers(self, plan: Plan, name: str) -> AsyncIterator[IO[bytes]]:
         for piece in plan.pieces:
             values = _values(plan.window) | {
                 "from": piece.from_us,
@@ -88,10 +103,9 @@ class RawSource:
                 "first": piece.first_us,
                 "last": piece.last_us,
             }
-            answer = await self._warehouse.file("replay_messages", values, within=_SECONDS, **plan.names)
+            answer = await self._warehouse.file(name, values, within=_SECONDS, **plan.names)
             with answer:
-                while block := answer.read(_BLOCK):
-                    yield block
+                yield answer
 
     async def _names(self, window: Window) -> dict[str, str]:
         views = await self._warehouse.rows("replay_views", {"pin_database": f"pin_{window.pin}"})

@@ -17,7 +17,7 @@ import yaml
 from tests.deploy.conftest import COMPOSE_FILES, load_compose, resolve, variables
 
 # Everything a browser opens; nothing else may be reached from the host.
-USER_INTERFACES = {"redpanda-console", "object-store", "prometheus", "alertmanager", "grafana"}
+USER_INTERFACES = {"redpanda-console", "object-store", "prometheus", "alertmanager", "grafana", "serving"}
 # What the budget of ADR-009 (docs/invariants.md) counts: broker, warehouse, processors, producers.
 PIPELINE = {"redpanda", "clickhouse", "silver-processor", "offload"}
 # The images that are built here.
