@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from config.settings import Settings
 from deploy.embedded.ports import free_ports
@@ -15,9 +16,16 @@ from serving.app import build
 
 @contextmanager
 def running(settings: Settings) -> Iterator[str]:
-    """Serve while the context lasts; gives the address."""
+    """The whole service while the context lasts; gives the address."""
+    with served(build(settings)) as address:
+        yield address
+
+
+@contextmanager
+def served(app: ASGIApp) -> Iterator[str]:
+    """Serve an application while the context lasts; gives the address."""
     (port,) = free_ports(1)
-    server = uvicorn.Server(uvicorn.Config(build(settings), port=port, log_config=None, timeout_graceful_shutdown=1))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=1))
     is_up = threading.Event()
     started = server.startup
 

@@ -74,12 +74,14 @@ def test_a_market_is_found_its_candle_moves_and_leads_to_its_messages(page: Any,
 
 
 def test_another_exchanges_price_is_laid_over(page: Any, service: Service) -> None:
-    page.goto(f"{service.url}/#/chart/binance/BTCUSDT/1m")
-    page.get_by_label("Compare with").select_option("okx")
+    page.goto(f"{service.url}/#/chart/binance/BTCUSDT/5m")
+    others = page.get_by_label("Compare with")
+    sync_api.expect(others.locator("option")).to_have_text(["none", "bybit_linear", "okx"])
     with page.expect_response(lambda answer: "/okx/api/v3/klines" in answer.url) as asked:
-        page.get_by_role("button", name="5m", exact=True).click()
-        page.get_by_label("Compare with").select_option("okx")
-    assert asked.value.json()
+        others.select_option("okx")
+    first = service.get("/api/v3/klines", symbol="BTCUSDT", interval="5m")[0][0]
+    assert asked.value.status == 200
+    assert f"startTime={first}" in asked.value.url  # what the chart shows, and no more
     sync_api.expect(page.locator("#quote")).to_contain_text("back-filled")
 
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 from config.settings import Settings
-from serving.errors import ApiError
+from serving.errors import ApiError, unavailable
+from serving.guard import HANDLERS, Guard
 from serving.markets import Markets
+from serving.replay.endpoint import ReplayApi
 from serving.replay.options import Window, read_options
-from serving.replay.source import pieces
+from serving.replay.source import Plan, RawSource, pieces
+from tests.serving.running import served
 
 MARKETS = Markets(Settings().symbols_file)
 DAY = {"exchange": "kraken", "from": "2026-01-05", "to": "2026-01-06"}
@@ -58,6 +65,28 @@ def test_what_cannot_be_replayed_is_refused_by_name(options: dict[str, Any], cod
     with pytest.raises(ApiError, match=word) as refused:
         read(**options)
     assert refused.value.code == code
+
+
+class Source:
+    """Answers one block, and then what ClickHouse answers when it is gone."""
+
+    async def plan(self, window: Window, now_us: int) -> Plan:
+        return Plan(window, {}, 2, (), ())
+
+    async def blocks(self, plan: Plan) -> AsyncIterator[bytes]:
+        yield b"{}\n"
+        raise unavailable()
+
+
+def test_a_replay_that_fails_half_way_breaks_off_and_leaves_the_next_one_its_place() -> None:
+    api = ReplayApi(cast(RawSource, Source()), MARKETS, is_open=True)
+    app = Guard(Starlette(routes=[Route("/replay", api.replay)], exception_handlers=HANDLERS), "")
+    with served(app) as url:
+        for _ in range(3):  # more than run at a time
+            answer = requests.get(f"{url}/replay", params={"options": json.dumps(DAY)}, stream=True, timeout=30)
+            assert answer.status_code == 200
+            with pytest.raises(requests.exceptions.ChunkedEncodingError):
+                list(answer.iter_lines())
 
 
 @given(st.dictionaries(st.integers(0, 86_399), st.integers(1, 120_000), max_size=40), st.integers(1, 999_999))
