@@ -92,8 +92,8 @@ down: $(VENV)/.run  ## stop it
 PIN := $(BIN)/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 lock:  ## pin every dependency again, hashes included (after `make test` has made .venv)
 	$(PIN) -o requirements.txt pyproject.toml
-	$(PIN) --extra embedded -c requirements.txt -o requirements-embedded.txt pyproject.toml
-	$(PIN) --extra embedded --extra dev -c requirements-embedded.txt -o requirements-dev.txt pyproject.toml
+	$(PIN) --extra embedded --extra chart -c requirements.txt -o requirements-embedded.txt pyproject.toml
+	$(PIN) --extra embedded --extra chart --extra dev -c requirements-embedded.txt -o requirements-dev.txt pyproject.toml
 	printf '%s\n' pip setuptools wheel | $(PIN) -c requirements-dev.txt -o requirements-build.txt -
 	printf '%s\n' 'cython>=3' setuptools setuptools-scm wheel | $(PIN) -c requirements-build.txt -o requirements-faust.txt -
 	$(PIN) -o requirements-conformance.txt tests/conformance/requirements.in

@@ -12,11 +12,13 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cli.cold.offload import offload_with_progress, print_offload
-from cli.cold.printing import print_lineage
+from cli.cold.printing import print_lineage, sum_markets
 from cli.common import lag
 from cli.common.context import err, out, print_table
 from cli.common.statements import http_client, rows
+from cli.common.work import explained
 from cli.dlq.commands import ALL, print_stats
+from config import logs
 from config.errors import MedallionError
 from config.settings import Settings
 from deploy.embedded import control
@@ -77,22 +79,38 @@ def demo(
     if missing:
         raise DemoError(f"Not in {recordings}: {', '.join(missing)}. Name the folder with --recordings.")
     _empty(data_dir)
-    with err.status("Starting broker, ClickHouse and Silver …"):
-        state = control.start(data_dir, 0, 0, 1, lambda _: None)
-    settings = Settings.from_environment(state.environment)
-    try:
-        _feed(settings, recordings)
-        _drain(settings)
-        complete = _show(settings)
-    finally:
-        if not keep:
-            with err.status("Stopping the stack …"):
-                control.stop(data_dir)
+    # What its producers would log, it says itself: a hole of the recording, or it fails.
+    logs.configure("CRITICAL", "demo")
+    stack = f"runs on: `medallion down --data-dir {data_dir}`" if keep else "is stopped"
+    with explained(lambda: f"The demo's stack {stack}. `medallion demo` begins anew, with an empty one."):
+        with err.status("Starting broker, ClickHouse and Silver …"):
+            state = control.start(data_dir, 0, 0, 1, lambda _: None)
+        settings = Settings.from_environment(state.environment)
+        try:
+            _feed(settings, recordings)
+            _drain(settings)
+            complete = _show(settings)
+        finally:
+            if not keep:
+                with err.status("Stopping the stack …"):
+                    control.stop(data_dir)
     if not complete:
         raise DemoError("The counts above do not add up: this is a bug. The logs are in " + str(data_dir / "logs"))
-    if keep:
-        out.print(f"Ask it: medallion query 'SHOW TABLES' --data-dir {data_dir}")
-        out.print(f"Stop it: medallion down --data-dir {data_dir}")
+    _say_what_next(data_dir, keep=keep)
+
+
+def _say_what_next(data_dir: Path, *, keep: bool) -> None:
+    there = f"--data-dir {data_dir}"
+    start = (f"medallion up {there} --detach", "the same stack again, with these trades")
+    stop = (f"medallion down {there}", "stops the stack, which runs on")
+    out.print("Try next:", style="bold")
+    for command, what in (
+        *(() if keep else (start,)),
+        (f"medallion chart BTCUSDT --exchange binance {there}", "its candles"),
+        (f"medallion dlq show {there}", "rejected messages, and why"),
+        *((stop,) if keep else ()),
+    ):
+        out.print(f"  {command}  # {what}", soft_wrap=True)
 
 
 def _empty(data_dir: Path) -> None:
@@ -117,25 +135,35 @@ def _feed(settings: Settings, recordings: Path) -> None:
         TimeElapsedColumn(),
         console=err,
     ) as progress:
-        asyncio.run(_live(settings, recordings, progress))
+        reports = asyncio.run(_live(settings, recordings, progress))
+    for code, report in reports.items():
+        if missing := report.gaps.found - report.gaps.healed:
+            err.print(
+                f"{code}: the recording lacks {missing:,} trades, which nobody recorded: its holes are rows of "
+                "producer_gaps.",
+                soft_wrap=True,
+            )
     with KafkaPublisher(settings) as publisher:
         for feed in REPLAYED:
             replay([recordings / feed.file], feed.code, publisher, settings)
 
 
-async def _live(settings: Settings, recordings: Path, progress: Progress) -> None:
+async def _live(settings: Settings, recordings: Path, progress: Progress) -> dict[str, LiveReport]:
     simulator = Simulator({feed.code: recordings / feed.file for feed in LIVE}, wait_for_subscribers=True)
     port = await simulator.start()
     played = asyncio.ensure_future(simulator.wait())
     try:
-        await asyncio.gather(*(_produce(feed, settings, simulator, port, progress) for feed in LIVE))
+        reports = await asyncio.gather(*(_produce(feed, settings, simulator, port, progress) for feed in LIVE))
+        return {feed.code: report for feed, report in zip(LIVE, reports, strict=True)}
     finally:
         played.cancel()
         await asyncio.gather(played, return_exceptions=True)
         await simulator.close()
 
 
-async def _produce(feed: DemoFeed, settings: Settings, simulator: Simulator, port: int, progress: Progress) -> None:
+async def _produce(
+    feed: DemoFeed, settings: Settings, simulator: Simulator, port: int, progress: Progress
+) -> LiveReport:
     task = progress.add_task(f"{feed.code:>13} live, {_origin(feed)}", total=None)
 
     def finished(report: LiveReport) -> bool:
@@ -150,6 +178,7 @@ async def _produce(feed: DemoFeed, settings: Settings, simulator: Simulator, por
     if not finished(report):
         sent = simulator.progress(feed.code).trades_sent
         raise DemoError(f"{feed.code}: {report.trades:,} trades arrived of {sent:,} sent")
+    return report
 
 
 def _origin(feed: DemoFeed) -> str:
@@ -180,4 +209,4 @@ def _show(settings: Settings) -> bool:
         print_stats(client, ALL)
     tiers = Tiers.open(settings)
     print_offload(offload_with_progress(tiers, until_now=True))
-    return print_lineage(count_lineage(tiers.hot))
+    return print_lineage(sum_markets(count_lineage(tiers.hot)))

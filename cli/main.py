@@ -15,10 +15,13 @@ import typer.main
 from pydantic import ValidationError
 
 from cli.common.console import SafeConsole
+from cli.common.work import StoppedError, explained
 from config.disks import is_no_space
 from config.errors import MedallionError
 from config.optional_imports import PANDAS, do_without
 
+# The exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT.
+CTRL_C = 130
 # Command → its function, or the Typer application of a group of commands. The order is that of `--help`.
 COMMANDS = {
     "demo": "cli.demo:demo",
@@ -33,6 +36,7 @@ COMMANDS = {
     "smoke": "cli.stack.smoke:smoke",
     "alert": "cli.stack.alerts:app",
     "query": "cli.messages.query:query",
+    "chart": "cli.chart.command:chart",
     "ddl": "cli.migrations:app",
     "dlq": "cli.dlq.commands:app",
     "offload": "cli.cold.offload:offload_app",
@@ -50,6 +54,11 @@ class LazyGroup(typer.core.TyperGroup):
         """The names in the order of `COMMANDS`."""
         del ctx
         return list(COMMANDS)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; Ctrl-C where the command says nothing about it gets the words for all of them."""
+        with explained(lambda: "The command did not end: run it again."):
+            return super().invoke(ctx)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, or None for a name that is none."""
@@ -81,11 +90,14 @@ def medallion() -> None:
 
 
 def main() -> None:
-    """Run the command line; an expected failure is one line on standard error and exit code 1."""
+    """Run the command line; an expected failure is one line on standard error and exit code 1, after Ctrl-C 130."""
     do_without(PANDAS)
     console = SafeConsole(stderr=True, soft_wrap=True)
     try:
         app()
+    except StoppedError as stopped:
+        console.print(str(stopped), style="yellow")
+        sys.exit(CTRL_C)
     except MedallionError as error:
         console.print(f"error: {error}{_full_disk(error)}", style="red")
         sys.exit(1)
@@ -94,6 +106,10 @@ def main() -> None:
             name = "_".join(str(part) for part in fault["loc"]).upper()
             console.print(f"error: {f'MEDALLION_{name}: ' if name else ''}{fault['msg']}", style="red")
         sys.exit(2)
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        # A path of the command line or of a setting: each command opens its own files.
+        console.print(f"error: {error.filename}: {error.strerror}: give another path", style="red")
+        sys.exit(1)
     except Exception as error:
         if not is_no_space(error):
             raise

@@ -28,7 +28,7 @@ def read_markets(path: Path) -> Markets:
     try:
         found = json.loads(path.read_text(encoding="utf-8"), parse_float=str)
     except OSError as error:
-        raise MarketsFileError(f"{path}: {error.strerror}") from error
+        raise MarketsFileError(f"{path}: {error.strerror}; give the path of a saved market list") from error
     except ValueError as error:
         raise MarketsFileError(f"{path}: not JSON: {error}") from error
     rows = list(found.values()) if isinstance(found, dict) else found

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make
 
 from offload.hourly.status import TableStatus
 from offload.maintain.compaction import Compaction
-from offload.maintain.expiry import Upkeep
+from offload.maintain.expiry import TableMaintenance
 from offload.report import OffloadReport
 
 _SHOWN = {"table", "complete_until", "rows", "files", "bytes", "pending", "lag_seconds"}
@@ -87,7 +87,7 @@ class OffloadMetrics:
             self.compacted.labels(table.table).inc(table.files)
             self.gave_way.labels(table.table).inc(table.conflicts)
 
-    def observe_upkeep(self, tables: Iterable[Upkeep]) -> None:
+    def observe_maintenance(self, tables: Iterable[TableMaintenance]) -> None:
         """Count what expired and what was removed."""
         for table in tables:
             self.expired.labels(table.table).inc(table.expired_snapshots)

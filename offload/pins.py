@@ -32,6 +32,8 @@ PREFIX = "medallion.pin."
 _BEGUN = "medallion.pin-begun."
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _KEEPER = "raw_trades"
+# In a comparison of versions, what the cold tables have at this moment.
+NOW = "now"
 
 
 class PinError(OffloadError):
@@ -75,9 +77,12 @@ class Pins:
         To repeat a creation that was interrupted finishes it.
 
         Raises:
-            PinError: the name is taken or invalid, Gold lacks trades that Silver has, or no snapshot is as old as `at`.
+            PinError: the name is taken or invalid, Gold lacks trades that Silver has, `at` is in the future, or no
+                snapshot is as old.
         """
         self._refuse_name(name)
+        if at is not None and at > datetime.now(UTC):
+            raise PinError(f"{at:%Y-%m-%dT%H:%M:%SZ} is in the future (UTC): a pin names a version that there is.")
         if name in self._records():
             raise PinError(f"The pin {name} exists: choose another name, or `medallion pin drop {name}` first.")
         tables = {cold.name: self._load(cold.name) for cold in TABLES}
@@ -163,6 +168,8 @@ class Pins:
             raise PinError(f"{name!r} is no pin name: use at most 63 lower-case letters, digits and _, a letter first.")
         if name == MAIN_BRANCH:
             raise PinError(f"{name} is the branch that every cold table is read by: choose another name.")
+        if name == NOW:
+            raise PinError(f"{name} stands for the present version in `medallion pin diff`: choose another name.")
         if f"pin_{name}" == self._tier.settings.clickhouse_database:
             raise PinError(f"pin_{name} is the database of the hot tables: choose another name.")
 

@@ -23,6 +23,8 @@ class OffloadProgress(BaseModel):
 
 
 OnProgress = Callable[[OffloadProgress], None]
+# Called with what is looked at next, how many tables are done, and how many there are.
+OnTable = Callable[[str, int, int], None]
 
 
 class SliceReport(BaseModel):

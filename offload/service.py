@@ -120,11 +120,11 @@ class OffloadService:
             merged = compact(tiers, progress=self._between)
             self.metrics.observe_compaction(merged)
             done = maintain(tiers.cold)
-        self.metrics.observe_upkeep(done)
+        self.metrics.observe_maintenance(done)
         removed, expired = sum(part.removed_files for part in done), sum(part.expired_snapshots for part in done)
         files, into, gave_way = (sum(getattr(part, name) for part in merged) for name in ("files", "into", "conflicts"))
         self._log.info("compacted", files=files, into=into, conflicts=gave_way)
-        self._log.info("upkeep done", removed_files=removed, expired_snapshots=expired)
+        self._log.info("maintenance done", removed_files=removed, expired_snapshots=expired)
 
     @contextlib.contextmanager
     def _tiers(self) -> Iterator[Tiers]:

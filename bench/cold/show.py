@@ -12,7 +12,7 @@ _NAMES = {
     "raw": "offload of Raw",
     "bronze": "offload of Bronze",
     "silver": "offload of Silver",
-    "gold": "offload of Gold, six time frames (candles)",
+    "gold": "offload of Gold, all time frames (candles)",
     "rederive-look": "re-derivation, dry run",
     "rederive": "re-derivation, nothing to change",
     "row-wise": "Silver: rows of clickhouse-driver, appended by the thousand",

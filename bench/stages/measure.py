@@ -72,9 +72,9 @@ def measure(plan: Plan) -> list[dict[str, Any]]:
         Stage(f"the same, {SMALL_ROWS} rows", inserts.small),
     ]
     figures = [stage.figures() for stage in stages]
-    decoded, judged = (one for one in figures if one["stage"] in _CORE)
-    both = 1 / (1 / decoded["trades_per_s"] + 1 / judged["trades_per_s"])
-    judged["times_baseline"] = both / _rate(core.obvious)
+    decoded, validated = (one for one in figures if one["stage"] in _CORE)
+    both = 1 / (1 / decoded["trades_per_s"] + 1 / validated["trades_per_s"])
+    validated["times_baseline"] = both / _rate(core.obvious)
     return figures
 
 

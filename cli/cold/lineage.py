@@ -10,13 +10,35 @@ from typing import Annotated
 import orjson
 import typer
 
-from cli.cold.offload import FORMATS, FromOption, ProofError, StrictOption, ToOption, require_equal, utc
-from cli.cold.printing import print_candles, print_changes, print_lineage, print_trace, print_verification
+from cli.cold.offload import (
+    FORMATS,
+    FromOption,
+    ProofError,
+    StrictOption,
+    ToOption,
+    of_tables,
+    require_equal,
+    utc,
+)
+from cli.cold.printing import print_lineage, print_verification, sum_markets
+from cli.cold.trace_printing import (
+    print_all_trades,
+    print_candle_trades,
+    print_candles,
+    print_changes,
+    print_trace,
+)
+from cli.common.arguments import check_names, check_span
 from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json, print_table
+from cli.common.work import Work, working
+from config.settings import Settings
 from ddl.layers import load_layers
 from offload.clickhouse.tiers import Tiers
+from offload.proof.candle_trades import CandleTrade, CandleTrades
 from offload.proof.counts import LineageCount, LostMessage, Overlap, find_missing, find_overlaps, stream_lineage
-from offload.proof.trace import Tracer
+from offload.proof.trace import MISSING, Tracer
+from offload.proof.trace_candle import CandleTrace, compare_with_trades
+from offload.proof.value_changes import ValueChange
 from offload.proof.verify import VerifyReport
 from offload.proof.verify import verify as verify_cold
 
@@ -50,17 +72,25 @@ def lineage_verify(
     let go are counted in Iceberg; without --from the count begins with the first hour of Raw in ClickHouse. What could
     not be compared is named with its reason; with --strict that is exit 1, too.
     """
+    check_span(since, until)
     tiers = Tiers.open(load_settings(data_dir))
     hot, tables = tiers.hot, tiers.cold.load_all()
-    proof = _Proof()
-    counts = proof.watch(stream_lineage(hot, utc(since), utc(until), tables=tables))
-    if as_json:
-        _write_counts(counts)
-    else:
-        print_lineage(counts)
-    missing = [lost for hour in proof.lossy for lost in find_missing(hot, *hour, at_most=NAMED, tables=tables)][:NAMED]
-    overlaps = find_overlaps(hot, utc(since), utc(until))
-    cold = None if count_only else verify_cold(tiers, start=utc(since), end=utc(until))
+    unchanged = "Nothing was changed."
+    with working("Counting", unchanged, quiet=as_json) as work:
+        proof = _Proof(work)
+        counts = proof.watch(stream_lineage(hot, utc(since), utc(until), tables=tables))
+        if as_json:
+            _write_counts(counts)
+        markets = sum_markets(counts)
+    if not as_json:
+        print_lineage(markets)
+    with working("Comparing with Iceberg", unchanged, quiet=as_json) as work:
+        lossy = proof.lossy
+        missing = [lost for hour in lossy for lost in find_missing(hot, *hour, at_most=NAMED, tables=tables)][:NAMED]
+        overlaps = find_overlaps(hot, utc(since), utc(until))
+        cold = None
+        if not count_only:
+            cold = verify_cold(tiers, start=utc(since), end=utc(until), progress=of_tables(work))
     if as_json:
         _write_rest(missing, overlaps, cold, proof)
     else:
@@ -76,7 +106,8 @@ def lineage_verify(
 class _Proof:
     """What is kept of the counts that are streamed: those that do not hold, and the hours with missing messages."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: Work) -> None:
+        self._work = work
         self.failing: list[LineageCount] = []
         self.messages = 0
         self._hours: set[datetime] = set()
@@ -101,6 +132,7 @@ class _Proof:
         for count in counts:
             self.messages += count.raw
             self._hours.add(count.hour)
+            self._work.show(f"{self.messages:,} messages of {len(self._hours):,} hours", "the hours after these")
             if not count.holds:
                 self.failing.append(count)
             yield count
@@ -183,30 +215,98 @@ def lineage_trace(
     trade_id: Annotated[str | None, typer.Option(help="The exchange's trade id.")] = None,
     candle: Annotated[str | None, typer.Option(help="Instead of a trade a candle, by its time frame: 1m.")] = None,
     at: Annotated[datetime | None, typer.Option(help="A time within the candle (UTC).", formats=FORMATS)] = None,
+    trades: Annotated[
+        bool, typer.Option("--trades", help="Of a candle all trades, with payload, file and snapshot of each.")
+    ] = False,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Follow one trade or candle through every layer, hot and cold; exit 1 if a value changed on the way."""
+    """Follow one trade or candle through every layer, hot and cold.
+
+    A rejected trade is shown with the limit it broke, a rescued one with its rejection; a candle with how many trades
+    it is made of, the first and the last with their payloads, the offsets, and the Iceberg files and snapshots. Exit 1
+    if a value changed on the way, or if there is no such trade or candle.
+    """
     if (trade_id is None) == (candle is None) or (candle is None) != (at is None):
         raise typer.BadParameter("give --trade-id, or --candle with --at", param_hint="--trade-id")
     frames = [frame.code for frame in load_layers().timeframes]
     if candle and candle not in frames:
         raise typer.BadParameter(f"choose one of {', '.join(frames)}", param_hint="--candle")
-    tracer = Tracer(Tiers.open(load_settings(data_dir)))
-    if trade_id is not None:
-        trace = tracer.trade(exchange, symbol, trade_id)
-        print_json(trace) if as_json else print_trace(trace)
-        changes = trace.changes
+    if trade_id is not None and trades:
+        raise typer.BadParameter("it is for a candle: give --candle and --at", param_hint="--trades")
+    settings, moment = load_settings(data_dir), utc(at)
+    tracer = Tracer(Tiers.open(settings))
+    if candle is not None and moment is not None:
+        changes = _trace_candle(tracer, settings, exchange, symbol, candle, moment, all_trades=trades, as_json=as_json)
     else:
-        moment = utc(at)
-        assert candle is not None
-        assert moment is not None
-        found = tracer.candle(candle, exchange, symbol, moment)
-        changes = found.changes
-        if as_json:
-            print_json(found)
-        else:
-            print_candles([found])
-            print_changes(changes)
+        changes = _trace_trade(tracer, settings, exchange, symbol, trade_id or "", as_json=as_json)
     if changes:
         raise ProofError(f"Changed first in {changes[0].layer}: {changes[0].field}.")
+
+
+def _trace_trade(
+    tracer: Tracer, settings: Settings, exchange: str, symbol: str, trade_id: str, *, as_json: bool
+) -> tuple[ValueChange, ...]:
+    trace = tracer.trade(exchange, symbol, trade_id)
+    if not trace.sightings:
+        check_names(settings, exchange, symbol, canonical=True)
+    print_json(trace) if as_json else print_trace(trace)
+    if trace.fate == MISSING:
+        raise ProofError(_missing(f"Trade {trade_id} of {symbol} on {exchange}", was_received=bool(trace.sightings)))
+    return trace.changes
+
+
+def _trace_candle(
+    tracer: Tracer,
+    settings: Settings,
+    exchange: str,
+    symbol: str,
+    candle: str,
+    at: datetime,
+    *,
+    all_trades: bool,
+    as_json: bool,
+) -> tuple[ValueChange, ...]:
+    found = tracer.candle(candle, exchange, symbol, at)
+    if not found.is_there:
+        check_names(settings, exchange, symbol, canonical=True)
+    made_of = tracer.trades_of_candle(candle, exchange, symbol, at)
+    summary = made_of.summary()
+    changes = (*found.changes, *compare_with_trades(found, summary))
+    if as_json:
+        _write_candle(found, summary, made_of.all() if all_trades else None)
+    else:
+        print_candles([found])
+        print_candle_trades(found, summary)
+        if all_trades:
+            print_all_trades(made_of.all())
+        print_changes(changes)
+    if not found.is_there:
+        raise ProofError(
+            f"No candle of {symbol} on {exchange} begins at {found.window_start:%Y-%m-%dT%H:%M:%S} ({candle}): no "
+            "trade of that time is in Silver or Iceberg. `medallion dlq list` shows those that were rejected."
+        )
+    return changes
+
+
+def _missing(what: str, *, was_received: bool) -> str:
+    if was_received:
+        return (
+            f"{what} was received and is neither in Silver nor a duplicate nor a dead letter: wait for what is on its "
+            "way (`medallion drain`), then run this again."
+        )
+    return f"{what} is in no layer of either tier: check the id, and whether the trade is as old as what is kept."
+
+
+def _write_candle(candle: CandleTrace, made_of: CandleTrades, trades: Iterable[CandleTrade] | None) -> None:
+    """One JSON document; `all_trades` is written one at a time, since there may be many."""
+    if trades is None:
+        print_json({**candle.model_dump(mode="json"), "trades": made_of})
+        return
+    output = sys.stdout.buffer
+    head = orjson.dumps({**candle.model_dump(mode="json"), "trades": made_of.model_dump(mode="json")})
+    output.write(head[:-1] + b',\n"all_trades": [')
+    for number, trade in enumerate(trades):
+        output.write((b",\n" if number else b"\n") + orjson.dumps(trade.model_dump(mode="json")))
+    output.write(b"\n]}\n")
+    output.flush()

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cli.cold.printing import conclusion, print_verification
-from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
+from cli.common.arguments import check_span
+from cli.common.context import DataDirOption, JsonOption, load_settings, print_json, print_table
+from cli.common.work import Work, working
 from config import logs
 from config.errors import MedallionError
 from offload.clickhouse.tiers import Tiers
@@ -19,12 +20,12 @@ from offload.maintain.compaction import MergeGroup, compact
 from offload.maintain.expiry import maintain
 from offload.proof.verify import VerifyReport
 from offload.proof.verify import verify as verify_cold
-from offload.report import OffloadProgress, OffloadReport
+from offload.report import OffloadProgress, OffloadReport, OnTable
 from offload.retention.gate import close_gate
 from offload.retention.union_views import update_union_views
 from offload.run import run as run_offload
 from offload.service import OffloadService
-from offload.tables.cold_tables import LAYERS, Layer
+from offload.tables.cold_tables import LAYERS, TABLES, Layer
 
 offload_app = typer.Typer(help="Hot rows to Iceberg.", no_args_is_help=True)
 
@@ -68,6 +69,7 @@ def offload_run(
         raise typer.BadParameter("give either --hour or --from and --to", param_hint="--hour")
     if hour:
         since, until = hour, hour + timedelta(hours=1)
+    check_span(since, until)
     report = offload_with_progress(
         Tiers.open(load_settings(data_dir)),
         start=utc(since),
@@ -75,6 +77,7 @@ def offload_run(
         until_now=until_now,
         again=again,
         layers=layers,
+        quiet=as_json,
     )
     if as_json:
         print_json(report)
@@ -130,7 +133,10 @@ def offload_gate(
     as_json: JsonOption = False,
 ) -> None:
     """Compare every expired hot partition with Iceberg, row by row; exit 1 if one is held back, saying why."""
-    report = close_gate(Tiers.open(load_settings(data_dir)), drop=drop, tables=table or ())
+    go_on = "A partition was dropped whole or is there still: run the same command again."
+    tiers = Tiers.open(load_settings(data_dir))
+    with working("Comparing with Iceberg", go_on, quiet=as_json) as work:
+        report = close_gate(tiers, drop=drop, tables=table or (), progress=of_tables(work))
     if as_json:
         print_json(report)
     else:
@@ -164,13 +170,19 @@ def offload_maintain(
 ) -> None:
     """Merge small files of past days, expire old snapshots, remove files that nothing names; `serve` does it daily."""
     tiers = Tiers.open(load_settings(data_dir))
-    with err.status("Looking for small files …") as spinner:
+    go_on = "What was merged or removed stays so: run the same command again."
+    with working("Maintaining", go_on, quiet=as_json) as work:
+        merges = 0
 
         def watch(table: str, bundle: MergeGroup) -> None:
-            spinner.update(f"{table}: merging {len(bundle.files)} files of {bundle.size / 1e6:,.1f} MB")
+            nonlocal merges
+            doing = f"{table}: merging {len(bundle.files)} files of {bundle.size / 1e6:,.1f} MB"
+            work.show(f"{merges:,} merges", "later merges, snapshots and files that nothing names", doing=doing)
+            merges += 1
 
         merged = compact(tiers, dry_run=dry_run, progress=watch)
-        spinner.update("Snapshots and files that nothing names …")
+        rest = "snapshots and files that nothing names"
+        work.show(f"{merges:,} merges", rest, doing=rest)
         done = maintain(
             tiers.cold,
             expire_after=None if expire_days is None else timedelta(days=expire_days),
@@ -178,7 +190,8 @@ def offload_maintain(
             dry_run=dry_run,
         )
     if as_json:
-        print_json({"dry_run": dry_run, "compaction": merged, "upkeep": done})
+        # `upkeep` is the name that 0.1 gave it.
+        print_json({"dry_run": dry_run, "compaction": merged, "maintenance": done, "upkeep": done})
         return
     print_table(
         "Would be merged" if dry_run else "Small files merged",
@@ -186,9 +199,9 @@ def offload_maintain(
         [(table.table, table.files, table.bytes, table.into, table.conflicts) for table in merged],
     )
     print_table(
-        "Upkeep it would do" if dry_run else "Upkeep",
+        "Maintenance it would do" if dry_run else "Maintenance",
         ("cold table", "snapshots expired", "files removed", "bytes removed"),
-        [(upkeep.table, upkeep.expired_snapshots, upkeep.removed_files, upkeep.bytes) for upkeep in done],
+        [(table.table, table.expired_snapshots, table.removed_files, table.bytes) for table in done],
     )
 
 
@@ -223,9 +236,12 @@ def offload_verify(
     Exit 1 where they differ; with --strict also if a hot row was not compared. An open hour is compared if nothing has
     come to it since it was offloaded.
     """
-    report = verify_cold(
-        Tiers.open(load_settings(data_dir)), start=utc(since), end=utc(until), include_open=include_open
-    )
+    check_span(since, until)
+    tiers = Tiers.open(load_settings(data_dir))
+    with working("Comparing with Iceberg", "Nothing was changed.", quiet=as_json) as work:
+        report = verify_cold(
+            tiers, start=utc(since), end=utc(until), include_open=include_open, progress=of_tables(work)
+        )
     if as_json:
         print_json(report)
     else:
@@ -245,6 +261,16 @@ def require_equal(report: VerifyReport, *, strict: bool) -> None:
         raise ProofError(f"{conclusion(report)} `medallion offload run --until-now` takes what there is.")
 
 
+def of_tables(work: Work) -> OnTable:
+    """Shows the progress of what goes table by table."""
+
+    def show(doing: str, number: int, total: int) -> None:
+        share = number / total
+        work.show(f"{number} of {total} tables", f"{total - number} tables", doing=doing, share=share)
+
+    return show
+
+
 def offload_with_progress(
     tiers: Tiers,
     *,
@@ -253,14 +279,24 @@ def offload_with_progress(
     until_now: bool = False,
     again: bool = False,
     layers: tuple[Layer, ...] = LAYERS,
+    quiet: bool = False,
 ) -> OffloadReport:
-    """`offload.run.run` with its progress on standard error."""
-    columns = (SpinnerColumn(), TextColumn("Offloading {task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task("…", total=None)
+    """`offload.run.run` with its progress on standard error; `quiet`: without."""
+    tables = [cold.name for cold in TABLES if cold.layer in layers]
+    go_on = "Run the same command again: a slice is in Iceberg whole or not at all, and what is there is left as it is."
+    with working("Offloading", go_on, quiet=quiet) as work:
+        written = 0
 
         def watch(step: OffloadProgress) -> None:
-            progress.update(task, description=f"{step.table} {step.slice}: {step.step}")
+            nonlocal written
+            written += step.step == "done"
+            number = tables.index(step.table)
+            work.show(
+                f"{written:,} slices, {number} of {len(tables)} tables",
+                f"{len(tables) - number} tables",
+                doing=f"{step.table} {step.slice}: {step.step}",
+                share=number / len(tables),
+            )
 
         return run_offload(tiers, start=start, end=end, until_now=until_now, again=again, layers=layers, progress=watch)
 

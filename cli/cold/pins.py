@@ -1,16 +1,20 @@
-"""`medallion pin create|list|show|drop|repair`: named, reproducible versions of the cold tables."""
+"""`medallion pin create|list|show|diff|drop|repair`: named, reproducible versions of the cold tables."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
+import polars as pl
 import typer
 
 from cli.cold.offload import FORMATS, utc
+from cli.common.console import cell
 from cli.common.context import DataDirOption, JsonOption, YesOption, err, load_settings, print_json, print_table
 from offload.clickhouse.client import ClickHouseHttp
-from offload.pins import Pin, Pins
+from offload.pin_difference import CHANGED, PinDifference
+from offload.pins import NOW, Pin, Pins
 from offload.tables.branches import repair_branches
 from offload.tables.catalog import ColdTier, open_catalog
 
@@ -57,6 +61,63 @@ def show(
     _show(pins.get(name), as_json)
     if views:
         err.print(f"Views of it: {pins.publish(name, ClickHouseHttp(settings))}.silver_trades and the others.")
+
+
+@app.command("diff")
+def diff(
+    before: Annotated[str, typer.Argument(help="A pin.")],
+    after: Annotated[str, typer.Argument(help="Another pin; now: what the cold tables have at this moment.")] = NOW,
+    limit: Annotated[int, typer.Option(help="Print at most this many rows of each table.", min=0)] = 20,
+    output: Annotated[
+        Path | None,
+        typer.Option("--out", help="A new folder for all of them: <table>.parquet with each value before and after."),
+    ] = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the trades and candles in which two versions differ: added, removed, or with other values.
+
+    Trades are compared by price, quantity, time, side, kind, matches and order, candles by every number; when and from
+    which message a row came makes no difference. Rows that are not offloaded yet are in no version.
+    """
+    with err.status("Comparing …"):
+        found, rows = PinDifference(ColdTier.open(load_settings(data_dir))).compare(before, after, output, limit)
+    if as_json:
+        print_json(
+            {
+                **found.model_dump(mode="json"),
+                "equal": found.is_equal,
+                "rows": {table: some.to_dicts() for table, some in rows.items()},
+            }
+        )
+        return
+    print_table(
+        f"From {before} to {after}",
+        ("cold table", "removed", "added", "changed", "rows compared"),
+        [(one.table, one.removed, one.added, one.changed, one.compared) for one in found.tables],
+    )
+    for one in found.tables:
+        if one.rows and limit:
+            some = rows[one.table]
+            shown = f"{some.height:,} of {one.rows:,}" if some.height < one.rows else f"{one.rows:,}"
+            print_table(f"{one.table}: {shown}", *_differences(some))
+    if output is not None:
+        err.print(f"All of them: {output}/<table>.parquet.")
+
+
+def _differences(rows: pl.DataFrame) -> tuple[list[str], list[list[object]]]:
+    """Of each row its key, and in one cell what differs: `price 1.5 → 1.6`."""
+    values = [name.removesuffix("_before") for name in rows.columns if name.endswith("_before")]
+    key = [name for name in rows.columns if not name.endswith(("_before", "_after"))]
+    cells: list[list[object]] = []
+    for row in rows.iter_rows(named=True):
+        sides = [(name, row[f"{name}_before"], row[f"{name}_after"]) for name in values]
+        if row["change"] == CHANGED:
+            words = [f"{name} {cell(old)} → {cell(new)}" for name, old, new in sides if old != new]
+        else:
+            words = [f"{name} {cell(new if old is None else old)}" for name, old, new in sides]
+        cells.append([*(row[name] for name in key), ", ".join(words)])
+    return [*(name.replace("_", " ") for name in key), "values"], cells
 
 
 @app.command("drop")

@@ -1,17 +1,14 @@
-"""How the proofs, a trace and a comparison of hot and cold are printed for people."""
+"""How the proofs and a comparison of hot and cold are printed for people."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from cli.common.context import out, print_table
 from offload.proof.counts import LineageCount
-from offload.proof.trace import CandleTrace, Trace
-from offload.proof.value_changes import CANDLE_NUMBERS, ValueChange
 from offload.proof.verify import VerifyReport
 
-_VALUES = ("price", "quantity", "price_text", "quantity_text", "quote_volume", "side", "timestamp", "timestamp_raw")
 _WHY = {
     "grown": "rows came after it was offloaded",
     "open": "candles that have not ended",
@@ -19,21 +16,28 @@ _WHY = {
 }
 
 
-def print_lineage(counts: Iterable[LineageCount]) -> bool:
-    """Print the counting proof by exchange and symbol, then its sum; returns whether it holds."""
-    names = ("raw", "silver", "duplicates", "dlq", "contradicting", "missing", "in_several")
-    markets: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(names))
+_COUNTS = ("raw", "silver", "duplicates", "dlq", "contradicting", "missing", "in_several")
+
+
+def sum_markets(counts: Iterable[LineageCount]) -> Mapping[tuple[str, str], Sequence[int]]:
+    """The counting proof by exchange and symbol: the sums of `_COUNTS`."""
+    markets: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(_COUNTS))
     for count in counts:
         totals = markets[count.exchange, count.symbol]
-        for index, name in enumerate(names):
+        for index, name in enumerate(_COUNTS):
             totals[index] += getattr(count, name)
+    return markets
+
+
+def print_lineage(markets: Mapping[tuple[str, str], Sequence[int]]) -> bool:
+    """Print the counting proof by exchange and symbol, then its sum; returns whether it holds."""
     print_table(
         "Lineage: every raw message is in exactly one place",
         ("exchange", "symbol", "raw", "silver", "duplicates", "dead letters", "contradicting", "missing", "in several"),
         [(*market, *totals) for market, totals in sorted(markets.items())],
     )
     raw, silver, duplicates, dlq, contradicting, missing, several = (
-        (sum(column) for column in zip(*markets.values(), strict=True)) if markets else (0,) * len(names)
+        (sum(column) for column in zip(*markets.values(), strict=True)) if markets else (0,) * len(_COUNTS)
     )
     sign = "=" if raw == silver + duplicates + dlq else "≠"
     out.print(f"raw {raw:,} {sign} silver {silver:,} + duplicates {duplicates:,} + dead letters {dlq:,}", style="bold")
@@ -44,67 +48,6 @@ def print_lineage(counts: Iterable[LineageCount]) -> bool:
             style="yellow",
         )
     return sign == "=" and missing == 0 and several == 0
-
-
-def print_trace(trace: Trace) -> None:
-    """Print the message, its rows in every layer, its candles, and the values that changed."""
-    out.print(f"{trace.exchange} {trace.symbol} {trace.trade_id}: {trace.fate}", style="bold")
-    if trace.coordinates:
-        topic, partition, offset, published = trace.coordinates
-        out.print(f"Kafka {topic} partition {partition} offset {offset}, published {published:%Y-%m-%d %H:%M:%S.%f}")
-    if trace.message:
-        out.print(f"message {trace.message}")
-    print_table(
-        "Rows",
-        ("layer", "tier", "values", "snapshot", "file"),
-        [
-            (
-                sighting.layer,
-                sighting.tier,
-                " ".join(str(sighting.row[name]) for name in _VALUES if name in sighting.row),
-                str(sighting.snapshot_id or ""),
-                sighting.file,
-            )
-            for sighting in trace.sightings
-        ],
-    )
-    if trace.candles:
-        print_candles(trace.candles)
-    print_changes(trace.changes)
-
-
-def print_candles(candles: Iterable[CandleTrace]) -> None:
-    """Print a line for each source that has a candle."""
-    candles = list(candles)
-    print_table(
-        "Candles",
-        ("candle", "starts", "source", *CANDLE_NUMBERS),
-        [
-            (
-                candle.timeframe,
-                candle.window_start,
-                source,
-                *("" if row[name] is None else str(row[name]) for name in CANDLE_NUMBERS),
-            )
-            for candle in candles
-            for source, row in (
-                ("from Silver", candle.from_silver),
-                ("hot", candle.hot),
-                ("cold", candle.cold.row if candle.cold else None),
-            )
-            if row
-        ],
-    )
-
-
-def print_changes(changes: Iterable[ValueChange]) -> None:
-    """Print the values that changed, in the order of the layers."""
-    print_table(
-        "Changed on the way, in the order of the flow",
-        ("layer", "field", "before", "after"),
-        [(change.layer, change.field, change.before, change.after) for change in changes],
-        empty="nothing",
-    )
 
 
 def print_verification(report: VerifyReport) -> None:

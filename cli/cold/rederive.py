@@ -8,10 +8,11 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from cli.cold.offload import FORMATS, utc
-from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
+from cli.common.arguments import check_names, check_span
+from cli.common.context import DataDirOption, JsonOption, load_settings, print_json, print_table
+from cli.common.work import Work, working
 from offload.clickhouse.tiers import Tiers
 from offload.rederive.bronze import BronzeHourReport
 from offload.rederive.from_raw import RawReport, rederive_from_raw
@@ -45,19 +46,23 @@ def rederive(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge cold Bronze again by the present registry and replace what differs in Silver and Gold, hot and cold.
+    """Validate cold Bronze again by today's registry, and replace what differs in Silver and Gold, hot and cold.
 
-    Works on whole UTC days of event time. Readers see the old version of a day or the new one; live trades flow on.
-    Killed anywhere, it is finished by running it again.
+    It works on whole UTC days of event time. Readers see a day as it was or as it is now. Live trades go on. If it is
+    killed, run it again: it completes the work.
     """
     start, end = utc(since), utc(until)
     assert start is not None
     assert end is not None
-    tiers = Tiers.open(load_settings(data_dir))
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
-        watch = _Watch(progress)
+    check_span(start, end)
+    settings = load_settings(data_dir)
+    tiers = Tiers.open(settings)
+    go_on = "Nothing was changed." if dry_run else "Run the same command again: it finishes what was begun."
+    with working("Re-deriving", go_on, quiet=as_json) as work:
+        watch = _Watch(work)
         report = _run(tiers, start, end, exchange, symbol, from_layer, dry_run, mend_gold, watch)
+    if not report.days:
+        check_names(settings, exchange, symbol, canonical=True)
     if as_json:
         print_json({"dry_run": dry_run, "from_layer": from_layer.value, **report.model_dump()})
     else:
@@ -65,17 +70,17 @@ def rederive(
 
 
 class _Watch:
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._task: TaskID = progress.add_task("Re-deriving …", total=None)
+    def __init__(self, work: Work) -> None:
+        self._work = work
 
     def hour(self, report: BronzeHourReport, number: int, total: int) -> None:
-        text = f"Bronze of {report.hour:%Y-%m-%dT%H}"
-        self._progress.update(self._task, description=text, completed=number, total=total)
+        self._show(number, total, "hours of Bronze", f"{report.hour:%Y-%m-%dT%H}")
 
     def day(self, step: RederiveProgress) -> None:
-        text = f"{step.doing} {step.exchange} {step.day}"
-        self._progress.update(self._task, description=text, completed=step.number, total=step.total)
+        self._show(step.number - 1, step.total, "exchanges and days", f"{step.doing} {step.exchange} {step.day}")
+
+    def _show(self, done: int, total: int, unit: str, doing: str) -> None:
+        self._work.show(f"{done:,} of {total:,} {unit}", f"{total - done:,}", doing=doing, share=done / total)
 
 
 def _run(

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,15 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 from pydantic import BaseModel, SecretStr
-from rich import box
-from rich.measure import Measurement
-from rich.table import Table
 
 from cli.common.console import SafeConsole
 from config.connections import clickhouse_native
 from config.errors import MedallionError
 from config.settings import Settings
-from config.visible import visible_line
 from deploy.embedded import control
 
 if TYPE_CHECKING:
@@ -44,8 +39,6 @@ ENDPOINT_VARIABLES = ("MEDALLION_KAFKA_BOOTSTRAP_SERVERS", "MEDALLION_CLICKHOUSE
 
 # Without a terminal the width is unknown. 80 columns would fold every table.
 PIPE_WIDTH = 160
-# A table is measured with this width, to find the width it needs.
-_ANY_WIDTH = 10_000
 out = SafeConsole(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
 err = SafeConsole(stderr=True)
 
@@ -113,59 +106,6 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form here: add one to cli.common.context._plain")
 
 
-_BLANKS = {" ": "␣"}
-
-
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "nothing") -> None:
-    """Print a table for people, numbers to the right. In a narrow terminal each row is a block of lines."""
-    rows = list(rows)
-    if not rows:
-        out.print(f"{title}: {empty}")
-        return
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD)
-    for index, name in enumerate(columns):
-        number = all(isinstance(row[index], int | float | Decimal) for row in rows)
-        table.add_column(
-            name,
-            justify="right" if number else "left",
-            overflow="fold",
-            no_wrap=number,
-            min_width=max(map(len, name.split()), default=0),
-        )
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    if Measurement.get(out, out.options.update(max_width=_ANY_WIDTH), table).minimum <= out.width:
-        out.print(table)
-        return
-    out.print(f"{title}:")
-    longest = max(map(len, columns))
-    for row in rows:
-        out.print()
-        for name, value in zip(columns, row, strict=True):
-            out.print(f"  {name:<{longest}}  {_cell(value)}", soft_wrap=True)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S")
-    if isinstance(value, date):
-        return value.isoformat()
-    return "" if value is None else shown(str(value))
-
-
-def shown(text: str) -> str:
-    """`text` on one line, hidden characters and blanks at the ends visible: `BTCUSDT␣` is not `BTCUSDT`."""
-    text = visible_line(text)
-    core = text.strip()
-    if len(core) == len(text):
-        return text
-    start = len(text) - len(text.lstrip())
-    ends = text[:start], text[start + len(core) :]
-    before, after = ("".join(_BLANKS.get(one, ascii(one)[1:-1]) for one in end) for end in ends)
-    return before + core + after
+    """Print a table on standard output (`SafeConsole.print_table`)."""
+    out.print_table(title, columns, rows, empty)

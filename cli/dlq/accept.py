@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+from cli.common.arguments import check_span
 from cli.common.context import DataDirOption, JsonOption, YesOption, err, load_settings, out, print_json, print_table
+from cli.common.work import working
+from cli.dlq.message_id import HELP, parse_message
 from offload.accept import AcceptPlan, Correction, LetterFilter, TradeVersion, plan_accept
 from offload.accept import accept as run_accept
 from offload.clickhouse.tiers import Tiers
@@ -22,9 +25,7 @@ LONGEST_LIST = 3
 
 
 def accept(
-    topic: Annotated[str, typer.Argument(help="Raw topic; with partition and offset it names one version.")] = "",
-    partition: Annotated[int, typer.Argument(help="Raw partition.", min=-1)] = -1,
-    offset: Annotated[int, typer.Argument(help="Raw offset.", min=-1)] = -1,
+    message: Annotated[list[str] | None, typer.Argument(help=HELP)] = None,
     exchange: Annotated[str, typer.Option(help="Only this exchange code.")] = "",
     symbol: Annotated[str, typer.Option(help="Only this symbol, in the exchange's own spelling.")] = "",
     trade_id: Annotated[str, typer.Option("--trade-id", help="Only this trade.")] = "",
@@ -41,15 +42,15 @@ def accept(
     """Take over the newest version of trades that contradict Silver: show old and new; with --yes make it so.
 
     Of each trade the newest message with reason trade_contradicts counts. An older one, or one that was superseded, is
-    taken by its topic, partition and offset, as `dlq list` prints them. Silver, Gold and the cold tables follow by
+    taken by its message, as `dlq list` prints it. Silver, Gold and the cold tables follow by
     re-derivation of the days touched, which must be over. Killed anywhere, the same command does the rest.
     """
-    if topic and (partition < 0 or offset < 0):
-        raise typer.BadParameter("name a version by topic, partition and offset, as `dlq list` prints them")
-    if yes and not (topic or exchange):
-        raise typer.BadParameter("say whose trades: --exchange, or one message by topic, partition and offset")
+    check_span(since, until)
+    named = parse_message(message or ())
+    if yes and not (named or exchange):
+        raise typer.BadParameter("say whose trades: --exchange, or one message as `dlq list` prints it")
     chosen = LetterFilter(
-        message=(topic, partition, offset) if topic else None,
+        message=named,
         exchange=exchange,
         symbol=symbol,
         trade_id=trade_id,
@@ -61,8 +62,15 @@ def accept(
         wanted = plan_accept(tiers, chosen)
     days: list[DayReport] = []
     if yes and not wanted.is_empty:
-        with err.status("Offloading …") as status:
-            days = run_accept(tiers, wanted, doing=lambda text: status.update(f"{text} …"))
+        with working("Accepting", "Run the same command again: it does the rest.", quiet=as_json) as work:
+            phases = 0
+
+            def watch(phase: str) -> None:
+                nonlocal phases
+                work.show(f"{phases} steps", "this step and those after it", doing=phase)
+                phases += 1
+
+            days = run_accept(tiers, wanted, doing=watch)
     if as_json:
         print_json(
             {

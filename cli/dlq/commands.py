@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from clickhouse_connect.driver import Client
 
+from cli.common.arguments import check_names, check_span
 from cli.common.context import (
     DataDirOption,
     JsonOption,
@@ -21,10 +22,14 @@ from cli.common.context import (
     print_table,
 )
 from cli.common.statements import http_client, rows
+from cli.common.work import working
+from cli.common.workers import WorkerRules, difference, differing, worker_rules
 from cli.dlq import letter as one_letter
 from cli.dlq import resend
 from cli.dlq.accept import accept
+from cli.dlq.message_id import HELP, message_id, parse_message
 from config.registry import SymbolRegistry
+from config.settings import Settings
 from schemas.reasons import Reason
 from silver_processor.core.rules import Rules
 
@@ -36,6 +41,7 @@ EPOCH, FAR = datetime(1970, 1, 1), datetime(2200, 1, 1)  # noqa: DTZ001 - typer'
 ReasonOption = Annotated[str, typer.Option(help="Only this reason code (see docs/reasons.md).")]
 ExchangeOption = Annotated[str, typer.Option(help="Only this exchange code.")]
 SymbolOption = Annotated[str, typer.Option(help="Only this symbol, in the exchange's own spelling.")]
+TradeOption = Annotated[str, typer.Option("--trade-id", help="Only this trade, by the exchange's id.")]
 SinceOption = Annotated[datetime, typer.Option("--from", help="Rejected at or after this time (UTC).", formats=FORMATS)]
 UntilOption = Annotated[datetime, typer.Option("--to", help="Rejected before this time (UTC).", formats=FORMATS)]
 
@@ -47,10 +53,27 @@ def _utc(moment: datetime) -> str:
     return moment.replace(tzinfo=UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _filters(reason: str, exchange: str, symbol: str, since: datetime, until: datetime) -> dict[str, object]:
+def _filters(
+    reason: str, exchange: str, symbol: str, trade_id: str, since: datetime, until: datetime
+) -> dict[str, object]:
     if reason and reason not in set(Reason):
         raise typer.BadParameter(f"{reason}: no such reason code, see docs/reasons.md", param_hint="--reason")
-    return {"reason": reason, "exchange": exchange, "symbol": symbol, "since": _utc(since), "until": _utc(until)}
+    check_span(since, until)
+    return {
+        "reason": reason,
+        "exchange": exchange,
+        "symbol": symbol,
+        "trade_id": trade_id,
+        "since": _utc(since),
+        "until": _utc(until),
+    }
+
+
+def _check_names(client: Client, settings: Settings, exchange: str, symbol: str) -> None:
+    """Refuse names that nobody knows: not the settings, not the symbols file, and no dead letter, open or resolved."""
+    (known,) = rows(client, "dlq_known_names", {"exchange": exchange, "symbol": symbol})
+    if not known["letters"]:
+        check_names(settings, exchange, symbol, canonical=False)
 
 
 @app.command("list")
@@ -58,26 +81,34 @@ def list_records(
     reason: ReasonOption = "",
     exchange: ExchangeOption = "",
     symbol: SymbolOption = "",
+    trade_id: TradeOption = "",
     since: SinceOption = EPOCH,
     until: UntilOption = FAR,
     limit: Annotated[int, typer.Option(help="At most this many, newest first.", min=1)] = 50,
     resolved: Annotated[
-        bool, typer.Option("--resolved", help="Those that a replay has brought through, instead of the open ones.")
+        bool,
+        typer.Option(
+            "--resolved",
+            help="Messages that a replay has brought through, each with its first rejection, instead of the open ones.",
+        ),
     ] = False,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List dead letters, newest first."""
-    parameters = {**_filters(reason, exchange, symbol, since, until), "limit": limit}
-    with http_client(load_settings(data_dir)) as client:
+    parameters = {**_filters(reason, exchange, symbol, trade_id, since, until), "limit": limit}
+    settings = load_settings(data_dir)
+    with http_client(settings) as client:
         found = rows(client, "dlq_list_resolved" if resolved else "dlq_list", parameters)
+        if not found:
+            _check_names(client, settings, exchange, symbol)
     if as_json:
         print_json(found)
         return
     print_table(
         "Resolved dead letters" if resolved else "Dead letters",
         ("rejected at", "reason", "exchange", "symbol", "trade id", "field", "value", "limit", "raw message")
-        + (("sent again", "now in") if resolved else ()),
+        + (("rejections", "sent again", "now in") if resolved else ()),
         [
             (
                 record["rejected_at"],
@@ -88,8 +119,8 @@ def list_records(
                 record["field"],
                 record["value"][:60],
                 record["limit"],
-                f"{record['raw_topic']}[{record['raw_partition']}]@{record['raw_offset']}",
-                *((record["sent_at"], record["landed"]) if resolved else ()),
+                message_id(record),
+                *((record["rejections"], record["sent_at"], record["landed"]) if resolved else ()),
             )
             for record in found
         ],
@@ -99,12 +130,11 @@ def list_records(
 
 @app.command()
 def show(
-    topic: Annotated[str, typer.Argument(help="Raw topic; with partition and offset it names one message.")] = "",
-    partition: Annotated[int, typer.Argument(help="Raw partition.", min=-1)] = -1,
-    offset: Annotated[int, typer.Argument(help="Raw offset.", min=-1)] = -1,
+    message: Annotated[list[str] | None, typer.Argument(help=HELP)] = None,
     reason: ReasonOption = "",
     exchange: ExchangeOption = "",
     symbol: SymbolOption = "",
+    trade_id: TradeOption = "",
     since: SinceOption = EPOCH,
     until: UntilOption = FAR,
     limit: Annotated[int, typer.Option(help="At most this many, newest first.", min=1)] = 5,
@@ -112,13 +142,12 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show dead letters in full: raw message, Bronze row and rule side by side; resolved ones too."""
-    if topic and offset < 0:
-        raise typer.BadParameter("name a message by topic, partition and offset, as `dlq list` prints them")
+    topic, partition, offset = parse_message(message or ()) or ("", 0, 0)
     parameters = {
-        **_filters(reason, exchange, symbol, since, until),
+        **_filters(reason, exchange, symbol, trade_id, since, until),
         "topic": topic,
-        "partition": max(partition, 0),
-        "offset": max(offset, 0),
+        "partition": partition,
+        "offset": offset,
         "limit": limit,
     }
     with http_client(load_settings(data_dir)) as client:
@@ -127,7 +156,7 @@ def show(
         print_json(found)
     else:
         for letter in found:
-            out.print(one_letter.panels(letter))
+            out.print(one_letter.Panels(letter))
     if not found:
         err.print("No such dead letter: `medallion dlq list` and `medallion dlq list --resolved` show what there is.")
         raise typer.Exit(1)
@@ -143,8 +172,11 @@ def stats(
     as_json: JsonOption = False,
 ) -> None:
     """Count dead letters by reason."""
+    check_span(since, until)
     parameters = {"exchange": exchange, "symbol": symbol, "since": _utc(since), "until": _utc(until)}
-    with http_client(load_settings(data_dir)) as client:
+    settings = load_settings(data_dir)
+    with http_client(settings) as client:
+        _check_names(client, settings, exchange, symbol)
         if as_json:
             print_json(rows(client, "dlq_stats", parameters))
         else:
@@ -167,6 +199,7 @@ def replay(
     reason: ReasonOption = "",
     exchange: ExchangeOption = "",
     symbol: SymbolOption = "",
+    trade_id: TradeOption = "",
     since: SinceOption = EPOCH,
     until: UntilOption = FAR,
     yes: YesOption = False,
@@ -174,28 +207,45 @@ def replay(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge dead letters by today's symbols file and parsers; with --yes send those that pass through Silver again.
+    """Validate dead letters by today's symbols file and parsers; with --yes send those that pass through Silver again.
+
+    Says so if the Silver workers have other rules than this symbols file.
 
     A message that Bronze could not read is read again: its payload by today's parser of the exchange, its time by
-    today's Bronze. One raw message can become one row: a frame of several trades is not repaired here.
+    today's Bronze. One raw message can become only one row, so a frame of several trades is not repaired here.
 
-    Safe to repeat: a message that was sent twice lands once, and an interrupted replay is completed by the next.
+    It is safe to repeat: a message that is sent twice arrives once, and the next replay completes an interrupted one.
     """
     settings = load_settings(data_dir)
+    with http_client(settings) as client:
+        _check_names(client, settings, exchange, symbol)
     rules = Rules.of(SymbolRegistry.load(settings.symbols_file))
-    replayer = resend.Replayer(settings, rules, _filters(reason, exchange, symbol, since, until))
-    with err.status("Judging dead letters …"):
-        changes = replayer.run(send=yes)
+    workers = worker_rules(settings, data_dir)
+    replayer = resend.Replayer(settings, rules, _filters(reason, exchange, symbol, trade_id, since, until))
     progress = resend.ReplayProgress()
-    if yes:
-        with err.status("Waiting for what was sent …"):
-            progress = replayer.follow(timeout)
+    go_on = "Run the same command again: a message that was sent twice lands once." if yes else "Nothing was sent."
+    with working("Validating dead letters", go_on, quiet=as_json) as work:
+
+        def validated(letters: int, passing: int) -> None:
+            work.show(f"{letters:,} validated, {passing:,} {'sent' if yes else 'pass'}", "the dead letters after these")
+
+        changes = replayer.run(send=yes, progress=validated)
+        if yes:
+            sent = resend.count_passing(changes)
+
+            def followed(now: resend.ReplayProgress) -> None:
+                arrived = f"{sent:,} sent, of these {sent - now.pending:,} arrived"
+                work.show(arrived, f"{now.pending:,} on their way", doing="waiting for what was sent")
+
+            progress = replayer.follow(timeout, progress=followed)
     passing = resend.count_passing(changes)
     if as_json:
         print_json(
             {
                 "dry_run": not yes,
                 "rules_version": rules.version,
+                "workers": workers,
+                "rules_differ": bool(differing(workers, rules.version)) if workers else None,
                 "records": sum(change.records for change in changes),
                 "passing": passing,
                 "changes": changes,
@@ -205,6 +255,7 @@ def replay(
         )
     else:
         _print_replay(changes, passing, progress if yes else None, rules.version)
+        _print_difference(workers, rules.version, settings)
     if progress.again or progress.pending:
         err.print(
             f"{progress.again:,} rejected again" + (f" by rules {progress.again_by}" if progress.again else "") + f", "
@@ -214,11 +265,16 @@ def replay(
         raise typer.Exit(1)
 
 
+def _print_difference(workers: list[WorkerRules], rules_version: str, settings: Settings) -> None:
+    if words := difference(workers, rules_version, settings.symbols_file):
+        err.print(words, style="yellow")
+
+
 def _print_replay(
     changes: list[resend.VerdictCount], passing: int, progress: resend.ReplayProgress | None, rules_version: str
 ) -> None:
     print_table(
-        f"Dead letters judged by rules {rules_version}",
+        f"Dead letters validated by rules {rules_version}",
         ("rejected as", "now", "records", "why"),
         [(change.before, change.after or "passes", change.records, change.why) for change in changes],
         empty="none",

@@ -9,19 +9,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from clickhouse_connect.driver import Client
-from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from cli.common.context import shown
+from cli.common.console import shown
 from cli.common.statements import rows
 from config.visible import visible, visible_line
 from schemas.coordinates import COORDINATES
 from schemas.records import BRONZE
 from silver_processor.core.versions import ABOUT_VERSIONS, CONTENT
 
+# Narrower than this a panel has no room for a name and a value.
+_PANEL_WIDTH = 48
 _RULE = ("reason", "field", "value", "rule", "limit", "rules_version", "processor_version", "rejected_at")
 
 
@@ -79,39 +80,64 @@ def _recorded(record: Mapping[str, Any]) -> dict[str, Any]:
     return {"message": message, "bytes": record["payload_bytes"], "source": "dead letter"}
 
 
-def panels(letter: ShownLetter) -> RenderableType:
-    """Raw message, Bronze row and rule side by side."""
-    place = letter.coordinates
-    title = f"{place['raw_topic']}[{place['raw_partition']}]@{place['raw_offset']} published {place['published_at']}"
-    grid = Table.grid(expand=True, padding=(0, 1, 0, 0))
+class Panels:
+    """Raw message, Bronze row and rule: side by side where they fit, else one below the other."""
+
+    def __init__(self, letter: ShownLetter) -> None:
+        self._letter = letter
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The title, then the panels."""
+        letter, place = self._letter, self._letter.coordinates
+        title = (
+            f"{place['raw_topic']}[{place['raw_partition']}]@{place['raw_offset']} published {place['published_at']}"
+        )
+        style = "bold"
+        if letter.resolution:
+            note = "resolved: sent again {sent_at}, now in {landed} by rules {replay_rules_version}"
+            title, style = f"{title}, {note.format(**letter.resolution)}", "bold green"
+        yield Text(visible_line(title), style=style, overflow="fold")
+        parts = _parts(letter)
+        if len(parts) * _PANEL_WIDTH > options.max_width:
+            for name, part in parts.items():
+                yield Text(name, style="bold", overflow="fold")
+                yield Panel(part)
+            return
+        grid = Table.grid(expand=True, padding=(0, 1, 0, 0))
+        for _ in parts:
+            grid.add_column(ratio=1, overflow="fold")
+        grid.add_row(*(Panel(part, title=name) for name, part in parts.items()))
+        yield grid
+
+
+def _parts(letter: ShownLetter) -> dict[str, RenderableType]:
     fields = letter.rule["field"].split(", ")
-    panels = [
-        Panel(_message(letter.raw), title=f"Raw message, {letter.raw['bytes']:,} bytes ({letter.raw['source']})"),
-        Panel(_fields(letter.bronze, fields), title=f"Bronze row ({letter.bronze['source']})"),
-        Panel(_fields(letter.rule, ["value", "limit"] if letter.held else ["value"]), title="Rule"),
-    ]
+    parts: dict[str, RenderableType] = {
+        f"Raw message, {letter.raw['bytes']:,} bytes ({letter.raw['source']})": _message(letter.raw),
+        f"Bronze row ({letter.bronze['source']})": _fields(letter.bronze, fields),
+        "Rule": _fields(letter.rule, ["value", "limit"] if letter.held else ["value"]),
+    }
     if letter.held:
         differing = [name for name, bronze in CONTENT.items() if bronze in fields]
-        panels.append(Panel(_fields(letter.held, differing), title="What Silver has"))
-    for _ in panels:
-        grid.add_column(ratio=4, overflow="fold")
-    grid.add_row(*panels)
-    if not letter.resolution:
-        return Group(Text(visible_line(title), style="bold"), grid)
-    note = "resolved: sent again {sent_at}, now in {landed} by rules {replay_rules_version}".format(**letter.resolution)
-    return Group(Text(visible_line(f"{title}, {note}"), style="bold green"), grid)
+        parts["What Silver has"] = _fields(letter.held, differing)
+    return parts
 
 
 def _message(raw: Mapping[str, Any]) -> Text:
     message = raw["message"]
-    return Text(visible(message.decode("utf-8", errors="backslashreplace") if isinstance(message, bytes) else message))
+    return Text(
+        visible(message.decode("utf-8", errors="backslashreplace") if isinstance(message, bytes) else message),
+        overflow="fold",
+    )
 
 
-def _fields(values: Mapping[str, Any], marked: Sequence[str]) -> Table:
-    table = Table(box=box.SIMPLE, show_header=False, expand=True, padding=(0, 1, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+def _fields(values: Mapping[str, Any], marked: Sequence[str]) -> Text:
+    """A line for each value, its name before it."""
+    lines = Text(overflow="fold")
+    longest = max((len(name) for name in values if name != "source"), default=0)
     for name, value in values.items():
         if name != "source":
-            table.add_row(name, Text(shown(str(value)), style="bold red" if name in marked else ""))
-    return table
+            lines.append(f"{name:<{longest}}  ", style="dim")
+            lines.append(f"{shown(str(value))}\n", style="bold red" if name in marked else "")
+    lines.rstrip()
+    return lines

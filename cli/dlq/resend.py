@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -78,9 +78,15 @@ class Replayer:
         except (ClickHouseError, OSError) as error:
             raise self._explained(error) from error
 
-    def run(self, *, send: bool) -> list[VerdictCount]:
-        """Validate every chosen dead letter, page by page; with `send`, send those that pass to the Bronze topic."""
+    def run(
+        self, *, send: bool, progress: Callable[[int, int], None] = lambda _validated, _passing: None
+    ) -> list[VerdictCount]:
+        """Validate every chosen dead letter, page by page; with `send`, send those that pass to the Bronze topic.
+
+        `progress` is called after each page with how many were validated so far, and how many of these pass.
+        """
         counts: dict[tuple[str, str, str], int] = {}
+        validated = passed = 0
         for page in self._pages():
             letters, why = read_again(page, self._settings, self._ask)
             found = revalidate(letters, self._rules)
@@ -95,18 +101,26 @@ class Replayer:
                 passing = pl.DataFrame(found.passing)
                 self._note(passing)
                 self._publish(passing)
+            validated, passed = validated + page.num_rows, passed + found.passing.num_rows
+            progress(validated, passed)
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         return [VerdictCount(before, after, number, note) for (before, after, note), number in ordered]
 
-    def follow(self, timeout_s: float) -> ReplayProgress:
-        """Wait until no message of this replay is in flight, at most `timeout_s`; then confirm what has landed."""
+    def follow(
+        self, timeout_s: float, progress: Callable[[ReplayProgress], None] = lambda _now: None
+    ) -> ReplayProgress:
+        """Wait until no message of this replay is in flight, at most `timeout_s`; then confirm what has landed.
+
+        `progress` is called each time the server was asked.
+        """
         deadline = time.monotonic() + timeout_s
         while True:
             (row,) = self._select("dlq_progress", {"replay_id": self.replay_id}).to_pylist()
-            progress = ReplayProgress(**row)
-            if not progress.pending or time.monotonic() >= deadline:
+            now = ReplayProgress(**row)
+            progress(now)
+            if not now.pending or time.monotonic() >= deadline:
                 self.confirm()
-                return progress
+                return now
             time.sleep(_POLL_S)
 
     def confirm(self) -> None:

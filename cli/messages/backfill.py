@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from cli.common.context import DataDirOption, JsonOption, err, load_settings, out, print_json, print_table
+from cli.common.arguments import HTTP, check_address, check_span, near, own_names
+from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json, print_table
 from cli.common.state_folder import find_state_folder
+from cli.common.work import working
 from config import logs
 from config.registry import SymbolRegistry
 from config.settings import Settings
@@ -21,7 +21,7 @@ from producers.backfill.checkpoint import BackfillCheckpoint
 from producers.backfill.from_dumps import PlannedDay
 from producers.backfill.from_rest import Estimate, IncompleteError, RestBackfill
 from producers.backfill.report import BackfillReport, DumpReport
-from producers.exchanges import REGISTRY
+from producers.exchanges import CODES, REGISTRY
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"]
 _REST = "rest"
@@ -31,7 +31,7 @@ _PATTERN = frozenset("*?[]{}\\")
 
 
 def backfill(
-    exchange: Annotated[str, typer.Option(help=f"Exchange code: {', '.join(REGISTRY)}.")],
+    exchange: Annotated[str, typer.Option(help=f"Code of exchange and market: {CODES}.")],
     symbols: Annotated[
         str,
         typer.Option(help="Symbols in the exchange's own spelling, separated by commas; each in full, no patterns."),
@@ -78,6 +78,7 @@ def backfill(
     source = source or (dumps.URL if exchange in dumps.markets() and rest_endpoint is None else _REST)
     start, end = start.replace(tzinfo=UTC), end.replace(tzinfo=UTC)
     _check(exchange, names, start, end, source)
+    check_address(rest_endpoint, HTTP, "--rest-endpoint")
     if source != _REST and not force:
         _check_known(exchange, names, settings)
     place = find_state_folder(data_dir, settings)
@@ -90,18 +91,16 @@ def backfill(
         if dry_run:
             _show_plan(from_dumps.plan(wanted, start, end, checkpoint, source), source, as_json)
             return
-        columns = (
-            SpinnerColumn(),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[published]:,} published"),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=err, transient=True) as bar:
-            task = bar.add_task("", total=1.0, published=0)
+        parts = "symbols" if source == _REST else "days"
+        go_on = "Run the same command again: what is done is not read again."
+        with working("Back-filling", go_on, quiet=as_json) as work:
 
             def watch(report: BackfillReport) -> None:
-                bar.update(task, completed=report.share, published=report.published)
+                work.show(
+                    f"{report.done:,} of {report.parts:,} {parts}, {report.published:,} trades published",
+                    f"{report.parts - report.done:,} of {report.parts:,} {parts}",
+                    share=report.share,
+                )
 
             if source == _REST:
                 report = asyncio.run(asked.run(settings, checkpoint, workers=workers, progress=watch))
@@ -136,19 +135,16 @@ def _check(exchange: str, names: list[str], start: datetime, end: datetime, sour
             )
     if source != _REST and exchange not in dumps.markets():
         raise typer.BadParameter(f"no dumps of {exchange!r}: use --source rest", param_hint="--source")
-    if start >= end:
-        raise typer.BadParameter("is not after --from", param_hint="--to")
+    check_span(start, end)
 
 
 def _check_known(exchange: str, names: list[str], settings: Settings) -> None:
     """Check that the registry has these symbols. REST needs no check: it refuses unknown names."""
-    markets = SymbolRegistry.load(settings.symbols_file).content.exchanges.get(exchange, {})
-    known = {name for symbol, entry in markets.items() for name in (symbol, *entry.aliases)}
+    known = own_names(SymbolRegistry.load(settings.symbols_file).content.exchanges.get(exchange, {}))
     for name in names:
         if name not in known:
-            near = ", ".join(difflib.get_close_matches(name.upper(), known, n=3))
             raise typer.BadParameter(
-                f"{settings.symbols_file} has no {name!r} of {exchange}{f' (near it: {near})' if near else ''}:"
+                f"{settings.symbols_file} has no {name!r} of {exchange}{near(name, known)}:"
                 " all of its trades would go to the DLQ. Add it (`medallion symbols build`), or give --force",
                 param_hint="--symbols",
             )

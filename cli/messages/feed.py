@@ -9,23 +9,30 @@ from typing import Annotated
 import orjson
 import structlog
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cli.common.context import DataDirOption, JsonOption, err, load_settings, out, print_json
+from cli.common.arguments import HTTP, WEBSOCKET, check_address
+from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json
+from cli.common.work import working
+from cli.messages.replay_window import PinOption, SinceOption, UntilOption, check_source, replay_window
 from config import logs
+from config.errors import MedallionError
 from config.markets import read_markets
 from producers.counters import FrameCounts
+from producers.exchanges import CODES
 from producers.kafka.publisher import FLUSH_S, KafkaPublisher
 from producers.live import run_until_signal
-from producers.replay.run import ReplayReport
 from producers.replay.run import replay as replay_files
 from producers.replay.schedule import parse_speed
+
+
+class NoConnectionError(MedallionError):
+    """No connection of a producer came up."""
 
 
 def produce(
     exchange: Annotated[
         str,
-        typer.Option(help="Exchange code: binance, binance_usdm, kraken, bybit_linear …, or any name that ccxt knows."),
+        typer.Option(help=f"Code of exchange and market: {CODES}; or any name that ccxt knows."),
     ],
     symbols: Annotated[
         str,
@@ -51,13 +58,15 @@ def produce(
 ) -> None:
     """Publish an exchange's live trades until Ctrl-C or SIGTERM, then flush.
 
-    Exit code 1 where something was read and not delivered.
+    Exit code 1 where something was read and not delivered, or no connection came up.
     """
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "producer")
     names = [name.strip() for name in symbols.split(",") if name.strip()]
     if not names:
         raise typer.BadParameter("name at least one symbol, for example BTCUSDT", param_hint="--symbols")
+    check_address(endpoint, WEBSOCKET, "--endpoint")
+    check_address(rest_endpoint, HTTP, "--rest-endpoint")
     report = run_until_signal(
         exchange,
         names,
@@ -72,47 +81,70 @@ def produce(
         # The standard output of a service is its log.
         counts = orjson.loads(orjson.dumps(report))
         structlog.get_logger(__name__).info("producer ended", exchange=exchange, **counts)
-        return
-    _print_counts(report, as_json)
+    else:
+        _print_counts(report, as_json)
+    if not report.connections:
+        causes = ", ".join(f"{cause} {number:,} times" for cause, number in report.disconnects.most_common())
+        raise NoConnectionError(
+            f"No connection to {endpoint or exchange} came up in {report.seconds:.1f} s ({causes or 'no answer yet'}):"
+            " the log above says why. Check the address, the network, or a proxy in between."
+        )
 
 
 def replay(
-    files: Annotated[list[Path], typer.Argument(help="Recordings: one verbatim message a line, plain or .gz.")],
-    exchange: Annotated[str, typer.Option(help="Exchange code they were recorded from.")],
+    exchange: Annotated[str, typer.Option(help=f"Code of the exchange and market they were recorded from: {CODES}.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Recordings: one verbatim message a line, plain or .gz.")
+    ] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    pin: PinOption = None,
     speed: Annotated[str, typer.Option(help="N times as fast as recorded, or max.")] = "max",
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="Publish what a damaged file still gives, and files that seem to be no recordings."
+            "--force",
+            help="Publish what a damaged file still gives, and files that seem to be none of this market's recordings.",
         ),
+    ] = False,
+    unlisted: Annotated[
+        bool,
+        typer.Option("--unlisted", help="Take an exchange code that no parser has: each message goes to the DLQ."),
     ] = False,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Publish recorded WebSocket messages through the same parser and publisher as live ones.
 
-    Nothing is published where one of the files is damaged or no recording of the exchange: the error says what it is.
+    With --from and --to instead of files: the Kafka messages that Raw has of that time once more, as they were.
+    Nothing is published where one of the files is damaged or no recording of this exchange and market: the error says
+    what it is.
     """
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "replay")
     pace = parse_speed(speed)
-    with (
-        KafkaPublisher(settings) as publisher,
-        Progress(
-            TextColumn("Replaying"),
-            BarColumn(),
-            TextColumn("{task.fields[published]:,} published"),
-            TimeElapsedColumn(),
-            console=err,
-            transient=True,
-        ) as progress,
-    ):
-        task = progress.add_task("", total=1.0, published=0)
+    check_source(files, since, until, pin)
+    go_on = "Run the same command again: what is published twice is a counted duplicate."
+    with working("Replaying", go_on, quiet=as_json) as work:
 
-        def watch(report: ReplayReport, fraction: float) -> None:
-            progress.update(task, completed=fraction, published=report.published)
+        def watch(counts: FrameCounts, share: float) -> None:
+            work.show(f"{counts.published:,} messages published", f"{1 - share:.1%} of them", share=share)
 
-        report = replay_files(files, exchange, publisher, settings, speed=pace, progress=watch, force=force)
+        report: FrameCounts
+        if since is not None and until is not None:
+            report = replay_window(settings, exchange, since, until, speed=pace, pin=pin or "", show=watch)
+        else:
+            with KafkaPublisher(settings) as publisher:
+                report = replay_files(
+                    files or (),
+                    exchange,
+                    publisher,
+                    settings,
+                    speed=pace,
+                    progress=watch,
+                    force=force,
+                    unlisted=unlisted,
+                )
     _print_counts(report, as_json)
 
 

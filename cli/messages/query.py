@@ -8,20 +8,22 @@ from typing import Annotated
 
 import requests
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cli.common.console import VisibleStream
-from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
+from cli.common.context import DataDirOption, JsonOption, err, load_settings, out, print_json, print_table
 from cli.common.lag import Lag, wait
+from cli.common.work import working
+from cli.messages.sql_error import brief
 from config.connections import clickhouse_requests
 from config.errors import MedallionError
 from config.settings import Settings
 
 CHUNK_BYTES = 65_536
+TABLE_FORMAT = "PrettyCompactMonoBlock"
 
 
 class QueryError(MedallionError):
-    """ClickHouse refused the statement; the message is that of ClickHouse."""
+    """ClickHouse refused the statement; the message has its words."""
 
 
 def query(
@@ -33,6 +35,7 @@ def query(
     pin: Annotated[
         str | None, typer.Option("--pin", help="Ask this pinned dataset version: cold tables, not hot ones.")
     ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Of an error ClickHouse's whole answer.")] = False,
     data_dir: DataDirOption = None,
 ) -> None:
     """Run SQL against the warehouse and write the answer to standard output, streamed.
@@ -42,24 +45,41 @@ def query(
     settings = load_settings(data_dir)
     database = settings.clickhouse_database if pin is None else _pinned(settings, pin)
     text = sys.stdin.read() if sql == "-" else sql
-    chosen = output_format or ("PrettyCompactMonoBlock" if sys.stdout.isatty() else "TabSeparated")
+    as_table = output_format is None and sys.stdout.isatty()
+    chosen = output_format or (TABLE_FORMAT if as_table else "TabSeparated")
+    parameters: dict[str, str | int] = {"database": database, "default_format": chosen}
+    if as_table:
+        parameters |= table_settings(out.width)
     try:
         answer = requests.post(
             **clickhouse_requests(settings),
-            params={"database": database, "default_format": chosen},
+            params=parameters,
             data=text.encode(),
             stream=True,
             allow_redirects=False,
             timeout=(10, None),
         )
         if answer.status_code != 200:
-            raise QueryError(answer.text.strip())
+            said = answer.text.strip()
+            raise QueryError(said if verbose else f"{brief(said, text)}\n--verbose shows ClickHouse's whole answer.")
         _write(answer.iter_content(CHUNK_BYTES))
     except requests.ConnectionError as error:
         raise QueryError(
             f"ClickHouse at {settings.clickhouse_host}:{settings.clickhouse_http_port} does not answer, or broke off: "
             f"see `medallion status`. ({error})"
         ) from error
+
+
+def table_settings(width: int) -> dict[str, int]:
+    """ClickHouse's settings for a table on a terminal of `width` columns: no name or value is cut, and up to 100 rows
+    that are wider are shown a line for each column."""
+    return {
+        "output_format_pretty_max_column_name_width_cut_to": 0,
+        "output_format_pretty_max_value_width": 0,
+        "output_format_pretty_fallback_to_vertical_min_table_width": width,
+        "output_format_pretty_fallback_to_vertical_min_columns": 1,
+        "output_format_pretty_fallback_to_vertical_max_rows_per_chunk": 100,
+    }
 
 
 def _write(chunks: Iterable[bytes]) -> None:
@@ -93,22 +113,19 @@ def drain(
 ) -> None:
     """Wait until everything published has reached its end: a Silver row, a counted duplicate or a dead letter."""
     settings = load_settings(data_dir)
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.fields[behind]:,} messages behind"),
-        TimeElapsedColumn(),
-        console=err,
-        transient=True,
-    ) as progress:
-        task = progress.add_task("Draining", total=None, behind=0)
+    go_on = "The messages flow on: `medallion drain` waits again."
+    with working("Draining", go_on, quiet=as_json) as work:
         most = 0
 
         def watch(lags: list[Lag]) -> None:
             nonlocal most
             behind = sum(lag.messages for lag in lags)
             most = max(most, behind)
-            progress.update(task, total=most or 1, completed=most - behind, behind=behind)
+            work.show(
+                f"{most - behind:,} messages have reached their end",
+                f"{behind:,} messages",
+                share=1 - behind / most if most else 1.0,
+            )
 
         behind = wait(settings, timeout, watch)
     if as_json:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import orjson
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cli.common.context import err
 from config.errors import MedallionError
@@ -26,6 +26,8 @@ from serving.warehouse import Warehouse
 
 _BATCH = 1_000
 _LONGEST_POLL_S = 0.5
+#: Called with the counts so far and the finished part, 0 to 1.
+Show = Callable[[FrameCounts, float], None]
 SinceOption = Annotated[
     str | None, typer.Option("--from", help="Without files: what was received from this time on (UTC), out of Raw.")
 ]
@@ -37,8 +39,29 @@ class ReplayWindowError(MedallionError):
     """The window cannot be replayed; the message says what to change."""
 
 
+def check_source(files: Sequence[Path] | None, since: str | None, until: str | None, pin: str | None) -> None:
+    """Check that a replay has either files or a whole window.
+
+    Raises:
+        typer.BadParameter: it has neither, both, or half of a window.
+    """
+    if files and (since or until or pin):
+        raise typer.BadParameter("give files, or --from and --to, not both", param_hint="--from")
+    if not files and not (since and until):
+        raise typer.BadParameter(
+            "give recordings, or --from and --to to take the messages out of Raw", param_hint="FILES"
+        )
+
+
 def replay_window(
-    settings: Settings, exchange: str, since: str, until: str, *, speed: float | None = None, pin: str = ""
+    settings: Settings,
+    exchange: str,
+    since: str,
+    until: str,
+    *,
+    speed: float | None = None,
+    pin: str = "",
+    show: Show = lambda _counts, _share: None,
 ) -> FrameCounts:
     """Publish the Kafka messages of an exchange that producers received in [since, until) again, as they were.
 
@@ -51,18 +74,21 @@ def replay_window(
         until: the same, not included.
         speed: times as fast as received; None: as fast as possible.
         pin: read Raw as this pin has it.
+        show: called after each batch with the counts so far and the finished part, 0 to 1.
 
     Raises:
         ReplayWindowError: the options are wrong, or ClickHouse does not answer.
         DeliveryError: something was not delivered.
     """
     try:
-        return asyncio.run(_replay(settings, {"exchange": exchange, "from": since, "to": until, "pin": pin}, speed))
+        return asyncio.run(
+            _replay(settings, {"exchange": exchange, "from": since, "to": until, "pin": pin}, speed, show)
+        )
     except ApiError as error:
         raise ReplayWindowError(error.message) from error
 
 
-async def _replay(settings: Settings, options: dict[str, str], speed: float | None) -> FrameCounts:
+async def _replay(settings: Settings, options: dict[str, str], speed: float | None, show: Show) -> FrameCounts:
     started = time.monotonic()
     counts = FrameCounts()
     warehouse = Warehouse(settings)
@@ -71,14 +97,13 @@ async def _replay(settings: Settings, options: dict[str, str], speed: float | No
         window = read_options(orjson.dumps(options).decode(), Markets(settings.symbols_file))
         plan = await source.plan(window, time.time_ns() // 1000)
         _say(plan.missing)
-        with KafkaPublisher(settings) as publisher, _progress() as progress:
-            task = progress.add_task("", total=plan.messages, published=0)
+        with KafkaPublisher(settings) as publisher:
             async for batch in _batches(source, plan, publisher, Schedule(speed, started) if speed else None):
                 publisher.publish(batch, REPLAY)
                 counts.frames += len(batch)
                 counts.trades += sum(1 for one in batch if one.trade_id)
                 counts.published += len(batch)
-                progress.update(task, completed=counts.published, published=counts.published)
+                show(counts, min(counts.published / plan.messages, 1.0))
             publisher.flush()
     finally:
         await warehouse.close()
@@ -110,8 +135,3 @@ async def _batches(
 def _say(missing: Iterable[str]) -> None:
     for sentence in missing:
         err.print(f"Missing: {sentence}", style="yellow")
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("Replaying"), BarColumn(), TextColumn("{task.fields[published]:,} published"))
-    return Progress(*columns, TimeElapsedColumn(), console=err, transient=True)

@@ -13,6 +13,7 @@ WHERE reason != ''
   AND ({reason:String} = '' OR reason = {reason:String})
   AND ({exchange:String} = '' OR exchange = {exchange:String})
   AND ({symbol:String} = '' OR symbol = {symbol:String})
+  AND ({trade_id:String} = '' OR trade_id = {trade_id:String})
   AND rejected_at >= toDateTime64({since:String}, 6, 'UTC')
   AND rejected_at < toDateTime64({until:String}, 6, 'UTC')
   AND (toString(dlq_trades.raw_topic), raw_partition, raw_offset, toUnixTimestamp64Milli(published_at))

@@ -6,6 +6,7 @@ WHERE ({topic:String} = '' OR (raw_topic = {topic:String} AND raw_partition = {p
   AND ({reason:String} = '' OR reason = {reason:String})
   AND ({exchange:String} = '' OR exchange = {exchange:String})
   AND ({symbol:String} = '' OR symbol = {symbol:String})
+  AND ({trade_id:String} = '' OR trade_id = {trade_id:String})
   AND rejected_at >= toDateTime64({since:String}, 6, 'UTC')
   AND rejected_at < toDateTime64({until:String}, 6, 'UTC')
 ORDER BY rejected_at DESC, raw_topic, raw_partition, raw_offset, reason

@@ -1,9 +1,9 @@
--- Whether there are candles, of how many markets, and whether each lies within its own high and low.
+-- The candles of the shortest time frame: their number, markets and newest window, and how many do not lie within their own
+-- high and low. `frames` has the length of every time frame with candles, seconds.
 SELECT
-    (SELECT count() FROM gold_ohlcv_1m) AS candles,
-    (SELECT uniqExact(exchange, symbol) FROM gold_ohlcv_1m) AS markets,
-    (SELECT max(window_start) FROM gold_ohlcv_1m) AS newest,
-    (SELECT countIf(low > least(open, close) OR high < greatest(open, close) OR trade_count = 0) FROM gold_ohlcv_1m) AS impossible,
-    6 AS timeframes,
-    (SELECT count() > 0 FROM gold_ohlcv_1m) + (SELECT count() > 0 FROM gold_ohlcv_5m) + (SELECT count() > 0 FROM gold_ohlcv_15m)
-    + (SELECT count() > 0 FROM gold_ohlcv_30m) + (SELECT count() > 0 FROM gold_ohlcv_1h) + (SELECT count() > 0 FROM gold_ohlcv_1d) AS frames_filled
+    count() AS candles,
+    uniqExact(exchange, symbol) AS markets,
+    max(window_start) AS newest,
+    countIf(low > least(open, close) OR high < greatest(open, close) OR trade_count = 0) AS impossible,
+    (SELECT groupUniqArray(frame) FROM gold_ohlcv_state) AS frames
+FROM {view:Identifier}

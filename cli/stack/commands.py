@@ -15,6 +15,8 @@ import typer
 from cli.common import disks
 from cli.common.context import DataDirOption, JsonOption, deployed, err, out, print_json, print_table
 from cli.common.lag import Lag, LagError, LagMeter, wait
+from cli.common.work import explained
+from cli.common.workers import print_workers, worker_rules
 from cli.stack import alerts, producing
 from config.connections import clickhouse_native
 from config.disks import FULL
@@ -60,7 +62,8 @@ def up(
 ) -> None:
     """Start the embedded stack: broker, ClickHouse, Silver. All on 127.0.0.1, all from this Python environment."""
     folder = data_dir or DEFAULT_DATA_DIR
-    with err.status("Starting the stack …") as spinner:
+    stopped = "The stack that was starting is stopped again; what its folder holds stays. `medallion up` starts it."
+    with explained(lambda: stopped), err.status("Starting the stack …") as spinner:
 
         def watch(state: StackState) -> None:
             spinner.update("Starting " + ", ".join(f"{service.name}: {service.state}" for service in state.services))
@@ -112,10 +115,11 @@ def down(
     folder = data_dir or _only_running() or DEFAULT_DATA_DIR
     state = control.find(folder) if control.is_running(folder) else None
     behind = 0
-    if state is not None and state.state == "healthy" and timeout > 0:
-        with err.status("Letting messages in flight reach their end …"):
-            behind = _drain(state, timeout)
-    stopped = control.stop(folder)
+    with explained(lambda: f"The stack on {folder} may still run: `medallion status` says, `medallion down` stops it."):
+        if state is not None and state.state == "healthy" and timeout > 0:
+            with err.status("Letting messages in flight reach their end …"):
+                behind = _drain(state, timeout)
+        stopped = control.stop(folder)
     if behind:
         kept = state is not None and state.broker == "kafka"
         fate = "Kafka keeps them for the next start." if kept else "the in-memory broker has forgotten them."
@@ -149,9 +153,11 @@ def status(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the embedded stack's processes and endpoints, how far each consumer is behind, and the live producers.
+    """Show the embedded stack's processes and endpoints, how far each consumer is behind, the rules version of each
+    Silver worker, and the live producers.
 
-    Of a stack that the MEDALLION_… endpoints name: how far each consumer is behind, and whether alerts reach nobody.
+    Of a stack that the MEDALLION_… endpoints name: how far each consumer is behind, the workers' rules where
+    MEDALLION_PROMETHEUS_URL is set, and whether alerts reach nobody.
     Exit code 1 where a process is not healthy or a disk is full; with --producer, or where producers run and no stack,
     where one of these has trouble.
     """
@@ -174,6 +180,7 @@ def status(
     troubles = disks.troubles(measured)
     if state.state == "healthy" and any(disk.level == FULL for disk in measured):
         state = state.model_copy(update={"state": "degraded", "detail": "; ".join(troubles.values())})
+    workers = worker_rules(settings, data_dir)
     with LagMeter(settings) as meter:
         lags = meter.measure()
     if as_json:
@@ -183,6 +190,7 @@ def status(
                 "endpoints": _endpoints(settings, state),
                 **({"passwords": _passwords(state, settings)} if show_password else {}),
                 "lag": _lag(lags),
+                "workers": workers,
                 "producers": producing.as_json(running()),
                 "disks": [asdict(disk) | {"level": disk.level} for disk in measured],
                 "troubles": troubles,
@@ -197,6 +205,7 @@ def status(
             title = f"Users of ClickHouse, database {settings.clickhouse_database}"
             print_table(title, ("user", "password"), _passwords(state, settings).items())
         _print_behind(lags)
+        print_workers(workers)
         producing.print_producers(running())
     if state.state != "healthy":
         raise typer.Exit(1)
@@ -205,12 +214,20 @@ def status(
 def _status_of_deployed(settings: Settings, as_json: bool) -> None:
     with LagMeter(settings) as meter:
         lags = meter.measure()
-    warning = alerts.warning(settings)
+    warning, workers = alerts.warning(settings), worker_rules(settings, None)
     if as_json:
-        print_json({"endpoints": _endpoints(settings), "lag": _lag(lags), "alerts": warning or None})
+        print_json(
+            {
+                "endpoints": _endpoints(settings),
+                "lag": _lag(lags),
+                "workers": workers,
+                "alerts": warning or None,
+            }
+        )
         return
     print_table("Endpoints", ("service", "address"), _endpoints(settings).items())
     _print_behind(lags)
+    print_workers(workers)
     if warning:
         out.print(warning, style="bold red", soft_wrap=True, markup=False)
 

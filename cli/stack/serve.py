@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -21,13 +22,15 @@ def serve(
     port: Annotated[int | None, typer.Option(help="TCP port.", min=1, max=65535)] = None,
     data_dir: DataDirOption = None,
 ) -> None:
-    """Serve the page and Binance's REST and WebSocket interfaces until SIGTERM. It reads as the analyst."""
+    """Serve the page and Binance's REST and WebSocket interfaces until SIGTERM or Ctrl-C. It reads as the analyst."""
     from serving.server import serve as run  # noqa: PLC0415 - the web framework, which no other command needs
 
     given = {name: value for name, value in (("serving_host", host), ("serving_port", port)) if value is not None}
     settings = _settings(data_dir).model_copy(update=given)
     logs.configure(settings.log_level, "serving")
-    run(settings)
+    # Ctrl-C is its end as SIGTERM is; the server raises it again when it has closed.
+    with contextlib.suppress(KeyboardInterrupt):
+        run(settings)
 
 
 def _settings(data_dir: Path | None) -> Settings:

@@ -16,6 +16,7 @@ from cli.common.context import DataDirOption, JsonOption, err, load_settings, pr
 from cli.common.statements import http_client, rows
 from config.errors import MedallionError
 from config.settings import Settings
+from ddl.layers import load_layers
 from offload.clickhouse.tiers import Tiers
 from offload.hourly.status import status as offload_status
 from offload.run import run as run_offload
@@ -72,17 +73,20 @@ Check = Callable[[], str | None]
 def _candles(settings: Settings) -> Check:
     """Every time frame has candles, each within its own high and low."""
 
+    timeframes = load_layers().timeframes
+    shortest = timeframes[0]
+
     def look() -> str:
         with http_client(settings) as client:
-            (found,) = rows(client, "smoke_candles", {})
+            (found,) = rows(client, "smoke_candles", {"view": shortest.view})
         if not found["candles"]:
-            raise NotSeenError("gold_ohlcv_1m is empty: do producers publish (`medallion drain`, the producers' logs)?")
+            raise NotSeenError(f"{shortest.view} is empty: do producers publish (`medallion drain`, producers' logs)?")
         if found["impossible"]:
             raise NotSeenError(f"{found['impossible']} candles are not within their own high and low: this is a bug.")
-        if found["timeframes"] != found["frames_filled"]:
-            raise NotSeenError(f"only {found['frames_filled']} of {found['timeframes']} time frames have candles.")
+        if missing := [frame.code for frame in timeframes if frame.seconds not in found["frames"]]:
+            raise NotSeenError(f"there are no candles of {', '.join(missing)}.")
         return (
-            f"{found['candles']:,} one-minute candles of {found['markets']} markets, the newest of "
+            f"{found['candles']:,} {shortest.code} candles of {found['markets']} markets, the newest of "
             f"{found['newest']:%Y-%m-%d %H:%M} UTC"
         )
 

@@ -60,6 +60,10 @@ def start(
     if directory.locked():
         with directory.lock():
             pass
+    if native_port and native_port == http_port:
+        raise StackError(
+            f"Port {native_port} cannot be both of ClickHouse's ports: give each its own, or 0 for any free port."
+        )
     for port in (native_port, http_port):
         _check_port(port)
     ports = _choose(native_port, http_port, workers, offload=offload, serve=serve)
@@ -172,7 +176,7 @@ def _choose(native_port: int, http_port: int, workers: int, *, offload: bool, se
     """The ports, with a free one in place of each 0."""
     native, http, service, page, *metrics = free_ports(4 + workers)
     wanted = Settings().serving_port
-    if wanted and is_free(wanted):
+    if wanted and wanted not in {native_port, http_port} and is_free(wanted):
         page = wanted
     return Ports(
         native_port or native,

@@ -30,7 +30,7 @@ class StackError(MedallionError):
 
 
 class ServiceState(BaseModel):
-    """One process of the stack as its supervisor last saw it."""
+    """One process of the stack as its supervisor last saw it. `metrics_url`: where it shows its metrics, if it does."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -39,6 +39,7 @@ class ServiceState(BaseModel):
     state: Literal["starting", "healthy", "unready", "restarting", "stopped", "failed"]
     restarts: int = 0
     detail: str = ""
+    metrics_url: str = ""
 
 
 class StackState(BaseModel):

@@ -41,7 +41,8 @@ class Ports:
 class Service:
     """One process: its command line, its additions to the environment, and why it is not ready (empty: it is).
 
-    With `must_answer`, a process that is not ready for long is ended and started again.
+    With `must_answer`, a process that is not ready for long is ended and started again. `metrics_url`: where it shows
+    its metrics, if it does.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Service:
     environment: Mapping[str, str]
     unready: Callable[[], Awaitable[str]]
     must_answer: bool = False
+    metrics_url: str = ""
 
 
 def stack_environment(
@@ -145,16 +147,19 @@ def silver_service(index: int, ports: Ports, environment: Mapping[str, str]) -> 
         (sys.executable, "-m", "silver_processor"),
         {**environment, "MEDALLION_METRICS_PORT": str(port)},
         _answering(f"http://{LOOPBACK}:{port}/readyz"),
+        metrics_url=f"http://{LOOPBACK}:{port}/metrics",
     )
 
 
 def offload_service(port: int, environment: Mapping[str, str]) -> Service:
     """The hourly offload, ready once it shows its metrics: its first run may take long."""
+    metrics_url = f"http://{LOOPBACK}:{port}/metrics"
     return Service(
         "offload",
         (sys.executable, "-m", "cli", "offload", "serve"),
         {**environment, "MEDALLION_METRICS_PORT": str(port)},
-        _answering(f"http://{LOOPBACK}:{port}/metrics"),
+        _answering(metrics_url),
+        metrics_url=metrics_url,
     )
 
 

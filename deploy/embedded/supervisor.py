@@ -346,6 +346,7 @@ class Supervisor:
                 state=child.state,
                 restarts=child.restarts,
                 detail=child.detail,
+                metrics_url=child.service.metrics_url,
             )
             for name, child in self._children.items()
         ]

@@ -13,15 +13,14 @@ import pyarrow as pa
 from offload.difference.match_index import MatchIndex
 from schemas.coordinates import COORDINATES
 from schemas.reasons import Reason
-from silver_processor.core.refine import refine, refuse
+from silver_processor.core.refine import VALID, refine, refuse
 from silver_processor.core.rules import Rules
 from silver_processor.core.versions import compare, contradicting, overruled, versions_of
 
 IDENTITY = ["exchange", "symbol", "trade_id"]
-VALUES = [
-    *("price", "quantity", "quote_volume", "timestamp", "side", "sequence"),
-    *("trade_kind", "match_count", "exchange_symbol"),
-]
+# What a run or a delivery adds to a trade. Everything else in Silver follows from the message and the rules.
+_CIRCUMSTANCES = {*IDENTITY, *COORDINATES, "received_at", "ingested_at", "rules_version"}
+VALUES = [name for name in VALID.names if name not in _CIRCUMSTANCES]
 # Begins the insert token of every row that a re-derivation added.
 REDERIVED_TOKEN = "rederive:"  # noqa: S105 - no secret
 _STAMPS = ["validated_at", "bronze_partition", "bronze_offset", "bronze_published_at", "insert_token"]

@@ -20,10 +20,10 @@ from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import TABLES, ColdTable
 
 
-class Upkeep(BaseModel):
-    """One table: what expired and what was removed (`bytes` of the files); in a dry run, what would be.
+class TableMaintenance(BaseModel):
+    """The maintenance of one cold table: expired snapshots, and removed files with their `bytes`.
 
-    A dry run leaves out the files that only the snapshots name which would expire.
+    In a dry run: what would expire and be removed. Files that only those snapshots name are not counted.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,7 +40,7 @@ def maintain(
     expire_after: timedelta | None = None,
     orphan_age: timedelta | None = None,
     dry_run: bool = False,
-) -> list[Upkeep]:
+) -> list[TableMaintenance]:
     """Expire snapshots older than `expire_after`, except current and pinned ones, then remove unnamed files.
 
     Without them, both ages are those of the settings (`snapshot_keep_days`, `orphan_keep_days`).
@@ -54,7 +54,7 @@ def maintain(
     return [_maintain(tier, cold, keep, age, dry_run=dry_run) for cold in TABLES]
 
 
-def _maintain(tier: ColdTier, cold: ColdTable, keep: timedelta, age: timedelta, *, dry_run: bool) -> Upkeep:
+def _maintain(tier: ColdTier, cold: ColdTable, keep: timedelta, age: timedelta, *, dry_run: bool) -> TableMaintenance:
     expired = _expire(tier, cold, datetime.now(UTC) - keep, dry_run=dry_run)
     # Readers that follow the hint must not be left with metadata that is removed.
     table = tier.load(cold) if dry_run else publish_hint(tier, cold)
@@ -62,7 +62,7 @@ def _maintain(tier: ColdTier, cold: ColdTable, keep: timedelta, age: timedelta, 
     table = tier.load(cold)
     for path, _ in () if dry_run else files:
         table.io.delete(path)
-    return Upkeep(
+    return TableMaintenance(
         table=cold.name, expired_snapshots=expired, removed_files=len(files), bytes=sum(size for _, size in files)
     )
 

@@ -3,63 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from pyiceberg.expressions import And, BooleanExpression, EqualTo, In
-from pyiceberg.io.pyarrow import ArrowScan
-from pyiceberg.table import Table
 
 from config.registry import SymbolRegistry
-from ddl.layers import Timeframe, load_layers
+from ddl.layers import load_layers
 from offload.clickhouse.templates import render
 from offload.clickhouse.tiers import Tiers
+from offload.proof.candle_trades import TradesOfCandle
+from offload.proof.cold_rows import ColdRows, TracedRow, of_trade, readable, text_of
+from offload.proof.rejections import Coordinates, Rejection, find_rejections
+from offload.proof.trace_candle import CandleTrace, trace_candle, window_of
 from offload.proof.value_changes import (
     Row,
     ValueChange,
     bronze_to_silver,
-    candle_to_candle,
     hot_to_cold,
     payload_to_raw,
     raw_to_bronze,
 )
-from offload.tables.slice_records import SUMMARY_ATTEMPT
 
 LAYERS = ("raw_trades", "bronze_trades", "silver_trades")
-Coordinates = tuple[str, int, int, datetime]
-
-
-class TracedRow(BaseModel):
-    """A row of the trade in one layer and tier; of a cold row its file and, until it expires, its snapshot."""
-
-    model_config = ConfigDict(frozen=True)
-
-    layer: str
-    tier: str
-    row: dict[str, Any]
-    file: str = ""
-    snapshot_id: int | None = None
-
-
-class CandleTrace(BaseModel):
-    """A candle as Silver's rows make it, as the hot view shows it and as Iceberg has it; null where there is none."""
-
-    model_config = ConfigDict(frozen=True)
-
-    timeframe: str
-    window_start: datetime
-    from_silver: dict[str, Any] | None
-    hot: dict[str, Any] | None
-    cold: TracedRow | None
-    changes: tuple[ValueChange, ...]
+MISSING = "missing"
 
 
 class Trace(BaseModel):
     """All rows of one trade, and what became of it.
 
     `message`: the raw message with the exchange's payload. `coordinates`: its Kafka topic, partition, offset and
-    timestamp. `fate`: `silver`, `duplicate`, `rejected: <reason>` or `missing`. `changes`: in the order of the layers.
+    timestamp. `fate`: `silver`, `duplicate`, `rejected: <reason>` or `missing`. `rejections`: every dead letter of the
+    trade, the resolved ones too, the first one first. `changes`: in the order of the layers.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,9 +43,10 @@ class Trace(BaseModel):
     symbol: str
     trade_id: str
     message: str
-    coordinates: tuple[str, int, int, datetime] | None
+    coordinates: Coordinates | None
     fate: str
     sightings: tuple[TracedRow, ...]
+    rejections: tuple[Rejection, ...]
     candles: tuple[CandleTrace, ...]
     changes: tuple[ValueChange, ...]
 
@@ -88,7 +64,7 @@ class Tracer:
     """
 
     def __init__(self, tiers: Tiers) -> None:
-        self._hot, self._tables = tiers.hot, tiers.cold.load_all()
+        self._hot, self._cold = tiers.hot, ColdRows(tiers.cold.load_all())
         self._lookup = SymbolRegistry.load(tiers.settings.symbols_file).lookup
 
     def trade(self, exchange: str, symbol: str, trade_id: str) -> Trace:
@@ -96,6 +72,9 @@ class Tracer:
         symbols = self._names(exchange, symbol)
         key: dict[str, Any] = {"exchange": exchange, "symbols": symbols, "trade_id": trade_id}
         sightings = [*self._hot_rows(key), *self._cold_rows(exchange, symbols, trade_id)]
+        rejections = find_rejections(
+            self._hot, self._cold, exchange, symbols, trade_id, (_coordinates(s.row) for s in sightings)
+        )
         chosen = _choose(sightings)
         rows = {
             (s.layer, s.tier): s.row
@@ -114,48 +93,36 @@ class Tracer:
             exchange=exchange,
             symbol=symbol,
             trade_id=trade_id,
-            message=_text(raw["raw_json"]) if raw else "",
+            message=text_of(raw["raw_json"]) if raw else "",
             coordinates=chosen,
-            fate="silver" if silver else self._fate(key),
+            fate="silver" if silver else self._fate(key, rejections),
             sightings=tuple(sightings),
+            rejections=tuple(rejections),
             candles=candles,
             changes=tuple(changes),
         )
 
     def candle(self, timeframe: str, exchange: str, symbol: str, at: datetime) -> CandleTrace:
-        """Trace the candle of `timeframe` (`1m` … `1d`) that holds `at`, of a canonical symbol.
+        """Trace the candle of `timeframe` (`1m` … `1d`) that holds `at`; `symbol` canonical or the exchange's own.
 
         Raises:
             KeyError: there is no such time frame.
         """
-        frame: Timeframe = {frame.code: frame for frame in load_layers().timeframes}[timeframe]
-        moment = at if at.tzinfo else at.replace(tzinfo=UTC)
-        start_s = int(moment.timestamp()) // frame.seconds * frame.seconds
-        span: dict[str, str | int | list[str]] = {
-            "exchange": exchange,
-            "symbol": symbol,
-            "start_s": start_s,
-            "seconds": frame.seconds,
-        }
-        found = {
-            row.pop("source"): row for row in self._hot.rows(render("trace_candle.sql", view=frame.exact_view), span)
-        }
-        start = datetime.fromtimestamp(start_s, UTC)
-        cold_rows = self._scan(
-            frame.view,
-            And(_equals("exchange", exchange), _equals("symbol", symbol), _equals("window_start", start.isoformat())),
-        )
-        cold = next(iter(cold_rows), None)
-        made, shown = found.get("silver"), found.get("view")
-        changes: list[ValueChange] = []
-        if made and shown:
-            changes += candle_to_candle(frame.view, made, shown)
-        before = shown or made
-        if before and cold:
-            changes += candle_to_candle(f"cold.{frame.view}", before, cold.row)
-        return CandleTrace(
-            timeframe=timeframe, window_start=start, from_silver=made, hot=shown, cold=cold, changes=tuple(changes)
-        )
+        return trace_candle(self._hot, self._cold, timeframe, exchange, self._canonical(exchange, symbol), at)
+
+    def trades_of_candle(self, timeframe: str, exchange: str, symbol: str, at: datetime) -> TradesOfCandle:
+        """The trades in the window of that candle.
+
+        Raises:
+            KeyError: there is no such time frame.
+        """
+        start, length = window_of(timeframe, at)
+        return TradesOfCandle(self._hot, self._cold, exchange, self._canonical(exchange, symbol), start, length)
+
+    def _canonical(self, exchange: str, symbol: str) -> str:
+        names = {row["canonical"] for row in self._lookup if row["exchange"] == exchange}
+        own = {row["exchange_symbol"]: row["canonical"] for row in self._lookup if row["exchange"] == exchange}
+        return symbol if symbol in names else own.get(symbol, symbol)
 
     def _names(self, exchange: str, symbol: str) -> list[str]:
         rows = [row for row in self._lookup if row["exchange"] == exchange]
@@ -171,44 +138,25 @@ class Tracer:
         }
         for layer in LAYERS:
             for row in self._hot.rows(statements[layer], key):
-                yield TracedRow(layer=layer, tier="hot", row=_readable(row))
+                yield TracedRow(layer=layer, tier="hot", row=readable(row))
 
     def _cold_rows(self, exchange: str, symbols: list[str], trade_id: str) -> Iterable[TracedRow]:
         for layer in LAYERS:
-            yield from self._scan(layer, _trade(exchange, symbols, trade_id))
+            yield from self._cold.find(layer, of_trade(exchange, symbols, trade_id))
 
-    def _scan(self, name: str, wanted: BooleanExpression) -> Iterable[TracedRow]:
-        """Matching cold rows, file by file, in bounded memory."""
-        table: Table = self._tables[name]
-        scan = table.scan(row_filter=wanted)
-        arrow = ArrowScan(table.metadata, table.io, scan.projection(), wanted)
-        written_by = {
-            snapshot.summary[SUMMARY_ATTEMPT]: snapshot.snapshot_id
-            for snapshot in table.metadata.snapshots
-            if snapshot.summary
-        }
-        for task in scan.plan_files():
-            path = task.file.file_path
-            snapshot_id = written_by.get(path.rpartition("/")[2].partition("-")[0])
-            for batch in arrow.to_record_batches([task]):
-                for row in batch.to_pylist():
-                    yield TracedRow(layer=name, tier="cold", row=_readable(row), file=path, snapshot_id=snapshot_id)
-
-    def _fate(self, key: dict[str, Any]) -> str:
-        rejects = self._hot.rows(_rows_of("dlq_trades", without="payload"), key)
-        if rejects:
-            return f"rejected: {rejects[0]['reason']}"
+    def _fate(self, key: dict[str, Any], rejections: Sequence[Rejection]) -> str:
+        still_open = [one for one in rejections if not one.landed]
+        if still_open:
+            return f"rejected: {still_open[-1].reason}"
         if self._hot.rows(_rows_of("duplicate_trades FINAL"), key):
             return "duplicate"
-        # Neither table is hot for longer than its retention.
-        wanted = _trade(key["exchange"], key["symbols"], key["trade_id"])
-        for letter in self._scan("dlq_trades", wanted):
-            return f"rejected: {letter.row['reason']}"
-        return next(("duplicate" for _ in self._scan("duplicate_trades", wanted)), "missing")
+        # The hot table does not keep them for longer than its retention.
+        wanted = of_trade(key["exchange"], key["symbols"], key["trade_id"])
+        return next(("duplicate" for _ in self._cold.find("duplicate_trades", wanted)), MISSING)
 
 
-def _rows_of(table: str, kafka_times: Sequence[str] = ("published_at",), without: str = "") -> str:
-    return render("trace_rows.sql", table=table, column="symbol", kafka_times=kafka_times, without=without)
+def _rows_of(table: str, kafka_times: Sequence[str] = ("published_at",)) -> str:
+    return render("trace_rows.sql", table=table, column="symbol", kafka_times=kafka_times)
 
 
 def _changes(rows: dict[tuple[str, str], dict[str, Any]]) -> list[ValueChange]:
@@ -216,7 +164,7 @@ def _changes(rows: dict[tuple[str, str], dict[str, Any]]) -> list[ValueChange]:
     raw, bronze, silver = (rows.get((layer, "hot")) or rows.get((layer, "cold")) for layer in LAYERS)
     found: list[ValueChange] = []
     if raw:
-        found += payload_to_raw(_text(raw["raw_json"]), raw)
+        found += payload_to_raw(text_of(raw["raw_json"]), raw)
     found += _copy("raw_trades", rows)
     if raw and bronze:
         found += raw_to_bronze(raw, bronze)
@@ -239,31 +187,3 @@ def _choose(sightings: Iterable[TracedRow]) -> Coordinates | None:
 
 def _coordinates(row: Row) -> Coordinates:
     return str(row["raw_topic"]), int(row["raw_partition"]), int(row["raw_offset"]), row["published_at"]
-
-
-def _readable(row: dict[str, Any]) -> dict[str, Any]:
-    """Bytes as text, and aware times: those of ClickHouse are UTC without a zone."""
-    return {name: _read(value) for name, value in row.items()}
-
-
-def _read(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
-    return _text(value) if isinstance(value, bytes) else value
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _trade(exchange: str, symbols: list[str], trade_id: str) -> BooleanExpression:
-    return And(_equals("exchange", exchange), _in("symbol", symbols), _equals("trade_id", trade_id))
-
-
-# pyiceberg accepts plain names and values here; its annotations do not say so.
-def _equals(column: str, value: str) -> BooleanExpression:
-    return EqualTo(column, value)  # type: ignore[call-arg, arg-type]
-
-
-def _in(column: str, values: list[str]) -> BooleanExpression:
-    return In(column, values)  # type: ignore[call-arg, arg-type]

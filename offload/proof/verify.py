@@ -7,7 +7,7 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,6 +21,7 @@ from offload.clickhouse.tiers import Tiers
 from offload.files.export import select_of
 from offload.hourly.late_candles import ColdSilver, are_late_and_confirmed
 from offload.proof.not_compared import ComparisonGaps, NotCompared
+from offload.report import OnTable
 from offload.tables.cold_tables import LAYERS, TABLES, ColdTable, Layer
 from offload.tables.slice_records import read_ledger, read_left
 from offload.tables.slices import Slice, instant, micros, parse_gold_id, parse_hour_id
@@ -88,6 +89,7 @@ def verify(
     end: datetime | None = None,
     include_open: bool = False,
     layers: Collection[Layer] = LAYERS,
+    progress: OnTable = lambda *_: None,
 ) -> VerifyReport:
     """Compare every offloaded slice that overlaps [start, end) (aware times; default: all) in both tiers.
 
@@ -102,15 +104,17 @@ def verify(
     tables = tiers.cold.load_all()
     from_us = micros(start) if start else 0
     to_us = micros(end) if end else MODULUS
-    return VerifyReport(
-        tables=tuple(
-            _Verifier(
-                tiers.hot, tables[cold.name], tables["silver_trades"], cold, read_left(tables[cold.name].properties)
-            ).verify(from_us, to_us, include_open=include_open)
-            for cold in TABLES
-            if cold.layer in layers
-        )
-    )
+    chosen = [cold for cold in TABLES if cold.layer in layers]
+    verified = []
+    for number, cold in enumerate(chosen):
+        table = tables[cold.name]
+
+        def on_slice(name: str, number: int = number) -> None:
+            progress(name, number, len(chosen))
+
+        verifier = _Verifier(tiers.hot, table, tables["silver_trades"], cold, read_left(table.properties), on_slice)
+        verified.append(verifier.verify(from_us, to_us, include_open=include_open))
+    return VerifyReport(tables=tuple(verified))
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,7 @@ class _Verifier:
     silver: Table
     cold: ColdTable
     left: frozenset[str]
+    on_slice: Callable[[str], None]
 
     def verify(self, from_us: int, to_us: int, *, include_open: bool) -> TableVerification:
         cold = self.cold
@@ -134,6 +139,7 @@ class _Verifier:
         left_out = list(gaps.not_offloaded(from_us, to_us))
         open_slices = 0
         for part, record in wanted:
+            self.on_slice(f"{cold.name} {part.id}")
             may_grow = not record.final and not include_open
             grown = gaps.grown(part, record) if may_grow else None
             comparison = None if grown else self._compare(part, record.until_us)

@@ -25,6 +25,7 @@ from offload.clickhouse.tiers import Tiers
 from offload.files.export import select_of
 from offload.files.version_hint import publish_hint
 from offload.hourly.late_candles import ColdSilver, are_late_and_confirmed
+from offload.report import OnTable
 from offload.retention.union_views import SHOWN_LAYERS, mark_cold
 from offload.retry import retry_on
 from offload.tables.cold_tables import TABLES, ColdTable
@@ -223,7 +224,12 @@ class _Gate:
 
 
 def close_gate(
-    tiers: Tiers, *, drop: bool = False, tables: Collection[str] = (), now: datetime | None = None
+    tiers: Tiers,
+    *,
+    drop: bool = False,
+    tables: Collection[str] = (),
+    now: datetime | None = None,
+    progress: OnTable = lambda *_: None,
 ) -> GateReport:
     """Check every hot partition, or those of `tables`; with `drop`, drop those that Iceberg confirms.
 
@@ -234,7 +240,11 @@ def close_gate(
     """
     gate = _Gate(tiers, now or datetime.now(UTC), drop=drop)
     chosen = [entry for entry in load_layers().all_retention if not tables or entry.table in tables]
-    return GateReport(verdicts=tuple(v for entry in chosen for v in gate.check_table(entry, _cold_tables(entry))))
+    verdicts: list[PartitionVerdict] = []
+    for number, entry in enumerate(chosen):
+        progress(entry.table, number, len(chosen))
+        verdicts += gate.check_table(entry, _cold_tables(entry))
+    return GateReport(verdicts=tuple(verdicts))
 
 
 def _cold_tables(retention: Retention) -> list[ColdTable]:

@@ -8,7 +8,7 @@ import io
 import re
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -27,8 +27,12 @@ _CHECKSUM = re.compile(rb"\s*([0-9a-fA-F]{64})\b")
 
 
 @contextmanager
-def opened(name: str, market: str, symbol: str, source: str) -> Iterator[DumpFile]:
+def opened(
+    name: str, market: str, symbol: str, source: str, is_stopped: Callable[[], bool] = lambda: False
+) -> Iterator[DumpFile]:
     """Open the file `name` (without suffix) of a market's symbol, from a folder or a URL (`source`).
+
+    `is_stopped` is asked while a file is fetched; true gives it up.
 
     Raises:
         DumpError: there is no such file, it cannot be fetched, or its checksum file does not agree.
@@ -37,7 +41,7 @@ def opened(name: str, market: str, symbol: str, source: str) -> Iterator[DumpFil
         url = address(name, market, symbol, source)
         checksum = remote_checksum(url)
         with tempfile.TemporaryFile() as spool:
-            sha256 = _fetch(url, cast(BinaryIO, spool))
+            sha256 = _fetch(url, cast(BinaryIO, spool), is_stopped)
             yield _stored(url, cast(BinaryIO, spool), sha256, checksum)
         return
     path = find(name, market, source)
@@ -110,13 +114,15 @@ def remote_checksum(url: str) -> str | None:
         raise DumpError(f"{url}.CHECKSUM: {error}; try again later, or give a folder with --source") from error
 
 
-def _fetch(url: str, spool: BinaryIO) -> str:
+def _fetch(url: str, spool: BinaryIO, is_stopped: Callable[[], bool]) -> str:
     """Save the body to the disk, and return its SHA-256."""
     digest = hashlib.sha256()
     try:
         with _get(url) as answer:
             _check_status(answer)
             while block := answer.raw.read(_BLOCK):
+                if is_stopped():
+                    raise DumpError(f"{url}: not fetched to its end, the run was stopped")
                 digest.update(block)
                 if spool.tell() + len(block) > _MOST_STORED:
                     raise DumpError(f"{url}: sends more than {_MOST_STORED:,} bytes: it is no day of trades")

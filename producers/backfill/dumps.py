@@ -7,7 +7,7 @@ ms, on spot from 2025-01-01 on in µs. They are published unchanged, as on the s
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -112,13 +112,15 @@ def markets() -> tuple[str, ...]:
     return tuple(_MARKETS)
 
 
-def opened(day: Day, source: str) -> AbstractContextManager[DumpFile]:
+def opened(day: Day, source: str, is_stopped: Callable[[], bool] = lambda: False) -> AbstractContextManager[DumpFile]:
     """Open the day's file. `source`: a URL like `URL`, or a folder with the files anywhere below it.
+
+    `is_stopped`: as in `dump_files.opened`.
 
     Raises:
         DumpError: as `dump_files.opened`.
     """
-    return dump_files.opened(day.stem, day.market, day.symbol, source)
+    return dump_files.opened(day.stem, day.market, day.symbol, source, is_stopped)
 
 
 def inspect(day: Day, stored: DumpFile, span: TimeSpan) -> DumpContents:

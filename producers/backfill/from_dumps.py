@@ -141,7 +141,7 @@ class _DumpRun:
         if _is_known(day, self._source, step):
             self._skip()
             return
-        with dumps.opened(day, self._source) as stored:
+        with dumps.opened(day, self._source, self.stop.is_set) as stored:
             if step.get("sha256") == stored.sha256:
                 self._skip()
                 return
@@ -159,6 +159,7 @@ class _DumpRun:
                 self._count(stored.name, contents, has_changed=bool(step))
                 self._note_gaps(day, span, contents)
                 self._checkpoint.put(_step(day, span), {**DONE, "sha256": stored.sha256, **_ends(contents)})
+                self.report.done += 1
 
     def _publish(self, messages: Iterator[Envelope]) -> bool:
         """Publish a day. True: the whole day was published, and the broker has all of it."""
@@ -175,6 +176,7 @@ class _DumpRun:
     def _skip(self) -> None:
         with self._lock:
             self.report.skipped += 1
+            self.report.done += 1
 
     def _count(self, name: str, contents: DumpContents, *, has_changed: bool) -> None:
         report = self.report

@@ -103,6 +103,7 @@ class RestBackfill:
                         report.missing += await WindowFill(retrying, history, task, checkpoint, sink, gaps, tell).run()
                     except FAILURES as error:
                         report.missing.append(f"{task.symbol}: {error or type(error).__name__}")
+                report.done += checkpoint.is_done(task.name)
                 tell(task, 1.0)
 
         with KafkaPublisher(settings) as publisher, KafkaPublisher(settings) as events:

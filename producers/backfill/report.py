@@ -12,13 +12,15 @@ from producers.backfill.gaps import GapCounts
 class BackfillReport:
     """Counts of a run.
 
-    `skipped`: parts (days or symbols) that an earlier run has done. `missing`: what the exchange does not serve.
+    `done`: parts (days or symbols) that are done, by this run or (`skipped`) an earlier one. `missing`: what the
+    exchange does not serve.
 
     `share`: the finished part of the work, 0 to 1. `gaps`: newly found gaps, which lack `gap_trades`. `gaps_healed`:
     gaps that are full now.
     """
 
     parts: int = 0
+    done: int = 0
     skipped: int = 0
     published: int = 0
     share: float = 0.0

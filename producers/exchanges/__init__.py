@@ -10,6 +10,9 @@ REGISTRY: dict[str, Exchange] = {
     exchange.code: exchange for module in (binance, kraken, bybit, okx, coinbase) for exchange in module.EXCHANGES
 }
 
+# Every code with its exchange and market, for help texts.
+CODES = ", ".join(f"{exchange.code} ({exchange.title})" for exchange in REGISTRY.values())
+
 
 class UnknownExchangeError(MedallionError, LookupError):
     """No module has this exchange code."""

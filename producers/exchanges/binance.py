@@ -44,7 +44,7 @@ from producers.exchanges.model import (
     TradeSpan,
     is_placeholder,
 )
-from producers.exchanges.parsing import ABSENT, counter, elements, fields, flagged, refusal, text, token, total
+from producers.exchanges.parsing import ABSENT, counter, elements, fields, flagged, members, refusal, text, token, total
 from schemas.kinds import TradeKind
 
 _SIDE_OF_BUYER_IS_MAKER = {"true": "SELL", "false": "BUY"}
@@ -177,6 +177,17 @@ def _of(trade: Trade) -> Parsed:
     return Trades([trade])
 
 
+def market_of(trade: Trade) -> str:
+    """The market that sent a trade: spot's have `M` and never `X`, futures' `X` and never `M`; COIN-M's are in USD."""
+    message = members(Raw(trade.payload.encode()))
+    event = members(message.get("data", ABSENT)) or message
+    if ("M" in event) == ("X" in event):
+        return ""
+    if "M" in event:
+        return "binance"
+    return "binance_coinm" if "USD_" in trade.symbol else "binance_usdm"
+
+
 def _other(frame: bytes) -> Parsed:
     if frame.lstrip()[:1] == b"[":
         return _array(Raw(frame))
@@ -272,7 +283,7 @@ def _headers_beside(stream_url: str) -> dict[str, str]:
     return {"X-MBX-TIME-UNIT": unit} if unit.upper() == "MICROSECOND" else {}
 
 
-def _market(code: str, url: str, rest: Rest) -> Exchange:
+def _market(code: str, title: str, url: str, rest: Rest) -> Exchange:
     # Limits: 5 messages a second (spot), 300 connections in 5 minutes from an IP, 1,024 streams and 24 h a connection.
     # Binance pings only every 20 s to 3 minutes, so a longer silence of quiet symbols is normal. The client's own pings
     # find dead connections.
@@ -287,6 +298,8 @@ def _market(code: str, url: str, rest: Rest) -> Exchange:
         lifetime_s=86_400.0,
         connects=Rate(300, 300.0),
         rest=rest,
+        title=title,
+        market_of=market_of,
     )
 
 
@@ -294,15 +307,20 @@ EXCHANGES = (
     # `historicalTrades` has a weight of 25 (of 6,000 a minute) on spot. On futures its weight is 200 (of 2,400), and it
     # needs an API key.
     _market(
-        "binance", "wss://stream.binance.com:9443/stream", _rest("https://api.binance.com", "/api/v3", Rate(180, 60.0))
+        "binance",
+        "Binance spot",
+        "wss://stream.binance.com:9443/stream",
+        _rest("https://api.binance.com", "/api/v3", Rate(180, 60.0)),
     ),
     _market(
         "binance_usdm",
+        "Binance USD-M futures",
         "wss://fstream.binance.com/public/stream",
         _rest("https://fapi.binance.com", "/fapi/v1", Rate(10, 60.0), "X-MBX-APIKEY"),
     ),
     _market(
         "binance_coinm",
+        "Binance COIN-M futures",
         "wss://dstream.binance.com/stream",
         _rest("https://dapi.binance.com", "/dapi/v1", Rate(10, 60.0), "X-MBX-APIKEY"),
     ),

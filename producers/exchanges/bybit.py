@@ -41,6 +41,7 @@ from producers.exchanges.parsing import (
     elements,
     fields,
     flagged,
+    members,
     read_elements,
     refusal,
     text,
@@ -143,6 +144,13 @@ def _trade(element: _BybitTrade, payload: str) -> Trade:
     )
 
 
+def market_of(trade: Trade) -> str:
+    """The market that sent a trade: `L` is "unique for Perps & futures"; spot's ids are digits."""
+    if "L" in members(Raw(trade.payload.encode())):
+        return "bybit_linear"
+    return "bybit" if trade.trade_id.isdigit() else ""
+
+
 def _sequence(seq: str, place: int) -> str:
     # Text that is no number stays as it is. Silver rejects the trade and names it.
     if not (seq.isascii() and seq.isdigit() and len(seq) <= 19):
@@ -201,6 +209,8 @@ def _market(code: str, category: str, page: int) -> Exchange:
         connects=Rate(500, 300.0),
         ids_of=None,
         rest=_rest(category, page),
+        title=f"Bybit {category}",
+        market_of=market_of,
     )
 
 

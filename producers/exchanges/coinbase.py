@@ -171,6 +171,7 @@ EXCHANGES = (
         greeting=('{"type":"subscribe","channel":"heartbeats"}',),
         idle_timeout_s=30.0,
         connects=Rate(8, 1.0),
+        title="Coinbase Advanced",
         # 10 public calls a second from an IP.
         rest=Rest(
             "https://api.exchange.coinbase.com",

@@ -165,6 +165,7 @@ EXCHANGES = (
         ping='{"method":"ping"}',
         idle_timeout_s=30.0,
         connects=Rate(150, 600.0),
+        title="Kraken spot",
         answers_each_symbol=True,
         # About one public call a second.
         rest=Rest(

@@ -211,6 +211,11 @@ class Exchange:
     rest: Rest | None = None
     # REST requests that the exchange allows, if there is no `rest` to say it.
     requests: Rate = Rate(1, 1.0)
+    # Exchange and market, for people.
+    title: str = ""
+    # Where markets share a parser: the code of the market that sent a trade, by its payload; "" where that does not
+    # tell.
+    market_of: Callable[[Trade], str] = lambda _trade: ""
 
 
 def chunks(symbols: Sequence[str], size: int) -> list[Sequence[str]]:

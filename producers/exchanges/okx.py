@@ -200,6 +200,7 @@ EXCHANGES = (
         ping="ping",
         send_interval_s=0.35,
         connects=Rate(3, 1.0),
+        title="OKX spot, swaps and futures",
         answers_each_symbol=True,
         # 20 calls in 2 seconds from an IP.
         rest=Rest(

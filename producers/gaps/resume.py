@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 import msgspec
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from tenacity import RetryError
 
 from config.connections import kafka_client
+from config.retry import retry_until_stopped
 from config.settings import Settings
 from producers.exchanges.model import Exchange, Trade
 from producers.gaps.events import GapEvent, read_event
@@ -22,7 +24,6 @@ from producers.kafka.envelope import REST, SOURCE, Envelope, decode
 from producers.timestamps import now_us
 
 _TIMEOUT_S = 5.0
-_PAUSE_S = 5.0
 _BATCH = 5_000
 # Messages read at first from the end of a partition. While a symbol is not among them, four times as many are read.
 _FIRST_LOOK = 10_000
@@ -56,17 +57,18 @@ def resume_reader(
     before_us = now_us()
 
     def read(stop: threading.Event) -> ResumePoint:
-        while not stop.is_set():
-            try:
-                return read_resume_point(settings, exchange, symbols, before_us, most, stop)
-            except KafkaException as error:
-                _log.warning(
-                    "the last published trades are not known yet, trying again",
-                    exchange=exchange.code,
-                    error=str(error),
-                )
-                stop.wait(_PAUSE_S)
-        return ResumePoint()
+        def tell(error: BaseException, _attempt: int) -> None:
+            _log.warning(
+                "the last published trades are not known yet, trying again", exchange=exchange.code, error=str(error)
+            )
+
+        if stop.is_set():
+            return ResumePoint()
+        retrying = retry_until_stopped(stop, (KafkaException,), tell)
+        try:
+            return retrying(read_resume_point, settings, exchange, symbols, before_us, most, stop)
+        except RetryError:
+            return ResumePoint()
 
     return read
 

@@ -20,21 +20,28 @@ import msgspec
 
 from config.errors import MedallionError
 from producers.exchanges import REGISTRY
-from producers.exchanges.model import Parsed, Trades, Unrecognised
+from producers.exchanges.model import Exchange, Parsed, Trades, Unrecognised
 from producers.exchanges.parsing import elements
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _BUFFER = 1 << 20
 _SUFFIXES = (".gz", ".jsonl")
-# A file whose first messages, as many as this, are all unknown is no recording. A shorter one is, unless a sign below
-# speaks against it.
+# A file with this many unknown messages before its first trade, and with no known one, is no recording. A shorter one
+# is, unless a sign below speaks against it.
 MOST_LINES = 20
+# Known messages without a trade (acknowledgements, other streams) are skipped; after so many the file is a recording.
+_MOST_CONTROL = 1_000
 _MOST_BYTES = 8 << 20
-_PACKED = {
+_KINDS = {
     b"PK": "a zip file: unzip it first",
     b"\x28\xb5\x2f\xfd": "packed by zstd: unpack it first",
     b"BZh": "packed by bzip2: unpack it first",
     b"\xfd7zXZ": "packed by xz: unpack it first",
+    b"\x04\x22\x4d\x18": "packed by lz4: unpack it first",
+    b"7z\xbc\xaf": "packed by 7-Zip: unpack it first",
+    _GZIP_MAGIC: "packed by gzip twice: unpack it once",
+    b"PAR1": "a Parquet file: write its messages as text, one a line",
+    b"<": "a web page or other XML, perhaps a failed download: fetch the file again",
 }
 
 
@@ -159,40 +166,83 @@ def _receive_times(path: Path) -> gzip.GzipFile | None:
     return gzip.open(times, "rb") if times.is_file() else None
 
 
-def why_not(messages: Iterable[bytes], code: str, parse: Callable[[bytes], Parsed]) -> str:
-    """Why the file is probably no recording of the exchange `code`, and what to do; "" if it probably is one.
+def why_not(messages: Iterable[bytes], exchange: Exchange) -> str:
+    """Why the file is probably no recording of the exchange, and what to do; "" if it probably is one.
 
-    Only the first messages are looked at. `parse` is the exchange's.
+    Only the messages up to the first trade are looked at, and a limited number of them.
     """
-    seen: list[bytes] = []
-    size = 0
+    unknown: list[bytes] = []
+    control = size = 0
     for message in messages:
-        if not isinstance(parse(message), Unrecognised):
-            return ""
-        seen.append(message)
+        parsed = exchange.parse(message)
+        if isinstance(parsed, Trades):
+            return _other_market(parsed, exchange)
+        if isinstance(parsed, Unrecognised):
+            unknown.append(message)
+        else:
+            control += 1
         size += len(message)
-        if len(seen) == MOST_LINES or size > _MOST_BYTES:
+        if len(unknown) == MOST_LINES or control == _MOST_CONTROL or size > _MOST_BYTES:
             break
-    if not seen:
-        return ""
-    sign = _packing(seen[0]) or next((found for one in seen if (found := _sign(one, parse))), "")
-    if not sign and len(seen) == MOST_LINES:
-        sign = f"another kind of file: none of its first {MOST_LINES} lines is a message of {code}"
+    sign = _sign(unknown, exchange)
+    if not sign and not control and len(unknown) == MOST_LINES:
+        sign = f"another kind of file: none of its first {MOST_LINES} lines is a message of {exchange.code}"
     return sign
 
 
-def _packing(first: bytes) -> str:
-    for magic, sign in _PACKED.items():
+def _other_market(trades: Trades, exchange: Exchange) -> str:
+    found = _markets_of(trades, exchange)
+    return _named(found) if found and exchange.code not in found else ""
+
+
+def _markets_of(trades: Trades, exchange: Exchange) -> list[str]:
+    """The codes of the markets that sent the trades of a frame, where their payloads tell."""
+    return list(dict.fromkeys(market for trade in trades.records if (market := exchange.market_of(trade))))
+
+
+def _named(codes: Iterable[str]) -> str:
+    return f"messages of {' or '.join(codes)}: name the exchange and market with --exchange"
+
+
+def _sign(unknown: list[bytes], exchange: Exchange) -> str:
+    if not unknown:
+        return ""
+    return (
+        _form(unknown)
+        or next((found for one in unknown if (found := _shape(one, exchange.parse))), "")
+        or _others(unknown)
+    )
+
+
+def _form(lines: list[bytes]) -> str:
+    first = next((line for line in lines if line.strip()), b"")
+    for magic, sign in _KINDS.items():
         if first.startswith(magic):
             return sign
     if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in first[:64]:
         return "UTF-16, or no text: save it as UTF-8"
-    if first.strip() in {b"{", b"["}:
-        return "pretty-printed: write each message on a line of its own (`jq -c .`)"
+    if _is_cut_json(lines):
+        return "pretty-printed: write each message on a line of its own (`jq -c .`, of an array `jq -c '.[]'`)"
     return ""
 
 
-def _sign(message: bytes, parse: Callable[[bytes], Parsed]) -> str:
+def _is_cut_json(lines: list[bytes]) -> bool:
+    """Whether a JSON value begins in the first line that is not blank and goes on in the next."""
+    first, second, *_ = [*(line for line in lines if line.strip()), b"", b""]
+    if first.lstrip()[:1] not in {b"{", b"["} or _is_json(first) or _is_json(second):
+        return False
+    return second[:1] in {b" ", b"\t", b"{", b"[", b"]", b"}", b'"'}
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _shape(message: bytes, parse: Callable[[bytes], Parsed]) -> str:
     def is_known(content: bytes) -> bool:
         return not isinstance(parse(content), Unrecognised)
 
@@ -202,10 +252,21 @@ def _sign(message: bytes, parse: Callable[[bytes], Parsed]) -> str:
     if start and is_known(message[start:]):
         return f"messages behind other text ({message[:start][:40]!r}): cut it off (`sed 's/^[^{{[]*//'`)"
     if any(is_known(element) for element in _elements(message)):
-        return "a JSON array: write each message on a line of its own (`jq -c .[]`)"
-    others = [other.code for other in REGISTRY.values() if isinstance(other.parse(message), Trades)]
-    if others:
-        return f"messages of {' or '.join(others)}: name the exchange with --exchange"
+        return "a JSON array: write each message on a line of its own (`jq -c '.[]'`)"
+    return ""
+
+
+def _others(unknown: list[bytes]) -> str:
+    """The exchanges whose trades these are."""
+    for message in unknown:
+        found = {
+            market: None
+            for other in REGISTRY.values()
+            if isinstance(parsed := other.parse(message), Trades)
+            for market in _markets_of(parsed, other) or [other.code]
+        }
+        if found:
+            return _named(found)
     return ""
 
 

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import structlog
-
 from config.settings import Settings
 from producers.counters import FrameCounts
 from producers.exchanges import REGISTRY
@@ -21,7 +19,6 @@ from producers.timestamps import now_us
 _BATCH = 1_000
 _BATCH_BYTES = 4 << 20
 _LONGEST_LOOK = 1 << 20
-_log = structlog.get_logger(__name__)
 
 
 class ReplayReport(FrameCounts):
@@ -41,11 +38,11 @@ def replay(
     speed: float | None = None,
     progress: Progress | None = None,
     force: bool = False,
+    unlisted: bool = False,
 ) -> ReplayReport:
     """Publish the recordings, one after the other, and wait until the broker has acknowledged everything.
 
-    Every file is checked before the first message is published. Messages of an exchange code without a parser are
-    published unparsed, and become dead letters.
+    Every file is checked before the first message is published.
 
     Args:
         files: recordings (see producers.replay.recording).
@@ -54,18 +51,21 @@ def replay(
         settings: name the size of the largest message.
         speed: times as fast as recorded; None: as fast as possible.
         progress: called about every 1,000 messages, and at the end.
-        force: publish the readable part of a damaged file, and files that seem to be no recordings.
+        force: publish the readable part of a damaged file, and files that seem to be no recordings of the exchange.
+        unlisted: take a code that no parser has; its messages are published unparsed, and become dead letters.
 
     Raises:
-        RecordingError: a file is damaged or no recording, and nothing was published. With `force`, or if the receive
-            times do not fit, the messages before the error were published.
+        RecordingError: no parser has the code, or a file is damaged or no recording, and nothing was published. With
+            `force`, or if the receive times do not fit, the messages before the error were published.
         DeliveryError: something was not delivered.
     """
-    parse = _parser(exchange)
+    parse = _parser(exchange, unlisted=unlisted)
     if not force:
         for path in files:
             _look_at(path, exchange, settings)
     report = ReplayReport()
+    if progress is not None:
+        progress(report, 0.0)
     started = time.monotonic()
     try:
         for number, path in enumerate(files):
@@ -84,11 +84,15 @@ def replay(
     return report
 
 
-def _parser(exchange: str) -> Callable[[bytes], Parsed]:
+def _parser(exchange: str, *, unlisted: bool) -> Callable[[bytes], Parsed]:
     known = REGISTRY.get(exchange)
     if known is not None:
         return known.parse
-    _log.warning("no parser for this exchange: every message goes to the DLQ", exchange=exchange, known=[*REGISTRY])
+    if not unlisted:
+        raise RecordingError(
+            f"{exchange}: no such exchange code, use one of {', '.join(REGISTRY)}. Nothing was published; with"
+            " --unlisted each message goes to the DLQ under this code"
+        )
     return lambda _frame: UNRECOGNISED
 
 
@@ -97,7 +101,7 @@ def _look_at(path: Path, exchange: str, settings: Settings) -> None:
     with Recording(path, longest_message=longest) as recording:
         recording.check()
         known = REGISTRY.get(exchange)
-        why = why_not(recording, exchange, known.parse) if known is not None else ""
+        why = why_not(recording, known) if known is not None else ""
     if why:
         raise RecordingError(
             f"{path}: is no recording of {exchange}, one message a line: it seems to be {why}. Nothing was published;"

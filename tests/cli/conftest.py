@@ -17,7 +17,7 @@ from tests.stack.conftest import clean_environment
 
 @dataclass
 class Running:
-    """A stack on `folder` that judges by `symbols`."""
+    """A stack on `folder` that validates by `symbols`."""
 
     folder: Path
     symbols: Path
@@ -43,7 +43,7 @@ class Running:
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
-    """A fresh stack; it judges by a copy of the shipped symbols file."""
+    """A fresh stack; it validates by a copy of the shipped symbols file."""
     symbols = tmp_path / "symbols.yaml"
     shipped = Path(__file__).resolve().parents[2] / "config" / "symbols.yaml"
     symbols.write_text(shipped.read_text(encoding="utf-8"), encoding="utf-8")

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.common.context import print_table, shown
+from cli.common.console import shown
+from cli.common.context import print_table
 
 
 def test_a_symbol_with_a_blank_at_an_end_is_told_from_the_one_without(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,9 @@ def test_a_market_the_registry_gains_comes_through_once(running: Running, record
     dry = running.json("dlq", "replay")
     assert (dry["records"], dry["passing"], dry["dry_run"]) == (missing, 0, True)
     assert dry["changes"] == [{"before": "symbol_unmapped", "after": "symbol_unmapped", "records": missing, "why": ""}]
+    assert [(one["worker"], one["rules_version"]) for one in dry["workers"]] == [("silver-0", dry["rules_version"])]
+    assert dry["rules_differ"] is False
+    assert running.json("status")["workers"] == dry["workers"]
 
     running.symbols.write_text(whole, encoding="utf-8")
     before = arrived(running)
@@ -173,7 +177,9 @@ def test_show_puts_message_row_and_rule_side_by_side(running: Running, recording
     running.run("drain")
     (listed,) = running.json("dlq", "list", "--reason", "price_above_limit")
     place = [listed["raw_topic"], listed["raw_partition"], listed["raw_offset"]]
-    (letter,) = running.json("dlq", "show", *map(str, place))
+    (printed,) = re.findall(r"market\.\S+", running.run("dlq", "list", "--trade-id", listed["trade_id"]).stdout)
+    (letter,) = running.json("dlq", "show", printed)
+    assert letter["coordinates"]["raw_offset"] == place[2]
     assert letter["rule"]["reason"] == "price_above_limit"
     assert letter["rule"]["limit"] == "1000000"
     assert letter["rule"]["value"] == letter["bronze"]["price_text"]

@@ -18,8 +18,7 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from cli.common import context
-from cli.common.console import SafeConsole, VisibleStream
+from cli.common.console import SafeConsole, VisibleStream, cell
 from cli.dlq import letter as letters
 from config import logs
 from config.visible import has_hidden, visible, visible_json, visible_line
@@ -73,7 +72,7 @@ def test_a_table_shows_its_cells(text: str) -> None:
     made, drawn = console()
     table = Table(title=visible_line(text[:20]))
     table.add_column(visible_line(text[:20]))
-    table.add_row(context._cell(text))
+    table.add_row(cell(text))
     table.add_row(Text(text))
     made.print(table)
     assert not hidden(drawn.getvalue())
@@ -127,7 +126,7 @@ def test_a_dead_letter_is_shown(attack: str) -> None:
         resolution={},
     )
     made, drawn = console()
-    made.print(letters.panels(letter))
+    made.print(letters.Panels(letter))
     assert not hidden(drawn.getvalue())
     assert visible_line(attack) in drawn.getvalue()
     assert "What Silver has" in drawn.getvalue()

@@ -17,3 +17,17 @@ def test_pyarrow_works_without_pandas() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "['a', None] False\n"
+
+
+def test_kafka_messages_become_rows_without_pandas() -> None:
+    """The node's source imports what it needs of PyArrow by itself: pandas would otherwise have brought it along."""
+    code = (
+        "from config.optional_imports import PANDAS, do_without\n"
+        "do_without(PANDAS)\n"
+        "from confluent_kafka import Message\n"
+        "from deploy.embedded.clickhouse.kafka.blocks import block\n"
+        "message = Message(topic='raw', partition=0, offset=7, key=b'k', value=b'v', timestamp=(1, 1500))\n"
+        "print(block('raw_data', [message]).rows)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "1\n"

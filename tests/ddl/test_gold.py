@@ -198,7 +198,7 @@ def same_insert_twice(engine: Engine, warehouse: Settings, exchange: str) -> lis
 
 
 def test_a_retried_insert_adds_nothing(engine: Engine, warehouse: Settings) -> None:
-    assert same_insert_twice(engine, warehouse, next(_exchanges)) == [30] * 7
+    assert same_insert_twice(engine, warehouse, next(_exchanges)) == [30] * (1 + len(TIMEFRAMES))
 
 
 @pytest.mark.nightly
@@ -208,7 +208,7 @@ def test_without_a_window_a_retry_would_count_twice(engine: Engine) -> None:
     for name in ("silver_trades", STATE_TABLE):
         table = f"{warehouse.clickhouse_database}.{name}"
         engine.execute(f"ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = 0")
-    assert same_insert_twice(engine, warehouse, next(_exchanges)) == [60] * 7
+    assert same_insert_twice(engine, warehouse, next(_exchanges)) == [60] * (1 + len(TIMEFRAMES))
 
 
 def test_a_retry_completes_what_a_failed_view_left_undone(engine: Engine, warehouse: Settings) -> None:
@@ -218,17 +218,17 @@ def test_a_retry_completes_what_a_failed_view_left_undone(engine: Engine, wareho
     with pytest.raises(Exception, match="UNKNOWN_TABLE"):
         same_insert_twice(engine, warehouse, exchange)
     engine.execute(f"RENAME TABLE {state}_away TO {state}")
-    assert same_insert_twice(engine, warehouse, exchange) == [30] * 7
+    assert same_insert_twice(engine, warehouse, exchange) == [30] * (1 + len(TIMEFRAMES))
 
 
 def test_a_retry_completes_gold_where_silver_was_written(engine: Engine, warehouse: Settings) -> None:
     """TRUNCATE takes Gold's rows and its memory of the token, as if the insert had died after Silver."""
     exchange = next(_exchanges)
-    assert same_insert_twice(engine, warehouse, exchange) == [30] * 7
+    assert same_insert_twice(engine, warehouse, exchange) == [30] * (1 + len(TIMEFRAMES))
     state = f"{warehouse.clickhouse_database}.{STATE_TABLE}"
     engine.execute(f"TRUNCATE TABLE {state}")
-    assert totals(engine, warehouse, exchange) == [30] + [0] * 6
-    assert same_insert_twice(engine, warehouse, exchange) == [30] * 7
+    assert totals(engine, warehouse, exchange) == [30] + [0] * len(TIMEFRAMES)
+    assert same_insert_twice(engine, warehouse, exchange) == [30] * (1 + len(TIMEFRAMES))
 
 
 def test_a_counted_duplicate_is_one_row(engine: Engine, warehouse: Settings) -> None:

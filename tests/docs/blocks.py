@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 _RULER = re.compile(r"^[\s─━]*$")
 
 
@@ -28,12 +29,32 @@ class Command:
         return f"{self.document}:{self.line}: {self.text}"
 
 
-def blocks(path: Path, root: Path, language: str) -> Iterator[tuple[int, str]]:
-    """The fenced blocks of one language: the line of the fence, and what is in it."""
+@dataclass(frozen=True)
+class Block:
+    """A fenced block, by the line of its fence and the heading that it stands under."""
+
+    line: int
+    heading: str
+    language: str
+    body: str
+
+
+def fences(path: Path) -> Iterator[Block]:
+    """Every fenced block, in the order of the document."""
     text = path.read_text(encoding="utf-8")
     for found in _FENCE.finditer(text):
-        if found["language"] == language:
-            yield text.count("\n", 0, found.start()) + 1, found["body"]
+        # A comment in a block is no heading.
+        before = _FENCE.sub("", text[: found.start()])
+        headings = _HEADING.findall(before)
+        line = text.count("\n", 0, found.start()) + 1
+        yield Block(line, headings[-1] if headings else "", found["language"], found["body"])
+
+
+def blocks(path: Path, root: Path, language: str) -> Iterator[tuple[int, str]]:
+    """The fenced blocks of one language: the line of the fence, and what is in it."""
+    for block in fences(path):
+        if block.language == language:
+            yield block.line, block.body
 
 
 def session(path: Path, root: Path) -> Iterator[Command]:

@@ -12,6 +12,7 @@ from tests.docs.conftest import DOCUMENTS, ROOT
 
 PACKAGES = ("config", "schemas", "producers", "ddl", "silver_processor", "offload", "deploy", "cli", "bench", "tests")
 ADDRESS = re.compile(r"\]\([^)]*\)|https?://\S+|[\w-]+(?:\.[\w-]+)*\.(?:com|dev|io|org)/\S*")
+PROGRAM = re.compile(r"^```(?:python|java)\n.*?^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"(?<![\w/.<>…{}*-])(?:[\w.-]+/)*[\w.-]+\.(?:py|sql|sh|toml|avsc|hcl|tpl|md)(?![\w/<{*])")
 FOLDER = re.compile(rf"`((?:{'|'.join(PACKAGES)}|docs)/(?:[\w-]+/)*)`")
 MODULE = re.compile(rf"(?<![\w/.-])(?:{'|'.join(PACKAGES)})(?:\.[a-z_]+)+(?![\w(])(?<!\.md)(?<!\.xml)(?<!\.d)")
@@ -44,8 +45,8 @@ def words() -> frozenset[str]:
 
 
 def prose(path: Path) -> str:
-    """A document without addresses; the targets of its links are another test's."""
-    return ADDRESS.sub(" ", path.read_text(encoding="utf-8"))
+    """A document without addresses and programs; the targets of its links are another test's, and programs are run."""
+    return ADDRESS.sub(" ", PROGRAM.sub(" ", path.read_text(encoding="utf-8")))
 
 
 def is_there(name: str, document: Path) -> bool:

@@ -96,6 +96,8 @@ def test_hot_candles_are_exported_again(settings: Settings, hot: HotTables, trad
     )
 
 
+# Its siblings: test_candles_that_silver_cannot_make_stay, test_late_candles.py.
+@pytest.mark.nightly
 def test_candles_that_left_are_made_of_silver(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades)
     run(Tiers.open(settings), layers=LAYERS)

@@ -281,6 +281,8 @@ def test_only_files_of_the_dead_are_swept(settings: Settings, hot: HotTables, tr
     assert {name for name, path in paths.items() if path.exists()} == {"living", "elsewhere", "of an hour"}
 
 
+# Its siblings: test_small_files_become_one_and_no_row_changes.
+@pytest.mark.nightly
 def test_an_export_is_cut_into_files_of_the_target_size(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
@@ -358,5 +360,6 @@ def test_the_command_says_what_it_would_do_and_does_it(
         said = json.loads(done.stdout)
         merged = {table["table"]: table for table in said["compaction"]}
         assert (said["dry_run"], merged["raw_trades"]["files"], merged["raw_trades"]["into"]) == (bool(option), 3, 1)
-        assert {table["table"] for table in said["upkeep"]} == {cold.name for cold in TABLES}
+        assert {table["table"] for table in said["maintenance"]} == {cold.name for cold in TABLES}
+        assert said["upkeep"] == said["maintenance"]
         assert len(live_files(settings, BY_NAME["raw_trades"])) == (3 if option else 1)

@@ -122,6 +122,8 @@ def test_matches_and_kinds_do_not_hide_that_candles_left(
     let_all_go(settings)
 
 
+# Its siblings: test_offload.py::test_an_open_candle_is_not_exported_as_final.
+@pytest.mark.nightly
 def test_candles_wait_for_the_silver_rows_they_are_made_of(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:

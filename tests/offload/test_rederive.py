@@ -86,6 +86,8 @@ def test_a_changed_limit_is_followed(
     assert old.num_rows == within(trades, before).height + within(other, before).height
 
 
+# Its siblings: test_rederive_readers.py.
+@pytest.mark.nightly
 def test_live_rows_wait_for_the_publication_and_are_not_lost(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
 ) -> None:

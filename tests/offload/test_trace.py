@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -12,13 +14,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cli.cold.lineage import app as lineage_app
 from config.settings import Settings
 from ddl.layers import load_layers
 from offload.clickhouse.tiers import Tiers
+from offload.proof import candle_trades
+from offload.proof.candle_trades import CandleTrade, CandleTrades, payload_of
 from offload.proof.trace import Trace, Tracer
+from offload.proof.trace_candle import compare_with_trades
 from offload.retention.gate import close_gate
 from offload.run import run
-from tests.offload.hot_tables import HotTables, dead_letter_rows, duplicate_rows, raw_rows, read_tape, silver_rows
+from tests.offload.command_line import as_environment, run_command
+from tests.offload.hot_tables import (
+    COORDINATES,
+    HotTables,
+    dead_letter_rows,
+    duplicate_rows,
+    raw_rows,
+    read_tape,
+    silver_rows,
+)
 from tests.offload.test_gate import LATER
 
 
@@ -161,3 +176,179 @@ def test_a_damaged_candle_is_named(settings: Settings, loaded: HotTables, trade:
     trace = _trace(settings, trade)
     assert trace.first_change is not None
     assert (trace.first_change.layer, trace.first_change.field) == ("gold_ohlcv_5m", "volume")
+
+
+@pytest.fixture
+def minute(tape: Path) -> pl.DataFrame:
+    """The trades of the fullest minute of one market, in Silver's order."""
+    trades = read_tape(tape).filter(symbol="BTCUSDT").with_columns(pl.col("time").dt.truncate("1m").alias("minute"))
+    fullest = trades.group_by("minute").len().sort("len", "minute")["minute"][-1]
+    order = ["time", pl.col("trade_id").cast(pl.Int64)]
+    return trades.filter(minute=fullest).drop("minute").sort(order).head(60)
+
+
+def _candle_trades(settings: Settings, minute: pl.DataFrame) -> tuple[CandleTrades, list[CandleTrade]]:
+    found = Tracer(Tiers.open(settings)).trades_of_candle("1m", "binance", "BTCUSDT", minute["time"][0])
+    return found.summary(), list(found.all())
+
+
+def test_the_trades_of_a_candle_are_found_wherever_they_are(
+    settings: Settings, hot: HotTables, minute: pl.DataFrame
+) -> None:
+    """Some only hot, some in both tiers, and then all only in Iceberg: the same trades, each once."""
+    offloaded, later = minute.head(40), minute.slice(40)
+    hot.insert("trades_raw", messages(offloaded))
+    # A block trade stands in Silver, and no candle counts it.
+    block = silver_rows(offloaded.head(1)).with_columns(
+        pl.lit("block").alias("trade_kind"),
+        pl.lit("block-1").alias("trade_id"),
+        pl.lit(2**40, pl.UInt64).alias("raw_offset"),
+    )
+    hot.insert("silver_trades", pl.concat([silver_rows(offloaded), block]))
+    run(Tiers.open(settings))
+    hot.insert("trades_raw", messages(later))
+    hot.insert("silver_trades", silver_rows(later))
+
+    summary, trades = _candle_trades(settings, minute)
+    assert (summary.counted, summary.matches, summary.not_counted) == (minute.height, minute.height, 1)
+    assert summary.only_hot == later.height
+    assert sum(file.trades for file in summary.files) == offloaded.height + 1
+    for file in summary.files:
+        assert Path(urlparse(file.file).path).is_file()
+        assert file.snapshot_id is not None
+    (span,) = summary.offsets
+    assert (span.raw_topic, span.raw_partition) == ("market.crypto.trades.binance.raw", 0)
+    assert (span.first, span.last) == (minute["offset"].min(), 2**40)
+    counted = [trade for trade in trades if trade.is_counted]
+    assert [trade.trade_id for trade in counted] == minute["trade_id"].to_list()
+    assert [str(trade.price.normalize()) for trade in counted] == [
+        str(Decimal(price).normalize()) for price in minute["price"]
+    ]
+    assert [json.loads(trade.payload)["t"] for trade in counted] == minute["trade_id"].cast(pl.Int64).to_list()
+    assert [trade.file != "" for trade in counted] == [True] * offloaded.height + [False] * later.height
+    assert (summary.first, summary.last) == (counted[0], counted[-1])
+    (uncounted,) = (trade for trade in trades if not trade.is_counted)
+    assert (uncounted.trade_kind, uncounted.payload) == ("block", "")
+
+    run(Tiers.open(settings), again=True)
+    close_gate(Tiers.open(settings), drop=True, now=LATER)
+    cold_summary, cold_trades = _candle_trades(settings, minute)
+    assert (cold_summary.counted, cold_summary.only_hot) == (minute.height, 0)
+    places = {"file", "snapshot_id"}
+    assert [one.model_dump(exclude=places) for one in cold_trades] == [one.model_dump(exclude=places) for one in trades]
+    assert all(trade.file for trade in cold_trades)
+
+
+def test_a_long_candle_is_read_in_slices_and_whole(
+    settings: Settings, loaded: HotTables, tape: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What slices of a minute add up to is what polars counts; the trades are in several of them."""
+    monkeypatch.setattr(candle_trades, "_SLICE", timedelta(minutes=1))
+    trades = read_tape(tape).head(2000).filter(pl.col("offset") % 3 == 1).filter(symbol="BTCUSDT")
+    quarter = trades["time"][0].replace(minute=45, second=0, microsecond=0)
+    expected = trades.filter(pl.col("time").is_between(quarter, quarter + timedelta(minutes=15), closed="left"))
+    expected = expected.sort("time", pl.col("trade_id").cast(pl.Int64))
+    assert expected["time"].dt.truncate("1m").n_unique() > 1
+    found = Tracer(Tiers.open(settings)).trades_of_candle("15m", "binance", "BTCUSDT", trades["time"][0])
+    summary = found.summary()
+    assert summary.counted == expected.height
+    assert summary.first is not None
+    assert summary.last is not None
+    assert (summary.first.trade_id, summary.last.trade_id) == (expected["trade_id"][0], expected["trade_id"][-1])
+    assert (summary.offsets[0].first, summary.offsets[0].last) == (expected["offset"].min(), expected["offset"].max())
+    assert sum(file.trades for file in summary.files) == expected.height
+    assert [trade.trade_id for trade in found.all()] == expected["trade_id"].to_list()
+
+
+def _command(*arguments: str) -> tuple[int, str]:
+    """Exit code of `medallion lineage trace …`, and what it printed and the error that it ended with."""
+    market = ("--exchange", "binance", "--symbol", "BTCUSDT")
+    code, printed, error = run_command(lineage_app, "trace", *market, *arguments)
+    return code, printed + error
+
+
+def test_what_is_missing_is_exit_code_1(
+    settings: Settings, loaded: HotTables, trade: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_environment(settings, monkeypatch)
+    code, printed = _command("--trade-id", "no such trade", "--json")
+    assert code == 1
+    assert "is in no layer of either tier" in printed
+    code, printed = _command("--candle", "1m", "--at", "2001-01-01", "--json")
+    assert code == 1
+    assert "No candle of BTCUSDT on binance begins at 2001-01-01T00:00:00" in printed
+    loaded.client.command("TRUNCATE TABLE silver_trades")
+    loaded.insert("trades_raw", messages(read_one({**trade, "symbol": "BTCUSDT"}, "7")))
+    code, printed = _command("--trade-id", "7", "--json")
+    assert code == 1
+    assert "was received and is neither in Silver nor a duplicate nor a dead letter" in printed
+
+
+def read_one(trade: dict[str, str], trade_id: str) -> pl.DataFrame:
+    """The trade under another id, as the row of a tape."""
+    return pl.DataFrame([{**trade, "trade_id": trade_id}]).with_columns(pl.col("offset").cast(pl.UInt64))
+
+
+def test_a_rejected_trade_shows_the_limit_it_broke(settings: Settings, hot: HotTables, tape: Path) -> None:
+    trades = read_tape(tape).head(3)
+    hot.insert("dlq_trades_log", dead_letter_rows(trades, "side_invalid"))
+    row = trades.row(1, named=True)
+    for tier in ("hot", "cold"):
+        if tier == "cold":
+            run(Tiers.open(settings))
+            hot.client.command("TRUNCATE TABLE dlq_trades_log")
+        trace = Tracer(Tiers.open(settings)).trade("binance", row["symbol"], row["trade_id"])
+        (rejection,) = trace.rejections
+        assert trace.fate == "rejected: side_invalid"
+        assert (rejection.field, rejection.value, rejection.limit) == ("side", "HOLD", "BUY or SELL")
+        assert rejection.coordinates[:3] == ("market.crypto.trades.binance.raw", 0, row["offset"])
+        assert rejection.landed == ""
+
+
+def test_a_rescued_trade_shows_its_rejection(settings: Settings, hot: HotTables, tape: Path) -> None:
+    """Also where Bronze could not read the message, so that its dead letter has no trade id."""
+    trades = read_tape(tape).head(4)
+    unread = dead_letter_rows(trades.head(2), "timestamp_missing").with_columns(
+        pl.lit("").alias("trade_id"), pl.lit("").alias("symbol")
+    )
+    hot.insert("trades_raw", messages(trades))
+    hot.insert("dlq_trades_log", pl.concat([unread, dead_letter_rows(trades.slice(2), "symbol_unmapped")]))
+    hot.insert("silver_trades", silver_rows(trades))
+    sent = silver_rows(trades).select(
+        *COORDINATES, "exchange", "symbol", "timestamp", pl.col("ingested_at").alias("sent_at")
+    )
+    hot.insert("dlq_replays", sent)
+    for number, reason in ((1, "timestamp_missing"), (2, "symbol_unmapped")):
+        row = trades.row(number, named=True)
+        trace = Tracer(Tiers.open(settings)).trade("binance", row["symbol"], row["trade_id"])
+        (rejection,) = trace.rejections
+        assert (trace.fate, rejection.reason, rejection.landed) == ("silver", reason, "silver")
+        assert rejection.sent_at == row["arrived"]
+
+
+def test_a_candle_that_lacks_a_trade_in_iceberg_is_named(
+    settings: Settings, loaded: HotTables, trade: dict[str, str]
+) -> None:
+    close_gate(Tiers.open(settings), drop=True, now=LATER)
+    tracer = Tracer(Tiers.open(settings))
+    moment = silver_rows(read_one(trade, trade["trade_id"]))["timestamp"][0]
+    candle = tracer.candle("1m", "binance", trade["symbol"], moment)
+    trades = tracer.trades_of_candle("1m", "binance", trade["symbol"], moment).summary()
+    assert candle.hot is None
+    assert compare_with_trades(candle, trades) == ()
+    (change,) = compare_with_trades(candle, trades.model_copy(update={"matches": trades.matches - 1}))
+    assert (change.layer, change.field) == ("cold.gold_ohlcv_1m", "trade_count")
+
+
+@pytest.mark.parametrize(
+    ("message", "payload"),
+    [
+        ('{"payload":"{\\"t\\":1}"}', '{"t":1}'),
+        ('{"payload":"/w==","payload_encoding":"base64"}', "\\xff"),
+        ('{"price":"1"}', '{"price":"1"}'),
+        ("no JSON", "no JSON"),
+        ("[1]", "[1]"),
+    ],
+)
+def test_a_payload_is_the_exchanges_own_text(message: str, payload: str) -> None:
+    assert payload_of(message) == payload

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import http.server
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -100,7 +105,7 @@ def test_a_folder_gives_every_trade_of_the_stream(
     wanted = days("binance", ["BTCUSDT", "ETHUSDT"], START, END)
     assert len(wanted) == 4
     report = fill(wanted, START, END, settings, tmp_path / "state", source=str(tmp_path))
-    assert (report.parts, report.skipped, report.published) == (4, 0, len(trades))
+    assert (report.parts, report.done, report.skipped, report.published) == (4, 4, 0, len(trades))
     assert published(settings, consume) == expected(trades, 1_000 if micros else 1)
 
 
@@ -117,6 +122,58 @@ def test_a_url_within_the_time_asked_for(
     assert published(settings, consume) == expected(inside)
 
 
+def test_ctrl_c_says_which_days_are_done(
+    trades: pl.DataFrame, tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]
+) -> None:
+    """The second file never ends."""
+    write_dumps(trades, tmp_path)
+    asked, ended = threading.Event(), threading.Event()
+
+    class Endless(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args, directory=str(tmp_path))  # type: ignore[arg-type]
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+        def do_GET(self) -> None:
+            if "ETHUSDT-trades-2024-08-08.zip" not in self.path or self.path.endswith(".CHECKSUM"):
+                super().do_GET()
+                return
+            self.send_response(200)
+            self.end_headers()
+            asked.set()
+            with contextlib.suppress(ConnectionError):
+                while not ended.is_set():
+                    self.wfile.write(bytes(65_536))
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endless) as serving:
+        thread = threading.Thread(target=serving.serve_forever)
+        thread.start()
+        source = f"http://127.0.0.1:{serving.server_port}"
+        window = ("--symbols", "BTCUSDT,ETHUSDT", "--from", "2024-08-08", "--to", "2024-08-09")
+        asked_for = ("--exchange", "binance", *window, "--source", source, "--state", str(tmp_path / "state"))
+        run = subprocess.Popen(
+            [sys.executable, "-m", "cli", "backfill", *asked_for, "--workers", "1"],
+            env={**os.environ, "MEDALLION_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert asked.wait(120)
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=120)
+        ended.set()
+        serving.shutdown()
+        thread.join()
+    first = trades.filter((pl.col("s") == "BTCUSDT") & (pl.col("T") < MIDNIGHT_MS))
+    assert run.returncode == 130
+    assert said.endswith(
+        f"Stopped by Ctrl-C. Done: 1 of 2 days, {len(first):,} trades published. Left: 1 of 2 days."
+        " Run the same command again: what is done is not read again.\n"
+    )
+    assert published(settings, consume) == expected(first)
+
+
 def test_days_that_are_done_are_skipped_and_a_broken_one_is_named(
     trades: pl.DataFrame, tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]
 ) -> None:
@@ -130,10 +187,11 @@ def test_days_that_are_done_are_skipped_and_a_broken_one_is_named(
     (failure,) = report.failures
     assert failure.startswith(f"{broken}: ")
     assert "no zip file" in failure
+    assert report.done == 3
     assert report.published == len(trades.filter((pl.col("s") != "ETHUSDT") | (pl.col("T") >= MIDNIGHT_MS)))
     broken.write_bytes(whole)
     report = fill(wanted, START, END, settings, path, source=str(tmp_path))
-    assert (report.skipped, report.failures) == (3, [])
+    assert (report.done, report.skipped, report.failures) == (4, 3, [])
     assert published(settings, consume) == expected(trades)
     assert fill(wanted, START, END, settings, path, source=str(tmp_path)).skipped == 4
 

@@ -42,8 +42,7 @@ SYMBOLS = {
     [
         "binance",
         "bybit_linear",
-        "ccxt",
-        *(pytest.param(code, marks=pytest.mark.nightly) for code in ("kraken", "okx", "coinbase")),
+        *(pytest.param(code, marks=pytest.mark.nightly) for code in ("ccxt", "kraken", "okx", "coinbase")),
     ],
 )
 def test_trades_between_two_lives_are_published(through: str, tmp_path: Path, settings: Settings) -> None:

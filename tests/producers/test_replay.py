@@ -5,6 +5,10 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -16,13 +20,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import Settings
+from producers.exchanges import CODES, REGISTRY
 from producers.kafka.publisher import KafkaPublisher
-from producers.replay.recording import Recording, RecordingError
+from producers.replay.recording import Recording, RecordingError, why_not
 from producers.replay.run import replay
 from producers.replay.schedule import LONGEST_PAUSE_S, Schedule, SpeedError, parse_speed
 from producers.timestamps import event_time_us
 from tests.producers.conftest import each_recording
-from tests.recorded import Recorded
+from tests.producers.process import Reader
+from tests.recorded import OURS, Recorded
 
 
 @pytest.fixture
@@ -159,12 +165,72 @@ def test_another_exchanges_recording_and_any_other_text_stop_with_a_hint(
 ) -> None:
     with pytest.raises(RecordingError, match=r"messages of kraken: name the exchange"):
         replay([recordings / "kraken_v2_btcusd.jsonl"], "bybit", publisher, settings)
+    # A status and an acknowledgement that both have come before Kraken's first trade.
+    with pytest.raises(RecordingError, match=r"messages of kraken: name the exchange"):
+        replay([recordings / "kraken_v2_btcusd.jsonl"], "coinbase", publisher, settings)
     path = tmp_path / "log.txt"
     path.write_text("2026-01-01 started\n" * 19)
     assert replay([path], "binance", publisher, settings).unrecognised == 19
     path.write_text("2026-01-01 started\n" * 20)
     with pytest.raises(RecordingError, match=r"none of its first 20 lines"):
         replay([path], "binance", publisher, settings)
+
+
+SPOT = '{"e":"trade","E":1,"s":"BTCUSDT","t":7,"p":"1.5","q":"2","T":1700000000000,"m":true,"M":true}'
+USDM = '{"e":"trade","E":1,"T":1700000000000,"s":"BTCUSDT","t":7,"p":"1.5","q":"2","X":"MARKET","m":true}'
+COINM = '{"e":"trade","E":1,"T":1700000000000,"s":"ETHUSD_PERP","t":7,"p":"1.5","q":"2","X":"MARKET","m":true}'
+BYBIT = (
+    '{"topic":"publicTrade.X","data":[{"T":1,"s":"ETHUSDT","S":"Buy","v":"2","p":"1.5","i":"29","BT":false,"seq":1}]}'
+)
+LINEAR = BYBIT.replace('"i":"29"', '"L":"PlusTick","i":"792005e8-3d76"')
+
+
+@pytest.mark.parametrize(
+    ("line", "market", "others"),
+    [
+        (SPOT, "binance", ("binance_usdm", "binance_coinm")),
+        (f'{{"stream":"btcusdt@trade","data":{SPOT}}}', "binance", ("binance_usdm", "binance_coinm")),
+        (USDM, "binance_usdm", ("binance", "binance_coinm")),
+        (COINM, "binance_coinm", ("binance", "binance_usdm")),
+        (BYBIT, "bybit", ("bybit_linear",)),
+        (LINEAR, "bybit_linear", ("bybit",)),
+    ],
+)
+def test_a_trade_tells_its_market_where_markets_share_a_parser(line: str, market: str, others: tuple[str, ...]) -> None:
+    lines = [b'{"success":true,"op":"subscribe"}'] * market.startswith("bybit") + [line.encode()]
+    assert why_not(lines, REGISTRY[market]) == ""
+    for other in (*others, "okx"):
+        assert why_not(lines, REGISTRY[other]).startswith(f"messages of {market}: name the exchange and market")
+
+
+def test_another_markets_recording_stops_unless_forced(
+    tmp_path: Path, settings: Settings, publisher: KafkaPublisher
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(SPOT)
+    with pytest.raises(RecordingError, match=r"it seems to be messages of binance: .* Nothing was published"):
+        replay([path], "binance_usdm", publisher, settings)
+    assert publisher.statistics.accepted == 0
+    assert replay([path], "binance_usdm", publisher, settings, force=True).trades == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (json.dumps([{"e": "trade"}, {"e": "x"}], indent=1).encode(), "pretty-printed"),
+        (b'\n{ "e": "trade",\n  "s": "BTCUSDT" }\n', "pretty-printed"),
+        (b'[\n{"e":"trade"},\n{"e":"x"}\n]\n', "pretty-printed"),
+        ("{}\n".encode("utf-16-be"), "UTF-16"),
+        (b"<!DOCTYPE html>\n<title>404</title>\n", "a web page"),
+        (b"PAR1\x15\x04\x15\x10", "a Parquet file"),
+        (gzip.compress(gzip.compress(SPOT.encode())), "packed by gzip twice"),
+    ],
+)
+def test_other_files_that_are_no_recording(tmp_path: Path, content: bytes, why: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(content)
+    with Recording(path, longest_message=1_000) as recording:
+        assert why_not(recording, REGISTRY["binance"]).startswith(why)
 
 
 @pytest.mark.parametrize("name", ["bom.jsonl", "crlf.jsonl"])
@@ -197,7 +263,11 @@ def test_an_exchange_without_a_parser_goes_to_the_dlq_under_its_code(
 ) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(trade(1) + "\n" + trade(2) + "\n")
-    report = replay([path], "mtgox", publisher, settings)
+    with pytest.raises(RecordingError, match=r"mtgox: no such exchange code, use one of binance, .*--unlisted"):
+        replay([path], "mtgox", publisher, settings, force=True)
+    publisher.flush()
+    assert publisher.statistics.accepted == 0
+    report = replay([path], "mtgox", publisher, settings, unlisted=True)
     assert (report.unrecognised, report.trades, report.published) == (2, 0, 2)
     values = [json.loads(message.value()) for message in consume(settings.raw_topic("mtgox"))]
     assert {(value["exchange"], value["payload"]) for value in values} == {("mtgox", trade(1)), ("mtgox", trade(2))}
@@ -244,6 +314,31 @@ def test_speed_keeps_the_distances_of_the_recording(
     assert all(later - earlier >= 95_000 for earlier, later in pairwise(received))
 
 
+def test_ctrl_c_says_what_is_published_and_how_to_go_on(
+    tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(trade(number, 1_700_000_000_000 + 60_000 * (number // 5)) for number in range(10)))
+    names = {"MEDALLION_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers, "XDG_STATE_HOME": str(tmp_path)}
+    command = subprocess.Popen(
+        [sys.executable, "-m", "cli", "replay", str(path), "--exchange", "binance", "--speed", "1"],
+        env={**os.environ, **names},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # The sixth is due a minute after the fifth.
+    reader = Reader(settings, "binance")
+    while reader.trades.total() < 5 and command.poll() is None:
+        reader.read()
+    reader.close()
+    command.send_signal(signal.SIGINT)
+    _, said = command.communicate(timeout=60)
+    assert command.returncode == 130
+    assert said.startswith("Stopped by Ctrl-C. Done: 5 messages published. Left: ")
+    assert "Run the same command again: what is published twice is a counted duplicate.\n" in said
+    assert len(consume(settings.raw_topic("binance"))) == 5
+
+
 @given(st.lists(st.none() | st.integers(0, 10**15), max_size=30), st.sampled_from([0.5, 1.0, 100.0]))
 def test_the_schedule_never_goes_back_and_never_waits_longer_than_a_pause(
     times: list[int | None], speed: float
@@ -278,3 +373,15 @@ def test_speeds() -> None:
     for text in ("0", "-1", "fast", "nan", "", "inf"):
         with pytest.raises(SpeedError, match="give a number above 0"):
             parse_speed(text)
+
+
+def test_the_pages_and_the_help_name_the_code_of_each_market() -> None:
+    root = Path(__file__).resolve().parents[2]
+    replayed = (root / "docs" / "producers.md").read_text("utf-8").partition("\n## Replay\n")[2].partition("\n## ")[0]
+    for code, known in REGISTRY.items():
+        assert known.title
+        assert f"| `{code}` | {known.title}" in replayed
+        assert f"{code} ({known.title})" in CODES
+    recorded = (root / "tests" / "recordings" / "README.md").read_text("utf-8")
+    for one in OURS.values():
+        assert f"| `{one.path.name}` | `{one.code}` |" in recorded

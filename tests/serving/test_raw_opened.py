@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 import requests
 
-from cli.messages.replay_window import replay_window
-from config.settings import Settings
 from tests.recorded import OURS
 from tests.serving.conftest import Service
 
@@ -40,9 +38,9 @@ def test_what_was_replayed_comes_back_hot_and_at_a_pin(tmp_path: Path) -> None:
         service.run("pin", "create", "backtest")
         service.run("pin", "show", "backtest", "--views")
         assert messages(url, hour) == messages(url, hour | {"pin": "backtest"}) == trades
-        environment = Settings.from_environment(up["environment"])
-        again = replay_window(environment, "kraken", hour["from"], hour["to"], speed=1e9)
-        assert (again.published, again.trades) == (len(trades), len(trades))
+        window = ("--from", hour["from"], "--to", hour["to"], "--pin", "backtest")
+        again = json.loads(service.run("replay", "--exchange", "kraken", *window, "--json"))
+        assert (again["published"], again["trades"]) == (len(trades), len(trades))
         service.run("drain")
         assert service.run("query", "SELECT count() FROM silver_trades").strip() == str(len(trades))
         candle = {"exchange": "kraken", "symbol": "BTCUSD", "interval": "1d", "openTime": DAY_MS}

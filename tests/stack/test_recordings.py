@@ -121,7 +121,8 @@ def test_bad_input_of_every_kind_has_its_own_reason_and_stalls_nothing(
     huge.write_text(trade % ("x" * 10_000_000), encoding="ascii")
     medallion("replay", recordings / "binance_bad_input.jsonl", "--exchange", "binance", "--data-dir", stack)
     medallion("replay", huge, "--exchange", "binance", "--data-dir", stack)
-    medallion("replay", recordings / "kraken_v2_btcusd.jsonl", "--exchange", "nosuchexchange", "--data-dir", stack)
+    unlisted = ("--exchange", "nosuchexchange", "--unlisted")
+    medallion("replay", recordings / "kraken_v2_btcusd.jsonl", *unlisted, "--data-dir", stack)
     medallion("replay", recordings / "kraken_v2_btcusd.jsonl", "--exchange", "kraken", "--data-dir", stack)
     medallion("drain", "--data-dir", stack)
 

@@ -85,7 +85,7 @@ PIPELINE = Dashboard(
             "Rows a second",
             {
                 "sum(rate(medallion_producer_trades_total[$__rate_interval]))": "produced",
-                "sum(rate(medallion_silver_rows_total[$__rate_interval]))": "judged",
+                "sum(rate(medallion_silver_rows_total[$__rate_interval]))": "validated",
                 "sum(rate(medallion_silver_valid_total[$__rate_interval]))": "into Silver",
                 "sum(rate(medallion_silver_duplicates_total[$__rate_interval]))": "seen before",
                 "sum(rate(medallion_silver_rejects_total[$__rate_interval]))": "rejected",
@@ -217,7 +217,7 @@ DEAD_LETTERS = Dashboard(
     "Dead letters",
     [
         Panel(
-            "Rejected of all judged",
+            "Rejected of all validated",
             {"medallion:dead_letters:ratio10m": "ten minutes"},
             unit="percentunit",
             width=12,

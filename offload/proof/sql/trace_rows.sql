@@ -1,6 +1,6 @@
 -- The rows of one trade in a hot table, under any name of its market.
 {% import '_macros.sql' as sql %}
-SELECT *{% if without %} EXCEPT {{ without }}{% endif %} REPLACE (
+SELECT * REPLACE (
 {% for column in kafka_times %}
     {{ sql.kafka_time(column) }} AS {{ column }}{{ ',' if not loop.last }}
 {% endfor %}

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from tenacity import RetryError
 
+from config.retry import retry_until_stopped
 from deploy.embedded.clickhouse.engine_session import EngineSession
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.kafka.blocks import Block, Bounds, Partition, block
@@ -27,11 +29,14 @@ _IDLE_SECONDS = 0.25
 _SLICE_SECONDS = 0.01
 _BUSY_SLICE_SECONDS = 0.003
 _ANSWER_SECONDS = 0.001
-_FIRST_BACKOFF, _LAST_BACKOFF = 0.05, 5.0
 _STOP_SECONDS = 10.0
 _REQUEST_SECONDS = 5.0
 _REPEAT_SECONDS = 15.0
 _log = structlog.get_logger(__name__)
+
+
+class _NotFedError(Exception):
+    """No view reads the table, so its rows would go nowhere."""
 
 
 class KafkaSource:
@@ -217,34 +222,30 @@ class KafkaSource:
 
     def _insert_until_done(self, made: Block) -> bool:
         """Try until the block is inserted. False if the source stopped before; then nothing is committed."""
-        backoff = _FIRST_BACKOFF
-        while True:
-            try:
-                inserted = self._insert_once(made)
-            except (EngineError, OSError) as error:
-                inserted = False
-                reason = error.message if isinstance(error, EngineError) else str(error)
-                self._counters.failed(reason)
-                places = [
-                    {"topic": topic, "partition": number, "offset": first}
-                    for (topic, number), (first, _) in made.bounds.items()
-                ]
-                _log.warning("block not inserted, trying again", table=self.stand_in.name, begins=places, error=reason)
-            if inserted:
-                return True
-            if self._stopping.wait(backoff):
-                return False
-            backoff = min(backoff * 2, _LAST_BACKOFF)
+        places = [
+            {"topic": topic, "partition": number, "offset": first}
+            for (topic, number), (first, _) in made.bounds.items()
+        ]
 
-    def _insert_once(self, made: Block) -> bool:
+        def tell(error: BaseException, _attempt: int) -> None:
+            reason = error.message if isinstance(error, EngineError) else str(error)
+            self._counters.failed(reason)
+            if not isinstance(error, _NotFedError):
+                _log.warning("block not inserted, trying again", table=self.stand_in.name, begins=places, error=reason)
+
+        try:
+            retry_until_stopped(self._stopping, (EngineError, OSError, _NotFedError), tell)(self._insert_once, made)
+        except RetryError:
+            return False
+        return True
+
+    def _insert_once(self, made: Block) -> None:
         with self._gate.passing():
             if not self._is_fed():
-                self._counters.failed("no materialized view reads the table any more; the source waits for one")
-                return False
+                raise _NotFedError("no materialized view reads the table any more; the source waits for one")
             self._under_way.write(made.bounds)
             if made.rows:
                 insert_block(self._session, self.stand_in.name, made)
-            return True
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         committed = self._offsets.assign(consumer, partitions)

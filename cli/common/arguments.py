@@ -1,0 +1,90 @@
+"""Checks of what several commands are given: spans of time, addresses, names of markets."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from urllib.parse import urlsplit
+
+import typer
+
+from config.errors import MedallionError
+from config.registry import Entry, SymbolRegistry
+from config.settings import Settings
+
+WEBSOCKET = ("ws", "wss")
+HTTP = ("http", "https")
+
+
+class UnknownNameError(MedallionError):
+    """Neither the settings nor the symbols file know an exchange or a symbol; the message names what is near."""
+
+
+def check_span(since: datetime | None, until: datetime | None) -> None:
+    """Check that `--from` is before `--to`, where both are given.
+
+    Raises:
+        typer.BadParameter: nothing is between them.
+    """
+    if since is not None and until is not None and since >= until:
+        raise typer.BadParameter(
+            f"{until:%Y-%m-%dT%H:%M:%S} is not after --from ({since:%Y-%m-%dT%H:%M:%S}): nothing is between them",
+            param_hint="--to",
+        )
+
+
+def check_address(address: str | None, schemes: Collection[str], option: str) -> None:
+    """Check the scheme and host of an address that an option names.
+
+    Raises:
+        typer.BadParameter: it has another scheme, or no host.
+    """
+    if address is None:
+        return
+    parts = urlsplit(address)
+    if parts.scheme not in schemes or not parts.hostname:
+        wanted = " or ".join(f"{scheme}://HOST:PORT/…" for scheme in schemes)
+        raise typer.BadParameter(f"{address!r} is no such address: give {wanted}", param_hint=option)
+
+
+def own_names(markets: Mapping[str, Entry]) -> set[str]:
+    """The names that an exchange itself has for its markets."""
+    return {name for symbol, entry in markets.items() for name in (symbol, *entry.aliases)}
+
+
+def near(name: str, known: Collection[str]) -> str:
+    """` (near it: …)` with the known names that look like `name`, or nothing."""
+    by_folded = {one.casefold(): one for one in known}
+    found = [by_folded[one] for one in difflib.get_close_matches(name.casefold(), by_folded, n=3)]
+    return f" (near it: {', '.join(found)})" if found else ""
+
+
+def check_names(settings: Settings, exchange: str, symbol: str, *, canonical: bool) -> None:
+    """Check that the settings or the symbols file know an exchange code and a symbol ("": any).
+
+    A symbol is the exchange's own; with `canonical` also ours.
+
+    Raises:
+        UnknownNameError: one of them is unknown.
+        RegistryError: the symbols file cannot be used.
+    """
+    registered = SymbolRegistry.load(settings.symbols_file).content.exchanges
+    codes = {*settings.exchanges, *registered}
+    if exchange and exchange not in codes:
+        raise UnknownNameError(
+            f"No exchange {exchange!r}{near(exchange, codes)}: use one of {', '.join(sorted(codes))}."
+        )
+    markets = {code: registered[code] for code in registered if exchange in {"", code}}
+    own = {name for one in markets.values() for name in own_names(one)}
+    ours = {entry.canonical for one in markets.values() for entry in one.values()}
+    if not symbol or symbol in own or (canonical and symbol in ours):
+        return
+    where = f"of {exchange} " if exchange else ""
+    if symbol in ours:
+        spelled = sorted({name for one in markets.values() for name, entry in one.items() if entry.canonical == symbol})
+        raise UnknownNameError(f"{symbol} is our name: give the exchange's own, {' or '.join(spelled)}.")
+    raise UnknownNameError(
+        f"No symbol {symbol!r} {where}in {settings.symbols_file}{near(symbol, own | ours if canonical else own)}."
+        " `medallion symbols build` brings the file up to date."
+    )

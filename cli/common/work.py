@@ -1,0 +1,80 @@
+"""Long work of a command: its progress bar, and what Ctrl-C says about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from cli.common.context import err
+from config.errors import MedallionError
+
+
+class StoppedError(MedallionError):
+    """Ctrl-C ended the command; the message says what was done, what is left and how to go on."""
+
+
+@contextmanager
+def explained(say: Callable[[], str]) -> Iterator[None]:
+    """Within it Ctrl-C ends the command with the words of `say`, which is called when all cleaning up is over.
+
+    Raises:
+        StoppedError: Ctrl-C.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        notes = getattr(error, "__notes__", [])  # what was lost on the way out: a publisher adds it
+        raise StoppedError(" ".join(["Stopped by Ctrl-C.", say(), *notes])) from error
+
+
+@dataclass
+class Work:
+    """The progress of a command. A command calls `show` as often as it likes."""
+
+    _progress: Progress
+    _task: TaskID
+    _title: str
+    _done: str = "nothing yet"
+    _left: str = "all of it"
+
+    def show(self, done: str, left: str, *, doing: str = "", share: float | None = None) -> None:
+        """Show what is done, left and under way; `share`: the finished part, 0 to 1, None where nobody knows it."""
+        self._done, self._left = done, left
+        description = f"{self._title}: {doing}" if doing else self._title
+        total = None if share is None else 1.0
+        self._progress.update(self._task, description=description, completed=share or 0.0, total=total, done=done)
+
+    @property
+    def said(self) -> str:
+        """What Ctrl-C says of it."""
+        return f"Done: {self._done}. Left: {self._left}."
+
+
+@contextmanager
+def working(title: str, go_on: str, *, quiet: bool = False) -> Iterator[Work]:
+    """Show the progress of long work on standard error, if that is a terminal.
+
+    Args:
+        title: what is done, as `Replaying`.
+        go_on: what to do after Ctrl-C, a whole sentence.
+        quiet: show nothing: another program reads the answer (`--json`).
+
+    Raises:
+        StoppedError: Ctrl-C; it says what was shown last.
+    """
+    progress = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[done]}", markup=False),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=quiet or not err.is_terminal,
+    )
+    work = Work(progress, progress.add_task(title, total=None, done=""), title)
+    with explained(lambda: f"{work.said} {go_on}"), progress:
+        yield work

@@ -1,0 +1,227 @@
+"""What differs between two versions of the cold tables: trades of Silver and candles, row by row.
+
+Files that both versions have are not read. The rows of the others are compared in buckets on disk, so memory does not
+grow with the versions.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+from pyiceberg.table import FileScanTask, Table
+
+from offload.difference.silver_difference import IDENTITY, VALUES
+from offload.difference.spill import Spill, bucket_count
+from offload.errors import OffloadError
+from offload.files.scans import read_task
+from offload.pins import NOW, Pins
+from offload.proof.value_changes import CANDLE_NUMBERS
+from offload.tables.catalog import ColdTier
+from offload.tables.cold_tables import BY_NAME, GOLD, ColdTable
+
+REMOVED, ADDED, CHANGED = "removed", "added", "changed"
+_CANDLE = ["exchange", "symbol", "window_start"]
+
+
+class OutputFolderError(OffloadError):
+    """The folder for the differences cannot be used; the message says what to do."""
+
+
+class TableDifference(BaseModel):
+    """How many rows of a table are only in the version before, only in the one after, or in both with other values.
+
+    `compared`: rows of both versions that were read; the others are in files that both have.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    table: str
+    removed: int
+    added: int
+    changed: int
+    compared: int
+
+    @property
+    def rows(self) -> int:
+        """All that differ."""
+        return self.removed + self.added + self.changed
+
+
+class VersionDifference(BaseModel):
+    """Two versions of the cold tables: pins, or `now`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    before: str
+    after: str
+    tables: tuple[TableDifference, ...]
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether no trade and no candle differs."""
+        return not any(table.rows for table in self.tables)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """By which columns rows of a table are the same row, and which of their values are compared."""
+
+    key: list[str]
+    values: list[str]
+
+    @property
+    def columns(self) -> list[str]:
+        """All that is read."""
+        return [*self.key, *self.values]
+
+    @property
+    def order(self) -> list[pl.Expr]:
+        """The order in which differences are shown: by market and time."""
+        time = [] if "window_start" in self.key else [pl.coalesce("timestamp_after", "timestamp_before")]
+        return [pl.col("exchange"), pl.col("symbol"), *time, pl.col(self.key[-1])]
+
+
+def comparison_of(cold: ColdTable) -> Comparison:
+    """Trades are compared by what a backtest sees of them: not by when and from which message they came."""
+    return Comparison(IDENTITY, VALUES) if cold.layer == "silver" else Comparison(_CANDLE, list(CANDLE_NUMBERS))
+
+
+def differing_rows(before: pl.DataFrame, after: pl.DataFrame, compared: Comparison) -> pl.DataFrame:
+    """The rows that differ: `change`, the key, and of each value `…_before` and `…_after`, null where there is no row.
+
+    `before`, `after`: frames with the columns of `compared`, each key once.
+    """
+    sides = [
+        rows.select(*compared.key, *(pl.col(name).alias(f"{name}_{side}") for name in compared.values), there=pl.lit(1))
+        for side, rows in (("before", before), ("after", after))
+    ]
+    both = sides[0].join(sides[1], on=compared.key, how="full", coalesce=True, suffix="_after")
+    differs = pl.any_horizontal(
+        pl.col(f"{name}_before").ne_missing(pl.col(f"{name}_after")) for name in compared.values
+    )
+    change = (
+        pl.when(pl.col("there_after").is_null())
+        .then(pl.lit(REMOVED))
+        .when(pl.col("there").is_null())
+        .then(pl.lit(ADDED))
+        .otherwise(pl.lit(CHANGED))
+    )
+    return both.filter(pl.any_horizontal(differs, pl.col("there").is_null(), pl.col("there_after").is_null())).select(
+        change.alias("change"),
+        *compared.key,
+        *(f"{name}_{side}" for name in compared.values for side in ("before", "after")),
+    )
+
+
+class PinDifference:
+    """Compares two versions of the cold tables, each a pin's name or `now`.
+
+    `now` is what Iceberg has at this moment; rows that are not offloaded are in no version.
+
+    Raises (every method):
+        PinError: there is no such pin.
+        OffloadError: the warehouse fails.
+    """
+
+    def __init__(self, tier: ColdTier) -> None:
+        self._tier, self._pins = tier, Pins(tier)
+
+    def compare(
+        self, before: str, after: str, out: Path | None = None, show: int = 0
+    ) -> tuple[VersionDifference, dict[str, pl.DataFrame]]:
+        """Compare Silver and all candles; `out`: a new folder for a Parquet file of each table's differences.
+
+        Returns the counts and, of each table, at most `show` rows (`differing_rows`) by market and time.
+
+        Raises:
+            OutputFolderError: `out` has files already or cannot be made.
+        """
+        versions = [self._snapshots(name) for name in (before, after)]
+        if out is not None:
+            _make_folder(out)
+        tables, shown = [], {}
+        for cold in (BY_NAME["silver_trades"], *GOLD):
+            table = self._tier.load(cold)
+            found, rows = _compare_table(cold, table, [version[cold.name] for version in versions], out, show)
+            tables.append(found)
+            shown[cold.name] = rows
+        return VersionDifference(before=before, after=after, tables=tuple(tables)), shown
+
+    def _snapshots(self, name: str) -> dict[str, int | None]:
+        if name == NOW:
+            return {cold: table.metadata.current_snapshot_id for cold, table in self._tier.load_all().items()}
+        return {part.table: part.snapshot_id for part in self._pins.get(name).tables}
+
+
+def _compare_table(
+    cold: ColdTable, table: Table, snapshots: Sequence[int | None], out: Path | None, show: int
+) -> tuple[TableDifference, pl.DataFrame]:
+    compared = comparison_of(cold)
+    files = [_files(table, snapshot) for snapshot in snapshots]
+    only = [
+        [task for path, task in sorted(side.items()) if path not in other]
+        for side, other in (files, list(reversed(files)))
+    ]
+    rows = [sum(task.file.record_count for task in side) for side in only]
+    counts = {REMOVED: 0, ADDED: 0, CHANGED: 0}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="medallion-pin-diff-")))
+        pieces = _buckets(table, only, compared, folder, max(bucket_count(max(rows)), 1))
+        first = next(pieces)
+        writer = None
+        if out is not None:
+            schema = first.to_arrow().schema
+            writer = stack.enter_context(pq.ParquetWriter(out / f"{cold.name}.parquet", schema, compression="zstd"))
+        shown = first.clear()
+        for piece in _and_then(first, pieces):
+            for change, number in piece.group_by("change").len().iter_rows():
+                counts[change] += number
+            if writer is not None and piece.height:
+                writer.write_table(piece.to_arrow())
+            shown = pl.concat([shown, piece]).sort(compared.order).head(show)
+    return TableDifference(table=cold.name, compared=sum(rows), **counts), shown
+
+
+def _buckets(
+    table: Table, files: Sequence[Sequence[FileScanTask]], compared: Comparison, folder: Path, buckets: int
+) -> Iterator[pl.DataFrame]:
+    """The differing rows, bucket by bucket; at least one frame, which may be empty."""
+    number = pl.concat_str([pl.col(name).cast(pl.String) for name in compared.key], separator="\n").hash(seed=0)
+    spills = [Spill(folder / side, buckets, by=number % buckets) for side in ("before", "after")]
+    empty = pl.DataFrame(table.schema().as_arrow().empty_table()).select(compared.columns)
+    for spill, tasks in zip(spills, files, strict=True):
+        spill.add(empty)
+        for task in tasks:
+            for piece in read_task(table, task, compared.columns):
+                spill.add(piece)
+    for bucket in range(buckets):
+        before, after = (spill.read(bucket) for spill in spills)
+        yield differing_rows(before, after, compared)
+
+
+def _and_then(first: pl.DataFrame, rest: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    yield first
+    yield from rest
+
+
+def _files(table: Table, snapshot: int | None) -> dict[str, FileScanTask]:
+    if snapshot is None:
+        return {}
+    return {task.file.file_path: task for task in table.scan(snapshot_id=snapshot).plan_files()}
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        used = next(out.iterdir(), None)
+    except OSError as error:
+        raise OutputFolderError(f"Cannot make the folder {out}: {error.strerror}. Choose another one.") from error
+    if used is not None:
+        raise OutputFolderError(f"{out} has {used.name} in it: name a new folder, so that nothing is overwritten.")

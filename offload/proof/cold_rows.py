@@ -1,0 +1,116 @@
+"""Rows of cold tables by a condition, each with its file and snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThanOrEqual, In, LessThan
+from pyiceberg.io.pyarrow import ArrowScan
+from pyiceberg.table import FileScanTask, Table
+
+from offload.files.scans import read_row_group, row_groups
+from offload.tables.slice_records import SUMMARY_ATTEMPT
+
+
+class TracedRow(BaseModel):
+    """A row of the trade in one layer and tier; of a cold row its file and, until it expires, its snapshot."""
+
+    model_config = ConfigDict(frozen=True)
+
+    layer: str
+    tier: str
+    row: dict[str, Any]
+    file: str = ""
+    snapshot_id: int | None = None
+
+
+class ColdRows:
+    """Finds rows in the current snapshots of `tables`, file by file, in bounded memory.
+
+    Raises (every method):
+        WarehouseError: a file cannot be read.
+    """
+
+    def __init__(self, tables: Mapping[str, Table]) -> None:
+        self._tables = tables
+
+    def find(self, name: str, wanted: BooleanExpression) -> Iterator[TracedRow]:
+        """The matching rows of a table."""
+        table = self._tables[name]
+        scan = table.scan(row_filter=wanted)
+        arrow = ArrowScan(table.metadata, table.io, scan.projection(), wanted)
+        for task, snapshot_id in self._files(table, wanted):
+            for batch in arrow.to_record_batches([task]):
+                for row in batch.to_pylist():
+                    yield TracedRow(
+                        layer=name, tier="cold", row=readable(row), file=task.file.file_path, snapshot_id=snapshot_id
+                    )
+
+    def frame(self, name: str, wanted: BooleanExpression, columns: Sequence[str]) -> pl.DataFrame:
+        """Some columns of the matching rows, and `file` and `snapshot_id` (null where it has expired)."""
+        table = self._tables[name]
+        pieces = [pl.DataFrame(table.schema().as_arrow().empty_table()).select(columns).pipe(_placed, "", None)]
+        for task, snapshot_id in self._files(table, wanted):
+            for group in row_groups(table, [task], wanted):
+                for piece in read_row_group(table, group, columns, wanted):
+                    pieces.append(pl.DataFrame(piece).pipe(_placed, task.file.file_path, snapshot_id))
+        return pl.concat(pieces)
+
+    @staticmethod
+    def _files(table: Table, wanted: BooleanExpression) -> Iterator[tuple[FileScanTask, int | None]]:
+        """The files that may have matching rows, each with the snapshot that added it."""
+        written_by = {
+            snapshot.summary[SUMMARY_ATTEMPT]: snapshot.snapshot_id
+            for snapshot in table.metadata.snapshots
+            if snapshot.summary
+        }
+        for task in table.scan(row_filter=wanted).plan_files():
+            yield task, written_by.get(task.file.file_path.rpartition("/")[2].partition("-")[0])
+
+
+def _placed(frame: pl.DataFrame, file: str, snapshot_id: int | None) -> pl.DataFrame:
+    return frame.with_columns(pl.lit(file, pl.String).alias("file"), pl.lit(snapshot_id, pl.Int64).alias("snapshot_id"))
+
+
+def readable(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Bytes as text, and aware times: those of ClickHouse are UTC without a zone."""
+    return {name: _read(value) for name, value in row.items()}
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    return text_of(value) if isinstance(value, bytes) else value
+
+
+def text_of(value: Any) -> str:
+    """A text of a message, which need not be UTF-8."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def of_trade(exchange: str, symbols: Iterable[str], trade_id: str) -> BooleanExpression:
+    """Rows of one trade, under any name of its market."""
+    return And(equals("exchange", exchange), one_of("symbol", symbols), equals("trade_id", trade_id))
+
+
+def in_span(column: str, start: datetime, end: datetime) -> BooleanExpression:
+    """Rows whose time is at or after `start` and before `end`."""
+    return And(
+        GreaterThanOrEqual(column, start.isoformat()),  # type: ignore[call-arg, arg-type]
+        LessThan(column, end.isoformat()),  # type: ignore[call-arg, arg-type]
+    )
+
+
+# pyiceberg accepts plain names and values here; its annotations do not say so.
+def equals(column: str, value: str | int) -> BooleanExpression:
+    """Rows with this value."""
+    return EqualTo(column, value)  # type: ignore[call-arg, arg-type]
+
+
+def one_of(column: str, values: Iterable[str] | Iterable[int]) -> BooleanExpression:
+    """Rows with one of these values."""
+    return In(column, list(values))  # type: ignore[call-arg, arg-type]

@@ -1,0 +1,83 @@
+"""Invariant: an argument that cannot be meant is an error that says what to give instead."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import typer
+
+from cli.common.arguments import HTTP, WEBSOCKET, UnknownNameError, check_address, check_names, check_span, near
+from config.settings import Settings
+from deploy.embedded import control
+from deploy.embedded.layout import StackError
+from tests import command
+from tests.stack.conftest import clean_environment
+
+DAY, NEXT = datetime(2024, 8, 8), datetime(2024, 8, 9)  # noqa: DTZ001 - as typer gives them
+
+
+def test_a_span_has_something_in_it() -> None:
+    check_span(DAY, NEXT)
+    check_span(DAY, None)
+    check_span(None, None)
+    for until in (DAY, datetime(2024, 8, 7)):  # noqa: DTZ001
+        with pytest.raises(typer.BadParameter, match=r"is not after --from \(2024-08-08T00:00:00\)"):
+            check_span(DAY, until)
+
+
+@pytest.mark.parametrize("address", ["http://h:1/x", "h:1", "ws:/h", "ws://", "", "wss:h", "ftp://h"])
+def test_an_address_of_another_kind_is_refused(address: str) -> None:
+    with pytest.raises(typer.BadParameter, match=r"give ws://HOST:PORT/… or wss://HOST:PORT/…"):
+        check_address(address, WEBSOCKET, "--endpoint")
+
+
+def test_addresses_of_the_kind() -> None:
+    for address, schemes in ((None, HTTP), ("ws://127.0.0.1:1/binance", WEBSOCKET), ("https://a.example", HTTP)):
+        check_address(address, schemes, "--endpoint")
+
+
+@pytest.mark.parametrize(
+    ("exchange", "symbol", "canonical", "why"),
+    [
+        ("binanse", "BTCUSDT", True, r"No exchange 'binanse' \(near it: binance"),
+        ("", "NOSUCH", False, r"No symbol 'NOSUCH' in .*symbols\.yaml"),
+        ("binance", "btcudst", True, r"No symbol 'btcudst' of binance .*near it: BTCUSDT"),
+        ("kraken", "BTCUSD", False, r"BTCUSD is our name: give the exchange's own, .*BTC/USD"),
+        ("binance", "BTC/USD", True, "No symbol 'BTC/USD' of binance"),
+    ],
+)
+def test_unknown_names_are_errors_that_name_what_is_near(exchange: str, symbol: str, canonical: bool, why: str) -> None:
+    with pytest.raises(UnknownNameError, match=why):
+        check_names(Settings(), exchange, symbol, canonical=canonical)
+
+
+def test_known_names_pass_an_exchange_of_the_settings_too() -> None:
+    check_names(Settings(), "kraken", "BTC/USD", canonical=False)
+    check_names(Settings(), "kraken", "BTCUSD", canonical=True)
+    check_names(Settings(), "", "", canonical=False)
+    # One that ccxt reads has no market in the file of ours.
+    check_names(Settings(exchanges=("bitvavo",)), "bitvavo", "", canonical=False)
+
+
+def test_nothing_is_near_what_is_like_nothing() -> None:
+    assert near("zzzz", ["binance"]) == ""
+
+
+def test_a_port_is_not_given_twice(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="Port 19321 cannot be both of ClickHouse's ports"):
+        control.start(tmp_path, 19321, 19321, 1, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("backfill", "--symbols", "BTCUSDT", "--from", "2024-08-01", "--to", "2024-08-02", "--source", ".", "--state"),
+        ("produce", "--symbols", "BTCUSDT", "--markets"),
+    ],
+)
+def test_a_folder_where_a_file_is_wanted(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    environment = {**clean_environment(tmp_path), "MEDALLION_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    done = command.run([*arguments, str(tmp_path), "--exchange", "binance"], environment, 60)
+    assert (done.returncode, done.stderr.startswith(f"error: {tmp_path}: Is a directory")) == (1, True)

@@ -1,0 +1,93 @@
+"""Invariant: what commands print of hot and cold tables is what the trades say, and long ones say where they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from cli.chart import command as chart_command
+from cli.common.arguments import UnknownNameError
+from cli.dlq import commands as dlq
+from config.settings import Settings
+from offload.clickhouse.tiers import Tiers
+from offload.pins import PinError, Pins
+from offload.proof.verify import verify
+from offload.retention.gate import close_gate
+from offload.run import run
+from offload.tables.catalog import ColdTier
+from offload.tables.cold_tables import TABLES
+from tests.offload.hot_tables import HotTables, read_tape, silver_rows
+from tests.offload.test_gate import LATER
+
+
+def test_a_chart_has_the_candles_of_both_tiers(
+    settings: Settings, hot: HotTables, tape: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trades = read_tape(tape)
+    hot.insert("silver_trades", silver_rows(trades))
+    monkeypatch.setattr(chart_command, "load_settings", lambda _: settings)
+    price, quantity = pl.col("price").str.to_decimal(scale=18), pl.col("qty").str.to_decimal(scale=18)
+    ordered = trades.filter(symbol="BTCUSDT").sort("time", pl.col("trade_id").cast(pl.Int64))
+    expected = ordered.group_by(pl.col("time").dt.truncate("1m").alias("start"), maintain_order=True).agg(
+        price.first().cast(pl.Float64).alias("open"),
+        price.max().cast(pl.Float64).alias("high"),
+        price.min().cast(pl.Float64).alias("low"),
+        price.last().cast(pl.Float64).alias("close"),
+        quantity.sum().cast(pl.Float64).alias("volume"),
+        pl.len().alias("trades"),
+    )
+
+    def drawn(last: int | None = None) -> list[tuple[object, ...]]:
+        chart_command.chart("BTCUSDT", "binance", last=last, as_json=True)
+        candles = json.loads(capfd.readouterr().out)["candles"]
+        return [(one.pop("start")[:19].replace("T", " "), *one.values()) for one in candles]
+
+    rows = [(f"{row[0]:%Y-%m-%d %H:%M:%S}", *row[1:]) for row in expected.iter_rows()]
+    assert drawn() == rows
+    assert drawn(last=2) == rows[-2:]
+    run(Tiers.open(settings), until_now=True)
+    close_gate(Tiers.open(settings), drop=True, now=LATER)
+    assert hot.count("gold_ohlcv_1m") == 0
+    assert drawn() == rows
+    with pytest.raises(chart_command.NoCandlesError, match="latest_prices"):
+        chart_command.chart("ETHUSDT", "kraken")
+    with pytest.raises(UnknownNameError, match="near it: BTCUSDT"):
+        chart_command.chart("BTCUSDD", "binance")
+
+
+def test_proof_and_gate_say_where_they_are(settings: Settings, hot: HotTables, tape: Path) -> None:
+    hot.insert("silver_trades", silver_rows(read_tape(tape).head(100)))
+    run(Tiers.open(settings), until_now=True)
+    for work in (verify, close_gate):
+        seen: list[tuple[str, int, int]] = []
+        work(Tiers.open(settings), progress=lambda *step, seen=seen: seen.append(step))  # type: ignore[operator]
+        numbers = [number for _, number, _ in seen]
+        assert numbers == sorted(numbers)
+        assert {total for *_, total in seen} == {len(TABLES)} or work is close_gate
+        assert any("silver_trades" in name for name, _, _ in seen)
+
+
+def test_a_name_that_nobody_knows_is_an_error_unless_a_dead_letter_has_it(
+    settings: Settings, hot: HotTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dlq, "load_settings", lambda _: settings)
+    for command in (dlq.list_records, dlq.stats):
+        with pytest.raises(UnknownNameError, match="No exchange 'mtgox'"):
+            command(exchange="mtgox")
+        with pytest.raises(UnknownNameError, match="No symbol 'ODDUSDT' of binance"):
+            command(exchange="binance", symbol="ODDUSDT")
+    letter = {"exchange": "mtgox", "symbol": "ODDUSDT", "reason": "exchange_unknown", "raw_topic": "x"}
+    hot.insert("dlq_trades_log", pl.DataFrame([letter]))
+    for command in (dlq.list_records, dlq.stats):
+        command(exchange="mtgox", symbol="ODDUSDT")
+        command(exchange="binance", symbol="BTCUSDT")
+
+
+def test_a_pin_of_the_future_is_refused(settings: Settings, hot: HotTables) -> None:
+    with pytest.raises(PinError, match=r"2250-01-01T00:00:00Z is in the future \(UTC\)"):
+        Pins(ColdTier.open(settings)).create(
+            "late", LATER.replace(year=2250, month=1, day=1, hour=0, minute=0, second=0)
+        )
