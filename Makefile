@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all test-spark storm chaos chaos-seeds fuzz nightly soak lint audit format bench bench-memory bench-hour env smoke test-docker cluster up down lock clean
+.PHONY: help demo test test-all test-spark compatibility storm chaos chaos-seeds fuzz nightly soak lint audit format bench bench-memory bench-hour env smoke test-docker cluster up down lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -21,6 +21,11 @@ test-all: $(VENV)/.dev $(VENV)-conformance/.ready  ## all tests, with more examp
 
 test-spark: $(VENV)/.dev $(VENV)-spark/.ready  ## what Spark reads in the cold tables (Java, Maven and 400 MB)
 	$(BIN)/python -m pytest tests/offload/test_other_engines.py
+
+# COMPATIBILITY_SOURCES is a folder with a git checkout of each client; without them the command says how to get them.
+compatibility: $(VENV)/.dev $(VENV)-clients/.ready  ## the own test suites of clickhouse-driver and clickhouse-connect, and dbt (a quarter of an hour)
+	$(BIN)/python -m pytest tests/node/clients
+	$(BIN)/python -m tests.node.clients.compatibility --python $(VENV)-clients/bin/python --sources $${COMPATIBILITY_SOURCES:-.compatibility}
 
 # STORM_SEED repeats a storm whose seed a failure named.
 storm: $(VENV)/.dev  ## 1,000 faults for the offload, half on a folder, half on a real S3 server
@@ -98,6 +103,7 @@ lock:  ## pin every dependency again, hashes included (after `make test` has mad
 	printf '%s\n' 'cython>=3' setuptools setuptools-scm wheel | $(PIN) -c requirements-build.txt -o requirements-faust.txt -
 	$(PIN) -o requirements-conformance.txt tests/conformance/requirements.in
 	$(PIN) -o requirements-spark.txt tests/offload/spark/requirements.in
+	$(PIN) -o requirements-clients.txt tests/node/clients/requirements.in
 	$(PIN) -o requirements-bench.txt bench/silver/requirements.in
 
 clean:  ## remove the virtual environments and the default data folder
@@ -133,6 +139,13 @@ $(VENV)-conformance/.ready: requirements-conformance.txt
 $(VENV)-bench/.ready: requirements-bench.txt
 	$(call environment,$(VENV)-bench)
 	$(VENV)-bench/bin/python $(INSTALL) -r requirements-bench.txt
+	touch $@
+
+# dbt and the clients' own suites want older and newer packages than ours.
+$(VENV)-clients/.ready: requirements-clients.txt requirements-build.txt
+	$(call environment,$(VENV)-clients)
+	$(VENV)-clients/bin/python $(INSTALL) -r requirements-build.txt
+	$(VENV)-clients/bin/python $(INSTALL) --no-build-isolation -r requirements-clients.txt
 	touch $@
 
 # Spark brings 400 MB of jars and pins a py4j of its own; its source package is built with what the first lock names.

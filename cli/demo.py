@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from cli.cold.offload import offload_with_progress, print_offload
-from cli.cold.printing import print_lineage, sum_markets
+from cli.cold.printing import print_lineage, print_offload, sum_markets
+from cli.cold.progress import offload_with_progress
 from cli.common import lag
 from cli.common.context import err, out, print_table
 from cli.common.statements import http_client, rows

@@ -83,6 +83,18 @@ COMMENT 'Dead letters that were sent through again, one row a raw message';
 -- derives this, so it changes with the insert of the trade itself: a message is never in two places, nor in none. A
 -- confirmation keeps it true after Silver's partition has left for Iceberg.
 CREATE OR REPLACE VIEW {{ db }}.dlq_resolutions{{ on_cluster }}
+(
+    raw_topic LowCardinality(String) COMMENT 'Kafka topic of the raw message',
+    raw_partition UInt32 COMMENT 'Kafka partition of the raw message',
+    raw_offset UInt64 COMMENT 'Kafka offset of the raw message',
+    published_at DateTime64(3, 'UTC') COMMENT 'Kafka timestamp of the raw message',
+    replay_rules_version LowCardinality(String) COMMENT 'rules and registry by which it would pass: see rules_versions',
+    last_rejected_at DateTime64(6, 'UTC') COMMENT 'its latest rejection when it was sent again',
+    replay_id String COMMENT 'the run of medallion dlq replay that sent it',
+    sent_at DateTime64(6, 'UTC') COMMENT 'when it was sent again',
+    is_confirmed UInt8 COMMENT '1: where it landed is noted for good, also after Silver has left for Iceberg',
+    landed String COMMENT 'silver or duplicates; empty: not arrived yet, the dead letter is open'
+)
 AS
 WITH
     (replay.raw_topic, replay.raw_partition, replay.raw_offset, replay.published_at) AS place
@@ -115,6 +127,39 @@ FROM {{ db }}.dlq_replays AS replay FINAL;
 
 -- The open dead letters. A resolved one is left out.
 CREATE OR REPLACE VIEW {{ db }}.dlq_trades{{ on_cluster }}
+(
+    reason LowCardinality(String) COMMENT 'code of the broken rule, see docs/reasons.md',
+    field LowCardinality(String) COMMENT 'the field that breaks it',
+    value String COMMENT 'what the field has, as text',
+    rule String COMMENT 'the rule, as text',
+    limit String COMMENT 'what the rule allows, as text',
+    exchange LowCardinality(String) COMMENT 'exchange-and-market code',
+    symbol String COMMENT 'as the exchange writes it',
+    trade_id String COMMENT 'as the exchange gives it',
+    price_text String COMMENT 'quote currency, with the digits of the exchange',
+    quantity_text String COMMENT 'base currency, with the digits of the exchange',
+    timestamp_raw String COMMENT 'of the trade, as the exchange wrote it',
+    side String COMMENT 'of the taker, as the message has it',
+    sequence String COMMENT 'orders trades of one timestamp, as the message has it',
+    kind LowCardinality(String) COMMENT 'a kind of trade, see docs/kinds.md; empty: market',
+    matches String COMMENT 'how many matches the message sums up; empty: one',
+    timestamp DateTime64(6, 'UTC') COMMENT 'of the trade, as Bronze read it',
+    defect LowCardinality(String) COMMENT 'why Bronze could not read the message; empty: it could',
+    raw_topic LowCardinality(String) COMMENT 'Kafka topic of the raw message',
+    raw_partition UInt32 COMMENT 'Kafka partition of the raw message',
+    raw_offset UInt64 COMMENT 'Kafka offset of the raw message',
+    published_at DateTime64(3, 'UTC') COMMENT 'Kafka timestamp of the raw message',
+    received_at DateTime64(6, 'UTC') COMMENT 'when the producer received it',
+    ingested_at DateTime64(6, 'UTC') COMMENT 'when ClickHouse took the raw message',
+    rejected_at DateTime64(6, 'UTC') COMMENT 'when Silver rejected it last',
+    processor_version LowCardinality(String) COMMENT 'version of Medallion that rejected it',
+    rules_version LowCardinality(String) COMMENT 'rules and registry that rejected it: see rules_versions',
+    payload String COMMENT 'the raw message, at most its first 64 KiB',
+    payload_bytes UInt64 COMMENT 'full length of the raw message, bytes',
+    payload_encoding LowCardinality(String) COMMENT 'base64 where the payload was not UTF-8',
+    dlq_partition UInt32 COMMENT 'Kafka partition of the dead letter',
+    dlq_offset UInt64 COMMENT 'Kafka offset of the dead letter'
+)
 AS
 -- The view selects the columns that the table has at this point: migration 0022 adds kind and matches.
 SELECT *

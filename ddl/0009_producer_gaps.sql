@@ -37,6 +37,21 @@ ORDER BY (exchange, exchange_symbol, detected_at, from_id, from_time)
 COMMENT 'Storage of producer_gaps, which shows the newest state of each gap';
 
 CREATE OR REPLACE VIEW {{ db }}.producer_gaps{{ on_cluster }}
+(
+    exchange LowCardinality(String) COMMENT 'exchange-and-market code',
+    symbol LowCardinality(String) COMMENT 'canonical, as in the candles',
+    exchange_symbol LowCardinality(String) COMMENT 'as the exchange writes it',
+    from_id String COMMENT 'first missing trade id; empty where ids have no order',
+    to_id String COMMENT 'last missing trade id',
+    from_time DateTime64(6, 'UTC') COMMENT 'of the trade before the gap',
+    to_time DateTime64(6, 'UTC') COMMENT 'of the trade after the gap',
+    ids_missing UInt64 COMMENT 'trades found missing; 0: unknown',
+    ids_open UInt64 COMMENT 'of these, not published yet',
+    state LowCardinality(String) COMMENT 'open, healed or unfillable',
+    detected_at DateTime64(6, 'UTC') COMMENT 'when the producer noticed it',
+    healed_at Nullable(DateTime64(6, 'UTC')) COMMENT 'when the last missing trade was published; NULL: not yet',
+    noted_at DateTime64(6, 'UTC') COMMENT 'when this state was written'
+)
 AS
 SELECT *
 FROM {{ db }}.producer_gaps_log FINAL;

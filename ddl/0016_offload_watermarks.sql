@@ -18,6 +18,14 @@ ORDER BY (table_name, slice)
 COMMENT 'Copy of the watermarks in Iceberg, one row a slice: read with FINAL, or offload_progress';
 
 CREATE OR REPLACE VIEW {{ db }}.offload_progress{{ on_cluster }}
+(
+    table_name LowCardinality(String) COMMENT 'hot table',
+    complete_until DateTime64(6, 'UTC') COMMENT 'all rows before this are in Iceberg',
+    slices UInt64 COMMENT 'hours that were offloaded',
+    open_slices UInt64 COMMENT 'of these, hours that are written again',
+    rows UInt64 COMMENT 'rows in Iceberg',
+    changed_at DateTime64(6, 'UTC') COMMENT 'the last change'
+)
 AS
 SELECT
     table_name,

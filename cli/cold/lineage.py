@@ -16,11 +16,11 @@ from cli.cold.offload import (
     ProofError,
     StrictOption,
     ToOption,
-    of_tables,
     require_equal,
     utc,
 )
 from cli.cold.printing import print_lineage, print_verification, sum_markets
+from cli.cold.progress import of_tables
 from cli.cold.trace_printing import (
     print_all_trades,
     print_candle_trades,
@@ -248,7 +248,7 @@ def _trace_trade(
     tracer: Tracer, settings: Settings, exchange: str, symbol: str, trade_id: str, *, as_json: bool
 ) -> tuple[ValueChange, ...]:
     trace = tracer.trade(exchange, symbol, trade_id)
-    if not trace.sightings:
+    if trace.fate == MISSING and not trace.sightings:
         check_names(settings, exchange, symbol, canonical=True)
     print_json(trace) if as_json else print_trace(trace)
     if trace.fate == MISSING:

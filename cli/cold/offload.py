@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 
-from cli.cold.printing import conclusion, print_verification
+from cli.cold.printing import conclusion, print_offload, print_verification
+from cli.cold.progress import of_tables, offload_with_progress
 from cli.common.arguments import check_span
 from cli.common.context import DataDirOption, JsonOption, load_settings, print_json, print_table
-from cli.common.work import Work, working
+from cli.common.work import working
 from config import logs
 from config.errors import MedallionError
 from offload.clickhouse.tiers import Tiers
@@ -20,12 +20,10 @@ from offload.maintain.compaction import MergeGroup, compact
 from offload.maintain.expiry import maintain
 from offload.proof.verify import VerifyReport
 from offload.proof.verify import verify as verify_cold
-from offload.report import OffloadProgress, OffloadReport, OnTable
 from offload.retention.gate import close_gate
 from offload.retention.union_views import update_union_views
-from offload.run import run as run_offload
 from offload.service import OffloadService
-from offload.tables.cold_tables import LAYERS, TABLES, Layer
+from offload.tables.cold_tables import LAYERS, Layer
 
 offload_app = typer.Typer(help="Hot rows to Iceberg.", no_args_is_help=True)
 
@@ -259,61 +257,3 @@ def require_equal(report: VerifyReport, *, strict: bool) -> None:
         raise ProofError("Hot and cold differ in the slices named above.")
     if strict and not report.complete:
         raise ProofError(f"{conclusion(report)} `medallion offload run --until-now` takes what there is.")
-
-
-def of_tables(work: Work) -> OnTable:
-    """Shows the progress of what goes table by table."""
-
-    def show(doing: str, number: int, total: int) -> None:
-        share = number / total
-        work.show(f"{number} of {total} tables", f"{total - number} tables", doing=doing, share=share)
-
-    return show
-
-
-def offload_with_progress(
-    tiers: Tiers,
-    *,
-    start: datetime | None = None,
-    end: datetime | None = None,
-    until_now: bool = False,
-    again: bool = False,
-    layers: tuple[Layer, ...] = LAYERS,
-    quiet: bool = False,
-) -> OffloadReport:
-    """`offload.run.run` with its progress on standard error; `quiet`: without."""
-    tables = [cold.name for cold in TABLES if cold.layer in layers]
-    go_on = "Run the same command again: a slice is in Iceberg whole or not at all, and what is there is left as it is."
-    with working("Offloading", go_on, quiet=quiet) as work:
-        written = 0
-
-        def watch(step: OffloadProgress) -> None:
-            nonlocal written
-            written += step.step == "done"
-            number = tables.index(step.table)
-            work.show(
-                f"{written:,} slices, {number} of {len(tables)} tables",
-                f"{len(tables) - number} tables",
-                doing=f"{step.table} {step.slice}: {step.step}",
-                share=number / len(tables),
-            )
-
-        return run_offload(tiers, start=start, end=end, until_now=until_now, again=again, layers=layers, progress=watch)
-
-
-def print_offload(report: OffloadReport) -> None:
-    """Print a line for each cold table: what the run wrote."""
-    tables: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-    for part in report.slices:
-        totals = tables[part.table]
-        totals[0] += part.rows
-        if part.outcome in {"written", "rebuilt"}:
-            totals[1] += part.rows
-            totals[2] += part.files
-            totals[3] += part.bytes
-    print_table(
-        f"Iceberg: offloaded in {report.seconds:.1f} s",
-        ("cold table", "rows", "written now", "files", "bytes"),
-        [(name, *totals) for name, totals in tables.items()],
-        empty="no rows that were not offloaded yet (the open hour waits for --until-now)",
-    )

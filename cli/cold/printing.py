@@ -1,4 +1,4 @@
-"""How the proofs and a comparison of hot and cold are printed for people."""
+"""How the offload, the proofs and a comparison of hot and cold are printed for people."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from cli.common.context import out, print_table
 from offload.proof.counts import LineageCount
 from offload.proof.verify import VerifyReport
+from offload.report import OffloadReport
 
 _WHY = {
     "grown": "rows came after it was offloaded",
@@ -48,6 +49,24 @@ def print_lineage(markets: Mapping[tuple[str, str], Sequence[int]]) -> bool:
             style="yellow",
         )
     return sign == "=" and missing == 0 and several == 0
+
+
+def print_offload(report: OffloadReport) -> None:
+    """Print a line for each cold table: what the run wrote."""
+    tables: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    for part in report.slices:
+        totals = tables[part.table]
+        totals[0] += part.rows
+        if part.outcome in {"written", "rebuilt"}:
+            totals[1] += part.rows
+            totals[2] += part.files
+            totals[3] += part.bytes
+    print_table(
+        f"Iceberg: offloaded in {report.seconds:.1f} s",
+        ("cold table", "rows", "written now", "files", "bytes"),
+        [(name, *totals) for name, totals in tables.items()],
+        empty="no rows that were not offloaded yet (the open hour waits for --until-now)",
+    )
 
 
 def print_verification(report: VerifyReport) -> None:

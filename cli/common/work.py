@@ -68,7 +68,7 @@ def working(title: str, go_on: str, *, quiet: bool = False) -> Iterator[Work]:
     progress = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        BarColumn(bar_width=20),
         TextColumn("{task.fields[done]}", markup=False),
         TimeElapsedColumn(),
         console=err,

@@ -28,6 +28,7 @@ from cli.dlq import letter as one_letter
 from cli.dlq import resend
 from cli.dlq.accept import accept
 from cli.dlq.message_id import HELP, message_id, parse_message
+from config.errors import MedallionError
 from config.registry import SymbolRegistry
 from config.settings import Settings
 from schemas.reasons import Reason
@@ -69,11 +70,24 @@ def _filters(
     }
 
 
-def _check_names(client: Client, settings: Settings, exchange: str, symbol: str) -> None:
-    """Refuse names that nobody knows: not the settings, not the symbols file, and no dead letter, open or resolved."""
-    (known,) = rows(client, "dlq_known_names", {"exchange": exchange, "symbol": symbol})
-    if not known["letters"]:
-        check_names(settings, exchange, symbol, canonical=False)
+class UnknownTradeError(MedallionError):
+    """No dead letter is of the trade that was asked for."""
+
+
+def _check_names(client: Client, settings: Settings, exchange: str, symbol: str, trade_id: str = "") -> None:
+    """Refuse names that nobody knows: not the settings, not the symbols file, and no dead letter, open or resolved.
+
+    Of a trade only dead letters can know.
+    """
+    (known,) = rows(client, "dlq_known_names", {"exchange": exchange, "symbol": symbol, "trade_id": trade_id})
+    if known["letters"]:
+        return
+    check_names(settings, exchange, symbol, canonical=False)
+    if trade_id:
+        raise UnknownTradeError(
+            f"No dead letter, open or resolved, is of trade {trade_id!r}: `medallion lineage trace --trade-id` finds it"
+            " in every layer."
+        )
 
 
 @app.command("list")
@@ -101,7 +115,7 @@ def list_records(
     with http_client(settings) as client:
         found = rows(client, "dlq_list_resolved" if resolved else "dlq_list", parameters)
         if not found:
-            _check_names(client, settings, exchange, symbol)
+            _check_names(client, settings, exchange, symbol, trade_id)
     if as_json:
         print_json(found)
         return
@@ -216,12 +230,13 @@ def replay(
 
     It is safe to repeat: a message that is sent twice arrives once, and the next replay completes an interrupted one.
     """
+    filters = _filters(reason, exchange, symbol, trade_id, since, until)
     settings = load_settings(data_dir)
     with http_client(settings) as client:
-        _check_names(client, settings, exchange, symbol)
+        _check_names(client, settings, exchange, symbol, trade_id)
     rules = Rules.of(SymbolRegistry.load(settings.symbols_file))
     workers = worker_rules(settings, data_dir)
-    replayer = resend.Replayer(settings, rules, _filters(reason, exchange, symbol, trade_id, since, until))
+    replayer = resend.Replayer(settings, rules, filters)
     progress = resend.ReplayProgress()
     go_on = "Run the same command again: a message that was sent twice lands once." if yes else "Nothing was sent."
     with working("Validating dead letters", go_on, quiet=as_json) as work:

@@ -1,5 +1,6 @@
--- How many dead letters, open or resolved, carry an exchange code and a symbol; an empty name matches everything.
+-- How many dead letters, open or resolved, are of an exchange code, a symbol and a trade; an empty name matches everything.
 SELECT count() AS letters
 FROM dlq_trades_log
 WHERE ({exchange:String} = '' OR exchange = {exchange:String})
   AND ({symbol:String} = '' OR symbol = {symbol:String})
+  AND ({trade_id:String} = '' OR trade_id = {trade_id:String})

@@ -17,7 +17,7 @@ from cli.common.context import DataDirOption, JsonOption, deployed, err, out, pr
 from cli.common.lag import Lag, LagError, LagMeter, wait
 from cli.common.work import explained
 from cli.common.workers import print_workers, worker_rules
-from cli.stack import alerts, producing
+from cli.stack import alerts, connecting, producing
 from config.connections import clickhouse_native
 from config.disks import FULL
 from config.settings import Settings
@@ -27,6 +27,8 @@ from deploy.embedded.services import SERVING
 from producers.status import ProducerState, running
 
 DEFAULT_DATA_DIR = Path(".medallion")
+# Those of a ClickHouse server, where every client looks first.
+DEFAULT_NATIVE_PORT, DEFAULT_HTTP_PORT = 9000, 8123
 MB = 1_000_000
 
 
@@ -36,9 +38,15 @@ def up(
         bool, typer.Option("--detach", help="Return when the stack is healthy and leave it running.")
     ] = False,
     native_port: Annotated[
-        int, typer.Option(help="ClickHouse native TCP port; 0: any free one.", min=0, max=65535)
-    ] = 0,
-    http_port: Annotated[int, typer.Option(help="ClickHouse HTTP port; 0: any free one.", min=0, max=65535)] = 0,
+        int,
+        typer.Option(
+            help="ClickHouse native TCP port; 0: any free one.", envvar="MEDALLION_NATIVE_PORT", min=0, max=65535
+        ),
+    ] = DEFAULT_NATIVE_PORT,
+    http_port: Annotated[
+        int,
+        typer.Option(help="ClickHouse HTTP port; 0: any free one.", envvar="MEDALLION_HTTP_PORT", min=0, max=65535),
+    ] = DEFAULT_HTTP_PORT,
     workers: Annotated[int, typer.Option(help="Silver workers.", min=1, max=16)] = 1,
     broker: Annotated[
         BrokerKind,
@@ -188,6 +196,7 @@ def status(
             {
                 **state.model_dump(mode="json", exclude={"environment"}),
                 "endpoints": _endpoints(settings, state),
+                "clickhouse": _connection(state, settings, show_password=show_password),
                 **({"passwords": _passwords(state, settings)} if show_password else {}),
                 "lag": _lag(lags),
                 "workers": workers,
@@ -201,6 +210,9 @@ def status(
         disks.print_disks(measured)
         for words in troubles.values():
             out.print(words, soft_wrap=True, markup=False)
+        connecting.print_connection(
+            _connection(state, settings, show_password=show_password), has_password=show_password
+        )
         if show_password:
             title = f"Users of ClickHouse, database {settings.clickhouse_database}"
             print_table(title, ("user", "password"), _passwords(state, settings).items())
@@ -268,9 +280,14 @@ def _endpoints(settings: Settings, state: StackState | None = None) -> dict[str,
     }
 
 
+def _connection(state: StackState, settings: Settings, *, show_password: bool) -> dict[str, str | int]:
+    password = _passwords(state, settings)[connecting.ANALYST] if show_password else ""
+    return connecting.connection(settings, connecting.ANALYST, password)
+
+
 def _passwords(state: StackState, settings: Settings) -> dict[str, str]:
     analyst = DataDir(state.data_dir).analyst_password_file.read_text(encoding="ascii").strip()
-    return {settings.clickhouse_user: clickhouse_native(settings)["password"], "analyst": analyst}
+    return {settings.clickhouse_user: clickhouse_native(settings)["password"], connecting.ANALYST: analyst}
 
 
 def _print_state(state: StackState) -> None:

@@ -64,10 +64,10 @@ def start(
         raise StackError(
             f"Port {native_port} cannot be both of ClickHouse's ports: give each its own, or 0 for any free port."
         )
-    for port in (native_port, http_port):
-        _check_port(port)
-    ports = _choose(native_port, http_port, workers, offload=offload, serve=serve)
     _remove_survivors(directory)
+    _check_port(native_port, "--native-port")
+    _check_port(http_port, "--http-port")
+    ports = _choose(native_port, http_port, workers, offload=offload, serve=serve)
     kafka = None
     if broker == "kafka":
         kafka = jars.find(kafka_home)
@@ -167,9 +167,28 @@ def _remember(folder: Path) -> None:
         fresh.replace(file)
 
 
-def _check_port(port: int) -> None:
-    if not is_free(port):
-        raise StackError(f"Port {port} on {LOOPBACK} cannot be used: choose another one, or 0 for any free port.")
+def _check_port(port: int, option: str) -> None:
+    if is_free(port):
+        return
+    for state in running():
+        settings = Settings.from_environment(state.environment)
+        if port in {settings.clickhouse_port, settings.clickhouse_http_port}:
+            raise StackError(
+                f"Port {port} on {LOOPBACK} is taken by the stack on {state.data_dir}: choose another one with "
+                f"{option} (0: any free one), or stop that stack with `medallion down --data-dir {state.data_dir}`."
+            )
+    raise StackError(
+        f"Port {port} on {LOOPBACK} cannot be used{_holder(port)}: choose another one with {option} (0: any free one)."
+    )
+
+
+def _holder(port: int) -> str:
+    """Who listens on a port, as far as this user may know."""
+    with contextlib.suppress(psutil.Error):
+        for found in psutil.net_connections("tcp"):
+            if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port and found.pid:
+                return f", since {psutil.Process(found.pid).name()} (pid {found.pid}) listens on it"
+    return ""
 
 
 def _choose(native_port: int, http_port: int, workers: int, *, offload: bool, serve: bool) -> Ports:

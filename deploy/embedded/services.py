@@ -124,6 +124,7 @@ def clickhouse_service(data_dir: DataDir, ports: Ports, environment: Mapping[str
         "--analyst-password-env",
         _ANALYST_PASSWORD_VARIABLE,
         *(f"--analyst-table={name}" for name in _analyst_tables(settings)),
+        f"--landing-database={settings.clickhouse_database}",
         *(f"--readable={folder}" for folder in data_dir.warehouses),
     )
     ping = _answering(f"http://{LOOPBACK}:{ports.clickhouse_http}/ping")

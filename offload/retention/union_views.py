@@ -128,7 +128,8 @@ def _candles(table: Table, cold: ColdTable, hot_view: str) -> str:
 
 def _rows(hot: HotStore, cold: ColdTable, table: Table) -> str:
     """Of Raw and Silver, whose cold rows are the hot ones."""
-    types = {row["name"]: row["type"] for row in hot.rows(render("column_types.sql"), {"table": cold.hot})}
+    rows = {row["name"]: row for row in hot.rows(render("column_types.sql"), {"table": cold.hot})}
+    types = {name: row["type"] for name, row in rows.items()}
     # By name in Iceberg, the name in the hot table.
     names = {name: _HOT_NAMES.get(name, name) if cold.layer == "raw" else name for name, _, _ in cold.columns}
     casts = [f"CAST({_cold_column(cold, name)}, {quote_string(types[here])}) AS {here}" for name, here in names.items()]
@@ -137,6 +138,7 @@ def _rows(hot: HotStore, cold: ColdTable, table: Table) -> str:
         view=f"{cold.hot}_all",
         source=iceberg_source(table),
         hot=cold.hot,
+        columns=[(here, types[here], rows[here]["comment"]) for here in names.values()],
         names=list(names.values()),
         casts=casts,
         event=cold.hot_event,

@@ -24,7 +24,7 @@ PIPELINE = {"redpanda", "clickhouse", "silver-processor", "offload"}
 OURS = {"medallion", "medallion-grafana"}
 # A mail server may want no login.
 OPTIONAL_SECRETS = {"ALERT_SMTP_PASSWORD"}
-SECRET = re.compile(r"PASSWORD|SECRET|ACCESS_KEY|ENCRYPTION_KEY")
+SECRET = re.compile(r"PASSWORD|SECRET|ACCESS_KEY|ENCRYPTION_KEY|TOKEN")
 UNITS = {"M": 1024**2, "G": 1024**3}
 
 

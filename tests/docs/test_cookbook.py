@@ -91,9 +91,7 @@ def test_java_reads_by_jdbc(reader: Reader, tmp_path: Path) -> None:
         pytest.skip(str(error))
     block, _ = reader.block("JDBC", "java")
     (tmp_path / "LatestPrices.java").write_text(block.body, encoding="utf-8")
-    address = (
-        f"{reader.names['where']['clickhouse_http'].replace('http:', 'jdbc:clickhouse:')}/medallion?compress=false"
-    )
+    address = f"{reader.names['where']['clickhouse_http'].replace('http:', 'jdbc:clickhouse:')}/medallion"
     done = subprocess.run(
         ["java", "-cp", f"{libraries}/*", "LatestPrices.java", address, reader.names["password"]],
         cwd=tmp_path,

@@ -38,6 +38,8 @@ class Shell:
                 "PYTHONPATH": str(root),
                 "XDG_STATE_HOME": str(folder / "state"),
                 "COLUMNS": "200",
+                "MEDALLION_NATIVE_PORT": "0",
+                "MEDALLION_HTTP_PORT": "0",
             },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

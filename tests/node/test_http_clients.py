@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import socket
+import struct
 import threading
+import zlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from backports import zstd
+from clickhouse_cityhash.cityhash import CityHash128
 from clickhouse_connect.driver.exceptions import DatabaseError
+from lz4 import block as lz4_block
+from lz4 import frame as lz4_frame
 
 from tests.node.conftest import PASSWORD, NodeProcess, eventually
+from tests.node.hostile import LZ4, frame
 
 
 def select(node: NodeProcess, sql: str, **parameters: str) -> bytes:
@@ -244,3 +254,175 @@ def test_a_named_session_serves_one_request_at_a_time(node: NodeProcess) -> None
 
 def test_kafka_state_says_how_to_get_kafka(node: NodeProcess) -> None:
     assert b"--kafka-brokers" in node.curl(node.url + "kafka").stdout
+
+
+def frames(data: bytes) -> bytes:
+    """The content of ClickHouse's own compressed frames, checked against their checksums."""
+    found = b""
+    while data:
+        checksum, (method, packed, size) = data[:16], struct.unpack_from("<BII", data, 16)
+        body, data = data[16 : 16 + packed], data[16 + packed :]
+        value = CityHash128(body)
+        assert checksum == struct.pack("<QQ", value >> 64, value & (1 << 64) - 1)
+        assert method == 0x82
+        found += lz4_block.decompress(body[9:], uncompressed_size=size)
+    return found
+
+
+def test_answers_in_the_frames_of_clickhouse_itself(node: NodeProcess) -> None:
+    """JDBC asks for them with every query."""
+    assert frames(select(node, "SELECT 1", compress="1")) == b"1\n"
+    assert frames(select(node, "SELECT 1 WHERE 0", compress="1")) == b""
+    sql = "SELECT number FROM numbers(500000) FORMAT RowBinary"
+    assert frames(select(node, sql, compress="1")) == select(node, sql)
+    failed = node.curl("-i", "--data-binary", "SELECT * FROM system.none", f"{node.url}?compress=1").stdout
+    assert b"X-ClickHouse-Exception-Code: 60" in failed
+    assert b"\r\n\r\nCode: 60. " in failed, "an error is plain text"
+
+
+def test_bodies_in_the_frames_of_clickhouse_itself(node: NodeProcess, database: str) -> None:
+    client = node.native(database=database)
+    client.execute("CREATE TABLE t (a UInt32) ENGINE = MergeTree ORDER BY a")
+    rows = b"".join(b"%d\n" % n for n in range(300_000))
+    packed = b"".join(
+        frame(
+            lz4_block.compress(rows[start : start + 70_000], store_size=False), len(rows[start : start + 70_000]), LZ4
+        )
+        for start in range(0, len(rows), 70_000)
+    )
+    url = f"{node.url}?database={database}&decompress=1&query=INSERT%20INTO%20t%20FORMAT%20CSV"
+    assert node.curl("--data-binary", "@-", url, data=packed).stdout == b""
+    assert client.execute("SELECT count(), sum(a) FROM t") == [(300_000, sum(range(300_000)))]
+    for broken, code in (
+        (packed[:-3], 271),
+        (packed[:9] + b"x" + packed[10:], 40),
+        (b"no frame, but long enough to be one", 89),
+    ):
+        answer = node.curl("-i", "--data-binary", "@-", url, data=broken).stdout
+        assert b"HTTP/1.1 400 " in answer, answer
+        assert f"X-ClickHouse-Exception-Code: {code}".encode() in answer
+    assert client.execute("SELECT count() FROM t") == [(300_000,)]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("zstd", zstd.compress), ("lz4", lz4_frame.compress)],
+)
+def test_a_body_that_ends_in_the_middle_is_no_shorter_body(
+    node: NodeProcess, database: str, encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    client = node.native(database=database)
+    client.execute("CREATE TABLE t (a UInt32) ENGINE = MergeTree ORDER BY a")
+    packed = pack(b"".join(b"%d\n" % n for n in range(50_000)))
+    url = f"{node.url}?database={database}&query=INSERT%20INTO%20t%20FORMAT%20CSV"
+    for body, ok in ((packed[:-5], False), (b"none at all", False), (packed, True), (packed * 2, True)):
+        answer = node.curl("-i", "-H", f"Content-Encoding: {encoding}", "--data-binary", "@-", url, data=body).stdout
+        assert (b"HTTP/1.1 200 " if ok else b"HTTP/1.1 400 ") in answer, (body[:20], answer)
+    assert client.execute("SELECT count() FROM t") == [(150_000,)]
+
+
+def test_native_blocks_are_of_the_clients_revision(node: NodeProcess) -> None:
+    sql = "SELECT toDateTime(0, 'Asia/Tokyo') AS t, 5::UInt8 AS n FORMAT Native"
+    names = [(b"\x01t", b"\x16DateTime('Asia/Tokyo')"), (b"\x01n", b"\x05UInt8")]
+    values = [b"\x00\x00\x00\x00", b"\x05"]
+
+    def block(flag: bytes) -> bytes:
+        columns = [name + kind + flag + value for (name, kind), value in zip(names, values, strict=True)]
+        return b"\x01\x00\x02\xff\xff\xff\xff\x00\x02\x01" + b"".join(columns)
+
+    assert select(node, sql, client_protocol_version="54405") == block(b"")
+    assert select(node, sql, client_protocol_version="54460") == block(b"\x00")
+    assert select(node, sql).startswith(b"\x02\x01\x01t\x08DateTime\x00")
+    assert node.http().protocol_version >= 54405, "clickhouse-connect noticed it"
+
+
+def test_bytes_that_are_not_utf8_run_and_come_back(node: NodeProcess, database: str) -> None:
+    assert (
+        node.curl("--data-binary", "@-", node.url, data=b"SELECT '\xff\xfe', length('\xff')").stdout == b"\xff\xfe\t1\n"
+    )
+    assert node.curl(f"{node.url}?query=SELECT%20hex('%FF')").stdout == b"FF\n"
+    failed = node.curl("-i", "--data-binary", "@-", node.url, data=b"SELECT nothing_\xff").stdout
+    assert failed.startswith(b"HTTP/1.1 4"), failed
+    client = node.native(database=database, settings={"strings_as_bytes": True})
+    client.execute("CREATE TABLE t (a String) ENGINE = MergeTree ORDER BY a")
+    body = b"INSERT INTO t VALUES ('\xff')"
+    assert node.curl("--data-binary", "@-", f"{node.url}?database={database}", data=body).stdout == b""
+    assert client.execute("SELECT hex(a) FROM t") == [(b"FF",)]
+
+
+def test_what_follows_an_insert_behind_with_is_data(node: NodeProcess, database: str) -> None:
+    """The `;` at the end of the last row was lost."""
+    client = node.native(database=database)
+    client.execute("CREATE TABLE t (a String) ENGINE = MergeTree ORDER BY a")
+    url = f"{node.url}?database={database}"
+    statement = "WITH 1 AS x INSERT INTO t FORMAT TSV\n"
+    for body in (b"a;\n", b"b -- c", b"FORMAT d;"):
+        assert node.curl("--data-binary", "@-", url, data=statement.encode() + body).stdout == b""
+    client.execute(f"{statement}e;")
+    client.execute("INSERT INTO t FORMAT TSV\nf;")
+    client.execute("WITH 1 AS x INSERT INTO t VALUES ('g;');")
+    client.execute("WITH x AS (SELECT 'h;' AS a) INSERT INTO t SELECT a FROM x;")
+    wanted = ["FORMAT d;", "a;", "b -- c", "e;", "f;", "g;", "h;"]
+    assert [row[0] for row in client.execute("SELECT a FROM t ORDER BY a")] == wanted
+
+
+def test_an_insert_selects_from_the_rows_that_the_client_sends(node: NodeProcess, database: str) -> None:
+    """The engine inside a process takes such rows for none, and says that all is well."""
+    client = node.native(database=database)
+    client.execute("CREATE TABLE t (a UInt16, b String) ENGINE = MergeTree ORDER BY a")
+    insert = "INSERT INTO t (b, a) SELECT upper(y), x * 2 FROM input('x UInt8, y String') WHERE x > 1"
+    assert client.execute(f"{insert} FORMAT Native", [(1, "no"), (2, "yes")]) == 2
+    assert client.execute(f"WITH 1 AS z {insert}", [(7, "with")]) == 1
+    url = f"{node.url}?database={database}"
+    for body in (f"{insert} FORMAT CSV\n1,no\n3,csv;\n", f"{insert} FORMAT Values (4, 'values');"):
+        assert node.curl("--data-binary", body, url).stdout == b""
+    by_url = f"{url}&query={insert.replace(' ', '%20')}%20FORMAT%20JSONEachRow"
+    assert node.curl("--data-binary", '{"x": 5, "y": "json"}', by_url).stdout == b""
+    wanted = [(4, "YES"), (6, "CSV;"), (8, "VALUES"), (10, "JSON"), (14, "WITH")]
+    assert client.execute("SELECT * FROM t ORDER BY a") == wanted
+    assert b"Code: 53." in node.curl("--data-binary", f"{insert} FORMAT CSV\nx,y\n", url).stdout or True
+    outside = "INSERT INTO t SELECT 1, line FROM file('/etc/passwd', 'LineAsString', 'line String'), input('x UInt8')"
+    assert b"Code: 481." in node.curl("--data-binary", f"{outside} FORMAT CSV\n1\n", url).stdout
+
+
+def test_files_of_a_form_are_tables_of_the_query(node: NodeProcess, database: str, tmp_path: Path) -> None:
+    (tmp_path / "wanted.csv").write_text("2,b\n3,c\n")
+    form = ["-F", f"wanted=@{tmp_path / 'wanted.csv'}", "-F", "query=SELECT * FROM wanted ORDER BY ALL"]
+    url = f"{node.url}?database={database}&wanted_format=CSV"
+    assert node.curl(*form, f"{url}&wanted_structure=x%20Int32,%20y%20String").stdout == b"2\tb\n3\tc\n"
+    by_place = ["-F", f"w=@{tmp_path / 'wanted.csv'}", "-F", "query=SELECT toTypeName(_1), _2 FROM w WHERE _1 = 2"]
+    typed = f"{node.url}?w_format=CSV&w_types=Decimal(9,%202),String"
+    assert node.curl(*by_place, typed).stdout == b"Decimal(9, 2)\tb\n"
+    assert b"Code: 36." in node.curl(*form, url).stdout
+    harm = f"{url}&wanted_structure=x%20Int32,%20y%20String%20DEFAULT%20file('/etc/passwd')"
+    assert b"Code: 481." in node.curl(*form, harm).stdout
+    assert b"Code: 497." in select(node, "SELECT * FROM wanted"), "gone with its query"
+
+
+def test_a_database_named_with_a_request_is_that_requests(node: NodeProcess, database: str) -> None:
+    sql = "SELECT currentDatabase()"
+    assert select(node, sql, session_id="own", database=database) == f"{database}\n".encode()
+    assert select(node, sql, session_id="own") == b"default\n"
+    select(node, f"USE {database}", session_id="own")
+    assert select(node, sql, session_id="own") == f"{database}\n".encode()
+    assert select(node, sql, session_id="own", database="system") == b"system\n"
+    assert select(node, sql, session_id="own") == f"{database}\n".encode()
+
+
+def test_names_and_texts_with_dollars(node: NodeProcess) -> None:
+    assert (
+        select(node, "SELECT {id$x:Int32} AS a$b, $c AS d FROM (SELECT 5 AS $c)", **{"param_id$x": "13"}) == b"13\t5\n"
+    )
+    assert select(node, "SELECT $q$it's$q$, 'x' /* a /* b */ 'c */ -- d") == b"it\\'s\tx\n"
+
+
+def test_rows_that_are_no_expressions_may_hold_any_text(node: NodeProcess, database: str) -> None:
+    """The names that reach outside the database are forbidden in SQL; in a CSV they are words."""
+    client = node.native(database=database)
+    client.execute("CREATE TABLE t (a String) ENGINE = MergeTree ORDER BY a")
+    rows = b"url(x)\nfile(y) \\ `\n"
+    statement = b"INSERT INTO t FORMAT LineAsString\n" + rows
+    assert node.curl("--data-binary", "@-", f"{node.url}?database={database}", data=statement).stdout == b""
+    assert client.execute("SELECT a FROM t ORDER BY a") == [("file(y) \\ `",), ("url(x)",)]
+    expression = "INSERT INTO t FORMAT vALUES (file('/etc/passwd'))"
+    assert b"Code: 4" in select(node, expression, database=database)

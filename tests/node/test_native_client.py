@@ -237,3 +237,31 @@ def test_a_client_that_dies_in_the_middle_of_an_insert_leaves_no_row(node: NodeP
         dying.execute("INSERT INTO t VALUES", rows(), settings={"insert_block_size": 10_000})
     eventually(lambda: node.running("INSERT INTO t") == 0, "the insert ended")
     assert client.execute("SELECT count() FROM t") == [(0,)]
+
+
+def test_a_query_is_known_by_the_id_that_its_client_gave(node: NodeProcess) -> None:
+    slow = node.native()
+    failures: list[ServerException] = []
+
+    def run() -> None:
+        try:
+            slow.execute("SELECT sleepEachRow(0.1) FROM numbers(300) SETTINGS max_block_size = 1", query_id="mine")
+        except ServerException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    other = node.native()
+    sql = "SELECT query_id, initial_query_id FROM system.processes WHERE query_id = 'mine'"
+    eventually(lambda: other.execute(sql) == [("mine", "mine")], "the query is seen")
+    assert b"mine\n" in node.curl(f"{node.url}?query=SELECT%20query_id%20FROM%20`system`.processes").stdout
+    other.execute("KILL QUERY WHERE query_id = 'another' SYNC")
+    assert thread.is_alive()
+    other.execute("KILL QUERY WHERE query_id = 'mine' SYNC")
+    thread.join(10)
+    assert [error.code for error in failures] == [394]
+    assert node.native().execute("SELECT query_id FROM system.processes")[0][0] != "", (
+        "the engine's, where none is given"
+    )
+    url = f"{node.url}?query_id=over_http&query=SELECT%20query_id%20FROM%20system.processes"
+    assert b"over_http\n" in node.curl(url).stdout

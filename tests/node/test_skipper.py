@@ -50,3 +50,12 @@ def test_a_type_without_a_known_layout_is_refused() -> None:
     with pytest.raises(EngineError) as failure:
         skip_block(ByteSource(EmptyFeed(), block))
     assert failure.value.code == 48
+
+
+def test_dynamic_in_dynamic_is_of_bounded_depth() -> None:
+    """The types of such a column are in its data: 20 kB of it once were more frames than the stack has."""
+    level = (2).to_bytes(8, "little") + varint(1) + varint(14) + b"Array(Dynamic)" + bytes(8)
+    block = varint(1) + varint(1) + varint(1) + b"a" + varint(7) + b"Dynamic" + level * 10_000
+    with pytest.raises(EngineError) as failure:
+        skip_block(ByteSource(EmptyFeed(), block))
+    assert failure.value.code == 50

@@ -24,6 +24,14 @@ from deploy.embedded.clickhouse.tokens import scan
         ("SELECT 'x' AS format -- FORMAT CSV", Kind.READ, "SELECT 'x' AS format", None, ""),
         ("SELECT format('{}', a) FROM t", Kind.READ, "SELECT format('{}', a) FROM t", None, ""),
         ("WITH 1 AS x SELECT x", Kind.READ, "WITH 1 AS x SELECT x", None, ""),
+        ("WITH insert AS (SELECT 1) SELECT * FROM insert", Kind.READ, None, None, ""),
+        ("WITH 13 AS insert SELECT insert", Kind.READ, "WITH 13 AS insert SELECT insert", None, ""),
+        ("WITH x AS (SELECT 1) FROM insert SELECT 1 FORMAT CSV", Kind.READ, None, "CSV", ""),
+        ("WITH 1 AS x INSERT INTO t FORMAT CSV\n'a;", Kind.INSERT, "WITH 1 AS x INSERT INTO t", "CSV", "'a;"),
+        ("WITH x AS (SELECT 1) INSERT INTO t (a) VALUES (1);", Kind.INSERT, None, "Values", "(1);"),
+        ("INSERT INTO t FORMAT Values (1)", Kind.INSERT, "INSERT INTO t", "Values", "(1)"),
+        ("INSERT INTO t SELECT * FROM values('a Int8', 1)", Kind.COMMAND, None, None, ""),
+        ("INSERT INTO t SELECT a FROM input('a Int8') FORMAT CSV\n1", Kind.INSERT, None, "CSV", "1"),
         ("WITH 1 AS x INSERT INTO t SELECT x", Kind.COMMAND, "WITH 1 AS x INSERT INTO t SELECT x", None, ""),
         ("INSERT INTO t SELECT 1", Kind.COMMAND, "INSERT INTO t SELECT 1", None, ""),
         ("INSERT INTO t (a) (SELECT 1)", Kind.COMMAND, "INSERT INTO t (a) (SELECT 1)", None, ""),
@@ -131,3 +139,13 @@ def test_reading_a_statement_takes_time_in_proportion_to_it(piece: str) -> None:
     small = max(min(seconds(60_000) for _ in range(3)), 0.002)
     assert min(seconds(240_000) for _ in range(3)) < 12 * small
     assert small < 1
+
+
+@pytest.mark.parametrize(
+    "sql", ["INSERT INTO `d`.`t`_more (a) FORMAT CSV\n1", "INSERT INTO t more VALUES (1)", "INSERT INTO t u"]
+)
+def test_an_insert_into_what_is_no_table_is_no_insert_into_a_part_of_its_name(sql: str) -> None:
+    """The rows went into `d`.`t`."""
+    with pytest.raises(EngineError) as failure:
+        parse(sql)
+    assert failure.value.code == 62

@@ -79,11 +79,22 @@ def test_a_name_that_nobody_knows_is_an_error_unless_a_dead_letter_has_it(
             command(exchange="mtgox")
         with pytest.raises(UnknownNameError, match="No symbol 'ODDUSDT' of binance"):
             command(exchange="binance", symbol="ODDUSDT")
-    letter = {"exchange": "mtgox", "symbol": "ODDUSDT", "reason": "exchange_unknown", "raw_topic": "x"}
+    letter = {
+        "exchange": "mtgox",
+        "symbol": "ODDUSDT",
+        "trade_id": "7",
+        "reason": "exchange_unknown",
+        "raw_topic": "x",
+    }
     hot.insert("dlq_trades_log", pl.DataFrame([letter]))
     for command in (dlq.list_records, dlq.stats):
         command(exchange="mtgox", symbol="ODDUSDT")
         command(exchange="binance", symbol="BTCUSDT")
+    dlq.list_records(trade_id="7")
+    # It is there, and open.
+    dlq.list_records(trade_id="7", resolved=True)
+    with pytest.raises(dlq.UnknownTradeError, match=r"is of trade '8': `medallion lineage trace --trade-id`"):
+        dlq.list_records(trade_id="8")
 
 
 def test_a_pin_of_the_future_is_refused(settings: Settings, hot: HotTables) -> None:

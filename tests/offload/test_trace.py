@@ -305,6 +305,20 @@ def test_a_rejected_trade_shows_the_limit_it_broke(settings: Settings, hot: HotT
         assert rejection.landed == ""
 
 
+def test_a_dead_letter_alone_is_traced_under_a_name_that_nobody_knows(
+    settings: Settings, hot: HotTables, tape: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unmapped symbol is in no symbols file: that is why its trade was rejected."""
+    letter = dead_letter_rows(read_tape(tape).head(1), "symbol_unmapped").with_columns(pl.lit("NOSUCH").alias("symbol"))
+    hot.insert("dlq_trades_log", letter)
+    as_environment(settings, monkeypatch)
+    market = ("--exchange", "binance", "--symbol", "NOSUCH")
+    code, printed, error = run_command(lineage_app, "trace", *market, "--trade-id", letter["trade_id"][0], "--json")
+    assert (code, error) == (0, "")
+    (rejection,) = json.loads(printed)["rejections"]
+    assert rejection["reason"] == "symbol_unmapped"
+
+
 def test_a_rescued_trade_shows_its_rejection(settings: Settings, hot: HotTables, tape: Path) -> None:
     """Also where Bronze could not read the message, so that its dead letter has no trade id."""
     trades = read_tape(tape).head(4)

@@ -244,3 +244,13 @@ def test_metadata_that_no_catalog_took_is_not_read(all_cold: HotTables, trades: 
 def test_upkeep_leaves_the_views_readable(all_cold: HotTables, trades: pl.DataFrame) -> None:
     maintain(ColdTier.open(all_cold.settings), expire_after=timedelta(0), orphan_age=timedelta(0))
     assert_all(all_cold, trades)
+
+
+def test_every_column_of_the_views_has_a_comment(all_cold: HotTables) -> None:
+    database = all_cold.settings.clickhouse_database
+    found = ask(
+        all_cold,
+        f"SELECT table, name, comment FROM system.columns WHERE database = '{database}' AND endsWith(table, '_all')",
+    )
+    assert set(found["table"]) == set(load_layers().union_views)
+    assert found.filter(pl.col("comment") == "").rows() == []

@@ -13,13 +13,15 @@ from deploy.embedded.kafka import jars
 from deploy.embedded.layout import StackError
 from tests import command
 
+# Tests run beside each other, and beside a stack of the user's.
+FREE_PORTS = {"MEDALLION_NATIVE_PORT": "0", "MEDALLION_HTTP_PORT": "0"}
 Medallion = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def clean_environment(home: Path) -> dict[str, str]:
-    """This process's environment without `MEDALLION_…`, and with a home of its own."""
+    """This process's environment without `MEDALLION_…`, with a home of its own, and stacks on free ports."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MEDALLION_")}
-    return {**kept, "XDG_STATE_HOME": str(home), "COLUMNS": "200"}
+    return {**kept, "XDG_STATE_HOME": str(home), "COLUMNS": "200", **FREE_PORTS}
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
 import socket
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
 import pytest
+import sqlalchemy
+from clickhouse_driver import Client
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from cli.stack.commands import up
+from ddl.analyst import analyst_tables
+from ddl.layers import load_layers
 from tests.stack.conftest import Medallion
 
 pytestmark = pytest.mark.stack
@@ -148,7 +155,41 @@ def test_a_taken_port_is_named(tmp_path: Path, medallion: Medallion) -> None:
         failed = medallion("up", "--data-dir", tmp_path / "s", "--http-port", str(port), "--detach", check=False)
     assert failed.returncode == 1
     assert f"Port {port}" in failed.stderr
-    assert "choose another" in failed.stderr
+    assert f"(pid {os.getpid()}) listens on it" in failed.stderr
+    assert "choose another one with --http-port (0: any free one)" in failed.stderr
+
+
+def test_the_port_of_another_stack_names_that_stack(shared_stack: Path, tmp_path: Path, medallion: Medallion) -> None:
+    port = json.loads(medallion("status", "--data-dir", shared_stack, "--json").stdout)["clickhouse"]["native_port"]
+    more = ("--native-port", str(port), "--detach")
+    failed = medallion("up", "--data-dir", tmp_path / "s", *more, check=False)
+    assert failed.returncode == 1
+    assert f"is taken by the stack on {shared_stack}" in failed.stderr
+    assert "medallion down --data-dir" in failed.stderr
+
+
+def test_up_asks_for_the_ports_of_a_clickhouse_server() -> None:
+    defaults = inspect.signature(up).parameters
+    assert (defaults["native_port"].default, defaults["http_port"].default) == (9000, 8123)
+
+
+def test_status_prints_what_a_client_asks_for(shared_stack: Path, medallion: Medallion) -> None:
+    """The texts to paste work as they are, and an analyst sees the tables made for analysts, no others."""
+    where = ("--data-dir", shared_stack)
+    plain = medallion("status", *where).stdout
+    shown = json.loads(medallion("status", *where, "--show-password", "--json").stdout)
+    found, password = shown["clickhouse"], shown["passwords"]["analyst"]
+    assert password not in plain
+    for text in (str(found["http_port"]), "jdbc:clickhouse:http://127.0.0.1", "clickhousedb://analyst@127.0.0.1"):
+        assert text in plain
+    hot = sorted(set(analyst_tables()) - set(load_layers().union_views))
+    client = Client.from_url(found["native"])
+    assert [row[0] for row in client.execute("SHOW TABLES")] == hot
+    assert client.execute("SELECT * FROM trades LIMIT 0") == []
+    client.disconnect()
+    assert found["jdbc"].endswith(f"/medallion?user=analyst&password={quote(password, safe='')}")
+    with sqlalchemy.create_engine(found["sqlalchemy"]).connect() as connection:
+        assert connection.execute(sqlalchemy.text("SELECT count() FROM latest_prices")).scalar() is not None
 
 
 def test_an_unwritable_folder_is_named(tmp_path: Path, medallion: Medallion) -> None:

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from deploy.embedded.clickhouse.errors import engine_error
 
 # chDB refuses a statement that it cannot stream with this code, before it runs anything.
 STREAM_REFUSED = 36
-# chDB reports text that is not UTF-8 as an argument of the wrong type.
+# It takes a parameter that is not UTF-8 for an argument of another type.
 _FAILURES = (RuntimeError, UnicodeError, TypeError)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a query has read and still has to, and for how long it has run, ns."""
+
+    rows: int = 0
+    bytes: int = 0
+    total_rows: int = 0
+    total_bytes: int = 0
+    elapsed_ns: int = 0
+
+    def since(self, before: Progress) -> Progress:
+        """What was added."""
+        return Progress(
+            max(self.rows - before.rows, 0),
+            max(self.bytes - before.bytes, 0),
+            max(self.total_rows - before.total_rows, 0),
+            max(self.total_bytes - before.total_bytes, 0),
+            max(self.elapsed_ns - before.elapsed_ns, 0),
+        )
 
 
 class Connection:
@@ -29,6 +51,25 @@ class Connection:
         except _FAILURES as error:
             raise engine_error(error) from error
 
+    def follow(self, listener: Callable[[Progress], None] | None) -> None:
+        """Have a listener told how far each query is, in the thread that runs it; None: no longer."""
+        if listener is None:
+            self._chdb.set_progress_callback(None)
+            return
+
+        def told(counts: Mapping[str, int]) -> None:
+            listener(
+                Progress(
+                    counts["read_rows"],
+                    counts["read_bytes"],
+                    counts["total_rows_to_read"],
+                    counts["total_bytes_to_read"],
+                    counts["elapsed_ns"],
+                )
+            )
+
+        self._chdb.set_progress_callback(told)
+
     def query(self, sql: str, output_format: str = "TSV", params: Mapping[str, str] | None = None) -> bytes:
         """Run a statement and return its whole result.
 
@@ -36,7 +77,7 @@ class Connection:
             EngineError: the engine refused or failed.
         """
         try:
-            result: bytes = self._chdb.query(sql, output_format, params=dict(params or {})).bytes()
+            result: bytes = self._chdb.query(_bytes(sql), output_format, params=dict(params or {})).bytes()
         except _FAILURES as error:
             raise engine_error(error) from error
         return result
@@ -48,7 +89,7 @@ class Connection:
             EngineError: the engine refused or failed; code STREAM_REFUSED where it cannot stream this statement.
         """
         try:
-            stream: Any = self._chdb.send_query(sql, "Native", params=dict(params or {}))
+            stream: Any = self._chdb.send_query(_bytes(sql), "Native", params=dict(params or {}))
         except _FAILURES as error:
             raise engine_error(error) from error
         try:
@@ -69,10 +110,15 @@ class Connection:
             EngineError: the engine refused or failed.
         """
         try:
-            return int(self._chdb.query(sql, "Null").rows_written())
+            return int(self._chdb.query(_bytes(sql), "Null").rows_written())
         except _FAILURES as error:
             raise engine_error(error) from error
 
     def close(self) -> None:
         """Disconnect. The last connection of a process stops the engine."""
         self._chdb.close()
+
+
+def _bytes(sql: str) -> bytes:
+    """A statement as its client sent it: bytes that are not UTF-8 are surrogates in the text."""
+    return sql.encode("utf-8", "surrogateescape")

@@ -14,8 +14,9 @@ import structlog
 
 from ddl.quoting import quote_name, quote_string
 from deploy.embedded.clickhouse import config as configuration
+from deploy.embedded.clickhouse import query_ids
 from deploy.embedded.clickhouse.chdb_connection import Connection
-from deploy.embedded.clickhouse.engine_session import SESSION_SETTING, EngineSession
+from deploy.embedded.clickhouse.engine_session import EngineSession
 from deploy.embedded.clickhouse.errors import EngineError, NodeStartError
 from deploy.embedded.clickhouse.policy import Role
 from deploy.embedded.clickhouse.quarantine import quarantine
@@ -160,7 +161,7 @@ class Engine:
         self._lock.close()
 
     def _kill(self, session_id: str) -> bool:
-        return bool(self._run(f"KILL QUERY WHERE Settings['{SESSION_SETTING}'] = {quote_string(session_id)} ASYNC"))
+        return bool(self._run(f"KILL QUERY WHERE {query_ids.running(session_id)} ASYNC"))
 
     def _run(self, sql: str) -> str:
         with self._admin_lock:

@@ -11,16 +11,15 @@ from typing import Self
 import orjson
 
 from ddl.quoting import quote_name, quote_string
-from deploy.embedded.clickhouse.chdb_connection import STREAM_REFUSED, Connection
+from deploy.embedded.clickhouse import query_ids
+from deploy.embedded.clickhouse.chdb_connection import STREAM_REFUSED, Connection, Progress
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.pipes import PipeReader, PipeWriter
+from deploy.embedded.clickhouse.query_ids import SESSION_SETTING
 from deploy.embedded.clickhouse.query_settings import QuerySettings
 from deploy.embedded.clickhouse.statements import Kind, Statement, parse
 from deploy.embedded.clickhouse.tokens import scan
 
-# This setting names the session in system.processes, so that its query can be found and killed. chDB makes its own
-# query ids and has no custom settings. The setting has no effect while the query cache is off.
-SESSION_SETTING = "query_cache_tag"
 _COMPUTED = frozenset({"MATERIALIZED", "ALIAS"})
 
 
@@ -33,10 +32,9 @@ class EngineSession:
     def __init__(self, connection: Connection, kill: Callable[[str], bool]) -> None:
         self._connection = connection
         self._kill = kill
-        self._settings = QuerySettings(connection)
         self._lock = threading.Lock()  # not re-entrant: a stream may be read from several threads in turn
         self._id = uuid.uuid4().hex
-        connection.query(f"SET {SESSION_SETTING} = '{self._id}'")
+        self._settings = QuerySettings(connection, {SESSION_SETTING: self._id})
 
     def __enter__(self) -> Self:
         return self
@@ -45,6 +43,19 @@ class EngineSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def tag(self, query_id: str) -> dict[str, str]:
+        """The setting by which a query is found under its client's id; "" where the client gave none."""
+        return {SESSION_SETTING: query_ids.tag(self._id, query_id)} if query_id else {}
+
+    @property
+    def own_settings(self) -> Mapping[str, str]:
+        """What the client's SETs changed."""
+        return self._settings.own
+
+    def follow(self, listener: Callable[[Progress], None] | None) -> None:
+        """Have a listener told how far each query is, in the thread that runs it; None: no longer."""
+        self._connection.follow(listener)
 
     def execute(
         self, sql: str, settings: Mapping[str, str] | None = None, params: Mapping[str, str] | None = None
@@ -168,6 +179,9 @@ class EngineSession:
         Raises:
             EngineError: there is no such table or column.
         """
+        if statement.input_call:
+            rows = self._rows(f"DESCRIBE TABLE null({statement.input_structure})", settings, params)
+            return [(name, kind) for name, kind, *_ in rows]
         if statement.columns:
             listed = statement.columns[1:-1]
             return self.columns(f"SELECT {listed} FROM {statement.table}", settings, params)  # noqa: S608 - the client's own
@@ -187,7 +201,7 @@ class EngineSession:
         Each block of `min_insert_block_size_rows` is atomic. If `chunks` raises, the block under way is not inserted.
 
         Args:
-            sql: `INSERT INTO t (columns)`; VALUES or FORMAT at its end is ignored.
+            sql: `INSERT INTO t (columns)`, or one with a SELECT from `input(…)`; trailing VALUES or FORMAT is ignored.
             input_format: the format of the bytes in `chunks`.
             chunks: the encoded rows, cut anywhere.
             settings: settings of this query only.
@@ -202,8 +216,8 @@ class EngineSession:
             for name, value in (params or {}).items():
                 self._connection.query(f"SET param_{quote_name(name)[1:-1]} = {quote_string(value)}")
             pipe = PipeWriter()
-            source = f"FROM INFILE '{pipe.path}' {statement.suffix} FORMAT {input_format}"
-            return pipe.run(lambda: self._connection.insert(f"{statement.sql} {source}"), chunks, self.kill)
+            reading = _reading(statement, pipe.path, input_format)
+            return pipe.run(lambda: self._connection.insert(reading), chunks, self.kill)
 
     def create_temporary_table(self, name: str, columns: Sequence[tuple[str, str]]) -> None:
         """Create a temporary table of this session.
@@ -233,3 +247,12 @@ class EngineSession:
     def _rows(self, sql: str, settings: Mapping[str, str] | None, params: Mapping[str, str] | None) -> list[list[str]]:
         listed = self.query(sql, "JSONCompactStringsEachRow", settings, params)
         return [orjson.loads(line) for line in listed.splitlines()]
+
+
+def _reading(statement: Statement, path: str, input_format: str) -> str:
+    """An INSERT that reads its rows from a file. The engine inside a process ignores `input`: it is made that file."""
+    if statement.input_call is None:
+        return f"{statement.sql} FROM INFILE '{path}' {statement.suffix} FORMAT {input_format}"
+    start, end = statement.input_call
+    file = f"file('{path}', {quote_string(input_format)}, {statement.input_structure})"
+    return f"{statement.sql[:start]}{file}{statement.sql[end:]}"

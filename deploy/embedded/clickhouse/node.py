@@ -12,7 +12,7 @@ from deploy.embedded.clickhouse import config
 from deploy.embedded.clickhouse.access import Access
 from deploy.embedded.clickhouse.endpoint import NO_SINKS, Endpoint
 from deploy.embedded.clickhouse.engine import Engine
-from deploy.embedded.clickhouse.errors import NodeStartError
+from deploy.embedded.clickhouse.errors import UNKNOWN_DATABASE, EngineError, NodeStartError
 from deploy.embedded.clickhouse.http.server import HttpServer
 from deploy.embedded.clickhouse.native.server import NativeServer
 from deploy.embedded.clickhouse.policy import Policy, Role
@@ -30,6 +30,7 @@ class Options:
     Attributes:
         readable: folders and URLs of buckets that clients' SQL may read.
         analyst_tables: tables that the analyst may read, each `database.table`.
+        landing_database: the current database of a client that names none; "" for `default`.
         kafka_brokers: `host:port,…`; "" for a node without Kafka tables.
         kafka_security: librdkafka's properties for authentication and TLS.
         kafka_pace_group: the consumer group that sinks wait for; "" for none.
@@ -45,6 +46,7 @@ class Options:
     grace_s: float = 10.0
     readable: Sequence[str] = ()
     analyst_tables: Sequence[str] = ()
+    landing_database: str = ""
     kafka_brokers: str = ""
     kafka_security: Mapping[str, object] = field(default_factory=dict, repr=False)
     kafka_pace_group: str = ""
@@ -115,7 +117,14 @@ class Node:
         self._engine.close()
 
     def _open_session(self, database: str, role: Role) -> Session:
-        return Session(self._engine, self._hooks, database, role, self._policy)
+        landing = self._options.landing_database
+        if not database and landing:
+            try:
+                return Session(self._engine, self._hooks, landing, role, self._policy, landing)
+            except EngineError as error:
+                if error.code != UNKNOWN_DATABASE:  # it comes with the first migration
+                    raise
+        return Session(self._engine, self._hooks, database, role, self._policy, landing)
 
 
 def _policy(options: Options) -> Policy:

@@ -85,7 +85,7 @@ class Policy:
             self._check_engines(tokens)
             _refuse_attaching_a_folder(tokens)
         reads_outside = self._check_names(tokens, role)
-        if statement.data and is_whole and self._is_plain(statement.data, role):
+        if statement.is_values and statement.data and is_whole and self._is_plain(statement.data, role):
             return replace(statement, reads_outside=reads_outside, has_checked_data=True)
         return replace(statement, reads_outside=True) if reads_outside else statement
 

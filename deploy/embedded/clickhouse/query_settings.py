@@ -18,10 +18,18 @@ _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 class QuerySettings:
     """Keeps a connection's settings at the client's own SETs plus those of the current query."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, settings: Mapping[str, str]) -> None:
+        """Set what the connection begins with; the names are our own."""
         self._connection = connection
         self._applied: dict[str, str] = {}
-        self._own: dict[str, str] = {}
+        self._own: dict[str, str] = dict(settings)
+        for name, value in settings.items():
+            connection.query(f"SET {name} = {quote_string(value)}")
+
+    @property
+    def own(self) -> Mapping[str, str]:
+        """What the client's SETs changed."""
+        return self._own
 
     def apply(self, settings: Mapping[str, str] | None) -> None:
         """Apply exactly these settings to the next query, on top of the client's own.

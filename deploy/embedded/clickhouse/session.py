@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 
 from ddl.quoting import quote_name
+from deploy.embedded.clickhouse import summaries
+from deploy.embedded.clickhouse.chdb_connection import Progress
 from deploy.embedded.clickhouse.engine import Engine, EngineError
 from deploy.embedded.clickhouse.engine_session import EngineSession
+from deploy.embedded.clickhouse.errors import ACCESS_DENIED, UNKNOWN_TABLE
 from deploy.embedded.clickhouse.policy import Policy, Role, refuse_kafka
-from deploy.embedded.clickhouse.statements import Kind, Statement, StatementHook
+from deploy.embedded.clickhouse.query_ids import with_clients_ids
+from deploy.embedded.clickhouse.statements import VALUES, Kind, Statement, StatementHook
+from deploy.embedded.clickhouse.summaries import Part
 
+DEFAULT_DATABASE = "default"
 _STATEFUL = frozenset({"SET", "USE"})
-_DEFAULT_INPUT_FORMAT = "Values"
 _PLAIN_VALUES = {
     "input_format_values_interpret_expressions": "0",
     "input_format_values_deduce_templates_of_expressions": "0",
@@ -39,6 +44,7 @@ class Session:
         database: str = "",
         role: Role = Role.OPERATOR,
         policy: Policy | None = None,
+        landing: str = "",
     ) -> None:
         """Open a session of `role` on `database`. Without a `policy` it reaches nothing outside the database.
 
@@ -47,8 +53,9 @@ class Session:
         """
         self._engine = engine
         self._hooks = hooks
-        self._database = database or "default"
+        self._database = self._own_database = database or DEFAULT_DATABASE
         self._role, self._policy = role, policy or Policy()
+        self._landing = landing
         if role is Role.ANALYST and self._database == "system":
             self._policy.read("USE system", role)
         self._engine_session: EngineSession = engine.session(self._database, role)
@@ -66,7 +73,20 @@ class Session:
         Raises:
             EngineError: as in `Policy.read`.
         """
-        return self._policy.read(sql, self._role, is_whole=is_whole)
+        return with_clients_ids(self._policy.read(sql, self._role, is_whole=is_whole))
+
+    def explained(self, error: EngineError) -> EngineError:
+        """The error with a hint for a client that is in the database `default` and looks for tables there."""
+        if not self._landing or self._database != DEFAULT_DATABASE or error.code not in {UNKNOWN_TABLE, ACCESS_DENIED}:
+            return error
+        hint = f"The database {DEFAULT_DATABASE} is empty; the tables are in {self._landing}: connect to that database"
+        return EngineError(
+            error.code, f"{error.message}. {hint}, or write {self._landing} and a dot before their names."
+        )
+
+    def tag(self, query_id: str) -> dict[str, str]:
+        """The setting by which a query is found under its client's id; "" where the client gave none."""
+        return self._engine_session.tag(query_id)
 
     def command(self, request: Request, output_format: str) -> bytes:
         """Run a statement that takes no rows from the client. Returns its whole result, which is often empty.
@@ -81,25 +101,27 @@ class Session:
             return b""
         if statement.needs_hook:
             refuse_kafka(statement)
-        with self._reaching(self._engine_session, statement):
+        with self._reaching(self._engine_session, statement.reads_outside):
             result = self._engine_session.query(statement.sql, output_format, request.settings, request.params)
         if statement.words[0] == "CREATE" and "VIEW" in statement.words:
             self._engine.share_views()
         for hook in self._hooks:
             hook.after(statement.words)
         if statement.words[0] == "USE":
-            self._database = self._engine_session.query("SELECT currentDatabase()", "TSVRaw").decode().rstrip("\n")
+            current = self._engine_session.query("SELECT currentDatabase()", "TSVRaw").decode().rstrip("\n")
+            self._database = self._own_database = current
         return result
 
     def use(self, database: str) -> None:
-        """Change the current database; "" keeps it.
+        """Make a database the current one for the next statement; "" is what the session began with, or its last USE.
 
         Raises:
             EngineError: 81 where there is no such database.
         """
-        if database and database != self._database:
-            self._engine_session.execute(f"USE {quote_name(database)}")
-            self._database = database
+        wanted = database or self._own_database
+        if wanted != self._database:
+            self._engine_session.execute(f"USE {quote_name(wanted)}")
+            self._database = wanted
 
     def rows(self, request: Request, output_format: str) -> Generator[bytes, None, None]:
         """Run a reading statement and yield one document in its FORMAT or `output_format`, in bounded memory.
@@ -110,7 +132,7 @@ class Session:
         statement = request.statement
         if statement.needs_hook and self._handled(statement):
             return
-        with self._reaching(self._engine_session, statement):
+        with self._reaching(self._engine_session, statement.reads_outside):
             yield from self._engine_session.stream_statement(statement, output_format, request.settings, request.params)
 
     def blocks(self, request: Request) -> Generator[bytes, None, None]:
@@ -123,14 +145,41 @@ class Session:
         if statement.kind is not Kind.READ:
             yield from filter(None, [self.command(request, "Native")])
         elif not (statement.needs_hook and self._handled(statement)):
-            with self._reaching(self._engine_session, statement):
+            with self._reaching(self._engine_session, statement.reads_outside):
                 yield from self._engine_session.blocks(
                     f"{statement.sql} {statement.suffix}".rstrip(), request.settings, request.params
                 )
 
+    def result(self, request: Request) -> Generator[tuple[Part, bytes], None, None]:
+        """`blocks` with TOTALS and extremes, each block with what it holds.
+
+        Raises:
+            EngineError: refused or failed, perhaps after part of the result.
+        """
+        statement, settings = request.statement, {**self._engine_session.own_settings, **request.settings}
+        if statement.kind is not Kind.READ or not summaries.may_have_summaries(statement, settings):
+            yield from ((Part.ROWS, block) for block in self.blocks(request))
+            return
+        # Columns first: a session's engine connection does one thing at a time.
+        columns = self.columns(request)
+        settings = {**request.settings, **summaries.SETTINGS}
+        text = self.rows(
+            replace(request, statement=replace(statement, output_format=None), settings=settings), summaries.FORMAT
+        )
+        with closing(text), self._engine.session() as scratch:
+            yield from summaries.blocks(text, columns, scratch)
+
+    def setting(self, request: Request, name: str) -> str:
+        """The text of a setting as far as the client gave it, with the query or by SET; "" where it did not."""
+        return request.settings.get(name, "") or self._engine_session.own_settings.get(name, "")
+
+    def follow(self, listener: Callable[[Progress], None] | None) -> None:
+        """Have a listener told how far each query is, in the thread that runs it; None: no longer."""
+        self._engine_session.follow(listener)
+
     def columns(self, request: Request) -> list[tuple[str, str]]:
-        """Names and types of the columns that a reading statement returns."""
-        with self._reaching(self._engine_session, request.statement):
+        """Names and types of what a reading statement returns."""
+        with self._reaching(self._engine_session, request.statement.reads_outside):
             return self._engine_session.columns(request.statement.sql, request.settings, request.params)
 
     def columns_meanwhile(self, request: Request) -> list[tuple[str, str]]:
@@ -142,7 +191,7 @@ class Session:
             self._sibling = self._engine.session(role=self._role)
         try:
             self._sibling.execute(f"USE {quote_name(self._database)}")
-            with self._reaching(self._sibling, request.statement):
+            with self._reaching(self._sibling, request.statement.reads_outside):
                 return self._sibling.columns(request.statement.sql, request.settings, request.params)
         except EngineError:
             return []
@@ -162,12 +211,13 @@ class Session:
             EngineError: refused or failed.
         """
         statement = request.statement
-        wanted = input_format or statement.output_format or _DEFAULT_INPUT_FORMAT
+        wanted = input_format or statement.output_format or VALUES
         settings = request.settings
-        if wanted == "Values" and not statement.has_checked_data:
+        if wanted.upper() == VALUES.upper() and not statement.has_checked_data:
             # The policy has not checked rows that stream in, so expressions in them must not run.
             settings = {**settings, **_PLAIN_VALUES}
-        return self._engine_session.insert(statement.sql, wanted, chunks, settings, request.params)
+        with self._reaching(self._engine_session, statement.input_call is not None or statement.reads_outside):
+            return self._engine_session.insert(statement.sql, wanted, chunks, settings, request.params)
 
     def add_external_block(self, name: str, columns: Sequence[tuple[str, str]], block: bytes) -> None:
         """Add a client's Native block to the external table of that name, for the next statement.
@@ -179,6 +229,28 @@ class Session:
             self._engine_session.create_temporary_table(name, columns)
             self._external_tables.append(name)
         self._engine_session.insert(f"INSERT INTO {quote_name(name)}", "Native", [block])
+
+    def add_external_table(
+        self, name: str, structure: str, input_format: str, rows: bytes, settings: Mapping[str, str]
+    ) -> None:
+        """Make a table of a client's for the next statement.
+
+        Args:
+            name: how the statement calls it.
+            structure: its columns, `a UInt8, b String`.
+            input_format: the format of `rows`.
+            rows: its rows.
+            settings: of the statement.
+
+        Raises:
+            EngineError: the columns or the rows are refused, or a temporary table has the name.
+        """
+        declared = self.read(f"CREATE TEMPORARY TABLE {quote_name(name)} ({structure}) ENGINE = Memory")
+        self._engine_session.execute(declared.sql)
+        self._external_tables.append(name)
+        self._engine_session.insert(
+            f"INSERT INTO {quote_name(name)}", input_format, [rows], {**settings, **_PLAIN_VALUES}
+        )
 
     def drop_external_tables(self) -> None:
         """Drop the client's external tables."""
@@ -196,9 +268,9 @@ class Session:
         self._engine_session.close()
 
     @contextmanager
-    def _reaching(self, session: EngineSession, statement: Statement) -> Iterator[None]:
-        """Let one statement read outside the database, if the policy has allowed all places that it names."""
-        if not statement.reads_outside:
+    def _reaching(self, session: EngineSession, reads_outside: bool) -> Iterator[None]:
+        """Let one statement read outside the database, where the policy has allowed all the places that it names."""
+        if not reads_outside:
             yield
             return
         session.execute("SET ROLE reader")

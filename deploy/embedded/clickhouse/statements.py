@@ -14,8 +14,13 @@ _READING = frozenset({"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "
 _HOOKED = frozenset({"DROP", "DETACH", "RENAME", "ATTACH", "EXCHANGE"})
 _SOURCES = frozenset({"SELECT", "WITH", "WATCH", "INFILE"})
 _OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
-# Longest statement, in characters, without the rows of an INSERT: four times the engine's default max_query_size.
+# Where the rows come later, these may follow the table and the columns of an INSERT.
+_AFTER_TARGET = frozenset({"SETTINGS", "PARTITION"})
+# `insert` after one of these is a name in an expression of WITH, not the keyword.
+_BEFORE_A_NAME = frozenset({"AS", "WITH", ",", ".", "RECURSIVE"})
+# Four times what the engine parses by default (max_query_size). The rows of an INSERT do not count.
 MAX_STATEMENT = 1 << 20
+VALUES = "Values"
 
 
 class StatementHook(Protocol):
@@ -52,14 +57,17 @@ class Statement:
         sql: the text up to a trailing FORMAT clause, inline data or semicolon.
         kind: READ returns rows; INSERT takes rows from the client; COMMAND does neither.
         words: the leading keywords, upper case.
-        output_format: the output format of a READ or input format of an INSERT; None if the statement names none.
-        suffix: the SETTINGS clause after the FORMAT of a READ or after the target of an INSERT.
-        data: the inline rows of an INSERT, unchanged.
-        table: the target of an INSERT, unchanged.
-        columns: the column list of an INSERT with its parentheses; "" if there is none.
-        needs_hook: whether a `StatementHook` has to see it.
-        reads_outside: whether it reads files that the policy allows.
-        has_checked_data: whether the policy has checked all of `data`, too.
+        output_format: FORMAT of a READ or the input format of an INSERT, None where the statement has none.
+        suffix: what follows FORMAT in a READ, or the target of an INSERT: its SETTINGS.
+        data: inline rows of an INSERT, as they stand in the text.
+        table: the target of an INSERT, as it stands in the text.
+        columns: the column list of an INSERT with its parentheses, "" if it has none.
+        input_call: where `input(…)` stands in `sql`, for an INSERT whose SELECT reads the client's rows by it.
+        input_structure: the argument of that call, as it stands in the text.
+        needs_hook: a `StatementHook` has to see it.
+        reads_outside: it reads files that the policy allows.
+        asks_for_summaries: a READ that names TOTALS or extremes.
+        has_checked_data: the policy has looked at all of `data`, too.
     """
 
     sql: str
@@ -70,9 +78,17 @@ class Statement:
     data: str = ""
     table: str = ""
     columns: str = ""
+    input_call: tuple[int, int] | None = None
+    input_structure: str = ""
     needs_hook: bool = False
     reads_outside: bool = False
+    asks_for_summaries: bool = False
     has_checked_data: bool = False
+
+    @property
+    def is_values(self) -> bool:
+        """Whether the rows of an INSERT may be expressions; names of formats have no case."""
+        return (self.output_format or VALUES).upper() == VALUES.upper()
 
 
 def parse(sql: str) -> Statement:
@@ -101,7 +117,7 @@ def parse_with_tokens(sql: str) -> tuple[Statement, Sequence[Token]]:
             raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", reason)
         tokens.append(token)
         if shape.opens_inline_data(token):
-            return _insert(sql, tokens), tokens
+            return _insert(sql, tokens, shape), tokens
     while tokens and tokens[-1].text == ";":
         tokens.pop()
     if not tokens:
@@ -109,9 +125,9 @@ def parse_with_tokens(sql: str) -> tuple[Statement, Sequence[Token]]:
     if any(token.text == ";" for token in tokens):
         raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", "Syntax error (Multi-statements are not allowed)")
     words = _leading(tokens)
-    if words[0] == "INSERT" and not shape.writes_a_query:
-        return _insert(sql, tokens), tokens
-    if words[0] not in _READING or (words[0] == "WITH" and shape.has_insert):
+    if shape.insert_at is not None and (shape.input_at is not None or not shape.writes_a_query):
+        return _insert(sql, tokens, shape), tokens
+    if words[0] not in _READING or shape.insert_at is not None:
         needs_hook = words[0] in _HOOKED or any(token.upper == "ENGINE" for token in tokens)
         return Statement(sql[: tokens[-1].end], Kind.COMMAND, words, needs_hook=needs_hook), tokens
     return _read(sql, tokens, words), tokens
@@ -121,36 +137,59 @@ class _Shape:
     """What the tokens so far say about a statement. It sees each token once.
 
     Attributes:
-        writes_a_query: it is an INSERT whose rows come from a query or a file of the server.
-        has_insert: the word INSERT stands outside all brackets.
+        insert_at: the number of the token INSERT of a statement that is one, also behind WITH.
+        input_at: the number of the token `input` that reads the client's rows in the query of an INSERT.
+        writes_a_query: an INSERT that takes its rows from a query or a file of the server's.
     """
 
     def __init__(self) -> None:
-        self.writes_a_query = self.has_insert = False
+        self.insert_at: int | None = None
+        self.input_at: int | None = None
+        self.writes_a_query = False
         self._depth = self._count = 0
-        self._is_insert = False
+        self._begins_with = ""
         self._before = ""
+        self._is_reading = False
 
     def opens_inline_data(self, token: Token) -> bool:
-        """Take the next token. Returns whether the rows of an INSERT begin after it."""
-        upper, before = token.upper, self._before
+        """Take the next token; whether the rows of an INSERT begin after it."""
+        upper = token.upper
         if token.text in _CLOSING:
             self._depth -= 1
         if self._count == 0:
-            self._is_insert = upper == "INSERT"
+            self._begins_with = upper
         found = False
-        if self._depth == 0:
-            self.has_insert |= upper == "INSERT"
-            if token.kind == "word" and self._is_insert and self._count >= 2:
-                named = before == "FORMAT" and not self.writes_a_query
-                found = (upper == "VALUES" and before != ".") or named
-            self.writes_a_query |= upper in _SOURCES
-        elif self._depth == 1 and before == "(" and upper in {"SELECT", "WITH"}:
-            self.writes_a_query = True
+        if self.insert_at is None:
+            if self._is_insert(token):
+                self.insert_at = self._count
+            self._is_reading |= self._depth == 0 and upper in {"SELECT", "FROM"}
+        else:
+            found = self._opens_data_of_insert(token)
         if token.text in _OPENING:
             self._depth += 1
         self._count += 1
         self._before = upper
+        return found
+
+    def _is_insert(self, token: Token) -> bool:
+        if token.upper != "INSERT" or self._depth:
+            return False
+        is_behind_with = self._begins_with == "WITH" and not self._is_reading
+        return self._count == 0 or (is_behind_with and self._before not in _BEFORE_A_NAME)
+
+    def _opens_data_of_insert(self, token: Token) -> bool:
+        upper, before = token.upper, self._before
+        if self.writes_a_query and before == "INPUT" and token.text == "(":
+            self.input_at = self._count - 1
+        takes_rows = self.input_at is not None or not self.writes_a_query
+        found = False
+        if self._depth == 0:
+            if token.kind == "word" and self._count >= (self.insert_at or 0) + 2:
+                is_values = upper == "VALUES" and before != "." and self.input_at is None
+                found = takes_rows and (before == "FORMAT" or is_values)
+            self.writes_a_query |= upper in _SOURCES
+        elif self._depth == 1 and before == "(" and upper in {"SELECT", "WITH"}:
+            self.writes_a_query = True
         return found
 
 
@@ -175,29 +214,49 @@ def _depths(tokens: Sequence[Token]) -> Iterator[tuple[int, Token]]:
             depth += 1
 
 
-def _insert(sql: str, tokens: list[Token]) -> Statement:
+def _insert(sql: str, tokens: list[Token], shape: _Shape) -> Statement:
     end, output_format, data = tokens[-1].end, None, ""
-    if tokens[-1].upper == "VALUES":
-        end, output_format, data = tokens[-1].start, "Values", sql[tokens[-1].end :]
-    elif tokens[-2].upper == "FORMAT":
+    if tokens[-2].upper == "FORMAT":
         end, output_format, data = tokens[-2].start, tokens[-1].text, sql[tokens[-1].end :]
-    table, columns, target_end = _insert_target(sql, [token for token in tokens if token.end <= end])
+    elif tokens[-1].upper == "VALUES":
+        end, output_format, data = tokens[-1].start, "Values", sql[tokens[-1].end :]
+    named = [token for token in tokens if token.end <= end]
+    table, columns, target_end = _insert_target(sql, named, (shape.insert_at or 0) + 1)
+    call, structure = _input_call(sql, named, shape.input_at)
+    # The query of an INSERT belongs to its statement; otherwise what follows the target are its SETTINGS.
+    statement_end = end if call else target_end
+    following = next((token for token in named if token.start >= statement_end), None)
+    if following is not None and following.upper not in _AFTER_TARGET:
+        reason = (
+            f"Syntax error: {following.text[:50]} stands where the rows, SETTINGS or the columns of an INSERT should"
+        )
+        raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", reason)
     return Statement(
-        sql[:target_end],
+        sql[:statement_end].rstrip(),
         Kind.INSERT,
         _leading(tokens),
         output_format,
-        suffix=sql[target_end:end].strip(),
-        # As on a server, one line break belongs to the statement. The rest is data, byte for byte.
+        suffix=sql[statement_end:end].strip(),
+        # One line break belongs to the statement, as on a server; the rest is the data, byte for byte.
         data=data.lstrip(" \t").removeprefix("\r").removeprefix("\n") if data.strip() else "",
         table=table,
         columns=columns,
+        input_call=call,
+        input_structure=structure,
     )
 
 
-def _insert_target(sql: str, tokens: Sequence[Token]) -> tuple[str, str, int]:
-    """The table or function, the column list, and the position after both."""
-    index = 1
+def _input_call(sql: str, tokens: Sequence[Token], at: int | None) -> tuple[tuple[int, int] | None, str]:
+    """Where a call of `input` begins and ends, and what is in its parentheses."""
+    if at is None:
+        return None, ""
+    closing = _closing(tokens, at + 1)
+    start, end = tokens[at].start, tokens[closing - 1].end
+    return (start, end), sql[tokens[at + 1].end : tokens[closing - 1].start].strip()
+
+
+def _insert_target(sql: str, tokens: Sequence[Token], index: int) -> tuple[str, str, int]:
+    """The table or function, the column list, and where the later of them ends; `index` is after INSERT."""
     while index < len(tokens) and tokens[index].upper in {"INTO", "TABLE"}:
         index += 1
     is_function = index < len(tokens) and tokens[index].upper == "FUNCTION"
@@ -240,7 +299,13 @@ def _read(sql: str, tokens: Sequence[Token], words: tuple[str, ...]) -> Statemen
             end, output_format = flat[position].start, name.text
             break
     return Statement(
-        sql[:end].rstrip(), Kind.READ, words, output_format, suffix, needs_hook=words[:2] == ("SHOW", "CREATE")
+        sql[:end].rstrip(),
+        Kind.READ,
+        words,
+        output_format,
+        suffix,
+        needs_hook=words[:2] == ("SHOW", "CREATE"),
+        asks_for_summaries=any(token.upper in {"TOTALS", "EXTREMES"} for token in tokens),
     )
 
 

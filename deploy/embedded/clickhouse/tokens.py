@@ -15,12 +15,15 @@ _TOKEN = re.compile(
     r"""(?P<skip>[\s\x00\u200b-\u200d\u2060\ufeff]++|--[^\n]*+|//[^\n]*+|\#[!\ ][^\n]*+)
       | (?P<string>'(?:[^'\\]|\\.|'')*+'|\u2018[^\u2019]*+\u2019|[xXbB]'[0-9A-Fa-f]*+')
       | (?P<quoted>"(?:[^"\\]|\\.|"")*+"|`(?:[^`\\]|\\.|``)*+`|\u201c[^\u201d]*+\u201d)
-      | (?P<word>[A-Za-z_][A-Za-z0-9_]*+)
+      | (?P<word>[A-Za-z_][A-Za-z0-9_$]*+)
       | (?P<number>[0-9][A-Za-z0-9_]*+(?:\.[0-9]++)?+)
       | (?P<open>/\*|\$|['"`\u2018\u201c])
       | (?P<sign>.)""",
     re.DOTALL | re.VERBOSE,
 )
+_DOLLAR_WORD = re.compile(r"\$[A-Za-z0-9_][A-Za-z0-9_$]*+")
+# Each may be sought to the end of the text.
+_MOST_DOLLAR_WORDS = 100
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _ESCAPE = re.compile(r"\\x([0-9A-Fa-f]{2})|\\(.)|(``|\"\"|'')", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "b": "\b", "f": "\f", "a": "\a", "v": "\v", "e": "\x1b"}
@@ -62,10 +65,9 @@ def scan(sql: str) -> Iterator[Token]:
     """The tokens of a text, without white space and comments.
 
     Raises:
-        EngineError: 62 if a quote, comment or heredoc does not end, a comment contains a comment, or a name contains $.
-            Such text has two readings.
+        EngineError: 62 where a quote or a comment does not end, or a $ stands where it could be read in two ways.
     """
-    match, position, length = _TOKEN.match, 0, len(sql)
+    match, position, length, dollars = _TOKEN.match, 0, len(sql), 0
     while position < length:
         found = match(sql, position)
         if found is None:
@@ -73,29 +75,42 @@ def scan(sql: str) -> Iterator[Token]:
         kind, end = found.lastgroup or "sign", found.end()
         if kind == "open":
             kind, end = _opened(sql, position, end)
+            dollars += kind == "word"
+            if dollars > _MOST_DOLLAR_WORDS:
+                raise _unreadable(f"more than {_MOST_DOLLAR_WORDS} names begin with $: quote them")
         if kind != "skip":
             yield Token(kind, sql[position:end], position, end)
         position = end
 
 
 def _opened(sql: str, position: int, end: int) -> tuple[str, int]:
-    """Kind and end of a comment or heredoc that begins here. A quote here is one that is never closed."""
+    """Kind and end of what begins with a comment's mark, a $, or a quote that is never closed."""
     text = sql[position:end]
     if text == "/*":
-        edge = _COMMENT_EDGE.search(sql, end)
-        if edge is None or edge[0] == "/*":
-            raise _unreadable("a comment is not closed, or another one begins in it")
-        return "skip", edge.end()
+        return "skip", _comment_end(sql, end)
     if text != "$":
         raise _unreadable(f"{text} is opened and never closed")
-    if position and (sql[position - 1].isalnum() or sql[position - 1] == "_"):
-        raise _unreadable("a name with $ in it has to be quoted")
-    # $tag$…$tag$, where the tag may be any text.
+    if position and sql[position - 1].isalnum():
+        raise _unreadable("a number with $ behind it: a name has to be quoted")
+    # $tag$…$tag$ is a text, where the tag may be any text; else it is a name.
     tag_end = sql.find("$", position + 1) + 1
     closing = sql.find(sql[position:tag_end], tag_end) if tag_end else -1
-    if closing < 0:
+    if closing >= 0:
+        return "string", closing + tag_end - position
+    word = _DOLLAR_WORD.match(sql, position)
+    if word is None:
         raise _unreadable("$ begins a text that never ends")
-    return "string", closing + tag_end - position
+    return "word", word.end()
+
+
+def _comment_end(sql: str, position: int) -> int:
+    """Where a comment ends, with the comments in it."""
+    depth = 1
+    for edge in _COMMENT_EDGE.finditer(sql, position):
+        depth += 1 if edge[0] == "/*" else -1
+        if depth == 0:
+            return edge.end()
+    raise _unreadable("a comment is not closed")
 
 
 def _unreadable(reason: str) -> Exception:

@@ -4,6 +4,11 @@
 -- With `IN (SELECT …)` and plain casts the server can skip partitions and files by time.
 {% import '_left.sql' as left %}
 CREATE OR REPLACE VIEW {{ view }}
+(
+{% for name, kind, comment in columns %}
+    {{ name }} {{ kind }} COMMENT {{ comment | literal }}{{ ',' if not loop.last }}
+{% endfor %}
+)
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 WITH

@@ -12,6 +12,7 @@ from backports import zstd
 from lz4 import frame as lz4  # type: ignore[import-untyped]
 
 from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, NOT_IMPLEMENTED, EngineError, refusal
+from deploy.embedded.clickhouse.native.compression import FRAME_HEAD_BYTES, decode_frame, frame_length
 from deploy.embedded.clickhouse.statements import MAX_STATEMENT
 
 # The statement before the rows of an INSERT has to fit in here. The rows stream.
@@ -36,6 +37,11 @@ class Decoder(Protocol):
         """Whether it needs more data for the next step."""
         ...
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the content may end with what was decoded last."""
+        ...
+
 
 class _Zlib:
     def __init__(self, window: int) -> None:
@@ -46,6 +52,8 @@ class _Zlib:
     def step(self, data: bytes, most: int) -> bytes:
         if self._decoder.eof:  # several gzip files may follow each other
             self._left = self._decoder.unused_data
+            if not self._left + data:
+                return b""
             self._decoder = zlib.decompressobj(self._window)
         found = self._decoder.decompress(self._left + data, most)
         self._left = self._decoder.unconsumed_tail
@@ -54,6 +62,10 @@ class _Zlib:
     @property
     def wants_data(self) -> bool:
         return not self._left and not (self._decoder.eof and self._decoder.unused_data)
+
+    @property
+    def is_whole(self) -> bool:
+        return self._decoder.eof
 
 
 class _Framed:
@@ -66,6 +78,8 @@ class _Framed:
     def step(self, data: bytes, most: int) -> bytes:
         if self._decoder.eof:
             data = (self._decoder.unused_data or b"") + data
+            if not data:
+                return b""
             self._decoder = self._make()
         return bytes(self._decoder.decompress(data, most))
 
@@ -74,6 +88,41 @@ class _Framed:
         if self._decoder.eof:
             return not self._decoder.unused_data
         return bool(self._decoder.needs_input)
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(self._decoder.eof)
+
+
+class _CheckedFrames:
+    """ClickHouse's own compressed frames."""
+
+    def __init__(self) -> None:
+        self._packed = bytearray()
+        self._content = b""
+
+    def step(self, data: bytes, most: int) -> bytes:
+        self._packed += data
+        if not self._content and (length := self._frame_length()):
+            self._content = decode_frame(bytes(self._packed[:length]))
+            del self._packed[:length]
+        found, self._content = self._content[:most], self._content[most:]
+        return found
+
+    @property
+    def wants_data(self) -> bool:
+        return not self._content and not self._frame_length()
+
+    @property
+    def is_whole(self) -> bool:
+        return not self._content and not self._packed
+
+    def _frame_length(self) -> int:
+        """Bytes of the first frame, 0 while it has not arrived."""
+        if len(self._packed) < FRAME_HEAD_BYTES:
+            return 0
+        length = frame_length(bytes(self._packed[:FRAME_HEAD_BYTES]))
+        return length if length <= len(self._packed) else 0
 
 
 _DECODERS: dict[str, Callable[[], Decoder]] = {
@@ -87,11 +136,15 @@ _DECODERS: dict[str, Callable[[], Decoder]] = {
 class Body:
     """The body of one request, read once. Memory holds one part of it, however large the decoded body is."""
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, request: web.Request, *, is_in_frames: bool = False) -> None:
         """Prepare to read.
 
+        Args:
+            request: whose body to read.
+            is_in_frames: it is in ClickHouse's own compressed frames (`decompress=1`).
+
         Raises:
-            EngineError: 48 for an unknown Content-Encoding.
+            EngineError: 48 for an unknown Content-Encoding, or one together with frames.
         """
         encoding = request.headers.get("Content-Encoding", "").lower()
         if encoding not in {"", "identity", *_DECODERS}:
@@ -99,7 +152,13 @@ class Body:
             raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
         self._content = request.content
         self._loop = asyncio.get_running_loop()
-        self._decoder = _DECODERS[encoding]() if encoding in _DECODERS else None
+        self._decoder: Decoder | None = _CheckedFrames() if is_in_frames else None
+        if encoding in _DECODERS:
+            if is_in_frames:
+                reason = "Content-Encoding and decompress=1 in one request: use one of them"
+                raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
+            self._decoder = _DECODERS[encoding]()
+        self._length = 0  # bytes that have arrived
         self._has_arrived = not request.body_exists
         self.is_complete = self._has_arrived
 
@@ -156,6 +215,10 @@ class Body:
         except (zlib.error, zstd.ZstdError, RuntimeError, EOFError) as error:
             raise _undecodable(error) from error
         self.is_complete = self._has_arrived and decoder.wants_data
+        self._length += len(data)
+        if self.is_complete and self._length and not decoder.is_whole:
+            # What was cut off in the middle must not be taken for fewer rows.
+            raise _undecodable(EOFError("it ends in the middle of compressed data"))
         return found
 
 

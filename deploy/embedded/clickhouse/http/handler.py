@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import orjson
-from aiohttp import BodyPartReader, ClientError, web
+from aiohttp import ClientError, web
 
 from deploy.embedded.clickhouse.access import Access
-from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, NOT_IMPLEMENTED, READONLY, EngineError, refusal
+from deploy.embedded.clickhouse.errors import READONLY, EngineError, refusal
 from deploy.embedded.clickhouse.http.body import HEAD_BYTES, TEXT_BYTES, Body
+from deploy.embedded.clickhouse.http.form import ExternalTable, read_form, url_parameters
 from deploy.embedded.clickhouse.http.parameters import Parameters, read_parameters
 from deploy.embedded.clickhouse.http.sessions import Sessions
 from deploy.embedded.clickhouse.http.status import content_type, http_status
+from deploy.embedded.clickhouse.native.compression import encode_frames
+from deploy.embedded.clickhouse.native.packets import BLOCK_INFO
+from deploy.embedded.clickhouse.native.results import ResultBlocks
 from deploy.embedded.clickhouse.policy import Role
 from deploy.embedded.clickhouse.session import Request, Session
 from deploy.embedded.clickhouse.statements import Kind, Statement
@@ -29,8 +34,7 @@ T = TypeVar("T")
 # A result of at most this size is sent whole, so that an error in it still sets the HTTP status.
 _PART_BYTES = 1 << 18
 _KILL_INTERVAL_S = 0.05
-_FORM_BYTES = 1 << 24
-_MOST_FIELDS = 1_000
+_TEXT = "text/plain; charset=utf-8"
 _let_in: WeakKeyDictionary[asyncio.Transport, tuple[str, str]] = WeakKeyDictionary()
 
 
@@ -51,15 +55,16 @@ class Handler:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Run the statement of one request."""
         try:
-            parameters = read_parameters(request.query, request.headers)
+            parameters = read_parameters(url_parameters(request), request.headers)
             role = await login(self._access, request, parameters)
-            body = Body(request)
+            body = Body(request, is_in_frames=parameters.is_compressed)
+            tables: list[ExternalTable] = []
             if request.content_type == "multipart/form-data":
-                parameters = await _form_parameters(request)
+                parameters, tables = await read_form(request)
             head = await body.read(HEAD_BYTES)
         except EngineError as error:
             return failure(error)
-        exchange = HttpExchange(self._sessions, self._workers, self._endings, parameters, role)
+        exchange = HttpExchange(self._sessions, self._workers, self._endings, parameters, role, tables)
         try:
             return await exchange.run(request, head, body)
         except EngineError as error:
@@ -85,31 +90,9 @@ async def login(access: Access, request: web.Request, parameters: Parameters) ->
 
 def failure(error: EngineError, headers: dict[str, str] | None = None) -> web.Response:
     """The response for an error."""
-    coded = {**(headers or {}), "X-ClickHouse-Exception-Code": str(error.code)}
-    return web.Response(text=error.text + "\n", status=http_status(error.code), headers=coded)
-
-
-async def _form_parameters(request: web.Request) -> Parameters:
-    """The request's parameters, with the text fields of a form: long parameters come in a form.
-
-    Raises:
-        EngineError: 48 for files, 12 for a form that is too large.
-    """
-    fields: dict[str, str] = {}
-    left = _FORM_BYTES
-    async for part in await request.multipart():
-        if not isinstance(part, BodyPartReader) or part.name is None or part.filename is not None:
-            reason = "External data is not supported over HTTP; send it over the native protocol"
-            raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
-        text = bytearray()
-        while chunk := await part.read_chunk(_PART_BYTES):
-            text += chunk
-            if len(text) > left or len(fields) >= _MOST_FIELDS:
-                reason = f"A form of more than {_FORM_BYTES} bytes or {_MOST_FIELDS} fields"
-                raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", reason)
-        left -= len(text)
-        fields[part.name] = text.decode("utf-8", "surrogateescape")
-    return read_parameters({**request.query, **fields}, request.headers)
+    coded = {**(headers or {}), "X-ClickHouse-Exception-Code": str(error.code), "Content-Type": _TEXT}
+    text = f"{error.text}\n".encode("utf-8", "surrogateescape")
+    return web.Response(body=text, status=http_status(error.code), headers=coded)
 
 
 class HttpExchange:
@@ -122,11 +105,12 @@ class HttpExchange:
         endings: set[asyncio.Task[None]],
         parameters: Parameters,
         role: Role,
+        tables: Sequence[ExternalTable] = (),
     ) -> None:
         self._sessions = sessions
         self._workers = workers
         self._endings = endings
-        self._parameters, self._role = parameters, role
+        self._parameters, self._role, self._tables = parameters, role, tables
         self._session: Session | None = None
         self.headers = {
             "X-ClickHouse-Query-Id": parameters.query_id,
@@ -146,7 +130,7 @@ class HttpExchange:
             EngineError: the statement was refused or failed before anything was sent.
         """
         parts = self._parts(head, body, may_change=request.method != "GET")
-        part, is_last = await self._in_worker(lambda: next(parts))
+        part, is_last = await self._in_worker(lambda: self._framed(next(parts)))
         if is_last:
             return web.Response(body=part, headers=self.headers)
         try:
@@ -165,38 +149,69 @@ class HttpExchange:
         self, parts: Iterator[tuple[bytes, bool]], response: web.StreamResponse, request: web.Request
     ) -> tuple[bytes, bool]:
         try:
-            return await self._in_worker(lambda: next(parts))
+            return await self._in_worker(lambda: self._framed(next(parts)))
         except EngineError as error:
-            # The status is sent already: the error text at the end and the broken transfer tell the client.
-            await response.write(f"\n{error.text}\n".encode())
+            # The status has gone out: the text at the end and a broken transfer tell the client.
+            text = f"\n{error.text}\n".encode("utf-8", "surrogateescape")
+            await response.write(self._framed((text, True))[0])
             if request.transport is not None:
                 request.transport.close()
             raise ConnectionResetError(error.text) from error
+
+    def _framed(self, part: tuple[bytes, bool]) -> tuple[bytes, bool]:
+        """A piece of the answer, in compressed frames if the client asks for them."""
+        data, is_last = part
+        return (b"".join(encode_frames(data)), is_last) if self._parameters.wants_frames else part
 
     def _parts(self, head: bytes, body: Body, *, may_change: bool) -> Generator[tuple[bytes, bool], None, None]:
         """Pieces of the result, each with whether it is the last. Runs in a worker thread: parsing takes time, too."""
         held: list[bytes] = []
         with self._sessions.lend(self._role, *self._lending) as session:
             self._session = session
-            statement, data = self._read(session, head, body)
-            request = Request(statement, self._parameters.settings, self._parameters.params)
-            if statement.kind is not Kind.READ and not may_change:
-                raise refusal(READONLY, "READONLY", "Cannot execute query in readonly mode: use POST for a change")
-            if statement.kind is Kind.INSERT:
-                self._insert(session, request, data, body)
-            elif statement.kind is Kind.COMMAND:
-                held.append(session.command(request, self._parameters.default_format))
-                self._describe(self._parameters.default_format, 0)
-            else:
-                wanted = statement.output_format or self._parameters.default_format
-                self._describe(wanted)
-                with closing(session.rows(request, wanted)) as rows:
-                    for chunk in rows:
+            try:
+                with closing(self._result(session, head, body, may_change=may_change)) as result:
+                    for chunk in result:
                         held.append(chunk)
                         if sum(map(len, held)) >= _PART_BYTES:
                             yield b"".join(held), False
                             held = []
+            except EngineError as error:
+                raise session.explained(error) from error
+            finally:
+                session.drop_external_tables()
         yield b"".join(held), True
+
+    def _result(self, session: Session, head: bytes, body: Body, *, may_change: bool) -> Generator[bytes, None, None]:
+        """Run the statement; its result."""
+        statement, data = self._read(session, head, body)
+        for table in self._tables:
+            session.add_external_table(
+                table.name, table.structure, table.input_format, table.rows, self._parameters.settings
+            )
+        request = Request(statement, self._settings(session), self._parameters.params)
+        if statement.kind is not Kind.READ and not may_change:
+            raise refusal(READONLY, "READONLY", "Cannot execute query in readonly mode: use POST for a change")
+        if statement.kind is Kind.INSERT:
+            self._insert(session, request, data, body)
+        elif statement.kind is Kind.COMMAND:
+            yield session.command(request, self._parameters.default_format)
+            self._describe(self._parameters.default_format, 0)
+        else:
+            wanted = statement.output_format or self._parameters.default_format
+            self._describe(wanted)
+            yield from self._document(session, request, wanted)
+
+    def _document(self, session: Session, request: Request, output_format: str) -> Generator[bytes, None, None]:
+        """The result of a reading statement in its format; Native as a client of a protocol revision reads it."""
+        revision = self._parameters.revision
+        if output_format != "Native" or not revision:
+            yield from session.rows(request, output_format)
+            return
+        with closing(session.blocks(request)) as blocks:
+            for first in blocks:
+                result = ResultBlocks(first, partial(session.columns_meanwhile, request), revision)
+                for block in chain([first], blocks):
+                    yield BLOCK_INFO + result.complete(block)
 
     def _read(self, session: Session, head: bytes, body: Body) -> tuple[Statement, bytes]:
         """The request's statement, and the data of an INSERT read so far."""
@@ -216,7 +231,7 @@ class HttpExchange:
         statement = request.statement
         if statement.output_format is None and self._parameters.default_format != "TabSeparated":
             request = replace(request, statement=replace(statement, output_format=self._parameters.default_format))
-        if statement.output_format == "Values" and body.is_complete:
+        if statement.is_values and body.is_complete:
             data = data.rstrip(b"; \r\n")
         written = session.insert(request, chain([data] if data else [], body.parts()))
         self._describe(None, written)
@@ -230,6 +245,10 @@ class HttpExchange:
             self.headers["X-ClickHouse-Format"] = output_format or ""
         if output_format is not None:
             self.headers["Content-Type"] = content_type(output_format)
+
+    def _settings(self, session: Session) -> dict[str, str]:
+        given = self._parameters.query_id if self._parameters.is_query_id_given else ""
+        return self._parameters.settings | session.tag(given)
 
     @property
     def _lending(self) -> tuple[str, str, float]:
@@ -257,5 +276,5 @@ class HttpExchange:
             running.result()
 
 
-def _text(data: bytes) -> str:
+def _text(data: bytes | bytearray) -> str:
     return data.decode("utf-8", "surrogateescape")

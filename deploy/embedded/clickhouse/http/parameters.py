@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, NOT_IMPLEMENTED, refusal
+from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, UNKNOWN_FORMAT, refusal
 
 _PARAMETER_PREFIX = "param_"
 # Parameters of the interface itself, and settings that concern only it: https://clickhouse.com/docs/interfaces/http.
@@ -40,22 +41,33 @@ _OWN = frozenset(
 )
 _MOST_PARAMETERS = 2_000
 _TRUE = frozenset({"1", "true"})
+_FORMAT_NAME = re.compile(r"[A-Za-z0-9_]+")
 _DEFAULT_SESSION_TIMEOUT_S = 60
 _MAX_SESSION_TIMEOUT_S = 3600
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """The parameters of one request, with defaults filled in."""
+    """One request's parameters, defaults filled in.
+
+    Attributes:
+        is_compressed: the body is in ClickHouse's own compressed frames.
+        wants_frames: the answer has to be.
+        revision: the protocol revision that blocks in the format Native have to be of; 0 for a file's.
+    """
 
     user: str
     password: str = field(repr=False)
     database: str
     query: str
     query_id: str
+    is_query_id_given: bool
     default_format: str
     session_id: str
     session_timeout_s: float
+    is_compressed: bool
+    wants_frames: bool
+    revision: int
     settings: dict[str, str]
     params: dict[str, str]
 
@@ -64,13 +76,13 @@ def read_parameters(query: Mapping[str, str], headers: Mapping[str, str]) -> Par
     """Read parameters from the URL and the headers.
 
     Raises:
-        EngineError: 12 for too many parameters, 48 for ClickHouse's own block compression, which is not supported.
+        EngineError: 12 for too many, 73 for a default format that is no name.
     """
     if len(query) > _MOST_PARAMETERS:
         raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", f"More than {_MOST_PARAMETERS} parameters in one request")
-    if query.get("compress", "0") in _TRUE or query.get("decompress", "0") in _TRUE:
-        reason = "compress= and decompress= are not supported here; use Content-Encoding (gzip, zstd, lz4)"
-        raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
+    default_format = query.get("default_format") or headers.get("X-ClickHouse-Format", "") or "TabSeparated"
+    if not _FORMAT_NAME.fullmatch(default_format):
+        raise refusal(UNKNOWN_FORMAT, "UNKNOWN_FORMAT", f"Unknown format {default_format[:50]!r}")
     user, password = _account(query, headers)
     asked = query.get("session_timeout", "")
     timeout_s = min(int(asked), _MAX_SESSION_TIMEOUT_S) if asked.isdigit() else _DEFAULT_SESSION_TIMEOUT_S
@@ -80,9 +92,13 @@ def read_parameters(query: Mapping[str, str], headers: Mapping[str, str]) -> Par
         database=query.get("database") or headers.get("X-ClickHouse-Database", ""),
         query=query.get("query", ""),
         query_id=query.get("query_id") or str(uuid.uuid4()),
-        default_format=query.get("default_format") or headers.get("X-ClickHouse-Format", "") or "TabSeparated",
+        is_query_id_given=bool(query.get("query_id")),
+        default_format=default_format,
         session_id=query.get("session_id", ""),
         session_timeout_s=timeout_s,
+        is_compressed=query.get("decompress", "0") in _TRUE,
+        wants_frames=query.get("compress", "0") in _TRUE,
+        revision=int(revision) if (revision := query.get("client_protocol_version", "")).isdecimal() else 0,
         settings={n: v for n, v in query.items() if n not in _OWN and not n.startswith(_PARAMETER_PREFIX)},
         params={n.removeprefix(_PARAMETER_PREFIX): v for n, v in query.items() if n.startswith(_PARAMETER_PREFIX)},
     )

@@ -15,6 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from deploy.embedded.clickhouse.access import Access
 from deploy.embedded.clickhouse.errors import ACCESS_DENIED, EngineError, NodeStartError, refusal
 from deploy.embedded.clickhouse.http import origin
+from deploy.embedded.clickhouse.http.form import url_parameters
 from deploy.embedded.clickhouse.http.handler import Handler, failure, login
 from deploy.embedded.clickhouse.http.parameters import read_parameters
 from deploy.embedded.clickhouse.http.sessions import Sessions
@@ -103,7 +104,7 @@ class HttpServer:
 
     async def _kafka(self, request: web.Request) -> web.Response:
         try:
-            role = await login(self._access, request, read_parameters(request.query, request.headers))
+            role = await login(self._access, request, read_parameters(url_parameters(request), request.headers))
             if role is not Role.OPERATOR:
                 raise refusal(ACCESS_DENIED, "ACCESS_DENIED", "only the operator may see the state of Kafka tables")
         except EngineError as error:

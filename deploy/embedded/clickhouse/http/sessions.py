@@ -39,9 +39,9 @@ class Sessions:
         """Lend a session for one request.
 
         Args:
-            role: the client's role; a session is never shared between roles.
-            database: the current database; "" for the default one, or the one that a named session has.
-            session_id: the name of a session that keeps its state between requests; "" for none.
+            role: whose it is; nobody gets another's.
+            database: the current database of this request, "" for the default one, or a named session's own.
+            session_id: name of a session that keeps its state between requests, "" for none.
             timeout_s: how long a named session lives on after this request.
 
         Raises:
@@ -83,7 +83,7 @@ class Sessions:
                 reason = f"{_MOST_NAMED} sessions are open: leave out session_id, or let some expire"
                 raise refusal(SESSION_IS_LOCKED, "TOO_MANY_SESSIONS", reason)
             if named is None:
-                named = self._named[role, session_id] = Named(self._open(database, role))
+                named = self._named[role, session_id] = Named(self._open("", role))
             named.is_busy = True
         try:
             named.session.use(database)

@@ -5,7 +5,7 @@ from __future__ import annotations
 # After `exceptionCodeToHTTPStatus` of ClickHouse's src/Server/HTTP.
 _STATUS = {
     **dict.fromkeys((192, 193, 481, 497, 516), 403),
-    **dict.fromkeys((6, 12, 26, 27, 36, 38, 41, 43, 44, 53, 62, 69, 70, 72, 117, 271, 427, 456, 457), 400),
+    **dict.fromkeys((6, 12, 26, 27, 36, 38, 40, 41, 43, 44, 53, 62, 69, 70, 72, 89, 117, 271, 427, 456, 457), 400),
     **dict.fromkeys((16, 46, 47, 50, 56, 60, 63, 73, 78, 81, 115, 372), 404),
     48: 501,
     159: 408,

@@ -1,1 +1,1 @@
-"""ClickHouse's native protocol, revision 54453: https://clickhouse.com/docs/native-protocol."""
+"""ClickHouse's native protocol, revisions 54453 to 54464: https://clickhouse.com/docs/native-protocol."""

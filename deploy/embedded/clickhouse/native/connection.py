@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from typing import TypeVar
 
 from deploy.embedded.clickhouse.access import Access
@@ -18,22 +18,32 @@ from deploy.embedded.clickhouse.errors import (
     refusal,
 )
 from deploy.embedded.clickhouse.native import packets
-from deploy.embedded.clickhouse.native.compression import encode_frames
+from deploy.embedded.clickhouse.native.outgoing import Outgoing
 from deploy.embedded.clickhouse.native.packets import ClientPacket, Query
-from deploy.embedded.clickhouse.native.results import ResultBlocks
+from deploy.embedded.clickhouse.native.results import ResultBlocks, ResultSize
 from deploy.embedded.clickhouse.native.skipper import Column, skip_block
 from deploy.embedded.clickhouse.native.source import BLOCK_BYTES, HELLO_BYTES, ByteSource, FrameFeed, SocketFeed
 from deploy.embedded.clickhouse.native.watcher import Watcher
 from deploy.embedded.clickhouse.policy import Role
 from deploy.embedded.clickhouse.session import Request, Session
 from deploy.embedded.clickhouse.statements import Kind
+from deploy.embedded.clickhouse.summaries import Part
 
 T = TypeVar("T")
 
-_OLDEST_REVISION = packets.REVISION
-# A client sends Hello as soon as it is connected. One that does not would hold a thread and a socket.
+_PACKETS = {
+    Part.ROWS: packets.ServerPacket.DATA,
+    Part.TOTALS: packets.ServerPacket.TOTALS,
+    Part.EXTREMES: packets.ServerPacket.EXTREMES,
+}
+# A client says Hello as soon as it is connected; one that does not holds a thread and a socket.
 LOGIN_S = 10.0
 _MOST_EXTERNAL_BLOCKS = 1_000
+_HTTP = frozenset(b"GPHOD")  # what its methods begin with
+_WRONG_PORT = (
+    b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\n\r\n"
+    b"This port speaks ClickHouse's native protocol. HTTP has a port of its own: `medallion status` prints it.\r\n"
+)
 
 
 class OutOfStepError(Exception):
@@ -62,8 +72,9 @@ class ClientConnection:
         self._setting_names = setting_names
         self._watcher = watcher
         self._source = ByteSource(SocketFeed(connection), limit=HELLO_BYTES)
-        self._is_compressed = False
+        self._outgoing = Outgoing(connection)
         self._frames = self._source
+        self._has_failed = False  # the INSERT whose blocks are being received
         self.is_busy = False
 
     def greet(self, open_session: Callable[[str, Role], Session]) -> Session | None:
@@ -74,21 +85,27 @@ class ClientConnection:
         """
         self._socket.settimeout(LOGIN_S)
         try:
-            if self._source.varint() != ClientPacket.HELLO:
+            packet = self._source.varint()
+            if packet in _HTTP:
+                self._outgoing.send(_WRONG_PORT)
+                return None
+            if packet != ClientPacket.HELLO:
                 raise refusal(UNEXPECTED_PACKET, "UNEXPECTED_PACKET_FROM_CLIENT", "Expected the packet Hello")
             hello = packets.read_hello(self._source)
             time.sleep(self._access.delay(self._peer))
             role = self._access.check(hello.user, hello.password, self._peer)
-            if hello.revision < _OLDEST_REVISION:
-                reason = f"The client's protocol revision {hello.revision} is older than {_OLDEST_REVISION}: update it"
+            if hello.revision < packets.OLDEST_REVISION:
+                oldest = packets.OLDEST_REVISION
+                reason = f"The client's protocol revision {hello.revision} is older than {oldest}: update it"
                 raise refusal(UNEXPECTED_PACKET, "UNEXPECTED_PACKET_FROM_CLIENT", reason)
+            self._outgoing.revision = revision = min(hello.revision, packets.REVISION)
             session = open_session(hello.database, role)
         except EngineError as error:
-            self._send(packets.exception(error))
+            self._outgoing.send(packets.exception(error))
             return None
         self._socket.settimeout(None)
         self._source.limit = BLOCK_BYTES
-        self._send(packets.hello(self._version))
+        self._outgoing.send(packets.hello(self._version, revision))
         return session
 
     def hang_up(self) -> None:
@@ -102,29 +119,34 @@ class ClientConnection:
         Raises:
             ClientGoneError: it left.
         """
+        is_first = True
         while True:
             self._source.discard_read()
             try:
+                if is_first and self._outgoing.revision >= packets.ADDENDUM:
+                    self._in_step(lambda: self._source.string(HELLO_BYTES))  # a quota key, with the first packet
+                is_first = False
                 packet = self._in_step(self._source.varint)
                 self.is_busy = True
                 self._handle(packet, session)
             except OutOfStepError as failure:
-                self._send(packets.exception(failure.error))
+                self._outgoing.send(packets.exception(failure.error))
                 return
             finally:
                 self.is_busy = False
 
     def _handle(self, packet: int, session: Session) -> None:
         if packet == ClientPacket.PING:
-            self._send(packets.PONG)
+            self._outgoing.send(packets.PONG)
         elif packet == ClientPacket.QUERY:
             self._answer(session)
         elif packet != ClientPacket.CANCEL:  # a Cancel here is for a query that has just ended
             raise OutOfStepError(_unexpected(packet))
 
     def _answer(self, session: Session) -> None:
-        query = self._in_step(lambda: packets.read_query(self._source))
-        self._is_compressed = query.compressed
+        outgoing = self._outgoing
+        query = self._in_step(lambda: packets.read_query(self._source, outgoing.revision))
+        outgoing.is_compressed = query.compressed
         self._frames = ByteSource(FrameFeed(self._source)) if query.compressed else self._source
         try:
             self._receive_external_tables(session)
@@ -134,7 +156,7 @@ class ClientConnection:
             else:
                 self._select(session, request)
         except EngineError as error:
-            self._send(packets.exception(error))
+            outgoing.send(packets.exception(session.explained(error)))
         finally:
             session.drop_external_tables()
 
@@ -144,44 +166,70 @@ class ClientConnection:
             for name, (value, important) in query.settings.items()
             if important or name in self._setting_names()
         }
-        return Request(session.read(query.sql), settings)
+        return Request(session.read(query.sql), settings | session.tag(query.query_id), query.params)
 
     def _select(self, session: Session, request: Request) -> None:
-        sent = False
-        with self._watcher.watching(self._socket, session.kill) as watch:
+        outgoing, size = self._outgoing, ResultSize()
+        outgoing.time_zone(session.setting(request, "session_timezone"))
+        with self._watcher.watching(self._socket, session.kill) as watch, self._following(session):
             try:
-                with closing(session.blocks(request)) as blocks:
-                    for first in blocks:
-                        result = ResultBlocks(first, lambda: session.columns_meanwhile(request))
-                        self._send_block(packets.header_block(result.columns))
-                        for block in chain([first], blocks):
-                            self._send_block(result.complete(block))
-                        sent = True
+                with closing(session.result(request)) as result:
+                    blocks: ResultBlocks | None = None
+                    for part, block in result:
+                        if blocks is None:
+                            describe = partial(session.columns_meanwhile, request)
+                            blocks = ResultBlocks(block, describe, outgoing.revision)
+                            outgoing.block(blocks.header)
+                        outgoing.block(blocks.complete(block), _PACKETS[part])
+                        if part is Part.ROWS:
+                            size.add(block)
             except EngineError as error:
                 if not (watch.stopped and error.code == QUERY_WAS_CANCELLED):
                     raise
-        if not sent and not watch.stopped and request.statement.kind is Kind.READ:
-            self._send_block(packets.header_block(session.columns(request)))
-        self._send(packets.END_OF_STREAM)
+        if request.statement.kind is Kind.READ and not watch.stopped:
+            if blocks is None:
+                outgoing.header(session.columns(request))
+            outgoing.send(packets.profile_info(size.rows, size.blocks, size.bytes))
+        outgoing.end()
+
+    @contextmanager
+    def _following(self, session: Session) -> Iterator[None]:
+        """Tell the client how far its query is, while it runs."""
+        self._outgoing.begin()
+        session.follow(self._outgoing.progress)
+        try:
+            yield
+        finally:
+            session.follow(None)
 
     def _insert(self, session: Session, request: Request) -> None:
-        if data := request.statement.data:
-            session.insert(request, [data.rstrip("; \r\n").encode("utf-8", "surrogateescape")])
-            self._send(packets.END_OF_STREAM)
+        statement, outgoing = request.statement, self._outgoing
+        if data := statement.data:
+            if statement.is_values:
+                data = data.rstrip("; \r\n")
+            session.insert(request, [data.encode("utf-8", "surrogateescape")])
+            outgoing.send(packets.END_OF_STREAM)
             return
-        self._send_block(packets.header_block(session.insert_columns(request)))
+        outgoing.header(session.insert_columns(request))
+        self._has_failed = False
         blocks = self._received_blocks()
         try:
             session.insert(request, blocks, "Native")
-        except EngineError:
-            for _ in blocks:  # the client reads the answer only after it has sent everything
+        except EngineError as error:
+            # A client that waits after each block is told at once; another one reads no answer before its last block.
+            outgoing.send(packets.exception(session.explained(error)))
+            self._has_failed = True
+            for _ in blocks:
                 pass
-            raise
-        self._send(packets.END_OF_STREAM)
+            return
+        outgoing.block_was_taken()  # the empty one at the end
+        outgoing.send(packets.END_OF_STREAM)
 
     def _received_blocks(self) -> Iterator[bytes]:
         while (received := self._receive_block()) is not None:
             yield received[2]
+            if not self._has_failed:
+                self._outgoing.block_was_taken()
 
     def _receive_external_tables(self, session: Session) -> None:
         """Read the Data packets that follow each query, up to the empty one."""
@@ -214,10 +262,11 @@ class ClientConnection:
             frames.discard_read()
         self._in_step(lambda: packets.read_block_info(frames))
         start = frames.position
-        columns, rows = self._in_step(lambda: skip_block(frames))
+        has_flags = self._outgoing.revision >= packets.CUSTOM_SERIALIZATION
+        columns, rows = self._in_step(lambda: skip_block(frames, has_flags=has_flags))
         if not columns and not rows:
             return None
-        return name, columns, bytes(memoryview(frames.buffer)[start : frames.position])
+        return name, columns, _without_flags(frames, start, columns if has_flags else [])
 
     @staticmethod
     def _in_step(read: Callable[[], T]) -> T:
@@ -226,13 +275,16 @@ class ClientConnection:
         except EngineError as error:
             raise OutOfStepError(error) from error
 
-    def _send_block(self, block: bytes) -> None:
-        whole = packets.BLOCK_INFO + block
-        parts = encode_frames(whole) if self._is_compressed else iter([whole])
-        self._send(b"".join(chain([packets.DATA_HEAD], parts)))
 
-    def _send(self, data: bytes) -> None:
-        self._socket.sendall(data)
+def _without_flags(source: ByteSource, start: int, columns: Sequence[Column]) -> bytes:
+    """What was read from `start`, as the engine reads it: without the byte after each column's type."""
+    parts = []
+    with memoryview(source.buffer) as buffer:
+        for column in columns:
+            parts.append(bytes(buffer[start : column.type_end]))
+            start = column.type_end + 1
+        parts.append(bytes(buffer[start : source.position]))
+    return b"".join(parts)
 
 
 def _unexpected(packet: int) -> EngineError:

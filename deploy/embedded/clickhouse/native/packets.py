@@ -1,4 +1,4 @@
-"""The packets of the native protocol at revision 54453: reading the client's, writing the server's.
+"""The packets of the native protocol up to revision 54464: reading the client's, writing the server's.
 
 Source: ClickHouse's `src/Core/Protocol.h`, `ProtocolDefines.h` and `TCPHandler.cpp`.
 """
@@ -6,15 +6,32 @@ Source: ClickHouse's `src/Core/Protocol.h`, `ProtocolDefines.h` and `TCPHandler.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
+from deploy.embedded.clickhouse.chdb_connection import Progress
 from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, UNEXPECTED_PACKET, EngineError, refusal
-from deploy.embedded.clickhouse.native.source import HELLO_BYTES, ByteSource
+from deploy.embedded.clickhouse.native.source import HELLO_BYTES, TEXT_BYTES, ByteSource
+from deploy.embedded.clickhouse.tokens import unquote
 
-# The last revision without per-column serialisation bytes, so blocks pass through as the engine formats them.
-REVISION = 54453
+# The last revision before sparse columns (54465), which only the engine could take apart.
+REVISION = 54464
+OLDEST_REVISION = 54453
+# The first revisions with: the time zone in the type of a DateTime column; a byte that says how a column is serialised;
+# a packet after each block of an INSERT; an addendum to the client's Hello; parameters of a query; in the progress, how
+# long the query has run; in the server's Hello, rules for passwords and a nonce; in the progress, the bytes to read; a
+# packet that names the session's time zone.
+TIME_ZONES = 54337
+CUSTOM_SERIALIZATION = 54454
+PROFILE_EVENTS_IN_INSERT = 54456
+ADDENDUM = 54458
+PARAMETERS = 54459
+ELAPSED_IN_PROGRESS = 54460
+PASSWORD_RULES = 54461
+NONCE = 54462
+TOTAL_BYTES_IN_PROGRESS = 54463
+TIME_ZONE_UPDATES = 54464
 SERVER_NAME = "ClickHouse"
 # Block info: field 1 (is_overflows, 0), field 2 (bucket_num, -1), end.
 BLOCK_INFO = b"\x01\x00\x02\xff\xff\xff\xff\x00"
@@ -40,8 +57,14 @@ class ServerPacket(IntEnum):
     HELLO = 0
     DATA = 1
     EXCEPTION = 2
+    PROGRESS = 3
     PONG = 4
     END_OF_STREAM = 5
+    PROFILE_INFO = 6
+    TOTALS = 7
+    EXTREMES = 8
+    PROFILE_EVENTS = 14
+    TIME_ZONE_UPDATE = 17
 
 
 @dataclass(frozen=True)
@@ -56,12 +79,16 @@ class Hello:
 
 @dataclass(frozen=True)
 class Query:
-    """A query. `settings` maps a name to its value and whether it is important: an unknown one is then refused."""
+    """A query; `settings` maps names to (value, is important: unknown ones must be refused).
+
+    `params` are the values of `{name:Type}`, each in ClickHouse's escaped text form.
+    """
 
     query_id: str
     settings: dict[str, tuple[str, bool]]
     compressed: bool
     sql: str
+    params: Mapping[str, str]
 
 
 def read_hello(source: ByteSource) -> Hello:
@@ -77,20 +104,32 @@ def read_hello(source: ByteSource) -> Hello:
     return Hello(revision, source.string(HELLO_BYTES), source.string(HELLO_BYTES), source.string(HELLO_BYTES))
 
 
-def read_query(source: ByteSource) -> Query:
-    """Read the body of a Query packet."""
+def read_query(source: ByteSource, revision: int) -> Query:
+    """Read the body of a Query packet of a protocol revision."""
     query_id = source.string(_NAME_BYTES)
     _read_client_info(source)
+    settings = _read_settings(source)
+    source.string()  # interserver secret
+    source.varint()  # stage
+    compressed = bool(source.varint())
+    sql = source.string()
+    params = _read_settings(source, TEXT_BYTES) if revision >= PARAMETERS else {}
+    return Query(query_id, settings, compressed, sql, {name: _param(value) for name, (value, _) in params.items()})
+
+
+def _read_settings(source: ByteSource, most: int = _NAME_BYTES) -> dict[str, tuple[str, bool]]:
     settings: dict[str, tuple[str, bool]] = {}
     while name := source.string(_NAME_BYTES):
         if len(settings) >= _MAX_SETTINGS:
             raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", f"More than {_MAX_SETTINGS} settings with one query")
         flags = source.varint()
-        settings[name] = (source.string(_NAME_BYTES), bool(flags & IMPORTANT))
-    source.string()  # interserver secret
-    source.varint()  # stage
-    compressed = bool(source.varint())
-    return Query(query_id, settings, compressed, source.string())
+        settings[name] = (source.string(most), bool(flags & IMPORTANT))
+    return settings
+
+
+def _param(value: str) -> str:
+    """A parameter's text: clients send it as a quoted string."""
+    return unquote(value) if len(value) > 1 and value[0] == value[-1] == "'" else value
 
 
 def _read_client_info(source: ByteSource) -> None:
@@ -142,13 +181,33 @@ def string(text: str) -> bytes:
     return varint(len(encoded)) + encoded
 
 
-def hello(version: str) -> bytes:
-    """The server's Hello; `version` is the engine's, `26.9.2.1`."""
+def hello(version: str, revision: int) -> bytes:
+    """The server's Hello to a client of a revision; `version` is the engine's, `26.9.2.1`."""
     major, minor, patch = (int(part) for part in version.split(".")[:3])
     numbers = varint(major) + varint(minor) + varint(REVISION)
-    return (
-        varint(ServerPacket.HELLO) + string(SERVER_NAME) + numbers + string("UTC") + string("medallion") + varint(patch)
-    )
+    rules = varint(0) if revision >= PASSWORD_RULES else b""
+    nonce = bytes(8) if revision >= NONCE else b""  # used between servers only
+    names = string("UTC") + string("medallion")
+    return varint(ServerPacket.HELLO) + string(SERVER_NAME) + numbers + names + varint(patch) + rules + nonce
+
+
+def progress(increment: Progress, revision: int) -> bytes:
+    """A Progress packet: what was done since the one before."""
+    total_bytes = varint(increment.total_bytes) if revision >= TOTAL_BYTES_IN_PROGRESS else b""
+    elapsed = varint(increment.elapsed_ns) if revision >= ELAPSED_IN_PROGRESS else b""
+    read = varint(increment.rows) + varint(increment.bytes) + varint(increment.total_rows) + total_bytes
+    return varint(ServerPacket.PROGRESS) + read + varint(0) + varint(0) + elapsed  # nothing is written
+
+
+def profile_info(rows: int, blocks: int, size: int) -> bytes:
+    """A ProfileInfo packet: rows, blocks and bytes of the result."""
+    unknown = b"\x00" + varint(0) + b"\x00"  # how many rows there were before LIMIT
+    return varint(ServerPacket.PROFILE_INFO) + varint(rows) + varint(blocks) + varint(size) + unknown
+
+
+def time_zone_update(name: str) -> bytes:
+    """A packet that names the session's time zone."""
+    return varint(ServerPacket.TIME_ZONE_UPDATE) + string(name)
 
 
 def exception(error: EngineError) -> bytes:
@@ -157,12 +216,7 @@ def exception(error: EngineError) -> bytes:
     return head + string("DB::Exception") + string(error.message) + string("") + b"\x00"
 
 
-def header_block(columns: Iterable[tuple[str, str]]) -> bytes:
-    """A block of no rows with these (name, type) columns."""
-    listed = list(columns)
-    return varint(len(listed)) + varint(0) + b"".join(string(name) + string(kind) for name, kind in listed)
-
-
 PONG = varint(ServerPacket.PONG)
 END_OF_STREAM = varint(ServerPacket.END_OF_STREAM)
-DATA_HEAD = varint(ServerPacket.DATA) + string("")
+# Profile events, of which there are none: a block without columns, never compressed.
+NO_PROFILE_EVENTS = varint(ServerPacket.PROFILE_EVENTS) + string("") + BLOCK_INFO + varint(0) + varint(0)

@@ -1,52 +1,175 @@
-"""Adds to a result's Native blocks what clients need: a header block, and the time zones of DateTime columns."""
+"""What the Native blocks of a result lack for a client of a protocol revision.
+
+The engine formats blocks as for a file: without time zones in the types of DateTime columns, and without the byte that
+says how each column is serialised.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
-from deploy.embedded.clickhouse.errors import EngineError
-from deploy.embedded.clickhouse.native.packets import string
-from deploy.embedded.clickhouse.native.skipper import Column, skip_block
+from deploy.embedded.clickhouse.errors import NOT_IMPLEMENTED, EngineError, refusal
+from deploy.embedded.clickhouse.native.packets import CUSTOM_SERIALIZATION, TIME_ZONES, string, varint
+from deploy.embedded.clickhouse.native.skipper import Column, read_head, skip_block, skip_column
 from deploy.embedded.clickhouse.native.source import ByteSource, EmptyFeed
 
-# chDB formats blocks for a client so old that it does not know `DateTime('UTC')`.
-_BARE = string("DateTime")
-# Walking a smaller block takes less time than asking the engine to describe its query.
-_QUICK_WALK_BYTES = 1 << 15
+_BARE = "DateTime"
+_ORDINARY = b"\x00"  # no custom serialisation
+_HEAD_BYTES = 20  # two numbers
+
+Described = Sequence[tuple[str, str]]
 
 
 class ResultBlocks:
-    """Completes the blocks of one result."""
+    """Completes the blocks of one result.
 
-    def __init__(self, first: bytes, describe: Callable[[], list[tuple[str, str]]]) -> None:
-        """Take the columns from the first block or, if it lacks full types, from `describe`.
+    Attributes:
+        columns: names and full types.
+    """
+
+    def __init__(self, first: bytes, describe: Callable[[], Described], revision: int) -> None:
+        """Learn the columns from the first block and, where that is not enough, from `describe`.
 
         Args:
             first: the result's first block.
-            describe: gives the columns with their full types; empty if it cannot.
+            describe: gives the columns with their full types; empty where it cannot.
+            revision: the client's protocol revision.
+
+        Raises:
+            EngineError: 48 where only the engine knows where a column ends, and the client has to be told.
         """
-        described = describe() if _BARE in first or len(first) > _QUICK_WALK_BYTES else []
-        self.columns: Sequence[tuple[str, str]] = described or [
-            (column.name, column.type_name) for column in _walk(first)
-        ]
-        self._zoned = {index: string(kind) for index, (_, kind) in enumerate(described) if kind.startswith("DateTime(")}
+        self._has_flags = revision >= CUSTOM_SERIALIZATION
+        self._described: Described = ()
+        columns = _walk(first)
+        if columns is None or (revision >= TIME_ZONES and any(column.type_name == _BARE for column in columns)):
+            self._described = describe()
+        if columns is None:
+            columns = _find(first, self._described) if self._has_flags or not self._described else []
+        self.columns: Described = [(column.name, column.type_name) for column in columns] or self._described
+        self._zoned: dict[int, bytes] = {}
+        if len(self._described) == len(self.columns):
+            self._zoned = {i: string(kind) for i, (_, kind) in enumerate(self._described) if _is_zoned(kind)}
+            self.columns = [
+                (name, self._described[index][1] if index in self._zoned else kind)
+                for index, (name, kind) in enumerate(self.columns)
+            ]
+        self._must_walk = self._has_flags or bool(self._zoned)
+
+    @property
+    def header(self) -> bytes:
+        """A block of no rows with the result's columns."""
+        return header_block(self.columns, has_flags=self._has_flags)
 
     def complete(self, block: bytes) -> bytes:
-        """The block with full DateTime types."""
-        if not self._zoned:
+        """The block with full DateTime types and the bytes that the client's revision has.
+
+        Raises:
+            EngineError: 48 where only the engine knows where a column ends.
+        """
+        if not self._must_walk:
             return block
-        columns = _walk(block, max(self._zoned) + 1)
-        if not columns:
-            return block
+        columns = _walk(block) or _find(block, self._described or self.columns)
+        flag = _ORDINARY if self._has_flags else b""
         parts, copied = [], 0
-        for index, full in self._zoned.items():
-            parts += [block[copied : columns[index].type_start], full]
-            copied = columns[index].type_end
+        for index, column in enumerate(columns):
+            if index in self._zoned:
+                parts += [block[copied : column.type_start], self._zoned[index], flag]
+            else:
+                parts += [block[copied : column.type_end], flag]
+            copied = column.type_end
         return b"".join([*parts, block[copied:]])
 
 
-def _walk(block: bytes, columns: int | None = None) -> list[Column]:
+class ResultSize:
+    """What a result has been so far: rows, blocks and bytes."""
+
+    def __init__(self) -> None:
+        self.rows = self.blocks = self.bytes = 0
+
+    def add(self, block: bytes) -> None:
+        """Count a block."""
+        head = ByteSource(EmptyFeed(), block[:_HEAD_BYTES])
+        head.varint()  # columns
+        self.rows += head.varint()
+        self.blocks += 1
+        self.bytes += len(block)
+
+
+def header_block(columns: Described, *, has_flags: bool) -> bytes:
+    """A block of no rows with these columns (name, type)."""
+    flag = _ORDINARY if has_flags else b""
+    return varint(len(columns)) + varint(0) + b"".join(string(name) + string(kind) + flag for name, kind in columns)
+
+
+def _is_zoned(kind: str) -> bool:
+    return kind.startswith(f"{_BARE}(")
+
+
+def _walk(block: bytes) -> list[Column] | None:
+    """The block's columns; None where one has a type that only the engine can delimit."""
     try:
-        return skip_block(ByteSource(EmptyFeed(), block), columns)[0]
-    except EngineError:  # has a type whose end only the engine can find
-        return []
+        return skip_block(ByteSource(EmptyFeed(), block))[0]
+    except EngineError:
+        return None
+
+
+def _find(block: bytes, described: Described) -> list[Column]:
+    """The columns of a block in which some types can only be delimited by the engine.
+
+    Such a column ends where the next one's name and type stand and all that follows is a block's rest to its very last
+    byte. If that is so at one place only, this is it.
+    """
+    source = ByteSource(EmptyFeed(), block)
+    count, rows = source.varint(), source.varint()
+    if count == 1:
+        described = [("", "")]  # it ends with the block, whatever it is
+    if count == len(described):
+        found = list(islice(_ways(block, source.position, rows, described), 2))
+        if len(found) == 1:
+            return found[0]
+    reason = "A column of this type cannot be told from the next one: select it last, convert it, or read over HTTP"
+    raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
+
+
+def _ways(block: bytes, start: int, rows: int, described: Described) -> Iterator[list[Column]]:
+    """Every way to read as many columns as are described from `start` to the end of the block."""
+    source = ByteSource(EmptyFeed(), block)
+    source.position = start
+    columns: list[Column] = []
+    try:
+        for _ in described:
+            columns.append(read_head(source))
+            if not _is_walkable(columns[-1]):
+                break
+            skip_column(source, columns[-1], rows)
+        else:
+            if source.position == len(block):
+                yield columns
+            return
+    except (EngineError, ConnectionError):  # it was a value that looks like the head of a column
+        return
+    rest = described[len(columns) :]
+    if not rest:
+        yield columns
+        return
+    for place in _places(source, rest[0]):
+        yield from ([*columns, *others] for others in _ways(block, place, rows, rest))
+
+
+def _places(source: ByteSource, following: tuple[str, str]) -> Iterator[int]:
+    """Where the head of the following column may stand."""
+    name, kind = following
+    head = string(name) + string(_BARE if _is_zoned(kind) else kind)
+    place = source.buffer.find(head, source.position)
+    while place >= 0:
+        yield place
+        place = source.buffer.find(head, place + 1)
+
+
+def _is_walkable(column: Column) -> bool:
+    try:
+        skip_column(ByteSource(EmptyFeed()), column, 0)
+    except EngineError:
+        return False
+    return True

@@ -5,11 +5,14 @@ Layouts: ClickHouse's `src/DataTypes/Serializations`. Blocks are not length-pref
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, NOT_IMPLEMENTED, refusal
+from deploy.embedded.clickhouse.native import dynamic
+from deploy.embedded.clickhouse.native.layouts import Layout, array, fixed, in_turn, low_cardinality, nullable, plain
 from deploy.embedded.clickhouse.native.source import ByteSource
 from deploy.embedded.clickhouse.native.types import TypeNode, bad_type, parse_type
 
@@ -47,22 +50,12 @@ _GEO = {
 _DECIMAL_WIDTHS = ((9, 4), (18, 8), (38, 16), (76, 32))
 _MOST_DIGITS = 76
 _LONGEST_FIXED_STRING = 0xFFFFFF
-_HAS_ADDITIONAL_KEYS = 1 << 9
-_WIDEST_INDEX = 3  # 2^3 bytes
 _MOST_ELEMENTS = 1_000
+_SKIPS = re.compile(r"SKIP\b", re.IGNORECASE)
 _MOST_COLUMNS = 10_000
 _TYPE_BYTES = 1 << 18
 
 Types = tuple[TypeNode, ...]
-Walk = Callable[[ByteSource, int], None]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The layout of a column in a block: a prefix (once, before the data of its outermost column), then the rows."""
-
-    prefix: Callable[[ByteSource], None]
-    rows: Walk
 
 
 @dataclass(frozen=True)
@@ -75,33 +68,54 @@ class Column:
     type_end: int
 
 
-def skip_block(source: ByteSource, columns_to_walk: int | None = None) -> tuple[list[Column], int]:
-    """Read one block (column count, row count, columns) and leave it in the buffer.
+def skip_block(source: ByteSource, *, has_flags: bool = False) -> tuple[list[Column], int]:
+    """Read one block (column count, row count, columns), leaving it in the buffer.
 
     Args:
         source: positioned after the block info.
-        columns_to_walk: stop after this many columns; None for all.
+        has_flags: after each type a byte says whether the column is serialised in a way of its own.
 
     Returns:
         its columns and its number of rows.
 
     Raises:
-        EngineError: 48 for a type whose end only the engine can find, 50 for text that is no type, 12 for an impossible
-            size.
+        EngineError: 48 for a type whose values only the engine can delimit, or a serialisation of its own, 50 for what
+            is no type, 12 for a size that cannot be meant.
     """
     count, rows = source.varint(), source.varint()
     if count > _MOST_COLUMNS:
         raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", f"A block of {count} columns; {_MOST_COLUMNS} are allowed")
     columns = []
-    for _ in range(count if columns_to_walk is None else min(count, columns_to_walk)):
-        name, start = source.string(_TYPE_BYTES), source.position
-        type_name = source.string(_TYPE_BYTES)
-        columns.append(Column(name, type_name, start, source.position))
+    for _ in range(count):
+        column = read_head(source)
+        columns.append(column)
+        if has_flags and source.integer(1):
+            reason = f"Column {column.name} is serialised in a way of its own (sparse): send it in the ordinary one"
+            raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
         if rows:
-            layout = layout_of(type_name)
-            layout.prefix(source)
-            layout.rows(source, rows)
+            skip_column(source, column, rows)
     return columns, rows
+
+
+def read_head(source: ByteSource) -> Column:
+    """A column's name and type."""
+    name, start = source.string(_TYPE_BYTES), source.position
+    return Column(name, source.string(_TYPE_BYTES), start, source.position)
+
+
+def skip_column(source: ByteSource, column: Column, rows: int) -> None:
+    """Read the values of a column; of no rows there is nothing, not even a prefix.
+
+    Raises:
+        EngineError: as `skip_block`.
+    """
+    layout = layout_of(column.type_name)
+    if not rows:
+        return
+    try:
+        layout(source)(source, rows)
+    except RecursionError:  # Dynamic in Dynamic, and so on: how deep is in the data
+        raise bad_type("types that nest deeper than any table needs") from None
 
 
 @lru_cache(maxsize=4096)
@@ -109,8 +123,7 @@ def layout_of(type_name: str) -> Layout:
     """The layout of a ClickHouse type, `Array(Nullable(String))`.
 
     Raises:
-        EngineError: 48 for AggregateFunction, JSON, Dynamic, Variant and types unknown here, 50 for text that is no
-            type.
+        EngineError: 48 for AggregateFunction and types unknown here, 50 for what is no type.
     """
     return _layout(parse_type(type_name))
 
@@ -118,11 +131,11 @@ def layout_of(type_name: str) -> Layout:
 def _layout(node: TypeNode) -> Layout:
     width = _width(node)
     if width is not None:
-        return _fixed(width)
+        return fixed(width)
     if node.name in _GEO:
         return layout_of(_GEO[node.name])
     if node.name == "String":
-        return Layout(_no_prefix, ByteSource.skip_strings)
+        return plain(ByteSource.skip_strings)
     composite = _COMPOSITES.get(node.name)
     if composite is None:
         reason = f"Columns of type {node.name} cannot be inserted over the native protocol here; insert over HTTP"
@@ -153,77 +166,31 @@ def _number(node: TypeNode, most: int) -> int:
     return int(text)
 
 
-def _no_prefix(_: ByteSource) -> None:
-    """Most types have no prefix."""
-
-
-def _fixed(width: int) -> Layout:
-    return Layout(_no_prefix, lambda source, rows: source.skip(width * rows))
-
-
-def _nullable(inner: Types) -> Layout:
-    value = _layout(inner[0])
-
-    def walk(source: ByteSource, rows: int) -> None:
-        source.skip(rows)
-        value.rows(source, rows)
-
-    return Layout(value.prefix, walk)
-
-
-def _array(inner: Types) -> Layout:
-    return _array_of(_layout(inner[0]))
-
-
-def _array_of(element: Layout) -> Layout:
-    def walk(source: ByteSource, rows: int) -> None:
-        if rows:
-            source.skip(8 * (rows - 1))
-            element.rows(source, source.integer(8))
-
-    return Layout(element.prefix, walk)
-
-
 def _tuple(inner: Types) -> Layout:
-    elements = [_layout(element) for element in inner]
-    if not elements:
-        return _fixed(1)
-
-    def prefix(source: ByteSource) -> None:
-        for element in elements:
-            element.prefix(source)
-
-    def walk(source: ByteSource, rows: int) -> None:
-        for element in elements:
-            element.rows(source, rows)
-
-    return Layout(prefix, walk)
+    return in_turn([_layout(element) for element in inner]) if inner else fixed(1)
 
 
 def _low_cardinality(inner: Types) -> Layout:
     is_nullable = inner[0].name == "Nullable" and len(inner[0].inner) == 1
-    keys = _layout(inner[0].inner[0] if is_nullable else inner[0])
-
-    def walk(source: ByteSource, rows: int) -> None:
-        if not rows:
-            return
-        flags = source.integer(8)
-        if flags & _HAS_ADDITIONAL_KEYS:
-            keys.rows(source, source.integer(8))
-        if flags & 0xFF > _WIDEST_INDEX:
-            raise bad_type("LowCardinality with an index of an unknown width")
-        source.skip(source.integer(8) << (flags & 0xFF))
-
-    return Layout(lambda source: source.skip(8), walk)
+    return low_cardinality(_layout(inner[0].inner[0] if is_nullable else inner[0]))
 
 
-# By name: the least and the largest number of inner types, and the layout.
+def _json(inner: Types) -> Layout:
+    """Arguments without a type are limits; SKIP names paths that are not kept."""
+    typed = sorted((node.label, _layout(node)) for node in inner if node.label and not _SKIPS.match(node.label))
+    return dynamic.json([layout for _, layout in typed], layout_of)
+
+
+# By name: how many arguments it takes, least and most, and its layout.
 _COMPOSITES: dict[str, tuple[int, int, Callable[[Types], Layout]]] = {
-    "Nullable": (1, 1, _nullable),
-    "Array": (1, 1, _array),
+    "Nullable": (1, 1, lambda inner: nullable(_layout(inner[0]))),
+    "Array": (1, 1, lambda inner: array(_layout(inner[0]))),
     "Tuple": (0, _MOST_ELEMENTS, _tuple),
-    "Map": (2, 2, lambda inner: _array_of(_tuple(inner))),
-    "Nested": (1, _MOST_ELEMENTS, lambda inner: _array_of(_tuple(inner))),
+    "Map": (2, 2, lambda inner: array(_tuple(inner))),
+    "Nested": (1, _MOST_ELEMENTS, lambda inner: array(_tuple(inner))),
     "LowCardinality": (1, 1, _low_cardinality),
     "SimpleAggregateFunction": (2, 2, lambda inner: _layout(inner[1])),
+    "Variant": (1, dynamic.MOST_VARIANTS, lambda inner: dynamic.variant([_layout(node) for node in inner])),
+    "Dynamic": (0, 1, lambda _: dynamic.dynamic(layout_of)),
+    "JSON": (0, _MOST_ELEMENTS, _json),
 }

@@ -16,10 +16,11 @@ _PIECE = re.compile(
 
 @dataclass(frozen=True)
 class TypeNode:
-    """A type or a type's argument: `Decimal` with `38` and `18`. The names of elements are left out."""
+    """A type, or another argument of one: `Decimal` of (`38`, `18`); `label` is an element's own name."""
 
     name: str
     inner: tuple[TypeNode, ...] = ()
+    label: str = ""
 
 
 def parse_type(text: str) -> TypeNode:
@@ -29,7 +30,7 @@ def parse_type(text: str) -> TypeNode:
         EngineError: 50 for text that is no type, or that nests deeper than any table needs.
     """
     levels: list[list[TypeNode]] = [[]]
-    names: list[str] = []
+    names: list[tuple[str, str]] = []
     piece = ""
     for found in _PIECE.finditer(f"{text},"):
         mark = found["mark"]
@@ -44,7 +45,8 @@ def parse_type(text: str) -> TypeNode:
             names.append(_name(piece))
             levels.append([])
         elif piece.strip():
-            levels[-1].append(TypeNode(_name(piece)))
+            name, label = _name(piece)
+            levels[-1].append(TypeNode(name, label=label))
         piece = ""
         if mark == ")":
             _close(levels, names)
@@ -53,17 +55,21 @@ def parse_type(text: str) -> TypeNode:
     return levels[0][0]
 
 
-def _close(levels: list[list[TypeNode]], names: list[str]) -> None:
+def _close(levels: list[list[TypeNode]], names: list[tuple[str, str]]) -> None:
     if not names:
         raise bad_type("a bracket that was not opened")
     inner = tuple(levels.pop())
-    levels[-1].append(TypeNode(names.pop(), inner))
+    name, label = names.pop()
+    levels[-1].append(TypeNode(name, inner, label))
 
 
-def _name(piece: str) -> str:
-    """The type without an element's name: `UInt8` from `a UInt8`. Other arguments stay as they are."""
+def _name(piece: str) -> tuple[str, str]:
+    """`UInt8` and `a` of `a UInt8`, and of such with the name quoted; other arguments as they are."""
     stripped = piece.strip()
-    return stripped.rpartition(" ")[2] if stripped[-1:].isalnum() else stripped
+    if not stripped[-1:].isalnum():
+        return stripped, ""
+    label, _, name = stripped.rpartition(" ")
+    return name, label.strip().strip("`")
 
 
 def bad_type(reason: str) -> EngineError:
