@@ -138,7 +138,9 @@ def _rows(hot: HotStore, cold: ColdTable, table: Table) -> str:
         view=f"{cold.hot}_all",
         source=iceberg_source(table),
         hot=cold.hot,
-        columns=[(here, types[here], rows[here]["comment"]) for here in names.values()],
+        columns=[
+            (names[name], types[names[name]], rows[names[name]]["comment"] or doc) for name, _, doc in cold.columns
+        ],
         names=list(names.values()),
         casts=casts,
         event=cold.hot_event,
