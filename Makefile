@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all test-spark compatibility storm chaos chaos-seeds fuzz nightly soak lint audit format bench bench-memory bench-hour env smoke test-docker cluster up down lock clean
+.PHONY: help demo test test-all test-spark compatibility storm chaos chaos-seeds fuzz nightly soak lint audit format bench bench-memory bench-hour env smoke test-docker cluster up down doctor lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -93,6 +93,9 @@ up: $(VENV)/.run  ## start the embedded stack in the background, with its page
 
 down: $(VENV)/.run  ## stop it
 	$(BIN)/medallion down
+
+doctor: $(VENV)/.run  ## check this host and the embedded stack: what is wrong, and the remedy
+	$(BIN)/medallion doctor
 
 PIN := $(BIN)/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 lock:  ## pin every dependency again, hashes included (after `make test` has made .venv)

@@ -28,6 +28,7 @@ COMMANDS = {
     "up": "cli.stack.commands:up",
     "status": "cli.stack.commands:status",
     "down": "cli.stack.commands:down",
+    "doctor": "cli.stack.doctor.command:doctor",
     "serve": "cli.stack.serve:serve",
     "produce": "cli.messages.feed:produce",
     "replay": "cli.messages.feed:replay",

@@ -13,6 +13,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     NamespaceAlreadyExistsError,
+    NoSuchNamespaceError,
     NoSuchTableError,
     TableAlreadyExistsError,
     ValidationException,
@@ -39,10 +40,11 @@ def _sql_catalog(properties: dict[str, str]) -> SqlCatalog:
     return SqlCatalog(CATALOG_NAME, **properties)
 
 
-def open_catalog(settings: Settings) -> Catalog:
+def open_catalog(settings: Settings, *, create: bool = True) -> Catalog:
     """The catalog of `settings`: a REST catalog for an `http(s)://` address, else an SQL catalog (SQLite, PostgreSQL).
 
-    pyiceberg's own configuration (`PYICEBERG_CATALOG__MEDALLION__…`) may set what `settings` do not.
+    pyiceberg's own configuration (`PYICEBERG_CATALOG__MEDALLION__…`) may set what `settings` do not. `create`: make the
+    folders and an SQL catalog's own tables where they are missing.
 
     Raises:
         WarehouseError: the catalog cannot be opened.
@@ -52,8 +54,11 @@ def open_catalog(settings: Settings) -> Catalog:
     try:
         if urlparse(uri).scheme in {"http", "https"}:
             return load_catalog(CATALOG_NAME, type="rest", **properties)
-        _make_folders(uri, warehouse)
+        if create:
+            _make_folders(uri, warehouse)
         properties = {"pool_pre_ping": "true", **_configured(), **properties}
+        if not create:
+            properties["init_catalog_tables"] = "false"
         return _sql_catalog(properties)
     except (OSError, OperationalError, ArgumentError) as error:
         message = (
@@ -81,6 +86,26 @@ class ColdTier:
         ensure_tables(tier.catalog, settings.iceberg_namespace)
         return tier
 
+    @classmethod
+    def look(cls, settings: Settings) -> ColdTier | None:
+        """The cold tier as it is, for readers: makes and changes nothing. None before a SQLite catalog has its file.
+
+        Raises:
+            WarehouseError: the catalog cannot be opened.
+        """
+        file = _sqlite_file(settings.iceberg_catalog_uri)
+        if file is not None and not file.exists():
+            return None
+        return cls(settings, open_catalog(settings, create=False))
+
+    def missing(self) -> list[str]:
+        """The names of the cold tables that the catalog lacks. Reads nothing of the warehouse."""
+        try:
+            found = {name for *_, name in self.catalog.list_tables(self.settings.iceberg_namespace)}
+        except NoSuchNamespaceError:
+            found = set()
+        return [cold.name for cold in TABLES if cold.name not in found]
+
     def name(self, cold: ColdTable) -> str:
         """The cold table's name in the catalog, with its namespace."""
         return f"{self.settings.iceberg_namespace}.{cold.name}"
@@ -99,10 +124,14 @@ def _configured() -> dict[str, str]:
     return {str(key): str(value) for key, value in found.items() if key not in {"uri", "warehouse", "type"}}
 
 
+def _sqlite_file(uri: str) -> Path | None:
+    database = make_url(uri).database if uri.startswith("sqlite:///") else None
+    return Path(database) if database else None
+
+
 def _make_folders(uri: str, warehouse: str) -> None:
-    database = make_url(uri).database
-    if uri.startswith("sqlite:///") and database:
-        Path(database).parent.mkdir(parents=True, exist_ok=True)
+    if file := _sqlite_file(uri):
+        file.parent.mkdir(parents=True, exist_ok=True)
     location = urlparse(warehouse)
     if location.scheme == "file":
         Path(location.path).mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from cli.stack.alerts import NOBODY, AlertError, send, warning
+from cli.stack.doctor.cold import alerts
 from config.settings import Settings
 from deploy.embedded.ports import free_ports
 from tests.deploy.test_alerts import alertmanager_file
@@ -98,6 +99,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def test_a_test_alert_reaches_the_receiver(start: Start, desk: Desk, webhook: str) -> None:
     settings = start(ALERT_RECEIVER="webhook", ALERT_WEBHOOK_URL=webhook)
     assert warning(settings) == ""
+    assert alerts(settings).outcome == "ok"
     delivery = send(settings, 60)
     assert delivery.integrations == ("webhook",)
     assert [alert["labels"]["alertname"] for alert in desk.alerts] == ["MedallionTest"]
@@ -116,6 +118,7 @@ def test_a_receiver_that_refuses_is_named(start: Start, desk: Desk, webhook: str
 def test_nobody_is_said_loudly(start: Start) -> None:
     settings = start()
     assert warning(settings) == NOBODY
+    assert (alerts(settings).outcome, alerts(settings).remedy) == ("warn", NOBODY)
     began = time.monotonic()
     with pytest.raises(AlertError, match="ALERT_RECEIVER"):
         send(settings, 60)

@@ -11,10 +11,13 @@ from pathlib import Path
 import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
+from clickhouse_driver import Client
 from typer.testing import CliRunner
 
 from cli.main import app
+from cli.stack.doctor.servers import grants
 from config.settings import Settings
+from ddl.grants import lacking
 from offload.clickhouse.client import ClickHouseHttp
 from offload.clickhouse.tiers import Tiers
 from offload.pins import Pins
@@ -162,6 +165,27 @@ def test_each_user_may_do_its_work(
         with pytest.raises(DatabaseError, match="Not enough privileges"):
             hot.client.command(denied)
     assert_readable(told, database)
+
+
+def test_the_doctor_finds_what_a_user_lacks(settings: tuple[Settings, Become]) -> None:
+    """By the engine's own answer, under compose's grants."""
+    told, become = settings
+    told = told.model_copy(update={"s3_endpoint": "http://127.0.0.1:1"})
+    become("ingest")
+    assert grants(told).outcome == "ok"
+    become("analyst")
+    # Without a database, as the node refuses to this user the one that `grants` begins in. System tables the node's own
+    # role `reader` may read.
+    client = Client("127.0.0.1", told.clickhouse_port, password=PASSWORD)
+    found = set(lacking(client, told))
+    client.disconnect()
+    writes = {"INSERT", "ALTER DELETE", "OPTIMIZE", "TRUNCATE", "ALTER CONSTRAINT", "CREATE VIEW", "DROP VIEW"}
+    assert found == {
+        *(f"{privilege} ON `{told.clickhouse_database}`.*" for privilege in writes),
+        *(f"{privilege} ON pin_*.*" for privilege in ("CREATE DATABASE", "CREATE VIEW", "DROP VIEW")),
+        "CREATE TEMPORARY TABLE ON *.*",
+        "READ ON S3",
+    }
 
 
 def assert_readable(settings: Settings, pin: str) -> None:

@@ -24,7 +24,7 @@ import yaml
 from tests.node.conftest import PASSWORD, NodeProcess, start
 
 REFUSED = Path(__file__).with_name("refused.yaml")
-TIMEOUT_S = 120
+TIMEOUT_S = 300
 HOW_TO_GET = {
     "clickhouse-driver": "git clone --branch 0.2.11 https://github.com/mymarilyn/clickhouse-driver",
     "clickhouse-connect": "git clone https://github.com/ClickHouse/clickhouse-connect",

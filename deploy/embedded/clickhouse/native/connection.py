@@ -190,7 +190,9 @@ class ClientConnection:
             if blocks is None:
                 outgoing.header(session.columns(request))
             outgoing.send(packets.profile_info(size.rows, size.blocks, size.bytes))
-        outgoing.end()
+            outgoing.tell_duration()
+        outgoing.tell_progress()
+        outgoing.send(packets.END_OF_STREAM)
 
     @contextmanager
     def _following(self, session: Session) -> Iterator[None]:

@@ -64,12 +64,11 @@ class Outgoing:
         self._told = self._known = Progress()
         self._began_at = self._told_at = time.monotonic()
 
-    def end(self) -> None:
-        """The query has ended: say what of it the client does not know yet, and how long it took."""
+    def tell_duration(self) -> None:
+        """Send what the client does not know yet of a query that has ended, then how long it took."""
         self.tell_progress()
         self._known = replace(self._known, elapsed_ns=int((time.monotonic() - self._began_at) * 1e9))
         self.tell_progress()
-        self.send(packets.END_OF_STREAM)
 
     def progress(self, known: Progress) -> None:
         """Note how far the query is, and tell the client now and then. From any thread; the engine calls it."""

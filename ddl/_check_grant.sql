@@ -1,0 +1,2 @@
+-- Whether the user who asks has a privilege. No migration.
+CHECK GRANT {{ privilege }} ON {{ scope }}
