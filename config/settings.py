@@ -149,6 +149,8 @@ class Settings(BaseSettings):
     serving_host: str = "127.0.0.1"
     serving_port: Annotated[int, Field(ge=0, le=65535)] = 8686
     serving_token: SecretStr = SecretStr("")
+    # Whether it shows raw messages: `/replay`, and in the embedded stack the analyst may read Raw and pins.
+    serving_raw: bool = False
 
     # Observability
     metrics_host: str = "127.0.0.1"

@@ -1,4 +1,4 @@
-"""The tables and views that an analyst may read: Silver and the views made for people."""
+"""The tables and views that an analyst may read: Silver and the views made for people; Raw where it is asked for."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ _VIEWS = (
     "dlq_resolutions",
     "producer_gaps",
     "offload_progress",
+    "left_partitions",  # a table: which view, hot or hot and cold, has a time
     "pipeline_latency",
     "retention",
 )
+_RAW = ("trades_raw", "trades_raw_all")
 
 
-def analyst_tables() -> tuple[str, ...]:
-    """Names in the pipeline's database. The views over cold rows exist only after the first offload."""
+def analyst_tables(*, raw: bool = False) -> tuple[str, ...]:
+    """Names in the pipeline's database, with `raw` also those of the raw messages.
+
+    The views over cold rows exist only after the first offload.
+    """
     layers = load_layers()
     candles = (view for frame in layers.timeframes for view in (frame.view, frame.exact_view))
-    return (*candles, *layers.union_views, *_VIEWS)
+    union_views = (name for name in layers.union_views if name not in _RAW)
+    return (*candles, *union_views, *_VIEWS, *(_RAW if raw else ()))

@@ -135,7 +135,7 @@ class Layers(BaseModel):
     def union_views(self) -> tuple[str, ...]:
         """Views over hot and cold rows together. The offload creates them once the cold tables exist."""
         gold = (f"{view}_all" for frame in self.timeframes for view in (frame.exact_view, frame.view))
-        return ("silver_trades_all", *gold)
+        return ("trades_raw_all", "silver_trades_all", *gold)
 
 
 @cache

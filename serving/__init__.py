@@ -1,5 +1,5 @@
-"""The page and Binance's REST and WebSocket interfaces over the candles. It reads, and writes nothing.
+"""The page, Binance's interfaces over the candles, and the time machine over Raw. It reads, and writes nothing.
 
-It may import `config`, `schemas` and `ddl`. Modules, each of which may import those before it: `warehouse`; `candles`,
-`tickers`; `rest`; `live`, `page_api`; `guard`; then the application and its server.
+It may import `config`, `schemas` and `ddl`. Modules, each of which may import those before it: `warehouse`; `tiers`;
+`candles`, `tickers`; `rest`; `live`, `page_api`, `replay`, `udf`; `guard`; then the application and its server.
 """

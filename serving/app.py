@@ -18,19 +18,22 @@ from starlette.types import ASGIApp
 
 from config.errors import MedallionError
 from config.settings import Settings
+from serving.candles import Candles
 from serving.guard import HANDLERS, Guard
 from serving.live.hub import Hub
 from serving.live.poller import Poller
 from serving.live.sockets import Sockets
 from serving.markets import Markets
 from serving.page_api import PageApi
+from serving.replay.endpoint import ReplayApi
+from serving.replay.source import RawSource
 from serving.rest.endpoints import RestApi, json_response
 from serving.rest.venue import Venue
+from serving.udf.endpoints import DEFAULT_EXCHANGE, UdfApi
 from serving.warehouse import Warehouse
 
 FOLDER = Path(__file__).parent
 PAGE = FOLDER / "page"
-DEFAULT_EXCHANGE = "binance"
 FUTURES = "binance_usdm"
 _REGISTRY_PERIOD_S = 10.0
 
@@ -63,8 +66,10 @@ class _Service:
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
         warehouse = Warehouse(self._settings)
         self._warehouse = warehouse
-        app.router.routes.extend(self._routes_of_data(warehouse))
-        tasks = [asyncio.create_task(Poller(warehouse, self._hub).run()), asyncio.create_task(self._refresh())]
+        candles = Candles(warehouse)
+        app.router.routes.extend(self._routes_of_data(warehouse, candles))
+        poller = Poller(warehouse, candles, self._hub)
+        tasks = [asyncio.create_task(poller.run()), asyncio.create_task(self._refresh())]
         try:
             yield
         finally:
@@ -93,26 +98,30 @@ class _Service:
             Route("/metrics", _metrics),
         ]
 
-    def _routes_of_data(self, warehouse: Warehouse) -> list[BaseRoute]:
-        page = PageApi(warehouse, self._markets).endpoints()
+    def _routes_of_data(self, warehouse: Warehouse, candles: Candles) -> list[BaseRoute]:
+        page = PageApi(warehouse, candles, self._markets).endpoints()
+        replay = ReplayApi(RawSource(warehouse), self._markets, is_open=self._settings.serving_raw)
         found: list[BaseRoute] = [Route(f"/v1/{path}", endpoint) for path, endpoint in page.items()]
-        found += self._routes_of(warehouse, "", Venue(DEFAULT_EXCHANGE, is_futures=False))
-        found += self._rest(warehouse, "/fapi/v1", Venue(FUTURES, is_futures=True))
+        found.append(Route("/replay", replay.replay))
+        udf = UdfApi(warehouse, candles, self._markets).endpoints()
+        found += [Route(f"/udf/{path}", endpoint) for path, endpoint in udf.items()]
+        found += self._routes_of(warehouse, candles, "", Venue(DEFAULT_EXCHANGE, is_futures=False))
+        found += self._rest(warehouse, candles, "/fapi/v1", Venue(FUTURES, is_futures=True))
         for exchange in self._markets.exchanges:
-            found += self._routes_of(warehouse, f"/{exchange}", Venue(exchange, is_futures=False))
+            found += self._routes_of(warehouse, candles, f"/{exchange}", Venue(exchange, is_futures=False))
         return found
 
-    def _routes_of(self, warehouse: Warehouse, prefix: str, venue: Venue) -> list[BaseRoute]:
+    def _routes_of(self, warehouse: Warehouse, candles: Candles, prefix: str, venue: Venue) -> list[BaseRoute]:
         sockets = Sockets(venue.exchange, self._hub, self._markets)
         return [
-            *self._rest(warehouse, f"{prefix}/api/v3", venue),
+            *self._rest(warehouse, candles, f"{prefix}/api/v3", venue),
             WebSocketRoute(f"{prefix}/ws", sockets.plain),
             WebSocketRoute(f"{prefix}/ws/{{streams:path}}", sockets.plain),
             WebSocketRoute(f"{prefix}/stream", sockets.named),
         ]
 
-    def _rest(self, warehouse: Warehouse, prefix: str, venue: Venue) -> list[BaseRoute]:
-        endpoints = RestApi(venue, warehouse, self._markets).endpoints()
+    def _rest(self, warehouse: Warehouse, candles: Candles, prefix: str, venue: Venue) -> list[BaseRoute]:
+        endpoints = RestApi(venue, warehouse, candles, self._markets).endpoints()
         return [Route(f"{prefix}/{path}", endpoint) for path, endpoint in endpoints.items()]
 
     async def _ready(self, request: Request) -> Response:

@@ -7,54 +7,119 @@ from typing import Any
 
 from serving.amounts import amount
 from serving.intervals import Interval
+from serving.tiers import Tiers
 from serving.warehouse import Row, Warehouse
 
 # A market may still send a trade of a window that is over: as long as the candle views wait (ddl/_candles.sql).
 _GRACE_SECONDS = 60
 # 2200-01-01, s: no layer holds a later time.
 END_OF_TIME = 7_258_118_400
-# What a candle's taker-buy quote volume is where Silver has let the trades go and Gold does not keep it.
+# What a candle's taker-buy quote volume is where its trades are not all there: Gold does not keep it.
 UNKNOWN = "NaN"
+_TRADES = "silver_trades"
 Market = tuple[str, str]
 
 
-async def candles(
-    warehouse: Warehouse,
-    interval: Interval,
-    markets: Sequence[Market],
-    limit: int,
-    start: int | None = None,
-    end: int | None = None,
-) -> list[Row]:
-    """At most `limit` candles of markets (exchange, symbol), by time.
+class Candles:
+    """Candles of the hot tables and, where a time has left them, of Iceberg."""
 
-    Args:
-        warehouse: where to ask.
-        interval: of the candles.
-        markets: whose.
-        limit: the first ones where `start` is given, else the last ones.
-        start: windows that start at or after it, ms since the epoch.
-        end: windows that start at or before it, ms since the epoch.
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+        self._tiers = Tiers(warehouse)
 
-    Raises:
-        ApiError: ClickHouse does not answer.
-    """
-    found = await warehouse.rows(
-        "klines",
-        {
-            "markets": markets,
-            "from": 0 if start is None else _first_from(interval, start),
-            "until": END_OF_TIME if end is None else interval.end(interval.start(end // 1000)),
-            "limit": limit,
-        },
-        view=interval.base.exact_view,
-        base_seconds=interval.base.seconds,
-        grace_seconds=_GRACE_SECONDS,
-        seconds=interval.seconds,
-        offset=interval.offset,
-        direction="DESC" if start is None else "ASC",
-    )
-    return sorted(found, key=lambda row: row["opened"])
+    async def rows(
+        self,
+        interval: Interval,
+        markets: Sequence[Market],
+        limit: int,
+        start: int | None = None,
+        end: int | None = None,
+    ) -> list[Row]:
+        """At most `limit` candles of markets (exchange, symbol), by time.
+
+        Args:
+            interval: of the candles.
+            markets: whose.
+            limit: the first ones where `start` is given, else the last ones.
+            start: windows that start at or after it, ms since the epoch.
+            end: windows that start at or before it, ms since the epoch.
+
+        Raises:
+            ApiError: ClickHouse does not answer.
+        """
+        since = 0 if start is None else _first_from(interval, start)
+        until = END_OF_TIME if end is None else interval.end(interval.start(end // 1000))
+        left = await self._tiers.hot_since(interval.base.view)
+        # The first window of which no part has left.
+        hot_since = interval.end(interval.start(left - 1)) if left else 0
+        if since >= hot_since:
+            return await self._ask(interval, markets, limit, since, until, is_latest=start is None)
+        if start is not None:
+            return await self._ask(interval, markets, limit, since, until, is_latest=False, is_cold=True)
+        found = await self._ask(interval, markets, limit, hot_since, until, is_latest=True)
+        if len(found) == limit:
+            return found
+        ends = min(hot_since, until)
+        older = await self._ask(interval, markets, limit - len(found), since, ends, is_latest=True, is_cold=True)
+        return older + found
+
+    async def _ask(
+        self,
+        interval: Interval,
+        markets: Sequence[Market],
+        limit: int,
+        since: int,
+        until: int,
+        *,
+        is_latest: bool,
+        is_cold: bool = False,
+    ) -> list[Row]:
+        found = await self._warehouse.rows(
+            "klines",
+            {"markets": markets, "from": since, "until": until, "limit": limit},
+            view=f"{interval.base.exact_view}_all" if is_cold else interval.base.exact_view,
+            is_cold=is_cold,
+            base_seconds=interval.base.seconds,
+            grace_seconds=_GRACE_SECONDS,
+            seconds=interval.seconds,
+            offset=interval.offset,
+            direction="DESC" if is_latest else "ASC",
+        )
+        return sorted(found, key=lambda row: row["opened"])
+
+    async def add_buyers(self, interval: Interval, rows: Sequence[Row]) -> None:
+        """Give each candle `buy_quote_volume`, from the trades themselves: Gold does not keep it.
+
+        Raises:
+            ApiError: ClickHouse does not answer.
+        """
+        if not rows:
+            return
+        found = await self._warehouse.rows(
+            "buyers",
+            {
+                "markets": sorted({(row["exchange"], row["symbol"]) for row in rows}),
+                "from": rows[0]["opened"],
+                "until": interval.end(rows[-1]["opened"]),
+            },
+            trades=await self.trades_since(rows[0]["opened"]),
+            seconds=interval.seconds,
+            offset=interval.offset,
+        )
+        by_window = {(row["exchange"], row["symbol"], row["opened"]): row for row in found}
+        for row in rows:
+            of_trades = by_window.get((row["exchange"], row["symbol"], row["opened"]))
+            is_whole = of_trades is not None and of_trades["trade_count"] == row["trade_count"]
+            row["buy_quote_volume"] = amount(of_trades["buy_quote_volume"]) if of_trades and is_whole else UNKNOWN
+
+    async def trades_since(self, second: int) -> str:
+        """The table or view that has all trades from a time on (s since the epoch).
+
+        Raises:
+            ApiError: ClickHouse does not answer.
+        """
+        is_hot = second >= await self._tiers.hot_since(_TRADES)
+        return _TRADES if is_hot else f"{_TRADES}_all"
 
 
 def _first_from(interval: Interval, start_ms: int) -> int:
@@ -62,31 +127,6 @@ def _first_from(interval: Interval, start_ms: int) -> int:
     second = -(-start_ms // 1000)
     window = interval.start(second)
     return window if window == second else interval.end(window)
-
-
-async def add_buyers(warehouse: Warehouse, interval: Interval, rows: Sequence[Row]) -> None:
-    """Give each candle `buy_quote_volume`, from the trades themselves: Gold does not keep it.
-
-    Raises:
-        ApiError: ClickHouse does not answer.
-    """
-    if not rows:
-        return
-    found = await warehouse.rows(
-        "buyers",
-        {
-            "markets": sorted({(row["exchange"], row["symbol"]) for row in rows}),
-            "from": rows[0]["opened"],
-            "until": interval.end(rows[-1]["opened"]),
-        },
-        seconds=interval.seconds,
-        offset=interval.offset,
-    )
-    by_window = {(row["exchange"], row["symbol"], row["opened"]): row for row in found}
-    for row in rows:
-        of_trades = by_window.get((row["exchange"], row["symbol"], row["opened"]))
-        is_whole = of_trades is not None and of_trades["trade_count"] == row["trade_count"]
-        row["buy_quote_volume"] = amount(of_trades["buy_quote_volume"]) if of_trades and is_whole else UNKNOWN
 
 
 def kline(interval: Interval, row: Row) -> list[Any]:

@@ -21,7 +21,8 @@ from serving.rest.endpoints import json_response
 
 COOKIE = "medallion_token"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_WITHOUT_TOKEN = frozenset({"/healthz", "/readyz"})
+# Health and metrics ask for no login anywhere (docs/threats.md).
+_WITHOUT_TOKEN = frozenset({"/healthz", "/readyz", "/metrics"})
 _HEADERS = {
     # The chart library puts its one style sheet into the page; nothing else is taken from anywhere but this service.
     "Content-Security-Policy": (

@@ -16,7 +16,7 @@ class Markets:
         """
         self._path = path
         self._read_at = path.stat().st_mtime_ns
-        self._by_exchange = _by_exchange(SymbolRegistry.load(path))
+        self._read(path)
 
     def refresh(self) -> None:
         """Read the file again where it changed.
@@ -28,7 +28,11 @@ class Markets:
         changed_at = self._path.stat().st_mtime_ns
         if changed_at != self._read_at:
             self._read_at = changed_at
-            self._by_exchange = _by_exchange(SymbolRegistry.load(self._path))
+            self._read(self._path)
+
+    def _read(self, path: Path) -> None:
+        registry = SymbolRegistry.load(path)
+        self._by_exchange, self._spellings = _by_exchange(registry), _spellings(registry)
 
     @property
     def exchanges(self) -> tuple[str, ...]:
@@ -38,6 +42,18 @@ class Markets:
     def names(self, exchange: str) -> frozenset[str]:
         """Canonical symbols of an exchange; none of one that nobody knows."""
         return frozenset(self._by_exchange.get(exchange, {}))
+
+    def entry(self, exchange: str, symbol: str) -> Entry:
+        """A market by its canonical symbol.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self._by_exchange[exchange][symbol]
+
+    def spellings(self, exchange: str, name: str) -> frozenset[str]:
+        """How an exchange writes a market, by any of its names in any case; none where it has no such market."""
+        return self._spellings.get(exchange, {}).get(name.upper(), frozenset())
 
     def listed(self, exchange: str) -> list[Entry]:
         """The markets that the exchange has now, by symbol."""
@@ -49,3 +65,14 @@ def _by_exchange(registry: SymbolRegistry) -> dict[str, dict[str, Entry]]:
         exchange: {entry.canonical: entry for entry in sorted(entries.values(), key=lambda one: one.canonical)}
         for exchange, entries in sorted(registry.content.exchanges.items())
     }
+
+
+def _spellings(registry: SymbolRegistry) -> dict[str, dict[str, frozenset[str]]]:
+    found: dict[str, dict[str, frozenset[str]]] = {}
+    for exchange, entries in registry.content.exchanges.items():
+        names = found.setdefault(exchange, {})
+        for symbol, entry in entries.items():
+            spellings = frozenset({symbol, *entry.aliases})
+            for name in (entry.canonical, *spellings):
+                names[name.upper()] = names.get(name.upper(), frozenset()) | spellings
+    return found

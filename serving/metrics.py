@@ -19,3 +19,4 @@ DROPPED = Counter(
     "Messages that a slow client did not get since newer ones replaced them",
 )
 POLL_ERRORS = Counter("medallion_serving_poll_errors_total", "Looks for changes that ClickHouse did not answer")
+REPLAYS = Gauge("medallion_serving_replays", "Replays under way")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from serving import tickers
+from serving.amounts import amount
+from serving.candles import Candles, Market
 from serving.errors import ApiError, invalid, missing
+from serving.intervals import Interval
 from serving.markets import Markets
 from serving.parameters import RequestParameters
 from serving.rest.endpoints import Endpoint, json_response
@@ -17,6 +21,7 @@ from serving.warehouse import AccessDeniedError, Row, Warehouse
 
 _MOST_TRADES = 200
 _MOST_LETTERS = 200
+_MOST_CANDLES = 1_000
 _MOST_OFFSET = 1_000_000
 _RATE_SECONDS = 60
 # A trade that is older by its own time is no live one, and is looked for by no index.
@@ -27,14 +32,17 @@ _MOST_TEXT = 200
 class PageApi:
     """The endpoints below `/v1/`."""
 
-    def __init__(self, warehouse: Warehouse, markets: Markets) -> None:
+    def __init__(self, warehouse: Warehouse, candles: Candles, markets: Markets) -> None:
         self._warehouse = warehouse
+        self._candles = candles
         self._markets = markets
 
     def endpoints(self) -> dict[str, Endpoint]:
         """By path below `/v1/`."""
         return {
             "markets": self.markets,
+            "candles": self.candles,
+            "pins": self.pins,
             "origin": self.origin,
             "payload": self.payload,
             "pipeline": self.pipeline,
@@ -52,6 +60,63 @@ class PageApi:
         last = {(row["exchange"], row["symbol"]): row["last_time"] for row in newest}
         found = [row | {"lastTime": last.get((row["exchange"], row["symbol"]), 0)} for row in rows]
         return json_response({"serverTime": int(time.time() * 1000), "markets": found})
+
+    async def candles(self, request: Request) -> Response:
+        """The last candles up to `endTime` (ms), with what is known of each, and which of them `pin` has just so.
+
+        `isBackfilled` (a trade came after it could be closed) is null for a candle that only Iceberg has.
+        """
+        names = frozenset({"exchange", "symbol", "interval", "endTime", "limit", "pin"})
+        parameters = RequestParameters(request.query_params.multi_items(), names)
+        exchange = self._exchange(parameters)
+        symbol, interval = parameters.symbol(self._markets.names(exchange)), parameters.interval()
+        end, limit = parameters.number("endTime"), parameters.limit(_MOST_CANDLES, _MOST_CANDLES)
+        if end is not None and end >= 2**42:
+            raise invalid("endTime")
+        rows = await self._candles.rows(interval, [(exchange, symbol)], limit, None, end)
+        pinned = await self._pinned(parameters.optional("pin"), interval, (exchange, symbol), rows)
+        return json_response(
+            {
+                "candles": [
+                    {
+                        "openTime": row["opened"] * 1000,
+                        **{name: amount(row[name]) for name in ("open", "high", "low", "close", "volume")},
+                        "trades": row["trade_count"],
+                        "isClosed": bool(row["is_closed"]),
+                        "isComplete": bool(row["is_complete"]),
+                        "isBackfilled": None if row["is_backfilled"] is None else bool(row["is_backfilled"]),
+                        "isPinned": _values(row) in pinned,
+                    }
+                    for row in rows
+                ]
+            }
+        )
+
+    async def pins(self, request: Request) -> Response:
+        """The pins whose views ClickHouse has and this service's user may read."""
+        RequestParameters(request.query_params.multi_items(), frozenset())
+        return json_response({"pins": [row["pin"] for row in await self._warehouse.rows("pins", {})]})
+
+    async def _pinned(self, pin: str | None, interval: Interval, market: Market, rows: Sequence[Row]) -> set[Any]:
+        """The values of these candles as a pin has them; none of an interval that no cold table has."""
+        if pin is None or not rows:
+            return set()
+        if pin not in {row["pin"] for row in await self._warehouse.rows("pins", {})}:
+            raise ApiError(-1130, "Data sent for parameter 'pin' is not valid: /v1/pins lists those there are.")
+        if interval.seconds != interval.base.seconds:
+            return set()
+        found = await self._warehouse.rows(
+            "pinned",
+            {
+                "exchange": market[0],
+                "symbol": market[1],
+                "from": rows[0]["opened"],
+                "until": interval.end(rows[-1]["opened"]),
+                "limit": _MOST_CANDLES,
+            },
+            source=f"pin_{pin}.{interval.base.view}",
+        )
+        return {_values(row) for row in found}
 
     async def origin(self, request: Request) -> Response:
         """The trades of the candle of `interval` that opened at `openTime` (ms), with their Kafka messages."""
@@ -77,6 +142,7 @@ class PageApi:
                 "limit": _MOST_TRADES + 1,
                 "offset": offset,
             },
+            trades=await self._candles.trades_since(opened // 1000),
         )
         return json_response({"trades": rows[:_MOST_TRADES], "hasMore": len(rows) > _MOST_TRADES})
 
@@ -91,12 +157,19 @@ class PageApi:
         place: dict[str, Any] = {name: _whole(parameters, name) for name in ("partition", "offset", "ingested")}
         topic = parameters.text("topic")
         try:
-            rows = await self._warehouse.rows("payload", {"exchange": exchange, "topic": topic, **place})
+            rows = await self._payload({"exchange": exchange, "topic": topic, **place})
         except AccessDeniedError:
             return json_response({"payload": None, "reason": "The service's ClickHouse user may not read trades_raw."})
         if not rows:
-            return json_response({"payload": None, "reason": "ClickHouse no longer has the raw message."})
+            return json_response({"payload": None, "reason": "Neither ClickHouse nor Iceberg has the raw message."})
         return json_response({"payload": rows[0]["raw_json"], "reason": None})
+
+    async def _payload(self, place: dict[str, Any]) -> list[Row]:
+        """The message from the hot table, else from the view of hot and cold ones where there is such a view."""
+        rows = await self._warehouse.rows("payload", place, source="trades_raw")
+        if rows or not await self._warehouse.rows("replay_views", {"pin_database": ""}):
+            return rows
+        return await self._warehouse.rows("payload", place, source="trades_raw_all")
 
     async def pipeline(self, request: Request) -> Response:
         """The last minute by exchange: trades a second, and seconds (p50, p99) of each stage; dead letters."""
@@ -124,6 +197,12 @@ class PageApi:
         if exchange not in self._markets.exchanges:
             raise ApiError(-1130, "Data sent for parameter 'exchange' is not valid.")
         return exchange
+
+
+def _values(row: Row) -> tuple[object, ...]:
+    """What a candle says: when, and its exact amounts."""
+    amounts = (amount(row[name]) for name in ("open", "high", "low", "close", "volume", "quote_volume"))
+    return (row["opened"], *amounts, row["trade_count"])
 
 
 def _whole(parameters: RequestParameters, name: str) -> int:

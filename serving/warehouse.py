@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
 
 import aiohttp
 import orjson
@@ -22,7 +24,9 @@ from serving import errors, metrics
 
 SECONDS = 10
 # The server ends a query first; this is for one that does not answer at all.
-_SECONDS_OF_SILENCE = 15
+_SECONDS_OF_SILENCE = 5
+# Of the answer of one query; more is in a temporary file.
+_MOST_MEMORY = 16 << 20
 _MOST_AT_ONCE = 8
 _TOO_LONG = "159"
 _ACCESS_DENIED = "497"
@@ -52,7 +56,7 @@ def _text(name: str, names: tuple[tuple[str, object], ...]) -> str:
 class Warehouse:
     """A pool of connections to ClickHouse's HTTP interface; to be closed.
 
-    Each answer has at most the rows that its SQL file limits it to and takes at most `SECONDS`.
+    Each answer has at most the rows that its SQL file limits it to and takes at most `SECONDS`, unless more are given.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -65,46 +69,74 @@ class Warehouse:
             connector=aiohttp.TCPConnector(
                 limit=_MOST_AT_ONCE, ssl=tls_context(settings.clickhouse_ca_file) if settings.clickhouse_tls else True
             ),
-            timeout=aiohttp.ClientTimeout(total=_SECONDS_OF_SILENCE),
         )
 
     async def close(self) -> None:
         """Close every connection."""
         await self._session.close()
 
-    async def rows(self, name: str, parameters: Mapping[str, object], **names: object) -> list[Row]:
+    async def rows(
+        self, name: str, parameters: Mapping[str, object], *, within: int = SECONDS, **names: object
+    ) -> list[Row]:
         """The rows of `serving/sql/<name>.sql`; decimals as text, 64-bit numbers as numbers.
 
         Args:
             name: the SQL file.
             parameters: values of its `{name:Type}`.
+            within: how long it may take, s.
             names: constants of ours that Jinja fills in: names of views, lengths of windows.
 
         Raises:
             ApiError: -1001 or -1007, ClickHouse did not answer.
             AccessDeniedError: this user may not read it.
         """
+        async with self._asked(name, parameters, within, "JSONEachRow", names) as answer:
+            return [orjson.loads(line) for line in (await answer.read()).splitlines()]
+
+    async def file(
+        self, name: str, parameters: Mapping[str, object], *, within: int = SECONDS, **names: object
+    ) -> IO[bytes]:
+        """The first column of every row, a line each, as a temporary file; of large answers memory holds only a part.
+
+        The arguments and errors are those of `rows`. An answer that breaks off is an error, too.
+        """
+        spool: IO[bytes] = SpooledTemporaryFile(_MOST_MEMORY)  # noqa: SIM115 - the caller closes it
+        try:
+            async with self._asked(name, parameters, within, "TabSeparatedRaw", names) as answer:
+                async for part in answer.content.iter_any():
+                    spool.write(part)
+        except BaseException:
+            spool.close()
+            raise
+        spool.seek(0)
+        return spool
+
+    @asynccontextmanager
+    async def _asked(
+        self, name: str, parameters: Mapping[str, object], within: int, form: str, names: Mapping[str, object]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         query = {
             "database": self._database,
-            "default_format": "JSONEachRow",
-            "max_execution_time": f"{SECONDS}",
+            "default_format": form,
+            "max_execution_time": f"{within}",
             "wait_end_of_query": "1",
             "output_format_json_quote_64bit_integers": "0",
             **{f"param_{key}": _parameter(value) for key, value in parameters.items()},
         }
         sql = _text(name, tuple(sorted(names.items())))
+        longest = aiohttp.ClientTimeout(total=within + _SECONDS_OF_SILENCE)
         try:
             with metrics.QUERIES.labels(name).time():
-                async with self._session.post(self._url, params=query, data=sql.encode()) as answer:
-                    body = await answer.read()
+                async with self._session.post(self._url, params=query, data=sql.encode(), timeout=longest) as answer:
+                    if answer.status != 200:
+                        code = answer.headers.get("X-ClickHouse-Exception-Code", "")
+                        raise _refusal(name, code, await answer.read())
+                    yield answer
         except (aiohttp.ClientError, OSError) as error:
             log.warning("ClickHouse does not answer", query=name, error=repr(error))
             raise errors.unavailable() from error
         except TimeoutError as error:
             raise errors.timed_out() from error
-        if answer.status != 200:
-            raise _refusal(name, answer.headers.get("X-ClickHouse-Exception-Code", ""), body)
-        return [orjson.loads(line) for line in body.splitlines()]
 
     async def gather(self, *queries: Any) -> list[list[Row]]:
         """Several questions at once."""

@@ -13,6 +13,7 @@ import typer
 from cli.common.arguments import HTTP, WEBSOCKET, check_address
 from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json
 from cli.common.work import working
+from cli.messages.replay_window import PinOption, SinceOption, UntilOption, check_source, replay_window
 from config import logs
 from config.errors import MedallionError
 from config.markets import read_markets
@@ -20,7 +21,6 @@ from producers.counters import FrameCounts
 from producers.exchanges import CODES
 from producers.kafka.publisher import FLUSH_S, KafkaPublisher
 from producers.live import run_until_signal
-from producers.replay.run import ReplayReport
 from producers.replay.run import replay as replay_files
 from producers.replay.schedule import parse_speed
 
@@ -92,8 +92,13 @@ def produce(
 
 
 def replay(
-    files: Annotated[list[Path], typer.Argument(help="Recordings: one verbatim message a line, plain or .gz.")],
     exchange: Annotated[str, typer.Option(help=f"Code of the exchange and market they were recorded from: {CODES}.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Recordings: one verbatim message a line, plain or .gz.")
+    ] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    pin: PinOption = None,
     speed: Annotated[str, typer.Option(help="N times as fast as recorded, or max.")] = "max",
     force: Annotated[
         bool,
@@ -111,21 +116,35 @@ def replay(
 ) -> None:
     """Publish recorded WebSocket messages through the same parser and publisher as live ones.
 
+    With --from and --to instead of files: the Kafka messages that Raw has of that time once more, as they were.
     Nothing is published where one of the files is damaged or no recording of this exchange and market: the error says
     what it is.
     """
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "replay")
     pace = parse_speed(speed)
+    check_source(files, since, until, pin)
     go_on = "Run the same command again: what is published twice is a counted duplicate."
-    with working("Replaying", go_on, quiet=as_json) as work, KafkaPublisher(settings) as publisher:
+    with working("Replaying", go_on, quiet=as_json) as work:
 
-        def watch(report: ReplayReport, share: float) -> None:
-            work.show(f"{report.published:,} messages published", f"{1 - share:.1%} of the recordings", share=share)
+        def watch(counts: FrameCounts, share: float) -> None:
+            work.show(f"{counts.published:,} messages published", f"{1 - share:.1%} of them", share=share)
 
-        report = replay_files(
-            files, exchange, publisher, settings, speed=pace, progress=watch, force=force, unlisted=unlisted
-        )
+        report: FrameCounts
+        if since is not None and until is not None:
+            report = replay_window(settings, exchange, since, until, speed=pace, pin=pin or "", show=watch)
+        else:
+            with KafkaPublisher(settings) as publisher:
+                report = replay_files(
+                    files or (),
+                    exchange,
+                    publisher,
+                    settings,
+                    speed=pace,
+                    progress=watch,
+                    force=force,
+                    unlisted=unlisted,
+                )
     _print_counts(report, as_json)
 
 

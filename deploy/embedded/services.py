@@ -123,12 +123,21 @@ def clickhouse_service(data_dir: DataDir, ports: Ports, environment: Mapping[str
         PASSWORD_VARIABLE,
         "--analyst-password-env",
         _ANALYST_PASSWORD_VARIABLE,
-        *(f"--analyst-table={settings.clickhouse_database}.{name}" for name in analyst_tables()),
+        *(f"--analyst-table={name}" for name in _analyst_tables(settings)),
         f"--landing-database={settings.clickhouse_database}",
         *(f"--readable={folder}" for folder in data_dir.warehouses),
     )
     ping = _answering(f"http://{LOOPBACK}:{ports.clickhouse_http}/ping")
     return Service("clickhouse", argv, own, ping, must_answer=True)
+
+
+def _analyst_tables(settings: Settings) -> tuple[str, ...]:
+    """What the analyst may read, each `database.table`; with Raw also pins, which have it as well."""
+    names = analyst_tables(raw=settings.serving_raw)
+    return (
+        *(f"{settings.clickhouse_database}.{name}" for name in names),
+        *(("pin_*.*",) if settings.serving_raw else ()),
+    )
 
 
 def silver_service(index: int, ports: Ports, environment: Mapping[str, str]) -> Service:

@@ -26,7 +26,7 @@ from offload.files.export import select_of
 from offload.files.version_hint import publish_hint
 from offload.hourly.late_candles import ColdSilver, are_late_and_confirmed
 from offload.report import OnTable
-from offload.retention.union_views import mark_cold
+from offload.retention.union_views import SHOWN_LAYERS, mark_cold
 from offload.retry import retry_on
 from offload.tables.cold_tables import TABLES, ColdTable
 from offload.tables.slice_records import left_properties
@@ -122,7 +122,7 @@ class _Gate:
 
     def _mark_cold(self, cold_tables: Sequence[ColdTable], partition: str, until_us: int) -> None:
         """Let the views read the compared rows of a partition from Iceberg before it is moved."""
-        shown = [cold for cold in cold_tables if cold.layer in {"silver", "gold"}]
+        shown = [cold for cold in cold_tables if cold.layer in SHOWN_LAYERS]
         for cold in shown:
             publish_hint(self._cold, cold)
         if shown:

@@ -1,4 +1,5 @@
-"""Views in ClickHouse that show hot and cold rows as one table: `silver_trades_all`, `gold_ohlcv_<tf>[_exact]_all`.
+"""Views in ClickHouse that show hot and cold rows as one table: `trades_raw_all`, `silver_trades_all`,
+`gold_ohlcv_<tf>[_exact]_all`.
 
 The first offload run creates them, since only the catalog knows where the cold tables are. They are created again when
 that place or their definition changes. They read the cold tables by their hints (`offload.files.version_hint`). Which
@@ -23,12 +24,18 @@ from offload.clickhouse.server import server_now_us
 from offload.clickhouse.templates import render
 from offload.clickhouse.tiers import Tiers
 from offload.files.version_hint import publish_hint
-from offload.tables.cold_tables import BY_NAME, GOLD, TABLES, ColdTable
+from offload.tables.cold_tables import TABLES, ColdTable, Layer
 from offload.tables.slice_records import read_ledger
 from offload.tables.slices import DAY_US, instant, parse_gold_id, period_of
+from schemas.coordinates import COORDINATES
 
 # By then a query that began before a partition was marked has planned where to read it, however long it runs.
 PLANNING_SECONDS = 5.0
+# What identifies a row, and the columns of hot Raw that have other names in Iceberg.
+_KEYS = {"raw_trades": COORDINATES, "silver_trades": ("exchange", "symbol", "trade_id")}
+_HOT_NAMES = {"raw_topic": "_topic", "raw_partition": "_partition", "raw_offset": "_offset"}
+#: The layers whose rows the views show.
+SHOWN_LAYERS: frozenset[Layer] = frozenset({"raw", "silver", "gold"})
 _ID = {"day": "%Y%m%d", "month": "%Y%m"}
 
 
@@ -55,7 +62,7 @@ def update_union_views(tiers: Tiers, *, check: bool = False) -> list[UnionView]:
     tables = {cold.name: publish_hint(tiers.cold, cold) for cold in TABLES}
     known = {row["name"]: row["comment"] for row in hot.rows(render("union_views.sql"), {})}
     found = []
-    for cold in (BY_NAME["silver_trades"], *GOLD):
+    for cold in (cold for cold in TABLES if cold.layer in SHOWN_LAYERS):
         table = tables[cold.name]
         wanted = _definitions(hot, cold, table)
         news = {view for view, (_, comment) in wanted.items() if known.get(view) != comment}
@@ -93,7 +100,7 @@ def _definitions(hot: HotStore, cold: ColdTable, table: Table) -> dict[str, tupl
     if cold.layer == "gold":
         statements = {f"{view}_all": _candles(table, cold, view) for view in (cold.hot, cold.name)}
     else:
-        statements = {f"{cold.hot}_all": _trades(hot, cold, table)}
+        statements = {f"{cold.hot}_all": _rows(hot, cold, table)}
     return {
         view: (
             statement,
@@ -119,25 +126,40 @@ def _candles(table: Table, cold: ColdTable, hot_view: str) -> str:
     )
 
 
-def _trades(hot: HotStore, cold: ColdTable, table: Table) -> str:
+def _rows(hot: HotStore, cold: ColdTable, table: Table) -> str:
+    """Of Raw and Silver, whose cold rows are the hot ones."""
     rows = {row["name"]: row for row in hot.rows(render("column_types.sql"), {"table": cold.hot})}
     types = {name: row["type"] for name, row in rows.items()}
-    casts = [f"CAST({_cold_column(cold, name)}, {quote_string(types[name])}) AS {name}" for name, _, _ in cold.columns]
-    names = [name for name, _, _ in cold.columns]
+    # By name in Iceberg, the name in the hot table.
+    names = {name: _HOT_NAMES.get(name, name) if cold.layer == "raw" else name for name, _, _ in cold.columns}
+    casts = [f"CAST({_cold_column(cold, name)}, {quote_string(types[here])}) AS {here}" for name, here in names.items()]
     return render(
-        "view_silver_all.sql",
+        "view_rows_all.sql",
         view=f"{cold.hot}_all",
         source=iceberg_source(table),
         hot=cold.hot,
-        columns=[(name, types[name], rows[name]["comment"]) for name in names],
-        names=names,
+        columns=[
+            (names[name], types[names[name]], rows[names[name]]["comment"] or doc) for name, _, doc in cold.columns
+        ],
+        names=list(names.values()),
         casts=casts,
+        event=cold.hot_event,
+        arrival=cold.arrival,
+        cold=cold.name,
+        key=_KEYS[cold.name],
+        hot_key=[_as_in_iceberg(cold, name, names[name]) for name in _KEYS[cold.name]],
     )
 
 
 def _cold_column(cold: ColdTable, name: str) -> str:
     """SQL of a cold column. Iceberg has NULL for files from before the column."""
     return f"ifNull(cold.{name}, {cold.later[name]!r})" if name in cold.later else f"cold.{name}"
+
+
+def _as_in_iceberg(cold: ColdTable, name: str, hot_name: str) -> str:
+    """SQL of a hot column with the type that the cold one has."""
+    casts = {"string": f"toString({hot_name})", "long": f"toInt64({hot_name})"}
+    return casts.get(str(cold.schema.find_type(name)), f"toDateTime64({hot_name}, 6, 'UTC')")
 
 
 def _mark_missing(hot: HotStore, cold: ColdTable, table: Table) -> tuple[str, ...]:

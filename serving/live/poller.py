@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from serving import metrics
-from serving.candles import Market, add_buyers, candles
+from serving.candles import Candles, Market
 from serving.errors import ApiError
 from serving.intervals import Interval
 from serving.live.hub import Hub
@@ -74,11 +74,12 @@ class _Trades:
 class Poller:
     """Follows the markets that somebody listens to."""
 
-    def __init__(self, warehouse: Warehouse, hub: Hub) -> None:
+    def __init__(self, warehouse: Warehouse, candles: Candles, hub: Hub) -> None:
         self._warehouse = warehouse
+        self._candles = candles
         self._hub = hub
         self._markets: dict[Market, _Followed] = {}
-        self._candles: dict[Stream, _Candle] = {}
+        self._states: dict[Stream, _Candle] = {}
         self._trades = _Trades()
         self._trading: set[Market] = set()
         self._tickers_at: dict[Stream, float] = {}
@@ -118,7 +119,7 @@ class Poller:
     def _forget(self, streams: list[Stream]) -> None:
         listened, markets = set(streams), {stream.market for stream in streams}
         self._markets = {market: one for market, one in self._markets.items() if market in markets}
-        self._candles = {stream: one for stream, one in self._candles.items() if stream in listened}
+        self._states = {stream: one for stream, one in self._states.items() if stream in listened}
         self._tickers_at = {stream: at for stream, at in self._tickers_at.items() if stream in listened}
         self._trading &= {stream.market for stream in streams if stream.kind == "trade"}
         self._stale_tickers &= markets
@@ -191,10 +192,10 @@ class Poller:
         groups: dict[tuple[Interval, int], list[Stream]] = defaultdict(list)
         for stream in streams:
             assert stream.interval is not None
-            if stream not in self._candles:
+            if stream not in self._states:
                 newest = self._markets[stream.market].newest // 1000
-                self._candles[stream] = _Candle(stream.interval.start(newest) - 1)
-            state = self._candles[stream]
+                self._states[stream] = _Candle(stream.interval.start(newest) - 1)
+            state = self._states[stream]
             if state.is_new or stream.market in changed or 0 < state.due <= now:
                 # A market that has long been quiet must not make the others' answers long.
                 groups[stream.interval, state.closed // _DAY_S].append(stream)
@@ -202,20 +203,20 @@ class Poller:
             await self._publish_candles(interval, some)
 
     async def _publish_candles(self, interval: Interval, streams: list[Stream]) -> None:
-        after = min(self._candles[stream].closed for stream in streams)
+        after = min(self._states[stream].closed for stream in streams)
         markets = sorted({stream.market for stream in streams})
-        rows = await candles(self._warehouse, interval, markets, _MOST_CANDLES, (after + 1) * 1000)
+        rows = await self._candles.rows(interval, markets, _MOST_CANDLES, (after + 1) * 1000)
         by_market: dict[Market, list[Row]] = defaultdict(list)
         for row in rows:
             by_market[row["exchange"], row["symbol"]].append(row)
-        await add_buyers(self._warehouse, interval, [row for row in rows if row["is_closed"]])
+        await self._candles.add_buyers(interval, [row for row in rows if row["is_closed"]])
         for stream in streams:
             self._publish_candles_of(stream, interval, by_market[stream.market])
             if len(rows) == _MOST_CANDLES:
-                self._candles[stream].due = 1.0  # there are more: at once
+                self._states[stream].due = 1.0  # there are more: at once
 
     def _publish_candles_of(self, stream: Stream, interval: Interval, rows: list[Row]) -> None:
-        state, now = self._candles[stream], time.time()
+        state, now = self._states[stream], time.time()
         state.due = 0.0
         for row in (row for row in rows if row["opened"] > state.closed):
             # A candle that was closed before the first client came is nothing new.

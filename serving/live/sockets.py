@@ -23,12 +23,12 @@ _INVALID = 2
 class SubscriberConnection:
     """One client."""
 
-    def __init__(self, socket: WebSocket, hub: Hub, exchange: str, symbols: frozenset[str], *, is_named: bool) -> None:
+    def __init__(self, socket: WebSocket, hub: Hub, exchange: str, markets: Markets, *, is_named: bool) -> None:
         """`is_named`: messages come with the name of their stream."""
         self._socket = socket
         self._hub = hub
         self._exchange = exchange
-        self._symbols = symbols
+        self._markets = markets
         self._is_named = is_named
         self._outbox = Outbox()
         self._streams: dict[str, Stream] = {}
@@ -66,7 +66,7 @@ class SubscriberConnection:
     def _parse(self, names: list[str]) -> list[Stream]:
         if len(set(names) | self._streams.keys()) > MOST_STREAMS:
             raise StreamError(f"Invalid request: more than {MOST_STREAMS} streams on one connection.")
-        return [parse(name, self._exchange, self._symbols) for name in names]
+        return [parse(name, self._exchange, self._markets) for name in names]
 
     def _listen(self, streams: list[Stream]) -> None:
         for stream in streams:
@@ -133,5 +133,4 @@ class Sockets:
         await self._serve(socket, names, is_named=True)
 
     async def _serve(self, socket: WebSocket, names: list[str], *, is_named: bool) -> None:
-        symbols = self._markets.names(self._exchange)
-        await SubscriberConnection(socket, self._hub, self._exchange, symbols, is_named=is_named).serve(names)
+        await SubscriberConnection(socket, self._hub, self._exchange, self._markets, is_named=is_named).serve(names)

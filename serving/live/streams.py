@@ -1,4 +1,6 @@
-"""Names of streams: `btcusdt@kline_1m`, `btcusdt@miniTicker`, `btcusdt@trade`."""
+"""Names of streams: Binance's (`btcusdt@kline_1m`, `btcusdt@miniTicker`, `btcusdt@trade`), and channels, which say the
+exchange themselves (`binance:spot:ohlcv:1m:BTC-USDT`, `kraken:spot:ticker:BTC-USD`, `binance:usdm:trades:BTC-USDT`).
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,10 @@ from typing import Literal
 from config.errors import MedallionError
 from serving.candles import Market
 from serving.intervals import INTERVALS, Interval
+from serving.markets import Markets
 
 _KLINE = "kline_"
+_SPOT = "spot"
 
 
 class StreamError(MedallionError):
@@ -26,16 +30,18 @@ class Stream:
     interval: Interval | None = None
 
 
-def parse(name: str, exchange: str, symbols: frozenset[str]) -> Stream:
-    """A stream of an exchange by its name; `symbols` are those of its markets.
+def parse(name: str, exchange: str, markets: Markets) -> Stream:
+    """A stream by its name; one that names no exchange is of `exchange`.
 
     Raises:
         StreamError: no market, or no stream, of that name.
     """
+    return _channel(name, markets) if ":" in name else _stream(name, exchange, markets)
+
+
+def _stream(name: str, exchange: str, markets: Markets) -> Stream:
     symbol, _, kind = name.partition("@")
-    market = (exchange, symbol.upper())
-    if market[1] not in symbols:
-        raise StreamError(f"Invalid request: {exchange} has no market {symbol[:100]!a}.")
+    market = _market(exchange, symbol.upper(), markets)
     if kind == "trade":
         return Stream(name, market, "trade")
     if kind == "miniTicker":
@@ -43,3 +49,34 @@ def parse(name: str, exchange: str, symbols: frozenset[str]) -> Stream:
     if kind.startswith(_KLINE) and kind.removeprefix(_KLINE) in INTERVALS:
         return Stream(name, market, "kline", INTERVALS[kind.removeprefix(_KLINE)])
     raise StreamError(f"Invalid request: {kind[:100]!a} is none of kline_<interval>, miniTicker, trade.")
+
+
+def _channel(name: str, markets: Markets) -> Stream:
+    match name.split(":"):
+        case [venue, kind, "ohlcv", interval, pair] if interval in INTERVALS:
+            return Stream(name, _pair(venue, kind, pair, markets), "kline", INTERVALS[interval])
+        case [venue, kind, "trades", pair]:
+            return Stream(name, _pair(venue, kind, pair, markets), "trade")
+        case [venue, kind, "ticker", pair]:
+            return Stream(name, _pair(venue, kind, pair, markets), "miniTicker")
+    raise StreamError(
+        f"Invalid request: {name[:100]!a} is none of <exchange>:<spot|usdm|linear …>:ohlcv:<interval>:<BASE>-<QUOTE>, "
+        "…:trades:<BASE>-<QUOTE>, …:ticker:<BASE>-<QUOTE>."
+    )
+
+
+def _pair(venue: str, kind: str, pair: str, markets: Markets) -> Market:
+    """The market of a channel: spot is the exchange code itself; what follows the pair is part of the symbol."""
+    base, _, rest = pair.upper().partition("-")
+    quote, dash, suffix = rest.partition("-")
+    market = _market(venue if kind == _SPOT else f"{venue}_{kind}", f"{base}{quote}{dash}{suffix}", markets)
+    entry = markets.entry(*market)
+    if (entry.base, entry.quote) != (base, quote):
+        raise StreamError(f"Invalid request: write {pair[:100]!a} as {entry.base}-{entry.quote}.")
+    return market
+
+
+def _market(exchange: str, symbol: str, markets: Markets) -> Market:
+    if symbol not in markets.names(exchange):
+        raise StreamError(f"Invalid request: {exchange[:100]!a} has no market {symbol[:100]!a}.")
+    return exchange, symbol

@@ -2,9 +2,12 @@
 import { ask, element, plain, say, write } from "./ask.js";
 import { Live } from "./live.js";
 import { closeOrigin, showOrigin } from "./origin.js";
+import { Overlay, offerPins } from "./overlay.js";
 
 const FRAMES = ["1m", "5m", "15m", "30m", "1h", "1d"];
 const PAGE = 500;
+// So few candles fill the chart.
+const FEW = 100;
 const canvas = document.getElementById("canvas");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 let market = null;
@@ -13,16 +16,19 @@ let isLoading = false;
 let isWhole = false;
 let chosen = null;
 let drawn = null;
+let tones = {};
+let pin = "";
+const overlay = new Overlay(document.getElementById("overlay"));
 
 const live = new Live({
   onKline: (k) => {
-    const one = candle(k.t, k.o, k.h, k.l, k.c, k.v, k.n);
+    const one = candle({ openTime: k.t, open: k.o, high: k.h, low: k.l, close: k.c, volume: k.v, trades: k.n, isClosed: k.x, isComplete: true });
     candles.set(one.time, one);
     if (!drawn) return;
     const newest = drawn.newest;
     if (newest !== null && one.time < newest) draw();
     else drawOne(one);
-    quote(one, k.x);
+    quote(one);
     say("chart-state", "");
   },
   onState: (state) => connection(state),
@@ -35,15 +41,28 @@ export function connection(state) {
   line.classList.toggle("lost", state !== "live");
 }
 
-function candle(opened, open, high, low, close, volume, trades) {
-  return { time: opened / 1000, open: Number(open), high: Number(high), low: Number(low), close: Number(close), volume: Number(volume), texts: [open, high, low, close, volume], trades };
+function candle(of) {
+  const { openTime, open, high, low, close, volume, trades } = of;
+  const words = [];
+  if (!of.isClosed) words.push("open");
+  if (!of.isComplete) words.push("incomplete");
+  if (of.isBackfilled) words.push("back-filled");
+  if (of.isPinned) words.push("pinned");
+  return { time: openTime / 1000, open: Number(open), high: Number(high), low: Number(low), close: Number(close), volume: Number(volume), texts: [open, high, low, close, volume], trades, words };
+}
+
+/** A candle as it is drawn: an open one is hollow, a back-filled or incomplete one has a border of its own colour. */
+function look(one) {
+  const tone = one.close >= one.open ? tones.up : tones.down;
+  const edge = one.words.includes("incomplete") ? tones.incomplete : one.words.includes("back-filled") ? tones.backfilled : tone;
+  return { ...one, color: one.words.includes("open") ? "transparent" : tone, borderColor: edge, wickColor: edge };
 }
 
 function colours() {
   const style = getComputedStyle(document.documentElement);
   const probe = element("span");
   document.body.append(probe);
-  const found = Object.fromEntries(["ground", "ink", "line", "up", "down"].map((name) => {
+  const found = Object.fromEntries(["ground", "ink", "line", "up", "down", "accent", "backfilled", "incomplete"].map((name) => {
     probe.style.color = `var(--${name})`;
     return [name, getComputedStyle(probe).color || style.color];
   }));
@@ -52,15 +71,17 @@ function colours() {
 }
 
 function paint() {
-  const { ground, ink, line, up, down } = colours();
+  tones = colours();
+  const { ground, ink, line, accent } = tones;
   drawn.chart.applyOptions({ layout: { background: { color: ground }, textColor: ink, attributionLogo: true }, grid: { vertLines: { color: line }, horzLines: { color: line } }, timeScale: { borderColor: line }, rightPriceScale: { borderColor: line } });
-  drawn.prices.applyOptions({ upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, borderVisible: false });
+  overlay.paint(accent);
+  if (candles.size) draw();
 }
 
 function make() {
-  const { createChart, CandlestickSeries, HistogramSeries } = window.LightweightCharts;
-  const chart = createChart(canvas, { autoSize: true, timeScale: { timeVisible: true, secondsVisible: false } });
-  const prices = chart.addSeries(CandlestickSeries, {});
+  const { createChart, createSeriesMarkers, CandlestickSeries, HistogramSeries } = window.LightweightCharts;
+  const chart = createChart(canvas, { autoSize: true, timeScale: { timeVisible: true, secondsVisible: false, maxBarSpacing: 40 } });
+  const prices = chart.addSeries(CandlestickSeries, { borderVisible: true });
   const volumes = chart.addSeries(HistogramSeries, { priceScaleId: "volume", priceFormat: { type: "volume" }, lastValueVisible: false, priceLineVisible: false, color: "#7d8ba155" });
   prices.priceScale().applyOptions({ scaleMargins: { top: 0.08, bottom: 0.24 } });
   volumes.priceScale().applyOptions({ scaleMargins: { top: 0.8, bottom: 0 } });
@@ -68,7 +89,8 @@ function make() {
     if (range && range.from < 50) older();
   });
   chart.subscribeClick(({ time }) => time !== undefined && choose(time, true));
-  drawn = { chart, prices, volumes, newest: null };
+  drawn = { chart, prices, volumes, markers: createSeriesMarkers(prices, []), newest: null };
+  overlay.draw(chart);
   paint();
   dark.addEventListener("change", paint);
 }
@@ -77,34 +99,35 @@ function draw() {
   const all = [...candles.values()].sort((a, b) => a.time - b.time);
   const decimals = Math.max(0, ...all.slice(-PAGE).flatMap((one) => one.texts.slice(0, 4).map((text) => (plain(text).split(".")[1] || "").length)));
   drawn.prices.applyOptions({ priceFormat: { type: "price", precision: decimals, minMove: 10 ** -decimals } });
-  drawn.prices.setData(all);
+  drawn.prices.setData(all.map(look));
+  drawn.markers.setMarkers(all.filter(({ words }) => words.includes("pinned")).map(({ time }) => ({ time, position: "belowBar", shape: "circle", size: 0.4, color: tones.accent })));
   drawn.volumes.setData(all.map(({ time, volume }) => ({ time, value: volume })));
   drawn.newest = all.length ? all[all.length - 1].time : null;
   if (all.length) quote(all[all.length - 1]);
 }
 
 function drawOne(one) {
-  drawn.prices.update(one);
+  drawn.prices.update(look(one));
   drawn.volumes.update({ time: one.time, value: one.volume });
   drawn.newest = one.time;
 }
 
 function quote(one) {
   const [open, high, low, close, volume] = one.texts.map(plain);
-  write(document.getElementById("quote"), `O ${open}  H ${high}  L ${low}  C ${close}  V ${volume}  ${one.trades} trades`);
+  write(document.getElementById("quote"), `O ${open}  H ${high}  L ${low}  C ${close}  V ${volume}  ${one.trades} trades${one.words.length ? `, ${one.words.join(", ")}` : ""}`);
 }
 
 async function load(endTime) {
   const asked = market;
   isLoading = true;
   try {
-    const parameters = { symbol: asked.symbol, interval: asked.interval, limit: PAGE };
+    const parameters = { ...asked, limit: PAGE };
     if (endTime !== null) parameters.endTime = endTime;
-    const rows = await ask(`/${encodeURIComponent(asked.exchange)}/api/v3/klines`, parameters);
+    if (pin) parameters.pin = pin;
+    const { candles: rows } = await ask("/v1/candles", parameters);
     if (asked !== market) return;
-    for (const [opened, open, high, low, close, volume, , , trades] of rows) {
-      candles.set(opened / 1000, candle(opened, open, high, low, close, volume, trades));
-    }
+    for (const row of rows) candles.set(row.openTime / 1000, candle(row));
+    if (rows.length) overlay.load(rows[0].openTime, rows[rows.length - 1].openTime);
     if (endTime !== null && rows.length < PAGE) isWhole = true;
     draw();
     say("chart-state", candles.size ? "" : "This market has no candle yet. It appears here with its first trade.");
@@ -165,12 +188,23 @@ export function openChart(exchange, symbol, interval) {
   drawn.prices.setData([]);
   drawn.volumes.setData([]);
   say("chart-state", "Loading candles …");
-  load(null).then(() => drawn.chart.timeScale().scrollToRealTime());
+  overlay.offer(market);
+  offerPins(document.getElementById("pin"), (name) => {
+    pin = name;
+    candles = new Map();
+    isWhole = false;
+    load(null);
+  });
+  load(null).then(() => {
+    if (candles.size < FEW) drawn.chart.timeScale().fitContent();
+    else drawn.chart.timeScale().scrollToRealTime();
+  });
   live.open(exchange, symbol, interval);
 }
 
 /** Stop listening while another view is shown. */
 export function leaveChart() {
   live.close();
+  overlay.close();
   market = null;
 }

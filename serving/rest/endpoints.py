@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from serving import tickers
 from serving.amounts import amount
-from serving.candles import add_buyers, candles, kline
+from serving.candles import Candles, kline
 from serving.errors import ApiError, contradictory
 from serving.markets import Markets
 from serving.parameters import RequestParameters
@@ -37,9 +37,10 @@ def json_response(value: Any, status: int = 200) -> Response:
 class RestApi:
     """The endpoints of one exchange."""
 
-    def __init__(self, venue: Venue, warehouse: Warehouse, markets: Markets) -> None:
+    def __init__(self, venue: Venue, warehouse: Warehouse, candles: Candles, markets: Markets) -> None:
         self._venue = venue
         self._warehouse = warehouse
+        self._candles = candles
         self._markets = markets
 
     def endpoints(self) -> dict[str, Endpoint]:
@@ -87,8 +88,8 @@ class RestApi:
         limit = parameters.limit(_DEFAULT_ROWS, self._venue.most_candles)
         if parameters.optional("timeZone") not in {None, "0", "00:00", "+00:00"}:
             raise ApiError(-1130, "Data sent for parameter 'timeZone' is not valid: candles here are of UTC.")
-        rows = await candles(self._warehouse, interval, [(self._venue.exchange, symbol)], limit, start, end)
-        await add_buyers(self._warehouse, interval, rows)
+        rows = await self._candles.rows(interval, [(self._venue.exchange, symbol)], limit, start, end)
+        await self._candles.add_buyers(interval, rows)
         return json_response([kline(interval, row) for row in rows])
 
     async def price(self, request: Request) -> Response:

@@ -8,7 +8,7 @@ SELECT
     toUnixTimestamp64Second({{ windows.window('silver.timestamp', seconds, offset) }}) AS opened,
     toString(sumIf(toDecimal256(silver.quote_volume, 20), silver.side = 'BUY')) AS buy_quote_volume,
     {{ counting.trades('silver') }} AS trade_count
-FROM silver_trades AS silver
+FROM {{ trades }} AS silver
 WHERE (silver.exchange, silver.symbol) IN {markets:Array(Tuple(String, String))}
   AND silver.timestamp >= fromUnixTimestamp64Second({from:Int64}, 'UTC')
   AND silver.timestamp < fromUnixTimestamp64Second({until:Int64}, 'UTC')

@@ -14,7 +14,7 @@ SELECT
     toUnixTimestamp64Micro(ingested_at) AS ingested,
     toUnixTimestamp64Micro(validated_at) AS validated,
     rules_version
-FROM silver_trades AS silver
+FROM {{ trades }} AS silver
 WHERE exchange = {exchange:String}
   AND symbol = {symbol:String}
   AND timestamp >= fromUnixTimestamp64Second({from:Int64}, 'UTC')

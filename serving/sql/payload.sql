@@ -2,7 +2,7 @@
 SELECT
     raw_json,
     toUnixTimestamp64Milli(published_at) AS published
-FROM trades_raw
+FROM {{ source }}
 WHERE exchange = {exchange:String}
   AND ingested_at >= fromUnixTimestamp64Micro({ingested:Int64}, 'UTC')
   AND ingested_at <= fromUnixTimestamp64Micro({ingested:Int64}, 'UTC')

@@ -21,6 +21,7 @@ PASSWORDS = {
     "CLICKHOUSE_DDL_PASSWORD": "d1",
     "CLICKHOUSE_INGEST_PASSWORD": "i2",
     "CLICKHOUSE_ANALYST_PASSWORD": "a3",
+    "CLICKHOUSE_SERVING_PASSWORD": "s7",
     "KAFKA_CLICKHOUSE_PASSWORD": "k4",
     "OBJECT_STORE_ACCESS_KEY": "o5",
     "OBJECT_STORE_SECRET_KEY": "o6",
@@ -45,6 +46,7 @@ with open(sys.argv[2], "w") as file:
 QUESTIONS = {
     "users": "SELECT name, auth_type, host_ip, host_names, default_roles_all FROM system.users",
     "analyst": "SHOW GRANTS FOR analyst",
+    "serving": "SHOW GRANTS FOR serving",
     "ingest": "SHOW GRANTS FOR ingest",
     "ddl": "SHOW GRANTS FOR ddl",
     "profile": "SELECT setting_name, value, max FROM system.settings_profile_elements WHERE profile_name = 'analyst'",
@@ -111,7 +113,7 @@ def test_compose_insists_on_every_password(root: Path, unresolved: dict[str, Any
 
 def test_the_user_without_a_password_stays_in_the_container(answers: dict[str, list[list[Any]]]) -> None:
     hosts = {name: (ip, names) for name, _, ip, names, _ in answers["users"]}
-    assert set(hosts) == {"default", "ddl", "ingest", "analyst"}
+    assert set(hosts) == {"default", "ddl", "ingest", "analyst", "serving"}
     ip, names = hosts["default"]
     assert set(ip) <= {"127.0.0.1", "::1"}
     assert names in ([], ["localhost"])
@@ -132,6 +134,11 @@ def test_the_analyst_reads_and_nothing_else(answers: dict[str, list[list[Any]]])
     for setting in ("max_memory_usage", "max_execution_time", "max_threads"):
         value, maximum = profile[setting]
         assert value == maximum is not None, f"{setting} can be raised"
+
+
+def test_the_page_reads_what_the_analyst_reads_within_the_same_limits(answers: dict[str, list[list[Any]]]) -> None:
+    assert grants(answers, "serving") == grants(answers, "analyst").replace("TO analyst", "TO serving")
+    assert ["serving", "analyst"] in answers["profiles"]
 
 
 def test_the_analyst_has_a_quota(answers: dict[str, list[list[Any]]]) -> None:

@@ -38,6 +38,7 @@ TRAFFIC = {
     ("silver", "clickhouse", 8123),
     ("offload", "clickhouse", 8123),
     ("offload", "redpanda", 9092),
+    ("serving", "clickhouse", 8123),
     ("cli", "clickhouse", 8123),
     ("cli", "clickhouse", 9000),
     ("cli", "redpanda", 9092),
@@ -382,13 +383,14 @@ def test_what_a_node_has_of_its_own_wins(node: dict[str, list[list[Any]]], pods:
 
 
 def test_users_of_a_cluster_have_what_all_shards_take(node: dict[str, list[list[Any]]]) -> None:
-    granted = {user: "\n".join(row[0] for row in node[user]) for user in ("ddl", "ingest", "analyst")}
+    granted = {user: "\n".join(row[0] for row in node[user]) for user in ("ddl", "ingest", "analyst", "serving")}
     assert "CLUSTER" in granted["ddl"]
     assert "REMOTE" in granted["ddl"]
     assert not any(word in granted["ingest"] for word in ("CREATE TABLE", "DROP TABLE", "CLUSTER"))
     databases = ("medallion", readers_database(Settings()))
     readable = (*databases, "pin_*")
-    assert granted["analyst"].splitlines() == [f"GRANT SELECT ON {name}.* TO analyst" for name in readable]
+    for reader in ("analyst", "serving"):
+        assert granted[reader].splitlines() == [f"GRANT SELECT ON {name}.* TO {reader}" for name in readable]
     for user, text in granted.items():
         assert f"{databases[1]}.*" in text, user
 

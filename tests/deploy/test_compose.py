@@ -17,14 +17,14 @@ import yaml
 from tests.deploy.conftest import COMPOSE_FILES, load_compose, resolve, variables
 
 # Everything a browser opens; nothing else may be reached from the host.
-USER_INTERFACES = {"redpanda-console", "object-store", "prometheus", "alertmanager", "grafana"}
+USER_INTERFACES = {"redpanda-console", "object-store", "prometheus", "alertmanager", "grafana", "serving"}
 # What the budget of ADR-009 (docs/invariants.md) counts: broker, warehouse, processors, producers.
 PIPELINE = {"redpanda", "clickhouse", "silver-processor", "offload"}
 # The images that are built here.
 OURS = {"medallion", "medallion-grafana"}
 # A mail server may want no login.
 OPTIONAL_SECRETS = {"ALERT_SMTP_PASSWORD"}
-SECRET = re.compile(r"PASSWORD|SECRET|ACCESS_KEY|ENCRYPTION_KEY")
+SECRET = re.compile(r"PASSWORD|SECRET|ACCESS_KEY|ENCRYPTION_KEY|TOKEN")
 UNITS = {"M": 1024**2, "G": 1024**3}
 
 

@@ -42,6 +42,7 @@ ENDPOINTS = {
     "alertmanager_url",
     "grafana_url",
     "symbols_file",
+    "serving_host",
 }
 # How one logs in at an endpoint.
 LOGINS = {
@@ -50,6 +51,7 @@ LOGINS = {
     "kafka_sasl_password",
     "clickhouse_user",
     "clickhouse_password",
+    "serving_token",
     "grafana_password",
     "s3_access_key_id",
     "s3_secret_access_key",

@@ -16,9 +16,12 @@ import pytest
 import requests
 
 from tests import command
+from tests.offload.conftest import hot, http_port, settings, tape
 from tests.recorded import OURS
 from tests.stack import truth
 from tests.stack.conftest import clean_environment
+
+__all__ = ["hot", "http_port", "settings", "tape"]  # a ClickHouse node without the rest of a stack
 
 ROOT = Path(__file__).resolve().parents[2]
 REPLAYED = ("binance_spot_trades", "kraken_v2_btcusd", "okx_v5_trades_synthetic", "bybit_v5_linear_synthetic")

@@ -111,6 +111,7 @@ def test_who_does_not_is_not(headers: dict[str, str]) -> None:
     answer = ask(guard(TOKEN), "/", **headers)
     assert (answer.status, json.loads(answer.body)["code"]) == (401, -2015)
     assert ask(guard(TOKEN), "/healthz", **headers).status == 200
+    assert ask(guard(TOKEN), "/metrics", **headers).status == 404  # the guard lets it through
 
 
 def test_a_browser_gives_the_token_once_and_keeps_it_out_of_the_address() -> None:

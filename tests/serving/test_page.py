@@ -73,6 +73,18 @@ def test_a_market_is_found_its_candle_moves_and_leads_to_its_messages(page: Any,
     sync_api.expect(page.locator("#quote")).to_contain_text("trades", timeout=20_000)
 
 
+def test_another_exchanges_price_is_laid_over(page: Any, service: Service) -> None:
+    page.goto(f"{service.url}/#/chart/binance/BTCUSDT/5m")
+    others = page.get_by_label("Compare with")
+    sync_api.expect(others.locator("option")).to_have_text(["none", "bybit_linear", "okx"])
+    with page.expect_response(lambda answer: "/okx/api/v3/klines" in answer.url) as asked:
+        others.select_option("okx")
+    first = service.get("/api/v3/klines", symbol="BTCUSDT", interval="5m")[0][0]
+    assert asked.value.status == 200
+    assert f"startTime={first}" in asked.value.url  # what the chart shows, and no more
+    sync_api.expect(page.locator("#quote")).to_contain_text("back-filled")
+
+
 def test_what_hides_in_a_text_is_shown(page: Any, service: Service) -> None:
     page.goto(service.url)
     hidden = "BTC\u202eTDSU \x1b]0;title\x07 \u200b\u2028<b>é漢</b>\n\t"

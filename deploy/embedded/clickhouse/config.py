@@ -17,7 +17,7 @@ _TEMPLATE = Path(__file__).with_name("node-config.xml")
 _USERS_TEMPLATE = Path(__file__).with_name("node-users.xml")
 _USERS_FILE = "node-users.xml"
 _MIB = 1 << 20
-_TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*")
+_TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*|[A-Za-z_][A-Za-z0-9_]*\*\.\*")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def write(
     Args:
         path: the file to write.
         limits: the node's limits.
-        analyst_tables: the tables that the analyst may read, each `database.table`.
+        analyst_tables: the tables that the analyst may read, each `database.table`, or `prefix*.*` for all tables of
+            the databases whose names begin so.
         sinks: the address to which Kafka sinks post their inserts.
 
     Raises:
@@ -54,7 +55,9 @@ def write(
         NodeStartError: an analyst table is not of the form `database.table`.
     """
     if wrong := [table for table in analyst_tables if not _TABLE.fullmatch(table)]:
-        raise NodeStartError(f"--analyst-table {wrong[0]!r} is not database.table (letters, digits and _ in each part)")
+        raise NodeStartError(
+            f"--analyst-table {wrong[0]!r} is not database.table (letters, digits and _ in each part) or prefix*.*"
+        )
     grants = "\n".join(f"                <query>GRANT SELECT ON {table}</query>" for table in analyst_tables)
     users = path.with_name(_USERS_FILE)
     _fill(_USERS_TEMPLATE, users, analyst_grants=grants, sinks=SINKS)

@@ -1,0 +1,137 @@
+"""`medallion replay --from … --to …`: the raw messages of a window once more, out of Raw, hot or from Iceberg."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from cli.common.context import err
+from config.errors import MedallionError
+from config.settings import Settings
+from producers.counters import FrameCounts
+from producers.kafka.envelope import REPLAY, Envelope, decode
+from producers.kafka.publisher import KafkaPublisher
+from producers.replay.schedule import Schedule
+from serving.errors import ApiError
+from serving.markets import Markets
+from serving.replay.options import read_options
+from serving.replay.source import Plan, RawSource
+from serving.warehouse import Warehouse
+
+_BATCH = 1_000
+_LONGEST_POLL_S = 0.5
+#: Called with the counts so far and the finished part, 0 to 1.
+Show = Callable[[FrameCounts, float], None]
+SinceOption = Annotated[
+    str | None, typer.Option("--from", help="Without files: what was received from this time on (UTC), out of Raw.")
+]
+UntilOption = Annotated[str | None, typer.Option("--to", help="And before this time, at most 24 hours later.")]
+PinOption = Annotated[str | None, typer.Option("--pin", help="As this pin has Raw; it needs its views.")]
+
+
+class ReplayWindowError(MedallionError):
+    """The window cannot be replayed; the message says what to change."""
+
+
+def check_source(files: Sequence[Path] | None, since: str | None, until: str | None, pin: str | None) -> None:
+    """Check that a replay has either files or a whole window.
+
+    Raises:
+        typer.BadParameter: it has neither, both, or half of a window.
+    """
+    if files and (since or until or pin):
+        raise typer.BadParameter("give files, or --from and --to, not both", param_hint="--from")
+    if not files and not (since and until):
+        raise typer.BadParameter(
+            "give recordings, or --from and --to to take the messages out of Raw", param_hint="FILES"
+        )
+
+
+def replay_window(
+    settings: Settings,
+    exchange: str,
+    since: str,
+    until: str,
+    *,
+    speed: float | None = None,
+    pin: str = "",
+    show: Show = lambda _counts, _share: None,
+) -> FrameCounts:
+    """Publish the Kafka messages of an exchange that producers received in [since, until) again, as they were.
+
+    Silver counts them as duplicates where it has the trades. What is no envelope of ours is left out.
+
+    Args:
+        settings: of the stack that is read, and of the broker that is published to.
+        exchange: the exchange code.
+        since: ISO 8601, UTC where no offset is given.
+        until: the same, not included.
+        speed: times as fast as received; None: as fast as possible.
+        pin: read Raw as this pin has it.
+        show: called after each batch with the counts so far and the finished part, 0 to 1.
+
+    Raises:
+        ReplayWindowError: the options are wrong, or ClickHouse does not answer.
+        DeliveryError: something was not delivered.
+    """
+    try:
+        return asyncio.run(
+            _replay(settings, {"exchange": exchange, "from": since, "to": until, "pin": pin}, speed, show)
+        )
+    except ApiError as error:
+        raise ReplayWindowError(error.message) from error
+
+
+async def _replay(settings: Settings, options: dict[str, str], speed: float | None, show: Show) -> FrameCounts:
+    started = time.monotonic()
+    counts = FrameCounts()
+    warehouse = Warehouse(settings)
+    try:
+        source = RawSource(warehouse)
+        window = read_options(orjson.dumps(options).decode(), Markets(settings.symbols_file))
+        plan = await source.plan(window, time.time_ns() // 1000)
+        _say(plan.missing)
+        with KafkaPublisher(settings) as publisher:
+            async for batch in _batches(source, plan, publisher, Schedule(speed, started) if speed else None):
+                publisher.publish(batch, REPLAY)
+                counts.frames += len(batch)
+                counts.trades += sum(1 for one in batch if one.trade_id)
+                counts.published += len(batch)
+                show(counts, min(counts.published / plan.messages, 1.0))
+            publisher.flush()
+    finally:
+        await warehouse.close()
+    counts.unrecognised = counts.frames - counts.trades
+    counts.seconds = time.monotonic() - started
+    return counts
+
+
+async def _batches(
+    source: RawSource, plan: Plan, publisher: KafkaPublisher, schedule: Schedule | None
+) -> AsyncIterator[list[Envelope]]:
+    batch: list[Envelope] = []
+    async for line in source.envelopes(plan):
+        envelope = decode(line)
+        if schedule is not None and (due_s := schedule.due_s(envelope.received_at)) > time.monotonic():
+            if batch:
+                yield batch
+                batch = []
+            while (left_s := due_s - time.monotonic()) > 0:
+                publisher.poll(min(left_s, _LONGEST_POLL_S))
+        batch.append(envelope)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _say(missing: Iterable[str]) -> None:
+    for sentence in missing:
+        err.print(f"Missing: {sentence}", style="yellow")

@@ -1,0 +1,106 @@
+// A second line in the chart: the closes of the same symbol on another exchange. And the choice of a pin.
+import { ask, element } from "./ask.js";
+import { Live } from "./live.js";
+
+const PAGE = 1000;
+const MOST_PAGES = 20;
+
+export class Overlay {
+  /** `select`: the list of exchanges. */
+  constructor(select) {
+    this.select = select;
+    this.market = null;
+    this.closes = new Map();
+    this.live = new Live({
+      onKline: (k) => this.add(k.t, k.c),
+      onState: () => {},
+      onAgain: () => this.reload(),
+    });
+    select.addEventListener("change", () => this.choose(select.value));
+  }
+
+  draw(chart) {
+    this.line = chart.addSeries(window.LightweightCharts.LineSeries, { lineWidth: 2, priceLineVisible: false, crosshairMarkerVisible: false });
+  }
+
+  paint(colour) {
+    this.line.applyOptions({ color: colour });
+  }
+
+  /** Offer the other exchanges that have traded the symbol. */
+  async offer(market) {
+    this.close();
+    this.market = market;
+    this.span = null;
+    this.select.replaceChildren(element("option", "none"));
+    this.select.options[0].value = "";
+    const { markets } = await ask("/v1/markets").catch(() => ({ markets: [] }));
+    if (market !== this.market) return;
+    const others = markets.filter((one) => one.symbol === market.symbol && one.exchange !== market.exchange);
+    for (const { exchange } of others) this.select.append(element("option", exchange));
+    this.select.parentElement.hidden = !others.length;
+  }
+
+  choose(exchange) {
+    this.exchange = exchange;
+    this.closes.clear();
+    this.line.setData([]);
+    this.line.applyOptions({ title: exchange });
+    this.live.close();
+    if (!exchange) return;
+    this.live.open(exchange, this.market.symbol, this.market.interval);
+    this.reload();
+  }
+
+  /** Candles that open from `first` to `last` (ms) are shown from now on. */
+  load(first, last) {
+    this.span = this.span ? [Math.min(this.span[0], first), Math.max(this.span[1], last)] : [first, last];
+    if (this.exchange) this.fetch(first, last);
+  }
+
+  reload() {
+    if (this.span) this.fetch(...this.span);
+  }
+
+  async fetch(first, last) {
+    const { market, exchange } = this;
+    let startTime = first;
+    for (let page = 0; page < MOST_PAGES && startTime <= last; page += 1) {
+      const asked = { symbol: market.symbol, interval: market.interval, limit: PAGE, startTime, endTime: last };
+      const rows = await ask(`/${encodeURIComponent(exchange)}/api/v3/klines`, asked).catch(() => []);
+      if (market !== this.market || exchange !== this.exchange) return;
+      for (const [opened, , , , close] of rows) this.closes.set(opened / 1000, Number(close));
+      if (rows.length < PAGE) break;
+      startTime = rows[rows.length - 1][0] + 1;
+    }
+    this.show();
+  }
+
+  add(opened, close) {
+    this.closes.set(opened / 1000, Number(close));
+    this.show();
+  }
+
+  show() {
+    this.line.setData([...this.closes].sort(([a], [b]) => a - b).map(([time, value]) => ({ time, value })));
+  }
+
+  close() {
+    this.live.close();
+    this.market = null;
+    this.exchange = "";
+    this.closes.clear();
+    if (this.line) this.line.setData([]);
+  }
+}
+
+/** Offer the pins that there are; `onChoice` gets the name of the chosen one, or "". */
+export async function offerPins(select, onChoice) {
+  const { pins } = await ask("/v1/pins").catch(() => ({ pins: [] }));
+  const chosen = select.value;
+  select.replaceChildren(element("option", "none"), ...pins.map((name) => element("option", name)));
+  select.options[0].value = "";
+  select.value = pins.includes(chosen) ? chosen : "";
+  select.parentElement.hidden = !pins.length;
+  select.onchange = () => onChoice(select.value);
+}

@@ -1,0 +1,69 @@
+"""`GET /replay?options=…`: recorded messages as NDJSON."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from serving import metrics
+from serving.errors import ApiError
+from serving.markets import Markets
+from serving.parameters import RequestParameters
+from serving.replay.options import read_options
+from serving.replay.source import Plan, RawSource
+
+_MOST_AT_ONCE = 2
+_LONGEST_S = 3_600
+
+
+class ReplayApi:
+    """The endpoint; two replays run at a time."""
+
+    def __init__(self, source: RawSource, markets: Markets, *, is_open: bool) -> None:
+        """`is_open`: whether this service shows raw messages at all."""
+        self._source = source
+        self._markets = markets
+        self._is_open = is_open
+        self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
+
+    async def replay(self, request: Request) -> Response:
+        """Lines `{"localTimestamp":"…","message":…}` by receive time.
+
+        Raises:
+            ApiError: 403 where replays are closed, 429 while two others run, else what the options lack.
+        """
+        if not self._is_open:
+            raise ApiError(
+                -1002,
+                "This service shows no raw messages: MEDALLION_SERVING_RAW=true opens them (docs/serving.md).",
+                403,
+            )
+        parameters = RequestParameters(request.query_params.multi_items(), frozenset({"options"}))
+        window = read_options(parameters.text("options"), self._markets)
+        if self._slots.locked():
+            raise ApiError(-1003, f"Too many requests: {_MOST_AT_ONCE} replays run already. Try again later.", 429)
+        plan = await self._source.plan(window, time.time_ns() // 1000)
+        return _ReplayResponse(self._source, plan, self._slots)
+
+
+class _ReplayResponse(StreamingResponse):
+    """A replay under way. It holds a slot until its client has everything, has gone, or an hour is over."""
+
+    def __init__(self, source: RawSource, plan: Plan, slots: asyncio.Semaphore) -> None:
+        self._slots = slots
+        headers = {
+            "X-Medallion-Messages": str(plan.messages),
+            "X-Medallion-Missing": orjson.dumps(plan.missing).decode(),
+        }
+        super().__init__(source.blocks(plan), headers=headers, media_type="application/x-json-stream")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it. A replay that fails or takes too long breaks off, so that the client sees it is not whole."""
+        async with self._slots, asyncio.timeout(_LONGEST_S):
+            with metrics.REPLAYS.track_inprogress():
+                await super().__call__(scope, receive, send)

@@ -1,0 +1,119 @@
+"""What a replay is asked for: Tardis Machine's `options`, read and bounded.
+
+Source: https://docs.tardis.dev/tardis-machine/replaying-historical-data. `pin` is ours.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+
+from serving.errors import ApiError
+from serving.markets import Markets
+
+LONGEST_WINDOW_S = 86_400
+# What exchanges call their channels of trades, the only ones that are recorded.
+_CHANNELS = frozenset({"trade", "trades", "trades-all", "publicTrade", "market_trades", "match", "matches"})
+_PIN = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# 2200-01-01: no layer holds a later time.
+_END = datetime(2200, 1, 1, tzinfo=UTC)
+_ILLEGAL, _INVALID = -1100, -1130
+
+
+class _Filter(msgspec.Struct, forbid_unknown_fields=True):
+    channel: str
+    symbols: list[str] = []
+
+
+class _Options(msgspec.Struct, forbid_unknown_fields=True):
+    exchange: str
+    since: str = msgspec.field(name="from")
+    until: str = msgspec.field(name="to")
+    filters: list[_Filter] = []
+    with_disconnects: bool = msgspec.field(name="withDisconnects", default=False)
+    pin: str = ""
+
+
+_decoder = msgspec.json.Decoder(_Options)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The messages of an exchange that a producer received in [from_us, to_us), µs since the epoch (UTC).
+
+    Attributes:
+        exchange: the exchange's code.
+        from_us: the first moment.
+        to_us: the moment after the last.
+        spellings: how the exchange writes the markets that are wanted; empty: all messages.
+        pin: name of the pin to read; "": what there is now.
+    """
+
+    exchange: str
+    from_us: int
+    to_us: int
+    spellings: tuple[str, ...] = ()
+    pin: str = ""
+
+
+def read_options(text: str, markets: Markets) -> Window:
+    """The window that a JSON object asks for.
+
+    Raises:
+        ApiError: -1100 for what is no such object, -1130 for a value that is none of ours, -1121 for a market that the
+            exchange does not have; the message says which.
+    """
+    try:
+        options = _decoder.decode(text)
+    except msgspec.DecodeError as error:
+        raise ApiError(_ILLEGAL, f"Illegal characters found in parameter 'options': {error}.") from error
+    if options.exchange not in markets.exchanges:
+        raise _invalid(f"'exchange' must be one of {', '.join(markets.exchanges)}.")
+    if options.with_disconnects:
+        raise _invalid("'withDisconnects' must be false: Raw has no disconnects. X-Medallion-Missing names known gaps.")
+    if options.pin and not _PIN.fullmatch(options.pin):
+        raise _invalid("'pin' must be the name of a pin, as `medallion pin list` shows it.")
+    from_us, to_us = _moment("from", options.since), _moment("to", options.until)
+    if not from_us < to_us:
+        raise _invalid("'from' must be before 'to'.")
+    if to_us - from_us > LONGEST_WINDOW_S * 1_000_000:
+        raise _invalid("'from' and 'to' must be at most 24 hours apart.")
+    return Window(options.exchange, from_us, to_us, _spellings(options, markets), options.pin)
+
+
+def _moment(name: str, text: str) -> int:
+    """µs since the epoch of an ISO 8601 date or time; without an offset it is UTC."""
+    try:
+        read = datetime.fromisoformat(text)
+        moment = read if read.tzinfo else read.replace(tzinfo=UTC)
+        is_known = _EPOCH <= moment < _END
+    except (ValueError, OverflowError):
+        is_known = False
+    if not is_known:
+        raise _invalid(f"'{name}' must be a time since 1970 such as 2026-11-28 or 2026-11-28T10:00:00.5Z.")
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def _spellings(options: _Options, markets: Markets) -> tuple[str, ...]:
+    """The markets of all filters; none where one filter, or no filter, names none."""
+    for one in options.filters:
+        if one.channel not in _CHANNELS:
+            raise _invalid(f"'channel' must be one of {', '.join(sorted(_CHANNELS))}: only trades are recorded.")
+    if not options.filters or any(not one.symbols for one in options.filters):
+        return ()
+    found: set[str] = set()
+    for symbol in (symbol for one in options.filters for symbol in one.symbols):
+        spellings = markets.spellings(options.exchange, symbol)
+        if not spellings:
+            raise ApiError(-1121, f"Invalid symbol: {options.exchange} has no market {symbol[:100]!a}.")
+        found |= spellings
+    return tuple(sorted(found))
+
+
+def _invalid(what: str) -> ApiError:
+    return ApiError(_INVALID, f"Data sent for parameter 'options' is not valid: {what}")
