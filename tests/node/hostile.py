@@ -6,17 +6,18 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from clickhouse_cityhash.cityhash import CityHash128
 
-from deploy.embedded.clickhouse.native.packets import BLOCK_INFO, string, varint
+from deploy.embedded.clickhouse.native.packets import ADDENDUM, BLOCK_INFO, string, varint
 from tests.node.conftest import PASSWORD, NodeProcess
 
 ZSTD, LZ4 = 0x90, 0x82
+OLDEST, NEWEST = 54453, 54464
 
 
 @dataclass
@@ -67,18 +68,22 @@ def _peak_mib(process: Path) -> float:
     return int(line.split()[1]) / 1024
 
 
-def hello(user: str = "default", password: str = PASSWORD) -> bytes:
-    """The Hello of a client."""
-    return (
-        varint(0) + string("raw") + varint(1) + varint(0) + varint(54453) + string("") + string(user) + string(password)
-    )
+def hello(user: str = "default", password: str = PASSWORD, *, revision: int = OLDEST) -> bytes:
+    """The Hello of a client, with its addendum (a quota key) where the revision has one."""
+    names = string("") + string(user) + string(password) + (string("") if revision >= ADDENDUM else b"")
+    return varint(0) + string("raw") + varint(1) + varint(0) + varint(revision) + names
 
 
-def query(sql: str, *, compressed: bool = False) -> bytes:
-    """A Query packet without client info or settings, and the empty block after it."""
+def query(sql: str, *, compressed: bool = False, parameters: Mapping[str, str] | None = None) -> bytes:
+    """A Query packet without client info or settings, and the empty block after it.
+
+    `parameters` for a client whose revision has them, even if there are none.
+    """
     head = (
         varint(1) + string("") + b"\x00" + string("") + string("") + varint(2) + varint(int(compressed)) + string(sql)
     )
+    if parameters is not None:
+        head += b"".join(string(name) + varint(2) + string(value) for name, value in parameters.items()) + string("")
     empty = BLOCK_INFO + varint(0) + varint(0)
     return head + data(frame(empty, len(empty), 0x02) if compressed else empty)
 

@@ -22,7 +22,7 @@ from deploy.embedded.clickhouse.native.skipper import skip_block
 from deploy.embedded.clickhouse.native.source import ByteSource, EmptyFeed
 from deploy.embedded.clickhouse.native.types import parse_type
 from tests.node.conftest import PASSWORD, NodeProcess, eventually, start
-from tests.node.hostile import LZ4, ZSTD, Cost, column, cost, data, frame, hello, query, talk
+from tests.node.hostile import LZ4, NEWEST, ZSTD, Cost, column, cost, data, frame, hello, query, talk
 
 MIB = 1 << 20
 INSERT = "INSERT INTO hostile.t VALUES"
@@ -168,12 +168,14 @@ def test_before_the_login_only_short_names_are_taken(attacked: NodeProcess, fiel
         varint(1) + string("") + b"\x00" + b"".join(string(f"s{n}") + b"\x00" + string("1") for n in range(50_000)),
         b"\x80" * 1000,
         varint(2) + varint(1 << 30),
+        # Parameters that are small one by one.
+        query("SELECT 1", parameters={f"p{n}": "x" * MIB for n in range(60)}),
     ],
 )
 def test_after_the_login_texts_are_bounded_too(attacked: NodeProcess, payload: bytes) -> None:
     with cost(attacked) as found:
         started = time.monotonic()
-        talk(attacked.native_port, hello(), payload, *([b"x" * MIB] * 64))
+        talk(attacked.native_port, hello(revision=NEWEST), payload, *([b"x" * MIB] * 64))
     # The answer may be lost in the reset; that the node hung up can be told from the time.
     assert time.monotonic() - started < 10
     harmless(found, mib=48)
@@ -333,7 +335,11 @@ def test_mutated_conversations_neither_hang_nor_grow_the_node(attacked: NodeProc
         hello() + query(INSERT) + data(column("String", 2, b"\x01x\x02yz"))[:-1],
         hello() + query(INSERT) + data(block),
         hello() + query(INSERT, compressed=True) + data(frame(zstd.compress(block), len(block), ZSTD)),
+        hello(revision=NEWEST) + query("SELECT {a:String}, {b:UInt8}", parameters={"a": "'x'", "b": "1"}),
+        hello(revision=NEWEST) + query(INSERT, parameters={}) + data(column("String\x00", 2, b"\x01x\x02yz")),
+        hello(revision=NEWEST) + query("SELECT '{\"a\":[1,2]}'::JSON, [1::Dynamic] WITH TOTALS", parameters={}),
     ]
+    framed = frame(zstd.compress(b"SELECT 1 FORMAT JSON"), 20, ZSTD)
     account = f"X-ClickHouse-User: default\r\nX-ClickHouse-Key: {PASSWORD}\r\n".encode()
     packed = gzip.compress(b"SELECT 1 FORMAT JSON")
     http = [
@@ -346,6 +352,13 @@ def test_mutated_conversations_neither_hang_nor_grow_the_node(attacked: NodeProc
         b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
         + account
         + b"\r\n8\r\nSELECT 1\r\n0\r\n\r\n",
+        b"POST /?compress=1&client_protocol_version=54464 HTTP/1.1\r\nHost: localhost\r\n"
+        + account
+        + b"Content-Length: 8\r\n\r\nSELECT 1",
+        b"POST /?decompress=1 HTTP/1.1\r\nHost: localhost\r\n"
+        + account
+        + b"Content-Length: %d\r\n\r\n" % len(framed)
+        + framed,
     ]
     rounds = 0
     with cost(attacked) as found:

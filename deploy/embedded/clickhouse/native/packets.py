@@ -118,12 +118,14 @@ def read_query(source: ByteSource, revision: int) -> Query:
 
 
 def _read_settings(source: ByteSource, most: int = _NAME_BYTES) -> dict[str, tuple[str, bool]]:
+    """Settings or parameters: each at most `most` bytes, all of them no more than a statement may have."""
     settings: dict[str, tuple[str, bool]] = {}
+    end = source.position + TEXT_BYTES
     while name := source.string(_NAME_BYTES):
         if len(settings) >= _MAX_SETTINGS:
             raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", f"More than {_MAX_SETTINGS} settings with one query")
         flags = source.varint()
-        settings[name] = (source.string(most), bool(flags & IMPORTANT))
+        settings[name] = (source.string(min(most, max(end - source.position, 0))), bool(flags & IMPORTANT))
     return settings
 
 
