@@ -1,4 +1,4 @@
--- What the columns of Silver are that no comment explained yet. An analyst reads the table for its digits.
+-- What the columns are that an analyst reads and that no comment explained yet. Silver is read for its digits.
 ALTER TABLE {{ db }}.silver_trades{{ on_cluster }}
     COMMENT COLUMN raw_topic 'Kafka topic of the raw message',
     COMMENT COLUMN raw_partition 'Kafka partition of the raw message',
@@ -11,3 +11,6 @@ ALTER TABLE {{ db }}.silver_trades{{ on_cluster }}
     COMMENT COLUMN bronze_published_at 'timestamp of the Bronze message',
     COMMENT COLUMN insert_token 'names the insert that brought it: a repeated one adds nothing',
     COMMENT COLUMN rules_version 'rules and registry that validated it: see rules_versions';
+
+ALTER TABLE {{ db }}.left_partitions{{ on_cluster }}
+    COMMENT COLUMN left_at 'when the durability gate let it go';

@@ -30,7 +30,6 @@ def test_raw_messages_are_among_it_where_they_are_asked_for() -> None:
 def test_every_column_that_an_analyst_reads_is_explained(engine: Engine, warehouse: Settings) -> None:
     """The views over cold rows take the comments of these columns: tests/offload looks at them."""
     database, hot = warehouse.clickhouse_database, set(analyst_tables()) - set(load_layers().union_views)
-    hot.remove("left_partitions")  # the page asks it which view to read
     columns = engine.execute(f"SELECT table, name, comment FROM system.columns WHERE database = '{database}'")
     assert {table for table, _, _ in columns} >= hot
     assert [(table, name) for table, name, comment in columns if table in hot and not comment.strip()] == []
