@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -32,6 +31,7 @@ from deploy.embedded.kafka.topics import wanted
 from deploy.embedded.layout import ServiceState, StackState
 from deploy.embedded.ports import LOOPBACK, free_ports
 from offload.hourly.status import TableStatus
+from tests.http_server import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 1 << 30
@@ -156,16 +156,8 @@ def an_hour_ahead() -> Iterator[str]:
             self.send_header("Date", formatdate(time.time() + 3600, usegmt=True))
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_the_clock_of_a_part_is_its_header(an_hour_ahead: str) -> None:

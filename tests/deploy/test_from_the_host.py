@@ -7,9 +7,8 @@ the request's Host says; a table's config has the storage profile's endpoint, wh
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from pyiceberg.types import LongType, NestedField
 from config.settings import Settings
 from offload.clickhouse.locations import server_path
 from offload.tables.catalog import open_catalog
+from tests.http_server import serving
 
 INSIDE = "http://object-store:9000"
 OBJECT = b"what the bucket holds"
@@ -71,16 +71,8 @@ def address(services: dict[str, Any]) -> Iterator[str]:
 
         do_GET = do_HEAD = _reply  # noqa: N815 - the names that the library calls
 
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_it_reaches_catalog_and_bucket_and_clickhouse_its_own(address: str) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
 from deploy.compose import lakehouse
 from deploy.compose.lakehouse import LakehouseError, ObjectStore, ensure_warehouse, management_address
+from tests.http_server import serving
 
 STORE = ObjectStore(
     endpoint="http://object-store:9000",
@@ -69,16 +69,8 @@ def serve(catalog: Catalog) -> Iterator[str]:
         def do_POST(self) -> None:
             self._reply("POST")
 
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/management/v1"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler) as port:
+        yield f"http://127.0.0.1:{port}/management/v1"
 
 
 @pytest.fixture

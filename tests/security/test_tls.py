@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from offload.errors import WarehouseError
 from offload.tables.catalog import open_catalog
 from offload.tables.object_store import file_io
 from tests.certificates import Authority
+from tests.http_server import serving
 
 OBJECT = b"bytes of an object"
 
@@ -78,17 +78,8 @@ def address(authority: Authority, seen: Seen) -> Iterator[str]:
 
         do_GET = do_POST = do_HEAD = _reply  # noqa: N815 - the names that the library calls
 
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.socket = authority.server_context().wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"https://localhost:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler, authority.server_context()) as port:
+        yield f"https://localhost:{port}"
 
 
 @pytest.fixture

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 
 from cli.stack.smoke import check
 from config.settings import Settings
+from tests.http_server import serving
 from tests.stack.conftest import Medallion
 
 ANSWERS: dict[str, Any] = {
@@ -77,17 +77,9 @@ def settings(answers: dict[str, Any]) -> Iterator[Settings]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    yield Settings(prometheus_url=address, grafana_url=f"{address}/")
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler) as port:
+        address = f"http://127.0.0.1:{port}"
+        yield Settings(prometheus_url=address, grafana_url=f"{address}/")
 
 
 def test_watchers_that_answer(settings: Settings) -> None:
