@@ -228,6 +228,16 @@ def test_several_encoded_members_in_one_body_are_read_whole(attacked: NodeProces
     client.execute("DROP TABLE hostile.members")
 
 
+def test_a_form_of_empty_fields_is_given_up(attacked: NodeProcess) -> None:
+    part = b'--b\r\nContent-Disposition: form-data; name="%s%d"\r\n\r\n\r\n'
+    body = b"".join(part % (b"n" * 2_000, number) for number in range(40_000)) + b"--b--\r\n"
+    with cost(attacked) as found:
+        kind = "Content-Type: multipart/form-data; boundary=b"
+        answer = attacked.curl("--header", kind, "--data-binary", "@-", attacked.url, data=body)
+    assert b"Code: 12." in answer.stdout
+    harmless(found, mib=32)
+
+
 def test_a_stranger_s_body_is_not_read(attacked: NodeProcess) -> None:
     body = gzip.compress(b" " * (400 * MIB))
     with cost(attacked) as found:

@@ -124,7 +124,10 @@ class Node:
             except EngineError as error:
                 if error.code != UNKNOWN_DATABASE:  # it comes with the first migration
                     raise
-        return Session(self._engine, self._hooks, database, role, self._policy, landing)
+        session = Session(self._engine, self._hooks, database, role, self._policy, landing)
+        # Nobody else gets one that is in `default` because the landing database was not there yet.
+        session.is_pristine = bool(database) or not landing
+        return session
 
 
 def _policy(options: Options) -> Policy:

@@ -6,9 +6,10 @@ session, and a statement that asks for the ids of queries is made to read the ta
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from deploy.embedded.clickhouse.statements import Statement
+from deploy.embedded.clickhouse.statements import Kind, Statement
 from deploy.embedded.clickhouse.tokens import Token, scan
 
 # A setting that names the engine session in system.processes, so that its query can be found and killed. chDB knows no
@@ -19,6 +20,15 @@ _TAG = f"Settings['{SESSION_SETTING}']"
 _GIVEN = f"substring({_TAG}, {_SESSION_ID_CHARACTERS + 2})"
 _ID = f"if({_GIVEN} = '', query_id, {_GIVEN})"
 _PROCESSES = f"(SELECT * REPLACE ({_ID} AS query_id, {_ID} AS initial_query_id) FROM system.processes)"  # noqa: S608 - our own names
+_BEFORE_A_TABLE = frozenset({"FROM", "JOIN", ","})
+# Words after a table that are no alias of it.
+_AFTER_A_TABLE = frozenset(
+    {
+        *("ALL", "ANTI", "ANY", "ARRAY", "ASOF", "CROSS", "EXCEPT", "FETCH", "FINAL", "FORMAT", "FULL", "GLOBAL"),
+        *("GROUP", "HAVING", "INNER", "INTERSECT", "INTO", "JOIN", "LEFT", "LIMIT", "OFFSET", "ON", "ORDER", "PASTE"),
+        *("PREWHERE", "QUALIFY", "RIGHT", "SAMPLE", "SEMI", "SETTINGS", "UNION", "USING", "WHERE", "WINDOW", "WITH"),
+    }
+)
 
 
 def tag(session_id: str, query_id: str) -> str:
@@ -32,22 +42,37 @@ def running(session_id: str) -> str:
 
 
 def with_clients_ids(statement: Statement) -> Statement:
-    """The statement as the client means it: ids of queries are those that clients gave."""
+    """The statement as the client means it: ids of queries are those that clients gave.
+
+    Where a column is named by database and table (`system.processes.query_id`) the engine finds no such table.
+    """
     if statement.words[0] == "KILL":
-        return replace(statement, sql=_replaced(statement.sql, ("query_id",), f"({_ID})"))
-    if "processes" not in statement.sql:
+        return replace(statement, sql=_replaced(statement.sql, ("query_id",), lambda *_: f"({_ID})"))
+    if "processes" not in statement.sql or statement.kind is not Kind.READ:
         return statement
-    return replace(statement, sql=_replaced(statement.sql, ("system", ".", "processes"), _PROCESSES))
+    return replace(statement, sql=_replaced(statement.sql, ("system", ".", "processes"), _as_table))
 
 
-def _replaced(sql: str, name: tuple[str, ...], by: str) -> str:
-    """The text with every place where these tokens stand next to each other replaced."""
+def _as_table(before: Token | None, after: Token | None) -> str | None:
+    """What stands for `system.processes` between two tokens; None where it is no table of a query."""
+    if before is None or before.upper not in _BEFORE_A_TABLE or (after is not None and after.text == "."):
+        return None
+    has_alias = after is not None and (after.upper == "AS" or (bool(after.name) and after.upper not in _AFTER_A_TABLE))
+    return _PROCESSES if has_alias else f"{_PROCESSES} AS processes"
+
+
+def _replaced(sql: str, name: tuple[str, ...], by: Callable[[Token | None, Token | None], str | None]) -> str:
+    """The text with every place where these tokens stand next to each other replaced, where `by` says by what."""
     tokens, parts, copied = list(scan(sql)), [], 0
     for index in range(len(tokens) - len(name) + 1):
-        found = tokens[index : index + len(name)]
-        if tuple(map(_name, found)) == name and not (index and tokens[index - 1].text == "."):
-            parts += [sql[copied : found[0].start], by]
-            copied = found[-1].end
+        found, end = tokens[index : index + len(name)], index + len(name)
+        if tuple(map(_name, found)) != name or (index and tokens[index - 1].text == "."):
+            continue
+        instead = by(tokens[index - 1] if index else None, tokens[end] if end < len(tokens) else None)
+        if instead is None:
+            continue
+        parts += [sql[copied : found[0].start], instead]
+        copied = found[-1].end
     return "".join([*parts, sql[copied:]])
 
 

@@ -11,11 +11,12 @@ from deploy.embedded.clickhouse import summaries
 from deploy.embedded.clickhouse.chdb_connection import Progress
 from deploy.embedded.clickhouse.engine import Engine, EngineError
 from deploy.embedded.clickhouse.engine_session import EngineSession
-from deploy.embedded.clickhouse.errors import ACCESS_DENIED, UNKNOWN_TABLE
+from deploy.embedded.clickhouse.errors import ACCESS_DENIED, UNKNOWN_TABLE, refusal
 from deploy.embedded.clickhouse.policy import Policy, Role, refuse_kafka
 from deploy.embedded.clickhouse.query_ids import with_clients_ids
 from deploy.embedded.clickhouse.statements import VALUES, Kind, Statement, StatementHook
 from deploy.embedded.clickhouse.summaries import Part
+from deploy.embedded.clickhouse.tokens import scan
 
 DEFAULT_DATABASE = "default"
 _STATEFUL = frozenset({"SET", "USE"})
@@ -216,18 +217,19 @@ class Session:
         if wanted.upper() == VALUES.upper() and not statement.has_checked_data:
             # The policy has not checked rows that stream in, so expressions in them must not run.
             settings = {**settings, **_PLAIN_VALUES}
+            _refuse_settings(statement.suffix, _PLAIN_VALUES)
+        sql = f"{statement.sql} {statement.suffix}".rstrip()
         with self._reaching(self._engine_session, statement.input_call is not None or statement.reads_outside):
-            return self._engine_session.insert(statement.sql, wanted, chunks, settings, request.params)
+            return self._engine_session.insert(sql, wanted, chunks, settings, request.params)
 
     def add_external_block(self, name: str, columns: Sequence[tuple[str, str]], block: bytes) -> None:
         """Add a client's Native block to the external table of that name, for the next statement.
 
         Raises:
-            EngineError: an earlier block had other columns, or a temporary table has the name.
+            EngineError: an earlier block had other columns, a type is refused, or a temporary table has the name.
         """
         if name not in self._external_tables:
-            self._engine_session.create_temporary_table(name, columns)
-            self._external_tables.append(name)
+            self._create_external_table(name, ", ".join(f"{quote_name(column)} {kind}" for column, kind in columns))
         self._engine_session.insert(f"INSERT INTO {quote_name(name)}", "Native", [block])
 
     def add_external_table(
@@ -245,9 +247,7 @@ class Session:
         Raises:
             EngineError: the columns or the rows are refused, or a temporary table has the name.
         """
-        declared = self.read(f"CREATE TEMPORARY TABLE {quote_name(name)} ({structure}) ENGINE = Memory")
-        self._engine_session.execute(declared.sql)
-        self._external_tables.append(name)
+        self._create_external_table(name, structure)
         self._engine_session.insert(
             f"INSERT INTO {quote_name(name)}", input_format, [rows], {**settings, **_PLAIN_VALUES}
         )
@@ -279,7 +279,21 @@ class Session:
         finally:
             session.execute(f"SET ROLE {self._role.value}")
 
+    def _create_external_table(self, name: str, structure: str) -> None:
+        """The columns are the client's text, so the statement is admitted like one of the client's."""
+        declared = self.read(f"CREATE TEMPORARY TABLE {quote_name(name)} ({structure}) ENGINE = Memory")
+        self._engine_session.execute(declared.sql)
+        self._external_tables.append(name)
+
     def _handled(self, statement: Statement) -> bool:
         if not self._hooks:
             return False
         return any(hook.handle(statement.sql, self._database, self._engine_session.execute) for hook in self._hooks)
+
+
+def _refuse_settings(clause: str, names: Iterable[str]) -> None:
+    """Refuse a SETTINGS clause that names a setting which the node decides."""
+    for token in scan(clause):
+        if token.name in names:
+            reason = f"{token.name} is decided by the node for rows that are not part of the statement"
+            raise refusal(ACCESS_DENIED, "ACCESS_DENIED", reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import pairwise
 from typing import Protocol
 
 from deploy.embedded.clickhouse.errors import SYNTAX_ERROR, refusal
@@ -21,6 +22,8 @@ _BEFORE_A_NAME = frozenset({"AS", "WITH", ",", ".", "RECURSIVE"})
 # Four times what the engine parses by default (max_query_size). The rows of an INSERT do not count.
 MAX_STATEMENT = 1 << 20
 VALUES = "Values"
+# Settings have no case here: a name that is written otherwise is refused by the engine.
+_SUMMARIES = frozenset({("WITH", "TOTALS"), ("EXTREMES", "=")})
 
 
 class StatementHook(Protocol):
@@ -305,7 +308,7 @@ def _read(sql: str, tokens: Sequence[Token], words: tuple[str, ...]) -> Statemen
         output_format,
         suffix,
         needs_hook=words[:2] == ("SHOW", "CREATE"),
-        asks_for_summaries=any(token.upper in {"TOTALS", "EXTREMES"} for token in tokens),
+        asks_for_summaries=any(pair in _SUMMARIES for pair in pairwise(token.upper for token in tokens)),
     )
 
 

@@ -7,16 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from enum import Enum, auto
+from functools import partial
 from uuid import uuid4
 
 from ddl.quoting import quote_name
 from deploy.embedded.clickhouse.engine_session import EngineSession
+from deploy.embedded.clickhouse.native.results import renamed
 from deploy.embedded.clickhouse.statements import Statement
 
 FORMAT = "TabSeparated"
 # A row ends with \r\n and what parts rows, totals and extremes is a bare \n: an empty string cannot be taken for it.
-SETTINGS = {"output_format_tsv_crlf_end_of_line": "1", "date_time_output_format": "iso"}
-_READING = {"date_time_input_format": "best_effort"}
+# What the client may have set otherwise is set for both ends.
+_NOTATION = {
+    "format_tsv_null_representation": "\\N",
+    "bool_true_representation": "true",
+    "bool_false_representation": "false",
+}
+SETTINGS = {"output_format_tsv_crlf_end_of_line": "1", "date_time_output_format": "iso", **_NOTATION}
+_READING = {"date_time_input_format": "best_effort", **_NOTATION}
+_PIECE_BYTES = 1 << 20
 
 
 class Part(Enum):
@@ -39,26 +48,30 @@ def blocks(
 
     Args:
         text: the result, cut anywhere.
-        columns: names and types.
+        columns: names and types; a result may have a name twice, a table may not.
         scratch: a session of the node's own, in which the rows are read again.
 
     Raises:
-        EngineError: the result is larger than the memory that the node may use.
+        EngineError: the result is larger than the memory that the node may use; no table can have such columns.
     """
     lines = _lines(text)
     table = f"result_{uuid4().hex}"
-    scratch.create_temporary_table(table, columns)
+    names = [name for name, _ in columns]
+    has_own_names = len(set(names)) == len(names)
+    declared = columns if has_own_names else [(f"c{number}", kind) for number, (_, kind) in enumerate(columns)]
+    scratch.create_temporary_table(table, declared)
+    named = (lambda block: block) if has_own_names else partial(renamed, names=names)
     try:
-        scratch.insert(f"INSERT INTO {quote_name(table)}", FORMAT, _until_blank(lines), _READING)
+        scratch.insert(f"INSERT INTO {quote_name(table)}", FORMAT, _pieces(_until_blank(lines)), _READING)
         for block in _read(scratch, table):
-            yield Part.ROWS, block
+            yield Part.ROWS, named(block)
         while summary := list(_until_blank(lines)):
             scratch.execute(f"TRUNCATE TABLE {quote_name(table)}")
             scratch.insert(f"INSERT INTO {quote_name(table)}", FORMAT, summary, _READING)
             # Totals are one row, extremes two.
             part = Part.TOTALS if len(summary) == 1 else Part.EXTREMES
             for block in _read(scratch, table):
-                yield part, block
+                yield part, named(block)
     finally:
         scratch.drop_temporary_table(table)
 
@@ -73,6 +86,19 @@ def _lines(text: Iterable[bytes]) -> Iterator[bytes]:
     for chunk in text:
         *whole, left = (left + chunk).split(b"\n")
         yield from (line + b"\n" for line in whole)
+
+
+def _pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Lines joined to pieces: each costs a call of the system."""
+    held: list[bytes] = []
+    size = 0
+    for line in lines:
+        held.append(line)
+        size += len(line)
+        if size >= _PIECE_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    yield b"".join(held)
 
 
 def _until_blank(lines: Iterator[bytes]) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ from deploy.embedded.clickhouse.errors import (
     BAD_SIZE_OF_DATA,
     NOT_IMPLEMENTED,
     UNKNOWN_FORMAT,
+    EngineError,
     refusal,
 )
 from deploy.embedded.clickhouse.http.parameters import Parameters, read_parameters
@@ -50,8 +51,20 @@ async def read_form(request: web.Request) -> tuple[Parameters, list[ExternalTabl
     """The request's parameters with the text fields of a form, in which long ones travel; and its files: tables.
 
     Raises:
-        EngineError: 12 for a form that is too large, 36 and 73 for a table that cannot be.
+        EngineError: 12 for a form that is too large, 36 for one that cannot be read, 36 and 73 for a table that cannot
+            be.
     """
+    try:
+        fields, files = await _read_parts(request)
+    except ValueError as error:
+        raise refusal(BAD_ARGUMENTS, "BAD_ARGUMENTS", f"The form cannot be read: {error}") from error
+    given = {**url_parameters(request), **fields}
+    tables = take_tables(files, given)
+    return read_parameters(given, request.headers), tables
+
+
+async def _read_parts(request: web.Request) -> tuple[dict[str, str], dict[str, bytes]]:
+    """Text fields and files of a form by name."""
     fields: dict[str, str] = {}
     files: dict[str, bytes] = {}
     left = _FORM_BYTES
@@ -59,19 +72,24 @@ async def read_form(request: web.Request) -> tuple[Parameters, list[ExternalTabl
         if not isinstance(part, BodyPartReader) or part.name is None:
             raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", "A form in a form, or a field without a name")
         content = bytearray()
+        left -= len(part.name)
+        if left < 0 or len(fields) + len(files) >= _MOST_FIELDS:
+            raise _too_large()
         while chunk := await part.read_chunk(_PART_BYTES):
             content += chunk
-            if len(content) > left or len(fields) + len(files) >= _MOST_FIELDS:
-                reason = f"A form of more than {_FORM_BYTES} bytes or {_MOST_FIELDS} fields"
-                raise refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", reason)
+            if len(content) > left:
+                raise _too_large()
         left -= len(content)
         if part.filename is not None:
             files[part.name] = bytes(content)
         else:
             fields[part.name] = content.decode("utf-8", "surrogateescape")
-    given = {**url_parameters(request), **fields}
-    tables = take_tables(files, given)
-    return read_parameters(given, request.headers), tables
+    return fields, files
+
+
+def _too_large() -> EngineError:
+    reason = f"A form of more than {_FORM_BYTES} bytes or {_MOST_FIELDS} fields"
+    return refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", reason)
 
 
 def url_parameters(request: web.Request) -> dict[str, str]:

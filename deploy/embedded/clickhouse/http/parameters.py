@@ -43,6 +43,7 @@ _MOST_PARAMETERS = 2_000
 _TRUE = frozenset({"1", "true"})
 _FORMAT_NAME = re.compile(r"[A-Za-z0-9_]+")
 _DEFAULT_SESSION_TIMEOUT_S = 60
+_MOST_DIGITS = 9
 _MAX_SESSION_TIMEOUT_S = 3600
 
 
@@ -84,8 +85,8 @@ def read_parameters(query: Mapping[str, str], headers: Mapping[str, str]) -> Par
     if not _FORMAT_NAME.fullmatch(default_format):
         raise refusal(UNKNOWN_FORMAT, "UNKNOWN_FORMAT", f"Unknown format {default_format[:50]!r}")
     user, password = _account(query, headers)
-    asked = query.get("session_timeout", "")
-    timeout_s = min(int(asked), _MAX_SESSION_TIMEOUT_S) if asked.isdigit() else _DEFAULT_SESSION_TIMEOUT_S
+    asked = _number(query.get("session_timeout", ""))
+    timeout_s = _DEFAULT_SESSION_TIMEOUT_S if asked is None else min(asked, _MAX_SESSION_TIMEOUT_S)
     return Parameters(
         user=user,
         password=password,
@@ -98,10 +99,15 @@ def read_parameters(query: Mapping[str, str], headers: Mapping[str, str]) -> Par
         session_timeout_s=timeout_s,
         is_compressed=query.get("decompress", "0") in _TRUE,
         wants_frames=query.get("compress", "0") in _TRUE,
-        revision=int(revision) if (revision := query.get("client_protocol_version", "")).isdecimal() else 0,
+        revision=_number(query.get("client_protocol_version", "")) or 0,
         settings={n: v for n, v in query.items() if n not in _OWN and not n.startswith(_PARAMETER_PREFIX)},
         params={n.removeprefix(_PARAMETER_PREFIX): v for n, v in query.items() if n.startswith(_PARAMETER_PREFIX)},
     )
+
+
+def _number(text: str) -> int | None:
+    """A number of at most nine digits; None for any other text."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
 
 
 def _account(query: Mapping[str, str], headers: Mapping[str, str]) -> tuple[str, str]:

@@ -105,7 +105,7 @@ class KafkaSource:
     @property
     def is_running(self) -> bool:
         """False once a thread has ended by itself."""
-        return all(thread.is_alive() for thread in self._threads)
+        return all(thread.is_alive() or thread.ident is None for thread in self._threads)
 
     def status(self) -> dict[str, object]:
         """Counters of the source, and `Offsets.status` of its partitions."""

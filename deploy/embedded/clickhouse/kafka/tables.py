@@ -146,7 +146,7 @@ class KafkaTables:
             return ""
         ended = [worker for worker in list(self._workers.values()) if not worker.is_running]
         names = ", ".join(sorted(".".join(worker.stand_in.name) for worker in ended))
-        if not names and not self._thread.is_alive():
+        if not names and self._thread.ident is not None and not self._thread.is_alive():
             names = "new tables"
         return f"Kafka: {names} stopped after a fault that the log has. Start the node again." if names else ""
 

@@ -23,6 +23,7 @@ from deploy.embedded.clickhouse.native.packets import ClientPacket, Query
 from deploy.embedded.clickhouse.native.results import ResultBlocks, ResultSize
 from deploy.embedded.clickhouse.native.skipper import Column, skip_block
 from deploy.embedded.clickhouse.native.source import BLOCK_BYTES, HELLO_BYTES, ByteSource, FrameFeed, SocketFeed
+from deploy.embedded.clickhouse.native.types import parse_type
 from deploy.embedded.clickhouse.native.watcher import Watcher
 from deploy.embedded.clickhouse.policy import Role
 from deploy.embedded.clickhouse.session import Request, Session
@@ -244,6 +245,8 @@ class ClientConnection:
                 reason = f"More than {_MOST_EXTERNAL_BLOCKS} blocks of external tables with one query"
                 raise OutOfStepError(refusal(BAD_SIZE_OF_DATA, "BAD_SIZE_OF_DATA", reason))
             try:
+                for column in columns:
+                    parse_type(column.type_name)  # a block without rows has not shown that these are types
                 session.add_external_block(name, [(column.name, column.type_name) for column in columns], block)
             except EngineError as error:
                 failure = failure or error

@@ -17,6 +17,8 @@ from deploy.embedded.clickhouse.native.source import ByteSource, EmptyFeed
 _BARE = "DateTime"
 _ORDINARY = b"\x00"  # no custom serialisation
 _HEAD_BYTES = 20  # two numbers
+# Values may look like heads of columns, and be made to.
+_MOST_TRIES = 1_000
 
 Described = Sequence[tuple[str, str]]
 
@@ -96,6 +98,19 @@ class ResultSize:
         self.bytes += len(block)
 
 
+def renamed(block: bytes, names: Sequence[str]) -> bytes:
+    """The block with other names of its columns.
+
+    Raises:
+        EngineError: 48 where only the engine knows where a column ends.
+    """
+    parts, copied = [], 0
+    for column, name in zip(skip_block(ByteSource(EmptyFeed(), block))[0], names, strict=True):
+        parts += [block[copied : column.type_start - len(string(column.name))], string(name)]
+        copied = column.type_start
+    return b"".join([*parts, block[copied:]])
+
+
 def header_block(columns: Described, *, has_flags: bool) -> bytes:
     """A block of no rows with these columns (name, type)."""
     flag = _ORDINARY if has_flags else b""
@@ -125,16 +140,27 @@ def _find(block: bytes, described: Described) -> list[Column]:
     if count == 1:
         described = [("", "")]  # it ends with the block, whatever it is
     if count == len(described):
-        found = list(islice(_ways(block, source.position, rows, described), 2))
+        found = list(islice(_ways(source, source.position, rows, described, iter(range(_MOST_TRIES))), 2))
         if len(found) == 1:
             return found[0]
+    raise _untold()
+
+
+def _untold() -> EngineError:
     reason = "A column of this type cannot be told from the next one: select it last, convert it, or read over HTTP"
-    raise refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
+    return refusal(NOT_IMPLEMENTED, "NOT_IMPLEMENTED", reason)
 
 
-def _ways(block: bytes, start: int, rows: int, described: Described) -> Iterator[list[Column]]:
-    """Every way to read as many columns as are described from `start` to the end of the block."""
-    source = ByteSource(EmptyFeed(), block)
+def _ways(
+    source: ByteSource, start: int, rows: int, described: Described, tries: Iterator[int]
+) -> Iterator[list[Column]]:
+    """Every way to read as many columns as are described from `start` to the end of the block.
+
+    Raises:
+        EngineError: 48 when there are no more `tries`.
+    """
+    if next(tries, None) is None:
+        raise _untold()
     source.position = start
     columns: list[Column] = []
     try:
@@ -144,7 +170,7 @@ def _ways(block: bytes, start: int, rows: int, described: Described) -> Iterator
                 break
             skip_column(source, columns[-1], rows)
         else:
-            if source.position == len(block):
+            if source.position == len(source.buffer):
                 yield columns
             return
     except (EngineError, ConnectionError):  # it was a value that looks like the head of a column
@@ -153,15 +179,15 @@ def _ways(block: bytes, start: int, rows: int, described: Described) -> Iterator
     if not rest:
         yield columns
         return
-    for place in _places(source, rest[0]):
-        yield from ([*columns, *others] for others in _ways(block, place, rows, rest))
+    for place in _places(source, source.position, rest[0]):
+        yield from ([*columns, *others] for others in _ways(source, place, rows, rest, tries))
 
 
-def _places(source: ByteSource, following: tuple[str, str]) -> Iterator[int]:
+def _places(source: ByteSource, start: int, following: tuple[str, str]) -> Iterator[int]:
     """Where the head of the following column may stand."""
     name, kind = following
     head = string(name) + string(_BARE if _is_zoned(kind) else kind)
-    place = source.buffer.find(head, source.position)
+    place = source.buffer.find(head, start)
     while place >= 0:
         yield place
         place = source.buffer.find(head, place + 1)

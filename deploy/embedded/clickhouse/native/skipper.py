@@ -177,8 +177,8 @@ def _low_cardinality(inner: Types) -> Layout:
 
 def _json(inner: Types) -> Layout:
     """Arguments without a type are limits; SKIP names paths that are not kept."""
-    typed = sorted((node.label, _layout(node)) for node in inner if node.label and not _SKIPS.match(node.label))
-    return dynamic.json([layout for _, layout in typed], layout_of)
+    typed = sorted((node for node in inner if node.label and not _SKIPS.match(node.label)), key=lambda node: node.label)
+    return dynamic.json([_layout(node) for node in typed], layout_of)
 
 
 # By name: how many arguments it takes, least and most, and its layout.
