@@ -17,6 +17,8 @@ END_OF_TIME = 7_258_118_400
 # What a candle's taker-buy quote volume is where its trades are not all there: Gold does not keep it.
 UNKNOWN = "NaN"
 _TRADES = "silver_trades"
+# Trades of so much cold time are read for a column of a candle, s; a longer time takes longer than a request may.
+_MOST_COLD_SECONDS = 7 * 86_400
 Market = tuple[str, str]
 
 
@@ -55,13 +57,24 @@ class Candles:
         if since >= hot_since:
             return await self._ask(interval, markets, limit, since, until, is_latest=start is None)
         if start is not None:
-            return await self._ask(interval, markets, limit, since, until, is_latest=False, is_cold=True)
+            return await self._cold(interval, markets, limit, since, until, is_latest=False)
         found = await self._ask(interval, markets, limit, hot_since, until, is_latest=True)
         if len(found) == limit:
             return found
         ends = min(hot_since, until)
-        older = await self._ask(interval, markets, limit - len(found), since, ends, is_latest=True, is_cold=True)
-        return older + found
+        return await self._cold(interval, markets, limit - len(found), since, ends, is_latest=True) + found
+
+    async def _cold(
+        self, interval: Interval, markets: Sequence[Market], limit: int, since: int, until: int, *, is_latest: bool
+    ) -> list[Row]:
+        """Candles of both tiers: first of the windows that a page needs if none is empty, then of all."""
+        page = limit * interval.seconds
+        near = (max(since, until - page), until) if is_latest else (since, min(until, since + page))
+        if page and near != (since, until):
+            found = await self._ask(interval, markets, limit, *near, is_latest=is_latest, is_cold=True)
+            if len(found) == limit:
+                return found
+        return await self._ask(interval, markets, limit, since, until, is_latest=is_latest, is_cold=True)
 
     async def _ask(
         self,
@@ -90,19 +103,23 @@ class Candles:
     async def add_buyers(self, interval: Interval, rows: Sequence[Row]) -> None:
         """Give each candle `buy_quote_volume`, from the trades themselves: Gold does not keep it.
 
+        It is unknown of candles whose trades have left ClickHouse, if that is more than a week of them.
+
         Raises:
             ApiError: ClickHouse does not answer.
         """
         if not rows:
             return
+        since, until = rows[0]["opened"], interval.end(rows[-1]["opened"])
+        cold_seconds = min(await self._tiers.hot_since(_TRADES), until) - since
         found = await self._warehouse.rows(
             "buyers",
             {
                 "markets": sorted({(row["exchange"], row["symbol"]) for row in rows}),
-                "from": rows[0]["opened"],
-                "until": interval.end(rows[-1]["opened"]),
+                "from": since,
+                "until": until,
             },
-            trades=await self.trades_since(rows[0]["opened"]),
+            trades=f"{_TRADES}_all" if 0 < cold_seconds <= _MOST_COLD_SECONDS else _TRADES,
             seconds=interval.seconds,
             offset=interval.offset,
         )

@@ -38,7 +38,7 @@ def repeated() -> ApiError:
 
 
 def unread(read: int, sent: int) -> ApiError:
-    """RequestParameters that the endpoint does not know."""
+    """Parameters that the endpoint does not know."""
     return ApiError(-1104, f"Not all sent parameters were read; read '{read}' parameter(s) but was sent '{sent}'.")
 
 
@@ -53,7 +53,7 @@ def invalid(name: str) -> ApiError:
 
 
 def contradictory() -> ApiError:
-    """RequestParameters that exclude each other."""
+    """Parameters that exclude each other."""
     return ApiError(-1128, "Combination of optional parameters invalid.")
 
 
@@ -85,6 +85,11 @@ def forbidden() -> ApiError:
 def unavailable() -> ApiError:
     """ClickHouse does not answer, or refuses."""
     return ApiError(-1001, "Internal error; unable to process your request. Please try again.", 503)
+
+
+def no_room() -> ApiError:
+    """The answer does not fit in the service's temporary folder."""
+    return ApiError(-1001, "The service's temporary folder is full: ask for less, or give it more room.", 503)
 
 
 def timed_out() -> ApiError:

@@ -98,13 +98,14 @@ class Warehouse:
     ) -> IO[bytes]:
         """The first column of every row, a line each, as a temporary file; of large answers memory holds only a part.
 
-        The arguments and errors are those of `rows`. An answer that breaks off is an error, too.
+        The arguments and errors are those of `rows`. An answer that breaks off is an error, too, and one for which the
+        temporary folder has no room.
         """
         spool: IO[bytes] = SpooledTemporaryFile(_MOST_MEMORY)  # noqa: SIM115 - the caller closes it
         try:
             async with self._asked(name, parameters, within, "TabSeparatedRaw", names) as answer:
                 async for part in answer.content.iter_any():
-                    spool.write(part)
+                    _write(spool, part)
         except BaseException:
             spool.close()
             raise
@@ -141,6 +142,14 @@ class Warehouse:
     async def gather(self, *queries: Any) -> list[list[Row]]:
         """Several questions at once."""
         return list(await asyncio.gather(*queries))
+
+
+def _write(spool: IO[bytes], part: bytes) -> None:
+    try:
+        spool.write(part)
+    except OSError as error:
+        log.warning("an answer does not fit in the temporary folder", error=repr(error))
+        raise errors.no_room() from error
 
 
 def _refusal(name: str, code: str, body: bytes) -> Exception:

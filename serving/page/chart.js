@@ -119,22 +119,24 @@ function quote(one) {
 
 async function load(endTime) {
   const asked = market;
+  const of = pin;
+  const isWanted = () => asked === market && of === pin;
   isLoading = true;
   try {
     const parameters = { ...asked, limit: PAGE };
     if (endTime !== null) parameters.endTime = endTime;
     if (pin) parameters.pin = pin;
     const { candles: rows } = await ask("/v1/candles", parameters);
-    if (asked !== market) return;
+    if (!isWanted()) return;
     for (const row of rows) candles.set(row.openTime / 1000, candle(row));
     if (rows.length) overlay.load(rows[0].openTime, rows[rows.length - 1].openTime);
     if (endTime !== null && rows.length < PAGE) isWhole = true;
     draw();
     say("chart-state", candles.size ? "" : "This market has no candle yet. It appears here with its first trade.");
   } catch (error) {
-    if (asked === market) say("chart-state", error.message, true);
+    if (isWanted()) say("chart-state", error.message, true);
   } finally {
-    if (asked === market) isLoading = false;
+    if (isWanted()) isLoading = false;
   }
 }
 

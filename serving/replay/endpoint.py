@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -47,23 +47,31 @@ class ReplayApi:
         window = read_options(parameters.text("options"), self._markets)
         if self._slots.locked():
             raise ApiError(-1003, f"Too many requests: {_MOST_AT_ONCE} replays run already. Try again later.", 429)
-        plan = await self._source.plan(window, time.time_ns() // 1000)
-        return _ReplayResponse(self._source, plan, self._slots)
+        await self._slots.acquire()  # at once: one is free
+        try:
+            plan = await self._source.plan(window, time.time_ns() // 1000)
+            return _ReplayResponse(self._source, plan, self._slots)
+        except BaseException:
+            self._slots.release()
+            raise
 
 
 class _ReplayResponse(StreamingResponse):
-    """A replay under way. It holds a slot until its client has everything, has gone, or an hour is over."""
+    """A replay under way. It gives its slot back when its client has everything, has gone, or an hour is over."""
 
     def __init__(self, source: RawSource, plan: Plan, slots: asyncio.Semaphore) -> None:
         self._slots = slots
         headers = {
             "X-Medallion-Messages": str(plan.messages),
-            "X-Medallion-Missing": orjson.dumps(plan.missing).decode(),
+            "X-Medallion-Missing": json.dumps(plan.missing),  # ASCII, as a header has to be
         }
         super().__init__(source.blocks(plan), headers=headers, media_type="application/x-json-stream")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it. A replay that fails or takes too long breaks off, so that the client sees it is not whole."""
-        async with self._slots, asyncio.timeout(_LONGEST_S):
-            with metrics.REPLAYS.track_inprogress():
-                await super().__call__(scope, receive, send)
+        try:
+            async with asyncio.timeout(_LONGEST_S):
+                with metrics.REPLAYS.track_inprogress():
+                    await super().__call__(scope, receive, send)
+        finally:
+            self._slots.release()

@@ -13,8 +13,8 @@ from serving.warehouse import AccessDeniedError, Row, Warehouse
 
 MOST_MESSAGES = 50_000_000
 _MOST_GAPS = 20
-# A piece has at least so many messages, or is the last; it ends with a whole second.
-_PIECE = 50_000
+# A piece has at least so many messages, or is the last; it ends with a whole second. Mostly its answer fits in memory.
+_PIECE = 20_000
 _SECONDS = 60
 _BLOCK = 1 << 18
 
@@ -85,15 +85,15 @@ class RawSource:
             while block := answer.read(_BLOCK):
                 yield block
 
-    async def envelopes(self, plan: Plan) -> AsyncIterator[bytes]:
-        """The Kafka messages of a plan, each with the newline at its end; what is no envelope of ours is left out.
+    def envelopes(self, plan: Plan) -> AsyncIterator[IO[bytes]]:
+        """The Kafka messages of a plan, a file of lines for each piece, which is closed when the next one is asked for.
+
+        What has no payload is left out.
 
         Raises:
-            ApiError: ClickHouse does not answer.
+            ApiError: (from the iteration) ClickHouse does not answer.
         """
-        async for answer in self._answers(plan, "replay_envelopes"):
-            for line in answer:
-                yield line
+        return self._answers(plan, "replay_envelopes")
 
     async def _answers(self, plan: Plan, name: str) -> AsyncIterator[IO[bytes]]:
         for piece in plan.pieces:
@@ -127,9 +127,11 @@ def pieces(window: Window, seconds: list[Row]) -> list[Piece]:
     """Join seconds (`second`, `messages`, `first_ingested`, `last_ingested`) to pieces that cover all of them."""
     found: list[Piece] = []
     held: list[Row] = []
+    messages = 0
     for number, row in enumerate(seconds, start=1):
         held.append(row)
-        if sum(one["messages"] for one in held) < _PIECE and number < len(seconds):
+        messages += row["messages"]
+        if messages < _PIECE and number < len(seconds):
             continue
         found.append(
             Piece(
@@ -139,7 +141,7 @@ def pieces(window: Window, seconds: list[Row]) -> list[Piece]:
                 max(one["last_ingested"] for one in held),
             )
         )
-        held = []
+        held, messages = [], 0
     return found
 
 
