@@ -42,8 +42,12 @@ def check_address(address: str | None, schemes: Collection[str], option: str) ->
     """
     if address is None:
         return
-    parts = urlsplit(address)
-    if parts.scheme not in schemes or not parts.hostname:
+    try:
+        parts = urlsplit(address)
+        is_one = parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # brackets that do not match, a port that is no number
+        is_one = False
+    if not is_one:
         wanted = " or ".join(f"{scheme}://HOST:PORT/…" for scheme in schemes)
         raise typer.BadParameter(f"{address!r} is no such address: give {wanted}", param_hint=option)
 

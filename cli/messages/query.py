@@ -63,7 +63,7 @@ def query(
             said = answer.text.strip()
             raise QueryError(said if verbose else f"{brief(said, text)}\n--verbose shows ClickHouse's whole answer.")
         _write(answer.iter_content(CHUNK_BYTES))
-    except requests.ConnectionError as error:
+    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
         raise QueryError(
             f"ClickHouse at {settings.clickhouse_host}:{settings.clickhouse_http_port} does not answer, or broke off: "
             f"see `medallion status`. ({error})"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
+import msgspec
 import orjson
 import typer
 
@@ -26,7 +27,7 @@ from serving.warehouse import Warehouse
 
 _BATCH = 1_000
 _LONGEST_POLL_S = 0.5
-#: Called with the counts so far and the finished part, 0 to 1.
+# Called with the counts so far and the finished part, 0 to 1.
 Show = Callable[[FrameCounts, float], None]
 SinceOption = Annotated[
     str | None, typer.Option("--from", help="Without files: what was received from this time on (UTC), out of Raw.")
@@ -80,44 +81,62 @@ def replay_window(
         ReplayWindowError: the options are wrong, or ClickHouse does not answer.
         DeliveryError: something was not delivered.
     """
+    started = time.monotonic()
+    options = {"exchange": exchange, "from": since, "to": until, "pin": pin}
+    counts = FrameCounts()
     try:
-        return asyncio.run(
-            _replay(settings, {"exchange": exchange, "from": since, "to": until, "pin": pin}, speed, show)
-        )
+        # Everything but ClickHouse's answers is awaited outside of the loop, where Ctrl-C is obeyed at once.
+        with asyncio.Runner() as runner:
+            warehouse = runner.run(_connect(settings))
+            try:
+                source = RawSource(warehouse)
+                window = read_options(orjson.dumps(options).decode(), Markets(settings.symbols_file))
+                plan = runner.run(source.plan(window, time.time_ns() // 1000))
+                _say(plan.missing)
+                with KafkaPublisher(settings) as publisher:
+                    envelopes = _envelopes(runner, source, plan)
+                    for batch in _batches(envelopes, publisher, Schedule(speed, started) if speed else None):
+                        publisher.publish(batch, REPLAY)
+                        counts.frames += len(batch)
+                        counts.trades += sum(1 for one in batch if one.trade_id)
+                        counts.published += len(batch)
+                        show(counts, min(counts.published / plan.messages, 1.0))
+                    publisher.flush()
+            finally:
+                runner.run(warehouse.close())
     except ApiError as error:
         raise ReplayWindowError(error.message) from error
-
-
-async def _replay(settings: Settings, options: dict[str, str], speed: float | None, show: Show) -> FrameCounts:
-    started = time.monotonic()
-    counts = FrameCounts()
-    warehouse = Warehouse(settings)
-    try:
-        source = RawSource(warehouse)
-        window = read_options(orjson.dumps(options).decode(), Markets(settings.symbols_file))
-        plan = await source.plan(window, time.time_ns() // 1000)
-        _say(plan.missing)
-        with KafkaPublisher(settings) as publisher:
-            async for batch in _batches(source, plan, publisher, Schedule(speed, started) if speed else None):
-                publisher.publish(batch, REPLAY)
-                counts.frames += len(batch)
-                counts.trades += sum(1 for one in batch if one.trade_id)
-                counts.published += len(batch)
-                show(counts, min(counts.published / plan.messages, 1.0))
-            publisher.flush()
-    finally:
-        await warehouse.close()
     counts.unrecognised = counts.frames - counts.trades
     counts.seconds = time.monotonic() - started
     return counts
 
 
-async def _batches(
-    source: RawSource, plan: Plan, publisher: KafkaPublisher, schedule: Schedule | None
-) -> AsyncIterator[list[Envelope]]:
+async def _connect(settings: Settings) -> Warehouse:
+    return Warehouse(settings)
+
+
+def _envelopes(runner: asyncio.Runner, source: RawSource, plan: Plan) -> Iterator[Envelope]:
+    answers = source.envelopes(plan)
+    left_out = 0
+    while (answer := runner.run(_next(answers))) is not None:
+        for line in answer:
+            try:
+                yield decode(line)
+            except msgspec.DecodeError:
+                left_out += 1
+    if left_out:
+        err.print(f"Left out: {left_out:,} messages that none of our producers sent.", style="yellow")
+
+
+async def _next(answers: AsyncIterator[IO[bytes]]) -> IO[bytes] | None:
+    return await anext(answers, None)
+
+
+def _batches(
+    envelopes: Iterable[Envelope], publisher: KafkaPublisher, schedule: Schedule | None
+) -> Iterator[list[Envelope]]:
     batch: list[Envelope] = []
-    async for line in source.envelopes(plan):
-        envelope = decode(line)
+    for envelope in envelopes:
         if schedule is not None and (due_s := schedule.due_s(envelope.received_at)) > time.monotonic():
             if batch:
                 yield batch

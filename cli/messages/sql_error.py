@@ -8,8 +8,8 @@ from rich.cells import cell_len
 
 # What a server of any version answers: `Code: 47. DB::Exception: <words> (UNKNOWN_IDENTIFIER) (version …)`.
 _ANSWER = re.compile(
-    r"Code: (?P<code>\d+)\. DB::Exception: (?P<words>.*?)\.?\s*"
-    r"(?:\((?P<name>[A-Z][A-Z0-9_]+)\))?\s*(?:\(version .*\))?\s*",
+    r"Code: (?P<code>\d+)\. DB::Exception: (?P<words>.*?)(?:\. ?| )?"
+    r"(?:\((?P<name>[A-Z][A-Z0-9_]+)\))? ?(?:\(version .*\))?",
     re.DOTALL,
 )
 # Positions count bytes of the statement, from 1.

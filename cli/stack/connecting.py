@@ -38,4 +38,4 @@ def connection(settings: Settings, user: str, password: str = "") -> dict[str, s
 def print_connection(found: dict[str, str | int], *, has_password: bool) -> None:
     """Print what `connection` found."""
     title = "Connect a client" + ("" if has_password else " (medallion status --show-password: with the password)")
-    print_table(title, ("", "value"), [(name.replace("_", " "), value) for name, value in found.items()])
+    print_table(title, ("", "value"), [(name.replace("_", " "), str(value)) for name, value in found.items()])

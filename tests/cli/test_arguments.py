@@ -27,7 +27,9 @@ def test_a_span_has_something_in_it() -> None:
             check_span(DAY, until)
 
 
-@pytest.mark.parametrize("address", ["http://h:1/x", "h:1", "ws:/h", "ws://", "", "wss:h", "ftp://h"])
+@pytest.mark.parametrize(
+    "address", ["http://h:1/x", "h:1", "ws:/h", "ws://", "", "wss:h", "ftp://h", "ws://[::1:9", "ws://h:x"]
+)
 def test_an_address_of_another_kind_is_refused(address: str) -> None:
     with pytest.raises(typer.BadParameter, match=r"give ws://HOST:PORT/… or wss://HOST:PORT/…"):
         check_address(address, WEBSOCKET, "--endpoint")

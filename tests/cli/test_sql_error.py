@@ -107,3 +107,9 @@ def test_any_statement_and_position_gives_a_short_answer_that_points_into_it(sql
         assert found is not None
         line = sql.replace("\r", "\n").split("\n")[int(found[1]) - 1]
         assert 1 <= int(found[2]) <= len(line) + 1
+
+
+def test_blanks_in_a_quoted_statement_cost_time_in_proportion_to_them() -> None:
+    """A pattern that tries every split of them takes hours for these."""
+    words = "Unknown expression identifier `x`. In scope SELECT '" + " " * 100_000 + "', x."
+    assert brief(answer(47, words, "UNKNOWN_IDENTIFIER"), "SELECT x").startswith("Unknown expression identifier `x` (")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from confluent_kafka import KafkaException
-from pyiceberg.exceptions import RESTError
+from pyiceberg.exceptions import NoSuchTableError, RESTError
 from sqlalchemy.exc import SQLAlchemyError
 
 from config.errors import MedallionError
@@ -31,6 +31,6 @@ def attempt(name: str, remedy: str, look: Callable[[], Finding]) -> Finding:
     try:
         return look()
     # Errors of requests are OSErrors, too.
-    except (MedallionError, KafkaException, RESTError, SQLAlchemyError, OSError) as error:
+    except (MedallionError, KafkaException, RESTError, NoSuchTableError, SQLAlchemyError, OSError) as error:
         reason = " ".join(str(error).partition(_TRACE)[0].split())
         return Finding(name, "fail", reason[:_LONGEST_REASON] or type(error).__name__, remedy)
