@@ -107,10 +107,11 @@ class Recording:
             RecordingError: the compressed file is damaged or cut off.
         """
         try:
-            while line := self._lines.readline(self._longest + 2):
+            # An editor may have written a mark ahead of the first line; it is no part of the message.
+            while line := self._lines.readline(self._longest + 2 + (0 if self._number else len(codecs.BOM_UTF8))):
                 self._number += 1
                 if self._number == 1:
-                    line = line.removeprefix(codecs.BOM_UTF8)  # a line end as an editor writes it
+                    line = line.removeprefix(codecs.BOM_UTF8)
                 if not line.endswith(b"\n") and len(line) > self._longest:
                     self._skip_line()
                 yield line.removesuffix(b"\n").removesuffix(b"\r")[: self._longest]

@@ -240,6 +240,15 @@ def test_a_mark_of_utf_8_costs_no_message(name: str, settings: Settings, publish
     assert (report.trades, report.unrecognised) == (len(lines), 0)
 
 
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+def test_a_first_line_that_is_too_long_is_one_message_with_a_mark_or_without(tmp_path: Path, mark: bytes) -> None:
+    path = tmp_path / "a.jsonl"
+    for length in (19, 20, 21, 100):
+        path.write_bytes(mark + b"x" * length + b"\nsecond\n")
+        with Recording(path, longest_message=20) as recording:
+            assert list(recording) == [b"x" * min(length, 20), b"second"]
+
+
 def test_a_missing_file_says_so(tmp_path: Path, settings: Settings, publisher: KafkaPublisher) -> None:
     with pytest.raises(RecordingError, match="give the path of a recording"):
         replay([tmp_path / "none.jsonl"], "binance", publisher, settings)
