@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import polars as pl
@@ -180,7 +181,7 @@ def _compare_table(
             schema = first.to_arrow().schema
             writer = stack.enter_context(pq.ParquetWriter(out / f"{cold.name}.parquet", schema, compression="zstd"))
         shown = first.clear()
-        for piece in _and_then(first, pieces):
+        for piece in chain([first], pieces):
             for change, number in piece.group_by("change").len().iter_rows():
                 counts[change] += number
             if writer is not None and piece.height:
@@ -204,11 +205,6 @@ def _buckets(
     for bucket in range(buckets):
         before, after = (spill.read(bucket) for spill in spills)
         yield differing_rows(before, after, compared)
-
-
-def _and_then(first: pl.DataFrame, rest: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    yield first
-    yield from rest
 
 
 def _files(table: Table, snapshot: int | None) -> dict[str, FileScanTask]:

@@ -21,13 +21,17 @@ from schemas.kinds import COUNTED
 
 # Long candles are read an hour at a time, so memory does not grow with their length.
 _SLICE = timedelta(hours=1)
-# So many payloads are asked for at once.
-_PAGE_ROWS = 200
+# So many payloads are asked for at once: in ClickHouse, and in Iceberg, where each question opens the files again.
+_PAGE_ROWS, _COLD_PAGE_ROWS = 200, 20_000
 _ORDER = ("timestamp", "sequence", "trade_id")
 _COLUMNS = (
     *("trade_id", "timestamp", "sequence", "price", "quantity", "side", "trade_kind", "match_count"),
     *(*COORDINATES, "ingested_at"),
 )
+
+
+# By topic, partition, offset and Kafka time (ms) of the raw message.
+_Payloads = dict[tuple[str, int, int, int], str]
 
 
 class CandleTrade(BaseModel):
@@ -173,20 +177,22 @@ class TradesOfCandle:
             return pl.read_parquet(b"".join(chunks)).select(_COLUMNS)
 
     def _with_payloads(self, trades: pl.DataFrame) -> Iterator[CandleTrade]:
-        for page in trades.iter_slices(_PAGE_ROWS):
-            payloads = self._payloads(page)
-            for row in page.iter_rows(named=True):
-                place = (row["raw_topic"], row["raw_partition"], row["raw_offset"], _millis(row["published_at"]))
-                yield CandleTrade(
-                    **{name: row[name] for name in CandleTrade.model_fields if name != "payload"},
-                    payload=payloads.get(place, ""),
-                )
+        for batch in trades.iter_slices(_COLD_PAGE_ROWS):
+            cold: _Payloads | None = None
+            for page in batch.iter_slices(_PAGE_ROWS):
+                hot = self._hot_payloads(page)
+                for row in page.iter_rows(named=True):
+                    place = (row["raw_topic"], row["raw_partition"], row["raw_offset"], _millis(row["published_at"]))
+                    payload = hot.get(place)
+                    if payload is None:
+                        cold = self._cold_payloads(batch) if cold is None else cold
+                        payload = cold.get(place, "")
+                    yield CandleTrade(
+                        **{name: row[name] for name in CandleTrade.model_fields if name != "payload"}, payload=payload
+                    )
 
-    def _payloads(self, page: pl.DataFrame) -> dict[tuple[str, int, int, int], str]:
-        """The payloads of some trades by topic, partition, offset and Kafka time (ms)."""
-        first, last = page["ingested_at"].min(), page["ingested_at"].max()
-        assert isinstance(first, datetime)
-        assert isinstance(last, datetime)
+    def _hot_payloads(self, page: pl.DataFrame) -> _Payloads:
+        first, last = _span(page)
         asked: Parameters = {
             "exchange": self._exchange,
             "from_us": _micros(first),
@@ -197,18 +203,13 @@ class TradesOfCandle:
         for row in self._hot.rows(render("trace_payloads.sql"), asked):
             place = (row["raw_topic"], int(row["raw_partition"]), int(row["raw_offset"]), int(row["published_ms"]))
             found[place] = payload_of(text_of(row["raw_json"]))
-        wanted = {
-            (row["raw_topic"], row["raw_partition"], row["raw_offset"], _millis(row["published_at"]))
-            for row in page.select(COORDINATES).iter_rows(named=True)
-        }
-        return found if wanted <= found.keys() else {**self._cold_payloads(page, first, last), **found}
+        return found
 
-    def _cold_payloads(
-        self, page: pl.DataFrame, first: datetime, last: datetime
-    ) -> dict[tuple[str, int, int, int], str]:
+    def _cold_payloads(self, batch: pl.DataFrame) -> _Payloads:
+        first, last = _span(batch)
         wanted = And(
-            one_of("raw_topic", page["raw_topic"].unique().to_list()),
-            one_of("raw_offset", page["raw_offset"].unique().to_list()),
+            one_of("raw_topic", batch["raw_topic"].unique().to_list()),
+            one_of("raw_offset", batch["raw_offset"].unique().to_list()),
             in_span("ingested_at", first, last + timedelta(microseconds=1)),
         )
         rows = self._cold.frame("raw_trades", wanted, (*COORDINATES, "raw_json"))
@@ -216,6 +217,14 @@ class TradesOfCandle:
             (topic, partition, offset, _millis(published)): payload_of(text_of(message))
             for topic, partition, offset, published, message in rows.select(*COORDINATES, "raw_json").iter_rows()
         }
+
+
+def _span(trades: pl.DataFrame) -> tuple[datetime, datetime]:
+    """When the first and the last raw message of some trades arrived."""
+    first, last = trades["ingested_at"].min(), trades["ingested_at"].max()
+    assert isinstance(first, datetime)
+    assert isinstance(last, datetime)
+    return first, last
 
 
 def payload_of(message: str) -> str:

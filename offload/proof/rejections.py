@@ -49,20 +49,23 @@ def find_rejections(
     Raises:
         OffloadError: ClickHouse or the warehouse fails.
     """
-    places = sorted(set(messages))
+    places = {_place(*message): message for message in messages}
     key: dict[str, str | int | list[str]] = {
         "exchange": exchange,
         "symbols": symbols,
         "trade_id": trade_id,
-        "places": [_place(*place) for place in places],
+        "places": sorted(places),
     }
     rows = [readable(row) for row in hot.rows(render("trace_rejections.sql"), key)]
     wanted = of_trade(exchange, symbols, trade_id)
-    for topic, partition, offset, _ in places:
+    for topic, partition, offset, _ in places.values():
         wanted = Or(wanted, _of_message(topic, partition, offset))
+    letters = [letter.row for letter in cold.find("dlq_trades", wanted)]
+    # A topic that was made anew gives its offsets again: only the Kafka time tells such messages apart.
+    letters = [row for row in letters if row["trade_id"] == trade_id or _place(*_coordinates(row)) in places]
     found: dict[tuple[Coordinates, str], dict[str, Any]] = {}
     # What both tiers have is shown as the hot table has it.
-    for row in (*rows, *(letter.row for letter in cold.find("dlq_trades", wanted))):
+    for row in (*rows, *letters):
         if row["reason"]:
             found.setdefault((_coordinates(row), row["reason"]), row)
     notes = _resolutions(hot, {place for place, _ in found})
