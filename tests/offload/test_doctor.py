@@ -12,12 +12,12 @@ from config.settings import Settings
 from offload.clickhouse.tiers import Tiers
 from offload.run import run
 from offload.tables.catalog import open_catalog
-from tests.offload.hot_tables import HotTables, read_tape
+from tests.offload.hot_tables import HotTables, of_one_hour, read_tape
 
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    return read_tape(tape).head(1000)
+    return of_one_hour(read_tape(tape)).head(1000)
 
 
 def outcomes(settings: Settings) -> dict[str, str]:
