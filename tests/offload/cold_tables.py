@@ -21,6 +21,11 @@ def _catalog(settings: str) -> Catalog:
     return open_catalog(Settings.model_validate_json(settings))
 
 
+def forget_catalog() -> None:
+    """Open the catalog again: another file is in its place."""
+    _catalog.cache_clear()
+
+
 def load(settings: Settings, cold: ColdTable) -> Table:
     return _catalog(as_json(settings)).load_table(f"{settings.iceberg_namespace}.{cold.name}")
 

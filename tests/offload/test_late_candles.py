@@ -28,7 +28,7 @@ GATED = ("silver_trades", STATE_TABLE)
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    return of_one_hour(read_tape(tape).sort("time")).slice(2000, 3000)
+    return of_one_hour(read_tape(tape).sort("time")).slice(9000, 3000)
 
 
 def late(trades: pl.DataFrame) -> pl.DataFrame:

@@ -141,7 +141,9 @@ def test_only_the_touched_slices_are_written(settings: Settings, hot: HotTables,
     hot.load(trades)
     run(Tiers.open(settings), layers=layers)
     extra = trades.head(1).with_columns(
-        pl.lit("5").alias("trade_id"), pl.lit(99_999_999, pl.UInt64).alias("offset"), pl.col("arrived") + 9 * HOUR
+        pl.lit("5").alias("trade_id"),
+        pl.lit(99_999_999, pl.UInt64).alias("offset"),
+        pl.lit(ARRIVAL + 9 * HOUR).dt.cast_time_unit("us").alias("arrived"),
     )
     hot.insert("silver_trades", silver_rows(extra))
     report = run(Tiers.open(settings), layers=layers)

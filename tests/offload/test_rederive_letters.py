@@ -29,7 +29,7 @@ def posted(settings: Settings, brokers: str) -> Settings:
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    return of_one_hour(read_tape(tape).filter(pl.col("time").dt.day() == 8).gather_every(8))
+    return of_one_hour(read_tape(tape).filter(pl.col("time").dt.day() == 8).gather_every(16))
 
 
 def from_topic(settings: Settings, count: int) -> list[dict[str, object]]:

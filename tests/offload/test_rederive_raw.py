@@ -30,7 +30,7 @@ def posted(settings: Settings, brokers: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    return of_one_hour(read_tape(tape).filter(pl.col("time").dt.day() == 8).gather_every(16))
+    return of_one_hour(read_tape(tape).filter(pl.col("time").dt.day() == 8).gather_every(32))
 
 
 def bronze_of(settings: Settings) -> pl.DataFrame:

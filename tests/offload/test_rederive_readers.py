@@ -41,7 +41,7 @@ def posted(settings: Settings, brokers: str) -> Settings:
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    return of_one_hour(read_tape(tape).gather_every(4))
+    return of_one_hour(read_tape(tape).gather_every(8))
 
 
 class Readers:

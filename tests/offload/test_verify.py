@@ -25,7 +25,7 @@ from tests.offload.hot_tables import HotTables, of_one_hour, raw_rows, read_tape
 
 @pytest.fixture(scope="module")
 def hot_and_cold(http_port: int, tape: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HotTables]:
-    """1,000 trades of one hour, offloaded; a test that damages a file puts it back."""
+    """3,000 trades of one hour, offloaded; a test that damages a file puts it back."""
     folder = tmp_path_factory.mktemp("verify")
     hot = HotTables(new_settings(http_port, folder))
     trades = of_one_hour(read_tape(tape).head(3000))
@@ -43,7 +43,7 @@ def offloaded(hot_and_cold: HotTables) -> Settings:
 
 
 def _with_unreadable_price(trades: pl.DataFrame) -> pl.DataFrame:
-    """The first trade has no number for a price, so that Bronze holds NULL."""
+    """The first three trades have no number for a price, so that Bronze holds NULL."""
     unreadable = pl.col("offset") < 3
     return trades.with_columns(pl.when(unreadable).then(pl.lit("n/a")).otherwise(pl.col("price")).alias("price"))
 
@@ -135,7 +135,7 @@ def test_a_changed_row_with_a_null_is_found(offloaded: Settings) -> None:
 
 
 def test_a_hot_row_that_appeared_since_is_a_difference(hot_and_cold: HotTables, tape: Path) -> None:
-    hot_and_cold.load(read_tape(tape).slice(3000, 1))
+    hot_and_cold.load(of_one_hour(read_tape(tape).slice(3000, 1)))
     report = verify(Tiers.open(hot_and_cold.settings))
     assert {difference.table for table in report.tables for difference in table.differences} >= {
         "raw_trades",
