@@ -6,7 +6,6 @@ others: `make chaos`, `make chaos-seeds`.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -27,7 +26,7 @@ KINDS = {"memory": {"silver", "clickhouse"}, "kafka": {"silver", "clickhouse", "
 KILLS = int(os.environ.get("CHAOS_KILLS", SHORT[0]))
 SEEDS = [int(seed) for seed in os.environ.get("CHAOS_SEEDS", str(SHORT[1])).split(",")]
 # How much of Binance's recording a short storm has.
-SOME_LINES = 3_000
+SOME_FRAMES = 3_000
 # Two workers share the work only if Bronze is spread over partitions; a killed one must not be waited for long.
 SETTINGS = {"MEDALLION_BRONZE_SHARDS": "4", "MEDALLION_SILVER_SESSION_TIMEOUT_MS": "2000"}
 
@@ -82,11 +81,7 @@ def replayed_recordings(folder: Path) -> list[Recorded]:
     """What the storm is fed with; the file of a part is in `folder`."""
     binance = [OURS["binance_spot_trades"], OURS["binance_usdm_trades"]]
     if KILLS <= 8:
-        whole = binance[0]
-        lines = whole.text().splitlines(keepends=True)
-        some = folder / "binance_spot_some.jsonl"
-        some.write_text("".join(lines[:SOME_LINES]), encoding="utf-8")
-        binance = [dataclasses.replace(whole, path=some)]
+        binance = [binance[0].part(SOME_FRAMES, folder)]
     return [
         *binance,
         OURS["kraken_v2_btcusd"],
