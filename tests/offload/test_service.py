@@ -25,7 +25,7 @@ from offload.service import OffloadService
 from offload.tables.cold_tables import BY_NAME, TABLES
 from tests.clickhouse import ENVIRONMENT
 from tests.offload.cold_tables import read
-from tests.offload.hot_tables import HotTables, read_tape
+from tests.offload.hot_tables import HotTables, of_one_hour, read_tape
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -111,7 +111,7 @@ def _assert_equal(found: float | None, wanted: float) -> None:
 def test_after_a_failure_it_is_unhealthy_and_tries_again(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
-    hot.load(trades)
+    hot.load(of_one_hour(trades))
     hot.client.command("RENAME TABLE silver_trades TO silver_away")
     with serving(OffloadService(settings, retry_seconds=0.5)) as url:
         eventually(lambda: _assert_equal(get(f"{url}/healthz")[0], 503))
@@ -123,7 +123,7 @@ def test_after_a_failure_it_is_unhealthy_and_tries_again(
 
 
 def test_the_command_ends_well_on_sigterm(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
-    hot.load(trades)
+    hot.load(of_one_hour(trades))
     names = {
         "clickhouse_host",
         "clickhouse_http_port",
