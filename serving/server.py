@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 from contextlib import ExitStack, closing
 
@@ -68,9 +69,11 @@ def _listen(settings: Settings, open_sockets: ExitStack) -> list[socket.socket]:
         return [
             open_sockets.enter_context(closing(socket.create_server(place, family=family))) for family, place in places
         ]
+    except socket.gaierror as error:
+        raise ServingError(f"{host} is no address of this machine ({error.strerror}): correct --host.") from error
     except OSError as error:
         raise ServingError(
-            f"Port {port} on {host} cannot be used ({error.strerror}): choose another one with --port or "
+            f"Port {port} on {host} cannot be used ({os.strerror(error.errno)}): choose another one with --port or "
             "MEDALLION_SERVING_PORT. `medallion status` says whether the stack's own page is there already."
         ) from error
 
