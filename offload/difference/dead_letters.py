@@ -65,7 +65,8 @@ class DeadLetterChanges:
         contradicting = letters.filter(pl.col("reason") == Reason.TRADE_CONTRADICTS.value)
         stands = contradicting.join(covered, on=COORDINATES, how="semi")
         open_letters = letters.filter(~pl.col("is_resolved")).join(stands, on=COORDINATES, how="anti")
-        own = difference.valid.join(open_letters.select(*COORDINATES, "rejected_at", "reason"), on=COORDINATES, how="inner")
+        rejections = open_letters.select(*COORDINATES, "rejected_at", "reason")
+        own = difference.valid.join(rejections, on=COORDINATES, how="inner")
         passing = pl.concat([own, _merged_away(difference, bronze, open_letters).select(own.columns)])
         failing = _newly_rejected(difference, left, duplicates)
         # A dead letter that a note hides is open again by itself, unless the note was confirmed.
@@ -161,7 +162,7 @@ def _newly_rejected(difference: SilverDifference, left: pl.DataFrame, duplicates
 
 
 def _merged_away(difference: SilverDifference, bronze: pl.DataFrame, open_letters: pl.DataFrame) -> pl.DataFrame:
-    """Valid messages (columns of `difference.valid`, `rejected_at`, `reason`) with a dead letter that Bronze has merged away.
+    """Valid messages with a dead letter that Bronze has merged away: `difference.valid`, `rejected_at`, `reason`.
 
     Bronze keeps the latest of several messages of the same content. Its verdict holds for all of them.
     """
