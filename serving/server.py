@@ -72,8 +72,9 @@ def _listen(settings: Settings, open_sockets: ExitStack) -> list[socket.socket]:
     except socket.gaierror as error:
         raise ServingError(f"{host} is no address of this machine ({error.strerror}): correct --host.") from error
     except OSError as error:
+        why = os.strerror(error.errno) if error.errno else error
         raise ServingError(
-            f"Port {port} on {host} cannot be used ({os.strerror(error.errno)}): choose another one with --port or "
+            f"Port {port} on {host} cannot be used ({why}): choose another one with --port or "
             "MEDALLION_SERVING_PORT. `medallion status` says whether the stack's own page is there already."
         ) from error
 
