@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import socket
+from contextlib import ExitStack, closing
 
 import structlog
 import uvicorn
@@ -28,7 +31,7 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        ServingError: it would listen beyond this machine without a token.
+        ServingError: it would listen beyond this machine without a token, or its port cannot be used.
         RegistryError: the symbols file cannot be used.
     """
     if not _is_loopback(settings.serving_host) and not settings.serving_token.get_secret_value():
@@ -48,8 +51,32 @@ def serve(settings: Settings) -> None:
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
-    log.info("serving", address=address(settings))
-    uvicorn.Server(config).run()
+    with ExitStack() as open_sockets:
+        sockets = _listen(settings, open_sockets)
+        log.info("serving", address=address(settings))
+        uvicorn.Server(config).run(sockets)
+
+
+def _listen(settings: Settings, open_sockets: ExitStack) -> list[socket.socket]:
+    """A listening socket for each address of the host, closed with `open_sockets`.
+
+    Uvicorn would log a taken port as it logs a request, and end with a code of its own.
+    """
+    host, port = settings.serving_host, settings.serving_port
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        places = sorted({(family, place) for family, _, _, _, place in found})
+        return [
+            open_sockets.enter_context(closing(socket.create_server(place, family=family))) for family, place in places
+        ]
+    except socket.gaierror as error:
+        raise ServingError(f"{host} is no address of this machine ({error.strerror}): correct --host.") from error
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else error
+        raise ServingError(
+            f"Port {port} on {host} cannot be used ({why}): choose another one with --port or "
+            "MEDALLION_SERVING_PORT. `medallion status` says whether the stack's own page is there already."
+        ) from error
 
 
 def _is_loopback(host: str) -> bool:
