@@ -46,6 +46,8 @@ def serve(settings: Settings, sides: Sides) -> None:
         server_header=False,
         date_header=False,
         ws_max_size=_MOST_REQUEST_BYTES,
+        # Compressing each small message for each client costs more than all the rest.
+        ws_per_message_deflate=False,
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )

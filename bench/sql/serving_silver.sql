@@ -1,5 +1,5 @@
 -- Silver (and Gold by its views) for the requests of the page: a trade a minute of each market of an exchange for
--- `minutes` up to now, and a hundred a minute of BTCUSD.
+-- `minutes` up to now, and a hundred a minute of BTCUSD; those of `count` minutes from minute `first` on.
 INSERT INTO silver_trades
     (exchange, symbol, trade_id, price, quantity, quote_volume, timestamp, side, validated_at, sequence, exchange_symbol,
      raw_topic, raw_partition, raw_offset, published_at, received_at, ingested_at, bronze_partition, bronze_offset,
@@ -34,5 +34,5 @@ SELECT
     now64(3, 'UTC'),
     'bench',
     'bench'
-FROM numbers(toUInt64({minutes:UInt32}) * (toUInt64({markets:UInt32}) + 99))
+FROM numbers({first:UInt32} * (toUInt64({markets:UInt32}) + 99), {count:UInt32} * (toUInt64({markets:UInt32}) + 99))
 SETTINGS max_partitions_per_insert_block = 0
