@@ -119,7 +119,9 @@ def test_every_view_fits_the_screen(browser: Any, service: Service, tmp_path: Pa
     grounds = set()
     for view in ("markets", "chart/binance/BTCUSDT/1m", "pipeline", "dead-letters"):
         page.goto(f"{service.url}/#/{view}")
-        page.wait_for_load_state("networkidle")
+        shown = page.locator("main > section:not([hidden])")
+        sync_api.expect(shown.locator("p.state").first).not_to_contain_text("Loading", timeout=20_000)
+        sync_api.expect(shown.locator("table:visible, canvas").first).to_be_visible(timeout=20_000)
         page.screenshot(path=folder / f"{view.partition('/')[0]}-{width}-{scheme}.png")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, view
         grounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
