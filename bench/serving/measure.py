@@ -239,11 +239,11 @@ def _replay(plan: Plan, say: Callable[[str], None]) -> dict[str, float]:
         hours = {"from": place.day.replace(hour=12).isoformat(), "to": place.day.replace(hour=14).isoformat()}
         options = {"exchange": SOURCES[0].exchange, "pin": _PIN, **hours}
         with service(environment) as running:
-            laps = [_replayed(running, options) for _ in range(plan.runs)]
+            laps = [_replayed(running, place.node, options) for _ in range(plan.runs)]
     return {name: statistics.median(one[name] for one in laps) for name in laps[0]}
 
 
-def _replayed(running: Service, options: dict[str, str]) -> dict[str, float]:
+def _replayed(running: Service, node: psutil.Process, options: dict[str, str]) -> dict[str, float]:
     async def main() -> tuple[int, int]:
         lines = size = 0
         timeout = aiohttp.ClientTimeout(total=None)
@@ -258,14 +258,16 @@ def _replayed(running: Service, options: dict[str, str]) -> dict[str, float]:
                 size += len(part)
         return lines, size
 
-    cpu, started = running.cpu_s, time.perf_counter()
+    clickhouse = Service(running.url, node)
+    cpu, node_cpu, started = running.cpu_s, clickhouse.cpu_s, time.perf_counter()
     lines, size = asyncio.run(main())
     seconds = time.perf_counter() - started
     return {
         "messages_per_s": lines / seconds,
         "mb_per_s": size / seconds / 1e6,
         "messages": lines,
-        "service_cores": (running.cpu_s - cpu) / seconds,
+        "service_us": 1e6 * (running.cpu_s - cpu) / max(lines, 1),
+        "clickhouse_us": 1e6 * (clickhouse.cpu_s - node_cpu) / max(lines, 1),
         "service_mb": running.rss_mb,
     }
 

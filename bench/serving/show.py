@@ -43,7 +43,8 @@ def serving(console: Console, found: Mapping[str, Any]) -> None:
         "",
         "",
         f"{replay['messages_per_s']:,.0f}/s",
-        f"{replay['service_cores']:.2f} cores, {replay['service_mb']:,.0f} MiB; {replay['mb_per_s']:,.0f} MB/s",
+        f"{replay['service_us']:.1f} µs a message and {replay['clickhouse_us']:.1f} in ClickHouse, "
+        f"{replay['service_mb']:,.0f} MiB; {replay['mb_per_s']:,.0f} MB/s",
     )
     table.add_row("nobody asks", "", "", "", f"{found['idle_percent']:.1f} %")
     console.print(table)
