@@ -43,7 +43,7 @@ _LATE_S = 2.0
 _MINUTES_AT_ONCE = 50
 _DRAIN_S = 60.0
 _LOOK_S = 0.05
-_CONNECTING_S = 15.0
+_CONNECTING_S = 30.0
 # Distance of ids between loads. No load has as many trades of one market.
 _IDS_A_RUN = 10_000_000
 _PIN = "bench"
