@@ -13,6 +13,7 @@ import uvicorn
 from config.settings import Settings
 from serving.app import build
 from serving.errors import ServingError
+from serving.replay.side import Sides
 
 _MOST_REQUEST_BYTES = 65_536
 _MOST_CONNECTIONS = 2_000
@@ -27,8 +28,8 @@ def address(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.serving_port}/"
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT.
+def serve(settings: Settings, sides: Sides) -> None:
+    """Serve until SIGTERM or SIGINT; `sides` are those of `serving.app.build`.
 
     Raises:
         ServingError: it would listen beyond this machine without a token, or its port cannot be used.
@@ -40,7 +41,7 @@ def serve(settings: Settings) -> None:
             "(or …_FILE), which clients then send as X-MBX-APIKEY, or listen on 127.0.0.1."
         )
     config = uvicorn.Config(
-        build(settings),
+        build(settings, sides),
         host=settings.serving_host,
         port=settings.serving_port,
         log_config=None,
@@ -48,6 +49,8 @@ def serve(settings: Settings) -> None:
         server_header=False,
         date_header=False,
         ws_max_size=_MOST_REQUEST_BYTES,
+        # Compressing each small message for each client costs more than all the rest.
+        ws_per_message_deflate=False,
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )

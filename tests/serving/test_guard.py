@@ -138,7 +138,7 @@ def test_every_answer_says_what_a_browser_may_do() -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "desk.example"])
 def test_nobody_beyond_this_machine_without_a_token(host: str) -> None:
     with pytest.raises(ServingError, match="MEDALLION_SERVING_TOKEN"):
-        serve(Settings(serving_host=host))
+        serve(Settings(serving_host=host), {})
 
 
 def test_a_port_that_is_taken_is_said_so() -> None:
