@@ -42,7 +42,7 @@ class SilverMetrics:
             registry=self.registry,
         )
         self.rejects = Counter("medallion_silver_rejects", "Rows rejected", ["reason"], registry=self.registry)
-        # From 0 on: Prometheus takes the first value it sees of a series for where it began, and a burst would be missed.
+        # From 0 on: Prometheus takes the first value of a series for where it began, so a burst would be missed.
         for reason in Reason:
             self.rejects.labels(reason)
         self.batch_rows = Histogram(
