@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ def helm(cluster: Cluster, helm_program: Path) -> Helm:
 @pytest.fixture
 def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> str:
     """One of the test's own, which says of every pod that breaks Kubernetes' strictest rules."""
-    name = str(request.node.name).replace("_", "-").partition("[")[0][:60]
+    name = re.sub("[^a-z0-9]+", "-", str(request.node.name)).strip("-")
     labels = {"pod-security.kubernetes.io/warn": "restricted"}
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
     cluster.ask("POST", "/api/v1/namespaces", body).raise_for_status()
