@@ -26,7 +26,7 @@ from producers.replay.recording import Recording, RecordingError, why_not
 from producers.replay.run import replay
 from producers.replay.schedule import LONGEST_PAUSE_S, Schedule, SpeedError, parse_speed
 from producers.timestamps import event_time_us
-from tests.producers.conftest import each_recording
+from tests.producers.conftest import each_recording_played
 from tests.producers.process import Reader
 from tests.recorded import OURS, Recorded
 
@@ -46,7 +46,7 @@ def trade(number: int, time_ms: int = 1_700_000_000_000) -> str:
     return f'{{"e":"trade","s":"BTCUSDT","t":{number},"p":"1.50","q":"2","T":{time_ms},"m":true}}'
 
 
-@each_recording
+@each_recording_played
 def test_every_recording_arrives_whole(
     recorded: Recorded, settings: Settings, publisher: KafkaPublisher, consume: Callable[[str], list[Message]]
 ) -> None:
