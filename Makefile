@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all test-spark compatibility storm chaos chaos-seeds fuzz nightly soak lint audit format bench bench-memory bench-hour env smoke test-docker cluster up down doctor lock clean
+.PHONY: help demo test test-all test-spark compatibility storm chaos chaos-seeds fuzz nightly soak lint audit format bench bench-memory bench-hour env smoke test-docker test-deploy cluster up down doctor lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -84,6 +84,11 @@ smoke:  ## check the compose stack that runs: candles, dead letters, offload, me
 
 test-docker: $(VENV)/.dev  ## tests that need a Docker engine: the true images
 	$(BIN)/python -m pytest -m docker
+
+# Go builds what has no package here, once, into ~/.cache/medallion: Compose in four minutes of two free cores, the API
+# server in nine, SeaweedFS in fifteen. What has no toolchain skips and says which.
+test-deploy: $(VENV)/.dev  ## Compose, an API server, SeaweedFS, Prometheus, Alertmanager: real ones over what is deployed
+	$(BIN)/python -m pytest -m deploy_real -v --durations 10
 
 # Its own name, so that the committed file says what an installation named so would be.
 cluster:  ## render the Helm chart's manifests again, into deploy/cluster/rendered.yaml (needs helm)

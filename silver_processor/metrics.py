@@ -13,6 +13,7 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from config import metrics_server
+from schemas.reasons import Reason
 from silver_processor.core.latency import BOUNDS, Latency
 from silver_processor.inserts.writer import InsertOutcome
 
@@ -41,6 +42,9 @@ class SilverMetrics:
             registry=self.registry,
         )
         self.rejects = Counter("medallion_silver_rejects", "Rows rejected", ["reason"], registry=self.registry)
+        # From 0 on: Prometheus takes the first value of a series for where it began, so a burst would be missed.
+        for reason in Reason:
+            self.rejects.labels(reason)
         self.batch_rows = Histogram(
             "medallion_silver_batch_rows", "Rows an insert", buckets=_ROWS, registry=self.registry
         )

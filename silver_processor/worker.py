@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -71,9 +72,8 @@ def build_worker(settings: Settings) -> SilverWorker:
 
     app = silver_app(settings)
     membership = GroupMembership(app)
-    partitions = AssignedPartitions(
-        settings, InsertIntents(membership, settings.bronze_topic, rules), writer, held, threads, metrics
-    )
+    intents = InsertIntents(membership, settings.bronze_topic, rules)
+    partitions = AssignedPartitions(settings, intents, writer, held, threads, metrics, membership.drop)
     rules_refresh = RulesRefresh(rules, threads, metrics, stop)
     scheduler = InsertScheduler(
         timing=InsertTiming(
@@ -132,8 +132,10 @@ class AssignedPartitions:
         held: HeldTrades,
         threads: WorkerThreads,
         metrics: SilverMetrics,
+        drop: Callable[[Any], object],
     ) -> None:
         self._settings = settings
+        self._drop = drop
         self._intents = intents
         self._writer = writer
         self._held = held
@@ -159,6 +161,7 @@ class AssignedPartitions:
                 merge_rows=self._settings.silver_merge_rows,
                 threads=self._threads,
                 acknowledge=self._acknowledge,
+                drop=self._drop,
                 observe=self._observe,
                 clock=time.monotonic,
             )
@@ -167,7 +170,7 @@ class AssignedPartitions:
     def reset(self) -> None:
         """Revoke all partitions and forget the seen trades: other workers may fill Silver from now on."""
         for partition in self._partitions.values():
-            partition.revoked = True
+            partition.revoke()
         self._partitions = {}
         self._seen = SeenTrades(self._held.overlapping)
 
@@ -254,8 +257,7 @@ class SilverWorker:
             partition = self._partitions.get(event.message.partition)
             try:
                 await self._scheduler.room()
-                if not partition.revoked:
-                    await partition.take(event)
+                await partition.take(event)
             except Exception as error:
                 await self._fail(error)
                 raise

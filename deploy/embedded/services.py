@@ -172,6 +172,7 @@ def serving_service(data_dir: DataDir, port: int, environment: Mapping[str, str]
         (sys.executable, "-m", "cli", "serve"),
         analyst_environment(data_dir.path, environment),
         _answering(f"http://{LOOPBACK}:{port}/readyz"),
+        metrics_url=f"http://{LOOPBACK}:{port}/metrics",
     )
 
 

@@ -331,6 +331,13 @@ class GroupMembership:
         thread, place = self._app.consumer._thread, TopicPartition(topic, partition)
         return bool(await thread.call_thread(thread.record, place, offset, metadata, generation))
 
+    def drop(self, event: Any) -> None:
+        """Wait for this event's message no more, without an acknowledgement: the partition's next owner reads it again.
+
+        Before a rebalance and at its end Faust waits, without a limit, until all it has given out is acknowledged.
+        """
+        self._app.consumer.unacked.discard(event.message)
+
     def join_again(self) -> None:
         """Leave the group and join it anew, so that another member may lead it."""
         self._app.consumer._thread.join_again()

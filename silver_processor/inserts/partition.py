@@ -70,8 +70,9 @@ class _Arrived:
 class Partition:
     """The state of one partition during one assignment. A rebalance discards it.
 
-    `acknowledge` is called with the event of each message once the message is durable. `observe` is called after each
-    insert. `clock`: seconds, monotonic.
+    `acknowledge` is called with the event of each message once the message is durable, `drop` with one that this worker
+    leaves to the next owner. A rebalance and the worker's end wait until every event had one of the two. `observe` is
+    called after each insert. `clock`: seconds, monotonic.
     """
 
     topic: str
@@ -82,6 +83,7 @@ class Partition:
     merge_rows: int
     threads: WorkerThreads
     acknowledge: Callable[[Any], object]
+    drop: Callable[[Any], object]
     observe: Callable[[int, OffsetRange, InsertOutcome], object]
     clock: Callable[[], float]
     revoked: bool = False
@@ -98,13 +100,14 @@ class Partition:
         If the messages of the next insert are complete, they are validated.
         """
         message = event.message
-        if self._position is None:
+        if self._position is None and not self.revoked:
             self._position = await self.intents.position(self.number)
             if self._position is None:
-                self.revoked = True
-                return
-            self._next = self._position.committed
-        if message.offset < self._next:
+                self.revoke()
+            else:
+                self._next = self._position.committed
+        if self.revoked or message.offset < self._next:
+            self.drop(event)
             return
         self._next = message.offset + 1
         at = self.clock()
@@ -113,9 +116,20 @@ class Partition:
         decoded = await asyncio.get_running_loop().run_in_executor(
             self.threads.decode, decode_message, self.number, message.offset, published_ms, message.value
         )
+        if self.revoked:
+            self.drop(event)
+            return
         self._arrived.append(_Arrived(event, decoded, at))
         self.waiting_rows += decoded.rows.num_rows
         await self._validate_ahead()
+
+    def revoke(self) -> None:
+        """Leave the partition to its next owner, with every message that is not durable."""
+        self.revoked = True
+        for arrived in self._arrived:
+            self.drop(arrived.event)
+        self._arrived.clear()
+        self._inserting = self.waiting_rows = 0
 
     @property
     def waiting_messages(self) -> int:
@@ -188,7 +202,7 @@ class Partition:
         while not self.revoked:
             # A range in doubt is recorded again as well: the broker rejects a worker that has left the group.
             if not await self.intents.record(self.number, planned, generation):
-                self.revoked = True
+                self.revoke()
                 return None
             fence = InsertFence(lambda: self.revoked)
             try:

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
 from confluent_kafka import Producer
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 from typer.testing import CliRunner
 
 from cli.main import app
@@ -23,18 +17,10 @@ from cli.stack.alerts import NOBODY, AlertError, send, warning
 from cli.stack.doctor.cold import alerts
 from config.settings import Settings
 from deploy.embedded.ports import free_ports
-from tests.deploy.test_alerts import alertmanager_file
-from tests.http_server import serving
+from tests.alertmanager import Desk, alertmanager, find
+from tests.offload.maven import MissingError
 
 Start = Callable[..., Settings]
-
-
-class Desk:
-    """A receiver of webhooks; `status` is what it answers."""
-
-    def __init__(self) -> None:
-        self.alerts: list[dict[str, Any]] = []
-        self.status = 200
 
 
 @pytest.fixture
@@ -44,46 +30,21 @@ def desk() -> Desk:
 
 @pytest.fixture
 def webhook(desk: Desk) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if desk.status == 200:
-                desk.alerts.extend(body["alerts"])
-            self.send_response(desk.status)
-            self.end_headers()
-
-    with serving(Handler) as port:
-        yield f"http://127.0.0.1:{port}/"
+    with desk.listening() as address:
+        yield address
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts Alertmanager with these variables of `.env`; the settings of a client of it."""
-    program = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
-    if program is None:
-        pytest.skip("Alertmanager is not installed (Debian: prometheus-alertmanager)")
+    try:
+        find("alertmanager")
+    except MissingError as error:
+        pytest.skip(str(error))
     with ExitStack() as stack:
 
         def run(**environment: str) -> Settings:
-            (port,) = free_ports(1)
-            file = tmp_path / "alertmanager.yml"
-            file.write_text(alertmanager_file(**environment))
-            arguments = [f"--config.file={file}", f"--storage.path={tmp_path / 'data'}", "--cluster.listen-address="]
-            log = stack.enter_context((tmp_path / "log").open("wb"))
-            process = subprocess.Popen(
-                [program, *arguments, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log
-            )
-            stack.callback(process.wait, 30)
-            stack.callback(process.terminate)
-            base = f"http://127.0.0.1:{port}"
-            for attempt in Retrying(
-                retry=retry_if_exception_type(requests.RequestException),
-                stop=stop_after_delay(60),
-                wait=wait_fixed(0.1),
-            ):
-                with attempt:
-                    requests.get(f"{base}/-/ready", timeout=5).raise_for_status()
-            return Settings(alertmanager_url=base)
+            return Settings(alertmanager_url=stack.enter_context(alertmanager(tmp_path, **environment)))
 
         yield run
 

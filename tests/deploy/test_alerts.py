@@ -19,7 +19,8 @@ from config.settings import Settings
 from offload.metrics import OffloadMetrics
 from offload.proof.completeness import Completeness
 from silver_processor.metrics import SilverMetrics
-from tests.deploy.conftest import load_compose, resolve
+from tests.alertmanager import alertmanager_file
+from tests.deploy.conftest import load_compose
 
 RULES = "deploy/compose/prometheus/rules/medallion.yml"
 RUNBOOK = "docs/runbooks/alerts.md"
@@ -50,12 +51,6 @@ def scraped(root: Path) -> list[dict[str, Any]]:
 
 def test_prometheus_accepts_its_files(root: Path) -> None:
     tool("promtool", "check", "config", "deploy/compose/prometheus/prometheus.yml", root=root)
-
-
-def alertmanager_file(**environment: str) -> str:
-    """What Compose writes for Alertmanager with these variables."""
-    content: str = load_compose("docker-compose.yml")["configs"]["alertmanager"]["content"]
-    return str(resolve(content, environment))
 
 
 @pytest.mark.parametrize("receiver", ["nobody", "webhook", "slack", "email"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import socket
 import subprocess
 import tomllib
@@ -46,20 +45,6 @@ def test_files_follow_the_compose_specification(root: Path, compose_file: dict[s
     schema = json.loads((root / "tests/deploy/compose-spec.json").read_text())
     # JSON has no sexagesimal numbers or dates: what survives the round trip is what Compose sees.
     jsonschema.validate(json.loads(json.dumps(compose_file)), schema)
-
-
-@pytest.mark.parametrize("profile", ["core", "observability", "simulator"])
-def test_compose_itself_accepts_them(root: Path, profile: str, tmp_path: Path) -> None:
-    docker = shutil.which("docker")
-    if not docker or subprocess.run([docker, "compose", "version"], check=False, capture_output=True).returncode:
-        pytest.skip("the docker compose plugin is not installed")
-    environment = tmp_path / "env"
-    secrets = {name for file in COMPOSE_FILES for name, how in variables(load_compose(file)).items() if ":?" in how}
-    environment.write_text("".join(f"{name}=s3cret-for-the-test\n" for name in secrets))
-    files = [part for file in COMPOSE_FILES for part in ("-f", file)]
-    command = [docker, "compose", *files, "--env-file", str(environment), "--profile", profile, "config", "--quiet"]
-    result = subprocess.run(command, check=False, cwd=root, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
 
 
 def test_every_image_is_pinned(root: Path, compose_file: dict[str, Any]) -> None:

@@ -71,7 +71,7 @@ def s3_server(folder: Path) -> Iterator[int]:
     command += ["--region", REGION, "posix", "--sidecar", str(folder / "attributes"), str(folder / "objects")]
     with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
         try:
-            _wait_for(port)
+            wait_for(port)
             files(f"http://127.0.0.1:{port}").create_dir(BUCKET, recursive=False)
             yield port
         finally:
@@ -96,5 +96,5 @@ def files(endpoint: str) -> S3FileSystem:
     wait=wait_fixed(0.1),
     reraise=True,
 )
-def _wait_for(port: int) -> None:
+def wait_for(port: int) -> None:
     urllib3.request("GET", f"http://127.0.0.1:{port}/", retries=False, timeout=2)

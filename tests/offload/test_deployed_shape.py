@@ -23,27 +23,35 @@ from offload.retention.gate import close_gate
 from offload.run import run
 from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import BY_NAME, TABLES
-from tests.offload import rest_catalog, s3_server
+from tests.offload import rest_catalog, s3_server, seaweedfs
 from tests.offload.cold_tables import read
 from tests.offload.conftest import clickhouse_node, new_settings
 from tests.offload.hot_tables import HotTables, candles, read_tape
 from tests.offload.maven import MissingError
 
-pytestmark = [pytest.mark.s3, pytest.mark.rest, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.s3, pytest.mark.rest, pytest.mark.timeout(7200)]
 LATER = datetime(2028, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Settings of all three; the servers run as long as the module's tests."""
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((s3_server.find, s3_server.s3_server), id="versitygw"),
+        # It is built in a quarter of an hour, once.
+        pytest.param((seaweedfs.find, seaweedfs.seaweedfs), id="seaweedfs", marks=pytest.mark.deploy_real),
+    ],
+)
+def deployed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings of all three, for each store; the servers run as long as the module's tests."""
+    find, server = request.param
     try:
-        s3_server.find()
+        find()
         rest_catalog.find()
     except MissingError as error:
         pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("deployed")
     warehouse = f"s3://{s3_server.BUCKET}/deployed"
-    with s3_server.s3_server(folder / "s3") as port:
+    with server(folder / "s3") as port:
         endpoint = f"http://127.0.0.1:{port}"
         with (
             rest_catalog.rest_catalog(folder / "catalog", warehouse, endpoint, s3_server.CREDENTIALS) as catalog,

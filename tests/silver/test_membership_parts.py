@@ -59,3 +59,10 @@ def test_a_method_that_is_called_or_overridden_exists(owner: type[Any], name: st
 )
 def test_an_attribute_that_is_read_or_set_is_made_by_its_class(owner: type[Any], name: str) -> None:
     assert re.search(rf"\bself\.{name}\b[^=\n]*=", inspect.getsource(owner)), f"{owner.__name__} does not set {name}"
+
+
+def test_what_is_waited_for_can_be_taken_back() -> None:
+    """`GroupMembership.drop` takes a message out of the set for which a rebalance waits."""
+    assert isinstance(Consumer.unacked, property)
+    assert "self._unacked_messages" in inspect.getsource(Consumer.wait_empty)
+    assert "self._unacked_messages" in inspect.getsource(Consumer.unacked.fget)

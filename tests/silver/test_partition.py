@@ -197,6 +197,7 @@ async def run(
     threads = WorkerThreads(Inline(), Inline())
     writer = silver_writer(Unchanging(), server, letters, SimpleNamespace(is_set=lambda: False))
     acknowledged: list[int] = []
+    dropped: list[int] = []
 
     def commit(event: Any) -> None:
         group.fate.point()
@@ -212,6 +213,7 @@ async def run(
         merge_rows=merge_rows,
         threads=threads,
         acknowledge=commit,
+        drop=lambda event: dropped.append(event.message.offset),
         observe=lambda *_: None,
         clock=lambda: 0.0,
     )
@@ -232,7 +234,10 @@ async def run(
 
     await asyncio.gather(arrive(), insert())
     assert acknowledged == sorted(acknowledged)
-    assert partition.revoked or not partition.waiting_rows
+    # A rebalance waits for every event that was taken.
+    assert sorted(acknowledged + dropped) == sorted(m.offset for m in left)
+    assert len(set(acknowledged)) == len(acknowledged)
+    assert not partition.waiting_rows
 
 
 TRADES = st.lists(
@@ -305,6 +310,14 @@ def test_of_two_versions_in_one_batch_the_accepted_one_is_the_trade() -> None:
     assert rows == [("1", "SELL", 1), ("2", "BUY", 2)]
     assert letters.sent == [(0, "trade_superseded")]
     assert again.duplicates == [3]
+
+
+def test_a_message_that_comes_twice_is_waited_for_once() -> None:
+    group, server, letters = Group(), Server(), Letters()
+    twice = [message([("1", "BUY")], 0, 0)] * 2
+    asyncio.run(run(twice, [], group, server, letters, 10))
+    assert server.rows["trade_id"].to_pylist() == ["1"]
+    assert group.committed == 1
 
 
 def test_a_worker_that_lost_its_partition_does_not_insert() -> None:
@@ -390,6 +403,7 @@ def test_the_next_batch_is_decoded_and_judged_while_the_one_before_is_inserted()
                 merge_rows=2,
                 threads=WorkerThreads(decode, insert),
                 acknowledge=lambda _: None,
+                drop=lambda _: None,
                 observe=lambda *_: None,
                 clock=lambda: 0.0,
             )

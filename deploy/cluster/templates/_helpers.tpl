@@ -104,3 +104,25 @@ topologySpreadConstraints:
 - {name: MEDALLION_KAFKA_SASL_USERNAME, value: {{ .user }}}
 {{ include "medallion.secret" (dict "root" .root "variable" "MEDALLION_KAFKA_SASL_PASSWORD" "key" .key) }}
 {{- end -}}
+
+{{/*
+The disk of each pod of the StatefulSet `.name`, as the values of `.of` say. Kubernetes does not change it in place and
+would only say that it is forbidden.
+*/}}
+{{- define "medallion.disk" -}}
+{{- $values := get .root.Values .of -}}
+{{- range (dig "spec" "volumeClaimTemplates" list (lookup "apps/v1" "StatefulSet" .root.Release.Namespace .name)) -}}
+{{- $has := .spec.resources.requests.storage -}}
+{{- if ne $has $values.storage -}}
+{{- fail (printf "%s.storage is %s and the StatefulSet %s has %s. If that is the same size, write it as the cluster does. To grow the disks, see `Grow a disk` in deploy/cluster/README.md." $.of $values.storage $.name $has) -}}
+{{- end -}}
+{{- end -}}
+volumeClaimTemplates:
+  - metadata: {name: data}
+    spec:
+      accessModes: [ReadWriteOnce]
+      {{- with $values.storageClass }}
+      storageClassName: {{ . }}
+      {{- end }}
+      resources: {requests: {storage: {{ $values.storage }}}}
+{{- end -}}

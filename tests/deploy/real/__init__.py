@@ -1,0 +1,1 @@
+"""Parts of the deployment as their makers wrote them, built here: `make test-deploy`."""

@@ -1,0 +1,54 @@
+"""The stack's own fixtures, for parts that are held against a running one; and Helm, with a Job of a month by it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.conftest import ROOT
+from tests.go_programs import program
+from tests.offload.maven import MissingError
+from tests.stack.conftest import kafka, medallion, state_home
+
+__all__ = ["kafka", "medallion", "state_home"]
+MONTH = (
+    "days.first=2026-10-01",
+    "days.count=31",
+    "days.command={backfill,--exchange,binance,--symbols,BTCUSDT\\,ETHUSDT}",
+)
+Render = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def helm_program() -> Path:
+    """Helm, built if it never was."""
+    try:
+        return program(Path(__file__).parent / "helm", "helm.sh/helm/v3/cmd/helm")
+    except MissingError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def render_days(helm_program: Path) -> Render:
+    """Renders the Job of many days with these values, as README.md says."""
+
+    def run(*values: str) -> subprocess.CompletedProcess[str]:
+        chosen = [part for value in values for part in ("--set", value)]
+        command = [helm_program, "template", "medallion", "deploy/cluster", "--show-only", "templates/days.yaml"]
+        return subprocess.run([*command, *chosen], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def month(render_days: Render) -> dict[str, Any]:
+    """A back-fill of October 2026."""
+    done = render_days(*MONTH)
+    assert done.returncode == 0, done.stderr
+    manifest: dict[str, Any] = yaml.safe_load(done.stdout)
+    return manifest
