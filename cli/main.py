@@ -45,6 +45,7 @@ COMMANDS = {
     "pin": "cli.cold.pins:app",
     "rederive": "cli.cold.rederive:rederive",
     "symbols": "cli.messages.symbols:app",
+    "series": "cli.messages.series:app",
 }
 
 

@@ -36,7 +36,7 @@ ENGINE = {{ sql.merge_tree() }}
 PARTITION BY toYYYYMM(received_at)
 ORDER BY (provider, received_at, answer_id)
 SETTINGS {{ sql.remember_inserts() }}
-COMMENT 'Answers of providers as they came: {{ one.about }}';
+COMMENT {{ ('Answers of providers as they came: ' ~ one.about) | literal }};
 
 CREATE TABLE IF NOT EXISTS {{ db }}.{{ one.name }}_staging{{ on_cluster }}
 (
@@ -56,7 +56,7 @@ ENGINE = {{ sql.merge_tree('Replacing') }}
 PARTITION BY toYYYYMM({{ one.time }})
 ORDER BY ({{ one.key | join(', ') }}, received_at, answer_id, place)
 SETTINGS {{ sql.remember_inserts() }}
-COMMENT 'Every version of every row: {{ one.about }}';
+COMMENT {{ ('Every version of every row: ' ~ one.about) | literal }};
 
 CREATE TABLE IF NOT EXISTS {{ db }}.{{ one.name }}_current{{ on_cluster }}
 (
@@ -125,6 +125,62 @@ AS
 SELECT
 {{ series_sql.shown(one, exact) }}
 FROM {{ db }}.{{ one.name }}_current AS stored FINAL
-COMMENT '{{ one.about | capitalize }}; the newest version of each row{{ ', exact decimals' if exact else '' }}';
+COMMENT {{ ('The newest version of each row' ~ (', exact decimals: ' if exact else ': ') ~ one.about) | literal }};
 {% endfor %}
 {% endfor %}
+
+{% macro texts(one) %}
+    {{ one.name | literal }} AS series,
+    {{ 'stored.exchange' if 'exchange' in one.key else "''" }} AS exchange,
+    {{ 'stored.symbol' if 'symbol' in one.key else "''" }} AS symbol,
+    {{ 'stored.' ~ one.frame if one.frame else "''" }} AS frame,
+{% endmacro %}
+
+-- What is stored of each market, and from where the next run goes on.
+CREATE OR REPLACE VIEW {{ db }}.series_stored{{ on_cluster }}
+(
+    series String COMMENT 'name of the series: bars',
+    exchange String COMMENT 'exchange-and-market code; empty: the series is of no market',
+    symbol String COMMENT 'canonical symbol: BTCUSDT; empty: the series is of no market',
+    frame String COMMENT 'length of the periods; empty: the rows are moments',
+    row_count UInt64 COMMENT 'rows, each key once',
+    oldest_time DateTime64(6, 'UTC') COMMENT 'time of the oldest row',
+    newest_time DateTime64(6, 'UTC') COMMENT 'time of the newest row, of periods the newest that was over; 1970: none was',
+    received_at DateTime64(6, 'UTC') COMMENT 'when the newest answer came'
+)
+AS
+{% for one in series %}
+SELECT
+{{ texts(one) }}    count() AS row_count,
+    min(stored.{{ one.time }}) AS oldest_time,
+    {{ 'maxIf(stored.%s, stored.is_closed)' % one.time if one.frame else 'max(stored.%s)' % one.time }} AS newest_time,
+    max(stored.received_at) AS received_at
+FROM {{ db }}.{{ one.name }}_current AS stored FINAL
+GROUP BY series, exchange, symbol, frame
+{{ '' if loop.last else 'UNION ALL' }}
+{% endfor %}
+COMMENT 'What is stored of each series and market';
+
+-- How much of each day is stored, where a series has periods.
+CREATE OR REPLACE VIEW {{ db }}.series_days{{ on_cluster }}
+(
+    series String COMMENT 'name of the series: bars',
+    exchange String COMMENT 'exchange-and-market code',
+    symbol String COMMENT 'canonical symbol: BTCUSDT',
+    frame String COMMENT 'length of the periods',
+    day Date COMMENT 'UTC',
+    periods UInt64 COMMENT 'periods of the day that are stored and were over',
+    expected UInt64 COMMENT 'periods that a day has'
+)
+AS
+{% for one in series if one.frame %}
+SELECT
+{{ texts(one) }}    toDate(stored.{{ one.time }}) AS day,
+    count() AS periods,
+    intDiv(86400, transform(frame, [{% for code in one.frames %}{{ code | literal }}{{ '' if loop.last else ', ' }}{% endfor %}], [{{ one.frames.values() | join(', ') }}], 86400)) AS expected
+FROM {{ db }}.{{ one.name }}_current AS stored FINAL
+WHERE stored.is_closed
+GROUP BY series, exchange, symbol, frame, day
+{{ '' if loop.last else 'UNION ALL' }}
+{% endfor %}
+COMMENT 'How many periods of each day are stored, of those that a day has';

@@ -54,8 +54,8 @@ class Column(BaseModel):
 class Series(BaseModel):
     """A series. `key` identifies a row; of rows with one key the newest is current. `time`: its column with the time.
 
-    `frame`: the column with the length of the period that begins at `time`; "": the rows are moments. A period begins at
-    a multiple of its length since the Unix epoch.
+    `frame`: the column with the length of the period that begins at `time`; "": the rows are moments. A period begins
+    at a multiple of its length since the Unix epoch.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
