@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS {{ db }}.{{ one.landing }}{{ on_cluster }}
     provider LowCardinality(String) COMMENT 'who was asked',
     request String COMMENT 'what was asked: an address, or lines of a file' CODEC(ZSTD(1)),
     received_at DateTime64(6, 'UTC') COMMENT 'when the answer came' CODEC(Delta, ZSTD(1)),
-    body String COMMENT 'the answer, byte for byte' CODEC(ZSTD(3)),
+    body String COMMENT 'the answer as it came; through ccxt without blanks around it' CODEC(ZSTD(3)),
     defect LowCardinality(String) COMMENT 'why no row could be read; empty: they could',
     rows Array(Tuple({% for name in one.fields %}{{ name }} String, {% endfor %}unreadable String)) COMMENT 'the fields of each row as texts; unreadable: a row that has none of them, as it came' CODEC(ZSTD(3))
 )

@@ -28,11 +28,13 @@
 {% for column in series.columns %}{{ column.name }}, {% endfor %}{{ 'is_closed, ' if series.frame else '' }}provider, answer_id, place, received_at
 {%- endmacro -%}
 
-{#- A decimal is read 36 places wide and must be the same with 18. The patterns keep out what 36 places would cut. -#}
+{#- A decimal is read 36 places wide and must be the same with 18. The pattern keeps out what 36 places would cut; a zero
+    has no digits that an exponent could move out of sight. -#}
 {%- macro decimal_of(name) -%}
 match(row.{{ name }}, '^[+-]?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]+)?$') AS {{ name }}_is_number,
-        match(row.{{ name }}, '^[+-]?[0-9]{1,20}([.][0-9]{1,18}0*)?([eE][+-]?1?[0-9])?$') AS {{ name }}_is_short,
-        ifNull(toDecimal256OrNull(if({{ name }}_is_short, row.{{ name }}, ''), 36), toDecimal256('100000000000000000000', 36)) AS {{ name }}_wide,
+        replaceRegexpOne(row.{{ name }}, '^[+-]?[0.]+[eE].*$', '0') AS {{ name }}_text,
+        match({{ name }}_text, '^[+-]?0*[0-9]{1,20}([.][0-9]{1,18}0*)?([eE][+-]?0*1?[0-9])?$') AS {{ name }}_is_short,
+        ifNull(toDecimal256OrNull(if({{ name }}_is_short, {{ name }}_text, ''), 36), toDecimal256('100000000000000000000', 36)) AS {{ name }}_wide,
         CAST(if(abs({{ name }}_wide) < toDecimal256('100000000000000000000', 36), {{ name }}_wide, toDecimal256(0, 36)), 'Decimal(38, 18)') AS {{ name }}_value,
         toDecimal256({{ name }}_value, 36) = {{ name }}_wide AS {{ name }}_fits,
 {%- endmacro -%}

@@ -91,7 +91,8 @@ class SeriesStore:
 
         def ask() -> None:
             with self._turn:
-                found[:] = self._client.query(_statement(name), parameters=dict(parameters)).named_results()
+                answer = self._client.query(_statement(name), parameters=dict(parameters), tz_mode="aware")
+                found[:] = answer.named_results()
 
         self._patiently(ask)
         return found

@@ -23,8 +23,12 @@ async def patiently(code: str, ask: Callable[[], Awaitable[Result]]) -> Result:
     Raises:
         ProviderError: the provider refuses the request, stays busy, or is not asked because it failed repeatedly.
     """
+
+    async def once() -> Result:
+        return await ask()
+
     try:
-        result: Result = await retry_busy(code)(ask)
+        result: Result = await retry_busy(code)(once)
     except (RestError, VenueUnavailableError, aiohttp.ClientError, TimeoutError) as error:
         raise ProviderError(f"{code}: {error or type(error).__name__}; run again later") from error
     return result

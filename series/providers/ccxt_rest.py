@@ -25,12 +25,9 @@ from series.providers import binance_klines
 from series.providers.asking import defect_of, patiently
 from series.providers.model import ProviderError, Question
 
-# ccxt's name, and its kind of market, of the codes that ccxt calls otherwise.
-_NAMES = {
-    "binance_usdm": ("binanceusdm", "swap"),
-    "binance_coinm": ("binancecoinm", "swap"),
-    "bybit_linear": ("bybit", "swap"),
-}
+# ccxt's name of the codes that it calls otherwise, and the options that make it read the code's markets only.
+_NAMES = {"binance_usdm": "binanceusdm", "binance_coinm": "binancecoinm", "bybit_linear": "bybit"}
+_OPTIONS = {"binance": {"fetchMarkets": {"types": ["spot"]}}, "bybit_linear": {"defaultType": "swap"}}
 _KLINES = frozenset(("binance", "binance_usdm"))
 _METHODS = {"bars": "fetchOHLCV", "funding_rates": "fetchFundingRateHistory"}
 _BAR = ("window_start", "open", "high", "low", "close", "volume")
@@ -47,7 +44,7 @@ class CcxtRest:
             SeriesError: ccxt does not know the exchange.
         """
         options = options or ProducerOptions()
-        name, kind = _NAMES.get(exchange, (exchange, ""))
+        name = _NAMES.get(exchange, exchange)
         known = exchange_named(name)
         if known is None:
             raise SeriesError(f"ccxt knows no exchange {name!r}: give --exchange a code of ours, or ccxt's name")
@@ -58,8 +55,7 @@ class CcxtRest:
             exchange, known.connects, rate, failures=options.breaker_failures, open_s=options.breaker_open_s
         )
         self._venue = make(name, self._limits, options.open_s, rest_endpoint=base)
-        if kind:
-            self._venue.options["defaultType"] = kind
+        self._venue.options |= _OPTIONS.get(exchange, {})
 
     async def close(self) -> None:
         """As `Provider.close`."""
