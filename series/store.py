@@ -66,20 +66,49 @@ class SeriesStore:
         Raises:
             StoreError: the server stays away, or refuses the answer. Nothing says that it is stored.
         """
-        rows = landing_rows(series, [answer])
+        self.insert_rows(series.landing, landing_rows(series, [answer]), answer.id)
+
+    def insert_rows(self, table: str, rows: pa.Table, token: str) -> None:
+        """Insert rows as one block, columns by name. A repeated insert with the token adds nothing.
+
+        Raises:
+            StoreError: as `insert`.
+        """
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, rows.schema) as writer:
             writer.write_table(rows)
         body = sink.getvalue()
-        settings = _INSERT_SETTINGS | {"insert_deduplication_token": answer.id}
+        settings = _INSERT_SETTINGS | {"insert_deduplication_token": token}
 
         def send() -> None:
             with self._turn:
                 self._client.raw_insert(
-                    series.landing, rows.column_names, insert_block=body, settings=settings, fmt="ArrowStream"
+                    table, rows.column_names, insert_block=body, settings=settings, fmt="ArrowStream"
                 )
 
         self._patiently(send)
+
+    def table(self, statement: str, parameters: Mapping[str, Any]) -> pa.Table:
+        """The result of a statement as Arrow columns; texts as strings.
+
+        Raises:
+            StoreError: as `insert`.
+        """
+        found: list[pa.Table] = []
+
+        def ask() -> None:
+            with self._turn:
+                found[:] = [
+                    self._client.query_arrow(
+                        statement,
+                        dict(parameters),
+                        settings={"output_format_arrow_low_cardinality_as_dictionary": 0},
+                        use_strings=True,
+                    )
+                ]
+
+        self._patiently(ask)
+        return found[0]
 
     def rows(self, name: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The result of `sql/<name>.sql`, one mapping a row.
