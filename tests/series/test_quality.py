@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from series.answer import Defect
 from series.quality.causes import MEANINGS, Cause
 from series.quality.compare import CELLS, compare
 from series.quality.verdicts import differing_windows, judge
@@ -176,5 +179,12 @@ def test_another_last_trade_is_a_question_of_order() -> None:
     assert places(judged(tape(), bars), Cause.ORDER) == [published()["window_start"][3]]
 
 
-def test_every_cause_has_a_meaning() -> None:
+def test_every_cause_and_reason_is_explained_to_the_reader(recordings: Path) -> None:
+    root = recordings.parents[1]
+    said = (root / "docs" / "series.md").read_text()
     assert set(MEANINGS) == set(Cause)
+    assert all(f"| `{cause}` | " in said for cause in Cause)
+    rules = (root / "ddl" / "_series.sql").read_text()
+    reasons = {*re.findall(r"\('([a-z_]+)', ", rules), *re.findall(r"'([a-z_]+)'\) }}", rules), *Defect}
+    assert {"missing", "contradicts", "row_unreadable"} < reasons
+    assert all(f"`{reason}`" in said for reason in reasons)
