@@ -140,7 +140,14 @@ def _findings(reports: Sequence[MarketReport]) -> Iterator[tuple[Any, ...]]:
         for row in one.findings:
             cells = [" ".join(cell) for cell in zip(row["differing"], row["ours"], row["theirs"], strict=True)]
             place = (one.exchange, one.symbol, row["window_start"])
-            yield (*place, row["cause"], ", ".join(row["differing"]) or row["result"], row["detail"], cells)
+            yield (
+                *place,
+                row["cause"],
+                ", ".join(row["differing"]) or row["result"],
+                row["detail"],
+                cells,
+                row["trade_ids"],
+            )
 
 
 def _causes(reports: Sequence[MarketReport]) -> dict[str, int]:

@@ -83,12 +83,19 @@ def _doubled(window: Window, found: _Found, slack: Decimal) -> Explanation | Non
     for trade in found.trades[window.start]:
         same.setdefault((trade.time, trade.price, trade.quantity, trade.is_buy), []).append(trade)
     again = [(group, trade) for group in same.values() for trade in group[1:]]
-    for some in (again, *([one] for one in again)):
-        if some and _explains(window, [trade for _, trade in some], 1, slack):
-            groups = [group for group in same.values() if any(group is own for own, _ in some)]
-            said = "; ".join(f"{len(group)} times {_where(group)}" for group in groups[:_NAMED])
-            return Explanation(Cause.DOUBLED_TRADE, said, _ids([trade for group in groups for trade in group]))
-    return None
+    if again and _explains(window, [trade for _, trade in again], 1, slack):
+        return _same_as(again, " and ")
+    # Any of them may be the one: some trades of a venue are alike in everything but their ids.
+    alike = [(group, trade) for group, trade in again if _explains(window, [trade], 1, slack)]
+    return _same_as(alike, " or ") if alike else None
+
+
+def _same_as(again: Sequence[tuple[Sequence[Trade], Trade]], between: str) -> Explanation:
+    groups = list({id(group): group for group, _ in again}.values())
+    said = between.join(
+        f"{_where(group[:1])} is there {len(group)} times, as {_few(_ids(group))}" for group in groups[:_NAMED]
+    )
+    return Explanation(Cause.DOUBLED_TRADE, said, _ids([trade for group in groups for trade in group]))
 
 
 def _moved(window: Window, found: _Found, slack: Decimal) -> Explanation | None:
@@ -116,7 +123,7 @@ def _off_book(window: Window, found: _Found, slack: Decimal) -> Explanation | No
     beside = [one for one in trades if one.is_counted and not low <= one.price <= high]
     for some in (beside, *([one] for one in beside)):
         if some and _explains(window, some, 1, slack):
-            said = f"the venue does not count what is outside its {low:f} to {high:f}: {_where(some)}"
+            said = f"the venue does not count what is outside its {low.normalize():f} to {high.normalize():f}: {_where(some)}"
             return Explanation(Cause.OFF_BOOK_TRADE, said, _ids(some))
     return None
 

@@ -99,15 +99,17 @@ def test_every_injected_fault_is_named_where_it_is(
     assert (eth["windows"], eth["equal"]) == (published("ETHUSDT").height,) * 2
     assert btc["windows"] - btc["equal"] == len(expected)
     rows = hot.client.query(
-        "SELECT window_start, cause, [detail, trade_ids[1], trade_ids[-1]] FROM quality_checks WHERE result != 'equal'",
+        "SELECT window_start, cause, detail || ' ' || arrayStringConcat(trade_ids, ' ') FROM quality_checks"
+        " WHERE result != 'equal'",
         tz_mode="aware",
     )
     found = {start: (cause, ids) for start, cause, ids in rows.result_rows}
     assert {start: cause for start, (cause, _) in found.items()} == {
         start: cause for start, (cause, _) in expected.items()
     }
-    assert all(named in " ".join(found[start][1]) for start, (_, named) in expected.items())
-    assert all(named in report.read_text() for _, named in expected.values())
+    for start, (_, named) in expected.items():
+        assert named in found[start][1]
+        assert named in report.read_text()
     # A second check of a mended tape replaces what the first one said.
     hot.client.command("TRUNCATE TABLE silver_trades")
     hot.client.command("TRUNCATE TABLE gold_ohlcv_state")
