@@ -123,7 +123,7 @@ def _off_book(window: Window, found: _Found, slack: Decimal) -> Explanation | No
     beside = [one for one in trades if one.is_counted and not low <= one.price <= high]
     for some in (beside, *([one] for one in beside)):
         if some and _explains(window, some, 1, slack):
-            said = f"the venue does not count what is outside its {low.normalize():f} to {high.normalize():f}: {_where(some)}"
+            said = f"the venue does not count what is outside its {_plain(low)} to {_plain(high)}: {_where(some)}"
             return Explanation(Cause.OFF_BOOK_TRADE, said, _ids(some))
     return None
 
@@ -200,9 +200,9 @@ def _missing(window: Window, evidence: Evidence) -> Explanation:
     count, volume, quote = (window.delta(cell) for cell in ("trade_count", "volume", "quote_volume"))
     if volume is None or volume >= 0:
         return _unexplained(window)
-    said = f"{-count:f} trades of {-volume.normalize():f}" if count and count < -1 else f"{-volume.normalize():f}"
+    said = f"{-count:f} trades of {_plain(-volume)}" if count and count < -1 else f"{_plain(-volume)}"
     if quote:
-        said += f" at {_SHOWN.divide(quote, volume).normalize():f}"
+        said += f" at {_plain(_SHOWN.divide(quote, volume))}"
     side = window.delta("buy_volume")
     if side is not None and side in {0, volume}:
         said += ", taker " + ("BUY" if side else "SELL")
@@ -268,10 +268,15 @@ def _unexplained(window: Window) -> Explanation:
 def _where(trades: Sequence[Trade]) -> str:
     """The trades in words: id, quantity, price and time (UTC)."""
     said = [
-        f"trade {one.id} ({one.quantity.normalize():f} at {one.price.normalize():f}, {one.time:%H:%M:%S.%f})"
+        f"trade {one.id} ({_plain(one.quantity)} at {_plain(one.price)}, {one.time:%H:%M:%S.%f})"
         for one in trades[:_NAMED]
     ]
     return " or ".join(said) + (f" or one of {len(trades) - _NAMED} more" if len(trades) > _NAMED else "")
+
+
+def _plain(amount: Decimal | int) -> str:
+    """Every digit, without zeros at the end."""
+    return f"{Decimal(amount).normalize(EXACT):f}"
 
 
 def _ids(trades: Sequence[Trade]) -> tuple[str, ...]:
