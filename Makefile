@@ -11,10 +11,11 @@ help:  ## what there is to make
 demo: $(VENV)/.run  ## recorded and synthetic trades through every layer, in about half a minute
 	$(BIN)/medallion demo
 
-PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# Compiled modules are kept, also where the environment says otherwise: hundreds of processes import the same ones.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.dev $(VENV)-conformance/.ready  ## every invariant, the same examples and seeds every time
-	$(PYTEST) -m "not nightly" --durations 30
+	$(PYTEST) -m "not nightly" -p no:schemathesis --durations 30
 
 test-all: $(VENV)/.dev $(VENV)-conformance/.ready  ## all tests, with more examples, which nobody has tried yet (an hour)
 	$(PYTEST) --hypothesis-profile nightly --durations 30

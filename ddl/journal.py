@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from config.settings import Settings
@@ -60,9 +61,15 @@ def prepare(client: SqlClient, settings: Settings) -> None:
         client.execute(statement.sql)
 
 
-def record(client: SqlClient, settings: Settings, statement: MigrationStatement | JournalEntry, state: str) -> None:
-    """Write to the journal that a statement is `started`, `done` or `dropped`, with its object's definition."""
-    client.execute(_render(settings, "_record.sql", entry=statement, state=state))
+def record(
+    client: SqlClient, settings: Settings, entries: Sequence[tuple[MigrationStatement | JournalEntry, str]]
+) -> None:
+    """Write to the journal that statements are `started`, `done` or `dropped`, with their objects' definitions of now.
+
+    One insert: on the embedded node an insert takes longer than most statements.
+    """
+    if entries:
+        client.execute(_render(settings, "_record.sql", entries=entries))
 
 
 def is_same_sql(client: SqlClient, settings: Settings, left: str, right: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from config.settings import Settings
 from ddl.client import SqlClient
@@ -64,7 +65,10 @@ def apply(
     consumers = consumer_views(wanted)
     if any(step.statement.kind not in {ObjectKind.VIEW, ObjectKind.DATA} for step in steps):
         steps = _paused(steps, wanted, server, consumers, client, settings)
-    return [_take(step, client, settings) for step in steps]
+    _take(steps, client, settings)
+    return [
+        Applied(step.statement.migration, step.statement.object, step.statement.kind, step.action) for step in steps
+    ]
 
 
 def status(
@@ -113,7 +117,7 @@ def _paused(
     readers = [statement for statement in wanted if statement.object in consumers]
     for reader in readers:
         if reader.object in server.definitions:
-            record(client, settings, reader, "started")
+            record(client, settings, [(reader, "started")])
             _drop(reader, client, settings)
     others = [step for step in steps if step.statement.object not in consumers]
     obsolete = [step for step in others if step.action is Action.DROP]
@@ -121,23 +125,35 @@ def _paused(
     return [*obsolete, *changes, *(ApplyStep(Action.CREATE, reader) for reader in readers)]
 
 
-def _take(step: ApplyStep, client: SqlClient, settings: Settings) -> Applied:
+def _take(steps: Sequence[ApplyStep], client: SqlClient, settings: Settings) -> None:
+    """Take the steps in order. What is done is recorded together with what starts next."""
+    finished: list[tuple[MigrationStatement | JournalEntry, str]] = []
+    for _, together in groupby(enumerate(steps), lambda numbered: -1 if _is_new(numbered[1]) else numbered[0]):
+        group = [step for _, step in together]
+        started = [(step.statement, "started") for step in group if isinstance(step.statement, MigrationStatement)]
+        record(client, settings, [*finished, *started])
+        finished = [(step.statement, _take_one(step, client, settings)) for step in group]
+    record(client, settings, finished)
+
+
+def _is_new(step: ApplyStep) -> bool:
+    """Whether an interrupted step can be taken again with all those before it: it only makes a table or view."""
+    return step.action is Action.CREATE and step.statement.kind is not ObjectKind.MATERIALIZED_VIEW
+
+
+def _take_one(step: ApplyStep, client: SqlClient, settings: Settings) -> str:
+    """Take a step; the state that the journal gets."""
     statement = step.statement
     if isinstance(statement, JournalEntry):
         _drop(statement, client, settings)
-        record(client, settings, statement, "dropped")
+        return "dropped"
+    if step.action is Action.MODIFY_QUERY:
+        client.execute(f"ALTER TABLE {_qualified(statement, settings)} MODIFY QUERY\n{statement.query}")
     else:
-        record(client, settings, statement, "started")
-        if step.action is Action.MODIFY_QUERY:
-            client.execute(
-                f"ALTER TABLE {_qualified(statement, settings)} MODIFY QUERY\n{statement.query}",
-            )
-        else:
-            if step.action is Action.REPLACE:
-                _drop(statement, client, settings)
-            client.execute(statement.sql)
-        record(client, settings, statement, "done")
-    return Applied(statement.migration, statement.object, statement.kind, step.action)
+        if step.action is Action.REPLACE:
+            _drop(statement, client, settings)
+        client.execute(statement.sql)
+    return "done"
 
 
 def _drop(statement: MigrationStatement | JournalEntry, client: SqlClient, settings: Settings) -> None:

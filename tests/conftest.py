@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import hypothesis
@@ -16,6 +17,17 @@ hypothesis.settings.load_profile("same every time")
 ROOT = Path(__file__).resolve().parents[1]
 # Folders whose files take the longest. They begin, so that no process is left with one of them at the end.
 FIRST = ("chaos", "stack", "cli", "offload", "security", "ddl")
+
+
+# A file whose tests are all nightly is not even imported in the fast tier.
+ALL_NIGHTLY = re.compile(r"^pytestmark = .*\bpytest\.mark\.nightly\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """None: no opinion, others decide."""
+    if collection_path.suffix != ".py" or config.option.markexpr != "not nightly":
+        return None
+    return True if ALL_NIGHTLY.search(collection_path.read_text(encoding="utf-8")) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import gzip
 import json
@@ -74,6 +75,12 @@ class Recorded:
     def candles(self) -> pl.DataFrame:
         """Candles of 1 minute, by symbol and time: open_time_ms; decimals; trade_count; first and last trade_id."""
         return _candles(self)
+
+    def part(self, frames: int, folder: Path) -> Recorded:
+        """Its first frames, in a file of `folder`."""
+        path = folder / f"{self.name}.jsonl"
+        path.write_text("".join(self.text().splitlines(keepends=True)[:frames]), encoding="utf-8")
+        return dataclasses.replace(self, path=path)
 
     def text(self) -> str:
         """All frames, one a line."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,25 @@ class Running:
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
     """A fresh stack; it validates by a copy of the shipped symbols file."""
-    symbols = tmp_path / "symbols.yaml"
+    with started(tmp_path) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Such a stack for all tests of a module: each looks at its own messages, and leaves the symbols as they were."""
+    with started(tmp_path_factory.mktemp("shared")) as stack:
+        yield stack
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[Running]:
+    symbols = folder / "symbols.yaml"
     shipped = Path(__file__).resolve().parents[2] / "config" / "symbols.yaml"
     symbols.write_text(shipped.read_text(encoding="utf-8"), encoding="utf-8")
-    stack = Running(tmp_path / "stack", symbols, tmp_path / "home")
+    stack = Running(folder / "stack", symbols, folder / "home")
     stack.run("up", "--detach")
-    yield stack
-    stack.run("down", "--timeout", "0")
+    try:
+        yield stack
+    finally:
+        stack.run("down", "--timeout", "0")

@@ -1,18 +1,25 @@
-"""Dead letters repaired: the registry gains a market, and its trades come through, once (invariants 1 to 4)."""
+"""Dead letters repaired: a market that the registry gains, and what a parser was mended for, come through once
+(invariants 1 to 4).
+"""
 
 from __future__ import annotations
 
 import gzip
 import itertools
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 import yaml
+from confluent_kafka import Producer
 
+from config.connections import kafka_client
+from config.settings import Settings
+from deploy.embedded.layout import DataDir
+from producers.exchanges.model import UNRECOGNISED
+from producers.kafka.envelope import encode, envelopes
 from schemas.records import BRONZE
 from tests.cli.conftest import Running
 from tests.stack import truth
@@ -21,6 +28,25 @@ pytestmark = pytest.mark.stack
 
 MISSING = "ETHUSDT"
 SILVER = "SELECT symbol, count() AS n, uniqExact(trade_id) AS ids FROM silver_trades GROUP BY symbol ORDER BY symbol"
+
+TRADE = {"e": "trade", "s": "BTCUSDT", "t": 42, "p": "61837.630", "q": "0.02", "T": 1723161255342, "m": True}
+LONG = {**TRADE, "t": 43, "pad": "x" * 80_000}
+OWN = "trade_id IN ('42', '43')"
+KRAKEN = {
+    "channel": "trade",
+    "type": "update",
+    "data": [
+        {
+            "symbol": "BTC/USD",
+            "side": "buy",
+            "price": 60000.1,
+            "qty": 1,
+            "trade_id": number,
+            "timestamp": "2024-08-08T23:54:15Z",
+        }
+        for number in (1, 2)
+    ],
+}
 
 
 def without(symbols: Path, exchange: str, symbol: str) -> str:
@@ -65,46 +91,46 @@ def arrived(running: Running) -> list[dict[str, Any]]:
     return running.query("SELECT count() AS n FROM trades_raw UNION ALL SELECT count() FROM bronze_trades")
 
 
-def test_a_market_the_registry_gains_comes_through_once(running: Running, recordings: Path, tmp_path: Path) -> None:
+def test_a_market_the_registry_gains_comes_through_once(shared: Running, recordings: Path, tmp_path: Path) -> None:
     recording = tmp_path / "some.jsonl.gz"
     with gzip.open(recordings / "binance_spot_trades.jsonl.gz") as whole_day, gzip.open(recording, "wb") as some:
         some.writelines(itertools.islice(whole_day, 0, None, 16))
     trades = expected(recording)
     missing = trades.filter(pl.col("symbol") == MISSING).height
     rest = trades.height - missing
-    whole = without(running.symbols, "binance", MISSING)
-    running.run("replay", recording, "--exchange", "binance")
-    running.run("drain")
-    assert running.query(SILVER) == [{"symbol": "BTCUSDT", "n": rest, "ids": rest}]
-    assert running.json("dlq", "stats")[0]["records"] == missing
-    assert running.json("lineage", "verify")["holds"]
+    whole = without(shared.symbols, "binance", MISSING)
+    shared.run("replay", recording, "--exchange", "binance")
+    shared.run("drain")
+    assert shared.query(SILVER) == [{"symbol": "BTCUSDT", "n": rest, "ids": rest}]
+    assert shared.json("dlq", "stats")[0]["records"] == missing
+    assert shared.json("lineage", "verify")["holds"]
 
     # Nothing passes by the rules that rejected it.
-    dry = running.json("dlq", "replay")
+    dry = shared.json("dlq", "replay")
     assert (dry["records"], dry["passing"], dry["dry_run"]) == (missing, 0, True)
     assert dry["changes"] == [{"before": "symbol_unmapped", "after": "symbol_unmapped", "records": missing, "why": ""}]
     assert [(one["worker"], one["rules_version"]) for one in dry["workers"]] == [("silver-0", dry["rules_version"])]
     assert dry["rules_differ"] is False
-    assert running.json("status")["workers"] == dry["workers"]
+    assert shared.json("status")["workers"] == dry["workers"]
 
-    running.symbols.write_text(whole, encoding="utf-8")
-    before = arrived(running)
-    dry = running.json("dlq", "replay", "--reason", "symbol_unmapped")
+    shared.symbols.write_text(whole, encoding="utf-8")
+    before = arrived(shared)
+    dry = shared.json("dlq", "replay", "--reason", "symbol_unmapped")
     assert (dry["passing"], dry["sent"]) == (missing, 0)
-    assert running.json("dlq", "replay", "--reason", "price_missing")["records"] == 0
-    assert running.query(SILVER) == [{"symbol": "BTCUSDT", "n": rest, "ids": rest}], "a dry run sends nothing"
+    assert shared.json("dlq", "replay", "--reason", "price_missing")["records"] == 0
+    assert shared.query(SILVER) == [{"symbol": "BTCUSDT", "n": rest, "ids": rest}], "a dry run sends nothing"
 
     # A crash after the note and before the sending leaves the letters open, and the proof holding.
-    running.run(
+    shared.run(
         "query",
         "INSERT INTO dlq_replays (raw_topic, raw_partition, raw_offset, published_at, exchange, symbol, timestamp, "
         "rejected_at, replay_id) SELECT raw_topic, raw_partition, raw_offset, published_at, exchange, symbol, "
         "timestamp, rejected_at, 'crashed' FROM dlq_trades LIMIT 100",
     )
-    assert running.json("dlq", "stats")[0]["records"] == missing
-    assert running.json("lineage", "verify")["holds"]
+    assert shared.json("dlq", "stats")[0]["records"] == missing
+    assert shared.json("lineage", "verify")["holds"]
 
-    done = running.json("dlq", "replay", "--yes")
+    done = shared.json("dlq", "replay", "--yes")
     assert {name: done[name] for name in ("sent", "silver", "duplicates", "again", "pending")} == {
         "sent": missing,
         "silver": missing,
@@ -112,28 +138,75 @@ def test_a_market_the_registry_gains_comes_through_once(running: Running, record
         "again": 0,
         "pending": 0,
     }
-    assert running.query(SILVER) == [
+    assert shared.query(SILVER) == [
         {"symbol": "BTCUSDT", "n": rest, "ids": rest},
         {"symbol": MISSING, "n": missing, "ids": missing},
     ]
-    assert candles(running) == truth.candles(trades, "1m")
-    assert arrived(running) == before, "what arrived is not what was repaired"
-    proof = running.json("lineage", "verify")
+    assert candles(shared) == truth.candles(trades, "1m")
+    assert arrived(shared) == before, "what arrived is not what was repaired"
+    proof = shared.json("lineage", "verify")
     assert proof["holds"]
     assert sum(count["silver"] for count in proof["counts"]) == trades.height
     assert sum(count["dlq"] for count in proof["counts"]) == 0
-    assert running.json("dlq", "list") == []
-    resolved = running.json("dlq", "list", "--resolved", "--limit", "100000")
+    assert shared.json("dlq", "list") == []
+    resolved = shared.json("dlq", "list", "--resolved", "--limit", "100000")
     assert len(resolved) == missing
     assert {record["landed"] for record in resolved} == {"silver"}
-    assert running.query("SELECT countIf(is_confirmed) AS n, count() AS all FROM dlq_replays FINAL") == [
+    assert shared.query("SELECT countIf(is_confirmed) AS n, count() AS all FROM dlq_replays FINAL") == [
         {"n": missing, "all": missing}
     ]
 
-    again = running.json("dlq", "replay", "--yes")
+    again = shared.json("dlq", "replay", "--yes")
     assert (again["records"], again["sent"]) == (0, 0)
-    running.run("drain")
-    assert candles(running) == truth.candles(trades, "1m")
+    shared.run("drain")
+    assert candles(shared) == truth.candles(trades, "1m")
+
+
+def publish_unparsed(running: Running, frames: list[tuple[str, object]]) -> None:
+    """Raw messages as they were while the parser did not recognise the frames."""
+    state = DataDir(running.folder).read()
+    assert state is not None
+    settings = Settings.from_environment(state.environment)
+    producer = Producer(kafka_client(settings))
+    for code, frame in frames:
+        (envelope,) = envelopes(code, json.dumps(frame).encode(), UNRECOGNISED, 1_723_161_255_400_000)
+        producer.produce(settings.raw_topic(code), value=encode(envelope), key=envelope.key.encode())
+    assert producer.flush(30) == 0
+
+
+def test_a_parser_that_was_mended_brings_its_messages_through(shared: Running) -> None:
+    before = candle_trades(shared)
+    publish_unparsed(shared, [("binance", TRADE), ("binance", LONG), ("binance", {"weird": 1}), ("kraken", KRAKEN)])
+    shared.run("drain")
+    assert [(row["reason"], row["records"]) for row in shared.json("dlq", "stats")] == [("unrecognised_message", 4)]
+
+    dry = shared.json("dlq", "replay")
+    assert (dry["records"], dry["passing"], dry["sent"]) == (4, 2, 0)
+    why = {change["why"]: (change["after"], change["records"]) for change in dry["changes"]}
+    assert why[""] == ("", 2)
+    assert all(verdict == ("unrecognised_message", 1) for reason, verdict in why.items() if reason)
+    assert any("finds 2 trades" in reason for reason in why)
+    assert any("does not recognise" in reason for reason in why)
+    assert shared.query(f"SELECT trade_id FROM silver_trades WHERE {OWN}") == [], "a dry run sends nothing"
+
+    done = shared.json("dlq", "replay", "--yes")
+    assert (done["sent"], done["silver"], done["again"], done["pending"]) == (2, 2, 0, 0)
+    cells = "trade_id, toString(price) AS price, side, toUnixTimestamp64Milli(timestamp) AS at"
+    assert shared.query(f"SELECT {cells} FROM silver_trades WHERE {OWN} ORDER BY trade_id") == [
+        {"trade_id": trade_id, "price": "61837.63", "side": "SELL", "at": 1723161255342} for trade_id in ("42", "43")
+    ]
+    assert shared.json("lineage", "verify")["holds"]
+    again = shared.json("dlq", "replay", "--yes")
+    assert (again["records"], again["sent"]) == (2, 0)
+    assert len(shared.json("dlq", "list", "--resolved", "--reason", "unrecognised_message")) == 2
+    shared.run("drain")
+    assert candle_trades(shared) == before + 2
+
+
+def candle_trades(running: Running) -> int:
+    """How many trades the candles count."""
+    ((count,),) = (row.values() for row in running.query("SELECT sum(trade_count) AS n FROM gold_ohlcv_1d"))
+    return int(count)
 
 
 @pytest.mark.nightly
@@ -170,38 +243,3 @@ def test_sent_twice_and_rejected_twice_it_still_counts_once(running: Running, re
         {"landed": "duplicates", "is_confirmed": 1, "n": 52},
         {"landed": "silver", "is_confirmed": 1, "n": 52},
     ]
-
-
-def test_show_puts_message_row_and_rule_side_by_side(running: Running, recordings: Path) -> None:
-    running.run("replay", recordings / "binance_bad_input.jsonl", "--exchange", "binance")
-    running.run("drain")
-    (listed,) = running.json("dlq", "list", "--reason", "price_above_limit")
-    place = [listed["raw_topic"], listed["raw_partition"], listed["raw_offset"]]
-    (printed,) = re.findall(r"market\.\S+", running.run("dlq", "list", "--trade-id", listed["trade_id"]).stdout)
-    (letter,) = running.json("dlq", "show", printed)
-    assert letter["coordinates"]["raw_offset"] == place[2]
-    assert letter["rule"]["reason"] == "price_above_limit"
-    assert letter["rule"]["limit"] == "1000000"
-    assert letter["rule"]["value"] == letter["bronze"]["price_text"]
-    assert letter["bronze"]["source"] == "bronze_trades"
-    assert letter["raw"]["source"] == "trades_raw"
-    (raw,) = running.query(
-        f"SELECT raw_json FROM trades_raw WHERE (_topic, _partition, _offset) = ('{place[0]}', {place[1]}, {place[2]})"
-    )
-    assert letter["raw"]["message"] == raw["raw_json"]
-    assert letter["raw"]["bytes"] == len(raw["raw_json"].encode())
-
-    shown = running.run("dlq", "show", *map(str, place)).stdout
-    for part in ("Raw message", "Bronze row", "Rule", "price_above_limit", letter["rule"]["value"]):
-        assert part in shown
-    several = running.json("dlq", "show", "--exchange", "binance", "--limit", "3")
-    assert len(several) == 3
-    # The letter holds all of it when the hot tables have let go.
-    running.run("query", "TRUNCATE TABLE trades_raw")
-    running.run("query", "TRUNCATE TABLE bronze_trades")
-    (kept,) = running.json("dlq", "show", *map(str, place))
-    assert kept["raw"] == {**letter["raw"], "source": "dead letter"}
-    assert kept["bronze"] == {
-        name: letter["bronze"][name] if name != "source" else "dead letter" for name in kept["bronze"]
-    }
-    assert "No such dead letter" in running.run("dlq", "show", "nosuchtopic", "0", "0", code=1).stderr

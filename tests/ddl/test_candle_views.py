@@ -151,7 +151,10 @@ def test_every_column_has_a_plain_type_and_a_comment(engine: Engine, warehouse: 
     assert all("toFloat64(toString(" in comment for _, comment in amounts)
 
 
-@pytest.mark.parametrize("view", ["gold_ohlcv_1m", "gold_ohlcv_1m_exact", "trades"])
+# Both views of a frame have the same conditions.
+@pytest.mark.parametrize(
+    "view", ["gold_ohlcv_1m", pytest.param("gold_ohlcv_1m_exact", marks=pytest.mark.nightly), "trades"]
+)
 def test_a_look_at_one_market_reads_one_market(engine: Engine, warehouse: Settings, view: str) -> None:
     """The conditions reach the primary key and the partitions, for all columns and for a few."""
     database, exchange = warehouse.clickhouse_database, next(_exchanges)

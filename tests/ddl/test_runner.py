@@ -120,6 +120,9 @@ def test_a_new_exchange_and_limit_are_taken_over_in_place(engine: Engine) -> Non
     assert set(states(engine, other).values()) == {State.APPLIED}
 
 
+# Its siblings: test_an_interrupted_apply_is_completed goes from one shard to three, ddl/test_bronze_stream.py has what
+# each number of shards makes of the rows.
+@pytest.mark.nightly
 def test_shards_may_grow_and_shrink(engine: Engine) -> None:
     settings = make_warehouse(engine, bronze_shards=1)
     for before, after in ((1, 3), (3, 2), (2, 1)):

@@ -158,7 +158,7 @@ def test_an_operator_has_a_way_in(pods: dict[str, Manifest]) -> None:
     assert "medium" not in scratch["emptyDir"]
 
 
-@pytest.mark.parametrize("version", ["1.29", "1.33"])
+@pytest.mark.parametrize("version", [pytest.param("1.29", marks=pytest.mark.nightly), "1.33"])
 def test_every_object_is_valid(manifests: list[Manifest], version: str) -> None:
     for one in manifests:
         kubernetes_validate.validate(one, version, strict=True)

@@ -98,4 +98,4 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30, describe: Cal
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {describe()}"
-        time.sleep(0.02)
+        time.sleep(0.05)

@@ -135,6 +135,6 @@ def test_results_and_inserts_of_any_length_take_the_same_memory(own_node: NodePr
         assert own_node.curl("--data-binary", "@-", url, data=body).stdout == b""
         return process.memory_info().rss
 
-    warm = traffic(400_000)
-    grown = (traffic(2_000_000) - warm) / 1e6
-    assert grown < 150, f"{grown:.0f} MB more for results and an insert of 400 MB each"
+    warm = traffic(200_000)
+    grown = (traffic(1_000_000) - warm) / 1e6
+    assert grown < 80, f"{grown:.0f} MB more for results and an insert of 200 MB each"

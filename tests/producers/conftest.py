@@ -13,13 +13,16 @@ from config.settings import Settings
 from tests.recorded import OTHERS, OURS, Recorded
 
 _DEADLINE_S = 20.0
-LARGE = 300_000
+LARGE = 100_000
 RECORDED = [*OURS.values(), *OTHERS.values()]
 each_recording = pytest.mark.parametrize("recorded", RECORDED, ids=lambda one: one.name)
 
 
 def played(recordings: Iterable[Recorded]) -> list[Any]:
-    """For tests that play every frame in time: those of other people and the large ones are for the nightly tier."""
+    """For tests that play every frame: those of other people and the large ones are for the nightly tier.
+
+    Their siblings: test_recordings.py parses every recording, and the storms replay Binance's.
+    """
     return [
         pytest.param(
             one,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gzip
 import importlib
 import json
@@ -44,6 +45,7 @@ def guard() -> VenueLimits:
     return VenueLimits("test", Rate(100, 1.0), Rate(100, 1.0), failures=1_000, open_s=1.0)
 
 
+@functools.cache
 def bomb(megabytes: int) -> bytes:
     """A gzip body of a few hundred kB."""
     return gzip.compress(b"[" + b" " * (megabytes * MB))

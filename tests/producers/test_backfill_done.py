@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import subprocess
-import sys
 import threading
 import time
 import zipfile
@@ -32,6 +32,7 @@ from producers.gaps.gap import OPEN, UNFILLABLE, Gap
 from producers.gaps.id_ranges import IdRanges
 from producers.gaps.resume import read_resume_point
 from producers.kafka.publisher import KafkaPublisher
+from tests import command
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = ROOT / "tests" / "cases"
@@ -230,12 +231,9 @@ def test_a_day_without_trades_is_done_only_where_the_venue_says_so(
 
 def cli(*arguments: str | Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MEDALLION_")}
-    return subprocess.run(
-        [sys.executable, "-m", "cli", "backfill", "--exchange", "binance", "--from", "2025-01-01", "--to", "2025-01-02",
-         *map(str, arguments)],
-        env=clean | {"PYTHONPATH": str(ROOT)} | environment, cwd=environment["XDG_STATE_HOME"], capture_output=True,
-        text=True, check=False, timeout=120,
-    )  # fmt: skip
+    asked = ["backfill", "--exchange", "binance", "--from", "2025-01-01", "--to", "2025-01-02", *map(str, arguments)]
+    with contextlib.chdir(environment["XDG_STATE_HOME"]):
+        return command.run(asked, clean | environment, 120)
 
 
 def test_the_command_refuses_patterns_and_unknown_symbols_and_names_what_failed(

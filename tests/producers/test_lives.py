@@ -52,8 +52,8 @@ def test_trades_between_two_lives_are_published(through: str, tmp_path: Path, se
     if through == "ccxt":
         code, markets = "kraken", tmp_path / "markets.json"
         market_lists.save_kraken(markets)
-    # Bybit serves the newest thousand and nothing older.
-    seconds, speed = (60, 5.0) if code == "bybit_linear" else (300, 50.0)
+    # Bybit serves the newest thousand and nothing older. The recording must outlast the second start.
+    seconds, speed = (95, 5.0) if code == "bybit_linear" else (300, 50.0)
     synthetic.write(recording, code, symbols, seconds=seconds, rate=10, seed=5, start_us=START_US)
     expected = owned(code, recording.read_bytes())
     reader = Reader(settings, code)

@@ -26,7 +26,7 @@ from producers.replay.recording import Recording, RecordingError, why_not
 from producers.replay.run import replay
 from producers.replay.schedule import LONGEST_PAUSE_S, Schedule, SpeedError, parse_speed
 from producers.timestamps import event_time_us
-from tests.producers.conftest import each_recording
+from tests.producers.conftest import each_recording_played
 from tests.producers.process import Reader
 from tests.recorded import OURS, Recorded
 
@@ -46,7 +46,7 @@ def trade(number: int, time_ms: int = 1_700_000_000_000) -> str:
     return f'{{"e":"trade","s":"BTCUSDT","t":{number},"p":"1.50","q":"2","T":{time_ms},"m":true}}'
 
 
-@each_recording
+@each_recording_played
 def test_every_recording_arrives_whole(
     recorded: Recorded, settings: Settings, publisher: KafkaPublisher, consume: Callable[[str], list[Message]]
 ) -> None:
@@ -314,13 +314,15 @@ def test_speed_keeps_the_distances_of_the_recording(
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(trade(number, 1_700_000_000_000 + 1_000 * number) for number in range(4)))
     seen: list[float] = []
+    begun_us = time.time_ns() // 1_000
     report = replay([path], "binance", publisher, settings, speed=10, progress=lambda _report, part: seen.append(part))
-    assert 0.3 <= report.seconds < 2
+    assert report.seconds >= 0.3
     assert seen[-1] == 1.0
     assert seen == sorted(seen)
     values = [json.loads(message.value()) for message in consume(settings.raw_topic("binance"))]
     received = [value["received_at"] for value in sorted(values, key=lambda value: value["trade_id"])]
-    assert all(later - earlier >= 95_000 for earlier, later in pairwise(received))
+    # None comes before it is due. After a late one the next may come sooner: it keeps its own time.
+    assert all(at >= begun_us + 100_000 * place for place, at in enumerate(received))
 
 
 def test_ctrl_c_says_what_is_published_and_how_to_go_on(

@@ -24,7 +24,9 @@ from tests.stack.conftest import clean_environment
 __all__ = ["hot", "http_port", "settings", "tape"]  # a ClickHouse node without the rest of a stack
 
 ROOT = Path(__file__).resolve().parents[2]
-REPLAYED = ("binance_spot_trades", "kraken_v2_btcusd", "okx_v5_trades_synthetic", "bybit_v5_linear_synthetic")
+# Enough of Binance's for pages of a thousand trades of one market.
+BINANCE_FRAMES = 3_000
+REPLAYED = ("kraken_v2_btcusd", "okx_v5_trades_synthetic", "bybit_v5_linear_synthetic")
 GENERATED = "DOGEUSDT"
 
 
@@ -81,8 +83,10 @@ def generated() -> tuple[list[str], pl.DataFrame]:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder, home = tmp_path_factory.mktemp("serving") / "stack", tmp_path_factory.mktemp("home")
     frames, table = generated()
+    binance = OURS["binance_spot_trades"].part(BINANCE_FRAMES, tmp_path_factory.mktemp("binance"))
+    others = [OURS[name] for name in REPLAYED]
     table = pl.concat(
-        [table, *(truth.trades(OURS[name]).select(table.columns) for name in REPLAYED)], how="vertical_relaxed"
+        [table, *(truth.trades(one).select(table.columns) for one in (binance, *others))], how="vertical_relaxed"
     )
     settings = {"MEDALLION_SERVING_PORT": "0"}  # any free one
     running = Service("", folder, home, table, settings)
@@ -91,10 +95,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     recording = folder.parent / "generated.jsonl"
     recording.write_text("\n".join(frames) + "\n", encoding="utf-8")
     bad = ROOT / "tests" / "recordings" / "binance_bad_input.jsonl"
-    files = (recording, OURS["binance_spot_trades"].path, bad)
+    files = (recording, binance.path, bad)
     running.run("replay", *files, "--exchange", "binance", "--force")
-    for name in REPLAYED[1:]:
-        running.run("replay", OURS[name].path, "--exchange", OURS[name].code)
+    for one in others:
+        running.run("replay", one.path, "--exchange", one.code)
     running.run("drain")
     yield running
     running.run("down", "--timeout", "0")

@@ -71,7 +71,13 @@ def epoch_ms(moment: Any) -> int:
     return int(pl.Series([moment]).dt.epoch("ms")[0])
 
 
-@pytest.mark.parametrize("code", WINDOWS)
+# Each way to compute an interval: one that is stored, days, and minutes, hours, days, weeks and months put together.
+TELLING = {"1m", "1d", "3m", "12h", "3d", "1w", "1M"}
+
+
+@pytest.mark.parametrize(
+    "code", [pytest.param(code, marks=[] if code in TELLING else pytest.mark.nightly) for code in WINDOWS]
+)
 def test_candles_of_every_interval_are_polars_to_the_digit(service: Service, code: str) -> None:
     expected = expected_klines(service.trades, "binance", GENERATED, code)
     got, start = [], 0

@@ -27,7 +27,7 @@ from tests.clickhouse import ARGUMENTS, ENVIRONMENT, PASSWORD
 def wait_until(condition: Callable[[], object], seconds: float = 90) -> None:
     """Wait for a condition; it may raise OSError while a server starts."""
     for attempt in tenacity.Retrying(
-        wait=tenacity.wait_fixed(0.02),
+        wait=tenacity.wait_fixed(0.1),
         stop=tenacity.stop_after_delay(seconds),
         retry=tenacity.retry_if_exception_type((AssertionError, OSError)),
         reraise=True,

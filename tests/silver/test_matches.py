@@ -128,7 +128,6 @@ def shown(journey: Journey) -> list[tuple[Any, ...]]:
     return journey.candles.drop("symbol", "window_start").rows()
 
 
-@settings(max_examples=settings().max_examples * 2, deadline=None)
 @given(sendings(), st.booleans())
 def test_candles_are_those_of_the_single_matches(
     sent: tuple[Tape, list[list[Envelope]]], singles_come_in_one_insert: bool

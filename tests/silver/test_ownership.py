@@ -102,6 +102,9 @@ def start(tmp_path: Path, broker: Broker) -> Iterator[Callable[..., Worker]]:
         one.kill()
 
 
+# Its siblings: test_assignment.py has the leader that does not know the topic, test_a_topic_that_is_not_there what
+# follows, and the storm on Apache Kafka starts the broker again.
+@pytest.mark.nightly
 def test_a_leader_that_rejoins_before_the_broker_knows_the_topic(broker: Broker, start: Callable[..., Worker]) -> None:
     """Storm 625283802: nobody got a partition, both workers were called healthy, and stood still for good."""
     leader, doomed = start(), start()

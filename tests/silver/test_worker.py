@@ -19,7 +19,7 @@ from schemas.wire import avro_schema
 from silver_processor.core.latency import STAGES
 from tests.silver.bronze import TRADE
 from tests.silver.journey import CASES
-from tests.silver.stack import Stack, wait_until
+from tests.silver.stack import Stack, Worker, wait_until
 
 AVRO = fastavro.parse_schema(avro_schema(BronzeTrade))
 BRONZE_TOPIC = "market.crypto.trades.bronze"
@@ -32,6 +32,14 @@ ROUNDS = 1
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack(tmp_path_factory.mktemp("silver")) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def worker(stack: Stack) -> Worker:
+    """The one worker of these tests."""
+    started = stack.start_worker()
+    started.wait_ready()
+    return started
 
 
 def trades(symbol: str, count: int, **changes: Any) -> list[dict[str, Any]]:
@@ -57,10 +65,8 @@ def counts(stack: Stack, symbol: str) -> tuple[int, int, int]:
     return rows, ids, candles
 
 
-def test_valid_duplicate_reject_and_garbage_each_end_in_their_place(stack: Stack) -> None:
-    """Invariants 1 and 5; SIGTERM then leaves the group in order with everything committed."""
-    worker = stack.start_worker()
-    worker.wait_ready()
+def test_valid_duplicate_reject_and_garbage_each_end_in_their_place(stack: Stack, worker: Worker) -> None:
+    """Invariants 1 and 5. The first test of its worker: its counts begin at 0."""
     fresh = trades("BTCUSDT", 100)
     again = fresh[0] | {"raw_offset": next(NUMBERS)}
     other = fresh[2] | {"raw_offset": next(NUMBERS), "side": "BUY"}
@@ -102,7 +108,6 @@ def test_valid_duplicate_reject_and_garbage_each_end_in_their_place(stack: Stack
     # What the rows cannot tell is the insert itself.
     assert sums["pipeline"] == pytest.approx(whole + sums["silver"], rel=1e-12)
     assert 0 < sums["silver"] < 101 * 30
-    assert worker.stop() == 0
 
 
 def replay(stack: Stack, code: str, case: str, name: str) -> None:
@@ -111,10 +116,8 @@ def replay(stack: Stack, code: str, case: str, name: str) -> None:
             stack.publish(f"market.crypto.trades.{code}.raw", encode(envelope))
 
 
-def test_each_match_counts_once_and_kinds_as_the_exchange_counts_them(stack: Stack) -> None:
+def test_each_match_counts_once_and_kinds_as_the_exchange_counts_them(stack: Stack, worker: Worker) -> None:
     """The whole way, from the exchange's frames to the candles of ClickHouse's views."""
-    worker = stack.start_worker()
-    worker.wait_ready()
     okx, usdm = "03-okx-trades-then-trades-all", "02-binance-usdm-insurance-fund"
     replay(stack, "okx", okx, "trades.jsonl")
     replay(stack, "binance_usdm", usdm, "frames.jsonl")
@@ -145,13 +148,10 @@ def test_each_match_counts_once_and_kinds_as_the_exchange_counts_them(stack: Sta
     known = "700000002-700000004 of 700000002-700000005"
     wait_until(lambda: stack.select(letters) == [("matches_partly_known", "matches", "4", known, "4", "700000005")])
     assert worker.metrics()['medallion_silver_rejects_total{reason="matches_partly_known"}'] == 1
-    assert worker.stop() == 0
 
 
-def test_a_raw_message_comes_out_of_the_dead_letter_queue_byte_for_byte(stack: Stack) -> None:
+def test_a_raw_message_comes_out_of_the_dead_letter_queue_byte_for_byte(stack: Stack, worker: Worker) -> None:
     """The whole way: raw topic, trades_raw, Bronze, Silver, dead letter with the payload of the raw message."""
-    worker = stack.start_worker()
-    worker.wait_ready()
     envelope = {
         **dict.fromkeys(("symbol", "trade_id", "price", "quantity", "timestamp", "side", "sequence"), ""),
         "exchange": "binance",
@@ -164,6 +164,20 @@ def test_a_raw_message_comes_out_of_the_dead_letter_queue_byte_for_byte(stack: S
     wait_until(lambda: stack.select(f"SELECT count() FROM medallion.dlq_trades {where}") == [(1,)])
     ((payload,),) = stack.select(f"SELECT payload FROM medallion.dlq_trades {where}")
     assert payload.encode() == raw
+
+
+def test_clickhouse_away_is_waited_for(stack: Stack, worker: Worker) -> None:
+    """Nothing is lost or skipped while the server is away; the worker stays in the group and goes on by itself.
+
+    SIGTERM then ends it in order.
+    """
+    stack.publish(BRONZE_TOPIC, message(trades("XRPUSDT", 50)))
+    wait_until(lambda: counts(stack, "XRPUSDT") == (50, 50, 50))
+    stack.stop_node()
+    stack.publish(BRONZE_TOPIC, message(trades("XRPUSDT", 50)))
+    stack.publish(BRONZE_TOPIC, message(trades("XRPUSDT", 50)))
+    stack.start_node()
+    wait_until(lambda: counts(stack, "XRPUSDT") == (150, 150, 150))
     assert worker.stop() == 0
 
 
@@ -194,17 +208,3 @@ def test_two_workers_one_killed_again_and_again(stack: Stack) -> None:
         "SELECT count() FROM medallion.duplicate_trades FINAL WHERE symbol IN ('ETHUSDT', 'SOLUSDT')"
     )
     assert duplicates == 0
-
-
-def test_clickhouse_away_is_waited_for(stack: Stack) -> None:
-    """Nothing is lost or skipped while the server is away; the worker stays in the group and goes on by itself."""
-    worker = stack.start_worker()
-    worker.wait_ready()
-    stack.publish(BRONZE_TOPIC, message(trades("XRPUSDT", 50)))
-    wait_until(lambda: counts(stack, "XRPUSDT") == (50, 50, 50))
-    stack.stop_node()
-    stack.publish(BRONZE_TOPIC, message(trades("XRPUSDT", 50)))
-    stack.publish(BRONZE_TOPIC, message(trades("XRPUSDT", 50)))
-    stack.start_node()
-    wait_until(lambda: counts(stack, "XRPUSDT") == (150, 150, 150))
-    assert worker.stop() == 0

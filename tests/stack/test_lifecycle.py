@@ -10,8 +10,10 @@ import socket
 from pathlib import Path
 from urllib.parse import quote
 
+import orjson
 import psutil
 import pytest
+import requests
 import sqlalchemy
 from clickhouse_driver import Client
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -19,6 +21,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from cli.stack.commands import up
 from ddl.analyst import analyst_tables
 from ddl.layers import load_layers
+from tests.node.conftest import eventually as wait_until
 from tests.stack.conftest import Medallion
 
 pytestmark = pytest.mark.stack
@@ -43,38 +46,6 @@ eventually = retry(
 )
 
 
-def test_down_leaves_no_process_and_loses_no_row(tmp_path: Path, medallion: Medallion, recordings: Path) -> None:
-    """What a back-fill has done is remembered in the folder, and goes with it."""
-    folder = tmp_path / "stack"
-    dumps = recordings.parent / "cases" / "12-dump-zip-folder-entry"
-    backfill = ("backfill", "--exchange", "binance", "--symbols", "BTCUSDT,ETHUSDT", "--from", "2025-01-01",
-                "--to", "2025-01-02", "--source", dumps, "--json", "--data-dir", folder)  # fmt: skip
-    medallion("up", "--data-dir", folder, "--detach")
-    before = pids(medallion, folder)
-    assert set(before) == {"supervisor", "broker", "clickhouse", "silver-0"}
-    medallion("replay", recordings / "kraken_v2_btcusd.jsonl", "--exchange", "kraken", "--data-dir", folder)
-    first = json.loads(medallion(*backfill).stdout)
-    assert (first["published"], first["skipped"]) == (20, 0)
-    medallion("down", "--data-dir", folder)
-    assert [name for name, pid in before.items() if alive(pid)] == []
-
-    medallion("up", "--data-dir", folder, "--detach")
-    again = json.loads(medallion(*backfill).stdout)
-    assert (again["published"], again["skipped"]) == (0, 2)
-    assert (folder / "backfill.jsonl").exists()
-    count = "SELECT countIf(exchange = 'binance') FROM silver_trades"
-    assert medallion("query", count, "--data-dir", folder).stdout.split() == ["20"]
-    count = "SELECT count(), uniqExact(trade_id) FROM silver_trades WHERE exchange = 'kraken'"
-    assert medallion("query", count, "--data-dir", folder).stdout.split() == ["52", "52"]
-    # The broker's offsets began at 0 again: nothing of the second run may be mistaken for the first.
-    medallion(
-        "replay", recordings / "kraken_v2_btcusdt_synthetic.jsonl.gz", "--exchange", "kraken", "--data-dir", folder
-    )
-    medallion("drain", "--data-dir", folder)
-    assert medallion("query", count, "--data-dir", folder).stdout.split() == ["452", "452"]
-    medallion("down", "--data-dir", folder)
-
-
 def test_a_second_up_on_the_same_folder_is_refused_and_harms_nothing(shared_stack: Path, medallion: Medallion) -> None:
     before = pids(medallion, shared_stack)
     second = medallion("up", "--data-dir", shared_stack, "--detach", check=False)
@@ -84,6 +55,8 @@ def test_a_second_up_on_the_same_folder_is_refused_and_harms_nothing(shared_stac
     assert pids(medallion, shared_stack) == before
 
 
+# Its siblings: the storms (chaos/test_storm.py) kill each of them and wait until all are healthy.
+@pytest.mark.nightly
 def test_a_killed_process_comes_back(shared_stack: Path, medallion: Medallion) -> None:
     for name in ("silver-0", "clickhouse"):
         victim = pids(medallion, shared_stack)[name]
@@ -134,6 +107,52 @@ def test_an_offload_by_hand_beside_the_service(tmp_path: Path, medallion: Medall
     medallion("down", "--data-dir", folder)
 
 
+def test_passwords_reach_every_command_and_a_silent_node_is_started_again(
+    shared_stack: Path, medallion: Medallion
+) -> None:
+    stack = shared_stack
+    shown = orjson.loads(medallion("status", "--data-dir", stack, "--show-password", "--json").stdout)
+    passwords = shown["passwords"]
+    assert passwords["default"] == (stack / "clickhouse.password").read_text().strip()
+    silent = medallion("status", "--data-dir", stack).stdout + medallion("status", "--data-dir", stack, "--json").stdout
+    for password in passwords.values():
+        assert password not in silent
+        for file in (*(stack / "logs").iterdir(), stack / "stack.json"):
+            assert password not in file.read_text(errors="replace"), file
+        for process in psutil.process_iter():
+            try:
+                assert password not in " ".join(process.cmdline())
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+    url = shown["endpoints"]["clickhouse_http"]
+
+    def ask(sql: str, *account: str) -> int:
+        return requests.post(url, data=sql, auth=account or None, timeout=30).status_code
+
+    assert ask("SELECT 1") == 403
+    assert ask("SELECT count() FROM medallion.gold_ohlcv_1m", "analyst", passwords["analyst"]) == 200
+    assert ask("SELECT count() FROM medallion.dlq_trades", "analyst", passwords["analyst"]) == 200
+    assert ask("SELECT count() FROM medallion.bronze_trades", "analyst", passwords["analyst"]) == 403
+    assert medallion("query", "SELECT 1", "--data-dir", stack).stdout == "1\n"
+    assert (
+        ask(f"SELECT * FROM file('{stack}/clickhouse.password', 'LineAsString')", "default", passwords["default"])
+        == 403
+    )
+
+    (node,) = (service for service in shown["services"] if service["name"] == "clickhouse")
+    os.kill(node["pid"], signal.SIGSTOP)
+
+    def is_back() -> bool:
+        found = orjson.loads(medallion("status", "--data-dir", stack, "--json", check=False).stdout or b"{}")
+        again = [one for one in found.get("services", []) if one["name"] == "clickhouse"]
+        return bool(again) and again[0]["pid"] not in {None, node["pid"]} and again[0]["state"] == "healthy"
+
+    wait_until(lambda: not psutil.pid_exists(node["pid"]), "the silent node is ended", 90)
+    wait_until(is_back, "another node runs", 90)
+    assert "no longer answers" in (stack / "logs" / "supervisor.log").read_text()
+    assert medallion("query", "SELECT 2", "--data-dir", stack).stdout == "2\n"
+
+
 def test_a_killed_supervisor_takes_its_processes_with_it(shared_stack: Path, medallion: Medallion) -> None:
     before = pids(medallion, shared_stack)
     os.kill(before["supervisor"], signal.SIGKILL)
@@ -145,6 +164,36 @@ def test_a_killed_supervisor_takes_its_processes_with_it(shared_stack: Path, med
     gone()
     assert medallion("status", "--data-dir", shared_stack, check=False).returncode == 1
     medallion("up", "--data-dir", shared_stack, "--detach")
+
+
+def test_down_leaves_no_process_and_loses_no_row(shared_stack: Path, medallion: Medallion, recordings: Path) -> None:
+    """What a back-fill has done is remembered in the folder, and goes with it."""
+    folder = shared_stack
+    dumps = recordings.parent / "cases" / "12-dump-zip-folder-entry"
+    backfill = ("backfill", "--exchange", "binance", "--symbols", "BTCUSDT,ETHUSDT", "--from", "2025-01-01",
+                "--to", "2025-01-02", "--source", dumps, "--json", "--data-dir", folder)  # fmt: skip
+    before = pids(medallion, folder)
+    assert set(before) == {"supervisor", "broker", "clickhouse", "silver-0"}
+    medallion("replay", recordings / "kraken_v2_btcusd.jsonl", "--exchange", "kraken", "--data-dir", folder)
+    first = json.loads(medallion(*backfill).stdout)
+    assert (first["published"], first["skipped"]) == (20, 0)
+    medallion("down", "--data-dir", folder)
+    assert [name for name, pid in before.items() if alive(pid)] == []
+
+    medallion("up", "--data-dir", folder, "--detach")
+    again = json.loads(medallion(*backfill).stdout)
+    assert (again["published"], again["skipped"]) == (0, 2)
+    assert (folder / "backfill.jsonl").exists()
+    count = "SELECT countIf(exchange = 'binance') FROM silver_trades"
+    assert medallion("query", count, "--data-dir", folder).stdout.split() == ["20"]
+    count = "SELECT count(), uniqExact(trade_id) FROM silver_trades WHERE exchange = 'kraken'"
+    assert medallion("query", count, "--data-dir", folder).stdout.split() == ["52", "52"]
+    # The broker's offsets began at 0 again: nothing of the second run may be mistaken for the first.
+    medallion(
+        "replay", recordings / "kraken_v2_btcusdt_synthetic.jsonl.gz", "--exchange", "kraken", "--data-dir", folder
+    )
+    medallion("drain", "--data-dir", folder)
+    assert medallion("query", count, "--data-dir", folder).stdout.split() == ["452", "452"]
 
 
 def test_a_taken_port_is_named(tmp_path: Path, medallion: Medallion) -> None:

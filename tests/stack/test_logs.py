@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,9 @@ pytestmark = pytest.mark.stack
 
 KEYS = {"timestamp", "level", "event", "logger", "service"}
 LEVELS = {"debug", "info", "warn", "warning", "error", "critical", "fatal"}
+# Our packages that run as services: those of the import contract, but what only holds declarations.
+_CONTRACT = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())["tool"]["importlinter"]
+OURS = tuple(sorted(set(_CONTRACT["root_packages"]) - {"schemas"}))
 LIBRARIES = ("faust", "aiokafka", "pyiceberg", "apscheduler", "librdkafka")
 
 
@@ -115,6 +119,8 @@ from config import logs
 logs.configure("INFO", "speaker")
 structlog.get_logger("producers.x").info("ours", exchange="kraken", symbol="BTC/USD", text="zwölf\\nlines")
 structlog.get_logger("producers.x").debug("not shown")
+for name in {OURS!r}:
+    structlog.get_logger(name + ".x").info("from %s", name)
 for name in {LIBRARIES!r}:
     logging.getLogger(name).warning("from %s", name)
     logging.getLogger(name).info("not shown")
@@ -135,7 +141,13 @@ def test_libraries_warnings_and_exceptions_are_lines_too() -> None:
         "timestamp": "", "level": "info", "logger": "producers.x", "service": "speaker", "event": "ours",
         "exchange": "kraken", "symbol": "BTC/USD", "text": "zwölf\nlines",
     }  # fmt: skip
-    assert [event["logger"] for event in found[1:]] == [*LIBRARIES, "py.warnings", "__main__", "__main__"]
+    assert [event["logger"] for event in found[1:]] == [
+        *(name + ".x" for name in OURS),
+        *LIBRARIES,
+        "py.warnings",
+        "__main__",
+        "__main__",
+    ]
     assert "ZeroDivisionError" in found[-2]["exception"]
     assert "at the end" in found[-1]["exception"]
 

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import stat
 from pathlib import Path
 
-import orjson
-import psutil
 import pytest
-import requests
 
 from config.settings import Settings
 from deploy.embedded import ownership
 from deploy.embedded.layout import DataDir
 from deploy.embedded.ownership import OwnershipError
 from deploy.embedded.services import Ports, clickhouse_service, stack_environment
-from tests.node.conftest import eventually
-from tests.stack.conftest import Medallion
 
 
 def mode(path: Path) -> int:
@@ -108,47 +102,3 @@ def readable(directory: DataDir) -> set[Path]:
     ports = Ports(clickhouse_native=1, clickhouse_http=2, metrics=(3,))
     service = clickhouse_service(directory, ports, stack_environment(directory, ports, "memory", "127.0.0.1:9", {}))
     return {Path(word.removeprefix("--readable=")) for word in service.argv if word.startswith("--readable=")}
-
-
-@pytest.mark.stack
-def test_passwords_reach_every_command_and_a_silent_node_is_started_again(stack: Path, medallion: Medallion) -> None:
-    shown = orjson.loads(medallion("status", "--data-dir", stack, "--show-password", "--json").stdout)
-    passwords = shown["passwords"]
-    assert passwords["default"] == (stack / "clickhouse.password").read_text().strip()
-    silent = medallion("status", "--data-dir", stack).stdout + medallion("status", "--data-dir", stack, "--json").stdout
-    for password in passwords.values():
-        assert password not in silent
-        for file in (*(stack / "logs").iterdir(), stack / "stack.json"):
-            assert password not in file.read_text(errors="replace"), file
-        for process in psutil.process_iter():
-            try:
-                assert password not in " ".join(process.cmdline())
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-    url = shown["endpoints"]["clickhouse_http"]
-
-    def ask(sql: str, *account: str) -> int:
-        return requests.post(url, data=sql, auth=account or None, timeout=30).status_code
-
-    assert ask("SELECT 1") == 403
-    assert ask("SELECT count() FROM medallion.gold_ohlcv_1m", "analyst", passwords["analyst"]) == 200
-    assert ask("SELECT count() FROM medallion.dlq_trades", "analyst", passwords["analyst"]) == 200
-    assert ask("SELECT count() FROM medallion.bronze_trades", "analyst", passwords["analyst"]) == 403
-    assert medallion("query", "SELECT 1", "--data-dir", stack).stdout == "1\n"
-    assert (
-        ask(f"SELECT * FROM file('{stack}/clickhouse.password', 'LineAsString')", "default", passwords["default"])
-        == 403
-    )
-
-    (node,) = (service for service in shown["services"] if service["name"] == "clickhouse")
-    os.kill(node["pid"], signal.SIGSTOP)
-
-    def is_back() -> bool:
-        found = orjson.loads(medallion("status", "--data-dir", stack, "--json", check=False).stdout or b"{}")
-        again = [one for one in found.get("services", []) if one["name"] == "clickhouse"]
-        return bool(again) and again[0]["pid"] not in {None, node["pid"]} and again[0]["state"] == "healthy"
-
-    eventually(lambda: not psutil.pid_exists(node["pid"]), "the silent node is ended", 90)
-    eventually(is_back, "another node runs", 90)
-    assert "no longer answers" in (stack / "logs" / "supervisor.log").read_text()
-    assert medallion("query", "SELECT 2", "--data-dir", stack).stdout == "2\n"

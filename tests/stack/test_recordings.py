@@ -6,12 +6,14 @@ import csv
 import decimal
 import io
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from tests.cli.conftest import Running
 from tests.recorded import OTHERS, OURS, Recorded
 from tests.stack import truth
 from tests.stack.conftest import Medallion
@@ -21,10 +23,7 @@ pytestmark = pytest.mark.stack
 # The storms have Binance's. The others' are real frames that may not be copied: a case of its own where they are.
 SMALL = {name: one for name, one in OURS.items() if one.exchange != "binance"}
 LARGE = {"ours": OURS, **({"others": OTHERS} if OTHERS else {})}
-GROUPS = [
-    pytest.param(SMALL, id="small"),
-    *(pytest.param(group, id=name, marks=pytest.mark.nightly) for name, group in LARGE.items()),
-]
+GROUPS = [pytest.param(group, id=name) for name, group in LARGE.items()]
 
 
 def rows(medallion: Medallion, stack: Path, sql: str) -> list[dict[str, str]]:
@@ -39,8 +38,14 @@ def identity(row: Mapping[str, object]) -> tuple[str, ...]:
     return (*texts, truth.text(row["price"]), truth.text(row["quantity"]))
 
 
+def test_every_recording_gives_the_true_candles(shared_stack: Path, medallion: Medallion) -> None:
+    assert_true_candles(shared_stack, medallion, SMALL)
+
+
+# Its sibling has fewer recordings; the storms have Binance's.
+@pytest.mark.nightly
 @pytest.mark.parametrize("group", GROUPS)
-def test_every_recording_gives_the_true_candles(
+def test_every_large_recording_gives_the_true_candles(
     stack: Path, medallion: Medallion, group: Mapping[str, Recorded]
 ) -> None:
     assert_true_candles(stack, medallion, group)
@@ -113,20 +118,37 @@ def assert_true_candles(stack: Path, medallion: Medallion, group: Mapping[str, R
     assert rows(medallion, stack, "SELECT count() AS n FROM dlq_trades") == [{"n": "0"}]
 
 
-def test_bad_input_of_every_kind_has_its_own_reason_and_stalls_nothing(
-    stack: Path, medallion: Medallion, recordings: Path, tmp_path: Path
-) -> None:
-    huge = tmp_path / "huge.jsonl"
+@pytest.fixture(scope="module")
+def bad_input(
+    shared_stack: Path, medallion: Medallion, recordings: Path, tmp_path_factory: pytest.TempPathFactory
+) -> int:
+    """Bad input of every kind, and good trades behind it, in the stack; how many messages were trades before."""
+    before = messages_of_trades(medallion, shared_stack)
+    huge = tmp_path_factory.mktemp("huge") / "huge.jsonl"
     trade = '{"e":"trade","E":1,"s":"BTCUSDT","t":77,"p":"1","q":"1","T":1723161255342,"m":true,"M":true,"pad":"%s"}\n'
     huge.write_text(trade % ("x" * 10_000_000), encoding="ascii")
-    medallion("replay", recordings / "binance_bad_input.jsonl", "--exchange", "binance", "--data-dir", stack)
-    medallion("replay", huge, "--exchange", "binance", "--data-dir", stack)
-    unlisted = ("--exchange", "nosuchexchange", "--unlisted")
-    medallion("replay", recordings / "kraken_v2_btcusd.jsonl", *unlisted, "--data-dir", stack)
-    medallion("replay", recordings / "kraken_v2_btcusd.jsonl", "--exchange", "kraken", "--data-dir", stack)
-    medallion("drain", "--data-dir", stack)
+    kraken = recordings / "kraken_v2_btcusd.jsonl"
+    for path, *more in (
+        (recordings / "binance_bad_input.jsonl", "binance"),
+        (huge, "binance"),
+        (kraken, "nosuchexchange", "--unlisted"),
+        (kraken, "kraken"),
+    ):
+        medallion("replay", path, "--exchange", *more, "--data-dir", shared_stack)
+    medallion("drain", "--data-dir", shared_stack)
+    return before
 
-    listed = json.loads(medallion("dlq", "list", "--limit", "1000", "--json", "--data-dir", stack).stdout)
+
+def messages_of_trades(medallion: Medallion, stack: Path) -> int:
+    """How many messages became a trade or a duplicate of one."""
+    counts = "SELECT count() AS n FROM silver_trades UNION ALL SELECT count() FROM duplicate_trades"
+    return sum(int(row["n"]) for row in rows(medallion, stack, counts))
+
+
+def test_bad_input_of_every_kind_has_its_own_reason_and_stalls_nothing(
+    shared_stack: Path, medallion: Medallion, bad_input: int
+) -> None:
+    listed = json.loads(medallion("dlq", "list", "--limit", "1000", "--json", "--data-dir", shared_stack).stdout)
     reasons: dict[str, int] = {}
     for record in listed:
         reasons[record["reason"]] = reasons.get(record["reason"], 0) + 1
@@ -148,4 +170,40 @@ def test_bad_input_of_every_kind_has_its_own_reason_and_stalls_nothing(
         "message_too_large": 1,
         "exchange_unknown": 10,
     }
-    assert rows(medallion, stack, "SELECT count() AS n FROM silver_trades") == [{"n": "52"}]
+    assert messages_of_trades(medallion, shared_stack) == bad_input + 52
+
+
+# It takes the rows of Raw and Bronze away, so it is the last one of this stack.
+@pytest.mark.usefixtures("bad_input")
+def test_show_puts_message_row_and_rule_side_by_side(shared_stack: Path, state_home: Path) -> None:
+    running = Running(shared_stack, truth.ROOT / "config" / "symbols.yaml", state_home)
+    (listed,) = running.json("dlq", "list", "--reason", "price_above_limit")
+    place = [listed["raw_topic"], listed["raw_partition"], listed["raw_offset"]]
+    (printed,) = re.findall(r"market\.\S+", running.run("dlq", "list", "--trade-id", listed["trade_id"]).stdout)
+    (letter,) = running.json("dlq", "show", printed)
+    assert letter["coordinates"]["raw_offset"] == place[2]
+    assert letter["rule"]["reason"] == "price_above_limit"
+    assert letter["rule"]["limit"] == "1000000"
+    assert letter["rule"]["value"] == letter["bronze"]["price_text"]
+    assert letter["bronze"]["source"] == "bronze_trades"
+    assert letter["raw"]["source"] == "trades_raw"
+    (raw,) = running.query(
+        f"SELECT raw_json FROM trades_raw WHERE (_topic, _partition, _offset) = ('{place[0]}', {place[1]}, {place[2]})"
+    )
+    assert letter["raw"]["message"] == raw["raw_json"]
+    assert letter["raw"]["bytes"] == len(raw["raw_json"].encode())
+
+    shown = running.run("dlq", "show", *map(str, place)).stdout
+    for part in ("Raw message", "Bronze row", "Rule", "price_above_limit", letter["rule"]["value"]):
+        assert part in shown
+    several = running.json("dlq", "show", "--exchange", "binance", "--limit", "3")
+    assert len(several) == 3
+    # The letter holds all of it when the hot tables have let go.
+    running.run("query", "TRUNCATE TABLE trades_raw")
+    running.run("query", "TRUNCATE TABLE bronze_trades")
+    (kept,) = running.json("dlq", "show", *map(str, place))
+    assert kept["raw"] == {**letter["raw"], "source": "dead letter"}
+    assert kept["bronze"] == {
+        name: letter["bronze"][name] if name != "source" else "dead letter" for name in kept["bronze"]
+    }
+    assert "No such dead letter" in running.run("dlq", "show", "nosuchtopic", "0", "0", code=1).stderr
