@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from decimal import Context, Decimal
+from decimal import Context, Decimal, localcontext
 from itertools import pairwise
 
 from series.quality.causes import EXACT, Cause, Evidence, Explanation, Trade, Window
@@ -16,8 +16,10 @@ _NAMED, _MOST_HOLES = 5, 1_000
 
 def explain(windows: Sequence[Window], evidence: Evidence) -> list[Explanation]:
     """An explanation of each window, in the same order (by time)."""
-    found = _Found(windows, evidence)
-    return [_explain(window, found) for window in windows]
+    # The default context would round to 28 digits.
+    with localcontext(EXACT):
+        found = _Found(windows, evidence)
+        return [_explain(window, found) for window in windows]
 
 
 class _Found:
@@ -150,8 +152,8 @@ def _crossing(
             return {}
         for trade in crossing:
             sign = 1 if over > 0 else -1
-            volumes[one.start] = EXACT.subtract(volumes[one.start], sign * trade.quantity)
-            volumes[after.start] = EXACT.add(volumes[after.start], sign * trade.quantity)
+            volumes[one.start] = volumes[one.start] - sign * trade.quantity
+            volumes[after.start] = volumes[after.start] + sign * trade.quantity
             furthest = max(furthest, abs(trade.time - after.start))
         crossed[one.start] += crossing
         crossed[after.start] += crossing
@@ -238,13 +240,13 @@ def _explains(window: Window, trades: Sequence[Trade], sign: int, slack: Decimal
     ):
         return False
     quote, delta = _sum(one.quote for one in trades), window.delta("quote_volume")
-    return delta is None or abs(EXACT.subtract(delta, sign * quote)) <= slack
+    return delta is None or abs(delta - sign * quote) <= slack
 
 
 def _sum(amounts: Iterable[Decimal]) -> Decimal:
     total = Decimal(0)
     for amount in amounts:
-        total = EXACT.add(total, amount)
+        total = total + amount
     return total
 
 
@@ -276,7 +278,7 @@ def _where(trades: Sequence[Trade]) -> str:
 
 def _plain(amount: Decimal | int) -> str:
     """Every digit, without zeros at the end."""
-    return f"{Decimal(amount).normalize(EXACT):f}"
+    return f"{Decimal(amount).normalize():f}"
 
 
 def _ids(trades: Sequence[Trade]) -> tuple[str, ...]:

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from series.answer import Defect
-from series.quality.causes import MEANINGS, Cause
-from series.quality.compare import CELLS, compare
+from series.quality.causes import MEANINGS, Cause, Evidence, Trade, Window
+from series.quality.compare import CELLS, PRICES, compare
+from series.quality.explain import explain
 from series.quality.verdicts import differing_windows, judge
 from tests.series.tape import MINUTE, added, candles, changed, missing, published, tape, window
 
@@ -174,6 +175,20 @@ def test_a_minute_that_one_side_lacks() -> None:
     assert (places(found, Cause.MISSING_TRADE), found[0]["result"]) == ([start], "no_candle")
 
 
+def test_amounts_of_any_length_are_exact() -> None:
+    """Two trades that differ in the last of 35 digits: only one of them explains the difference."""
+    amounts = [Decimal("12345678901234567.000000000000000001"), Decimal("12345678901234567.000000000000000002")]
+    row = tape().height // 2
+    start = tape()["timestamp"][row]
+    trades = [Trade(str(number), start, Decimal(1), amount, is_buy=True) for number, amount in enumerate(amounts)]
+    sums, prices = ("volume", "buy_volume", "quote_volume"), dict.fromkeys(PRICES, Decimal(1))
+    both = Decimal("24691357802469134.000000000000000003")
+    ours = {**prices, "trade_count": 2, **dict.fromkeys(sums, both)}
+    theirs = {**prices, "trade_count": 1, **dict.fromkeys(sums, amounts[0])}
+    found = explain([Window(window(start), ("volume",), ours, theirs)], Evidence(MINUTE, trades))
+    assert [(one.cause, one.trade_ids) for one in found] == [(Cause.SURPLUS_TRADE, ("1",))]
+
+
 def test_another_last_trade_is_a_question_of_order() -> None:
     bars = published().with_columns(close=pl.when(pl.int_range(pl.len()) == 3).then("low").otherwise("close"))
     assert places(judged(tape(), bars), Cause.ORDER) == [published()["window_start"][3]]
@@ -185,6 +200,6 @@ def test_every_cause_and_reason_is_explained_to_the_reader(recordings: Path) -> 
     assert set(MEANINGS) == set(Cause)
     assert all(f"| `{cause}` | " in said for cause in Cause)
     rules = (root / "ddl" / "_series.sql").read_text()
-    reasons = {*re.findall(r"\('([a-z_]+)', ", rules), *re.findall(r"'([a-z_]+)'\) }}", rules), *Defect}
+    reasons = {*re.findall(r", \('([a-z_]+)', ", rules), *re.findall(r"'([a-z_]+)'\) }}", rules), *Defect}
     assert {"missing", "contradicts", "row_unreadable"} < reasons
     assert all(f"`{reason}`" in said for reason in reasons)
