@@ -20,6 +20,8 @@ FILES_A_QUERY = 500
 Group = tuple[str, str]
 # (exchange, symbol) -> rows, checksum modulo 2^64
 Checksums = dict[Group, tuple[int, int]]
+# Hot SELECT -> names and types of its columns
+KnownTypes = dict[str, list[tuple[str, str]]]
 
 
 def checksums_of(
@@ -55,17 +57,26 @@ def add_checksums(into: Checksums, more: Checksums) -> None:
         into[group] = known[0] + rows, (known[1] + checksum) % MODULUS
 
 
-def cold_sources(hot: HotStore, table: Table, paths: Sequence[str], select: str, span: Parameters) -> list[str]:
+def cold_sources(
+    hot: HotStore, table: Table, paths: Sequence[str], select: str, span: Parameters, known: KnownTypes | None = None
+) -> list[str]:
     """SQL that reads files of `table` with the types of the hot `select`; one query for each `FILES_A_QUERY` files.
+
+    `known`: the types that were asked for already, of a caller that has many slices of a table.
 
     Raises:
         WarehouseError: ClickHouse cannot read this kind of warehouse.
     """
     if not paths:
         return []
-    structure = hot.rows(render("describe.sql", select=select), span)
-    names = [row["name"] for row in structure]
-    types = ", ".join(f"{quote_name(row['name'])} {row['type']}" for row in structure)
+    structure = known.get(select) if known is not None else None
+    if structure is None:
+        rows = hot.rows(render("describe.sql", select=select), span)
+        structure = [(row["name"], row["type"]) for row in rows]
+        if known is not None:
+            known[select] = structure
+    names = [name for name, _ in structure]
+    types = ", ".join(f"{quote_name(name)} {kind}" for name, kind in structure)
     function = file_function(table)
     return [
         render("cold_files.sql", function=function, arguments=arguments, earlier_values=earlier_values(table, names))

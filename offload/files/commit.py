@@ -21,6 +21,7 @@ from offload.files.export import Export, slice_folder
 from offload.tables.cold_tables import ColdTable
 from offload.tables.slice_records import SUMMARY_ATTEMPT, SUMMARY_SLICES, SliceRecord, ledger_properties, read_ledger
 from offload.tables.slices import Slice
+from offload.tables.transaction import begin_transaction
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def replace_slices(
     records = {replacement.export.part.id: replacement.record for replacement in replacements}
     summary = {SUMMARY_ATTEMPT: attempt, SUMMARY_SLICES: ",".join(part.id for part in parts)}
     try:
-        with table.transaction() as transaction:
+        with begin_transaction(table) as transaction:
             transaction.set_properties({**ledger_properties(records), **more_properties})
             if old or new:
                 with transaction.update_snapshot(snapshot_properties=summary).overwrite() as snapshot:

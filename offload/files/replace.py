@@ -28,6 +28,7 @@ from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import TIME, ColdTable
 from offload.tables.slice_records import SUMMARY_ATTEMPT
 from offload.tables.slices import Slice
+from offload.tables.transaction import begin_transaction
 
 ALWAYS_TRUE = AlwaysTrue()
 SUMMARY_REASON = "medallion.swap"
@@ -206,7 +207,7 @@ def _commit(table: Table, attempt: str, old: Sequence[DataFile], new: Sequence[D
     summary = {SUMMARY_ATTEMPT: attempt, SUMMARY_REASON: why}
     try:
         with (
-            table.transaction() as transaction,
+            begin_transaction(table) as transaction,
             transaction.update_snapshot(snapshot_properties=summary).overwrite() as snapshot,
         ):
             for file in old:

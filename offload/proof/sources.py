@@ -9,7 +9,7 @@ from typing import Any
 
 from pyiceberg.table import Table
 
-from offload.clickhouse.checksums import cold_sources
+from offload.clickhouse.checksums import KnownTypes, cold_sources
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.server import arrival_hours
 from offload.clickhouse.templates import render
@@ -39,6 +39,7 @@ class ProofSources:
 
     hot: HotStore
     tables: Mapping[str, Table] = field(default_factory=dict)
+    _known: KnownTypes = field(default_factory=dict, init=False)
 
     def hours(self, from_us: int, to_us: int) -> dict[int, int]:
         """Messages of Raw by hour of arrival (start, µs) in [from_us, to_us), in the tier that has more of them."""
@@ -87,7 +88,8 @@ class ProofSources:
         table = self.tables[cold.name]
         paths = [task.file.file_path for task in table.scan(row_filter=span.between(column)).plan_files()]
         select = select_of(cold, partition=False)
-        return cold_sources(self.hot, table, paths, select, {"from_us": span.from_us, "to_us": span.to_us})
+        times = {"from_us": span.from_us, "to_us": span.to_us}
+        return cold_sources(self.hot, table, paths, select, times, self._known)
 
     def _cold_hours(self, cold: ColdTable) -> dict[int, int]:
         """Rows of each hour of arrival in Iceberg."""

@@ -8,13 +8,13 @@ one.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, computed_field
 from pyiceberg.table import Table
 
-from offload.clickhouse.checksums import MODULUS, Checksums, checksums_of, cold_sources, merge_key
+from offload.clickhouse.checksums import MODULUS, Checksums, KnownTypes, checksums_of, cold_sources, merge_key
 from offload.clickhouse.client import HotStore, Parameters
 from offload.clickhouse.templates import render
 from offload.clickhouse.tiers import Tiers
@@ -125,6 +125,7 @@ class _Verifier:
     cold: ColdTable
     left: frozenset[str]
     on_slice: Callable[[str], None]
+    known: KnownTypes = field(default_factory=dict)
 
     def verify(self, from_us: int, to_us: int, *, include_open: bool) -> TableVerification:
         cold = self.cold
@@ -175,7 +176,7 @@ class _Verifier:
         }
         select = select_of(cold, partition=cold.layer == "gold")
         here = checksums_of(self.hot, cold, select, span)
-        files = _cold_source(self.hot, self.table, cold, part, select, span)
+        files = self._cold_source(part, select, span)
         there = checksums_of(self.hot, cold, files, span) if files else {}
         cold_rows, moved = _rows(there), Checksums()
         if here != there and cold.layer == "gold" and self._has_left(part, here):
@@ -192,6 +193,18 @@ class _Verifier:
             _rows(moved),
             cold_rows - _rows(there),
             tuple(_differences(cold, part, here, there, moved)),
+        )
+
+    def _cold_source(self, part: Slice, select: str, span: Parameters) -> str:
+        """SQL that reads the slice's live files; "" if there are none."""
+        tasks = self.table.scan(row_filter=part.predicate(self.cold)).plan_files()
+        paths = [task.file.file_path for task in tasks]
+        source = "\nUNION ALL\n".join(cold_sources(self.hot, self.table, paths, select, span, self.known))
+        # A merged file holds other hours, too.
+        return (
+            render("cold_hour.sql", source=source, arrival=self.cold.arrival)
+            if source and self.cold.arrival
+            else source
         )
 
     def _has_left(self, part: Slice, here: Checksums) -> bool:
@@ -236,14 +249,6 @@ def _differences(
                 hot_rows=here[0],
                 cold_rows=cold_sum[0],
             )
-
-
-def _cold_source(hot: HotStore, table: Table, cold: ColdTable, part: Slice, select: str, span: Parameters) -> str:
-    """SQL that reads the slice's live files; "" if there are none."""
-    paths = [task.file.file_path for task in table.scan(row_filter=part.predicate(cold)).plan_files()]
-    source = "\nUNION ALL\n".join(cold_sources(hot, table, paths, select, span))
-    # A merged file holds other hours, too.
-    return render("cold_hour.sql", source=source, arrival=cold.arrival) if source and cold.arrival else source
 
 
 def _superseded(hot: HotStore, cold: ColdTable, files: str) -> str:

@@ -36,6 +36,7 @@ from offload.tables.slice_records import (
     silver_properties,
 )
 from offload.tables.slices import gold_slices, hour, instant
+from offload.tables.transaction import begin_transaction
 
 _GROUP_ROWS = 250_000
 # Rows in memory at once, and in a row group. New rows are sorted within one group.
@@ -63,7 +64,7 @@ def rewrite_silver(day: RederivedDay, changes: DayChanges) -> Table:
         measures = {name: known[name].measure if name in known else None for name in records}
         pending = {**measures, **_pending(table, day)}
         properties = {**ledger_properties(records), _PENDING + day.part.id: json.dumps(pending)}
-        with table.transaction() as transaction:
+        with begin_transaction(table) as transaction:
             transaction.set_properties(properties)
             with transaction.update_snapshot(snapshot_properties=summary).overwrite() as snapshot:
                 snapshot.delete_by_predicate(day.rows_of_day())

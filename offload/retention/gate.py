@@ -18,7 +18,7 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 
 from ddl.layers import Retention, load_layers
-from offload.clickhouse.checksums import Checksums, add_checksums, checksums_of, cold_sources, merge_key
+from offload.clickhouse.checksums import Checksums, KnownTypes, add_checksums, checksums_of, cold_sources, merge_key
 from offload.clickhouse.server import partition_rows
 from offload.clickhouse.templates import render
 from offload.clickhouse.tiers import Tiers
@@ -79,6 +79,7 @@ class _Gate:
         self._tables = tiers.cold.load_all()
         self._now = now
         self._drop = drop
+        self._known: KnownTypes = {}
 
     def check_table(self, retention: Retention, cold_tables: Sequence[ColdTable]) -> list[PartitionVerdict]:
         """Check a hot table's partitions; `cold_tables` have their rows."""
@@ -186,7 +187,8 @@ class _Gate:
         for exchange in keys:
             span = self._span(cold, part, exchange)
             add_checksums(here, checksums_of(self._hot, cold, select, span, key))
-            sources = cold_sources(self._hot, self._tables[cold.name], self._files(cold, part), select, span)
+            files = self._files(cold, part)
+            sources = cold_sources(self._hot, self._tables[cold.name], files, select, span, self._known)
             # Rows that merge must be in one query. Checksums of other rows add up.
             pieces = ["\nUNION ALL\n".join(sources)] if key and sources else sources
             for piece in pieces:

@@ -28,6 +28,7 @@ from config.settings import Settings
 from offload.errors import WarehouseError
 from offload.retry import retry_on
 from offload.tables.branches import branch_damage
+from offload.tables.cold_table import Column
 from offload.tables.cold_tables import TABLES, ColdTable
 from offload.tables.object_store import file_io
 
@@ -158,7 +159,8 @@ def _ensure(catalog: Catalog, namespace: str, cold: ColdTable) -> Table:
         raise WarehouseError(
             f"{identifier}: {wrong}. Run `medallion pin repair`, which puts it right without losing a row."
         )
-    table = _evolved(catalog, table, cold)
+    if _lacking(table, cold):
+        table = _evolved(catalog, table, cold)
     found = [(field.name, field.field_type) for field in table.schema().fields]
     wanted = [(name, kind) for name, kind, _ in cold.columns]
     if found != wanted:
@@ -172,16 +174,18 @@ def _ensure(catalog: Catalog, namespace: str, cold: ColdTable) -> Table:
 def _evolved(catalog: Catalog, table: Table, cold: ColdTable) -> Table:
     """The table with the columns that later versions added, each in its place."""
     table = catalog.load_table(table.name())
-    known = {field.name for field in table.schema().fields}
-    missing = [column for column in cold.columns if column[0] in cold.later and column[0] not in known]
-    if not missing:
-        return table
     names = [name for name, _, _ in cold.columns]
     with table.update_schema() as update:
-        for name, kind, doc in missing:
+        for name, kind, doc in _lacking(table, cold):
             update.add_column(name, kind, doc)
             update.move_after(name, names[names.index(name) - 1])
     return catalog.load_table(table.name())
+
+
+def _lacking(table: Table, cold: ColdTable) -> list[Column]:
+    """The columns that later versions added and the table does not have."""
+    known = {field.name for field in table.schema().fields}
+    return [column for column in cold.columns if column[0] in cold.later and column[0] not in known]
 
 
 def _create(catalog: Catalog, identifier: str, cold: ColdTable) -> Table:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlparse
 
 import polars as pl
+from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from config.settings import Settings
 from offload.tables.catalog import open_catalog
 from offload.tables.cold_tables import TABLES, ColdTable
+from tests.clickhouse import as_json
+
+
+@lru_cache(maxsize=1)
+def _catalog(settings: str) -> Catalog:
+    return open_catalog(Settings.model_validate_json(settings))
+
+
+def forget_catalog() -> None:
+    """Open the catalog again: another file is in its place."""
+    _catalog.cache_clear()
 
 
 def load(settings: Settings, cold: ColdTable) -> Table:
-    return open_catalog(settings).load_table(f"{settings.iceberg_namespace}.{cold.name}")
+    return _catalog(as_json(settings)).load_table(f"{settings.iceberg_namespace}.{cold.name}")
 
 
 def read(settings: Settings, cold: ColdTable) -> pl.DataFrame:

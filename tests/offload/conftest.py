@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +18,10 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from config.settings import Settings
 from deploy.embedded.ports import free_ports
+from offload.tables.catalog import ColdTier
 from tests.clickhouse import ARGUMENTS, ENVIRONMENT, PASSWORD
-from tests.offload.hot_tables import HotTables, database_name
+from tests.offload.cold_tables import forget_catalog
+from tests.offload.hot_tables import WAREHOUSES, HotTables, database_name
 from tests.recorded import OURS
 
 _PROGRAM = ("-m", "deploy.embedded.clickhouse")
@@ -101,22 +104,42 @@ def http_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield http
 
 
-def new_settings(http_port: int, folder: Path) -> Settings:
-    """Settings of a database that is empty or does not exist yet, and of an empty warehouse."""
+def new_settings(http_port: int, folder: Path, database: str = "") -> Settings:
+    """Settings of a database that is empty or does not exist yet, and of a warehouse that does not exist yet."""
     return Settings(
         clickhouse_host="127.0.0.1",
         clickhouse_http_port=http_port,
         clickhouse_password=PASSWORD,
-        clickhouse_database=database_name(http_port),
+        clickhouse_database=database or database_name(http_port),
         iceberg_catalog_uri=f"sqlite:///{folder}/catalog.db",
         iceberg_warehouse=(folder / "warehouse").as_uri(),
     )
 
 
+@pytest.fixture(scope="session")
+def warehouses(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the warehouses of `settings`."""
+    return tmp_path_factory.mktemp(WAREHOUSES)
+
+
 @pytest.fixture
-def settings(http_port: int, tmp_path: Path) -> Settings:
-    """Settings of an empty database and an empty warehouse."""
-    return new_settings(http_port, tmp_path)
+def settings(http_port: int, warehouses: Path) -> Settings:
+    """Settings of an empty database, and of a warehouse of empty tables, which goes with the database.
+
+    To make its tables and the views that read them costs more than a small run, so each test gets a copy of the empty
+    ones in their place.
+    """
+    database = database_name(http_port)
+    folder, empty = warehouses / f"{http_port}_{database}", warehouses / f"{http_port}_{database}.empty"
+    found = new_settings(http_port, folder, database)
+    if empty.exists():
+        shutil.rmtree(folder)
+        shutil.copytree(empty, folder)
+        forget_catalog()
+    else:
+        ColdTier.open(found)
+        shutil.copytree(folder, empty)
+    return found
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ ARRIVAL = datetime(2026, 1, 5, 10, tzinfo=UTC)
 COORDINATES = ("raw_topic", "raw_partition", "raw_offset", "published_at")
 _KAFKA = ("_queue", "_sink", "ENGINE = Kafka")
 _numbers = count(1)
+# The folder of warehouses that go with a database.
+WAREHOUSES = "warehouses"
 # By port of the node: databases that are as the migrations left them and wait for their next test.
 _empty: dict[int, list[str]] = {}
 # What the migrations made, by database: name → definition.
@@ -43,6 +45,8 @@ class HotTables:
             admin.command(f"CREATE DATABASE {name}")
         self.client = self._connect(name)
         if exists:
+            if not self._has_pooled_warehouse:
+                self._drop_all_but_made()
             return
         for statement in without_superseded(render(settings), ()):
             if not any(text in statement.sql for text in _KAFKA):
@@ -73,12 +77,24 @@ class HotTables:
         if any(found.get(table) != definition for table, definition in made.items()):
             self.drop()
             return
-        for table in found.keys() - made.keys():
-            self.client.command(f"DROP TABLE {table} SYNC")
-        for table, definition in made.items():
-            if "MergeTree" in definition:
+        self._drop_all_but_made(kept="_all" if self._has_pooled_warehouse else "")
+        # Of the sixty tables a test fills a few.
+        filled = self.client.query("SELECT DISTINCT table FROM system.parts WHERE database = currentDatabase()")
+        for (table,) in filled.result_rows:
+            if table in made:
                 self.client.command(f"TRUNCATE TABLE {table} SYNC")
         _empty.setdefault(self.settings.clickhouse_http_port, []).append(name)
+
+    def _drop_all_but_made(self, kept: str = "") -> None:
+        """Drop what the migrations did not make, except the views of both tiers whose names end in `kept`."""
+        for table in self._definitions().keys() - _made[self.settings.clickhouse_database].keys():
+            if not (kept and table.endswith(kept)):
+                self.client.command(f"DROP TABLE {table} SYNC")
+
+    @property
+    def _has_pooled_warehouse(self) -> bool:
+        """Whether the warehouse is the one that goes with the database (see the fixture `settings`)."""
+        return f"/{WAREHOUSES}0/" in self.settings.iceberg_warehouse
 
     def drop(self) -> None:
         """Give the node its memory back: every table costs some, and each database has sixty."""
@@ -138,6 +154,12 @@ def read_tape(path: Path, exchange: str = "binance") -> pl.DataFrame:
         .dt.cast_time_unit("us")
         .alias("arrived"),
     )
+
+
+def of_one_hour(trades: pl.DataFrame) -> pl.DataFrame:
+    """The same trades, which all arrive in the second of the three hours: a third of the files of most layers."""
+    arrived = pl.lit(ARRIVAL) + pl.duration(hours=1, microseconds=pl.col("offset").cast(pl.Int64))
+    return trades.with_columns(arrived.dt.cast_time_unit("us").alias("arrived"))
 
 
 def raw_rows(trades: pl.DataFrame) -> pl.DataFrame:

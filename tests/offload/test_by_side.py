@@ -27,7 +27,7 @@ from offload.tables.cold_tables import BY_NAME, ColdTable, Layer
 from offload.tables.slice_records import PREFIX, read_ledger
 from offload.tables.slices import parse_gold_id
 from tests.offload.cold_tables import load, read
-from tests.offload.hot_tables import HotTables, candles, read_tape
+from tests.offload.hot_tables import HotTables, candles, of_one_hour, read_tape
 
 FRAMES = load_layers().timeframes
 SIDES = ("buy_volume", "sell_volume")
@@ -38,7 +38,7 @@ GATED = ("silver_trades", STATE_TABLE)
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    return read_tape(tape).sort("time").slice(9000, 3000)
+    return of_one_hour(read_tape(tape).sort("time")).slice(9000, 3000)
 
 
 def as_version_0_1_made_it(settings: Settings, cold: ColdTable) -> None:

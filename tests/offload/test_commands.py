@@ -12,6 +12,7 @@ from cli.chart import command as chart_command
 from cli.common.arguments import UnknownNameError
 from cli.dlq import commands as dlq
 from config.settings import Settings
+from ddl.layers import STATE_TABLE
 from offload.clickhouse.tiers import Tiers
 from offload.pins import PinError, Pins
 from offload.proof.verify import verify
@@ -19,7 +20,7 @@ from offload.retention.gate import close_gate
 from offload.run import run
 from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import TABLES
-from tests.offload.hot_tables import HotTables, read_tape, silver_rows
+from tests.offload.hot_tables import HotTables, of_one_hour, read_tape, silver_rows
 from tests.offload.test_gate import LATER
 
 
@@ -48,8 +49,8 @@ def test_a_chart_has_the_candles_of_both_tiers(
     rows = [(f"{row[0]:%Y-%m-%d %H:%M:%S}", *row[1:]) for row in expected.iter_rows()]
     assert drawn() == rows
     assert drawn(last=2) == rows[-2:]
-    run(Tiers.open(settings), until_now=True)
-    close_gate(Tiers.open(settings), drop=True, now=LATER)
+    run(Tiers.open(settings), until_now=True, layers=("gold",))
+    close_gate(Tiers.open(settings), drop=True, tables=[STATE_TABLE], now=LATER)
     assert hot.count("gold_ohlcv_1m") == 0
     assert drawn() == rows
     with pytest.raises(chart_command.NoCandlesError, match="latest_prices"):
@@ -59,7 +60,7 @@ def test_a_chart_has_the_candles_of_both_tiers(
 
 
 def test_proof_and_gate_say_where_they_are(settings: Settings, hot: HotTables, tape: Path) -> None:
-    hot.insert("silver_trades", silver_rows(read_tape(tape).head(100)))
+    hot.insert("silver_trades", silver_rows(of_one_hour(read_tape(tape).head(100))))
     run(Tiers.open(settings), until_now=True)
     for work in (verify, close_gate):
         seen: list[tuple[str, int, int]] = []

@@ -12,12 +12,19 @@ from config.settings import Settings
 from offload.clickhouse.tiers import Tiers
 from offload.run import run
 from offload.tables.catalog import open_catalog
-from tests.offload.hot_tables import HotTables, read_tape
+from tests.offload.conftest import new_settings
+from tests.offload.hot_tables import HotTables, of_one_hour, read_tape
+
+
+@pytest.fixture
+def settings(http_port: int, tmp_path: Path) -> Settings:
+    """There is no cold table yet."""
+    return new_settings(http_port, tmp_path)
 
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    return read_tape(tape).head(1000)
+    return of_one_hour(read_tape(tape)).head(1000)
 
 
 def outcomes(settings: Settings) -> dict[str, str]:

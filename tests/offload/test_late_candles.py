@@ -18,7 +18,7 @@ from offload.retention.gate import close_gate
 from offload.run import run
 from offload.tables.cold_tables import BY_NAME, Layer
 from tests.offload.cold_tables import files_on_disk, files_referenced, read
-from tests.offload.hot_tables import HotTables, candles, read_tape, silver_rows
+from tests.offload.hot_tables import HotTables, candles, of_one_hour, read_tape, silver_rows
 
 LATER = datetime(2028, 1, 1, tzinfo=UTC)
 FRAMES = load_layers().timeframes
@@ -28,7 +28,7 @@ GATED = ("silver_trades", STATE_TABLE)
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    return read_tape(tape).sort("time").slice(9000, 3000)
+    return of_one_hour(read_tape(tape).sort("time")).slice(9000, 3000)
 
 
 def late(trades: pl.DataFrame) -> pl.DataFrame:

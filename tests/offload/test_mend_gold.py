@@ -17,7 +17,6 @@ from offload.publish.publisher import DayPublishError
 from offload.rederive.run import rederive
 from offload.run import run
 from tests.clickhouse import ENVIRONMENT
-from tests.offload.conftest import new_settings
 from tests.offload.hot_tables import HotTables, read_tape
 from tests.offload.rederiving import FROM, HIGH, LOW, TO, assert_is, fill, limited, within
 
@@ -34,8 +33,8 @@ NAMES = {
 
 
 @pytest.fixture
-def settings(http_port: int, tmp_path: Path, brokers: str) -> Settings:
-    return new_settings(http_port, tmp_path).model_copy(update={"kafka_bootstrap_servers": brokers})
+def settings(settings: Settings, brokers: str) -> Settings:
+    return settings.model_copy(update={"kafka_bootstrap_servers": brokers})
 
 
 # Its siblings: test_rederive.py and test_late_candles.py.

@@ -16,7 +16,7 @@ from offload.clickhouse.tiers import Tiers
 from offload.errors import BrokenExportError, HotStoreError
 from offload.proof.verify import verify
 from offload.run import run
-from offload.tables.cold_tables import BY_NAME, TABLES
+from offload.tables.cold_tables import BY_NAME, TABLES, Layer
 from tests.offload.cold_tables import files_on_disk, files_referenced, live_files, load, read
 from tests.offload.hot_tables import (
     ARRIVAL,
@@ -24,6 +24,7 @@ from tests.offload.hot_tables import (
     candles,
     dead_letter_rows,
     duplicate_rows,
+    of_one_hour,
     raw_rows,
     read_tape,
     silver_rows,
@@ -35,6 +36,12 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
     return read_tape(tape).gather_every(8)
+
+
+@pytest.fixture
+def few(trades: pl.DataFrame) -> pl.DataFrame:
+    """Trades of one hour and one day: one file a table."""
+    return of_one_hour(trades).filter(pl.col("time").dt.day() == 8)
 
 
 def _gold_truth(trades: pl.DataFrame) -> dict[str, pl.DataFrame]:
@@ -97,9 +104,9 @@ def test_candles_equal_the_published_ground_truth(
 
 
 def test_a_second_run_does_nothing_and_a_forced_one_replaces(
-    settings: Settings, hot: HotTables, trades: pl.DataFrame
+    settings: Settings, hot: HotTables, few: pl.DataFrame
 ) -> None:
-    hot.load(trades)
+    hot.load(few)
     first = run(Tiers.open(settings))
     snapshots = {cold.name: load(settings, cold).metadata.snapshots for cold in TABLES}
     second = run(Tiers.open(settings))
@@ -108,20 +115,20 @@ def test_a_second_run_does_nothing_and_a_forced_one_replaces(
     third = run(Tiers.open(settings), again=True)
     assert [(part.slice, part.rows) for part in third.slices] == [(part.slice, part.rows) for part in first.slices]
     assert all(part.outcome == "written" for part in third.slices)
-    _assert_cold_is(settings, trades)
+    _assert_cold_is(settings, few)
     assert verify(Tiers.open(settings)).ok
     assert files_on_disk(settings) == files_referenced(settings)
 
 
-def test_late_rows_reach_an_hour_that_was_offloaded(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+def test_late_rows_reach_an_hour_that_was_offloaded(settings: Settings, hot: HotTables, few: pl.DataFrame) -> None:
     is_late = pl.col("offset") % 7 == 0
-    hot.load(trades.filter(~is_late))
+    hot.load(few.filter(~is_late))
     run(Tiers.open(settings))
     # Late in two ways: rows of an old hour that show up afterwards, and old event times in a new hour.
-    late = trades.filter(is_late)
-    reappeared = late.filter(pl.col("offset") % 2 == 0)
-    new_hour = late.filter(pl.col("offset") % 2 == 1).with_columns(pl.col("arrived") + timedelta(hours=5))
-    everything = pl.concat([trades.filter(~is_late), reappeared, new_hour])
+    late = few.filter(is_late)
+    reappeared, others = late.head(late.height // 2), late.slice(late.height // 2)
+    new_hour = others.with_columns(pl.col("arrived") + timedelta(hours=5))
+    everything = pl.concat([few.filter(~is_late), reappeared, new_hour])
     hot.load(pl.concat([reappeared, new_hour]))
     run(Tiers.open(settings))
     _assert_cold_is(settings, everything)
@@ -129,13 +136,17 @@ def test_late_rows_reach_an_hour_that_was_offloaded(settings: Settings, hot: Hot
 
 
 def test_only_the_touched_slices_are_written(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    layers: tuple[Layer, ...] = ("silver", "gold")
+    trades = of_one_hour(trades)
     hot.load(trades)
-    run(Tiers.open(settings))
+    run(Tiers.open(settings), layers=layers)
     extra = trades.head(1).with_columns(
-        pl.lit("5").alias("trade_id"), pl.lit(99_999_999, pl.UInt64).alias("offset"), pl.col("arrived") + 9 * HOUR
+        pl.lit("5").alias("trade_id"),
+        pl.lit(99_999_999, pl.UInt64).alias("offset"),
+        pl.lit(ARRIVAL + 9 * HOUR).dt.cast_time_unit("us").alias("arrived"),
     )
     hot.insert("silver_trades", silver_rows(extra))
-    report = run(Tiers.open(settings))
+    report = run(Tiers.open(settings), layers=layers)
     written = {(part.table, part.slice) for part in report.slices if part.outcome == "written"}
     assert {piece for table, piece in written if table == "silver_trades"} == {f"{ARRIVAL + 9 * HOUR:%Y-%m-%dT%H}"}
     assert {piece for table, piece in written if table == "gold_ohlcv_1m"} == {"binance/2024-08-08"}
@@ -147,18 +158,21 @@ def test_the_open_hour_is_exported_only_on_request_and_replaced_later(
 ) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     live = trades.with_columns(pl.lit(now).dt.cast_time_unit("us").alias("arrived"))
+    layers: tuple[Layer, ...] = ("silver", "gold")
     hot.load(live.head(1000))
-    assert run(Tiers.open(settings)).written("silver_trades") == 0
-    first = run(Tiers.open(settings), until_now=True)
+    assert run(Tiers.open(settings), layers=layers).written("silver_trades") == 0
+    first = run(Tiers.open(settings), until_now=True, layers=layers)
     assert first.written("silver_trades") == 1000
     assert not any(part.final for part in first.slices if part.table == "silver_trades")
     hot.load(live.slice(1000, 500))
-    assert run(Tiers.open(settings), until_now=True).written("silver_trades") == 1500
+    assert run(Tiers.open(settings), until_now=True, layers=layers).written("silver_trades") == 1500
     _assert_cold_is(settings, live.head(1500))
-    assert verify(Tiers.open(settings), include_open=True).ok
-    assert any(table.slices for table in verify(Tiers.open(settings)).tables if table.table == "silver_trades")
+    assert verify(Tiers.open(settings), include_open=True, layers=layers).ok
+    assert any(table.slices for table in verify(Tiers.open(settings), layers=("silver",)).tables)
 
 
+# Its sibling: test_verify.py::test_candles_that_have_not_ended_are_named, which finds them left out.
+@pytest.mark.nightly
 def test_an_open_candle_is_not_exported_as_final(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     # Trades of this very minute, that arrived (as their stamps say) three hours ago: the hour of arrival is closed.
@@ -175,17 +189,20 @@ def test_an_open_candle_is_not_exported_as_final(settings: Settings, hot: HotTab
 
 
 def test_cold_rows_stay_when_hot_ones_are_gone(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    layers: tuple[Layer, ...] = ("silver", "gold")
+    trades = of_one_hour(trades)
     hot.load(trades)
-    run(Tiers.open(settings))
+    run(Tiers.open(settings), layers=layers)
     hot.client.command("ALTER TABLE silver_trades DROP PARTITION 20240808")
     hot.client.command("ALTER TABLE gold_ohlcv_state DROP PARTITION ID '60-20240808'")
-    report = run(Tiers.open(settings), again=True)
+    report = run(Tiers.open(settings), again=True, layers=layers)
     kept = {part.table for part in report.slices if part.outcome == "kept"}
     assert "silver_trades" in kept
     _assert_cold_is(settings, trades)
 
 
 def test_bronze_is_the_same_before_and_after_merges(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    trades = of_one_hour(trades)
     # Kraken re-sends trades: again in the same hour, and again in a later one, under other coordinates.
     again = trades.head(300).with_columns(pl.col("offset") + 100_000, pl.col("arrived") + timedelta(seconds=1))
     later = trades.head(200).with_columns(pl.col("offset") + 200_000, pl.col("arrived") + 6 * HOUR)

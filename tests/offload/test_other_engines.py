@@ -25,7 +25,7 @@ from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import BY_NAME
 from tests.offload.cold_tables import load
 from tests.offload.conftest import new_settings
-from tests.offload.hot_tables import HotTables, candles, read_tape, silver_rows
+from tests.offload.hot_tables import HotTables, candles, of_one_hour, read_tape, silver_rows
 from tests.offload.maven import MissingError, jars
 
 duckdb = pytest.importorskip("duckdb")
@@ -58,7 +58,7 @@ class Versions:
 
     def __init__(self, settings: Settings, hot: HotTables, tape: Path) -> None:
         self.settings, self.client = settings, hot.client
-        trades = read_tape(tape).tail(4000)
+        trades = of_one_hour(read_tape(tape)).tail(4000)
         hot.load(trades.head(1500))
         run(Tiers.open(settings))
         self.pin = {part.table: part.snapshot_id for part in Pins(ColdTier.open(settings)).create("backtest").tables}
@@ -73,7 +73,7 @@ def versions(http_port: int, tape: Path, tmp_path_factory: pytest.TempPathFactor
     settings = new_settings(http_port, folder)
     hot = HotTables(settings)
     yield Versions(settings, hot, tape)
-    hot.drop()
+    hot.give_back()
 
 
 @pytest.fixture

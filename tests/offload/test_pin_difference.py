@@ -24,7 +24,7 @@ from offload.run import run
 from offload.tables.catalog import ColdTier
 from tests.offload.command_line import as_environment, run_command
 from tests.offload.conftest import new_settings
-from tests.offload.hot_tables import HotTables, candles, read_tape
+from tests.offload.hot_tables import HotTables, candles, of_one_hour, read_tape
 
 FRAMES = {frame.view: timedelta(seconds=frame.seconds) for frame in load_layers().timeframes}
 IDS = st.dictionaries(st.sampled_from("abcdefgh"), st.none() | st.integers(0, 3))
@@ -55,7 +55,7 @@ class Versions:
 
     def __init__(self, settings: Settings, hot: HotTables, tape: Path) -> None:
         self.settings = settings
-        trades = read_tape(tape).head(900)
+        trades = of_one_hour(read_tape(tape)).head(900)
         self.first, self.added = trades.head(600), trades.slice(600)
         hot.load(self.first)
         run(Tiers.open(settings))

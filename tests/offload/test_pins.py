@@ -21,12 +21,12 @@ from offload.tables.branches import repair_branches
 from offload.tables.catalog import ColdTier, open_catalog
 from offload.tables.cold_tables import BY_NAME, TABLES, ColdTable
 from tests.offload.cold_tables import files_on_disk, files_referenced, load, read
-from tests.offload.hot_tables import HotTables, read_tape
+from tests.offload.hot_tables import HotTables, of_one_hour, read_tape
 
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    return read_tape(tape).head(3000)
+    return of_one_hour(read_tape(tape)).head(3000)
 
 
 def pinned(settings: Settings, cold: ColdTable, name: str) -> pl.DataFrame:
@@ -64,6 +64,8 @@ def test_a_pin_reads_the_same_after_corrections_and_expiry(
     hot.client.command(f"DROP DATABASE {database}")
 
 
+# Its sibling: test_compaction.py::test_small_files_become_one_and_no_row_changes drops a pin and counts the files.
+@pytest.mark.nightly
 def test_a_dropped_pin_expires(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades.head(1))
     hot.load_left_out(trades.head(1))
@@ -81,8 +83,6 @@ def test_a_dropped_pin_expires(settings: Settings, hot: HotTables, trades: pl.Da
 
 
 def test_a_moment_can_be_pinned(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
-    # Of one hour.
-    trades = trades.gather_every(3)
     hot.load(trades.head(300))
     run(Tiers.open(settings))
     moment = datetime.now(UTC)

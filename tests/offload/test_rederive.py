@@ -22,21 +22,20 @@ from offload.run import run
 from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import BY_NAME, TABLES
 from tests.offload.cold_tables import load, read
-from tests.offload.conftest import new_settings
-from tests.offload.hot_tables import ARRIVAL, HotTables, read_tape, silver_rows
+from tests.offload.hot_tables import ARRIVAL, HotTables, of_one_hour, read_tape, silver_rows
 from tests.offload.rederiving import FROM, HIGH, LOW, TO, assert_is, fill, limited, of_exchange, within
 from tests.offload.test_gate import LATER
 
 
 @pytest.fixture
-def settings(http_port: int, tmp_path: Path, brokers: str) -> Settings:
-    return new_settings(http_port, tmp_path).model_copy(update={"kafka_bootstrap_servers": brokers})
+def settings(settings: Settings, brokers: str) -> Settings:
+    return settings.model_copy(update={"kafka_bootstrap_servers": brokers})
 
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    # Of the second day there are few.
-    return read_tape(tape).filter((pl.col("offset") % 8 == 0) | (pl.col("time").dt.day() == 9))
+    # Of one hour. Of the second day there are few.
+    return of_one_hour(read_tape(tape)).filter((pl.col("offset") % 8 == 0) | (pl.col("time").dt.day() == 9))
 
 
 @pytest.mark.parametrize(("before", "after"), [(LOW, HIGH), pytest.param(HIGH, LOW, marks=pytest.mark.nightly)])
@@ -158,6 +157,7 @@ class Dying(ClickHouseHttp):
 def test_one_that_died_is_finished_by_the_next(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, at: str
 ) -> None:
+    trades = trades.filter(pl.col("time").dt.day() == 8)
     fill(hot, trades, HIGH)
     run(Tiers.open(settings))
     new = limited(settings, tmp_path, LOW)

@@ -19,8 +19,7 @@ from offload.retention.gate import close_gate
 from offload.run import run
 from offload.tables.cold_tables import BY_NAME
 from tests.offload.cold_tables import read
-from tests.offload.conftest import new_settings
-from tests.offload.hot_tables import HotTables, candles, read_tape
+from tests.offload.hot_tables import HotTables, candles, of_one_hour, read_tape
 from tests.offload.rederiving import FROM, HIGH, LOW, TO, fill, limited, within
 from tests.offload.test_gate import LATER
 
@@ -30,13 +29,13 @@ EVERYTHING = ("silver_trades", STATE_TABLE)
 
 
 @pytest.fixture
-def settings(http_port: int, tmp_path: Path, brokers: str) -> Settings:
-    return new_settings(http_port, tmp_path).model_copy(update={"kafka_bootstrap_servers": brokers})
+def settings(settings: Settings, brokers: str) -> Settings:
+    return settings.model_copy(update={"kafka_bootstrap_servers": brokers})
 
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    return read_tape(tape).gather_every(16)
+    return of_one_hour(read_tape(tape).gather_every(16))
 
 
 def let_go(settings: Settings, tables: Sequence[str]) -> None:

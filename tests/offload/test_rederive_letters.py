@@ -15,7 +15,7 @@ from config.settings import Settings
 from offload.clickhouse.tiers import Tiers
 from offload.rederive.run import rederive
 from offload.run import run
-from tests.offload.hot_tables import HotTables, raw_rows, read_tape, silver_rows
+from tests.offload.hot_tables import HotTables, of_one_hour, raw_rows, read_tape, silver_rows
 from tests.offload.rederiving import FROM, HIGH, LOW, assert_proved, fill, letters, limited, within
 
 DAY_AFTER = FROM + timedelta(days=1)
@@ -29,7 +29,7 @@ def posted(settings: Settings, brokers: str) -> Settings:
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    return read_tape(tape).filter(pl.col("time").dt.day() == 8).gather_every(16)
+    return of_one_hour(read_tape(tape).filter(pl.col("time").dt.day() == 8).gather_every(16))
 
 
 def from_topic(settings: Settings, count: int) -> list[dict[str, object]]:

@@ -14,7 +14,7 @@ from offload.rederive.from_raw import rederive_from_raw
 from offload.run import run
 from offload.tables.cold_tables import BY_NAME
 from tests.offload.cold_tables import load, read
-from tests.offload.hot_tables import HotTables, raw_rows, read_tape, silver_rows
+from tests.offload.hot_tables import HotTables, of_one_hour, raw_rows, read_tape, silver_rows
 from tests.offload.rederiving import FROM, HIGH, assert_is, limited
 
 DAY_AFTER = FROM + timedelta(days=1)
@@ -30,7 +30,7 @@ def posted(settings: Settings, brokers: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    return read_tape(tape).filter(pl.col("time").dt.day() == 8).gather_every(32)
+    return of_one_hour(read_tape(tape).filter(pl.col("time").dt.day() == 8).gather_every(32))
 
 
 def bronze_of(settings: Settings) -> pl.DataFrame:

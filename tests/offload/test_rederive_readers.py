@@ -15,7 +15,7 @@ from config.settings import Settings
 from offload.clickhouse.tiers import Tiers
 from offload.rederive.run import rederive
 from offload.run import run
-from tests.offload.hot_tables import HotTables, read_tape
+from tests.offload.hot_tables import HotTables, of_one_hour, read_tape
 from tests.offload.rederiving import (
     FROM,
     HIGH,
@@ -29,7 +29,7 @@ from tests.offload.rederiving import (
     within,
 )
 
-READERS = 2
+READERS = 1
 DAY_AFTER = FROM + timedelta(days=1)
 
 
@@ -41,7 +41,7 @@ def posted(settings: Settings, brokers: str) -> Settings:
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    return read_tape(tape).gather_every(8)
+    return of_one_hour(read_tape(tape).gather_every(8))
 
 
 class Readers:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -24,6 +25,7 @@ from offload.tables.catalog import ColdTier
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import UNRECOGNISED
 from producers.kafka.envelope import encode, envelopes
+from tests.offload.conftest import new_settings
 from tests.offload.hot_tables import HotTables
 from tests.recorded import OURS
 from tests.serving.running import running
@@ -109,6 +111,12 @@ def recorded() -> dict[str, list[Came]]:
         "binance": came("binance", [*binance[:600], *HOSTILE, *binance[600:]], START),
         "kraken": came("kraken", kraken, START - timedelta(seconds=20)),
     }
+
+
+@pytest.fixture
+def settings(http_port: int, tmp_path: Path) -> Settings:
+    """There is no cold table yet."""
+    return new_settings(http_port, tmp_path)
 
 
 @pytest.fixture

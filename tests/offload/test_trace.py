@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -24,12 +24,15 @@ from offload.proof.trace import Trace, Tracer
 from offload.proof.trace_candle import compare_with_trades
 from offload.retention.gate import close_gate
 from offload.run import run
+from offload.tables.cold_tables import Layer
 from tests.offload.command_line import as_environment, run_command
+from tests.offload.conftest import new_settings
 from tests.offload.hot_tables import (
     COORDINATES,
     HotTables,
     dead_letter_rows,
     duplicate_rows,
+    of_one_hour,
     raw_rows,
     read_tape,
     silver_rows,
@@ -50,13 +53,43 @@ def messages(trades: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(pl.Series("raw_json", [envelope(row) for row in rows.to_dicts()], pl.Binary))
 
 
-@pytest.fixture
-def loaded(settings: Settings, hot: HotTables, tape: Path) -> HotTables:
-    trades = read_tape(tape).head(2000).filter(pl.col("offset") % 3 == 1)
-    hot.insert("trades_raw", messages(trades))
-    hot.insert("silver_trades", silver_rows(trades))
-    run(Tiers.open(settings))
+def some(tape: Path) -> pl.DataFrame:
+    """The trades of `warehouse`."""
+    return of_one_hour(read_tape(tape).head(2000)).filter(pl.col("offset") % 3 == 1)
+
+
+def warehouse(http_port: int, folder: Path, tape: Path) -> HotTables:
+    """Trades in every layer of both tiers."""
+    hot = HotTables(new_settings(http_port, folder))
+    hot.insert("trades_raw", messages(some(tape)))
+    hot.insert("silver_trades", silver_rows(some(tape)))
+    run(Tiers.open(hot.settings))
     return hot
+
+
+@pytest.fixture(scope="module")
+def loaded(http_port: int, tape: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HotTables]:
+    """Tests only read it."""
+    hot = warehouse(http_port, tmp_path_factory.mktemp("loaded"), tape)
+    yield hot
+    hot.give_back()
+
+
+@pytest.fixture(scope="module")
+def damaged(http_port: int, tape: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HotTables]:
+    """Each test damages a trade or candle of its own, and the changes of a trade come before those of its candles."""
+    hot = warehouse(http_port, tmp_path_factory.mktemp("damaged"), tape)
+    yield hot
+    hot.give_back()
+
+
+@pytest.fixture(scope="module")
+def cold_only(http_port: int, tape: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HotTables]:
+    """The gate has let all hot partitions go."""
+    hot = warehouse(http_port, tmp_path_factory.mktemp("cold_only"), tape)
+    close_gate(Tiers.open(hot.settings), drop=True, now=LATER)
+    yield hot
+    hot.give_back()
 
 
 @pytest.fixture
@@ -69,10 +102,8 @@ def _trace(settings: Settings, trade: dict[str, str]) -> Trace:
     return Tracer(Tiers.open(settings)).trade("binance", trade["symbol"], trade["trade_id"])
 
 
-def test_a_trade_is_found_everywhere_and_unchanged(
-    settings: Settings, loaded: HotTables, trade: dict[str, str]
-) -> None:
-    trace = _trace(settings, trade)
+def test_a_trade_is_found_everywhere_and_unchanged(loaded: HotTables, trade: dict[str, str]) -> None:
+    trace = _trace(loaded.settings, trade)
     assert (trace.fate, trace.changes) == ("silver", ())
     assert trace.coordinates is not None
     assert trace.coordinates[:3] == ("market.crypto.trades.binance.raw", 0, 1234)
@@ -87,15 +118,14 @@ def test_a_trade_is_found_everywhere_and_unchanged(
     assert all(candle.hot and candle.from_silver and candle.cold for candle in trace.candles)
 
 
-def test_what_only_iceberg_holds_is_traced_too(settings: Settings, loaded: HotTables, trade: dict[str, str]) -> None:
-    close_gate(Tiers.open(settings), drop=True, now=LATER)
-    trace = _trace(settings, trade)
+def test_what_only_iceberg_holds_is_traced_too(cold_only: HotTables, trade: dict[str, str]) -> None:
+    trace = _trace(cold_only.settings, trade)
     assert {s.tier for s in trace.sightings} == {"cold"}
     assert (trace.fate, trace.changes) == ("silver", ())
 
 
-def test_an_unknown_trade_is_missing(settings: Settings, loaded: HotTables) -> None:
-    trace = Tracer(Tiers.open(settings)).trade("binance", "BTCUSDT", "no such trade")
+def test_an_unknown_trade_is_missing(loaded: HotTables) -> None:
+    trace = Tracer(Tiers.open(loaded.settings)).trade("binance", "BTCUSDT", "no such trade")
     assert (trace.fate, trace.sightings) == ("missing", ())
 
 
@@ -103,7 +133,7 @@ def test_a_dead_letter_is_known_after_it_left(settings: Settings, hot: HotTables
     trades = read_tape(tape).head(20)
     hot.insert("dlq_trades_log", dead_letter_rows(trades.head(10), "price_missing"))
     hot.insert("duplicate_trades", duplicate_rows(trades.tail(10)))
-    run(Tiers.open(settings))
+    run(Tiers.open(settings), layers=("duplicates", "dlq"))
     for table in ("dlq_trades_log", "duplicate_trades"):
         hot.client.command(f"TRUNCATE TABLE {table}")
     for row, fate in (
@@ -117,17 +147,21 @@ def test_a_dead_letter_is_known_after_it_left(settings: Settings, hot: HotTables
 PAYLOAD = r"""raw_json = replaceOne(raw_json, '\\"p\\": \\"', '\\"p\\": \\"9')"""
 
 
-def _update(table: str, change: str) -> Callable[[HotTables, Trace], None]:
-    def damage(hot: HotTables, trace: Trace) -> None:
+Damage = Callable[[HotTables, dict[str, str]], None]
+
+
+def _update(table: str, change: str) -> Damage:
+    def damage(hot: HotTables, trade: dict[str, str]) -> None:
         hot.client.command(
-            f"ALTER TABLE {table} UPDATE {change} WHERE trade_id = '{trace.trade_id}' SETTINGS mutations_sync = 2"
+            f"ALTER TABLE {table} UPDATE {change} WHERE trade_id = '{trade['trade_id']}' SETTINGS mutations_sync = 2"
         )
 
     return damage
 
 
-def _cold(layer: str, column: str) -> Callable[[HotTables, Trace], None]:
-    def damage(hot: HotTables, trace: Trace) -> None:
+def _cold(layer: str, column: str) -> Damage:
+    def damage(hot: HotTables, trade: dict[str, str]) -> None:
+        trace = _trace(hot.settings, trade)
         (sighting,) = (s for s in trace.sightings if (s.layer, s.tier) == (layer, "cold"))
         path = Path(urlparse(sighting.file).path)
         rows = pq.read_table(path)
@@ -141,39 +175,36 @@ def _cold(layer: str, column: str) -> Callable[[HotTables, Trace], None]:
     return damage
 
 
-@pytest.mark.parametrize(
-    ("damage", "layer", "field"),
-    [
-        (_update("trades_raw", PAYLOAD), "producer", "price"),
-        (_update("trades_raw", "price = concat(price, '1')"), "raw_trades", "price"),
-        (_update("bronze_trades", "received_at = received_at + 1"), "cold.bronze_trades", "received_at"),
-        (_update("silver_trades", "price = price + toDecimal128('0.01', 18)"), "silver_trades", "price"),
-        (_update("silver_trades", "quote_volume = -quote_volume"), "silver_trades", "quote_volume"),
-        (_update("silver_trades", "side = if(side = 'BUY', 'SELL', 'BUY')"), "silver_trades", "side"),
-        (_cold("raw_trades", "price"), "cold.raw_trades", "price"),
-        (_cold("bronze_trades", "price_text"), "cold.bronze_trades", "price_text"),
-        (_cold("silver_trades", "quantity"), "cold.silver_trades", "quantity"),
-    ],
-)
+DAMAGES = [
+    (_update("trades_raw", PAYLOAD), "producer", "price"),
+    (_update("trades_raw", "price = concat(price, '1')"), "raw_trades", "price"),
+    (_update("bronze_trades", "received_at = received_at + 1"), "cold.bronze_trades", "received_at"),
+    (_update("silver_trades", "price = price + toDecimal128('0.01', 18)"), "silver_trades", "price"),
+    (_update("silver_trades", "quote_volume = -quote_volume"), "silver_trades", "quote_volume"),
+    (_update("silver_trades", "side = if(side = 'BUY', 'SELL', 'BUY')"), "silver_trades", "side"),
+    (_cold("raw_trades", "price"), "cold.raw_trades", "price"),
+    (_cold("bronze_trades", "price_text"), "cold.bronze_trades", "price_text"),
+    (_cold("silver_trades", "quantity"), "cold.silver_trades", "quantity"),
+]
+
+
+@pytest.mark.parametrize(("number", "damage", "layer", "field"), [(at, *one) for at, one in enumerate(DAMAGES)])
 def test_a_damaged_value_is_traced_to_its_layer(
-    settings: Settings,
-    loaded: HotTables,
-    trade: dict[str, str],
-    damage: Callable[[HotTables, Trace], None],
-    layer: str | None,
-    field: str | None,
+    damaged: HotTables, tape: Path, number: int, damage: Damage, layer: str, field: str
 ) -> None:
-    damage(loaded, _trace(settings, trade))
-    change = _trace(settings, trade).first_change
+    trade = some(tape).filter(symbol="BTCUSDT").row(20 * number, named=True)
+    damage(damaged, trade)
+    change = _trace(damaged.settings, trade).first_change
     found = (change.layer, change.field) if change else (None, None)
     assert found == (layer, field)
 
 
-def test_a_damaged_candle_is_named(settings: Settings, loaded: HotTables, trade: dict[str, str]) -> None:
-    loaded.client.command(
+def test_a_damaged_candle_is_named(damaged: HotTables, tape: Path) -> None:
+    damaged.client.command(
         "ALTER TABLE gold_ohlcv_state UPDATE volume = volume + 1 WHERE frame = 300 SETTINGS mutations_sync = 2"
     )
-    trace = _trace(settings, trade)
+    # The damaged trades are those of the other market.
+    trace = _trace(damaged.settings, some(tape).filter(symbol="ETHUSDT").row(0, named=True))
     assert trace.first_change is not None
     assert (trace.first_change.layer, trace.first_change.field) == ("gold_ohlcv_5m", "volume")
 
@@ -181,7 +212,8 @@ def test_a_damaged_candle_is_named(settings: Settings, loaded: HotTables, trade:
 @pytest.fixture
 def minute(tape: Path) -> pl.DataFrame:
     """The trades of the fullest minute of one market, in Silver's order."""
-    trades = read_tape(tape).filter(symbol="BTCUSDT").with_columns(pl.col("time").dt.truncate("1m").alias("minute"))
+    trades = of_one_hour(read_tape(tape).filter(symbol="BTCUSDT"))
+    trades = trades.with_columns(pl.col("time").dt.truncate("1m").alias("minute"))
     fullest = trades.group_by("minute").len().sort("len", "minute")["minute"][-1]
     order = ["time", pl.col("trade_id").cast(pl.Int64)]
     return trades.filter(minute=fullest).drop("minute").sort(order).head(60)
@@ -205,7 +237,8 @@ def test_the_trades_of_a_candle_are_found_wherever_they_are(
         pl.lit(2**40, pl.UInt64).alias("raw_offset"),
     )
     hot.insert("silver_trades", pl.concat([silver_rows(offloaded), block]))
-    run(Tiers.open(settings))
+    layers: tuple[Layer, ...] = ("raw", "silver")
+    run(Tiers.open(settings), layers=layers)
     hot.insert("trades_raw", messages(later))
     hot.insert("silver_trades", silver_rows(later))
 
@@ -230,8 +263,9 @@ def test_the_trades_of_a_candle_are_found_wherever_they_are(
     (uncounted,) = (trade for trade in trades if not trade.is_counted)
     assert (uncounted.trade_kind, uncounted.payload) == ("block", "")
 
-    run(Tiers.open(settings), again=True)
-    close_gate(Tiers.open(settings), drop=True, now=LATER)
+    run(Tiers.open(settings), again=True, layers=layers)
+    close_gate(Tiers.open(settings), drop=True, tables=("trades_raw", "silver_trades"), now=LATER)
+    assert hot.count("silver_trades") == hot.count("trades_raw") == 0
     cold_summary, cold_trades = _candle_trades(settings, minute)
     assert (cold_summary.counted, cold_summary.only_hot) == (minute.height, 0)
     places = {"file", "snapshot_id"}
@@ -240,16 +274,17 @@ def test_the_trades_of_a_candle_are_found_wherever_they_are(
 
 
 def test_a_long_candle_is_read_in_slices_and_whole(
-    settings: Settings, loaded: HotTables, tape: Path, monkeypatch: pytest.MonkeyPatch
+    loaded: HotTables, tape: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What slices of a minute add up to is what polars counts; the trades are in several of them."""
     monkeypatch.setattr(candle_trades, "_SLICE", timedelta(minutes=1))
-    trades = read_tape(tape).head(2000).filter(pl.col("offset") % 3 == 1).filter(symbol="BTCUSDT")
+    trades = some(tape).filter(symbol="BTCUSDT")
     quarter = trades["time"][0].replace(minute=45, second=0, microsecond=0)
     expected = trades.filter(pl.col("time").is_between(quarter, quarter + timedelta(minutes=15), closed="left"))
     expected = expected.sort("time", pl.col("trade_id").cast(pl.Int64))
     assert expected["time"].dt.truncate("1m").n_unique() > 1
-    found = Tracer(Tiers.open(settings)).trades_of_candle("15m", "binance", "BTCUSDT", trades["time"][0])
+    tracer = Tracer(Tiers.open(loaded.settings))
+    found = tracer.trades_of_candle("15m", "binance", "BTCUSDT", trades["time"][0])
     summary = found.summary()
     assert summary.counted == expected.height
     assert summary.first is not None
@@ -268,17 +303,19 @@ def _command(*arguments: str) -> tuple[int, str]:
 
 
 def test_what_is_missing_is_exit_code_1(
-    settings: Settings, loaded: HotTables, trade: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    damaged: HotTables, trade: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    as_environment(settings, monkeypatch)
+    as_environment(damaged.settings, monkeypatch)
     code, printed = _command("--trade-id", "no such trade", "--json")
     assert code == 1
     assert "is in no layer of either tier" in printed
     code, printed = _command("--candle", "1m", "--at", "2001-01-01", "--json")
     assert code == 1
     assert "No candle of BTCUSDT on binance begins at 2001-01-01T00:00:00" in printed
-    loaded.client.command("TRUNCATE TABLE silver_trades")
-    loaded.insert("trades_raw", messages(read_one({**trade, "symbol": "BTCUSDT"}, "7")))
+    received = {**trade, "symbol": "BTCUSDT"}
+    damaged.insert(
+        "trades_raw", messages(read_one(received, "7").with_columns(pl.lit(2**40, pl.UInt64).alias("offset")))
+    )
     code, printed = _command("--trade-id", "7", "--json")
     assert code == 1
     assert "was received and is neither in Silver nor a duplicate nor a dead letter" in printed
@@ -295,7 +332,7 @@ def test_a_rejected_trade_shows_the_limit_it_broke(settings: Settings, hot: HotT
     row = trades.row(1, named=True)
     for tier in ("hot", "cold"):
         if tier == "cold":
-            run(Tiers.open(settings))
+            run(Tiers.open(settings), layers=("dlq",))
             hot.client.command("TRUNCATE TABLE dlq_trades_log")
         trace = Tracer(Tiers.open(settings)).trade("binance", row["symbol"], row["trade_id"])
         (rejection,) = trace.rejections
@@ -340,11 +377,8 @@ def test_a_rescued_trade_shows_its_rejection(settings: Settings, hot: HotTables,
         assert rejection.sent_at == row["arrived"]
 
 
-def test_a_candle_that_lacks_a_trade_in_iceberg_is_named(
-    settings: Settings, loaded: HotTables, trade: dict[str, str]
-) -> None:
-    close_gate(Tiers.open(settings), drop=True, now=LATER)
-    tracer = Tracer(Tiers.open(settings))
+def test_a_candle_that_lacks_a_trade_in_iceberg_is_named(cold_only: HotTables, trade: dict[str, str]) -> None:
+    tracer = Tracer(Tiers.open(cold_only.settings))
     moment = silver_rows(read_one(trade, trade["trade_id"]))["timestamp"][0]
     candle = tracer.candle("1m", "binance", trade["symbol"], moment)
     trades = tracer.trades_of_candle("1m", "binance", trade["symbol"], moment).summary()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import BY_NAME, Layer
 from tests.offload.cold_tables import load
 from tests.offload.conftest import new_settings
-from tests.offload.hot_tables import HotTables, candles, read_tape, silver_rows
+from tests.offload.hot_tables import HotTables, candles, of_one_hour, read_tape, silver_rows
 
 LATER = datetime(2028, 1, 1, tzinfo=UTC)
 # Between the ends of retention of the two days (see `trades`): the first may leave Silver and the candles up to 30m.
@@ -39,17 +40,18 @@ def trades(tape: Path) -> pl.DataFrame:
     """Two days of event time; those of the second arrived a month after those of the first."""
     second = pl.col("time") >= datetime(2024, 8, 9, tzinfo=UTC)
     moved = pl.when(second).then(pl.col("arrived") + timedelta(days=31)).otherwise(pl.col("arrived"))
-    return read_tape(tape).tail(800).with_columns(moved.alias("arrived"))
+    return of_one_hour(read_tape(tape)).tail(800).with_columns(moved.alias("arrived"))
 
 
 @pytest.fixture(scope="module")
-def all_cold(http_port: int, trades: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> HotTables:
+def all_cold(http_port: int, trades: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HotTables]:
     """All trades have left; what the tests do to it changes no answer."""
     hot = HotTables(new_settings(http_port, tmp_path_factory.mktemp("cold")))
     hot.load(trades)
     run(Tiers.open(hot.settings), layers=LAYERS)
     close_gate(Tiers.open(hot.settings), drop=True, tables=TABLES, now=LATER)
-    return hot
+    yield hot
+    hot.give_back()
 
 
 def ask(hot: HotTables, sql: str) -> pl.DataFrame:

@@ -15,19 +15,26 @@ import polars as pl
 import pytest
 import requests
 
+from config.settings import Settings
 from tests import command
-from tests.offload.conftest import hot, http_port, settings, tape
+from tests.offload.conftest import hot, http_port, new_settings, tape
 from tests.recorded import OURS
 from tests.stack import truth
 from tests.stack.conftest import clean_environment
 
-__all__ = ["hot", "http_port", "settings", "tape"]  # a ClickHouse node without the rest of a stack
+__all__ = ["hot", "http_port", "tape"]  # a ClickHouse node without the rest of a stack
 
 ROOT = Path(__file__).resolve().parents[2]
 # Enough of Binance's for pages of a thousand trades of one market.
 BINANCE_FRAMES = 3_000
 REPLAYED = ("kraken_v2_btcusd", "okx_v5_trades_synthetic", "bybit_v5_linear_synthetic")
 GENERATED = "DOGEUSDT"
+
+
+@pytest.fixture
+def settings(http_port: int, tmp_path: Path) -> Settings:
+    """Settings of an empty database, and of a warehouse that does not exist yet."""
+    return new_settings(http_port, tmp_path)
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,15 @@ class EngineSession:
         """
         self.query(sql, "Null", settings, params)
 
+    def take_role(self, role: str) -> None:
+        """Run the next statements as this role of the engine. A role changes no setting, so none is read again.
+
+        Raises:
+            EngineError: the user may not take it.
+        """
+        with self._lock:
+            self._connection.query(f"SET ROLE {quote_name(role)}")
+
     def query(
         self,
         sql: str,

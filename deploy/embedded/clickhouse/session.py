@@ -273,11 +273,11 @@ class Session:
         if not reads_outside:
             yield
             return
-        session.execute("SET ROLE reader")
+        session.take_role("reader")
         try:
             yield
         finally:
-            session.execute(f"SET ROLE {self._role.value}")
+            session.take_role(self._role.value)
 
     def _create_external_table(self, name: str, structure: str) -> None:
         """The columns are the client's text, so the statement is admitted like one of the client's."""

@@ -1,0 +1,29 @@
+"""A transaction that copies the table's metadata once a change, not each time that pyiceberg looks at it."""
+
+from __future__ import annotations
+
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.metadata import TableMetadata
+
+
+class OneCopyTransaction(Transaction):
+    """pyiceberg's transaction; nothing that reads `table_metadata` changes it.
+
+    A commit reads it some twenty times, and pyiceberg makes a deep copy for each, of all snapshots and properties.
+    """
+
+    _known: tuple[tuple[object, object], TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        """The metadata with all changes of this transaction."""
+        basis = (self._table.metadata, self._updates)
+        known = self._known
+        if known is None or known[0][0] is not basis[0] or known[0][1] is not basis[1]:
+            known = self._known = (basis, super().table_metadata)
+        return known[1]
+
+
+def begin_transaction(table: Table) -> Transaction:
+    """Begin a transaction on the table, for a `with`: it is committed where the block ends well."""
+    return OneCopyTransaction(table)
