@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import io
 import json
@@ -30,7 +31,7 @@ from series.run import RunReport, SeriesRun, left_of
 from series.store import SeriesStore
 from tests.offload.hot_tables import HotTables
 from tests.producers.market_lists import binance, binance_spot
-from tests.series.klines import DAY, DAY_MS, MINUTE_MS, csv, minutes
+from tests.series.klines import DAY, DAY_MS, csv, kline, minutes
 from tests.series.venue import Query, Reply, answering
 
 FAST = ProducerOptions(requests=Rate(1_000, 1.0), breaker_open_s=0.2)
@@ -118,9 +119,8 @@ def test_pages_over_rest_make_the_whole_span(store: SeriesStore, hot: HotTables)
 
 
 def test_the_next_run_goes_on_from_the_newest_bar(store: SeriesStore, hot: HotTables) -> None:
-    now_ms = int(datetime.now(UTC).timestamp()) // 60 * MINUTE_MS * 1
-    tape = minutes(now_ms - 10 * MINUTE_MS, 11)
-    end = datetime.now(UTC) + timedelta(minutes=1)
+    today_ms = int(datetime.now(UTC).timestamp()) // 86_400 * 86_400_000
+    tape = [kline(today_ms - days * 86_400_000) for days in reversed(range(11))]
     asked: list[int] = []
 
     def page(query: Query) -> Reply:
@@ -128,12 +128,13 @@ def test_the_next_run_goes_on_from_the_newest_bar(store: SeriesStore, hot: HotTa
         return served(tape)(query)
 
     with answering(listed(page)) as url:
-        start = datetime.fromtimestamp(tape[0][0] / 1_000, tz=UTC)
-        run(store, CcxtRest("binance", url, FAST), bars(start=start, end=end))
-        # The last minute was not over: it is asked for again, and has another volume now.
+        now = datetime.now(UTC)
+        days = dataclasses.replace(bars(start=now - timedelta(days=11), end=now), frame="1d")
+        run(store, CcxtRest("binance", url, FAST), days)
+        # Today was not over: it is asked for again, and has another volume now.
         tape[-1][5] = "9.5"
         asked.clear()
-        report = run(store, CcxtRest("binance", url, FAST), bars(end=end), again=False)
+        report = run(store, CcxtRest("binance", url, FAST), days, again=False)
     assert report.failures == []
     assert min(asked) == tape[-2][0]
     newest = hot.client.query("SELECT volume, is_closed FROM bars ORDER BY window_start DESC LIMIT 2").result_rows
