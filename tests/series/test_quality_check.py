@@ -17,6 +17,7 @@ from series.declaration import series_named
 from series.store import SeriesStore
 from tests.clickhouse import PASSWORD
 from tests.offload.hot_tables import HotTables
+from tests.series.klines import DAY_MS, csv, minutes
 from tests.series.tape import added, changed, missing, published, tape, window
 
 NEW_ID = "9999999999"
@@ -130,3 +131,18 @@ def test_what_is_declared_and_stored_is_listed(store: SeriesStore, environment: 
         ("bars", "BTCUSDT", published().height)
     ]
     assert {"series", "quality"} <= set(COMMANDS)
+
+
+def test_the_command_stores_a_days_file_and_says_what_is_missing(
+    hot: HotTables, environment: None, tmp_path: Path
+) -> None:
+    (tmp_path / "BTCUSDT-1m-2024-08-09.csv").write_bytes(csv(minutes(DAY_MS, 1_440)))
+    asked = ("series", "run", "bars", "--source", str(tmp_path), "--from", "2024-08-09", "--to", "2024-08-10", "--json")
+    first = json.loads(medallion(*asked, "--symbol", "BTCUSDT"))
+    assert [(one["rows"], one["rejected"], one["failure"]) for one in first["questions"]] == [(1_440, 0, "")]
+    again = json.loads(medallion(*asked, "--symbol", "BTCUSDT,ETHUSDT", code=1))
+    assert [one["answers"] for one in again["questions"]] == [0, 0]
+    assert ["ETHUSDT-1m-2024-08-09" in one for one in again["failures"]] == [True]
+    assert hot.client.command("SELECT count() FROM bars") == 1_440
+    medallion("series", "run", "bars", "--symbol", "SOLUSDT", "--source", str(tmp_path), code=1)
+    medallion("series", "run", "no_such", code=2)
