@@ -25,6 +25,9 @@ from bench.cold.measure import ColdError
 from bench.live import measure as live
 from bench.plan import FULL, QUICK, Plan
 from bench.runs import LoadError
+from bench.serving import measure as serving
+from bench.serving import show as show_serving
+from bench.serving.service import ServiceError
 from bench.silver import measure as silver
 from bench.silver import memory
 from bench.silver import show as show_silver
@@ -34,7 +37,7 @@ from bench.stages import measure as stages
 from deploy.embedded.layout import StackError
 
 # Failures of the machine, not of this code. Their message is enough.
-_FAILURES = (StackError, PlaceError, AdrError, LoadError, ColdError)
+_FAILURES = (StackError, PlaceError, AdrError, LoadError, ColdError, ServiceError)
 _RESULTS = Path(__file__).with_name("results")
 _RATES = (1_000.0, 5_000.0, 20_000.0)
 
@@ -117,6 +120,12 @@ class _Bench:
         show.live(self.console, found)
         return found
 
+    def serving(self) -> dict[str, Any]:
+        """The page's service."""
+        found = serving.measure(self.plan, self.console.print)
+        show_serving.serving(self.console, found)
+        return found
+
     def memory(self) -> list[dict[str, Any]]:
         """The Silver worker's memory over tens of millions of trades."""
         markets = self.given.markets or (1, 500)
@@ -143,6 +152,7 @@ PARTS = {
     "silver": _Part("the Silver worker and other ways to write it", _Bench.silver),
     "cold": _Part("offload of each layer, re-derivation", _Bench.cold),
     "live": _Part("the live producer on one core", _Bench.live),
+    "serving": _Part("the page's service: messages, answers, a thousand clients, replays", _Bench.serving),
     "memory": _Part("the Silver worker's memory over tens of millions of trades (an hour)", _Bench.memory, False),
 }
 
@@ -193,7 +203,8 @@ def _parser() -> argparse.ArgumentParser:
             "one figure in about a minute:\n"
             "  python -m bench latency --rate 5000 --seconds 10 --runs 1\n"
             "  python -m bench sustained --runs 1\n"
-            "  python -m bench latency adr --rate 1000 --runs 1"
+            "  python -m bench latency adr --rate 1000 --runs 1\n"
+            "  python -m bench serving --quick"
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

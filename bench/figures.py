@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,10 @@ GOALS: tuple[Goal, ...] = (
     Goal("rederive_per_s", "re-derivation, dry run", "rows/s", 78_800, 250_000, 500_000, more_is_better=True),
     Goal("rederive_mib", "re-derivation, dry run, peak memory", "MiB", 440, 600, None),
     Goal("stack_mb", "memory of the stack, peak", "MB", 1_100, 1_200, 1_000),
+    Goal("serving_message_p99_ms", "trade → WebSocket message at 5,000/s, p99", "ms", None, 250, None),
+    Goal("serving_klines_p99_ms", "klines of 1,000 candles at 50 requests/s, p99", "ms", None, 20, None),
+    Goal("serving_prices_p99_ms", "prices of 500 markets, p99", "ms", None, 10, None),
+    Goal("serving_replay_per_s", "replay from Iceberg", "messages/s", None, 300_000, None, more_is_better=True),
     Goal("parts_after_runs", "parts of one partition after a run, at most", "parts", None, 100, None),
     Goal("parts_long_run", "parts of one partition in a long run, at most", "parts", None, 100, None),
 )
@@ -59,6 +64,10 @@ def figures(result: Result) -> dict[str, float]:
     dry_run = result.get("rederive") or next((one for one in result.get("cold", ()) if one["kind"] == DRY_RUN), None)
     if dry_run:
         found |= {"rederive_per_s": dry_run["rows_per_s"], "rederive_mib": dry_run["peak_rss_mb"]}
+    if serving := result.get("serving"):
+        for name in ("message", "klines", "prices"):
+            found[f"serving_{name}_p99_ms"] = statistics.median(one["p99_ms"] for one in serving[name])
+        found["serving_replay_per_s"] = serving["replay"]["messages_per_s"]
     if "parts" in result:
         found["parts_long_run"] = result["parts"]["most"]
     return found

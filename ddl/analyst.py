@@ -1,16 +1,19 @@
-"""The tables and views that an analyst may read: Silver and the views made for people; Raw where it is asked for."""
+"""What an analyst may read: Silver and the views made for people, Raw where it is asked for. What of it is listed."""
 
 from __future__ import annotations
 
 from ddl.layers import load_layers
 
-_VIEWS = (
+# What a day's work takes, beside the candles.
+_OF_A_DAY = (
     "trades",
     "silver_trades",  # a table: the trades with every digit, as docs/analysts.md promises
     "latest_prices",
     "dlq_trades",
-    "dlq_resolutions",
     "producer_gaps",
+)
+_OTHERS = (
+    "dlq_resolutions",
     "offload_progress",
     "left_partitions",  # a table: which view, hot or hot and cold, has a time
     "pipeline_latency",
@@ -27,4 +30,12 @@ def analyst_tables(*, raw: bool = False) -> tuple[str, ...]:
     layers = load_layers()
     candles = (view for frame in layers.timeframes for view in (frame.view, frame.exact_view))
     union_views = (name for name in layers.union_views if name not in _RAW)
-    return (*candles, *union_views, *_VIEWS, *(_RAW if raw else ()))
+    return (*candles, *union_views, *_OF_A_DAY, *_OTHERS, *(_RAW if raw else ()))
+
+
+def listed_tables() -> tuple[str, ...]:
+    """What `SHOW TABLES` lists for an analyst, so that it fits a screen. The rest of `analyst_tables` answers by name.
+
+    A row policy on `system.tables` does it: in compose's `users.xml`, and in `node-users.xml` of the embedded node.
+    """
+    return (*(frame.view for frame in load_layers().timeframes), *_OF_A_DAY)

@@ -25,7 +25,10 @@ from serving.live.poller import Poller
 from serving.live.sockets import Sockets
 from serving.markets import Markets
 from serving.page_api import PageApi
+from serving.replay.as_exchange import WsReplayApi
 from serving.replay.endpoint import ReplayApi
+from serving.replay.side import Sides
+from serving.replay.slots import Slots
 from serving.replay.source import RawSource
 from serving.rest.endpoints import RestApi, json_response
 from serving.rest.venue import Venue
@@ -40,13 +43,17 @@ _REGISTRY_PERIOD_S = 10.0
 log = structlog.get_logger(__name__)
 
 
-def build(settings: Settings) -> ASGIApp:
+def build(settings: Settings, sides: Sides) -> ASGIApp:
     """The service as an ASGI application; it connects when it starts.
+
+    Args:
+        settings: of the service and its ClickHouse.
+        sides: how each exchange talks on a connection, for `/ws-replay`.
 
     Raises:
         RegistryError: the symbols file cannot be used.
     """
-    service = _Service(settings)
+    service = _Service(settings, sides)
     app = Starlette(
         routes=service.routes(),
         lifespan=service.lifespan,
@@ -56,8 +63,9 @@ def build(settings: Settings) -> ASGIApp:
 
 
 class _Service:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, sides: Sides) -> None:
         self._settings = settings
+        self._sides = sides
         self._markets = Markets(settings.symbols_file)
         self._hub = Hub()
         self._warehouse: Warehouse | None = None
@@ -100,9 +108,8 @@ class _Service:
 
     def _routes_of_data(self, warehouse: Warehouse, candles: Candles) -> list[BaseRoute]:
         page = PageApi(warehouse, candles, self._markets).endpoints()
-        replay = ReplayApi(RawSource(warehouse), self._markets, is_open=self._settings.serving_raw)
         found: list[BaseRoute] = [Route(f"/v1/{path}", endpoint) for path, endpoint in page.items()]
-        found.append(Route("/replay", replay.replay))
+        found += self._replays(warehouse)
         udf = UdfApi(warehouse, candles, self._markets).endpoints()
         found += [Route(f"/udf/{path}", endpoint) for path, endpoint in udf.items()]
         found += self._routes_of(warehouse, candles, "", Venue(DEFAULT_EXCHANGE, is_futures=False))
@@ -110,6 +117,15 @@ class _Service:
         for exchange in self._markets.exchanges:
             found += self._routes_of(warehouse, candles, f"/{exchange}", Venue(exchange, is_futures=False))
         return found
+
+    def _replays(self, warehouse: Warehouse) -> list[BaseRoute]:
+        source, slots = RawSource(warehouse), Slots(is_open=self._settings.serving_raw)
+        exchanges = WsReplayApi(source, self._markets, slots, self._sides)
+        return [
+            Route("/replay", ReplayApi(source, self._markets, slots).replay),
+            WebSocketRoute("/ws-replay", exchanges.replay),
+            WebSocketRoute("/ws-replay/{path:path}", exchanges.replay),
+        ]
 
     def _routes_of(self, warehouse: Warehouse, candles: Candles, prefix: str, venue: Venue) -> list[BaseRoute]:
         sockets = Sockets(venue.exchange, self._hub, self._markets)

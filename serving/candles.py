@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from serving.amounts import amount
@@ -22,6 +23,15 @@ _MOST_COLD_SECONDS = 7 * 86_400
 Market = tuple[str, str]
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """Which candles: those of an interval and some markets, with their state or without."""
+
+    interval: Interval
+    markets: tuple[Market, ...]
+    with_state: bool
+
+
 class Candles:
     """Candles of the hot tables and, where a time has left them, of Iceberg."""
 
@@ -36,6 +46,8 @@ class Candles:
         limit: int,
         start: int | None = None,
         end: int | None = None,
+        *,
+        with_state: bool,
     ) -> list[Row]:
         """At most `limit` candles of markets (exchange, symbol), by time.
 
@@ -45,6 +57,7 @@ class Candles:
             limit: the first ones where `start` is given, else the last ones.
             start: windows that start at or after it, ms since the epoch.
             end: windows that start at or before it, ms since the epoch.
+            with_state: with `is_closed`, `is_complete` and `is_backfilled`.
 
         Raises:
             ApiError: ClickHouse does not answer.
@@ -54,42 +67,34 @@ class Candles:
         left = await self._tiers.hot_since(interval.base.view)
         # The first window of which no part has left.
         hot_since = interval.end(interval.start(left - 1)) if left else 0
+        wanted = _Wanted(interval, tuple(markets), with_state)
         if since >= hot_since:
-            return await self._ask(interval, markets, limit, since, until, is_latest=start is None)
+            return await self._ask(wanted, limit, since, until, is_latest=start is None)
         if start is not None:
-            return await self._cold(interval, markets, limit, since, until, is_latest=False)
-        found = await self._ask(interval, markets, limit, hot_since, until, is_latest=True)
+            return await self._cold(wanted, limit, since, until, is_latest=False)
+        found = await self._ask(wanted, limit, hot_since, until, is_latest=True)
         if len(found) == limit:
             return found
         ends = min(hot_since, until)
-        return await self._cold(interval, markets, limit - len(found), since, ends, is_latest=True) + found
+        return await self._cold(wanted, limit - len(found), since, ends, is_latest=True) + found
 
-    async def _cold(
-        self, interval: Interval, markets: Sequence[Market], limit: int, since: int, until: int, *, is_latest: bool
-    ) -> list[Row]:
+    async def _cold(self, wanted: _Wanted, limit: int, since: int, until: int, *, is_latest: bool) -> list[Row]:
         """Candles of both tiers: first of the windows that a page needs if none is empty, then of all."""
-        page = limit * interval.seconds
+        page = limit * wanted.interval.seconds
         near = (max(since, until - page), until) if is_latest else (since, min(until, since + page))
         if page and near != (since, until):
-            found = await self._ask(interval, markets, limit, *near, is_latest=is_latest, is_cold=True)
+            found = await self._ask(wanted, limit, *near, is_latest=is_latest, is_cold=True)
             if len(found) == limit:
                 return found
-        return await self._ask(interval, markets, limit, since, until, is_latest=is_latest, is_cold=True)
+        return await self._ask(wanted, limit, since, until, is_latest=is_latest, is_cold=True)
 
     async def _ask(
-        self,
-        interval: Interval,
-        markets: Sequence[Market],
-        limit: int,
-        since: int,
-        until: int,
-        *,
-        is_latest: bool,
-        is_cold: bool = False,
+        self, wanted: _Wanted, limit: int, since: int, until: int, *, is_latest: bool, is_cold: bool = False
     ) -> list[Row]:
+        interval = wanted.interval
         found = await self._warehouse.rows(
             "klines",
-            {"markets": markets, "from": since, "until": until, "limit": limit},
+            {"markets": wanted.markets, "from": since, "until": until, "limit": limit},
             view=f"{interval.base.exact_view}_all" if is_cold else interval.base.exact_view,
             is_cold=is_cold,
             base_seconds=interval.base.seconds,
@@ -97,6 +102,7 @@ class Candles:
             seconds=interval.seconds,
             offset=interval.offset,
             direction="DESC" if is_latest else "ASC",
+            with_state=wanted.with_state,
         )
         return sorted(found, key=lambda row: row["opened"])
 

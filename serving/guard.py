@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import time
 from collections.abc import Awaitable, Callable
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -64,13 +65,16 @@ class Guard:
         await self._http(refusal, scope, receive, send)
 
     async def _http(self, refusal: ApiError | None, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(_HEADERS)
                 headers.setdefault("Cache-Control", "no-store")
-                route = scope.get("route")
-                metrics.REQUESTS.labels(getattr(route, "path", "none"), message["status"]).inc()
+                endpoint = getattr(scope.get("route"), "path", "none")
+                metrics.REQUESTS.labels(endpoint, message["status"]).inc()
+                metrics.ANSWERS.labels(endpoint).observe(time.perf_counter() - started)
             await send(message)
 
         if refusal is not None:

@@ -73,7 +73,7 @@ class PageApi:
         end, limit = parameters.number("endTime"), parameters.limit(_MOST_CANDLES, _MOST_CANDLES)
         if end is not None and end >= 2**42:
             raise invalid("endTime")
-        rows = await self._candles.rows(interval, [(exchange, symbol)], limit, None, end)
+        rows = await self._candles.rows(interval, [(exchange, symbol)], limit, None, end, with_state=True)
         pinned = await self._pinned(parameters.optional("pin"), interval, (exchange, symbol), rows)
         return json_response(
             {

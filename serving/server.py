@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import socket
+from contextlib import ExitStack, closing
 
 import structlog
 import uvicorn
@@ -10,6 +13,7 @@ import uvicorn
 from config.settings import Settings
 from serving.app import build
 from serving.errors import ServingError
+from serving.replay.side import Sides
 
 _MOST_REQUEST_BYTES = 65_536
 _MOST_CONNECTIONS = 2_000
@@ -24,11 +28,11 @@ def address(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.serving_port}/"
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT.
+def serve(settings: Settings, sides: Sides) -> None:
+    """Serve until SIGTERM or SIGINT; `sides` are those of `serving.app.build`.
 
     Raises:
-        ServingError: it would listen beyond this machine without a token.
+        ServingError: it would listen beyond this machine without a token, or its port cannot be used.
         RegistryError: the symbols file cannot be used.
     """
     if not _is_loopback(settings.serving_host) and not settings.serving_token.get_secret_value():
@@ -37,7 +41,7 @@ def serve(settings: Settings) -> None:
             "(or …_FILE), which clients then send as X-MBX-APIKEY, or listen on 127.0.0.1."
         )
     config = uvicorn.Config(
-        build(settings),
+        build(settings, sides),
         host=settings.serving_host,
         port=settings.serving_port,
         log_config=None,
@@ -45,11 +49,37 @@ def serve(settings: Settings) -> None:
         server_header=False,
         date_header=False,
         ws_max_size=_MOST_REQUEST_BYTES,
+        # Compressing each small message for each client costs more than all the rest.
+        ws_per_message_deflate=False,
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
-    log.info("serving", address=address(settings))
-    uvicorn.Server(config).run()
+    with ExitStack() as open_sockets:
+        sockets = _listen(settings, open_sockets)
+        log.info("serving", address=address(settings))
+        uvicorn.Server(config).run(sockets)
+
+
+def _listen(settings: Settings, open_sockets: ExitStack) -> list[socket.socket]:
+    """A listening socket for each address of the host, closed with `open_sockets`.
+
+    Uvicorn would log a taken port as it logs a request, and end with a code of its own.
+    """
+    host, port = settings.serving_host, settings.serving_port
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        places = sorted({(family, place) for family, _, _, _, place in found})
+        return [
+            open_sockets.enter_context(closing(socket.create_server(place, family=family))) for family, place in places
+        ]
+    except socket.gaierror as error:
+        raise ServingError(f"{host} is no address of this machine ({error.strerror}): correct --host.") from error
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else error
+        raise ServingError(
+            f"Port {port} on {host} cannot be used ({why}): choose another one with --port or "
+            "MEDALLION_SERVING_PORT. `medallion status` says whether the stack's own page is there already."
+        ) from error
 
 
 def _is_loopback(host: str) -> bool:

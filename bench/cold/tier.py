@@ -28,6 +28,7 @@ from ddl.render import render
 from ddl.statements import ObjectKind
 from deploy.embedded.ports import LOOPBACK, free_ports
 from offload.clickhouse.client import ClickHouseHttp
+from producers.kafka.envelope import encode
 
 MARKETS = 40
 _CHUNK = 65_536
@@ -125,7 +126,7 @@ def _fill(settings: Settings, rows: int, day: datetime) -> None:
                 "quantity": one.quantity,
                 "timestamp_raw": one.timestamp,
                 "side": one.side,
-                "raw_json": one.payload,
+                "raw_json": encode(one).decode(),
                 "_topic": settings.raw_topic(one.exchange),
                 "_partition": 0,
                 "_offset": start + number,

@@ -159,6 +159,7 @@ class Replayer:
                 "timestamp",
                 pl.lit(self._rules.version).alias("rules_version"),
                 "rejected_at",
+                "reason",
                 pl.lit(self.replay_id).alias("replay_id"),
                 sent_at.alias("sent_at"),
                 pl.lit("").alias("landed"),

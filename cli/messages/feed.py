@@ -17,12 +17,12 @@ from cli.messages.replay_window import PinOption, SinceOption, UntilOption, chec
 from config import logs
 from config.errors import MedallionError
 from config.markets import read_markets
+from config.schedule import parse_speed
 from producers.counters import FrameCounts
 from producers.exchanges import CODES
 from producers.kafka.publisher import FLUSH_S, KafkaPublisher
 from producers.live import run_until_signal
 from producers.replay.run import replay as replay_files
-from producers.replay.schedule import parse_speed
 
 
 class NoConnectionError(MedallionError):

@@ -14,11 +14,11 @@ import typer
 
 from cli.common.context import err
 from config.errors import MedallionError
+from config.schedule import Schedule
 from config.settings import Settings
 from producers.counters import FrameCounts
 from producers.kafka.envelope import REPLAY, Envelope, decode
 from producers.kafka.publisher import KafkaPublisher
-from producers.replay.schedule import Schedule
 from serving.errors import ApiError
 from serving.markets import Markets
 from serving.replay.options import read_options

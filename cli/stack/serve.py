@@ -13,6 +13,7 @@ from config import logs
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.services import analyst_environment
+from producers.simulator.protocols import PROTOCOLS
 
 
 def serve(
@@ -30,7 +31,7 @@ def serve(
     logs.configure(settings.log_level, "serving")
     # Ctrl-C is its end as SIGTERM is; the server raises it again when it has closed.
     with contextlib.suppress(KeyboardInterrupt):
-        run(settings)
+        run(settings, PROTOCOLS)
 
 
 def _settings(data_dir: Path | None) -> Settings:

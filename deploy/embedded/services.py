@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 
 from config.settings import Settings
-from ddl.analyst import analyst_tables
+from ddl.analyst import analyst_tables, listed_tables
 from deploy.embedded.layout import PARTITIONS, BrokerKind, DataDir
 from deploy.embedded.ports import LOOPBACK
 from silver_processor.group.shards import shards_for
@@ -124,6 +124,7 @@ def clickhouse_service(data_dir: DataDir, ports: Ports, environment: Mapping[str
         "--analyst-password-env",
         _ANALYST_PASSWORD_VARIABLE,
         *(f"--analyst-table={name}" for name in _analyst_tables(settings)),
+        *(f"--listed-table={settings.clickhouse_database}.{name}" for name in listed_tables()),
         f"--landing-database={settings.clickhouse_database}",
         *(f"--readable={folder}" for folder in data_dir.warehouses),
     )

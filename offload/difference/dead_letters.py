@@ -26,7 +26,7 @@ from schemas.reasons import Reason
 from silver_processor.core.refine import REJECT_COLUMNS
 
 _MESSAGES_A_STATEMENT = 1000
-_NOTE_COLUMNS = [*COORDINATES, "exchange", "symbol", "timestamp", "rejected_at"]
+_NOTE_COLUMNS = [*COORDINATES, "exchange", "symbol", "timestamp", "rejected_at", "reason"]
 # Messages that are equal in these columns are one row of Bronze.
 _CONTENT = [
     *("exchange", "symbol", "trade_id", "price_text", "quantity_text", "timestamp_raw", "side", "sequence"),
@@ -65,7 +65,8 @@ class DeadLetterChanges:
         contradicting = letters.filter(pl.col("reason") == Reason.TRADE_CONTRADICTS.value)
         stands = contradicting.join(covered, on=COORDINATES, how="semi")
         open_letters = letters.filter(~pl.col("is_resolved")).join(stands, on=COORDINATES, how="anti")
-        own = difference.valid.join(open_letters.select(*COORDINATES, "rejected_at"), on=COORDINATES, how="inner")
+        rejections = open_letters.select(*COORDINATES, "rejected_at", "reason")
+        own = difference.valid.join(rejections, on=COORDINATES, how="inner")
         passing = pl.concat([own, _merged_away(difference, bronze, open_letters).select(own.columns)])
         failing = _newly_rejected(difference, left, duplicates)
         # A dead letter that a note hides is open again by itself, unless the note was confirmed.
@@ -78,10 +79,10 @@ class DeadLetterChanges:
         row_messages = difference.valid.filter(pl.col("is_row")).select(COORDINATES)
         no_duplicates = pl.concat([row_messages, failing.select(COORDINATES)])
         wrongly_counted = duplicates.join(no_duplicates, on=COORDINATES, how="semi")
-        never = pl.lit(_EARLIEST, pl.Datetime("us", "UTC")).alias("rejected_at")
+        never = (pl.lit(_EARLIEST, pl.Datetime("us", "UTC")).alias("rejected_at"), pl.lit("").alias("reason"))
         noted = failing.with_columns(pl.col("symbol_row").alias("symbol"), pl.col("timestamp_row").alias("timestamp"))
         self._notes.add(passing.select(*_NOTE_COLUMNS, "trade_id"))
-        self._notes.add(noted.with_columns(never).select(*_NOTE_COLUMNS, "trade_id"))
+        self._notes.add(noted.with_columns(*never).select(*_NOTE_COLUMNS, "trade_id"))
         self._confirmed.add(passing.select(*_NOTE_COLUMNS, "trade_id", "is_row"))
         self._unconfirmed.add(confirmed_before.select(*COORDINATES, "trade_id"))
         self._rejects.add(without_letter.select(*REJECT_COLUMNS))
@@ -161,11 +162,13 @@ def _newly_rejected(difference: SilverDifference, left: pl.DataFrame, duplicates
 
 
 def _merged_away(difference: SilverDifference, bronze: pl.DataFrame, open_letters: pl.DataFrame) -> pl.DataFrame:
-    """Valid messages (columns of `difference.valid`, `rejected_at`) with a dead letter that Bronze has merged away.
+    """Valid messages with a dead letter that Bronze has merged away: `difference.valid`, `rejected_at`, `reason`.
 
     Bronze keeps the latest of several messages of the same content. Its verdict holds for all of them.
     """
-    lost = open_letters.join(bronze, on=COORDINATES, how="anti").select(*_CONTENT, *COORDINATES, "rejected_at")
+    lost = open_letters.join(bronze, on=COORDINATES, how="anti").select(
+        *_CONTENT, *COORDINATES, "rejected_at", "reason"
+    )
     kept = bronze.select(*_CONTENT, *(pl.col(name).alias(f"{name}_kept") for name in COORDINATES))
     named = [f"{name}_kept" for name in COORDINATES]
     valid = difference.valid.rename({name: f"{name}_kept" for name in COORDINATES})

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from config.schedule import Schedule
 from config.settings import Settings
 from producers.counters import FrameCounts
 from producers.exchanges import REGISTRY
@@ -13,7 +14,6 @@ from producers.exchanges.model import UNRECOGNISED, Parsed, frame_time_us
 from producers.kafka.envelope import REPLAY, Envelope, envelopes
 from producers.kafka.publisher import DeliveryError, KafkaPublisher
 from producers.replay.recording import Recording, RecordingError, why_not
-from producers.replay.schedule import Schedule
 from producers.timestamps import now_us
 
 _BATCH = 1_000

@@ -12,9 +12,9 @@ from pathlib import Path
 import structlog
 
 from config import logs
+from config.schedule import SpeedError, parse_speed
 from producers.exchanges import UnknownExchangeError
 from producers.replay.recording import RecordingError
-from producers.replay.schedule import SpeedError, parse_speed
 from producers.simulator.faults import FaultPlan
 from producers.simulator.server import Simulator, SimulatorError
 from producers.simulator.synthetic import RandomWalk

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
 
 from producers.exchanges.model import Trades
+from producers.simulator.protocols import bybit, coinbase, kraken, okx
 
 
 class Fault(Enum):
@@ -80,15 +81,12 @@ class Dice:
         return self._stream.randint(1, max(2 * self._plan.every - 1, 1))
 
 
-# The text around the trades of a frame. Exchanges not in here send one trade a frame.
-_WRAPPERS = {
-    "kraken": '{{"channel":"trade","type":"update","data":[{trades}]}}',
-    "bybit": '{{"topic":"publicTrade.{symbol}","type":"snapshot","ts":0,"data":[{trades}]}}',
-    "okx": '{{"arg":{{"channel":"trades","instId":"{symbol}"}},"data":[{trades}]}}',
-    "coinbase": (
-        '{{"channel":"market_trades","client_id":"","timestamp":"","sequence_num":0,'
-        '"events":[{{"type":"update","trades":[{trades}]}}]}}'
-    ),
+# How trades of a symbol come in one frame. Exchanges not in here send one trade a frame.
+_AROUND: dict[str, Callable[[str, list[str]], str]] = {
+    "kraken": lambda _symbol, elements: kraken.around(elements),
+    "bybit": bybit.around,
+    "okx": okx.around,
+    "coinbase": lambda _symbol, elements: coinbase.around(elements),
 }
 
 
@@ -97,8 +95,8 @@ def newest_first(code: str, frames: Sequence[tuple[bytes, Trades]]) -> list[tupl
 
     Bybit's trades stay oldest first within a frame: their place in the message is their order.
     """
-    wrapper = _WRAPPERS.get(code.partition("_")[0])
-    if wrapper is None:
+    around = _AROUND.get(code.partition("_")[0])
+    if around is None:
         return [*reversed(frames)]
     by_symbol: dict[str, Trades] = {}
     for _, parsed in frames:
@@ -107,6 +105,6 @@ def newest_first(code: str, frames: Sequence[tuple[bytes, Trades]]) -> list[tupl
     merged = []
     for symbol, trades in by_symbol.items():
         ordered = trades.records if code.startswith("bybit") else trades.records[::-1]
-        elements = ",".join(trade.payload for trade in ordered)
-        merged.append((wrapper.format(symbol=symbol, trades=elements).encode(), Trades(ordered)))
+        elements = [trade.payload for trade in ordered]
+        merged.append((around(symbol, elements).encode(), Trades(ordered)))
     return merged

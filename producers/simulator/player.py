@@ -14,10 +14,10 @@ from pathlib import Path
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from config.schedule import Schedule
 from producers.exchanges import exchange as exchange_of
 from producers.exchanges.model import ACK, ERROR, HEARTBEAT, PONG, STATUS, Control, Parsed, Trade, Trades, frame_time_us
 from producers.replay.recording import Recording
-from producers.replay.schedule import Schedule
 from producers.simulator.faults import Dice, Fault, FaultPlan, newest_first
 from producers.simulator.protocols.model import ExchangeProtocol
 from producers.simulator.synthetic import RandomWalk

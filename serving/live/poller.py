@@ -205,7 +205,7 @@ class Poller:
     async def _publish_candles(self, interval: Interval, streams: list[Stream]) -> None:
         after = min(self._states[stream].closed for stream in streams)
         markets = sorted({stream.market for stream in streams})
-        rows = await self._candles.rows(interval, markets, _MOST_CANDLES, (after + 1) * 1000)
+        rows = await self._candles.rows(interval, markets, _MOST_CANDLES, (after + 1) * 1000, with_state=True)
         by_market: dict[Market, list[Row]] = defaultdict(list)
         for row in rows:
             by_market[row["exchange"], row["symbol"]].append(row)

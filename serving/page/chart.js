@@ -114,7 +114,7 @@ function drawOne(one) {
 
 function quote(one) {
   const [open, high, low, close, volume] = one.texts.map(plain);
-  write(document.getElementById("quote"), `O ${open}  H ${high}  L ${low}  C ${close}  V ${volume}  ${one.trades} trades${one.words.length ? `, ${one.words.join(", ")}` : ""}`);
+  write(document.getElementById("quote"), `O ${open} · H ${high} · L ${low} · C ${close} · V ${volume} · ${one.trades} trades${one.words.length ? `, ${one.words.join(", ")}` : ""}`);
 }
 
 async function load(endTime) {

@@ -28,7 +28,7 @@ function row(letter) {
     element("td", utc(letter.rejected)),
     element("td", letter.reason || "not a record of ours"),
     element("td", `${letter.symbol || "?"} · ${letter.exchange || "?"}`),
-    element("td", `${letter.field}: ${letter.value}`, "text"),
+    element("td", letter.value ? `${letter.field}: ${letter.value}` : letter.field, "text"),
     element("td", `${letter.rule} ${letter.limit}`, "text"),
     element("td", [details], "text"),
   ]);

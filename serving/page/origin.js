@@ -73,9 +73,19 @@ async function toggle(exchange, trade, made, button) {
       exchange, topic: trade.raw_topic, partition: trade.raw_partition, offset: trade.raw_offset, ingested: trade.ingested,
     });
     const times = `Received ${utc(trade.received / 1000)}, in Raw ${utc(trade.ingested / 1000)}, in Silver ${utc(trade.validated / 1000)}, rules ${trade.rules_version}.`;
-    cell.replaceChildren(element("p", times), payload === null ? element("p", reason) : element("pre", payload));
+    cell.replaceChildren(element("p", times), payload === null ? element("p", reason) : element("pre", exchangeText(payload)));
   } catch (error) {
     write(cell, error.message);
+  }
+}
+
+/** What the exchange sent, out of the envelope around it; a message that is no envelope as it is. */
+function exchangeText(message) {
+  try {
+    const { payload } = JSON.parse(message);
+    return typeof payload === "string" ? payload : message;
+  } catch {
+    return message;
   }
 }
 

@@ -11,25 +11,20 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from serving import metrics
-from serving.errors import ApiError
 from serving.markets import Markets
 from serving.parameters import RequestParameters
 from serving.replay.options import read_options
+from serving.replay.slots import LONGEST_S, Slots
 from serving.replay.source import Plan, RawSource
-
-_MOST_AT_ONCE = 2
-_LONGEST_S = 3_600
 
 
 class ReplayApi:
-    """The endpoint; two replays run at a time."""
+    """The endpoint."""
 
-    def __init__(self, source: RawSource, markets: Markets, *, is_open: bool) -> None:
-        """`is_open`: whether this service shows raw messages at all."""
+    def __init__(self, source: RawSource, markets: Markets, slots: Slots) -> None:
         self._source = source
         self._markets = markets
-        self._is_open = is_open
-        self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
+        self._slots = slots
 
     async def replay(self, request: Request) -> Response:
         """Lines `{"localTimestamp":"…","message":…}` by receive time.
@@ -37,29 +32,22 @@ class ReplayApi:
         Raises:
             ApiError: 403 where replays are closed, 429 while two others run, else what the options lack.
         """
-        if not self._is_open:
-            raise ApiError(
-                -1002,
-                "This service shows no raw messages: MEDALLION_SERVING_RAW=true opens them (docs/serving.md).",
-                403,
-            )
+        self._slots.check_open()
         parameters = RequestParameters(request.query_params.multi_items(), frozenset({"options"}))
         window = read_options(parameters.text("options"), self._markets)
-        if self._slots.locked():
-            raise ApiError(-1003, f"Too many requests: {_MOST_AT_ONCE} replays run already. Try again later.", 429)
-        await self._slots.acquire()  # at once: one is free
+        self._slots.take()
         try:
             plan = await self._source.plan(window, time.time_ns() // 1000)
             return _ReplayResponse(self._source, plan, self._slots)
         except BaseException:
-            self._slots.release()
+            self._slots.give_back()
             raise
 
 
 class _ReplayResponse(StreamingResponse):
     """A replay under way. It gives its slot back when its client has everything, has gone, or an hour is over."""
 
-    def __init__(self, source: RawSource, plan: Plan, slots: asyncio.Semaphore) -> None:
+    def __init__(self, source: RawSource, plan: Plan, slots: Slots) -> None:
         self._slots = slots
         headers = {
             "X-Medallion-Messages": str(plan.messages),
@@ -70,8 +58,8 @@ class _ReplayResponse(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it. A replay that fails or takes too long breaks off, so that the client sees it is not whole."""
         try:
-            async with asyncio.timeout(_LONGEST_S):
+            async with asyncio.timeout(LONGEST_S):
                 with metrics.REPLAYS.track_inprogress():
                     await super().__call__(scope, receive, send)
         finally:
-            self._slots.release()
+            self._slots.give_back()

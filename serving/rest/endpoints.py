@@ -19,6 +19,7 @@ from serving.candles import Candles, kline
 from serving.errors import ApiError, contradictory
 from serving.markets import Markets
 from serving.parameters import RequestParameters
+from serving.rest.shared import shared
 from serving.rest.venue import Venue
 from serving.warehouse import Row, Warehouse
 
@@ -45,17 +46,17 @@ class RestApi:
 
     def endpoints(self) -> dict[str, Endpoint]:
         """By path below the version's."""
-        shared: dict[str, Endpoint] = {
+        of_both: dict[str, Endpoint] = {
             "ping": self.ping,
             "time": self.time,
             "exchangeInfo": self.exchange_info,
-            "klines": self.klines,
-            "ticker/price": self.price,
-            "ticker/24hr": self.day,
-            "trades": self.trades,
-            "aggTrades": self.aggregate_trades,
+            "klines": shared(self.klines),
+            "ticker/price": shared(self.price),
+            "ticker/24hr": shared(self.day),
+            "trades": shared(self.trades),
+            "aggTrades": shared(self.aggregate_trades),
         }
-        return shared if self._venue.is_futures else shared | {"uiKlines": self.klines}
+        return of_both if self._venue.is_futures else of_both | {"uiKlines": of_both["klines"]}
 
     @property
     def _names(self) -> frozenset[str]:
@@ -88,7 +89,7 @@ class RestApi:
         limit = parameters.limit(_DEFAULT_ROWS, self._venue.most_candles)
         if parameters.optional("timeZone") not in {None, "0", "00:00", "+00:00"}:
             raise ApiError(-1130, "Data sent for parameter 'timeZone' is not valid: candles here are of UTC.")
-        rows = await self._candles.rows(interval, [(self._venue.exchange, symbol)], limit, start, end)
+        rows = await self._candles.rows(interval, [(self._venue.exchange, symbol)], limit, start, end, with_state=False)
         await self._candles.add_buyers(interval, rows)
         return json_response([kline(interval, row) for row in rows])
 

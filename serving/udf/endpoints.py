@@ -177,7 +177,7 @@ class UdfApi:
             raise ApiError(-1130, f"More than {MOST_BARS:,} bars: ask for a shorter time, or with countback.")
         start = since * 1000 if count is None else None
         limit = MOST_BARS + 1 if count is None else min(max(count, 1), MOST_BARS)
-        rows = await self._candles.rows(interval, [market], limit, start, until * 1000 - 1)
+        rows = await self._candles.rows(interval, [market], limit, start, until * 1000 - 1, with_state=False)
         if not rows:
             return json_response({"s": "no_data", **await self._next(interval, market, since)})
         return json_response(
@@ -211,7 +211,9 @@ class UdfApi:
 
     async def _next(self, interval: Interval, market: Market, since: int) -> dict[str, int]:
         """`nextTime`: the newest bar before a time; empty where there is none."""
-        rows = await self._candles.rows(interval, [market], 1, None, since * 1000 - 1) if since else []
+        rows = (
+            await self._candles.rows(interval, [market], 1, None, since * 1000 - 1, with_state=False) if since else []
+        )
         return {"nextTime": rows[0]["opened"]} if rows else {}
 
     def _quote(self, name: str, market: Market | None, by_market: dict[Market, dict[str, Any]]) -> dict[str, Any]:

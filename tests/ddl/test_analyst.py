@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from config.settings import Settings
-from ddl.analyst import analyst_tables
+from ddl.analyst import analyst_tables, listed_tables
 from ddl.layers import load_layers
 from ddl.render import render
 from tests.ddl.engine import Engine
@@ -25,6 +25,12 @@ def test_raw_messages_and_the_pipelines_own_tables_are_not_among_it() -> None:
 
 def test_raw_messages_are_among_it_where_they_are_asked_for() -> None:
     assert set(analyst_tables(raw=True)) - set(analyst_tables()) == {"trades_raw", "trades_raw_all"}
+
+
+def test_what_is_listed_fits_a_screen_and_may_be_read() -> None:
+    assert set(listed_tables()) <= set(analyst_tables())
+    assert {frame.view for frame in load_layers().timeframes} < set(listed_tables())
+    assert len(listed_tables()) <= 12
 
 
 def test_every_column_that_an_analyst_reads_is_explained(engine: Engine, warehouse: Settings) -> None:

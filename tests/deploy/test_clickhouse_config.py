@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from config.settings import Settings
+from ddl.analyst import listed_tables
+from ddl.readers import readers_database
 
 PASSWORDS = {
     "CLICKHOUSE_DDL_PASSWORD": "d1",
@@ -51,6 +53,7 @@ QUESTIONS = {
     "ddl": "SHOW GRANTS FOR ddl",
     "profile": "SELECT setting_name, value, max FROM system.settings_profile_elements WHERE profile_name = 'analyst'",
     "profiles": "SELECT user_name, inherit_profile FROM system.settings_profile_elements WHERE user_name IS NOT NULL",
+    "policies": "SELECT database, table, select_filter, apply_to_all, apply_to_list FROM system.row_policies",
     "quotas": "SELECT name, apply_to_list FROM system.quotas",
     "limits": "SELECT quota_name, max_queries, max_read_rows, max_execution_time FROM system.quota_limits",
     "settings": "SELECT name, value FROM system.settings WHERE changed",
@@ -134,6 +137,19 @@ def test_the_analyst_reads_and_nothing_else(answers: dict[str, list[list[Any]]])
     for setting in ("max_memory_usage", "max_execution_time", "max_threads"):
         value, maximum = profile[setting]
         assert value == maximum is not None, f"{setting} can be raised"
+
+
+def test_show_tables_lists_to_the_analyst_what_a_day_takes(answers: dict[str, list[list[Any]]]) -> None:
+    """To everybody else all: the server writes a filter of 1 for a user who has none beside one who has."""
+    assert {(database, table, for_all) for database, table, _, for_all, _ in answers["policies"]} == {
+        ("system", "tables", 0)
+    }
+    filters = {user: condition for _, _, condition, _, users in answers["policies"] for user in users}
+    shown = filters.pop("analyst")
+    assert set(filters.values()) == {"1"}
+    assert re.fullmatch(r"database NOT IN \(.*\) OR name IN \(.*\)", shown)
+    names = ("medallion", readers_database(Settings()), *listed_tables())
+    assert re.findall(r"'(\w+)'", shown) == list(names)
 
 
 def test_the_page_reads_what_the_analyst_reads_within_the_same_limits(answers: dict[str, list[list[Any]]]) -> None:

@@ -72,12 +72,40 @@ def test_totals_keep_nulls_booleans_and_equal_names(node: NodeProcess) -> None:
 
 
 @pytest.mark.parametrize(
+    "kept",
+    [
+        "NULL AS v",
+        "[] AS v, [NULL] AS w, map() AS x",
+        "(INTERVAL 1 DAY, NULL) AS v",
+        "toLowCardinality(7) AS v, [toLowCardinality(7::Nullable(UInt8))] AS w",
+        "toFixedString('a', 300) AS v",
+    ],
+)
+def test_totals_have_columns_of_types_that_no_table_has(node: NodeProcess, kept: str) -> None:
+    plain, summed = (
+        node.native().execute(f"SELECT {kept}, count() FROM numbers(2) GROUP BY ALL{more}")
+        for more in ("", " WITH TOTALS")
+    )
+    assert summed[: len(plain)] == plain
+    assert len(summed) == len(plain) + 1
+
+
+def test_a_large_result_with_totals_is_whole(node: NodeProcess) -> None:
+    """It is read in several pieces, and keeps its order."""
+    rows = node.native().execute(
+        "SELECT number, toString(number) AS s FROM numbers(200000) GROUP BY ALL WITH TOTALS ORDER BY number"
+    )
+    assert rows[:-1] == [(number, str(number)) for number in range(200_000)]
+
+
+@pytest.mark.parametrize(
     "sql",
     [
         "SELECT processes.query_id = query_id FROM system.processes LIMIT 1",
         "SELECT p.query_id = query_id FROM system.processes p LIMIT 1",
         "SELECT p.query_id = query_id FROM system.processes AS p WHERE 1 LIMIT 1",
         "SELECT count() > 0 FROM (SELECT 1) AS one, system.processes",
+        "SELECT system.processes.query_id = query_id FROM system.processes ORDER BY system.processes.elapsed LIMIT 1",
         "EXISTS TABLE system.processes",
     ],
 )

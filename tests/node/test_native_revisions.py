@@ -207,6 +207,20 @@ def test_empty_texts_are_not_taken_for_the_line_before_the_totals(node: NodeProc
     assert summed[: len(plain)] == plain
 
 
+@pytest.mark.parametrize("revision", [OLDEST, NEWEST])
+def test_insert_select_tells_what_it_has_written(node: NodeProcess, revision: int) -> None:
+    """Rows of the client's own are not told, as a ClickHouse server does not tell them either."""
+    with raw(node, revision) as client:
+        client.query("CREATE TEMPORARY TABLE written (a UInt64)")
+        assert EXCEPTION not in client.answer()
+        client.query("INSERT INTO written SELECT number FROM numbers(1000)")
+        told = client.answer()[PROGRESS]
+        client.query("INSERT INTO written VALUES (1)")
+        assert PROGRESS not in client.answer()
+    first = 3 + (revision >= 54463)
+    assert [sum(one[place] for one in told) for place in (first, first + 1)] == [1000, 8000]
+
+
 def test_a_long_query_tells_how_far_it_is(node: NodeProcess) -> None:
     with raw(node, NEWEST) as client:
         client.query("SELECT sum(sleepEachRow(0.01))::UInt8 FROM numbers(60) SETTINGS max_block_size = 10")

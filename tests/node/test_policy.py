@@ -206,6 +206,30 @@ def test_the_analyst_reads_what_is_shared(guarded: NodeProcess) -> None:
     assert http.query("SELECT a FROM candles").result_rows == [(1,)]
 
 
+def test_show_tables_lists_to_the_analyst_what_it_was_told_to(tmp_path: Path) -> None:
+    """Of a database of which it was told nothing it lists all. What it does not list answers by its name."""
+    more = ("other.a", "other.b")
+    given = (*(("--analyst-table", name) for name in ("shop.more", *more)), ("--listed-table", "shop.more"))
+    node = start(tmp_path, *(word for pair in given for word in pair))
+    operator = node.native()
+    for database, *names in (("shop", "candles", "more", "hidden"), ("other", "a", "b", "c")):
+        operator.execute(f"CREATE DATABASE {database}")
+        for name in names:
+            operator.execute(f"CREATE TABLE {database}.{name} (a UInt8) ENGINE = MergeTree ORDER BY a")
+    analyst = node.native(**ANALYST)
+    assert analyst.execute("SHOW TABLES FROM shop") == [("more",)]
+    standard = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop'"
+    assert analyst.execute(standard) == [("more",)]
+    assert analyst.execute("SHOW TABLES FROM other") == [("a",), ("b",)]
+    assert analyst.execute("SELECT * FROM shop.candles") == []
+    assert analyst.execute("SELECT DISTINCT table FROM system.columns WHERE database = 'shop' ORDER BY table") == [
+        ("candles",),
+        ("more",),
+    ]
+    assert operator.execute("SHOW TABLES FROM shop") == [("candles",), ("hidden",), ("more",)]
+    assert node.stop() == 0
+
+
 @pytest.mark.parametrize(
     "sql",
     [

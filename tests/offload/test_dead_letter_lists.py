@@ -42,6 +42,26 @@ def test_a_resolved_message_is_listed_once_with_its_first_rejection(hot: HotTabl
     assert still_open["trade_id"] == trades["trade_id"][2]
 
 
+def test_a_message_that_is_rejected_as_before_keeps_its_first_rejection(hot: HotTables, tape: Path) -> None:
+    """As A, then, sent again, as B, and at last as A once more, whose delivery replaces the first one in the log."""
+    trade = read_tape(tape).head(1)
+    through = silver_rows(trade)
+    reasons = ("symbol_unmapped", "price_above_limit", "symbol_unmapped")
+    for hours, reason in enumerate(reasons):
+        later = pl.col("rejected_at") + timedelta(hours=hours)
+        letter = dead_letter_rows(trade, reason).with_columns(later)
+        hot.insert("dlq_trades_log", letter)
+        note = through.select(*COORDINATES, "exchange", "symbol", "timestamp")
+        hot.insert("dlq_replays", note.with_columns(letter["rejected_at"], letter["reason"]))
+    hot.insert("silver_trades", through)
+    hot.client.command("OPTIMIZE TABLE dlq_trades_log FINAL")
+
+    (found,) = rows(hot.client, "dlq_list_resolved", ANY)
+    assert (found["reason"], found["rejected_at"]) == (reasons[0], trade["arrived"][0])
+    assert found["rejections"] == 2, "for two reasons"
+    assert rows(hot.client, "dlq_list_resolved", {**ANY, "reason": reasons[1]}) == []
+
+
 def test_a_trade_and_a_message_are_found(hot: HotTables, tape: Path) -> None:
     trades = read_tape(tape).head(5)
     hot.insert("dlq_trades_log", dead_letter_rows(trades))

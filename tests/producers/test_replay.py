@@ -19,12 +19,12 @@ from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.schedule import LONGEST_PAUSE_S, Schedule, SpeedError, parse_speed
 from config.settings import Settings
 from producers.exchanges import CODES, REGISTRY
 from producers.kafka.publisher import KafkaPublisher
 from producers.replay.recording import Recording, RecordingError, why_not
 from producers.replay.run import replay
-from producers.replay.schedule import LONGEST_PAUSE_S, Schedule, SpeedError, parse_speed
 from producers.timestamps import event_time_us
 from tests.producers.conftest import each_recording_played
 from tests.producers.process import Reader

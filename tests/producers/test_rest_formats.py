@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from producers.exchanges import exchange
-from producers.exchanges.model import RestError, TradeSpan
+from producers.exchanges import REGISTRY, exchange
+from producers.exchanges.model import RestError, Trade, Trades, TradeSpan
+from producers.simulator.protocols import PROTOCOLS
 
 SPAN = TradeSpan(5, 9, 1_688_669_597_000_000)
 ANSWERS = {
@@ -110,3 +114,46 @@ def test_an_error_in_an_answer_is_one(code: str, answer: str) -> None:
     assert rest is not None
     with pytest.raises(RestError):
         rest.parse("A", json.dumps(json.loads(answer)).encode())
+
+
+def by_stream(code: str, trades: list[Trade]) -> list[Trade]:
+    """The trades as the stream's parser reads them in the frames of the exchange's side of a connection."""
+    found: list[Trade] = []
+    for frame in PROTOCOLS[code](frozenset()).frames(trades):
+        parsed = exchange(code).parse(frame)
+        assert isinstance(parsed, Trades), frame
+        found += parsed.records
+    return [msgspec.structs.replace(trade, payload="") for trade in found]
+
+
+@pytest.mark.parametrize("code", ANSWERS)
+def test_a_trade_of_rest_says_the_same_in_the_form_of_the_stream(code: str) -> None:
+    rest = exchange(code).rest
+    symbol, body, _ = ANSWERS[code]
+    assert rest is not None
+    trades = rest.parse(symbol, body.encode())
+    assert by_stream(code, trades) == [msgspec.structs.replace(trade, payload="") for trade in trades]
+
+
+# What each stream can say of a trade beside its texts.
+KINDS = {
+    "binance": ["insurance_fund", "adl", "X=NEW"],
+    "kraken": [""],
+    "bybit": ["block", "rpi"],
+    "okx": ["rpi", "source=7"],
+    "coinbase": [""],
+}
+texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8) | st.from_regex(
+    r"-?[0-9]{1,9}(\.[0-9]{1,9})?", fullmatch=True
+)
+
+
+@given(st.sampled_from(sorted(REGISTRY)), st.lists(texts, min_size=5, max_size=5), st.data())
+def test_any_texts_survive_the_form_of_the_stream(code: str, said: list[str], data: st.DataObject) -> None:
+    """A dump's payload is a line of CSV: nothing but the texts tells what the trade was."""
+    symbol, trade_id, price, quantity, timestamp = said
+    side = data.draw(st.sampled_from(["BUY", "SELL", "both"]))
+    kind = data.draw(st.sampled_from(["", *KINDS[code.partition("_")[0]]]))
+    sequence = "70000" if code.startswith("bybit") else ""
+    trade = Trade(symbol, trade_id, price, quantity, timestamp, side, sequence, '"1,2,3"', kind)
+    assert by_stream(code, [trade]) == [msgspec.structs.replace(trade, payload="")]

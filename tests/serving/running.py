@@ -11,13 +11,14 @@ from starlette.types import ASGIApp
 
 from config.settings import Settings
 from deploy.embedded.ports import free_ports
+from producers.simulator.protocols import PROTOCOLS
 from serving.app import build
 
 
 @contextmanager
 def running(settings: Settings) -> Iterator[str]:
     """The whole service while the context lasts; gives the address."""
-    with served(build(settings)) as address:
+    with served(build(settings, PROTOCOLS)) as address:
         yield address
 
 

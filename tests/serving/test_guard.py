@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,14 @@ def test_every_answer_says_what_a_browser_may_do() -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "desk.example"])
 def test_nobody_beyond_this_machine_without_a_token(host: str) -> None:
     with pytest.raises(ServingError, match="MEDALLION_SERVING_TOKEN"):
-        serve(Settings(serving_host=host))
+        serve(Settings(serving_host=host), {})
+
+
+def test_a_port_that_is_taken_is_said_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ServingError, match=rf"Port {port} on 127.0.0.1 .* --port .* `medallion status`"):
+            serve(Settings(serving_port=port))
 
 
 def test_the_page_writes_text_at_one_place_and_never_as_markup() -> None:

@@ -5,10 +5,13 @@ Needs Debian's chromium and Playwright (`apt install chromium`, `pip install pla
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -106,14 +109,58 @@ def test_dead_letters_are_filtered_and_shown_with_their_payload(page: Any, servi
     sync_api.expect(rows.locator("pre")).to_contain_text("1e400")
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_every_view_fits_the_screen(browser: Any, service: Service, width: int, scheme: str) -> None:
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_view_fits_the_screen(browser: Any, service: Service, tmp_path: Path, width: int, scheme: str) -> None:
+    """Its pictures are in the test's folder, or in MEDALLION_SCREENSHOTS, to be looked at."""
+    folder = Path(os.environ.get("MEDALLION_SCREENSHOTS", tmp_path))
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
     page = context.new_page()
+    grounds = set()
     for view in ("markets", "chart/binance/BTCUSDT/1m", "pipeline", "dead-letters"):
         page.goto(f"{service.url}/#/{view}")
-        page.wait_for_load_state("networkidle")
+        shown = page.locator("main > section:not([hidden])")
+        sync_api.expect(shown.locator("p.state").first).not_to_contain_text("Loading", timeout=20_000)
+        sync_api.expect(shown.locator("table:visible, canvas").first).to_be_visible(timeout=20_000)
+        page.screenshot(path=folder / f"{view.partition('/')[0]}-{width}-{scheme}.png")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, view
+        grounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert grounds == {"rgb(255, 255, 255)" if scheme == "light" else "rgb(20, 23, 28)"}
+    context.close()
+
+
+def test_an_open_candle_moves_while_its_trades_come_in(page: Any, service: Service, tmp_path: Path) -> None:
+    """Trade by trade: what the chart says of the candle is the last trade's price, without a reload."""
+    page.goto(f"{service.url}/#/chart/kraken/ETHUSD/1d")
+    sync_api.expect(page.locator("#chart-state")).to_contain_text("no candle yet")
+    now = datetime.now(UTC)
+    for number, price in enumerate(("1500.25", "1501.75"), start=1):
+        frame = {
+            "channel": "trade",
+            "type": "update",
+            "data": [{"symbol": "ETH/USD", "side": "buy", "price": float(price), "qty": 1.5, "ord_type": "market",
+                      "trade_id": number, "timestamp": now.isoformat()}],
+        }  # fmt: skip
+        recording = tmp_path / f"{number}.jsonl"
+        recording.write_text(json.dumps(frame) + "\n", encoding="utf-8")
+        service.run("replay", recording, "--exchange", "kraken")
+        sync_api.expect(page.locator("#quote")).to_contain_text(price, timeout=30_000)
+        sync_api.expect(page.locator("#quote")).to_contain_text(f"{number} trade", timeout=30_000)
+
+
+def test_a_phone_leads_from_a_market_to_its_trades(browser: Any, service: Service) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(service.url)
+    page.get_by_label("Search").fill("btcusd kraken")
+    page.get_by_role("link", name="BTCUSD · kraken").tap()
+    page.get_by_role("button", name="1d", exact=True).tap()
+    sync_api.expect(page.locator("#quote")).to_contain_text("trades")
+    box = page.locator("#canvas").bounding_box()
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.locator("#canvas").press("Enter")
+    sync_api.expect(page.locator("#origin tr.trade").first).to_contain_text("market.crypto.trades.kraken.raw")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
     context.close()
 
 

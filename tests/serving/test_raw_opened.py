@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,31 @@ def test_what_was_replayed_comes_back_hot_and_at_a_pin(tmp_path: Path) -> None:
         place = {"topic": first["raw_topic"], "partition": first["raw_partition"], "offset": first["raw_offset"]}
         shown = service_get(url, "/v1/payload", {"exchange": "kraken", "ingested": first["ingested"], **place})
         assert json.loads(shown["payload"])["payload"] in trades
+        assert clicked_payload(url) in trades
     finally:
         service.run("down", "--timeout", "0")
+
+
+def clicked_payload(url: str) -> str:
+    """The exchange's own text that the page shows of the first trade of the day's candle, clicked to in Chromium."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed: apt install chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(f"{url}/#/chart/kraken/BTCUSD/1d")
+        sync_api.expect(page.locator("#quote")).to_contain_text("trades", timeout=20_000)
+        page.locator("#canvas").focus()
+        page.keyboard.press("Enter")
+        row = page.locator("#origin tr.trade").first
+        row.get_by_role("button", name="Show").click()
+        message = page.locator("#origin pre").first
+        sync_api.expect(message).to_contain_text("trade_id", timeout=20_000)
+        found = str(message.text_content())
+        browser.close()
+    return found
 
 
 def service_get(url: str, path: str, parameters: dict[str, object]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from serving.guard import HANDLERS, Guard
 from serving.markets import Markets
 from serving.replay.endpoint import ReplayApi
 from serving.replay.options import Window, read_options
+from serving.replay.slots import Slots
 from serving.replay.source import Plan, RawSource, pieces
 from tests.serving.running import served
 
@@ -83,7 +84,7 @@ class Source:
 
 
 def test_a_replay_that_fails_half_way_breaks_off_and_leaves_the_next_one_its_place() -> None:
-    api = ReplayApi(cast(RawSource, Source()), MARKETS, is_open=True)
+    api = ReplayApi(cast(RawSource, Source()), MARKETS, Slots(is_open=True))
     app = Guard(Starlette(routes=[Route("/replay", api.replay)], exception_handlers=HANDLERS), "")
     with served(app) as url:
         for _ in range(3):  # more than run at a time
@@ -110,7 +111,7 @@ class Planning:
 
 def test_two_replays_at_a_time_from_their_planning_on() -> None:
     source = Planning()
-    api = ReplayApi(cast(RawSource, source), MARKETS, is_open=True)
+    api = ReplayApi(cast(RawSource, source), MARKETS, Slots(is_open=True))
     app = Guard(Starlette(routes=[Route("/replay", api.replay)], exception_handlers=HANDLERS), "")
     with served(app) as url, ThreadPoolExecutor(5) as clients:
 

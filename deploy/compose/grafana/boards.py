@@ -1,10 +1,11 @@
-"""The four dashboards: the whole pipeline, the exchanges, the dead letters, the cold tier."""
+"""The dashboards: the whole pipeline, the exchanges, the dead letters, the cold tier, the page and its interfaces."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from deploy.compose.grafana.model import Dashboard, Panel
+from deploy.compose.grafana.serving import SERVING
 
 _HERE = Path(__file__).parent
 _INSERT_P99 = "histogram_quantile(0.99, sum by (le) (rate(medallion_silver_insert_seconds_bucket[$__rate_interval])))"
@@ -292,4 +293,10 @@ COLD = Dashboard(
     ],
 )
 
-BOARDS = {"pipeline": PIPELINE, "exchanges": EXCHANGES, "dead-letters": DEAD_LETTERS, "cold-tier": COLD}
+BOARDS = {
+    "pipeline": PIPELINE,
+    "exchanges": EXCHANGES,
+    "dead-letters": DEAD_LETTERS,
+    "cold-tier": COLD,
+    "serving": SERVING,
+}

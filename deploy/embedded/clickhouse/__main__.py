@@ -52,6 +52,13 @@ def _options() -> Options:
         help="a table that the analyst may read; repeatable",
     )
     parser.add_argument(
+        "--listed-table",
+        action="append",
+        default=[],
+        metavar="DATABASE.TABLE",
+        help="one that SHOW TABLES lists for the analyst; repeatable; none of a database: it lists all of them",
+    )
+    parser.add_argument(
         "--landing-database", default="", help="the current database of a client that names none; default: `default`"
     )
     parser.add_argument(
@@ -91,6 +98,7 @@ def _options() -> Options:
         access=Access(_secret(given.password_env), analyst_password),
         readable=given.readable,
         analyst_tables=given.analyst_table if analyst_password else (),
+        listed_tables=given.listed_table if analyst_password else (),
         landing_database=given.landing_database,
         limits=Limits(given.max_memory_mb, given.deduplication_window),
         grace_s=given.grace_s,

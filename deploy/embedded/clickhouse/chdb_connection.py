@@ -17,12 +17,17 @@ _FAILURES = (RuntimeError, UnicodeError, TypeError)
 
 @dataclass(frozen=True)
 class Progress:
-    """What a query has read and still has to, and for how long it has run, ns."""
+    """What a query has read and still has to, what it has written, and for how long it has run, ns.
+
+    What views of a table write counts as written, too.
+    """
 
     rows: int = 0
     bytes: int = 0
     total_rows: int = 0
     total_bytes: int = 0
+    written_rows: int = 0
+    written_bytes: int = 0
     elapsed_ns: int = 0
 
     def since(self, before: Progress) -> Progress:
@@ -32,6 +37,8 @@ class Progress:
             max(self.bytes - before.bytes, 0),
             max(self.total_rows - before.total_rows, 0),
             max(self.total_bytes - before.total_bytes, 0),
+            max(self.written_rows - before.written_rows, 0),
+            max(self.written_bytes - before.written_bytes, 0),
             max(self.elapsed_ns - before.elapsed_ns, 0),
         )
 
@@ -64,6 +71,8 @@ class Connection:
                     counts["read_bytes"],
                     counts["total_rows_to_read"],
                     counts["total_bytes_to_read"],
+                    counts["written_rows"],
+                    counts["written_bytes"],
                     counts["elapsed_ns"],
                 )
             )

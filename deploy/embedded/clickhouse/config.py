@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 from xml.sax.saxutils import escape
 
+from ddl.quoting import quote_string
 from deploy.embedded.clickhouse.endpoint import NO_SINKS, SINKS, TOKEN_HEADER, Address
 from deploy.embedded.clickhouse.errors import NodeStartError
 
@@ -37,6 +38,7 @@ def write(
     path: Path,
     limits: Limits,
     analyst_tables: Sequence[str] = (),
+    listed_tables: Sequence[str] = (),
     sinks: Address = NO_SINKS,
 ) -> Path:
     """Write the configuration file and, beside it, the file of users and grants; only their owner can read them.
@@ -48,19 +50,31 @@ def write(
         limits: the node's limits.
         analyst_tables: the tables that the analyst may read, each `database.table`, or `prefix*.*` for all tables of
             the databases whose names begin so.
+        listed_tables: which of them SHOW TABLES lists, each `database.table`; of a database that is not among them it
+            lists all.
         sinks: the address to which Kafka sinks post their inserts.
 
     Raises:
         OSError: a file cannot be written.
-        NodeStartError: an analyst table is not of the form `database.table`.
+        NodeStartError: an analyst table or a listed one is not of the form `database.table`.
     """
     if wrong := [table for table in analyst_tables if not _TABLE.fullmatch(table)]:
         raise NodeStartError(
             f"--analyst-table {wrong[0]!r} is not database.table (letters, digits and _ in each part) or prefix*.*"
         )
+    if wrong := [table for table in listed_tables if table not in analyst_tables]:
+        raise NodeStartError(f"--listed-table {wrong[0]!r} is no --analyst-table: name it there, too")
     grants = "\n".join(f"                <query>GRANT SELECT ON {table}</query>" for table in analyst_tables)
     users = path.with_name(_USERS_FILE)
-    _fill(_USERS_TEMPLATE, users, analyst_grants=grants, sinks=SINKS)
+    listed_databases = sorted({table.split(".")[0] for table in listed_tables})
+    _fill(
+        _USERS_TEMPLATE,
+        users,
+        analyst_grants=grants,
+        listed_databases=_literals(listed_databases),
+        listed_tables=_literals(listed_tables),
+        sinks=SINKS,
+    )
     _fill(
         _TEMPLATE,
         path,
@@ -73,6 +87,10 @@ def write(
         sinks_token=sinks.token,
     )
     return path
+
+
+def _literals(names: Sequence[str]) -> str:
+    return ", ".join(map(quote_string, names))
 
 
 def _fill(template: Path, target: Path, **values: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -227,15 +227,6 @@ class EngineSession:
             pipe = PipeWriter()
             reading = _reading(statement, pipe.path, input_format)
             return pipe.run(lambda: self._connection.insert(reading), chunks, self.kill)
-
-    def create_temporary_table(self, name: str, columns: Sequence[tuple[str, str]]) -> None:
-        """Create a temporary table of this session.
-
-        Raises:
-            EngineError: the table exists, or a type is unknown.
-        """
-        declared = ", ".join(f"{quote_name(column)} {kind}" for column, kind in columns)
-        self.execute(f"CREATE TEMPORARY TABLE {quote_name(name)} ({declared}) ENGINE = Memory")
 
     def drop_temporary_table(self, name: str) -> None:
         """Drop a temporary table of this session."""

@@ -30,6 +30,7 @@ class Options:
     Attributes:
         readable: folders and URLs of buckets that clients' SQL may read.
         analyst_tables: tables that the analyst may read, each `database.table`.
+        listed_tables: which of them SHOW TABLES lists; of a database that is not among them it lists all.
         landing_database: the current database of a client that names none; "" for `default`.
         kafka_brokers: `host:port,…`; "" for a node without Kafka tables.
         kafka_security: librdkafka's properties for authentication and TLS.
@@ -46,6 +47,7 @@ class Options:
     grace_s: float = 10.0
     readable: Sequence[str] = ()
     analyst_tables: Sequence[str] = ()
+    listed_tables: Sequence[str] = ()
     landing_database: str = ""
     kafka_brokers: str = ""
     kafka_security: Mapping[str, object] = field(default_factory=dict, repr=False)
@@ -68,7 +70,8 @@ class Node:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._endpoint = Endpoint() if options.kafka_brokers else None
             sinks = self._endpoint.address if self._endpoint else NO_SINKS
-            config_file = config.write(path / "node-config.xml", options.limits, options.analyst_tables, sinks)
+            shown = (options.analyst_tables, options.listed_tables)
+            config_file = config.write(path / "node-config.xml", options.limits, *shown, sinks)
         except OSError as error:
             reason = f"cannot write to the data folder {path}: {error.strerror}. Name one you may write."
             raise NodeStartError(reason) from error

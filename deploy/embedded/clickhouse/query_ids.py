@@ -42,10 +42,7 @@ def running(session_id: str) -> str:
 
 
 def with_clients_ids(statement: Statement) -> Statement:
-    """The statement as the client means it: ids of queries are those that clients gave.
-
-    Where a column is named by database and table (`system.processes.query_id`) the engine finds no such table.
-    """
+    """The statement as the client means it: ids of queries are those that clients gave."""
     if statement.words[0] == "KILL":
         return replace(statement, sql=_replaced(statement.sql, ("query_id",), lambda *_: f"({_ID})"))
     if "processes" not in statement.sql or statement.kind is not Kind.READ:
@@ -55,7 +52,9 @@ def with_clients_ids(statement: Statement) -> Statement:
 
 def _as_table(before: Token | None, after: Token | None) -> str | None:
     """What stands for `system.processes` between two tokens; None where it is no table of a query."""
-    if before is None or before.upper not in _BEFORE_A_TABLE or (after is not None and after.text == "."):
+    if after is not None and after.text == ".":  # a column of it
+        return "processes"
+    if before is None or before.upper not in _BEFORE_A_TABLE:
         return None
     has_alias = after is not None and (after.upper == "AS" or (bool(after.name) and after.upper not in _AFTER_A_TABLE))
     return _PROCESSES if has_alias else f"{_PROCESSES} AS processes"

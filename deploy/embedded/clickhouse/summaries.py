@@ -5,12 +5,12 @@ A result that may have them is read as tab-separated text, which is exact, and m
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from enum import Enum, auto
 from functools import partial
-from uuid import uuid4
 
-from ddl.quoting import quote_name
+from ddl.quoting import quote_name, quote_string
 from deploy.embedded.clickhouse.engine_session import EngineSession
 from deploy.embedded.clickhouse.native.results import renamed
 from deploy.embedded.clickhouse.statements import Statement
@@ -24,7 +24,14 @@ _NOTATION = {
     "bool_false_representation": "false",
 }
 SETTINGS = {"output_format_tsv_crlf_end_of_line": "1", "date_time_output_format": "iso", **_NOTATION}
-_READING = {"date_time_input_format": "best_effort", **_NOTATION}
+# A result may have columns of types that a client's table is refused by default.
+_READING = {
+    "date_time_input_format": "best_effort",
+    "allow_suspicious_low_cardinality_types": "1",
+    "allow_suspicious_fixed_string_types": "1",
+    "max_threads": "1",
+    **_NOTATION,
+}
 _PIECE_BYTES = 1 << 20
 
 
@@ -44,40 +51,40 @@ def may_have_summaries(statement: Statement, settings: Mapping[str, str]) -> boo
 def blocks(
     text: Iterable[bytes], columns: Sequence[tuple[str, str]], scratch: EngineSession
 ) -> Generator[tuple[Part, bytes], None, None]:
-    """Native blocks of a result that was formatted by FORMAT and SETTINGS.
+    """Native blocks of a result that was formatted by FORMAT and SETTINGS, in bounded memory.
 
     Args:
         text: the result, cut anywhere.
-        columns: names and types; a result may have a name twice, a table may not.
+        columns: names and types; a result may have a name twice, a structure may not.
         scratch: a session of the node's own, in which the rows are read again.
 
     Raises:
-        EngineError: the result is larger than the memory that the node may use; no table can have such columns.
+        EngineError: the engine does not read a column of this type from text.
     """
     lines = _lines(text)
-    table = f"result_{uuid4().hex}"
     names = [name for name, _ in columns]
     has_own_names = len(set(names)) == len(names)
     declared = columns if has_own_names else [(f"c{number}", kind) for number, (_, kind) in enumerate(columns)]
-    scratch.create_temporary_table(table, declared)
+    structure = ", ".join(f"{quote_name(name)} {kind}" for name, kind in declared)
     named = (lambda block: block) if has_own_names else partial(renamed, names=names)
-    try:
-        scratch.insert(f"INSERT INTO {quote_name(table)}", FORMAT, _pieces(_until_blank(lines)), _READING)
-        for block in _read(scratch, table):
+    for piece in _pieces(_until_blank(lines)):
+        for block in _read(scratch, piece, structure):
             yield Part.ROWS, named(block)
-        while summary := list(_until_blank(lines)):
-            scratch.execute(f"TRUNCATE TABLE {quote_name(table)}")
-            scratch.insert(f"INSERT INTO {quote_name(table)}", FORMAT, summary, _READING)
-            # Totals are one row, extremes two.
-            part = Part.TOTALS if len(summary) == 1 else Part.EXTREMES
-            for block in _read(scratch, table):
-                yield part, named(block)
-    finally:
-        scratch.drop_temporary_table(table)
+    while summary := list(_until_blank(lines)):
+        # Totals are one row, extremes two.
+        part = Part.TOTALS if len(summary) == 1 else Part.EXTREMES
+        for block in _read(scratch, b"".join(summary), structure):
+            yield part, named(block)
 
 
-def _read(scratch: EngineSession, table: str) -> Iterator[bytes]:
-    return scratch.blocks(f"SELECT * FROM {quote_name(table)}", {"max_threads": "1"})  # noqa: S608 - our own name
+def _read(scratch: EngineSession, rows: bytes, structure: str) -> Iterator[bytes]:
+    """Blocks of whole lines, from a file in memory: unlike a table, it may have columns of the type Nothing."""
+    with os.fdopen(os.memfd_create("rows"), "wb") as file:
+        file.write(rows)
+        file.flush()
+        place = quote_string(f"/proc/self/fd/{file.fileno()}")
+        sql = f"SELECT * FROM file({place}, '{FORMAT}', {quote_string(structure)})"  # noqa: S608 - our own names
+        yield from scratch.blocks(sql, _READING)
 
 
 def _lines(text: Iterable[bytes]) -> Iterator[bytes]:
@@ -98,7 +105,8 @@ def _pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
         if size >= _PIECE_BYTES:
             yield b"".join(held)
             held, size = [], 0
-    yield b"".join(held)
+    if held:
+        yield b"".join(held)
 
 
 def _until_blank(lines: Iterator[bytes]) -> Iterator[bytes]:

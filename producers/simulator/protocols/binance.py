@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Set
+from collections.abc import Sequence, Set
 
 import msgspec
 
-from producers.simulator.protocols.model import Reply, dumps, request, strings
+from producers.simulator.protocols.model import (
+    RecordedTrade,
+    Reply,
+    dumps,
+    joined,
+    number,
+    parts,
+    quoted,
+    request,
+    strings,
+)
 
 _TRADE = "@trade"
 _MILLIS = re.compile(rb'"[ET]":\d{13}\b')
+_MAKER = {"SELL": "true", "BUY": "false"}
+_KINDS = {"insurance_fund": "INSURANCE_FUND", "adl": "ADL"}
 
 
 class Binance:
@@ -59,6 +71,34 @@ class Binance:
         except msgspec.DecodeError:
             return recorded
         return bytes(wrapped["data"]) if wrapped.keys() == {"stream", "data"} else recorded
+
+    def frames(self, trades: Sequence[RecordedTrade]) -> list[bytes]:
+        """A frame a trade. The combined endpoint puts a wrapper around what was recorded at the raw one."""
+        return [self.frame(self._wrapped(trade, parts(trade.payload)).encode()) for trade in trades]
+
+    def _wrapped(self, trade: RecordedTrade, members: dict[str, msgspec.Raw]) -> str:
+        if self._raw or "stream" in members:
+            return trade.payload if members.keys() & {"e", "stream"} else _event(trade)
+        event = trade.payload if "e" in members else _event(trade)
+        return f'{{"stream":{dumps(trade.symbol.lower() + _TRADE)},"data":{event}}}'
+
+
+def _event(trade: RecordedTrade) -> str:
+    """The event of a trade that REST or a dump gave."""
+    kind = _KINDS.get(trade.kind, trade.kind.removeprefix("X=") if trade.kind.startswith("X=") else "")
+    return joined(
+        (
+            ("e", '"trade"'),
+            ("E", number(trade.timestamp)),
+            ("s", quoted(trade.symbol)),
+            ("t", number(trade.trade_id)),
+            ("p", quoted(trade.price)),
+            ("q", quoted(trade.quantity)),
+            ("T", number(trade.timestamp)),
+            ("m", _MAKER.get(trade.side) or quoted(trade.side)),
+            ("X", quoted(kind)),
+        )
+    )
 
 
 def _symbols(streams: object) -> frozenset[str]:

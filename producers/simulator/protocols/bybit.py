@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 
-from producers.simulator.protocols.model import Reply, dumps, request, strings
+from producers.simulator.protocols.model import (
+    RecordedTrade,
+    Reply,
+    dumps,
+    joined,
+    number,
+    parts,
+    quoted,
+    request,
+    strings,
+)
 
 _TOPIC = "publicTrade."
+_SIDES = {"BUY": "Buy", "SELL": "Sell"}
+# A raw message's `sequence` is Bybit's times this, plus the place within the message.
+_PLACES = 10_000
 
 
 class Bybit:
@@ -54,3 +67,39 @@ class Bybit:
     def frame(self, recorded: bytes) -> bytes:
         """The frame verbatim."""
         return recorded
+
+    def frames(self, trades: Sequence[RecordedTrade]) -> list[bytes]:
+        """One frame: the place of a trade in it is a part of its order."""
+        return [around(trades[0].symbol, [_element(trade) for trade in trades], trades[-1].timestamp).encode()]
+
+
+def around(symbol: str, elements: Sequence[str], timestamp: str = "0") -> str:
+    """The frame of a symbol's trades; `timestamp` in ms."""
+    return joined(
+        (
+            ("topic", dumps(_TOPIC + symbol)),
+            ("type", '"snapshot"'),
+            ("ts", number(timestamp)),
+            ("data", f"[{','.join(elements)}]"),
+        )
+    )
+
+
+def _element(trade: RecordedTrade) -> str:
+    """REST has other names."""
+    if trade.payload.startswith("{") and "execId" not in parts(trade.payload):
+        return trade.payload
+    seq = trade.sequence
+    return joined(
+        (
+            ("T", number(trade.timestamp)),
+            ("s", quoted(trade.symbol)),
+            ("S", quoted(_SIDES.get(trade.side, trade.side))),
+            ("v", quoted(trade.quantity)),
+            ("p", quoted(trade.price)),
+            ("i", quoted(trade.trade_id)),
+            ("BT", "true" if trade.kind == "block" else ""),
+            ("RPI", "true" if trade.kind == "rpi" else ""),
+            ("seq", str(int(seq) // _PLACES) if seq.isascii() and seq.isdigit() else quoted(seq)),
+        )
+    )

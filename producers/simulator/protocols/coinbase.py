@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 
-from producers.simulator.protocols.model import Reply, dumps, now, request, strings
+from producers.simulator.protocols.model import (
+    RecordedTrade,
+    Reply,
+    dumps,
+    joined,
+    now,
+    parts,
+    quoted,
+    request,
+    strings,
+)
+
+_MAKERS = {"BUY": "SELL", "SELL": "BUY"}
 
 
 class Coinbase:
@@ -53,6 +65,11 @@ class Coinbase:
         """The frame verbatim."""
         return recorded
 
+    def frames(self, trades: Sequence[RecordedTrade]) -> list[bytes]:
+        """One frame."""
+        self._frames += 1
+        return [around([_element(trade) for trade in trades], self._frames, now()).encode()]
+
     def _subscriptions(self) -> str:
         names = {channel: sorted(products) for channel, products in self._channels.items()}
         return self._message("subscriptions", [{"subscriptions": names}])
@@ -61,3 +78,25 @@ class Coinbase:
         self._frames += 1
         message = {"channel": channel, "timestamp": now(), "sequence_num": self._frames, "events": events}
         return dumps(message)
+
+
+def around(elements: Sequence[str], sequence: int = 0, timestamp: str = "") -> str:
+    """The frame of trades."""
+    head = dumps({"channel": "market_trades", "client_id": "", "timestamp": timestamp, "sequence_num": sequence})
+    return f'{head[:-1]},"events":[{{"type":"update","trades":[{",".join(elements)}]}}]}}'
+
+
+def _element(trade: RecordedTrade) -> str:
+    """REST does not name the product, and has the side in lower case."""
+    if "product_id" in parts(trade.payload):
+        return trade.payload
+    return joined(
+        (
+            ("trade_id", quoted(trade.trade_id)),
+            ("product_id", quoted(trade.symbol)),
+            ("price", quoted(trade.price)),
+            ("size", quoted(trade.quantity)),
+            ("time", quoted(trade.timestamp)),
+            ("side", quoted(_MAKERS.get(trade.side, trade.side))),
+        )
+    )

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 
-from producers.simulator.protocols.model import Reply, dumps, now, request, strings
+from producers.simulator.protocols.model import (
+    RecordedTrade,
+    Reply,
+    dumps,
+    joined,
+    now,
+    number,
+    quoted,
+    request,
+    strings,
+)
+
+_SIDES = {"BUY": "buy", "SELL": "sell"}
 
 
 class Kraken:
@@ -52,3 +64,29 @@ class Kraken:
     def frame(self, recorded: bytes) -> bytes:
         """The frame verbatim."""
         return recorded
+
+    def frames(self, trades: Sequence[RecordedTrade]) -> list[bytes]:
+        """One frame."""
+        return [around([_element(trade) for trade in trades]).encode()]
+
+
+def around(elements: Sequence[str]) -> str:
+    """The frame of trades."""
+    return f'{{"channel":"trade","type":"update","data":[{",".join(elements)}]}}'
+
+
+def _element(trade: RecordedTrade) -> str:
+    """REST lists a trade as an array."""
+    if trade.payload.startswith("{"):
+        return trade.payload
+    return joined(
+        (
+            ("symbol", quoted(trade.symbol)),
+            ("side", quoted(_SIDES.get(trade.side, trade.side))),
+            ("price", number(trade.price)),
+            ("qty", number(trade.quantity)),
+            ("ord_type", '"market"'),
+            ("trade_id", number(trade.trade_id)),
+            ("timestamp", quoted(trade.timestamp)),
+        )
+    )

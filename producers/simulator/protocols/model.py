@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
+
+import msgspec
+
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +21,31 @@ class Reply:
     replies: tuple[str, ...] = ()
     subscribed: frozenset[str] = frozenset()
     unsubscribed: frozenset[str] = frozenset()
+
+
+class RecordedTrade(Protocol):
+    """A trade as a producer published it: the exchange's own texts, and the payload that it sent (schemas.RawTrade)."""
+
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def trade_id(self) -> str: ...
+    @property
+    def price(self) -> str: ...
+    @property
+    def quantity(self) -> str: ...
+    @property
+    def timestamp(self) -> str: ...
+    @property
+    def side(self) -> str: ...
+    @property
+    def sequence(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def matches(self) -> str: ...
+    @property
+    def payload(self) -> str: ...
 
 
 class ExchangeProtocol(Protocol):
@@ -38,6 +68,13 @@ class ExchangeProtocol(Protocol):
 
     def frame(self, recorded: bytes) -> bytes:
         """A recorded frame in the form that this connection gets."""
+        ...
+
+    def frames(self, trades: Sequence[RecordedTrade]) -> list[bytes]:
+        """The frames in which this connection gets trades of one symbol that came in together, in order.
+
+        Payloads of the stream stay verbatim. What came over REST or from a dump gets the stream's form.
+        """
         ...
 
 
@@ -63,3 +100,26 @@ def now() -> str:
 def strings(value: object) -> Iterable[str]:
     """The strings of a JSON array; empty for anything else."""
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def parts(payload: str) -> dict[str, msgspec.Raw]:
+    """The members of a payload that is a JSON object; {} for anything else."""
+    try:
+        return msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+
+
+def joined(members: Iterable[tuple[str, str]]) -> str:
+    """A JSON object of names and JSON texts, without those that are ""."""
+    return f"{{{','.join(f'{dumps(name)}:{value}' for name, value in members if value)}}}"
+
+
+def quoted(text: str) -> str:
+    """A text as JSON; "" stays ""."""
+    return dumps(text) if text else ""
+
+
+def number(text: str) -> str:
+    """The digits of a number as they are; any other text quoted."""
+    return text if _NUMBER.fullmatch(text) else quoted(text)

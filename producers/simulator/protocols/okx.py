@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 
-from producers.simulator.protocols.model import Reply, dumps, request
+from producers.simulator.protocols.model import RecordedTrade, Reply, dumps, joined, quoted, request
 
 _TRADE_CHANNELS = frozenset(("trades", "trades-all"))
+_SIDES = {"BUY": "buy", "SELL": "sell"}
+_SOURCES = {"": "0", "rpi": "1"}
 
 
 class Okx:
@@ -17,6 +19,8 @@ class Okx:
     def __init__(self, refused: Set[str] = frozenset()) -> None:
         """`refused` may change while the connection is open."""
         self._refused = refused
+        # The channel of trades that an instrument is subscribed on.
+        self._channels: dict[str, str] = {}
 
     def open(self, path: str, query: dict[str, list[str]]) -> Reply:  # noqa: ARG002  # nothing in the URL
         """Nothing is sent on connect."""
@@ -37,6 +41,7 @@ class Okx:
             str(channel.get("instId")) for channel in channels if channel.get("channel") in _TRADE_CHANNELS
         )
         if operation == "subscribe":
+            self._channels |= {symbol: channel for symbol, channel in _named(channels) if symbol in symbols}
             return Reply(replies, subscribed=symbols - self._refused)
         return Reply(replies, unsubscribed=symbols)
 
@@ -55,3 +60,38 @@ class Okx:
     def frame(self, recorded: bytes) -> bytes:
         """The frame verbatim."""
         return recorded
+
+    def frames(self, trades: Sequence[RecordedTrade]) -> list[bytes]:
+        """A frame a trade."""
+        channels = self._channels
+        return [around(one.symbol, [_element(one)], channels.get(one.symbol, "trades-all")).encode() for one in trades]
+
+
+def around(symbol: str, elements: Sequence[str], channel: str = "trades") -> str:
+    """The frame of an instrument's trades."""
+    argument = dumps({"channel": channel, "instId": symbol})
+    return f'{{"arg":{argument},"data":[{",".join(elements)}]}}'
+
+
+def _named(channels: Sequence[dict[str, object]]) -> list[tuple[str, str]]:
+    """Instrument and channel of each argument for trades."""
+    return [(str(one.get("instId")), str(one["channel"])) for one in channels if one.get("channel") in _TRADE_CHANNELS]
+
+
+def _element(trade: RecordedTrade) -> str:
+    """REST lists a trade as the stream does; a dump does not."""
+    if trade.payload.startswith("{"):
+        return trade.payload
+    source = _SOURCES.get(trade.kind, trade.kind.removeprefix("source="))
+    return joined(
+        (
+            ("instId", quoted(trade.symbol)),
+            ("tradeId", quoted(trade.trade_id)),
+            ("px", quoted(trade.price)),
+            ("sz", quoted(trade.quantity)),
+            ("side", quoted(_SIDES.get(trade.side, trade.side))),
+            ("ts", quoted(trade.timestamp)),
+            ("count", quoted(trade.matches or "1")),
+            ("source", quoted(source)),
+        )
+    )

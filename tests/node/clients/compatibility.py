@@ -9,6 +9,7 @@ import argparse
 import configparser
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -72,6 +73,12 @@ def _has(case: ET.Element, *kinds: str) -> bool:
     return any(case.find(kind) is not None for kind in kinds)
 
 
+def without_client(checkout: Path, target: Path) -> Path:
+    """A copy of a checkout without the client itself, which would hide the one that is installed and built."""
+    clients = shutil.ignore_patterns(".git", *(name.replace("-", "_") for name in HOW_TO_GET))
+    return Path(shutil.copytree(checkout, target, ignore=clients))
+
+
 def run_driver(python: str, sources: Path, node: NodeProcess, scratch: Path) -> Outcome:
     """clickhouse-driver's suite: its configuration names the node, its `clickhouse-client` speaks HTTP."""
     configuration = configparser.ConfigParser()
@@ -127,7 +134,7 @@ def main() -> int:
         try:
             python = str(Path(given.python).absolute())
             under_way = {
-                name: pool.submit(suite, python, given.sources.absolute() / name, node, scratch)
+                name: pool.submit(suite, python, without_client(given.sources / name, scratch / name), node, scratch)
                 for name, suite in runs.items()
             }
             outcomes = {name: future.result() for name, future in under_way.items()}

@@ -198,7 +198,8 @@ def progress(increment: Progress, revision: int) -> bytes:
     total_bytes = varint(increment.total_bytes) if revision >= TOTAL_BYTES_IN_PROGRESS else b""
     elapsed = varint(increment.elapsed_ns) if revision >= ELAPSED_IN_PROGRESS else b""
     read = varint(increment.rows) + varint(increment.bytes) + varint(increment.total_rows) + total_bytes
-    return varint(ServerPacket.PROGRESS) + read + varint(0) + varint(0) + elapsed  # nothing is written
+    written = varint(increment.written_rows) + varint(increment.written_bytes)
+    return varint(ServerPacket.PROGRESS) + read + written + elapsed
 
 
 def profile_info(rows: int, blocks: int, size: int) -> bytes:

@@ -1,0 +1,271 @@
+"""`/ws-replay?exchange=…&from=…&to=…`: an exchange's client subscribes as ever, and re-lives a recorded window.
+
+Parameters and the end of the connection are Tardis Machine's
+(https://docs.tardis.dev/tardis-machine/replaying-historical-data). `speed`, `pin` and `stay` are ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import IO
+from urllib.parse import parse_qs
+
+import msgspec
+import orjson
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from config.schedule import Schedule, SpeedError, parse_speed
+from serving import metrics
+from serving.errors import ApiError
+from serving.markets import Markets
+from serving.parameters import RequestParameters
+from serving.replay.options import Window, read_options
+from serving.replay.side import ExchangeSide, RecordedTrade, SideReply, Sides
+from serving.replay.slots import LONGEST_S, Slots
+from serving.replay.source import RawSource
+from serving.rest.endpoints import json_response
+
+# Clients subscribe in several messages: the replay begins when nothing new was asked for this long, s.
+_SETTLE_S = 1.0
+_LONGEST_WAIT_S = 60.0
+_LOOK_S = 0.05
+# Bybit's longest message has so many trades; other exchanges' have fewer.
+_MOST_TRADES = 1_024
+_MOST_SYMBOLS = 1_024
+# Frames that are sent before other connections have their turn.
+_TURN = 64
+_OURS = frozenset({"exchange", "from", "to", "speed", "pin", "stay"})
+# What a protocol reads in the address itself.
+_EXCHANGES = frozenset({"streams", "timeUnit"})
+_FINISHED, _BROKEN = 1000, 1011
+_LONGEST_REASON = 123
+
+
+_decoder = msgspec.json.Decoder(RecordedTrade)
+
+
+class WsReplayApi:
+    """The endpoint."""
+
+    def __init__(self, source: RawSource, markets: Markets, slots: Slots, sides: Sides) -> None:
+        self._source = source
+        self._markets = markets
+        self._slots = slots
+        self._sides = sides
+
+    async def replay(self, socket: WebSocket) -> None:
+        """Serve one client. What `/replay` refuses is refused here with the same status and JSON, before the
+        WebSocket opens; what shows later closes it with 1011 and the reason.
+        """
+        try:
+            session = self._session(socket)
+            self._slots.take()
+        except ApiError as error:
+            await socket.send_denial_response(json_response({"code": error.code, "msg": error.message}, error.status))
+            return
+        await session.serve()
+
+    def _session(self, socket: WebSocket) -> _Session:
+        self._slots.check_open()
+        asked = RequestParameters(socket.query_params.multi_items(), _OURS | _EXCHANGES)
+        options = {name: asked.text(name) for name in ("exchange", "from", "to")}
+        window = read_options(orjson.dumps(options | {"pin": asked.optional("pin") or ""}).decode(), self._markets)
+        if window.exchange not in self._sides:
+            raise ApiError(
+                -1130,
+                f"Data sent for parameter 'exchange' is not valid: /ws-replay speaks as {', '.join(self._sides)}. "
+                "`/replay` has every exchange.",
+            )
+        stay = asked.optional("stay") or "false"
+        if stay not in {"true", "false"}:
+            raise ApiError(-1130, "Data sent for parameter 'stay' is not valid: give true or false.")
+        try:
+            speed = parse_speed(asked.optional("speed") or "max")
+        except SpeedError as error:
+            raise ApiError(-1130, f"Data sent for parameter 'speed' is not valid: {error}.") from error
+        side = self._sides[window.exchange](frozenset())
+        return _Session(socket, side, self._source, window, self._slots, speed=speed, stays=stay == "true")
+
+
+class _Session:
+    """One connection: it listens, sends heartbeats, and plays the window."""
+
+    def __init__(
+        self,
+        socket: WebSocket,
+        side: ExchangeSide,
+        source: RawSource,
+        window: Window,
+        slots: Slots,
+        *,
+        speed: float | None,
+        stays: bool,
+    ) -> None:
+        self._socket = socket
+        self._side = side
+        self._source = source
+        self._window = window
+        self._slots = slots
+        self._speed = speed
+        self._stays = stays
+        self._has_place = True
+        self._symbols: set[str] = set()
+        self._changed_s = 0.0
+        self._sending = asyncio.Lock()
+
+    async def serve(self) -> None:
+        """Until the window is over, the client has gone, or an hour is over."""
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await self._socket.accept()
+            query = parse_qs(self._socket.url.query)
+            await self._apply(self._side.open(f"/{self._socket.path_params.get('path', '')}".rstrip("/"), query))
+            listening = asyncio.create_task(self._listen())
+            playing = asyncio.create_task(self._play())
+            tasks = [listening, playing, asyncio.create_task(self._beat())]
+            async with asyncio.timeout(LONGEST_S):
+                done, _ = await asyncio.wait((listening, playing), return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+                if self._stays:
+                    await listening
+                await self._close(_FINISHED, "WS replay finished")
+        except WebSocketDisconnect:
+            pass
+        except ApiError as error:
+            await self._close(_BROKEN, error.message)
+        except TimeoutError:
+            await self._close(_BROKEN, f"A replay takes at most {LONGEST_S} s: ask for the rest with a later 'from'.")
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._leave()
+
+    async def _listen(self) -> None:
+        with suppress(WebSocketDisconnect):
+            while True:
+                message = await self._socket.receive()
+                if message["type"] == "websocket.disconnect":
+                    return
+                text = message.get("text")
+                if text is None:
+                    text = message["bytes"].decode(errors="replace")
+                await self._apply(self._side.answer(text))
+
+    async def _apply(self, answer: SideReply) -> None:
+        for reply in answer.replies:
+            await self._send(reply)
+        if answer.subscribed or answer.unsubscribed:
+            self._symbols |= answer.subscribed
+            self._symbols -= answer.unsubscribed
+            if len(self._symbols) > _MOST_SYMBOLS:
+                raise ApiError(-1130, f"More than {_MOST_SYMBOLS:,} symbols: use another connection.")
+            self._changed_s = time.monotonic()
+
+    async def _beat(self) -> None:
+        with suppress(WebSocketDisconnect):
+            while self._side.heartbeat_s:
+                await asyncio.sleep(self._side.heartbeat_s)
+                if self._symbols and (beat := self._side.heartbeat()):
+                    await self._send(beat)
+
+    async def _play(self) -> None:
+        try:
+            with metrics.REPLAYS.track_inprogress():
+                await self._subscribed()
+                await self._play_window()
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Give the place back, once."""
+        if self._has_place:
+            self._has_place = False
+            self._slots.give_back()
+
+    async def _subscribed(self) -> None:
+        """Wait until the client has said what it wants."""
+        try:
+            async with asyncio.timeout(_LONGEST_WAIT_S):
+                while not self._symbols or time.monotonic() - self._changed_s < _SETTLE_S:
+                    await asyncio.sleep(_LOOK_S)
+        except TimeoutError as error:
+            raise ApiError(-1130, "No subscription to trades came: send the exchange's own message.") from error
+
+    async def _play_window(self) -> None:
+        schedule = Schedule(self._speed, time.monotonic()) if self._speed is not None else None
+        left, sent = self._window, 0
+        while True:
+            wanted = frozenset(self._symbols)
+            # The empty symbol is that of frames in which no trade was recognised.
+            asked = replace(left, spellings=("", *sorted(wanted)))
+            last_us = left.from_us - 1
+            async for trades in _together(
+                self._source.envelopes(await self._source.plan(asked, time.time_ns() // 1000))
+            ):
+                received_us = trades[0].received_at
+                if received_us > last_us and not self._symbols <= wanted:
+                    left = replace(left, from_us=received_us)
+                    break
+                last_us = received_us
+                if schedule is not None:
+                    await asyncio.sleep(max(schedule.due_s(received_us) - time.monotonic(), 0.0))
+                sent += 1
+                if sent % _TURN == 0:
+                    await asyncio.sleep(0)
+                for frame in self._frames(trades):
+                    await self._send(frame)
+            else:
+                return
+
+    def _frames(self, trades: list[RecordedTrade]) -> list[bytes | str]:
+        first = trades[0]
+        if first.is_bare:
+            return [base64.b64decode(first.payload) if first.payload_encoding else first.payload]
+        if first.symbol and first.symbol not in self._symbols:
+            return []
+        return [frame.decode() for frame in self._side.frames(trades)]
+
+    async def _send(self, frame: bytes | str) -> None:
+        async with self._sending:
+            if isinstance(frame, str):
+                await self._socket.send_text(frame)
+            else:
+                await self._socket.send_bytes(frame)
+        metrics.SENT.inc()
+
+    async def _close(self, code: int, reason: str) -> None:
+        if self._socket.application_state is not WebSocketState.CONNECTED:
+            return
+        with suppress(WebSocketDisconnect, RuntimeError):
+            await self._socket.close(code, reason.encode()[:_LONGEST_REASON].decode(errors="ignore"))
+
+
+async def _together(answers: AsyncIterator[IO[bytes]]) -> AsyncIterator[list[RecordedTrade]]:
+    """The trades of one symbol that came in at the same moment: an exchange sends them in one message.
+
+    What none of our producers sent is left out.
+    """
+    held: list[RecordedTrade] = []
+    async for answer in answers:
+        for line in answer:
+            try:
+                trade = _decoder.decode(line)
+            except msgspec.DecodeError:
+                continue
+            if held and not (_is_together(held[-1], trade) and len(held) < _MOST_TRADES):
+                yield held
+                held = []
+            held.append(trade)
+    if held:
+        yield held
+
+
+def _is_together(one: RecordedTrade, other: RecordedTrade) -> bool:
+    return (one.received_at, one.symbol) == (other.received_at, other.symbol) and not (one.is_bare or other.is_bare)
