@@ -45,6 +45,8 @@ COMMANDS = {
     "pin": "cli.cold.pins:app",
     "rederive": "cli.cold.rederive:rederive",
     "symbols": "cli.messages.symbols:app",
+    "series": "cli.messages.series:app",
+    "quality": "cli.messages.quality:app",
 }
 
 

@@ -20,7 +20,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from config.visible import visible, visible_json
 
 # Loggers of our own code, whose INFO and DEBUG lines are shown. `__main__` is a service's own module.
-_OURS = ("__main__", "cli", "config", "ddl", "deploy", "offload", "producers", "serving", "silver_processor")
+_OURS = ("__main__", "cli", "config", "ddl", "deploy", "offload", "producers", "series", "serving", "silver_processor")
 # Our own warnings report an absent server, once. These loggers would repeat it.
 _CHATTY = ("urllib3", "clickhouse_connect")
 

@@ -17,6 +17,19 @@ _OTHERS = (
     "offload_progress",
     "left_partitions",  # a table: which view, hot or hot and cold, has a time
     "pipeline_latency",
+    # The exchanges' own series, and how our candles compare with theirs (docs/series.md).
+    "bars",
+    "bars_exact",
+    "bars_snapshots",
+    "funding_rates",
+    "funding_rates_exact",
+    "funding_rates_snapshots",
+    "fear_greed",
+    "fear_greed_snapshots",
+    "series_dead_letters",
+    "series_stored",
+    "series_days",
+    "quality_checks",
     "retention",
 )
 _RAW = ("trades_raw", "trades_raw_all")

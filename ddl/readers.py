@@ -12,6 +12,7 @@ from ddl.plan import Action
 from ddl.render import render, render_template
 from ddl.runner import Applied
 from ddl.statements import MigrationStatement, ObjectKind, split
+from series.declaration import load_series
 
 SUFFIX = "_all"
 # The sharding key of tables that are written through this database. All trades of a market go to one shard, and so does
@@ -22,7 +23,10 @@ _KEYS = {
     "duplicate_trades": _MARKET,
     "dlq_replays": _MARKET,
     "corrections": _MARKET,
+    "quality_checks_log": _MARKET,
     "rules_versions": "cityHash64(rules_version)",
+    # Series are small and an answer may be of any market: all of them are on one shard, as every id is 32 digits long.
+    **{series.landing: "length(answer_id)" for series in load_series()},
 }
 _ANY_SHARD = "rand()"
 # Working tables of one shard. Only its administrator looks at them.

@@ -14,6 +14,7 @@ from ddl.layers import STATE_TABLE, load_layers
 from ddl.quoting import quote_name, quote_string
 from ddl.statements import MigrationStatement, ObjectKind, split
 from schemas.kinds import COUNTED
+from series.declaration import load_series
 
 MIGRATIONS_FOLDER = Path(__file__).parent
 _JOURNAL_TEMPLATE = "_journal.sql"
@@ -105,6 +106,7 @@ def _environment(settings: Settings, folder: Path) -> Environment:
         "retention_classes": layers.candles,
         "state_table": STATE_TABLE,
         "retention": layers.all_retention,
+        "series": load_series(),
     }
     environment.globals["counted_kinds"] = COUNTED
     environment.globals["counting"] = environment.get_template("_counting.sql").module

@@ -28,17 +28,18 @@ _CHECKSUM = re.compile(rb"\s*([0-9a-fA-F]{64})\b")
 
 @contextmanager
 def opened(
-    name: str, market: str, symbol: str, source: str, is_stopped: Callable[[], bool] = lambda: False
+    name: str, market: str, folder: str, source: str, is_stopped: Callable[[], bool] = lambda: False
 ) -> Iterator[DumpFile]:
-    """Open the file `name` (without suffix) of a market's symbol, from a folder or a URL (`source`).
+    """Open the file `name` (without suffix) of a market, from a folder or a URL (`source`).
 
+    `folder`: where the exchange has it below the market's: `daily/trades/BTCUSDT`.
     `is_stopped` is asked while a file is fetched; true gives it up.
 
     Raises:
         DumpError: there is no such file, it cannot be fetched, or its checksum file does not agree.
     """
     if is_url(source):
-        url = address(name, market, symbol, source)
+        url = address(name, market, folder, source)
         checksum = remote_checksum(url)
         with tempfile.TemporaryFile() as spool:
             sha256 = _fetch(url, cast(BinaryIO, spool), is_stopped)
@@ -93,9 +94,9 @@ def is_url(source: str) -> bool:
     return source.startswith(("http://", "https://"))
 
 
-def address(name: str, market: str, symbol: str, source: str) -> str:
-    """The URL of a file."""
-    return f"{source.rstrip('/')}/data/{market}/daily/trades/{symbol}/{name}.zip"
+def address(name: str, market: str, folder: str, source: str) -> str:
+    """The URL of a file. `folder`: as in `opened`."""
+    return f"{source.rstrip('/')}/data/{market}/{folder}/{name}.zip"
 
 
 def remote_checksum(url: str) -> str | None:
@@ -125,7 +126,7 @@ def _fetch(url: str, spool: BinaryIO, is_stopped: Callable[[], bool]) -> str:
                     raise DumpError(f"{url}: not fetched to its end, the run was stopped")
                 digest.update(block)
                 if spool.tell() + len(block) > _MOST_STORED:
-                    raise DumpError(f"{url}: sends more than {_MOST_STORED:,} bytes: it is no day of trades")
+                    raise DumpError(f"{url}: sends more than {_MOST_STORED:,} bytes: it is no dump")
                 spool.write(block)
     except (requests.RequestException, HTTPError, OSError) as error:
         raise DumpError(

@@ -23,9 +23,10 @@ from producers.gaps.id_ranges import TimedRanges
 from producers.kafka.envelope import Envelope
 from producers.timestamps import event_time_us, now_us
 
-__all__ = ["URL", "Day", "DumpContents", "DumpError", "TimeSpan", "inspect", "markets", "messages", "opened"]
+__all__ = ["MARKETS", "URL", "Day", "DumpContents", "DumpError", "TimeSpan", "inspect", "markets", "messages", "opened"]
 
-_MARKETS = {"binance": "spot", "binance_usdm": "futures/um", "binance_coinm": "futures/cm"}
+# The folder of each exchange code in Binance's tree.
+MARKETS = {"binance": "spot", "binance_usdm": "futures/um", "binance_coinm": "futures/cm"}
 _SIDE_OF_BUYER_IS_MAKER = {"true": "SELL", "false": "BUY"}
 # The exchange's names of the columns, in order.
 _NAMES = (
@@ -68,7 +69,12 @@ class Day:
     @property
     def market(self) -> str:
         """The folder of the market in Binance's tree."""
-        return _MARKETS[self.exchange]
+        return MARKETS[self.exchange]
+
+    @property
+    def folder(self) -> str:
+        """The folder of the symbol's files, below the market's."""
+        return f"daily/trades/{self.symbol}"
 
     @property
     def span_us(self) -> TimeSpan:
@@ -109,7 +115,7 @@ class _Row(msgspec.Struct, frozen=True, gc=False):
 
 def markets() -> tuple[str, ...]:
     """Exchange codes that have dumps."""
-    return tuple(_MARKETS)
+    return tuple(MARKETS)
 
 
 def opened(day: Day, source: str, is_stopped: Callable[[], bool] = lambda: False) -> AbstractContextManager[DumpFile]:
@@ -120,7 +126,7 @@ def opened(day: Day, source: str, is_stopped: Callable[[], bool] = lambda: False
     Raises:
         DumpError: as `dump_files.opened`.
     """
-    return dump_files.opened(day.stem, day.market, day.symbol, source, is_stopped)
+    return dump_files.opened(day.stem, day.market, day.folder, source, is_stopped)
 
 
 def inspect(day: Day, stored: DumpFile, span: TimeSpan) -> DumpContents:

@@ -222,7 +222,7 @@ def _planned(day: Day, span: TimeSpan, checkpoint: BackfillCheckpoint, source: s
     step = checkpoint.get(_step(day, span))
     try:
         if dump_files.is_url(source):
-            url = dump_files.address(day.stem, day.market, day.symbol, source)
+            url = dump_files.address(day.stem, day.market, day.folder, source)
             return PlannedDay(day, url, "done" if _is_known(day, source, step) else "fetch")
         with dumps.opened(day, source) as stored:
             same = step.get("sha256") == stored.sha256
@@ -237,7 +237,7 @@ def _is_known(day: Day, source: str, step: dict[str, Any]) -> bool:
         return False
     if not dump_files.is_url(source):
         return not dump_files.exists(day.stem, source)
-    url = dump_files.address(day.stem, day.market, day.symbol, source)
+    url = dump_files.address(day.stem, day.market, day.folder, source)
     return dump_files.remote_checksum(url) == str(step["sha256"])
 
 

@@ -14,7 +14,8 @@ import structlog
 from config.errors import MedallionError
 from config.markets import Markets
 from producers.ccxt.polling import CcxtPolling
-from producers.ccxt.rest_trades import UNFORESEEN, RestTrades
+from producers.ccxt.rest_calls import UNFORESEEN
+from producers.ccxt.rest_trades import RestTrades
 from producers.ccxt.stream import CcxtStream
 from producers.ccxt.venue import ConnectionListener, class_of, make
 from producers.ccxt.watched import WatchedSymbols

@@ -9,16 +9,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import structlog
-from ccxt import BaseError, NetworkError
 
-from producers import metrics
+from producers.ccxt.rest_calls import call
 from producers.ccxt.unified_trades import SUMMING, singly
 from producers.exchanges.model import RestError, Trade, TradeSpan
-from producers.rest.client import BusyError, retry_after_s, retry_busy
+from producers.rest.client import retry_busy
 from producers.venue_limits import VenueLimits
 
-# Errors that a ccxt class raises for an answer whose shape it does not know.
-UNFORESEEN = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 _PAGES = 100
 _REMEMBERED = 5_000
 # Time and price by trade id.
@@ -125,22 +122,12 @@ class RestTrades:
         return await retry_busy(self._code)(self._fetch_once, symbol, since_ms)
 
     async def _fetch_once(self, symbol: str, since_ms: int | None) -> Rows:
-        self._venue.last_response_headers = {}
-        try:
-            async with self._venue_limits.requesting():
-                single = await self._newest_only(symbol)
-                rows: Rows = await self._venue.fetch_trades(symbol, since_ms, params=single)
-        except NetworkError as error:
-            metrics.REST_REQUESTS.labels(self._code, type(error).__name__).inc()
-            said = {name.lower(): text for name, text in (self._venue.last_response_headers or {}).items()}
-            raise BusyError(f"{type(error).__name__}: {error}", retry_after_s(said.get("retry-after", ""))) from error
-        except BaseError as error:
-            metrics.REST_REQUESTS.labels(self._code, type(error).__name__).inc()
-            raise RestError(f"{type(error).__name__}: {error}") from error
-        except UNFORESEEN as error:
-            metrics.REST_REQUESTS.labels(self._code, "unreadable").inc()
-            raise RestError(f"unreadable answer ({error!r})") from error
-        metrics.REST_REQUESTS.labels(self._code, "200").inc()
+        async def fetch() -> Rows:
+            single = await self._newest_only(symbol)
+            rows: Rows = await self._venue.fetch_trades(symbol, since_ms, params=single)
+            return rows
+
+        rows = await call(self._code, self._venue, self._venue_limits, fetch)
         return sorted((row for row in rows if row.get("timestamp") is not None), key=_moment)
 
 

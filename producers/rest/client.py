@@ -173,15 +173,27 @@ class RestClient:
 
     async def _body(self, path: str) -> bytes:
         assert self._session is not None, "use `async with`"
-        async with self._session.get(self._base + path) as response:
-            metrics.REST_REQUESTS.labels(self._code, str(response.status)).inc()
-            body = await response.read()
-            if response.status in _TOO_MANY or response.status >= 500:
-                raise BusyError(f"HTTP {response.status}", retry_after_s(response.headers.get("Retry-After", "")))
-            if response.status != 200:
-                refused = UnknownError if response.status in _UNKNOWN else RefusedError
-                raise refused(f"HTTP {response.status} to {path}: {body[:200].decode(errors='replace')}")
-            return body
+        return await get_body(self._session, self._code, self._base + path)
+
+
+async def get_body(session: aiohttp.ClientSession, code: str, url: str) -> bytes:
+    """The body of the answer to one GET, counted under the code.
+
+    Raises:
+        BusyError: the server asks for a pause or is in trouble (418, 429, 5xx).
+        RefusedError: it refuses the request.
+        aiohttp.ClientError, TimeoutError: it is unreachable, or redirects.
+    """
+    async with session.get(url) as response:
+        metrics.REST_REQUESTS.labels(code, str(response.status)).inc()
+        body = await response.read()
+        if response.status in _TOO_MANY or response.status >= 500:
+            raise BusyError(f"HTTP {response.status}", retry_after_s(response.headers.get("Retry-After", "")))
+        if response.status != 200:
+            refused = UnknownError if response.status in _UNKNOWN else RefusedError
+            path = response.url.path_qs
+            raise refused(f"HTTP {response.status} to {path}: {body[:200].decode(errors='replace')}")
+        return body
 
 
 def rest_of(span: TradeSpan, trades: list[Trade], pages: Pages) -> TradeSpan | None:

@@ -10,7 +10,19 @@ import pytest
 
 from tests.docs.conftest import DOCUMENTS, ROOT
 
-PACKAGES = ("config", "schemas", "producers", "ddl", "silver_processor", "offload", "deploy", "cli", "bench", "tests")
+PACKAGES = (
+    "config",
+    "schemas",
+    "producers",
+    "series",
+    "ddl",
+    "silver_processor",
+    "offload",
+    "deploy",
+    "cli",
+    "bench",
+    "tests",
+)
 ADDRESS = re.compile(r"\]\([^)]*\)|https?://\S+|[\w-]+(?:\.[\w-]+)*\.(?:com|dev|io|org)/\S*")
 PROGRAM = re.compile(r"^```(?:python|java)\n.*?^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"(?<![\w/.<>…{}*-])(?:[\w.-]+/)*[\w.-]+\.(?:py|sql|sh|toml|avsc|hcl|tpl|md)(?![\w/<{*])")

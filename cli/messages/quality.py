@@ -1,0 +1,169 @@
+"""`medallion quality check`: our candles against the venue's own, cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from jinja2 import Environment, FileSystemLoader
+
+from cli.common.arguments import check_names, check_span, own_names
+from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json, print_table
+from cli.common.work import working
+from config import logs
+from config.errors import MedallionError
+from config.registry import SymbolRegistry
+from config.settings import Settings
+from ddl.layers import load_layers
+from series.quality.causes import MEANINGS, Cause
+from series.quality.check import Market, MarketReport, QualityCheck, summary
+from series.store import SeriesStore
+
+app = typer.Typer(help="Our candles against the venue's own.", no_args_is_help=True)
+_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+_TEMPLATE = "quality.html"
+# The venue writes fewer digits: no trade is wrong.
+_AGREES = frozenset((Cause.ROUNDING,))
+
+
+class NothingToCompareError(MedallionError):
+    """No bars of the venue are stored for what was asked."""
+
+
+class DisagreementError(MedallionError):
+    """Candles differ from the venue's bars."""
+
+
+@app.callback()
+def quality() -> None:
+    """Our candles against the venue's own."""
+
+
+@app.command("check")
+def check(
+    start: Annotated[
+        datetime | None,
+        typer.Option("--from", formats=_FORMATS, help="From this UTC day or time on. Default: yesterday."),
+    ] = None,
+    end: Annotated[
+        datetime | None, typer.Option("--to", formats=_FORMATS, help="To before this UTC day or time. Default: now.")
+    ] = None,
+    exchange: Annotated[str, typer.Option(help="Only this code of exchange and market.", show_default=False)] = "",
+    symbol: Annotated[str, typer.Option(help="Only this canonical symbol.", show_default=False)] = "",
+    frame: Annotated[str, typer.Option(help="The candles to compare: 1m, 1h, 1d.")] = "1m",
+    limit: Annotated[int, typer.Option(help="Print at most this many differences.", min=0)] = 20,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a report for a browser here.", show_default=False)
+    ] = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare every cell of our candles with the venue's bars; each difference is named, located and kept in SQL.
+
+    Only markets whose bars are stored (`medallion series run bars`) can be compared. Results are in quality_checks.
+    Exit code 1 where a window differs by more than the venue's rounding.
+    """
+    settings = load_settings(data_dir)
+    logs.configure(settings.log_level, "quality")
+    frames = {one.code: one.seconds for one in load_layers().timeframes}
+    if frame not in frames:
+        raise typer.BadParameter(f"no frame {frame!r}; one of {', '.join(frames)}", param_hint="--frame")
+    until = end.replace(tzinfo=UTC) if end else datetime.now(UTC)
+    since = start.replace(tzinfo=UTC) if start else _yesterday()
+    check_span(since, until)
+    check_names(settings, exchange, symbol, canonical=True)
+    store = SeriesStore(settings)
+    markets = list(_markets(store, settings, exchange, symbol, frame, frames[frame]))
+    days = (until - since) / timedelta(days=1) * max(len(markets), 1)
+    with working("Comparing candles", "Run the same command again.", quiet=as_json) as work:
+        done = 0
+
+        def tell() -> None:
+            nonlocal done
+            done += 1
+            work.show(f"{done:,} days", "the rest", share=min(done / days, 1.0))
+
+        reports = [QualityCheck(store).run(market, since, until, tell) for market in markets]
+    reports = [report for report in reports if report.windows]
+    if not reports:
+        raise NothingToCompareError(
+            f"No bars of {frame} are stored from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M}:"
+            " `medallion series run bars` fetches them."
+        )
+    if html is not None:
+        html.write_text(_page(reports, since, until), encoding="utf-8")
+    _show(reports, limit, as_json)
+    differing = {cause: count for cause, count in _causes(reports).items() if cause not in _AGREES}
+    if differing:
+        raise DisagreementError(
+            f"{sum(differing.values()):,} windows differ: {_counted(differing)}. Each one is in quality_checks."
+        )
+
+
+def _markets(
+    store: SeriesStore, settings: Settings, exchange: str, symbol: str, frame: str, seconds: int
+) -> Iterator[Market]:
+    registered = SymbolRegistry.load(settings.symbols_file).content.exchanges
+    for row in store.rows("stored", {}):
+        is_asked = exchange in {"", row["exchange"]} and symbol in {"", row["symbol"]}
+        if row["series"] == "bars" and row["frame"] == frame and is_asked:
+            entries = registered.get(row["exchange"], {})
+            ours = {name: entry for name, entry in entries.items() if entry.canonical == row["symbol"]}
+            yield Market(row["exchange"], row["symbol"], frame, seconds, tuple(sorted(own_names(ours))))
+
+
+def _show(reports: Sequence[MarketReport], limit: int, as_json: bool) -> None:
+    if as_json:
+        print_json({"summary": summary(reports), "markets": reports})
+        return
+    columns = ("exchange", "symbol", "frame", "windows", "equal", "cells compared", "differ because")
+    rows = [
+        (one.exchange, one.symbol, one.frame, one.windows, one.equal, one.cells, _counted(one.causes))
+        for one in reports
+    ]
+    print_table("Candles against the venue's", columns, rows)
+    found = list(_findings(reports))
+    if not found[:limit]:
+        return
+    print_table(
+        "Differences", ("exchange", "symbol", "window", "cause", "cells", "where"), [row[:6] for row in found[:limit]]
+    )
+    if len(found) > limit:
+        out.print(f"{len(found) - limit:,} more are in quality_checks (--limit prints more).")
+
+
+def _findings(reports: Sequence[MarketReport]) -> Iterator[tuple[Any, ...]]:
+    for one in reports:
+        for row in one.findings:
+            cells = [" ".join(cell) for cell in zip(row["differing"], row["ours"], row["theirs"], strict=True)]
+            place = (one.exchange, one.symbol, row["window_start"])
+            yield (
+                *place,
+                row["cause"],
+                ", ".join(row["differing"]) or row["result"],
+                row["detail"],
+                cells,
+                row["trade_ids"],
+            )
+
+
+def _causes(reports: Sequence[MarketReport]) -> dict[str, int]:
+    return {cause: count for cause, count in summary(reports).items() if cause in MEANINGS}
+
+
+def _counted(causes: dict[str, int]) -> str:
+    return ", ".join(f"{cause} {count:,}" for cause, count in causes.items())
+
+
+def _page(reports: Sequence[MarketReport], since: datetime, until: datetime) -> str:
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
+    return environment.get_template(_TEMPLATE).render(
+        reports=reports, findings=list(_findings(reports)), meanings=MEANINGS, since=since, until=until
+    )
+
+
+def _yesterday() -> datetime:
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)

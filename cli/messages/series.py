@@ -1,0 +1,178 @@
+"""`medallion series run|list`: what venues and others publish ready-made, into ClickHouse."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from cli.common.arguments import HTTP, check_address, check_names, check_span
+from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json, print_table
+from cli.common.work import working
+from config import logs
+from config.registry import SymbolRegistry
+from config.settings import Settings
+from producers.backfill.dumps import URL
+from series.declaration import Series, load_series, series_named
+from series.errors import IncompleteError
+from series.providers.alternative_me import AlternativeMe
+from series.providers.binance_dumps import BinanceDumps
+from series.providers.ccxt_rest import CcxtRest
+from series.providers.model import Provider, Question
+from series.run import RunReport, SeriesRun
+from series.store import SeriesStore
+
+app = typer.Typer(
+    help="Series that venues and others publish ready-made: bars, funding rates, a sentiment index.",
+    no_args_is_help=True,
+)
+_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+_BINANCE, _CCXT, _ALTERNATIVE = "binance", "ccxt", "alternative_me"
+# The providers of each series, the default first.
+_PROVIDERS = {"bars": (_BINANCE, _CCXT), "funding_rates": (_CCXT,), "fear_greed": (_ALTERNATIVE,)}
+_NAMES = ", ".join(series.name for series in load_series())
+
+
+@app.command("run")
+def run(
+    name: Annotated[str, typer.Argument(help=f"The series: {_NAMES}.")],
+    provider: Annotated[
+        str | None,
+        typer.Option(
+            help="binance: its daily files of bars (data.binance.vision). ccxt: any exchange's REST interface."
+            " alternative_me: the index. Default: the first that has the series.",
+            show_default=False,
+        ),
+    ] = None,
+    exchange: Annotated[str, typer.Option(help="Code of exchange and market, or ccxt's name.")] = "binance",
+    symbol: Annotated[
+        str, typer.Option(help="Symbols in the exchange's own spelling, separated by commas.", show_default=False)
+    ] = "",
+    frame: Annotated[str, typer.Option(help="Length of the bars: 1m, 1h, 1d.")] = "1m",
+    start: Annotated[
+        datetime | None,
+        typer.Option(
+            "--from", formats=_FORMATS, help="From this UTC day or time on. Default: the newest that is stored."
+        ),
+    ] = None,
+    end: Annotated[
+        datetime | None, typer.Option("--to", formats=_FORMATS, help="To before this UTC day or time. Default: now.")
+    ] = None,
+    source: Annotated[
+        str, typer.Option(help="With binance: folder or URL of its files, as on its site or all in one folder.")
+    ] = URL,
+    rest_endpoint: Annotated[
+        str | None, typer.Option(help="Ask here instead of the provider's own REST interface.", show_default=False)
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Symbols at a time.", min=1, max=32)] = 2,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Store what is not stored yet; run again after an interruption, what is stored is not asked for again.
+
+    With --from, days that are stored in full are left out. Every answer is kept as it came; a row that breaks a rule is
+    a dead letter in series_dead_letters. Exit code 1 where a provider did not give all of it: the rest is stored.
+    """
+    series = _series(name)
+    chosen = provider or _PROVIDERS[name][0]
+    if chosen not in _PROVIDERS[name]:
+        raise typer.BadParameter(
+            f"{chosen!r} has no {name}; one of {', '.join(_PROVIDERS[name])}", param_hint="--provider"
+        )
+    check_address(rest_endpoint, HTTP, "--rest-endpoint")
+    settings = load_settings(data_dir)
+    logs.configure(settings.log_level, "series")
+    until = end.replace(tzinfo=UTC) if end else datetime.now(UTC)
+    since = start.replace(tzinfo=UTC) if start else None
+    check_span(since, until)
+    questions = _questions(series, settings, exchange, symbol, frame, since or until, until)
+
+    async def work_on() -> RunReport:
+        asked: Provider = (
+            BinanceDumps(source)
+            if chosen == _BINANCE
+            else CcxtRest(exchange, rest_endpoint)
+            if chosen == _CCXT
+            else AlternativeMe(rest_endpoint)
+        )
+        try:
+            running = SeriesRun(SeriesStore(settings), asked, workers)
+            return await running.run(questions, again=since is not None, progress=watch)
+        finally:
+            await asked.close()
+
+    go_on = "Run the same command again: what is stored is not asked for again."
+    with working(f"Fetching {name}", go_on, quiet=as_json) as work:
+
+        def watch(report: RunReport) -> None:
+            work.show(
+                f"{report.total('answers'):,} answers, {report.total('rows'):,} rows stored",
+                f"{len(questions) - report.done} of {len(questions)} questions",
+                share=report.done / len(questions),
+            )
+
+        report = asyncio.run(work_on())
+    _show(report, as_json)
+    if report.failures:
+        said = "\n".join(f"  {failure}" for failure in report.failures)
+        raise IncompleteError(f"{len(report.failures)} of {len(questions)} questions are not answered in full:\n{said}")
+
+
+@app.command("list")
+def list_series(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
+    """Show every series, its providers, and what is stored of it."""
+    stored = SeriesStore(load_settings(data_dir)).rows("stored", {})
+    declared = [
+        {"series": one.name, "about": one.about, "key": one.key, "providers": _PROVIDERS.get(one.name, ())}
+        for one in load_series()
+    ]
+    if as_json:
+        print_json({"declared": declared, "stored": stored})
+        return
+    print_table(
+        "Series",
+        ("series", "what", "providers"),
+        [(one["series"], one["about"], ", ".join(one["providers"])) for one in declared],
+    )
+    columns = ("series", "exchange", "symbol", "frame", "row_count", "oldest_time", "newest_time", "received_at")
+    print_table("Stored", columns, [[row[column] for column in columns] for row in stored], empty="nothing yet")
+
+
+def _series(name: str) -> Series:
+    try:
+        return series_named(name)
+    except KeyError:
+        raise typer.BadParameter(f"no series {name!r}; one of {_NAMES}", param_hint="NAME") from None
+
+
+def _questions(
+    series: Series, settings: Settings, exchange: str, symbols: str, frame: str, start: datetime, end: datetime
+) -> list[Question]:
+    if series.frame and frame not in series.frames:
+        raise typer.BadParameter(f"no frame {frame!r}; one of {', '.join(series.frames)}", param_hint="--frame")
+    frame = frame if series.frame else ""
+    if "symbol" not in series.key:
+        return [Question(series, start, end, frame=frame)]
+    names = list(dict.fromkeys(name.strip() for name in symbols.split(",") if name.strip()))
+    if not names:
+        raise typer.BadParameter("name at least one symbol, for example BTCUSDT", param_hint="--symbol")
+    markets = SymbolRegistry.load(settings.symbols_file).content.exchanges.get(exchange, {})
+    canonical = {own: entry.canonical for name, entry in markets.items() for own in (name, *entry.aliases)}
+    for name in names:
+        check_names(settings, exchange, name, canonical=False)
+    return [Question(series, start, end, exchange, canonical[name], name, frame) for name in names]
+
+
+def _show(report: RunReport, as_json: bool) -> None:
+    if as_json:
+        print_json({"questions": report.questions, "failures": report.failures})
+        return
+    rows = [
+        (one.name, one.start, one.end, one.answers, one.rows, one.rejected, ", ".join(one.reasons))
+        for one in report.questions
+    ]
+    print_table("Stored", ("what", "from", "to", "answers", "rows", "rejected", "because"), rows)
+    if report.total("rejected"):
+        out.print("The rejected rows are in series_dead_letters, with the reason of each.")

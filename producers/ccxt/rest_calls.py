@@ -1,0 +1,43 @@
+"""One REST call of a ccxt class: within the venue's limits, its errors in the words of `producers.rest.client`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from ccxt import BaseError, NetworkError
+
+from producers import metrics
+from producers.exchanges.model import RestError
+from producers.rest.client import BusyError, retry_after_s
+from producers.venue_limits import VenueLimits
+
+# Errors that a ccxt class raises for an answer whose shape it does not know.
+UNFORESEEN = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
+Answer = TypeVar("Answer")
+
+
+async def call(code: str, venue: Any, venue_limits: VenueLimits, request: Callable[[], Awaitable[Answer]]) -> Answer:
+    """What `request` returns: it calls methods of `venue`, an exchange of `producers.ccxt.venue.make`.
+
+    Raises:
+        BusyError: the exchange is busy or unreachable.
+        RestError: it refuses the request, or its answer has another shape.
+        VenueUnavailableError: the circuit breaker is open.
+    """
+    venue.last_response_headers = {}
+    try:
+        async with venue_limits.requesting():
+            answer = await request()
+    except NetworkError as error:
+        metrics.REST_REQUESTS.labels(code, type(error).__name__).inc()
+        said = {name.lower(): text for name, text in (venue.last_response_headers or {}).items()}
+        raise BusyError(f"{type(error).__name__}: {error}", retry_after_s(said.get("retry-after", ""))) from error
+    except BaseError as error:
+        metrics.REST_REQUESTS.labels(code, type(error).__name__).inc()
+        raise RestError(f"{type(error).__name__}: {error}") from error
+    except UNFORESEEN as error:
+        metrics.REST_REQUESTS.labels(code, "unreadable").inc()
+        raise RestError(f"unreadable answer ({error!r})") from error
+    metrics.REST_REQUESTS.labels(code, "200").inc()
+    return answer

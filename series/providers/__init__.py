@@ -1,0 +1,1 @@
+"""The sources of series, each behind `model.Provider`."""

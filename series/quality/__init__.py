@@ -1,0 +1,1 @@
+"""Our candles against the venue's own, cell by cell. May import the rest of `series`."""

@@ -1,0 +1,163 @@
+"""The series in ClickHouse: answers go in once, and what is stored already is looked up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+import pyarrow as pa
+import structlog
+import tenacity
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from urllib3.exceptions import HTTPError
+
+from config.connections import clickhouse_http
+from config.retry import retry_until_stopped
+from config.settings import Settings
+from series.answer import Answer, landing_rows
+from series.declaration import Series
+from series.errors import StoreError
+
+_SQL = Path(__file__).with_name("sql")
+_FAILURES: tuple[type[Exception], ...] = (ClickHouseError, HTTPError, OSError)
+_INSERT_SETTINGS = {
+    "deduplicate_insert": "enable",
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    "max_partitions_per_insert_block": 0,
+    "async_insert": 0,
+}
+# Attempts at a server that does not answer, 15 s in all on average. Then the run ends.
+_TRIES = 8
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_log = structlog.get_logger(__name__)
+
+
+class SeriesStore:
+    """One HTTP connection. Threads take turns."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connects.
+
+        Raises:
+            StoreError: nothing answers.
+        """
+        self._stop = threading.Event()
+        self._turn = threading.Lock()
+        try:
+            self._client = clickhouse_connect.get_client(**clickhouse_http(settings))
+        except _FAILURES as error:
+            raise StoreError(
+                f"No ClickHouse answers at {settings.clickhouse_host}:{settings.clickhouse_http_port}: see"
+                f" `medallion status`. ({error})"
+            ) from error
+
+    def stop(self) -> None:
+        """End every wait for a server that is away."""
+        self._stop.set()
+
+    def insert(self, series: Series, answer: Answer) -> None:
+        """Insert one answer. A repeated insert of it adds nothing, or completes what the first one left undone.
+
+        Raises:
+            StoreError: the server stays away, or refuses the answer. Nothing says that it is stored.
+        """
+        self.insert_rows(series.landing, landing_rows(series, [answer]), answer.id)
+
+    def insert_rows(self, table: str, rows: pa.Table, token: str) -> None:
+        """Insert rows as one block, columns by name. A repeated insert with the token adds nothing.
+
+        Raises:
+            StoreError: as `insert`.
+        """
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as writer:
+            writer.write_table(rows)
+        body = sink.getvalue()
+        settings = _INSERT_SETTINGS | {"insert_deduplication_token": token}
+
+        def send() -> None:
+            with self._turn:
+                self._client.raw_insert(
+                    table, rows.column_names, insert_block=body, settings=settings, fmt="ArrowStream"
+                )
+
+        self._patiently(send)
+
+    def table(self, statement: str, parameters: Mapping[str, Any]) -> pa.Table:
+        """The result of a statement as Arrow columns; texts as strings.
+
+        Raises:
+            StoreError: as `insert`.
+        """
+        found: list[pa.Table] = []
+
+        def ask() -> None:
+            with self._turn:
+                found[:] = [
+                    self._client.query_arrow(
+                        statement,
+                        dict(parameters),
+                        settings={"output_format_arrow_low_cardinality_as_dictionary": 0},
+                        use_strings=True,
+                    )
+                ]
+
+        self._patiently(ask)
+        return found[0]
+
+    def rows(self, name: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The result of `sql/<name>.sql`, one mapping a row.
+
+        Raises:
+            StoreError: as `insert`.
+        """
+        found: list[dict[str, Any]] = []
+
+        def ask() -> None:
+            with self._turn:
+                answer = self._client.query(_statement(name), parameters=dict(parameters), tz_mode="aware")
+                found[:] = answer.named_results()
+
+        self._patiently(ask)
+        return found
+
+    def newest(self, series: Series, key: Mapping[str, str]) -> datetime | None:
+        """The time (UTC) of the newest row, of periods the newest that was over; None: there is none.
+
+        `key`: the values of the texts of the key.
+        """
+        rows = self.rows("newest", _places(series, key))
+        newest = rows[0]["newest_time"] if rows else _EPOCH
+        return newest if newest > _EPOCH else None
+
+    def full_days(self, series: Series, key: Mapping[str, str], start: datetime, end: datetime) -> set[date]:
+        """The UTC days of [start, end) of which every period is stored."""
+        rows = self.rows("full_days", {**_places(series, key), "start": start, "end": end})
+        return {row["day"] for row in rows}
+
+    def _patiently(self, send: Callable[[], None]) -> None:
+        try:
+            retry_until_stopped(self._stop, _FAILURES, self._tell)(send)
+        except tenacity.RetryError as error:
+            cause = error.last_attempt.exception()
+            raise StoreError(f"ClickHouse: {cause}; see `medallion status` and `medallion ddl status`") from cause
+
+    def _tell(self, error: BaseException, attempts: int) -> None:
+        _log.warning("ClickHouse failed", error=str(error), attempt=attempts)
+        if attempts >= _TRIES:
+            self._stop.set()
+
+
+def _places(series: Series, key: Mapping[str, str]) -> dict[str, Any]:
+    texts = {name: key.get(name, "") for name in ("exchange", "symbol")}
+    return {"series": series.name, "frame": key.get(series.frame, ""), **texts}
+
+
+@cache
+def _statement(name: str) -> str:
+    return (_SQL / f"{name}.sql").read_text(encoding="utf-8")

@@ -1,0 +1,37 @@
+"""A ClickHouse node for the tests of the series; a database with every migration, empty for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from config.settings import Settings
+from series.store import SeriesStore
+from tests.offload.conftest import clickhouse_node, new_settings
+from tests.offload.hot_tables import HotTables
+
+
+@pytest.fixture(scope="session")
+def http_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with clickhouse_node(tmp_path_factory.mktemp("node")) as http:
+        yield http
+
+
+@pytest.fixture
+def settings(http_port: int, tmp_path: Path) -> Settings:
+    return new_settings(http_port, tmp_path)
+
+
+@pytest.fixture
+def hot(settings: Settings) -> Iterator[HotTables]:
+    """The hot tables of `settings`, as the migrations make them, empty."""
+    tables = HotTables(settings)
+    yield tables
+    tables.give_back()
+
+
+@pytest.fixture
+def store(settings: Settings, hot: HotTables) -> SeriesStore:
+    return SeriesStore(settings)

@@ -1,0 +1,204 @@
+"""Invariant: each row of an answer ends in its series or among the dead letters, typed exactly, as declared."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+import yaml
+from hypothesis import strategies as st
+
+from config.settings import Settings
+from series import declaration
+from series.answer import UNREADABLE, Answer, Defect
+from series.declaration import Series, load_series, series_named
+from series.store import SeriesStore
+from tests.offload.hot_tables import HotTables
+from tests.series.oracle import judge
+
+NOW_US = 1_764_000_000_000_000
+DECLARED = [series.name for series in load_series()]
+BAR = {
+    "exchange": "binance", "symbol": "BTCUSDT", "frame": "1m", "window_start": "1723161600000", "open": "60000.10",
+    "high": "60010.00", "low": "59990.5", "close": "60005", "volume": "1.50000000", "quote_volume": "90000.1234",
+    "trade_count": "12", "buy_volume": "0.5",
+}  # fmt: skip
+# An example takes a second: a failing one is shown as it is.
+GENERATE = (hypothesis.Phase.generate,)
+_moments = itertools.count(NOW_US)
+
+
+def answer(rows: Sequence[Mapping[str, str]], body: bytes = b"[]", defect: str = "", at: int | None = None) -> Answer:
+    return Answer("test", "GET /rows", at or next(_moments), body, rows, defect)
+
+
+def odd_texts(good: str) -> st.SearchStrategy[str]:
+    """Texts for a field whose usual one is `good`."""
+    return st.one_of(
+        st.just(good),
+        st.sampled_from(
+            [
+                "",
+                "0",
+                "-1",
+                "1",
+                "100",
+                "101",
+                "60000",
+                "1e3",
+                "2.4e-07",
+                "1e400",
+                "0E-20",
+                "-0e99",
+                "NaN",
+                "inf",
+                " 1",
+                "'\\",
+            ]
+        ),
+        st.sampled_from(["0.0000000000000000001", "1.0000000000000000000000", "99999999999999999999", "1e20", "1e-18"]),
+        st.decimals(allow_nan=False, allow_infinity=False, places=20).map(str),
+        st.integers(-(10**22), 10**22).map(str),
+        st.sampled_from(
+            ["1723161600000", "1723161601", "1723161660000000", "9999999999999999", "99999999999999999999"]
+        ),
+        st.text(max_size=4),
+    )
+
+
+def rows_of(series: Series) -> st.SearchStrategy[list[dict[str, str]]]:
+    good = dict.fromkeys(series.fields, "1") | {series.time: "1723161600000"} | (BAR if series.name == "bars" else {})
+    good |= {column.name: next(iter(column.one_of)) for column in series.columns if column.one_of}
+
+    @st.composite
+    def row(draw: st.DrawFn) -> dict[str, str]:
+        odd = draw(st.sets(st.sampled_from(series.fields), max_size=2))
+        return {name: draw(odd_texts(good[name])) if name in odd else good[name] for name in series.fields}
+
+    return st.lists(row(), min_size=30, max_size=60)
+
+
+def check_every_row(series: Series, store: SeriesStore, hot: HotTables, rows: list[dict[str, str]]) -> None:
+    sent = answer(rows)
+    store.insert(series, sent)
+    columns = [*series.fields, *(["is_closed"] if series.frame else [])]
+    typed = hot.client.query(
+        f"SELECT place, {', '.join(columns)} FROM {series.name}_snapshots WHERE answer_id = {{id:String}}",
+        parameters={"id": sent.id}, column_formats={}, tz_mode="aware",
+    )  # fmt: skip
+    letters = hot.client.query(
+        "SELECT place, reason, field FROM series_dead_letters FINAL WHERE answer_id = {id:String}",
+        parameters={"id": sent.id},
+    )
+    found: dict[int, Any] = {place: dict(zip(columns, values, strict=True)) for place, *values in typed.result_rows}
+    assert not found.keys() & {place for place, _, _ in letters.result_rows}
+    found |= {place: (reason, field) for place, reason, field in letters.result_rows}
+    assert found == {place: judge(series, row, sent.received_us) for place, row in enumerate(rows, start=1)}
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_every_row_is_judged_by_the_declared_rules(name: str, store: SeriesStore, hot: HotTables) -> None:
+    series = series_named(name)
+
+    @hypothesis.settings(max_examples=hypothesis.settings().max_examples // 4, phases=GENERATE)
+    @hypothesis.given(rows_of(series))
+    def judged(rows: list[dict[str, str]]) -> None:
+        check_every_row(series, store, hot, rows)
+
+    judged()
+
+
+@pytest.fixture
+def fourth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Series]:
+    """A series that nobody has declared yet, as its one file would."""
+    folder = tmp_path / "declared"
+    folder.mkdir()
+    columns = {
+        "exchange": {"type": "text", "comment": "code"},
+        "symbol": {"type": "text", "comment": "it's a symbol"},
+        "noted_at": {"type": "time", "comment": "when"},
+        "open_interest": {"type": "decimal", "from": 0, "comment": "contracts"},
+        "accounts": {"type": "integer", "to": 1_000, "is_optional": True, "comment": "how many"},
+    }
+    said = {"about": "the exchange's open interest", "key": ["exchange", "symbol", "noted_at"], "time": "noted_at"}
+    (folder / "open_interest.yaml").write_text(yaml.safe_dump(said | {"columns": columns}, sort_keys=False))
+    for path in declaration.FOLDER.glob("*.yaml"):
+        (folder / path.name).write_text(path.read_text())
+    monkeypatch.setattr(declaration, "FOLDER", folder)
+    load_series.cache_clear()
+    yield series_named("open_interest")
+    load_series.cache_clear()
+
+
+def test_a_fourth_series_is_one_file(fourth: Series, settings: Settings) -> None:
+    there = HotTables(settings.model_copy(update={"clickhouse_database": "with_a_fourth"}))
+    store = SeriesStore(there.settings)
+
+    @hypothesis.settings(max_examples=hypothesis.settings().max_examples // 8, phases=GENERATE)
+    @hypothesis.given(rows_of(fourth))
+    def judged(rows: list[dict[str, str]]) -> None:
+        check_every_row(fourth, store, there, rows)
+
+    judged()
+    assert {"open_interest", "open_interest_exact"} <= set(there.connect().query("SHOW TABLES").result_columns[0])
+    there.drop()
+
+
+def test_the_newest_version_is_current_and_every_version_is_kept(store: SeriesStore, hot: HotTables) -> None:
+    series = series_named("bars")
+    versions = [BAR, BAR | {"volume": "1.6"}, BAR | {"volume": "1.50"}]
+    for number, row in enumerate(versions):
+        store.insert(series, answer([row], at=NOW_US + number))
+    # One that comes late says nothing about what is newest.
+    store.insert(series, answer([BAR | {"volume": "9"}], at=NOW_US - 1))
+    assert hot.client.query("SELECT volume FROM bars_exact").result_rows == [(Decimal("1.5"),)]
+    assert hot.client.query("SELECT volume FROM bars").result_rows == [(1.5,)]
+    kept = hot.client.query("SELECT volume FROM bars_snapshots ORDER BY received_at").result_rows
+    assert kept == [(Decimal(volume),) for volume in ("9", "1.5", "1.6", "1.5")]
+
+
+def test_an_answer_that_is_sent_again_adds_nothing(store: SeriesStore, hot: HotTables) -> None:
+    series = series_named("bars")
+    sent = answer([BAR, BAR | {"open": "x"}, BAR | {"window_start": "1723161660000"}])
+    tables = ("bars_landing", "bars_staging", "bars_snapshots", "bars_current", "series_dead_letters")
+    store.insert(series, sent)
+    before = [hot.client.command(f"SELECT count() FROM {table}") for table in tables]
+    store.insert(series, sent)
+    assert [hot.client.command(f"SELECT count() FROM {table}") for table in tables] == before == [1, 2, 2, 2, 1]
+
+
+def test_what_cannot_be_read_is_kept_as_it_came(store: SeriesStore, hot: HotTables) -> None:
+    series = series_named("bars")
+    html = b"<html>\xff maintenance</html>"
+    store.insert(series, answer([], html, Defect.NOT_JSON))
+    store.insert(series, answer([{UNREADABLE: '{"open":1}'}, BAR], b'[{"open":1}, [...]]'))
+    store.insert(series, answer([], b"[]"))
+    letters = hot.client.query("SELECT reason, place, hex(payload) FROM series_dead_letters ORDER BY place").result_rows
+    unreadable = b'{"open":1}'
+    assert letters == [
+        ("answer_not_json", 0, html.hex().upper()),
+        ("row_unreadable", 1, unreadable.hex().upper()),
+    ]
+    bodies = hot.client.query("SELECT hex(body) FROM bars_landing").result_columns[0]
+    assert sorted(bodies) == sorted(body.hex().upper() for body in (html, b'[{"open":1}, [...]]', b"[]"))
+    assert hot.client.command("SELECT count() FROM bars") == 1
+
+
+def test_what_is_stored_says_where_to_go_on(store: SeriesStore) -> None:
+    """A period that was not over when the provider answered is asked for again."""
+    series, day = series_named("bars"), 1_723_161_600_000
+    assert store.newest(series, BAR) is None
+    starts = range(day, day + 86_400_000 * 2 - 60_000, 60_000)
+    received = (day + 2 * 86_400_000 - 90_000) * 1_000
+    store.insert(series, answer([BAR | {"window_start": str(start)} for start in starts], at=received))
+    assert store.newest(series, BAR) == datetime(2024, 8, 10, 23, 57, tzinfo=UTC)
+    span = datetime(2024, 8, 8, tzinfo=UTC), datetime(2024, 8, 12, tzinfo=UTC)
+    assert store.full_days(series, BAR, *span) == {date(2024, 8, 9)}
+    assert store.full_days(series, BAR | {"frame": "5m"}, *span) == set()
+    assert [row["row_count"] for row in store.rows("stored", {})] == [len(starts)]
