@@ -30,7 +30,7 @@ compatibility: $(VENV)/.dev $(VENV)-clients/.ready  ## the own test suites of cl
 
 # STORM_SEED repeats a storm whose seed a failure named.
 storm: $(VENV)/.dev  ## 1,000 faults for the offload, half on a folder, half on a real S3 server
-	STORM_FAULTS=$${STORM_FAULTS:-500} STORM_SEED=$${STORM_SEED:-$$(shuf -i 0-4294967295 -n 1)} $(BIN)/python -m pytest tests/offload/test_storm.py -s
+	STORM_FAULTS=$${STORM_FAULTS:-500} STORM_SEED=$${STORM_SEED:-$$(shuf -i 0-4294967295 -n 1)} $(BIN)/python -m pytest tests/offload/hourly/test_storm.py -s
 
 # CHAOS_SEEDS (one, or several with commas) repeats storms whose seeds failures named; CHAOS_KILLS and CHAOS_BROKER
 # (memory or kafka) change them.
@@ -51,7 +51,7 @@ fuzz: $(VENV)/.dev  ## an hour of hostile bytes at both ports of the embedded no
 nightly: audit test-all chaos-seeds chaos storm soak fuzz  ## all tests, every long storm and the soak (many hours; `make -k nightly`: all of them, whatever fails)
 
 soak: $(VENV)/.dev  ## an hour of simulated trading in six minutes, a fault every five seconds of it
-	MEDALLION_SOAK_SPEED=10 MEDALLION_SOAK_FAULT_S=5 $(BIN)/python -m pytest tests/producers/test_soak.py
+	MEDALLION_SOAK_SPEED=10 MEDALLION_SOAK_FAULT_S=5 $(BIN)/python -m pytest tests/producers/stream/test_soak.py
 
 lint: $(VENV)/.dev  ## ruff, mypy --strict, the import layers
 	$(BIN)/ruff check .

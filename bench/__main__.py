@@ -16,15 +16,16 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from bench import figures, idle, latency, machine, parts, show, sustained
+from bench import figures, machine, show
 from bench.adr import measure as adr
 from bench.adr.place import AdrError
 from bench.cold import measure as cold_tier
 from bench.cold import show as show_cold
 from bench.cold.measure import ColdError
 from bench.live import measure as live
+from bench.pipeline import idle, latency, parts, sustained
+from bench.pipeline.runs import LoadError
 from bench.plan import FULL, QUICK, Plan
-from bench.runs import LoadError
 from bench.serving import measure as serving
 from bench.serving import show as show_serving
 from bench.serving.service import ServiceError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.cold.measure import DRY_RUN
-from bench.parts import most_parts
+from bench.pipeline.parts import most_parts
 
 Result = Mapping[str, Any]
 _MB_A_MIB = 2**20 / 1e6

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.figures import Grid
-from bench.latency import RateResult
-from bench.sustained import SustainedResult
+from bench.pipeline.latency import RateResult
+from bench.pipeline.sustained import SustainedResult
 
 
 def machine(console: Console, found: Mapping[str, Any]) -> None:

@@ -28,8 +28,8 @@ class Target:
         environment: `MEDALLION_…` variables with which a process reaches its broker and node.
         pids: its processes by name.
         logs: the folder of their logs.
-        look: the query for `bench.visibility.Watcher`.
-        journeys: the query for `bench.journeys`.
+        look: the query for `bench.pipeline.visibility.Watcher`.
+        journeys: the query for `bench.pipeline.journeys`.
     """
 
     environment: Mapping[str, str]

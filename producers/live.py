@@ -8,8 +8,8 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-from config.markets import Markets
 from config.settings import Settings
+from config.symbols.markets import Markets
 from producers import health, metrics
 from producers.counters import FrameMetrics, LiveReport
 from producers.kafka.publisher import FLUSH_S, KafkaPublisher

@@ -15,8 +15,8 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from config.markets import Markets
 from config.settings import Settings
+from config.symbols.markets import Markets
 from producers.counters import LiveReport
 from producers.exchanges import REGISTRY, UnknownExchangeError
 from producers.exchanges.model import Exchange, chunks

@@ -18,12 +18,13 @@ from starlette.types import ASGIApp
 
 from config.errors import MedallionError
 from config.settings import Settings
-from serving.candles import Candles
 from serving.guard import HANDLERS, Guard
 from serving.live.hub import Hub
 from serving.live.poller import Poller
 from serving.live.sockets import Sockets
-from serving.markets import Markets
+from serving.market_data.candles import Candles
+from serving.market_data.markets import Markets
+from serving.market_data.warehouse import Warehouse
 from serving.page_api import PageApi
 from serving.replay.as_exchange import WsReplayApi
 from serving.replay.endpoint import ReplayApi
@@ -33,7 +34,6 @@ from serving.replay.source import RawSource
 from serving.rest.endpoints import RestApi, json_response
 from serving.rest.venue import Venue
 from serving.udf.endpoints import DEFAULT_EXCHANGE, UdfApi
-from serving.warehouse import Warehouse
 
 FOLDER = Path(__file__).parent
 PAGE = FOLDER / "page"

@@ -9,15 +9,15 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving import tickers
-from serving.amounts import amount
-from serving.candles import Candles, Market
 from serving.errors import ApiError, invalid, missing
-from serving.intervals import Interval
-from serving.markets import Markets
+from serving.market_data import tickers
+from serving.market_data.amounts import amount
+from serving.market_data.candles import Candles, Market
+from serving.market_data.intervals import Interval
+from serving.market_data.markets import Markets
+from serving.market_data.warehouse import AccessDeniedError, Row, Warehouse
 from serving.parameters import RequestParameters
 from serving.rest.endpoints import Endpoint, json_response
-from serving.warehouse import AccessDeniedError, Row, Warehouse
 
 _MOST_TRADES = 200
 _MOST_LETTERS = 200

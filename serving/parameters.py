@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from serving import errors
-from serving.intervals import INTERVALS, Interval
+from serving.market_data.intervals import INTERVALS, Interval
 
 _NUMBER = r"^[0-9]{1,20}$"
 _SYMBOL = r"^[A-Z0-9-_.]{1,20}$"

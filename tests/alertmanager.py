@@ -17,7 +17,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 from deploy.embedded.ports import free_ports
 from tests.deploy.conftest import load_compose, resolve
 from tests.http_server import serving
-from tests.offload.maven import MissingError
+from tests.offload.servers.maven import MissingError
 
 
 class Desk:

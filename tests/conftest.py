@@ -32,7 +32,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {ROOT / "tests" / folder: number for number, folder in enumerate(FIRST)}
-    items.sort(key=lambda item: rank.get(item.path.parent, len(rank)))
+    items.sort(key=lambda item: rank.get(ROOT / "tests" / item.path.relative_to(ROOT / "tests").parts[0], len(rank)))
 
 
 @pytest.fixture(scope="session")

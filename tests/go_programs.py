@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.offload.maven import MissingError
+from tests.offload.servers.maven import MissingError
 
 # The API server takes nine minutes of two free cores, and an hour beside other work.
 BUILD_SECONDS = 3600

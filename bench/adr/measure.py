@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench import latency, sustained
 from bench.adr.place import adr_target
+from bench.pipeline import latency, sustained
 from bench.plan import Plan
 
 # It is measured at these rates in any case. Falling behind is a result, too.
@@ -17,12 +17,12 @@ def measure(plan: Plan, rates: Sequence[float], tell: Callable[[str], None]) -> 
     """Measure the ADR's pipeline.
 
     Returns:
-        `sustained` as in `bench.sustained`, `latency` as in `bench.latency` for each rate, and the `skipped` rates,
-        which are far above the sustained one.
+        `sustained` as in `bench.pipeline.sustained`, `latency` as in `bench.pipeline.latency` for each rate, and the
+        `skipped` rates, which are far above the sustained one.
 
     Raises:
         bench.adr.place.AdrError: the pipeline does not start.
-        bench.runs.LoadError: the pipeline loses trades.
+        bench.pipeline.runs.LoadError: the pipeline loses trades.
     """
     tell("The ADR to the letter: sustained rate")
     with adr_target() as target:

@@ -6,11 +6,11 @@ import statistics
 import time
 from typing import Any
 
+from bench.pipeline.visibility import Watcher
 from bench.processes import ProcessSampler
 from bench.silver.contest import Contender, delivered
 from bench.silver.feed import BronzeFeed, producer
 from bench.silver.place import LOOK, Place, PlaceError
-from bench.visibility import Watcher
 
 _POLL_S = 0.05
 _PATIENCE_S = 300.0

@@ -8,12 +8,12 @@ from typing import Any
 
 import polars as pl
 
-from bench.journeys import with_visibility
+from bench.pipeline.journeys import with_visibility
+from bench.pipeline.visibility import Watcher
 from bench.plan import Plan
 from bench.silver.contest import Contender, delivered
 from bench.silver.feed import BronzeFeed, producer
 from bench.silver.place import LOOK, Place, PlaceError, wait_until
-from bench.visibility import Watcher
 from offload.clickhouse.client import ClickHouseHttp
 
 _TIMES = (Path(__file__).parents[1] / "sql" / "silver_times.sql").read_text(encoding="utf-8")

@@ -17,12 +17,12 @@ from bench.load import SOURCES
 from bench.stages.material import broker, read_all, trades
 from config.settings import Settings
 from ddl.runner import apply
-from deploy.embedded.clickhouse import config as configuration
 from deploy.embedded.clickhouse.access import Access
-from deploy.embedded.clickhouse.config import Limits
 from deploy.embedded.clickhouse.endpoint import Endpoint
-from deploy.embedded.clickhouse.engine import Engine
-from deploy.embedded.clickhouse.engine_session import EngineSession
+from deploy.embedded.clickhouse.engine import config as configuration
+from deploy.embedded.clickhouse.engine.config import Limits
+from deploy.embedded.clickhouse.engine.engine import Engine
+from deploy.embedded.clickhouse.engine.engine_session import EngineSession
 from deploy.embedded.clickhouse.kafka import KafkaTables
 from deploy.embedded.clickhouse.kafka.blocks import Block, block
 from deploy.embedded.clickhouse.kafka.catalog import Name, StandIn, read_catalog
@@ -30,8 +30,8 @@ from deploy.embedded.clickhouse.kafka.clients import producer_config
 from deploy.embedded.clickhouse.kafka.feed import insert_block
 from deploy.embedded.clickhouse.kafka.sink import KafkaSink
 from deploy.embedded.clickhouse.native.server import NativeServer
-from deploy.embedded.clickhouse.policy import Policy, Role
 from deploy.embedded.clickhouse.session import Session
+from deploy.embedded.clickhouse.sql.policy import Policy, Role
 from producers.kafka.flow_control import Pacer
 from producers.kafka.publisher import KafkaPublisher
 

@@ -16,8 +16,8 @@ from cli.common.work import working
 from cli.messages.replay_window import PinOption, SinceOption, UntilOption, check_source, replay_window
 from config import logs
 from config.errors import MedallionError
-from config.markets import read_markets
 from config.schedule import parse_speed
+from config.symbols.markets import read_markets
 from producers.counters import FrameCounts
 from producers.exchanges import CODES
 from producers.kafka.publisher import FLUSH_S, KafkaPublisher

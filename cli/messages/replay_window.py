@@ -20,10 +20,10 @@ from producers.counters import FrameCounts
 from producers.kafka.envelope import REPLAY, Envelope, decode
 from producers.kafka.publisher import KafkaPublisher
 from serving.errors import ApiError
-from serving.markets import Markets
+from serving.market_data.markets import Markets
+from serving.market_data.warehouse import Warehouse
 from serving.replay.options import read_options
 from serving.replay.source import Plan, RawSource
-from serving.warehouse import Warehouse
 
 _BATCH = 1_000
 _LONGEST_POLL_S = 0.5

@@ -10,13 +10,13 @@ from typing import Annotated, Any, get_args
 import typer
 
 from cli.common.context import JsonOption, err, out, print_json, print_table
-from config.market_lists import fetch_markets
-from config.markets import Markets, read_markets
 from config.registry import Status, SymbolRegistry, SymbolsFile, shown_name
 from config.settings import Settings
-from config.symbols_build import SOURCES, render, source
-from config.symbols_check import ERROR, Finding, findings
-from config.symbols_update import LEFT_OUT, MarketChange, update
+from config.symbols.build import SOURCES, render, source
+from config.symbols.check import ERROR, Finding, findings
+from config.symbols.market_lists import fetch_markets
+from config.symbols.markets import Markets, read_markets
+from config.symbols.update import LEFT_OUT, MarketChange, update
 
 app = typer.Typer(help="The symbol registry.")
 _SHOWN = 50

@@ -12,11 +12,11 @@ from typing import Any
 
 import orjson
 
-from serving.amounts import amount
-from serving.candles import UNKNOWN
-from serving.intervals import Interval
+from serving.market_data.amounts import amount
+from serving.market_data.candles import UNKNOWN
+from serving.market_data.intervals import Interval
+from serving.market_data.warehouse import Row
 from serving.rest.endpoints import trade_id
-from serving.warehouse import Row
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def trade_update(stream: str, row: Row, now: int) -> Update:
 
 
 def mini_ticker_update(stream: str, row: Row, now: int) -> Update:
-    """A market's last 24 hours, of a row of `serving.tickers`."""
+    """A market's last 24 hours, of a row of `serving.market_data.tickers`."""
     names = {"c": "lastPrice", "o": "openPrice", "h": "highPrice", "l": "lowPrice", "v": "volume", "q": "quoteVolume"}
     data = {"e": "24hrMiniTicker", "E": now, "s": row["symbol"]}
     return Update(stream, data | {key: row[name] for key, name in names.items()}, replaces=stream)

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 import structlog
 
 from serving import metrics
-from serving.candles import Candles, Market
 from serving.errors import ApiError
-from serving.intervals import Interval
 from serving.live.hub import Hub
 from serving.live.messages import kline_update, mini_ticker_update, trade_update
 from serving.live.streams import Stream
-from serving.tickers import tickers
-from serving.warehouse import Row, Warehouse
+from serving.market_data.candles import Candles, Market
+from serving.market_data.intervals import Interval
+from serving.market_data.tickers import tickers
+from serving.market_data.warehouse import Row, Warehouse
 
 PERIOD_S = 0.1
 _AFTER_AN_ERROR_S = 1.0

@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from serving import metrics
 from serving.live.hub import Hub, Outbox
 from serving.live.streams import Stream, StreamError, parse
-from serving.markets import Markets
+from serving.market_data.markets import Markets
 
 MOST_STREAMS = 1_024
 _POLICY_VIOLATION = 1008

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from config.errors import MedallionError
-from serving.candles import Market
-from serving.intervals import INTERVALS, Interval
-from serving.markets import Markets
+from serving.market_data.candles import Market
+from serving.market_data.intervals import INTERVALS, Interval
+from serving.market_data.markets import Markets
 
 _KLINE = "kline_"
 _SPOT = "spot"

@@ -22,7 +22,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from config.schedule import Schedule, SpeedError, parse_speed
 from serving import metrics
 from serving.errors import ApiError
-from serving.markets import Markets
+from serving.market_data.markets import Markets
 from serving.parameters import RequestParameters
 from serving.replay.options import Window, read_options
 from serving.replay.side import ExchangeSide, RecordedTrade, SideReply, Sides

@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from serving import metrics
-from serving.markets import Markets
+from serving.market_data.markets import Markets
 from serving.parameters import RequestParameters
 from serving.replay.options import read_options
 from serving.replay.slots import LONGEST_S, Slots

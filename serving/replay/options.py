@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from serving.errors import ApiError
-from serving.markets import Markets
+from serving.market_data.markets import Markets
 
 LONGEST_WINDOW_S = 86_400
 # What exchanges call their channels of trades, the only ones that are recorded.

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import IO, Any
 
 from serving.errors import ApiError
+from serving.market_data.warehouse import AccessDeniedError, Row, Warehouse
 from serving.replay.options import Window
-from serving.warehouse import AccessDeniedError, Row, Warehouse
 
 MOST_MESSAGES = 50_000_000
 _MOST_GAPS = 20

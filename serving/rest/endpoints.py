@@ -13,15 +13,15 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving import tickers
-from serving.amounts import amount
-from serving.candles import Candles, kline
 from serving.errors import ApiError, contradictory
-from serving.markets import Markets
+from serving.market_data import tickers
+from serving.market_data.amounts import amount
+from serving.market_data.candles import Candles, kline
+from serving.market_data.markets import Markets
+from serving.market_data.warehouse import Row, Warehouse
 from serving.parameters import RequestParameters
 from serving.rest.shared import shared
 from serving.rest.venue import Venue
-from serving.warehouse import Row, Warehouse
 
 _DEFAULT_ROWS = 500
 _MOST_TRADES = 1_000

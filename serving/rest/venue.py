@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.registry import ACTIVE, Entry
-from serving.amounts import amount
+from serving.market_data.amounts import amount
 
 _PRECISION = 8
 

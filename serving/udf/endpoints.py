@@ -15,15 +15,15 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from config.registry import Entry
-from serving import tickers
-from serving.candles import END_OF_TIME, Candles, Market
 from serving.errors import ApiError, contradictory, missing
-from serving.intervals import Interval
-from serving.markets import Markets
+from serving.market_data import tickers
+from serving.market_data.candles import END_OF_TIME, Candles, Market
+from serving.market_data.intervals import Interval
+from serving.market_data.markets import Markets
+from serving.market_data.warehouse import Warehouse
 from serving.parameters import RequestParameters
 from serving.rest.endpoints import Endpoint, json_response
 from serving.udf.names import BY_NAME, DECIMALS, RESOLUTIONS, decimals, description, price_step, ticker
-from serving.warehouse import Warehouse
 
 DEFAULT_EXCHANGE = "binance"
 MOST_BARS = 20_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from config.registry import Entry
-from serving.intervals import INTERVALS, MONTH, Interval
+from serving.market_data.intervals import INTERVALS, MONTH, Interval
 
 DECIMALS = 8
 _DAY = 86_400

@@ -1,7 +1,7 @@
 """The worker's membership in its consumer group: complete assignments, quick fetches, commits with metadata.
 
 This is the one module that uses private parts of Faust and aiokafka. pyproject.toml bounds their versions, and
-tests/silver/test_membership_parts.py fails if an upgrade removes or renames one of them. What the module relies on:
+tests/silver/group/test_membership_parts.py fails if an upgrade removes or renames one of them. It relies on:
 
 - Faust's assignor skips a topic that the leader's metadata lacks, as it does for a moment after a broker's restart.
   Every worker would be given nothing, and wait for ever.

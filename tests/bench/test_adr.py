@@ -11,11 +11,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from bench import latency, sustained
 from bench.adr.place import adr_target
 from bench.adr.processor import RejectedError, SymbolNames, process_record
+from bench.pipeline import latency, sustained
+from bench.pipeline.runs import select
 from bench.plan import QUICK
-from bench.runs import select
 from bench.stack import Target
 from config.registry import SymbolRegistry
 from config.settings import DEFAULT_SYMBOLS_FILE

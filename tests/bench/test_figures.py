@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.journeys import STAGES, drift, durations, with_visibility
-from bench.latency import has_settled
-from bench.parts import by_table
-from bench.sustained import sustained_rate
+from bench.pipeline.journeys import STAGES, drift, durations, with_visibility
+from bench.pipeline.latency import has_settled
+from bench.pipeline.parts import by_table
+from bench.pipeline.sustained import sustained_rate
 
 MS = 1_000
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import idle, latency, parts, sustained
 from bench.__main__ import PARTS, main
-from bench.journeys import STAGES
+from bench.pipeline import idle, latency, parts, sustained
+from bench.pipeline.journeys import STAGES
+from bench.pipeline.runs import LoadError
 from bench.plan import QUICK
-from bench.runs import LoadError
 from bench.stack import Target, our_target
 
 TINY = replace(QUICK, seconds=2.0, lead_s=0.5, warm_up_s=1.0, warm_ups=2, markets=4, settle_s=0.1, idle_s=1.0)

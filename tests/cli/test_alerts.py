@@ -18,7 +18,7 @@ from cli.stack.doctor.cold import alerts
 from config.settings import Settings
 from deploy.embedded.ports import free_ports
 from tests.alertmanager import Desk, alertmanager, find
-from tests.offload.maven import MissingError
+from tests.offload.servers.maven import MissingError
 
 Start = Callable[..., Settings]
 

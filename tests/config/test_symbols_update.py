@@ -11,11 +11,11 @@ import ccxt
 import pytest
 import yaml
 
-from config.market_lists import MarketListError, markets_of
 from config.registry import DELISTED, HALTED, RegistryError, SymbolRegistry, SymbolsFile
-from config.symbols_build import markets_to_symbols, render
-from config.symbols_check import ERROR, WARNING, findings
-from config.symbols_update import LEFT_OUT, update
+from config.symbols.build import markets_to_symbols, render
+from config.symbols.check import ERROR, WARNING, findings
+from config.symbols.market_lists import MarketListError, markets_of
+from config.symbols.update import LEFT_OUT, update
 from tests.producers import market_lists
 
 TODAY = date(2026, 11, 21)

@@ -20,8 +20,8 @@ from deploy.embedded.clickhouse.kafka.definition import VIRTUAL_COLUMNS, parse_k
 from deploy.embedded.kafka import topics
 from deploy.embedded.layout import BrokerKind, DataDir
 from deploy.embedded.services import Ports, Service
+from tests.deploy.compose.test_topics import create_topics
 from tests.deploy.test_settings_known import settings_of
-from tests.deploy.test_topics import create_topics
 
 __all__ = ["create_topics"]
 

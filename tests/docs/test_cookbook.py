@@ -16,7 +16,7 @@ import pytest
 from tests.docs.blocks import Block, fences, matches, session
 from tests.docs.conftest import ROOT
 from tests.docs.test_runbooks import Shell, fault_of
-from tests.offload.maven import MissingError, jars
+from tests.offload.servers.maven import MissingError, jars
 
 pytestmark = [pytest.mark.stack, pytest.mark.nightly, pytest.mark.timeout(1800)]
 

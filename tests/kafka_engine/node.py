@@ -11,13 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from deploy.embedded.clickhouse import config
 from deploy.embedded.clickhouse.endpoint import Endpoint
-from deploy.embedded.clickhouse.engine import Engine
+from deploy.embedded.clickhouse.engine import config
+from deploy.embedded.clickhouse.engine.engine import Engine
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.kafka import KafkaTables
-from deploy.embedded.clickhouse.policy import Role
-from deploy.embedded.clickhouse.statements import parse
+from deploy.embedded.clickhouse.sql.policy import Role
+from deploy.embedded.clickhouse.sql.statements import parse
 
 
 def _serve(pipe: Connection, folder: Path, options: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from clickhouse_cityhash.cityhash import CityHash128
 
-from deploy.embedded.clickhouse.native.packets import ADDENDUM, BLOCK_INFO, string, varint
+from deploy.embedded.clickhouse.native_format.packets import ADDENDUM, BLOCK_INFO, string, varint
 from tests.node.conftest import PASSWORD, NodeProcess
 
 ZSTD, LZ4 = 0x90, 0x82

@@ -13,7 +13,7 @@ from clickhouse_driver.errors import ServerException
 from deploy.embedded.clickhouse.access import LONGEST_DELAY_S, Access, Failures
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.http.origin import refused
-from deploy.embedded.clickhouse.policy import Role
+from deploy.embedded.clickhouse.sql.policy import Role
 from tests.node.conftest import PASSWORD, PASSWORDS, NodeProcess, command, free_port, start
 
 

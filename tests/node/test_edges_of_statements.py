@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from deploy.embedded.clickhouse.errors import EngineError
-from deploy.embedded.clickhouse.native.packets import BLOCK_INFO, string, varint
-from deploy.embedded.clickhouse.native.results import ResultBlocks
-from deploy.embedded.clickhouse.native.skipper import layout_of
+from deploy.embedded.clickhouse.native_format.packets import BLOCK_INFO, string, varint
+from deploy.embedded.clickhouse.native_format.results import ResultBlocks
+from deploy.embedded.clickhouse.native_format.skipper import layout_of
 from tests.node.conftest import NodeProcess
 from tests.node.hostile import NEWEST, column, data, hello, query, talk
 

@@ -18,10 +18,10 @@ from lz4 import block as lz4_block
 from lz4 import frame as lz4_frame
 
 from deploy.embedded.clickhouse.errors import EngineError
-from deploy.embedded.clickhouse.native.packets import string, varint
-from deploy.embedded.clickhouse.native.skipper import skip_block
-from deploy.embedded.clickhouse.native.source import ByteSource, EmptyFeed
-from deploy.embedded.clickhouse.native.types import parse_type
+from deploy.embedded.clickhouse.native_format.packets import string, varint
+from deploy.embedded.clickhouse.native_format.skipper import skip_block
+from deploy.embedded.clickhouse.native_format.source import ByteSource, EmptyFeed
+from deploy.embedded.clickhouse.native_format.types import parse_type
 from tests.node.conftest import PASSWORD, NodeProcess, eventually, start
 from tests.node.hostile import LZ4, NEWEST, ZSTD, Cost, column, cost, data, frame, hello, query, talk
 

@@ -10,8 +10,8 @@ import pytest
 from clickhouse_driver.errors import ServerException
 
 from deploy.embedded.clickhouse.errors import EngineError
-from deploy.embedded.clickhouse.outside import ENGINES, INSIDE, OUTSIDE
-from deploy.embedded.clickhouse.policy import Policy, Role
+from deploy.embedded.clickhouse.sql.outside import ENGINES, INSIDE, OUTSIDE
+from deploy.embedded.clickhouse.sql.policy import Policy, Role
 from tests.node.conftest import ANALYST_DATABASE, ANALYST_PASSWORD, NodeProcess, start
 
 SECRET = "a line that no client may read"

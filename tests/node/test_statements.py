@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.embedded.clickhouse.errors import EngineError
-from deploy.embedded.clickhouse.policy import Policy, Role
-from deploy.embedded.clickhouse.statements import Kind, parse
-from deploy.embedded.clickhouse.tokens import scan
+from deploy.embedded.clickhouse.sql.policy import Policy, Role
+from deploy.embedded.clickhouse.sql.statements import Kind, parse
+from deploy.embedded.clickhouse.sql.tokens import scan
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import psutil
 from deploy.embedded.ports import free_ports
 from tests.deploy.conftest import load_compose, resolve
 from tests.go_programs import program
-from tests.offload import s3_server
+from tests.offload.servers import s3_server
 
 MODULE = Path(__file__).parents[1] / "deploy" / "real" / "seaweedfs"
 # Ports that compose leaves as they are, since a container has them to itself.

@@ -28,8 +28,8 @@ from offload.tables.cold_tables import Layer
 from tests.clickhouse import as_json
 from tests.offload import faults
 from tests.offload.conftest import Node
-from tests.offload.fault_proxy import KINDS, FaultProxy
 from tests.offload.hot_tables import HotTables
+from tests.offload.servers.fault_proxy import KINDS, FaultProxy
 
 ROOT = Path(__file__).resolve().parents[2]
 LATER = datetime(2029, 1, 1, tzinfo=UTC)

@@ -17,7 +17,7 @@ from offload.retention.gate import close_gate
 from offload.run import run
 from tests.offload.conftest import new_settings
 from tests.offload.hot_tables import HotTables, read_tape, silver_rows
-from tests.offload.test_gate import LATER
+from tests.offload.retention.test_gate import LATER
 
 
 @pytest.fixture

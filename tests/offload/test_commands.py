@@ -18,7 +18,7 @@ from offload.run import run
 from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import TABLES
 from tests.offload.hot_tables import HotTables, of_one_hour, read_tape, silver_rows
-from tests.offload.test_gate import LATER
+from tests.offload.retention.test_gate import LATER
 
 
 def test_proof_and_gate_say_where_they_are(settings: Settings, hot: HotTables, tape: Path) -> None:

@@ -27,7 +27,7 @@ from offload.tables.catalog import ColdTier
 from tests.clickhouse import PASSWORD
 from tests.offload.conftest import Node, new_settings
 from tests.offload.hot_tables import ARRIVAL, HotTables, read_tape
-from tests.offload.rederiving import FROM, HIGH, LOW, TO, fill, letters, limited, within
+from tests.offload.rederive.rederiving import FROM, HIGH, LOW, TO, fill, letters, limited, within
 
 pytestmark = pytest.mark.timeout(900)
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +36,7 @@ LATER = datetime(2028, 1, 1, tzinfo=UTC)
 START = """
 import runpy, sys
 from pathlib import Path
-from deploy.embedded.clickhouse import config
+from deploy.embedded.clickhouse.engine import config
 config._USERS_TEMPLATE = Path(sys.argv.pop(1))
 runpy.run_module("deploy.embedded.clickhouse", run_name="__main__")
 """
@@ -46,7 +46,7 @@ Become = Callable[[str], None]
 def users_of_the_node(operator: str) -> str:
     """The node's users: its operator with the grants and limits of compose's user `operator`, its analyst with the
     grants of its namesake."""
-    text = (ROOT / "deploy/embedded/clickhouse/node-users.xml").read_text()
+    text = (ROOT / "deploy/embedded/clickhouse/engine/node-users.xml").read_text()
     for role, user in (("operator", operator), ("analyst", "analyst")):
         queries = "".join(f"<query>{query}</query>" for query in granted(user))
         text, count = re.subn(

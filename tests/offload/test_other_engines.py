@@ -26,7 +26,7 @@ from offload.tables.cold_tables import BY_NAME
 from tests.offload.cold_tables import load
 from tests.offload.conftest import new_settings
 from tests.offload.hot_tables import HotTables, candles, of_one_hour, read_tape, silver_rows
-from tests.offload.maven import MissingError, jars
+from tests.offload.servers.maven import MissingError, jars
 
 duckdb = pytest.importorskip("duckdb")
 

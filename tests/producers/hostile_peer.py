@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from config.market_lists import MarketListError, bound, markets_of
+from config.symbols.market_lists import MarketListError, bound, markets_of
 from producers.exchanges import exchange
 from producers.exchanges.model import Rate, RestError
 from producers.options import ProducerOptions

@@ -19,7 +19,7 @@ _SCRIPT = """
 import asyncio, json, signal, sys
 from pathlib import Path
 from config.logs import configure
-from config.markets import read_markets
+from config.symbols.markets import read_markets
 from config.settings import Settings
 from producers.options import ProducerOptions
 from producers.exchanges import REGISTRY

@@ -13,7 +13,7 @@ import pytest
 
 from config.registry import LOOKUP, RegistryError, SymbolRegistry, SymbolsFile
 from config.settings import DEFAULT_EXCHANGES, DEFAULT_SYMBOLS_FILE
-from config.symbols_build import UnknownSourceError, markets_to_symbols, render
+from config.symbols.build import UnknownSourceError, markets_to_symbols, render
 from tests.recorded import OTHERS, OURS
 
 BTC = {"canonical": "BTCUSDT", "base": "BTC", "quote": "USDT"}

@@ -89,7 +89,7 @@ def _broken(column: Column, values: Mapping[str, Value]) -> str | None:
 
 
 def _micros(said: str) -> int | None:
-    """Numbers only: tests/ddl/test_bronze.py has the normaliser's other forms."""
+    """Numbers only: tests/ddl/layers/test_bronze.py has the normaliser's other forms."""
     if not re.fullmatch(r"[0-9]{1,19}([.][0-9]+)?", said, re.ASCII):
         return None
     whole, _, fraction = said.partition(".")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.amounts import amount, average, change, percent
-from serving.intervals import INTERVALS
+from serving.market_data.amounts import amount, average, change, percent
+from serving.market_data.intervals import INTERVALS
 from serving.rest.endpoints import first_id, trade_id
 
 AMOUNTS = st.decimals(min_value=0, max_value=10**18, places=18)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from deploy.embedded.broker import InMemoryBroker
+from tests.silver.group.test_absent_broker import worker
 from tests.silver.stack import wait_until
-from tests.silver.test_absent_broker import worker
 
 
 # What SIGKILL does not leave, a worker that ends in order does not leave either.

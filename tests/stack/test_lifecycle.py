@@ -92,7 +92,7 @@ def test_the_offload_is_a_service_of_its_own_where_it_is_asked_for(tmp_path: Pat
     assert [name for name, pid in after.items() if alive(pid)] == []
 
 
-# That several offloads at once write every row once is in tests/offload/test_faults.py.
+# That several offloads at once write every row once is in tests/offload/hourly/test_faults.py.
 @pytest.mark.nightly
 def test_an_offload_by_hand_beside_the_service(tmp_path: Path, medallion: Medallion, recordings: Path) -> None:
     folder = tmp_path / "stack"

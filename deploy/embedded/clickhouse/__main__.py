@@ -16,7 +16,7 @@ import structlog
 from config import logs
 from config.optional_imports import PANDAS, do_without
 from deploy.embedded.clickhouse.access import Access
-from deploy.embedded.clickhouse.config import Limits
+from deploy.embedded.clickhouse.engine.config import Limits
 from deploy.embedded.clickhouse.errors import NodeStartError
 from deploy.embedded.clickhouse.node import Node, Options
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from deploy.embedded.clickhouse.errors import AUTHENTICATION_FAILED, refusal
-from deploy.embedded.clickhouse.policy import Role
+from deploy.embedded.clickhouse.sql.policy import Role
 
 OPERATOR, ANALYST = "default", "analyst"
 _FORGIVEN = 3

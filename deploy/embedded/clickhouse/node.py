@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.embedded.clickhouse import config
 from deploy.embedded.clickhouse.access import Access
 from deploy.embedded.clickhouse.endpoint import NO_SINKS, Endpoint
-from deploy.embedded.clickhouse.engine import Engine
+from deploy.embedded.clickhouse.engine import config
+from deploy.embedded.clickhouse.engine.engine import Engine
 from deploy.embedded.clickhouse.errors import UNKNOWN_DATABASE, EngineError, NodeStartError
 from deploy.embedded.clickhouse.http.server import HttpServer
 from deploy.embedded.clickhouse.native.server import NativeServer
-from deploy.embedded.clickhouse.policy import Policy, Role
 from deploy.embedded.clickhouse.session import Session
-from deploy.embedded.clickhouse.statements import StatementHook
+from deploy.embedded.clickhouse.sql.policy import Policy, Role
+from deploy.embedded.clickhouse.sql.statements import StatementHook
 
 if TYPE_CHECKING:
     from deploy.embedded.clickhouse.kafka import KafkaTables

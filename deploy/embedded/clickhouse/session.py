@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 
 from ddl.quoting import quote_name
 from deploy.embedded.clickhouse import summaries
-from deploy.embedded.clickhouse.chdb_connection import Progress
-from deploy.embedded.clickhouse.engine import Engine, EngineError
-from deploy.embedded.clickhouse.engine_session import EngineSession
+from deploy.embedded.clickhouse.engine.chdb_connection import Progress
+from deploy.embedded.clickhouse.engine.engine import Engine, EngineError
+from deploy.embedded.clickhouse.engine.engine_session import EngineSession
 from deploy.embedded.clickhouse.errors import ACCESS_DENIED, UNKNOWN_TABLE, refusal
-from deploy.embedded.clickhouse.policy import Policy, Role, refuse_kafka
-from deploy.embedded.clickhouse.query_ids import with_clients_ids
-from deploy.embedded.clickhouse.statements import VALUES, Kind, Statement, StatementHook
+from deploy.embedded.clickhouse.sql.policy import Policy, Role, refuse_kafka
+from deploy.embedded.clickhouse.sql.query_ids import with_clients_ids
+from deploy.embedded.clickhouse.sql.statements import VALUES, Kind, Statement, StatementHook
+from deploy.embedded.clickhouse.sql.tokens import scan
 from deploy.embedded.clickhouse.summaries import Part
-from deploy.embedded.clickhouse.tokens import scan
 
 DEFAULT_DATABASE = "default"
 _STATEFUL = frozenset({"SET", "USE"})

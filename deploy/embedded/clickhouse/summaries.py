@@ -11,9 +11,9 @@ from enum import Enum, auto
 from functools import partial
 
 from ddl.quoting import quote_name, quote_string
-from deploy.embedded.clickhouse.engine_session import EngineSession
-from deploy.embedded.clickhouse.native.results import renamed
-from deploy.embedded.clickhouse.statements import Statement
+from deploy.embedded.clickhouse.engine.engine_session import EngineSession
+from deploy.embedded.clickhouse.native_format.results import renamed
+from deploy.embedded.clickhouse.sql.statements import Statement
 
 FORMAT = "TabSeparated"
 # A row ends with \r\n and what parts rows, totals and extremes is a bare \n: an empty string cannot be taken for it.

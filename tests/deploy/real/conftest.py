@@ -12,7 +12,7 @@ import yaml
 
 from tests.deploy.conftest import ROOT
 from tests.go_programs import program
-from tests.offload.maven import MissingError
+from tests.offload.servers.maven import MissingError
 from tests.stack.conftest import kafka, medallion, state_home
 
 __all__ = ["kafka", "medallion", "state_home"]

@@ -16,7 +16,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from deploy.embedded.ports import free_ports
 from tests.go_programs import program
-from tests.offload.maven import MissingError
+from tests.offload.servers.maven import MissingError
 
 HERE = Path(__file__).parent
 # Who may do everything, by --token-auth-file.

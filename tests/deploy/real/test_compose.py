@@ -12,7 +12,7 @@ import pytest
 
 from tests.deploy.conftest import COMPOSE_FILES, ROOT
 from tests.go_programs import program
-from tests.offload.maven import MissingError
+from tests.offload.servers.maven import MissingError
 
 pytestmark = [pytest.mark.deploy_real, pytest.mark.nightly, pytest.mark.timeout(7200)]
 MODULE = Path(__file__).parent / "compose"

@@ -13,7 +13,7 @@ import pytest
 from deploy import digests
 from tests.go_programs import program
 from tests.http_server import serving
-from tests.offload.maven import MissingError
+from tests.offload.servers.maven import MissingError
 
 pytestmark = [pytest.mark.deploy_real, pytest.mark.nightly, pytest.mark.timeout(7200)]
 INDEX = json.dumps(

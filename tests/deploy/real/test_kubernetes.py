@@ -17,7 +17,7 @@ import yaml
 from tests.deploy.conftest import ROOT
 from tests.deploy.real import kubernetes
 from tests.deploy.real.kubernetes import Cluster
-from tests.offload.maven import MissingError
+from tests.offload.servers.maven import MissingError
 
 pytestmark = [pytest.mark.deploy_real, pytest.mark.nightly, pytest.mark.timeout(7200)]
 CLAIMS = "/api/v1/namespaces/{}/persistentvolumeclaims"

@@ -20,7 +20,7 @@ from deploy.embedded.layout import DataDir
 from deploy.embedded.ports import free_ports
 from tests.alertmanager import Desk, alertmanager, find, running
 from tests.deploy.conftest import ROOT
-from tests.offload.maven import MissingError
+from tests.offload.servers.maven import MissingError
 from tests.stack.conftest import Medallion, clean_environment
 
 pytestmark = [pytest.mark.deploy_real, pytest.mark.nightly, pytest.mark.stack, pytest.mark.timeout(1200)]

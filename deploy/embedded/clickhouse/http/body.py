@@ -12,8 +12,8 @@ from backports import zstd
 from lz4 import frame as lz4  # type: ignore[import-untyped]
 
 from deploy.embedded.clickhouse.errors import BAD_SIZE_OF_DATA, NOT_IMPLEMENTED, EngineError, refusal
-from deploy.embedded.clickhouse.native.compression import FRAME_HEAD_BYTES, decode_frame, frame_length
-from deploy.embedded.clickhouse.statements import MAX_STATEMENT
+from deploy.embedded.clickhouse.native_format.compression import FRAME_HEAD_BYTES, decode_frame, frame_length
+from deploy.embedded.clickhouse.sql.statements import MAX_STATEMENT
 
 # The statement before the rows of an INSERT has to fit in here. The rows stream.
 HEAD_BYTES = 1 << 18

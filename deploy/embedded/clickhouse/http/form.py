@@ -21,7 +21,7 @@ from deploy.embedded.clickhouse.errors import (
     refusal,
 )
 from deploy.embedded.clickhouse.http.parameters import Parameters, read_parameters
-from deploy.embedded.clickhouse.tokens import scan
+from deploy.embedded.clickhouse.sql.tokens import scan
 
 _FORM_BYTES = 1 << 24
 _MOST_FIELDS = 1_000

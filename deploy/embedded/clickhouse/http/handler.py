@@ -22,12 +22,12 @@ from deploy.embedded.clickhouse.http.form import ExternalTable, read_form, url_p
 from deploy.embedded.clickhouse.http.parameters import Parameters, read_parameters
 from deploy.embedded.clickhouse.http.sessions import Sessions
 from deploy.embedded.clickhouse.http.status import content_type, http_status
-from deploy.embedded.clickhouse.native.compression import encode_frames
-from deploy.embedded.clickhouse.native.packets import BLOCK_INFO
-from deploy.embedded.clickhouse.native.results import ResultBlocks
-from deploy.embedded.clickhouse.policy import Role
+from deploy.embedded.clickhouse.native_format.compression import encode_frames
+from deploy.embedded.clickhouse.native_format.packets import BLOCK_INFO
+from deploy.embedded.clickhouse.native_format.results import ResultBlocks
 from deploy.embedded.clickhouse.session import Request, Session
-from deploy.embedded.clickhouse.statements import Kind, Statement
+from deploy.embedded.clickhouse.sql.policy import Role
+from deploy.embedded.clickhouse.sql.statements import Kind, Statement
 
 T = TypeVar("T")
 

@@ -19,8 +19,8 @@ from deploy.embedded.clickhouse.http.form import url_parameters
 from deploy.embedded.clickhouse.http.handler import Handler, failure, login
 from deploy.embedded.clickhouse.http.parameters import read_parameters
 from deploy.embedded.clickhouse.http.sessions import Sessions
-from deploy.embedded.clickhouse.policy import Role
 from deploy.embedded.clickhouse.session import Session
+from deploy.embedded.clickhouse.sql.policy import Role
 
 _WORKERS = 64
 _MAX_URL_BYTES = 1 << 18

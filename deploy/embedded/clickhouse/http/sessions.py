@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from deploy.embedded.clickhouse.errors import SESSION_IS_LOCKED, refusal
-from deploy.embedded.clickhouse.policy import Role
 from deploy.embedded.clickhouse.session import Session
+from deploy.embedded.clickhouse.sql.policy import Role
 
 _IDLE_PER_DATABASE = 8
 _MOST_NAMED = 500

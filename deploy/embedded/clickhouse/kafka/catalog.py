@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from deploy.embedded.clickhouse.engine_session import EngineSession
+from deploy.embedded.clickhouse.engine.engine_session import EngineSession
 from deploy.embedded.clickhouse.kafka.definition import KafkaTable, KafkaTableRole, parse_kafka_table
 
 Name = tuple[str, str]

@@ -11,7 +11,7 @@ from uuid import uuid4
 from ddl.quoting import quote_name, quote_string
 from deploy.embedded.clickhouse.endpoint import SINKS, TABLE_HEADER
 from deploy.embedded.clickhouse.errors import NOT_IMPLEMENTED, UNKNOWN_SETTING, refusal
-from deploy.embedded.clickhouse.tokens import Token, scan
+from deploy.embedded.clickhouse.sql.tokens import Token, scan
 
 _BAD_ARGUMENTS = 36
 _DEFAULT_FLUSH_MS = 7_500

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ddl.quoting import quote_name, quote_string
-from deploy.embedded.clickhouse.engine_session import EngineSession
+from deploy.embedded.clickhouse.engine.engine_session import EngineSession
 from deploy.embedded.clickhouse.kafka.blocks import Block
 from deploy.embedded.clickhouse.kafka.definition import VIRTUAL_COLUMNS
 

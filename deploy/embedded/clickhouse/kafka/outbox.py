@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 
 from ddl.quoting import quote_name, quote_string
-from deploy.embedded.clickhouse.engine_session import EngineSession
+from deploy.embedded.clickhouse.engine.engine_session import EngineSession
 from deploy.embedded.clickhouse.kafka.catalog import Name, StandIn
 
 _SUFFIX = ".outbox"

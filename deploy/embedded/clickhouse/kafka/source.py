@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from tenacity import RetryError
 
 from config.retry import retry_until_stopped
-from deploy.embedded.clickhouse.engine_session import EngineSession
+from deploy.embedded.clickhouse.engine.engine_session import EngineSession
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.kafka.blocks import Block, Bounds, Partition, block
 from deploy.embedded.clickhouse.kafka.catalog import StandIn

@@ -10,7 +10,7 @@ import orjson
 import structlog
 
 from deploy.embedded.clickhouse.endpoint import Endpoint, SinkRefusedError
-from deploy.embedded.clickhouse.engine import Engine
+from deploy.embedded.clickhouse.engine.engine import Engine
 from deploy.embedded.clickhouse.errors import EngineError
 from deploy.embedded.clickhouse.kafka import outbox
 from deploy.embedded.clickhouse.kafka.catalog import Catalog, StandIn, read_catalog
@@ -20,7 +20,7 @@ from deploy.embedded.clickhouse.kafka.gate import Gate
 from deploy.embedded.clickhouse.kafka.sink import KafkaSink
 from deploy.embedded.clickhouse.kafka.source import KafkaSource
 from deploy.embedded.clickhouse.kafka.under_way import UnderWay
-from deploy.embedded.clickhouse.tokens import scan
+from deploy.embedded.clickhouse.sql.tokens import scan
 from producers.kafka.flow_control import Pacer
 
 # Sessions of this node report changes of the catalog. This interval is a safety net.

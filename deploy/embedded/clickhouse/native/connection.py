@@ -17,17 +17,17 @@ from deploy.embedded.clickhouse.errors import (
     EngineError,
     refusal,
 )
-from deploy.embedded.clickhouse.native import packets
 from deploy.embedded.clickhouse.native.outgoing import Outgoing
-from deploy.embedded.clickhouse.native.packets import ClientPacket, Query
-from deploy.embedded.clickhouse.native.results import ResultBlocks, ResultSize
-from deploy.embedded.clickhouse.native.skipper import Column, skip_block
-from deploy.embedded.clickhouse.native.source import BLOCK_BYTES, HELLO_BYTES, ByteSource, FrameFeed, SocketFeed
-from deploy.embedded.clickhouse.native.types import parse_type
 from deploy.embedded.clickhouse.native.watcher import Watcher
-from deploy.embedded.clickhouse.policy import Role
+from deploy.embedded.clickhouse.native_format import packets
+from deploy.embedded.clickhouse.native_format.packets import ClientPacket, Query
+from deploy.embedded.clickhouse.native_format.results import ResultBlocks, ResultSize
+from deploy.embedded.clickhouse.native_format.skipper import Column, skip_block
+from deploy.embedded.clickhouse.native_format.source import BLOCK_BYTES, HELLO_BYTES, ByteSource, FrameFeed, SocketFeed
+from deploy.embedded.clickhouse.native_format.types import parse_type
 from deploy.embedded.clickhouse.session import Request, Session
-from deploy.embedded.clickhouse.statements import Kind
+from deploy.embedded.clickhouse.sql.policy import Role
+from deploy.embedded.clickhouse.sql.statements import Kind
 from deploy.embedded.clickhouse.summaries import Part
 
 T = TypeVar("T")

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from deploy.embedded.clickhouse.chdb_connection import Progress
-from deploy.embedded.clickhouse.native import packets
-from deploy.embedded.clickhouse.native.compression import encode_frames
-from deploy.embedded.clickhouse.native.packets import ServerPacket
-from deploy.embedded.clickhouse.native.results import header_block
+from deploy.embedded.clickhouse.engine.chdb_connection import Progress
+from deploy.embedded.clickhouse.native_format import packets
+from deploy.embedded.clickhouse.native_format.compression import encode_frames
+from deploy.embedded.clickhouse.native_format.packets import ServerPacket
+from deploy.embedded.clickhouse.native_format.results import header_block
 
 # As often as a ClickHouse server does (interactive_delay).
 _PROGRESS_INTERVAL_S = 0.1

@@ -11,12 +11,12 @@ from contextlib import closing, suppress
 import structlog
 
 from deploy.embedded.clickhouse.access import Access
-from deploy.embedded.clickhouse.engine import Engine
+from deploy.embedded.clickhouse.engine.engine import Engine
 from deploy.embedded.clickhouse.errors import NodeStartError
 from deploy.embedded.clickhouse.native.connection import ClientConnection
 from deploy.embedded.clickhouse.native.watcher import Watcher
-from deploy.embedded.clickhouse.policy import Role
 from deploy.embedded.clickhouse.session import Session
+from deploy.embedded.clickhouse.sql.policy import Role
 
 _BACKLOG = 128
 _POLL_S = 0.02

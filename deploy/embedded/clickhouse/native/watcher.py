@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from deploy.embedded.clickhouse.native.packets import ClientPacket
+from deploy.embedded.clickhouse.native_format.packets import ClientPacket
 
 _INTERVAL_S = 0.05
 

@@ -1,0 +1,1 @@
+"""The whole pipeline, measured from outside: latency, sustained rate, idle, parts."""

@@ -1,0 +1,168 @@
+"""The ClickHouse engine in this process."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import structlog
+
+from ddl.quoting import quote_name, quote_string
+from deploy.embedded.clickhouse.engine import config as configuration
+from deploy.embedded.clickhouse.engine.chdb_connection import Connection
+from deploy.embedded.clickhouse.engine.engine_session import EngineSession
+from deploy.embedded.clickhouse.engine.quarantine import quarantine
+from deploy.embedded.clickhouse.errors import EngineError, NodeStartError
+from deploy.embedded.clickhouse.sql import query_ids
+from deploy.embedded.clickhouse.sql.policy import Role
+
+_log = structlog.get_logger(__name__)
+__all__ = ["Engine", "EngineError", "EngineSession", "quote_name", "quote_string"]
+
+_CONFIG_FILE = "node-config.xml"
+_LOCK_FILE = "node.lock"
+_VIEWS_WITH_THE_READERS_RIGHTS = """
+SELECT database, name FROM system.tables
+WHERE engine = 'View' AND position(create_table_query, 'SQL SECURITY DEFINER') = 0
+"""
+
+
+class Engine:
+    """The engine on one data folder. A process has one engine.
+
+    Sessions run their queries in parallel: the GIL is free while the engine works. `path` is the data folder.
+    """
+
+    def __init__(self, path: Path, connection_string: str, lock: BinaryIO) -> None:
+        """Use `Engine.open` instead."""
+        self.path = path
+        self._lock = lock
+        self._connection_string = connection_string
+        self._admin_lock = threading.Lock()
+        self._admin = Connection(connection_string)  # the engine runs as long as a connection is open
+        self._setting_names: frozenset[str] = frozenset()
+        self._shared: tuple[str, ...] = ()
+
+    @classmethod
+    def open(cls, path: Path, *, config: Path | None = None) -> Engine:
+        """Load the engine on a data folder. A missing folder is created.
+
+        Args:
+            path: the data folder.
+            config: a ClickHouse server configuration; by default one made from this package's template.
+
+        Raises:
+            NodeStartError: another process uses the folder, or the engine cannot open it.
+        """
+        path = path.resolve()
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = (path / _LOCK_FILE).open("wb")
+            if config is None:
+                config = configuration.write(path / _CONFIG_FILE, configuration.Limits())
+        except OSError as error:
+            raise NodeStartError(f"cannot write to the data folder {path}: {error}. Name one you may write.") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel releases it however the process ends
+        except OSError as error:
+            lock.close()
+            raise NodeStartError(
+                f"the data folder {path} is in use by another process: stop that one or name another folder."
+            ) from error
+        for moved in quarantine(path):
+            _log.error("metadata of a table that cannot run here moved aside, so that the store opens", **moved)
+        # The engine reads its time zone from the environment when it loads, not from the configuration.
+        os.environ["TZ"] = "UTC"
+        time.tzset()
+        try:
+            # By descriptor: chDB does not find a path with a blank in it, and would run without the configuration.
+            descriptor = os.open(config, os.O_RDONLY | os.O_CLOEXEC)
+            engine = cls(path, f"{path}?config-file=/proc/self/fd/{descriptor}", lock)
+            engine.check_roles()
+        except EngineError as error:
+            lock.close()
+            raise NodeStartError(f"the engine cannot open {path}: {error.text}") from error
+        return engine
+
+    def check_roles(self) -> None:
+        """Check that the engine has read the configuration. Without it every client could do everything.
+
+        Raises:
+            EngineError: it has not.
+        """
+        self._run("SET ROLE operator, reader, publisher, analyst")
+
+    def session(self, database: str = "default", role: Role | None = None) -> EngineSession:
+        """Open a session with its own settings, temporary tables and current database.
+
+        Args:
+            database: the session's current database.
+            role: whose rights the session has; None for the node's own.
+
+        Raises:
+            EngineError: 81 where there is no such database.
+        """
+        session = EngineSession(Connection(self._connection_string), self._kill)
+        try:
+            if role is not None:
+                session.execute(f"SET ROLE {role.value}")
+            if role is Role.ANALYST:
+                session.execute("SET readonly = 2")
+            if database != "default":
+                session.execute(f"USE {quote_name(database)}")
+        except EngineError:
+            session.close()
+            raise
+        return session
+
+    def share(self, tables: Sequence[str]) -> None:
+        """Name the tables that the analyst may read, each `database.table`. Their grants are in the configuration.
+
+        Raises:
+            EngineError: the engine failed.
+        """
+        self._shared = tuple(tables)
+        self.share_views()
+
+    def share_views(self) -> None:
+        """Make shared views read with the rights of their definer, also those created since the last call.
+
+        Raises:
+            EngineError: the engine failed.
+        """
+        if not self._shared:
+            return
+        for line in self._run(_VIEWS_WITH_THE_READERS_RIGHTS).splitlines():
+            name = tuple(line.split("\t"))
+            if ".".join(name) not in self._shared:
+                continue
+            view = ".".join(quote_name(part) for part in name)
+            self._run(f"ALTER TABLE {view} MODIFY DEFINER = CURRENT_USER SQL SECURITY DEFINER")
+
+    def setting_names(self) -> frozenset[str]:
+        """The names of all query settings."""
+        if not self._setting_names:
+            self._setting_names = frozenset(self._run("SELECT name FROM system.settings").split())
+        return self._setting_names
+
+    def version(self) -> str:
+        """The engine's version, `26.9.2.1`."""
+        return self._run("SELECT version()").strip()
+
+    def close(self) -> None:
+        """Stop the engine. Close every session first."""
+        with self._admin_lock:
+            self._admin.close()
+        self._lock.close()
+
+    def _kill(self, session_id: str) -> bool:
+        return bool(self._run(f"KILL QUERY WHERE {query_ids.running(session_id)} ASYNC"))
+
+    def _run(self, sql: str) -> str:
+        with self._admin_lock:
+            return self._admin.query(sql).decode()

@@ -1,0 +1,1 @@
+"""The bytes of ClickHouse's native protocol: packets, blocks, compressed frames. No socket, no session."""

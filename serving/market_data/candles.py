@@ -1,0 +1,166 @@
+"""Candles of an interval, as rows of ClickHouse and as Binance's arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from serving.market_data.amounts import amount
+from serving.market_data.intervals import Interval
+from serving.market_data.tiers import Tiers
+from serving.market_data.warehouse import Row, Warehouse
+
+# A market may still send a trade of a window that is over: as long as the candle views wait (ddl/_candles.sql).
+_GRACE_SECONDS = 60
+# 2200-01-01, s: no layer holds a later time.
+END_OF_TIME = 7_258_118_400
+# What a candle's taker-buy quote volume is where its trades are not all there: Gold does not keep it.
+UNKNOWN = "NaN"
+_TRADES = "silver_trades"
+# Trades of so much cold time are read for a column of a candle, s; a longer time takes longer than a request may.
+_MOST_COLD_SECONDS = 7 * 86_400
+Market = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Which candles: those of an interval and some markets, with their state or without."""
+
+    interval: Interval
+    markets: tuple[Market, ...]
+    with_state: bool
+
+
+class Candles:
+    """Candles of the hot tables and, where a time has left them, of Iceberg."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+        self._tiers = Tiers(warehouse)
+
+    async def rows(
+        self,
+        interval: Interval,
+        markets: Sequence[Market],
+        limit: int,
+        start: int | None = None,
+        end: int | None = None,
+        *,
+        with_state: bool,
+    ) -> list[Row]:
+        """At most `limit` candles of markets (exchange, symbol), by time.
+
+        Args:
+            interval: of the candles.
+            markets: whose.
+            limit: the first ones where `start` is given, else the last ones.
+            start: windows that start at or after it, ms since the epoch.
+            end: windows that start at or before it, ms since the epoch.
+            with_state: with `is_closed`, `is_complete` and `is_backfilled`.
+
+        Raises:
+            ApiError: ClickHouse does not answer.
+        """
+        since = 0 if start is None else _first_from(interval, start)
+        until = END_OF_TIME if end is None else interval.end(interval.start(end // 1000))
+        left = await self._tiers.hot_since(interval.base.view)
+        # The first window of which no part has left.
+        hot_since = interval.end(interval.start(left - 1)) if left else 0
+        wanted = _Wanted(interval, tuple(markets), with_state)
+        if since >= hot_since:
+            return await self._ask(wanted, limit, since, until, is_latest=start is None)
+        if start is not None:
+            return await self._cold(wanted, limit, since, until, is_latest=False)
+        found = await self._ask(wanted, limit, hot_since, until, is_latest=True)
+        if len(found) == limit:
+            return found
+        ends = min(hot_since, until)
+        return await self._cold(wanted, limit - len(found), since, ends, is_latest=True) + found
+
+    async def _cold(self, wanted: _Wanted, limit: int, since: int, until: int, *, is_latest: bool) -> list[Row]:
+        """Candles of both tiers: first of the windows that a page needs if none is empty, then of all."""
+        page = limit * wanted.interval.seconds
+        near = (max(since, until - page), until) if is_latest else (since, min(until, since + page))
+        if page and near != (since, until):
+            found = await self._ask(wanted, limit, *near, is_latest=is_latest, is_cold=True)
+            if len(found) == limit:
+                return found
+        return await self._ask(wanted, limit, since, until, is_latest=is_latest, is_cold=True)
+
+    async def _ask(
+        self, wanted: _Wanted, limit: int, since: int, until: int, *, is_latest: bool, is_cold: bool = False
+    ) -> list[Row]:
+        interval = wanted.interval
+        found = await self._warehouse.rows(
+            "klines",
+            {"markets": wanted.markets, "from": since, "until": until, "limit": limit},
+            view=f"{interval.base.exact_view}_all" if is_cold else interval.base.exact_view,
+            is_cold=is_cold,
+            base_seconds=interval.base.seconds,
+            grace_seconds=_GRACE_SECONDS,
+            seconds=interval.seconds,
+            offset=interval.offset,
+            direction="DESC" if is_latest else "ASC",
+            with_state=wanted.with_state,
+        )
+        return sorted(found, key=lambda row: row["opened"])
+
+    async def add_buyers(self, interval: Interval, rows: Sequence[Row]) -> None:
+        """Give each candle `buy_quote_volume`, from the trades themselves: Gold does not keep it.
+
+        It is unknown of candles whose trades have left ClickHouse, if that is more than a week of them.
+
+        Raises:
+            ApiError: ClickHouse does not answer.
+        """
+        if not rows:
+            return
+        since, until = rows[0]["opened"], interval.end(rows[-1]["opened"])
+        cold_seconds = min(await self._tiers.hot_since(_TRADES), until) - since
+        found = await self._warehouse.rows(
+            "buyers",
+            {
+                "markets": sorted({(row["exchange"], row["symbol"]) for row in rows}),
+                "from": since,
+                "until": until,
+            },
+            trades=f"{_TRADES}_all" if 0 < cold_seconds <= _MOST_COLD_SECONDS else _TRADES,
+            seconds=interval.seconds,
+            offset=interval.offset,
+        )
+        by_window = {(row["exchange"], row["symbol"], row["opened"]): row for row in found}
+        for row in rows:
+            of_trades = by_window.get((row["exchange"], row["symbol"], row["opened"]))
+            is_whole = of_trades is not None and of_trades["trade_count"] == row["trade_count"]
+            row["buy_quote_volume"] = amount(of_trades["buy_quote_volume"]) if of_trades and is_whole else UNKNOWN
+
+    async def trades_since(self, second: int) -> str:
+        """The table or view that has all trades from a time on (s since the epoch).
+
+        Raises:
+            ApiError: ClickHouse does not answer.
+        """
+        is_hot = second >= await self._tiers.hot_since(_TRADES)
+        return _TRADES if is_hot else f"{_TRADES}_all"
+
+
+def _first_from(interval: Interval, start_ms: int) -> int:
+    """The first start of a window at or after a time."""
+    second = -(-start_ms // 1000)
+    window = interval.start(second)
+    return window if window == second else interval.end(window)
+
+
+def kline(interval: Interval, row: Row) -> list[Any]:
+    """A candle as in `/api/v3/klines`; times in ms, the end inclusive."""
+    return [
+        row["opened"] * 1000,
+        *(amount(row[name]) for name in ("open", "high", "low", "close", "volume")),
+        interval.end(row["opened"]) * 1000 - 1,
+        amount(row["quote_volume"]),
+        row["trade_count"],
+        amount(row["buy_volume"]),
+        row["buy_quote_volume"],
+        "0",
+    ]

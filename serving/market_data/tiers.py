@@ -1,0 +1,49 @@
+"""Which times only Iceberg has, so that a question goes to the view that has its answer.
+
+The views of hot and cold rows have every time, and read Iceberg's metadata for each question. The hot tables answer
+faster, and have all that is newer than what has left them.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from serving.market_data.warehouse import Warehouse
+
+_REMEMBERED_S = 1.0
+_DAY = 86_400
+
+
+class Tiers:
+    """Where hot rows begin, by cold table."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+        self._begins: dict[str, int] = {}
+        self._read_at = -_REMEMBERED_S
+
+    async def hot_since(self, table: str) -> int:
+        """The second (s since the epoch) from which on the hot tables have everything; 0: nothing has left them.
+
+        Args:
+            table: the name in Iceberg: `silver_trades`, `gold_ohlcv_1m`.
+
+        Raises:
+            ApiError: ClickHouse does not answer.
+        """
+        now = time.monotonic()
+        if now - self._read_at >= _REMEMBERED_S:
+            rows = await self._warehouse.rows("left", {})
+            self._begins = {row["table_name"]: period_end(row["newest"]) for row in rows}
+            self._read_at = now
+        return self._begins.get(table, 0)
+
+
+def period_end(partition: int) -> int:
+    """The end (s since the epoch, exclusive) of a day `20261128` or a month `202611`."""
+    if partition > 999_999:
+        day = datetime(partition // 10_000, partition // 100 % 100, partition % 100, tzinfo=UTC)
+        return int(day.timestamp()) + _DAY
+    year, month = divmod(partition, 100)
+    return int(datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC).timestamp())

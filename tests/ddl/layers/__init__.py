@@ -1,0 +1,1 @@
+"""Raw, Bronze and Gold: the tables and the views between them."""

@@ -1,0 +1,1 @@
+"""The hourly run: what it writes, whatever fails."""

@@ -1,0 +1,1 @@
+"""Verification, lineage and traces."""

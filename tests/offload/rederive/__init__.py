@@ -1,0 +1,1 @@
+"""Re-derivation and accepted corrections."""

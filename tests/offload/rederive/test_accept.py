@@ -1,0 +1,230 @@
+"""Another version of trades is accepted: hot and cold follow, whole and once, whatever happens (invariants 1, 2)."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from config.settings import Settings
+from offload.accept import LetterFilter, accept, plan_accept
+from offload.clickhouse.client import ClickHouseHttp, Parameters
+from offload.clickhouse.tiers import Tiers
+from offload.rederive.run import rederive
+from offload.run import run
+from offload.tables.cold_tables import BY_NAME
+from tests.offload.cold_tables import read
+from tests.offload.hot_tables import ARRIVAL, HotTables, raw_rows, silver_rows
+from tests.offload.rederive.rederiving import HIGH, assert_is, assert_proved, limited
+
+FIRST = datetime(2024, 8, 8, tzinfo=UTC)
+LAST = FIRST + timedelta(days=2)
+ALL = LetterFilter(exchange="binance")
+TRADES = 200
+TOPIC = "market.crypto.trades.binance.raw"
+
+
+class KilledError(BaseException):
+    """The command is gone at this point."""
+
+
+class Killing(ClickHouseHttp):
+    """Dies before the n-th statement or insert that begins so."""
+
+    def __init__(self, settings: Settings, text: str, number: int) -> None:
+        super().__init__(settings)
+        self._text, self._left = text, number
+
+    def _point(self, text: str) -> None:
+        self._left -= self._text in text
+        if self._left == 0:
+            raise KilledError(text)
+
+    def command(self, sql: str, parameters: Parameters) -> None:
+        self._point(sql)
+        super().command(sql, parameters)
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        self._point(f"INSERT {table}")
+        super().insert(table, rows)
+
+
+@pytest.fixture
+def posted(settings: Settings, brokers: str, tmp_path: Any) -> Settings:
+    """Settings with a broker, a topic for the dead letters, and a registry of the market."""
+    topic = f"letters_{uuid4().hex}"
+    return limited(settings, tmp_path, HIGH).model_copy(update={"kafka_bootstrap_servers": brokers, "dlq_topic": topic})
+
+
+def tape(minutes: int = 12) -> pl.DataFrame:
+    """Trades so many minutes apart, in the columns of `tests.offload.hot_tables.read_tape`: in 12, of two days."""
+    number = pl.int_range(TRADES)
+    return pl.select(
+        pl.lit("binance").alias("exchange"),
+        pl.when(number % 2 == 0).then(pl.lit("BTCUSDT")).otherwise(pl.lit("ETHUSDT")).alias("symbol"),
+        (5_000 + number).cast(pl.String).alias("trade_id"),
+        pl.format("{}.25", 100 + number % 7).alias("price"),
+        pl.format("0.1{}", 1 + number % 9).alias("qty"),
+        pl.when(number % 3 == 0).then(pl.lit("SELL")).otherwise(pl.lit("BUY")).alias("side"),
+        (pl.lit(FIRST).dt.cast_time_unit("us") + pl.duration(minutes=number * minutes)).alias("time"),
+        number.cast(pl.UInt64).alias("offset"),
+        (pl.lit(ARRIVAL).dt.cast_time_unit("us") + pl.duration(milliseconds=number)).alias("arrived"),
+    )
+
+
+def come(hot: HotTables, versions: pl.DataFrame, field: str = "side") -> None:
+    """Other versions of trades arrive, and the worker sees that they contradict."""
+    raw = raw_rows(versions)
+    hot.insert("trades_raw", raw)
+    letters = raw.select(
+        pl.lit("trade_contradicts").alias("reason"),
+        pl.lit(field).alias("field"),
+        "exchange",
+        "symbol",
+        "trade_id",
+        pl.col("price").alias("price_text"),
+        pl.col("quantity").alias("quantity_text"),
+        "timestamp_raw",
+        "side",
+        "sequence",
+        versions["time"].alias("timestamp"),
+        pl.col("_topic").alias("raw_topic"),
+        pl.col("_partition").alias("raw_partition"),
+        pl.col("_offset").alias("raw_offset"),
+        "published_at",
+        "received_at",
+        "ingested_at",
+        pl.col("ingested_at").alias("rejected_at"),
+    )
+    hot.insert("dlq_trades_log", letters)
+
+
+def later(trades: pl.DataFrame, times: int = 1) -> pl.DataFrame:
+    """The same trades in messages that came so many minutes later."""
+    return trades.with_columns(pl.col("offset") + 10_000 * times, pl.col("arrived") + pl.duration(minutes=times))
+
+
+def turned(trades: pl.DataFrame) -> pl.DataFrame:
+    """Sides the other way round, and another price."""
+    side = pl.when(pl.col("side") == "BUY").then(pl.lit("SELL")).otherwise(pl.lit("BUY"))
+    return trades.with_columns(side.alias("side"), pl.lit("77.5").alias("price"))
+
+
+def together(first: pl.DataFrame, versions: pl.DataFrame) -> pl.DataFrame:
+    """The trades with these versions in place of their own."""
+    return pl.concat([first.join(versions, on=["symbol", "trade_id"], how="anti"), versions.select(first.columns)])
+
+
+def place(trade: pl.DataFrame) -> LetterFilter:
+    return LetterFilter(message=(TOPIC, 0, int(trade["offset"][0])))
+
+
+def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot: HotTables) -> None:
+    """Neither version is in Iceberg yet; a third version, going back, and a loss of the notes follow."""
+    first = tape(7)
+    wrong = first.gather_every(4)
+    hot.load(first)
+    corrected = later(turned(wrong))
+    come(hot, corrected, "price_text, side")
+    assert_proved(posted, first.height, 0, wrong.height)
+
+    planned = plan_accept(Tiers.open(posted), ALL)
+    assert planned.trades.height == wrong.height
+    one = planned.corrections(1)[0]
+    assert (one.field, one.new.price) == ("price_text, side", "77.5")
+    assert one.old is not None
+    assert one.old.message == f"{TOPIC}[0]@{first.filter(pl.col('trade_id') == one.trade_id)['offset'][0]}"
+    assert planned.candles()["1d"] == [FIRST]
+    accept(Tiers.open(posted), planned)
+    now = together(first, corrected)
+    assert_proved(posted, first.height, 0, wrong.height)
+    letters = "SELECT toString(reason), count() FROM dlq_trades GROUP BY ALL"
+    assert hot.client.query(letters).result_rows == [("trade_superseded", wrong.height)]
+    bought = silver_rows(now).filter(pl.col("side") == "BUY")["quantity"].sum()
+    candles = "SELECT sum(buy_volume) FROM gold_ohlcv_state WHERE frame = 3600"
+    assert hot.client.query(candles).result_rows == [(bought,)]
+    assert plan_accept(Tiers.open(posted), ALL).is_empty
+
+    # A third version of one trade, and a message that says what Silver has by now.
+    third = later(turned(wrong.head(1)).with_columns(pl.lit("78").alias("price")), 2)
+    come(hot, third, "price_text")
+    come(hot, later(corrected.tail(1), 2))
+    again = plan_accept(Tiers.open(posted), ALL)
+    assert (again.trades.height, again.agreeing.height) == (1, 1)
+    accept(Tiers.open(posted), again)
+    now = together(now, third)
+    assert_proved(posted, first.height, 1, wrong.height + 1)
+
+    # And back to the very first: it is named by its message.
+    accept(Tiers.open(posted), plan_accept(Tiers.open(posted), place(wrong.head(1))))
+    now = together(now, wrong.head(1))
+    assert_proved(posted, first.height, 1, wrong.height + 1)
+
+    # A disaster takes the notes: what Silver has stays.
+    hot.client.command("TRUNCATE TABLE corrections")
+    assert {(day.added, day.removed, day.altered) for day in rederive(Tiers.open(posted), FIRST, LAST)} == {(0, 0, 0)}
+    assert_is(hot, posted, now)
+
+
+@pytest.mark.nightly
+def test_a_trade_moves_to_another_day(posted: Settings, hot: HotTables) -> None:
+    """The corrected time lies a day later; the old day has left hot Silver."""
+    first = tape()
+    hot.load(first)
+    run(Tiers.open(posted), until_now=True)
+    moving = first.head(3)
+    corrected = later(moving.with_columns(pl.col("time") + pl.duration(days=1)))
+    come(hot, corrected, "timestamp")
+    hot.client.command("ALTER TABLE silver_trades DROP PARTITION ID '20240808'")
+    planned = plan_accept(Tiers.open(posted), ALL)
+    assert {one.field for one in planned.corrections()} == {"timestamp"}
+    accept(Tiers.open(posted), planned)
+    expected = together(first, corrected)
+    cold = read(posted, BY_NAME["silver_trades"])
+    key = ["symbol", "trade_id", "timestamp", "price", "side"]
+    assert cold.select(key).sort(key).equals(silver_rows(expected).select(key).sort(key))
+    stays = expected.filter(pl.col("time") >= FIRST + timedelta(days=1))
+    assert hot.count("silver_trades") == stays.height
+    assert hot.count("dlq_trades") == moving.height
+    trades = hot.client.query("SELECT sum(trade_count) FROM gold_ohlcv_1h").result_rows
+    assert trades == [(expected.height,)]
+    assert plan_accept(Tiers.open(posted), ALL).is_empty
+
+
+# In the order in which they come; every other one, unless all are asked for.
+ALL_STEPS = (
+    ("INSERT corrections", 1),
+    ("INSERT rederivations", 2),
+    ("INSERT dlq_replays", 1),
+    ("INSERT dlq_replays", 3),
+    ("REPLACE PARTITION", 1),
+    ("INSERT corrections", 2),
+)
+STEPS = ALL_STEPS if os.environ.get("MEDALLION_TEST_EVERY_KILL") else ALL_STEPS[1::2]
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+def test_killed_at_any_step_the_next_one_finishes_it(posted: Settings, hot: HotTables) -> None:
+    """Each time another version comes, its acceptance dies, and the same command does the rest."""
+    first = tape().filter(pl.col("time") < FIRST + timedelta(days=1))
+    hot.load(first)
+    now = first
+    for number, (text, count) in enumerate(STEPS, 1):
+        version = later(turned(now.sort("trade_id").gather_every(9)), 1).with_columns(
+            pl.lit(f"{100 + number}.5").alias("price")
+        )
+        come(hot, version, "price_text, side")
+        planned = plan_accept(Tiers.open(posted), ALL)
+        with pytest.raises(KilledError):
+            accept(Tiers.open(posted, Killing(posted, text, count)), planned)
+        while not (rest := plan_accept(Tiers.open(posted), ALL)).is_empty:
+            accept(Tiers.open(posted), rest)
+        now = together(now, version)
+        assert_proved(posted, first.height, 0, number * version.height)
+    assert_is(hot, posted, now)

@@ -1,0 +1,1 @@
+"""Servers that the offload's tests start: S3, a REST catalog, a proxy that fails."""

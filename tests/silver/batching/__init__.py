@@ -1,0 +1,1 @@
+"""Which messages an insert takes, and when."""

@@ -1,0 +1,1 @@
+"""Rules, amounts, kinds and matches: pure functions."""

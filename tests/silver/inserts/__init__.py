@@ -1,0 +1,1 @@
+"""From a partition's messages to Silver."""

@@ -1,0 +1,1 @@
+"""Which trades Silver already has."""
