@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from series.declaration import series_named
@@ -73,7 +74,7 @@ async def funding_rates(
 
 
 async def _rows(
-    warehouse: Warehouse, name: str, asked: dict[str, object], limit: int, start: int | None, end: int | None
+    warehouse: Warehouse, name: str, asked: Mapping[str, object], limit: int, start: int | None, end: int | None
 ) -> list[Row]:
     until = END_OF_TIME * 1000 if end is None else end
     parameters = {**asked, "from": start or 0, "until": until, "limit": limit}
