@@ -20,6 +20,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
+from cli.common.schedules import last_runs
+from cli.common.state_folder import find_state_folder
 from cli.messages.schedule import app
 from config.settings import DEFAULT_SCHEDULES_FILE, Settings
 from series.schedules.declaration import Schedule, SchedulesFileError, load_schedules
@@ -295,6 +297,12 @@ def test_the_commands(
     assert json.loads(ask("run", "idle", "--json"))["failures"] == []
     assert json.loads(ask("list", "--json"))[1]["state"] == "ok"
     assert "daily" in ask("list")
+    # What `medallion status` shows.
+    shown_runs = last_runs(ScheduleStates(find_state_folder(None, Settings()).folder))
+    assert [(one["schedule"], one["state"], one["error"]) for one in shown_runs] == [
+        ("daily", "ok", ""),
+        ("idle", "ok", ""),
+    ]
 
 
 @pytest.mark.parametrize(
