@@ -111,7 +111,8 @@ def _compare(statement: MigrationStatement, server: DatabaseState, same_sql: Sam
     definition = server.definitions.get(statement.object)
     if entry is None:
         return _compare_unrecorded(statement, definition)
-    if entry.state == "started":
+    is_made_otherwise = definition is not None and entry.sha256 != statement.sha256
+    if entry.state == "started" and (statement.kind.is_stateless or not is_made_otherwise):
         again = Action.REPLACE if statement.kind.is_stateless else Action.CREATE
         return Verdict(statement, State.PENDING, "an earlier apply did not finish it", again)
     if definition is None:

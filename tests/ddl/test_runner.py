@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from pydantic import ValidationError
 import ddl.render
 from config.settings import Settings
 from ddl.errors import DriftError, MigrationError
+from ddl.journal import DatabaseState, look
 from ddl.layers import STATE_TABLE, Layers, load_layers
-from ddl.plan import State, without_superseded
+from ddl.plan import Action, State, compare_with_server, without_superseded
 from ddl.quoting import quote_string
 from ddl.render import render, render_journal
 from ddl.runner import Applied, ObjectStatus, apply, status
@@ -102,6 +104,18 @@ def test_a_changed_table_is_refused_and_nothing_is_touched(engine: Engine, wareh
     assert one(status(engine, other), "silver_trades").state is State.DRIFTED
     assert one(status(engine, other), "trades_raw_queue").state is State.DRIFTED
     assert one(status(engine, other), "trades_raw").state is State.APPLIED
+
+
+def test_an_interrupted_table_of_other_settings_is_refused(engine: Engine, warehouse: Settings) -> None:
+    """It is there as it was begun. Nobody may take it for one of today's settings."""
+    other = changed(warehouse, deduplication_window=5_000, exchanges=("binance",))
+    server = look(engine, warehouse)
+    begun = {key: replace(entry, state="started") for key, entry in server.entries.items()}
+    verdicts = compare_with_server(render(other), DatabaseState(begun, server.definitions), lambda *_: True)
+    found = {verdict.statement.object: verdict for verdict in reversed(verdicts)}  # the first of each: its CREATE
+    assert (found["silver_trades"].state, found["silver_trades"].action) == (State.DRIFTED, None)
+    assert (found["trades_raw_queue"].state, found["trades_raw_queue"].action) == (State.PENDING, Action.REPLACE)
+    assert (found["trades_raw"].state, found["trades_raw"].action) == (State.PENDING, Action.CREATE)
 
 
 def test_a_new_exchange_and_limit_are_taken_over_in_place(engine: Engine) -> None:

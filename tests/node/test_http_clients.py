@@ -350,6 +350,22 @@ def test_bytes_that_are_not_utf8_run_and_come_back(node: NodeProcess, database: 
     assert client.execute("SELECT hex(a) FROM t") == [(b"FF",)]
 
 
+def test_names_that_are_not_utf8_are_names(node: NodeProcess) -> None:
+    """Of a database and of a view: nothing that lists names stumbles over them."""
+
+    def ask(sql: bytes) -> bytes:
+        return node.curl("--data-binary", "@-", f"{node.url}?session_id=bytes", data=sql).stdout
+
+    try:
+        assert ask(b"CREATE DATABASE `n\xdb`") == b""
+        assert ask(b"USE `n\xdb`") == b""
+        assert ask(b"CREATE VIEW `v\xdb` AS SELECT 1 AS a") == b""
+        assert ask(b"CREATE VIEW w AS SELECT 2 AS a") == b""
+        assert ask(b"SELECT hex(currentDatabase()), v.a, w.a FROM `v\xdb` AS v, w") == b"6EDB\t1\t2\n"
+    finally:
+        ask(b"DROP DATABASE `n\xdb`")
+
+
 def test_what_follows_an_insert_behind_with_is_data(node: NodeProcess, database: str) -> None:
     """The `;` at the end of the last row was lost."""
     client = node.native(database=database)

@@ -145,7 +145,7 @@ def test_a_port_that_is_taken_is_said_so() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(ServingError, match=rf"Port {port} on 127.0.0.1 .* --port .* `medallion status`"):
-            serve(Settings(serving_port=port))
+            serve(Settings(serving_port=port), {})
 
 
 def test_the_page_writes_text_at_one_place_and_never_as_markup() -> None:

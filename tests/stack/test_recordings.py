@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import decimal
-import io
 import json
 import re
 from collections.abc import Mapping
@@ -16,6 +14,7 @@ import pytest
 from tests.cli.conftest import Running
 from tests.recorded import OTHERS, OURS, Recorded
 from tests.stack import truth
+from tests.stack.compare import gold_candles, gold_rows, rows, silver_set, true_set
 from tests.stack.conftest import Medallion
 
 pytestmark = pytest.mark.stack
@@ -24,12 +23,6 @@ pytestmark = pytest.mark.stack
 SMALL = {name: one for name, one in OURS.items() if one.exchange != "binance"}
 LARGE = {"ours": OURS, **({"others": OTHERS} if OTHERS else {})}
 GROUPS = [pytest.param(group, id=name) for name, group in LARGE.items()]
-
-
-def rows(medallion: Medallion, stack: Path, sql: str) -> list[dict[str, str]]:
-    """The answer of `medallion query` as a program reads it."""
-    answer = medallion("query", sql, "--format", "CSVWithNames", "--data-dir", stack).stdout
-    return list(csv.DictReader(io.StringIO(answer)))
 
 
 def identity(row: Mapping[str, object]) -> tuple[str, ...]:
@@ -59,56 +52,23 @@ def assert_true_candles(stack: Path, medallion: Medallion, group: Mapping[str, R
 
     # The combined stream has the trades of another recording again.
     expected = pl.concat([truth.trades(recorded) for recorded in group.values()]).unique(maintain_order=True)
-    silver = rows(
-        medallion,
-        stack,
-        "SELECT exchange, symbol, trade_id, price, quantity, quote_volume, side, "
-        "toUnixTimestamp64Micro(timestamp) AS us FROM silver_trades",
-    )
+    silver = silver_set(medallion, stack)
     assert len(silver) == len(expected)
-    got = {
-        (
-            r["exchange"],
-            r["symbol"],
-            r["trade_id"],
-            truth.text(r["price"]),
-            truth.text(r["quantity"]),
-            r["side"],
-            r["us"],
-        )
-        for r in silver
-    }
-    want = {
-        (
-            r["exchange"],
-            r["symbol"],
-            r["trade_id"],
-            truth.text(r["price"]),
-            truth.text(r["quantity"]),
-            r["side"],
-            str(us),
-        )
-        for r, us in zip(expected.iter_rows(named=True), expected["timestamp"].dt.epoch("us").to_list(), strict=True)
-    }
-    assert got == want
+    assert set(silver) == true_set(expected)
+    amounts = rows(medallion, stack, "SELECT price, quantity, quote_volume FROM silver_trades")
     assert all(
         decimal.Decimal(r["quote_volume"]) == decimal.Decimal(r["price"]) * decimal.Decimal(r["quantity"])
-        for r in silver
+        for r in amounts
     )
 
+    gold, doubles = gold_candles(medallion, stack), gold_rows(medallion, stack, "")
     for frame in truth.FRAMES:
-        answer = rows(medallion, stack, f"SELECT * FROM gold_ohlcv_{frame}_exact")
-        candles = {
-            (r["exchange"], r["symbol"], r["window_start"]): {cell: truth.text(r[cell]) for cell in truth.CELLS}
-            for r in answer
-        }
+        candles = gold[frame]
         assert candles == truth.candles(expected, frame), frame
-        doubles = rows(medallion, stack, f"SELECT * FROM gold_ohlcv_{frame}")
-        assert len(doubles) == len(candles)
-        for row in doubles:
-            exact = candles[row["exchange"], row["symbol"], row["window_start"]]
+        assert doubles[frame].keys() == candles.keys()
+        for key, row in doubles[frame].items():
             assert {cell: float(row[cell]) for cell in truth.CELLS} == {
-                cell: float(exact[cell]) for cell in truth.CELLS
+                cell: float(candles[key][cell]) for cell in truth.CELLS
             }
 
     # Kraken re-sent 49 after its reconnect; of ours, the 15,863 of the combined stream were sent twice.

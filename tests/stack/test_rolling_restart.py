@@ -58,8 +58,9 @@ def test_no_trade_is_lost_or_doubled(
         silver = silver_set(medallion, folder)
         assert len(silver) == len(set(silver)), "a trade is in Silver twice"
         assert set(silver) == true_set(expected)
+        gold = gold_candles(medallion, folder)
         for frame in truth.FRAMES:
-            assert gold_candles(medallion, folder, frame) == truth.candles(expected, frame), frame
+            assert gold[frame] == truth.candles(expected, frame), frame
         gaps = rows(medallion, folder, "SELECT state, count() AS gaps FROM producer_gaps GROUP BY state")
         assert {gap["state"] for gap in gaps} == {"healed"}, gaps
         assert report[0] == 0, f"the producer did not end cleanly: {report}"

@@ -83,5 +83,6 @@ def _is_whole(medallion: Medallion, folder: Path, expected: pl.DataFrame) -> Non
     silver = silver_set(medallion, folder)
     assert len(silver) == len(set(silver))
     assert set(silver) == true_set(expected)
+    gold = gold_candles(medallion, folder)
     for frame in truth.FRAMES:
-        assert gold_candles(medallion, folder, frame) == truth.candles(expected, frame), frame
+        assert gold[frame] == truth.candles(expected, frame), frame

@@ -109,8 +109,8 @@ class Session:
         for hook in self._hooks:
             hook.after(statement.words)
         if statement.words[0] == "USE":
-            current = self._engine_session.query("SELECT currentDatabase()", "TSVRaw").decode().rstrip("\n")
-            self._database = self._own_database = current
+            current = self._engine_session.query("SELECT currentDatabase()", "TSVRaw")
+            self._database = self._own_database = current.decode("utf-8", "surrogateescape").rstrip("\n")
         return result
 
     def use(self, database: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from clickhouse_driver.errors import ServerException
 
 from tests.node.conftest import NodeProcess, eventually
+from tests.node.hostile import hello, query
 
 ROW = (
     2**64 - 1,
@@ -215,6 +216,16 @@ def test_cancel_and_disconnect_kill_the_query(node: NodeProcess) -> None:
     leaver.connection.socket.shutdown(socket.SHUT_RDWR)
     eventually(lambda: node.running("to_leave") == 0, "the abandoned query ended")
     thread.join(10)
+
+
+def test_a_query_of_any_bytes_is_killed_and_so_is_the_next(node: NodeProcess) -> None:
+    """The engine names what it kills: text that is no UTF-8, once."""
+    for byte in ("\udcdb", ""):
+        asked = query(f"SELECT count() AS to_leave_bytes, '{byte}' FROM system.numbers")
+        with socket.create_connection(("127.0.0.1", node.native_port)) as connection:
+            connection.sendall(hello() + asked)
+            eventually(lambda: node.running("to_leave_bytes") == 1, "the query started")
+        eventually(lambda: node.running("to_leave_bytes") == 0, "the abandoned query ended")
 
 
 def _ignore_failure(client: object, sql: str) -> None:

@@ -165,4 +165,5 @@ class Engine:
 
     def _run(self, sql: str) -> str:
         with self._admin_lock:
-            return self._admin.query(sql).decode()
+            # Names and running queries are bytes of any kind.
+            return self._admin.query(sql).decode("utf-8", "surrogateescape")
