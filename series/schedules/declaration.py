@@ -56,7 +56,7 @@ class Schedule(BaseModel):
 
     @model_validator(mode="after")
     def _can_be_asked_for(self) -> Self:
-        known = {series.name: series for series in load_series()}
+        known = {series.name: series for series in load_series() if series.name in PROVIDERS}
         if self.series not in known:
             raise ValueError(f"no series {self.series!r}; one of {', '.join(known)}")
         if self.provider and self.provider not in PROVIDERS[self.series]:
