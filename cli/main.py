@@ -46,6 +46,7 @@ COMMANDS = {
     "rederive": "cli.cold.rederive:rederive",
     "symbols": "cli.messages.symbols:app",
     "series": "cli.messages.series:app",
+    "schedule": "cli.messages.schedule:app",
     "quality": "cli.messages.quality:app",
 }
 

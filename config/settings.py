@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from config.secret_files import read_secrets, secret_names
 
 DEFAULT_SYMBOLS_FILE = Path(__file__).with_name("symbols.yaml")
+DEFAULT_SCHEDULES_FILE = Path(__file__).with_name("schedules.yaml")
 DEFAULT_EXCHANGES = (
     "binance",
     "binance_usdm",

@@ -86,7 +86,7 @@ class SeriesRun:
 
         Args:
             again: the span of each question is asked for, less the days that are stored in full. Without it a question
-                begins at the newest row that is stored.
+                begins at the newest row that is stored, at its own start only where there is none.
             progress: called after every answer.
 
         Raises:
@@ -136,6 +136,8 @@ class SeriesRun:
         if not again:
             newest = self._store.newest(question.series, question.key)
             if newest is None:
+                if question.start < question.end:
+                    return [question]
                 raise SeriesError(f"Nothing of {question.name} is stored to go on from: give --from")
             return [dataclasses.replace(question, start=newest)] if newest < question.end else []
         if not question.series.frame:

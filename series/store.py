@@ -56,6 +56,10 @@ class SeriesStore:
                 f" `medallion status`. ({error})"
             ) from error
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
     def stop(self) -> None:
         """End every wait for a server that is away."""
         self._stop.set()

@@ -14,13 +14,10 @@ from cli.common.work import working
 from config import logs
 from config.registry import SymbolRegistry
 from config.settings import Settings
-from producers.backfill.dumps import URL
 from series.declaration import Series, load_series, series_named
 from series.errors import IncompleteError
-from series.providers.alternative_me import AlternativeMe
-from series.providers.binance_dumps import BinanceDumps
-from series.providers.ccxt_rest import CcxtRest
-from series.providers.model import Provider, Question
+from series.providers.model import Question
+from series.questions import DEFAULT_SOURCE, PROVIDERS, open_provider, questions_of
 from series.run import RunReport, SeriesRun
 from series.store import SeriesStore
 
@@ -29,9 +26,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
-_BINANCE, _CCXT, _ALTERNATIVE = "binance", "ccxt", "alternative_me"
-# The providers of each series, the default first.
-_PROVIDERS = {"bars": (_BINANCE, _CCXT), "funding_rates": (_CCXT,), "fear_greed": (_ALTERNATIVE,)}
 _NAMES = ", ".join(series.name for series in load_series())
 
 
@@ -62,7 +56,7 @@ def run(
     ] = None,
     source: Annotated[
         str, typer.Option(help="With binance: folder or URL of its files, as on its site or all in one folder.")
-    ] = URL,
+    ] = DEFAULT_SOURCE,
     rest_endpoint: Annotated[
         str | None, typer.Option(help="Ask here instead of the provider's own REST interface.", show_default=False)
     ] = None,
@@ -76,10 +70,10 @@ def run(
     a dead letter in series_dead_letters. Exit code 1 where a provider did not give all of it: the rest is stored.
     """
     series = _series(name)
-    chosen = provider or _PROVIDERS[name][0]
-    if chosen not in _PROVIDERS[name]:
+    chosen = provider or PROVIDERS[name][0]
+    if chosen not in PROVIDERS[name]:
         raise typer.BadParameter(
-            f"{chosen!r} has no {name}; one of {', '.join(_PROVIDERS[name])}", param_hint="--provider"
+            f"{chosen!r} has no {name}; one of {', '.join(PROVIDERS[name])}", param_hint="--provider"
         )
     check_address(rest_endpoint, HTTP, "--rest-endpoint")
     settings = load_settings(data_dir)
@@ -90,13 +84,7 @@ def run(
     questions = _questions(series, settings, exchange, symbol, frame, since or until, until)
 
     async def work_on() -> RunReport:
-        asked: Provider = (
-            BinanceDumps(source)
-            if chosen == _BINANCE
-            else CcxtRest(exchange, rest_endpoint)
-            if chosen == _CCXT
-            else AlternativeMe(rest_endpoint)
-        )
+        asked = open_provider(chosen, exchange, source, rest_endpoint)
         try:
             running = SeriesRun(SeriesStore(settings), asked, workers)
             return await running.run(questions, again=since is not None, progress=watch)
@@ -114,7 +102,7 @@ def run(
             )
 
         report = asyncio.run(work_on())
-    _show(report, as_json)
+    show_report(report, as_json)
     if report.failures:
         said = "\n".join(f"  {failure}" for failure in report.failures)
         raise IncompleteError(f"{len(report.failures)} of {len(questions)} questions are not answered in full:\n{said}")
@@ -125,7 +113,7 @@ def list_series(data_dir: DataDirOption = None, as_json: JsonOption = False) -> 
     """Show every series, its providers, and what is stored of it."""
     stored = SeriesStore(load_settings(data_dir)).rows("stored", {})
     declared = [
-        {"series": one.name, "about": one.about, "key": one.key, "providers": _PROVIDERS.get(one.name, ())}
+        {"series": one.name, "about": one.about, "key": one.key, "providers": PROVIDERS.get(one.name, ())}
         for one in load_series()
     ]
     if as_json:
@@ -152,20 +140,18 @@ def _questions(
 ) -> list[Question]:
     if series.frame and frame not in series.frames:
         raise typer.BadParameter(f"no frame {frame!r}; one of {', '.join(series.frames)}", param_hint="--frame")
-    frame = frame if series.frame else ""
-    if "symbol" not in series.key:
-        return [Question(series, start, end, frame=frame)]
     names = list(dict.fromkeys(name.strip() for name in symbols.split(",") if name.strip()))
-    if not names:
+    if "symbol" in series.key and not names:
         raise typer.BadParameter("name at least one symbol, for example BTCUSDT", param_hint="--symbol")
-    markets = SymbolRegistry.load(settings.symbols_file).content.exchanges.get(exchange, {})
-    canonical = {own: entry.canonical for name, entry in markets.items() for own in (name, *entry.aliases)}
-    for name in names:
-        check_names(settings, exchange, name, canonical=False)
-    return [Question(series, start, end, exchange, canonical[name], name, frame) for name in names]
+    if "symbol" in series.key:
+        for name in names:
+            check_names(settings, exchange, name, canonical=False)
+    registry = SymbolRegistry.load(settings.symbols_file)
+    return questions_of(series, registry, exchange, names, frame, start, end)
 
 
-def _show(report: RunReport, as_json: bool) -> None:
+def show_report(report: RunReport, as_json: bool) -> None:
+    """Print what a run brought."""
     if as_json:
         print_json({"questions": report.questions, "failures": report.failures})
         return

@@ -15,6 +15,8 @@ import typer
 from cli.common import disks
 from cli.common.context import DataDirOption, JsonOption, deployed, err, out, print_json, print_table
 from cli.common.lag import Lag, LagError, LagMeter, wait
+from cli.common.schedules import last_runs, print_runs
+from cli.common.state_folder import find_state_folder
 from cli.common.work import explained
 from cli.common.workers import print_workers, worker_rules
 from cli.stack import alerts, connecting, producing
@@ -25,6 +27,7 @@ from deploy.embedded import control
 from deploy.embedded.layout import BrokerKind, DataDir, StackError, StackState
 from deploy.embedded.services import SERVING
 from producers.status import ProducerState, running
+from series.schedules.state import ScheduleStates
 
 DEFAULT_DATA_DIR = Path(".medallion")
 # Those of a ClickHouse server, where every client looks first.
@@ -162,7 +165,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show the embedded stack's processes and endpoints, how far each consumer is behind, the rules version of each
-    Silver worker, and the live producers.
+    Silver worker, the live producers, and the last run of each schedule.
 
     Of a stack that the MEDALLION_… endpoints name: how far each consumer is behind, the workers' rules where
     MEDALLION_PROMETHEUS_URL is set, and whether alerts reach nobody.
@@ -189,6 +192,7 @@ def status(
     if state.state == "healthy" and any(disk.level == FULL for disk in measured):
         state = state.model_copy(update={"state": "degraded", "detail": "; ".join(troubles.values())})
     workers = worker_rules(settings, data_dir)
+    schedules = last_runs(ScheduleStates(state.data_dir))
     with LagMeter(settings) as meter:
         lags = meter.measure()
     if as_json:
@@ -201,6 +205,7 @@ def status(
                 "lag": _lag(lags),
                 "workers": workers,
                 "producers": producing.as_json(running()),
+                "schedules": schedules,
                 "disks": [asdict(disk) | {"level": disk.level} for disk in measured],
                 "troubles": troubles,
             }
@@ -219,6 +224,7 @@ def status(
         _print_behind(lags)
         print_workers(workers)
         producing.print_producers(running())
+        print_runs(schedules)
     if state.state != "healthy":
         raise typer.Exit(1)
 
@@ -227,12 +233,14 @@ def _status_of_deployed(settings: Settings, as_json: bool) -> None:
     with LagMeter(settings) as meter:
         lags = meter.measure()
     warning, workers = alerts.warning(settings), worker_rules(settings, None)
+    schedules = last_runs(ScheduleStates(find_state_folder(None, settings).folder))
     if as_json:
         print_json(
             {
                 "endpoints": _endpoints(settings),
                 "lag": _lag(lags),
                 "workers": workers,
+                "schedules": schedules,
                 "alerts": warning or None,
             }
         )
@@ -240,6 +248,7 @@ def _status_of_deployed(settings: Settings, as_json: bool) -> None:
     print_table("Endpoints", ("service", "address"), _endpoints(settings).items())
     _print_behind(lags)
     print_workers(workers)
+    print_runs(schedules)
     if warning:
         out.print(warning, style="bold red", soft_wrap=True, markup=False)
 

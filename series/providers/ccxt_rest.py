@@ -5,6 +5,7 @@ A unified bar has no number of trades. The answers of Binance's spot and USD-M m
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -35,7 +36,7 @@ _PAGE = 1_000
 
 
 class CcxtRest:
-    """Asks one exchange, page by page, oldest first."""
+    """Asks one exchange, page by page, oldest first; one request at a time."""
 
     def __init__(self, exchange: str, base: str | None = None, options: ProducerOptions | None = None) -> None:
         """`exchange`: our code, or ccxt's name. `base`: replaces scheme and host of its addresses.
@@ -56,6 +57,8 @@ class CcxtRest:
         )
         self._venue = make(name, self._limits, options.open_s, rest_endpoint=base)
         self._venue.options |= _OPTIONS.get(exchange, {})
+        # ccxt keeps the last request and its answer in the exchange object: two at a time would be mixed up.
+        self._turn = asyncio.Lock()
 
     async def close(self) -> None:
         """As `Provider.close`."""
@@ -79,6 +82,10 @@ class CcxtRest:
             since_ms = max(past) + 1
 
     async def _page(self, question: Question, since_ms: int) -> Answer:
+        async with self._turn:
+            return await self._ask_page(question, since_ms)
+
+    async def _ask_page(self, question: Question, since_ms: int) -> Answer:
         rows: list[Row] = []
         defect = ""
         self._venue.last_http_response = None

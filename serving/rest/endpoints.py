@@ -18,6 +18,7 @@ from serving.market_data import tickers
 from serving.market_data.amounts import amount
 from serving.market_data.candles import Candles, kline
 from serving.market_data.markets import Markets
+from serving.market_data.series import funding_rates, venue_klines
 from serving.market_data.warehouse import Row, Warehouse
 from serving.parameters import RequestParameters
 from serving.rest.shared import shared
@@ -25,6 +26,7 @@ from serving.rest.venue import Venue
 
 _DEFAULT_ROWS = 500
 _MOST_TRADES = 1_000
+_DEFAULT_RATES, _MOST_RATES = 100, 1_000
 # 2200-01-01, ms.
 _END_OF_TIME = 7_258_118_400_000
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -56,7 +58,9 @@ class RestApi:
             "trades": shared(self.trades),
             "aggTrades": shared(self.aggregate_trades),
         }
-        return of_both if self._venue.is_futures else of_both | {"uiKlines": of_both["klines"]}
+        if self._venue.is_futures:
+            return of_both | {"fundingRate": shared(self.funding_rate)}
+        return of_both | {"uiKlines": of_both["klines"]}
 
     @property
     def _names(self) -> frozenset[str]:
@@ -82,16 +86,32 @@ class RestApi:
         )
 
     async def klines(self, request: Request) -> Response:
-        """`/klines` and `/uiKlines`: windows without a trade have no candle."""
-        parameters = _read(request, "symbol", "interval", "startTime", "endTime", "timeZone", "limit")
+        """`/klines` and `/uiKlines`: windows without a trade have no candle. `source=venue`: the venue's own."""
+        parameters = _read(request, "symbol", "interval", "startTime", "endTime", "timeZone", "limit", "source")
         symbol, interval = parameters.symbol(self._names), parameters.interval()
         start, end = parameters.times()
         limit = parameters.limit(_DEFAULT_ROWS, self._venue.most_candles)
         if parameters.optional("timeZone") not in {None, "0", "00:00", "+00:00"}:
             raise ApiError(-1130, "Data sent for parameter 'timeZone' is not valid: candles here are of UTC.")
+        source = parameters.optional("source")
+        if source not in {None, "venue"}:
+            raise ApiError(-1130, "Data sent for parameter 'source' is not valid: venue, or leave it out.")
+        if source is not None:
+            found = await venue_klines(self._warehouse, self._venue.exchange, symbol, interval, limit, start, end)
+            return json_response(found)
         rows = await self._candles.rows(interval, [(self._venue.exchange, symbol)], limit, start, end, with_state=False)
         await self._candles.add_buyers(interval, rows)
         return json_response([kline(interval, row) for row in rows])
+
+    async def funding_rate(self, request: Request) -> Response:
+        """`/fundingRate`: of one market or all, as the venue settled them."""
+        parameters = _read(request, "symbol", "startTime", "endTime", "limit")
+        is_one = parameters.optional("symbol") is not None
+        symbol = parameters.symbol(self._names) if is_one else ""
+        limit = parameters.limit(_DEFAULT_RATES, _MOST_RATES)
+        start, end = parameters.times()
+        found = await funding_rates(self._warehouse, self._venue.exchange, symbol, limit, start, end)
+        return json_response(found)
 
     async def price(self, request: Request) -> Response:
         """`/ticker/price`: of one market, some or all."""

@@ -18,6 +18,7 @@ from config.disks import DiskMetrics
 from config.settings import Settings
 from offload.metrics import OffloadMetrics
 from offload.proof.completeness import Completeness
+from series.schedules.service import ScheduleMetrics
 from silver_processor.metrics import SilverMetrics
 from tests.alertmanager import alertmanager_file
 from tests.deploy.conftest import load_compose
@@ -113,7 +114,7 @@ def exported_metrics() -> set[str]:
     offload.register(DiskMetrics({"warehouse": Path("/")}))
     return {
         sample
-        for registry in (REGISTRY, SilverMetrics().registry, offload)
+        for registry in (REGISTRY, SilverMetrics().registry, ScheduleMetrics().registry, offload)
         for family in registry.collect()
         for sample in (family.name, *(f"{family.name}_{end}" for end in ("total", "bucket", "count", "sum")))
     }

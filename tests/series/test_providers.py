@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import hashlib
 import io
 import json
+import threading
 import zipfile
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -116,6 +118,24 @@ def test_pages_over_rest_make_the_whole_span(store: SeriesStore, hot: HotTables)
         assert hot.client.command("SELECT uniqExact(trade_count, quote_volume) FROM bars") == 1
         request = hot.client.command("SELECT min(request) FROM bars_landing")
         assert str(request).startswith(f"{url}/api/v3/klines?interval=1m")
+
+
+def test_each_answer_names_its_own_request(store: SeriesStore, hot: HotTables) -> None:
+    """Two markets are asked at a time, each page with a pause, so that their requests meet."""
+    tape = minutes(DAY_MS, 1_440)
+    met = threading.Barrier(2)
+
+    def page(query: Query) -> Reply:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            met.wait(0.2)
+        return served(tape)(query)
+
+    with answering(listed(page)) as url:
+        run(store, CcxtRest("binance", url, FAST), bars(), bars("ETHUSDT"))
+    found = hot.client.query(
+        "SELECT DISTINCT rows.symbol[1], extract(request, 'symbol=([A-Z]+)') FROM bars_landing WHERE notEmpty(rows)"
+    )
+    assert sorted(found.result_rows) == [("BTCUSDT", "BTCUSDT"), ("ETHUSDT", "ETHUSDT")]
 
 
 def test_the_next_run_goes_on_from_the_newest_bar(store: SeriesStore, hot: HotTables) -> None:

@@ -11,6 +11,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from config.settings import Settings
+from series.answer import Answer, landing_rows
+from series.declaration import series_named
 from tests.ddl.engine import Engine
 from tests.docs.blocks import fences
 from tests.recorded import OURS
@@ -20,6 +22,56 @@ SQL = {block.heading: block.body for block in fences(COOKBOOK) if block.language
 MARKET = ["exchange", "symbol"]
 # A hole of some minutes, of which a gap says that 7 trades are missing, and a healed gap beside it.
 HOLE = datetime(2024, 8, 8, 23, 56, 30, tzinfo=UTC), datetime(2024, 8, 8, 23, 58, 5, tzinfo=UTC)
+
+RECEIVED_US = 1_764_000_000_000_000
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+FIRST_MS = 1_723_161_600_000
+_NUMBER = pl.int_range(pl.len()).cast(pl.String)
+
+
+def bars(symbol: str, frame: str = "1h", exchange: str = "binance") -> pl.DataFrame:
+    """Bars of 80 hours: the price rises, the digits are as a venue writes them."""
+    hours = pl.select((FIRST_MS + HOUR_MS * pl.int_range(80)).cast(pl.String).alias("window_start"))
+    price = pl.lit("6000") + (pl.int_range(pl.len()) % 10).cast(pl.String)
+    return hours.with_columns(
+        pl.lit(exchange).alias("exchange"),
+        pl.lit(symbol).alias("symbol"),
+        pl.lit(frame).alias("frame"),
+        (price + ".10").alias("open"),
+        (price + ".90").alias("high"),
+        (price + ".05").alias("low"),
+        (price + ".50").alias("close"),
+        (_NUMBER + ".25000000").alias("volume"),
+    )
+
+
+def rates(symbol: str, exchange: str = "binance_usdm") -> pl.DataFrame:
+    """Rates of 80 times eight hours, every third negative, every fifth without a mark price."""
+    number = pl.int_range(pl.len())
+    sign = pl.when(number % 3 == 0).then(pl.lit("-")).otherwise(pl.lit(""))
+    moments = pl.select((FIRST_MS + 8 * HOUR_MS * pl.int_range(80)).cast(pl.String).alias("funding_time"))
+    return moments.with_columns(
+        pl.lit(exchange).alias("exchange"),
+        pl.lit(symbol).alias("symbol"),
+        (sign + "0.000" + (number + 10).cast(pl.String)).alias("rate"),
+        pl.when(number % 5 == 0).then(pl.lit("")).otherwise(_NUMBER + ".5").alias("mark_price"),
+    )
+
+
+INDEX = pl.select((FIRST_MS + DAY_MS * pl.int_range(40)).cast(pl.String).alias("day")).with_columns(
+    _NUMBER.alias("value"), pl.lit("Fear").alias("classification")
+)
+SERIES = {
+    "bars": pl.concat([bars("BTCUSDT"), bars("ETHUSDT")]),
+    "funding_rates": pl.concat([rates("BTCUSDT"), rates("ETHUSDT")]),
+    "fear_greed": INDEX,
+}
+# What the questions leave out.
+OTHERS = {
+    "bars": [bars("BTCUSDT", "30m"), bars("BTCUSDT", exchange="kraken")],
+    "funding_rates": [rates("BTCUSDT", "okx")],
+    "fear_greed": [],
+}
 
 
 def recorded(exchange: str, recording: str) -> pl.DataFrame:
@@ -214,9 +266,63 @@ def test_the_trade_behind_a_high(ask: Ask, trades: pl.DataFrame) -> None:
     assert found["trade_id"] == highest["trade_id"]
 
 
+def landed(engine: Engine, warehouse: Settings, name: str, *versions: pl.DataFrame) -> None:
+    """Answers of a provider, one a frame of texts; times in ms since the epoch."""
+    for number, rows in enumerate(versions):
+        answer = Answer("test", "GET", RECEIVED_US + number, b"[]", rows.to_dicts())
+        landing = pl.from_arrow(landing_rows(series_named(name), [answer]))
+        assert isinstance(landing, pl.DataFrame)
+        engine.insert(f"{warehouse.clickhouse_database}.{name}_landing", landing)
+
+
+def latest(rows: pl.DataFrame, time: str, numbers: list[str], count: int) -> pl.DataFrame:
+    """The newest rows, typed as the views show them."""
+    keys = [time, "symbol"] if "symbol" in rows.columns else [time]
+    return (
+        rows.with_columns(
+            pl.from_epoch(pl.col(time).cast(pl.Int64), "ms").dt.replace_time_zone("UTC").cast(pl.Datetime("us", "UTC")),
+            *(pl.when(pl.col(name) != "").then(pl.col(name)).cast(pl.Float64).alias(name) for name in numbers),
+        )
+        .sort(keys, descending=[True, *[False] * (len(keys) - 1)])
+        .head(count)
+    )
+
+
+@pytest.mark.parametrize(
+    ("series", "heading", "time", "numbers", "limit"),
+    [
+        ("bars", "Latest bars", "window_start", ["open", "high", "low", "close", "volume"], 100),
+        ("funding_rates", "Funding history", "funding_time", ["rate", "mark_price"], 100),
+        ("fear_greed", "Index trend", "day", ["value"], 30),
+    ],
+)
+def test_newest_rows_of_a_series(
+    ask: Ask,
+    engine: Engine,
+    warehouse: Settings,
+    series: str,
+    heading: str,
+    time: str,
+    numbers: list[str],
+    limit: int,
+) -> None:
+    """Of each row the version that came last, and neither rows of another market nor of another frame."""
+    rows = SERIES[series]
+    old = rows.with_columns(pl.lit("7").alias(numbers[-1]))
+    landed(engine, warehouse, series, old, rows, *OTHERS[series])
+    assert rows.height > limit
+    expected = latest(rows, time, numbers, limit)
+    found = ask(heading)
+    if series == "bars":
+        assert found["is_closed"].all()
+        found = found.drop("is_closed")
+    assert_same(found.with_columns(pl.col(time).cast(pl.Datetime("us", "UTC"))), expected)
+
+
 def test_every_block_has_its_test() -> None:
     """A block that is added to the page is added here."""
     assert set(SQL) == {
         *("VWAP", "Returns", "Candles of 2 hours", "Candles of a week", "Filled minutes", "Spread across exchanges"),
+        *("Latest bars", "Funding history", "Index trend"),
         *("Latest prices", "Candles with their gaps", "From a wrong number to its payload"),
     }

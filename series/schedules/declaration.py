@@ -1,0 +1,127 @@
+"""What a schedule is, as `config/schedules.yaml` or another file says."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from series.declaration import Series, load_series, series_named
+from series.errors import SeriesError
+from series.questions import DEFAULT_SOURCE, PROVIDERS
+
+_INTERVAL = re.compile(r"([1-9][0-9]{0,4})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class SchedulesFileError(SeriesError):
+    """The schedules file cannot be used, or has no schedule of a name."""
+
+
+def _interval(said: object) -> timedelta:
+    found = _INTERVAL.fullmatch(said) if isinstance(said, str) else None
+    if found is None:
+        raise ValueError("an interval is a number and s, m, h or d, like 5m")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def _midnight(said: object) -> object:
+    is_day = isinstance(said, date) and not isinstance(said, datetime)
+    return datetime(said.year, said.month, said.day, tzinfo=UTC) if is_day else said  # type: ignore[attr-defined]
+
+
+class Schedule(BaseModel):
+    """One schedule.
+
+    `instruments`: the exchanges' own symbols by exchange code; {} where the series is of no market. `interval`: from
+    the start of a run to that of the next. `start` (in the file: `from`): the UTC day from which a market is asked for
+    of which nothing is stored. `source` and `rest_endpoint` replace the providers' own addresses.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    series: str
+    provider: str = ""
+    instruments: dict[str, tuple[str, ...]] = {}
+    frame: str = ""
+    interval: Annotated[timedelta, BeforeValidator(_interval)]
+    start: Annotated[datetime, BeforeValidator(_midnight)] = Field(alias="from")
+    source: str = DEFAULT_SOURCE
+    rest_endpoint: str | None = None
+
+    @model_validator(mode="after")
+    def _can_be_asked_for(self) -> Self:
+        known = {series.name: series for series in load_series() if series.name in PROVIDERS}
+        if self.series not in known:
+            raise ValueError(f"no series {self.series!r}; one of {', '.join(known)}")
+        if self.provider and self.provider not in PROVIDERS[self.series]:
+            raise ValueError(f"{self.provider!r} has no {self.series}; one of {', '.join(PROVIDERS[self.series])}")
+        series = known[self.series]
+        if self.frame not in (series.frames or {"": 0}):
+            raise ValueError(f"frame is one of {', '.join(series.frames)}" if series.frames else "it has no frame")
+        has_market = "symbol" in series.key
+        if has_market != any(self.instruments.values()) or not all(self.instruments.values()):
+            raise ValueError("name the instruments of each exchange" if has_market else "it has no instruments")
+        if self.start.tzinfo is None:
+            raise ValueError("from is a UTC day, like 2024-01-01")
+        return self
+
+    @property
+    def declared(self) -> Series:
+        """The series."""
+        return series_named(self.series)
+
+    @property
+    def provider_name(self) -> str:
+        """Who is asked."""
+        return self.provider or PROVIDERS[self.series][0]
+
+
+def load_schedules(path: Path) -> tuple[Schedule, ...]:
+    """The schedules of a file, by name.
+
+    Raises:
+        SchedulesFileError: the file is missing, not YAML, or breaks the format; the message names each faulty entry.
+    """
+    try:
+        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SchedulesFileError(f"{path}: {error.strerror}: name a schedules file with --file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SchedulesFileError(f"{path}: not a valid YAML file: {error}") from error
+    if not isinstance(said, dict) or set(said) != {"schedules"} or not isinstance(said["schedules"], dict):
+        raise SchedulesFileError(f"{path}: it must have `schedules:` with a name for each, or {{}}")
+    faults: list[str] = []
+    found: list[Schedule] = []
+    for name, entry in said["schedules"].items():
+        try:
+            found.append(Schedule.model_validate({**_members(entry), "name": name}))
+        except ValidationError as error:
+            faults += [
+                f"{'.'.join(map(str, (name, *fault['loc'])))}: {fault['msg'].removeprefix('Value error, ')}"
+                for fault in error.errors()
+            ]
+    if faults:
+        raise SchedulesFileError(f"{path}: {'; '.join(faults)}")
+    return tuple(sorted(found, key=lambda one: one.name))
+
+
+def schedule_named(schedules: tuple[Schedule, ...], name: str) -> Schedule:
+    """The schedule of that name.
+
+    Raises:
+        SchedulesFileError: there is none.
+    """
+    for one in schedules:
+        if one.name == name:
+            return one
+    raise SchedulesFileError(f"No schedule {name!r}: `medallion schedule list` shows those of the file")
+
+
+def _members(entry: object) -> dict[str, Any]:
+    return entry if isinstance(entry, dict) else {}

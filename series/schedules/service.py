@@ -1,0 +1,172 @@
+"""`medallion schedule serve`: runs every schedule when it is due, until SIGTERM.
+
+A run that was missed, failed or was killed is made up when the service starts. A failed run is repeated after five
+minutes, or with the next turn if that is sooner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import orjson
+import structlog
+from aiohttp import web
+from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from config import metrics_server
+from series.schedules.declaration import Schedule
+from series.schedules.run import ScheduleRuns
+from series.schedules.state import ScheduleBusyError, due_at
+
+RETRY_SECONDS = 300.0
+_AGAIN = ":again"
+
+
+class ScheduleMetrics:
+    """The metrics of one service, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.runs = Counter(
+            "medallion_schedule_runs", "Runs by outcome", ["schedule", "outcome"], registry=self.registry
+        )
+        self.rows = Counter("medallion_schedule_rows", "Rows received", ["schedule"], registry=self.registry)
+        self.rejected = Counter(
+            "medallion_schedule_rejected_rows", "Rows that broke a rule", ["schedule"], registry=self.registry
+        )
+        self.last_success = self._gauge(
+            "last_success_timestamp_seconds", "Start of the last good run; 0: there is none"
+        )
+        self.interval = self._gauge("interval_seconds", "From the start of a run to that of the next")
+        self.paused = self._gauge("paused", "1 while the schedule is paused")
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"medallion_schedule_{name}", text, ["schedule"], registry=self.registry)
+
+
+class ScheduleService:
+    """Runs schedules. Two runs of one never overlap; different ones do."""
+
+    def __init__(
+        self,
+        schedules: Sequence[Schedule],
+        runs: ScheduleRuns,
+        host: str,
+        port: int,
+        *,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        """`host`, `port`: of `/metrics` and `/healthz`; 0 is any free port."""
+        self.metrics = ScheduleMetrics()
+        self._schedules = {schedule.name: schedule for schedule in schedules}
+        self._runs = runs
+        self._host, self._port = host, port
+        self._retry = timedelta(seconds=retry_seconds)
+        self._log = structlog.get_logger()
+        # Of each schedule until its next good run.
+        self._faults: dict[str, str] = {}
+        # All turns missed while a run was under way, or the machine slept, are one run, however late.
+        self._scheduler = AsyncIOScheduler(
+            timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        )
+        self._scheduler.add_listener(self._raised, EVENT_JOB_ERROR)
+
+    def serve(self, stop: threading.Event | None = None, ready: Callable[[int], None] = lambda _: None) -> None:
+        """Run until SIGTERM, SIGINT or `stop`; runs under way end at once. `ready` is given the metrics port.
+
+        What a run that ends at once has stored stays, and the next one goes on from there.
+
+        Raises:
+            OSError: the metrics port is taken.
+        """
+        asyncio.run(self._serve(stop, ready))
+
+    async def _serve(self, stop: threading.Event | None, ready: Callable[[int], None]) -> None:
+        ended = asyncio.Event()
+        if stop is None:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, ended.set)
+        server, port = await metrics_server.serve(
+            self.metrics.registry, {"/healthz": self._health}, self._host, self._port
+        )
+        try:
+            for schedule in self._schedules.values():
+                self._add(schedule)
+            self._scheduler.start()
+            self._log.info("schedules served", schedules=len(self._schedules), host=self._host, metrics_port=port)
+            ready(port)
+            await (ended.wait() if stop is None else asyncio.to_thread(stop.wait))
+            self._log.info("schedules stop")
+            self._scheduler.shutdown(wait=False)
+        finally:
+            await server.cleanup()
+
+    def _add(self, schedule: Schedule) -> None:
+        state = self._runs.states.read(schedule.name)
+        good = state.succeeded_at if state is not None else None
+        self.metrics.last_success.labels(schedule.name).set(good.timestamp() if good is not None else 0)
+        self.metrics.interval.labels(schedule.name).set(schedule.interval.total_seconds())
+        self.metrics.paused.labels(schedule.name).set(self._runs.states.is_paused(schedule.name))
+        self._scheduler.add_job(
+            self._turn,
+            IntervalTrigger(seconds=int(schedule.interval.total_seconds()), timezone=UTC),
+            (schedule,),
+            id=schedule.name,
+            next_run_time=due_at(state, schedule.interval, self._runs.clock()),
+        )
+
+    async def _turn(self, schedule: Schedule) -> None:
+        name = schedule.name
+        is_paused = self._runs.states.is_paused(name)
+        self.metrics.paused.labels(name).set(is_paused)
+        if is_paused:
+            return
+        try:
+            report = await self._runs.run(schedule)
+        except ScheduleBusyError as error:
+            self._log.info("left out", schedule=name, why=str(error))
+            return
+        except asyncio.CancelledError:
+            # The service stops. The state says that this run has no end, so the next start makes it up.
+            self._log.info("stopped under way", schedule=name)
+            return
+        self.metrics.rows.labels(name).inc(report.total("rows"))
+        self.metrics.rejected.labels(name).inc(report.total("rejected"))
+        if report.failures:
+            self._failed(schedule, "; ".join(report.failures))
+            return
+        self._faults.pop(name, None)
+        self.metrics.runs.labels(name, "ok").inc()
+        state = self._runs.states.read(name)
+        if state is not None and state.succeeded_at is not None:
+            self.metrics.last_success.labels(name).set(state.succeeded_at.timestamp())
+        self._log.info("schedule ran", schedule=name, rows=report.total("rows"), rejected=report.total("rejected"))
+
+    def _raised(self, event: JobExecutionEvent) -> None:
+        """Called where a run ended with an exception: a lost ClickHouse, or a fault of ours."""
+        name = event.job_id.removesuffix(_AGAIN)
+        self._failed(self._schedules[name], f"{type(event.exception).__name__}: {event.exception}")
+
+    def _failed(self, schedule: Schedule, fault: str) -> None:
+        self._faults[schedule.name] = fault
+        self.metrics.runs.labels(schedule.name, "failed").inc()
+        self._log.error("schedule failed", schedule=schedule.name, error=fault)
+        if self._retry < schedule.interval:
+            again = datetime.now(UTC) + self._retry
+            self._scheduler.add_job(
+                self._turn, "date", (schedule,), run_date=again, id=schedule.name + _AGAIN, replace_existing=True
+            )
+
+    def _health(self) -> web.Response:
+        """503 where the last run of a schedule was not good."""
+        shown = {"healthy": not self._faults, "faults": self._faults}
+        return web.Response(
+            status=503 if self._faults else 200, body=orjson.dumps(shown) + b"\n", content_type="application/json"
+        )
