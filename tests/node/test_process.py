@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -138,3 +139,36 @@ def test_results_and_inserts_of_any_length_take_the_same_memory(own_node: NodePr
     warm = traffic(200_000)
     grown = (traffic(1_000_000) - warm) / 1e6
     assert grown < 80, f"{grown:.0f} MB more for results and an insert of 200 MB each"
+
+
+def test_an_insert_that_was_cut_off_is_taken_when_it_is_repeated(tmp_path: Path) -> None:
+    """A kill between token and part, made by hand: the log has the token, the part is not there."""
+
+    def insert(running: NodeProcess, number: int) -> None:
+        client = running.native()
+        token = {"insert_deduplicate": 1, "insert_deduplication_token": f"n{number}"}
+        client.execute(f"INSERT INTO m.t SELECT {number}", settings=token)
+        client.disconnect()
+
+    running = start(tmp_path)
+    try:
+        running.native().execute("CREATE DATABASE m")
+        running.native().execute(
+            "CREATE TABLE m.t (a UInt64) ENGINE = MergeTree ORDER BY a PARTITION BY a % 2 "
+            "SETTINGS non_replicated_deduplication_window = 100"
+        )
+        for number in range(5):
+            insert(running, number)
+        running.native().execute("OPTIMIZE TABLE m.t FINAL")  # the tokens of merged parts stay known
+        insert(running, 5)
+        running.stop(signal.SIGKILL)
+        (cut_off,) = tmp_path.glob("**/1_6_6_0")
+        shutil.rmtree(cut_off)
+        running = start(tmp_path)
+        for number in range(6):
+            insert(running, number)
+        assert running.native().execute("SELECT a, count() FROM m.t GROUP BY a ORDER BY a") == [
+            (n, 1) for n in range(6)
+        ]
+    finally:
+        running.stop(signal.SIGKILL)

@@ -17,6 +17,7 @@ from deploy.embedded.clickhouse.engine import config as configuration
 from deploy.embedded.clickhouse.engine.chdb_connection import Connection
 from deploy.embedded.clickhouse.engine.engine_session import EngineSession
 from deploy.embedded.clickhouse.engine.quarantine import quarantine
+from deploy.embedded.clickhouse.engine.unfinished_inserts import forget_unfinished
 from deploy.embedded.clickhouse.errors import EngineError, NodeStartError
 from deploy.embedded.clickhouse.sql import query_ids
 from deploy.embedded.clickhouse.sql.policy import Role
@@ -76,6 +77,8 @@ class Engine:
             ) from error
         for moved in quarantine(path):
             _log.error("metadata of a table that cannot run here moved aside, so that the store opens", **moved)
+        for forgotten in forget_unfinished(path):
+            _log.warning("insert that a kill cut off forgotten: its repetition is taken", **forgotten)
         # The engine reads its time zone from the environment when it loads, not from the configuration.
         os.environ["TZ"] = "UTC"
         time.tzset()
