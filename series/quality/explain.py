@@ -244,10 +244,7 @@ def _explains(window: Window, trades: Sequence[Trade], sign: int, slack: Decimal
 
 
 def _sum(amounts: Iterable[Decimal]) -> Decimal:
-    total = Decimal(0)
-    for amount in amounts:
-        total = total + amount
-    return total
+    return sum(amounts, Decimal(0))
 
 
 def _is_rounding(window: Window, evidence: Evidence) -> bool:

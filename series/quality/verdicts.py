@@ -134,4 +134,7 @@ def _decimals(compared: pa.Table) -> dict[str, int]:
 
 
 def _text(value: object) -> str:
-    return "" if value is None else f"{value:f}".rstrip("0").rstrip(".") if "." in f"{value:f}" else f"{value:f}"
+    if value is None:
+        return ""
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -37,6 +37,8 @@ _LOOK_S = 0.05
 # Bybit's longest message has so many trades; other exchanges' have fewer.
 _MOST_TRADES = 1_024
 _MOST_SYMBOLS = 1_024
+# What a client may say in all. Subscriptions to that many symbols and an hour of pings need a fifth of it.
+_MOST_SAID = 262_144
 # Frames that are sent before other connections have their turn.
 _TURN = 64
 _OURS = frozenset({"exchange", "from", "to", "speed", "pin", "stay"})
@@ -148,6 +150,7 @@ class _Session:
             self._leave()
 
     async def _listen(self) -> None:
+        said = 0
         with suppress(WebSocketDisconnect):
             while True:
                 message = await self._socket.receive()
@@ -156,7 +159,14 @@ class _Session:
                 text = message.get("text")
                 if text is None:
                     text = message["bytes"].decode(errors="replace")
-                await self._apply(self._side.answer(text))
+                said += len(text)
+                if said > _MOST_SAID:
+                    raise ApiError(-1130, f"More than {_MOST_SAID:,} characters of messages: connect again.")
+                try:
+                    answer = self._side.answer(text)
+                except RecursionError as error:  # a reply repeats the client's own id, as deep as it is
+                    raise ApiError(-1130, "A message is nested too deeply.") from error
+                await self._apply(answer)
 
     async def _apply(self, answer: SideReply) -> None:
         for reply in answer.replies:

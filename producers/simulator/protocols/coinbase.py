@@ -39,7 +39,7 @@ class Coinbase:
         """Answer subscribe and unsubscribe. Anything else is an error."""
         asked = request(message)
         kind, channel = asked.get("type"), asked.get("channel")
-        if kind not in {"subscribe", "unsubscribe"} or not isinstance(channel, str):
+        if kind not in ("subscribe", "unsubscribe") or not isinstance(channel, str):
             return Reply((dumps({"type": "error", "message": "invalid request"}),))
         products = frozenset(strings(asked.get("product_ids")))
         unknown = sorted(products & self._refused)

@@ -40,7 +40,7 @@ class Kraken:
         if method == "ping":
             return Reply((dumps({"method": "pong", "time_in": now(), "time_out": now()}),))
         parameters = asked.get("params")
-        if method not in {"subscribe", "unsubscribe"} or not isinstance(parameters, dict):
+        if method not in ("subscribe", "unsubscribe") or not isinstance(parameters, dict):
             return Reply((dumps({"error": "Unsupported method", "method": method, "success": False}),))
         symbols = list(strings(parameters.get("symbol")))
         replies = tuple(self._reply(method, parameters.get("channel"), symbol) for symbol in symbols)

@@ -82,7 +82,7 @@ def request(message: str) -> dict[str, Any]:
     """A client's JSON object; {} for anything else."""
     try:
         value = json.loads(message)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

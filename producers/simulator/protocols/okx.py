@@ -32,10 +32,14 @@ class Okx:
             return Reply(("pong",))
         asked = request(message)
         operation, arguments = asked.get("op"), asked.get("args")
-        if operation not in {"subscribe", "unsubscribe"} or not isinstance(arguments, list):
+        if operation not in ("subscribe", "unsubscribe") or not isinstance(arguments, list):
             error = {"event": "error", "code": "60012", "msg": f"Invalid request: {message}", "connId": "simulator"}
             return Reply((dumps(error),))
-        channels = [argument for argument in arguments if isinstance(argument, dict)]
+        channels = [
+            argument
+            for argument in arguments
+            if isinstance(argument, dict) and all(isinstance(argument.get(name), str) for name in ("channel", "instId"))
+        ]
         replies = tuple(self._reply(operation, channel, asked.get("id", "")) for channel in channels)
         symbols = frozenset(
             str(channel.get("instId")) for channel in channels if channel.get("channel") in _TRADE_CHANNELS

@@ -10,11 +10,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection, connect
 
 from producers.exchanges import REGISTRY, exchange
 from producers.exchanges.model import Control, Trades
 from producers.replay.recording import Recording
+from producers.simulator.protocols import PROTOCOLS
 from producers.simulator.server import Simulator, SimulatorError
 from tests.producers.conftest import each_recording_played
 from tests.producers.exchange import messages
@@ -191,6 +194,33 @@ def test_pings_are_answered_and_nonsense_is_an_error(code: str, recording: Path)
                 assert await next_kind() == "ack"
 
     with_simulator({code: recording}, client)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from(["trade", "trades", "market_trades", "BTC-USD"])
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+NAMES = ("method", "op", "type", "params", "args", "id", "req_id", "channel", "symbol", "product_ids", "instId")
+WORDS = st.sampled_from(["SUBSCRIBE", "subscribe", "unsubscribe", "ping"])
+MEMBERS = st.dictionaries(
+    st.sampled_from(NAMES), JSON | WORDS | st.lists(st.dictionaries(st.sampled_from(NAMES), JSON))
+)
+
+
+@pytest.mark.parametrize("code", PROTOCOLS)
+@given(st.lists(MEMBERS.map(json.dumps) | JSON.map(json.dumps) | st.text(), max_size=4))
+@example(["[" * 5_000, '{"op":["a"],"args":[]}', '{"op":"subscribe","args":[{"channel":"trades","instId":{}}]}'])
+@example(['{"type":{}}', '{"method":{},"params":{}}'])
+def test_whatever_a_client_says_is_answered(code: str, said: list[str]) -> None:
+    side = PROTOCOLS[code](frozenset())
+    for message in said:
+        reply = side.answer(message)
+        assert all(isinstance(symbol, str) for symbol in reply.subscribed | reply.unsubscribed)
 
 
 @pytest.mark.parametrize("code", ["kraken", "coinbase"])

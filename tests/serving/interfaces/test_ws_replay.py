@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ import pytest
 from confluent_kafka import Message
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Close
 
 from config.settings import Settings
 from producers.counters import LiveReport
@@ -239,3 +241,21 @@ def test_it_is_closed_by_default_and_two_run_at_a_time(settings: Settings, url: 
                         await asyncio.sleep(0.05)
 
     asyncio.run(main())
+
+
+def test_a_client_that_says_too_much_is_closed_with_the_reason(url: str, hot: HotTables) -> None:
+    del hot
+
+    async def main(*said: str) -> Close | None:
+        async with connect(f"{url}/ws-replay?exchange=kraken&{WINDOW}&stay=true") as socket:
+            with suppress(ConnectionClosed):
+                for message in said:
+                    await socket.send(message)
+            with suppress(ConnectionClosed):
+                while True:
+                    await asyncio.wait_for(socket.recv(), 60)
+            return socket.protocol.close_rcvd
+
+    end = asyncio.run(main(*["x" * 60_000] * 5))
+    assert end is not None
+    assert (end.code, "connect again" in end.reason) == (1011, True)
