@@ -17,7 +17,8 @@ from serving.market_data.intervals import Interval
 from serving.market_data.markets import Markets
 from serving.market_data.warehouse import AccessDeniedError, Row, Warehouse
 from serving.parameters import RequestParameters
-from serving.rest.endpoints import Endpoint, json_response
+from serving.rest.endpoints import json_response
+from serving.rest.shared import Endpoint
 
 _MOST_TRADES = 200
 _MOST_LETTERS = 200

@@ -6,7 +6,6 @@ Source: https://developers.binance.com/docs/binance-spot-api-docs/rest-api and â
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -21,15 +20,16 @@ from serving.market_data.markets import Markets
 from serving.market_data.series import funding_rates, venue_klines
 from serving.market_data.warehouse import Row, Warehouse
 from serving.parameters import RequestParameters
-from serving.rest.shared import shared
+from serving.rest.shared import Endpoint, shared
 from serving.rest.venue import Venue
 
 _DEFAULT_ROWS = 500
 _MOST_TRADES = 1_000
 _DEFAULT_RATES, _MOST_RATES = 100, 1_000
+# Bots ask for the prices of all markets again and again: an answer may be so old.
+_PRICES_KEPT_S = 0.5
 # 2200-01-01, ms.
 _END_OF_TIME = 7_258_118_400_000
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -53,8 +53,8 @@ class RestApi:
             "time": self.time,
             "exchangeInfo": self.exchange_info,
             "klines": shared(self.klines),
-            "ticker/price": shared(self.price),
-            "ticker/24hr": shared(self.day),
+            "ticker/price": shared(self.price, kept_s=_PRICES_KEPT_S),
+            "ticker/24hr": shared(self.day, kept_s=_PRICES_KEPT_S),
             "trades": shared(self.trades),
             "aggTrades": shared(self.aggregate_trades),
         }

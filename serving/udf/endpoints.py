@@ -22,7 +22,8 @@ from serving.market_data.intervals import Interval
 from serving.market_data.markets import Markets
 from serving.market_data.warehouse import Warehouse
 from serving.parameters import RequestParameters
-from serving.rest.endpoints import Endpoint, json_response
+from serving.rest.endpoints import json_response
+from serving.rest.shared import Endpoint
 from serving.udf.names import BY_NAME, DECIMALS, RESOLUTIONS, decimals, description, price_step, ticker
 
 DEFAULT_EXCHANGE = "binance"
