@@ -124,10 +124,10 @@ class PageApi:
         return {_values(row) for row in found}
 
     async def agreement(self, request: Request) -> Response:
-        """The newest verdict of `medallion quality check` on each candle that opened from `startTime` to `endTime` (ms).
+        """The newest verdict of `medallion quality check` on candles that open from `startTime` to `endTime` (ms).
 
-        `agrees`: equal, or but for the venue's rounding. `differing`: each cell that differs, exact; "" where a side has
-        none. Candles that nobody has checked are absent. `limit` takes the first ones.
+        `agrees`: equal, or but for the venue's rounding. `differing`: each cell that differs, exact; "" where a side
+        has none. Candles that nobody has checked are absent. `limit` takes the first ones.
         """
         names = frozenset({"exchange", "symbol", "interval", "startTime", "endTime", "limit"})
         parameters = RequestParameters(request.query_params.multi_items(), names)

@@ -18,7 +18,7 @@ from config.errors import MedallionError
 from config.registry import SymbolRegistry
 from config.settings import Settings
 from ddl.layers import load_layers
-from series.quality.causes import AGREEING, MEANINGS, Cause
+from series.quality.causes import AGREEING, MEANINGS
 from series.quality.check import Market, MarketReport, QualityCheck, summary
 from series.store import SeriesStore
 
