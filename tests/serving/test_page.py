@@ -93,7 +93,7 @@ def test_another_exchanges_price_is_laid_over(page: Any, service: Service) -> No
 
 
 def test_candles_are_badged_by_what_the_exchange_says(page: Any, service: Service, tmp_path: Path) -> None:
-    """Of Binance's two bars the first is what its trades make, the second is not; those of the other market are absent."""
+    """Of Binance's two bars the first is what its trades make, the second is not; the other market has none."""
     first, second = bars(service, "BTCUSDT")
     ours, theirs = (text(Decimal(second[5]) + more) for more in (0, 1))
     klines = (first, [*second[:5], theirs, *second[6:]])
