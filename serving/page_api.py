@@ -1,4 +1,6 @@
-"""What only the page asks for: markets of all exchanges, where a candle comes from, the pipeline, dead letters."""
+"""What only the page asks for: markets of all exchanges, where a candle comes from and whether the exchange agrees, the
+pipeline, dead letters.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from series.quality.causes import AGREEING, MEANINGS
 from serving.errors import ApiError, invalid, missing
 from serving.market_data import tickers
 from serving.market_data.amounts import amount
@@ -23,6 +26,7 @@ from serving.rest.shared import Endpoint
 _MOST_TRADES = 200
 _MOST_LETTERS = 200
 _MOST_CANDLES = 1_000
+_MOST_VERDICTS = 1_000
 _MOST_OFFSET = 1_000_000
 _RATE_SECONDS = 60
 # A trade that is older by its own time is no live one, and is looked for by no index.
@@ -44,6 +48,7 @@ class PageApi:
             "markets": self.markets,
             "candles": self.candles,
             "pins": self.pins,
+            "agreement": self.agreement,
             "origin": self.origin,
             "payload": self.payload,
             "pipeline": self.pipeline,
@@ -118,6 +123,26 @@ class PageApi:
             source=f"pin_{pin}.{interval.base.view}",
         )
         return {_values(row) for row in found}
+
+    async def agreement(self, request: Request) -> Response:
+        """The newest verdict of `medallion quality check` on candles that open from `startTime` to `endTime` (ms).
+
+        `agrees`: equal, or but for the venue's rounding. `differing`: each cell that differs, exact; "" where a side
+        has none. Candles that nobody has checked are absent. `limit` takes the first ones.
+        """
+        names = frozenset({"exchange", "symbol", "interval", "startTime", "endTime", "limit"})
+        parameters = RequestParameters(request.query_params.multi_items(), names)
+        exchange = self._exchange(parameters)
+        symbol, interval = parameters.symbol(self._markets.names(exchange)), parameters.interval()
+        start, end = parameters.times()
+        if start is None:
+            raise missing("startTime")
+        if end is None:
+            raise missing("endTime")
+        limit = parameters.limit(_MOST_VERDICTS, _MOST_VERDICTS)
+        market = {"exchange": exchange, "symbol": symbol, "frame": interval.code}
+        rows = await self._warehouse.rows("agreement", {**market, "from": start, "until": end, "limit": limit})
+        return json_response({"verdicts": [_verdict(row) for row in rows]})
 
     async def origin(self, request: Request) -> Response:
         """The trades of the candle of `interval` that opened at `openTime` (ms), with their Kafka messages."""
@@ -198,6 +223,23 @@ class PageApi:
         if exchange not in self._markets.exchanges:
             raise ApiError(-1130, "Data sent for parameter 'exchange' is not valid.")
         return exchange
+
+
+def _verdict(row: Row) -> dict[str, Any]:
+    return {
+        "openTime": row["opened"],
+        "result": row["result"],
+        "agrees": not row["cause"] or row["cause"] in AGREEING,
+        "cause": row["cause"],
+        # A later version may have stored a cause that this one does not know.
+        "meaning": MEANINGS.get(row["cause"], ""),
+        "detail": row["detail"],
+        "differing": [
+            {"cell": cell, "ours": ours, "theirs": theirs}
+            for cell, ours, theirs in zip(row["differing"], row["ours"], row["theirs"], strict=True)
+        ],
+        "checked": row["checked"],
+    }
 
 
 def _values(row: Row) -> tuple[object, ...]:

@@ -18,15 +18,13 @@ from config.errors import MedallionError
 from config.registry import SymbolRegistry
 from config.settings import Settings
 from ddl.layers import load_layers
-from series.quality.causes import MEANINGS, Cause
+from series.quality.causes import AGREEING, MEANINGS
 from series.quality.check import Market, MarketReport, QualityCheck, summary
 from series.store import SeriesStore
 
 app = typer.Typer(help="Our candles against the venue's own.", no_args_is_help=True)
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 _TEMPLATE = "quality.html"
-# The venue writes fewer digits: no trade is wrong.
-_AGREES = frozenset((Cause.ROUNDING,))
 
 
 class NothingToCompareError(MedallionError):
@@ -96,7 +94,7 @@ def check(
     if html is not None:
         html.write_text(_page(reports, since, until), encoding="utf-8")
     _show(reports, limit, as_json)
-    differing = {cause: count for cause, count in _causes(reports).items() if cause not in _AGREES}
+    differing = {cause: count for cause, count in _causes(reports).items() if cause not in AGREEING}
     if differing:
         raise DisagreementError(
             f"{sum(differing.values()):,} windows differ: {_counted(differing)}. Each one is in quality_checks."

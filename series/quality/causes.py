@@ -44,6 +44,8 @@ MEANINGS = {
     Cause.NO_BAR: "the venue has no bar of this window, or it is not stored",
     Cause.UNEXPLAINED: "none of the causes explains the difference exactly",
 }
+# The venue writes fewer digits: no trade is wrong, and the candle agrees.
+AGREEING = frozenset((Cause.ROUNDING,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
 // Candles and volume of one market: history as one scrolls back, the newest by WebSocket.
+import { Agreement } from "./agreement.js";
 import { ask, element, plain, say, write } from "./ask.js";
 import { Live } from "./live.js";
 import { closeOrigin, showOrigin } from "./origin.js";
@@ -19,6 +20,12 @@ let drawn = null;
 let tones = {};
 let pin = "";
 const overlay = new Overlay(document.getElementById("overlay"));
+const agreement = new Agreement(document.getElementById("agreement"), () => {
+  mark();
+  count();
+  const one = candles.get(chosen ?? drawn.newest);
+  if (one) quote(one);
+});
 
 const live = new Live({
   onKline: (k) => {
@@ -87,6 +94,7 @@ function make() {
   volumes.priceScale().applyOptions({ scaleMargins: { top: 0.8, bottom: 0 } });
   chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
     if (range && range.from < 50) older();
+    count();
   });
   chart.subscribeClick(({ time }) => time !== undefined && choose(time, true));
   drawn = { chart, prices, volumes, markers: createSeriesMarkers(prices, []), newest: null };
@@ -100,21 +108,39 @@ function draw() {
   const decimals = Math.max(0, ...all.slice(-PAGE).flatMap((one) => one.texts.slice(0, 4).map((text) => (plain(text).split(".")[1] || "").length)));
   drawn.prices.applyOptions({ priceFormat: { type: "price", precision: decimals, minMove: 10 ** -decimals } });
   drawn.prices.setData(all.map(look));
-  drawn.markers.setMarkers(all.filter(({ words }) => words.includes("pinned")).map(({ time }) => ({ time, position: "belowBar", shape: "circle", size: 0.4, color: tones.accent })));
   drawn.volumes.setData(all.map(({ time, volume }) => ({ time, value: volume })));
   drawn.newest = all.length ? all[all.length - 1].time : null;
+  mark();
+  count();
   if (all.length) quote(all[all.length - 1]);
+}
+
+/** Mark the candles that a pin has just so, and those that differ from the exchange's own. */
+function mark() {
+  const all = [...candles.values()].sort((a, b) => a.time - b.time);
+  drawn.markers.setMarkers(all.flatMap(({ time, words }) => [
+    ...(words.includes("pinned") ? [{ time, position: "belowBar", shape: "circle", size: 0.4, color: tones.accent }] : []),
+    ...(agreement.differs(time) ? [{ time, position: "aboveBar", shape: "arrowDown", size: 0.6, color: tones.down }] : []),
+  ]));
+}
+
+/** Count which of the candles on the screen agree with the exchange's own. */
+function count() {
+  const range = drawn.chart.timeScale().getVisibleRange();
+  if (range && candles.size) agreement.show(candles.keys(), range);
 }
 
 function drawOne(one) {
   drawn.prices.update(look(one));
   drawn.volumes.update({ time: one.time, value: one.volume });
   drawn.newest = one.time;
+  count();
 }
 
 function quote(one) {
   const [open, high, low, close, volume] = one.texts.map(plain);
-  write(document.getElementById("quote"), `O ${open} · H ${high} · L ${low} · C ${close} · V ${volume} · ${one.trades} trades${one.words.length ? `, ${one.words.join(", ")}` : ""}`);
+  const words = [...one.words, ...(agreement.differs(one.time) ? ["differs from the exchange's own"] : [])];
+  write(document.getElementById("quote"), [`O ${open} · H ${high} · L ${low} · C ${close} · V ${volume} · ${one.trades} trades`, ...words].join(", "));
 }
 
 async function load(endTime) {
@@ -129,7 +155,11 @@ async function load(endTime) {
     const { candles: rows } = await ask("/v1/candles", parameters);
     if (!isWanted()) return;
     for (const row of rows) candles.set(row.openTime / 1000, candle(row));
-    if (rows.length) overlay.load(rows[0].openTime, rows[rows.length - 1].openTime);
+    if (rows.length) {
+      const span = [rows[0].openTime, rows[rows.length - 1].openTime];
+      overlay.load(...span);
+      agreement.load(...span);
+    }
     if (endTime !== null && rows.length < PAGE) isWhole = true;
     draw();
     say("chart-state", candles.size ? "" : "This market has no candle yet. It appears here with its first trade.");
@@ -177,6 +207,7 @@ export function openChart(exchange, symbol, interval) {
   isWhole = false;
   chosen = null;
   closeOrigin();
+  agreement.open(market);
   write(document.getElementById("chart-title"), `${symbol} · ${exchange}`);
   document.getElementById("frames").replaceChildren(...FRAMES.map((frame) => {
     const button = element("button", frame);

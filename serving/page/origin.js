@@ -1,8 +1,10 @@
-// Where a candle comes from: its trades, the Kafka messages that brought them, and the messages themselves.
+// Where a candle comes from: its trades, the Kafka messages that brought them, the messages themselves, and what the exchange says.
+import { verdictOn } from "./agreement.js";
 import { ask, element, plain, say, utc, write } from "./ask.js";
 
 const section = document.getElementById("origin");
-const table = section.querySelector("table");
+const table = document.getElementById("origin-trades");
+const verdict = document.getElementById("verdict");
 const more = document.getElementById("origin-more");
 let shown = null;
 
@@ -20,7 +22,20 @@ export async function showOrigin({ exchange, symbol, interval }, opened) {
   table.tBodies[0].replaceChildren();
   say("origin-state", "Loading trades …");
   section.focus();
-  await next(0);
+  await Promise.all([next(0), judge()]);
+}
+
+/** Whether the candle agrees with the exchange's own. */
+async function judge() {
+  const asked = shown;
+  const { openTime, ...market } = asked;
+  verdict.replaceChildren();
+  try {
+    const found = await verdictOn(market, openTime);
+    if (asked === shown) verdict.replaceChildren(...found);
+  } catch (error) {
+    if (asked === shown) verdict.replaceChildren(element("p", `Whether it agrees with the exchange's own is not known: ${error.message}`));
+  }
 }
 
 async function next(offset) {

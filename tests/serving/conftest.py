@@ -47,11 +47,11 @@ class Service:
     trades: pl.DataFrame
     settings: Mapping[str, str]
 
-    def run(self, *arguments: str | Path) -> str:
-        """What `medallion …` prints, on the stack."""
+    def run(self, *arguments: str | Path, code: int = 0) -> str:
+        """What `medallion …` prints, on the stack; `code`: how it must end."""
         words = [*map(str, arguments), "--data-dir", str(self.folder)]
         done = command.run(words, {**clean_environment(self.home), **self.settings}, 180)
-        assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
+        assert done.returncode == code, f"{arguments}: {done.stdout}\n{done.stderr}"
         return done.stdout
 
     def get(self, path: str, status: int = 200, **parameters: Any) -> Any:

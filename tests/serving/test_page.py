@@ -11,19 +11,23 @@ import shutil
 import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import psutil
 import pytest
 
 from tests.recorded import OURS
+from tests.series.klines import csv
 from tests.serving.conftest import Service
 
 pytestmark = [pytest.mark.stack, pytest.mark.nightly]
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium")
+EXACT = Context(prec=80)
 LATER = OURS["coinbase_advanced_btcusd_synthetic"]
 
 
@@ -86,6 +90,61 @@ def test_another_exchanges_price_is_laid_over(page: Any, service: Service) -> No
     assert asked.value.status == 200
     assert f"startTime={first}" in asked.value.url  # what the chart shows, and no more
     sync_api.expect(page.locator("#quote")).to_contain_text("back-filled")
+
+
+def test_candles_are_badged_by_what_the_exchange_says(page: Any, service: Service, tmp_path: Path) -> None:
+    """Of Binance's two bars the first is what its trades make, the second is not; the other market has none."""
+    first, second = bars(service, "BTCUSDT")
+    ours, theirs = (text(Decimal(second[5]) + more) for more in (0, 1))
+    klines = (first, [*second[:5], theirs, *second[6:]])
+    (tmp_path / "BTCUSDT-1m-2024-08-08.csv").write_bytes(csv(klines))
+    span = ("--from", "2024-08-08", "--to", "2024-08-09")
+    service.run("series", "run", "bars", "--source", tmp_path, "--symbol", "BTCUSDT", *span)
+    service.run("quality", "check", *span, code=1)
+
+    page.goto(f"{service.url}/#/chart/binance/BTCUSDT/1m")
+    badge = page.get_by_role("group", name="Candles on the screen against the exchange's own")
+    shown = badge.locator("span:visible")
+    sync_api.expect(shown).to_have_text(["1 agrees with the exchange's own", "1 differs", "0 not checked"])
+    sync_api.expect(page.locator("#quote")).to_contain_text("differs from the exchange's own")
+    verdict = page.locator("#verdict")
+    page.locator("#canvas").press("Enter")
+    sync_api.expect(verdict).to_contain_text("Differs from the exchange's own candle.")
+    sync_api.expect(verdict).to_contain_text("Cause: ")
+    sync_api.expect(verdict.get_by_role("row").nth(1)).to_have_text(f"volume{ours}{theirs}")
+    sync_api.expect(page.locator("#origin tr.trade").first).to_be_visible()
+    if folder := os.environ.get("MEDALLION_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / "badge.png")
+    page.locator("#canvas").press("ArrowLeft")
+    page.locator("#canvas").press("ArrowLeft")
+    page.locator("#canvas").press("Enter")
+    sync_api.expect(verdict).to_contain_text("Agrees with the exchange's own candle.")
+
+    page.goto(f"{service.url}/#/chart/binance/ETHUSDT/1m")
+    sync_api.expect(shown).to_have_text(["0 agree with the exchange's own", "0 differ", "2 not checked"])
+    page.locator("#canvas").press("Enter")
+    sync_api.expect(verdict).to_have_text("Not checked: run medallion quality check.")
+
+
+def bars(service: Service, symbol: str) -> list[list[Any]]:
+    """The minutes that Binance's trades of a symbol make, as its klines."""
+    recorded = service.trades.filter(pl.col("exchange") == "binance", pl.col("symbol") == symbol)
+    made = recorded.sort("timestamp", "position").with_columns(pl.col("timestamp").dt.truncate("1m"))
+    found = []
+    for (start,), trades in made.group_by("timestamp", maintain_order=True):
+        rows = trades.to_dicts()
+        prices = [row["price"] for row in rows]
+        quote = sum(EXACT.multiply(row["price"], row["quantity"]) for row in rows)
+        amounts = (prices[0], max(prices), min(prices), prices[-1], sum(row["quantity"] for row in rows))
+        bought = sum(row["quantity"] for row in rows if row["side"] == "BUY")
+        opened = int(start.replace(tzinfo=UTC).timestamp()) * 1_000
+        texts = [f"{amount:f}" for amount in amounts]
+        found.append([opened, *texts, opened + 59_999, text(quote), len(rows), f"{bought:f}", "0", "0"])
+    return found
+
+
+def text(amount: Decimal) -> str:
+    return f"{amount.normalize(EXACT):f}"
 
 
 def test_what_hides_in_a_text_is_shown(page: Any, service: Service) -> None:

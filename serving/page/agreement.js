@@ -1,0 +1,124 @@
+// Whether candles agree with the exchange's own: the badge at the chart, and the verdict on one candle.
+import { ask, element, utc, write } from "./ask.js";
+
+const PAGE = 1000;
+const MOST_PAGES = 20;
+const SECOND = 1000;
+
+export class Agreement {
+  /** `badge`: the line that counts; it has an element for each number. `onLoad`: verdicts came. */
+  constructor(badge, onLoad) {
+    this.badge = badge;
+    this.onLoad = onLoad;
+    this.open(null);
+  }
+
+  /** Forget the verdicts of the market before. */
+  open(market) {
+    this.market = market;
+    this.verdicts = new Map();
+    this.span = null;
+    this.pending = 0;
+    this.failure = "";
+    this.badge.hidden = true;
+  }
+
+  /** Candles that open from `first` to `last` (ms) are shown from now on. */
+  async load(first, last) {
+    const { market } = this;
+    this.span = this.span ? [Math.min(this.span[0], first), Math.max(this.span[1], last)] : [first, last];
+    this.pending += 1;
+    // What failed before is asked for again.
+    const isAgain = Boolean(this.failure);
+    const failure = await this.fetch(...(isAgain ? this.span : [first, last])).catch((error) => error.message);
+    if (market !== this.market) return;
+    this.pending -= 1;
+    if (failure || isAgain) this.failure = failure;
+    this.onLoad();
+  }
+
+  /** Ask for the verdicts of a span (ms); gives what is wrong with the answer, or "". */
+  async fetch(first, last) {
+    const { market } = this;
+    let startTime = first;
+    for (let page = 0; page < MOST_PAGES; page += 1) {
+      const { verdicts } = await ask("/v1/agreement", { ...market, startTime, endTime: last, limit: PAGE });
+      if (market !== this.market) return "";
+      for (const verdict of verdicts) this.verdicts.set(verdict.openTime / SECOND, verdict);
+      if (verdicts.length < PAGE) return "";
+      startTime = verdicts[verdicts.length - 1].openTime + 1;
+      if (startTime > last) return "";
+    }
+    return "too many candles of the exchange's are missing here.";
+  }
+
+  /** Whether the candle that opened at `time` (s) was compared and does not agree. */
+  differs(time) {
+    const verdict = this.verdicts.get(time);
+    return verdict !== undefined && isCompared(verdict) && !verdict.agrees;
+  }
+
+  /** Count the candles that open from `from` to `to` (s); `times`: when those of the chart open. Waits for verdicts. */
+  show(times, { from, to }) {
+    if (this.pending || !this.span) return;
+    const counts = { agree: 0, differ: 0, unchecked: 0, absent: 0 };
+    const isShown = (time) => time >= from && time <= to;
+    const known = new Set(times);
+    for (const time of known) {
+      if (!isShown(time)) continue;
+      const verdict = this.verdicts.get(time);
+      if (verdict === undefined || !isCompared(verdict)) counts.unchecked += 1;
+      else counts[verdict.agrees ? "agree" : "differ"] += 1;
+    }
+    for (const [time, { result }] of this.verdicts) {
+      if (result === "no_candle" && isShown(time) && !known.has(time)) counts.absent += 1;
+    }
+    this.write(counts);
+  }
+
+  write({ agree, differ, unchecked, absent }) {
+    const texts = {
+      agree: `${agree} ${agree === 1 ? "agrees" : "agree"} with the exchange's own`,
+      differ: `${differ} ${differ === 1 ? "differs" : "differ"}`,
+      unchecked: `${unchecked} not checked`,
+      absent: absent ? `${absent} of the exchange's ${absent === 1 ? "is" : "are"} missing here` : "",
+      failure: this.failure && `Not known: ${this.failure}`,
+    };
+    for (const [name, text] of Object.entries(texts)) {
+      const part = this.badge.querySelector(`.${name}`);
+      write(part, text);
+      part.hidden = !text || Boolean(this.failure) !== (name === "failure");
+    }
+    this.badge.hidden = false;
+  }
+}
+
+/** The newest verdict on the candle that opened at `opened` (ms), as elements. */
+export async function verdictOn(market, opened) {
+  const { verdicts } = await ask("/v1/agreement", { ...market, startTime: opened, endTime: opened });
+  if (!verdicts.length) return [element("p", "Not checked: run medallion quality check.")];
+  const [verdict] = verdicts;
+  const checked = `Checked ${utc(verdict.checked)} UTC.`;
+  if (!isCompared(verdict)) return [element("p", `Not compared: ${verdict.detail}. ${checked}`)];
+  if (!verdict.cause) return [element("p", `Agrees with the exchange's own candle. ${checked}`)];
+  const said = verdict.agrees ? "Agrees with the exchange's own candle but for rounding." : "Differs from the exchange's own candle.";
+  return [element("p", `${said} ${checked}`), element("p", `Cause: ${verdict.cause}, ${verdict.meaning}. ${verdict.detail}`), cells(verdict.differing)];
+}
+
+function cells(differing) {
+  const head = element("thead", [element("tr", ["Cell", "Ours", "The exchange's"].map((title) => {
+    const made = element("th", title, title === "Cell" ? "" : "number");
+    made.scope = "col";
+    return made;
+  }))]);
+  const body = element("tbody", differing.map(({ cell, ours, theirs }) => {
+    const name = element("th", cell.replaceAll("_", " "));
+    name.scope = "row";
+    return element("tr", [name, element("td", ours || "none", "number"), element("td", theirs || "none", "number")]);
+  }));
+  return element("div", [element("table", [element("caption", "Cells that differ"), head, body])], "wide");
+}
+
+function isCompared({ result }) {
+  return result !== "no_bar";
+}
