@@ -36,6 +36,7 @@ class Watched:
     prometheus: str
     desk: Desk
     stack: Path
+    serving: str
 
     def ask(self, path: str, **parameters: str) -> Any:
         """The data of an answer of Prometheus' API."""
@@ -76,7 +77,7 @@ def watched(
 ) -> Iterator[Watched]:
     try:
         find("alertmanager")
-        prometheus = find("prometheus")
+        program = find("prometheus")
     except MissingError as error:
         pytest.skip(str(error))
     folder, desk = tmp_path_factory.mktemp("watched"), Desk()
@@ -128,8 +129,9 @@ def watched(
                 )
             )
         )
-        command = [prometheus, f"--config.file={file}", f"--storage.tsdb.path={folder / 'tsdb'}"]
-        yield Watched(stack.enter_context(running(command, port, folder / "prometheus.log")), desk, data)
+        command = [program, f"--config.file={file}", f"--storage.tsdb.path={folder / 'tsdb'}"]
+        prometheus = stack.enter_context(running(command, port, folder / "prometheus.log"))
+        yield Watched(prometheus, desk, data, f"http://{shown['serving']}")
 
 
 def _there(path: Path) -> None:
@@ -157,7 +159,7 @@ def test_every_service_is_scraped_and_every_rule_is_evaluated(watched: Watched) 
 
 
 def test_what_is_recorded_has_values(watched: Watched) -> None:
-    """Of a stack in which trades flow; the numbers of messages that Redpanda alone shows have none."""
+    """Of a stack whose trades are asked for; the numbers of messages that Redpanda alone shows have none."""
     recorded = {
         rule["record"]
         for group in yaml.safe_load((COMPOSE / "rules/medallion.yml").read_text())["groups"]
@@ -168,6 +170,8 @@ def test_what_is_recorded_has_values(watched: Watched) -> None:
     later = {"medallion:consumer_lag:messages", "medallion:completeness:ratio1h", "medallion:gate_held:partitions"}
 
     def valued() -> None:
+        answer = requests.get(f"{watched.serving}/kraken/api/v3/ticker/price", timeout=10)
+        answer.raise_for_status()
         assert {name for name in recorded if watched.ask("query", query=name)["result"]} == recorded - later
 
     eventually(180, valued)
