@@ -65,7 +65,7 @@ class Warehouse:
         self._url = told["url"]
         self._database = settings.clickhouse_database
         self._session = aiohttp.ClientSession(
-            headers={"Authorization": aiohttp.BasicAuth(user, password, "utf-8").encode()},
+            headers={"Authorization": aiohttp.encode_basic_auth(user, password)},
             connector=aiohttp.TCPConnector(
                 limit=_MOST_AT_ONCE, ssl=tls_context(settings.clickhouse_ca_file) if settings.clickhouse_tls else True
             ),
