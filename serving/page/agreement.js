@@ -102,12 +102,10 @@ export async function verdictOn(market, opened) {
   if (!isCompared(verdict)) return [element("p", `Not compared: ${verdict.detail}. ${checked}`)];
   if (!verdict.cause) return [element("p", `Agrees with the exchange's own candle. ${checked}`)];
   const said = verdict.agrees ? "Agrees with the exchange's own candle but for rounding." : "Differs from the exchange's own candle.";
-  return [element("p", `${said} ${checked}`), element("p", cause(verdict)), cells(verdict.differing)];
-}
-
-/** A later version may have stored a cause that has no meaning here, and not every cause has a detail. */
-function cause({ cause: name, meaning, detail }) {
-  return `Cause: ${[name, meaning, detail].filter(Boolean).join(": ")}`;
+  // A later version may have stored a cause that has no meaning here, and not every cause has a detail.
+  const cause = element("p", `Cause: ${[verdict.cause, verdict.meaning].filter(Boolean).join(", ")}`);
+  const detail = verdict.detail ? [element("p", `Found: ${verdict.detail}`)] : [];
+  return [element("p", `${said} ${checked}`), cause, ...detail, cells(verdict.differing)];
 }
 
 function cells(differing) {
