@@ -16,7 +16,7 @@ from cli.common.work import working
 from cli.messages.quality import show_markets
 from cli.messages.series import show_report
 from config import logs
-from config.settings import DEFAULT_SCHEDULES_FILE, Settings
+from config.settings import Settings
 from ddl.layers import load_layers
 from series.errors import IncompleteError
 from series.schedules.check import CheckReport
@@ -27,7 +27,10 @@ from series.schedules.state import ScheduleStates, due_at
 
 app = typer.Typer(help="Series and quality checks that run by themselves.", no_args_is_help=True)
 FileOption = Annotated[
-    Path, typer.Option("--file", envvar="MEDALLION_SCHEDULES_FILE", help="The schedules.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--file", envvar="MEDALLION_SCHEDULES_FILE", help="The schedules. Default: the stack's.", show_default=False
+    ),
 ]
 # Differences that `schedule run` prints; all are in quality_checks.
 _DIFFERENCES = 20
@@ -35,13 +38,12 @@ NameArgument = Annotated[str, typer.Argument(help="A schedule of the file.")]
 
 
 @app.command("list")
-def list_schedules(
-    file: FileOption = DEFAULT_SCHEDULES_FILE, data_dir: DataDirOption = None, as_json: JsonOption = False
-) -> None:
+def list_schedules(file: FileOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     """Show every schedule of the file: what it does, how its last run ended, and when it runs next."""
-    states = _states(data_dir, load_settings(data_dir))
+    settings = load_settings(data_dir)
+    states = _states(data_dir, settings)
     shown = []
-    for one in _schedules(file):
+    for one in _schedules(file, settings):
         state = states.read(one.name)
         run = last_run(states, one.name, state)
         goes_on = run["state"] not in {"paused", "running"}
@@ -69,13 +71,13 @@ def list_schedules(
         for one in shown
     ]
     headings = ("schedule", "what", *columns, "windows", "error")
-    print_table(f"Schedules of {file}", headings, rows, empty="none: see docs/series.md")
+    print_table(f"Schedules of {file or settings.schedules_file}", headings, rows, empty="none: see docs/series.md")
 
 
 @app.command("run")
 def run(
     name: NameArgument,
-    file: FileOption = DEFAULT_SCHEDULES_FILE,
+    file: FileOption = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -85,7 +87,7 @@ def run(
     """
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "schedule")
-    schedule = schedule_named(_schedules(file), name)
+    schedule = schedule_named(_schedules(file, settings), name)
     runs = ScheduleRuns(settings, _states(data_dir, settings))
     with working(f"Running {name}", "Run the same command again: it goes on from what is stored.", quiet=as_json):
         _, report = asyncio.run(runs.run(schedule))
@@ -99,36 +101,38 @@ def run(
 
 
 @app.command("serve")
-def serve(file: FileOption = DEFAULT_SCHEDULES_FILE, data_dir: DataDirOption = None) -> None:
+def serve(file: FileOption = None, data_dir: DataDirOption = None) -> None:
     """Run every schedule when it is due, until SIGTERM; metrics and /healthz on MEDALLION_METRICS_PORT.
 
     What was missed while nothing served is made up at once. A change of the file is read with the next start.
     """
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "schedule")
-    schedules = _schedules(file)
+    schedules = _schedules(file, settings)
     runs = ScheduleRuns(settings, _states(data_dir, settings))
     ScheduleService(schedules, runs, settings.metrics_host, settings.metrics_port).serve()
 
 
 @app.command("pause")
-def pause(name: NameArgument, file: FileOption = DEFAULT_SCHEDULES_FILE, data_dir: DataDirOption = None) -> None:
+def pause(name: NameArgument, file: FileOption = None, data_dir: DataDirOption = None) -> None:
     """Let `serve` leave a schedule out, also after a restart, until `resume`; a run under way goes on."""
-    schedule_named(_schedules(file), name)
-    _states(data_dir, load_settings(data_dir)).pause(name)
+    settings = load_settings(data_dir)
+    schedule_named(_schedules(file, settings), name)
+    _states(data_dir, settings).pause(name)
     out.print(f"{name} is paused.")
 
 
 @app.command("resume")
-def resume(name: NameArgument, file: FileOption = DEFAULT_SCHEDULES_FILE, data_dir: DataDirOption = None) -> None:
+def resume(name: NameArgument, file: FileOption = None, data_dir: DataDirOption = None) -> None:
     """Undo `pause`: the schedule runs with its next turn, from where it stopped; `schedule run` does it at once."""
-    schedule_named(_schedules(file), name)
-    _states(data_dir, load_settings(data_dir)).resume(name)
+    settings = load_settings(data_dir)
+    schedule_named(_schedules(file, settings), name)
+    _states(data_dir, settings).resume(name)
     out.print(f"{name} goes on with its next turn.")
 
 
-def _schedules(file: Path) -> tuple[Schedule, ...]:
-    return load_schedules(file, [frame.code for frame in load_layers().timeframes])
+def _schedules(file: Path | None, settings: Settings) -> tuple[Schedule, ...]:
+    return load_schedules(file or settings.schedules_file, [frame.code for frame in load_layers().timeframes])
 
 
 def _what(one: Schedule) -> dict[str, Any]:

@@ -118,7 +118,9 @@ def load_schedules(path: Path, candles: Collection[str]) -> tuple[Schedule, ...]
     try:
         said = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SchedulesFileError(f"{path}: {error.strerror}: name a schedules file with --file") from error
+        raise SchedulesFileError(
+            f"{path}: {error.strerror}: set MEDALLION_SCHEDULES_FILE, or --file, to a readable schedules file"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SchedulesFileError(f"{path}: not a valid YAML file: {error}") from error
     if not isinstance(said, dict) or set(said) != {"schedules"} or not isinstance(said["schedules"], dict):
