@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,6 +23,7 @@ from series.answer import Answer
 from series.declaration import series_named
 from series.providers.binance_klines import of_answer
 from series.store import SeriesStore
+from series.storing import Storing
 
 # An answer of Binance has so many klines at most.
 _ANSWER = 1_000
@@ -95,12 +98,15 @@ def _landed(started: Node, bodies: Sequence[bytes]) -> Lap:
     rows = sum(len(msgspec.json.decode(body)) for body in bodies)
     before = _count(client, "bars_current")
 
-    def work() -> None:
-        for body in bodies:
-            received_us = time.time_ns() // 1_000
-            store.insert(series, Answer("ccxt", "klines", received_us, body, of_answer(body, _MARKET)))
+    async def work() -> None:
+        async with Storing(partial(store.insert, series)) as storing:
+            for body in bodies:
+                received_us = time.time_ns() // 1_000
+                await storing.add(Answer("ccxt", "klines", received_us, body, of_answer(body, _MARKET)))
+                # A provider's answer is waited for.
+                await asyncio.sleep(0)
 
-    taken = lap(rows, work, [started.process])
+    taken = lap(rows, lambda: asyncio.run(work()), [started.process])
     _all_there(client, "bars_current", before + rows)
     store.close()
     return taken
