@@ -47,10 +47,8 @@ def store_bars(store: SeriesStore, symbol: str, bars: pl.DataFrame | None = None
     # Products have up to 16 decimals here, a text of more than 18 would not be taken.
     for row in rows:
         row["quote_volume"] = row["quote_volume"].rstrip("0").rstrip(".")
-    store.insert(
-        series_named("bars"),
-        Answer("test", f"klines of {symbol} from {rows[0]['window_start']}", 1_764_000_000_000_000, b"", rows),
-    )
+    request = f"klines of {symbol} from {rows[0]['window_start']}"
+    store.insert(series_named("bars"), [Answer("test", request, 1_764_000_000_000_000, b"", rows)])
 
 
 def faulty() -> tuple[pl.DataFrame, dict[Any, tuple[str, str]]]:
