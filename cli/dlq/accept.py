@@ -14,6 +14,7 @@ from cli.dlq.message_id import HELP, parse_message
 from offload.accept import AcceptPlan, Correction, LetterFilter, TradeVersion, plan_accept
 from offload.accept import accept as run_accept
 from offload.clickhouse.tiers import Tiers
+from offload.publish.over_shards import why_not_publishable
 from offload.rederive.run import DayReport
 from offload.tables.slices import micros
 from schemas.valid_times import EARLIEST_US, END_US
@@ -43,7 +44,8 @@ def accept(
 
     Of each trade the newest message with reason trade_contradicts counts. An older one, or one that was superseded, is
     taken by its message, as `dlq list` prints it. Silver, Gold and the cold tables follow by
-    re-derivation of the days touched, which must be over. Killed anywhere, the same command does the rest.
+    re-derivation of the days touched, which must be over. Killed anywhere, the same command does the rest. On a
+    cluster it only says what would change.
     """
     check_span(since, until)
     named = parse_message(message or ())
@@ -60,6 +62,7 @@ def accept(
     tiers = Tiers.open(load_settings(data_dir))
     with err.status("Comparing versions …"):
         wanted = plan_accept(tiers, chosen)
+    why_not = why_not_publishable(tiers.hot)
     days: list[DayReport] = []
     if yes and not wanted.is_empty:
         with working("Accepting", "Run the same command again: it does the rest.", quiet=as_json) as work:
@@ -75,6 +78,7 @@ def accept(
         print_json(
             {
                 "dry_run": not yes,
+                "cannot_publish": why_not,
                 "corrections": wanted.corrections(),
                 "candles": wanted.candles(),
                 "refused": wanted.refused,
@@ -85,14 +89,14 @@ def accept(
             }
         )
     else:
-        _print(wanted, days, done=yes)
+        _print(wanted, days, done=yes, why_not=why_not)
 
 
 def _micros(moment: datetime | None, otherwise: int) -> int:
     return micros(moment.replace(tzinfo=UTC)) if moment else otherwise
 
 
-def _print(wanted: AcceptPlan, days: list[DayReport], *, done: bool) -> None:
+def _print(wanted: AcceptPlan, days: list[DayReport], *, done: bool, why_not: str) -> None:
     count = wanted.trades.height
     shown = f", the first {SHOWN} of {count:,}" if count > SHOWN else ""
     print_table(
@@ -113,7 +117,7 @@ def _print(wanted: AcceptPlan, days: list[DayReport], *, done: bool) -> None:
     if wanted.agreeing.height:
         out.print(f"{wanted.agreeing.height:,} say by now what Silver has; they become duplicates.")
     if not done and not wanted.is_empty:
-        out.print("Do it with --yes.")
+        out.print(f"It cannot be done here: {why_not}" if why_not else "Do it with --yes.")
     if days:
         changed = [(day.exchange, day.day, day.added, day.removed, day.altered, day.letters_resolved) for day in days]
         names = ("exchange", "day", "added", "removed", "altered", "letters resolved")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from offload.clickhouse.server import server_now_us
 from offload.clickhouse.tiers import Tiers
+from offload.publish.over_shards import ensure_publishable
 from offload.rederive.bronze import BronzeHourReport, BronzeRederivation, HotBronze, RederivedHour
 from offload.rederive.run import DayReport, OnRederive, days_between, rederivation
 from offload.tables.slices import DAY_US, GRACE_US, Slice
@@ -46,8 +47,10 @@ def rederive_from_raw(
 
     Raises:
         BronzeRederiveError: Iceberg lacks Raw of an hour that it has Bronze of.
+        OverShardsError: no day can be published; a dry run, too, needs the tables of one server.
         OffloadError: as `rederive`.
     """
+    ensure_publishable(tiers.hot)
     days = days_between(tiers.hot, start, end)
     wanted = {day.from_us for day in days}
     bronze = BronzeRederivation(tiers, exchange)

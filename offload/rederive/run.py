@@ -26,6 +26,7 @@ from offload.difference.dead_letter_sender import DeadLetterSender
 from offload.errors import OffloadError
 from offload.files.data_files import remove_abandoned
 from offload.files.scans import lean_arrow
+from offload.publish.over_shards import ensure_publishable
 from offload.publish.publication_log import PublicationLog
 from offload.publish.published import is_published
 from offload.publish.publisher import ArrivedMeanwhileError, DayPublisher
@@ -98,6 +99,7 @@ def rederive(
 
     Raises:
         RederiveError: a day is not over.
+        OverShardsError: no day can be published; a dry run works all the same.
         OffloadError: as `offload.run.run` and `offload.publish.publisher`; earlier days are done.
     """
     run = rederivation(tiers, exchange=exchange, symbol=symbol, dry_run=dry_run, mend_gold=mend_gold, progress=progress)
@@ -113,7 +115,13 @@ def rederivation(
     mend_gold: bool = False,
     progress: OnRederive = lambda _: None,
 ) -> Rederivation:
-    """All that a re-derivation consists of. Parameters as `rederive`."""
+    """All that a re-derivation consists of. Parameters as `rederive`.
+
+    Raises:
+        OverShardsError: as `rederive`.
+    """
+    if not dry_run:
+        ensure_publishable(tiers.hot)
     rules = Rules.of(SymbolRegistry.load(tiers.settings.symbols_file))
     return Rederivation(
         tiers=tiers,

@@ -50,12 +50,12 @@ def test_the_job_is_valid_and_a_day_that_fails_does_not_stop_the_others(month: d
     assert month["spec"]["backoffLimitPerIndex"] > 0
 
 
-def test_re_derivations_run_one_after_the_other(render_days: Render) -> None:
-    rederive = (*MONTH[:2], "days.command={rederive}")
-    refused = render_days(*rederive)
-    assert refused.returncode
-    assert "one re-derivation publishes at a time" in refused.stderr
-    assert render_days(*rederive, "days.parallelism=1").returncode == 0
+def test_re_derivations_are_refused_before_there_is_a_pod(render_days: Render) -> None:
+    """A cluster refuses each of them (tests/offload/test_over_shards.py)."""
+    for more in ((), ("days.parallelism=1",)):
+        refused = render_days(*MONTH[:2], "days.command={rederive,--exchange,binance}", *more)
+        assert refused.returncode
+        assert "`medallion dlq replay`" in refused.stderr
 
 
 def test_an_installation_has_none(render_days: Render) -> None:
