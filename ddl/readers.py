@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from config.settings import Settings
 from ddl.client import SqlClient
+from ddl.journal import look
 from ddl.plan import Action
 from ddl.render import render, render_template
 from ddl.runner import Applied
@@ -36,6 +37,20 @@ _INTERNAL = ("_leaving", "_staged")
 def readers_database(settings: Settings) -> str:
     """The name of the readers' database."""
     return settings.clickhouse_database + SUFFIX
+
+
+def is_readers_database(settings: Settings) -> bool:
+    """Whether the settings' database is the readers' one of a cluster. Its name says so."""
+    return settings.clickhouse_database.endswith(SUFFIX)
+
+
+def missing_readers(client: SqlClient, settings: Settings) -> list[str]:
+    """The tables and views that the readers' database of the settings lacks."""
+    # Which cluster it is changes no name.
+    shard = {"clickhouse_database": settings.clickhouse_database.removesuffix(SUFFIX), "clickhouse_cluster": "any"}
+    there = look(client, settings).definitions
+    _, *wanted = [statement.object for statement in render_readers(settings.model_copy(update=shard))]
+    return [name for name in wanted if name not in there]
 
 
 def render_readers(settings: Settings) -> list[MigrationStatement]:

@@ -25,6 +25,7 @@ from config.disks import Disk
 from config.settings import Settings
 from ddl.grants import needed
 from ddl.plan import State
+from ddl.readers import readers_database
 from ddl.runner import ObjectStatus
 from ddl.statements import ObjectKind
 from deploy.embedded.kafka.topics import wanted
@@ -186,16 +187,23 @@ def test_the_version_of_clickhouse() -> None:
     assert_remedies(*found)
 
 
-def test_the_grants_are_those_of_composes_user() -> None:
-    users = ET.parse(ROOT / "deploy/compose/clickhouse/users.xml")
+@pytest.mark.parametrize(
+    ("file", "database", "besides"),
+    [
+        ("compose/clickhouse/users.xml", "medallion", ""),
+        ("cluster/files/cluster-users.xml", readers_database(Settings()), "medallion.*"),
+    ],
+)
+def test_the_grants_are_those_of_the_deployed_user(file: str, database: str, besides: str) -> None:
+    """Neither more nor less; a cluster's user `ingest` keeps what it has on a shard's own database."""
+    told = Settings(clickhouse_database=database, s3_endpoint="http://object-store:9000")
+    users = ET.parse(ROOT / "deploy" / file)
     given = set()
     for query in users.iterfind("users/ingest/grants/query"):
         privileges, _, scope = str(query.text).removeprefix("GRANT ").rpartition(" ON ")
-        given |= {(privilege, scope) for privilege in privileges.split(", ")}
+        given |= {(privilege, scope) for privilege in privileges.split(", ") if scope != besides}
     asked = {
-        (privilege, scope.replace("`", ""))
-        for scope, privileges in needed(Settings(s3_endpoint="http://object-store:9000")).items()
-        for privilege in privileges
+        (privilege, scope.replace("`", "")) for scope, privileges in needed(told).items() for privilege in privileges
     }
     assert asked == given
     assert "S3" not in needed(Settings(iceberg_warehouse="file:///w")), "a warehouse on a disk needs no bucket"

@@ -18,6 +18,7 @@ from cli.main import app
 from cli.stack.doctor.servers import grants
 from config.settings import Settings
 from ddl.grants import lacking
+from ddl.readers import readers_database
 from offload.clickhouse.client import ClickHouseHttp
 from offload.clickhouse.tiers import Tiers
 from offload.pins import Pins
@@ -40,28 +41,31 @@ from deploy.embedded.clickhouse.engine import config
 config._USERS_TEMPLATE = Path(sys.argv.pop(1))
 runpy.run_module("deploy.embedded.clickhouse", run_name="__main__")
 """
-Become = Callable[[str], None]
+Become = Callable[..., None]
 
 
-def users_of_the_node(operator: str) -> str:
-    """The node's users: its operator with the grants and limits of compose's user `operator`, its analyst with the
-    grants of its namesake."""
+COMPOSE, CLUSTER = "compose/clickhouse/users.xml", "cluster/files/cluster-users.xml"
+
+
+def users_of_the_node(operator: str, file: str) -> str:
+    """The node's users: its operator with compose's limits and the grants of the deployed user `operator`, its analyst
+    with the grants of its namesake. `file`: whose users."""
     text = (ROOT / "deploy/embedded/clickhouse/engine/node-users.xml").read_text()
     for role, user in (("operator", operator), ("analyst", "analyst")):
-        queries = "".join(f"<query>{query}</query>" for query in granted(user))
+        queries = "".join(f"<query>{query}</query>" for query in granted(user, file))
         text, count = re.subn(
             f"<{role}>.*?</{role}>", f"<{role}><grants>{queries}</grants></{role}>", text, count=1, flags=re.DOTALL
         )
         assert count == 1
-    limits = ET.parse(ROOT / "deploy/compose/clickhouse/users.xml").find("profiles/default")
+    limits = ET.parse(ROOT / "deploy" / COMPOSE).find("profiles/default")
     assert limits is not None
     settings = "".join(ET.tostring(one, encoding="unicode") for one in limits)
     return text.replace("<default>", f"<default>{settings}", 1)
 
 
-def granted(user: str) -> list[str]:
-    """The grants of one of compose's users."""
-    users = ET.parse(ROOT / "deploy/compose/clickhouse/users.xml")
+def granted(user: str, file: str) -> list[str]:
+    """The grants of a user of `file`."""
+    users = ET.parse(ROOT / "deploy" / file)
     found = [str(query.text) for query in users.iterfind(f"users/{user}/grants/query")]
     assert found
     return found
@@ -75,11 +79,11 @@ def settings(tmp_path: Path, brokers: str) -> Iterator[tuple[Settings, Become]]:
     node = Node(tmp_path / "node", {"ANALYST_PASSWORD": PASSWORD}, ("-c", START, str(template), *analyst))
     running = False
 
-    def become(user: str) -> None:
+    def become(user: str, file: str = COMPOSE) -> None:
         nonlocal running
         if running:
             node.stop()
-        template.write_text(users_of_the_node(user))
+        template.write_text(users_of_the_node(user, file))
         node.start()
         running = True
 
@@ -170,11 +174,13 @@ def test_each_user_may_do_its_work(
 
 
 def test_the_doctor_finds_what_a_user_lacks(settings: tuple[Settings, Become]) -> None:
-    """By the engine's own answer, under compose's grants."""
+    """By the engine's own answer, under compose's grants and those of a cluster's readers."""
     told, become = settings
     told = told.model_copy(update={"s3_endpoint": "http://127.0.0.1:1"})
     become("ingest")
     assert grants(told).outcome == "ok"
+    become("ingest", CLUSTER)
+    assert grants(told.model_copy(update={"clickhouse_database": readers_database(told)})).outcome == "ok"
     become("analyst")
     # Without a database, as the node refuses to this user the one that `grants` begins in. System tables the node's own
     # role `reader` may read.

@@ -15,6 +15,7 @@ from config.settings import Settings
 from ddl import runner
 from ddl.grants import lacking
 from ddl.plan import State
+from ddl.readers import is_readers_database, missing_readers
 from ddl.runner import ObjectStatus
 from deploy.embedded.kafka.topics import wanted
 from deploy.embedded.layout import StackState
@@ -76,11 +77,23 @@ def granted(user: str, missing: Sequence[str]) -> Finding:
 def migrations(settings: Settings) -> Finding:
     """The database is as the migrations make it, as `medallion ddl status` says.
 
+    Of the readers' database of a cluster, whose objects every `ddl apply` makes again, none may be missing.
+
     Raises:
         ServerError: ClickHouse does not answer.
     """
     with clickhouse(settings, _SYSTEM) as client:
+        if is_readers_database(settings):
+            return compare_readers(settings.clickhouse_database, missing_readers(client, settings))
         return compare_objects(runner.status(client, settings))
+
+
+def compare_readers(database: str, missing: Sequence[str]) -> Finding:
+    """`missing`: what the readers' database lacks (`ddl.readers.missing_readers`)."""
+    if missing:
+        remedy = "run the job of the migrations again (`medallion ddl apply` with MEDALLION_CLICKHOUSE_CLUSTER)"
+        return Finding("migrations", "fail", f"{database} lacks {_some(missing)}", remedy)
+    return Finding("migrations", "ok", f"{database} has every table and view over all shards")
 
 
 def compare_objects(objects: Sequence[ObjectStatus]) -> Finding:
