@@ -64,13 +64,15 @@ def node_of_a_cluster(folder: Path) -> Iterator[Node]:
         node.stop()
 
 
-def make_readers(hot: HotTables) -> Settings:
-    """Create the readers' database over the tables of `hot`; the settings of a service there.
-
-    What is inserted into the Kafka table of Bronze stays in memory.
-    """
+def make_sink(hot: HotTables) -> None:
+    """The Kafka table that takes Bronze rows once more, without Kafka: what is inserted stays in memory."""
     (sink,) = (statement.sql for statement in render(hot.settings) if statement.object == "bronze_trades_sink")
     hot.client.command(re.sub("ENGINE = Kafka.*", "ENGINE = Memory", sink, flags=re.DOTALL))
+
+
+def make_readers(hot: HotTables) -> Settings:
+    """Create the readers' database over the tables of `hot`; the settings of a service there."""
+    make_sink(hot)
     on_cluster = f" ON CLUSTER {CLUSTER}"
     for statement in render_readers(hot.settings.model_copy(update={"clickhouse_cluster": CLUSTER})):
         assert on_cluster in statement.sql

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import clickhouse_connect
+import polars as pl
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 from clickhouse_driver import Client
@@ -27,10 +28,16 @@ from offload.run import run
 from offload.tables.catalog import ColdTier
 from tests.clickhouse import PASSWORD
 from tests.offload.conftest import Node, new_settings
-from tests.offload.hot_tables import ARRIVAL, HotTables, read_tape
+from tests.offload.deployed_commands import ENDS_WITH, EXCUSED, as_ingest, leaves
+from tests.offload.hot_tables import HotTables, read_tape
 from tests.offload.rederive.rederiving import FROM, HIGH, LOW, TO, fill, letters, limited, within
+from tests.offload.rederive.test_accept import come, later, turned
+from tests.offload.shards import make_sink
+from tests.series.klines import csv, minutes
+from tests.series.test_providers import dump
 
 pytestmark = pytest.mark.timeout(900)
+KEY = ("exchange", "symbol", "trade_id")
 ROOT = Path(__file__).resolve().parents[2]
 LATER = datetime(2028, 1, 1, tzinfo=UTC)
 # The node with another list of who may do what.
@@ -103,31 +110,20 @@ def settings(tmp_path: Path, brokers: str) -> Iterator[tuple[Settings, Become]]:
             node.stop()
 
 
-def commands(span: Sequence[str]) -> list[tuple[str, ...]]:
-    """What the service `medallion` is asked to do, by people and by the runbooks; each once, in an order that works."""
-    return [
-        ("offload", "run"),
-        ("offload", "status"),
-        ("offload", "verify"),
-        ("offload", "views"),
-        ("offload", "gate"),
-        ("offload", "maintain"),
-        ("pin", "create", "loss"),
-        ("pin", "list"),
-        ("query", "--pin", "loss", "SELECT count() FROM silver_trades"),
-        ("pin", "show", "loss", "--views"),
-        ("lineage", "verify"),
-        # Restore from Iceberg.
-        ("query", "TRUNCATE TABLE silver_trades"),
-        ("query", "INSERT INTO silver_trades SELECT * FROM pin_loss.silver_trades"),
-        ("pin", "drop", "loss"),
-        ("dlq", "list"),
-        ("dlq", "stats"),
-        ("rederive", *span, "--dry-run"),
-        ("rederive", *span),
-        # As the service `schedules`.
-        ("schedule", "run", "quality"),
-    ]
+def test_every_command_is_run_as_its_user_or_excused() -> None:
+    """A new command is neither: run it in `as_ingest`, or say why not and which test does."""
+    ran = {leaf for leaf in leaves() for words in as_ingest((), dict.fromkeys(KEY, ""), "") if begins(words, leaf)}
+    assert ran.isdisjoint(EXCUSED)
+    assert ran | EXCUSED.keys() == set(leaves())
+    for command, excuse in EXCUSED.items():
+        file, _, name = excuse.test.partition("::")
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text(), command
+        assert excuse.why, command
+
+
+def begins(words: Sequence[str], leaf: str) -> bool:
+    """Whether a command line is one of this command."""
+    return " ".join(words[: leaf.count(" ") + 1]) == leaf
 
 
 # Its siblings: security/test_users.py reads the grants.
@@ -141,21 +137,30 @@ def test_each_user_may_do_its_work(
     told, become = settings
     become("ddl")
     hot = HotTables(told)
+    make_sink(hot)
     become("ingest")
     trades = read_tape(tape).tail(300)
     fill(hot, trades, LOW)
     letters(hot, trades, LOW)
+    corrected = within(trades, LOW).filter(pl.col("symbol") == "BTCUSDT").tail(1)
+    come(hot, later(turned(corrected)), "price_text, side")
+    (trade,) = corrected.to_dicts()
+    for day in (FROM, FROM + timedelta(days=1)):
+        dump(tmp_path, f"{trade['symbol']}-1m-{day:%Y-%m-%d}", csv(minutes(int(day.timestamp()) * 1000, 3)))
     new = limited(told, tmp_path, HIGH)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     secrets = {"clickhouse_password": PASSWORD}
     for name, value in (new.model_dump(mode="json", exclude_defaults=True) | secrets).items():
         monkeypatch.setenv(f"MEDALLION_{name}".upper(), str(value))
     runner = CliRunner()
-    span = ("--from", f"{FROM:%Y-%m-%d}", "--to", f"{TO:%Y-%m-%d}", "--exchange", "binance")
+    span = ("--from", f"{FROM:%Y-%m-%d}", "--to", f"{TO:%Y-%m-%d}")
     failed = {}
-    for arguments in commands(span):
+    for arguments in as_ingest(span, trade, str(tmp_path)):
         done = runner.invoke(app, arguments)
-        if done.exit_code:
-            failed[" ".join(arguments)] = f"{done.exit_code}: {done.exception} {done.output[-500:]}"
+        said = f"{done.output[-500:]} {done.exception}"
+        words = ENDS_WITH.get(" ".join(arguments[:2]))
+        if done.exit_code if words is None else words not in said:
+            failed[" ".join(arguments)] = f"{done.exit_code}: {said}"
     assert not failed
     # The last one re-derived by a higher limit.
     assert hot.count("silver_trades") == within(trades, HIGH).height > within(trades, LOW).height
@@ -163,9 +168,9 @@ def test_each_user_may_do_its_work(
     pins.create("after")
     database = pins.publish("after", ClickHouseHttp(told))
     assert hot.count(f"{database}.silver_trades") == within(trades, HIGH).height
-    run(Tiers.open(told), end=ARRIVAL + timedelta(hours=3))
+    run(Tiers.open(told), until_now=True)
     report = close_gate(Tiers.open(told), drop=True, now=LATER)
-    assert {verdict.state for verdict in report.verdicts} == {"dropped"}
+    assert not [(one.table, one.partition, one.why) for one in report.verdicts if one.state != "dropped"]
     assert hot.count("silver_trades_all") == within(trades, HIGH).height
     for denied in ("CREATE TABLE mine (number UInt8) ENGINE = Log", "DROP TABLE silver_trades"):
         with pytest.raises(DatabaseError, match="Not enough privileges"):

@@ -24,6 +24,7 @@ from deploy.embedded.ports import free_ports
 from tests.certificates import Authority
 from tests.security.acls import Asked, Grant
 from tests.security.kafka import SecureKafka, create_users, grant
+from tests.series.test_providers import dump
 from tests.tls_relay import TlsRelay
 
 pytestmark = pytest.mark.kafka
@@ -76,6 +77,20 @@ def processes() -> Iterator[ExitStack]:
         yield stack
 
 
+def counted(pipeline: Pipeline, operator: dict[str, str]) -> dict[str, int]:
+    """Rows of each layer once all is drained. Each raw message is in one place, each trade in one candle."""
+    pipeline.run(operator, "drain")
+    count = """SELECT (SELECT count() FROM trades_raw) AS raw, (SELECT count() FROM silver_trades) AS silver,
+        (SELECT count() FROM duplicate_trades FINAL) AS duplicates, (SELECT count() FROM dlq_trades) AS dead,
+        (SELECT sum(trade_count) FROM gold_ohlcv_1m) AS candles, (SELECT count() FROM producer_gaps) AS gaps,
+        (SELECT count() FROM silver_trades WHERE toYear(timestamp) = 2025) AS backfilled"""
+    answer = json.loads(pipeline.run(operator, "query", count, "--format", "JSONEachRow"))
+    found = {name: int(number) for name, number in answer.items()}
+    assert found["raw"] == found["silver"] + found["duplicates"] + found["dead"]
+    assert found["silver"] == found["candles"] > 0
+    return found
+
+
 # Its siblings: test_tls.py and the tests below have each connection.
 @pytest.mark.nightly
 @pytest.mark.timeout(900)
@@ -105,6 +120,7 @@ def test_trades_and_dead_letters_pass_with_every_connection_encrypted_and_named(
     pipeline = Pipeline(tmp_path, processes)
 
     node = ("-m", "deploy.embedded.clickhouse", "--path", str(tmp_path / "store"), "--kafka-brokers", kafka.servers)
+    node += ("--readable", str(tmp_path / "warehouse"))
     ports = ("--native-port", str(native), "--http-port", str(http), "--password-env", "MEDALLION_CLICKHOUSE_PASSWORD")
     password = {"MEDALLION_CLICKHOUSE_PASSWORD": CLICKHOUSE_PASSWORD}
     pipeline.spawn("node", users["clickhouse"] | password, *node, *ports)
@@ -114,22 +130,48 @@ def test_trades_and_dead_letters_pass_with_every_connection_encrypted_and_named(
     pipeline.spawn("silver", silver, "-m", "silver_processor")
     wait_for(f"http://127.0.0.1:{metrics}/readyz")
 
-    operator = users["operator"] | clickhouse
+    operator = users["operator"] | clickhouse | {"XDG_STATE_HOME": str(tmp_path / "state")}
     # The one file as a producer, the other as whoever sits at the command line.
     for told, name, exchange in (
         (users["producer"], "kraken_v2_btcusd.jsonl", "kraken"),
         (operator, "binance_bad_input.jsonl", "binance"),
     ):
         pipeline.run(told, "replay", str(recordings / name), "--exchange", exchange)
-    pipeline.run(operator, "drain")
-    count = """SELECT (SELECT count() FROM trades_raw) AS raw, (SELECT count() FROM silver_trades) AS silver,
-        (SELECT count() FROM duplicate_trades FINAL) AS duplicates, (SELECT count() FROM dlq_trades) AS dead,
-        (SELECT sum(trade_count) FROM gold_ohlcv_1m) AS candles"""
-    found = json.loads(pipeline.run(operator, "query", count, "--format", "JSONEachRow"))
-    found = {name: int(number) for name, number in found.items()}
-    assert found["raw"] == found["silver"] + found["duplicates"] + found["dead"]
-    assert found["silver"] == found["candles"] > 0
-    assert found["dead"] > 0
+    # A trade id is missing, which is a message of its own topic.
+    rows = "".join(f"{number},1,1,1,{1_735_689_600_000 + number},True,True\n" for number in (1, 2, 4))
+    dump(tmp_path, "BTCUSDT-trades-2025-01-01", rows.encode())
+    day = ("--from", "2025-01-01", "--to", "2025-01-02")
+    pipeline.run(operator, "backfill", "--exchange", "binance", "--symbols", "BTCUSDT", *day, "--source", str(tmp_path))
+    before = counted(pipeline, operator)
+    assert before["dead"] > 0
+    assert before["backfilled"] == 3
+    assert before["gaps"] == 1
+    assert [
+        one["messages"] for one in json.loads(pipeline.run(operator, "status", "--json"))["lag"] if one["messages"]
+    ] == []
+
+    # By a limit of nearly nothing each trade is a dead letter, which the operator sends.
+    symbols = tmp_path / "symbols.yaml"
+    symbols.write_text(
+        "version: 1\ndefaults: {price_max: 1000000, quantity_max: 100}\nexchanges:\n  binance:\n"
+        "    BTCUSDT: {canonical: BTCUSDT, base: BTC, quote: USDT, quantity_max: 0.000001}\n"
+    )
+    operator |= variables(
+        {
+            "iceberg_catalog_uri": f"sqlite:///{tmp_path}/catalog.db",
+            "iceberg_warehouse": (tmp_path / "warehouse").as_uri(),
+            "symbols_file": symbols,
+        }
+    )
+    pipeline.run(operator, "offload", "run", "--until-now")
+    pipeline.run(operator, "rederive", "--exchange", "binance", *day)
+    after = counted(pipeline, operator)
+    assert after == before | {
+        "silver": before["silver"] - 3,
+        "candles": before["candles"] - 3,
+        "dead": before["dead"] + 3,
+        "backfilled": 0,
+    }
     written = pipeline.logs()
     for word in (*asked.passwords.values(), CLICKHOUSE_PASSWORD):
         assert word not in written
