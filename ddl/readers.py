@@ -26,6 +26,8 @@ _KEYS = {
     "corrections": _MARKET,
     "quality_checks_log": _MARKET,
     "rules_versions": "cityHash64(rules_version)",
+    # A slice that is offloaded again replaces its row, which must not be on another shard.
+    "offload_watermarks": "cityHash64(table_name, slice)",
     # Series are small and an answer may be of any market: all of them are on one shard, as every id is 32 digits long.
     **{series.landing: "length(answer_id)" for series in load_series()},
 }

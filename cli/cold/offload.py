@@ -10,7 +10,7 @@ import typer
 from cli.cold.printing import conclusion, print_offload, print_verification
 from cli.cold.progress import of_tables, offload_with_progress
 from cli.common.arguments import check_span
-from cli.common.context import DataDirOption, JsonOption, load_settings, print_json, print_table
+from cli.common.context import DataDirOption, JsonOption, err, load_settings, print_json, print_table
 from cli.common.work import working
 from config import logs
 from config.errors import MedallionError
@@ -20,6 +20,7 @@ from offload.maintain.compaction import MergeGroup, compact
 from offload.maintain.expiry import maintain
 from offload.proof.verify import VerifyReport
 from offload.proof.verify import verify as verify_cold
+from offload.publish.over_shards import tables_over_shards
 from offload.retention.gate import close_gate
 from offload.retention.union_views import update_union_views
 from offload.service import OffloadService
@@ -149,6 +150,8 @@ def offload_gate(
             ],
             empty="none has expired",
         )
+    if over := tables_over_shards(tiers.hot):
+        err.print(f"{over}: partitions are the shards' own. Here nothing was compared, and nothing leaves ClickHouse.")
     if report.held:
         raise ProofError("Iceberg does not confirm every expired partition: these stay hot, for the reasons above.")
 

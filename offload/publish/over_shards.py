@@ -15,16 +15,26 @@ class OverShardsError(OffloadError):
     """The hot tables are those over all shards of a cluster. Nothing was changed."""
 
 
+def tables_over_shards(hot: HotStore) -> str:
+    """Which hot tables are those over all shards of a cluster, as the beginning of a sentence; "" on one server.
+
+    Raises:
+        HotStoreError: ClickHouse failed.
+    """
+    found = [str(row["name"]) for row in hot.rows(render("tables_over_shards.sql"), {"tables": _REPLACED})]
+    are = "are tables" if len(found) > 1 else "is a table"
+    return f"{', '.join(found)} {are} over all shards of a cluster" if found else ""
+
+
 def why_not_publishable(hot: HotStore) -> str:
     """Why no day can be published in this database, and what to do instead; "" where days can.
 
     Raises:
         HotStoreError: ClickHouse failed.
     """
-    found = [str(row["name"]) for row in hot.rows(render("tables_over_shards.sql"), {"tables": _REPLACED})]
-    if not found:
+    tables = tables_over_shards(hot)
+    if not tables:
         return ""
-    tables = f"{', '.join(found)} {'are tables' if len(found) > 1 else 'is a table'} over all shards of a cluster"
     return (
         f"{tables}. A day can be replaced in the tables of one server only: Iceberg would change and ClickHouse would "
         "not. So on a cluster nothing is re-derived. Trades that an earlier registry rejected get through with "

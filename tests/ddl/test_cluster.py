@@ -74,6 +74,7 @@ def test_readers_are_all_that_a_service_or_an_analyst_asks_for() -> None:
     assert local <= set(readers)
     assert set(readers) - local == {"bronze_trades_sink", readers_database(CLUSTER)}
     assert "cityHash64(exchange, symbol)" in readers["silver_trades"].sql
+    assert "cityHash64(table_name, slice)" in readers["offload_watermarks"].sql, "or a slice has several watermarks"
     assert render_readers(ALONE) == []
 
 

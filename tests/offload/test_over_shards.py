@@ -112,6 +112,13 @@ def test_what_the_message_offers_instead_works(shards: Settings, trades: int, mo
     assert rows["bronze_trades_sink"] == rows["dlq_replays"] == trades
 
 
+def test_the_gate_says_that_it_has_compared_nothing(shards: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_environment(shards, monkeypatch)
+    done = CliRunner().invoke(app, ["offload", "gate", "--json"])
+    assert json.loads(done.stdout)["verdicts"] == []
+    assert "nothing was compared" in done.stderr
+
+
 def test_the_doctor_finds_what_the_database_lacks(shards: Settings) -> None:
     """It compared these tables with the migrations of one server, and called all of them wrong."""
     assert migrations(shards).outcome == "ok"
