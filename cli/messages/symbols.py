@@ -150,7 +150,11 @@ def list_symbols(
 def _rows(registry: SymbolRegistry) -> list[dict[str, Any]]:
     described = {
         (exchange, name): entry.model_dump(
-            mode="json", include={"kind", "tick", "lot", "quantity_min", "notional_min", "status", "delisted_on"}
+            mode="json",
+            include={
+                *("kind", "tick", "lot", "quantity_min", "notional_min"),
+                *("status", "listed_on", "halted_on", "delisted_on"),
+            },
         )
         for exchange, markets in registry.content.exchanges.items()
         for symbol, entry in markets.items()

@@ -164,7 +164,7 @@ def test_what_an_exchange_does_not_serve_is_said_and_noted(
         assert 0 <= note["to_time"] - (end.timestamp() - newest / RATE) * 1e6 < 2e6 / RATE
         with BackfillCheckpoint(tmp_path / f"{code}.checkpoint", "w") as checkpoint:
             assert not checkpoint.is_done(
-                RestBackfill(code, SYMBOLS.get(code, ["BTCUSDT"]), start, end).tasks[0].name
+                RestBackfill(code, SYMBOLS.get(code, ["BTCUSDT"]), start, end).tasks(checkpoint)[0].name
             ), "what is not served today may be another day"
 
 
