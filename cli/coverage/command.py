@@ -69,7 +69,19 @@ def coverage(
 
 def _show(found: list[CoverageDay]) -> None:
     runs = joined(found)
-    columns = ("exchange", "symbol", "data", "first day", "last day", "days", "status", "why", "sources", "rows", "detail")
+    columns = (
+        "exchange",
+        "symbol",
+        "data",
+        "first day",
+        "last day",
+        "days",
+        "status",
+        "why",
+        "sources",
+        "rows",
+        "detail",
+    )
     shown = [
         (
             run.first.exchange,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cli.common.statements import http_client, rows
 from cli.coverage.series import SeriesDay, SeriesEvidence, judge_series
@@ -15,6 +15,9 @@ from config.registry import Entry, SymbolRegistry
 from config.settings import Settings
 from producers.backfill.done import Filled, filled
 from producers.exchanges import REGISTRY
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver import Client
 
 _EPOCH = date(1970, 1, 1)
 _NEVER = date(2200, 1, 1)
@@ -105,11 +108,10 @@ def read_trades(settings: Settings, steps: Mapping[str, Mapping[str, Any]], aske
     names = _Names.of(SymbolRegistry.load(settings.symbols_file))
     asked_for = asked.parameters
     with http_client(settings) as client:
-        tables = {"trades": str(rows(client, "hot_and_cold", {"view": "silver_trades"})[0]["name"])}
-        markets = rows(client, "coverage_markets", tables | asked_for)
+        markets = _markets(client, asked)
         around = {day for row in markets for day in (row["day_before"], row["day_after"]) if day > _EPOCH}
         numbers = [int(f"{day:%Y%m%d}") for day in around]
-        days = rows(client, "coverage_days", tables | asked_for | {"around": numbers})
+        days = rows(client, "coverage_days", _table(client) | asked_for | {"around": numbers})
         gaps = rows(client, "coverage_gaps", asked_for)
         letters = rows(client, "coverage_letters", asked_for)
     read = [one for one in filled(steps) if asked.exchange in {"", one.exchange}]
@@ -139,6 +141,29 @@ def read_series(settings: Settings, asked: Asked) -> list[CoverageDay]:
     return judged
 
 
+@dataclass(frozen=True, slots=True)
+class StoredTrades:
+    """The trades of a market that are stored: how many, and the times (UTC) of the first and the last one."""
+
+    trades: int
+    first_trade: datetime
+    last_trade: datetime
+
+
+def read_stored_trades(settings: Settings) -> dict[Market, StoredTrades]:
+    """What is stored of each market's trades, hot and cold.
+
+    Raises:
+        ServerError: as `read_trades`.
+    """
+    with http_client(settings) as client:
+        found = _markets(client, Asked())
+    return {
+        (row["exchange"], row["symbol"]): StoredTrades(row["trades"], row["first_trade"], row["last_trade"])
+        for row in found
+    }
+
+
 def complete_days(
     settings: Settings,
     steps: Mapping[str, Mapping[str, Any]],
@@ -158,6 +183,14 @@ def complete_days(
     asked = Asked(exchange, sorted(set(symbols.values())), start.date(), until)
     found = [one for one in read_trades(settings, steps, asked) if one.status == COMPLETE]
     return {own: {one.day for one in found if one.symbol == symbol} for own, symbol in symbols.items()}
+
+
+def _table(client: Client) -> dict[str, object]:
+    return {"trades": rows(client, "hot_and_cold", {"view": "silver_trades"})[0]["name"]}
+
+
+def _markets(client: Client, asked: Asked) -> Rows:
+    return rows(client, "coverage_markets", _table(client) | asked.parameters)
 
 
 def _evidence(

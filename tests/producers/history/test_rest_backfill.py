@@ -9,9 +9,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,7 @@ def run(
     checkpoint: Path,
     *,
     faults: float = 0.15,
+    complete: Mapping[str, Collection[date]] | None = None,
 ) -> BackfillReport:
     """The whole recording has been played; REST refuses some requests."""
 
@@ -99,9 +100,9 @@ def run(
         options = ProducerOptions(requests=Rate(1_000, 1.0), breaker_failures=50)
         url = f"http://127.0.0.1:{port}/{code}/rest"
         with BackfillCheckpoint(checkpoint, "w") as steps:
-            done = await RestBackfill(code, SYMBOLS.get(code, ["BTCUSDT"]), start, end, url, options).run(
-                settings, steps
-            )
+            symbols = [*complete] if complete else SYMBOLS.get(code, ["BTCUSDT"])
+            asked = RestBackfill(code, symbols, start, end, url, options, complete or {})
+            done = await asked.run(settings, steps)
         await simulator.close()
         return done
 
@@ -133,6 +134,47 @@ def test_every_trade_of_the_window_arrives_once(
     assert published(settings, code, consume) == dict.fromkeys(expected, 1)
     again = run(code, recording, start, end, settings, tmp_path / "checkpoint")
     assert (again.skipped, again.published) == (len(SYMBOLS[code]), 0)
+
+
+def test_complete_days_are_not_asked_for(
+    tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]
+) -> None:
+    """A recording over midnight; the day that is complete is not published again, and its neighbours are."""
+    recording, midnight = tmp_path / "a.jsonl", datetime(2025, 10, 10, tzinfo=UTC)
+    start, end = midnight - timedelta(seconds=60), midnight + timedelta(seconds=60)
+    start_us = int((midnight - timedelta(seconds=100)).timestamp() * 1e6)
+    synthetic.write(recording, "kraken", ["BTC/USD"], seconds=200, rate=RATE, seed=9, start_us=start_us)
+    expected = within("kraken", recording, midnight, end)
+    complete = {"BTC/USD": {midnight.date() - timedelta(days=1)}}
+    report = run("kraken", recording, start, end, settings, tmp_path / "checkpoint", complete=complete)
+    assert (report.parts, report.missing) == (1, [])
+    assert published(settings, "kraken", consume) == dict.fromkeys(expected, 1)
+    # The first day lacks something after all: only this day is asked for now.
+    report = run("kraken", recording, start, end, settings, tmp_path / "checkpoint", complete={"BTC/USD": set()})
+    assert published(settings, "kraken", consume) == dict.fromkeys(within("kraken", recording, start, end), 1)
+
+
+def test_a_window_is_done_only_if_it_was_over_when_it_was_looked_at(tmp_path: Path, settings: Settings) -> None:
+    recording, start = tmp_path / "a.jsonl", START + timedelta(seconds=70)
+    write(recording, "kraken", SYMBOLS["kraken"])
+    ends = {"over": START + timedelta(seconds=SECONDS), "not over": datetime.now(UTC) + timedelta(hours=1)}
+    found = {}
+    for name, end in ends.items():
+        run("kraken", recording, start, end, settings, tmp_path / name)
+        again = run("kraken", recording, start, end, settings, tmp_path / name)
+        found[name] = (again.skipped, again.published > 0)
+    assert found == {"over": (2, False), "not over": (0, True)}
+    # A run was killed before its window was over: what came after its last look is asked for, too.
+    checkpoint = tmp_path / "killed"
+    stale = {"total": 0, "window": [0, -1], "left": [], "since_us": 0, "unreachable": None}
+    window = RestBackfill("kraken", ["BTC/USD"], start, ends["over"])
+    with BackfillCheckpoint(checkpoint, "w") as steps:
+        steps.put(window.tasks(steps)[0].name, stale)
+    lives = [
+        run("kraken", recording, start, ends["over"], settings, checkpoint, complete={"BTC/USD": set()})
+        for _ in range(3)
+    ]
+    assert [one.published > 0 for one in lives] == [False, True, False]
 
 
 def test_what_an_exchange_does_not_serve_is_said_and_noted(
