@@ -142,9 +142,14 @@ class _Day:
 
     def _by_back_fill(self) -> Verdict | None:
         if files := self._files():
-            return self._by_files(files)
-        if not self.evidence.has_order and _chain([one for one in self.touching if one.is_done], self.span):
-            return Verdict(COMPLETE, "window_served")
+            dead = sum(one.dead for one in files)
+            if dead:
+                return Verdict(self._incomplete, "dead_letters", f"{dead:,} rows of the file are no trades")
+            return self._by_count(files, "file_read")
+        # Of a longer window nobody noted how many trades are of this day. Where ids have an order, they tell more.
+        within = [one for one in self.touching if one.is_done and self._is_within(one)]
+        if not self.evidence.has_order and (windows := _chain(within, self.span)):
+            return self._by_count(windows, "window_served")
         if left := sum(one.left for one in self.touching):
             return Verdict(self._incomplete, "under_way", f"{left:,} trades of the window are left")
         return None
@@ -152,13 +157,16 @@ class _Day:
     def _files(self) -> list[Filled] | None:
         return _chain([one for one in self.touching if one.is_done and one.source == DUMP], self.span)
 
-    def _by_files(self, files: Sequence[Filled]) -> Verdict:
-        stored, wanted = self.own.trades if self.own else 0, sum(one.trades or 0 for one in files)
-        if dead := sum(one.dead for one in files):
-            return Verdict(self._incomplete, "dead_letters", f"{dead:,} rows of the file are no trades")
+    def _by_count(self, read: Sequence[Filled], why: str) -> Verdict | None:
+        if any(one.trades is None for one in read):
+            return None
+        stored, wanted = self.own.trades if self.own else 0, sum(one.trades or 0 for one in read)
         if stored < wanted:
             return Verdict(self._incomplete, "rows_missing", f"{stored:,} of {wanted:,} trades are stored")
-        return Verdict(COMPLETE, "file_read", "" if wanted else "no trades that day, as the file says")
+        return Verdict(COMPLETE, why, "" if wanted else "no trades that day")
+
+    def _is_within(self, one: Filled) -> bool:
+        return self.span[0] <= one.start_us and one.end_us <= self.span[1]
 
     @property
     def _incomplete(self) -> str:

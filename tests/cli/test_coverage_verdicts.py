@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -58,6 +60,7 @@ WHOLE = {**AROUND, DAY: ids(11, 20)}
 HOLED = {**AROUND, DAY: ids(11, 20, count=9)}
 QUIET = {BEFORE: ids(1, 10), AFTER: ids(11, 30)}
 ALONE = {DAY: ids(11, 20)}
+TEXTS = StoredDay(3, 3, None, None, 3)
 LETTERS = {DAY: {"price_above_limit": 1}}
 NO_FILE = Filled("binance", "BTCUSDT", "dump", us(DAY), us(AFTER), is_done=False, failure="no such file")
 GONE = BTC.model_copy(update={"status": "delisted", "delisted_on": DAY})
@@ -145,14 +148,24 @@ CASES = {
     "nothing after": (of({BEFORE: ids(1, 10), DAY: ids(11, 20)}), "unknown", "edge_unknown"),
     "a later id on the day before": (of({**WHOLE, BEFORE: ids(1, 12, count=11)}), "unknown", "ids_contradict"),
     "ids that are no numbers": (
-        of({DAY: StoredDay(3, 3, None, None, 3)}, has_order=False),
+        of({DAY: TEXTS}, has_order=False),
         "unknown",
         "ids_without_order",
     ),
     "no order, and all that REST has": (
-        of({DAY: StoredDay(3, 3, None, None, 3)}, has_order=False, filled=[window(BEFORE, AFTER)]),
+        of({DAY: TEXTS}, has_order=False, filled=[window(DAY, AFTER, trades=3)]),
         "complete",
         "window_served",
+    ),
+    "no order, and more that REST has": (
+        of({DAY: TEXTS}, has_order=False, filled=[window(DAY, AFTER, trades=4)]),
+        "partial",
+        "rows_missing",
+    ),
+    "no order, and REST has more days": (
+        of({DAY: TEXTS}, has_order=False, filled=[window(BEFORE, AFTER, trades=3)]),
+        "unknown",
+        "ids_without_order",
     ),
     # Nothing is stored.
     "between two days": (of(AROUND), "missing", "no_run"),
@@ -275,3 +288,10 @@ def test_runs_hold_every_day_once_in_order(shape: list[tuple[bool, int]]) -> Non
     assert sum(run.rows for run in runs) == sum(one.rows for one in days)
     assert all(run.last == run.first.day + timedelta(days=run.days - 1) for run in runs)
     assert all(a.first.why != b.first.why or a.last + timedelta(days=1) != b.first.day for a, b in pairwise(runs))
+
+
+def test_the_document_has_every_reason_in_the_same_words() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "coverage.md").read_text(encoding="utf-8")
+    table = text.partition("| why | meaning |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", table, re.MULTILINE)
+    assert rows == [*MEANINGS.items()]
