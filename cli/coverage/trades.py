@@ -142,8 +142,7 @@ class _Day:
 
     def _by_back_fill(self) -> Verdict | None:
         if files := self._files():
-            dead = sum(one.dead for one in files)
-            if dead:
+            if dead := sum(one.dead for one in files):
                 return Verdict(self._incomplete, "dead_letters", f"{dead:,} rows of the file are no trades")
             return self._by_count(files, "file_read")
         # Of a longer window nobody noted how many trades are of this day. Where ids have an order, they tell more.
@@ -254,20 +253,16 @@ class _Day:
 
 
 def _chain(spans: Sequence[Filled], day: tuple[int, int]) -> list[Filled] | None:
-    """Spans that cover the day; None: they do not. Dumps may not overlap, as their trades are added up."""
+    """Spans that cover the day one after the other, so that their trades add up; None: they do not."""
     chain: list[Filled] = []
     at = day[0]
     while at < day[1]:
-        following = [one for one in spans if _goes_on(one, at)]
+        following = [one for one in spans if one.start_us == at]
         if not following:
             return None
         chain.append(max(following, key=lambda one: one.end_us))
         at = chain[-1].end_us
     return chain
-
-
-def _goes_on(span: Filled, at: int) -> bool:
-    return span.start_us == at if span.source == DUMP else span.start_us <= at < span.end_us
 
 
 def _span_us(day: date) -> tuple[int, int]:

@@ -154,11 +154,10 @@ def list_symbols(
     if as_json:
         print_json(rows)
         return
-    columns: tuple[str, ...] = ("exchange", "exchange_symbol", "canonical", "base", "quote", "kind", "tick", "lot", "price_max",
-               "quantity_max", "status", "listed_on", "halted_on", "delisted_on")  # fmt: skip
-    if held:
-        columns = ("exchange", "exchange_symbol", "canonical", "status", "listed_on", "halted_on", "delisted_on",
-                   "first_trade", "last_trade", "trades")  # fmt: skip
+    described = ("base", "quote", "kind", "tick", "lot", "price_max", "quantity_max")
+    life = ("status", "listed_on", "halted_on", "delisted_on")
+    more = ("first_trade", "last_trade", "trades")
+    columns = ("exchange", "exchange_symbol", "canonical", *(() if held else described), *life, *(more if held else ()))
     print_table("Symbols", columns, [tuple(row[column] for column in columns) for row in rows])
 
 

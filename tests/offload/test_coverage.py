@@ -153,6 +153,20 @@ def test_what_is_known_of_each_day_hot_and_cold(ask: Callable[..., Any], setting
     assert ask(*asked) == before
 
 
+def test_a_row_stands_for_several_ids(ask: Callable[..., Any], hot: HotTables) -> None:
+    """OKX sums matches up under the id of the last one: 5 is 3, 4 and 5. Bybit's ids are no numbers."""
+    rows = silver_rows(trades("okx", "BTCUSDT", {1: [2], 2: [5], 3: [6]}))
+    sums = pl.when(pl.col("trade_id") == "5").then(3).otherwise(1).cast(pl.UInt32).alias("match_count")
+    hot.insert("silver_trades", rows.with_columns(sums))
+    texts = silver_rows(trades("bybit_linear", "BTCUSDT", {1: [1], 2: [2], 3: [3]}))
+    hot.insert("silver_trades", texts.with_columns(trade_id=pl.lit("4f7e-") + pl.col("trade_id")))
+    found = ask("--from", "2026-03-02", "--to", "2026-03-03")
+    assert [(row["exchange"], row["status"], row["why"]) for row in found] == [
+        ("bybit_linear", "unknown", "ids_without_order"),
+        ("okx", "complete", "ids_in_sequence"),
+    ]
+
+
 def test_what_a_back_fill_noted(ask: Callable[..., Any], settings: Settings, hot: HotTables) -> None:
     hot.insert("silver_trades", silver_rows(trades("binance", "BTCUSDT", {1: [1, 2], 3: [8, 9]})))
     hot.insert("silver_trades", silver_rows(trades("binance_usdm", "ETHUSDT", {1: [1, 3], 2: [4], 4: [9]}, late=0.1)))
