@@ -83,6 +83,27 @@ CASES = {
         "complete",
         "ids_in_sequence",
     ),
+    "ids from a window's first to its last, and the days beside it lack some": (
+        of({BEFORE: ids(1, 4), DAY: ids(11, 20), AFTER: ids(25, 30)}, filled=[window(DAY, AFTER, first_id=11, last_id=20)]),
+        "complete",
+        "ids_in_sequence",
+    ),
+    "ids of a window that begins at noon": (
+        of(
+            {DAY: ids(11, 20), AFTER: ids(21, 30)},
+            filled=[window(DAY, AFTER, start_us=us(DAY, 12), first_id=11, last_id=20)],
+        ),
+        "unknown",
+        "edge_unknown",
+    ),
+    "ids of a window that ends at noon": (
+        of(
+            {BEFORE: ids(1, 10), DAY: ids(11, 20)},
+            filled=[window(DAY, AFTER, end_us=us(DAY, 12), first_id=11, last_id=20)],
+        ),
+        "unknown",
+        "edge_unknown",
+    ),
     # A dump says how many there were.
     "all of a dump": (of(ALONE, filled=[file(11, 20)]), "complete", "ids_in_sequence"),
     "all of a dump with ids of no trade": (
@@ -146,6 +167,11 @@ CASES = {
     "a hole before the first": (of({BEFORE: ids(1, 9), **ALONE, AFTER: ids(21, 30)}), "partial", "ids_missing"),
     "nothing before": (of({DAY: ids(11, 20), AFTER: ids(21, 30)}), "unknown", "edge_unknown"),
     "nothing after": (of({BEFORE: ids(1, 10), DAY: ids(11, 20)}), "unknown", "edge_unknown"),
+    "as many ids as there should be, and others": (
+        of({**WHOLE, BEFORE: ids(1, 12, count=10), DAY: ids(11, 20, count=8)}),
+        "unknown",
+        "ids_contradict",
+    ),
     "a later id on the day before": (of({**WHOLE, BEFORE: ids(1, 12, count=11)}), "unknown", "ids_contradict"),
     "ids that are no numbers": (
         of({DAY: TEXTS}, has_order=False),
@@ -161,6 +187,11 @@ CASES = {
         of({DAY: TEXTS}, has_order=False, filled=[window(DAY, AFTER, trades=4)]),
         "partial",
         "rows_missing",
+    ),
+    "no order, and REST has the next day, too": (
+        of({DAY: TEXTS}, has_order=False, filled=[window(DAY, AFTER + timedelta(days=1), trades=9)]),
+        "unknown",
+        "ids_without_order",
     ),
     "no order, and REST has more days": (
         of({DAY: TEXTS}, has_order=False, filled=[window(BEFORE, AFTER, trades=3)]),
