@@ -84,7 +84,10 @@ CASES = {
         "ids_in_sequence",
     ),
     "ids from a window's first to its last, and the days beside it lack some": (
-        of({BEFORE: ids(1, 4), DAY: ids(11, 20), AFTER: ids(25, 30)}, filled=[window(DAY, AFTER, first_id=11, last_id=20)]),
+        of(
+            {BEFORE: ids(1, 4), DAY: ids(11, 20), AFTER: ids(25, 30)},
+            filled=[window(DAY, AFTER, first_id=11, last_id=20)],
+        ),
         "complete",
         "ids_in_sequence",
     ),

@@ -241,6 +241,8 @@ def test_what_is_stored_of_series(ask: Callable[..., Any], settings: Settings, h
         *(one for one in minutes(day_ms(2), 1_440) if one[0] != broken[0]),
         broken,
         *minutes(day_ms(4), 1_439),
+        # Not over when the answer came.
+        kline(int(moment(9).timestamp() * 1e3)),
     ]
     key = {"exchange": "binance", "symbol": "BTCUSDT", "frame": "1m"}
     body = csv(given)
@@ -264,6 +266,9 @@ def test_what_is_stored_of_series(ask: Callable[..., Any], settings: Settings, h
     assert verdicts(found, data="fear_greed")[:3] == [
         (1, "unknown", "count_unknown"), (2, "unknown", "count_unknown"), (3, "missing", "after_last"),
     ]  # fmt: skip
+    assert verdicts(ask("--data", "bars", "--from", "2026-03-09", "--to", "2026-03-10")) == [
+        (9, "missing", "after_last")
+    ]
     assert {row["data"] for row in ask("--data", "bars", "--to", "2026-03-06")} == {"bars"}
 
 
