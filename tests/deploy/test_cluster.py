@@ -38,6 +38,7 @@ TRAFFIC = {
     ("silver", "clickhouse", 8123),
     ("offload", "clickhouse", 8123),
     ("offload", "redpanda", 9092),
+    ("schedules", "clickhouse", 8123),
     ("serving", "clickhouse", 8123),
     ("cli", "clickhouse", 8123),
     ("cli", "clickhouse", 9000),
@@ -116,6 +117,8 @@ def test_other_sizes_render(root: Path) -> None:
     [
         ("symbols=mine", "configMap: {name: mine}"),
         ("symbols=mine", "MEDALLION_SYMBOLS_FILE: /etc/medallion/symbols.yaml"),
+        ("schedules.file=mine", "configMap: {name: mine}"),
+        ("schedules.file=mine", "{name: MEDALLION_SCHEDULES_FILE, value: /etc/schedules/schedules.yaml}"),
         ("serviceAccount=bucket-reader", "serviceAccountName: bucket-reader"),
         ("catalog.tokenKey=CATALOG_TOKEN", "{name: medallion, key: CATALOG_TOKEN}"),
         ("settings.MEDALLION_LOG_LEVEL=DEBUG", 'MEDALLION_LOG_LEVEL: "DEBUG"'),
@@ -156,6 +159,32 @@ def test_an_operator_has_a_way_in(pods: dict[str, Manifest]) -> None:
     assert {"name": "scratch", "mountPath": told["TMPDIR"]} in container["volumeMounts"]
     (scratch,) = (volume for volume in pod["volumes"] if volume["name"] == "scratch")
     assert "medium" not in scratch["emptyDir"]
+
+
+def test_what_schedules_have_done_outlives_their_pod(manifests: list[Manifest], pods: dict[str, Manifest]) -> None:
+    """And the pod's user may write there. Two pods would run everything twice."""
+    deployment = of_kind(manifests, "Deployment")["medallion-schedules"]["spec"]
+    assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
+    pod = pods["medallion-schedules"]["spec"]
+    (container,) = pod["containers"]
+    told = {entry["name"]: entry.get("value") for entry in container["env"]}
+    (place,) = (one["name"] for one in container["volumeMounts"] if one["mountPath"] == told["XDG_STATE_HOME"])
+    (volume,) = (one for one in pod["volumes"] if one["name"] == place)
+    assert volume["persistentVolumeClaim"]["claimName"] in of_kind(manifests, "PersistentVolumeClaim")
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
+
+
+def test_two_pods_of_schedules_are_refused_and_none_is_possible(root: Path) -> None:
+    helm = shutil.which("helm")
+    if helm is None:
+        pytest.skip("helm is not installed")
+    command = [helm, "template", "medallion", "deploy/cluster", "--set"]
+    two = subprocess.run([*command, "schedules.replicas=2"], cwd=root, capture_output=True, check=False, text=True)
+    assert two.returncode != 0
+    assert "two would run everything twice" in two.stderr
+    none = subprocess.run([*command, "schedules.replicas=0"], cwd=root, capture_output=True, check=True, text=True)
+    names = {(one["kind"], one["metadata"]["name"]) for one in yaml.safe_load_all(none.stdout) if one}
+    assert not names & {("Deployment", "medallion-schedules"), ("PersistentVolumeClaim", "medallion-schedules")}
 
 
 @pytest.mark.parametrize("version", [pytest.param("1.29", marks=pytest.mark.nightly), "1.33"])

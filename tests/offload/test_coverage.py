@@ -247,10 +247,10 @@ def test_what_is_stored_of_series(ask: Callable[..., Any], settings: Settings, h
     key = {"exchange": "binance", "symbol": "BTCUSDT", "frame": "1m"}
     body = csv(given)
     rows = binance_klines.of_lines(body.splitlines(keepends=True), key)
-    store.insert(series_named("bars"), Answer("binance", "a file", int(moment(9).timestamp() * 1e6), body, rows))
+    store.insert(series_named("bars"), [Answer("binance", "a file", int(moment(9).timestamp() * 1e6), body, rows)])
     moods = [{"day": str(day_ms(day)), "value": "50", "classification": "Neutral"} for day in (1, 2)]
     answer = Answer("alternative_me", "a question", int(moment(9).timestamp() * 1e6), b"x", moods)
-    store.insert(series_named("fear_greed"), answer)
+    store.insert(series_named("fear_greed"), [answer])
     store.close()
     found = ask("--to", "2026-03-06")
     assert verdicts(found, data="bars") == [
