@@ -14,8 +14,10 @@ from cli.common.state_folder import backfill_checkpoint, find_state_folder
 from cli.coverage.evidence import Asked, canonical_symbols, read_series, read_trades
 from cli.coverage.verdicts import MEANINGS, TRADES, CoverageDay, joined
 from config.registry import SymbolRegistry
+from ddl.layers import load_layers
 from producers.backfill.checkpoint import read_steps
 from series.declaration import load_series
+from series.schedules.declaration import SeriesSchedule, load_schedules
 
 _FORMATS = ["%Y-%m-%d"]
 _KINDS = (TRADES, *(series.name for series in load_series()))
@@ -58,7 +60,9 @@ def coverage(
     if data in {"", TRADES}:
         found += read_trades(settings, read_steps(state or backfill_checkpoint(place), place.name), asked)
     if data != TRADES:
-        found += [one for one in read_series(settings, asked) if data in {"", one.data}]
+        schedules = load_schedules(settings.schedules_file, [frame.code for frame in load_layers().timeframes])
+        scheduled = [one for one in schedules if isinstance(one, SeriesSchedule)]
+        found += [one for one in read_series(settings, scheduled, asked) if data in {"", one.data}]
     # Each market's trades come before its series.
     found.sort(key=lambda one: (one.exchange, one.symbol, _KINDS.index(one.data), one.frame, one.day))
     if as_json:

@@ -15,6 +15,7 @@ from config.registry import Entry, SymbolRegistry
 from config.settings import Settings
 from producers.backfill.done import Filled, filled
 from producers.exchanges import REGISTRY
+from series.schedules.declaration import SeriesSchedule
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver import Client
@@ -24,6 +25,8 @@ _NEVER = date(2200, 1, 1)
 
 # Exchange code and canonical symbol.
 Market = tuple[str, str]
+# Series, exchange code, canonical symbol and frame.
+SeriesKey = tuple[str, str, str, str]
 Rows = list[dict[str, Any]]
 
 
@@ -120,8 +123,8 @@ def read_trades(settings: Settings, steps: Mapping[str, Mapping[str, Any]], aske
     return [day for one in found for day in judge_trades(one, asked.days(_known(one), today), today)]
 
 
-def read_series(settings: Settings, asked: Asked) -> list[CoverageDay]:
-    """The verdicts on each series of each market and day, of those of which something is stored or was rejected.
+def read_series(settings: Settings, scheduled: Sequence[SeriesSchedule], asked: Asked) -> list[CoverageDay]:
+    """The verdicts on each series of each market and day: of what is stored, was rejected, or is `scheduled`.
 
     Raises:
         ServerError, RegistryError: as `read_trades`.
@@ -130,15 +133,27 @@ def read_series(settings: Settings, asked: Asked) -> list[CoverageDay]:
     with http_client(settings) as client:
         found = rows(client, "coverage_series", asked.parameters)
     today = datetime.now(UTC).date()
-    kinds: dict[tuple[str, str, str, str], dict[date, SeriesDay]] = {}
+    begins = _begins(names, scheduled, asked)
+    kinds: dict[SeriesKey, dict[date, SeriesDay]] = {key: {} for key in begins}
     for row in found:
         own = kinds.setdefault((row["series"], row["exchange"], row["symbol"], row["frame"]), {})
         own[row["day"]] = SeriesDay(row["periods"], row["expected"], row["rejected"], tuple(row["providers"]))
     judged = []
-    for (series, exchange, symbol, frame), days in kinds.items():
-        evidence = SeriesEvidence(series, exchange, symbol, frame, days, names.entries.get((exchange, symbol)))
-        judged += judge_series(evidence, asked.days(days, today), today)
+    for key, days in kinds.items():
+        evidence = SeriesEvidence(*key, days, names.entries.get(key[1:3]))
+        judged += judge_series(evidence, asked.days({*days} | begins.get(key, set()), today), today)
     return judged
+
+
+def _begins(names: _Names, scheduled: Sequence[SeriesSchedule], asked: Asked) -> dict[SeriesKey, set[date]]:
+    """The days at which schedules begin, of the markets that are asked for."""
+    found: dict[SeriesKey, set[date]] = {}
+    for one in scheduled:
+        places = [(exchange, own) for exchange, symbols in one.instruments.items() for own in symbols]
+        for exchange, symbol in (names.market(*place) for place in places or [("", "")]):
+            if asked.exchange in {"", exchange} and (not asked.symbols or symbol in asked.symbols):
+                found.setdefault((one.series, exchange, symbol, one.frame), set()).add(one.start.date())
+    return found
 
 
 @dataclass(frozen=True, slots=True)

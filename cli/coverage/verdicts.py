@@ -27,7 +27,7 @@ MEANINGS = {
     "failed": "the last back-fill could not read the dump of the day",
     "before_first": "it is before the oldest that is stored",
     "after_last": "it is after the newest that is stored",
-    "no_run": "nothing of it is stored, and no back-fill was asked for it",
+    "no_run": "nothing of it is stored, and no run brought any of it",
     "ids_without_order": "trades are stored, and the exchange's ids do not tell whether they are all",
     "ids_without_trade": "ids are missing, and the exchange gives some ids to no trade",
     "ids_contradict": "the order of the ids is not that of the times",

@@ -53,7 +53,6 @@ class RestBackfill:
 
     Raises (every method):
         UnknownExchangeError, NoRestError: the exchange has no REST interface that we know.
-        RestError and the other errors of `RestClient.pages`: after several attempts.
     """
 
     code: str
@@ -70,7 +69,11 @@ class RestBackfill:
         return [part for one in whole for part in left_of(one, self.complete.get(one.symbol, ()), checkpoint)]
 
     async def estimate(self, checkpoint: BackfillCheckpoint) -> list[Estimate]:
-        """What `run` would do. It asks the exchange for the windows' ids, and publishes nothing."""
+        """What `run` would do. It asks the exchange for the windows' ids, and publishes nothing.
+
+        Raises:
+            IncompleteError: the exchange does not answer, after several attempts.
+        """
         async with self._client() as client:
             history = History(RetryingClient(client))
             tasks = self.tasks(checkpoint)
@@ -148,7 +151,10 @@ class RestBackfill:
             left = Remaining.of(step)
             count, unreachable = left.count, left.unreachable
         else:
-            window = await history.window(task.symbol, *task.span_us)
+            try:
+                window = await history.window(task.symbol, *task.span_us)
+            except FAILURES as error:
+                raise IncompleteError(f"{task.symbol}: {error or type(error).__name__}: try again later") from error
             count, unreachable = window.count, window.unreachable
         rate = self.options.requests or rest.rate
         requests = -(-count // rest.page)

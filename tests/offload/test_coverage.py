@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from cli.common.state_folder import backfill_checkpoint, find_state_folder
@@ -228,8 +229,14 @@ def test_what_a_back_fill_noted(ask: Callable[..., Any], settings: Settings, hot
     ) == [(1, "missing", "no_run")]
 
 
-def test_what_is_stored_of_series(ask: Callable[..., Any], settings: Settings, hot: HotTables) -> None:
+def test_what_is_stored_of_series(
+    ask: Callable[..., Any], settings: Settings, hot: HotTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     del hot
+    hours = {"series": "bars", "instruments": {"binance": ["ETHUSDT"]}, "frame": "1h", "interval": "1h"}
+    schedules = tmp_path / "schedules.yaml"
+    schedules.write_text(yaml.safe_dump({"schedules": {"hours": hours | {"from": moment(4).date()}}}))
+    monkeypatch.setenv("MEDALLION_SCHEDULES_FILE", str(schedules))
     store = SeriesStore(settings)
 
     def day_ms(day: int) -> int:
@@ -253,7 +260,8 @@ def test_what_is_stored_of_series(ask: Callable[..., Any], settings: Settings, h
     store.insert(series_named("fear_greed"), [answer])
     store.close()
     found = ask("--to", "2026-03-06")
-    assert verdicts(found, data="bars") == [
+    assert verdicts(found, data="bars", symbol="ETHUSDT") == [(4, "missing", "no_run"), (5, "missing", "no_run")]
+    assert verdicts(found, data="bars", symbol="BTCUSDT") == [
         (1, "complete", "all_periods"),
         (2, "partial", "dead_letters"),
         (3, "missing", "no_run"),
@@ -266,9 +274,8 @@ def test_what_is_stored_of_series(ask: Callable[..., Any], settings: Settings, h
     assert verdicts(found, data="fear_greed")[:3] == [
         (1, "unknown", "count_unknown"), (2, "unknown", "count_unknown"), (3, "missing", "after_last"),
     ]  # fmt: skip
-    assert verdicts(ask("--data", "bars", "--from", "2026-03-09", "--to", "2026-03-10")) == [
-        (9, "missing", "after_last")
-    ]
+    ninth = ask("--data", "bars", "--symbol", "BTCUSDT", "--from", "2026-03-09", "--to", "2026-03-10")
+    assert verdicts(ninth) == [(9, "missing", "after_last")]
     assert {row["data"] for row in ask("--data", "bars", "--to", "2026-03-06")} == {"bars"}
 
 

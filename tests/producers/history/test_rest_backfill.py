@@ -20,10 +20,11 @@ from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
+import producers.backfill.rest_window
 import producers.simulator.player
 from config.settings import Settings
 from producers.backfill.checkpoint import BackfillCheckpoint, CheckpointError
-from producers.backfill.from_rest import RestBackfill
+from producers.backfill.from_rest import IncompleteError, RestBackfill
 from producers.backfill.report import BackfillReport
 from producers.exchanges import exchange
 from producers.exchanges.model import Rate, Trade, Trades
@@ -134,6 +135,16 @@ def test_every_trade_of_the_window_arrives_once(
     assert published(settings, code, consume) == dict.fromkeys(expected, 1)
     again = run(code, recording, start, end, settings, tmp_path / "checkpoint")
     assert (again.skipped, again.published) == (len(SYMBOLS[code]), 0)
+
+
+def test_a_dry_run_says_which_symbol_is_not_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(producers.backfill.rest_window, "_TRIES", 1)
+    asked = RestBackfill("kraken", ["BTC/USD"], START, START + timedelta(days=1), "http://127.0.0.1:9")
+    with (
+        BackfillCheckpoint(tmp_path / "checkpoint", "w") as checkpoint,
+        pytest.raises(IncompleteError, match=r"^BTC/USD: .*try again later"),
+    ):
+        asyncio.run(asked.estimate(checkpoint))
 
 
 def test_complete_days_are_not_asked_for(
