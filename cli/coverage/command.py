@@ -38,7 +38,12 @@ def coverage(
     ] = None,
     state: Annotated[
         Path | None,
-        typer.Option(help="The back-fill's checkpoint. Default: as in `medallion backfill`.", show_default=False),
+        typer.Option(
+            help="The back-fill's checkpoint. Default: as in `medallion backfill`.",
+            exists=True,
+            dir_okay=False,
+            show_default=False,
+        ),
     ] = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
@@ -73,19 +78,8 @@ def coverage(
 
 def _show(found: list[CoverageDay]) -> None:
     runs = joined(found)
-    columns = (
-        "exchange",
-        "symbol",
-        "data",
-        "first day",
-        "last day",
-        "days",
-        "status",
-        "why",
-        "sources",
-        "rows",
-        "detail",
-    )
+    market, verdict = ("exchange", "symbol", "data"), ("status", "why", "sources", "rows", "detail")
+    columns = (*market, "first day", "last day", "days", *verdict)
     shown = [
         (
             run.first.exchange,

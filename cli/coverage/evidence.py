@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cli.common.statements import http_client, rows
 from cli.coverage.series import SeriesDay, SeriesEvidence, judge_series
 from cli.coverage.trades import KnownGap, StoredDay, TradesEvidence, judge_trades
-from cli.coverage.verdicts import COMPLETE, CoverageDay, days_between
+from cli.coverage.verdicts import COMPLETE, NOT_EXPECTED, CoverageDay, days_between
 from config.registry import Entry, SymbolRegistry
 from config.settings import Settings
 from producers.backfill.done import Filled, filled
@@ -179,7 +179,7 @@ def read_stored_trades(settings: Settings) -> dict[Market, StoredTrades]:
     }
 
 
-def complete_days(
+def days_lacking_nothing(
     settings: Settings,
     steps: Mapping[str, Mapping[str, Any]],
     exchange: str,
@@ -187,7 +187,7 @@ def complete_days(
     start: datetime,
     end: datetime,
 ) -> dict[str, set[date]]:
-    """The days of [start, end) whose trades are complete, by the exchange's own symbol.
+    """The days of [start, end) whose trades are complete or not expected, by the exchange's own symbol.
 
     Raises:
         ServerError, RegistryError: as `read_trades`.
@@ -196,7 +196,7 @@ def complete_days(
     symbols = {own: names.market(exchange, own)[1] for own in own_names}
     until = (end - timedelta(microseconds=1)).date() + timedelta(days=1)
     asked = Asked(exchange, sorted(set(symbols.values())), start.date(), until)
-    found = [one for one in read_trades(settings, steps, asked) if one.status == COMPLETE]
+    found = [one for one in read_trades(settings, steps, asked) if one.status in {COMPLETE, NOT_EXPECTED}]
     return {own: {one.day for one in found if one.symbol == symbol} for own, symbol in symbols.items()}
 
 

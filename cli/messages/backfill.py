@@ -14,7 +14,7 @@ from cli.common.arguments import HTTP, check_address, check_span, near
 from cli.common.context import DataDirOption, JsonOption, ServerError, err, load_settings, out, print_json, print_table
 from cli.common.state_folder import BACKFILL_CHECKPOINT, backfill_checkpoint, find_state_folder
 from cli.common.work import working
-from cli.coverage.evidence import complete_days
+from cli.coverage.evidence import days_lacking_nothing
 from config import logs
 from config.registry import SymbolRegistry, own_names
 from config.settings import Settings
@@ -63,7 +63,7 @@ def backfill(
         bool, typer.Option("--force", help="Read files of symbols that the registry does not know: they go to the DLQ.")
     ] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="Read days too whose trades are complete (`medallion coverage`).")
+        bool, typer.Option("--again", help="Read days too that lack nothing (`medallion coverage`).")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read, publish nothing.")] = False,
     data_dir: DataDirOption = None,
@@ -71,7 +71,7 @@ def backfill(
 ) -> None:
     """Publish historical trades; run again after an interruption, what is done is not read again.
 
-    Days whose trades are complete (`medallion coverage`) are left out, unless --again.
+    Days that lack nothing (`medallion coverage`) are left out, unless --again.
     A file is checked whole before its first trade is published. It is done when every row of it is published, and each
     hole in its trade ids is a row of producer_gaps; it is read again when its checksum has changed.
 
@@ -89,10 +89,10 @@ def backfill(
         _check_known(exchange, names, settings)
     place = find_state_folder(data_dir, settings)
     with BackfillCheckpoint(state or backfill_checkpoint(place), place.name) as checkpoint:
-        complete = {} if again else _complete(settings, checkpoint, exchange, names, start, end)
-        asked = RestBackfill(exchange, names, start, end, rest_endpoint, complete=complete)
+        needless = {} if again else _needless(settings, checkpoint, exchange, names, start, end)
+        asked = RestBackfill(exchange, names, start, end, rest_endpoint, needless=needless)
         every = from_dumps.days(exchange, names, start, end)
-        wanted = from_dumps.left_of(every, start, end, complete, checkpoint)
+        wanted = from_dumps.left_of(every, start, end, needless, checkpoint)
         if source == _REST:
             spans = [(window.symbol, *window.span_us) for window in asked.tasks(checkpoint)]
         else:
@@ -164,7 +164,7 @@ def _check_known(exchange: str, names: list[str], settings: Settings) -> None:
             )
 
 
-def _complete(
+def _needless(
     settings: Settings,
     checkpoint: BackfillCheckpoint,
     exchange: str,
@@ -172,11 +172,11 @@ def _complete(
     start: datetime,
     end: datetime,
 ) -> Mapping[str, Collection[date]]:
-    """The complete days of each symbol. A back-fill needs the broker alone: without ClickHouse none is left out."""
+    """The days of each symbol that lack nothing; none where ClickHouse is away: a back-fill needs the broker alone."""
     try:
-        return complete_days(settings, checkpoint.steps, exchange, names, start, end)
+        return days_lacking_nothing(settings, checkpoint.steps, exchange, names, start, end)
     except ServerError as error:
-        err.print(f"warning: which days are complete is not known, so all of them are read. {error}", markup=False)
+        err.print(f"warning: which days lack something is not known, so all of them are read. {error}", markup=False)
         return {}
 
 
@@ -211,7 +211,7 @@ def _show(report: BackfillReport) -> None:
 
 
 def _said_left_out(days: int) -> str:
-    return f"{days:,} days are complete and left out (`medallion coverage`; --again reads them)."
+    return f"{days:,} days lack nothing and are left out (`medallion coverage`; --again reads them)."
 
 
 def _show_estimates(estimates: list[Estimate], left_out: Sequence[str], as_json: bool) -> None:

@@ -59,17 +59,17 @@ def left_of(
     wanted: Sequence[Day],
     start: datetime,
     end: datetime,
-    complete: Mapping[str, Collection[date]],
+    needless: Mapping[str, Collection[date]],
     checkpoint: BackfillCheckpoint,
 ) -> list[Day]:
-    """The days without those that are complete (UTC days by symbol).
+    """The days without the `needless` ones (UTC days by symbol).
 
-    A complete day of which a file was read stays, as the exchange may have another file of it by now.
+    A day of which a file was read stays, as the exchange may have another file of it by now.
     """
     return [
         day
         for day in wanted
-        if day.date not in complete.get(day.symbol, ()) or checkpoint.get(step_name(day, _clipped(day, start, end)))
+        if day.date not in needless.get(day.symbol, ()) or checkpoint.get(step_name(day, _clipped(day, start, end)))
     ]
 
 

@@ -49,7 +49,7 @@ class Estimate:
 class RestBackfill:
     """A back-fill of one exchange. `rest_endpoint` replaces the exchange's URL.
 
-    `complete`: days (UTC) of each symbol that are not asked for.
+    `needless`: days (UTC) of each symbol that are not asked for.
 
     Raises (every method):
         UnknownExchangeError, NoRestError: the exchange has no REST interface that we know.
@@ -61,12 +61,12 @@ class RestBackfill:
     end: datetime
     rest_endpoint: str | None = None
     options: ProducerOptions = field(default_factory=ProducerOptions)
-    complete: Mapping[str, Collection[date]] = field(default_factory=dict)
+    needless: Mapping[str, Collection[date]] = field(default_factory=dict)
 
     def tasks(self, checkpoint: BackfillCheckpoint) -> list[SymbolWindow]:
         """What is left of each symbol's window; a window that was begun or done before stays one."""
         whole = [SymbolWindow(self.code, symbol, self.start, self.end) for symbol in self.symbols]
-        return [part for one in whole for part in left_of(one, self.complete.get(one.symbol, ()), checkpoint)]
+        return [part for one in whole for part in left_of(one, self.needless.get(one.symbol, ()), checkpoint)]
 
     async def estimate(self, checkpoint: BackfillCheckpoint) -> list[Estimate]:
         """What `run` would do. It asks the exchange for the windows' ids, and publishes nothing.

@@ -15,7 +15,7 @@ class BackfillReport:
     `done`: parts (days or windows) that are done, by this run or (`skipped`) an earlier one. `missing`: what the
     exchange does not serve.
 
-    `left_out`: days that are complete and were not asked for.
+    `left_out`: days that lack nothing and were not asked for.
 
     `share`: the finished part of the work, 0 to 1. `gaps`: newly found gaps, which lack `gap_trades`. `gaps_healed`:
     gaps that are full now.

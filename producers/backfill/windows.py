@@ -41,12 +41,12 @@ class SymbolWindow:
         return start, end
 
 
-def left_of(whole: SymbolWindow, complete: Collection[date], checkpoint: BackfillCheckpoint) -> list[SymbolWindow]:
+def left_of(whole: SymbolWindow, needless: Collection[date], checkpoint: BackfillCheckpoint) -> list[SymbolWindow]:
     """The parts of a window that are still to be asked for.
 
     Args:
         whole: the window; where it was begun or done before, it is not cut.
-        complete: days (UTC) that are left out.
+        needless: days (UTC) that are left out.
         checkpoint: windows within `whole` that are done are left out, those that were begun stay as they are.
     """
     if _is_known(checkpoint.get(whole.name)):
@@ -58,7 +58,7 @@ def left_of(whole: SymbolWindow, complete: Collection[date], checkpoint: Backfil
     }
     days = {whole.start.astimezone(UTC).date() + timedelta(days=n) for n in range((whole.end - whole.start).days + 2)}
     parts = [whole]
-    for start, end in [*((one.start, one.end) for one in known), *map(_day, sorted(days & {*complete}))]:
+    for start, end in [*((one.start, one.end) for one in known), *map(_day, sorted(days & {*needless}))]:
         parts = [piece for part in parts for piece in _without(part, start, end)]
     begun = [part for part, is_done in known.items() if not is_done]
     return sorted([*begun, *parts], key=lambda one: one.start)

@@ -310,6 +310,14 @@ def test_a_back_fill_asks_only_for_what_is_missing(
         ["binance/BTCUSDT/2026-03-02"],
     )
     assert len(fill("--dry-run", "--again")["days"]) == 4
+    # Before the market was listed there is nothing to be had.
+    young = tmp_path / "symbols.yaml"
+    entry = {"canonical": "BTCUSDT", "base": "BTC", "quote": "USDT", "listed_on": date(2026, 2, 28)}
+    young.write_text(yaml.safe_dump({"version": 1, "exchanges": {"binance": {"BTCUSDT": entry}}}))
+    monkeypatch.setenv("MEDALLION_SYMBOLS_FILE", str(young))
+    plan = fill("--dry-run", "--from", "2026-02-26")
+    assert [one["day"][-10:] for one in plan["files"]] == ["2026-02-28", "2026-03-01", "2026-03-03", "2026-03-04"]
+    monkeypatch.delenv("MEDALLION_SYMBOLS_FILE")
     report = fill()
     assert (report["parts"], report["left_out"], report["published"]) == (3, 1, 7)
     # Silver follows; the days are complete, and their files are looked at: the exchange may have corrected one.

@@ -89,7 +89,7 @@ def run(
     checkpoint: Path,
     *,
     faults: float = 0.15,
-    complete: Mapping[str, Collection[date]] | None = None,
+    needless: Mapping[str, Collection[date]] | None = None,
 ) -> BackfillReport:
     """The whole recording has been played; REST refuses some requests."""
 
@@ -101,8 +101,8 @@ def run(
         options = ProducerOptions(requests=Rate(1_000, 1.0), breaker_failures=50)
         url = f"http://127.0.0.1:{port}/{code}/rest"
         with BackfillCheckpoint(checkpoint, "w") as steps:
-            symbols = [*complete] if complete else SYMBOLS.get(code, ["BTCUSDT"])
-            asked = RestBackfill(code, symbols, start, end, url, options, complete or {})
+            symbols = [*needless] if needless else SYMBOLS.get(code, ["BTCUSDT"])
+            asked = RestBackfill(code, symbols, start, end, url, options, needless or {})
             done = await asked.run(settings, steps)
         await simulator.close()
         return done
@@ -147,21 +147,21 @@ def test_a_dry_run_says_which_symbol_is_not_answered(tmp_path: Path, monkeypatch
         asyncio.run(asked.estimate(checkpoint))
 
 
-def test_complete_days_are_not_asked_for(
+def test_needless_days_are_not_asked_for(
     tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]
 ) -> None:
-    """A recording over midnight; the day that is complete is not published again, and its neighbours are."""
+    """A recording over midnight; the needless day is not published again, and its neighbour is."""
     recording, midnight = tmp_path / "a.jsonl", datetime(2025, 10, 10, tzinfo=UTC)
     start, end = midnight - timedelta(seconds=60), midnight + timedelta(seconds=60)
     start_us = int((midnight - timedelta(seconds=100)).timestamp() * 1e6)
     synthetic.write(recording, "kraken", ["BTC/USD"], seconds=200, rate=RATE, seed=9, start_us=start_us)
     expected = within("kraken", recording, midnight, end)
-    complete = {"BTC/USD": {midnight.date() - timedelta(days=1)}}
-    report = run("kraken", recording, start, end, settings, tmp_path / "checkpoint", complete=complete)
+    needless = {"BTC/USD": {midnight.date() - timedelta(days=1)}}
+    report = run("kraken", recording, start, end, settings, tmp_path / "checkpoint", needless=needless)
     assert (report.parts, report.missing) == (1, [])
     assert published(settings, "kraken", consume) == dict.fromkeys(expected, 1)
     # The first day lacks something after all: only this day is asked for now.
-    report = run("kraken", recording, start, end, settings, tmp_path / "checkpoint", complete={"BTC/USD": set()})
+    report = run("kraken", recording, start, end, settings, tmp_path / "checkpoint", needless={"BTC/USD": set()})
     assert published(settings, "kraken", consume) == dict.fromkeys(within("kraken", recording, start, end), 1)
 
 
@@ -182,7 +182,7 @@ def test_a_window_is_done_only_if_it_was_over_when_it_was_looked_at(tmp_path: Pa
     with BackfillCheckpoint(checkpoint, "w") as steps:
         steps.put(window.tasks(steps)[0].name, stale)
     lives = [
-        run("kraken", recording, start, ends["over"], settings, checkpoint, complete={"BTC/USD": set()})
+        run("kraken", recording, start, ends["over"], settings, checkpoint, needless={"BTC/USD": set()})
         for _ in range(3)
     ]
     assert [one.published > 0 for one in lives] == [False, True, False]
