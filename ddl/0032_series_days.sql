@@ -1,11 +1,11 @@
 -- How much of each day is stored of every series, also where the rows are moments; who sent it, and what was rejected.
-{% import '_macros.sql' as sql %}
 
 {% macro place(one, text) %}
         {{ one.name | literal }} AS series,
         {{ text.replace('NAME', 'exchange') if 'exchange' in one.key else "''" }} AS exchange,
         {{ text.replace('NAME', 'symbol') if 'symbol' in one.key else "''" }} AS symbol,
         {{ text.replace('NAME', one.frame) if one.frame else "''" }} AS frame,
+        {{ 'toUInt64(intDiv(86400, transform(frame, [' ~ (one.frames | map('literal') | join(', ')) ~ '], [' ~ (one.frames.values() | join(', ')) ~ '], 86400)))' if one.frame else 'toUInt64(0)' }} AS of_day,
 {% endmacro %}
 
 CREATE OR REPLACE VIEW {{ db }}.series_days{{ on_cluster }}
@@ -36,11 +36,6 @@ FROM
 {% for one in series %}
     SELECT
 {{ place(one, 'toString(stored.NAME)') }}        toDate(stored.{{ one.time }}) AS day,
-{% if one.frame %}
-        toUInt64(intDiv(86400, transform(frame, [{% for code in one.frames %}{{ code | literal }}{{ '' if loop.last else ', ' }}{% endfor %}], [{{ one.frames.values() | join(', ') }}], 86400))) AS of_day,
-{% else %}
-        toUInt64(0) AS of_day,
-{% endif %}
         true AS is_stored,
         toString(stored.provider) AS sent_by
     FROM {{ db }}.{{ one.name }}_current AS stored FINAL
@@ -48,7 +43,7 @@ FROM
     WHERE stored.is_closed
 {% endif %}
     UNION ALL
-    SELECT series, exchange, symbol, frame, toDate(fromUnixTimestamp64Micro(micros, 'UTC')), toUInt64(0), false, ''
+    SELECT series, exchange, symbol, frame, of_day, toDate(fromUnixTimestamp64Micro(micros, 'UTC')), false, ''
     FROM
     (
         SELECT
@@ -57,7 +52,7 @@ FROM
         FROM {{ db }}.series_dead_letters FINAL
         WHERE series_dead_letters.series = {{ one.name | literal }} AND place > 0
     )
-    WHERE {{ sql.is_plausible('micros') }}
+    WHERE {{ sql.is_plausible('micros') }}{{ ' AND frame IN (' ~ (one.frames | map('literal') | join(', ')) ~ ')' if one.frame else '' }}
     {{ '' if loop.last else 'UNION ALL' }}
 {% endfor %}
 )

@@ -248,6 +248,7 @@ def test_what_is_stored_of_series(
         *(one for one in minutes(day_ms(2), 1_440) if one[0] != broken[0]),
         broken,
         *minutes(day_ms(4), 1_439),
+        kline(day_ms(5), "-1"),
         # Not over when the answer came.
         kline(int(moment(9).timestamp() * 1e3)),
     ]
@@ -258,6 +259,7 @@ def test_what_is_stored_of_series(
     moods = [{"day": str(day_ms(day)), "value": "50", "classification": "Neutral"} for day in (1, 2)]
     answer = Answer("alternative_me", "a question", int(moment(9).timestamp() * 1e6), b"x", moods)
     store.insert(series_named("fear_greed"), [answer])
+    assert store.full_days(series_named("bars"), key, moment(1, 0), moment(9)) == {date(2026, 3, 1)}
     store.close()
     found = ask("--to", "2026-03-06")
     assert verdicts(found, data="bars", symbol="ETHUSDT") == [(4, "missing", "no_run"), (5, "missing", "no_run")]
@@ -266,7 +268,7 @@ def test_what_is_stored_of_series(
         (2, "partial", "dead_letters"),
         (3, "missing", "no_run"),
         (4, "partial", "periods_missing"),
-        (5, "missing", "after_last"),
+        (5, "missing", "dead_letters"),
     ]
     assert [(row["rows"], row["sources"]) for row in found if row["data"] == "bars"][:2] == [
         (1_440, ["binance"]), (1_439, ["binance"]),
