@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 from pathlib import Path
@@ -88,66 +86,6 @@ def component(pod: Manifest) -> str:
     return str(pod["metadata"]["labels"]["app.kubernetes.io/component"])
 
 
-def test_the_committed_manifests_are_what_the_chart_renders(root: Path) -> None:
-    helm = shutil.which("helm")
-    if helm is None:
-        pytest.skip("helm is not installed: the committed manifests are checked as they are")
-    done = subprocess.run([helm, "template", "medallion", "deploy/cluster"], cwd=root, capture_output=True, check=True)
-    assert done.stdout.decode() == (root / "deploy/cluster/rendered.yaml").read_text(), "run `make cluster`"
-    linted = subprocess.run([helm, "lint", "--strict", "deploy/cluster"], cwd=root, capture_output=True, check=False)
-    assert linted.returncode == 0, linted.stdout.decode()
-
-
-def test_other_sizes_render(root: Path) -> None:
-    helm = shutil.which("helm")
-    if helm is None:
-        pytest.skip("helm is not installed")
-    sizes = "clickhouse.shards=16,clickhouse.replicas=3,silver.workers=32,redpanda.brokers=5,networkPolicies=false"
-    command = [helm, "template", "medallion", "deploy/cluster", "--set", sizes, "--set", "clickhouse.storageClass=fast"]
-    text = subprocess.run(command, cwd=root, capture_output=True, check=True).stdout
-    found = [one for one in yaml.safe_load_all(text) if one]
-    assert len([name for name in of_kind(found, "StatefulSet") if "clickhouse" in name]) == 16
-    assert not of_kind(found, "NetworkPolicy")
-    for one in found:
-        kubernetes_validate.validate(one, "1.33", strict=True)
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ("symbols=mine", "configMap: {name: mine}"),
-        ("symbols=mine", "MEDALLION_SYMBOLS_FILE: /etc/medallion/symbols.yaml"),
-        ("schedules.file=mine", "configMap: {name: mine}"),
-        ("schedules.file=mine", "{name: MEDALLION_SCHEDULES_FILE, value: /etc/schedules/schedules.yaml}"),
-        ("serviceAccount=bucket-reader", "serviceAccountName: bucket-reader"),
-        ("catalog.tokenKey=CATALOG_TOKEN", "{name: medallion, key: CATALOG_TOKEN}"),
-        ("settings.MEDALLION_LOG_LEVEL=DEBUG", 'MEDALLION_LOG_LEVEL: "DEBUG"'),
-        ("catalog.egressPorts={8181}", "- {port: 8181}"),
-        ("clientNamespaces={grafana}", "kubernetes.io/metadata.name: grafana"),
-    ],
-)
-def test_a_value_reaches_the_manifests(root: Path, values: str, said: str) -> None:
-    helm = shutil.which("helm")
-    if helm is None:
-        pytest.skip("helm is not installed")
-    command = [helm, "template", "medallion", "deploy/cluster", "--set", values]
-    text = subprocess.run(command, cwd=root, capture_output=True, check=True, text=True).stdout
-    assert said in text
-    for one in yaml.safe_load_all(text):
-        if one:
-            kubernetes_validate.validate(one, "1.33", strict=True)
-
-
-def test_two_replicas_are_refused(root: Path) -> None:
-    helm = shutil.which("helm")
-    if helm is None:
-        pytest.skip("helm is not installed")
-    command = [helm, "template", "medallion", "deploy/cluster", "--set", "clickhouse.replicas=2"]
-    done = subprocess.run(command, cwd=root, capture_output=True, check=False, text=True)
-    assert done.returncode != 0
-    assert "one restart stops the shard" in done.stderr
-
-
 def test_an_operator_has_a_way_in(pods: dict[str, Manifest]) -> None:
     """A pod with the logins of compose's service `medallion`, and room for what a re-derivation puts aside."""
     pod = pods["medallion-cli"]["spec"]
@@ -172,19 +110,6 @@ def test_what_schedules_have_done_outlives_their_pod(manifests: list[Manifest], 
     (volume,) = (one for one in pod["volumes"] if one["name"] == place)
     assert volume["persistentVolumeClaim"]["claimName"] in of_kind(manifests, "PersistentVolumeClaim")
     assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
-
-
-def test_two_pods_of_schedules_are_refused_and_none_is_possible(root: Path) -> None:
-    helm = shutil.which("helm")
-    if helm is None:
-        pytest.skip("helm is not installed")
-    command = [helm, "template", "medallion", "deploy/cluster", "--set"]
-    two = subprocess.run([*command, "schedules.replicas=2"], cwd=root, capture_output=True, check=False, text=True)
-    assert two.returncode != 0
-    assert "two would run everything twice" in two.stderr
-    none = subprocess.run([*command, "schedules.replicas=0"], cwd=root, capture_output=True, check=True, text=True)
-    names = {(one["kind"], one["metadata"]["name"]) for one in yaml.safe_load_all(none.stdout) if one}
-    assert not names & {("Deployment", "medallion-schedules"), ("PersistentVolumeClaim", "medallion-schedules")}
 
 
 @pytest.mark.parametrize("version", [pytest.param("1.29", marks=pytest.mark.nightly), "1.33"])
