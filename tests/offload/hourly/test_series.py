@@ -15,7 +15,6 @@ from pyiceberg.table import Table
 from config.settings import Settings
 from offload.clickhouse.tiers import Tiers
 from offload.hourly.status import status
-from offload.maintain.compaction import compact
 from offload.proof.verify import VerifyReport, verify
 from offload.run import run
 from offload.tables.cold_tables import BY_NAME, TABLES
@@ -172,17 +171,3 @@ def test_a_run_that_dies_at_its_commit_is_completed_by_the_next(
     assert read(settings, BY_NAME[series.landing]).height == 6
     assert verified(settings).complete
     assert files_on_disk(settings) == files_referenced(settings)
-
-
-# Its siblings: hourly/test_compaction.py.
-@pytest.mark.nightly
-def test_small_files_of_a_day_are_merged(settings: Settings, hot: HotTables) -> None:
-    series, store = series_named("funding_rates"), SeriesStore(settings)
-    sent = [
-        answer for hour in range(4) for answer in insert_all(store, series, ARRIVAL + timedelta(hours=hour, minutes=3))
-    ]
-    run(Tiers.open(settings), layers=("series",))
-    merged = {table.table: table.into for table in compact(Tiers.open(settings)) if table.into}
-    assert merged == {series.landing: 2, series.snapshots: 1}
-    assert cold_rows(settings, series.snapshots, "received_at", "place") == truth(series, sent)
-    assert verified(settings).complete
