@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.table import Table
 
+from cli.main import app
 from config.settings import Settings
 from offload.clickhouse.tiers import Tiers
 from offload.hourly.status import status
+from offload.pins import Pins
 from offload.proof.verify import VerifyReport, verify
 from offload.run import run
+from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import BY_NAME, TABLES
 from series.answer import Answer
 from series.declaration import Series, load_series, series_named
 from series.store import SeriesStore
 from tests.offload.cold_tables import files_on_disk, files_referenced, live_files, load, read
+from tests.offload.command_line import as_environment, run_command
 from tests.offload.conftest import new_settings
 from tests.offload.hot_tables import ARRIVAL, HotTables
 from tests.series.answers import answers_of, insert_all
@@ -171,3 +176,88 @@ def test_a_run_that_dies_at_its_commit_is_completed_by_the_next(
     assert read(settings, BY_NAME[series.landing]).height == 6
     assert verified(settings).complete
     assert files_on_disk(settings) == files_referenced(settings)
+
+
+def test_a_pin_has_the_series_as_they_were(settings: Settings, hot: HotTables, monkeypatch: pytest.MonkeyPatch) -> None:
+    series = series_named("bars")
+    hot.load_series("bars")
+    run(Tiers.open(settings))
+    Pins(ColdTier.open(settings)).create("series_kept")
+    hot.load_series("bars", hours=2)
+    run(Tiers.open(settings))
+    as_environment(settings, monkeypatch)
+    asked = "SELECT volume, quote_volume IS NULL, is_closed, received_at FROM bars_snapshots ORDER BY place"
+    code, said, _ = run_command(app, "query", "--pin", "series_kept", asked)
+    kept = truth(series, list(answers_of(series, ARRIVAL)))
+    assert code == 0
+    assert [line.split("\t") for line in said.splitlines()] == [
+        [
+            f"{row['volume']}",
+            str(int(row["quote_volume"] is None)),
+            "true" if row["is_closed"] else "false",
+            f"{row['received_at']:%Y-%m-%d %H:%M:%S.%f}",
+        ]
+        for row in kept
+    ]
+    Pins(ColdTier.open(settings)).drop("series_kept")
+    hot.client.command("DROP DATABASE pin_series_kept")
+    assert read(settings, BY_NAME[series.snapshots]).height == 2 * len(kept)
+
+
+def key_of(series: Series, row: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={row[name].isoformat() if isinstance(row[name], datetime) else row[name]}" for name in series.key]
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_a_row_leads_to_its_answers(name: str, offloaded: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_environment(offloaded, monkeypatch)
+    series = series_named(name)
+    row = truth(series, answers(series))[1]
+    code, said, error = run_command(app, "lineage", "series", name, *key_of(series, row), "--json")
+    assert (code, error) == (0, "")
+    found = json.loads(said)
+    first = [next(iter(answers_of(series, hour))) for hour in HOURS]
+    assert [(one["row"]["answer_id"], one["row"]["place"], one["tier"]) for one in found["versions"]] == [
+        (answer.id, 2, tier) for answer in first for tier in ("hot", "cold")
+    ]
+    written = {
+        cold.name: {snapshot.snapshot_id for snapshot in load(offloaded, cold).metadata.snapshots} for cold in COLD
+    }
+    for answer, one in zip(first, found["answers"], strict=True):
+        assert (one["answer_id"], one["request"], one["body_bytes"]) == (answer.id, answer.request, len(answer.body))
+        assert one["said"] == {"2": {key: text for key, text in answer.rows[1].items() if text}}
+        hot_copy, cold_copy = one["copies"]
+        assert (hot_copy["tier"], hot_copy["digest"], cold_copy["digest"]) == ("hot", answer.id, answer.id)
+        assert cold_copy["snapshot_id"] in written[series.landing]
+        assert answer.id in pl.read_parquet(cold_copy["file"], columns=["answer_id"])["answer_id"]
+    for one in found["versions"]:
+        if one["tier"] == "cold":
+            assert one["snapshot_id"] in written[series.snapshots]
+            assert one["row"]["answer_id"] in pl.read_parquet(one["file"], columns=["answer_id"])["answer_id"]
+    printed = run_command(app, "lineage", "series", name, *key_of(series, row))[1]
+    assert first[0].id in printed
+
+
+def test_a_change_after_the_answer_is_named(
+    settings: Settings, hot: HotTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_environment(settings, monkeypatch)
+    series = series_named("funding_rates")
+    hot.load_series(series.name)
+    row = truth(series, list(answers_of(series, ARRIVAL)))[0]
+    trace = ["lineage", "series", series.name, *key_of(series, row)]
+    assert run_command(app, *trace)[0] == 0, "it is not in Iceberg yet"
+    changed = "ALTER TABLE funding_rates_{} UPDATE {} WHERE 1 SETTINGS mutations_sync = 1"
+    hot.client.command(changed.format("snapshots", "rate = rate + toDecimal128('0.000000000000000001', 18)"))
+    assert "Changed first in funding_rates_snapshots: rate" in run_command(app, *trace)[2]
+    hot.client.command(changed.format("landing", "body = concat(body, ' ')"))
+    assert "Changed first in funding_rates_landing: answer_id" in run_command(app, *trace)[2]
+    hot.client.command("TRUNCATE TABLE funding_rates_landing")
+    assert "Neither tier has the answer" in run_command(app, *trace)[2]
+    hot.client.command("TRUNCATE TABLE funding_rates_snapshots")
+    assert "is in neither tier" in run_command(app, *trace)[2]
+
+
+@pytest.mark.parametrize("said", [("day=2026-01-05", "more=1"), ("day=soon",), ("2026-01-05",)])
+def test_a_key_that_is_none_is_refused(said: tuple[str, ...]) -> None:
+    assert run_command(app, "lineage", "series", "fear_greed", *said)[0] == 2
