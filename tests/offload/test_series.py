@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -178,16 +180,18 @@ def test_a_run_that_dies_at_its_commit_is_completed_by_the_next(
     assert files_on_disk(settings) == files_referenced(settings)
 
 
-def test_a_pin_has_the_series_as_they_were(settings: Settings, hot: HotTables, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pin_has_the_series_as_they_were_and_brings_them_back(
+    settings: Settings, hot: HotTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
     series = series_named("bars")
     hot.load_series("bars")
     run(Tiers.open(settings))
-    Pins(ColdTier.open(settings)).create("series_kept")
+    Pins(ColdTier.open(settings)).create("loss")
     hot.load_series("bars", hours=2)
     run(Tiers.open(settings))
     as_environment(settings, monkeypatch)
     asked = "SELECT volume, quote_volume IS NULL, is_closed, received_at FROM bars_snapshots ORDER BY place"
-    code, said, _ = run_command(app, "query", "--pin", "series_kept", asked)
+    code, said, _ = run_command(app, "query", "--pin", "loss", asked)
     kept = truth(series, list(answers_of(series, ARRIVAL)))
     assert code == 0
     assert [line.split("\t") for line in said.splitlines()] == [
@@ -199,8 +203,18 @@ def test_a_pin_has_the_series_as_they_were(settings: Settings, hot: HotTables, m
         ]
         for row in kept
     ]
-    Pins(ColdTier.open(settings)).drop("series_kept")
-    hot.client.command("DROP DATABASE pin_series_kept")
+    tables = ("bars_landing", "bars_staging", "bars_snapshots", "bars_current", "series_dead_letters")
+    of_the_hour = "SELECT DISTINCT * FROM {} WHERE received_at < '2026-01-05 11:00:00' ORDER BY ALL"
+    every = [of_the_hour.format(name) for name in tables]
+    before = [str(hot.client.query(one).result_rows) for one in every]
+    for name in tables:
+        hot.client.command(f"TRUNCATE TABLE {name}")
+    document = (Path(__file__).resolve().parents[2] / "docs" / "series.md").read_text(encoding="utf-8")
+    (statement,) = re.findall(r"```sql\n(INSERT INTO bars_landing .*?)```", document, re.DOTALL)
+    assert run_command(app, "query", statement)[::2] == (0, "")
+    assert [str(hot.client.query(one).result_rows) for one in every] == before
+    Pins(ColdTier.open(settings)).drop("loss")
+    hot.client.command("DROP DATABASE pin_loss")
     assert read(settings, BY_NAME[series.snapshots]).height == 2 * len(kept)
 
 
