@@ -23,7 +23,7 @@ from offload.clickhouse.client import HotStore, Parameters
 from offload.clickhouse.templates import render
 from offload.errors import BrokenExportError, CommitConflictError
 from offload.files.data_files import remove
-from offload.tables.cold_tables import ColdTable
+from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slices import Slice
 
 PARQUET_MAGIC = b"PAR1"
@@ -181,8 +181,10 @@ def write_query(hot: HotStore, table: Table, sql: str, parameters: Parameters, p
         BrokenExportError: the file does not fit the cold table; it may exist.
         CommitConflictError: another offloader removed the file.
     """
+    row_group_bytes = BY_NAME[table.name()[-1]].row_group_bytes
+    query = render("large_rows.sql", select=sql, row_group_bytes=row_group_bytes) if row_group_bytes else sql
     tail = b""
-    with hot.parquet(sql, parameters) as chunks, table.io.new_output(path).create() as output:
+    with hot.parquet(query, parameters) as chunks, table.io.new_output(path).create() as output:
         for chunk in chunks:
             output.write(chunk)
             tail = (tail + chunk)[-4096:]

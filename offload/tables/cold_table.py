@@ -49,7 +49,8 @@ class ColdTable:
     alone where the arrival is part of the sorting key: only copies of one row merge there.
 
     `row_bytes`: about what a row takes in a file, until the table has files that tell. Silver rows take 40, Raw rows
-    with their payload 200.
+    with their payload 200. `row_group_bytes`: rows are so large that a row group must end by bytes, not by rows; 0: no.
+    ClickHouse holds several row groups in memory.
 
     `later`: columns that came after version 0.1, and the value that a file without them means. None: the file means no
     value, and its rows are exported again (`offload.hourly.candles`). Tables without these columns get them. They are
@@ -74,6 +75,7 @@ class ColdTable:
     merges: bool = False
     counts_merged: bool = False
     row_bytes: float = 100.0
+    row_group_bytes: int = 0
     unsettled: frozenset[str] = frozenset()
     unsettled_if: str = ""
     doc: str = ""

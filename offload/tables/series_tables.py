@@ -14,6 +14,9 @@ from series.declaration import Series
 _TYPES: dict[str, IcebergType] = {"text": TEXT, "time": TIME, "decimal": PRICE, "integer": UINT64}
 # A page of a thousand bars has about 150 kB, compressed a third of it, and its rows as texts as much again.
 _ANSWER_BYTES = 100_000.0
+# Of 1 GB of answers in an hour: with such row groups ClickHouse takes 100 MB to write the files, without 1 GiB is too
+# little.
+_ANSWERS_BYTES = 8_388_608
 _ARRIVAL = "received_at"
 
 
@@ -45,6 +48,7 @@ def _landing(series: Series) -> ColdTable:
         arrival=_ARRIVAL,
         hot_event=_ARRIVAL,
         row_bytes=_ANSWER_BYTES,
+        row_group_bytes=_ANSWERS_BYTES,
     )
 
 
