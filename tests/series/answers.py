@@ -59,8 +59,7 @@ def _answer(
 def insert_all(store: SeriesStore, series: Series, received: datetime) -> list[Answer]:
     """Insert `answers_of` the series; returns them."""
     sent = list(answers_of(series, received))
-    for answer in sent:
-        store.insert(series, answer)
+    store.insert(series, sent)
     return sent
 
 
