@@ -169,6 +169,15 @@ def test_health_checks_of_small_services_are_cheap(ours: dict[str, Any]) -> None
         if "healthcheck" in service:
             assert service["healthcheck"]["test"][:3] == ["CMD", "bash", "/answers.sh"], name
             assert any(volume.endswith(":/answers.sh:ro") for volume in service["volumes"]), name
+            # A twentieth of a core starts one of our processes in 25 s, and answers in up to 3.
+            is_small = float(service["deploy"]["resources"]["limits"]["cpus"]) <= 0.1
+            assert seconds(service["healthcheck"]["start_period"]) >= (100 if is_small else 60), name
+            assert seconds(service["healthcheck"]["timeout"]) >= (10 if is_small else 5), name
+
+
+def seconds(said: str) -> float:
+    assert said.endswith("s")
+    return float(said.removesuffix("s"))
 
 
 @pytest.mark.parametrize(
