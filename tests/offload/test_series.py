@@ -180,15 +180,23 @@ def test_a_run_that_dies_at_its_commit_is_completed_by_the_next(
     assert files_on_disk(settings) == files_referenced(settings)
 
 
+def tag_of(settings: Settings, name: str, pin: str) -> int | None:
+    ref = load(settings, BY_NAME[name]).metadata.refs.get(pin)
+    return None if ref is None else ref.snapshot_id
+
+
 def test_a_pin_has_the_series_as_they_were_and_brings_them_back(
     settings: Settings, hot: HotTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     series = series_named("bars")
     hot.load_series("bars")
     run(Tiers.open(settings))
-    Pins(ColdTier.open(settings)).create("loss")
+    pin = Pins(ColdTier.open(settings)).create("loss")
     hot.load_series("bars", hours=2)
     run(Tiers.open(settings))
+    # A tag keeps its snapshot from expiry.
+    tagged = {name: tag_of(settings, name, "loss") for name in (series.landing, series.snapshots)}
+    assert tagged == {part.table: part.snapshot_id for part in pin.tables if part.rows}
     as_environment(settings, monkeypatch)
     asked = "SELECT volume, quote_volume IS NULL, is_closed, received_at FROM bars_snapshots ORDER BY place"
     code, said, _ = run_command(app, "query", "--pin", "loss", asked)
@@ -215,6 +223,7 @@ def test_a_pin_has_the_series_as_they_were_and_brings_them_back(
     assert [str(hot.client.query(one).result_rows) for one in every] == before
     Pins(ColdTier.open(settings)).drop("loss")
     hot.client.command("DROP DATABASE pin_loss")
+    assert tag_of(settings, series.snapshots, "loss") is None
     assert read(settings, BY_NAME[series.snapshots]).height == 2 * len(kept)
 
 
