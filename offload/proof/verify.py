@@ -29,7 +29,7 @@ from schemas.valid_times import END_US
 
 
 class SliceDifference(BaseModel):
-    """Where hot and cold differ. If the counts are equal, a value differs."""
+    """Where hot and cold differ. If the counts are equal, a value differs. Rows of no market have "" for both names."""
 
     model_config = ConfigDict(frozen=True)
 

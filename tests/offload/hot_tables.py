@@ -13,6 +13,9 @@ import polars as pl
 from config.settings import Settings
 from ddl.plan import without_superseded
 from ddl.render import render
+from series.declaration import load_series
+from series.store import SeriesStore
+from tests.series.answers import insert_all
 
 # Arrivals are spread over three hours long past; event times are the recording's own.
 ARRIVAL = datetime(2026, 1, 5, 10, tzinfo=UTC)
@@ -133,6 +136,14 @@ class HotTables:
         """Each trade as a duplicate and as a dead letter."""
         self.insert("duplicate_trades", duplicate_rows(trades))
         self.insert("dlq_trades_log", dead_letter_rows(trades))
+
+    def load_series(self, *names: str, hours: int = 1) -> None:
+        """Answers of these series, or of every declared one (`tests.series.answers`), which came in so many hours."""
+        store = SeriesStore(self.settings)
+        for series in load_series():
+            for hour in range(hours if series.name in names or not names else 0):
+                insert_all(store, series, ARRIVAL + timedelta(hours=hour))
+        store.close()
 
 
 def read_tape(path: Path, exchange: str = "binance") -> pl.DataFrame:

@@ -64,6 +64,7 @@ def test_every_table_reads_back_equal_to_the_recording(
 ) -> None:
     hot.load(trades)
     hot.load_left_out(trades)
+    hot.load_series()
     report = run(Tiers.open(settings))
     assert {part.table for part in report.slices} == {cold.name for cold in TABLES}
     _assert_cold_is(settings, trades)
@@ -242,6 +243,7 @@ def test_a_sum_that_does_not_fit_fails_loudly_and_leaves_nothing(
 def test_every_cold_table_has_what_other_engines_need(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades.head(100))
     hot.load_left_out(trades.head(100))
+    hot.load_series()
     run(Tiers.open(settings))
     for cold in TABLES:
         table = load(settings, cold)
