@@ -194,8 +194,8 @@ ENCODED = [pytest.param(name, marks=[pytest.mark.nightly] if name in {"deflate",
 
 @functools.cache
 def spaces(encoding: str) -> bytes:
-    """A statement that is longer than any may be, compressed."""
-    return ENCODINGS[encoding](b"SELECT 1 " + b" " * (400 * MIB))
+    """A statement that is longer than any may be, and than the memory that one may take, compressed."""
+    return ENCODINGS[encoding](b"SELECT 1 " + b" " * (160 * MIB))
 
 
 @pytest.mark.parametrize("encoding", ENCODED)
