@@ -21,6 +21,7 @@ from ddl.quoting import quote_string
 from ddl.render import render, render_journal
 from ddl.runner import Applied, ObjectStatus, apply, status
 from ddl.statements import MigrationStatement, ObjectKind, split
+from tests.ddl.conftest import core
 from tests.ddl.engine import Engine, EngineError
 from tests.ddl.feed import envelope, publish
 
@@ -33,11 +34,6 @@ def fresh(**changes: object) -> Settings:
 
 def changed(settings: Settings, **changes: object) -> Settings:
     return settings.model_copy(update=changes)
-
-
-def core(settings: Settings) -> list[MigrationStatement]:
-    """Without the series, whose objects are of the same kinds and take half of the time."""
-    return [statement for statement in render(settings) if statement.migration < "0030"]
 
 
 def made(engine: Engine, **changes: object) -> Settings:
