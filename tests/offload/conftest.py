@@ -98,12 +98,6 @@ def clickhouse_node(folder: Path, environment: Mapping[str, str] | None = None) 
         yield node.http_port
 
 
-@pytest.fixture(scope="session")
-def http_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with clickhouse_node(tmp_path_factory.mktemp("node")) as http:
-        yield http
-
-
 def new_settings(http_port: int, folder: Path, database: str = "") -> Settings:
     """Settings of a database that is empty or does not exist yet, and of a warehouse that does not exist yet."""
     return Settings(

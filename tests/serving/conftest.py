@@ -18,12 +18,12 @@ import requests
 
 from config.settings import Settings
 from tests import command
-from tests.offload.conftest import hot, http_port, new_settings, tape
+from tests.offload.conftest import hot, new_settings, tape
 from tests.recorded import OURS
 from tests.stack import truth
 from tests.stack.conftest import applied, clean_environment
 
-__all__ = ["applied", "hot", "http_port", "tape"]  # a ClickHouse node without the rest of a stack
+__all__ = ["applied", "hot", "tape"]  # a ClickHouse node without the rest of a stack
 
 ROOT = Path(__file__).resolve().parents[2]
 # Enough of Binance's for pages of a thousand trades of one market.
