@@ -23,9 +23,13 @@ from bench.cold import measure as cold_tier
 from bench.cold import show as show_cold
 from bench.cold.measure import ColdError
 from bench.live import measure as live
+from bench.node import NodeError
 from bench.pipeline import idle, latency, parts, sustained
 from bench.pipeline.runs import LoadError
 from bench.plan import FULL, QUICK, Plan
+from bench.series import measure as bars
+from bench.series import show as show_series
+from bench.series.measure import BarsError
 from bench.serving import measure as serving
 from bench.serving import show as show_serving
 from bench.serving.service import ServiceError
@@ -38,7 +42,7 @@ from bench.stages import measure as stages
 from deploy.embedded.layout import StackError
 
 # Failures of the machine, not of this code. Their message is enough.
-_FAILURES = (StackError, PlaceError, AdrError, LoadError, ColdError, ServiceError)
+_FAILURES = (StackError, PlaceError, AdrError, LoadError, ColdError, ServiceError, NodeError, BarsError)
 _RESULTS = Path(__file__).with_name("results")
 _RATES = (1_000.0, 5_000.0, 20_000.0)
 
@@ -115,6 +119,12 @@ class _Bench:
         show_cold.cold(self.console, found)
         return found
 
+    def series(self) -> list[dict[str, Any]]:
+        """Bars from the answers to the current rows."""
+        found = bars.measure(self.plan, self.console.print)
+        show_series.series(self.console, found)
+        return found
+
     def live(self) -> dict[str, Any]:
         """The live producer."""
         found = live.measure(self.plan)
@@ -152,6 +162,7 @@ PARTS = {
     "stages": _Part("each stage on its own, and the fixed cost of a batch", _Bench.stages),
     "silver": _Part("the Silver worker and other ways to write it", _Bench.silver),
     "cold": _Part("offload of each layer, re-derivation", _Bench.cold),
+    "series": _Part("bars: a provider's answers → current rows, beside an insert a row", _Bench.series),
     "live": _Part("the live producer on one core", _Bench.live),
     "serving": _Part("the page's service: messages, answers, a thousand clients, replays", _Bench.serving),
     "memory": _Part("the Silver worker's memory over tens of millions of trades (an hour)", _Bench.memory, False),

@@ -11,8 +11,8 @@ class Plan:
 
     End to end, there are `runs` runs of `seconds` each with `markets` markets. Their first `lead_s` do not count.
     Before the first run, at most `warm_ups` loads of `warm_up_s` warm the pipeline up until the median latency has
-    settled. A single stage gets `stage_rows` trades, the cold tier `cold_rows`, a run of the live producer
-    `live_trades`. An idle stack comes to rest for `settle_s`, then it is measured for `idle_s`.
+    settled. A single stage gets `stage_rows` trades, the cold tier `cold_rows`, a series `bars`, a run of the live
+    producer `live_trades`. An idle stack comes to rest for `settle_s`, then it is measured for `idle_s`.
     """
 
     runs: int
@@ -23,6 +23,7 @@ class Plan:
     markets: int
     stage_rows: int
     cold_rows: int
+    bars: int
     live_trades: int
     settle_s: float
     idle_s: float
@@ -37,6 +38,7 @@ FULL = Plan(
     markets=40,
     stage_rows=98_304,
     cold_rows=2_000_000,
+    bars=200_000,
     live_trades=400_000,
     settle_s=20.0,
     idle_s=60.0,
@@ -50,6 +52,7 @@ QUICK = Plan(
     markets=40,
     stage_rows=32_768,
     cold_rows=300_000,
+    bars=60_000,
     live_trades=200_000,
     settle_s=10.0,
     idle_s=20.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -229,6 +230,11 @@ class SymbolRegistry:
             for symbol, entry in symbols.items()
             for name in (symbol, *entry.aliases)
         ]
+
+
+def own_names(markets: Mapping[str, Entry]) -> set[str]:
+    """The names that an exchange itself has for its markets."""
+    return {name for symbol, entry in markets.items() for name in (symbol, *entry.aliases)}
 
 
 def shown_name(part: int | str) -> str:

@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     bronze_shards: Annotated[int, Field(ge=1, le=1024)] = 1
     deduplication_window: Annotated[int, Field(ge=1_000)] = 100_000
 
+    # Series
+    schedules_file: Path = DEFAULT_SCHEDULES_FILE
+
     # Silver
     symbols_file: Path = DEFAULT_SYMBOLS_FILE
     max_message_bytes: Annotated[int, Field(ge=1_024)] = 1_048_576

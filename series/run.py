@@ -1,4 +1,4 @@
-"""One run: asks a provider for what is not stored yet, and stores each answer before the next one is asked for."""
+"""One run: asks a provider for what is not stored yet, and stores the answers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import Any
 
 import structlog
 
+from series.answer import Answer
 from series.errors import SeriesError
 from series.providers.model import Provider, ProviderError, Question
 from series.store import SeriesStore
+from series.storing import Storing
 
 _log = structlog.get_logger(__name__)
 
@@ -115,17 +117,23 @@ class SeriesRun:
         if parts:
             own.start, own.end = parts[0].start, parts[-1].end
         ids: list[str] = []
+
+        def insert(answers: Sequence[Answer]) -> None:
+            self._store.insert(question.series, answers)
+            for answer in answers:
+                ids.append(answer.id)
+                own.answers += 1
+                own.rows += len(answer.rows)
+                if answer.defect:
+                    own.failure = f"{question.name}: {answer.request} has no rows ({answer.defect})"
+
         try:
-            for part in parts:
-                async with aclosing(self._provider.answers(part)) as answers:  # type: ignore[type-var]  # a generator
-                    async for answer in answers:
-                        await asyncio.to_thread(self._store.insert, question.series, answer)
-                        ids.append(answer.id)
-                        own.answers += 1
-                        own.rows += len(answer.rows)
-                        if answer.defect:
-                            own.failure = f"{question.name}: {answer.request} has no rows ({answer.defect})"
-                        tell()
+            async with Storing(insert) as storing:
+                for part in parts:
+                    async with aclosing(self._provider.answers(part)) as answers:  # type: ignore[type-var]  # a generator
+                        async for answer in answers:
+                            await storing.add(answer)
+                            tell()
         except ProviderError as error:
             own.failure = f"{question.name}: {error}"
             _log.warning("series incomplete", series=question.series.name, symbol=question.symbol, error=str(error))

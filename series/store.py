@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
@@ -64,13 +65,14 @@ class SeriesStore:
         """End every wait for a server that is away."""
         self._stop.set()
 
-    def insert(self, series: Series, answer: Answer) -> None:
-        """Insert one answer. A repeated insert of it adds nothing, or completes what the first one left undone.
+    def insert(self, series: Series, answers: Sequence[Answer]) -> None:
+        """Insert answers as one block. A repeated insert of them adds nothing, or completes what the first left undone.
 
         Raises:
-            StoreError: the server stays away, or refuses the answer. Nothing says that it is stored.
+            StoreError: the server stays away, or refuses the answers. Nothing says that they are stored.
         """
-        self.insert_rows(series.landing, landing_rows(series, [answer]), answer.id)
+        token = hashlib.sha256("".join(answer.id for answer in answers).encode()).hexdigest()[:32]
+        self.insert_rows(series.landing, landing_rows(series, answers), token)
 
     def insert_rows(self, table: str, rows: pa.Table, token: str) -> None:
         """Insert rows as one block, columns by name. A repeated insert with the token adds nothing.

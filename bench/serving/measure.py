@@ -54,7 +54,7 @@ def measure(plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
     """Measure everything, the loads one after the other on one stack.
 
     Raises:
-        deploy.embedded.layout.StackError, ServiceError, bench.cold.tier.TierError: something does not start.
+        deploy.embedded.layout.StackError, ServiceError, bench.node.NodeError: something does not start.
     """
     with fresh_stack() as state, service({}, ("--data-dir", str(state.data_dir))) as running:
         found: dict[str, Any] = {"idle_percent": _rest(running, plan)}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import datetime
 from urllib.parse import urlsplit
 
 import typer
 
 from config.errors import MedallionError
-from config.registry import Entry, SymbolRegistry
+from config.registry import SymbolRegistry, own_names
 from config.settings import Settings
 
 WEBSOCKET = ("ws", "wss")
@@ -50,11 +50,6 @@ def check_address(address: str | None, schemes: Collection[str], option: str) ->
     if not is_one:
         wanted = " or ".join(f"{scheme}://HOST:PORT/…" for scheme in schemes)
         raise typer.BadParameter(f"{address!r} is no such address: give {wanted}", param_hint=option)
-
-
-def own_names(markets: Mapping[str, Entry]) -> set[str]:
-    """The names that an exchange itself has for its markets."""
-    return {name for symbol, entry in markets.items() for name in (symbol, *entry.aliases)}
 
 
 def near(name: str, known: Collection[str]) -> str:

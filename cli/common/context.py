@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -104,6 +104,11 @@ def _plain(value: object) -> object:
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="backslashreplace")
     raise TypeError(f"{type(value).__name__} has no JSON form here: add one to cli.common.context._plain")
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """As `equal 1,440, gap 2`."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "nothing") -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from cli.common.context import print_table
+from cli.common.context import counted, print_table
 from series.schedules.state import ScheduleState, ScheduleStates
 
 
@@ -28,6 +28,8 @@ def last_run(states: ScheduleStates, name: str, state: ScheduleState | None) -> 
         "rows": state.rows if state else 0,
         "rejected": state.rejected if state else 0,
         "error": state.error if state else "",
+        "verdicts": state.verdicts if state else {},
+        "checked_until": state.checked_until if state else {},
     }
 
 
@@ -40,5 +42,6 @@ def print_runs(runs: Iterable[dict[str, Any]]) -> None:
     """Print a line a schedule; nothing where none ever ran."""
     if not (runs := list(runs)):
         return
-    columns = ("schedule", "state", "started_at", "succeeded_at", "rows", "rejected", "error")
-    print_table("Schedules", columns, [[run[column] for column in columns] for run in runs])
+    columns = ("schedule", "state", "started_at", "succeeded_at", "rows", "rejected")
+    rows = [[*(run[column] for column in columns), counted(run["verdicts"]), run["error"]] for run in runs]
+    print_table("Schedules", (*columns, "windows", "error"), rows)

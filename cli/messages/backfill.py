@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from cli.common.arguments import HTTP, check_address, check_span, near, own_names
+from cli.common.arguments import HTTP, check_address, check_span, near
 from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json, print_table
 from cli.common.state_folder import find_state_folder
 from cli.common.work import working
 from config import logs
-from config.registry import SymbolRegistry
+from config.registry import SymbolRegistry, own_names
 from config.settings import Settings
 from producers.backfill import dumps, from_dumps
 from producers.backfill.checkpoint import BackfillCheckpoint

@@ -10,16 +10,15 @@ from typing import Annotated, Any
 import typer
 from jinja2 import Environment, FileSystemLoader
 
-from cli.common.arguments import check_names, check_span, own_names
-from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json, print_table
+from cli.common.arguments import check_names, check_span
+from cli.common.context import DataDirOption, JsonOption, counted, load_settings, out, print_json, print_table
 from cli.common.work import working
 from config import logs
 from config.errors import MedallionError
 from config.registry import SymbolRegistry
-from config.settings import Settings
 from ddl.layers import load_layers
 from series.quality.causes import AGREEING, MEANINGS
-from series.quality.check import Market, MarketReport, QualityCheck, summary
+from series.quality.check import MarketReport, QualityCheck, stored_markets, summary, yesterday
 from series.store import SeriesStore
 
 app = typer.Typer(help="Our candles against the venue's own.", no_args_is_help=True)
@@ -70,11 +69,15 @@ def check(
     if frame not in frames:
         raise typer.BadParameter(f"no frame {frame!r}; one of {', '.join(frames)}", param_hint="--frame")
     until = end.replace(tzinfo=UTC) if end else datetime.now(UTC)
-    since = start.replace(tzinfo=UTC) if start else _yesterday()
+    since = start.replace(tzinfo=UTC) if start else yesterday(datetime.now(UTC))
     check_span(since, until)
     check_names(settings, exchange, symbol, canonical=True)
     store = SeriesStore(settings)
-    markets = list(_markets(store, settings, exchange, symbol, frame, frames[frame]))
+    markets = [
+        market
+        for market in stored_markets(store, SymbolRegistry.load(settings.symbols_file), frame, frames[frame])
+        if exchange in {"", market.exchange} and symbol in {"", market.symbol}
+    ]
     days = (until - since) / timedelta(days=1) * max(len(markets), 1)
     with working("Comparing candles", "Run the same command again.", quiet=as_json) as work:
         done = 0
@@ -93,34 +96,22 @@ def check(
         )
     if html is not None:
         html.write_text(_page(reports, since, until), encoding="utf-8")
-    _show(reports, limit, as_json)
+    show_markets(reports, limit, as_json)
     differing = {cause: count for cause, count in _causes(reports).items() if cause not in AGREEING}
     if differing:
         raise DisagreementError(
-            f"{sum(differing.values()):,} windows differ: {_counted(differing)}. Each one is in quality_checks."
+            f"{sum(differing.values()):,} windows differ: {counted(differing)}. Each one is in quality_checks."
         )
 
 
-def _markets(
-    store: SeriesStore, settings: Settings, exchange: str, symbol: str, frame: str, seconds: int
-) -> Iterator[Market]:
-    registered = SymbolRegistry.load(settings.symbols_file).content.exchanges
-    for row in store.rows("stored", {}):
-        is_asked = exchange in {"", row["exchange"]} and symbol in {"", row["symbol"]}
-        if row["series"] == "bars" and row["frame"] == frame and is_asked:
-            entries = registered.get(row["exchange"], {})
-            ours = {name: entry for name, entry in entries.items() if entry.canonical == row["symbol"]}
-            yield Market(row["exchange"], row["symbol"], frame, seconds, tuple(sorted(own_names(ours))))
-
-
-def _show(reports: Sequence[MarketReport], limit: int, as_json: bool) -> None:
+def show_markets(reports: Sequence[MarketReport], limit: int, as_json: bool) -> None:
+    """Print what was compared of each market, and at most `limit` differences."""
     if as_json:
         print_json({"summary": summary(reports), "markets": reports})
         return
     columns = ("exchange", "symbol", "frame", "windows", "equal", "cells compared", "differ because")
     rows = [
-        (one.exchange, one.symbol, one.frame, one.windows, one.equal, one.cells, _counted(one.causes))
-        for one in reports
+        (one.exchange, one.symbol, one.frame, one.windows, one.equal, one.cells, counted(one.causes)) for one in reports
     ]
     print_table("Candles against the venue's", columns, rows)
     found = list(_findings(reports))
@@ -152,16 +143,8 @@ def _causes(reports: Sequence[MarketReport]) -> dict[str, int]:
     return {cause: count for cause, count in summary(reports).items() if cause in MEANINGS}
 
 
-def _counted(causes: dict[str, int]) -> str:
-    return ", ".join(f"{cause} {count:,}" for cause, count in causes.items())
-
-
 def _page(reports: Sequence[MarketReport], since: datetime, until: datetime) -> str:
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     return environment.get_template(_TEMPLATE).render(
         reports=reports, findings=list(_findings(reports)), meanings=MEANINGS, since=since, until=until
     )
-
-
-def _yesterday() -> datetime:
-    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)

@@ -34,7 +34,7 @@ def ensure_disk_space(folder: Path, rows: int) -> None:
     """Refuse a comparison that the disk of `folder`, which need not exist yet, cannot hold.
 
     Raises:
-        NoRoomError: it cannot hold that many rows of Silver and Bronze.
+        DiskSpaceError: it cannot hold that many rows of Silver and Bronze.
     """
     while not folder.exists():
         folder = folder.parent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -12,30 +12,44 @@ from typing import Any
 
 import pyarrow as pa
 
+from config.registry import SymbolRegistry, own_names
 from schemas.kinds import COUNTED
-from series.quality.compare import compare
+from series.quality.causes import Cause
+from series.quality.compare import EQUAL, compare
 from series.quality.verdicts import differing_windows, judge
 from series.store import SeriesStore
 
 _SQL = Path(__file__).with_name("sql")
 _TABLE = "quality_checks_log"
-_EQUAL = "equal"
 
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """A market whose bars of one frame are stored. `seconds`: length of a bar. `own_names`: the exchange's own."""
+    """A market whose bars of one frame are stored.
+
+    `seconds`: length of a bar. `bars_end`: end (UTC) of the newest bar that was over. `own_names`: the exchange's own.
+    """
 
     exchange: str
     symbol: str
     frame: str
     seconds: int
+    bars_end: datetime
     own_names: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """As `binance BTCUSDT 1m`."""
+        return f"{self.exchange} {self.symbol} {self.frame}"
 
 
 @dataclass(slots=True)
 class MarketReport:
-    """What was compared of a market. `causes`: windows by cause. `findings`: every window that is not equal."""
+    """What was compared of a market. `causes`: windows by cause. `findings`: every window that is not equal.
+
+    `checked_until`: end (UTC) of the windows that need no other check: of the newest bar that was compared, or the
+    start of the first window that is `late`. None: nothing was compared.
+    """
 
     exchange: str
     symbol: str
@@ -45,6 +59,7 @@ class MarketReport:
     cells: int = 0
     causes: Counter[str] = field(default_factory=Counter)
     findings: list[dict[str, Any]] = field(default_factory=list)
+    checked_until: datetime | None = None
 
 
 class QualityCheck:
@@ -57,6 +72,8 @@ class QualityCheck:
     def run(self, market: Market, start: datetime, end: datetime, progress: Callable[[], None]) -> MarketReport:
         """Compare the windows of [start, end) (UTC) that are over and of which the venue's bars are stored.
 
+        `progress` is called after each day; what it raises ends the check, the days before stay.
+
         Raises:
             StoreError: ClickHouse is away.
         """
@@ -65,7 +82,7 @@ class QualityCheck:
             verdicts = self._of_day(market, day_start, day_end)
             if verdicts is not None:
                 self._write(market, verdicts)
-                _count(report, verdicts)
+                _count(report, verdicts, market)
             progress()
         return report
 
@@ -109,21 +126,52 @@ class QualityCheck:
         return self._store.table(_statement(name), parameters)
 
 
+def stored_markets(store: SeriesStore, registry: SymbolRegistry, frame: str, seconds: int) -> list[Market]:
+    """The markets of which bars of the frame are stored, by exchange and symbol. `seconds`: length of a bar.
+
+    Raises:
+        StoreError: ClickHouse is away.
+    """
+    found: list[Market] = []
+    for row in store.rows("stored", {}):
+        if (row["series"], row["frame"]) != ("bars", frame):
+            continue
+        entries = registry.content.exchanges.get(row["exchange"], {})
+        ours = {name: entry for name, entry in entries.items() if entry.canonical == row["symbol"]}
+        end = row["newest_time"] + timedelta(seconds=seconds)
+        found.append(Market(row["exchange"], row["symbol"], frame, seconds, end, tuple(sorted(own_names(ours)))))
+    return found
+
+
+def yesterday(now: datetime) -> datetime:
+    """Where a check begins that is not told: the midnight (UTC) before the last one."""
+    return now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+
+
 def summary(reports: Collection[MarketReport]) -> dict[str, int]:
     """Windows by cause over all markets, `equal` first."""
     causes = sum((one.causes for one in reports), Counter[str]())
-    return {_EQUAL: sum(one.equal for one in reports), **dict(causes.most_common())}
+    return {EQUAL: sum(one.equal for one in reports), **dict(causes.most_common())}
 
 
-def _count(report: MarketReport, verdicts: pa.Table) -> None:
-    for row in verdicts.to_pylist():
+def _count(report: MarketReport, verdicts: pa.Table, market: Market) -> None:
+    rows = verdicts.to_pylist()
+    if Cause.LATE not in report.causes:
+        report.checked_until = _checked_until(rows, market)
+    for row in rows:
         report.windows += 1
         report.cells += row["compared"]
-        if row["result"] == _EQUAL:
+        if row["result"] == EQUAL:
             report.equal += 1
         else:
             report.causes[row["cause"]] += 1
             report.findings.append(row)
+
+
+def _checked_until(rows: Sequence[Mapping[str, Any]], market: Market) -> datetime:
+    late = (row["window_start"] for row in rows if row["cause"] == Cause.LATE)
+    newest: datetime = rows[-1]["window_start"]
+    return next(late, newest + timedelta(seconds=market.seconds))
 
 
 def _days(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:

@@ -1,11 +1,12 @@
-"""What a schedule is, as `config/schedules.yaml` or another file says."""
+"""What a schedule is, as `config/schedules.yaml` or another file says: a series to bring, or a quality check."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -34,22 +35,45 @@ def _midnight(said: object) -> object:
     return datetime(said.year, said.month, said.day, tzinfo=UTC) if is_day else said  # type: ignore[attr-defined]
 
 
-class Schedule(BaseModel):
-    """One schedule.
-
-    `instruments`: the exchanges' own symbols by exchange code; {} where the series is of no market. `interval`: from
-    the start of a run to that of the next. `start` (in the file: `from`): the UTC day from which a market is asked for
-    of which nothing is stored. `source` and `rest_endpoint` replace the providers' own addresses.
-    """
+class _Scheduled(BaseModel):
+    """What every schedule has. `interval`: from the start of a run to that of the next."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    interval: Annotated[timedelta, BeforeValidator(_interval)]
+
+
+class CheckSchedule(_Scheduled):
+    """A quality check of every market of which bars of the frame are stored."""
+
+    check: Literal["candles"]
+    frame: str
+
+    @model_validator(mode="after")
+    def _has_bars(self) -> Self:
+        if self.frame not in (frames := series_named("bars").frames):
+            raise ValueError(f"frame is one of {', '.join(frames)}")
+        return self
+
+    @property
+    def seconds(self) -> int:
+        """Length of a bar."""
+        return series_named("bars").frames[self.frame]
+
+
+class SeriesSchedule(_Scheduled):
+    """A series that is brought up to date.
+
+    `instruments`: the exchanges' own symbols by exchange code; {} where the series is of no market. `start` (in the
+    file: `from`): the UTC day from which a market is asked for of which nothing is stored. `source` and `rest_endpoint`
+    replace the providers' own addresses.
+    """
+
     series: str
     provider: str = ""
     instruments: dict[str, tuple[str, ...]] = {}
     frame: str = ""
-    interval: Annotated[timedelta, BeforeValidator(_interval)]
     start: Annotated[datetime, BeforeValidator(_midnight)] = Field(alias="from")
     source: str = DEFAULT_SOURCE
     rest_endpoint: str | None = None
@@ -82,8 +106,11 @@ class Schedule(BaseModel):
         return self.provider or PROVIDERS[self.series][0]
 
 
-def load_schedules(path: Path) -> tuple[Schedule, ...]:
-    """The schedules of a file, by name.
+Schedule = SeriesSchedule | CheckSchedule
+
+
+def load_schedules(path: Path, candles: Collection[str]) -> tuple[Schedule, ...]:
+    """The schedules of a file, by name. `candles`: the frames of which there are candles to check.
 
     Raises:
         SchedulesFileError: the file is missing, not YAML, or breaks the format; the message names each faulty entry.
@@ -91,7 +118,9 @@ def load_schedules(path: Path) -> tuple[Schedule, ...]:
     try:
         said = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SchedulesFileError(f"{path}: {error.strerror}: name a schedules file with --file") from error
+        raise SchedulesFileError(
+            f"{path}: {error.strerror}: set MEDALLION_SCHEDULES_FILE, or --file, to a readable schedules file"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SchedulesFileError(f"{path}: not a valid YAML file: {error}") from error
     if not isinstance(said, dict) or set(said) != {"schedules"} or not isinstance(said["schedules"], dict):
@@ -99,13 +128,19 @@ def load_schedules(path: Path) -> tuple[Schedule, ...]:
     faults: list[str] = []
     found: list[Schedule] = []
     for name, entry in said["schedules"].items():
+        members = _members(entry)
+        kind = CheckSchedule if "check" in members else SeriesSchedule
         try:
-            found.append(Schedule.model_validate({**_members(entry), "name": name}))
+            one = kind.model_validate({**members, "name": name})
         except ValidationError as error:
             faults += [
                 f"{'.'.join(map(str, (name, *fault['loc'])))}: {fault['msg'].removeprefix('Value error, ')}"
                 for fault in error.errors()
             ]
+            continue
+        if isinstance(one, CheckSchedule) and one.frame not in candles:
+            faults.append(f"{name}: there are no candles of {one.frame}; frame is one of {', '.join(candles)}")
+        found.append(one)
     if faults:
         raise SchedulesFileError(f"{path}: {'; '.join(faults)}")
     return tuple(sorted(found, key=lambda one: one.name))

@@ -1,4 +1,4 @@
-"""One run of a schedule: each market from its newest stored row to now."""
+"""One run of a schedule: a series from the newest stored row of each market to now, or a quality check."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from config.registry import SymbolRegistry
 from config.settings import Settings
 from series.errors import SeriesError
 from series.providers.model import Question
+from series.quality.check import stored_markets, summary
 from series.questions import open_provider, questions_of
 from series.run import QuestionReport, RunReport, SeriesRun
-from series.schedules.declaration import Schedule
+from series.schedules.check import CheckReport, check_landed
+from series.schedules.declaration import CheckSchedule, Schedule, SeriesSchedule
 from series.schedules.state import ScheduleState, ScheduleStates
 from series.store import SeriesStore
 
@@ -36,8 +38,10 @@ class ScheduleRuns:
     states: ScheduleStates
     clock: Callable[[], datetime] = _now
 
-    async def run(self, schedule: Schedule) -> RunReport:
-        """Run a schedule, and write what became of it. A market that fails stops no other.
+    async def run(self, schedule: Schedule) -> tuple[ScheduleState, RunReport | CheckReport]:
+        """Run a schedule, and write what became of it, which is returned. A market that fails stops no other.
+
+        A quality check that finds differences is a good run.
 
         Raises:
             ScheduleBusyError: a run of it is under way.
@@ -45,30 +49,42 @@ class ScheduleRuns:
             RegistryError: the symbols file cannot be used.
         """
         with self.states.running(schedule.name):
-            before = self.states.read(schedule.name)
-            state = ScheduleState(
-                schedule.name, self.clock(), succeeded_at=before.succeeded_at if before is not None else None
-            )
+            now = self.clock()
+            before = self.states.read(schedule.name) or ScheduleState(schedule.name, now)
+            # What the newest good run found stays until the next good one.
+            state = msgspec.structs.replace(before, started_at=now, ended_at=None, rows=0, rejected=0, error="")
             self.states.write(state)
+            report: RunReport | CheckReport
             try:
-                report = await self._ask(schedule, state.started_at)
+                if isinstance(schedule, CheckSchedule):
+                    state, report = await self._check(schedule, state)
+                else:
+                    state, report = await self._bring(schedule, state)
             except Exception as error:
                 failed = f"{type(error).__name__}: {error}"
                 self.states.write(msgspec.structs.replace(state, ended_at=self.clock(), error=failed))
                 raise
-            self.states.write(
-                msgspec.structs.replace(
-                    state,
-                    ended_at=self.clock(),
-                    succeeded_at=state.succeeded_at if report.failures else state.started_at,
-                    rows=report.total("rows"),
-                    rejected=report.total("rejected"),
-                    error="; ".join(report.failures),
-                )
+            state = msgspec.structs.replace(
+                state, ended_at=self.clock(), succeeded_at=state.succeeded_at if state.error else now
             )
-            return report
+            self.states.write(state)
+            return state, report
 
-    async def _ask(self, schedule: Schedule, now: datetime) -> RunReport:
+    async def _check(self, schedule: CheckSchedule, state: ScheduleState) -> tuple[ScheduleState, CheckReport]:
+        registry = SymbolRegistry.load(self.settings.symbols_file)
+        store = await asyncio.to_thread(SeriesStore, self.settings)
+        with contextlib.closing(store):
+            markets = await asyncio.to_thread(stored_markets, store, registry, schedule.frame, schedule.seconds)
+            report = await check_landed(store, markets, state.checked_until, state.started_at)
+        found = {"checked_until": report.checked_until, "verdicts": summary(report.markets)}
+        return msgspec.structs.replace(state, **found), report
+
+    async def _bring(self, schedule: SeriesSchedule, state: ScheduleState) -> tuple[ScheduleState, RunReport]:
+        report = await self._ask(schedule, state.started_at)
+        counts = {name: report.total(name) for name in ("rows", "rejected")}
+        return msgspec.structs.replace(state, **counts, error="; ".join(report.failures)), report
+
+    async def _ask(self, schedule: SeriesSchedule, now: datetime) -> RunReport:
         registry = SymbolRegistry.load(self.settings.symbols_file)
         store = await asyncio.to_thread(SeriesStore, self.settings)
         with contextlib.closing(store):
@@ -83,7 +99,7 @@ class ScheduleRuns:
 
     async def _ask_exchange(
         self,
-        schedule: Schedule,
+        schedule: SeriesSchedule,
         registry: SymbolRegistry,
         store: SeriesStore,
         exchange: str,

@@ -21,9 +21,11 @@ from apscheduler.triggers.interval import IntervalTrigger
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from config import metrics_server
-from series.schedules.declaration import Schedule
+from series.quality.causes import Cause
+from series.quality.compare import EQUAL
+from series.schedules.declaration import CheckSchedule, Schedule
 from series.schedules.run import ScheduleRuns
-from series.schedules.state import ScheduleBusyError, due_at
+from series.schedules.state import ScheduleBusyError, ScheduleState, due_at
 
 RETRY_SECONDS = 300.0
 _AGAIN = ":again"
@@ -46,6 +48,21 @@ class ScheduleMetrics:
         )
         self.interval = self._gauge("interval_seconds", "From the start of a run to that of the next")
         self.paused = self._gauge("paused", "1 while the schedule is paused")
+        self.windows = Gauge(
+            "medallion_quality_windows",
+            "Windows that the last good check compared, by `equal` or the cause of the difference",
+            ["schedule", "verdict"],
+            registry=self.registry,
+        )
+
+    def succeeded(self, schedule: Schedule, state: ScheduleState | None) -> None:
+        """Show what the newest good run of a schedule was; None: there is none."""
+        good = state.succeeded_at if state is not None else None
+        self.last_success.labels(schedule.name).set(good.timestamp() if good is not None else 0)
+        if isinstance(schedule, CheckSchedule):
+            found = state.verdicts if state is not None else {}
+            for verdict in (EQUAL, *Cause):
+                self.windows.labels(schedule.name, verdict).set(found.get(verdict, 0))
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"medallion_schedule_{name}", text, ["schedule"], registry=self.registry)
@@ -110,8 +127,7 @@ class ScheduleService:
 
     def _add(self, schedule: Schedule) -> None:
         state = self._runs.states.read(schedule.name)
-        good = state.succeeded_at if state is not None else None
-        self.metrics.last_success.labels(schedule.name).set(good.timestamp() if good is not None else 0)
+        self.metrics.succeeded(schedule, state)
         self.metrics.interval.labels(schedule.name).set(schedule.interval.total_seconds())
         self.metrics.paused.labels(schedule.name).set(self._runs.states.is_paused(schedule.name))
         self._scheduler.add_job(
@@ -129,7 +145,7 @@ class ScheduleService:
         if is_paused:
             return
         try:
-            report = await self._runs.run(schedule)
+            state, _ = await self._runs.run(schedule)
         except ScheduleBusyError as error:
             self._log.info("left out", schedule=name, why=str(error))
             return
@@ -137,17 +153,16 @@ class ScheduleService:
             # The service stops. The state says that this run has no end, so the next start makes it up.
             self._log.info("stopped under way", schedule=name)
             return
-        self.metrics.rows.labels(name).inc(report.total("rows"))
-        self.metrics.rejected.labels(name).inc(report.total("rejected"))
-        if report.failures:
-            self._failed(schedule, "; ".join(report.failures))
+        self.metrics.rows.labels(name).inc(state.rows)
+        self.metrics.rejected.labels(name).inc(state.rejected)
+        if state.error:
+            self._failed(schedule, state.error)
             return
         self._faults.pop(name, None)
         self.metrics.runs.labels(name, "ok").inc()
-        state = self._runs.states.read(name)
-        if state is not None and state.succeeded_at is not None:
-            self.metrics.last_success.labels(name).set(state.succeeded_at.timestamp())
-        self._log.info("schedule ran", schedule=name, rows=report.total("rows"), rejected=report.total("rejected"))
+        self.metrics.succeeded(schedule, state)
+        found = state.verdicts if isinstance(schedule, CheckSchedule) else {}
+        self._log.info("schedule ran", schedule=name, rows=state.rows, rejected=state.rejected, **found)
 
     def _raised(self, event: JobExecutionEvent) -> None:
         """Called where a run ended with an exception: a lost ClickHouse, or a fault of ours."""

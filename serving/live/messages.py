@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from serving.market_data.amounts import amount
-from serving.market_data.candles import UNKNOWN
+from serving.market_data.buyers import UNKNOWN
 from serving.market_data.intervals import Interval
 from serving.market_data.warehouse import Row
 from serving.rest.endpoints import trade_id

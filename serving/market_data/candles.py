@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.market_data.amounts import amount
+from serving.market_data.buyers import TRADES, Buyers
 from serving.market_data.intervals import Interval
 from serving.market_data.tiers import Tiers
 from serving.market_data.warehouse import Row, Warehouse
@@ -15,11 +16,6 @@ from serving.market_data.warehouse import Row, Warehouse
 _GRACE_SECONDS = 60
 # 2200-01-01, s: no layer holds a later time.
 END_OF_TIME = 7_258_118_400
-# What a candle's taker-buy quote volume is where its trades are not all there: Gold does not keep it.
-UNKNOWN = "NaN"
-_TRADES = "silver_trades"
-# Trades of so much cold time are read for a column of a candle, s; a longer time takes longer than a request may.
-_MOST_COLD_SECONDS = 7 * 86_400
 Market = tuple[str, str]
 
 
@@ -38,6 +34,7 @@ class Candles:
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
         self._tiers = Tiers(warehouse)
+        self._buyers = Buyers(warehouse, self._tiers)
 
     async def rows(
         self,
@@ -107,33 +104,8 @@ class Candles:
         return sorted(found, key=lambda row: row["opened"])
 
     async def add_buyers(self, interval: Interval, rows: Sequence[Row]) -> None:
-        """Give each candle `buy_quote_volume`, from the trades themselves: Gold does not keep it.
-
-        It is unknown of candles whose trades have left ClickHouse, if that is more than a week of them.
-
-        Raises:
-            ApiError: ClickHouse does not answer.
-        """
-        if not rows:
-            return
-        since, until = rows[0]["opened"], interval.end(rows[-1]["opened"])
-        cold_seconds = min(await self._tiers.hot_since(_TRADES), until) - since
-        found = await self._warehouse.rows(
-            "buyers",
-            {
-                "markets": sorted({(row["exchange"], row["symbol"]) for row in rows}),
-                "from": since,
-                "until": until,
-            },
-            trades=f"{_TRADES}_all" if 0 < cold_seconds <= _MOST_COLD_SECONDS else _TRADES,
-            seconds=interval.seconds,
-            offset=interval.offset,
-        )
-        by_window = {(row["exchange"], row["symbol"], row["opened"]): row for row in found}
-        for row in rows:
-            of_trades = by_window.get((row["exchange"], row["symbol"], row["opened"]))
-            is_whole = of_trades is not None and of_trades["trade_count"] == row["trade_count"]
-            row["buy_quote_volume"] = amount(of_trades["buy_quote_volume"]) if of_trades and is_whole else UNKNOWN
+        """Give each candle `buy_quote_volume`: see `Buyers.add`."""
+        await self._buyers.add(interval, rows)
 
     async def trades_since(self, second: int) -> str:
         """The table or view that has all trades from a time on (s since the epoch).
@@ -141,8 +113,8 @@ class Candles:
         Raises:
             ApiError: ClickHouse does not answer.
         """
-        is_hot = second >= await self._tiers.hot_since(_TRADES)
-        return _TRADES if is_hot else f"{_TRADES}_all"
+        is_hot = second >= await self._tiers.hot_since(TRADES)
+        return TRADES if is_hot else f"{TRADES}_all"
 
 
 def _first_from(interval: Interval, start_ms: int) -> int:

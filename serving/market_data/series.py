@@ -8,7 +8,8 @@ from typing import Any
 from series.declaration import series_named
 from serving.errors import invalid_interval
 from serving.market_data.amounts import amount
-from serving.market_data.candles import END_OF_TIME, UNKNOWN
+from serving.market_data.buyers import UNKNOWN
+from serving.market_data.candles import END_OF_TIME
 from serving.market_data.intervals import Interval
 from serving.market_data.warehouse import Row, Warehouse
 

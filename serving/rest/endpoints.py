@@ -27,7 +27,7 @@ _DEFAULT_ROWS = 500
 _MOST_TRADES = 1_000
 _DEFAULT_RATES, _MOST_RATES = 100, 1_000
 # Bots ask for the prices of all markets again and again: an answer may be so old.
-_PRICES_KEPT_S = 0.5
+_KEPT_S = 0.5
 # 2200-01-01, ms.
 _END_OF_TIME = 7_258_118_400_000
 
@@ -52,9 +52,9 @@ class RestApi:
             "ping": self.ping,
             "time": self.time,
             "exchangeInfo": self.exchange_info,
-            "klines": shared(self.klines),
-            "ticker/price": shared(self.price, kept_s=_PRICES_KEPT_S),
-            "ticker/24hr": shared(self.day, kept_s=_PRICES_KEPT_S),
+            "klines": shared(self.klines, kept_s=_KEPT_S),
+            "ticker/price": shared(self.price, kept_s=_KEPT_S),
+            "ticker/24hr": shared(self.day, kept_s=_KEPT_S),
             "trades": shared(self.trades),
             "aggTrades": shared(self.aggregate_trades),
         }

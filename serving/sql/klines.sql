@@ -13,13 +13,14 @@ SELECT
     {{ windows.total('candle.volume', 18) }} AS volume,
     {{ windows.total('candle.quote_volume', 20) }} AS quote_volume,
     sum(candle.trade_count) AS trade_count,
-    {{ windows.total('candle.buy_volume', 18) }} AS buy_volume
+    {{ windows.total('candle.buy_volume', 18) }} AS buy_volume,
+    -- Iceberg does not have when a candle last changed.
+    {{ 'NULL' if is_cold else 'max(candle.updated_at)' }} AS updated_at
 {% if with_state %},
     {{ windows.window_end('fromUnixTimestamp64Second(opened, \'UTC\')', seconds) }} AS ends,
     min(candle.is_closed) AND ends <= now('UTC') AND (max(candle.window_start) + {{ base_seconds }} = ends OR ends + {{ grace_seconds }} <= now('UTC')) AS is_closed,
     min(candle.is_complete) AS is_complete,
-    -- Iceberg does not have when a candle last changed.
-    {{ 'NULL' if is_cold else 'max(candle.updated_at) > ends + ' ~ grace_seconds }} AS is_backfilled
+    updated_at > ends + {{ grace_seconds }} AS is_backfilled
 {% endif %}
 FROM {{ view }} AS candle
 WHERE (candle.exchange, candle.symbol) IN {markets:Array(Tuple(String, String))}

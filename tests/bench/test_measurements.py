@@ -14,6 +14,7 @@ from bench.pipeline import idle, latency, parts, sustained
 from bench.pipeline.journeys import STAGES
 from bench.pipeline.runs import LoadError
 from bench.plan import QUICK
+from bench.series import measure as bars
 from bench.stack import Target, our_target
 
 TINY = replace(QUICK, seconds=2.0, lead_s=0.5, warm_up_s=1.0, warm_ups=2, markets=4, settle_s=0.1, idle_s=1.0)
@@ -70,6 +71,17 @@ def test_one_command_measures_keeps_and_compares(tmp_path: Path, capsys: pytest.
     rate = f"{printed['rederive']['rows_per_s']:,.0f}"
     table = kept.with_suffix(".md").read_text(encoding="utf-8")
     assert f"| re-derivation, dry run, rows/s | 78,800 | 250,000 | 500,000 | {rate} |" in table
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
+def test_bars_land_whole_and_beside_inserts_row_by_row() -> None:
+    said: list[str] = []
+    landed, row_wise = bars.measure(replace(TINY, bars=2_400), said.append)
+    assert (landed["kind"], landed["rows"], row_wise["kind"], row_wise["rows"]) == ("answers", 2_400, "row-wise", 12)
+    assert row_wise["times_row_wise"] == 1
+    assert landed["times_row_wise"] == landed["rows_per_s"] / row_wise["rows_per_s"]
+    assert len(said) == 2
 
 
 @pytest.mark.nightly

@@ -1,7 +1,8 @@
 """Runs in .venv-conformance: statements on the engine that has real Kafka tables. JSON in on stdin, JSON out on stdout.
 
-Input: `{"run": [sql], "read": sql or null, "rows": n}`. Statements are run in order; `read` is repeated until `n` rows
-distinct ones came (a direct read gives what one poll brought, and may give it again). Output: the rows.
+Input: `{"run": [sql], "feed": sql or null, "read": likewise, "rows": n}`. Statements are run in order; `feed` and
+`read` are repeated until `n` distinct rows came (a direct read gives what one poll brought, and may give it again).
+Output: the rows.
 """
 
 import json
@@ -25,6 +26,8 @@ def main() -> None:
     rows: dict[str, None] = {}
     deadline = time.monotonic() + _SECONDS
     while job["read"] and len(rows) < job["rows"] and time.monotonic() < deadline:
+        if job["feed"]:
+            connection.query(job["feed"])
         rows |= dict.fromkeys(connection.query(job["read"], "JSONCompactEachRow").bytes().decode().splitlines())
     answer.write(json.dumps([json.loads(row) for row in rows]))
     answer.flush()

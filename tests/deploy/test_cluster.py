@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 from pathlib import Path
@@ -38,6 +36,7 @@ TRAFFIC = {
     ("silver", "clickhouse", 8123),
     ("offload", "clickhouse", 8123),
     ("offload", "redpanda", 9092),
+    ("schedules", "clickhouse", 8123),
     ("serving", "clickhouse", 8123),
     ("cli", "clickhouse", 8123),
     ("cli", "clickhouse", 9000),
@@ -87,64 +86,6 @@ def component(pod: Manifest) -> str:
     return str(pod["metadata"]["labels"]["app.kubernetes.io/component"])
 
 
-def test_the_committed_manifests_are_what_the_chart_renders(root: Path) -> None:
-    helm = shutil.which("helm")
-    if helm is None:
-        pytest.skip("helm is not installed: the committed manifests are checked as they are")
-    done = subprocess.run([helm, "template", "medallion", "deploy/cluster"], cwd=root, capture_output=True, check=True)
-    assert done.stdout.decode() == (root / "deploy/cluster/rendered.yaml").read_text(), "run `make cluster`"
-    linted = subprocess.run([helm, "lint", "--strict", "deploy/cluster"], cwd=root, capture_output=True, check=False)
-    assert linted.returncode == 0, linted.stdout.decode()
-
-
-def test_other_sizes_render(root: Path) -> None:
-    helm = shutil.which("helm")
-    if helm is None:
-        pytest.skip("helm is not installed")
-    sizes = "clickhouse.shards=16,clickhouse.replicas=3,silver.workers=32,redpanda.brokers=5,networkPolicies=false"
-    command = [helm, "template", "medallion", "deploy/cluster", "--set", sizes, "--set", "clickhouse.storageClass=fast"]
-    text = subprocess.run(command, cwd=root, capture_output=True, check=True).stdout
-    found = [one for one in yaml.safe_load_all(text) if one]
-    assert len([name for name in of_kind(found, "StatefulSet") if "clickhouse" in name]) == 16
-    assert not of_kind(found, "NetworkPolicy")
-    for one in found:
-        kubernetes_validate.validate(one, "1.33", strict=True)
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ("symbols=mine", "configMap: {name: mine}"),
-        ("symbols=mine", "MEDALLION_SYMBOLS_FILE: /etc/medallion/symbols.yaml"),
-        ("serviceAccount=bucket-reader", "serviceAccountName: bucket-reader"),
-        ("catalog.tokenKey=CATALOG_TOKEN", "{name: medallion, key: CATALOG_TOKEN}"),
-        ("settings.MEDALLION_LOG_LEVEL=DEBUG", 'MEDALLION_LOG_LEVEL: "DEBUG"'),
-        ("catalog.egressPorts={8181}", "- {port: 8181}"),
-        ("clientNamespaces={grafana}", "kubernetes.io/metadata.name: grafana"),
-    ],
-)
-def test_a_value_reaches_the_manifests(root: Path, values: str, said: str) -> None:
-    helm = shutil.which("helm")
-    if helm is None:
-        pytest.skip("helm is not installed")
-    command = [helm, "template", "medallion", "deploy/cluster", "--set", values]
-    text = subprocess.run(command, cwd=root, capture_output=True, check=True, text=True).stdout
-    assert said in text
-    for one in yaml.safe_load_all(text):
-        if one:
-            kubernetes_validate.validate(one, "1.33", strict=True)
-
-
-def test_two_replicas_are_refused(root: Path) -> None:
-    helm = shutil.which("helm")
-    if helm is None:
-        pytest.skip("helm is not installed")
-    command = [helm, "template", "medallion", "deploy/cluster", "--set", "clickhouse.replicas=2"]
-    done = subprocess.run(command, cwd=root, capture_output=True, check=False, text=True)
-    assert done.returncode != 0
-    assert "one restart stops the shard" in done.stderr
-
-
 def test_an_operator_has_a_way_in(pods: dict[str, Manifest]) -> None:
     """A pod with the logins of compose's service `medallion`, and room for what a re-derivation puts aside."""
     pod = pods["medallion-cli"]["spec"]
@@ -156,6 +97,19 @@ def test_an_operator_has_a_way_in(pods: dict[str, Manifest]) -> None:
     assert {"name": "scratch", "mountPath": told["TMPDIR"]} in container["volumeMounts"]
     (scratch,) = (volume for volume in pod["volumes"] if volume["name"] == "scratch")
     assert "medium" not in scratch["emptyDir"]
+
+
+def test_what_schedules_have_done_outlives_their_pod(manifests: list[Manifest], pods: dict[str, Manifest]) -> None:
+    """And the pod's user may write there. Two pods would run everything twice."""
+    deployment = of_kind(manifests, "Deployment")["medallion-schedules"]["spec"]
+    assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
+    pod = pods["medallion-schedules"]["spec"]
+    (container,) = pod["containers"]
+    told = {entry["name"]: entry.get("value") for entry in container["env"]}
+    (place,) = (one["name"] for one in container["volumeMounts"] if one["mountPath"] == told["XDG_STATE_HOME"])
+    (volume,) = (one for one in pod["volumes"] if one["name"] == place)
+    assert volume["persistentVolumeClaim"]["claimName"] in of_kind(manifests, "PersistentVolumeClaim")
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
 
 
 @pytest.mark.parametrize("version", [pytest.param("1.29", marks=pytest.mark.nightly), "1.33"])

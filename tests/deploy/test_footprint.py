@@ -28,6 +28,8 @@ MIB = 1024**2
         ("producer-binance", ["cli.main", "cli.messages.feed"], 64 * MIB),
         ("silver-processor", ["silver_processor.__main__"], 200 * MIB),
         ("offload", ["cli.main", "cli.cold.offload"], 100 * MIB),
+        # A day of bars, and the trades of the windows that differ.
+        ("schedules", ["cli.main", "cli.messages.schedule"], 150 * MIB),
         ("lakehouse-init", ["deploy.compose.lakehouse"], 50 * MIB),
     ],
 )

@@ -42,6 +42,7 @@ ENDPOINTS = {
     "alertmanager_url",
     "grafana_url",
     "symbols_file",
+    "schedules_file",
     "serving_host",
 }
 # How one logs in at an endpoint.

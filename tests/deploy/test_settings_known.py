@@ -40,6 +40,7 @@ DIFFERENT = {
     "grafana_url": "endpoint",
     "grafana_password": "secret",
     "symbols_file": "edited without a new image",
+    "schedules_file": "edited without a new image",
     "s3_region": "endpoint",
     "s3_access_key_id": "secret",
     "s3_secret_access_key": "secret",

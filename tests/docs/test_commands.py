@@ -116,6 +116,8 @@ def check_compose(words: list[str], compose: dict[str, Any]) -> None:
         service = compose["services"][named[0]]
         assert entrypoint in {"", "medallion"}
         assert entrypoint or "entrypoint" not in service, f"{named[0]} has an entry point of its own"
+        # A download is put aside there: elsewhere /tmp is memory, and a day of a large market does not fit.
+        assert rest[0] != "backfill" or "TMPDIR" in service["environment"], f"{named[0]} has no room for a download"
         parse(typer.main.get_command(app), rest)
     if verb == "exec":
         assert rest[0] in {"rpk", "clickhouse-client"}, rest[0]

@@ -121,6 +121,8 @@ def commands(span: Sequence[str]) -> list[tuple[str, ...]]:
         ("dlq", "stats"),
         ("rederive", *span, "--dry-run"),
         ("rederive", *span),
+        # As the service `schedules`.
+        ("schedule", "run", "quality"),
     ]
 
 

@@ -34,9 +34,9 @@ def store_trades(hot: HotTables, trades: pl.DataFrame, symbol: str) -> None:
     hot.client.insert_arrow("silver_trades", rows.to_arrow())
 
 
-def store_bars(store: SeriesStore, symbol: str) -> None:
-    """The venue's bars as texts, trailing zeros as Binance writes them."""
-    bars = published(symbol)
+def store_bars(store: SeriesStore, symbol: str, bars: pl.DataFrame | None = None) -> None:
+    """The venue's bars, all of the recording by default, as texts; trailing zeros as Binance writes them."""
+    bars = published(symbol) if bars is None else bars
     amounts = ("open", "high", "low", "close", "volume", "quote_volume", "buy_volume")
     rows: list[dict[str, str]] = []
     for bar in bars.to_dicts():
@@ -47,7 +47,8 @@ def store_bars(store: SeriesStore, symbol: str) -> None:
     # Products have up to 16 decimals here, a text of more than 18 would not be taken.
     for row in rows:
         row["quote_volume"] = row["quote_volume"].rstrip("0").rstrip(".")
-    store.insert(series_named("bars"), Answer("test", f"klines of {symbol}", 1_764_000_000_000_000, b"", rows))
+    request = f"klines of {symbol} from {rows[0]['window_start']}"
+    store.insert(series_named("bars"), [Answer("test", request, 1_764_000_000_000_000, b"", rows)])
 
 
 def faulty() -> tuple[pl.DataFrame, dict[Any, tuple[str, str]]]:

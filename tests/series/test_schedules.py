@@ -24,7 +24,9 @@ from cli.common.schedules import last_runs
 from cli.common.state_folder import find_state_folder
 from cli.messages.schedule import app
 from config.settings import DEFAULT_SCHEDULES_FILE, Settings
-from series.schedules.declaration import Schedule, SchedulesFileError, load_schedules
+from ddl.layers import load_layers
+from series.run import RunReport
+from series.schedules.declaration import CheckSchedule, SchedulesFileError, SeriesSchedule, load_schedules
 from series.schedules.run import ScheduleRuns
 from series.schedules.service import ScheduleService
 from series.schedules.state import ScheduleBusyError, ScheduleState, ScheduleStates, due_at
@@ -38,6 +40,7 @@ from tests.series.venue import Query, Reply, answering
 ROOT = Path(__file__).resolve().parents[2]
 DAY_S = 86_400
 HOUR = timedelta(hours=1)
+CANDLES = [frame.code for frame in load_layers().timeframes]
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
 
@@ -82,7 +85,7 @@ def url(exchange: Exchange) -> Iterator[str]:
         yield address
 
 
-def schedule(url: str, interval: str = "1h", **other: object) -> Schedule:
+def schedule(url: str, interval: str = "1h", **other: object) -> SeriesSchedule:
     said = {
         "name": "daily",
         "series": "bars",
@@ -93,7 +96,7 @@ def schedule(url: str, interval: str = "1h", **other: object) -> Schedule:
         "from": (datetime.now(UTC) - timedelta(days=3)).date(),
         "rest_endpoint": url,
     }
-    return Schedule.model_validate(said | other)
+    return SeriesSchedule.model_validate(said | other)
 
 
 @pytest.fixture
@@ -131,7 +134,8 @@ def test_a_market_that_fails_stops_no_other_and_is_named(
 ) -> None:
     exchange.broken = {"BTCUSDT"}
     wanted = schedule(url, instruments={"nowhere": ["A"], "binance": ["BTCUSDT", "NOSUCH", "ETHUSDT"]})
-    report = asyncio.run(runs.run(wanted))
+    _, report = asyncio.run(runs.run(wanted))
+    assert isinstance(report, RunReport)
     assert stored(hot) == {"ETHUSDT": 4}
     assert [name for name in ("nowhere", "BTCUSDT", "NOSUCH", "ETHUSDT") if name in "; ".join(report.failures)] == [
         *("nowhere", "BTCUSDT", "NOSUCH")
@@ -327,22 +331,43 @@ def test_a_faulty_file_is_refused_and_the_entry_named(change: dict[str, object],
     }  # fmt: skip
     file = tmp_path / "schedules.yaml"
     file.write_text(yaml.safe_dump({"schedules": {"minutes": good}}))
-    assert [(one.interval, one.start) for one in load_schedules(file)] == [
-        (timedelta(minutes=5), datetime(2026, 1, 1, tzinfo=UTC))
-    ]
+    (minutes,) = load_schedules(file, CANDLES)
+    assert isinstance(minutes, SeriesSchedule)
+    assert (minutes.interval, minutes.start) == (timedelta(minutes=5), datetime(2026, 1, 1, tzinfo=UTC))
     file.write_text(yaml.safe_dump({"schedules": {"minutes": good | change}}))
     with pytest.raises(SchedulesFileError) as refused:
-        load_schedules(file)
+        load_schedules(file, CANDLES)
     assert "minutes" in str(refused.value)
     assert words in str(refused.value)
 
 
-def test_by_default_nobody_is_asked_and_the_example_is_one(tmp_path: Path) -> None:
-    assert load_schedules(DEFAULT_SCHEDULES_FILE) == ()
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"check": "trades"}, "hourly.check: "),
+        ({"frame": "7m"}, "frame is one of 1m, 3m"),
+        ({"frame": "3m"}, "no candles of 3m; frame is one of 1m, 5m"),
+        ({"interval": "hourly"}, "interval: an interval is"),
+        ({"series": "bars"}, "hourly.series: "),
+    ],
+)
+def test_a_faulty_check_is_refused_and_the_entry_named(change: dict[str, object], words: str, tmp_path: Path) -> None:
+    good = {"check": "candles", "frame": "1m", "interval": "1h"}
+    file = tmp_path / "schedules.yaml"
+    file.write_text(yaml.safe_dump({"schedules": {"hourly": good | change}}))
+    with pytest.raises(SchedulesFileError) as refused:
+        load_schedules(file, CANDLES)
+    assert words in str(refused.value)
+
+
+def test_as_shipped_the_candles_are_checked_hourly_and_nobody_is_asked(tmp_path: Path) -> None:
+    (quality,) = load_schedules(DEFAULT_SCHEDULES_FILE, CANDLES)
+    assert isinstance(quality, CheckSchedule)
+    assert (quality.frame, quality.seconds, quality.interval) == ("1m", 60, HOUR)
     text = DEFAULT_SCHEDULES_FILE.read_text()
     example = "\n".join(
         line.removeprefix("# ") for line in text.splitlines() if line.startswith(("# schedules", "#  "))
     )
     file = tmp_path / "schedules.yaml"
     file.write_text(example)
-    assert [one.name for one in load_schedules(file)] == ["funding", "minutes", "mood"]
+    assert [one.name for one in load_schedules(file, CANDLES)] == ["funding", "minutes", "mood"]

@@ -86,7 +86,7 @@ def rows_of(series: Series) -> st.SearchStrategy[list[dict[str, str]]]:
 
 def check_every_row(series: Series, store: SeriesStore, hot: HotTables, rows: list[dict[str, str]]) -> None:
     sent = answer(rows)
-    store.insert(series, sent)
+    store.insert(series, [sent])
     columns = [*series.fields, *(["is_closed"] if series.frame else [])]
     typed = hot.client.query(
         f"SELECT place, {', '.join(columns)} FROM {series.name}_snapshots WHERE answer_id = {{id:String}}",
@@ -154,9 +154,9 @@ def test_the_newest_version_is_current_and_every_version_is_kept(store: SeriesSt
     series = series_named("bars")
     versions = [BAR, BAR | {"volume": "1.6"}, BAR | {"volume": "1.50"}]
     for number, row in enumerate(versions):
-        store.insert(series, answer([row], at=NOW_US + number))
+        store.insert(series, [answer([row], at=NOW_US + number)])
     # One that comes late says nothing about what is newest.
-    store.insert(series, answer([BAR | {"volume": "9"}], at=NOW_US - 1))
+    store.insert(series, [answer([BAR | {"volume": "9"}], at=NOW_US - 1)])
     assert hot.client.query("SELECT volume FROM bars_exact").result_rows == [(Decimal("1.5"),)]
     assert hot.client.query("SELECT volume FROM bars").result_rows == [(1.5,)]
     kept = hot.client.query("SELECT volume FROM bars_snapshots ORDER BY received_at").result_rows
@@ -167,18 +167,40 @@ def test_an_answer_that_is_sent_again_adds_nothing(store: SeriesStore, hot: HotT
     series = series_named("bars")
     sent = answer([BAR, BAR | {"open": "x"}, BAR | {"window_start": "1723161660000"}])
     tables = ("bars_landing", "bars_staging", "bars_snapshots", "bars_current", "series_dead_letters")
-    store.insert(series, sent)
+    store.insert(series, [sent])
     before = [hot.client.command(f"SELECT count() FROM {table}") for table in tables]
-    store.insert(series, sent)
+    store.insert(series, [sent])
     assert [hot.client.command(f"SELECT count() FROM {table}") for table in tables] == before == [1, 2, 2, 2, 1]
+
+
+def test_each_answer_of_a_block_is_one_for_itself(store: SeriesStore, hot: HotTables) -> None:
+    series = series_named("bars")
+    second = BAR | {"window_start": "1723161660000"}
+    sent = [
+        answer([BAR, BAR | {"open": "x"}], at=NOW_US),
+        answer([], b"<html>", Defect.NOT_JSON, at=NOW_US + 1),
+        answer([], b"[]", at=NOW_US + 2),
+        answer([BAR | {"volume": "1.6"}, second], at=NOW_US + 3),
+    ]
+    for _ in range(2):
+        store.insert(series, sent)
+    first, page, empty, last = (one.id for one in sent)
+    landed = hot.client.query("SELECT answer_id FROM bars_landing").result_columns[0]
+    assert sorted(landed) == sorted([first, page, empty, last])
+    versions = hot.client.query("SELECT answer_id, place FROM bars_snapshots ORDER BY received_at, place").result_rows
+    assert versions == [(first, 1), (last, 1), (last, 2)]
+    current = hot.client.query("SELECT answer_id, place, volume FROM bars_exact ORDER BY place").result_rows
+    assert current == [(last, 1, Decimal("1.6")), (last, 2, Decimal(BAR["volume"]))]
+    letters = hot.client.query("SELECT answer_id, place, reason FROM series_dead_letters ORDER BY received_at")
+    assert letters.result_rows == [(first, 2, "not_a_number"), (page, 0, "answer_not_json")]
 
 
 def test_what_cannot_be_read_is_kept_as_it_came(store: SeriesStore, hot: HotTables) -> None:
     series = series_named("bars")
     html = b"<html>\xff maintenance</html>"
-    store.insert(series, answer([], html, Defect.NOT_JSON))
-    store.insert(series, answer([{UNREADABLE: '{"open":1}'}, BAR], b'[{"open":1}, [...]]'))
-    store.insert(series, answer([], b"[]"))
+    store.insert(series, [answer([], html, Defect.NOT_JSON)])
+    store.insert(series, [answer([{UNREADABLE: '{"open":1}'}, BAR], b'[{"open":1}, [...]]')])
+    store.insert(series, [answer([], b"[]")])
     letters = hot.client.query("SELECT reason, place, hex(payload) FROM series_dead_letters ORDER BY place").result_rows
     unreadable = b'{"open":1}'
     assert letters == [
@@ -196,7 +218,7 @@ def test_what_is_stored_says_where_to_go_on(store: SeriesStore) -> None:
     assert store.newest(series, BAR) is None
     starts = range(day, day + 86_400_000 * 2 - 60_000, 60_000)
     received = (day + 2 * 86_400_000 - 90_000) * 1_000
-    store.insert(series, answer([BAR | {"window_start": str(start)} for start in starts], at=received))
+    store.insert(series, [answer([BAR | {"window_start": str(start)} for start in starts], at=received)])
     assert store.newest(series, BAR) == datetime(2024, 8, 10, 23, 57, tzinfo=UTC)
     span = datetime(2024, 8, 8, tzinfo=UTC), datetime(2024, 8, 12, tzinfo=UTC)
     assert store.full_days(series, BAR, *span) == {date(2024, 8, 9)}

@@ -46,7 +46,7 @@ def url(settings: Settings, hot: HotTables) -> Iterator[str]:
         ("funding_rates", [*rates, rate(5, mark_price=""), rate(2, "ETHUSDT"), rate(2, exchange="okx")]),
     ]
     for number, (name, rows) in enumerate(landed):
-        store.insert(series_named(name), Answer("test", "GET", RECEIVED_US + number, b"[]", rows))
+        store.insert(series_named(name), [Answer("test", "GET", RECEIVED_US + number, b"[]", rows)])
     with running(settings) as address:
         yield address
 

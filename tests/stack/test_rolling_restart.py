@@ -24,8 +24,8 @@ from tests.stack.conftest import Medallion
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 START_US = 1_760_000_000_000_000
-# 200 trades a second for three minutes: restarts take longer on a busy machine, and trades have to flow in each.
-SECONDS, RATE, SPEED = 1_800, 20.0, 10.0
+# 200 trades a second for four minutes: restarts take longer on a busy machine, and trades have to flow in each.
+SECONDS, RATE, SPEED = 2_400, 20.0, 10.0
 ENOUGH = 300
 DEADLINE_S = 600.0
 # Two workers share the work only if Bronze is spread over partitions.
@@ -45,8 +45,10 @@ def test_no_trade_is_lost_or_doubled(
     recording, folder = tmp_path / "trades.jsonl", tmp_path / "stack"
     synthetic.write(recording, "binance", SYMBOLS, seconds=SECONDS, rate=RATE, seed=5, start_us=START_US)
     expected = truth.trades(Recorded("rolling", "binance", "binance", "spot", recording))
-    services = ["producer", "silver-0", "clickhouse", "silver-1", *(["broker"] if broker == "kafka" else [])]
-    medallion("up", "--data-dir", folder, "--detach", "--broker", broker, "--workers", "2", settings=SETTINGS)
+    services = ["producer", "silver-0", "clickhouse", "silver-1", "serving", "offload"]
+    services += ["broker"] if broker == "kafka" else []
+    stack = ("--broker", broker, "--workers", "2", "--offload", "--serve")
+    medallion("up", "--data-dir", folder, "--detach", *stack, settings=SETTINGS)
 
     def count() -> int:
         (counted,) = rows(medallion, folder, "SELECT count() AS trades FROM silver_trades")

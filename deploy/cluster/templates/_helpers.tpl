@@ -58,6 +58,8 @@ securityContext:
   runAsNonRoot: true
   runAsUser: 10001
   runAsGroup: 10001
+  # Of a disk, which is root's otherwise.
+  fsGroup: 10001
   seccompProfile: {type: RuntimeDefault}
 volumes:
   - name: tmp

@@ -110,11 +110,29 @@ def test_what_does_not_fit_into_memory_has_a_volume(root: Path, services: dict[s
 
 def test_a_symbol_needs_no_new_image(ours: dict[str, Any]) -> None:
     for name, service in ours.items():
-        (place,) = {volume.split(":")[1] for volume in service["volumes"] if volume.startswith("./config:")}
-        told = service.get("environment", {}).get("MEDALLION_SYMBOLS_FILE")
-        assert told in {None, f"{place}/symbols.yaml"}
-        assert "." not in place, f"{name} mounts a file: an edit would leave the old one in place"
+        places = {volume.split(":")[1] for volume in service["volumes"] if volume.startswith("./config:")}
+        told = service.get("environment", {})
+        files = {told[key] for key in ("MEDALLION_SYMBOLS_FILE", "MEDALLION_SCHEDULES_FILE") if key in told}
+        assert {str(Path(file).parent) for file in files} <= places, name
+        assert not [one for one in places if "." in one], f"{name} mounts a file: an edit would leave the old one there"
     assert ours["silver-processor"]["environment"]["MEDALLION_SYMBOLS_FILE"] == "/etc/medallion/symbols.yaml"
+
+
+def test_the_command_line_knows_the_schedules_that_run(services: dict[str, Any]) -> None:
+    """One file, one state folder and one name of the stack in it; also where the broker is another one."""
+    both = services["schedules"], services["medallion"]
+    for key in ("MEDALLION_SCHEDULES_FILE", "XDG_STATE_HOME", "MEDALLION_CLICKHOUSE_HOST", "MEDALLION_CLICKHOUSE_PORT"):
+        assert both[0]["environment"][key] == both[1]["environment"][key]
+    mounted = [
+        {volume for volume in one["volumes"] if "/etc/schedules" in volume or "/scratch" in volume} for one in both
+    ]
+    assert mounted[0] == mounted[1] == {"./config:/etc/schedules:ro", "scratch:/scratch"}
+    assert both[0]["environment"]["XDG_STATE_HOME"].startswith("/scratch/")
+    changed = resolve(load_compose("docker-compose.kafka.yml")["services"], {"KAFKA_ADMIN_PASSWORD": "s3cret"})
+    (broker,) = {
+        changed[name]["environment"]["MEDALLION_KAFKA_BOOTSTRAP_SERVERS"] for name in ("schedules", "medallion")
+    }
+    assert broker != services["medallion"]["environment"]["MEDALLION_KAFKA_BOOTSTRAP_SERVERS"]
 
 
 def test_the_database_is_ready_when_it_answers_where_others_ask(services: dict[str, Any]) -> None:
@@ -151,6 +169,15 @@ def test_health_checks_of_small_services_are_cheap(ours: dict[str, Any]) -> None
         if "healthcheck" in service:
             assert service["healthcheck"]["test"][:3] == ["CMD", "bash", "/answers.sh"], name
             assert any(volume.endswith(":/answers.sh:ro") for volume in service["volumes"]), name
+            # A twentieth of a core starts one of our processes in 25 s, and answers in up to 3.
+            is_small = float(service["deploy"]["resources"]["limits"]["cpus"]) <= 0.1
+            assert seconds(service["healthcheck"]["start_period"]) >= (100 if is_small else 60), name
+            assert seconds(service["healthcheck"]["timeout"]) >= (10 if is_small else 5), name
+
+
+def seconds(said: str) -> float:
+    assert said.endswith("s")
+    return float(said.removesuffix("s"))
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -15,6 +17,7 @@ from config.settings import Settings
 from ddl.layers import STATE_TABLE, load_layers
 from offload.clickhouse.client import ClickHouseHttp, Parameters
 from offload.clickhouse.tiers import Tiers
+from offload.errors import DiskSpaceError
 from offload.pins import Pins
 from offload.rederive.run import RederiveError, rederive
 from offload.retention.gate import close_gate
@@ -40,7 +43,13 @@ def trades(tape: Path) -> pl.DataFrame:
 
 @pytest.mark.parametrize(("before", "after"), [(LOW, HIGH), pytest.param(HIGH, LOW, marks=pytest.mark.nightly)])
 def test_a_changed_limit_is_followed(
-    settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path, before: Decimal, after: Decimal
+    settings: Settings,
+    hot: HotTables,
+    trades: pl.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: Decimal,
+    after: Decimal,
 ) -> None:
     other = of_exchange(trades, "binance_usdm")
     fill(hot, trades, before)
@@ -62,6 +71,11 @@ def test_a_changed_limit_is_followed(
     assert change == {"added": gained if after > before else 0, "removed": gained if after < before else 0}
     assert {day.altered for day in planned} == {day.unfounded for day in planned} == {0}
     assert all(count > 0 for day in planned for count in day.candles_altered.values())
+    # A disk without room is said before anything changes: what follows finds everything as planned.
+    with monkeypatch.context() as small:
+        small.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+        with pytest.raises(DiskSpaceError, match="Nothing was changed"):
+            rederive(Tiers.open(new), FROM, TO, exchange="binance")
     done = rederive(Tiers.open(new), FROM, TO, exchange="binance")
     assert [day.model_copy(update={"published": ()}) for day in done] == planned
     assert {table.partition("/")[0] for day in done for table in day.published} == {

@@ -1,0 +1,1 @@
+"""How fast a series takes answers, beside inserts row by row."""

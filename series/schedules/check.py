@@ -1,0 +1,70 @@
+"""One scheduled quality check: of each market the windows since the last good check whose bars have landed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from series.errors import SeriesError
+from series.quality.check import Market, MarketReport, QualityCheck, yesterday
+from series.store import SeriesStore
+
+# Older trades may have left for Iceberg, and their candles would seem to be missing (ddl/layers.yaml: 30 days).
+REACH = timedelta(days=28)
+_log = structlog.get_logger(__name__)
+
+
+class _StoppedError(SeriesError):
+    """The service stops; nobody reads it."""
+
+
+@dataclass(slots=True)
+class CheckReport:
+    """What a check found. `markets`: those with new bars. `checked_until`: by market, where the next begins."""
+
+    markets: list[MarketReport] = field(default_factory=list)
+    checked_until: dict[str, datetime] = field(default_factory=dict)
+
+
+async def check_landed(
+    store: SeriesStore, markets: Sequence[Market], checked_until: Mapping[str, datetime], now: datetime
+) -> CheckReport:
+    """Check each market from where the last good check ended, yesterday where there was none, to its newest bar.
+
+    A window that is `late` is not finished, so the next check begins there. If the task is cancelled, the thread ends
+    after the day that it is at.
+
+    Args:
+        store: where both sides are.
+        markets: of which bars are stored.
+        checked_until: by name of the market, as the last good check returned it (UTC).
+        now: the time now, UTC.
+
+    Raises:
+        StoreError: ClickHouse is away.
+    """
+    report, checking, stopped = CheckReport(), QualityCheck(store), threading.Event()
+
+    def day_done() -> None:
+        if stopped.is_set():
+            raise _StoppedError("the schedules stop")
+
+    try:
+        for market in markets:
+            last = checked_until.get(market.name, yesterday(now))
+            start = max(last, now - REACH)
+            if start > last:
+                _log.warning("too old to check", market=market.name, since=last.isoformat(), until=start.isoformat())
+            # One market at a time: a check is not to take ClickHouse from those that ask.
+            found = await asyncio.to_thread(checking.run, market, start, market.bars_end, day_done)
+            report.checked_until[market.name] = found.checked_until or start
+            if found.windows:
+                report.markets.append(found)
+    finally:
+        stopped.set()
+    return report
