@@ -21,7 +21,7 @@ from deploy.embedded.ports import free_ports
 from offload.tables.catalog import ColdTier
 from tests.clickhouse import ARGUMENTS, ENVIRONMENT, PASSWORD
 from tests.offload.cold_tables import forget_catalog
-from tests.offload.hot_tables import WAREHOUSES, HotTables, database_name
+from tests.offload.hot_tables import WAREHOUSES, HotTables, database_name, give_back_unused
 from tests.recorded import OURS
 
 _PROGRAM = ("-m", "deploy.embedded.clickhouse")
@@ -117,7 +117,7 @@ def warehouses(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def settings(http_port: int, warehouses: Path) -> Settings:
+def settings(http_port: int, warehouses: Path) -> Iterator[Settings]:
     """Settings of an empty database, and of a warehouse of empty tables, which goes with the database.
 
     To make its tables and the views that read them costs more than a small run, so each test gets a copy of the empty
@@ -133,7 +133,8 @@ def settings(http_port: int, warehouses: Path) -> Settings:
     else:
         ColdTier.open(found)
         shutil.copytree(folder, empty)
-    return found
+    yield found
+    give_back_unused(found)
 
 
 @pytest.fixture

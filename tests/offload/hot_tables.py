@@ -44,6 +44,13 @@ def database_name(http_port: int) -> str:
     return waiting.pop() if waiting else f"offload_{next(_numbers)}"
 
 
+def give_back_unused(settings: Settings) -> None:
+    """Give back the database of `settings` if it waited for a test and nobody had it as `hot`."""
+    name = settings.clickhouse_database
+    if name in _made and name not in _empty.get(settings.clickhouse_http_port, []):
+        HotTables(settings).give_back()
+
+
 class HotTables:
     """The database of `settings`; rows go in as Parquet."""
 
@@ -137,6 +144,7 @@ class HotTables:
 
     def drop(self) -> None:
         """Give the node its memory back: every table costs some, and each database has sixty."""
+        _made.pop(self.settings.clickhouse_database, None)
         self._connect("system").command(f"DROP DATABASE {self.settings.clickhouse_database} SYNC")
 
     def insert(self, table: str, frame: pl.DataFrame) -> None:

@@ -10,12 +10,14 @@ import pytest
 from config.settings import Settings
 from series.store import SeriesStore
 from tests.offload.conftest import new_settings
-from tests.offload.hot_tables import HotTables
+from tests.offload.hot_tables import HotTables, give_back_unused
 
 
 @pytest.fixture
-def settings(http_port: int, tmp_path: Path) -> Settings:
-    return new_settings(http_port, tmp_path)
+def settings(http_port: int, tmp_path: Path) -> Iterator[Settings]:
+    found = new_settings(http_port, tmp_path)
+    yield found
+    give_back_unused(found)
 
 
 @pytest.fixture

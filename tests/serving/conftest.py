@@ -19,6 +19,7 @@ import requests
 from config.settings import Settings
 from tests import command
 from tests.offload.conftest import hot, new_settings, tape
+from tests.offload.hot_tables import give_back_unused
 from tests.recorded import OURS
 from tests.stack import truth
 from tests.stack.conftest import applied, clean_environment
@@ -33,9 +34,11 @@ GENERATED = "DOGEUSDT"
 
 
 @pytest.fixture
-def settings(http_port: int, tmp_path: Path) -> Settings:
+def settings(http_port: int, tmp_path: Path) -> Iterator[Settings]:
     """Settings of an empty database, and of a warehouse that does not exist yet."""
-    return new_settings(http_port, tmp_path)
+    found = new_settings(http_port, tmp_path)
+    yield found
+    give_back_unused(found)
 
 
 @dataclass(frozen=True)
