@@ -36,12 +36,12 @@ class ValueChange(BaseModel):
 def payload_to_raw(envelope: str, raw: Row) -> list[ValueChange]:
     """The message against the columns of trades_raw, and against the exchange's own text in its payload.
 
-    The payload may be of any exchange: price, quantity and trade id must occur in it digit for digit.
+    The payload may be of any exchange or a line of a dump: price, quantity and trade id occur in it digit for digit.
     """
     try:
         message = json.loads(envelope, parse_float=str, parse_int=str)
         payload = message["payload"] if isinstance(message, dict) else ""
-        values = _scalars(json.loads(payload, parse_float=str, parse_int=str)) if isinstance(payload, str) else set()
+        values = _told(json.loads(payload, parse_float=str, parse_int=str)) if isinstance(payload, str) else set()
     except (ValueError, KeyError):
         return []
     found = []
@@ -129,6 +129,13 @@ def _time(text: str) -> datetime | None:
     if not EARLIEST_US < micros < END_US:
         return None
     return datetime.fromtimestamp(micros // 10**6, UTC).replace(microsecond=micros % 10**6)
+
+
+def _told(payload: object) -> set[str]:
+    """The texts of a payload; that of a dump is a line of its file, as one text."""
+    if isinstance(payload, str):
+        return {cell.strip() for cell in payload.split(",")}
+    return _scalars(payload)
 
 
 def _scalars(value: object) -> set[str]:

@@ -1,4 +1,4 @@
-"""A REST catalog of the tests' own: Apache Iceberg's reference server over SQLite, its jars fetched once by Maven."""
+"""A REST catalog of the tests' own: Apache Iceberg's reference server over a database, its jars fetched by Maven."""
 
 from __future__ import annotations
 
@@ -27,13 +27,18 @@ def find() -> Path:
 
 
 @contextmanager
-def rest_catalog(folder: Path, warehouse: str, s3_endpoint: str, credentials: Mapping[str, str]) -> Iterator[str]:
-    """The catalog while the context lasts; gives its address. It writes metadata to the bucket itself."""
+def rest_catalog(
+    folder: Path, warehouse: str, s3_endpoint: str, credentials: Mapping[str, str], database: str = ""
+) -> Iterator[str]:
+    """The catalog while the context lasts; gives its address. It writes metadata to the bucket itself.
+
+    `database`: a JDBC address; without one a file of `folder`.
+    """
     libraries, port = find(), free_port()
     folder.mkdir(parents=True, exist_ok=True)
     configuration = {
         "CATALOG_CATALOG__IMPL": "org.apache.iceberg.jdbc.JdbcCatalog",
-        "CATALOG_URI": f"jdbc:sqlite:{folder}/catalog.db",
+        "CATALOG_URI": database or f"jdbc:sqlite:{folder}/catalog.db",
         "CATALOG_JDBC_SCHEMA__VERSION": "V1",
         "CATALOG_WAREHOUSE": warehouse,
         "CATALOG_IO__IMPL": "org.apache.iceberg.aws.s3.S3FileIO",

@@ -63,16 +63,17 @@ def find() -> Path:
 
 @contextmanager
 def s3_server(folder: Path) -> Iterator[int]:
-    """The server, with an empty bucket, while the context lasts; gives its port on 127.0.0.1."""
+    """The server while the context lasts, with the bucket of `folder` or an empty one; gives its port on 127.0.0.1."""
     program, port = find(), free_port()
     for name in ("objects", "attributes"):
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)
     command = [str(program), "--port", f"127.0.0.1:{port}", "--access", ACCESS_KEY, "--secret", SECRET_KEY]
     command += ["--region", REGION, "posix", "--sidecar", str(folder / "attributes"), str(folder / "objects")]
     with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
         try:
             wait_for(port)
-            files(f"http://127.0.0.1:{port}").create_dir(BUCKET, recursive=False)
+            if not (folder / "objects" / BUCKET).is_dir():
+                files(f"http://127.0.0.1:{port}").create_dir(BUCKET, recursive=False)
             yield port
         finally:
             server.terminate()
