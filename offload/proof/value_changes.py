@@ -1,4 +1,4 @@
-"""Where a trade's values changed between layers: each layer's row against the one before it (pure)."""
+"""Where the values of a trade, or of a row of a series, changed: each layer's row against the one before it (pure)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from schemas.valid_times import EARLIEST_US, END_US
+from series.declaration import Column, Series
 
 Row = Mapping[str, Any]
 CANDLE_NUMBERS = (
@@ -94,6 +95,17 @@ def hot_to_cold(layer: str, hot: Row, cold: Row) -> list[ValueChange]:
     ]
 
 
+def answer_to_row(series: Series, said: Mapping[str, str], row: Row) -> list[ValueChange]:
+    """A row of a series has exactly the numbers, texts and time that its answer says; `said`: texts by column."""
+    return [
+        change
+        for column in series.columns
+        for text in (said.get(column.name, ""),)
+        for change in _differ(series.snapshots, column.name, _said(column, text), _stored(column, row[column.name]))
+        if column.name != series.time or _time(text) is not None
+    ]
+
+
 def candle_to_candle(layer: str, before: Row, after: Row) -> list[ValueChange]:
     """Candles are equal in every number that both have; cold candles of version 0.1 have none by side."""
     return [
@@ -110,6 +122,16 @@ def _differ(layer: str, field: str, before: object, after: object) -> list[Value
 
 def _plain(value: Any) -> Any:
     return Decimal(value) if isinstance(value, int) else value
+
+
+def _said(column: Column, text: str) -> object:
+    if column.type == "time":
+        return _time(text)
+    return _stored(column, text or None)
+
+
+def _stored(column: Column, value: object) -> object:
+    return _decimal(value) if column.is_number and value is not None else value
 
 
 def _decimal(value: object) -> object:

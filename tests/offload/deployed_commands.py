@@ -92,7 +92,9 @@ def as_ingest(span: tuple[str, ...], trade: Mapping[str, str], files: str) -> li
     `files`: folder of Binance's daily files of bars.
     """
     exchange = ("--exchange", trade["exchange"])
+    start = span[1] if span else ""
     market = (*exchange, "--symbol", trade["symbol"])
+    bar = (f"exchange={trade['exchange']}", f"symbol={trade['symbol']}", "frame=1m", f"window_start={start}")
     return [
         ("ddl", "render"),
         ("symbols", "list"),
@@ -130,6 +132,8 @@ def as_ingest(span: tuple[str, ...], trade: Mapping[str, str], files: str) -> li
         ("rederive", *span, *exchange, "--from-layer", "raw"),
         ("series", "run", "bars", *market, "--source", files, *span),
         ("series", "list"),
+        ("lineage", "series", "bars", *bar),
+        ("coverage", *exchange),
         ("quality", "check", *span, *market),
         ("schedule", "list"),
         ("schedule", "pause", "quality"),

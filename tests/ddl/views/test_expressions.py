@@ -17,8 +17,8 @@ import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
 
+from config.settings import Settings
 from ddl.layers import load_layers
-from tests.ddl.conftest import make_warehouse
 from tests.ddl.engine import Engine
 
 FRAMES = {frame.code: frame for frame in load_layers().timeframes}
@@ -66,10 +66,10 @@ def read_trades(recordings: Path) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def desk(engine: Engine, recordings: Path) -> Desk:
+def desk(engine: Engine, warehouse: Settings, recordings: Path) -> Desk:
     trades = read_trades(recordings)
     assert trades.height > 70_000
-    database = make_warehouse(engine).clickhouse_database
+    database = warehouse.clickhouse_database
     engine.insert(f"{database}.silver_trades", trades)
     return Desk(engine, database, trades)
 
