@@ -33,6 +33,7 @@ COMMANDS = {
     "produce": "cli.messages.feed:produce",
     "replay": "cli.messages.feed:replay",
     "backfill": "cli.messages.backfill:backfill",
+    "coverage": "cli.coverage.command:coverage",
     "drain": "cli.messages.query:drain",
     "smoke": "cli.stack.smoke:smoke",
     "alert": "cli.stack.alerts:app",

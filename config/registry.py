@@ -86,6 +86,8 @@ class Entry(BaseModel):
         quantity_min: smallest order, in base currency.
         notional_min: smallest order, in quote currency.
         status: a delisted market stays in the file, and its trades are validated by the same rules.
+        listed_on: the day (UTC) on which trading began, as far as the exchange's list says.
+        halted_on: the first day (UTC) on which the list said that the market is halted; None while it is not.
         delisted_on: the first day (UTC) on which the list did not have the market.
         pinned: the names in this file are right, even if the exchange's list has others.
     """
@@ -104,6 +106,8 @@ class Entry(BaseModel):
     quantity_min: Limit | None = None
     notional_min: Limit | None = None
     status: Status = ACTIVE
+    listed_on: date | None = None
+    halted_on: date | None = None
     delisted_on: date | None = None
     pinned: bool = False
 

@@ -266,6 +266,7 @@ _CLICKHOUSE = {
     "string": "String",
     "binary": "String",
     "long": "Int64",
+    "boolean": "Bool",
     "double": "Float64",
     "timestamptz": "DateTime64(6, 'UTC')",
 }

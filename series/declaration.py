@@ -108,6 +108,11 @@ class Series(BaseModel):
         """The table of the answers, as they came."""
         return f"{self.name}_landing"
 
+    @property
+    def snapshots(self) -> str:
+        """The table of every version of every row."""
+        return f"{self.name}_snapshots"
+
 
 @cache
 def load_series() -> tuple[Series, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -11,7 +12,7 @@ import pytest
 # No test is timed: a busy machine is not a failure. `make test` draws the same few examples every time, `make nightly`
 # new and more ones (`--hypothesis-profile nightly`). A test that needs more or fewer takes a multiple or a part.
 hypothesis.settings.register_profile("nightly", max_examples=100, deadline=None, print_blob=True)
-hypothesis.settings.register_profile("same every time", max_examples=40, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("same every time", max_examples=25, deadline=None, derandomize=True)
 hypothesis.settings.load_profile("same every time")
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,3 +40,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def recordings() -> Path:
     """The recordings of this repository (see tests/recordings/README.md)."""
     return ROOT / "tests" / "recordings"
+
+
+@pytest.fixture(scope="session")
+def http_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The HTTP port of a ClickHouse node, one for all folders: to start it, to fill it and to keep it costs.
+
+    Its databases are those of `tests.offload.hot_tables`.
+    """
+    from tests.offload.conftest import clickhouse_node
+
+    with clickhouse_node(tmp_path_factory.mktemp("node")) as http:
+        yield http

@@ -69,7 +69,7 @@ def chart(
     settings = load_settings(data_dir)
     wanted = last or (None if since or as_json else _LAST_OF_A_PICTURE)
     with http_client(settings) as client:
-        view = next(iter(rows(client, "chart_view", {"view": found.view})), None)
+        view = next(iter(rows(client, "hot_and_cold", {"view": found.view})), None)
         if view is None:
             raise NoCandlesError(
                 f"ClickHouse has no view {found.view} that this user may read: see `medallion ddl status` and"

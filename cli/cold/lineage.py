@@ -1,4 +1,4 @@
-"""`medallion lineage trace|verify`: where a number comes from, and the proof that no message is missing."""
+"""`medallion lineage trace|series|verify`: where a number comes from, and the proof that no message is missing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 import orjson
 import typer
 
+from cli.cold.lineage_series import lineage_series
 from cli.cold.offload import (
     FORMATS,
     FromOption,
@@ -47,6 +48,8 @@ app = typer.Typer(help="Where every number came from.", no_args_is_help=True)
 # How many missing messages are named. The counts say how many there are.
 NAMED = 100
 HOUR = timedelta(hours=1)
+
+app.command("series")(lineage_series)
 
 
 @app.callback()

@@ -53,7 +53,7 @@ def offload_run(
     hour: Annotated[
         datetime | None, typer.Option("--hour", help="Only this hour of arrival (UTC).", formats=FORMATS)
     ] = None,
-    layer: Annotated[list[str] | None, typer.Option(help="Only this layer: raw, bronze, silver or gold.")] = None,
+    layer: Annotated[list[str] | None, typer.Option(help=f"Only this layer: {', '.join(LAYERS)}.")] = None,
     until_now: Annotated[
         bool, typer.Option("--until-now", help="The open hour and open candles too; a later run replaces them.")
     ] = False,

@@ -75,7 +75,7 @@ def print_candles(candles: Iterable[CandleTrace]) -> None:
                 candle.timeframe,
                 candle.window_start,
                 source,
-                *(None if row[name] is None else _short(Decimal(str(row[name]))) for name in CANDLE_NUMBERS),
+                *(None if row[name] is None else short(Decimal(str(row[name]))) for name in CANDLE_NUMBERS),
             )
             for candle in candles
             for source, row in (
@@ -139,8 +139,8 @@ def print_all_trades(trades: Iterator[CandleTrade]) -> None:
         first += len(page)
 
 
-def _short(value: Decimal) -> Decimal:
-    """Without the zeros that Decimal(38, 18) puts after the exchange's digits."""
+def short(value: Decimal) -> Decimal:
+    """The value without the zeros that Decimal(38, 18) puts after the exchange's digits."""
     return value.normalize(_EXACT)
 
 
@@ -153,8 +153,8 @@ def _trade(one: CandleTrade) -> Sequence[object]:
     return (
         one.timestamp,
         one.trade_id,
-        _short(one.price),
-        _short(one.quantity),
+        short(one.price),
+        short(one.quantity),
         one.side,
         one.trade_kind,
         place,

@@ -15,6 +15,7 @@ from config.settings import Settings
 from deploy.embedded import control
 
 _ID_FILE = "warehouse.id"
+BACKFILL_CHECKPOINT = "backfill.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,11 @@ def find_state_folder(data_dir: Path | None, settings: Settings) -> StateFolder:
         return StateFolder(state_folder() / re.sub(r"[^A-Za-z0-9.,-]+", "_", name), name)
     folder = control.find(data_dir).data_dir
     return StateFolder(folder, stack_id(folder))
+
+
+def backfill_checkpoint(place: StateFolder) -> Path:
+    """The default file of the back-fill's checkpoint."""
+    return place.folder / BACKFILL_CHECKPOINT
 
 
 def stack_id(folder: Path) -> str:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cli.common.arguments import HTTP, check_address, check_span, near
-from cli.common.context import DataDirOption, JsonOption, load_settings, out, print_json, print_table
-from cli.common.state_folder import find_state_folder
+from cli.common.context import DataDirOption, JsonOption, ServerError, err, load_settings, out, print_json, print_table
+from cli.common.state_folder import BACKFILL_CHECKPOINT, backfill_checkpoint, find_state_folder
 from cli.common.work import working
+from cli.coverage.evidence import days_lacking_nothing
 from config import logs
 from config.registry import SymbolRegistry, own_names
 from config.settings import Settings
 from producers.backfill import dumps, from_dumps
 from producers.backfill.checkpoint import BackfillCheckpoint
+from producers.backfill.dumps import Day
 from producers.backfill.from_dumps import PlannedDay
 from producers.backfill.from_rest import Estimate, IncompleteError, RestBackfill
 from producers.backfill.report import BackfillReport, DumpReport
@@ -25,7 +28,6 @@ from producers.exchanges import CODES, REGISTRY
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"]
 _REST = "rest"
-_CHECKPOINT = "backfill.jsonl"
 # Wildcards in file names. No exchange has them in its symbols.
 _PATTERN = frozenset("*?[]{}\\")
 
@@ -52,13 +54,16 @@ def backfill(
     state: Annotated[
         Path | None,
         typer.Option(
-            help=f"Remembers what is done. Default: {_CHECKPOINT} in the stack's data folder; of a stack that the"
-            " MEDALLION_… endpoints name, in folder medallion of this user's $XDG_STATE_HOME.",
+            help=f"Remembers what is done. Default: {BACKFILL_CHECKPOINT} in the stack's data folder; of a stack that"
+            " the MEDALLION_… endpoints name, in folder medallion of this user's $XDG_STATE_HOME.",
             show_default=False,
         ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Read files of symbols that the registry does not know: they go to the DLQ.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Read days too that lack nothing (`medallion coverage`).")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read, publish nothing.")] = False,
     data_dir: DataDirOption = None,
@@ -66,6 +71,7 @@ def backfill(
 ) -> None:
     """Publish historical trades; run again after an interruption, what is done is not read again.
 
+    Days that lack nothing (`medallion coverage`) are left out, unless --again.
     A file is checked whole before its first trade is published. It is done when every row of it is published, and each
     hole in its trade ids is a row of producer_gaps; it is read again when its checksum has changed.
 
@@ -82,16 +88,23 @@ def backfill(
     if source != _REST and not force:
         _check_known(exchange, names, settings)
     place = find_state_folder(data_dir, settings)
-    with BackfillCheckpoint(state or place.folder / _CHECKPOINT, place.name) as checkpoint:
-        asked = RestBackfill(exchange, names, start, end, rest_endpoint)
-        wanted = from_dumps.days(exchange, names, start, end)
+    with BackfillCheckpoint(state or backfill_checkpoint(place), place.name) as checkpoint:
+        needless = {} if again else _needless(settings, checkpoint, exchange, names, start, end)
+        asked = RestBackfill(exchange, names, start, end, rest_endpoint, needless=needless)
+        every = from_dumps.days(exchange, names, start, end)
+        wanted = from_dumps.left_of(every, start, end, needless, checkpoint)
+        if source == _REST:
+            spans = [(window.symbol, *window.span_us) for window in asked.tasks(checkpoint)]
+        else:
+            spans = [(day.symbol, *day.span_us) for day in wanted]
+        left_out = [day.name for day in every if not _is_touched(day, spans)]
         if dry_run and source == _REST:
-            _show_estimates(asyncio.run(asked.estimate(checkpoint)), as_json)
+            _show_estimates(asyncio.run(asked.estimate(checkpoint)), left_out, as_json)
             return
         if dry_run:
-            _show_plan(from_dumps.plan(wanted, start, end, checkpoint, source), source, as_json)
+            _show_plan(from_dumps.plan(wanted, start, end, checkpoint, source), left_out, source, as_json)
             return
-        parts = "symbols" if source == _REST else "days"
+        parts = "windows" if source == _REST else "days"
         go_on = "Run the same command again: what is done is not read again."
         with working("Back-filling", go_on, quiet=as_json) as work:
 
@@ -108,6 +121,7 @@ def backfill(
                 report = from_dumps.backfill(
                     wanted, start, end, settings, checkpoint, source=source, workers=workers, progress=watch
                 )
+            report.left_out = len(left_out)
     if as_json:
         print_json(report)
     else:
@@ -150,10 +164,33 @@ def _check_known(exchange: str, names: list[str], settings: Settings) -> None:
             )
 
 
+def _needless(
+    settings: Settings,
+    checkpoint: BackfillCheckpoint,
+    exchange: str,
+    names: Sequence[str],
+    start: datetime,
+    end: datetime,
+) -> Mapping[str, Collection[date]]:
+    """The days of each symbol that lack nothing; none where ClickHouse is away: a back-fill needs the broker alone."""
+    try:
+        return days_lacking_nothing(settings, checkpoint.steps, exchange, names, start, end)
+    except ServerError as error:
+        err.print(f"warning: which days lack something is not known, so all of them are read. {error}", markup=False)
+        return {}
+
+
+def _is_touched(day: Day, spans: Sequence[tuple[str, int, int]]) -> bool:
+    start_us, end_us = day.span_us
+    return any(symbol == day.symbol and since < end_us and until > start_us for symbol, since, until in spans)
+
+
 def _show(report: BackfillReport) -> None:
+    if report.left_out:
+        out.print(_said_left_out(report.left_out))
     if not isinstance(report, DumpReport):
         out.print(
-            f"{report.published:,} trades of {report.parts} symbols published, {report.skipped} were done before."
+            f"{report.published:,} trades of {report.parts} windows published, {report.skipped} were done before."
         )
     else:
         out.print(
@@ -173,13 +210,21 @@ def _show(report: BackfillReport) -> None:
         out.print(f"{report.gaps_healed:,} gaps that were known are full now.")
 
 
-def _show_estimates(estimates: list[Estimate], as_json: bool) -> None:
+def _said_left_out(days: int) -> str:
+    return f"{days:,} days lack nothing and are left out (`medallion coverage`; --again reads them)."
+
+
+def _show_estimates(estimates: list[Estimate], left_out: Sequence[str], as_json: bool) -> None:
     if as_json:
         print_json(estimates)
         return
+    if left_out:
+        out.print(_said_left_out(len(left_out)))
     rows = [
         (
             one.symbol,
+            one.start,
+            one.end,
             one.trades,
             one.requests,
             f"{one.seconds:,.0f}",
@@ -187,17 +232,23 @@ def _show_estimates(estimates: list[Estimate], as_json: bool) -> None:
         )
         for one in estimates
     ]
-    print_table("Would be fetched", ("symbol", "trades", "requests", "seconds at least", ""), rows)
+    print_table("Would be fetched", ("symbol", "from", "to", "trades", "requests", "seconds at least", ""), rows)
 
 
-def _show_plan(planned: list[PlannedDay], source: str, as_json: bool) -> None:
+def _show_plan(planned: list[PlannedDay], left_out: Sequence[str], source: str, as_json: bool) -> None:
     left = [one for one in planned if one.what != "done"]
     if as_json:
-        files = [{"day": one.day.name, "file": one.file, "what": one.what} for one in planned]
-        print_json(
-            {"source": source, "days": [one.day.name for one in left], "done": len(planned) - len(left), "files": files}
-        )
+        plan: dict[str, Any] = {
+            "source": source,
+            "days": [one.day.name for one in left],
+            "done": len(planned) - len(left),
+            "left_out": left_out,
+            "files": [{"day": one.day.name, "file": one.file, "what": one.what} for one in planned],
+        }
+        print_json(plan)
         return
+    if left_out:
+        out.print(_said_left_out(len(left_out)))
     print_table(
         f"Would be read from {source} ({len(planned) - len(left)} of {len(planned)} days are done)",
         ("exchange", "symbol", "day", "what", "file"),

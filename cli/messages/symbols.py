@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
-from cli.common.context import JsonOption, err, out, print_json, print_table
+from cli.common.context import DataDirOption, JsonOption, err, load_settings, out, print_json, print_table
+from cli.coverage.evidence import read_stored_trades
 from config.registry import Status, SymbolRegistry, SymbolsFile, shown_name
 from config.settings import Settings
 from config.symbols.build import SOURCES, render, source
@@ -129,28 +131,44 @@ def _print_changes(changes: list[MarketChange]) -> None:
 def list_symbols(
     exchange: Annotated[str | None, typer.Option(help="Only this exchange code.")] = None,
     status: Annotated[str | None, typer.Option(help="Only active, halted or delisted ones.")] = None,
+    held: Annotated[
+        bool,
+        typer.Option("--held", help="Only markets with trades in the stack; adds how many, the first and the last."),
+    ] = False,
     file: FileOption = None,
+    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the markets that Silver accepts: names, kind, steps, limits and status."""
-    _, registry = _registry(file)
+    """Show the markets that Silver accepts: names, kind, steps, limits; when each was listed, halted and delisted."""
+    settings = load_settings(data_dir) if held else Settings()
+    registry = SymbolRegistry.load(file or settings.symbols_file)
     if exchange is not None and exchange not in registry.exchanges:
         raise typer.BadParameter(f"{exchange!r} is none of {', '.join(sorted(registry.exchanges))}")
     if status is not None and status not in get_args(Status):
         raise typer.BadParameter(f"{status!r} is none of {', '.join(get_args(Status))}")
     rows = [row for row in _rows(registry) if exchange in {None, row["exchange"]} and status in {None, row["status"]}]
+    if held:
+        stored = read_stored_trades(settings)
+        places = [(row, stored.get((row["exchange"], row["canonical"]))) for row in rows]
+        rows = [row | asdict(one) for row, one in places if one is not None]
     if as_json:
         print_json(rows)
         return
-    columns = ("exchange", "exchange_symbol", "canonical", "base", "quote", "kind", "tick", "lot", "price_max",
-               "quantity_max", "status")  # fmt: skip
+    described = ("base", "quote", "kind", "tick", "lot", "price_max", "quantity_max")
+    life = ("status", "listed_on", "halted_on", "delisted_on")
+    more = ("first_trade", "last_trade", "trades")
+    columns = ("exchange", "exchange_symbol", "canonical", *(() if held else described), *life, *(more if held else ()))
     print_table("Symbols", columns, [tuple(row[column] for column in columns) for row in rows])
 
 
 def _rows(registry: SymbolRegistry) -> list[dict[str, Any]]:
     described = {
         (exchange, name): entry.model_dump(
-            mode="json", include={"kind", "tick", "lot", "quantity_min", "notional_min", "status", "delisted_on"}
+            mode="json",
+            include={
+                *("kind", "tick", "lot", "quantity_min", "notional_min"),
+                *("status", "listed_on", "halted_on", "delisted_on"),
+            },
         )
         for exchange, markets in registry.content.exchanges.items()
         for symbol, entry in markets.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -30,6 +31,8 @@ _ALL_TYPES = frozenset({"spot", "swap", "future"})
 # Exchanges whose stream uses ccxt's `symbol`: ccxt's `id` is that of another interface (Kraken: REST `XXBTZUSD`, v2
 # `BTC/USD`).
 _NAMED_BY_SYMBOL = frozenset({"kraken"})
+# No market is older than Bitcoin. A list may have markets that begin later.
+_FIRST_MS, _LAST_MS = 1_230_940_800_000, 7_258_118_400_000
 # Two listed markets that agree in these are one market.
 _SAME = ("id", "symbol", "baseId", "quoteId", "type")
 
@@ -140,6 +143,7 @@ def _entry(market: Mapping[str, Any], steps: int, *, beside_spot: bool, active: 
             **_limits(market),
             "kind": _kind(market),
             **_described(market, steps),
+            "listed_on": _listed_on(market),
             "status": ACTIVE if active else HALTED,
         }
     )
@@ -178,6 +182,14 @@ def _number(value: Any) -> Decimal | None:
     except InvalidOperation:
         return None
     return number if number.is_finite() and number > 0 else None
+
+
+def _listed_on(market: Mapping[str, Any]) -> date | None:
+    """The day of ccxt's `created` (ms); None where the list does not say, or says what cannot be."""
+    created = market.get("created")
+    if not isinstance(created, int) or not _FIRST_MS <= created <= _LAST_MS:
+        return None
+    return datetime.fromtimestamp(created / 1e3, UTC).date()
 
 
 def _limit(market: Mapping[str, Any], of: str, end: str) -> Decimal | None:

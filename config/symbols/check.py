@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from config.registry import DELISTED, Entry, SymbolRegistry, SymbolsFile
+from config.registry import ACTIVE, DELISTED, Entry, SymbolRegistry, SymbolsFile
 
 # Silver's prices and quantities are Decimal(38, 18).
 _FINEST = Decimal(1).scaleb(-18)
@@ -44,6 +44,10 @@ def _listing(entry: Entry, today: date) -> Iterator[tuple[str, str]]:
         yield ERROR, f"is {entry.status} but was delisted on {entry.delisted_on}: remove one of the two"
     if entry.delisted_on is not None and entry.delisted_on > today:
         yield ERROR, f"was delisted on {entry.delisted_on}, which is in the future: correct `delisted_on`"
+    if entry.status == ACTIVE and entry.halted_on is not None:
+        yield ERROR, f"is active but halted since {entry.halted_on}: remove `halted_on`, or set `status: halted`"
+    if entry.listed_on is not None and entry.delisted_on is not None and entry.listed_on > entry.delisted_on:
+        yield ERROR, f"was listed on {entry.listed_on}, after it was delisted on {entry.delisted_on}: correct one"
 
 
 def _limits(entry: Entry, content: SymbolsFile) -> Iterator[tuple[str, str]]:

@@ -120,7 +120,7 @@ def _merge(
             if then.status != DELISTED:
                 note(symbol, merged[symbol], DELISTED, then)
             continue
-        merged[symbol] = _described_anew(then, now)
+        merged[symbol] = _described_anew(then, now, today)
         if merged[symbol] != then:
             what = HALTED if now.status == HALTED and then.status == ACTIVE else CHANGED
             note(symbol, merged[symbol], what, then)
@@ -131,15 +131,17 @@ def _merge(
     return merged, changes
 
 
-def _described_anew(then: Entry, now: Entry) -> Entry:
+def _described_anew(then: Entry, now: Entry, today: date) -> Entry:
     kept: dict[str, Any] = {name: getattr(then, name) for name in _KEPT}
     if then.status == DELISTED and now.status == HALTED:
-        kept |= {"status": DELISTED, "delisted_on": then.delisted_on}
+        kept |= {"status": DELISTED, "delisted_on": then.delisted_on, "halted_on": then.halted_on}
+    elif now.status == HALTED:
+        kept["halted_on"] = then.halted_on if then.status == HALTED else today
     for name in ("price_max", "quantity_max"):
         stated = [limit for limit in (getattr(then, name), getattr(now, name)) if limit is not None]
         kept[name] = max(stated, default=None)
     # Values that the list no longer has stay as they were.
-    described = {name: getattr(then, name) for name in ("tick", "lot", "quantity_min", "notional_min")}
+    described = {name: getattr(then, name) for name in ("tick", "lot", "quantity_min", "notional_min", "listed_on")}
     missing = {name: value for name, value in described.items() if getattr(now, name) is None}
     return now.model_copy(update={**missing, **kept})
 

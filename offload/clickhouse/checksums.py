@@ -27,7 +27,7 @@ KnownTypes = dict[str, list[tuple[str, str]]]
 def checksums_of(
     hot: HotStore, cold: ColdTable, source: str, span: Parameters, merge_key: str = "", *, exact: bool = False
 ) -> Checksums:
-    """Row counts and checksums by (exchange, symbol) of `source`, SQL with the columns of `cold`.
+    """Row counts and checksums by (exchange, symbol) of `source`, SQL with the columns of `cold`; "" for what it lacks.
 
     With `merge_key` only the latest of the rows with one key counts. With `exact` unsettled columns count too.
 

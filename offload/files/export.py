@@ -23,12 +23,10 @@ from offload.clickhouse.client import HotStore, Parameters
 from offload.clickhouse.templates import render
 from offload.errors import BrokenExportError, CommitConflictError
 from offload.files.data_files import remove
-from offload.tables.cold_tables import ColdTable
+from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slices import Slice
 
 PARQUET_MAGIC = b"PAR1"
-# Assumed for a table without files. Silver rows take about 40 bytes, Raw rows with their payload 200.
-ASSUMED_ROW_BYTES = 100.0
 # Files should have 128 to 512 MB. A partition that is divided into files of at most this size has none below half of
 # it.
 TARGET_FILE_BYTES = 268_435_456
@@ -66,6 +64,9 @@ def select_of(cold: ColdTable, *, partition: bool, hot: str = "", event_day: boo
     return render(
         cold.select,
         hot=hot or cold.hot,
+        columns=cold.columns,
+        optional=cold.optional,
+        sort=cold.sort,
         bucket_seconds=cold.bucket_seconds,
         partition=partition,
         event_day=event_day,
@@ -92,7 +93,7 @@ def export_slice(
     span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": until_us}
     files: list[DataFile] = []
     paths: list[str] = []
-    row_bytes = _row_bytes(table)
+    row_bytes = _row_bytes(table, cold)
     pieces = (
         piece
         for partition in _partitions(hot, cold, part)
@@ -143,17 +144,17 @@ def _partitions(hot: HotStore, cold: ColdTable, part: Slice) -> list[dict[str, A
     if cold.layer == "silver":
         sql = render("partitions_silver.sql")
     else:
-        topic = "_topic" if cold.layer == "raw" else "raw_topic"
-        sql = render("partitions_topic.sql", hot=cold.hot, topic=topic, arrival=cold.arrival)
+        key = "_topic" if cold.layer == "raw" else cold.partition_by
+        sql = render("partitions_arrival.sql", hot=cold.hot, key=key, arrival=cold.arrival)
     return hot.rows(sql, {"from_us": part.from_us, "to_us": part.to_us})
 
 
-def _row_bytes(table: Table) -> float:
-    """Bytes of a row, on average over the table's files."""
+def _row_bytes(table: Table, cold: ColdTable) -> float:
+    """Bytes of a row, on average over the table's files; as declared where it has none."""
     snapshot = table.current_snapshot()
     totals = snapshot.summary if snapshot and snapshot.summary else {}
     rows, size = int(totals.get("total-records") or 0), int(totals.get("total-files-size") or 0)
-    return size / rows if rows and size else ASSUMED_ROW_BYTES
+    return size / rows if rows and size else cold.row_bytes
 
 
 def _pieces(hot: HotStore, cold: ColdTable, span: dict[str, Any], count: int) -> Iterator[tuple[str, Parameters]]:
@@ -180,8 +181,10 @@ def write_query(hot: HotStore, table: Table, sql: str, parameters: Parameters, p
         BrokenExportError: the file does not fit the cold table; it may exist.
         CommitConflictError: another offloader removed the file.
     """
+    row_group_bytes = BY_NAME[table.name()[-1]].row_group_bytes
+    query = render("large_rows.sql", select=sql, row_group_bytes=row_group_bytes) if row_group_bytes else sql
     tail = b""
-    with hot.parquet(sql, parameters) as chunks, table.io.new_output(path).create() as output:
+    with hot.parquet(query, parameters) as chunks, table.io.new_output(path).create() as output:
         for chunk in chunks:
             output.write(chunk)
             tail = (tail + chunk)[-4096:]

@@ -25,7 +25,7 @@ from offload.files.data_files import LEASE_SECONDS, process_attempt, remove, rem
 from offload.files.export import select_of, slice_folder, write_query
 from offload.retry import retry_on
 from offload.tables.catalog import ColdTier
-from offload.tables.cold_tables import TIME, ColdTable
+from offload.tables.cold_table import TIME, ColdTable
 from offload.tables.slice_records import SUMMARY_ATTEMPT
 from offload.tables.slices import Slice
 from offload.tables.transaction import begin_transaction

@@ -20,7 +20,8 @@ from offload.clickhouse.client import HotStore, Parameters
 from offload.clickhouse.server import arrival_hours
 from offload.clickhouse.templates import render
 from offload.files.export import select_of
-from offload.tables.cold_tables import BY_NAME, LONG, TEXT, ColdTable
+from offload.tables.cold_table import LONG, TEXT
+from offload.tables.cold_tables import BY_NAME, ColdTable
 from offload.tables.slice_records import read_ledger
 from offload.tables.slices import DAY_US, SECOND_US, Slice, hour
 from schemas.kinds import COUNTED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -106,7 +107,7 @@ def in_span(column: str, start: datetime, end: datetime) -> BooleanExpression:
 
 
 # pyiceberg accepts plain names and values here; its annotations do not say so.
-def equals(column: str, value: str | int) -> BooleanExpression:
+def equals(column: str, value: str | int | Decimal) -> BooleanExpression:
     """Rows with this value."""
     return EqualTo(column, value)  # type: ignore[call-arg, arg-type]
 

@@ -1,4 +1,4 @@
-"""Where a trade's values changed between layers: each layer's row against the one before it (pure)."""
+"""Where the values of a trade, or of a row of a series, changed: each layer's row against the one before it (pure)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from schemas.valid_times import EARLIEST_US, END_US
+from series.declaration import Column, Series
 
 Row = Mapping[str, Any]
 CANDLE_NUMBERS = (
@@ -36,12 +37,12 @@ class ValueChange(BaseModel):
 def payload_to_raw(envelope: str, raw: Row) -> list[ValueChange]:
     """The message against the columns of trades_raw, and against the exchange's own text in its payload.
 
-    The payload may be of any exchange: price, quantity and trade id must occur in it digit for digit.
+    The payload may be of any exchange or a line of a dump: price, quantity and trade id occur in it digit for digit.
     """
     try:
         message = json.loads(envelope, parse_float=str, parse_int=str)
         payload = message["payload"] if isinstance(message, dict) else ""
-        values = _scalars(json.loads(payload, parse_float=str, parse_int=str)) if isinstance(payload, str) else set()
+        values = _told(json.loads(payload, parse_float=str, parse_int=str)) if isinstance(payload, str) else set()
     except (ValueError, KeyError, RecursionError):
         return []
     found = []
@@ -94,6 +95,17 @@ def hot_to_cold(layer: str, hot: Row, cold: Row) -> list[ValueChange]:
     ]
 
 
+def answer_to_row(series: Series, said: Mapping[str, str], row: Row) -> list[ValueChange]:
+    """A row of a series has exactly the numbers, texts and time that its answer says; `said`: texts by column."""
+    return [
+        change
+        for column in series.columns
+        for text in (said.get(column.name, ""),)
+        for change in _differ(series.snapshots, column.name, _said(column, text), _stored(column, row[column.name]))
+        if column.name != series.time or _time(text) is not None
+    ]
+
+
 def candle_to_candle(layer: str, before: Row, after: Row) -> list[ValueChange]:
     """Candles are equal in every number that both have; cold candles of version 0.1 have none by side."""
     return [
@@ -110,6 +122,16 @@ def _differ(layer: str, field: str, before: object, after: object) -> list[Value
 
 def _plain(value: Any) -> Any:
     return Decimal(value) if isinstance(value, int) else value
+
+
+def _said(column: Column, text: str) -> object:
+    if column.type == "time":
+        return _time(text)
+    return _stored(column, text or None)
+
+
+def _stored(column: Column, value: object) -> object:
+    return _decimal(value) if column.is_number and value is not None else value
 
 
 def _decimal(value: object) -> object:
@@ -129,6 +151,13 @@ def _time(text: str) -> datetime | None:
     if not EARLIEST_US < micros < END_US:
         return None
     return datetime.fromtimestamp(micros // 10**6, UTC).replace(microsecond=micros % 10**6)
+
+
+def _told(payload: object) -> set[str]:
+    """The texts of a payload; that of a dump is a line of its file, as one text."""
+    if isinstance(payload, str):
+        return {cell.strip() for cell in payload.split(",")}
+    return _scalars(payload)
 
 
 def _scalars(value: object) -> set[str]:

@@ -29,7 +29,7 @@ from schemas.valid_times import END_US
 
 
 class SliceDifference(BaseModel):
-    """Where hot and cold differ. If the counts are equal, a value differs."""
+    """Where hot and cold differ. If the counts are equal, a value differs. Rows of no market have "" for both names."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -93,8 +93,8 @@ def verify(
 ) -> VerifyReport:
     """Compare every offloaded slice that overlaps [start, end) (aware times; default: all) in both tiers.
 
-    A slice that was open when it was offloaded and has grown since is reported as not compared; with `include_open` it
-    is a difference.
+    A slice that has grown since it was offloaded (it was open, or its candles got late trades) is reported as not
+    compared; with `include_open` it is a difference.
 
     Raises:
         HotStoreError: ClickHouse failed, or cannot read the warehouse.
@@ -141,8 +141,9 @@ class _Verifier:
         open_slices = 0
         for part, record in wanted:
             self.on_slice(f"{cold.name} {part.id}")
-            may_grow = not record.final and not include_open
-            grown = gaps.grown(part, record) if may_grow else None
+            # A late trade reaches the candles of any day; an hour of another layer is complete once it is over.
+            may_grow = not include_open and (cold.layer == "gold" or not record.final)
+            grown = gaps.grown(part, record) if may_grow and not record.final else None
             comparison = None if grown else self._compare(part, record.until_us)
             if comparison and comparison.differences and may_grow:
                 # Rows may have come during the comparison.

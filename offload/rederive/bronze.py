@@ -175,7 +175,7 @@ class BronzeRederivation:
         select = select_of(BRONZE, partition=True, hot="bronze_trades_staged")
         span = {"from_us": part.from_us, "to_us": part.to_us}
         topics = self.hot.rows(
-            render("partitions_topic.sql", hot="bronze_trades_staged", topic="raw_topic", arrival=BRONZE.arrival), span
+            render("partitions_arrival.sql", hot="bronze_trades_staged", key="raw_topic", arrival=BRONZE.arrival), span
         )
         for number, row in enumerate(topics):
             path = folder / f"{number}.parquet"

@@ -1,4 +1,4 @@
-"""The Iceberg catalog and the eleven cold tables in it, created where they are missing."""
+"""The Iceberg catalog and the cold tables in it, created where they are missing."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def _create(catalog: Catalog, identifier: str, cold: ColdTable) -> Table:
         "write.metadata.metrics.default": "truncate(16)",
         **{
             f"write.metadata.metrics.column.{name}": "counts"
-            for name in ("raw_json", "payload", "insert_token")
+            for name in ("raw_json", "payload", "insert_token", "body", "rows")
             if name in {column[0] for column in cold.columns}
         },
     }

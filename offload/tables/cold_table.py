@@ -10,14 +10,27 @@ from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table.sorting import NullOrder, SortDirection, SortField, SortOrder
 from pyiceberg.transforms import DayTransform, IdentityTransform, MonthTransform, Transform
-from pyiceberg.types import IcebergType, NestedField
+from pyiceberg.types import (
+    BinaryType,
+    DecimalType,
+    DoubleType,
+    IcebergType,
+    LongType,
+    NestedField,
+    StringType,
+    TimestamptzType,
+)
 
 from ddl.layers import STATE_TABLE
 
-Layer = Literal["raw", "bronze", "silver", "duplicates", "dlq", "gold"]
-LAYERS: tuple[Layer, ...] = ("raw", "bronze", "silver", "duplicates", "dlq", "gold")
+Layer = Literal["raw", "bronze", "silver", "duplicates", "dlq", "gold", "series"]
+LAYERS: tuple[Layer, ...] = ("raw", "bronze", "silver", "duplicates", "dlq", "gold", "series")
 Period = Literal["day", "month"]
 Column = tuple[str, IcebergType, str]
+TEXT, LONG, TIME, BYTES, DOUBLE = StringType(), LongType(), TimestamptzType(), BinaryType(), DoubleType()
+PRICE, QUOTE = DecimalType(38, 18), DecimalType(38, 20)
+# Decimal(20, 0) holds every UInt64, which a long does not.
+UINT64 = DecimalType(20, 0)
 
 
 @dataclass(frozen=True)
@@ -32,7 +45,12 @@ class ColdTable:
     `merges`: the hot table is a ReplacingMergeTree. Of the rows with one sorting key it keeps the latest by `arrival`,
     and drops the others at any time. Where `unsettled_if` (SQL) holds, the `unsettled` columns may be those of any of
     the merged rows, so they are left out when hot and cold are compared. `counts_merged`: a worker stamps the arrival,
-    so rows may appear in an hour that is long over. Merges must not hide that, so rows are counted FINAL.
+    so rows may appear in an hour that is long over. Merges must not hide that, so rows are counted FINAL. It stands
+    alone where the arrival is part of the sorting key: only copies of one row merge there.
+
+    `row_bytes`: about what a row takes in a file, until the table has files that tell. Silver rows take 40, Raw rows
+    with their payload 200. `row_group_bytes`: rows are so large that a row group must end by bytes, not by rows; 0: no.
+    ClickHouse holds several row groups in memory.
 
     `later`: columns that came after version 0.1, and the value that a file without them means. None: the file means no
     value, and its rows are exported again (`offload.hourly.candles`). Tables without these columns get them. They are
@@ -56,6 +74,8 @@ class ColdTable:
     later: Mapping[str, str | int | None] = field(default_factory=dict)
     merges: bool = False
     counts_merged: bool = False
+    row_bytes: float = 100.0
+    row_group_bytes: int = 0
     unsettled: frozenset[str] = frozenset()
     unsettled_if: str = ""
     doc: str = ""

@@ -1,7 +1,8 @@
 """The cold tables: columns, partitions, sort orders, and how each is sliced for export.
 
 Types (from ClickHouse): DateTime64 -> timestamptz (µs, UTC); UInt8..64 and offsets -> long; Decimal as it is; Enum and
-LowCardinality -> string; everything required, except Bronze's Nullable(Float64) price and quantity.
+LowCardinality -> string; everything required, except Bronze's Nullable(Float64) price and quantity and the optional
+columns of series.
 
 Text columns of Raw, Bronze and the dead letters hold what the sender of a message claims. They need not be UTF-8, as
 Iceberg strings must be, so the export passes them through `toValidUTF8`. Nothing is lost: `raw_json` keeps the message
@@ -10,22 +11,33 @@ byte for byte. It is `binary` in Iceberg for that reason, and so is a dead lette
 Partitions. Raw, Bronze, duplicates and dead letters are partitioned by the day of *arrival* and the raw topic. Both are
 facts of ours, whereas exchange and event time are whatever a message says: a stream of junk must not make a partition
 for each message. Readers skip as many files as with exchange and event time, since files carry the minimum and maximum
-of exchange, symbol and timestamp, and one topic is one exchange. Silver and Gold are validated, so they are partitioned
+of exchange, symbol and timestamp, and one topic is one exchange. Series go by the day of arrival and the provider, for
+the same reasons. Silver and Gold are validated, so they are partitioned
 by exchange and day (Gold 1h and 1d: month) of event time.
 """
 
 from __future__ import annotations
 
-from pyiceberg.types import BinaryType, DecimalType, DoubleType, LongType, StringType, TimestamptzType
-
 from ddl.layers import RetentionClass, Timeframe, load_layers
-from offload.tables.cold_table import LAYERS, ColdTable, Column, Layer
+from offload.tables.cold_table import (
+    BYTES,
+    DOUBLE,
+    LAYERS,
+    LONG,
+    PRICE,
+    QUOTE,
+    TEXT,
+    TIME,
+    UINT64,
+    ColdTable,
+    Column,
+    Layer,
+)
+from offload.tables.series_tables import series_tables
 from schemas.coordinates import COORDINATES
+from series.declaration import load_series
 
 __all__ = ["BY_NAME", "GOLD", "LAYERS", "TABLES", "ColdTable", "Layer"]
-
-TEXT, LONG, TIME, BYTES, DOUBLE = StringType(), LongType(), TimestamptzType(), BinaryType(), DoubleType()
-PRICE, QUOTE = DecimalType(38, 18), DecimalType(38, 20)
 
 _TOPIC, _PARTITION, _OFFSET, _PUBLISHED = COORDINATES
 _COORDINATES: tuple[Column, ...] = (
@@ -122,7 +134,7 @@ _SILVER = ColdTable(
         ("timestamp", TIME, "event time"),
         ("side", TEXT, "the taker's side: BUY or SELL"),
         ("validated_at", TIME, "arrival in Silver; the window of the offload"),
-        ("sequence", DecimalType(20, 0), "order of trades within one timestamp, an unsigned 64-bit number"),
+        ("sequence", UINT64, "order of trades within one timestamp, an unsigned 64-bit number"),
         ("trade_kind", TEXT, "kind of trade; candles count some kinds only"),
         ("match_count", LONG, "so many matches; a numeric trade_id is that of the last"),
         ("exchange_symbol", TEXT, "the exchange's own symbol"),
@@ -261,6 +273,7 @@ TABLES: tuple[ColdTable, ...] = (
     _DUPLICATES,
     _DLQ,
     *(_gold(frame, kept) for kept in load_layers().candles for frame in kept.timeframes),
+    *(table for series in load_series() for table in series_tables(series)),
 )
 BY_NAME = {table.name: table for table in TABLES}
 GOLD = tuple(table for table in TABLES if table.layer == "gold")

@@ -49,7 +49,12 @@ class BackfillCheckpoint:
             raise CheckpointError(
                 f"{self._path} is in use by another back-fill: wait for its end, or give another file with --state"
             ) from error
-        self._steps = _read(self._path, self._warehouse)
+        content = self._path.read_bytes()
+        whole = _whole_lines(content)
+        if whole != content:
+            # The process was killed while it wrote its last line. The step before it counts.
+            os.truncate(self._descriptor, len(whole))
+        self._steps = _steps_of(self._path, whole, self._warehouse)
         return self
 
     def __exit__(
@@ -61,6 +66,12 @@ class BackfillCheckpoint:
         """The newest step of a name; {} if there is none."""
         with self._lock:
             return self._steps.get(name, {})
+
+    @property
+    def steps(self) -> dict[str, dict[str, Any]]:
+        """The newest step of each name."""
+        with self._lock:
+            return dict(self._steps)
 
     def is_done(self, name: str) -> bool:
         """Whether the part with this name is done."""
@@ -84,15 +95,22 @@ class BackfillCheckpoint:
             os.fdatasync(self._descriptor)
 
 
-def _read(path: Path, warehouse: str) -> dict[str, dict[str, Any]]:
+def read_steps(path: Path, warehouse: str) -> dict[str, dict[str, Any]]:
+    """The newest step of each name, also while a back-fill writes to the file; {} where there is no file.
+
+    Raises:
+        CheckpointError: it is no checkpoint file.
+    """
+    return _steps_of(path, _whole_lines(path.read_bytes()), warehouse) if path.exists() else {}
+
+
+def _whole_lines(content: bytes) -> bytes:
+    return content[: content.rfind(b"\n") + 1]
+
+
+def _steps_of(path: Path, content: bytes, warehouse: str) -> dict[str, dict[str, Any]]:
     steps = {}
-    lines = path.read_bytes().splitlines(keepends=True)
-    for number, line in enumerate(lines, start=1):
-        if not line.endswith(b"\n"):
-            # The process was killed while it wrote this line. The step before it counts.
-            with path.open("r+b") as file:
-                file.truncate(sum(map(len, lines[:-1])))
-            break
+    for number, line in enumerate(content.splitlines(), start=1):
         try:
             step = json.loads(line)
             # Earlier versions wrote neither the warehouse nor the files' checksums.

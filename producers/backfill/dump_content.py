@@ -26,6 +26,8 @@ _MOST_GROWTH, _FREE_BYTES = 100, 16 << 20
 _MOST_ENTRIES, _MOST_DIRECTORY = 1_000, 1 << 20
 _END, _END_SIZE, _LOCATOR_64, _LOCATOR_SIZE = b"PK\x05\x06", 22, b"PK\x06\x07", 20
 _LONGEST_COMMENT = 65_535
+# Of an entry: its header's size, where that says how long name and extra field are, and what may follow the data.
+_LOCAL_SIZE, _LOCAL_LENGTHS, _HAS_DESCRIPTOR, _LONGEST_DESCRIPTOR = 30, 26, 8, 24
 _NAMES_A_DAY = re.compile(r".+-\d{4}-\d\d(-\d\d)?\.csv", re.IGNORECASE)
 # Errors of `gzip` and `zipfile` for damaged files. `RuntimeError`: a password is needed, or (`NotImplementedError`) the
 # compression method is unknown.
@@ -82,6 +84,7 @@ class DumpFile:
             archive = zipfile.ZipFile(self.file)
             if len(archive.infolist()) != count:
                 raise zipfile.BadZipFile(f"{len(archive.infolist())} of its {count} entries are listed")
+            _check_covered(self.file, self.size, archive)
         except _DAMAGE as error:
             raise self._damaged(error) from error
         for info in archive.infolist():
@@ -179,6 +182,31 @@ def _entries_said(file: BinaryIO, size: int) -> int:
     ):
         raise zipfile.BadZipFile(f"more than {_MOST_ENTRIES:,} entries, or names beyond all measure")
     return int(count)
+
+
+def _check_covered(file: BinaryIO, size: int, archive: zipfile.ZipFile) -> None:
+    """Every byte before the directory is of a listed entry, and none comes after the end: else trades may be lost.
+
+    Two archives that were joined are such a file: `zipfile` reads the last one and passes over the first.
+    """
+    end = size - _END_SIZE - len(archive.comment)
+    file.seek(max(end, 0))
+    record = file.read(_END_SIZE)
+    if not record.startswith(_END):
+        raise zipfile.BadZipFile("something follows its end")
+    length, directory = struct.unpack("<LL", record[12:20])
+    if directory + length != end:
+        raise zipfile.BadZipFile(f"{end - length - directory:,} bytes in front of it are of no entry: joined files?")
+    covered = 0
+    for info in sorted(archive.infolist(), key=lambda one: one.header_offset):
+        if info.header_offset > covered:
+            break
+        file.seek(info.header_offset + _LOCAL_LENGTHS)
+        name, extra = struct.unpack("<HH", file.read(4))
+        described = _LONGEST_DESCRIPTOR if info.flag_bits & _HAS_DESCRIPTOR else 0
+        covered = info.header_offset + _LOCAL_SIZE + name + extra + info.compress_size + described
+    if covered < directory:
+        raise zipfile.BadZipFile(f"{directory - covered:,} bytes in it are of no listed entry")
 
 
 def _is_archivers_own(name: str) -> bool:

@@ -92,10 +92,11 @@ class DumpContents:
     """The content of a whole file. `runs`: the ids of the trades in the requested span.
 
     `rows`: rows but headers and blank lines. Of these, `dead` are no trades, `placeholders` are ids without a trade,
-    `outside` lie outside the span, and `repeated` have the id of an earlier row.
+    `outside` lie outside the span, and `repeated` have the id of an earlier row. `trades`: the trades of the span.
     """
 
     rows: int = 0
+    trades: int = 0
     dead: int = 0
     placeholders: int = 0
     outside: int = 0
@@ -148,10 +149,14 @@ def inspect(day: Day, stored: DumpFile, span: TimeSpan) -> DumpContents:
             found.outside += 1
             continue
         # Its id counts as present, so that it is no gap.
-        found.placeholders += _is_placeholder(row.columns)
+        is_trade = not _is_placeholder(row.columns)
+        found.placeholders += not is_trade
         if not found.runs.add(int(row.columns[0]), row.time_us):
             found.repeated += 1
-        elif len(found.runs) > _MOST_RUNS:
+            continue
+        # A row of another day is published, and counts there.
+        found.trades += is_trade and span[0] <= row.time_us < span[1]
+        if len(found.runs) > _MOST_RUNS:
             raise DumpError(f"{row.where}: most trade ids between its first and last are missing; fetch it again")
     if found.rows and not is_of_the_day:
         raise DumpError(f"{stored.name}: no row of it is of {day.date} (UTC): it is another day's; fetch it again")

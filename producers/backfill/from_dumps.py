@@ -8,11 +8,11 @@ changes.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import islice, pairwise
 from typing import Any
 
@@ -53,6 +53,24 @@ def days(exchange: str, symbols: Sequence[str], start: datetime, end: datetime) 
     first, last = start.astimezone(UTC).date(), (end.astimezone(UTC) - timedelta(microseconds=1)).date()
     dates = [first + timedelta(days=number) for number in range((last - first).days + 1)]
     return [Day(exchange, symbol, one) for one in dates for symbol in symbols]
+
+
+def left_of(
+    wanted: Sequence[Day],
+    start: datetime,
+    end: datetime,
+    needless: Mapping[str, Collection[date]],
+    checkpoint: BackfillCheckpoint,
+) -> list[Day]:
+    """The days without the `needless` ones (UTC days by symbol).
+
+    A day of which a file was read stays, as the exchange may have another file of it by now.
+    """
+    return [
+        day
+        for day in wanted
+        if day.date not in needless.get(day.symbol, ()) or checkpoint.get(step_name(day, _clipped(day, start, end)))
+    ]
 
 
 def plan(
@@ -132,12 +150,13 @@ class _DumpRun:
         except DumpError as error:
             with self._lock:
                 self.report.failures.append(str(error))
+                self._checkpoint.put(failure_name(day, span), {"error": str(error), "at_us": now_us()})
         with self._lock:
             self.report.share += 1 / self.report.parts
             self._progress(self.report)
 
     def _read(self, day: Day, span: TimeSpan) -> None:
-        step = self._checkpoint.get(_step(day, span))
+        step = self._checkpoint.get(step_name(day, span))
         if _is_known(day, self._source, step):
             self._skip()
             return
@@ -158,7 +177,7 @@ class _DumpRun:
             with self._lock:
                 self._count(stored.name, contents, has_changed=bool(step))
                 self._note_gaps(day, span, contents)
-                self._checkpoint.put(_step(day, span), {**DONE, "sha256": stored.sha256, **_ends(contents)})
+                self._checkpoint.put(step_name(day, span), {**DONE, "sha256": stored.sha256, **_found(contents)})
                 self.report.done += 1
 
     def _publish(self, messages: Iterator[Envelope]) -> bool:
@@ -210,7 +229,7 @@ class _DumpRun:
         """First and last trade of the nearest day that is done and has trades; [] if a day between is not done."""
         for distance in range(1, _MOST_EMPTY_DAYS + 1):
             other = day.later(direction * distance)
-            step = self._checkpoint.get(_step(other, other.span_us))
+            step = self._checkpoint.get(step_name(other, other.span_us))
             if not step.get("done"):
                 return []
             if step["ends"]:
@@ -219,7 +238,7 @@ class _DumpRun:
 
 
 def _planned(day: Day, span: TimeSpan, checkpoint: BackfillCheckpoint, source: str) -> PlannedDay:
-    step = checkpoint.get(_step(day, span))
+    step = checkpoint.get(step_name(day, span))
     try:
         if dump_files.is_url(source):
             url = dump_files.address(day.stem, day.market, day.folder, source)
@@ -248,15 +267,20 @@ def _clipped(day: Day, start: datetime, end: datetime) -> TimeSpan:
     return max(first, start_us), min(last, end_us)
 
 
-def _step(day: Day, span: TimeSpan) -> str:
+def step_name(day: Day, span: TimeSpan) -> str:
     """The name in the checkpoint. A part of a day has its own."""
     return f"dump {day.name}" if span == day.span_us else f"dump {day.name} {span[0]} {span[1]}"
 
 
-def _ends(contents: DumpContents) -> dict[str, Any]:
+def failure_name(day: Day, span: TimeSpan) -> str:
+    """The name in the checkpoint of the last failure. It counts until the day is done."""
+    return f"failure {step_name(day, span)}"
+
+
+def _found(contents: DumpContents) -> dict[str, Any]:
     runs = [*contents.runs]
     ends = [runs[0].first, runs[-1].last, runs[0].first_us, runs[-1].last_us] if runs else []
-    return {"rows": contents.rows, "ends": ends}
+    return {"rows": contents.rows, "trades": contents.trades, "dead": contents.dead, "ends": ends}
 
 
 def _is_hole(before: TimedRange, after: TimedRange) -> bool:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 
 from config.errors import MedallionError
 from config.settings import Settings
 from producers.backfill.checkpoint import BackfillCheckpoint
 from producers.backfill.gaps import BackfillGaps
 from producers.backfill.report import BackfillReport, Progress
-from producers.backfill.rest_window import AcknowledgedPublisher, Remaining, RetryingClient, SymbolWindow, WindowFill
+from producers.backfill.rest_window import AcknowledgedPublisher, Remaining, RetryingClient, WindowFill
+from producers.backfill.windows import SymbolWindow, left_of
 from producers.exchanges import exchange as exchange_of
 from producers.exchanges.model import Rest
 from producers.kafka.publisher import KafkaPublisher
@@ -32,9 +33,11 @@ class IncompleteError(MedallionError):
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a task would fetch: `trades` in at least `requests` and `seconds`; nothing in `unreachable`."""
+    """What a task would fetch: `trades` of [start, end) in at least `requests` and `seconds`; none in `unreachable`."""
 
     symbol: str
+    start: datetime
+    end: datetime
     trades: int
     requests: int
     seconds: float
@@ -46,9 +49,10 @@ class Estimate:
 class RestBackfill:
     """A back-fill of one exchange. `rest_endpoint` replaces the exchange's URL.
 
+    `needless`: days (UTC) of each symbol that are not asked for.
+
     Raises (every method):
         UnknownExchangeError, NoRestError: the exchange has no REST interface that we know.
-        RestError and the other errors of `RestClient.pages`: after several attempts.
     """
 
     code: str
@@ -57,17 +61,23 @@ class RestBackfill:
     end: datetime
     rest_endpoint: str | None = None
     options: ProducerOptions = field(default_factory=ProducerOptions)
+    needless: Mapping[str, Collection[date]] = field(default_factory=dict)
 
-    @property
-    def tasks(self) -> list[SymbolWindow]:
-        """One a symbol."""
-        return [SymbolWindow(self.code, symbol, self.start, self.end) for symbol in self.symbols]
+    def tasks(self, checkpoint: BackfillCheckpoint) -> list[SymbolWindow]:
+        """What is left of each symbol's window; a window that was begun or done before stays one."""
+        whole = [SymbolWindow(self.code, symbol, self.start, self.end) for symbol in self.symbols]
+        return [part for one in whole for part in left_of(one, self.needless.get(one.symbol, ()), checkpoint)]
 
     async def estimate(self, checkpoint: BackfillCheckpoint) -> list[Estimate]:
-        """What `run` would do. It asks the exchange for the windows' ids, and publishes nothing."""
+        """What `run` would do. It asks the exchange for the windows' ids, and publishes nothing.
+
+        Raises:
+            IncompleteError: the exchange does not answer, after several attempts.
+        """
         async with self._client() as client:
             history = History(RetryingClient(client))
-            return [await self._estimate(client.rest, history, task, checkpoint) for task in self.tasks]
+            tasks = self.tasks(checkpoint)
+            return [await self._estimate(client.rest, history, task, checkpoint) for task in tasks]
 
     async def run(
         self,
@@ -84,7 +94,7 @@ class RestBackfill:
 
         What the exchange does not serve is in the report's `missing`, and a row of `producer_gaps`.
         """
-        tasks = self.tasks
+        tasks = self.tasks(checkpoint)
         report = BackfillReport(parts=len(tasks))
         shares = dict.fromkeys((task.name for task in tasks), 0.0)
         turns = asyncio.Semaphore(workers)
@@ -136,13 +146,17 @@ class RestBackfill:
         self, rest: Rest, history: History, task: SymbolWindow, checkpoint: BackfillCheckpoint
     ) -> Estimate:
         if checkpoint.is_done(task.name):
-            return Estimate(task.symbol, 0, 0, 0.0, done=True)
-        if step := checkpoint.get(task.name):
+            return Estimate(task.symbol, task.start, task.end, 0, 0, 0.0, done=True)
+        if "left" in (step := checkpoint.get(task.name)):
             left = Remaining.of(step)
             count, unreachable = left.count, left.unreachable
         else:
-            window = await history.window(task.symbol, *task.span_us)
+            try:
+                window = await history.window(task.symbol, *task.span_us)
+            except FAILURES as error:
+                raise IncompleteError(f"{task.symbol}: {error or type(error).__name__}: try again later") from error
             count, unreachable = window.count, window.unreachable
         rate = self.options.requests or rest.rate
         requests = -(-count // rest.page)
-        return Estimate(task.symbol, count, requests, requests * rate.seconds / rate.times, unreachable=unreachable)
+        seconds = requests * rate.seconds / rate.times
+        return Estimate(task.symbol, task.start, task.end, count, requests, seconds, unreachable=unreachable)

@@ -12,8 +12,10 @@ from producers.backfill.gaps import GapCounts
 class BackfillReport:
     """Counts of a run.
 
-    `done`: parts (days or symbols) that are done, by this run or (`skipped`) an earlier one. `missing`: what the
+    `done`: parts (days or windows) that are done, by this run or (`skipped`) an earlier one. `missing`: what the
     exchange does not serve.
+
+    `left_out`: days that lack nothing and were not asked for.
 
     `share`: the finished part of the work, 0 to 1. `gaps`: newly found gaps, which lack `gap_trades`. `gaps_healed`:
     gaps that are full now.
@@ -24,6 +26,7 @@ class BackfillReport:
     skipped: int = 0
     published: int = 0
     share: float = 0.0
+    left_out: int = 0
     missing: list[str] = field(default_factory=list)
     gaps: int = 0
     gap_trades: int = 0

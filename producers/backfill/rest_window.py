@@ -13,6 +13,7 @@ from tenacity import AsyncRetrying
 
 from producers.backfill.checkpoint import DONE, BackfillCheckpoint
 from producers.backfill.gaps import BackfillGaps
+from producers.backfill.windows import SymbolWindow
 from producers.exchanges.model import Rest, Trade, Trades, TradeSpan
 from producers.gaps.id_ranges import IdRanges, without
 from producers.kafka.envelope import BACKFILL, envelopes
@@ -27,36 +28,19 @@ _LONGEST_PAUSE_S = 30.0
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class SymbolWindow:
-    """One symbol's trades of [start, end)."""
-
-    exchange: str
-    symbol: str
-    start: datetime
-    end: datetime
-
-    @property
-    def name(self) -> str:
-        """The task's name in the checkpoint."""
-        return f"rest {self.exchange}/{self.symbol} {self.start.isoformat()} {self.end.isoformat()}"
-
-    @property
-    def span_us(self) -> tuple[int, int]:
-        """The window, µs (UTC)."""
-        start, end = (int(moment.timestamp()) * 1_000_000 + moment.microsecond for moment in (self.start, self.end))
-        return start, end
-
-
 @dataclass(slots=True)
 class Remaining:
-    """The part of a window that is not published yet. `window`: its first and last id, if it has ids."""
+    """The part of a window that is not published yet. `window`: its first and last id, if it has ids.
+
+    `is_over`: the window was over when its last id was looked for.
+    """
 
     total: int
     window: tuple[int, int]
     ids: IdRanges | None
     since_us: int
     unreachable: tuple[int, int] | None
+    is_over: bool
 
     @property
     def count(self) -> int:
@@ -70,7 +54,9 @@ class Remaining:
         cut = step["unreachable"]
         first, last = step["window"]
         ids = IdRanges.of(runs) if runs else None
-        return cls(step["total"], (first, last), ids, step["since_us"], (cut[0], cut[1]) if cut else None)
+        # Steps of version 0.2 do not say whether the window was over.
+        is_over = step.get("is_over", False)
+        return cls(step["total"], (first, last), ids, step["since_us"], (cut[0], cut[1]) if cut else None, is_over)
 
     def step(self) -> dict[str, Any]:
         """The step for the checkpoint."""
@@ -81,6 +67,7 @@ class Remaining:
             "left": runs,
             "since_us": self.since_us,
             "unreachable": self.unreachable,
+            "is_over": self.is_over,
         }
 
     @property
@@ -168,19 +155,23 @@ class WindowFill:
     async def run(self) -> list[str]:
         """What could not be published, in words; [] if everything was."""
         task = self.task
-        if step := self.checkpoint.get(task.name):
+        if "left" in (step := self.checkpoint.get(task.name)):
             left = Remaining.of(step)
         else:
+            is_over = task.span_us[1] < now_us()
             window = await self.history.window(task.symbol, *task.span_us)
             if window.trades is not None:
                 await self.sink.put(window.trades)
             ids = IdRanges(window.first, window.last) if window.trades is None and window.count else None
-            left = Remaining(window.count, (window.first, window.last), ids, task.span_us[0], window.unreachable)
+            left = Remaining(
+                window.count, (window.first, window.last), ids, task.span_us[0], window.unreachable, is_over
+            )
         await self._pages(left)
         missing = await asyncio.to_thread(self._note_gaps, left)
-        # A window that is not over may get more trades, and the exchange may fill the holes of another one later.
-        if not missing and task.span_us[1] < now_us():
-            self.checkpoint.put(task.name, DONE)
+        # A window that was not over has got more trades since; the exchange may fill the holes of another one later.
+        if not missing:
+            found = {"window": left.window, "total": left.total}
+            self.checkpoint.put(task.name, {**DONE, **found} if left.is_over else {"is_over": False})
         return missing
 
     async def _pages(self, left: Remaining) -> None:

@@ -283,7 +283,7 @@ def _headers_beside(stream_url: str) -> dict[str, str]:
     return {"X-MBX-TIME-UNIT": unit} if unit.upper() == "MICROSECOND" else {}
 
 
-def _market(code: str, title: str, url: str, rest: Rest) -> Exchange:
+def _market(code: str, title: str, url: str, rest: Rest, *, has_placeholders: bool) -> Exchange:
     # Limits: 5 messages a second (spot), 300 connections in 5 minutes from an IP, 1,024 streams and 24 h a connection.
     # Binance pings only every 20 s to 3 minutes, so a longer silence of quiet symbols is normal. The client's own pings
     # find dead connections.
@@ -300,6 +300,7 @@ def _market(code: str, title: str, url: str, rest: Rest) -> Exchange:
         rest=rest,
         title=title,
         market_of=market_of,
+        has_placeholders=has_placeholders,
     )
 
 
@@ -311,17 +312,20 @@ EXCHANGES = (
         "Binance spot",
         "wss://stream.binance.com:9443/stream",
         _rest("https://api.binance.com", "/api/v3", Rate(180, 60.0)),
+        has_placeholders=False,
     ),
     _market(
         "binance_usdm",
         "Binance USD-M futures",
         "wss://fstream.binance.com/public/stream",
         _rest("https://fapi.binance.com", "/fapi/v1", Rate(10, 60.0), "X-MBX-APIKEY"),
+        has_placeholders=True,
     ),
     _market(
         "binance_coinm",
         "Binance COIN-M futures",
         "wss://dstream.binance.com/stream",
         _rest("https://dapi.binance.com", "/dapi/v1", Rate(10, 60.0), "X-MBX-APIKEY"),
+        has_placeholders=True,
     ),
 )

@@ -216,6 +216,8 @@ class Exchange:
     answers_each_symbol: bool = False
     # For trade ids that are consecutive numbers of a symbol: how many ids a trade stands for. None for other ids.
     ids_of: Callable[[Trade], int] | None = matches_of
+    # Whether the exchange gives some of these ids to no trade (`PLACEHOLDER`).
+    has_placeholders: bool = False
     rest: Rest | None = None
     # REST requests that the exchange allows, if there is no `rest` to say it.
     requests: Rate = Rate(1, 1.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -39,6 +40,7 @@ def test_silver_and_every_candle_are_true_after_a_storm(
     broker: str,
     number: int,
     tmp_path: Path,
+    applied: Path,
     medallion: Medallion,
     capsys: pytest.CaptureFixture[str],
     request: pytest.FixtureRequest,
@@ -48,7 +50,7 @@ def test_silver_and_every_candle_are_true_after_a_storm(
         request.getfixturevalue("kafka")
     with capsys.disabled():
         print(f"\nstorm on {broker}: seed {seed}, {KILLS} kills …", flush=True)  # noqa: T201
-    folder = tmp_path / "stack"
+    folder = shutil.copytree(applied, tmp_path / "stack", symlinks=True)
     medallion("up", "--broker", broker, "--workers", "2", "--data-dir", folder, "--detach", settings=SETTINGS)
     try:
         replayed = replayed_recordings(tmp_path)

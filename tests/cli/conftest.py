@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,9 @@ from typing import Any
 import pytest
 
 from tests import command
-from tests.stack.conftest import clean_environment
+from tests.stack.conftest import applied, clean_environment
+
+__all__ = ["applied"]  # a folder with every migration
 
 
 @dataclass
@@ -43,25 +46,25 @@ class Running:
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
+def running(tmp_path: Path, applied: Path) -> Iterator[Running]:
     """A fresh stack; it validates by a copy of the shipped symbols file."""
-    with started(tmp_path) as stack:
+    with started(tmp_path, applied) as stack:
         yield stack
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def shared(tmp_path_factory: pytest.TempPathFactory, applied: Path) -> Iterator[Running]:
     """Such a stack for all tests of a module: each looks at its own messages, and leaves the symbols as they were."""
-    with started(tmp_path_factory.mktemp("shared")) as stack:
+    with started(tmp_path_factory.mktemp("shared"), applied) as stack:
         yield stack
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[Running]:
+def started(folder: Path, applied: Path) -> Iterator[Running]:
     symbols = folder / "symbols.yaml"
     shipped = Path(__file__).resolve().parents[2] / "config" / "symbols.yaml"
     symbols.write_text(shipped.read_text(encoding="utf-8"), encoding="utf-8")
-    stack = Running(folder / "stack", symbols, folder / "home")
+    stack = Running(shutil.copytree(applied, folder / "stack", symlinks=True), symbols, folder / "home")
     stack.run("up", "--detach")
     try:
         yield stack

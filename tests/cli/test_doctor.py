@@ -252,7 +252,9 @@ def test_the_age_of_the_watermark() -> None:
                            lag_seconds=lag_s, snapshot_id=None, committed_at=None)  # fmt: skip
 
     ten = datetime(2026, 1, 5, 10, tzinfo=UTC)
-    fresh = cold.watermark([table("raw", 0.0, ten), table("silver", 3600.0, ten - timedelta(hours=1))])
+    quiet = table("bars", 0.0, ten - timedelta(days=9))
+    fresh = cold.watermark([table("raw", 0.0, ten), quiet, table("silver", 3600.0, ten - timedelta(hours=1))])
+    assert "2026-01-05 10:00" in cold.watermark([quiet, table("raw", 0.0, ten)]).found, "it had no rows for days"
     late = cold.watermark([table("raw", 0.0, ten), table("silver", 10_800.0, None)])
     assert (fresh.outcome, late.outcome) == ("ok", "warn")
     assert "2026-01-05 09:00" in fresh.found, "the table that is furthest behind counts"

@@ -172,6 +172,38 @@ def test_names_stay_maxima_are_only_raised_and_descriptions_follow_the_list() ->
     assert "ALIAS" not in after.exchanges["binance"]
 
 
+def test_the_life_of_a_market_is_kept() -> None:
+    """Listed by the exchange's list; halted and delisted on the days on which the list said so first."""
+    bybit = asked("bybit", {"/v5/market/instruments-info": market_lists.bybit})
+    # launchTime 1585526400000 in market_lists.bybit_linear.
+    assert markets_to_symbols("bybit_linear", bybit).entries["BTCUSDT"].listed_on == date(2020, 3, 30)
+    strange = [market("A/C", created=1), market("B/C", created="soon"), market("D/C", created=None)]
+    assert {one.listed_on for one in markets_to_symbols("binance", strange).entries.values()} == {None}
+
+    def step(before: SymbolsFile, listed: list[Any], day: int) -> tuple[SymbolsFile, tuple[Any, ...]]:
+        after, _ = update(before, {"binance": listed}, date(2026, 11, day))
+        # What is written is what is read again.
+        after = SymbolRegistry.of(yaml.safe_load(render(after))).content
+        one = after.exchanges["binance"]["AC"]
+        return after, (one.status, one.listed_on, one.halted_on, one.delisted_on)
+
+    listed = date(2021, 1, 2)
+    trading = market("A/C", created=1_609_545_600_000)
+    file, life = step(SymbolsFile(version=1, exchanges={}), [trading], 1)
+    assert life == ("active", listed, None, None)
+    file, life = step(file, [market("A/C", active=False)], 2)
+    assert life == ("halted", listed, date(2026, 11, 2), None), "the list need not repeat the first day"
+    file, life = step(file, [market("A/C", active=False)], 3)
+    assert life == ("halted", listed, date(2026, 11, 2), None)
+    resumed, life = step(file, [trading], 4)
+    assert life == ("active", listed, None, None)
+    assert findings(SymbolRegistry(resumed), TODAY) == []
+    file, life = step(file, [], 5)
+    assert life == ("delisted", listed, date(2026, 11, 2), date(2026, 11, 5))
+    before = SymbolRegistry(resumed).rules_version
+    assert SymbolRegistry(file).rules_version == before, "nothing of this changes what Silver does"
+
+
 MANY = {f"S{number}C": entry(f"S{number}/C") for number in range(20)}
 DOUBTS: dict[str, tuple[dict[str, Any], list[Any], str]] = {
     "relisted": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -20,7 +21,7 @@ from ddl.quoting import quote_string
 from ddl.render import render, render_journal
 from ddl.runner import Applied, ObjectStatus, apply, status
 from ddl.statements import MigrationStatement, ObjectKind, split
-from tests.ddl.conftest import make_warehouse
+from tests.ddl.conftest import core
 from tests.ddl.engine import Engine, EngineError
 from tests.ddl.feed import envelope, publish
 
@@ -35,9 +36,20 @@ def changed(settings: Settings, **changes: object) -> Settings:
     return settings.model_copy(update=changes)
 
 
-def states(engine: Engine, settings: Settings, extra: list[MigrationStatement] | None = None) -> dict[str, State]:
-    statements = None if extra is None else [*render(settings), *extra]
-    return {entry.object: entry.state for entry in status(engine, settings, statements)}
+def made(engine: Engine, **changes: object) -> Settings:
+    """A new database with the core."""
+    settings = fresh(**changes)
+    apply(engine, settings, core(settings))
+    return settings
+
+
+def bring(engine: Engine, settings: Settings, extra: Sequence[MigrationStatement] = ()) -> list[Applied]:
+    """Apply the core, and what is given."""
+    return apply(engine, settings, [*core(settings), *extra])
+
+
+def states(engine: Engine, settings: Settings, extra: Sequence[MigrationStatement] = ()) -> dict[str, State]:
+    return {entry.object: entry.state for entry in status(engine, settings, [*core(settings), *extra])}
 
 
 def names(applied: list[Applied]) -> list[str]:
@@ -51,13 +63,13 @@ def one(entries: list[ObjectStatus], name: str) -> ObjectStatus:
 
 def test_apply_makes_every_object_once_and_consumption_starts_last(engine: Engine) -> None:
     settings = fresh()
-    assert set(states(engine, settings).values()) == {State.PENDING}
+    assert {entry.state for entry in status(engine, settings)} == {State.PENDING}
     applied = apply(engine, settings)
     # Consumption starts last: a row that arrived while a view is missing would pass it by.
     assert names(applied)[-3:] == ["trades_raw_mv", "dlq_trades_mv", "producer_gaps_mv"]
     wanted = without_superseded(render(settings), ())
     assert sorted(names(applied)) == sorted(statement.object for statement in wanted)
-    assert set(states(engine, settings).values()) == {State.APPLIED}
+    assert {entry.state for entry in status(engine, settings)} == {State.APPLIED}
     engine.sent.clear()
     assert apply(engine, settings) == []
     assert not [sql for sql in engine.sent if not sql.lstrip().startswith("SELECT")]
@@ -68,7 +80,7 @@ def apply_in_pieces(engine: Engine, settings: Settings) -> int:
     for interruptions in count():
         engine.budget = interruptions
         try:
-            apply(engine, settings)
+            bring(engine, settings)
         except EngineError as error:
             assert "refused by the test" in str(error)  # noqa: PT017
         else:
@@ -119,10 +131,10 @@ def test_an_interrupted_table_of_other_settings_is_refused(engine: Engine, wareh
 
 
 def test_a_new_exchange_and_limit_are_taken_over_in_place(engine: Engine) -> None:
-    settings = make_warehouse(engine)
+    settings = made(engine)
     publish(engine, settings, [envelope(trade_id="before")])
     other = changed(settings, exchanges=("binance", "mexc"), max_message_bytes=2_000)
-    applied = apply(engine, other)
+    applied = bring(engine, other)
     assert names(applied) == [
         "trades_raw_queue", "bronze_trades_mv", "trades_raw_mv", "dlq_trades_mv", "producer_gaps_mv",
     ]  # fmt: skip
@@ -130,7 +142,7 @@ def test_a_new_exchange_and_limit_are_taken_over_in_place(engine: Engine) -> Non
     assert engine.execute(
         f"SELECT trade_id, defect FROM {settings.clickhouse_database}.bronze_trades_sink ORDER BY trade_id"
     ) == [["after", ""], ["before", ""], ["long", "message_too_large"]]
-    assert apply(engine, other) == []
+    assert bring(engine, other) == []
     assert set(states(engine, other).values()) == {State.APPLIED}
 
 
@@ -138,10 +150,10 @@ def test_a_new_exchange_and_limit_are_taken_over_in_place(engine: Engine) -> Non
 # each number of shards makes of the rows.
 @pytest.mark.nightly
 def test_shards_may_grow_and_shrink(engine: Engine) -> None:
-    settings = make_warehouse(engine, bronze_shards=1)
+    settings = made(engine, bronze_shards=1)
     for before, after in ((1, 3), (3, 2), (2, 1)):
         other = changed(settings, bronze_shards=after)
-        apply(engine, other)
+        bring(engine, other)
         partition = publish(
             engine, other, [envelope(symbol=f"S{number}", trade_id=str(number)) for number in range(50)]
         )
@@ -154,9 +166,9 @@ def test_shards_may_grow_and_shrink(engine: Engine) -> None:
 
 @pytest.mark.nightly
 def test_while_views_change_nothing_is_consumed(engine: Engine) -> None:
-    settings = make_warehouse(engine, bronze_shards=1)
+    settings = made(engine, bronze_shards=1)
     engine.sent.clear()
-    apply(engine, changed(settings, bronze_shards=2))
+    bring(engine, changed(settings, bronze_shards=2))
     changes = [sql for sql in engine.sent if sql.startswith(("DROP", "CREATE", "ALTER"))]
     kept = [sql for sql in changes if "schema_migrations" not in sql and "CREATE DATABASE" not in sql]
     assert [sql.split(".", 1)[1].split()[0] for sql in kept] == [
@@ -168,19 +180,19 @@ def test_while_views_change_nothing_is_consumed(engine: Engine) -> None:
 
 
 def test_a_dropped_view_is_made_again_and_a_dropped_table_is_not(engine: Engine) -> None:
-    settings = make_warehouse(engine)
+    settings = made(engine)
     database = settings.clickhouse_database
     engine.execute(f"DROP VIEW {database}.gold_ohlcv_1m")
     assert states(engine, settings)["gold_ohlcv_1m"] is State.MISSING
-    assert names(apply(engine, settings)) == ["gold_ohlcv_1m"]
+    assert names(bring(engine, settings)) == ["gold_ohlcv_1m"]
     engine.execute(f"DROP TABLE {database}.silver_trades SYNC")
     with pytest.raises(DriftError, match="silver_trades was applied and is gone: restore it"):
-        apply(engine, settings)
+        bring(engine, settings)
     assert states(engine, settings)["silver_trades"] is State.MISSING
 
 
 def test_alterations_on_the_server_are_seen(engine: Engine) -> None:
-    settings = make_warehouse(engine)
+    settings = made(engine)
     database = settings.clickhouse_database
     engine.execute(f"ALTER TABLE {database}.trades_raw ADD COLUMN mine String")
     engine.execute(f"ALTER TABLE {database}.gold_ohlcv_mv MODIFY QUERY SELECT 'x' AS exchange")
@@ -192,9 +204,9 @@ def test_alterations_on_the_server_are_seen(engine: Engine) -> None:
         "mine": State.UNEXPECTED,
     }
     with pytest.raises(DriftError, match="trades_raw was altered on the server: undo that by hand"):
-        apply(engine, settings)
+        bring(engine, settings)
     engine.execute(f"ALTER TABLE {database}.trades_raw DROP COLUMN mine")
-    assert names(apply(engine, settings))[0] == "gold_ohlcv_mv"
+    assert names(bring(engine, settings))[0] == "gold_ohlcv_mv"
     assert {name for name, state in states(engine, settings).items() if state is not State.APPLIED} == {"mine"}
 
 
@@ -203,12 +215,12 @@ def test_a_stranger_in_the_way_is_not_taken_over(engine: Engine) -> None:
     engine.execute(f"CREATE DATABASE {settings.clickhouse_database} ENGINE = Atomic")
     engine.execute(f"CREATE TABLE {settings.clickhouse_database}.silver_trades (a String) ENGINE = Memory")
     with pytest.raises(DriftError, match="silver_trades exists but was not made by this runner"):
-        apply(engine, settings)
+        bring(engine, settings)
     assert states(engine, settings)["silver_trades"] is State.UNEXPECTED
 
 
 def test_a_later_migration_alters_a_table(engine: Engine) -> None:
-    settings = make_warehouse(engine)
+    settings = made(engine)
     database = settings.clickhouse_database
     text = (
         f"ALTER TABLE {database}.trades_raw ADD COLUMN IF NOT EXISTS note String DEFAULT 'a;b';\n"
@@ -217,12 +229,12 @@ def test_a_later_migration_alters_a_table(engine: Engine) -> None:
     later = split("0099_note", text)
     assert [statement.kind for statement in later] == [ObjectKind.ALTER, ObjectKind.DATA]
     assert states(engine, settings, later)["trades_raw"] is State.PENDING
-    assert len(apply(engine, settings, [*render(settings), *later])) == 5
-    assert apply(engine, settings, [*render(settings), *later]) == []
+    assert len(bring(engine, settings, later)) == 5
+    assert bring(engine, settings, later) == []
     assert set(states(engine, settings, later).values()) == {State.APPLIED}
     edited = split("0099_note", text.replace("'a;b'", "'c'"))
     with pytest.raises(DriftError, match=r"statement 1 of 0099_note.sql changed after it ran"):
-        apply(engine, settings, [*render(settings), *edited])
+        bring(engine, settings, edited)
 
 
 def test_render_for_a_cluster(engine: Engine) -> None:
@@ -286,10 +298,10 @@ def with_frame(code: str, seconds: int, of: int) -> Layers:
 
 def test_a_frame_is_added_in_place(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its entry in layers.yaml alone, and no table changes."""
-    settings = make_warehouse(engine)
+    settings = made(engine)
     monkeypatch.setattr("ddl.render.load_layers", lambda: with_frame("4h", 14_400, of=1))
     monkeypatch.setattr("ddl.render._environment", inspect.unwrap(ddl.render._environment))
-    changes = names(apply(engine, settings))
+    changes = names(bring(engine, settings))
     assert {"gold_ohlcv_mv", "gold_ohlcv_4h", "gold_ohlcv_4h_exact"} <= set(changes)
     assert STATE_TABLE not in changes
     database = settings.clickhouse_database

@@ -19,6 +19,7 @@ from ddl.plan import State
 from ddl.render import render
 from ddl.runner import apply, status
 from ddl.statements import MigrationStatement, ObjectKind
+from tests.ddl.conftest import core
 from tests.ddl.engine import Engine, EngineError
 from tests.ddl.feed import envelope, publish
 
@@ -103,7 +104,7 @@ def test_an_upgraded_database_counts_as_a_new_one_does(engine: Engine) -> None:
     engine.execute("TRUNCATE TABLE upgraded_counts.gold_ohlcv_5m_state")
     assert counted(engine, settings) == [100, 100, 0, 100, 100, 100, 100]
     with pytest.raises(EngineError, match="half done"):
-        apply(engine, settings)
+        apply(engine, settings, core(settings))
     insert(engine, settings, "one", 100)
     assert counted(engine, settings) == [100] * 7
     trades = (
@@ -112,7 +113,7 @@ def test_an_upgraded_database_counts_as_a_new_one_does(engine: Engine) -> None:
         " {price}, 1760000000, 'BUY', 1760010000{values})"
     )
     engine.execute(trades.format(names="", values="", number=1, price=10))
-    apply(engine, settings)
+    apply(engine, settings, core(settings))
     more = ((2, 11, "market", 3), (3, 99, "block", 1), (4, 12, "rpi", 1))
     for number, price, kind, matches in more:
         engine.execute(
@@ -196,15 +197,15 @@ def test_gold_moves_into_one_table_and_no_insert_is_lost_or_counted_twice(engine
     insert(engine, settings, "before", 0)
     for text in ("CREATE OR REPLACE TABLE", "CREATE MATERIALIZED VIEW IF NOT EXISTS gold_moves.gold_ohlcv_mv"):
         with pytest.raises(EngineError, match="died"):
-            apply(Dying(engine, text), settings)
+            apply(Dying(engine, text), settings, core(settings))
         with pytest.raises(EngineError, match="publishing"):
             insert(engine, settings, "meanwhile", 100)
     with pytest.raises(EngineError, match="died"):
-        apply(Dying(engine, "DROP TABLE IF EXISTS gold_moves.gold_ohlcv_5m_state "), settings)
+        apply(Dying(engine, "DROP TABLE IF EXISTS gold_moves.gold_ohlcv_5m_state "), settings, core(settings))
     assert counted(engine, settings) == [100] * 7
     for _ in range(2):
         insert(engine, settings, "meanwhile", 100)
-    assert apply(engine, settings)
+    assert apply(engine, settings, core(settings))
     assert counted(engine, settings) == [200] * 7
-    assert {found.state for found in status(engine, settings)} == {State.APPLIED}
-    assert apply(engine, settings) == []
+    assert {found.state for found in status(engine, settings, core(settings))} == {State.APPLIED}
+    assert apply(engine, settings, core(settings)) == []

@@ -21,7 +21,7 @@ from deploy.embedded.ports import free_ports
 from offload.tables.catalog import ColdTier
 from tests.clickhouse import ARGUMENTS, ENVIRONMENT, PASSWORD
 from tests.offload.cold_tables import forget_catalog
-from tests.offload.hot_tables import WAREHOUSES, HotTables, database_name
+from tests.offload.hot_tables import WAREHOUSES, HotTables, database_name, give_back_unused
 from tests.recorded import OURS
 
 _PROGRAM = ("-m", "deploy.embedded.clickhouse")
@@ -98,12 +98,6 @@ def clickhouse_node(folder: Path, environment: Mapping[str, str] | None = None) 
         yield node.http_port
 
 
-@pytest.fixture(scope="session")
-def http_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with clickhouse_node(tmp_path_factory.mktemp("node")) as http:
-        yield http
-
-
 def new_settings(http_port: int, folder: Path, database: str = "") -> Settings:
     """Settings of a database that is empty or does not exist yet, and of a warehouse that does not exist yet."""
     return Settings(
@@ -123,7 +117,7 @@ def warehouses(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def settings(http_port: int, warehouses: Path) -> Settings:
+def settings(http_port: int, warehouses: Path) -> Iterator[Settings]:
     """Settings of an empty database, and of a warehouse of empty tables, which goes with the database.
 
     To make its tables and the views that read them costs more than a small run, so each test gets a copy of the empty
@@ -139,7 +133,8 @@ def settings(http_port: int, warehouses: Path) -> Settings:
     else:
         ColdTier.open(found)
         shutil.copytree(folder, empty)
-    return found
+    yield found
+    give_back_unused(found)
 
 
 @pytest.fixture

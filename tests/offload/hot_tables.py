@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Container
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -13,6 +15,9 @@ import polars as pl
 from config.settings import Settings
 from ddl.plan import without_superseded
 from ddl.render import render
+from series.declaration import load_series
+from series.store import SeriesStore
+from tests.series.answers import insert_all
 
 # Arrivals are spread over three hours long past; event times are the recording's own.
 ARRIVAL = datetime(2026, 1, 5, 10, tzinfo=UTC)
@@ -23,14 +28,30 @@ _numbers = count(1)
 WAREHOUSES = "warehouses"
 # By port of the node: databases that are as the migrations left them and wait for their next test.
 _empty: dict[int, list[str]] = {}
-# What the migrations made, by database: name → definition.
-_made: dict[str, dict[str, str]] = {}
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What the migrations made in a database: each object's definition, and its stamp (see `_stamps`)."""
+
+    definitions: dict[str, str]
+    stamps: dict[str, tuple[object, ...]]
+
+
+_made: dict[str, _Made] = {}
 
 
 def database_name(http_port: int) -> str:
     """The name of an empty database of the node: of one that is there already, or a new one."""
     waiting = _empty.get(http_port)
     return waiting.pop() if waiting else f"offload_{next(_numbers)}"
+
+
+def give_back_unused(settings: Settings) -> None:
+    """Give back the database of `settings` if it waited for a test and nobody had it as `hot`."""
+    name = settings.clickhouse_database
+    if name in _made and name not in _empty.get(settings.clickhouse_http_port, []):
+        HotTables(settings).give_back()
 
 
 class HotTables:
@@ -51,7 +72,36 @@ class HotTables:
         for statement in without_superseded(render(settings), ()):
             if not any(text in statement.sql for text in _KAFKA):
                 self.client.command(statement.sql)
-        _made[name] = self._definitions()
+        made = self._definitions()
+        _made[name] = _Made(made, self._stamps(made))
+
+    def _names(self) -> set[str]:
+        return set(self.client.query("SHOW TABLES").result_columns[0])
+
+    def _stamps(self, names: Container[str]) -> dict[str, tuple[object, ...]]:
+        """What changes whenever a definition of these objects does. To write definitions down costs ten times as much.
+
+        Nothing where one was changed this second or the last: time has seconds here.
+        """
+        asked = (
+            "SELECT name, uuid, metadata_modification_time, metadata_modification_time < now() - 1"
+            " FROM system.tables WHERE database = currentDatabase()"
+        )
+        rows = [row for row in self.client.query(asked).result_rows if row[0] in names]
+        return {name: (uuid, at) for name, uuid, at, _ in rows} if all(row[3] for row in rows) else {}
+
+    def _differs(self) -> bool:
+        """Whether an object of the migrations is not as they made it."""
+        name = self.settings.clickhouse_database
+        made = _made[name]
+        stamps = self._stamps(made.definitions)
+        if stamps and stamps == made.stamps:
+            return False
+        found = self._definitions()
+        if any(found.get(table) != definition for table, definition in made.definitions.items()):
+            return True
+        _made[name] = _Made(made.definitions, stamps)
+        return False
 
     def _definitions(self) -> dict[str, str]:
         asked = "SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase()"
@@ -73,21 +123,20 @@ class HotTables:
     def give_back(self) -> None:
         """Leave the database empty to the next test, which costs a tenth of the migrations; drop it if it differs."""
         name = self.settings.clickhouse_database
-        made, found = _made[name], self._definitions()
-        if any(found.get(table) != definition for table, definition in made.items()):
+        if self._differs():
             self.drop()
             return
         self._drop_all_but_made(kept="_all" if self._has_pooled_warehouse else "")
         # Of the sixty tables a test fills a few.
         filled = self.client.query("SELECT DISTINCT table FROM system.parts WHERE database = currentDatabase()")
         for (table,) in filled.result_rows:
-            if table in made:
+            if table in _made[name].definitions:
                 self.client.command(f"TRUNCATE TABLE {table} SYNC")
         _empty.setdefault(self.settings.clickhouse_http_port, []).append(name)
 
     def _drop_all_but_made(self, kept: str = "") -> None:
         """Drop what the migrations did not make, except the views of both tiers whose names end in `kept`."""
-        for table in self._definitions().keys() - _made[self.settings.clickhouse_database].keys():
+        for table in self._names() - _made[self.settings.clickhouse_database].definitions.keys():
             if not (kept and table.endswith(kept)):
                 self.client.command(f"DROP TABLE {table} SYNC")
 
@@ -98,6 +147,7 @@ class HotTables:
 
     def drop(self) -> None:
         """Give the node its memory back: every table costs some, and each database has sixty."""
+        _made.pop(self.settings.clickhouse_database, None)
         self._connect("system").command(f"DROP DATABASE {self.settings.clickhouse_database} SYNC")
 
     def insert(self, table: str, frame: pl.DataFrame) -> None:
@@ -133,6 +183,14 @@ class HotTables:
         """Each trade as a duplicate and as a dead letter."""
         self.insert("duplicate_trades", duplicate_rows(trades))
         self.insert("dlq_trades_log", dead_letter_rows(trades))
+
+    def load_series(self, *names: str, hours: int = 1) -> None:
+        """Answers of these series, or of every declared one (`tests.series.answers`), which came in so many hours."""
+        store = SeriesStore(self.settings)
+        for series in load_series():
+            for hour in range(hours if series.name in names or not names else 0):
+                insert_all(store, series, ARRIVAL + timedelta(hours=hour))
+        store.close()
 
 
 def read_tape(path: Path, exchange: str = "binance") -> pl.DataFrame:

@@ -23,10 +23,12 @@ from offload.pins import Pins
 from offload.run import run
 from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import BY_NAME
+from series.declaration import series_named
 from tests.offload.cold_tables import load
 from tests.offload.conftest import new_settings
-from tests.offload.hot_tables import HotTables, candles, of_one_hour, read_tape, silver_rows
+from tests.offload.hot_tables import ARRIVAL, HotTables, candles, of_one_hour, read_tape, silver_rows
 from tests.offload.servers.maven import MissingError, jars
+from tests.series.answers import answers_of
 
 duckdb = pytest.importorskip("duckdb")
 
@@ -34,6 +36,7 @@ SPARK = Path(__file__).parent / "spark"
 SPARK_PYTHON = Path(__file__).parents[2] / ".venv-spark" / "bin" / "python"
 # Rows, and the exact sum of a column, of one version of a table.
 Answer = tuple[int, Decimal]
+BARS = series_named("bars")
 FRAMES = {frame.view: timedelta(seconds=frame.seconds) for frame in load_layers().timeframes}
 COLUMN = {"raw_trades": "raw_offset", "bronze_trades": "raw_offset", "silver_trades": "quote_volume"}
 
@@ -42,14 +45,16 @@ def column(name: str) -> str:
     return COLUMN.get(name, "volume")
 
 
-def truth(trades: pl.DataFrame) -> dict[str, Answer]:
-    """Of every layer that has rows, by polars over the trades."""
+def truth(trades: pl.DataFrame, hours: int) -> dict[str, Answer]:
+    """Of every layer that has rows, by polars over the trades; of the bars by the answers of so many hours."""
     offsets = Decimal(trades["offset"].cast(pl.Int64).sum())
     found = {"raw_trades": (trades.height, offsets), "bronze_trades": (trades.height, offsets)}
     found["silver_trades"] = (trades.height, silver_rows(trades)["quote_volume"].sum())
     for view, length in FRAMES.items():
         frame = candles(trades, length)
         found[view] = (frame.height, frame["volume"].sum())
+    kept = [row for answer in answers_of(BARS, ARRIVAL) for row in answer.rows[:2]] * hours
+    found[BARS.snapshots] = (len(kept), sum((Decimal(row["volume"]) for row in kept), Decimal(0)))
     return found
 
 
@@ -60,11 +65,13 @@ class Versions:
         self.settings, self.client = settings, hot.client
         trades = of_one_hour(read_tape(tape)).tail(4000)
         hot.load(trades.head(1500))
+        hot.load_series(BARS.name)
         run(Tiers.open(settings))
         self.pin = {part.table: part.snapshot_id for part in Pins(ColdTier.open(settings)).create("backtest").tables}
         hot.load(trades.slice(1500))
+        hot.load_series(BARS.name, hours=2)
         run(Tiers.open(settings))
-        self.pinned, self.current = truth(trades.head(1500)), truth(trades)
+        self.pinned, self.current = truth(trades.head(1500), 1), truth(trades, 2)
 
 
 @pytest.fixture(scope="module")

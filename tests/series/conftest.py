@@ -1,4 +1,4 @@
-"""A ClickHouse node for the tests of the series; a database with every migration, empty for each test."""
+"""A database with every migration, empty for each test of the series."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ import pytest
 
 from config.settings import Settings
 from series.store import SeriesStore
-from tests.offload.conftest import clickhouse_node, new_settings
-from tests.offload.hot_tables import HotTables
-
-
-@pytest.fixture(scope="session")
-def http_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with clickhouse_node(tmp_path_factory.mktemp("node")) as http:
-        yield http
+from tests.offload.conftest import new_settings
+from tests.offload.hot_tables import HotTables, give_back_unused
 
 
 @pytest.fixture
-def settings(http_port: int, tmp_path: Path) -> Settings:
-    return new_settings(http_port, tmp_path)
+def settings(http_port: int, tmp_path: Path) -> Iterator[Settings]:
+    found = new_settings(http_port, tmp_path)
+    yield found
+    give_back_unused(found)
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import polars as pl
 from tests.recorded import OURS
 
 MINUTE = timedelta(minutes=1)
+# What a part of a tape has of each minute, and how many trades the smaller of the two markets' parts has.
+PART_OF_A_MINUTE, PARTS_HEIGHT = 60, 368
 _PRICE = pl.Decimal(38, 18)
 
 
@@ -79,6 +81,19 @@ def klines(trades: pl.DataFrame) -> pl.DataFrame:
 def published(symbol: str = "BTCUSDT") -> pl.DataFrame:
     """The klines of the whole tape."""
     return klines(tape(symbol))
+
+
+@cache
+def part(symbol: str = "BTCUSDT") -> pl.DataFrame:
+    """The first trades of each minute of the tape, whose ids follow each other as those of the tape do."""
+    place = pl.int_range(pl.len()).over(pl.col("timestamp").dt.truncate("1m"))
+    return tape(symbol).filter(place < PART_OF_A_MINUTE)
+
+
+@cache
+def published_part(symbol: str = "BTCUSDT") -> pl.DataFrame:
+    """The klines of the part."""
+    return klines(part(symbol))
 
 
 def _with_products(trades: pl.DataFrame) -> pl.DataFrame:

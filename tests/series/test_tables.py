@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -11,7 +14,6 @@ from typing import Any
 
 import hypothesis
 import pytest
-import yaml
 from hypothesis import strategies as st
 
 from config.settings import Settings
@@ -19,9 +21,12 @@ from series import declaration
 from series.answer import UNREADABLE, Answer, Defect
 from series.declaration import Series, load_series, series_named
 from series.store import SeriesStore
+from tests.clickhouse import as_json
 from tests.offload.hot_tables import HotTables
+from tests.series.answers import declare_fourth
 from tests.series.oracle import judge
 
+ROOT = Path(__file__).resolve().parents[2]
 NOW_US = 1_764_000_000_000_000
 DECLARED = [series.name for series in load_series()]
 BAR = {
@@ -116,24 +121,27 @@ def test_every_row_is_judged_by_the_declared_rules(name: str, store: SeriesStore
 
 @pytest.fixture
 def fourth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Series]:
-    """A series that nobody has declared yet, as its one file would."""
-    folder = tmp_path / "declared"
-    folder.mkdir()
-    columns = {
-        "exchange": {"type": "text", "comment": "code"},
-        "symbol": {"type": "text", "comment": "it's a symbol"},
-        "noted_at": {"type": "time", "comment": "when"},
-        "open_interest": {"type": "decimal", "from": 0, "comment": "contracts"},
-        "accounts": {"type": "integer", "to": 1_000, "is_optional": True, "comment": "how many"},
-    }
-    said = {"about": "the exchange's open interest", "key": ["exchange", "symbol", "noted_at"], "time": "noted_at"}
-    (folder / "open_interest.yaml").write_text(yaml.safe_dump(said | {"columns": columns}, sort_keys=False))
-    for path in declaration.FOLDER.glob("*.yaml"):
-        (folder / path.name).write_text(path.read_text())
-    monkeypatch.setattr(declaration, "FOLDER", folder)
+    """A series that nobody has declared yet."""
+    monkeypatch.setattr(declaration, "FOLDER", declare_fourth(tmp_path / "declared"))
     load_series.cache_clear()
     yield series_named("open_interest")
     load_series.cache_clear()
+
+
+# In a process of its own, as the cold tables are known once a program has begun.
+OFFLOAD = """
+import sys
+from pathlib import Path
+from series import declaration
+declaration.FOLDER = Path(sys.argv[1])
+from config.settings import Settings
+from offload.clickhouse.tiers import Tiers
+from offload.proof.verify import verify
+from offload.run import run
+tiers = Tiers.open(Settings.model_validate_json(sys.argv[2]))
+run(tiers, layers=("series",))
+print(verify(tiers, layers=("series",)).model_dump_json())
+"""
 
 
 def test_a_fourth_series_is_one_file(fourth: Series, settings: Settings) -> None:
@@ -147,6 +155,15 @@ def test_a_fourth_series_is_one_file(fourth: Series, settings: Settings) -> None
 
     judged()
     assert {"open_interest", "open_interest_exact"} <= set(there.connect().query("SHOW TABLES").result_columns[0])
+    command = [sys.executable, "-c", OFFLOAD, str(declaration.FOLDER), as_json(there.settings)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    report = json.loads(done.stdout)
+    assert report["ok"]
+    assert report["complete"]
+    assert {table["table"]: table["cold_rows"] for table in report["tables"] if table["slices"]} == {
+        table: there.count(f"{table} FINAL" if table == fourth.snapshots else table)
+        for table in (fourth.landing, fourth.snapshots)
+    }
     there.drop()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,12 +18,13 @@ import requests
 
 from config.settings import Settings
 from tests import command
-from tests.offload.conftest import hot, http_port, new_settings, tape
+from tests.offload.conftest import hot, new_settings, tape
+from tests.offload.hot_tables import give_back_unused
 from tests.recorded import OURS
 from tests.stack import truth
-from tests.stack.conftest import clean_environment
+from tests.stack.conftest import applied, clean_environment
 
-__all__ = ["hot", "http_port", "tape"]  # a ClickHouse node without the rest of a stack
+__all__ = ["applied", "hot", "tape"]  # a ClickHouse node without the rest of a stack
 
 ROOT = Path(__file__).resolve().parents[2]
 # Enough of Binance's for pages of a thousand trades of one market.
@@ -32,9 +34,11 @@ GENERATED = "DOGEUSDT"
 
 
 @pytest.fixture
-def settings(http_port: int, tmp_path: Path) -> Settings:
+def settings(http_port: int, tmp_path: Path) -> Iterator[Settings]:
     """Settings of an empty database, and of a warehouse that does not exist yet."""
-    return new_settings(http_port, tmp_path)
+    found = new_settings(http_port, tmp_path)
+    yield found
+    give_back_unused(found)
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,9 @@ def generated() -> tuple[list[str], pl.DataFrame]:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder, home = tmp_path_factory.mktemp("serving") / "stack", tmp_path_factory.mktemp("home")
+def service(tmp_path_factory: pytest.TempPathFactory, applied: Path) -> Iterator[Service]:
+    folder = shutil.copytree(applied, tmp_path_factory.mktemp("serving") / "stack", symlinks=True)
+    home = tmp_path_factory.mktemp("home")
     frames, table = generated()
     binance = OURS["binance_spot_trades"].part(BINANCE_FRAMES, tmp_path_factory.mktemp("binance"))
     others = [OURS[name] for name in REPLAYED]

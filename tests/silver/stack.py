@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from ddl.runner import apply
 from deploy.embedded.ports import free_ports
 from tests.clickhouse import ARGUMENTS, ENVIRONMENT, PASSWORD
 
+EMBEDDED = "embedded"
+
 
 def wait_until(condition: Callable[[], object], seconds: float = 90) -> None:
     """Wait for a condition; it may raise OSError while a server starts."""
@@ -42,10 +45,11 @@ def free_port() -> int:
 
 
 class Stack:
-    """The services around the Silver worker."""
+    """The services around the Silver worker. `applied`: a data folder with all migrations, to copy."""
 
-    def __init__(self, folder: Path, shards: int = 1, partitions: int = 2) -> None:
+    def __init__(self, folder: Path, applied: Path, shards: int = 1, partitions: int = 2) -> None:
         self._folder, self._shards, self._partitions = folder, shards, partitions
+        shutil.copytree(applied / "clickhouse", folder / "store", symlinks=True)
         self._processes = ExitStack()
         self._native, self._http = free_port(), free_port()
         self._environment: dict[str, str] = {}
@@ -59,7 +63,8 @@ class Stack:
         brokers = state.read_text()
         self._environment = {
             "MEDALLION_KAFKA_BOOTSTRAP_SERVERS": brokers,
-            "MEDALLION_CLICKHOUSE_KAFKA_BROKERS": brokers,
+            # The node knows the broker, as in the embedded stack.
+            "MEDALLION_CLICKHOUSE_KAFKA_BROKERS": EMBEDDED,
             **ENVIRONMENT,
             "MEDALLION_CLICKHOUSE_HOST": "127.0.0.1",
             "MEDALLION_CLICKHOUSE_PORT": str(self._native),
@@ -68,7 +73,7 @@ class Stack:
         }
         self.settings = Settings(
             kafka_bootstrap_servers=brokers,
-            clickhouse_kafka_brokers=brokers,
+            clickhouse_kafka_brokers=EMBEDDED,
             clickhouse_host="127.0.0.1",
             clickhouse_port=self._native,
             clickhouse_http_port=self._http,

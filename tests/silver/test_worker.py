@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -29,8 +30,8 @@ ROUNDS = 1
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("silver")) as started:
+def stack(tmp_path_factory: pytest.TempPathFactory, applied: Path) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("silver"), applied) as started:
         yield started
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from deploy.embedded.kafka import jars
 from deploy.embedded.layout import StackError
 from tests import command
+from tests.stack.applied import applied_folder
 
 # Tests run beside each other, and beside a stack of the user's.
 FREE_PORTS = {"MEDALLION_NATIVE_PORT": "0", "MEDALLION_HTTP_PORT": "0"}
@@ -47,6 +49,12 @@ def medallion(state_home: Path) -> Medallion:
 
 
 @pytest.fixture(scope="session")
+def applied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of a stack that is down, with every migration and no row: to copy."""
+    return applied_folder(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
 def kafka() -> None:
     """Skips, with the reason, where Apache Kafka cannot be run."""
     try:
@@ -56,18 +64,18 @@ def kafka() -> None:
 
 
 @pytest.fixture(scope="module")
-def shared_stack(tmp_path_factory: pytest.TempPathFactory, medallion: Medallion) -> Iterator[Path]:
+def shared_stack(tmp_path_factory: pytest.TempPathFactory, medallion: Medallion, applied: Path) -> Iterator[Path]:
     """The data folder of a stack that a module's tests share: each leaves it running."""
-    folder = tmp_path_factory.mktemp("shared") / "stack"
+    folder = shutil.copytree(applied, tmp_path_factory.mktemp("shared") / "stack", symlinks=True)
     medallion("up", "--data-dir", folder, "--detach")
     yield folder
     medallion("down", "--data-dir", folder, "--timeout", "0", check=False)
 
 
 @pytest.fixture
-def stack(tmp_path: Path, medallion: Medallion) -> Iterator[Path]:
+def stack(tmp_path: Path, medallion: Medallion, applied: Path) -> Iterator[Path]:
     """The data folder of a fresh running stack."""
-    folder = tmp_path / "stack"
+    folder = shutil.copytree(applied, tmp_path / "stack", symlinks=True)
     medallion("up", "--data-dir", folder, "--detach")
     yield folder
     medallion("down", "--data-dir", folder, "--timeout", "0", check=False)

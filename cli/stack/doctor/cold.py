@@ -53,8 +53,11 @@ def cold(settings: Settings) -> list[Finding]:
 def watermark(tables: Sequence[TableStatus]) -> Finding:
     """Every arrival hour that is over is in Iceberg, or became due only lately."""
     worst = max(tables, key=lambda table: table.lag_seconds)
-    complete = [table.complete_until for table in tables if table.complete_until]
-    until = f"complete until {min(complete):%Y-%m-%d %H:%M} UTC" if complete else "no hour is complete"
+    behind = [table for table in tables if table.lag_seconds]
+    complete = [table.complete_until for table in behind or tables if table.complete_until]
+    # A table that lacks nothing may just have had no rows for days.
+    end = (min if behind else max)(complete, default=None)
+    until = f"complete until {end:%Y-%m-%d %H:%M} UTC" if end else "no hour is complete"
     if worst.lag_seconds <= BEHIND_S:
         return Finding("offload", "ok", until)
     hours = worst.lag_seconds / 3600

@@ -104,7 +104,7 @@ class Session:
             refuse_kafka(statement)
         with self._reaching(self._engine_session, statement.reads_outside):
             result = self._engine_session.query(statement.sql, output_format, request.settings, request.params)
-        if statement.words[0] == "CREATE" and "VIEW" in statement.words:
+        if statement.words[0] == "CREATE" and "VIEW" in statement.words and "MATERIALIZED" not in statement.words:
             self._engine.share_views()
         for hook in self._hooks:
             hook.after(statement.words)

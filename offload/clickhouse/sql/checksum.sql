@@ -1,29 +1,30 @@
--- Row counts and an order-independent checksum by exchange and symbol. It is modulo 2^64, so checksums of parts add up.
+-- Row counts and an order-independent checksum by exchange and symbol, "" where rows have none. It is modulo 2^64, so
+-- checksums of parts add up.
 -- The hash of NULL is NULL, which would drop the row from the sum; so a pair takes the place of an optional column.
 {% macro hash(left_out) -%}
 cityHash64(
     {%- for column in columns if column not in left_out -%}
     {{ ', ' if not loop.first }}
-    {%- if column in optional %}isNull({{ column }}), ifNull({{ column }}, 0){% else %}`{{ column }}`{% endif %}
+    {%- if column in optional %}isNull(`{{ column }}`), ifNull(`{{ column }}`, 0){% else %}`{{ column }}`{% endif %}
     {%- endfor -%}
 )
 {%- endmacro %}
 SELECT
-    toString(exchange) AS key_exchange,
-    toString(symbol) AS key_symbol,
+    key_exchange,
+    key_symbol,
     count() AS row_count,
     toString(sum(row_hash)) AS checksum
 FROM
 (
 {% if merge_key %}
     -- Of the rows that merge, the latest: the hot table keeps that one.
-    SELECT exchange, symbol, argMax(row_hash, {{ arrival }}) AS row_hash
+    SELECT key_exchange, key_symbol, argMax(row_hash, {{ arrival }}) AS row_hash
     FROM
     (
 {% endif %}
     SELECT
-        exchange,
-        symbol,
+        {{ 'toString(exchange)' if 'exchange' in columns else "''" }} AS key_exchange,
+        {{ 'toString(symbol)' if 'symbol' in columns else "''" }} AS key_symbol,
 {% if merge_key %}
         {{ arrival }},
         sipHash128({{ merge_key }}) AS row_key,
@@ -40,8 +41,10 @@ FROM
     )
 {% if merge_key %}
     )
-    GROUP BY exchange, symbol, row_key
+    GROUP BY key_exchange, key_symbol, row_key
 {% endif %}
 )
 GROUP BY key_exchange, key_symbol
+-- Without rows, names that are constants would make a group of none.
+HAVING row_count > 0
 ORDER BY key_exchange, key_symbol

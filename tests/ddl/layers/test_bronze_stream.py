@@ -32,12 +32,12 @@ def test_tables_have_the_columns_of_their_records(engine: Engine, warehouse: Set
     assert columns(engine, warehouse, "dlq_trades")[: len(DEAD_LETTER.names)] == DEAD_LETTER.names
 
 
-def test_every_message_goes_out_even_if_bronze_merges_it(engine: Engine) -> None:
-    settings = make_warehouse(engine, bronze_shards=1)
-    publish(engine, settings, [envelope(trade_id="1"), envelope(trade_id="1"), b"", b"", envelope(timestamp="soon")])
+def test_every_message_goes_out_even_if_bronze_merges_it(engine: Engine, warehouse: Settings) -> None:
+    messages = [envelope(trade_id="1"), envelope(trade_id="1"), b"", b"", envelope(timestamp="soon")]
+    partition = publish(engine, warehouse, messages)
     sent = engine.execute(
-        "SELECT trade_id, defect, raw_offset, _key "
-        f"FROM {settings.clickhouse_database}.bronze_trades_sink ORDER BY raw_offset"
+        f"SELECT trade_id, defect, raw_offset, _key FROM {warehouse.clickhouse_database}.bronze_trades_sink "
+        f"WHERE raw_partition = {partition} ORDER BY raw_offset"
     )
     assert sent == [
         ["1", "", 0, "0"],

@@ -72,6 +72,7 @@ def load_all(hot: HotTables, trades: pl.DataFrame) -> None:
 
 def test_small_files_become_one_and_no_row_changes(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     load_all(hot, trades)
+    hot.load_series("bars", hours=3)
     run(Tiers.open(settings))
     before = frames(settings)
     small = {cold.name: len(live_files(settings, cold)) for cold in TABLES}
@@ -93,7 +94,7 @@ def test_small_files_become_one_and_no_row_changes(settings: Settings, hot: HotT
     assert [part.files for part in compact(Tiers.open(settings))] == [0] * len(SLICED), "there is nothing left to merge"
     # What a pin names stays, whatever expires.
     maintain(ColdTier.open(settings), expire_after=timedelta(0), orphan_age=timedelta(0))
-    for cold in TABLES:
+    for cold in (cold for cold in TABLES if before[cold.name].height):
         pinned = pl.from_arrow(load(settings, cold).scan().use_ref("before").to_arrow())
         assert isinstance(pinned, pl.DataFrame)
         assert_frame_equal(pinned.sort(pinned.columns), before[cold.name])

@@ -82,6 +82,7 @@ def test_status_says_what_is_pending_and_then_what_is_there(
 ) -> None:
     hot.load(trades)
     hot.load_left_out(trades)
+    hot.load_series(hours=3)
     before = {table.table: table for table in status(Tiers.open(settings))}
     assert {(table.pending, table.rows, table.lag_seconds > 3600) for table in before.values()} == {(3, 0, True)}
     with serving(OffloadService(settings)) as url:

@@ -41,6 +41,7 @@ def truth(settings: Settings) -> dict[tuple[str, str], tuple[Any, ...]]:
 
 def test_the_mirror_follows_every_run_and_is_repaired(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades.head(600))
+    hot.load_series()
     run(Tiers.open(settings))
     assert mirrored(settings) == truth(settings)
     assert len(truth(settings)) == len(TABLES) - 2, "one slice of each table that has rows"

@@ -80,7 +80,7 @@ def versions(http_port: int, tape: Path, tmp_path_factory: pytest.TempPathFactor
     settings = new_settings(http_port, tmp_path_factory.mktemp("versions"))
     hot = HotTables(settings)
     yield Versions(settings, hot, tape)
-    hot.drop()
+    hot.give_back()
 
 
 def test_trades_that_were_added_changed_and_removed_are_named(versions: Versions, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def test_a_pin_reads_the_same_after_corrections_and_expiry(
 ) -> None:
     hot.load(trades.head(1500))
     hot.load_left_out(trades.head(1500))
+    hot.load_series()
     run(Tiers.open(settings))
     before = {cold.name: read(settings, cold) for cold in TABLES}
     pin = Pins(ColdTier.open(settings)).create("backtest")
@@ -69,6 +70,7 @@ def test_a_pin_reads_the_same_after_corrections_and_expiry(
 def test_a_dropped_pin_expires(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
     hot.load(trades.head(1))
     hot.load_left_out(trades.head(1))
+    hot.load_series()
     run(Tiers.open(settings))
     Pins(ColdTier.open(settings)).create("short")
     run(Tiers.open(settings), again=True)

@@ -61,7 +61,7 @@ def suspect_ids(checksums: IdChecksums, rows: pl.DataFrame) -> set[str]:
     return set(checksums.suspects(rows)["trade_id"])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=settings().max_examples * 2, deadline=None)
 @given(st.lists(st.integers(0, 9), max_size=30), st.lists(st.integers(0, 9), max_size=30), st.integers(0, 30))
 def test_in_doubt_is_what_differs_and_no_more(messages: list[int], rows: list[int], cut: int) -> None:
     """In any order and any pieces; with as many slots as make ten ids share none."""

@@ -33,7 +33,7 @@ from tests.serving.running import running
 # Two days of arrival, so that one can leave before the other.
 START = datetime(2026, 1, 5, 23, 59, 58, tzinfo=UTC)
 LATER = datetime(2028, 1, 1, tzinfo=UTC)
-STEP = timedelta(milliseconds=3, microseconds=1)
+STEP = timedelta(milliseconds=9, microseconds=1)
 SYMBOLS = {"binance": ("BTCUSDT", "btcusdt"), "kraken": ("BTC/USD", "BTCUSD")}
 HOSTILE = (
     b"pong",
@@ -105,10 +105,10 @@ def rows(exchange: str, messages: list[Came]) -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def recorded() -> dict[str, list[Came]]:
-    binance = OURS["binance_spot_trades"].text().encode().splitlines()[:1_200]
+    binance = OURS["binance_spot_trades"].text().encode().splitlines()[:400]
     kraken = OURS["kraken_v2_btcusd"].text().encode().splitlines()
     return {
-        "binance": came("binance", [*binance[:600], *HOSTILE, *binance[600:]], START),
+        "binance": came("binance", [*binance[:200], *HOSTILE, *binance[200:]], START),
         "kraken": came("kraken", kraken, START - timedelta(seconds=20)),
     }
 

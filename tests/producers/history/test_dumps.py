@@ -228,6 +228,26 @@ def test_every_entry_of_a_zip_is_read(entries: list[tuple[str, str]], expected: 
     assert [*tmp_path.iterdir()] == [path]
 
 
+def test_a_zip_that_was_written_to_a_pipe_is_read(tmp_path: Path) -> None:
+    """Its entries say how long they are behind their data."""
+    packed = io.BytesIO()
+    packed.seekable = lambda: False  # type: ignore[method-assign]
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.csv", ROWS[0] + "\n")
+        archive.writestr("b.csv", ROWS[1] + "\n")
+    put(tmp_path, ".zip", packed.getvalue())
+    _, messages = read(tmp_path)
+    assert len(messages) == 2
+
+
+def unlisted(content: bytes) -> bytes:
+    """A zip whose directory knows where it begins, after something that it does not list."""
+    packed = io.BytesIO(content)
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr(f"{DAY.stem}.csv", TEXT)
+    return packed.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
@@ -236,6 +256,10 @@ def test_every_entry_of_a_zip_is_read(entries: list[tuple[str, str]], expected: 
         (zipped((f"{DAY.stem}.csv", TEXT), ("LICENCE", "All rights\n")), "LICENCE: no row of it is a trade"),
         (zipped((f"{DAY.stem}.csv", TEXT), method=zipfile.ZIP_BZIP2), "packed by method 12"),
         (zipped(*((f"{number}.csv", ROWS[0] + "\n") for number in range(1_001))), "more than 1,000 entries"),
+        (zipped((f"{DAY.stem}.csv", TEXT)) + zipped((f"{DAY.stem}.csv", HEADER)), "in front of it are of no entry"),
+        (b"#!/bin/sh\n" + zipped((f"{DAY.stem}.csv", TEXT)), "10 bytes in front of it are of no entry"),
+        (unlisted(TEXT.encode()), "in it are of no listed entry"),
+        (zipped((f"{DAY.stem}.csv", TEXT)) + b"\n", "something follows its end"),
         (b"PK\x03\x04 nothing", "no zip file"),
         (TEXT.encode(), "no zip file"),
     ],

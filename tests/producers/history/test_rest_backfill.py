@@ -9,9 +9,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
+import producers.backfill.rest_window
 import producers.simulator.player
 from config.settings import Settings
 from producers.backfill.checkpoint import BackfillCheckpoint, CheckpointError
-from producers.backfill.from_rest import RestBackfill
+from producers.backfill.from_rest import IncompleteError, RestBackfill
 from producers.backfill.report import BackfillReport
 from producers.exchanges import exchange
 from producers.exchanges.model import Rate, Trade, Trades
@@ -88,6 +89,7 @@ def run(
     checkpoint: Path,
     *,
     faults: float = 0.15,
+    needless: Mapping[str, Collection[date]] | None = None,
 ) -> BackfillReport:
     """The whole recording has been played; REST refuses some requests."""
 
@@ -99,9 +101,9 @@ def run(
         options = ProducerOptions(requests=Rate(1_000, 1.0), breaker_failures=50)
         url = f"http://127.0.0.1:{port}/{code}/rest"
         with BackfillCheckpoint(checkpoint, "w") as steps:
-            done = await RestBackfill(code, SYMBOLS.get(code, ["BTCUSDT"]), start, end, url, options).run(
-                settings, steps
-            )
+            symbols = [*needless] if needless else SYMBOLS.get(code, ["BTCUSDT"])
+            asked = RestBackfill(code, symbols, start, end, url, options, needless or {})
+            done = await asked.run(settings, steps)
         await simulator.close()
         return done
 
@@ -135,6 +137,57 @@ def test_every_trade_of_the_window_arrives_once(
     assert (again.skipped, again.published) == (len(SYMBOLS[code]), 0)
 
 
+def test_a_dry_run_says_which_symbol_is_not_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(producers.backfill.rest_window, "_TRIES", 1)
+    asked = RestBackfill("kraken", ["BTC/USD"], START, START + timedelta(days=1), "http://127.0.0.1:9")
+    with (
+        BackfillCheckpoint(tmp_path / "checkpoint", "w") as checkpoint,
+        pytest.raises(IncompleteError, match=r"^BTC/USD: .*try again later"),
+    ):
+        asyncio.run(asked.estimate(checkpoint))
+
+
+def test_needless_days_are_not_asked_for(
+    tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]]
+) -> None:
+    """A recording over midnight; the needless day is not published again, and its neighbour is."""
+    recording, midnight = tmp_path / "a.jsonl", datetime(2025, 10, 10, tzinfo=UTC)
+    start, end = midnight - timedelta(seconds=60), midnight + timedelta(seconds=60)
+    start_us = int((midnight - timedelta(seconds=100)).timestamp() * 1e6)
+    synthetic.write(recording, "kraken", ["BTC/USD"], seconds=200, rate=RATE, seed=9, start_us=start_us)
+    expected = within("kraken", recording, midnight, end)
+    needless = {"BTC/USD": {midnight.date() - timedelta(days=1)}}
+    report = run("kraken", recording, start, end, settings, tmp_path / "checkpoint", needless=needless)
+    assert (report.parts, report.missing) == (1, [])
+    assert published(settings, "kraken", consume) == dict.fromkeys(expected, 1)
+    # The first day lacks something after all: only this day is asked for now.
+    report = run("kraken", recording, start, end, settings, tmp_path / "checkpoint", needless={"BTC/USD": set()})
+    assert published(settings, "kraken", consume) == dict.fromkeys(within("kraken", recording, start, end), 1)
+
+
+def test_a_window_is_done_only_if_it_was_over_when_it_was_looked_at(tmp_path: Path, settings: Settings) -> None:
+    recording, start = tmp_path / "a.jsonl", START + timedelta(seconds=70)
+    write(recording, "kraken", SYMBOLS["kraken"])
+    ends = {"over": START + timedelta(seconds=SECONDS), "not over": datetime.now(UTC) + timedelta(hours=1)}
+    found = {}
+    for name, end in ends.items():
+        run("kraken", recording, start, end, settings, tmp_path / name)
+        again = run("kraken", recording, start, end, settings, tmp_path / name)
+        found[name] = (again.skipped, again.published > 0)
+    assert found == {"over": (2, False), "not over": (0, True)}
+    # A run was killed before its window was over: what came after its last look is asked for, too.
+    checkpoint = tmp_path / "killed"
+    stale = {"total": 0, "window": [0, -1], "left": [], "since_us": 0, "unreachable": None}
+    window = RestBackfill("kraken", ["BTC/USD"], start, ends["over"])
+    with BackfillCheckpoint(checkpoint, "w") as steps:
+        steps.put(window.tasks(steps)[0].name, stale)
+    lives = [
+        run("kraken", recording, start, ends["over"], settings, checkpoint, needless={"BTC/USD": set()})
+        for _ in range(3)
+    ]
+    assert [one.published > 0 for one in lives] == [False, True, False]
+
+
 def test_what_an_exchange_does_not_serve_is_said_and_noted(
     tmp_path: Path, settings: Settings, consume: Callable[[str], list[Message]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,7 +217,7 @@ def test_what_an_exchange_does_not_serve_is_said_and_noted(
         assert 0 <= note["to_time"] - (end.timestamp() - newest / RATE) * 1e6 < 2e6 / RATE
         with BackfillCheckpoint(tmp_path / f"{code}.checkpoint", "w") as checkpoint:
             assert not checkpoint.is_done(
-                RestBackfill(code, SYMBOLS.get(code, ["BTCUSDT"]), start, end).tasks[0].name
+                RestBackfill(code, SYMBOLS.get(code, ["BTCUSDT"]), start, end).tasks(checkpoint)[0].name
             ), "what is not served today may be another day"
 
 

@@ -94,11 +94,11 @@ def test_a_reload_that_moves_a_market_is_refused_while_workers_share_the_shards(
 
 
 @pytest.fixture
-def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+def stack(tmp_path: Path, applied: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     symbols = tmp_path / "symbols.yaml"
     symbols.write_text(yaml.safe_dump(ALIASED))
     monkeypatch.setenv("MEDALLION_SYMBOLS_FILE", str(symbols))
-    with Stack(tmp_path, shards=SHARDS, partitions=PARTITIONS) as started:
+    with Stack(tmp_path, applied, shards=SHARDS, partitions=PARTITIONS) as started:
         yield started
 
 

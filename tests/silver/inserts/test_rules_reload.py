@@ -221,11 +221,11 @@ def test_a_start_on_a_broken_file_is_refused(symbols: Symbols, kept: Kept) -> No
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Symbols]]:
+def running(tmp_path_factory: pytest.TempPathFactory, applied: Path) -> Iterator[tuple[Stack, Symbols]]:
     """Broker and ClickHouse; workers started on it read the symbols file."""
     folder = tmp_path_factory.mktemp("reload")
     file = Symbols(folder / "symbols.yaml")
-    with pytest.MonkeyPatch.context() as patch, Stack(folder) as stack:
+    with pytest.MonkeyPatch.context() as patch, Stack(folder, applied) as stack:
         patch.setenv("MEDALLION_SYMBOLS_FILE", str(file.path))
         yield stack, file
 

@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
@@ -28,8 +29,8 @@ AWKWARD = ["it's", "back\\slash", "%(ids)s", "{a:String}", "\t\n", 'quo"te', "ü
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("store")) as started:
+def stack(tmp_path_factory: pytest.TempPathFactory, applied: Path) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("store"), applied) as started:
         yield started
 
 

@@ -6,7 +6,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,9 +27,14 @@ __all__ = ["Engine", "EngineError", "EngineSession", "quote_name", "quote_string
 
 _CONFIG_FILE = "node-config.xml"
 _LOCK_FILE = "node.lock"
+_SHARED_VIEWS = """
+SELECT database, name, toString(uuid) FROM system.tables
+WHERE database IN {databases:Array(String)} AND name IN {names:Array(String)} AND engine = 'View'
+"""
 _VIEWS_WITH_THE_READERS_RIGHTS = """
 SELECT database, name FROM system.tables
-WHERE engine = 'View' AND position(create_table_query, 'SQL SECURITY DEFINER') = 0
+WHERE database IN {databases:Array(String)} AND name IN {names:Array(String)} AND engine = 'View'
+    AND position(create_table_query, 'SQL SECURITY DEFINER') = 0
 """
 
 
@@ -48,6 +53,7 @@ class Engine:
         self._admin = Connection(connection_string)  # the engine runs as long as a connection is open
         self._setting_names: frozenset[str] = frozenset()
         self._shared: tuple[str, ...] = ()
+        self._with_definers_rights: frozenset[str] = frozenset()
 
     @classmethod
     def open(cls, path: Path, *, config: Path | None = None) -> Engine:
@@ -140,12 +146,13 @@ class Engine:
         """
         if not self._shared:
             return
-        for line in self._run(_VIEWS_WITH_THE_READERS_RIGHTS).splitlines():
-            name = tuple(line.split("\t"))
-            if ".".join(name) not in self._shared:
-                continue
+        views = {uuid: f"{database}.{name}" for database, name, uuid in self._rows(_SHARED_VIEWS, self._shared)}
+        # To write down the statements of all shared views costs more than to create one.
+        new = [view for uuid, view in views.items() if uuid not in self._with_definers_rights]
+        for name in self._rows(_VIEWS_WITH_THE_READERS_RIGHTS, new):
             view = ".".join(quote_name(part) for part in name)
             self._run(f"ALTER TABLE {view} MODIFY DEFINER = CURRENT_USER SQL SECURITY DEFINER")
+        self._with_definers_rights = frozenset(views)
 
     def setting_names(self) -> frozenset[str]:
         """The names of all query settings."""
@@ -166,7 +173,21 @@ class Engine:
     def _kill(self, session_id: str) -> bool:
         return bool(self._run(f"KILL QUERY WHERE {query_ids.running(session_id)} ASYNC"))
 
-    def _run(self, sql: str) -> str:
+    def _rows(self, sql: str, tables: Sequence[str]) -> list[list[str]]:
+        """The rows of a SELECT from `system.tables` about these tables, each `database.table`, which come first."""
+        if not tables:
+            return []
+        databases, names = zip(*(table.split(".") for table in tables), strict=True)
+        params = {"databases": _array(databases), "names": _array(names)}
+        rows = [line.split("\t") for line in self._run(sql, params).splitlines()]
+        return [row for row in rows if ".".join(row[:2]) in tables]
+
+    def _run(self, sql: str, params: Mapping[str, str] | None = None) -> str:
         with self._admin_lock:
             # Names and running queries are bytes of any kind.
-            return self._admin.query(sql).decode("utf-8", "surrogateescape")
+            return self._admin.query(sql, params=params).decode("utf-8", "surrogateescape")
+
+
+def _array(values: Iterable[str]) -> str:
+    """A parameter of type Array(String)."""
+    return f"[{', '.join(map(quote_string, sorted(set(values))))}]"

@@ -1,6 +1,6 @@
--- The partitions (raw topics) of the rows of an arrival hour, and their rows. The day is that of the hour.
+-- The partitions (raw topics or providers) of the rows of an arrival hour, and their rows. The day is that of the hour.
 SELECT
-    toString({{ topic }}) AS key,
+    toString({{ key }}) AS key,
     {from_us:Int64} AS partition_from_us,
     {to_us:Int64} AS partition_to_us,
     count() AS partition_rows

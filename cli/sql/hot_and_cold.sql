@@ -1,4 +1,4 @@
--- The view of hot and cold candles where there is one (an offload makes it), else that of hot candles. By their columns, as
+-- The view of hot and cold rows where there is one (an offload makes it), else that of hot rows. By their columns, as
 -- system.tables does not list all that an analyst may read.
 SELECT DISTINCT table AS name
 FROM system.columns

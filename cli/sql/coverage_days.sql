@@ -1,0 +1,18 @@
+-- The trades of each market and day (UTC) of a span and of single days (20261129) around it: how many ids they stand for,
+-- from which to which. A row stands for the `match_count` ids up to its own.
+SELECT
+    toString(exchange) AS exchange,
+    toString(symbol) AS symbol,
+    toDate32(timestamp) AS day,
+    count() AS trades,
+    toUInt64(sum(ifNull(match_count, 1))) AS ids,
+    countIf(isNull(toInt64OrNull(trade_id))) AS without_number,
+    min(toInt64OrZero(trade_id) - toInt64(ifNull(match_count, 1)) + 1) AS first_id,
+    max(toInt64OrZero(trade_id)) AS last_id,
+    countIf(received_at < timestamp + INTERVAL 1 HOUR) AS live
+FROM {trades:Identifier}
+WHERE ({exchange:String} = '' OR exchange = {exchange:String})
+  AND (empty({symbols:Array(String)}) OR has({symbols:Array(String)}, symbol))
+  AND ((timestamp >= toDateTime64({since:String}, 6, 'UTC') AND timestamp < toDateTime64({until:String}, 6, 'UTC'))
+       OR toYYYYMMDD(timestamp) IN {around:Array(UInt32)})
+GROUP BY exchange, symbol, day

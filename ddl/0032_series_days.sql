@@ -1,0 +1,60 @@
+-- How much of each day is stored of every series, also where the rows are moments; who sent it, and what was rejected.
+
+{% macro place(one, text) %}
+        {{ one.name | literal }} AS series,
+        {{ text.replace('NAME', 'exchange') if 'exchange' in one.key else "''" }} AS exchange,
+        {{ text.replace('NAME', 'symbol') if 'symbol' in one.key else "''" }} AS symbol,
+        {{ text.replace('NAME', one.frame) if one.frame else "''" }} AS frame,
+        {{ 'toUInt64(intDiv(86400, transform(frame, [' ~ (one.frames | map('literal') | join(', ')) ~ '], [' ~ (one.frames.values() | join(', ')) ~ '], 86400)))' if one.frame else 'toUInt64(0)' }} AS of_day,
+{% endmacro %}
+
+CREATE OR REPLACE VIEW {{ db }}.series_days{{ on_cluster }}
+(
+    series String COMMENT 'name of the series: bars',
+    exchange String COMMENT 'exchange-and-market code; empty: the series is of no market',
+    symbol String COMMENT 'canonical symbol: BTCUSDT; empty: the series is of no market',
+    frame String COMMENT 'length of the periods; empty: the rows are moments',
+    day Date COMMENT 'UTC',
+    periods UInt64 COMMENT 'rows of the day that are stored; of periods those that were over',
+    expected UInt64 COMMENT 'periods that a day has; 0: nobody says how many rows it has',
+    rejected UInt64 COMMENT 'rows of the day that broke a rule, as far as their market and time can be read',
+    providers Array(String) COMMENT 'who sent the rows that are stored'
+)
+AS
+SELECT
+    series,
+    exchange,
+    symbol,
+    frame,
+    day,
+    sum(is_stored) AS periods,
+    max(of_day) AS expected,
+    sum(NOT is_stored) AS rejected,
+    arraySort(groupUniqArrayIf(sent_by, is_stored)) AS providers
+FROM
+(
+{% for one in series %}
+    SELECT
+{{ place(one, 'toString(stored.NAME)') }}        toDate(stored.{{ one.time }}) AS day,
+        true AS is_stored,
+        toString(stored.provider) AS sent_by
+    FROM {{ db }}.{{ one.name }}_current AS stored FINAL
+{% if one.frame %}
+    WHERE stored.is_closed
+{% endif %}
+    UNION ALL
+    SELECT series, exchange, symbol, frame, of_day, toDate(fromUnixTimestamp64Micro(micros, 'UTC')), false, ''
+    FROM
+    (
+        SELECT
+{{ place(one, "JSONExtractString(payload, 'NAME')") }}        JSONExtractString(payload, {{ one.time | literal }}) AS said,
+        {{ sql.micros_of('said') }}
+        FROM {{ db }}.series_dead_letters FINAL
+        WHERE series_dead_letters.series = {{ one.name | literal }} AND place > 0
+    )
+    WHERE {{ sql.is_plausible('micros') }}{{ ' AND frame IN (' ~ (one.frames | map('literal') | join(', ')) ~ ')' if one.frame else '' }}
+    {{ '' if loop.last else 'UNION ALL' }}
+{% endfor %}
+)
+GROUP BY series, exchange, symbol, frame, day
+COMMENT 'How much of each day is stored of each series and market';

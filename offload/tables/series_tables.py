@@ -1,0 +1,81 @@
+"""The two cold tables of a declared series: its answers as they came, and every version of its rows.
+
+Columns and types follow from the declaration. An optional column is NULL where the provider does not say, and in files
+from before the column was declared, so a series may get one at any time.
+"""
+
+from __future__ import annotations
+
+from pyiceberg.types import BooleanType, IcebergType
+
+from offload.tables.cold_table import BYTES, LONG, PRICE, TEXT, TIME, UINT64, ColdTable, Column
+from series.declaration import Series
+
+_TYPES: dict[str, IcebergType] = {"text": TEXT, "time": TIME, "decimal": PRICE, "integer": UINT64}
+# A page of a thousand bars has about 150 kB, compressed a third of it, and its rows as texts as much again.
+_ANSWER_BYTES = 100_000.0
+# Of 1 GB of answers in an hour: with such row groups ClickHouse takes 100 MB to write the files, without 1 GiB is too
+# little.
+_ANSWERS_BYTES = 8_388_608
+_ARRIVAL = "received_at"
+
+
+def series_tables(series: Series) -> tuple[ColdTable, ColdTable]:
+    """Landing and snapshots, under the names that they have in ClickHouse."""
+    return _landing(series), _snapshots(series)
+
+
+def _landing(series: Series) -> ColdTable:
+    return ColdTable(
+        name=series.landing,
+        layer="series",
+        hot=series.landing,
+        select="select_landing.sql",
+        doc=f"Answers of providers as they came: {series.about}",
+        columns=(
+            ("answer_id", TEXT, "names the answer in every layer"),
+            ("provider", TEXT, "who was asked"),
+            ("request", TEXT, "what was asked: an address, or lines of a file"),
+            (_ARRIVAL, TIME, "when the answer came; the window of the offload"),
+            ("body", BYTES, "the answer as it came; through ccxt without blanks around it"),
+            ("defect", TEXT, "why no row could be read; empty: they could"),
+            ("rows", TEXT, "JSON: the fields of each row as texts; one that is left out is empty"),
+        ),
+        partition_time=_ARRIVAL,
+        partition_by="provider",
+        period="day",
+        sort=(_ARRIVAL, "answer_id"),
+        arrival=_ARRIVAL,
+        hot_event=_ARRIVAL,
+        row_bytes=_ANSWER_BYTES,
+        row_group_bytes=_ANSWERS_BYTES,
+    )
+
+
+def _snapshots(series: Series) -> ColdTable:
+    closed: tuple[Column, ...] = (("is_closed", BooleanType(), "the window was over when the provider answered"),)
+    optional = frozenset(column.name for column in series.columns if column.is_optional)
+    return ColdTable(
+        name=series.snapshots,
+        layer="series",
+        hot=series.snapshots,
+        select="select_snapshots.sql",
+        doc=f"Every version of every row: {series.about}",
+        columns=(
+            *((column.name, _TYPES[column.type], column.comment) for column in series.columns),
+            *(closed if series.frame else ()),
+            ("provider", TEXT, "who said so"),
+            ("answer_id", TEXT, f"the answer it is from: see {series.landing}"),
+            ("place", LONG, "its place among the rows of the answer, from 1"),
+            (_ARRIVAL, TIME, "when the answer came; the window of the offload"),
+        ),
+        partition_time=_ARRIVAL,
+        partition_by="provider",
+        period="day",
+        sort=(*series.key, _ARRIVAL),
+        arrival=_ARRIVAL,
+        hot_event=series.time,
+        optional=optional,
+        later=dict.fromkeys(optional),
+        counts_merged=True,
+    )

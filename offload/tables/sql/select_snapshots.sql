@@ -1,0 +1,28 @@
+-- cold.<series>_snapshots: the versions of rows whose answers came in a window, each once.
+-- Only copies of one row merge: received_at and answer_id are in the sorting key.
+{% macro cold(name, type, is_optional) -%}
+{%- set column = 't.' ~ (name | name) -%}
+{%- if type == 'string' -%}
+toValidUTF8(toString({{ column }}))
+{%- elif type == 'timestamptz' -%}
+toDateTime64({{ column }}, 6, 'UTC')
+{%- elif type == 'long' -%}
+toInt64({{ column }})
+{%- elif type == 'decimal(20, 0)' -%}
+CAST({{ column }} AS {{ 'Nullable(Decimal(20, 0))' if is_optional else 'Decimal(20, 0)' }})
+{%- else -%}
+{{ column }}
+{%- endif -%}
+{%- endmacro %}
+SELECT
+{% for column, type, _ in columns %}
+    {{ cold(column, type | string, column in optional) }} AS {{ column | name }}{{ ',' if not loop.last }}
+{% endfor %}
+FROM {{ hot }} AS t FINAL
+PREWHERE t.received_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
+     AND t.received_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
+{% if partition %}
+     AND t.provider = {key:String}
+ORDER BY {% for column in sort %}t.{{ column | name }}{{ ', ' if not loop.last }}{% endfor %}
+
+{% endif %}
