@@ -28,6 +28,7 @@ class RegistryError(MedallionError):
 # Letters and digits of any script, and the marks that exchanges use. So a name cannot hide, steer a terminal, be markup
 # or contain blanks. The excluded Hangul fillers look blank, although Unicode calls them letters.
 _NAME = re.compile(r"(?:(?![\u115f\u1160\u3164\uffa0])[\w.$+!@#/:-]){1,100}")
+_LIMIT_DIGITS = 1_000
 _BETWEEN_ASSETS = frozenset("/:-")
 
 
@@ -48,9 +49,18 @@ def _asset(text: str) -> str:
     return text
 
 
+def _limit(number: Decimal) -> Decimal:
+    # Rules keep and print every digit: 1e999999999 would be a gigabyte.
+    exponent = number.as_tuple().exponent
+    if number.adjusted() >= _LIMIT_DIGITS or (isinstance(exponent, int) and exponent < -_LIMIT_DIGITS):
+        message = f"{number} has more than {_LIMIT_DIGITS:,} digits before or after the point: give a shorter number"
+        raise ValueError(message)
+    return number
+
+
 Name = Annotated[StrictStr, AfterValidator(_name)]
 Asset = Annotated[StrictStr, AfterValidator(_asset)]
-Limit = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
+Limit = Annotated[Decimal, Field(gt=0, allow_inf_nan=False), AfterValidator(_limit)]
 # Perpetuals settled in the quote (`linear`), the base (`inverse`) or another asset (`quanto`); `…_future` are dated.
 Kind = Literal["spot", "linear", "inverse", "quanto", "linear_future", "inverse_future", "quanto_future"]
 # `halted`: on the list, but not traded when it was read. `delisted`: no longer on the list.

@@ -5,9 +5,14 @@ Everywhere else values are passed as parameters (`{name:Type}`).
 
 from __future__ import annotations
 
-# Not allowed in the path of a warehouse: ClickHouse reads them as a pattern, or a URL ends there. Quoting does not
-# help.
-UNREADABLE = frozenset("*?{}[]\\#")
+# Not allowed in the path of a warehouse, and quoting does not help: ClickHouse reads them as a pattern (a comma, where
+# braces list files) or as a file in an archive (`::`), or a URL ends there.
+UNREADABLE = ("*", "?", "{", "}", "[", "]", "\\", "#", ",", "::")
+
+
+def unreadable(path: str) -> list[str]:
+    """What of `UNREADABLE` a path has."""
+    return [mark for mark in UNREADABLE if mark in path]
 
 
 def quote_string(value: str) -> str:

@@ -26,11 +26,11 @@ def read_markets(path: Path) -> Markets:
         MarketsFileError: the file cannot be read, or has other content.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"), parse_float=str)
+        found = json.loads(path.read_text(encoding="utf-8-sig"), parse_float=str)
     except OSError as error:
         raise MarketsFileError(f"{path}: {error.strerror}; give the path of a saved market list") from error
-    except ValueError as error:
-        raise MarketsFileError(f"{path}: not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise MarketsFileError(f"{path}: not JSON: {error}; save the market list again") from error
     rows = list(found.values()) if isinstance(found, dict) else found
     # A damaged market is left out later. It does not make the others unusable.
     if not isinstance(rows, list) or (rows and not any(isinstance(row, dict) and "id" in row for row in rows)):

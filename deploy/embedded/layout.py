@@ -16,7 +16,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from config.errors import MedallionError
-from ddl.quoting import UNREADABLE
+from ddl.quoting import unreadable
 from deploy.embedded import ownership
 
 STACK_FILE = "stack.json"
@@ -129,10 +129,10 @@ class DataDir:
             StackError: the folder cannot be made or written, or its name has characters the warehouse cannot have.
             OwnershipError: the folder belongs to somebody else, holds other files, or is a link.
         """
-        if found := sorted(UNREADABLE & set(str(self.path))):
+        if found := unreadable(str(self.path)):
             raise StackError(
-                f"The data folder {self.path} has {' '.join(found)} in its path, which ClickHouse or a URL takes for "
-                "something else: choose another one with --data-dir."
+                f"The data folder {self.path} has {', '.join(map(repr, found))} in its path, which "
+                "ClickHouse or a URL takes for something else: choose another one with --data-dir."
             )
         try:
             ownership.take(self.path, is_ours=(self.path / "supervisor.lock").exists())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pyiceberg.table import Table
 
-from ddl.quoting import UNREADABLE, quote_name, quote_string
+from ddl.quoting import UNREADABLE, quote_name, quote_string, unreadable
 from offload.clickhouse.client import HotStore, Parameters
 from offload.clickhouse.locations import file_function, server_path
 from offload.clickhouse.templates import render
@@ -98,8 +98,8 @@ def file_arguments(table: Table, paths: Sequence[str], types: str) -> list[str]:
     """
     root = f"{table.location()}/data/"
     base = server_path(table, root)
-    if any((UNREADABLE | {","}) & set(path.removeprefix(root)) for path in paths):
-        raise WarehouseError(f"ClickHouse cannot read a file below {root} whose name has one of *?{{}}[]\\#,.")
+    if any(unreadable(path.removeprefix(root)) for path in paths):
+        raise WarehouseError(f"ClickHouse cannot read a file below {root} whose name has one of {' '.join(UNREADABLE)}")
     found = []
     for some in _pieces(sorted(path.removeprefix(root) for path in paths)):
         chosen = some[0] if len(some) == 1 else "{" + ",".join(some) + "}"

@@ -7,7 +7,7 @@ from urllib.parse import urlparse
 
 from pyiceberg.table import Table
 
-from ddl.quoting import UNREADABLE, quote_string
+from ddl.quoting import UNREADABLE, quote_string, unreadable
 from offload.errors import WarehouseError
 
 Scheme = Literal["file", "s3"]
@@ -52,7 +52,9 @@ def iceberg_source(table: Table) -> str:
 def _scheme(table: Table) -> Scheme:
     location = table.location()
     scheme = urlparse(location).scheme
-    if UNREADABLE & set(location) or scheme not in _ICEBERG:
-        message = f"ClickHouse cannot read {location}: use a file:// or s3:// warehouse whose path has no *?{{}}[]\\#."
-        raise WarehouseError(message)
+    if unreadable(location) or scheme not in _ICEBERG:
+        raise WarehouseError(
+            f"ClickHouse cannot read {location}: use a file:// or s3:// warehouse whose path has none of"
+            f" {' '.join(UNREADABLE)}"
+        )
     return "file" if scheme == "file" else "s3"

@@ -231,7 +231,7 @@ def payload_of(message: str) -> str:
     """The exchange's own text in a raw message; the whole message where another producer sent none."""
     try:
         envelope = json.loads(message)
-    except ValueError:
+    except (ValueError, RecursionError):
         return message
     payload = envelope.get("payload") if isinstance(envelope, dict) else None
     if not isinstance(payload, str):

@@ -43,7 +43,7 @@ def payload_to_raw(envelope: str, raw: Row) -> list[ValueChange]:
         message = json.loads(envelope, parse_float=str, parse_int=str)
         payload = message["payload"] if isinstance(message, dict) else ""
         values = _told(json.loads(payload, parse_float=str, parse_int=str)) if isinstance(payload, str) else set()
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, RecursionError):
         return []
     found = []
     for name, column in (("trade_id", "trade_id"), ("price", "price"), ("quantity", "quantity")):

@@ -127,9 +127,13 @@ def _candles(table: Table, cold: ColdTable, hot_view: str) -> str:
 
 
 def _rows(hot: HotStore, cold: ColdTable, table: Table) -> str:
-    """Of Raw and Silver, whose cold rows are the hot ones."""
+    """Of Raw and Silver, whose cold rows are the hot ones.
+
+    An Enum is shown as its text: outside ClickHouse it is a number, or bytes.
+    """
     rows = {row["name"]: row for row in hot.rows(render("column_types.sql"), {"table": cold.hot})}
-    types = {name: row["type"] for name, row in rows.items()}
+    enums = {name for name, row in rows.items() if row["type"].startswith("Enum")}
+    types = {name: "String" if name in enums else row["type"] for name, row in rows.items()}
     # By name in Iceberg, the name in the hot table.
     names = {name: _HOT_NAMES.get(name, name) if cold.layer == "raw" else name for name, _, _ in cold.columns}
     casts = [f"CAST({_cold_column(cold, name)}, {quote_string(types[here])}) AS {here}" for name, here in names.items()]
@@ -141,7 +145,7 @@ def _rows(hot: HotStore, cold: ColdTable, table: Table) -> str:
         columns=[
             (names[name], types[names[name]], rows[names[name]]["comment"] or doc) for name, _, doc in cold.columns
         ],
-        names=list(names.values()),
+        names=[f"toString({name}) AS {name}" if name in enums else name for name in names.values()],
         casts=casts,
         event=cold.hot_event,
         arrival=cold.arrival,

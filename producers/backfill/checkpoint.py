@@ -117,7 +117,7 @@ def _steps_of(path: Path, content: bytes, warehouse: str) -> dict[str, dict[str,
             name, of = str(step.pop("name")), step.pop("warehouse", None)
             if of == warehouse:
                 steps[name] = step
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, AttributeError, RecursionError) as error:
             raise CheckpointError(
                 f"{path} is no checkpoint file of a back-fill (line {number:,}): give another file with --state"
             ) from error

@@ -18,7 +18,7 @@ from producers import metrics
 from producers.backfill import dump_files
 from producers.backfill.dump_content import DumpError, DumpFile
 from producers.backfill.dump_files import URL
-from producers.exchanges.model import PLACEHOLDER, is_placeholder
+from producers.exchanges.model import PLACEHOLDER, id_number, is_placeholder
 from producers.gaps.id_ranges import TimedRanges
 from producers.kafka.envelope import Envelope
 from producers.timestamps import event_time_us, now_us
@@ -273,8 +273,7 @@ def _time_us(columns: list[str], width: int) -> int | None:
     """The trade's time, µs (UTC); None if the columns are no trade's. `width`: number of columns; 0: unknown yet."""
     if len(columns) not in {6, 7} or width not in {0, len(columns)}:
         return None
-    number = columns[0]
-    if not (number.isascii() and number.isdigit() and len(number) <= 20):
+    if id_number(columns[0]) is None:
         return None
     if columns[5].lower() not in _SIDE_OF_BUYER_IS_MAKER or columns[-1].lower() not in _SIDE_OF_BUYER_IS_MAKER:
         return None

@@ -21,6 +21,8 @@ STATUS = "status"
 NO_TRADES = "no_trades"
 # The kind of a control message or REST record about an id that has no trade. It is not published.
 PLACEHOLDER = "placeholder"
+# `producer_gaps` and Silver hold numeric ids as UInt64.
+_NO_ID = 2**64
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +47,12 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
     payload: str
     kind: str = ""
     matches: str = ""
+
+
+def id_number(trade_id: str) -> int | None:
+    """The number of a trade id; None if the id is no decimal number below 2^64, which no exchange's ids reach."""
+    number = int(trade_id) if trade_id.isascii() and trade_id.isdigit() and len(trade_id) <= 20 else _NO_ID
+    return number if number < _NO_ID else None
 
 
 def matches_of(trade: Trade) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from producers.exchanges.model import Exchange, Trade
+from producers.exchanges.model import Exchange, Trade, id_number
 from producers.gaps.gap import OPEN, Gap
 from producers.gaps.id_ranges import IdRanges
 from producers.timestamps import event_time_us, now_us
@@ -102,10 +102,9 @@ class ConsecutiveIds:
         return found
 
     def _observe(self, trade: Trade) -> list[Gap]:
-        text = trade.trade_id
-        if not _is_number(text):
+        number = id_number(trade.trade_id)
+        if number is None:
             return []
-        number = int(text)
         known = self._symbols.get(trade.symbol)
         if known is None:
             first = number - self._ids_of(trade) + 1
@@ -142,8 +141,5 @@ class ConsecutiveIds:
 
 
 def _ordered(trades: Sequence[Trade]) -> list[Trade]:
-    return sorted((trade for trade in trades if _is_number(trade.trade_id)), key=lambda trade: int(trade.trade_id))
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 20
+    numbered = (trade for trade in trades if id_number(trade.trade_id) is not None)
+    return sorted(numbered, key=lambda trade: int(trade.trade_id))

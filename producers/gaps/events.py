@@ -45,7 +45,7 @@ def read_event(value: bytes) -> GapEvent | None:
     """Decode a message; None if it is no gap event."""
     try:
         return _decoder.decode(value)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
 
 

@@ -16,7 +16,7 @@ from tenacity import RetryError
 from config.connections import kafka_client
 from config.retry import retry_until_stopped
 from config.settings import Settings
-from producers.exchanges.model import Exchange, Trade
+from producers.exchanges.model import Exchange, Trade, id_number
 from producers.gaps.events import GapEvent, read_event
 from producers.gaps.gap import OPEN, Gap
 from producers.gaps.id_ranges import IdRanges
@@ -163,8 +163,7 @@ class _Window:
 
 
 def _number(trade: Trade) -> int:
-    text = trade.trade_id
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else 0
+    return id_number(trade.trade_id) or 0
 
 
 def _read_trades(

@@ -112,7 +112,10 @@ def decode(value: bytes) -> Envelope:
     Raises:
         msgspec.DecodeError: the message is no raw envelope.
     """
-    return _decoder.decode(value)
+    try:
+        return _decoder.decode(value)
+    except RecursionError as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def shortened(envelope: Envelope, limit: int) -> Envelope:

@@ -14,7 +14,7 @@ import structlog
 from tenacity import AsyncRetrying
 
 from producers import metrics
-from producers.exchanges.model import PLACEHOLDER, Exchange, Pages, Rest, RestError, Trade, TradeSpan
+from producers.exchanges.model import PLACEHOLDER, Exchange, Pages, Rest, RestError, Trade, TradeSpan, id_number
 from producers.rest.bounded import bounded_session
 from producers.retry import retry_times
 from producers.timestamps import event_time_us
@@ -162,8 +162,7 @@ class RestClient:
         try:
             trades = self._rest.parse(symbol, body)
             if self._rest.pages is not Pages.NONE:
-                for trade in trades:
-                    int(trade.trade_id)
+                _check_ids(trades)
         # No answer may end the producer, whatever its shape. Deep brackets raise RecursionError.
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise RestError(f"unreadable answer ({error}): {body[:200].decode(errors='replace')}") from error
@@ -174,6 +173,13 @@ class RestClient:
     async def _body(self, path: str) -> bytes:
         assert self._session is not None, "use `async with`"
         return await get_body(self._session, self._code, self._base + path)
+
+
+def _check_ids(trades: Sequence[Trade]) -> None:
+    for trade in trades:
+        if id_number(trade.trade_id) is None:
+            message = f"trade id {trade.trade_id[:100]!r} is no number below 2^64"
+            raise ValueError(message)
 
 
 async def get_body(session: aiohttp.ClientSession, code: str, url: str) -> bytes:

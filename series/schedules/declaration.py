@@ -121,7 +121,7 @@ def load_schedules(path: Path, candles: Collection[str]) -> tuple[Schedule, ...]
         raise SchedulesFileError(
             f"{path}: {error.strerror}: set MEDALLION_SCHEDULES_FILE, or --file, to a readable schedules file"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise SchedulesFileError(f"{path}: not a valid YAML file: {error}") from error
     if not isinstance(said, dict) or set(said) != {"schedules"} or not isinstance(said["schedules"], dict):
         raise SchedulesFileError(f"{path}: it must have `schedules:` with a name for each, or {{}}")

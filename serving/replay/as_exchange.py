@@ -267,7 +267,7 @@ async def _together(answers: AsyncIterator[IO[bytes]]) -> AsyncIterator[list[Rec
         for line in answer:
             try:
                 trade = _decoder.decode(line)
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, RecursionError):
                 continue
             if held and not (_is_together(held[-1], trade) and len(held) < _MOST_TRADES):
                 yield held

@@ -69,7 +69,7 @@ def read_options(text: str, markets: Markets) -> Window:
     """
     try:
         options = _decoder.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ApiError(_ILLEGAL, f"Illegal characters found in parameter 'options': {error}.") from error
     if options.exchange not in markets.exchanges:
         raise _invalid(f"'exchange' must be one of {', '.join(markets.exchanges)}.")

@@ -13,7 +13,8 @@ from config.registry import SymbolRegistry
 _WHOLE_DIGITS = 20
 _SCALE = 18
 _EXACT = Context(prec=100, rounding=ROUND_FLOOR, Emax=10**9, Emin=-(10**9))
-_LARGEST = Decimal(10) ** _WHOLE_DIGITS - Decimal(1).scaleb(-_SCALE, _EXACT)
+# Decimal's own operators would round this to 28 digits.
+_LARGEST = _EXACT.subtract(Decimal(10) ** _WHOLE_DIGITS, Decimal(1).scaleb(-_SCALE))
 
 
 @dataclass(frozen=True, slots=True)

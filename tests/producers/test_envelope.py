@@ -5,11 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import re
+from pathlib import Path
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producers.backfill.checkpoint import BackfillCheckpoint, CheckpointError
 from producers.exchanges.model import UNRECOGNISED, Control, Trade, Trades
+from producers.gaps.events import read_event
 from producers.kafka.envelope import Envelope, decode, encode, envelopes, shortened
 from schemas.records import RawTrade
 
@@ -49,6 +54,17 @@ def test_an_unrecognised_frame_has_no_field_and_its_bytes(frame: bytes) -> None:
     assert value == {"exchange": "okx", "received_at": 7} | dict.fromkeys(
         ("symbol", "trade_id", "price", "quantity", "timestamp", "side", "sequence"), ""
     )
+
+
+@pytest.mark.parametrize("deep", [b"[" * 200_000, b'{"a":' * 200_000, b'{"exchange":"okx","more":' + b"[" * 200_000])
+def test_deep_json_is_no_message_of_ours(deep: bytes, tmp_path: Path) -> None:
+    """Anybody may write to the topics, and --state may name any file."""
+    with pytest.raises(msgspec.DecodeError):
+        decode(deep)
+    assert read_event(deep) is None
+    (tmp_path / "state").write_bytes(deep + b"\n")
+    with pytest.raises(CheckpointError, match="is no checkpoint file"), BackfillCheckpoint(tmp_path / "state", "w"):
+        pass
 
 
 def test_a_control_message_is_not_published() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typer.testing import CliRunner, Result
 from cli.messages.symbols import app
 from config.registry import LOOKUP, RegistryError, SymbolRegistry
 from config.settings import DEFAULT_SYMBOLS_FILE
+from config.symbols.markets import MarketsFileError
 
 TWICE = """
 version: 1
@@ -115,3 +117,16 @@ def test_build_leaves_a_bad_market_out_and_says_so(tmp_path: Path) -> None:
     assert "warning: binance A-BUSDT is left out: the asset 'A-B' has a character" in " ".join(told.output.split())
     assert r"'E\u202eVILUSDT'" in told.output
     assert "\u202e" not in told.output
+
+
+def test_a_list_with_a_byte_order_mark_is_read_and_a_deep_one_refused(tmp_path: Path) -> None:
+    lists = tmp_path / "markets.json"
+    given = save(lists, market("BTC/USDT"))
+    lists.write_bytes(codecs.BOM_UTF8 + lists.read_bytes())
+    said = invoke("build", "--fresh", "--markets", given, "--dry-run", "--json")
+    assert [change["symbol"] for change in json.loads(said.stdout)["changes"]] == ["BTCUSDT"]
+    for deep in ("[" * 200_000, '{"a":' * 200_000):
+        lists.write_text(deep)
+        refused = invoke("build", "--fresh", "--markets", given, "--dry-run")
+        assert isinstance(refused.exception, MarketsFileError)
+        assert "not JSON" in str(refused.exception)

@@ -76,6 +76,8 @@ FAULTS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (_binance("X", canonical="btcusdt", base="btc", quote="usdt"), "exchanges.binance.X"),
     (_binance("X", price_max=0), "exchanges.binance.X.price_max"),
     (_binance("X", price_max="nan"), "exchanges.binance.X.price_max"),
+    (_binance("X", price_max="1e1000"), "exchanges.binance.X.price_max: .*1,000 digits"),
+    (_binance("X", tick="1e-999999999"), "exchanges.binance.X.tick: .*1,000 digits"),
     (_binance("X", quantity_max="much"), "exchanges.binance.X.quantity_max"),
     (_binance("X", base=True), "exchanges.binance.X.base"),
     (_binance("X", typo=1), "exchanges.binance.X.typo"),

@@ -341,6 +341,13 @@ def test_a_faulty_file_is_refused_and_the_entry_named(change: dict[str, object],
     assert words in str(refused.value)
 
 
+def test_a_deep_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "schedules.yaml"
+    file.write_text("[" * 10_000)
+    with pytest.raises(SchedulesFileError, match="not a valid YAML file"):
+        load_schedules(file, CANDLES)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

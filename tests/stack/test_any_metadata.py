@@ -14,12 +14,16 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.schema import Schema
 
 from cli.common.context import load_settings
 from config.settings import Settings
 from deploy.embedded.layout import DataDir, StackError
 from offload.clickhouse.client import ClickHouseHttp
+from offload.clickhouse.locations import file_function
 from offload.clickhouse.tiers import Tiers
+from offload.errors import WarehouseError
 from offload.pins import Pins
 from offload.proof.counts import stream_lineage
 from offload.proof.trace import Tracer
@@ -150,7 +154,16 @@ def traced(settings: Settings) -> list[tuple[str, int, int, datetime] | None]:
 
 
 def test_a_folder_that_clickhouse_cannot_read_is_refused(tmp_path: Path) -> None:
-    for character in "*?{}[]\\#":
+    for mark in [*"*?{}[]\\#,", "::"]:
         with pytest.raises(StackError, match="choose another one with --data-dir"):
-            DataDir(tmp_path / f"a{character}b").create()
+            DataDir(tmp_path / f"a{mark}b").create()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mark", [",", "::"])
+def test_a_warehouse_that_clickhouse_cannot_read_is_refused(mark: str, tmp_path: Path) -> None:
+    catalog = SqlCatalog("test", uri="sqlite://", warehouse=f"file://{tmp_path}/a{mark}b")
+    catalog.create_namespace("cold")
+    table = catalog.create_table("cold.trades", Schema())
+    with pytest.raises(WarehouseError, match="whose path has none of"):
+        file_function(table)

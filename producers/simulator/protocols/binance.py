@@ -68,7 +68,7 @@ class Binance:
             return recorded
         try:
             wrapped = msgspec.json.decode(recorded, type=dict[str, msgspec.Raw])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return recorded
         return bytes(wrapped["data"]) if wrapped.keys() == {"stream", "data"} else recorded
 

@@ -33,6 +33,13 @@ def test_what_is_listed_fits_a_screen_and_may_be_read() -> None:
     assert len(listed_tables()) <= 12
 
 
+def test_every_view_that_an_analyst_reads_shows_names_as_text(engine: Engine, warehouse: Settings) -> None:
+    """An Enum is bytes in pandas' Parquet, and a number in Arrow and ORC. Silver's table has one, `trades` its text."""
+    database, hot = warehouse.clickhouse_database, set(analyst_tables(raw=True)) - set(load_layers().union_views)
+    sql = f"SELECT table, name FROM system.columns WHERE database = '{database}' AND type LIKE '%Enum%'"
+    assert [(table, name) for table, name in engine.execute(sql) if table in hot] == [("silver_trades", "side")]
+
+
 def test_every_column_that_an_analyst_reads_is_explained(engine: Engine, warehouse: Settings) -> None:
     """The views over cold rows take the comments of these columns: tests/offload looks at them."""
     database, hot = warehouse.clickhouse_database, set(analyst_tables()) - set(load_layers().union_views)

@@ -231,6 +231,41 @@ def test_spread_across_exchanges(ask: Ask, trades: pl.DataFrame) -> None:
     assert_frame_equal(found.select("basis_points"), expected.select("basis_points"), abs_tol=1e-8)
 
 
+def test_spread_of_two_exchanges(ask: Ask, trades: pl.DataFrame) -> None:
+    close = candles(trades, "1m").select("exchange", "symbol", "window_start", "close")
+    spot, future = (
+        close.filter(exchange=exchange).drop("exchange").rename({"close": f"{name}_close"})
+        for exchange, name in (("binance", "spot"), ("binance_usdm", "future"))
+    )
+    expected = spot.join(future, on=["symbol", "window_start"]).sort("symbol", "window_start")
+    spread = ((pl.col("future_close") / pl.col("spot_close") - 1) * 10_000).alias("basis_points")
+    found = ask("Spread of two exchanges")
+    assert found.height > 5
+    assert_same(found.drop("basis_points"), expected)
+    assert_frame_equal(found.select("basis_points"), expected.select(spread), abs_tol=1e-8)
+
+
+def test_a_left_join_needs_the_setting_that_the_page_names(
+    engine: Engine, warehouse: Settings, trades: pl.DataFrame
+) -> None:
+    one = f"{warehouse.clickhouse_database}.gold_ohlcv_1m"
+    sql = (
+        f"SELECT b.close FROM {one} AS a LEFT JOIN {one} AS b ON b.symbol = concat(a.symbol, '-NONE') AND b.exchange ="
+        " a.exchange LIMIT 1"
+    )
+    assert engine.execute(sql) == [[0]]
+    assert engine.execute(f"{sql} SETTINGS join_use_nulls = 1") == [[None]]
+
+
+def test_decimals_that_the_analysts_page_warns_of(engine: Engine) -> None:
+    """If the engine learns this arithmetic, the warning may go."""
+    price = "toDecimal128('61000.5', 18)"
+    sql = f"SELECT {price} % 7, positiveModulo({price}, 7), arrayProduct([{price}, {price}]), {price} * {price}"
+    wrong = [float(value) for value in engine.execute(sql)[0]]
+    assert all(value < right for value, right in zip(wrong, [2.5, 2.5, 61000.5**2, 61000.5**2], strict=True))
+    assert engine.execute(f"SELECT toFloat64(toString({price})) % 7") == [[2.5]]
+
+
 def test_latest_prices(ask: Ask, trades: pl.DataFrame) -> None:
     last = trades.sort("timestamp", "sequence").group_by(MARKET).last().sort(MARKET)
     found = ask("Latest prices")
@@ -323,6 +358,6 @@ def test_every_block_has_its_test() -> None:
     """A block that is added to the page is added here."""
     assert set(SQL) == {
         *("VWAP", "Returns", "Candles of 2 hours", "Candles of a week", "Filled minutes", "Spread across exchanges"),
-        *("Latest bars", "Funding history", "Index trend"),
+        *("Spread of two exchanges", "Latest bars", "Funding history", "Index trend"),
         *("Latest prices", "Candles with their gaps", "From a wrong number to its payload"),
     }

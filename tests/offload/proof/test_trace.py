@@ -22,6 +22,7 @@ from offload.proof import candle_trades
 from offload.proof.candle_trades import CandleTrade, CandleTrades, payload_of
 from offload.proof.trace import Trace, Tracer
 from offload.proof.trace_candle import compare_with_trades
+from offload.proof.value_changes import payload_to_raw
 from offload.retention.gate import close_gate
 from offload.run import run
 from offload.tables.cold_tables import Layer
@@ -400,3 +401,10 @@ def test_a_candle_that_lacks_a_trade_in_iceberg_is_named(cold_only: HotTables, t
 )
 def test_a_payload_is_the_exchanges_own_text(message: str, payload: str) -> None:
     assert payload_of(message) == payload
+
+
+def test_deep_json_is_compared_with_nothing() -> None:
+    deep = "[" * 200_000
+    assert payload_of(deep) == deep
+    envelope = json.dumps({"trade_id": "1", "payload": deep})
+    assert payload_to_raw(envelope, {"trade_id": "1"}) == []

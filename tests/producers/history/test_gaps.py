@@ -97,6 +97,19 @@ def test_a_trade_that_stands_for_several_makes_no_hole() -> None:
     assert detector.observe([trade(24, count=10**9)])[0].found == 1, "a garbled number makes no hole disappear"
 
 
+def test_a_gap_never_has_more_ids_than_its_row_can_count() -> None:
+    """`producer_gaps` counts in UInt64. A larger id is none of an exchange's; what follows it is compared as before."""
+    detector = ConsecutiveIds(exchange("binance"))
+    detector.observe([trade(15)])
+    for number in (2**64, 10**20 - 1):
+        assert detector.observe([trade(number)]) == []
+        assert detector.compare("X", [trade(number)], is_quiet=True) == ([], [])
+    (gap,) = detector.observe([trade(18)])
+    assert (gap.from_id, gap.to_id, gap.found) == ("16", "17", 2)
+    (gap,) = detector.observe([trade(2**64 - 1)])
+    assert gap.found == gap.missing == 2**64 - 20 < 2**64
+
+
 def test_symbols_do_not_mix_and_texts_that_are_no_numbers_are_left_alone() -> None:
     detector = ConsecutiveIds(exchange("binance"))
     mixed = [trade(1, "A"), trade(100, "B"), trade(2, "A"), trade(101, "B")]

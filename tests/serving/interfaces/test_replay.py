@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import json
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import pytest
 import requests
@@ -22,8 +23,10 @@ from config.settings import Settings
 from serving.errors import ApiError, unavailable
 from serving.guard import HANDLERS, Guard
 from serving.market_data.markets import Markets
+from serving.replay.as_exchange import _together
 from serving.replay.endpoint import ReplayApi
 from serving.replay.options import Window, read_options
+from serving.replay.side import RecordedTrade
 from serving.replay.slots import Slots
 from serving.replay.source import Plan, RawSource, pieces
 from tests.serving.running import served
@@ -70,6 +73,20 @@ def test_what_cannot_be_replayed_is_refused_by_name(options: dict[str, Any], cod
     with pytest.raises(ApiError, match=word) as refused:
         read(**options)
     assert refused.value.code == code
+
+
+def test_deep_json_is_refused_in_a_request_and_left_out_of_raw() -> None:
+    with pytest.raises(ApiError, match="options") as refused:
+        read_options("[" * 200_000, MARKETS)
+    assert refused.value.code == -1100
+
+    async def answers() -> AsyncIterator[IO[bytes]]:
+        yield io.BytesIO(b'{"more":' + b"[" * 200_000 + b"\n")
+
+    async def found() -> list[list[RecordedTrade]]:
+        return [together async for together in _together(answers())]
+
+    assert asyncio.run(found()) == []
 
 
 class Source:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
+from fractions import Fraction
+from math import floor
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from config.registry import SymbolRegistry
 from silver_processor.core.refine import refine
+from silver_processor.core.rules import Rules
 from tests.silver.bronze import RULES, bronze
 
 WIDE = Context(prec=2000, Emax=10**17, Emin=-(10**17), traps=[InvalidOperation])
@@ -80,6 +84,18 @@ def test_price_text_is_judged_as_python_decimal_judges_it(rows: list[tuple[str, 
             assert values[offset] == value
         else:
             assert reasons[offset] == f"price_{fault}", text
+
+
+@given(st.decimals("1e-30", "1e30", allow_nan=False) | st.sampled_from([Decimal(10) ** n for n in (-19, 19, 20, 999)]))
+@example(Decimal(10**20) - Decimal("1e-19"))
+@example(Decimal(10**20))
+def test_the_limit_of_a_market_alone_is_exact(limit: Decimal) -> None:
+    """The largest Decimal(38,18) that is not above it, by integers."""
+    entry = {"canonical": "AB", "base": "A", "quote": "B", "price_max": str(limit), "quantity_max": str(limit)}
+    markets = Rules.of(SymbolRegistry.of({"version": 1, "exchanges": {"x": {"A": entry}}})).markets
+    expected = min(floor(Fraction(limit) * 10**18), 10**38 - 1)
+    for name in ("price_max", "quantity_max"):
+        assert Fraction(markets[name].item()) * 10**18 == expected
 
 
 @given(st.lists(st.tuples(plain, plain), min_size=1, max_size=30))
