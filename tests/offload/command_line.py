@@ -11,7 +11,8 @@ from config.settings import Settings
 
 
 def as_environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let commands find what `settings` name."""
+    """Let commands find what `settings` name, and print no line in two."""
+    monkeypatch.setenv("COLUMNS", "200")
     for name in settings.model_fields_set:
         value = getattr(settings, name)
         text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)

@@ -70,7 +70,7 @@ def settings(http_port: int, tmp_path: Path) -> Settings:
 def ask(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     names = {"clickhouse_host", "clickhouse_http_port", "clickhouse_database"}
     given = {f"MEDALLION_{name}".upper(): str(value) for name, value in settings.model_dump(include=names).items()}
-    for name, value in (given | {"XDG_STATE_HOME": str(tmp_path / "state"), **ENVIRONMENT}).items():
+    for name, value in (given | {"XDG_STATE_HOME": str(tmp_path / "state"), "COLUMNS": "200", **ENVIRONMENT}).items():
         monkeypatch.setenv(name, value)
 
     def asked(*words: str, as_json: bool = True) -> Any:
