@@ -7,16 +7,15 @@ import secrets
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import urllib3
 from pydantic import SecretStr
 
+from bench.waiting import answers
 from config.settings import Settings
 from ddl.plan import without_superseded
 from ddl.render import render
@@ -60,7 +59,9 @@ def node() -> Iterator[Node]:
             subprocess.Popen(command, stdout=log, stderr=log, env=environment) as process,
         ):
             try:
-                _wait(http, process, folder / "log")
+                if not answers(f"http://{LOOPBACK}:{http}/ping", process, _START_S):
+                    said = (folder / "log").read_text(encoding="utf-8", errors="replace")[-500:]
+                    raise NodeError(f"The ClickHouse node did not start: {said}")
                 settings = Settings(
                     clickhouse_host=LOOPBACK,
                     clickhouse_port=native,
@@ -74,19 +75,6 @@ def node() -> Iterator[Node]:
             finally:
                 process.terminate()
                 process.wait()
-
-
-def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + _START_S
-    while True:
-        try:
-            urllib3.request("GET", f"http://{LOOPBACK}:{port}/ping", retries=False, timeout=2)
-            return
-        except urllib3.exceptions.HTTPError as error:
-            if process.poll() is not None or time.monotonic() > deadline:
-                said = log.read_text(encoding="utf-8", errors="replace")[-500:]
-                raise NodeError(f"The ClickHouse node did not start: {said}") from error
-            time.sleep(0.1)
 
 
 def _make_tables(settings: Settings) -> None:

@@ -32,24 +32,26 @@ class Storing:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Store what waits, also where the provider has failed. Raises what `insert` raises."""
-        if error is None or isinstance(error, ProviderError):
-            await self._next()
-        await self._done()
+        if error is not None and not isinstance(error, ProviderError):
+            self._waiting.clear()
+        await self._stored()
 
     async def add(self, answer: Answer) -> None:
         """Take an answer. Waits while too many rows wait already. Raises what `insert` raises."""
+        if self._running is not None and self._running.done():
+            await self._stored()
         self._waiting.append(answer)
-        is_idle = self._running is None or self._running.done()
-        if is_idle or sum(len(one.rows) for one in self._waiting) >= self._most_rows:
-            await self._next()
+        if self._running is None:
+            self._running = asyncio.ensure_future(self._store())
+        elif sum(len(one.rows) for one in self._waiting) >= self._most_rows:
+            await self._stored()
 
-    async def _next(self) -> None:
-        await self._done()
-        if self._waiting:
+    async def _store(self) -> None:
+        while self._waiting:
             answers, self._waiting = self._waiting, []
-            self._running = asyncio.ensure_future(asyncio.to_thread(self._insert, answers))
+            await asyncio.to_thread(self._insert, answers)
 
-    async def _done(self) -> None:
+    async def _stored(self) -> None:
         running, self._running = self._running, None
         if running is not None:
             await running

@@ -6,19 +6,17 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import urllib3
 
+from bench.waiting import answers
 from deploy.embedded.ports import LOOPBACK, free_ports
 
 _START_S = 60.0
-_POLL_S = 0.1
 
 
 class ServiceError(RuntimeError):
@@ -57,23 +55,13 @@ def service(environment: Mapping[str, str], options: Sequence[str] = ()) -> Iter
         process = subprocess.Popen(argv, env={**os.environ, **environment}, stdout=log, stderr=log)
         try:
             url = f"http://{LOOPBACK}:{port}"
-            deadline = time.monotonic() + _START_S
-            while not _is_ready(url):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    log.seek(0)
-                    raise ServiceError(f"The service did not start: {log.read()[-500:].decode(errors='replace')}")
-                time.sleep(_POLL_S)
+            if not answers(f"{url}/readyz", process, _START_S):
+                log.seek(0)
+                raise ServiceError(f"The service did not start: {log.read()[-500:].decode(errors='replace')}")
             yield Service(url, psutil.Process(process.pid))
         finally:
             process.terminate()
             process.wait()
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return urllib3.request("GET", f"{url}/readyz", retries=False, timeout=2).status == 200
-    except urllib3.exceptions.HTTPError:
-        return False
 
 
 def command(environment: Mapping[str, str], folder: Path, *words: str) -> None:

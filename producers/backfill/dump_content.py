@@ -80,11 +80,11 @@ class DumpFile:
 
     def _zipped(self, stem: str, bound: _Bound) -> Iterator[tuple[str, Iterator[bytes]]]:
         try:
-            count = _entries_said(self.file, self.size)
+            count, directory = _entries_said(self.file, self.size)
             archive = zipfile.ZipFile(self.file)
             if len(archive.infolist()) != count:
                 raise zipfile.BadZipFile(f"{len(archive.infolist())} of its {count} entries are listed")
-            _check_covered(self.file, self.size, archive)
+            _check_covered(self.file, directory, archive)
         except _DAMAGE as error:
             raise self._damaged(error) from error
         for info in archive.infolist():
@@ -167,36 +167,30 @@ def stamp_of(file: BinaryIO) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _entries_said(file: BinaryIO, size: int) -> int:
-    """The number of entries the archive claims, checked against a bound. `zipfile` would read any directory whole."""
-    file.seek(max(size - _LONGEST_COMMENT - _END_SIZE - _LOCATOR_SIZE, 0))
+def _entries_said(file: BinaryIO, size: int) -> tuple[int, int]:
+    """The number of entries the archive claims, checked against a bound, and the offset of their directory.
+
+    `zipfile` would read any directory whole. Of two archives that were joined it would read the last, and pass over the
+    first.
+    """
+    begin = max(size - _LONGEST_COMMENT - _END_SIZE - _LOCATOR_SIZE, 0)
+    file.seek(begin)
     tail = file.read()
     at = tail.rfind(_END)
     if at < 0 or len(tail) < at + _END_SIZE:
         raise zipfile.BadZipFile("no zip file, or its end is missing")
-    count, directory = struct.unpack("<HL", tail[at + 10 : at + 16])
-    if (
-        count > _MOST_ENTRIES
-        or directory > _MOST_DIRECTORY
-        or tail[: max(at, 0)][-_LOCATOR_SIZE:].startswith(_LOCATOR_64)
-    ):
+    count, length, directory, comment = struct.unpack("<HLLH", tail[at + 10 : at + _END_SIZE])
+    if count > _MOST_ENTRIES or length > _MOST_DIRECTORY or tail[: max(at, 0)][-_LOCATOR_SIZE:].startswith(_LOCATOR_64):
         raise zipfile.BadZipFile(f"more than {_MOST_ENTRIES:,} entries, or names beyond all measure")
-    return int(count)
+    if len(tail) != at + _END_SIZE + comment:
+        raise zipfile.BadZipFile("its end is not where it says")
+    if before := begin + at - length - directory:
+        raise zipfile.BadZipFile(f"{before:,} bytes in front of it are of no entry: joined files?")
+    return int(count), int(directory)
 
 
-def _check_covered(file: BinaryIO, size: int, archive: zipfile.ZipFile) -> None:
-    """Every byte before the directory is of a listed entry, and none comes after the end: else trades may be lost.
-
-    Two archives that were joined are such a file: `zipfile` reads the last one and passes over the first.
-    """
-    end = size - _END_SIZE - len(archive.comment)
-    file.seek(max(end, 0))
-    record = file.read(_END_SIZE)
-    if not record.startswith(_END):
-        raise zipfile.BadZipFile("something follows its end")
-    length, directory = struct.unpack("<LL", record[12:20])
-    if directory + length != end:
-        raise zipfile.BadZipFile(f"{end - length - directory:,} bytes in front of it are of no entry: joined files?")
+def _check_covered(file: BinaryIO, directory: int, archive: zipfile.ZipFile) -> None:
+    """Every byte before the directory is of a listed entry: else trades may be lost."""
     covered = 0
     for info in sorted(archive.infolist(), key=lambda one: one.header_offset):
         if info.header_offset > covered:

@@ -50,6 +50,24 @@ def test_answers_that_come_during_an_insert_are_the_next_one() -> None:
     assert gate.inserted == [[1], [2, 3, 4]]
 
 
+def test_what_waits_is_stored_though_no_other_answer_comes() -> None:
+    """A provider may ask for a pause of minutes."""
+    gate = Gate()
+
+    async def run() -> None:
+        async with Storing(gate) as storing:
+            await storing.add(answer(1))
+            await gate.begins()
+            await storing.add(answer(2))
+            gate.may_end.release()
+            await gate.begins()
+            assert gate.inserted == [[1]]
+            gate.may_end.release()
+
+    asyncio.run(run())
+    assert gate.inserted == [[1], [2]]
+
+
 def test_more_rows_than_the_bound_wait_for_the_insert() -> None:
     gate = Gate()
 
@@ -74,6 +92,7 @@ def test_what_came_before_the_provider_failed_is_stored() -> None:
     async def run() -> None:
         async with Storing(gate) as storing:
             await storing.add(answer(1))
+            await gate.begins()
             await storing.add(answer(2))
             gate.may_end.release(2)
             raise ProviderError("429")
@@ -97,4 +116,4 @@ def test_a_failed_insert_is_told_and_not_tried_again() -> None:
 
     with pytest.raises(StoreError, match="away"):
         asyncio.run(run())
-    assert blocks == [1]
+    assert blocks == [2]

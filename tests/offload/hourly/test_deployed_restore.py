@@ -11,7 +11,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from pydantic import SecretStr
 
 from config.settings import Settings
 from ddl.layers import load_layers
@@ -45,16 +44,7 @@ def machine(volumes: Path, folder: Path) -> Iterator[Settings]:
             ) as catalog,
             clickhouse_node(folder / "node", s3_server.CREDENTIALS) as http_port,
         ):
-            yield new_settings(http_port, folder, "medallion").model_copy(
-                update={
-                    "iceberg_catalog_uri": catalog,
-                    "iceberg_warehouse": "",
-                    "s3_endpoint": endpoint,
-                    "s3_region": s3_server.REGION,
-                    "s3_access_key_id": s3_server.ACCESS_KEY,
-                    "s3_secret_access_key": SecretStr(s3_server.SECRET_KEY),
-                }
-            )
+            yield s3_server.over_bucket(new_settings(http_port, folder, "medallion"), catalog, endpoint)
 
 
 @contextmanager

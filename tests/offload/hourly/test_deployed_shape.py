@@ -58,16 +58,7 @@ def deployed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             rest_catalog.rest_catalog(folder / "catalog", warehouse, endpoint, s3_server.CREDENTIALS) as catalog,
             clickhouse_node(folder / "node", s3_server.CREDENTIALS) as http_port,
         ):
-            yield new_settings(http_port, folder).model_copy(
-                update={
-                    "iceberg_catalog_uri": catalog,
-                    "iceberg_warehouse": "",
-                    "s3_endpoint": endpoint,
-                    "s3_region": s3_server.REGION,
-                    "s3_access_key_id": s3_server.ACCESS_KEY,
-                    "s3_secret_access_key": SecretStr(s3_server.SECRET_KEY),
-                }
-            )
+            yield s3_server.over_bucket(new_settings(http_port, folder), catalog, endpoint)
 
 
 # The same on a folder is the business of the other files here.

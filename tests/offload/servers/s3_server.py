@@ -12,8 +12,10 @@ from pathlib import Path
 
 import urllib3
 from pyarrow.fs import S3FileSystem
+from pydantic import SecretStr
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from config.settings import Settings
 from deploy.embedded.ports import free_ports
 from tests.offload.servers.maven import MissingError
 
@@ -78,6 +80,20 @@ def s3_server(folder: Path) -> Iterator[int]:
         finally:
             server.terminate()
             server.wait(30)
+
+
+def over_bucket(settings: Settings, catalog: str, endpoint: str) -> Settings:
+    """The settings with a REST catalog and a bucket of this server, or of one with its keys, for a warehouse."""
+    return settings.model_copy(
+        update={
+            "iceberg_catalog_uri": catalog,
+            "iceberg_warehouse": "",
+            "s3_endpoint": endpoint,
+            "s3_region": REGION,
+            "s3_access_key_id": ACCESS_KEY,
+            "s3_secret_access_key": SecretStr(SECRET_KEY),
+        }
+    )
 
 
 def files(endpoint: str) -> S3FileSystem:

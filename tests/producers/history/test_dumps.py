@@ -259,7 +259,7 @@ def unlisted(content: bytes) -> bytes:
         (zipped((f"{DAY.stem}.csv", TEXT)) + zipped((f"{DAY.stem}.csv", HEADER)), "in front of it are of no entry"),
         (b"#!/bin/sh\n" + zipped((f"{DAY.stem}.csv", TEXT)), "10 bytes in front of it are of no entry"),
         (unlisted(TEXT.encode()), "in it are of no listed entry"),
-        (zipped((f"{DAY.stem}.csv", TEXT)) + b"\n", "something follows its end"),
+        (zipped((f"{DAY.stem}.csv", TEXT)) + b"\n", "its end is not where it says"),
         (b"PK\x03\x04 nothing", "no zip file"),
         (TEXT.encode(), "no zip file"),
     ],
