@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Self
 
 from series.answer import Answer
-from series.providers.model import ProviderError
 
 # An insert costs a fifth of a second whatever its rows, then some 45 µs a row. So many rows are a second at most, and
 # what a killed run has to ask for again.
@@ -31,9 +30,7 @@ class Storing:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Store what waits, also where the provider has failed. Raises what `insert` raises."""
-        if error is not None and not isinstance(error, ProviderError):
-            self._waiting.clear()
+        """Store what waits, whatever has failed. Raises what `insert` raises."""
         await self._stored()
 
     async def add(self, answer: Answer) -> None:
