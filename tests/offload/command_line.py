@@ -7,12 +7,14 @@ import typer
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
+from cli.common.context import out
 from config.settings import Settings
 
 
 def as_environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands find what `settings` name, and print no line in two."""
-    monkeypatch.setenv("COLUMNS", "200")
+    # It took its width from the environment when it was imported: that of a worker of pytest is 80.
+    monkeypatch.setattr(out, "width", 200)
     for name in settings.model_fields_set:
         value = getattr(settings, name)
         text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)

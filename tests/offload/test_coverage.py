@@ -13,6 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from cli.common.context import out
 from cli.common.state_folder import backfill_checkpoint, find_state_folder
 from cli.main import app
 from config.settings import Settings
@@ -70,8 +71,10 @@ def settings(http_port: int, tmp_path: Path) -> Settings:
 def ask(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     names = {"clickhouse_host", "clickhouse_http_port", "clickhouse_database"}
     given = {f"MEDALLION_{name}".upper(): str(value) for name, value in settings.model_dump(include=names).items()}
-    for name, value in (given | {"XDG_STATE_HOME": str(tmp_path / "state"), "COLUMNS": "200", **ENVIRONMENT}).items():
+    for name, value in (given | {"XDG_STATE_HOME": str(tmp_path / "state"), **ENVIRONMENT}).items():
         monkeypatch.setenv(name, value)
+    # It took its width from the environment when it was imported: that of a worker of pytest is 80.
+    monkeypatch.setattr(out, "width", 200)
 
     def asked(*words: str, as_json: bool = True) -> Any:
         answer = CliRunner().invoke(app, ["coverage", *words, *(["--json"] if as_json else [])], catch_exceptions=False)
