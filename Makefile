@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all test-spark compatibility storm chaos chaos-seeds fuzz nightly soak lint audit format bench bench-memory bench-hour env smoke test-docker test-deploy cluster up down doctor lock clean
+.PHONY: help demo test test-all test-page test-spark compatibility storm chaos chaos-seeds fuzz nightly soak lint audit format bench bench-memory bench-hour env smoke test-docker test-deploy cluster up down doctor lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -17,8 +17,11 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3 --di
 test: $(VENV)/.dev $(VENV)-conformance/.ready  ## every invariant, the same examples and seeds every time
 	$(PYTEST) -m "not nightly" -p no:schemathesis --durations 30
 
-test-all: $(VENV)/.dev $(VENV)-conformance/.ready  ## all tests, with more examples, which nobody has tried yet (an hour)
+test-all: $(VENV)/.page $(VENV)-conformance/.ready  ## all tests, with more examples, which nobody has tried yet (an hour)
 	$(PYTEST) --hypothesis-profile nightly --durations 30
+
+test-page: $(VENV)/.page  ## the page's journeys in Debian's Chromium, which apt installs where it can
+	$(BIN)/python -m pytest tests/serving/test_page.py
 
 test-spark: $(VENV)/.dev $(VENV)-spark/.ready  ## what Spark reads in the cold tables (Java, Maven and 400 MB)
 	$(BIN)/python -m pytest tests/offload/test_other_engines.py
@@ -109,6 +112,7 @@ lock:  ## pin every dependency again, hashes included (after `make test` has mad
 	$(PIN) --extra embedded --extra chart -c requirements.txt -o requirements-embedded.txt pyproject.toml
 	$(PIN) --extra embedded --extra chart --extra dev -c requirements-embedded.txt -o requirements-dev.txt pyproject.toml
 	printf '%s\n' pip setuptools wheel | $(PIN) -c requirements-dev.txt -o requirements-build.txt -
+	printf '%s\n' playwright | $(PIN) -c requirements-dev.txt -o requirements-page.txt -
 	printf '%s\n' 'cython>=3' setuptools setuptools-scm wheel | $(PIN) -c requirements-build.txt -o requirements-faust.txt -
 	$(PIN) -o requirements-conformance.txt tests/conformance/requirements.in
 	$(PIN) -o requirements-spark.txt tests/offload/spark/requirements.in
@@ -136,6 +140,12 @@ $(VENV)/.run: $(VENV)/.made requirements-embedded.txt pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 	$(BIN)/python $(INSTALL) -r requirements-dev.txt
+	touch $@
+
+# Playwright drives the Chromium of the distribution; its own builds are not downloaded.
+$(VENV)/.page: $(VENV)/.dev requirements-page.txt
+	$(BIN)/python $(INSTALL) -r requirements-page.txt
+	command -v chromium || { command -v apt-get && apt-get install -y -q chromium; } || echo "Chromium is not installed: the page's tests skip." >&2
 	touch $@
 
 # The real Kafka engine lives only in chdb-core 26.1.0, which cannot share an environment with the engine we run.

@@ -1,6 +1,6 @@
 """The page in a real browser: each journey of somebody who looks at the pipeline.
 
-Needs Debian's chromium and Playwright (`apt install chromium`, `pip install playwright`); skipped without them.
+Needs Debian's chromium and Playwright, which `make test-page` installs; skipped without them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.serving.conftest import Service
 
 pytestmark = [pytest.mark.stack, pytest.mark.nightly]
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make test-page")
 CHROMIUM = shutil.which("chromium")
 EXACT = Context(prec=80)
 LATER = OURS["coinbase_advanced_btcusd_synthetic"]
