@@ -145,7 +145,7 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 # Playwright drives the Chromium of the distribution; its own builds are not downloaded.
 $(VENV)/.page: $(VENV)/.dev requirements-page.txt
 	$(BIN)/python $(INSTALL) -r requirements-page.txt
-	command -v chromium || { command -v apt-get && apt-get install -y -q chromium; } || echo "Chromium is not installed: the page's tests skip." >&2
+	command -v chromium || { command -v apt-get && apt-get -y -q install chromium; } || echo "Chromium is not installed: the page's tests skip." >&2
 	touch $@
 
 # The real Kafka engine lives only in chdb-core 26.1.0, which cannot share an environment with the engine we run.

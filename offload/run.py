@@ -18,6 +18,7 @@ from datetime import datetime
 from offload.clickhouse.server import server_now_us
 from offload.clickhouse.tiers import Tiers
 from offload.files.replace import remove_abandoned_merges
+from offload.files.version_hint import publish_hints
 from offload.hourly.arrival_hours import offload_hours
 from offload.hourly.candles import offload_gold
 from offload.hourly.context import OffloadContext
@@ -67,6 +68,7 @@ def run(
             done += offload_gold(context, cold) if cold.layer == "gold" else offload_hours(context, cold)
             if cold.arrival:
                 remove_abandoned_merges(tiers.cold.load(cold))
-    copy_watermarks(tiers)
-    update_union_views(tiers)
+    tables = publish_hints(tiers.cold)
+    copy_watermarks(tiers.hot, tables)
+    update_union_views(tiers.hot, tables)
     return OffloadReport(slices=tuple(done), seconds=time.monotonic() - began)

@@ -15,6 +15,7 @@ from cli.common.work import working
 from config import logs
 from config.errors import MedallionError
 from offload.clickhouse.tiers import Tiers
+from offload.files.version_hint import publish_hints
 from offload.hourly.status import status as cold_status
 from offload.maintain.compaction import MergeGroup, compact
 from offload.maintain.expiry import maintain
@@ -94,7 +95,8 @@ def _layers(names: list[str] | None) -> tuple[Layer, ...]:
 @offload_app.command("views")
 def offload_views(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     """Make or mend the views `…_all` of hot and cold rows; every offload run does it, this looks at all partitions."""
-    found = update_union_views(Tiers.open(load_settings(data_dir)), check=True)
+    tiers = Tiers.open(load_settings(data_dir))
+    found = update_union_views(tiers.hot, publish_hints(tiers.cold), check=True)
     if as_json:
         print_json(found)
         return

@@ -14,10 +14,19 @@ from pyiceberg.table import Table
 
 from offload.errors import WarehouseError
 from offload.tables.catalog import ColdTier
-from offload.tables.cold_tables import ColdTable
+from offload.tables.cold_tables import TABLES, ColdTable
 
 _SUFFIX = ".metadata.json"
 _TRIES = 20
+
+
+def publish_hints(tier: ColdTier) -> dict[str, Table]:
+    """`publish_hint` of every cold table; returns the tables by the name they have in `TABLES`.
+
+    Raises:
+        WarehouseError, OSError: as `publish_hint`.
+    """
+    return {cold.name: publish_hint(tier, cold) for cold in TABLES}
 
 
 def publish_hint(tier: ColdTier, cold: ColdTable) -> Table:
@@ -29,7 +38,8 @@ def publish_hint(tier: ColdTier, cold: ColdTable) -> Table:
     """
     table = tier.load(cold)
     for _ in range(_TRIES):
-        _write(table)
+        if not _write(table):
+            return table
         # Another process may have committed and written its hint since the table was loaded: load it again.
         current = tier.load(cold)
         if current.metadata_location == table.metadata_location:
@@ -45,20 +55,22 @@ def hint_path(table: Table) -> str:
     return f"{table.location()}/metadata/version-hint.text"
 
 
-def _write(table: Table) -> None:
+def _write(table: Table) -> bool:
+    """Whether the hint had to be written: it does not name the table's metadata yet."""
     path = hint_path(table)
     name = table.metadata_location.rpartition("/")[2].removesuffix(_SUFFIX).encode()
     hint = table.io.new_input(path)
     if hint.exists():
         with hint.open() as stream:
             if stream.read() == name:
-                return
+                return False
     location = urlparse(path)
     if location.scheme == "file":
         # A reader must not find an empty file. An object store replaces an object at once.
         draft = Path(f"{location.path}.{uuid4().hex}")
         draft.write_bytes(name)
         draft.replace(location.path)
-        return
+        return True
     with table.io.new_output(path).create(overwrite=True) as stream:
         stream.write(name)
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from pyiceberg.table import Table
 
@@ -20,7 +21,7 @@ from offload.files.commit import (
 )
 from offload.files.export import discard
 from offload.report import OffloadProgress, OnProgress, SliceStep
-from offload.tables.cold_tables import ColdTable
+from offload.tables.cold_tables import BY_NAME, ColdTable
 from schemas.valid_times import END_US
 
 
@@ -62,6 +63,11 @@ class OffloadContext:
     def arrival_hours(self, cold: ColdTable) -> dict[int, int]:
         """Hot rows of each arrival hour of the run: start in µs -> rows."""
         return arrival_hours(self.hot, cold, self.from_us, self.to_us)
+
+    @cached_property
+    def silver_hours(self) -> dict[int, int]:
+        """Those of Silver, read once, so that all time frames follow the same rows; later rows are the next run's."""
+        return self.arrival_hours(BY_NAME["silver_trades"])
 
     def commit(
         self,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
+from collections.abc import Mapping
 
+import pyarrow as pa
+from pyiceberg.table import Table
+
+from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
-from offload.clickhouse.tiers import Tiers
 from offload.tables.cold_tables import TABLES, ColdTable
 from offload.tables.slice_records import SliceRecord, read_ledger
 from offload.tables.slices import instant, parse_gold_id, parse_hour_id
@@ -27,15 +30,15 @@ _SCHEMA = pa.schema(
 Watermark = tuple[str, int, bool, int]
 
 
-def copy_watermarks(tiers: Tiers) -> int:
-    """Copy the ledgers of the cold tables to `offload_watermarks`; returns how many rows it lacked.
+def copy_watermarks(hot: HotStore, tables: Mapping[str, Table]) -> int:
+    """Copy the ledgers of the cold tables (by name) to `offload_watermarks`; returns how many rows it lacked.
 
     Raises:
         HotStoreError: ClickHouse failed; the next run copies the rest.
     """
-    hot, written = tiers.hot, 0
+    written = 0
     for cold in TABLES:
-        ledger = read_ledger(tiers.cold.load(cold).properties)
+        ledger = read_ledger(tables[cold.name].properties)
         wanted = {name: _watermark(record) for name, record in ledger.items()}
         found = {
             row["slice"]: (str(row["attempt"]), int(row["cold_rows"]), bool(row["is_final"]), int(row["until_us"]))

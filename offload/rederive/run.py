@@ -26,6 +26,7 @@ from offload.difference.dead_letter_sender import DeadLetterSender
 from offload.errors import OffloadError
 from offload.files.data_files import remove_abandoned
 from offload.files.scans import lean_arrow
+from offload.files.version_hint import publish_hints
 from offload.publish.over_shards import ensure_publishable
 from offload.publish.publication_log import PublicationLog
 from offload.publish.published import is_published
@@ -180,7 +181,7 @@ class Rederivation:
                 report = _DayProgress(self.progress, number, len(days), self.keys, day)
                 found += self._preview(report, day, rederived_hours or {}) if self.is_dry_run else self._do(report, day)
         if not self.is_dry_run:
-            update_union_views(self.tiers)
+            update_union_views(self.tiers.hot, publish_hints(self.tiers.cold))
         return found
 
     def _preview(

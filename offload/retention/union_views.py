@@ -22,8 +22,6 @@ from offload.clickhouse.client import HotStore
 from offload.clickhouse.locations import iceberg_source
 from offload.clickhouse.server import server_now_us
 from offload.clickhouse.templates import render
-from offload.clickhouse.tiers import Tiers
-from offload.files.version_hint import publish_hint
 from offload.tables.cold_tables import TABLES, ColdTable, Layer
 from offload.tables.slice_records import read_ledger
 from offload.tables.slices import DAY_US, instant, parse_gold_id, period_of
@@ -49,17 +47,15 @@ class UnionView(BaseModel):
     marked: tuple[str, ...]
 
 
-def update_union_views(tiers: Tiers, *, check: bool = False) -> list[UnionView]:
-    """Update the version hints, create the views that are missing or changed, and mark partitions that are only cold.
+def update_union_views(hot: HotStore, tables: Mapping[str, Table], *, check: bool = False) -> list[UnionView]:
+    """Create the views that are missing or changed, and mark partitions that are only cold.
 
-    Partitions are compared where a view is created; with `check` for every table, as after a hot partition was dropped
-    by hand.
+    `tables`: the cold tables by name, after `publish_hints`, since the views find them by the hints. Partitions are
+    compared where a view is created; with `check` for every table, as after a hot partition was dropped by hand.
 
     Raises:
         OffloadError: ClickHouse or the warehouse failed.
     """
-    hot = tiers.hot
-    tables = {cold.name: publish_hint(tiers.cold, cold) for cold in TABLES}
     known = {row["name"]: row["comment"] for row in hot.rows(render("union_views.sql"), {})}
     found = []
     for cold in (cold for cold in TABLES if cold.layer in SHOWN_LAYERS):

@@ -24,6 +24,7 @@ from offload.clickhouse.client import ClickHouseHttp
 from offload.clickhouse.locations import file_function
 from offload.clickhouse.tiers import Tiers
 from offload.errors import WarehouseError
+from offload.files.version_hint import publish_hints
 from offload.pins import Pins
 from offload.proof.counts import stream_lineage
 from offload.proof.trace import Tracer
@@ -129,7 +130,8 @@ def test_any_metadata_in_any_folder(odd: Running) -> None:
     for day in redone.days:
         assert (day.added, day.removed, day.altered, day.unfounded, day.letters_added) == (0, 0, 0, 0, 0)
     # Another tool's reader, by the views over the folder.
-    assert not any(view.created for view in update_union_views(Tiers.open(settings)))
+    tiers = Tiers.open(settings)
+    assert not any(view.created for view in update_union_views(tiers.hot, publish_hints(tiers.cold)))
     Pins(ColdTier.open(settings)).create("any")
     pinned = Pins(ColdTier.open(settings)).publish("any", ClickHouseHttp(settings))
     assert hot.rows(f"SELECT count() AS rows FROM {pinned}.raw_trades", {}) == [{"rows": sent}]

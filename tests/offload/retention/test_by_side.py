@@ -16,6 +16,7 @@ from config.settings import Settings
 from ddl.layers import STATE_TABLE, load_layers
 from offload.clickhouse.client import ClickHouseHttp
 from offload.clickhouse.tiers import Tiers
+from offload.files.version_hint import publish_hints
 from offload.pins import Pins
 from offload.proof.verify import verify
 from offload.rederive.rewrite import write_file
@@ -104,7 +105,8 @@ def test_candles_that_left_are_made_of_silver(settings: Settings, hot: HotTables
     assert not close_gate(Tiers.open(settings), drop=True, tables=GATED, now=LATER).held
     all_of_version_0_1(settings)
     Pins(ColdTier.open(settings)).create("before_sides")
-    update_union_views(Tiers.open(settings))
+    tiers = Tiers.open(settings)
+    update_union_views(tiers.hot, publish_hints(tiers.cold))
     for view in ("gold_ohlcv_1h_all", "gold_ohlcv_1h_exact_all"):
         assert hot.client.command(f"SELECT sum(trade_count) FROM {view}") == trades.height
         with pytest.raises(DatabaseError, match="medallion offload run"):

@@ -16,6 +16,7 @@ from config.settings import Settings
 from ddl.layers import STATE_TABLE, load_layers
 from offload.clickhouse.client import ClickHouseHttp, Parameters
 from offload.clickhouse.tiers import Tiers
+from offload.files.version_hint import publish_hints
 from offload.maintain.expiry import maintain
 from offload.retention.gate import close_gate
 from offload.retention.union_views import update_union_views
@@ -226,7 +227,8 @@ def test_a_hot_tier_that_lost_rows_shows_those_of_iceberg(
     for table in TABLES:
         hot.client.command(f"TRUNCATE TABLE {table}")
     hot.insert("silver_trades", silver_rows(trades.head(1)))
-    marked = update_union_views(Tiers.open(settings), check=True)
+    tiers = Tiers.open(settings)
+    marked = update_union_views(tiers.hot, publish_hints(tiers.cold), check=True)
     assert {view.view for view in marked if not view.marked} == {"trades_raw_all"}  # Raw was not offloaded
     assert_all(hot, trades)
 
