@@ -100,8 +100,8 @@ def test_an_engine_that_does_not_answer_and_no_plugin(docker: Docker, doctor: Do
 
 
 def test_versions() -> None:
-    plugin = [compose.compose_version(one) for one in ("2.24.3", "2.5.0", "v2.24.4", "v5.5.0-desktop.1")]
-    assert [one.outcome for one in plugin] == ["fail", "fail", "ok", "ok"]
+    plugin = [compose.compose_version(one) for one in ("2.24.3", "2.5.0", "dev", "v2.24.4", "v5.5.0-desktop.1")]
+    assert [one.outcome for one in plugin] == ["fail", "fail", "warn", "ok", "ok"]
     engines = [compose.docker_version(one) for one in ("20.10.24+dfsg1", "23.0.0", "29.1.3")]
     assert [one.outcome for one in engines] == ["warn", "ok", "ok"]
     assert_remedies(*plugin, *engines)

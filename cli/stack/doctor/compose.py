@@ -72,6 +72,9 @@ def docker_version(version: str) -> Finding:
 
 def compose_version(version: str) -> Finding:
     """`version`: the plugin's, such as `2.24.4` or `v5.5.0-desktop.1`."""
+    if not _numbers(version):
+        remedy = f"make sure that it is {_text(OLDEST_COMPOSE)} or later, which knows `!override`"
+        return Finding("compose", "warn", f"Docker Compose {version}: a build without a version", remedy)
     if _numbers(version) < OLDEST_COMPOSE:
         remedy = f"upgrade the Compose plugin to {_text(OLDEST_COMPOSE)} or later, which knows `!override`"
         return Finding("compose", "fail", f"Docker Compose {version}", remedy)

@@ -147,6 +147,6 @@ def test_the_doctor_reads_what_compose_says(
     monkeypatch.setenv("PATH", f"{docker.parent}:/usr/bin:/bin")
     monkeypatch.setenv("DOCKER_CONFIG", str(docker_config))
     found = {one.name: one for one in doctor.examine(tmp_path)}
-    assert found["compose"].found.startswith("Docker Compose 5.")
+    assert found["compose"].found.startswith("Docker Compose dev"), "what Go builds from a module has no version"
     assert "7,344 by the services' limits" in found["memory"].found, "core and observability"
     assert {"3000", "8080", "8686", "9001", "9090", "9093"} <= set(re.findall(r"\d{4}", found["ports"].found))
