@@ -285,7 +285,7 @@ def test_network_policies_let_through_what_must_and_nothing_else(
 def test_who_asks_exchanges_reaches_them_wherever_the_bucket_is(
     manifests: list[Manifest], pods: dict[str, Manifest]
 ) -> None:
-    """By a rule of their own, as `catalog.egress` may name nothing but the bucket; the cluster's networks stay closed."""
+    """By a rule of their own, as `catalog.egress` may name nothing but the bucket. Private networks stay closed."""
     by_component = {component(pod): pod for pod in (*pods.values(), days_pod(pods))}
     policies = [one["spec"] for one in manifests if one["kind"] == "NetworkPolicy"]
     reach = {
