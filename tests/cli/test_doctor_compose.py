@@ -40,14 +40,14 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Docker:
     """Puts a `docker` on the PATH that answers by its first two words; what it is not told, it refuses."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    monkeypatch.setenv("PATH", str(programs))
     for name in ("NATIVE_PORT", "HTTP_PORT"):
         monkeypatch.delenv(f"MEDALLION_{name}", raising=False)
 
     def answer(**answers: str) -> None:
         for name, text in answers.items():
             (tmp_path / name).write_text(text)
-        cases = "".join(f'"{name.replace("_", " ")}"*) cat {tmp_path / name};;\n' for name in answers)
+        cases = "".join(f'"{name.replace("_", " ")}"*) /bin/cat {tmp_path / name};;\n' for name in answers)
         program = programs / "docker"
         program.write_text(f'#!/bin/sh\ncase "$*" in\n{cases}*) echo "refused: $*" >&2; exit 1;;\nesac\n')
         program.chmod(0o755)
@@ -97,6 +97,14 @@ def test_an_engine_that_does_not_answer_and_no_plugin(docker: Docker, doctor: Do
     assert "start Docker" in found["docker"]["remedy"]
     assert "refused: version" in found["docker"]["found"]
     assert "2.24.4" in found["compose"]["remedy"]
+
+
+def test_an_engine_that_is_still_to_be_started(docker: Docker, doctor: Doctor) -> None:
+    """Compose reads its files without it, so ports and memory are looked at."""
+    docker(compose_version="5.5.0", compose_config=json.dumps({"services": {"a": service(GIB // 8)}}))
+    found = doctor(1)
+    assert failed(found) == {"docker"}
+    assert {found[name]["outcome"] for name in ("memory", "ports", "services")} == {"ok"}
 
 
 def test_versions() -> None:

@@ -42,24 +42,21 @@ class DockerError(MedallionError):
 def examine(folder: Path) -> list[Finding]:
     """The findings about a stack that is to start from the compose file in `folder`. Nothing is changed or pulled."""
     findings = [host.python(), *_docker(), environment_file(folder, os.environ)]
-    is_ready = all(one.outcome != "fail" for one in findings)
+    failed = {one.name for one in findings if one.outcome == "fail"}
     # Of the engine, whose machine may be smaller than this one (Docker Desktop).
-    machine: dict[str, Any] = {}
-    plan: list[Finding] = []
-    if is_ready:
-        try:
-            machine = json.loads(_ask("info", "--format", "{{json .}}"))
-            plan = _plan(folder, min(host.available_memory(), machine["MemTotal"]))
-        except DockerError as error:
-            plan = [Finding("services", "fail", str(error), f"correct .env, or the compose files in {folder}")]
+    machine: dict[str, Any] = {} if "docker" in failed else json.loads(_ask("info", "--format", "{{json .}}"))
     place = nearest(Path(machine.get("DockerRootDir") or DOCKER_ROOT))
-    return [
-        *findings,
+    findings += [
         host.cores(machine.get("NCPU") or host.usable_cores()),
         *host.disks(measure({"images and volumes": place})),
         clock({}, is_synchronised()),
-        *plan,
     ]
+    if failed - {"docker"} or shutil.which(_CLIENT) is None:
+        return findings
+    try:
+        return [*findings, *_plan(folder, machine)]
+    except DockerError as error:
+        return [*findings, Finding("services", "fail", str(error), f"correct .env, or the compose files in {folder}")]
 
 
 def docker_version(version: str) -> Finding:
@@ -117,10 +114,13 @@ def planned(services: Mapping[str, Mapping[str, Any]], available: int) -> list[F
     ]
 
 
-def _plan(folder: Path, available: int) -> list[Finding]:
-    if _ask("compose", "ps", "--quiet", folder=folder):
+def _plan(folder: Path, machine: Mapping[str, Any]) -> list[Finding]:
+    # Compose reads its files without the engine; what runs, only the engine knows.
+    if machine and _ask("compose", "ps", "--quiet", folder=folder):
         return [Finding("stack", "ok", "runs: `docker compose run --rm medallion doctor` checks its parts")]
-    return planned(json.loads(_ask("compose", "config", "--format", "json", folder=folder))["services"], available)
+    services = json.loads(_ask("compose", "config", "--format", "json", folder=folder))["services"]
+    available = host.available_memory()
+    return planned(services, min(available, machine.get("MemTotal", available)))
 
 
 def _memory(available: int, limits: Mapping[str, int]) -> Finding:
