@@ -37,9 +37,9 @@ def helm_program() -> Path:
 @pytest.fixture(scope="session")
 def a_million_a_second(helm_program: Path) -> list[dict[str, Any]]:
     """The chart with the values that docs/sizing.md has for a million trades a second."""
-    values = [f"{name}={value}" for name, value in example((ROOT / "docs/sizing.md").read_text()).items()]
     done = subprocess.run(
-        [helm_program, "template", "medallion", "deploy/cluster", "--set", ",".join(values)],
+        [helm_program, "template", "medallion", "deploy/cluster", "--values", "-"],
+        input=yaml.safe_dump(example((ROOT / "docs/sizing.md").read_text())),
         cwd=ROOT,
         capture_output=True,
         text=True,

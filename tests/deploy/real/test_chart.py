@@ -63,7 +63,7 @@ def test_other_sizes_render(helm: Helm) -> None:
 
 
 def test_a_million_trades_a_second_render(a_million_a_second: list[dict[str, Any]]) -> None:
-    """Every value of docs/sizing.md's command reaches the manifests, each of which is valid."""
+    """Every value of docs/sizing.md's example reaches the manifests, each of which is valid."""
     for one in a_million_a_second:
         kubernetes_validate.validate(one, "1.33", strict=True)
     sets = {name: one for name, one in of_kind(a_million_a_second, "StatefulSet").items() if "clickhouse" in name}
