@@ -164,6 +164,12 @@ def test_memory_is_compared_with_the_limits(docker: Docker, doctor: Doctor, monk
     assert outcomes == {1: "fail", 2: "warn", 3: "ok"}
 
 
+def test_services_of_an_override_file_may_have_no_limit_and_any_port() -> None:
+    own = {"restart": "always", "ports": [{"target": 80}, {"published": "6000-6002", "target": 81}]}
+    found = {one.name: one for one in compose.planned({"a": service(GIB), "own": own}, 2 * GIB)}
+    assert (found["memory"].outcome, found["ports"].outcome) == ("ok", "ok")
+
+
 def test_profiles_that_name_no_service(docker: Docker, doctor: Doctor) -> None:
     docker(**engine(), compose_config=json.dumps({"services": {}}))
     found = doctor(1)

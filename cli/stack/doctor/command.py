@@ -41,10 +41,10 @@ def doctor(
     """Check this host and the stack, before and after `up`: what is wrong, and what to do about it.
 
     Where no stack runs: Python, packages against the lock, cores, memory, disks, data folder, the ports that `medallion
-    up` takes, clock. With --compose, before `docker compose up`: Python, Docker, Compose, .env, cores, disk, clock, and
-    memory and ports by what the services ask for. Where a stack runs: also its
-    processes, ClickHouse, the user's grants, migrations, topics, Silver workers, catalog, bucket and offload. Where the
-    MEDALLION_… endpoints name one: versions, clock, the same parts, and whether alerts reach somebody. Changes nothing.
+    up` takes, clock. Where one runs: also its processes, ClickHouse, the user's grants, migrations, topics, Silver
+    workers, catalog, bucket and offload. Where the MEDALLION_… endpoints name one: versions, clock, the same parts, and
+    whether alerts reach somebody. With --compose, before `docker compose up`: Python, Docker, Compose, .env, cores,
+    disk, clock, and memory and ports by what the services ask for. Changes nothing.
 
     Exit code 1 if a check fails; warnings keep it 0.
     """

@@ -106,12 +106,17 @@ def planned(services: Mapping[str, Mapping[str, Any]], available: int) -> list[F
         remedy = "set COMPOSE_PROFILES=core,observability in .env (`make env` writes it)"
         return [Finding("services", "fail", "no service belongs to the profiles of .env", remedy)]
     stay = {name: one for name, one in services.items() if one.get("restart") != "no"}
-    limits = {name: int(one["deploy"]["resources"]["limits"]["memory"]) for name, one in stay.items()}
+    limits = {name: _limit(one) for name, one in stay.items()}
     return [
         Finding("services", "ok", f"{len(services)}, of which {len(stay)} stay"),
         _memory(available, limits),
         _ports([(name, port) for name, one in services.items() for port in one.get("ports", [])]),
     ]
+
+
+def _limit(service: Mapping[str, Any]) -> int:
+    """Bytes of memory; 0 for a service of somebody's own override file that has no limit."""
+    return int(service.get("deploy", {}).get("resources", {}).get("limits", {}).get("memory", 0))
 
 
 def _plan(folder: Path, machine: Mapping[str, Any]) -> list[Finding]:
@@ -135,15 +140,17 @@ def _memory(available: int, limits: Mapping[str, int]) -> Finding:
 
 
 def _ports(published: list[tuple[str, Mapping[str, Any]]]) -> Finding:
+    # Of a range, or where no number is given, Docker takes one that is free.
+    fixed = [(name, port) for name, port in published if str(port.get("published", "")).isdigit()]
     taken = [
         f"{port.get('host_ip') or '0.0.0.0'}:{port['published']} ({name})"  # noqa: S104
-        for name, port in published
+        for name, port in fixed
         if not is_free(int(port["published"]), port.get("host_ip") or "")
     ]
     if taken:
         remedy = "end what listens there (`ss -ltnp`), or choose another port in .env, such as GRAFANA_PORT"
         return Finding("ports", "fail", f"taken: {', '.join(taken)}", remedy)
-    return Finding("ports", "ok", f"{', '.join(sorted(str(port['published']) for _, port in published))} are free")
+    return Finding("ports", "ok", f"{', '.join(sorted(str(port['published']) for _, port in fixed))} are free")
 
 
 def _docker() -> list[Finding]:
