@@ -150,7 +150,8 @@ def _ports(published: list[tuple[str, Mapping[str, Any]]]) -> Finding:
     if taken:
         remedy = "end what listens there (`ss -ltnp`), or choose another port in .env, such as GRAFANA_PORT"
         return Finding("ports", "fail", f"taken: {', '.join(taken)}", remedy)
-    return Finding("ports", "ok", f"{', '.join(sorted(str(port['published']) for _, port in fixed))} are free")
+    free = ", ".join(str(port["published"]) for _, port in fixed)
+    return Finding("ports", "ok", f"{free} are free" if free else "none is published")
 
 
 def _docker() -> list[Finding]:
