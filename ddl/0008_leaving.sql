@@ -1,8 +1,8 @@
 -- The durability gate moves a partition here before it drops it. A move is atomic and nothing inserts here, so the gate
 -- drops exactly the rows it has compared with Iceberg. Rows that arrive in the meantime stay in the hot table.
 -- A migration that alters a hot table must alter its table here as well, or ClickHouse refuses the move.
-{% for entry in retention if entry.table not in ('duplicate_trades', 'dlq_trades_log', state_table) %}
-CREATE TABLE IF NOT EXISTS {{ db }}.{{ entry.table }}_leaving{{ on_cluster }} AS {{ db }}.{{ entry.table }};
+{% for table in ('trades_raw', 'bronze_trades', 'silver_trades') %}
+CREATE TABLE IF NOT EXISTS {{ db }}.{{ table }}_leaving{{ on_cluster }} AS {{ db }}.{{ table }};
 {% endfor %}
 
 {% import '_candles.sql' as candles %}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ddl.layers import load_layers
+from series.declaration import load_series
 
 # What a day's work takes, beside the candles.
 _OF_A_DAY = (
@@ -17,15 +18,7 @@ _OTHERS = (
     "offload_progress",
     "left_partitions",  # a table: which view, hot or hot and cold, has a time
     "pipeline_latency",
-    # The exchanges' own series, and how our candles compare with theirs (docs/series.md).
-    "bars",
-    "bars_exact",
-    "bars_snapshots",
-    "funding_rates",
-    "funding_rates_exact",
-    "funding_rates_snapshots",
-    "fear_greed",
-    "fear_greed_snapshots",
+    # What all series share, and how our candles compare with the exchanges' (docs/series.md).
     "series_dead_letters",
     "series_stored",
     "series_days",
@@ -43,7 +36,8 @@ def analyst_tables(*, raw: bool = False) -> tuple[str, ...]:
     layers = load_layers()
     candles = (view for frame in layers.timeframes for view in (frame.view, frame.exact_view))
     union_views = (name for name in layers.union_views if name not in _RAW)
-    return (*candles, *union_views, *_OF_A_DAY, *_OTHERS, *(_RAW if raw else ()))
+    series = (name for one in load_series() for name in (*one.views, one.snapshots))
+    return (*candles, *union_views, *_OF_A_DAY, *series, *_OTHERS, *(_RAW if raw else ()))
 
 
 def listed_tables() -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from series.declaration import ARRIVAL, load_series
 
 LAYERS_FILE = Path(__file__).with_name("layers.yaml")
 # The AggregatingMergeTree table behind all candle views.
@@ -118,7 +121,7 @@ class Layers(BaseModel):
 
     @property
     def all_retention(self) -> tuple[Retention, ...]:
-        """`retention`, and that of the state table for each class of time frames."""
+        """`retention`, that of the state table for each class of time frames, and what the series declare."""
         gold = (
             Retention(
                 table=STATE_TABLE,
@@ -129,13 +132,22 @@ class Layers(BaseModel):
             )
             for kept in self.candles
         )
-        return (*self.retention, *gold)
+        return (*self.retention, *gold, *_series_retention())
 
     @property
     def union_views(self) -> tuple[str, ...]:
         """Views over hot and cold rows together. The offload creates them once the cold tables exist."""
         gold = (f"{view}_all" for frame in self.timeframes for view in (frame.exact_view, frame.view))
-        return ("trades_raw_all", "silver_trades_all", *gold)
+        snapshots = (f"{series.snapshots}_all" for series in load_series())
+        return ("trades_raw_all", "silver_trades_all", *gold, *snapshots)
+
+
+def _series_retention() -> Iterator[Retention]:
+    """Snapshots have the time of the row as event time; answers and staging have only that of arrival."""
+    for series in load_series():
+        for kind, days in series.retention_days.items():
+            event = series.time if kind == "snapshots" else ARRIVAL
+            yield Retention(table=f"{series.name}_{kind}", event_time=event, arrival_time=ARRIVAL, days=days)
 
 
 @cache

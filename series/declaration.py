@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FOLDER = Path(__file__).with_name("declared")
+# The column with the time at which a row's answer came, in every table of a series.
+ARRIVAL = "received_at"
 _NAME = r"^[a-z][a-z_]*$"
 
 
@@ -56,6 +58,10 @@ class Series(BaseModel):
 
     `frame`: the column with the length of the period that begins at `time`; "": the rows are moments. A period begins
     at a multiple of its length since the Unix epoch.
+
+    `retention_days`: how long answers (`landing`) and rows (`staging`, `snapshots`) stay in ClickHouse, counted as
+    `ddl.layers.Retention` says. They go only when Iceberg has them. What is not named stays for ever. The current rows
+    always do: a run goes on from them, and coverage, the quality check and the interfaces read nothing else.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +72,7 @@ class Series(BaseModel):
     time: str
     frame: str = ""
     columns: tuple[Column, ...]
+    retention_days: dict[Literal["landing", "staging", "snapshots"], Annotated[int, Field(gt=0)]] = {}
 
     @model_validator(mode="after")
     def _names_are_columns(self) -> Self:
@@ -104,9 +111,19 @@ class Series(BaseModel):
         return any(column.type == "decimal" for column in self.columns)
 
     @property
+    def views(self) -> tuple[str, ...]:
+        """The views of the current rows: amounts as doubles, and as exact decimals where it has any."""
+        return (self.name, f"{self.name}_exact") if self.has_decimals else (self.name,)
+
+    @property
     def landing(self) -> str:
         """The table of the answers, as they came."""
         return f"{self.name}_landing"
+
+    @property
+    def staging(self) -> str:
+        """The table of the rows that passed every rule."""
+        return f"{self.name}_staging"
 
     @property
     def snapshots(self) -> str:

@@ -183,7 +183,7 @@ class _Verifier:
         if here != there and cold.layer == "gold" and self._has_left(part, here):
             return _Comparison(_rows(here), cold_rows, 0, cold_rows - _rows(here), ())
         if here != there and cold.arrival and self.left:
-            names = {"hot": cold.hot, "arrival": cold.arrival, "event": cold.hot_event}
+            names = {"hot": cold.hot, "arrival": cold.arrival, "event": cold.hot_event, "period": cold.hot_period_sql}
             files = render("cold_without_left.sql", source=files, partitions=sorted(self.left), **names)
             there = checksums_of(self.hot, cold, files, span)
         if here != there and cold.merges and files:

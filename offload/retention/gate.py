@@ -26,9 +26,9 @@ from offload.files.export import select_of
 from offload.files.version_hint import publish_hint
 from offload.hourly.late_candles import ColdSilver, are_late_and_confirmed
 from offload.report import OnTable
-from offload.retention.union_views import SHOWN_LAYERS, mark_cold
+from offload.retention.union_views import mark_cold
 from offload.retry import retry_on
-from offload.tables.cold_tables import TABLES, ColdTable
+from offload.tables.cold_tables import STAGING, TABLES, ColdTable
 from offload.tables.slice_records import left_properties
 from offload.tables.slices import Slice, hot_partition, instant, period_of
 from schemas.valid_times import EARLIEST_US, END_US
@@ -123,7 +123,7 @@ class _Gate:
 
     def _mark_cold(self, cold_tables: Sequence[ColdTable], partition: str, until_us: int) -> None:
         """Let the views read the compared rows of a partition from Iceberg before it is moved."""
-        shown = [cold for cold in cold_tables if cold.layer in SHOWN_LAYERS]
+        shown = [cold for cold in cold_tables if cold.has_union_view]
         for cold in shown:
             publish_hint(self._cold, cold)
         if shown:
@@ -137,7 +137,7 @@ class _Gate:
             names = {"source": leaving(table), "target": table}
             self._hot.command(render("move_partition.sql", **names), {"partition": partition})
         else:
-            for cold in cold_tables:
+            for cold in (cold for cold in cold_tables if cold in TABLES):
                 self._note_left(cold, period_of(partition))
             self._hot.command(render("drop_partition.sql", table=leaving(table)), {"partition": partition})
         return why
@@ -152,6 +152,8 @@ class _Gate:
         self, table: str, cold_tables: Sequence[ColdTable], partition: str, part: Slice, sources: Mapping[str, str]
     ) -> str:
         """`_difference` of the first cold table that differs; `sources` by cold table."""
+        if not cold_tables:
+            return "no cold table has its rows: take its days out of the retention"
         found = (self._difference(table, cold, partition, part, sources[cold.name]) for cold in cold_tables)
         return next(filter(None, found), "")
 
@@ -164,7 +166,8 @@ class _Gate:
             return ""
         exchange, symbol = differing[0]
         hot_rows, cold_rows = (sum(rows for rows, _ in sums.values()) for sums in (here, there))
-        named = f"{exchange} {symbol}" + (f" and {len(differing) - 1} more" if len(differing) > 1 else "")
+        named = f"{exchange} {symbol}".strip() or "no market"
+        named += f" and {len(differing) - 1} more" if len(differing) > 1 else ""
         if hot_rows != cold_rows:
             return f"{hot_rows:,} rows are hot, {cold_rows:,} in Iceberg ({named}): run `medallion offload run`"
         return f"values differ from Iceberg's ({named}): see `medallion offload verify`"
@@ -252,7 +255,7 @@ def close_gate(
 def _cold_tables(retention: Retention) -> list[ColdTable]:
     """The cold tables that have the rows of the hot partitions; for Gold one for each time frame."""
     place = (retention.table, retention.partition_prefix)
-    return [cold for cold in TABLES if (cold.hot_table, cold.partition_prefix) == place]
+    return [cold for cold in (*TABLES, *STAGING) if (cold.hot_table, cold.partition_prefix) == place]
 
 
 def leaving(name: str) -> str:

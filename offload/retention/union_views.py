@@ -1,5 +1,5 @@
 """Views in ClickHouse that show hot and cold rows as one table: `trades_raw_all`, `silver_trades_all`,
-`gold_ohlcv_<tf>[_exact]_all`.
+`gold_ohlcv_<tf>[_exact]_all`, `<series>_snapshots_all`.
 
 The first offload run creates them, since only the catalog knows where the cold tables are. They are created again when
 that place or their definition changes. They read the cold tables by their hints (`offload.files.version_hint`). Which
@@ -22,18 +22,14 @@ from offload.clickhouse.client import HotStore
 from offload.clickhouse.locations import iceberg_source
 from offload.clickhouse.server import server_now_us
 from offload.clickhouse.templates import render
-from offload.tables.cold_tables import TABLES, ColdTable, Layer
-from offload.tables.slice_records import read_ledger
+from offload.tables.cold_tables import TABLES, ColdTable
+from offload.tables.slice_records import read_ledger, read_left
 from offload.tables.slices import DAY_US, instant, parse_gold_id, period_of
-from schemas.coordinates import COORDINATES
 
 # By then a query that began before a partition was marked has planned where to read it, however long it runs.
 PLANNING_SECONDS = 5.0
-# What identifies a row, and the columns of hot Raw that have other names in Iceberg.
-_KEYS = {"raw_trades": COORDINATES, "silver_trades": ("exchange", "symbol", "trade_id")}
+# The columns of hot Raw that have other names in Iceberg.
 _HOT_NAMES = {"raw_topic": "_topic", "raw_partition": "_partition", "raw_offset": "_offset"}
-#: The layers whose rows the views show.
-SHOWN_LAYERS: frozenset[Layer] = frozenset({"raw", "silver", "gold"})
 _ID = {"day": "%Y%m%d", "month": "%Y%m"}
 
 
@@ -58,7 +54,7 @@ def update_union_views(hot: HotStore, tables: Mapping[str, Table], *, check: boo
     """
     known = {row["name"]: row["comment"] for row in hot.rows(render("union_views.sql"), {})}
     found = []
-    for cold in (cold for cold in TABLES if cold.layer in SHOWN_LAYERS):
+    for cold in (cold for cold in TABLES if cold.has_union_view):
         table = tables[cold.name]
         wanted = _definitions(hot, cold, table)
         news = {view for view, (_, comment) in wanted.items() if known.get(view) != comment}
@@ -123,7 +119,7 @@ def _candles(table: Table, cold: ColdTable, hot_view: str) -> str:
 
 
 def _rows(hot: HotStore, cold: ColdTable, table: Table) -> str:
-    """Of Raw and Silver, whose cold rows are the hot ones.
+    """Of Raw, Silver and snapshots, whose cold rows are the hot ones.
 
     An Enum is shown as its text: outside ClickHouse it is a number, or bytes.
     """
@@ -144,16 +140,18 @@ def _rows(hot: HotStore, cold: ColdTable, table: Table) -> str:
         names=[f"toString({name}) AS {name}" if name in enums else name for name in names.values()],
         casts=casts,
         event=cold.hot_event,
+        period=cold.hot_period_sql,
         arrival=cold.arrival,
         cold=cold.name,
-        key=_KEYS[cold.name],
-        hot_key=[_as_in_iceberg(cold, name, names[name]) for name in _KEYS[cold.name]],
+        key=cold.row_key,
+        hot_key=[_as_in_iceberg(cold, name, names[name]) for name in cold.row_key],
     )
 
 
 def _cold_column(cold: ColdTable, name: str) -> str:
     """SQL of a cold column. Iceberg has NULL for files from before the column."""
-    return f"ifNull(cold.{name}, {cold.later[name]!r})" if name in cold.later else f"cold.{name}"
+    value = cold.later.get(name)
+    return f"cold.{name}" if value is None else f"ifNull(cold.{name}, {value!r})"
 
 
 def _as_in_iceberg(cold: ColdTable, name: str, hot_name: str) -> str:
@@ -163,18 +161,23 @@ def _as_in_iceberg(cold: ColdTable, name: str, hot_name: str) -> str:
 
 
 def _mark_missing(hot: HotStore, cold: ColdTable, table: Table) -> tuple[str, ...]:
-    """Mark the cold partitions of which the hot tables lack rows: dropped by hand or by version 0.1, or lost."""
-    sql = render("count_partitions.sql", table=cold.hot_table, bucket_seconds=cold.bucket_seconds)
-    here = Counter({period_of(row["partition_id"]): int(row["measure"]) for row in hot.rows(sql, {})})
+    """Mark the cold partitions of which the hot tables lack rows: dropped by hand or by version 0.1, or lost.
+
+    Of series only those that the gate dropped: a lost one comes back from its answers.
+    """
     known = {row["partition_id"] for row in hot.rows(render("left_partitions.sql"), {"table": cold.name})}
-    lacking = sorted(
-        partition
-        for partition, measure in _cold_measures(cold, table).items()
-        if partition not in known and here[partition] < measure
-    )
+    lacking = sorted(_lacking(hot, cold, table) - known)
     for partition in lacking:
         mark_cold(hot, [cold], partition, 0)
     return tuple(lacking)
+
+
+def _lacking(hot: HotStore, cold: ColdTable, table: Table) -> set[str]:
+    if cold.layer == "series":
+        return set(read_left(table.properties))
+    sql = render("count_partitions.sql", table=cold.hot_table, bucket_seconds=cold.bucket_seconds)
+    here = Counter({period_of(row["partition_id"]): int(row["measure"]) for row in hot.rows(sql, {})})
+    return {partition for partition, measure in _cold_measures(cold, table).items() if here[partition] < measure}
 
 
 def _cold_measures(cold: ColdTable, table: Table) -> Mapping[str, int]:

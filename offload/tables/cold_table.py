@@ -39,8 +39,10 @@ class ColdTable:
 
     `select`: the SQL file that turns hot rows into cold ones. The offload writes its rows, and `verify` compares with
     them. `arrival`: the column by whose hour the table is sliced. Gold has none and is sliced by partition; its candles
-    are `bucket_seconds` long. `hot_event`: the column by whose day or month the hot table is partitioned. The ids of
-    the hot partitions begin with `partition_prefix`.
+    are `bucket_seconds` long. `hot_event`: the column by whose day or month (`hot_period`) the hot table is
+    partitioned. The ids of the hot partitions begin with `partition_prefix`.
+
+    `row_key`: what identifies a row in the view of hot and cold rows. (): the table has no such view, or is Gold.
 
     `merges`: the hot table is a ReplacingMergeTree. Of the rows with one sorting key it keeps the latest by `arrival`,
     and drops the others at any time. Where `unsettled_if` (SQL) holds, the `unsettled` columns may be those of any of
@@ -69,7 +71,9 @@ class ColdTable:
     arrival: str = ""
     bucket_seconds: int = 0
     hot_event: str = ""
+    hot_period: Period = "day"
     partition_prefix: str = ""
+    row_key: tuple[str, ...] = ()
     optional: frozenset[str] = frozenset()
     later: Mapping[str, str | int | None] = field(default_factory=dict)
     merges: bool = False
@@ -84,6 +88,16 @@ class ColdTable:
     def hot_table(self) -> str:
         """The hot table whose partitions hold the rows; `hot` is a view on it where `layer` is gold."""
         return STATE_TABLE if self.layer == "gold" else self.hot
+
+    @property
+    def has_union_view(self) -> bool:
+        """Whether a view shows its rows, hot and cold, as one table."""
+        return self.layer == "gold" or bool(self.row_key)
+
+    @property
+    def hot_period_sql(self) -> str:
+        """The SQL function from `hot_event` to the day or month of the hot partition, as a number."""
+        return "toYYYYMMDD" if self.hot_period == "day" else "toYYYYMM"
 
     @property
     def timeframe(self) -> str:

@@ -33,11 +33,11 @@ from offload.tables.cold_table import (
     Column,
     Layer,
 )
-from offload.tables.series_tables import series_tables
+from offload.tables.series_tables import series_tables, staging_table
 from schemas.coordinates import COORDINATES
 from series.declaration import load_series
 
-__all__ = ["BY_NAME", "GOLD", "LAYERS", "TABLES", "ColdTable", "Layer"]
+__all__ = ["BY_NAME", "GOLD", "LAYERS", "STAGING", "TABLES", "ColdTable", "Layer"]
 
 _TOPIC, _PARTITION, _OFFSET, _PUBLISHED = COORDINATES
 _COORDINATES: tuple[Column, ...] = (
@@ -77,6 +77,7 @@ _RAW = ColdTable(
     sort=("exchange", "ingested_at", "raw_offset"),
     arrival="ingested_at",
     hot_event="ingested_at",
+    row_key=COORDINATES,
     later=_TEXTS,
 )
 
@@ -153,6 +154,7 @@ _SILVER = ColdTable(
     sort=("symbol", "timestamp", "trade_id"),
     arrival="validated_at",
     hot_event="timestamp",
+    row_key=("exchange", "symbol", "trade_id"),
     later={"trade_kind": "market", "match_count": 1},
 )
 
@@ -275,5 +277,7 @@ TABLES: tuple[ColdTable, ...] = (
     *(_gold(frame, kept) for kept in load_layers().candles for frame in kept.timeframes),
     *(table for series in load_series() for table in series_tables(series)),
 )
+# Hot tables beside those of TABLES whose rows a cold table has. Only the durability gate looks at them.
+STAGING: tuple[ColdTable, ...] = tuple(staging_table(series) for series in load_series())
 BY_NAME = {table.name: table for table in TABLES}
 GOLD = tuple(table for table in TABLES if table.layer == "gold")

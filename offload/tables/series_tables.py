@@ -1,4 +1,5 @@
-"""The two cold tables of a declared series: its answers as they came, and every version of its rows.
+"""The two cold tables of a declared series: its answers as they came, and every version of its rows, which staging has
+as well.
 
 Columns and types follow from the declaration. An optional column is NULL where the provider does not say, and in files
 from before the column was declared, so a series may get one at any time.
@@ -6,10 +7,12 @@ from before the column was declared, so a series may get one at any time.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pyiceberg.types import BooleanType, IcebergType
 
 from offload.tables.cold_table import BYTES, LONG, PRICE, TEXT, TIME, UINT64, ColdTable, Column
-from series.declaration import Series
+from series.declaration import ARRIVAL, Series
 
 _TYPES: dict[str, IcebergType] = {"text": TEXT, "time": TIME, "decimal": PRICE, "integer": UINT64}
 # A page of a thousand bars has about 150 kB, compressed a third of it, and its rows as texts as much again.
@@ -17,12 +20,23 @@ _ANSWER_BYTES = 100_000.0
 # Of 1 GB of answers in an hour: with such row groups ClickHouse takes 100 MB to write the files, without 1 GiB is too
 # little.
 _ANSWERS_BYTES = 8_388_608
-_ARRIVAL = "received_at"
 
 
 def series_tables(series: Series) -> tuple[ColdTable, ColdTable]:
     """Landing and snapshots, under the names that they have in ClickHouse."""
     return _landing(series), _snapshots(series)
+
+
+def staging_table(series: Series) -> ColdTable:
+    """The cold snapshots, as the copy of the rows that staging has. Nothing is offloaded from there."""
+    return replace(
+        _snapshots(series),
+        hot=series.staging,
+        hot_event=ARRIVAL,
+        hot_period="day",
+        row_key=(),
+        counts_merged=False,
+    )
 
 
 def _landing(series: Series) -> ColdTable:
@@ -36,17 +50,18 @@ def _landing(series: Series) -> ColdTable:
             ("answer_id", TEXT, "names the answer in every layer"),
             ("provider", TEXT, "who was asked"),
             ("request", TEXT, "what was asked: an address, or lines of a file"),
-            (_ARRIVAL, TIME, "when the answer came; the window of the offload"),
+            (ARRIVAL, TIME, "when the answer came; the window of the offload"),
             ("body", BYTES, "the answer as it came; through ccxt without blanks around it"),
             ("defect", TEXT, "why no row could be read; empty: they could"),
             ("rows", TEXT, "JSON: the fields of each row as texts; one that is left out is empty"),
         ),
-        partition_time=_ARRIVAL,
+        partition_time=ARRIVAL,
         partition_by="provider",
         period="day",
-        sort=(_ARRIVAL, "answer_id"),
-        arrival=_ARRIVAL,
-        hot_event=_ARRIVAL,
+        sort=(ARRIVAL, "answer_id"),
+        arrival=ARRIVAL,
+        hot_event=ARRIVAL,
+        hot_period="month",
         row_bytes=_ANSWER_BYTES,
         row_group_bytes=_ANSWERS_BYTES,
     )
@@ -59,7 +74,7 @@ def _snapshots(series: Series) -> ColdTable:
         name=series.snapshots,
         layer="series",
         hot=series.snapshots,
-        select="select_snapshots.sql",
+        select="select_series_rows.sql",
         doc=f"Every version of every row: {series.about}",
         columns=(
             *((column.name, _TYPES[column.type], column.comment) for column in series.columns),
@@ -67,14 +82,16 @@ def _snapshots(series: Series) -> ColdTable:
             ("provider", TEXT, "who said so"),
             ("answer_id", TEXT, f"the answer it is from: see {series.landing}"),
             ("place", LONG, "its place among the rows of the answer, from 1"),
-            (_ARRIVAL, TIME, "when the answer came; the window of the offload"),
+            (ARRIVAL, TIME, "when the answer came; the window of the offload"),
         ),
-        partition_time=_ARRIVAL,
+        partition_time=ARRIVAL,
         partition_by="provider",
         period="day",
-        sort=(*series.key, _ARRIVAL),
-        arrival=_ARRIVAL,
+        sort=(*series.key, ARRIVAL),
+        arrival=ARRIVAL,
         hot_event=series.time,
+        hot_period="month",
+        row_key=("answer_id", "place"),
         optional=optional,
         later=dict.fromkeys(optional),
         counts_merged=True,

@@ -21,6 +21,7 @@ from offload.clickhouse.tiers import Tiers
 from offload.hourly.status import status
 from offload.pins import Pins
 from offload.proof.verify import VerifyReport, verify
+from offload.retention.gate import close_gate, leaving
 from offload.run import run
 from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import BY_NAME, TABLES
@@ -31,7 +32,7 @@ from tests.offload.cold_tables import files_on_disk, files_referenced, live_file
 from tests.offload.command_line import as_environment, run_command
 from tests.offload.conftest import new_settings
 from tests.offload.hot_tables import ARRIVAL, HotTables
-from tests.series.answers import answers_of, insert_all
+from tests.series.answers import answers_of, good_row, insert_all
 from tests.series.oracle import judge
 
 HOURS = (ARRIVAL + timedelta(minutes=3), ARRIVAL + timedelta(hours=1, minutes=59))
@@ -284,3 +285,71 @@ def test_a_change_after_the_answer_is_named(
 @pytest.mark.parametrize("said", [("day=2026-01-05", "more=1"), ("day=soon",), ("2026-01-05",)])
 def test_a_key_that_is_none_is_refused(said: tuple[str, ...]) -> None:
     assert run_command(app, "lineage", "series", "fear_greed", *said)[0] == 2
+
+
+def hot_rows(hot: HotTables, *names: str) -> dict[str, int]:
+    return {name: hot.count(name) for name in names}
+
+
+def test_hot_rows_leave_when_iceberg_has_them_and_not_before(
+    settings: Settings, hot: HotTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_environment(settings, monkeypatch)
+    series, store = series_named("funding_rates"), SeriesStore(settings)
+    sent = insert_all(store, series, HOURS[0])
+    kept = {f"{series.name}_{kind}": days for kind, days in series.retention_days.items()}
+    key = key_of(series, truth(series, sent)[0])
+
+    def gate(days: int) -> dict[str, str]:
+        now = HOURS[0] + timedelta(days=days, minutes=31)
+        report = close_gate(Tiers.open(settings), tables=list(kept), drop=True, now=now)
+        return {name: " ".join({one.state for one in report.verdicts if one.table == name}) for name in kept}
+
+    run(Tiers.open(settings), layers=("series",))
+    # One that came in the same hour, and that Iceberg does not have.
+    late = insert_all(store, series, HOURS[0] + timedelta(minutes=30))
+    # Of another month, which is a partition of the snapshots for itself.
+    last = Answer("from 0", "GET /one", late[-1].received_us + 1_000_000, b"[2]", [good_row(series, 40)])
+    store.insert(series, [last])
+    late.append(last)
+    assert gate(400) == dict.fromkeys(kept, "held")
+    assert hot_rows(hot, *kept) == {series.landing: 7, series.staging: 5, series.snapshots: 5}
+    run(Tiers.open(settings), layers=("series",))
+    assert gate(min(kept.values()) - 1) == dict.fromkeys(kept, "young")
+    for days in sorted(kept.values()):
+        assert gate(days) == {
+            name: "dropped" if of == days else "young" if of > days else "" for name, of in kept.items()
+        }
+    assert hot_rows(hot, *kept, *(leaving(name) for name in kept)) == dict.fromkeys(
+        [*kept, *(leaving(name) for name in kept)], 0
+    )
+    # The answers and versions are whole in Iceberg, and the current rows are there.
+    assert cold_rows(settings, series.snapshots, "received_at", "place") == truth(series, sent + late)
+    assert hot.client.query("SELECT rate FROM funding_rates_exact ORDER BY funding_time").result_columns[0] == [
+        row["rate"] for row in truth(series, late)
+    ]
+    report = verified(settings)
+    assert report.ok
+    assert sum(table.only_cold for table in report.tables) == 7 + 5
+    run(Tiers.open(settings), layers=("series",))
+    assert read(settings, BY_NAME[series.landing]).height == 7
+    code, said, _ = run_command(app, "lineage", "series", series.name, *key, "--json")
+    assert code == 0
+    found = json.loads(said)
+    assert [(one["tier"], one["row"]["answer_id"]) for one in found["versions"]] == [
+        ("cold", sent[0].id), ("cold", late[0].id),
+    ]  # fmt: skip
+    assert {copy["tier"] for answer in found["answers"] for copy in answer["copies"]} == {"cold"}
+    # A version that comes after the month has left is hot beside the cold ones.
+    later = insert_all(store, series, HOURS[1])
+    assert hot.count(series.snapshots) == 2
+    every = truth(series, sent + late + later)
+    columns = ", ".join(every[0])
+    shown = hot.client.query(
+        f"SELECT {columns} FROM funding_rates_snapshots_all ORDER BY received_at, place", tz_mode="aware"
+    )
+    assert [dict(zip(every[0], row, strict=True)) for row in shown.result_rows] == every
+    (rows_of_day,) = hot.client.query(
+        "SELECT count() FROM funding_rates_snapshots_all WHERE funding_time < '2024-08-10'"
+    ).result_columns[0]
+    assert rows_of_day == 3

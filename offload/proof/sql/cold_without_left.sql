@@ -4,10 +4,10 @@ FROM
 (
 {{ source }}
 )
-WHERE toYYYYMMDD({{ event }}, 'UTC') NOT IN ({{ partitions | join(', ') }})
-   OR toYYYYMMDD({{ event }}, 'UTC') IN
+WHERE {{ period }}({{ event }}, 'UTC') NOT IN ({{ partitions | join(', ') }})
+   OR {{ period }}({{ event }}, 'UTC') IN
       (
-          SELECT DISTINCT toYYYYMMDD({{ event }}, 'UTC')
+          SELECT DISTINCT {{ period }}({{ event }}, 'UTC')
           FROM {{ hot }}
           WHERE {{ arrival }} >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
             AND {{ arrival }} < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')

@@ -1,6 +1,6 @@
--- Every row of Raw or Silver, hot or cold, once. A partition (day) is read from the hot table until it leaves, then from
--- Iceberg, with the rows that arrived hot since. A row that is in both is shown as the hot table has it. Rows that the gate
--- moves arrived before, so it does not matter in which table they are at this moment.
+-- Every row of Raw, Silver or snapshots, hot or cold, once. A partition (day or month) is read from the hot table until it
+-- leaves, then from Iceberg, with the rows that arrived hot since. A row that is in both is shown as the hot table has it.
+-- Rows that the gate moves arrived before, so it does not matter in which table they are at this moment.
 -- With `IN (SELECT …)` and plain casts the server can skip partitions and files by time.
 {% import '_left.sql' as left %}
 CREATE OR REPLACE VIEW {{ view }}
@@ -15,26 +15,26 @@ WITH
     {{ left.gone(cold) }}
 SELECT {{ names | join(', ') }}
 FROM {{ hot }}
-WHERE toYYYYMMDD({{ event }}) NOT IN (SELECT arrayJoin(gone.1))
+WHERE {{ period }}({{ event }}) NOT IN (SELECT arrayJoin(gone.1))
 UNION ALL
 {% for table in (hot, hot ~ '_leaving') %}
 SELECT {{ names | join(', ') }}
 FROM {{ table }}
-WHERE toYYYYMMDD({{ event }}) IN (SELECT arrayJoin(gone.1))
-  AND {{ arrival }} > transform(toYYYYMMDD({{ event }}), gone.1, gone.2, toDateTime64(0, 6, 'UTC'))
+WHERE {{ period }}({{ event }}) IN (SELECT arrayJoin(gone.1))
+  AND {{ arrival }} > transform({{ period }}({{ event }}), gone.1, gone.2, toDateTime64(0, 6, 'UTC'))
 UNION ALL
 {% endfor %}
 SELECT {{ casts | join(', ') }}
 FROM {{ source }} AS cold
-WHERE toYYYYMMDD(cold.{{ event }}) IN (SELECT arrayJoin(gone.1))
+WHERE {{ period }}(cold.{{ event }}) IN (SELECT arrayJoin(gone.1))
   AND ({% for name in key %}cold.{{ name }}{{ ', ' if not loop.last }}{% endfor %}) NOT IN
       (
 {% for table in (hot, hot ~ '_leaving') %}
           SELECT {% for sql in hot_key %}{{ sql }}{{ ', ' if not loop.last }}{% endfor %}
 
           FROM {{ table }}
-          WHERE toYYYYMMDD({{ event }}) IN (SELECT arrayJoin(gone.1))
-            AND {{ arrival }} > transform(toYYYYMMDD({{ event }}), gone.1, gone.2, toDateTime64(0, 6, 'UTC'))
+          WHERE {{ period }}({{ event }}) IN (SELECT arrayJoin(gone.1))
+            AND {{ arrival }} > transform({{ period }}({{ event }}), gone.1, gone.2, toDateTime64(0, 6, 'UTC'))
           {{ 'UNION ALL' if not loop.last }}
 {% endfor %}
       )

@@ -55,6 +55,7 @@ def test_what_iceberg_has_is_dropped_and_nothing_else_is(
     trades = trades.filter(pl.col("time").dt.day() == 8)
     hot.load(trades)
     hot.load_left_out(trades.head(400))
+    hot.load_series()
     before = _hot_rows(hot)
     assert _states(close_gate(Tiers.open(settings), drop=True, now=LATER)) == dict.fromkeys(RETAINED, "held")
     assert _hot_rows(hot) == before, "nothing was offloaded, nothing may go"

@@ -1,5 +1,6 @@
 -- cold.<series>_snapshots: the versions of rows whose answers came in a window, each once.
--- Only copies of one row merge: received_at and answer_id are in the sorting key.
+-- Only copies of one row merge: received_at and answer_id are in the sorting key. Staging, which has the same rows, does
+-- not merge copies.
 {% macro cold(name, type, is_optional) -%}
 {%- set column = 't.' ~ (name | name) -%}
 {%- if type == 'string' -%}
@@ -14,13 +15,17 @@ CAST({{ column }} AS {{ 'Nullable(Decimal(20, 0))' if is_optional else 'Decimal(
 {{ column }}
 {%- endif -%}
 {%- endmacro %}
-SELECT
+SELECT{{ '' if merged else ' DISTINCT' }}
 {% for column, type, _ in columns %}
     {{ cold(column, type | string, column in optional) }} AS {{ column | name }}{{ ',' if not loop.last }}
 {% endfor %}
-FROM {{ hot }} AS t FINAL
+FROM {{ hot }} AS t{{ ' FINAL' if merged else '' }}
 PREWHERE t.received_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
      AND t.received_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
+{% if event_day %}
+     AND t.{{ event | name }} >= fromUnixTimestamp64Micro({event_from_us:Int64}, 'UTC')
+     AND t.{{ event | name }} < fromUnixTimestamp64Micro({event_to_us:Int64}, 'UTC')
+{% endif %}
 {% if partition %}
      AND t.provider = {key:String}
 ORDER BY {% for column in sort %}t.{{ column | name }}{{ ', ' if not loop.last }}{% endfor %}
