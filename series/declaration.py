@@ -59,6 +59,8 @@ class Series(BaseModel):
     `frame`: the column with the length of the period that begins at `time`; "": the rows are moments. A period begins
     at a multiple of its length since the Unix epoch.
 
+    `providers`: names of those who bring it (`series.questions.PROVIDERS`), the default first.
+
     `retention_days`: how long answers (`landing`) and rows (`staging`, `snapshots`) stay in ClickHouse, counted as
     `ddl.layers.Retention` says. They go only when Iceberg has them. What is not named stays for ever. The current rows
     always do: a run goes on from them, and coverage, the quality check and the interfaces read nothing else.
@@ -71,6 +73,7 @@ class Series(BaseModel):
     key: tuple[str, ...]
     time: str
     frame: str = ""
+    providers: tuple[str, ...] = Field(min_length=1)
     columns: tuple[Column, ...]
     retention_days: dict[Literal["landing", "staging", "snapshots"], Annotated[int, Field(gt=0)]] = {}
 

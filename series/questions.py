@@ -1,8 +1,8 @@
-"""Which provider has which series, and what a run asks it for each market."""
+"""How each provider is opened, and what a run asks it for each market."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from config.registry import SymbolRegistry
@@ -14,9 +14,12 @@ from series.providers.binance_dumps import BinanceDumps
 from series.providers.ccxt_rest import CcxtRest
 from series.providers.model import Provider, Question
 
-BINANCE, CCXT, ALTERNATIVE = "binance", "ccxt", "alternative_me"
-# The providers of each series, the default first.
-PROVIDERS = {"bars": (BINANCE, CCXT), "funding_rates": (CCXT,), "fear_greed": (ALTERNATIVE,)}
+# By the name that declarations give it: opens a provider of an exchange's markets, source and REST address.
+PROVIDERS: dict[str, Callable[[str, str, str | None], Provider]] = {
+    "binance": lambda _exchange, source, _address: BinanceDumps(source),
+    "ccxt": lambda exchange, _source, address: CcxtRest(exchange, address),
+    "alternative_me": lambda _exchange, _source, address: AlternativeMe(address),
+}
 DEFAULT_SOURCE = URL
 
 
@@ -30,11 +33,11 @@ def open_provider(name: str, exchange: str, source: str, rest_endpoint: str | No
         rest_endpoint: replaces the address of the provider's REST interface.
 
     Raises:
-        SeriesError: ccxt does not know the exchange.
+        SeriesError: there is no such provider, or ccxt does not know the exchange.
     """
-    if name == BINANCE:
-        return BinanceDumps(source)
-    return CcxtRest(exchange, rest_endpoint) if name == CCXT else AlternativeMe(rest_endpoint)
+    if name not in PROVIDERS:
+        raise SeriesError(f"no provider {name!r}: name one of {', '.join(PROVIDERS)} in the series' file")
+    return PROVIDERS[name](exchange, source, rest_endpoint)
 
 
 def questions_of(

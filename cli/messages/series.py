@@ -1,4 +1,4 @@
-"""`medallion series run|list`: what venues and others publish ready-made, into ClickHouse."""
+"""`medallion series run|list|schema`: what venues and others publish ready-made, into ClickHouse."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from cli.common.work import working
 from config import logs
 from config.registry import SymbolRegistry
 from config.settings import Settings
+from series.avro import avro_schema
 from series.declaration import Series, load_series, series_named
 from series.errors import IncompleteError
 from series.providers.model import Question
-from series.questions import DEFAULT_SOURCE, PROVIDERS, open_provider, questions_of
+from series.questions import DEFAULT_SOURCE, open_provider, questions_of
 from series.run import RunReport, SeriesRun
 from series.store import SeriesStore
 
@@ -70,10 +71,10 @@ def run(
     a dead letter in series_dead_letters. Exit code 1 where a provider did not give all of it: the rest is stored.
     """
     series = _series(name)
-    chosen = provider or PROVIDERS[name][0]
-    if chosen not in PROVIDERS[name]:
+    chosen = provider or series.providers[0]
+    if chosen not in series.providers:
         raise typer.BadParameter(
-            f"{chosen!r} has no {name}; one of {', '.join(PROVIDERS[name])}", param_hint="--provider"
+            f"{chosen!r} has no {name}; one of {', '.join(series.providers)}", param_hint="--provider"
         )
     check_address(rest_endpoint, HTTP, "--rest-endpoint")
     settings = load_settings(data_dir)
@@ -113,8 +114,7 @@ def list_series(data_dir: DataDirOption = None, as_json: JsonOption = False) -> 
     """Show every series, its providers, and what is stored of it."""
     stored = SeriesStore(load_settings(data_dir)).rows("stored", {})
     declared = [
-        {"series": one.name, "about": one.about, "key": one.key, "providers": PROVIDERS.get(one.name, ())}
-        for one in load_series()
+        {"series": one.name, "about": one.about, "key": one.key, "providers": one.providers} for one in load_series()
     ]
     if as_json:
         print_json({"declared": declared, "stored": stored})
@@ -126,6 +126,16 @@ def list_series(data_dir: DataDirOption = None, as_json: JsonOption = False) -> 
     )
     columns = ("series", "exchange", "symbol", "frame", "row_count", "oldest_time", "newest_time", "received_at")
     print_table("Stored", columns, [[row[column] for column in columns] for row in stored], empty="nothing yet")
+
+
+@app.command("schema")
+def schema(name: Annotated[str, typer.Argument(help=f"The series: {_NAMES}.")]) -> None:
+    """Print the Avro schema of the series' typed rows, as it follows from the declaration.
+
+    A reader that is given it reads `medallion query --format Avro` of the series with names, exact decimals and times.
+    Files of older and newer versions of the series fit as well: a column that they lack is null.
+    """
+    print_json(avro_schema(_series(name)))
 
 
 def _series(name: str) -> Series:

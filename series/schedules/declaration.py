@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from series.declaration import Series, load_series, series_named
 from series.errors import SeriesError
-from series.questions import DEFAULT_SOURCE, PROVIDERS
+from series.questions import DEFAULT_SOURCE
 
 _INTERVAL = re.compile(r"([1-9][0-9]{0,4})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -80,12 +80,12 @@ class SeriesSchedule(_Scheduled):
 
     @model_validator(mode="after")
     def _can_be_asked_for(self) -> Self:
-        known = {series.name: series for series in load_series() if series.name in PROVIDERS}
+        known = {series.name: series for series in load_series()}
         if self.series not in known:
             raise ValueError(f"no series {self.series!r}; one of {', '.join(known)}")
-        if self.provider and self.provider not in PROVIDERS[self.series]:
-            raise ValueError(f"{self.provider!r} has no {self.series}; one of {', '.join(PROVIDERS[self.series])}")
         series = known[self.series]
+        if self.provider and self.provider not in series.providers:
+            raise ValueError(f"{self.provider!r} has no {self.series}; one of {', '.join(series.providers)}")
         if self.frame not in (series.frames or {"": 0}):
             raise ValueError(f"frame is one of {', '.join(series.frames)}" if series.frames else "it has no frame")
         has_market = "symbol" in series.key
@@ -103,7 +103,7 @@ class SeriesSchedule(_Scheduled):
     @property
     def provider_name(self) -> str:
         """Who is asked."""
-        return self.provider or PROVIDERS[self.series][0]
+        return self.provider or self.declared.providers[0]
 
 
 Schedule = SeriesSchedule | CheckSchedule

@@ -132,6 +132,7 @@ def as_ingest(span: tuple[str, ...], trade: Mapping[str, str], files: str) -> li
         ("rederive", *span, *exchange, "--from-layer", "raw"),
         ("series", "run", "bars", *market, "--source", files, *span),
         ("series", "list"),
+        ("series", "schema", "bars"),
         ("lineage", "series", "bars", *bar),
         ("coverage", *exchange),
         ("quality", "check", *span, *market),

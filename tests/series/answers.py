@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import yaml
@@ -11,6 +11,7 @@ import yaml
 from series import declaration
 from series.answer import UNREADABLE, Answer, Defect, Row
 from series.declaration import Column, Series
+from series.providers.model import Question
 from series.store import SeriesStore
 
 DAY_MS = 86_400_000
@@ -63,6 +64,18 @@ def insert_all(store: SeriesStore, series: Series, received: datetime) -> list[A
     return sent
 
 
+class Theirs:
+    """A provider of a series that nobody has declared yet: one row a question."""
+
+    async def answers(self, question: Question) -> AsyncIterator[Answer]:
+        """As `Provider.answers`."""
+        received = int(datetime(2026, 1, 5, 10, tzinfo=UTC).timestamp()) * 1_000_000
+        yield Answer("theirs", "GET /row", received, b"[1]", [{**good_row(question.series, 0), **question.key}])
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
 def declare_fourth(folder: Path) -> Path:
     """Make a folder of declarations with `open_interest`, which nobody has declared yet, beside the product's."""
     folder.mkdir()
@@ -74,6 +87,7 @@ def declare_fourth(folder: Path) -> Path:
         "accounts": {"type": "integer", "to": 1_000, "is_optional": True, "comment": "how many"},
     }
     said = {"about": "the exchange's open interest", "key": ["exchange", "symbol", "noted_at"], "time": "noted_at"}
+    said |= {"providers": ["theirs"], "retention_days": {"landing": 1, "staging": 1, "snapshots": 1}}
     (folder / "open_interest.yaml").write_text(yaml.safe_dump(said | {"columns": columns}, sort_keys=False))
     for path in declaration.FOLDER.glob("*.yaml"):
         (folder / path.name).write_text(path.read_text())

@@ -20,10 +20,11 @@ from config.settings import Settings
 from series import declaration
 from series.answer import UNREADABLE, Answer, Defect
 from series.declaration import Series, load_series, series_named
+from series.questions import PROVIDERS
 from series.store import SeriesStore
-from tests.clickhouse import as_json
+from tests.offload.command_line import as_environment
 from tests.offload.hot_tables import HotTables
-from tests.series.answers import declare_fourth
+from tests.series.answers import FIRST_MS, declare_fourth
 from tests.series.oracle import judge
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,23 +129,24 @@ def fourth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Series]:
     load_series.cache_clear()
 
 
-# In a process of its own, as the cold tables are known once a program has begun.
-OFFLOAD = """
+# In a process of its own, as the series are known once a program has begun.
+COMMANDS = """
+import json
 import sys
 from pathlib import Path
 from series import declaration
 declaration.FOLDER = Path(sys.argv[1])
-from config.settings import Settings
-from offload.clickhouse.tiers import Tiers
-from offload.proof.verify import verify
-from offload.run import run
-tiers = Tiers.open(Settings.model_validate_json(sys.argv[2]))
-run(tiers, layers=("series",))
-print(verify(tiers, layers=("series",)).model_dump_json())
+from cli.main import app
+from series.questions import PROVIDERS
+from tests.offload.command_line import run_command
+from tests.series.answers import Theirs
+PROVIDERS["theirs"] = lambda *_: Theirs()
+print(json.dumps([run_command(app, *command) for command in json.loads(sys.argv[2])]))
 """
 
 
-def test_a_fourth_series_is_one_file(fourth: Series, settings: Settings) -> None:
+def test_a_fourth_series_is_one_file(fourth: Series, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a provider that brings it: by commands from the answer to Iceberg, and back to the answer."""
     there = HotTables(settings.model_copy(update={"clickhouse_database": "with_a_fourth"}))
     store = SeriesStore(there.settings)
 
@@ -154,17 +156,48 @@ def test_a_fourth_series_is_one_file(fourth: Series, settings: Settings) -> None
         check_every_row(fourth, store, there, rows)
 
     judged()
-    assert {"open_interest", "open_interest_exact"} <= set(there.connect().query("SHOW TABLES").result_columns[0])
-    command = [sys.executable, "-c", OFFLOAD, str(declaration.FOLDER), as_json(there.settings)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    report = json.loads(done.stdout)
+    as_environment(there.settings, monkeypatch)
+    monkeypatch.setenv("MEDALLION_CLICKHOUSE_DATABASE", there.settings.clickhouse_database)
+    noted_at = datetime.fromtimestamp(FIRST_MS / 1_000, UTC).isoformat()
+    row = ("exchange=binance", "symbol=BTCUSDT", f"noted_at={noted_at}")
+    lineage = ("lineage", "series", fourth.name, *row, "--json")
+    retained = (fourth.landing, fourth.staging, fourth.snapshots)
+    commands = [
+        ("series", "run", fourth.name, "--symbol", "BTCUSDT", "--from", "2024-08-09", "--json"),
+        ("series", "list", "--json"),
+        ("query", "SELECT open_interest, provider FROM open_interest_exact WHERE exchange = 'binance'"),
+        ("offload", "run", "--layer", "series"),
+        ("offload", "verify", "--json"),
+        lineage,
+        ("offload", "gate", "--drop", *(word for table in retained for word in ("--table", table))),
+        lineage,
+        ("series", "schema", fourth.name),
+    ]
+    child = [sys.executable, "-c", COMMANDS, str(declaration.FOLDER), json.dumps(commands)]
+    done = subprocess.run(child, cwd=ROOT, capture_output=True, text=True, check=True)
+    answered = json.loads(done.stdout)
+    assert [code for code, _, _ in answered] == [0] * len(commands), answered
+    _, listed, current, _, verified, both, _, cold, schema = (said for _, said, _ in answered)
+    (declared,) = (one for one in json.loads(listed)["declared"] if one["series"] == fourth.name)
+    assert declared["providers"] == ["theirs"]
+    assert current == "0.123456789012345678\ttheirs\n"
+    report = json.loads(verified)
     assert report["ok"]
     assert report["complete"]
-    assert {table["table"]: table["cold_rows"] for table in report["tables"] if table["slices"]} == {
-        table: there.count(f"{table} FINAL" if table == fourth.snapshots else table)
-        for table in (fourth.landing, fourth.snapshots)
-    }
+    tables = {table["table"]: table["cold_rows"] for table in report["tables"] if table["slices"]}
+    assert tables.keys() == {fourth.landing, fourth.snapshots}
+    for said, tiers in ((both, ["hot", "cold"]), (cold, ["cold"])):
+        found = json.loads(said)
+        assert [version["tier"] for version in found["versions"]] == tiers
+        assert [copy["tier"] for copy in found["answers"][0]["copies"]] == tiers
+    assert {there.count(table) for table in retained} == {0}
+    assert {field["name"] for field in json.loads(schema)["fields"]} >= set(fourth.fields)
     there.drop()
+
+
+@pytest.mark.parametrize("series", load_series(), ids=lambda series: series.name)
+def test_every_declared_provider_can_be_opened(series: Series) -> None:
+    assert set(series.providers) <= PROVIDERS.keys()
 
 
 def test_the_newest_version_is_current_and_every_version_is_kept(store: SeriesStore, hot: HotTables) -> None:
