@@ -46,8 +46,8 @@ def lineage_series(
     what = f"{name} {' '.join(key)}"
     if not trace.versions:
         raise ProofError(
-            f"{what} is in neither tier: `medallion series list` shows what is stored, the table series_dead_letters"
-            " what was rejected."
+            f"{what} is in neither tier: `medallion series list` shows what is stored, the tables series_dead_letters"
+            " and cold.series_dead_letters what was rejected."
         )
     if trace.lost:
         raise ProofError(f"Neither tier has the answer {trace.lost[0]}, from which a version of {what} is.")

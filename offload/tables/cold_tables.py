@@ -33,7 +33,7 @@ from offload.tables.cold_table import (
     Column,
     Layer,
 )
-from offload.tables.series_tables import series_tables, staging_table
+from offload.tables.series_tables import DEAD_LETTERS, series_tables, staging_table
 from schemas.coordinates import COORDINATES
 from series.declaration import load_series
 
@@ -276,6 +276,7 @@ TABLES: tuple[ColdTable, ...] = (
     _DLQ,
     *(_gold(frame, kept) for kept in load_layers().candles for frame in kept.timeframes),
     *(table for series in load_series() for table in series_tables(series)),
+    DEAD_LETTERS,
 )
 # Hot tables beside those of TABLES whose rows a cold table has. Only the durability gate looks at them.
 STAGING: tuple[ColdTable, ...] = tuple(staging_table(series) for series in load_series())

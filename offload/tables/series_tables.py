@@ -1,5 +1,5 @@
 """The two cold tables of a declared series: its answers as they came, and every version of its rows, which staging has
-as well.
+as well. The dead letters of all series are one more.
 
 Columns and types follow from the declaration. An optional column is NULL where the provider does not say, and in files
 from before the column was declared, so a series may get one at any time.
@@ -17,9 +17,42 @@ from series.declaration import ARRIVAL, Series
 _TYPES: dict[str, IcebergType] = {"text": TEXT, "time": TIME, "decimal": PRICE, "integer": UINT64}
 # A page of a thousand bars has about 150 kB, compressed a third of it, and its rows as texts as much again.
 _ANSWER_BYTES = 100_000.0
+_LETTER_BYTES = 1_000.0
 # Of 1 GB of answers in an hour: with such row groups ClickHouse takes 100 MB to write the files, without 1 GiB is too
 # little.
 _ANSWERS_BYTES = 8_388_608
+
+
+DEAD_LETTERS = ColdTable(
+    name="series_dead_letters",
+    layer="series",
+    hot="series_dead_letters",
+    select="select_series_rows.sql",
+    doc="What providers sent and no series could take, with the reason; one row a row of an answer",
+    columns=(
+        ("series", TEXT, "name of the series: bars"),
+        ("reason", TEXT, "code of the broken rule, see docs/series.md"),
+        ("field", TEXT, "the field that breaks it; row or answer: none could be read"),
+        ("value", TEXT, "what the field has, as text"),
+        ("provider", TEXT, "who said so"),
+        ("request", TEXT, "what was asked"),
+        ("answer_id", TEXT, "the answer it is from: see the landing table of the series"),
+        ("place", LONG, "its place among the rows of the answer, from 1; 0: the answer as a whole"),
+        (ARRIVAL, TIME, "when the answer came; the window of the offload"),
+        ("payload", BYTES, "the row, or the first 64 KiB of the answer"),
+    ),
+    partition_time=ARRIVAL,
+    partition_by="provider",
+    period="day",
+    sort=("series", ARRIVAL, "answer_id", "place"),
+    arrival=ARRIVAL,
+    hot_event=ARRIVAL,
+    hot_period="month",
+    # The time is part of what an answer's id is made of.
+    counts_merged=True,
+    row_bytes=_LETTER_BYTES,
+    row_group_bytes=_ANSWERS_BYTES,
+)
 
 
 def series_tables(series: Series) -> tuple[ColdTable, ColdTable]:

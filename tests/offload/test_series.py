@@ -27,7 +27,7 @@ from offload.retention.gate import close_gate, leaving
 from offload.run import run
 from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import BY_NAME, TABLES
-from series.answer import Answer
+from series.answer import UNREADABLE, Answer
 from series.declaration import Series, load_series, series_named
 from series.store import SeriesStore
 from tests.offload.cold_tables import files_on_disk, files_referenced, live_files, load, read
@@ -109,18 +109,51 @@ def test_the_cold_tables_are_the_answers(name: str, offloaded: Settings) -> None
     assert said == [[{key: text for key, text in row.items() if text} for row in answer.rows] for answer in sent]
 
 
+def rejected(series: Series, answer: Answer) -> dict[int, tuple[str, str, str, object]]:
+    """By place the reason, field, value and payload of what the series cannot take; a row as texts by name."""
+    if answer.defect:
+        return {0: (answer.defect, "answer", "", answer.body)}
+    found: dict[int, tuple[str, str, str, object]] = {}
+    for place, row in enumerate(answer.rows, start=1):
+        if UNREADABLE in row:
+            found[place] = ("row_unreadable", "row", "", row[UNREADABLE].encode())
+        elif isinstance(judged := judge(series, row, answer.received_us), tuple):
+            found[place] = (*judged, row[judged[1]], {**row, UNREADABLE: ""})
+    return found
+
+
+def test_the_cold_dead_letters_are_what_no_series_took(offloaded: Settings) -> None:
+    expected = [
+        (series.name, answer.provider, answer.request, answer.id, moment(answer), place, *letter)
+        for series in load_series()
+        for answer in answers(series)
+        for place, letter in rejected(series, answer).items()
+    ]
+    names = ("series", "provider", "request", "answer_id", "received_at", "place", "reason", "field", "value")
+    letters = cold_rows(offloaded, "series_dead_letters", "series", "received_at", "place")
+    assert [
+        (
+            *(one[name] for name in names),
+            json.loads(one["payload"]) if one["reason"] == "time_invalid" else one["payload"],
+        )
+        for one in letters
+    ] == expected
+    assert len(expected) == 3 * len(HOURS) * len(DECLARED)
+
+
 def test_hot_and_cold_are_equal_and_nothing_is_left_out(offloaded: Settings) -> None:
     report = verified(offloaded)
     assert report.ok
     assert report.complete
     rows = {"landing": 3, "snapshots": 2}
-    assert {table.table: (table.hot_rows, table.cold_rows, table.slices) for table in report.tables} == {
+    letters = {"series_dead_letters": (6 * len(DECLARED), 6 * len(DECLARED), 2)}
+    assert {table.table: (table.hot_rows, table.cold_rows, table.slices) for table in report.tables} == letters | {
         f"{name}_{kind}": (2 * count, 2 * count, 2) for name in DECLARED for kind, count in rows.items()
     }
     assert {
         table.table: (table.complete_until, table.rows, table.pending)
         for table in status(Tiers.open(offloaded))
-        if BY_NAME[table.table] in COLD
+        if table.table.startswith(tuple(DECLARED))
     } == {f"{name}_{kind}": (ARRIVAL + timedelta(hours=2), 2 * n, 0) for name in DECLARED for kind, n in rows.items()}
 
 
@@ -133,13 +166,18 @@ def test_a_second_run_adds_nothing(offloaded: Settings) -> None:
 
 @pytest.mark.parametrize(
     ("name", "column"),
-    [("bars_snapshots", "quote_volume"), ("funding_rates_snapshots", "funding_time"), ("fear_greed_landing", "body")],
+    [
+        ("bars_snapshots", "quote_volume"),
+        pytest.param("funding_rates_snapshots", "funding_time", marks=pytest.mark.nightly),
+        ("fear_greed_landing", "body"),
+        ("series_dead_letters", "payload"),
+    ],
 )
 def test_a_damaged_cold_value_is_found(name: str, column: str, offloaded: Settings) -> None:
     path = next(path for path in live_files(offloaded, BY_NAME[name]) if pq.read_metadata(path).num_rows > 1)
     whole, rows = path.read_bytes(), pq.read_table(path)
     # Bytes of a body need not be UTF-8.
-    values = rows.column(column).cast(pa.binary()) if column == "body" else rows.column(column)
+    values = rows.column(column).cast(pa.binary()) if column in {"body", "payload"} else rows.column(column)
     assert values[0] != values[1]
     swapped = values.take(pa.array([1, 0, *range(2, rows.num_rows)]))
     try:
@@ -198,7 +236,9 @@ def test_a_pin_has_the_series_as_they_were_and_brings_them_back(
     hot.load_series("bars", hours=2)
     run(Tiers.open(settings))
     # A tag keeps its snapshot from expiry.
-    tagged = {name: tag_of(settings, name, "loss") for name in (series.landing, series.snapshots)}
+    tagged = {
+        name: tag_of(settings, name, "loss") for name in (series.landing, series.snapshots, "series_dead_letters")
+    }
     assert tagged == {part.table: part.snapshot_id for part in pin.tables if part.rows}
     as_environment(settings, monkeypatch)
     asked = "SELECT volume, quote_volume IS NULL, is_closed, received_at FROM bars_snapshots ORDER BY place"

@@ -185,7 +185,7 @@ def test_a_fourth_series_is_one_file(fourth: Series, settings: Settings, monkeyp
     assert report["ok"]
     assert report["complete"]
     tables = {table["table"]: table["cold_rows"] for table in report["tables"] if table["slices"]}
-    assert tables.keys() == {fourth.landing, fourth.snapshots}
+    assert tables.keys() == {fourth.landing, fourth.snapshots, "series_dead_letters"}
     for said, tiers in ((both, ["hot", "cold"]), (cold, ["cold"])):
         found = json.loads(said)
         assert [version["tier"] for version in found["versions"]] == tiers

@@ -1,6 +1,6 @@
--- cold.<series>_snapshots: the versions of rows whose answers came in a window, each once.
--- Only copies of one row merge: received_at and answer_id are in the sorting key. Staging, which has the same rows, does
--- not merge copies.
+-- cold.<series>_snapshots, cold.series_dead_letters: the versions of rows, or the letters, whose answers came in a window,
+-- each once. Only copies of one row merge: answer_id, of which received_at is a part, is in the sorting key. Staging, which
+-- has the rows of the snapshots, does not merge copies.
 {% macro cold(name, type, is_optional) -%}
 {%- set column = 't.' ~ (name | name) -%}
 {%- if type == 'string' -%}
