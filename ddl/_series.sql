@@ -150,3 +150,33 @@ match(row.{{ name }}, '^[0-9]+$') AS {{ name }}_is_number,
     place UInt32 COMMENT 'its place among the rows of the answer, from 1',
     received_at DateTime64(6, 'UTC') COMMENT 'when the answer came'
 {%- endmacro -%}
+
+{#- How many rows each day of a market has, as its stored rows show: 0 where they do not. Distances between rows are in
+    minutes, as venues stamp some rows a few ms late. Those of the day, of the day before and of the day after count. The
+    least of them is the interval if it is the only one that is there twice and the others, which are holes, are multiples
+    of it: a market whose interval changes has two such distances. One of more than a day shows nothing. -#}
+{%- macro observed(series, source) -%}
+{%- set market = ['exchange', 'symbol'] | select('in', series.key) | join(', ') -%}
+{%- set of_market = 'PARTITION BY ' ~ market if market else '' -%}
+    SELECT
+        {{ market ~ ', ' if market else '' }}day,
+        groupArrayArray(day_distances) OVER ({{ of_market }} ORDER BY toInt32(day) RANGE BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS distances,
+        arrayDistinct(arrayFilter(distance -> countEqual(distances, distance) > 1, distances)) AS repeated,
+        repeated[1] AS interval,
+        toUInt64(if(
+            length(repeated) = 1 AND arrayAll(distance -> distance % greatest(interval, 1) = 0, distances) AND 1440 % greatest(interval, 1) = 0,
+            intDiv(1440, greatest(interval, 1)),
+            0)) AS of_day
+    FROM
+    (
+        SELECT {{ market ~ ', ' if market else '' }}toDate(time) AS day, groupArrayIf(distance, distance BETWEEN 1 AND 1440) AS day_distances
+        FROM
+        (
+            SELECT
+                {{ market ~ ', ' if market else '' }}{{ series.time }} AS time,
+                intDiv(toUnixTimestamp64Micro(time) - toUnixTimestamp64Micro(lagInFrame(time) OVER ({{ of_market }} ORDER BY time ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)) + 30000000, 60000000) AS distance
+            FROM {{ source }} FINAL
+        )
+        GROUP BY {{ market ~ ', ' if market else '' }}day
+    )
+{%- endmacro -%}

@@ -59,6 +59,9 @@ class Series(BaseModel):
     `frame`: the column with the length of the period that begins at `time`; "": the rows are moments. A period begins
     at a multiple of its length since the Unix epoch.
 
+    `row_interval`: seconds from row to row where rows are moments, a part of a day; `observed`: those that the stored
+    rows of the market show; None: nobody knows. Coverage counts by it.
+
     `providers`: names of those who bring it (`series.questions.PROVIDERS`), the default first.
 
     `retention_days`: how long answers (`landing`) and rows (`staging`, `snapshots`) stay in ClickHouse, counted as
@@ -73,6 +76,7 @@ class Series(BaseModel):
     key: tuple[str, ...]
     time: str
     frame: str = ""
+    row_interval: int | Literal["observed"] | None = None
     providers: tuple[str, ...] = Field(min_length=1)
     columns: tuple[Column, ...]
     retention_days: dict[Literal["landing", "staging", "snapshots"], Annotated[int, Field(gt=0)]] = {}
@@ -89,6 +93,10 @@ class Series(BaseModel):
             raise ValueError(f"{self.name}: `time` must be its one column of type time")
         if self.frame and not by_name[self.frame].one_of:
             raise ValueError(f"{self.name}: {self.frame} needs `one_of`, the seconds of each frame")
+        if isinstance(self.row_interval, int) and (self.row_interval < 1 or 86_400 % self.row_interval):
+            raise ValueError(f"{self.name}: row_interval must be a part of a day, in seconds")
+        if self.frame and self.row_interval is not None:
+            raise ValueError(f"{self.name}: its frame says how often rows come: leave row_interval out")
         if any(by_name[name].is_optional for name in self.key):
             raise ValueError(f"{self.name}: a column of the key may not be optional")
         return self

@@ -17,6 +17,7 @@ from cli.coverage.verdicts import (
     without_rows,
 )
 from config.registry import Entry
+from series.declaration import series_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ def _verdict(evidence: SeriesEvidence, own: SeriesDay, day: date, stored: Sequen
         return Verdict(missing, "dead_letters", ", ".join(part for part in (counted, rejected) if part))
     if not own.rows:
         return without
-    if not own.expected:
-        return Verdict(UNKNOWN, "count_unknown")
-    return Verdict(PARTIAL, "periods_missing", counted)
+    if own.expected:
+        is_short = own.rows < own.expected
+        return Verdict(PARTIAL, "periods_missing", counted) if is_short else Verdict(UNKNOWN, "count_unknown", counted)
+    is_observed = series_named(evidence.series).row_interval == "observed"
+    return Verdict(UNKNOWN, "interval_unknown" if is_observed else "count_unknown")

@@ -304,9 +304,19 @@ def test_a_series_is_judged_by_its_periods() -> None:
         ("missing", "no_run", "", 0),
         ("partial", "day_open", "7 of 1,440", 7),
     ]
-    moments = {DAY: SeriesDay(3, 0, 0, ("ccxt",))}
-    found = judge_series(SeriesEvidence("funding_rates", "binance_usdm", "BTCUSDT", "", moments), [DAY, AFTER], TODAY)
-    assert [(one.status, one.why) for one in found] == [("unknown", "count_unknown"), ("missing", "after_last")]
+    moments = {
+        DAY: SeriesDay(3, 0, 0, ("ccxt",)),
+        AFTER: SeriesDay(2, 3, 0, ("ccxt",)),
+        AFTER + timedelta(days=1): SeriesDay(4, 3, 0, ("ccxt",)),
+    }
+    asked = [DAY, *(AFTER + timedelta(days=number) for number in range(3))]
+    found = judge_series(SeriesEvidence("funding_rates", "binance_usdm", "BTCUSDT", "", moments), asked, TODAY)
+    assert [(one.status, one.why, one.detail) for one in found] == [
+        ("unknown", "interval_unknown", ""),
+        ("partial", "periods_missing", "2 of 3"),
+        ("unknown", "count_unknown", "4 of 3"),
+        ("missing", "after_last", f"the newest stored is of {AFTER + timedelta(days=1)}"),
+    ]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 2)), max_size=12))

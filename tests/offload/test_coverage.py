@@ -262,6 +262,21 @@ def test_what_is_stored_of_series(
     moods = [{"day": str(day_ms(day)), "value": "50", "classification": "Neutral"} for day in (1, 2)]
     answer = Answer("alternative_me", "a question", int(moment(9).timestamp() * 1e6), b"x", moods)
     store.insert(series_named("fear_greed"), [answer])
+    # Every 8 hours, of which one is missing on day 2, and every 4 hours from day 4 at 16:00 on; the other way round.
+    # Some come a few ms late.
+    eight, four = range(0, 24, 8), range(0, 24, 4)
+    settled = {
+        "BTCUSDT": {1: eight, 2: (0, 16), 3: eight, 4: (0, 8, 16, 20), 5: four, 6: four},
+        "ETHUSDT": {1: four, 2: (0, 4, 8, 16), 3: eight, 4: eight},
+    }
+    rates = [
+        {"exchange": "binance_usdm", "symbol": symbol, "rate": "0.0001"}
+        | {"funding_time": str(int(moment(day, hour).timestamp() * 1e3) + hour % 7)}
+        for symbol, days in settled.items()
+        for day, hours_of_day in days.items()
+        for hour in hours_of_day
+    ]
+    store.insert(series_named("funding_rates"), [Answer("ccxt", "a question", answer.received_us, b"y", rates)])
     assert store.full_days(series_named("bars"), key, moment(1, 0), moment(9)) == {date(2026, 3, 1)}
     store.close()
     found = ask("--to", "2026-03-06")
@@ -277,8 +292,24 @@ def test_what_is_stored_of_series(
         (1_440, ["binance"]), (1_439, ["binance"]),
     ]  # fmt: skip
     assert verdicts(found, data="fear_greed")[:3] == [
-        (1, "unknown", "count_unknown"), (2, "unknown", "count_unknown"), (3, "missing", "after_last"),
+        (1, "complete", "all_periods"), (2, "complete", "all_periods"), (3, "missing", "after_last"),
     ]  # fmt: skip
+    found = ask("--data", "funding_rates", "--to", "2026-03-07")
+    assert verdicts(found, symbol="BTCUSDT") == [
+        (1, "complete", "all_periods"),
+        (2, "partial", "periods_missing"),
+        (3, "unknown", "interval_unknown"),
+        (4, "unknown", "interval_unknown"),
+        (5, "unknown", "interval_unknown"),
+        (6, "complete", "all_periods"),
+    ]
+    assert [row["detail"] for row in found if row["status"] == "partial"] == ["2 of 3"]
+    assert verdicts(found, symbol="ETHUSDT")[:4] == [
+        (1, "complete", "all_periods"),
+        (2, "unknown", "interval_unknown"),
+        (3, "unknown", "interval_unknown"),
+        (4, "complete", "all_periods"),
+    ]
     ninth = ask("--data", "bars", "--symbol", "BTCUSDT", "--from", "2026-03-09", "--to", "2026-03-10")
     assert verdicts(ninth) == [(9, "missing", "after_last")]
     assert {row["data"] for row in ask("--data", "bars", "--to", "2026-03-06")} == {"bars"}
