@@ -106,6 +106,10 @@ class Settings(BaseSettings):
 
     # Series
     schedules_file: Path = DEFAULT_SCHEDULES_FILE
+    # Bounds of a quality check. A day's file of Binance comes the day after, so a series is stale after two days.
+    quality_stale_hours: Annotated[float, Field(gt=0.0)] = 48.0
+    quality_price_off_percent: Annotated[float, Field(gt=0.0)] = 2.0
+    quality_jump_percent: Annotated[float, Field(gt=0.0)] = 10.0
 
     # Silver
     symbols_file: Path = DEFAULT_SYMBOLS_FILE
