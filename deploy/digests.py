@@ -24,6 +24,14 @@ FILES = (
     ROOT / "deploy/Dockerfile",
     ROOT / "deploy/compose/grafana/Dockerfile",
 )
+# Images that have no digest yet: no public source that could be asked tells it, and this program writes it.
+AWAITED = frozenset(
+    {
+        "clickhouse/clickhouse-keeper",
+        "docker.redpanda.com/redpandadata/console",
+        "docker.redpanda.com/redpandadata/redpanda",
+    }
+)
 # Images of ours are built, not fetched.
 _OURS = ("medallion", "medallion-grafana")
 # `image: x` of compose, `FROM x` of a Dockerfile, an entry of the chart's `images:`; a tag is always there.

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from pyiceberg.table import FileScanTask, Table
 
 from offload.difference.silver_difference import IDENTITY, VALUES
-from offload.difference.spill import Spill, bucket_count
+from offload.difference.spill import Spill, bucket_count, ensure_disk_space
 from offload.errors import OffloadError
 from offload.files.scans import read_task
 from offload.pins import NOW, Pins
@@ -143,16 +143,23 @@ class PinDifference:
 
         Raises:
             OutputFolderError: `out` has files already or cannot be made.
+            DiskSpaceError: the disk of temporary files cannot hold the rows of the largest table; nothing was written.
         """
         versions = [self._snapshots(name) for name in (before, after)]
+        work = [
+            _Work(cold, table, _own_files(table, [version[cold.name] for version in versions]))
+            for cold in (BY_NAME["silver_trades"], *GOLD)
+            for table in [self._tier.load(cold)]
+        ]
+        # A table's temporary files are gone when the next one's are made.
+        ensure_disk_space(Path(tempfile.gettempdir()), max(sum(one.rows) for one in work))
         if out is not None:
             _make_folder(out)
         tables, shown = [], {}
-        for cold in (BY_NAME["silver_trades"], *GOLD):
-            table = self._tier.load(cold)
-            found, rows = _compare_table(cold, table, [version[cold.name] for version in versions], out, show)
+        for one in work:
+            found, rows = _compare_table(one, out, show)
             tables.append(found)
-            shown[cold.name] = rows
+            shown[one.cold.name] = rows
         return VersionDifference(before=before, after=after, tables=tuple(tables)), shown
 
     def _snapshots(self, name: str) -> dict[str, int | None]:
@@ -161,25 +168,41 @@ class PinDifference:
         return {part.table: part.snapshot_id for part in self._pins.get(name).tables}
 
 
-def _compare_table(
-    cold: ColdTable, table: Table, snapshots: Sequence[int | None], out: Path | None, show: int
-) -> tuple[TableDifference, pl.DataFrame]:
-    compared = comparison_of(cold)
-    files = [_files(table, snapshot) for snapshot in snapshots]
-    only = [
-        [task for path, task in sorted(side.items()) if path not in other]
-        for side, other in (files, list(reversed(files)))
-    ]
-    rows = [sum(task.file.record_count for task in side) for side in only]
+@dataclass(frozen=True)
+class _Work:
+    """A table, and of each of the two versions the files that the other has not."""
+
+    cold: ColdTable
+    table: Table
+    files: tuple[Sequence[FileScanTask], Sequence[FileScanTask]]
+
+    @property
+    def rows(self) -> list[int]:
+        """How many rows the files of each version have."""
+        return [sum(task.file.record_count for task in side) for side in self.files]
+
+
+def _own_files(table: Table, snapshots: Sequence[int | None]) -> tuple[list[FileScanTask], list[FileScanTask]]:
+    before, after = (_files(table, snapshot) for snapshot in snapshots)
+    return (
+        [task for path, task in sorted(before.items()) if path not in after],
+        [task for path, task in sorted(after.items()) if path not in before],
+    )
+
+
+def _compare_table(work: _Work, out: Path | None, show: int) -> tuple[TableDifference, pl.DataFrame]:
+    compared = comparison_of(work.cold)
     counts = {REMOVED: 0, ADDED: 0, CHANGED: 0}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="medallion-pin-diff-")))
-        pieces = _buckets(table, only, compared, folder, max(bucket_count(max(rows)), 1))
+        pieces = _buckets(work, compared, folder, max(bucket_count(max(work.rows)), 1))
         first = next(pieces)
         writer = None
         if out is not None:
             schema = first.to_arrow().schema
-            writer = stack.enter_context(pq.ParquetWriter(out / f"{cold.name}.parquet", schema, compression="zstd"))
+            writer = stack.enter_context(
+                pq.ParquetWriter(out / f"{work.cold.name}.parquet", schema, compression="zstd")
+            )
         shown = first.clear()
         for piece in chain([first], pieces):
             for change, number in piece.group_by("change").len().iter_rows():
@@ -187,20 +210,18 @@ def _compare_table(
             if writer is not None and piece.height:
                 writer.write_table(piece.to_arrow())
             shown = pl.concat([shown, piece]).sort(compared.order).head(show)
-    return TableDifference(table=cold.name, compared=sum(rows), **counts), shown
+    return TableDifference(table=work.cold.name, compared=sum(work.rows), **counts), shown
 
 
-def _buckets(
-    table: Table, files: Sequence[Sequence[FileScanTask]], compared: Comparison, folder: Path, buckets: int
-) -> Iterator[pl.DataFrame]:
+def _buckets(work: _Work, compared: Comparison, folder: Path, buckets: int) -> Iterator[pl.DataFrame]:
     """The differing rows, bucket by bucket; at least one frame, which may be empty."""
     number = pl.concat_str([pl.col(name).cast(pl.String) for name in compared.key], separator="\n").hash(seed=0)
     spills = [Spill(folder / side, buckets, by=number % buckets) for side in ("before", "after")]
-    empty = pl.DataFrame(table.schema().as_arrow().empty_table()).select(compared.columns)
-    for spill, tasks in zip(spills, files, strict=True):
+    empty = pl.DataFrame(work.table.schema().as_arrow().empty_table()).select(compared.columns)
+    for spill, tasks in zip(spills, work.files, strict=True):
         spill.add(empty)
         for task in tasks:
-            for piece in read_task(table, task, compared.columns):
+            for piece in read_task(work.table, task, compared.columns):
                 spill.add(piece)
     for bucket in range(buckets):
         before, after = (spill.read(bucket) for spill in spills)

@@ -63,6 +63,27 @@ def alertmanager_file(**environment: str) -> str:
 
 
 @contextmanager
+def status_of(**environment: str) -> Iterator[str]:
+    """Answers `GET /api/v2/status` as Alertmanager with these variables does, where there is none; its address.
+
+    The interface: https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml (`alertmanagerStatus`).
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            assert self.path == "/api/v2/status"
+            body = json.dumps({"config": {"original": alertmanager_file(**environment)}}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with serving(Handler) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
 def alertmanager(folder: Path, **environment: str) -> Iterator[str]:
     """Alertmanager while the context lasts; its address.
 

@@ -32,6 +32,13 @@ from series.schedules.state import ScheduleStates
 DEFAULT_DATA_DIR = Path(".medallion")
 # Those of a ClickHouse server, where every client looks first.
 DEFAULT_NATIVE_PORT, DEFAULT_HTTP_PORT = 9000, 8123
+NativePortOption = Annotated[
+    int,
+    typer.Option(help="ClickHouse native TCP port; 0: any free one.", envvar="MEDALLION_NATIVE_PORT", min=0, max=65535),
+]
+HttpPortOption = Annotated[
+    int, typer.Option(help="ClickHouse HTTP port; 0: any free one.", envvar="MEDALLION_HTTP_PORT", min=0, max=65535)
+]
 MB = 1_000_000
 
 
@@ -40,16 +47,8 @@ def up(
     detach: Annotated[
         bool, typer.Option("--detach", help="Return when the stack is healthy and leave it running.")
     ] = False,
-    native_port: Annotated[
-        int,
-        typer.Option(
-            help="ClickHouse native TCP port; 0: any free one.", envvar="MEDALLION_NATIVE_PORT", min=0, max=65535
-        ),
-    ] = DEFAULT_NATIVE_PORT,
-    http_port: Annotated[
-        int,
-        typer.Option(help="ClickHouse HTTP port; 0: any free one.", envvar="MEDALLION_HTTP_PORT", min=0, max=65535),
-    ] = DEFAULT_HTTP_PORT,
+    native_port: NativePortOption = DEFAULT_NATIVE_PORT,
+    http_port: HttpPortOption = DEFAULT_HTTP_PORT,
     workers: Annotated[int, typer.Option(help="Silver workers.", min=1, max=16)] = 1,
     broker: Annotated[
         BrokerKind,

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from config.errors import MedallionError
+from config.places import nearest
 from ddl.quoting import unreadable
 from deploy.embedded import ownership
 
@@ -122,20 +123,41 @@ class DataDir:
         """The password of ClickHouse's user `analyst`, who only reads."""
         return self.path / "analyst.password"
 
-    def create(self) -> None:
-        """Make the folders, readable by their owner only, and the passwords that are missing.
+    @property
+    def _is_ours(self) -> bool:
+        return (self.path / "supervisor.lock").exists()
+
+    def check(self) -> None:
+        """Find out what `create` would refuse. Nothing is changed, and the folder need not be there.
 
         Raises:
             StackError: the folder cannot be made or written, or its name has characters the warehouse cannot have.
             OwnershipError: the folder belongs to somebody else, holds other files, or is a link.
+            OSError: it cannot be looked at.
         """
         if found := unreadable(str(self.path)):
             raise StackError(
                 f"The data folder {self.path} has {', '.join(map(repr, found))} in its path, which "
                 "ClickHouse or a URL takes for something else: choose another one with --data-dir."
             )
+        place = nearest(self.path)
+        if not (place.is_dir() and os.access(place, os.R_OK | os.W_OK | os.X_OK)):
+            raise StackError(
+                f"Cannot write to the data folder {self.path}, as {place} refuses it. "
+                "Choose another one with --data-dir, or change its owner."
+            )
+        ownership.check(self.path, is_ours=self._is_ours)
+
+    def create(self) -> None:
+        """Make the folders, readable by their owner only, and the passwords that are missing.
+
+        Raises:
+            StackError: as `check`.
+            OwnershipError: as `check`.
+        """
         try:
-            ownership.take(self.path, is_ours=(self.path / "supervisor.lock").exists())
+            self.check()
+            ownership.take(self.path, is_ours=self._is_ours)
             for folder in (self.clickhouse, *self.warehouses, self.logs, self.kafka):
                 if folder.is_symlink() or folder != self.kafka:
                     ownership.take(folder, is_ours=True)

@@ -18,6 +18,36 @@ class OwnershipError(MedallionError):
     """A file or folder in the way is not ours. The message says what to do next."""
 
 
+def check(folder: Path, *, is_ours: bool) -> None:
+    """Make sure that `take` would get this folder. Nothing is changed, and the folder need not be there.
+
+    Args:
+        folder: absolute.
+        is_ours: as for `take`.
+
+    Raises:
+        OwnershipError: the folder, or a link on its path, belongs to somebody else; it is a link; it holds other files.
+        OSError: the folder cannot be read.
+    """
+    if folder.is_symlink():
+        raise OwnershipError(f"{folder} is a symbolic link: name the folder that it leads to.")
+    for parent in folder.parents:
+        if parent.is_symlink() and parent.lstat().st_uid not in {0, os.geteuid()}:
+            raise OwnershipError(f"{parent} is a symbolic link of another user: choose another folder with --data-dir.")
+    if not folder.exists():
+        return
+    found = folder.lstat()
+    if found.st_uid != os.geteuid():
+        raise OwnershipError(f"{folder} belongs to user {found.st_uid}: choose another folder with --data-dir.")
+    if is_ours or stat.S_IMODE(found.st_mode) == FOLDER_MODE:
+        return
+    if found.st_mode & stat.S_ISVTX or any(folder.iterdir()):
+        raise OwnershipError(
+            f"{folder} is open to other users and holds something already: choose an empty folder with --data-dir, "
+            f"or close it yourself with `chmod 700 {folder}`."
+        )
+
+
 def take(folder: Path, *, is_ours: bool) -> None:
     """Make a folder that only its owner can enter, or make sure that an existing one is such a folder.
 
@@ -26,22 +56,15 @@ def take(folder: Path, *, is_ours: bool) -> None:
         is_ours: this program made it before, so its mode may be changed even if it is not empty.
 
     Raises:
-        OwnershipError: the folder, or a link on its path, belongs to somebody else; it is a link; it holds other files.
+        OwnershipError: as `check`.
         OSError: the folder cannot be made.
     """
-    _check_way(folder)
+    check(folder, is_ours=is_ours)
     folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-    found = folder.lstat()
-    if found.st_uid != os.geteuid():
-        raise OwnershipError(f"{folder} belongs to user {found.st_uid}: choose another folder with --data-dir.")
-    if stat.S_IMODE(found.st_mode) == FOLDER_MODE:
-        return
-    if not is_ours and (found.st_mode & stat.S_ISVTX or any(folder.iterdir())):
-        raise OwnershipError(
-            f"{folder} is open to other users and holds something already: choose an empty folder with --data-dir, "
-            f"or close it yourself with `chmod 700 {folder}`."
-        )
-    folder.chmod(FOLDER_MODE)
+    # Somebody else may have made it between the two.
+    check(folder, is_ours=is_ours)
+    if stat.S_IMODE(folder.lstat().st_mode) != FOLDER_MODE:
+        folder.chmod(FOLDER_MODE)
 
 
 def make_secret(file: Path) -> None:
@@ -61,12 +84,3 @@ def make_secret(file: Path) -> None:
         return
     with os.fdopen(descriptor, "w", encoding="ascii") as opened:
         opened.write(secrets.token_urlsafe(_SECRET_BYTES) + "\n")
-
-
-def _check_way(folder: Path) -> None:
-    """Check the path: the folder may not be a link, and links on its path must belong to root or to us."""
-    if folder.is_symlink():
-        raise OwnershipError(f"{folder} is a symbolic link: name the folder that it leads to.")
-    for parent in folder.parents:
-        if parent.is_symlink() and parent.lstat().st_uid not in {0, os.geteuid()}:
-            raise OwnershipError(f"{parent} is a symbolic link of another user: choose another folder with --data-dir.")

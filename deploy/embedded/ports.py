@@ -13,10 +13,10 @@ _DEFAULT_EPHEMERAL = 32_768
 _TRIES = 1_000
 
 
-def is_free(port: int) -> bool:
-    """Whether a server could listen on `port` now."""
+def is_free(port: int, address: str = LOOPBACK) -> bool:
+    """Whether a server could listen on `port` of `address` now; "": of all addresses."""
     with socket.socket() as probe:
-        return _bind(probe, port)
+        return _bind(probe, port, address)
 
 
 def free_ports(count: int) -> tuple[int, ...]:
@@ -42,10 +42,10 @@ def free_ports(count: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _bind(probe: socket.socket, port: int) -> bool:
+def _bind(probe: socket.socket, port: int, address: str = LOOPBACK) -> bool:
     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        probe.bind((LOOPBACK, port))
+        probe.bind((address, port))
     except OSError:
         return False
     return True

@@ -78,7 +78,7 @@ def find_changes(day: RederivedDay, folder: Path) -> DayChanges | None:
         return None
     records = HotRecords.fetch(day, totals.published, folder / "records")
     records.mark_suspects(checksums)
-    ensure_disk_space(folder, checksums.suspect_rows)
+    ensure_disk_space(folder, checksums.suspect_rows, "re-derive one --exchange or --symbol at a time")
     buckets = bucket_count(checksums.suspect_rows)
     dead_letters = DeadLetterChanges(day, records, checksums, folder / "dead-letters", buckets)
     found = DayChanges(table, tasks, {}, _new_rows(folder, table), dead_letters, totals.silver_rows)

@@ -11,6 +11,7 @@ from threading import Lock
 import polars as pl
 import pyarrow as pa
 
+from config.places import nearest
 from offload.clickhouse.client import CHUNK_BYTES
 from offload.errors import DiskSpaceError
 
@@ -30,20 +31,21 @@ def bucket_count(rows: int) -> int:
     return -(-rows // BUCKET_ROWS)
 
 
-def ensure_disk_space(folder: Path, rows: int) -> None:
+def ensure_disk_space(folder: Path, rows: int, otherwise: str = "") -> None:
     """Refuse a comparison that the disk of `folder`, which need not exist yet, cannot hold.
+
+    `otherwise`: what to do but to take a larger disk, for the message, such as "re-derive one --symbol at a time".
 
     Raises:
         DiskSpaceError: it cannot hold that many rows of Silver and Bronze.
     """
-    while not folder.exists():
-        folder = folder.parent
-    free, needed = shutil.disk_usage(folder).free, rows * BYTES_A_ROW
+    place = nearest(folder.absolute())
+    free, needed = shutil.disk_usage(place).free, rows * BYTES_A_ROW
     if needed > free:
         raise DiskSpaceError(
-            f"To compare {rows:,} rows takes up to {needed >> 20:,} MiB of temporary files, but the disk of {folder}"
-            f" has {free >> 20:,} MiB left. Nothing was changed. Set TMPDIR to a folder on a larger disk, or re-derive"
-            " one --exchange or --symbol at a time."
+            f"To compare {rows:,} rows takes up to {needed >> 20:,} MiB of temporary files, but the disk of {place}"
+            f" has {free >> 20:,} MiB left. Nothing was changed. Set TMPDIR to a folder on a larger disk"
+            f"{otherwise and ', or '}{otherwise}."
         )
 
 

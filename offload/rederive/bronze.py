@@ -188,7 +188,7 @@ class BronzeRederivation:
         known = read_ledger(bronze.properties).get(part.id)
         rows = sum(pq.ParquetFile(path).metadata.num_rows for _, path in files)
         size = rows + (known.rows if known else 0)
-        ensure_disk_space(folder, size)
+        ensure_disk_space(folder, size, "re-derive one --exchange or --symbol at a time")
         buckets = max(1, bucket_count(size))
         of_message = pl.col("raw_offset") % buckets
         before, after = (Spill(folder / name, buckets, of_message) for name in ("before", "after"))

@@ -17,7 +17,7 @@ from cli.stack.alerts import NOBODY, AlertError, send, warning
 from cli.stack.doctor.cold import alerts
 from config.settings import Settings
 from deploy.embedded.ports import free_ports
-from tests.alertmanager import Desk, alertmanager, find
+from tests.alertmanager import Desk, alertmanager, find, status_of
 from tests.offload.servers.maven import MissingError
 
 Start = Callable[..., Settings]
@@ -83,16 +83,22 @@ def test_an_alertmanager_that_is_away_is_said(settings_of_nothing: Settings) -> 
     assert warning(Settings()) == "", "a stack without Alertmanager has nobody to tell"
 
 
-def test_status_of_a_deployed_stack_says_so(
-    settings_of_nothing: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """No embedded stack is there: the endpoints of the environment are meant."""
+@pytest.fixture
+def deployed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The environment names a broker with nothing in its topics; no embedded stack is there."""
     cluster = Producer({"test.mock.num.brokers": 1})
     known = Settings()
     for topic in (*known.raw_topics, known.bronze_topic, known.dlq_topic, known.gaps_topic):
         brokers = cluster.list_topics(topic, timeout=30).brokers.values()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setenv("MEDALLION_KAFKA_BOOTSTRAP_SERVERS", ",".join(f"{one.host}:{one.port}" for one in brokers))
+    yield
+    cluster.flush(0)
+
+
+def test_status_of_a_deployed_stack_says_that_alertmanager_is_away(
+    deployed: None, settings_of_nothing: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MEDALLION_ALERTMANAGER_URL", settings_of_nothing.alertmanager_url)
     shown = CliRunner().invoke(app, ["status"])
     assert shown.exit_code == 0, shown.output
@@ -101,7 +107,23 @@ def test_status_of_a_deployed_stack_says_so(
     said = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
     assert "Alertmanager does not answer" in said["alerts"]
     assert {lag["messages"] for lag in said["lag"]} == {0}
-    cluster.flush(0)
+
+
+def test_status_of_a_deployed_stack_says_that_alerts_reach_nobody(
+    deployed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a line of its own, which is there only while no receiver is set; the exit code is as without it."""
+    with status_of() as address:
+        monkeypatch.setenv("MEDALLION_ALERTMANAGER_URL", address)
+        shown = CliRunner().invoke(app, ["status"])
+        assert NOBODY in shown.stdout.splitlines()
+        assert shown.exit_code == 0
+        assert json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)["alerts"] == NOBODY
+        assert alerts(Settings()).remedy == NOBODY
+    with status_of(ALERT_RECEIVER="webhook") as address:
+        monkeypatch.setenv("MEDALLION_ALERTMANAGER_URL", address)
+        assert "reach nobody" not in CliRunner().invoke(app, ["status"]).stdout
+        assert json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)["alerts"] is None
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from cli.stack.doctor import cold, host, servers
 from cli.stack.doctor.clock import clock, offsets
 from cli.stack.doctor.finding import Finding, attempt
 from config.disks import Disk
+from config.errors import MedallionError
 from config.settings import Settings
 from ddl.grants import needed
 from ddl.plan import State
@@ -114,16 +115,41 @@ def test_disks() -> None:
     assert_remedies(*found)
 
 
-def test_the_port_of_the_page() -> None:
+def test_ports_that_are_taken() -> None:
+    """The page finds another port by itself; ClickHouse's are where clients look, so `up` refuses to start."""
     with socket.socket() as taken:
         taken.bind((LOOPBACK, 0))
         taken.listen()
         port = taken.getsockname()[1]
-        warned = host.ports(port)
-    assert warned.outcome == "warn"
+        warned = host.ports(port, {"--native-port": 0})
+        failed = host.ports(0, {"--native-port": port, "--http-port": 0})
+    free = host.ports(0, {"--native-port": 0})
+    assert [one.outcome for one in (warned, failed, free)] == ["warn", "fail", "ok"]
     assert str(port) in warned.found
-    assert host.ports(0).outcome == "ok"
-    assert_remedies(warned, host.ports(0))
+    assert str(port) in failed.found
+    assert "`medallion up --native-port 0`" in failed.remedy
+    assert_remedies(warned, failed, free)
+
+
+@pytest.mark.parametrize("name", ["new", "file", "link", "full", "a*b"])
+def test_a_data_folder_is_refused_as_up_refuses_it(tmp_path: Path, name: str) -> None:
+    """And nothing is made or changed."""
+    folder = tmp_path / name
+    if name == "file":
+        folder.write_text("")
+    if name == "link":
+        folder.symlink_to(tmp_path)
+    if name == "full":
+        folder.mkdir()
+        folder.chmod(0o755)  # whatever the umask is
+        (folder / "letter").write_text("")
+    before = sorted(tmp_path.rglob("*"))
+    if name == "new":
+        assert host.data_folder(folder).outcome == "ok"
+    else:
+        with pytest.raises(MedallionError, match=r"--data-dir|leads to"):
+            host.data_folder(folder)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
@@ -318,14 +344,16 @@ def test_before_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The folder need not be there, and is not made; warnings leave the exit code 0."""
     monkeypatch.setattr(host, "available_memory", lambda: GIB)
     folder = tmp_path / "stack"
-    done = CliRunner().invoke(app, ["doctor", "--json", "--data-dir", str(folder)])
+    anywhere = ["--native-port", "0", "--http-port", "0", "--data-dir", str(folder)]
+    done = CliRunner().invoke(app, ["doctor", "--json", *anywhere])
     found = {one["name"]: one for one in json.loads(done.stdout)}
     assert done.exit_code == 0, done.output
     assert found["memory"]["outcome"] == "warn"
-    assert {"python", "packages", "cores", "ports", "clock", "disk (data folder, warehouse)", "stack"} <= set(found)
+    disk = "disk (data folder, warehouse)"
+    assert {"python", "packages", "cores", disk, "data folder", "ports", "clock", "stack"} <= set(found)
     assert str(folder) in found["stack"]["found"], "that no stack was looked at is said"
     assert not folder.exists()
-    shown = CliRunner().invoke(app, ["doctor", "--data-dir", str(folder)])
+    shown = CliRunner().invoke(app, ["doctor", *anywhere])
     assert found["memory"]["found"] in " ".join(shown.stdout.split())
     monkeypatch.setattr(host, "available_memory", lambda: GIB // 4)
-    assert CliRunner().invoke(app, ["doctor", "--data-dir", str(folder)]).exit_code == 1
+    assert CliRunner().invoke(app, ["doctor", *anywhere]).exit_code == 1

@@ -41,11 +41,16 @@ TRAFFIC = {
     ("cli", "clickhouse", 8123),
     ("cli", "clickhouse", 9000),
     ("cli", "redpanda", 9092),
+    ("days", "clickhouse", 8123),
+    ("days", "clickhouse", 9000),
+    ("days", "redpanda", 9092),
     ("ddl", "clickhouse", 9000),
     ("clickhouse", "clickhouse", 9009),
     ("clickhouse", "keeper", 9181),
     ("keeper", "keeper", 9234),
 }
+# They ask exchanges and providers, wherever these are.
+ASKS_PROVIDERS = {"schedules", "cli", "days"}
 # What the command line's libraries read besides.
 PLACES = {"TMPDIR", "XDG_STATE_HOME"}
 Manifest = dict[str, Any]
@@ -133,11 +138,12 @@ def test_brokers_and_servers_have_composes_own_files(
 
 
 def test_images_are_composes(pods: dict[str, Manifest], services: dict[str, Any]) -> None:
-    known = {service["image"].partition("@")[0] for service in services.values()}
-    images = {container["image"].partition("@")[0] for _, container in containers(pods)}
+    """With their digests. Keeper, which compose has not, is of the server's release."""
+    known = {service["image"] for service in services.values()}
+    images = {container["image"] for _, container in containers(pods)}
     assert {image for image in images if "keeper" not in image} <= known
-    (server,) = (image for image in images if "clickhouse-server" in image)
-    assert server.replace("server", "keeper", 1) in images, "Keeper is of the server's release"
+    (server,) = (image.partition("@")[0] for image in images if "clickhouse-server" in image)
+    assert server.replace("server", "keeper", 1) in {image.partition("@")[0] for image in images}
 
 
 def test_every_variable_is_one_that_settings_know_and_values_are_valid(
@@ -248,10 +254,16 @@ def allowed(manifests: list[Manifest], source: Manifest, target: Manifest, port:
     return passes(source, target, "egress", "to") and passes(target, source, "ingress", "from")
 
 
+def days_pod(pods: dict[str, Manifest]) -> Manifest:
+    """A pod of the Job of many days, which no installation has; tests/deploy/real/test_days.py has the chart's own."""
+    labels = pods["medallion-cli"]["metadata"]["labels"] | {"app.kubernetes.io/component": "days"}
+    return {"metadata": {"labels": labels}}
+
+
 def test_network_policies_let_through_what_must_and_nothing_else(
     manifests: list[Manifest], pods: dict[str, Manifest]
 ) -> None:
-    by_component = {component(pod): pod for pod in pods.values()}
+    by_component = {component(pod): pod for pod in (*pods.values(), days_pod(pods))}
     ports = {port for _, _, port in TRAFFIC}
     producers = {name for name in by_component if name.startswith("producer-")}
     wanted = TRAFFIC | {(name, "redpanda", 9092) for name in producers}
@@ -268,6 +280,24 @@ def test_network_policies_let_through_what_must_and_nothing_else(
     strangers = {(source, target) for source, target, _ in found} - {(a, b) for a, b, _ in wanted} - harmless
     assert strangers == set()
     assert not {one for one in found if one[0].startswith("producer-") and one[2] != 9092}
+
+
+def test_who_asks_exchanges_reaches_them_wherever_the_bucket_is(
+    manifests: list[Manifest], pods: dict[str, Manifest]
+) -> None:
+    """By a rule of their own, as `catalog.egress` may name nothing but the bucket. Private networks stay closed."""
+    by_component = {component(pod): pod for pod in (*pods.values(), days_pod(pods))}
+    policies = [one["spec"] for one in manifests if one["kind"] == "NetworkPolicy"]
+    reach = {
+        name
+        for name, pod in by_component.items()
+        for policy in policies
+        if selects(policy["podSelector"], pod)
+        for rule in policy.get("egress", [])
+        for peer in rule["to"]
+        if "10.0.0.0/8" in peer.get("ipBlock", {}).get("except", []) and {"port": 443} in rule["ports"]
+    }
+    assert reach == ASKS_PROVIDERS | {name for name in by_component if name.startswith("producer-")}
 
 
 def test_every_pod_is_under_a_policy(manifests: list[Manifest], pods: dict[str, Manifest]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,30 @@ def test_every_image_of_the_deployment_is_found(root: Path) -> None:
         lines = [line.split() for line in (root / file).read_text().splitlines()]
         wanted |= {line[1] for line in lines if line[:1] == ["FROM"] and ":" in line[1]}
     assert found == {image.partition("@")[0] for image in wanted if not image.startswith("medallion")}
+
+
+def test_an_image_without_a_digest_is_one_that_the_script_is_to_fill_in() -> None:
+    """One image has one tag and one digest, whatever file names it. An awaited one may have been filled in."""
+    tags: dict[str, set[str]] = {}
+    for file in digests.FILES:
+        for image, found in digests.images(file.read_text()).items():
+            tags.setdefault(image.rpartition(":")[0], set()).add(f"{image}@{found}")
+    assert {name: len(names) for name, names in tags.items() if len(names) > 1} == {}
+    without = {name for name, names in tags.items() if not all("@sha256:" in one for one in names)}
+    assert without <= digests.AWAITED
+    assert set(tags) >= digests.AWAITED, "an image that is gone is still awaited"
+
+
+def test_the_bake_file_fetches_nothing_of_its_own(root: Path) -> None:
+    """Its targets are built from Dockerfiles that the script reads, and every base image is in these."""
+    bake = (root / "deploy/docker-bake.hcl").read_text()
+    assert "docker-image://" not in bake
+    dockerfiles = {
+        (root / context / (re.search(r'dockerfile += "([^"]+)"', body) or ["", "Dockerfile"])[1]).resolve()
+        for body in re.findall(r"^target [^{]+\{(.*?)^\}", bake, re.MULTILINE | re.DOTALL)
+        for context in re.findall(r'context += "([^"]+)"', body)
+    }
+    assert dockerfiles == {file for file in digests.FILES if file.name == "Dockerfile"}
 
 
 def test_digests_are_written_and_nothing_else_is(root: Path, tmp_path: Path, client: str) -> None:

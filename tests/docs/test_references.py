@@ -93,6 +93,11 @@ def test_what_a_document_names_is_there(document: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_document_has_no_marks_of_a_merge(document: Path) -> None:
+    assert re.findall(r"^(?:<{7}|>{7})(?: .*)?$", document.read_text(), re.MULTILINE) == []
+
+
 def test_documents_that_the_code_refers_to_are_there() -> None:
     named = set(re.findall(r"\bdocs/(?:[\w-]+/)*[\w-]+\.(?:md|svg)", sources()))
     assert "docs/invariants.md" in named

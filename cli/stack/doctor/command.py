@@ -2,34 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from cli.common import disks
 from cli.common.context import DataDirOption, JsonOption, deployed, err, print_json, print_table
 from cli.common.workers import worker_rules
-from cli.stack.commands import DEFAULT_DATA_DIR
-from cli.stack.doctor import cold, host, servers
+from cli.stack.commands import (
+    DEFAULT_DATA_DIR,
+    DEFAULT_HTTP_PORT,
+    DEFAULT_NATIVE_PORT,
+    HttpPortOption,
+    NativePortOption,
+)
+from cli.stack.doctor import cold, compose, host, servers
 from cli.stack.doctor.clock import clock, is_synchronised, offsets
 from cli.stack.doctor.finding import Finding, attempt
 from config.disks import measure
+from config.places import nearest
 from config.settings import Settings
 from deploy.embedded import control
 from deploy.embedded.layout import DataDir, StackState
 
 
-def doctor(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
+def doctor(
+    data_dir: DataDirOption = None,
+    compose_folder: Annotated[
+        Path | None,
+        typer.Option("--compose", metavar="FOLDER", help="Check for `docker compose up` in the folder of its file."),
+    ] = None,
+    native_port: NativePortOption = DEFAULT_NATIVE_PORT,
+    http_port: HttpPortOption = DEFAULT_HTTP_PORT,
+    as_json: JsonOption = False,
+) -> None:
     """Check this host and the stack, before and after `up`: what is wrong, and what to do about it.
 
-    Where no stack runs: Python, packages against the lock, cores, memory, disks, ports, clock. Where one runs: also its
-    processes, ClickHouse, the user's grants, migrations, topics, Silver workers, catalog, bucket and offload. Where the
-    MEDALLION_… endpoints name one: versions, clock, the same parts, and whether alerts reach somebody. Changes nothing.
+    Where no stack runs: Python, packages against the lock, cores, memory, disks, data folder, the ports that `medallion
+    up` takes, clock. Where one runs: also its processes, ClickHouse, the user's grants, migrations, topics, Silver
+    workers, catalog, bucket and offload. Where the MEDALLION_… endpoints name one: versions, clock, the same parts, and
+    whether alerts reach somebody. With --compose, before `docker compose up`: Python, Docker, Compose, .env, cores,
+    disk, clock, and memory and ports by what the services ask for. Changes nothing.
 
     Exit code 1 if a check fails; warnings keep it 0.
     """
+    ports = {"--native-port": native_port, "--http-port": http_port}
     with err.status("Checking …"):
-        findings = examine(data_dir)
+        findings = compose.examine(compose_folder.absolute()) if compose_folder else examine(data_dir, ports)
     if as_json:
         print_json(findings)
     else:
@@ -39,8 +60,10 @@ def doctor(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-def examine(data_dir: Path | None) -> list[Finding]:
+def examine(data_dir: Path | None, clickhouse_ports: Mapping[str, int]) -> list[Finding]:
     """The findings of every check that applies, the host's first.
+
+    `clickhouse_ports`: those that `up` is to take, by its options.
 
     Raises:
         StackError: several stacks run and none was named.
@@ -53,8 +76,13 @@ def examine(data_dir: Path | None) -> list[Finding]:
     state = _running(data_dir)
     if state is None:
         folder = (data_dir or DEFAULT_DATA_DIR).absolute()
-        none = Finding("stack", "ok", f"none runs on {folder}: `medallion up` starts one, and then more is checked")
-        return [*_versions(embedded=True), *_before_up(folder), clock({}, is_synchronised()), none]
+        found = f"none runs on {folder}: `medallion up` starts one, and then more is checked"
+        return [
+            *_versions(embedded=True),
+            *_before_up(folder, clickhouse_ports),
+            clock({}, is_synchronised()),
+            Finding("stack", "ok", f"{found}; before `docker compose up`: `medallion doctor --compose FOLDER`"),
+        ]
     settings = Settings.from_environment(state.environment)
     return [
         *_versions(embedded=True),
@@ -81,10 +109,14 @@ def _machine(*, running: bool) -> list[Finding]:
     return [host.cores(host.usable_cores()), host.memory(host.available_memory(), running=running)]
 
 
-def _before_up(folder: Path) -> list[Finding]:
-    places = {"data folder": folder, "warehouse": DataDir(folder).warehouse}
-    nearest = {name: next(one for one in (path, *path.parents) if one.exists()) for name, path in places.items()}
-    return [*_machine(running=False), *host.disks(measure(nearest)), host.ports(Settings().serving_port)]
+def _before_up(folder: Path, clickhouse_ports: Mapping[str, int]) -> list[Finding]:
+    places = {"data folder": nearest(folder), "warehouse": nearest(DataDir(folder).warehouse)}
+    return [
+        *_machine(running=False),
+        *host.disks(measure(places)),
+        attempt("data folder", "choose another one with --data-dir", lambda: host.data_folder(folder)),
+        host.ports(Settings().serving_port, clickhouse_ports),
+    ]
 
 
 def _clock(settings: Settings) -> Finding:

@@ -1,4 +1,4 @@
-"""Checks of this machine: versions, cores, memory, disks, ports."""
+"""Checks of this machine: versions, cores, memory, disks, the data folder, ports."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import psutil
 
 from cli.stack.doctor.finding import Finding
 from config.disks import FULL, LOW, Disk
+from deploy.embedded.layout import DataDir
 from deploy.embedded.ports import LOOPBACK, free_ports, is_free
 
 OLDEST_PYTHON = (3, 11)
@@ -103,12 +104,33 @@ def disks(measured: Sequence[Disk]) -> list[Finding]:
     ]
 
 
-def ports(serving_port: int) -> Finding:
-    """`medallion up` finds free ports, and the page its own one. `serving_port`: 0 for any free port."""
+def data_folder(path: Path) -> Finding:
+    """`medallion up` gets this data folder. `path`: absolute; it need not be there.
+
+    Raises:
+        MedallionError: it would be refused.
+        OSError: it cannot be looked at.
+    """
+    DataDir(path).check()
+    return Finding("data folder", "ok", f"{path} can be {'written' if path.exists() else 'made'}")
+
+
+def ports(serving_port: int, clickhouse: Mapping[str, int]) -> Finding:
+    """`medallion up` finds free ports, ClickHouse and the page their own ones.
+
+    A port of 0 is any free one. `serving_port`: the page's. `clickhouse`: ClickHouse's, by the option that changes it.
+    """
     try:
         free_ports(PORTS)
     except OSError as error:
         return Finding("ports", "fail", str(error), "end programs that listen there (`ss -ltnp`)")
+    if taken := {option: port for option, port in clickhouse.items() if port and not is_free(port)}:
+        return Finding(
+            "ports",
+            "fail",
+            f"taken on {LOOPBACK}: {', '.join(map(str, taken.values()))}, where clients look for ClickHouse",
+            f"end what listens there (`ss -ltnp`), or `medallion up {' '.join(f'{option} 0' for option in taken)}`",
+        )
     if serving_port and not is_free(serving_port):
         return Finding(
             "ports",
@@ -116,7 +138,8 @@ def ports(serving_port: int) -> Finding:
             f"port {serving_port} of {LOOPBACK} is taken: `medallion up --serve` puts the page at another one",
             f"end what listens there (`ss -ltnp sport = :{serving_port}`), or set MEDALLION_SERVING_PORT",
         )
-    return Finding("ports", "ok", f"{PORTS} ports of {LOOPBACK} are free{_page(serving_port)}")
+    own = [str(port) for port in (*clickhouse.values(), serving_port) if port]
+    return Finding("ports", "ok", " and ".join([f"{PORTS} ports of {LOOPBACK}", *own]) + " are free")
 
 
 def usable_cores(cgroup: Path = _CGROUP) -> float:
@@ -138,10 +161,6 @@ def available_memory(cgroup: Path = _CGROUP) -> int:
     words = _words(cgroup / "memory.stat")
     cached = dict(zip(words[::2], words[1::2], strict=False)).get("inactive_file", "0")
     return max(0, min(available, int(limit[0]) - int(used[0]) + int(cached)))
-
-
-def _page(serving_port: int) -> str:
-    return f", and {serving_port} for the page" if serving_port else ""
 
 
 def _words(file: Path) -> list[str]:

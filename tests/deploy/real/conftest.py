@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.deploy.conftest import ROOT
+from tests.deploy.test_sizing import example
 from tests.go_programs import program
 from tests.offload.servers.maven import MissingError
 from tests.stack.conftest import kafka, medallion, state_home
@@ -31,6 +32,20 @@ def helm_program() -> Path:
         return program(Path(__file__).parent / "helm", "helm.sh/helm/v3/cmd/helm")
     except MissingError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def a_million_a_second(helm_program: Path) -> list[dict[str, Any]]:
+    """The chart with the values that docs/sizing.md has for a million trades a second."""
+    done = subprocess.run(
+        [helm_program, "template", "medallion", "deploy/cluster", "--values", "-"],
+        input=yaml.safe_dump(example((ROOT / "docs/sizing.md").read_text())),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [one for one in yaml.safe_load_all(done.stdout) if one]
 
 
 @pytest.fixture(scope="session")

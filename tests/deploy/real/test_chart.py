@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -59,6 +60,23 @@ def test_other_sizes_render(helm: Helm) -> None:
     found = [one for one in yaml.safe_load_all(rendered(helm, sizes, "clickhouse.storageClass=fast")) if one]
     assert len([name for name in of_kind(found, "StatefulSet") if "clickhouse" in name]) == 16
     assert not of_kind(found, "NetworkPolicy")
+
+
+def test_a_million_trades_a_second_render(a_million_a_second: list[dict[str, Any]]) -> None:
+    """Every value of docs/sizing.md's example reaches the manifests, each of which is valid."""
+    for one in a_million_a_second:
+        kubernetes_validate.validate(one, "1.33", strict=True)
+    sets = {name: one for name, one in of_kind(a_million_a_second, "StatefulSet").items() if "clickhouse" in name}
+    assert {one["spec"]["replicas"] for one in sets.values()} == {3}
+    assert len(sets) == 12
+    assert of_kind(a_million_a_second, "Deployment")["medallion-silver"]["spec"]["replicas"] == 8
+    settings = of_kind(a_million_a_second, "ConfigMap")["medallion-settings"]["data"]
+    assert settings["MEDALLION_BRONZE_SHARDS"] == "32"
+    (nodes,) = (one["data"]["cluster.xml"] for one in a_million_a_second if "cluster.xml" in one.get("data", {}))
+    assert nodes.count("<replica><host>") == 36
+    (topics,) = (one for name, one in of_kind(a_million_a_second, "Job").items() if "topics" in name)
+    told = {one["name"]: one.get("value") for one in topics["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert (told["RAW_PARTITIONS"], told["BRONZE_PARTITIONS"]) == ("64", "32")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cli.stack.doctor import compose as doctor
 from tests.deploy.conftest import COMPOSE_FILES, ROOT
 from tests.go_programs import program
 from tests.offload.servers.maven import MissingError
@@ -118,3 +121,32 @@ def test_the_bake_file_names_composes_images_for_both_platforms(docker_config: P
     assert built == sorted(f"registry.example.com/desk/{tag}" for target in plan for tag in target["tags"])
     assert all(target["platforms"] == ["linux/amd64", "linux/arm64"] for target in targets)
     assert {(ROOT / target["context"]).resolve() for target in targets} == {Path(one["context"]) for one in plan}
+
+
+def test_the_doctor_reads_what_compose_says(
+    docker_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's answers are a script's, as no engine runs here; `docker compose` is Compose."""
+    try:
+        command = program(MODULE, "github.com/docker/compose/v5/cmd")
+    except MissingError as error:
+        pytest.skip(str(error))
+    for name in (*COMPOSE_FILES, ".env.example"):
+        shutil.copy(ROOT / name, tmp_path)
+    subprocess.run([ROOT / "deploy/compose/make-env.sh", tmp_path], check=True, capture_output=True)
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(
+        '#!/bin/sh\ncase "$*" in\n'
+        "version*) echo 29.1.3;;\n"
+        """info*) echo '{"NCPU": 8, "MemTotal": 64000000000}';;\n"""
+        '"compose ps"*) ;;\n'
+        f'*) shift; exec {command} "$@";;\nesac\n'
+    )
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{docker.parent}:/usr/bin:/bin")
+    monkeypatch.setenv("DOCKER_CONFIG", str(docker_config))
+    found = {one.name: one for one in doctor.examine(tmp_path)}
+    assert found["compose"].found.startswith("Docker Compose dev"), "what Go builds from a module has no version"
+    assert "7,344 by the services' limits" in found["memory"].found, "core and observability"
+    assert {"3000", "8080", "8686", "9001", "9090", "9093"} <= set(re.findall(r"\d{4}", found["ports"].found))

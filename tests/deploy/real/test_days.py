@@ -11,8 +11,11 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import typer
+import yaml
 
+from tests.deploy.conftest import ROOT
 from tests.deploy.real.conftest import MONTH, Render
+from tests.deploy.test_cluster import TRAFFIC, WORKLOADS, allowed, component, days_pod
 from tests.deploy.test_settings_known import _parse
 
 pytestmark = [pytest.mark.deploy_real, pytest.mark.nightly, pytest.mark.timeout(7200)]
@@ -48,6 +51,21 @@ def test_the_job_is_valid_and_a_day_that_fails_does_not_stop_the_others(month: d
     kubernetes_validate.validate({**month, "metadata": {**month["metadata"], "name": "days"}}, "1.33", strict=True)
     assert month["spec"]["completionMode"] == "Indexed"
     assert month["spec"]["backoffLimitPerIndex"] > 0
+
+
+def test_the_policies_let_its_pods_do_their_work_and_no_more(month: dict[str, Any]) -> None:
+    """The fast tier has a pod with the labels that this one is to have."""
+    manifests = [one for one in yaml.safe_load_all((ROOT / "deploy/cluster/rendered.yaml").read_text()) if one]
+    pods = {one["metadata"]["name"]: one["spec"]["template"] for one in manifests if one["kind"] in WORKLOADS}
+    pod = month["spec"]["template"]
+    assert pod["metadata"]["labels"] == days_pod(pods)["metadata"]["labels"]
+    found = {
+        (component(pod), component(other), port)
+        for other in pods.values()
+        for port in (8123, 9000, 9092, 9181)
+        if allowed(manifests, pod, other, port)
+    }
+    assert found == {one for one in TRAFFIC if one[0] == "days"}
 
 
 def test_re_derivations_are_refused_before_there_is_a_pod(render_days: Render) -> None:

@@ -87,6 +87,17 @@ def test_the_server_takes_every_object_and_warns_of_none(cluster: Cluster, names
     """`kubectl apply --dry-run=server` of the committed rendering."""
     manifests = [one for one in yaml.safe_load_all((ROOT / "deploy/cluster/rendered.yaml").read_text()) if one]
     assert len(manifests) > 30
+    assert_taken(cluster, namespace, manifests)
+
+
+def test_the_server_takes_a_million_trades_a_second(
+    cluster: Cluster, namespace: str, a_million_a_second: list[dict[str, Any]]
+) -> None:
+    assert_taken(cluster, namespace, a_million_a_second)
+
+
+def assert_taken(cluster: Cluster, namespace: str, manifests: list[dict[str, Any]]) -> None:
+    """By a dry run, which keeps nothing, and without a warning."""
     for manifest in manifests:
         answer = cluster.apply(manifest, namespace, dry_run=True)
         name = f"{manifest['kind']} {manifest['metadata']['name']}"

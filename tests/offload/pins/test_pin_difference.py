@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -18,6 +20,8 @@ from cli.cold.pins import app
 from config.settings import Settings
 from ddl.layers import load_layers
 from offload.clickhouse.tiers import Tiers
+from offload.difference.spill import BYTES_A_ROW
+from offload.errors import DiskSpaceError
 from offload.pin_difference import Comparison, OutputFolderError, PinDifference, differing_rows
 from offload.pins import PinError, Pins
 from offload.run import run
@@ -133,6 +137,20 @@ def test_what_cannot_be_compared_or_written_is_refused(versions: Versions, tmp_p
         versions.compare("nothing", "now")
     with pytest.raises(PinError, match="stands for the present version"):
         Pins(ColdTier.open(versions.settings)).create("now")
+
+
+def test_a_disk_without_room_is_said_before_anything_is_written(
+    versions: Versions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows of both versions of the largest table count, each at its upper bound."""
+    out, needed = tmp_path / "out", (600 + versions.second.height) * BYTES_A_ROW
+    with monkeypatch.context() as small:
+        small.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=needed - 1))
+        with pytest.raises(DiskSpaceError, match=r"Nothing was changed\. Set TMPDIR to a folder on a larger disk\.$"):
+            versions.compare("before_it", "now", out)
+        assert not out.exists()
+        small.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=needed))
+        versions.compare("before_it", "now")
 
 
 def test_the_command_shows_each_value_before_and_after(versions: Versions, monkeypatch: pytest.MonkeyPatch) -> None:

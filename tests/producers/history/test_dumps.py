@@ -17,6 +17,7 @@ from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -29,21 +30,24 @@ from producers.kafka.envelope import Envelope
 DAY = Day("binance", "BTCUSDT", date(2025, 1, 1))
 START_US = DAY.span_us[0]
 HEADER = "id,price,qty,quote_qty,time,is_buyer_maker,is_best_match\n"
-# Says how many seconds of a processor and how much memory (KiB) it took at most, and the error. `ru_maxrss` would
-# begin with that of the parent before `exec`.
+# Says how many seconds of CPU and how much memory (KiB) it took at most, how many messages it made, and the error.
+# `ru_maxrss` would begin with that of the parent before `exec`.
 CHILD = """
 import sys, time
 from datetime import date
-from producers.backfill.dumps import Day, DumpError, inspect, opened
+from producers.backfill.dumps import Day, DumpError, inspect, messages, opened
 day = Day("binance", "BTCUSDT", date(2025, 1, 1))
-error = ""
+made, error = 0, ""
 try:
     with opened(day, sys.argv[1]) as stored:
-        inspect(day, stored, day.span_us)
+        trades = inspect(day, stored, day.span_us).trades
+        made = sum(1 for _ in messages(day, stored, day.span_us))
+        assert made == trades, (made, trades)
 except DumpError as refused:
     error = str(refused)
 print(time.process_time())
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+print(made)
 print(error)
 """
 
@@ -334,11 +338,62 @@ def test_hostile_files_take_neither_memory_nor_time(
     """A hundred megabytes and more in a few hundred kilobytes."""
     path = put(tmp_path, suffix, make())
     child = subprocess.run([sys.executable, "-c", CHILD, str(tmp_path)], capture_output=True, text=True, check=True)
-    seconds, peak_kib, error = child.stdout.splitlines()
+    seconds, peak_kib, _, error = child.stdout.splitlines()
     assert why in error
     assert str(path) in error
     assert int(peak_kib) < 120_000
     assert float(seconds) < 60
+
+
+def long_rows() -> pl.DataFrame:
+    """Few trades, each with a price of thousands of digits."""
+    numbers = pl.int_range(26_000, eager=True)
+    return trade_rows(numbers, "1" * 3_900 + "." + numbers.cast(pl.String))
+
+
+def busy_day() -> pl.DataFrame:
+    """As many trades as a big market has, whose digits hardly repeat."""
+    numbers = pl.int_range(4_500_000, eager=True)
+    return trade_rows(numbers, "9" + (numbers.hash(seed=1) % 10_000).cast(pl.String) + ".01000000")
+
+
+def trade_rows(numbers: pl.Series, prices: pl.Series) -> pl.DataFrame:
+    noise = numbers.hash(seed=2)
+    return pl.DataFrame(
+        {
+            "id": numbers + 1,
+            "price": prices,
+            "qty": "0." + (noise % 100_000_000).cast(pl.String),
+            "quote_qty": (noise // 7 % 10_000_000_000).cast(pl.String) + ".5",
+            "time": START_US + numbers * 19_000 + noise.cast(pl.Int64, strict=False).fill_null(0) % 19_000,
+            "is_buyer_maker": pl.Series(noise % 2 == 0).cast(pl.String).str.to_titlecase(),
+            "is_best_match": pl.repeat("True", numbers.len(), eager=True),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "method"),
+    [(long_rows, zipfile.ZIP_STORED), pytest.param(busy_day, zipfile.ZIP_DEFLATED, marks=pytest.mark.nightly)],
+)
+def test_a_large_file_is_read_within_the_memory_of_a_container(
+    make: Callable[[], pl.DataFrame], method: int, tmp_path: Path
+) -> None:
+    """A hundred megabytes as they lie on the disk. The smallest container of ours has 144 MiB."""
+    rows = make()
+    path = tmp_path / f"{DAY.stem}.zip"
+    with (
+        zipfile.ZipFile(path, "w", method, compresslevel=1) as archive,
+        archive.open(f"{DAY.stem}.csv", "w", force_zip64=False) as entry,
+    ):
+        for piece in rows.iter_slices(100_000):
+            entry.write(piece.write_csv(include_header=False).encode())
+    assert path.stat().st_size > 100_000_000
+    child = subprocess.run([sys.executable, "-c", CHILD, str(tmp_path)], capture_output=True, text=True, check=True)
+    _, peak_kib, made, error = child.stdout.split("\n")[:4]
+    assert error == ""
+    assert int(made) == rows.height
+    assert int(peak_kib) < 120_000
 
 
 @given(st.lists(st.integers(1, 60), max_size=80))
