@@ -1,0 +1,222 @@
+"""Invariant: bars of shares are stored as the provider sent them and in full, and its faults stop nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from itertools import chain
+
+import pytest
+
+from config.registry import SymbolRegistry
+from config.settings import Settings
+from series.declaration import series_named
+from series.errors import SeriesError
+from series.providers.model import Question
+from series.quality.check import stored_markets
+from series.questions import PROVIDERS, open_provider, questions_of
+from series.run import RunReport, SeriesRun
+from series.store import SeriesStore
+from tests.offload.hot_tables import HotTables
+from tests.series.shares import KEYS, NAMES, NEW_YORK, Bar, Market, bar, provider, question, session
+from tests.series.venue import Reply, answering
+
+for _library in ("massive", "alpaca", "yfinance"):
+    pytest.importorskip(_library, reason="the extra medallion[equities] is not installed")
+
+# Thursday to Tuesday, of which Yahoo serves minutes.
+_TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+FIRST = next(day for day in (_TODAY - timedelta(days=back) for back in range(12, 20)) if day.weekday() == 3)
+DAYS = [(FIRST + timedelta(days=number)).date() for number in (0, 1, 4, 5)]
+END = FIRST + timedelta(days=6)
+TAPE = list(chain.from_iterable(session(day) for day in DAYS))
+HTML = b"<html><body>Will be right back</body></html>"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_cookies_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
+    import yfinance
+
+    yfinance.set_tz_cache_location(str(tmp_path_factory.mktemp("yahoo")))
+
+
+def run(store: SeriesStore, name: str, base: str, *questions: Question, again: bool = True) -> RunReport:
+    async def all_of_it() -> RunReport:
+        asked = provider(name, base)
+        try:
+            return await SeriesRun(store, asked, 2).run(questions, again=again, progress=lambda _: None)
+        finally:
+            await asked.close()
+
+    return asyncio.run(all_of_it())
+
+
+def in_order(bars: list[Bar], name: str) -> list[tuple[object, ...]]:
+    return [
+        (one.seconds, *map(Decimal, (one.open, one.high, one.low, one.close, one.volume)), trades(one, name))
+        for one in bars
+    ]
+
+
+def trades(one: Bar, name: str) -> int | None:
+    return None if name == "yahoo" else int(one.trades)
+
+
+def stored(hot: HotTables, symbol: str) -> list[tuple[object, ...]]:
+    found = hot.client.query(
+        "SELECT toUnixTimestamp64Second(window_start), open, high, low, close, volume, trade_count FROM bars_exact"
+        " WHERE symbol = {symbol:String} ORDER BY window_start",
+        parameters={"symbol": symbol},
+    )
+    return [tuple(row) for row in found.result_rows]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_bar_of_the_span_is_stored_digit_for_digit(name: str, store: SeriesStore, hot: HotTables) -> None:
+    """Two symbols over several pages and a weekend. What is stored in full is not asked for again."""
+    market = Market(name, {"AAPL": TAPE, "BRK.B": TAPE[100:]})
+    asked = [question(name, symbol, FIRST, END) for symbol in market.bars]
+    with answering({}, market) as url:
+        report = run(store, name, url, *asked)
+        assert (report.failures, report.total("rejected")) == ([], 0)
+        for symbol, tape in market.bars.items():
+            assert stored(hot, symbol) == in_order(list(tape), name)
+        assert market.keys == {{"polygon": "Bearer secret-1", "alpaca": "secret-3"}.get(name, "the-crumb")}
+        requests, bodies = hot.client.query("SELECT request, body FROM bars_landing").result_columns
+        assert len(bodies) == len(market.asked) >= 2
+        assert not any("secret" in said or "crumb" in said for said in requests)
+        assert all(json.loads(body) for body in bodies)
+        # The days inside an answer are whole; those at its ends are asked for again.
+        whole = DAYS[1:3] if name == "yahoo" else DAYS[1:2]
+        again = run(store, name, url, asked[0])
+        assert again.questions[0].rows == sum(one.start.date() not in whole for one in TAPE)
+        assert stored(hot, "AAPL") == in_order(TAPE, name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_day_is_the_trading_day_whatever_the_clock_in_new_york(name: str, store: SeriesStore, hot: HotTables) -> None:
+    """Summer time ends on 2024-11-03. The next run goes on from the newest day."""
+    days = [date(2024, 10, 31), date(2024, 11, 1), date(2024, 11, 4), date(2024, 11, 5)]
+    hour, minute = (9, 30) if name == "yahoo" else (0, 0)
+    starts = [datetime(day.year, day.month, day.day, hour, minute, tzinfo=NEW_YORK) for day in days]
+    market = Market(name, {"AAPL": [bar(start.astimezone(UTC), number) for number, start in enumerate(starts)]})
+    with answering({}, market) as url:
+        span = datetime(2024, 10, 31, tzinfo=UTC), datetime(2024, 11, 5, tzinfo=UTC)
+        assert run(store, name, url, question(name, "AAPL", *span, "1d")).failures == []
+        on = question(name, "AAPL", span[0], datetime(2024, 11, 6, tzinfo=UTC), "1d")
+        assert run(store, name, url, on, again=False).failures == []
+    found = hot.client.query("SELECT toDate(window_start), close FROM bars_exact ORDER BY 1").result_rows
+    assert found == [(day, Decimal(one.close)) for day, one in zip(days, market.bars["AAPL"], strict=True)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_answer_that_is_none_is_kept_and_named(name: str, store: SeriesStore, hot: HotTables) -> None:
+    """The symbol beside it is answered in full."""
+    market = Market(name, {"AAPL": TAPE[:50]})
+    whole = market(*_request(name, "AAPL")).body
+    assert isinstance(whole, bytes)
+    faults = {"HTML": HTML, "CUT": whole[: len(whole) // 2], "OTHER": b'{"candles": [1]}'}
+    market.odd = {symbol: partial(Reply, body) for symbol, body in faults.items()}
+    with answering({}, market) as url:
+        report = run(store, name, url, *(question(name, symbol, FIRST, END) for symbol in ("AAPL", *faults)))
+    assert [bool(one.failure) for one in report.questions] == [False, True, True, True]
+    assert stored(hot, "AAPL") == in_order(TAPE[:50], name)
+    letters = hot.client.query("SELECT reason, payload FROM series_dead_letters").result_rows
+    reasons = {"HTML": "answer_not_json", "CUT": "answer_not_json", "OTHER": "answer_other_shape"}
+    assert sorted(letters) == sorted((reasons[symbol], body.decode()) for symbol, body in faults.items())
+
+
+def _request(name: str, symbol: str) -> tuple[str, dict[str, str], dict[str, str]]:
+    start, end = int(FIRST.timestamp()), int(END.timestamp())
+    if name == "polygon":
+        asked = {"adjusted": "false", "sort": "asc"}
+        return f"/v2/aggs/ticker/{symbol}/range/1/minute/{start}000/{end}000", asked, {}
+    if name == "alpaca":
+        span = {"start": FIRST.isoformat(), "end": END.isoformat()}
+        return "/v2/stocks/bars", {"symbols": symbol, "adjustment": "raw", "feed": "sip", **span}, {}
+    return f"/v8/finance/chart/{symbol}", {"period1": str(start), "period2": str(end)}, {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_faults_of_single_bars_and_a_busy_provider_lose_no_other(name: str, store: SeriesStore, hot: HotTables) -> None:
+    """A pause that is asked for, a bar of the future, and one whose high is below its low."""
+    future = bar(_TODAY + timedelta(days=3))
+    wrong = Bar(TAPE[2].start, "2", "1", "2", "2", "1", "1")
+    market = Market(name, {"AAPL": [*TAPE[:2], wrong, *TAPE[3:9], future]})
+    moments: list[float] = []
+
+    def busy() -> Reply | None:
+        moments.append(time.monotonic())
+        return Reply(b"slow down", 429, {"Retry-After": "1"}) if len(moments) == 1 else None
+
+    market.odd = {"AAPL": busy}
+    with answering({}, market) as url:
+        # Yahoo takes seven days at a time.
+        end = _TODAY + timedelta(days=4)
+        start = max(FIRST, end - timedelta(days=6)) if name == "yahoo" else FIRST
+        market.bars = {
+            "AAPL": [_moved(one, start - FIRST) if one is not future else one for one in market.bars["AAPL"]]
+        }
+        report = run(store, name, url, question(name, "AAPL", start, end))
+    assert report.failures == []
+    assert report.questions[0].reasons == {"contradicts": 1, "time_in_future": 1}
+    assert len(stored(hot, "AAPL")) == 8
+    assert moments[1] - moments[0] >= 1
+    assert len(moments) == 2, "the client library asks no second time by itself"
+
+
+def _moved(one: Bar, span: timedelta) -> Bar:
+    return Bar(one.start + span, one.open, one.high, one.low, one.close, one.volume, one.trades)
+
+
+def test_yahoos_empty_minutes_and_newest_price_are_no_bars(store: SeriesStore, hot: HotTables) -> None:
+    start = TAPE[0].seconds
+    quotes = {name: [1.5, None, 2.5] for name in ("open", "high", "low", "close", "volume")}
+    result = {
+        "meta": {"exchangeTimezoneName": "America/New_York"},
+        "timestamp": [start, start + 60, start + 97],
+        "indicators": {"quote": [quotes]},
+    }
+    error = {"code": "Bad Request", "description": f"Data doesn't exist for startDate = {start}, endDate = {start}"}
+    replies = iter([Reply({"chart": {"result": None, "error": error}}, 400)] * 2)
+    market = Market("yahoo", {})
+    market.odd = {
+        "AAPL": lambda: Reply({"chart": {"result": [result], "error": None}}),
+        "EMPTY": lambda: next(replies),
+    }
+    with answering({}, market) as url:
+        early = question("yahoo", "AAPL", _TODAY - timedelta(days=90), _TODAY - timedelta(days=25))
+        report = run(store, "yahoo", url, early, question("yahoo", "EMPTY", FIRST, END))
+    assert "serves bars of 1m no further back" in report.questions[0].failure
+    assert (report.questions[0].rejected, report.questions[1].failure) == (0, "")
+    assert stored(hot, "AAPL") == [(start, *[Decimal("1.5")] * 5, None)]
+
+
+def test_what_is_missing_is_said(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, variable in (("polygon", "MEDALLION_POLYGON_API_KEY"), ("alpaca", "MEDALLION_ALPACA_SECRET_KEY")):
+        with pytest.raises(SeriesError, match=variable):
+            open_provider(name, name, "", None, settings)
+    with_keys = settings.model_copy(update={name: Settings(**KEYS).model_dump()[name] for name in KEYS})  # type: ignore[arg-type]
+    libraries = {"polygon": "massive", "alpaca": "alpaca.common.enums", "yahoo": "yfinance.data"}
+    for name, library in libraries.items():
+        assert name in PROVIDERS["bars"]
+        monkeypatch.setitem(sys.modules, library, None)
+        with pytest.raises(SeriesError, match=r"medallion\[equities\]"):
+            open_provider(name, name, "", None, with_keys)
+    series = series_named("bars")
+    with pytest.raises(SeriesError, match="no symbol of polygon"):
+        questions_of(series, SymbolRegistry.load(settings.symbols_file), "polygon", ["../AAPL"], "1m", FIRST, END)
+
+
+def test_a_day_of_sessions_has_no_number_of_bars_and_no_candles(store: SeriesStore, hot: HotTables) -> None:
+    market = Market("alpaca", {"AAPL": TAPE})
+    with answering({}, market) as url:
+        assert run(store, "alpaca", url, question("alpaca", "AAPL", FIRST, END)).failures == []
+    assert hot.client.query("SELECT DISTINCT expected FROM series_days").result_rows == [(0,)]
+    registry = SymbolRegistry.load(hot.settings.symbols_file)
+    assert stored_markets(store, registry, "1m", 60) == []
