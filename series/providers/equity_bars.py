@@ -26,7 +26,7 @@ from series.providers.asking import defect_of, patiently
 from series.providers.model import ProviderError, Question
 
 DAY = "1d"
-NEW_YORK = "America/New_York"
+NEW_YORK = ZoneInfo("America/New_York")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # What a parser of JSON raises where the answer has another shape.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -124,8 +124,8 @@ class EquityBars:
             start = _after(page, received_us, start, length, question) if page.has_more else end
         if question.start < served:
             raise ProviderError(
-                f"{source.name} serves bars of {frame} no further back than {served:%Y-%m-%d}, which are stored;"
-                f" earlier ones, from {question.start:%Y-%m-%d} on, are not to be had there"
+                f"{source.name} serves bars of {frame} from {served:%Y-%m-%d %H:%M} on: those from"
+                f" {question.start:%Y-%m-%d %H:%M} to then are not to be had there"
             )
 
     async def _ask(self, question: Question, start: datetime, end: datetime) -> tuple[str, bytes]:
@@ -162,7 +162,7 @@ def _row(bar: Raw, places: Mapping[str, str], question: Question) -> Row:
     return {**question.key, **row, "window_start": window_start(row["window_start"], question.frame, NEW_YORK)}
 
 
-def window_start(said: str, frame: str, zone: str) -> str:
+def window_start(said: str, frame: str, zone: ZoneInfo) -> str:
     """The text of a row's time: as it is, of a day the UTC midnight of the trading day.
 
     A day of trading begins at another moment at each provider: at midnight or at the opening in the exchange's zone.
@@ -171,7 +171,7 @@ def window_start(said: str, frame: str, zone: str) -> str:
     if moment is None:
         return said
     try:
-        return f"{(_EPOCH + timedelta(microseconds=moment)).astimezone(ZoneInfo(zone)):%Y-%m-%d}T00:00:00Z"
+        return f"{(_EPOCH + timedelta(microseconds=moment)).astimezone(zone):%Y-%m-%d}T00:00:00Z"
     except OverflowError:
         return said
 

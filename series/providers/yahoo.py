@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -106,15 +107,15 @@ class Yahoo:
         if _says_no_bar(body):
             return Page(())
         result = fields(_first(members(fields(msgspec.Raw(body)).get("chart", ABSENT)).get("result", ABSENT)))
-        zone = text(members(result.get("meta", ABSENT)).get("exchangeTimezoneName", ABSENT))
         quotes = fields(_first(members(result.get("indicators", ABSENT)).get("quote", ABSENT)))
         # Where there is no bar, there are neither times nor lists.
         if not quotes and "timestamp" not in result:
             return Page(())
+        zone = _zone(text(members(result.get("meta", ABSENT)).get("exchangeTimezoneName", ABSENT)))
         times = [text(time) for time in elements(result.get("timestamp", ABSENT))]
         lists = [elements(quotes.get(name, ABSENT)) for name in _VALUES]
-        if not zone or any(len(values) != len(times) for values in lists):
-            raise OtherShapeError("no time zone, or lists of different lengths")
+        if any(len(values) != len(times) for values in lists):
+            raise OtherShapeError("lists of different lengths")
         rows = [
             _row(time, [text(value) for value in values], question, zone)
             for time, *values in zip(times, *lists, strict=True)
@@ -128,7 +129,15 @@ class Yahoo:
         self._session.close()
 
 
-def _row(time: str, values: list[str], question: Question, zone: str) -> Row:
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    # A name may be of any form, and is looked up as a path.
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise OtherShapeError(f"no time zone {name!r}") from error
+
+
+def _row(time: str, values: list[str], question: Question, zone: ZoneInfo) -> Row:
     start = window_start(time, question.frame, zone)
     return {**question.key, "window_start": start, **dict(zip(_VALUES, values, strict=True))}
 
