@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo
 
 from config.settings import Settings
@@ -13,7 +14,7 @@ from producers.exchanges.model import Rate
 from producers.options import ProducerOptions
 from series.declaration import series_named
 from series.providers.alpaca import Alpaca
-from series.providers.equity_bars import EquityBars
+from series.providers.equity_bars import EquityBars, Page, Source
 from series.providers.model import Question
 from series.providers.polygon import Polygon
 from series.providers.yahoo import Yahoo
@@ -28,10 +29,23 @@ PAGE = 260
 
 def provider(name: str, base: str) -> EquityBars:
     """The provider, which asks the server at `base` as fast as it can."""
+    return EquityBars(_source(name, base), ProducerOptions(requests=Rate(1_000, 1.0), breaker_open_s=0.2))
+
+
+@cache
+def reader(name: str) -> Callable[[bytes, Question], Page]:
+    """How the provider reads an answer."""
+    return _source(name, "http://127.0.0.1:1").read
+
+
+def _source(name: str, base: str) -> Source:
     settings = Settings(**KEYS)  # type: ignore[arg-type]
-    made = {"polygon": lambda: Polygon(settings, base), "alpaca": lambda: Alpaca(settings, base)}
-    source = made.get(name, lambda: Yahoo(base))()
-    return EquityBars(source, ProducerOptions(requests=Rate(1_000, 1.0), breaker_open_s=0.2))
+    made: dict[str, Callable[[], Source]] = {
+        "polygon": lambda: Polygon(settings, base),
+        "alpaca": lambda: Alpaca(settings, base),
+        "yahoo": lambda: Yahoo(base),
+    }
+    return made[name]()
 
 
 def question(name: str, symbol: str, start: datetime, end: datetime, frame: str = "1m") -> Question:
@@ -70,11 +84,15 @@ def bar(start: datetime, number: int = 0) -> Bar:
 
 @dataclass
 class Market:
-    """A provider's server. `bars`: by symbol. `odd`: what it says of a symbol in the place of an answer."""
+    """A provider's server. `bars`: by symbol. `odd`: what it says of a symbol in the place of an answer.
+
+    `zone`: of the exchange, which Yahoo names.
+    """
 
     name: str
     bars: Mapping[str, Sequence[Bar]]
     odd: Mapping[str, Callable[[], Reply | None]] = field(default_factory=dict)
+    zone: ZoneInfo = NEW_YORK
     asked: list[str] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
 
@@ -124,7 +142,7 @@ class Market:
     def _yahoo(self, symbol: str, _path: str, query: Query) -> str:
         first, end = int(query["period1"]), int(query["period2"])
         found = [one for one in self.bars[symbol] if first <= one.seconds < end]
-        meta = '"meta":{"currency":"USD","exchangeTimezoneName":"America/New_York"}'
+        meta = f'"meta":{{"currency":"USD","exchangeTimezoneName":"{self.zone.key}"}}'
         if not found:
             return f'{{"chart":{{"result":[{{{meta},"indicators":{{"quote":[{{}}]}}}}],"error":null}}}}'
         lists = ",".join(

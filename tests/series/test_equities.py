@@ -10,20 +10,31 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from itertools import chain
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from cli.main import app
+from config.errors import MedallionError
 from config.registry import SymbolRegistry
 from config.settings import Settings
+from series.answer import UNREADABLE
 from series.declaration import series_named
 from series.errors import SeriesError
-from series.providers.model import Question
+from series.providers.equity_bars import OtherShapeError
+from series.providers.model import ProviderError, Question
 from series.quality.check import stored_markets
 from series.questions import PROVIDERS, open_provider, questions_of
 from series.run import RunReport, SeriesRun
 from series.store import SeriesStore
+from tests.clickhouse import ENVIRONMENT
 from tests.offload.hot_tables import HotTables
-from tests.series.shares import KEYS, NAMES, NEW_YORK, Bar, Market, bar, provider, question, session
+from tests.series.shares import KEYS, NAMES, NEW_YORK, Bar, Market, bar, provider, question, reader, session
 from tests.series.venue import Reply, answering
 
 for _library in ("massive", "alpaca", "yfinance"):
@@ -35,6 +46,8 @@ FIRST = next(day for day in (_TODAY - timedelta(days=back) for back in range(12,
 DAYS = [(FIRST + timedelta(days=number)).date() for number in (0, 1, 4, 5)]
 END = FIRST + timedelta(days=6)
 TAPE = list(chain.from_iterable(session(day) for day in DAYS))
+# Alpaca's requests and rows take the way of Polygon's.
+FAST = ["polygon", "yahoo", pytest.param("alpaca", marks=pytest.mark.nightly)]
 HTML = b"<html><body>Will be right back</body></html>"
 
 
@@ -98,13 +111,13 @@ def test_every_bar_of_the_span_is_stored_digit_for_digit(name: str, store: Serie
         assert stored(hot, "AAPL") == in_order(TAPE, name)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_day_is_the_trading_day_whatever_the_clock_in_new_york(name: str, store: SeriesStore, hot: HotTables) -> None:
-    """Summer time ends on 2024-11-03. The next run goes on from the newest day."""
+@pytest.mark.parametrize("name", FAST)
+def test_a_day_is_the_trading_day_whenever_it_begins(name: str, store: SeriesStore, hot: HotTables) -> None:
+    """Summer time ends in New York on 2024-11-03. Sydney opens the evening before (UTC). The next run goes on."""
     days = [date(2024, 10, 31), date(2024, 11, 1), date(2024, 11, 4), date(2024, 11, 5)]
-    hour, minute = (9, 30) if name == "yahoo" else (0, 0)
-    starts = [datetime(day.year, day.month, day.day, hour, minute, tzinfo=NEW_YORK) for day in days]
-    market = Market(name, {"AAPL": [bar(start.astimezone(UTC), number) for number, start in enumerate(starts)]})
+    zone, hour = (ZoneInfo("Australia/Sydney"), 10) if name == "yahoo" else (NEW_YORK, 0)
+    starts = [datetime(day.year, day.month, day.day, hour, tzinfo=zone).astimezone(UTC) for day in days]
+    market = Market(name, {"AAPL": [bar(start, number) for number, start in enumerate(starts)]}, zone=zone)
     with answering({}, market) as url:
         span = datetime(2024, 10, 31, tzinfo=UTC), datetime(2024, 11, 5, tzinfo=UTC)
         assert run(store, name, url, question(name, "AAPL", *span, "1d")).failures == []
@@ -114,7 +127,7 @@ def test_a_day_is_the_trading_day_whatever_the_clock_in_new_york(name: str, stor
     assert found == [(day, Decimal(one.close)) for day, one in zip(days, market.bars["AAPL"], strict=True)]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FAST)
 def test_an_answer_that_is_none_is_kept_and_named(name: str, store: SeriesStore, hot: HotTables) -> None:
     """The symbol beside it is answered in full."""
     market = Market(name, {"AAPL": TAPE[:50]})
@@ -142,7 +155,7 @@ def _request(name: str, symbol: str) -> tuple[str, dict[str, str], dict[str, str
     return f"/v8/finance/chart/{symbol}", {"period1": str(start), "period2": str(end)}, {}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FAST)
 def test_faults_of_single_bars_and_a_busy_provider_lose_no_other(name: str, store: SeriesStore, hot: HotTables) -> None:
     """A pause that is asked for, a bar of the future, and one whose high is below its low."""
     future = bar(_TODAY + timedelta(days=3))
@@ -192,9 +205,71 @@ def test_yahoos_empty_minutes_and_newest_price_are_no_bars(store: SeriesStore, h
     with answering({}, market) as url:
         early = question("yahoo", "AAPL", _TODAY - timedelta(days=90), _TODAY - timedelta(days=25))
         report = run(store, "yahoo", url, early, question("yahoo", "EMPTY", FIRST, END))
-    assert "serves bars of 1m no further back" in report.questions[0].failure
+    assert "serves bars of 1m from" in report.questions[0].failure
     assert (report.questions[0].rejected, report.questions[1].failure) == (0, "")
     assert stored(hot, "AAPL") == [(start, *[Decimal("1.5")] * 5, None)]
+
+
+@pytest.mark.parametrize("has_bar", [True, False])
+def test_a_bar_of_the_future_does_not_say_where_to_go_on(has_bar: bool) -> None:
+    """The page after it begins behind the last bar of the past. Without one the question is given up."""
+    shown = [*([TAPE[0]] if has_bar else []), bar(_TODAY + timedelta(days=9))]
+    results = [{"t": one.seconds * 1_000, "o": 1, "h": 1, "l": 1, "c": 1, "v": 1} for one in shown]
+    first = iter([Reply({"results": results, "next_url": "https://elsewhere/"})])
+    market = Market("polygon", {"AAPL": TAPE[:5]})
+    market.odd = {"AAPL": lambda: next(first, None)}
+
+    async def rows() -> list[int]:
+        asked = provider("polygon", url)
+        try:
+            return [len(one.rows) async for one in asked.answers(question("polygon", "AAPL", FIRST, END))]
+        finally:
+            await asked.close()
+
+    with answering({}, market) as url:
+        if has_bar:
+            assert asyncio.run(rows()) == [2, 4]
+        else:
+            with pytest.raises(ProviderError, match="nothing usable"):
+                asyncio.run(rows())
+
+
+@pytest.mark.parametrize("zone", ["", "../etc/passwd", "America", "Mars/Olympus", "\0"])
+def test_an_unknown_time_zone_is_another_shape(zone: str) -> None:
+    market = Market("yahoo", {"AAPL": TAPE[:2]})
+    body = market(*_request("yahoo", "AAPL")).body
+    assert isinstance(body, bytes)
+    said = body.replace(b'"America/New_York"', json.dumps(zone).encode())
+    with pytest.raises(OtherShapeError):
+        reader("yahoo")(said, question("yahoo", "AAPL", FIRST, END, "1d"))
+
+
+@given(st.data())
+def test_no_answer_breaks_a_reader(data: st.DataObject) -> None:
+    """Whatever stands in the place of a part of it, or where it is cut: it has rows, or is none."""
+    name = data.draw(st.sampled_from(NAMES))
+    market = Market(name, {"AAPL": TAPE[:2]})
+    whole = json.loads(market(*_request(name, "AAPL")).body)  # type: ignore[arg-type]
+    odd = st.recursive(st.none() | st.integers() | st.text(), lambda one: st.lists(one, max_size=2), max_leaves=4)
+    body = json.dumps(_changed(whole, data, odd)).encode()
+    cut = body[: data.draw(st.integers(0, len(body)))] if data.draw(st.booleans()) else body
+    asked = question(name, "AAPL", FIRST, END, data.draw(st.sampled_from(["1m", "1d"])))
+    try:
+        page = reader(name)(cut, asked)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    assert all(UNREADABLE in row or {"symbol", "window_start"} <= row.keys() for row in page.rows)
+
+
+def _changed(part: object, data: st.DataObject, odd: st.SearchStrategy[object]) -> object:
+    """A part of it, at a place that is drawn, is another one."""
+    if not part or not isinstance(part, dict | list) or data.draw(st.integers(0, 5)) == 0:
+        return data.draw(odd)
+    keys = list(part) if isinstance(part, dict) else list(range(len(part)))
+    key = data.draw(st.sampled_from(keys))
+    if isinstance(part, dict):
+        return {**part, key: _changed(part[key], data, odd)}
+    return [_changed(one, data, odd) if place == key else one for place, one in enumerate(part)]
 
 
 def test_what_is_missing_is_said(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,10 +288,36 @@ def test_what_is_missing_is_said(settings: Settings, monkeypatch: pytest.MonkeyP
         questions_of(series, SymbolRegistry.load(settings.symbols_file), "polygon", ["../AAPL"], "1m", FIRST, END)
 
 
-def test_a_day_of_sessions_has_no_number_of_bars_and_no_candles(store: SeriesStore, hot: HotTables) -> None:
-    market = Market("alpaca", {"AAPL": TAPE})
+def test_the_command_and_what_others_say_of_sessions(
+    store: SeriesStore, hot: HotTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Coverage calls no minute or day missing, and no check looks for candles."""
+    reached = hot.settings.model_dump(include={"clickhouse_host", "clickhouse_http_port", "clickhouse_database"})
+    given = {f"MEDALLION_{name}".upper(): str(value) for name, value in reached.items()} | ENVIRONMENT
+    key = tmp_path / "key"
+    key.write_text("secret-1\n")
+    given |= {"MEDALLION_POLYGON_API_KEY_FILE": str(key), "XDG_STATE_HOME": str(tmp_path)}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    def medallion(*words: str, code: int = 0) -> str:
+        answer = CliRunner().invoke(app, words)
+        assert answer.exit_code == code, (answer.output, answer.exception)
+        return answer.output
+
+    market = Market("polygon", {"BRK.B": session(DAYS[0])})
     with answering({}, market) as url:
-        assert run(store, "alpaca", url, question("alpaca", "AAPL", FIRST, END)).failures == []
-    assert hot.client.query("SELECT DISTINCT expected FROM series_days").result_rows == [(0,)]
-    registry = SymbolRegistry.load(hot.settings.symbols_file)
-    assert stored_markets(store, registry, "1m", 60) == []
+        asked = ("series", "run", "bars", "--provider", "polygon", "--rest-endpoint", url, "--symbol", "BRK.B")
+        said = medallion(*asked, "--from", f"{FIRST:%Y-%m-%d}", "--to", f"{END:%Y-%m-%d}")
+    assert "secret" not in said
+    assert market.keys == {"Bearer secret-1"}
+    assert stored(hot, "BRK.B") == in_order(list(market.bars["BRK.B"]), "polygon")
+    found = json.loads(medallion("coverage", "--exchange", "polygon", "--symbol", "BRK.B", "--json"))
+    assert {(one["data"], one["frame"]) for one in found} == {("bars", "1m")}
+    assert [(one["status"], one["why"]) for one in found[:2]] == [
+        ("unknown", "count_unknown"),
+        ("unknown", "session_unknown"),
+    ]
+    assert {one["status"] for one in found} == {"unknown"}
+    assert stored_markets(store, SymbolRegistry.load(hot.settings.symbols_file), "1m", 60) == []
+    assert isinstance(CliRunner().invoke(app, [*asked, "--exchange", "binance"]).exception, MedallionError)
