@@ -85,6 +85,16 @@ def test_installs_from_the_lock_alone(instructions: list[Instruction]) -> None:
     assert not re.search(r"--(extra-)?index-url|--trusted-host", runs)
 
 
+def test_the_lock_of_shares_is_that_of_the_image_and_more(root: Path, instructions: list[Instruction]) -> None:
+    assert of(instructions, "ARG") == ["LOCK=requirements.txt"]
+    pins = {
+        name: set(re.findall(r"^([a-z0-9-]+==\S+)", (root / name).read_text(), re.MULTILINE))
+        for name in ("requirements.txt", "requirements-equities.txt")
+    }
+    assert pins["requirements.txt"] < pins["requirements-equities.txt"]
+    assert all(kept(root, name) for name in pins)
+
+
 def test_make_installs_from_the_locks_alone(root: Path) -> None:
     """Every installation is hashed, but for our own tree, which brings no dependency and no build of its own."""
     text = (root / "Makefile").read_text().replace("$(INSTALL)", "install --require-hashes")
