@@ -178,7 +178,7 @@ def _session(base: str | None) -> Any:
                 url = parts._replace(scheme=there.scheme, netloc=there.netloc).geturl()
             answer = super().request(method, url, **options)
             metrics.REST_REQUESTS.labels(NAME, str(answer.status_code)).inc()
-            if parts.path.startswith(_PATH):
+            if _PATH in parts.path:
                 # After another refusal yfinance asks once more with another cookie.
                 with contextlib.suppress(RefusedError):
                     check_status(answer.status_code, answer.headers, parts.path, answer.content)

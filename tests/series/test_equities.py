@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import sys
 import time
@@ -23,10 +24,11 @@ from cli.main import app
 from config.errors import MedallionError
 from config.registry import SymbolRegistry
 from config.settings import Settings
+from producers.rest.bounded import ANSWER_BYTES
 from series.answer import UNREADABLE
 from series.declaration import series_named
 from series.errors import SeriesError
-from series.providers.equity_bars import OtherShapeError
+from series.providers.equity_bars import EquityBars, OtherShapeError
 from series.providers.model import ProviderError, Question
 from series.quality.check import stored_markets
 from series.questions import PROVIDERS, open_provider, questions_of
@@ -210,28 +212,42 @@ def test_yahoos_empty_minutes_and_newest_price_are_no_bars(store: SeriesStore, h
     assert stored(hot, "AAPL") == [(start, *[Decimal("1.5")] * 5, None)]
 
 
+def rows(source: EquityBars, asked: Question) -> list[int]:
+    """How many rows each answer has."""
+
+    async def all_of_it() -> list[int]:
+        try:
+            return [len(one.rows) async for one in source.answers(asked)]
+        finally:
+            await source.close()
+
+    return asyncio.run(all_of_it())
+
+
+@pytest.mark.parametrize("name", ["polygon", "yahoo"])
+def test_an_answer_is_bounded_however_it_is_packed(name: str) -> None:
+    packed = gzip.compress(b" " * (ANSWER_BYTES + 1))
+    market = Market(name, {}, {"AAPL": lambda: Reply(packed, headers={"Content-Encoding": "gzip"})})
+    with answering({}, market) as url, pytest.raises(ProviderError, match=r"more than|file size"):
+        rows(provider(name, url), question(name, "AAPL", FIRST, END))
+
+
 @pytest.mark.parametrize("has_bar", [True, False])
 def test_a_bar_of_the_future_does_not_say_where_to_go_on(has_bar: bool) -> None:
     """The page after it begins behind the last bar of the past. Without one the question is given up."""
     shown = [*([TAPE[0]] if has_bar else []), bar(_TODAY + timedelta(days=9))]
     results = [{"t": one.seconds * 1_000, "o": 1, "h": 1, "l": 1, "c": 1, "v": 1} for one in shown]
+    asked = question("polygon", "AAPL", FIRST, END)
     first = iter([Reply({"results": results, "next_url": "https://elsewhere/"})])
     market = Market("polygon", {"AAPL": TAPE[:5]})
     market.odd = {"AAPL": lambda: next(first, None)}
 
-    async def rows() -> list[int]:
-        asked = provider("polygon", url)
-        try:
-            return [len(one.rows) async for one in asked.answers(question("polygon", "AAPL", FIRST, END))]
-        finally:
-            await asked.close()
-
     with answering({}, market) as url:
         if has_bar:
-            assert asyncio.run(rows()) == [2, 4]
+            assert rows(provider("polygon", url), asked) == [2, 4]
         else:
             with pytest.raises(ProviderError, match="nothing usable"):
-                asyncio.run(rows())
+                rows(provider("polygon", url), asked)
 
 
 @pytest.mark.parametrize("zone", ["", "../etc/passwd", "America", "Mars/Olympus", "\0"])
