@@ -10,8 +10,10 @@ import time
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -39,8 +41,9 @@ from tests.offload.hot_tables import HotTables
 from tests.series.shares import KEYS, NAMES, NEW_YORK, Bar, Market, bar, provider, question, reader, session
 from tests.series.venue import Reply, answering
 
-for _library in ("massive", "alpaca", "yfinance"):
-    pytest.importorskip(_library, reason="the extra medallion[equities] is not installed")
+# Found, not imported: every worker collects this file, and one runs it.
+if any(find_spec(library) is None for library in ("massive", "alpaca", "yfinance")):
+    pytest.skip("the extra medallion[equities] is not installed", allow_module_level=True)
 
 # Thursday to Tuesday, of which Yahoo serves minutes.
 _TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -48,9 +51,12 @@ FIRST = next(day for day in (_TODAY - timedelta(days=back) for back in range(12,
 DAYS = [(FIRST + timedelta(days=number)).date() for number in (0, 1, 4, 5)]
 END = FIRST + timedelta(days=6)
 TAPE = list(chain.from_iterable(session(day) for day in DAYS))
-# Alpaca's requests and rows take the way of Polygon's.
-FAST = ["polygon", "yahoo", pytest.param("alpaca", marks=pytest.mark.nightly)]
 HTML = b"<html><body>Will be right back</body></html>"
+
+
+def fast(*names: str) -> list[Any]:
+    """All providers, those that are not named by night: what holds them is the same code, or a test of their reader."""
+    return [pytest.param(name, marks=() if name in names else pytest.mark.nightly) for name in NAMES]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -113,7 +119,7 @@ def test_every_bar_of_the_span_is_stored_digit_for_digit(name: str, store: Serie
         assert stored(hot, "AAPL") == in_order(TAPE, name)
 
 
-@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize("name", fast("polygon", "yahoo"))
 def test_a_day_is_the_trading_day_whenever_it_begins(name: str, store: SeriesStore, hot: HotTables) -> None:
     """Summer time ends in New York on 2024-11-03. Sydney opens the evening before (UTC). The next run goes on."""
     days = [date(2024, 10, 31), date(2024, 11, 1), date(2024, 11, 4), date(2024, 11, 5)]
@@ -129,7 +135,7 @@ def test_a_day_is_the_trading_day_whenever_it_begins(name: str, store: SeriesSto
     assert found == [(day, Decimal(one.close)) for day, one in zip(days, market.bars["AAPL"], strict=True)]
 
 
-@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize("name", fast("polygon"))
 def test_an_answer_that_is_none_is_kept_and_named(name: str, store: SeriesStore, hot: HotTables) -> None:
     """The symbol beside it is answered in full."""
     market = Market(name, {"AAPL": TAPE[:50]})
@@ -157,7 +163,7 @@ def _request(name: str, symbol: str) -> tuple[str, dict[str, str], dict[str, str
     return f"/v8/finance/chart/{symbol}", {"period1": str(start), "period2": str(end)}, {}
 
 
-@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize("name", fast("yahoo"))
 def test_faults_of_single_bars_and_a_busy_provider_lose_no_other(name: str, store: SeriesStore, hot: HotTables) -> None:
     """A pause that is asked for, a bar of the future, and one whose high is below its low."""
     future = bar(_TODAY + timedelta(days=3))
