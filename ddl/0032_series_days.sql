@@ -5,7 +5,7 @@
         {{ text.replace('NAME', 'exchange') if 'exchange' in one.key else "''" }} AS exchange,
         {{ text.replace('NAME', 'symbol') if 'symbol' in one.key else "''" }} AS symbol,
         {{ text.replace('NAME', one.frame) if one.frame else "''" }} AS frame,
-        {{ 'toUInt64(intDiv(86400, transform(frame, [' ~ (one.frames | map('literal') | join(', ')) ~ '], [' ~ (one.frames.values() | join(', ')) ~ '], 86400)))' if one.frame else 'toUInt64(0)' }} AS of_day,
+        {{ ('if(exchange IN (' ~ (one.in_sessions | map('literal') | join(', ')) ~ ') AND frame != \'1d\', 0, ') if one.in_sessions else '' }}{{ 'toUInt64(intDiv(86400, transform(frame, [' ~ (one.frames | map('literal') | join(', ')) ~ '], [' ~ (one.frames.values() | join(', ')) ~ '], 86400)))' if one.frame else 'toUInt64(0)' }}{{ ')' if one.in_sessions else '' }} AS of_day,
 {% endmacro %}
 
 CREATE OR REPLACE VIEW {{ db }}.series_days{{ on_cluster }}
@@ -16,7 +16,7 @@ CREATE OR REPLACE VIEW {{ db }}.series_days{{ on_cluster }}
     frame String COMMENT 'length of the periods; empty: the rows are moments',
     day Date COMMENT 'UTC',
     periods UInt64 COMMENT 'rows of the day that are stored; of periods those that were over',
-    expected UInt64 COMMENT 'periods that a day has; 0: nobody says how many rows it has',
+    expected UInt64 COMMENT 'periods that a day has; 0: nobody says how many rows it has, as where a market is closed at times',
     rejected UInt64 COMMENT 'rows of the day that broke a rule, as far as their market and time can be read',
     providers Array(String) COMMENT 'who sent the rows that are stored'
 )

@@ -56,6 +56,9 @@ class Series(BaseModel):
 
     `frame`: the column with the length of the period that begins at `time`; "": the rows are moments. A period begins
     at a multiple of its length since the Unix epoch.
+
+    `in_sessions`: exchanges whose markets are closed at times. Nobody says how many periods shorter than a day a day of
+    theirs has, or on which days there are none. None of their trades come in, so the symbols file does not have them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +68,7 @@ class Series(BaseModel):
     key: tuple[str, ...]
     time: str
     frame: str = ""
+    in_sessions: tuple[str, ...] = ()
     columns: tuple[Column, ...]
 
     @model_validator(mode="after")
@@ -79,6 +83,8 @@ class Series(BaseModel):
             raise ValueError(f"{self.name}: `time` must be its one column of type time")
         if self.frame and not by_name[self.frame].one_of:
             raise ValueError(f"{self.name}: {self.frame} needs `one_of`, the seconds of each frame")
+        if self.in_sessions and not (self.frame and "exchange" in self.key):
+            raise ValueError(f"{self.name}: `in_sessions` needs a frame, and the exchange in the key")
         if any(by_name[name].is_optional for name in self.key):
             raise ValueError(f"{self.name}: a column of the key may not be optional")
         return self

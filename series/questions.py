@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
 from config.registry import SymbolRegistry
+from config.settings import Settings
 from producers.backfill.dumps import URL
 from series.declaration import Series
 from series.errors import SeriesError
+from series.providers import alpaca, polygon, yahoo
 from series.providers.alternative_me import AlternativeMe
 from series.providers.binance_dumps import BinanceDumps
 from series.providers.ccxt_rest import CcxtRest
+from series.providers.equity_bars import EquityBars
 from series.providers.model import Provider, Question
 
 BINANCE, CCXT, ALTERNATIVE = "binance", "ccxt", "alternative_me"
 # The providers of each series, the default first.
-PROVIDERS = {"bars": (BINANCE, CCXT), "funding_rates": (CCXT,), "fear_greed": (ALTERNATIVE,)}
+PROVIDERS = {
+    "bars": (BINANCE, CCXT, polygon.NAME, alpaca.NAME, yahoo.NAME),
+    "funding_rates": (CCXT,),
+    "fear_greed": (ALTERNATIVE,),
+}
 DEFAULT_SOURCE = URL
+# What may stand in the path of an address as it is. `^GSPC` and `EURUSD=X` are Yahoo's.
+_TICKER = re.compile(r"[A-Za-z0-9.^=_-]{1,32}")
 
 
-def open_provider(name: str, exchange: str, source: str, rest_endpoint: str | None) -> Provider:
+def open_provider(name: str, exchange: str, source: str, rest_endpoint: str | None, settings: Settings) -> Provider:
     """A provider by its name; the caller closes it.
 
     Args:
@@ -28,13 +38,29 @@ def open_provider(name: str, exchange: str, source: str, rest_endpoint: str | No
         exchange: whose markets; our code, or ccxt's name.
         source: folder or URL of Binance's files.
         rest_endpoint: replaces the address of the provider's REST interface.
+        settings: with the keys of providers that ask for one.
 
     Raises:
-        SeriesError: ccxt does not know the exchange.
+        SeriesError: ccxt does not know the exchange; a key or a client library is missing.
     """
     if name == BINANCE:
         return BinanceDumps(source)
-    return CcxtRest(exchange, rest_endpoint) if name == CCXT else AlternativeMe(rest_endpoint)
+    if name == CCXT:
+        return CcxtRest(exchange, rest_endpoint)
+    match name:
+        case polygon.NAME:
+            return EquityBars(polygon.Polygon(settings, rest_endpoint))
+        case alpaca.NAME:
+            return EquityBars(alpaca.Alpaca(settings, rest_endpoint))
+        case yahoo.NAME:
+            return EquityBars(yahoo.Yahoo(rest_endpoint))
+        case _:
+            return AlternativeMe(rest_endpoint)
+
+
+def default_exchange(series: Series, provider: str) -> str:
+    """The exchange code of which a provider is asked where none is named."""
+    return provider if provider in series.in_sessions else BINANCE
 
 
 def questions_of(
@@ -48,12 +74,18 @@ def questions_of(
 ) -> list[Question]:
     """A question for each of the exchange's own `symbols`; one in all where the series is of no market.
 
+    A symbol of an exchange that trades in sessions is stored as the provider writes it.
+
     Raises:
-        SeriesError: the symbols file has no such symbol.
+        SeriesError: the symbols file has no such symbol, or it can be none.
     """
     frame = frame if series.frame else ""
     if "symbol" not in series.key:
         return [Question(series, start, end, frame=frame)]
+    if exchange in series.in_sessions:
+        if odd := [name for name in symbols if not _TICKER.fullmatch(name)]:
+            raise SeriesError(f"{', '.join(odd)}: no symbol of {exchange}; give letters, digits and . - _ ^ =")
+        return [Question(series, start, end, exchange, name, name, frame) for name in symbols]
     markets = registry.content.exchanges.get(exchange, {})
     canonical = {own: entry.canonical for name, entry in markets.items() for own in (name, *entry.aliases)}
     if unknown := [name for name in symbols if name not in canonical]:

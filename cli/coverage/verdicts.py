@@ -33,6 +33,7 @@ MEANINGS = {
     "ids_contradict": "the order of the ids is not that of the times",
     "edge_unknown": "no hole, but nothing is stored before or after the day that its ids could follow",
     "count_unknown": "rows are stored, and nobody says how many a day has",
+    "session_unknown": "nothing is stored, the market is closed at times, and nobody says whether it was open",
     "delisting_unknown": "the market is gone from the exchange's list, and nothing says when it traded last",
     "not_listed": "the market was not listed yet",
     "halted": "the exchange had halted the market",

@@ -123,7 +123,9 @@ class ScheduleRuns:
                 )
             except SeriesError as error:
                 found.append(QuestionReport(" ".join((schedule.series, exchange, *own)), failure=str(error)))
-        provider = open_provider(schedule.provider_name, exchange, schedule.source, schedule.rest_endpoint)
+        provider = open_provider(
+            schedule.provider_name, exchange, schedule.source, schedule.rest_endpoint, self.settings
+        )
         try:
             running = SeriesRun(store, provider, _WORKERS)
             report = await running.run(questions, again=False, progress=lambda _: None)

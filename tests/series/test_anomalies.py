@@ -36,9 +36,11 @@ def check(settings: Settings, store: SeriesStore) -> AnomalyCheck:
     return AnomalyCheck(store, SymbolRegistry.load(settings.symbols_file), settings)
 
 
-def store_hours(store: SeriesStore, starts: Sequence[datetime], symbol: str = "BTCUSDT") -> None:
+def store_hours(
+    store: SeriesStore, starts: Sequence[datetime], symbol: str = "BTCUSDT", exchange: str = "binance"
+) -> None:
     """Bars of an hour, as the venue sends them."""
-    market = {"exchange": "binance", "symbol": symbol, "frame": "1h"}
+    market = {"exchange": exchange, "symbol": symbol, "frame": "1h"}
     amounts = dict.fromkeys(("open", "high", "low", "close", "volume"), "1")
     rows = [market | amounts | {"window_start": str(int(start.timestamp() * 1_000))} for start in starts]
     received = int((starts[-1] + DAY).timestamp() * 1_000_000)
@@ -116,8 +118,23 @@ def test_days_that_lack_rows_are_counted_out(check: AnomalyCheck, store: SeriesS
     found = of(check.run(START, START + 6 * DAY), Kind.MISSING_ROWS)
     assert found == {("binance", START + 2 * DAY): 1, ("binance", START + 3 * DAY): 24}
     assert of(check.run(START, START + 3 * DAY), Kind.MISSING_ROWS) == {("binance", START + 2 * DAY): 1}
+    # Shares are not traded on every day, nor all day; of moments a day has one at least.
+    shares = [START + day * DAY + 15 * HOUR for day in (0, 1, 4)]
+    store_hours(store, shares, "AAPL", exchange="alpaca")
+    rows = [
+        {"day": str(int((START + day * DAY).timestamp())), "value": "50", "classification": "Neutral"}
+        for day in (0, 1, 3)
+    ]
+    store.insert(
+        series_named("fear_greed"), [Answer("test", "index", int((START + 9 * DAY).timestamp()) * 10**6, b"", rows)]
+    )
+    found = of(check.run(START, START + 6 * DAY), Kind.MISSING_ROWS)
+    assert found == {("binance", START + 2 * DAY): 1, ("binance", START + 3 * DAY): 24, ("", START + 2 * DAY): 1}
     store_hours(store, [START + 3 * DAY + hour * HOUR for hour in range(24)])
-    assert of(check.run(START, START + 6 * DAY), Kind.MISSING_ROWS) == {("binance", START + 2 * DAY): 1}
+    assert of(check.run(START, START + 6 * DAY), Kind.MISSING_ROWS) == {
+        ("binance", START + 2 * DAY): 1,
+        ("", START + 2 * DAY): 1,
+    }
     assert not kept(hot)["missing_rows", "binance", "BTCUSDT", "1h", START + 3 * DAY]
 
 
