@@ -110,7 +110,8 @@ PIN := $(BIN)/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --n
 lock:  ## pin every dependency again, hashes included (after `make test` has made .venv)
 	$(PIN) -o requirements.txt pyproject.toml
 	$(PIN) --extra embedded --extra chart -c requirements.txt -o requirements-embedded.txt pyproject.toml
-	$(PIN) --extra embedded --extra chart --extra dev -c requirements-embedded.txt -o requirements-dev.txt pyproject.toml
+	$(PIN) --extra equities -c requirements-embedded.txt -o requirements-equities.txt pyproject.toml
+	$(PIN) --extra embedded --extra chart --extra equities --extra dev -c requirements-embedded.txt -c requirements-equities.txt -o requirements-dev.txt pyproject.toml
 	printf '%s\n' pip setuptools wheel | $(PIN) -c requirements-dev.txt -o requirements-build.txt -
 	printf '%s\n' playwright | $(PIN) -c requirements-dev.txt -o requirements-page.txt -
 	printf '%s\n' 'cython>=3' setuptools setuptools-scm wheel | $(PIN) -c requirements-build.txt -o requirements-faust.txt -

@@ -16,13 +16,13 @@ class _Absent(MetaPathFinder):
     """Answers for its packages as if they were not installed."""
 
     def __init__(self, packages: Sequence[str]) -> None:
-        self._packages = frozenset(packages)
+        self.packages = frozenset(packages)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         del path, target
-        if fullname in self._packages:
+        if fullname in self.packages:
             raise ModuleNotFoundError(f"No module named {fullname!r}: this process does without it.", name=fullname)
         return None
 
@@ -30,3 +30,10 @@ class _Absent(MetaPathFinder):
 def do_without(*packages: str) -> None:
     """Make later imports of these top-level packages fail with ModuleNotFoundError, in this process only."""
     sys.meta_path.insert(0, _Absent(packages))
+
+
+def do_with(*packages: str) -> None:
+    """Take back `do_without`: what needs these packages is about to be imported."""
+    sys.meta_path[:] = [
+        finder for finder in sys.meta_path if not (isinstance(finder, _Absent) and finder.packages & {*packages})
+    ]

@@ -106,6 +106,18 @@ class Settings(BaseSettings):
 
     # Series
     schedules_file: Path = DEFAULT_SCHEDULES_FILE
+    # Bounds of a quality check. A day's file of Binance comes the day after, so a series is stale after two days.
+    quality_stale_hours: Annotated[float, Field(gt=0.0)] = 48.0
+    quality_price_off_percent: Annotated[float, Field(gt=0.0)] = 2.0
+    quality_jump_percent: Annotated[float, Field(gt=0.0)] = 10.0
+    # Keys of the providers of equity bars. The rates are those of their free plans.
+    polygon_api_key: SecretStr = SecretStr("")
+    polygon_requests_per_minute: Annotated[int, Field(ge=1)] = 5
+    alpaca_api_key: SecretStr = SecretStr("")
+    alpaca_secret_key: SecretStr = SecretStr("")
+    alpaca_requests_per_minute: Annotated[int, Field(ge=1)] = 200
+    # All exchanges, or IEX alone, of which the free plan has also the newest quarter of an hour.
+    alpaca_feed: Literal["sip", "iex"] = "sip"
 
     # Silver
     symbols_file: Path = DEFAULT_SYMBOLS_FILE

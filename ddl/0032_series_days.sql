@@ -3,7 +3,7 @@
 
 {% macro rows_of_a_day(one) -%}
 {% if one.frame %}
-toUInt64(intDiv(86400, transform(frame, [{{ one.frames | map('literal') | join(', ') }}], [{{ one.frames.values() | join(', ') }}], 86400)))
+{{ ('if(exchange IN (' ~ (one.in_sessions | map('literal') | join(', ')) ~ ") AND frame != '1d', 0, ") if one.in_sessions else '' }}toUInt64(intDiv(86400, transform(frame, [{{ one.frames | map('literal') | join(', ') }}], [{{ one.frames.values() | join(', ') }}], 86400))){{ ')' if one.in_sessions else '' }}
 {%- else %}
 toUInt64({{ 86400 // one.row_interval if one.row_interval is number else 0 }})
 {%- endif %}
@@ -25,7 +25,7 @@ CREATE OR REPLACE VIEW {{ db }}.series_days{{ on_cluster }}
     frame String COMMENT 'length of the periods; empty: the rows are moments',
     day Date COMMENT 'UTC',
     periods UInt64 COMMENT 'rows of the day that are stored; of periods those that were over',
-    expected UInt64 COMMENT 'periods or rows that a day has, as declared or as the rows around it show; 0: nobody knows',
+    expected UInt64 COMMENT 'periods or rows that a day has, as declared or as the rows around it show; 0: nobody knows, as where a market is closed at times',
     rejected UInt64 COMMENT 'rows of the day that broke a rule, as far as their market and time can be read',
     providers Array(String) COMMENT 'who sent the rows that are stored'
 )

@@ -23,6 +23,7 @@ _OTHERS = (
     "series_stored",
     "series_days",
     "quality_checks",
+    "quality_anomalies",
     "retention",
 )
 _RAW = ("trades_raw", "trades_raw_all")

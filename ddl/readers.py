@@ -25,6 +25,7 @@ _KEYS = {
     "dlq_replays": _MARKET,
     "corrections": _MARKET,
     "quality_checks_log": _MARKET,
+    "quality_anomalies_log": _MARKET,
     "rules_versions": "cityHash64(rules_version)",
     # A slice that is offloaded again replaces its row, which must not be on another shard.
     "offload_watermarks": "cityHash64(table_name, slice)",

@@ -59,6 +59,9 @@ class Series(BaseModel):
     `frame`: the column with the length of the period that begins at `time`; "": the rows are moments. A period begins
     at a multiple of its length since the Unix epoch.
 
+    `in_sessions`: exchanges whose markets are closed at times. Nobody says how many periods shorter than a day a day of
+    theirs has, or on which days there are none. None of their trades come in, so the symbols file does not have them.
+
     `row_interval`: seconds from row to row where rows are moments, a part of a day; `observed`: those that the stored
     rows of the market show; None: nobody knows. Coverage counts by it.
 
@@ -76,6 +79,7 @@ class Series(BaseModel):
     key: tuple[str, ...]
     time: str
     frame: str = ""
+    in_sessions: tuple[str, ...] = ()
     row_interval: int | Literal["observed"] | None = None
     providers: tuple[str, ...] = Field(min_length=1)
     columns: tuple[Column, ...]
@@ -93,6 +97,8 @@ class Series(BaseModel):
             raise ValueError(f"{self.name}: `time` must be its one column of type time")
         if self.frame and not by_name[self.frame].one_of:
             raise ValueError(f"{self.name}: {self.frame} needs `one_of`, the seconds of each frame")
+        if self.in_sessions and not (self.frame and "exchange" in self.key):
+            raise ValueError(f"{self.name}: `in_sessions` needs a frame, and the exchange in the key")
         if isinstance(self.row_interval, int) and (self.row_interval < 1 or 86_400 % self.row_interval):
             raise ValueError(f"{self.name}: row_interval must be a part of a day, in seconds")
         if self.frame and self.row_interval is not None:

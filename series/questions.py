@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from config.registry import SymbolRegistry
+from config.settings import Settings
 from producers.backfill.dumps import URL
 from series.declaration import Series
 from series.errors import SeriesError
+from series.providers import alpaca, polygon, yahoo
 from series.providers.alternative_me import AlternativeMe
 from series.providers.binance_dumps import BinanceDumps
 from series.providers.ccxt_rest import CcxtRest
+from series.providers.equity_bars import EquityBars
 from series.providers.model import Provider, Question
 
-# By the name that declarations give it: opens a provider of an exchange's markets, source and REST address.
-PROVIDERS: dict[str, Callable[[str, str, str | None], Provider]] = {
-    "binance": lambda _exchange, source, _address: BinanceDumps(source),
-    "ccxt": lambda exchange, _source, address: CcxtRest(exchange, address),
-    "alternative_me": lambda _exchange, _source, address: AlternativeMe(address),
+BINANCE = "binance"
+# By the name that declarations give it: opens a provider of an exchange's markets, source, REST address and settings.
+PROVIDERS: dict[str, Callable[[str, str, str | None, Settings], Provider]] = {
+    BINANCE: lambda _exchange, source, _address, _settings: BinanceDumps(source),
+    "ccxt": lambda exchange, _source, address, _settings: CcxtRest(exchange, address),
+    polygon.NAME: lambda _exchange, _source, address, settings: EquityBars(polygon.Polygon(settings, address)),
+    alpaca.NAME: lambda _exchange, _source, address, settings: EquityBars(alpaca.Alpaca(settings, address)),
+    yahoo.NAME: lambda _exchange, _source, address, _settings: EquityBars(yahoo.Yahoo(address)),
+    "alternative_me": lambda _exchange, _source, address, _settings: AlternativeMe(address),
 }
 DEFAULT_SOURCE = URL
+# What may stand in the path of an address as it is. `^GSPC` and `EURUSD=X` are Yahoo's.
+_TICKER = re.compile(r"[A-Za-z0-9.^=_-]{1,32}")
 
 
-def open_provider(name: str, exchange: str, source: str, rest_endpoint: str | None) -> Provider:
+def open_provider(name: str, exchange: str, source: str, rest_endpoint: str | None, settings: Settings) -> Provider:
     """A provider by its name; the caller closes it.
 
     Args:
@@ -31,13 +41,19 @@ def open_provider(name: str, exchange: str, source: str, rest_endpoint: str | No
         exchange: whose markets; our code, or ccxt's name.
         source: folder or URL of Binance's files.
         rest_endpoint: replaces the address of the provider's REST interface.
+        settings: with the keys of providers that ask for one.
 
     Raises:
-        SeriesError: there is no such provider, or ccxt does not know the exchange.
+        SeriesError: there is no such provider; ccxt does not know the exchange; a key or a client library is missing.
     """
     if name not in PROVIDERS:
         raise SeriesError(f"no provider {name!r}: name one of {', '.join(PROVIDERS)} in the series' file")
-    return PROVIDERS[name](exchange, source, rest_endpoint)
+    return PROVIDERS[name](exchange, source, rest_endpoint, settings)
+
+
+def default_exchange(series: Series, provider: str) -> str:
+    """The exchange code of which a provider is asked where none is named."""
+    return provider if provider in series.in_sessions else BINANCE
 
 
 def questions_of(
@@ -51,12 +67,18 @@ def questions_of(
 ) -> list[Question]:
     """A question for each of the exchange's own `symbols`; one in all where the series is of no market.
 
+    A symbol of an exchange that trades in sessions is stored as the provider writes it.
+
     Raises:
-        SeriesError: the symbols file has no such symbol.
+        SeriesError: the symbols file has no such symbol, or it can be none.
     """
     frame = frame if series.frame else ""
     if "symbol" not in series.key:
         return [Question(series, start, end, frame=frame)]
+    if exchange in series.in_sessions:
+        if odd := [name for name in symbols if not _TICKER.fullmatch(name)]:
+            raise SeriesError(f"{', '.join(odd)}: no symbol of {exchange}; give letters, digits and . - _ ^ =")
+        return [Question(series, start, end, exchange, name, name, frame) for name in symbols]
     markets = registry.content.exchanges.get(exchange, {})
     canonical = {own: entry.canonical for name, entry in markets.items() for own in (name, *entry.aliases)}
     if unknown := [name for name in symbols if name not in canonical]:

@@ -142,9 +142,17 @@ class SeriesStore:
         return newest if newest > _EPOCH else None
 
     def full_days(self, series: Series, key: Mapping[str, str], start: datetime, end: datetime) -> set[date]:
-        """The UTC days of [start, end) of which every period is stored."""
-        rows = self.rows("full_days", {**_places(series, key), "start": start, "end": end})
-        return {row["day"] for row in rows}
+        """The UTC days of [start, end) of which every period is stored.
+
+        Where a market is closed at times: the days between the first and the last row of an answer, as an answer leaves
+        nothing out between two rows. Only of answers whose snapshots are still in ClickHouse.
+        """
+        span = {**_places(series, key), "start": start, "end": end}
+        found = self.rows("full_days", span)
+        if key.get("exchange") in series.in_sessions:
+            names = {"snapshots": series.snapshots, "time": series.time, "frame_column": series.frame}
+            found += self.rows("answered_days", span | names)
+        return {row["day"] for row in found}
 
     def _patiently(self, send: Callable[[], None]) -> None:
         try:

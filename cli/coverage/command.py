@@ -55,10 +55,14 @@ def coverage(
     """
     settings = load_settings(data_dir)
     check_span(start, end)
-    check_names(settings, exchange, symbol, canonical=True)
+    in_sessions = any(exchange in one.in_sessions for one in load_series())
+    if not in_sessions:
+        check_names(settings, exchange, symbol, canonical=True)
     if data not in {"", *_KINDS}:
         raise typer.BadParameter(f"no {data!r}; one of {', '.join(_KINDS)}", param_hint="--data")
-    symbols = canonical_symbols(SymbolRegistry.load(settings.symbols_file), exchange, symbol) if symbol else []
+    symbols = [symbol] if symbol else []
+    if symbol and not in_sessions:
+        symbols = canonical_symbols(SymbolRegistry.load(settings.symbols_file), exchange, symbol)
     asked = Asked(exchange, symbols, start.date() if start else None, end.date() if end else None)
     place = find_state_folder(data_dir, settings)
     found = []

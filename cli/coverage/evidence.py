@@ -15,6 +15,7 @@ from config.registry import Entry, SymbolRegistry
 from config.settings import Settings
 from producers.backfill.done import Filled, filled
 from producers.exchanges import REGISTRY
+from series.declaration import series_named
 from series.schedules.declaration import SeriesSchedule
 
 if TYPE_CHECKING:
@@ -140,7 +141,8 @@ def read_series(settings: Settings, scheduled: Sequence[SeriesSchedule], asked: 
         own[row["day"]] = SeriesDay(row["periods"], row["expected"], row["rejected"], tuple(row["providers"]))
     judged = []
     for key, days in kinds.items():
-        evidence = SeriesEvidence(*key, days, names.entries.get(key[1:3]))
+        in_sessions = key[1] in series_named(key[0]).in_sessions
+        evidence = SeriesEvidence(*key, days, names.entries.get(key[1:3]), in_sessions)
         judged += judge_series(evidence, asked.days({*days} | begins.get(key, set()), today), today)
     return judged
 

@@ -32,7 +32,10 @@ class SeriesDay:
 
 @dataclass(frozen=True, slots=True)
 class SeriesEvidence:
-    """All that is known of a series of a market. `days`: every day with rows or rejected rows."""
+    """All that is known of a series of a market. `days`: every day with rows or rejected rows.
+
+    `in_sessions`: the market is closed at times.
+    """
 
     series: str
     exchange: str
@@ -40,6 +43,7 @@ class SeriesEvidence:
     frame: str
     days: Mapping[date, SeriesDay] = field(default_factory=dict)
     entry: Entry | None = None
+    in_sessions: bool = False
 
 
 def judge_series(evidence: SeriesEvidence, days: Sequence[date], today: date) -> list[CoverageDay]:
@@ -57,10 +61,10 @@ def judge_series(evidence: SeriesEvidence, days: Sequence[date], today: date) ->
 def _verdict(evidence: SeriesEvidence, own: SeriesDay, day: date, stored: Sequence[date], *, is_over: bool) -> Verdict:
     counted = f"{own.rows:,} of {own.expected:,}" if own.expected else ""
     rejected = f"{own.rejected:,} rows were rejected" if own.rejected else ""
-    without = without_rows(evidence.entry, day, stored)
+    without = Verdict(UNKNOWN, "session_unknown") if evidence.in_sessions else without_rows(evidence.entry, day, stored)
     if own.rows and own.rows == own.expected:
         return Verdict(COMPLETE, "all_periods")
-    if not is_over and without.status != NOT_EXPECTED:
+    if not is_over and (own.rows or not evidence.in_sessions) and without.status != NOT_EXPECTED:
         return Verdict(PARTIAL if own.rows else MISSING, "day_open", counted)
     missing = PARTIAL if own.rows else MISSING
     if own.rejected:

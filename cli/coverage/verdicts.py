@@ -34,6 +34,7 @@ MEANINGS = {
     "edge_unknown": "no hole, but nothing is stored before or after the day that its ids could follow",
     "interval_unknown": "rows are stored, and those around the day do not show how often they come",
     "count_unknown": "rows are stored, and nobody says how many a day has, or there are more",
+    "session_unknown": "nothing is stored, the market is closed at times, and nobody says whether it was open",
     "delisting_unknown": "the market is gone from the exchange's list, and nothing says when it traded last",
     "not_listed": "the market was not listed yet",
     "halted": "the exchange had halted the market",

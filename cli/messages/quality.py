@@ -1,4 +1,4 @@
-"""`medallion quality check`: our candles against the venue's own, cell by cell."""
+"""`medallion quality check`: our candles against the venue's own, cell by cell, and what looks wrong without them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from config import logs
 from config.errors import MedallionError
 from config.registry import SymbolRegistry
 from ddl.layers import load_layers
+from series.quality.anomalies import MEANINGS as KINDS
+from series.quality.anomalies import Anomaly, AnomalyCheck, by_kind
 from series.quality.causes import AGREEING, MEANINGS
 from series.quality.check import MarketReport, QualityCheck, stored_markets, summary, yesterday
 from series.store import SeriesStore
 
-app = typer.Typer(help="Our candles against the venue's own.", no_args_is_help=True)
+app = typer.Typer(help="Whether candles and series can be trusted.", no_args_is_help=True)
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 _TEMPLATE = "quality.html"
 
@@ -31,12 +33,12 @@ class NothingToCompareError(MedallionError):
 
 
 class DisagreementError(MedallionError):
-    """Candles differ from the venue's bars."""
+    """Candles differ from the venue's bars, or something else looks wrong."""
 
 
 @app.callback()
 def quality() -> None:
-    """Our candles against the venue's own."""
+    """Whether candles and series can be trusted."""
 
 
 @app.command("check")
@@ -61,7 +63,8 @@ def check(
     """Compare every cell of our candles with the venue's bars; each difference is named, located and kept in SQL.
 
     Only markets whose bars are stored (`medallion series run bars`) can be compared. Results are in quality_checks.
-    Exit code 1 where a window differs by more than the venue's rounding.
+    Stale series, days that lack rows, prices off the other venues, jumps and duplicates that differ are looked for
+    too: they are in quality_anomalies. Exit code 1 where any is found, or a window differs by more than rounding.
     """
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "quality")
@@ -72,10 +75,10 @@ def check(
     since = start.replace(tzinfo=UTC) if start else yesterday(datetime.now(UTC))
     check_span(since, until)
     check_names(settings, exchange, symbol, canonical=True)
-    store = SeriesStore(settings)
+    store, registry = SeriesStore(settings), SymbolRegistry.load(settings.symbols_file)
     markets = [
         market
-        for market in stored_markets(store, SymbolRegistry.load(settings.symbols_file), frame, frames[frame])
+        for market in stored_markets(store, registry, frame, frames[frame])
         if exchange in {"", market.exchange} and symbol in {"", market.symbol}
     ]
     days = (until - since) / timedelta(days=1) * max(len(markets), 1)
@@ -88,27 +91,50 @@ def check(
             work.show(f"{done:,} days", "the rest", share=min(done / days, 1.0))
 
         reports = [QualityCheck(store).run(market, since, until, tell) for market in markets]
+        anomalies = AnomalyCheck(store, registry, settings).run(since, until, exchange, symbol)
     reports = [report for report in reports if report.windows]
-    if not reports:
+    if not reports and not anomalies:
         raise NothingToCompareError(
             f"No bars of {frame} are stored from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M}:"
             " `medallion series run bars` fetches them."
         )
     if html is not None:
-        html.write_text(_page(reports, since, until), encoding="utf-8")
-    show_markets(reports, limit, as_json)
+        html.write_text(_page(reports, anomalies, since, until), encoding="utf-8")
+    show_check(reports, anomalies, limit, as_json)
     differing = {cause: count for cause, count in _causes(reports).items() if cause not in AGREEING}
+    said = []
     if differing:
-        raise DisagreementError(
-            f"{sum(differing.values()):,} windows differ: {counted(differing)}. Each one is in quality_checks."
-        )
+        said.append(f"{sum(differing.values()):,} windows differ: {counted(differing)}. Each one is in quality_checks.")
+    if anomalies:
+        kinds = {kind: count for kind, count in by_kind(anomalies).items() if count}
+        said.append(f"{len(anomalies):,} anomalies: {counted(kinds)}. Each one is in quality_anomalies.")
+    if said:
+        raise DisagreementError(" ".join(said))
 
 
-def show_markets(reports: Sequence[MarketReport], limit: int, as_json: bool) -> None:
-    """Print what was compared of each market, and at most `limit` differences."""
+def show_check(reports: Sequence[MarketReport], anomalies: Sequence[Anomaly], limit: int, as_json: bool) -> None:
+    """Print what was compared of each market, and at most `limit` differences and `limit` anomalies."""
     if as_json:
-        print_json({"summary": summary(reports), "markets": reports})
+        print_json({"summary": summary(reports), "markets": reports, "anomalies": anomalies})
         return
+    _show_markets(reports, limit)
+    _show_anomalies(anomalies, limit)
+
+
+def _show_anomalies(anomalies: Sequence[Anomaly], limit: int) -> None:
+    if not anomalies[:limit]:
+        return
+    columns = ("kind", "series", "exchange", "symbol", "at", "value", "bound", "seen")
+    rows = [
+        (one.kind, one.series, one.exchange, one.symbol, one.at, f"{one.value:,.6g}", f"{one.bound:,.6g}", one.detail)
+        for one in anomalies[:limit]
+    ]
+    print_table("What looks wrong", columns, rows)
+    if len(anomalies) > limit:
+        out.print(f"{len(anomalies) - limit:,} more are in quality_anomalies (--limit prints more).")
+
+
+def _show_markets(reports: Sequence[MarketReport], limit: int) -> None:
     columns = ("exchange", "symbol", "frame", "windows", "equal", "cells compared", "differ because")
     rows = [
         (one.exchange, one.symbol, one.frame, one.windows, one.equal, one.cells, counted(one.causes)) for one in reports
@@ -143,8 +169,14 @@ def _causes(reports: Sequence[MarketReport]) -> dict[str, int]:
     return {cause: count for cause, count in summary(reports).items() if cause in MEANINGS}
 
 
-def _page(reports: Sequence[MarketReport], since: datetime, until: datetime) -> str:
+def _page(reports: Sequence[MarketReport], anomalies: Sequence[Anomaly], since: datetime, until: datetime) -> str:
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     return environment.get_template(_TEMPLATE).render(
-        reports=reports, findings=list(_findings(reports)), meanings=MEANINGS, since=since, until=until
+        reports=reports,
+        findings=list(_findings(reports)),
+        meanings=MEANINGS,
+        anomalies=anomalies,
+        kinds=KINDS,
+        since=since,
+        until=until,
     )

@@ -13,7 +13,7 @@ from cli.common.context import DataDirOption, JsonOption, counted, load_settings
 from cli.common.schedules import last_run
 from cli.common.state_folder import find_state_folder
 from cli.common.work import working
-from cli.messages.quality import show_markets
+from cli.messages.quality import show_check
 from cli.messages.series import show_report
 from config import logs
 from config.settings import Settings
@@ -92,7 +92,7 @@ def run(
     with working(f"Running {name}", "Run the same command again: it goes on from what is stored.", quiet=as_json):
         _, report = asyncio.run(runs.run(schedule))
     if isinstance(report, CheckReport):
-        show_markets(report.markets, _DIFFERENCES, as_json)
+        show_check(report.markets, report.anomalies, _DIFFERENCES, as_json)
         return
     show_report(report, as_json)
     if report.failures:

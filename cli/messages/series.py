@@ -18,7 +18,7 @@ from series.avro import avro_schema
 from series.declaration import Series, load_series, series_named
 from series.errors import IncompleteError
 from series.providers.model import Question
-from series.questions import DEFAULT_SOURCE, open_provider, questions_of
+from series.questions import DEFAULT_SOURCE, default_exchange, open_provider, questions_of
 from series.run import RunReport, SeriesRun
 from series.store import SeriesStore
 
@@ -37,11 +37,18 @@ def run(
         str | None,
         typer.Option(
             help="binance: its daily files of bars (data.binance.vision). ccxt: any exchange's REST interface."
-            " alternative_me: the index. Default: the first that has the series.",
+            " polygon, alpaca, yahoo: bars of shares. alternative_me: the index."
+            " Default: the first that has the series.",
             show_default=False,
         ),
     ] = None,
-    exchange: Annotated[str, typer.Option(help="Code of exchange and market, or ccxt's name.")] = "binance",
+    exchange: Annotated[
+        str | None,
+        typer.Option(
+            help="Code of exchange and market, or ccxt's name. Default: binance, or polygon, alpaca, yahoo.",
+            show_default=False,
+        ),
+    ] = None,
     symbol: Annotated[
         str, typer.Option(help="Symbols in the exchange's own spelling, separated by commas.", show_default=False)
     ] = "",
@@ -82,10 +89,11 @@ def run(
     until = end.replace(tzinfo=UTC) if end else datetime.now(UTC)
     since = start.replace(tzinfo=UTC) if start else None
     check_span(since, until)
+    exchange = exchange or default_exchange(series, chosen)
     questions = _questions(series, settings, exchange, symbol, frame, since or until, until)
 
     async def work_on() -> RunReport:
-        asked = open_provider(chosen, exchange, source, rest_endpoint)
+        asked = open_provider(chosen, exchange, source, rest_endpoint, settings)
         try:
             running = SeriesRun(SeriesStore(settings), asked, workers)
             return await running.run(questions, again=since is not None, progress=watch)
@@ -153,7 +161,7 @@ def _questions(
     names = list(dict.fromkeys(name.strip() for name in symbols.split(",") if name.strip()))
     if "symbol" in series.key and not names:
         raise typer.BadParameter("name at least one symbol, for example BTCUSDT", param_hint="--symbol")
-    if "symbol" in series.key:
+    if "symbol" in series.key and exchange not in series.in_sessions:
         for name in names:
             check_names(settings, exchange, name, canonical=False)
     registry = SymbolRegistry.load(settings.symbols_file)

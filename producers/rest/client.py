@@ -182,24 +182,34 @@ def _check_ids(trades: Sequence[Trade]) -> None:
             raise ValueError(message)
 
 
-async def get_body(session: aiohttp.ClientSession, code: str, url: str) -> bytes:
-    """The body of the answer to one GET, counted under the code.
+async def get_body(
+    session: aiohttp.ClientSession, code: str, url: str, headers: Mapping[str, str] | None = None
+) -> bytes:
+    """The body of the answer to one GET, counted under the code. `headers`: of this request.
+
+    Raises:
+        BusyError, RefusedError: as `check_status`.
+        aiohttp.ClientError, TimeoutError: it is unreachable, or redirects.
+    """
+    async with session.get(url, headers=headers) as response:
+        metrics.REST_REQUESTS.labels(code, str(response.status)).inc()
+        body = await response.read()
+        check_status(response.status, response.headers, response.url.path_qs, body)
+        return body
+
+
+def check_status(status: int, headers: Mapping[str, str], path: str, body: bytes) -> None:
+    """Refuse an answer that is no success. `headers`: whose names may have any case. `path`: what was asked for.
 
     Raises:
         BusyError: the server asks for a pause or is in trouble (418, 429, 5xx).
         RefusedError: it refuses the request.
-        aiohttp.ClientError, TimeoutError: it is unreachable, or redirects.
     """
-    async with session.get(url) as response:
-        metrics.REST_REQUESTS.labels(code, str(response.status)).inc()
-        body = await response.read()
-        if response.status in _TOO_MANY or response.status >= 500:
-            raise BusyError(f"HTTP {response.status}", retry_after_s(response.headers.get("Retry-After", "")))
-        if response.status != 200:
-            refused = UnknownError if response.status in _UNKNOWN else RefusedError
-            path = response.url.path_qs
-            raise refused(f"HTTP {response.status} to {path}: {body[:200].decode(errors='replace')}")
-        return body
+    if status in _TOO_MANY or status >= 500:
+        raise BusyError(f"HTTP {status}", retry_after_s(headers.get("Retry-After", "")))
+    if status != 200:
+        refused = UnknownError if status in _UNKNOWN else RefusedError
+        raise refused(f"HTTP {status} to {path}: {body[:200].decode(errors='replace')}")
 
 
 def rest_of(span: TradeSpan, trades: list[Trade], pages: Pages) -> TradeSpan | None:

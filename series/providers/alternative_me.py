@@ -11,23 +11,19 @@ import math
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 
-import aiohttp
 import msgspec
 
 from producers.exchanges.model import Rate
 from producers.exchanges.parsing import ABSENT, elements, fields, members, text, token
 from producers.options import ProducerOptions
-from producers.rest.bounded import bounded_session
-from producers.rest.client import get_body
 from producers.timestamps import now_us
 from producers.venue_limits import VenueLimits
 from series.answer import UNREADABLE, Answer, Row
-from series.providers.asking import defect_of, patiently
+from series.providers.asking import HttpSession, defect_of, patiently
 from series.providers.model import Question
 
 URL = "https://api.alternative.me"
 _RATE = Rate(60, 60.0)
-_TIMEOUT_S = 20.0
 _PLACES = {"day": "timestamp", "value": "value", "classification": "value_classification"}
 
 
@@ -44,12 +40,11 @@ class AlternativeMe:
         self._limits = VenueLimits(
             self.name, rate, rate, failures=options.breaker_failures, open_s=options.breaker_open_s
         )
-        self._session: aiohttp.ClientSession | None = None
+        self._session = HttpSession(self.name)
 
     async def close(self) -> None:
         """As `Provider.close`."""
-        if self._session is not None:
-            await self._session.close()
+        await self._session.close()
 
     async def answers(self, question: Question) -> AsyncIterator[Answer]:
         """As `Provider.answers`, in one answer."""
@@ -60,10 +55,8 @@ class AlternativeMe:
         yield Answer(self.name, url, now_us(), body, rows, defect)
 
     async def _ask(self, url: str) -> bytes:
-        if self._session is None:
-            self._session = bounded_session(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S), trust_env=True)
         async with self._limits.requesting():
-            return await get_body(self._session, self.name, url)
+            return await self._session.get(url)
 
 
 def rows_of(body: bytes) -> tuple[list[Row], str]:

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 import aiohttp
 import msgspec
 
 from producers.exchanges.model import RestError
-from producers.rest.client import retry_busy
+from producers.rest.bounded import bounded_session
+from producers.rest.client import get_body, retry_busy
 from producers.venue_limits import VenueUnavailableError
 from series.answer import Defect
 from series.providers.model import ProviderError
 
 Result = TypeVar("Result")
+_TIMEOUT_S = 20.0
+
+
+class HttpSession:
+    """The connections to one provider, opened with the first request. Answers are bounded, redirects refused."""
+
+    def __init__(self, code: str) -> None:
+        """`code`: under which requests are counted."""
+        self._code = code
+        self._session: aiohttp.ClientSession | None = None
+
+    async def get(self, url: str, headers: Mapping[str, str] | None = None) -> bytes:
+        """The body of an answer. Raises as `get_body`."""
+        if self._session is None:
+            self._session = bounded_session(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S), trust_env=True)
+        return await get_body(self._session, self._code, url, headers)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
 
 
 async def patiently(code: str, ask: Callable[[], Awaitable[Result]]) -> Result:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from config.registry import SymbolRegistry, own_names
 from schemas.kinds import COUNTED
+from series.declaration import series_named
 from series.quality.causes import Cause
 from series.quality.compare import EQUAL, compare
 from series.quality.verdicts import differing_windows, judge
@@ -127,14 +128,17 @@ class QualityCheck:
 
 
 def stored_markets(store: SeriesStore, registry: SymbolRegistry, frame: str, seconds: int) -> list[Market]:
-    """The markets of which bars of the frame are stored, by exchange and symbol. `seconds`: length of a bar.
+    """The markets of which bars of the frame are stored, and trades come in, by exchange and symbol.
+
+    `seconds`: length of a bar.
 
     Raises:
         StoreError: ClickHouse is away.
     """
     found: list[Market] = []
+    bars = series_named("bars")
     for row in store.rows("stored", {}):
-        if (row["series"], row["frame"]) != ("bars", frame):
+        if (row["series"], row["frame"]) != (bars.name, frame) or row["exchange"] in bars.in_sessions:
             continue
         entries = registry.content.exchanges.get(row["exchange"], {})
         ours = {name: entry for name, entry in entries.items() if entry.canonical == row["symbol"]}

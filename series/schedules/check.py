@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from series.errors import SeriesError
+from series.quality.anomalies import Anomaly
 from series.quality.check import Market, MarketReport, QualityCheck, yesterday
 from series.store import SeriesStore
 
@@ -25,10 +26,14 @@ class _StoppedError(SeriesError):
 
 @dataclass(slots=True)
 class CheckReport:
-    """What a check found. `markets`: those with new bars. `checked_until`: by market, where the next begins."""
+    """What a check found.
+
+    `markets`: those with new bars. `checked_until`: by market, where the next begins. `anomalies`: since yesterday.
+    """
 
     markets: list[MarketReport] = field(default_factory=list)
     checked_until: dict[str, datetime] = field(default_factory=dict)
+    anomalies: list[Anomaly] = field(default_factory=list)
 
 
 async def check_landed(

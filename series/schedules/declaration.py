@@ -91,6 +91,8 @@ class SeriesSchedule(_Scheduled):
         has_market = "symbol" in series.key
         if has_market != any(self.instruments.values()) or not all(self.instruments.values()):
             raise ValueError("name the instruments of each exchange" if has_market else "it has no instruments")
+        if self.provider in series.in_sessions and {*self.instruments} != {self.provider}:
+            raise ValueError(f"{self.provider} has instruments of {self.provider} only")
         if self.start.tzinfo is None:
             raise ValueError("from is a UTC day, like 2024-01-01")
         return self

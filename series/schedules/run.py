@@ -14,7 +14,8 @@ from config.registry import SymbolRegistry
 from config.settings import Settings
 from series.errors import SeriesError
 from series.providers.model import Question
-from series.quality.check import stored_markets, summary
+from series.quality.anomalies import AnomalyCheck, by_kind
+from series.quality.check import stored_markets, summary, yesterday
 from series.questions import open_provider, questions_of
 from series.run import QuestionReport, RunReport, SeriesRun
 from series.schedules.check import CheckReport, check_landed
@@ -76,7 +77,13 @@ class ScheduleRuns:
         with contextlib.closing(store):
             markets = await asyncio.to_thread(stored_markets, store, registry, schedule.frame, schedule.seconds)
             report = await check_landed(store, markets, state.checked_until, state.started_at)
-        found = {"checked_until": report.checked_until, "verdicts": summary(report.markets)}
+            looking = AnomalyCheck(store, registry, self.settings)
+            report.anomalies = await asyncio.to_thread(looking.run, yesterday(state.started_at), state.started_at)
+        found = {
+            "checked_until": report.checked_until,
+            "verdicts": summary(report.markets),
+            "anomalies": by_kind(report.anomalies),
+        }
         return msgspec.structs.replace(state, **found), report
 
     async def _bring(self, schedule: SeriesSchedule, state: ScheduleState) -> tuple[ScheduleState, RunReport]:
@@ -116,7 +123,9 @@ class ScheduleRuns:
                 )
             except SeriesError as error:
                 found.append(QuestionReport(" ".join((schedule.series, exchange, *own)), failure=str(error)))
-        provider = open_provider(schedule.provider_name, exchange, schedule.source, schedule.rest_endpoint)
+        provider = open_provider(
+            schedule.provider_name, exchange, schedule.source, schedule.rest_endpoint, self.settings
+        )
         try:
             running = SeriesRun(store, provider, _WORKERS)
             report = await running.run(questions, again=False, progress=lambda _: None)

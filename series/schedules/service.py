@@ -21,6 +21,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from config import metrics_server
+from series.quality.anomalies import Kind
 from series.quality.causes import Cause
 from series.quality.compare import EQUAL
 from series.schedules.declaration import CheckSchedule, Schedule
@@ -48,6 +49,12 @@ class ScheduleMetrics:
         )
         self.interval = self._gauge("interval_seconds", "From the start of a run to that of the next")
         self.paused = self._gauge("paused", "1 while the schedule is paused")
+        self.anomalies = Gauge(
+            "medallion_quality_anomalies",
+            "What the last good check found besides windows that differ, by kind",
+            ["schedule", "kind"],
+            registry=self.registry,
+        )
         self.windows = Gauge(
             "medallion_quality_windows",
             "Windows that the last good check compared, by `equal` or the cause of the difference",
@@ -63,6 +70,9 @@ class ScheduleMetrics:
             found = state.verdicts if state is not None else {}
             for verdict in (EQUAL, *Cause):
                 self.windows.labels(schedule.name, verdict).set(found.get(verdict, 0))
+            anomalies = state.anomalies if state is not None else {}
+            for kind in Kind:
+                self.anomalies.labels(schedule.name, kind).set(anomalies.get(kind, 0))
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"medallion_schedule_{name}", text, ["schedule"], registry=self.registry)
@@ -161,7 +171,7 @@ class ScheduleService:
         self._faults.pop(name, None)
         self.metrics.runs.labels(name, "ok").inc()
         self.metrics.succeeded(schedule, state)
-        found = state.verdicts if isinstance(schedule, CheckSchedule) else {}
+        found = {**state.verdicts, **state.anomalies} if isinstance(schedule, CheckSchedule) else {}
         self._log.info("schedule ran", schedule=name, rows=state.rows, rejected=state.rejected, **found)
 
     def _raised(self, event: JobExecutionEvent) -> None:

@@ -24,7 +24,7 @@ class ScheduleState(msgspec.Struct, frozen=True):
     `ended_at`: None while it runs, or if it was killed. `succeeded_at`: start of the newest good run. `rows`: received,
     of which `rejected` are dead letters. `error`: "", or what is missing.
     Of a quality check: `checked_until`, by market the time up to which nothing is left to check; `verdicts`, windows of
-    the newest good run, by `equal` or the cause of the difference.
+    the newest good run, by `equal` or the cause of the difference; `anomalies`, what it found by kind.
     """
 
     schedule: str
@@ -36,6 +36,7 @@ class ScheduleState(msgspec.Struct, frozen=True):
     error: str = ""
     checked_until: dict[str, datetime] = {}
     verdicts: dict[str, int] = {}
+    anomalies: dict[str, int] = {}
 
 
 def due_at(state: ScheduleState | None, interval: timedelta, now: datetime) -> datetime:

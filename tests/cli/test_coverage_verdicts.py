@@ -319,6 +319,25 @@ def test_a_series_is_judged_by_its_periods() -> None:
     ]
 
 
+def test_a_day_without_bars_may_be_one_on_which_the_market_was_closed() -> None:
+    """A daily bar is all that a day has. One that is not over, or has rejected rows, is judged as elsewhere."""
+    minutes = {DAY: SeriesDay(390, 0, 0, ("polygon",)), AFTER: SeriesDay(0, 0, 2, ("polygon",))}
+    asked = [BEFORE, DAY, AFTER, TODAY]
+    sessions = SeriesEvidence("bars", "polygon", "AAPL", "1m", minutes, in_sessions=True)
+    assert [(one.status, one.why) for one in judge_series(sessions, asked, TODAY)] == [
+        ("unknown", "session_unknown"),
+        ("unknown", "count_unknown"),
+        ("missing", "dead_letters"),
+        ("unknown", "session_unknown"),
+    ]
+    days = {DAY: SeriesDay(1, 1, 0, ("polygon",)), TODAY: SeriesDay(1, 0, 0, ("polygon",))}
+    daily = SeriesEvidence("bars", "polygon", "AAPL", "1d", days, in_sessions=True)
+    assert [(one.status, one.why) for one in judge_series(daily, [DAY, TODAY], TODAY)] == [
+        ("complete", "all_periods"),
+        ("partial", "day_open"),
+    ]
+
+
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 2)), max_size=12))
 def test_runs_hold_every_day_once_in_order(shape: list[tuple[bool, int]]) -> None:
     day, days = DAY, []

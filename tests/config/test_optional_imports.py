@@ -31,3 +31,15 @@ def test_kafka_messages_become_rows_without_pandas() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "1\n"
+
+
+def test_what_was_left_out_can_be_asked_for_later() -> None:
+    code = (
+        "import importlib.util\n"
+        "from config.optional_imports import PANDAS, do_with, do_without\n"
+        "do_without(PANDAS)\n"
+        "do_with(PANDAS)\n"
+        "print(importlib.util.find_spec(PANDAS) is not None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "True\n"

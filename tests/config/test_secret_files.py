@@ -48,6 +48,8 @@ def test_every_secret_can_be_a_file_and_nothing_else(load: Any, tmp_path: Path) 
         "MEDALLION_SERVING_TOKEN",
         "MEDALLION_ICEBERG_CATALOG_TOKEN",
         "MEDALLION_ICEBERG_CATALOG_CREDENTIAL",
+        "MEDALLION_POLYGON_API_KEY",
+        "MEDALLION_ALPACA_API_KEY",
     }
     settings = load({f"{name}_FILE": secret(tmp_path / name, f"of {name}") for name in files})
     for name in files:

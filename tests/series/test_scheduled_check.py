@@ -170,6 +170,9 @@ def test_the_service_and_the_commands_show_what_was_found(
     trades, faults = faulty()
     store_trades(hot, trades, "BTCUSDT")
     store_bars(store, "BTCUSDT")
+    before = trades.head(1).with_columns(timestamp=MIDNIGHT)
+    after = before.with_columns(timestamp=MIDNIGHT + MINUTE, price=pl.col("price") * 2, trade_id=pl.lit("2"))
+    store_trades(hot, pl.concat([before, after]), "SOLUSDT")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("MEDALLION_CLICKHOUSE_PASSWORD", PASSWORD)
     given = settings.model_dump(include={"clickhouse_host", "clickhouse_http_port", "clickhouse_database"})
@@ -198,12 +201,20 @@ def test_the_service_and_the_commands_show_what_was_found(
             if key[0] == "medallion_quality_windows"
         }
         assert len(shown) == 14
-        assert {verdict: count for verdict, count in shown.items() if count} == expected
+        anomalies = {key[1:]: value for key, value in found.items() if key[0] == "medallion_quality_anomalies"}
+        assert {key: count for key, count in anomalies.items() if count} == {("hourly", "jump"): 1}
         # As if it had ended now: the next service has nothing to make up.
         state = states.read("hourly")
         assert state is not None
         states.write(
-            ScheduleState("hourly", datetime.now(UTC), datetime.now(UTC), state.succeeded_at, verdicts=expected)
+            ScheduleState(
+                "hourly",
+                datetime.now(UTC),
+                datetime.now(UTC),
+                state.succeeded_at,
+                verdicts=expected,
+                anomalies=state.anomalies,
+            )
         )
     (listed,) = json.loads(ask("list", "--json"))
     assert (listed["check"], listed["state"], listed["verdicts"]) == ("candles", "ok", {"equal": 0})

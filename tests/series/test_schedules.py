@@ -314,6 +314,7 @@ def test_the_commands(
     [
         ({"series": "stocks"}, "no series 'stocks'"),
         ({"provider": "alternative_me"}, "has no bars"),
+        ({"provider": "polygon"}, "instruments of polygon only"),
         ({"frame": "7m"}, "frame is one of 1m"),
         ({"interval": "often"}, "interval: an interval is"),
         ({"interval": 5}, "interval: an interval is"),

@@ -15,6 +15,7 @@ from typing import Any
 import hypothesis
 import pytest
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from config.settings import Settings
 from series import declaration
@@ -193,6 +194,23 @@ def test_a_fourth_series_is_one_file(fourth: Series, settings: Settings, monkeyp
     assert {there.count(table) for table in retained} == {0}
     assert {field["name"] for field in json.loads(schema)["fields"]} >= set(fourth.fields)
     there.drop()
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("fear_greed", {"row_interval": 7}),
+        ("bars", {"row_interval": 60}),
+        ("fear_greed", {"retention_days": {"current": 30}}),
+        ("fear_greed", {"retention_days": {"landing": 0}}),
+        ("fear_greed", {"providers": []}),
+    ],
+)
+def test_a_declaration_that_cannot_be_kept_is_refused(name: str, wrong: dict[str, object]) -> None:
+    said = series_named(name).model_dump(by_alias=True)
+    assert Series.model_validate(said) == series_named(name)
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        Series.model_validate(said | wrong)
 
 
 @pytest.mark.parametrize("series", load_series(), ids=lambda series: series.name)

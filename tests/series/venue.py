@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 from tests.http_server import serving
 
 Query = Mapping[str, str]
+# Path, query and headers of a request.
+Anything = Callable[[str, Query, Mapping[str, str]], "Reply"]
 
 
 @dataclass
@@ -25,14 +27,18 @@ class Reply:
 
 
 @contextmanager
-def answering(paths: Mapping[str, Callable[[Query], Reply]]) -> Iterator[str]:
-    """The URL of a server with these paths."""
+def answering(
+    paths: Mapping[str, Callable[[Query], Reply]],
+    beside: Anything = lambda _path, _query, _headers: Reply({"msg": "no such path"}, 404),
+) -> Iterator[str]:
+    """The URL of a server with these paths. `beside` answers all others."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-            reply = paths.get(parts.path, lambda _: Reply({"msg": "no such path"}, 404))(query)
+            known = paths.get(parts.path)
+            reply = known(query) if known else beside(parts.path, query, self.headers)
             body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
             self.send_response(reply.status)
             for name, value in {"Content-Type": reply.kind, **reply.headers}.items():

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,16 @@ def test_installs_from_the_lock_alone(instructions: list[Instruction]) -> None:
     assert not re.search(r"--(extra-)?index-url|--trusted-host", runs)
 
 
+def test_the_lock_of_shares_is_that_of_the_image_and_more(root: Path, instructions: list[Instruction]) -> None:
+    assert of(instructions, "ARG") == ["LOCK=requirements.txt"]
+    pins = {
+        name: set(re.findall(r"^([a-z0-9-]+==\S+)", (root / name).read_text(), re.MULTILINE))
+        for name in ("requirements.txt", "requirements-equities.txt")
+    }
+    assert pins["requirements.txt"] < pins["requirements-equities.txt"]
+    assert all(kept(root, name) for name in pins)
+
+
 def test_make_installs_from_the_locks_alone(root: Path) -> None:
     """Every installation is hashed, but for our own tree, which brings no dependency and no build of its own."""
     text = (root / "Makefile").read_text().replace("$(INSTALL)", "install --require-hashes")
@@ -142,8 +153,10 @@ def test_the_build_sees_the_packages_and_nothing_else(root: Path) -> None:
         "ddl/0001_raw.sql",
     ):
         assert kept(root, path), path
-    for package in ("cli", "config", "ddl", "deploy", "offload", "producers", "schemas", "serving", "silver_processor"):
-        assert kept(root, f"{package}/__init__.py"), package
+    packages = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
+    assert len(packages) > 9
+    for package in packages:
+        assert kept(root, f"{package.removesuffix('*')}/__init__.py"), package
     assert kept(root, "deploy/compose/lakehouse.py")
     for path in (".env", ".git/config", ".venv/bin/python", "tests/recordings/README.md", ".medallion/catalog.db"):
         assert not kept(root, path), path
