@@ -12,7 +12,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-
 from typer.testing import CliRunner
 
 from cli.main import app
