@@ -1,11 +1,12 @@
-"""What only the page asks for: markets of all exchanges, where a candle comes from and whether the exchange agrees, the
-pipeline, dead letters.
+"""What only the page asks for: markets of all exchanges, where a candle comes from and whether the exchange agrees,
+series under the candles, the pipeline, dead letters.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from serving.market_data.amounts import amount
 from serving.market_data.candles import Candles, Market
 from serving.market_data.intervals import Interval
 from serving.market_data.markets import Markets
+from serving.market_data.series import fear_greed, funding_rates
 from serving.market_data.warehouse import AccessDeniedError, Row, Warehouse
 from serving.parameters import RequestParameters
 from serving.rest.endpoints import json_response
@@ -27,6 +29,7 @@ _MOST_TRADES = 200
 _MOST_LETTERS = 200
 _MOST_CANDLES = 1_000
 _MOST_VERDICTS = 1_000
+_MOST_ROWS = 1_000
 _MOST_OFFSET = 1_000_000
 _RATE_SECONDS = 60
 # A trade that is older by its own time is no live one, and is looked for by no index.
@@ -49,6 +52,8 @@ class PageApi:
             "candles": self.candles,
             "pins": self.pins,
             "agreement": self.agreement,
+            "funding": self.funding,
+            "fear-greed": self.fear_greed,
             "origin": self.origin,
             "payload": self.payload,
             "pipeline": self.pipeline,
@@ -70,7 +75,8 @@ class PageApi:
     async def candles(self, request: Request) -> Response:
         """The last candles up to `endTime` (ms), with what is known of each, and which of them `pin` has just so.
 
-        `isBackfilled` (a trade came after it could be closed) is null for a candle that only Iceberg has.
+        `isBackfilled` (a trade came after it could be closed) is null for a candle that only Iceberg has. `closeTime`
+        is the last ms of the window. `exchangeSymbol` is what `medallion series run --symbol` takes.
         """
         names = frozenset({"exchange", "symbol", "interval", "endTime", "limit", "pin"})
         parameters = RequestParameters(request.query_params.multi_items(), names)
@@ -83,9 +89,12 @@ class PageApi:
         pinned = await self._pinned(parameters.optional("pin"), interval, (exchange, symbol), rows)
         return json_response(
             {
+                "exchangeSymbol": self._markets.exchange_symbol(exchange, symbol),
+                "isPerpetual": self._markets.is_perpetual(exchange, symbol),
                 "candles": [
                     {
                         "openTime": row["opened"] * 1000,
+                        "closeTime": interval.end(row["opened"]) * 1000 - 1,
                         **{name: amount(row[name]) for name in ("open", "high", "low", "close", "volume")},
                         "trades": row["trade_count"],
                         "isClosed": bool(row["is_closed"]),
@@ -94,7 +103,7 @@ class PageApi:
                         "isPinned": _values(row) in pinned,
                     }
                     for row in rows
-                ]
+                ],
             }
         )
 
@@ -134,15 +143,36 @@ class PageApi:
         parameters = RequestParameters(request.query_params.multi_items(), names)
         exchange = self._exchange(parameters)
         symbol, interval = parameters.symbol(self._markets.names(exchange)), parameters.interval()
-        start, end = parameters.times()
-        if start is None:
-            raise missing("startTime")
-        if end is None:
-            raise missing("endTime")
+        start, end = _span(parameters)
         limit = parameters.limit(_MOST_VERDICTS, _MOST_VERDICTS)
         market = {"exchange": exchange, "symbol": symbol, "frame": interval.code}
         rows = await self._warehouse.rows("agreement", {**market, "from": start, "until": end, "limit": limit})
         return json_response({"verdicts": [_verdict(row) for row in rows]})
+
+    async def funding(self, request: Request) -> Response:
+        """The stored funding rates of a market that were settled from `startTime` to `endTime` (ms), by time.
+
+        `rate` is the part of the position that long pays to short, `percent` the same times 100; both exact. `limit`
+        takes the first ones.
+        """
+        names = frozenset({"exchange", "symbol", "startTime", "endTime", "limit"})
+        parameters = RequestParameters(request.query_params.multi_items(), names)
+        exchange = self._exchange(parameters)
+        symbol = parameters.symbol(self._markets.names(exchange))
+        start, end = _span(parameters)
+        limit = parameters.limit(_MOST_ROWS, _MOST_ROWS)
+        rows = await funding_rates(self._warehouse, exchange, symbol, limit, start, end)
+        return json_response({"rates": [_rate(row) for row in rows]})
+
+    async def fear_greed(self, request: Request) -> Response:
+        """The stored Fear & Greed index of the days that start from `startTime` to `endTime` (ms), by time.
+
+        `value` is 0 (extreme fear) to 100 (extreme greed). `limit` takes the first ones.
+        """
+        parameters = RequestParameters(request.query_params.multi_items(), frozenset({"startTime", "endTime", "limit"}))
+        start, end = _span(parameters)
+        limit = parameters.limit(_MOST_ROWS, _MOST_ROWS)
+        return json_response({"days": await fear_greed(self._warehouse, limit, start, end)})
 
     async def origin(self, request: Request) -> Response:
         """The trades of the candle of `interval` that opened at `openTime` (ms), with their Kafka messages."""
@@ -223,6 +253,21 @@ class PageApi:
         if exchange not in self._markets.exchanges:
             raise ApiError(-1130, "Data sent for parameter 'exchange' is not valid.")
         return exchange
+
+
+def _span(parameters: RequestParameters) -> tuple[int, int]:
+    """`startTime` and `endTime`, which must be there; ms, both inclusive."""
+    start, end = parameters.times()
+    if start is None:
+        raise missing("startTime")
+    if end is None:
+        raise missing("endTime")
+    return start, end
+
+
+def _rate(row: Row) -> dict[str, Any]:
+    rate = row["fundingRate"]
+    return {"time": row["fundingTime"], "rate": rate, "percent": amount(f"{Decimal(rate).scaleb(2):f}")}
 
 
 def _verdict(row: Row) -> dict[str, Any]:

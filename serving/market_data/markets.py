@@ -6,6 +6,10 @@ from pathlib import Path
 
 from config.registry import DELISTED, Entry, SymbolRegistry
 
+_PERPETUAL = frozenset({"linear", "inverse", "quanto"})
+# Codes whose markets are contracts only.
+_CONTRACTS = frozenset({"binance_usdm", "binance_coinm", "bybit_linear"})
+
 
 class Markets:
     """The registry's markets by exchange code and canonical symbol."""
@@ -33,6 +37,10 @@ class Markets:
     def _read(self, path: Path) -> None:
         registry = SymbolRegistry.load(path)
         self._by_exchange, self._spellings = _by_exchange(registry), _spellings(registry)
+        self._own_names = {
+            exchange: {entry.canonical: name for name, entry in entries.items()}
+            for exchange, entries in registry.content.exchanges.items()
+        }
 
     @property
     def exchanges(self) -> tuple[str, ...]:
@@ -50,6 +58,28 @@ class Markets:
             KeyError: there is none.
         """
         return self._by_exchange[exchange][symbol]
+
+    def exchange_symbol(self, exchange: str, symbol: str) -> str:
+        """The exchange's own name of a market, by its canonical symbol.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self._own_names[exchange][symbol]
+
+    def is_perpetual(self, exchange: str, symbol: str) -> bool:
+        """Whether a market is a contract without an end, which has funding.
+
+        An entry that does not say its `kind` is judged by its canonical symbol, as `medallion symbols build` forms it:
+        a dated contract has a suffix, and so has a perpetual beside spot.
+
+        Raises:
+            KeyError: there is no such market.
+        """
+        kind = self.entry(exchange, symbol).kind
+        if kind is not None:
+            return kind in _PERPETUAL
+        return symbol.endswith("-SWAP") or (exchange in _CONTRACTS and "-" not in symbol)
 
     def spellings(self, exchange: str, name: str) -> frozenset[str]:
         """How an exchange writes a market, by any of its names in any case; none where it has no such market."""

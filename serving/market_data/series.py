@@ -1,4 +1,4 @@
-"""The venue's own candles and funding rates (docs/series.md), in Binance's format."""
+"""Series (docs/series.md): the venue's own candles and funding rates in Binance's format, the Fear & Greed index."""
 
 from __future__ import annotations
 
@@ -72,6 +72,15 @@ async def funding_rates(
         }
         for row in rows
     ]
+
+
+async def fear_greed(warehouse: Warehouse, limit: int, start: int | None, end: int | None) -> list[Row]:
+    """The Fear & Greed index by day: `time` (ms), `value` (0 to 100), `classification`. The rest is as `venue_klines`.
+
+    Raises:
+        ApiError: -1001 or -1007, ClickHouse does not answer.
+    """
+    return await _rows(warehouse, "fear_greed", {}, limit, start, end)
 
 
 async def _rows(

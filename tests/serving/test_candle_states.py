@@ -76,8 +76,8 @@ def test_each_state_is_told_from_the_others(url: str, hot: HotTables) -> None:
         (False, True, False, False),
     ]
     klines = requests.get(f"{url}/kraken/api/v3/klines?symbol=BTCUSD&interval=1m", timeout=30).json()
-    names = ("openTime", "open", "high", "low", "close", "volume", "trades")
-    assert [[one[name] for name in names] for one in candles(url)] == [[*row[:6], row[8]] for row in klines]
+    names = ("openTime", "open", "high", "low", "close", "volume", "closeTime", "trades")
+    assert [[one[name] for name in names] for one in candles(url)] == [[*row[:7], row[8]] for row in klines]
 
 
 @pytest.mark.nightly
