@@ -1,8 +1,6 @@
 // Whether candles agree with the exchange's own: the badge at the chart, and the verdict on one candle.
-import { ask, element, utc, write } from "./ask.js";
+import { ask, element, pages, utc, write } from "./ask.js";
 
-const PAGE = 1000;
-const MOST_PAGES = 20;
 const SECOND = 1000;
 
 export class Agreement {
@@ -30,26 +28,21 @@ export class Agreement {
     this.pending += 1;
     // What failed before is asked for again.
     const isAgain = Boolean(this.failure);
-    const failure = await this.fetch(...(isAgain ? this.span : [first, last])).catch((error) => error.message);
+    const failure = await this.fetch(...(isAgain ? this.span : [first, last])).then(() => "", (error) => error.message);
     if (market !== this.market) return;
     this.pending -= 1;
     if (failure || isAgain) this.failure = failure;
     this.onLoad();
   }
 
-  /** Ask for the verdicts of a span (ms); gives what is wrong with the answer, or "". */
+  /** Ask for the verdicts of a span (ms). */
   async fetch(first, last) {
     const { market } = this;
-    let startTime = first;
-    for (let page = 0; page < MOST_PAGES; page += 1) {
-      const { verdicts } = await ask("/v1/agreement", { ...market, startTime, endTime: last, limit: PAGE });
-      if (market !== this.market) return "";
+    const asked = { ...market, startTime: first, endTime: last };
+    for await (const verdicts of pages("/v1/agreement", asked, (answer) => answer.verdicts, (one) => one.openTime)) {
+      if (market !== this.market) return;
       for (const verdict of verdicts) this.verdicts.set(verdict.openTime / SECOND, verdict);
-      if (verdicts.length < PAGE) return "";
-      startTime = verdicts[verdicts.length - 1].openTime + 1;
-      if (startTime > last) return "";
     }
-    return "too many candles of the exchange's are missing here.";
   }
 
   /** Whether the candle that opened at `time` (s) was compared and does not agree. */

@@ -16,6 +16,24 @@ export async function ask(path, parameters = {}) {
   return body;
 }
 
+// As many as any of the page's endpoints gives at once.
+const PAGE = 1000;
+const MOST_PAGES = 20;
+
+/**
+ * The rows from `startTime` to `endTime` (ms) at `path`, an answer after the other, by time. `rows` takes them out of an
+ * answer, `time` is that of a row (ms). Throws Refused, also where there are more than twenty answers hold.
+ */
+export async function* pages(path, { startTime, endTime, ...asked }, rows, time) {
+  for (let page = 0; startTime <= endTime; page += 1) {
+    if (page === MOST_PAGES) throw new Refused("There are too many rows for one chart.");
+    const found = rows(await ask(path, { ...asked, startTime, endTime, limit: PAGE }));
+    yield found;
+    if (found.length < PAGE) return;
+    startTime = time(found[found.length - 1]) + 1;
+  }
+}
+
 // As `config/visible.py`: control, format (direction overrides, zero widths), surrogate and separator characters.
 const HIDDEN = /(?![\n\t])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 

@@ -4,6 +4,7 @@ import { ask, element, plain, say, write } from "./ask.js";
 import { Live } from "./live.js";
 import { closeOrigin, showOrigin } from "./origin.js";
 import { Overlay, offerPins } from "./overlay.js";
+import { Under } from "./under.js";
 
 const FRAMES = ["1m", "5m", "15m", "30m", "1h", "1d"];
 const PAGE = 500;
@@ -23,18 +24,27 @@ const overlay = new Overlay(document.getElementById("overlay"));
 const agreement = new Agreement(document.getElementById("agreement"), () => {
   mark();
   count();
-  const one = candles.get(chosen ?? drawn.newest);
-  if (one) quote(one);
+  quoteAgain();
 });
+const under = new Under(
+  document.getElementById("under"),
+  document.getElementById("under-state"),
+  (names) => { location.hash = address(market.interval, names); },
+  quoteAgain,
+);
 
 const live = new Live({
   onKline: (k) => {
-    const one = candle({ openTime: k.t, open: k.o, high: k.h, low: k.l, close: k.c, volume: k.v, trades: k.n, isClosed: k.x, isComplete: true });
+    const one = candle({ openTime: k.t, closeTime: k.T, open: k.o, high: k.h, low: k.l, close: k.c, volume: k.v, trades: k.n, isClosed: k.x, isComplete: true });
     candles.set(one.time, one);
     if (!drawn) return;
-    const newest = drawn.newest;
+    const { newest } = drawn;
     if (newest !== null && one.time < newest) draw();
     else drawOne(one);
+    if (drawn.newest !== newest) {
+      under.show(byTime());
+      under.load(k.t, k.T);
+    }
     quote(one);
     say("chart-state", "");
   },
@@ -55,7 +65,7 @@ function candle(of) {
   if (!of.isComplete) words.push("incomplete");
   if (of.isBackfilled) words.push("back-filled");
   if (of.isPinned) words.push("pinned");
-  return { time: openTime / 1000, open: Number(open), high: Number(high), low: Number(low), close: Number(close), volume: Number(volume), texts: [open, high, low, close, volume], trades, words };
+  return { time: openTime / 1000, closes: of.closeTime, open: Number(open), high: Number(high), low: Number(low), close: Number(close), volume: Number(volume), texts: [open, high, low, close, volume], trades, words };
 }
 
 /** A candle as it is drawn: an open one is hollow, a back-filled or incomplete one has a border of its own colour. */
@@ -82,6 +92,7 @@ function paint() {
   const { ground, ink, line, accent } = tones;
   drawn.chart.applyOptions({ layout: { background: { color: ground }, textColor: ink, attributionLogo: true }, grid: { vertLines: { color: line }, horzLines: { color: line } }, timeScale: { borderColor: line }, rightPriceScale: { borderColor: line } });
   overlay.paint(accent);
+  under.paint(tones);
   if (candles.size) draw();
 }
 
@@ -99,17 +110,23 @@ function make() {
   chart.subscribeClick(({ time }) => time !== undefined && choose(time, true));
   drawn = { chart, prices, volumes, markers: createSeriesMarkers(prices, []), newest: null };
   overlay.draw(chart);
+  under.draw(chart, canvas);
   paint();
   dark.addEventListener("change", paint);
 }
 
+function byTime() {
+  return [...candles.values()].sort((a, b) => a.time - b.time);
+}
+
 function draw() {
-  const all = [...candles.values()].sort((a, b) => a.time - b.time);
+  const all = byTime();
   const decimals = Math.max(0, ...all.slice(-PAGE).flatMap((one) => one.texts.slice(0, 4).map((text) => (plain(text).split(".")[1] || "").length)));
   drawn.prices.applyOptions({ priceFormat: { type: "price", precision: decimals, minMove: 10 ** -decimals } });
   drawn.prices.setData(all.map(look));
   drawn.volumes.setData(all.map(({ time, volume }) => ({ time, value: volume })));
   drawn.newest = all.length ? all[all.length - 1].time : null;
+  under.show(all);
   mark();
   count();
   if (all.length) quote(all[all.length - 1]);
@@ -117,7 +134,7 @@ function draw() {
 
 /** Mark the candles that a pin has just so, and those that differ from the exchange's own. */
 function mark() {
-  const all = [...candles.values()].sort((a, b) => a.time - b.time);
+  const all = byTime();
   drawn.markers.setMarkers(all.flatMap(({ time, words }) => [
     ...(words.includes("pinned") ? [{ time, position: "belowBar", shape: "circle", size: 0.4, color: tones.accent }] : []),
     ...(agreement.differs(time) ? [{ time, position: "aboveBar", shape: "arrowDown", size: 0.6, color: tones.down }] : []),
@@ -139,8 +156,14 @@ function drawOne(one) {
 
 function quote(one) {
   const [open, high, low, close, volume] = one.texts.map(plain);
-  const words = [...one.words, ...(agreement.differs(one.time) ? ["differs from the exchange's own"] : [])];
+  const words = [...one.words, ...(agreement.differs(one.time) ? ["differs from the exchange's own"] : []), ...under.words(one)];
   write(document.getElementById("quote"), [`O ${open} · H ${high} · L ${low} · C ${close} · V ${volume} · ${one.trades} trades`, ...words].join(", "));
+}
+
+/** Say again what is said: more is known of the candle. */
+function quoteAgain() {
+  const one = candles.get(chosen ?? drawn.newest);
+  if (one) quote(one);
 }
 
 async function load(endTime) {
@@ -152,13 +175,15 @@ async function load(endTime) {
     const parameters = { ...asked, limit: PAGE };
     if (endTime !== null) parameters.endTime = endTime;
     if (pin) parameters.pin = pin;
-    const { candles: rows } = await ask("/v1/candles", parameters);
+    const { candles: rows, ...about } = await ask("/v1/candles", parameters);
     if (!isWanted()) return;
+    under.offer(about);
     for (const row of rows) candles.set(row.openTime / 1000, candle(row));
     if (rows.length) {
       const span = [rows[0].openTime, rows[rows.length - 1].openTime];
       overlay.load(...span);
       agreement.load(...span);
+      under.load(span[0], rows[rows.length - 1].closeTime);
     }
     if (endTime !== null && rows.length < PAGE) isWhole = true;
     draw();
@@ -197,10 +222,19 @@ canvas.addEventListener("keydown", (event) => {
   }
 });
 
-/** Show a market; the address has it, so that it can be kept and sent. */
-export function openChart(exchange, symbol, interval) {
+/** The address of the market's chart; `names`: what is shown under the candles. */
+function address(interval, names) {
+  return `#/chart/${[market.exchange, market.symbol, interval, ...names].map(encodeURIComponent).join("/")}`;
+}
+
+/** Show a market; the address has it, so that it can be kept and sent. `names`: what is to be under the candles. */
+export function openChart(exchange, symbol, interval, ...names) {
   const isSame = market && market.exchange === exchange && market.symbol === symbol && market.interval === interval;
-  if (isSame) return;
+  if (isSame) {
+    under.choose(names);
+    quoteAgain();
+    return;
+  }
   if (!drawn) make();
   market = { exchange, symbol, interval };
   candles = new Map();
@@ -208,12 +242,13 @@ export function openChart(exchange, symbol, interval) {
   chosen = null;
   closeOrigin();
   agreement.open(market);
+  under.open(market, names);
   write(document.getElementById("chart-title"), `${symbol} · ${exchange}`);
   document.getElementById("frames").replaceChildren(...FRAMES.map((frame) => {
     const button = element("button", frame);
     button.setAttribute("aria-pressed", String(frame === interval));
     button.addEventListener("click", () => {
-      location.hash = `#/chart/${encodeURIComponent(exchange)}/${encodeURIComponent(symbol)}/${frame}`;
+      location.hash = address(frame, under.chosen);
     });
     return button;
   }));
@@ -239,5 +274,6 @@ export function openChart(exchange, symbol, interval) {
 export function leaveChart() {
   live.close();
   overlay.close();
+  under.open(null, []);
   market = null;
 }

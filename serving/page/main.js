@@ -27,7 +27,7 @@ async function refresh(rest = []) {
   const asked = view;
   try {
     if (asked === "chart") {
-      if (rest.length === 3) {
+      if (rest.length >= 3) {
         lastChart = location.hash;
         openChart(...rest.map(decodeURIComponent));
       } else if (lastChart) location.replace(lastChart);

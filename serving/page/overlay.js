@@ -1,9 +1,6 @@
 // A second line in the chart: the closes of the same symbol on another exchange. And the choice of a pin.
-import { ask, element } from "./ask.js";
+import { ask, element, pages, Refused } from "./ask.js";
 import { Live } from "./live.js";
-
-const PAGE = 1000;
-const MOST_PAGES = 20;
 
 export class Overlay {
   /** `select`: the list of exchanges. */
@@ -64,16 +61,19 @@ export class Overlay {
 
   async fetch(first, last) {
     const { market, exchange } = this;
-    let startTime = first;
-    for (let page = 0; page < MOST_PAGES && startTime <= last; page += 1) {
-      const asked = { symbol: market.symbol, interval: market.interval, limit: PAGE, startTime, endTime: last };
-      const rows = await ask(`/${encodeURIComponent(exchange)}/api/v3/klines`, asked).catch(() => []);
-      if (market !== this.market || exchange !== this.exchange) return;
-      for (const [opened, , , , close] of rows) this.closes.set(opened / 1000, Number(close));
-      if (rows.length < PAGE) break;
-      startTime = rows[rows.length - 1][0] + 1;
+    const path = `/${encodeURIComponent(exchange)}/api/v3/klines`;
+    const asked = { symbol: market.symbol, interval: market.interval, startTime: first, endTime: last };
+    const isWanted = () => market === this.market && exchange === this.exchange;
+    try {
+      for await (const rows of pages(path, asked, (answer) => answer, ([opened]) => opened)) {
+        if (!isWanted()) return;
+        for (const [opened, , , , close] of rows) this.closes.set(opened / 1000, Number(close));
+      }
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
     }
-    this.show();
+    // What came before a refusal is shown.
+    if (isWanted()) this.show();
   }
 
   add(opened, close) {

@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ import polars as pl
 import psutil
 import pytest
 
+from tests.producers.market_lists import binance, binance_spot
 from tests.recorded import OURS
 from tests.series.klines import csv
+from tests.series.venue import Query, Reply, answering
 from tests.serving.conftest import Service
 
 pytestmark = [pytest.mark.stack, pytest.mark.nightly]
@@ -124,6 +126,152 @@ def test_candles_are_badged_by_what_the_exchange_says(page: Any, service: Servic
     sync_api.expect(shown).to_have_text(["0 agree with the exchange's own", "0 differ", "2 not checked"])
     page.locator("#canvas").press("Enter")
     sync_api.expect(verdict).to_have_text("Not checked: run medallion quality check.")
+
+
+@pytest.fixture(scope="module")
+def perpetual(service: Service, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of its chart: 700 hours with a trade each, a rate every eight hours but one, an index of each day."""
+    recording = tmp_path_factory.mktemp("perpetual") / "hours.jsonl"
+    recording.write_text("".join(f"{json.dumps(trade_of_hour(hour))}\n" for hour in range(HOURS)), encoding="utf-8")
+    service.run("replay", recording, "--exchange", "binance_usdm")
+    service.run("drain")
+    with answering(providers()) as url:
+        span = ("--from", f"{MONTH:%F}", "--to", f"{MONTH + timedelta(days=31):%F}", "--rest-endpoint", url)
+        market = ("--exchange", "binance_usdm", "--symbol", "SOLUSDT")
+        service.run("series", "run", "funding_rates", *market, *span)
+        service.run("series", "run", "fear_greed", *span)
+    return f"{service.url}/#/chart/binance_usdm/SOLUSDT"
+
+
+def test_funding_and_the_index_are_under_the_candles(page: Any, perpetual: str) -> None:
+    page.goto(f"{perpetual}/1h")
+    quote, canvas = page.locator("#quote"), page.locator("#canvas")
+    sync_api.expect(quote).to_have_text("O 103.5 · H 103.5 · L 103.5 · C 103.5 · V 1.25 · 1 trades, back-filled")
+    page.get_by_role("button", name="Fear & Greed", exact=True).click()
+    sync_api.expect(quote).to_contain_text("1 trades, back-filled, Fear & Greed 59 (Mood 59)")
+    page.get_by_role("button", name="Funding", exact=True).click()
+    sync_api.expect(canvas).to_have_attribute("data-panes", "2")
+    assert page.url == f"{perpetual}/1h/funding/index"
+    # Three panes, two lines between them, the axis: also where the lower pane and the one above it come at once.
+    sync_api.expect(canvas.locator("tr")).to_have_count(6)
+    page.evaluate("""async () => {
+        const { openChart } = await import('/page/chart.js');
+        const show = (...names) => openChart('binance_usdm', 'SOLUSDT', '1h', ...names);
+        show();
+        await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+        show('index');
+        show('funding', 'index');
+    }""")
+    sync_api.expect(canvas.locator("tr")).to_have_count(6)
+    page.reload()
+    sync_api.expect(canvas).to_have_attribute("data-panes", "2")
+    sync_api.expect(quote).to_contain_text(f"funding {percent(87)} % of 2024-03-30 00:00, Fear & Greed 59 (Mood 59)")
+    for scheme, width in (("light", 390), ("dark", 390), ("light", 1280), ("dark", 1280)):
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 1000})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        if folder := os.environ.get("MEDALLION_SCREENSHOTS"):
+            page.screenshot(path=Path(folder) / f"under-{width}-{scheme}.png")
+
+    # From 03:00 to 16:00 of the day before, whose rate is not stored. The one before is eight hours old.
+    for _ in range(12):
+        canvas.press("ArrowLeft")
+    sync_api.expect(quote).to_contain_text("C 116.5 · V 1.25 · 1 trades, back-filled, Fear & Greed 58 (Mood 58)")
+    canvas.press("ArrowLeft")
+    rate = f"funding {percent(85)} % of 2024-03-29 08:00"
+    sync_api.expect(quote).to_contain_text(f"C 115.5 · V 1.25 · 1 trades, back-filled, {rate}, Fear & Greed 58")
+
+    page.get_by_role("button", name="1d", exact=True).click()
+    sync_api.expect(quote).to_contain_text(f"4 trades, back-filled, funding {percent(87)} % of 2024-03-30 00:00, Fear")
+    for _ in range(2):
+        canvas.press("ArrowLeft")
+    sync_api.expect(quote).to_contain_text(f"{rate} (last of 2), Fear & Greed 58")
+    assert page.url == f"{perpetual}/1d/funding/index"
+
+
+def test_funding_comes_as_one_scrolls_back_and_goes_with_its_button(page: Any, perpetual: str) -> None:
+    page.goto(f"{perpetual}/1h/funding")
+    canvas, funding = page.locator("#canvas"), page.get_by_role("button", name="Funding", exact=True)
+    sync_api.expect(funding).to_have_attribute("aria-pressed", "true")
+    sync_api.expect(canvas).to_have_attribute("data-panes", "1")
+    canvas.hover()
+    # The first answer has the newest 500 candles. The rate before the oldest candle of the next one may count for it.
+    asked = f"startTime={int((MONTH - timedelta(hours=8)).timestamp()) * 1000}&"
+    with page.expect_response(lambda answer: "/v1/funding" in answer.url and asked in answer.url) as answer:
+        for _ in range(20):
+            page.mouse.wheel(-2_000, 0)
+    assert len(answer.value.json()["rates"]) == 25
+    funding.press("Enter")
+    sync_api.expect(canvas).to_have_attribute("data-panes", "0")
+    sync_api.expect(funding).to_have_attribute("aria-pressed", "false")
+    sync_api.expect(page.locator("#quote")).not_to_contain_text("funding")
+    assert page.url == f"{perpetual}/1h"
+
+
+def test_what_is_not_stored_has_no_pane_and_its_button_says_how_to_get_it(page: Any, service: Service) -> None:
+    linear = service.trades.filter(pl.col("exchange") == "bybit_linear", pl.col("symbol") == "BTCUSDT")
+    day = f"{linear['timestamp'].min():%F}"
+    page.goto(f"{service.url}/#/chart/bybit_linear/BTCUSDT/1m")
+    quote, note, canvas = page.locator("#quote"), page.locator("#under-state"), page.locator("#canvas")
+    sync_api.expect(quote).to_contain_text("trades")
+    sync_api.expect(note).to_be_empty()
+    funding = page.get_by_role("button", name="Funding", exact=True)
+    funding.click()
+    rates = f"medallion series run funding_rates --exchange bybit_linear --symbol BTCUSDT --from {day}"
+    sync_api.expect(note.locator("code")).to_have_text(rates)
+    page.get_by_role("button", name="Fear & Greed", exact=True).click()
+    sync_api.expect(note.locator("code")).to_have_text([rates, f"medallion series run fear_greed --from {day}"])
+    assert canvas.get_attribute("data-panes") is None
+    if folder := os.environ.get("MEDALLION_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / "under-nothing.png")
+
+    page.goto(f"{service.url}/#/chart/binance/BTCUSDT/1m/funding")
+    sync_api.expect(quote).to_contain_text("trades")
+    sync_api.expect(funding).to_be_hidden()  # spot has none
+    sync_api.expect(note).to_be_empty()
+
+
+HOURS = 700
+MONTH = datetime(2024, 3, 1, tzinfo=UTC)
+
+
+def trade_of_hour(hour: int) -> dict[str, Any]:
+    at = int((MONTH + timedelta(hours=hour)).timestamp()) * 1000
+    price = f"{100 + hour % 24}.5"
+    trade = {"e": "trade", "E": at, "T": at, "s": "SOLUSDT", "t": hour + 1, "p": price, "q": "1.25"}
+    return trade | {"X": "MARKET", "m": hour % 2 == 0}
+
+
+def providers() -> dict[str, Any]:
+    """Binance's futures and alternative.me: rates 0 to 87 but 86, every eight hours, and an index of 31 days."""
+    market = binance_spot("SOLUSDT", "SOL", "USDT") | {
+        "pair": "SOLUSDT", "contractType": "PERPETUAL", "deliveryDate": 4133404800000, "onboardDate": 1569398400000,
+        "marginAsset": "USDT", "pricePrecision": 2, "quantityPrecision": 3, "underlyingType": "COIN",
+    }  # fmt: skip
+    month = int(MONTH.timestamp())
+    rates = [
+        {"symbol": "SOLUSDT", "fundingRate": f"{(number - 40) / 10**6:.8f}", "markPrice": "100",
+         "fundingTime": (month + number * 8 * 3_600) * 1000}
+        for number in range(88) if number != 86
+    ]  # fmt: skip
+    days = [
+        {"value": f"{30 + day}", "value_classification": f"Mood {30 + day}", "timestamp": f"{month + day * 86_400}"}
+        for day in range(31)
+    ]
+
+    def page_of(query: Query) -> Reply:
+        return Reply([one for one in rates if int(str(one["fundingTime"])) >= int(query["startTime"])])
+
+    return {
+        "/fapi/v1/exchangeInfo": lambda _: Reply(binance(market)),
+        "/fapi/v1/fundingRate": page_of,
+        "/fng/": lambda _: Reply({"data": days[::-1], "metadata": {"error": None}}),
+    }
+
+
+def percent(number: int) -> str:
+    """A rate of `providers` as the page writes it: no zeros at the end."""
+    return f"{Decimal(number - 40) / 10**4:f}"
 
 
 def bars(service: Service, symbol: str) -> list[list[Any]]:
