@@ -45,7 +45,7 @@ const live = new Live({
       under.show(byTime());
       under.load(k.t, k.T);
     }
-    quote(one);
+    quoteAgain();
     say("chart-state", "");
   },
   onState: (state) => connection(state),
@@ -129,7 +129,7 @@ function draw() {
   under.show(all);
   mark();
   count();
-  if (all.length) quote(all[all.length - 1]);
+  quoteAgain();
 }
 
 /** Mark the candles that a pin has just so, and those that differ from the exchange's own. */
@@ -157,7 +157,7 @@ function drawOne(one) {
 function quote(one) {
   const [open, high, low, close, volume] = one.texts.map(plain);
   const words = [...one.words, ...(agreement.differs(one.time) ? ["differs from the exchange's own"] : []), ...under.words(one)];
-  write(document.getElementById("quote"), [`O ${open} · H ${high} · L ${low} · C ${close} · V ${volume} · ${one.trades} trades`, ...words].join(", "));
+  write(document.getElementById("quote"), [`O ${open} · H ${high} · L ${low} · C ${close} · V ${volume} · ${one.trades} ${one.trades === 1 ? "trade" : "trades"}`, ...words].join(", "));
 }
 
 /** Say again what is said: more is known of the candle. */
