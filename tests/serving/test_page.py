@@ -146,9 +146,9 @@ def perpetual(service: Service, tmp_path_factory: pytest.TempPathFactory) -> str
 def test_funding_and_the_index_are_under_the_candles(page: Any, perpetual: str) -> None:
     page.goto(f"{perpetual}/1h")
     quote, canvas = page.locator("#quote"), page.locator("#canvas")
-    sync_api.expect(quote).to_have_text("O 103.5 · H 103.5 · L 103.5 · C 103.5 · V 1.25 · 1 trades, back-filled")
+    sync_api.expect(quote).to_have_text("O 103.5 · H 103.5 · L 103.5 · C 103.5 · V 1.25 · 1 trade, back-filled")
     page.get_by_role("button", name="Fear & Greed", exact=True).click()
-    sync_api.expect(quote).to_contain_text("1 trades, back-filled, Fear & Greed 59 (Mood 59)")
+    sync_api.expect(quote).to_contain_text("1 trade, back-filled, Fear & Greed 59 (Mood 59)")
     page.get_by_role("button", name="Funding", exact=True).click()
     sync_api.expect(canvas).to_have_attribute("data-panes", "2")
     assert page.url == f"{perpetual}/1h/funding/index"
@@ -176,10 +176,10 @@ def test_funding_and_the_index_are_under_the_candles(page: Any, perpetual: str) 
     # From 03:00 to 16:00 of the day before, whose rate is not stored. The one before is eight hours old.
     for _ in range(12):
         canvas.press("ArrowLeft")
-    sync_api.expect(quote).to_contain_text("C 116.5 · V 1.25 · 1 trades, back-filled, Fear & Greed 58 (Mood 58)")
+    sync_api.expect(quote).to_contain_text("C 116.5 · V 1.25 · 1 trade, back-filled, Fear & Greed 58 (Mood 58)")
     canvas.press("ArrowLeft")
     rate = f"funding {percent(85)} % of 2024-03-29 08:00"
-    sync_api.expect(quote).to_contain_text(f"C 115.5 · V 1.25 · 1 trades, back-filled, {rate}, Fear & Greed 58")
+    sync_api.expect(quote).to_contain_text(f"C 115.5 · V 1.25 · 1 trade, back-filled, {rate}, Fear & Greed 58")
 
     page.get_by_role("button", name="1d", exact=True).click()
     sync_api.expect(quote).to_contain_text(f"4 trades, back-filled, funding {percent(87)} % of 2024-03-30 00:00, Fear")
