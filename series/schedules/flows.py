@@ -34,7 +34,7 @@ class PrefectServerError(SeriesError):
     """No Prefect server is named."""
 
 
-def flow_of(schedule: Schedule, runs: ScheduleRuns, *, retry_seconds: float = RETRY_SECONDS) -> Flow:
+def flow_of(schedule: Schedule, runs: ScheduleRuns, *, retry_seconds: int = RETRY_SECONDS) -> Flow:
     """The flow `medallion-<name>`. It fails with the names of the markets that are missing; the others are stored.
 
     It is repeated every `retry_seconds` until the next turn. A run is left out, as a completed one named `Skipped`,

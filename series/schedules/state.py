@@ -14,7 +14,7 @@ import msgspec
 from series.errors import SeriesError
 
 # After which a failed run is repeated.
-RETRY_SECONDS = 300.0
+RETRY_SECONDS = 300
 
 
 class ScheduleBusyError(SeriesError):
