@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all test-page test-spark compatibility storm chaos chaos-seeds fuzz nightly soak lint audit format bench bench-memory bench-hour env smoke test-docker test-deploy cluster up down doctor lock clean
+.PHONY: help demo test test-all test-page test-spark test-prefect compatibility storm chaos chaos-seeds fuzz nightly soak lint audit format bench bench-memory bench-hour env smoke test-docker test-deploy cluster up down doctor lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -25,6 +25,10 @@ test-page: $(VENV)/.page  ## the page's journeys in Debian's Chromium, which apt
 
 test-spark: $(VENV)/.dev $(VENV)-spark/.ready  ## what Spark reads in the cold tables (Java, Maven and 400 MB)
 	$(BIN)/python -m pytest tests/offload/test_other_engines.py
+
+# Prefect's tests run in its environment: its harness is for flows of its own process.
+test-prefect: $(VENV)-prefect/.ready  ## the schedules as flows of Prefect, with Prefect's own harness
+	$(VENV)-prefect/bin/python -m pytest -m prefect tests/series/prefect
 
 # COMPATIBILITY_SOURCES is a folder with a git checkout of each client; without them the command says how to get them.
 compatibility: $(VENV)/.dev $(VENV)-clients/.ready  ## the own test suites of clickhouse-driver and clickhouse-connect, and dbt (a quarter of an hour)
@@ -51,7 +55,7 @@ fuzz: $(VENV)/.dev  ## an hour of hostile bytes at both ports of the embedded no
 	MEDALLION_FUZZ_SECONDS=$${MEDALLION_FUZZ_SECONDS:-3600} MEDALLION_FUZZ_SEED=$${MEDALLION_FUZZ_SEED:-$$(shuf -i 0-4294967295 -n 1)} \
 	  $(BIN)/python -m pytest tests/node/test_hostile_bytes.py -k mutated --timeout 0 -s
 
-nightly: audit test-all chaos-seeds chaos storm soak fuzz  ## all tests, every long storm and the soak (many hours; `make -k nightly`: all of them, whatever fails)
+nightly: audit test-all test-prefect chaos-seeds chaos storm soak fuzz  ## all tests, every long storm and the soak (many hours; `make -k nightly`: all of them, whatever fails)
 
 soak: $(VENV)/.dev  ## an hour of simulated trading in six minutes, a fault every five seconds of it
 	MEDALLION_SOAK_SPEED=10 MEDALLION_SOAK_FAULT_S=5 $(BIN)/python -m pytest tests/producers/stream/test_soak.py
@@ -119,6 +123,7 @@ lock:  ## pin every dependency again, hashes included (after `make test` has mad
 	$(PIN) -o requirements-spark.txt tests/offload/spark/requirements.in
 	$(PIN) -o requirements-clients.txt tests/node/clients/requirements.in
 	$(PIN) -o requirements-bench.txt bench/silver/requirements.in
+	$(PIN) --extra embedded --extra prefect -o requirements-prefect.txt pyproject.toml tests/series/prefect/requirements.in
 
 clean:  ## remove the virtual environments and the default data folder
 	rm -rf $(VENV) $(VENV)-conformance .medallion
@@ -159,6 +164,14 @@ $(VENV)-conformance/.ready: requirements-conformance.txt
 $(VENV)-bench/.ready: requirements-bench.txt
 	$(call environment,$(VENV)-bench)
 	$(VENV)-bench/bin/python $(INSTALL) -r requirements-bench.txt
+	touch $@
+
+# Prefect wants an older websockets, cachetools and python-dateutil than ours.
+$(VENV)-prefect/.ready: requirements-prefect.txt requirements-build.txt pyproject.toml
+	$(call environment,$(VENV)-prefect)
+	$(VENV)-prefect/bin/python $(INSTALL) -r requirements-build.txt
+	$(VENV)-prefect/bin/python $(INSTALL) --no-build-isolation -r requirements-prefect.txt
+	$(VENV)-prefect/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 # dbt and the clients' own suites want older and newer packages than ours.

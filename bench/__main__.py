@@ -83,7 +83,7 @@ class _Bench:
 
     def idle(self) -> dict[str, Any]:
         """A stack without messages."""
-        with our_target() as target:
+        with our_target(schedules=True) as target:
             found = idle.measure(target, self.plan)
         show.idle(self.console, found)
         return found

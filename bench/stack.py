@@ -45,16 +45,17 @@ class Target:
 
 
 @contextmanager
-def fresh_stack() -> Iterator[StackState]:
+def fresh_stack(*, schedules: bool = False) -> Iterator[StackState]:
     """Start an empty stack in a temporary folder. At the end it is stopped and the folder removed.
 
+    `schedules`: as `medallion up` does; their check at the start would be in the way of other measurements.
     The stack gets the caller's `MEDALLION_…` variables, so a setting can be tried.
 
     Raises:
         deploy.embedded.layout.StackError: the stack does not start.
     """
     with tempfile.TemporaryDirectory(prefix="medallion-bench-", ignore_cleanup_errors=True) as folder:
-        state = control.start(Path(folder) / "data", 0, 0, 1, lambda _state: None)
+        state = control.start(Path(folder) / "data", 0, 0, 1, lambda _state: None, schedules=schedules)
         try:
             yield state
         finally:
@@ -62,13 +63,13 @@ def fresh_stack() -> Iterator[StackState]:
 
 
 @contextmanager
-def our_target() -> Iterator[Target]:
-    """A new stack as a target.
+def our_target(*, schedules: bool = False) -> Iterator[Target]:
+    """A new stack as a target, with its `schedules` if asked.
 
     Raises:
         deploy.embedded.layout.StackError: the stack does not start.
     """
-    with fresh_stack() as state:
+    with fresh_stack(schedules=schedules) as state:
         yield Target(
             state.environment, pids_of(state), state.data_dir / "logs", _text("visible.sql"), _text("journeys.sql")
         )

@@ -14,15 +14,23 @@ from series.errors import SeriesError
 from series.providers import alpaca, polygon, yahoo
 from series.providers.alternative_me import AlternativeMe
 from series.providers.binance_dumps import BinanceDumps
-from series.providers.ccxt_rest import CcxtRest
 from series.providers.equity_bars import EquityBars
 from series.providers.model import Provider, Question
 
 BINANCE = "binance"
+
+
+def _ccxt(exchange: str, _source: str, address: str | None, _settings: Settings) -> Provider:
+    """Loads ccxt: 80 MB and a second, which schedules that ask no exchange do without."""
+    from series.providers.ccxt_rest import CcxtRest  # noqa: PLC0415
+
+    return CcxtRest(exchange, address)
+
+
 # By the name that declarations give it: opens a provider of an exchange's markets, source, REST address and settings.
 PROVIDERS: dict[str, Callable[[str, str, str | None, Settings], Provider]] = {
     BINANCE: lambda _exchange, source, _address, _settings: BinanceDumps(source),
-    "ccxt": lambda exchange, _source, address, _settings: CcxtRest(exchange, address),
+    "ccxt": _ccxt,
     polygon.NAME: lambda _exchange, _source, address, settings: EquityBars(polygon.Polygon(settings, address)),
     alpaca.NAME: lambda _exchange, _source, address, settings: EquityBars(alpaca.Alpaca(settings, address)),
     yahoo.NAME: lambda _exchange, _source, address, _settings: EquityBars(yahoo.Yahoo(address)),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -13,12 +13,20 @@ from typing import Any
 import structlog
 
 from series.answer import Answer
-from series.errors import SeriesError
+from series.errors import IncompleteError, SeriesError
 from series.providers.model import Provider, ProviderError, Question
 from series.store import SeriesStore
 from series.storing import Storing
 
 _log = structlog.get_logger(__name__)
+# Does the work of the market that it is given the name of, and raises what the work raises. IncompleteError, where
+# something is missing, stops no other market.
+Around = Callable[[str, Callable[[], Awaitable[None]]], Awaitable[None]]
+
+
+async def directly(_market: str, work: Callable[[], Awaitable[None]]) -> None:
+    """The `Around` that adds nothing."""
+    await work()
 
 
 @dataclass(slots=True)
@@ -75,10 +83,11 @@ def left_of(question: Question, full_days: set[date]) -> list[Question]:
 class SeriesRun:
     """Runs questions, some at a time."""
 
-    def __init__(self, store: SeriesStore, provider: Provider, workers: int) -> None:
+    def __init__(self, store: SeriesStore, provider: Provider, workers: int, around: Around = directly) -> None:
         """The caller closes `provider`."""
         self._store = store
         self._provider = provider
+        self._around = around
         self._turns = asyncio.Semaphore(workers)
 
     async def run(
@@ -98,8 +107,14 @@ class SeriesRun:
         report = RunReport([QuestionReport(question.name) for question in questions])
 
         async def one(question: Question, own: QuestionReport) -> None:
-            async with self._turns:
+            async def ask() -> None:
                 await self._ask(question, own, again, lambda: progress(report))
+                if own.failure:
+                    raise IncompleteError(own.failure)
+
+            async with self._turns:
+                with suppress(IncompleteError):
+                    await self._around(question.name, ask)
                 report.done += 1
                 progress(report)
 

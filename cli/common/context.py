@@ -35,6 +35,8 @@ DataDirOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output for another program.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without this the command only says what it would do.")]
 
+# Where a process shows its own metrics: never the stack's business.
+_OWN_VARIABLES = ("MEDALLION_METRICS_HOST", "MEDALLION_METRICS_PORT")
 ENDPOINT_VARIABLES = ("MEDALLION_KAFKA_BOOTSTRAP_SERVERS", "MEDALLION_CLICKHOUSE_HOST")
 
 # Without a terminal the width is unknown. 80 columns would fold every table.
@@ -57,7 +59,8 @@ def load_settings(data_dir: Path | None) -> Settings:
     """
     if data_dir is None and deployed():
         return Settings()
-    return Settings.from_environment(control.find(data_dir).environment)
+    own = {name: os.environ[name] for name in _OWN_VARIABLES if name in os.environ}
+    return Settings.from_environment(control.find(data_dir).environment | own)
 
 
 class ServerError(MedallionError):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,12 +19,15 @@ from cli.messages.series import show_report
 from config import logs
 from config.settings import Settings
 from ddl.layers import load_layers
-from series.errors import IncompleteError
+from series.errors import IncompleteError, SeriesError
 from series.schedules.check import CheckReport
 from series.schedules.declaration import CheckSchedule, Schedule, load_schedules, schedule_named
 from series.schedules.run import ScheduleRuns
 from series.schedules.service import ScheduleService
 from series.schedules.state import ScheduleStates, due_at
+
+if TYPE_CHECKING:
+    from prefect import Flow
 
 app = typer.Typer(help="Series and quality checks that run by themselves.", no_args_is_help=True)
 FileOption = Annotated[
@@ -100,16 +104,31 @@ def run(
         raise IncompleteError(f"{len(report.failures)} questions are not answered in full:\n{said}")
 
 
+class PrefectMissingError(SeriesError):
+    """Prefect is not installed."""
+
+
 @app.command("serve")
-def serve(file: FileOption = None, data_dir: DataDirOption = None) -> None:
+def serve(
+    file: FileOption = None,
+    data_dir: DataDirOption = None,
+    scheduler: Annotated[
+        Literal["medallion", "prefect"],
+        typer.Option("--with", help="prefect: as flows of the Prefect server of PREFECT_API_URL (medallion[prefect])."),
+    ] = "medallion",
+) -> None:
     """Run every schedule when it is due, until SIGTERM; metrics and /healthz on MEDALLION_METRICS_PORT.
 
     What was missed while nothing served is made up at once. A change of the file is read with the next start.
+    With Prefect there are no metrics of ours: Prefect's server shows the runs.
     """
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "schedule")
     schedules = _schedules(file, settings)
     runs = ScheduleRuns(settings, _states(data_dir, settings))
+    if scheduler == "prefect":
+        _flows().serve_flows(schedules, runs)
+        return
     ScheduleService(schedules, runs, settings.metrics_host, settings.metrics_port).serve()
 
 
@@ -129,6 +148,30 @@ def resume(name: NameArgument, file: FileOption = None, data_dir: DataDirOption 
     schedule_named(_schedules(file, settings), name)
     _states(data_dir, settings).resume(name)
     out.print(f"{name} goes on with its next turn.")
+
+
+def prefect_flow(name: str) -> Flow:
+    """The flow of a schedule, for a file of flows of your own (docs/series.md): stack and schedules by `MEDALLION_…`.
+
+    Raises:
+        SchedulesFileError: the file cannot be used, or has no such schedule.
+        PrefectMissingError: Prefect is not installed.
+        StackError: no stack is named and none runs.
+    """
+    settings = load_settings(None)
+    schedule = schedule_named(_schedules(None, settings), name)
+    return _flows().flow_of(schedule, ScheduleRuns(settings, _states(None, settings)))
+
+
+def _flows() -> ModuleType:
+    try:
+        from series.schedules import flows  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise PrefectMissingError(
+            f"There is no module {error.name}: `pip install 'medallion[prefect]'` in an environment of its own "
+            "(docs/series.md)"
+        ) from error
+    return flows
 
 
 def _schedules(file: Path | None, settings: Settings) -> tuple[Schedule, ...]:

@@ -64,6 +64,13 @@ def up(
         bool,
         typer.Option("--serve", help="Serve the page and Binance's interfaces, too (about 70 MB): `medallion serve`."),
     ] = False,
+    schedules: Annotated[
+        bool,
+        typer.Option(
+            envvar="MEDALLION_SCHEDULES",
+            help="Run the schedules (about 140 MB): as shipped, check candles every hour. See `medallion schedule`.",
+        ),
+    ] = True,
     kafka_home: Annotated[
         Path | None,
         typer.Option(envvar="KAFKA_HOME", help="An unpacked Apache Kafka 4, instead of fetching one."),
@@ -88,6 +95,7 @@ def up(
             kafka_home=kafka_home,
             offload=offload,
             serve=serve,
+            schedules=schedules,
         )
     if as_json:
         print_json(state)

@@ -41,18 +41,18 @@ def start(
     kafka_home: Path | None = None,
     offload: bool = False,
     serve: bool = False,
+    schedules: bool = False,
 ) -> StackState:
     """Start a stack in the background and return when all its processes are healthy.
 
     A port of 0 means any free port. `watch` is called with each new state during the start. `kafka_home`: an unpacked
     Apache Kafka 4 for the broker "kafka"; default: `KAFKA_HOME`, then the pinned jars, which Maven fetches once.
     `offload`: run the hourly offload as well. `serve`: the page, too, at `MEDALLION_SERVING_PORT`, or at a free port
-    where that is taken.
+    where that is taken. `schedules`: run `medallion schedule serve`, too.
 
     Raises:
         StackError: the folder cannot be written or is in use, a port is taken, Java or Kafka is missing, or a process
-        does
-            not start.
+            does not start.
     """
     os.umask(0o077)
     directory = DataDir(data_dir.absolute())
@@ -67,7 +67,7 @@ def start(
     _remove_survivors(directory)
     _check_port(native_port, "--native-port")
     _check_port(http_port, "--http-port")
-    ports = _choose(native_port, http_port, workers, offload=offload, serve=serve)
+    ports = _choose(native_port, http_port, workers, offload=offload, serve=serve, schedules=schedules)
     kafka = None
     if broker == "kafka":
         kafka = jars.find(kafka_home)
@@ -191,9 +191,9 @@ def _holder(port: int) -> str:
     return ""
 
 
-def _choose(native_port: int, http_port: int, workers: int, *, offload: bool, serve: bool) -> Ports:
+def _choose(native_port: int, http_port: int, workers: int, *, offload: bool, serve: bool, schedules: bool) -> Ports:
     """The ports, with a free one in place of each 0."""
-    native, http, service, page, *metrics = free_ports(4 + workers)
+    native, http, service, page, scheduled, *metrics = free_ports(5 + workers)
     wanted = Settings().serving_port
     if wanted and wanted not in {native_port, http_port} and is_free(wanted):
         page = wanted
@@ -203,6 +203,7 @@ def _choose(native_port: int, http_port: int, workers: int, *, offload: bool, se
         tuple(metrics),
         service if offload else 0,
         page if serve else 0,
+        scheduled if schedules else 0,
     )
 
 
@@ -215,6 +216,8 @@ def _spawn_supervisor(directory: DataDir, ports: Ports, kafka: Kafka | None) -> 
         argv += ["--offload-port", str(ports.offload)]
     if ports.serving:
         argv += ["--serving-port", str(ports.serving)]
+    if ports.schedules:
+        argv += ["--schedules-port", str(ports.schedules)]
     if kafka is not None:
         argv += ["--kafka-java", str(kafka.java), "--kafka-libs", str(kafka.libs)]
     with (directory.logs / "supervisor.log").open("ab") as output:
@@ -263,6 +266,7 @@ def _remove_survivors(directory: DataDir) -> int:
         "broker": broker,
         "clickhouse": "deploy.embedded.clickhouse",
         "offload": "offload serve",
+        "schedules": "schedule serve",
         SERVING: "cli serve",
     }
     found = [

@@ -27,7 +27,7 @@ _ANALYST_PASSWORD_VARIABLE = "MEDALLION_ANALYST_PASSWORD"  # noqa: S105 - its na
 class Ports:
     """TCP ports of the stack on the loopback address.
 
-    `metrics`: one for each Silver worker. `offload`, `serving`: 0 for none.
+    `metrics`: one for each Silver worker. `offload`, `serving`, `schedules`: 0 for none.
     """
 
     clickhouse_native: int
@@ -35,6 +35,7 @@ class Ports:
     metrics: tuple[int, ...]
     offload: int = 0
     serving: int = 0
+    schedules: int = 0
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,20 @@ def offload_service(port: int, environment: Mapping[str, str]) -> Service:
         "offload",
         (sys.executable, "-m", "cli", "offload", "serve"),
         {**environment, "MEDALLION_METRICS_PORT": str(port)},
+        _answering(metrics_url),
+        metrics_url=metrics_url,
+    )
+
+
+def schedules_service(data_dir: DataDir, port: int, environment: Mapping[str, str]) -> Service:
+    """Series and quality checks, ready once it shows its metrics: a provider that is away makes no stack unhealthy."""
+    metrics_url = f"http://{LOOPBACK}:{port}/metrics"
+    # The folder, not the endpoints: the state of the schedules is kept in it.
+    own = {"MEDALLION_DATA_DIR": str(data_dir.path), "MEDALLION_METRICS_PORT": str(port)}
+    return Service(
+        "schedules",
+        (sys.executable, "-m", "cli", "schedule", "serve"),
+        {**environment, **own},
         _answering(metrics_url),
         metrics_url=metrics_url,
     )

@@ -35,6 +35,7 @@ from deploy.embedded.services import (
     broker_service,
     clickhouse_service,
     offload_service,
+    schedules_service,
     serving_service,
     silver_service,
     stack_environment,
@@ -129,14 +130,23 @@ class Supervisor:
         node = clickhouse_service(self._dir, self._ports, self._environment)
         await self._start(node)
         await asyncio.to_thread(self._prepare_database)
-        for index in range(len(self._ports.metrics)):
-            await self._start(silver_service(index, self._ports, self._environment))
-        if self._ports.offload:
-            await self._start(offload_service(self._ports.offload, self._environment))
-        if self._ports.serving:
-            await self._start(serving_service(self._dir, self._ports.serving, self._environment))
+        # They do not need each other, and each takes seconds to load its modules.
+        for child in [await self._spawn(service) for service in self._readers()]:
+            await self._until_ready(child)
         self._publish("healthy")
         log.info("stack healthy", environment=sorted(self._environment))
+
+    def _readers(self) -> list[Service]:
+        """What reads the database, in the order in which it is started."""
+        ports, environment = self._ports, self._environment
+        services = [silver_service(index, ports, environment) for index in range(len(ports.metrics))]
+        if ports.schedules:
+            services.append(schedules_service(self._dir, ports.schedules, environment))
+        if ports.offload:
+            services.append(offload_service(ports.offload, environment))
+        if ports.serving:
+            services.append(serving_service(self._dir, ports.serving, environment))
+        return services
 
     async def _start_broker(self) -> None:
         if self._kafka is not None:
@@ -396,6 +406,7 @@ def main() -> int:
     parser.add_argument("--metrics-port", type=int, action="append", required=True, help="one a Silver worker")
     parser.add_argument("--offload-port", type=int, default=0, help="offload every hour; the port of its metrics")
     parser.add_argument("--serving-port", type=int, default=0, help="serve the page and Binance's interfaces there")
+    parser.add_argument("--schedules-port", type=int, default=0, help="run the schedules; the port of their metrics")
     parser.add_argument("--kafka-java", type=Path, help="run Kafka as the broker, with this java")
     parser.add_argument("--kafka-libs", type=Path, help="the folder of Kafka's jars")
     arguments = parser.parse_args()
@@ -409,6 +420,7 @@ def main() -> int:
         tuple(arguments.metrics_port),
         arguments.offload_port,
         arguments.serving_port,
+        arguments.schedules_port,
     )
     kafka = Kafka(arguments.kafka_java, arguments.kafka_libs) if arguments.kafka_java else None
     try:

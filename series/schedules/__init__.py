@@ -1,1 +1,1 @@
-"""Series and quality checks that run by themselves: what a schedule is, its state, its runs and their service."""
+"""Series and quality checks that run by themselves: what a schedule is, its state, runs, service and Prefect flows."""

@@ -7,12 +7,14 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
 from series.errors import SeriesError
 from series.quality.anomalies import Anomaly
 from series.quality.check import Market, MarketReport, QualityCheck, yesterday
+from series.run import Around, directly
 from series.store import SeriesStore
 
 # Older trades may have left for Iceberg, and their candles would seem to be missing (ddl/layers.yaml: 30 days).
@@ -37,7 +39,11 @@ class CheckReport:
 
 
 async def check_landed(
-    store: SeriesStore, markets: Sequence[Market], checked_until: Mapping[str, datetime], now: datetime
+    store: SeriesStore,
+    markets: Sequence[Market],
+    checked_until: Mapping[str, datetime],
+    now: datetime,
+    around: Around = directly,
 ) -> CheckReport:
     """Check each market from where the last good check ended, yesterday where there was none, to its newest bar.
 
@@ -49,6 +55,7 @@ async def check_landed(
         markets: of which bars are stored.
         checked_until: by name of the market, as the last good check returned it (UTC).
         now: the time now, UTC.
+        around: what does the work of each market.
 
     Raises:
         StoreError: ClickHouse is away.
@@ -59,17 +66,20 @@ async def check_landed(
         if stopped.is_set():
             raise _StoppedError("the schedules stop")
 
+    async def check(market: Market) -> None:
+        last = checked_until.get(market.name, yesterday(now))
+        start = max(last, now - REACH)
+        if start > last:
+            _log.warning("too old to check", market=market.name, since=last.isoformat(), until=start.isoformat())
+        found = await asyncio.to_thread(checking.run, market, start, market.bars_end, day_done)
+        report.checked_until[market.name] = found.checked_until or start
+        if found.windows:
+            report.markets.append(found)
+
     try:
         for market in markets:
-            last = checked_until.get(market.name, yesterday(now))
-            start = max(last, now - REACH)
-            if start > last:
-                _log.warning("too old to check", market=market.name, since=last.isoformat(), until=start.isoformat())
             # One market at a time: a check is not to take ClickHouse from those that ask.
-            found = await asyncio.to_thread(checking.run, market, start, market.bars_end, day_done)
-            report.checked_until[market.name] = found.checked_until or start
-            if found.windows:
-                report.markets.append(found)
+            await around(market.name, partial(check, market))
     finally:
         stopped.set()
     return report

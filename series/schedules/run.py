@@ -17,7 +17,7 @@ from series.providers.model import Question
 from series.quality.anomalies import AnomalyCheck, by_kind
 from series.quality.check import stored_markets, summary, yesterday
 from series.questions import open_provider, questions_of
-from series.run import QuestionReport, RunReport, SeriesRun
+from series.run import Around, QuestionReport, RunReport, SeriesRun, directly
 from series.schedules.check import CheckReport, check_landed
 from series.schedules.declaration import CheckSchedule, Schedule, SeriesSchedule
 from series.schedules.state import ScheduleState, ScheduleStates
@@ -33,11 +33,15 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class ScheduleRuns:
-    """Runs schedules and keeps their states. `clock`: the time now, UTC."""
+    """Runs schedules and keeps their states.
+
+    `clock`: the time now, UTC. `around`: what does the work of each market.
+    """
 
     settings: Settings
     states: ScheduleStates
     clock: Callable[[], datetime] = _now
+    around: Around = directly
 
     async def run(self, schedule: Schedule) -> tuple[ScheduleState, RunReport | CheckReport]:
         """Run a schedule, and write what became of it, which is returned. A market that fails stops no other.
@@ -76,7 +80,7 @@ class ScheduleRuns:
         store = await asyncio.to_thread(SeriesStore, self.settings)
         with contextlib.closing(store):
             markets = await asyncio.to_thread(stored_markets, store, registry, schedule.frame, schedule.seconds)
-            report = await check_landed(store, markets, state.checked_until, state.started_at)
+            report = await check_landed(store, markets, state.checked_until, state.started_at, self.around)
             looking = AnomalyCheck(store, registry, self.settings)
             report.anomalies = await asyncio.to_thread(looking.run, yesterday(state.started_at), state.started_at)
         found = {
@@ -127,7 +131,7 @@ class ScheduleRuns:
             schedule.provider_name, exchange, schedule.source, schedule.rest_endpoint, self.settings
         )
         try:
-            running = SeriesRun(store, provider, _WORKERS)
+            running = SeriesRun(store, provider, _WORKERS, self.around)
             report = await running.run(questions, again=False, progress=lambda _: None)
         finally:
             await provider.close()

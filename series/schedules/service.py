@@ -26,9 +26,8 @@ from series.quality.causes import Cause
 from series.quality.compare import EQUAL
 from series.schedules.declaration import CheckSchedule, Schedule
 from series.schedules.run import ScheduleRuns
-from series.schedules.state import ScheduleBusyError, ScheduleState, due_at
+from series.schedules.state import RETRY_SECONDS, ScheduleBusyError, ScheduleState, due_at
 
-RETRY_SECONDS = 300.0
 _AGAIN = ":again"
 
 

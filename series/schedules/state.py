@@ -13,6 +13,9 @@ import msgspec
 
 from series.errors import SeriesError
 
+# After which a failed run is repeated.
+RETRY_SECONDS = 300
+
 
 class ScheduleBusyError(SeriesError):
     """Another process runs the schedule."""

@@ -60,7 +60,7 @@ LOGINS = {
 # What the in-memory broker can hold; Apache Kafka in its place has compose's value.
 OF_THE_IN_MEMORY_BROKER = {"publish_max_unconsumed_bytes"}
 # The service of compose that does what a process of the embedded stack does.
-COUNTERPARTS = {"silver-0": "silver-processor", "offload": "offload"}
+COUNTERPARTS = {"silver-0": "silver-processor", "offload": "offload", "schedules": "schedules"}
 PORTS = Ports(9000, 8123, (9102,))
 
 
@@ -73,7 +73,11 @@ def embedded_environment(folder: Path, broker: BrokerKind) -> dict[str, str]:
 def processes(folder: Path) -> dict[str, Service]:
     """The embedded stack's processes that are ours and no stand-in."""
     environment = embedded_environment(folder, "kafka")
-    found = [embedded.silver_service(0, PORTS, environment), embedded.offload_service(9103, environment)]
+    found = [
+        embedded.silver_service(0, PORTS, environment),
+        embedded.offload_service(9103, environment),
+        embedded.schedules_service(DataDir(folder / "stack"), 9104, environment),
+    ]
     return {service.name: service for service in found}
 
 

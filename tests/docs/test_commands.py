@@ -16,8 +16,8 @@ from cli.main import app
 from tests.docs.blocks import Command, matches, session, shell, spans
 from tests.docs.conftest import DOCUMENTS, ROOT, RUNBOOKS
 
-# Not ours, and not a container's: what any host has.
-OF_THE_HOST = {"cp", "rm", "cmp", "sed", "export", "source", "git", "timedatectl"}
+# Not ours, and not a container's: what any host has, and Prefect's, which is in an environment of its own.
+OF_THE_HOST = {"cp", "rm", "cmp", "sed", "export", "source", "git", "timedatectl", "prefect"}
 COMPOSE_FLAGS = {
     "up": {"-d", "--wait", "--scale", "--force-recreate", "--build"},
     "down": {"--volumes"},

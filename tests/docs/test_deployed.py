@@ -67,6 +67,7 @@ def pinned() -> set[str]:
         f"VersityGW {VERSITYGW}",
         f"chdb-core {of_lock('requirements-dev.txt', 'chdb-core')}",
         f"chdb-core {of_lock('requirements-conformance.txt', 'chdb-core')}",
+        f"harness, *real* | {of_lock('requirements-prefect.txt', 'prefect')} (",
         f"| faust-streaming from its source package | {of_lock('requirements.txt', 'faust-streaming')}",
         f"{of_go('compose', 'github.com/docker/compose/v5')} and {of_go('compose', 'github.com/docker/buildx')}, built",
         f"| buildx {of_go('compose', 'github.com/docker/buildx')} |",

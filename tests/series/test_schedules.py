@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ from typer.testing import CliRunner
 
 from cli.common.schedules import last_runs
 from cli.common.state_folder import find_state_folder
-from cli.messages.schedule import app
+from cli.messages.schedule import PrefectMissingError, app
 from config.settings import DEFAULT_SCHEDULES_FILE, Settings
 from ddl.layers import load_layers
 from series.run import RunReport
@@ -307,6 +308,16 @@ def test_the_commands(
         ("daily", "ok", ""),
         ("idle", "ok", ""),
     ]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("prefect") is not None, reason="Prefect is installed")
+def test_without_prefect_the_command_says_what_to_install(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDALLION_CLICKHOUSE_HOST", settings.clickhouse_host)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with pytest.raises(PrefectMissingError, match=r"no module prefect: `pip install 'medallion\[prefect\]'`"):
+        CliRunner().invoke(app, ["serve", "--with", "prefect"], catch_exceptions=False)
 
 
 @pytest.mark.parametrize(

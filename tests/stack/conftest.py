@@ -17,13 +17,15 @@ from tests.stack.applied import applied_folder
 
 # Tests run beside each other, and beside a stack of the user's.
 FREE_PORTS = {"MEDALLION_NATIVE_PORT": "0", "MEDALLION_HTTP_PORT": "0"}
+# Two seconds of CPU a stack, for what test_lifecycle.py has.
+WITHOUT_SCHEDULES = {"MEDALLION_SCHEDULES": "false"}
 Medallion = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def clean_environment(home: Path) -> dict[str, str]:
     """This process's environment without `MEDALLION_…`, with a home of its own, and stacks on free ports."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MEDALLION_")}
-    return {**kept, "XDG_STATE_HOME": str(home), "COLUMNS": "200", **FREE_PORTS}
+    return {**kept, "XDG_STATE_HOME": str(home), "COLUMNS": "200", **FREE_PORTS, **WITHOUT_SCHEDULES}
 
 
 @pytest.fixture(scope="session")

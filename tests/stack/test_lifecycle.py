@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shutil
 import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,6 +29,15 @@ from tests.stack.conftest import Medallion
 pytestmark = pytest.mark.stack
 
 
+@pytest.fixture(scope="module")
+def shared_stack(tmp_path_factory: pytest.TempPathFactory, medallion: Medallion, applied: Path) -> Iterator[Path]:
+    """As everywhere, with the schedules."""
+    folder = shutil.copytree(applied, tmp_path_factory.mktemp("shared") / "stack", symlinks=True)
+    medallion("up", "--data-dir", folder, "--detach", "--schedules")
+    yield folder
+    medallion("down", "--data-dir", folder, "--timeout", "0", check=False)
+
+
 def pids(medallion: Medallion, stack: Path) -> dict[str, int]:
     """The processes of the stack by name, the supervisor too."""
     state = json.loads(medallion("status", "--data-dir", stack, "--json", check=False).stdout)
@@ -44,6 +55,39 @@ def alive(pid: int) -> bool:
 eventually = retry(
     retry=retry_if_exception_type(AssertionError), stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True
 )
+
+
+def test_the_schedules_run_with_the_stack(shared_stack: Path, medallion: Medallion) -> None:
+    """As compose does: by default. Their state is the folder's, and a killed service comes back."""
+    assert inspect.signature(up).parameters["schedules"].default is True
+
+    def last_run() -> dict[str, object]:
+        (shown,) = json.loads(medallion("schedule", "list", "--data-dir", shared_stack, "--json").stdout)
+        return dict(shown)
+
+    def last_good() -> dict[str, object]:
+        found = last_run()
+        assert (found["schedule"], found["state"]) == ("quality", "ok")
+        return found
+
+    first = eventually(last_good)()
+    state = json.loads(medallion("status", "--data-dir", shared_stack, "--json").stdout)
+    assert [(one["schedule"], one["started_at"]) for one in state["schedules"]] == [("quality", first["started_at"])]
+    (service,) = (one for one in state["services"] if one["name"] == "schedules")
+    metrics = requests.get(service["metrics_url"], timeout=30).text
+    assert 'medallion_schedule_interval_seconds{schedule="quality"} 3600.0' in metrics
+    health = requests.get(service["metrics_url"].replace("/metrics", "/healthz"), timeout=30)
+    assert (health.status_code, health.json()["faults"]) == (200, {})
+    os.kill(service["pid"], signal.SIGKILL)
+
+    @eventually
+    def back() -> None:
+        assert medallion("status", "--data-dir", shared_stack, check=False).returncode == 0
+        assert pids(medallion, shared_stack)["schedules"] not in (None, service["pid"])
+
+    back()
+    # Its last run was good and an hour has not passed.
+    assert last_run()["started_at"] == first["started_at"]
 
 
 def test_a_second_up_on_the_same_folder_is_refused_and_harms_nothing(shared_stack: Path, medallion: Medallion) -> None:
@@ -163,7 +207,7 @@ def test_a_killed_supervisor_takes_its_processes_with_it(shared_stack: Path, med
 
     gone()
     assert medallion("status", "--data-dir", shared_stack, check=False).returncode == 1
-    medallion("up", "--data-dir", shared_stack, "--detach")
+    medallion("up", "--data-dir", shared_stack, "--detach", "--schedules")
 
 
 def test_down_leaves_no_process_and_loses_no_row(shared_stack: Path, medallion: Medallion, recordings: Path) -> None:
@@ -173,14 +217,14 @@ def test_down_leaves_no_process_and_loses_no_row(shared_stack: Path, medallion: 
     backfill = ("backfill", "--exchange", "binance", "--symbols", "BTCUSDT,ETHUSDT", "--from", "2025-01-01",
                 "--to", "2025-01-02", "--source", dumps, "--json", "--data-dir", folder)  # fmt: skip
     before = pids(medallion, folder)
-    assert set(before) == {"supervisor", "broker", "clickhouse", "silver-0"}
+    assert set(before) == {"supervisor", "broker", "clickhouse", "silver-0", "schedules"}
     medallion("replay", recordings / "kraken_v2_btcusd.jsonl", "--exchange", "kraken", "--data-dir", folder)
     first = json.loads(medallion(*backfill).stdout)
     assert (first["published"], first["skipped"]) == (20, 0)
     medallion("down", "--data-dir", folder)
     assert [name for name, pid in before.items() if alive(pid)] == []
 
-    medallion("up", "--data-dir", folder, "--detach")
+    medallion("up", "--data-dir", folder, "--detach", "--schedules")
     again = json.loads(medallion(*backfill).stdout)
     assert (again["published"], again["skipped"]) == (0, 2)
     assert (folder / "backfill.jsonl").exists()

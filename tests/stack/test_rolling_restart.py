@@ -45,9 +45,9 @@ def test_no_trade_is_lost_or_doubled(
     recording, folder = tmp_path / "trades.jsonl", tmp_path / "stack"
     synthetic.write(recording, "binance", SYMBOLS, seconds=SECONDS, rate=RATE, seed=5, start_us=START_US)
     expected = truth.trades(Recorded("rolling", "binance", "binance", "spot", recording))
-    services = ["producer", "silver-0", "clickhouse", "silver-1", "serving", "offload"]
+    services = ["producer", "silver-0", "clickhouse", "silver-1", "serving", "offload", "schedules"]
     services += ["broker"] if broker == "kafka" else []
-    stack = ("--broker", broker, "--workers", "2", "--offload", "--serve")
+    stack = ("--broker", broker, "--workers", "2", "--offload", "--serve", "--schedules")
     medallion("up", "--data-dir", folder, "--detach", *stack, settings=SETTINGS)
 
     def count() -> int:

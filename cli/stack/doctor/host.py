@@ -21,12 +21,13 @@ OLDEST_PYTHON = (3, 11)
 CORES = 2
 MIB = 1 << 20
 # What the processes of `medallion up` take at rest, and what they take while they work off a backlog (docs/sizing.md).
-AT_REST = 700 * MIB
+AT_REST = 840 * MIB
 AT_WORK = 1_500 * MIB
 # A stack that runs has its memory already.
 LEFT_OVER = 256 * MIB
-# `medallion up` takes so many ports: ClickHouse's two, the offload's, the page's, and those of a worker's metrics.
-PORTS = 5
+# `medallion up` takes so many ports: ClickHouse's two, the page's, and those of the metrics of a worker, of the offload
+# and of the schedules.
+PORTS = 6
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
 _LOCK = "requirements.txt"
 _EMBEDDED_LOCK = "requirements-embedded.txt"

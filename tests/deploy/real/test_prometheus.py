@@ -82,10 +82,10 @@ def watched(
         pytest.skip(str(error))
     folder, desk = tmp_path_factory.mktemp("watched"), Desk()
     data = folder / "stack"
-    metrics, schedules, nobody, port = free_ports(4)
+    metrics, nobody, port = free_ports(3)
     with ExitStack() as stack:
         stack.callback(medallion, "down", "--data-dir", data, "--timeout", "0", check=False)
-        medallion("up", "--data-dir", data, "--detach", "--offload", "--serve")
+        medallion("up", "--data-dir", data, "--detach", "--offload", "--serve", "--schedules")
         state = DataDir(data).read()
         assert state is not None
         shown = {
@@ -113,7 +113,6 @@ def watched(
         endpoint = f"ws://{address.read_text().strip()}/kraken"
         produce = ("produce", "--exchange", "kraken", "--symbols", "BTC/USD", "--endpoint", endpoint)
         start("producer.log", "cli", *produce, "--data-dir", str(data), metrics=metrics)
-        start("schedules.log", "cli", "schedule", "serve", "--data-dir", str(data), metrics=schedules)
         webhook = stack.enter_context(desk.listening())
         alerts = stack.enter_context(
             alertmanager(folder / "alertmanager", ALERT_RECEIVER="webhook", ALERT_WEBHOOK_URL=webhook)
@@ -127,7 +126,7 @@ def watched(
                         "silver": shown["silver-0"],
                         "offload": shown["offload"],
                         "serving": shown["serving"],
-                        "schedules": f"127.0.0.1:{schedules}",
+                        "schedules": shown["schedules"],
                         "redpanda": f"127.0.0.1:{nobody}",
                         "prometheus": f"127.0.0.1:{port}",
                         "alertmanager": alerts.removeprefix("http://"),
