@@ -1,10 +1,10 @@
-"""Binance's daily kline files (data.binance.vision): a zipped CSV for each symbol, frame and day."""
+"""Binance's files of klines and funding rates (data.binance.vision): a zipped CSV a day of bars, a month of rates."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from producers.backfill import dump_files
@@ -12,19 +12,20 @@ from producers.backfill.dumps import MARKETS, URL, DumpError
 from producers.timestamps import now_us
 from series.answer import Answer
 from series.errors import SeriesError
-from series.providers import binance_klines
+from series.providers import binance_funding, binance_klines
 from series.providers.model import ProviderError, Question
 
 # Lines of one answer: a day of minutes is 1,440.
 _LINES = 20_000
 # Its volumes are contracts.
 _IN_CONTRACTS = "binance_coinm"
+_WITH_RATES = frozenset({MARKETS["binance_usdm"], MARKETS["binance_coinm"]})
 
 
 class BinanceDumps:
-    """Reads the files of whole days, from a folder or a URL. A file is read to its end before anything of it is stored.
+    """Reads whole files from a folder or a URL. A file is read to its end before anything of it is stored.
 
-    Only bars, and none of today: a day's file appears the day after.
+    Bars end yesterday and funding rates with the last month: a file appears when its day or month is over.
     """
 
     name = "binance"
@@ -37,22 +38,20 @@ class BinanceDumps:
         """Nothing is open between two files."""
 
     async def answers(self, question: Question) -> AsyncIterator[Answer]:
-        """As `Provider.answers`, a day at a time."""
-        market = MARKETS.get(question.exchange)
-        if market is None or question.exchange == _IN_CONTRACTS:
+        """As `Provider.answers`, a file at a time."""
+        market = MARKETS.get(question.exchange, "")
+        if _is_of_rates(question):
+            if market not in _WITH_RATES:
+                raise SeriesError(f"{question.exchange}: Binance has files of funding rates of its futures only")
+        elif not market or question.exchange == _IN_CONTRACTS:
             raise SeriesError(
                 f"{question.exchange}: Binance has no files of its bars that count in coins; use --provider ccxt"
             )
-        end = min(question.end, datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0))
-        day = question.start.date()
-        while day <= (end - timedelta(microseconds=1)).date():
-            for answer in await asyncio.to_thread(self._of_day, question, market, day):
+        for name, folder in _months(question) if _is_of_rates(question) else _days(question):
+            for answer in await asyncio.to_thread(self._of_file, question, market, name, folder):
                 yield answer
-            day += timedelta(days=1)
 
-    def _of_day(self, question: Question, market: str, day: date) -> list[Answer]:
-        name = f"{question.exchange_symbol}-{question.frame}-{day}"
-        folder = f"daily/klines/{question.exchange_symbol}/{question.frame}"
+    def _of_file(self, question: Question, market: str, name: str, folder: str) -> list[Answer]:
         try:
             with dump_files.opened(name, market, folder, self._source) as stored:
                 found = [
@@ -61,13 +60,50 @@ class BinanceDumps:
                     for number, lines in enumerate(_pieces(content))
                 ]
                 stored.check_unchanged()
-                return found
+                return [answer for answer in found if _has_news(answer, question)]
         except DumpError as error:
             raise ProviderError(str(error)) from error
 
     def _answer(self, question: Question, request: str, lines: list[bytes]) -> Answer:
-        rows = binance_klines.of_lines(lines, question.key)
+        if _is_of_rates(question):
+            rows = binance_funding.of_lines(lines, question.key, question.start, question.end)
+        else:
+            rows = binance_klines.of_lines(lines, question.key)
         return Answer(self.name, request, now_us(), b"".join(lines), rows)
+
+
+def _is_of_rates(question: Question) -> bool:
+    return question.series.name == "funding_rates"
+
+
+def _has_news(answer: Answer, question: Question) -> bool:
+    """Whether an answer is kept: a month of rates that has nothing but the row at which the question begins is not."""
+    known = str(int(question.start.timestamp() * 1_000))
+    return not _is_of_rates(question) or any(row.get("funding_time") != known for row in answer.rows)
+
+
+def _days(question: Question) -> Iterator[tuple[str, str]]:
+    """Name and folder of each day's file of bars."""
+    end = min(question.end, datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0))
+    day = question.start.date()
+    while day <= (end - timedelta(microseconds=1)).date():
+        yield (
+            f"{question.exchange_symbol}-{question.frame}-{day}",
+            f"daily/klines/{question.exchange_symbol}/{question.frame}",
+        )
+        day += timedelta(days=1)
+
+
+def _months(question: Question) -> Iterator[tuple[str, str]]:
+    """Name and folder of each month's file of funding rates."""
+    end = min(question.end, datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0))
+    month = question.start.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    while month < end:
+        yield (
+            f"{question.exchange_symbol}-fundingRate-{month:%Y-%m}",
+            f"monthly/fundingRate/{question.exchange_symbol}",
+        )
+        month = (month + timedelta(days=31)).replace(day=1)
 
 
 def _pieces(lines: Iterator[bytes]) -> Iterator[list[bytes]]:

@@ -24,6 +24,7 @@ from producers.exchanges.model import Rate
 from producers.options import ProducerOptions
 from series.answer import UNREADABLE
 from series.declaration import series_named
+from series.errors import SeriesError
 from series.providers import alternative_me, binance_klines
 from series.providers.alternative_me import AlternativeMe
 from series.providers.binance_dumps import BinanceDumps
@@ -210,6 +211,39 @@ def test_a_provider_that_asks_for_a_pause_gets_it(store: SeriesStore) -> None:
         report = run(store, CcxtRest("binance", url, FAST), bars())
     assert report.failures == []
     assert moments[1] - moments[0] >= 2
+
+
+def test_months_of_funding_rates_are_read_from_the_newest_on(
+    tmp_path: Path, store: SeriesStore, hot: HotTables
+) -> None:
+    start = datetime(2024, 1, 31, 16, tzinfo=UTC)
+    first, eight_hours = int(start.timestamp() * 1_000), 8 * 3_600_000
+    # Binance's times are some milliseconds late now and then.
+    times = [first - eight_hours, first, first + eight_hours + 7, first + 2 * eight_hours]
+    rates = ["-0.00012359", "0.00010000", "0.00037409", "-0.1"]
+    lines = [f"{time},8,{rate}\n" for time, rate in zip(times, rates, strict=True)]
+    header = "calc_time,funding_interval_hours,last_funding_rate\n"
+    dump(tmp_path, "BTCUSDT-fundingRate-2024-01", (header + "".join(lines[:2])).encode())
+    dump(
+        tmp_path, "BTCUSDT-fundingRate-2024-02", ("".join(lines[2:]) + "later,8,0.1\n" + HTML.decode() + "\n").encode()
+    )
+    series = series_named("funding_rates")
+
+    def asked(exchange: str, since: datetime) -> Question:
+        return Question(series, since, datetime(2024, 3, 1, tzinfo=UTC), exchange, "BTCUSDT", "BTCUSDT")
+
+    report = run(store, BinanceDumps(str(tmp_path)), asked("binance_usdm", start))
+    # January's file has no more than the rate at which the question begins.
+    assert (report.failures, report.total("answers"), report.total("rows")) == ([], 1, 4)
+    assert report.questions[0].reasons == {"time_invalid": 1, "row_unreadable": 1}
+    report = run(store, BinanceDumps(str(tmp_path)), asked("binance_usdm", start - timedelta(hours=8)))
+    assert (report.failures, report.total("answers")) == ([], 2)
+    found = hot.client.query(
+        "SELECT toUnixTimestamp64Milli(funding_time), rate, mark_price FROM funding_rates_exact ORDER BY funding_time"
+    )
+    assert found.result_rows == [(time, Decimal(rate), None) for time, rate in zip(times, rates, strict=True)]
+    with pytest.raises(SeriesError, match="futures only"):
+        run(store, BinanceDumps(str(tmp_path)), asked("binance", start))
 
 
 def test_funding_rates_keep_every_digit(store: SeriesStore, hot: HotTables) -> None:

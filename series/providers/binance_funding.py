@@ -1,0 +1,42 @@
+"""Binance's funding rates as rows of the series `funding_rates`, from its monthly files. Pure.
+
+Three columns: time of the settlement in ms, hours from one settlement to the next, rate (data.binance.vision,
+`monthly/fundingRate`; the first line names them calc_time, funding_interval_hours, last_funding_rate). The times are
+those of Binance's REST interface to the millisecond, so both sources have the same keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from series.answer import UNREADABLE, Row
+
+_WIDTH = 3
+_HEADER = "calc_time"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def of_lines(lines: Sequence[bytes], market: Mapping[str, str], start: datetime, end: datetime) -> list[Row]:
+    """The rows of a file's lines in [start, end) (UTC), and the lines that have no time. `market`: the other columns.
+
+    Headers and blank lines are left out.
+    """
+    rows: list[Row] = []
+    for line in lines:
+        said = line.decode("utf-8-sig", errors="backslashreplace").strip()
+        if not said or said.lower().startswith(_HEADER):
+            continue
+        values = [value.strip() for value in said.split(",")]
+        if len(values) != _WIDTH:
+            rows.append({UNREADABLE: said})
+        elif _is_within(values[0], start, end):
+            rows.append({**market, "funding_time": values[0], "rate": values[2]})
+    return rows
+
+
+def _is_within(milliseconds: str, start: datetime, end: datetime) -> bool:
+    """Whether a time is in [start, end); true where it is none, so that a rule rejects the row."""
+    if not (milliseconds.isascii() and milliseconds.isdecimal() and len(milliseconds) < 16):
+        return True
+    return start <= _EPOCH + timedelta(milliseconds=int(milliseconds)) < end
