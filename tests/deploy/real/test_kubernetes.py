@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import tarfile
+import tomllib
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -68,15 +69,15 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def last_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The chart of the last tag."""
-    described = subprocess.run(
-        ["git", "describe", "--tags", "--abbrev=0", "--match=v*"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if described.returncode:
-        pytest.skip(f"the last release is not here: {described.stderr.strip()}")
-    archive = subprocess.run(
-        ["git", "archive", described.stdout.strip(), "deploy"], cwd=ROOT, capture_output=True, check=True
-    )
+    """The chart of the commit by which the changelog has the version of `pyproject.toml`: a clone may lack its tag."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    commits = subprocess.run(
+        ["git", "log", "--reverse", "--format=%H", f"-S## [{version}]", "--", "CHANGELOG.md"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    if not commits:
+        pytest.skip(f"the commit of release {version} is not in this clone")
+    archive = subprocess.run(["git", "archive", commits[0], "deploy"], cwd=ROOT, capture_output=True, check=True)
     folder = tmp_path_factory.mktemp("release")
     with tarfile.open(fileobj=BytesIO(archive.stdout)) as files:
         files.extractall(folder, filter="data")
