@@ -10,7 +10,7 @@ import msgspec
 
 from producers.exchanges.model import RestError
 from producers.rest.bounded import bounded_session
-from producers.rest.client import get_body, retry_busy
+from producers.rest.client import RefusedError, get_body, retry_busy
 from producers.venue_limits import VenueUnavailableError
 from series.answer import Defect
 from series.providers.model import ProviderError
@@ -51,6 +51,8 @@ async def patiently(code: str, ask: Callable[[], Awaitable[Result]]) -> Result:
 
     try:
         result: Result = await retry_busy(code)(once)
+    except RefusedError as error:
+        raise ProviderError(f"{code}: {error}") from error
     except (RestError, VenueUnavailableError, aiohttp.ClientError, TimeoutError) as error:
         raise ProviderError(f"{code}: {error or type(error).__name__}; run again later") from error
     return result
