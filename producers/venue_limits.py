@@ -12,7 +12,7 @@ from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.model import OpenedState
 
 from producers import metrics
-from producers.exchanges.model import Rate
+from producers.exchanges.model import Rate, UnknownError
 
 STREAM, REST = "stream", "rest"
 CLOSED, HALF_OPEN, OPEN = "closed", "half-open", "open"
@@ -38,8 +38,8 @@ class VenueLimits:
             STREAM: AsyncLimiter(connects.times, connects.seconds),
             REST: AsyncLimiter(requests.times, requests.seconds),
         }
-        # A task that was cancelled says nothing about the venue.
-        self._breakers = AsyncCircuitBreakerFactory(failures, open_s, exclude=[asyncio.CancelledError])
+        # A task that was cancelled, or a symbol that it does not know, says nothing about the venue.
+        self._breakers = AsyncCircuitBreakerFactory(failures, open_s, exclude=[asyncio.CancelledError, UnknownError])
         self.states = {STREAM: CLOSED, REST: CLOSED}
         for interface in self.states:
             self._show(interface)

@@ -14,11 +14,11 @@ from tenacity import AsyncRetrying
 from producers.backfill.checkpoint import DONE, BackfillCheckpoint
 from producers.backfill.gaps import BackfillGaps
 from producers.backfill.windows import SymbolWindow
-from producers.exchanges.model import Rest, Trade, Trades, TradeSpan
+from producers.exchanges.model import RefusedError, Rest, Trade, Trades, TradeSpan
 from producers.gaps.id_ranges import IdRanges, without
 from producers.kafka.envelope import BACKFILL, envelopes
 from producers.kafka.publisher import KafkaPublisher
-from producers.rest.client import FAILURES, RefusedError, RestClient, rest_of
+from producers.rest.client import FAILURES, RestClient, rest_of
 from producers.rest.history import History
 from producers.retry import retry_times
 from producers.timestamps import event_time_us, now_us

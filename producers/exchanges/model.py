@@ -134,6 +134,14 @@ class RestError(RuntimeError):
     """The exchange's answer is not a list of trades."""
 
 
+class RefusedError(RestError):
+    """The exchange refuses this request. To repeat it is useless."""
+
+
+class UnknownError(RefusedError):
+    """The exchange does not know what was asked for (HTTP 400 or 404), mostly the symbol."""
+
+
 class Pages(Enum):
     """How to get more trades than one answer has."""
 

@@ -14,7 +14,18 @@ import structlog
 from tenacity import AsyncRetrying
 
 from producers import metrics
-from producers.exchanges.model import PLACEHOLDER, Exchange, Pages, Rest, RestError, Trade, TradeSpan, id_number
+from producers.exchanges.model import (
+    PLACEHOLDER,
+    Exchange,
+    Pages,
+    RefusedError,
+    Rest,
+    RestError,
+    Trade,
+    TradeSpan,
+    UnknownError,
+    id_number,
+)
 from producers.rest.bounded import bounded_session
 from producers.retry import retry_times
 from producers.timestamps import event_time_us
@@ -44,14 +55,6 @@ class TradesSource(Protocol):
 
 # Errors after which a request may be repeated later.
 FAILURES = (RestError, VenueUnavailableError, aiohttp.ClientError, TimeoutError, msgspec.DecodeError)
-
-
-class RefusedError(RestError):
-    """The exchange refuses this request. To repeat it is useless."""
-
-
-class UnknownError(RefusedError):
-    """The exchange does not know what was asked for (HTTP 400 or 404), mostly the symbol."""
 
 
 class BusyError(RestError):

@@ -8,9 +8,9 @@ from typing import TypeVar
 import aiohttp
 import msgspec
 
-from producers.exchanges.model import RestError
+from producers.exchanges.model import RefusedError, RestError
 from producers.rest.bounded import bounded_session
-from producers.rest.client import RefusedError, get_body, retry_busy
+from producers.rest.client import get_body, retry_busy
 from producers.venue_limits import VenueUnavailableError
 from series.answer import Defect
 from series.providers.model import ProviderError

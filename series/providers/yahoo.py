@@ -23,10 +23,10 @@ import msgspec
 
 from config.optional_imports import PANDAS, do_with
 from producers import metrics
-from producers.exchanges.model import Rate, RestError
+from producers.exchanges.model import Rate, RefusedError, RestError
 from producers.exchanges.parsing import ABSENT, elements, fields, members, text
 from producers.rest.bounded import ANSWER_BYTES
-from producers.rest.client import RefusedError, check_status
+from producers.rest.client import check_status
 from producers.timestamps import event_time_us
 from series.answer import Row
 from series.providers.equity_bars import DAY, OtherShapeError, Page, missing_library, window_start

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from config.settings import Settings
 from producers.counters import LiveReport
 from producers.exchanges import REGISTRY
-from producers.exchanges.model import Rate
+from producers.exchanges.model import Rate, RefusedError, UnknownError
 from producers.kafka import publisher as publisher_module
 from producers.kafka.publisher import DeliveryError
 from producers.live import run
@@ -166,6 +166,25 @@ def test_connects_and_requests_keep_to_the_rate() -> None:
         return time.monotonic() - started
 
     assert asyncio.run(main()) >= 0.39  # two at once, four more at ten a second
+
+
+def test_symbols_that_an_exchange_does_not_know_open_no_breaker() -> None:
+    """Five of them in a list must not keep the others from being asked for; a ban must."""
+
+    async def main() -> tuple[str, str]:
+        guard = VenueLimits("x", Rate(100, 1.0), Rate(100, 1.0), failures=3, open_s=60.0)
+        for _ in range(5):
+            with pytest.raises(UnknownError):
+                async with guard.requesting():
+                    raise UnknownError("HTTP 400")
+        before = guard.states[REST]
+        for _ in range(3):
+            with pytest.raises(RefusedError):
+                async with guard.requesting():
+                    raise RefusedError("HTTP 403")
+        return before, guard.states[REST]
+
+    assert asyncio.run(main()) == (CLOSED, OPEN)
 
 
 def test_an_absent_exchange_is_left_alone_by_the_breaker(settings: Settings) -> None:
