@@ -35,7 +35,7 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
     subprocess.run([ROOT / "deploy/compose/make-env.sh", folder], check=True, capture_output=True)
     # Any free ports: a stack of the developer's own may be running.
     with (folder / ".env").open("a") as file:
-        names = ("CONSOLE", "OBJECT_STORE_CONSOLE", "PROMETHEUS", "ALERTMANAGER", "GRAFANA")
+        names = ("CONSOLE", "OBJECT_STORE_CONSOLE", "PROMETHEUS", "ALERTMANAGER", "GRAFANA", "SERVING")
         file.writelines([*(f"{name}_PORT=0\n" for name in names), "COMPOSE_PROJECT_NAME=medallion-test\n"])
     stack = DockerCompose(
         ROOT, compose_file_name=FILES, profiles=["simulator"], env_file=str(folder / ".env"), build=True, wait=True
