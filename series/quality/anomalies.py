@@ -15,12 +15,14 @@ import pyarrow as pa
 
 from config.registry import SymbolRegistry, own_names
 from config.settings import Settings
+from series.declaration import load_series
 from series.store import SeriesStore
 
 # The largest ones of each kind are found; what lies behind them has the same causes.
 MOST = 1_000
 _SQL = Path(__file__).with_name("sql") / "anomalies"
 _TABLE = "quality_anomalies_log"
+_DAY_S = 86_400
 
 
 class Kind(StrEnum):
@@ -105,7 +107,10 @@ class AnomalyCheck:
 
     def _of_kind(self, kind: Kind, start: datetime, end: datetime) -> list[Anomaly]:
         bound = self._bounds[kind]
-        rows = self._rows(kind, {"start": start, "end": end, "bound": bound, "most": MOST})
+        asked: dict[str, Any] = {"start": start, "end": end, "bound": bound, "most": MOST}
+        if kind is Kind.MISSING_ROWS:
+            asked |= _days()
+        rows = self._rows(kind, asked)
         found = [Anomaly(kind=kind.value, bound=bound, **row) for row in rows]
         if kind is Kind.STALE_SERIES:
             return [one for one in found if not self._is_halted(one, end)]
@@ -142,6 +147,17 @@ def by_kind(found: Sequence[Anomaly]) -> dict[str, int]:
     """How many of each kind there are, all kinds included."""
     count = Counter(one.kind for one in found)
     return {kind.value: count[kind.value] for kind in Kind}
+
+
+def _days() -> dict[str, list[Any]]:
+    """How many periods a day has by frame, and which exchanges are closed at times: as the series are declared."""
+    declared = load_series()
+    periods = {name: _DAY_S // seconds for one in declared for name, seconds in one.frames.items()}
+    return {
+        "frames": [*periods],
+        "periods": [*periods.values()],
+        "in_sessions": [exchange for one in declared for exchange in one.in_sessions],
+    }
 
 
 def _is_asked(one: Anomaly, exchange: str, symbol: str) -> bool:

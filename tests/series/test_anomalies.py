@@ -36,14 +36,18 @@ def check(settings: Settings, store: SeriesStore) -> AnomalyCheck:
 
 
 def store_hours(
-    store: SeriesStore, starts: Sequence[datetime], symbol: str = "BTCUSDT", exchange: str = "binance"
+    store: SeriesStore,
+    starts: Sequence[datetime],
+    symbol: str = "BTCUSDT",
+    exchange: str = "binance",
+    frame: str = "1h",
 ) -> None:
-    """Bars of an hour, as the venue sends them."""
-    market = {"exchange": exchange, "symbol": symbol, "frame": "1h"}
+    """Bars of an hour or another frame, as the venue sends them."""
+    market = {"exchange": exchange, "symbol": symbol, "frame": frame}
     amounts = dict.fromkeys(("open", "high", "low", "close", "volume"), "1")
     rows = [market | amounts | {"window_start": str(int(start.timestamp() * 1_000))} for start in starts]
     received = int((starts[-1] + DAY).timestamp() * 1_000_000)
-    store.insert(series_named("bars"), [Answer("test", f"{symbol} {starts[0]}", received, b"", rows)])
+    store.insert(series_named("bars"), [Answer("test", f"{symbol} {frame} {starts[0]}", received, b"", rows)])
 
 
 def store_closes(hot: HotTables, closes: Mapping[str, Mapping[int, float]], symbol: str = "BTCUSDT") -> None:
@@ -120,6 +124,7 @@ def test_days_that_lack_rows_are_counted_out(check: AnomalyCheck, store: SeriesS
     # Shares are not traded on every day, nor all day; of moments a day has one at least.
     shares = [START + day * DAY + 15 * HOUR for day in (0, 1, 4)]
     store_hours(store, shares, "AAPL", exchange="alpaca")
+    store_hours(store, [START + day * DAY for day in (0, 1, 4)], "AAPL", exchange="alpaca", frame="1d")
     rows = [
         {"day": str(int((START + day * DAY).timestamp())), "value": "50", "classification": "Neutral"}
         for day in (0, 1, 3)
