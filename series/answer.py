@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from series.declaration import Series
 
-# Texts by column name. A column that is left out is "": the provider does not say.
+# Texts by column name. A missing column is "": the provider does not give it.
 Row = Mapping[str, str]
 UNREADABLE = "unreadable"
 
@@ -25,10 +25,11 @@ class Defect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer, or the part of a file that is read at once.
+    """An answer, or one part of a large file.
 
-    `request`: what was asked, as an address or a file's name. `received_us`: µs, UTC. `rows`: in the order of the
-    answer; one that cannot be read has only the key `UNREADABLE` with its text. `defect`: "", or why there are none.
+    `request`: the address that was asked, or the name of the file. `received_us`: µs since the epoch, UTC. `rows`: in
+    the order of the answer; a row that cannot be read has only the key `UNREADABLE` with its text. `defect`: a
+    `Defect` if there are no rows, else "".
     """
 
     provider: str
@@ -40,9 +41,9 @@ class Answer:
 
     @property
     def id(self) -> str:
-        """Names the answer in every layer: 32 hexadecimal digits of who, what, when and the bytes."""
-        said = "\0".join((self.provider, self.request, str(self.received_us))).encode()
-        return hashlib.sha256(said + b"\0" + self.body).hexdigest()[:32]
+        """Names the answer in every layer: 32 hexadecimal digits, a digest of provider, request, time and body."""
+        origin = "\0".join((self.provider, self.request, str(self.received_us))).encode()
+        return hashlib.sha256(origin + b"\0" + self.body).hexdigest()[:32]
 
 
 def landing_rows(series: Series, answers: Sequence[Answer]) -> pa.Table:

@@ -21,8 +21,8 @@ def avro_schema(series: Series) -> dict[str, Any]:
     """The record of a row with exact decimals: the last of `Series.views`, or `Series.snapshots`.
 
     Fields have the names and the order of the columns; times are µs since the epoch (UTC), decimals have 18 places. A
-    column that is optional is a union with null, null by default. An integer from 2^63 on is 2^64 less,
-    as ClickHouse writes it.
+    column that is optional is a union with null, null by default. An integer of 2^63 or more appears minus 2^64, as
+    ClickHouse writes it.
     """
     closed = {"name": "is_closed", "type": "boolean", "doc": "the window was over when the provider answered"}
     return {

@@ -19,8 +19,8 @@ class Column(BaseModel):
     """One column, and the rules for its values.
 
     `above`: exclusive minimum; `from_` (in the file: `from`) and `to`: inclusive bounds. `not_below`, `not_above`:
-    columns of the same row. `one_of`: the texts that are allowed, each with its seconds where the column is the frame.
-    An optional column is NULL where the provider does not say.
+    columns of the same row that bound the value. `one_of`: the allowed texts; of the frame column, each with its
+    length in seconds. An optional column is NULL if the provider does not give it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,7 +44,7 @@ class Column(BaseModel):
         if self.one_of and self.type != "text":
             raise ValueError(f"{self.name}: only a text has `one_of`")
         if self.is_optional and self.type in {"text", "time"}:
-            raise ValueError(f"{self.name}: only numbers may be optional: an empty text says that nothing is known")
+            raise ValueError(f"{self.name}: only numbers may be optional; leave a text empty instead")
         return self
 
     @property
@@ -54,22 +54,24 @@ class Column(BaseModel):
 
 
 class Series(BaseModel):
-    """A series. `key` identifies a row; of rows with one key the newest is current. `time`: its column with the time.
+    """A series. `key` identifies a row; of rows with one key the newest is current. `time`: the column with the time.
 
     `frame`: the column with the length of the period that begins at `time`; "": the rows are moments. A period begins
     at a multiple of its length since the Unix epoch.
 
-    `in_sessions`: exchanges whose markets are closed at times. Nobody says how many periods shorter than a day a day of
-    theirs has, or on which days there are none. None of their trades come in, so the symbols file does not have them.
+    `in_sessions`: exchanges whose markets are closed at times. The number of their periods in a day, unless a period is
+    a day, and the days without periods are unknown. Medallion reads no trades of them, so the symbols file does not
+    have them.
 
-    `row_interval`: seconds from row to row where rows are moments, a part of a day; `observed`: those that the stored
-    rows of the market show; None: nobody knows. Coverage counts by it.
+    `row_interval`: seconds from row to row if rows are moments, a divisor of a day; `observed`: the interval that the
+    stored rows of the market show; None: it is unknown. Coverage counts by it.
 
-    `providers`: names of those who bring it (`series.questions.PROVIDERS`), the default first.
+    `providers`: names of providers that have the series (`series.questions.PROVIDERS`), the default first.
 
     `retention_days`: how long answers (`landing`) and rows (`staging`, `snapshots`) stay in ClickHouse, counted as
-    `ddl.layers.Retention` says. They go only when Iceberg has them. What is not named stays for ever. The current rows
-    always do: a run goes on from them, and coverage, the quality check and the interfaces read nothing else.
+    `ddl.layers.Retention` says. They are dropped only when Iceberg has them. A table that is not named keeps its rows
+    for ever. So do the current rows: a run continues from them, and coverage, the quality check and the interfaces read
+    nothing else.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -109,7 +111,7 @@ class Series(BaseModel):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The names of the columns, in order."""
+        """The names of the columns, in the order of the file."""
         return tuple(column.name for column in self.columns)
 
     @property
@@ -124,12 +126,12 @@ class Series(BaseModel):
 
     @property
     def has_decimals(self) -> bool:
-        """Whether a view of exact decimals is needed beside that of doubles."""
+        """Whether a column is a decimal, so that a view of exact decimals is needed beside that of doubles."""
         return any(column.type == "decimal" for column in self.columns)
 
     @property
     def views(self) -> tuple[str, ...]:
-        """The views of the current rows: amounts as doubles, and as exact decimals where it has any."""
+        """The views of the current rows: amounts as doubles; then, if there are decimals, as exact decimals."""
         return (self.name, f"{self.name}_exact") if self.has_decimals else (self.name,)
 
     @property
@@ -168,6 +170,6 @@ def series_named(name: str) -> Series:
 
 
 def _read(path: Path) -> Series:
-    said = yaml.safe_load(path.read_text(encoding="utf-8"))
-    columns = [{"name": name, **rules} for name, rules in said["columns"].items()]
-    return Series.model_validate({**said, "name": path.stem, "columns": columns})
+    declared = yaml.safe_load(path.read_text(encoding="utf-8"))
+    columns = [{"name": name, **rules} for name, rules in declared["columns"].items()]
+    return Series.model_validate({**declared, "name": path.stem, "columns": columns})

@@ -6,7 +6,7 @@ from config.errors import MedallionError
 
 
 class SeriesError(MedallionError):
-    """A series cannot be asked for as it was asked for."""
+    """A request for a series names something that does not exist or cannot be used."""
 
 
 class StoreError(MedallionError):
@@ -14,4 +14,4 @@ class StoreError(MedallionError):
 
 
 class IncompleteError(MedallionError):
-    """A run did not get all that it asked for; the message names what."""
+    """A run did not get everything that it asked for; the message names what is missing."""

@@ -1,4 +1,4 @@
-"""How each provider is opened, and what a run asks it for each market."""
+"""Opens providers by name, and makes the question of each market of a run."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ BINANCE = "binance"
 
 
 def _ccxt(exchange: str, _source: str, address: str | None, _settings: Settings) -> Provider:
-    """Loads ccxt: 80 MB and a second, which schedules that ask no exchange do without."""
+    """Imports ccxt only here: it takes 80 MB and a second, which schedules without an exchange do not need."""
     from series.providers.ccxt_rest import CcxtRest  # noqa: PLC0415
 
     return CcxtRest(exchange, address)
 
 
-# By the name that declarations give it: opens a provider of an exchange's markets, source, REST address and settings.
+# By the name in the declarations: a function of exchange, source, REST address and settings that opens the provider.
 PROVIDERS: dict[str, Callable[[str, str, str | None, Settings], Provider]] = {
     BINANCE: lambda _exchange, source, _address, _settings: BinanceDumps(source),
     "ccxt": _ccxt,
@@ -37,7 +37,7 @@ PROVIDERS: dict[str, Callable[[str, str, str | None, Settings], Provider]] = {
     "alternative_me": lambda _exchange, _source, address, _settings: AlternativeMe(address),
 }
 DEFAULT_SOURCE = URL
-# What may stand in the path of an address as it is. `^GSPC` and `EURUSD=X` are Yahoo's.
+# Symbols that need no escape in the path of an address. `^GSPC` and `EURUSD=X` are Yahoo's.
 _TICKER = re.compile(r"[A-Za-z0-9.^=_-]{1,32}")
 
 
@@ -49,7 +49,7 @@ def open_provider(name: str, exchange: str, source: str, rest_endpoint: str | No
         exchange: whose markets; our code, or ccxt's name.
         source: folder or URL of Binance's files.
         rest_endpoint: replaces the address of the provider's REST interface.
-        settings: with the keys of providers that ask for one.
+        settings: has the API keys of providers that need one.
 
     Raises:
         SeriesError: there is no such provider; ccxt does not know the exchange; a key or a client library is missing.
@@ -60,7 +60,7 @@ def open_provider(name: str, exchange: str, source: str, rest_endpoint: str | No
 
 
 def default_exchange(series: Series, provider: str) -> str:
-    """The exchange code of which a provider is asked where none is named."""
+    """The exchange code of a request that names none."""
     return provider if provider in series.in_sessions else BINANCE
 
 
@@ -73,12 +73,12 @@ def questions_of(
     start: datetime,
     end: datetime,
 ) -> list[Question]:
-    """A question for each of the exchange's own `symbols`; one in all where the series is of no market.
+    """A question for each of the exchange's own `symbols`; a single one if the series is of no market.
 
     A symbol of an exchange that trades in sessions is stored as the provider writes it.
 
     Raises:
-        SeriesError: the symbols file has no such symbol, or it can be none.
+        SeriesError: the symbols file does not have a symbol, or a symbol has characters that no symbol has.
     """
     frame = frame if series.frame else ""
     if "symbol" not in series.key:

@@ -1,4 +1,4 @@
-"""One run: asks a provider for what is not stored yet, and stores the answers."""
+"""One run: asks a provider for rows that are not stored yet, and stores the answers."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from series.store import SeriesStore
 from series.storing import Storing
 
 _log = structlog.get_logger(__name__)
-# Does the work of the market that it is given the name of, and raises what the work raises. IncompleteError, where
-# something is missing, stops no other market.
+# Called with the name of a market and its work: runs the work, and raises what the work raises. An IncompleteError of
+# one market stops no other.
 Around = Callable[[str, Callable[[], Awaitable[None]]], Awaitable[None]]
 
 
 async def directly(_market: str, work: Callable[[], Awaitable[None]]) -> None:
-    """The `Around` that adds nothing."""
+    """The `Around` that only runs the work."""
     await work()
 
 
 @dataclass(slots=True)
 class QuestionReport:
-    """What one question brought. `rows`: received, of which `rejected` are dead letters.
+    """The result of one question. `rows`: received rows, of which `rejected` are dead letters.
 
-    `failure`: "", or what is missing.
-    `start`, `end`: the span (UTC) that was asked for; None where nothing was missing.
+    `failure`: "", or a sentence about what is missing. `start`, `end`: the span (UTC) that was asked for; None if
+    nothing was missing.
     """
 
     name: str
@@ -49,19 +49,19 @@ class QuestionReport:
 
 @dataclass(slots=True)
 class RunReport:
-    """What a run brought, a report a question."""
+    """The result of a run: a report of each question, and how many questions are done."""
 
     questions: list[QuestionReport]
     done: int = 0
 
     @property
     def failures(self) -> list[str]:
-        """What is missing, a sentence a question."""
-        return [one.failure for one in self.questions if one.failure]
+        """The failures of all questions."""
+        return [question.failure for question in self.questions if question.failure]
 
     def total(self, what: str) -> int:
-        """The sum of a count over all questions."""
-        return sum(getattr(one, what) for one in self.questions)
+        """The sum of a count (`answers`, `rows`, `rejected`) over all questions."""
+        return sum(getattr(question, what) for question in self.questions)
 
 
 def left_of(question: Question, full_days: set[date]) -> list[Question]:
@@ -81,7 +81,7 @@ def left_of(question: Question, full_days: set[date]) -> list[Question]:
 
 
 class SeriesRun:
-    """Runs questions, some at a time."""
+    """Asks questions, `workers` of them at a time."""
 
     def __init__(self, store: SeriesStore, provider: Provider, workers: int, around: Around = directly) -> None:
         """The caller closes `provider`."""
@@ -96,13 +96,14 @@ class SeriesRun:
         """Ask every question. One that fails stops no other.
 
         Args:
-            again: the span of each question is asked for, less the days that are stored in full. Without it a question
-                begins at the newest row that is stored, at its own start only where there is none.
+            questions: what to ask.
+            again: ask for the span of each question without the days that are stored in full. If False, a question
+                begins at the newest stored row, or at its own start if there is none.
             progress: called after every answer.
 
         Raises:
-            StoreError: ClickHouse is away; what was stored before stays.
-            SeriesError: the provider does not have the series, or nothing is stored to go on from.
+            StoreError: ClickHouse is away; answers that were stored before stay.
+            SeriesError: the provider does not have the series, or there is neither a start nor a stored row.
         """
         report = RunReport([QuestionReport(question.name) for question in questions])
 
@@ -161,7 +162,7 @@ class SeriesRun:
             if newest is None:
                 if question.start < question.end:
                     return [question]
-                raise SeriesError(f"Nothing of {question.name} is stored to go on from: give --from")
+                raise SeriesError(f"No row of {question.name} is stored yet: give --from")
             return [dataclasses.replace(question, start=newest)] if newest < question.end else []
         if not question.series.frame:
             return [question]

@@ -1,4 +1,4 @@
-"""The series in ClickHouse: answers go in once, and what is stored already is looked up."""
+"""The series in ClickHouse: inserts answers once each, and looks up which rows are stored."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _INSERT_SETTINGS = {
     "max_partitions_per_insert_block": 0,
     "async_insert": 0,
 }
-# Attempts at a server that does not answer, 15 s in all on average. Then the run ends.
+# So often a server that does not answer is tried, in 15 s on average. Then the run ends.
 _TRIES = 8
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _log = structlog.get_logger(__name__)
@@ -66,16 +66,16 @@ class SeriesStore:
         self._stop.set()
 
     def insert(self, series: Series, answers: Sequence[Answer]) -> None:
-        """Insert answers as one block. A repeated insert of them adds nothing, or completes what the first left undone.
+        """Insert answers as one block. Repeating the insert adds nothing, or completes an insert that was cut off.
 
         Raises:
-            StoreError: the server stays away, or refuses the answers. Nothing says that they are stored.
+            StoreError: the server stays away, or refuses the answers. They may be stored or not.
         """
         token = hashlib.sha256("".join(answer.id for answer in answers).encode()).hexdigest()[:32]
         self.insert_rows(series.landing, landing_rows(series, answers), token)
 
     def insert_rows(self, table: str, rows: pa.Table, token: str) -> None:
-        """Insert rows as one block, columns by name. A repeated insert with the token adds nothing.
+        """Insert rows as one block, columns by name. Another insert with the same `token` adds nothing.
 
         Raises:
             StoreError: as `insert`.
@@ -117,7 +117,7 @@ class SeriesStore:
         return found[0]
 
     def rows(self, name: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The result of `sql/<name>.sql`, one mapping a row.
+        """The result of `sql/<name>.sql`: a mapping for each row.
 
         Raises:
             StoreError: as `insert`.
@@ -133,9 +133,9 @@ class SeriesStore:
         return found
 
     def newest(self, series: Series, key: Mapping[str, str]) -> datetime | None:
-        """The time (UTC) of the newest row, of periods the newest that was over; None: there is none.
+        """The time (UTC) of the newest row, or of the newest period that was over; None: there is none.
 
-        `key`: the values of the texts of the key.
+        `key`: the texts of the key, by column.
         """
         rows = self.rows("newest", _places(series, key))
         newest = rows[0]["newest_time"] if rows else _EPOCH
@@ -144,8 +144,8 @@ class SeriesStore:
     def full_days(self, series: Series, key: Mapping[str, str], start: datetime, end: datetime) -> set[date]:
         """The UTC days of [start, end) of which every period is stored.
 
-        Where a market is closed at times: the days between the first and the last row of an answer, as an answer leaves
-        nothing out between two rows. Only of answers whose snapshots are still in ClickHouse.
+        If the market is closed at times, these are the days between the first and the last row of an answer, since an
+        answer leaves nothing out between two rows. Only answers whose snapshots are still in ClickHouse count.
         """
         span = {**_places(series, key), "start": start, "end": end}
         found = self.rows("full_days", span)

@@ -1,4 +1,4 @@
-"""Stores the answers of a question: those that came while the last insert ran are the next one."""
+"""Stores the answers of a question. Answers that come during an insert are inserted together by the next one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Self
 
 from series.answer import Answer
 
-# An insert costs a fifth of a second whatever its rows, then some 45 µs a row. So many rows are a second at most, and
-# what a killed run has to ask for again.
+# An insert costs a fifth of a second, and some 45 µs a row. So many rows take about a second. A killed run has to ask
+# again for the rows that were not inserted.
 _MOST_ROWS = 20_000
 
 
 class Storing:
-    """Answers on their way to ClickHouse, at most twice `most_rows` rows and an answer."""
+    """Answers on their way to ClickHouse: at most twice `most_rows` rows, and one answer more."""
 
     def __init__(self, insert: Callable[[Sequence[Answer]], None], most_rows: int = _MOST_ROWS) -> None:
         """`insert` blocks; it is called in another thread, one call at a time."""
@@ -30,11 +30,11 @@ class Storing:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Store what waits, whatever has failed. Raises what `insert` raises."""
+        """Insert the waiting answers, also after a failure. Raises what `insert` raises."""
         await self._stored()
 
     async def add(self, answer: Answer) -> None:
-        """Take an answer. Waits while too many rows wait already. Raises what `insert` raises."""
+        """Take an answer. Waits if too many rows are waiting already. Raises what `insert` raises."""
         if self._running is not None and self._running.done():
             await self._stored()
         self._waiting.append(answer)

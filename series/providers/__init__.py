@@ -1,1 +1,1 @@
-"""The sources of series, each behind `model.Provider`."""
+"""The providers of series. Each implements `model.Provider`."""

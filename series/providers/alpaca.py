@@ -39,7 +39,7 @@ _PLACES = {
 
 
 class Alpaca:
-    """As `Source`. The library makes each request, with address, parameters and keys; the session here sends it."""
+    """Implements `Source`. The library builds each request (address, parameters, keys); our own session sends it."""
 
     name = NAME
     frames = tuple(_FRAMES)
@@ -67,7 +67,7 @@ class Alpaca:
         from alpaca.data.timeframe import TimeFrame, TimeFrameUnit  # noqa: PLC0415
 
         amount, unit = _FRAMES[question.frame]
-        asked = StockBarsRequest(
+        request = StockBarsRequest(
             symbol_or_symbols=question.exchange_symbol,
             start=start,
             end=end - timedelta(microseconds=1),
@@ -75,18 +75,18 @@ class Alpaca:
             adjustment=Adjustment.RAW,
             feed=DataFeed(self._feed),
         )
-        self._client.get_stock_bars(asked)
+        self._client.get_stock_bars(request)
         address, headers = self._client.request
         return address, await self._session.get(address, headers)
 
     def read(self, body: bytes, question: Question) -> Page:
         """As `Source.read`."""
-        said = fields(msgspec.Raw(body))
-        if "bars" not in said:
+        answer = fields(msgspec.Raw(body))
+        if "bars" not in answer:
             raise OtherShapeError("no bars")
-        own = members(said["bars"]).get(question.exchange_symbol, ABSENT)
-        bars = elements(own) if text(own) else []
-        return Page(rows_of(bars, _PLACES, question), bool(text(said.get("next_page_token", ABSENT))))
+        of_symbol = members(answer["bars"]).get(question.exchange_symbol, ABSENT)
+        bars = elements(of_symbol) if text(of_symbol) else []
+        return Page(rows_of(bars, _PLACES, question), bool(text(answer.get("next_page_token", ABSENT))))
 
     async def close(self) -> None:
         """As `Source.close`."""
@@ -94,9 +94,10 @@ class Alpaca:
 
 
 def _client(key: str, secret: str, base: str | None) -> Any:
-    """A client that keeps a request instead of sending it.
+    """A client of the library that keeps its last request instead of sending it.
 
-    The library hides `Retry-After`, makes pauses of its own, asks for all pages at once, and bounds no answer.
+    If the library sent its requests, it would hide `Retry-After`, make its own pauses, ask for all pages at once, and
+    take answers of any size.
     """
     do_with(PANDAS)
     try:
@@ -112,9 +113,9 @@ def _client(key: str, secret: str, base: str | None) -> Any:
         request: tuple[str, dict[str, str]]
 
         def get(self, path: str, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-            """As the library's, which goes on with what this returns: an answer without bars or another page."""
-            said = {name: str(getattr(value, "value", value)) for name, value in data.items() if value is not None}
-            self.request = (f"{address}/{self._api_version}{path}?{urlencode(said)}", self._get_default_headers())
+            """As the library's. It returns an answer without bars and without another page."""
+            query = {name: str(getattr(value, "value", value)) for name, value in data.items() if value is not None}
+            self.request = (f"{address}/{self._api_version}{path}?{urlencode(query)}", self._get_default_headers())
             return {"bars": {}}
 
     return Client(key, secret, raw_data=True, url_override=address)

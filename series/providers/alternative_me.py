@@ -28,7 +28,7 @@ _PLACES = {"day": "timestamp", "value": "value", "classification": "value_classi
 
 
 class AlternativeMe:
-    """Asks for the index. Only `fear_greed`."""
+    """Asks alternative.me for the series `fear_greed`."""
 
     name = "alternative_me"
 
@@ -60,13 +60,13 @@ class AlternativeMe:
 
 
 def rows_of(body: bytes) -> tuple[list[Row], str]:
-    """The rows of an answer, oldest first, and what is wrong with it as a whole ("": nothing)."""
+    """The rows of an answer, oldest first, and its defect ("": none)."""
     try:
         data = fields(msgspec.Raw(body)).get("data", ABSENT)
-        found = [_row(element) for element in elements(data)]
+        newest_first = [_row(element) for element in elements(data)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return [], defect_of(body)
-    return found[::-1], ""
+    return newest_first[::-1], ""
 
 
 def _row(element: msgspec.Raw) -> Row:

@@ -1,4 +1,4 @@
-"""What all providers that ask over HTTP share."""
+"""HTTP requests of the providers: the session, repetition while a provider is busy, answers that cannot be read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class HttpSession:
     """The connections to one provider, opened with the first request. Answers are bounded, redirects refused."""
 
     def __init__(self, code: str) -> None:
-        """`code`: under which requests are counted."""
+        """`code`: the label under which requests are counted."""
         self._code = code
         self._session: aiohttp.ClientSession | None = None
 
@@ -40,10 +40,10 @@ class HttpSession:
 
 
 async def patiently(code: str, ask: Callable[[], Awaitable[Result]]) -> Result:
-    """What `ask` returns; it is repeated while the provider is busy, after the pause that the provider asks for.
+    """Call `ask`, and repeat it while the provider is busy, after the pause that the provider asks for.
 
     Raises:
-        ProviderError: the provider refuses the request, stays busy, or is not asked because it failed repeatedly.
+        ProviderError: the provider refuses the request or stays busy, or its circuit breaker is open.
     """
 
     async def once() -> Result:
@@ -59,7 +59,7 @@ async def patiently(code: str, ask: Callable[[], Awaitable[Result]]) -> Result:
 
 
 def defect_of(body: bytes) -> Defect:
-    """What is wrong with an answer that has no rows."""
+    """The defect of an answer without rows: no JSON, or JSON of another shape."""
     try:
         msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -17,15 +17,15 @@ from series.providers.model import ProviderError, Question
 
 # Lines of one answer: a day of minutes is 1,440.
 _LINES = 20_000
-# Its volumes are contracts.
+# The volumes of its bars are numbers of contracts.
 _IN_CONTRACTS = "binance_coinm"
 _WITH_RATES = frozenset({MARKETS["binance_usdm"], MARKETS["binance_coinm"]})
 
 
 class BinanceDumps:
-    """Reads whole files from a folder or a URL. A file is read to its end before anything of it is stored.
+    """Reads whole files from a folder or a URL. A file is read to its end before any of its rows is stored.
 
-    Bars end yesterday and funding rates with the last month: a file appears when its day or month is over.
+    A file appears when its day (bars) or month (funding rates) is over, so the newest bars are of yesterday.
     """
 
     name = "binance"
@@ -45,7 +45,7 @@ class BinanceDumps:
                 raise SeriesError(f"{question.exchange}: Binance has files of funding rates of its futures only")
         elif not market or question.exchange == _IN_CONTRACTS:
             raise SeriesError(
-                f"{question.exchange}: Binance has no files of its bars that count in coins; use --provider ccxt"
+                f"{question.exchange}: Binance has no files of its bars with volumes in coins; use --provider ccxt"
             )
         for name, folder in _months(question) if _is_of_rates(question) else _days(question):
             for answer in await asyncio.to_thread(self._of_file, question, market, name, folder):
@@ -77,7 +77,7 @@ def _is_of_rates(question: Question) -> bool:
 
 
 def _has_news(answer: Answer, question: Question) -> bool:
-    """Whether an answer is kept: a month of rates that has nothing but the row at which the question begins is not."""
+    """Whether an answer is stored. A file of rates is not, if its only row is the stored one at which a run begins."""
     known = str(int(question.start.timestamp() * 1_000))
     return not _is_of_rates(question) or any(row.get("funding_time") != known for row in answer.rows)
 

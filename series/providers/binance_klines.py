@@ -3,7 +3,7 @@
 Twelve columns: open time, open, high, low, close, volume, close time, quote volume, number of trades, taker buy base
 volume, taker buy quote volume, unused (developers.binance.com, "Kline/Candlestick Data";
 github.com/binance/binance-public-data). On COIN-M the volume is in contracts and the "quote" volume in the base asset,
-so these markets are not read here. Times are ms, in files of spot from 2025-01-01 on µs.
+so this module does not read them. Times are ms, in files of spot from 2025-01-01 on µs.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def of_lines(lines: Sequence[bytes], market: Mapping[str, str]) -> list[Row]:
     """The rows of a file's lines. Headers and blank lines are left out."""
     rows: list[Row] = []
     for line in lines:
-        said = line.decode("utf-8-sig", errors="backslashreplace").strip()
-        if said and not said.lower().startswith(_HEADER):
-            rows.append(_row(said.split(","), said, market))
+        content = line.decode("utf-8-sig", errors="backslashreplace").strip()
+        if content and not content.lower().startswith(_HEADER):
+            rows.append(_row(content.split(","), content, market))
     return rows
 
 
@@ -58,7 +58,7 @@ def _of_element(element: str, market: Mapping[str, str]) -> Row:
     return _row(values, element, market)
 
 
-def _row(values: Sequence[str], said: str, market: Mapping[str, str]) -> Row:
+def _row(values: Sequence[str], source: str, market: Mapping[str, str]) -> Row:
     if len(values) != _WIDTH:
-        return {UNREADABLE: said}
+        return {UNREADABLE: source}
     return {**market, **{name: values[place].strip() for name, place in _PLACES.items()}}

@@ -1,6 +1,7 @@
 """Bars and funding rates of any exchange that ccxt knows (docs.ccxt.com: fetchOHLCV, fetchFundingRateHistory).
 
-A unified bar has no number of trades. The answers of Binance's spot and USD-M markets do, so these are read themselves.
+A unified bar has no number of trades. The answers of Binance's spot and USD-M markets have it, so our own code reads
+these.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from series.providers import binance_klines
 from series.providers.asking import defect_of, patiently
 from series.providers.model import ProviderError, Question
 
-# ccxt's name of the codes that it calls otherwise, and the options that make it read the code's markets only.
+# ccxt's name of a code, if it differs from ours, and the options that make ccxt read the code's markets only.
 _NAMES = {"binance_usdm": "binanceusdm", "binance_coinm": "binancecoinm", "bybit_linear": "bybit"}
 _OPTIONS = {"binance": {"fetchMarkets": {"types": ["spot"]}}, "bybit_linear": {"defaultType": "swap"}}
 _KLINES = frozenset(("binance", "binance_usdm"))
@@ -39,7 +40,7 @@ class CcxtRest:
     """Asks one exchange, page by page, oldest first; one request at a time."""
 
     def __init__(self, exchange: str, base: str | None = None, options: ProducerOptions | None = None) -> None:
-        """`exchange`: our code, or ccxt's name. `base`: replaces scheme and host of its addresses.
+        """`exchange`: our code, or ccxt's name. `base`: replaces scheme and host of the exchange's addresses.
 
         Raises:
             SeriesError: ccxt does not know the exchange.
@@ -57,7 +58,7 @@ class CcxtRest:
         )
         self._venue = make(name, self._limits, options.open_s, rest_endpoint=base)
         self._venue.options |= _OPTIONS.get(exchange, {})
-        # ccxt keeps the last request and its answer in the exchange object: two at a time would be mixed up.
+        # ccxt keeps the last request and its answer in the exchange object, so only one request may run at a time.
         self._turn = asyncio.Lock()
 
     async def close(self) -> None:
@@ -75,7 +76,7 @@ class CcxtRest:
             yield answer
             if not answer.rows:
                 return
-            # A row of the future says nothing about how far the exchange has answered.
+            # A row with a time in the future does not show up to which time the exchange has answered.
             past = [time_ms for row in answer.rows if (time_ms := _time_ms(row)) * 1_000 <= answer.received_us]
             if max(past, default=0) < since_ms:
                 raise ProviderError(f"{question.name}: nothing usable comes after {_moment(since_ms)}; run again later")
@@ -95,7 +96,7 @@ class CcxtRest:
             rows, defect = self._rows(question, found, body)
         except RestError as error:
             body = (self._venue.last_http_response or "").encode()
-            # Only where something came that ccxt could make nothing of.
+            # An answer that ccxt could not read is stored with its defect.
             if not body or not isinstance(error.__cause__, UNFORESEEN):
                 raise
             defect = defect_of(body)
@@ -112,7 +113,7 @@ class CcxtRest:
         return found
 
     def _rows(self, question: Question, found: list[Any], body: bytes) -> tuple[list[Row], str]:
-        # What is no JSON ccxt hands on as text, whose characters it takes for rows.
+        # ccxt returns an answer that is no JSON as a text, and then takes its characters for rows.
         if (defect := defect_of(body)) is Defect.NOT_JSON:
             return [], defect
         if question.series.name != "bars":
@@ -132,8 +133,8 @@ def _bar(bar: list[Any], market: Mapping[str, str]) -> Row:
 def _rate(rate: Mapping[str, Any], market: Mapping[str, str]) -> Row:
     info = rate.get("info")
     mark = info.get("markPrice") if isinstance(info, Mapping) else None
-    said = {"funding_time": rate.get("timestamp"), "rate": rate.get("fundingRate"), "mark_price": mark}
-    return {**market, **{name: _text(value) for name, value in said.items()}}
+    values = {"funding_time": rate.get("timestamp"), "rate": rate.get("fundingRate"), "mark_price": mark}
+    return {**market, **{name: _text(value) for name, value in values.items()}}
 
 
 def _text(value: object) -> str:
@@ -141,8 +142,8 @@ def _text(value: object) -> str:
 
 
 def _time_ms(row: Row) -> int:
-    said = row.get("window_start", row.get("funding_time", ""))
-    return int(said) if said.isascii() and said.isdigit() and len(said) < 16 else 0
+    time = row.get("window_start", row.get("funding_time", ""))
+    return int(time) if time.isascii() and time.isdigit() and len(time) < 16 else 0
 
 
 def _ms(moment: datetime) -> int:

@@ -1,6 +1,6 @@
-"""Bars of shares, whoever is asked: oldest first, page by page.
+"""Asks any provider of shares for bars: oldest first, page by page.
 
-Minutes without a trade have no bar, and outside the sessions there is none.
+A minute without a trade has no bar. Outside the sessions there are no bars.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from series.providers.model import ProviderError, Question
 DAY = "1d"
 NEW_YORK = ZoneInfo("America/New_York")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# What a parser of JSON raises where the answer has another shape.
+# The errors of a JSON parser when the answer has another shape.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -38,7 +38,7 @@ class OtherShapeError(msgspec.DecodeError):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What an answer says. `rows`: oldest first. `has_more`: the span goes on after the last of them."""
+    """The content of an answer. `rows`: oldest first. `has_more`: the span has more bars after the last row."""
 
     rows: Sequence[Row]
     has_more: bool = False
@@ -49,36 +49,39 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name, which is its exchange code."""
+        """The name of the provider, which is also the exchange code of its bars."""
 
     @property
     def rate(self) -> Rate:
-        """How often it may be asked."""
+        """The rate limit of its requests."""
 
     @property
     def frames(self) -> Collection[str]:
-        """The frames of which it has bars that begin at a multiple of their length."""
+        """The frames whose bars begin at a multiple of their length. It has bars of these only."""
 
     @property
     def most(self) -> Mapping[str, timedelta]:
-        """The longest span of a request, by frame; where none is named, any."""
+        """The longest span of a request, by frame; a frame that is missing has no limit."""
 
     @property
     def reach(self) -> Mapping[str, timedelta]:
-        """How far back from now bars are served, by frame; where none is named, for ever."""
+        """How far back from now bars are served, by frame; a frame that is missing has no limit."""
 
     async def ask(self, question: Question, start: datetime, end: datetime) -> tuple[str, bytes]:
-        """The address that was asked, without keys, and the answer: bars that begin in [start, end) (UTC), and around.
+        """Ask for the bars that begin in [start, end) (UTC). The answer may have bars before and after the span.
+
+        Returns:
+            The address without keys, and the body of the answer.
 
         Raises:
             RestError, aiohttp.ClientError, TimeoutError: the provider does not answer, or refuses.
         """
 
     def read(self, body: bytes, question: Question) -> Page:
-        """What the answer says.
+        """The content of an answer.
 
         Raises:
-            msgspec.DecodeError, UnicodeDecodeError, RecursionError: it is no JSON, or has another shape.
+            msgspec.DecodeError, UnicodeDecodeError, RecursionError: the answer is no JSON, or has another shape.
         """
 
     async def close(self) -> None:
@@ -89,7 +92,7 @@ class EquityBars:
     """Asks one source, several questions at a time, within its rate."""
 
     def __init__(self, source: Source, options: ProducerOptions | None = None) -> None:
-        """The source is closed with it."""
+        """`close` also closes `source`."""
         options = options or ProducerOptions()
         rate = options.requests or source.rate
         self._source = source
@@ -124,8 +127,8 @@ class EquityBars:
             start = _after(page, received_us, start, length, question) if page.has_more else end
         if question.start < served:
             raise ProviderError(
-                f"{source.name} serves bars of {frame} from {served:%Y-%m-%d %H:%M} on: those from"
-                f" {question.start:%Y-%m-%d %H:%M} to then are not to be had there"
+                f"{source.name} serves bars of {frame} from {served:%Y-%m-%d %H:%M} on only: it has none from"
+                f" {question.start:%Y-%m-%d %H:%M} until then; give a later --from, or another --provider"
             )
 
     async def _ask(self, question: Question, start: datetime, end: datetime) -> tuple[str, bytes]:
@@ -140,7 +143,7 @@ class EquityBars:
 
 
 def _after(page: Page, received_us: int, start: datetime, length: timedelta, question: Question) -> datetime:
-    """Where the next page begins. A row of the future says nothing about how far the provider has answered."""
+    """The start of the next page. Rows with a time in the future do not count."""
     times = [event_time_us(row.get("window_start", "")) or 0 for row in page.rows]
     newest = max((time for time in times if time <= received_us), default=0)
     after = _EPOCH + timedelta(microseconds=newest) + length
@@ -155,29 +158,29 @@ def rows_of(bars: Sequence[Raw], places: Mapping[str, str], question: Question) 
 
 
 def _row(bar: Raw, places: Mapping[str, str], question: Question) -> Row:
-    said = members(bar)
-    row = {column: text(said.get(member, ABSENT)) for column, member in places.items()}
+    values = members(bar)
+    row = {column: text(values.get(member, ABSENT)) for column, member in places.items()}
     if not any(row.values()):
         return {UNREADABLE: token(bar)}
     return {**question.key, **row, "window_start": window_start(row["window_start"], question.frame, NEW_YORK)}
 
 
-def window_start(said: str, frame: str, zone: ZoneInfo) -> str:
-    """The text of a row's time: as it is, of a day the UTC midnight of the trading day.
+def window_start(time: str, frame: str, zone: ZoneInfo) -> str:
+    """The start of a row's window as text: `time` itself, or of a day the UTC midnight of the trading day.
 
-    A day of trading begins at another moment at each provider: at midnight or at the opening in the exchange's zone.
+    Providers give a trading day different times: midnight, or the opening, in the exchange's time zone.
     """
-    moment = event_time_us(said) if frame == DAY else None
+    moment = event_time_us(time) if frame == DAY else None
     if moment is None:
-        return said
+        return time
     try:
         return f"{(_EPOCH + timedelta(microseconds=moment)).astimezone(zone):%Y-%m-%d}T00:00:00Z"
     except OverflowError:
-        return said
+        return time
 
 
 def missing_library(provider: str, error: ModuleNotFoundError) -> SeriesError:
-    """What is raised where the client library of a provider cannot be imported."""
+    """The error when the client library of a provider cannot be imported."""
     return SeriesError(
         f"{provider} needs its client library ({error}): install the extra medallion[equities], from a checkout by"
         " `.venv/bin/pip install --require-hashes -r requirements-equities.txt`"
@@ -185,6 +188,8 @@ def missing_library(provider: str, error: ModuleNotFoundError) -> SeriesError:
 
 
 def missing_key(provider: str, *variables: str) -> SeriesError:
-    """What is raised where the settings have no key of a provider."""
+    """The error when the settings have no key of a provider."""
     files = " and ".join(f"{name}_FILE" for name in variables)
-    return SeriesError(f"{provider} asks for a key: set {' and '.join(variables)}, or {files} to the path of its file")
+    return SeriesError(
+        f"{provider} needs an API key: set {' and '.join(variables)}, or {files} to the path of its file"
+    )

@@ -1,4 +1,4 @@
-"""What a provider of series is: it turns a question about a span of time into answers."""
+"""The interface of a provider of series: it answers questions about a span of time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from series.declaration import Series
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked for: a series of a market, from `start` (included) to `end` (UTC).
+    """Asks for a series of a market in [`start`, `end`) (UTC).
 
-    `exchange`, `symbol`: our code and the canonical symbol, "" where the series is of no market. `exchange_symbol`: the
-    exchange's own name. `frame`: length of the periods, "" where the rows are moments.
+    `exchange`, `symbol`: our code and the canonical symbol, "" if the series is of no market. `exchange_symbol`: the
+    exchange's own symbol. `frame`: length of the periods, "" if the rows are moments.
     """
 
     series: Series
@@ -30,8 +30,8 @@ class Question:
     @property
     def key(self) -> dict[str, str]:
         """The texts of the key that the question names, by column."""
-        said = {"exchange": self.exchange, "symbol": self.symbol, self.series.frame: self.frame}
-        return {name: text for name, text in said.items() if name in self.series.key}
+        texts = {"exchange": self.exchange, "symbol": self.symbol, self.series.frame: self.frame}
+        return {name: text for name, text in texts.items() if name in self.series.key}
 
     @property
     def name(self) -> str:
@@ -43,10 +43,11 @@ class Provider(Protocol):
     """A source of series."""
 
     def answers(self, question: Question) -> AsyncIterator[Answer]:
-        """The answers, oldest first. Each may hold rows around the span.
+        """The answers, oldest first. An answer may have rows before and after the span.
 
         Raises:
-            ProviderError: the provider does not answer, or not what was asked.
+            ProviderError: the provider does not answer, or its answer cannot be used.
+            SeriesError: the provider does not have the series or the market.
         """
 
     async def close(self) -> None:
@@ -54,4 +55,4 @@ class Provider(Protocol):
 
 
 class ProviderError(Exception):
-    """A question is not answered to its end. What came before is stored; the next run goes on from there."""
+    """A question was not answered to its end. Earlier answers are stored; the next run continues after them."""

@@ -1,4 +1,4 @@
-"""Bars of US shares from Polygon, which calls itself Massive now, through its client library `massive`.
+"""Bars of US shares from Polygon (now called Massive), through its client library `massive`.
 
 GET /v2/aggs/ticker/{ticker}/range/{multiplier}/{timespan}/{from}/{to} (massive.com/docs, "Custom Bars"): `results` has
 a bar for each period with a trade, oldest first: `t` (ms, start), `o`, `h`, `l`, `c`, `v`, `n` (trades); `next_url`
@@ -36,12 +36,12 @@ _FRAMES = {
 _PLACES = {
     "window_start": "t", "open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "trade_count": "n",
 }  # fmt: skip
-# Minutes, or days, from which an answer is computed.
+# The interface's limit: minutes or days from which an answer is computed.
 _MOST = 50_000
 
 
 class Polygon:
-    """As `Source`. The library makes each request, with address, parameters and key; the session here sends it."""
+    """Implements `Source`. The library builds each request (address, parameters, key); our own session sends it."""
 
     name = NAME
     frames = tuple(_FRAMES)
@@ -74,7 +74,7 @@ class Polygon:
     def _request(self, question: Question, start: datetime, last: datetime) -> _Request:
         request = _Request()
         self._client.client = request
-        # Days are asked for by their date in New York.
+        # A day is given by its date in New York.
         span: tuple[datetime | date, ...] = (start.date(), last.date()) if question.frame == DAY else (start, last)
         multiplier, timespan = _FRAMES[question.frame]
         self._client.get_aggs(
@@ -84,13 +84,14 @@ class Polygon:
 
     def read(self, body: bytes, question: Question) -> Page:
         """As `Source.read`."""
-        said = fields(msgspec.Raw(body))
-        # Where there is no bar, there are no `results`.
-        if not text(said.get("results", ABSENT)):
-            if text(said.get("resultsCount", ABSENT)) != "0":
+        answer = fields(msgspec.Raw(body))
+        # An answer without a bar has no `results`.
+        if not text(answer.get("results", ABSENT)):
+            if text(answer.get("resultsCount", ABSENT)) != "0":
                 raise OtherShapeError("neither results nor their count")
             return Page(())
-        return Page(rows_of(elements(said["results"]), _PLACES, question), bool(text(said.get("next_url", ABSENT))))
+        rows = rows_of(elements(answer["results"]), _PLACES, question)
+        return Page(rows, bool(text(answer.get("next_url", ABSENT))))
 
     async def close(self) -> None:
         """As `Source.close`."""
@@ -98,9 +99,10 @@ class Polygon:
 
 
 class _Request:
-    """Stands for the library's pool of connections (`RESTClient.client`) and keeps the request instead of sending it.
+    """Replaces the library's pool of connections (`RESTClient.client`), and keeps the request instead of sending it.
 
-    The library hides the status and `Retry-After` of an answer, and bounds neither its size nor its redirects.
+    If the library sent its requests, it would hide the status and `Retry-After` of an answer, and would bound neither
+    its size nor its redirects.
     """
 
     def __init__(self) -> None:
@@ -108,7 +110,7 @@ class _Request:
         self.headers: dict[str, str] = {}
 
     def request(self, method: str, url: str, fields: Mapping[str, Any], headers: Mapping[str, str]) -> Any:
-        """As `urllib3.PoolManager.request`: the library hands on what it returns."""
+        """As `urllib3.PoolManager.request`. The library returns the empty response."""
         del method
         self.address, self.headers = f"{url}?{urlencode(fields)}", dict(headers)
         return urllib3.HTTPResponse(status=200)

@@ -1,11 +1,11 @@
 """Bars of shares of all exchanges from Yahoo, through the client library `yfinance`.
 
 GET /v8/finance/chart/{symbol}?period1=…&period2=…&interval=… (not documented by Yahoo; as yfinance reads it):
-`chart.result[0]` has `timestamp` (s, start of each period), lists of the same length in `indicators.quote[0]`, null
-where nothing was traded, and `meta.exchangeTimezoneName`. A day has the time of its opening. While the market is open,
-the last element is the newest price and no bar. Prices and volumes are always adjusted for splits, never for dividends.
+`chart.result[0]` has `timestamp` (s, start of each period), lists of the same length in `indicators.quote[0]` (null if
+nothing was traded), and `meta.exchangeTimezoneName`. A day has the time of its opening. While the market is open, the
+last element is the newest price and no bar. Prices and volumes are always adjusted for splits, never for dividends.
 
-yfinance gets the cookie and the crumb that Yahoo asks for, and sends requests as a browser does.
+yfinance fetches the cookie and the crumb that Yahoo wants, and sends requests like a browser.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ URL = "https://query2.finance.yahoo.com"
 _PATH = "/v8/finance/chart/"
 _TIMEOUT_S = 20.0
 _VALUES = ("open", "high", "low", "close", "volume")
-# Hours begin with the session at half past nine, and half hours come as whole ones.
+# 1h and 30m are missing: Yahoo's hours begin with the session at half past nine, and its half hours come as hours.
 _FRAMES = {"1m": 60, "5m": 300, "15m": 900, DAY: 86_400}
-# What Yahoo says, with status 400, of a span without a bar.
+# Yahoo's error text, with status 400, for a span without a bar.
 _NO_BAR = "Data doesn't exist for startDate"
-# yfinance has one session a process.
+# yfinance has one session a process, so requests run one at a time.
 _turn = threading.Lock()
 
 
 class Yahoo:
-    """As `Source`. The library sends each request, in a thread, through a session of ours."""
+    """Implements `Source`. The library sends each request, in a thread, through a session of ours."""
 
     name = NAME
     frames = tuple(_FRAMES)
-    # Yahoo says nothing about it.
+    # Our own choice: Yahoo does not document a limit.
     rate = Rate(1, 2.0)
-    # The reach has an hour for the request itself.
+    # An hour less than Yahoo's reach, so that the span is still served when the request arrives.
     most: Mapping[str, timedelta] = {"1m": timedelta(days=7)}
     reach: Mapping[str, timedelta] = {
         "1m": timedelta(days=30, hours=-1),
@@ -108,7 +108,7 @@ class Yahoo:
             return Page(())
         result = fields(_first(members(fields(msgspec.Raw(body)).get("chart", ABSENT)).get("result", ABSENT)))
         quotes = fields(_first(members(result.get("indicators", ABSENT)).get("quote", ABSENT)))
-        # Where there is no bar, there are neither times nor lists.
+        # An answer without a bar has neither times nor lists.
         if not quotes and "timestamp" not in result:
             return Page(())
         zone = _zone(text(members(result.get("meta", ABSENT)).get("exchangeTimezoneName", ABSENT)))
@@ -132,7 +132,7 @@ class Yahoo:
 def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
-    # A name may be of any form, and is looked up as a path.
+    # `ZoneInfo` looks a name up as a path, so a strange name may raise any of these.
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise OtherShapeError(f"no time zone {name!r}") from error
 
@@ -163,7 +163,7 @@ def _says_no_bar(body: bytes) -> bool:
 
 
 def _session(base: str | None) -> Any:
-    """A session that shows itself as a browser, and tells of a pause that Yahoo asks for before yfinance asks again.
+    """A session that Yahoo takes for a browser. It raises RestError if Yahoo asks for a pause, before yfinance retries.
 
     An answer is at most `ANSWER_BYTES` long.
     """
@@ -179,7 +179,7 @@ def _session(base: str | None) -> Any:
             answer = super().request(method, url, **options)
             metrics.REST_REQUESTS.labels(NAME, str(answer.status_code)).inc()
             if _PATH in parts.path:
-                # After another refusal yfinance asks once more with another cookie.
+                # After any other refusal yfinance repeats the request with another cookie.
                 with contextlib.suppress(RefusedError):
                     check_status(answer.status_code, answer.headers, parts.path, answer.content)
             return answer

@@ -1,4 +1,4 @@
-"""Finds what looks wrong without the venue's bars: stale series, missing rows, odd prices, duplicates that differ."""
+"""Finds anomalies, for which no bar of the venue is needed: stale series, missing rows, odd prices and others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from config.settings import Settings
 from series.declaration import load_series
 from series.store import SeriesStore
 
-# The largest ones of each kind are found; what lies behind them has the same causes.
+# The check reports so many of each kind, the largest first. More of a kind have the same cause.
 MOST = 1_000
 _SQL = Path(__file__).with_name("sql") / "anomalies"
 _TABLE = "quality_anomalies_log"
@@ -26,7 +26,7 @@ _DAY_S = 86_400
 
 
 class Kind(StrEnum):
-    """The kinds, each a statement of `sql/anomalies/`."""
+    """The kinds of anomaly. `sql/anomalies/<kind>.sql` finds each."""
 
     STALE_SERIES = "stale_series"
     MISSING_ROWS = "missing_rows"
@@ -46,7 +46,11 @@ MEANINGS: Mapping[Kind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Anomaly:
-    """One of them. `at`: the window, day or newest row (UTC). `value`, `bound`: hours, rows, per cent or trades."""
+    """One anomaly.
+
+    `at`: start of the window or day, or time of the newest row (UTC). `value` exceeds `bound`; the kind says in which
+    unit: hours, rows, per cent or trades.
+    """
 
     kind: str
     series: str
@@ -60,7 +64,7 @@ class Anomaly:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What two checks of the same thing share."""
+        """Identifies the anomaly in successive checks."""
         return self.kind, self.series, self.exchange, self.symbol, self.frame, self.at
 
 
@@ -80,9 +84,10 @@ class AnomalyCheck:
         }
 
     def run(self, start: datetime, end: datetime, exchange: str = "", symbol: str = "") -> list[Anomaly]:
-        """The anomalies of [start, end) (UTC), and the series that are stale at `end`; the largest of a kind first.
+        """Find and store the anomalies of [start, end) (UTC), and the series that are stale at `end`.
 
-        What was open in this span and is no longer found is stored as not open. At most `MOST` of a kind are found.
+        At most `MOST` of a kind are found. An anomaly of the span that was open and is no longer found is stored as not
+        open.
 
         Args:
             start: of the span.
@@ -90,52 +95,64 @@ class AnomalyCheck:
             exchange: only this exchange-and-market code; "": all.
             symbol: only this symbol; "": all.
 
+        Returns:
+            By kind, the largest of a kind first.
+
         Raises:
             StoreError: ClickHouse is away.
         """
-        all_found = {kind: self._of_kind(kind, start, end) for kind in Kind}
-        found = [one for ones in all_found.values() for one in ones if _is_asked(one, exchange, symbol)]
-        before = [Anomaly(**row) for row in self._rows("open", {"start": start, "end": end})]
-        there = {one.key for one in found}
-        # Of a kind that was cut off, nobody knows what has gone.
-        whole = {kind.value for kind, ones in all_found.items() if len(ones) < MOST}
-        gone = [
-            one for one in before if one.key not in there and one.kind in whole and _is_asked(one, exchange, symbol)
+        of_kind = {kind: self._of_kind(kind, start, end) for kind in Kind}
+        found = [
+            anomaly
+            for anomalies in of_kind.values()
+            for anomaly in anomalies
+            if _is_selected(anomaly, exchange, symbol)
         ]
-        self._write(found, gone)
+        open_before = [Anomaly(**row) for row in self._rows("open", {"start": start, "end": end})]
+        found_keys = {anomaly.key for anomaly in found}
+        # Of a kind that was cut off at `MOST`, an open anomaly that was not found may still exist.
+        complete_kinds = {kind.value for kind, anomalies in of_kind.items() if len(anomalies) < MOST}
+        closed = [
+            anomaly
+            for anomaly in open_before
+            if anomaly.key not in found_keys
+            and anomaly.kind in complete_kinds
+            and _is_selected(anomaly, exchange, symbol)
+        ]
+        self._write(found, closed)
         return found
 
     def _of_kind(self, kind: Kind, start: datetime, end: datetime) -> list[Anomaly]:
         bound = self._bounds[kind]
-        asked: dict[str, Any] = {"start": start, "end": end, "bound": bound, "most": MOST}
+        parameters: dict[str, Any] = {"start": start, "end": end, "bound": bound, "most": MOST}
         if kind is Kind.MISSING_ROWS:
-            asked |= _days()
-        rows = self._rows(kind, asked)
-        found = [Anomaly(kind=kind.value, bound=bound, **row) for row in rows]
+            parameters |= _periods()
+        rows = self._rows(kind, parameters)
+        anomalies = [Anomaly(kind=kind.value, bound=bound, **row) for row in rows]
         if kind is Kind.STALE_SERIES:
-            return [one for one in found if not self._is_halted(one, end)]
+            return [anomaly for anomaly in anomalies if not self._is_halted(anomaly, end)]
         if kind is Kind.CONTRADICTING_DUPLICATES:
-            return [replace(one, symbol=self._canonical(one)) for one in found]
-        return found
+            return [replace(anomaly, symbol=self._canonical(anomaly)) for anomaly in anomalies]
+        return anomalies
 
-    def _is_halted(self, one: Anomaly, now: datetime) -> bool:
-        entries = self._registry.content.exchanges.get(one.exchange, {})
-        ends = [entry.halted_on or entry.delisted_on for entry in entries.values() if entry.canonical == one.symbol]
+    def _is_halted(self, anomaly: Anomaly, now: datetime) -> bool:
+        entries = self._registry.content.exchanges.get(anomaly.exchange, {})
+        ends = [entry.halted_on or entry.delisted_on for entry in entries.values() if entry.canonical == anomaly.symbol]
         return any(end is not None and end <= now.date() for end in ends)
 
-    def _canonical(self, one: Anomaly) -> str:
-        """The canonical symbol of a dead letter's market; the exchange's own where the registry has none."""
-        for name, entry in self._registry.content.exchanges.get(one.exchange, {}).items():
-            if one.symbol in own_names({name: entry}):
+    def _canonical(self, anomaly: Anomaly) -> str:
+        """The canonical symbol of a dead letter's market; the exchange's own if the registry has none."""
+        for name, entry in self._registry.content.exchanges.get(anomaly.exchange, {}).items():
+            if anomaly.symbol in own_names({name: entry}):
                 return entry.canonical
-        return one.symbol
+        return anomaly.symbol
 
-    def _write(self, found: Sequence[Anomaly], gone: Sequence[Anomaly]) -> None:
-        if not found and not gone:
+    def _write(self, found: Sequence[Anomaly], closed: Sequence[Anomaly]) -> None:
+        if not found and not closed:
             return
         now = datetime.now(UTC)
-        rows = [asdict(one) | {"is_open": True, "checked_at": now} for one in found]
-        rows += [asdict(one) | {"is_open": False, "checked_at": now} for one in gone]
+        rows = [asdict(anomaly) | {"is_open": True, "checked_at": now} for anomaly in found]
+        rows += [asdict(anomaly) | {"is_open": False, "checked_at": now} for anomaly in closed]
         self._store.insert_rows(_TABLE, pa.Table.from_pylist(rows), f"anomalies/{now.isoformat()}")
 
     def _rows(self, name: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -144,24 +161,24 @@ class AnomalyCheck:
 
 
 def by_kind(found: Sequence[Anomaly]) -> dict[str, int]:
-    """How many of each kind there are, all kinds included."""
-    count = Counter(one.kind for one in found)
+    """The number of anomalies of each kind; 0 for a kind without any."""
+    count = Counter(anomaly.kind for anomaly in found)
     return {kind.value: count[kind.value] for kind in Kind}
 
 
-def _days() -> dict[str, list[Any]]:
-    """How many periods a day has by frame, and which exchanges are closed at times: as the series are declared."""
+def _periods() -> dict[str, list[Any]]:
+    """The number of periods of a day by frame, and the exchanges that are closed at times, from the declarations."""
     declared = load_series()
-    periods = {name: _DAY_S // seconds for one in declared for name, seconds in one.frames.items()}
+    periods = {frame: _DAY_S // seconds for series in declared for frame, seconds in series.frames.items()}
     return {
         "frames": [*periods],
         "periods": [*periods.values()],
-        "in_sessions": [exchange for one in declared for exchange in one.in_sessions],
+        "in_sessions": [exchange for series in declared for exchange in series.in_sessions],
     }
 
 
-def _is_asked(one: Anomaly, exchange: str, symbol: str) -> bool:
-    return exchange in {"", one.exchange} and symbol in {"", one.symbol}
+def _is_selected(anomaly: Anomaly, exchange: str, symbol: str) -> bool:
+    return exchange in {"", anomaly.exchange} and symbol in {"", anomaly.symbol}
 
 
 @cache

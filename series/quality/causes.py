@@ -1,4 +1,4 @@
-"""Why a candle differs from the venue's bar: the causes, and what is looked at to tell them apart. Pure."""
+"""The causes of a difference between a candle and the venue's bar, and the evidence for them. Pure."""
 
 from __future__ import annotations
 
@@ -69,17 +69,20 @@ class Trade:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A known trouble from `start` to `end` (UTC): a gap, or a dead letter's moment. `said`: what to say of it."""
+    """A gap, or a dead letter, from `start` to `end` (UTC; of a dead letter both are its time).
+
+    `description`: for the detail of an explanation. `ids`: of the trades, if they are known.
+    """
 
     start: datetime
     end: datetime
-    said: str
+    description: str
     ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A window that differs. `ours`, `theirs`: the value of each cell; None where a side does not have it."""
+    """A window that differs. `ours`, `theirs`: the value of each cell, None if that side does not have it."""
 
     start: datetime
     differing: tuple[str, ...]
@@ -87,7 +90,7 @@ class Window:
     theirs: Mapping[str, Decimal | int | None]
 
     def delta(self, cell: str) -> Decimal | None:
-        """Ours less theirs, a missing candle counted as 0; None where the venue does not say."""
+        """Our value minus theirs; a missing candle counts as 0. None if the venue does not publish the cell."""
         theirs = self.theirs[cell]
         if theirs is None:
             return None
@@ -96,10 +99,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of one market around the windows that differ.
+    """The evidence of one market around the windows that differ.
 
-    `length`: of a window. `trades`: of these windows, by time. `until`: the newest trade in Silver. `decimals`: of each
-    cell of the venue, the most that any of its bars has.
+    `length`: of a window. `trades`: of these windows, by time. `until`: time of the newest trade in Silver.
+    `decimals`: by cell, the largest number of decimals in the venue's bars.
     """
 
     length: timedelta
@@ -112,7 +115,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The cause of a difference, where it is, in words, and the ids of the trades that explain it."""
+    """The cause of a difference, its details in words, and the ids of the trades that explain it."""
 
     cause: Cause
     detail: str

@@ -1,4 +1,4 @@
-"""Checks the candles of whole markets: both sides of a day are read and judged, the verdicts go to quality_checks."""
+"""Compares the candles of a market with the venue's bars, day by day, and stores the verdicts in quality_checks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ _TABLE = "quality_checks_log"
 class Market:
     """A market whose bars of one frame are stored.
 
-    `seconds`: length of a bar. `bars_end`: end (UTC) of the newest bar that was over. `own_names`: the exchange's own.
+    `seconds`: length of a bar. `bars_end`: end (UTC) of the newest bar that was over. `own_names`: the exchange's own
+    symbols of the market.
     """
 
     exchange: str
@@ -46,10 +47,10 @@ class Market:
 
 @dataclass(slots=True)
 class MarketReport:
-    """What was compared of a market. `causes`: windows by cause. `findings`: every window that is not equal.
+    """The result of a check of one market. `causes`: windows by cause. `findings`: every window that is not equal.
 
-    `checked_until`: end (UTC) of the windows that need no other check: of the newest bar that was compared, or the
-    start of the first window that is `late`. None: nothing was compared.
+    `checked_until` (UTC): the end of the newest bar that was compared, or the start of the first window that is `late`.
+    Windows before it need no other check. None: nothing was compared.
     """
 
     exchange: str
@@ -67,13 +68,13 @@ class QualityCheck:
     """Compares day by day, so that memory does not grow with the span."""
 
     def __init__(self, store: SeriesStore) -> None:
-        """`store`: where both sides are."""
+        """`store`: has candles and bars."""
         self._store = store
 
     def run(self, market: Market, start: datetime, end: datetime, progress: Callable[[], None]) -> MarketReport:
-        """Compare the windows of [start, end) (UTC) that are over and of which the venue's bars are stored.
+        """Compare the windows of [start, end) (UTC) whose bars were over and are stored.
 
-        `progress` is called after each day; what it raises ends the check, the days before stay.
+        `progress` is called after each day. An exception that it raises ends the check; stored verdicts stay.
 
         Raises:
             StoreError: ClickHouse is away.
@@ -88,31 +89,30 @@ class QualityCheck:
         return report
 
     def _of_day(self, market: Market, start: datetime, end: datetime) -> pa.Table | None:
-        asked: dict[str, Any] = {"exchange": market.exchange, "symbol": market.symbol, "start": start, "end": end}
-        theirs = self._table("theirs", asked | {"frame": market.frame})
+        day: dict[str, Any] = {"exchange": market.exchange, "symbol": market.symbol, "start": start, "end": end}
+        theirs = self._table("theirs", day | {"frame": market.frame})
         if not theirs.num_rows:
             return None
         times = theirs["window_start"]
-        # What the venue has not published yet is not missing.
-        spanned = asked | {"start": pa.compute.min(times).as_py(), "end": _end_of(times, market)}
-        ours = self._table("ours", spanned | {"candles": f"gold_ohlcv_{market.frame}_exact"})
-        compared = compare(ours, theirs)
-        return self._judged(market, compared, asked)
+        # A bar that the venue has not published yet is not missing.
+        published = day | {"start": pa.compute.min(times).as_py(), "end": _end_of(times, market)}
+        ours = self._table("ours", published | {"candles": f"gold_ohlcv_{market.frame}_exact"})
+        return self._verdicts(market, compare(ours, theirs), day)
 
-    def _judged(self, market: Market, compared: pa.Table, asked: dict[str, Any]) -> pa.Table:
+    def _verdicts(self, market: Market, compared: pa.Table, day: dict[str, Any]) -> pa.Table:
         length = timedelta(seconds=market.seconds)
         starts = differing_windows(compared)
-        span = asked | {"start": asked["start"] - length, "end": asked["end"] + length}
-        near = sorted({int(one.timestamp()) + step * market.seconds for one in starts for step in (-1, 0, 1)})
-        trades = {"counted": list(COUNTED), "windows": near, "seconds": market.seconds}
-        until = self._table("until", asked)["until"][0].as_py() if starts else None
+        span = day | {"start": day["start"] - length, "end": day["end"] + length}
+        windows = sorted({int(start.timestamp()) + step * market.seconds for start in starts for step in (-1, 0, 1)})
+        trades = {"counted": list(COUNTED), "windows": windows, "seconds": market.seconds}
+        until = self._table("until", day)["until"][0].as_py() if starts else None
         return judge(
             compared,
             self._table("trades", span | trades),
             self._table("gaps", span),
             self._table("letters", span | {"own_names": list(market.own_names)}),
             length,
-            until if until and until > asked["start"] else None,
+            until if until and until > day["start"] else None,
         )
 
     def _write(self, market: Market, verdicts: pa.Table) -> None:
@@ -128,7 +128,7 @@ class QualityCheck:
 
 
 def stored_markets(store: SeriesStore, registry: SymbolRegistry, frame: str, seconds: int) -> list[Market]:
-    """The markets of which bars of the frame are stored, and trades come in, by exchange and symbol.
+    """The markets whose bars of the frame are stored, by exchange and symbol. Shares are left out: they have no trades.
 
     `seconds`: length of a bar.
 
@@ -148,14 +148,14 @@ def stored_markets(store: SeriesStore, registry: SymbolRegistry, frame: str, sec
 
 
 def yesterday(now: datetime) -> datetime:
-    """Where a check begins that is not told: the midnight (UTC) before the last one."""
+    """The start of yesterday (UTC), where a check begins by default."""
     return now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
 
 
 def summary(reports: Collection[MarketReport]) -> dict[str, int]:
     """Windows by cause over all markets, `equal` first."""
-    causes = sum((one.causes for one in reports), Counter[str]())
-    return {EQUAL: sum(one.equal for one in reports), **dict(causes.most_common())}
+    causes = sum((report.causes for report in reports), Counter[str]())
+    return {EQUAL: sum(report.equal for report in reports), **dict(causes.most_common())}
 
 
 def _count(report: MarketReport, verdicts: pa.Table, market: Market) -> None:

@@ -16,12 +16,13 @@ def compare(ours: pa.Table, theirs: pa.Table) -> pa.Table:
     """One row a window that either side has, by time.
 
     Both sides: `window_start` (UTC), prices and volumes as Decimal (quote currency and base currency), `trade_count`.
-    A cell that the venue does not give (NULL) is not compared. A bar without volume is equal to no candle: some venues
-    repeat the last price where nothing was traded.
+    A cell that the venue does not publish (NULL) is not compared. A bar without volume and a missing candle are equal:
+    some venues repeat the last price where nothing was traded.
 
     Returns:
-        window_start; result: `equal`, `different`, `no_candle` (ours is missing) or `no_bar` (theirs is); compared: how
-        many cells were; differing: their names; for every cell `<cell>_ours` and `<cell>_theirs`, NULL where missing.
+        window_start; result: `equal`, `different`, `no_candle` (ours is missing) or `no_bar` (theirs is missing);
+        compared: the number of cells that were compared; differing: the names of those that differ; for every cell
+        `<cell>_ours` and `<cell>_theirs`, NULL if missing.
     """
     sides = [
         _typed(ours).select("window_start", *(pl.col(cell).alias(f"{cell}_ours") for cell in CELLS)),
@@ -60,12 +61,12 @@ def compare(ours: pa.Table, theirs: pa.Table) -> pa.Table:
 
 
 def _differs(cell: str) -> pl.Expr:
-    """Whether both sides have the cell and it is not the same."""
+    """Whether both sides have the cell and its values differ."""
     return (pl.col(f"{cell}_ours") != pl.col(f"{cell}_theirs")).fill_null(False)
 
 
 def _typed(side: pa.Table) -> pl.DataFrame:
-    """Both sides with the same types: a quote volume of more than 18 decimals keeps them."""
+    """A side with the common types. A quote volume keeps up to 20 decimals."""
     frame = pl.DataFrame(pl.from_arrow(side))
     return frame.with_columns(
         pl.col("window_start").cast(pl.Datetime("us", "UTC")),

@@ -10,20 +10,22 @@ from itertools import pairwise
 from series.quality.causes import EXACT, Cause, Evidence, Explanation, Trade, Window
 
 _SHOWN = Context(prec=12)
-# Trades that a text names, and ids that are looked for in a window.
-_NAMED, _MOST_HOLES = 5, 1_000
+# At most so many trades are named in a text.
+_NAMED = 5
+# With more missing ids than this in a window, none is named.
+_MOST_HOLES = 1_000
 
 
 def explain(windows: Sequence[Window], evidence: Evidence) -> list[Explanation]:
     """An explanation of each window, in the same order (by time)."""
     # The default context would round to 28 digits.
     with localcontext(EXACT):
-        found = _Found(windows, evidence)
-        return [_explain(window, found) for window in windows]
+        market = _Market(windows, evidence)
+        return [_explain(window, market) for window in windows]
 
 
-class _Found:
-    """What all windows of one market share while they are explained."""
+class _Market:
+    """The evidence of one market, by window."""
 
     def __init__(self, windows: Sequence[Window], evidence: Evidence) -> None:
         self.evidence = evidence
@@ -40,33 +42,33 @@ class _Found:
             self.crossed |= _crossing(run, self.trades, evidence.length)
 
     def opposite(self, window: Window) -> list[Window]:
-        """The other windows that lack what this one has too much, or the other way round."""
+        """The other windows that lack exactly what this window has too much, or the other way round."""
         wanted = tuple(None if delta is None else -delta for delta in _deltas(window))
         return [other for other in self.by_delta.get(wanted, []) if other is not window]
 
 
-def _explain(window: Window, found: _Found) -> Explanation:
-    trades = found.trades[window.start]
+def _explain(window: Window, market: _Market) -> Explanation:
+    trades = market.trades[window.start]
     count, volume = window.delta("trade_count"), window.delta("volume")
     if volume == 0 and not count:
-        return _same_volume(window, trades, found.evidence)
+        return _same_volume(window, trades, market.evidence)
     # Some venues round quote volumes. Trades that explain the last digit, too, are looked for first.
-    unit = Decimal(1).scaleb(-found.evidence.decimals.get("quote_volume", 18))
+    unit = Decimal(1).scaleb(-market.evidence.decimals.get("quote_volume", 18))
     for slack in (Decimal(0), max(len(trades), 1) * unit):
         for find in (_doubled, _moved, _off_book):
-            if (explained := find(window, found, slack)) is not None:
+            if (explained := find(window, market, slack)) is not None:
                 return explained
-    if (explained := found.crossed.get(window.start)) is not None:
+    if (explained := market.crossed.get(window.start)) is not None:
         return explained
-    if _is_rounding(window, found.evidence):
-        return Explanation(Cause.ROUNDING, f"{', '.join(window.differing)}: less than the venue's last digit a trade")
+    if _is_rounding(window, market.evidence):
+        return _rounding(window)
     if volume is not None and volume > 0:
         return _surplus(window, trades, len(trades) * unit)
-    return _missing(window, found.evidence)
+    return _missing(window, market.evidence)
 
 
 def _same_volume(window: Window, trades: Sequence[Trade], evidence: Evidence) -> Explanation:
-    """The cells differ although the venue counts as many trades and as much."""
+    """The explanation of a window whose trade count and volume are equal on both sides."""
     side = window.delta("buy_volume")
     if side and set(window.differing) == {"buy_volume"}:
         found = [one for one in trades if one.is_counted and one.is_buy is (side > 0) and one.quantity == abs(side)]
@@ -76,18 +78,18 @@ def _same_volume(window: Window, trades: Sequence[Trade], evidence: Evidence) ->
     if set(window.differing) <= {"open", "close"}:
         return Explanation(Cause.ORDER, f"same trades, other {' and '.join(window.differing)}")
     if _is_rounding(window, evidence):
-        return Explanation(Cause.ROUNDING, f"{', '.join(window.differing)}: less than the venue's last digit a trade")
+        return _rounding(window)
     return _unexplained(window)
 
 
-def _doubled(window: Window, found: _Found, slack: Decimal) -> Explanation | None:
+def _doubled(window: Window, market: _Market, slack: Decimal) -> Explanation | None:
     same: dict[tuple[object, ...], list[Trade]] = {}
-    for trade in found.trades[window.start]:
+    for trade in market.trades[window.start]:
         same.setdefault((trade.time, trade.price, trade.quantity, trade.is_buy), []).append(trade)
     again = [(group, trade) for group in same.values() for trade in group[1:]]
     if again and _explains(window, [trade for _, trade in again], 1, slack):
         return _same_as(again, " and ")
-    # Any of them may be the one: some trades of a venue are alike in everything but their ids.
+    # Some trades of a venue are alike in everything but their ids. Each group that alone explains the window is named.
     alike = [(group, trade) for group, trade in again if _explains(window, [trade], 1, slack)]
     return _same_as(alike, " or ") if alike else None
 
@@ -100,11 +102,11 @@ def _same_as(again: Sequence[tuple[Sequence[Trade], Trade]], between: str) -> Ex
     return Explanation(Cause.DOUBLED_TRADE, said, _ids([trade for group in groups for trade in group]))
 
 
-def _moved(window: Window, found: _Found, slack: Decimal) -> Explanation | None:
-    """A trade that is here and at the venue in another window that differs, or the other way round."""
-    for other in found.opposite(window):
+def _moved(window: Window, market: _Market, slack: Decimal) -> Explanation | None:
+    """A trade of this window that the venue has in another window that differs, or the other way round."""
+    for other in market.opposite(window):
         for sign, source in ((1, window), (-1, other)):
-            trades = [one for one in found.trades[source.start] if _explains(window, [one], sign, slack)]
+            trades = [one for one in market.trades[source.start] if _explains(window, [one], sign, slack)]
             if trades:
                 verb = "belongs into" if sign > 0 else "is in"
                 said = f"{_where(trades[:1])} {verb} {other.start:%Y-%m-%d %H:%M}"
@@ -112,8 +114,8 @@ def _moved(window: Window, found: _Found, slack: Decimal) -> Explanation | None:
     return None
 
 
-def _off_book(window: Window, found: _Found, slack: Decimal) -> Explanation | None:
-    trades = found.trades[window.start]
+def _off_book(window: Window, market: _Market, slack: Decimal) -> Explanation | None:
+    trades = market.trades[window.start]
     high, low = window.theirs["high"], window.theirs["low"]
     left_out = [one for one in trades if not one.is_counted]
     for some in (left_out, *([one] for one in left_out)):
@@ -133,10 +135,11 @@ def _off_book(window: Window, found: _Found, slack: Decimal) -> Explanation | No
 def _crossing(
     run: Sequence[Window], trades: Mapping[datetime, Sequence[Trade]], length: timedelta
 ) -> dict[datetime, Explanation]:
-    """The explanations of windows in a row that all differ, as where a clock is ahead or behind; {} if it is not that.
+    """The explanations of windows in a row that all differ because a clock is ahead or behind; {} if this is not so.
 
-    The trades that are too many before an edge are the last ones before it. So many have to cross it as the counts up
-    to there differ, and when all have crossed, every window has to have the venue's volume.
+    Trades then cross the edges between the windows. As many trades cross an edge as the counts up to it differ, and
+    they are the ones next to the edge. The clock explains the windows only if every window has the venue's volume once
+    these trades are moved.
     """
     volumes = {one.start: _sum(trade.quantity for trade in trades[one.start] if trade.is_counted) for one in run}
     crossed: dict[datetime, list[Trade]] = {one.start: [] for one in run}
@@ -167,7 +170,7 @@ def _crossing(
 
 
 def _runs_of(windows: Sequence[Window], length: timedelta) -> list[list[Window]]:
-    """The windows that follow each other without a hole, together."""
+    """The windows in runs that have no hole."""
     runs: list[list[Window]] = []
     for window in windows:
         if runs and runs[-1][-1].start + length == window.start:
@@ -192,11 +195,11 @@ def _missing(window: Window, evidence: Evidence) -> Explanation:
     end = window.start + evidence.length
     for gap in evidence.gaps:
         if gap.start < end and gap.end >= window.start:
-            return Explanation(Cause.GAP, gap.said, gap.ids)
+            return Explanation(Cause.GAP, gap.description, gap.ids)
     letters = [one for one in evidence.letters if window.start <= one.start < end]
     if letters:
         ids = tuple(one_id for letter in letters for one_id in letter.ids)
-        return Explanation(Cause.REJECTED_TRADE, "; ".join(one.said for one in letters[:_NAMED]), ids)
+        return Explanation(Cause.REJECTED_TRADE, "; ".join(one.description for one in letters[:_NAMED]), ids)
     if evidence.until is None or evidence.until < end:
         return Explanation(Cause.LATE, "no trade of a later window is in Silver: check again later")
     count, volume, quote = (window.delta(cell) for cell in ("trade_count", "volume", "quote_volume"))
@@ -226,17 +229,18 @@ def _holes(start: datetime, end: datetime, trades: Sequence[Trade]) -> tuple[str
 
 
 def _explains(window: Window, trades: Sequence[Trade], sign: int, slack: Decimal) -> bool:
-    """Whether the window is `sign` times these trades more than the venue's, in every sum that the venue gives.
+    """Whether these trades explain the window: in every sum that the venue publishes, our value minus theirs is `sign`
+    times the sum of the trades.
 
-    `slack`: the quote volume may be so far off, quote currency.
+    `slack`: the largest difference of the quote volume, quote currency.
     """
-    said = {
+    sums = {
         "trade_count": Decimal(sum(one.matches for one in trades)),
         "volume": _sum(one.quantity for one in trades),
         "buy_volume": _sum(one.quantity for one in trades if one.is_buy),
     }
     if window.theirs["volume"] is None or any(
-        (delta := window.delta(cell)) is not None and delta != sign * amount for cell, amount in said.items()
+        (delta := window.delta(cell)) is not None and delta != sign * amount for cell, amount in sums.items()
     ):
         return False
     quote, delta = _sum(one.quote for one in trades), window.delta("quote_volume")
@@ -257,6 +261,10 @@ def _is_rounding(window: Window, evidence: Evidence) -> bool:
         and abs(delta) < trades * Decimal(1).scaleb(-evidence.decimals.get(cell, 18))
         for cell in window.differing
     )
+
+
+def _rounding(window: Window) -> Explanation:
+    return Explanation(Cause.ROUNDING, f"{', '.join(window.differing)}: less than the venue's last digit a trade")
 
 
 def _unexplained(window: Window) -> Explanation:

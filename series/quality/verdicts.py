@@ -50,16 +50,19 @@ def judge(
     Args:
         trades: of the windows that differ and their neighbours, by time: trade_id, timestamp, price, quantity, is_buy,
             match_count, is_counted, trade_kind.
-        gaps: from_time, to_time, said.
-        letters: timestamp, trade_id, said.
+        gaps: from_time, to_time, description.
+        letters: dead letters: timestamp, trade_id, description.
         length: of a window.
         until: time of the market's newest trade in Silver.
     """
     evidence = Evidence(
         length,
         [_trade(row) for row in trades.to_pylist()],
-        [Span(row["from_time"], row["to_time"], row["said"]) for row in gaps.to_pylist()],
-        [Span(row["timestamp"], row["timestamp"], row["said"], (row["trade_id"],)) for row in letters.to_pylist()],
+        [Span(row["from_time"], row["to_time"], row["description"]) for row in gaps.to_pylist()],
+        [
+            Span(row["timestamp"], row["timestamp"], row["description"], (row["trade_id"],))
+            for row in letters.to_pylist()
+        ],
         until,
         _decimals(compared),
     )
@@ -87,7 +90,7 @@ def _verdict(row: dict[str, Any], found: Explanation | None) -> dict[str, Any]:
 
 
 def _differing(row: dict[str, Any]) -> Sequence[str]:
-    """The cells that differ; of a missing candle all that the venue has."""
+    """The cells that differ; if the candle is missing, all cells that the venue has."""
     if row["result"] == NO_CANDLE:
         return [cell for cell in CELLS if row[f"{cell}_theirs"] is not None]
     differing: list[str] = row["differing"]
@@ -117,7 +120,7 @@ def _trade(row: dict[str, Any]) -> Trade:
 
 
 def _decimals(compared: pa.Table) -> dict[str, int]:
-    """Of each volume of the venue, the most decimals that any bar has."""
+    """By volume cell, the largest number of decimals in the venue's bars."""
     frame = pl.DataFrame(pl.from_arrow(compared))
     texts = (
         pl.col(f"{cell}_theirs")

@@ -1,1 +1,1 @@
-"""Series and quality checks that run by themselves: what a schedule is, its state, runs, service and Prefect flows."""
+"""Schedules of series and quality checks: their file, state, runs, service and Prefect flows."""

@@ -1,4 +1,4 @@
-"""One scheduled quality check: of each market the windows since the last good check whose bars have landed."""
+"""One scheduled quality check: for each market from the end of the last good check to the newest stored bar."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ _log = structlog.get_logger(__name__)
 
 
 class _StoppedError(SeriesError):
-    """The service stops; nobody reads it."""
+    """The service stops. It ends the thread of a cancelled check and is never shown."""
 
 
 @dataclass(slots=True)
 class CheckReport:
-    """What a check found.
+    """The result of a check.
 
-    `markets`: those with new bars. `checked_until`: by market, where the next begins. `anomalies`: since yesterday.
+    `markets`: those with new bars. `checked_until`: by market, where the next check begins (UTC). `anomalies`: since
+    yesterday.
     """
 
     markets: list[MarketReport] = field(default_factory=list)
@@ -45,17 +46,17 @@ async def check_landed(
     now: datetime,
     around: Around = directly,
 ) -> CheckReport:
-    """Check each market from where the last good check ended, yesterday where there was none, to its newest bar.
+    """Check each market from the end of the last good check, or from yesterday, to its newest bar.
 
-    A window that is `late` is not finished, so the next check begins there. If the task is cancelled, the thread ends
-    after the day that it is at.
+    A window that is `late` is not finished, so the next check begins with it. If the task is cancelled, the thread ends
+    after the current day.
 
     Args:
-        store: where both sides are.
-        markets: of which bars are stored.
+        store: has candles and bars.
+        markets: whose bars are stored.
         checked_until: by name of the market, as the last good check returned it (UTC).
         now: the time now, UTC.
-        around: what does the work of each market.
+        around: runs the work of each market.
 
     Raises:
         StoreError: ClickHouse is away.
@@ -78,7 +79,7 @@ async def check_landed(
 
     try:
         for market in markets:
-            # One market at a time: a check is not to take ClickHouse from those that ask.
+            # One market at a time, so that other queries stay fast.
             await around(market.name, partial(check, market))
     finally:
         stopped.set()

@@ -1,4 +1,4 @@
-"""What a schedule is, as `config/schedules.yaml` or another file says: a series to bring, or a quality check."""
+"""Reads the schedules file (`config/schedules.yaml` or another one): series to bring up to date, quality checks."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class SchedulesFileError(SeriesError):
-    """The schedules file cannot be used, or has no schedule of a name."""
+    """The schedules file cannot be used, or does not have the named schedule."""
 
 
-def _interval(said: object) -> timedelta:
-    found = _INTERVAL.fullmatch(said) if isinstance(said, str) else None
-    if found is None:
+def _interval(value: object) -> timedelta:
+    parts = _INTERVAL.fullmatch(value) if isinstance(value, str) else None
+    if parts is None:
         raise ValueError("an interval is a number and s, m, h or d, like 5m")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    return timedelta(**{_UNITS[parts[2]]: int(parts[1])})
 
 
-def _midnight(said: object) -> object:
-    is_day = isinstance(said, date) and not isinstance(said, datetime)
-    return datetime(said.year, said.month, said.day, tzinfo=UTC) if is_day else said  # type: ignore[attr-defined]
+def _midnight(value: object) -> object:
+    is_day = isinstance(value, date) and not isinstance(value, datetime)
+    return datetime(value.year, value.month, value.day, tzinfo=UTC) if is_day else value  # type: ignore[attr-defined]
 
 
 class _Scheduled(BaseModel):
-    """What every schedule has. `interval`: from the start of a run to that of the next."""
+    """The members of every schedule. `interval`: from the start of a run to that of the next."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,7 +45,7 @@ class _Scheduled(BaseModel):
 
 
 class CheckSchedule(_Scheduled):
-    """A quality check of every market of which bars of the frame are stored."""
+    """A quality check of every market whose bars of the frame are stored."""
 
     check: Literal["candles"]
     frame: str
@@ -65,9 +65,9 @@ class CheckSchedule(_Scheduled):
 class SeriesSchedule(_Scheduled):
     """A series that is brought up to date.
 
-    `instruments`: the exchanges' own symbols by exchange code; {} where the series is of no market. `start` (in the
-    file: `from`): the UTC day from which a market is asked for of which nothing is stored. `source` and `rest_endpoint`
-    replace the providers' own addresses.
+    `instruments`: the exchanges' own symbols by exchange code; {} if the series is of no market. `start` (in the file:
+    `from`): the UTC day at which a market without stored rows begins. `source` and `rest_endpoint` replace the
+    provider's own addresses.
     """
 
     series: str
@@ -99,12 +99,12 @@ class SeriesSchedule(_Scheduled):
 
     @property
     def declared(self) -> Series:
-        """The series."""
+        """The declaration of the series."""
         return series_named(self.series)
 
     @property
     def provider_name(self) -> str:
-        """Who is asked."""
+        """The name of the provider."""
         return self.provider or self.declared.providers[0]
 
 
@@ -112,40 +112,40 @@ Schedule = SeriesSchedule | CheckSchedule
 
 
 def load_schedules(path: Path, candles: Collection[str]) -> tuple[Schedule, ...]:
-    """The schedules of a file, by name. `candles`: the frames of which there are candles to check.
+    """The schedules of a file, by name. `candles`: the frames that have candles to check.
 
     Raises:
         SchedulesFileError: the file is missing, not YAML, or breaks the format; the message names each faulty entry.
     """
     try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SchedulesFileError(
             f"{path}: {error.strerror}: set MEDALLION_SCHEDULES_FILE, or --file, to a readable schedules file"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise SchedulesFileError(f"{path}: not a valid YAML file: {error}") from error
-    if not isinstance(said, dict) or set(said) != {"schedules"} or not isinstance(said["schedules"], dict):
+    if not isinstance(content, dict) or set(content) != {"schedules"} or not isinstance(content["schedules"], dict):
         raise SchedulesFileError(f"{path}: it must have `schedules:` with a name for each, or {{}}")
     faults: list[str] = []
-    found: list[Schedule] = []
-    for name, entry in said["schedules"].items():
+    schedules: list[Schedule] = []
+    for name, entry in content["schedules"].items():
         members = _members(entry)
         kind = CheckSchedule if "check" in members else SeriesSchedule
         try:
-            one = kind.model_validate({**members, "name": name})
+            schedule = kind.model_validate({**members, "name": name})
         except ValidationError as error:
             faults += [
                 f"{'.'.join(map(str, (name, *fault['loc'])))}: {fault['msg'].removeprefix('Value error, ')}"
                 for fault in error.errors()
             ]
             continue
-        if isinstance(one, CheckSchedule) and one.frame not in candles:
-            faults.append(f"{name}: there are no candles of {one.frame}; frame is one of {', '.join(candles)}")
-        found.append(one)
+        if isinstance(schedule, CheckSchedule) and schedule.frame not in candles:
+            faults.append(f"{name}: there are no candles of {schedule.frame}; frame is one of {', '.join(candles)}")
+        schedules.append(schedule)
     if faults:
         raise SchedulesFileError(f"{path}: {'; '.join(faults)}")
-    return tuple(sorted(found, key=lambda one: one.name))
+    return tuple(sorted(schedules, key=lambda schedule: schedule.name))
 
 
 def schedule_named(schedules: tuple[Schedule, ...], name: str) -> Schedule:
@@ -154,9 +154,9 @@ def schedule_named(schedules: tuple[Schedule, ...], name: str) -> Schedule:
     Raises:
         SchedulesFileError: there is none.
     """
-    for one in schedules:
-        if one.name == name:
-            return one
+    for schedule in schedules:
+        if schedule.name == name:
+            return schedule
     raise SchedulesFileError(f"No schedule {name!r}: `medallion schedule list` shows those of the file")
 
 

@@ -1,7 +1,7 @@
-"""The schedules for Prefect 3 (`medallion[prefect]`): a flow of each, in it a task of each market.
+"""The schedules as flows of Prefect 3 (`medallion[prefect]`). Each schedule is a flow, each of its markets a task.
 
-A flow is `medallion schedule run`: the same functions, state and lock. Prefect says when it runs, repeats it where it
-failed, and shows it. Within a run the providers repeat refused requests as everywhere.
+A flow uses the functions, the state and the lock of `medallion schedule run`. Prefect starts it, repeats it after a
+failure, and shows it. Within a run the providers repeat refused requests, as without Prefect.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ DEPLOYMENT = "schedule"
 
 
 class PrefectServerError(SeriesError):
-    """No Prefect server is named."""
+    """The address of a Prefect server is not set."""
 
 
 def flow_of(schedule: Schedule, runs: ScheduleRuns, *, retry_seconds: int = RETRY_SECONDS) -> Flow:
     """The flow `medallion-<name>`. It fails with the names of the markets that are missing; the others are stored.
 
-    It is repeated every `retry_seconds` until the next turn. A run is left out, as a completed one named `Skipped`,
-    where the schedule is paused, where a run is under way, and where a good run began after this one was due.
+    A failed run is repeated every `retry_seconds` until the next scheduled run. A run ends at once, as a completed one
+    named `Skipped`, if the schedule is paused, if another run is under way, or if a good run began after this one was
+    due.
     """
 
     async def run() -> State:
@@ -55,7 +56,7 @@ def flow_of(schedule: Schedule, runs: ScheduleRuns, *, retry_seconds: int = RETR
     return Flow(
         run,
         name=f"medallion-{schedule.name}",
-        # The last one comes before the next turn, which asks for the same.
+        # The last repetition comes before the next scheduled run, which asks for the same.
         retries=math.ceil(schedule.interval.total_seconds() / retry_seconds) - 1,
         retry_delay_seconds=retry_seconds,
         persist_result=False,
@@ -63,9 +64,9 @@ def flow_of(schedule: Schedule, runs: ScheduleRuns, *, retry_seconds: int = RETR
 
 
 def serve_flows(schedules: Sequence[Schedule], runs: ScheduleRuns) -> None:
-    """Give Prefect a deployment `medallion-<name>/schedule` of each schedule and run them until SIGTERM.
+    """Create a deployment `medallion-<name>/schedule` of each schedule and run them until SIGTERM.
 
-    Several machines may serve the same schedules: each run is one machine's.
+    Several machines may serve the same schedules; one of them makes each run.
 
     Raises:
         PrefectServerError: `PREFECT_API_URL` is not set.
@@ -79,15 +80,15 @@ def serve_flows(schedules: Sequence[Schedule], runs: ScheduleRuns) -> None:
 
 
 async def _serve(schedules: Sequence[Schedule], runs: ScheduleRuns) -> None:
-    # Without a pause at the end: Prefect makes up for the turns of the time between, on any machine.
+    # The deployments are not paused at the end, so that Prefect makes up for missed runs, on any machine.
     await (await runner_of(schedules, runs)).start()
 
 
 async def runner_of(schedules: Sequence[Schedule], runs: ScheduleRuns) -> Runner:
-    """Prefect's runner of the deployments, which exist then. What is due has a run.
+    """Create the deployments and return Prefect's runner of them. A schedule that is due gets a run at once.
 
-    Prefect knows only the turns that its server has seen: we ask for the first run, and for one in place of a run that
-    failed or was killed.
+    Prefect only knows scheduled runs that its server has seen. So the first run, and the run in place of one that
+    failed or was killed, is created here.
     """
     runner = Runner(name="medallion", pause_on_shutdown=False)
     async with get_client() as client:
@@ -108,7 +109,7 @@ async def runner_of(schedules: Sequence[Schedule], runs: ScheduleRuns) -> Runner
 
 
 def _left_out(schedule: Schedule, runs: ScheduleRuns) -> str | None:
-    """Why a run is left out; None: it is not."""
+    """Why a run is skipped; None: it is not."""
     name = schedule.name
     if runs.states.is_paused(name):
         return f"{name} is paused: `medallion schedule resume {name}` lets it run"
@@ -120,7 +121,7 @@ def _left_out(schedule: Schedule, runs: ScheduleRuns) -> str | None:
 
 
 async def _as_task(market: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Let Prefect show the work of a market as a task, which is never repeated by itself."""
+    """Run the work of a market as a task of Prefect, which is never repeated by itself."""
 
     async def ask() -> None:
         await work()

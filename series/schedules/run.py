@@ -23,7 +23,7 @@ from series.schedules.declaration import CheckSchedule, Schedule, SeriesSchedule
 from series.schedules.state import ScheduleState, ScheduleStates
 from series.store import SeriesStore
 
-# Markets of one exchange at a time.
+# So many markets of one exchange are asked for at a time.
 _WORKERS = 2
 
 
@@ -35,7 +35,7 @@ def _now() -> datetime:
 class ScheduleRuns:
     """Runs schedules and keeps their states.
 
-    `clock`: the time now, UTC. `around`: what does the work of each market.
+    `clock`: returns the time now, UTC. `around`: runs the work of each market.
     """
 
     settings: Settings
@@ -44,19 +44,19 @@ class ScheduleRuns:
     around: Around = directly
 
     async def run(self, schedule: Schedule) -> tuple[ScheduleState, RunReport | CheckReport]:
-        """Run a schedule, and write what became of it, which is returned. A market that fails stops no other.
+        """Run a schedule; write its new state and return it with the report. A market that fails stops no other.
 
         A quality check that finds differences is a good run.
 
         Raises:
-            ScheduleBusyError: a run of it is under way.
-            StoreError: ClickHouse is away; what was stored before stays.
+            ScheduleBusyError: another run of it is under way.
+            StoreError: ClickHouse is away; rows that were stored before stay.
             RegistryError: the symbols file cannot be used.
         """
         with self.states.running(schedule.name):
             now = self.clock()
             before = self.states.read(schedule.name) or ScheduleState(schedule.name, now)
-            # What the newest good run found stays until the next good one.
+            # The results of the newest good run stay in the state until the next good one.
             state = msgspec.structs.replace(before, started_at=now, ended_at=None, rows=0, rejected=0, error="")
             self.states.write(state)
             report: RunReport | CheckReport
@@ -81,14 +81,14 @@ class ScheduleRuns:
         with contextlib.closing(store):
             markets = await asyncio.to_thread(stored_markets, store, registry, schedule.frame, schedule.seconds)
             report = await check_landed(store, markets, state.checked_until, state.started_at, self.around)
-            looking = AnomalyCheck(store, registry, self.settings)
-            report.anomalies = await asyncio.to_thread(looking.run, yesterday(state.started_at), state.started_at)
-        found = {
+            anomaly_check = AnomalyCheck(store, registry, self.settings)
+            report.anomalies = await asyncio.to_thread(anomaly_check.run, yesterday(state.started_at), state.started_at)
+        results = {
             "checked_until": report.checked_until,
             "verdicts": summary(report.markets),
             "anomalies": by_kind(report.anomalies),
         }
-        return msgspec.structs.replace(state, **found), report
+        return msgspec.structs.replace(state, **results), report
 
     async def _bring(self, schedule: SeriesSchedule, state: ScheduleState) -> tuple[ScheduleState, RunReport]:
         report = await self._ask(schedule, state.started_at)
@@ -99,14 +99,14 @@ class ScheduleRuns:
         registry = SymbolRegistry.load(self.settings.symbols_file)
         store = await asyncio.to_thread(SeriesStore, self.settings)
         with contextlib.closing(store):
-            found: list[QuestionReport] = []
+            reports: list[QuestionReport] = []
             for exchange, symbols in (schedule.instruments or {"": ()}).items():
                 try:
-                    found += await self._ask_exchange(schedule, registry, store, exchange, symbols, now)
+                    reports += await self._ask_exchange(schedule, registry, store, exchange, symbols, now)
                 except SeriesError as error:
-                    # The exchange as a whole cannot be asked.
-                    found.append(QuestionReport(f"{schedule.series} {exchange}".rstrip(), failure=str(error)))
-            return RunReport(found, len(found))
+                    # No market of the exchange can be asked for.
+                    reports.append(QuestionReport(f"{schedule.series} {exchange}".rstrip(), failure=str(error)))
+            return RunReport(reports, len(reports))
 
     async def _ask_exchange(
         self,
@@ -117,22 +117,23 @@ class ScheduleRuns:
         symbols: tuple[str, ...],
         now: datetime,
     ) -> list[QuestionReport]:
-        found: list[QuestionReport] = []
+        refused: list[QuestionReport] = []
         questions: list[Question] = []
-        each: list[tuple[str, ...]] = [(symbol,) for symbol in symbols] or [()]
-        for own in each:
+        # Symbol by symbol, so that an unknown one stops no other. A series of no market has one question without any.
+        markets: list[tuple[str, ...]] = [(symbol,) for symbol in symbols] or [()]
+        for market in markets:
             try:
                 questions += questions_of(
-                    schedule.declared, registry, exchange, own, schedule.frame, schedule.start, now
+                    schedule.declared, registry, exchange, market, schedule.frame, schedule.start, now
                 )
             except SeriesError as error:
-                found.append(QuestionReport(" ".join((schedule.series, exchange, *own)), failure=str(error)))
+                refused.append(QuestionReport(" ".join((schedule.series, exchange, *market)), failure=str(error)))
         provider = open_provider(
             schedule.provider_name, exchange, schedule.source, schedule.rest_endpoint, self.settings
         )
         try:
-            running = SeriesRun(store, provider, _WORKERS, self.around)
-            report = await running.run(questions, again=False, progress=lambda _: None)
+            series_run = SeriesRun(store, provider, _WORKERS, self.around)
+            report = await series_run.run(questions, again=False, progress=lambda _: None)
         finally:
             await provider.close()
-        return [*found, *report.questions]
+        return [*refused, *report.questions]

@@ -1,7 +1,7 @@
 """`medallion schedule serve`: runs every schedule when it is due, until SIGTERM.
 
-A run that was missed, failed or was killed is made up when the service starts. A failed run is repeated after five
-minutes, or with the next turn if that is sooner.
+A run that was missed, failed or was killed is made up for when the service starts. A failed run is repeated after five
+minutes, or by the next scheduled run if that comes sooner.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ScheduleMetrics:
         self.paused = self._gauge("paused", "1 while the schedule is paused")
         self.anomalies = Gauge(
             "medallion_quality_anomalies",
-            "What the last good check found besides windows that differ, by kind",
+            "Anomalies that the last good check found, by kind",
             ["schedule", "kind"],
             registry=self.registry,
         )
@@ -62,7 +62,7 @@ class ScheduleMetrics:
         )
 
     def succeeded(self, schedule: Schedule, state: ScheduleState | None) -> None:
-        """Show what the newest good run of a schedule was; None: there is none."""
+        """Set the metrics of the newest good run of a schedule. `state`: None before the first run."""
         good = state.succeeded_at if state is not None else None
         self.last_success.labels(schedule.name).set(good.timestamp() if good is not None else 0)
         if isinstance(schedule, CheckSchedule):
@@ -78,7 +78,7 @@ class ScheduleMetrics:
 
 
 class ScheduleService:
-    """Runs schedules. Two runs of one never overlap; different ones do."""
+    """Runs schedules. Two runs of one schedule never overlap; runs of different schedules may."""
 
     def __init__(
         self,
@@ -96,18 +96,18 @@ class ScheduleService:
         self._host, self._port = host, port
         self._retry = timedelta(seconds=retry_seconds)
         self._log = structlog.get_logger()
-        # Of each schedule until its next good run.
+        # The error of each schedule whose last run failed.
         self._faults: dict[str, str] = {}
-        # All turns missed while a run was under way, or the machine slept, are one run, however late.
+        # Runs that were missed during another run, or while the machine slept, become one run, however late.
         self._scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
         self._scheduler.add_listener(self._raised, EVENT_JOB_ERROR)
 
     def serve(self, stop: threading.Event | None = None, ready: Callable[[int], None] = lambda _: None) -> None:
-        """Run until SIGTERM, SIGINT or `stop`; runs under way end at once. `ready` is given the metrics port.
+        """Run until SIGTERM, SIGINT or `stop`. `ready` is called with the metrics port.
 
-        What a run that ends at once has stored stays, and the next one goes on from there.
+        Runs under way end at once. Their stored rows stay, and the next run continues after them.
 
         Raises:
             OSError: the metrics port is taken.
@@ -159,7 +159,7 @@ class ScheduleService:
             self._log.info("left out", schedule=name, why=str(error))
             return
         except asyncio.CancelledError:
-            # The service stops. The state says that this run has no end, so the next start makes it up.
+            # The service stops. The state of this run has no end, so the next start makes up for it.
             self._log.info("stopped under way", schedule=name)
             return
         self.metrics.rows.labels(name).inc(state.rows)
@@ -174,7 +174,7 @@ class ScheduleService:
         self._log.info("schedule ran", schedule=name, rows=state.rows, rejected=state.rejected, **found)
 
     def _raised(self, event: JobExecutionEvent) -> None:
-        """Called where a run ended with an exception: a lost ClickHouse, or a fault of ours."""
+        """Called when a run ended with an exception: ClickHouse was away, or our code is wrong."""
         name = event.job_id.removesuffix(_AGAIN)
         self._failed(self._schedules[name], f"{type(event.exception).__name__}: {event.exception}")
 
@@ -189,7 +189,7 @@ class ScheduleService:
             )
 
     def _health(self) -> web.Response:
-        """503 where the last run of a schedule was not good."""
+        """503 while the last run of any schedule has failed."""
         shown = {"healthy": not self._faults, "faults": self._faults}
         return web.Response(
             status=503 if self._faults else 200, body=orjson.dumps(shown) + b"\n", content_type="application/json"

@@ -1,4 +1,4 @@
-"""What became of each schedule's last run, as files of the stack's state folder; a lock keeps runs apart."""
+"""The state of each schedule, as a file in the stack's state folder, and the lock that keeps its runs apart."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ import msgspec
 
 from series.errors import SeriesError
 
-# After which a failed run is repeated.
+# The pause before a failed run is repeated.
 RETRY_SECONDS = 300
 
 
 class ScheduleBusyError(SeriesError):
-    """Another process runs the schedule."""
+    """Another run of the schedule is under way."""
 
 
 class ScheduleState(msgspec.Struct, frozen=True):
     """The last run of a schedule. Times are UTC.
 
-    `ended_at`: None while it runs, or if it was killed. `succeeded_at`: start of the newest good run. `rows`: received,
-    of which `rejected` are dead letters. `error`: "", or what is missing.
-    Of a quality check: `checked_until`, by market the time up to which nothing is left to check; `verdicts`, windows of
-    the newest good run, by `equal` or the cause of the difference; `anomalies`, what it found by kind.
+    `ended_at`: None while it runs, or if it was killed. `succeeded_at`: start of the newest good run. `rows`: received
+    rows, of which `rejected` are dead letters. `error`: "", or what is missing.
+
+    A quality check also has `checked_until`: by market, where the next check begins; `verdicts`: windows of the newest
+    good run, by `equal` or the cause of the difference; `anomalies`: their number, by kind.
     """
 
     schedule: str
@@ -43,7 +44,7 @@ class ScheduleState(msgspec.Struct, frozen=True):
 
 
 def due_at(state: ScheduleState | None, interval: timedelta, now: datetime) -> datetime:
-    """When a schedule runs next: `interval` after a good run began; now if that has passed, or the run was not good."""
+    """When a schedule runs next: `interval` after the start of a good run, but not before `now`; else `now`."""
     if state is None or state.ended_at is None or state.error:
         return now
     return max(state.started_at + interval, now)
@@ -53,7 +54,7 @@ class ScheduleStates:
     """The states in one folder."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder`: that of the stack. Nothing is written yet."""
+        """`folder`: the state folder of the stack. It is created by the first write."""
         self._folder = folder / "schedules"
 
     def all(self) -> list[ScheduleState]:
@@ -76,10 +77,10 @@ class ScheduleStates:
 
     @contextlib.contextmanager
     def running(self, name: str) -> Iterator[None]:
-        """Keep other runs of a schedule away; the kernel ends that however the process ends.
+        """Hold the lock of a schedule. The kernel releases it however the process ends.
 
         Raises:
-            ScheduleBusyError: one is under way.
+            ScheduleBusyError: another run holds it.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path(name, "lock"), os.O_RDWR | os.O_CREAT, 0o644)
@@ -108,7 +109,7 @@ class ScheduleStates:
         return self._path(name, "paused").exists()
 
     def pause(self, name: str) -> None:
-        """Let the service leave a schedule out; a run under way goes on."""
+        """Make the service skip a schedule. A run under way continues."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._path(name, "paused").touch()
 

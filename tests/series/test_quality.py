@@ -35,8 +35,8 @@ from tests.series.tape import (
     window,
 )
 
-NO_GAPS = pa.table({"from_time": [], "to_time": [], "said": []})
-NO_LETTERS = pa.table({"timestamp": [], "trade_id": [], "said": []})
+NO_GAPS = pa.table({"from_time": [], "to_time": [], "description": []})
+NO_LETTERS = pa.table({"timestamp": [], "trade_id": [], "description": []})
 NEW_ID = "9999999999"
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 
@@ -158,8 +158,8 @@ def test_what_is_known_to_be_missing_says_why() -> None:
     """A gap, a dead letter and a candle that is not finished explain what else would be a missing trade."""
     row = part().height // 2
     moment, trade_id = part()["timestamp"][row], part()["trade_id"][row]
-    gaps = pa.table({"from_time": [moment - MINUTE], "to_time": [moment], "said": ["1 trade, unfillable"]})
-    letters = pa.table({"timestamp": [moment], "trade_id": [trade_id], "said": ["price_above_limit: trade 1"]})
+    gaps = pa.table({"from_time": [moment - MINUTE], "to_time": [moment], "description": ["1 trade, unfillable"]})
+    letters = pa.table({"timestamp": [moment], "trade_id": [trade_id], "description": ["price_above_limit: trade 1"]})
     start = [window(moment)]
     assert places(lacking(row, gaps=gaps), Cause.GAP) == start
     found = lacking(row, letters=letters)

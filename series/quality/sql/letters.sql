@@ -1,5 +1,5 @@
 -- Dead letters have the exchange's own symbol.
-SELECT timestamp, trade_id, concat(reason, ': trade ', trade_id, ' (', quantity_text, ' at ', price_text, ')') AS said
+SELECT timestamp, trade_id, concat(reason, ': trade ', trade_id, ' (', quantity_text, ' at ', price_text, ')') AS description
 FROM dlq_trades
 WHERE exchange = {exchange:String} AND has({own_names:Array(String)}, symbol) AND defect = ''
   AND reason NOT IN ('trade_contradicts', 'trade_superseded')

@@ -1,5 +1,5 @@
--- Whole days between the first and the last stored one that lack rows. A day of moments, of which nobody says how many
--- it has, has one at least. Markets that are closed at times are left out.
+-- Whole days between the first and the last stored one that lack rows. If rows are moments, a day needs at least one,
+-- since the declaration does not say how many it has. Markets that are closed at times are left out.
 SELECT
     market.series AS series,
     market.exchange AS exchange,

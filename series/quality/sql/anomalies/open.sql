@@ -1,4 +1,4 @@
--- What is open of what a check of a span looks at. A stale series is looked at whatever the span.
+-- The open anomalies that a check of the span covers. It covers every stale series, whatever the span.
 SELECT kind, series, exchange, symbol, frame, at, value, bound, detail
 FROM quality_anomalies
 WHERE is_open

@@ -1,5 +1,5 @@
--- Minutes in which a market closed further from the middle of the other venues than the bound. At least two others
--- closed in that minute: of two venues alone, nobody knows which one is off.
+-- Minutes in which a market closed further from the median of the other venues than the bound. At least two other
+-- venues must have a close in that minute: with two venues in all, nobody knows which one is wrong.
 SELECT
     'candles' AS series,
     venue.1 AS exchange,

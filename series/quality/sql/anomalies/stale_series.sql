@@ -1,5 +1,4 @@
--- Series that were stored before, but of which the newest row is older than the bound. A series that landed after the
--- span is not missed in it.
+-- Stored series whose newest row is older than the bound at the end of the span.
 SELECT
     series,
     exchange,
