@@ -1,4 +1,4 @@
-"""The whole service, wired: paths to endpoints, one warehouse, one poller."""
+"""Builds the service: paths and their endpoints, one warehouse, one poller."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def build(settings: Settings, sides: Sides) -> ASGIApp:
 
     Args:
         settings: of the service and its ClickHouse.
-        sides: how each exchange talks on a connection, for `/ws-replay`.
+        sides: the exchanges' sides of a connection, for `/ws-replay`.
 
     Raises:
         RegistryError: the symbols file cannot be used.
@@ -87,16 +87,16 @@ class _Service:
             await warehouse.close()
 
     async def _refresh(self) -> None:
-        """Read the registry again where it changed; a new exchange's paths come with the next start."""
+        """Read the registry again when it changes. Paths of a new exchange are added at the next start only."""
         while True:
             await asyncio.sleep(_REGISTRY_PERIOD_S)
             try:
                 self._markets.refresh()
             except (MedallionError, OSError) as error:
-                log.error("the symbols file cannot be used, the one before stays", error=str(error))
+                log.error("the symbols file cannot be used, the markets of the old one stay", error=str(error))
 
     def routes(self) -> list[BaseRoute]:
-        """Those that need no ClickHouse."""
+        """The routes that need no `Warehouse`, and `/readyz`."""
         return [
             Route("/", _page),
             Mount("/page", StaticFiles(directory=PAGE)),
@@ -108,15 +108,15 @@ class _Service:
 
     def _routes_of_data(self, warehouse: Warehouse, candles: Candles) -> list[BaseRoute]:
         page = PageApi(warehouse, candles, self._markets).endpoints()
-        found: list[BaseRoute] = [Route(f"/v1/{path}", endpoint) for path, endpoint in page.items()]
-        found += self._replays(warehouse)
+        routes: list[BaseRoute] = [Route(f"/v1/{path}", endpoint) for path, endpoint in page.items()]
+        routes += self._replays(warehouse)
         udf = UdfApi(warehouse, candles, self._markets).endpoints()
-        found += [Route(f"/udf/{path}", endpoint) for path, endpoint in udf.items()]
-        found += self._routes_of(warehouse, candles, "", Venue(DEFAULT_EXCHANGE, is_futures=False))
-        found += self._rest(warehouse, candles, "/fapi/v1", Venue(FUTURES, is_futures=True))
+        routes += [Route(f"/udf/{path}", endpoint) for path, endpoint in udf.items()]
+        routes += self._routes_of(warehouse, candles, "", Venue(DEFAULT_EXCHANGE, is_futures=False))
+        routes += self._rest(warehouse, candles, "/fapi/v1", Venue(FUTURES, is_futures=True))
         for exchange in self._markets.exchanges:
-            found += self._routes_of(warehouse, candles, f"/{exchange}", Venue(exchange, is_futures=False))
-        return found
+            routes += self._routes_of(warehouse, candles, f"/{exchange}", Venue(exchange, is_futures=False))
+        return routes
 
     def _replays(self, warehouse: Warehouse) -> list[BaseRoute]:
         source, slots = RawSource(warehouse), Slots(is_open=self._settings.serving_raw)

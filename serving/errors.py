@@ -1,4 +1,4 @@
-"""What a request is answered instead of data, in Binance's codes and words.
+"""The errors of requests, with Binance's codes and messages.
 
 Source of codes and messages: https://developers.binance.com/docs/binance-spot-api-docs/errors.
 """
@@ -9,7 +9,7 @@ from config.errors import MedallionError
 
 
 class ServingError(MedallionError):
-    """The service cannot start as it is told to; the message says what to change."""
+    """The service cannot start with these settings; the message says what to change."""
 
 
 class ApiError(MedallionError):
@@ -23,62 +23,62 @@ class ApiError(MedallionError):
 
 
 def missing(name: str) -> ApiError:
-    """A parameter that must be given."""
+    """A required parameter is missing."""
     return ApiError(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
 
 
 def empty(name: str) -> ApiError:
-    """A parameter without a value."""
+    """A parameter has no value."""
     return ApiError(-1105, f"Parameter '{name}' was empty.")
 
 
 def repeated() -> ApiError:
-    """A parameter that is given twice."""
+    """A parameter is given twice."""
     return ApiError(-1101, "Duplicate values for a parameter detected.")
 
 
 def unread(read: int, sent: int) -> ApiError:
-    """Parameters that the endpoint does not know."""
+    """The endpoint does not know some parameters."""
     return ApiError(-1104, f"Not all sent parameters were read; read '{read}' parameter(s) but was sent '{sent}'.")
 
 
 def illegal(name: str, legal: str) -> ApiError:
-    """A value with characters that cannot be in it."""
+    """A value has illegal characters."""
     return ApiError(-1100, f"Illegal characters found in parameter '{name}'; legal range is '{legal}'.")
 
 
 def invalid(name: str) -> ApiError:
-    """A value out of range."""
+    """A value is out of range."""
     return ApiError(-1130, f"Data sent for parameter '{name}' is not valid.")
 
 
 def contradictory() -> ApiError:
-    """Parameters that exclude each other."""
+    """Parameters exclude each other."""
     return ApiError(-1128, "Combination of optional parameters invalid.")
 
 
 def invalid_interval() -> ApiError:
-    """No interval of Binance's."""
+    """Binance has no such interval."""
     return ApiError(-1120, "Invalid interval.")
 
 
 def invalid_symbol() -> ApiError:
-    """No market of the exchange."""
+    """The exchange has no such market."""
     return ApiError(-1121, "Invalid symbol.")
 
 
 def not_found() -> ApiError:
-    """No such path."""
+    """There is no such path."""
     return ApiError(-1020, "This operation is not supported.", 404)
 
 
 def unauthorised() -> ApiError:
-    """No token, or a wrong one."""
+    """The request has no token, or a wrong one."""
     return ApiError(-2015, "Invalid API-key, IP, or permissions for action.", 401)
 
 
 def forbidden() -> ApiError:
-    """A page of another site asks."""
+    """The request comes from a page of another site."""
     return ApiError(-1002, "You are not authorized to execute this request.", 403)
 
 

@@ -1,4 +1,4 @@
-"""What every request passes: who asks, from where, and what a browser may do with the answer."""
+"""The checks of every request (host, origin, token), and the security headers of every response."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from serving.rest.endpoints import json_response
 
 COOKIE = "medallion_token"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-# Health and metrics ask for no login anywhere (docs/threats.md).
+# Health and metrics need no token (docs/threats.md).
 _WITHOUT_TOKEN = frozenset({"/healthz", "/readyz", "/metrics"})
 _HEADERS = {
-    # The chart library puts its one style sheet into the page; nothing else is taken from anywhere but this service.
+    # The chart library puts a style sheet into the page. Everything else comes from this service.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -41,11 +41,11 @@ log = structlog.get_logger(__name__)
 
 
 class Guard:
-    """Middleware: refuses strangers and other sites' pages, adds security headers, turns failures into JSON."""
+    """Middleware: refuses clients without the token and pages of other sites, adds security headers."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
-        """`token`: what a client must know; "": the service is on the loopback address, and only names of it are
-        answered, so that no other site's name can be made to point here.
+        """`token`: the token that clients must send. "": the service is on the loopback address; then `Host` must be a
+        name of it, so that another site's name that resolves to this address is refused.
         """
         self._app = app
         self._token = token
@@ -86,7 +86,7 @@ class Guard:
         try:
             await self._app(scope, receive, send_guarded)
         except Exception:
-            # Starlette has sent the answer of `HANDLERS` before.
+            # Starlette has already sent the response of `HANDLERS`.
             log.exception("request failed", path=scope["path"])
 
     def _refusal(self, scope: Scope) -> ApiError | None:
@@ -101,7 +101,7 @@ class Guard:
         return None
 
     def _knows_token(self, scope: Scope, headers: Headers) -> bool:
-        """In Binance's own header, as a bearer token, in the page's cookie or in the address of the page."""
+        """Whether Binance's API-key header, the bearer token, the cookie or the page's address has the token."""
         given = (
             headers.get("x-mbx-apikey"),
             headers.get("authorization", "").removeprefix("Bearer "),
@@ -111,12 +111,12 @@ class Guard:
         return any(one is not None and hmac.compare_digest(one.encode(), self._token.encode()) for one in given)
 
     def _in_address(self, scope: Scope) -> str | None:
-        """A browser's first request can carry nothing else."""
+        """The token in the address of the page: a browser's first request cannot send a header."""
         values = parse_qs(scope["query_string"].decode("latin-1")).get("token", []) if scope["path"] == "/" else []
         return values[0] if values else None
 
     def _remember(self, token: str) -> Response:
-        """The page again, without the token in its address."""
+        """Redirect to the page without the token in its address, and set the cookie."""
         answer = RedirectResponse("/", 303)
         answer.set_cookie(COOKIE, token, httponly=True, samesite="strict")
         return answer
@@ -149,19 +149,19 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 
 async def _refuse_path(request: Request, error: Exception) -> Response:
-    """A path or a method that there is not."""
+    """A path or a method that does not exist, as JSON."""
     del request
     refusal = errors.not_found()
     return _answer(ApiError(refusal.code, refusal.message, getattr(error, "status_code", refusal.status)))
 
 
 async def _refuse_failure(request: Request, error: Exception) -> Response:
-    """A fault of ours; the log has it."""
+    """An unexpected error, as JSON. The log has the traceback."""
     del request, error
     return _answer(errors.unavailable())
 
 
-# What an application behind the guard answers to each kind of error.
+# The response to each kind of error, for the application behind the guard.
 HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
     ApiError: _refuse,
     HTTPException: _refuse_path,

@@ -16,11 +16,11 @@ QUERIES = Histogram(
     "medallion_serving_query_seconds", "Time of a query at ClickHouse, by its SQL file", ["query"], buckets=_SECONDS
 )
 CLIENTS = Gauge("medallion_serving_websocket_clients", "Open WebSocket connections")
-STREAMS = Gauge("medallion_serving_websocket_streams", "Streams that somebody listens to")
+STREAMS = Gauge("medallion_serving_websocket_streams", "Streams with at least one listener")
 SENT = Counter("medallion_serving_websocket_messages_total", "Messages sent to WebSocket clients")
 DROPPED = Counter(
     "medallion_serving_websocket_dropped_total",
-    "Messages that a slow client did not get since newer ones replaced them",
+    "Messages that a slow client did not get because newer ones replaced them",
 )
-POLL_ERRORS = Counter("medallion_serving_poll_errors_total", "Looks for changes that ClickHouse did not answer")
+POLL_ERRORS = Counter("medallion_serving_poll_errors_total", "Queries for changes that ClickHouse did not answer")
 REPLAYS = Gauge("medallion_serving_replays", "Replays under way")

@@ -1,5 +1,5 @@
-"""What only the page asks for: markets of all exchanges, where a candle comes from and whether the exchange agrees,
-series under the candles, the pipeline, dead letters.
+"""The endpoints of the page alone: markets of all exchanges, a candle's trades and verdict, series under the candles,
+the pipeline, dead letters.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MOST_VERDICTS = 1_000
 _MOST_ROWS = 1_000
 _MOST_OFFSET = 1_000_000
 _RATE_SECONDS = 60
-# A trade that is older by its own time is no live one, and is looked for by no index.
+# Older trades are not live. `pipeline_latency` has no index by arrival, so this bound keeps the query fast.
 _RATE_HOURS = 24
 _MOST_TEXT = 200
 
@@ -46,7 +46,7 @@ class PageApi:
         self._markets = markets
 
     def endpoints(self) -> dict[str, Endpoint]:
-        """By path below `/v1/`."""
+        """The endpoints by path below `/v1/`."""
         return {
             "markets": self.markets,
             "candles": self.candles,
@@ -61,7 +61,7 @@ class PageApi:
         }
 
     async def markets(self, request: Request) -> Response:
-        """Every market that ever traded: price, 24 hours, time of its newest trade (ms)."""
+        """Every market with a trade: price, 24 hours, time of its newest trade (ms)."""
         RequestParameters(request.query_params.multi_items(), frozenset())
         exchanges = self._markets.exchanges
         rows, newest = await self._warehouse.gather(
@@ -73,10 +73,10 @@ class PageApi:
         return json_response({"serverTime": int(time.time() * 1000), "markets": found})
 
     async def candles(self, request: Request) -> Response:
-        """The last candles up to `endTime` (ms), with what is known of each, and which of them `pin` has just so.
+        """The last candles up to `endTime` (ms), with their state. `isPinned`: the candle is the same in `pin`.
 
-        `isBackfilled` (a trade came after it could be closed) is null for a candle that only Iceberg has. `closeTime`
-        is the last ms of the window. `exchangeSymbol` is what `medallion series run --symbol` takes.
+        `isBackfilled` (a trade came after the candle could be closed) is null for a candle that only Iceberg has.
+        `closeTime` is the last ms of the window. `exchangeSymbol` is the value for `medallion series run --symbol`.
         """
         names = frozenset({"exchange", "symbol", "interval", "endTime", "limit", "pin"})
         parameters = RequestParameters(request.query_params.multi_items(), names)
@@ -113,11 +113,11 @@ class PageApi:
         return json_response({"pins": [row["pin"] for row in await self._warehouse.rows("pins", {})]})
 
     async def _pinned(self, pin: str | None, interval: Interval, market: Market, rows: Sequence[Row]) -> set[Any]:
-        """The values of these candles as a pin has them; none of an interval that no cold table has."""
+        """The values of these candles in a pin. Empty for an interval that no cold table has."""
         if pin is None or not rows:
             return set()
         if pin not in {row["pin"] for row in await self._warehouse.rows("pins", {})}:
-            raise ApiError(-1130, "Data sent for parameter 'pin' is not valid: /v1/pins lists those there are.")
+            raise ApiError(-1130, "Data sent for parameter 'pin' is not valid: /v1/pins lists the pins.")
         if interval.seconds != interval.base.seconds:
             return set()
         found = await self._warehouse.rows(
@@ -136,8 +136,8 @@ class PageApi:
     async def agreement(self, request: Request) -> Response:
         """The newest verdict of `medallion quality check` on candles that open from `startTime` to `endTime` (ms).
 
-        `agrees`: equal, or but for the venue's rounding. `differing`: each cell that differs, exact; "" where a side
-        has none. Candles that nobody has checked are absent. `limit` takes the first ones.
+        `agrees`: equal, or different only by the venue's rounding. `differing`: each cell that differs, exact; "" if a
+        side does not have it. Unchecked candles are absent. `limit` takes the first ones.
         """
         names = frozenset({"exchange", "symbol", "interval", "startTime", "endTime", "limit"})
         parameters = RequestParameters(request.query_params.multi_items(), names)
@@ -194,7 +194,7 @@ class PageApi:
                 "symbol": symbol,
                 "from": opened // 1000,
                 "until": interval.end(opened // 1000),
-                # One more says whether there are more.
+                # One more than is shown, to know whether there are more.
                 "limit": _MOST_TRADES + 1,
                 "offset": offset,
             },
@@ -203,14 +203,14 @@ class PageApi:
         return json_response({"trades": rows[:_MOST_TRADES], "hasMore": len(rows) > _MOST_TRADES})
 
     async def payload(self, request: Request) -> Response:
-        """A raw message as the producer published it: the exchange's own words are in its `payload`.
+        """A raw message as the producer published it, in `payload`.
 
-        `payload` is null, with the reason, where Raw has let it go or this service's user may not read Raw.
+        `payload` is null, with a reason, if neither tier has the message or this service's user may not read Raw.
         """
         names = frozenset({"exchange", "topic", "partition", "offset", "ingested"})
         parameters = RequestParameters(request.query_params.multi_items(), names)
         exchange = self._exchange(parameters)
-        place: dict[str, Any] = {name: _whole(parameters, name) for name in ("partition", "offset", "ingested")}
+        place: dict[str, Any] = {name: _required(parameters, name) for name in ("partition", "offset", "ingested")}
         topic = parameters.text("topic")
         try:
             rows = await self._payload({"exchange": exchange, "topic": topic, **place})
@@ -221,7 +221,7 @@ class PageApi:
         return json_response({"payload": rows[0]["raw_json"], "reason": None})
 
     async def _payload(self, place: dict[str, Any]) -> list[Row]:
-        """The message from the hot table, else from the view of hot and cold ones where there is such a view."""
+        """The message from the hot table, else from the view of hot and cold messages, if it exists."""
         rows = await self._warehouse.rows("payload", place, source="trades_raw")
         if rows or not await self._warehouse.rows("replay_views", {"pin_database": ""}):
             return rows
@@ -256,7 +256,7 @@ class PageApi:
 
 
 def _span(parameters: RequestParameters) -> tuple[int, int]:
-    """`startTime` and `endTime`, which must be there; ms, both inclusive."""
+    """`startTime` and `endTime`, both required; ms, both inclusive."""
     start, end = parameters.times()
     if start is None:
         raise missing("startTime")
@@ -288,12 +288,12 @@ def _verdict(row: Row) -> dict[str, Any]:
 
 
 def _values(row: Row) -> tuple[object, ...]:
-    """What a candle says: when, and its exact amounts."""
+    """The start, the exact amounts and the count of a candle."""
     amounts = (amount(row[name]) for name in ("open", "high", "low", "close", "volume", "quote_volume"))
     return (row["opened"], *amounts, row["trade_count"])
 
 
-def _whole(parameters: RequestParameters, name: str) -> int:
+def _required(parameters: RequestParameters, name: str) -> int:
     value = parameters.number(name)
     if value is None:
         raise missing(name)

@@ -1,17 +1,18 @@
-"""Reading a request's parameters as Binance does: each once, each known, each in its range."""
+"""Reads the parameters of a request by Binance's rules: each at most once, each known, each in its range."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
 
+from schemas.valid_times import END_US
 from serving import errors
 from serving.market_data.intervals import INTERVALS, Interval
 
 _NUMBER = r"^[0-9]{1,20}$"
 _SYMBOL = r"^[A-Z0-9-_.]{1,20}$"
-# 2200-01-01 in ms: no layer holds a later time.
-_END_OF_TIME = 7_258_118_400_000
+# ms since the epoch.
+_END_OF_TIME = END_US // 1_000
 _MOST_SYMBOLS = 500
 
 
@@ -19,7 +20,7 @@ class RequestParameters:
     """The parameters of one request; each method reads one of them."""
 
     def __init__(self, sent: Iterable[tuple[str, str]], known: frozenset[str]) -> None:
-        """`known`: what the endpoint reads.
+        """`known`: the names of the parameters that the endpoint reads.
 
         Raises:
             ApiError: -1101 for one that is given twice, -1104 for one that is not known, -1105 for an empty one.
@@ -37,7 +38,7 @@ class RequestParameters:
         self._values = values
 
     def text(self, name: str) -> str:
-        """A parameter that must be there.
+        """A required parameter.
 
         Raises:
             ApiError: -1102.
@@ -47,11 +48,11 @@ class RequestParameters:
         return self._values[name]
 
     def optional(self, name: str) -> str | None:
-        """A parameter that may be absent."""
+        """A parameter, None if it is absent."""
         return self._values.get(name)
 
     def number(self, name: str) -> int | None:
-        """A whole number, None where it is absent.
+        """A whole number, None if it is absent.
 
         Raises:
             ApiError: -1100.
@@ -64,7 +65,7 @@ class RequestParameters:
         return int(value)
 
     def limit(self, default: int, most: int) -> int:
-        """How many rows; more than `most` is `most`.
+        """The number of rows: `default` if absent, `most` if larger.
 
         Raises:
             ApiError: -1100, -1130 for 0.
@@ -78,7 +79,7 @@ class RequestParameters:
         """`startTime` and `endTime`, ms since the epoch, both inclusive.
 
         Raises:
-            ApiError: -1100, -1128 where the end is before the start.
+            ApiError: -1100, -1128 if the end is before the start.
         """
         start, end = (self._bounded(name) for name in ("startTime", "endTime"))
         if start is not None and end is not None and end < start:
@@ -101,10 +102,10 @@ class RequestParameters:
         return INTERVALS[code]
 
     def symbols(self, names: frozenset[str]) -> tuple[str, ...] | None:
-        """`symbol`, or `symbols` (a JSON list), of `names`; None: neither is there.
+        """`symbol`, or `symbols` (a JSON list); each must be one of `names`. None: both are absent.
 
         Raises:
-            ApiError: -1100, -1121, -1128 where both are there.
+            ApiError: -1100, -1121, -1128 if both are given.
         """
         one, several = self.optional("symbol"), self.optional("symbols")
         if one is not None and several is not None:
@@ -121,7 +122,7 @@ class RequestParameters:
         return tuple(dict.fromkeys(known_symbol(name, names) for name in found))
 
     def symbol(self, names: frozenset[str]) -> str:
-        """`symbol`, which must be there and one of `names`.
+        """`symbol`, which is required and must be one of `names`.
 
         Raises:
             ApiError: -1100, -1102, -1121.

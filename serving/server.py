@@ -1,4 +1,4 @@
-"""Running the service: `medallion serve`."""
+"""Runs the service: `medallion serve`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 def address(settings: Settings) -> str:
-    """Where a browser finds it."""
+    """The address of the page."""
     host = settings.serving_host
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.serving_port}/"
 
@@ -32,7 +32,7 @@ def serve(settings: Settings, sides: Sides) -> None:
     """Serve until SIGTERM or SIGINT; `sides` are those of `serving.app.build`.
 
     Raises:
-        ServingError: it would listen beyond this machine without a token, or its port cannot be used.
+        ServingError: another machine could reach it without a token, or its port cannot be used.
         RegistryError: the symbols file cannot be used.
     """
     if not _is_loopback(settings.serving_host) and not settings.serving_token.get_secret_value():
@@ -63,7 +63,7 @@ def serve(settings: Settings, sides: Sides) -> None:
 def _listen(settings: Settings, open_sockets: ExitStack) -> list[socket.socket]:
     """A listening socket for each address of the host, closed with `open_sockets`.
 
-    Uvicorn would log a taken port as it logs a request, and end with a code of its own.
+    If uvicorn opened the sockets, it would log a taken port like a request, and end with its own exit code.
     """
     host, port = settings.serving_host, settings.serving_port
     try:

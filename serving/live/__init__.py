@@ -1,1 +1,1 @@
-"""Binance's WebSocket interface: one poller asks ClickHouse what changed, and every client gets its streams of it."""
+"""Binance's WebSocket interface: one poller reads changes from ClickHouse, and clients get the streams they chose."""

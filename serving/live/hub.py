@@ -1,4 +1,4 @@
-"""Who listens to what, and the queue of each client: a slow one slows no other."""
+"""The listeners of each stream, and the queue of each client: a slow client slows no other."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ MOST_WAITING = 1_000
 
 
 class Outbox:
-    """Messages that a client has not been sent yet, at most `MOST_WAITING`; the newest candle of a stream wins."""
+    """Messages that wait for one client. A newer state of a candle or ticker replaces an older one that still waits."""
 
     def __init__(self, most: int = MOST_WAITING) -> None:
-        """`most`: how many may wait."""
+        """`most`: at most so many messages wait."""
         self._most = most
         self._waiting: OrderedDict[Hashable, Update] = OrderedDict()
         self._numbers = itertools.count()
         self._something = asyncio.Event()
 
     def put(self, update: Update) -> None:
-        """Queue a message: in place of the one that it replaces, or of the oldest that can be done without."""
+        """Queue a message. A full queue drops its oldest message, if possible one that need not arrive."""
         key = next(self._numbers) if update.replaces is None else ("replaced", update.replaces)
         if self._waiting.pop(key, None) is not None:
             metrics.DROPPED.inc()
         elif len(self._waiting) >= self._most:
-            spare = next((one for one, old in self._waiting.items() if not old.must_arrive), None)
+            spare = next((waiting for waiting, old in self._waiting.items() if not old.must_arrive), None)
             self._waiting.pop(next(iter(self._waiting)) if spare is None else spare)
             metrics.DROPPED.inc()
         self._waiting[key] = update
         self._something.set()
 
     async def take(self) -> Update:
-        """The oldest message; waits for one."""
+        """Remove and return the oldest message; waits until there is one."""
         while not self._waiting:
             self._something.clear()
             await self._something.wait()
@@ -56,17 +56,17 @@ class Hub:
 
     @property
     def streams(self) -> list[Stream]:
-        """What somebody listens to."""
+        """The streams that have a listener."""
         return list(self._listeners)
 
     def listen(self, stream: Stream, outbox: Outbox) -> None:
-        """Send the stream's messages to a client, too."""
+        """Add a client to the listeners of a stream."""
         self._listeners.setdefault(stream, set()).add(outbox)
         self._somebody.set()
         metrics.STREAMS.set(len(self._listeners))
 
     def leave(self, stream: Stream, outbox: Outbox) -> None:
-        """Send the client no more of them."""
+        """Remove a client from the listeners of a stream."""
         outboxes = self._listeners.get(stream, set())
         outboxes.discard(outbox)
         if not outboxes:
@@ -76,7 +76,7 @@ class Hub:
         metrics.STREAMS.set(len(self._listeners))
 
     async def somebody(self) -> None:
-        """Returns when somebody listens."""
+        """Wait until any stream has a listener."""
         await self._somebody.wait()
 
     def publish(self, stream: Stream, update: Update) -> None:

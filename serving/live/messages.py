@@ -1,4 +1,4 @@
-"""What streams send.
+"""The messages of the streams.
 
 Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams.
 """
@@ -26,8 +26,8 @@ class Update:
     Attributes:
         stream: the stream's name.
         data: the message.
-        replaces: an older message with the same key that still waits is replaced by this one; None: by none.
-        must_arrive: a full queue drops others before it.
+        replaces: this message replaces an older one with the same key that still waits; None: it replaces none.
+        must_arrive: a full queue drops other messages first.
     """
 
     stream: str
@@ -47,7 +47,10 @@ class Update:
 
 
 def kline_update(stream: str, interval: Interval, row: Row, now: int) -> Update:
-    """A candle; `x` says whether it is closed. First and last trade id are -1: Gold does not keep them."""
+    """A candle; `x` says whether it is closed. `now`: ms since the epoch.
+
+    First and last trade id are -1: Gold does not keep them.
+    """
     candle = {
         "t": row["opened"] * 1000,
         "T": interval.end(row["opened"]) * 1000 - 1,
@@ -73,7 +76,7 @@ def kline_update(stream: str, interval: Interval, row: Row, now: int) -> Update:
 
 
 def trade_update(stream: str, row: Row, now: int) -> Update:
-    """A trade."""
+    """A trade, of a row of `sql/new_trades.sql`. `now`: ms since the epoch."""
     data = {
         "e": "trade",
         "E": now,
@@ -89,7 +92,7 @@ def trade_update(stream: str, row: Row, now: int) -> Update:
 
 
 def mini_ticker_update(stream: str, row: Row, now: int) -> Update:
-    """A market's last 24 hours, of a row of `serving.market_data.tickers`."""
+    """A market's last 24 hours, of a row of `serving.market_data.tickers`. `now`: ms since the epoch."""
     names = {"c": "lastPrice", "o": "openPrice", "h": "highPrice", "l": "lowPrice", "v": "volume", "q": "quoteVolume"}
     data = {"e": "24hrMiniTicker", "E": now, "s": row["symbol"]}
     return Update(stream, data | {key: row[name] for key, name in names.items()}, replaces=stream)

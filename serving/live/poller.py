@@ -1,4 +1,4 @@
-"""One look for changes for all clients: ClickHouse is asked what came, and only while somebody listens."""
+"""Reads changes from ClickHouse and publishes them: one query for all clients, and only while a client listens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from serving.market_data.warehouse import Row, Warehouse
 
 PERIOD_S = 0.1
 _AFTER_AN_ERROR_S = 1.0
-# A trade that is older than the newest by more than this waits for the market's next trade.
+# A trade that is older than the market's newest one by more than this is seen only with the market's next trade.
 _LATE_MS = 60_000
 _DAY_S = 86_400
 _DAY_MS = 86_400_000
@@ -39,7 +39,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass
 class _Followed:
-    """A market that somebody listens to: its newest trade (ms), and what told of the last change."""
+    """A market with a listener.
+
+    `newest`: time of its newest trade (ms). `validated`: newest `validated_at` (µs). `seen`: the row of
+    `sql/changes.sql` at the last change.
+    """
 
     newest: int
     validated: int = 0
@@ -48,7 +52,11 @@ class _Followed:
 
 @dataclass
 class _Candle:
-    """How far a stream of candles is: all up to `closed` (s) are sent; `due`: when the open one may be closed (s)."""
+    """The state of a stream of candles.
+
+    `closed`: start of the last candle that is done (s). `due`: when the open candle may be closed (s), 0: unknown.
+    `sent`: the open candle as it was sent last. `is_new`: nothing has been read for the stream yet.
+    """
 
     closed: int
     due: float = 0.0
@@ -58,21 +66,21 @@ class _Candle:
 
 @dataclass
 class _Trades:
-    """Trades that were sent lately, by market and id, and when (s, monotonic)."""
+    """Trades that were published in the last `_REMEMBERED_S`, by market and id, and when (s, monotonic)."""
 
     sent: dict[tuple[Market, str], float] = field(default_factory=dict)
 
     def fresh(self, rows: Iterable[Row]) -> list[Row]:
-        """Those that were not here before."""
+        """The trades that were not published before; they count as published from now on."""
         now = time.monotonic()
         self.sent = {key: at for key, at in self.sent.items() if now - at < _REMEMBERED_S}
-        found = [row for row in rows if ((row["exchange"], row["symbol"]), row["trade_id"]) not in self.sent]
-        self.sent |= {((row["exchange"], row["symbol"]), row["trade_id"]): now for row in found}
-        return found
+        fresh = [row for row in rows if ((row["exchange"], row["symbol"]), row["trade_id"]) not in self.sent]
+        self.sent |= {((row["exchange"], row["symbol"]), row["trade_id"]): now for row in fresh}
+        return fresh
 
 
 class Poller:
-    """Follows the markets that somebody listens to."""
+    """Follows the markets that have a listener."""
 
     def __init__(self, warehouse: Warehouse, candles: Candles, hub: Hub) -> None:
         self._warehouse = warehouse
@@ -100,7 +108,7 @@ class Poller:
             await asyncio.sleep(max(0.0, started + pause - time.monotonic()))
 
     async def look(self) -> None:
-        """Ask once, and publish what is new.
+        """Query once, and publish the changes.
 
         Raises:
             ApiError: ClickHouse does not answer.
@@ -118,8 +126,8 @@ class Poller:
 
     def _forget(self, streams: list[Stream]) -> None:
         listened, markets = set(streams), {stream.market for stream in streams}
-        self._markets = {market: one for market, one in self._markets.items() if market in markets}
-        self._states = {stream: one for stream, one in self._states.items() if stream in listened}
+        self._markets = {market: followed for market, followed in self._markets.items() if market in markets}
+        self._states = {stream: state for stream, state in self._states.items() if stream in listened}
         self._tickers_at = {stream: at for stream, at in self._tickers_at.items() if stream in listened}
         self._trading &= {stream.market for stream in streams if stream.kind == "trade"}
         self._stale_tickers &= markets
@@ -133,11 +141,11 @@ class Poller:
         self._markets |= {market: _Followed(newest.get(market, 0)) for market in added}
 
     async def _changed(self) -> dict[Market, tuple[int, int]]:
-        """Markets with something new → since when to look for it: time of the trade (ms), of its validation (µs)."""
+        """The markets with new trades, and from where to read these: time of the trade (ms), `validated_at` (µs)."""
         if not self._markets:
             return {}
         rows = await self._each_day(
-            "changes", {market: max(0, one.newest - _LATE_MS) for market, one in self._markets.items()}, {}
+            "changes", {market: max(0, known.newest - _LATE_MS) for market, known in self._markets.items()}, {}
         )
         changed = {}
         for row in rows:
@@ -151,16 +159,16 @@ class Poller:
         return changed
 
     async def _each_day(self, name: str, since: Mapping[Market, int], parameters: Mapping[str, object]) -> list[Row]:
-        """Ask for markets by the day from which on (ms): one that has long been quiet must not make others slow."""
+        """Query the markets in groups by the day of `since` (ms), so that a long quiet market does not slow others."""
         groups: dict[int, list[Market]] = defaultdict(list)
         for market, at in since.items():
             groups[at // _DAY_MS].append(market)
         answers = await self._warehouse.gather(
             *(
                 self._warehouse.rows(
-                    name, {"markets": sorted(some), "since": min(since[market] for market in some), **parameters}
+                    name, {"markets": sorted(group), "since": min(since[market] for market in group), **parameters}
                 )
-                for some in groups.values()
+                for group in groups.values()
             )
         )
         return [row for answer in answers for row in answer]
@@ -169,23 +177,23 @@ class Poller:
         by_market = defaultdict(list)
         for stream in streams:
             by_market[stream.market].append(stream)
-        fresh = by_market.keys() - self._trading
-        asked = {market: changed[market] for market in by_market if market in changed}
-        for market in fresh - asked.keys():
+        added = by_market.keys() - self._trading
+        due = {market: changed[market] for market in by_market if market in changed}
+        for market in added - due.keys():
             followed = self._markets[market]
-            asked[market] = (max(0, followed.newest - _LATE_MS), followed.validated)
-        if not asked:
+            due[market] = (max(0, followed.newest - _LATE_MS), followed.validated)
+        if not due:
             return
-        validated = max(0, min(at for _, at in asked.values()) - _OVERLAP_US)
-        since = {market: start for market, (start, _) in asked.items()}
+        validated = max(0, min(at for _, at in due.values()) - _OVERLAP_US)
+        since = {market: start for market, (start, _) in due.items()}
         rows = await self._each_day("new_trades", since, {"validated": validated, "limit": _MOST_TRADES})
         now = int(time.time() * 1000)
         for row in self._trades.fresh(rows):
             market = (row["exchange"], row["symbol"])
-            # What was there when the first client came is nothing new.
-            for stream in by_market[market] if market not in fresh else ():
+            # Trades from before the first client came are not sent.
+            for stream in by_market[market] if market not in added else ():
                 self._hub.publish(stream, trade_update(stream.name, row, now))
-        self._trading |= fresh
+        self._trading |= added
 
     async def _look_for_candles(self, streams: list[Stream], changed: set[Market]) -> None:
         now = time.time()
@@ -197,10 +205,10 @@ class Poller:
                 self._states[stream] = _Candle(stream.interval.start(newest) - 1)
             state = self._states[stream]
             if state.is_new or stream.market in changed or 0 < state.due <= now:
-                # A market that has long been quiet must not make the others' answers long.
+                # In groups by day, so that a long quiet market does not make the others' results long.
                 groups[stream.interval, state.closed // _DAY_S].append(stream)
-        for (interval, _), some in groups.items():
-            await self._publish_candles(interval, some)
+        for (interval, _), group in groups.items():
+            await self._publish_candles(interval, group)
 
     async def _publish_candles(self, interval: Interval, streams: list[Stream]) -> None:
         after = min(self._states[stream].closed for stream in streams)
@@ -213,13 +221,13 @@ class Poller:
         for stream in streams:
             self._publish_candles_of(stream, interval, by_market[stream.market])
             if len(rows) == _MOST_CANDLES:
-                self._states[stream].due = 1.0  # there are more: at once
+                self._states[stream].due = 1.0  # In the past: there are more candles to read at once.
 
     def _publish_candles_of(self, stream: Stream, interval: Interval, rows: list[Row]) -> None:
         state, now = self._states[stream], time.time()
         state.due = 0.0
         for row in (row for row in rows if row["opened"] > state.closed):
-            # A candle that was closed before the first client came is nothing new.
+            # A candle that was closed before the first client came is not sent.
             if row != state.sent and not (state.is_new and row["is_closed"]):
                 self._hub.publish(stream, kline_update(stream.name, interval, row, int(now * 1000)))
             if row["is_closed"]:

@@ -1,4 +1,4 @@
-"""WebSocket connections: `/ws/<stream>`, `/stream?streams=a/b`, and requests to listen to more or to less."""
+"""WebSocket connections: `/ws/<stream>`, `/stream?streams=a/b`, and the requests SUBSCRIBE, UNSUBSCRIBE and LIST."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _INVALID = 2
 
 
 class SubscriberConnection:
-    """One client."""
+    """The connection of one client."""
 
     def __init__(self, socket: WebSocket, hub: Hub, exchange: str, markets: Markets, *, is_named: bool) -> None:
-        """`is_named`: messages come with the name of their stream."""
+        """`is_named`: each message has the name of its stream."""
         self._socket = socket
         self._hub = hub
         self._exchange = exchange
@@ -35,7 +35,7 @@ class SubscriberConnection:
         self._sending = asyncio.Lock()
 
     async def serve(self, names: list[str]) -> None:
-        """Send the streams of these names, and those that the client asks for, until it goes."""
+        """Send the streams of these names, and those that the client subscribes to, until it disconnects."""
         try:
             wanted = self._parse(names)
         except StreamError as error:
@@ -49,7 +49,7 @@ class SubscriberConnection:
             while True:
                 await self._answer(await self._socket.receive_text())
         except (WebSocketDisconnect, KeyError, RuntimeError):
-            pass  # it went; a frame of bytes is no request, and ends the connection as well
+            pass  # The client has disconnected, or sent a binary frame, which is no request.
         finally:
             metrics.CLIENTS.dec()
             sender.cancel()

@@ -1,5 +1,5 @@
-"""Names of streams: Binance's (`btcusdt@kline_1m`, `btcusdt@miniTicker`, `btcusdt@trade`), and channels, which say the
-exchange themselves (`binance:spot:ohlcv:1m:BTC-USDT`, `kraken:spot:ticker:BTC-USD`, `binance:usdm:trades:BTC-USDT`).
+"""The names of streams: Binance's (`btcusdt@kline_1m`, `btcusdt@miniTicker`, `btcusdt@trade`), and channels, which
+name their exchange (`binance:spot:ohlcv:1m:BTC-USDT`, `kraken:spot:ticker:BTC-USD`, `binance:usdm:trades:BTC-USDT`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _SPOT = "spot"
 
 
 class StreamError(MedallionError):
-    """No such stream."""
+    """There is no such stream, or a request is invalid."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """What a client listens to: a market's trades, its candles of `interval`, or its last 24 hours."""
+    """A market's trades, its candles of `interval`, or its last 24 hours, under the name that the client gave."""
 
     name: str
     market: Market
@@ -31,10 +31,10 @@ class Stream:
 
 
 def parse(name: str, exchange: str, markets: Markets) -> Stream:
-    """A stream by its name; one that names no exchange is of `exchange`.
+    """A stream by its name. `exchange`: the exchange of a name without one.
 
     Raises:
-        StreamError: no market, or no stream, of that name.
+        StreamError: there is no such market or stream.
     """
     return _channel(name, markets) if ":" in name else _stream(name, exchange, markets)
 
@@ -66,7 +66,7 @@ def _channel(name: str, markets: Markets) -> Stream:
 
 
 def _pair(venue: str, kind: str, pair: str, markets: Markets) -> Market:
-    """The market of a channel: spot is the exchange code itself; what follows the pair is part of the symbol."""
+    """The market of a channel. `kind` spot: `venue` is the exchange code. A suffix of `pair` is part of the symbol."""
     base, _, rest = pair.upper().partition("-")
     quote, dash, suffix = rest.partition("-")
     market = _market(venue if kind == _SPOT else f"{venue}_{kind}", f"{base}{quote}{dash}{suffix}", markets)

@@ -1,1 +1,1 @@
-"""Markets, candles and prices as the interfaces show them, and the SQL that asks for them."""
+"""Markets, candles, prices and series in the formats of the interfaces, read from ClickHouse."""

@@ -15,6 +15,13 @@ def amount(exact: str) -> str:
     return f"{whole}.{fraction.rstrip('0').ljust(_DECIMALS, '0')}"
 
 
+def decimals(step: Decimal) -> int:
+    """The number of decimals of a step: 2 of 0.05."""
+    exponent = step.normalize().as_tuple().exponent
+    # A number that is no finite one has no number as its exponent; the registry has none of these.
+    return max(0, -exponent) if isinstance(exponent, int) else _DECIMALS
+
+
 def change(last: str, first: str) -> str:
     """`last` - `first`, exact."""
     return amount(f"{_WIDE.subtract(Decimal(last), Decimal(first)):f}")

@@ -6,22 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from schemas.valid_times import END_US
 from serving.market_data.amounts import amount
 from serving.market_data.buyers import TRADES, Buyers
 from serving.market_data.intervals import Interval
 from serving.market_data.tiers import Tiers
 from serving.market_data.warehouse import Row, Warehouse
 
-# A market may still send a trade of a window that is over: as long as the candle views wait (ddl/_candles.sql).
+# So long after its end a candle stays open without a later trade, as in the candle views (ddl/_candles.sql).
 _GRACE_SECONDS = 60
-# 2200-01-01, s: no layer holds a later time.
-END_OF_TIME = 7_258_118_400
+# s since the epoch, exclusive.
+END_OF_TIME = END_US // 1_000_000
 Market = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """Which candles: those of an interval and some markets, with their state or without."""
+    """The interval and the markets of the wanted candles, and whether `is_closed` and the like are wanted."""
 
     interval: Interval
     markets: tuple[Market, ...]
@@ -29,7 +30,7 @@ class _Wanted:
 
 
 class Candles:
-    """Candles of the hot tables and, where a time has left them, of Iceberg."""
+    """Reads candles from the hot tables, and from Iceberg for times that have left them."""
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
@@ -50,8 +51,8 @@ class Candles:
 
         Args:
             interval: of the candles.
-            markets: whose.
-            limit: the first ones where `start` is given, else the last ones.
+            markets: exchange and canonical symbol of each market.
+            limit: the first ones if `start` is given, else the last ones.
             start: windows that start at or after it, ms since the epoch.
             end: windows that start at or before it, ms since the epoch.
             with_state: with `is_closed`, `is_complete` and `is_backfilled`.
@@ -62,7 +63,7 @@ class Candles:
         since = 0 if start is None else _first_from(interval, start)
         until = END_OF_TIME if end is None else interval.end(interval.start(end // 1000))
         left = await self._tiers.hot_since(interval.base.view)
-        # The first window of which no part has left.
+        # The first window that is wholly in the hot tables.
         hot_since = interval.end(interval.start(left - 1)) if left else 0
         wanted = _Wanted(interval, tuple(markets), with_state)
         if since >= hot_since:
@@ -76,7 +77,7 @@ class Candles:
         return await self._cold(wanted, limit - len(found), since, ends, is_latest=True) + found
 
     async def _cold(self, wanted: _Wanted, limit: int, since: int, until: int, *, is_latest: bool) -> list[Row]:
-        """Candles of both tiers: first of the windows that a page needs if none is empty, then of all."""
+        """Candles of both tiers. A short span is read first, which is enough if no window is empty; then all."""
         page = limit * wanted.interval.seconds
         near = (max(since, until - page), until) if is_latest else (since, min(until, since + page))
         if page and near != (since, until):
@@ -104,11 +105,11 @@ class Candles:
         return sorted(found, key=lambda row: row["opened"])
 
     async def add_buyers(self, interval: Interval, rows: Sequence[Row]) -> None:
-        """Give each candle `buy_quote_volume`: see `Buyers.add`."""
+        """Set `buy_quote_volume` of each candle: see `Buyers.add`."""
         await self._buyers.add(interval, rows)
 
     async def trades_since(self, second: int) -> str:
-        """The table or view that has all trades from a time on (s since the epoch).
+        """The name of the table or view that has all trades from a time on (s since the epoch).
 
         Raises:
             ApiError: ClickHouse does not answer.
@@ -118,7 +119,7 @@ class Candles:
 
 
 def _first_from(interval: Interval, start_ms: int) -> int:
-    """The first start of a window at or after a time."""
+    """The first start of a window at or after a time (ms); s since the epoch."""
     second = -(-start_ms // 1000)
     window = interval.start(second)
     return window if window == second else interval.end(window)

@@ -1,4 +1,4 @@
-"""Binance's candle intervals, and the candles of ours that each is made of."""
+"""Binance's candle intervals, and the time frame of ours from which each is computed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ddl.layers import Timeframe, load_layers
 _DAY = 86_400
 # The Unix epoch is a Thursday; Binance's weeks begin on Monday.
 _FIRST_MONDAY = 4 * _DAY
-# 3d is counted from the epoch, 1M is the calendar month. `1s` is finer than what Gold keeps.
+# 3d counts from the epoch, 1M is the calendar month. `1s` is missing: Gold has no candles of a second.
 _SECONDS = {
     "1m": 60,
     "3m": 180,
@@ -38,7 +38,7 @@ class Interval:
         code: as Binance writes it; case matters (`1m`, `1M`).
         seconds: its length; 0 for calendar months.
         offset: seconds after the epoch at which a window starts.
-        base: the longest of our time frames of which whole ones make it up.
+        base: the longest of our time frames that divides the interval.
     """
 
     code: str
@@ -47,14 +47,14 @@ class Interval:
     base: Timeframe
 
     def start(self, second: int) -> int:
-        """Start of the window that `second` is in; both seconds since the epoch, UTC."""
+        """Start of the window with the time `second`; both are seconds since the epoch, UTC."""
         if self.seconds:
             return (second - self.offset) // self.seconds * self.seconds + self.offset
         moment = datetime.fromtimestamp(second, UTC)
         return int(datetime(moment.year, moment.month, 1, tzinfo=UTC).timestamp())
 
     def end(self, start: int) -> int:
-        """End of the window that starts at `start`, exclusive; both seconds since the epoch, UTC."""
+        """End (exclusive) of the window that starts at `start`; both are seconds since the epoch, UTC."""
         if self.seconds:
             return start + self.seconds
         month = datetime.fromtimestamp(start, UTC)
@@ -69,7 +69,9 @@ def _interval(code: str, seconds: int) -> Interval:
 
 
 def _month() -> Interval:
-    base = max((frame for frame in load_layers().timeframes if _DAY % frame.seconds == 0), key=lambda one: one.seconds)
+    base = max(
+        (frame for frame in load_layers().timeframes if _DAY % frame.seconds == 0), key=lambda frame: frame.seconds
+    )
     return Interval(MONTH, 0, 0, base)
 
 

@@ -1,4 +1,4 @@
-"""Which markets there are: the symbol registry, read again when its file changes."""
+"""The markets of the symbol registry, which is read again when its file changes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from config.registry import DELISTED, Entry, SymbolRegistry
 
 _PERPETUAL = frozenset({"linear", "inverse", "quanto"})
-# Codes whose markets are contracts only.
+# Exchange codes that have contracts only.
 _CONTRACTS = frozenset({"binance_usdm", "binance_coinm", "bybit_linear"})
 
 
@@ -23,7 +23,7 @@ class Markets:
         self._read(path)
 
     def refresh(self) -> None:
-        """Read the file again where it changed.
+        """Read the file again if it has changed.
 
         Raises:
             RegistryError: the new file cannot be used; the markets of the old one stay.
@@ -48,7 +48,7 @@ class Markets:
         return tuple(self._by_exchange)
 
     def names(self, exchange: str) -> frozenset[str]:
-        """Canonical symbols of an exchange; none of one that nobody knows."""
+        """Canonical symbols of an exchange; empty for an unknown exchange."""
         return frozenset(self._by_exchange.get(exchange, {}))
 
     def entry(self, exchange: str, symbol: str) -> Entry:
@@ -68,10 +68,10 @@ class Markets:
         return self._own_names[exchange][symbol]
 
     def is_perpetual(self, exchange: str, symbol: str) -> bool:
-        """Whether a market is a contract without an end, which has funding.
+        """Whether a market is a perpetual, which has funding.
 
-        An entry that does not say its `kind` is judged by its canonical symbol, as `medallion symbols build` forms it:
-        a dated contract has a suffix, and so has a perpetual beside spot.
+        For an entry without `kind`, the canonical symbol decides. `medallion symbols build` gives a suffix to a dated
+        contract, and to a perpetual of an exchange code that also has spot markets.
 
         Raises:
             KeyError: there is no such market.
@@ -82,27 +82,27 @@ class Markets:
         return symbol.endswith("-SWAP") or (exchange in _CONTRACTS and "-" not in symbol)
 
     def spellings(self, exchange: str, name: str) -> frozenset[str]:
-        """How an exchange writes a market, by any of its names in any case; none where it has no such market."""
+        """The exchange's own symbols of a market. `name`: any of its names, in any case. Empty: no such market."""
         return self._spellings.get(exchange, {}).get(name.upper(), frozenset())
 
     def listed(self, exchange: str) -> list[Entry]:
-        """The markets that the exchange has now, by symbol."""
+        """The markets of an exchange that are not delisted, by symbol."""
         return [entry for entry in self._by_exchange.get(exchange, {}).values() if entry.status != DELISTED]
 
 
 def _by_exchange(registry: SymbolRegistry) -> dict[str, dict[str, Entry]]:
     return {
-        exchange: {entry.canonical: entry for entry in sorted(entries.values(), key=lambda one: one.canonical)}
+        exchange: {entry.canonical: entry for entry in sorted(entries.values(), key=lambda entry: entry.canonical)}
         for exchange, entries in sorted(registry.content.exchanges.items())
     }
 
 
 def _spellings(registry: SymbolRegistry) -> dict[str, dict[str, frozenset[str]]]:
-    found: dict[str, dict[str, frozenset[str]]] = {}
+    by_exchange: dict[str, dict[str, frozenset[str]]] = {}
     for exchange, entries in registry.content.exchanges.items():
-        names = found.setdefault(exchange, {})
+        names = by_exchange.setdefault(exchange, {})
         for symbol, entry in entries.items():
             spellings = frozenset({symbol, *entry.aliases})
             for name in (entry.canonical, *spellings):
                 names[name.upper()] = names.get(name.upper(), frozenset()) | spellings
-    return found
+    return by_exchange

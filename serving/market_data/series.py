@@ -23,20 +23,20 @@ async def venue_klines(
     start: int | None,
     end: int | None,
 ) -> list[list[Any]]:
-    """The venue's own candles as in `/api/v3/klines`, by time; what the venue does not say is NaN, or null for a count.
+    """The venue's own candles as in `/api/v3/klines`, by time. A missing volume is NaN, a missing count null.
 
     Args:
-        limit: the first ones where `start` is given, else the last ones.
+        limit: the first ones if `start` is given, else the last ones.
         start: windows that start at or after it, ms since the epoch.
         end: windows that start at or before it, ms since the epoch.
 
     Raises:
-        ApiError: -1120, no venue's bars of that length are stored; -1001 or -1007, ClickHouse does not answer.
+        ApiError: -1120, the series `bars` has no such frame; -1001 or -1007, ClickHouse does not answer.
     """
     if interval.code not in series_named("bars").frames:
         raise invalid_interval()
-    asked = {"exchange": exchange, "symbol": symbol, "frame": interval.code}
-    rows = await _rows(warehouse, "venue_bars", asked, limit, start, end)
+    market = {"exchange": exchange, "symbol": symbol, "frame": interval.code}
+    rows = await _rows(warehouse, "venue_bars", market, limit, start, end)
     return [
         [
             row["opened"],
@@ -55,9 +55,9 @@ async def venue_klines(
 async def funding_rates(
     warehouse: Warehouse, exchange: str, symbol: str, limit: int, start: int | None, end: int | None
 ) -> list[dict[str, Any]]:
-    """Funding rates as in `/fapi/v1/fundingRate`, by time. `symbol` "": of all markets. The rest is as `venue_klines`.
+    """Funding rates as in `/fapi/v1/fundingRate`, by time. `symbol` "": all markets. Other arguments: `venue_klines`.
 
-    `markPrice` is "" where the venue does not say, as at Binance.
+    `markPrice` is "" if the venue does not publish it, as at Binance.
 
     Raises:
         ApiError: -1001 or -1007, ClickHouse does not answer.
@@ -75,7 +75,7 @@ async def funding_rates(
 
 
 async def fear_greed(warehouse: Warehouse, limit: int, start: int | None, end: int | None) -> list[Row]:
-    """The Fear & Greed index by day: `time` (ms), `value` (0 to 100), `classification`. The rest is as `venue_klines`.
+    """The Fear & Greed index by day: `time` (ms), `value` (0 to 100), `classification`. Arguments: `venue_klines`.
 
     Raises:
         ApiError: -1001 or -1007, ClickHouse does not answer.
@@ -84,10 +84,10 @@ async def fear_greed(warehouse: Warehouse, limit: int, start: int | None, end: i
 
 
 async def _rows(
-    warehouse: Warehouse, name: str, asked: Mapping[str, object], limit: int, start: int | None, end: int | None
+    warehouse: Warehouse, name: str, market: Mapping[str, object], limit: int, start: int | None, end: int | None
 ) -> list[Row]:
     until = END_OF_TIME * 1000 if end is None else end
-    parameters = {**asked, "from": start or 0, "until": until, "limit": limit}
+    parameters = {**market, "from": start or 0, "until": until, "limit": limit}
     is_latest = start is None
     rows = await warehouse.rows(name, parameters, direction="DESC" if is_latest else "ASC")
     return rows[::-1] if is_latest else rows

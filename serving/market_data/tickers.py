@@ -28,10 +28,10 @@ async def prices(warehouse: Warehouse, exchanges: Sequence[str], symbol: str = "
 
 
 async def tickers(warehouse: Warehouse, exchanges: Sequence[str], symbol: str = "") -> list[Row]:
-    """One row a market that ever traded: exchange, symbol and Binance's fields of `/ticker/24hr`.
+    """One row for each market with a trade: exchange, symbol and Binance's fields of `/ticker/24hr`.
 
-    Fields that need an order book (bid, ask) are left out, as are those that Gold does not keep. A market without a
-    trade in these hours has its last price, and 0 for amounts and changes.
+    Fields that need an order book (bid, ask) or that Gold does not keep are left out. A market without a trade in these
+    hours has its last price, and 0 for amounts and changes.
 
     Raises:
         ApiError: ClickHouse does not answer.

@@ -1,7 +1,7 @@
-"""Which times only Iceberg has, so that a question goes to the view that has its answer.
+"""The times that only Iceberg has, so that a query reads the right table or view.
 
-The views of hot and cold rows have every time, and read Iceberg's metadata for each question. The hot tables answer
-faster, and have all that is newer than what has left them.
+The views of hot and cold rows have every time, but read Iceberg's metadata for each query. The hot tables are faster,
+and have everything newer than the partitions that have left them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _DAY = 86_400
 
 
 class Tiers:
-    """Where hot rows begin, by cold table."""
+    """The time at which hot rows begin, by cold table."""
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
@@ -24,7 +24,7 @@ class Tiers:
         self._read_at = -_REMEMBERED_S
 
     async def hot_since(self, table: str) -> int:
-        """The second (s since the epoch) from which on the hot tables have everything; 0: nothing has left them.
+        """The time (s since the epoch) from which on the hot table has every row; 0: no partition has left it.
 
         Args:
             table: the name in Iceberg: `silver_trades`, `gold_ohlcv_1m`.

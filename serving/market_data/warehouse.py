@@ -1,4 +1,4 @@
-"""Questions to ClickHouse: the SQL files of this package, with parameters, bounded in rows and time."""
+"""Queries of ClickHouse: the SQL files of this package with their parameters, bounded in rows and time."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from schemas.kinds import COUNTED
 from serving import errors, metrics
 
 SECONDS = 10
-# The server ends a query first; this is for one that does not answer at all.
+# The server ends a query after its time limit; so much later the client gives up on a server that does not answer.
 _SECONDS_OF_SILENCE = 5
-# Of the answer of one query; more is in a temporary file.
+# The bytes of a result that are kept in memory; a larger one is in a temporary file.
 _MOST_MEMORY = 16 << 20
 _MOST_AT_ONCE = 8
 _TOO_LONG = "159"
@@ -54,15 +54,15 @@ def _text(name: str, names: tuple[tuple[str, object], ...]) -> str:
 
 
 class Warehouse:
-    """A pool of connections to ClickHouse's HTTP interface; to be closed.
+    """A pool of connections to ClickHouse's HTTP interface. The caller closes it.
 
-    Each answer has at most the rows that its SQL file limits it to and takes at most `SECONDS`, unless more are given.
+    The SQL file of a query limits its rows. A query takes at most `SECONDS`, unless `within` is given.
     """
 
     def __init__(self, settings: Settings) -> None:
-        told = clickhouse_requests(settings)
-        user, password = told["auth"]
-        self._url = told["url"]
+        connection = clickhouse_requests(settings)
+        user, password = connection["auth"]
+        self._url = connection["url"]
         self._database = settings.clickhouse_database
         self._session = aiohttp.ClientSession(
             headers={"Authorization": aiohttp.encode_basic_auth(user, password)},
@@ -83,12 +83,12 @@ class Warehouse:
         Args:
             name: the SQL file.
             parameters: values of its `{name:Type}`.
-            within: how long it may take, s.
-            names: constants of ours that Jinja fills in: names of views, lengths of windows.
+            within: the time limit, s.
+            names: constants of our code that Jinja fills in: names of views, lengths of windows.
 
         Raises:
             ApiError: -1001 or -1007, ClickHouse did not answer.
-            AccessDeniedError: this user may not read it.
+            AccessDeniedError: this user may not read the table.
         """
         async with self._asked(name, parameters, within, "JSONEachRow", names) as answer:
             return [orjson.loads(line) for line in (await answer.read()).splitlines()]
@@ -96,10 +96,10 @@ class Warehouse:
     async def file(
         self, name: str, parameters: Mapping[str, object], *, within: int = SECONDS, **names: object
     ) -> IO[bytes]:
-        """The first column of every row, a line each, as a temporary file; of large answers memory holds only a part.
+        """The first column of every row, a line each, as a temporary file. Memory holds only a part of a large result.
 
-        The arguments and errors are those of `rows`. An answer that breaks off is an error, too, and one for which the
-        temporary folder has no room.
+        The arguments and errors are those of `rows`. A result that breaks off, or that does not fit into the temporary
+        folder, is an error, too.
         """
         spool: IO[bytes] = SpooledTemporaryFile(_MOST_MEMORY)  # noqa: SIM115 - the caller closes it
         try:
@@ -140,7 +140,7 @@ class Warehouse:
             raise errors.timed_out() from error
 
     async def gather(self, *queries: Any) -> list[list[Row]]:
-        """Several questions at once."""
+        """The results of several queries, run at once."""
         return list(await asyncio.gather(*queries))
 
 
@@ -160,15 +160,15 @@ def _refusal(name: str, code: str, body: bytes) -> Exception:
 
 
 def _parameter(value: object) -> str:
-    """A value as ClickHouse reads the text of a query parameter."""
+    """A value in ClickHouse's text format of query parameters."""
     if isinstance(value, str):
         return value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
     if isinstance(value, Sequence):
-        return f"[{','.join(_element(one) for one in value)}]"
+        return f"[{','.join(_element(element) for element in value)}]"
     return str(value)
 
 
 def _element(value: object) -> str:
     if isinstance(value, tuple):
-        return f"({','.join(_element(one) for one in value)})"
+        return f"({','.join(_element(element) for element in value)})"
     return quote_string(value) if isinstance(value, str) else str(value)

@@ -1,1 +1,1 @@
-"""The time machine: recorded raw messages of a window, by Tardis Machine's conventions."""
+"""The time machine: sends the recorded raw messages of a window, by Tardis Machine's conventions."""

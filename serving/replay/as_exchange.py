@@ -1,4 +1,4 @@
-"""`/ws-replay?exchange=…&from=…&to=…`: an exchange's client subscribes as ever, and re-lives a recorded window.
+"""`/ws-replay?exchange=…&from=…&to=…`: behaves like the exchange's WebSocket server and replays a recorded window.
 
 Parameters and the end of the connection are Tardis Machine's
 (https://docs.tardis.dev/tardis-machine/replaying-historical-data). `speed`, `pin` and `stay` are ours.
@@ -30,19 +30,21 @@ from serving.replay.slots import LONGEST_S, Slots
 from serving.replay.source import RawSource
 from serving.rest.endpoints import json_response
 
-# Clients subscribe in several messages: the replay begins when nothing new was asked for this long, s.
+# Clients subscribe in several messages: the replay begins so long after the last one, s.
 _SETTLE_S = 1.0
+# A client without a subscription is disconnected after this time, s.
 _LONGEST_WAIT_S = 60.0
 _LOOK_S = 0.05
 # Bybit's longest message has so many trades; other exchanges' have fewer.
 _MOST_TRADES = 1_024
 _MOST_SYMBOLS = 1_024
-# What a client may say in all. Subscriptions to that many symbols and an hour of pings need a fifth of it.
-_MOST_SAID = 262_144
-# Frames that are sent before other connections have their turn.
+# Characters that a client may send in all. Subscriptions to that many symbols and an hour of pings need a fifth of it.
+_MOST_CHARACTERS = 262_144
+# So many messages are sent before other connections have their turn.
 _TURN = 64
+# Parameters of this endpoint.
 _OURS = frozenset({"exchange", "from", "to", "speed", "pin", "stay"})
-# What a protocol reads in the address itself.
+# Parameters that an exchange's protocol reads from the address.
 _EXCHANGES = frozenset({"streams", "timeUnit"})
 _FINISHED, _BROKEN = 1000, 1011
 _LONGEST_REASON = 123
@@ -61,8 +63,8 @@ class WsReplayApi:
         self._sides = sides
 
     async def replay(self, socket: WebSocket) -> None:
-        """Serve one client. What `/replay` refuses is refused here with the same status and JSON, before the
-        WebSocket opens; what shows later closes it with 1011 and the reason.
+        """Serve one client. A request that `/replay` would refuse gets the same status and JSON, before the WebSocket
+        opens. A later error closes the WebSocket with 1011 and the reason.
         """
         try:
             session = self._session(socket)
@@ -74,20 +76,21 @@ class WsReplayApi:
 
     def _session(self, socket: WebSocket) -> _Session:
         self._slots.check_open()
-        asked = RequestParameters(socket.query_params.multi_items(), _OURS | _EXCHANGES)
-        options = {name: asked.text(name) for name in ("exchange", "from", "to")}
-        window = read_options(orjson.dumps(options | {"pin": asked.optional("pin") or ""}).decode(), self._markets)
+        parameters = RequestParameters(socket.query_params.multi_items(), _OURS | _EXCHANGES)
+        options = {name: parameters.text(name) for name in ("exchange", "from", "to")}
+        options["pin"] = parameters.optional("pin") or ""
+        window = read_options(orjson.dumps(options).decode(), self._markets)
         if window.exchange not in self._sides:
             raise ApiError(
                 -1130,
                 f"Data sent for parameter 'exchange' is not valid: /ws-replay speaks as {', '.join(self._sides)}. "
                 "`/replay` has every exchange.",
             )
-        stay = asked.optional("stay") or "false"
+        stay = parameters.optional("stay") or "false"
         if stay not in {"true", "false"}:
             raise ApiError(-1130, "Data sent for parameter 'stay' is not valid: give true or false.")
         try:
-            speed = parse_speed(asked.optional("speed") or "max")
+            speed = parse_speed(parameters.optional("speed") or "max")
         except SpeedError as error:
             raise ApiError(-1130, f"Data sent for parameter 'speed' is not valid: {error}.") from error
         side = self._sides[window.exchange](frozenset())
@@ -95,7 +98,7 @@ class WsReplayApi:
 
 
 class _Session:
-    """One connection: it listens, sends heartbeats, and plays the window."""
+    """One connection: reads the client's messages, sends heartbeats, and replays the window."""
 
     def __init__(
         self,
@@ -121,7 +124,7 @@ class _Session:
         self._sending = asyncio.Lock()
 
     async def serve(self) -> None:
-        """Until the window is over, the client has gone, or an hour is over."""
+        """Serve the client until the window is over, the client disconnects, or an hour is over."""
         tasks: list[asyncio.Task[None]] = []
         try:
             await self._socket.accept()
@@ -150,7 +153,7 @@ class _Session:
             self._leave()
 
     async def _listen(self) -> None:
-        said = 0
+        characters = 0
         with suppress(WebSocketDisconnect):
             while True:
                 message = await self._socket.receive()
@@ -159,12 +162,12 @@ class _Session:
                 text = message.get("text")
                 if text is None:
                     text = message["bytes"].decode(errors="replace")
-                said += len(text)
-                if said > _MOST_SAID:
-                    raise ApiError(-1130, f"More than {_MOST_SAID:,} characters of messages: connect again.")
+                characters += len(text)
+                if characters > _MOST_CHARACTERS:
+                    raise ApiError(-1130, f"More than {_MOST_CHARACTERS:,} characters of messages: connect again.")
                 try:
                     answer = self._side.answer(text)
-                except RecursionError as error:  # a reply repeats the client's own id, as deep as it is
+                except RecursionError as error:  # A reply repeats the client's id, however deeply it is nested.
                     raise ApiError(-1130, "A message is nested too deeply.") from error
                 await self._apply(answer)
 
@@ -194,13 +197,13 @@ class _Session:
             self._leave()
 
     def _leave(self) -> None:
-        """Give the place back, once."""
+        """Give the slot back, once."""
         if self._has_place:
             self._has_place = False
             self._slots.give_back()
 
     async def _subscribed(self) -> None:
-        """Wait until the client has said what it wants."""
+        """Wait until the client has subscribed, and sends no more subscriptions for `_SETTLE_S`."""
         try:
             async with asyncio.timeout(_LONGEST_WAIT_S):
                 while not self._symbols or time.monotonic() - self._changed_s < _SETTLE_S:
@@ -210,18 +213,19 @@ class _Session:
 
     async def _play_window(self) -> None:
         schedule = Schedule(self._speed, time.monotonic()) if self._speed is not None else None
-        left, sent = self._window, 0
+        rest, sent = self._window, 0
         while True:
-            wanted = frozenset(self._symbols)
-            # The empty symbol is that of frames in which no trade was recognised.
-            asked = replace(left, spellings=("", *sorted(wanted)))
-            last_us = left.from_us - 1
+            subscribed = frozenset(self._symbols)
+            # Frames in which no trade was recognised have an empty symbol.
+            window = replace(rest, spellings=("", *sorted(subscribed)))
+            last_us = rest.from_us - 1
             async for trades in _together(
-                self._source.envelopes(await self._source.plan(asked, time.time_ns() // 1000))
+                self._source.envelopes(await self._source.plan(window, time.time_ns() // 1000))
             ):
                 received_us = trades[0].received_at
-                if received_us > last_us and not self._symbols <= wanted:
-                    left = replace(left, from_us=received_us)
+                if received_us > last_us and not self._symbols <= subscribed:
+                    # The client has subscribed to more symbols: read the rest of the window again with these.
+                    rest = replace(rest, from_us=received_us)
                     break
                 last_us = received_us
                 if schedule is not None:
@@ -258,9 +262,9 @@ class _Session:
 
 
 async def _together(answers: AsyncIterator[IO[bytes]]) -> AsyncIterator[list[RecordedTrade]]:
-    """The trades of one symbol that came in at the same moment: an exchange sends them in one message.
+    """The trades in groups of one symbol and one receive time, since an exchange sends these in one message.
 
-    What none of our producers sent is left out.
+    Messages that are no envelopes of ours are left out.
     """
     held: list[RecordedTrade] = []
     async for answer in answers:

@@ -30,7 +30,7 @@ class ReplayApi:
         """Lines `{"localTimestamp":"…","message":…}` by receive time.
 
         Raises:
-            ApiError: 403 where replays are closed, 429 while two others run, else what the options lack.
+            ApiError: 403 if replays are closed, 429 while two others run, or as `read_options` and `RawSource.plan`.
         """
         self._slots.check_open()
         parameters = RequestParameters(request.query_params.multi_items(), frozenset({"options"}))
@@ -45,7 +45,7 @@ class ReplayApi:
 
 
 class _ReplayResponse(StreamingResponse):
-    """A replay under way. It gives its slot back when its client has everything, has gone, or an hour is over."""
+    """A replay under way. It gives its slot back when it is sent, its client has disconnected, or an hour is over."""
 
     def __init__(self, source: RawSource, plan: Plan, slots: Slots) -> None:
         self._slots = slots
@@ -56,7 +56,7 @@ class _ReplayResponse(StreamingResponse):
         super().__init__(source.blocks(plan), headers=headers, media_type="application/x-json-stream")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it. A replay that fails or takes too long breaks off, so that the client sees it is not whole."""
+        """Send it. A replay that fails or takes too long breaks off, so that the client sees that it is incomplete."""
         try:
             async with asyncio.timeout(LONGEST_S):
                 with metrics.REPLAYS.track_inprogress():

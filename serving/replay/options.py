@@ -1,26 +1,26 @@
-"""What a replay is asked for: Tardis Machine's `options`, read and bounded.
+"""Reads and checks the `options` of a replay, in Tardis Machine's format.
 
-Source: https://docs.tardis.dev/tardis-machine/replaying-historical-data. `pin` is ours.
+Source: https://docs.tardis.dev/tardis-machine/replaying-historical-data. `pin` is our own.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from schemas.valid_times import END_US
 from serving.errors import ApiError
 from serving.market_data.markets import Markets
 
 LONGEST_WINDOW_S = 86_400
-# What exchanges call their channels of trades, the only ones that are recorded.
+# The exchanges' names of their channels of trades. Only these channels are recorded.
 _CHANNELS = frozenset({"trade", "trades", "trades-all", "publicTrade", "market_trades", "match", "matches"})
 _PIN = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# 2200-01-01: no layer holds a later time.
-_END = datetime(2200, 1, 1, tzinfo=UTC)
+_END = _EPOCH + timedelta(microseconds=END_US)
 _ILLEGAL, _INVALID = -1100, -1130
 
 
@@ -47,10 +47,10 @@ class Window:
 
     Attributes:
         exchange: the exchange's code.
-        from_us: the first moment.
-        to_us: the moment after the last.
-        spellings: how the exchange writes the markets that are wanted; empty: all messages.
-        pin: name of the pin to read; "": what there is now.
+        from_us: start, inclusive.
+        to_us: end, exclusive.
+        spellings: the exchange's own symbols of the wanted markets; empty: all messages.
+        pin: name of the pin to read; "": the present rows.
     """
 
     exchange: str
@@ -61,11 +61,11 @@ class Window:
 
 
 def read_options(text: str, markets: Markets) -> Window:
-    """The window that a JSON object asks for.
+    """The window of `options`, a JSON object.
 
     Raises:
-        ApiError: -1100 for what is no such object, -1130 for a value that is none of ours, -1121 for a market that the
-            exchange does not have; the message says which.
+        ApiError: -1100 for another text, -1130 for an invalid value, -1121 for a market that the exchange does not
+            have; the message says which.
     """
     try:
         options = _decoder.decode(text)
@@ -88,8 +88,8 @@ def read_options(text: str, markets: Markets) -> Window:
 def _moment(name: str, text: str) -> int:
     """µs since the epoch of an ISO 8601 date or time; without an offset it is UTC."""
     try:
-        read = datetime.fromisoformat(text)
-        moment = read if read.tzinfo else read.replace(tzinfo=UTC)
+        parsed = datetime.fromisoformat(text)
+        moment = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
         is_known = _EPOCH <= moment < _END
     except (ValueError, OverflowError):
         is_known = False
@@ -100,19 +100,19 @@ def _moment(name: str, text: str) -> int:
 
 
 def _spellings(options: _Options, markets: Markets) -> tuple[str, ...]:
-    """The markets of all filters; none where one filter, or no filter, names none."""
-    for one in options.filters:
-        if one.channel not in _CHANNELS:
+    """The exchange's own symbols of all filters; () for all markets, if there is no filter or one without symbols."""
+    for wanted in options.filters:
+        if wanted.channel not in _CHANNELS:
             raise _invalid(f"'channel' must be one of {', '.join(sorted(_CHANNELS))}: only trades are recorded.")
-    if not options.filters or any(not one.symbols for one in options.filters):
+    if not options.filters or any(not wanted.symbols for wanted in options.filters):
         return ()
-    found: set[str] = set()
-    for symbol in (symbol for one in options.filters for symbol in one.symbols):
+    own_symbols: set[str] = set()
+    for symbol in (symbol for wanted in options.filters for symbol in wanted.symbols):
         spellings = markets.spellings(options.exchange, symbol)
         if not spellings:
             raise ApiError(-1121, f"Invalid symbol: {options.exchange} has no market {symbol[:100]!a}.")
-        found |= spellings
-    return tuple(sorted(found))
+        own_symbols |= spellings
+    return tuple(sorted(own_symbols))
 
 
 def _invalid(what: str) -> ApiError:

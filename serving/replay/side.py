@@ -1,4 +1,4 @@
-"""What `/ws-replay` needs of an exchange: how it talks on a connection, and how it sends trades."""
+"""The exchange's side of a WebSocket connection, as `/ws-replay` needs it: replies, heartbeats, frames of trades."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class RecordedTrade(msgspec.Struct, gc=False):
-    """A raw message (schemas.RawTrade): the exchange's texts, and the payload that it sent."""
+    """A raw message (schemas.RawTrade): the exchange's texts and its payload."""
 
     symbol: str
     trade_id: str
@@ -31,7 +31,7 @@ class RecordedTrade(msgspec.Struct, gc=False):
 
 
 class SideReply(Protocol):
-    """What an exchange answers, and the symbols that the client gets from now on, or no longer."""
+    """The replies of an exchange to a message, and the symbols that the client has subscribed to or unsubscribed."""
 
     @property
     def replies(self) -> tuple[str, ...]: ...
@@ -42,7 +42,7 @@ class SideReply(Protocol):
 
 
 class ExchangeSide(Protocol):
-    """The exchange's side of one connection, as the simulator has it (producers/simulator/protocols)."""
+    """The exchange's side of one connection. The simulator implements it (producers/simulator/protocols)."""
 
     @property
     def heartbeat_s(self) -> float: ...
@@ -52,5 +52,5 @@ class ExchangeSide(Protocol):
     def frames(self, trades: Sequence[RecordedTrade]) -> list[bytes]: ...
 
 
-# By exchange code; each side is made from the symbols that the exchange refuses.
+# By exchange code: makes a side from the set of symbols that the exchange refuses.
 Sides = Mapping[str, Callable[[Set[str]], ExchangeSide]]

@@ -1,4 +1,4 @@
-"""How many replays run at a time, and whether any may."""
+"""The limit of replays at a time, and the setting that allows replays."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ LONGEST_S = 3_600
 
 
 class Slots:
-    """The places of replays: `/replay` and `/ws-replay` share them."""
+    """The slots of replays, which `/replay` and `/ws-replay` share."""
 
     def __init__(self, *, is_open: bool) -> None:
-        """`is_open`: whether this service shows raw messages at all."""
+        """`is_open`: whether this service may show raw messages."""
         self._is_open = is_open
         self._free = _MOST_AT_ONCE
 
@@ -29,15 +29,15 @@ class Slots:
             )
 
     def take(self) -> None:
-        """Take a place, to be given back.
+        """Take a slot, which the caller gives back.
 
         Raises:
-            ApiError: 429, there is none.
+            ApiError: 429, no slot is free.
         """
         if not self._free:
             raise ApiError(-1003, f"Too many requests: {_MOST_AT_ONCE} replays run already. Try again later.", 429)
         self._free -= 1
 
     def give_back(self) -> None:
-        """Leave the place to another replay."""
+        """Free a slot."""
         self._free += 1

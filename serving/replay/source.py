@@ -1,4 +1,4 @@
-"""Raw messages out of ClickHouse, hot or from Iceberg, in pieces of bounded size."""
+"""Reads raw messages from ClickHouse, hot or from Iceberg, in pieces of bounded size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serving.replay.options import Window
 
 MOST_MESSAGES = 50_000_000
 _MOST_GAPS = 20
-# A piece has at least so many messages, or is the last; it ends with a whole second. Mostly its answer fits in memory.
+# A piece ends with the second in which it reaches so many messages. Its result mostly fits in memory.
 _PIECE = 20_000
 _SECONDS = 60
 _BLOCK = 1 << 18
@@ -21,7 +21,7 @@ _BLOCK = 1 << 18
 
 @dataclass(frozen=True)
 class Piece:
-    """Messages of some seconds: received in [from_us, to_us), in ClickHouse in [first_us, last_us]."""
+    """The messages of some seconds: received in [from_us, to_us), ingested in [first_us, last_us] (µs, UTC)."""
 
     from_us: int
     to_us: int
@@ -31,14 +31,14 @@ class Piece:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a replay reads.
+    """The queries of a replay.
 
     Attributes:
-        window: what was asked for.
+        window: the window of the request.
         names: the table and its columns, for the SQL files.
-        messages: rows of Raw; a message that Kafka delivered twice counts twice, and is sent once.
+        messages: rows of Raw. A message that Kafka delivered twice counts twice, and is sent once.
         pieces: in the order of time.
-        missing: sentences on what the window is known to lack.
+        missing: sentences about messages that the window is known to lack.
     """
 
     window: Window
@@ -55,10 +55,10 @@ class RawSource:
         self._warehouse = warehouse
 
     async def plan(self, window: Window, now_us: int) -> Plan:
-        """Count the messages of a window by second; `now_us`: the present.
+        """Count the messages of a window by second, and cut it into pieces. `now_us`: the time now (µs, UTC).
 
         Raises:
-            ApiError: 403 where Raw may not be read, -1130 for a pin without views or too many messages, -1001, -1007.
+            ApiError: 403 if Raw may not be read, -1130 for a pin without views or too many messages, -1001, -1007.
         """
         names = await self._names(window)
         try:
@@ -76,7 +76,7 @@ class RawSource:
         return Plan(window, names, messages, tuple(pieces(window, seconds)), tuple(_missing(window, gaps, now_us)))
 
     async def blocks(self, plan: Plan) -> AsyncIterator[bytes]:
-        """The lines of a plan, block by block: memory holds one block, and a file what ClickHouse has answered.
+        """The lines of a plan, block by block. Memory holds one block, and a temporary file the rest of a piece.
 
         Raises:
             ApiError: ClickHouse does not answer.
@@ -86,9 +86,9 @@ class RawSource:
                 yield block
 
     def envelopes(self, plan: Plan) -> AsyncIterator[IO[bytes]]:
-        """The Kafka messages of a plan, a file of lines for each piece, which is closed when the next one is asked for.
+        """The Kafka messages of a plan: a file of lines for each piece, which is closed when the next one is read.
 
-        What has no payload is left out.
+        Messages without a payload are left out.
 
         Raises:
             ApiError: (from the iteration) ClickHouse does not answer.
@@ -125,7 +125,7 @@ class RawSource:
 
 def pieces(window: Window, seconds: list[Row]) -> list[Piece]:
     """Join seconds (`second`, `messages`, `first_ingested`, `last_ingested`) to pieces that cover all of them."""
-    found: list[Piece] = []
+    joined: list[Piece] = []
     held: list[Row] = []
     messages = 0
     for number, row in enumerate(seconds, start=1):
@@ -133,16 +133,16 @@ def pieces(window: Window, seconds: list[Row]) -> list[Piece]:
         messages += row["messages"]
         if messages < _PIECE and number < len(seconds):
             continue
-        found.append(
+        joined.append(
             Piece(
                 max(held[0]["second"] * 1_000_000, window.from_us),
                 min((row["second"] + 1) * 1_000_000, window.to_us),
-                min(one["first_ingested"] for one in held),
-                max(one["last_ingested"] for one in held),
+                min(second["first_ingested"] for second in held),
+                max(second["last_ingested"] for second in held),
             )
         )
         held, messages = [], 0
-    return found
+    return joined
 
 
 def _values(window: Window) -> dict[str, Any]:

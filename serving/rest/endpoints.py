@@ -12,6 +12,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from schemas.valid_times import END_US
 from serving.errors import ApiError, contradictory
 from serving.market_data import tickers
 from serving.market_data.amounts import amount
@@ -26,10 +27,10 @@ from serving.rest.venue import Venue
 _DEFAULT_ROWS = 500
 _MOST_TRADES = 1_000
 _DEFAULT_RATES, _MOST_RATES = 100, 1_000
-# Bots ask for the prices of all markets again and again: an answer may be so old.
+# An answer may be so old: bots ask for the prices of all markets all the time.
 _KEPT_S = 0.5
-# 2200-01-01, ms.
-_END_OF_TIME = 7_258_118_400_000
+# ms since the epoch.
+_END_OF_TIME = END_US // 1_000
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -47,7 +48,7 @@ class RestApi:
         self._markets = markets
 
     def endpoints(self) -> dict[str, Endpoint]:
-        """By path below the version's."""
+        """The endpoints by path below that of the version."""
         of_both: dict[str, Endpoint] = {
             "ping": self.ping,
             "time": self.time,
@@ -86,19 +87,19 @@ class RestApi:
         )
 
     async def klines(self, request: Request) -> Response:
-        """`/klines` and `/uiKlines`: windows without a trade have no candle. `source=venue`: the venue's own."""
+        """`/klines` and `/uiKlines`. A window without a trade has no candle. `source=venue`: the venue's own."""
         parameters = _read(request, "symbol", "interval", "startTime", "endTime", "timeZone", "limit", "source")
         symbol, interval = parameters.symbol(self._names), parameters.interval()
         start, end = parameters.times()
         limit = parameters.limit(_DEFAULT_ROWS, self._venue.most_candles)
         if parameters.optional("timeZone") not in {None, "0", "00:00", "+00:00"}:
-            raise ApiError(-1130, "Data sent for parameter 'timeZone' is not valid: candles here are of UTC.")
+            raise ApiError(-1130, "Data sent for parameter 'timeZone' is not valid: all candles are UTC.")
         source = parameters.optional("source")
         if source not in {None, "venue"}:
-            raise ApiError(-1130, "Data sent for parameter 'source' is not valid: venue, or leave it out.")
+            raise ApiError(-1130, "Data sent for parameter 'source' is not valid: give venue, or leave it out.")
         if source is not None:
-            found = await venue_klines(self._warehouse, self._venue.exchange, symbol, interval, limit, start, end)
-            return json_response(found)
+            bars = await venue_klines(self._warehouse, self._venue.exchange, symbol, interval, limit, start, end)
+            return json_response(bars)
         rows = await self._candles.rows(interval, [(self._venue.exchange, symbol)], limit, start, end, with_state=False)
         await self._candles.add_buyers(interval, rows)
         return json_response([kline(interval, row) for row in rows])
@@ -106,12 +107,12 @@ class RestApi:
     async def funding_rate(self, request: Request) -> Response:
         """`/fundingRate`: of one market or all, as the venue settled them."""
         parameters = _read(request, "symbol", "startTime", "endTime", "limit")
-        is_one = parameters.optional("symbol") is not None
-        symbol = parameters.symbol(self._names) if is_one else ""
+        has_symbol = parameters.optional("symbol") is not None
+        symbol = parameters.symbol(self._names) if has_symbol else ""
         limit = parameters.limit(_DEFAULT_RATES, _MOST_RATES)
         start, end = parameters.times()
-        found = await funding_rates(self._warehouse, self._venue.exchange, symbol, limit, start, end)
-        return json_response(found)
+        rates = await funding_rates(self._warehouse, self._venue.exchange, symbol, limit, start, end)
+        return json_response(rates)
 
     async def price(self, request: Request) -> Response:
         """`/ticker/price`: of one market, some or all."""
@@ -132,7 +133,7 @@ class RestApi:
         return json_response(_chosen(request, wanted, found))
 
     async def trades(self, request: Request) -> Response:
-        """`/trades`: the newest."""
+        """`/trades`: the newest trades of a market."""
         parameters = _read(request, "symbol", "limit")
         symbol, limit = parameters.symbol(self._names), parameters.limit(_DEFAULT_ROWS, _MOST_TRADES)
         rows = await self._trades(symbol, limit, 0, _END_OF_TIME, 0, is_latest=True)
@@ -153,7 +154,7 @@ class RestApi:
         )
 
     async def aggregate_trades(self, request: Request) -> Response:
-        """`/aggTrades`: each trade by itself, since no layer knows which of them one order made."""
+        """`/aggTrades`: each trade by itself, since no layer knows which trades came from one order."""
         parameters = _read(request, "symbol", "fromId", "startTime", "endTime", "limit")
         symbol, limit = parameters.symbol(self._names), parameters.limit(_DEFAULT_ROWS, _MOST_TRADES)
         start, end = parameters.times()
@@ -199,13 +200,13 @@ class RestApi:
 
 
 def trade_id(text: str) -> int | str:
-    """A trade id as a number where it is one that JSON clients can hold, else as the exchange gives it."""
+    """A trade id as a number if it is one below 10^18, else as text."""
     is_number = text.isascii() and text.isdigit() and len(text) < 19 and str(int(text)) == text
     return int(text) if is_number else text
 
 
 def first_id(text: str, match_count: int) -> int | str:
-    """The id of the first of the matches that a trade stands for: a numeric id is that of the last."""
+    """The id of the first match that a trade stands for. The trade has the id of the last match, if ids are numbers."""
     last = trade_id(text)
     return last - match_count + 1 if isinstance(last, int) else last
 
@@ -219,10 +220,10 @@ def _only(wanted: tuple[str, ...] | None) -> str:
 
 
 def _chosen(request: Request, wanted: tuple[str, ...] | None, found: list[Row]) -> Row | list[Row]:
-    """One object where `symbol` was asked for, else a list.
+    """One object if the request has `symbol`, else a list.
 
     Raises:
-        ApiError: -1121, a market without any trade was asked for by itself.
+        ApiError: -1121, the market of `symbol` has no trade.
     """
     chosen = [row for row in found if wanted is None or row["symbol"] in wanted]
     if "symbol" not in request.query_params:

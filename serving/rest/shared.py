@@ -1,4 +1,4 @@
-"""Requests for the same thing at nearly the same time are answered by one look."""
+"""Answers requests with the same parameters at nearly the same time by one query."""
 
 from __future__ import annotations
 
@@ -10,56 +10,56 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-# An answer is renewed from this part of the age that it may have.
+# From this part of its longest age on, an answer is renewed while it is still given.
 _RENEWED_FROM = 0.25
 
 
 def shared(endpoint: Endpoint, *, kept_s: float = 0.0, clock: Callable[[], float] = time.monotonic) -> Endpoint:
-    """The endpoint; a request whose parameters are those of one under way gets the answer to that.
+    """Wrap an endpoint: a request with the parameters of one under way gets the answer to that one.
 
-    So a chart that many have open costs one question at a time, and no answer is older than a question takes.
+    So a chart that many clients have open costs one query at a time.
 
     Args:
-        endpoint: looks anew each time it is called.
-        kept_s: an answer is given again until it is so old; a look that begins before renews it while the old one is
-            given. An error is never given again.
+        endpoint: queries ClickHouse each time it is called.
+        kept_s: an answer is reused until it is so old, s. It is renewed before, while the old one is still given. An
+            error is never reused. 0: no answer is reused once it is sent.
         clock: monotonic time, s.
     """
     under_way: dict[str, asyncio.Task[Response]] = {}
     kept: dict[str, tuple[float, Response]] = {}
 
-    async def look(asked: str, request: Request) -> Response:
+    async def fetch(query: str, request: Request) -> Response:
         began = clock()
-        found = await endpoint(request)
+        response = await endpoint(request)
         if kept_s:
-            for old in [one for one, (at, _) in kept.items() if began - at >= kept_s]:
-                del kept[old]
-            kept[asked] = began, found
-        return found
+            for expired in [key for key, (at, _) in kept.items() if began - at >= kept_s]:
+                del kept[expired]
+            kept[query] = began, response
+        return response
 
-    def ended(asked: str, task: asyncio.Task[Response]) -> None:
-        del under_way[asked]
+    def ended(query: str, task: asyncio.Task[Response]) -> None:
+        del under_way[query]
         if not task.cancelled():
-            task.exception()  # Nobody may wait for a look that renews an answer.
+            task.exception()  # Read it, as no request may be waiting for this task.
 
     async def answer(request: Request) -> Response:
-        asked = request.url.query
-        at, found = kept.get(asked, (0.0, None))
+        query = request.url.query
+        at, response = kept.get(query, (0.0, None))
         age = clock() - at
-        if found is not None and age < kept_s * _RENEWED_FROM:
-            return _again(found)
-        task = under_way.get(asked)
+        if response is not None and age < kept_s * _RENEWED_FROM:
+            return _copy(response)
+        task = under_way.get(query)
         if task is None:
-            task = asyncio.ensure_future(look(asked, request))
-            under_way[asked] = task
-            task.add_done_callback(lambda done: ended(asked, done))
-        if found is not None and age < kept_s:
-            return _again(found)
-        # A client that goes away must not take the answer from the others.
-        return _again(await asyncio.shield(task))
+            task = asyncio.ensure_future(fetch(query, request))
+            under_way[query] = task
+            task.add_done_callback(lambda done: ended(query, done))
+        if response is not None and age < kept_s:
+            return _copy(response)
+        # A client that disconnects must not cancel the task of the others.
+        return _copy(await asyncio.shield(task))
 
     return answer
 
 
-def _again(found: Response) -> Response:
-    return Response(found.body, found.status_code, media_type=found.media_type)
+def _copy(response: Response) -> Response:
+    return Response(response.body, response.status_code, media_type=response.media_type)

@@ -1,4 +1,4 @@
-"""Which of Binance's two dialects is spoken for an exchange: spot (`/api/v3`) or USD-margined futures (`/fapi/v1`)."""
+"""Binance's two dialects of an exchange's interface: spot (`/api/v3`) and USD-margined futures (`/fapi/v1`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.registry import ACTIVE, Entry
-from serving.market_data.amounts import amount
+from serving.market_data.amounts import amount, decimals
 
 _PRECISION = 8
 
@@ -16,8 +16,8 @@ class Venue:
     """An exchange's interface.
 
     Attributes:
-        exchange: its code in the pipeline.
-        is_futures: it speaks `/fapi/v1`.
+        exchange: the exchange code.
+        is_futures: whether the dialect is `/fapi/v1`.
     """
 
     exchange: str
@@ -25,11 +25,11 @@ class Venue:
 
     @property
     def most_candles(self) -> int:
-        """The most that one request may ask for."""
+        """The largest `limit` of a request for candles."""
         return 1_500 if self.is_futures else 1_000
 
     def market(self, entry: Entry) -> dict[str, Any]:
-        """A market as `exchangeInfo` lists it; steps and minima only where the registry knows them."""
+        """A market as `exchangeInfo` lists it; steps and minima only if the registry has them."""
         shared = {
             "symbol": entry.canonical,
             "status": "TRADING" if entry.status == ACTIVE else "BREAK",
@@ -44,8 +44,8 @@ class Venue:
                 "pair": entry.base + entry.quote,
                 "contractType": "PERPETUAL",
                 "marginAsset": entry.quote,
-                "pricePrecision": _decimals(entry.tick),
-                "quantityPrecision": _decimals(entry.lot),
+                "pricePrecision": _PRECISION if entry.tick is None else decimals(entry.tick),
+                "quantityPrecision": _PRECISION if entry.lot is None else decimals(entry.lot),
                 "orderTypes": [],
                 "timeInForce": [],
             }
@@ -59,20 +59,16 @@ class Venue:
         }
 
 
-def _decimals(step: Any) -> int:
-    return _PRECISION if step is None else max(0, -step.normalize().as_tuple().exponent)
-
-
 def _filters(entry: Entry, venue: Venue) -> list[dict[str, str]]:
-    found = []
+    filters = []
     if entry.tick is not None:
         tick = amount(f"{entry.tick:f}")
-        found.append({"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "0.00000000", "tickSize": tick})
+        filters.append({"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "0.00000000", "tickSize": tick})
     if entry.lot is not None:
         lot, least = amount(f"{entry.lot:f}"), amount(f"{entry.quantity_min or entry.lot:f}")
-        found.append({"filterType": "LOT_SIZE", "minQty": least, "maxQty": "0.00000000", "stepSize": lot})
+        filters.append({"filterType": "LOT_SIZE", "minQty": least, "maxQty": "0.00000000", "stepSize": lot})
     if entry.notional_min is not None:
         least = amount(f"{entry.notional_min:f}")
         spot = {"filterType": "NOTIONAL", "minNotional": least}
-        found.append({"filterType": "MIN_NOTIONAL", "notional": least} if venue.is_futures else spot)
-    return found
+        filters.append({"filterType": "MIN_NOTIONAL", "notional": least} if venue.is_futures else spot)
+    return filters

@@ -1,4 +1,4 @@
-{#- The messages of an exchange that were received in [from, to) (µs), of some markets or of all. -#}
+{#- Whether a message of an exchange was received in [from, to) (µs) and is of one of `symbols`; no symbols: any market. -#}
 {%- macro is_in_window() -%}
 exchange = {exchange:String}
   AND received_at >= fromUnixTimestamp64Micro({from:Int64}, 'UTC')

@@ -1,1 +1,1 @@
-"""TradingView's UDF: what its charting library, OpenBB and other charts ask a data feed."""
+"""TradingView's UDF: the data feed of its charting library, of OpenBB and of other charts."""

@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 from config.registry import Entry
 from serving.errors import ApiError, contradictory, missing
 from serving.market_data import tickers
+from serving.market_data.amounts import decimals
 from serving.market_data.candles import END_OF_TIME, Candles, Market
 from serving.market_data.intervals import Interval
 from serving.market_data.markets import Markets
@@ -24,7 +25,7 @@ from serving.market_data.warehouse import Warehouse
 from serving.parameters import RequestParameters
 from serving.rest.endpoints import json_response
 from serving.rest.shared import Endpoint
-from serving.udf.names import BY_NAME, DECIMALS, RESOLUTIONS, decimals, description, price_step, ticker
+from serving.udf.names import BY_NAME, DECIMALS, RESOLUTIONS, description, price_step, ticker
 
 DEFAULT_EXCHANGE = "binance"
 MOST_BARS = 20_000
@@ -44,8 +45,8 @@ class UdfApi:
         self._markets = markets
 
     def endpoints(self) -> dict[str, Endpoint]:
-        """By path below `/udf/`."""
-        found: dict[str, Endpoint] = {
+        """The endpoints by path below `/udf/`."""
+        endpoints: dict[str, Endpoint] = {
             "config": self.config,
             "symbols": self.symbols,
             "symbol_info": self.symbol_info,
@@ -54,10 +55,10 @@ class UdfApi:
             "quotes": self.quotes,
             "time": self.time,
         }
-        return {path: _answering(endpoint) for path, endpoint in found.items()}
+        return {path: _with_udf_errors(endpoint) for path, endpoint in endpoints.items()}
 
     async def config(self, request: Request) -> Response:
-        """What this data feed can do."""
+        """The capabilities of this data feed."""
         _read(request)
         exchanges = [{"value": name.upper(), "name": name, "desc": name} for name in self._markets.exchanges]
         return json_response(
@@ -134,7 +135,10 @@ class UdfApi:
         )
 
     async def search(self, request: Request) -> Response:
-        """Markets whose name, exchange or assets contain every word of `query`; those that begin with it come first."""
+        """Markets whose name, exchange or assets contain every word of `query`.
+
+        Markets whose name begins with the last word come first, shorter names before longer ones.
+        """
         parameters = _read(request, "query", "type", "exchange", "limit")
         words = (parameters.optional("query") or "").upper().replace(":", " ").split()
         wanted = (parameters.optional("exchange") or "").lower()
@@ -147,8 +151,10 @@ class UdfApi:
             for entry in self._markets.listed(exchange)
             if all(word in f"{exchange.upper()} {entry.canonical} {entry.base}/{entry.quote}" for word in words)
         ]
-        first = words[-1] if words else ""
-        found.sort(key=lambda one: (not one[1].canonical.startswith(first), len(one[1].canonical), one[1].canonical))
+        start = words[-1] if words else ""
+        found.sort(
+            key=lambda item: (not item[1].canonical.startswith(start), len(item[1].canonical), item[1].canonical)
+        )
         return json_response(
             [
                 {
@@ -164,7 +170,7 @@ class UdfApi:
         )
 
     async def history(self, request: Request) -> Response:
-        """Bars that open in [`from`, `to`), or the last `countback` before `to`; the open one is among them."""
+        """Bars that open in [`from`, `to`), or the last `countback` before `to`, the open bar included."""
         parameters = _read(request, "symbol", "resolution", "from", "to", "countback")
         market = self._market(parameters.text("symbol"))
         name = parameters.text("resolution")
@@ -199,7 +205,7 @@ class UdfApi:
             try:
                 known[name] = self._market(name)
             except ApiError:
-                continue  # it is answered by itself, below
+                continue  # `_quote` returns an error for this name alone.
         exchanges = sorted({exchange for exchange, _ in known.values()})
         rows = await tickers.tickers(self._warehouse, exchanges) if exchanges else []
         by_market = {(row["exchange"], row["symbol"]): row for row in rows}
@@ -211,7 +217,7 @@ class UdfApi:
         return PlainTextResponse(str(int(time.time())))
 
     async def _next(self, interval: Interval, market: Market, since: int) -> dict[str, int]:
-        """`nextTime`: the newest bar before a time; empty where there is none."""
+        """`nextTime`: the newest bar before a time; {} if there is none."""
         rows = (
             await self._candles.rows(interval, [market], 1, None, since * 1000 - 1, with_state=False) if since else []
         )
@@ -246,8 +252,8 @@ class UdfApi:
         return self._markets.entry(*market)
 
 
-def _answering(endpoint: Endpoint) -> Endpoint:
-    """The endpoint with errors as UDF has them."""
+def _with_udf_errors(endpoint: Endpoint) -> Endpoint:
+    """The endpoint with errors in UDF's format."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -259,7 +265,7 @@ def _answering(endpoint: Endpoint) -> Endpoint:
 
 
 def _read(request: Request, *known: str) -> RequestParameters:
-    """Charts send parameters without a value for "any"."""
+    """The parameters of a request. Charts send a parameter without a value for "any"; it is left out."""
     return RequestParameters(_with_values(request.query_params.multi_items()), frozenset(known))
 
 
@@ -268,7 +274,7 @@ def _with_values(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _second(parameters: RequestParameters, name: str) -> int:
-    """A time, s; -100 and such, of which charts ask at the beginning of time, are 0."""
+    """A time, s. Charts ask for negative times, such as -100, at the beginning of time; they become 0."""
     text = parameters.text(name)
     if text.startswith("-") and text[1:].isascii() and text[1:].isdigit():
         return 0

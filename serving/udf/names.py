@@ -1,10 +1,9 @@
-"""What UDF calls intervals and markets."""
+"""The names of intervals and markets in UDF."""
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from config.registry import Entry
+from serving.market_data.amounts import decimals
 from serving.market_data.intervals import INTERVALS, MONTH, Interval
 
 DECIMALS = 8
@@ -18,9 +17,9 @@ def _resolution(interval: Interval) -> str:
     return interval.code if interval.code == MONTH else interval.code.upper()
 
 
-#: Intervals by UDF's name.
+# Intervals by UDF's name.
 RESOLUTIONS = {_resolution(interval): interval for interval in INTERVALS.values()}
-# `D` is 1D.
+# The same, also by `D`, `W` and `M`, which stand for 1D, 1W and 1M.
 BY_NAME = RESOLUTIONS | {name[1:]: interval for name, interval in RESOLUTIONS.items() if name in {"1D", "1W", "1M"}}
 
 
@@ -30,18 +29,12 @@ def ticker(exchange: str, entry: Entry) -> str:
 
 
 def description(exchange: str, entry: Entry) -> str:
-    """A market for people."""
+    """A market in words: `BTC/USD · kraken`."""
     return f"{entry.base}/{entry.quote} · {exchange}"
 
 
-def decimals(step: Decimal) -> int:
-    """How many decimals a step has."""
-    exponent = step.normalize().as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else DECIMALS
-
-
 def price_step(entry: Entry) -> tuple[int, int]:
-    """`minmov` and `pricescale`: the smallest step of the price is their ratio; 8 decimals where nobody knows it."""
+    """`minmov` and `pricescale`, whose ratio is the smallest step of the price; 8 decimals if the step is unknown."""
     if entry.tick is None:
         return 1, 10**DECIMALS
     scale: int = 10 ** decimals(entry.tick)
