@@ -1,4 +1,4 @@
 """The `medallion` command.
 
-Folders: `common` is imported by all others; `stack`, `messages`, `dlq` and `cold` have the subcommands.
+Folders: `common` is imported by all others, which have the subcommands.
 """

@@ -64,7 +64,7 @@ DRAIN_TIMEOUT_S = 120.0
 
 
 class DemoError(MedallionError):
-    """The demo cannot run, or did not end with the numbers it must; the message says which."""
+    """The demo cannot run, or did not end with the right numbers; the message says which."""
 
 
 def demo(
@@ -74,15 +74,15 @@ def demo(
     recordings: Annotated[Path, typer.Option(help="Folder with the demo's recordings.")] = RECORDINGS,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running for queries afterwards.")] = False,
 ) -> None:
-    """Start an empty stack, feed recorded and synthetic messages over real WebSockets, show every layer's answer."""
+    """Start an empty stack, feed recorded and synthetic messages over real WebSockets, show every layer's result."""
     missing = [feed.file for feed in (*LIVE, *REPLAYED) if not (recordings / feed.file).is_file()]
     if missing:
         raise DemoError(f"Not in {recordings}: {', '.join(missing)}. Name the folder with --recordings.")
     _empty(data_dir)
-    # What its producers would log, it says itself: a hole of the recording, or it fails.
+    # The demo itself prints what its producers would log: a hole of the recording, or a failure.
     logs.configure("CRITICAL", "demo")
     stack = f"runs on: `medallion down --data-dir {data_dir}`" if keep else "is stopped"
-    with explained(lambda: f"The demo's stack {stack}. `medallion demo` begins anew, with an empty one."):
+    with explained(lambda: f"The demo's stack {stack}. `medallion demo` starts again with an empty one."):
         with err.status("Starting broker, ClickHouse and Silver …"):
             state = control.start(data_dir, 0, 0, 1, lambda _: None)
         settings = Settings.from_environment(state.environment)
@@ -114,7 +114,7 @@ def _say_what_next(data_dir: Path, *, keep: bool) -> None:
 
 
 def _empty(data_dir: Path) -> None:
-    """Remove an earlier demo's folder; anything else is left alone."""
+    """Remove an earlier demo's folder; refuse any other folder."""
     if control.is_running(data_dir):
         raise DemoError(f"A stack runs on {data_dir}: stop it with `medallion down --data-dir {data_dir}`.")
     if not data_dir.exists() or not any(data_dir.iterdir()):
@@ -139,8 +139,7 @@ def _feed(settings: Settings, recordings: Path) -> None:
     for code, report in reports.items():
         if missing := report.gaps.found - report.gaps.healed:
             err.print(
-                f"{code}: the recording lacks {missing:,} trades, which nobody recorded: its holes are rows of "
-                "producer_gaps.",
+                f"{code}: the recording lacks {missing:,} trades: its holes are rows of producer_gaps.",
                 soft_wrap=True,
             )
     with KafkaPublisher(settings) as publisher:
@@ -193,7 +192,7 @@ def _drain(settings: Settings) -> None:
 
 
 def _show(settings: Settings) -> bool:
-    """Print what each reader of the pipeline would look at; whether the counts add up."""
+    """Print each layer's result. Returns whether the counts add up."""
     print_table(
         "Fed: recorded and synthetic messages",
         ("exchange", "file in tests/recordings", "messages"),

@@ -19,7 +19,7 @@ app = typer.Typer(help="The numbered migrations in ddl/: apply, compare, show.",
 
 @app.command()
 def apply(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """Bring the server in line with the files; a second call does nothing."""
+    """Bring the server in line with the files; repeating it changes nothing."""
     settings = load_settings(data_dir)
     with clickhouse(settings, database="system") as client:
         applied = [*runner.apply(client, settings), *apply_readers(client, settings)]

@@ -130,9 +130,9 @@ def _times(texts: Sequence[str], step: int, width: int) -> str:
     line, day = "", ""
     for index, text in enumerate(texts):
         date, _, clock = text.partition(" ")
-        said = clock if date == day else text
+        label = clock if date == day else text
         place = index * step
-        if place >= (len(line) + _TIME_GAP if line else 0) and place + len(said) <= width:
-            line = line.ljust(place) + said
+        if place >= (len(line) + _TIME_GAP if line else 0) and place + len(label) <= width:
+            line = line.ljust(place) + label
             day = date
     return line

@@ -71,9 +71,9 @@ def lineage_verify(
     """Prove by counting that every raw message is in one of Silver, duplicates and DLQ, that no match of a market
     counts twice, and that hot equals cold.
 
-    By exchange, symbol and hour of arrival; exit 1 if one does not hold, naming what differs. Hours that ClickHouse has
-    let go are counted in Iceberg; without --from the count begins with the first hour of Raw in ClickHouse. What could
-    not be compared is named with its reason; with --strict that is exit 1, too.
+    By exchange, symbol and hour of arrival; exit 1 if a count is wrong, naming what differs. Hours that ClickHouse
+    has dropped are counted in Iceberg; without --from the count begins with the first hour of Raw in ClickHouse. What
+    could not be compared is named with its reason; with --strict that is exit 1, too.
     """
     check_span(since, until)
     tiers = Tiers.open(load_settings(data_dir))
@@ -107,7 +107,7 @@ def lineage_verify(
 
 
 class _Proof:
-    """What is kept of the counts that are streamed: those that do not hold, and the hours with missing messages."""
+    """Keeps from the streamed counts those that do not hold, and the hours with missing messages."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
@@ -219,7 +219,8 @@ def lineage_trace(
     candle: Annotated[str | None, typer.Option(help="Instead of a trade a candle, by its time frame: 1m.")] = None,
     at: Annotated[datetime | None, typer.Option(help="A time within the candle (UTC).", formats=FORMATS)] = None,
     trades: Annotated[
-        bool, typer.Option("--trades", help="Of a candle all trades, with payload, file and snapshot of each.")
+        bool,
+        typer.Option("--trades", help="With --candle: list all its trades, with payload, file and snapshot of each."),
     ] = False,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,

@@ -55,9 +55,9 @@ def lineage_series(
         raise ProofError(f"Changed first in {trace.changes[0].layer}: {trace.changes[0].field}.")
 
 
-def _key(series: Series, said: list[str]) -> Key:
+def _key(series: Series, parts: list[str]) -> Key:
     """The values of the key by column."""
-    texts = dict(part.partition("=")[::2] for part in said)
+    texts = dict(part.partition("=")[::2] for part in parts)
     if texts.keys() != set(series.key):
         wanted = " ".join(f"{name}=…" for name in series.key)
         raise typer.BadParameter(f"give its whole key: {wanted}", param_hint="COLUMN=VALUE")

@@ -59,11 +59,11 @@ def offload_run(
     until_now: Annotated[
         bool, typer.Option("--until-now", help="The open hour and open candles too; a later run replaces them.")
     ] = False,
-    again: Annotated[bool, typer.Option("--again", help="Export what the cold tier has already, too.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also export what the cold tier already has.")] = False,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write every layer's arrival hours to its Iceberg table; what is there already is left as it is."""
+    """Write every layer's arrival hours to its Iceberg table; what is there already is not changed."""
     layers = _layers(layer)
     if hour and (since or until):
         raise typer.BadParameter("give either --hour or --from and --to", param_hint="--hour")
@@ -94,7 +94,7 @@ def _layers(names: list[str] | None) -> tuple[Layer, ...]:
 
 @offload_app.command("views")
 def offload_views(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """Make or mend the views `…_all` of hot and cold rows; every offload run does it, this looks at all partitions."""
+    """Make or repair the views `…_all` of hot and cold rows. Every offload run does so; this checks all partitions."""
     tiers = Tiers.open(load_settings(data_dir))
     found = update_union_views(tiers.hot, publish_hints(tiers.cold), check=True)
     if as_json:
@@ -109,7 +109,7 @@ def offload_views(data_dir: DataDirOption = None, as_json: JsonOption = False) -
 
 @offload_app.command("status")
 def offload_status(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """Say of each cold table how far it is: last hour and slice, rows, files, bytes, and hours that are overdue."""
+    """Show how complete each cold table is: last hour and slice, rows, files, bytes, and hours that are overdue."""
     tables = cold_status(Tiers.open(load_settings(data_dir)))
     if as_json:
         print_json(tables)
@@ -127,7 +127,7 @@ def offload_status(data_dir: DataDirOption = None, as_json: JsonOption = False) 
 @offload_app.command("gate")
 def offload_gate(
     drop: Annotated[
-        bool, typer.Option("--drop", help="Drop the partitions that Iceberg confirms; without it only say which.")
+        bool, typer.Option("--drop", help="Drop the partitions that Iceberg confirms; without it only list them.")
     ] = False,
     table: Annotated[list[str] | None, typer.Option(help="Only this hot table.")] = None,
     data_dir: DataDirOption = None,
@@ -180,11 +180,11 @@ def offload_maintain(
         def watch(table: str, bundle: MergeGroup) -> None:
             nonlocal merges
             doing = f"{table}: merging {len(bundle.files)} files of {bundle.size / 1e6:,.1f} MB"
-            work.show(f"{merges:,} merges", "later merges, snapshots and files that nothing names", doing=doing)
+            work.show(f"{merges:,} merges", "later merges, unreferenced snapshots and files", doing=doing)
             merges += 1
 
         merged = compact(tiers, dry_run=dry_run, progress=watch)
-        rest = "snapshots and files that nothing names"
+        rest = "unreferenced snapshots and files"
         work.show(f"{merges:,} merges", rest, doing=rest)
         done = maintain(
             tiers.cold,
@@ -198,7 +198,7 @@ def offload_maintain(
         return
     print_table(
         "Would be merged" if dry_run else "Small files merged",
-        ("cold table", "files", "bytes", "into files", "gave way"),
+        ("cold table", "files", "bytes", "into files", "conflicts"),
         [(table.table, table.files, table.bytes, table.into, table.conflicts) for table in merged],
     )
     print_table(
@@ -261,4 +261,4 @@ def require_equal(report: VerifyReport, *, strict: bool) -> None:
     if not report.ok:
         raise ProofError("Hot and cold differ in the slices named above.")
     if strict and not report.complete:
-        raise ProofError(f"{conclusion(report)} `medallion offload run --until-now` takes what there is.")
+        raise ProofError(f"{conclusion(report)} `medallion offload run --until-now` takes the open hour too.")

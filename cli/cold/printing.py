@@ -120,13 +120,13 @@ def conclusion(report: VerifyReport) -> str:
     left_out = sum(part.hot_rows for table in report.tables for part in table.not_compared)
     empty = [table.table for table in report.tables if not table.slices and table.not_compared]
     if not slices:
-        said = "Nothing was compared: " + ("no hot row is in Iceberg yet." if left_out else "there is nothing.")
+        text = "Nothing was compared: " + ("no hot row is in Iceberg yet." if left_out else "there is nothing.")
     elif report.ok:
-        said = f"No difference in the {rows:,} hot rows of {slices:,} slices that were compared."
+        text = f"No difference in the {rows:,} hot rows of {slices:,} slices that were compared."
     else:
-        said = f"Hot and cold differ; {rows:,} hot rows of {slices:,} slices were compared."
+        text = f"Hot and cold differ; {rows:,} hot rows of {slices:,} slices were compared."
     if slices and left_out:
-        said += f" {left_out:,} hot rows were not compared."
+        text += f" {left_out:,} hot rows were not compared."
     if slices and empty:
-        said += f" Nothing was compared of {', '.join(empty)}."
-    return said
+        text += f" Nothing was compared of {', '.join(empty)}."
+    return text

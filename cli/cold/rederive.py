@@ -67,8 +67,8 @@ def rederive(
     # A run that is none of this raises before the first change.
     why_not = why_not_publishable(tiers.hot) if dry_run else ""
     if as_json:
-        told = {"dry_run": dry_run, "from_layer": from_layer.value, "cannot_publish": why_not}
-        print_json({**told, **report.model_dump()})
+        head = {"dry_run": dry_run, "from_layer": from_layer.value, "cannot_publish": why_not}
+        print_json({**head, **report.model_dump()})
     else:
         _print(report, dry_run, from_layer)
         if why_not:

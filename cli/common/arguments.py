@@ -1,4 +1,4 @@
-"""Checks of what several commands are given: spans of time, addresses, names of markets."""
+"""Checks of arguments that several commands have: time spans, addresses, names of markets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HTTP = ("http", "https")
 
 
 class UnknownNameError(MedallionError):
-    """Neither the settings nor the symbols file know an exchange or a symbol; the message names what is near."""
+    """An exchange or symbol is neither in the settings nor in the symbols file; the message names similar ones."""
 
 
 def check_span(since: datetime | None, until: datetime | None) -> None:

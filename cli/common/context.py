@@ -35,7 +35,7 @@ DataDirOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output for another program.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without this the command only says what it would do.")]
 
-# Where a process shows its own metrics: never the stack's business.
+# Where a process serves its own metrics: from the caller's environment, not from the stack's.
 _OWN_VARIABLES = ("MEDALLION_METRICS_HOST", "MEDALLION_METRICS_PORT")
 ENDPOINT_VARIABLES = ("MEDALLION_KAFKA_BOOTSTRAP_SERVERS", "MEDALLION_CLICKHOUSE_HOST")
 

@@ -10,7 +10,7 @@ from series.schedules.state import ScheduleState, ScheduleStates
 
 
 def last_run(states: ScheduleStates, name: str, state: ScheduleState | None) -> dict[str, Any]:
-    """What is known of a schedule. `state`: running, paused, failed, ok, or new where it never ran."""
+    """The state of a schedule. `state`: running, paused, failed, ok, or new where it never ran."""
     if states.is_running(name):
         word = "running"
     elif states.is_paused(name):

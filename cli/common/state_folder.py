@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.common.context import ENDPOINT_VARIABLES
+from cli.common.context import deployed
 from config.places import state_folder
 from config.settings import Settings
 from deploy.embedded import control
@@ -35,7 +35,7 @@ def find_state_folder(data_dir: Path | None, settings: Settings) -> StateFolder:
     Raises:
         StackError: as `load_settings`.
     """
-    if data_dir is None and any(name in os.environ for name in ENDPOINT_VARIABLES):
+    if data_dir is None and deployed():
         broker = settings.kafka_bootstrap_servers
         store = f"{settings.clickhouse_host}:{settings.clickhouse_port}/{settings.clickhouse_database}"
         name = f"{broker} {store}"

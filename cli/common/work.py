@@ -18,7 +18,7 @@ class StoppedError(MedallionError):
 
 @contextmanager
 def explained(say: Callable[[], str]) -> Iterator[None]:
-    """Within it Ctrl-C ends the command with the words of `say`, which is called when all cleaning up is over.
+    """Within it Ctrl-C ends the command with the text of `say`, which is called when all cleaning up is over.
 
     Raises:
         StoppedError: Ctrl-C.
@@ -41,15 +41,15 @@ class Work:
     _left: str = "all of it"
 
     def show(self, done: str, left: str, *, doing: str = "", share: float | None = None) -> None:
-        """Show what is done, left and under way; `share`: the finished part, 0 to 1, None where nobody knows it."""
+        """Show what is done, left and under way; `share`: the finished part, 0 to 1, None if it is unknown."""
         self._done, self._left = done, left
         description = f"{self._title}: {doing}" if doing else self._title
         total = None if share is None else 1.0
         self._progress.update(self._task, description=description, completed=share or 0.0, total=total, done=done)
 
     @property
-    def said(self) -> str:
-        """What Ctrl-C says of it."""
+    def summary(self) -> str:
+        """What is done and what is left, for the message after Ctrl-C."""
         return f"Done: {self._done}. Left: {self._left}."
 
 
@@ -59,11 +59,11 @@ def working(title: str, go_on: str, *, quiet: bool = False) -> Iterator[Work]:
 
     Args:
         title: what is done, as `Replaying`.
-        go_on: what to do after Ctrl-C, a whole sentence.
+        go_on: how to continue after Ctrl-C, a whole sentence.
         quiet: show nothing: another program reads the answer (`--json`).
 
     Raises:
-        StoppedError: Ctrl-C; it says what was shown last.
+        StoppedError: Ctrl-C; its message has what was shown last.
     """
     progress = Progress(
         SpinnerColumn(),
@@ -76,5 +76,5 @@ def working(title: str, go_on: str, *, quiet: bool = False) -> Iterator[Work]:
         disable=quiet or not err.is_terminal,
     )
     work = Work(progress, progress.add_task(title, total=None, done=""), title)
-    with explained(lambda: f"{work.said} {go_on}"), progress:
+    with explained(lambda: f"{work.summary} {go_on}"), progress:
         yield work

@@ -15,7 +15,7 @@ from deploy.embedded import control
 
 _TIMEOUT_S = 5.0
 _METRIC = "medallion_silver_rules"
-# Without the second half a worker that has ended would still be shown for five minutes.
+# Without the second half a worker that has ended would still be listed for five minutes.
 _QUERY = f"{_METRIC} == 1 and on(job, instance) up == 1"
 UNKNOWN = (
     "Which rules the Silver workers validate by is not known here: set MEDALLION_PROMETHEUS_URL to the Prometheus that "
@@ -25,7 +25,7 @@ UNKNOWN = (
 
 @dataclass(frozen=True, slots=True)
 class WorkerRules:
-    """The rules version of one Silver worker; "" where it does not say, and `detail` why not."""
+    """The rules version of one Silver worker; "" if it is unknown, and `detail` says why."""
 
     worker: str
     rules_version: str
@@ -35,8 +35,8 @@ class WorkerRules:
 def worker_rules(settings: Settings, data_dir: Path | None) -> list[WorkerRules]:
     """The rules of each worker of the stack that `cli.common.context.load_settings` chose.
 
-    The workers of an embedded stack are asked themselves, those of a deployed one by way of Prometheus. An empty list:
-    there is no Prometheus to ask, or it knows no worker.
+    The workers of an embedded stack are asked directly, those of a deployed one through Prometheus. The list is
+    empty if there is no Prometheus to ask, or if it knows no worker.
 
     Raises:
         StackError: as `load_settings`.
@@ -60,7 +60,7 @@ def print_workers(workers: Sequence[WorkerRules]) -> None:
 
 
 def differing(workers: Sequence[WorkerRules], rules_version: str) -> list[WorkerRules]:
-    """The workers that do not judge by these rules, or do not say by which."""
+    """The workers that validate by other rules, or by rules that are unknown."""
     return [worker for worker in workers if worker.rules_version != rules_version]
 
 
@@ -75,8 +75,8 @@ def difference(workers: Sequence[WorkerRules], rules_version: str, symbols_file:
         f"{one.worker} by {one.rules_version}" if one.rules_version else f"{one.worker}: {one.detail}" for one in others
     )
     return (
-        f"The workers do not judge by the rules of {symbols_file} ({rules_version}): {named}. What passes here may be "
-        "rejected there. A worker takes a changed file over within a second or two; give all of them this file."
+        f"The workers do not validate by the rules of {symbols_file} ({rules_version}): {named}. What passes here may "
+        "be rejected there. A worker takes a changed file over within a second or two; give all of them this file."
     )
 
 

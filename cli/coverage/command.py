@@ -31,10 +31,11 @@ def coverage(
     data: Annotated[str, typer.Option(help=f"Only this: {', '.join(_KINDS)}.", show_default=False)] = "",
     start: Annotated[
         datetime | None,
-        typer.Option("--from", formats=_FORMATS, help="From this UTC day on. Default: the first that is known."),
+        typer.Option("--from", formats=_FORMATS, help="From this UTC day on. Default: the first known day."),
     ] = None,
     end: Annotated[
-        datetime | None, typer.Option("--to", formats=_FORMATS, help="To before this UTC day. Default: with today.")
+        datetime | None,
+        typer.Option("--to", formats=_FORMATS, help="To before this UTC day. Default: today is the last day."),
     ] = None,
     state: Annotated[
         Path | None,
@@ -50,8 +51,8 @@ def coverage(
 ) -> None:
     """Show for each market and UTC day whether its trades and series are complete, partial or missing, and why.
 
-    Successive days with the same answer are one line; --json has each day. Where nobody can know whether a day is
-    complete, its status is unknown. docs/coverage.md says what each status and reason is judged by.
+    Successive days with the same status and reason are one line; --json has each day. If it cannot be known whether a
+    day is complete, its status is unknown. docs/coverage.md says how each status and reason is found.
     """
     settings = load_settings(data_dir)
     check_span(start, end)

@@ -37,8 +37,8 @@ class Asked:
 
     Attributes:
         exchange: its code; "" for every exchange.
-        symbols: canonical symbols; none for every market of which something is known.
-        since: first day; None: for each market the first of which something is known.
+        symbols: canonical symbols; none for every market with known days.
+        since: first day; None: for each market its first known day.
         until: the day after the last one; None: today is the last one.
     """
 
@@ -139,12 +139,12 @@ def read_series(settings: Settings, scheduled: Sequence[SeriesSchedule], asked: 
     for row in found:
         own = kinds.setdefault((row["series"], row["exchange"], row["symbol"], row["frame"]), {})
         own[row["day"]] = SeriesDay(row["periods"], row["expected"], row["rejected"], tuple(row["providers"]))
-    judged = []
+    verdicts = []
     for key, days in kinds.items():
         in_sessions = key[1] in series_named(key[0]).in_sessions
         evidence = SeriesEvidence(*key, days, names.entries.get(key[1:3]), in_sessions)
-        judged += judge_series(evidence, asked.days({*days} | begins.get(key, set()), today), today)
-    return judged
+        verdicts += judge_series(evidence, asked.days({*days} | begins.get(key, set()), today), today)
+    return verdicts
 
 
 def _begins(names: _Names, scheduled: Sequence[SeriesSchedule], asked: Asked) -> dict[SeriesKey, set[date]]:
@@ -219,7 +219,7 @@ def _evidence(
         stored.setdefault((row["exchange"], row["symbol"]), {})[row["day"]] = _stored_day(row)
     known_gaps: dict[Market, list[KnownGap]] = {}
     for row in gaps:
-        gap = KnownGap(row["state"], row["has_ids"], row["first_day"], row["last_day"], row["said"])
+        gap = KnownGap(row["state"], row["has_ids"], row["first_day"], row["last_day"], row["description"])
         known_gaps.setdefault((row["exchange"], row["symbol"]), []).append(gap)
     rejected: dict[Market, dict[date, dict[str, int]]] = {}
     for row in letters:
@@ -256,7 +256,7 @@ def _stored_day(row: Mapping[str, Any]) -> StoredDay:
 
 
 def _known(evidence: TradesEvidence) -> set[date]:
-    """The days of which something is known. Without any of them, those of dead letters, whose times may be wrong."""
+    """The known days. If there are none, those of dead letters, whose times may be wrong."""
     days = {gap.first_day for gap in evidence.gaps} | {*([evidence.oldest] if evidence.oldest else [])}
     days |= {datetime.fromtimestamp(one.start_us / 1e6, UTC).date() for one in evidence.filled}
     return days or {*evidence.letters}

@@ -22,7 +22,7 @@ from series.declaration import series_named
 
 @dataclass(frozen=True, slots=True)
 class SeriesDay:
-    """What is stored of a day: `rows` of `expected` (0: nobody says how many there are), and how many were rejected."""
+    """What is stored of a day: `rows` of `expected` (0: the number is unknown), and how many were rejected."""
 
     rows: int
     expected: int
@@ -49,13 +49,15 @@ class SeriesEvidence:
 def judge_series(evidence: SeriesEvidence, days: Sequence[date], today: date) -> list[CoverageDay]:
     """The verdict on each day. `today` (UTC) is not over."""
     stored = sorted(day for day, one in evidence.days.items() if one.rows)
-    judged = []
+    verdicts = []
     for day in days:
         own = evidence.days.get(day, SeriesDay(0, 0, 0, ()))
         verdict = _verdict(evidence, own, day, stored, is_over=day < today)
-        said = (verdict.status, verdict.why, verdict.detail, own.providers, own.rows)
-        judged.append(CoverageDay(evidence.exchange, evidence.symbol, evidence.series, evidence.frame, day, *said))
-    return judged
+        findings = (verdict.status, verdict.why, verdict.detail, own.providers, own.rows)
+        verdicts.append(
+            CoverageDay(evidence.exchange, evidence.symbol, evidence.series, evidence.frame, day, *findings)
+        )
+    return verdicts
 
 
 def _verdict(evidence: SeriesEvidence, own: SeriesDay, day: date, stored: Sequence[date], *, is_over: bool) -> Verdict:

@@ -86,10 +86,10 @@ class TradesEvidence:
 
 def judge_trades(evidence: TradesEvidence, days: Sequence[date], today: date) -> list[CoverageDay]:
     """The verdict on each day. `today` (UTC) is not over."""
-    return [*_judged(evidence, days, today)]
+    return [*_verdicts(evidence, days, today)]
 
 
-def _judged(evidence: TradesEvidence, days: Sequence[date], today: date) -> Iterator[CoverageDay]:
+def _verdicts(evidence: TradesEvidence, days: Sequence[date], today: date) -> Iterator[CoverageDay]:
     held = sorted(evidence.stored)
     for day in days:
         span = _span_us(day)
@@ -97,11 +97,11 @@ def _judged(evidence: TradesEvidence, days: Sequence[date], today: date) -> Iter
         own = evidence.stored.get(day)
         before = evidence.stored[held[at - 1]] if (at := bisect_left(held, day)) else None
         after = evidence.stored[held[at]] if (at := bisect_right(held, day)) < len(held) else None
-        judged = _Day(evidence, day, span, own, before, after, touching)
-        verdict = judged.open_day() if day >= today else judged.verdict()
+        evaluated = _Day(evidence, day, span, own, before, after, touching)
+        verdict = evaluated.open_day() if day >= today else evaluated.verdict()
         yield CoverageDay(
             evidence.exchange, evidence.symbol, TRADES, "", day, verdict.status, verdict.why, verdict.detail,
-            judged.sources(), own.trades if own else 0,
+            evaluated.sources(), own.trades if own else 0,
         )  # fmt: skip
 
 
@@ -136,8 +136,8 @@ class _Day:
             why = "gap_open" if any(gap.state == OPEN for gap in gaps) else "gap_unfillable"
             return Verdict(self._incomplete, why, "; ".join(gap.text for gap in gaps))
         if letters := self.evidence.letters.get(self.day):
-            said = ", ".join(f"{reason} {count:,}" for reason, count in sorted(letters.items()))
-            return Verdict(self._incomplete, "dead_letters", said)
+            counted = ", ".join(f"{reason} {count:,}" for reason, count in sorted(letters.items()))
+            return Verdict(self._incomplete, "dead_letters", counted)
         return None
 
     def _by_back_fill(self) -> Verdict | None:
@@ -145,7 +145,7 @@ class _Day:
             if dead := sum(one.dead for one in files):
                 return Verdict(self._incomplete, "dead_letters", f"{dead:,} rows of the file are no trades")
             return self._by_count(files, "file_read")
-        # Of a longer window nobody noted how many trades are of this day. Where ids have an order, they tell more.
+        # The checkpoint has no number of trades per day of a longer window. Ids with an order are better evidence.
         within = [one for one in self.touching if one.is_done and self._is_within(one)]
         if not self.evidence.has_order and (windows := _chain(within, self.span)):
             return self._by_count(windows, "window_served")
@@ -192,7 +192,7 @@ class _Day:
         return [day for day in (self.evidence.oldest, self.evidence.newest) if day is not None]
 
     def _by_ids(self) -> Verdict:
-        """The verdict on a day with trades and nothing else that is known of it."""
+        """The verdict on a day with trades and without other evidence."""
         if not self.evidence.has_order or self.own is None or self.own.first_id is None or self.own.last_id is None:
             return Verdict(UNKNOWN, "ids_without_order")
         first, last = self.own.first_id, self.own.last_id
@@ -228,19 +228,19 @@ class _Day:
         return [gap for gap in found if gap.has_ids] if self._files() else found
 
     def _lower(self) -> int | None:
-        """The id that the day's first trade has if none is missing before it; None: nobody knows."""
+        """The id that the day's first trade has if none is missing before it; None: unknown."""
         known = [self.before.last_id + 1] if self.before is not None and self.before.last_id is not None else []
         known += [one.first_id for one in self.touching if one.first_id is not None and one.start_us <= self.span[0]]
         return max(known, default=None)
 
     def _upper(self) -> int | None:
-        """The id after that of the day's last trade if none is missing; None: nobody knows."""
+        """The id after that of the day's last trade if none is missing; None: unknown."""
         known = [self.after.first_id] if self.after is not None and self.after.first_id is not None else []
         known += [one.last_id + 1 for one in self.touching if one.last_id is not None and one.end_us >= self.span[1]]
         return min(known, default=None)
 
     def _hole(self) -> int | None:
-        """How many ids are missing between the trades around the day; None: nobody knows. Below 0: ids contradict."""
+        """How many ids are missing between the trades around the day; None: unknown. Below 0: ids contradict."""
         lower, upper = self._lower(), self._upper()
         if not self.evidence.has_order or lower is None or upper is None or (self.own and self.own.first_id is None):
             return None

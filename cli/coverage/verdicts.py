@@ -25,16 +25,16 @@ MEANINGS = {
     "ids_missing": "trade ids are missing, and no gap names them",
     "periods_missing": "fewer periods or rows are stored than a day has",
     "failed": "the last back-fill could not read the dump of the day",
-    "before_first": "it is before the oldest that is stored",
-    "after_last": "it is after the newest that is stored",
-    "no_run": "nothing of it is stored, and no run brought any of it",
+    "before_first": "the day is before the oldest stored row",
+    "after_last": "the day is after the newest stored row",
+    "no_run": "nothing of the market is stored, and no run has fetched any of it",
     "ids_without_order": "trades are stored, and the exchange's ids do not tell whether they are all",
     "ids_without_trade": "ids are missing, and the exchange gives some ids to no trade",
     "ids_contradict": "the order of the ids is not that of the times",
     "edge_unknown": "no hole, but nothing is stored before or after the day that its ids could follow",
     "interval_unknown": "rows are stored, and those around the day do not show how often they come",
-    "count_unknown": "rows are stored, and nobody says how many a day has, or there are more",
-    "session_unknown": "nothing is stored, the market is closed at times, and nobody says whether it was open",
+    "count_unknown": "rows are stored, and how many a day has is unknown, or there are more",
+    "session_unknown": "nothing is stored, and the market, which is closed at times, may have been open",
     "delisting_unknown": "the market is gone from the exchange's list, and nothing says when it traded last",
     "not_listed": "the market was not listed yet",
     "halted": "the exchange had halted the market",
@@ -53,11 +53,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class CoverageDay:
-    """The verdict on a UTC day of a market and what is kept of it: trades, or a series.
+    """The verdict on a UTC day of a market and its data: trades, or a series.
 
     `exchange` and `symbol` are "" where a series is of no market. `frame`: the length of a series' periods, else "".
-    `sources`: who brought what is stored: live, dump, rest, other; the providers of a series. `rows`: trades or rows
-    that are stored.
+    `sources`: where the stored rows come from: live, dump, rest, other; the providers of a series. `rows`: how many
+    trades or rows are stored.
     """
 
     exchange: str

@@ -40,17 +40,17 @@ def accept(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take over the newest version of trades that contradict Silver: show old and new; with --yes make it so.
+    """Accept the newest version of trades that contradict Silver: show old and new; with --yes change them.
 
     Of each trade the newest message with reason trade_contradicts counts. An older one, or one that was superseded, is
     taken by its message, as `dlq list` prints it. Silver, Gold and the cold tables follow by
-    re-derivation of the days touched, which must be over. Killed anywhere, the same command does the rest. On a
-    cluster it only says what would change.
+    re-derivation of the days touched, which must be over. If it is killed, the same command completes the work. On a
+    cluster it only shows what would change.
     """
     check_span(since, until)
     named = parse_message(message or ())
     if yes and not (named or exchange):
-        raise typer.BadParameter("say whose trades: --exchange, or one message as `dlq list` prints it")
+        raise typer.BadParameter("choose the trades: --exchange, or one message as `dlq list` prints it")
     chosen = LetterFilter(
         message=named,
         exchange=exchange,
@@ -65,7 +65,7 @@ def accept(
     why_not = why_not_publishable(tiers.hot)
     days: list[DayReport] = []
     if yes and not wanted.is_empty:
-        with working("Accepting", "Run the same command again: it does the rest.", quiet=as_json) as work:
+        with working("Accepting", "Run the same command again: it completes the work.", quiet=as_json) as work:
             phases = 0
 
             def watch(phase: str) -> None:
@@ -130,22 +130,22 @@ def _row(correction: Correction) -> tuple[str, ...]:
         correction.symbol,
         correction.trade_id,
         correction.field,
-        _said(correction.old, correction.field) if correction.old else "nothing",
-        _said(correction.new, correction.field),
+        _described(correction.old, correction.field) if correction.old else "nothing",
+        _described(correction.new, correction.field),
         correction.new.message,
     )
 
 
-def _said(version: TradeVersion, field: str) -> str:
+def _described(version: TradeVersion, field: str) -> str:
     """The fields of a version that differ, as text; all fields where Silver has no version."""
-    said = {
+    fields = {
         "price_text": version.price,
         "quantity_text": version.quantity,
         "timestamp": version.timestamp,
         "side": version.side,
         "kind": version.trade_kind,
     }
-    return ", ".join(text for name, text in said.items() if not field or name in field.split(", "))
+    return ", ".join(text for name, text in fields.items() if not field or name in field.split(", "))
 
 
 def _some(starts: list[datetime]) -> str:

@@ -71,13 +71,13 @@ def _filters(
 
 
 class UnknownTradeError(MedallionError):
-    """No dead letter is of the trade that was asked for."""
+    """No dead letter is of the requested trade."""
 
 
 def _check_names(client: Client, settings: Settings, exchange: str, symbol: str, trade_id: str = "") -> None:
-    """Refuse names that nobody knows: not the settings, not the symbols file, and no dead letter, open or resolved.
+    """Refuse names that are in no dead letter, open or resolved, nor in the settings or the symbols file.
 
-    Of a trade only dead letters can know.
+    A trade id can only be in a dead letter.
     """
     (known,) = rows(client, "dlq_known_names", {"exchange": exchange, "symbol": symbol, "trade_id": trade_id})
     if known["letters"]:
@@ -172,7 +172,7 @@ def show(
         for letter in found:
             out.print(one_letter.Panels(letter))
     if not found:
-        err.print("No such dead letter: `medallion dlq list` and `medallion dlq list --resolved` show what there is.")
+        err.print("No such dead letter: `medallion dlq list` and `medallion dlq list --resolved` list them.")
         raise typer.Exit(1)
 
 

@@ -1,1 +1,3 @@
-"""Messages in and rows out: produce, replay, backfill, symbols, query, drain. May import `common`."""
+"""Commands that publish messages, fetch series or read rows: produce, replay, backfill, series, quality, schedule,
+symbols, query, drain. May import `common` and `coverage`.
+"""

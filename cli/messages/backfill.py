@@ -43,40 +43,41 @@ def backfill(
     source: Annotated[
         str | None,
         typer.Option(
-            help="`rest`: the exchange's REST interface; else folder or URL of Binance's daily trade files."
+            help="`rest`: the exchange's REST interface; otherwise a folder or URL of Binance's daily trade files."
             f" Default: {dumps.URL.removeprefix('https://')} for {', '.join(dumps.markets())}, rest for others."
         ),
     ] = None,
     rest_endpoint: Annotated[
-        str | None, typer.Option(help="Ask here instead of the exchange's REST interface.")
+        str | None, typer.Option(help="Address to ask instead of the exchange's REST interface.")
     ] = None,
     workers: Annotated[int, typer.Option(help="Days or symbols at a time.", min=1, max=32)] = 2,
     state: Annotated[
         Path | None,
         typer.Option(
-            help=f"Remembers what is done. Default: {BACKFILL_CHECKPOINT} in the stack's data folder; of a stack that"
-            " the MEDALLION_… endpoints name, in folder medallion of this user's $XDG_STATE_HOME.",
+            help=f"The checkpoint file, which records what is done. Default: {BACKFILL_CHECKPOINT} in the stack's data"
+            " folder; for a stack of the MEDALLION_… endpoints, in folder medallion of this user's $XDG_STATE_HOME.",
             show_default=False,
         ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Read files of symbols that the registry does not know: they go to the DLQ.")
+        bool,
+        typer.Option(
+            "--force", help="Read files of symbols that the registry does not have: their trades go to the DLQ."
+        ),
     ] = False,
-    again: Annotated[
-        bool, typer.Option("--again", help="Read days too that lack nothing (`medallion coverage`).")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read, publish nothing.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also read complete days (`medallion coverage`).")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be read.")] = False,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish historical trades; run again after an interruption, what is done is not read again.
+    """Publish historical trades. After an interruption, run the same command again: done parts are not read again.
 
-    Days that lack nothing (`medallion coverage`) are left out, unless --again.
-    A file is checked whole before its first trade is published. It is done when every row of it is published, and each
-    hole in its trade ids is a row of producer_gaps; it is read again when its checksum has changed.
+    Complete days (`medallion coverage`) are left out, unless --again. A file is checked whole before its first trade is
+    published. It is done when every row of it is published, and each hole in its trade ids is a row of producer_gaps.
+    It is read again when its checksum has changed.
 
-    Exit code 1 where a file is missing, damaged or without trades, or the exchange does not serve all of it: what is
-    missing is said, the rest is published.
+    The exit code is 1 if a file is missing, damaged or without trades, or if the exchange does not serve every trade.
+    The message names what is missing; the rest is published.
     """
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "backfill")
@@ -90,16 +91,16 @@ def backfill(
     place = find_state_folder(data_dir, settings)
     with BackfillCheckpoint(state or backfill_checkpoint(place), place.name) as checkpoint:
         needless = {} if again else _needless(settings, checkpoint, exchange, names, start, end)
-        asked = RestBackfill(exchange, names, start, end, rest_endpoint, needless=needless)
+        over_rest = RestBackfill(exchange, names, start, end, rest_endpoint, needless=needless)
         every = from_dumps.days(exchange, names, start, end)
         wanted = from_dumps.left_of(every, start, end, needless, checkpoint)
         if source == _REST:
-            spans = [(window.symbol, *window.span_us) for window in asked.tasks(checkpoint)]
+            spans = [(window.symbol, *window.span_us) for window in over_rest.tasks(checkpoint)]
         else:
             spans = [(day.symbol, *day.span_us) for day in wanted]
         left_out = [day.name for day in every if not _is_touched(day, spans)]
         if dry_run and source == _REST:
-            _show_estimates(asyncio.run(asked.estimate(checkpoint)), left_out, as_json)
+            _show_estimates(asyncio.run(over_rest.estimate(checkpoint)), left_out, as_json)
             return
         if dry_run:
             _show_plan(from_dumps.plan(wanted, start, end, checkpoint, source), left_out, source, as_json)
@@ -116,7 +117,7 @@ def backfill(
                 )
 
             if source == _REST:
-                report = asyncio.run(asked.run(settings, checkpoint, workers=workers, progress=watch))
+                report = asyncio.run(over_rest.run(settings, checkpoint, workers=workers, progress=watch))
             else:
                 report = from_dumps.backfill(
                     wanted, start, end, settings, checkpoint, source=source, workers=workers, progress=watch
@@ -128,11 +129,11 @@ def backfill(
         _show(report)
     if report.missing:
         raise IncompleteError(
-            f"{'; '.join(report.missing)}. What is served was published, what is not is `unfillable` in producer_gaps."
+            f"{'; '.join(report.missing)}. All others are published. These are `unfillable` in producer_gaps."
         )
     if isinstance(report, DumpReport) and report.failures:
-        said = "\n".join(f"  {failure}" for failure in report.failures)
-        raise IncompleteError(f"{len(report.failures)} of {report.parts} files are not done:\n{said}")
+        failures = "\n".join(f"  {failure}" for failure in report.failures)
+        raise IncompleteError(f"{len(report.failures)} of {report.parts} files are not done:\n{failures}")
 
 
 def _check(exchange: str, names: list[str], start: datetime, end: datetime, source: str) -> None:
@@ -172,11 +173,11 @@ def _needless(
     start: datetime,
     end: datetime,
 ) -> Mapping[str, Collection[date]]:
-    """The days of each symbol that lack nothing; none where ClickHouse is away: a back-fill needs the broker alone."""
+    """The complete days of each symbol. {} if ClickHouse is away: a back-fill needs only the broker."""
     try:
         return days_lacking_nothing(settings, checkpoint.steps, exchange, names, start, end)
     except ServerError as error:
-        err.print(f"warning: which days lack something is not known, so all of them are read. {error}", markup=False)
+        err.print(f"warning: nobody knows which days are complete, so all of them are read. {error}", markup=False)
         return {}
 
 
@@ -187,7 +188,7 @@ def _is_touched(day: Day, spans: Sequence[tuple[str, int, int]]) -> bool:
 
 def _show(report: BackfillReport) -> None:
     if report.left_out:
-        out.print(_said_left_out(report.left_out))
+        out.print(_left_out(report.left_out))
     if not isinstance(report, DumpReport):
         out.print(
             f"{report.published:,} trades of {report.parts} windows published, {report.skipped} were done before."
@@ -203,15 +204,15 @@ def _show(report: BackfillReport) -> None:
             out.print(f"No trades that day, as the exchange's checksum file says: {name}", markup=False)
     if report.gaps:
         out.print(
-            f"{report.gaps:,} gaps found, {report.gap_trades:,} trades: rows of producer_gaps. A live producer that"
-            " starts asks REST for them, so does --source rest."
+            f"{report.gaps:,} gaps found, {report.gap_trades:,} trades: rows of producer_gaps. A live producer fetches"
+            " them over REST when it starts, and so does --source rest."
         )
     if report.gaps_healed:
-        out.print(f"{report.gaps_healed:,} gaps that were known are full now.")
+        out.print(f"{report.gaps_healed:,} known gaps are full now.")
 
 
-def _said_left_out(days: int) -> str:
-    return f"{days:,} days lack nothing and are left out (`medallion coverage`; --again reads them)."
+def _left_out(days: int) -> str:
+    return f"{days:,} days are complete and left out (`medallion coverage`; --again reads them)."
 
 
 def _show_estimates(estimates: list[Estimate], left_out: Sequence[str], as_json: bool) -> None:
@@ -219,40 +220,41 @@ def _show_estimates(estimates: list[Estimate], left_out: Sequence[str], as_json:
         print_json(estimates)
         return
     if left_out:
-        out.print(_said_left_out(len(left_out)))
+        out.print(_left_out(len(left_out)))
     rows = [
         (
-            one.symbol,
-            one.start,
-            one.end,
-            one.trades,
-            one.requests,
-            f"{one.seconds:,.0f}",
-            "done before" if one.done else (f"none before {_moment(one.unreachable[1])}" if one.unreachable else ""),
+            task.symbol,
+            task.start,
+            task.end,
+            task.trades,
+            task.requests,
+            f"{task.seconds:,.0f}",
+            "done before" if task.done else (f"none before {_moment(task.unreachable[1])}" if task.unreachable else ""),
         )
-        for one in estimates
+        for task in estimates
     ]
     print_table("Would be fetched", ("symbol", "from", "to", "trades", "requests", "seconds at least", ""), rows)
 
 
 def _show_plan(planned: list[PlannedDay], left_out: Sequence[str], source: str, as_json: bool) -> None:
-    left = [one for one in planned if one.what != "done"]
+    to_read = [part for part in planned if part.what != "done"]
+    done = len(planned) - len(to_read)
     if as_json:
         plan: dict[str, Any] = {
             "source": source,
-            "days": [one.day.name for one in left],
-            "done": len(planned) - len(left),
+            "days": [part.day.name for part in to_read],
+            "done": done,
             "left_out": left_out,
-            "files": [{"day": one.day.name, "file": one.file, "what": one.what} for one in planned],
+            "files": [{"day": part.day.name, "file": part.file, "what": part.what} for part in planned],
         }
         print_json(plan)
         return
     if left_out:
-        out.print(_said_left_out(len(left_out)))
+        out.print(_left_out(len(left_out)))
     print_table(
-        f"Would be read from {source} ({len(planned) - len(left)} of {len(planned)} days are done)",
+        f"Would be read from {source} ({done} of {len(planned)} days are done)",
         ("exchange", "symbol", "day", "what", "file"),
-        [(one.day.exchange, one.day.symbol, one.day.date, one.what, one.file) for one in left],
+        [(part.day.exchange, part.day.symbol, part.day.date, part.what, part.file) for part in to_read],
     )
 
 

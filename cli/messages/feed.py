@@ -36,29 +36,32 @@ def produce(
     ],
     symbols: Annotated[
         str,
-        typer.Option(help="Symbols in the exchange's own spelling, ccxt's where it reads them; separated by commas."),
+        typer.Option(
+            help="Symbols in the exchange's own spelling, separated by commas; for an exchange through ccxt, ccxt's."
+        ),
     ],
-    endpoint: Annotated[str | None, typer.Option(help="Connect here instead of to the exchange.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="WebSocket address to use instead of the exchange's.")] = None,
     rest_endpoint: Annotated[
-        str | None, typer.Option(help="Ask here for missed trades; with --endpoint alone nobody is asked.")
+        str | None,
+        typer.Option(help="REST address for missed trades; with --endpoint alone, missed trades are not fetched."),
     ] = None,
     markets: Annotated[
         Path | None,
         typer.Option(
-            help="For ccxt: the exchange's markets, as `symbols build --markets` takes them, instead of asking."
+            help="For ccxt: a file with the exchange's markets, as for `symbols build --markets`, instead of a request."
         ),
     ] = None,
     duration: Annotated[float | None, typer.Option(help="Stop after this many seconds.", min=0)] = None,
     flush_timeout: Annotated[
         float,
-        typer.Option(help="Seconds to wait for the broker at the end; what it has not taken then is named.", min=0),
+        typer.Option(help="Seconds to wait for the broker at the end; undelivered messages are then named.", min=0),
     ] = FLUSH_S,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Publish an exchange's live trades until Ctrl-C or SIGTERM, then flush.
 
-    Exit code 1 where something was read and not delivered, or no connection came up.
+    The exit code is 1 if a message was read and not delivered, or if no connection came up.
     """
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "producer")
@@ -104,7 +107,7 @@ def replay(
         bool,
         typer.Option(
             "--force",
-            help="Publish what a damaged file still gives, and files that seem to be none of this market's recordings.",
+            help="Publish the readable part of a damaged file, and files that seem to be no recordings of this market.",
         ),
     ] = False,
     unlisted: Annotated[
@@ -116,15 +119,15 @@ def replay(
 ) -> None:
     """Publish recorded WebSocket messages through the same parser and publisher as live ones.
 
-    With --from and --to instead of files: the Kafka messages that Raw has of that time once more, as they were.
-    Nothing is published where one of the files is damaged or no recording of this exchange and market: the error says
-    what it is.
+    With --from and --to instead of files, it publishes the Kafka messages of that time again, unchanged, from Raw. If
+    one of the files is damaged or no recording of this exchange and market, nothing is published; the error says what
+    the file seems to be.
     """
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "replay")
     pace = parse_speed(speed)
     check_source(files, since, until, pin)
-    go_on = "Run the same command again: what is published twice is a counted duplicate."
+    go_on = "Run the same command again: a trade that is published twice is a counted duplicate."
     with working("Replaying", go_on, quiet=as_json) as work:
 
         def watch(counts: FrameCounts, share: float) -> None:

@@ -1,4 +1,4 @@
-"""`medallion quality check`: our candles against the venue's own, cell by cell, and what looks wrong without them."""
+"""`medallion quality check`: compares our candles with the venue's bars, cell by cell, and looks for anomalies."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _TEMPLATE = "quality.html"
 
 
 class NothingToCompareError(MedallionError):
-    """No bars of the venue are stored for what was asked."""
+    """No bars of the venue are stored for the span and the markets."""
 
 
 class DisagreementError(MedallionError):
-    """Candles differ from the venue's bars, or something else looks wrong."""
+    """Candles differ from the venue's bars, or there are anomalies."""
 
 
 @app.callback()
@@ -55,20 +55,21 @@ def check(
     frame: Annotated[str, typer.Option(help="The candles to compare: 1m, 1h, 1d.")] = "1m",
     limit: Annotated[int, typer.Option(help="Print at most this many differences.", min=0)] = 20,
     html: Annotated[
-        Path | None, typer.Option("--html", help="Write a report for a browser here.", show_default=False)
+        Path | None, typer.Option("--html", help="Write a report for a browser to this file.", show_default=False)
     ] = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare every cell of our candles with the venue's bars; each difference is named, located and kept in SQL.
+    """Compare every cell of our candles with the venue's bars, and find the cause and the trades of each difference.
 
-    Only markets whose bars are stored (`medallion series run bars`) can be compared. Results are in quality_checks.
-    Stale series, days that lack rows, prices off the other venues, jumps and duplicates that differ are looked for
-    too: they are in quality_anomalies. Exit code 1 where any is found, or a window differs by more than rounding.
+    Only markets whose bars are stored (`medallion series run bars`) can be compared. The view quality_checks has the
+    verdicts. The command also looks for stale series, days that lack rows, prices that differ from other venues', jumps
+    and contradicting duplicates; the view quality_anomalies has these. The exit code is 1 if there is an anomaly, or if
+    a window differs by more than rounding.
     """
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "quality")
-    frames = {one.code: one.seconds for one in load_layers().timeframes}
+    frames = {timeframe.code: timeframe.seconds for timeframe in load_layers().timeframes}
     if frame not in frames:
         raise typer.BadParameter(f"no frame {frame!r}; one of {', '.join(frames)}", param_hint="--frame")
     until = end.replace(tzinfo=UTC) if end else datetime.now(UTC)
@@ -102,18 +103,18 @@ def check(
         html.write_text(_page(reports, anomalies, since, until), encoding="utf-8")
     show_check(reports, anomalies, limit, as_json)
     differing = {cause: count for cause, count in _causes(reports).items() if cause not in AGREEING}
-    said = []
+    faults = []
     if differing:
-        said.append(f"{sum(differing.values()):,} windows differ: {counted(differing)}. Each one is in quality_checks.")
+        faults.append(f"{sum(differing.values()):,} windows differ: {counted(differing)}. See quality_checks.")
     if anomalies:
         kinds = {kind: count for kind, count in by_kind(anomalies).items() if count}
-        said.append(f"{len(anomalies):,} anomalies: {counted(kinds)}. Each one is in quality_anomalies.")
-    if said:
-        raise DisagreementError(" ".join(said))
+        faults.append(f"{len(anomalies):,} anomalies: {counted(kinds)}. See quality_anomalies.")
+    if faults:
+        raise DisagreementError(" ".join(faults))
 
 
 def show_check(reports: Sequence[MarketReport], anomalies: Sequence[Anomaly], limit: int, as_json: bool) -> None:
-    """Print what was compared of each market, and at most `limit` differences and `limit` anomalies."""
+    """Print the counts of each market, and at most `limit` differences and `limit` anomalies."""
     if as_json:
         print_json({"summary": summary(reports), "markets": reports, "anomalies": anomalies})
         return

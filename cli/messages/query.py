@@ -1,4 +1,4 @@
-"""`medallion query` and `medallion drain`: the analyst's SQL, and waiting until it sees everything."""
+"""`medallion query` runs SQL; `medallion drain` waits until every published message has reached its end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TABLE_FORMAT = "PrettyCompactMonoBlock"
 
 
 class QueryError(MedallionError):
-    """ClickHouse refused the statement; the message has its words."""
+    """ClickHouse refused the statement; the message has ClickHouse's error."""
 
 
 def query(
@@ -33,14 +33,14 @@ def query(
         typer.Option("--format", help="A ClickHouse output format: CSVWithNames, JSONEachRow, Parquet …"),
     ] = None,
     pin: Annotated[
-        str | None, typer.Option("--pin", help="Ask this pinned dataset version: cold tables, not hot ones.")
+        str | None, typer.Option("--pin", help="Read the cold tables of this pin instead of the hot tables.")
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Of an error ClickHouse's whole answer.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show ClickHouse's whole message of an error.")] = False,
     data_dir: DataDirOption = None,
 ) -> None:
-    """Run SQL against the warehouse and write the answer to standard output, streamed.
+    """Run SQL and stream the result to standard output.
 
-    On a terminal the default format is a table, in a pipe tab-separated values.
+    The default format is a table on a terminal, and tab-separated values in a pipe.
     """
     settings = load_settings(data_dir)
     database = settings.clickhouse_database if pin is None else _pinned(settings, pin)
@@ -60,8 +60,10 @@ def query(
             timeout=(10, None),
         )
         if answer.status_code != 200:
-            said = answer.text.strip()
-            raise QueryError(said if verbose else f"{brief(said, text)}\n--verbose shows ClickHouse's whole answer.")
+            message = answer.text.strip()
+            if not verbose:
+                message = f"{brief(message, text)}\n--verbose shows ClickHouse's whole answer."
+            raise QueryError(message)
         _write(answer.iter_content(CHUNK_BYTES))
     except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
         raise QueryError(
@@ -71,8 +73,10 @@ def query(
 
 
 def table_settings(width: int) -> dict[str, int]:
-    """ClickHouse's settings for a table on a terminal of `width` columns: no name or value is cut, and up to 100 rows
-    that are wider are shown a line for each column."""
+    """ClickHouse's settings for a table on a terminal of `width` columns.
+
+    No name or value is cut. Up to 100 rows that are wider than the terminal are printed as a line for each column.
+    """
     return {
         "output_format_pretty_max_column_name_width_cut_to": 0,
         "output_format_pretty_max_value_width": 0,
@@ -83,7 +87,7 @@ def table_settings(width: int) -> dict[str, int]:
 
 
 def _write(chunks: Iterable[bytes]) -> None:
-    """Write to a pipe or a file byte for byte, to a terminal with hidden characters as escapes."""
+    """Write to standard output: byte for byte to a pipe or file, with hidden characters as escapes to a terminal."""
     output = sys.stdout.buffer
     if sys.stdout.isatty():
         terminal = VisibleStream(output)
@@ -98,7 +102,7 @@ def _write(chunks: Iterable[bytes]) -> None:
 
 def _pinned(settings: Settings, name: str) -> str:
     """The database whose views read exactly the files of the pin."""
-    # To import Iceberg takes a second, which a plain query need not wait.
+    # Importing the Iceberg libraries takes a second, which a plain query does not need.
     from offload.clickhouse.client import ClickHouseHttp  # noqa: PLC0415
     from offload.pins import Pins  # noqa: PLC0415
     from offload.tables.catalog import ColdTier  # noqa: PLC0415
@@ -111,9 +115,9 @@ def drain(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Wait until everything published has reached its end: a Silver row, a counted duplicate or a dead letter."""
+    """Wait until every published message has reached its end: a Silver row, a counted duplicate or a dead letter."""
     settings = load_settings(data_dir)
-    go_on = "The messages flow on: `medallion drain` waits again."
+    go_on = "The messages continue on their way: `medallion drain` waits again."
     with working("Draining", go_on, quiet=as_json) as work:
         most = 0
 
@@ -137,7 +141,7 @@ def drain(
                 ("stage", "topic", "partition", "messages"),
                 [(lag.stage, lag.topic, lag.partition, lag.messages) for lag in behind],
             )
-        err.print("Something lags: see `medallion status` and the logs of the stage named.")
+        err.print("A stage is behind: see `medallion status` and the logs of this stage.")
         raise typer.Exit(1)
     if not as_json:
         err.print("Drained: every published message has reached its end.")

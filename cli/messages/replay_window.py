@@ -1,4 +1,4 @@
-"""`medallion replay --from … --to …`: the raw messages of a window once more, out of Raw, hot or from Iceberg."""
+"""`medallion replay --from … --to …`: publishes the raw messages of a window again, from Raw, hot or in Iceberg."""
 
 from __future__ import annotations
 
@@ -30,10 +30,14 @@ _LONGEST_POLL_S = 0.5
 # Called with the counts so far and the finished part, 0 to 1.
 Show = Callable[[FrameCounts, float], None]
 SinceOption = Annotated[
-    str | None, typer.Option("--from", help="Without files: what was received from this time on (UTC), out of Raw.")
+    str | None, typer.Option("--from", help="Without files: replay messages of Raw received from this time on (UTC).")
 ]
-UntilOption = Annotated[str | None, typer.Option("--to", help="And before this time, at most 24 hours later.")]
-PinOption = Annotated[str | None, typer.Option("--pin", help="As this pin has Raw; it needs its views.")]
+UntilOption = Annotated[
+    str | None, typer.Option("--to", help="With --from: received before this time, at most 24 hours later.")
+]
+PinOption = Annotated[
+    str | None, typer.Option("--pin", help="With --from: read Raw from this pin; ClickHouse must have its views.")
+]
 
 
 class ReplayWindowError(MedallionError):
@@ -41,16 +45,16 @@ class ReplayWindowError(MedallionError):
 
 
 def check_source(files: Sequence[Path] | None, since: str | None, until: str | None, pin: str | None) -> None:
-    """Check that a replay has either files or a whole window.
+    """Check that a replay has either files or both ends of a window.
 
     Raises:
-        typer.BadParameter: it has neither, both, or half of a window.
+        typer.BadParameter: it has neither, both, or only one end.
     """
     if files and (since or until or pin):
         raise typer.BadParameter("give files, or --from and --to, not both", param_hint="--from")
     if not files and not (since and until):
         raise typer.BadParameter(
-            "give recordings, or --from and --to to take the messages out of Raw", param_hint="FILES"
+            "give recordings, or --from and --to to read the messages from Raw", param_hint="FILES"
         )
 
 
@@ -64,17 +68,17 @@ def replay_window(
     pin: str = "",
     show: Show = lambda _counts, _share: None,
 ) -> FrameCounts:
-    """Publish the Kafka messages of an exchange that producers received in [since, until) again, as they were.
+    """Publish the Kafka messages of an exchange that producers received in [since, until) again, unchanged.
 
-    Silver counts them as duplicates where it has the trades. What is no envelope of ours is left out.
+    Silver counts trades that it has as duplicates. Messages that are no envelopes of ours are left out.
 
     Args:
-        settings: of the stack that is read, and of the broker that is published to.
+        settings: of the stack to read from, and of the broker to publish to.
         exchange: the exchange code.
-        since: ISO 8601, UTC where no offset is given.
-        until: the same, not included.
+        since: ISO 8601; UTC if it has no offset.
+        until: the same, exclusive.
         speed: times as fast as received; None: as fast as possible.
-        pin: read Raw as this pin has it.
+        pin: the pin whose Raw is read; "": the present rows.
         show: called after each batch with the counts so far and the finished part, 0 to 1.
 
     Raises:
@@ -85,20 +89,20 @@ def replay_window(
     options = {"exchange": exchange, "from": since, "to": until, "pin": pin}
     counts = FrameCounts()
     try:
-        # Everything but ClickHouse's answers is awaited outside of the loop, where Ctrl-C is obeyed at once.
+        # The event loop only runs while ClickHouse is asked, so that Ctrl-C works at once everywhere else.
         with asyncio.Runner() as runner:
             warehouse = runner.run(_connect(settings))
             try:
                 source = RawSource(warehouse)
                 window = read_options(orjson.dumps(options).decode(), Markets(settings.symbols_file))
                 plan = runner.run(source.plan(window, time.time_ns() // 1000))
-                _say(plan.missing)
+                _warn(plan.missing)
                 with KafkaPublisher(settings) as publisher:
                     envelopes = _envelopes(runner, source, plan)
                     for batch in _batches(envelopes, publisher, Schedule(speed, started) if speed else None):
                         publisher.publish(batch, REPLAY)
                         counts.frames += len(batch)
-                        counts.trades += sum(1 for one in batch if one.trade_id)
+                        counts.trades += sum(1 for envelope in batch if envelope.trade_id)
                         counts.published += len(batch)
                         show(counts, min(counts.published / plan.messages, 1.0))
                     publisher.flush()
@@ -151,6 +155,6 @@ def _batches(
         yield batch
 
 
-def _say(missing: Iterable[str]) -> None:
+def _warn(missing: Iterable[str]) -> None:
     for sentence in missing:
         err.print(f"Missing: {sentence}", style="yellow")

@@ -1,4 +1,4 @@
-"""`medallion schedule list|run|serve|pause|resume`: series and quality checks that run by themselves."""
+"""`medallion schedule list|run|serve|pause|resume`: scheduled series and quality checks."""
 
 from __future__ import annotations
 
@@ -29,16 +29,19 @@ from series.schedules.state import ScheduleStates, due_at
 if TYPE_CHECKING:
     from prefect import Flow
 
-app = typer.Typer(help="Series and quality checks that run by themselves.", no_args_is_help=True)
+app = typer.Typer(help="Scheduled series and quality checks.", no_args_is_help=True)
 FileOption = Annotated[
     Path | None,
     typer.Option(
-        "--file", envvar="MEDALLION_SCHEDULES_FILE", help="The schedules. Default: the stack's.", show_default=False
+        "--file",
+        envvar="MEDALLION_SCHEDULES_FILE",
+        help="The schedules file. Default: the stack's.",
+        show_default=False,
     ),
 ]
-# Differences that `schedule run` prints; all are in quality_checks.
+# `schedule run` prints at most so many differences; quality_checks has all of them.
 _DIFFERENCES = 20
-NameArgument = Annotated[str, typer.Argument(help="A schedule of the file.")]
+NameArgument = Annotated[str, typer.Argument(help="The name of a schedule in the file.")]
 
 
 @app.command("list")
@@ -47,17 +50,17 @@ def list_schedules(file: FileOption = None, data_dir: DataDirOption = None, as_j
     settings = load_settings(data_dir)
     states = _states(data_dir, settings)
     shown = []
-    for one in _schedules(file, settings):
-        state = states.read(one.name)
-        run = last_run(states, one.name, state)
-        goes_on = run["state"] not in {"paused", "running"}
+    for schedule in _schedules(file, settings):
+        state = states.read(schedule.name)
+        run = last_run(states, schedule.name, state)
+        is_waiting = run["state"] not in {"paused", "running"}
         shown.append(
             {
                 **run,
-                **_what(one),
-                "frame": one.frame,
-                "interval_seconds": int(one.interval.total_seconds()),
-                "due_at": due_at(state, one.interval, datetime.now(UTC)) if goes_on else None,
+                **_what(schedule),
+                "frame": schedule.frame,
+                "interval_seconds": int(schedule.interval.total_seconds()),
+                "due_at": due_at(state, schedule.interval, datetime.now(UTC)) if is_waiting else None,
             }
         )
     if as_json:
@@ -66,13 +69,13 @@ def list_schedules(file: FileOption = None, data_dir: DataDirOption = None, as_j
     columns = ("state", "started_at", "succeeded_at", "due_at", "rows")
     rows = [
         [
-            one["schedule"],
-            " ".join((one["series"], one["provider"])) if one["series"] else f"quality check of {one['check']}",
-            *(one[column] for column in columns),
-            counted(one["verdicts"]),
-            one["error"],
+            row["schedule"],
+            " ".join((row["series"], row["provider"])) if row["series"] else f"quality check of {row['check']}",
+            *(row[column] for column in columns),
+            counted(row["verdicts"]),
+            row["error"],
         ]
-        for one in shown
+        for row in shown
     ]
     headings = ("schedule", "what", *columns, "windows", "error")
     print_table(f"Schedules of {file or settings.schedules_file}", headings, rows, empty="none: see docs/series.md")
@@ -85,23 +88,23 @@ def run(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run one schedule now, also if it is paused. Exit code 1 where a market is missing: the others are stored.
+    """Run one schedule now, even if it is paused. The exit code is 1 if a market fails; the others are stored.
 
-    Differences that a quality check finds are no error of it.
+    Differences that a quality check finds are no failure.
     """
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "schedule")
     schedule = schedule_named(_schedules(file, settings), name)
     runs = ScheduleRuns(settings, _states(data_dir, settings))
-    with working(f"Running {name}", "Run the same command again: it goes on from what is stored.", quiet=as_json):
+    with working(f"Running {name}", "Run the same command again: it continues after the stored rows.", quiet=as_json):
         _, report = asyncio.run(runs.run(schedule))
     if isinstance(report, CheckReport):
         show_check(report.markets, report.anomalies, _DIFFERENCES, as_json)
         return
     show_report(report, as_json)
     if report.failures:
-        said = "\n".join(f"  {failure}" for failure in report.failures)
-        raise IncompleteError(f"{len(report.failures)} questions are not answered in full:\n{said}")
+        failures = "\n".join(f"  {failure}" for failure in report.failures)
+        raise IncompleteError(f"{len(report.failures)} questions are not answered in full:\n{failures}")
 
 
 class PrefectMissingError(SeriesError):
@@ -114,13 +117,15 @@ def serve(
     data_dir: DataDirOption = None,
     scheduler: Annotated[
         Literal["medallion", "prefect"],
-        typer.Option("--with", help="prefect: as flows of the Prefect server of PREFECT_API_URL (medallion[prefect])."),
+        typer.Option(
+            "--with", help="prefect: run them as flows of the Prefect server of PREFECT_API_URL (medallion[prefect])."
+        ),
     ] = "medallion",
 ) -> None:
     """Run every schedule when it is due, until SIGTERM; metrics and /healthz on MEDALLION_METRICS_PORT.
 
-    What was missed while nothing served is made up at once. A change of the file is read with the next start.
-    With Prefect there are no metrics of ours: Prefect's server shows the runs.
+    At its start it makes up for missed and failed runs. A change of the file takes effect at the next start. With
+    Prefect there are no metrics: Prefect's server shows the runs.
     """
     settings = load_settings(data_dir)
     logs.configure(settings.log_level, "schedule")
@@ -134,7 +139,7 @@ def serve(
 
 @app.command("pause")
 def pause(name: NameArgument, file: FileOption = None, data_dir: DataDirOption = None) -> None:
-    """Let `serve` leave a schedule out, also after a restart, until `resume`; a run under way goes on."""
+    """Pause a schedule, also over restarts of `serve`, until `resume`. A run under way continues."""
     settings = load_settings(data_dir)
     schedule_named(_schedules(file, settings), name)
     _states(data_dir, settings).pause(name)
@@ -143,15 +148,15 @@ def pause(name: NameArgument, file: FileOption = None, data_dir: DataDirOption =
 
 @app.command("resume")
 def resume(name: NameArgument, file: FileOption = None, data_dir: DataDirOption = None) -> None:
-    """Undo `pause`: the schedule runs with its next turn, from where it stopped; `schedule run` does it at once."""
+    """Undo `pause`: the schedule runs again at its next time and fetches missing rows. `schedule run` runs it now."""
     settings = load_settings(data_dir)
     schedule_named(_schedules(file, settings), name)
     _states(data_dir, settings).resume(name)
-    out.print(f"{name} goes on with its next turn.")
+    out.print(f"{name} runs again at its next time.")
 
 
 def prefect_flow(name: str) -> Flow:
-    """The flow of a schedule, for a file of flows of your own (docs/series.md): stack and schedules by `MEDALLION_…`.
+    """The flow of a schedule, for your own file of flows (docs/series.md). `MEDALLION_…` names stack and schedules.
 
     Raises:
         SchedulesFileError: the file cannot be used, or has no such schedule.
@@ -178,11 +183,16 @@ def _schedules(file: Path | None, settings: Settings) -> tuple[Schedule, ...]:
     return load_schedules(file or settings.schedules_file, [frame.code for frame in load_layers().timeframes])
 
 
-def _what(one: Schedule) -> dict[str, Any]:
-    """What a schedule does; "" and {} where it is no such thing."""
-    if isinstance(one, CheckSchedule):
-        return {"check": one.check, "series": "", "provider": "", "instruments": {}}
-    return {"check": "", "series": one.series, "provider": one.provider_name, "instruments": one.instruments}
+def _what(schedule: Schedule) -> dict[str, Any]:
+    """The members of a check or of a series; "" or {} for those of the other kind."""
+    if isinstance(schedule, CheckSchedule):
+        return {"check": schedule.check, "series": "", "provider": "", "instruments": {}}
+    return {
+        "check": "",
+        "series": schedule.series,
+        "provider": schedule.provider_name,
+        "instruments": schedule.instruments,
+    }
 
 
 def _states(data_dir: Path | None, settings: Settings) -> ScheduleStates:

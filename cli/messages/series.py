@@ -1,4 +1,4 @@
-"""`medallion series run|list|schema`: what venues and others publish ready-made, into ClickHouse."""
+"""`medallion series run|list|schema`: fetches series that venues and others publish, and shows what is stored."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def run(
     provider: Annotated[
         str | None,
         typer.Option(
-            help="binance: its daily files of bars (data.binance.vision). ccxt: any exchange's REST interface."
-            " polygon, alpaca, yahoo: bars of shares. alternative_me: the index."
-            " Default: the first that has the series.",
+            help="binance: its files of bars and funding rates (data.binance.vision). ccxt: any exchange's REST"
+            " interface. polygon, alpaca, yahoo: bars of shares. alternative_me: the index."
+            " Default: the first provider of the series.",
             show_default=False,
         ),
     ] = None,
     exchange: Annotated[
         str | None,
         typer.Option(
-            help="Code of exchange and market, or ccxt's name. Default: binance, or polygon, alpaca, yahoo.",
+            help="Code of exchange and market, or ccxt's name. Default: binance; for shares the provider's name.",
             show_default=False,
         ),
     ] = None,
@@ -56,26 +56,27 @@ def run(
     start: Annotated[
         datetime | None,
         typer.Option(
-            "--from", formats=_FORMATS, help="From this UTC day or time on. Default: the newest that is stored."
+            "--from", formats=_FORMATS, help="From this UTC day or time on. Default: from the newest stored row on."
         ),
     ] = None,
     end: Annotated[
         datetime | None, typer.Option("--to", formats=_FORMATS, help="To before this UTC day or time. Default: now.")
     ] = None,
     source: Annotated[
-        str, typer.Option(help="With binance: folder or URL of its files, as on its site or all in one folder.")
+        str, typer.Option(help="For binance: folder or URL of its files. A folder may have any structure.")
     ] = DEFAULT_SOURCE,
     rest_endpoint: Annotated[
-        str | None, typer.Option(help="Ask here instead of the provider's own REST interface.", show_default=False)
+        str | None, typer.Option(help="Address to ask instead of the provider's REST interface.", show_default=False)
     ] = None,
     workers: Annotated[int, typer.Option(help="Symbols at a time.", min=1, max=32)] = 2,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Store what is not stored yet; run again after an interruption, what is stored is not asked for again.
+    """Fetch and store the rows that are not stored yet. After an interruption, run the same command again.
 
     With --from, days that are stored in full are left out. Every answer is kept as it came; a row that breaks a rule is
-    a dead letter in series_dead_letters. Exit code 1 where a provider did not give all of it: the rest is stored.
+    a dead letter in series_dead_letters. The exit code is 1 if a provider did not answer everything; the rest is
+    stored.
     """
     series = _series(name)
     chosen = provider or series.providers[0]
@@ -92,15 +93,15 @@ def run(
     exchange = exchange or default_exchange(series, chosen)
     questions = _questions(series, settings, exchange, symbol, frame, since or until, until)
 
-    async def work_on() -> RunReport:
-        asked = open_provider(chosen, exchange, source, rest_endpoint, settings)
+    async def fetch() -> RunReport:
+        opened = open_provider(chosen, exchange, source, rest_endpoint, settings)
         try:
-            running = SeriesRun(SeriesStore(settings), asked, workers)
-            return await running.run(questions, again=since is not None, progress=watch)
+            series_run = SeriesRun(SeriesStore(settings), opened, workers)
+            return await series_run.run(questions, again=since is not None, progress=watch)
         finally:
-            await asked.close()
+            await opened.close()
 
-    go_on = "Run the same command again: what is stored is not asked for again."
+    go_on = "Run the same command again: stored rows are not fetched again."
     with working(f"Fetching {name}", go_on, quiet=as_json) as work:
 
         def watch(report: RunReport) -> None:
@@ -110,19 +111,22 @@ def run(
                 share=report.done / len(questions),
             )
 
-        report = asyncio.run(work_on())
+        report = asyncio.run(fetch())
     show_report(report, as_json)
     if report.failures:
-        said = "\n".join(f"  {failure}" for failure in report.failures)
-        raise IncompleteError(f"{len(report.failures)} of {len(questions)} questions are not answered in full:\n{said}")
+        failures = "\n".join(f"  {failure}" for failure in report.failures)
+        raise IncompleteError(
+            f"{len(report.failures)} of {len(questions)} questions are not answered in full:\n{failures}"
+        )
 
 
 @app.command("list")
 def list_series(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """Show every series, its providers, and what is stored of it."""
+    """Show every series with its providers, and the stored rows of each market."""
     stored = SeriesStore(load_settings(data_dir)).rows("stored", {})
     declared = [
-        {"series": one.name, "about": one.about, "key": one.key, "providers": one.providers} for one in load_series()
+        {"series": series.name, "about": series.about, "key": series.key, "providers": series.providers}
+        for series in load_series()
     ]
     if as_json:
         print_json({"declared": declared, "stored": stored})
@@ -138,10 +142,10 @@ def list_series(data_dir: DataDirOption = None, as_json: JsonOption = False) -> 
 
 @app.command("schema")
 def schema(name: Annotated[str, typer.Argument(help=f"The series: {_NAMES}.")]) -> None:
-    """Print the Avro schema of the series' typed rows, as it follows from the declaration.
+    """Print the Avro schema of the series' typed rows.
 
-    A reader that is given it reads `medallion query --format Avro` of the series with names, exact decimals and times.
-    Files of older and newer versions of the series fit as well: a column that they lack is null.
+    With this schema a reader reads the output of `medallion query --format Avro` with names, exact decimals and times.
+    It also reads files of older and newer versions of the series: a column that they lack is null.
     """
     print_json(avro_schema(_series(name)))
 
@@ -169,7 +173,7 @@ def _questions(
 
 
 def show_report(report: RunReport, as_json: bool) -> None:
-    """Print what a run brought."""
+    """Print the report of a run."""
     if as_json:
         print_json({"questions": report.questions, "failures": report.failures})
         return

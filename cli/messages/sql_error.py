@@ -1,4 +1,4 @@
-"""ClickHouse's answer to a wrong statement, in a line and with the place; its whole answer may be a screen long."""
+"""Shortens ClickHouse's error message of a wrong statement, which may fill a screen, to a line with the place."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from rich.cells import cell_len
 
-# What a server of any version answers: `Code: 47. DB::Exception: <words> (UNKNOWN_IDENTIFIER) (version …)`.
+# The message of any server version: `Code: 47. DB::Exception: <words> (UNKNOWN_IDENTIFIER) (version …)`.
 _ANSWER = re.compile(
     r"Code: (?P<code>\d+)\. DB::Exception: (?P<words>.*?)(?:\. ?| )?"
     r"(?:\((?P<name>[A-Z][A-Z0-9_]+)\))? ?(?:\(version .*\))?",
@@ -16,16 +16,16 @@ _ANSWER = re.compile(
 _UNMATCHED = re.compile(r"Unmatched parentheses: (?P<what>'.') at position (?P<at>\d+)")
 _FAILED = re.compile(r"failed at position (?P<at>\d+) \((?P<what>.*?)\)(?= \(line|: |\. |$)", re.DOTALL)
 _MEANT = re.compile(r"Maybe you meant:? [^.\n]*[^.\n?]\??")
-# Behind this an answer quotes the statement, or lists what the grammar knows.
+# After this a message quotes the statement, or lists tokens of the grammar.
 _REST = re.compile(r":? In scope |\.? Expected one of|: while executing|\n")
 _QUOTED = re.compile(r"`([^`]+)`|'([^']+)'")
 _WIDEST = 100
 
 
 def brief(answer: str, sql: str) -> str:
-    """What is wrong in a line, then the line of `sql` with a mark below the place, where the answer tells it.
+    """The error in one line, then, if the message has the place, the line of `sql` with a mark below it.
 
-    An answer of another form comes back whole.
+    A message of another form is returned whole.
     """
     found = _ANSWER.fullmatch(answer)
     if found is None:
@@ -50,18 +50,18 @@ def _read(words: str, sql: str) -> tuple[str, int | None]:
         if place is None:
             return f"Syntax error: the statement ends too early{advice}", len(sql.rstrip())
         return f"Syntax error at {failed['what'].splitlines()[0]!r}{advice}", place
-    said = _REST.split(words)[0].rstrip(". ")
-    return said, _named(said, sql)
+    first_line = _REST.split(words)[0].rstrip(". ")
+    return first_line, _named(first_line, sql)
 
 
 def _index(sql: str, position: int) -> int | None:
-    """The index of the character at a byte position; None behind the end: a server's own addition."""
+    """The index of the character at a byte position; None after the end, where a server has added text."""
     content = sql.encode()
     return len(content[: position - 1].decode(errors="ignore")) if position <= len(content.rstrip()) else None
 
 
 def _named(words: str, sql: str) -> int | None:
-    """Where the statement has what the words quote first."""
+    """The index in the statement of the first name that the words quote and the statement has."""
     for quoted in _QUOTED.finditer(words):
         if found := re.search(rf"(?<!\w){re.escape(quoted[1] or quoted[2])}(?!\w)", sql):
             return found.start()
@@ -73,5 +73,5 @@ def _marked(sql: str, place: int) -> str:
     start = max(sql.rfind("\n", 0, place) + 1, place - _WIDEST // 2)
     end = sql.find("\n", place)
     line = sql[start : len(sql) if end < 0 else end][:_WIDEST]
-    shown = "".join(one if one.isprintable() else " " for one in line)
+    shown = "".join(character if character.isprintable() else " " for character in line)
     return f"  {shown}\n  {' ' * cell_len(shown[: place - start])}^"

@@ -29,7 +29,7 @@ def symbols() -> None:
     """The symbol registry: exchange symbols, their canonical names and limits."""
 
 
-FileOption = Annotated[Path | None, typer.Option("--file", help="A symbols file; without it the one in use.")]
+FileOption = Annotated[Path | None, typer.Option("--file", help="A symbols file. Default: the one in use.")]
 
 
 def _registry(file: Path | None) -> tuple[Path, SymbolRegistry]:
@@ -51,43 +51,47 @@ def _saved(texts: list[str]) -> dict[str, Path]:
 def build_symbols(
     exchanges: Annotated[
         str | None,
-        typer.Option(help="Exchange codes, or names that ccxt knows; without it those of --markets, else all of ours."),
+        typer.Option(
+            help="Exchange codes, or names that ccxt knows. Default: those of --markets, else all exchanges of ours."
+        ),
     ] = None,
     markets: Annotated[
         list[str] | None,
-        typer.Option(metavar="CODE=FILE", help="A market list saved as JSON (ccxt's load_markets), instead of asking."),
+        typer.Option(
+            metavar="CODE=FILE", help="A saved market list (JSON of ccxt's load_markets), instead of a request."
+        ),
     ] = None,
     file: FileOption = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start from nothing instead of a file.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Write here; without it to standard output.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start with an empty file.")] = False,
+    output: Annotated[Path | None, typer.Option(help="The file to write. Default: standard output.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
     many_delisted: Annotated[
-        bool, typer.Option("--many-delisted", help="Believe a list that lacks most of an exchange's markets.")
+        bool, typer.Option("--many-delisted", help="Accept a list that lacks most of an exchange's markets.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Bring a symbols file up to date with the exchanges' market lists (ccxt; no keys needed).
 
-    New markets are added, their description and limits renewed, markets that are gone marked delisted, never removed.
-    Names in the file stay. A market of which no entry can be made (odd characters in its name, one name for two
-    markets) is left out and named, with exit code 0; where the file has it, it stays as it is. With --json the changes
-    are printed, and the file is written only with --output.
+    New markets are added, descriptions and limits are updated, and markets that are no longer listed are marked as
+    delisted, never removed. Names in the file stay. A market for which no entry can be made (invalid characters in its
+    name, one name for two markets) is left out and named, with exit code 0; an entry in the file stays as it is. With
+    --json the changes are printed, and the file is written only with --output.
     """
     saved = _saved(markets or [])
-    asked = [code.strip() for code in (exchanges or "").split(",") if code.strip()]
-    lists = _market_lists(asked or [*saved] or [*SOURCES], saved)
+    codes = [code.strip() for code in (exchanges or "").split(",") if code.strip()]
+    lists = _market_lists(codes or [*saved] or [*SOURCES], saved)
     before = SymbolsFile(version=1, exchanges={}) if fresh else _registry(file)[1].content
     after, changes = update(before, lists, datetime.now(UTC).date(), many_delisted=many_delisted)
     written = None if dry_run else output
     left_out = [change for change in changes if change.what == LEFT_OUT]
     changes = [change for change in changes if change.what != LEFT_OUT]
     if as_json:
-        named = [{"exchange": one.exchange, "symbol": one.symbol, "why": one.why} for one in left_out]
+        named = [{"exchange": market.exchange, "symbol": market.symbol, "why": market.why} for market in left_out]
         print_json({"changes": changes, "left_out": named, "written": written})
     else:
         _print_changes(changes)
-    for one in left_out:
-        err.print(f"warning: {one.exchange} {shown_name(one.symbol)} is left out: {one.why}", markup=False)
+    for market in left_out:
+        err.print(f"warning: {market.exchange} {shown_name(market.symbol)} is left out: {market.why}", markup=False)
     if written is not None:
         fresh_file = written.with_name(written.name + ".new")
         fresh_file.write_text(render(after), encoding="utf-8")
@@ -98,7 +102,7 @@ def build_symbols(
 
 
 def _market_lists(codes: list[str], saved: dict[str, Path]) -> dict[str, Markets]:
-    # All names first: no list is fetched for nothing.
+    # Check all names before the first list is fetched.
     classes = {code: source(code)[0] for code in codes}
     fetched: dict[str, Markets] = {}
     lists: dict[str, Markets] = {}
@@ -112,7 +116,7 @@ def _market_lists(codes: list[str], saved: dict[str, Path]) -> dict[str, Markets
 
 
 def _print_changes(changes: list[MarketChange]) -> None:
-    """Print to standard error: standard output may be the file."""
+    """Print to standard error, since the file may go to standard output."""
     counts: dict[tuple[str, str], int] = {}
     for change in changes:
         counts[change.exchange, change.what] = counts.get((change.exchange, change.what), 0) + 1
@@ -130,10 +134,12 @@ def _print_changes(changes: list[MarketChange]) -> None:
 @app.command("list")
 def list_symbols(
     exchange: Annotated[str | None, typer.Option(help="Only this exchange code.")] = None,
-    status: Annotated[str | None, typer.Option(help="Only active, halted or delisted ones.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only markets with this status: active, halted, delisted.")] = None,
     held: Annotated[
         bool,
-        typer.Option("--held", help="Only markets with trades in the stack; adds how many, the first and the last."),
+        typer.Option(
+            "--held", help="Only markets with trades in the stack, with their number, the first and the last."
+        ),
     ] = False,
     file: FileOption = None,
     data_dir: DataDirOption = None,
@@ -150,7 +156,7 @@ def list_symbols(
     if held:
         stored = read_stored_trades(settings)
         places = [(row, stored.get((row["exchange"], row["canonical"]))) for row in rows]
-        rows = [row | asdict(one) for row, one in places if one is not None]
+        rows = [row | asdict(trades) for row, trades in places if trades is not None]
     if as_json:
         print_json(rows)
         return
@@ -181,11 +187,11 @@ def _rows(registry: SymbolRegistry) -> list[dict[str, Any]]:
 def check_symbols(file: FileOption = None, as_json: JsonOption = False) -> None:
     """Check a symbols file: format, collisions, limits that no trade can pass, delisted markets.
 
-    Exit code 1 where something is wrong; warnings alone are 0.
+    The exit code is 1 if there is an error, and 0 if there are only warnings.
     """
     path, registry = _registry(file)
     found = findings(registry, datetime.now(UTC).date())
-    errors = [one for one in found if one.level == ERROR]
+    errors = [finding for finding in found if finding.level == ERROR]
     statuses = [entry.status for markets in registry.content.exchanges.values() for entry in markets.values()]
     if as_json:
         print_json(
@@ -208,5 +214,5 @@ def check_symbols(file: FileOption = None, as_json: JsonOption = False) -> None:
 
 
 def _print_findings(found: list[Finding]) -> None:
-    for one in found:
-        out.print(f"{one.level}: {one.exchange} {one.symbol}: {one.message}")
+    for finding in found:
+        out.print(f"{finding.level}: {finding.exchange} {finding.symbol}: {finding.message}")

@@ -10,7 +10,7 @@ SELECT
         state, ' gap: ',
         if(ids_missing = 0, 'an unknown number of trades', concat(toString(if(state = 'open', ids_open, ids_missing)), ' trades')),
         if(from_id = '', '', concat(', ids ', from_id, ' to ', to_id)),
-        ' between ', formatDateTime(from_time, '%F %T', 'UTC'), ' and ', formatDateTime(to_time, '%F %T', 'UTC')) AS said
+        ' between ', formatDateTime(from_time, '%F %T', 'UTC'), ' and ', formatDateTime(to_time, '%F %T', 'UTC')) AS description
 FROM producer_gaps
 WHERE state != 'healed'
   AND ({exchange:String} = '' OR exchange = {exchange:String})

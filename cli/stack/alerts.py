@@ -1,4 +1,4 @@
-"""Whom alerts reach, and `medallion alert test`, which sends one."""
+"""The receivers of alerts, and `medallion alert test`, which sends a test alert."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cli.common.context import DataDirOption, JsonOption, err, load_settings, ou
 from config.errors import MedallionError
 from config.settings import Settings
 
-app = typer.Typer(help="Whether alerts reach somebody.", no_args_is_help=True)
+app = typer.Typer(help="Test the delivery of alerts.", no_args_is_help=True)
 
 REQUEST_S = 10.0
 POLL_S = 0.5
@@ -30,7 +30,7 @@ NOBODY = (
 
 
 class AlertError(MedallionError):
-    """An alert is not delivered; the message says where it ends."""
+    """An alert was not delivered; the message says at which step."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class AlertDelivery:
 
 @app.callback()
 def alert() -> None:
-    """Whether alerts reach somebody."""
+    """Test the delivery of alerts."""
 
 
 @app.command("test")
@@ -52,13 +52,13 @@ def send_test(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Send the alert MedallionTest through Alertmanager and wait until the receiver has taken it; exit 1 if not."""
+    """Send the alert MedallionTest through Alertmanager and wait until the receiver accepts it; exit 1 if not."""
     with err.status("Waiting for the receiver …"):
         delivery = send(load_settings(data_dir), timeout)
     if as_json:
         print_json(delivery)
         return
-    out.print(f"Delivered by {', '.join(delivery.integrations)} in {delivery.seconds:.1f} s: somebody has it now.")
+    out.print(f"Delivered by {', '.join(delivery.integrations)} in {delivery.seconds:.1f} s.")
 
 
 def receivers(base: str) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ def receivers(base: str) -> tuple[str, ...]:
     answer = _ask("GET", f"{base}/api/v2/status").json()
     document = yaml.safe_load(answer["config"]["original"])
     chosen = document["route"]["receiver"]
-    (receiver,) = (one for one in document["receivers"] if one["name"] == chosen)
+    (receiver,) = (entry for entry in document["receivers"] if entry["name"] == chosen)
     return tuple(
         sorted(name.removesuffix(_CONFIGS) for name, many in receiver.items() if name.endswith(_CONFIGS) and many)
     )

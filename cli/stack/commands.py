@@ -30,7 +30,7 @@ from producers.status import ProducerState, running
 from series.schedules.state import ScheduleStates
 
 DEFAULT_DATA_DIR = Path(".medallion")
-# Those of a ClickHouse server, where every client looks first.
+# The default ports of a ClickHouse server and of its clients.
 DEFAULT_NATIVE_PORT, DEFAULT_HTTP_PORT = 9000, 8123
 NativePortOption = Annotated[
     int,
@@ -53,33 +53,35 @@ def up(
     broker: Annotated[
         BrokerKind,
         typer.Option(
-            help="memory: in-memory, forgets when it stops. kafka: Apache Kafka (needs Java 17; fetched with Maven).",
+            help="memory: in-memory, forgets its messages when it stops. kafka: Apache Kafka (Java 17, Maven).",
         ),
     ] = "memory",
     offload: Annotated[
         bool,
-        typer.Option("--offload", help="Run the hourly offload, too (about 300 MB); else `medallion offload run`."),
+        typer.Option("--offload", help="Also run the hourly offload (about 300 MB). By hand: `medallion offload run`."),
     ] = False,
     serve: Annotated[
         bool,
-        typer.Option("--serve", help="Serve the page and Binance's interfaces, too (about 70 MB): `medallion serve`."),
+        typer.Option("--serve", help="Also serve the page and its interfaces (about 70 MB), as `medallion serve`."),
     ] = False,
     schedules: Annotated[
         bool,
         typer.Option(
             envvar="MEDALLION_SCHEDULES",
-            help="Run the schedules (about 140 MB): as shipped, check candles every hour. See `medallion schedule`.",
+            help="Run the schedules (about 140 MB). The shipped file checks candles every hour: `medallion schedule`.",
         ),
     ] = True,
     kafka_home: Annotated[
         Path | None,
-        typer.Option(envvar="KAFKA_HOME", help="An unpacked Apache Kafka 4, instead of fetching one."),
+        typer.Option(envvar="KAFKA_HOME", help="Folder of an unpacked Apache Kafka 4, instead of fetching it."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Start the embedded stack: broker, ClickHouse, Silver. All on 127.0.0.1, all from this Python environment."""
+    """Start the embedded stack: broker, ClickHouse, Silver, schedules. All of it runs on 127.0.0.1, from this Python
+    environment.
+    """
     folder = data_dir or DEFAULT_DATA_DIR
-    stopped = "The stack that was starting is stopped again; what its folder holds stays. `medallion up` starts it."
+    stopped = "The stack was starting and is stopped again; its folder stays as it is. `medallion up` starts it."
     with explained(lambda: stopped), err.status("Starting the stack …") as spinner:
 
         def watch(state: StackState) -> None:
@@ -103,8 +105,8 @@ def up(
         _print_state(state)
         if state.broker == "memory":
             out.print(
-                "The in-memory broker keeps about 5 MB a partition and forgets all when it stops: for demos and tests. "
-                "What ClickHouse and the warehouse hold stays."
+                "The in-memory broker keeps about 5 MB a partition and forgets all messages when it stops: it is for "
+                "demos and tests. The data of ClickHouse and the warehouse stay."
             )
     if not detach:
         _hold(folder, state)
@@ -129,7 +131,7 @@ def down(
         float, typer.Option(help="Seconds to let messages in flight reach their end first.", min=0)
     ] = 30.0,
 ) -> None:
-    """Stop the embedded stack: let what is in flight reach its end, then end every process."""
+    """Stop the embedded stack: let messages in flight reach their end, then end every process."""
     folder = data_dir or _only_running() or DEFAULT_DATA_DIR
     state = control.find(folder) if control.is_running(folder) else None
     behind = 0
@@ -150,7 +152,7 @@ def _drain(state: StackState, timeout: float) -> int:
     try:
         lags = wait(Settings.from_environment(state.environment), timeout, lambda _: None)
     except LagError as error:
-        err.print(f"Cannot tell what is in flight: {error}")
+        err.print(f"Cannot find out which messages are in flight: {error}")
         return 0
     return sum(lag.messages for lag in lags)
 
@@ -164,20 +166,21 @@ def status(
     data_dir: DataDirOption = None,
     producer: Annotated[
         list[str] | None,
-        typer.Option(metavar="URL", help="Show only these producers, http://<host>:<metrics port>, wherever they run."),
+        typer.Option(metavar="URL", help="Show only these producers (http://<host>:<metrics port>), on any machine."),
     ] = None,
     show_password: Annotated[
-        bool, typer.Option("--show-password", help="Show also the passwords of ClickHouse's users.")
+        bool, typer.Option("--show-password", help="Also show the passwords of ClickHouse's users.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the embedded stack's processes and endpoints, how far each consumer is behind, the rules version of each
     Silver worker, the live producers, and the last run of each schedule.
 
-    Of a stack that the MEDALLION_… endpoints name: how far each consumer is behind, the workers' rules where
-    MEDALLION_PROMETHEUS_URL is set, and whether alerts reach nobody.
-    Exit code 1 where a process is not healthy or a disk is full; with --producer, or where producers run and no stack,
-    where one of these has trouble.
+    For a stack of the MEDALLION_… endpoints it shows how far each consumer is behind, the workers' rules (if
+    MEDALLION_PROMETHEUS_URL is set), and a warning if alerts have no receiver.
+
+    The exit code is 1 if a process is not healthy or a disk is full; with --producer, or if only producers run, if one
+    of these has a trouble.
     """
     if producer:
         _status_of([producing.ask(url) for url in producer], as_json)

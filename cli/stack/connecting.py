@@ -1,4 +1,4 @@
-"""How a client of one's own reaches ClickHouse: host, ports, database, user, and texts to paste."""
+"""The connection data for clients of ClickHouse: host, ports, database, user, and URLs to paste."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ ANALYST = "analyst"
 
 
 def connection(settings: Settings, user: str, password: str = "") -> dict[str, str | int]:
-    """What a client asks for, by name; the texts hold the password if there is one.
+    """The connection data by name; the URLs have the password if one is given.
 
     Args:
-        settings: the stack's.
-        user: who connects.
-        password: the user's, "" to leave it out.
+        settings: of the stack.
+        user: the user of the client.
+        password: of the user; "" to leave it out.
     """
     host, database = settings.clickhouse_host, settings.clickhouse_database
     account = f"{user}:{quote(password, safe='')}" if password else user
@@ -35,7 +35,7 @@ def connection(settings: Settings, user: str, password: str = "") -> dict[str, s
     }
 
 
-def print_connection(found: dict[str, str | int], *, has_password: bool) -> None:
-    """Print what `connection` found."""
+def print_connection(data: dict[str, str | int], *, has_password: bool) -> None:
+    """Print the result of `connection`."""
     title = "Connect a client" + ("" if has_password else " (medallion status --show-password: with the password)")
-    print_table(title, ("", "value"), [(name.replace("_", " "), str(value)) for name, value in found.items()])
+    print_table(title, ("", "value"), [(name.replace("_", " "), str(value)) for name, value in data.items()])

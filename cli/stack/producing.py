@@ -25,7 +25,7 @@ def ask(url: str) -> ProducerState:
     """The state that a producer serves.
 
     Raises:
-        ProducerError: it does not answer, or something else does.
+        ProducerError: it does not answer, or what answers is not a producer.
     """
     address = url.rstrip("/") + "/status"
     try:
@@ -39,7 +39,7 @@ def ask(url: str) -> ProducerState:
 
 
 def troubles(state: ProducerState) -> dict[str, str]:
-    """What is wrong with a producer, including that it hangs; {} if nothing is."""
+    """The troubles of a producer, including that it hangs; {} if there are none."""
     age_s = time.time() - state.updated_at
     silent = {"process": f"said nothing for {age_s:.0f} s"} if age_s > STALE_S else {}
     return {**silent, **state.troubles}

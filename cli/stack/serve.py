@@ -23,19 +23,22 @@ def serve(
     port: Annotated[int | None, typer.Option(help="TCP port.", min=1, max=65535)] = None,
     data_dir: DataDirOption = None,
 ) -> None:
-    """Serve the page and Binance's REST and WebSocket interfaces until SIGTERM or Ctrl-C. It reads as the analyst."""
+    """Serve the page and Binance's REST and WebSocket interfaces until SIGTERM or Ctrl-C.
+
+    On an embedded stack it reads ClickHouse as the user `analyst`.
+    """
     from serving.server import serve as run  # noqa: PLC0415 - the web framework, which no other command needs
 
     given = {name: value for name, value in (("serving_host", host), ("serving_port", port)) if value is not None}
     settings = _settings(data_dir).model_copy(update=given)
     logs.configure(settings.log_level, "serving")
-    # Ctrl-C is its end as SIGTERM is; the server raises it again when it has closed.
+    # Ctrl-C ends it like SIGTERM; the server raises the interrupt again when it has closed.
     with contextlib.suppress(KeyboardInterrupt):
         run(settings, PROTOCOLS)
 
 
 def _settings(data_dir: Path | None) -> Settings:
-    """Of an embedded stack with its analyst's user; of a deployed one the user that the environment names."""
+    """With the analyst's user of an embedded stack, or the user that the environment names of a deployed one."""
     if data_dir is None and deployed():
         return Settings()
     state = control.find(data_dir)

@@ -1,4 +1,4 @@
-"""`medallion smoke`: whether a stack that was just started does what it is for."""
+"""`medallion smoke`: checks a stack from end to end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REQUEST_S = 10.0
 
 
 class NotSeenError(MedallionError):
-    """What a check looks for is not there (yet)."""
+    """A check has not found its evidence (yet)."""
 
 
 class SmokeError(MedallionError):
@@ -132,7 +132,7 @@ def _offload(settings: Settings) -> Check:
 
 
 def _metrics(settings: Settings) -> Check:
-    """Prometheus scrapes something of ours and has the rules."""
+    """Prometheus reaches at least one of its targets and has the rules."""
 
     def look() -> str | None:
         base = settings.prometheus_url.rstrip("/")
@@ -188,17 +188,15 @@ CHECKS: dict[str, Callable[[Settings], Check]] = {
 
 
 def smoke(
-    timeout: Annotated[
-        float, typer.Option(help="Seconds that each check may wait for what it looks for.", min=0)
-    ] = 120,
+    timeout: Annotated[float, typer.Option(help="Seconds that each check may wait for its result.", min=0)] = 120,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a running stack from end to end: candles, dead letters, offload, dashboards; exit 1 if one fails.
 
-    Sends one message that is no trade, and so leaves one dead letter of the exchange `smoke`; offloads what there is,
-    the open hour too (the hourly offload replaces it). Dashboards are left out where MEDALLION_GRAFANA_URL and
-    MEDALLION_PROMETHEUS_URL are not set.
+    Sends one message that is no trade, and so leaves one dead letter of the exchange `smoke`; offloads all hours,
+    the open one too (the hourly offload replaces it). The checks of dashboards and metrics are skipped
+    if MEDALLION_GRAFANA_URL or MEDALLION_PROMETHEUS_URL is not set.
     """
     settings = load_settings(data_dir)
     results: list[Result] = []

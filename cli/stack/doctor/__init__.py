@@ -1,1 +1,1 @@
-"""`medallion doctor`: what is wrong with the host or the stack, and the remedy. A check is one function."""
+"""`medallion doctor`: finds what is wrong with the host or the stack, and names the remedy. A check is one function."""

@@ -1,4 +1,4 @@
-"""Check of the clock: against the stack's own parts and the kernel's NTP state. Nothing outside is asked."""
+"""Checks the clock against the parts of the stack and the kernel's NTP state. No other server is asked."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cli.stack.doctor.finding import Finding
 from config.connections import clickhouse_requests
 from config.settings import Settings
 
-# The header Date has whole seconds, which the comparison cannot tell from a second's difference.
+# The header Date has whole seconds, so a difference of a second cannot be seen.
 WARN_S = 2.0
 FAIL_S = 60.0
 _HALF_A_SECOND = 0.5
 _REQUEST_S = 5.0
-# `struct timex` has 208 bytes on 64-bit Linux; the rest is room.
+# `struct timex` has 208 bytes on 64-bit Linux; a larger buffer is safe.
 _TIMEX_BYTES = 512
 # adjtimex(2): the clock is not synchronised.
 _TIME_ERROR = 5
@@ -26,9 +26,9 @@ _KEEP_TIME = "keep time with an NTP service (chrony, systemd-timesyncd) on every
 
 
 def clock(offsets: Mapping[str, float], synchronised: bool | None) -> Finding:
-    """This machine's clock goes with those of the stack.
+    """Check that this machine's clock agrees with the clocks of the stack's parts.
 
-    `offsets`: by part, how many seconds its clock is ahead. `synchronised`: by the kernel; None where it does not say.
+    `offsets`: by part, how many seconds its clock is ahead. `synchronised`: the kernel's NTP state, None if unknown.
     """
     worst = max(offsets, key=lambda part: abs(offsets[part]), default="")
     off = offsets.get(worst, 0.0)
@@ -46,13 +46,13 @@ def clock(offsets: Mapping[str, float], synchronised: bool | None) -> Finding:
 
 
 def offsets(settings: Settings) -> dict[str, float]:
-    """By part of the stack that answers over HTTP, how many seconds its clock is ahead, by its header Date."""
-    found = {name: _offset(url, verify) for name, (url, verify) in _addresses(settings).items()}
-    return {name: offset for name, offset in found.items() if offset is not None}
+    """By part of the stack that answers over HTTP, how many seconds its clock is ahead, from its header Date."""
+    by_part = {name: _offset(url, verify) for name, (url, verify) in _addresses(settings).items()}
+    return {name: offset for name, offset in by_part.items() if offset is not None}
 
 
 def is_synchronised() -> bool | None:
-    """Whether the kernel says that something keeps its clock right; None where it cannot be asked."""
+    """Whether the kernel says that its clock is synchronised; None if it cannot be asked."""
     ask = getattr(ctypes.CDLL(None), "adjtimex", None)
     if ask is None:
         return None

@@ -1,4 +1,4 @@
-"""Checks of a stack's cold side, and of whom alerts reach. They make no folder and no table."""
+"""Checks of catalog, bucket and offload, and of the receiver of alerts. They create no folder and no table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEYS = "MEDALLION_S3_ENDPOINT and its keys, and that the store is up"
 
 
 def cold(settings: Settings) -> list[Finding]:
-    """Catalog, bucket and offload, as far as the one before answers."""
+    """Check catalog, bucket and offload; each only if the one before answers."""
     opened: list[ColdTier] = []
 
     def look() -> Finding:
@@ -51,11 +51,11 @@ def cold(settings: Settings) -> list[Finding]:
 
 
 def watermark(tables: Sequence[TableStatus]) -> Finding:
-    """Every arrival hour that is over is in Iceberg, or became due only lately."""
+    """Check that Iceberg has every arrival hour that is over, except those that became due lately."""
     worst = max(tables, key=lambda table: table.lag_seconds)
     behind = [table for table in tables if table.lag_seconds]
     complete = [table.complete_until for table in behind or tables if table.complete_until]
-    # A table that lacks nothing may just have had no rows for days.
+    # A table without a lag may have had no rows for days, so its last hour may be old.
     end = (min if behind else max)(complete, default=None)
     until = f"complete until {end:%Y-%m-%d %H:%M} UTC" if end else "no hour is complete"
     if worst.lag_seconds <= BEHIND_S:
@@ -65,7 +65,7 @@ def watermark(tables: Sequence[TableStatus]) -> Finding:
 
 
 def alerts(settings: Settings) -> Finding:
-    """Alerts of a deployed stack reach somebody.
+    """Check that the alerts of a deployed stack have a receiver.
 
     Raises:
         AlertError: Alertmanager does not answer as itself.

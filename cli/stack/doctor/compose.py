@@ -25,7 +25,7 @@ FILE = "docker-compose.yml"
 OLDEST_COMPOSE = (2, 24, 4)
 # The first that builds with BuildKit by default: the Dockerfile picks a stage by TARGETARCH, which BuildKit sets.
 OLDEST_DOCKER = (23, 0)
-# Where Docker has images and volumes unless it is told otherwise.
+# Where Docker has images and volumes by default.
 DOCKER_ROOT = Path("/var/lib/docker")
 _CLIENT = "docker"
 _TIMEOUT_S = 60.0
@@ -36,7 +36,7 @@ _SET = re.compile(r"^(\w+)=.", re.MULTILINE)
 
 
 class DockerError(MedallionError):
-    """Docker's client refused; the message is what it said."""
+    """Docker's client failed; the message is its output."""
 
 
 def examine(folder: Path) -> list[Finding]:
