@@ -15,8 +15,8 @@ from prometheus_client.registry import Collector
 OK, LOW, FULL = "ok", "low", "full"
 _MIB, _GIB = 1 << 20, 1 << 30
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-# Words of the operating system, SQLite and ClickHouse (codes 243 and 973).
-_SAID = ("no space left on device", "database or disk is full", "disk quota exceeded", "cannot reserve")
+# Parts of the messages of the operating system, SQLite and ClickHouse (codes 243 and 973).
+_MESSAGES = ("no space left on device", "database or disk is full", "disk quota exceeded", "cannot reserve")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +41,16 @@ class Disk:
 
 def measure(places: Mapping[str, Path]) -> list[Disk]:
     """The disks of these folders, by name. A disk with several folders comes once. Missing folders are left out."""
-    found: dict[int, Disk] = {}
+    disks: dict[int, Disk] = {}
     for name, path in places.items():
         try:
             device, usage = path.stat().st_dev, shutil.disk_usage(path)
         except OSError:
             continue
-        known = found.get(device)
-        found[device] = Disk(f"{known.name}, {name}" if known else name, known.path if known else path,
+        known = disks.get(device)
+        disks[device] = Disk(f"{known.name}, {name}" if known else name, known.path if known else path,
                              usage.free, usage.total)  # fmt: skip
-    return [*found.values()]
+    return [*disks.values()]
 
 
 def local_folder(location: str) -> Path | None:
@@ -67,7 +67,7 @@ def is_no_space(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in _NO_SPACE:
             return True
-        if any(words in str(error).lower() for words in _SAID):
+        if any(message in str(error).lower() for message in _MESSAGES):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -1,4 +1,4 @@
-"""Installed packages that a process does without."""
+"""Keeps a process from importing packages that are installed but not needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PANDAS = "pandas"
 
 
 class _Absent(MetaPathFinder):
-    """Answers for its packages as if they were not installed."""
+    """An import finder for which its packages are not installed."""
 
     def __init__(self, packages: Sequence[str]) -> None:
         self.packages = frozenset(packages)
@@ -33,7 +33,7 @@ def do_without(*packages: str) -> None:
 
 
 def do_with(*packages: str) -> None:
-    """Take back `do_without`: what needs these packages is about to be imported."""
+    """Undo `do_without`, before the import of a module that needs these packages."""
     sys.meta_path[:] = [
         finder for finder in sys.meta_path if not (isinstance(finder, _Absent) and finder.packages & {*packages})
     ]

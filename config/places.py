@@ -7,14 +7,14 @@ from pathlib import Path
 
 
 def state_folder() -> Path:
-    """Where processes of one user find each other: `$XDG_STATE_HOME/medallion`, or `~/.local/state/medallion`.
+    """The folder for the state of a user's processes: `$XDG_STATE_HOME/medallion`, or `~/.local/state/medallion`.
 
-    It need not exist.
+    It may not exist yet.
     """
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(base) / "medallion"
 
 
 def nearest(path: Path) -> Path:
-    """`path`, which is absolute, or the nearest one above it that exists."""
-    return next(one for one in (path, *path.parents) if one.exists())
+    """`path` (absolute) if it exists, else its nearest parent that exists."""
+    return next(place for place in (path, *path.parents) if place.exists())

@@ -26,20 +26,20 @@ class Repeats(logging.Filter):
         self._every_s, self._clock = every_s, clock
         self._lock = threading.Lock()
         # By text: when it was last written, and how often it has been left out since.
-        self._said: dict[str, tuple[float, int]] = {}
+        self._written: dict[str, tuple[float, int]] = {}
 
     def count(self, text: str) -> int:
         """How many lines with this text a line written now stands for; 0 if none is to be written."""
         text = _NUMBERS.sub("#", text)
         with self._lock:
             now_s = self._clock()
-            said_s, left_out = self._said.get(text, (float("-inf"), 0))
-            if now_s - said_s < self._every_s:
-                self._said[text] = said_s, left_out + 1
+            written_s, left_out = self._written.get(text, (float("-inf"), 0))
+            if now_s - written_s < self._every_s:
+                self._written[text] = written_s, left_out + 1
                 return 0
-            if len(self._said) >= _MOST:
-                self._said.clear()
-            self._said[text] = now_s, 0
+            if len(self._written) >= _MOST:
+                self._written.clear()
+            self._written[text] = now_s, 0
             return left_out + 1
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -106,7 +106,7 @@ class Settings(BaseSettings):
 
     # Series
     schedules_file: Path = DEFAULT_SCHEDULES_FILE
-    # Bounds of a quality check. A day's file of Binance comes the day after, so a series is stale after two days.
+    # Bounds of a quality check. Binance's file of a day appears the day after, so a series is stale after two days.
     quality_stale_hours: Annotated[float, Field(gt=0.0)] = 48.0
     quality_price_off_percent: Annotated[float, Field(gt=0.0)] = 2.0
     quality_jump_percent: Annotated[float, Field(gt=0.0)] = 10.0
@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     alpaca_api_key: SecretStr = SecretStr("")
     alpaca_secret_key: SecretStr = SecretStr("")
     alpaca_requests_per_minute: Annotated[int, Field(ge=1)] = 200
-    # All exchanges, or IEX alone, of which the free plan has also the newest quarter of an hour.
+    # `sip`: all exchanges. `iex`: IEX alone; only there a free plan also has the last 15 minutes.
     alpaca_feed: Literal["sip", "iex"] = "sip"
 
     # Silver
@@ -129,10 +129,10 @@ class Settings(BaseSettings):
     silver_small_rows: Annotated[int, Field(ge=1)] = 250
     silver_small_gap_ms: Annotated[int, Field(ge=0)] = 40
     silver_longest_wait_ms: Annotated[int, Field(ge=0)] = 100
-    # How long partitions of a killed worker lie idle. By default brokers allow no less than 6 s.
+    # After this time the partitions of a killed worker get another owner. By default brokers allow no less than 6 s.
     silver_session_timeout_ms: Annotated[int, Field(ge=1_000, le=300_000)] = 6_000
-    # If Bronze partitions have no owner for a quarter of this time, a worker joins the group again; after all of it the
-    # worker ends. A rebalance that waits for a dead worker takes up to 60 s.
+    # If Bronze partitions have no owner for a quarter of this time, a worker joins the group again; after the whole
+    # time the worker ends. A rebalance that waits for a dead worker takes up to 60 s.
     silver_unowned_limit_s: Annotated[float, Field(ge=8.0)] = 120.0
 
     # Iceberg
@@ -165,7 +165,7 @@ class Settings(BaseSettings):
     serving_host: str = "127.0.0.1"
     serving_port: Annotated[int, Field(ge=0, le=65535)] = 8686
     serving_token: SecretStr = SecretStr("")
-    # Whether it shows raw messages: `/replay`, and in the embedded stack the analyst may read Raw and pins.
+    # Whether the service shows raw messages (`/replay`). In the embedded stack the analyst may then read Raw and pins.
     serving_raw: bool = False
 
     # Observability

@@ -1,4 +1,4 @@
-"""Text of strangers as a person may see it: what steers a terminal or hides in the text is shown as an escape."""
+"""Makes foreign text safe to show: characters that steer a terminal or are invisible become escapes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import unicodedata
 # Control characters (Cc: NUL, ESC, the C1 codes), format characters (Cf: direction overrides, zero widths, tags),
 # lone surrogates (Cs), and line and paragraph separators (Zl, Zp): https://www.unicode.org/reports/tr44/.
 _HIDDEN_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
-# Only what is no plain ASCII is looked up, character by character: a table of all of Unicode takes a while to make.
+# Only characters beyond printable ASCII are looked up, one by one: a table of all of Unicode takes a while to make.
 _IN_A_TEXT = re.compile(r"[^ -~\n\t]")
 _IN_A_LINE = re.compile(r"[^ -~]")
 
@@ -22,11 +22,6 @@ def visible(text: str) -> str:
 def visible_line(text: str) -> str:
     """As `visible`, for text that must stay one line: line ends and tabs are escapes too."""
     return text if text.isascii() and text.isprintable() else _IN_A_LINE.sub(_escape, text)
-
-
-def has_hidden(text: str) -> bool:
-    """Whether `visible_line` would change the text."""
-    return visible_line(text) != text
 
 
 def visible_json(document: str) -> str:

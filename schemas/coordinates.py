@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-# The Kafka timestamp tells apart two lives of a broker that forgets its offsets.
+# With the Kafka timestamp, since a broker that has forgotten its offsets gives the same ones again.
 COORDINATES = ("raw_topic", "raw_partition", "raw_offset", "published_at")

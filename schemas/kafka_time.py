@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-# 2200-01-01 in ms since the epoch. ClickHouse's DateTime64, Arrow, Iceberg (µs), Python and pandas (ns) reach further.
-_END = 7_258_118_400_000
+from schemas.valid_times import END_US
+
+# ms since the epoch.
+_END = END_US // 1_000
 
 
 def bounded_ms(timestamp: int) -> int:

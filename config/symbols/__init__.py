@@ -1,1 +1,1 @@
-"""The lists of markets that exchanges publish, and the symbols file that is made of them. Imports `config.registry`."""
+"""Makes and updates the symbols file from the exchanges' lists of markets. May import the rest of `config`."""

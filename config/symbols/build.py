@@ -130,7 +130,7 @@ def markets_to_symbols(
         same = found.setdefault(str(symbol), [])
         if not any(all(market.get(name) == other.get(name) for name in _SAME) for other, _ in same):
             same.append((market, entry))
-    return _told_apart(found, left_out)
+    return _without_collisions(found, left_out)
 
 
 def _entry(market: Mapping[str, Any], steps: int, *, beside_spot: bool, active: bool) -> Entry:
@@ -155,8 +155,10 @@ def _why(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error)!a}"
 
 
-def _told_apart(found: Mapping[str, Sequence[tuple[Mapping[str, Any], Entry]]], left_out: list[LeftOut]) -> Listed:
-    """The entries without markets that share a name."""
+def _without_collisions(
+    found: Mapping[str, Sequence[tuple[Mapping[str, Any], Entry]]], left_out: list[LeftOut]
+) -> Listed:
+    """The entries without markets that share an exchange symbol or a canonical symbol."""
     names: dict[str, list[str]] = {}
     for symbol, same in found.items():
         if len(same) == 1:
@@ -176,7 +178,7 @@ def _told_apart(found: Mapping[str, Sequence[tuple[Mapping[str, Any], Entry]]], 
 
 
 def _number(value: Any) -> Decimal | None:
-    """A positive number of ccxt's, which is a float or text; None for anything else. Some lists have 0 for none."""
+    """A positive number from a float or a text of ccxt; None for anything else. Some lists have 0 for no limit."""
     try:
         number = Decimal(str(value))
     except InvalidOperation:
@@ -185,7 +187,7 @@ def _number(value: Any) -> Decimal | None:
 
 
 def _listed_on(market: Mapping[str, Any]) -> date | None:
-    """The day of ccxt's `created` (ms); None where the list does not say, or says what cannot be."""
+    """The day of ccxt's `created` (ms); None if the list does not have it, or has an impossible time."""
     created = market.get("created")
     if not isinstance(created, int) or not _FIRST_MS <= created <= _LAST_MS:
         return None

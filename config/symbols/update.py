@@ -52,14 +52,13 @@ def update(
     changes: list[MarketChange] = []
     faults: list[str] = []
     for exchange, markets in lists.items():
-        found_on_list = markets_to_symbols(exchange, markets, halted=True)
-        listed = found_on_list.entries
+        on_list = markets_to_symbols(exchange, markets, halted=True)
         known = exchanges.get(exchange, {})
-        faults += _reused(exchange, known, listed)
-        out = {one.symbol: one.why for one in found_on_list.left_out}
-        merged, found = _merge(exchange, known, listed, out.keys(), today)
-        changes += [MarketChange(exchange, symbol, "", LEFT_OUT, why=why) for symbol, why in out.items()]
-        gone = sum(change.what == DELISTED for change in found)
+        faults += _reused(exchange, known, on_list.entries)
+        left_out = {market.symbol: market.why for market in on_list.left_out}
+        merged, merge_changes = _merge(exchange, known, on_list.entries, left_out.keys(), today)
+        changes += [MarketChange(exchange, symbol, "", LEFT_OUT, why=why) for symbol, why in left_out.items()]
+        gone = sum(change.what == DELISTED for change in merge_changes)
         trading = sum(entry.status != DELISTED for entry in known.values())
         if gone >= _FEW_GONE and gone > trading * _MOST_GONE and not many_delisted:
             faults.append(
@@ -67,7 +66,7 @@ def update(
                 "give --many-delisted"
             )
         exchanges[exchange] = merged
-        changes += found
+        changes += merge_changes
     if faults:
         raise RegistryError("; ".join(faults))
     after = before.model_copy(update={"exchanges": exchanges})
@@ -120,7 +119,7 @@ def _merge(
             if then.status != DELISTED:
                 note(symbol, merged[symbol], DELISTED, then)
             continue
-        merged[symbol] = _described_anew(then, now, today)
+        merged[symbol] = _updated(then, now, today)
         if merged[symbol] != then:
             what = HALTED if now.status == HALTED and then.status == ACTIVE else CHANGED
             note(symbol, merged[symbol], what, then)
@@ -131,7 +130,7 @@ def _merge(
     return merged, changes
 
 
-def _described_anew(then: Entry, now: Entry, today: date) -> Entry:
+def _updated(then: Entry, now: Entry, today: date) -> Entry:
     kept: dict[str, Any] = {name: getattr(then, name) for name in _KEPT}
     if then.status == DELISTED and now.status == HALTED:
         kept |= {"status": DELISTED, "delisted_on": then.delisted_on, "halted_on": then.halted_on}

@@ -1,4 +1,4 @@
-"""What a checkpoint says of back-filled spans: which were read, from where, and what was in them. No I/O."""
+"""The back-filled spans of a checkpoint: which were read, from which source, and how many trades they had. No I/O."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ _FAILURE = "failure"
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """A span [start_us, end_us) (µs, UTC) of a market's trades that a back-fill read, or failed to.
+    """A span [start_us, end_us) (µs, UTC) of a market's trades that a back-fill read, or failed to read.
 
     Attributes:
-        symbol: in the exchange's own spelling.
+        exchange: the exchange code.
+        symbol: the exchange's own symbol.
         source: `dump` or `rest`.
-        is_done: the broker has all of it.
-        first_id: id of its first trade; `last_id` is below it where it has none. None: nobody noted it.
-        last_id: id of its last trade.
-        trades: how many it has; None: nobody noted it.
+        start_us: start, inclusive.
+        end_us: end, exclusive.
+        is_done: the broker has all trades of the span.
+        first_id: id of the first trade; larger than `last_id` if there is no trade. None: unknown.
+        last_id: id of the last trade. None: unknown.
+        trades: the number of trades. None: unknown.
         dead: rows of a file that are no trades.
-        left: trades that are not published yet, where it is not done.
-        failure: why it could not be read; "": it could.
+        left: trades that are not published yet.
+        failure: why the span could not be read, else "".
     """
 
     exchange: str
@@ -45,7 +48,7 @@ class Filled:
 
 
 def filled(steps: Mapping[str, Mapping[str, Any]]) -> list[Filled]:
-    """The spans that the steps of a checkpoint are about (`BackfillCheckpoint.steps`)."""
+    """The spans of the steps of a checkpoint (`BackfillCheckpoint.steps`)."""
     return [*_spans({name: step for name, step in steps.items() if step})]
 
 
@@ -76,7 +79,8 @@ def _of_window(name: str, step: Mapping[str, Any]) -> Filled:
     window = SymbolWindow.named(name)
     assert window is not None
     first, last = step.get("window", (None, None))
-    # The first trade that is served need not be the first of the span, nor the newest so far the last.
+    # If older trades are not served, the first served trade need not be the first of the span. If the span was not over
+    # yet, the newest trade need not be its last.
     first = None if step.get("unreachable") else first
     last = last if step.get("done") or step.get("is_over") else None
     left = sum(run[1] - run[0] + 1 for run in step.get("left", []))
@@ -87,7 +91,7 @@ def _of_window(name: str, step: Mapping[str, Any]) -> Filled:
 
 
 def _place(text: str) -> tuple[str, str, int, int]:
-    """Market and span of a file: `binance/BTCUSDT/2024-08-09`, for a part of the day with its bounds (µs)."""
+    """Market and span of a file: `binance/BTCUSDT/2024-08-09`, and its bounds (µs) if it is a part of the day."""
     exchange, _, rest = text.partition("/")
     symbol, _, when = rest.rpartition("/")
     day, *bounds = when.split(" ")

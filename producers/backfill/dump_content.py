@@ -26,7 +26,8 @@ _MOST_GROWTH, _FREE_BYTES = 100, 16 << 20
 _MOST_ENTRIES, _MOST_DIRECTORY = 1_000, 1 << 20
 _END, _END_SIZE, _LOCATOR_64, _LOCATOR_SIZE = b"PK\x05\x06", 22, b"PK\x06\x07", 20
 _LONGEST_COMMENT = 65_535
-# Of an entry: its header's size, where that says how long name and extra field are, and what may follow the data.
+# Of an entry: the size of its header, the place of the lengths of name and extra field in it, the flag of a descriptor
+# after the data, and the longest descriptor.
 _LOCAL_SIZE, _LOCAL_LENGTHS, _HAS_DESCRIPTOR, _LONGEST_DESCRIPTOR = 30, 26, 8, 24
 _NAMES_A_DAY = re.compile(r".+-\d{4}-\d\d(-\d\d)?\.csv", re.IGNORECASE)
 # Errors of `gzip` and `zipfile` for damaged files. `RuntimeError`: a password is needed, or (`NotImplementedError`) the
@@ -50,10 +51,10 @@ class DumpFile:
     stamp: tuple[int, int]
 
     def check_unchanged(self) -> None:
-        """Check, after reading, that nobody has written to the file since it was opened.
+        """Check, after reading, that the file has not changed since it was opened.
 
         Raises:
-            DumpError: somebody has.
+            DumpError: it has changed.
         """
         if stamp_of(self.file) != self.stamp:
             raise DumpError(f"{self.name}: was written to while it was read; run again when it is whole")
@@ -80,7 +81,7 @@ class DumpFile:
 
     def _zipped(self, stem: str, bound: _Bound) -> Iterator[tuple[str, Iterator[bytes]]]:
         try:
-            count, directory = _entries_said(self.file, self.size)
+            count, directory = _end_record(self.file, self.size)
             archive = zipfile.ZipFile(self.file)
             if len(archive.infolist()) != count:
                 raise zipfile.BadZipFile(f"{len(archive.infolist())} of its {count} entries are listed")
@@ -167,11 +168,10 @@ def stamp_of(file: BinaryIO) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _entries_said(file: BinaryIO, size: int) -> tuple[int, int]:
-    """The number of entries the archive claims, checked against a bound, and the offset of their directory.
+def _end_record(file: BinaryIO, size: int) -> tuple[int, int]:
+    """The number of entries that the archive's end record names, checked against a bound, and their directory's offset.
 
-    `zipfile` would read any directory whole. Of two archives that were joined it would read the last, and pass over the
-    first.
+    `zipfile` would read a directory of any size. Of two joined archives it would read the last one and skip the first.
     """
     begin = max(size - _LONGEST_COMMENT - _END_SIZE - _LOCATOR_SIZE, 0)
     file.seek(begin)
@@ -190,9 +190,9 @@ def _entries_said(file: BinaryIO, size: int) -> tuple[int, int]:
 
 
 def _check_covered(file: BinaryIO, directory: int, archive: zipfile.ZipFile) -> None:
-    """Every byte before the directory is of a listed entry: else trades may be lost."""
+    """Check that every byte before the directory belongs to a listed entry; otherwise trades may be lost."""
     covered = 0
-    for info in sorted(archive.infolist(), key=lambda one: one.header_offset):
+    for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
         if info.header_offset > covered:
             break
         file.seek(info.header_offset + _LOCAL_LENGTHS)

@@ -32,8 +32,8 @@ def opened(
 ) -> Iterator[DumpFile]:
     """Open the file `name` (without suffix) of a market, from a folder or a URL (`source`).
 
-    `folder`: where the exchange has it below the market's: `daily/trades/BTCUSDT`.
-    `is_stopped` is asked while a file is fetched; true gives it up.
+    `folder`: the exchange's folder of the file, below the market's folder: `daily/trades/BTCUSDT`. `is_stopped` is
+    called while a file is fetched; if it returns True, the download ends.
 
     Raises:
         DumpError: there is no such file, it cannot be fetched, or its checksum file does not agree.
@@ -80,7 +80,7 @@ def find(name: str, market: str, folder: str) -> Path:
 
 
 def exists(name: str, folder: str) -> bool:
-    """Whether a file or anything else there has that name."""
+    """Whether anything below the folder has that name."""
     return any(_named(name, folder))
 
 
@@ -137,7 +137,7 @@ def _fetch(url: str, spool: BinaryIO, is_stopped: Callable[[], bool]) -> str:
 
 
 def _get(url: str) -> requests.Response:
-    """Refuse a redirect: the exchange serves its files itself."""
+    """Request without following redirects: the exchange serves its files itself."""
     return requests.get(
         url, timeout=_TIMEOUT_S, stream=True, headers={"Accept-Encoding": "identity"}, allow_redirects=False
     )

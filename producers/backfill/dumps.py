@@ -91,15 +91,14 @@ class Day:
 class DumpContents:
     """The content of a whole file. `runs`: the ids of the trades in the requested span.
 
-    `rows`: rows but headers and blank lines. Of these, `dead` are no trades, `placeholders` are ids without a trade,
-    `outside` lie outside the span, and `repeated` have the id of an earlier row. `trades`: the trades of the span.
+    `rows`: all rows without headers and blank lines. Of these, `dead` are no trades, `placeholders` are ids without a
+    trade, and `repeated` have the id of an earlier row. `trades`: the trades of the span.
     """
 
     rows: int = 0
     trades: int = 0
     dead: int = 0
     placeholders: int = 0
-    outside: int = 0
     repeated: int = 0
     runs: TimedRanges = field(default_factory=TimedRanges)
 
@@ -136,45 +135,44 @@ def inspect(day: Day, stored: DumpFile, span: TimeSpan) -> DumpContents:
     Raises:
         DumpError: the file is damaged, cut off, out of bounds, of another format or of another day.
     """
-    found = DumpContents()
+    contents = DumpContents()
     whole = day.span_us
     is_of_the_day = False
     for row in _rows(day, stored):
-        found.rows += 1
+        contents.rows += 1
         if row.columns is None:
-            found.dead += 1
+            contents.dead += 1
             continue
         is_of_the_day = is_of_the_day or whole[0] <= row.time_us < whole[1]
-        if not _is_asked(row, span, whole):
-            found.outside += 1
+        if not _is_published(row, span, whole):
             continue
-        # Its id counts as present, so that it is no gap.
+        # The id of a placeholder counts as present, so that it is no gap.
         is_trade = not _is_placeholder(row.columns)
-        found.placeholders += not is_trade
-        if not found.runs.add(int(row.columns[0]), row.time_us):
-            found.repeated += 1
+        contents.placeholders += not is_trade
+        if not contents.runs.add(int(row.columns[0]), row.time_us):
+            contents.repeated += 1
             continue
-        # A row of another day is published, and counts there.
-        found.trades += is_trade and span[0] <= row.time_us < span[1]
-        if len(found.runs) > _MOST_RUNS:
+        # A row of another day is published, but counts for its own day.
+        contents.trades += is_trade and span[0] <= row.time_us < span[1]
+        if len(contents.runs) > _MOST_RUNS:
             raise DumpError(f"{row.where}: most trade ids between its first and last are missing; fetch it again")
-    if found.rows and not is_of_the_day:
+    if contents.rows and not is_of_the_day:
         raise DumpError(f"{stored.name}: no row of it is of {day.date} (UTC): it is another day's; fetch it again")
-    return found
+    return contents
 
 
 def messages(day: Day, stored: DumpFile, span: TimeSpan) -> Iterator[Envelope]:
-    """The raw messages of the span: the columns of each trade, with the CSV line as a JSON string for payload.
+    """The raw messages of the span: the columns of each trade, with the CSV line as a JSON string in the payload.
 
-    A row that is no trade gets only a payload, which names its place, and becomes a dead letter. An id without a trade
-    is counted as a control message.
+    The message of a row that is no trade has only a payload, which names file and line; it becomes a dead letter. A
+    placeholder is counted as a control message.
 
     Raises:
         DumpError: as `inspect`.
     """
     whole = day.span_us
     for row in _rows(day, stored):
-        if row.columns is not None and not _is_asked(row, span, whole):
+        if row.columns is not None and not _is_published(row, span, whole):
             continue
         if row.columns is not None and _is_placeholder(row.columns):
             metrics.CONTROL.labels(day.exchange, PLACEHOLDER).inc()
@@ -186,8 +184,8 @@ def _is_placeholder(columns: list[str]) -> bool:
     return is_placeholder(columns[1], columns[2])
 
 
-def _is_asked(row: _Row, span: TimeSpan, whole: TimeSpan) -> bool:
-    """Whether the row is published. A row of another day is in no other file, so it always is."""
+def _is_published(row: _Row, span: TimeSpan, whole: TimeSpan) -> bool:
+    """Whether the row is of the span, or of another day: no other file has that row."""
     return span[0] <= row.time_us < span[1] or not whole[0] <= row.time_us < whole[1]
 
 
@@ -195,10 +193,10 @@ def _envelope(day: Day, row: _Row) -> Envelope:
     columns = row.columns
     received_us = now_us()
     if columns is None:
-        said = {"dump": row.where, "line": row.number, "row": row.text}
+        place = {"dump": row.where, "line": row.number, "row": row.text}
         return Envelope(
             exchange=day.exchange, symbol="", trade_id="", price="", quantity="", timestamp="", side="", sequence="",
-            received_at=received_us, payload=msgspec.json.encode(said).decode(),
+            received_at=received_us, payload=msgspec.json.encode(place).decode(),
         )  # fmt: skip
     return Envelope(
         exchange=day.exchange,

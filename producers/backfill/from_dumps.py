@@ -52,7 +52,7 @@ def days(exchange: str, symbols: Sequence[str], start: datetime, end: datetime) 
     """The UTC days that [start, end) touches, of each symbol."""
     first, last = start.astimezone(UTC).date(), (end.astimezone(UTC) - timedelta(microseconds=1)).date()
     dates = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-    return [Day(exchange, symbol, one) for one in dates for symbol in symbols]
+    return [Day(exchange, symbol, day) for day in dates for symbol in symbols]
 
 
 def left_of(
@@ -64,7 +64,7 @@ def left_of(
 ) -> list[Day]:
     """The days without the `needless` ones (UTC days by symbol).
 
-    A day of which a file was read stays, as the exchange may have another file of it by now.
+    A day whose file was read stays, since the exchange may have corrected the file.
     """
     return [
         day
@@ -103,7 +103,7 @@ def backfill(
         run = _DumpRun(settings, checkpoint, source, DumpReport(parts=len(wanted)), progress, stack)
 
         def unless_stopped(day: Day) -> None:
-            """Do one day. A thread that fails stops the others at once, before it could take the next day."""
+            """Back-fill one day. If a thread fails, no other thread begins another day."""
             if run.stop.is_set():
                 return
             try:
@@ -144,7 +144,7 @@ class _DumpRun:
         self._gaps: BackfillGaps | None = None
 
     def take(self, day: Day, span: TimeSpan) -> None:
-        """Do one day, or say why not."""
+        """Back-fill one day, or report why not."""
         try:
             self._read(day, span)
         except DumpError as error:
@@ -168,7 +168,7 @@ class _DumpRun:
             stored.check_unchanged()
             if not contents.rows and not stored.is_vouched:
                 raise DumpError(
-                    f"{stored.name}: has no trades. Where the exchange had none on {day.date}, put its .CHECKSUM file"
+                    f"{stored.name}: has no trades. If the exchange had none on {day.date}, put its .CHECKSUM file"
                     " beside the file; else fetch it again"
                 )
             if not self._publish(dumps.messages(day, stored, span)):
@@ -218,12 +218,7 @@ class _DumpRun:
         if span == day.span_us:
             runs = [*self._neighbour(day, -1)[-1:], *runs, *self._neighbour(day, 1)[:1]]
         self._gaps.found(day.symbol, [_gap(day.symbol, *pair) for pair in pairwise(runs) if _is_hole(*pair)])
-        counts = self._gaps.counts
-        self.report.gaps, self.report.gap_trades, self.report.gaps_healed = (
-            counts.found,
-            counts.ids_missing,
-            counts.healed,
-        )
+        self.report.take_gaps(self._gaps.counts)
 
     def _neighbour(self, day: Day, direction: int) -> list[TimedRange]:
         """First and last trade of the nearest day that is done and has trades; [] if a day between is not done."""
@@ -251,7 +246,7 @@ def _planned(day: Day, span: TimeSpan, checkpoint: BackfillCheckpoint, source: s
 
 
 def _is_known(day: Day, source: str, step: dict[str, Any]) -> bool:
-    """Whether a done day needs no look into its file: the file is gone, or the exchange's is unchanged."""
+    """Whether the file of a done day need not be read again: it is gone, or the exchange's checksum is the same."""
     if not step:
         return False
     if not dump_files.is_url(source):

@@ -24,7 +24,7 @@ from producers.venue_limits import VenueLimits
 
 
 class NoRestError(MedallionError):
-    """The exchange's history cannot be asked for over REST."""
+    """We know no REST interface of the exchange with its history."""
 
 
 class IncompleteError(MedallionError):
@@ -33,7 +33,10 @@ class IncompleteError(MedallionError):
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a task would fetch: `trades` of [start, end) in at least `requests` and `seconds`; none in `unreachable`."""
+    """What a task would fetch: `trades` of [start, end), in at least `requests` requests and `seconds`.
+
+    `unreachable`: the part (µs, UTC) that the exchange does not serve.
+    """
 
     symbol: str
     start: datetime
@@ -49,7 +52,7 @@ class Estimate:
 class RestBackfill:
     """A back-fill of one exchange. `rest_endpoint` replaces the exchange's URL.
 
-    `needless`: days (UTC) of each symbol that are not asked for.
+    `needless`: by symbol, days (UTC) that are left out.
 
     Raises (every method):
         UnknownExchangeError, NoRestError: the exchange has no REST interface that we know.
@@ -64,12 +67,14 @@ class RestBackfill:
     needless: Mapping[str, Collection[date]] = field(default_factory=dict)
 
     def tasks(self, checkpoint: BackfillCheckpoint) -> list[SymbolWindow]:
-        """What is left of each symbol's window; a window that was begun or done before stays one."""
-        whole = [SymbolWindow(self.code, symbol, self.start, self.end) for symbol in self.symbols]
-        return [part for one in whole for part in left_of(one, self.needless.get(one.symbol, ()), checkpoint)]
+        """The windows that are left of each symbol; a window that was begun or done before stays whole."""
+        windows = [SymbolWindow(self.code, symbol, self.start, self.end) for symbol in self.symbols]
+        return [
+            part for window in windows for part in left_of(window, self.needless.get(window.symbol, ()), checkpoint)
+        ]
 
     async def estimate(self, checkpoint: BackfillCheckpoint) -> list[Estimate]:
-        """What `run` would do. It asks the exchange for the windows' ids, and publishes nothing.
+        """Estimate the tasks of `run`. This asks the exchange for the ids of the windows, and publishes nothing.
 
         Raises:
             IncompleteError: the exchange does not answer, after several attempts.
@@ -92,7 +97,7 @@ class RestBackfill:
         Raises:
             DeliveryError: something was not delivered.
 
-        What the exchange does not serve is in the report's `missing`, and a row of `producer_gaps`.
+        Trades that the exchange does not serve are in the report's `missing` and in `producer_gaps`.
         """
         tasks = self.tasks(checkpoint)
         report = BackfillReport(parts=len(tasks))

@@ -1,4 +1,4 @@
-"""Counts what a back-fill has done so far."""
+"""The counts of a back-fill so far."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from producers.backfill.gaps import GapCounts
 class BackfillReport:
     """Counts of a run.
 
-    `done`: parts (days or windows) that are done, by this run or (`skipped`) an earlier one. `missing`: what the
-    exchange does not serve.
-
-    `left_out`: days that lack nothing and were not asked for.
+    `done`: parts (days or windows) that are done, by this run or (`skipped`) an earlier one. `missing`: sentences about
+    trades that the exchange does not serve. `left_out`: complete days that were not read.
 
     `share`: the finished part of the work, 0 to 1. `gaps`: newly found gaps, which lack `gap_trades`. `gaps_healed`:
     gaps that are full now.

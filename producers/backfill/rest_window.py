@@ -44,7 +44,7 @@ class Remaining:
 
     @property
     def count(self) -> int:
-        """Ids."""
+        """The number of ids that are not published yet."""
         return self.ids.count if self.ids is not None else 0
 
     @classmethod
@@ -72,12 +72,12 @@ class Remaining:
 
     @property
     def unserved(self) -> list[tuple[int, int]]:
-        """Runs of ids."""
+        """The ids that are not published, as runs. After the last page the exchange has not served them."""
         return self.ids.runs if self.ids is not None and self.count else []
 
     @property
     def published(self) -> list[tuple[int, int]]:
-        """Runs of ids."""
+        """The ids that are published, as runs."""
         return without([self.window], self.unserved) if self.window[0] <= self.window[1] else []
 
 
@@ -125,7 +125,7 @@ class AcknowledgedPublisher:
     published: int = 0
 
     async def put(self, trades: Sequence[Trade]) -> None:
-        """Publish, and return once the broker has all.
+        """Publish, and return once the broker has every message.
 
         Raises:
             DeliveryError: something was not delivered.
@@ -153,7 +153,7 @@ class WindowFill:
     tell: Callable[[SymbolWindow, float], None]
 
     async def run(self) -> list[str]:
-        """What could not be published, in words; [] if everything was."""
+        """Publish the window. Returns sentences about trades that the exchange does not serve."""
         task = self.task
         if "left" in (step := self.checkpoint.get(task.name)):
             left = Remaining.of(step)
@@ -168,10 +168,11 @@ class WindowFill:
             )
         await self._pages(left)
         missing = await asyncio.to_thread(self._note_gaps, left)
-        # A window that was not over has got more trades since; the exchange may fill the holes of another one later.
+        # A window that was not over gets more trades, so it is not done. Nor is a window with unserved trades: the
+        # exchange may serve them later.
         if not missing:
-            found = {"window": left.window, "total": left.total}
-            self.checkpoint.put(task.name, {**DONE, **found} if left.is_over else {"is_over": False})
+            done = {**DONE, "window": left.window, "total": left.total}
+            self.checkpoint.put(task.name, done if left.is_over else {"is_over": False})
         return missing
 
     async def _pages(self, left: Remaining) -> None:
@@ -194,9 +195,9 @@ class WindowFill:
         self.tell(self.task, 1.0 - left.count / left.total)
 
     def _note_gaps(self, left: Remaining) -> list[str]:
-        """What was missing and is published now, and what the exchange does not serve, also in words."""
+        """Record the ids that are published and those that the exchange does not serve; the latter also in words."""
         symbol = self.task.symbol
-        said = []
+        sentences = []
         self.gaps.fill(symbol, left.published)
         if left.unreachable is not None:
             self.gaps.unreachable(symbol, left.unreachable)
@@ -204,9 +205,9 @@ class WindowFill:
             why = "older trades are not served"
             if self.client.lacks_key:
                 why = f"older trades are served with an API key only, set {self.client.rest.key_variable}"
-            said.append(f"{symbol}: nothing before {until}: {why}")
+            sentences.append(f"{symbol}: nothing before {until}: {why}")
         if left.unserved:
             self.gaps.refused(symbol, left.unserved, self.task.span_us)
             first, last = left.unserved[0][0], left.unserved[-1][1]
-            said.append(f"{symbol}: {left.count:,} trades between ids {first} and {last} are not served")
-        return said
+            sentences.append(f"{symbol}: {left.count:,} trades between ids {first} and {last} are not served")
+        return sentences

@@ -1,4 +1,4 @@
-"""The windows of time that a back-fill over REST asks for. No I/O."""
+"""The time windows of a back-fill over REST. No I/O."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SymbolWindow:
 
     @classmethod
     def named(cls, name: str) -> Self | None:
-        """The window of a name in the checkpoint; None where it is another task's."""
+        """The window of a name in the checkpoint; None for the name of another task."""
         kind, _, rest = name.partition(" ")
         if kind != "rest":
             return None
@@ -42,12 +42,12 @@ class SymbolWindow:
 
 
 def left_of(whole: SymbolWindow, needless: Collection[date], checkpoint: BackfillCheckpoint) -> list[SymbolWindow]:
-    """The parts of a window that are still to be asked for.
+    """The parts of a window that a run has to read.
 
     Args:
-        whole: the window; where it was begun or done before, it is not cut.
+        whole: the window. If it was begun or done before, it is not cut.
         needless: days (UTC) that are left out.
-        checkpoint: windows within `whole` that are done are left out, those that were begun stay as they are.
+        checkpoint: windows within `whole` that are done are left out; windows that were begun stay as they are.
     """
     if _is_known(checkpoint.get(whole.name)):
         return [whole]
@@ -58,14 +58,14 @@ def left_of(whole: SymbolWindow, needless: Collection[date], checkpoint: Backfil
     }
     days = {whole.start.astimezone(UTC).date() + timedelta(days=n) for n in range((whole.end - whole.start).days + 2)}
     parts = [whole]
-    for start, end in [*((one.start, one.end) for one in known), *map(_day, sorted(days & {*needless}))]:
+    for start, end in [*((part.start, part.end) for part in known), *map(_day, sorted(days & {*needless}))]:
         parts = [piece for part in parts for piece in _without(part, start, end)]
     begun = [part for part, is_done in known.items() if not is_done]
-    return sorted([*begun, *parts], key=lambda one: one.start)
+    return sorted([*begun, *parts], key=lambda part: part.start)
 
 
 def _is_known(step: Mapping[str, Any]) -> bool:
-    """Whether a window is done, or begun. One that was read before it was over is neither: it has got more trades."""
+    """Whether a window is done or begun. A window that was read before it was over is neither: it gets more trades."""
     return bool(step.get("done")) or "left" in step
 
 
@@ -80,6 +80,6 @@ def _day(day: date) -> tuple[datetime, datetime]:
 
 
 def _without(part: SymbolWindow, start: datetime, end: datetime) -> list[SymbolWindow]:
-    """What is left of a window without [start, end)."""
-    cut = [replace(part, end=min(part.end, start)), replace(part, start=max(part.start, end))]
-    return [one for one in cut if one.start < one.end]
+    """The parts of a window before and after [start, end)."""
+    around = [replace(part, end=min(part.end, start)), replace(part, start=max(part.start, end))]
+    return [piece for piece in around if piece.start < piece.end]
