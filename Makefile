@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: help demo test test-all test-page test-spark test-prefect compatibility storm chaos chaos-seeds fuzz nightly soak lint audit format bench bench-memory bench-hour env smoke test-docker test-deploy cluster up down doctor lock clean
 
-help:  ## what there is to make
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 demo: $(VENV)/.run  ## recorded and synthetic trades through every layer, in about half a minute
@@ -17,7 +17,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 4 --di
 test: $(VENV)/.dev $(VENV)-conformance/.ready  ## every invariant, the same examples and seeds every time
 	$(PYTEST) -m "not nightly" -p no:schemathesis --durations 30
 
-test-all: $(VENV)/.page $(VENV)-conformance/.ready  ## all tests, with more examples, which nobody has tried yet (an hour)
+test-all: $(VENV)/.page $(VENV)-conformance/.ready  ## all tests, with more and new examples (an hour)
 	$(PYTEST) --hypothesis-profile nightly --durations 30
 
 test-page: $(VENV)/.page  ## the page's journeys in Debian's Chromium, which apt installs where it can
@@ -31,7 +31,7 @@ test-prefect: $(VENV)-prefect/.ready  ## the schedules as flows of Prefect, with
 	$(VENV)-prefect/bin/python -m pytest -m prefect tests/series/prefect
 
 # COMPATIBILITY_SOURCES is a folder with a git checkout of each client; without them the command says how to get them.
-compatibility: $(VENV)/.dev $(VENV)-clients/.ready  ## the own test suites of clickhouse-driver and clickhouse-connect, and dbt (a quarter of an hour)
+compatibility: $(VENV)/.dev $(VENV)-clients/.ready  ## the test suites of clickhouse-driver and clickhouse-connect, and dbt (a quarter of an hour)
 	$(BIN)/python -m pytest tests/node/clients
 	$(BIN)/python -m tests.node.clients.compatibility --python $(VENV)-clients/bin/python --sources $${COMPATIBILITY_SOURCES:-.compatibility}
 
@@ -55,7 +55,7 @@ fuzz: $(VENV)/.dev  ## an hour of hostile bytes at both ports of the embedded no
 	MEDALLION_FUZZ_SECONDS=$${MEDALLION_FUZZ_SECONDS:-3600} MEDALLION_FUZZ_SEED=$${MEDALLION_FUZZ_SEED:-$$(shuf -i 0-4294967295 -n 1)} \
 	  $(BIN)/python -m pytest tests/node/test_hostile_bytes.py -k mutated --timeout 0 -s
 
-nightly: audit test-all test-prefect chaos-seeds chaos storm soak fuzz  ## all tests, every long storm and the soak (many hours; `make -k nightly`: all of them, whatever fails)
+nightly: audit test-all test-prefect chaos-seeds chaos storm soak fuzz  ## all tests, every long storm and the soak (many hours; with `make -k nightly` failures do not stop it)
 
 soak: $(VENV)/.dev  ## an hour of simulated trading in six minutes, a fault every five seconds of it
 	MEDALLION_SOAK_SPEED=10 MEDALLION_SOAK_FAULT_S=5 $(BIN)/python -m pytest tests/producers/stream/test_soak.py
@@ -66,7 +66,7 @@ lint: $(VENV)/.dev  ## ruff, mypy --strict, the import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-audit: $(VENV)/.dev  ## known vulnerabilities of the locked packages (asks PyPI: what it answers changes from day to day)
+audit: $(VENV)/.dev  ## known vulnerabilities of the locked packages (asks PyPI, whose answer changes daily)
 	$(BIN)/python .ci/audit requirements.txt requirements-dev.txt
 
 format: $(VENV)/.dev  ## rewrite the sources in house style
@@ -74,7 +74,7 @@ format: $(VENV)/.dev  ## rewrite the sources in house style
 	$(BIN)/ruff format .
 
 # One figure in a minute: `.venv/bin/python -m bench --help`.
-bench: $(VENV)/.dev $(VENV)-bench/.ready  ## measure rate, latency and cost on this machine, beside the ADR to the letter (under half an hour)
+bench: $(VENV)/.dev $(VENV)-bench/.ready  ## measure rate, latency and cost on this machine, and compare with the ADR (under half an hour)
 	$(BIN)/python -m bench
 
 bench-memory: $(VENV)/.dev  ## 50 million trades through a Silver worker, of one symbol and of 500, and its memory (an hour)
@@ -86,15 +86,15 @@ bench-hour: $(VENV)/.dev  ## an hour at 5,000 trades/s, and the parts of every t
 env:  ## write .env for docker compose, with fresh passwords
 	deploy/compose/make-env.sh
 
-smoke:  ## check the compose stack that runs: candles, dead letters, offload, metrics, dashboards
+smoke:  ## check the running compose stack: candles, dead letters, offload, metrics, dashboards
 	docker compose run --rm medallion smoke
 
-test-docker: $(VENV)/.dev  ## tests that need a Docker engine: the true images
+test-docker: $(VENV)/.dev  ## tests that need a Docker engine: the real images
 	$(BIN)/python -m pytest -m docker
 
 # Go builds what has no package here, once, into ~/.cache/medallion: Compose in four minutes of two free cores, the API
 # server in nine, SeaweedFS in fifteen. What has no toolchain skips and says which.
-test-deploy: $(VENV)/.dev  ## Compose, an API server, SeaweedFS, Prometheus, Alertmanager: real ones over what is deployed
+test-deploy: $(VENV)/.dev  ## tests of the deployment with real Compose, Prometheus, Alertmanager, SeaweedFS and a Kubernetes API server
 	$(BIN)/python -m pytest -m deploy_real -v --durations 10
 
 # Its own name, so that the committed file says what an installation named so would be.
@@ -107,7 +107,7 @@ up: $(VENV)/.run  ## start the embedded stack in the background, with its page
 down: $(VENV)/.run  ## stop it
 	$(BIN)/medallion down
 
-doctor: $(VENV)/.run  ## check this host and the embedded stack: what is wrong, and the remedy
+doctor: $(VENV)/.run  ## check this host and the embedded stack, and say how to repair them
 	$(BIN)/medallion doctor
 
 PIN := $(BIN)/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host

@@ -31,7 +31,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
     secretKeyRef: {name: {{ .root.Values.secret }}, key: {{ .key }}}
 {{- end -}}
 
-{{/* What every container of ours has. */}}
+{{/* What all our containers have in common. */}}
 {{- define "medallion.container" -}}
 image: {{ .Values.images.medallion }}
 securityContext:
@@ -43,12 +43,12 @@ envFrom:
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
   {{- if .Values.symbols }}
-  # The folder, not its file: only so do the workers see the ConfigMap change.
+  # The folder, not its file: otherwise the workers do not see changes of the ConfigMap.
   - {name: symbols, mountPath: /etc/medallion, readOnly: true}
   {{- end }}
 {{- end -}}
 
-{{/* What every pod of ours has. */}}
+{{/* What all our pods have in common. */}}
 {{- define "medallion.pod" -}}
 automountServiceAccountToken: false
 {{- with .Values.serviceAccount }}
@@ -58,7 +58,7 @@ securityContext:
   runAsNonRoot: true
   runAsUser: 10001
   runAsGroup: 10001
-  # Of a disk, which is root's otherwise.
+  # Group of a disk, which otherwise belongs to root.
   fsGroup: 10001
   seccompProfile: {type: RuntimeDefault}
 volumes:
@@ -70,7 +70,7 @@ volumes:
   {{- end }}
 {{- end -}}
 
-{{/* How whoever works on the cold tier reaches ClickHouse, the catalog and the bucket. */}}
+{{/* How services that use the cold tier reach ClickHouse, the catalog and the bucket. */}}
 {{- define "medallion.coldTier" -}}
 - {name: MEDALLION_CLICKHOUSE_USER, value: ingest}
 {{ include "medallion.secret" (dict "root" . "variable" "MEDALLION_CLICKHOUSE_PASSWORD" "key" "CLICKHOUSE_INGEST_PASSWORD") }}
@@ -88,7 +88,7 @@ volumes:
 {{ include "medallion.secret" (dict "root" . "variable" "MEDALLION_S3_SECRET_ACCESS_KEY" "key" "OBJECT_STORE_SECRET_KEY") }}
 {{- end -}}
 
-{{/* No two of a component on one node, if nodes there are enough. */}}
+{{/* Prefers different nodes for the pods of a component. */}}
 {{- define "medallion.spread" -}}
 topologySpreadConstraints:
   - maxSkew: 1

@@ -38,7 +38,7 @@ PIPELINE = Dashboard(
         ),
         Panel(
             "Completeness, last hour",
-            {"min(medallion:completeness:ratio1h)": "least of the exchanges"},
+            {"min(medallion:completeness:ratio1h)": "lowest exchange"},
             about="Raw messages of the last closed hour that are in exactly one of Silver, duplicates and DLQ.",
             unit="percentunit",
             kind="stat",
@@ -95,18 +95,18 @@ PIPELINE = Dashboard(
             width=12,
         ),
         Panel(
-            "Consumers behind, messages",
+            "Consumer lag, messages",
             {"medallion:consumer_lag:messages": "{{redpanda_group}} {{redpanda_topic}}"},
             width=12,
         ),
         Panel(
-            "Without an owner in Silver",
+            "Bronze without a Silver owner",
             {
                 "max(medallion_silver_unowned_messages)": "messages",
                 "max(medallion_silver_unowned_partitions)": "partitions",
                 "sum(increase(medallion_silver_refused_assignments_total[$__rate_interval]))": "assignments refused",
             },
-            about="Of Bronze, as the workers see it. Seconds at a rebalance, else docs/runbooks/alerts.md#no-owner.",
+            about="Counted by the workers. Normal for seconds at a rebalance; otherwise docs/runbooks/alerts.md#no-owner.",
             width=12,
             red_from=1,
         ),
@@ -174,11 +174,11 @@ EXCHANGES = Dashboard(
         Panel(
             "Symbols by state",
             {"sum by (exchange, state) (medallion_producer_symbols)": "{{exchange}} {{state}}"},
-            about="Refused: `medallion status` has the exchange's words. Silent: no trade for five minutes.",
+            about="Refused: `medallion status` shows the exchange's message. Silent: no trade for five minutes.",
             width=12,
         ),
         Panel(
-            "Symbols whose trades do not flow",
+            "Symbols without trades",
             {"max by (exchange, symbol) (medallion_producer_symbol_trouble)": "{{exchange}} {{symbol}}"},
             width=12,
             red_from=1,
@@ -202,9 +202,9 @@ EXCHANGES = Dashboard(
             {"increase(medallion_producer_delivery_errors_total[1h])": "{{exchange}}"},
             red_from=1,
         ),
-        Panel("Trades missed and still sought", {"medallion_producer_gap_trades_open": "{{exchange}}"}),
+        Panel("Missed trades, open gaps", {"medallion_producer_gap_trades_open": "{{exchange}}"}),
         Panel(
-            "Trades given up, an hour",
+            "Missed trades, unfillable, an hour",
             {"increase(medallion_producer_gap_trades_unfillable_total[1h])": "{{exchange}}"},
             red_from=1,
         ),
@@ -267,7 +267,7 @@ COLD = Dashboard(
         Panel("Closed hours not offloaded", {"medallion_offload_pending_hours": "{{table}}"}, width=12),
         Panel("Runs, an hour", {"sum by (outcome) (increase(medallion_offload_runs_total[1h]))": "{{outcome}}"}),
         Panel(
-            "Last good run",
+            "Last successful run",
             {"medallion_offload_last_success_timestamp_seconds * 1000": "at"},
             unit="dateTimeAsIso",
             kind="stat",
@@ -284,9 +284,9 @@ COLD = Dashboard(
         Panel("Files in Iceberg", {"medallion_cold_files": "{{table}}"}),
         Panel("Bytes in Iceberg", {"medallion_cold_bytes": "{{table}}"}, unit="bytes"),
         Panel(
-            "Messages found nowhere",
+            "Missing messages",
             {"medallion_completeness_missing_messages": "{{exchange}}"},
-            about="Of the last day; what was on its way when its hour was counted is gone at the next count.",
+            about="Of the last day. Messages still in flight when their hour was counted disappear at the next count.",
             red_from=1,
         ),
         Panel("Hot trades by day", sql=_sql("hot_days"), kind="table", unit="none", width=16, height=8),

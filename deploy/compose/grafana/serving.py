@@ -91,7 +91,7 @@ SERVING = Dashboard(
             unit="cps",
         ),
         Panel(
-            "Looks for changes that failed, a second",
+            "Failed polls, a second",
             {"sum(rate(medallion_serving_poll_errors_total[$__rate_interval]))": "ClickHouse did not answer"},
             unit="cps",
             red_from=0.1,
