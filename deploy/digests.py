@@ -24,7 +24,7 @@ FILES = (
     ROOT / "deploy/Dockerfile",
     ROOT / "deploy/compose/grafana/Dockerfile",
 )
-# Images that have no digest yet: no public source that could be asked tells it, and this program writes it.
+# Images without a digest yet. This program writes it from the registry.
 AWAITED = frozenset(
     {
         "clickhouse/clickhouse-keeper",
@@ -45,7 +45,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class DigestError(MedallionError):
-    """A registry did not tell a digest; the message says of which image, and what to do next."""
+    """A registry gave no digest; the message names the image and says what to do next."""
 
 
 def images(text: str) -> dict[str, str]:
@@ -83,7 +83,7 @@ def digest_of(image: str, client: Sequence[str]) -> str:
 
 
 def pin(files: Sequence[Path], ask: Callable[[str], str], *, write: bool, moved: bool) -> list[str]:
-    """A line for each image: what is known of it, and what was or would be done.
+    """A line for each image: its digest, and what was or would be changed.
 
     Every registry is asked before the first file is written.
 
@@ -114,8 +114,12 @@ def pin(files: Sequence[Path], ask: Callable[[str], str], *, write: bool, moved:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 1 where a digest could not be read or a tag has moved."""
     parser = argparse.ArgumentParser(prog="python -m deploy.digests", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="change the files; without it, only say what would change")
-    parser.add_argument("--moved", action="store_true", help="also where a tag is at another digest than the file's")
+    parser.add_argument(
+        "--write", action="store_true", help="change the files; without it, only show what would change"
+    )
+    parser.add_argument(
+        "--moved", action="store_true", help="also update images whose tag now has another digest than the file"
+    )
     parser.add_argument("--client", default="docker buildx", help="the command that asks registries (docker buildx)")
     parser.add_argument(
         "files", nargs="*", type=Path, default=FILES, help="compose files, Dockerfiles, values of the chart"

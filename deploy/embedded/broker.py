@@ -137,7 +137,7 @@ def _topic(text: str) -> tuple[str, int]:
 def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="python -m deploy.embedded.broker", description="an in-memory Kafka broker")
-    parser.add_argument("--state", type=Path, required=True, help="file that gets the address, host:port")
+    parser.add_argument("--state", type=Path, required=True, help="file to which the address is written, host:port")
     parser.add_argument("--topic", type=_topic, action="append", default=[], metavar="NAME:PARTITIONS")
     parser.add_argument("--rebalance-delay-ms", type=int, default=REBALANCE_DELAY_MS)
     options = parser.parse_args(arguments)

@@ -27,7 +27,7 @@ BrokerKind = Literal["memory", "kafka"]
 
 
 class StackError(MedallionError):
-    """The embedded stack cannot do what was asked; the message says what to do next."""
+    """The embedded stack cannot do this; the message says what to do next."""
 
 
 class ServiceState(BaseModel):
@@ -128,7 +128,7 @@ class DataDir:
         return (self.path / "supervisor.lock").exists()
 
     def check(self) -> None:
-        """Find out what `create` would refuse. Nothing is changed, and the folder need not be there.
+        """Raise what `create` would raise. Changes nothing, and the folder need not exist.
 
         Raises:
             StackError: the folder cannot be made or written, or its name has characters the warehouse cannot have.

@@ -1,4 +1,4 @@
-"""Folders and secrets that belong to whoever runs the stack, and to nobody else."""
+"""Folders and secrets that only the user who runs the stack can use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class OwnershipError(MedallionError):
 
 
 def check(folder: Path, *, is_ours: bool) -> None:
-    """Make sure that `take` would get this folder. Nothing is changed, and the folder need not be there.
+    """Check that `take` would succeed for this folder. Changes nothing, and the folder need not exist.
 
     Args:
         folder: absolute.
@@ -79,7 +79,7 @@ def make_secret(file: Path) -> None:
     except FileExistsError:
         found = file.lstat()
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-            raise OwnershipError(f"{file} is not a file of yours: remove it, and a new one is made.") from None
+            raise OwnershipError(f"{file} is not your file: remove it, and a new one is made.") from None
         file.chmod(_FILE_MODE)
         return
     with os.fdopen(descriptor, "w", encoding="ascii") as opened:

@@ -155,7 +155,7 @@ def silver_service(index: int, ports: Ports, environment: Mapping[str, str]) -> 
 
 
 def offload_service(port: int, environment: Mapping[str, str]) -> Service:
-    """The hourly offload, ready once it shows its metrics: its first run may take long."""
+    """The hourly offload, ready once it serves its metrics: its first run may take long."""
     metrics_url = f"http://{LOOPBACK}:{port}/metrics"
     return Service(
         "offload",
@@ -167,7 +167,7 @@ def offload_service(port: int, environment: Mapping[str, str]) -> Service:
 
 
 def schedules_service(data_dir: DataDir, port: int, environment: Mapping[str, str]) -> Service:
-    """Series and quality checks, ready once it shows its metrics: a provider that is away makes no stack unhealthy."""
+    """Series and quality checks, ready once it serves its metrics, whether or not the providers answer."""
     metrics_url = f"http://{LOOPBACK}:{port}/metrics"
     # The folder, not the endpoints: the state of the schedules is kept in it.
     own = {"MEDALLION_DATA_DIR": str(data_dir.path), "MEDALLION_METRICS_PORT": str(port)}

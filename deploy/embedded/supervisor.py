@@ -244,7 +244,7 @@ class Supervisor:
             client.disconnect()
 
     async def _keep_all(self) -> None:
-        """Restart each process that ends, independently: one that waits must not delay another.
+        """Restart each process that ends, independently: waiting for one must not delay another.
 
         Returns when the in-memory broker has ended and everything must start again: a new broker has a new address and
         no messages.
@@ -373,7 +373,7 @@ class Supervisor:
         try:
             self._dir.write(now)
         except OSError as error:
-            # On a full disk the stack goes on, and the file keeps the last state that was written.
+            # On a full disk the stack keeps running, and the file keeps the last state that was written.
             log.error("state not written", error=str(error), state=state, detail=detail)
 
 

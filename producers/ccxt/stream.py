@@ -61,7 +61,7 @@ class CcxtStream:
     def age(self) -> None:
         """Have the stream replaced, unless it is too young to call a symbol quiet."""
         if self._venue.age_s > 2 * self._context.options.quiet_s:
-            self._log.warning("connection replaced: it brings no trades of a symbol that trades")
+            self._log.warning("connection replaced: it sends no trades of a symbol that trades")
             self._renew_after_s = 0.0
 
     async def retire(self) -> None:

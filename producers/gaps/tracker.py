@@ -73,7 +73,7 @@ class GapTracker:
             left_open = resume_point.open.get(symbol, [])
             self._open(self._detector.resume(symbol, resume_point.published.get(symbol, []), left_open))
         for symbol in resume_point.unknown:
-            self._log.warning("no published trade found: a gap before this start is not noticed",
+            self._log.warning("no published trade found: a gap before this start cannot be found",
                               symbol=symbol)  # fmt: skip
         # A symbol that stays quiet would not show its trades from before this start.
         due_s = time.monotonic() + self._options.heal_after_s

@@ -60,7 +60,7 @@ class WaitingPublisher:
                 self._report.published += taken
                 messages = messages[taken:]
                 if messages and self._stop.is_set() and time.monotonic() > self.deadline():
-                    self._log.error("stopped while the broker takes nothing", undelivered=len(messages))
+                    self._log.error("stopped while the broker accepts nothing", undelivered=len(messages))
                     self._report.undelivered += len(messages)
                     self._publisher.losses.abandon(message.key for message in messages)
                     break

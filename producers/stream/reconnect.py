@@ -95,7 +95,7 @@ class _Reconnecting:
     def age(self) -> None:
         """Have the connection replaced, unless it is too young to call a symbol quiet."""
         if self._opened_s is not None and time.monotonic() - self._opened_s > 2 * self._context.options.quiet_s:
-            self._log.warning("connection replaced: it brings no trades of a symbol that trades", symbols=self._symbols)
+            self._log.warning("connection replaced: it sends no trades of a symbol that trades", symbols=self._symbols)
             self._renew_after_s = 0.0
 
     async def retire(self) -> None:

@@ -26,7 +26,7 @@ export class Agreement {
     const { market } = this;
     this.span = this.span ? [Math.min(this.span[0], first), Math.max(this.span[1], last)] : [first, last];
     this.pending += 1;
-    // What failed before is asked for again.
+    // What failed before is requested again.
     const isAgain = Boolean(this.failure);
     const failure = await this.fetch(...(isAgain ? this.span : [first, last])).then(() => "", (error) => error.message);
     if (market !== this.market) return;

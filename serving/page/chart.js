@@ -160,7 +160,7 @@ function quote(one) {
   write(document.getElementById("quote"), [`O ${open} · H ${high} · L ${low} · C ${close} · V ${volume} · ${one.trades} ${one.trades === 1 ? "trade" : "trades"}`, ...words].join(", "));
 }
 
-/** Say again what is said: more is known of the candle. */
+/** Write the quote again, as more is known of its candle. */
 function quoteAgain() {
   const one = candles.get(chosen ?? drawn.newest);
   if (one) quote(one);

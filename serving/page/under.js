@@ -103,7 +103,7 @@ export class Under {
   load(first, last) {
     this.span = this.span ? [Math.min(this.span[0], first), Math.max(this.span[1], last)] : [first, last];
     for (const name of this.shown()) {
-      // What failed before is asked for again.
+      // What failed before is requested again.
       this.fetch([name], ...(this.failures.has(name) ? this.span : [first, last]));
     }
   }

@@ -106,7 +106,7 @@ PIPELINE = Dashboard(
                 "max(medallion_silver_unowned_partitions)": "partitions",
                 "sum(increase(medallion_silver_refused_assignments_total[$__rate_interval]))": "assignments refused",
             },
-            about="Counted by the workers. Normal for seconds at a rebalance; otherwise docs/runbooks/alerts.md#no-owner.",
+            about="Normal for seconds at a rebalance. Otherwise see docs/runbooks/alerts.md#no-owner.",
             width=12,
             red_from=1,
         ),

@@ -56,7 +56,7 @@ def _options() -> Options:
         action="append",
         default=[],
         metavar="DATABASE.TABLE",
-        help="one that SHOW TABLES lists for the analyst; repeatable; none of a database: it lists all of them",
+        help="a table that SHOW TABLES lists for the analyst; repeatable; a database with none lists all its tables",
     )
     parser.add_argument(
         "--landing-database", default="", help="the current database of a client that names none; default: `default`"

@@ -128,7 +128,7 @@ class Node:
                 if error.code != UNKNOWN_DATABASE:  # it comes with the first migration
                     raise
         session = Session(self._engine, self._hooks, database, role, self._policy, landing)
-        # Nobody else gets one that is in `default` because the landing database was not there yet.
+        # No other client gets one that is in `default` because the landing database did not exist yet.
         session.is_pristine = bool(database) or not landing
         return session
 

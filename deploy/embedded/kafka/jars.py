@@ -73,7 +73,7 @@ def _cache() -> Path:
 
 
 def _fetched() -> Path:
-    """The folder of the pinned jars; named after the pom, so that a new pin is fetched anew."""
+    """The folder of the pinned jars; named after the pom, so that a new pin is fetched again."""
     name = f"kafka-{hashlib.sha256(POM.read_bytes()).hexdigest()[:16]}"
     target = _cache() / name
     if target.is_dir():

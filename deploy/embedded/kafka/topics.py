@@ -52,7 +52,7 @@ def create(settings: Settings, replicas: int = 1) -> None:
 
 
 def _raw_partitions(topic: str) -> int:
-    """What no list names comes from nobody's busy producer."""
+    """The topic of unlisted exchanges gets one partition: none of them is expected to be busy."""
     return 1 if topic == RAW_TOPIC.format(exchange=UNLISTED_EXCHANGE) else PARTITIONS
 
 

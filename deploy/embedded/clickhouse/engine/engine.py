@@ -84,7 +84,7 @@ class Engine:
         for moved in quarantine(path):
             _log.error("metadata of a table that cannot run here moved aside, so that the store opens", **moved)
         for forgotten in forget_unfinished(path):
-            _log.warning("insert that a kill cut off forgotten: its repetition is taken", **forgotten)
+            _log.warning("insert that a kill interrupted forgotten: its repetition is accepted", **forgotten)
         # The engine reads its time zone from the environment when it loads, not from the configuration.
         os.environ["TZ"] = "UTC"
         time.tzset()

@@ -1,4 +1,4 @@
-"""Columns whose values have types of their own: Variant, Dynamic, JSON. What a column has is said ahead of its values.
+"""Columns whose values have their own types: Variant, Dynamic, JSON. The types of a column precede its values.
 
 Layouts: ClickHouse's SerializationVariant, SerializationDynamic and SerializationObject, versions 1 and 2.
 """
