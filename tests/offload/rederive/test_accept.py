@@ -78,7 +78,7 @@ def tape(minutes: int = 12) -> pl.DataFrame:
     )
 
 
-def come(hot: HotTables, versions: pl.DataFrame, field: str = "side") -> None:
+def come(hot: HotTables, versions: pl.DataFrame, field: str = "side", matches: str = "") -> None:
     """Other versions of trades arrive, and the worker sees that they contradict."""
     raw = raw_rows(versions)
     hot.insert("trades_raw", raw)
@@ -93,6 +93,7 @@ def come(hot: HotTables, versions: pl.DataFrame, field: str = "side") -> None:
         "timestamp_raw",
         "side",
         "sequence",
+        pl.lit(matches).alias("matches"),
         versions["time"].alias("timestamp"),
         pl.col("_topic").alias("raw_topic"),
         pl.col("_partition").alias("raw_partition"),
@@ -174,6 +175,20 @@ def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot:
     hot.client.command("TRUNCATE TABLE corrections")
     assert {(day.added, day.removed, day.altered) for day in rederive(Tiers.open(posted), FIRST, LAST)} == {(0, 0, 0)}
     assert_is(hot, posted, now)
+
+
+def test_a_match_is_not_accepted_in_place_of_a_sum_nor_a_sum_in_place_of_a_match(
+    posted: Settings, hot: HotTables
+) -> None:
+    """Of a match within a sum Silver has no trade of its own: to accept one would count it twice."""
+    first = tape(7).head(20)
+    hot.load(first)
+    come(hot, later(first.head(1).with_columns(pl.lit("4000").alias("trade_id"))), "price_text")
+    come(hot, later(turned(first.slice(4, 1)), 2), "price_text, side", matches="3")
+    come(hot, later(turned(first.slice(6, 1)), 3), "price_text, side")
+    planned = plan_accept(Tiers.open(posted), ALL)
+    assert planned.trades["trade_id"].to_list() == [first["trade_id"][6]]
+    assert (planned.in_sums, planned.agreeing.height, planned.not_over) == (2, 0, 0)
 
 
 @pytest.mark.nightly
