@@ -43,8 +43,8 @@ CREATE OR REPLACE VIEW {{ db }}.producer_gaps{{ on_cluster }}
     exchange_symbol LowCardinality(String) COMMENT 'as the exchange writes it',
     from_id String COMMENT 'first missing trade id; empty where ids have no order',
     to_id String COMMENT 'last missing trade id',
-    from_time DateTime64(6, 'UTC') COMMENT 'of the trade before the gap',
-    to_time DateTime64(6, 'UTC') COMMENT 'of the trade after the gap',
+    from_time DateTime64(6, 'UTC') COMMENT 'of the trade before the gap or the one after it, the earlier',
+    to_time DateTime64(6, 'UTC') COMMENT 'the later of the two: ids need not be in the order of times',
     ids_missing UInt64 COMMENT 'trades found missing; 0: unknown',
     ids_open UInt64 COMMENT 'of these, not published yet',
     state LowCardinality(String) COMMENT 'open, healed or unfillable',
@@ -53,8 +53,9 @@ CREATE OR REPLACE VIEW {{ db }}.producer_gaps{{ on_cluster }}
     noted_at DateTime64(6, 'UTC') COMMENT 'when this state was written'
 )
 AS
-SELECT *
-FROM {{ db }}.producer_gaps_log FINAL;
+SELECT
+    gap.* REPLACE (least(gap.from_time, gap.to_time) AS from_time, greatest(gap.from_time, gap.to_time) AS to_time)
+FROM {{ db }}.producer_gaps_log AS gap FINAL;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS {{ db }}.producer_gaps_mv{{ on_cluster }} TO {{ db }}.producer_gaps_log
 AS

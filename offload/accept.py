@@ -111,7 +111,8 @@ class AcceptPlan:
     `held` (`HELD`): the versions they replace. `fields`: what differs, for each trade. `agreeing` (`HELD`): dead
     letters that now say what Silver has. `unfinished` (`_CORRECTION`): corrections that an interrupted command has
     recorded. `refused`: dead letters by the reason for which today's rules reject them. `not_over`: trades left out
-    because a day of theirs is not over.
+    because a day of theirs is not over. `in_sums`: trades left out because Silver has their matches summed up in
+    another way: to accept one would count matches twice, or lose others.
     """
 
     trades: pl.DataFrame
@@ -121,6 +122,7 @@ class AcceptPlan:
     unfinished: pl.DataFrame
     refused: Mapping[str, int]
     not_over: int
+    in_sums: int
 
     @property
     def is_empty(self) -> bool:
@@ -182,6 +184,8 @@ def plan_accept(tiers: Tiers, chosen: LetterFilter) -> AcceptPlan:
     newest = candidates.sort("published_at", "raw_offset", descending=True).unique(IDENTITY, keep="first")
     hot_held = _read(hot, "accept_silver.sql", HELD.names(), chosen).select(HELD.names()).cast(HELD)
     held = pl.concat([hot_held, _cold_held(tiers.cold, newest.join(hot_held, on=IDENTITY, how="anti"))])
+    whole = _summed_up_alike(newest, held, noted)
+    in_sums, newest = newest.height - whole.height, whole
     compared = compare(newest, held)
     agrees = compared.filter(pl.col("is_known") & (pl.col("field") == ""))
     old = held.unique(IDENTITY).select(*IDENTITY, pl.col("timestamp").alias("old_timestamp"))
@@ -201,6 +205,7 @@ def plan_accept(tiers: Tiers, chosen: LetterFilter) -> AcceptPlan:
         unfinished=unfinished,
         refused=dict(pl.DataFrame(refined.rejects)["reason"].value_counts().iter_rows()),
         not_over=differing.height - trades.height,
+        in_sums=in_sums,
     )
 
 
@@ -244,6 +249,19 @@ def _newer_than_accepted(valid: pl.DataFrame, noted: pl.DataFrame) -> pl.DataFra
     stands = noted.select(*IDENTITY, pl.col("published_at").alias("accepted"))
     met = valid.join(stands, on=IDENTITY, how="left")
     return met.filter(pl.col("accepted").is_null() | (pl.col("published_at") > pl.col("accepted"))).drop("accepted")
+
+
+def _summed_up_alike(versions: pl.DataFrame, held: pl.DataFrame, noted: pl.DataFrame) -> pl.DataFrame:
+    """The versions that Silver has under the same id with the same number of matches, or of which a version is noted.
+
+    A letter about a match of a sum has another id than the sum, so Silver has no trade of that id.
+    """
+    alike = held.select(*IDENTITY, held_count="match_count").unique(IDENTITY)
+    met = versions.join(alike, on=IDENTITY, how="left", maintain_order="left")
+    known = noted.select(IDENTITY).unique().with_columns(is_noted=pl.lit(value=True))
+    met = met.join(known, on=IDENTITY, how="left", maintain_order="left")
+    kept = (pl.col("held_count") == pl.col("match_count")).fill_null(pl.col("is_noted").fill_null(value=False))
+    return met.filter(kept).select(versions.columns)
 
 
 def _cold_held(tier: ColdTier, wanted: pl.DataFrame) -> pl.DataFrame:

@@ -37,6 +37,7 @@ from ddl.layers import load_layers
 from offload.clickhouse.tiers import Tiers
 from offload.proof.candle_trades import CandleTrade, CandleTrades
 from offload.proof.counts import LineageCount, LostMessage, Overlap, find_missing, find_overlaps, stream_lineage
+from offload.proof.gone import GoneMessages, find_gone
 from offload.proof.trace import MISSING, Tracer
 from offload.proof.trace_candle import CandleTrace, compare_with_trades
 from offload.proof.value_changes import ValueChange
@@ -73,7 +74,8 @@ def lineage_verify(
 
     By exchange, symbol and hour of arrival; exit 1 if a count is wrong, naming what differs. Hours that ClickHouse
     has dropped are counted in Iceberg; without --from the count begins with the first hour of Raw in ClickHouse. What
-    could not be compared is named with its reason; with --strict that is exit 1, too.
+    could not be compared is named with its reason. So are offsets that hot Raw skipped: the broker deleted these
+    messages before ClickHouse read them. With --strict both are exit 1, too.
     """
     check_span(since, until)
     tiers = Tiers.open(load_settings(data_dir))
@@ -91,19 +93,22 @@ def lineage_verify(
         lossy = proof.lossy
         missing = [lost for hour in lossy for lost in find_missing(hot, *hour, at_most=NAMED, tables=tables)][:NAMED]
         overlaps = find_overlaps(hot, utc(since), utc(until))
+        gone = find_gone(hot, utc(since), utc(until), at_most=NAMED)
         cold = None
         if not count_only:
             cold = verify_cold(tiers, start=utc(since), end=utc(until), progress=of_tables(work))
     if as_json:
-        _write_rest(missing, overlaps, cold, proof)
+        _write_rest(missing, gone, overlaps, cold, proof)
     else:
-        _print_rest(missing, overlaps, cold, proof)
+        _print_rest(missing, gone, overlaps, cold, proof)
     if not proof.holds:
         raise ProofError("Some raw messages are not in exactly one place.")
     if overlaps:
         raise ProofError("Some matches are in Silver twice, summed up and singly, in the markets named above.")
     if cold is not None:
         require_equal(cold, strict=strict)
+    if gone and strict:
+        raise ProofError("Raw passed over the offsets named above: nobody can count these messages (--strict).")
 
 
 class _Proof:
@@ -150,11 +155,18 @@ def _write_counts(counts: Iterable[LineageCount]) -> None:
     output.write(b"\n],\n")
 
 
-def _write_rest(missing: list[LostMessage], overlaps: list[Overlap], cold: VerifyReport | None, proof: _Proof) -> None:
+def _write_rest(
+    missing: list[LostMessage],
+    gone: list[GoneMessages],
+    overlaps: list[Overlap],
+    cold: VerifyReport | None,
+    proof: _Proof,
+) -> None:
     holds = proof.holds and not overlaps and (cold is None or cold.ok)
     rest = {
         "counted": proof.counted,
         "missing": [lost.model_dump(mode="json") for lost in missing],
+        "gone": [one.model_dump(mode="json") for one in gone],
         "counted_twice": [overlap.model_dump(mode="json") for overlap in overlaps],
         "cold": None if cold is None else cold.model_dump(mode="json"),
         "holds": holds,
@@ -163,7 +175,13 @@ def _write_rest(missing: list[LostMessage], overlaps: list[Overlap], cold: Verif
     sys.stdout.buffer.flush()
 
 
-def _print_rest(missing: list[LostMessage], overlaps: list[Overlap], cold: VerifyReport | None, proof: _Proof) -> None:
+def _print_rest(
+    missing: list[LostMessage],
+    gone: list[GoneMessages],
+    overlaps: list[Overlap],
+    cold: VerifyReport | None,
+    proof: _Proof,
+) -> None:
     if proof.failing:
         print_table(
             "Where it does not hold",
@@ -193,6 +211,22 @@ def _print_rest(missing: list[LostMessage], overlaps: list[Overlap], cold: Verif
         [(m.raw_topic, str(m.raw_partition), str(m.raw_offset), m.exchange, m.symbol, m.trade_id) for m in missing],
         empty="none",
     )
+    if gone:
+        print_table(
+            "Offsets that Raw passed over: gone from the broker before ClickHouse read them, or without content",
+            ("topic", "partition", "first", "last", "messages", "before (UTC)"),
+            [
+                (
+                    one.raw_topic,
+                    str(one.raw_partition),
+                    str(one.first_offset),
+                    str(one.last_offset),
+                    one.messages,
+                    one.arrived_at,
+                )
+                for one in gone
+            ],
+        )
     if overlaps:
         print_table(
             "Trades whose matches another trade counts as well",

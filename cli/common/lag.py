@@ -75,7 +75,7 @@ class LagMeter:
         except KafkaException as error:
             raise LagError(
                 f"The broker at {self._servers} does not answer ({error.args[0]}): "
-                "is it running? `medallion status` shows the embedded one."
+                "is it running? `medallion doctor` looks at every part."
             ) from error
 
     def _lags(self, name: str, consumer: Consumer, topics: Iterable[str]) -> list[Lag]:

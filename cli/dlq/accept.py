@@ -83,6 +83,7 @@ def accept(
                 "candles": wanted.candles(),
                 "refused": wanted.refused,
                 "not_over": wanted.not_over,
+                "in_sums": wanted.in_sums,
                 "unfinished": wanted.unfinished.height,
                 "agreeing": wanted.agreeing.height,
                 "days": days,
@@ -112,6 +113,11 @@ def _print(wanted: AcceptPlan, days: list[DayReport], *, done: bool, why_not: st
         out.print(f"{number:,} left out: today's rules reject them as {reason}.")
     if wanted.not_over:
         out.print(f"{wanted.not_over:,} left out: their day is not over. Run the same command after midnight UTC.")
+    if wanted.in_sums:
+        out.print(
+            f"{wanted.in_sums:,} left out: Silver has these matches summed up under another id or in another number."
+            " Accept a version of the whole sum, if there is one."
+        )
     if wanted.unfinished.height:
         out.print(f"{wanted.unfinished.height:,} were accepted by a command that did not end; they are finished too.")
     if wanted.agreeing.height:

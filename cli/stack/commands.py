@@ -199,12 +199,11 @@ def status(
     settings = Settings.from_environment(state.environment)
     measured = disks.stack_disks(state)
     troubles = disks.troubles(measured)
-    if state.state == "healthy" and any(disk.level == FULL for disk in measured):
-        state = state.model_copy(update={"state": "degraded", "detail": "; ".join(troubles.values())})
     workers = worker_rules(settings, data_dir)
     schedules = last_runs(ScheduleStates(state.data_dir))
-    with LagMeter(settings) as meter:
-        lags = meter.measure()
+    lags, why_not = _measure(settings)
+    full = troubles.values() if any(disk.level == FULL for disk in measured) else ()
+    state = _degraded(state, [*full, *([why_not] if why_not else [])])
     if as_json:
         print_json(
             {
@@ -237,6 +236,22 @@ def status(
         print_runs(schedules)
     if state.state != "healthy":
         raise typer.Exit(1)
+
+
+def _degraded(state: StackState, reasons: Sequence[str]) -> StackState:
+    """The state, where it is healthy and there are reasons against it: degraded by these."""
+    if state.state != "healthy" or not reasons:
+        return state
+    return state.model_copy(update={"state": "degraded", "detail": "; ".join(reasons)})
+
+
+def _measure(settings: Settings) -> tuple[list[Lag] | None, str]:
+    """How far each consumer is behind; or None, and why nobody knows: what else there is to show is shown."""
+    try:
+        with LagMeter(settings) as meter:
+            return meter.measure(), ""
+    except LagError as error:
+        return None, str(error)
 
 
 def _status_of_deployed(settings: Settings, as_json: bool) -> None:
@@ -272,13 +287,18 @@ def _status_of(states: Sequence[ProducerState], as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _lag(lags: Sequence[Lag]) -> list[dict[str, str | int]]:
+def _lag(lags: Sequence[Lag] | None) -> list[dict[str, str | int]] | None:
+    """For JSON; null where nobody knows."""
+    if lags is None:
+        return None
     return [
         {"stage": lag.stage, "topic": lag.topic, "partition": lag.partition, "messages": lag.messages} for lag in lags
     ]
 
 
-def _print_behind(lags: Sequence[Lag]) -> None:
+def _print_behind(lags: Sequence[Lag] | None) -> None:
+    if lags is None:
+        return
     print_table(
         "Behind",
         ("stage", "topic", "partition", "messages"),

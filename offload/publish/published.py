@@ -11,7 +11,8 @@ from offload.clickhouse.client import HotStore
 from offload.clickhouse.server import partition_of
 from offload.clickhouse.templates import render
 from offload.files.export import select_of
-from offload.tables.cold_tables import BY_NAME, GOLD
+from offload.retention.union_views import left_periods, period_at
+from offload.tables.cold_tables import BY_NAME, GOLD, ColdTable
 from offload.tables.slice_records import offloaded_hours
 from offload.tables.slices import Slice
 from schemas.valid_times import EARLIEST_US, END_US
@@ -20,14 +21,14 @@ from schemas.valid_times import EARLIEST_US, END_US
 def is_published(hot: HotStore, tables: Mapping[str, Table], part: Slice) -> bool:
     """Whether all hot rows of an exchange and day are those of Iceberg.
 
-    `tables`: cold tables by name. Partitions that are no longer hot, and hours not offloaded yet, are not compared.
+    `tables`: cold tables by name. What is only cold now, and hours not offloaded yet, are not compared.
 
     Raises:
         HotStoreError: ClickHouse failed.
     """
     hours = offloaded_hours(tables["silver_trades"].properties)
     for cold in (BY_NAME["silver_trades"], *GOLD):
-        if not partition_of(hot, cold.hot_table, part, cold.partition_prefix):
+        if not hot_partition_of(hot, cold, part):
             continue
         span = day_span(part)
         if cold.layer == "gold":
@@ -43,6 +44,19 @@ def is_published(hot: HotStore, tables: Mapping[str, Table], part: Slice) -> boo
         if here != there:
             return False
     return True
+
+
+def hot_partition_of(hot: HotStore, cold: ColdTable, day: Slice) -> str:
+    """The id of the hot partition in which the rows of a day belong, or "" if it is only cold now.
+
+    A day without a partition that never left is hot: trades may move to a day that had none.
+
+    Raises:
+        HotStoreError: ClickHouse failed.
+    """
+    found = partition_of(hot, cold.hot_table, day, cold.partition_prefix)
+    period = period_at(cold, day.from_us)
+    return found or ("" if period in left_periods(hot, cold) else f"{cold.partition_prefix}{period}")
 
 
 def day_span(part: Slice) -> dict[str, str | int | list[str]]:
@@ -67,7 +81,8 @@ def replace_from_staged(hot: HotStore, table: str, part: Slice) -> None:
     Raises:
         HotStoreError: ClickHouse failed.
     """
-    partition = {"partition": partition_of(hot, table, part)}
+    staged = partition_of(hot, f"{table}_staged", part)
     # A server refuses to replace a partition by an empty one.
-    is_empty = not partition_of(hot, f"{table}_staged", part)
-    hot.command(render("drop_partition.sql" if is_empty else "replace_partition.sql", table=table), partition)
+    sql = render("replace_partition.sql" if staged else "drop_partition.sql", table=table)
+    if partition := staged or partition_of(hot, table, part):
+        hot.command(sql, {"partition": partition})

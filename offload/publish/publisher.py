@@ -27,7 +27,7 @@ from offload.errors import OffloadError
 from offload.files.export import select_of
 from offload.publish.pause import Deadline, pause, resume, wait_for_queries
 from offload.publish.publication_log import OpenPublication, PublicationLog
-from offload.publish.published import day_span, file_paths, replace_from_staged
+from offload.publish.published import day_span, file_paths, hot_partition_of, replace_from_staged
 from offload.publish.view_override import CandleSource, ViewOverride, frame_seconds, plain_views, remove_override
 from offload.tables.cold_tables import BY_NAME, GOLD, ColdTable
 from offload.tables.slice_records import offloaded_hours, open_hours
@@ -92,7 +92,7 @@ class DayPublisher:
     def publish(self, tables: Mapping[str, Table], day: Slice, keys: Sequence[str], rules_version: str) -> list[str]:
         """Replace the hot rows of some exchanges and a day by those of Iceberg; returns the partitions that changed.
 
-        `tables`: cold tables by name. Partitions that are no longer hot are skipped.
+        `tables`: cold tables by name. What is only cold now is skipped.
 
         Raises:
             DayPublishError: Gold lacks trades, or the preparation took longer than the pause.
@@ -103,7 +103,7 @@ class DayPublisher:
         self.finish_open()
         hot_gold = self._hot_gold(day)
         frames = tuple(cold.timeframe for cold, _ in hot_gold)
-        is_hot = bool(partition_of(self.hot, "silver_trades", day))
+        is_hot = bool(hot_partition_of(self.hot, _SILVER, day))
         if not frames and not is_hot:
             return []
         source = self._candle_source(day, keys, frames) if is_hot else "staged"
@@ -223,8 +223,8 @@ class DayPublisher:
         return [trades.get(frame, 0) for frame in (0, *frame_seconds(frames))]
 
     def _hot_gold(self, day: Slice) -> list[tuple[ColdTable, str]]:
-        """The time frames whose candles of the day are hot, and the partitions that hold them."""
-        found = [(cold, partition_of(self.hot, STATE_TABLE, day, cold.partition_prefix)) for cold in GOLD]
+        """The time frames whose candles of the day are hot, and the partitions in which they belong."""
+        found = [(cold, hot_partition_of(self.hot, cold, day)) for cold in GOLD]
         return [(cold, partition) for cold, partition in found if partition]
 
     def _rows(self, silver: Table, day: Slice) -> int:

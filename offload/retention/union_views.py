@@ -87,6 +87,20 @@ def mark_cold(hot: HotStore, tables: Sequence[ColdTable], period: str, until_us:
     )(lambda: int(hot.rows(render("queries_under_way.sql"), before)[0]["under_way"]))
 
 
+def left_periods(hot: HotStore, cold: ColdTable) -> set[str]:
+    """The days (`20261128`) or months (`202611`) that the views read from Iceberg.
+
+    Raises:
+        HotStoreError: ClickHouse failed.
+    """
+    return {str(row["partition_id"]) for row in hot.rows(render("left_partitions.sql"), {"table": cold.name})}
+
+
+def period_at(cold: ColdTable, moment_us: int) -> str:
+    """The day or month of a time (µs, UTC), as `left_periods` has it."""
+    return f"{instant(moment_us):{_ID[cold.period]}}"
+
+
 def _definitions(hot: HotStore, cold: ColdTable, table: Table) -> dict[str, tuple[str, str]]:
     """For each view its statement, and a comment that identifies this definition."""
     if cold.layer == "gold":
@@ -165,8 +179,7 @@ def _mark_missing(hot: HotStore, cold: ColdTable, table: Table) -> tuple[str, ..
 
     Of series only those that the gate dropped: a lost one comes back from its answers.
     """
-    known = {row["partition_id"] for row in hot.rows(render("left_partitions.sql"), {"table": cold.name})}
-    lacking = sorted(_lacking(hot, cold, table) - known)
+    lacking = sorted(_lacking(hot, cold, table) - left_periods(hot, cold))
     for partition in lacking:
         mark_cold(hot, [cold], partition, 0)
     return tuple(lacking)
@@ -185,9 +198,9 @@ def _cold_measures(cold: ColdTable, table: Table) -> Mapping[str, int]:
     found: Counter[str] = Counter()
     if cold.layer == "gold":
         for name, record in read_ledger(table.properties).items():
-            found[f"{instant(parse_gold_id(cold, name).from_us):{_ID[cold.period]}}"] += record.measure
+            found[period_at(cold, parse_gold_id(cold, name).from_us)] += record.measure
         return found
     for task in table.scan().plan_files():
         # A day transform counts days since the epoch.
-        found[f"{instant(task.file.partition[0] * DAY_US):{_ID[cold.period]}}"] += task.file.record_count
+        found[period_at(cold, task.file.partition[0] * DAY_US)] += task.file.record_count
     return found

@@ -50,8 +50,13 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
 
 
 def id_number(trade_id: str) -> int | None:
-    """The number of a trade id; None if the id is no decimal number below 2^64, which no exchange's ids reach."""
-    number = int(trade_id) if trade_id.isascii() and trade_id.isdigit() and len(trade_id) <= 20 else _NO_ID
+    """The number of a trade id; None if the id is no decimal number below 2^64, which no exchange's ids reach.
+
+    A number with leading zeros is none: Silver knows a trade by the text of its id, so 07 is another trade than 7.
+    """
+    if not trade_id.isascii() or not trade_id.isdigit() or len(trade_id) > 20 or (trade_id[0] == "0" != trade_id):
+        return None
+    number = int(trade_id)
     return number if number < _NO_ID else None
 
 

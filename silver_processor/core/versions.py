@@ -6,7 +6,8 @@ source: the sequence, which dumps and REST lack, and the name of the market, of 
 - Two times agree if they are equal, or less than a millisecond apart and one of them in whole milliseconds: some
 sources
   have microseconds and others cut or round them.
-- Two quantities are compared only if both messages sum up the same number of matches.
+- Two quantities of equally many matches are compared. Of fewer matches a message has no more than the other: a part of
+  it, or all, since some sources leave the number out.
 - Two kinds are compared only if neither is `market`, which is also the kind of a source that knows no kinds.
 """
 
@@ -107,7 +108,9 @@ def _differs(name: str) -> pl.Expr:
         is_whole = (mine % _MILLISECOND_US == 0) | (held % _MILLISECOND_US == 0)
         return (mine != held) & ~(is_near & is_whole)
     if name == "quantity":
-        return (mine != held) & (pl.col("match_count") == pl.col(f"match_count{_HELD}"))
+        count, held_count = pl.col("match_count"), pl.col(f"match_count{_HELD}")
+        is_too_much = pl.when(count < held_count).then(mine > held).otherwise(mine < held)
+        return pl.when(count == held_count).then(mine != held).otherwise(is_too_much)
     if name == "trade_kind":
         return (mine != held) & (mine != TradeKind.MARKET.value) & (held != TradeKind.MARKET.value)
     return mine != held

@@ -90,6 +90,20 @@ def test_the_schedules_run_with_the_stack(shared_stack: Path, medallion: Medalli
     assert last_run()["started_at"] == first["started_at"]
 
 
+def test_a_broker_that_does_not_answer_hides_nothing_else(shared_stack: Path, medallion: Medallion) -> None:
+    before = pids(medallion, shared_stack)
+    os.kill(before["broker"], signal.SIGSTOP)
+    try:
+        shown = medallion("status", "--data-dir", shared_stack, "--json", check=False)
+    finally:
+        os.kill(before["broker"], signal.SIGCONT)
+    status = json.loads(shown.stdout)
+    assert (shown.returncode, status["state"], status["lag"]) == (1, "degraded", None)
+    assert "does not answer" in status["detail"]
+    assert {one["name"] for one in status["services"]} | {"supervisor"} == {*before}
+    assert [one["schedule"] for one in status["schedules"]] == ["quality"]
+
+
 def test_a_second_up_on_the_same_folder_is_refused_and_harms_nothing(shared_stack: Path, medallion: Medallion) -> None:
     before = pids(medallion, shared_stack)
     second = medallion("up", "--data-dir", shared_stack, "--detach", check=False)

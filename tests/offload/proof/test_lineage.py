@@ -12,6 +12,7 @@ from config.settings import Settings
 from offload.clickhouse.client import ClickHouseHttp
 from offload.clickhouse.tiers import Tiers
 from offload.proof.counts import LineageCount, count_lineage, find_missing, stream_lineage
+from offload.proof.gone import find_gone
 from offload.retention.gate import close_gate
 from offload.run import run
 from offload.tables.catalog import ensure_tables, open_catalog
@@ -85,6 +86,27 @@ def test_a_missing_message_is_counted_and_named(settings: Settings, hot: HotTabl
     assert {message.raw_offset for message in find_missing(store)} == set(lost["offset"])
     hours = {count.hour for count in counts if not count.holds}
     assert hours == set(lost["arrived"].dt.truncate("1h"))
+
+
+def test_offsets_that_raw_passed_over_are_named(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
+    """Between blocks of a hundred and within one. A broker that begins anew and a redelivery pass over nothing."""
+    offset, block = pl.col("offset"), pl.col("offset") // 100
+    numbered = trades.head(900).with_columns(pl.int_range(900, dtype=pl.UInt64).alias("offset"))
+    blocks = numbered.with_columns(
+        (pl.lit(ARRIVAL).dt.cast_time_unit("us") + pl.duration(seconds=block)).alias("arrived")
+    )
+    read = blocks.filter(~offset.is_between(250, 259) & ~offset.is_between(380, 619))
+    later = pl.duration(hours=1)
+    anew = blocks.head(200).with_columns(pl.col("arrived") + later)
+    again = blocks.filter(offset.is_between(150, 299)).with_columns(pl.col("arrived") + later + later)
+    hot.insert("trades_raw", raw_rows(pl.concat([read, anew, again])))
+    found = find_gone(ClickHouseHttp(settings))
+    seen = [(one.raw_topic, one.raw_partition, one.first_offset, one.last_offset, one.messages) for one in found]
+    topic = "market.crypto.trades.binance.raw"
+    assert seen == [(topic, 0, 200, 299, 10), (topic, 0, 380, 619, 240)]
+    assert found[1].arrived_at == ARRIVAL + timedelta(seconds=6)
+    assert find_gone(ClickHouseHttp(settings), at_most=1) == found[:1]
+    assert find_gone(ClickHouseHttp(settings), ARRIVAL + timedelta(hours=1)) == []
 
 
 def test_a_message_in_two_places_or_twice_in_silver_breaks_the_proof(

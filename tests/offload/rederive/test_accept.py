@@ -16,6 +16,7 @@ from offload.accept import LetterFilter, accept, plan_accept
 from offload.clickhouse.client import ClickHouseHttp, Parameters
 from offload.clickhouse.tiers import Tiers
 from offload.rederive.run import rederive
+from offload.retention.union_views import update_union_views
 from offload.run import run
 from offload.tables.cold_tables import BY_NAME
 from tests.offload.cold_tables import read
@@ -77,7 +78,7 @@ def tape(minutes: int = 12) -> pl.DataFrame:
     )
 
 
-def come(hot: HotTables, versions: pl.DataFrame, field: str = "side") -> None:
+def come(hot: HotTables, versions: pl.DataFrame, field: str = "side", matches: str = "") -> None:
     """Other versions of trades arrive, and the worker sees that they contradict."""
     raw = raw_rows(versions)
     hot.insert("trades_raw", raw)
@@ -92,6 +93,7 @@ def come(hot: HotTables, versions: pl.DataFrame, field: str = "side") -> None:
         "timestamp_raw",
         "side",
         "sequence",
+        pl.lit(matches).alias("matches"),
         versions["time"].alias("timestamp"),
         pl.col("_topic").alias("raw_topic"),
         pl.col("_partition").alias("raw_partition"),
@@ -125,7 +127,7 @@ def place(trade: pl.DataFrame) -> LetterFilter:
 
 
 def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot: HotTables) -> None:
-    """Neither version is in Iceberg yet; a third version, going back, and a loss of the notes follow."""
+    """Neither version is in Iceberg yet; a third version on another day, going back, and a loss of the notes follow."""
     first = tape(7)
     wrong = first.gather_every(4)
     hot.load(first)
@@ -150,15 +152,19 @@ def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot:
     assert hot.client.query(candles).result_rows == [(bought,)]
     assert plan_accept(Tiers.open(posted), ALL).is_empty
 
-    # A third version of one trade, and a message that says what Silver has by now.
-    third = later(turned(wrong.head(1)).with_columns(pl.lit("78").alias("price")), 2)
-    come(hot, third, "price_text")
+    # A third version of one trade, on a day that had no trade, and a message that says what Silver has by now.
+    moved = turned(wrong.head(1)).with_columns(pl.lit("78").alias("price"), pl.col("time") + pl.duration(days=1))
+    third = later(moved, 2)
+    come(hot, third, "price_text, timestamp")
     come(hot, later(corrected.tail(1), 2))
     again = plan_accept(Tiers.open(posted), ALL)
     assert (again.trades.height, again.agreeing.height) == (1, 1)
     accept(Tiers.open(posted), again)
     now = together(now, third)
     assert_proved(posted, first.height, 1, wrong.height + 1)
+    for view in ("silver_trades", "silver_trades_all", "gold_ohlcv_1m", "gold_ohlcv_1m_all", "gold_ohlcv_1d_all"):
+        time = "timestamp" if "silver" in view else "window_start"
+        assert hot.count(f"(SELECT 1 FROM {view} WHERE toDate({time}) = '2024-08-09')") == 1, view
 
     # And back to the very first: it is named by its message.
     accept(Tiers.open(posted), plan_accept(Tiers.open(posted), place(wrong.head(1))))
@@ -171,6 +177,20 @@ def test_the_corrected_version_is_in_both_tiers_and_stays(posted: Settings, hot:
     assert_is(hot, posted, now)
 
 
+def test_a_match_is_not_accepted_in_place_of_a_sum_nor_a_sum_in_place_of_a_match(
+    posted: Settings, hot: HotTables
+) -> None:
+    """Of a match within a sum Silver has no trade of its own: to accept one would count it twice."""
+    first = tape(7).head(20)
+    hot.load(first)
+    come(hot, later(first.head(1).with_columns(pl.lit("4000").alias("trade_id"))), "price_text")
+    come(hot, later(turned(first.slice(4, 1)), 2), "price_text, side", matches="3")
+    come(hot, later(turned(first.slice(6, 1)), 3), "price_text, side")
+    planned = plan_accept(Tiers.open(posted), ALL)
+    assert planned.trades["trade_id"].to_list() == [first["trade_id"][6]]
+    assert (planned.in_sums, planned.agreeing.height, planned.not_over) == (2, 0, 0)
+
+
 @pytest.mark.nightly
 def test_a_trade_moves_to_another_day(posted: Settings, hot: HotTables) -> None:
     """The corrected time lies a day later; the old day has left hot Silver."""
@@ -181,6 +201,8 @@ def test_a_trade_moves_to_another_day(posted: Settings, hot: HotTables) -> None:
     corrected = later(moving.with_columns(pl.col("time") + pl.duration(days=1)))
     come(hot, corrected, "timestamp")
     hot.client.command("ALTER TABLE silver_trades DROP PARTITION ID '20240808'")
+    tiers = Tiers.open(posted)
+    update_union_views(tiers.hot, tiers.cold.load_all(), check=True)
     planned = plan_accept(Tiers.open(posted), ALL)
     assert {one.field for one in planned.corrections()} == {"timestamp"}
     accept(Tiers.open(posted), planned)

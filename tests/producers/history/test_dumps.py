@@ -203,13 +203,15 @@ def test_what_is_no_list_of_the_days_trades_is_refused(content: bytes, why: str,
 def test_a_row_that_is_no_trade_says_where_it_stands(tmp_path: Path) -> None:
     odd = ["2,94000,0.5,47000", row(3, maker="perhaps"), row(4, time="noon"), "x,1,1,1,1,True,True", "\x00", "é,,,,,,"]
     odd += [row(number, time=str(START_US)) for number in (2**64, 10**20 - 1)]
+    # By the text of their ids, Silver would count the trades 7 and 9 a second time.
+    odd += [f"00{row(7)}", f"0{row(9)}"]
     path = put(tmp_path, ".csv", "\n".join([row(1), *odd, row(9)]) + "\n")
     contents, messages = read(tmp_path)
-    assert (contents.rows, contents.dead) == (10, 8)
+    assert (contents.rows, contents.dead) == (12, 10)
     assert ids(messages) == [1, 9]
     assert [(run.first, run.last) for run in contents.runs] == [(1, 1), (9, 9)], "they show no gap"
     dead = [json.loads(message.payload) for message in messages if not message.trade_id]
-    assert [(one["dump"], one["line"]) for one in dead] == [(str(path), line) for line in range(2, 10)]
+    assert [(one["dump"], one["line"]) for one in dead] == [(str(path), line) for line in range(2, 12)]
     assert [one["row"] for one in dead[:5]] == odd[:5]
 
 

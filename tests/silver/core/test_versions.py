@@ -56,8 +56,10 @@ def versions(*changes: dict[str, Any]) -> pl.DataFrame:
         ({"timestamp": MOMENT + timedelta(days=1)}, "timestamp"),
         # A source that knows no kinds says market.
         ({"trade_kind": "liquidation"}, ""),
-        # A match is a part of what is summed up.
+        # A match is a part of what is summed up, and no more.
         ({"quantity": Decimal(5), "match_count": 3}, ""),
+        ({"quantity": Decimal(2), "match_count": 3}, ""),
+        ({"quantity": Decimal("1.9"), "match_count": 3}, "quantity_text"),
         ({"price": Decimal(5), "quantity": Decimal(5), "match_count": 3}, "price_text"),
     ],
 )
@@ -141,7 +143,10 @@ SAID = st.fixed_dictionaries(
 def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """The rule once more, in plain Python."""
     found = ["price_text"] if one["price"] != other["price"] else []
-    if one["quantity"] != other["quantity"] and one["match_count"] == other["match_count"]:
+    few, many = sorted((one, other), key=lambda said: said["match_count"])
+    if few["quantity"] > many["quantity"] or (
+        few["match_count"] == many["match_count"] and few["quantity"] != many["quantity"]
+    ):
         found.append("quantity_text")
     apart = abs(one["timestamp"] - other["timestamp"])
     whole = any(said["timestamp"].microsecond % 1000 == 0 for said in (one, other))
