@@ -51,12 +51,15 @@ def targets() -> set[str]:
     return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
-def every_command() -> list[Command]:
-    return [command for path in DOCUMENTS for command in (*shell(path, ROOT), *session(path, ROOT), *spans(path, ROOT))]
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_commands_exist(path: Path, compose: dict[str, Any], targets: set[str], subtests: pytest.Subtests) -> None:
+    for command in (*shell(path, ROOT), *session(path, ROOT), *spans(path, ROOT)):
+        with subtests.test(command=str(command)):
+            check(command, compose, targets)
 
 
-@pytest.mark.parametrize("command", every_command(), ids=str)
-def test_the_command_exists(command: Command, compose: dict[str, Any], targets: set[str]) -> None:
+def check(command: Command, compose: dict[str, Any], targets: set[str]) -> None:
+    """One command by the program that runs it."""
     text = re.sub(r" > \S+$", "", command.text)
     words = shlex.split(text.replace("…", "0"))
     while "=" in words[0] and words[0].split("=")[0].isupper():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import gzip
 import importlib
 import json
+import struct
 import sys
+import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -47,8 +48,13 @@ def guard() -> VenueLimits:
 
 @functools.cache
 def bomb(megabytes: int) -> bytes:
-    """A gzip body of a few hundred kB."""
-    return gzip.compress(b"[" + b" " * (megabytes * MB))
+    """A gzip body of a few hundred kB: one compressed megabyte of blanks, repeated."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    blanks = b" " * MB
+    piece = packer.compress(blanks) + packer.flush(zlib.Z_FULL_FLUSH)
+    checksum = functools.reduce(lambda found, _: zlib.crc32(blanks, found), range(megabytes), 0)
+    header = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
+    return header + piece * megabytes + packer.flush() + struct.pack("<II", checksum, megabytes * MB)
 
 
 async def _rest(address: str) -> str:
@@ -118,14 +124,19 @@ def peak_bytes() -> int:
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) * 1024
 
 
-if __name__ == "__main__":
-    what, where = sys.argv[1:]
-    if what == "unified":
-        # Its 60 MB are not what the peer makes the process take.
-        importlib.import_module("ccxt.pro")
+def _asked(what: str, where: str) -> dict[str, object]:
+    """What the client makes of one peer, and by how much the process's peak has grown since."""
     before = peak_bytes()
     if what == "market_list":
         outcome = _market_list(where)
     else:
         outcome = asyncio.run({"rest": _rest, "unified": _unified_rest, "frames": _frames}[what](where))
-    sys.stdout.write(json.dumps({"outcome": outcome, "grown": peak_bytes() - before}))
+    return {"outcome": outcome, "grown": peak_bytes() - before}
+
+
+if __name__ == "__main__":
+    client, *peers = sys.argv[1:]
+    if client == "unified":
+        # Its 60 MB are not what the peer makes the process take.
+        importlib.import_module("ccxt.pro")
+    sys.stdout.write(json.dumps([_asked(client, address) for address in peers]))

@@ -269,7 +269,7 @@ def test_every_view_loads_as_numbers(desk: Desk, tmp_path: Path) -> None:
     assert {"trades", "latest_prices", *(v for f in FRAMES.values() for v in (f.view, f.exact_view))} <= set(names)
     desk.engine.execute(f"USE {desk.database}")
     for view in names:
-        sql = f"SELECT * FROM {view} ORDER BY ALL LIMIT 3000"
+        sql = f"SELECT * FROM {view} ORDER BY ALL LIMIT 200"
         form = {name: desk.engine.query(sql, name) for name in ("CSVWithNames", "Parquet", "Arrow", "ArrowStream")}
         if not form["Parquet"]:
             continue  # no rows, no file
