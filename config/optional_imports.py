@@ -10,6 +10,8 @@ from types import ModuleType
 
 # PyArrow and chDB import pandas where it is installed, though nothing here uses it: 0.4 s of CPU and 50 MB a process.
 PANDAS = "pandas"
+# structlog imports Rich where it is installed, though no log line is drawn by it: 0.1 s of CPU a process.
+RICH = "rich"
 
 
 class _Absent(MetaPathFinder):

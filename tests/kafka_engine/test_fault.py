@@ -14,7 +14,7 @@ from tests.offload.conftest import Node
 # A fault that nobody foresaw, in the place of one.
 PROGRAM = """
 import sys
-from deploy.embedded.clickhouse.__main__ import main
+from deploy.embedded.clickhouse.process import main
 from deploy.embedded.clickhouse.kafka import source
 def block(*_): raise RuntimeError("unforeseen")
 source.block = block
