@@ -115,11 +115,8 @@ def test_a_type_is_taken_apart_in_one_pass() -> None:
     assert time.process_time() - started < 3
 
 
-ZEROS = b"\0" * (1 << 30)
-
-
 def test_a_zstd_frame_makes_no_more_than_it_announces(attacked: NodeProcess) -> None:
-    bomb = zstd.compress(ZEROS)
+    bomb = zstd.compress(b"\0" * (1 << 30))
     assert len(bomb) < 100_000
     with cost(attacked) as found:
         answer = talk(attacked.native_port, hello(), query(INSERT, compressed=True), data(frame(bomb, 100, ZSTD)))
@@ -190,7 +187,7 @@ def test_after_the_login_texts_are_bounded_too(attacked: NodeProcess, payload: C
 
 
 ENCODINGS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": gzip.compress,
+    "gzip": functools.partial(gzip.compress, compresslevel=1),
     "deflate": zlib.compress,
     "zstd": zstd.compress,
     "lz4": lz4_frame.compress,

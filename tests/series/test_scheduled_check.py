@@ -36,7 +36,6 @@ from tests.series.test_schedules import eventually, samples, serving
 HOUR = timedelta(hours=1)
 # The recording crosses this midnight.
 MIDNIGHT = datetime(2024, 8, 9, tzinfo=UTC)
-END = published()["window_start"].max() + MINUTE  # type: ignore[operator]  # a column of times
 BTC = "binance BTCUSDT 1m"
 
 
@@ -56,8 +55,15 @@ def checked(settings: Settings, states: ScheduleStates, now: datetime) -> Schedu
     return state
 
 
-def landed(first: datetime, end: datetime) -> pl.DataFrame:
-    return published().filter(pl.col("window_start").is_between(first, end, closed="left"))
+def end() -> datetime:
+    """When the last bar is over."""
+    last = published()["window_start"].max()
+    assert isinstance(last, datetime)
+    return last + MINUTE
+
+
+def landed(first: datetime, until: datetime) -> pl.DataFrame:
+    return published().filter(pl.col("window_start").is_between(first, until, closed="left"))
 
 
 def test_each_check_takes_the_windows_whose_bars_have_landed_since_the_last(
@@ -73,9 +79,9 @@ def test_each_check_takes_the_windows_whose_bars_have_landed_since_the_last(
     # Nothing has landed since, so no window is compared again.
     second = checked(settings, states, MIDNIGHT + HOUR)
     assert (second.verdicts, second.checked_until) == ({"equal": 0}, first.checked_until)
-    store_bars(store, "BTCUSDT", landed(MIDNIGHT - 2 * MINUTE, END))
+    store_bars(store, "BTCUSDT", landed(MIDNIGHT - 2 * MINUTE, end()))
     third = checked(settings, states, MIDNIGHT + 2 * HOUR)
-    assert (third.verdicts, third.checked_until) == ({"equal": published().height - 4}, {BTC: END})
+    assert (third.verdicts, third.checked_until) == ({"equal": published().height - 4}, {BTC: end()})
     rows = hot.client.query("SELECT count(), uniqExact(window_start) FROM quality_checks_log").result_rows
     assert rows == [(published().height, published().height)]
 
@@ -107,7 +113,7 @@ def test_a_window_that_is_late_is_checked_again_when_its_trades_are_there(
     assert early.verdicts == {"equal": 4, "late": 4}
     store_trades(hot, still_coming, "BTCUSDT")
     then = checked(settings, states, MIDNIGHT + 2 * HOUR)
-    assert (then.verdicts, then.checked_until) == ({"equal": 5}, {BTC: END})
+    assert (then.verdicts, then.checked_until) == ({"equal": 5}, {BTC: end()})
     assert hot.client.command("SELECT countIf(result != 'equal') FROM quality_checks") == 0
 
 
@@ -117,7 +123,7 @@ def test_a_check_that_could_not_be_made_is_a_failed_run_and_is_made_up(
     store_trades(hot, tape(), "BTCUSDT")
     store_bars(store, "BTCUSDT", landed(MIDNIGHT - HOUR, MIDNIGHT))
     good = checked(settings, states, MIDNIGHT)
-    store_bars(store, "BTCUSDT", landed(MIDNIGHT, END))
+    store_bars(store, "BTCUSDT", landed(MIDNIGHT, end()))
     nowhere = settings.model_copy(update={"clickhouse_http_port": 1})
     with pytest.raises(StoreError):
         asyncio.run(ScheduleRuns(nowhere, states, lambda: MIDNIGHT + HOUR).run(hourly()))
@@ -125,7 +131,7 @@ def test_a_check_that_could_not_be_made_is_a_failed_run_and_is_made_up(
     assert failed is not None
     assert "No ClickHouse answers" in failed.error
     assert (failed.succeeded_at, failed.checked_until, failed.verdicts) == (MIDNIGHT, good.checked_until, good.verdicts)
-    assert checked(settings, states, MIDNIGHT + 2 * HOUR).verdicts == {"equal": landed(MIDNIGHT, END).height}
+    assert checked(settings, states, MIDNIGHT + 2 * HOUR).verdicts == {"equal": landed(MIDNIGHT, end()).height}
 
 
 class Holding(SeriesStore):
