@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -64,6 +65,24 @@ class Chain:
         return rows
 
 
+@pytest.fixture(scope="module")
+def started(brokers: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with Node(tmp_path_factory.mktemp("shared"), brokers=brokers) as node:
+        yield node
+
+
+@pytest.fixture
+def shared(started: Node) -> Iterator[Node]:
+    """A node for the tests that neither end it nor start it otherwise; their tables go."""
+    yield started
+    for (name,) in started.rows(
+        "SELECT name FROM system.tables WHERE database = 'm' ORDER BY engine LIKE '%View' DESC"
+    ):
+        started.query(f"DROP TABLE m.{name} SYNC")
+    started.query("DROP DATABASE m SYNC")
+    assert started.status() == {}
+
+
 def test_every_message_arrives_once_and_offsets_follow(brokers: str, tmp_path: Path) -> None:
     chain = Chain()
     with Node(tmp_path, brokers=brokers) as node:
@@ -121,47 +140,44 @@ def test_offsets_are_not_committed_before_the_sink_is_delivered(brokers: str, tm
         assert chain.delivered(brokers, 11) == Counter(str(n) for n in range(11))
 
 
-def test_nothing_is_consumed_before_a_view_reads_the_table(brokers: str, tmp_path: Path) -> None:
+def test_nothing_is_consumed_before_a_view_reads_the_table(brokers: str, shared: Node) -> None:
     chain = Chain()
     chain.publish(brokers, 0, 10)
     *tables, view = chain.tables()
-    with Node(tmp_path, brokers=brokers) as node:
-        for sql in tables:
-            node.query(sql)
-        chain.publish(brokers, 10, 20)
-        node.query(view)
-        assert chain.delivered(brokers, 20) == Counter(str(n) for n in range(20))
-        # While the view is replaced, as the migrations do, messages wait.
-        node.query("DROP VIEW m.v")
-        chain.publish(brokers, 20, 30)
-        wait_until(lambda: "no materialized view" in node.status()["m.q"]["last_error"])
-        node.query(view)
-        assert chain.delivered(brokers, 30) == Counter(str(n) for n in range(30))
+    for sql in tables:
+        shared.query(sql)
+    chain.publish(brokers, 10, 20)
+    shared.query(view)
+    assert chain.delivered(brokers, 20) == Counter(str(n) for n in range(20))
+    # While the view is replaced, as the migrations do, messages wait.
+    shared.query("DROP VIEW m.v")
+    chain.publish(brokers, 20, 30)
+    wait_until(lambda: "no materialized view" in shared.status()["m.q"]["last_error"])
+    shared.query(view)
+    assert chain.delivered(brokers, 30) == Counter(str(n) for n in range(30))
 
 
-def test_a_refused_block_is_tried_again_and_shown(brokers: str, tmp_path: Path) -> None:
+def test_a_refused_block_is_tried_again_and_shown(brokers: str, shared: Node) -> None:
     chain = Chain()
-    with Node(tmp_path, brokers=brokers) as node:
-        chain.create(node, throwing=True)
-        publish(brokers, [{"topic": chain.raw, "partition": 0, "value": b"poison"}])
-        wait_until(lambda: "throwIf" in node.status()["m.q"]["last_error"])
-        assert committed(brokers, chain.group, chain.raw) == {}
-        node.query("DROP VIEW m.v")
-        node.query(chain.tables(throwing=False)[-1])
-        assert chain.delivered(brokers, 1) == Counter({"poison": 1})
+    chain.create(shared, throwing=True)
+    publish(brokers, [{"topic": chain.raw, "partition": 0, "value": b"poison"}])
+    wait_until(lambda: "throwIf" in shared.status()["m.q"]["last_error"])
+    assert committed(brokers, chain.group, chain.raw) == {}
+    shared.query("DROP VIEW m.v")
+    shared.query(chain.tables(throwing=False)[-1])
+    assert chain.delivered(brokers, 1) == Counter({"poison": 1})
 
 
-def test_messages_that_the_broker_dropped_are_counted(brokers: str, tmp_path: Path) -> None:
+def test_messages_that_the_broker_dropped_are_counted(brokers: str, shared: Node) -> None:
     chain = Chain()
     publish(brokers, ({"topic": chain.raw, "partition": 0, "value": b"x" * 1000} for _ in range(8000)))
     commit(brokers, chain.group, chain.raw, {0: 100})
-    with Node(tmp_path, brokers=brokers) as node:
-        chain.create(node)
-        key = f"{chain.raw}/0"
-        wait_until(lambda: node.status()["m.q"]["partitions"].get(key, {}).get("committed") == 8000)
-        counts = node.status()["m.q"]["partitions"][key]
-        assert counts["missing"] > 0
-        assert counts["missing"] + counts["messages"] == 7900
+    chain.create(shared)
+    key = f"{chain.raw}/0"
+    wait_until(lambda: shared.status()["m.q"]["partitions"].get(key, {}).get("committed") == 8000)
+    counts = shared.status()["m.q"]["partitions"][key]
+    assert counts["missing"] > 0
+    assert counts["missing"] + counts["messages"] == 7900
 
 
 def test_rows_wait_for_a_broker_that_is_away_and_are_in_raw_once(brokers: str, tmp_path: Path) -> None:
@@ -265,25 +281,24 @@ def test_large_sink_messages_are_split(brokers: str, tmp_path: Path) -> None:
         assert max(sizes) <= 50_000
 
 
-def test_renamed_dropped_and_refused_tables(brokers: str, tmp_path: Path) -> None:
+def test_renamed_dropped_and_refused_tables(brokers: str, shared: Node) -> None:
     chain = Chain()
-    with Node(tmp_path, brokers=brokers) as node:
-        chain.create(node)
-        original = chain.tables()[1]
-        assert node.rows("SELECT comment FROM system.tables WHERE database = 'm' AND name = 'q'") == [[original]]
-        assert node.rows("SELECT name FROM system.columns WHERE table = 'q' AND default_kind = ''") == [["raw_data"]]
-        node.query("RENAME TABLE m.s TO m.renamed")
-        node.query("INSERT INTO m.renamed VALUES ('a', 'k')")
-        assert chain.delivered(brokers, 1) == Counter({"a": 1})
-        for sql in ("SELECT * FROM m.renamed", "CREATE TABLE m.copy AS m.renamed", "SELECT * FROM url(kafka_sinks)"):
-            with pytest.raises(EngineError, match=r"cannot be read|Not enough privileges"):
-                node.query(sql)
-        with pytest.raises(EngineError, match="NOT_IMPLEMENTED"):
-            node.query(original.replace("RawBLOB", "CSV").replace("m.q", "m.refused"))
-        with pytest.raises(EngineError, match="already exists"):
-            node.query(original)
-        node.query("DROP TABLE m.q")
-        node.query("INSERT INTO m.renamed VALUES ('b', 'k')")
-        node.query("DROP TABLE m.renamed SYNC")
-        assert node.status() == {}
-        assert chain.delivered(brokers, 2) == Counter({"a": 1, "b": 1})
+    chain.create(shared)
+    original = chain.tables()[1]
+    assert shared.rows("SELECT comment FROM system.tables WHERE database = 'm' AND name = 'q'") == [[original]]
+    assert shared.rows("SELECT name FROM system.columns WHERE table = 'q' AND default_kind = ''") == [["raw_data"]]
+    shared.query("RENAME TABLE m.s TO m.renamed")
+    shared.query("INSERT INTO m.renamed VALUES ('a', 'k')")
+    assert chain.delivered(brokers, 1) == Counter({"a": 1})
+    for sql in ("SELECT * FROM m.renamed", "CREATE TABLE m.copy AS m.renamed", "SELECT * FROM url(kafka_sinks)"):
+        with pytest.raises(EngineError, match=r"cannot be read|Not enough privileges"):
+            shared.query(sql)
+    with pytest.raises(EngineError, match="NOT_IMPLEMENTED"):
+        shared.query(original.replace("RawBLOB", "CSV").replace("m.q", "m.refused"))
+    with pytest.raises(EngineError, match="already exists"):
+        shared.query(original)
+    shared.query("DROP TABLE m.q")
+    shared.query("INSERT INTO m.renamed VALUES ('b', 'k')")
+    shared.query("DROP TABLE m.renamed SYNC")
+    assert shared.status() == {}
+    assert chain.delivered(brokers, 2) == Counter({"a": 1, "b": 1})
