@@ -19,6 +19,7 @@ from ddl.plan import State
 from ddl.render import render
 from ddl.runner import apply, status
 from ddl.statements import MigrationStatement, ObjectKind
+from schemas.kafka_time import bounded_ms
 from tests.ddl.conftest import core
 from tests.ddl.engine import Engine, EngineError
 from tests.ddl.feed import envelope, publish
@@ -34,6 +35,8 @@ EARLIER = [
     "0021_pipeline_latency",
     pytest.param("0026_kafka_time", marks=pytest.mark.nightly),
 ]
+# Kafka times as they were stored before they were bounded (ms): one of today, one in µs, a negative one, the year 9999.
+UNBOUNDED = [1_795_860_000_000, 1_795_860_000_000_001, -5, 253_402_300_800_000]
 CANDLE = (
     "exchange, symbol, window_start, open, high, low, close, volume, quote_volume, trade_count, buy_volume, sell_volume"
 )
@@ -71,10 +74,14 @@ def test_an_earlier_database_is_brought_up_to_date(engine: Engine, newest: str) 
         f" FROM numbers({TRADES})"
     )
     publish(engine, settings, [envelope(trade_id="old")])
+    if newest < "0026":
+        store_unbounded(engine, database)
     before = rows(engine, database)
     assert before[0] == [[TRADES, TRADES * (TRADES + 1) // 2]]
     assert apply(engine, settings)
     assert rows(engine, database) == before
+    if newest < "0026":
+        assert_bounded(engine, database)
     kinds = f"SELECT DISTINCT trade_kind, match_count FROM {database}.silver_trades"
     assert engine.execute(kinds) == [["market", 1]]
     assert {found.state for found in status(engine, settings)} == {State.APPLIED}
@@ -86,6 +93,23 @@ def test_an_earlier_database_is_brought_up_to_date(engine: Engine, newest: str) 
         found = engine.frame(f"SELECT trade_id, kind, matches FROM {database}.{table} ORDER BY trade_id DESC")
         assert found.cast(pl.String).rows() == [*kept, ("new", "block", "2")], table
     assert_twins_keep_the_structure_of_their_tables(engine, database)
+
+
+def store_unbounded(engine: Engine, database: str) -> None:
+    for table in ("duplicate_trades", "dlq_trades_log"):
+        for offset, time in enumerate(UNBOUNDED):
+            engine.execute(
+                f"INSERT INTO {database}.{table} (raw_topic, raw_offset, published_at)"
+                f" SELECT 't', {offset}, reinterpret(toInt64({time}), 'DateTime64(3, \\'UTC\\')')"
+            )
+
+
+def assert_bounded(engine: Engine, database: str) -> None:
+    """Rows of an earlier version come to their right day."""
+    for table in ("duplicate_trades", "dlq_trades_log"):
+        sql = f"SELECT raw_offset, toString(toUnixTimestamp64Milli(published_at)) FROM {database}.{table} FINAL"
+        expected = [[offset, str(bounded_ms(time))] for offset, time in enumerate(UNBOUNDED)]
+        assert engine.execute(f"{sql} WHERE raw_topic = 't' ORDER BY raw_offset") == expected
 
 
 def test_twins_keep_the_structure_of_their_tables(engine: Engine, warehouse: Settings) -> None:

@@ -165,8 +165,8 @@ def test_a_look_at_one_market_reads_one_market(engine: Engine, warehouse: Settin
     engine.execute(
         f"INSERT INTO {database}.silver_trades"
         " (exchange, symbol, trade_id, price, quantity, quote_volume, timestamp, side)"
-        f" SELECT '{exchange}', concat('M', leftPad(toString(number % 40), 3, '0')), toString(number), 1, 1, 1,"
-        " toDateTime64(1760054400 + intDiv(number, 40) * 60, 6, 'UTC'), 'BUY' FROM numbers(57600 * 2)"
+        f" SELECT '{exchange}', concat('M', leftPad(toString(number % 20), 3, '0')), toString(number), 1, 1, 1,"
+        " toDateTime64(1760054400 + intDiv(number, 20) * 60, 6, 'UTC'), 'BUY' FROM numbers(28800 * 2)"
         " SETTINGS max_partitions_per_insert_block = 0"
     )
     table, time = ("silver_trades", "timestamp") if view == "trades" else ("gold_ohlcv_state", "window_start")

@@ -83,7 +83,13 @@ def test_every_interval_has_a_resolution() -> None:
     assert set(RESOLUTIONS) == set(WINDOWS)
 
 
-@pytest.mark.parametrize("resolution", WINDOWS)
+# Each way to compute an interval, as in test_service.py.
+TELLING = {"1", "1D", "3", "720", "3D", "1W", "1M"}
+
+
+@pytest.mark.parametrize(
+    "resolution", [pytest.param(one, marks=[] if one in TELLING else pytest.mark.nightly) for one in WINDOWS]
+)
 def test_bars_of_every_resolution_are_polars(url: str, trades: pl.DataFrame, resolution: str) -> None:
     expected = bars(trades, resolution)
     end = expected[-1][0] + 1

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Close
 
+import serving.replay.source
 from config.settings import Settings
 from producers.counters import LiveReport
 from producers.exchanges import exchange
@@ -41,6 +43,8 @@ RECORDED = [
         "coinbase_advanced_btcusd_synthetic",
     )
 ]
+# How many frames of a recording are played, and how many messages are read at once, which are fewer.
+FRAMES, PIECE = 12_000, 5_000
 START_US = 1_767_607_200_000_000  # 2026-01-05T10:00Z
 # Between two frames of a recording.
 FRAME_US = 1_000
@@ -93,11 +97,17 @@ def texts(messages: list[Envelope]) -> list[Envelope]:
 
 
 def test_an_unmodified_producer_publishes_the_recorded_messages_again(
-    url: str, hot: HotTables, broker: str, consume: Callable[[str], list[Message]]
+    url: str,
+    hot: HotTables,
+    broker: str,
+    consume: Callable[[str], list[Message]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Id by id, byte by byte and in the order of each symbol, whatever the exchange."""
+    monkeypatch.setattr(serving.replay.source, "_PIECE", PIECE)
     kafka = Settings(kafka_bootstrap_servers=broker)
-    for recorded in RECORDED:
+    for recorded in (one.part(FRAMES, tmp_path) for one in RECORDED):
         before = recorded_messages(recorded)
         hot.insert("trades_raw", raw_rows(before))
         symbols = sorted({one.symbol for one in before} - {""})
