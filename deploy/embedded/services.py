@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-import aiohttp
-
 from config.settings import Settings
 from ddl.analyst import analyst_tables, listed_tables
 from deploy.embedded.layout import PARTITIONS, BrokerKind, DataDir
@@ -211,6 +209,8 @@ def _answering(url: str) -> Callable[[], Awaitable[str]]:
 
 async def _refusal(url: str) -> str:
     """The answer of `url` if its status is not 200; empty if it is."""
+    import aiohttp  # noqa: PLC0415 - every command imports this module, and only the supervisor asks
+
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
