@@ -28,6 +28,12 @@ IMPORTED = (
     "clickhouse_driver",
     "confluent_kafka",
     "offload.run",
+    # The commands that are run most. Those that import Polars are not among them: its threads would not be the child's.
+    "cli.stack.commands",
+    "cli.messages.query",
+    "cli.messages.feed",
+    "cli.messages.backfill",
+    "cli.cold.offload",
 )
 _ROOT = Path(__file__).resolve().parents[1]
 
