@@ -6,7 +6,6 @@ import base64
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -74,43 +73,42 @@ def test_every_notation_means_its_moment(engine: Engine, warehouse: Settings, ti
     assert rows["timestamp"].to_list() == [exact for _, exact in times]
 
 
-@pytest.mark.parametrize(
-    ("text", "exact"),
-    [
-        ("1", 1_000_000),
-        ("0.000001", 1),
-        ("0001723161600123", 1_723_161_600_123_000),
-        ("7258118399.9999999", micros(LAST)),
-        ("1970-01-01T00:00:00.000001Z", 1),
-        ("2024-02-29T23:59:59.9999999Z", micros(datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC))),
-        ("2024-08-09T00:00:00", micros(datetime(2024, 8, 9, tzinfo=UTC))),
-        ("2024-08-09 05:30:00+0530", micros(datetime(2024, 8, 9, tzinfo=UTC))),
-    ],
-)
-def test_times_at_the_edges(engine: Engine, warehouse: Settings, text: str, exact: int) -> None:
-    row = only_bronze_row(engine, warehouse, envelope(timestamp=text))
-    assert (row["defect"], row["timestamp"]) == (b"", exact)
+EDGES = [
+    ("1", 1_000_000),
+    ("0.000001", 1),
+    ("0001723161600123", 1_723_161_600_123_000),
+    ("7258118399.9999999", micros(LAST)),
+    ("1970-01-01T00:00:00.000001Z", 1),
+    ("2024-02-29T23:59:59.9999999Z", micros(datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC))),
+    ("2024-08-09T00:00:00", micros(datetime(2024, 8, 9, tzinfo=UTC))),
+    ("2024-08-09 05:30:00+0530", micros(datetime(2024, 8, 9, tzinfo=UTC))),
+]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "0", "-1", "-1723161600", "+1723161600", " 1723161600", "1723161600 ", "1723161600.", ".5", "1e9", "inf",
-        "1,723,161,600", "0x66b5", "7258118400", "99999999999", "9" * 19, "9" * 20, "9" * 200,
-        "١٧٢٣١٦١٦٠٠", "1723161600\n", "1723161600\x00", "null", "true", "2024-08-09", "2024-08-09T00:00",
-        "2024-13-01T00:00:00Z", "2024-00-10T00:00:00Z", "2023-02-29T00:00:00Z", "2024-02-30T00:00:00Z",
-        "2024-04-31T00:00:00Z", "2024-08-09T24:00:00Z", "2024-08-09T23:60:00Z", "2024-08-09T23:59:60Z",
-        "2024-08-09T00:00:00+24:00", "2024-08-09T00:00:00+01:60", "2024-08-09T00:00:00.Z", "2024-08-09T00:00:00ZZ",
-        "0000-00-00T00:00:00Z", "1969-12-31T23:59:59Z", "1970-01-01T00:00:00Z", "1970-01-01T00:30:00+01:00",
-        "2200-01-01T00:00:00Z", "2199-12-31T23:59:59-00:01", "2299-01-01T00:00:00Z", "2300-01-01T00:00:00Z",
-        "9999-12-31T23:59:59Z", "2024-08-09T00:00:00Zebra", "Fri, 09 Aug 2024 00:00:00 GMT", "🕛",
-    ],
-)  # fmt: skip
-def test_what_is_no_time_is_named_and_lands_on_its_arrival(engine: Engine, warehouse: Settings, text: str) -> None:
-    row = only_bronze_row(engine, warehouse, envelope(timestamp=text))
-    assert row["defect"] == b"timestamp_invalid"
-    assert row["timestamp"] == row["ingested_at"]
-    assert row["timestamp_raw"] == text.encode()
+def test_times_at_the_edges(engine: Engine, warehouse: Settings) -> None:
+    found = made(engine, warehouse, [envelope(timestamp=text) for text, _ in EDGES])
+    assert [(row["defect"], row["timestamp"]) for row in found] == [(b"", exact) for _, exact in EDGES]
+
+
+NO_TIMES = [
+    "0", "-1", "-1723161600", "+1723161600", " 1723161600", "1723161600 ", "1723161600.", ".5", "1e9", "inf",
+    "1,723,161,600", "0x66b5", "7258118400", "99999999999", "9" * 19, "9" * 20, "9" * 200,
+    "١٧٢٣١٦١٦٠٠", "1723161600\n", "1723161600\x00", "null", "true", "2024-08-09", "2024-08-09T00:00",
+    "2024-13-01T00:00:00Z", "2024-00-10T00:00:00Z", "2023-02-29T00:00:00Z", "2024-02-30T00:00:00Z",
+    "2024-04-31T00:00:00Z", "2024-08-09T24:00:00Z", "2024-08-09T23:60:00Z", "2024-08-09T23:59:60Z",
+    "2024-08-09T00:00:00+24:00", "2024-08-09T00:00:00+01:60", "2024-08-09T00:00:00.Z", "2024-08-09T00:00:00ZZ",
+    "0000-00-00T00:00:00Z", "1969-12-31T23:59:59Z", "1970-01-01T00:00:00Z", "1970-01-01T00:30:00+01:00",
+    "2200-01-01T00:00:00Z", "2199-12-31T23:59:59-00:01", "2299-01-01T00:00:00Z", "2300-01-01T00:00:00Z",
+    "9999-12-31T23:59:59Z", "2024-08-09T00:00:00Zebra", "Fri, 09 Aug 2024 00:00:00 GMT", "🕛",
+]  # fmt: skip
+
+
+def test_what_is_no_time_is_named_and_lands_on_its_arrival(engine: Engine, warehouse: Settings) -> None:
+    found = made(engine, warehouse, [envelope(timestamp=text) for text in NO_TIMES])
+    for text, row in zip(NO_TIMES, found, strict=True):
+        assert row["defect"] == b"timestamp_invalid", text
+        assert row["timestamp"] == row["ingested_at"], text
+        assert row["timestamp_raw"] == text.encode()
 
 
 @SLOW_ENGINE
@@ -136,51 +134,51 @@ def test_any_text_is_a_moment_in_range_or_a_defect(engine: Engine, warehouse: Se
 NO_TRADE = {"symbol": "", "trade_id": "", "price": "", "quantity": "", "timestamp": "", "side": ""}
 
 
-@pytest.mark.parametrize(
-    ("message", "defect"),
-    [
-        (b"", "malformed_envelope"),
-        (b"not json", "malformed_envelope"),
-        (b"[]", "malformed_envelope"),
-        (b'["binance","BTCUSDT","1","1","1","1723161600","BUY"]', "malformed_envelope"),
-        (b'"text"', "malformed_envelope"),
-        (b"\xff\x00", "malformed_envelope"),
-        (envelope()[:-1], "malformed_envelope"),
-        (envelope() + b"x", "malformed_envelope"),
-        (b" " * 2_000_000, "malformed_envelope"),
-        (envelope(payload="x" * 1_048_576), "message_too_large"),
-        (b" " * 1_048_576 + envelope(), "message_too_large"),
-        (envelope(**NO_TRADE, payload="x" * 1_048_576), "message_too_large"),
-        (envelope(trade_id="7" * 257), "message_too_large"),
-        (envelope(symbol="é" * 129), "message_too_large"),
-        (envelope(trade_id="7" * 256), ""),
-        (b"{}", "unrecognised_message"),
-        (b'{"hello":"world"}', "unrecognised_message"),
-        (envelope(**NO_TRADE, payload=""), "empty_message"),
-        (envelope(**NO_TRADE, payload=" \t\r\n"), "empty_message"),
-        (b'{"exchange":"binance","payload":null}', "empty_message"),
-        (envelope(**NO_TRADE, payload="oops"), "malformed_payload"),
-        (envelope(**NO_TRADE, payload='{"e":'), "malformed_payload"),
-        (
-            envelope(**NO_TRADE, payload=base64.b64encode(b"\xff").decode(), payload_encoding="base64"),
-            "malformed_payload",
-        ),
-        (envelope(**NO_TRADE, payload="1234", payload_encoding="base64"), "malformed_payload"),
-        (envelope(**NO_TRADE, payload='{"e":"depth"}'), "unrecognised_message"),
-        (envelope(**NO_TRADE, payload="[1,2]"), "unrecognised_message"),
-        (b'{"exchange":"binance","payload":{"e":"depth"}}', "unrecognised_message"),
-        (envelope(timestamp=""), "timestamp_missing"),
-        (envelope(timestamp="soon"), "timestamp_invalid"),
-        (envelope(price="", payload=""), ""),
-        (envelope(price="NaN", quantity="1e400", side="?"), ""),
-        (envelope(), ""),
-        (b'{"price":1.50}', "timestamp_missing"),
-        (b'{"price":1e400,"timestamp":1723161600}', ""),
-    ],
-    ids=lambda value: f"{value[:30]!r}…{len(value)}" if isinstance(value, bytes) else str(value),
-)
-def test_defects(engine: Engine, warehouse: Settings, message: bytes, defect: str) -> None:
-    assert only_bronze_row(engine, warehouse, message)["defect"] == defect.encode()
+DEFECTS = [
+    (b"", "malformed_envelope"),
+    (b"not json", "malformed_envelope"),
+    (b"[]", "malformed_envelope"),
+    (b'["binance","BTCUSDT","1","1","1","1723161600","BUY"]', "malformed_envelope"),
+    (b'"text"', "malformed_envelope"),
+    (b"\xff\x00", "malformed_envelope"),
+    (envelope()[:-1], "malformed_envelope"),
+    (envelope() + b"x", "malformed_envelope"),
+    (b" " * 2_000_000, "malformed_envelope"),
+    (envelope(payload="x" * 1_048_576), "message_too_large"),
+    (b" " * 1_048_576 + envelope(), "message_too_large"),
+    (envelope(**NO_TRADE, payload="x" * 1_048_576), "message_too_large"),
+    (envelope(trade_id="7" * 257), "message_too_large"),
+    (envelope(symbol="é" * 129), "message_too_large"),
+    (envelope(trade_id="7" * 256), ""),
+    (b"{}", "unrecognised_message"),
+    (b'{"hello":"world"}', "unrecognised_message"),
+    (envelope(**NO_TRADE, payload=""), "empty_message"),
+    (envelope(**NO_TRADE, payload=" \t\r\n"), "empty_message"),
+    (b'{"exchange":"binance","payload":null}', "empty_message"),
+    (envelope(**NO_TRADE, payload="oops"), "malformed_payload"),
+    (envelope(**NO_TRADE, payload='{"e":'), "malformed_payload"),
+    (
+        envelope(**NO_TRADE, payload=base64.b64encode(b"\xff").decode(), payload_encoding="base64"),
+        "malformed_payload",
+    ),
+    (envelope(**NO_TRADE, payload="1234", payload_encoding="base64"), "malformed_payload"),
+    (envelope(**NO_TRADE, payload='{"e":"depth"}'), "unrecognised_message"),
+    (envelope(**NO_TRADE, payload="[1,2]"), "unrecognised_message"),
+    (b'{"exchange":"binance","payload":{"e":"depth"}}', "unrecognised_message"),
+    (envelope(timestamp=""), "timestamp_missing"),
+    (envelope(timestamp="soon"), "timestamp_invalid"),
+    (envelope(price="", payload=""), ""),
+    (envelope(price="NaN", quantity="1e400", side="?"), ""),
+    (envelope(), ""),
+    (b'{"price":1.50}', "timestamp_missing"),
+    (b'{"price":1e400,"timestamp":1723161600}', ""),
+]
+
+
+def test_defects(engine: Engine, warehouse: Settings) -> None:
+    found = made(engine, warehouse, [message for message, _ in DEFECTS])
+    for (message, defect), row in zip(DEFECTS, found, strict=True):
+        assert row["defect"] == defect.encode(), f"{message[:30]!r}…{len(message)}"
 
 
 def test_a_field_too_long_is_cut_to_whole_characters(engine: Engine, warehouse: Settings) -> None:
@@ -189,24 +187,22 @@ def test_a_field_too_long_is_cut_to_whole_characters(engine: Engine, warehouse: 
     assert row["price_text"] == b"60000.10"
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        ("60000.10", 60000.1),
-        ("0.00000024", 2.4e-7),
-        ("-1", -1.0),
-        ("1e400", None),
-        ("NaN", None),
-        ("", None),
-        ("x", None),
-    ],
-)
-def test_numbers_are_kept_as_text_and_shown_as_floats(
-    engine: Engine, warehouse: Settings, text: str, number: float | None
-) -> None:
-    row = only_bronze_row(engine, warehouse, envelope(price=text, quantity=text))
-    assert (row["price_text"], row["quantity_text"]) == (text.encode(), text.encode())
-    assert (row["price"], row["quantity"]) == (number, number)
+NUMBERS: list[tuple[str, float | None]] = [
+    ("60000.10", 60000.1),
+    ("0.00000024", 2.4e-7),
+    ("-1", -1.0),
+    ("1e400", None),
+    ("NaN", None),
+    ("", None),
+    ("x", None),
+]
+
+
+def test_numbers_are_kept_as_text_and_shown_as_floats(engine: Engine, warehouse: Settings) -> None:
+    found = made(engine, warehouse, [envelope(price=text, quantity=text) for text, _ in NUMBERS])
+    for (text, number), row in zip(NUMBERS, found, strict=True):
+        assert (row["price_text"], row["quantity_text"]) == (text.encode(), text.encode())
+        assert (row["price"], row["quantity"]) == (number, number), text
 
 
 def test_rows_merge_only_when_they_are_one_trade(engine: Engine, warehouse: Settings) -> None:
@@ -236,7 +232,11 @@ def test_rows_merge_only_when_they_are_one_trade(engine: Engine, warehouse: Sett
     ]
 
 
+def made(engine: Engine, warehouse: Settings, messages: list[bytes]) -> list[dict[str, Any]]:
+    """The Bronze rows of one block of messages, in their order."""
+    return bronze_rows(engine, warehouse, publish(engine, warehouse, messages)).to_dicts()
+
+
 def only_bronze_row(engine: Engine, warehouse: Settings, message: bytes) -> dict[str, Any]:
-    partition = publish(engine, warehouse, [message])
-    (row,) = bronze_rows(engine, warehouse, partition).to_dicts()
+    (row,) = made(engine, warehouse, [message])
     return row
