@@ -32,6 +32,7 @@ from producers.simulator.rest import answer
 from producers.simulator.server import Simulator
 from producers.venue_limits import VenueLimits
 
+pytestmark = pytest.mark.usefixtures("quick_retries")
 DEADLINE_S = 25.0
 START_US = 1_760_000_000_000_000
 # As the simulator's recordings are played much faster than life, so is everything that waits.

@@ -51,6 +51,8 @@ SYMBOLS = {
 }
 DEADLINE_S = 60.0
 
+pytestmark = pytest.mark.usefixtures("quick_retries")
+
 
 def write(path: Path, code: str, symbols: Sequence[str]) -> None:
     synthetic.write(path, code, symbols, seconds=SECONDS, rate=RATE, seed=9, start_us=int(START.timestamp() * 1e6))
