@@ -82,11 +82,11 @@ def _expect_failure(node: NodeProcess, sql: str) -> None:
         node.native().execute(sql)
 
 
-def test_a_second_node_on_the_folder_is_refused(own_node: NodeProcess) -> None:
-    refused = run_to_end(own_node.path, free_port(), free_port())
+def test_a_second_node_on_the_folder_is_refused(node: NodeProcess) -> None:
+    refused = run_to_end(node.path, free_port(), free_port())
     assert refused.returncode == 1
     assert "in use by another process" in refused.stderr
-    assert own_node.native().execute("SELECT 1") == [(1,)]
+    assert node.native().execute("SELECT 1") == [(1,)]
 
 
 @pytest.mark.parametrize("which", ["native", "http"])

@@ -253,7 +253,7 @@ def test_a_wrong_password_and_an_unknown_authority_are_refused(
     ):
         consumer = Consumer({**client(kafka, "operator", asked, **changed), "group.id": "x"})
         with pytest.raises(KafkaException):
-            consumer.list_topics(timeout=5)
+            consumer.list_topics(timeout=2)
         consumer.close()
 
 

@@ -113,7 +113,7 @@ def check_every_row(series: Series, store: SeriesStore, hot: HotTables, rows: li
 def test_every_row_is_judged_by_the_declared_rules(name: str, store: SeriesStore, hot: HotTables) -> None:
     series = series_named(name)
 
-    @hypothesis.settings(max_examples=hypothesis.settings().max_examples // 4, phases=GENERATE)
+    @hypothesis.settings(max_examples=hypothesis.settings().max_examples // 6, phases=GENERATE)
     @hypothesis.given(rows_of(series))
     def judged(rows: list[dict[str, str]]) -> None:
         check_every_row(series, store, hot, rows)
@@ -151,7 +151,7 @@ def test_a_fourth_series_is_one_file(fourth: Series, settings: Settings, monkeyp
     there = HotTables(settings.model_copy(update={"clickhouse_database": "with_a_fourth"}))
     store = SeriesStore(there.settings)
 
-    @hypothesis.settings(max_examples=hypothesis.settings().max_examples // 8, phases=GENERATE)
+    @hypothesis.settings(max_examples=hypothesis.settings().max_examples // 12, phases=GENERATE)
     @hypothesis.given(rows_of(fourth))
     def judged(rows: list[dict[str, str]]) -> None:
         check_every_row(fourth, store, there, rows)

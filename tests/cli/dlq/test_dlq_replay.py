@@ -94,7 +94,7 @@ def arrived(running: Running) -> list[dict[str, Any]]:
 def test_a_market_the_registry_gains_comes_through_once(shared: Running, recordings: Path, tmp_path: Path) -> None:
     recording = tmp_path / "some.jsonl.gz"
     with gzip.open(recordings / "binance_spot_trades.jsonl.gz") as whole_day, gzip.open(recording, "wb") as some:
-        some.writelines(itertools.islice(whole_day, 0, None, 16))
+        some.writelines(itertools.islice(whole_day, 0, None, 48))
     trades = expected(recording)
     missing = trades.filter(pl.col("symbol") == MISSING).height
     rest = trades.height - missing

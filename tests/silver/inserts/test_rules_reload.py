@@ -236,6 +236,8 @@ def versions(stack: Stack, table: str, symbol: str) -> list[tuple[str, int]]:
     )
 
 
+# Its siblings: the rule book's own tests above, and cli/dlq/test_dlq_replay.py, whose worker takes a market over.
+@pytest.mark.nightly
 def test_a_running_worker_takes_the_file_over(running: tuple[Stack, Symbols]) -> None:
     stack, symbols = running
     before = symbols.write()
