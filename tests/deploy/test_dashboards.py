@@ -18,6 +18,7 @@ from ddl.runner import apply
 from deploy.compose.grafana.__main__ import FOLDER, files
 from deploy.compose.grafana.boards import BOARDS
 from deploy.compose.grafana.model import WIDTH
+from tests.ddl.conftest import core
 from tests.ddl.engine import Engine
 from tests.deploy.test_alerts import RULES, exported_metrics
 
@@ -91,9 +92,9 @@ def test_promql_is_valid(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """All migrations in the database that the data source names."""
+    """The migrations in the database that the data source names; no dashboard reads the series'."""
     with Engine(tmp_path_factory.mktemp("engine")) as started:
-        apply(started, Settings())
+        apply(started, Settings(), core(Settings()))
         started.execute(f"USE {Settings().clickhouse_database}")
         yield started
 
