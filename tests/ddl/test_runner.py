@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-import ddl.render
 from config.settings import Settings
 from ddl.errors import DriftError, MigrationError
 from ddl.journal import DatabaseState, look
@@ -300,7 +298,6 @@ def test_a_frame_is_added_in_place(engine: Engine, monkeypatch: pytest.MonkeyPat
     """By its entry in layers.yaml alone, and no table changes."""
     settings = made(engine)
     monkeypatch.setattr("ddl.render.load_layers", lambda: with_frame("4h", 14_400, of=1))
-    monkeypatch.setattr("ddl.render._environment", inspect.unwrap(ddl.render._environment))
     changes = names(bring(engine, settings))
     assert {"gold_ohlcv_mv", "gold_ohlcv_4h", "gold_ohlcv_4h_exact"} <= set(changes)
     assert STATE_TABLE not in changes
