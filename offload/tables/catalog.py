@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 from pyiceberg.catalog import Catalog, load_catalog
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     NamespaceAlreadyExistsError,
@@ -18,9 +19,13 @@ from pyiceberg.exceptions import (
     TableAlreadyExistsError,
     ValidationException,
 )
+from pyiceberg.io import load_file_io
+from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import Table
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.typedef import Identifier
 from pyiceberg.utils.config import Config
-from sqlalchemy import make_url
+from sqlalchemy import make_url, select
 from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError
 
 from config.connections import iceberg_catalog
@@ -35,10 +40,37 @@ from offload.tables.object_store import file_io
 CATALOG_NAME = "medallion"
 
 
+class _SqlCatalog(SqlCatalog):
+    """An SQL catalog that reads a metadata file once.
+
+    It asks the database each time which file is a table's current one. No file ever changes: a commit writes another.
+    """
+
+    def load_table(self, identifier: str | Identifier) -> Table:
+        namespace, name = Catalog.namespace_from(identifier), Catalog.table_name_from(identifier)
+        wanted = select(IcebergTables.metadata_location).where(
+            IcebergTables.catalog_name == self.name,
+            IcebergTables.table_namespace == Catalog.namespace_to_string(namespace),
+            IcebergTables.table_name == name,
+        )
+        with self.engine.connect() as connection:
+            location = connection.execute(wanted).scalar_one_or_none()
+        if location is None:
+            raise NoSuchTableError(f"Table does not exist: {'.'.join(namespace)}.{name}")
+        metadata = _read_metadata(location, frozenset(self.properties.items()))
+        io = load_file_io({**self.properties, **metadata.properties}, location)
+        return Table((*namespace, name), metadata, location, io, self)
+
+
+@lru_cache(maxsize=2 * len(TABLES))
+def _read_metadata(location: str, properties: frozenset[tuple[str, str]]) -> TableMetadata:
+    return FromInputFile.table_metadata(load_file_io(dict(properties), location).new_input(location))
+
+
 @retry_on(OperationalError, IntegrityError)
 def _sql_catalog(properties: dict[str, str]) -> SqlCatalog:
     """Of two processes that create an SQL catalog's own tables at once one fails; it finds them when it tries again."""
-    return SqlCatalog(CATALOG_NAME, **properties)
+    return _SqlCatalog(CATALOG_NAME, **properties)
 
 
 def open_catalog(settings: Settings, *, create: bool = True) -> Catalog:
