@@ -36,22 +36,22 @@ def copy_watermarks(hot: HotStore, tables: Mapping[str, Table]) -> int:
     Raises:
         HotStoreError: ClickHouse failed; the next run copies the rest.
     """
-    written = 0
+    copied: dict[str, dict[str, Watermark]] = {cold.name: {} for cold in TABLES}
+    for row in hot.rows(render("watermarks.sql"), {}):
+        mark = (str(row["attempt"]), int(row["cold_rows"]), bool(row["is_final"]), int(row["until_us"]))
+        copied.setdefault(row["table_name"], {})[row["slice"]] = mark
+    lacking: list[dict[str, object]] = []
     for cold in TABLES:
-        ledger = read_ledger(tables[cold.name].properties)
-        wanted = {name: _watermark(record) for name, record in ledger.items()}
-        found = {
-            row["slice"]: (str(row["attempt"]), int(row["cold_rows"]), bool(row["is_final"]), int(row["until_us"]))
-            for row in hot.rows(render("watermarks.sql"), {"table": cold.name})
-        }
-        lacking = [_row(cold, name, ledger[name]) for name in wanted if found.get(name) != wanted[name]]
-        if lacking:
-            hot.insert("offload_watermarks", pa.Table.from_pylist(lacking, _SCHEMA))
-        gone = sorted(found.keys() - wanted.keys())
+        ledger, found = read_ledger(tables[cold.name].properties), copied[cold.name]
+        lacking += [
+            _row(cold, name, record) for name, record in ledger.items() if found.get(name) != _watermark(record)
+        ]
+        gone = sorted(found.keys() - ledger.keys())
         if gone:
             hot.command(render("delete_watermarks.sql"), {"table": cold.name, "slices": gone})
-        written += len(lacking)
-    return written
+    if lacking:
+        hot.insert("offload_watermarks", pa.Table.from_pylist(lacking, _SCHEMA))
+    return len(lacking)
 
 
 def _watermark(record: SliceRecord) -> Watermark:

@@ -101,10 +101,8 @@ def remove_override(hot: HotStore, views: Mapping[str, str]) -> None:
     Raises:
         HotStoreError: ClickHouse failed.
     """
-    for view, statement in views.items():
-        found = hot.rows(render("view_query.sql"), {"view": view})
-        if found and "silver_trades" in str(found[0]["as_select"]):
-            hot.command(statement, {})
+    for row in hot.rows(render("overridden_views.sql"), {"views": list(views)}):
+        hot.command(views[row["name"]], {})
 
 
 def _from_states(database: str) -> str:

@@ -8,7 +8,7 @@ partitions have left the hot tables they read from `left_partitions`, which the 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
@@ -31,6 +31,8 @@ PLANNING_SECONDS = 5.0
 # The columns of hot Raw that have other names in Iceberg.
 _HOT_NAMES = {"raw_topic": "_topic", "raw_partition": "_partition", "raw_offset": "_offset"}
 _ID = {"day": "%Y%m%d", "month": "%Y%m"}
+# Type and comment of each column of a hot table.
+Columns = dict[str, tuple[str, str]]
 
 
 class UnionView(BaseModel):
@@ -53,10 +55,12 @@ def update_union_views(hot: HotStore, tables: Mapping[str, Table], *, check: boo
         OffloadError: ClickHouse or the warehouse failed.
     """
     known = {row["name"]: row["comment"] for row in hot.rows(render("union_views.sql"), {})}
+    shown = [cold for cold in TABLES if cold.has_union_view]
+    columns = _columns(hot, [cold.hot for cold in shown if cold.layer != "gold"])
     found = []
-    for cold in (cold for cold in TABLES if cold.has_union_view):
+    for cold in shown:
         table = tables[cold.name]
-        wanted = _definitions(hot, cold, table)
+        wanted = _definitions(cold, table, columns[cold.hot])
         news = {view for view, (_, comment) in wanted.items() if known.get(view) != comment}
         marked = _mark_missing(hot, cold, table) if news or check else ()
         for view, (statement, comment) in wanted.items():
@@ -101,12 +105,19 @@ def period_at(cold: ColdTable, moment_us: int) -> str:
     return f"{instant(moment_us):{_ID[cold.period]}}"
 
 
-def _definitions(hot: HotStore, cold: ColdTable, table: Table) -> dict[str, tuple[str, str]]:
+def _columns(hot: HotStore, names: Sequence[str]) -> Mapping[str, Columns]:
+    found: defaultdict[str, Columns] = defaultdict(dict)
+    for row in hot.rows(render("column_types.sql"), {"tables": list(names)}):
+        found[row["table"]][row["name"]] = row["type"], row["comment"]
+    return found
+
+
+def _definitions(cold: ColdTable, table: Table, columns: Columns) -> dict[str, tuple[str, str]]:
     """For each view its statement, and a comment that identifies this definition."""
     if cold.layer == "gold":
         statements = {f"{view}_all": _candles(table, cold, view) for view in (cold.hot, cold.name)}
     else:
-        statements = {f"{cold.hot}_all": _rows(hot, cold, table)}
+        statements = {f"{cold.hot}_all": _rows(cold, table, columns)}
     return {
         view: (
             statement,
@@ -132,14 +143,13 @@ def _candles(table: Table, cold: ColdTable, hot_view: str) -> str:
     )
 
 
-def _rows(hot: HotStore, cold: ColdTable, table: Table) -> str:
+def _rows(cold: ColdTable, table: Table, columns: Columns) -> str:
     """Of Raw, Silver and snapshots, whose cold rows are the hot ones.
 
     An Enum is shown as its text: outside ClickHouse it is a number, or bytes.
     """
-    rows = {row["name"]: row for row in hot.rows(render("column_types.sql"), {"table": cold.hot})}
-    enums = {name for name, row in rows.items() if row["type"].startswith("Enum")}
-    types = {name: "String" if name in enums else row["type"] for name, row in rows.items()}
+    enums = {name for name, (kind, _) in columns.items() if kind.startswith("Enum")}
+    types = {name: "String" if name in enums else kind for name, (kind, _) in columns.items()}
     # By name in Iceberg, the name in the hot table.
     names = {name: _HOT_NAMES.get(name, name) if cold.layer == "raw" else name for name, _, _ in cold.columns}
     casts = [f"CAST({_cold_column(cold, name)}, {quote_string(types[here])}) AS {here}" for name, here in names.items()]
@@ -148,9 +158,7 @@ def _rows(hot: HotStore, cold: ColdTable, table: Table) -> str:
         view=f"{cold.hot}_all",
         source=iceberg_source(table),
         hot=cold.hot,
-        columns=[
-            (names[name], types[names[name]], rows[names[name]]["comment"] or doc) for name, _, doc in cold.columns
-        ],
+        columns=[(names[name], types[names[name]], columns[names[name]][1] or doc) for name, _, doc in cold.columns],
         names=[f"toString({name}) AS {name}" if name in enums else name for name in names.values()],
         casts=casts,
         event=cold.hot_event,

@@ -1,4 +1,4 @@
--- Columns of a hot table or view.
-SELECT name, type, comment
+-- Columns of some hot tables or views.
+SELECT table, name, type, comment
 FROM system.columns
-WHERE database = currentDatabase() AND table = {table:String}
+WHERE database = currentDatabase() AND table IN {tables:Array(String)}
