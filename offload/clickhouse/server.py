@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.templates import render
 from offload.tables.cold_tables import ColdTable
@@ -17,14 +19,16 @@ def server_now_us(hot: HotStore) -> int:
     return int(hot.rows(render("clock.sql"), {})[0]["now_us"])
 
 
-def arrival_hours(hot: HotStore, cold: ColdTable, from_us: int, to_us: int) -> dict[int, int]:
-    """Hot rows of each arrival hour in [from_us, to_us) (µs, UTC): start of the hour in µs -> rows.
+def arrival_hours(hot: HotStore, tables: Collection[ColdTable], from_us: int, to_us: int) -> dict[str, dict[int, int]]:
+    """Rows of each arrival hour in [from_us, to_us) (µs, UTC): by hot table, start of the hour in µs -> rows.
 
     Raises:
         HotStoreError: ClickHouse failed.
     """
-    sql = render("arrival_hours.sql", hot=cold.hot, arrival=cold.arrival, final=cold.counts_merged)
-    return {int(row["hour_us"]): int(row["hot_rows"]) for row in hot.rows(sql, {"from_us": from_us, "to_us": to_us})}
+    found: dict[str, dict[int, int]] = {cold.hot: {} for cold in tables}
+    for row in hot.rows(render("arrival_hours.sql", tables=tables), {"from_us": from_us, "to_us": to_us}):
+        found[row["hot_table"]][int(row["hour_us"])] = int(row["hot_rows"])
+    return found
 
 
 def partition_rows(hot: HotStore, table: str) -> dict[str, int]:

@@ -20,7 +20,7 @@ def offload_hours(context: OffloadContext, cold: ColdTable) -> list[SliceReport]
     Raises:
         OffloadError: as `offload.run.run`.
     """
-    hours = context.arrival_hours(cold)
+    hours = context.arrival_hours[cold.hot]
     return [_offload_hour(context, cold, hour(start), rows) for start, rows in hours.items()]
 
 

@@ -58,7 +58,7 @@ def _export_again(context: OffloadContext, cold: ColdTable, names: Sequence[str]
 @retry_on(CommitConflictError)
 def _follow_silver(context: OffloadContext, cold: ColdTable) -> list[SliceReport]:
     table = context.load(cold)
-    hours = context.silver_hours
+    hours = context.arrival_hours[_SILVER.hot]
     followed = read_silver_windows(table.properties)
     taken = {name: record.measure for name, record in read_ledger(context.load(_SILVER).properties).items()}
 

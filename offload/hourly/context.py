@@ -21,7 +21,7 @@ from offload.files.commit import (
 )
 from offload.files.export import discard
 from offload.report import OffloadProgress, OnProgress, SliceStep
-from offload.tables.cold_tables import BY_NAME, ColdTable
+from offload.tables.cold_tables import TABLES, ColdTable
 from schemas.valid_times import END_US
 
 
@@ -60,14 +60,13 @@ class OffloadContext:
         """Report a step to whoever watches the run."""
         self.progress(OffloadProgress(table=cold.name, slice=slice_id, step=step, rows=rows))
 
-    def arrival_hours(self, cold: ColdTable) -> dict[int, int]:
-        """Hot rows of each arrival hour of the run: start in µs -> rows."""
-        return arrival_hours(self.hot, cold, self.from_us, self.to_us)
-
     @cached_property
-    def silver_hours(self) -> dict[int, int]:
-        """Those of Silver, read once, so that all time frames follow the same rows; later rows are the next run's."""
-        return self.arrival_hours(BY_NAME["silver_trades"])
+    def arrival_hours(self) -> dict[str, dict[int, int]]:
+        """Rows of each arrival hour of the run: by hot table, start in µs -> rows.
+
+        They are read once, so that Silver and all time frames take the same rows; later rows are the next run's.
+        """
+        return arrival_hours(self.hot, [cold for cold in TABLES if cold.arrival], self.from_us, self.to_us)
 
     def commit(
         self,

@@ -41,7 +41,7 @@ class ColdSilver:
     def read(cls, hot: HotStore, table: Table) -> ColdSilver:
         """Read the hot arrival hours. Load `table`, and count the candles it is compared with, before you call this."""
         ledger = read_ledger(table.properties)
-        found = arrival_hours(hot, _SILVER, EARLIEST_US, END_US)
+        found = arrival_hours(hot, [_SILVER], EARLIEST_US, END_US)[_SILVER.hot]
         known = {start: ledger.get(hour(start).id) for start in found}
         incomplete_hours = (
             start for start, rows in found.items() if (record := known[start]) is None or rows > record.measure

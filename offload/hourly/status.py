@@ -47,14 +47,9 @@ def status(tiers: Tiers) -> list[TableStatus]:
     """
     tables, now_us = tiers.cold.load_all(), server_now_us(tiers.hot)
     closed_us = (now_us - GRACE_US) // HOUR_US * HOUR_US
-    hours: dict[str, dict[int, int]] = {}
-    found = []
-    for cold in TABLES:
-        source = cold if cold.arrival else BY_NAME["silver_trades"]
-        if source.hot not in hours:
-            hours[source.hot] = arrival_hours(tiers.hot, source, 0, closed_us)
-        found.append(_status(tables[cold.name], cold, hours[source.hot], now_us))
-    return found
+    hours = arrival_hours(tiers.hot, [cold for cold in TABLES if cold.arrival], 0, closed_us)
+    silver = hours[BY_NAME["silver_trades"].hot]
+    return [_status(tables[cold.name], cold, hours.get(cold.hot, silver), now_us) for cold in TABLES]
 
 
 def _status(table: Table, cold: ColdTable, hot_rows: Mapping[int, int], now_us: int) -> TableStatus:

@@ -12,12 +12,10 @@ from offload.clickhouse.client import HotStore
 from offload.clickhouse.server import arrival_hours
 from offload.clickhouse.templates import render
 from offload.files.export import select_of
-from offload.tables.cold_tables import BY_NAME, ColdTable
+from offload.tables.cold_tables import ColdTable
 from offload.tables.slice_records import SliceRecord, read_ledger, read_silver_windows
 from offload.tables.slices import Slice, hour
 from schemas.valid_times import END_US
-
-_SILVER = BY_NAME["silver_trades"]
 
 
 class NotCompared(BaseModel):
@@ -62,22 +60,18 @@ class ComparisonGaps:
         rows = self._measure(part, END_US)[0] - self._measure(part, record.until_us)[0]
         return NotCompared(slice=part.id, hot_rows=rows, why="open") if rows > 0 else None
 
-    def not_offloaded(self, from_us: int, to_us: int) -> Iterator[NotCompared]:
-        """Arrival hours in [from_us, to_us) that the cold table lacks.
-
-        Raises:
-            HotStoreError: ClickHouse failed.
-        """
-        source = self.cold if self.cold.arrival else _SILVER
+    def not_offloaded(self, hot_hours: Mapping[int, int]) -> Iterator[NotCompared]:
+        """Those of the arrival hours (start in µs -> rows; for Gold those of Silver) that the cold table lacks."""
         there = read_ledger(self.properties).keys() if self.cold.arrival else set(read_silver_windows(self.properties))
-        for start, rows in arrival_hours(self.hot, source, from_us, min(to_us, END_US)).items():
+        for start, rows in hot_hours.items():
             if hour(start).id not in there:
                 yield NotCompared(slice=hour(start).id, hot_rows=rows, why="not offloaded")
 
     def _measure(self, part: Slice, until_us: int) -> tuple[int, int]:
         """Hot rows of a slice, and the number that its record measures: rows, for Gold the trades in the candles."""
         if self.cold.arrival:
-            rows = arrival_hours(self.hot, self.cold, part.from_us, part.to_us).get(part.from_us, 0)
+            hours = arrival_hours(self.hot, [self.cold], part.from_us, part.to_us)[self.cold.hot]
+            rows = hours.get(part.from_us, 0)
             return rows, rows
         sql = render("count_candles.sql", select=select_of(self.cold, partition=True))
         span: dict[str, str | int] = {"from_us": part.from_us, "to_us": part.to_us, "until_us": until_us}

@@ -98,16 +98,17 @@ class ProofSources:
 
     @cached_property
     def _raw_hours(self) -> dict[int, int]:
-        return arrival_hours(self.hot, _RAW, EARLIEST_US, END_US)
+        return arrival_hours(self.hot, [_RAW], EARLIEST_US, END_US)[_RAW.hot]
 
     @cached_property
     def _cold_only(self) -> dict[str, frozenset[int]]:
         """By table, the arrival hours of which Iceberg has more rows than the hot table."""
-        found = {}
-        for cold in (_RAW, *_ENDS):
-            there = self._cold_hours(cold)
-            here: dict[int, int] = {}
-            if there:
-                here = self._raw_hours if cold is _RAW else arrival_hours(self.hot, cold, min(there), END_US)
-            found[cold.name] = frozenset(start for start, rows in there.items() if here.get(start, 0) < rows)
-        return found
+        there = {cold.hot: self._cold_hours(cold) for cold in (_RAW, *_ENDS)}
+        ends = [cold for cold in _ENDS if there[cold.hot]]
+        here = {_RAW.hot: self._raw_hours if there[_RAW.hot] else {}}
+        if ends:
+            here |= arrival_hours(self.hot, ends, min(min(there[cold.hot]) for cold in ends), END_US)
+        return {
+            cold.name: frozenset(at for at, rows in there[cold.hot].items() if here[cold.hot].get(at, 0) < rows)
+            for cold in (_RAW, *_ENDS)
+        }

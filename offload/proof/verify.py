@@ -7,7 +7,7 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,16 +16,19 @@ from pyiceberg.table import Table
 
 from offload.clickhouse.checksums import MODULUS, Checksums, KnownTypes, checksums_of, cold_sources, merge_key
 from offload.clickhouse.client import HotStore, Parameters
+from offload.clickhouse.server import arrival_hours
 from offload.clickhouse.templates import render
 from offload.clickhouse.tiers import Tiers
 from offload.files.export import select_of
 from offload.hourly.late_candles import ColdSilver, are_late_and_confirmed
 from offload.proof.not_compared import ComparisonGaps, NotCompared
 from offload.report import OnTable
-from offload.tables.cold_tables import LAYERS, TABLES, ColdTable, Layer
+from offload.tables.cold_tables import BY_NAME, LAYERS, TABLES, ColdTable, Layer
 from offload.tables.slice_records import read_ledger, read_left
 from offload.tables.slices import Slice, instant, micros, parse_gold_id, parse_hour_id
 from schemas.valid_times import END_US
+
+_SILVER = BY_NAME["silver_trades"]
 
 
 class SliceDifference(BaseModel):
@@ -105,6 +108,9 @@ def verify(
     from_us = micros(start) if start else 0
     to_us = micros(end) if end else MODULUS
     chosen = [cold for cold in TABLES if cold.layer in layers]
+    # Candles are made of Silver's rows.
+    sliced = [cold for cold in TABLES if cold.arrival and (cold in chosen or cold is _SILVER)]
+    hours = arrival_hours(tiers.hot, sliced, from_us, min(to_us, END_US))
     verified = []
     for number, cold in enumerate(chosen):
         table = tables[cold.name]
@@ -113,7 +119,8 @@ def verify(
             progress(name, number, len(chosen))
 
         verifier = _Verifier(tiers.hot, table, tables["silver_trades"], cold, read_left(table.properties), on_slice)
-        verified.append(verifier.verify(from_us, to_us, include_open=include_open))
+        hot_hours = hours.get(cold.hot, hours[_SILVER.hot])
+        verified.append(verifier.verify(from_us, to_us, hot_hours, include_open=include_open))
     return VerifyReport(tables=tuple(verified))
 
 
@@ -127,7 +134,9 @@ class _Verifier:
     on_slice: Callable[[str], None]
     known: KnownTypes = field(default_factory=dict)
 
-    def verify(self, from_us: int, to_us: int, *, include_open: bool) -> TableVerification:
+    def verify(
+        self, from_us: int, to_us: int, hot_hours: Mapping[int, int], *, include_open: bool
+    ) -> TableVerification:
         cold = self.cold
         parse = parse_gold_id if cold.layer == "gold" else lambda _, name: parse_hour_id(name)
         found = [(parse(cold, name), record) for name, record in read_ledger(self.table.properties).items()]
@@ -137,7 +146,7 @@ class _Verifier:
         )
         gaps = ComparisonGaps(self.hot, cold, self.table.properties)
         comparisons: list[_Comparison] = []
-        left_out = list(gaps.not_offloaded(from_us, to_us))
+        left_out = list(gaps.not_offloaded(hot_hours))
         open_slices = 0
         for part, record in wanted:
             self.on_slice(f"{cold.name} {part.id}")

@@ -1,10 +1,18 @@
--- Hot rows by hour of arrival.
+-- Hot rows by hour of arrival, of several tables.
 -- FINAL where the rows of an hour may be merged before or after the hour is offloaded.
+SELECT hot_table, hour_us, hot_rows
+FROM
+(
+{% for cold in tables %}
+{{ 'UNION ALL' if not loop.first }}
 SELECT
-    toInt64(toUnixTimestamp(toStartOfHour({{ arrival }}, 'UTC'))) * 1000000 AS hour_us,
+    {{ cold.hot | literal }} AS hot_table,
+    toInt64(toUnixTimestamp(toStartOfHour({{ cold.arrival }}, 'UTC'))) * 1000000 AS hour_us,
     count() AS hot_rows
-FROM {{ hot }}{{ ' FINAL' if final else '' }}
-WHERE {{ arrival }} >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
-  AND {{ arrival }} < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
+FROM {{ cold.hot }}{{ ' FINAL' if cold.counts_merged else '' }}
+WHERE {{ cold.arrival }} >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
+  AND {{ cold.arrival }} < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
 GROUP BY hour_us
-ORDER BY hour_us
+{% endfor %}
+)
+ORDER BY hot_table, hour_us
