@@ -27,7 +27,7 @@ from offload.tables.slice_records import (
     read_silver_windows,
     silver_properties,
 )
-from offload.tables.slices import DAY_US, HOUR_US, Slice, gold_slices, hour, parse_gold_id
+from offload.tables.slices import DAY_US, Slice, gold_slices, hour, parse_gold_id
 
 _SILVER = BY_NAME["silver_trades"]
 # Slices of version 0.1 that are exported again in one commit.
@@ -68,7 +68,7 @@ def _follow_silver(context: OffloadContext, cold: ColdTable) -> list[SliceReport
         return context.again or rows > known or rows == taken.get(name, known) != known
 
     news = {start: rows for start, rows in hours.items() if is_news(hour(start).id, rows)}
-    gold = _GoldAttempt(context, cold, table, read_ledger(table.properties), _touched_days(context, news))
+    gold = _GoldAttempt(context, cold, table, read_ledger(table.properties), context.touched_days(news.keys()))
     gold.run_and_commit(news, gold.export)
     return gold.reports
 
@@ -203,16 +203,3 @@ class _GoldAttempt:
                 final=final,
             )
         )
-
-
-def _touched_days(context: OffloadContext, hours: Mapping[int, int]) -> set[tuple[str, int]]:
-    """(exchange, day in µs) of the Silver rows that arrived in these hours; adjacent hours are one query."""
-    spans: list[list[int]] = []
-    for start in sorted(hours):
-        if spans and spans[-1][1] == start:
-            spans[-1][1] = start + HOUR_US
-        else:
-            spans.append([start, start + HOUR_US])
-    sql = render("touched_days.sql")
-    rows = [row for from_us, to_us in spans for row in context.hot.rows(sql, {"from_us": from_us, "to_us": to_us})]
-    return {(row["key"], int(row["day_us"])) for row in rows}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from pyiceberg.table import Table
 
 from offload.clickhouse.client import HotStore
 from offload.clickhouse.server import arrival_hours
+from offload.clickhouse.templates import render
 from offload.clickhouse.tiers import Tiers
 from offload.errors import CommitConflictError
 from offload.files.commit import (
@@ -22,6 +23,7 @@ from offload.files.commit import (
 from offload.files.export import discard
 from offload.report import OffloadProgress, OnProgress, SliceStep
 from offload.tables.cold_tables import TABLES, ColdTable
+from offload.tables.slices import HOUR_US
 from schemas.valid_times import END_US
 
 
@@ -41,6 +43,7 @@ class OffloadContext:
     until_now: bool
     again: bool
     progress: OnProgress
+    _touched_days: dict[frozenset[int], set[tuple[str, int]]] = field(default_factory=dict)
 
     @property
     def hot(self) -> HotStore:
@@ -67,6 +70,22 @@ class OffloadContext:
         They are read once, so that Silver and all time frames take the same rows; later rows are the next run's.
         """
         return arrival_hours(self.hot, [cold for cold in TABLES if cold.arrival], self.from_us, self.to_us)
+
+    def touched_days(self, hours: Collection[int]) -> set[tuple[str, int]]:
+        """(exchange, day in µs) of the Silver rows that arrived in these hours; time frames mostly ask for the same."""
+        asked = frozenset(hours)
+        if asked not in self._touched_days:
+            # Adjacent hours are one query.
+            spans: list[list[int]] = []
+            for start in sorted(asked):
+                if spans and spans[-1][1] == start:
+                    spans[-1][1] = start + HOUR_US
+                else:
+                    spans.append([start, start + HOUR_US])
+            sql = render("touched_days.sql")
+            rows = [row for from_us, to_us in spans for row in self.hot.rows(sql, {"from_us": from_us, "to_us": to_us})]
+            self._touched_days[asked] = {(row["key"], int(row["day_us"])) for row in rows}
+        return self._touched_days[asked]
 
     def commit(
         self,

@@ -187,18 +187,24 @@ def _mark_missing(hot: HotStore, cold: ColdTable, table: Table) -> tuple[str, ..
 
     Of series only those that the gate dropped: a lost one comes back from its answers.
     """
-    lacking = sorted(_lacking(hot, cold, table) - left_periods(hot, cold))
-    for partition in lacking:
+    lacking = _lacking(hot, cold, table)
+    if not lacking:
+        return ()
+    news = sorted(lacking - left_periods(hot, cold))
+    for partition in news:
         mark_cold(hot, [cold], partition, 0)
-    return tuple(lacking)
+    return tuple(news)
 
 
 def _lacking(hot: HotStore, cold: ColdTable, table: Table) -> set[str]:
     if cold.layer == "series":
         return set(read_left(table.properties))
+    there = _cold_measures(cold, table)
+    if not there:
+        return set()
     sql = render("count_partitions.sql", table=cold.hot_table, bucket_seconds=cold.bucket_seconds)
     here = Counter({period_of(row["partition_id"]): int(row["measure"]) for row in hot.rows(sql, {})})
-    return {partition for partition, measure in _cold_measures(cold, table).items() if here[partition] < measure}
+    return {partition for partition, measure in there.items() if here[partition] < measure}
 
 
 def _cold_measures(cold: ColdTable, table: Table) -> Mapping[str, int]:
