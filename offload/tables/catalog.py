@@ -25,7 +25,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.typedef import Identifier
 from pyiceberg.utils.config import Config
-from sqlalchemy import make_url, select
+from sqlalchemy import bindparam, make_url, select
 from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError
 
 from config.connections import iceberg_catalog
@@ -38,6 +38,11 @@ from offload.tables.cold_tables import TABLES, ColdTable
 from offload.tables.object_store import file_io
 
 CATALOG_NAME = "medallion"
+_CURRENT_FILE = select(IcebergTables.metadata_location).where(
+    IcebergTables.catalog_name == bindparam("catalog"),
+    IcebergTables.table_namespace == bindparam("namespace"),
+    IcebergTables.table_name == bindparam("name"),
+)
 
 
 class _SqlCatalog(SqlCatalog):
@@ -48,13 +53,9 @@ class _SqlCatalog(SqlCatalog):
 
     def load_table(self, identifier: str | Identifier) -> Table:
         namespace, name = Catalog.namespace_from(identifier), Catalog.table_name_from(identifier)
-        wanted = select(IcebergTables.metadata_location).where(
-            IcebergTables.catalog_name == self.name,
-            IcebergTables.table_namespace == Catalog.namespace_to_string(namespace),
-            IcebergTables.table_name == name,
-        )
+        row = {"catalog": self.name, "namespace": Catalog.namespace_to_string(namespace), "name": name}
         with self.engine.connect() as connection:
-            location = connection.execute(wanted).scalar_one_or_none()
+            location = connection.execute(_CURRENT_FILE, row).scalar_one_or_none()
         if location is None:
             raise NoSuchTableError(f"Table does not exist: {'.'.join(namespace)}.{name}")
         metadata = _read_metadata(location, frozenset(self.properties.items()))

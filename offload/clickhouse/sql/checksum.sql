@@ -1,6 +1,6 @@
 -- Row counts and an order-independent checksum by exchange and symbol, "" where rows have none. It is modulo 2^64, so
 -- checksums of parts add up.
--- The hash of NULL is NULL, which would drop the row from the sum; so a pair takes the place of an optional column.
+-- The hash of NULL is NULL, which would drop the row from the sum, so a pair takes the place of an optional column.
 {% macro hash(left_out) -%}
 cityHash64(
     {%- for column in columns if column not in left_out -%}

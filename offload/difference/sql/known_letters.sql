@@ -1,4 +1,4 @@
--- Dead letters of one exchange, by the Kafka time of their messages; whether a note resolves them, and for good.
+-- Dead letters of one exchange, by the Kafka time of their messages, and whether a note resolves them, and for good.
 {% import '_macros.sql' as sql %}
 SELECT
     toString(letter.raw_topic) AS raw_topic,
