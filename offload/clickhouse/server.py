@@ -31,14 +31,16 @@ def arrival_hours(hot: HotStore, tables: Collection[ColdTable], from_us: int, to
     return found
 
 
-def partition_rows(hot: HotStore, table: str) -> dict[str, int]:
-    """The ids of a hot table's partitions that have rows, and how many rows each has.
+def partition_rows(hot: HotStore, tables: Collection[str]) -> dict[str, dict[str, int]]:
+    """By hot table, the ids of its partitions that have rows, and how many rows each has.
 
     Raises:
         HotStoreError: ClickHouse failed.
     """
-    rows = hot.rows(render("hot_partitions.sql"), {"table": table})
-    return {str(row["partition_id"]): int(row["part_rows"]) for row in rows}
+    found: dict[str, dict[str, int]] = {table: {} for table in tables}
+    for row in hot.rows(render("hot_partitions.sql"), {"tables": list(tables)}):
+        found[row["table"]][row["partition_id"]] = int(row["part_rows"])
+    return found
 
 
 def partition_of(hot: HotStore, table: str, part: Slice, prefix: str = "") -> str:
@@ -49,7 +51,7 @@ def partition_of(hot: HotStore, table: str, part: Slice, prefix: str = "") -> st
     Raises:
         HotStoreError: ClickHouse failed.
     """
-    for partition_id in partition_rows(hot, table):
+    for partition_id in partition_rows(hot, [table])[table]:
         partition = hot_partition(partition_id)
         if (
             partition_id.startswith(prefix)

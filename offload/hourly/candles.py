@@ -112,7 +112,7 @@ class _GoldAttempt:
         known = {part: self.ledger[part.id] for part in parts}
         until = {part: max(now_us, record.until_us) for part, record in known.items()}
         measures = {part: self._measure(part, until[part]) for part in parts}
-        silver = ColdSilver.read(self.context.hot, self.context.load(_SILVER))
+        silver = self.context.cold_silver()
         for part, record in known.items():
             if measures[part] >= record.measure and not self._is_late(silver, part, measures[part]):
                 self._replace(part, measures[part], until[part])
@@ -129,7 +129,7 @@ class _GoldAttempt:
         measures = {part: self._measure(part, until_us) for part in sorted(touched_days | waiting)}
         closed = [part for part in touched_days if self._is_final(part)]
         # Read after the candles were counted: a trade in between can make them look incomplete, but never complete.
-        silver = ColdSilver.read(self.context.hot, self.context.load(_SILVER)) if closed else None
+        silver = self.context.cold_silver() if closed else None
         for part, measure in measures.items():
             known = self.ledger.get(part.id)
             if silver is not None and part in closed and self._is_late(silver, part, measure):

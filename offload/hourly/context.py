@@ -21,8 +21,9 @@ from offload.files.commit import (
     replace_slices,
 )
 from offload.files.export import discard
+from offload.hourly.late_candles import ColdSilver, CountedTrades
 from offload.report import OffloadProgress, OnProgress, SliceStep
-from offload.tables.cold_tables import TABLES, ColdTable
+from offload.tables.cold_tables import BY_NAME, TABLES, ColdTable
 from offload.tables.slices import HOUR_US
 from schemas.valid_times import END_US
 
@@ -44,6 +45,7 @@ class OffloadContext:
     again: bool
     progress: OnProgress
     _touched_days: dict[frozenset[int], set[tuple[str, int]]] = field(default_factory=dict)
+    _counted_trades: CountedTrades = field(default_factory=dict)
 
     @property
     def hot(self) -> HotStore:
@@ -70,6 +72,10 @@ class OffloadContext:
         They are read once, so that Silver and all time frames take the same rows; later rows are the next run's.
         """
         return arrival_hours(self.hot, [cold for cold in TABLES if cold.arrival], self.from_us, self.to_us)
+
+    def cold_silver(self) -> ColdSilver:
+        """Cold Silver as it is now. Count the candles that it is compared with before you call this."""
+        return ColdSilver.read(self.hot, self.load(BY_NAME["silver_trades"]), self._counted_trades)
 
     def touched_days(self, hours: Collection[int]) -> set[tuple[str, int]]:
         """(exchange, day in µs) of the Silver rows that arrived in these hours; time frames mostly ask for the same."""

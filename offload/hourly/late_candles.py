@@ -28,25 +28,33 @@ from schemas.kinds import COUNTED
 from schemas.valid_times import EARLIEST_US, END_US
 
 _SILVER = BY_NAME["silver_trades"]
+CountedTrades = dict[tuple[str, Slice], int]
 
 
 @dataclass(frozen=True)
 class ColdSilver:
-    """Cold Silver, and the hot arrival hours (starts, µs) that it does not have, or not completely."""
+    """Cold Silver, and the hot arrival hours (starts, µs) that it does not have, or not completely.
+
+    `counted`: what `count_trades` found before, by metadata file of the table, exchange and period.
+    """
 
     table: Table
     incomplete_hours: frozenset[int]
+    counted: CountedTrades
 
     @classmethod
-    def read(cls, hot: HotStore, table: Table) -> ColdSilver:
-        """Read the hot arrival hours. Load `table`, and count the candles it is compared with, before you call this."""
+    def read(cls, hot: HotStore, table: Table, counted: CountedTrades | None = None) -> ColdSilver:
+        """Read the hot arrival hours. Load `table`, and count the candles it is compared with, before you call this.
+
+        `counted` is added to; for a caller that asks for the same periods several times.
+        """
         ledger = read_ledger(table.properties)
         found = arrival_hours(hot, [_SILVER], EARLIEST_US, END_US)[_SILVER.hot]
         known = {start: ledger.get(hour(start).id) for start in found}
         incomplete_hours = (
             start for start, rows in found.items() if (record := known[start]) is None or rows > record.measure
         )
-        return cls(table, frozenset(incomplete_hours))
+        return cls(table, frozenset(incomplete_hours), {} if counted is None else counted)
 
     def count_trades(self, hot: HotStore, part: Slice) -> int:
         """Trades of an exchange and period in cold Silver, as candles count them.
@@ -54,6 +62,12 @@ class ColdSilver:
         Raises:
             HotStoreError: ClickHouse failed, or cannot read the warehouse.
         """
+        key = self.table.metadata_location, part
+        if key not in self.counted:
+            self.counted[key] = self._count_trades(hot, part)
+        return self.counted[key]
+
+    def _count_trades(self, hot: HotStore, part: Slice) -> int:
         # A file of Silver is of one exchange and day. In most files each row counts as one trade, so they need not be
         # read.
         files = [task.file for task in self.table.scan(row_filter=_rows_of(part, "timestamp")).plan_files()]

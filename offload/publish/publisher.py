@@ -231,7 +231,7 @@ class DayPublisher:
         """About how many rows will be staged."""
         cold = sum(task.file.record_count for task in silver.scan(row_filter=day.between("timestamp")).plan_files())
         partition = partition_of(self.hot, "silver_trades", day)
-        return cold + partition_rows(self.hot, "silver_trades").get(partition, 0)
+        return cold + partition_rows(self.hot, [_SILVER.hot])[_SILVER.hot].get(partition, 0)
 
 
 def _day_of(override: ViewOverride) -> Slice:

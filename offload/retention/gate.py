@@ -80,20 +80,20 @@ class _Gate:
         self._now = now
         self._drop = drop
         self._known: KnownTypes = {}
+        # Where a gate that died may have left partitions.
+        aside = {leaving(entry.table) for entry in load_layers().all_retention}
+        self._moved = partition_rows(self._hot, aside) if drop else {}
 
     def check_table(self, retention: Retention, cold_tables: Sequence[ColdTable]) -> list[PartitionVerdict]:
         """Check a hot table's partitions; `cold_tables` have their rows."""
-        if self._drop:
-            for left in self._partitions(leaving(retention.table), retention.partition_prefix):
-                # Only partitions that are a day or month are ever moved.
-                if part := hot_partition(left):
-                    self._mark_cold(cold_tables, left, 0)
-                    self._drop_or_return(retention.table, cold_tables, left, part)
-        partitions = self._partitions(retention.table, retention.partition_prefix)
+        table, prefix = retention.table, retention.partition_prefix
+        for left in self._moved.get(leaving(table), ()):
+            # Only partitions that are a day or month are ever moved.
+            if left.startswith(prefix) and (part := hot_partition(left)):
+                self._mark_cold(cold_tables, left, 0)
+                self._drop_or_return(table, cold_tables, left, part)
+        partitions = [name for name in partition_rows(self._hot, [table])[table] if name.startswith(prefix)]
         return [self._check_partition(retention, cold_tables, partition) for partition in partitions]
-
-    def _partitions(self, table: str, prefix: str) -> list[str]:
-        return [name for name in partition_rows(self._hot, table) if name.startswith(prefix)]
 
     def _check_partition(
         self, retention: Retention, cold_tables: Sequence[ColdTable], partition: str
