@@ -16,7 +16,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from offload.errors import CommitConflictError, WarehouseError
-from offload.files.data_files import list_files, referenced_files, remove
+from offload.files.data_files import list_files, names_process, referenced_files, remove
 from offload.files.export import Export, slice_folder
 from offload.tables.cold_tables import ColdTable
 from offload.tables.slice_records import SUMMARY_ATTEMPT, SUMMARY_SLICES, SliceRecord, ledger_properties, read_ledger
@@ -95,11 +95,15 @@ def attempt_landed(table: Table, attempt: str) -> bool:
 
 
 def files_of_other_attempts(table: Table, parts: Sequence[Slice], attempt: str) -> list[str]:
-    """Files of other attempts at these slices; `remove_uncommitted` checks them after the commit of `attempt`."""
+    """Files of other attempts at these slices; `remove_uncommitted` checks them after the commit of `attempt`.
+
+    Files whose names say which process wrote them are left out: a merge or a re-derivation that is still running may
+    commit them beside `attempt`. They are removed when that process is dead (`offload.files.data_files`).
+    """
     found = []
     for part in parts:
         files = list_files(table, slice_folder(table, part), recursive=False)
-        found += [path for path, _ in files if _attempt_of(path) != attempt]
+        found += [path for path, _ in files if _attempt_of(path) != attempt and not names_process(path)]
     return found
 
 

@@ -97,9 +97,18 @@ def remove_abandoned(table: Table, folder: str, lease_seconds: float | None = No
     return dead
 
 
+def names_process(path: str) -> bool:
+    """Whether the file's name says which process wrote it, as `process_attempt` does."""
+    return len(_owner(path)) == _PARTS
+
+
+def _owner(path: str) -> list[str]:
+    return path.rpartition("/")[2].partition("-")[0].split(".")
+
+
 def _is_dead(path: str) -> bool:
     """Whether the file was written by a process of this machine that no longer runs, as its name says."""
-    owner = path.rpartition("/")[2].partition("-")[0].split(".")
+    owner = _owner(path)
     if len(owner) != _PARTS or owner[1] != _machine():
         return False
     try:
