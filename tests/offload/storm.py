@@ -46,7 +46,10 @@ EXPECTED = (OffloadError, OSError, requests.RequestException, CommitFailedExcept
 
 
 class Storm:
-    """One seed's storm over one warehouse; `count` are the faults that did happen, by kind."""
+    """One seed's storm over one warehouse; `count` are the faults that did happen, by kind.
+
+    Without `node`, ClickHouse itself is not killed.
+    """
 
     def __init__(
         self,
@@ -55,7 +58,7 @@ class Storm:
         tape: pl.DataFrame,
         seed: int,
         folder: Path,
-        node: Node,
+        node: Node | None,
         proxy: FaultProxy | None,
     ) -> None:
         self._settings, self._hot, self._tape, self._folder, self._proxy = settings, hot, tape, folder, proxy
@@ -144,8 +147,8 @@ class Storm:
         when = faults.Countdown(self._random.randrange(8))
         plain = ClickHouseHttp(self._settings)
         clean: AbstractContextManager[object] = nullcontext()
-        if self._attempts % KILL_EVERY == 0:
-            return self._draw_kill(when)
+        if self._node is not None and self._attempts % KILL_EVERY == 0:
+            return self._draw_kill(self._node, when)
         kinds = ["clickhouse", "stream", *faults.CATALOG_ERRORS, *(["disk"] if self._proxy is None else ["s3"] * 8)]
         kind = self._random.choice(kinds)
         if kind == "clickhouse":
@@ -162,13 +165,13 @@ class Storm:
         return kind, plain, faults.failing_commit(when, error, after=after), lambda: when.fired
 
     def _draw_kill(
-        self, when: faults.Countdown
+        self, node: Node, when: faults.Countdown
     ) -> tuple[str, HotStore, AbstractContextManager[object], Callable[[], bool]]:
         """ClickHouse itself is killed, and started again after the attempt."""
         in_stream = self._random.random() < 0.5
         if in_stream:
             when = faults.Countdown(self._random.randrange(2))
-        store = faults.DyingClickHouse(self._settings, when, self._node.kill, in_stream=in_stream)
+        store = faults.DyingClickHouse(self._settings, when, node.kill, in_stream=in_stream)
 
         @contextmanager
         def mended() -> Iterator[None]:
@@ -176,7 +179,7 @@ class Storm:
                 yield
             finally:
                 if store.killed:
-                    self._node.start()
+                    node.start()
 
         return "ClickHouse is killed", store, mended(), lambda: store.killed
 

@@ -29,7 +29,7 @@ def settings(http_port: int, tmp_path: Path) -> Settings:
 def test_a_chart_has_the_candles_of_both_tiers(
     settings: Settings, hot: HotTables, tape: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    trades = read_tape(tape)
+    trades = read_tape(tape).gather_every(20)
     hot.insert("silver_trades", silver_rows(trades))
     monkeypatch.setattr(chart_command, "load_settings", lambda _: settings)
     price, quantity = pl.col("price").str.to_decimal(scale=18), pl.col("qty").str.to_decimal(scale=18)

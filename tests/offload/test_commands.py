@@ -23,7 +23,7 @@ from tests.offload.retention.test_gate import LATER
 
 def test_proof_and_gate_say_where_they_are(settings: Settings, hot: HotTables, tape: Path) -> None:
     hot.insert("silver_trades", silver_rows(of_one_hour(read_tape(tape).head(100))))
-    run(Tiers.open(settings), until_now=True)
+    run(Tiers.open(settings), until_now=True, layers=("silver",))
     for work in (verify, close_gate):
         seen: list[tuple[str, int, int]] = []
         work(Tiers.open(settings), progress=lambda *step, seen=seen: seen.append(step))  # type: ignore[operator]

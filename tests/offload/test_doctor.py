@@ -13,7 +13,7 @@ from offload.clickhouse.tiers import Tiers
 from offload.run import run
 from offload.tables.catalog import open_catalog
 from tests.offload.conftest import new_settings
-from tests.offload.hot_tables import HotTables, of_one_hour, read_tape
+from tests.offload.hot_tables import HotTables, duplicate_rows, of_one_hour, read_tape
 
 
 @pytest.fixture
@@ -32,14 +32,14 @@ def outcomes(settings: Settings) -> dict[str, str]:
 
 
 def test_each_fault_has_its_name(settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path) -> None:
-    hot.load(trades.head(600))
+    hot.insert("duplicate_trades", duplicate_rows(trades.head(600)))
     before = sorted(tmp_path.rglob("*"))
     assert outcomes(settings) == {"catalog": "ok", "offload": "warn"}
     assert sorted(tmp_path.rglob("*")) == before, "it looks and makes nothing"
 
     run(Tiers.open(settings))
     assert outcomes(settings) == {"catalog": "ok", "bucket": "ok", "offload": "ok"}
-    hot.load(trades.tail(400))
+    hot.insert("duplicate_trades", duplicate_rows(trades.tail(400)))
     assert outcomes(settings) == {"catalog": "ok", "bucket": "ok", "offload": "warn"}
 
     warehouse = tmp_path / "warehouse"

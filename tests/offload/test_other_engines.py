@@ -63,15 +63,15 @@ class Versions:
 
     def __init__(self, settings: Settings, hot: HotTables, tape: Path) -> None:
         self.settings, self.client = settings, hot.client
-        trades = of_one_hour(read_tape(tape)).tail(4000)
-        hot.load(trades.head(1500))
+        trades = of_one_hour(read_tape(tape)).tail(600)
+        hot.load(trades.head(200))
         hot.load_series(BARS.name)
         run(Tiers.open(settings))
         self.pin = {part.table: part.snapshot_id for part in Pins(ColdTier.open(settings)).create("backtest").tables}
-        hot.load(trades.slice(1500))
+        hot.load(trades.slice(200))
         hot.load_series(BARS.name, hours=2)
         run(Tiers.open(settings))
-        self.pinned, self.current = truth(trades.head(1500), 1), truth(trades, 2)
+        self.pinned, self.current = truth(trades.head(200), 1), truth(trades, 2)
 
 
 @pytest.fixture(scope="module")

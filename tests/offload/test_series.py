@@ -186,7 +186,6 @@ def test_a_damaged_cold_value_is_found(name: str, column: str, offloaded: Settin
     finally:
         path.write_bytes(whole)
     assert {difference.table for table in found.tables for difference in table.differences} == {name}
-    assert verified(offloaded).ok
 
 
 class KilledError(BaseException):

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -25,14 +26,14 @@ from offload.service import OffloadService
 from offload.tables.cold_tables import BY_NAME, TABLES
 from tests.clickhouse import ENVIRONMENT
 from tests.offload.cold_tables import read
-from tests.offload.hot_tables import HotTables, of_one_hour, read_tape
+from tests.offload.hot_tables import ARRIVAL, HotTables, duplicate_rows, of_one_hour, read_tape
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
-    return read_tape(tape).head(3000)
+    return read_tape(tape).head(300)
 
 
 def eventually(check: Callable[[], None]) -> None:
@@ -80,26 +81,27 @@ def samples(url: str) -> dict[tuple[str, str], float]:
 def test_status_says_what_is_pending_and_then_what_is_there(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
+    trades = trades.filter(pl.col("arrived") < ARRIVAL + timedelta(hours=2))
     hot.load(trades)
     hot.load_left_out(trades)
-    hot.load_series(hours=3)
+    hot.load_series(hours=2)
     before = {table.table: table for table in status(Tiers.open(settings))}
-    assert {(table.pending, table.rows, table.lag_seconds > 3600) for table in before.values()} == {(3, 0, True)}
+    assert {(table.pending, table.rows, table.lag_seconds > 3600) for table in before.values()} == {(2, 0, True)}
     with serving(OffloadService(settings)) as url:
-        eventually(lambda: _assert_equal(samples(url).get(("medallion_cold_rows", "silver_trades")), 3000))
+        eventually(lambda: _assert_equal(samples(url).get(("medallion_cold_rows", "silver_trades")), 200))
         code, health = get(f"{url}/healthz")
         shown = {table["table"]: table for table in json.loads(health)["tables"]}
         assert (code, json.loads(health)["healthy"], set(shown)) == (200, True, set(BY_NAME))
-        assert shown["silver_trades"]["complete_until"] == "2026-01-05T13:00:00Z"
-        assert (shown["silver_trades"]["rows"], shown["silver_trades"]["lag_seconds"]) == (3000, 0)
-        assert samples(url)["medallion_offload_complete_until_timestamp_seconds", "gold_ohlcv_1m"] == 1767618000
+        assert shown["silver_trades"]["complete_until"] == "2026-01-05T12:00:00Z"
+        assert (shown["silver_trades"]["rows"], shown["silver_trades"]["lag_seconds"]) == (200, 0)
+        assert samples(url)["medallion_offload_complete_until_timestamp_seconds", "gold_ohlcv_1m"] == 1767614400
         found = samples(url)
         assert found["medallion_offload_runs_total", "ok"] == 1
-        assert found["medallion_offload_written_rows_total", "raw_trades"] == 3000
+        assert found["medallion_offload_written_rows_total", "raw_trades"] == 200
         assert {found["medallion_offload_lag_seconds", table.name] for table in TABLES} == {0}
     after = {table.table: table for table in status(Tiers.open(settings))}
     assert {(table.pending, table.lag_seconds) for table in after.values()} == {(0, 0)}
-    assert after["silver_trades"].last_slice == "2026-01-05T12"
+    assert after["silver_trades"].last_slice == "2026-01-05T11"
     assert {name: after[name].rows for name in BY_NAME} == {
         name: read(settings, BY_NAME[name]).height for name in BY_NAME
     }
@@ -112,19 +114,19 @@ def _assert_equal(found: float | None, wanted: float) -> None:
 def test_after_a_failure_it_is_unhealthy_and_tries_again(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
-    hot.load(of_one_hour(trades))
-    hot.client.command("RENAME TABLE silver_trades TO silver_away")
+    hot.insert("duplicate_trades", duplicate_rows(of_one_hour(trades)))
+    hot.client.command("RENAME TABLE duplicate_trades TO duplicates_away")
     with serving(OffloadService(settings, retry_seconds=0.5)) as url:
         eventually(lambda: _assert_equal(get(f"{url}/healthz")[0], 503))
-        assert "silver_trades" in get(f"{url}/healthz")[1]
-        hot.client.command("RENAME TABLE silver_away TO silver_trades")
+        assert "duplicate_trades" in get(f"{url}/healthz")[1]
+        hot.client.command("RENAME TABLE duplicates_away TO duplicate_trades")
         eventually(lambda: _assert_equal(get(f"{url}/healthz")[0], 200))
         assert samples(url)["medallion_offload_runs_total", "failed"] >= 1
-    assert read(settings, BY_NAME["silver_trades"]).height == 3000
+    assert read(settings, BY_NAME["duplicate_trades"]).height == 300
 
 
 def test_the_command_ends_well_on_sigterm(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
-    hot.load(of_one_hour(trades))
+    hot.insert("duplicate_trades", duplicate_rows(of_one_hour(trades)))
     names = {
         "clickhouse_host",
         "clickhouse_http_port",
@@ -138,8 +140,8 @@ def test_the_command_ends_well_on_sigterm(settings: Settings, hot: HotTables, tr
         command, cwd=ROOT, env={**os.environ, **given, **ENVIRONMENT}, stderr=subprocess.PIPE, text=True
     ) as service:
         # A run copies the watermarks when it has offloaded everything else.
-        offloaded = "SELECT sum(rows) FROM offload_progress WHERE table_name = 'silver_trades'"
-        eventually(lambda: _assert_equal(float(str(hot.client.command(offloaded))), 3000))
+        offloaded = "SELECT sum(rows) FROM offload_progress WHERE table_name = 'duplicate_trades'"
+        eventually(lambda: _assert_equal(float(str(hot.client.command(offloaded))), 300))
         service.send_signal(signal.SIGTERM)
         assert service.wait(60) == 0
         assert service.stderr is not None

@@ -26,9 +26,10 @@ from offload.pin_difference import Comparison, OutputFolderError, PinDifference,
 from offload.pins import PinError, Pins
 from offload.run import run
 from offload.tables.catalog import ColdTier
+from offload.tables.cold_tables import Layer
 from tests.offload.command_line import as_environment, run_command
 from tests.offload.conftest import new_settings
-from tests.offload.hot_tables import HotTables, candles, of_one_hour, read_tape
+from tests.offload.hot_tables import HotTables, candles, of_one_hour, read_tape, silver_rows
 
 FRAMES = {frame.view: timedelta(seconds=frame.seconds) for frame in load_layers().timeframes}
 IDS = st.dictionaries(st.sampled_from("abcdefgh"), st.none() | st.integers(0, 3))
@@ -61,8 +62,9 @@ class Versions:
         self.settings = settings
         trades = of_one_hour(read_tape(tape)).head(900)
         self.first, self.added = trades.head(600), trades.slice(600)
-        hot.load(self.first)
-        run(Tiers.open(settings))
+        layers: tuple[Layer, ...] = ("silver", "gold")
+        hot.insert("silver_trades", silver_rows(self.first))
+        run(Tiers.open(settings), layers=layers)
         Pins(ColdTier.open(settings)).create("before_it")
         self.gone, self.altered = self.first.row(100, named=True), self.first.row(301, named=True)
         mended = self.first.filter(pl.col("trade_id") != self.gone["trade_id"]).with_columns(
@@ -72,10 +74,10 @@ class Versions:
             .alias("price")
         )
         self.second = pl.concat([mended, self.added])
-        for table in ("trades_raw", "bronze_trades", "silver_trades", "gold_ohlcv_state"):
+        for table in ("silver_trades", "gold_ohlcv_state"):
             hot.client.command(f"TRUNCATE TABLE {table}")
-        hot.load(self.second)
-        run(Tiers.open(settings), again=True)
+        hot.insert("silver_trades", silver_rows(self.second))
+        run(Tiers.open(settings), again=True, layers=layers)
         self.compare = PinDifference(ColdTier.open(settings)).compare
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,14 +20,25 @@ from offload.proof.verify import verify
 from offload.run import run
 from offload.tables.branches import repair_branches
 from offload.tables.catalog import ColdTier, open_catalog
-from offload.tables.cold_tables import BY_NAME, TABLES, ColdTable
+from offload.tables.cold_tables import BY_NAME, TABLES, ColdTable, Layer
 from tests.offload.cold_tables import files_on_disk, files_referenced, load, read
-from tests.offload.hot_tables import HotTables, of_one_hour, read_tape
+from tests.offload.conftest import new_settings
+from tests.offload.hot_tables import HotTables, of_one_hour, read_tape, silver_rows
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trades(tape: Path) -> pl.DataFrame:
-    return of_one_hour(read_tape(tape)).head(3000)
+    return of_one_hour(read_tape(tape)).head(600)
+
+
+@pytest.fixture(scope="module")
+def one_trade(http_port: int, trades: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """One trade, offloaded. A test drops the pins that it creates."""
+    hot = HotTables(new_settings(http_port, tmp_path_factory.mktemp("one_trade")))
+    hot.insert("silver_trades", silver_rows(trades.head(1)))
+    run(Tiers.open(hot.settings), layers=("silver", "gold"))
+    yield hot.settings
+    hot.give_back()
 
 
 def pinned(settings: Settings, cold: ColdTable, name: str) -> pl.DataFrame:
@@ -39,14 +51,14 @@ def pinned(settings: Settings, cold: ColdTable, name: str) -> pl.DataFrame:
 def test_a_pin_reads_the_same_after_corrections_and_expiry(
     settings: Settings, hot: HotTables, trades: pl.DataFrame
 ) -> None:
-    hot.load(trades.head(1500))
-    hot.load_left_out(trades.head(1500))
+    hot.load(trades.head(300))
+    hot.load_left_out(trades.head(300))
     hot.load_series()
     run(Tiers.open(settings))
     before = {cold.name: read(settings, cold) for cold in TABLES}
     pin = Pins(ColdTier.open(settings)).create("backtest")
     assert {part.table: part.rows for part in pin.tables} == {name: frame.height for name, frame in before.items()}
-    hot.load(trades.slice(1500))
+    hot.load(trades.slice(300))
     for _ in range(2):
         run(Tiers.open(settings), again=True)
     maintain(ColdTier.open(settings), expire_after=timedelta(0), orphan_age=timedelta(0))
@@ -85,11 +97,12 @@ def test_a_dropped_pin_expires(settings: Settings, hot: HotTables, trades: pl.Da
 
 
 def test_a_moment_can_be_pinned(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
-    hot.load(trades.head(300))
-    run(Tiers.open(settings))
+    layers: tuple[Layer, ...] = ("silver", "gold")
+    hot.insert("silver_trades", silver_rows(trades.head(300)))
+    run(Tiers.open(settings), layers=layers)
     moment = datetime.now(UTC)
-    hot.load(trades.slice(300))
-    run(Tiers.open(settings))
+    hot.insert("silver_trades", silver_rows(trades.slice(300)))
+    run(Tiers.open(settings), layers=layers)
     Pins(ColdTier.open(settings)).create("earlier", moment)
     assert pinned(settings, BY_NAME["silver_trades"], "earlier").height == 300
     assert pinned(settings, BY_NAME["gold_ohlcv_1h"], "earlier")["trade_count"].sum() == 300
@@ -98,16 +111,14 @@ def test_a_moment_can_be_pinned(settings: Settings, hot: HotTables, trades: pl.D
 
 
 def test_silver_without_its_candles_is_not_pinned(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
-    hot.load(trades.head(300))
-    run(Tiers.open(settings), layers=("raw", "bronze", "silver"))
+    hot.insert("silver_trades", silver_rows(trades.head(300)))
+    run(Tiers.open(settings), layers=("silver",))
     with pytest.raises(PinError, match="an offload is under way, or was interrupted"):
         Pins(ColdTier.open(settings)).create("uneven")
 
 
-def test_names_are_checked_and_unique(settings: Settings, hot: HotTables, trades: pl.DataFrame) -> None:
-    hot.load(trades.head(1))
-    run(Tiers.open(settings))
-    pins = Pins(ColdTier.open(settings))
+def test_names_are_checked_and_unique(one_trade: Settings) -> None:
+    pins = Pins(ColdTier.open(one_trade))
     pins.create("once")
     with pytest.raises(PinError, match="exists"):
         pins.create("once")
@@ -116,13 +127,33 @@ def test_names_are_checked_and_unique(settings: Settings, hot: HotTables, trades
             pins.create(name)
     with pytest.raises(PinError, match="no pin other"):
         pins.drop("other")
+    pins.drop("once")
 
 
-def test_branches_and_tags_of_other_tools_stay_as_they_are(
-    settings: Settings, hot: HotTables, trades: pl.DataFrame
-) -> None:
-    hot.load(trades.head(1))
-    run(Tiers.open(settings))
+def test_a_creation_that_broke_off_is_finished_or_dropped(one_trade: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = one_trade
+    tag, tagged = Pins._tag, []
+
+    def fail_at_the_third(self: Pins, table_name: str, name: str, snapshot_id: int) -> None:
+        tagged.append(table_name)
+        if len(tagged) == 3:
+            raise ConnectionError("the catalog is away")
+        tag(self, table_name, name, snapshot_id)
+
+    for end in ("create", "drop"):
+        tagged.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Pins, "_tag", fail_at_the_third)
+            with pytest.raises(ConnectionError):
+                Pins(ColdTier.open(settings)).create(end)
+        getattr(Pins(ColdTier.open(settings)), end)(end)
+    assert [pin.name for pin in Pins(ColdTier.open(settings)).all()] == ["create"]
+    assert {name for cold in TABLES for name in load(settings, cold).metadata.refs} == {"main", "create"}
+    Pins(ColdTier.open(settings)).drop("create")
+
+
+def test_branches_and_tags_of_other_tools_stay_as_they_are(one_trade: Settings) -> None:
+    settings = one_trade
     table = load(settings, BY_NAME["silver_trades"])
     current = table.metadata.current_snapshot_id
     assert current is not None
@@ -143,30 +174,6 @@ def test_branches_and_tags_of_other_tools_stay_as_they_are(
     pins.drop("later")
     assert load(settings, BY_NAME["silver_trades"]).metadata.refs.keys() == {*refs, "later"}
     assert pins.all() == []
-
-
-def test_a_creation_that_broke_off_is_finished_or_dropped(
-    settings: Settings, hot: HotTables, trades: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hot.load(trades.head(1))
-    run(Tiers.open(settings))
-    tag, tagged = Pins._tag, []
-
-    def fail_at_the_third(self: Pins, table_name: str, name: str, snapshot_id: int) -> None:
-        tagged.append(table_name)
-        if len(tagged) == 3:
-            raise ConnectionError("the catalog is away")
-        tag(self, table_name, name, snapshot_id)
-
-    for end in ("create", "drop"):
-        tagged.clear()
-        with monkeypatch.context() as patch:
-            patch.setattr(Pins, "_tag", fail_at_the_third)
-            with pytest.raises(ConnectionError):
-                Pins(ColdTier.open(settings)).create(end)
-        getattr(Pins(ColdTier.open(settings)), end)(end)
-    assert [pin.name for pin in Pins(ColdTier.open(settings)).all()] == ["create"]
-    assert {name for cold in TABLES for name in load(settings, cold).metadata.refs} == {"main", "create"}
 
 
 @pytest.mark.nightly

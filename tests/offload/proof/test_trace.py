@@ -16,7 +16,7 @@ import pytest
 
 from cli.cold.lineage import app as lineage_app
 from config.settings import Settings
-from ddl.layers import load_layers
+from ddl.layers import STATE_TABLE, load_layers
 from offload.clickhouse.tiers import Tiers
 from offload.proof import candle_trades
 from offload.proof.candle_trades import CandleTrade, CandleTrades, payload_of
@@ -55,42 +55,31 @@ def messages(trades: pl.DataFrame) -> pl.DataFrame:
 
 
 def some(tape: Path) -> pl.DataFrame:
-    """The trades of `warehouse`."""
+    """The trades of `loaded`."""
     return of_one_hour(read_tape(tape).head(2000)).filter(pl.col("offset") % 3 == 1)
-
-
-def warehouse(http_port: int, folder: Path, tape: Path) -> HotTables:
-    """Trades in every layer of both tiers."""
-    hot = HotTables(new_settings(http_port, folder))
-    hot.insert("trades_raw", messages(some(tape)))
-    hot.insert("silver_trades", silver_rows(some(tape)))
-    run(Tiers.open(hot.settings))
-    return hot
 
 
 @pytest.fixture(scope="module")
 def loaded(http_port: int, tape: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HotTables]:
-    """Tests only read it."""
-    hot = warehouse(http_port, tmp_path_factory.mktemp("loaded"), tape)
+    """Trades in every layer of both tiers.
+
+    The tests of this file share it in their order: those that find everything whole; those of which each damages a
+    trade of BTCUSDT, the changes of a trade before those of its candles; those of what is only in Iceberg.
+    """
+    hot = HotTables(new_settings(http_port, tmp_path_factory.mktemp("loaded")))
+    hot.insert("trades_raw", messages(some(tape)))
+    hot.insert("silver_trades", silver_rows(some(tape)))
+    run(Tiers.open(hot.settings))
     yield hot
     hot.give_back()
 
 
 @pytest.fixture(scope="module")
-def damaged(http_port: int, tape: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HotTables]:
-    """Each test damages a trade or candle of its own, and the changes of a trade come before those of its candles."""
-    hot = warehouse(http_port, tmp_path_factory.mktemp("damaged"), tape)
-    yield hot
-    hot.give_back()
-
-
-@pytest.fixture(scope="module")
-def cold_only(http_port: int, tape: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HotTables]:
-    """The gate has let all hot partitions go."""
-    hot = warehouse(http_port, tmp_path_factory.mktemp("cold_only"), tape)
-    close_gate(Tiers.open(hot.settings), drop=True, now=LATER)
-    yield hot
-    hot.give_back()
+def cold_only(loaded: HotTables) -> HotTables:
+    """All hot partitions have left."""
+    for table in ("trades_raw", "bronze_trades", "silver_trades", STATE_TABLE):
+        loaded.client.command(f"TRUNCATE TABLE {table}")
+    return loaded
 
 
 @pytest.fixture
@@ -119,29 +108,31 @@ def test_a_trade_is_found_everywhere_and_unchanged(loaded: HotTables, trade: dic
     assert all(candle.hot and candle.from_silver and candle.cold for candle in trace.candles)
 
 
-def test_what_only_iceberg_holds_is_traced_too(cold_only: HotTables, trade: dict[str, str]) -> None:
-    trace = _trace(cold_only.settings, trade)
-    assert {s.tier for s in trace.sightings} == {"cold"}
-    assert (trace.fate, trace.changes) == ("silver", ())
-
-
 def test_an_unknown_trade_is_missing(loaded: HotTables) -> None:
     trace = Tracer(Tiers.open(loaded.settings)).trade("binance", "BTCUSDT", "no such trade")
     assert (trace.fate, trace.sightings) == ("missing", ())
 
 
-def test_a_dead_letter_is_known_after_it_left(settings: Settings, hot: HotTables, tape: Path) -> None:
-    trades = read_tape(tape).head(20)
-    hot.insert("dlq_trades_log", dead_letter_rows(trades.head(10), "price_missing"))
-    hot.insert("duplicate_trades", duplicate_rows(trades.tail(10)))
-    run(Tiers.open(settings), layers=("duplicates", "dlq"))
-    for table in ("dlq_trades_log", "duplicate_trades"):
-        hot.client.command(f"TRUNCATE TABLE {table}")
-    for row, fate in (
-        (trades.row(3, named=True), "rejected: price_missing"),
-        (trades.row(13, named=True), "duplicate"),
-    ):
-        assert Tracer(Tiers.open(settings)).trade("binance", row["symbol"], row["trade_id"]).fate == fate
+def test_a_long_candle_is_read_in_slices_and_whole(
+    loaded: HotTables, tape: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What slices of a minute add up to is what polars counts; the trades are in several of them."""
+    monkeypatch.setattr(candle_trades, "_SLICE", timedelta(minutes=1))
+    trades = some(tape).filter(symbol="BTCUSDT")
+    quarter = trades["time"][0].replace(minute=45, second=0, microsecond=0)
+    expected = trades.filter(pl.col("time").is_between(quarter, quarter + timedelta(minutes=15), closed="left"))
+    expected = expected.sort("time", pl.col("trade_id").cast(pl.Int64))
+    assert expected["time"].dt.truncate("1m").n_unique() > 1
+    tracer = Tracer(Tiers.open(loaded.settings))
+    found = tracer.trades_of_candle("15m", "binance", "BTCUSDT", trades["time"][0])
+    summary = found.summary()
+    assert summary.counted == expected.height
+    assert summary.first is not None
+    assert summary.last is not None
+    assert (summary.first.trade_id, summary.last.trade_id) == (expected["trade_id"][0], expected["trade_id"][-1])
+    assert (summary.offsets[0].first, summary.offsets[0].last) == (expected["offset"].min(), expected["offset"].max())
+    assert sum(file.trades for file in summary.files) == expected.height
+    assert [trade.trade_id for trade in found.all()] == expected["trade_id"].to_list()
 
 
 # Within the envelope's own text the payload's quotes are escaped.
@@ -191,21 +182,21 @@ DAMAGES = [
 
 @pytest.mark.parametrize(("number", "damage", "layer", "field"), [(at, *one) for at, one in enumerate(DAMAGES)])
 def test_a_damaged_value_is_traced_to_its_layer(
-    damaged: HotTables, tape: Path, number: int, damage: Damage, layer: str, field: str
+    loaded: HotTables, tape: Path, number: int, damage: Damage, layer: str, field: str
 ) -> None:
     trade = some(tape).filter(symbol="BTCUSDT").row(20 * number, named=True)
-    damage(damaged, trade)
-    change = _trace(damaged.settings, trade).first_change
+    damage(loaded, trade)
+    change = _trace(loaded.settings, trade).first_change
     found = (change.layer, change.field) if change else (None, None)
     assert found == (layer, field)
 
 
-def test_a_damaged_candle_is_named(damaged: HotTables, tape: Path) -> None:
-    damaged.client.command(
+def test_a_damaged_candle_is_named(loaded: HotTables, tape: Path) -> None:
+    loaded.client.command(
         "ALTER TABLE gold_ohlcv_state UPDATE volume = volume + 1 WHERE frame = 300 SETTINGS mutations_sync = 2"
     )
     # The damaged trades are those of the other market.
-    trace = _trace(damaged.settings, some(tape).filter(symbol="ETHUSDT").row(0, named=True))
+    trace = _trace(loaded.settings, some(tape).filter(symbol="ETHUSDT").row(0, named=True))
     assert trace.first_change is not None
     assert (trace.first_change.layer, trace.first_change.field) == ("gold_ohlcv_5m", "volume")
 
@@ -274,28 +265,6 @@ def test_the_trades_of_a_candle_are_found_wherever_they_are(
     assert all(trade.file for trade in cold_trades)
 
 
-def test_a_long_candle_is_read_in_slices_and_whole(
-    loaded: HotTables, tape: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What slices of a minute add up to is what polars counts; the trades are in several of them."""
-    monkeypatch.setattr(candle_trades, "_SLICE", timedelta(minutes=1))
-    trades = some(tape).filter(symbol="BTCUSDT")
-    quarter = trades["time"][0].replace(minute=45, second=0, microsecond=0)
-    expected = trades.filter(pl.col("time").is_between(quarter, quarter + timedelta(minutes=15), closed="left"))
-    expected = expected.sort("time", pl.col("trade_id").cast(pl.Int64))
-    assert expected["time"].dt.truncate("1m").n_unique() > 1
-    tracer = Tracer(Tiers.open(loaded.settings))
-    found = tracer.trades_of_candle("15m", "binance", "BTCUSDT", trades["time"][0])
-    summary = found.summary()
-    assert summary.counted == expected.height
-    assert summary.first is not None
-    assert summary.last is not None
-    assert (summary.first.trade_id, summary.last.trade_id) == (expected["trade_id"][0], expected["trade_id"][-1])
-    assert (summary.offsets[0].first, summary.offsets[0].last) == (expected["offset"].min(), expected["offset"].max())
-    assert sum(file.trades for file in summary.files) == expected.height
-    assert [trade.trade_id for trade in found.all()] == expected["trade_id"].to_list()
-
-
 def _command(*arguments: str) -> tuple[int, str]:
     """Exit code of `medallion lineage trace …`, and what it printed and the error that it ended with."""
     market = ("--exchange", "binance", "--symbol", "BTCUSDT")
@@ -304,9 +273,9 @@ def _command(*arguments: str) -> tuple[int, str]:
 
 
 def test_what_is_missing_is_exit_code_1(
-    damaged: HotTables, trade: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    loaded: HotTables, trade: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    as_environment(damaged.settings, monkeypatch)
+    as_environment(loaded.settings, monkeypatch)
     code, printed = _command("--trade-id", "no such trade", "--json")
     assert code == 1
     assert "is in no layer of either tier" in printed
@@ -314,7 +283,7 @@ def test_what_is_missing_is_exit_code_1(
     assert code == 1
     assert "No candle of BTCUSDT on binance begins at 2001-01-01T00:00:00" in printed
     received = {**trade, "symbol": "BTCUSDT"}
-    damaged.insert(
+    loaded.insert(
         "trades_raw", messages(read_one(received, "7").with_columns(pl.lit(2**40, pl.UInt64).alias("offset")))
     )
     code, printed = _command("--trade-id", "7", "--json")
@@ -327,20 +296,27 @@ def read_one(trade: dict[str, str], trade_id: str) -> pl.DataFrame:
     return pl.DataFrame([{**trade, "trade_id": trade_id}]).with_columns(pl.col("offset").cast(pl.UInt64))
 
 
-def test_a_rejected_trade_shows_the_limit_it_broke(settings: Settings, hot: HotTables, tape: Path) -> None:
-    trades = read_tape(tape).head(3)
-    hot.insert("dlq_trades_log", dead_letter_rows(trades, "side_invalid"))
-    row = trades.row(1, named=True)
+def test_what_became_of_a_trade_is_known_before_and_after_it_left(
+    settings: Settings, hot: HotTables, tape: Path
+) -> None:
+    """A rejected one shows the limit that it broke; another is a duplicate."""
+    trades = read_tape(tape).head(6)
+    hot.insert("dlq_trades_log", dead_letter_rows(trades.head(3), "side_invalid"))
+    hot.insert("duplicate_trades", duplicate_rows(trades.tail(3)))
+    rejected, repeated = trades.row(1, named=True), trades.row(4, named=True)
     for tier in ("hot", "cold"):
         if tier == "cold":
-            run(Tiers.open(settings), layers=("dlq",))
-            hot.client.command("TRUNCATE TABLE dlq_trades_log")
-        trace = Tracer(Tiers.open(settings)).trade("binance", row["symbol"], row["trade_id"])
+            run(Tiers.open(settings), layers=("duplicates", "dlq"))
+            for table in ("dlq_trades_log", "duplicate_trades"):
+                hot.client.command(f"TRUNCATE TABLE {table}")
+        tracer = Tracer(Tiers.open(settings))
+        trace = tracer.trade("binance", rejected["symbol"], rejected["trade_id"])
         (rejection,) = trace.rejections
         assert trace.fate == "rejected: side_invalid"
         assert (rejection.field, rejection.value, rejection.limit) == ("side", "HOLD", "BUY or SELL")
-        assert rejection.coordinates[:3] == ("market.crypto.trades.binance.raw", 0, row["offset"])
+        assert rejection.coordinates[:3] == ("market.crypto.trades.binance.raw", 0, rejected["offset"])
         assert rejection.landed == ""
+        assert tracer.trade("binance", repeated["symbol"], repeated["trade_id"]).fate == "duplicate"
 
 
 def test_a_dead_letter_alone_is_traced_under_a_name_that_nobody_knows(
@@ -376,6 +352,12 @@ def test_a_rescued_trade_shows_its_rejection(settings: Settings, hot: HotTables,
         (rejection,) = trace.rejections
         assert (trace.fate, rejection.reason, rejection.landed) == ("silver", reason, "silver")
         assert rejection.sent_at == row["arrived"]
+
+
+def test_what_only_iceberg_holds_is_traced_too(cold_only: HotTables, trade: dict[str, str]) -> None:
+    trace = _trace(cold_only.settings, trade)
+    assert {s.tier for s in trace.sightings} == {"cold"}
+    assert (trace.fate, trace.changes) == ("silver", ())
 
 
 def test_a_candle_that_lacks_a_trade_in_iceberg_is_named(cold_only: HotTables, trade: dict[str, str]) -> None:

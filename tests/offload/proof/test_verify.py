@@ -25,10 +25,10 @@ from tests.offload.hot_tables import HotTables, of_one_hour, raw_rows, read_tape
 
 @pytest.fixture(scope="module")
 def hot_and_cold(http_port: int, tape: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HotTables]:
-    """3,000 trades of one hour, offloaded; a test that damages a file puts it back."""
+    """300 trades of one hour, offloaded; a test that damages a file puts it back."""
     folder = tmp_path_factory.mktemp("verify")
     hot = HotTables(new_settings(http_port, folder))
-    trades = of_one_hour(read_tape(tape).head(3000))
+    trades = of_one_hour(read_tape(tape).head(300))
     hot.insert("silver_trades", silver_rows(trades))
     hot.insert("trades_raw", raw_rows(_with_unreadable_price(trades)))
     run(Tiers.open(hot.settings))
@@ -88,17 +88,19 @@ def _other(value: object) -> object:
     ("name", "change", "column"),
     [
         ("raw_trades", "change", "price"),
-        ("raw_trades", "drop", ""),
+        # Rows are counted alike in every table that has hours.
+        pytest.param("raw_trades", "drop", "", marks=pytest.mark.nightly),
         ("bronze_trades", "change", "price"),
         ("bronze_trades", "change", "price_text"),
-        ("bronze_trades", "repeat", ""),
+        pytest.param("bronze_trades", "repeat", "", marks=pytest.mark.nightly),
         ("silver_trades", "change", "price"),
         ("silver_trades", "change", "bronze_offset"),
         ("silver_trades", "swap", "raw_offset"),
         ("silver_trades", "drop", ""),
         ("silver_trades", "repeat", ""),
         ("gold_ohlcv_1m", "change", "close"),
-        ("gold_ohlcv_1d", "change", "volume"),
+        # One statement reads all time frames.
+        pytest.param("gold_ohlcv_1d", "change", "volume", marks=pytest.mark.nightly),
     ],
 )
 def test_a_damaged_cold_file_is_found(offloaded: Settings, name: str, change: str, column: str) -> None:
@@ -136,7 +138,7 @@ def test_a_changed_row_with_a_null_is_found(offloaded: Settings) -> None:
 
 def test_a_hot_row_that_appeared_since_is_a_difference(hot_and_cold: HotTables, tape: Path) -> None:
     """Its candle has grown, as it does by a late trade: the next offload takes it."""
-    hot_and_cold.load(of_one_hour(read_tape(tape).slice(3000, 1)))
+    hot_and_cold.load(of_one_hour(read_tape(tape).slice(300, 1)))
     report = verify(Tiers.open(hot_and_cold.settings))
     assert {difference.table for table in report.tables for difference in table.differences} >= {
         "raw_trades",

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
 from clickhouse_connect.driver import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from polars.testing import assert_frame_equal
 
 from config.settings import Settings
 from ddl.layers import load_layers
-from offload.clickhouse.client import ClickHouseHttp
+from offload.clickhouse.client import ClickHouseHttp, Parameters
 from offload.clickhouse.tiers import Tiers
 from offload.difference.silver_difference import VALUES
 from offload.proof.counts import count_lineage
@@ -144,3 +147,46 @@ def seen_day(client: Client) -> list[tuple[int, Decimal]]:
     """The columns of `DAY_IN_ONE_QUERY` now."""
     (row,) = client.query(DAY_IN_ONE_QUERY).result_rows
     return [(int(count), Decimal(volume)) for count, volume in row]
+
+
+class Reader:
+    """A thread that asks the one query until the block ends."""
+
+    def __init__(self, hot: HotTables) -> None:
+        self._hot, self._stop = hot, threading.Event()
+        self.seen: list[list[tuple[int, Decimal]]] = []
+        self.failed: list[str] = []
+        self._thread = threading.Thread(target=self._read)
+
+    def __enter__(self) -> Reader:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _read(self) -> None:
+        client = self._hot.connect()
+        is_last = False
+        while not is_last:
+            # A look costs as much as what it looks at. The last one is at what is there in the end.
+            is_last = self._stop.wait(0.05)
+            try:
+                self.seen.append(seen_day(client))
+            except ClickHouseError as error:
+                self.failed.append(str(error))
+
+
+class Announcing(ClickHouseHttp):
+    """Says once that a publication begins, which it does with other candle views."""
+
+    def __init__(self, settings: Settings, begins: Callable[[], object]) -> None:
+        super().__init__(settings)
+        self._begins, self._has_begun = begins, False
+
+    def command(self, sql: str, parameters: Parameters) -> None:
+        if "OR REPLACE VIEW" in sql and not self._has_begun:
+            self._has_begun = True
+            self._begins()
+        super().command(sql, parameters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -23,11 +24,28 @@ from offload.rederive.run import RederiveError, rederive
 from offload.retention.gate import close_gate
 from offload.run import run
 from offload.tables.catalog import ColdTier
-from offload.tables.cold_tables import BY_NAME, TABLES
+from offload.tables.cold_tables import BY_NAME
 from tests.offload.cold_tables import load, read
 from tests.offload.hot_tables import ARRIVAL, HotTables, of_one_hour, read_tape, silver_rows
-from tests.offload.rederive.rederiving import FROM, HIGH, LOW, TO, assert_is, fill, limited, of_exchange, within
+from tests.offload.rederive.rederiving import (
+    FROM,
+    HIGH,
+    LOW,
+    TO,
+    Announcing,
+    Reader,
+    assert_is,
+    day_of,
+    fill,
+    limited,
+    of_exchange,
+    seen_day,
+    within,
+)
 from tests.offload.retention.test_gate import LATER
+
+# A day without trades and the first of the two; the second stays as it is.
+DAYS = (FROM - timedelta(days=1), FROM + timedelta(days=1))
 
 
 @pytest.fixture
@@ -38,7 +56,7 @@ def settings(settings: Settings, brokers: str) -> Settings:
 @pytest.fixture
 def trades(tape: Path) -> pl.DataFrame:
     # Of one hour. Of the second day there are few.
-    return of_one_hour(read_tape(tape)).filter((pl.col("offset") % 8 == 0) | (pl.col("time").dt.day() == 9))
+    return of_one_hour(read_tape(tape)).filter((pl.col("offset") % 16 == 0) | (pl.col("time").dt.day() == 9))
 
 
 @pytest.mark.parametrize(("before", "after"), [(LOW, HIGH), pytest.param(HIGH, LOW, marks=pytest.mark.nightly)])
@@ -51,7 +69,8 @@ def test_a_changed_limit_is_followed(
     before: Decimal,
     after: Decimal,
 ) -> None:
-    other = of_exchange(trades, "binance_usdm")
+    other = of_exchange(trades.head(300), "binance_usdm")
+    assert within(other, LOW).height < other.height
     fill(hot, trades, before)
     fill(hot, other, before)
     run(Tiers.open(settings))
@@ -64,9 +83,11 @@ def test_a_changed_limit_is_followed(
     hot.insert("silver_trades", silver_rows(live))
     Pins(ColdTier.open(settings)).create("before")
     new = limited(settings, tmp_path, after)
-    gained = within(trades, HIGH).height - within(trades, LOW).height
-    assert gained > 50
-    planned = rederive(Tiers.open(new), FROM, TO, exchange="binance", dry_run=True)
+    first, second = (trades.filter(pl.col("time").dt.day() == day) for day in (8, 9))
+    assert within(second, LOW).height < within(second, HIGH).height, "it would change, too, were it asked for"
+    gained = within(first, HIGH).height - within(first, LOW).height
+    assert gained > 40
+    planned = rederive(Tiers.open(new), *DAYS, exchange="binance", dry_run=True)
     change = {"added": sum(day.added for day in planned), "removed": sum(day.removed for day in planned)}
     assert change == {"added": gained if after > before else 0, "removed": gained if after < before else 0}
     assert {day.altered for day in planned} == {day.unfounded for day in planned} == {0}
@@ -75,25 +96,34 @@ def test_a_changed_limit_is_followed(
     with monkeypatch.context() as small:
         small.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
         with pytest.raises(DiskSpaceError, match="Nothing was changed"):
-            rederive(Tiers.open(new), FROM, TO, exchange="binance")
-    done = rederive(Tiers.open(new), FROM, TO, exchange="binance")
+            rederive(Tiers.open(new), *DAYS, exchange="binance")
+    # Whoever reads meanwhile sees the old version or the new one, and the same in every table of one query.
+    versions = [day_of(pl.concat([within(trades, limit), live])) for limit in (before, after)]
+    reader = Reader(hot)
+
+    def come() -> None:
+        """To read costs as much as to publish, and before there is nothing to see."""
+        assert set(seen_day(hot.client)) == {versions[0]}, "something changed before the publication"
+        reading.enter_context(reader)
+
+    with ExitStack() as reading:
+        done = rederive(Tiers.open(new, Announcing(new, come)), *DAYS, exchange="binance")
+    assert not reader.failed, reader.failed[:3]
+    assert {value for answer in reader.seen for value in answer} == set(versions)
+    mixed = [answer for answer in reader.seen if len(set(answer)) > 1]
+    assert not mixed, f"{len(mixed)} of {len(reader.seen)} queries saw a mixture: {mixed[:3]}"
     assert [day.model_copy(update={"published": ()}) for day in done] == planned
     assert {table.partition("/")[0] for day in done for table in day.published} == {
         "silver_trades",
         STATE_TABLE,
     }
-    # The live rows are where they were; from here on they would only blur the comparison.
-    assert hot.count("silver_trades WHERE trade_id LIKE '9%' AND length(trade_id) > 10") == 2
-    hot.client.command("ALTER TABLE silver_trades DELETE WHERE length(trade_id) > 10 SETTINGS mutations_sync = 2")
-    snapshots = {cold.name: load(settings, cold).current_snapshot() for cold in TABLES}
-    again = rederive(Tiers.open(new), FROM, TO, exchange="binance")
-    assert {(day.added, day.removed, day.altered) for day in again} == {(0, 0, 0)}
-    assert {cold.name: load(settings, cold).current_snapshot() for cold in TABLES} == snapshots
-    assert_is(hot, settings, pl.concat([within(trades, after), within(other, before)]))
-    # The offload finds nothing to do, and the corrected version can be pinned.
+    # The offload finds nothing to do but the live rows, which are where they were.
     assert {part.outcome for part in run(Tiers.open(settings), end=ARRIVAL + timedelta(hours=3)).slices} == {
         "unchanged"
     }
+    assert run(Tiers.open(settings), until_now=True).written("silver_trades") == 2
+    assert_is(hot, settings, pl.concat([within(first, after), within(second, before), live, within(other, before)]))
+    # The corrected version can be pinned.
     Pins(ColdTier.open(settings)).create("after")
     old = load(settings, BY_NAME["silver_trades"]).scan().use_ref("before").to_arrow()
     assert old.num_rows == within(trades, before).height + within(other, before).height

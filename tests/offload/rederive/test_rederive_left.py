@@ -17,8 +17,8 @@ from offload.proof.verify import verify
 from offload.rederive.run import rederive
 from offload.retention.gate import close_gate
 from offload.run import run
-from offload.tables.cold_tables import BY_NAME
-from tests.offload.cold_tables import read
+from offload.tables.cold_tables import BY_NAME, TABLES
+from tests.offload.cold_tables import load, read
 from tests.offload.hot_tables import HotTables, candles, of_one_hour, read_tape
 from tests.offload.rederive.rederiving import FROM, HIGH, LOW, TO, fill, limited, within
 from tests.offload.retention.test_gate import LATER
@@ -69,6 +69,7 @@ def assert_all_is(hot: HotTables, trades: pl.DataFrame) -> None:
 def test_hot_candles_follow_a_day_whose_silver_has_left(
     settings: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
 ) -> None:
+    trades = trades.filter(pl.col("time").dt.day() == 8)
     fill(hot, trades, HIGH)
     run(Tiers.open(settings))
     let_go(settings, SILVER)
@@ -81,7 +82,11 @@ def test_hot_candles_follow_a_day_whose_silver_has_left(
     assert_shown(hot, kept, "")
     assert_all_is(hot, kept)
     assert verify(Tiers.open(settings)).ok
-    assert {day.published for day in rederive(Tiers.open(new), FROM, TO)} == {()}
+    # Once more, it finds nothing to change.
+    snapshots = {cold.name: load(settings, cold).current_snapshot() for cold in TABLES}
+    again = rederive(Tiers.open(new), FROM, TO)
+    assert {(day.added, day.removed, day.altered, day.published) for day in again} == {(0, 0, 0, ())}
+    assert {cold.name: load(settings, cold).current_snapshot() for cold in TABLES} == snapshots
 
 
 # Its siblings: test_hot_candles_follow_a_day_whose_silver_has_left, test_late_candles.py.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from tests.offload.hot_tables import HotTables, of_one_hour, raw_rows, read_tape
 from tests.offload.rederive.rederiving import FROM, HIGH, LOW, assert_proved, fill, letters, limited, within
 
 DAY_AFTER = FROM + timedelta(days=1)
+LOWEST = Decimal("0.03")
 
 
 @pytest.fixture
@@ -47,33 +49,33 @@ def from_topic(settings: Settings, count: int) -> list[dict[str, object]]:
 
 
 def test_letters_come_and_are_resolved(posted: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path) -> None:
-    """What is rejected now has a letter, in SQL and on the topic; what passes again has none that is open."""
-    low, high = within(trades, LOW), within(trades, HIGH)
-    fill(hot, trades, HIGH)
-    letters(hot, trades, HIGH)
+    """What passes now has no letter that is open; what is rejected now has one, in SQL and on the topic."""
+    low, high, lowest = (within(trades, limit) for limit in (LOW, HIGH, LOWEST))
+    fill(hot, trades, LOW)
+    letters(hot, trades, LOW)
     run(Tiers.open(posted))
     beyond = trades.height - high.height
-    lost = high.height - low.height
-    (report,) = rederive(Tiers.open(limited(posted, tmp_path, LOW)), FROM, DAY_AFTER, exchange="binance")
+    gained = high.height - low.height
+    (report,) = rederive(Tiers.open(limited(posted, tmp_path, HIGH)), FROM, DAY_AFTER, exchange="binance")
+    assert (report.added, report.letters_added, report.letters_resolved) == (gained, 0, gained)
+    assert_proved(posted, high.height, 0, beyond)
+    landed = hot.client.query("SELECT landed, is_confirmed, count() FROM dlq_resolutions GROUP BY ALL").result_rows
+    assert landed == [("silver", 1, gained)]
+
+    # Back and further: what was confirmed is so no more, and others have their first letter.
+    lost = high.height - lowest.height
+    (report,) = rederive(Tiers.open(limited(posted, tmp_path, LOWEST)), FROM, DAY_AFTER, exchange="binance")
     assert (report.removed, report.letters_added, report.letters_resolved) == (lost, lost, 0)
-    assert_proved(posted, low.height, 0, beyond + lost)
+    assert_proved(posted, lowest.height, 0, beyond + lost)
+    gone = low.join(lowest, on="trade_id", how="anti")
+    assert lost - gained == gone.height > 0
     reasons = hot.client.query(
         "SELECT toString(reason), limit, count() FROM dlq_trades WHERE rules_version != '' GROUP BY ALL"
     ).result_rows
-    assert reasons == [("quantity_above_limit", str(LOW), lost)]
-    sent = from_topic(posted, lost)
-    gone = high.join(low, on="trade_id", how="anti")
+    assert reasons == [("quantity_above_limit", str(LOWEST), gone.height)]
+    sent = from_topic(posted, gone.height)
     assert {str(letter["trade_id"]) for letter in sent} == set(gone["trade_id"])
     assert all("payload" in letter and letter["payload_bytes"] for letter in sent)
-
-    (report,) = rederive(Tiers.open(limited(posted, tmp_path, HIGH)), FROM, DAY_AFTER, exchange="binance")
-    assert (report.added, report.letters_added, report.letters_resolved) == (lost, 0, lost)
-    assert_proved(posted, high.height, 0, beyond)
-    landed = hot.client.query("SELECT landed, is_confirmed, count() FROM dlq_resolutions GROUP BY ALL").result_rows
-    assert landed == [("silver", 1, lost)]
-    # And back: what was confirmed is so no more.
-    rederive(Tiers.open(limited(posted, tmp_path, LOW)), FROM, DAY_AFTER, exchange="binance")
-    assert_proved(posted, low.height, 0, beyond + lost)
 
 
 @pytest.mark.nightly

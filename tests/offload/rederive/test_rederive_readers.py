@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
 import pytest
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from config.settings import Settings
 from offload.clickhouse.tiers import Tiers
@@ -20,16 +18,17 @@ from tests.offload.rederive.rederiving import (
     FROM,
     HIGH,
     LOW,
+    Reader,
     assert_is,
     day_of,
     fill,
     letters,
     limited,
-    seen_day,
     within,
 )
 
-READERS = 1
+# The fast tier has reader of a publication: test_rederive.py::test_a_changed_limit_is_followed.
+pytestmark = pytest.mark.nightly
 DAY_AFTER = FROM + timedelta(days=1)
 
 
@@ -44,37 +43,6 @@ def trades(tape: Path) -> pl.DataFrame:
     return of_one_hour(read_tape(tape).gather_every(8))
 
 
-class Readers:
-    """Threads that ask the one query until the block ends."""
-
-    def __init__(self, hot: HotTables) -> None:
-        self._hot, self._stop = hot, threading.Event()
-        self.seen: list[list[tuple[int, Decimal]]] = []
-        self.failed: list[str] = []
-        self._threads = [threading.Thread(target=self._read) for _ in range(READERS)]
-
-    def __enter__(self) -> Readers:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _read(self) -> None:
-        client = self._hot.connect()
-        is_last = False
-        while not is_last:
-            # The last look is at what is there in the end.
-            is_last = self._stop.is_set()
-            try:
-                self.seen.append(seen_day(client))
-            except ClickHouseError as error:
-                self.failed.append(str(error))
-
-
 def test_silver_and_all_candles_switch_at_once(
     posted: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
 ) -> None:
@@ -83,16 +51,15 @@ def test_silver_and_all_candles_switch_at_once(
     run(Tiers.open(posted))
     low, high = day_of(within(trades, LOW)), day_of(within(trades, HIGH))
     assert low != high
-    with Readers(hot) as readers:
+    with Reader(hot) as reader:
         rederive(Tiers.open(limited(posted, tmp_path, LOW)), FROM, DAY_AFTER, exchange="binance")
-    assert not readers.failed, readers.failed[:3]
-    assert {value for answer in readers.seen for value in answer} == {low, high}
-    mixed = [answer for answer in readers.seen if len(set(answer)) > 1]
-    assert not mixed, f"{len(mixed)} of {len(readers.seen)} queries saw a mixture: {mixed[:3]}"
+    assert not reader.failed, reader.failed[:3]
+    assert {value for answer in reader.seen for value in answer} == {low, high}
+    mixed = [answer for answer in reader.seen if len(set(answer)) > 1]
+    assert not mixed, f"{len(mixed)} of {len(reader.seen)} queries saw a mixture: {mixed[:3]}"
     assert_is(hot, posted, within(trades, LOW))
 
 
-@pytest.mark.nightly
 def test_candles_switch_at_once_where_silver_is_not_hot_any_more(
     posted: Settings, hot: HotTables, trades: pl.DataFrame, tmp_path: Path
 ) -> None:
@@ -101,12 +68,12 @@ def test_candles_switch_at_once_where_silver_is_not_hot_any_more(
     for day in ("20240808", "20240809"):
         hot.client.command(f"ALTER TABLE silver_trades DROP PARTITION ID '{day}'")
     low, high = day_of(within(trades, LOW)), day_of(within(trades, HIGH))
-    with Readers(hot) as readers:
+    with Reader(hot) as reader:
         for limit in (LOW, HIGH):
             rederive(Tiers.open(limited(posted, tmp_path, limit)), FROM, DAY_AFTER, exchange="binance")
-    assert not readers.failed, readers.failed[:3]
-    assert {answer[0] for answer in readers.seen} == {(0, Decimal(0))}
-    candles = [answer[1:] for answer in readers.seen]
+    assert not reader.failed, reader.failed[:3]
+    assert {answer[0] for answer in reader.seen} == {(0, Decimal(0))}
+    candles = [answer[1:] for answer in reader.seen]
     assert {value for answer in candles for value in answer} == {low, high}
     mixed = [answer for answer in candles if len(set(answer)) > 1]
     assert not mixed, f"{len(mixed)} of {len(candles)} queries saw a mixture: {mixed[:3]}"

@@ -19,7 +19,7 @@ from offload.clickhouse.tiers import Tiers
 from offload.files.version_hint import publish_hints
 from offload.maintain.expiry import maintain
 from offload.retention.gate import close_gate
-from offload.retention.union_views import update_union_views
+from offload.retention.union_views import UnionView, update_union_views
 from offload.run import run
 from offload.tables.catalog import ColdTier
 from offload.tables.cold_tables import BY_NAME, Layer
@@ -35,6 +35,8 @@ LAYERS: tuple[Layer, ...] = ("silver", "gold")
 TABLES = ("silver_trades", STATE_TABLE)
 FRAMES = load_layers().timeframes
 GATED = TABLES
+# Tables, and what the views of both tiers were told of them.
+Lost = tuple[HotTables, list[UnionView]]
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +48,16 @@ def trades(tape: Path) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def all_cold(http_port: int, trades: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HotTables]:
-    """All trades have left; what the tests do to it changes no answer."""
-    hot = HotTables(new_settings(http_port, tmp_path_factory.mktemp("cold")))
+def lost(http_port: int, trades: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lost]:
+    """All trades were offloaded, and the hot tier lost its rows. What the tests do to it changes no answer."""
+    hot = HotTables(new_settings(http_port, tmp_path_factory.mktemp("lost")))
     hot.load(trades)
     run(Tiers.open(hot.settings), layers=LAYERS)
-    close_gate(Tiers.open(hot.settings), drop=True, tables=TABLES, now=LATER)
-    yield hot
+    for table in TABLES:
+        hot.client.command(f"TRUNCATE TABLE {table}")
+    hot.insert("silver_trades", silver_rows(trades.head(1)))
+    tiers = Tiers.open(hot.settings)
+    yield hot, update_union_views(tiers.hot, publish_hints(tiers.cold), check=True)
     hot.give_back()
 
 
@@ -114,6 +119,8 @@ def test_every_row_counts_once_wherever_its_partition_is(
     close_gate(Tiers.open(settings), drop=True, tables=GATED, now=LATER)
     assert {hot.count(table) for table in TABLES} == {0}
     assert_all(hot, trades)  # all is cold
+    hot.load(trades.head(5))
+    assert_all(hot, trades)  # some trades are sent again
     more = late(trades)
     hot.load(more)
     everything = pl.concat([trades, more])
@@ -122,11 +129,6 @@ def test_every_row_counts_once_wherever_its_partition_is(
     assert_all(hot, everything)  # and those trades are in Iceberg, too
     close_gate(Tiers.open(settings), drop=True, tables=["silver_trades"], now=LATER)
     assert_all(hot, everything)
-
-
-def test_a_trade_sent_again_after_its_day_left_counts_once(all_cold: HotTables, trades: pl.DataFrame) -> None:
-    all_cold.load(trades.head(5))
-    assert_all(all_cold, trades)
 
 
 # Its siblings: test_every_row_counts_once_wherever_its_partition_is reads the same views.
@@ -220,44 +222,39 @@ def test_a_gate_that_died_between_the_move_and_the_drop_changes_no_answer(
     assert_all(hot, trades)
 
 
-def test_a_hot_tier_that_lost_rows_shows_those_of_iceberg(
-    settings: Settings, hot: HotTables, trades: pl.DataFrame
-) -> None:
-    hot.load(trades)
-    run(Tiers.open(settings), layers=LAYERS)
-    for table in TABLES:
-        hot.client.command(f"TRUNCATE TABLE {table}")
-    hot.insert("silver_trades", silver_rows(trades.head(1)))
-    tiers = Tiers.open(settings)
-    marked = update_union_views(tiers.hot, publish_hints(tiers.cold), check=True)
+def test_a_hot_tier_that_lost_rows_shows_those_of_iceberg(lost: Lost, trades: pl.DataFrame) -> None:
+    hot, views = lost
     # Raw was not offloaded, and there is no series.
-    assert {view.view for view in marked if not view.marked} == {
+    assert {view.view for view in views if not view.marked} == {
         "trades_raw_all", *(f"{series.snapshots}_all" for series in load_series()),
     }  # fmt: skip
     assert_all(hot, trades)
 
 
-def test_metadata_that_no_catalog_took_is_not_read(all_cold: HotTables, trades: pl.DataFrame) -> None:
+def test_metadata_that_no_catalog_took_is_not_read(lost: Lost, trades: pl.DataFrame) -> None:
+    hot, _ = lost
     for name in ("silver_trades", "gold_ohlcv_1m"):
-        table = load(all_cold.settings, BY_NAME[name])
+        table = load(hot.settings, BY_NAME[name])
         folder = Path(table.location().removeprefix("file://")) / "metadata"
         current = Path(table.metadata_location.removeprefix("file://"))
         number = int(current.name.partition("-")[0]) + 1
         # A commit that lost wrote this: a table without rows.
         empty = sorted(folder.glob("00000-*.metadata.json"))[0]
         (folder / f"{number:05d}-00000000-0000-0000-0000-000000000000.metadata.json").write_bytes(empty.read_bytes())
-    assert_all(all_cold, trades)
+    assert_all(hot, trades)
 
 
-def test_upkeep_leaves_the_views_readable(all_cold: HotTables, trades: pl.DataFrame) -> None:
-    maintain(ColdTier.open(all_cold.settings), expire_after=timedelta(0), orphan_age=timedelta(0))
-    assert_all(all_cold, trades)
+def test_upkeep_leaves_the_views_readable(lost: Lost, trades: pl.DataFrame) -> None:
+    hot, _ = lost
+    maintain(ColdTier.open(hot.settings), expire_after=timedelta(0), orphan_age=timedelta(0))
+    assert_all(hot, trades)
 
 
-def test_every_column_of_the_views_has_a_comment(all_cold: HotTables) -> None:
-    database = all_cold.settings.clickhouse_database
+def test_every_column_of_the_views_has_a_comment(lost: Lost) -> None:
+    hot, _ = lost
+    database = hot.settings.clickhouse_database
     found = ask(
-        all_cold,
+        hot,
         f"SELECT table, name, comment FROM system.columns WHERE database = '{database}' AND endsWith(table, '_all')",
     )
     assert set(found["table"]) == set(load_layers().union_views)
