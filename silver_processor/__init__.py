@@ -1,5 +1,5 @@
-"""Bronze messages to Silver rows, counted duplicates and dead letters.
+"""Turns Bronze messages into Silver rows, counted duplicates and dead letters.
 
-The rooms, from the bottom: `core` (pure rules), `batching` and `group`, `clickhouse`, `seen`, `inserts`. A room imports
-only those before it. The worker is on top and wires them together. `revalidation` serves the dead-letter commands.
+The rooms, in order: `core` (pure rules), `batching` and `group`, `clickhouse`, `seen`, `inserts`. A room imports only
+those before it. `worker` comes last and builds them all. `revalidation` serves the commands about dead letters.
 """

@@ -1,4 +1,4 @@
-"""The worker's ClickHouse connection: reads that are repeated until they succeed, and idempotent inserts."""
+"""The worker's ClickHouse connection. It repeats a request until it succeeds; a repeated insert changes nothing."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from config.settings import Settings
 from silver_processor.batching.ranges import MAX_INSERT_ROWS
 from silver_processor.retry import RetryPolicy
 
-# The server is away or refuses: the same request is sent again.
+# After these errors the same request is sent again: the server is away, or it refuses.
 _FAILURES: tuple[type[Exception], ...] = (ClickHouseError, HTTPError, OSError)
-# A streamed answer can also break off in the middle.
+# A streamed result can also break off in the middle.
 _STREAM_FAILURES = (*_FAILURES, pa.ArrowException)
 # While a re-derivation replaces a day, a constraint with this name keeps the day's rows out (offload/publish/pause.py).
 _PAUSE_CONSTRAINT = "Constraint `publishing"
@@ -29,11 +29,11 @@ _DICTIONARY_COLUMNS = frozenset(
 
 
 class SilverPausedError(RuntimeError):
-    """A re-derivation replaces a day of the rows. Nothing was inserted: de-duplicate again, then repeat the insert."""
+    """A re-derivation replaces a day of the rows. Nothing was inserted. De-duplicate the rows again, then insert."""
 
 
 class ClickHouse:
-    """One HTTP connection, made at the first request. Every method waits for a server that is away.
+    """One HTTP connection, opened by the first request. Every method waits for a server that is away.
 
     Raises (every method):
         WorkerStoppedError: the worker stops.
@@ -45,22 +45,22 @@ class ClickHouse:
         self._client: Any = None
 
     def select(self, query: str, parameters: Mapping[str, Any], *, text: bool = True) -> pa.Table:
-        """The answer to a query. `text=False` returns String columns as bytes."""
+        """The result of a query. `text=False` returns String columns as bytes."""
 
-        def ask() -> pa.Table:
+        def request() -> pa.Table:
             body = self._connection().raw_query(
                 query, parameters=dict(parameters), fmt="ArrowStream", settings=_arrow_settings(text)
             )
             return pa.ipc.open_stream(body).read_all()
 
-        return self._retry.until_done("read from ClickHouse", ask, _FAILURES)
+        return self._retry.until_done("read from ClickHouse", request, _FAILURES)
 
     def read_blocks(
         self, query: str, parameters: Mapping[str, Any], consume: Callable[[Iterator[pa.Table]], None]
     ) -> None:
-        """Stream the answer into `consume`, so that it never has to fit into memory.
+        """Pass the result to `consume` block by block, so that it need not fit into memory.
 
-        If the answer breaks off, the query is repeated and `consume` starts again from the first block.
+        If the result breaks off, the query is repeated, and `consume` is called again from the first block on.
         """
 
         def stream() -> None:
@@ -75,8 +75,8 @@ class ClickHouse:
     def insert(self, table: str, rows: pa.Table, token: str, before_request: Callable[[], None] | None = None) -> None:
         """Insert the rows as one block (at most `MAX_INSERT_ROWS`) under a de-duplication token.
 
-        A repeated insert with the same token and rows changes nothing, or completes what the first one left undone.
-        `before_request` runs before every attempt; an exception of it ends the attempts.
+        An insert that is repeated with the same token and rows changes nothing, or completes an insert that was
+        interrupted. `before_request` runs before every attempt. An exception that it raises ends the attempts.
 
         Raises:
             SilverPausedError: a re-derivation replaces a day of the rows.
@@ -118,13 +118,13 @@ def _arrow_settings(text: bool) -> dict[str, Any]:
 
 
 def _arrow_stream(rows: pa.Table) -> pa.Buffer:
-    """The rows as an Arrow stream of one record batch: the server makes one block of it."""
+    """The rows as an Arrow stream of one record batch, so that the server makes one block of them."""
     for place, field in enumerate(rows.schema):
         if field.name in _DICTIONARY_COLUMNS:
             column = rows.column(place).combine_chunks().dictionary_encode()
             rows = rows.set_column(place, field.name, column)
     rows = rows.combine_chunks()
-    # A buffer that grows is copied several times, so its size is measured first.
+    # A growing buffer is copied several times, so the size is measured first.
     size = pa.MockOutputStream()
     _write_stream(rows, size)
     body = pa.allocate_buffer(size.size())

@@ -1,4 +1,4 @@
-"""Prometheus metrics of the Silver processor, and the HTTP port that shows them."""
+"""The Prometheus metrics of a Silver worker, and the HTTP server that shows them and the worker's health."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class SilverMetrics:
             "Duplicates that could not be compared: the row of their trade has left Silver",
             registry=self.registry,
         )
-        self.sent_home = Counter(
+        self.routed = Counter(
             "medallion_silver_sent_home",
             "Rows under an alias of a market, sent to the partition of its first name",
             registry=self.registry,
         )
         self.rejects = Counter("medallion_silver_rejects", "Rows rejected", ["reason"], registry=self.registry)
-        # From 0 on: Prometheus takes the first value of a series for where it began, so a burst would be missed.
+        # Each reason begins with 0. Prometheus sees no increase in a counter's first value, so it would miss a burst.
         for reason in Reason:
             self.rejects.labels(reason)
         self.batch_rows = Histogram(
@@ -94,7 +94,7 @@ class SilverMetrics:
         self.registry.register(self.latency)
 
     def in_force(self, rules_version: str) -> None:
-        """Show the rules version of new batches."""
+        """Show the rules version of the next inserts."""
         self.rules.clear()
         self.rules.labels(rules_version).set(1)
 
@@ -102,9 +102,9 @@ class SilverMetrics:
         """Count one insert."""
         self.rows.inc(outcome.rows)
         self.valid.inc(outcome.fresh)
-        self.duplicates.inc(outcome.again)
+        self.duplicates.inc(outcome.duplicates)
         self.not_compared.inc(outcome.not_compared)
-        self.sent_home.inc(outcome.sent_home)
+        self.routed.inc(outcome.routed)
         for reason, count in outcome.reasons.items():
             self.rejects.labels(reason).inc(count)
         self.batch_rows.observe(outcome.rows)
@@ -123,16 +123,16 @@ class LatencyHistogram(Collector):
         self._counts: dict[tuple[str, str], npt.NDArray[np.int64]] = {}
         self._seconds: dict[tuple[str, str], float] = {}
 
-    def add(self, found: Iterable[Latency]) -> None:
+    def add(self, latencies: Iterable[Latency]) -> None:
         """Count the latencies of one insert."""
         with self._lock:
-            for latency in found:
+            for latency in latencies:
                 key = (latency.exchange, latency.stage)
                 self._counts[key] = self._counts.get(key, 0) + latency.counts
                 self._seconds[key] = self._seconds.get(key, 0.0) + latency.seconds
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """The metric in the form of Prometheus: cumulative counts."""
+        """The metric with cumulative counts, as Prometheus reads it."""
         family = HistogramMetricFamily(
             LATENCY, "From the exchange's trade time through each layer to the candle", labels=["exchange", "stage"]
         )

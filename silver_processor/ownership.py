@@ -1,8 +1,9 @@
-"""Partitions of the Bronze topic without an owner: the worker reports them, joins its group again and at last ends.
+"""Watches for partitions of the Bronze topic without an owner. A worker reports them, joins its group again, and ends
+if neither helps.
 
 The leader refuses an assignment that leaves out a partition (`silver_processor.group.membership`). Every worker also
-compares the result with the broker's partitions. It finds a leader that knows too few partitions, a group that reaches
-no assignment, and a missing topic. A broker that does not answer proves nothing: the worker waits for it.
+compares the assignment with the broker's partitions. This finds a leader that knows too few partitions, a group without
+an assignment, and a missing topic. A broker that does not answer proves nothing, so the worker waits for it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from confluent_kafka import KafkaException
 from silver_processor.group.backlog import PartitionBacklog
 from silver_processor.metrics import SilverMetrics
 
-# The worker joins again each time this share of the limit has passed.
+# The worker joins its group again each time this share of the limit has passed.
 _REJOIN_SHARE = 0.25
 
 
@@ -31,7 +32,7 @@ class Remedy(Enum):
 
 
 class Escalation:
-    """Chooses the remedy by how long the trouble lasts. Times are in seconds of any monotonic clock."""
+    """Chooses the remedy by how long the trouble has lasted. Times are in seconds of any monotonic clock."""
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
@@ -68,10 +69,11 @@ class Ownership:
         rejoin: Callable[[], None],
         end: Callable[[], None],
     ) -> None:
-        """`owned`: the partitions with an owner in the latest assignment.
+        """Nothing is checked yet.
 
-        `measure`: asks the broker and blocks; it raises KafkaException if there is no answer. `clock`: seconds,
-        monotonic. `rejoin`, `end`: the remedies.
+        `owned`: returns the partitions with an owner in the latest assignment. `measure`: requests the backlog from the
+        broker and blocks; it raises KafkaException if the broker does not answer. `clock`: seconds, monotonic.
+        `rejoin`, `end`: the remedies.
         """
         self._topic = topic
         self._owned = owned
@@ -97,7 +99,7 @@ class Ownership:
 
     @property
     def unready(self) -> str:
-        """Why this worker is not ready; empty if it is ready, and its group as far as it knows."""
+        """Why this worker or its group is not ready; "" if both are, as far as this worker knows."""
         if not self._assigned:
             return self._trouble or "the group has no assignment yet"
         if not self._owned():
@@ -105,37 +107,37 @@ class Ownership:
         return self._trouble
 
     async def watch(self, every_s: float) -> None:
-        """Check every `every_s` seconds until closed or cancelled."""
+        """Check every `every_s` seconds until `close` is called or the task is cancelled."""
         while not self._closed:
             await self.check()
             await asyncio.sleep(every_s)
 
     async def check(self) -> None:
-        """Ask the broker, set the metrics, apply the remedy."""
+        """Read the backlog from the broker, set the metrics, apply the remedy."""
         try:
-            places = await asyncio.get_running_loop().run_in_executor(self._thread, lambda: list(self._measure()))
+            backlogs = await asyncio.get_running_loop().run_in_executor(self._thread, lambda: list(self._measure()))
         except KafkaException as error:
             self._log.debug("partition owners not checked", error=str(error))
             self._escalation.reset()
             return
         owned = self._owned() if self._assigned else frozenset()
-        unowned = [place for place in places if place.partition not in owned]
-        waiting = sum(place.messages for place in unowned)
+        unowned = [backlog for backlog in backlogs if backlog.partition not in owned]
+        waiting = sum(backlog.messages for backlog in unowned)
         self._metrics.unowned_partitions.set(len(unowned))
         self._metrics.unowned_messages.set(waiting)
-        self._trouble = self._describe(places, unowned, waiting)
+        self._trouble = self._describe(backlogs, unowned, waiting)
         if not self._trouble:
             self._escalation.reset()
             return
         self._apply(self._escalation.remedy(self._clock()))
 
-    def _describe(self, places: list[PartitionBacklog], unowned: list[PartitionBacklog], waiting: int) -> str:
-        if not places:
+    def _describe(self, backlogs: list[PartitionBacklog], unowned: list[PartitionBacklog], waiting: int) -> str:
+        if not backlogs:
             return f"the broker names no partitions of {self._topic}: create it, or let this user see it"
         if not self._assigned:
             return f"the group has no assignment, {waiting} messages wait in {self._topic}"
         if unowned:
-            numbers = ", ".join(str(place.partition) for place in unowned)
+            numbers = ", ".join(str(backlog.partition) for backlog in unowned)
             return f"no worker owns these partitions of {self._topic}: {numbers}; {waiting} messages wait there"
         return ""
 

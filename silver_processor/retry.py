@@ -1,4 +1,4 @@
-"""The worker's retry policy: it tries again until the server answers or the worker stops."""
+"""The worker's retry policy: repeat an action until the server answers or the worker stops."""
 
 from __future__ import annotations
 

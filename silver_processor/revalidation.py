@@ -1,4 +1,4 @@
-"""Dead letters validated again: what today's parsers read in their raw messages, and what today's rules say."""
+"""Validates dead letters again: reads their raw messages by today's parsers, and applies today's rules."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ import pyarrow as pa
 
 from producers.exchanges import REGISTRY
 from producers.exchanges.model import Control, Parsed, Trades
+from schemas.coordinates import COORDINATES
 from schemas.reasons import MEANINGS, Reason
 from schemas.records import BRONZE
-from silver_processor.core.refine import PLACE, refine
+from silver_processor.core.refine import refine
 from silver_processor.core.rules import Rules
 from silver_processor.core.versions import ABOUT_VERSIONS
 
-# As a reason: the message passes the rules.
+# In place of a reason: the message passes the rules.
 PASSES = ""
+# Reasons that Bronze gives. Reading the raw message again can remove them.
 FROM_BRONZE = frozenset(reason.value for reason, meaning in MEANINGS.items() if meaning.layer == "bronze")
 # Bronze refuses a longer field (ddl/0002_bronze.sql).
 _MAX_FIELD_BYTES = 256
@@ -42,7 +44,7 @@ _TRADE_FIELDS = ("symbol", "trade_id", "price_text", "quantity_text", "timestamp
 
 @dataclass(frozen=True, slots=True)
 class Reread:
-    """A raw message read again: Bronze's text columns and `exchange`, or no columns and in `why` the reason."""
+    """A raw message read again: Bronze's text columns and `exchange`; or no columns, and why not in `why`."""
 
     columns: Mapping[str, str] = field(default_factory=dict)
     why: str = ""
@@ -51,8 +53,8 @@ class Reread:
 def reread(message: bytes, exchange: str, longest_message: int) -> Reread:
     """Read a raw message (the whole value of the Kafka message) as its producer would publish it today.
 
-    `exchange`: the dead letter's, for a message that names none. A raw message becomes at most one row of Silver, so a
-    frame in which today's parser finds several trades stays a dead letter.
+    `exchange`: used for a message that names none. `longest_message`: in bytes. A raw message becomes at most one row
+    of Silver, so a frame in which today's parser finds several trades stays a dead letter.
     """
     if len(message) > longest_message:
         return Reread(why=f"still longer than MEDALLION_MAX_MESSAGE_BYTES ({longest_message:,})")
@@ -66,10 +68,10 @@ def reread(message: bytes, exchange: str, longest_message: int) -> Reread:
     columns = {column: _text(envelope.get(name)) for column, name in _FIELDS.items()}
     columns["exchange"] = _text(envelope.get("exchange")) or exchange
     if not any(columns[name] for name in _TRADE_FIELDS):
-        found = _parsed(columns["exchange"], envelope)
-        if found.why:
-            return found
-        columns |= found.columns
+        parsed = _parsed(columns["exchange"], envelope)
+        if parsed.why:
+            return parsed
+        columns |= parsed.columns
     longest = max(columns, key=lambda name: len(columns[name].encode()))
     if len(columns[longest].encode()) > _MAX_FIELD_BYTES:
         return Reread(why=f"{longest} is still longer than {_MAX_FIELD_BYTES} bytes")
@@ -108,16 +110,16 @@ def _trade(parse: Callable[[bytes], Parsed], frame: bytes) -> Reread:
 
 
 def whole(payload: str, encoding: str, size: int) -> bytes | None:
-    """The raw message in a dead letter; None if the letter holds only its beginning, or nothing.
+    """The raw message in a dead letter; None if the dead letter has only its beginning, or nothing.
 
-    `size`: bytes of the message.
+    `payload` and `encoding` are those of the dead letter. `size`: bytes of the raw message.
     """
     message = base64.b64decode(payload) if encoding == "base64" else payload.encode()
     return message if size and len(message) == size else None
 
 
 def cannot(reason: str) -> str:
-    """Why a dead letter with this reason cannot be read again; "" if it can."""
+    """Why a dead letter with this reason cannot be read again; "" if it can be."""
     if reason == Reason.BRONZE_UNREADABLE:
         return "about a Bronze message: its raw messages are in Bronze, `medallion rederive` brings them through"
     return ""
@@ -138,18 +140,18 @@ class Revalidated:
 def revalidate(letters: pa.Table, rules: Rules) -> Revalidated:
     """Validate dead letters by `rules`, as the worker validates their Bronze rows.
 
-    `letters` has the columns of `BRONZE`, `reason` and any others, one row for each raw message. A `defect` is taken as
-    it is: read the raw message again first (`reread`), where that can help.
+    `letters` has the columns of `BRONZE`, `reason` and any others, one row for each raw message. The value of `defect`
+    is not checked: where `reread` could remove the defect, call it first.
     """
     rows = pl.DataFrame(letters)
-    # The rules say nothing about a Bronze message as a whole, or about a trade that Silver has in another version.
+    # The rules decide neither about a Bronze message as a whole nor about a trade of which Silver has another version.
     known = rows.filter(~pl.col("reason").is_in([Reason.BRONZE_UNREADABLE.value, *ABOUT_VERSIONS]))
     refined = refine(known.select(BRONZE.names).to_arrow().cast(BRONZE), rules)
-    place = [pl.col(name).cast(rows.schema[name]) for name in PLACE]
+    place = [pl.col(name).cast(rows.schema[name]) for name in COORDINATES]
     valid = pl.DataFrame(refined.valid).select(*place, canonical="symbol", after=pl.lit(PASSES))
     rejected = pl.DataFrame(refined.rejects).select(
         *place, canonical=pl.lit(None, pl.String), after=pl.col("reason").cast(pl.String)
     )
-    found = rows.join(pl.concat([valid, rejected]), on=PLACE, how="left", maintain_order="left")
-    verdicts = found.select(pl.col("reason").alias("before"), pl.col("after").fill_null(pl.col("reason")))
-    return Revalidated(verdicts, found.filter(pl.col("after") == PASSES).drop("after").to_arrow())
+    judged = rows.join(pl.concat([valid, rejected]), on=COORDINATES, how="left", maintain_order="left")
+    verdicts = judged.select(pl.col("reason").alias("before"), pl.col("after").fill_null(pl.col("reason")))
+    return Revalidated(verdicts, judged.filter(pl.col("after") == PASSES).drop("after").to_arrow())

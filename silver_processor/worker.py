@@ -1,4 +1,4 @@
-"""The Silver worker reads the Bronze topic, writes Silver, duplicates and dead letters, then commits its offsets."""
+"""The Silver worker. It reads the Bronze topic, writes Silver, duplicates and dead letters, then commits offsets."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from silver_processor.retry import RetryPolicy, WorkerStoppedError
 from silver_processor.seen.held_trades import HeldTrades
 from silver_processor.seen.index import SeenTrades
 
-# One batch is inserted, the next one is gathered, and a third may begin.
+# Besides the insert under way, so many inserts of `silver_merge_rows` rows may wait.
 _WAITING_BATCHES = 2
-# An idle worker looks at its symbols file this often; a busy one looks before every insert.
+# An idle worker checks its symbols file this often. A busy one checks it before every insert.
 _RULES_SECONDS = 1.0
 _METRICS_SECONDS = 1.0
-# How often every worker looks for partitions without an owner.
+# Every worker checks this often whether partitions have no owner.
 _OWNERS_SECONDS = 5.0
 
 
 def build_worker(settings: Settings) -> SilverWorker:
-    """Everything a worker consists of, from the connections up.
+    """Build a worker from its parts. Nothing is connected yet.
 
     Raises:
         RegistryError: the symbols file cannot be used.
@@ -83,7 +83,7 @@ def build_worker(settings: Settings) -> SilverWorker:
         ),
         waiting_limit=_WAITING_BATCHES * settings.silver_merge_rows,
         clock=time.monotonic,
-        between=rules_refresh.run,
+        before_each_insert=rules_refresh.run,
         queues=partitions.all,
     )
     observer = group_observer(settings, settings.silver_consumer_group)
@@ -103,7 +103,7 @@ def build_worker(settings: Settings) -> SilverWorker:
 
 
 class RulesRefresh:
-    """Loads a changed symbols file on the insert thread, so between two inserts."""
+    """Loads a changed symbols file. It runs on the insert thread, so never during an insert."""
 
     def __init__(self, rules: RuleBook, threads: WorkerThreads, metrics: SilverMetrics, stop: threading.Event) -> None:
         self._rules, self._threads, self._metrics, self._stop = rules, threads, metrics, stop
@@ -122,7 +122,7 @@ class RulesRefresh:
 
 
 class AssignedPartitions:
-    """The partitions of the present assignment, and the index of seen trades that they share."""
+    """The partitions of the current assignment, and the index of seen trades that they share."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class AssignedPartitions:
         return list(self._partitions.values())
 
     def get(self, number: int) -> Partition:
-        """The partition of a message that arrived."""
+        """The partition with this number, which is made at its first message."""
         if number not in self._partitions:
             self._partitions[number] = Partition(
                 topic=self._settings.bronze_topic,
@@ -168,7 +168,7 @@ class AssignedPartitions:
         return self._partitions[number]
 
     def reset(self) -> None:
-        """Revoke all partitions and forget the seen trades: other workers may fill Silver from now on."""
+        """Revoke all partitions and forget the seen trades: other workers may insert trades of theirs from now on."""
         for partition in self._partitions.values():
             partition.revoke()
         self._partitions = {}
@@ -195,7 +195,7 @@ class AssignedPartitions:
             last_offset=planned.last,
             rows=outcome.rows,
             fresh=outcome.fresh,
-            again=outcome.again,
+            duplicates=outcome.duplicates,
             reasons=outcome.reasons,
         )
 
@@ -253,10 +253,10 @@ class SilverWorker:
     async def _agent(self, stream: Any) -> None:
         """Decode the messages that arrive, while `_insert` makes earlier ones durable."""
         async for event in stream.noack().events():
-            # Chosen before anything is awaited: the event belongs to the assignment in force now.
+            # Before the first await: the event belongs to the current assignment, which may change during an await.
             partition = self._partitions.get(event.message.partition)
             try:
-                await self._scheduler.room()
+                await self._scheduler.wait_for_room()
                 await partition.take(event)
             except Exception as error:
                 await self._fail(error)
@@ -273,7 +273,7 @@ class SilverWorker:
             raise
 
     async def _fail(self, error: Exception) -> None:
-        """Crash the app, so that it starts again from the commit. Faust would skip the events that are held."""
+        """Crash the app, so that it starts again from the committed offsets. Faust would skip the taken events."""
         if self._stop.is_set():
             self._log.info("stopped", reason=str(error))
             return
@@ -281,7 +281,7 @@ class SilverWorker:
         await self.app.crash(error)
 
     async def _refresh_when_idle(self, *_: Any) -> None:
-        # A busy worker refreshes before every insert. Here it would wait for an insert that waits for ClickHouse.
+        # A busy worker refreshes before every insert. Here it would wait behind an insert that waits for ClickHouse.
         if not self._scheduler.busy:
             await self._rules_refresh.run()
 

@@ -19,7 +19,7 @@ from bench.isolated import Lap, lap
 from bench.stack import native_client
 from config.registry import SymbolRegistry
 from config.settings import Settings
-from silver_processor.batching.batch import Message, decode_message, stamp, validate
+from silver_processor.batching.batch import Message, decode_message, validate, with_insert_columns
 from silver_processor.clickhouse import ClickHouse
 from silver_processor.core.rules import Rules
 from silver_processor.retry import RetryPolicy
@@ -93,7 +93,7 @@ def _decode(messages: Sequence[bytes]) -> list[Message]:
 
 def _validated(decoded: Sequence[Message], rules: Rules) -> pa.Table:
     now = datetime.now(UTC)
-    return stamp(validate(decoded, "bench", rules, now).valid, _TOKEN, now)
+    return with_insert_columns(validate(decoded, "bench", rules, now).valid, _TOKEN, now)
 
 
 def _split(seen: SeenTrades, valid: pa.Table) -> Split:

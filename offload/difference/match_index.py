@@ -78,8 +78,8 @@ class MatchIndex:
             trades = of_market(("", str(symbol)), _typed(rows))
             known = self._known[str(symbol)]
             matched = match(trades.numbers, trades.counts, known, overlap=True)
-            fresh = ~matched.again
-            fresh[[*matched.partly]] = False
+            fresh = ~matched.is_duplicate
+            fresh[[*matched.partly_known]] = False
             places = trades.number_rows[fresh]
             new = rows[places.tolist()]
             chosen.append(new.select("symbol", "trade_id", "match_count"))
@@ -93,8 +93,8 @@ class MatchIndex:
         trades = of_market(("", symbol), _typed(rows))
         matched = match(trades.numbers, trades.counts, self._known[symbol], overlap=False)
         new = np.ones(rows.height, dtype=np.bool_)
-        new[trades.number_rows[matched.again]] = False
-        partly = {int(trades.number_rows[place]): text for place, text in matched.partly.items()}
+        new[trades.number_rows[matched.is_duplicate]] = False
+        partly = {int(trades.number_rows[place]): text for place, text in matched.partly_known.items()}
         new[[*partly]] = False
         own = ["symbol", "trade_id", "match_count"]
         chosen = (

@@ -1,1 +1,1 @@
-"""Bronze messages gathered into inserts: which messages, and when. May import `core`."""
+"""Decides which Bronze messages make one insert, and when the insert starts. May import `core`."""

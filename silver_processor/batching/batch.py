@@ -1,4 +1,4 @@
-"""The messages of one insert, from bytes to validated rows and rejects; and the columns that the insert adds."""
+"""The messages of one insert: decodes them, validates their rows, and adds the columns that are the insert's own."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from silver_processor.core.rules import Rules
 
 _MESSAGE_COLUMNS = ("bronze_partition", "bronze_offset", "bronze_published_at")
 _INSERT_COLUMNS = ("insert_token", "validated_at")
-UNSTAMPED = pa.schema([field for field in SILVER if field.name not in _INSERT_COLUMNS])
+WITHOUT_INSERT_COLUMNS = pa.schema([field for field in SILVER if field.name not in _INSERT_COLUMNS])
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A decoded Bronze message: its partition and offset, its Kafka timestamp (ms) and its rows (`BRONZE`).
+    """A decoded Bronze message: partition, offset, Kafka timestamp (ms since the epoch) and rows (schema `BRONZE`).
 
-    A message that could not be decoded has no rows, the reason in `fault` and its bytes in `unreadable`.
+    A message that could not be decoded has no rows, the error in `fault`, and its bytes in `unreadable`.
     """
 
     partition: int
@@ -38,10 +38,9 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """The rows of one insert before de-duplication, and the rules they were validated by.
+    """The rows of one insert before de-duplication, and the version of the rules that validated them.
 
-    `valid`: schema `UNSTAMPED`, which is Silver's without the columns that the insert adds. `rejects`: columns
-    `REJECT_COLUMNS`.
+    `valid`: schema `WITHOUT_INSERT_COLUMNS`. `rejects`: columns `REJECT_COLUMNS`.
     """
 
     valid: pa.Table
@@ -58,30 +57,33 @@ def decode_message(partition: int, offset: int, published_ms: int, value: bytes 
 
 
 def validate(messages: Sequence[Message], topic: str, rules: Rules, now: datetime) -> Validated:
-    """Apply the rules to all rows. A message that could not be decoded becomes one reject, dated `now` (UTC)."""
-    refined = refine(_stamped(messages), rules)
+    """Apply the rules to all rows. A message that could not be decoded becomes one reject, ingested at `now` (UTC).
+
+    `topic`: the Bronze topic, which stands in for the raw topic in such a reject.
+    """
+    refined = refine(_with_message_columns(messages), rules)
     unreadable = [_unreadable(message, topic, now) for message in messages if message.fault]
     rejects = refined.rejects
     if unreadable:
         rejects = pa.concat_tables([rejects, pa.Table.from_pylist(unreadable, schema=rejects.schema)])
-    return Validated(refined.valid.select(UNSTAMPED.names), rejects, rules.version)
+    return Validated(refined.valid.select(WITHOUT_INSERT_COLUMNS.names), rejects, rules.version)
 
 
-def stamp(valid: pa.Table, token: str, now: datetime) -> pa.Table:
-    """Rows of schema `SILVER`: valid rows with their insert's token and time (UTC)."""
+def with_insert_columns(valid: pa.Table, token: str, now: datetime) -> pa.Table:
+    """The valid rows with the token and time (`now`, UTC) of their insert: schema `SILVER`."""
     for name, value in zip(_INSERT_COLUMNS, (token, now), strict=True):
         field = SILVER.field(name)
         valid = valid.append_column(field, pa.repeat(pa.scalar(value, field.type), valid.num_rows))
     return valid.select(SILVER.names)
 
 
-def duplicates(again: pa.Table, now: datetime) -> pa.Table:
-    """Rows of duplicate_trades for rows of trades that Silver holds already (`now`: UTC)."""
-    seen = again.append_column("seen_at", pa.repeat(pa.scalar(now, DUPLICATE.field("seen_at").type), again.num_rows))
+def duplicate_rows(rows: pa.Table, now: datetime) -> pa.Table:
+    """The rows of duplicate_trades (schema `DUPLICATE`) for rows of schema `SILVER`, seen at `now` (UTC)."""
+    seen = rows.append_column("seen_at", pa.repeat(pa.scalar(now, DUPLICATE.field("seen_at").type), rows.num_rows))
     return seen.select(DUPLICATE.names).cast(DUPLICATE)
 
 
-def _stamped(messages: Sequence[Message]) -> pa.Table:
+def _with_message_columns(messages: Sequence[Message]) -> pa.Table:
     """All rows, each with the partition, offset and Kafka timestamp of its message."""
     table = pa.concat_tables([message.rows for message in messages]).combine_chunks()
     places = [(message.partition, message.offset, message.published_ms) for message in messages]

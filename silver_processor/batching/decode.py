@@ -1,4 +1,4 @@
-"""Bronze messages (Avro object containers) to Arrow tables."""
+"""Decodes Bronze messages (Avro object containers) into Arrow tables."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from schemas.records import BRONZE, BronzeTrade
 
 
 class BronzeUnreadableError(ValueError):
-    """The message is no Avro container with the Bronze columns. It becomes a dead letter."""
+    """The message is not an Avro container with the Bronze columns. It becomes a dead letter."""
 
 
 _SYNC_BYTES = 16
-# Fields of later versions, with their defaults: messages from before an upgrade may still wait in the topic.
+# Fields that later versions added, with their defaults. A message from before an upgrade may still be in the topic.
 _ADDED_FIELDS = {name: field.default for name, field in BronzeTrade.model_fields.items() if not field.is_required()}
-# To read Avro strings as bytes. Both texts have 8 bytes, so the header keeps its length.
+# Replacing the first text by the second makes Avro strings bytes. Both have 8 bytes, so the header keeps its length.
 _AS_TEXT, _AS_BYTES = b'"string"', b'"bytes" '
 _DEFAULT = re.compile(rb',\s*"default"\s*:\s*""|"default"\s*:\s*""\s*,')
 # Well-formed UTF-8, byte by byte (RFC 3629, section 4).
@@ -59,7 +59,7 @@ def _unreadable(error: BaseException) -> BronzeUnreadableError:
 
 
 def _without_defaults(message: bytes) -> bytes:
-    """The container with spaces in place of its fields' defaults, which polars cannot read."""
+    """The container with spaces in place of the fields' defaults. polars cannot read a schema with defaults."""
     header = message[: message.find(message[-_SYNC_BYTES:])]
     plain = _DEFAULT.sub(lambda found: b" " * len(found[0]), header)
     return message if plain == header else plain + message[len(header) :]
@@ -73,7 +73,7 @@ def _text_as_bytes(message: bytes) -> bytes:
 
 
 def _conform(frame: pl.DataFrame) -> pa.Table:
-    absent = [pl.lit(meant).alias(name) for name, meant in _ADDED_FIELDS.items() if name not in frame.columns]
+    absent = [pl.lit(default).alias(name) for name, default in _ADDED_FIELDS.items() if name not in frame.columns]
     frame = frame.with_columns(absent).select(BRONZE.names)
     binary = [name for name, kind in frame.schema.items() if kind == pl.Binary]
     if binary:

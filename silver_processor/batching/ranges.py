@@ -1,4 +1,4 @@
-"""Which Bronze messages make one insert, and its token. Pure, so that a repetition chooses the same messages."""
+"""Chooses the Bronze messages of one insert, and its token. Pure, so that a repetition chooses the same messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# The server splits an insert of more than 1,048,449 rows into several blocks. Its token would then protect only some.
+# The server splits an insert of more than 1,048,449 rows into blocks, and the token would protect only some of them.
 MAX_INSERT_ROWS = 1_000_000
 _RECORDED = re.compile(r"([0-9]+)-([0-9]+):([0-9]+)")
 
@@ -46,22 +46,22 @@ class OffsetRange:
 
 
 def next_range(waiting: Sequence[WaitingMessage], recorded: OffsetRange | None, merge_rows: int) -> OffsetRange | None:
-    """The next insert of a partition's waiting messages (ascending offsets); None: wait for more messages.
+    """The range of a partition's next insert; None: wait for more messages.
 
-    `recorded`: the range of an earlier insert whose outcome is unknown. If it starts with the first waiting message it
-    is returned unchanged once all its messages wait: the server completes a half-done insert only if the same token
-    comes with the same messages. Otherwise the range takes as many messages as fit into `merge_rows` rows, at least
-    one.
+    `waiting`: in ascending order of offsets. `recorded`: the range of an earlier insert whose outcome is unknown. If it
+    starts with the first waiting message, it is returned unchanged as soon as all its messages have arrived: the server
+    completes a half-done insert only if the same token comes with the same messages. Otherwise the range has as many
+    messages as fit into `merge_rows` rows, at least one.
     """
     if not waiting:
         return None
-    head = waiting[0]
-    if recorded is not None and (recorded.first, recorded.first_published_ms) == (head.offset, head.published_ms):
+    first = waiting[0]
+    if recorded is not None and (recorded.first, recorded.first_published_ms) == (first.offset, first.published_ms):
         return recorded if waiting[-1].offset >= recorded.last else None
-    last, rows = head, head.rows
+    last, rows = first, first.rows
     for message in waiting[1:]:
         rows += message.rows
         if rows > min(merge_rows, MAX_INSERT_ROWS):
             break
         last = message
-    return OffsetRange(head.offset, last.offset, head.published_ms)
+    return OffsetRange(first.offset, last.offset, first.published_ms)

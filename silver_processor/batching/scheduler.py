@@ -1,10 +1,9 @@
-"""When the next insert starts, and of which partition. A worker makes one insert at a time.
+"""Decides when the next insert starts, and of which partition. A worker makes one insert at a time.
 
-Small inserts cost parts: each adds a part to Silver and to every candle table, however few its rows. Waiting for more
-rows costs latency. `InsertTiming` decides between the two. At low rates few parts win: a worker starts an insert of
-fewer than `small_rows` rows at most once in `gap_s`, unless a message would wait longer than `longest_wait_s`. At high
-rates latency wins: an insert of `small_rows` rows or more starts at once. A worker therefore makes at most 1 / gap_s +
-partitions / longest_wait_s + rows a second / small_rows inserts a second.
+Every insert adds a part to Silver and to the candle table, however few its rows. Waiting for more rows adds latency.
+`InsertTiming` weighs the two. An insert of fewer than `small_rows` rows starts at most once in `gap_s`, unless a
+message would wait longer than `longest_wait_s`. An insert of `small_rows` rows or more starts at once. A worker
+therefore makes at most 1 / gap_s + partitions / longest_wait_s + rows a second / small_rows inserts a second.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ _SOON_S = 0.001
 
 @dataclass(frozen=True, slots=True)
 class InsertTiming:
-    """The settings of the choice.
+    """When an insert is due.
 
-    `small_rows`: an insert of fewer rows is small. `gap_s`: least time between the starts of an insert and a small one
-    after it. `longest_wait_s`: most time from a message's arrival to the start of its insert.
+    `small_rows`: an insert of fewer rows is small. `gap_s`: the least time from the start of an insert to the start of
+    a small one after it. `longest_wait_s`: the longest time from a message's arrival to the start of its insert.
     """
 
     small_rows: int
@@ -45,7 +44,7 @@ class InsertTiming:
 
 
 class Queue(Protocol):
-    """A partition as the scheduler sees it (see `silver_processor.inserts.partition.Partition`)."""
+    """The waiting messages of one partition (see `silver_processor.inserts.partition.Partition`)."""
 
     @property
     def can_insert(self) -> bool:
@@ -57,33 +56,33 @@ class Queue(Protocol):
 
     @property
     def waiting_rows(self) -> int:
-        """Rows that wait for an insert."""
+        """Number of rows that wait for an insert."""
 
     @property
     def waiting_messages(self) -> int:
-        """Messages that wait for an insert."""
+        """Number of messages that wait for an insert."""
 
     @property
     def oldest(self) -> float:
-        """When the first of them arrived."""
+        """When the first waiting message arrived (s, the scheduler's clock)."""
 
     async def insert_next(self) -> None:
-        """Insert once."""
+        """Make the next insert."""
 
 
 @dataclass
 class InsertScheduler:
-    """Lets the assigned partitions insert, one after the other, each when `timing` says so.
+    """Lets the assigned partitions insert, one after the other, each when `timing` makes it due.
 
-    `waiting_limit`: waiting rows at which arrivals are held back. `clock`: seconds, monotonic; the partitions use the
-    same clock. `between`: awaited before every insert. `queues`: the assigned partitions. `busy`: an insert is under
-    way.
+    `waiting_limit`: `wait_for_room` waits while so many rows wait. `clock`: seconds, monotonic; the partitions use the
+    same clock. `before_each_insert`: awaited before every insert. `queues`: the assigned partitions. `busy`: whether an
+    insert is under way.
     """
 
     timing: InsertTiming
     waiting_limit: int
     clock: Callable[[], float]
-    between: Callable[[], Awaitable[object]]
+    before_each_insert: Callable[[], Awaitable[object]]
     queues: Callable[[], Iterable[Queue]]
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _inserted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -92,7 +91,7 @@ class InsertScheduler:
     busy: bool = False
 
     def wake(self) -> None:
-        """Look again: a message arrived, or the assignment changed."""
+        """Check the partitions again: a message has arrived, or the assignment has changed."""
         self._changed.set()
         self._inserted.set()
 
@@ -101,10 +100,10 @@ class InsertScheduler:
         self._stopped = True
         self.wake()
 
-    async def room(self) -> None:
+    async def wait_for_room(self) -> None:
         """Wait until another message may be decoded. This bounds the memory that waiting messages take.
 
-        Arrivals are not held back while no partition can insert: an insert in doubt may need messages yet to come.
+        It returns at once while no partition can insert: an insert in doubt may need messages that have not arrived.
         """
         while self._is_full():
             self._inserted.clear()
@@ -124,7 +123,7 @@ class InsertScheduler:
                     await asyncio.wait_for(self._changed.wait(), pause_s)
                 continue
             self.busy = True
-            await self.between()
+            await self.before_each_insert()
             self._last = self.clock()
             await queue.insert_next()
             self.busy = False

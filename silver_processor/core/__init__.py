@@ -1,1 +1,1 @@
-"""The rules of Silver: pure functions from Arrow tables to Arrow tables."""
+"""The rules of Silver, as pure functions of Arrow tables and polars frames. May import `schemas` and `config` only."""

@@ -1,4 +1,4 @@
-"""Decimal text to exact decimals, by column: its value, or the reason why it is no valid amount."""
+"""Turns columns of decimal text into exact decimals, or into the reason why a text is no valid amount."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def _steps(names: tuple[str, ...]) -> _Steps:
         text, value, most, fault = (pl.col(f"{name}{suffix}") for suffix in ("_text", "", "_max", "_fault"))
         steps.is_plain.append(text.str.contains(_PLAIN).alias(name))
         steps.values.extend([text.cast(AMOUNT).alias(name), most])
-        found = pl.when(value == 0).then(pl.lit("not_positive")).when(value > most).then(pl.lit("above_limit"))
-        steps.faults.append(found.alias(f"{name}_fault"))
+        reason = pl.when(value == 0).then(pl.lit("not_positive")).when(value > most).then(pl.lit("above_limit"))
+        steps.faults.append(reason.alias(f"{name}_fault"))
         steps.validated.extend([pl.when(fault.is_null()).then(value), fault])
     return steps
 
@@ -70,7 +70,10 @@ def _validate_mixed(frame: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def _validate_any(rows: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Any text: value = 0.<digits> * 10^whole, `digits` without zeros at either end."""
+    """Validate texts in any form. The value is 0.<digits> * 10^size; `digits` has no zeros at either end.
+
+    `lowest` is the decimal exponent of the last of the digits.
+    """
     text = pl.col(f"{name}_text").alias("text")
     parts = rows.with_columns(text, text.str.extract_groups(_GRAMMAR).alias("parts")).unnest("parts")
     fraction = pl.col("fraction").fill_null("")
@@ -88,11 +91,11 @@ def _validate_any(rows: pl.DataFrame, name: str) -> pl.DataFrame:
         )
     )
     split = parts.with_columns(
-        (pl.col("whole") + fraction).str.strip_chars_start("0").alias("led"),
-        (exponent - fraction.str.len_bytes().cast(pl.Int64)).alias("last"),
-    ).with_columns(pl.col("led").str.strip_chars_end("0").alias("digits"))
+        (pl.col("whole") + fraction).str.strip_chars_start("0").alias("all_digits"),
+        (exponent - fraction.str.len_bytes().cast(pl.Int64)).alias("last_exponent"),
+    ).with_columns(pl.col("all_digits").str.strip_chars_end("0").alias("digits"))
     length = pl.col("digits").str.len_bytes().cast(pl.Int64)
-    lowest = pl.col("last") + pl.col("led").str.len_bytes().cast(pl.Int64) - length
+    lowest = pl.col("last_exponent") + pl.col("all_digits").str.len_bytes().cast(pl.Int64) - length
     sized = split.with_columns(lowest.alias("lowest"), (lowest + length).alias("size"))
     limit, limit_digits = pl.col(f"{name}_max_whole"), pl.col(f"{name}_max_digits")
     above = (pl.col("size") > limit) | ((pl.col("size") == limit) & (pl.col("digits") > limit_digits))
@@ -116,9 +119,8 @@ def _validate_any(rows: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def product(price: pa.ChunkedArray, quantity: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The exact product of two Decimal(38,18) columns as Decimal(38,20), null where it needs more digits.
-
-    Null where either factor is null.
+    """The exact product of two Decimal(38,18) columns as Decimal(38,20); null if it needs more digits or a factor is
+    null.
     """
     short = [_shortened(price, 18), _shortened(quantity, 19)]
     if all(column is not None for column in short):
@@ -127,7 +129,10 @@ def product(price: pa.ChunkedArray, quantity: pa.ChunkedArray) -> pa.ChunkedArra
 
 
 def _shortened(column: pa.ChunkedArray, precision: int) -> pa.ChunkedArray | None:
-    """The column as Decimal128(precision, 10), or None if a value does not fit. Arrow makes 38 digits of 18 and 19."""
+    """The column as Decimal128(precision, 10); None if a value does not fit.
+
+    Arrow gives the product of 18 and 19 digits a precision of 38, which still fits into a Decimal128.
+    """
     try:
         return column.cast(pa.decimal128(precision, 10))
     except pa.ArrowInvalid:
@@ -142,6 +147,6 @@ def _wide_product(price: pa.ChunkedArray, quantity: pa.ChunkedArray) -> pa.Chunk
     narrow = pc.if_else(fits, smaller, None).cast(pa.decimal256(37, 18))
     exact = pc.multiply(larger.cast(pa.decimal256(38, 18)), narrow)
     cut = exact.cast(pa.decimal256(76, 20), safe=False)
-    whole = pc.equal(cut.cast(pa.decimal256(76, 36), safe=False), exact)
-    bound = pc.less(cut, pa.scalar(10**_PRODUCT_WHOLE).cast(pa.decimal256(76, 20)))
-    return pc.if_else(pc.and_(whole, bound), cut, None).cast(pa.decimal128(38, 20))
+    lost_no_digit = pc.equal(cut.cast(pa.decimal256(76, 36), safe=False), exact)
+    is_small_enough = pc.less(cut, pa.scalar(10**_PRODUCT_WHOLE).cast(pa.decimal256(76, 20)))
+    return pc.if_else(pc.and_(lost_no_digit, is_small_enough), cut, None).cast(pa.decimal128(38, 20))

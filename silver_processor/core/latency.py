@@ -38,7 +38,7 @@ class Latency:
 
 
 def latencies(rows: pa.Table, visible_us: int) -> list[Latency]:
-    """Every stage of every exchange among `rows` (schema `SILVER`), visible at `visible_us` (µs since the epoch).
+    """The latencies of each exchange and stage. `rows` (schema `SILVER`) were visible at `visible_us` (µs, UTC).
 
     A stage that seems to end before it starts counts as 0: the exchange's clock differs from ours, and Kafka's times
     are cut to whole milliseconds.
@@ -51,16 +51,16 @@ def latencies(rows: pa.Table, visible_us: int) -> list[Latency]:
     columns = {column for pair in STAGES.values() for column in pair} - {VISIBLE}
     times = {column: _micros(rows, column) for column in columns} | {VISIBLE: np.int64(visible_us)}
     buckets = len(BOUNDS) + 1
-    found = []
+    measured = []
     for stage, (start, end) in STAGES.items():
-        took = np.maximum(times[end] - times[start], 0)
-        bucket = np.searchsorted(_BOUNDS_US, took, side="left")
+        micros = np.maximum(times[end] - times[start], 0)
+        bucket = np.searchsorted(_BOUNDS_US, micros, side="left")
         counts = np.bincount(codes * buckets + bucket, minlength=len(exchanges) * buckets)
-        sums = np.bincount(codes, weights=took, minlength=len(exchanges)) / 1_000_000
+        sums = np.bincount(codes, weights=micros, minlength=len(exchanges)) / 1_000_000
         for code, exchange in enumerate(exchanges):
-            mine = counts[code * buckets : (code + 1) * buckets]
-            found.append(Latency(exchange, stage, mine, float(sums[code])))
-    return found
+            of_exchange = counts[code * buckets : (code + 1) * buckets]
+            measured.append(Latency(exchange, stage, of_exchange, float(sums[code])))
+    return measured
 
 
 def _micros(rows: pa.Table, column: str) -> npt.NDArray[np.int64]:

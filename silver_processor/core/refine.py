@@ -1,4 +1,4 @@
-"""Bronze rows to Silver rows and rejects, by column. The rules apply in a fixed order (docs/reasons.md)."""
+"""Turns Bronze rows into Silver rows and rejects. The rules apply in a fixed order (docs/reasons.md)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import polars as pl
 import pyarrow as pa
 
+from schemas.coordinates import COORDINATES
 from schemas.kinds import MOST_MATCHES, TradeKind
 from schemas.reasons import MEANINGS, Reason
 from schemas.records import BRONZE, SILVER
@@ -18,8 +19,6 @@ from silver_processor.core.rules import Rules
 EARLIEST = datetime(2009, 1, 3, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 VALUE_CHARACTERS = 256
-# The coordinates of a row's raw message.
-PLACE = ("raw_topic", "raw_partition", "raw_offset", "published_at")
 
 REJECT_COLUMNS = (
     "reason",
@@ -46,7 +45,7 @@ REJECT_COLUMNS = (
     "received_at",
     "ingested_at",
 )
-# The columns of Bronze that are validated; the others are only carried on.
+# The columns of Bronze that are validated. The others go into Silver unchanged.
 _VALIDATED = (
     *("exchange", "symbol", "trade_id", "price_text", "quantity_text", "timestamp"),
     *("side", "sequence", "kind", "matches", "defect"),
@@ -65,10 +64,11 @@ _MADE = {
     "trade_kind": "trade_kind",
     "match_count": "match_count",
 }
-# The columns that the caller adds: the message and the insert of a row.
-_STAMPED = {"validated_at", "bronze_partition", "bronze_offset", "bronze_published_at", "insert_token"}
-VALID = pa.schema([field for field in SILVER if field.name not in _STAMPED])
+# Columns of Silver about a row's Bronze message and its insert. The caller adds them.
+_ADDED_BY_CALLER = {"validated_at", "bronze_partition", "bronze_offset", "bronze_published_at", "insert_token"}
+VALID = pa.schema([field for field in SILVER if field.name not in _ADDED_BY_CALLER])
 
+# Defects after which no field of the row can be trusted, not even its exchange.
 _UNTRUSTED = [Reason.MALFORMED_ENVELOPE, Reason.MESSAGE_TOO_LARGE]
 _BRONZE_DEFECTS = [reason for reason, meaning in MEANINGS.items() if meaning.layer == "bronze"]
 _DIGITS = r"^0*[0-9]{1,20}$"
@@ -79,8 +79,7 @@ _KINDS = [kind.value for kind in TradeKind]
 class Refined:
     """Refined Bronze rows. Each is in exactly one of the tables, in the order of the input.
 
-    `valid`: columns `VALID` (Silver's, less those that the caller adds) and every other column of the input.
-    `rejects`: columns `REJECT_COLUMNS`.
+    `valid`: columns `VALID`, and those of `_ADDED_BY_CALLER` that the input has. `rejects`: columns `REJECT_COLUMNS`.
     """
 
     valid: pa.Table
@@ -90,9 +89,9 @@ class Refined:
 def refine(bronze: pa.Table, rules: Rules) -> Refined:
     """Validate, normalise the symbol, and add quote_volume.
 
-    `bronze` has the columns of `schemas.records.BRONZE`, and may have those of `_STAMPED`, which are kept.
-    Price limits and `quote_volume` in quote currency, quantities in base currency; times µs UTC. The result depends
-    on each row alone.
+    `bronze` has the columns of `schemas.records.BRONZE`, and may have those of `_ADDED_BY_CALLER`, which are kept.
+    Prices and `quote_volume` are in quote currency, quantities in base currency, times in µs (UTC). The verdict on a
+    row does not depend on other rows.
     """
     rows = pl.DataFrame(bronze.select(_VALIDATED)).join(
         rules.markets,
@@ -108,24 +107,24 @@ def refine(bronze: pa.Table, rules: Rules) -> Refined:
     is_broken = rows.select(_IS_BROKEN).to_series()
     if not is_broken.any():
         return Refined(_valid(rows, bronze, rules), _NO_REJECTS)
-    told = pl.DataFrame(bronze.filter(is_broken.to_arrow()).select(_CARRIED))
-    rejects = _rejects(rows.filter(is_broken).hstack(told), rules)
+    carried = pl.DataFrame(bronze.filter(is_broken.to_arrow()).select(_CARRIED))
+    rejects = _rejects(rows.filter(is_broken).hstack(carried), rules)
     return Refined(_valid(rows.filter(~is_broken), bronze.filter((~is_broken).to_arrow()), rules), rejects)
 
 
 def refuse(bronze: pl.DataFrame, refused: pl.DataFrame) -> pl.DataFrame:
-    """The rejects (`REJECT_COLUMNS`) of rows that are valid by themselves and contradict other trades.
+    """The rejects (`REJECT_COLUMNS`) of rows that are valid by themselves but contradict other trades.
 
-    `bronze` has the columns of `schemas.records.BRONZE`, `refused` the coordinates of raw messages (`PLACE`), `reason`,
-    `field`, `value` and `limit`. A message that was delivered twice becomes one reject.
+    `bronze` has the columns of `schemas.records.BRONZE`. `refused` has `COORDINATES`, `reason`, `field`, `value` and
+    `limit`. A message that was delivered twice becomes one reject.
     """
-    place = pl.Schema({name: bronze.schema[name] for name in PLACE})
-    told = refused.select(*PLACE, "reason", "field", "value", "limit").unique(PLACE, keep="first")
-    met = bronze.unique(PLACE, keep="first", maintain_order=True).join(
-        told.cast(place), on=PLACE, how="inner", maintain_order="left"
+    types = pl.Schema({name: bronze.schema[name] for name in COORDINATES})
+    verdicts = refused.select(*COORDINATES, "reason", "field", "value", "limit").unique(COORDINATES, keep="first")
+    rejects = bronze.unique(COORDINATES, keep="first", maintain_order=True).join(
+        verdicts.cast(types), on=COORDINATES, how="inner", maintain_order="left"
     )
     rules = {code.value: meaning.rule for code, meaning in MEANINGS.items()}
-    return met.with_columns(
+    return rejects.with_columns(
         pl.col("reason").replace_strict(rules, return_dtype=pl.String).alias("rule"),
         pl.col("value").str.slice(0, VALUE_CHARACTERS),
         pl.col("limit").str.slice(0, VALUE_CHARACTERS),
@@ -133,9 +132,12 @@ def refuse(bronze: pl.DataFrame, refused: pl.DataFrame) -> pl.DataFrame:
 
 
 def partly_known(rows: pl.DataFrame, known: list[str]) -> pl.DataFrame:
-    """The input of `refuse` for trades (columns `PLACE`, `match_count`) of which Silver has the matches `known`."""
+    """The input of `refuse` for trades of which Silver has some matches.
+
+    `rows`: columns `COORDINATES` and `match_count`. `known`: the matches that Silver has of each trade, as text.
+    """
     return rows.select(
-        *PLACE,
+        *COORDINATES,
         pl.lit(Reason.MATCHES_PARTLY_KNOWN.value).alias("reason"),
         pl.lit(MEANINGS[Reason.MATCHES_PARTLY_KNOWN].field).alias("field"),
         pl.col("match_count").cast(pl.String).alias("value"),
@@ -154,7 +156,10 @@ def _order_key() -> tuple[pl.Expr, pl.Expr]:
 
 
 def _matches() -> tuple[pl.Expr, pl.Expr]:
-    """How many matches the row sums up; one if the message does not say. A numeric id must be at least that high."""
+    """How many matches a trade sums up; one if the message names no number.
+
+    Match ids begin at 0, so a numeric trade id must be at least the count less one.
+    """
     sent, last = pl.col("matches"), pl.col("number")
     count = pl.when(sent == "").then(pl.lit(1, pl.UInt64)).otherwise(_uint64(sent)).cast(pl.UInt32, strict=False)
     is_number = count.is_between(1, MOST_MATCHES).fill_null(value=False)
@@ -177,8 +182,8 @@ _TAKER = (
 )
 _ORDER_KEY = _order_key()
 _MATCHES = _matches()
-# Whether any rule is broken, which costs less than asking which: of an exchange that is missing or unknown no market is
-# known, and each kind of defect breaks a rule.
+# Whether a row breaks any rule. This costs less than `_reason`, which finds the first one. A missing or unknown
+# exchange needs no condition here: it has no market, so `canonical` is null.
 _IS_BROKEN = pl.any_horizontal(
     pl.col("defect") != "",
     pl.col("symbol") == "",
@@ -236,12 +241,19 @@ def _reason(rules: Rules) -> pl.Expr:
 
 
 def _valid(rows: pl.DataFrame, bronze: pa.Table, rules: Rules) -> pa.Table:
-    """Silver's rows; what Bronze said stays as it is."""
+    """The rows of Silver. Columns that are not in `_MADE` keep Bronze's values."""
     columns = dict(zip(bronze.column_names, bronze.columns, strict=True))
     columns |= {"exchange_symbol": columns["symbol"], "rules_version": pa.repeat(rules.version, rows.height)}
     columns |= zip(_MADE, rows.select(*_MADE.values()).to_arrow().columns, strict=True)
-    names = [*VALID.names, *(name for name in bronze.column_names if name in _STAMPED)]
+    names = [*VALID.names, *(name for name in bronze.column_names if name in _ADDED_BY_CALLER)]
     return pa.table([columns[name] for name in names], schema=pa.schema([SILVER.field(name) for name in names]))
+
+
+# The text that a reject shows of its field.
+_VALUES = {name: pl.col(name) for name in _VALIDATED} | {
+    "quote_volume": pl.col("price_text") + " * " + pl.col("quantity_text"),
+    "timestamp": pl.col("timestamp_raw"),
+}
 
 
 def _rejects(rows: pl.DataFrame, rules: Rules) -> pa.Table:
@@ -251,34 +263,8 @@ def _rejects(rows: pl.DataFrame, rules: Rules) -> pa.Table:
     texts = {code.value: meaning.rule for code, meaning in MEANINGS.items()}
     named = rows.with_columns(reason.replace_strict(fields).alias("field"), reason.replace_strict(texts).alias("rule"))
     field = pl.col("field")
-    value = (
-        pl.when(field == "exchange")
-        .then(pl.col("exchange"))
-        .when(field == "defect")
-        .then(pl.col("defect"))
-        .when(field == "symbol")
-        .then(pl.col("symbol"))
-        .when(field == "trade_id")
-        .then(pl.col("trade_id"))
-        .when(field == "price_text")
-        .then(pl.col("price_text"))
-        .when(field == "quantity_text")
-        .then(pl.col("quantity_text"))
-        .when(field == "quote_volume")
-        .then(pl.col("price_text") + " * " + pl.col("quantity_text"))
-        .when(field == "side")
-        .then(pl.col("side"))
-        .when(field == "timestamp")
-        .then(pl.col("timestamp_raw"))
-        .when(field == "sequence")
-        .then(pl.col("sequence"))
-        .when(field == "kind")
-        .then(pl.col("kind"))
-        .when(field == "matches")
-        .then(pl.col("matches"))
-        .otherwise(pl.lit(""))
-        .str.slice(0, VALUE_CHARACTERS)
-    )
+    texts_of_fields = (pl.when(field == name).then(text.cast(pl.String)) for name, text in _VALUES.items())
+    value = pl.coalesce(*texts_of_fields, pl.lit("")).str.slice(0, VALUE_CHARACTERS)
     limit = (
         pl.when(reason == Reason.PRICE_ABOVE_LIMIT)
         .then(pl.col("price_limit"))

@@ -1,4 +1,4 @@
-"""The registry prepared for work by column: one row for each name of a market, with limits in comparable form."""
+"""The symbol registry as a table that rows can be joined with."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ _LARGEST = _EXACT.subtract(Decimal(10) ** _WHOLE_DIGITS, Decimal(1).scaleb(-_SCA
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What `refine` needs of a registry.
+    """The part of a registry that `refine` needs.
 
-    `markets`: `exchange, exchange_symbol, canonical`, `first_name` (the entry's own; the others are aliases), and
-    for price and quantity the limit as `<name>_limit` (text), `<name>_max` (the largest Decimal(38,18) within it),
-    `<name>_max_whole` (count of digits before the point) and `<name>_max_digits` (its significant digits, no zeros at
-    either end).
+    `markets` has one row for each name of a market: `exchange`, `exchange_symbol` (the name), `canonical`, and
+    `first_name` (the name of the market's entry; its other names are aliases). For `price` (quote currency) and
+    `quantity` (base currency) it has the limit in four forms: `<name>_limit` (text), `<name>_max` (the largest
+    Decimal(38,18) within it), `<name>_max_whole` (number of digits before the point) and `<name>_max_digits` (its
+    significant digits, without zeros at either end). `exchanges`: the known codes. `version`: the rules version.
     """
 
     markets: pl.DataFrame
@@ -45,7 +46,7 @@ class Rules:
             columns[f"{name}_max_whole"] = pl.Series([x.adjusted() + 1 for x in limits], dtype=pl.Int64)
             columns[f"{name}_max_digits"] = pl.Series([_digits(x) for x in limits], dtype=pl.String)
         return cls(
-            # The first name of a market is its entry's; aliases follow.
+            # `lookup` lists a market's entry before its aliases.
             markets=pl.DataFrame(columns).with_columns(
                 pl.col("exchange_symbol").first().over("exchange", "canonical").alias("first_name")
             ),
@@ -55,6 +56,7 @@ class Rules:
 
 
 def _within(limit: Decimal) -> Decimal:
+    """The largest Decimal(38, 18) that is not above the limit."""
     if limit >= _LARGEST:
         return _LARGEST
     return limit.quantize(Decimal(1).scaleb(-_SCALE), context=_EXACT)
@@ -64,9 +66,9 @@ def _digits(limit: Decimal) -> str:
     return "".join(str(digit) for digit in limit.as_tuple().digits).strip("0")
 
 
-def moved(before: Rules, after: Rules) -> list[tuple[str, str, str, str]]:
-    """Markets whose first name changed: exchange, canonical symbol, first name before and after."""
+def changed_first_names(before: Rules, after: Rules) -> list[tuple[str, str, str, str]]:
+    """Markets whose first name changes: exchange, canonical symbol, first name before and after."""
     market = ["exchange", "canonical"]
-    first = [rules.markets.select(*market, "first_name").unique() for rules in (before, after)]
-    both = first[0].join(first[1], on=market, suffix="_after")
+    old, new = (rules.markets.select(*market, "first_name").unique() for rules in (before, after))
+    both = old.join(new, on=market, suffix="_after")
     return both.filter(pl.col("first_name") != pl.col("first_name_after")).sort(market).rows()

@@ -1,1 +1,1 @@
-"""The worker's membership in its consumer group: app, assignment, backlog. May import `config` only."""
+"""The worker's consumer group: the Faust app, the assignment, the backlog. May import `config` only."""

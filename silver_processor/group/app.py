@@ -1,4 +1,4 @@
-"""The Faust app of a worker: topic, group and timing, from the settings."""
+"""Builds the Faust app of a worker from the settings: group, broker, timing."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from silver_processor.group.membership import MembershipTransport, WholeAssignor
 # A message holds thousands of rows, and every buffered one is in memory.
 _BUFFERED_MESSAGES = 64
 _FETCH_BYTES = 8 * 2**20
-# How often Faust commits and looks at every partition. The in-memory broker's producers wait for committed offsets
-# (`producers.kafka.flow_control.Pacer`), so rarer commits slow down a full pipeline.
+# How often Faust commits every partition. A producer that bounds unconsumed bytes waits for committed offsets
+# (`producers.kafka.flow_control.Pacer`), so rarer commits would slow it down.
 _COMMIT_SECONDS = 0.25
 _HEARTBEATS_A_SESSION = 6
-# How soon the group's leader learns of new partitions.
+# The group's leader learns of new partitions within this time.
 _METADATA_SECONDS = 10.0
-# A partition that waits for ClickHouse is no reason to leave the group.
+# A day: a worker that waits for ClickHouse stays in the group.
 _POLL_INTERVAL_S = 86_400.0
 
 
@@ -32,13 +32,13 @@ class SilverApp(faust.App):  # type: ignore[misc]
     async def on_first_start(self) -> None:
         """Run `begin`. Faust starts tasks and timers only after the first assignment.
 
-        Faust's own method makes folders for its tables. This app has no tables, and a killed worker leaves no files.
+        Faust's own method makes folders for its tables. This app has no tables, so a killed worker leaves no folders.
         """
         await self.begin()
 
 
 def silver_app(settings: Settings) -> SilverApp:
-    """The app of a worker: its transport and assignor are those of `silver_processor.group.membership`.
+    """The app of a worker, with the transport and the assignor of `silver_processor.group.membership`.
 
     Raises:
         OSError: `kafka_ca_file` cannot be read or holds no certificate.

@@ -1,4 +1,4 @@
-"""The messages that wait in a topic for a consumer group, asked of the broker without joining the group."""
+"""Counts the messages that wait for a consumer group. It asks the broker, and does not join the group."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _TIMEOUT_S = 3.0
 class PartitionBacklog:
     """A group's backlog in one partition.
 
-    `committed`: the group's offset, or the first kept one if it has committed none. `end`: the next message's offset.
+    `committed`: the group's committed offset, or the partition's first offset if there is none. `end`: the offset of
+    the next message that is published.
     """
 
     topic: str
@@ -46,10 +47,10 @@ def backlog(consumer: Consumer, topics: Iterable[str], timeout_s: float = _TIMEO
     partitions = [
         TopicPartition(topic, number) for topic in topics if topic in known for number in known[topic].partitions
     ]
-    found = []
+    backlogs = []
     for committed in consumer.committed(partitions, timeout=timeout_s) if partitions else ():
         partition = TopicPartition(committed.topic, committed.partition)
         low, end = consumer.get_watermark_offsets(partition, timeout=timeout_s)
         offset = committed.offset if committed.offset >= 0 else low
-        found.append(PartitionBacklog(committed.topic, committed.partition, offset, end))
-    return found
+        backlogs.append(PartitionBacklog(committed.topic, committed.partition, offset, end))
+    return backlogs

@@ -3,13 +3,13 @@
 This is the one module that uses private parts of Faust and aiokafka. pyproject.toml bounds their versions, and
 tests/silver/group/test_membership_parts.py fails if an upgrade removes or renames one of them. It relies on:
 
-- Faust's assignor skips a topic that the leader's metadata lacks, as it does for a moment after a broker's restart.
-  Every worker would be given nothing, and wait for ever.
+- Faust's assignor skips a topic that the leader's metadata does not have, which happens just after a broker's restart.
+  Every worker would get no partition, and would wait for ever.
 - aiokafka calls `metadata` before every join, and waits for a metadata update under way before it calls `assign`.
 - An exception of `assign` ends the attempt to join, which is then repeated. The leader stays the leader, and the
   workers that wait for its answer go on waiting.
-- Every member is told the assignment of all members, by URL. Faust derives the URL from host and port, which two
-  workers of one machine would share: hence `own_url`.
+- Every member gets the assignment of all members, by URL. Faust derives a worker's URL from host and port. Two workers
+  on one machine would have the same URL, hence `own_url`.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from faust.assignor.client_assignment import ClientAssignment
 from faust.transport.drivers import aiokafka as driver
 from mode import Service
 
-# How long the broker holds a fetch until data comes; Faust would ask for 1.5 s. A broker that does not answer early
-# (the in-memory one) adds this to every trade's latency. The second value applies when no message has come for
-# `_BUSY_S`, so that an idle worker costs next to nothing.
+# How long the broker holds a fetch until data comes. Faust's value is 1.5 s. The in-memory broker always waits so long,
+# which adds to the latency of every trade. The second value applies when no message has come for `_BUSY_S`, so that an
+# idle worker uses little CPU.
 FETCH_WAIT_MS = 10
 IDLE_FETCH_WAIT_MS = 100
 _BUSY_S = 1.0
 _CHECK_SECONDS = 0.5
 _METADATA_PAUSE_S = 0.2
-# Shorter than the shortest session, so that the leader that refused an assignment stays the leader.
+# Pause after a refused assignment. Shorter than the shortest session, so that the leader stays the leader.
 _REFUSED_PAUSE_S = 0.3
 # Exit code of a worker that cannot get back into its group.
 EXIT_UNRECOVERABLE = 70
@@ -62,18 +62,18 @@ class WholeAssignor(PartitionAssignor):  # type: ignore[misc]
 
     def __init__(self, app: Any, replicas: int = 0) -> None:
         super().__init__(app, replicas)
-        # Asks the broker for metadata. The consumer sets it.
+        # Requests metadata from the broker. The consumer sets it.
         self.refresh: Callable[[], object] = _ignore
-        # Called with every refusal.
+        # Called with every refused assignment.
         self.refused: Callable[[IncompleteAssignmentError], object] = _ignore
 
     def metadata(self, topics: Any) -> Any:
-        """What this member tells the group when it joins."""
+        """The metadata that this member sends when it joins its group."""
         self.refresh()
         return super().metadata(topics)
 
     def assign(self, cluster: Any, member_metadata: Any) -> Any:
-        """Partitions by member. Only the group's leader is asked.
+        """The partitions of each member. Only the group's leader calls this.
 
         Raises:
             IncompleteAssignmentError: a partition of a subscribed topic would have no owner, or two.
@@ -105,7 +105,7 @@ class WholeAssignor(PartitionAssignor):  # type: ignore[misc]
         return client
 
     def owned(self, topic: str) -> frozenset[int]:
-        """The partitions that have an owner in the latest assignment this worker was told."""
+        """The partitions that have an owner in the latest assignment that this worker knows."""
         by_member: Mapping[str, Mapping[str, list[int]]] = self.external_topics_metadata()
         return frozenset(number for topics in by_member.values() for number in topics.get(topic, ()))
 
@@ -121,10 +121,10 @@ def _partitions(cluster: Any, topics: set[str]) -> list[tuple[str, int]]:
 
 
 class PacedUpdate:
-    """A metadata update that begins at most once in `pause_s`, however often it is asked for.
+    """A metadata update that begins at most once in `pause_s`, however often it is called.
 
-    aiokafka asks without a pause for the leader of a partition that the broker does not know: thousands of times a
-    second. The group could not take the partition back, because nobody would learn of the topic.
+    aiokafka looks for the leader of a partition that the broker does not know without a pause, thousands of times a
+    second. No worker would learn of the topic meanwhile, so the group could not take the partition back.
     """
 
     def __init__(self, update: Callable[[], Awaitable[bool]], pause_s: float) -> None:
@@ -134,7 +134,7 @@ class PacedUpdate:
         self._next: asyncio.Task[bool] | None = None
 
     def __call__(self) -> Awaitable[bool]:
-        """Whether the update that begins now, or after the pause, brought metadata."""
+        """Begin an update, now or after the pause. The result says whether it brought metadata."""
         if self._next is None or self._next.done():
             self._next = asyncio.get_running_loop().create_task(self._begin())
         return asyncio.shield(self._next)
@@ -146,10 +146,10 @@ class PacedUpdate:
         return await self._update()
 
 
-def _joining(join: Callable[[Any], Awaitable[bool]]) -> Callable[[Any], Awaitable[bool]]:
-    """aiokafka's attempt to join. A refused assignment is repeated after a pause.
+def _with_refusals(join: Callable[[Any], Awaitable[bool]]) -> Callable[[Any], Awaitable[bool]]:
+    """aiokafka's attempt to join a group; after a refused assignment it fails without an error, and is repeated.
 
-    As an error it would reach Faust's fetches as well and end the process.
+    The error would also reach Faust's fetches, and end the process.
     """
 
     async def attempt(subscription: Any) -> bool:
@@ -174,9 +174,9 @@ class Committed:
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """Faust's consumer thread, with quick fetches. A commit without metadata never replaces one with metadata."""
+    """Faust's consumer thread, with short fetches. A commit without metadata never replaces one with metadata."""
 
-    # Otherwise Faust's log lines about its services would count as ours.
+    # Without this name, log lines of Faust about its services would appear under this module's name.
     logger = logging.getLogger("faust.transport")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -188,10 +188,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         self._busy_until = 0.0
 
     async def on_start(self) -> None:
-        """Start the consumer. It joins its group later, when it is told the topics."""
+        """Start the consumer. It joins its group later, when Faust subscribes to the topics."""
         await super().on_start()
         coordinator = self._ensure_consumer()._coordinator
-        coordinator._do_rejoin_group = _joining(coordinator._do_rejoin_group)
+        coordinator._do_rejoin_group = _with_refusals(coordinator._do_rejoin_group)
 
     async def _fetch_records(self, consumer: Any, *arguments: Any, **options: Any) -> Any:
         records = await super()._fetch_records(consumer, *arguments, **options)
@@ -207,13 +207,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         if place not in consumer.assignment():
             return None
         generation = consumer._coordinator.generation
-        found = (await consumer._coordinator.fetch_committed_offsets([place])).get(place)
-        if found is None or found.offset < 0:
+        commit = (await consumer._coordinator.fetch_committed_offsets([place])).get(place)
+        if commit is None or commit.offset < 0:
             return Committed(-1, "", generation)
-        return Committed(found.offset, found.metadata, generation)
+        return Committed(commit.offset, commit.metadata, generation)
 
     async def record(self, place: TopicPartition, offset: int, metadata: str, generation: int) -> bool:
-        """Commit an offset with metadata. False: this worker is not in the group of that generation any more.
+        """Commit an offset with metadata. False: this worker has left that generation of the group.
 
         On this thread's loop only.
 
@@ -234,17 +234,17 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     async def _commit(self, offsets: Mapping[Any, int]) -> bool:
         """Faust's commit of acknowledged messages, without offsets that `record` has committed already.
 
-        Faust commits a moment after the acknowledgement. By then the next range may be recorded at the same offset, and
-        Faust's empty metadata would erase it while the insert is under way.
+        Faust commits a moment after the acknowledgement. By then the next range may be recorded at the same offset.
+        Faust's empty metadata would erase that record while its insert is under way.
         """
         async with self._commits:
             generation = self._ensure_consumer()._coordinator.generation
-            left = {}
+            newer = {}
             for place, offset in offsets.items():
                 recorded_in, recorded = self._recorded.get(tuple(place), (None, -1))
                 if recorded_in != generation or offset > recorded:
-                    left[place] = offset
-            return bool(await super()._commit(left)) if left else True
+                    newer[place] = offset
+            return bool(await super()._commit(newer)) if newer else True
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -255,14 +255,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return consumer
 
     def join_again(self) -> None:
-        """Leave the group and join it anew, so that another member may lead it. Returns at once, from any thread."""
+        """Leave the group and join it again, so that another member may lead it. Returns at once, from any thread."""
         self.thread_loop.call_soon_threadsafe(self._ensure_consumer()._coordinator.maybe_leave_group)
 
     async def on_thread_stop(self) -> None:
-        """Leave the broker, even one that is away.
+        """Disconnect from the broker, even from one that is away.
 
-        A fetch that waits for its next attempt ends aiokafka's `stop` with the cancellation that `stop` itself asked
-        for. The thread would die silently, and the worker would wait a minute for it.
+        aiokafka's `stop` cancels a fetch that waits for its next attempt, and then ends with that cancellation itself.
+        The thread would die silently, and the worker would wait a minute for it.
         """
         try:
             await super().on_thread_stop()
@@ -276,8 +276,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     async def _consume_group_errors(self) -> None:
         """Read errors of the group protocol, so that aiokafka joins again.
 
-        After such an error aiokafka waits until somebody reads it. `getmany` does, but Faust fetches without it and
-        would hang for ever, alive and without partitions.
+        After such an error aiokafka waits until the error is read. `getmany` reads it, but Faust does not call
+        `getmany`: the worker would run for ever without partitions.
         """
         log = structlog.get_logger()
         while not self.should_stop:
@@ -311,7 +311,7 @@ class MembershipTransport(driver.Transport):  # type: ignore[misc]
 
 
 class GroupMembership:
-    """What the worker asks of its group. Call it on the app's event loop.
+    """The worker's requests to its group. Call them on the app's event loop.
 
     Raises (coroutines):
         aiokafka.errors.KafkaError: the broker refused.
@@ -323,27 +323,29 @@ class GroupMembership:
     async def committed(self, topic: str, partition: int) -> Committed | None:
         """The group's commit for a partition; None if the partition belongs to another worker now."""
         thread, place = self._app.consumer._thread, TopicPartition(topic, partition)
-        found: Committed | None = await thread.call_thread(thread.committed, place)
-        return found
+        commit: Committed | None = await thread.call_thread(thread.committed, place)
+        return commit
 
     async def commit(self, topic: str, partition: int, offset: int, metadata: str, generation: int) -> bool:
-        """Commit an offset with metadata. False: this worker is not in the group of that generation any more."""
+        """Commit an offset with metadata. False: this worker has left that generation of the group."""
         thread, place = self._app.consumer._thread, TopicPartition(topic, partition)
         return bool(await thread.call_thread(thread.record, place, offset, metadata, generation))
 
     def drop(self, event: Any) -> None:
-        """Wait for this event's message no more, without an acknowledgement: the partition's next owner reads it again.
+        """Give up an event's message without an acknowledgement. The partition's next owner reads it again.
 
-        Before a rebalance and at its end Faust waits, without a limit, until all it has given out is acknowledged.
+        Before a rebalance and at its end, Faust waits without a limit until every message is acknowledged or given up.
         """
         self._app.consumer.unacked.discard(event.message)
 
     def join_again(self) -> None:
-        """Leave the group and join it anew, so that another member may lead it."""
+        """Leave the group and join it again, so that another member may lead it."""
         self._app.consumer._thread.join_again()
 
     def lag(self) -> dict[int, int]:
-        """Messages that are not processed, by assigned partition, where the end of the partition is known."""
+        """The number of messages that are not committed, by assigned partition. Partitions without a known end are
+        left out.
+        """
         consumer = self._app.consumer
         ends = {place: consumer.highwater(place) for place in consumer.assignment()}
         return {

@@ -1,4 +1,4 @@
-"""Bronze shards and their partitions. A partition without a shard carries no data, so its worker has no work."""
+"""Bronze shards and their partitions. A partition without a shard gets no messages, so its worker has no work."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def partition_of(shard: int, partitions: int) -> int:
 
 
 def shards_for(workers: int, partitions: int) -> int:
-    """The fewest shards that give every one of `workers` Silver workers work, at most one for each partition.
+    """The least number of shards that fill as many partitions as there are workers (or partitions, if these are fewer).
 
-    Fewer shards are better: every partition with data costs an insert in each cycle.
+    Fewer shards are better: every partition with messages costs an insert in each cycle.
     """
     reached: set[int] = set()
     for shard in count():

@@ -1,1 +1,1 @@
-"""One insert made durable, effectively once: intent, fence, Silver, dead letters. May import `seen` and below."""
+"""Makes an insert durable, effectively once: intent, fence, Silver, dead letters. May import `seen` and before."""

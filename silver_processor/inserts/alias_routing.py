@@ -1,9 +1,10 @@
-"""Alias routing: all trades of a market reach one Bronze partition, whichever name of the market they came under.
+"""Alias routing: all trades of a market reach one Bronze partition, under whichever name of the market they came.
 
 ClickHouse shards Bronze by (exchange, symbol) in the exchange's own spelling. Two names of one market (`aliases` in the
 symbols file) can therefore reach two partitions, and two workers that do not know each other's inserts. A market's
-trades belong to the partition of its first name. A worker that finds one elsewhere publishes the Bronze row again to
-that partition and does not insert it. A row that is sent twice is a redelivery there: its raw coordinates are the same.
+trades belong to the partition of its first name. A worker that gets such a trade from another partition does not insert
+it, but publishes its Bronze row again to the right partition. A row that is published twice is a redelivery there: its
+raw coordinates are the same.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from schemas.coordinates import COORDINATES
 from schemas.records import BRONZE
 from silver_processor.batching.batch import Message
 from silver_processor.clickhouse import ClickHouse
-from silver_processor.core.refine import PLACE
 from silver_processor.core.rules import Rules
 from silver_processor.group.shards import partition_of
 from silver_processor.inserts.producer import ConfirmedProducer, OutgoingMessage
@@ -32,7 +33,7 @@ _SHARDS = Path(__file__).with_name("sql").joinpath("shards.sql").read_text(encod
 
 
 class BronzeShards:
-    """The sharding of the Bronze topic, asked of ClickHouse."""
+    """The sharding of the Bronze topic, as ClickHouse computes it."""
 
     def __init__(self, clickhouse: ClickHouse) -> None:
         self._clickhouse = clickhouse
@@ -44,13 +45,15 @@ class BronzeShards:
             WorkerStoppedError: the worker stops.
         """
         exchanges, symbols = ([name[part] for name in names] for part in (0, 1))
-        found = self._clickhouse.select(_SHARDS, {"exchanges": exchanges, "symbols": symbols, "shards": shards})
-        return [int(shard) for shard in found["shards"][0].as_py()]
+        result = self._clickhouse.select(_SHARDS, {"exchanges": exchanges, "symbols": symbols, "shards": shards})
+        return [int(shard) for shard in result["shards"][0].as_py()]
 
 
 @dataclass
 class AliasRouting:
-    """Finds rows whose market belongs to another partition, and sends them there.
+    """Finds rows whose market belongs to another partition, and publishes them there.
+
+    `topic`: the Bronze topic. `shards`: the number of Bronze shards.
 
     Raises (both methods):
         WorkerStoppedError: the worker stops while ClickHouse or the broker is away.
@@ -64,7 +67,7 @@ class AliasRouting:
     _aliases: pl.DataFrame | None = None
 
     def is_elsewhere(self, valid: pa.Table, partition: int, rules: Rules) -> npt.NDArray[np.bool_]:
-        """Which valid rows (columns exchange, exchange_symbol) of a message of `partition` belong to another one."""
+        """Whether each valid row (columns exchange, exchange_symbol) from `partition` belongs to another partition."""
         aliases = self._routes(rules)
         if aliases is None:
             return np.zeros(valid.num_rows, dtype=np.bool_)
@@ -72,31 +75,31 @@ class AliasRouting:
         return (rows["target"].is_not_null() & (rows["target"] != partition)).to_numpy()
 
     def forward(self, rows: pa.Table, messages: Sequence[Message], rules: Rules) -> None:
-        """Publish the Bronze rows behind valid rows to their markets' partitions. Return once they are durable."""
+        """Publish the Bronze rows of valid rows to their markets' partitions. Return once they are durable."""
         aliases = self._routes(rules)
         if aliases is None or not rows.num_rows:
             return
-        wanted = pl.DataFrame(rows.select([*PLACE, *_NAME])).join(aliases, on=_NAME)
+        wanted = pl.DataFrame(rows.select([*COORDINATES, *_NAME])).join(aliases, on=_NAME)
         bronze = pl.DataFrame(pa.concat_tables([message.rows for message in messages]))
-        found = bronze.join(wanted.select(*PLACE, "target", "shard"), on=PLACE, maintain_order="left")
+        routed = bronze.join(wanted.select(*COORDINATES, "target", "shard"), on=COORDINATES, maintain_order="left")
         outgoing = [
             OutgoingMessage(str(shard).encode(), _container(part), int(str(target)))
-            for (target, shard), group in found.group_by("target", "shard", maintain_order=True)
+            for (target, shard), group in routed.group_by("target", "shard", maintain_order=True)
             for part in group.select(BRONZE.names).iter_slices(_ROWS_A_MESSAGE)
         ]
         self.producer.send(self.topic, outgoing)
 
     def _routes(self, rules: Rules) -> pl.DataFrame | None:
-        """`exchange, exchange_symbol, shard, target` (partition) of every alias; None where all rows are in place."""
+        """`exchange, exchange_symbol, shard, target` (partition) of every alias; None if there is only one shard."""
         if self.shards == 1:
             return None
         if self._version != rules.version:
-            named = rules.markets.filter(pl.col("exchange_symbol") != pl.col("first_name"))
-            names = list(named.select("exchange", "first_name").iter_rows())
+            aliases = rules.markets.filter(pl.col("exchange_symbol") != pl.col("first_name"))
+            names = list(aliases.select("exchange", "first_name").iter_rows())
             shards = self.sharding.shards_of(names, self.shards)
             partitions = self.producer.partitions(self.topic)
             targets = [partition_of(shard, partitions) for shard in shards]
-            self._aliases = named.select(_NAME).with_columns(
+            self._aliases = aliases.select(_NAME).with_columns(
                 pl.Series("shard", shards, dtype=pl.Int64), pl.Series("target", targets, dtype=pl.Int64)
             )
             self._version = rules.version

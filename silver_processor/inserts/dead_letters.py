@@ -1,4 +1,4 @@
-"""Dead letters: rejected rows with their raw messages, delivered to the dead-letter topic."""
+"""Makes dead letters of rejected rows and their raw messages, and delivers them to the dead-letter topic."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
+from schemas.coordinates import COORDINATES
 from schemas.kafka_time import bounded_ms
 from schemas.records import DeadLetter
 from silver_processor.batching.batch import Message
 from silver_processor.clickhouse import ClickHouse
-from silver_processor.core.refine import PLACE
 from silver_processor.inserts.producer import ConfirmedProducer, OutgoingMessage
 from silver_processor.retry import RetryPolicy
 
@@ -35,7 +35,7 @@ _EXCHANGE_CHARACTERS = 64
 # A raw message can reach Bronze a moment before trades_raw shows it.
 _RAW_LAG_SECONDS = 2.0
 _RAW_POLL_SECONDS = 0.05
-# Groups of rejects in the log of one insert. The metric counts all rejects by reason.
+# The log of one insert shows so many groups of rejects. The metric counts all rejects by reason.
 _LOGGED_GROUPS = 5
 _RAW_MESSAGES = Path(__file__).with_name("sql").joinpath("payloads.sql").read_text(encoding="utf-8")
 _log = structlog.get_logger(__name__)
@@ -59,25 +59,25 @@ class RawMessages:
         self._clickhouse = clickhouse
 
     def payloads(self, rejects: pa.Table) -> dict[Coordinates, Payload]:
-        """The raw messages of rejected rows, as far as trades_raw has them.
+        """The raw messages of rejected rows, as far as trades_raw has them. `rejects`: columns `REJECT_COLUMNS`.
 
         Raises:
             WorkerStoppedError: the worker stops.
         """
-        found: dict[Coordinates, Payload] = {}
+        payloads: dict[Coordinates, Payload] = {}
         frame = pl.DataFrame(rejects.select(["exchange", "raw_topic", "raw_partition", "raw_offset", "ingested_at"]))
         for (topic, partition), part in frame.group_by("raw_topic", "raw_partition", maintain_order=True):
             for piece in part.sort("raw_offset").iter_slices(_COORDINATES_A_QUERY):
                 parameters = _payload_parameters(str(topic), partition, piece)
                 for row in self._clickhouse.select(_RAW_MESSAGES, parameters, text=False).to_pylist():
                     place = (str(topic), int(str(partition)), row["_offset"], bounded_ms(row["published_ms"]))
-                    found[place] = Payload(row["payload"], row["payload_bytes"])
-        return found
+                    payloads[place] = Payload(row["payload"], row["payload_bytes"])
+        return payloads
 
 
 def _payload_parameters(topic: str, partition: object, rows: pl.DataFrame) -> dict[str, Any]:
     exchanges = rows["exchange"].unique().sort().to_list()
-    # The exchange helps the primary index, but a garbled message may carry any text of any length there.
+    # The exchange narrows the search in the primary index, but a garbled message may have any text of any length there.
     any_exchange = any(len(exchange) > _EXCHANGE_CHARACTERS for exchange in exchanges)
     times = rows["ingested_at"].to_physical()
     return {
@@ -101,12 +101,12 @@ def records(
 ) -> list[dict[str, Any]]:
     """One `DeadLetter` record for each rejected row (columns `REJECT_COLUMNS`), in order. `now` is UTC.
 
-    A payload that is not UTF-8 is sent as base64. It is empty if trades_raw no longer has the raw message.
+    A payload that is not UTF-8 is sent as base64. It is empty if trades_raw does not have the raw message.
     """
     rows = pl.DataFrame(rejects).with_columns(pl.col(name).cast(pl.Int64) for name in (*_TIMES_US, "published_at"))
     texts = [name for name, kind in rows.schema.items() if kind == pl.String]
     rows = rows.with_columns(pl.col(texts).str.slice(0, _TEXT_CHARACTERS))
-    stamp = {
+    same_for_all = {
         "rejected_at": int(now.timestamp() * 1_000_000),
         "processor_version": processor_version,
         "rules_version": rules_version,
@@ -114,26 +114,30 @@ def records(
     letters: list[dict[str, Any]] = []
     for row in rows.iter_rows(named=True):
         place = (row["raw_topic"], row["raw_partition"], row["raw_offset"], row["published_at"])
-        letter = row | stamp | _payload(payloads.get(place))
+        letter = row | same_for_all | _payload(payloads.get(place))
         letters.append({name: letter[name] for name in DeadLetter.model_fields})
     return letters
 
 
-def _payload(found: Payload | None) -> dict[str, Any]:
-    if found is None:
+def _payload(message: Payload | None) -> dict[str, Any]:
+    if message is None:
         return {"payload": "", "payload_bytes": 0, "payload_encoding": ""}
     try:
-        text, encoding = found.head.decode(), ""
+        text, encoding = message.head.decode(), ""
     except UnicodeDecodeError as error:
-        # The cut may fall inside a character. Any other payload that is not UTF-8 keeps its bytes.
-        cut = error.reason == "unexpected end of data" and found.size > len(found.head)
-        text = found.head[: error.start].decode() if cut else base64.b64encode(found.head).decode()
-        encoding = "" if cut else "base64"
-    return {"payload": text, "payload_bytes": found.size, "payload_encoding": encoding}
+        # The head may end inside a character. Any other payload that is not UTF-8 keeps its bytes.
+        is_cut = error.reason == "unexpected end of data" and message.size > len(message.head)
+        text = message.head[: error.start].decode() if is_cut else base64.b64encode(message.head).decode()
+        encoding = "" if is_cut else "base64"
+    return {"payload": text, "payload_bytes": message.size, "payload_encoding": encoding}
 
 
 def summary(rejects: pa.Table, most: int) -> list[dict[str, Any]]:
-    """The `most` frequent groups of rejects: reason, market, count, and the coordinates of the first raw message."""
+    """The groups of rejects, largest first, at most `most` of them.
+
+    A group has reason, exchange, symbol and topic in common. With it come its count, and the partition and offset of
+    its first raw message.
+    """
     kind = {"reason": "reason", "exchange": "exchange", "symbol": "symbol", "raw_topic": "topic"}
     return (
         pl.DataFrame(rejects)
@@ -156,7 +160,7 @@ class DeadLetterQueue:
         self._topic, self._producer = topic, producer
 
     def send(self, letters: list[dict[str, Any]]) -> None:
-        """Deliver the records. Return once every one is durable.
+        """Deliver the records (`records`). Return once all of them are durable.
 
         Raises:
             WorkerStoppedError: the worker stops before all are acknowledged.
@@ -205,8 +209,10 @@ class DeadLetterWriter:
             _log.info("dead letters", **group)
 
     def _raw_payloads(self, rejects: pa.Table, now: datetime) -> dict[Coordinates, Payload]:
-        """The raw messages. Those of the last two seconds are waited for, up to two seconds."""
-        wanted = pl.DataFrame(rejects).select(PLACE).n_unique()
+        """The raw messages of rejects. If a reject is younger than two seconds, wait for its message up to two
+        seconds.
+        """
+        wanted = pl.DataFrame(rejects).select(COORDINATES).n_unique()
         is_recent = (now - max(rejects["ingested_at"].to_pylist())).total_seconds() < _RAW_LAG_SECONDS
         ends = time.monotonic() + (_RAW_LAG_SECONDS if is_recent else 0)
         while True:

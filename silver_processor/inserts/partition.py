@@ -1,8 +1,8 @@
 """The waiting messages of one Bronze partition, from arrival to acknowledgement.
 
-Two coroutines work side by side. `take` decodes each message that arrives, and validates a batch that is full.
-`insert_next` makes the previous batch durable. Only `insert_next` records ranges, each after the previous one is
-durable, so a crash leaves at most one insert in doubt.
+Two coroutines run side by side. `take` decodes each message that arrives, and validates the messages of the next insert
+as soon as they are complete. `insert_next` makes the insert before it durable. Only `insert_next` records ranges, each
+after the previous one is durable, so a crash leaves at most one insert in doubt.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from silver_processor.seen.index import SeenTrades
 
 
 class Intents(Protocol):
-    """Where ranges are recorded (see `silver_processor.inserts.intent.InsertIntents`)."""
+    """Reads and records ranges (see `silver_processor.inserts.intent.InsertIntents`)."""
 
     async def position(self, partition: int) -> GroupPosition | None:
-        """Where the group stands; None: the partition belongs to another worker."""
+        """The group's position; None: the partition belongs to another worker."""
 
     async def record(self, partition: int, planned: OffsetRange, generation: int) -> bool:
         """Record the range before its insert. False: do not insert."""
@@ -48,7 +48,7 @@ class Writer(Protocol):
         prepared: Validated | None,
         before_insert: Callable[[], None],
     ) -> InsertOutcome:
-        """Return once everything is durable. `before_insert` may forbid a request by raising."""
+        """Insert the messages. Return once everything is durable. `before_insert` may raise to forbid a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class WorkerThreads:
 class _Arrived:
     event: Any
     message: Message
+    # Seconds of the partition's clock.
     at: float
 
 
@@ -70,9 +71,9 @@ class _Arrived:
 class Partition:
     """The state of one partition during one assignment. A rebalance discards it.
 
-    `acknowledge` is called with the event of each message once the message is durable, `drop` with one that this worker
-    leaves to the next owner. A rebalance and the worker's end wait until every event had one of the two. `observe` is
-    called after each insert. `clock`: seconds, monotonic.
+    `acknowledge` is called with the event of a message once the message is durable, `drop` with the event of a message
+    that this worker leaves to the partition's next owner. Faust waits for one of the two calls for every event before a
+    rebalance and at the worker's end. `observe` is called after each insert. `clock`: seconds, monotonic.
     """
 
     topic: str
@@ -95,7 +96,7 @@ class Partition:
     _validated_ahead: tuple[OffsetRange, Validated] | None = None
 
     async def take(self, event: Any) -> None:
-        """Decode and queue the message of a Faust event. A message that was taken before is ignored.
+        """Decode and queue the message of a Faust event. A message that is committed, or was taken before, is dropped.
 
         If the messages of the next insert are complete, they are validated.
         """
@@ -124,7 +125,7 @@ class Partition:
         await self._validate_ahead()
 
     def revoke(self) -> None:
-        """Leave the partition to its next owner, with every message that is not durable."""
+        """Leave the partition, and every message that is not durable, to the next owner."""
         self.revoked = True
         for arrived in self._arrived:
             self.drop(arrived.event)
@@ -143,7 +144,7 @@ class Partition:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the outcome of an earlier insert is unknown. It goes first, and may need messages yet to arrive."""
+        """Whether the outcome of an earlier insert is unknown. That insert is repeated before any other one."""
         return self._position is not None and self._position.recorded is not None
 
     @property
@@ -151,8 +152,8 @@ class Partition:
         """Whether `insert_next` would insert: messages wait, and all messages of an insert in doubt have arrived."""
         if self.revoked or self._position is None or not self.waiting_messages:
             return False
-        recorded, head = self._position.recorded, self._arrived[0].message
-        if recorded is None or (recorded.first, recorded.first_published_ms) != (head.offset, head.published_ms):
+        recorded, first = self._position.recorded, self._arrived[0].message
+        if recorded is None or (recorded.first, recorded.first_published_ms) != (first.offset, first.published_ms):
             return True
         return self._arrived[-1].message.offset >= recorded.last
 
@@ -182,7 +183,7 @@ class Partition:
         if outcome is None:
             return
         self.observe(self.number, planned, outcome)
-        # The new owner repeats the recorded range under the same token.
+        # The next owner repeats the recorded range under the same token.
         if self.revoked:
             return
         self._position = GroupPosition(planned.last + 1, None, generation)
@@ -217,12 +218,12 @@ class Partition:
                     fence.check,
                 )
             except FenceExpiredError:
-                # An earlier request may have reached the server.
+                # A request before the fence closed may have reached the server.
                 in_doubt = True
         return None
 
     async def _validate_ahead(self) -> None:
-        """Validate the batch after the one under way, once no further message could join it."""
+        """Validate the messages of the next insert, once no further message can join them."""
         if self._validated_ahead is not None or self.in_doubt or self.waiting_rows <= self.merge_rows:
             return
         waiting = self._waiting(self._inserting)

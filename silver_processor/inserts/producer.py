@@ -1,4 +1,4 @@
-"""The worker's Kafka producer: it waits until the broker has acknowledged every message."""
+"""The worker's Kafka producer. It waits until the broker has acknowledged every message."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ class ConfirmedProducer:
                 **kafka_client(settings),
                 "enable.idempotence": True,
                 "acks": "all",
-                # The one codec that every client reads without an extra library, the worker's own consumer included.
+                # Every client reads gzip without an extra library, and so does the worker's own consumer.
                 "compression.type": "gzip",
                 "linger.ms": 0,
                 "message.max.bytes": settings.kafka_max_message_bytes,
-                # Never give up on a broker that is away.
+                # 0: a message never expires while the broker is away.
                 "message.timeout.ms": 0,
             }
         )
 
     def partitions(self, topic: str) -> int:
-        """How many partitions a topic has. Waits for a broker that is away.
+        """The number of partitions of a topic. Waits for a broker that is away.
 
         Raises:
             WorkerStoppedError: the worker stops.
         """
         return self._retry.until_done(
-            "ask for the partitions of a topic",
+            "read the partitions of a topic",
             lambda: len(self._producer.list_topics(topic, timeout=_METADATA_SECONDS).topics[topic].partitions),
             (KafkaException,),
         )

@@ -1,4 +1,4 @@
-"""The rules of each insert: those of the symbols file, or those that an interrupted insert began with."""
+"""Gives each insert its rules: those of the symbols file, or those with which an interrupted insert began."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import yaml
 
 from config.registry import RegistryError, SymbolRegistry
 from silver_processor.clickhouse import ClickHouse
-from silver_processor.core.rules import Rules, moved
+from silver_processor.core.rules import Rules, changed_first_names
 
-# A younger file may be half written, and half a symbols file can be valid YAML.
+# A file that changed less than this long ago may be half written, and half a symbols file can be valid YAML.
 SETTLE_SECONDS = 0.1
 # A pin is needed until its insert is durable. Each partition has at most one such insert.
 _MAX_PINS = 1_024
@@ -44,24 +44,23 @@ class RulesArchive:
 
     def document(self, version: str) -> str | None:
         """The file's content behind a version; None if it was not kept."""
-        found = self._clickhouse.select(_RULES, {"version": version})["document"].to_pylist()
-        return str(found[0]) if found else None
+        documents = self._clickhouse.select(_RULES, {"version": version})["document"].to_pylist()
+        return str(documents[0]) if documents else None
 
 
 class RuleBook:
     """Rules by version. Only `refresh` changes `current`.
 
-    Every insert uses the one version that was pinned when its range was recorded, whatever happens to the file in the
-    meantime. `pin` and `recall` do no I/O and may be called on an event loop. `refresh` and `rules_for` use the file
-    and the archive.
+    Every insert uses the version that was pinned when its range was recorded, even if the file has changed since. `pin`
+    and `recall` do no I/O and may be called on an event loop. `refresh` and `rules_for` use the file and the archive.
 
     Args:
         path: the symbols file.
-        archive: keeps every version before it is used.
-        failed: called with True when the file becomes unusable (the rules then stay), with False when it is usable.
+        archive: stores every version before it is used.
+        failed: called with True when the file cannot be used (the rules stay as they are), with False when it can.
         clock: seconds since the epoch.
-        shards: with more than one, a file that moves a market to another partition is unusable
-            (`silver_processor.inserts.alias_routing`).
+        shards: the number of Bronze shards. With more than one, a file that changes the first name of a market cannot
+            be used: the market would move to another partition (`silver_processor.inserts.alias_routing`).
     """
 
     def __init__(
@@ -82,32 +81,33 @@ class RuleBook:
         self._versions: OrderedDict[str, Rules] = OrderedDict()
         self._signature = _signature(path)
         registry = SymbolRegistry.load(path)
+        # The registry that the archive does not have yet.
         self._not_kept: SymbolRegistry | None = registry
         self.current = self._remember(Rules.of(registry))
 
     def refresh(self) -> None:
-        """Load a changed file. A file that cannot be used changes nothing and is logged once.
+        """Load the file if it has changed. A file that cannot be used changes nothing, and is logged once.
 
         Raises:
             WorkerStoppedError: the worker stops while the archive is away.
         """
         self._keep()
-        found = _signature(self._path)
-        if found == self._signature or (found and 0 <= self._clock() - found[0] / 1e9 < SETTLE_SECONDS):
+        signature = _signature(self._path)
+        if signature == self._signature or (signature and 0 <= self._clock() - signature[0] / 1e9 < SETTLE_SECONDS):
             return
         try:
             registry = SymbolRegistry.load(self._path)
             rules = Rules.of(registry)
             self._refuse_moves(rules)
         except RegistryError as error:
-            if _signature(self._path) == found:
-                self._signature = found
+            if _signature(self._path) == signature:
+                self._signature = signature
                 self._failed(True)
                 self._log.error("symbols file not usable, the rules stay", error=str(error), rules=self.current.version)
             return
-        if _signature(self._path) != found:
+        if _signature(self._path) != signature:
             return
-        self._signature = found
+        self._signature = signature
         self._failed(False)
         if rules.version == self.current.version:
             return
@@ -117,7 +117,7 @@ class RuleBook:
         self.current = self._remember(rules)
 
     def pin(self, token: str) -> str:
-        """The insert's rules version: the one it began with, otherwise the current one."""
+        """The rules version of an insert: the pinned one, or the current one, which is pinned now."""
         version = self.current.version
         with self._lock:
             if token not in self._pins:
@@ -125,7 +125,7 @@ class RuleBook:
             return self._pins[token]
 
     def recall(self, token: str, version: str) -> None:
-        """The insert began with `version`, perhaps in another process, and uses it again."""
+        """Pin the version with which an insert began, perhaps in another process."""
         with self._lock:
             self._pin(token, version)
 
@@ -135,11 +135,11 @@ class RuleBook:
             self._pins.popitem(last=False)
 
     def rules_for(self, token: str) -> Rules:
-        """The rules pinned for the insert.
+        """The rules of the version that is pinned for an insert.
 
-        If the archive does not have the version, the current rules are used and an error is logged: waiting would stall
-        the partition for ever. A trade may then be both in Silver and a dead letter, which `medallion lineage verify`
-        shows.
+        If the archive does not have the version, the current rules are used and an error is logged: waiting would stop
+        the partition for ever. A trade may then be in Silver and among the dead letters, which `medallion lineage
+        verify` shows.
 
         Raises:
             WorkerStoppedError: the worker stops while the archive is away.
@@ -151,7 +151,7 @@ class RuleBook:
             return known
         document = self._archive.document(version)
         try:
-            # A missing document fails as an empty one does.
+            # An empty document raises RegistryError, so a missing one does, too.
             rules = Rules.of(SymbolRegistry.of(yaml.safe_load(document or "")))
         except RegistryError as error:
             self._log.error(
@@ -164,8 +164,11 @@ class RuleBook:
         return self._remember(rules)
 
     def _refuse_moves(self, rules: Rules) -> None:
-        """Refuse a file that moves a market: for a while two workers would insert its trades, unknown to each other."""
-        for exchange, canonical, before, after in moved(self.current, rules) if self._shards > 1 else []:
+        """Refuse a file that moves a market to another partition.
+
+        For a while two workers would insert its trades, and neither would know the other's inserts.
+        """
+        for exchange, canonical, before, after in changed_first_names(self.current, rules) if self._shards > 1 else []:
             message = (
                 f"exchanges.{exchange}: the first name of {canonical} changes from {before!r} to {after!r} while "
                 f"workers run on {self._shards} Bronze shards: keep {before!r} as the entry's name and {after!r} among "
@@ -189,7 +192,7 @@ class RuleBook:
 def _signature(path: Path) -> Signature | None:
     """A value that changes whenever the file does; None if the file cannot be read."""
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+    return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino

@@ -1,4 +1,4 @@
-"""One insert made durable: new trades in Silver and Gold, duplicates counted, rejects delivered as dead letters."""
+"""Makes one insert durable: new trades go into Silver and Gold, duplicates are counted, rejects become dead letters."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import polars as pl
 import pyarrow as pa
 import structlog
 
+from schemas.coordinates import COORDINATES
 from schemas.reasons import Reason
-from silver_processor.batching.batch import Message, Validated, duplicates, stamp, validate
+from silver_processor.batching.batch import Message, Validated, duplicate_rows, validate, with_insert_columns
 from silver_processor.clickhouse import ClickHouse, SilverPausedError
 from silver_processor.core.latency import Latency, latencies
-from silver_processor.core.refine import PLACE, partly_known, refuse
+from silver_processor.core.refine import partly_known, refuse
 from silver_processor.core.rules import Rules
 from silver_processor.core.versions import HELD, compare, contradicting
 from silver_processor.inserts.alias_routing import AliasRouting
@@ -35,28 +36,29 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class InsertOutcome:
-    """What became of the rows of one insert: `rows` = `fresh` + `again` + rejects (`reasons`) + `sent_home`.
+    """The counts of one insert: `rows` = `fresh` + `duplicates` + rejects (`reasons`) + `routed`.
 
-    `fresh`: new trades. `again`: duplicates, of which `not_compared` could not be compared with the trade they repeat,
-    because its row has left Silver. `sent_home`: rows that alias routing sent to another partition. `insert_seconds`:
-    duration of the Silver insert. `latencies`: of the fresh rows, until Silver and Gold showed them.
+    `fresh`: new trades. `duplicates`: rows of trades that Silver held already, redelivered messages among them;
+    `not_compared` of them could not be compared with their trade, because its row has left Silver. `reasons`: rejects
+    by reason. `routed`: rows that alias routing sent to another partition. `insert_seconds`: duration of the Silver
+    insert. `latencies`: of the new trades, until Silver and Gold showed them.
     """
 
     rows: int
     fresh: int
-    again: int
+    duplicates: int
     reasons: dict[str, int]
     insert_seconds: float
     latencies: list[Latency] = field(default_factory=list)
-    sent_home: int = 0
+    routed: int = 0
     not_compared: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What became of valid rows that are no new trades: duplicates, and dead letters by reason."""
+    """Counts of valid rows that are no new trades: duplicates, and dead letters by reason."""
 
-    again: int = 0
+    duplicates: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     not_compared: int = 0
 
@@ -66,11 +68,11 @@ def _no_check() -> None:
 
 
 def _without(rows: pa.Table, others: pl.DataFrame) -> pa.Table:
-    """The rows whose raw message (columns `PLACE`) is not among `others`."""
+    """The rows whose raw message (columns `COORDINATES`) is not among `others`."""
     if not others.height:
         return rows
-    place = pl.DataFrame(rows.select(PLACE)).with_row_index("row")
-    return rows.take(place.join(others, on=PLACE, how="anti", maintain_order="left")["row"].to_arrow())
+    place = pl.DataFrame(rows.select(COORDINATES)).with_row_index("row")
+    return rows.take(place.join(others, on=COORDINATES, how="anti", maintain_order="left")["row"].to_arrow())
 
 
 class SilverWriter:
@@ -96,7 +98,7 @@ class SilverWriter:
         self._rederivations = RederivationFollower(held.rederivations)
 
     def prepare(self, messages: Sequence[Message]) -> Validated:
-        """Validate messages ahead of their insert, by the present rules. Uses neither the index nor a server."""
+        """Validate messages ahead of their insert, by the current rules. Uses neither the index nor a server."""
         return validate(messages, self._topic, self._rules.current, datetime.now(UTC))
 
     def write(
@@ -110,9 +112,10 @@ class SilverWriter:
     ) -> InsertOutcome:
         """Validate, de-duplicate, insert.
 
-        `in_doubt`: an insert under this token was tried before. Its rows in Silver then count as new, so that the same
-        block is made again and the server completes it. `prepared`: what `prepare` returned for these messages; they
-        are validated again if the rules have changed since. `before_insert` runs before every request and may raise.
+        `in_doubt`: an insert under this token was tried before. Rows that Silver holds under the token then count as
+        new, so that the same block is made again and the server completes it. `prepared`: the result of `prepare` for
+        these messages; they are validated again if the rules have changed since. `before_insert` runs before every
+        request and may raise.
 
         Raises:
             WorkerStoppedError: the worker stops. Nothing is acknowledged and the call can be repeated.
@@ -124,10 +127,10 @@ class SilverWriter:
         validated = prepared
         if validated is None or validated.rules_version != rules.version:
             validated = validate(messages, self._topic, rules, now)
-        own = self._route(stamp(validated.valid, token, now), messages, rules)
+        not_routed = self._route(with_insert_columns(validated.valid, token, now), messages, rules)
         self._dead_letters.write(validated.rejects, messages, now, rules.version)
-        overruled = self._overruled(own, now)
-        valid = _without(own, overruled)
+        overruled = self._overruled(not_routed, now)
+        valid = _without(not_routed, overruled)
         started = time.perf_counter()
         split = self._insert(valid, token, seen, now, in_doubt, before_insert)
         insert_seconds = time.perf_counter() - started
@@ -138,11 +141,11 @@ class SilverWriter:
         return InsertOutcome(
             rows=validated.valid.num_rows + validated.rejects.num_rows,
             fresh=split.fresh.num_rows,
-            again=known.again,
+            duplicates=known.duplicates,
             reasons=dict(Counter(validated.rejects["reason"].to_pylist()) + known.reasons),
             insert_seconds=insert_seconds,
             latencies=latencies(split.fresh, visible_us),
-            sent_home=validated.valid.num_rows - own.num_rows,
+            routed=validated.valid.num_rows - not_routed.num_rows,
             not_compared=known.not_compared,
         )
 
@@ -155,7 +158,7 @@ class SilverWriter:
         in_doubt: bool,
         before_insert: Callable[[], None],
     ) -> Split:
-        """Insert the new trades among the valid rows. Rows are split again whenever a re-derivation intervenes."""
+        """Insert the new trades among the valid rows. After a re-derivation the rows are split again."""
         trades = by_market(valid)
         while True:
             split = self._split(valid, trades, seen, now, token if in_doubt else "")
@@ -171,14 +174,14 @@ class SilverWriter:
                     raise WorkerStoppedError("the worker stopped while a day of Silver was being replaced") from None
 
     def _split(
-        self, valid: pa.Table, trades: list[MarketTrades], seen: SeenTrades, now: datetime, but_token: str
+        self, valid: pa.Table, trades: list[MarketTrades], seen: SeenTrades, now: datetime, excluded_token: str
     ) -> Split:
-        """Split the rows into new trades and others. Rows that Silver holds under `but_token` count as new."""
+        """Split the rows into new trades and others. Trades that Silver holds under `excluded_token` count as new."""
         self._rederivations.follow(seen, valid, now)
         unknown = seen.unknown(trades)
         if unknown:
-            self._held.load(unknown, seen.load, but_token)
-        return seen.split(valid, trades, but_token)
+            self._held.load(unknown, seen.load, excluded_token)
+        return seen.split(valid, trades, excluded_token)
 
     def _settle(
         self,
@@ -190,38 +193,43 @@ class SilverWriter:
         rules_version: str,
         before_insert: Callable[[], None],
     ) -> _Known:
-        """Reject what contradicts Silver or a correction, or is known in part. Count the other rows as duplicates."""
-        again = split.again
-        if not (again.num_rows or split.partly.num_rows or overruled.height):
+        """Handle the rows that are no new trades.
+
+        Rows that contradict Silver or a correction, and trades that are known in part, become dead letters. The others
+        are inserted as duplicates.
+        """
+        repeats = split.duplicates
+        if not (repeats.num_rows or split.partly_known.num_rows or overruled.height):
             return _Known()
-        compared = compare(pl.DataFrame(again), self._held.versions(again) if again.num_rows else HELD.to_frame())
+        held = self._held.versions(repeats) if repeats.num_rows else HELD.to_frame()
+        compared = compare(pl.DataFrame(repeats), held)
         contradicts = contradicting(compared).with_columns(reason=pl.lit(Reason.TRADE_CONTRADICTS.value))
-        partly = partly_known(pl.DataFrame(split.partly), split.known)
+        partly = partly_known(pl.DataFrame(split.partly_known), split.known_matches)
         verdicts = pl.concat([overruled, contradicts, partly], how="diagonal")
         if verdicts.height:
             bronze = pl.DataFrame(pa.concat_tables([message.rows for message in messages]))
             self._dead_letters.write(refuse(bronze, verdicts).to_arrow(), messages, now, rules_version)
-        # The same raw message delivered again is no duplicate: it is the Silver row.
-        is_repeat = ~compared["is_message"] & (compared["field"] == "")
-        if is_repeat.any():
-            repeats = again.filter(is_repeat.to_arrow())
-            self._clickhouse.insert("duplicate_trades", duplicates(repeats, now), token, before_insert)
+        # A raw message that is delivered again is no duplicate: it is the message of the Silver row.
+        is_duplicate = ~compared["is_message"] & (compared["field"] == "")
+        if is_duplicate.any():
+            duplicates = duplicate_rows(repeats.filter(is_duplicate.to_arrow()), now)
+            self._clickhouse.insert("duplicate_trades", duplicates, token, before_insert)
         not_compared = int((~compared["is_known"]).sum())
         if not_compared:
             _log.warning("duplicates not compared: their trades have left Silver", token=token, count=not_compared)
-        return _Known(again.num_rows - contradicts.height, Counter(verdicts["reason"].to_list()), not_compared)
+        return _Known(repeats.num_rows - contradicts.height, Counter(verdicts["reason"].to_list()), not_compared)
 
     def _overruled(self, valid: pa.Table, now: datetime) -> pl.DataFrame:
         """The rows that a correction overrules, except those that Silver holds until a re-derivation removes them."""
-        found = overruled_rows(self._held, valid, now)
-        if not found.height:
-            return found
-        suspects = pl.DataFrame(valid).join(found, on=PLACE, how="semi")
+        overruled = overruled_rows(self._held, valid, now)
+        if not overruled.height:
+            return overruled
+        suspects = pl.DataFrame(valid).join(overruled, on=COORDINATES, how="semi")
         held = compare(suspects, self._held.versions(suspects.to_arrow())).filter("is_message")
-        return found.join(held, on=PLACE, how="anti")
+        return overruled.join(held, on=COORDINATES, how="anti")
 
     def _route(self, valid: pa.Table, messages: Sequence[Message], rules: Rules) -> pa.Table:
-        """The rows that belong to this partition. The others are durable in theirs when this returns."""
+        """The rows that belong to this partition. The others are durable in their own when this returns."""
         if self._routing is None:
             return valid
         is_elsewhere = self._routing.is_elsewhere(valid, messages[0].partition, rules)

@@ -1,1 +1,3 @@
-"""The trades that Silver holds: which rows are new, and in which version. May import `clickhouse` and below."""
+"""Compares rows with the trades that Silver holds: new, duplicate or another version. May import `clickhouse`,
+`group`, `batching` and `core`.
+"""

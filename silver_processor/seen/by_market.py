@@ -1,4 +1,4 @@
-"""The trades of a batch, grouped by market. Numeric ids and other ids are kept apart."""
+"""Groups the trades of a batch by market. Numeric ids and other ids are kept apart."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class MarketTrades:
 
     Trades with a numeric id (below 2^64): `numbers` holds the ids, `counts` the matches of each trade (None: one each),
     `number_rows` the rows in the batch and `number_times` the trade times (µs UTC). `lowest` and `highest` bound the
-    ids of all matches, `earliest` and `latest` the times; they mean nothing if there is no numeric id. `is_ascending`:
-    the matches come in ascending order, so none occurs twice.
+    ids of all matches, `earliest` and `latest` the times; all four are 0 if there is no numeric id. `is_ascending`:
+    whether the matches come in ascending order, so that none occurs twice.
 
     Trades with any other id: `hashes` of the ids, `text_rows` and `text_times`.
     """
@@ -52,7 +52,7 @@ class MarketTrades:
 
     @property
     def distinct(self) -> BitMap64:
-        """The ids of all matches of the numeric trades. Do not change the set: it is shared."""
+        """The ids of all matches of the numeric trades. Callers share this set and must not change it."""
         if self._distinct is None:
             self._distinct = ids_of(self.numbers, self.counts)
         return self._distinct
@@ -66,7 +66,7 @@ class MarketTrades:
 
     @property
     def has_repeats(self) -> bool:
-        """Whether an id may occur twice: a match does, or half a hash does."""
+        """Whether an id may occur twice: a match occurs twice, or the high half of a hash does."""
         high = self.hashes[0]
         return self.has_repeated_numbers or len(np.unique(high)) < len(high)
 
@@ -80,9 +80,9 @@ def by_market(table: pa.Table) -> list[MarketTrades]:
     pairs = len(exchanges) * len(symbols)
     order = np.argsort(pair.astype(np.uint16) if pairs <= _RADIX_SORTED else pair, kind="stable")
     sizes = np.bincount(pair, minlength=pairs)
-    met = np.flatnonzero(sizes)
-    markets = [(exchanges[one // len(symbols)], symbols[one % len(symbols)]) for one in met.tolist()]
-    return _trades(markets, order, sizes[met], table)
+    present = np.flatnonzero(sizes)
+    markets = [(exchanges[code // len(symbols)], symbols[code % len(symbols)]) for code in present.tolist()]
+    return _trades(markets, order, sizes[present], table)
 
 
 def of_market(market: Market, table: pa.Table) -> MarketTrades:
@@ -91,13 +91,13 @@ def of_market(market: Market, table: pa.Table) -> MarketTrades:
 
 
 def ids_of(numbers: Words, counts: npt.NDArray[np.int64] | None) -> BitMap64:
-    """The ids of all matches of trades; `counts`: matches of each trade, None: one each."""
-    found = BitMap64(numbers)
+    """The ids of all matches of trades. `counts`: matches of each trade; None: one each."""
+    ids = BitMap64(numbers)
     if counts is not None:
         for last, count in zip(numbers[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True):
             # The last id is in the set already. A range that includes it could end at 2^64, which BitMap64 refuses.
-            found.add_range(last - count + 1, last)
-    return found
+            ids.add_range(last - count + 1, last)
+    return ids
 
 
 def _trades(markets: Sequence[Market], order: Places, sizes: Places, table: pa.Table) -> list[MarketTrades]:
@@ -118,17 +118,17 @@ def _trades(markets: Sequence[Market], order: Places, sizes: Places, table: pa.T
     falls = np.flatnonzero(firsts[1:] <= words[:-1]) + 1
     falling = set(of_number[falls[of_number[falls] == of_number[falls - 1]]].tolist())
     extremes = (
-        _each(np.minimum, firsts, ends),
-        _each(np.maximum, words, ends),
-        _each(np.minimum, number_times, ends),
-        _each(np.maximum, number_times, ends),
-        _each(np.maximum, counts, ends),
+        _extremes(np.minimum, firsts, ends),
+        _extremes(np.maximum, words, ends),
+        _extremes(np.minimum, number_times, ends),
+        _extremes(np.maximum, number_times, ends),
+        _extremes(np.maximum, counts, ends),
     )
-    found, start, text = [], 0, 0
+    grouped, start, text_start = [], 0, 0
     for place, (market, end, text_end, lowest, highest, earliest, latest, most_matches) in enumerate(
         zip(markets, ends.tolist(), text_ends.tolist(), *extremes, strict=True)
     ):
-        found.append(
+        grouped.append(
             MarketTrades(
                 market,
                 words[start:end],
@@ -140,19 +140,19 @@ def _trades(markets: Sequence[Market], order: Places, sizes: Places, table: pa.T
                 earliest,
                 latest,
                 place not in falling,
-                (high[text:text_end], low[text:text_end]),
-                text_rows[text:text_end],
-                text_times[text:text_end],
+                (high[text_start:text_end], low[text_start:text_end]),
+                text_rows[text_start:text_end],
+                text_times[text_start:text_end],
             )
         )
-        start, text = end, text_end
-    return found
+        start, text_start = end, text_end
+    return grouped
 
 
-def _each(extreme: np.ufunc, values: npt.NDArray[np.generic], ends: Places) -> list[int]:
+def _extremes(extreme: np.ufunc, values: npt.NDArray[np.generic], ends: Places) -> list[int]:
     """The extreme of each market's values; 0 if it has none. `ends`: where each market's values end."""
     starts = np.concatenate([[0], ends[:-1]])
-    found = np.zeros(len(ends), dtype=values.dtype)
-    if (some := starts < ends).any():
-        found[some] = extreme.reduceat(values, starts[some])
-    return [int(one) for one in found.tolist()]
+    extremes = np.zeros(len(ends), dtype=values.dtype)
+    if (has_values := starts < ends).any():
+        extremes[has_values] = extreme.reduceat(values, starts[has_values])
+    return [int(value) for value in extremes.tolist()]

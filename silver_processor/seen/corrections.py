@@ -1,4 +1,4 @@
-"""Corrections in the stream: a message that contradicts the accepted version of a trade never becomes that trade."""
+"""Applies corrections to the stream: a message that contradicts the accepted version of a trade is rejected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOMENT = SILVER.field("timestamp").type
 def overruled_rows(held: HeldTrades, valid: pa.Table, now: datetime) -> pl.DataFrame:
     """The valid rows that a correction overrules (see `silver_processor.core.versions.overruled`).
 
-    Only days that are over have corrections, so a batch of live trades costs no query. `now` is UTC.
+    Only days that are over have corrections, so a batch of live trades needs no query. `now` is UTC.
 
     Raises:
         WorkerStoppedError: the worker stops.

@@ -1,6 +1,6 @@
-"""What ClickHouse holds of trades: the ids that a worker loads, the trades it looks up, their versions, corrections.
+"""Reads trades that ClickHouse holds: the newest ids of markets, single trades, their versions, and corrections.
 
-Every query goes over one market and a narrow span of time where it can, so that it touches little of the table.
+Where it can, a query names one market and a short span of time, so that it reads little of the table.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import polars as pl
 import pyarrow as pa
 
 from schemas.records import SILVER
+from schemas.valid_times import EARLIEST_US, END_US
 from silver_processor.clickhouse import ClickHouse
 from silver_processor.core.matches import SAME_TIME_US
 from silver_processor.core.versions import HELD, IDENTITY, versions_of
 from silver_processor.seen.by_market import Market
 
-# Of each market the newest ids are loaded: enough for what exchanges send again. Older rows are looked up in Silver.
+# So many of a market's newest ids are loaded. Exchanges send only recent trades again. Older ones are looked up.
 LOADED_IDS = 250_000
 # No insert has this token.
 _NO_TOKEN = "-"  # noqa: S105
@@ -26,8 +27,6 @@ _NO_TOKEN = "-"  # noqa: S105
 _IDS_A_QUERY = 200
 _MARKETS_A_QUERY = 1_000
 _ID_BYTES_A_QUERY = 100_000
-# Every trade is later than the first and earlier than the second (µs since the epoch).
-_BEFORE_ALL, _AFTER_ALL = 0, 4_102_444_800_000_000
 _NUMBER = r"^(?:0|[1-9][0-9]{0,18})$"
 _TRADES = pa.schema([SILVER.field(name) for name in ("trade_id", "timestamp", "match_count")])
 
@@ -46,12 +45,12 @@ _CORRECTIONS = _sql("corrections")
 _CORRECTED_MARKETS = _sql("corrected_markets")
 _REDERIVED = _sql("rederived")
 
-# Takes markets, blocks of all their trades after the horizon, and that horizon (µs; None: the blocks are all trades).
+# Takes markets, blocks of their trades after the horizon, and that horizon (µs; None: the blocks have all trades).
 Learn = Callable[[Sequence[Market], Iterable[pa.Table], int | None], None]
 
 
 class HeldTrades:
-    """Questions about the trades in ClickHouse.
+    """Queries about the trades in ClickHouse.
 
     Raises (every method):
         WorkerStoppedError: the worker stops.
@@ -60,25 +59,26 @@ class HeldTrades:
     def __init__(self, clickhouse: ClickHouse) -> None:
         self._clickhouse = clickhouse
 
-    def load(self, markets: Sequence[Market], learn: Learn, but_token: str = "") -> None:
-        """Give `learn` the newest trades that Silver holds of the markets, less those of the insert `but_token`.
+    def load(self, markets: Sequence[Market], learn: Learn, excluded_token: str = "") -> None:
+        """Pass to `learn` the newest trades that Silver holds of the markets, without those of one insert.
 
-        Markets with few rows are read together. A market with many rows is read alone, its newest `LOADED_IDS` only.
+        Markets with few rows are read together. Of a market with many rows only the newest `LOADED_IDS` are read.
+        `excluded_token`: the token of the insert that is left out.
         """
         for together in self._parts(markets):
             horizon = self._horizon(together[0]) if len(together) == 1 else None
-            asked = {
+            parameters = {
                 "markets": list(together),
-                "token": but_token or _NO_TOKEN,
-                "after": _BEFORE_ALL if horizon is None else horizon,
+                "token": excluded_token or _NO_TOKEN,
+                "after": EARLIEST_US if horizon is None else horizon,
             }
-            self._clickhouse.read_blocks(_LOADED, asked, _learned(learn, together, horizon))
+            self._clickhouse.read_blocks(_LOADED, parameters, _consumer(learn, together, horizon))
 
-    def overlapping(self, rows: pa.Table, but_token: str = "") -> pa.Table:
+    def overlapping(self, rows: pa.Table, excluded_token: str = "") -> pa.Table:
         """Silver's trades (trade_id, timestamp, match_count) that share a match with one of the rows.
 
-        `rows` (exchange, symbol, trade_id, timestamp, match_count) are of one market. The answer may hold more trades.
-        The rows of the insert `but_token` are left out.
+        `rows` (exchange, symbol, trade_id, timestamp, match_count) are of one market. The result may have more trades.
+        Trades of the insert `excluded_token` are left out.
         """
         found = [_TRADES.empty_table()]
         for part in _lookups(pl.DataFrame(rows).sort("timestamp")):
@@ -86,7 +86,7 @@ class HeldTrades:
             parameters = {
                 "exchange": part["exchange"][0],
                 "symbol": part["symbol"][0],
-                "token": but_token or _NO_TOKEN,
+                "token": excluded_token or _NO_TOKEN,
                 "earliest": int(times.min()) - SAME_TIME_US,
                 "latest": int(times.max()) + SAME_TIME_US,
                 **_match_ids(part),
@@ -95,11 +95,11 @@ class HeldTrades:
         return pa.concat_tables(found)
 
     def versions(self, rows: pa.Table) -> pl.DataFrame:
-        """What Silver holds of the trades of these rows (exchange, symbol, trade_id, timestamp): columns `HELD`.
+        """The versions that Silver holds of the trades of these rows (exchange, symbol, trade_id, timestamp): `HELD`.
 
-        A trade is looked up at its own time first: by its id, then as a match of a trade that sums up several. What is
-        not found is looked up at all times, because another version may have another time. A summed trade that contains
-        the match is returned under the id that was asked for.
+        A trade is looked up at its own time first: by its id, then as a match of a trade that sums up several. If that
+        finds nothing, it is looked up at all times, because another version may have another time. A summed trade that
+        contains the match is returned under the id of the match.
         """
         missing, found = _wanted(rows), [HELD.to_frame()]
         for margin_us in (SAME_TIME_US, None):
@@ -110,20 +110,20 @@ class HeldTrades:
 
     def corrections(self, rows: pa.Table) -> pl.DataFrame:
         """The accepted versions of the trades of these rows (exchange, symbol, trade_id, timestamp): `HELD`."""
-        return self._ask(_CORRECTIONS, _wanted(rows), None)
+        return self._select_versions(_CORRECTIONS, _wanted(rows), None)
 
     def corrected_markets(self, exchanges: Sequence[str]) -> list[Market]:
         """The markets of these exchanges that have a correction."""
-        found = self._clickhouse.select(_CORRECTED_MARKETS, {"exchanges": list(exchanges)}).to_pylist()
-        return [(str(row["exchange"]), str(row["symbol"])) for row in found]
+        rows = self._clickhouse.select(_CORRECTED_MARKETS, {"exchanges": list(exchanges)}).to_pylist()
+        return [(str(row["exchange"]), str(row["symbol"])) for row in rows]
 
     def rederivations(self) -> dict[str, int]:
-        """By exchange, how many of its days a re-derivation has replaced; a day counts each time."""
-        found = self._clickhouse.select(_REDERIVED, {}).to_pylist()
-        return {str(row["exchange"]): int(row["switches"]) for row in found}
+        """How many days re-derivations have replaced, by exchange. A day counts each time it is replaced."""
+        rows = self._clickhouse.select(_REDERIVED, {}).to_pylist()
+        return {str(row["exchange"]): int(row["switches"]) for row in rows}
 
     def _parts(self, markets: Sequence[Market]) -> Iterator[Sequence[Market]]:
-        """The markets in parts: each is one market, or several with few rows in all."""
+        """The markets in parts. A part is one market, or several that have few rows together."""
         if len(markets) > _MARKETS_A_QUERY or (len(markets) > 1 and self._estimated_rows(markets) > LOADED_IDS):
             half = len(markets) // 2
             yield from self._parts(markets[:half])
@@ -138,15 +138,16 @@ class HeldTrades:
     def _horizon(self, market: Market) -> int | None:
         """The time (µs) of the newest trade that is not loaded; None if all trades are."""
         parameters = {"exchange": market[0], "symbol": market[1], "most": LOADED_IDS}
-        found = self._clickhouse.select(_HORIZON, parameters)["horizon"].to_pylist()
-        return found[0] if found else None
+        horizons = self._clickhouse.select(_HORIZON, parameters)["horizon"].to_pylist()
+        return horizons[0] if horizons else None
 
     def _by_id(self, wanted: pl.DataFrame, margin_us: int | None) -> pl.DataFrame:
-        return self._ask(_VERSIONS, wanted, margin_us)
+        return self._select_versions(_VERSIONS, wanted, margin_us)
 
-    def _ask(self, query: str, wanted: pl.DataFrame, margin_us: int | None) -> pl.DataFrame:
+    def _select_versions(self, query: str, wanted: pl.DataFrame, margin_us: int | None) -> pl.DataFrame:
         found = [
-            versions_of(pl.DataFrame(self._clickhouse.select(query, asked))) for asked in _queries(wanted, margin_us)
+            versions_of(pl.DataFrame(self._clickhouse.select(query, parameters)))
+            for parameters in _parameters(wanted, margin_us)
         ]
         return pl.concat([HELD.to_frame(), *found]).join(wanted, on=IDENTITY, how="semi")
 
@@ -155,45 +156,52 @@ class HeldTrades:
         number = pl.col("trade_id").cast(pl.UInt64).alias("number")
         matches = wanted.filter(pl.col("trade_id").str.contains(_NUMBER)).with_columns(number).sort("number")
         found = [HELD.to_frame()]
-        for asked in _queries(matches.drop("number"), margin_us):
-            numbers = [int(trade_id) for trade_id in asked.pop("ids")]
-            answer = self._clickhouse.select(_VERSIONS_SUMMED, {**asked, "low": min(numbers), "high": max(numbers)})
-            found.append(versions_of(pl.DataFrame(answer)))
+        for parameters in _parameters(matches.drop("number"), margin_us):
+            numbers = [int(trade_id) for trade_id in parameters.pop("ids")]
+            bounds = {"low": min(numbers), "high": max(numbers)}
+            rows = self._clickhouse.select(_VERSIONS_SUMMED, parameters | bounds)
+            found.append(versions_of(pl.DataFrame(rows)))
         sums = pl.concat(found).with_columns(number.alias("last")).sort("last").drop("trade_id")
-        asked_for, market = matches.select(*IDENTITY, "number"), ["exchange", "symbol"]
-        met = asked_for.join_asof(
-            sums, left_on="number", right_on="last", by=market, strategy="forward", check_sortedness=False
+        # The summed trade that contains a match is the one with the least id at or above the match's.
+        nearest = matches.select(*IDENTITY, "number").join_asof(
+            sums,
+            left_on="number",
+            right_on="last",
+            by=["exchange", "symbol"],
+            strategy="forward",
+            check_sortedness=False,
         )
-        return versions_of(met.filter(pl.col("last") - pl.col("match_count") < pl.col("number")))
+        return versions_of(nearest.filter(pl.col("last") - pl.col("match_count") < pl.col("number")))
 
 
-def _learned(learn: Learn, markets: Sequence[Market], horizon: int | None) -> Callable[[Iterator[pa.Table]], None]:
+def _consumer(learn: Learn, markets: Sequence[Market], horizon: int | None) -> Callable[[Iterator[pa.Table]], None]:
     return lambda blocks: learn(markets, blocks, horizon)
 
 
 def _wanted(rows: pa.Table) -> pl.DataFrame:
+    """Each trade of the rows once, with a time."""
     return pl.DataFrame(rows.select([*IDENTITY, "timestamp"])).unique(IDENTITY, keep="first", maintain_order=True)
 
 
-def _queries(wanted: pl.DataFrame, margin_us: int | None) -> list[dict[str, Any]]:
-    """Parameters of the queries for trades: `margin_us` around their times, or at all times."""
-    asked = []
-    # Quotes and a comma come with each id.
+def _parameters(wanted: pl.DataFrame, margin_us: int | None) -> list[dict[str, Any]]:
+    """The parameters of each query that looks trades up: within `margin_us` of their times; None: at all times."""
+    queries = []
+    # Each id has two quotes and a comma around it, and each of its bytes may be escaped.
     size = pl.col("trade_id").str.len_bytes().cast(pl.Int64) * 2 + 3
     for (exchange, symbol), market in wanted.group_by("exchange", "symbol", maintain_order=True):
         ordered = market.sort("timestamp").with_columns(query=(size.cum_sum() - size) // _ID_BYTES_A_QUERY)
         for part in ordered.partition_by("query", maintain_order=True):
             times = part["timestamp"].to_physical().to_numpy()
-            asked.append(
+            queries.append(
                 {
                     "exchange": exchange,
                     "symbol": symbol,
-                    "earliest": _BEFORE_ALL if margin_us is None else int(times.min()) - margin_us,
-                    "latest": _AFTER_ALL if margin_us is None else int(times.max()) + margin_us,
+                    "earliest": EARLIEST_US if margin_us is None else int(times.min()) - margin_us,
+                    "latest": END_US if margin_us is None else int(times.max()) + margin_us,
                     "ids": part["trade_id"].to_list(),
                 }
             )
-    return asked
+    return queries
 
 
 def _lookups(rows: pl.DataFrame) -> list[pl.DataFrame]:
@@ -204,15 +212,15 @@ def _lookups(rows: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def _match_ids(rows: pl.DataFrame) -> dict[str, Any]:
-    """The ids of all matches of the trades as parameters of `overlapping.sql`; an id that is no number stands alone."""
+    """The ids of all matches of the trades, as parameters of `overlapping.sql`. An id without a number is one match."""
     lasts, counts = rows["trade_id"].to_list(), rows["match_count"].to_list()
     ranges = [
         range(int(last) - count + 1, int(last) + 1)
         for last, count in zip(lasts, counts, strict=True)
         if last.isascii() and last.isdigit() and int(last) < 2**64
     ]
-    low, high = max(min((one[0] for one in ranges), default=1), 0), max((one[-1] for one in ranges), default=0)
+    low, high = max(min((ids[0] for ids in ranges), default=1), 0), max((ids[-1] for ids in ranges), default=0)
     if rows["long"][0]:
         return {"ids": lasts, "first": low, "last": high, "low": low, "high": high}
-    ids = {*lasts, *(str(number) for one in ranges if len(one) > 1 for number in one)}
+    ids = {*lasts, *(str(number) for matches in ranges if len(matches) > 1 for number in matches)}
     return {"ids": sorted(ids), "first": 1, "last": 0, "low": low, "high": high}

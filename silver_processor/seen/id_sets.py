@@ -1,6 +1,7 @@
-"""Bounded sets of trade ids. Each forgets its oldest ids at a limit, and remembers up to which trade time it forgot.
+"""Bounded sets of trade ids. At its limit a set forgets its oldest ids, and notes the latest trade time among them.
 
-Numeric ids live in roaring bitmaps: consecutive ids take next to no memory. Other ids are kept as 128-bit hashes.
+Numeric ids are kept in roaring bitmaps, in which consecutive ids take little memory. Other ids are kept as 128-bit
+hashes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _SEAL_SHARE = 0.9
 _SEEDS = (0x243F6A8885A308D3, 0x13198A2E03707344)
 _SEGMENT_HASHES = 131_072
 _HASH_BYTES = 16
-# Whole segments are forgotten. Small ones keep a set close to its limit.
+# A set forgets whole segments. With small ones it stays close to its limit.
 _SEGMENTS_A_SET = 8
 
 
@@ -47,14 +48,14 @@ class _BitmapSegment:
         # off.
         if self.size >= min(limit_bytes, 2 * self._counted + _RECOUNT_BYTES):
             self.numbers.run_optimize()
-            found = self.numbers.get_statistics()
-            content = found["n_bytes_array_containers"] + found["n_bytes_run_containers"]
-            content += found["n_bytes_bitset_containers"]
-            self.size = self._counted = int(content + found["n_containers"] * _CONTAINER_BYTES)
+            statistics = self.numbers.get_statistics()
+            content = statistics["n_bytes_array_containers"] + statistics["n_bytes_run_containers"]
+            content += statistics["n_bytes_bitset_containers"]
+            self.size = self._counted = int(content + statistics["n_containers"] * _CONTAINER_BYTES)
 
 
 class IdBitmaps:
-    """The numbers (below 2^64) that were added last, in about `limit_bytes` at most.
+    """The numbers (below 2^64) that were added last, as many as fit into about `limit_bytes`.
 
     `horizon`: the latest trade time (µs) among the forgotten numbers, or None. `highest`: no number in the set is
     higher; -1 if the set is empty.
@@ -88,16 +89,16 @@ class IdBitmaps:
             self._count -= len(forgotten.numbers)
             self.horizon = forgotten.latest if self.horizon is None else max(self.horizon, forgotten.latest)
 
-    def common(self, asked: BitMap64) -> BitMap64:
-        """Those of the given numbers that the set holds."""
-        found = BitMap64()
+    def common(self, numbers: BitMap64) -> BitMap64:
+        """The given numbers that are in the set."""
+        common = BitMap64()
         for segment in self._segments:
-            found |= segment.numbers & asked
-        return found
+            common |= segment.numbers & numbers
+        return common
 
 
 def hash_ids(ids: pl.Series) -> Hashes:
-    """The hash of each id. Hashes of two processes cannot be compared."""
+    """The hash of each id. Two processes have different hashes of the same id."""
     high, low = (ids.hash(seed).to_numpy() for seed in _SEEDS)
     return high, low
 
@@ -131,7 +132,7 @@ class _HashSegment:
 
 
 class IdHashes:
-    """The hashes of the ids that were added last, about `limit` of them at most.
+    """The hashes of the ids that were added last, at most about `limit` of them.
 
     `horizon`: the latest trade time (µs) among the forgotten ids, or None.
     """
@@ -147,7 +148,7 @@ class IdHashes:
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of the hashes held."""
+        """The bytes that the hashes take."""
         return len(self) * _HASH_BYTES
 
     def add(self, ids: Hashes, times: Times) -> None:
@@ -166,7 +167,7 @@ class IdHashes:
             self.horizon = forgotten.latest if self.horizon is None else max(self.horizon, forgotten.latest)
 
     def holds(self, ids: Hashes) -> npt.NDArray[np.bool_]:
-        """For each id, by its hash, whether the set holds it."""
+        """Whether the set has each id."""
         high, low = ids
         found = np.zeros(len(high), dtype=np.bool_)
         for segment in self._segments:

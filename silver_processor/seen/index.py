@@ -1,7 +1,7 @@
-"""The index of seen trades: it knows which rows of a batch are new and which are duplicates.
+"""The index of seen trades: it finds the rows of a batch that are new and those that are duplicates.
 
-For each batch the caller groups the rows by market once (`by_market`), then calls `unknown`, loads those markets,
-`split`, inserts the new rows, and `add`.
+For each batch the caller groups the rows by market (`by_market`), loads the markets that `unknown` returns, calls
+`split`, inserts the new rows, and calls `add`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ORDER = ["timestamp", "sequence", "trade_id", "raw_topic", "published_at", "raw
 
 
 class MarketNotLoadedError(LookupError):
-    """A batch has a market whose trades were never loaded: load the markets of `unknown(trades)` first."""
+    """A batch has a market that is not loaded: load the markets of `unknown(trades)` first."""
 
 
 @dataclass(slots=True)
@@ -45,17 +45,17 @@ class _MarketIds:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The rows of a batch. Each is in one table, in the batch's order.
+    """The rows of a batch. Each is in one of three tables, in the batch's order.
 
-    `fresh`: new trades. `again`: duplicates. `partly`: summed trades of which Silver has some matches; to insert them
-    would count these matches twice, to drop them would lose the others. `known`: for each of them, which matches Silver
-    has (`5-6 of 5-7`).
+    `fresh`: new trades. `duplicates`: trades that Silver has, or that an earlier row of the batch has. `partly_known`:
+    summed trades of which Silver has some matches; an insert would count these matches twice, and without it the others
+    would be lost. `known_matches`: for each of these trades, the matches that Silver has (`5-6 of 5-7`).
     """
 
     fresh: pa.Table
-    again: pa.Table
-    partly: pa.Table
-    known: list[str]
+    duplicates: pa.Table
+    partly_known: pa.Table
+    known_matches: list[str]
     _fresh_trades: list[MarketTrades] | None = None
 
     def fresh_trades(self) -> list[MarketTrades]:
@@ -64,15 +64,15 @@ class Split:
 
 
 class SeenTrades:
-    """The trades that Silver holds, by market. A market is loaded when a worker meets it first.
+    """The trades that Silver holds, by market. A market is loaded when a batch has it for the first time.
 
-    Numeric ids are kept in bitmaps, all ids that a summed trade stands for; other ids as hashes. Memory is bounded
-    three times: `numbers_bytes_per_market` for a market's numeric ids, `texts_per_market` for the count of its other
-    ids (16 bytes each), `max_bytes` for all markets. Beyond `max_bytes` the markets met longest ago are forgotten
-    whole, and loaded again when met.
+    Numeric ids are kept in bitmaps, with all match ids of a summed trade; other ids as hashes. Memory has three bounds:
+    `numbers_bytes_per_market` for a market's numeric ids, `texts_per_market` for the number of its other ids (16 bytes
+    each), `max_bytes` for all markets. Above `max_bytes` the least recently used markets are forgotten, and loaded
+    again when a batch has them.
 
-    A row that is no newer than what its market forgot is looked up in Silver through `overlapping`. This relies on an
-    exchange that sends a trade again with the same time.
+    A row that is no newer than the trades that its market has forgotten is looked up in Silver through `overlapping`.
+    This relies on exchanges that send a trade again with the same time.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class SeenTrades:
     @property
     def memory_bytes(self) -> int:
         """Upper bound on the bytes of all ids."""
-        # The metrics ask while an insert changes the index, so a copy is summed.
+        # The metrics are read while an insert changes the index, so a copy is summed.
         return sum(size for size, _ in list(self._sizes.values()))
 
     @property
@@ -110,7 +110,7 @@ class SeenTrades:
         return sorted(part.market for part in trades if part.market not in self._markets)
 
     def load(self, markets: Collection[Market], blocks: Iterable[pa.Table] = (), horizon: int | None = None) -> None:
-        """Replace what is known of the markets by the trades in `blocks`.
+        """Replace the known trades of the markets by those in `blocks`.
 
         `blocks` (columns exchange, symbol, trade_id, timestamp, match_count) hold all trades of the markets after
         `horizon` (µs; None: all trades), in ascending order of time in each market.
@@ -129,38 +129,38 @@ class SeenTrades:
         for market, ids in loaded.items():
             self._keep(market, ids)
 
-    def split(self, valid: pa.Table, trades: list[MarketTrades], but_token: str = "") -> Split:
+    def split(self, valid: pa.Table, trades: list[MarketTrades], excluded_token: str = "") -> Split:
         """Split a batch (Silver's columns) into new trades and others. The index does not change.
 
         `trades`: the batch by market. Of rows that share a match, the one of more matches is new; of equally long ones
-        the first by timestamp, sequence, trade_id and raw coordinates. `but_token`: rows that Silver holds under this
-        insert token do not count.
+        the first by timestamp, sequence, trade_id and raw coordinates. `excluded_token`: trades that Silver holds under
+        this insert token count as new.
 
         Raises:
             MarketNotLoadedError: a market was not loaded.
         """
-        again = np.zeros(valid.num_rows, dtype=np.bool_)
-        partly: dict[int, str] = {}
+        is_duplicate = np.zeros(valid.num_rows, dtype=np.bool_)
+        partly_known: dict[int, str] = {}
         for part in trades:
-            self._mark_held(valid, part, again, partly, but_token)
-        rest = ~again
-        rest[list(partly)] = False
+            self._mark_held(valid, part, is_duplicate, partly_known, excluded_token)
+        is_new = ~is_duplicate
+        is_new[list(partly_known)] = False
         if any(part.has_repeats for part in trades):
-            repeated = _repeated(valid, rest)
-            again |= repeated
-            rest &= ~repeated
-        if rest.all():
+            repeated = _repeated(valid, is_new)
+            is_duplicate |= repeated
+            is_new &= ~repeated
+        if is_new.all():
             return Split(valid, valid.slice(0, 0), valid.slice(0, 0), [], trades)
-        places = sorted(partly)
+        places = sorted(partly_known)
         return Split(
-            valid.filter(pa.array(rest)),
-            valid.filter(pa.array(again)),
+            valid.filter(pa.array(is_new)),
+            valid.filter(pa.array(is_duplicate)),
             valid.take(pa.array(places, pa.int64())),
-            [partly[place] for place in places],
+            [partly_known[place] for place in places],
         )
 
     def add(self, trades: Iterable[MarketTrades]) -> None:
-        """Remember trades that Silver holds now. Add each trade once.
+        """Add trades that Silver holds now. Each trade is added once.
 
         Raises:
             MarketNotLoadedError: a market was not loaded.
@@ -171,13 +171,13 @@ class SeenTrades:
             self._keep(part.market, ids)
 
     def trim(self) -> None:
-        """Forget the markets met longest ago until the index fits into `max_bytes`. Call it between batches."""
+        """Forget the least recently used markets until the index fits into `max_bytes`. Call it between batches."""
         while self.memory_bytes > self._max_bytes and len(self._markets) > 1:
             oldest, _ = self._markets.popitem(last=False)
             del self._sizes[oldest]
 
     def forget(self, markets: Iterable[Market] | None = None) -> None:
-        """Forget the markets (default: all). They are loaded again when they are met."""
+        """Forget the markets (default: all). They are loaded again when a batch has them."""
         for market in list(self._markets) if markets is None else markets:
             self._markets.pop(market, None)
             self._sizes.pop(market, None)
@@ -201,41 +201,41 @@ class SeenTrades:
         self,
         valid: pa.Table,
         part: MarketTrades,
-        again: npt.NDArray[np.bool_],
-        partly: dict[int, str],
-        but_token: str,
+        is_duplicate: npt.NDArray[np.bool_],
+        partly_known: dict[int, str],
+        excluded_token: str,
     ) -> None:
-        """Set `again` and `partly` (by row) for the market's rows of which the index or Silver holds matches."""
+        """Set `is_duplicate` and `partly_known` (by row) for rows of the market with matches that Silver holds."""
         ids = self._ids(part.market)
-        held = ids.texts.holds(part.hashes)
-        again[part.text_rows] = held
-        unsure = part.text_rows[_older(part.text_times, ids.texts.horizon) & ~held]
-        if not len(unsure) and _are_new(part, ids.numbers):
+        is_held = ids.texts.holds(part.hashes)
+        is_duplicate[part.text_rows] = is_held
+        unsure_texts = part.text_rows[_older(part.text_times, ids.texts.horizon) & ~is_held]
+        if not len(unsure_texts) and _are_new(part, ids.numbers):
             return
         known = ids.numbers.common(part.distinct)
         old = _older(part.number_times - SAME_TIME_US, ids.numbers.horizon)
-        asked = np.sort(np.concatenate([unsure, part.number_rows[old & ~_known_singles(part, known)]]))
-        if len(asked):
+        unsure = np.sort(np.concatenate([unsure_texts, part.number_rows[old & ~_known_singles(part, known)]]))
+        if len(unsure):
             columns = valid.select([*IDENTITY, "timestamp", "match_count"])
-            found = of_market(part.market, self._overlapping(columns.take(pa.array(asked)), but_token))
-            known |= found.distinct & part.distinct
-            texts = IdHashes(len(found.text_rows))
-            texts.add(found.hashes, found.text_times)
-            again[part.text_rows] |= texts.holds(part.hashes)
+            held = of_market(part.market, self._overlapping(columns.take(pa.array(unsure)), excluded_token))
+            known |= held.distinct & part.distinct
+            texts = IdHashes(len(held.text_rows))
+            texts.add(held.hashes, held.text_times)
+            is_duplicate[part.text_rows] |= texts.holds(part.hashes)
         overlap = part.has_repeated_numbers
         order = _canonical_order(valid, part) if part.counts is not None and overlap else slice(None)
         counts = None if part.counts is None else part.counts[order]
         matched = match(part.numbers[order], counts, known, overlap=overlap)
         places = part.number_rows[order]
-        again[places] = matched.again
-        partly |= {int(places[place]): text for place, text in matched.partly.items()}
+        is_duplicate[places] = matched.is_duplicate
+        partly_known |= {int(places[place]): text for place, text in matched.partly_known.items()}
 
 
 def _are_new(part: MarketTrades, held: IdBitmaps) -> bool:
-    """Whether all numeric trades are certainly new, by comparing extremes only.
+    """Whether all numeric trades are certainly new, as trades that come in order are. Only extremes are compared.
 
-    That holds for trades in order: they are newer than all forgotten trades, their ids are higher than all held ones,
-    and no summed trade shares a match with another.
+    They are new if they are newer than all forgotten trades, their ids are higher than all held ones, and no summed
+    trade shares a match with another trade.
     """
     if not len(part.numbers):
         return True
@@ -248,7 +248,7 @@ def _older(times: npt.NDArray[np.int64], horizon: int | None) -> npt.NDArray[np.
 
 
 def _known_singles(part: MarketTrades, known: BitMap64) -> npt.NDArray[np.bool_]:
-    """Which trades are single matches that are known. A summed trade has to be looked up as a whole."""
+    """Whether each trade is a single match that is known. A summed trade has to be looked up as a whole."""
     is_known = np.isin(part.numbers, np.asarray(known.to_array(), dtype=np.uint64))
     return is_known if part.counts is None else is_known & (part.counts == 1)
 
@@ -266,12 +266,12 @@ def _learn(ids: _MarketIds, part: MarketTrades) -> None:
 
 
 def _repeated(valid: pa.Table, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Which rows share their identity with a row that comes earlier by `_ORDER`. Only the rows `among` count."""
+    """Whether each row has the identity of a row that comes earlier by `_ORDER`. Only the rows `among` count."""
     repeated = np.zeros(valid.num_rows, dtype=np.bool_)
     names = list(dict.fromkeys([*IDENTITY, *_ORDER]))
     rows = pl.DataFrame(valid.select(names)).with_row_index("row").filter(among)
-    again = rows.select(IDENTITY).is_duplicated()
-    if again.any():
-        ordered = rows.filter(again).sort([*_ORDER, "row"])
+    shares_identity = rows.select(IDENTITY).is_duplicated()
+    if shares_identity.any():
+        ordered = rows.filter(shares_identity).sort([*_ORDER, "row"])
         repeated[ordered.filter(~pl.struct(IDENTITY).is_first_distinct())["row"].to_numpy()] = True
     return repeated

@@ -1,4 +1,4 @@
-"""Following re-derivations: when a day of an exchange is replaced, the index forgets the exchange's trades."""
+"""Follows re-derivations: when one replaces a day of an exchange, the index forgets the exchange's trades."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ import pyarrow.compute as pc
 from silver_processor.clickhouse import SilverPausedError
 from silver_processor.seen.index import SeenTrades
 
-# A day is re-derived two minutes after its end at the earliest. The other minute allows for clocks that differ.
+# A trade younger than this is of a day that no re-derivation replaces: a day is re-derived two minutes after its end at
+# the earliest, and clocks may differ by the other minute.
 LIVE = timedelta(minutes=1)
 _POLL_SECONDS = 1.0
 
 
 class RederivationFollower:
-    """Asks for re-derivations once a second, and before every insert that has a trade older than `LIVE`.
+    """Checks for re-derivations once a second, and before every insert that has a trade older than `LIVE`.
 
-    `replaced_days` tells by exchange how often a day was replaced (`HeldTrades.rederivations`). `clock`: seconds,
+    `replaced_days`: returns how often a day was replaced, by exchange (`HeldTrades.rederivations`). `clock`: seconds,
     monotonic.
     """
 
@@ -30,29 +31,31 @@ class RederivationFollower:
     ) -> None:
         self._replaced_days, self._clock = replaced_days, clock
         self._known: dict[str, int] | None = None
-        self._asked_at = float("-inf")
+        self._checked_at = float("-inf")
 
     def follow(self, seen: SeenTrades, valid: pa.Table, now: datetime) -> None:
-        """Make `seen` forget every exchange that had a day replaced since the last question. `now` is UTC.
+        """Make `seen` forget every exchange of which a day was replaced since the last check.
+
+        `valid`: the rows of the next insert (column timestamp). `now` is UTC.
 
         Raises:
             WorkerStoppedError: the worker stops.
         """
         oldest = pc.min(valid["timestamp"]).as_py()
         is_live = oldest is None or oldest > now - LIVE
-        if is_live and self._clock() < self._asked_at + _POLL_SECONDS:
+        if is_live and self._clock() < self._checked_at + _POLL_SECONDS:
             return
-        self._asked_at = self._clock()
-        found = dict(self._replaced_days())
-        known, self._known = self._known, found
+        self._checked_at = self._clock()
+        current = dict(self._replaced_days())
+        known, self._known = self._known, current
         if known is None:
-            # What was loaded before the first question may be older than a replaced day.
+            # Trades that were loaded before the first check may be of a day that has been replaced since.
             seen.forget()
-        elif found != known:
-            seen.forget_exchanges({exchange for exchange, days in found.items() if known.get(exchange) != days})
+        elif current != known:
+            seen.forget_exchanges({exchange for exchange, days in current.items() if known.get(exchange) != days})
 
     def is_outdated(self) -> bool:
-        """Whether a day was replaced since the last question.
+        """Whether a day was replaced since the last check.
 
         Raises:
             WorkerStoppedError: the worker stops.

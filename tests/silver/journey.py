@@ -57,8 +57,8 @@ class Journey:
         self._index.add(split.fresh_trades())
         self._rows.append(split.fresh)
         self.rejects += validated.rejects.to_pylist()
-        self.rejects += [{"reason": "matches_partly_known", "limit": known} for known in split.known]
-        self.duplicates += split.again.num_rows
+        self.rejects += [{"reason": "matches_partly_known", "limit": known} for known in split.known_matches]
+        self.duplicates += split.duplicates.num_rows
         return split
 
     @property

@@ -188,7 +188,7 @@ def test_arrivals_are_held_back_while_much_waits_and_only_if_an_insert_can_go_on
     async def scenario(loop: Simulated) -> None:
         partition = Partition(loop, waiting=[(0.0, 1_000)])
         scheduler = build([partition], loop)
-        held = asyncio.create_task(scheduler.room())
+        held = asyncio.create_task(scheduler.wait_for_room())
         await asyncio.sleep(1)
         assert not held.done()
         running = asyncio.create_task(scheduler.run())
@@ -196,7 +196,7 @@ def test_arrivals_are_held_back_while_much_waits_and_only_if_an_insert_can_go_on
         assert partition.inserts
         partition.waiting.append((loop.now, 1_000))
         partition.in_doubt, partition.complete = True, False
-        await scheduler.room()
+        await scheduler.wait_for_room()
         scheduler.stop()
         await running
 

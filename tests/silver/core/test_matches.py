@@ -200,5 +200,5 @@ def test_the_largest_sum_at_the_edges_of_the_numbers(last: int) -> None:
     numbers = np.array([last], dtype=np.uint64)
     known = BitMap64([last - 999_999])
     found = match(numbers, np.array([1_000_000]), known, overlap=False)
-    assert found.partly == {0: f"{last - 999_999} of {last - 999_999}-{last}"}
-    assert not match(numbers, np.array([1_000_000]), BitMap64(), overlap=True).again.any()
+    assert found.partly_known == {0: f"{last - 999_999} of {last - 999_999}-{last}"}
+    assert not match(numbers, np.array([1_000_000]), BitMap64(), overlap=True).is_duplicate.any()

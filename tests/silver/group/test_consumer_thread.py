@@ -21,7 +21,7 @@ from silver_processor.group.membership import (
     ConsumerThread,
     IncompleteAssignmentError,
     PacedUpdate,
-    _joining,
+    _with_refusals,
 )
 
 PLACE = TopicPartition("market.crypto.trades.bronze", 3)
@@ -176,9 +176,9 @@ def test_a_refused_assignment_is_no_error_and_any_other_is() -> None:
             # As aiokafka hands on what an assignor raises.
             raise KafkaError(repr(error)) from error
 
-        assert not await _joining(join)(None)
+        assert not await _with_refusals(join)(None)
         error = AssertionError("a fault of the assignor")
         with pytest.raises(KafkaError):
-            await _joining(join)(None)
+            await _with_refusals(join)(None)
 
     asyncio.run(scenario())

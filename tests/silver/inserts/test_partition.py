@@ -97,8 +97,8 @@ class Server:
     def rows(self) -> pa.Table:
         return pa.concat_tables(self.silver.values()) if self.silver else SILVER.empty_table()
 
-    def load(self, markets: Sequence[Market], learn: Learn, but_token: str = "") -> None:
-        tables = [table for token, table in self.silver.items() if token != but_token]
+    def load(self, markets: Sequence[Market], learn: Learn, excluded_token: str = "") -> None:
+        tables = [table for token, table in self.silver.items() if token != excluded_token]
         learn(
             markets,
             (

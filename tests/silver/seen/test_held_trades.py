@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from schemas.records import SILVER
-from silver_processor.batching.batch import Message, stamp, validate
+from silver_processor.batching.batch import Message, validate, with_insert_columns
 from silver_processor.clickhouse import ClickHouse
 from silver_processor.core.versions import versions_of
 from silver_processor.retry import RetryPolicy
@@ -44,8 +44,8 @@ def silver_trades(clickhouse: ClickHouse) -> HeldTrades:
     return HeldTrades(clickhouse)
 
 
-def split_of(index: SeenTrades, rows: pa.Table, but_token: str = "") -> Split:
-    return index.split(rows, by_market(rows), but_token)
+def split_of(index: SeenTrades, rows: pa.Table, excluded_token: str = "") -> Split:
+    return index.split(rows, by_market(rows), excluded_token)
 
 
 def silver(symbol: str, ids: list[str], token: str, first: int = 0) -> pa.Table:
@@ -62,7 +62,7 @@ def silver(symbol: str, ids: list[str], token: str, first: int = 0) -> pa.Table:
         ]
     )
     validated = validate([Message(0, 0, 0, rows)], "bronze", RULES, START)
-    return stamp(validated.valid, token, START)
+    return with_insert_columns(validated.valid, token, START)
 
 
 @pytest.mark.parametrize("kind", ["numbers", "texts", "mixed"])
@@ -85,7 +85,7 @@ def test_an_index_that_holds_the_newest_ids_knows_all_of_them(
     others = silver(symbol, [f"{trade_id}9" for trade_id in ids], "second")
     newer = silver(symbol, ["1"], "second", first=400)
     split = split_of(index, pa.concat_tables([held, others, newer]))
-    assert split.again["trade_id"].to_pylist() == ids
+    assert split.duplicates["trade_id"].to_pylist() == ids
     assert split.fresh.num_rows == len(ids) + 1
 
 
@@ -99,9 +99,9 @@ def test_the_rows_of_an_insert_in_doubt_do_not_count(
     clickhouse.insert("silver_trades", done, "done")
     clickhouse.insert("silver_trades", doubtful, "doubt")
     index = SeenTrades(silver_trades.overlapping)
-    silver_trades.load([("binance", "WIDEUSDT")], index.load, but_token="doubt")
-    split = split_of(index, pa.concat_tables([done, doubtful]), but_token="doubt")
-    assert (split.fresh["trade_id"].to_pylist(), split.again["trade_id"].to_pylist()) == (ids[20:], ids[:20])
+    silver_trades.load([("binance", "WIDEUSDT")], index.load, excluded_token="doubt")
+    split = split_of(index, pa.concat_tables([done, doubtful]), excluded_token="doubt")
+    assert (split.fresh["trade_id"].to_pylist(), split.duplicates["trade_id"].to_pylist()) == (ids[20:], ids[:20])
 
 
 def test_markets_met_together_are_asked_about_together(
@@ -124,13 +124,13 @@ def test_markets_met_together_are_asked_about_together(
     index = SeenTrades(silver_trades.overlapping)
     silver_trades.load(markets, index.load)
     assert len(asked) == 2
-    assert split_of(index, held).again.num_rows == held.num_rows == len(AWKWARD) + 60
+    assert split_of(index, held).duplicates.num_rows == held.num_rows == len(AWKWARD) + 60
     assert (index.markets, index.ids) == (len(markets), held.num_rows)
     monkeypatch.setattr(held_trades, "LOADED_IDS", 40)
     index = SeenTrades(silver_trades.overlapping)
     silver_trades.load(markets, index.load)
     assert (index.markets, index.ids) == (len(markets), len(AWKWARD) + 40)
-    assert split_of(index, held).again.num_rows == held.num_rows, "the others are asked of Silver"
+    assert split_of(index, held).duplicates.num_rows == held.num_rows, "the others are asked of Silver"
 
 
 def test_what_silver_holds_of_a_trade_is_found_at_its_time_and_at_any_other(

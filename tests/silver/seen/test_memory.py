@@ -41,7 +41,7 @@ def test_memory_is_flat_over_a_stretch_of_trades(markets: int) -> None:
             trades = by_market(valid)
             seen.load(seen.unknown(trades))
             split = seen.split(valid, trades)
-            assert (split.fresh.num_rows, split.again.num_rows) == (ROWS_A_MESSAGE, 0)
+            assert (split.fresh.num_rows, split.duplicates.num_rows) == (ROWS_A_MESSAGE, 0)
             seen.add(split.fresh_trades())
         gc.collect()
         return psutil.Process().memory_info().rss

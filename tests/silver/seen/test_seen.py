@@ -57,7 +57,7 @@ def test_fresh_rows_are_those_whose_identity_a_set_has_not_met(
         table = valid({"exchange": e, "symbol": s, "trade_id": i} for (e, s), i in batch)
         load_all(index, table)
         split = index.split(table, by_market(table))
-        fresh, again = split.fresh, split.again
+        fresh, again = split.fresh, split.duplicates
         assert index.split(table, by_market(table)).fresh.equals(fresh), "split does not change the index"
         index.add(by_market(fresh))
         expected = []
@@ -119,10 +119,10 @@ def test_a_batch_of_many_markets_is_split_as_each_of_them_alone(
             load_all(index, mine)
             parts.append(index.split(mine, by_market(mine)))
             index.add(parts[-1].fresh_trades())
-        for kind in ("fresh", "again", "partly"):
+        for kind in ("fresh", "duplicates", "partly_known"):
             together, singly = getattr(split, kind), pa.concat_tables([getattr(part, kind) for part in parts])
             assert together.sort_by("raw_offset").equals(singly.sort_by("raw_offset").combine_chunks()), kind
-        assert sorted(split.known) == sorted(text for part in parts for text in part.known)
+        assert sorted(split.known_matches) == sorted(text for part in parts for text in part.known_matches)
 
 
 def test_a_market_must_be_loaded_and_can_be_forgotten() -> None:
@@ -131,7 +131,7 @@ def test_a_market_must_be_loaded_and_can_be_forgotten() -> None:
         index.split(table, by_market(table))
     assert index.unknown(by_market(table)) == [("binance", "BTCUSDT")]
     index.load([("binance", "BTCUSDT")], [table])
-    assert index.split(table, by_market(table)).again.num_rows == 1
+    assert index.split(table, by_market(table)).duplicates.num_rows == 1
     index.forget([("binance", "BTCUSDT")])
     assert index.unknown(by_market(table)) == [("binance", "BTCUSDT")]
 
@@ -161,7 +161,7 @@ def test_memory_is_bounded_over_markets() -> None:
         index.trim()
     assert index.memory_bytes <= 1_000
     assert index.unknown(by_market(tables["BTCUSDT"])) == [("binance", "BTCUSDT")]
-    assert index.split(tables["SHIBUSDT"], by_market(tables["SHIBUSDT"])).again.num_rows == 40
+    assert index.split(tables["SHIBUSDT"], by_market(tables["SHIBUSDT"])).duplicates.num_rows == 40
 
 
 def test_text_ids_that_were_forgotten_are_asked_of_silver() -> None:
@@ -185,7 +185,7 @@ def test_text_ids_that_were_forgotten_are_asked_of_silver() -> None:
     batch = pa.concat_tables([old.slice(0, 10), late, new.slice(0, 5)])
     split = index.split(batch, by_market(batch))
     assert split.fresh["trade_id"].to_pylist() == ["late"]
-    assert split.again.num_rows == 15
+    assert split.duplicates.num_rows == 15
     assert asked == [11]
 
 
