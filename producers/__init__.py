@@ -1,1 +1,4 @@
-"""From an exchange's messages, live or recorded, to the raw topic. Imports `schemas`, `config` and libraries only."""
+"""Reads the messages of exchanges, live or recorded, and publishes their trades to the raw topics.
+
+May import `schemas`, `config` and libraries only.
+"""

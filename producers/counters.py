@@ -14,7 +14,8 @@ class FrameCounts:
     """Counts of one run.
 
     Every frame holds trades, is a control message (counted by kind) or is unrecognised. `published` counts the messages
-    given to the publisher: one for each trade and one for each unrecognised frame. `size`: bytes of the frames.
+    that the publisher took: one for each trade and one for each unrecognised frame. `size`: bytes of the frames.
+    `seconds`: duration of the run.
     """
 
     frames: int = 0
@@ -41,7 +42,11 @@ class FrameCounts:
 
 @dataclass(slots=True)
 class GapReport:
-    """Counts of trades, and of gaps by their state."""
+    """Counts of gaps and of their trades.
+
+    Trades: `found` were missing, `healed` of them are published since, `unfillable` are given up. Gaps: `gaps` in all,
+    `open` now.
+    """
 
     found: int = 0
     healed: int = 0
@@ -52,10 +57,10 @@ class GapReport:
 
 @dataclass(slots=True)
 class LiveReport(FrameCounts):
-    """What a live producer received and published.
+    """Counts of a live producer.
 
-    `disconnects`: lost connections by cause. `renewals`: planned replacements. `undelivered`: messages that were read
-    but found no room in the buffer before the end.
+    `connections`: opened ones. `renewals`: planned replacements. `disconnects`: lost connections by cause.
+    `undelivered`: messages that were read, but that the full buffer did not take before the end.
     """
 
     connections: int = 0
@@ -68,11 +73,11 @@ class LiveReport(FrameCounts):
 class FrameMetrics:
     """Shows the counts of one exchange code as Prometheus counters.
 
-    Call it a few times a second: to count every frame singly costs too much.
+    Call `show` a few times a second. To increase the counters with every frame takes too much CPU.
     """
 
     def __init__(self, code: str, counts: FrameCounts) -> None:
-        """`counts` is still being counted."""
+        """`counts` may go on changing."""
         self._counts = counts
         self._counters = metrics.FRAMES.labels(code), metrics.BYTES.labels(code), metrics.TRADES.labels(code)
         self._shown = 0, 0, 0

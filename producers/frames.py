@@ -1,4 +1,4 @@
-"""Handles a frame: parses, counts and publishes it, reports its trades to the gap tracker, and measures its lag."""
+"""Handles frames: parses, counts and publishes them, passes their trades to the gap tracker, measures their lag."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class FrameHandler:
     """Handles one exchange's frames."""
 
     def __init__(self, exchange: Exchange, output: WaitingPublisher, gaps: GapTracker, report: LiveReport) -> None:
-        """Frames go to `output`, their trades to `gaps`, their counts to `report`."""
+        """`output` publishes the messages. `gaps` gets the trades. `report` is updated."""
         self._exchange, self._output, self._gaps, self._report = exchange, output, gaps, report
         self._lag = LagSampler(exchange.code)
         self._log = _log.bind(exchange=exchange.code)
@@ -42,7 +42,7 @@ class FrameHandler:
         return parsed
 
     async def take_parsed(self, frame: bytes, parsed: Parsed) -> None:
-        """As `take`, for a frame that is parsed already."""
+        """As `take`, for a frame that is already parsed."""
         received_ns = time.time_ns()
         self._report.count(frame, parsed)
         acknowledged: Callable[[], None] | None = None
@@ -108,7 +108,7 @@ class LagSampler:
 class _ClockOffset:
     """The least time from trade to receipt in the last one to two minutes: latency plus clock offset.
 
-    Latency is never negative. A negative minimum means that the local clock is behind by at least as much.
+    Latency is never negative. If the minimum is negative, the local clock is behind by at least this time.
     """
 
     def __init__(self, code: str) -> None:

@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from config import metrics_server
 from producers.status import ProducerState
 
-# What is wrong, by name. Empty: nothing is.
+# Returns what is wrong, by name; empty if nothing is.
 Troubles = Callable[[], Mapping[str, str]]
 
 
@@ -20,7 +20,8 @@ async def serve(
 ) -> tuple[web.AppRunner, int]:
     """Serve until the runner's `cleanup`.
 
-    `/healthz` and `/readyz` answer 503 and the troubles as JSON if there are any.
+    `/healthz` and `/readyz` answer 200, or 503 if `alive` or `ready` returns a trouble. The body names the troubles.
+    `/status` answers `state` as JSON.
 
     Returns:
         the runner, and the port (a free one if `port` is 0).

@@ -1,4 +1,4 @@
-"""Runs a live producer with its publisher, health and metrics until it is told to stop, then flushes."""
+"""Runs a live producer with its publisher, health and metrics. When it is stopped, it flushes the publisher."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from producers.stream.symbol_states import SymbolMetrics, troubled
 
 _TICK_S = 0.25
 _SHOWN_S = 1.0
-# An acknowledgement is noticed at most this late.
+# An acknowledgement is served at most this late.
 _ACKNOWLEDGED_S = 0.01
 
 
@@ -40,24 +40,24 @@ async def run(
     status_file: StatusFile | None = None,
     flush_s: float = FLUSH_S,
 ) -> LiveReport:
-    """Produce until `stop` is set, `duration_s` is over or `until` holds (asked a few times a second).
+    """Produce until `stop` is set, `duration_s` is over, or `until` returns true (it is called a few times a second).
 
     At the end the publisher is flushed, for at most `flush_s`. If the settings name a metrics port, `/metrics`,
     `/healthz`, `/readyz` and `/status` are served there. `status_file` receives the state every second.
 
-    `markets`: what ccxt's `fetch_markets()` returns, for an exchange that is reached through ccxt. Without it the
-    exchange is asked.
+    `markets`: the result of ccxt's `fetch_markets()`, for an exchange that is reached through ccxt. Without it the
+    list is requested from the exchange.
 
     Raises:
         UnknownExchangeError: neither a module of ours nor ccxt has the exchange.
         UnknownSymbolError, MarketsMissingError: an exchange that is reached through ccxt lacks a symbol or its markets.
-        DeliveryError: something was not delivered; the message says how much of which symbol.
+        DeliveryError: messages were not delivered; the error counts them by symbol.
         OSError: the metrics port is taken.
     """
     stop = stop or asyncio.Event()
     started = time.monotonic()
-    # Without a limit the buffer holds what an absent broker would otherwise lose, and reading stops when it is full.
-    own = publisher is None
+    # Without a time limit, messages stay in the buffer while the broker is away, and reading stops when it is full.
+    is_own_publisher = publisher is None
     publisher = publisher or KafkaPublisher(settings, delivery_timeout_s=0)
     options = options or ProducerOptions(
         max_frame_bytes=settings.kafka_max_message_bytes, quiet_s=settings.producer_quiet_check_s
@@ -75,12 +75,12 @@ async def run(
         markets=markets,
     )
     counting = FrameMetrics(exchange, producer.report)
-    # The counter must exist before its first error: Prometheus sees no increase in a counter's first value.
+    # The counter must exist before the first error: Prometheus sees no increase in a counter's first value.
     metrics.DELIVERY_ERRORS.labels(exchange)
     loop = asyncio.ensure_future(producer.run())
     serving = asyncio.ensure_future(_serve_acknowledgements(publisher))
     server = None
-    born = time.time()
+    started_at = time.time()
 
     def state() -> ProducerState:
         report, statuses = producer.report, producer.statuses()
@@ -90,7 +90,7 @@ async def run(
             symbols=[*symbols],
             pid=os.getpid(),
             broker=settings.kafka_bootstrap_servers,
-            started_at=born,
+            started_at=started_at,
             updated_at=time.time(),
             connections=producer.pool.up,
             lanes=len(producer.pool),
@@ -102,8 +102,8 @@ async def run(
             disconnects=report.disconnects.total(),
             gaps_open=report.gaps.open,
             metrics_url=host if settings.metrics_port else "",
-            symbol_states={symbol: one.state.value for symbol, one in statuses.items()},
-            symbol_troubles={symbol: one.words for symbol, one in troubled(statuses).items()},
+            symbol_states={symbol: status.state.value for symbol, status in statuses.items()},
+            symbol_troubles={symbol: status.words for symbol, status in troubled(statuses).items()},
         )
 
     shown, shown_symbols = 0.0, SymbolMetrics(exchange)
@@ -138,7 +138,8 @@ async def run(
             await server.cleanup()
         producer.report.seconds = time.monotonic() - started
         try:
-            await asyncio.to_thread(publisher.close if own else publisher.flush, producer.time_left_s())
+            end = publisher.close if is_own_publisher else publisher.flush
+            await asyncio.to_thread(end, producer.time_left_s())
         finally:
             if status_file is not None:
                 status_file.end()
@@ -149,7 +150,7 @@ async def _serve_acknowledgements(publisher: KafkaPublisher) -> None:
     """Serve acknowledgements, even while the exchange sends nothing."""
     while True:
         await asyncio.sleep(_ACKNOWLEDGED_S)
-        # On this thread: on another one each callback would wait for the interpreter's lock.
+        # Not on another thread: there, each callback would wait for the interpreter's lock.
         publisher.poll(0)
 
 
@@ -164,7 +165,7 @@ def run_until_signal(
     markets: Markets | None = None,
     flush_s: float = FLUSH_S,
 ) -> LiveReport:
-    """`run` in a process of its own: SIGTERM and SIGINT flush and end it.
+    """As `run`, in a process of its own. SIGTERM and SIGINT stop it; the publisher is still flushed.
 
     Raises:
         as `run`.

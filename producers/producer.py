@@ -1,10 +1,10 @@
-"""Puts a live producer together and runs it.
+"""Builds a live producer and runs it.
 
-`live_producer` puts a producer together; trades flow from left to right:
+`live_producer` builds it. Trades flow from left to right:
 
     ConnectionPool ──▶ FrameHandler ──▶ WaitingPublisher ──▶ KafkaPublisher ──▶ raw topic
           │                 │                  ▲
-          │ losses          │ trades           │ what REST brought
+          │ losses          │ trades           │ trades from REST
           └───────────▶ GapTracker ──▶ Healer ─┘
 """
 
@@ -32,7 +32,7 @@ from producers.rest.client import RestClient, TradesSource
 from producers.stream.context import StreamContext
 from producers.stream.pool import ConnectionPool, KeptConnection
 from producers.stream.reconnect import ReconnectingStream
-from producers.stream.symbol_states import SymbolStatus, said, troubled
+from producers.stream.symbol_states import SymbolStatus, trouble_text, troubled
 from producers.venue_limits import OPEN, VenueLimits
 
 
@@ -57,16 +57,16 @@ def live_producer(
         settings: topics, broker and symbols file.
         publisher: the caller closes it.
         stop: ends the producer when it is set.
-        endpoint: replaces the exchange's URL; the exchange's REST interface is then not asked.
+        endpoint: replaces the exchange's URL. The exchange's own REST interface is then not used.
         rest_endpoint: replaces the exchange's REST interface.
         options: timings and bounds of the connections.
-        markets: what ccxt's `fetch_markets()` returns, for an exchange that is reached through ccxt.
-        flush_s: limit for waiting on a full buffer after `stop`.
+        markets: the result of ccxt's `fetch_markets()`, for an exchange that is reached through ccxt.
+        flush_s: after `stop`, a full buffer is waited for at most this long.
 
     Raises:
-        UnknownExchangeError: neither a module of ours nor ccxt has the exchange. MarketsMissingError: the markets of an
-        exchange that is reached through ccxt are neither given nor can be asked for. RegistryError: the symbols file
-        cannot be used.
+        UnknownExchangeError: neither a module of ours nor ccxt has the exchange.
+        MarketsMissingError: an exchange that is reached through ccxt has no `markets`, and REST may not be used.
+        RegistryError: the symbols file cannot be used.
     """
     exchange = REGISTRY.get(code) or _exchange_of_ccxt(code)
     report = LiveReport()
@@ -85,7 +85,7 @@ def live_producer(
         connections = [ReconnectingStream(context, chunk) for chunk in chunks(symbols, exchange.symbols_a_connection)]
         if exchange.rest is not None and context.asks_rest:
             client = session = RestClient(exchange, exchange.rest, venue_limits, rest_endpoint, endpoint)
-        # Trades are missed from the end of an earlier run until the connections are up.
+        # Trades between the end of an earlier run and the first connection are missed.
         gaps.lost(symbols)
     else:
         from producers.ccxt.feed import CcxtFeed  # noqa: PLC0415  # ccxt takes seconds to load
@@ -112,7 +112,7 @@ def _exchange_of_ccxt(code: str) -> Exchange:
 
 
 class LiveProducer:
-    """Runs the parts that `live_producer` has put together, and reports their state."""
+    """Runs the parts of a producer, and reports their state. `live_producer` makes it."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class LiveProducer:
         session: AbstractAsyncContextManager[object],
         read_resume_point: Callable[[threading.Event], ResumePoint],
     ) -> None:
-        """`client` is used while `session` is open. `read_resume_point` ends early when its event is set."""
+        """`client` is used only while `session` is open. `read_resume_point` ends early when its event is set."""
         self._stop = stop
         self.report, self.venue_limits, self.pool = report, venue_limits, pool
         self._output, self._gaps, self._healer = output, gaps, healer
@@ -160,29 +160,29 @@ class LiveProducer:
         return self.pool.statuses()
 
     def troubles(self) -> dict[str, str]:
-        """What is wrong, by name. Empty: every symbol's trades arrive."""
+        """What is wrong, by name; empty if the trades of every symbol arrive."""
         refused = troubled(self.statuses())
-        return self.unready() | ({"symbols": said(refused)} if refused else {})
+        return self.unready() | ({"symbols": trouble_text(refused)} if refused else {})
 
     def unready(self) -> dict[str, str]:
         """Why the producer is not ready, by name. A symbol that the exchange refuses does not count."""
-        found = {}
-        up, all_of_them = self.pool.up, len(self.pool)
-        if up < all_of_them:
-            found["connections"] = f"{all_of_them - up} of {all_of_them} are not up or not subscribed yet"
+        reasons = {}
+        up, wanted = self.pool.up, len(self.pool)
+        if up < wanted:
+            reasons["connections"] = f"{wanted - up} of {wanted} are not up or not subscribed yet"
         for interface, state in self.venue_limits.states.items():
             if state == OPEN:
-                found[interface] = f"the {interface} circuit breaker is open after repeated failures"
+                reasons[interface] = f"the {interface} circuit breaker is open after repeated failures"
         if self._output.is_full:
-            found["broker"] = "the buffer is full, reading stands still"
-        return found
+            reasons["broker"] = "the buffer is full, reading stands still"
+        return reasons
 
     def time_left_s(self) -> float:
-        """Seconds left to flush, of `flush_s` since `stop` was set."""
+        """Seconds that are left of `flush_s`, which begins when `stop` is set."""
         return self._output.time_left_s()
 
     async def _resume(self, stop: asyncio.Event) -> None:
-        """Read the resume point beside the stream: a broker that is away does not stop the producer from reading."""
+        """Read the resume point while the stream runs already, so that a broker that is away does not delay it."""
         given_up = threading.Event()
         reading = asyncio.ensure_future(asyncio.to_thread(self._read_resume_point, given_up))
         stopping = asyncio.ensure_future(stop.wait())

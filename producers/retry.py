@@ -1,4 +1,4 @@
-"""The producers' retry policy for requests to an exchange: pauses double up to a longest one."""
+"""The producers' retry policy for requests to an exchange: pauses double up to a cap."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from tenacity import (
 )
 
 FIRST_S = 0.5
-# 2 to this power is longer than any pause.
+# 2 to this power is more than any cap. It keeps the power from overflowing.
 _MOST_DOUBLED = 20
 
 
 def pause_s(first_s: float, doubled: int, longest_s: float) -> float:
-    """The first pause, doubled so many times, at most `longest_s`."""
+    """`first_s` doubled `doubled` times, at most `longest_s`."""
     return min(first_s * 2.0 ** min(doubled, _MOST_DOUBLED), longest_s)
 
 
 def retry_until(
     end: asyncio.Event, failures: tuple[type[BaseException], ...], longest_s: float, log: Any, doing: str
 ) -> AsyncRetrying:
-    """Repeats a call until it raises none of `failures`. If `end` is set before, the result is None.
+    """Repeats a call until it raises none of `failures`. If `end` is set before that, the result is None.
 
-    The pause starts at half a second and ends at `longest_s`. Up to a second is added at random, so that many producers
-    do not come back at the same moment. Every repetition is logged as `doing`.
+    The first pause is half a second, the cap is `longest_s`. Up to a second is added at random, so that many producers
+    do not return at the same moment. Every repetition is logged with the message `doing`.
     """
 
     async def sleep(seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(end.wait(), seconds)
 
-    def say(state: RetryCallState) -> None:
+    def log_attempt(state: RetryCallState) -> None:
         log.info(doing, attempt=state.attempt_number, wait_s=round(state.upcoming_sleep, 2))
 
     return AsyncRetrying(
@@ -48,7 +48,7 @@ def retry_until(
         wait=wait_exponential_jitter(multiplier=min(FIRST_S, longest_s), max=longest_s, jitter=1.0),
         stop=stop_when_event_set(end),  # type: ignore[arg-type]  # asks only for is_set()
         sleep=sleep,
-        before_sleep=say,
+        before_sleep=log_attempt,
         retry_error_callback=lambda _state: None,
     )
 
@@ -56,16 +56,16 @@ def retry_until(
 def retry_times(
     times: int, is_temporary: Callable[[BaseException], bool], longest_s: float, log: Any, doing: str
 ) -> AsyncRetrying:
-    """Repeats a call, at most `times` in all, while its error is temporary. The last error is raised.
+    """Repeats a call while its error is temporary. After `times` calls in all, the last error is raised.
 
-    The pause is the error's `wait_s` if it has one; otherwise it starts at half a second and ends at `longest_s`.
+    The pause is the error's `wait_s` if that is set. Otherwise the first pause is half a second, the cap `longest_s`.
     """
 
     def wait_s(state: RetryCallState) -> float:
-        asked_s = float(getattr(_error(state), "wait_s", 0.0))
-        return asked_s or pause_s(FIRST_S, state.attempt_number - 1, longest_s)
+        requested_s = float(getattr(_error(state), "wait_s", 0.0))
+        return requested_s or pause_s(FIRST_S, state.attempt_number - 1, longest_s)
 
-    def say(state: RetryCallState) -> None:
+    def log_attempt(state: RetryCallState) -> None:
         error = _error(state)
         words = str(error) or type(error).__name__
         log.warning(doing, attempt=state.attempt_number, error=words, wait_s=round(state.upcoming_sleep, 2))
@@ -74,7 +74,7 @@ def retry_times(
         retry=retry_if_exception(is_temporary),
         wait=wait_s,
         stop=stop_after_attempt(times),
-        before_sleep=say,
+        before_sleep=log_attempt,
         reraise=True,
     )
 

@@ -21,9 +21,10 @@ _log = structlog.get_logger(__name__)
 class ProducerState(msgspec.Struct, frozen=True):
     """The state at one moment. Times are in s since the epoch, counts since the start.
 
-    `connections` of `lanes` connections are subscribed. `breakers`: by interface (stream, rest), closed, half-open or
-    open. `troubles`: what is wrong, by name. `undelivered`: messages that wait for the broker. `symbol_states`: values
-    of `producers.stream.symbol_states.SymbolState`. `symbol_troubles`: why a symbol's trades do not arrive.
+    `connections`: how many of `lanes` connections are subscribed. `breakers`: by interface (stream, rest), closed,
+    half-open or open. `troubles`: what is wrong, by name. `undelivered`: messages that wait for the broker.
+    `symbol_states`: by symbol, a value of `producers.stream.symbol_states.SymbolState`. `symbol_troubles`: by symbol,
+    why its trades do not arrive.
     """
 
     exchange: str
@@ -55,7 +56,7 @@ class StatusFile:
         self._writable = True
 
     def show(self, state: ProducerState) -> None:
-        """Write the state. If that fails, the producer goes on without the file and logs it once."""
+        """Write the state. If that fails, the producer logs the error and goes on without the file."""
         if not self._writable:
             return
         try:
@@ -77,30 +78,30 @@ def read_state(data: bytes) -> ProducerState:
     """The state that a producer wrote or served.
 
     Raises:
-        msgspec.DecodeError: the text is no state.
+        msgspec.DecodeError: `data` is no state.
     """
     return msgspec.json.decode(data, type=ProducerState)
 
 
 def running() -> list[ProducerState]:
-    """The producers of this user on this machine, by exchange. Removes the files of killed ones."""
-    found = []
+    """The states of this user's producers on this machine, ordered by exchange. Removes the files of killed ones."""
+    states = []
     for path in _folder().glob("*.json"):
         try:
             state = read_state(path.read_bytes())
         except (OSError, msgspec.DecodeError):
             continue
         if _lives(state):
-            found.append(state)
+            states.append(state)
         else:
             with contextlib.suppress(OSError):
                 path.unlink()
-    return sorted(found, key=lambda state: (state.exchange, state.pid))
+    return sorted(states, key=lambda state: (state.exchange, state.pid))
 
 
 def _lives(state: ProducerState) -> bool:
     try:
-        # A process that started later has taken over the process id.
+        # A process that started after the state was written has taken over the process id.
         return psutil.Process(state.pid).create_time() <= state.updated_at
     except psutil.NoSuchProcess:
         return False

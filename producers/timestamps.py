@@ -1,4 +1,4 @@
-"""Moments in µs since the epoch (UTC): an exchange's time stamps, and the local clock."""
+"""Times in µs since the epoch (UTC): an exchange's time stamps, and the local clock."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _UNIX_TIME = re.compile(r"[0-9]{1,20}")
 
 
 def event_time_us(text: str) -> int | None:
-    """An exchange's time stamp in µs since the epoch (UTC); None where the text is none.
+    """An exchange's time stamp in µs since the epoch (UTC); None if the text is no time stamp.
 
-    Unix s (also with a fraction), ms, µs or ns by magnitude, or ISO 8601.
-    For pacing, lag and healing only: Bronze has its own normaliser.
+    The text is Unix time in s (also with a fraction), ms, µs or ns, told apart by magnitude, or ISO 8601. Used for
+    pacing, lag and healing only; Bronze normalises times itself.
     """
     if _UNIX_TIME.fullmatch(text):
         value = int(text)

@@ -1,4 +1,4 @@
-"""Rate limits and circuit breakers: they protect an exchange from us, and us from an exchange that is down."""
+"""Rate limits and circuit breakers of an exchange's interfaces."""
 
 from __future__ import annotations
 
@@ -21,31 +21,34 @@ _log = structlog.get_logger(__name__)
 
 
 class VenueUnavailableError(ConnectionError):
-    """The circuit breaker is open: the exchange is not asked for a while."""
+    """The circuit breaker is open: for a while, no request is sent to the exchange."""
 
 
 class VenueLimits:
-    """The limits of one exchange for this whole process. Belongs to one event loop.
+    """The limits of one exchange for this whole process. It belongs to one event loop.
 
-    Streams and REST run on different machines, so each has its own circuit breaker: a REST service that is down does
-    not prevent a lost stream from coming back.
+    Streams and REST run on different machines of the exchange, so each has its own circuit breaker: a REST service that
+    is down does not prevent a stream from reconnecting.
     """
 
     def __init__(self, venue: str, connects: Rate, requests: Rate, *, failures: int, open_s: float) -> None:
-        """`failures` in a row open a breaker. It stays open for `open_s`; then one attempt decides."""
+        """`connects` limits new connections, `requests` REST requests.
+
+        `failures` in a row open a breaker. After `open_s` it lets one attempt through, and closes if that succeeds.
+        """
         self._venue = venue
         self._limiters = {
             STREAM: AsyncLimiter(connects.times, connects.seconds),
             REST: AsyncLimiter(requests.times, requests.seconds),
         }
-        # A task that was cancelled, or a symbol that it does not know, says nothing about the venue.
+        # Neither a cancelled task nor a symbol that the exchange does not know is a failure of the exchange.
         self._breakers = AsyncCircuitBreakerFactory(failures, open_s, exclude=[asyncio.CancelledError, UnknownError])
         self.states = {STREAM: CLOSED, REST: CLOSED}
         for interface in self.states:
             self._show(interface)
 
     def connecting(self) -> AbstractAsyncContextManager[None]:
-        """Around opening a connection: waits its turn; a failure is whatever is raised inside.
+        """A context in which to open a connection. Entering waits for the rate limit; an error inside is a failure.
 
         Raises:
             VenueUnavailableError: the breaker is open.
@@ -53,7 +56,7 @@ class VenueLimits:
         return self._guarded(STREAM)
 
     def requesting(self) -> AbstractAsyncContextManager[None]:
-        """Around a REST request, as `connecting`."""
+        """A context in which to send a REST request, as `connecting`."""
         return self._guarded(REST)
 
     @asynccontextmanager

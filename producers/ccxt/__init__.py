@@ -1,1 +1,1 @@
-"""Reads any exchange that ccxt supports, with our envelope. May import `stream`, `rest` and what they may import."""
+"""Reads trades of any exchange that ccxt supports. May import `stream`, `rest`, `kafka` and what they may import."""

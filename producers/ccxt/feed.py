@@ -1,4 +1,4 @@
-"""Reads the trades of a ccxt exchange: from streams that replace each other, or over REST if ccxt has no stream."""
+"""Reads the trades of a ccxt exchange: from its streams, or over REST if ccxt has no stream of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from producers.stream.rotation import Rotation
 from producers.stream.symbol_states import SymbolState, SymbolStatus
 from producers.venue_limits import VenueUnavailableError
 
-# ccxt does not say at which age an exchange closes a connection. Exchanges that do so allow a day.
+# ccxt does not know at which age an exchange closes a connection. Exchanges that close connections do so after a day.
 _LIFETIME_S = 86_400.0
 _POLL_S = 1.0
 _LEAST_POLL_S = 0.01
@@ -40,7 +40,7 @@ class UnknownSymbolError(MedallionError, LookupError):
 
 
 class MarketsMissingError(MedallionError):
-    """No list of markets is given, and REST may not be asked for one."""
+    """No list of markets is given, and REST may not be used to request one."""
 
 
 def exchange_named(name: str) -> Exchange | None:
@@ -75,7 +75,7 @@ class CcxtFeed:
             markets: from ccxt's `fetch_markets()`; None to request them from the exchange.
 
         Raises:
-            MarketsMissingError: `markets` is None, and REST may not be asked.
+            MarketsMissingError: `markets` is None, and REST may not be used.
         """
         exchange, options = context.exchange, context.options
         self._context, self._symbols = context, symbols
@@ -87,12 +87,12 @@ class CcxtFeed:
         self._markets = markets
         # Symbols that the exchange lists. A stream with other symbols is replaced.
         self._listed = [*symbols]
-        # By symbol that is not listed: the message about it.
+        # For each symbol that is not listed, the message about it.
         self._unlisted: dict[str, str] = {}
-        # The instance for REST, used as long as the feed exists. Each stream has its own instance.
+        # The instance for REST, used for the whole life of the feed. Each stream has its own instance.
         self._venue = _venue_of(context)
         self.rest = RestTrades(exchange.code, self._venue, context.venue_limits)
-        # A given rate limit is the only pace.
+        # If a rate limit is given, it alone sets the pace.
         pause_s = max(_POLL_S, self._venue.rateLimit / 1_000) if options.requests is None else _LEAST_POLL_S
         self._source: Rotation[CcxtStream] | CcxtPolling = (
             Rotation(partial(_new_stream, context, self._listed, self._venue, self.rest), context.count_renewal)
@@ -103,7 +103,7 @@ class CcxtFeed:
 
     @property
     def heals(self) -> bool:
-        """Whether `rest` may be asked for trades."""
+        """Whether trades may be requested from `rest`."""
         return self._context.asks_rest and bool(self._venue.has.get("fetchTrades"))
 
     @property
@@ -125,7 +125,7 @@ class CcxtFeed:
         return unknown | listed | missing
 
     def unknown(self, symbol: str, words: str) -> None:
-        """Does nothing: ccxt itself reports a refused symbol (see `ReconnectingStream.unknown`)."""
+        """Do nothing: a ccxt class itself reports a refused symbol (see `ReconnectingStream.unknown`)."""
 
     def renew(self) -> None:
         """Replace the connections as at the end of their lifetime, unless they have just been replaced."""
@@ -135,7 +135,7 @@ class CcxtFeed:
     async def run(self, stop: asyncio.Event) -> None:
         """Read trades until `stop` is set.
 
-        A market that is missing does not stop the others, and is looked for again later.
+        Without one market, the others are read. The list of markets is requested again while one is missing.
 
         Raises:
             UnknownSymbolError: the exchange has none of the markets.
@@ -149,15 +149,15 @@ class CcxtFeed:
             return
         if not self._listed:
             raise UnknownSymbolError("; ".join(self._unlisted.values()))
-        looking = asyncio.ensure_future(self._look_for_unlisted())
+        reloading = asyncio.ensure_future(self._reload_while_unlisted())
         try:
             await self._source.run(stop)
         finally:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            reloading.cancel()
+            await asyncio.gather(reloading, return_exceptions=True)
 
-    async def _look_for_unlisted(self) -> None:
-        """Request the list again while symbols are missing. A list that was given stays as it is."""
+    async def _reload_while_unlisted(self) -> None:
+        """Request the list of markets again while symbols are missing. A given list stays as it is."""
         while self._unlisted and self._markets is None:
             await asyncio.sleep(self._context.options.refused_s)
             try:
@@ -174,22 +174,22 @@ class CcxtFeed:
                     await self._venue.load_markets(reload=True)
         except (ccxt.BaseError, *UNFORESEEN) as error:
             raise RestError(f"{type(error).__name__}: {error}") from error
-        known = self._venue.markets
+        markets = self._venue.markets
         before = {*self._unlisted}
-        self._unlisted = {symbol: self._no_market(symbol, known) for symbol in self._symbols if symbol not in known}
+        self._unlisted = {symbol: self._no_market(symbol, markets) for symbol in self._symbols if symbol not in markets}
         for symbol in self._unlisted.keys() - before:
             self._log.error("symbol refused", symbol=symbol, words=self._unlisted[symbol])
-        self._listed[:] = [symbol for symbol in self._symbols if symbol in known]
+        self._listed[:] = [symbol for symbol in self._symbols if symbol in markets]
         if isinstance(self._source, CcxtPolling):
             self._source.watch(self._listed)
         # Keep only these markets: a large exchange's list takes tens of MB.
-        self._venue.set_markets([known[symbol] for symbol in self._listed])
+        self._venue.set_markets([markets[symbol] for symbol in self._listed])
 
-    def _no_market(self, symbol: str, known: Collection[str]) -> str:
-        near = difflib.get_close_matches(symbol, known, 3, 0.4)
+    def _no_market(self, symbol: str, markets: Collection[str]) -> str:
+        similar = difflib.get_close_matches(symbol, markets, 3, 0.4)
         return (
             f"{self._context.exchange.code} has no market {symbol!r}; use ccxt's unified symbols"
-            f" (like {', '.join(near or [*known][:3])})"
+            f" (like {', '.join(similar or [*markets][:3])})"
         )
 
 
@@ -200,7 +200,7 @@ def _venue_of(context: StreamContext, listener: ConnectionListener | None = None
 
 def _new_stream(context: StreamContext, listed: list[str], known: Any, rest: RestTrades) -> CcxtStream:
     """A stream with its own instance of ccxt's class, and the markets of the `known` instance."""
-    watched = WatchedSymbols(context, {one: str(known.markets[one].get("id") or one) for one in listed})
+    watched = WatchedSymbols(context, {symbol: str(known.markets[symbol].get("id") or symbol) for symbol in listed})
     venue = _venue_of(context, watched)
     venue.set_markets_from_exchange(known)
     return CcxtStream(venue, watched, context, listed, rest)

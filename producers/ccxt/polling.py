@@ -24,7 +24,7 @@ class CcxtPolling:
     """Polls each symbol in turn."""
 
     def __init__(self, rest: RestTrades, context: StreamContext, listed: Sequence[str], pause_s: float) -> None:
-        """Poll the `listed` symbols from `rest`, with `pause_s` between two rounds. The list may change."""
+        """Polls nothing yet. `listed`: the symbols, which may change later. `pause_s`: between two rounds."""
         self._rest, self._context, self._listed, self._pause_s = rest, context, listed, pause_s
         self._unseen = UnseenTrades()
         self._statuses = SymbolStatuses(listed, context.options.silent_s)
@@ -45,7 +45,7 @@ class CcxtPolling:
         return self._statuses.now(time.monotonic())
 
     def watch(self, symbols: Sequence[str]) -> None:
-        """Poll these symbols from now on."""
+        """Give each of these symbols a status. `run` polls the symbols of the list that it was made with."""
         for symbol in symbols:
             if not self._statuses.knows(symbol):
                 self._statuses.add(symbol)
@@ -90,7 +90,7 @@ class CcxtPolling:
             longest_s = options.refused_s if is_refusal else options.back_off_s
             wait_s = pause_s(FIRST_S, tries - 1, longest_s)
             self._due_s[symbol] = time.monotonic() + wait_s
-            self._log.info("asking again", symbol=symbol, attempt=tries, wait_s=round(wait_s, 2), error=str(error))
+            self._log.info("polling again", symbol=symbol, attempt=tries, wait_s=round(wait_s, 2), error=str(error))
             return
         self._tries.pop(symbol, None)
         self._due_s.pop(symbol, None)

@@ -1,4 +1,4 @@
-"""One REST call of a ccxt class: within the venue's limits, its errors in the words of `producers.rest.client`."""
+"""Runs one REST call of a ccxt class within the venue's limits, and turns its errors into those of `producers.rest`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from producers.exchanges.model import RestError
 from producers.rest.client import BusyError, retry_after_s
 from producers.venue_limits import VenueLimits
 
-# Errors that a ccxt class raises for an answer whose shape it does not know.
+# Errors that a ccxt class raises for an answer that does not have the form it expects.
 UNFORESEEN = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 Answer = TypeVar("Answer")
 
 
 async def call(code: str, venue: Any, venue_limits: VenueLimits, request: Callable[[], Awaitable[Answer]]) -> Answer:
-    """What `request` returns: it calls methods of `venue`, an exchange of `producers.ccxt.venue.make`.
+    """Return the result of `request`, which calls methods of `venue` (from `producers.ccxt.venue.make`).
 
     Raises:
         BusyError: the exchange is busy or unreachable.
-        RestError: it refuses the request, or its answer has another shape.
+        RestError: it refuses the request, or its answer does not have the expected form.
         VenueUnavailableError: the circuit breaker is open.
     """
     venue.last_response_headers = {}
@@ -31,8 +31,8 @@ async def call(code: str, venue: Any, venue_limits: VenueLimits, request: Callab
             answer = await request()
     except NetworkError as error:
         metrics.REST_REQUESTS.labels(code, type(error).__name__).inc()
-        said = {name.lower(): text for name, text in (venue.last_response_headers or {}).items()}
-        raise BusyError(f"{type(error).__name__}: {error}", retry_after_s(said.get("retry-after", ""))) from error
+        headers = {name.lower(): text for name, text in (venue.last_response_headers or {}).items()}
+        raise BusyError(f"{type(error).__name__}: {error}", retry_after_s(headers.get("retry-after", ""))) from error
     except BaseError as error:
         metrics.REST_REQUESTS.labels(code, type(error).__name__).inc()
         raise RestError(f"{type(error).__name__}: {error}") from error

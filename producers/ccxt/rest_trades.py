@@ -11,7 +11,7 @@ from typing import Any, Self
 import structlog
 
 from producers.ccxt.rest_calls import call
-from producers.ccxt.unified_trades import SUMMING, singly
+from producers.ccxt.unified_trades import SUMMING, single_match_parameters
 from producers.exchanges.model import RestError, Trade, TradeSpan
 from producers.rest.client import retry_busy
 from producers.venue_limits import VenueLimits
@@ -58,7 +58,7 @@ class RestTrades:
                 known.popitem(last=False)
 
     async def pages(self, symbol: str, span: TradeSpan) -> AsyncIterator[list[Trade]]:
-        """As `producers.rest.client.TradesSource.pages`, with all of the span in one page."""
+        """As `producers.rest.client.TradesSource.pages`, with the whole span in one page."""
         yield await self.newest(symbol, span.since_us)
 
     async def poll(self, symbol: str) -> tuple[bytes, list[Trade]]:
@@ -84,47 +84,50 @@ class RestTrades:
         async with self._turn:
             rows = await self._fetch(symbol, None)
             trades: list[Trade] = self._venue.answered(rows)[1]
-            older = since_us is not None and rows and rows[0]["timestamp"] > since_us // 1_000
-            if since_us is not None and older and not await self._newest_only(symbol):
+            begins_too_late = since_us is not None and rows and rows[0]["timestamp"] > since_us // 1_000
+            if since_us is not None and begins_too_late and not await self._newest_only(symbol):
                 trades = await self._before(symbol, since_us // 1_000, rows[0]["timestamp"]) + trades
         known = self._streamed.get(symbol)
         if known and not any(known.get(trade.trade_id) == (trade.timestamp, trade.price) for trade in trades):
             raise RestError("REST and the stream have no trade in common: their ids differ, or REST lags behind")
         if known:
-            # Their ids match the stream's. The next answer may overlap only with these trades, if they fill a gap.
+            # These trades have the stream's ids. If they fill a gap, the next answer may overlap with them only.
             self.streamed(trades)
         return [*{_identity(trade): trade for trade in trades}.values()]
 
     async def _before(self, symbol: str, since_ms: int, until_ms: int) -> list[Trade]:
-        """Trades from `since_ms` to `until_ms`; none if REST does not serve them without a hole."""
-        found: list[Trade] = []
+        """Trades from `since_ms` to `until_ms` (ms since the epoch); none if REST does not serve all of them."""
+        trades: list[Trade] = []
         for _ in range(_PAGES):
             rows = [row for row in await self._fetch(symbol, since_ms) if row["timestamp"] >= since_ms]
-            found += self._venue.answered(rows)[1]
-            # An exchange that ignores `since` sends its newest trades.
+            trades += self._venue.answered(rows)[1]
+            # An exchange that ignores `since` sends its newest trades, which are later, too.
             if rows and rows[-1]["timestamp"] >= until_ms:
-                return found
-            # One moment has more trades than a page.
+                return trades
+            # If the last trade has the time from which the page begins, one millisecond has more trades than a page.
             if not rows or rows[-1]["timestamp"] == since_ms:
                 break
             since_ms = rows[-1]["timestamp"]
-        _log.warning("REST does not reach back without a hole", exchange=self._code, symbol=symbol, got=len(found))
+        _log.warning("REST does not reach back without a hole", exchange=self._code, symbol=symbol, got=len(trades))
         return []
 
     async def _newest_only(self, symbol: str) -> dict[str, str]:
-        """Parameters for single matches where `fetchTrades` sums them up. They serve only the newest trades."""
+        """Parameters with which `fetchTrades` lists single matches, if it sums them up otherwise; {} if it does not.
+
+        With them, the exchange serves only its newest trades.
+        """
         if self._venue.family not in SUMMING:
             return {}
         await self._venue.load_markets()
-        return singly(self._venue.market(symbol))
+        return single_match_parameters(self._venue.market(symbol))
 
     async def _fetch(self, symbol: str, since_ms: int | None) -> Rows:
         return await retry_busy(self._code)(self._fetch_once, symbol, since_ms)
 
     async def _fetch_once(self, symbol: str, since_ms: int | None) -> Rows:
         async def fetch() -> Rows:
-            single = await self._newest_only(symbol)
-            rows: Rows = await self._venue.fetch_trades(symbol, since_ms, params=single)
+            parameters = await self._newest_only(symbol)
+            rows: Rows = await self._venue.fetch_trades(symbol, since_ms, params=parameters)
             return rows
 
         rows = await call(self._code, self._venue, self._venue_limits, fetch)
@@ -139,7 +142,7 @@ class UnseenTrades:
         self._seen: dict[str, OrderedDict[tuple[str, ...], None]] = {}
 
     def of(self, symbol: str, trades: Sequence[Trade]) -> tuple[list[Trade], bool]:
-        """The new trades, and whether others may be missing between them and those seen before."""
+        """The new trades, and whether trades between them and the earlier ones may be missing."""
         seen = self._seen.setdefault(symbol, OrderedDict())
         new = [trade for trade in trades if _identity(trade) not in seen]
         hole = bool(seen) and bool(new) and len(new) == len(trades)
@@ -155,5 +158,5 @@ def _moment(row: Mapping[str, Any]) -> int:
 
 
 def _identity(trade: Trade) -> tuple[str, ...]:
-    """The id of a trade, or its content: some exchanges have no trade ids."""
+    """The id of a trade, or its content if the exchange has no trade ids."""
     return (trade.trade_id,) if trade.trade_id else (trade.timestamp, trade.price, trade.quantity, trade.side)

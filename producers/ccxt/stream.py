@@ -37,7 +37,7 @@ class CcxtStream:
                 alone.
             watched: the symbols to watch.
             context: of the exchange.
-            listed: the symbols that the exchange lists now. A stream that watches others is old.
+            listed: the symbols that the exchange lists now. A stream that watches other symbols is old.
             rest: gets the trades that the stream brings.
         """
         self.ready = watched.ready
@@ -51,15 +51,15 @@ class CcxtStream:
 
     @property
     def is_old(self) -> bool:
-        """Whether a connection has reached its lifetime, or other symbols are to be watched."""
+        """Whether a connection has reached the end of its lifetime, or the listed symbols have changed."""
         return self._venue.age_s > self._renew_after_s or self._watched.symbols != self._listed
 
     def statuses(self) -> dict[str, SymbolStatus]:
         """The status of each symbol."""
         return self._watched.statuses()
 
-    def age(self) -> None:
-        """Have the stream replaced, unless it is too young to call a symbol quiet."""
+    def expire(self) -> None:
+        """Let the stream count as old. A stream that is too young to judge whether a symbol is quiet stays."""
         if self._venue.age_s > 2 * self._context.options.quiet_s:
             self._log.warning("connection replaced: it sends no trades of a symbol that trades")
             self._renew_after_s = 0.0
@@ -107,15 +107,15 @@ class CcxtStream:
     async def _watch_for_ever(self, symbol: str) -> None:
         log, end, options = self._log.bind(symbol=symbol), self._watched.end, self._context.options
         while not end.is_set():
-            # A watch that was healthy ends the call without an error, so the back-off starts small again.
+            # After a healthy watch `_watch` returns without an error, so the next back-off begins small.
             await retry_until(end, (RestError,), options.back_off_s, log, "watching again")(self._watch, symbol)
             if self._watched.is_refused(symbol):
-                # The symbol may be listed later. If we try often, some ccxt classes fail all other symbols, too.
+                # The symbol may be listed later. With frequent tries, some ccxt classes fail all other symbols, too.
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(end.wait(), options.refused_s)
 
     async def _watch(self, symbol: str) -> None:
-        """Watch a symbol until its stream is lost. Raises only if it never became healthy."""
+        """Watch a symbol until its stream is lost. Raises only if the stream was not healthy."""
         started, healthy = time.monotonic(), False
         self._watched.begin(symbol)
         try:
@@ -123,14 +123,14 @@ class CcxtStream:
                 await self._venue.watch_trades(symbol)
                 healthy = True
                 if self._watched.flows(symbol):
-                    self._watched.look(self._venue.age_s)
-        # A ccxt class can raise anything, and cancels its own futures. The next try may succeed.
+                    self._watched.update_ready(self._venue.age_s)
+        # A ccxt class can raise any error, and cancels its own futures. The next try may succeed.
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
             if self._watched.failed(symbol, error):
-                self._watched.look(self._venue.age_s)
+                self._watched.update_ready(self._venue.age_s)
             elif not healthy or time.monotonic() - started < self._context.options.healthy_after_s:
                 raise RestError(str(error)) from error
 
@@ -140,7 +140,7 @@ class CcxtStream:
         while True:
             await asyncio.sleep(min(_TICK_S, idle_s / 4))
             self._show(len(self._venue.open_sockets))
-            self._watched.look(self._venue.age_s)
+            self._watched.update_ready(self._venue.age_s)
             self._venue.give_up_silent(idle_s)
 
     def _show(self, connected: int) -> None:

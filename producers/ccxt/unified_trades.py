@@ -1,11 +1,12 @@
-"""Turns a ccxt trade into a `Trade`, with kind and matches from the exchange's own element (pure).
+"""Turns a ccxt trade into a `Trade`. Kind and matches come from the exchange's own element. Pure.
 
 ccxt's unified trades have no kind and no matches (docs.ccxt.com, "Public Trades"), but keep the exchange's element as
-`info`. If a ccxt class extends that of an exchange with a parser of ours, its elements are read as by that parser.
+`info`. If a ccxt class extends the class of an exchange that we have a parser for, its elements are read in the same
+way as by that parser.
 
-Sums of matches (looked up in ccxt 2026-11-28): `watchTrades` of the okx classes uses the channel `trades`, whose
-`count` is read here; ccxt logs in for `trades-all`. `fetchTrades` of the binance classes requests aggregated trades
-with ids of their own, unless `fetchTradesMethod` names the endpoint of single trades.
+Sums of matches (checked in ccxt on 2026-11-28): `watchTrades` of the okx classes uses the channel `trades`, whose
+`count` is read here; ccxt has to log in for `trades-all`. `fetchTrades` of the binance classes requests aggregated
+trades with ids of their own, unless `fetchTradesMethod` names the endpoint of single trades.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ _FLAGS = {
 
 
 def family_of(venue: Any) -> str:
-    """The exchange whose ccxt class this one extends; "" if no parser of ours knows it."""
+    """The exchange whose ccxt class `venue` extends; "" if none of ours."""
     names = [base.__name__ for base in type(venue).__mro__]
     return next((name for name in _FAMILIES if name in names), "")
 
 
-def told(family: str, info: Any, price: str, quantity: str) -> tuple[str, str]:
+def kind_and_matches(family: str, info: Any, price: str, quantity: str) -> tuple[str, str]:
     """Kind and number of matches of a trade, as in `producers.exchanges.model.Trade`."""
     if not isinstance(info, Mapping) or not family:
         return "", ""
@@ -55,7 +56,7 @@ def told(family: str, info: Any, price: str, quantity: str) -> tuple[str, str]:
 
 
 def trade_of(family: str, trade: Mapping[str, Any], payload: str | None) -> Trade:
-    """Turn ccxt's trade into a `Trade`. With `payload` None, the element that ccxt kept is encoded again."""
+    """Turn ccxt's trade into a `Trade`. If `payload` is None, the element that ccxt kept is encoded as payload."""
     side = trade.get("side") or ""
     number, price, quantity, moment = (
         "" if value is None else str(value)
@@ -71,11 +72,11 @@ def trade_of(family: str, trade: Mapping[str, Any], payload: str | None) -> Trad
         _SIDES.get(side, side),
         "",
         json.dumps(info, separators=(",", ":"), default=str) if payload is None else payload,
-        *told(family, info, price, quantity),
+        *kind_and_matches(family, info, price, quantity),
     )
 
 
-def singly(market: Mapping[str, Any]) -> dict[str, str]:
+def single_match_parameters(market: Mapping[str, Any]) -> dict[str, str]:
     """Parameters that make `fetchTrades` of a `SUMMING` class list a market's newest single matches."""
     place = "fapiPublic" if market.get("linear") else "dapiPublic" if market.get("inverse") else "public"
     return {"fetchTradesMethod": f"{place}GetTrades"}

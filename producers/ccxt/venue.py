@@ -36,7 +36,7 @@ _KEPT = 10
 
 
 class ConnectionListener(Protocol):
-    """Gets the events of connections."""
+    """Is called with the events of connections."""
 
     def opened(self) -> None:
         """A connection is open."""
@@ -45,14 +45,14 @@ class ConnectionListener(Protocol):
         """A connection was lost or could not be opened. `cause` is the kind of loss, `detail` a text about it."""
 
     def rejected(self, error: object) -> list[list[str]]:
-        """The exchange refused something. Returns the names of each symbol that it refuses.
+        """The exchange refused a request. Returns the names of each symbol that it refuses.
 
-        ccxt does not always fail those that wait for these symbols.
+        ccxt does not always fail the calls that wait for these symbols.
         """
 
 
 class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
-    """ccxt's connection. `venue` is set as soon as it is made."""
+    """ccxt's connection. `venue` is set right after the connection object is made."""
 
     venue: Any
     # On the monotonic clock, s; 0 if it was never open.
@@ -60,8 +60,10 @@ class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
     received_s = 0.0
 
     def handle_message(self, message: Any) -> None:
-        """Handle a message, unpacked up to a limit. ccxt itself has no limit, and stops reading at a damaged
-        message."""
+        """Unpack a message, up to a limit, and handle it.
+
+        ccxt itself has no limit, and stops reading at a damaged message.
+        """
         if message.type is not WSMsgType.BINARY or not (self.gunzip or self.inflate):
             super().handle_message(message)
             return
@@ -78,12 +80,12 @@ class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
         self.venue.receive(self, data)
 
     async def receive(self) -> Any:
-        """Wait for room, then for the next message. Without room the exchange's socket fills instead."""
+        """Wait for room in the queue, then for the next message. While there is no room, the socket fills."""
         await self.venue.frames.room()
         return await self.connection.receive()
 
     async def create_connection(self, session: Any) -> Any:
-        """Connect within the rate limit of connects, behind the circuit breaker."""
+        """Connect within the rate limit of connections, behind the circuit breaker."""
         async with self.venue.venue_limits.connecting(), asyncio.timeout(self.venue.open_s):
             connection = await super().create_connection(session)
         self.opened_s = self.received_s = time.monotonic()
@@ -91,7 +93,7 @@ class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
         return connection
 
     def reject(self, result: Any, message_hash: str | None = None) -> Any:
-        """Fail those that wait for a message, or for any (ccxt's signature)."""
+        """Fail the calls that wait for a message; without `message_hash`, all calls (ccxt's signature)."""
         answer = super().reject(result, message_hash)
         for names in self.venue.listener.rejected(result):
             self.venue.let_go(names, result)
@@ -105,12 +107,12 @@ class Socket(Client):  # type: ignore[misc]  # ccxt is untyped
             super().reject(error, key)
 
     def on_error(self, error: Exception) -> None:
-        """The connection could not be opened, or was given up."""
+        """Handle a connection that could not be opened, or that was given up."""
         self.venue.listener.closed(type(error).__name__, str(error), was_open=self.opened_s > 0)
         super().on_error(error)
 
     def on_close(self, code: int) -> None:
-        """The exchange closed the connection."""
+        """Handle a connection that the exchange closed."""
         if self.error is None:
             self.venue.listener.closed("closed", f"code {code}", was_open=self.opened_s > 0)
         super().on_close(code)
@@ -166,12 +168,12 @@ class VenueMixin:
         fresh = self.session is None
         super().open(lazy)  # type: ignore[misc]
         if fresh:
-            # ccxt's session has never connected. Our session takes over its connector.
+            # ccxt's session has not connected yet. Our session takes over its connector.
             self.session.detach()
             self.session = bounded_session(connector=self.tcp_connector, trust_env=self.aiohttp_trust_env)
 
     def client(self, url: str) -> Any:
-        """The connection to a URL, as a `Socket`. ccxt has no other way to change the connection's class."""
+        """The connection to a URL, as a `Socket`. ccxt offers no other way to change the class of a connection."""
         client = super().client(url)  # type: ignore[misc]
         if not isinstance(client, Socket):
             client.__class__ = Socket
@@ -186,7 +188,7 @@ class VenueMixin:
     @property
     def open_sockets(self) -> list[Socket]:
         """The open connections."""
-        return [one for one in self._sockets if one.isConnected and not one.closed()]
+        return [socket for socket in self._sockets if socket.isConnected and not socket.closed()]
 
     @property
     def age_s(self) -> float:
@@ -199,15 +201,15 @@ class VenueMixin:
             socket.let_go(names, error)
 
     def give_up_silent(self, idle_s: float) -> None:
-        """Give up connections that have brought nothing for `idle_s`, or have ended unnoticed."""
+        """Give up connections that have brought nothing for `idle_s`, or that have ended without ccxt noticing."""
         for socket in self._sockets:
-            # While the publisher has no room, nothing is read. That is no silence.
+            # While the publisher has no room, nothing is read. This is no silence of the exchange.
             silent = not self.frames and time.monotonic() - socket.received_s > idle_s
             if socket.isConnected and (silent or socket.closed()) and socket.error is None:
                 socket.on_error(RequestTimeout("silence") if silent else NetworkError("connection lost"))
 
     def receive(self, socket: Socket, data: str | bytes) -> None:
-        """Handle any frame. Never raises: ccxt would stop reading without a word."""
+        """Handle any frame. Never raises: after an error ccxt would stop reading, and not report it."""
         frame = data.encode() if isinstance(data, str) else data
         self._taken = []
         parsed: Parsed
@@ -219,26 +221,26 @@ class VenueMixin:
             parsed = self._parsed(str(text), message) if self._taken else Control(OTHER)
         except BaseError:
             parsed = Control(ERROR)
-        # A ccxt class can raise anything for a message that it does not expect.
+        # A ccxt class can raise any error for a message that it does not expect.
         except Exception:  # noqa: BLE001
             parsed = UNRECOGNISED
         self._taken = None
         self.frames.put(frame, parsed)
 
     def answered(self, trades: Sequence[Mapping[str, Any]]) -> tuple[bytes, list[Trade]]:
-        """The body of the REST answer with these trades (b"" if it is not known), and the trades as `Trade`."""
+        """The body of the REST answer that has these trades (b"" if it is not known), and the trades as `Trade`."""
         wanted = [trade["info"] for trade in trades]
         for message, body in reversed(self._answers):
             found = verbatim.slices(body, message, wanted)
             if found:
-                return body.encode(), [self._trade(one, found.get(id(one["info"]))) for one in trades]
-        return b"", [self._trade(one, None) for one in trades]
+                return body.encode(), [self._trade(trade, found.get(id(trade["info"]))) for trade in trades]
+        return b"", [self._trade(trade, None) for trade in trades]
 
     def _take(self, trade: dict[str, Any]) -> None:
         if self._taken is None:
-            # Some classes look something up before they parse. By then the frame is over.
-            own = self._trade(trade, None)
-            self.frames.put(own.payload.encode(), Trades([own]))
+            # Some classes send a request before they parse the frame. Then its trades come after `receive` has ended.
+            late = self._trade(trade, None)
+            self.frames.put(late.payload.encode(), Trades([late]))
         else:
             self._taken.append(trade)
 

@@ -16,7 +16,7 @@ def decode(text: str) -> object:
     """Decode JSON for ccxt. A number with a point or an exponent becomes text: a float would lose digits.
 
     Raises:
-        ValueError: the text is no JSON, or nests deeper than any exchange's.
+        ValueError: the text is no JSON, or is nested too deeply.
     """
     try:
         return json.loads(text, parse_float=str, parse_constant=_refuse)
@@ -29,11 +29,11 @@ def _refuse(name: str) -> NoReturn:
 
 
 def slices(text: str, message: object, wanted: Iterable[object]) -> dict[int, str]:
-    """The original characters of each `wanted` object of a decoded message, by the object's `id()`.
+    """The characters of each `wanted` object in the text of a decoded message, by the object's `id()`.
 
-    An object that is no part of the message, because ccxt made a new one, is left out.
+    An object that is not part of the message, because ccxt made a new one, is left out.
     """
-    ids = {id(one) for one in wanted}
+    ids = {id(part) for part in wanted}
     found: dict[int, str] = {}
     if id(message) in ids:
         found[id(message)] = text

@@ -1,4 +1,4 @@
-"""The symbols of one stream: which of them flow, which the exchange refuses, and when all are ready."""
+"""The symbols of one ccxt stream: which of them bring trades, which the exchange refuses, and when all are ready."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 
 
 class WatchedSymbols:
-    """The symbols of one stream, from its first connection to its end. It listens to connections, and has none."""
+    """The symbols of one stream, from its first connection to its end. The listener of the stream's connections."""
 
     def __init__(self, context: StreamContext, ids: Mapping[str, str]) -> None:
         """`ids` has the exchange symbol of each unified symbol."""
@@ -28,7 +28,7 @@ class WatchedSymbols:
         self.end = asyncio.Event()
         self._context, self._ids = context, dict(ids)
         self._statuses = SymbolStatuses(self._ids, context.options.silent_s)
-        # By symbol, since when it is watched, on the monotonic clock, s. A symbol whose watch failed is left out.
+        # For each symbol, since when it is watched (monotonic clock, s). A symbol whose watch failed is not in it.
         self._since_s: dict[str, float] = {}
         self._flowing: set[str] = set()
         self._log = _log.bind(exchange=context.exchange.code)
@@ -62,7 +62,7 @@ class WatchedSymbols:
             self._fail(self.symbols)
 
     def rejected(self, error: object) -> list[list[str]]:
-        """Record a refusal by the exchange. Returns the names of each symbol that it is about."""
+        """Record a refusal by the exchange. Returns the names of each symbol that it refuses."""
         refused = [symbol for symbol in self._ids if self._is_refusal(error, symbol)]
         for symbol in refused:
             self._statuses.refused(symbol, str(error))
@@ -77,7 +77,7 @@ class WatchedSymbols:
         self._since_s[symbol] = time.monotonic()
 
     def flows(self, symbol: str) -> bool:
-        """Record that a symbol brings trades. Returns whether it brought none before."""
+        """Record that a symbol brings trades. Returns whether these are its first ones."""
         if symbol in self._flowing:
             return False
         self._flowing.add(symbol)
@@ -98,8 +98,8 @@ class WatchedSymbols:
         self._statuses.unanswered(symbol, f"not watched: {words}")
         return False
 
-    def look(self, age_s: float) -> None:
-        """Set `ready` when every symbol has brought a trade, or has been watched long enough to be a quiet one.
+    def update_ready(self, age_s: float) -> None:
+        """Set `ready` when every symbol has brought a trade, or has been watched so long that it must be a quiet one.
 
         `age_s` is the age of the oldest open connection; 0 if none is open.
         """
@@ -116,7 +116,7 @@ class WatchedSymbols:
             self._context.losses.resumed(quiet)
 
     def _is_refusal(self, error: object, symbol: str) -> bool:
-        """Whether the error is about this symbol: ccxt often fails all symbols with the words about one."""
+        """Whether the error is about this symbol. ccxt often fails all symbols with the error of one."""
         return isinstance(error, ccxt.ExchangeError) and bool(named_in(str(error), self._names(symbol)))
 
     def _names(self, symbol: str) -> list[str]:

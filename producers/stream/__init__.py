@@ -1,1 +1,1 @@
-"""An exchange's WebSocket connections, kept subscribed and alive. May import `exchanges` and base modules."""
+"""Keeps an exchange's WebSocket connections open and subscribed. May import `exchanges` and base modules."""

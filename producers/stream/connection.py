@@ -18,14 +18,14 @@ from producers.options import ProducerOptions
 Opening = Callable[[], AbstractAsyncContextManager[None]]
 _WATCH_S = 0.25
 _TALK_S = 0.1
-# Frames that are read ahead of the parser. Beyond this the socket fills, and the exchange notices. One read of the
-# socket queues all its frames, small ones by the hundred, so a low limit costs nothing and bounds the bytes of large
-# ones.
+# Bounds of the frames that are read ahead of the parser. When they are reached, the socket fills, and the exchange has
+# to wait. One read of the socket queues all its frames, even hundreds of small ones. So low bounds cost nothing, and
+# limit the bytes of large frames.
 _READ_AHEAD = (4, 1)
 
 
 class ConnectionLostError(ConnectionError):
-    """The connection ended or was closed as dead. `cause`: one word, for metrics."""
+    """The connection ended, or was closed because it was silent. `cause`: one word, for metrics."""
 
     def __init__(self, cause: str, detail: str) -> None:
         """`detail`: what happened, for the log."""
@@ -34,7 +34,7 @@ class ConnectionLostError(ConnectionError):
 
 
 class _Connect(connect):
-    """A handshake that fails on a redirect: no other host is asked."""
+    """A handshake that fails on a redirect. No other host is contacted."""
 
     def process_redirect(self, exc: Exception) -> Exception:
         """Return the redirect as an error."""
@@ -59,16 +59,17 @@ class ExchangeConnection:
         self._due = due
         self._options = options
         self._idle_s = exchange.idle_timeout_s if options.idle_s is None else options.idle_s
-        # Since when the next frame is awaited. None while the consumer is busy: that is not the exchange's silence.
+        # Since when the next frame is awaited (monotonic clock, s). None while the consumer handles a frame, which is
+        # no silence of the exchange.
         self._waiting_since: float | None = None
         self._silent = False
 
     @asynccontextmanager
     async def open(self, stop: asyncio.Event) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """The frames of the open connection. `stop` closes it; frames that have arrived are still returned.
+        """Open the connection and give its frames. `stop` closes it; frames that have arrived are still returned.
 
         Raises:
-            ConnectionLostError: (from the iterator) closed by the other side, or silent for too long.
+            ConnectionLostError: (from the iterator) the other side closed it, or it was silent for too long.
             OSError, websockets.exceptions.WebSocketException: it could not be opened.
         """
         async with self._opening():

@@ -1,4 +1,4 @@
-"""What a connection needs from its producer."""
+"""The parts of a producer that its connections use."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class FrameSink(Protocol):
     """
 
     async def take(self, frame: bytes) -> Parsed:
-        """Parse and publish a frame, and return what it held."""
+        """Parse and publish a frame, and return its content."""
 
     async def take_parsed(self, frame: bytes, parsed: Parsed) -> None:
-        """Publish a frame that is parsed already."""
+        """Publish a frame that is already parsed."""
 
 
 class LossListener(Protocol):
-    """Is told of symbols whose trades may be missing."""
+    """Gets the symbols whose trades may be missing."""
 
     def lost(self, symbols: Sequence[str]) -> None:
         """The connection of these symbols broke."""
@@ -39,10 +39,10 @@ class LossListener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StreamContext:
-    """What all connections of a producer share.
+    """The parts and settings that all connections of a producer share.
 
-    `endpoint` and `rest_endpoint` replace the exchange's URLs. If only the first is given, the exchange's REST
-    interface is not asked.
+    `endpoint` and `rest_endpoint` replace the exchange's URLs. If only `endpoint` is given, the exchange's own REST
+    interface is not used.
     """
 
     exchange: Exchange
@@ -56,10 +56,10 @@ class StreamContext:
 
     @property
     def asks_rest(self) -> bool:
-        """Whether a REST interface may be asked."""
+        """Whether a REST interface may be used."""
         return self.rest_endpoint is not None or self.endpoint is None
 
     def count_renewal(self) -> None:
-        """Note that a connection was replaced before its end of life."""
+        """Count a connection that was replaced before the end of its lifetime."""
         self.report.renewals += 1
         metrics.RENEWALS.labels(self.exchange.code).inc()

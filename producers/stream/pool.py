@@ -10,24 +10,24 @@ from producers.stream.symbol_states import SymbolStatus, troubled
 
 
 class KeptConnection(Protocol):
-    """The connection of some symbols, kept up."""
+    """The connection of some symbols, which is kept open."""
 
     @property
     def symbols(self) -> Sequence[str]:
-        """In the exchange's own spelling."""
+        """The symbols, in the exchange's own spelling."""
 
     @property
     def ready(self) -> bool:
-        """Connected and subscribed."""
+        """Whether it is connected and subscribed."""
 
     def statuses(self) -> dict[str, SymbolStatus]:
         """The state of each symbol."""
 
     def unknown(self, symbol: str, words: str) -> None:
-        """Note that the exchange's REST interface does not know a symbol, and its words."""
+        """Record that the exchange's REST interface does not know a symbol. `words`: the exchange's message."""
 
     def renew(self) -> None:
-        """Replace the connection as at its end of life, unless it was replaced just now."""
+        """Replace the connection as at the end of its lifetime, unless it has just been replaced."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set.
@@ -46,36 +46,36 @@ class ConnectionPool:
 
     def start(self, stop: asyncio.Event) -> list[asyncio.Future[None]]:
         """Run each connection in its own task, until `stop` is set."""
-        return [asyncio.ensure_future(one.run(stop)) for one in self._connections]
+        return [asyncio.ensure_future(connection.run(stop)) for connection in self._connections]
 
     @property
     def up(self) -> int:
-        """How many connections are up and subscribed."""
-        return sum(one.ready for one in self._connections)
+        """The number of connections that are up and subscribed."""
+        return sum(connection.ready for connection in self._connections)
 
     def __len__(self) -> int:
-        """How many connections there should be."""
+        """The number of connections, up or not."""
         return len(self._connections)
 
     def statuses(self) -> dict[str, SymbolStatus]:
         """The state of each symbol, in the given order."""
-        found: dict[str, SymbolStatus] = {}
-        for one in self._connections:
-            found |= one.statuses()
-        return found
+        statuses: dict[str, SymbolStatus] = {}
+        for connection in self._connections:
+            statuses |= connection.statuses()
+        return statuses
 
     def renew(self, symbols: Sequence[str]) -> None:
         """Replace the connections of these symbols.
 
-        A refused symbol is left alone: a new connection would not bring its trades either.
+        The connection of a refused symbol is not replaced for that symbol: a new one would not bring its trades either.
         """
         wanted = set(symbols) - troubled(self.statuses()).keys()
-        for one in self._connections:
-            if not wanted.isdisjoint(one.symbols):
-                one.renew()
+        for connection in self._connections:
+            if not wanted.isdisjoint(connection.symbols):
+                connection.renew()
 
     def unknown(self, symbol: str, words: str) -> None:
-        """Note that the exchange's REST interface does not know a symbol, and its words."""
-        for one in self._connections:
-            if symbol in one.symbols:
-                one.unknown(symbol, words)
+        """Record that the exchange's REST interface does not know a symbol. `words`: the exchange's message."""
+        for connection in self._connections:
+            if symbol in connection.symbols:
+                connection.unknown(symbol, words)

@@ -1,4 +1,4 @@
-"""Keeps symbols connected: reconnects after a loss, and before the exchange closes the connection."""
+"""Keeps the symbols of one connection connected: reconnects after a loss, and before the exchange closes it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ReconnectingStream:
         return current.statuses() if current is not None else {}
 
     def unknown(self, symbol: str, words: str) -> None:
-        """Note that the exchange's REST interface does not know a symbol."""
+        """Record that the exchange's REST interface does not know a symbol. `words`: the exchange's message."""
         current = self._rotation.current
         if current is not None:
             current.unknown(symbol, words)
@@ -87,13 +87,13 @@ class _Reconnecting:
 
     @property
     def is_old(self) -> bool:
-        """Whether the exchange will soon close the connection, because of its age or by its own word."""
+        """Whether the exchange will soon close the connection, because of its age or because it said so."""
         if self._opened_s is None:
             return False
         return self._ending or time.monotonic() - self._opened_s > self._renew_after_s
 
-    def age(self) -> None:
-        """Have the connection replaced, unless it is too young to call a symbol quiet."""
+    def expire(self) -> None:
+        """Let the connection count as old. A connection that is too young to judge whether a symbol is quiet stays."""
         if self._opened_s is not None and time.monotonic() - self._opened_s > 2 * self._context.options.quiet_s:
             self._log.warning("connection replaced: it sends no trades of a symbol that trades", symbols=self._symbols)
             self._renew_after_s = 0.0
@@ -130,12 +130,12 @@ class _Reconnecting:
 
     async def _run(self) -> None:
         while not self._end.is_set():
-            # A connection that was healthy ends the call without an error, so the back-off starts small again.
+            # After a healthy connection `_session` returns without an error, so the next back-off begins small.
             again = retry_until(self._end, _FAILURES, self._context.options.back_off_s, self._log, "connecting again")
             await again(self._session)
 
     async def _session(self) -> None:
-        """Run one connection from connecting to its end. Raises only if it never became healthy."""
+        """Run one connection to its end. Raises only if the connection was not healthy."""
         context = self._context
         code, options = context.exchange.code, context.options
         url = context.endpoint or context.exchange.url
@@ -151,7 +151,7 @@ class _Reconnecting:
                     healthy = True
                     parsed = await context.frames.take(frame)
                     self._ending = self._ending or (isinstance(parsed, Control) and parsed.kind == ENDING)
-                    self._hear(parsed)
+                    self._handle(parsed)
         except _FAILURES as error:
             cause = error.cause if isinstance(error, ConnectionLostError) else type(error).__name__
             context.report.disconnects[cause] += 1
@@ -170,23 +170,23 @@ class _Reconnecting:
 
     def _due(self) -> list[str]:
         now_s = time.monotonic()
-        self._taken(self._subscriptions.look(now_s))
+        self._report_resumed(self._subscriptions.settle(now_s))
         return self._subscriptions.due(now_s)
 
-    def _hear(self, parsed: Parsed) -> None:
+    def _handle(self, parsed: Parsed) -> None:
         now_s = time.monotonic() if isinstance(parsed, Control) or not self.ready.is_set() else 0.0
-        taken = self._subscriptions.hear(parsed, now_s)
+        taken = self._subscriptions.handle(parsed, now_s)
         if self.ready.is_set():
-            self._taken(taken)
+            self._report_resumed(taken)
             return
-        self._subscriptions.look(now_s)
+        self._subscriptions.settle(now_s)
         age_s = now_s - (self._opened_s or 0.0)
         is_up = isinstance(parsed, Trades) and age_s > self._context.options.ready_s
-        if self._subscriptions.is_settled or is_up:
+        if self._subscriptions.is_answered or is_up:
             self.ready.set()
-            self._context.losses.resumed(self._subscriptions.taken)
+            self._context.losses.resumed(self._subscriptions.accepted)
 
-    def _taken(self, symbols: Sequence[str]) -> None:
-        """Report symbols that stream now, after they were refused or not answered."""
+    def _report_resumed(self, symbols: Sequence[str]) -> None:
+        """Report symbols that are accepted now, after they were refused or not answered."""
         if symbols and self.ready.is_set():
             self._context.losses.resumed(symbols)

@@ -21,8 +21,8 @@ class Rotating(Protocol):
     def is_old(self) -> bool:
         """Whether the exchange will soon close the connection."""
 
-    def age(self) -> None:
-        """Have the connection replaced, unless it has just been replaced."""
+    def expire(self) -> None:
+        """Let the connection count as old, so that it is replaced, unless it is very young."""
 
     async def retire(self) -> None:
         """Close the connection. Frames that have arrived are still published."""
@@ -35,7 +35,7 @@ class Rotation(Generic[Life]):
     """Holds one connection, or two while the new one is not ready yet."""
 
     def __init__(self, start: Callable[[], Life], renewed: Callable[[], None]) -> None:
-        """`start` makes a connection. `renewed` is called whenever a new one has taken over."""
+        """`start` opens a connection. `renewed` is called after a new connection has replaced an old one."""
         self._start, self._renewed = start, renewed
         # The connection in use; None before the first.
         self.current: Life | None = None
@@ -48,7 +48,7 @@ class Rotation(Generic[Life]):
     def renew(self) -> None:
         """Replace the connection as at the end of its lifetime, unless it has just been replaced."""
         if self.current is not None:
-            self.current.age()
+            self.current.expire()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set.

@@ -1,9 +1,9 @@
 """Subscribes to the symbols of one connection. A refused symbol does not stop the others.
 
-Exchanges refuse in four ways: symbol by symbol (Kraken, OKX); the whole message for one unknown symbol, which some name
-and some do not (Bybit, Coinbase); by an acknowledgement without trades (Binance); and by silence. After a refusal or no
-answer, the message is sent again without the named symbol, or in halves, until the refused symbol is alone. That symbol
-is tried again at long intervals: it may be listed later.
+Exchanges refuse in four ways: symbol by symbol (Kraken, OKX); the whole message because of one unknown symbol, which
+the answer may name (Bybit, Coinbase); by an acknowledgement after which no trades come (Binance); and by no answer.
+After a refusal, or without an answer, the symbols are sent again without the named symbol, or in halves, until the
+refused symbol is alone. That symbol is tried again at long intervals, because it may be listed later.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The exchange's words, and the time of the next try on the monotonic clock, s."""
+    """The exchange's message, and the time of the next try on the monotonic clock, s."""
 
     words: str
     again_s: float
@@ -38,8 +38,8 @@ class SubscriptionTimeouts:
 
 
 @dataclass(slots=True)
-class _Asked:
-    """A message that was sent, and its symbols without an answer."""
+class _Sent:
+    """A message that was sent, and those of its symbols that have no answer yet."""
 
     symbols: list[str]
     sent_s: float
@@ -47,6 +47,8 @@ class _Asked:
 
 @dataclass(slots=True)
 class _Planned:
+    """A message that is to be sent."""
+
     symbols: list[str]
     due_s: float
 
@@ -62,11 +64,11 @@ class Subscriptions:
         refusals: dict[str, Refusal],
         timeouts: SubscriptionTimeouts,
     ) -> None:
-        """`refusals` has the refusals of earlier connections, and is updated for later ones."""
+        """`refusals`: those of earlier connections, by symbol. It is updated for later connections."""
         self.statuses = statuses
         self._exchange, self._refusals, self._timeouts = exchange, refusals, timeouts
         self._log = _log.bind(exchange=exchange.code)
-        self._asked: dict[int, _Asked] = {}
+        self._sent: dict[int, _Sent] = {}
         self._number = 0
         self._tries: dict[str, int] = {}
         # One message at a time: an answer that names no symbol could be about any message.
@@ -79,13 +81,13 @@ class Subscriptions:
         self._planned += [_Planned([symbol], refusal.again_s) for symbol, refusal in refusals.items()]
 
     @property
-    def is_settled(self) -> bool:
+    def is_answered(self) -> bool:
         """Whether every symbol is answered, and at least one is accepted."""
         states = {self.statuses.state(symbol) for symbol in self._symbols}
         return SymbolState.SUBSCRIBING not in states and states != {SymbolState.REFUSED}
 
     @property
-    def taken(self) -> list[str]:
+    def accepted(self) -> list[str]:
         """The symbols that are accepted: acknowledged or streaming."""
         up = {SymbolState.ACKNOWLEDGED, SymbolState.STREAMING}
         return [symbol for symbol in self._symbols if self.statuses.state(symbol) in up]
@@ -93,35 +95,35 @@ class Subscriptions:
     def due(self, now_s: float) -> list[str]:
         """The messages to send now."""
         self._give_up_waiting(now_s)
-        ready = [one for one in self._planned if one.due_s <= now_s]
+        ready = [planned for planned in self._planned if planned.due_s <= now_s]
         if self._is_careful:
-            ready = ready[: 0 if self._asked else 1]
-        self._planned = [one for one in self._planned if one not in ready]
+            ready = ready[: 0 if self._sent else 1]
+        self._planned = [planned for planned in self._planned if planned not in ready]
         messages = []
-        for one in ready:
+        for planned in ready:
             # A symbol that streams already needs no subscription.
-            symbols = [symbol for symbol in one.symbols if self.statuses.state(symbol) is not SymbolState.STREAMING]
+            symbols = [name for name in planned.symbols if self.statuses.state(name) is not SymbolState.STREAMING]
             if symbols:
                 self._number += 1
-                self._asked[self._number] = _Asked(symbols, now_s)
+                self._sent[self._number] = _Sent(symbols, now_s)
                 messages.append(self._exchange.subscribe(symbols, self._number))
         return messages
 
-    def hear(self, parsed: Parsed, now_s: float) -> list[str]:
+    def handle(self, parsed: Parsed, now_s: float) -> list[str]:
         """Handle a frame of the connection. Returns the symbols that are newly accepted."""
         if isinstance(parsed, Trades):
             self.statuses.observe(parsed.records)
             return []
         if not isinstance(parsed, Control) or parsed.answer is None:
             return []
-        self.look(now_s)
+        self.settle(now_s)
         answer = parsed.answer
         if parsed.kind == ACK:
             return self._acknowledge(answer, now_s)
         self._refuse(answer, now_s)
         return []
 
-    def look(self, now_s: float) -> list[str]:
+    def settle(self, now_s: float) -> list[str]:
         """Handle the trades since the last call. Returns the symbols that are newly accepted."""
         begun = self.statuses.settle(now_s)
         if begun:
@@ -129,26 +131,26 @@ class Subscriptions:
         return [symbol for symbol, before in begun.items() if before is not SymbolState.ACKNOWLEDGED]
 
     def unknown(self, symbol: str, words: str) -> None:
-        """Treat an acknowledged symbol without trades as refused: REST says that it does not exist."""
+        """Treat an acknowledged symbol without trades as refused, because REST does not know it."""
         if self.statuses.state(symbol) is SymbolState.ACKNOWLEDGED:
             self._log.error("symbol refused", symbol=symbol, words=words)
             self.statuses.refused(symbol, words)
 
     def _acknowledge(self, answer: SubscriptionAnswer, now_s: float) -> list[str]:
         message = self._message(answer)
-        asked = message.symbols if message is not None else []
+        sent = message.symbols if message is not None else []
         if answer.symbols is not None:
             named = [name for text in answer.symbols if (name := self.statuses.name(text)) is not None]
         else:
             # "Already subscribed" names one symbol, and says nothing about the others.
-            named = named_in(answer.words, asked) if answer.words else [*asked]
-        taken = {*self.taken}
+            named = named_in(answer.words, sent) if answer.words else [*sent]
+        accepted_before = {*self.accepted}
         for symbol in named:
             self.statuses.acknowledged(symbol, now_s)
         self._answered(named)
         if answer.words and message is not None and not self._exchange.answers_each_symbol:
-            self._ask_again(message, now_s)
-        return [symbol for symbol in named if symbol not in taken]
+            self._send_again(message, now_s)
+        return [symbol for symbol in named if symbol not in accepted_before]
 
     def _refuse(self, answer: SubscriptionAnswer, now_s: float) -> None:
         message = self._message(answer)
@@ -161,7 +163,7 @@ class Subscriptions:
             if self._exchange.answers_each_symbol:
                 return
         elif 1 < len(named) < len(message.symbols):
-            # Each of these is tried alone: the answer may only repeat the request.
+            # The answer may only repeat the request, so each of these symbols is tried alone.
             self._planned += [_Planned([symbol], now_s) for symbol in named]
             message.symbols = [symbol for symbol in message.symbols if symbol not in named]
         else:
@@ -169,7 +171,7 @@ class Subscriptions:
                               words=answer.words)  # fmt: skip
             self._halve(message, now_s)
             return
-        self._ask_again(message, now_s)
+        self._send_again(message, now_s)
 
     def _refuse_one(self, symbol: str, words: str, now_s: float) -> None:
         words = words or "refused without a reason"
@@ -177,8 +179,8 @@ class Subscriptions:
         self._refusals[symbol] = Refusal(words, now_s + self._timeouts.again_s)
         self.statuses.refused(symbol, words)
         self._planned.append(_Planned([symbol], now_s + self._timeouts.again_s))
-        for message in self._asked.values():
-            message.symbols = [one for one in message.symbols if one != symbol]
+        for message in self._sent.values():
+            message.symbols = [other for other in message.symbols if other != symbol]
         self._forget_answered()
         if is_new:
             self._log.error("symbol refused", symbol=symbol, words=words, again_in_s=self._timeouts.again_s)
@@ -187,44 +189,44 @@ class Subscriptions:
         for symbol in symbols:
             self._refusals.pop(symbol, None)
             self._tries.pop(symbol, None)
-        for message in self._asked.values():
-            message.symbols = [one for one in message.symbols if one not in symbols]
+        for message in self._sent.values():
+            message.symbols = [symbol for symbol in message.symbols if symbol not in symbols]
         self._forget_answered()
 
     def _forget_answered(self) -> None:
-        self._asked = {number: message for number, message in self._asked.items() if message.symbols}
+        self._sent = {number: message for number, message in self._sent.items() if message.symbols}
 
-    def _ask_again(self, message: _Asked, now_s: float) -> None:
-        """Plan the symbols that are left of a refused message."""
+    def _send_again(self, message: _Sent, now_s: float) -> None:
+        """Send the symbols of a refused message again that have no answer yet."""
         if message.symbols:
             self._planned.append(_Planned(message.symbols, now_s))
             message.symbols = []
         self._forget_answered()
 
-    def _halve(self, message: _Asked, now_s: float) -> None:
+    def _halve(self, message: _Sent, now_s: float) -> None:
         half = (len(message.symbols) + 1) // 2
         self._planned += [_Planned([*part], now_s) for part in chunks(message.symbols, half)]
         message.symbols = []
         self._forget_answered()
 
-    def _message(self, answer: SubscriptionAnswer) -> _Asked | None:
-        """The message of an answer: the one with its number, or with a symbol that it names, or the oldest."""
+    def _message(self, answer: SubscriptionAnswer) -> _Sent | None:
+        """The message that an answer is about: by number, by a symbol that it names, otherwise the oldest one."""
         if answer.number is not None:
-            return self._asked.get(answer.number)
+            return self._sent.get(answer.number)
         named = [*(answer.symbols or ())]
-        for message in self._asked.values():
+        for message in self._sent.values():
             if set(named) & set(message.symbols) or (not named and named_in(answer.words, message.symbols)):
                 return message
-        return next(iter(self._asked.values()), None) if answer.symbols is None else None
+        return next(iter(self._sent.values()), None) if answer.symbols is None else None
 
     def _give_up_waiting(self, now_s: float) -> None:
-        """Try again without an answer: an exchange may silently drop a message because of one symbol in it."""
-        late = [one for one in self._asked.values() if now_s - one.sent_s > self._timeouts.answer_s]
+        """Send unanswered messages again: an exchange may silently drop a message because of one symbol in it."""
+        late = [message for message in self._sent.values() if now_s - message.sent_s > self._timeouts.answer_s]
         if not late:
             return
-        self.look(now_s)
+        self.settle(now_s)
         self._is_careful = True
-        for message in [one for one in late if one.symbols]:
+        for message in [message for message in late if message.symbols]:
             words = f"no answer to its subscription within {self._timeouts.answer_s:g} s"
             for symbol in message.symbols:
                 self.statuses.unanswered(symbol, words)

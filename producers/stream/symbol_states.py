@@ -10,8 +10,9 @@ from enum import StrEnum
 from producers import metrics
 from producers.exchanges.model import Trade
 
+# Longest message of an exchange that is kept, and most symbols that a text names.
 _WORDS = 300
-_SAID = 10
+_NAMED_IN_TEXT = 10
 
 
 class SymbolState(StrEnum):
@@ -27,7 +28,7 @@ class SymbolState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SymbolStatus:
-    """A symbol's state. `words` say what is wrong: the exchange's words of a refusal, or ours if it did not answer."""
+    """A symbol's state. `words`: what is wrong, in the exchange's words if it refused the symbol; "" if nothing is."""
 
     state: SymbolState
     words: str = ""
@@ -60,7 +61,7 @@ class SymbolStatuses:
         self._names = {symbol.upper(): symbol} | self._names | {symbol: symbol}
 
     def knows(self, symbol: str) -> bool:
-        """Whether it has the symbol."""
+        """Whether the symbol was added."""
         return symbol in self._symbols
 
     def observe(self, trades: Sequence[Trade]) -> None:
@@ -69,22 +70,25 @@ class SymbolStatuses:
             self._fresh.add(trade.symbol)
 
     def settle(self, now_s: float) -> dict[str, SymbolState]:
-        """Update the states by the trades since the last call. Returns symbols that begin to stream, with their old
-        state."""
+        """Update the states by the trades since the last call.
+
+        Returns:
+            the symbols that begin to stream, each with its state before.
+        """
         begun: dict[str, SymbolState] = {}
         for text in self._fresh:
             name = self.name(text)
             if name is None:
                 continue
-            one = self._symbols[name]
-            if one.state is not SymbolState.STREAMING:
-                begun[name] = one.state
-            one.state, one.words, one.heard_s = SymbolState.STREAMING, "", now_s
+            symbol = self._symbols[name]
+            if symbol.state is not SymbolState.STREAMING:
+                begun[name] = symbol.state
+            symbol.state, symbol.words, symbol.heard_s = SymbolState.STREAMING, "", now_s
         self._fresh.clear()
         return begun
 
     def name(self, text: str) -> str | None:
-        """The symbol that a frame's text means; None if it is not subscribed."""
+        """The subscribed symbol with this name in a frame; None if there is none."""
         return self._names.get(text) or self._names.get(text.upper())
 
     def state(self, symbol: str) -> SymbolState:
@@ -93,53 +97,54 @@ class SymbolStatuses:
 
     def acknowledged(self, symbol: str, now_s: float) -> None:
         """Record that the exchange accepted the subscription."""
-        one = self._symbols[symbol]
-        if one.state is not SymbolState.STREAMING:
-            one.state, one.words, one.heard_s = SymbolState.ACKNOWLEDGED, "", now_s
+        known = self._symbols[symbol]
+        if known.state is not SymbolState.STREAMING:
+            known.state, known.words, known.heard_s = SymbolState.ACKNOWLEDGED, "", now_s
 
     def refused(self, symbol: str, words: str) -> None:
-        """Record a refusal, and the exchange's words."""
-        one = self._symbols[symbol]
-        one.state, one.words = SymbolState.REFUSED, words[:_WORDS]
+        """Record that the exchange refuses the symbol. `words`: its message."""
+        known = self._symbols[symbol]
+        known.state, known.words = SymbolState.REFUSED, words[:_WORDS]
 
     def unanswered(self, symbol: str, words: str) -> None:
-        """Record that the exchange has not answered the subscription."""
-        one = self._symbols[symbol]
-        if one.state is SymbolState.SUBSCRIBING:
-            one.words = words
+        """Record that the exchange has not answered the subscription. `words`: a message about it."""
+        known = self._symbols[symbol]
+        if known.state is SymbolState.SUBSCRIBING:
+            known.words = words
 
     def lost(self, symbols: Iterable[str]) -> None:
-        """Record that their connection was lost. Refused symbols stay refused."""
+        """Record that the connection of these symbols was lost. Refused symbols stay refused."""
         for symbol in symbols:
-            one = self._symbols[symbol]
-            if one.state is not SymbolState.REFUSED:
-                one.state, one.words = SymbolState.SUBSCRIBING, ""
+            known = self._symbols[symbol]
+            if known.state is not SymbolState.REFUSED:
+                known.state, known.words = SymbolState.SUBSCRIBING, ""
 
     def now(self, now_s: float) -> dict[str, SymbolStatus]:
         """The status of each symbol."""
         self.settle(now_s)
-        return {symbol: self._standing(one, now_s) for symbol, one in self._symbols.items()}
+        return {name: self._status(symbol, now_s) for name, symbol in self._symbols.items()}
 
-    def _standing(self, one: _Symbol, now_s: float) -> SymbolStatus:
-        is_up = one.state in {SymbolState.ACKNOWLEDGED, SymbolState.STREAMING}
-        if is_up and now_s - one.heard_s > self._silent_s:
+    def _status(self, symbol: _Symbol, now_s: float) -> SymbolStatus:
+        is_up = symbol.state in {SymbolState.ACKNOWLEDGED, SymbolState.STREAMING}
+        if is_up and now_s - symbol.heard_s > self._silent_s:
             return SymbolStatus(SymbolState.SILENT)
-        return SymbolStatus(one.state, one.words)
+        return SymbolStatus(symbol.state, symbol.words)
 
 
 def troubled(statuses: Mapping[str, SymbolStatus]) -> dict[str, SymbolStatus]:
     """The symbols that can bring no trades: refused, or not answered."""
-    return {symbol: one for symbol, one in statuses.items() if one.words}
+    return {symbol: status for symbol, status in statuses.items() if status.words}
 
 
-def said(troubled: Mapping[str, SymbolStatus]) -> str:
+def trouble_text(troubled: Mapping[str, SymbolStatus]) -> str:
     """A text about what is wrong with symbols. It names the first ones."""
-    parts = [f"{symbol} {one.state}: {one.words}" for symbol, one in [*troubled.items()][:_SAID]]
-    more = f", and {len(troubled) - _SAID:,} symbols more" if len(troubled) > _SAID else ""
+    named = [*troubled.items()][:_NAMED_IN_TEXT]
+    parts = [f"{symbol} {status.state}: {status.words}" for symbol, status in named]
+    more = f", and {len(troubled) - _NAMED_IN_TEXT:,} symbols more" if len(troubled) > _NAMED_IN_TEXT else ""
     return "; ".join(parts) + more
 
 
-# Most symbols that are shown by name, because a label may not have any number of values.
+# Most symbols that the metric names: a label must not have an unbounded number of values.
 _NAMED = 100
 
 
@@ -153,10 +158,10 @@ class SymbolMetrics:
 
     def show(self, statuses: Mapping[str, SymbolStatus]) -> None:
         """Show the current statuses."""
-        counts = Counter(one.state for one in statuses.values())
+        counts = Counter(status.state for status in statuses.values())
         for state in SymbolState:
             metrics.SYMBOLS.labels(self._code, state.value).set(counts[state])
-        named = {(symbol, str(one.state)) for symbol, one in [*troubled(statuses).items()][:_NAMED]}
+        named = {(symbol, str(status.state)) for symbol, status in [*troubled(statuses).items()][:_NAMED]}
         for labels in self._named - named:
             metrics.SYMBOL_TROUBLE.remove(self._code, *labels)
         for labels in named:

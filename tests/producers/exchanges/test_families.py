@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from producers.ccxt.unified_trades import family_of, singly, told
+from producers.ccxt.unified_trades import family_of, kind_and_matches, single_match_parameters
 from producers.ccxt.venue import class_of
 from producers.exchanges import exchange
 from producers.exchanges.model import PLACEHOLDER, Control, Trades
@@ -49,7 +49,7 @@ def test_ccxt_s_element_is_read_as_our_parser_reads_it(
     parsed = exchange(code).parse(frame)
     assert isinstance(parsed, Trades)
     assert [(trade.kind, trade.matches) for trade in parsed.records] == [expected]
-    assert told(family, element, "1", "1") == expected
+    assert kind_and_matches(family, element, "1", "1") == expected
 
 
 def test_an_id_without_a_trade_is_one_for_both() -> None:
@@ -57,8 +57,8 @@ def test_an_id_without_a_trade_is_one_for_both() -> None:
     parsed = exchange("binance_usdm").parse(frame)
     assert isinstance(parsed, Control)
     assert (parsed.kind, [trade.trade_id for trade in parsed.placeholders]) == (PLACEHOLDER, ["1"])
-    assert told("binance", element, "0", "0") == (PLACEHOLDER, "")
-    assert told("binance", element, "1", "0") == ("X=NA", "")
+    assert kind_and_matches("binance", element, "0", "0") == (PLACEHOLDER, "")
+    assert kind_and_matches("binance", element, "1", "0") == ("X=NA", "")
 
 
 def test_families_are_those_whose_classes_ours_are_built_on() -> None:
@@ -67,6 +67,8 @@ def test_families_are_those_whose_classes_ours_are_built_on() -> None:
 
 
 def test_single_matches_are_asked_for_where_ccxt_would_list_sums() -> None:
-    asked = [singly(market)["fetchTradesMethod"] for market in ({}, {"linear": True}, {"inverse": True})]
-    assert asked == ["publicGetTrades", "fapiPublicGetTrades", "dapiPublicGetTrades"]
-    assert all(hasattr(class_of("binance")(), method) for method in asked)
+    methods = [
+        single_match_parameters(market)["fetchTradesMethod"] for market in ({}, {"linear": True}, {"inverse": True})
+    ]
+    assert methods == ["publicGetTrades", "fapiPublicGetTrades", "dapiPublicGetTrades"]
+    assert all(hasattr(class_of("binance")(), method) for method in methods)

@@ -271,9 +271,9 @@ def converse(
             sent.append(names)
             replies += answers(way, names.split(","), int(number), bad)
             while replies and not at_once:
-                talk.hear(replies.pop(0), now_s)
+                talk.handle(replies.pop(0), now_s)
         for reply in replies:
-            talk.hear(reply, now_s)
+            talk.handle(reply, now_s)
         now_s += 5.0
     return sent
 
@@ -290,11 +290,11 @@ def test_a_new_connection_does_not_ask_the_others_again_for_a_symbol_that_is_ref
     known, statuses = exchange_that(answers_each=False), SymbolStatuses(["A", "B"], 300.0)
     talk = Subscriptions(known, ["A", "B"], statuses, {"B": Refusal("no", 500.0)}, SubscriptionTimeouts(10.0, 300.0))
     assert talk.due(100.0) == ["1 A"]
-    talk.hear(Control(ACK, SubscriptionAnswer()), 100.0)
-    assert talk.is_settled
+    talk.handle(Control(ACK, SubscriptionAnswer()), 100.0)
+    assert talk.is_answered
     assert statuses.now(100.0)["B"].words == "no"
     assert talk.due(501.0) == ["2 B"]
-    assert talk.hear(Control(ACK, SubscriptionAnswer()), 501.0) == ["B"], (
+    assert talk.handle(Control(ACK, SubscriptionAnswer()), 501.0) == ["B"], (
         "nobody is told that its trades flow from now on"
     )
 
@@ -305,7 +305,7 @@ def test_already_subscribed_is_a_yes() -> None:
     statuses = SymbolStatuses(["A", "B"], 300.0)
     talk = Subscriptions(known, ["A", "B"], statuses, {}, SubscriptionTimeouts(10.0, 300.0))
     assert len(talk.due(0.0)) == 1
-    talk.hear(known.parse(frame), 0.0)
+    talk.handle(known.parse(frame), 0.0)
     assert statuses.state("A") is SymbolState.ACKNOWLEDGED
     assert [json.loads(message)["args"] for message in talk.due(0.0)] == [["publicTrade.B"]]
 
@@ -322,6 +322,6 @@ def test_the_rest_of_a_refused_message_is_asked_for_at_once() -> None:
     known, statuses = exchange_that(answers_each=False), SymbolStatuses(["A", "B", "C"], 300.0)
     talk = Subscriptions(known, ["A", "B", "C"], statuses, {}, SubscriptionTimeouts(10.0, 300.0))
     assert talk.due(0.0) == ["1 A,B,C"]
-    talk.hear(Control(ERROR, SubscriptionAnswer(words="unknown topic t.B")), 0.0)
+    talk.handle(Control(ERROR, SubscriptionAnswer(words="unknown topic t.B")), 0.0)
     assert talk.due(0.0) == ["2 A,C"]
     assert statuses.state("B") is SymbolState.REFUSED
