@@ -1,1 +1,3 @@
-"""Trades as Kafka messages: envelope, publisher, flow control, back-pressure. May import `exchanges` and the base."""
+"""Publishes trades as Kafka messages: envelope, publisher, flow control, back-pressure. May import `exchanges` and base
+modules.
+"""

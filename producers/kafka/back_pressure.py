@@ -1,4 +1,4 @@
-"""Back-pressure: while the publisher's buffer is full, nothing is read, so that the exchange's socket fills instead."""
+"""Back-pressure: while the publisher's buffer is full, no frame is read, so the exchange's socket fills instead."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class WaitingPublisher:
     def __init__(
         self, code: str, publisher: KafkaPublisher, report: LiveReport, stop: asyncio.Event, flush_s: float
     ) -> None:
-        """`flush_s`: after `stop` is set, a caller waits at most this long for room."""
+        """`code`: the exchange code. `flush_s`: after `stop` is set, a caller waits at most this long for room."""
         self._code, self._publisher, self._report = code, publisher, report
         self._stop, self._flush_s = stop, flush_s
         self._give_up_s = float("inf")
@@ -38,12 +38,14 @@ class WaitingPublisher:
     async def put(
         self, messages: Sequence[Envelope], acknowledged: Callable[[], None] | None = None, source: str = ""
     ) -> None:
-        """As `KafkaPublisher.offer`, but returns only when all envelopes are taken.
+        """As `KafkaPublisher.offer`, but wait until all envelopes are taken.
+
+        If `stop` is set and `flush_s` is over, the remaining envelopes are counted as lost.
 
         Raises:
             DeliveryError: the publisher cannot go on.
         """
-        # A caller that waits already comes first.
+        # Callers that wait already come first.
         taken = 0 if self._waiting.locked() else self._publisher.offer(messages, acknowledged, source)
         self._report.published += taken
         if taken < len(messages):
@@ -52,7 +54,7 @@ class WaitingPublisher:
     async def _wait_for_room(
         self, messages: Sequence[Envelope], acknowledged: Callable[[], None] | None, source: str
     ) -> None:
-        """Wait for room. Nothing is read in the meantime: only the exchange's socket fills."""
+        """Wait for room. The caller reads no frame meanwhile, so the exchange's socket fills."""
         started = time.monotonic()
         async with self._waiting:
             while messages:
@@ -69,10 +71,10 @@ class WaitingPublisher:
         metrics.BACK_PRESSURE.labels(self._code).inc(time.monotonic() - started)
 
     def time_left_s(self) -> float:
-        """Seconds left to flush, of `flush_s` since `stop` was set."""
+        """Seconds that are left of `flush_s`, which begins when `stop` is set."""
         return max(self.deadline() - time.monotonic(), _POLL_S)
 
     def deadline(self) -> float:
-        """The end of `flush_s` on the monotonic clock. It starts to run at the first call."""
+        """The end of `flush_s` on the monotonic clock, s. `flush_s` begins with the first call."""
         self._give_up_s = min(self._give_up_s, time.monotonic() + self._flush_s)
         return self._give_up_s

@@ -1,4 +1,4 @@
-"""The fate of published messages: client errors, losses by market, and the errors that report them."""
+"""Keeps account of published messages: client errors, losses by market, and the errors that report them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from config.errors import MedallionError
 from config.repeats import Repeats
 from producers import metrics
 
-_MARKETS_SAID = 20
+_MARKETS_NAMED = 20
 _log = structlog.get_logger(__name__)
 # librdkafka's logger. librdkafka repeats itself, so each message is logged once a minute.
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class ClientErrors:
     """The last error of one Kafka client, and how long the broker has been unreachable."""
 
     def __init__(self) -> None:
-        """None yet."""
+        """No error has come yet."""
         self._repeats = Repeats()
         self._last = ""
         self._away_since_s: float | None = None
@@ -54,7 +54,11 @@ class ClientErrors:
 
 @dataclass(frozen=True, slots=True)
 class PublisherStatistics:
-    """Counts of messages since the publisher started. `buffered`: not yet acknowledged."""
+    """Counts of messages since the publisher started.
+
+    `accepted`: taken by the publisher. `delivered`: acknowledged. `buffered`: not acknowledged yet. `failed`: lost.
+    `shortened`: published with a payload that was cut. `bytes`: of the accepted messages.
+    """
 
     accepted: int
     delivered: int
@@ -89,8 +93,8 @@ def stalled(counts: PublisherStatistics, servers: str, waited_s: float, is_away:
         why = f"the broker at {servers} had no room for more for {waited_s:.0f} s: nobody consumes what was published"
         check = "see `medallion status`: ClickHouse has to read the raw topics"
     return DeliveryError(
-        f"{why}; {counts.delivered:,} messages were delivered, {counts.buffered:,} were sent and not acknowledged, what"
-        f" comes after them was not sent; {check}, then send the same input again: duplicates are harmless"
+        f"{why}; {counts.delivered:,} messages were delivered, {counts.buffered:,} were sent and not acknowledged,"
+        f" later ones were not sent; {check}, then send the same input again: duplicates are harmless"
     )
 
 
@@ -103,7 +107,7 @@ def refused(failed: int, accepted: int, servers: str, first: str) -> DeliveryErr
 
 
 def in_all(error: DeliveryError, accepted: int, losses: Losses) -> DeliveryError:
-    """The error that ended the work, with the fate of all messages sent until then."""
+    """The error that ended the work, with the counts of all messages until then."""
     delivered = accepted - losses.counts.total() + losses.abandoned
     return DeliveryError(f"{error}. In all {delivered:,} messages were delivered. Not delivered: {losses}")
 
@@ -119,23 +123,23 @@ class Losses:
     """Counts of lost messages by Kafka key, `<exchange>:<symbol>`. An unrecognised message has no symbol."""
 
     def __init__(self) -> None:
-        """None yet."""
+        """No message is lost yet."""
         self.counts: Counter[str] = Counter()
-        # Of these, messages that never reached a publisher.
+        # How many of these no publisher took.
         self.abandoned = 0
 
     def abandon(self, keys: Iterable[str]) -> None:
-        """Count messages that never reached a publisher."""
+        """Count messages that no publisher took. `keys`: their Kafka keys."""
         before = self.counts.total()
         self.counts.update(keys)
         self.abandoned += self.counts.total() - before
 
     def __str__(self) -> str:
-        said = [f"{exchange} {symbol or '(no symbol)'} {count:,}" for exchange, symbol, count in self._rows()]
-        more = f", and of {len(said) - _MARKETS_SAID:,} markets more" if len(said) > _MARKETS_SAID else ""
-        return ", ".join(said[:_MARKETS_SAID]) + more
+        parts = [f"{exchange} {symbol or '(no symbol)'} {count:,}" for exchange, symbol, count in self._rows()]
+        more = f", and of {len(parts) - _MARKETS_NAMED:,} markets more" if len(parts) > _MARKETS_NAMED else ""
+        return ", ".join(parts[:_MARKETS_NAMED]) + more
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Log the losses of each market and add them to the metric."""
         for exchange, symbol, count in self._rows():
             metrics.LOST.labels(exchange).inc(count)
@@ -157,7 +161,7 @@ class EventSender:
         self.lost = 0
 
     def put(self, topic: str, key: bytes, value: bytes) -> None:
-        """Publish one; never waits."""
+        """Publish an event. Never waits."""
         try:
             self._producer.produce(topic, value, key, on_delivery=self._on_delivery)
             self.waiting += 1

@@ -8,20 +8,20 @@ import msgspec
 
 from producers.exchanges.model import PLACEHOLDER, Parsed, Trade, Trades, Unrecognised
 
-# Kafka header of a message that did not come from a live stream. Its value names the source.
+# The Kafka header of a message that is not from a live stream. Its value names the source.
 SOURCE = "source"
 REST, BACKFILL, REPLAY = "rest", "backfill", "replay"
 _UTF8 = ""
 _KEY_CHARACTERS = 200
 _FIELD_CHARACTERS = 1_000
-# A character of the payload takes at most six bytes of JSON. The other fields get the rest.
+# A character takes at most six bytes of JSON. With eight there is room for the envelope's other bytes.
 _BYTES_A_CHARACTER = 8
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Envelope]
 
 
 class Envelope(msgspec.Struct, omit_defaults=True, gc=False, kw_only=True):
-    """One raw message. Its JSON has the members in this order and no white space, which the SQL reads fastest.
+    """One raw message. Its JSON has the members in this order and no white space; ClickHouse reads this form fastest.
 
     `received_at`: µs since the epoch (UTC). `payload_encoding`: "base64" if the payload's bytes are not UTF-8, else "".
     """
@@ -52,9 +52,8 @@ _decoder = msgspec.json.Decoder(Envelope)
 def envelopes(exchange: str, frame: bytes, parsed: Parsed, received_at: int) -> list[Envelope]:
     """The raw messages of a frame: one for each trade, or one for an unrecognised frame.
 
-    A control message, or an id without a trade, gives none.
-
-    `received_at` in µs since the epoch (UTC).
+    A control message has none, and neither has a placeholder (a trade id without a trade). `received_at`: µs since the
+    epoch (UTC).
     """
     if isinstance(parsed, Trades):
         return [_of_trade(exchange, trade, received_at) for trade in parsed.records if trade.kind != PLACEHOLDER]
@@ -85,7 +84,7 @@ def _of_trade(exchange: str, trade: Trade, received_at: int) -> Envelope:
 
 
 def bare(exchange: str, payload: str, received_at: int, payload_encoding: str = _UTF8) -> Envelope:
-    """The raw message of a frame in which no trade was recognised. It has a payload only."""
+    """The raw message of a frame in which no trade was recognised. Its only field is the payload."""
     return Envelope(
         exchange=exchange,
         symbol="",
@@ -119,9 +118,9 @@ def decode(value: bytes) -> Envelope:
 
 
 def shortened(envelope: Envelope, limit: int) -> Envelope:
-    """The envelope with its texts cut so that its message is shorter than `limit` bytes.
+    """The envelope with its texts cut, so that its message is shorter than `limit` bytes.
 
-    The beginning of a message that is too large for the broker arrives, so that its loss leaves a trace.
+    Of a message that is too large for the broker at least the beginning is published, and becomes a dead letter.
     """
     texts = {
         name: getattr(envelope, name)[:_FIELD_CHARACTERS]

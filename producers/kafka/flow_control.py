@@ -20,12 +20,12 @@ _WAIT_SECONDS = 0.005
 class Pacer:
     """Admits at most `max_bytes` for each partition that `group` has not committed yet; 0: no bound.
 
-    The publisher asks with `acquire` before it produces, and from the producer's delivery callback calls `release`
-    once for every acquired message, and `delivered` if there was no error. Messages under way count against every
-    partition, because the partitioner chooses later. A message larger than the bound is admitted alone, once everything
-    before it is consumed. A publisher that may exceed the bound by its messages under way uses `admits` instead.
-    Messages of other processes, or of an earlier run, are not counted: set the bound below half of the broker's
-    retention. Safe to use from several threads.
+    The publisher calls `acquire` or `try_acquire` before it produces a message. The producer's delivery callback calls
+    `delivered` for every message that has no error, and `release` for every acquired one. Messages under way count
+    against every partition, because the partitioner chooses later. A message larger than the bound is admitted alone,
+    once everything before it is consumed. A publisher that may exceed the bound by its messages under way uses `admits`
+    instead. Messages of other processes, or of an earlier run, are not counted: set the bound below half of the
+    broker's retention. Safe to use from several threads.
     """
 
     def __init__(
@@ -40,8 +40,8 @@ class Pacer:
         client: librdkafka's connection properties (`config.connections.kafka_client`).
         group: the consumer group whose committed offsets count as consumed; it need not exist yet.
         max_bytes: keys, values and headers, uncompressed.
-        serve: serves delivery callbacks for a number of seconds (`Producer.poll`). `acquire` calls it while it waits;
-            without it, another thread has to serve them.
+        serve: serves delivery callbacks for a number of seconds (`Producer.poll`). `acquire` calls it while it waits.
+            Without it, another thread has to serve them.
         """
         self._client, self._group, self._max_bytes = dict(client), group, max_bytes
         self._serve = serve
@@ -55,7 +55,7 @@ class Pacer:
         self.last_error = ""
 
     def admits(self, nbytes: int = 1) -> bool:
-        """Whether `nbytes` more may be published now. It may ask the broker, but never waits for consumers."""
+        """Whether `nbytes` more may be published now. It may read offsets from the broker; it waits for no consumer."""
         with self._lock:
             if self._fits(nbytes):
                 return True
@@ -65,7 +65,7 @@ class Pacer:
             return self._fits(nbytes)
 
     def try_acquire(self, nbytes: int) -> bool:
-        """Count `nbytes` as under way if there is room. It never waits for consumers."""
+        """Count `nbytes` as under way if there is room. False: there is none. It waits for no consumer."""
         with self._lock:
             if not self.admits(nbytes):
                 return False
@@ -86,14 +86,14 @@ class Pacer:
         return True
 
     def delivered(self, topic: str, partition: int, offset: int, size: int) -> None:
-        """A message of `size` bytes is at `offset`."""
+        """Record that a message of `size` bytes is at `offset`."""
         if not self._max_bytes:
             return
         key = (topic, partition)
         with self._lock:
             pending = self._unconsumed.setdefault(key, deque())
             if pending and offset <= pending[-1][0]:
-                # The broker has lost its topics and counts from 0 again. Nobody can consume what was published before.
+                # The broker has lost its topics, and offsets begin at 0 again. Earlier messages are gone.
                 pending.clear()
                 self._bytes[key] = 0
             pending.append((offset, size))
@@ -106,7 +106,7 @@ class Pacer:
                 self._under_way -= nbytes
 
     def unconsumed(self) -> dict[tuple[str, int], int]:
-        """Bytes that the group had not consumed at the last look-up, by (topic, partition)."""
+        """Bytes that the group had not consumed when its offsets were last read, by (topic, partition)."""
         with self._lock:
             return {key: size for key, size in self._bytes.items() if size}
 
@@ -147,13 +147,13 @@ class Pacer:
 
     def _reader(self) -> Consumer:
         if self._consumer is None:
-            # It never subscribes: reading a group's offsets does not make it a member.
+            # It never subscribes. Reading a group's offsets does not join the group.
             self._consumer = Consumer(
                 {
                     **self._client,
                     "group.id": self._group,
                     "enable.auto.commit": False,
-                    # `last_error` holds what it would log about a broker that is away.
+                    # It would log that the broker is away, which `last_error` says already.
                     "log_level": 2,
                 }
             )

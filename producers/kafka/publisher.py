@@ -35,9 +35,9 @@ _BUFFER_MESSAGES = 100_000
 _BUFFER_KBYTES = 65_536
 _LINGER_MS = 5
 _POLL_S = 0.1
-# Limit for a broker that does not answer. A slow one gets the delivery timeout.
+# `publish` waits so long for a broker that does not answer. For a slow broker it waits for the delivery timeout.
 UNREACHABLE_S = 60.0
-# Acknowledgements are served once in so many single messages: to serve each would cost as much as sending it.
+# After so many single messages, acknowledgements are served once. To serve them takes as long as to send a message.
 _SERVE_EVERY = 32
 FLUSH_S = 30.0
 # Room for the key and Kafka's own bytes of a message.
@@ -60,6 +60,8 @@ class KafkaPublisher:
 
     def __init__(self, settings: Settings, *, delivery_timeout_s: float = 300.0) -> None:
         """Connects in the background.
+
+        It raises nothing: a broker that is away is noticed by `publish` and `flush`.
 
         Args:
             settings: bootstrap servers, topic names, the largest message, and the bound of unconsumed bytes.
@@ -103,12 +105,13 @@ class KafkaPublisher:
     ) -> int:
         """Take as many of the first envelopes as the buffer and the bound of unconsumed bytes allow.
 
-        It waits only for the broker's answer about consumed offsets, if there is such a bound. `acknowledged` is called
-        when the broker has the last of the envelopes, from `poll` or another method of this publisher. `source`: "" for
-        trades of a live stream. A starting producer looks for the last of these.
+        If there is such a bound, it may wait for the broker's answer to a request for consumed offsets, but for nothing
+        else. `acknowledged` is called when the broker has the last of the envelopes; the call comes from `poll` or
+        another method of this publisher. `source`: the header `SOURCE`; "" for trades of a live stream, with which a
+        new producer resumes.
 
         Returns:
-            how many were taken.
+            the number of envelopes that were taken.
 
         Raises:
             DeliveryError: an earlier message failed for good, or the producer cannot go on.
@@ -129,8 +132,8 @@ class KafkaPublisher:
         """Take all envelopes, and wait while there is no room. `source`: as in `offer`.
 
         Raises:
-            DeliveryError: a message failed for good, there was no room for the delivery timeout, or for a minute
-                while the broker cannot be reached.
+            DeliveryError: a message failed for good; or there was no room during the whole delivery timeout, or for a
+                minute while the broker could not be reached.
         """
         taken = self.offer(envelopes, source=source)
         waiting_since_s = time.monotonic()
@@ -166,10 +169,10 @@ class KafkaPublisher:
         self._producer.poll(timeout_s)
 
     def flush(self, timeout_s: float = FLUSH_S) -> None:
-        """Wait until everything taken is acknowledged.
+        """Wait until all taken messages are acknowledged.
 
         Raises:
-            DeliveryError: something failed, is not acknowledged in time, or was abandoned.
+            DeliveryError: a message failed, was not acknowledged in time, or was never taken.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -186,8 +189,7 @@ class KafkaPublisher:
         """Flush, then close the connection. Messages that are not acknowledged by then are given up.
 
         Raises:
-            DeliveryError: something failed, is not acknowledged in time, or was abandoned. The message names the
-                losses by exchange and symbol.
+            DeliveryError: as `flush`. The error counts the losses by exchange and symbol.
         """
         try:
             self.flush(timeout_s)
@@ -208,7 +210,7 @@ class KafkaPublisher:
         self._producer.purge()
         # A purged message reaches the delivery callback like any other failed one.
         self._producer.flush(_POLL_S)
-        self.losses.tell()
+        self.losses.report()
 
     @property
     def statistics(self) -> PublisherStatistics:
@@ -227,12 +229,12 @@ class KafkaPublisher:
             self.close()
             return
         try:
-            # The caller has waited for this broker already. It does not wait again.
+            # The caller has waited for this broker already, so `close` hardly waits.
             self.close(_POLL_S if isinstance(error, DeliveryError) else FLUSH_S)
         except DeliveryError as lost:
             if isinstance(error, DeliveryError):
                 raise in_all(error, self._accepted, self.losses) from error
-            # The error in flight is the cause. The losses are added to it as a note.
+            # The caller's error is raised. The losses are added to it as a note.
             error.add_note(str(lost))
 
     def _produce(
@@ -306,12 +308,12 @@ class KafkaPublisher:
 
     @property
     def _waiting(self) -> int:
-        """Messages about trades that are not acknowledged."""
+        """The number of raw messages that are not acknowledged."""
         return max(len(self._producer) - self._events.waiting, 0) + len(self._refused)
 
     @property
     def _is_away(self) -> bool:
-        """Whether the latest news of the broker is an error."""
+        """Whether the broker has not been reached since the last error."""
         return self._client_errors.away_s > 0 or bool(self._pacer and self._pacer.last_error)
 
     def _raise_failure(self) -> None:

@@ -1,1 +1,1 @@
-"""An exchange's trades over REST, page by page. May import `exchanges` and base modules."""
+"""Reads an exchange's trades over REST, page by page. May import `exchanges` and base modules."""

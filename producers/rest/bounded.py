@@ -15,11 +15,11 @@ _PIECE_BYTES = 65_536
 
 
 class TooLargeError(aiohttp.ClientPayloadError):
-    """An answer is larger than the bound. Nothing of it is kept."""
+    """An answer is larger than the bound. It is discarded."""
 
 
 class RedirectError(aiohttp.ClientError):
-    """A server redirected the request. It is not followed: keys and requests are for one host only."""
+    """A server redirected the request. Redirects are not followed: keys and requests are for one host only."""
 
 
 class BoundedResponse(aiohttp.ClientResponse):

@@ -1,4 +1,4 @@
-"""Trades over REST: within the exchange's rate limit, behind a circuit breaker, with retries while it is busy."""
+"""Requests trades over REST: within the exchange's rate limit, behind a circuit breaker, with retries if it is busy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from producers.timestamps import event_time_us
 from producers.venue_limits import VenueLimits, VenueUnavailableError
 
 _TIMEOUT_S = 20.0
-# Attempts at a busy exchange, and the longest pause between them. A header that asks for more is ignored.
+# Most attempts at a busy exchange, and the longest pause between them, even if a header asks for a longer one.
 _TRIES = 5
 _LONGEST_PAUSE_S = 300.0
 _TOO_MANY = (418, 429)  # 418: Binance's answer to a client that ignored 429
@@ -41,19 +41,19 @@ _log = structlog.get_logger(__name__)
 
 
 class TradesSource(Protocol):
-    """The REST interface that healing asks."""
+    """The REST interface that healing uses."""
 
     def pages(self, symbol: str, span: TradeSpan) -> AsyncIterator[list[Trade]]:
         """As `RestClient.pages`."""
 
     async def newest(self, symbol: str, since_us: int | None = None) -> list[Trade]:
-        """As `RestClient.newest`, with earlier trades from `since_us` (UTC) on, if the exchange serves them."""
+        """As `RestClient.newest`, with all trades from `since_us` (µs, UTC) on, if the exchange serves them."""
 
     def resume(self, published: Mapping[str, Sequence[Trade]]) -> None:
-        """Note the trades that earlier runs of the producer published, by symbol."""
+        """Record the trades that earlier runs of the producer published, by symbol."""
 
 
-# Errors after which a request may be repeated later.
+# After these errors a request may be repeated later.
 FAILURES = (RestError, VenueUnavailableError, aiohttp.ClientError, TimeoutError, msgspec.DecodeError)
 
 
@@ -61,7 +61,7 @@ class BusyError(RestError):
     """The exchange is busy or unreachable. `wait_s`: the pause it asks for; 0 if it names none."""
 
     def __init__(self, message: str, wait_s: float) -> None:
-        """As the class says."""
+        """`wait_s`: see the class."""
         super().__init__(message)
         self.wait_s = wait_s
 
@@ -73,7 +73,7 @@ def retry_busy(code: str) -> AsyncRetrying:
 
 
 class RestClient:
-    """Asks one exchange for trades. `async with` opens and closes its connections."""
+    """Requests trades from one exchange. `async with` opens and closes its connections."""
 
     def __init__(
         self,
@@ -113,13 +113,13 @@ class RestClient:
 
     @property
     def lacks_key(self) -> bool:
-        """Whether the exchange serves only the newest trades, because it wants an API key and none is set."""
+        """Whether the exchange serves only its newest trades, because it requires an API key and none is set."""
         return bool(self._rest.key_variable) and not os.environ.get(self._rest.key_variable)
 
     def resume(self, published: Mapping[str, Sequence[Trade]]) -> None:
-        """Do nothing: healing asks for missing trades by id."""
+        """Do nothing: this client requests missing trades by id."""
 
-    async def newest(self, symbol: str, since_us: int | None = None) -> list[Trade]:  # noqa: ARG002  # it cannot
+    async def newest(self, symbol: str, since_us: int | None = None) -> list[Trade]:  # noqa: ARG002  # not by time
         """One page of the newest trades, oldest first.
 
         Raises:
@@ -166,11 +166,11 @@ class RestClient:
             trades = self._rest.parse(symbol, body)
             if self._rest.pages is not Pages.NONE:
                 _check_ids(trades)
-        # No answer may end the producer, whatever its shape. Deep brackets raise RecursionError.
+        # No answer may end the producer, whatever its form. Deeply nested brackets raise RecursionError.
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise RestError(f"unreadable answer ({error}): {body[:200].decode(errors='replace')}") from error
-        if without := sum(trade.kind == PLACEHOLDER for trade in trades):
-            metrics.CONTROL.labels(self._code, PLACEHOLDER).inc(without)
+        if placeholders := sum(trade.kind == PLACEHOLDER for trade in trades):
+            metrics.CONTROL.labels(self._code, PLACEHOLDER).inc(placeholders)
         return trades
 
     async def _body(self, path: str) -> bytes:
@@ -188,11 +188,11 @@ def _check_ids(trades: Sequence[Trade]) -> None:
 async def get_body(
     session: aiohttp.ClientSession, code: str, url: str, headers: Mapping[str, str] | None = None
 ) -> bytes:
-    """The body of the answer to one GET, counted under the code. `headers`: of this request.
+    """Send one GET request and return the body of the answer. `code`: labels the metric. `headers`: of this request.
 
     Raises:
         BusyError, RefusedError: as `check_status`.
-        aiohttp.ClientError, TimeoutError: it is unreachable, or redirects.
+        aiohttp.ClientError, TimeoutError: the server is unreachable, or redirects.
     """
     async with session.get(url, headers=headers) as response:
         metrics.REST_REQUESTS.labels(code, str(response.status)).inc()
@@ -202,10 +202,11 @@ async def get_body(
 
 
 def check_status(status: int, headers: Mapping[str, str], path: str, body: bytes) -> None:
-    """Refuse an answer that is no success. `headers`: whose names may have any case. `path`: what was asked for.
+    """Raise the error of an answer that is no success. `headers`: finds names in any case. `path`: of the request.
 
     Raises:
-        BusyError: the server asks for a pause or is in trouble (418, 429, 5xx).
+        BusyError: the server is busy or has failed (418, 429, 5xx).
+        UnknownError: it does not know what was requested (400, 404).
         RefusedError: it refuses the request.
     """
     if status in _TOO_MANY or status >= 500:
@@ -227,5 +228,5 @@ def rest_of(span: TradeSpan, trades: list[Trade], pages: Pages) -> TradeSpan | N
 
 
 def retry_after_s(text: str) -> float:
-    """Seconds of a `Retry-After`, five minutes at most; 0 if it is absent or a date (no exchange sends one)."""
+    """The seconds of a `Retry-After` header, at most five minutes; 0 if it is absent or a date, which none sends."""
     return min(float(text), _LONGEST_PAUSE_S) if text.isascii() and text.isdigit() else 0.0

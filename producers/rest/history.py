@@ -10,7 +10,7 @@ from typing import Protocol
 from producers.exchanges.model import Pages, Rest, RestError, Trade, TradeSpan
 from producers.timestamps import event_time_us
 
-# Asks for the page of trades around an id.
+# Requests the page of trades around an id.
 Probe = Callable[[int], Awaitable[Sequence[Trade]]]
 
 
@@ -18,8 +18,8 @@ Probe = Callable[[int], Awaitable[Sequence[Trade]]]
 class ServedWindow:
     """The trades of a window of time: ids `first` to `last`, both included; none if `last` < `first`.
 
-    `unreachable`: the part of the window (µs, UTC: from, to) that the exchange no longer serves. An exchange without
-    ordered ids serves only the trades given here.
+    `unreachable`: the part of the window (from, to; µs, UTC) that the exchange no longer serves. `trades`: all trades
+    of the window, if the exchange serves only its newest ones; `first` and `last` then have no meaning.
     """
 
     first: int
@@ -29,12 +29,12 @@ class ServedWindow:
 
     @property
     def count(self) -> int:
-        """How many trades the exchange serves."""
+        """The number of trades that the exchange serves."""
         return max(self.last - self.first + 1, 0) if self.trades is None else len(self.trades)
 
 
 class PagedClient(Protocol):
-    """The client that `History` asks: `RestClient`, or one with retries."""
+    """The client that `History` uses: `RestClient`, or one with more retries."""
 
     @property
     def rest(self) -> Rest:
@@ -61,7 +61,7 @@ class History:
         self._only_newest = client.rest.pages is Pages.NONE or client.lacks_key
 
     async def window(self, symbol: str, from_us: int, to_us: int) -> ServedWindow:
-        """The trades of [from_us, to_us) (µs, UTC), up to the newest one that exists now.
+        """The trades of [from_us, to_us) (µs, UTC), up to the newest one at this moment.
 
         Raises:
             as `RestClient.pages`.
@@ -80,9 +80,9 @@ class History:
         return ServedWindow(first, end - 1, (from_us, min(served_us or to_us, to_us)) if is_cut else None)
 
     async def _first_at(self, symbol: str, time_us: int, newest: Sequence[Trade]) -> tuple[int, int | None]:
-        """The id of the first trade from a time on, or the next id after the newest trade.
+        """The id of the first trade at or after a time, or the next id after the newest trade.
 
-        The second value is that trade's time if the exchange serves no older one, else None.
+        The second value is that trade's time (µs, UTC) if the exchange serves no older trade, else None.
         """
         if _time_us(newest[-1]) < time_us:
             return int(newest[-1].trade_id) + 1, None
@@ -97,7 +97,7 @@ class History:
 
 
 async def search(probe: Probe, time_us: int, newest: Sequence[Trade]) -> tuple[int, int | None]:
-    """As `History._first_at`, by search over ids: alternately where the time suggests and half-way."""
+    """As `History._first_at`, by a search over ids: alternately by interpolation of the time, and half-way."""
     # The id is above `low`, and it is `found` or below `bound`.
     low, low_us = -1, None
     bound = found = int(newest[-1].trade_id)
@@ -115,7 +115,7 @@ async def search(probe: Probe, time_us: int, newest: Sequence[Trade]) -> tuple[i
                 bound = min(bound, first, number)
                 found, found_us = min((found, found_us), (first, first_us))
         else:
-            # Older trades are not served any more, or there are none.
+            # The exchange serves no trade here: this one is too old.
             low = max(low, number)
         if low + 1 >= bound:
             return found, found_us if low_us is None else None
